@@ -1,0 +1,246 @@
+"""The contract between protocol engines and whatever drives them.
+
+An engine understands one control session of a helper. It is fed bytes and the time, and answers with effects; it holds no
+socket, no clock and no log, so the same engine serves a live session, a capture replayed from a file, and a fuzzer.
+
+    bytes in -> receive(side, data, now) -> effects out
+                     |
+                     +-> pinholes.open(expect) -> Grant | Refusal      (answered at once: it is a bind())
+
+House rules:
+- An engine never raises. What the peer does wrong becomes an effect; an exception that leaves an engine is our bug.
+- An engine never announces an address that is not open yet: open first, announce after, undo on failure.
+- Every buffer, queue and lifetime has a bound.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
+from typing import Any, Protocol
+
+Host = IPv4Address | IPv6Address
+Network = IPv4Network | IPv6Network
+
+
+class Malformed(Exception):
+    """A peer sent what its protocol does not allow. Raised by parsers, caught at the engine's edge."""
+
+
+class Transport(Enum):
+    TCP = "tcp"
+    UDP = "udp"
+
+
+class Side(Enum):
+    """Who is at the other end of a leg: the one who dialled, or the one who was dialled."""
+
+    CLIENT = "client"
+    SERVER = "server"
+
+    @property
+    def other(self) -> Side:
+        return Side.SERVER if self is Side.CLIENT else Side.CLIENT
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """An address and a port. Port 0 stands for "any", where the field that holds it says so."""
+
+    host: Host
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Peers:
+    """The two hosts of a session, each by its own address and by the one that the other host knows.
+
+    Without NAT the two are equal. Source NAT gives the client another address on the server's leg; destination NAT gives
+    the server another one on the client's leg.
+    """
+
+    client: Endpoint
+    client_as_seen: Endpoint
+    server: Endpoint
+    server_as_seen: Endpoint
+
+    def own(self, side: Side) -> Endpoint:
+        """The address that the host on this side has itself."""
+        return self.client if side is Side.CLIENT else self.server
+
+    def as_seen(self, side: Side) -> Endpoint:
+        """The address under which the host on the other side knows this one."""
+        return self.client_as_seen if side is Side.CLIENT else self.server_as_seen
+
+    def is_mapped(self, side: Side) -> bool:
+        """Whether NAT gives the host on this side another address (a changed port alone is no NAT of the address)."""
+        return self.own(side).host != self.as_seen(side).host
+
+
+# -- effects: what an engine wants done ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Forward or answer: these bytes to that side, in order with everything else sent there."""
+
+    to: Side
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Half-close towards that side, after what was sent before."""
+
+    to: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Drop both legs by reset and every waiting pinhole of the session. `reason` is one snake_case word for the audit log.
+
+    What was sent before is delivered first, so that an answer in the protocol can precede the reset.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """Nothing more to read here: after what was sent before, relay the rest both ways without the engine."""
+
+    idle_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line of audit log. Facts hold plain values; peer bytes stay bytes and are escaped and cut by the log."""
+
+    event: str
+    facts: Mapping[str, Any]
+
+
+Effect = Send | Finish | Abort | Splice | Note
+
+
+# -- pinholes: what an engine asks for, and the answer ------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A connection that both sides agreed on and that should be let through.
+
+    It will come from `allow` to `listen`; it is dialled on to `target`, which sees it come from `source`.
+    """
+
+    transport: Transport
+    purpose: str
+    """What it carries, for the log: ftp-data, rtp, tns."""
+    trigger: str
+    """The command, header or packet that asked for it."""
+    listen: Endpoint
+    """Where it will come to. Port 0: a random free one of ours."""
+    allow: tuple[Network, ...]
+    """Who may come. Everyone else is refused, counted, and does not use the pinhole up."""
+    target: Endpoint
+    source: Endpoint
+    """Port 0: the kernel's choice."""
+    idle_seconds: float
+    open_seconds: float | None = None
+    """Time to the first use. None: as configured (`timeouts: pinhole_open`)."""
+    uses: int = 1
+    confirmed: bool = True
+    """False: bound and listening, but nobody is admitted before `Pinholes.confirm` (rules X10, F30)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An open pinhole. `listen` is where it stands: the address to announce."""
+
+    id: int
+    expect: Expect
+    listen: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a pinhole was not opened, as one snake_case word: limit_per_session, no_free_port, address_in_use ..."""
+
+    reason: str
+
+
+class Pinholes(Protocol):
+    """The only calls out of an engine. All are local and immediate."""
+
+    def open(self, expect: Expect) -> Grant | Refusal: ...
+
+    def confirm(self, grant: Grant) -> None:
+        """The other side agreed: admit the expected peer, also one that has been waiting. Again, or late: no effect."""
+
+    def close(self, grant: Grant) -> None:
+        """Admit nobody more. A relay already admitted runs to its end. Closing again, or too late, has no effect."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The expected peer came and was connected to the target."""
+
+    peer: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The pinhole is gone, with its relays. Bytes are those from the peer that came (in) and those sent to it (out)."""
+
+    reason: str
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+
+
+PinholeEvent = Used | Closed
+
+
+# -- engines and helpers ------------------------------------------------------------------------------------------------
+
+
+class Engine(Protocol):
+    """`now` is in seconds of a monotonic clock. Nothing is called any more after an Abort or a Splice was returned."""
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]: ...
+
+    def eof(self, side: Side, now: float) -> Sequence[Effect]: ...
+
+    def deadline(self) -> float | None:
+        """When tick() wants to be called next; may move with every call."""
+
+    def tick(self, now: float) -> Sequence[Effect]: ...
+
+    def pinhole(self, grant: Grant, event: PinholeEvent, now: float) -> Sequence[Effect]: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Helper:
+    """What the registry holds for each protocol: one line there, one of these at the bottom of the protocol's module."""
+
+    name: str
+    summary: str
+    """One line for people who look for it."""
+    ports: tuple[tuple[Transport, int], ...]
+    """Default entries of the session-helper table, as FortiOS has them."""
+    options: type[Any]
+    """A frozen dataclass; its fields, types, defaults and the string under each are schema and manual of `options`."""
+    engine: Callable[[Peers, Any, Pinholes, float], Engine]
+    """Called as engine(peers, options, pinholes, now) when both legs stand."""
+    urgent_inline: bool = True
+    """Whether TCP urgent data stays in the stream (rules F8, T27)."""
+
+
+def only(host: Host) -> tuple[Network, ...]:
+    """The `allow` of an expect that admits this one host."""
+    return (ip_network(host),)

@@ -1,0 +1,33 @@
+"""Every exception of ours, drawn once.
+
+PinholeError
+├── ConfigError      the configuration is wrong; carries every problem found, each with file, line and column
+├── SocketError      the system refused a socket: capability missing, no descriptors, address in use
+└── NetError         firewall rules or routes could not be read, set or removed
+
+What a *peer* does wrong is `protocols.engine.Malformed`; it never leaves the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+
+class PinholeError(Exception):
+    """Something the operator can act on. The text says what is wrong and how to mend it."""
+
+
+class ConfigError(PinholeError):
+    """`problems`: one line each, `file:line:column: path: what is wrong`, in the order of the file."""
+
+    def __init__(self, problems: Sequence[str]) -> None:
+        super().__init__("\n".join(problems))
+        self.problems = tuple(problems)
+
+
+class SocketError(PinholeError):
+    pass
+
+
+class NetError(PinholeError):
+    pass
