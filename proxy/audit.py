@@ -1,0 +1,238 @@
+"""The audit log: one line an event, rendered at once, written in batches by a thread of its own.
+
+The loop never waits for the disk: lines go into a bounded queue. When the disk is full or the reader of a pipe stalls,
+lines wait; when too many wait, the newest are dropped and counted, and `audit.lost` says how many as soon as writing
+works again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, MutableMapping
+from datetime import UTC, datetime
+from enum import Enum
+from ipaddress import IPv4Address, IPv6Address
+from typing import Any, Protocol
+
+import structlog
+
+from protocols.engine import Endpoint
+
+MAX_QUEUED_BYTES = 32 * 1024 * 1024
+MAX_VALUE_LENGTH = 256
+RETRY_SECONDS = 1.0
+CLOSE_SECONDS = 5.0
+
+# Events that anybody can provoke: at most this many of each a second, the rest counted (design: never silently).
+SAMPLED = frozenset({"session.denied", "session.failed", "listener.overloaded"})
+SAMPLED_PER_SECOND = 50
+
+
+class Log(Protocol):
+    """What the rest of the shell needs of a log: write an event, or bind fields to every later one."""
+
+    def write(self, event: str, **facts: Any) -> None: ...
+
+    def bind(self, **facts: Any) -> Log: ...
+
+
+class BoundLog(structlog.BoundLoggerBase):
+    def write(self, event: str, **facts: Any) -> None:
+        with contextlib.suppress(structlog.DropEvent):
+            args, _ = self._process_event("info", event, facts)
+            self._logger(args[0])
+
+    def bind(self, **facts: Any) -> BoundLog:
+        return super().bind(**facts)  # type: ignore[return-value]
+
+
+def open_log(sink: Sink, form: str) -> BoundLog:
+    """The log that all others are bound from. `form`: json, or console for people."""
+    render: Any
+    if form == "json":
+        render = structlog.processors.JSONRenderer(serializer=_to_json)
+    else:
+        render = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    return BoundLog(sink, [Sampler(time.monotonic), stamp, plain_values, render], {})
+
+
+def _to_json(record: Any, **_: Any) -> str:
+    return json.dumps(record, ensure_ascii=True, separators=(",", ":"))
+
+
+class Sampler:
+    """Lets through a bounded number a second of each event that peers can provoke; the next one says how many were not."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._windows: dict[
+            str, list[float]
+        ] = {}  # event -> [second, written in it, suppressed since the last written]
+
+    def __call__(self, _: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+        event = record["event"]
+        if event not in SAMPLED:
+            return record
+        second = self._clock() // 1
+        window = self._windows.setdefault(event, [second, 0, 0])
+        if window[0] != second:
+            window[0], window[1] = second, 0
+        if window[1] >= SAMPLED_PER_SECOND:
+            window[2] += 1
+            raise structlog.DropEvent
+        window[1] += 1
+        if window[2]:
+            record["suppressed"] = int(window[2])
+            window[2] = 0
+        return record
+
+
+def stamp(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """RFC 3339, UTC, microseconds, always of one width; first in the line, so that lines sort."""
+    now = datetime.now(UTC)
+    return {"time": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "event": record.pop("event"), **record}
+
+
+def plain_values(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in record.items():
+        if type(value) is not str or len(value) > MAX_VALUE_LENGTH:
+            record[key] = plain(value)
+    return record
+
+
+def plain(value: Any) -> Any:
+    """A value as the log shows it: peer bytes escaped and cut with their true length noted (rule X18)."""
+    match value:
+        case bool() | int() | float() | None:
+            return value
+        case str():
+            return value if len(value) <= MAX_VALUE_LENGTH else _cut(value, len(value))
+        case bytes() | bytearray() | memoryview():
+            text = bytes(value[:MAX_VALUE_LENGTH]).decode("latin-1").encode("unicode_escape").decode("ascii")
+            return text if len(value) <= MAX_VALUE_LENGTH else _cut(text, len(value))
+        case Endpoint() | IPv4Address() | IPv6Address():
+            return str(value)
+        case Enum():
+            return value.value
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(item) for item in value]
+        case _:
+            return _cut(str(value), len(str(value)))
+
+
+def _cut(text: str, true_length: int) -> str:
+    return text if true_length <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}... ({true_length} bytes)"
+
+
+class Sink:
+    """Takes rendered lines from the loop and writes them from a thread."""
+
+    def __init__(self, to: str, report: Callable[[str], None] | None = None) -> None:
+        """`to`: stdout, stderr or a file's path. Raises OSError when the file cannot be opened.
+
+        `report` is told, once each, when writing begins to fail and when it works again; the default tells stderr.
+        """
+        self._to = to
+        self._report = report or (lambda text: print(f"pinhole: {text}", file=sys.stderr, flush=True))
+        self._fd = _open(to)
+        self._lines: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._lost = 0
+        self._wake = threading.Condition()
+        self._reopen = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._write_all, name="audit", daemon=True)
+        self._thread.start()
+
+    def __call__(self, line: str) -> None:
+        data = line.encode() + b"\n"
+        with self._wake:
+            if self._queued_bytes + len(data) > MAX_QUEUED_BYTES:
+                self._lost += 1
+                return
+            self._lines.append(data)
+            self._queued_bytes += len(data)
+            if len(self._lines) == 1:
+                self._wake.notify()
+
+    @property
+    def lost(self) -> int:
+        return self._lost
+
+    def reopen(self) -> None:
+        """After log rotation: go on in a new file of the same name."""
+        with self._wake:
+            self._reopen = True
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Write what is queued, within a limit: a full disk must not keep the daemon from ending."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(CLOSE_SECONDS)
+        if self._fd > 2 and not self._thread.is_alive():
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write_all(self) -> None:
+        failing = False
+        rest = b""
+        while True:
+            with self._wake:
+                while not (rest or self._lines or self._reopen or self._closing):
+                    self._wake.wait()
+                reopen, self._reopen = self._reopen, False
+                if not rest:
+                    rest = b"".join(self._lines)
+                    self._lines.clear()
+                    self._queued_bytes = 0
+                    if rest and self._lost and not failing:
+                        rest += self._lost_line()
+                if not rest and self._closing:
+                    return
+                closing = self._closing
+            try:
+                if reopen:
+                    self._open_anew()
+                if rest:
+                    rest = rest[os.write(self._fd, rest) :]
+                if failing:
+                    failing = False
+                    self._report(f"audit log {self._to}: writing again")
+            except OSError as error:
+                if not failing:
+                    failing = True
+                    self._report(f"audit log {self._to}: {error.strerror}; lines wait in memory")
+                if closing:
+                    return
+                with self._wake:
+                    self._wake.wait(RETRY_SECONDS)
+
+    def _open_anew(self) -> None:
+        fresh = _open(self._to)
+        if self._fd > 2:
+            os.close(self._fd)
+        self._fd = fresh
+
+    def _lost_line(self) -> bytes:
+        lost, self._lost = self._lost, 0
+        return _to_json(stamp(None, "", {"event": "audit.lost", "lines": lost})).encode() + b"\n"
+
+
+def _open(to: str) -> int:
+    match to:
+        case "stdout":
+            return 1
+        case "stderr":
+            return 2
+        case path:
+            return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)

@@ -1,0 +1,86 @@
+"""The control socket: HTTP over UNIX for the command line, health checks and Prometheus.
+
+GET /status  /sessions  /pinholes  /metrics      POST /reload
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import socket
+import stat
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+from aiohttp import web
+
+from proxy.errors import SocketError
+from proxy.metrics import Metrics
+
+Report = Callable[[], dict[str, Any]]
+
+
+class Control:
+    """Serves the reports it is given; knows nothing of what is in them."""
+
+    def __init__(
+        self, path: str, reports: dict[str, Report], metrics: Metrics, reload: Callable[[], Awaitable[dict[str, Any]]]
+    ) -> None:
+        self._path = Path(path)
+        app = web.Application()
+        for name, report in reports.items():
+            app.router.add_get(f"/{name}", _answering(report))
+
+        async def answer_metrics(_: web.Request) -> web.Response:
+            return web.Response(body=metrics.exposition(), content_type="text/plain", charset="utf-8")
+
+        async def answer_reload(_: web.Request) -> web.Response:
+            return web.json_response(await reload())
+
+        app.router.add_get("/metrics", answer_metrics)
+        app.router.add_post("/reload", answer_reload)
+        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+
+    async def start(self) -> None:
+        """Raises SocketError when the path cannot be used or another daemon answers there."""
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        try:
+            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+            self._remove_stale()
+            before = os.umask(0o117)  # owner and group may talk to the daemon, nobody else; never open for an instant
+            try:
+                sock.bind(str(self._path))
+            finally:
+                os.umask(before)
+        except OSError as error:
+            sock.close()
+            raise SocketError(
+                f"control socket {self._path}: {error.strerror}; choose another `control:` path or give the user of the "
+                f"daemon a directory there (systemd: RuntimeDirectory=pinhole)"
+            ) from error
+        await self._runner.setup()
+        await web.SockSite(self._runner, sock).start()
+
+    def _remove_stale(self) -> None:
+        """A daemon that was killed leaves its socket behind; one that lives answers, and keeps it."""
+        if not self._path.exists():
+            return
+        if not stat.S_ISSOCK(self._path.stat().st_mode):
+            raise SocketError(f"control socket {self._path}: there is a file that is no socket; remove it")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(ConnectionRefusedError):
+            probe.connect(str(self._path))
+            raise SocketError(f"control socket {self._path}: another daemon serves there; stop it first")
+        self._path.unlink()
+
+    async def stop(self) -> None:
+        await self._runner.cleanup()
+        with contextlib.suppress(OSError):
+            self._path.unlink()
+
+
+def _answering(report: Report) -> Callable[[web.Request], Awaitable[web.Response]]:
+    async def answer(_: web.Request) -> web.Response:
+        return web.json_response(report())
+
+    return answer

@@ -1,0 +1,232 @@
+"""Builds the parts from a configuration, runs them, and takes them down in order.
+
+SIGTERM, SIGINT  stop: no new sessions, let transfers end within `timeouts: drain`; a second one ends at once
+SIGHUP           read the configuration again
+SIGUSR1          reopen the audit log (log rotation)
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import os
+import resource
+import signal
+import sys
+import time
+import traceback
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import uvloop
+
+from protocols import HELPERS
+from proxy import audit, config, listener
+from proxy.config import Config
+from proxy.control import Control
+from proxy.errors import ConfigError, PinholeError, SocketError
+from proxy.metrics import Metrics
+from proxy.pinholes import PinholeTable
+from proxy.ports import PortPool
+from proxy.sessions import Sessions
+
+DEFAULT_PATH = Path("/etc/pinhole/pinhole.yaml")
+
+# Both legs of a session, and for each of some transfers at once two sockets and a pipe.
+DESCRIPTORS_PER_SESSION = 3
+
+
+def load(path: str | None) -> Config:
+    """The configuration in force for `-c PATH`, or without one. Raises ConfigError."""
+    if path is not None:
+        return config.load(path)
+    return config.load(str(DEFAULT_PATH)) if DEFAULT_PATH.exists() else config.default()
+
+
+def run(path: str | None, net: bool) -> int:
+    """`pinhole run`: serve until told to stop. Returns the exit status; raises PinholeError when it cannot begin.
+
+    net: set the firewall rules and routes up before, and take them down at the end.
+    """
+    settings = load(path)
+    if not net:
+        return uvloop.run(_serve(path, settings))
+    from proxy import net as firewall  # pyroute2 costs memory that the serving process need not pay
+
+    firewall.up(settings, "nft", _say)
+    try:
+        return uvloop.run(_serve(path, settings))
+    finally:
+        firewall.down(settings, "nft", _say)
+
+
+def _say(text: str) -> None:
+    print(f"pinhole: {text}", file=sys.stderr, flush=True)
+
+
+async def _serve(path: str | None, settings: Config) -> int:
+    daemon = Daemon(path, settings)
+    try:
+        await daemon.start()
+        await daemon.until_stopped()
+    finally:
+        await daemon.stop()
+    return 0
+
+
+class Daemon:
+    """All parts of one running pinhole."""
+
+    def __init__(self, path: str | None, settings: Config) -> None:
+        self._path = path
+        self._config = settings
+        self._loop = asyncio.get_running_loop()
+        self._began = time.monotonic()
+        self._stop_asked = asyncio.Event()
+        self._is_draining = False
+        self._listeners: list[listener.StreamListener] = []
+        self._control: Control | None = None
+        try:
+            self._sink = audit.Sink(settings.audit.to)
+        except OSError as error:
+            raise PinholeError(f"audit log {settings.audit.to}: {error.strerror}") from error
+        self._log = audit.open_log(self._sink, settings.audit.format)
+        self._metrics = Metrics()
+        own = frozenset(listener.loopback(settings.network.listen_port))
+        ports = PortPool(settings.ports.first, settings.ports.last)
+        self._pinholes = PinholeTable(self._loop, settings.limits, settings.timeouts, ports, self._metrics, own)
+        helpers = {helper.name: helper for helper in HELPERS}
+        self._sessions = Sessions(self._loop, settings, helpers, self._pinholes, self._log, self._metrics, own)
+
+    async def start(self) -> None:
+        """Raises SocketError, naming the remedy, when a listener or the control socket cannot be had."""
+        self._raise_descriptor_limit()
+        port = self._config.network.listen_port
+        try:
+            self._listeners = listener.listen_all(self._loop, port, self._sessions, self._log)
+        except OSError as error:
+            raise SocketError(
+                f"cannot listen on port {port} of loopback: {error.strerror}; is another pinhole running? "
+                f"`network: listen_port` chooses another port"
+            ) from error
+        reports = {"status": self._status, "sessions": self._session_list, "pinholes": self._pinhole_list}
+        self._control = Control(self._config.control, reports, self._metrics, self._reload)
+        await self._control.start()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            self._loop.add_signal_handler(number, self._ask_to_stop)
+        self._loop.add_signal_handler(signal.SIGHUP, self._reload_now)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._sink.reopen)
+        self._loop.set_exception_handler(self._callback_failed)
+        # What stands now stays: the collector need not look at it again, nor often at thousands of quiet sessions, which
+        # are freed by reference counts alone.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(50_000, 50, 100)
+        self._log.write(
+            "daemon.started", version=_version(), config=self._config.source, listen=[one.at for one in self._listeners]
+        )
+
+    async def until_stopped(self) -> None:
+        await self._stop_asked.wait()
+
+    def _ask_to_stop(self) -> None:
+        if self._is_draining:
+            for session in self._sessions:
+                session.cut("stopped")
+        self._stop_asked.set()
+
+    async def stop(self) -> None:
+        self._is_draining = True
+        for one in self._listeners:
+            one.close()
+        self._log.write("daemon.stopping", sessions=len(self._sessions), transfers=self._pinholes.relays())
+        await self._sessions.drain(self._config.timeouts.drain)
+        self._pinholes.close("stopped")
+        if self._control is not None:
+            await self._control.stop()
+        self._log.write("daemon.stopped")
+        self._sink.close()
+
+    def _raise_descriptor_limit(self) -> None:
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = self._config.limits.sessions * DESCRIPTORS_PER_SESSION
+        if soft < hard:
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+        if hard < wanted:
+            _say(
+                f"at most {hard} descriptors, but limits.sessions ({self._config.limits.sessions}) can need {wanted}: "
+                f"raise the limit (systemd: LimitNOFILE={wanted}) or lower limits.sessions"
+            )
+
+    def _callback_failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        """A bug of ours outside any engine: say so, count it, keep serving."""
+        error = context.get("exception")
+        text = "".join(traceback.format_exception(error)) if error else str(context.get("message"))
+        self._metrics.engine_failures.inc()
+        self._log.write("daemon.failed", traceback=text[-2000:])
+
+    # -- reload ---------------------------------------------------------------------------------------------------
+
+    def _reload_now(self) -> None:
+        problems = self._read_again()
+        for problem in problems:
+            _say(problem)
+
+    async def _reload(self) -> dict[str, Any]:
+        problems = self._read_again()
+        return {"ok": not problems, "problems": problems}
+
+    def _read_again(self) -> list[str]:
+        """New sessions go by the new configuration; what is wrong with it leaves the old one in force."""
+        try:
+            fresh = load(self._path)
+        except ConfigError as error:
+            self._log.write("config.rejected", problems=list(error.problems))
+            return list(error.problems)
+        fixed = [name for name in ("control", "network") if getattr(fresh, name) != getattr(self._config, name)]
+        if fresh.audit != self._config.audit:
+            fixed.append("audit")
+        if fixed:
+            problem = f"{fresh.source}: {', '.join(fixed)}: changed, which needs a restart; nothing was reloaded"
+            self._log.write("config.rejected", problems=[problem])
+            return [problem]
+        self._config = fresh
+        self._sessions.use(fresh)
+        self._pinholes.use(fresh.limits, fresh.timeouts)
+        self._pinholes.ports.use(fresh.ports.first, fresh.ports.last)
+        self._sink.reopen()
+        self._log.write("config.reloaded", config=fresh.source)
+        return []
+
+    # -- reports --------------------------------------------------------------------------------------------------
+
+    def _status(self) -> dict[str, Any]:
+        self._metrics.audit_lost.set(self._sink.lost)
+        return {
+            "version": _version(),
+            "config": self._config.source,
+            "uptime_seconds": round(time.monotonic() - self._began, 3),
+            "state": "draining" if self._is_draining else "serving",
+            "sessions": len(self._sessions),
+            "pinholes": len(self._pinholes),
+            "transfers": self._pinholes.relays(),
+            "ports_leased": self._pinholes.ports.in_use(),
+            "descriptors": len(os.listdir("/proc/self/fd")),
+            "audit_lines_lost": self._sink.lost,
+        }
+
+    def _session_list(self) -> dict[str, Any]:
+        now = self._loop.time()
+        return {"sessions": [session.summary(now) for session in self._sessions]}
+
+    def _pinhole_list(self) -> dict[str, Any]:
+        now = self._loop.time()
+        return {"pinholes": [pinhole.summary(now) for pinhole in self._pinholes]}
+
+
+def _version() -> str:
+    with contextlib.suppress(PackageNotFoundError):
+        return version("pinhole")
+    return "unknown"

@@ -1,0 +1,44 @@
+"""What an engine wants done, done: the one match statement over all effects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol, assert_never
+
+from protocols.engine import Abort, Effect, Finish, Note, Send, Side, Splice
+
+
+class Performer(Protocol):
+    """What a session or flow can do for its engine."""
+
+    def send(self, to: Side, data: bytes) -> None: ...
+
+    def finish(self, to: Side) -> None: ...
+
+    def abort(self, reason: str, told: frozenset[Side]) -> None: ...
+
+    def splice(self, idle_seconds: float) -> None: ...
+
+    def note(self, event: str, facts: Mapping[str, Any]) -> None: ...
+
+
+def apply(effects: Sequence[Effect], performer: Performer) -> None:
+    """In order. Nothing follows an Abort or a Splice."""
+    told: frozenset[Side] = frozenset()
+    for effect in effects:
+        match effect:
+            case Send(to, data):
+                performer.send(to, data)
+                told |= {to}
+            case Note(event, facts):
+                performer.note(event, facts)
+            case Finish(to):
+                performer.finish(to)
+            case Abort(reason):
+                performer.abort(reason, told)
+                return
+            case Splice(idle_seconds):
+                performer.splice(idle_seconds)
+                return
+            case _:
+                assert_never(effect)

@@ -1,0 +1,117 @@
+"""The static listeners that TPROXY redirects to: one per family on loopback, whatever port was dialled.
+
+UDP listeners stand beside these: a datagram's original destination comes with it as ancillary data, so they read with
+`recvmsg` and hand on to a table of flows.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+
+from protocols.engine import Endpoint, Transport
+from proxy import sockets
+from proxy.audit import Log
+from proxy.policy import Arrival
+from proxy.sessions import Sessions
+
+ACCEPTS_PER_WAKEUP = 64
+# What cannot be accepted nor refused waits in the backlog; looking again at once would only burn the processor.
+RETRY_SECONDS = 0.2
+
+_OVERLOADED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class StreamListener:
+    """Accepts redirected TCP connections and hands them to the sessions."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, sessions: Sessions, log: Log) -> None:
+        """Raises OSError when the address is taken or its family is not there, SocketError without the capability."""
+        self._loop = loop
+        self._sessions = sessions
+        self._log = log
+        self.at = at
+        self._spare: int | None = _spare_descriptor()
+        self._sock = sockets.listen_main(at)
+        self._pause: asyncio.TimerHandle | None = None
+        loop.add_reader(self._sock, self._acceptable)
+
+    def close(self) -> None:
+        if self._pause is not None:
+            self._pause.cancel()
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+
+    def _acceptable(self) -> None:
+        for _ in range(ACCEPTS_PER_WAKEUP):
+            try:
+                arrival = sockets.accept(self._sock)
+            except OSError as error:
+                if error.errno not in _OVERLOADED:
+                    raise
+                self._shed(error)
+                return
+            if arrival is None:
+                return
+            sock, client = arrival
+            try:
+                where = Arrival(Transport.TCP, sockets.incoming_interface(sock), client, sockets.local(sock))
+            except OSError:  # reset while it waited
+                sock.close()
+                continue
+            self._sessions.begin(sock, where)
+
+    def _shed(self, error: OSError) -> None:
+        """No descriptors: give up the spare one to tell the next client, by a reset, that there is no service."""
+        self._log.write("listener.overloaded", listen=self.at, reason=os.strerror(error.errno or 0))
+        if self._spare is not None:
+            os.close(self._spare)
+            self._spare = None
+            try:
+                if (refused := sockets.accept(self._sock)) is not None:
+                    sockets.reset(refused[0])
+            except OSError:
+                pass
+        self._spare = _spare_descriptor()
+        if self._spare is None:
+            self._loop.remove_reader(self._sock)
+            self._pause = self._loop.call_later(RETRY_SECONDS, self._resume)
+
+    def _resume(self) -> None:
+        self._pause = None
+        self._spare = self._spare if self._spare is not None else _spare_descriptor()
+        self._loop.add_reader(self._sock, self._acceptable)
+
+
+def _spare_descriptor() -> int | None:
+    try:
+        return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        return None
+
+
+def loopback(port: int) -> tuple[Endpoint, ...]:
+    """Where the main listeners stand. Never on a wildcard address: that would capture the port for every destination."""
+    return tuple(Endpoint(sockets.ip_address(host), port) for host in ("127.0.0.1", "::1"))
+
+
+def listen_all(loop: asyncio.AbstractEventLoop, port: int, sessions: Sessions, log: Log) -> list[StreamListener]:
+    """One listener for each family that this machine has. Raises OSError when an address is taken, or no family is there."""
+    listeners: list[StreamListener] = []
+    missing: OSError | None = None
+    for at in loopback(port):
+        try:
+            listeners.append(StreamListener(loop, at, sessions, log))
+        except OSError as error:
+            if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
+                for listener in listeners:
+                    listener.close()
+                raise
+            missing = error
+    if not listeners and missing is not None:
+        raise missing
+    return listeners

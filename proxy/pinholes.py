@@ -1,0 +1,453 @@
+"""The table of pinholes: open, admit, relay, expire, close. A pinhole *is* a listening transparent socket.
+
+    open(expect) -> bind + listen -> [confirm] -> accept the expected peer -> dial the target -> relay -> closed
+                                         |
+                     anyone else: reset, counted, and the pinhole stays
+
+If the process dies, the kernel closes every pinhole in the same instant.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from protocols.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refusal, Transport, Used
+from proxy import sockets
+from proxy.audit import Log
+from proxy.config import Limits, Timeouts
+from proxy.metrics import Metrics
+from proxy.ports import PortPool
+from proxy.relay import PipePool, SpliceRelay
+
+# Enough for the one expected connection and some strangers at the same moment; each is looked at, at once.
+BACKLOG = 16
+ACCEPTS_PER_WAKEUP = 16
+
+
+class Owner(Protocol):
+    """The session that a pinhole belongs to."""
+
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def key(self) -> str: ...
+
+    def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None: ...
+
+
+class PinholeTable:
+    """Every pinhole of the daemon. Cost of each operation does not grow with their number."""
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        limits: Limits,
+        timeouts: Timeouts,
+        ports: PortPool,
+        metrics: Metrics,
+        own_listeners: frozenset[Endpoint] = frozenset(),
+    ) -> None:
+        self.loop = loop
+        self.limits = limits
+        self.timeouts = timeouts
+        self.ports = ports
+        self.metrics = metrics
+        self.pipes = PipePool()
+        self._own_listeners = own_listeners
+        self._pinholes: dict[int, Pinhole] = {}
+        self._last_id = 0
+
+    def __len__(self) -> int:
+        return len(self._pinholes)
+
+    def __iter__(self) -> Any:
+        return iter(tuple(self._pinholes.values()))
+
+    def use(self, limits: Limits, timeouts: Timeouts) -> None:
+        """Open new pinholes by these; those that stand keep theirs."""
+        self.limits, self.timeouts = limits, timeouts
+
+    def of(self, owner: Owner) -> SessionPinholes:
+        return SessionPinholes(self, owner)
+
+    def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | Refusal:
+        """`held`: how many the owner has already."""
+        answer = self._open(owner, expect, held)
+        if isinstance(answer, Refusal):
+            self.metrics.pinholes_refused.labels(answer.reason).inc()
+            owner.log.write(
+                "pinhole.refused",
+                purpose=expect.purpose,
+                transport=expect.transport,
+                listen=expect.listen,
+                target=expect.target,
+                trigger=expect.trigger,
+                reason=answer.reason,
+            )
+        return answer
+
+    def _open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | Refusal:
+        if held >= self.limits.pinholes_per_session:
+            return Refusal("limit_per_session")
+        if len(self._pinholes) >= self.limits.pinholes:
+            return Refusal("limit_total")
+        if expect.target.host.is_loopback or expect.target in self._own_listeners or not expect.target.port:
+            return Refusal("target_not_allowed")
+        try:
+            sock, listen = self._bind(expect)
+        except OSError as error:
+            return Refusal(_refusal(error))
+        self._last_id += 1
+        pinhole = Pinhole(self, owner, Grant(self._last_id, expect, listen), sock)
+        self._pinholes[pinhole.grant.id] = pinhole
+        self.metrics.pinholes_opened.labels(expect.purpose).inc()
+        self.metrics.pinholes.set(len(self._pinholes))
+        return pinhole
+
+    def _bind(self, expect: Expect) -> tuple[socket.socket, Endpoint]:
+        if expect.listen.port:
+            return sockets.listen(expect.listen, BACKLOG), expect.listen
+        for port in self.ports.candidates(Transport.TCP, expect.listen.host):
+            at = Endpoint(expect.listen.host, port)
+            try:
+                sock = sockets.listen(at, BACKLOG)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            self.ports.lease(Transport.TCP, at.host, port)
+            return sock, at
+        raise OSError(errno.EADDRNOTAVAIL, "no free port")
+
+    def forget(self, pinhole: Pinhole) -> None:
+        del self._pinholes[pinhole.grant.id]
+        self.metrics.pinholes.set(len(self._pinholes))
+        if not pinhole.grant.expect.listen.port:
+            self.ports.release(Transport.TCP, pinhole.grant.listen.host, pinhole.grant.listen.port)
+
+    def relays(self) -> int:
+        return sum(bool(pinhole.relays) for pinhole in self._pinholes.values())
+
+    def close(self, reason: str) -> None:
+        """At the daemon's end: everything, relays too."""
+        for pinhole in tuple(self._pinholes.values()):
+            pinhole.abort(reason)
+        self.pipes.close()
+
+
+def _refusal(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "address_in_use"
+        case errno.EADDRNOTAVAIL:
+            return "no_free_port"
+        case errno.EMFILE | errno.ENFILE:
+            return "no_descriptors"
+        case _:
+            return "bind_failed"
+
+
+class SessionPinholes:
+    """What an engine holds as `Pinholes`: the table, seen by one session."""
+
+    __slots__ = ("_held", "_owner", "_table")
+
+    def __init__(self, table: PinholeTable, owner: Owner) -> None:
+        self._table = table
+        self._owner = owner
+        self._held: dict[int, Pinhole] = {}
+
+    def __iter__(self) -> Any:
+        return iter(tuple(self._held.values()))
+
+    def __len__(self) -> int:
+        return len(self._held)
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        answer = self._table.open(self._owner, expect, len(self._held))
+        if isinstance(answer, Refusal):
+            return answer
+        self._held[answer.grant.id] = answer
+        answer.closed = self._forget
+        return answer.grant
+
+    def confirm(self, grant: Grant) -> None:
+        if pinhole := self._held.get(grant.id):
+            pinhole.confirm()
+
+    def close(self, grant: Grant) -> None:
+        if pinhole := self._held.get(grant.id):
+            pinhole.shut("closed_by_session")
+
+    def end(self, reason: str) -> None:
+        """The session is over: waiting pinholes go with it, admitted relays run to their end (rule X15)."""
+        for pinhole in tuple(self._held.values()):
+            pinhole.shut(reason)
+
+    def _forget(self, pinhole: Pinhole) -> None:
+        del self._held[pinhole.grant.id]
+
+
+class Pinhole:
+    """One open pinhole and the relays that it admitted."""
+
+    __slots__ = (
+        "_accepting",
+        "_bytes_in",
+        "_bytes_out",
+        "_opened_at",
+        "_owner",
+        "_refused",
+        "_sock",
+        "_table",
+        "_timer",
+        "_uses_left",
+        "closed",
+        "dialling",
+        "grant",
+        "relays",
+    )
+
+    def __init__(self, table: PinholeTable, owner: Owner, grant: Grant, sock: socket.socket) -> None:
+        self._table = table
+        self._owner = owner
+        self.grant = grant
+        self._sock: socket.socket | None = sock
+        self._accepting = False
+        self._uses_left = grant.expect.uses
+        self._bytes_in = 0
+        self._bytes_out = 0
+        self._refused = 0
+        self.dialling: set[_Dial] = set()
+        self.relays: set[SpliceRelay] = set()
+        self.closed: Callable[[Pinhole], None] = lambda _: None
+        self._opened_at = table.loop.time()
+        expect = grant.expect
+        wait = expect.open_seconds if expect.open_seconds is not None else table.timeouts.pinhole_open
+        self._timer = table.loop.call_later(wait, self.shut, "never_used")
+        owner.log.write(
+            "pinhole.opened",
+            pinhole=grant.id,
+            purpose=expect.purpose,
+            transport=expect.transport,
+            listen=grant.listen,
+            allow=expect.allow,
+            target=expect.target,
+            expires_seconds=wait,
+            trigger=expect.trigger,
+        )
+        if expect.confirmed:
+            self.confirm()
+
+    @property
+    def state(self) -> str:
+        if self.relays:
+            return "relaying"
+        if self.dialling:
+            return "dialling"
+        return "waiting" if self._accepting else "unconfirmed"
+
+    def summary(self, now: float) -> dict[str, Any]:
+        expect = self.grant.expect
+        return {
+            "pinhole": self.grant.id,
+            "session": self._owner.key,
+            "purpose": expect.purpose,
+            "transport": expect.transport.value,
+            "listen": str(self.grant.listen),
+            "allow": [str(network) for network in expect.allow],
+            "target": str(expect.target),
+            "state": self.state,
+            "age_seconds": round(now - self._opened_at, 3),
+            "bytes_in": self.bytes_in,
+            "bytes_out": self.bytes_out,
+        }
+
+    @property
+    def bytes_in(self) -> int:
+        return self._bytes_in + sum(relay.bytes_in for relay in self.relays)
+
+    @property
+    def bytes_out(self) -> int:
+        return self._bytes_out + sum(relay.bytes_out for relay in self.relays)
+
+    def confirm(self) -> None:
+        if self._sock is not None and not self._accepting:
+            self._accepting = True
+            self._table.loop.add_reader(self._sock, self._admit)
+
+    def _admit(self) -> None:
+        for _ in range(ACCEPTS_PER_WAKEUP):
+            if self._sock is None:
+                return
+            try:
+                arrival = sockets.accept(self._sock)
+            except OSError as error:
+                # No descriptors: the connection cannot even be refused. Closing ours resets all that wait.
+                self.shut(_refusal(error))
+                return
+            if arrival is None:
+                return
+            sock, peer = arrival
+            if any(peer.host in network for network in self.grant.expect.allow):
+                self._use(sock, peer)
+            else:
+                self._refuse(sock, peer)
+
+    def _refuse(self, sock: socket.socket, peer: Endpoint) -> None:
+        sockets.reset(sock)
+        self._refused += 1
+        self._table.metrics.strangers.inc()
+        if self._refused == 1:  # the rest is a number in pinhole.closed
+            self._owner.log.write(
+                "violation",
+                rule="pinhole.stranger",
+                pinhole=self.grant.id,
+                detail=f"{peer} came to {self.grant.listen}",
+                action="reset",
+            )
+
+    def _use(self, sock: socket.socket, peer: Endpoint) -> None:
+        self._uses_left -= 1
+        self._owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer)
+        if not self._uses_left:
+            self._stop_listening()
+        dial = _Dial(self, sock)
+        self.dialling.add(dial)
+        self._owner.pinhole_event(self.grant, Used(peer))
+        if dial in self.dialling:  # unless the engine thought better of it
+            dial.start()
+
+    def _stop_listening(self) -> None:
+        self._timer.cancel()
+        if self._sock is not None:
+            if self._accepting:
+                self._table.loop.remove_reader(self._sock)
+            self._sock.close()
+            self._sock = None
+
+    # -- from the dial and the relay ------------------------------------------------------------------------------
+
+    def connected(self, dial: _Dial, peer: socket.socket, target: socket.socket) -> None:
+        self.dialling.discard(dial)
+        relay: SpliceRelay
+
+        def ended(reason: str) -> None:
+            self.relays.discard(relay)
+            self._bytes_in += relay.bytes_in
+            self._bytes_out += relay.bytes_out
+            self._close_if_over(reason)
+
+        relay = SpliceRelay(self._table.loop, self._table.pipes, peer, target, self.grant.expect.idle_seconds, ended)
+        self.relays.add(relay)
+        relay.start()
+
+    def not_connected(self, dial: _Dial, reason: str) -> None:
+        self.dialling.discard(dial)
+        self._close_if_over(reason)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._table.loop
+
+    def dial_seconds(self) -> float:
+        """Some servers accept data only after the transfer command, so dialling may wait as long as the pinhole (F49)."""
+        return self.grant.expect.open_seconds or self._table.timeouts.pinhole_open
+
+    # -- ends -----------------------------------------------------------------------------------------------------
+
+    def shut(self, reason: str) -> None:
+        """Admit nobody more; what was admitted goes on."""
+        self._stop_listening()
+        self._close_if_over(reason)
+
+    def abort(self, reason: str) -> None:
+        self._stop_listening()
+        for dial in tuple(self.dialling):
+            dial.abort(reason)
+        for relay in tuple(self.relays):
+            relay.abort(reason)
+        self._close_if_over(reason)
+
+    def _close_if_over(self, reason: str) -> None:
+        if self._sock is not None or self.dialling or self.relays or self.grant.id not in self._table._pinholes:
+            return
+        self._table.forget(self)
+        self.closed(self)
+        seconds = self._table.loop.time() - self._opened_at
+        facts: dict[str, Any] = {"refused": self._refused} if self._refused else {}
+        self._owner.log.write(
+            "pinhole.closed",
+            pinhole=self.grant.id,
+            reason=reason,
+            duration_seconds=round(seconds, 6),
+            bytes_in=self._bytes_in,
+            bytes_out=self._bytes_out,
+            **facts,
+        )
+        self._table.metrics.relayed_bytes.inc(self._bytes_in + self._bytes_out)
+        self._owner.pinhole_event(self.grant, Closed(reason, self._bytes_in, self._bytes_out, seconds))
+
+
+class _Dial:
+    """The expected peer is here; its target is being called."""
+
+    __slots__ = ("_peer", "_pinhole", "_target", "_timer")
+
+    def __init__(self, pinhole: Pinhole, peer: socket.socket) -> None:
+        self._pinhole = pinhole
+        self._peer = peer
+        self._target: socket.socket | None = None
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        expect = self._pinhole.grant.expect
+        try:
+            self._target = sockets.dial(expect.target, expect.source)
+        except OSError as error:
+            self.abort("target_" + dial_failure(error.errno))
+            return
+        self._pinhole.loop.add_writer(self._target, self._settled)
+        self._timer = self._pinhole.loop.call_later(self._pinhole.dial_seconds(), self.abort, "target_timeout")
+
+    def _settled(self) -> None:
+        assert self._target is not None
+        if code := sockets.dial_result(self._target):
+            self.abort("target_" + dial_failure(code))
+            return
+        self._release()
+        self._pinhole.connected(self, self._peer, self._target)
+
+    def abort(self, reason: str) -> None:
+        self._release()
+        if self._target is not None:
+            sockets.reset(self._target)
+        sockets.reset(self._peer)
+        self._pinhole.not_connected(self, reason)
+
+    def _release(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            assert self._target is not None
+            self._pinhole.loop.remove_writer(self._target)
+
+
+def dial_failure(code: int | None) -> str:
+    """The errno of a connection that did not come about, as one word for the audit log."""
+    match code:
+        case errno.ECONNREFUSED | errno.ECONNRESET:
+            return "refused"
+        case errno.ETIMEDOUT:
+            return "timeout"
+        case errno.EMFILE | errno.ENFILE:
+            return "no_descriptors"
+        case errno.EADDRINUSE | errno.EADDRNOTAVAIL:
+            return "no_source_port"
+        case _:
+            return "unreachable"

@@ -1,0 +1,51 @@
+"""The NAT port pool: which ports of the configured range are taken, for each address of ours. Pure; binding is elsewhere."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+
+from protocols.engine import Host, Transport
+
+
+class PortPool:
+    """Ports are drawn at random, never in sequence, so that a stranger cannot guess the next one (rule X13, RFC 6056)."""
+
+    def __init__(self, first: int, last: int, choose: random.Random | None = None) -> None:
+        self.use(first, last)
+        self._choose = choose or random.SystemRandom()
+        self._leased: dict[tuple[Transport, Host], set[int]] = {}
+
+    def use(self, first: int, last: int) -> None:
+        """Draw from this range from now on; what is leased stays so."""
+        self._first = first
+        self._size = last - first + 1
+
+    def candidates(self, transport: Transport, host: Host) -> Iterator[int]:
+        """Each free port once: a random one first, then on from there. Lease the one that could be bound."""
+        leased = self._leased.get((transport, host), frozenset())
+        # On from a random start, the next free port is soon found while the range is half empty; past that, a taken run
+        # makes its successor likelier. A fresh draw for each of the first tries keeps the choice even.
+        for _ in range(16):
+            port = self._first + self._choose.randrange(self._size)
+            if port not in leased:
+                yield port
+        start = self._choose.randrange(self._size)
+        for step in range(self._size):
+            port = self._first + (start + step) % self._size
+            if port not in leased:
+                yield port
+
+    def lease(self, transport: Transport, host: Host, port: int) -> None:
+        self._leased.setdefault((transport, host), set()).add(port)
+
+    def release(self, transport: Transport, host: Host, port: int) -> None:
+        """Give a port back. One that was never leased (an exact port, not from the pool) is no error."""
+        leased = self._leased.get((transport, host))
+        if leased is not None:
+            leased.discard(port)
+            if not leased:
+                del self._leased[transport, host]
+
+    def in_use(self) -> int:
+        return sum(map(len, self._leased.values()))

@@ -1,0 +1,228 @@
+"""Data without an engine: TCP relayed by splice(2), so that no payload ever enters Python.
+
+Each direction owns a pipe, taken when its first bytes come (most FTP data flows one way) and given back empty:
+
+    source socket --splice--> pipe --splice--> sink socket
+
+A direction reads only when its pipe is empty, so a sink that does not keep up stops the source by TCP's own window.
+Half-close is passed on after the last byte (rule X24); a reset on one leg becomes a reset on the other (rule F56).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import fcntl
+import os
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy import sockets
+
+# One pipe slot holds one segment's pages, so a large pipe moves far more than its nominal size in two system calls.
+PIPE_BYTES = 1 << 20
+SPLICE_BYTES = 1 << 20
+# How often one direction may go round before the loop serves others.
+ROUNDS_PER_WAKEUP = 16
+POOLED_PIPES = 64
+
+_FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK; not in Python 3.11's os module.
+
+
+@dataclass(slots=True)
+class Pipe:
+    read: int
+    write: int
+
+
+class PipePool:
+    """Empty pipes kept for the next relay: making and sizing one costs more than moving a small file through it."""
+
+    def __init__(self) -> None:
+        self._idle: list[Pipe] = []
+
+    def take(self) -> Pipe:
+        """Raises OSError when no descriptors are left."""
+        if self._idle:
+            return self._idle.pop()
+        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
+        # Past the user's pipe budget the kernel refuses; the default size is slower, not wrong.
+        with contextlib.suppress(OSError):
+            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
+        return Pipe(read, write)
+
+    def give(self, pipe: Pipe, is_empty: bool) -> None:
+        if is_empty and len(self._idle) < POOLED_PIPES:
+            self._idle.append(pipe)
+        else:
+            os.close(pipe.read)
+            os.close(pipe.write)
+
+    def close(self) -> None:
+        while self._idle:
+            self.give(self._idle.pop(), is_empty=False)
+
+
+class _Direction:
+    """One way of a relay. `head`: bytes an engine left behind, to go out before all others."""
+
+    __slots__ = ("head", "in_pipe", "is_done", "moved", "pipe", "reading", "sink", "source", "writing")
+
+    def __init__(self, source: socket.socket, sink: socket.socket, head: bytes) -> None:
+        self.source = source
+        self.sink = sink
+        self.head = head
+        self.pipe: Pipe | None = None
+        self.in_pipe = 0
+        self.moved = 0
+        self.reading = False
+        self.writing = False
+        self.is_done = False
+
+
+class SpliceRelay:
+    """Two connected sockets, each the other's sink, until both have finished, one is reset, or nothing moves for long.
+
+    Owns the sockets from construction on. `ended(reason)` is called exactly once, after both are closed; reason is
+    finished, idle, reset_by_peer (the first socket), reset_by_target (the second) or what abort() was given.
+    """
+
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        pipes: PipePool,
+        peer: socket.socket,
+        target: socket.socket,
+        idle_seconds: float,
+        ended: Callable[[str], None],
+        heads: tuple[bytes, bytes] = (b"", b""),
+    ) -> None:
+        """heads: what goes first to the target, and to the peer."""
+        self._loop = loop
+        self._pipes = pipes
+        self._peer = peer
+        self._inward = _Direction(peer, target, heads[0])
+        self._outward = _Direction(target, peer, heads[1])
+        self._idle_seconds = idle_seconds
+        self._ended = ended
+        self._is_over = False
+        self._active_at = loop.time()
+        self._timer = loop.call_later(idle_seconds, self._check_idle)
+
+    def start(self) -> None:
+        for direction in (self._inward, self._outward):
+            if not self._is_over:
+                self._move(direction)
+
+    @property
+    def bytes_in(self) -> int:
+        """From the peer to the target."""
+        return self._inward.moved
+
+    @property
+    def bytes_out(self) -> int:
+        return self._outward.moved
+
+    def abort(self, reason: str) -> None:
+        """Reset both ends now."""
+        self._end(reason, sockets.reset)
+
+    def _move(self, way: _Direction) -> None:
+        try:
+            for _ in range(ROUNDS_PER_WAKEUP):
+                if (way.head or way.in_pipe) and not self._empty(way):
+                    return
+                if not self._fill(way):
+                    return
+        except OSError as error:
+            self._fail(way, error)
+
+    def _empty(self, way: _Direction) -> bool:
+        """Whether all that waits has gone out; if not, wait for the sink and let the source wait too."""
+        try:
+            while way.head:
+                sent = way.sink.send(way.head)
+                way.head = way.head[sent:]
+                way.moved += sent
+            while way.in_pipe:
+                assert way.pipe is not None
+                sent = os.splice(way.pipe.read, way.sink.fileno(), way.in_pipe, flags=_FLAGS)
+                way.in_pipe -= sent
+                way.moved += sent
+        except BlockingIOError:
+            if way.reading:
+                way.reading = False
+                self._loop.remove_reader(way.source)
+            if not way.writing:
+                way.writing = True
+                self._loop.add_writer(way.sink, self._move, way)
+            return False
+        if way.writing:
+            way.writing = False
+            self._loop.remove_writer(way.sink)
+        return True
+
+    def _fill(self, way: _Direction) -> bool:
+        """Whether something came in; at the source's end pass it on, and be over when the other way is."""
+        if way.pipe is None:
+            way.pipe = self._pipes.take()
+        try:
+            taken = os.splice(way.source.fileno(), way.pipe.write, SPLICE_BYTES, flags=_FLAGS)
+        except BlockingIOError:
+            if not way.reading:
+                way.reading = True
+                self._loop.add_reader(way.source, self._move, way)
+            # A pipe is held only while bytes are in it: thousands of quiet relays need none.
+            self._give_pipe(way)
+            return False
+        if taken:
+            way.in_pipe = taken
+            self._active_at = self._loop.time()
+            return True
+        if way.reading:
+            way.reading = False
+            self._loop.remove_reader(way.source)
+        self._give_pipe(way)
+        way.is_done = True
+        sockets.finish(way.sink)
+        if self._inward.is_done and self._outward.is_done:
+            self._end("finished", socket.socket.close)
+        return False
+
+    def _give_pipe(self, way: _Direction) -> None:
+        if way.pipe is not None:
+            self._pipes.give(way.pipe, is_empty=way.in_pipe == 0)
+            way.pipe = None
+
+    def _fail(self, way: _Direction, error: OSError) -> None:
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            self.abort("no_descriptors")
+            return
+        # EPIPE is the sink's doing. Of a reset we are told on whichever socket was touched; ask which one it was.
+        by_sink = error.errno == errno.EPIPE or way.head or way.in_pipe
+        culprit = way.sink if by_sink else way.source
+        self.abort("reset_by_peer" if culprit is self._peer else "reset_by_target")
+
+    def _check_idle(self) -> None:
+        left = self._active_at + self._idle_seconds - self._loop.time()
+        if left <= 0:
+            self.abort("idle")
+        else:
+            self._timer = self._loop.call_later(left, self._check_idle)
+
+    def _end(self, reason: str, close: Callable[[socket.socket], None]) -> None:
+        if self._is_over:
+            return
+        self._is_over = True
+        self._timer.cancel()
+        for way in (self._inward, self._outward):
+            if way.reading:
+                self._loop.remove_reader(way.source)
+            if way.writing:
+                self._loop.remove_writer(way.sink)
+            self._give_pipe(way)
+        for way in (self._inward, self._outward):
+            close(way.source)
+        self._ended(reason)

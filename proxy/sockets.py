@@ -1,0 +1,181 @@
+"""The only file that sets socket options and reads ancillary data. Open it when the kernel surprises you.
+
+Every socket here is transparent (`IP_TRANSPARENT`), also those on addresses of our own: the one static firewall rule
+`socket transparent 1` then recognises each of them, and one line in the administrator's input chain covers them all.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import struct
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+from protocols.engine import Endpoint
+from proxy.errors import SocketError
+
+# Not in Python's socket module; from linux/in.h and linux/in6.h.
+IP_PKTOPTIONS = 9
+IP_BIND_ADDRESS_NO_PORT = 24
+IPV6_2292PKTOPTIONS = 6
+IPV6_TRANSPARENT = 75
+
+MAIN_BACKLOG = 4096
+
+# NAT boxes nearby forget an idle connection after some minutes (rule F76); these find a dead peer within ten.
+KEEPALIVE_IDLE_SECONDS = 120
+KEEPALIVE_INTERVAL_SECONDS = 60
+KEEPALIVE_PROBES = 8
+
+_LINGER_RESET = struct.pack("ii", 1, 0)
+
+
+def endpoint(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
+    """The kernel's socket address as ours; an IPv6 scope id is dropped."""
+    return Endpoint(ip_address(address[0].partition("%")[0]), address[1])
+
+
+def _transparent(host: IPv4Address | IPv6Address) -> socket.socket:
+    try:
+        if host.version == 4:
+            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
+        else:
+            sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
+        # Also lets a listener share its port with a connection of ours from the same port (FTP's default data port, F33).
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    except PermissionError as error:
+        raise SocketError(
+            "transparent sockets are not allowed: run as root, or give the process CAP_NET_RAW "
+            "(systemd: AmbientCapabilities=CAP_NET_RAW CAP_NET_BIND_SERVICE)"
+        ) from error
+    return sock
+
+
+def listen(at: Endpoint, backlog: int) -> socket.socket:
+    """A transparent, non-blocking TCP listener on any address, our own or foreign.
+
+    Raises OSError (EADDRINUSE, EACCES, EMFILE ...) and SocketError when the process may not make transparent sockets.
+    """
+    sock = _transparent(at.host)
+    try:
+        sock.bind((str(at.host), at.port))
+        sock.listen(backlog)
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def listen_main(at: Endpoint) -> socket.socket:
+    """The listener that TPROXY redirects to; its connections know the interface that they came in by."""
+    sock = listen(at, MAIN_BACKLOG)
+    if at.host.version == 4:
+        sock.setsockopt(socket.SOL_IP, socket.IP_PKTINFO, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+    return sock
+
+
+def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint] | None:
+    """The next connection, or None when there is none (or it went away while waiting). Raises OSError otherwise."""
+    try:
+        # The interpreter's own accept() looks the family up again; _accept is the bare system call.
+        fd, address = listener._accept()  # type: ignore[attr-defined]
+    except (BlockingIOError, ConnectionAbortedError, InterruptedError):
+        return None
+    sock = socket.socket(listener.family, socket.SOCK_STREAM, 0, fileno=fd)
+    sock.setblocking(False)
+    return sock, endpoint(address)
+
+
+def dial(target: Endpoint, source: Endpoint | None) -> socket.socket:
+    """Begin a TCP connection to `target`, seen there as coming from `source` (port 0: the kernel's choice; None: from
+    the address of the route). It stands when the socket becomes writable; `dial_result` then tells.
+
+    Raises OSError when it fails at once (EMFILE, ENETUNREACH, EADDRINUSE ...).
+    """
+    sock = _transparent(target.host)
+    try:
+        if source is not None:
+            if source.port == 0:
+                # The port is chosen at connect() by the whole 4-tuple, so 64,000 ports are not the limit.
+                sock.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
+            sock.bind((str(source.host), source.port))
+        code = sock.connect_ex((str(target.host), target.port))
+        if code not in (0, errno.EINPROGRESS):
+            raise OSError(code, os.strerror(code))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def dial_result(sock: socket.socket) -> int:
+    """The errno that a dialled connection ended with; 0 when it stands."""
+    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def local(sock: socket.socket) -> Endpoint:
+    """Our end. Of a connection redirected by TPROXY: the original destination (rule X20)."""
+    return endpoint(sock.getsockname())
+
+
+def tune_control(sock: socket.socket, urgent_inline: bool) -> None:
+    """For legs that an engine reads: no Nagle delay, keep-alive (rule X27), urgent data in the stream (F8) or not (T27)."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    keep_alive(sock)
+    if urgent_inline:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
+def keep_alive(sock: socket.socket) -> None:
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def incoming_interface(sock: socket.socket) -> str:
+    """The name of the interface that a connection accepted from a main listener came in by; "" when it is gone."""
+    if sock.family == socket.AF_INET:
+        level, option, kind = socket.SOL_IP, IP_PKTOPTIONS, socket.IP_PKTINFO
+        index_at = 0  # struct in_pktinfo begins with the index,
+    else:
+        level, option, kind = socket.IPPROTO_IPV6, IPV6_2292PKTOPTIONS, socket.IPV6_PKTINFO
+        index_at = 16  # struct in6_pktinfo with the address
+    for message_kind, data in _control_messages(sock.getsockopt(level, option, 512)):
+        if message_kind == kind and len(data) >= index_at + 4:
+            with contextlib.suppress(OSError):
+                return socket.if_indextoname(struct.unpack_from("i", data, index_at)[0])
+    return ""
+
+
+def _control_messages(buffer: bytes) -> list[tuple[int, bytes]]:
+    """Take apart what the kernel writes as a chain of struct cmsghdr: (type, data) of each."""
+    header = struct.Struct("Lii")
+    messages, at = [], 0
+    while at + header.size <= len(buffer):
+        length, _, kind = header.unpack_from(buffer, at)
+        if length < header.size:
+            break
+        messages.append((kind, buffer[at + header.size : at + length]))
+        at += (length + 7) & ~7
+    return messages
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with RST, so that the peer cannot take a cut stream for a whole one (rules X20, X24, F56)."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+    sock.close()
+
+
+def finish(sock: socket.socket) -> None:
+    """Half-close: no more from us; the peer may go on. A connection already gone is as finished as can be."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)

@@ -1,0 +1,351 @@
+"""A TCP session: two legs, one engine, and nothing between bytes in and effects out.
+
+    accepted -> dial the server -> [legs stand] engine reads -> closed
+                     |                              |
+          not reached: client is reset         Splice: relay without the engine -> closed
+
+No task and no lock: every step is a callback of the loop that runs to its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from protocols.engine import Effect, Endpoint, Engine, Grant, Helper, Peers, PinholeEvent, Side
+from proxy import effects, sockets
+from proxy.audit import Log
+from proxy.leg import Leg
+from proxy.pinholes import dial_failure
+from proxy.policy import Accepted, Arrival, Nat
+from proxy.relay import SpliceRelay
+
+if TYPE_CHECKING:
+    from proxy.sessions import Sessions
+
+# After the last data connection of a session that is to stop: time for the server's final reply to pass.
+LAST_REPLY_SECONDS = 1.0
+
+
+class StreamSession:
+    """Performs the effects of its engine (`effects.Performer`) and owns its pinholes (`pinholes.Owner`)."""
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        key: str,
+        client: socket.socket,
+        arrival: Arrival,
+        accepted: Accepted,
+        helper: Helper,
+        nat: Nat,
+        log: Log,
+    ) -> None:
+        self._sessions = sessions
+        self._loop = sessions.loop
+        self.key = key
+        self.log = log
+        self.arrival = arrival
+        self.policy = accepted.policy
+        self.helper = helper
+        self._nat = nat
+        self.pinholes = sessions.pinholes.of(self)
+        self.opened_at = self._loop.time()
+        self._client = client
+        self._server: socket.socket | None = None
+        self._legs: dict[Side, Leg] = {}
+        self._readers = {side: partial(self._readable, side) for side in Side}
+        self._engine: Engine | None = None
+        self._in_engine = False
+        self._events: list[tuple[Grant, PinholeEvent]] = []
+        self._relay: SpliceRelay | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = float("inf")
+        self._is_paused = False
+        self._is_stopping = False
+        self.is_over = False
+
+    # -- beginning ------------------------------------------------------------------------------------------------
+
+    def dial(self) -> None:
+        """Call the server before a byte of the client is read: the kernel has answered the client's SYN already, so a
+        server out of reach must become a reset, never a silent hang (rule X20)."""
+        source = None if self._nat.source is None else Endpoint(self._nat.source, 0)
+        try:
+            self._server = sockets.dial(self._nat.dial, source)
+        except OSError as error:
+            self._not_reached(dial_failure(error.errno))
+            return
+        self._loop.add_writer(self._server, self._dialled)
+        self._timer = self._loop.call_later(self._sessions.timeouts.connect, self._not_reached, "timeout")
+
+    def _dialled(self) -> None:
+        assert self._server is not None
+        if code := sockets.dial_result(self._server):
+            self._not_reached(dial_failure(code))
+            return
+        self._stop_dialling()
+        sockets.tune_control(self._client, self.helper.urgent_inline)
+        sockets.tune_control(self._server, self.helper.urgent_inline)
+        peers = Peers(self.arrival.client, sockets.local(self._server), self._nat.dial, self.arrival.server)
+        self.log.write(
+            "session.opened",
+            interface=self.arrival.interface,
+            snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
+            dnat=peers.server if peers.server != peers.server_as_seen else None,
+        )
+        self._sessions.metrics.sessions_opened.labels(self.helper.name).inc()
+        for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
+            self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume)
+        self._engine = self.helper.engine(
+            peers, self.policy.options[self.helper.name], self.pinholes, self._loop.time()
+        )
+        self._resume()
+        self._arm()
+
+    def _not_reached(self, reason: str) -> None:
+        self._stop_dialling()
+        self.log.write("session.failed", reason=f"server_{reason}", dialled=self._nat.dial)
+        self._sessions.metrics.sessions_failed.labels(f"server_{reason}").inc()
+        if self._server is not None:
+            sockets.reset(self._server)
+        sockets.reset(self._client)
+        self._leave()
+
+    def _stop_dialling(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+            assert self._server is not None
+            self._loop.remove_writer(self._server)
+
+    # -- bytes in -------------------------------------------------------------------------------------------------
+
+    def _readable(self, side: Side) -> None:
+        assert self._engine is not None
+        leg = self._legs[side]
+        try:
+            data = leg.receive()
+        except OSError:
+            self._reset_by(side)
+            return
+        if data:
+            self._call(self._engine.receive, side, data)
+        elif data is not None:
+            leg.has_ended = True
+            leg.read_with(None)
+            self._call(self._engine.eof, side)
+            if not self.is_over and self._relay is None:
+                self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
+        self._settle()
+
+    def _call(self, engine_call: Callable[..., Sequence[Effect]], *arguments: Any) -> None:
+        """One step of the engine and its effects. A bug of ours ends this session and nothing else (rule X29)."""
+        self._in_engine = True
+        try:
+            wanted = engine_call(*arguments, self._loop.time())
+        except Exception:
+            self._sessions.metrics.engine_failures.inc()
+            self.log.write("engine.failed", traceback=traceback.format_exc(limit=-8))
+            self.close("engine_failed", Leg.reset)
+            return
+        finally:
+            self._in_engine = False
+        effects.apply(wanted, self)
+        if self._events and not self.is_over:
+            grant, event = self._events.pop(0)
+            self.pinhole_event(grant, event)
+        elif not self.is_over:
+            self._arm()
+
+    def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None:
+        if self._engine is None:
+            return
+        if self._in_engine:
+            # The engine closed it itself; it hears of that when it is done with what it is at.
+            self._events.append((grant, event))
+            return
+        self._call(self._engine.pinhole, grant, event)
+        self._settle()
+        if self._is_stopping:
+            self.stop()
+
+    def _settle(self) -> None:
+        """After each step: over, when both sides have ended and all has been passed on; or paused, when a leg is full."""
+        if self._engine is None or self.is_over:
+            return
+        legs = self._legs.values()
+        if all(leg.has_ended and leg.has_sent_all for leg in legs):
+            self.close("finished", Leg.close)
+        elif any(leg.is_congested for leg in legs):
+            self._is_paused = True
+            for leg in legs:
+                leg.read_with(None)
+
+    def _resume(self) -> None:
+        self._is_paused = False
+        if self._engine is None:
+            return
+        for side, leg in self._legs.items():
+            if not leg.has_ended:
+                leg.read_with(self._readers[side])
+        self._settle()
+
+    # -- time -----------------------------------------------------------------------------------------------------
+
+    def _arm(self) -> None:
+        """Deadlines mostly move away, so a timer is set anew only when it would be late; an early one looks again."""
+        if self._engine is None or (deadline := self._engine.deadline()) is None or deadline >= self._wakes_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = deadline
+        self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._wakes_at = None, float("inf")
+        if self._engine is None:
+            return
+        deadline = self._engine.deadline()
+        if deadline is not None and deadline <= self._loop.time():
+            self._call(self._engine.tick)
+            self._settle()
+        self._arm()
+
+    def _half_closed(self) -> None:
+        """One side has ended long ago, the other does not: nobody is left who could want its bytes."""
+        if self.is_over or self._relay is not None:
+            return
+        if self.is_transferring:
+            self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
+        else:
+            self.close("half_closed", Leg.reset)
+
+    # -- effects --------------------------------------------------------------------------------------------------
+
+    def send(self, to: Side, data: bytes) -> None:
+        self._legs[to].send(data)
+
+    def finish(self, to: Side) -> None:
+        self._legs[to].finish()
+
+    def note(self, event: str, facts: Mapping[str, Any]) -> None:
+        if event == "violation":
+            self._sessions.metrics.violations.labels(facts["rule"]).inc()
+        self.log.write(event, **facts)
+
+    def abort(self, reason: str, told: frozenset[Side]) -> None:
+        """Who was just told why gets to read it; who was not, is reset."""
+        legs = self._legs
+        self._legs = {}
+        for side, leg in legs.items():
+            if side in told or not leg.has_sent_all:
+                leg.close_after_last_words()
+            else:
+                leg.reset()
+        self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
+
+    def splice(self, idle_seconds: float) -> None:
+        legs = self._legs
+        client, to_client = legs[Side.CLIENT].hand_over()
+        server, to_server = legs[Side.SERVER].hand_over()
+        self._stop_engine()
+        relay: SpliceRelay
+
+        def ended(reason: str) -> None:
+            names = {"reset_by_peer": "reset_by_client", "reset_by_target": "reset_by_server"}
+            received = {
+                Side.CLIENT: legs[Side.CLIENT].bytes_received + relay.bytes_in - len(to_server),
+                Side.SERVER: legs[Side.SERVER].bytes_received + relay.bytes_out - len(to_client),
+            }
+            self._legs = {}
+            self._end(names.get(reason, reason), received)
+
+        relay = self._relay = SpliceRelay(
+            self._loop, self._sessions.pinholes.pipes, client, server, idle_seconds, ended, (to_server, to_client)
+        )
+        relay.start()
+
+    # -- ends -----------------------------------------------------------------------------------------------------
+
+    @property
+    def is_transferring(self) -> bool:
+        return any(pinhole.relays or pinhole.dialling for pinhole in self.pinholes)
+
+    def summary(self, now: float) -> dict[str, Any]:
+        state = "dialling" if not (self._legs or self._relay) else "relaying" if self._relay else "serving"
+        return {
+            "session": self.key,
+            "helper": self.helper.name,
+            "policy": self.policy.name,
+            "interface": self.arrival.interface,
+            "client": str(self.arrival.client),
+            "server": str(self.arrival.server),
+            "state": state,
+            "age_seconds": round(now - self.opened_at, 3),
+            "pinholes": len(self.pinholes),
+        }
+
+    def _reset_by(self, side: Side) -> None:
+        if not self.is_over and self._engine is not None:
+            self.close(f"reset_by_{side.value}", Leg.reset)
+
+    def stop(self) -> None:
+        """The daemon is to end: at once when nothing is being transferred, else after that and its final reply."""
+        if self.is_over:
+            return
+        if not self._is_stopping:
+            self._is_stopping = True
+            if not self.is_transferring:
+                self.cut("stopped")
+        elif not self.is_transferring:
+            self._loop.call_later(LAST_REPLY_SECONDS, self.cut, "stopped")
+
+    def cut(self, reason: str) -> None:
+        """End it now, in order (the peers see the end of the stream)."""
+        if self.is_over:
+            return
+        if self._relay is not None:
+            self._relay.abort(reason)
+        elif self._engine is None:
+            self._not_reached("not_waited_for")
+        else:
+            self.close(reason, Leg.close)
+
+    def close(self, reason: str, how: Callable[[Leg], None]) -> None:
+        if self.is_over:
+            return
+        legs, self._legs = self._legs, {}
+        for leg in legs.values():
+            how(leg)
+        self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
+
+    def _stop_engine(self) -> None:
+        # These refer back to the session; without them it goes as soon as nobody holds it, not when cycles are collected.
+        self._engine = None
+        self._readers = {}
+        self._events.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _end(self, reason: str, received: Mapping[Side, int]) -> None:
+        self._stop_engine()
+        self._relay = None
+        self._leave()
+        self.pinholes.end("session_closed")
+        self.log.write(
+            "session.closed",
+            reason=reason,
+            duration_seconds=round(self._loop.time() - self.opened_at, 6),
+            bytes_from_client=received[Side.CLIENT],
+            bytes_from_server=received[Side.SERVER],
+        )
+
+    def _leave(self) -> None:
+        self.is_over = True
+        self._sessions.forget(self)

@@ -1,0 +1,140 @@
+"""Spliced relays: everything arrives, in order, once; ends and resets are passed on; nothing is left open."""
+
+import asyncio
+import os
+import socket
+
+import pytest
+
+from proxy import sockets
+from proxy.relay import PipePool, SpliceRelay
+
+
+def connected() -> tuple[socket.socket, socket.socket]:
+    """Two ends of a TCP connection over loopback."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        ours = socket.create_connection(listener.getsockname())
+        theirs, _ = listener.accept()
+    for sock in (ours, theirs):
+        sock.setblocking(False)
+    return ours, theirs
+
+
+class Ends:
+    """A relay between two connections; `peer` and `target` are the far ends of them."""
+
+    def __init__(self, idle_seconds: float = 30, heads: tuple[bytes, bytes] = (b"", b"")) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.descriptors = len(os.listdir("/proc/self/fd"))
+        self.peer, peer_leg = connected()
+        self.target, target_leg = connected()
+        self.pipes = PipePool()
+        self.over: asyncio.Future[str] = self.loop.create_future()
+        self.relay = SpliceRelay(self.loop, self.pipes, peer_leg, target_leg, idle_seconds, self.over.set_result, heads)
+        self.relay.start()
+
+    async def read_all(self, sock: socket.socket) -> bytes:
+        received = b""
+        while data := await self.loop.sock_recv(sock, 1 << 20):
+            received += data
+        return received
+
+    def leaked(self) -> int:
+        self.peer.close()
+        self.target.close()
+        self.pipes.close()
+        return len(os.listdir("/proc/self/fd")) - self.descriptors
+
+
+async def test_bytes_arrive_in_both_directions_and_ends_are_passed_on():
+    ends = Ends()
+    upward, downward = os.urandom(3_000_000), os.urandom(2_000_000)
+
+    async def say(sock: socket.socket, data: bytes) -> None:
+        await ends.loop.sock_sendall(sock, data)
+        sock.shutdown(socket.SHUT_WR)
+
+    *_, at_target, at_peer = await asyncio.gather(
+        say(ends.peer, upward), say(ends.target, downward), ends.read_all(ends.target), ends.read_all(ends.peer)
+    )
+    assert (at_target, at_peer) == (upward, downward)
+    assert await ends.over == "finished"
+    assert (ends.relay.bytes_in, ends.relay.bytes_out) == (len(upward), len(downward))
+    assert ends.leaked() == 0
+
+
+async def test_one_direction_goes_on_after_the_other_has_ended():
+    ends = Ends()
+    ends.peer.shutdown(socket.SHUT_WR)
+    assert await ends.read_all(ends.target) == b""
+    await ends.loop.sock_sendall(ends.target, b"still here")
+    assert await ends.loop.sock_recv(ends.peer, 100) == b"still here"
+    assert not ends.over.done()
+    ends.target.close()
+    assert await ends.over == "finished"
+    assert ends.leaked() == 0
+
+
+@pytest.mark.parametrize(("who", "reason"), [("peer", "reset_by_peer"), ("target", "reset_by_target")])
+async def test_a_reset_on_one_leg_becomes_a_reset_on_the_other(who, reason):
+    ends = Ends()
+    sockets.reset(getattr(ends, who))
+    assert await ends.over == reason
+    with pytest.raises(ConnectionResetError):
+        await ends.read_all(ends.target if who == "peer" else ends.peer)
+    assert ends.leaked() == 0
+
+
+async def test_a_sink_that_does_not_read_stops_the_source():
+    ends = Ends()
+    sent = 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            while True:
+                await ends.loop.sock_sendall(ends.peer, bytes(1 << 20))
+                sent += 1 << 20
+    assert sent < 64 << 20
+    ends.relay.abort("enough")
+    assert await ends.over == "enough"
+    assert ends.leaked() == 0
+
+
+async def test_what_an_engine_left_behind_goes_first():
+    ends = Ends(heads=(b"to target ", b"to peer "))
+    await ends.loop.sock_sendall(ends.peer, b"more")
+    ends.peer.shutdown(socket.SHUT_WR)
+    await ends.loop.sock_sendall(ends.target, b"more")
+    ends.target.shutdown(socket.SHUT_WR)
+    assert await ends.read_all(ends.target) == b"to target more"
+    assert await ends.read_all(ends.peer) == b"to peer more"
+    assert await ends.over == "finished"
+    assert ends.leaked() == 0
+
+
+async def test_silence_in_both_directions_ends_a_relay():
+    ends = Ends(idle_seconds=0.05)
+    assert await ends.over == "idle"
+    with pytest.raises(ConnectionResetError):
+        await ends.read_all(ends.peer)
+    assert ends.leaked() == 0
+
+
+async def test_quiet_relays_hold_no_pipe():
+    ends = Ends()
+    await ends.loop.sock_sendall(ends.peer, b"x")
+    assert await ends.loop.sock_recv(ends.target, 10) == b"x"
+    with_pooled_pipe = len(os.listdir("/proc/self/fd"))
+    ends.pipes.close()
+    assert len(os.listdir("/proc/self/fd")) == with_pooled_pipe - 2
+    ends.relay.abort("done")
+    assert ends.leaked() == 0
+
+
+async def test_no_descriptor_for_a_pipe_ends_the_relay(monkeypatch):
+    def take(_: PipePool):
+        raise OSError(24, "Too many open files")
+
+    monkeypatch.setattr(PipePool, "take", take)
+    ends = Ends()
+    assert await ends.over == "no_descriptors"
+    assert ends.leaked() == 0
