@@ -1,0 +1,419 @@
+"""What brings packets to the daemon, as text: firewall rules (nft or iptables), a routing rule and a route a family.
+
+The rules are static; opening or closing a pinhole never changes them. In the order in which a packet meets them:
+
+1) What a process of this host sends is never ours (it comes by `lo`).
+2) A packet for a transparent socket, be it a session or a pinhole, is marked. Sockets bound to a wildcard address are
+   some other program's and are skipped: ours each stand on one address.
+3) A new session to a port of the session-helper table, within what a policy names, is handed to the main listener.
+4) Nobody listens: it is refused (`on_daemon_down: block`), or goes on as if we were not there (`bypass`).
+5) Marked packets are routed to this host, whatever their destination; one that comes to be forwarded all the same (the
+   routing rule was removed behind our back) is dropped.
+
+Which sessions are taken: those that *any* policy names, accepting or denying, by interface, source, destination and
+the ports of its helpers. A session outside all of them is not ours, and the forward policy of the host decides about
+it; who wants it refused and audited instead ends the list with a policy that denies. A session to an address of this
+host is taken only where a policy with `dnat` names it, so that the host's own services on the same ports stay what they
+are.
+
+Everything here is ours by name (table `inet pinhole`; chains PINHOLE and PINHOLE-GUARD) or by number (routing protocol
+`ROUTE_PROTOCOL`), which is how it is found again and removed, whatever the configuration has become in the meantime.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+from protocols.engine import Network, Transport
+from proxy.config import Config, Policy, PortRange
+from proxy.errors import NetError
+
+TABLE = "pinhole"
+CHAIN = "PINHOLE"
+GUARD = "PINHOLE-GUARD"
+JUMPS = (("PREROUTING", CHAIN), ("FORWARD", GUARD))
+"""iptables: from which chain of the mangle table to which of ours."""
+
+ROUTE_PROTOCOL = 213
+"""Author of our routing rules and routes (`proto` in `ip rule`, `ip route`); linux/rtnetlink.h leaves it free."""
+
+RULE_PRIORITY = 100
+"""Before the rules for several uplinks or VPNs, which are usually numbered from 1000 or down from 32765."""
+
+MULTIPORT_SLOTS = 15
+"""iptables' multiport match takes 15 ports, and a range counts as two (XT_MULTI_PORTS)."""
+
+
+class Backend(Enum):
+    NFT = "nft"
+    IPTABLES = "iptables"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The sessions of one policy, of one IP version and transport. Empty interfaces, sources, destinations: any."""
+
+    policy: str
+    version: int
+    transport: Transport
+    ports: tuple[PortRange, ...]
+    interfaces: tuple[str, ...]
+    sources: tuple[Network, ...]
+    destinations: tuple[Network, ...]
+    own_addresses: bool
+    """Also sessions to addresses of this host."""
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A command, and what it reads."""
+
+    command: tuple[str, ...]
+    stdin: str = ""
+    unless: tuple[str, ...] = ()
+    """A command that succeeds when there is nothing to do."""
+    version: int | None = None
+    """IP version it is for; None: both."""
+    why: str = ""
+    """For people."""
+
+    def shell(self) -> str:
+        """The step as lines of POSIX shell."""
+        line = shlex.join(self.command)
+        if self.unless:
+            line = f"{shlex.join(self.unless)} 2>/dev/null || {line}"
+        return f"{line} <<'EOF'\n{self.stdin}EOF\n" if self.stdin else f"{line}\n"
+
+
+def merge_ports(ports: Iterable[PortRange]) -> tuple[PortRange, ...]:
+    """The same ports in order, as few ranges as possible."""
+    merged: list[PortRange] = []
+    for item in sorted(ports):
+        if merged and item.first <= merged[-1].last + 1:
+            merged[-1] = PortRange(merged[-1].first, max(merged[-1].last, item.last))
+        else:
+            merged.append(item)
+    return tuple(merged)
+
+
+def _within(networks: Sequence[Network], version: int) -> tuple[Network, ...] | None:
+    """Those of one IP version, none of them inside another; () for any, None when there are none of this version."""
+    if not networks:
+        return ()
+    ours: tuple[Network, ...]
+    if version == 4:
+        ours = tuple(collapse_addresses(network for network in networks if isinstance(network, IPv4Network)))
+    else:
+        ours = tuple(collapse_addresses(network for network in networks if isinstance(network, IPv6Network)))
+    if not ours:
+        return None
+    return () if ours[0].prefixlen == 0 else ours
+
+
+def _names(policy: Policy, name: str) -> bool:
+    return not policy.helpers or name in policy.helpers
+
+
+def scopes(config: Config) -> Iterator[Scope]:
+    """What is taken over, in the order of the policies.
+
+    Raises NetError for an interface whose name means something else in a firewall rule (`lan+`, `lan*`).
+    """
+    for policy in config.policies:
+        for interface in policy.interfaces:
+            if not re.fullmatch(r"[A-Za-z0-9_.@-]+", interface):
+                raise NetError(
+                    f"policy {policy.name}: firewall rules cannot name the interface {interface!r}; "
+                    "rename it (ip link set ... name ...), or leave `from` out"
+                )
+        for version in (4, 6):
+            sources, destinations = _within(policy.sources, version), _within(policy.destinations, version)
+            if sources is None or destinations is None or (policy.dnat and policy.dnat.host.version != version):
+                continue
+            for transport in Transport:
+                ports = merge_ports(
+                    ports
+                    for entry in config.helpers
+                    if entry.protocol is transport and _names(policy, entry.name)
+                    for ports in entry.ports
+                )
+                if ports:
+                    yield Scope(
+                        policy=policy.name,
+                        version=version,
+                        transport=transport,
+                        ports=ports,
+                        interfaces=tuple(sorted(set(policy.interfaces))),
+                        sources=sources,
+                        destinations=destinations,
+                        own_addresses=policy.accept and policy.dnat is not None,
+                    )
+
+
+def _comment(policy: str) -> str:
+    """A policy's name in ASCII, without what would end a quoted string; at most 63 characters (see config)."""
+    return "policy " + re.sub(r'["\\$`]', "'", policy).encode("ascii", "replace").decode()
+
+
+def label(config: Config, backend: Backend, version: int = 4) -> str:
+    """The comment that loaded rules carry: the same for the same rules, so one can see whether they are up to date."""
+    rules = _nft_table(config, "") if backend is Backend.NFT else _iptables_table(config, version, "")
+    return f"pinhole {hashlib.sha256(rules.encode()).hexdigest()[:12]}"
+
+
+# -- nft ---------------------------------------------------------------------------------------------------------------
+
+
+def _set(items: Iterable[object]) -> str:
+    values = [str(item) for item in items]
+    return values[0] if len(values) == 1 else f"{{ {', '.join(values)} }}"
+
+
+def _nft_scope(scope: Scope) -> str:
+    family = "ip" if scope.version == 4 else "ip6"
+    matches = [f"meta nfproto ipv{scope.version}"]
+    if scope.interfaces:
+        matches.append("iifname " + _set(f'"{name}"' for name in scope.interfaces))
+    if scope.sources:
+        matches.append(f"{family} saddr {_set(scope.sources)}")
+    if scope.destinations:
+        matches.append(f"{family} daddr {_set(scope.destinations)}")
+    matches.append(f"{scope.transport.value} dport {_set(scope.ports)}")
+    matches.append("fib daddr type " + ("{ unicast, local }" if scope.own_addresses else "unicast"))
+    return f'{" ".join(matches)} jump take comment "{_comment(scope.policy)}"'
+
+
+def _nft_table(config: Config, comment: str) -> str:
+    network = config.network
+    port = network.listen_port
+    protocols = "meta l4proto { tcp, udp }"
+    mark = f"meta mark set meta mark & {network.mark.mask ^ 0xFFFFFFFF:#010x} | {network.mark.value:#x}"
+    taken = list(scopes(config))
+    lines = [
+        f"table inet {TABLE} {{",
+        f'    comment "{comment}"',
+        "    chain ours {",
+        "        # Not `socket wildcard 0` as a match: it fails on a handshake in progress, whose end is lost.",
+        "        socket wildcard 1 return",
+        f"        {mark} accept",
+        "    }",
+        "    chain take {",
+        f"        meta nfproto ipv4 {protocols} tproxy ip to 127.0.0.1:{port} {mark} accept",
+        f"        meta nfproto ipv6 {protocols} tproxy ip6 to [::1]:{port} {mark} accept",
+    ]
+    if network.on_daemon_down == "block":
+        lines += [
+            "        # Nobody listens. Not marked: that would deliver it to a service of this host on the same port.",
+            "        meta l4proto tcp reject with tcp reset",
+            "        drop",
+        ]
+    lines += ["    }", "    chain sessions {"]
+    lines += [f"        {_nft_scope(scope)}" for scope in taken]
+    lines += [
+        "    }",
+        "    chain prerouting {",
+        "        type filter hook prerouting priority mangle; policy accept;",
+        '        iifname "lo" accept',
+        f"        {protocols} socket transparent 1 jump ours",
+    ]
+    for transport in Transport:
+        ports = merge_ports(item for scope in taken if scope.transport is transport for item in scope.ports)
+        if ports:
+            lines.append(f"        {transport.value} dport {_set(ports)} jump sessions")
+    lines += [
+        "    }",
+        "    chain forward {",
+        "        type filter hook forward priority filter; policy accept;",
+        f"        meta mark & {network.mark.mask:#x} == {network.mark.value:#x} drop",
+        "    }",
+        "}",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _nft_steps(config: Config) -> Iterator[Step]:
+    # In one transaction: created so that it can be deleted, whether it was there or not.
+    fresh = f"table inet {TABLE} {{ }}\ndelete table inet {TABLE}\n"
+    table = _nft_table(config, label(config, Backend.NFT))
+    yield Step(("nft", "-f", "-"), fresh + table, why=f"The firewall rules: our own table inet {TABLE}.")
+
+
+# -- iptables ----------------------------------------------------------------------------------------------------------
+
+
+def _multiport(ports: Sequence[PortRange]) -> Iterator[str]:
+    """The ports as arguments of --dports, as many at a time as one rule takes."""
+    chunk: list[str] = []
+    slots = 0
+    for item in ports:
+        needed = 1 if len(item) == 1 else 2
+        if slots + needed > MULTIPORT_SLOTS:
+            yield ",".join(chunk)
+            chunk, slots = [], 0
+        chunk.append(str(item).replace("-", ":"))
+        slots += needed
+    if chunk:
+        yield ",".join(chunk)
+
+
+def _iptables_scope(scope: Scope, target: str) -> Iterator[str]:
+    """Without sets of addresses, a rule for each combination."""
+    for interface in scope.interfaces or (None,):
+        for source in scope.sources or (None,):
+            for destination in scope.destinations or (None,):
+                for ports in _multiport(scope.ports):
+                    rule = [f"-A {CHAIN}"]
+                    rule += [f"-i {interface}"] if interface else []
+                    rule += [f"-s {source}"] if source else []
+                    rule += [f"-d {destination}"] if destination else []
+                    rule += [f"-p {scope.transport.value} -m multiport --dports {ports} -m pkttype --pkt-type unicast"]
+                    rule += [] if scope.own_addresses else ["-m addrtype ! --dst-type LOCAL"]
+                    rule += [f'-m comment --comment "{_comment(scope.policy)}"', target]
+                    yield " ".join(rule)
+
+
+def _iptables_table(config: Config, version: int, comment: str) -> str:
+    network = config.network
+    listener = "127.0.0.1" if version == 4 else "::1"
+    target = f"-j TPROXY --on-ip {listener} --on-port {network.listen_port} --tproxy-mark {network.mark}"
+    lines = [
+        "*mangle",
+        f":{CHAIN} - [0:0]",
+        f":{GUARD} - [0:0]",
+        f'-A {CHAIN} -i lo -m comment --comment "{comment}" -j RETURN',
+        f"-A {CHAIN} -m socket --transparent -j MARK --set-xmark {network.mark}",
+        f"-A {CHAIN} -m mark --mark {network.mark} -j ACCEPT",
+        *(rule for scope in scopes(config) if scope.version == version for rule in _iptables_scope(scope, target)),
+        f"-A {GUARD} -m mark --mark {network.mark} -j DROP",
+        "COMMIT",
+    ]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def iptables(version: int) -> str:
+    return "iptables" if version == 4 else "ip6tables"
+
+
+def _iptables_steps(config: Config) -> Iterator[Step]:
+    if config.network.on_daemon_down == "bypass":
+        raise NetError(
+            "iptables drops what TPROXY cannot hand over, so it cannot do `on_daemon_down: bypass`; "
+            "use the nft backend, or set network.on_daemon_down to block"
+        )
+    for version in (4, 6):
+        table = _iptables_table(config, version, label(config, Backend.IPTABLES, version))
+        yield Step(
+            (f"{iptables(version)}-restore", "--noflush", "--wait"),
+            table,
+            version=version,
+            why=f"The firewall rules, IPv{version}: our own chains {CHAIN} and {GUARD}, emptied and filled at once ...",
+        )
+        for number, (hook, chain) in enumerate(JUMPS):
+            mangle = (iptables(version), "--wait", "--table", "mangle")
+            yield Step(
+                (*mangle, "--append", hook, "--jump", chain),
+                unless=(*mangle, "--check", hook, "--jump", chain),
+                version=version,
+                why="" if number else "... and one jump to each.",
+            )
+
+
+# -- the whole ---------------------------------------------------------------------------------------------------------
+
+
+def _routing_steps(config: Config) -> Iterator[Step]:
+    mark, table, protocol = config.network.mark, str(config.network.table), str(ROUTE_PROTOCOL)
+    for version in (4, 6):
+        ip = ("ip", f"-{version}")
+        why = f"IPv{version}: what is marked is for this host. Protocol {protocol} says that an entry is ours."
+        yield Step((*ip, "rule", "flush", "protocol", protocol), version=version, why=why)
+        yield Step((*ip, "route", "flush", "table", "all", "protocol", protocol), version=version)
+        local = (*ip, "route", "replace", "local", "default", "dev", "lo", "table", table, "protocol", protocol)
+        yield Step(local, version=version)
+        rule = ("fwmark", str(mark), "lookup", table, "priority", str(RULE_PRIORITY), "protocol", protocol)
+        yield Step((*ip, "rule", "add", *rule), version=version)
+
+
+def steps(config: Config, backend: Backend) -> tuple[Step, ...]:
+    """What sets everything up, in order, also over an older set-up. Raises NetError for what the backend cannot do."""
+    firewall = _nft_steps(config) if backend is Backend.NFT else _iptables_steps(config)
+    # Routes first: a packet is never marked before there is a way for it.
+    return (*_routing_steps(config), *firewall)
+
+
+def removal(backend: Backend) -> tuple[Step, ...]:
+    """What removes a complete set-up of whatever configuration."""
+    firewall: list[Step] = []
+    if backend is Backend.NFT:
+        firewall.append(Step(("nft", "delete", "table", "inet", TABLE)))
+    else:
+        for version in (4, 6):
+            mangle = (iptables(version), "--wait", "--table", "mangle")
+            for hook, chain in JUMPS:
+                firewall.append(Step((*mangle, "--delete", hook, "--jump", chain), version=version))
+                firewall.append(Step((*mangle, "--flush", chain), version=version))
+                firewall.append(Step((*mangle, "--delete-chain", chain), version=version))
+    for version in (4, 6):
+        ip, protocol = ("ip", f"-{version}"), str(ROUTE_PROTOCOL)
+        firewall.append(Step((*ip, "rule", "flush", "protocol", protocol), version=version))
+        firewall.append(Step((*ip, "route", "flush", "table", "all", "protocol", protocol), version=version))
+    return tuple(firewall)
+
+
+def input_line(config: Config, backend: Backend) -> str:
+    """The one line that the administrator's own ruleset needs."""
+    mark = config.network.mark
+    if backend is Backend.NFT:
+        return f"meta mark & {mark.mask:#x} == {mark.value:#x} accept"
+    return f"-m mark --mark {mark} -j ACCEPT"
+
+
+IPV6_PRESENT = "grep -q . /proc/net/if_inet6 2>/dev/null"
+"""Shell: whether this host has any IPv6 address; without (`disable_ipv6=1`) IPv6 routes are refused."""
+
+
+def plan(config: Config, backend: Backend) -> str:
+    """All of it as a POSIX shell script that may also be pasted, again and again. Raises NetError as `steps` does."""
+    lines = ["#!/bin/sh\n"]
+    lines += [f"# {line}\n" if line else "#\n" for line in _preface(config, backend)]
+    # In a subshell, so that a failure ends the script but not the shell that it is pasted into.
+    lines.append("(\nset -e\n")
+    version: int | None = None
+    for step in steps(config, backend):
+        if version == 6 and step.version != 6:
+            lines.append("fi\n")
+        if step.why:
+            lines.append(f"\n# {step.why}\n")
+        if step.version == 6 and version != 6:
+            lines.append(f"if {IPV6_PRESENT}; then\n")
+        lines.append(step.shell())
+        version = step.version
+    lines.append("fi\n" if version == 6 else "")
+    lines.append(")\n")
+    return "".join(lines)
+
+
+def _preface(config: Config, backend: Backend) -> Iterator[str]:
+    yield f"Brings sessions to pinhole ({backend.value}); written by `pinhole net plan --backend {backend.value}`."
+    yield "It touches nothing that is not pinhole's own, and may be run again at any time."
+    yield ""
+    yield "Yours to do. Sessions and pinholes end in sockets on this host: they pass INPUT, never FORWARD. If your"
+    yield "input chain drops by default, this line belongs to its top, before `ct state invalid` is dropped too: both"
+    yield "legs of a session may have the same addresses and ports, which connection tracking takes for one connection"
+    yield "out of step."
+    if backend is Backend.NFT:
+        yield f"    {input_line(config, backend)}"
+    else:
+        for version in (4, 6):
+            yield f"    {iptables(version)} --insert INPUT {input_line(config, backend)}"
+    yield "Strict reverse-path filtering (rp_filter=1) is fine, but net.ipv4.conf.*.src_valid_mark must be 0."
+    yield ""
+    yield "To undo:"
+    for step in removal(backend):
+        yield f"    {shlex.join(step.command)}"
