@@ -1,19 +1,19 @@
 """The configuration: what the YAML file may say, as frozen values.
 
 The classes below are schema, defaults and manual at once: a field's name (or its alias) is the key in the file, the
-string under it is what `pinhole config schema` prints. `load` reads a file and reports all that is wrong with it together.
+string under it is what `pinhole config schema` prints. `load` reads a file and reports all that is wrong, together.
 
     text --yaml_marks--> plain values + where each stood --pydantic--> Config --config_checks--> Config | ConfigError
 
-Values come out of YAML as a JSON document would hold them and are checked strictly: "21" is not 21, `yes` is no boolean.
+Values come out of YAML as a JSON document would hold them and are checked strictly: "21" is not 21, "true" no boolean.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping
-from dataclasses import dataclass
-from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
+import json
+from collections.abc import Mapping, Sequence
+from ipaddress import ip_network
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -24,252 +24,49 @@ from pydantic import (
     GetPydanticSchema,
     PlainSerializer,
     PlainValidator,
-    ValidationInfo,
+    ValidationError,
     WithJsonSchema,
     create_model,
 )
-from pydantic_core import PydanticCustomError, core_schema
+from pydantic.json_schema import GenerateJsonSchema
+from pydantic_core import ErrorDetails, core_schema
 
 import protocols
 from protocols.engine import Helper, Host, Network, Transport
+from proxy import config_checks, yaml_marks
+from proxy.config_values import (
+    Dnat,
+    Mark,
+    PortRange,
+    one_or_many,
+    parse_action,
+    parse_audit_to,
+    parse_dnat,
+    parse_interface,
+    parse_mark,
+    parse_name,
+    parse_network,
+    parse_pool,
+    parse_ports,
+    parse_protocol,
+    parse_snat,
+    parse_socket_path,
+    parse_table,
+    ports_or_many,
+)
+from proxy.errors import ConfigError
+
+__all__ = ["Audit", "Config", "Dnat", "HelperEntry", "Limits", "Mark", "NetworkSettings", "Policy", "PortRange"]
+__all__ += ["REGISTRY", "SYSTEM_PATH", "Timeouts", "default", "in_force", "json_schema", "load"]
 
 REGISTRY: Mapping[str, Helper] = {helper.name: helper for helper in getattr(protocols, "HELPERS", ())}
+"""The helpers that exist, by name."""
 
-_PROTOCOL_NUMBERS = {6: Transport.TCP, 17: Transport.UDP}
-"""FortiOS writes the IP protocol as a number."""
+SYSTEM_PATH = Path("/etc/pinhole/pinhole.yaml")
+"""Where the configuration is when the command line names none."""
 
-
-def _wrong(text: str) -> PydanticCustomError:
-    """A problem in our own words; pydantic puts "Value error, " before those of a ValueError."""
-    return PydanticCustomError("pinhole", "{text}", {"text": text})
-
-
-# -- values written as one word ----------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class PortRange:
-    """Ports `first` to `last`, both included."""
-
-    first: int
-    last: int
-
-    def __contains__(self, port: int) -> bool:
-        return self.first <= port <= self.last
-
-    def __len__(self) -> int:
-        return self.last - self.first + 1
-
-    def __str__(self) -> str:
-        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
-
-
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """A firewall mark: `value` in the bits of `mask`; the other bits belong to somebody else."""
-
-    value: int
-    mask: int
-
-    def __str__(self) -> str:
-        return f"{self.value:#x}/{self.mask:#x}"
-
-
-@dataclass(frozen=True, slots=True)
-class Dnat:
-    """Where sessions of a policy are dialled instead. `port` None: the one that the client dialled."""
-
-    host: Host
-    port: int | None
-
-    def __str__(self) -> str:
-        if self.port is None:
-            return str(self.host)
-        return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
-
-
-def plain_host(host: Host) -> Host:
-    """An IPv4-mapped IPv6 address as the IPv4 address it stands for, any other as it is (rule X5)."""
-    return (isinstance(host, IPv6Address) and host.ipv4_mapped) or host
-
-
-def _number(text: str, highest: int) -> int | None:
-    """Decimal digits up to `highest`, nothing else (rule X4)."""
-    return int(text) if re.fullmatch(r"[0-9]{1,10}", text) and int(text) <= highest else None
-
-
-def _parse_ports(value: Any) -> PortRange:
-    if isinstance(value, PortRange):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool):
-        first = last = value
-    elif isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,5})\s*(?:-\s*([0-9]{1,5}))?", value)):
-        first, last = int(match[1]), int(match[2] or match[1])
-    else:
-        raise _wrong("expected a port or a range FIRST-LAST of ports")
-    if not (1 <= first <= 65535 and 1 <= last <= 65535):
-        raise _wrong("a port is a number from 1 to 65535")
-    if first > last:
-        raise _wrong(f"the range runs backwards; did you mean {last}-{first}?")
-    return PortRange(first, last)
-
-
-def _parse_pool(value: Any) -> PortRange:
-    ports = _parse_ports(value)
-    if ports.first < 1024:
-        raise _wrong("ports below 1024 belong to well-known services and are never opened; begin at 1024 or above")
-    return ports
-
-
-def _parse_host(value: Any) -> Host:
-    try:
-        host = ip_address(value) if isinstance(value, str) else value
-    except ValueError:
-        raise _wrong(f"{value!r} is not an IP address") from None
-    if not isinstance(host, Host):
-        raise _wrong("expected an IP address")
-    if host.is_unspecified or host.is_multicast or (isinstance(host, IPv6Address) and host.scope_id):
-        raise _wrong(f"{host} is not the address of one host")
-    return plain_host(host)
-
-
-def _parse_network(value: Any) -> Network:
-    if isinstance(value, str):
-        try:
-            value = ip_network(value)
-        except ValueError:
-            try:
-                loose = ip_network(value, strict=False)
-            except ValueError:
-                raise _wrong(f"{value!r} is not an IP network or address") from None
-            raise _wrong(f"{value} has bits set outside its prefix; did you mean {loose}?") from None
-    if not isinstance(value, Network):
-        raise _wrong("expected an IP network, as 10.1.0.0/24 or fd01::/64")
-    mapped = value.network_address.ipv4_mapped if isinstance(value, IPv6Network) and value.prefixlen >= 96 else None
-    return ip_network((mapped, value.prefixlen - 96)) if mapped else value
-
-
-def _parse_protocol(value: Any) -> Transport:
-    if isinstance(value, Transport):
-        return value
-    if isinstance(value, int) and not isinstance(value, bool) and value in _PROTOCOL_NUMBERS:
-        return _PROTOCOL_NUMBERS[value]
-    if isinstance(value, str) and value.lower() in ("tcp", "udp"):
-        return Transport(value.lower())
-    raise _wrong("expected tcp or udp (or their numbers, 6 and 17)")
-
-
-def _parse_dnat(value: Any) -> Dnat:
-    if isinstance(value, Dnat):
-        return value
-    if not isinstance(value, str):
-        raise _wrong("expected ADDRESS or ADDRESS:PORT")
-    match = re.fullmatch(r"\[(?P<v6>[^]]*)\](?::(?P<p6>.*))?|(?P<v4>[^:]*):(?P<p4>.*)", value)
-    if match is None:
-        return Dnat(_parse_host(value), None)
-    host = _parse_host(match["v6"] or match["v4"])
-    digits = match["p6"] if match["v6"] else match["p4"]
-    if digits is None:
-        return Dnat(host, None)
-    port = _number(digits, 65535)
-    if not port:
-        raise _wrong(f"{digits!r} is not a port; expected ADDRESS or ADDRESS:PORT, with IPv6 as [ADDRESS]:PORT")
-    return Dnat(host, port)
-
-
-def _parse_snat(value: Any) -> Any:
-    if value in ("none", "interface"):
-        return value
-    items = value if isinstance(value, list | tuple) else [value]
-    if not items:
-        raise _wrong("the list of addresses is empty; for no source NAT write none")
-    try:
-        return tuple(_parse_host(item) for item in items)
-    except PydanticCustomError as error:
-        raise _wrong(f"{error.message()}; expected none, interface, an address or a list of addresses") from None
-
-
-def _parse_action(value: Any, info: ValidationInfo) -> bool:
-    if isinstance(value, bool) and info.mode == "python":
-        return value
-    if value not in ("accept", "deny"):
-        raise _wrong("expected accept or deny")
-    return bool(value == "accept")
-
-
-def _parse_mark(value: Any) -> Mark:
-    if isinstance(value, Mark):
-        return value
-    match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})/(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})", str(value))
-    if match is None:
-        raise _wrong("expected VALUE/MASK, as 0x1000000/0x1000000: the mask says which bits of the mark are ours")
-    number, mask = int(match[1], 0), int(match[2], 0)
-    if not number or mask > 0xFFFFFFFF:
-        raise _wrong("a mark has 32 bits, and at least one of them must be set")
-    if number & ~mask:
-        raise _wrong(f"the mark has bits outside its mask {mask:#x}")
-    return Mark(number, mask)
-
-
-def _parse_table(value: Any) -> int:
-    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 0xFFFFFFFF:
-        raise _wrong("expected the number of a routing table of our own, 1 to 4294967295")
-    if value in (253, 254, 255):
-        raise _wrong(f"routing table {value} is one of the system's own (default, main, local)")
-    return value
-
-
-def _parse_path(value: Any) -> str:
-    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise _wrong("expected an absolute path")
-    return value
-
-
-def _parse_socket_path(value: Any) -> str:
-    path = _parse_path(value)
-    if len(path.encode()) > 107:
-        raise _wrong("the path is longer than the 107 bytes that the name of a UNIX socket can have")
-    return path
-
-
-def _parse_audit_to(value: Any) -> str:
-    if value in ("stdout", "stderr"):
-        return str(value)
-    try:
-        return _parse_path(value)
-    except PydanticCustomError:
-        raise _wrong("expected stdout, stderr or the absolute path of a file") from None
-
-
-def _parse_interface(value: Any) -> str:
-    # The kernel's own rule (dev_valid_name): 1 to 15 bytes, no slash, no colon, no blank, not "." or "..".
-    if not isinstance(value, str) or not re.fullmatch(r"[^\s/:\0]{1,15}", value) or value in (".", ".."):
-        raise _wrong("expected the name of a network interface, at most 15 characters")
-    return value
-
-
-def _parse_name(value: Any) -> str:
-    if not isinstance(value, str) or not value.isprintable() or value != value.strip() or not 1 <= len(value) <= 63:
-        raise _wrong("expected a name of 1 to 63 printable characters")
-    return value
-
-
-def _one_or_many(value: Any) -> Any:
-    """A single value stands for a list of it, and `any` for none."""
-    items = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if "any" not in items:
-        return items
-    if len(items) > 1:
-        raise _wrong("`any` stands alone")
-    return ()
-
-
-def _ports_or_many(value: Any) -> Any:
-    items = tuple(value) if isinstance(value, list | tuple) else (value,)
-    if not items:
-        raise _wrong("the list of ports is empty")
-    return items
-
+_MAX_FILE_BYTES = 4 << 20
+"""Reading YAML takes seconds a megabyte; a table of thousands of policies has some hundred kilobytes."""
 
 _PORT_SCHEMA: dict[str, Any] = {
     "anyOf": [
@@ -286,16 +83,13 @@ def _many(item: dict[str, Any]) -> dict[str, Any]:
     return {"anyOf": [item, {"type": "array", "items": item}]}
 
 
-_Ports = Annotated[PortRange, PlainValidator(_parse_ports), _WORD]
-_Network = Annotated[Network, PlainValidator(_parse_network)]
-_Interface = Annotated[str, PlainValidator(_parse_interface)]
-_Name = Annotated[str, PlainValidator(_parse_name), WithJsonSchema({**_TEXT, "minLength": 1, "maxLength": 63})]
-_Any = BeforeValidator(_one_or_many)
+_Ports = Annotated[PortRange, PlainValidator(parse_ports), _WORD]
+_Network = Annotated[Network, PlainValidator(parse_network)]
+_Interface = Annotated[str, PlainValidator(parse_interface)]
+_Name = Annotated[str, PlainValidator(parse_name), WithJsonSchema({**_TEXT, "minLength": 1, "maxLength": 63})]
+_Any = BeforeValidator(one_or_many)
 _Positive = Annotated[int, Field(ge=1, le=10_000_000)]
 _Seconds = Annotated[float, Field(gt=0, le=604_800)]
-
-
-# -- the file ----------------------------------------------------------------------------------------------------------
 
 
 class _Section(BaseModel):
@@ -341,9 +135,9 @@ class HelperEntry(_Section):
     """Number of the entry, each once, as in FortiOS."""
     name: str
     """The helper. Several entries may name the same one."""
-    protocol: Annotated[Transport, PlainValidator(_parse_protocol), WithJsonSchema({"enum": ["tcp", "udp", 6, 17]})]
+    protocol: Annotated[Transport, PlainValidator(parse_protocol), WithJsonSchema({"enum": ["tcp", "udp", 6, 17]})]
     """tcp or udp, or as FortiOS writes them, 6 or 17."""
-    ports: Annotated[tuple[_Ports, ...], BeforeValidator(_ports_or_many), WithJsonSchema(_many(_PORT_SCHEMA))] = Field(
+    ports: Annotated[tuple[_Ports, ...], BeforeValidator(ports_or_many), WithJsonSchema(_many(_PORT_SCHEMA))] = Field(
         validation_alias="port"
     )
     """Destination port, a range FIRST-LAST, or a list of both."""
@@ -368,18 +162,18 @@ class Policy(_Section):
     """Networks of the address that the client dials. Left out, or `any`: any."""
     helpers: Annotated[tuple[str, ...], _Any, WithJsonSchema(_many(_TEXT))] = ()
     """Helpers it is for. Left out, or `any`: any."""
-    accept: Annotated[bool, PlainValidator(_parse_action), WithJsonSchema({"enum": ["accept", "deny"]})] = Field(
+    accept: Annotated[bool, PlainValidator(parse_action), WithJsonSchema({"enum": ["accept", "deny"]})] = Field(
         validation_alias="action"
     )
     """accept: take the session over. deny: reset it (TCP) or drop it (UDP)."""
     snat: Annotated[
         Literal["none", "interface"] | tuple[Host, ...],
-        PlainValidator(_parse_snat),
+        PlainValidator(parse_snat),
         WithJsonSchema(_many(_TEXT)),
     ] = "none"
     """Whom the server sees. none: the client itself. interface: the address that the route to the server would use.
     Otherwise an address or a list of them; a client always gets the same one."""
-    dnat: Annotated[Dnat, PlainValidator(_parse_dnat), _WORD, WithJsonSchema(_TEXT)] | None = None
+    dnat: Annotated[Dnat, PlainValidator(parse_dnat), _WORD, WithJsonSchema(_TEXT)] | None = None
     """Dial this ADDRESS or ADDRESS:PORT instead of what the client dialled: publishes an inside server."""
     options: _OptionsByName = Field(default_factory=lambda: _options_by_name(_Options()))
     """Options of each helper for sessions of this policy."""
@@ -414,7 +208,7 @@ class Timeouts(_Section):
 class Audit(_Section):
     """The audit log."""
 
-    to: Annotated[str, PlainValidator(_parse_audit_to), WithJsonSchema(_TEXT)] = "stdout"
+    to: Annotated[str, PlainValidator(parse_audit_to), WithJsonSchema(_TEXT)] = "stdout"
     """stdout, stderr, or the absolute path of a file, which is reopened on SIGUSR1 and on reload."""
     format: Literal["json", "console"] = "json"
     """json: one object a line. console: for the eye."""
@@ -424,10 +218,10 @@ class NetworkSettings(_Section):
     """The firewall and routing rules that bring packets to the daemon."""
 
     mark: Annotated[
-        Mark, PlainValidator(_parse_mark), _WORD, WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+$"})
+        Mark, PlainValidator(parse_mark), _WORD, WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+$"})
     ] = Mark(0x1000000, 0x1000000)
     """Mark of packets that are ours, as VALUE/MASK; bits outside the mask are left alone."""
-    table: Annotated[int, PlainValidator(_parse_table), WithJsonSchema({"type": "integer", "minimum": 1})] = 5353
+    table: Annotated[int, PlainValidator(parse_table), WithJsonSchema({"type": "integer", "minimum": 1})] = 5353
     """Number of a routing table of our own, which delivers marked packets locally."""
     on_daemon_down: Literal["block", "bypass"] = "block"
     """While nobody serves. block: sessions on helper ports do not pass. bypass (nft only): they pass as without us."""
@@ -453,12 +247,12 @@ class File(_Section):
     """The session-helper table. Left out: every helper on its usual ports."""
     policies: tuple[Policy, ...]
     """First match wins, no match is a deny."""
-    ports: Annotated[PortRange, PlainValidator(_parse_pool), _WORD, WithJsonSchema(_TEXT)] = PortRange(40000, 59999)
+    ports: Annotated[PortRange, PlainValidator(parse_pool), _WORD, WithJsonSchema(_TEXT)] = PortRange(40000, 59999)
     """Range of the ports that are opened on our own addresses, and of those announced under NAT."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     audit: Audit = Audit()
-    control: Annotated[str, PlainValidator(_parse_socket_path), WithJsonSchema(_PATH)] = "/run/pinhole/control.sock"
+    control: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = "/run/pinhole/control.sock"
     """UNIX socket where `pinhole sessions`, `reload` and the like reach the daemon."""
     network: NetworkSettings = NetworkSettings()
 
@@ -474,3 +268,134 @@ def default() -> Config:
     """The built-in configuration: private networks may go anywhere, no NAT, every helper on its usual ports."""
     private = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")  # RFC 1918; RFC 4193
     return Config(policies=(Policy(name="private", sources=tuple(map(ip_network, private)), accept=True),))
+
+
+def in_force(path: str | None) -> Config:
+    """The configuration for `-c PATH`; without one the system's, else the built-in. Raises ConfigError."""
+    if path is not None:
+        return load(path)
+    return load(SYSTEM_PATH) if SYSTEM_PATH.exists() else default()
+
+
+def load(path: str | Path) -> Config:
+    """Read a configuration file. Raises ConfigError with everything that is wrong with it, in the order of the file."""
+    name = str(path)
+    try:
+        with open(path, "rb") as file:
+            data = file.read(_MAX_FILE_BYTES + 1)
+    except OSError as error:
+        raise ConfigError([f"{name}: cannot be read: {error.strerror}"]) from error
+    if len(data) > _MAX_FILE_BYTES:
+        raise ConfigError([f"{name}: larger than {_MAX_FILE_BYTES >> 20} MiB"])
+    document = yaml_marks.read(data)
+    settings, problems = _examine(document)
+    if problems or settings is None:
+        raise ConfigError(yaml_marks.render(name, problems))
+    return Config(**dict(settings), source=name)
+
+
+def _examine(document: yaml_marks.Document) -> tuple[File | None, list[yaml_marks.Problem]]:
+    problems = list(document.problems)
+    if document.root is None:
+        return None, problems or [document.problem((), "the file is empty; it needs `policies` at least")]
+    if not isinstance(document.value, dict):
+        return None, problems or [document.problem((), "expected keys and values, `policies: ...` at least")]
+    broken: list[yaml_marks.Location] = []
+    try:
+        settings = _validate(document.value)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        problems += [_problem(document, detail) for detail in details]
+        broken = [detail["loc"] for detail in details]
+    # What stands in the way is set aside, so that the rest can still be judged as a whole.
+    rest, indexes = _without(document.value, broken)
+    try:
+        settings = _validate(rest)
+    except ValidationError:
+        return None, problems
+    table_complete = not any(location[0] == config_checks.ENTRIES for location in broken)
+    for (section, *path), text in config_checks.findings(settings, REGISTRY, table_complete=table_complete):
+        if path and isinstance(path[0], int):
+            path[0] = indexes[str(section)][path[0]] if section in indexes else path[0]
+        elif (section,) in broken:
+            continue  # "no policy" when the list of them did not parse
+        problems.append(document.problem((section, *path), text))
+    return settings, problems
+
+
+def _validate(value: dict[str, Any]) -> File:
+    """As JSON, because that is where pydantic is strict about types and yet takes lists, words and numbers for ours."""
+    return File.model_validate_json(json.dumps(value), strict=True, by_alias=True, by_name=False)
+
+
+def _without(
+    value: dict[str, Any], broken: Sequence[yaml_marks.Location]
+) -> tuple[dict[str, Any], dict[str, list[int]]]:
+    """The document without its broken list elements and sections, and where the elements that stay were."""
+    rest: dict[str, Any] = {"policies": []}
+    indexes: dict[str, list[int]] = {}
+    elements = {location[:2] for location in broken if len(location) > 1}
+    for key, section in value.items():
+        if isinstance(section, list):
+            indexes[key] = [index for index in range(len(section)) if (key, index) not in elements]
+            section = [section[index] for index in indexes[key]]
+        elif any(location[0] == key for location in broken):
+            continue
+        if (key,) not in broken:
+            rest[key] = section
+    return rest, indexes
+
+
+def _problem(document: yaml_marks.Document, detail: ErrorDetails) -> yaml_marks.Problem:
+    location, given = detail["loc"], detail["input"]
+    match detail["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return document.problem(location, _unknown_key(location), at_key=True)
+        case "missing":
+            return document.problem(location, "this key is missing")
+        case "model_type" | "dataclass_type":
+            return document.problem(location, "expected keys and values")
+        case "tuple_type":
+            return document.problem(location, "expected a list")
+        case "pinhole":
+            return document.problem(location, detail["msg"])
+    text = detail["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
+    return document.problem(location, f"{text}, not {given!r}" if isinstance(given, str | int | float) else text)
+
+
+def _unknown_key(location: yaml_marks.Location) -> str:
+    word = str(location[-1])
+    if len(location) > 1 and location[-2] == "options":
+        return config_checks.no_such_helper(word, REGISTRY)
+    known = _keys_at(location[:-1])
+    return f"unknown key{config_checks.suggest(word, known) or '; known here: ' + ', '.join(known)}"
+
+
+def _keys_at(location: yaml_marks.Location) -> list[str]:
+    """The keys that the schema has at a place."""
+    schema = json_schema()
+
+    def resolved(node: dict[str, Any]) -> dict[str, Any]:
+        reference = node.get("$ref")
+        return schema["$defs"][reference.rpartition("/")[2]] if reference else node
+
+    node = schema
+    for step in location:
+        node = resolved(node["items"] if isinstance(step, int) else node["properties"][step])
+    return list(node["properties"])
+
+
+class _SchemaGenerator(GenerateJsonSchema):
+    """Without titles, which only repeat the keys, and with the defaults as one writes them."""
+
+    def field_title_should_be_set(self, schema: Any) -> bool:
+        return False
+
+    def encode_default(self, dft: Any) -> Any:
+        return str(dft) if isinstance(dft, Mark | PortRange) else super().encode_default(dft)
+
+
+def json_schema() -> dict[str, Any]:
+    """JSON Schema of the configuration file, for editors and for the curious."""
+    schema = File.model_json_schema(schema_generator=_SchemaGenerator)
+    return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "pinhole configuration"}

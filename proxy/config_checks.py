@@ -1,0 +1,162 @@
+"""What is wrong between the parts of a configuration: each key is well-formed, yet the whole cannot do what it says."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Collection, Iterable, Iterator, Sequence
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from typing import TYPE_CHECKING
+
+from protocols.engine import Helper, Network, Transport
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.config import File, HelperEntry, Policy
+
+Location = tuple[str | int, ...]
+Finding = tuple[Location, str]
+
+ENTRIES, POLICIES = "session-helpers", "policies"
+
+
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing when no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def no_such_helper(name: str, registry: Collection[str]) -> str:
+    """The message for the name of a helper that does not exist (here, or yet)."""
+    return f"there is no helper {name!r} in this version, only: {', '.join(registry)}{suggest(name, registry)}"
+
+
+def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bool) -> Iterator[Finding]:
+    """Everything wrong between the parts.
+
+    table_complete: False when entries of the table are missing because they did not parse; what depends on the whole
+    table is then not judged. Locations name list elements by their index in `config`.
+    """
+    yield from _entries(config.helpers, registry)
+    table = {entry.name for entry in config.helpers} if table_complete else set(registry)
+    if not config.policies:
+        yield (POLICIES,), "no policy: every session would be denied"
+    names: set[str] = set()
+    for index, policy in enumerate(config.policies):
+        here: Location = (POLICIES, index)
+        if policy.name in names:
+            yield (*here, "name"), f"another policy has the name {policy.name!r} too"
+        names.add(policy.name)
+        yield from _helper_names(here, policy, registry, table)
+        yield from _nat(here, policy)
+        yield from _families(here, policy)
+        yield from _shadow(here, policy, config.policies[:index], table)
+
+
+def _entries(entries: Sequence[HelperEntry], registry: Mapping[str, Helper]) -> Iterator[Finding]:
+    if not entries:
+        yield (ENTRIES,), "the table is empty: no session would ever be read; leave it out for the usual ports"
+    ids: set[int] = set()
+    for index, entry in enumerate(entries):
+        here: Location = (ENTRIES, index)
+        if entry.id in ids:
+            yield (*here, "id"), f"another entry has the id {entry.id} too"
+        ids.add(entry.id)
+        if entry.name not in registry:
+            yield (*here, "name"), no_such_helper(entry.name, registry)
+        elif entry.protocol not in (spoken := {transport for transport, _ in registry[entry.name].ports}):
+            runs_over = " and ".join(transport.value for transport in Transport if transport in spoken)
+            yield (*here, "protocol"), f"{entry.name} runs over {runs_over} only"
+        yield from _overlaps(here, entry, entries[:index])
+
+
+def _overlaps(here: Location, entry: HelperEntry, earlier: Sequence[HelperEntry]) -> Iterator[Finding]:
+    for number, ports in enumerate(entry.ports):
+        others = [(other, taken) for other in earlier if other.protocol is entry.protocol for taken in other.ports]
+        others += [(entry, taken) for taken in entry.ports[:number]]
+        for other, taken in others:
+            first, last = max(ports.first, taken.first), min(ports.last, taken.last)
+            if first <= last:
+                both = type(ports)(first, last)
+                owner = "this entry already" if other is entry else f"entry {other.id} ({other.name}) too"
+                yield (*here, "port", number), f"{entry.protocol.value} port {both} is in {owner}"
+
+
+def _helper_names(
+    here: Location, policy: Policy, registry: Mapping[str, Helper], table: Collection[str]
+) -> Iterator[Finding]:
+    for index, name in enumerate(policy.helpers):
+        if name not in registry:
+            yield (*here, "helpers", index), no_such_helper(name, registry)
+        elif name not in table:
+            yield (*here, "helpers", index), f"session-helpers has no entry for {name}, so this can never match"
+    # Every helper has options, given or not; those that differ from the default were given.
+    for name, options in policy.options.items():
+        if options == registry[name].options():
+            continue
+        if not policy.accept:
+            yield (*here, "options", name), "has no effect in a policy that denies"
+        elif policy.helpers and name not in policy.helpers:
+            yield (*here, "options", name), f"has no effect: this policy is not for {name}"
+
+
+def _nat(here: Location, policy: Policy) -> Iterator[Finding]:
+    if not policy.accept:
+        if policy.snat != "none":
+            yield (*here, "snat"), "has no effect in a policy that denies"
+        if policy.dnat:
+            yield (*here, "dnat"), "has no effect in a policy that denies"
+        return
+    if policy.dnat and not policy.interfaces and not policy.destinations:
+        yield (
+            (*here, "dnat"),
+            "takes every session, outgoing ones too; say which it is for with `destination` or `from`",
+        )
+    clients = _versions(policy.sources) & _versions(policy.destinations)
+    dialled = {policy.dnat.host.version} if policy.dnat else clients
+    if policy.snat == "none":
+        if clients and not clients & dialled:
+            words = f"IPv{min(clients)} clients keep their own address and cannot reach an IPv{min(dialled)} server"
+            yield (*here, "dnat"), f"{words}; give them another one with `snat`"
+    elif policy.snat != "interface" and not dialled & {host.version for host in policy.snat}:
+        yield (*here, "snat"), f"has no IPv{min(dialled)} address, so no session of this policy could be dialled"
+
+
+def _families(here: Location, policy: Policy) -> Iterator[Finding]:
+    if not _versions(policy.sources) & _versions(policy.destinations):
+        yield here, "can never match: source and destination have no IP version in common"
+
+
+def _versions(networks: Sequence[Network]) -> set[int]:
+    return {network.version for network in networks} or {4, 6}
+
+
+def _shadow(here: Location, policy: Policy, earlier: Sequence[Policy], table: Collection[str]) -> Iterator[Finding]:
+    def contains(whole: Sequence[str], part: Sequence[str], every: Collection[str] | None = None) -> bool:
+        """Whether names include all those of another list; an empty list stands for any."""
+        return not whole or set(part or every or ["(any)"]) <= set(whole)
+
+    for other in earlier:
+        if (
+            contains(other.interfaces, policy.interfaces)
+            and contains(other.helpers, policy.helpers, table)
+            and _covers(other.sources, policy.sources)
+            and _covers(other.destinations, policy.destinations)
+        ):
+            yield here, f"can never match: policy {other.name!r} above takes all of its sessions"
+            return
+
+
+def _covers(whole: Sequence[Network], part: Sequence[Network]) -> bool:
+    """Whether networks, taken together, include all those of another list; an empty list stands for any."""
+    if not whole:
+        return True
+    everything: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+    v4 = list(collapse_addresses(network for network in whole if isinstance(network, IPv4Network)))
+    v6 = list(collapse_addresses(network for network in whole if isinstance(network, IPv6Network)))
+    return all(
+        any(network.subnet_of(wider) for wider in v4)
+        if isinstance(network, IPv4Network)
+        else any(network.subnet_of(wider) for wider in v6)
+        for network in part or everything
+    )

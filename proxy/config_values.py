@@ -1,0 +1,249 @@
+"""Values that the configuration writes as one word: ports, addresses, marks; their types and how they are read.
+
+Each `parse_` function takes what YAML holds there, or a value that is parsed already, and raises a PydanticCustomError
+whose text ends up behind file, line and column.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
+from typing import Any
+
+from pydantic import ValidationInfo
+from pydantic_core import PydanticCustomError
+
+from protocols.engine import Host, Network, Transport
+
+_PROTOCOL_NUMBERS = {6: Transport.TCP, 17: Transport.UDP}
+"""FortiOS writes the IP protocol as a number."""
+
+
+def _wrong(text: str) -> PydanticCustomError:
+    """A problem in our own words; pydantic puts "Value error, " before those of a ValueError."""
+    return PydanticCustomError("pinhole", "{text}", {"text": text})
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class PortRange:
+    """Ports `first` to `last`, both included."""
+
+    first: int
+    last: int
+
+    def __contains__(self, port: int) -> bool:
+        return self.first <= port <= self.last
+
+    def __len__(self) -> int:
+        return self.last - self.first + 1
+
+    def __str__(self) -> str:
+        return str(self.first) if self.first == self.last else f"{self.first}-{self.last}"
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A firewall mark: `value` in the bits of `mask`; the other bits belong to somebody else."""
+
+    value: int
+    mask: int
+
+    def __str__(self) -> str:
+        return f"{self.value:#x}/{self.mask:#x}"
+
+
+@dataclass(frozen=True, slots=True)
+class Dnat:
+    """Where sessions of a policy are dialled instead. `port` None: the one that the client dialled."""
+
+    host: Host
+    port: int | None
+
+    def __str__(self) -> str:
+        if self.port is None:
+            return str(self.host)
+        return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
+
+
+def plain_host(host: Host) -> Host:
+    """An IPv4-mapped IPv6 address as the IPv4 address it stands for, any other as it is (rule X5)."""
+    return (isinstance(host, IPv6Address) and host.ipv4_mapped) or host
+
+
+def _number(text: str, highest: int) -> int | None:
+    """Decimal digits up to `highest`, nothing else (rule X4)."""
+    return int(text) if re.fullmatch(r"[0-9]{1,10}", text) and int(text) <= highest else None
+
+
+def parse_ports(value: Any) -> PortRange:
+    if isinstance(value, PortRange):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        first = last = value
+    elif isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,5})\s*(?:-\s*([0-9]{1,5}))?", value)):
+        first, last = int(match[1]), int(match[2] or match[1])
+    else:
+        raise _wrong("expected a port or a range FIRST-LAST of ports")
+    if not (1 <= first <= 65535 and 1 <= last <= 65535):
+        raise _wrong("a port is a number from 1 to 65535")
+    if first > last:
+        raise _wrong(f"the range runs backwards; did you mean {last}-{first}?")
+    return PortRange(first, last)
+
+
+def parse_pool(value: Any) -> PortRange:
+    ports = parse_ports(value)
+    if ports.first < 1024:
+        raise _wrong("ports below 1024 belong to well-known services and are never opened; begin at 1024 or above")
+    return ports
+
+
+def parse_host(value: Any) -> Host:
+    try:
+        host = ip_address(value) if isinstance(value, str) else value
+    except ValueError:
+        raise _wrong(f"{value!r} is not an IP address") from None
+    if not isinstance(host, Host):
+        raise _wrong("expected an IP address")
+    if host.is_unspecified or host.is_multicast or (isinstance(host, IPv6Address) and host.scope_id):
+        raise _wrong(f"{host} is not the address of one host")
+    return plain_host(host)
+
+
+def parse_network(value: Any) -> Network:
+    if isinstance(value, str):
+        try:
+            value = ip_network(value)
+        except ValueError:
+            try:
+                loose = ip_network(value, strict=False)
+            except ValueError:
+                raise _wrong(f"{value!r} is not an IP network or address") from None
+            raise _wrong(f"{value} has bits set outside its prefix; did you mean {loose}?") from None
+    if not isinstance(value, Network):
+        raise _wrong("expected an IP network, as 10.1.0.0/24 or fd01::/64")
+    mapped = value.network_address.ipv4_mapped if isinstance(value, IPv6Network) and value.prefixlen >= 96 else None
+    return ip_network((mapped, value.prefixlen - 96)) if mapped else value
+
+
+def parse_protocol(value: Any) -> Transport:
+    if isinstance(value, Transport):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool) and value in _PROTOCOL_NUMBERS:
+        return _PROTOCOL_NUMBERS[value]
+    if isinstance(value, str) and value.lower() in ("tcp", "udp"):
+        return Transport(value.lower())
+    raise _wrong("expected tcp or udp (or their numbers, 6 and 17)")
+
+
+def parse_dnat(value: Any) -> Dnat:
+    if isinstance(value, Dnat):
+        return value
+    if not isinstance(value, str):
+        raise _wrong("expected ADDRESS or ADDRESS:PORT")
+    match = re.fullmatch(r"\[(?P<v6>[^]]*)\](?::(?P<p6>.*))?|(?P<v4>[^:]*):(?P<p4>.*)", value)
+    if match is None:
+        return Dnat(parse_host(value), None)
+    host = parse_host(match["v6"] or match["v4"])
+    digits = match["p6"] if match["v6"] else match["p4"]
+    if digits is None:
+        return Dnat(host, None)
+    port = _number(digits, 65535)
+    if not port:
+        raise _wrong(f"{digits!r} is not a port; expected ADDRESS or ADDRESS:PORT, with IPv6 as [ADDRESS]:PORT")
+    return Dnat(host, port)
+
+
+def parse_snat(value: Any) -> Any:
+    if value in ("none", "interface"):
+        return value
+    items = value if isinstance(value, list | tuple) else [value]
+    if not items:
+        raise _wrong("the list of addresses is empty; for no source NAT write none")
+    try:
+        return tuple(parse_host(item) for item in items)
+    except PydanticCustomError as error:
+        raise _wrong(f"{error.message()}; expected none, interface, an address or a list of addresses") from None
+
+
+def parse_action(value: Any, info: ValidationInfo) -> bool:
+    if isinstance(value, bool) and info.mode == "python":
+        return value
+    if value not in ("accept", "deny"):
+        raise _wrong("expected accept or deny")
+    return bool(value == "accept")
+
+
+def parse_mark(value: Any) -> Mark:
+    if isinstance(value, Mark):
+        return value
+    match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})/(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})", str(value))
+    if match is None:
+        raise _wrong("expected VALUE/MASK, as 0x1000000/0x1000000: the mask says which bits of the mark are ours")
+    number, mask = int(match[1], 0), int(match[2], 0)
+    if not number or mask > 0xFFFFFFFF:
+        raise _wrong("a mark has 32 bits, and at least one of them must be set")
+    if number & ~mask:
+        raise _wrong(f"the mark has bits outside its mask {mask:#x}")
+    return Mark(number, mask)
+
+
+def parse_table(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 0xFFFFFFFF:
+        raise _wrong("expected the number of a routing table of our own, 1 to 4294967295")
+    if value in (253, 254, 255):
+        raise _wrong(f"routing table {value} is one of the system's own (default, main, local)")
+    return value
+
+
+def parse_path(value: Any) -> str:
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise _wrong("expected an absolute path")
+    return value
+
+
+def parse_socket_path(value: Any) -> str:
+    path = parse_path(value)
+    if len(path.encode()) > 107:
+        raise _wrong("the path is longer than the 107 bytes that the name of a UNIX socket can have")
+    return path
+
+
+def parse_audit_to(value: Any) -> str:
+    if value in ("stdout", "stderr"):
+        return str(value)
+    try:
+        return parse_path(value)
+    except PydanticCustomError:
+        raise _wrong("expected stdout, stderr or the absolute path of a file") from None
+
+
+def parse_interface(value: Any) -> str:
+    # The kernel's own rule (dev_valid_name): 1 to 15 bytes, no slash, no colon, no blank, not "." or "..".
+    if not isinstance(value, str) or not re.fullmatch(r"[^\s/:\0]{1,15}", value) or value in (".", ".."):
+        raise _wrong("expected the name of a network interface, at most 15 characters")
+    return value
+
+
+def parse_name(value: Any) -> str:
+    if not isinstance(value, str) or not value.isprintable() or value != value.strip() or not 1 <= len(value) <= 63:
+        raise _wrong("expected a name of 1 to 63 printable characters")
+    return value
+
+
+def one_or_many(value: Any) -> Any:
+    """A single value stands for a list of it, and `any` for none."""
+    items = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if "any" not in items:
+        return items
+    if len(items) > 1:
+        raise _wrong("`any` stands alone")
+    return ()
+
+
+def ports_or_many(value: Any) -> Any:
+    items = tuple(value) if isinstance(value, list | tuple) else (value,)
+    if not items:
+        raise _wrong("the list of ports is empty")
+    return items

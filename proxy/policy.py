@@ -1,0 +1,145 @@
+"""Who may: the first policy that matches a session, and the addresses it goes on with. Pure.
+
+A session needs both, an entry of the session-helper table for its transport and port, and a policy that accepts it
+(design: sessions, policy, NAT). Addresses are compared as numbers, and an IPv4-mapped IPv6 address is the IPv4 address
+that it stands for (rule X5).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocols.engine import Endpoint, Host, Network, Transport
+from proxy.config import Config, HelperEntry, Policy
+from proxy.config_values import plain_host
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """A new session as it reached us: who dialled whom, by which interface."""
+
+    transport: Transport
+    interface: str
+    client: Endpoint
+    server: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    entry: HelperEntry
+    policy: Policy
+
+
+@dataclass(frozen=True, slots=True)
+class Denied:
+    """`reason` is one snake_case word; `policy` names the one that decided, if one did."""
+
+    reason: str
+    policy: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Nat:
+    """How the server is dialled: as whom (None: the kernel chooses by its route), and where."""
+
+    source: Host | None
+    dial: Endpoint
+
+
+_Masks = tuple[tuple[int, int], ...]
+"""Networks of one IP version, each as the bits that count and their value."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Networks:
+    v4: _Masks
+    v6: _Masks
+
+
+@dataclass(frozen=True, slots=True)
+class _Rule:
+    """A policy, ready to be compared. None: any."""
+
+    policy: Policy
+    interfaces: frozenset[str] | None
+    sources: _Networks | None
+    destinations: _Networks | None
+
+
+class PolicyTable:
+    """The policies and the session-helper table of a configuration, compiled."""
+
+    def __init__(self, config: Config) -> None:
+        self._entries = {
+            (entry.protocol, port): entry
+            for entry in config.helpers
+            for ports in entry.ports
+            for port in range(ports.first, ports.last + 1)
+        }
+        self._rules = {
+            name: tuple(_compile(policy) for policy in config.policies if not policy.helpers or name in policy.helpers)
+            for name in {entry.name for entry in config.helpers}
+        }
+
+    def decide(self, arrival: Arrival) -> Accepted | Denied:
+        """The first policy that matches decides. None is a deny (`no_policy`), no table entry too (`no_helper`)."""
+        entry = self._entries.get((arrival.transport, arrival.server.port))
+        if entry is None:
+            return Denied("no_helper", None)
+        client, server = plain_host(arrival.client.host), plain_host(arrival.server.host)
+        for rule in self._rules[entry.name]:
+            if (
+                (rule.interfaces is None or arrival.interface in rule.interfaces)
+                and (rule.sources is None or _holds(rule.sources, client))
+                and (rule.destinations is None or _holds(rule.destinations, server))
+            ):
+                if rule.policy.accept:
+                    return Accepted(entry, rule.policy)
+                return Denied("denied_by_policy", rule.policy.name)
+        return Denied("no_policy", None)
+
+
+def nat(policy: Policy, arrival: Arrival) -> Nat | Denied:
+    """Whom the server of an accepted session sees, and where it is dialled.
+
+    Denied: `no_snat_address` when none of the policy's addresses has the IP version that is dialled;
+    `client_other_family` when the server would have to see a client of the other version by its own address.
+    """
+    client, dial = plain_host(arrival.client.host), Endpoint(plain_host(arrival.server.host), arrival.server.port)
+    if policy.dnat is not None:
+        dial = Endpoint(policy.dnat.host, policy.dnat.port or dial.port)
+    match policy.snat:
+        case "none":
+            if client.version != dial.host.version:
+                return Denied("client_other_family", policy.name)
+            return Nat(client, dial)
+        case "interface":
+            return Nat(None, dial)
+        case addresses:
+            ours = [host for host in addresses if host.version == dial.host.version]
+            if not ours:
+                return Denied("no_snat_address", policy.name)
+            # By the client's number, so that it keeps its address over sessions, restarts and gateways.
+            return Nat(ours[int(client) % len(ours)], dial)
+
+
+def _compile(policy: Policy) -> _Rule:
+    return _Rule(
+        policy,
+        frozenset(policy.interfaces) or None,
+        _masks(policy.sources) if policy.sources else None,
+        _masks(policy.destinations) if policy.destinations else None,
+    )
+
+
+def _masks(networks: Sequence[Network]) -> _Networks:
+    def of(version: int) -> _Masks:
+        return tuple((int(net.netmask), int(net.network_address)) for net in networks if net.version == version)
+
+    return _Networks(of(4), of(6))
+
+
+def _holds(networks: _Networks, host: Host) -> bool:
+    number = int(host)
+    return any(number & mask == value for mask, value in (networks.v4 if host.version == 4 else networks.v6))

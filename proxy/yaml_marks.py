@@ -1,0 +1,209 @@
+"""YAML read into plain values, with the place of each: what error messages need.
+
+Only what a configuration needs is understood: mappings with words as keys, lists, and the scalars of JSON. Words are
+read as YAML 1.2 does (`on`, `no` and `1:30` are words, 010 is no number). Nesting and the expansion of aliases are bounded.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import yaml
+
+MAX_DEPTH = 20
+"""Of nested lists and mappings. A configuration needs six."""
+MAX_VALUES = 200_000
+"""After expansion of aliases: twenty thousand policies."""
+
+_INT = r"[-+]?(?:0|[1-9][0-9]{0,30})|0x[0-9a-fA-F]{1,30}"
+_FLOAT = r"[-+]?(?:0|[1-9][0-9]{0,30})\.[0-9]{0,30}(?:[eE][-+]?[0-9]{1,2})?"
+
+Location = tuple[str | int, ...]
+"""Keys and list indexes from the top of the document."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """Something wrong at a place. Line and column count from 1; `path` is empty for the document as a whole."""
+
+    line: int
+    column: int
+    path: str
+    text: str
+
+    def __str__(self) -> str:
+        return ":".join(filter(None, (f"{self.line}:{self.column}", self.path and f" {self.path}", f" {self.text}")))
+
+
+class _Loader(yaml.SafeLoader):
+    """PyYAML's loader with the words of the YAML 1.2 core schema in place of those of 1.1."""
+
+    yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012  (PyYAML's own attribute)
+
+
+for _tag, _pattern, _first in (
+    ("null", r"~|null|Null|NULL|", ["~", "n", "N", ""]),
+    ("bool", r"true|True|TRUE|false|False|FALSE", list("tTfF")),
+    ("int", _INT, list("-+0123456789")),
+    ("float", _FLOAT, list("-+0123456789")),
+):
+    _Loader.add_implicit_resolver(f"tag:yaml.org,2002:{_tag}", re.compile(rf"^(?:{_pattern})$"), _first)
+
+
+@dataclass(slots=True)
+class Document:
+    """`value` holds None, bool, int, float, str, list and dict. What could not be read is in `problems`."""
+
+    value: Any = None
+    problems: list[Problem] = field(default_factory=list)
+    root: yaml.Node | None = None
+
+    def problem(self, location: Location, text: str, *, at_key: bool = False) -> Problem:
+        """A problem with the value at `location`, or with its key. A place that is not in the file (a missing key, an
+        element of what is no list) is reported where its nearest container stands."""
+        node, key, path = self.root, None, ""
+        for depth, step in enumerate(location, start=1):
+            key, child = _child(node, step)
+            if child is None:
+                if isinstance(step, str) and depth == len(location):
+                    path += _step(step, path)
+                break
+            node, path = child, path + _step(step, path)
+        return Problem(*_position(key if at_key and key else node), path, text)
+
+
+def _step(step: str | int, path: str) -> str:
+    return f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
+
+
+def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
+    match node:
+        case yaml.MappingNode() if isinstance(step, str):
+            return next(((key, value) for key, value in node.value if key.value == step), (None, None))
+        case yaml.SequenceNode() if isinstance(step, int) and step < len(node.value):
+            return None, node.value[step]
+        case _:
+            return None, None
+
+
+def _position(node: yaml.Node | None) -> tuple[int, int]:
+    return _line_and_column(node.start_mark if node is not None else None)
+
+
+def _line_and_column(mark: Any) -> tuple[int, int]:
+    """Of one of PyYAML's marks, which count from 0. None: the beginning of the file."""
+    return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
+
+
+def read(data: bytes) -> Document:
+    """Read one YAML document. Never raises for what the document holds."""
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode("utf-8-sig", "replace")
+        return Document(problems=[_problem_after(before, "not UTF-8 text")])
+    try:
+        if problem := _too_deep(text):
+            return Document(problems=[problem])
+        root = yaml.compose(text, Loader=_Loader)
+    except yaml.reader.ReaderError as error:
+        return Document(problems=[_problem_after(text[: error.position], "a character that YAML does not allow")])
+    except yaml.MarkedYAMLError as error:
+        words = ", ".join(filter(None, (error.context, error.problem)))
+        return Document(problems=[Problem(*_line_and_column(error.problem_mark or error.context_mark), "", words)])
+    document = Document(root=root)
+    if root is not None:
+        document.value = _Reader(document.problems).value(root, "", 0)
+    return document
+
+
+def _problem_after(before: str, text: str) -> Problem:
+    return Problem(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1, "", text)
+
+
+def _too_deep(text: str) -> Problem | None:
+    """Looked for in the stream of events, which costs no recursion; composing nodes does."""
+    depth = 0
+    for event in yaml.parse(text, Loader=_Loader):
+        match event:
+            case yaml.CollectionStartEvent():
+                depth += 1
+            case yaml.CollectionEndEvent():
+                depth -= 1
+        if depth > MAX_DEPTH:
+            return Problem(*_line_and_column(event.start_mark), "", "nested too deeply")
+    return None
+
+
+class _TooLarge(Exception):
+    pass
+
+
+class _Reader:
+    """Turns nodes into values, once."""
+
+    def __init__(self, problems: list[Problem]) -> None:
+        self._problems = problems
+        self._values = 0
+
+    def value(self, node: yaml.Node, path: str, depth: int) -> Any:
+        try:
+            return self._value(node, path, depth)
+        except _TooLarge:
+            self._problems[:] = [
+                Problem(*_position(node), "", "too large, or aliases (*name) that contain one another")
+            ]
+            return None
+
+    def _value(self, node: yaml.Node, path: str, depth: int) -> Any:
+        self._values += 1
+        if self._values > MAX_VALUES or depth > MAX_DEPTH:
+            raise _TooLarge
+        match node:
+            case yaml.MappingNode():
+                return dict(self._pairs(node, path, depth))
+            case yaml.SequenceNode():
+                return [self._value(item, f"{path}[{index}]", depth + 1) for index, item in enumerate(node.value)]
+        return self._scalar(node, path)
+
+    def _pairs(self, node: yaml.MappingNode, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+        seen: dict[str, int] = {}
+        for key, child in node.value:
+            if not isinstance(key, yaml.ScalarNode):
+                self._report(key, path, "a key must be a word")
+                continue
+            name: str = key.value
+            where = path + _step(name, path)
+            if name in seen:
+                self._report(key, where, f"this key was given before, in line {seen[name]}")
+                continue
+            seen[name] = key.start_mark.line + 1
+            yield name, self._value(child, where, depth + 1)
+
+    def _scalar(self, node: yaml.Node, path: str) -> Any:
+        text: str = node.value
+        match node.tag.removeprefix("tag:yaml.org,2002:"):
+            case "null":
+                return None
+            case "bool":
+                return text.lower() == "true"
+            case "int" if re.fullmatch(_INT, text):
+                return int(text, 16 if text.startswith("0x") else 10)
+            case "float" if re.fullmatch(_FLOAT, text):
+                return float(text)
+            case "str":
+                return text
+            case tag:
+                self._report(node, path, f"the tag {tag} is not used here")
+                return text
+
+    def _report(self, node: yaml.Node, path: str, text: str) -> None:
+        self._problems.append(Problem(*_position(node), path, text))
+
+
+def render(file: str, problems: Sequence[Problem]) -> list[str]:
+    """One line for each problem, in the order of the file, each once."""
+    return [f"{file}:{problem}" for problem in sorted(set(problems))]
