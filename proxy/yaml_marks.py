@@ -1,7 +1,7 @@
 """YAML read into plain values, with the place of each: what error messages need.
 
 Only what a configuration needs is understood: mappings with words as keys, lists, and the scalars of JSON. Words are
-read as YAML 1.2 does (`on`, `no` and `1:30` are words, 010 is no number). Nesting and the expansion of aliases are bounded.
+read as YAML 1.2 does (`on`, `no` and `1:30` are words, 010 is no number). Nesting and alias expansion have a bound.
 """
 
 from __future__ import annotations

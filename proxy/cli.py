@@ -1,0 +1,309 @@
+"""The command `pinhole`. Exit status: 0 fine, 1 no, 2 wrong usage.
+
+Whatever only one command needs is imported there: `run` carries no firewall code, `check` no event loop.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from proxy import config, show
+from proxy.config import Config
+from proxy.errors import ConfigError, PinholeError
+from proxy.terminal import print_json, print_rows, say
+
+if TYPE_CHECKING:
+    from proxy.rules import Backend
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+
+class _Group(click.Group):
+    """Says what an operator can act on in one line (or one for each problem of a file), and ends with status 1."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        try:
+            return super().invoke(ctx)
+        except ConfigError as error:
+            for problem in error.problems:
+                say(problem)
+        except PinholeError as error:
+            say(f"pinhole: {error}")
+        ctx.exit(1)
+
+
+def _with_config(command: Command) -> Command:
+    where = f"Configuration file. Without: {config.SYSTEM_PATH} if it exists, else the built-in default."
+    return click.option("-c", "--config", "path", metavar="FILE", help=where)(command)
+
+
+def _with_json(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="For programs.")(command)
+
+
+def _with_backend(command: Command) -> Command:
+    choice = click.Choice(["nft", "iptables"])
+    return click.option("--backend", type=choice, default="nft", show_default=True, help="Whose rules.")(command)
+
+
+def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
+    if not wanted or ctx.resilient_parsing:
+        return
+    try:
+        number = version("pinhole")
+    except PackageNotFoundError:
+        number = "(not installed)"
+    click.echo(f"pinhole {number}")
+    ctx.exit()
+
+
+@click.group(cls=_Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.option(
+    "--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Print the version."
+)
+def main() -> None:
+    """Session helpers for Linux routers: protocols that open further connections, through NAT and strict firewalls."""
+
+
+# -- the daemon --------------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@_with_config
+@click.option("--net", is_flag=True, help="Also set up firewall rules and routes, and remove them at the end.")
+def run(path: str | None, net: bool) -> None:
+    """Serve until told to stop.
+
+    SIGTERM ends it when transfers are done, SIGHUP reads the configuration again, SIGUSR1 reopens the audit log.
+    """
+    from proxy import daemon
+
+    sys.exit(daemon.run(path, net))
+
+
+def _ask(path: str | None, method: str, name: str) -> dict[str, Any]:
+    from proxy import control_client
+
+    return control_client.ask(config.in_force(path).control, method, name)
+
+
+@main.command()
+@_with_config
+@_with_json
+def sessions(path: str | None, as_json: bool) -> None:
+    """List the sessions that the daemon carries now."""
+    answer = _ask(path, "GET", "sessions")
+    if as_json:
+        print_json(answer)
+    else:
+        print_rows(answer.get("sessions", []), title="Sessions", empty="no sessions")
+
+
+@main.command()
+@_with_config
+@_with_json
+def pinholes(path: str | None, as_json: bool) -> None:
+    """List the pinholes that are open now."""
+    answer = _ask(path, "GET", "pinholes")
+    if as_json:
+        print_json(answer)
+    else:
+        print_rows(answer.get("pinholes", []), title="Pinholes", empty="no pinholes")
+
+
+@main.command()
+@_with_config
+@_with_json
+def status(path: str | None, as_json: bool) -> None:
+    """Say how the daemon is. Exit status 1 when none runs."""
+    answer = _ask(path, "GET", "status")
+    if as_json:
+        print_json(answer)
+    else:
+        print_rows([answer], title="Status")
+
+
+@main.command()
+@_with_config
+@_with_json
+def reload(path: str | None, as_json: bool) -> None:
+    """Have the daemon read its configuration again. A wrong one changes nothing; its problems are printed."""
+    answer = _ask(path, "POST", "reload")
+    if as_json:
+        print_json(answer)
+    else:
+        for problem in answer.get("problems", []):
+            say(str(problem))
+        if answer.get("ok"):
+            click.echo("reloaded")
+    sys.exit(0 if answer.get("ok") else 1)
+
+
+# -- configuration -----------------------------------------------------------------------------------------------------
+
+
+@main.command()
+@click.argument("files", metavar="FILE...", nargs=-1, required=True)
+@_with_json
+def check(files: tuple[str, ...], as_json: bool) -> None:
+    """Check configuration files. Everything wrong is printed, as `file:line:column: path: what is wrong`."""
+    results = []
+    for file in files:
+        try:
+            settings = config.load(file)
+        except ConfigError as error:
+            results.append({"file": file, "ok": False, "problems": list(error.problems)})
+            if not as_json:
+                for problem in error.problems:
+                    say(problem)
+        else:
+            results.append({"file": file, "ok": True, "problems": []})
+            if not as_json:
+                click.echo(f"{file}: fine ({_counted(settings)})")
+    if as_json:
+        print_json({"files": results})
+    sys.exit(0 if all(result["ok"] for result in results) else 1)
+
+
+def _counted(settings: Config) -> str:
+    return f"entries in session-helpers: {len(settings.helpers)}, policies: {len(settings.policies)}"
+
+
+@main.group("config")
+def config_group() -> None:
+    """About the configuration file."""
+
+
+@config_group.command()
+def schema() -> None:
+    """Print the JSON Schema of the configuration file, for editors."""
+    print_json(config.json_schema())
+
+
+@main.group("show")
+def show_group() -> None:
+    """Show what is configured."""
+
+
+@show_group.command("session-helper")
+@click.argument("number", metavar="[ID]", type=int, required=False)
+@_with_config
+@_with_json
+@click.option("--format", "form", type=click.Choice(["table", "fortios"]), default="table", show_default=True)
+def session_helper(number: int | None, path: str | None, as_json: bool, form: str) -> None:
+    """Print the session-helper table in force, or one entry of it, and the helpers that exist."""
+    if as_json and form == "fortios":
+        raise click.UsageError("--json and --format fortios exclude each other")
+    settings = config.in_force(path)
+    shown = [entry for entry in settings.helpers if number in (None, entry.id)]
+    if number is not None and not shown:
+        raise PinholeError(f"the session-helper table of {settings.source} has no entry {number}")
+    names = {entry.name for entry in shown}
+    helpers = [helper for helper in show.helpers() if number is None or helper["name"] in names]
+    if as_json:
+        print_json({"source": settings.source, "session_helpers": show.entries(shown), "helpers": helpers})
+    elif form == "fortios":
+        click.echo(show.fortios(shown, settings.helpers))
+    else:
+        print_rows(
+            show.entries(shown), ("id", "name", "protocol", "port"), title=f"Session helpers ({settings.source})"
+        )
+        click.echo()
+        _print_helpers(helpers)
+
+
+def _print_helpers(helpers: list[dict[str, Any]]) -> None:
+    for helper in helpers:
+        ports = ", ".join(f"{port['port']}/{port['protocol']}" for port in helper["ports"])
+        click.echo(f"{helper['name']}: {helper['summary']} (usually {ports})")
+    click.echo()
+    rows = [
+        {"helper": helper["name"], "option": option["name"], **{key: option[key] for key in ("type", "default")}}
+        | {"description": option["description"]}
+        for helper in helpers
+        for option in helper["options"]
+    ]
+    print_rows(rows, title="Options", empty="no options")
+
+
+# -- the host ----------------------------------------------------------------------------------------------------------
+
+
+@main.group("net")
+def net_group() -> None:
+    """Firewall rules and routes that bring sessions to the daemon. Nothing but our own is ever touched."""
+
+
+def _backend(name: str) -> Backend:
+    from proxy.rules import Backend
+
+    return Backend(name)
+
+
+@net_group.command()
+@_with_config
+@_with_backend
+def plan(path: str | None, backend: str) -> None:
+    """Print what `up` would do, as a shell script."""
+    from proxy import rules
+
+    click.echo(rules.plan(config.in_force(path), _backend(backend)), nl=False)
+
+
+@net_group.command()
+@_with_config
+@_with_backend
+def up(path: str | None, backend: str) -> None:
+    """Set rules and routes up, in place of what an earlier `up` left."""
+    from proxy import net
+
+    net.up(config.in_force(path), _backend(backend), say)
+
+
+@net_group.command()
+@click.option("-c", "--config", "path", metavar="FILE", help="Not read: what stands is removed, whoever configured it.")
+@_with_backend
+def down(path: str | None, backend: str) -> None:
+    """Remove our rules and routes."""
+    from proxy import net
+
+    net.down(config.default(), _backend(backend), say)
+
+
+@net_group.command("status")
+@_with_config
+@_with_backend
+@_with_json
+def net_status(path: str | None, backend: str, as_json: bool) -> None:
+    """Say which parts of the set-up stand. Exit status 1 unless all do."""
+    from proxy import net
+
+    parts = [part._asdict() for part in net.status(config.in_force(path), _backend(backend))]
+    is_up = all(part["present"] for part in parts)
+    if as_json:
+        print_json({"up": is_up, "parts": parts})
+    else:
+        print_rows(parts, title="Firewall and routing")
+    sys.exit(0 if is_up else 1)
+
+
+@main.command()
+@_with_config
+@_with_json
+def doctor(path: str | None, as_json: bool) -> None:
+    """Look for what on this host stands in the way. Exit status 1 when something does."""
+    from proxy import doctor as examination
+
+    found = examination.examine(config.in_force(path))
+    is_well = not any(finding.level == "error" for finding in found)
+    rows = [{"level": finding.level, "what": finding.what, "remedy": finding.remedy} for finding in found]
+    if as_json:
+        print_json({"ok": is_well, "findings": rows})
+    else:
+        print_rows(rows, title="Doctor", empty="nothing found")
+    sys.exit(0 if is_well else 1)

@@ -1,0 +1,87 @@
+"""The session-helper table and the helpers that exist, for people, for programs, and as FortiOS writes them. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from itertools import count
+from typing import Any
+
+from protocols.engine import Transport
+from proxy.config import REGISTRY, HelperEntry, json_schema
+
+PROTOCOL_NUMBERS = {Transport.TCP: 6, Transport.UDP: 17}
+
+
+def entries(table: Sequence[HelperEntry]) -> list[dict[str, Any]]:
+    """The table as plain values: `id`, `name`, `protocol`, `protocol_number`, `port` (a list of ports and ranges)."""
+    return [
+        {
+            "id": entry.id,
+            "name": entry.name,
+            "protocol": entry.protocol.value,
+            "protocol_number": PROTOCOL_NUMBERS[entry.protocol],
+            "port": [str(ports) for ports in entry.ports],
+        }
+        for entry in table
+    ]
+
+
+def fortios(shown: Sequence[HelperEntry], table: Sequence[HelperEntry]) -> str:
+    """Entries as `config system session-helper` lists them.
+
+    shown: those to write, of the whole `table`.  FortiOS has one port an entry, so further ports of an entry of ours
+    become entries of their own, with ids that are free in the table.
+    """
+    taken = {entry.id for entry in table}
+    free = (number for number in count(max(taken, default=0) + 1))
+    lines = ["config system session-helper"]
+    for entry in shown:
+        for index, port in enumerate(port for ports in entry.ports for port in range(ports.first, ports.last + 1)):
+            lines += [
+                f"    edit {entry.id if index == 0 else next(free)}",
+                f"        set name {entry.name}",
+                f"        set protocol {PROTOCOL_NUMBERS[entry.protocol]}",
+                f"        set port {port}",
+                "    next",
+            ]
+    return "\n".join([*lines, "end"])
+
+
+def helpers() -> list[dict[str, Any]]:
+    """Every helper that exists: `name`, `summary`, `ports`, `options` (of `name`, `type`, `default`, `description`)."""
+    schema = json_schema()
+
+    def definition(node: dict[str, Any]) -> dict[str, Any]:
+        return schema["$defs"][node["$ref"].rpartition("/")[2]] if "$ref" in node else node
+
+    options = definition(definition(schema["$defs"]["Policy"])["properties"]["options"]).get("properties", {})
+    return [
+        {
+            "name": name,
+            "summary": helper.summary,
+            "ports": [{"protocol": transport.value, "port": port} for transport, port in helper.ports],
+            "options": list(_options(definition(options[name]))),
+        }
+        for name, helper in REGISTRY.items()
+    ]
+
+
+def _options(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    for name, field in schema["properties"].items():
+        yield {
+            "name": name,
+            "type": _type(field),
+            "default": field.get("default"),
+            "description": " ".join(field.get("description", "").split()),
+        }
+
+
+def _type(field: dict[str, Any]) -> str:
+    """A JSON Schema in a few words: `allow | deny`, `number`, `list of string`."""
+    if "enum" in field:
+        return " | ".join(map(str, field["enum"]))
+    if "anyOf" in field:
+        return " or ".join(_type(choice) for choice in field["anyOf"])
+    if field.get("type") == "array":
+        return f"list of {_type(field.get('items', {}))}"
+    return str(field.get("const", field.get("type", "any")))

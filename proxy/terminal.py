@@ -1,0 +1,77 @@
+"""How the command line prints: tables for a terminal, aligned columns for a pipe, JSON for a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import click
+
+
+def say(text: str) -> None:
+    """To people, beside the output: progress and problems."""
+    click.echo(text, err=True)
+
+
+def print_json(value: Any) -> None:
+    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+
+
+def print_rows(
+    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = (), title: str = "", empty: str = ""
+) -> None:
+    """A table. columns: keys to show, in this order; by default those of the rows. empty: said for no rows."""
+    if not rows:
+        click.echo(empty)
+        return
+    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
+    headings = [column.removesuffix("_seconds").replace("_", " ") for column in columns]
+    cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
+    if sys.stdout.isatty():
+        _print_rich(headings, cells, title)
+        return
+    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
+    for line in (headings, *cells):
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def _print_rich(headings: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    # Text, because a cell may hold square brackets (an IPv6 endpoint) that rich would take for markup.
+    table = Table(*headings, title=title or None, title_justify="left")
+    for line in cells:
+        table.add_row(*map(Text, line))
+    Console().print(table)
+
+
+def _cell(column: str, value: Any) -> str:
+    match value:
+        case None:
+            return "-"
+        case bool():
+            return "yes" if value else "no"
+        case int() | float() if column.endswith("_seconds"):
+            return duration(value)
+        case list() | tuple():
+            return ", ".join(_cell("", item) for item in value) or "-"
+        case Mapping():
+            return json.dumps(value, ensure_ascii=False)
+        case _:
+            # What came from a peer must not speak to the terminal.
+            return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(value))
+
+
+def duration(seconds: float) -> str:
+    """4.2s, 3m07s, 2h05m, 3d04h."""
+    if seconds < 60:
+        return f"{seconds:.1f}s"
+    minutes, rest = divmod(int(seconds), 60)
+    if minutes < 60:
+        return f"{minutes}m{rest:02}s"
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}h{minutes:02}m" if hours < 24 else f"{hours // 24}d{hours % 24:02}h"
