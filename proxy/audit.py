@@ -49,7 +49,7 @@ class BoundLog(structlog.BoundLoggerBase):
             self._logger(args[0])
 
     def bind(self, **facts: Any) -> BoundLog:
-        return super().bind(**facts)  # type: ignore[return-value]
+        return super().bind(**facts)
 
 
 def open_log(sink: Sink, form: str) -> BoundLog:
@@ -67,13 +67,11 @@ def _to_json(record: Any, **_: Any) -> str:
 
 
 class Sampler:
-    """Lets through a bounded number a second of each event that peers can provoke; the next one says how many were not."""
+    """Lets through a bounded number a second of each event that peers can provoke, and counts what it holds back."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._windows: dict[
-            str, list[float]
-        ] = {}  # event -> [second, written in it, suppressed since the last written]
+        self._windows: dict[str, list[float]] = {}  # event -> second, written, suppressed
 
     def __call__(self, _: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
         event = record["event"]

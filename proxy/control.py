@@ -56,8 +56,8 @@ class Control:
         except OSError as error:
             sock.close()
             raise SocketError(
-                f"control socket {self._path}: {error.strerror}; choose another `control:` path or give the user of the "
-                f"daemon a directory there (systemd: RuntimeDirectory=pinhole)"
+                f"control socket {self._path}: {error.strerror}; choose another `control:` path or give the daemon's "
+                f"user a directory there (systemd: RuntimeDirectory=pinhole)"
             ) from error
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()

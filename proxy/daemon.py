@@ -119,8 +119,8 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_now)
         self._loop.add_signal_handler(signal.SIGUSR1, self._sink.reopen)
         self._loop.set_exception_handler(self._callback_failed)
-        # What stands now stays: the collector need not look at it again, nor often at thousands of quiet sessions, which
-        # are freed by reference counts alone.
+        # What stands now stays: the collector need not look at it again, nor often at thousands of quiet sessions,
+        # which are freed by reference counts alone.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
@@ -163,9 +163,9 @@ class Daemon:
     def _callback_failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A bug of ours outside any engine: say so, count it, keep serving."""
         error = context.get("exception")
-        text = "".join(traceback.format_exception(error)) if error else str(context.get("message"))
+        lines = "".join(traceback.format_exception(error)).splitlines() if error else [str(context.get("message"))]
         self._metrics.engine_failures.inc()
-        self._log.write("daemon.failed", traceback=text[-2000:])
+        self._log.write("daemon.failed", traceback=lines[-40:])
 
     # -- reload ---------------------------------------------------------------------------------------------------
 

@@ -17,8 +17,8 @@ LAST_WORDS_SECONDS = 2.0
 
 
 class Leg:
-    """Owns one connected, non-blocking socket. The session reads through `receive`; `failed` is told of errors on write,
-    `drained` when the buffer has fallen below the low mark.
+    """Owns one connected, non-blocking socket. The session reads through `receive`; `failed` is told of errors on
+    write, `drained` when the buffer has fallen below the low mark.
     """
 
     __slots__ = (

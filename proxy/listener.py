@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+from ipaddress import ip_address
 
 from protocols.engine import Endpoint, Transport
 from proxy import sockets
@@ -95,12 +96,12 @@ def _spare_descriptor() -> int | None:
 
 
 def loopback(port: int) -> tuple[Endpoint, ...]:
-    """Where the main listeners stand. Never on a wildcard address: that would capture the port for every destination."""
-    return tuple(Endpoint(sockets.ip_address(host), port) for host in ("127.0.0.1", "::1"))
+    """Where the main listeners stand. Never a wildcard address: that would capture the port for every destination."""
+    return tuple(Endpoint(ip_address(host), port) for host in ("127.0.0.1", "::1"))
 
 
 def listen_all(loop: asyncio.AbstractEventLoop, port: int, sessions: Sessions, log: Log) -> list[StreamListener]:
-    """One listener for each family that this machine has. Raises OSError when an address is taken, or no family is there."""
+    """One listener for each family that this machine has. Raises OSError when an address is taken or none is there."""
     listeners: list[StreamListener] = []
     missing: OSError | None = None
     for at in loopback(port):

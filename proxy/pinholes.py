@@ -356,7 +356,7 @@ class Pinhole:
         return self._table.loop
 
     def dial_seconds(self) -> float:
-        """Some servers accept data only after the transfer command, so dialling may wait as long as the pinhole (F49)."""
+        """Some servers accept data only after the transfer command, so this may take as long as the pinhole (F49)."""
         return self.grant.expect.open_seconds or self._table.timeouts.pinhole_open
 
     # -- ends -----------------------------------------------------------------------------------------------------

@@ -1,15 +1,15 @@
-"""The NAT port pool: which ports of the configured range are taken, for each address of ours. Pure; binding is elsewhere."""
+"""The NAT port pool: which ports of the configured range are taken on each address. Pure; binding is elsewhere."""
 
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from protocols.engine import Host, Transport
 
 
 class PortPool:
-    """Ports are drawn at random, never in sequence, so that a stranger cannot guess the next one (rule X13, RFC 6056)."""
+    """Ports are drawn at random, so that a stranger cannot guess the next one (rule X13, RFC 6056)."""
 
     def __init__(self, first: int, last: int, choose: random.Random | None = None) -> None:
         self.use(first, last)
@@ -23,7 +23,7 @@ class PortPool:
 
     def candidates(self, transport: Transport, host: Host) -> Iterator[int]:
         """Each free port once: a random one first, then on from there. Lease the one that could be bound."""
-        leased = self._leased.get((transport, host), frozenset())
+        leased: Set[int] = self._leased.get((transport, host), frozenset())
         # On from a random start, the next free port is soon found while the range is half empty; past that, a taken run
         # makes its successor likelier. A fresh draw for each of the first tries keeps the choice even.
         for _ in range(16):

@@ -17,6 +17,7 @@ from protocols.engine import Endpoint
 from proxy.errors import SocketError
 
 # Not in Python's socket module; from linux/in.h and linux/in6.h.
+IP_PKTINFO = 8
 IP_PKTOPTIONS = 9
 IP_BIND_ADDRESS_NO_PORT = 24
 IPV6_2292PKTOPTIONS = 6
@@ -46,7 +47,7 @@ def _transparent(host: IPv4Address | IPv6Address) -> socket.socket:
             sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-        # Also lets a listener share its port with a connection of ours from the same port (FTP's default data port, F33).
+        # Also lets a listener share the port of a connection of ours (FTP's default data port, F33).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except PermissionError as error:
         raise SocketError(
@@ -75,7 +76,7 @@ def listen_main(at: Endpoint) -> socket.socket:
     """The listener that TPROXY redirects to; its connections know the interface that they came in by."""
     sock = listen(at, MAIN_BACKLOG)
     if at.host.version == 4:
-        sock.setsockopt(socket.SOL_IP, socket.IP_PKTINFO, 1)
+        sock.setsockopt(socket.SOL_IP, IP_PKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
     return sock
@@ -94,7 +95,7 @@ def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint] | None:
 
 
 def dial(target: Endpoint, source: Endpoint | None) -> socket.socket:
-    """Begin a TCP connection to `target`, seen there as coming from `source` (port 0: the kernel's choice; None: from
+    """Begin a TCP connection to `target`, seen there as from `source` (port 0: the kernel's choice; None: from
     the address of the route). It stands when the socket becomes writable; `dial_result` then tells.
 
     Raises OSError when it fails at once (EMFILE, ENETUNREACH, EADDRINUSE ...).
@@ -126,7 +127,7 @@ def local(sock: socket.socket) -> Endpoint:
 
 
 def tune_control(sock: socket.socket, urgent_inline: bool) -> None:
-    """For legs that an engine reads: no Nagle delay, keep-alive (rule X27), urgent data in the stream (F8) or not (T27)."""
+    """For legs that an engine reads: no Nagle delay, keep-alive (X27), urgent data in the stream (F8) or not (T27)."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     keep_alive(sock)
     if urgent_inline:
@@ -141,9 +142,9 @@ def keep_alive(sock: socket.socket) -> None:
 
 
 def incoming_interface(sock: socket.socket) -> str:
-    """The name of the interface that a connection accepted from a main listener came in by; "" when it is gone."""
+    """The name of the interface that a connection accepted from a main listener came in by; "" if it is gone."""
     if sock.family == socket.AF_INET:
-        level, option, kind = socket.SOL_IP, IP_PKTOPTIONS, socket.IP_PKTINFO
+        level, option, kind = socket.SOL_IP, IP_PKTOPTIONS, IP_PKTINFO
         index_at = 0  # struct in_pktinfo begins with the index,
     else:
         level, option, kind = socket.IPPROTO_IPV6, IPV6_2292PKTOPTIONS, socket.IPV6_PKTINFO

@@ -150,7 +150,7 @@ class StreamSession:
             wanted = engine_call(*arguments, self._loop.time())
         except Exception:
             self._sessions.metrics.engine_failures.inc()
-            self.log.write("engine.failed", traceback=traceback.format_exc(limit=-8))
+            self.log.write("engine.failed", traceback=traceback.format_exc(limit=-8).splitlines())
             self.close("engine_failed", Leg.reset)
             return
         finally:
@@ -175,7 +175,7 @@ class StreamSession:
             self.stop()
 
     def _settle(self) -> None:
-        """After each step: over, when both sides have ended and all has been passed on; or paused, when a leg is full."""
+        """After each step: over, when both sides have ended and all is passed on; or paused, when a leg is full."""
         if self._engine is None or self.is_over:
             return
         legs = self._legs.values()
@@ -325,7 +325,7 @@ class StreamSession:
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
 
     def _stop_engine(self) -> None:
-        # These refer back to the session; without them it goes as soon as nobody holds it, not when cycles are collected.
+        # These refer back to the session; without them it goes when nobody holds it, not when cycles are collected.
         self._engine = None
         self._readers = {}
         self._events.clear()

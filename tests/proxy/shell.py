@@ -1,0 +1,189 @@
+"""The shell around an engine of the test's own, with a log that can be read back."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocols.engine import (
+    Effect,
+    Endpoint,
+    Finish,
+    Grant,
+    Helper,
+    Peers,
+    PinholeEvent,
+    Pinholes,
+    Send,
+    Side,
+    Transport,
+)
+from proxy.audit import plain
+from proxy.config import Config, HelperEntry, Limits, Policy, PortRange, Timeouts
+from proxy.metrics import Metrics
+from proxy.pinholes import PinholeTable
+from proxy.policy import Arrival
+from proxy.ports import PortPool
+from proxy.sessions import Sessions
+from proxy.sockets import endpoint
+
+
+@dataclass
+class Memory:
+    """An audit log in a list; as the real one, it shows peer bytes escaped."""
+
+    lines: list[dict[str, Any]] = field(default_factory=list)
+    bound: dict[str, Any] = field(default_factory=dict)
+    written: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def write(self, event: str, **facts: Any) -> None:
+        self.lines.append({"event": event, **{key: plain(value) for key, value in {**self.bound, **facts}.items()}})
+        self.written.set()
+
+    def bind(self, **facts: Any) -> Memory:
+        return Memory(self.lines, {**self.bound, **facts}, self.written)
+
+    def events(self) -> list[str]:
+        return [line["event"] for line in self.lines]
+
+    def last(self, event: str) -> dict[str, Any]:
+        return next(line for line in reversed(self.lines) if line["event"] == event)
+
+
+class PassOn:
+    """The simplest engine: what one side says goes to the other. Tests override what they are about."""
+
+    def __init__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> None:
+        self.peers = peers
+        self.pinholes = pinholes
+        self.heard: list[PinholeEvent] = []
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        return [Send(side.other, data)]
+
+    def eof(self, side: Side, now: float) -> Sequence[Effect]:
+        return [Finish(side.other)]
+
+    def deadline(self) -> float | None:
+        return None
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        return []
+
+    def pinhole(self, grant: Grant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+        self.heard.append(event)
+        return []
+
+
+@dataclass(frozen=True, slots=True)
+class NoOptions:
+    pass
+
+
+SHELLS: list[Shell] = []
+
+
+async def close_all() -> None:
+    while SHELLS:
+        shell = SHELLS.pop()
+        await shell.sessions.drain(0)
+        shell.pinholes.close("stopped")
+        assert (len(shell.sessions), len(shell.pinholes), shell.ports.in_use()) == (0, 0, 0)
+
+
+class Shell:
+    """Sessions and pinholes as the daemon builds them, for one helper whose engine is given."""
+
+    def __init__(
+        self,
+        engine: Callable[..., Any] = PassOn,
+        limits: Limits | None = None,
+        timeouts: Timeouts | None = None,
+        **policy: Any,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        SHELLS.append(self)
+        self.log = Memory()
+        self.engines: list[Any] = []
+
+        def make(*arguments: Any) -> Any:
+            self.engines.append(engine(*arguments))
+            return self.engines[-1]
+
+        helper = Helper("test", "for tests", ((Transport.TCP, 7),), NoOptions, make)
+        config = Config(
+            helpers=(HelperEntry(id=1, name="test", protocol=Transport.TCP, ports=(PortRange(1, 65535),)),),
+            policies=(Policy.model_construct(**self._policy(policy)),),
+            limits=limits or Limits(),
+            timeouts=timeouts or Timeouts(),
+        )
+        self.metrics = Metrics()
+        self.ports = PortPool(40000, 40999)
+        self.pinholes = PinholeTable(self.loop, config.limits, config.timeouts, self.ports, self.metrics)
+        self.sessions = Sessions(
+            self.loop, config, {"test": helper}, self.pinholes, self.log, self.metrics, frozenset()
+        )
+
+    @staticmethod
+    def _policy(changes: dict[str, Any]) -> dict[str, Any]:
+        fields = {"name": "all", "accept": True, "snat": "none", "dnat": None, "options": {"test": NoOptions()}}
+        return {"interfaces": (), "sources": (), "destinations": (), "helpers": (), **fields, **changes}
+
+    def begin(self, client: socket.socket, server: Endpoint) -> None:
+        """A connection whose far end is `client`'s peer has been redirected to us on its way to `server`."""
+        self.sessions.begin(client, Arrival(Transport.TCP, "lan0", endpoint(client.getpeername()), server))
+
+    async def until(self, event: str, count: int = 1) -> dict[str, Any]:
+        """The line of the log when the event has been written so many times."""
+        async with asyncio.timeout(5):
+            while self.log.events().count(event) < count:
+                self.log.written.clear()
+                await self.log.written.wait()
+        return self.log.last(event)
+
+
+def descriptors() -> int:
+    return len(os.listdir("/proc/self/fd"))
+
+
+def serve(host: str) -> tuple[socket.socket, Endpoint]:
+    listener = socket.create_server((host, 0), family=socket.AF_INET6 if ":" in host else socket.AF_INET)
+    listener.setblocking(False)
+    return listener, endpoint(listener.getsockname())
+
+
+async def dial(source: str, target: Endpoint) -> socket.socket:
+    family = socket.AF_INET6 if target.host.version == 6 else socket.AF_INET
+    sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+    sock.bind((source, 0))
+    try:
+        await asyncio.get_running_loop().sock_connect(sock, (str(target.host), target.port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+async def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint]:
+    sock, address = await asyncio.get_running_loop().sock_accept(listener)
+    return sock, endpoint(address)
+
+
+async def receive(sock: socket.socket, size: int = 65536) -> bytes:
+    async with asyncio.timeout(5):
+        return await asyncio.get_running_loop().sock_recv(sock, size)
+
+
+async def say(sock: socket.socket, data: bytes) -> None:
+    await asyncio.get_running_loop().sock_sendall(sock, data)
+
+
+async def read_to_end(sock: socket.socket) -> bytes:
+    received = b""
+    while data := await receive(sock, 1 << 20):
+        received += data
+    return received

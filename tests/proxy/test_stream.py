@@ -1,0 +1,251 @@
+"""A TCP session: dial first, bytes in, effects out, and every way it can end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from protocols.engine import Abort, Endpoint, Note, Send, Side, Splice
+from proxy import sockets
+from proxy.config import Limits, Timeouts
+from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
+from tests.proxy.shell import PassOn, Shell, accept, dial, read_to_end, receive, say, serve
+
+pytestmark = pytest.mark.usefixtures("network", "nothing_leaks")
+
+
+class Call:
+    """A client and a server with a session between them."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.client: socket.socket
+        self.server: socket.socket
+
+    @classmethod
+    async def connect(cls, shell: Shell, client_host: str = CLIENT, server_host: str = SERVER) -> Call:
+        call = cls(shell)
+        gate, gate_at = serve(server_host)
+        listener, server_at = serve(server_host)
+        call.client = await dial(client_host, gate_at)
+        leg, _ = await accept(gate)
+        shell.begin(leg, server_at)
+        call.server, call.client_as_seen = await accept(listener)
+        gate.close()
+        listener.close()
+        await shell.until("session.opened")
+        return call
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.close()
+
+
+@pytest.mark.parametrize(("client", "server"), [(CLIENT, SERVER), (CLIENT6, SERVER6)])
+async def test_bytes_pass_both_ways_and_the_ends_after_them(client, server):
+    call = await Call.connect(Shell(), client, server)
+    await say(call.client, b"hello")
+    assert await receive(call.server) == b"hello"
+    await say(call.server, b"welcome")
+    assert await receive(call.client) == b"welcome"
+    call.client.shutdown(socket.SHUT_WR)
+    assert await receive(call.server) == b""
+    await say(call.server, b"last")
+    call.server.shutdown(socket.SHUT_WR)
+    assert await read_to_end(call.client) == b"last"
+    closed = await call.shell.until("session.closed")
+    assert (closed["reason"], closed["bytes_from_client"], closed["bytes_from_server"]) == ("finished", 5, 11)
+    assert len(call.shell.sessions) == 0
+    call.close()
+
+
+async def test_without_source_nat_the_server_sees_the_client():
+    call = await Call.connect(Shell())
+    assert str(call.client_as_seen.host) == CLIENT
+    call.close()
+
+
+async def test_source_nat_shows_the_server_another_address():
+    call = await Call.connect(Shell(snat=(sockets.ip_address(OURS),)))
+    assert str(call.client_as_seen.host) == OURS
+    assert call.shell.engines[0].peers.is_mapped(Side.CLIENT)
+    assert call.shell.log.last("session.opened")["snat"] == str(call.client_as_seen)
+    call.close()
+
+
+async def refused(shell: Shell, target: Endpoint) -> None:
+    """The client of a session to `target` is reset."""
+    gate, gate_at = serve(SERVER)
+    client = await dial(CLIENT, gate_at)
+    leg, _ = await accept(gate)
+    shell.begin(leg, target)
+    with pytest.raises(ConnectionResetError):
+        await receive(client)
+    gate.close()
+    client.close()
+
+
+async def test_a_server_that_refuses_becomes_a_reset_for_the_client():
+    shell = Shell()
+    await refused(shell, Endpoint(sockets.ip_address(SERVER), 9))
+    assert shell.log.last("session.failed")["reason"] == "server_refused"
+    assert len(shell.sessions) == 0
+
+
+async def test_a_server_that_cannot_be_reached_becomes_a_reset_for_the_client():
+    shell = Shell()
+    await refused(shell, Endpoint(sockets.ip_address("203.0.113.1"), 9))
+    assert shell.log.last("session.failed")["reason"] == "server_unreachable"
+
+
+async def test_a_server_that_does_not_answer_is_given_up_in_time():
+    full, target = serve(SERVER)
+    full.listen(0)
+    fill = [await dial(CLIENT, target)]
+    shell = Shell(timeouts=Timeouts(connect=0.1))
+    await refused(shell, target)
+    assert shell.log.last("session.failed")["reason"] == "server_timeout"
+    for sock in (full, *fill):
+        sock.close()
+
+
+@pytest.mark.parametrize("side", list(Side))
+async def test_a_reset_by_one_side_reaches_the_other_as_a_reset(side):
+    call = await Call.connect(Shell())
+    one, other = (call.client, call.server) if side is Side.CLIENT else (call.server, call.client)
+    sockets.reset(one)
+    with pytest.raises(ConnectionResetError):
+        await receive(other)
+    assert (await call.shell.until("session.closed"))["reason"] == f"reset_by_{side.value}"
+    other.close()
+
+
+async def test_a_side_that_does_not_read_stops_the_other():
+    call = await Call.connect(Shell())
+    sent = 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            while True:
+                await say(call.client, bytes(1 << 16))
+                sent += 1 << 16
+    assert sent < 32 << 20
+    received = 0
+    while received < sent:  # and goes on when it reads again
+        received += len(await receive(call.server, 1 << 20))
+    call.close()
+
+
+class Refuses(PassOn):
+    def receive(self, side, data, now):
+        return [Send(Side.CLIENT, b"500 no\r\n"), Abort("refused_by_engine"), Send(Side.SERVER, b"never")]
+
+
+async def test_who_was_told_why_can_read_it_and_the_other_is_reset():
+    call = await Call.connect(Shell(Refuses))
+    await say(call.client, b"anything")
+    assert await read_to_end(call.client) == b"500 no\r\n"
+    with pytest.raises(ConnectionResetError):
+        await receive(call.server)
+    assert (await call.shell.until("session.closed"))["reason"] == "refused_by_engine"
+    call.close()
+
+
+class Fails(PassOn):
+    def receive(self, side, data, now):
+        raise RuntimeError("a bug")
+
+
+async def test_a_bug_in_an_engine_ends_its_session_and_no_other():
+    good = await Call.connect(Shell())
+    bad = await Call.connect(Shell(Fails))
+    await say(bad.client, b"x")
+    with pytest.raises(ConnectionResetError):
+        await receive(bad.client)
+    assert bad.shell.log.last("engine.failed")["traceback"][-1] == "RuntimeError: a bug"
+    assert bad.shell.log.last("session.closed")["reason"] == "engine_failed"
+    await say(good.client, b"still")
+    assert await receive(good.server) == b"still"
+    good.close()
+    bad.close()
+
+
+class GoesOpaque(PassOn):
+    def receive(self, side, data, now):
+        return [Send(Side.SERVER, b"[" + data), Send(Side.CLIENT, b"ok "), Splice(30)]
+
+
+async def test_after_splice_the_rest_passes_without_the_engine():
+    call = await Call.connect(Shell(GoesOpaque))
+    await say(call.client, b"switch")
+    assert await receive(call.server) == b"[switch"
+    assert await receive(call.client) == b"ok "
+    await say(call.client, b"x" * 100_000)
+    call.client.shutdown(socket.SHUT_WR)
+    assert await read_to_end(call.server) == b"x" * 100_000
+    await say(call.server, b"bye")
+    call.server.close()
+    assert await read_to_end(call.client) == b"bye"
+    closed = await call.shell.until("session.closed")
+    assert (closed["reason"], closed["bytes_from_client"], closed["bytes_from_server"]) == ("finished", 100_006, 3)
+    call.close()
+
+
+class Ticks(PassOn):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.due: float | None = arguments[3] + 0.02
+
+    def deadline(self):
+        return self.due
+
+    def tick(self, now):
+        assert self.due is not None and now >= self.due
+        self.due = None
+        return [Note("test.ticked", {}), Abort("too_long")]
+
+
+async def test_an_engine_is_called_at_its_deadline():
+    call = await Call.connect(Shell(Ticks))
+    assert (await call.shell.until("session.closed"))["reason"] == "too_long"
+    assert call.shell.log.events().count("test.ticked") == 1
+    call.close()
+
+
+async def test_a_session_half_closed_for_long_is_ended():
+    call = await Call.connect(Shell(timeouts=Timeouts(half_closed=0.05)))
+    call.client.shutdown(socket.SHUT_WR)
+    assert (await call.shell.until("session.closed"))["reason"] == "half_closed"
+    call.close()
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [(Limits(sessions=1), "limit_total"), (Limits(sessions_per_client=1), "limit_per_client")],
+)
+async def test_beyond_a_limit_a_session_is_reset(limits, reason):
+    shell = Shell(limits=limits)
+    call = await Call.connect(shell)
+    await refused(shell, Endpoint(sockets.ip_address(SERVER), 9))
+    assert shell.log.last("session.denied")["reason"] == reason
+    sockets.reset(call.client)
+    await shell.until("session.closed")
+    (await Call.connect(shell)).close()
+    call.close()
+
+
+async def test_a_denied_session_is_reset_and_logged_with_its_policy():
+    shell = Shell(accept=False)
+    await refused(shell, Endpoint(sockets.ip_address(SERVER), 9))
+    denied = shell.log.last("session.denied")
+    assert (denied["reason"], denied["policy"], denied["interface"]) == ("denied_by_policy", "all", "lan0")
+
+
+async def test_draining_ends_quiet_sessions_at_once():
+    call = await Call.connect(Shell())
+    await call.shell.sessions.drain(30)
+    assert call.shell.log.last("session.closed")["reason"] == "stopped"
+    assert await receive(call.client) == b""
+    call.close()
