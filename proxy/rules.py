@@ -26,7 +26,7 @@ import hashlib
 import re
 import shlex
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
@@ -331,9 +331,10 @@ def _routing_steps(config: Config) -> Iterator[Step]:
     mark, table, protocol = config.network.mark, str(config.network.table), str(ROUTE_PROTOCOL)
     for version in (4, 6):
         ip = ("ip", f"-{version}")
+        old = [step for step in routing_removal() if step.version == version]
         why = f"IPv{version}: what is marked is for this host. Protocol {protocol} says that an entry is ours."
-        yield Step((*ip, "rule", "flush", "protocol", protocol), version=version, why=why)
-        yield Step((*ip, "route", "flush", "table", "all", "protocol", protocol), version=version)
+        yield replace(old[0], why=why)
+        yield from old[1:]
         local = (*ip, "route", "replace", "local", "default", "dev", "lo", "table", table, "protocol", protocol)
         yield Step(local, version=version)
         rule = ("fwmark", str(mark), "lookup", table, "priority", str(RULE_PRIORITY), "protocol", protocol)
@@ -347,23 +348,42 @@ def steps(config: Config, backend: Backend) -> tuple[Step, ...]:
     return (*_routing_steps(config), *firewall)
 
 
-def removal(backend: Backend) -> tuple[Step, ...]:
-    """What removes a complete set-up of whatever configuration."""
-    firewall: list[Step] = []
-    if backend is Backend.NFT:
-        firewall.append(Step(("nft", "delete", "table", "inet", TABLE)))
-    else:
-        for version in (4, 6):
-            mangle = (iptables(version), "--wait", "--table", "mangle")
-            for hook, chain in JUMPS:
-                firewall.append(Step((*mangle, "--delete", hook, "--jump", chain), version=version))
-                firewall.append(Step((*mangle, "--flush", chain), version=version))
-                firewall.append(Step((*mangle, "--delete-chain", chain), version=version))
+def routing_removal() -> tuple[Step, ...]:
+    """What removes our routing rules and routes, whatever the configuration was; no error when there are none."""
+    commands = []
     for version in (4, 6):
         ip, protocol = ("ip", f"-{version}"), str(ROUTE_PROTOCOL)
-        firewall.append(Step((*ip, "rule", "flush", "protocol", protocol), version=version))
-        firewall.append(Step((*ip, "route", "flush", "table", "all", "protocol", protocol), version=version))
-    return tuple(firewall)
+        commands.append(Step((*ip, "rule", "flush", "protocol", protocol), version=version))
+        commands.append(Step((*ip, "route", "flush", "table", "all", "protocol", protocol), version=version))
+    return tuple(commands)
+
+
+def iptables_removal(saved: str) -> str:
+    """Input of `iptables-restore --noflush` that takes our chains, and all jumps to them, out of a mangle table.
+
+    saved: what `iptables-save -t mangle` says.  Returns "" when nothing of ours is there.
+    """
+    lines = saved.splitlines()
+    chains = [chain for _, chain in JUMPS if any(line.startswith(f":{chain} ") for line in lines)]
+    jumps = [
+        line for line in lines if line.startswith("-A ") and line.endswith(tuple(f" -j {chain}" for chain in chains))
+    ]
+    removed = ["-D" + line.removeprefix("-A") for line in jumps]
+    removed += [f"-F {chain}" for chain in chains] + [f"-X {chain}" for chain in chains]
+    return "".join(f"{line}\n" for line in ("*mangle", *removed, "COMMIT")) if chains else ""
+
+
+def _removal_text(backend: Backend) -> Iterator[str]:
+    """For people: how to remove a complete set-up by hand."""
+    if backend is Backend.NFT:
+        yield f"nft delete table inet {TABLE}"
+    else:
+        for version in (4, 6):
+            mangle = f"{iptables(version)} -t mangle"
+            for hook, chain in JUMPS:
+                yield f"{mangle} -D {hook} -j {chain}; {mangle} -F {chain}; {mangle} -X {chain}"
+    for step in routing_removal():
+        yield shlex.join(step.command)
 
 
 def input_line(config: Config, backend: Backend) -> str:
@@ -415,5 +435,5 @@ def _preface(config: Config, backend: Backend) -> Iterator[str]:
     yield "Strict reverse-path filtering (rp_filter=1) is fine, but net.ipv4.conf.*.src_valid_mark must be 0."
     yield ""
     yield "To undo:"
-    for step in removal(backend):
-        yield f"    {shlex.join(step.command)}"
+    for line in _removal_text(backend):
+        yield f"    {line}"
