@@ -186,14 +186,14 @@ class Sink:
         rest = b""
         while True:
             with self._wake:
-                while not (rest or self._lines or self._reopen or self._closing):
+                while not (rest or self._lines or self._lost or self._reopen or self._closing):
                     self._wake.wait()
                 reopen, self._reopen = self._reopen, False
                 if not rest:
                     rest = b"".join(self._lines)
                     self._lines.clear()
                     self._queued_bytes = 0
-                    if rest and self._lost and not failing:
+                    if self._lost:
                         rest += self._lost_line()
                 if not rest and self._closing:
                     return

@@ -1,0 +1,173 @@
+"""The audit log: one line an event, nothing secret by accident, nothing lost in silence."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import threading
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+import structlog
+
+from protocols.engine import Endpoint, Transport
+from proxy import audit
+from proxy.audit import Sampler, Sink, open_log, plain
+
+
+def lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text().splitlines()]
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "audit.log"
+
+
+def test_an_event_is_one_json_object_a_line_with_what_was_bound(path):
+    sink = Sink(str(path))
+    log = open_log(sink, "json").bind(session="s-1", helper="ftp")
+    log.write("pinhole.opened", listen=Endpoint(ip_address("2001:db8::1"), 40000), transport=Transport.TCP)
+    sink.close()
+    (line,) = lines(path)
+    assert line.pop("time")
+    assert line == {
+        "event": "pinhole.opened",
+        "session": "s-1",
+        "helper": "ftp",
+        "listen": "[2001:db8::1]:40000",
+        "transport": "tcp",
+    }
+
+
+def test_time_stamps_are_rfc_3339_utc_with_microseconds(path):
+    sink = Sink(str(path))
+    open_log(sink, "json").write("daemon.started")
+    sink.close()
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", lines(path)[0]["time"])
+
+
+def test_the_console_form_is_for_people(path):
+    sink = Sink(str(path))
+    open_log(sink, "console").write("daemon.started", version="1")
+    sink.close()
+    assert "daemon.started" in path.read_text()
+
+
+def test_peer_bytes_are_escaped():
+    assert plain(b"caf\xe9 \x1b[2J\r\n\x00") == "caf\\xe9 \\x1b[2J\\r\\n\\x00"
+
+
+def test_long_values_are_cut_and_their_true_length_noted():
+    assert plain(b"a" * 5000) == "a" * 256 + "... (5000 bytes)"
+    assert plain("a" * 5000) == "a" * 256 + "... (5000 bytes)"
+
+
+def test_lists_and_mappings_are_made_plain_inside():
+    value = [{"field": "PORT", "before": ip_address("10.0.0.1"), "after": b"\xff"}]
+    assert plain(value) == [{"field": "PORT", "before": "10.0.0.1", "after": "\\xff"}]
+
+
+def test_events_that_peers_can_provoke_are_sampled_and_counted():
+    now = 0.0
+    written = []
+
+    def offer(event: str) -> None:
+        with contextlib.suppress(structlog.DropEvent):
+            written.append(sampler(None, "", {"event": event}))
+
+    sampler = Sampler(lambda: now)
+    for _ in range(audit.SAMPLED_PER_SECOND + 7):
+        offer("session.denied")
+        offer("pinhole.opened")
+    denied = [record for record in written if record["event"] == "session.denied"]
+    assert len(denied) == audit.SAMPLED_PER_SECOND
+    assert len(written) - len(denied) == audit.SAMPLED_PER_SECOND + 7
+    now = 1.0
+    offer("session.denied")
+    assert written[-1] == {"event": "session.denied", "suppressed": 7}
+
+
+def test_after_rotation_lines_go_to_the_new_file(path):
+    sink = Sink(str(path))
+    log = open_log(sink, "json")
+    log.write("one")
+    _until(lambda: path.read_text())
+    path.rename(path.with_suffix(".1"))
+    sink.reopen()
+    _until(path.exists)
+    log.write("two")
+    sink.close()
+    assert [line["event"] for line in lines(path)] == ["two"]
+    assert [line["event"] for line in lines(path.with_suffix(".1"))] == ["one"]
+
+
+def _until(condition) -> None:
+    waited = threading.Event()
+    for _ in range(500):
+        if condition():
+            return
+        waited.wait(0.01)
+    raise AssertionError("did not come about")
+
+
+def test_a_full_disk_loses_nothing_that_fits_in_memory_and_is_reported_once(path, monkeypatch):
+    reports: list[str] = []
+    room = threading.Event()
+    write = os.write
+
+    def write_if_room(fd: int, data: bytes) -> int:
+        if not room.is_set():
+            raise OSError(28, "No space left on device")
+        return write(fd, data)
+
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(audit.os, "write", write_if_room)
+    sink = Sink(str(path), reports.append)
+    log = open_log(sink, "json")
+    for number in range(10):
+        log.write("event", number=number)
+    _until(lambda: reports)
+    room.set()
+    _until(lambda: len(reports) == 2)
+    sink.close()
+    assert [line["number"] for line in lines(path)] == list(range(10))
+    assert ["No space left" in reports[0], "writing again" in reports[1]] == [True, True]
+
+
+def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(path, monkeypatch):
+    room = threading.Event()
+    write = os.write
+
+    def write_if_room(fd: int, data: bytes) -> int:
+        room.wait(5)
+        return write(fd, data)
+
+    monkeypatch.setattr(audit, "MAX_QUEUED_BYTES", 1000)
+    monkeypatch.setattr(audit.os, "write", write_if_room)
+    sink = Sink(str(path))
+    log = open_log(sink, "json")
+    for number in range(100):
+        log.write("event", number=number)
+    assert sink.lost
+    lost = sink.lost
+    room.set()
+    sink.close()
+    events = [line["event"] for line in lines(path)]
+    assert events.count("event") == 100 - lost
+    assert lines(path)[-1] == {"time": lines(path)[-1]["time"], "event": "audit.lost", "lines": lost}
+
+
+def test_closing_does_not_wait_for_a_disk_that_stays_full(path, monkeypatch):
+    def full(_fd: int, _data: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    sink = Sink(str(path), lambda _: None)
+    monkeypatch.setattr(audit.os, "write", full)
+    open_log(sink, "json").write("event")
+    sink.close()
+    assert path.read_text() == ""
