@@ -390,7 +390,7 @@ def input_line(config: Config, backend: Backend) -> str:
     """The one line that the administrator's own ruleset needs."""
     mark = config.network.mark
     if backend is Backend.NFT:
-        return f"meta mark & {mark.mask:#x} == {mark.value:#x} accept"
+        return f"meta mark and {mark.mask:#x} == {mark.value:#x} accept"
     return f"-m mark --mark {mark} -j ACCEPT"
 
 

@@ -412,8 +412,8 @@ def administrators(gateway: Namespace) -> None:
 def everything(gateway: Namespace) -> str:
     """All rules and routes, without counters and times.
 
-    iptables lists its chains in the order of their making, so they are sorted here; rules keep their order. Its tables are
-    left out of nft's listing, where its built-in chains stay once they were used, empty and accepting.
+    iptables lists its chains in the order of their making, so they are sorted here; rules keep their order. Its tables
+    are left out of nft's listing, where its built-in chains stay once they were used, empty and accepting.
     """
     nft = gateway.run("nft", "-s", "list", "ruleset")
     found = [re.sub(r"^table ip6? (mangle|raw) \{\n(?:[\t ].*\n|\n)*\}\n", "", nft, flags=re.MULTILINE)]

@@ -1,0 +1,341 @@
+"""Each fault that the doctor knows, made on a gateway, and found; and the same gateway without it, and nothing said."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+
+from protocols.engine import Transport
+from proxy import doctor, net, rules
+from proxy.config import Config, HelperEntry, NetworkSettings, Policy, PortRange
+from proxy.doctor import Finding, Level
+from proxy.rules import Backend
+from tests.netns.namespaces import Hosts, needs_root, run, three_hosts
+
+pytestmark = [pytest.mark.netns, needs_root]
+
+both_backends = pytest.mark.parametrize("backend", list(Backend), ids=lambda backend: backend.value)
+
+FTP = HelperEntry(id=1, name="ftp", protocol=Transport.TCP, ports=(PortRange(21, 21),))
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    with three_hosts() as made:
+        with made.gateway.inside():
+            Path("/proc/sys/net/ipv4/ip_local_reserved_ports").write_text("40000-59999")
+        yield made
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    policy = Policy(name="lan-out", interfaces=("lan0",), sources=(ip_network("10.1.0.0/24"),), accept=True)
+    return Config(helpers=(FTP,), policies=(policy,), control=str(tmp_path / "control.sock"))
+
+
+def wrong(hosts: Hosts, config: Config) -> list[Finding]:
+    with hosts.gateway.inside():
+        return [finding for finding in doctor.examine(config) if finding.level is not Level.OK]
+
+
+def only(hosts: Hosts, config: Config) -> Finding:
+    found = wrong(hosts, config)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def up(hosts: Hosts, config: Config, backend: Backend = Backend.NFT) -> None:
+    with hosts.gateway.inside():
+        net.up(config, backend)
+
+
+def nft(hosts: Hosts, text: str) -> None:
+    hosts.gateway.run("nft", "-f", "-", stdin=text)
+
+
+@both_backends
+def test_gateway_that_is_set_up_is_well(hosts: Hosts, config: Config, backend: Backend) -> None:
+    up(hosts, config, backend)
+    assert wrong(hosts, config) == []
+
+
+def test_nothing_set_up(hosts: Hosts, config: Config) -> None:
+    assert only(hosts, config) == Finding(Level.FAIL, "rules", "nothing is set up", "pinhole net up")
+
+
+@both_backends
+def test_missing_routing_rule(hosts: Hosts, config: Config, backend: Backend) -> None:
+    up(hosts, config, backend)
+    hosts.gateway.run("ip", "rule", "flush", "protocol", str(rules.ROUTE_PROTOCOL))
+    found = only(hosts, config)
+    assert (found.level, found.check) == (Level.FAIL, "IPv4 rule fwmark 0x1000000/0x1000000 lookup 5353")
+    assert found.remedy == f"pinhole net up --backend {backend.value}"
+
+
+@both_backends
+def test_rules_of_another_configuration(hosts: Hosts, config: Config, backend: Backend) -> None:
+    up(hosts, config.model_copy(update={"policies": (Policy(name="any", accept=True),)}), backend)
+    assert {finding.remedy for finding in wrong(hosts, config)} == {f"pinhole net up --backend {backend.value}"}
+
+
+def test_both_backends_at_once(hosts: Hosts, config: Config) -> None:
+    up(hosts, config, Backend.NFT)
+    up(hosts, config, Backend.IPTABLES)
+    assert only(hosts, config).detail == "set up with both backends"
+
+
+def test_src_valid_mark(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    hosts.gateway.sysctl("ipv4.conf.lan0.src_valid_mark", 1)
+    found = only(hosts, config)
+    assert (found.level, found.remedy) == (Level.FAIL, "sysctl -w net.ipv4.conf.lan0.src_valid_mark=0")
+
+
+def test_forwarding_off(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    hosts.gateway.sysctl("ipv4.ip_forward", 0)
+    assert only(hosts, config).remedy == "sysctl -w net.ipv4.ip_forward=1"
+
+
+def test_listen_port_of_somebody_else(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    with hosts.gateway.inside():
+        taken = socket.create_server(("127.0.0.1", 0))
+    with taken:
+        settings = NetworkSettings(listen_port=taken.getsockname()[1])
+        config = config.model_copy(update={"network": settings})
+        up(hosts, config)
+        assert only(hosts, config).check == f"listener 127.0.0.1:{settings.listen_port}"
+        # ... unless it is the daemon, which then also has its control socket.
+        with socket.socket(socket.AF_UNIX) as control:
+            control.bind(config.control)
+            control.listen()
+            assert wrong(hosts, config) == []
+
+
+# -- rulesets of others -----------------------------------------------------------------------------------------------
+
+
+def test_nft_input_chain_that_drops_until_it_has_the_line(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    nft(hosts, "table inet filter { chain input { type filter hook input priority filter; policy drop; }; }")
+    found = only(hosts, config)
+    assert (found.level, found.check) == (Level.WARN, "input policy")
+    run_remedy(hosts, found)
+    assert wrong(hosts, config) == []
+
+
+def test_nft_input_chain_that_ends_in_reject(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    nft(
+        hosts,
+        """table inet filter {
+            chain input {
+                type filter hook input priority filter
+                ct state established accept
+                reject
+            }
+        }""",
+    )
+    found = only(hosts, config)
+    assert found.check == "input policy"
+    run_remedy(hosts, found)
+    assert wrong(hosts, config) == []
+
+
+def test_nft_input_line_in_a_chain_jumped_to_counts(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    nft(
+        hosts,
+        f"""table inet filter {{
+            chain helpers {{
+                {rules.input_line(config, Backend.NFT)}
+            }}
+            chain input {{
+                type filter hook input priority filter; policy drop;
+                jump helpers
+            }}
+        }}""",
+    )
+    assert wrong(hosts, config) == []
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("dropping", [":INPUT DROP\n", ":INPUT ACCEPT\n-A INPUT -j REJECT\n"], ids=["policy", "last"])
+def test_iptables_input_that_drops_until_it_has_the_line(
+    hosts: Hosts, config: Config, version: int, dropping: str
+) -> None:
+    up(hosts, config, Backend.IPTABLES)
+    hosts.gateway.run(f"{rules.iptables(version)}-restore", "--noflush", stdin=f"*filter\n{dropping}COMMIT\n")
+    found = only(hosts, config)
+    assert (found.level, found.check) == (Level.WARN, "input policy")
+    run_remedy(hosts, found)
+    assert wrong(hosts, config) == []
+
+
+def run_remedy(hosts: Hosts, found: Finding) -> None:
+    with hosts.gateway.inside():
+        run("sh", "-ec", found.remedy)
+
+
+def test_nft_masquerade_on_a_policy_without_nat(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    nft(
+        hosts,
+        """table ip nat {
+            chain out {
+                type nat hook postrouting priority srcnat
+                oifname "wan0" masquerade
+            }
+        }""",
+    )
+    found = only(hosts, config)
+    assert (found.level, found.check) == (Level.WARN, "source NAT")
+    assert found.detail.startswith("nft ip nat out ")
+    policy = config.policies[0].model_copy(update={"snat": "interface"})
+    config = config.model_copy(update={"policies": (policy,)})
+    assert wrong(hosts, config) == []
+
+
+def test_iptables_masquerade_on_a_policy_without_nat(hosts: Hosts, config: Config) -> None:
+    up(hosts, config, Backend.IPTABLES)
+    hosts.gateway.run("iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "wan0", "-j", "MASQUERADE")
+    assert only(hosts, config).detail.startswith("iptables nat ")
+
+
+def test_nft_kernel_helper_of_ours(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    nft(
+        hosts,
+        """table inet raw {
+            ct helper ftp-standard { type "ftp" protocol tcp; }
+            ct helper tftp-standard { type "tftp" protocol udp; }
+            chain in {
+                type filter hook prerouting priority 0
+                tcp dport 21 ct helper set "ftp-standard"
+                udp dport 69 ct helper set "tftp-standard"
+            }
+        }""",
+    )
+    found = only(hosts, config)
+    assert (found.level, found.check) == (Level.WARN, "kernel helpers")
+    assert "attaches ftp:" in found.detail
+
+
+def test_iptables_kernel_helper_of_ours(hosts: Hosts, config: Config) -> None:
+    up(hosts, config, Backend.IPTABLES)
+    rule = ("PREROUTING", "-p", "tcp", "--dport", "21", "-j", "CT", "--helper", "ftp")
+    hosts.gateway.run("iptables", "-t", "raw", "-A", *rule)
+    found = only(hosts, config)
+    assert found.check == "kernel helpers"
+    run_remedy(hosts, found)
+    assert wrong(hosts, config) == []
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_wrong"),
+    [
+        ("meta mark set 0x1000007", True),
+        ("meta mark set meta mark | 0x1000000", True),
+        ("meta mark set meta mark & 0xfeffffff", True),
+        ("meta mark set 7", True),
+        ("meta mark set meta mark | 0x7", False),
+        ("meta mark set meta mark & 0xffffff00 | 0x7", False),
+    ],
+)
+def test_nft_rules_that_change_our_bits_after_us(hosts: Hosts, config: Config, rule: str, is_wrong: bool) -> None:
+    up(hosts, config)
+    nft(
+        hosts,
+        f"""table inet other {{
+            chain late {{
+                type filter hook prerouting priority -140
+                {rule}
+            }}
+        }}""",
+    )
+    assert [finding.check for finding in wrong(hosts, config)] == (["mark"] if is_wrong else [])
+
+
+def test_nft_rule_that_sets_the_whole_mark_before_us_is_fine(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    nft(
+        hosts,
+        """table inet other {
+            chain early {
+                type filter hook prerouting priority -160
+                meta mark set 7
+            }
+        }""",
+    )
+    assert wrong(hosts, config) == []
+
+
+@pytest.mark.parametrize(("value", "is_wrong"), [("0x1000007", True), ("0x7", False)])
+def test_iptables_rules_that_set_our_bits(hosts: Hosts, config: Config, value: str, is_wrong: bool) -> None:
+    up(hosts, config, Backend.IPTABLES)
+    hosts.gateway.run("iptables", "-t", "mangle", "-I", "PREROUTING", "-j", "MARK", "--set-mark", value)
+    assert [finding.check for finding in wrong(hosts, config)] == (["mark"] if is_wrong else [])
+
+
+@pytest.mark.parametrize(
+    ("rule", "is_wrong"),
+    [
+        (("priority", "50", "from", "10.1.0.0/24", "lookup", "700"), True),
+        (("priority", "50", "fwmark", "0x1000000/0xff000000", "lookup", "700"), True),
+        (("priority", "50", "fwmark", "0x7/0xff", "lookup", "700"), True),
+        (("priority", "50", "fwmark", "0x7", "lookup", "700"), False),
+        (("priority", "200", "from", "10.1.0.0/24", "lookup", "700"), False),
+    ],
+)
+def test_routing_rules_before_ours(hosts: Hosts, config: Config, rule: tuple[str, ...], is_wrong: bool) -> None:
+    up(hosts, config)
+    hosts.gateway.run("ip", "rule", "add", *rule)
+    assert [finding.check for finding in wrong(hosts, config)] == (["routing rules"] if is_wrong else [])
+
+
+def test_without_rights_it_says_what_is_missing(hosts: Hosts, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(net, "capabilities", lambda: 1 << doctor.CAP_NET_RAW)
+    assert [(finding.level, finding.check) for finding in wrong(hosts, config)] == [
+        (Level.WARN, "CAP_NET_BIND_SERVICE"),
+        (Level.WARN, "firewall"),
+    ]
+
+
+def test_transparent_sockets_without_the_right(hosts: Hosts, config: Config) -> None:
+    """In a process of its own, without any capability."""
+    program = (
+        "from proxy import doctor\nfor finding in doctor._transparent_sockets(): print(finding.level, finding.detail)\n"
+    )
+    with hosts.gateway.inside():
+        said = run("setpriv", "--bounding-set=-all", "--inh-caps=-all", *python("-c", program))
+    assert said.splitlines() == ["fail not permitted"] * 2
+
+
+def python(*arguments: str) -> tuple[str, ...]:
+    root = str(Path(__file__).parents[2])
+    return ("env", f"PYTHONPATH={root}", sys.executable, *arguments)
+
+
+# -- plain functions --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("local_range", "reserved", "remedy"),
+    [
+        ("32768 60999", "", "sysctl -w net.ipv4.ip_local_reserved_ports=40000-59999"),
+        ("32768 60999", "8080,59990-60010", "sysctl -w net.ipv4.ip_local_reserved_ports=8080,40000-60010"),
+        ("32768 60999", "40000-49999,50000-59999", ""),
+        ("10000 39999", "", ""),
+        ("10000 40000", "40000", ""),
+    ],
+)
+def test_ports_that_the_kernel_gives_away(local_range: str, reserved: str, remedy: str) -> None:
+    found = doctor.judge_ports(PortRange(40000, 59999), local_range, reserved)
+    assert found.remedy == remedy
+    assert (found.level is Level.OK) == (not remedy)
