@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,7 +16,7 @@ import click
 from proxy import config, show
 from proxy.config import Config
 from proxy.errors import ConfigError, PinholeError
-from proxy.terminal import print_json, print_rows, say
+from proxy.terminal import print_fields, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from proxy.rules import Backend
@@ -125,7 +126,7 @@ def status(path: str | None, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        print_rows([answer], title="Status")
+        print_fields(answer, title="Status")
 
 
 @main.command()
@@ -300,8 +301,8 @@ def doctor(path: str | None, as_json: bool) -> None:
     from proxy import doctor as examination
 
     found = examination.examine(config.in_force(path))
-    is_well = not any(finding.level == "error" for finding in found)
-    rows = [{"level": finding.level, "what": finding.what, "remedy": finding.remedy} for finding in found]
+    is_well = all(finding.level is not examination.Level.FAIL for finding in found)
+    rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
     if as_json:
         print_json({"ok": is_well, "findings": rows})
     else:

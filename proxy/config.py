@@ -313,12 +313,13 @@ def _examine(document: yaml_marks.Document) -> tuple[File | None, list[yaml_mark
         settings = _validate(rest)
     except ValidationError:
         return None, problems
-    table_complete = not any(location[0] == config_checks.ENTRIES for location in broken)
-    for (section, *path), text in config_checks.findings(settings, REGISTRY, table_complete=table_complete):
-        if path and isinstance(path[0], int):
-            path[0] = indexes[str(section)][path[0]] if section in indexes else path[0]
-        elif (section,) in broken:
-            continue  # "no policy" when the list of them did not parse
+    incomplete = {location[0] for location in broken}
+    complete_table = config_checks.ENTRIES not in incomplete
+    for (section, *path), text in config_checks.findings(settings, REGISTRY, table_complete=complete_table):
+        if not path and section in incomplete:
+            continue  # it is empty because its elements were set aside
+        if path and section in indexes:
+            path[0] = indexes[str(section)][int(path[0])]
         problems.append(document.problem((section, *path), text))
     return settings, problems
 

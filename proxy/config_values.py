@@ -142,7 +142,7 @@ def parse_dnat(value: Any) -> Dnat:
         return value
     if not isinstance(value, str):
         raise _wrong("expected ADDRESS or ADDRESS:PORT")
-    match = re.fullmatch(r"\[(?P<v6>[^]]*)\](?::(?P<p6>.*))?|(?P<v4>[^:]*):(?P<p4>.*)", value)
+    match = re.fullmatch(r"\[(?P<v6>[^]]*)\](?::(?P<p6>.*))?|(?P<v4>[^:]*):(?P<p4>[^:]*)", value)
     if match is None:
         return Dnat(parse_host(value), None)
     host = parse_host(match["v6"] or match["v4"])

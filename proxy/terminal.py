@@ -27,14 +27,24 @@ def print_rows(
         click.echo(empty)
         return
     columns = columns or list(dict.fromkeys(key for row in rows for key in row))
-    headings = [column.removesuffix("_seconds").replace("_", " ") for column in columns]
+    headings = [_heading(column) for column in columns]
     cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
     if sys.stdout.isatty():
         _print_rich(headings, cells, title)
         return
     widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-    for line in (headings, *cells):
+    for line in (headings, *cells) if any(map(str.strip, headings)) else cells:
         click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+
+
+def print_fields(values: Mapping[str, Any], title: str = "") -> None:
+    """One record, a line for each of its fields."""
+    rows = [{"": _heading(name), " ": _cell(name, value)} for name, value in values.items()]
+    print_rows(rows, title=title)
+
+
+def _heading(column: str) -> str:
+    return column.removesuffix("_seconds").replace("_", " ")
 
 
 def _print_rich(headings: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
@@ -43,7 +53,8 @@ def _print_rich(headings: Sequence[str], cells: Sequence[Sequence[str]], title: 
     from rich.text import Text
 
     # Text, because a cell may hold square brackets (an IPv6 endpoint) that rich would take for markup.
-    table = Table(*headings, title=title or None, title_justify="left")
+    has_headings = any(map(str.strip, headings))
+    table = Table(*headings, title=title or None, title_justify="left", show_header=has_headings)
     for line in cells:
         table.add_row(*map(Text, line))
     Console().print(table)

@@ -21,6 +21,8 @@ MAX_VALUES = 200_000
 _INT = r"[-+]?(?:0|[1-9][0-9]{0,30})|0x[0-9a-fA-F]{1,30}"
 _FLOAT = r"[-+]?(?:0|[1-9][0-9]{0,30})\.[0-9]{0,30}(?:[eE][-+]?[0-9]{1,2})?"
 
+_COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
+
 Location = tuple[str | int, ...]
 """Keys and list indexes from the top of the document."""
 
@@ -162,6 +164,8 @@ class _Reader:
         self._values += 1
         if self._values > MAX_VALUES or depth > MAX_DEPTH:
             raise _TooLarge
+        if not isinstance(node, yaml.ScalarNode) and node.tag not in _COLLECTIONS:
+            self._report(node, path, f"the tag {node.tag} is not used here")
         match node:
             case yaml.MappingNode():
                 return dict(self._pairs(node, path, depth))
@@ -196,8 +200,8 @@ class _Reader:
                 return float(text)
             case "str":
                 return text
-            case tag:
-                self._report(node, path, f"the tag {tag} is not used here")
+            case _:
+                self._report(node, path, f"the tag {node.tag} is not used here")
                 return text
 
     def _report(self, node: yaml.Node, path: str, text: str) -> None:
