@@ -1,0 +1,76 @@
+#!/bin/sh
+# Brings sessions to pinhole (iptables); written by `pinhole net plan --backend iptables`.
+# It touches nothing that is not pinhole's own, and may be run again at any time.
+#
+# Yours to do. Sessions and pinholes end in sockets on this host: they pass INPUT, never FORWARD. If your
+# input chain drops by default, this line belongs to its top, before `ct state invalid` is dropped too: both
+# legs of a session may have the same addresses and ports, which connection tracking takes for one connection
+# out of step.
+#     iptables --insert INPUT -m mark --mark 0x1000000/0x1000000 -j ACCEPT
+#     ip6tables --insert INPUT -m mark --mark 0x1000000/0x1000000 -j ACCEPT
+# Strict reverse-path filtering (rp_filter=1) is fine, but net.ipv4.conf.*.src_valid_mark must be 0.
+#
+# To undo:
+#     iptables -t mangle -D PREROUTING -j PINHOLE; iptables -t mangle -F PINHOLE; iptables -t mangle -X PINHOLE
+#     iptables -t mangle -D FORWARD -j PINHOLE-GUARD; iptables -t mangle -F PINHOLE-GUARD; iptables -t mangle -X PINHOLE-GUARD
+#     ip6tables -t mangle -D PREROUTING -j PINHOLE; ip6tables -t mangle -F PINHOLE; ip6tables -t mangle -X PINHOLE
+#     ip6tables -t mangle -D FORWARD -j PINHOLE-GUARD; ip6tables -t mangle -F PINHOLE-GUARD; ip6tables -t mangle -X PINHOLE-GUARD
+#     ip -4 rule flush protocol 213
+#     ip -4 route flush table all protocol 213
+#     ip -6 rule flush protocol 213
+#     ip -6 route flush table all protocol 213
+(
+set -e
+
+# IPv4: what is marked is for this host. Protocol 213 says that an entry is ours.
+ip -4 rule flush protocol 213
+ip -4 route flush table all protocol 213
+ip -4 route replace local default dev lo table 5353 protocol 213
+ip -4 rule add fwmark 0x1000000/0x1000000 lookup 5353 priority 100 protocol 213
+
+# IPv6: what is marked is for this host. Protocol 213 says that an entry is ours.
+if grep -q . /proc/net/if_inet6 2>/dev/null; then
+ip -6 rule flush protocol 213
+ip -6 route flush table all protocol 213
+ip -6 route replace local default dev lo table 5353 protocol 213
+ip -6 rule add fwmark 0x1000000/0x1000000 lookup 5353 priority 100 protocol 213
+fi
+
+# The firewall rules, IPv4: our own chains PINHOLE and PINHOLE-GUARD, emptied and filled at once ...
+iptables-restore --noflush --wait <<'EOF'
+*mangle
+:PINHOLE - [0:0]
+:PINHOLE-GUARD - [0:0]
+-A PINHOLE -i lo -m comment --comment "pinhole c6a4690241b7" -j RETURN
+-A PINHOLE -m socket --transparent -j MARK --set-xmark 0x1000000/0x1000000
+-A PINHOLE -m mark --mark 0x1000000/0x1000000 -j ACCEPT
+-A PINHOLE -s 10.0.0.0/8 -p tcp -m multiport --dports 21 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
+-A PINHOLE -s 172.16.0.0/12 -p tcp -m multiport --dports 21 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
+-A PINHOLE -s 192.168.0.0/16 -p tcp -m multiport --dports 21 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
+-A PINHOLE-GUARD -m mark --mark 0x1000000/0x1000000 -j DROP
+COMMIT
+EOF
+
+# ... and one jump to each.
+iptables --wait --table mangle --check PREROUTING --jump PINHOLE 2>/dev/null || iptables --wait --table mangle --append PREROUTING --jump PINHOLE
+iptables --wait --table mangle --check FORWARD --jump PINHOLE-GUARD 2>/dev/null || iptables --wait --table mangle --append FORWARD --jump PINHOLE-GUARD
+
+# The firewall rules, IPv6: our own chains PINHOLE and PINHOLE-GUARD, emptied and filled at once ...
+if grep -q . /proc/net/if_inet6 2>/dev/null; then
+ip6tables-restore --noflush --wait <<'EOF'
+*mangle
+:PINHOLE - [0:0]
+:PINHOLE-GUARD - [0:0]
+-A PINHOLE -i lo -m comment --comment "pinhole 6b3e51cf83db" -j RETURN
+-A PINHOLE -m socket --transparent -j MARK --set-xmark 0x1000000/0x1000000
+-A PINHOLE -m mark --mark 0x1000000/0x1000000 -j ACCEPT
+-A PINHOLE -s fc00::/7 -p tcp -m multiport --dports 21 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip ::1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
+-A PINHOLE-GUARD -m mark --mark 0x1000000/0x1000000 -j DROP
+COMMIT
+EOF
+
+# ... and one jump to each.
+ip6tables --wait --table mangle --check PREROUTING --jump PINHOLE 2>/dev/null || ip6tables --wait --table mangle --append PREROUTING --jump PINHOLE
+ip6tables --wait --table mangle --check FORWARD --jump PINHOLE-GUARD 2>/dev/null || ip6tables --wait --table mangle --append FORWARD --jump PINHOLE-GUARD
+fi
+)
