@@ -11,7 +11,8 @@ Values come out of YAML as a JSON document would hold them and are checked stric
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+import re
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -29,9 +30,9 @@ from pydantic import (
     create_model,
 )
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import ErrorDetails, core_schema
+from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
-import protocols
+from protocols import HELPERS
 from protocols.engine import Helper, Host, Network, Transport
 from proxy import config_checks, yaml_marks
 from proxy.config_values import (
@@ -59,7 +60,7 @@ from proxy.errors import ConfigError
 __all__ = ["Audit", "Config", "Dnat", "HelperEntry", "Limits", "Mark", "NetworkSettings", "Policy", "PortRange"]
 __all__ += ["REGISTRY", "SYSTEM_PATH", "Timeouts", "default", "in_force", "json_schema", "load"]
 
-REGISTRY: Mapping[str, Helper] = {helper.name: helper for helper in getattr(protocols, "HELPERS", ())}
+REGISTRY: Mapping[str, Helper] = HELPERS
 """The helpers that exist, by name."""
 
 SYSTEM_PATH = Path("/etc/pinhole/pinhole.yaml")
@@ -305,7 +306,7 @@ def _examine(document: yaml_marks.Document) -> tuple[File | None, list[yaml_mark
         settings = _validate(document.value)
     except ValidationError as error:
         details = error.errors(include_url=False)
-        problems += [_problem(document, detail) for detail in details]
+        problems += _problems(document, details)
         broken = [detail["loc"] for detail in details]
     # What stands in the way is set aside, so that the rest can still be judged as a whole.
     rest, indexes = _without(document.value, broken)
@@ -347,21 +348,62 @@ def _without(
     return rest, indexes
 
 
+def _problems(document: yaml_marks.Document, details: Sequence[ErrorDetails]) -> Iterator[yaml_marks.Problem]:
+    """What pydantic found, in words for people.
+
+    Where a key may be one thing or another, pydantic tells what is wrong with each of them, under locations with names
+    of types in between. Those are one problem, at the place where the attempt that went deepest ended.
+    """
+    choices: dict[yaml_marks.Location, list[tuple[yaml_marks.Location, str]]] = {}
+    for detail in details:
+        location = detail["loc"]
+        place = document.existing(location)
+        if place == location or detail["type"] == "missing":
+            yield _problem(document, detail)
+        else:
+            common = next(place[:n] for n in range(len(place) + 1) if place[: n + 1] != location[: n + 1])
+            choices.setdefault(common, []).append((place, _words(detail)))
+    for attempts in choices.values():
+        deepest = max((place for place, _ in attempts), key=len)
+        texts = dict.fromkeys(text for place, text in attempts if place == deepest)
+        yield document.problem(deepest, ", or ".join(texts))
+
+
 def _problem(document: yaml_marks.Document, detail: ErrorDetails) -> yaml_marks.Problem:
-    location, given = detail["loc"], detail["input"]
+    location = detail["loc"]
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
             return document.problem(location, _unknown_key(location), at_key=True)
+        case "value_error":
+            # Options that check themselves say `key: what is wrong`.
+            text = _words(detail)
+            key, _, rest = text.partition(": ")
+            if rest and document.existing((*location, key)) == (*location, key):
+                return document.problem((*location, key), rest)
+    return document.problem(location, _words(detail))
+
+
+def _words(detail: ErrorDetails) -> str:
+    given = detail["input"]
+    match detail["type"]:
         case "missing":
-            return document.problem(location, "this key is missing")
+            return "this key is missing"
         case "model_type" | "dataclass_type":
-            return document.problem(location, "expected keys and values")
+            return "expected keys and values"
         case "tuple_type":
-            return document.problem(location, "expected a list")
+            return "expected a list"
         case "pinhole":
-            return document.problem(location, detail["msg"])
-    text = detail["msg"].removeprefix("Value error, ").replace("Input should be ", "must be ")
-    return document.problem(location, f"{text}, not {given!r}" if isinstance(given, str | int | float) else text)
+            return detail["msg"]
+        case "value_error" if re.search("IPv[46]Network", str(detail["loc"][-1])):
+            # A network among a helper's options: pydantic has a complaint for each IP version, ours covers both.
+            try:
+                parse_network(given)
+            except PydanticCustomError as error:
+                return error.message()
+    text = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input is ")
+    if text == detail["msg"] or detail["type"] == "value_error":
+        return text.removeprefix("Value error, ")
+    return f"must be {text}, not {given!r}" if isinstance(given, str | int | float) else f"must be {text}"
 
 
 def _unknown_key(location: yaml_marks.Location) -> str:

@@ -81,7 +81,7 @@ def _type(field: dict[str, Any]) -> str:
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
     if "anyOf" in field:
-        return " or ".join(_type(choice) for choice in field["anyOf"])
+        return " or ".join(dict.fromkeys(_type(choice) for choice in field["anyOf"]))
     if field.get("type") == "array":
         return f"list of {_type(field.get('items', {}))}"
     return str(field.get("const", field.get("type", "any")))

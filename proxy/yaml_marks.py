@@ -63,6 +63,16 @@ class Document:
     problems: list[Problem] = field(default_factory=list)
     root: yaml.Node | None = None
 
+    def existing(self, location: Location) -> Location:
+        """The steps of a location that the document has; those that it has not are passed over."""
+        node, found = self.root, []
+        for step in location:
+            _, child = _child(node, step)
+            if child is not None:
+                node = child
+                found.append(step)
+        return tuple(found)
+
     def problem(self, location: Location, text: str, *, at_key: bool = False) -> Problem:
         """A problem with the value at `location`, or with its key. A place that is not in the file (a missing key, an
         element of what is no list) is reported where its nearest container stands."""

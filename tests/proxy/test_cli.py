@@ -11,15 +11,17 @@ from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import UnixStreamServer
-from types import ModuleType, SimpleNamespace
+from tempfile import TemporaryDirectory
+from types import ModuleType
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
 import proxy
-from proxy import config, net, terminal
+from proxy import config, doctor, net, terminal
 from proxy.cli import main
+from proxy.doctor import Finding, Level
 from proxy.errors import NetError, PinholeError
 from proxy.rules import Backend
 
@@ -271,16 +273,17 @@ def test_net_status_is_fine_only_when_all_parts_stand(
     ]
 
 
-@pytest.mark.parametrize(("level", "code"), [("error", 1), ("warning", 0)])
-def test_doctor_fails_for_errors_alone(monkeypatch: pytest.MonkeyPatch, level: str, code: int) -> None:
-    finding = SimpleNamespace(level=level, what="masquerade on wan0", remedy="exclude the mark")
-    module(monkeypatch, "doctor", examine=lambda settings: [finding])
+@pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
+def test_doctor_fails_for_failures_alone(monkeypatch: pytest.MonkeyPatch, level: str, code: int) -> None:
+    finding = Finding(Level(level), "masquerade", "wan0 rewrites again", "exclude the mark")
+    monkeypatch.setattr(doctor, "examine", lambda settings: [finding])
     result = pinhole("doctor", "--json")
     assert result.exit_code == code
-    assert json.loads(result.stdout) == {"ok": not code, "findings": [vars(finding)]}
+    found = {"level": level, "check": "masquerade", "detail": "wan0 rewrites again", "remedy": "exclude the mark"}
+    assert json.loads(result.stdout) == {"ok": not code, "findings": [found]}
     plain = pinhole("doctor")
     assert plain.exit_code == code
-    assert "masquerade on wan0" in plain.stdout
+    assert plain.stdout.splitlines()[1].split()[:2] == [level, "masquerade"]
 
 
 # -- the control socket ------------------------------------------------------------------------------------------------
@@ -389,22 +392,25 @@ def test_socket_that_a_killed_daemon_left(file: Path, control: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="gives up root's rights")
-def test_socket_that_one_may_not_use(file: Path, control: Path) -> None:
-    code = "import os, sys; os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
-    code += "from proxy import control_client\nfrom proxy.errors import PinholeError\n"
-    code += "try: control_client.ask(sys.argv[1], 'GET', 'status')\nexcept PinholeError as error: print(error)"
-    with daemon(control, {}):
-        control.chmod(0o600)
-        for directory in (control.parent, control.parent.parent, control.parent.parent.parent):
-            directory.chmod(0o755)
-        done = subprocess.run(
-            [sys.executable, "-c", f"import os, sys\nimport proxy.control_client\n{code}", str(control)],
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            check=True,
-        )
-    assert done.stdout.startswith(f"not allowed to use the control socket {control}: ")
+def test_socket_that_one_may_not_use() -> None:
+    ask = """
+import os, sys
+from proxy import control_client
+from proxy.errors import PinholeError
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+try:
+    control_client.ask(sys.argv[1], "GET", "status")
+except PinholeError as error:
+    print(error)
+"""
+    with TemporaryDirectory(dir="/tmp") as directory:
+        Path(directory).chmod(0o755)
+        path = Path(directory) / "control.sock"
+        with daemon(path, {}):
+            path.chmod(0o600)
+            command = [sys.executable, "-c", ask, str(path)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"not allowed to use the control socket {path}: ")
 
 
 @pytest.mark.parametrize(
@@ -438,10 +444,10 @@ def test_what_a_peer_said_cannot_speak_to_the_terminal(capsys: pytest.CaptureFix
 
 def test_absent_values_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
     terminal.print_rows([{"a": None, "b": [1, 2]}, {"b": [], "c": True}])
-    assert [line.split("  ") for line in capsys.readouterr().out.splitlines()] == [
-        ["a", "b   ", "c"],
-        ["-", "1, 2", "-"],
-        ["-", "-   ", "yes"],
+    assert capsys.readouterr().out.splitlines() == [
+        "a  b     c",
+        "-  1, 2  -",
+        "-  -     yes",
     ]
 
 

@@ -53,7 +53,7 @@ def entries(*lines: str) -> str:
     return "session-helpers:\n" + "".join(f"  - {{{line}}}\n" for line in lines) + POLICY
 
 
-# -- what a file says ----------------------------------------------------------------------------------------------------
+# -- what a file says --------------------------------------------------------------------------------------------------
 
 
 def test_everything_but_the_policies_has_a_default(load: Load) -> None:
@@ -325,6 +325,19 @@ def test_wrong_values(problems: Problems, text: str, problem: str) -> None:
         ("destination: 192.0.2.1, dnat: [10.1.0.21]", "dnat: expected ADDRESS or ADDRESS:PORT"),
         ("options: {ftp: {tls: maybe}}", "options.ftp.tls: must be 'allow' or 'deny', not 'maybe'"),
         ("options: {ftp: {tsl: deny}}", "options.ftp.tsl: unknown key; did you mean 'tls'?"),
+        (
+            "options: {ftp: {third_party: allow}}",
+            "options.ftp.third_party: must be 'deny', not 'allow', or",
+        ),
+        ("options: {ftp: {third_party: [10.0.0.0/8, x]}}", "options.ftp.third_party[1]: 'x' is not an IP network"),
+        ("options: {ftp: {third_party: [10.0.0.1/8]}}", "options.ftp.third_party[0]: 10.0.0.1/8 has bits set outside"),
+        ("options: {ftp: {min_port: 0}}", "options.ftp.min_port: 1 to 65535"),
+        ("options: {ftp: {idle: 10}}", "options.ftp.idle: at least 300 seconds"),
+        (
+            "options: {ftp: {commands_denied: [SITE, SITE CHMOD]}}",
+            "options.ftp.commands_denied: 'SITE CHMOD' is",
+        ),
+        ("options: {ftp: {commands_denied: SITE}}", "options.ftp.commands_denied: expected a list"),
         ("options: {ftp: deny}", "options.ftp: expected keys and values"),
         ("options: {fpt: {}}", "options.fpt: there is no helper 'fpt' in this version, only: ftp"),
     ],
@@ -367,9 +380,8 @@ def test_ports_of_one_entry_overlap(problems: Problems) -> None:
 
 
 def test_id_of_an_entry_is_used_once(problems: Problems) -> None:
-    assert problems(
-        entries("id: 7, name: ftp, protocol: tcp, port: 21", "id: 7, name: ftp, protocol: tcp, port: 22")
-    ) == ["3:10: session-helpers[1].id: another entry has the id 7 too"]
+    one, other = (f"id: 7, name: ftp, protocol: tcp, port: {port}" for port in (21, 22))
+    assert problems(entries(one, other)) == ["3:10: session-helpers[1].id: another entry has the id 7 too"]
 
 
 def test_entry_of_a_helper_that_does_not_exist_names_those_that_do(problems: Problems) -> None:

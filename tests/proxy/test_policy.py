@@ -113,7 +113,7 @@ def test_addresses_are_compared_as_addresses(network: str, client: str, matches:
     assert isinstance(mirrored, Accepted) is matches
 
 
-# -- NAT -----------------------------------------------------------------------------------------------------------------
+# -- NAT ---------------------------------------------------------------------------------------------------------------
 
 
 def host(text: str) -> Any:
