@@ -88,6 +88,8 @@ def three_hosts() -> Iterator[Hosts]:
         for name in names:
             run("ip", "netns", "add", name)
             run("ip", "-n", name, "link", "set", "lo", "up")
+            # Without waiting a second for others to claim the same link-local address.
+            Namespace(name).sysctl("ipv6.conf.default.accept_dad", 0)
         for end, ours, theirs, four, six in (
             (client, "eth0", "lan0", "10.1.0", "fd01:"),
             (server, "eth0", "wan0", "192.0.2", "2001:db8:"),

@@ -17,7 +17,7 @@ from proxy.doctor import Finding, Level
 from proxy.rules import Backend
 from tests.netns.namespaces import Hosts, needs_root, run, three_hosts
 
-pytestmark = [pytest.mark.netns, needs_root]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 both_backends = pytest.mark.parametrize("backend", list(Backend), ids=lambda backend: backend.value)
 

@@ -16,7 +16,7 @@ from proxy.errors import NetError
 from proxy.rules import Backend
 from tests.netns.namespaces import Hosts, Namespace, needs_root, run, three_hosts
 
-pytestmark = [pytest.mark.netns, needs_root]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 SECONDS = 5.0
 """For what should happen. What should not is given less, see `refused`."""
