@@ -77,14 +77,15 @@ def main() -> None:
 @main.command()
 @_with_config
 @click.option("--net", is_flag=True, help="Also set up firewall rules and routes, and remove them at the end.")
-def run(path: str | None, net: bool) -> None:
+@_with_backend
+def run(path: str | None, net: bool, backend: str) -> None:
     """Serve until told to stop.
 
     SIGTERM ends it when transfers are done, SIGHUP reads the configuration again, SIGUSR1 reopens the audit log.
     """
     from proxy import daemon
 
-    sys.exit(daemon.run(path, net))
+    sys.exit(daemon.run(path, _backend(backend) if net else None))
 
 
 def _ask(path: str | None, method: str, name: str) -> dict[str, Any]:

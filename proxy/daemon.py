@@ -17,49 +17,38 @@ import sys
 import time
 import traceback
 from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import uvloop
 
 from protocols import HELPERS
-from proxy import audit, config, listener
+from proxy import audit, config, listener, net
 from proxy.config import Config
 from proxy.control import Control
 from proxy.errors import ConfigError, PinholeError, SocketError
 from proxy.metrics import Metrics
 from proxy.pinholes import PinholeTable
 from proxy.ports import PortPool
+from proxy.rules import Backend
 from proxy.sessions import Sessions
-
-DEFAULT_PATH = Path("/etc/pinhole/pinhole.yaml")
 
 # Both legs of a session, and for each of some transfers at once two sockets and a pipe.
 DESCRIPTORS_PER_SESSION = 3
 
 
-def load(path: str | None) -> Config:
-    """The configuration in force for `-c PATH`, or without one. Raises ConfigError."""
-    if path is not None:
-        return config.load(path)
-    return config.load(str(DEFAULT_PATH)) if DEFAULT_PATH.exists() else config.default()
-
-
-def run(path: str | None, net: bool) -> int:
+def run(path: str | None, backend: Backend | None) -> int:
     """`pinhole run`: serve until told to stop. Returns the exit status; raises PinholeError when it cannot begin.
 
-    net: set the firewall rules and routes up before, and take them down at the end.
+    backend: set the firewall rules and routes up with it before, and take them down at the end; None: leave them alone.
     """
-    settings = load(path)
-    if not net:
+    settings = config.in_force(path)
+    if backend is None:
         return uvloop.run(_serve(path, settings))
-    from proxy import net as firewall  # pyroute2 costs memory that the serving process need not pay
-
-    firewall.up(settings, "nft", _say)
     try:
+        net.up(settings, backend, _say)
         return uvloop.run(_serve(path, settings))
     finally:
-        firewall.down(settings, "nft", _say)
+        net.down(settings, backend, _say)
 
 
 def _say(text: str) -> None:
@@ -97,8 +86,7 @@ class Daemon:
         own = frozenset(listener.loopback(settings.network.listen_port))
         ports = PortPool(settings.ports.first, settings.ports.last)
         self._pinholes = PinholeTable(self._loop, settings.limits, settings.timeouts, ports, self._metrics, own)
-        helpers = {helper.name: helper for helper in HELPERS}
-        self._sessions = Sessions(self._loop, settings, helpers, self._pinholes, self._log, self._metrics, own)
+        self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
 
     async def start(self) -> None:
         """Raises SocketError, naming the remedy, when a listener or the control socket cannot be had."""
@@ -181,7 +169,7 @@ class Daemon:
     def _read_again(self) -> list[str]:
         """New sessions go by the new configuration; what is wrong with it leaves the old one in force."""
         try:
-            fresh = load(self._path)
+            fresh = config.in_force(self._path)
         except ConfigError as error:
             self._log.write("config.rejected", problems=list(error.problems))
             return list(error.problems)

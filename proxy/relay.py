@@ -136,6 +136,9 @@ class SpliceRelay:
                     return
                 if not self._fill(way):
                     return
+            # There is more, but it is others' turn; the loop will say so again.
+            if self._empty(way):
+                self._await_source(way)
         except OSError as error:
             self._fail(way, error)
 
@@ -171,9 +174,7 @@ class SpliceRelay:
         try:
             taken = os.splice(way.source.fileno(), way.pipe.write, SPLICE_BYTES, flags=_FLAGS)
         except BlockingIOError:
-            if not way.reading:
-                way.reading = True
-                self._loop.add_reader(way.source, self._move, way)
+            self._await_source(way)
             # A pipe is held only while bytes are in it: thousands of quiet relays need none.
             self._give_pipe(way)
             return False
@@ -190,6 +191,11 @@ class SpliceRelay:
         if self._inward.is_done and self._outward.is_done:
             self._end("finished", socket.socket.close)
         return False
+
+    def _await_source(self, way: _Direction) -> None:
+        if not way.reading:
+            way.reading = True
+            self._loop.add_reader(way.source, self._move, way)
 
     def _give_pipe(self, way: _Direction) -> None:
         if way.pipe is not None:

@@ -48,7 +48,7 @@ class Ends:
 
 async def test_bytes_arrive_in_both_directions_and_ends_are_passed_on():
     ends = Ends()
-    upward, downward = os.urandom(3_000_000), os.urandom(2_000_000)
+    upward, downward = os.urandom(1_000_000) * 64, os.urandom(2_000_000)
 
     async def say(sock: socket.socket, data: bytes) -> None:
         await ends.loop.sock_sendall(sock, data)
