@@ -1,0 +1,173 @@
+"""The lab that other tests stand on: its hosts, its ruleset, its captures, and that nothing of it stays behind."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.netns.namespaces import needs_root
+from tools.lab import Host, Lab, conversations, janitor, lab
+
+pytestmark = [pytest.mark.netns, needs_root]
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 5.0
+both_versions = pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+both_backends = pytest.mark.parametrize("backend", ["nft", "iptables"])
+
+
+@pytest.fixture(scope="module")
+def routed() -> Iterator[Lab]:
+    with Lab("routed") as made:
+        yield made
+
+
+def serve(host: Host, version: int, port: int = 21) -> socket.socket:
+    with host.inside():
+        sock = socket.create_server(
+            (str(host.address(version)), port), family=socket.AF_INET if version == 4 else socket.AF_INET6
+        )
+    sock.settimeout(SECONDS)
+    return sock
+
+
+def dial(host: Host, to: Host, version: int, port: int = 21, timeout: float = SECONDS) -> socket.socket:
+    with host.inside():
+        return socket.create_connection((str(to.address(version)), port), timeout)
+
+
+@both_versions
+@pytest.mark.parametrize("name", ["client", "client_stranger", "server_stranger"])
+def test_every_host_reaches_the_server_and_is_seen_by_its_own_address(routed: Lab, name: str, version: int) -> None:
+    host = routed.hosts[name]
+    with serve(routed.server, version) as listener, dial(host, routed.server, version):
+        accepted, peer = listener.accept()
+        accepted.close()
+    assert peer[0] == str(host.address(version))
+
+
+@both_versions
+def test_without_a_route_back_the_server_does_not_reach_the_client(version: int) -> None:
+    with Lab("nat") as made, serve(made.client, version), pytest.raises(OSError, match="unreachable"):
+        dial(made.server, made.client, version)
+
+
+@both_backends
+@both_versions
+def test_locked_down_nothing_passes_the_gateway_nor_enters_it(version: int, backend: str) -> None:
+    with Lab("routed") as made:
+        made.lock_down(backend="nft" if backend == "nft" else "iptables")
+        for target in (made.server, made.gateway):
+            with serve(target, version), pytest.raises(TimeoutError):
+                dial(made.client, target, version, timeout=0.2)
+
+
+@both_backends
+@both_versions
+def test_locked_down_the_line_given_is_accepted_on_input(version: int, backend: str) -> None:
+    line = "tcp dport 2222 accept" if backend == "nft" else "-p tcp --dport 2222 -j ACCEPT"
+    with Lab("routed") as made:
+        made.lock_down(line, "nft" if backend == "nft" else "iptables")
+        with serve(made.gateway, version, 2222), dial(made.client, made.gateway, version, 2222):
+            pass
+
+
+@both_versions
+def test_capture_holds_the_whole_conversation_byte_by_byte(routed: Lab, version: int, tmp_path: Path) -> None:
+    path = tmp_path / "client.pcap"
+    with (
+        routed.client.capture("eth0", "tcp port 21", path) as capture,
+        serve(routed.server, version) as listener,
+        dial(routed.client, routed.server, version) as near,
+    ):
+        far, _ = listener.accept()
+        with far:
+            near.sendall(b"RETR a\r\n")
+            assert far.recv(100) == b"RETR a\r\n"
+            far.sendall(b"150 " * 10_000)
+            assert near.recv(40_000, socket.MSG_WAITALL) == b"150 " * 10_000
+        (seen,) = conversations(capture.collect(), port=21)
+        assert capture.collect() == []
+    assert seen.client == (routed.client.address(version), seen.client[1])
+    assert seen.server == (routed.server.address(version), 21)
+    assert (seen.from_client, seen.from_server) == (b"RETR a\r\n", b"150 " * 10_000)
+    assert path.stat().st_size > 40_000
+
+
+def test_a_command_runs_on_its_host_and_its_failure_is_told(routed: Lab) -> None:
+    assert str(routed.client.v4) in routed.client.run(["ip", "-brief", "address"]).stdout
+    assert routed.client.run(["id", "-un"], user="nobody").stdout == "nobody\n"
+    with pytest.raises(RuntimeError, match="exit status 2"):
+        routed.client.run(["sh", "-c", "exit 2"])
+
+
+def test_several_labs_stand_at_once_and_go_with_all_their_processes() -> None:
+    with Lab() as one, Lab() as other:
+        assert {one.name, other.name} <= set(lab.standing())
+        sleeper = one.server.popen(["sleep", "1000"])
+        assert sleeper.pid in janitor.processes_in([one.server.netns])
+        other.close()
+        assert other.name not in lab.standing()
+        assert sleeper.poll() is None
+    assert sleeper.returncode == -signal.SIGKILL
+    assert one.name not in lab.standing()
+
+
+def test_lab_goes_with_its_processes_when_its_creator_is_killed() -> None:
+    program = (
+        "import sys; from tools.lab import Lab\n"
+        "lab = Lab().__enter__(); sleeper = lab.server.popen(['sleep', '1000'])\n"
+        "print(lab.name, sleeper.pid, lab._janitor.pid, flush=True); sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, cwd=ROOT
+    ) as creator:
+        assert creator.stdout
+        name, sleeper, keeper = creator.stdout.readline().split()
+        assert name in lab.standing()
+        watched = os.pidfd_open(int(keeper))
+        creator.kill()
+    _wait_for(watched)
+    assert name not in lab.standing()
+    assert int(sleeper) not in janitor.processes_in([f"{name}-server"])
+    with pytest.raises(OSError):
+        os.stat(f"/proc/{sleeper}/ns/net")  # a dead process is in no namespace, whether it was waited for or not
+
+
+def test_leftovers_are_found_and_removed_by_command() -> None:
+    # A lab whose creator and janitor are both gone.
+    ended = subprocess.run([sys.executable, "-c", "import os; print(os.getpid())"], capture_output=True, text=True)
+    name = f"{lab.PREFIX}-{ended.stdout.strip()}-0"
+    subprocess.run(["ip", "netns", "add", f"{name}-client"], check=True)
+    try:
+        command = [sys.executable, "-m", "tools.lab"]
+        listed = subprocess.run([*command, "list"], capture_output=True, text=True, check=True, cwd=ROOT)
+        assert f"{name}: left over, 0 processes\n" in listed.stdout
+        removed = subprocess.run([*command, "down"], capture_output=True, text=True, check=True, cwd=ROOT)
+        assert f"{name}: removed\n" in removed.stdout
+        assert name not in lab.standing()
+    finally:
+        janitor.tear_down([f"{name}-client"])
+
+
+def test_shell_runs_a_command_on_a_host() -> None:
+    with Lab() as made:
+        command = [sys.executable, "-m", "tools.lab", "shell", "--lab", made.name, "server", "--", "ip", "-br", "addr"]
+        said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=ROOT)
+    assert str(made.server.v4) in said.stdout
+
+
+def _wait_for(process: int) -> None:
+    import select
+
+    waiting = select.poll()
+    waiting.register(process, select.POLLIN)
+    assert waiting.poll(SECONDS * 1000)
+    os.close(process)

@@ -1,0 +1,127 @@
+"""A host of the lab: a network namespace with an interface, and ways to do things in it."""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import pwd
+import subprocess
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+from typing import Any
+
+from tools.lab.capture import Capture
+from tools.lab.janitor import NAMESPACES
+
+_CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _enter(descriptor: int) -> None:
+    if _libc.setns(descriptor, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
+
+
+@dataclass(slots=True)
+class Host:
+    name: str
+    """What it is in the lab: client, gateway ..."""
+    netns: str
+    """Its network namespace, as `ip netns` knows it."""
+    interfaces: Mapping[str, tuple[IPv4Address, IPv6Address]]
+    """By name. The gateway's `wan0` comes first, for it is the one that `snat: interface` shows to the server."""
+    processes: list[subprocess.Popen[Any]] = field(default_factory=list)
+
+    @property
+    def v4(self) -> IPv4Address:
+        return next(iter(self.interfaces.values()))[0]
+
+    @property
+    def v6(self) -> IPv6Address:
+        return next(iter(self.interfaces.values()))[1]
+
+    def address(self, version: int, interface: str | None = None) -> IPv4Address | IPv6Address:
+        """The address of IP version 4 or 6 on an interface; without one, on the first."""
+        addresses = self.interfaces[interface] if interface else next(iter(self.interfaces.values()))
+        return addresses[0] if version == 4 else addresses[1]
+
+    @contextlib.contextmanager
+    def inside(self) -> Iterator[None]:
+        """Sockets made by this thread in here, and commands started, belong to the host, also afterwards."""
+        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+        try:
+            there = os.open(f"{NAMESPACES}/{self.netns}", os.O_RDONLY)
+            try:
+                _enter(there)
+            finally:
+                os.close(there)
+            try:
+                yield
+            finally:
+                _enter(before)
+        finally:
+            os.close(before)
+
+    def run(
+        self,
+        command: Sequence[str | os.PathLike[str]],
+        *,
+        timeout: float = 60,
+        check: bool = True,
+        stdin: str = "",
+        user: str | None = None,
+        env: Mapping[str, str] | None = None,
+        cwd: str | os.PathLike[str] | None = None,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run a command to its end. With `check`, RuntimeError with what it said when its status is not 0."""
+        identity: dict[str, Any] = {}
+        if user:
+            identity = {"user": user, "group": pwd.getpwnam(user).pw_gid, "extra_groups": []}
+        with self.inside():
+            done = subprocess.run(
+                command,
+                input=stdin,
+                capture_output=True,
+                text=True,
+                errors="backslashreplace",
+                timeout=timeout,
+                check=False,
+                env=env,
+                cwd=cwd,
+                **identity,
+            )
+        if check and done.returncode:
+            words = " ".join(str(word) for word in command)
+            raise RuntimeError(f"{self.name}: {words}: exit status {done.returncode}\n{done.stdout}{done.stderr}")
+        return done
+
+    def popen(self, command: Sequence[str | os.PathLike[str]], **options: Any) -> subprocess.Popen[Any]:
+        """Start a command, in a session of its own. It is killed at the latest with the lab."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        options.setdefault("start_new_session", True)
+        with self.inside():
+            process = subprocess.Popen(command, **options)
+        self.processes.append(process)
+        return process
+
+    def sysctl(self, name: str, value: int | str) -> None:
+        """Set a value below `net`, such as `ipv4.ip_forward`."""
+        with self.inside():
+            Path("/proc/sys/net", *name.split(".")).write_text(str(value))
+
+    def capture(self, interface: str, filter: str = "", path: Path | None = None) -> Capture:
+        """A capture (context manager) of what passes an interface; `filter` as tcpdump has it, `path` keeps a copy."""
+        return Capture(self, interface, filter, path)
+
+    def reap(self) -> None:
+        """Wait for the processes that were started here and have been killed."""
+        for process in self.processes:
+            process.wait()
+            for pipe in (process.stdin, process.stdout, process.stderr):
+                if pipe is not None:
+                    with contextlib.suppress(OSError):
+                        pipe.close()
+        self.processes.clear()
