@@ -1,0 +1,162 @@
+"""pinhole at work on the gateway of a lab: rules, daemon, audit log, all as an administrator would start them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from tools.lab.lab import Lab
+
+ROOT = Path(__file__).resolve().parents[2]
+COMMAND = (sys.executable, "-m", "proxy")
+START_SECONDS = 20
+LONGEST_WAIT_SECONDS = 20
+# What the serving process needs, and nothing else (design: a pinhole is a socket).
+CAPABILITIES = "net_raw,net_bind_service"
+UNPRIVILEGED = "nobody"
+
+
+class Daemon:
+    """A running pinhole. `directory` holds its configuration, control socket and audit log."""
+
+    def __init__(self, lab: Lab, text: str, backend: Literal["nft", "iptables"], unprivileged: bool) -> None:
+        self._lab = lab
+        self._backend = backend
+        self._unprivileged = unprivileged
+        self.directory = Path(tempfile.mkdtemp(prefix="pinhole-"))
+        self.directory.chmod(0o777)
+        self.log = self.directory / "audit.log"
+        self.stderr = self.directory / "stderr.log"
+        self.config = self.directory / "pinhole.yaml"
+        self.write_config(text)
+        self._process: subprocess.Popen[Any] | None = None
+
+    def write_config(self, text: str) -> None:
+        """`text`: policies and whatever else is to be chosen; log and control socket are added."""
+        self.config.write_text(f"{text}\naudit: {{to: {self.log}}}\ncontrol: {self.directory}/control.sock\n")
+
+    def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """`pinhole WORDS` on the gateway."""
+        return self._lab.gateway.run((*COMMAND, *words), cwd=ROOT, check=check)
+
+    def plan(self) -> str:
+        return self.command("net", "plan", "--backend", self._backend, "-c", str(self.config)).stdout
+
+    def net_up(self) -> None:
+        self.command("net", "up", "--backend", self._backend, "-c", str(self.config))
+
+    def net_down(self) -> None:
+        self.command("net", "down", "--backend", self._backend, "-c", str(self.config))
+
+    def start(self, **limits: int) -> None:
+        """Begin to serve. limits: for prlimit, as `nofile=64`. Raises RuntimeError, with what it said, when it ends."""
+        command: tuple[str, ...] = (*COMMAND, "run", "-c", str(self.config))
+        if self._unprivileged:
+            drop = f"-all,+{CAPABILITIES.replace(',', ',+')}"
+            identity = ("--reuid", UNPRIVILEGED, "--regid", "nogroup", "--clear-groups")
+            command = (
+                "setpriv",
+                *identity,
+                "--inh-caps",
+                drop,
+                "--ambient-caps",
+                drop,
+                "--bounding-set",
+                drop,
+                *command,
+            )
+        if limits:
+            command = ("prlimit", *(f"--{name}={value}" for name, value in limits.items()), *command)
+        started = len(self.audit("daemon.started"))
+        with self.stderr.open("ab") as stderr:
+            self._process = self._lab.gateway.popen(command, cwd=ROOT, stdout=stderr, stderr=stderr)
+        for _ in _ticks(START_SECONDS):
+            if len(self.audit("daemon.started")) > started:
+                return
+            if self._process.poll() is not None:
+                break
+        raise RuntimeError(f"pinhole did not start:\n{self.stderr.read_text()}")
+
+    @property
+    def pid(self) -> int:
+        assert self._process is not None
+        return self._process.pid
+
+    def is_running(self) -> bool:
+        return self._process is not None and self._process.poll() is None
+
+    def signal(self, number: signal.Signals) -> None:
+        os.kill(self.pid, number)
+
+    def wait(self, timeout: float = 60) -> int:
+        assert self._process is not None
+        return self._process.wait(timeout)
+
+    def stop(self) -> None:
+        """As systemd would: ask it, and insist when it does not."""
+        if self.is_running():
+            self.signal(signal.SIGTERM)
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                self.wait(40)
+        if self.is_running():
+            self.signal(signal.SIGKILL)
+            self.wait()
+
+    # -- what it says ---------------------------------------------------------------------------------------------
+
+    def audit(self, event: str = "", **facts: Any) -> list[dict[str, Any]]:
+        """The lines of the audit log so far: of one event, with these facts."""
+        if not self.log.exists():
+            return []
+        lines = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
+        return [
+            line
+            for line in lines
+            if (not event or line["event"] == event) and all(line.get(key) == value for key, value in facts.items())
+        ]
+
+    def wait_for(self, event: str, count: int = 1, **facts: Any) -> dict[str, Any]:
+        """The newest such line, when there are `count` of them. Raises TimeoutError with the end of the log."""
+        for _ in _ticks(LONGEST_WAIT_SECONDS):
+            if len(found := self.audit(event, **facts)) >= count:
+                return found[-1]
+        tail = "\n".join(map(str, self.audit()[-12:]))
+        raise TimeoutError(f"{event} {facts} was not written {count} times; the log ends:\n{tail}")
+
+    def ask(self, name: Literal["status", "sessions", "pinholes"]) -> dict[str, Any]:
+        """The daemon's own report, through its control socket."""
+        answer = json.loads(self.command(name, "--json", "-c", str(self.config)).stdout)
+        assert isinstance(answer, dict)
+        return answer
+
+
+def _ticks(seconds: float) -> Iterator[None]:
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        yield
+        time.sleep(0.01)
+
+
+@contextlib.contextmanager
+def pinhole(
+    lab: Lab, text: str, backend: Literal["nft", "iptables"] = "nft", unprivileged: bool = False
+) -> Iterator[Daemon]:
+    """Rules up, daemon serving; at the end both are gone again."""
+    daemon = Daemon(lab, text, backend, unprivileged)
+    daemon.net_up()
+    try:
+        daemon.start()
+        yield daemon
+    finally:
+        daemon.stop()
+        daemon.net_down()
