@@ -1,1 +1,15 @@
 """Protocol engines: pure functions of bytes and time. `HELPERS` is the registry, one line per helper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from protocols import ftp
+from protocols.engine import Helper
+
+HELPERS: Mapping[str, Helper] = {
+    helper.name: helper
+    for helper in (
+        ftp.HELPER,
+    )
+}  # fmt: skip

@@ -1,7 +1,8 @@
 """The contract between protocol engines and whatever drives them.
 
-An engine understands one control session of a helper. It is fed bytes and the time, and answers with effects; it holds no
-socket, no clock and no log, so the same engine serves a live session, a capture replayed from a file, and a fuzzer.
+An engine understands one control session of a helper. It is fed bytes and the time, and answers with effects; it
+holds no socket, no clock and no log, so the same engine serves a live session, a capture replayed from a file, and a
+fuzzer.
 
     bytes in -> receive(side, data, now) -> effects out
                      |
@@ -60,8 +61,8 @@ class Endpoint:
 class Peers:
     """The two hosts of a session, each by its own address and by the one that the other host knows.
 
-    Without NAT the two are equal. Source NAT gives the client another address on the server's leg; destination NAT gives
-    the server another one on the client's leg.
+    Without NAT the two are equal. Source NAT gives the client another address on the server's leg; destination NAT
+    gives the server another one on the client's leg.
     """
 
     client: Endpoint
@@ -82,7 +83,7 @@ class Peers:
         return self.own(side).host != self.as_seen(side).host
 
 
-# -- effects: what an engine wants done ---------------------------------------------------------------------------------
+# -- effects: what an engine wants done ----------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +103,8 @@ class Finish:
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """Drop both legs by reset and every waiting pinhole of the session. `reason` is one snake_case word for the audit log.
+    """Drop both legs by reset and every waiting pinhole of the session. `reason` is one snake_case word for the audit
+    log.
 
     What was sent before is delivered first, so that an answer in the protocol can precede the reset.
     """
@@ -128,7 +130,7 @@ class Note:
 Effect = Send | Finish | Abort | Splice | Note
 
 
-# -- pinholes: what an engine asks for, and the answer ------------------------------------------------------------------
+# -- pinholes: what an engine asks for, and the answer -------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -206,7 +208,7 @@ class Closed:
 PinholeEvent = Used | Closed
 
 
-# -- engines and helpers ------------------------------------------------------------------------------------------------
+# -- engines and helpers -------------------------------------------------------------------------------------------
 
 
 class Engine(Protocol):
@@ -226,7 +228,8 @@ class Engine(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Helper:
-    """What the registry holds for each protocol: one line there, one of these at the bottom of the protocol's module."""
+    """What the registry holds for each protocol: one line there, one of these at the bottom of the protocol's
+    module."""
 
     name: str
     summary: str

@@ -1,0 +1,854 @@
+"""FTP: the control connection, and the data connections that PORT, EPRT, PASV and EPSV agree on.
+
+RFC 959, RFC 1123 s.4.1 (FTP as it is), RFC 2428 (EPRT, EPSV), RFC 4217 (TLS), RFC 2577 (bounce), RFC 6384 (gateways
+that translate addresses and families). Ids in comments (F24, X13) are those of the project's list of protocol facts;
+in short:
+
+    client                       pinhole                       server
+      | PORT a ------------------> | open, not yet confirmed     |         active: the server comes to us,
+      |                            | PORT b -------------------> |         we dial the client
+      |                            | <--------------------- 200  |
+      | <--------------------- 200 | confirm                     |
+      | PASV --------------------> | --------------------------> |         passive: the client comes to us,
+      |                            | <------------------- 227 a  |         we dial the server
+      | <------------------- 227 b | open, then announce         |
+
+House rules:
+- Commands and replies are matched first in, first out; only the reply that answers PASV or EPSV is looked into (F5,
+  F14).
+- An address that no NAT maps goes through as it was written, and the pinhole stands exactly there. An address that
+  NAT maps is replaced, and the pinhole stands on a port of ours (X13).
+- Data connections run between the two hosts of the session, whatever the text says (F24, F42). `third_party` names
+  exceptions.
+- A reply of ours waits its turn behind those that the server still owes.
+
+Not supported: data connections of a session after AUTH (it is relayed, not read); LPRT and LPSV (refused with 502).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from protocols import ftp_wire as wire
+from protocols.engine import (
+    Abort,
+    Effect,
+    Endpoint,
+    Finish,
+    Grant,
+    Helper,
+    Malformed,
+    Network,
+    Note,
+    Peers,
+    PinholeEvent,
+    Pinholes,
+    Refusal,
+    Side,
+    Splice,
+    Transport,
+)
+from protocols.framing import LineBuffer, LineTooLong, Outbox
+from protocols.ftp_data import DataConnections, Transfer
+from protocols.ftp_queue import MAX_PENDING, Pending, ReplyQueue
+from protocols.spans import Span, replace
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+
+MAX_COMMAND_BYTES = 4096
+"""F2. 512 would break long UTF-8 paths; Linux paths end at 4096."""
+MAX_REPLY_BYTES = 8192
+"""F18: banners and quota lines are long. The same bound holds for a reply to PASV as a whole."""
+MAX_UNKNOWN = 10
+"""F12: verbs in a row that nobody knows. Clients probe one or two."""
+CLOSING_SECONDS = 5.0
+"""F16: after 421 the server closes by itself; if it does not, we do."""
+
+
+@dataclass(frozen=True)
+class FtpOptions:
+    """What a policy may set under `options: ftp:`."""
+
+    third_party: Literal["deny"] | tuple[Network, ...] = "deny"
+    """Hosts other than the two of the session that PORT, EPRT and 227 may name and that may come to a data port: for
+    server-to-server transfers (FXP) and server farms that send data from another address. `deny` or a list of
+    networks."""
+
+    min_port: int = 1024
+    """The lowest port that PORT, EPRT, 227 and 229 may name. Below 1024 are services that a bounce attack wants to
+    reach."""
+
+    passive_mismatch: Literal["use_server", "refuse"] = "use_server"
+    """When a 227 names neither the server nor a permitted third party, as servers behind a NAT of their own do:
+    `use_server` opens the port on the server's own address, where nearly all clients go anyway; `refuse` answers
+    425."""
+
+    active_source_port_20: bool = False
+    """Dial active-mode data connections from port 20, for clients that insist. It is refused while an earlier one from
+    port 20 to the same client port lingers."""
+
+    default_data_port: bool = True
+    """Let a server connect to the client's control port when no data port was agreed, as RFC 959 s.3.3 has it."""
+
+    tls: Literal["allow", "deny"] = "allow"
+    """`allow`: after AUTH the session is relayed unread; its data connections need a direct route. `deny`: AUTH is
+    answered 534, and FEAT does not name it."""
+
+    idle: float = 3600.0
+    """Seconds without a byte after which a control or data connection is closed, 300 at least (RFC 1123 s.4.1.3.2).
+    Servers have shorter ones and say so politely; this one is for those that have none. The control connection's
+    clock stands still while data moves."""
+
+    login_seconds: float = 120.0
+    """Seconds from the connection to a successful login."""
+
+    commands_denied: tuple[str, ...] = ()
+    """Commands that are answered 502 and never reach the server, such as SITE or DELE."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.third_party, str) and self.third_party != "deny":
+            raise ValueError("third_party: `deny` or a list of networks")
+        if not 1 <= self.min_port <= 65535:
+            raise ValueError("min_port: 1 to 65535")
+        if self.idle < 300:
+            raise ValueError("idle: at least 300 seconds")
+        if self.login_seconds <= 0:
+            raise ValueError("login_seconds: more than 0")
+        for verb in self.commands_denied:
+            if not re.fullmatch("[A-Za-z@0-9]+", verb):
+                raise ValueError(f"commands_denied: {verb!r} is not the name of a command")
+
+
+class FtpEngine:
+    __slots__ = (
+        "_answered",
+        "_auth",
+        "_busy",
+        "_data",
+        "_denied",
+        "_ending_by",
+        "_epsv_all",
+        "_finished",
+        "_held",
+        "_hidden",
+        "_last",
+        "_lines",
+        "_logged_in",
+        "_login_by",
+        "_multi",
+        "_now",
+        "_opaque",
+        "_options",
+        "_out",
+        "_over",
+        "_peers",
+        "_queue",
+        "_spoken",
+        "_stray_noted",
+        "_unknown",
+        "_user",
+    )
+
+    def __init__(self, peers: Peers, options: FtpOptions, pinholes: Pinholes, now: float) -> None:
+        self._peers = peers
+        self._options = options
+        self._denied = frozenset(verb.upper() for verb in options.commands_denied)
+        self._hidden = self._denied | wire.TLS_COMMANDS if options.tls == "deny" else self._denied
+
+        self._out = Outbox()
+        self._data = DataConnections(
+            peers,
+            pinholes,
+            self._out,
+            third_party=() if options.third_party == "deny" else options.third_party,
+            idle_seconds=options.idle,
+            active_source_port=20 if options.active_source_port_20 else 0,
+        )
+        self._lines = {CLIENT: LineBuffer(MAX_COMMAND_BYTES), SERVER: LineBuffer(MAX_REPLY_BYTES)}
+        self._busy = False
+        self._over = False
+        self._finished: set[Side] = set()
+
+        self._queue = ReplyQueue(self._out)
+        self._spoken: set[Side] = set()
+        self._unknown = 0
+        # The reply that is coming in: its code, the command it answers, and its lines if they cannot go on as they are.
+        self._multi: bytes | None = None
+        self._answered: Pending | None = None
+        self._held: bytearray | None = None
+        self._stray_noted = False
+
+        self._user = b""
+        self._logged_in = False
+        self._epsv_all = False
+        self._auth: Pending | None = None
+        self._opaque: Pending | None = None
+
+        self._now = self._last = now
+        self._login_by = now + options.login_seconds
+        self._ending_by: float | None = None
+
+    # -- what comes in ---------------------------------------------------------------------------------------------
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        if self._over or side in self._finished:
+            return ()
+        self._now = self._last = now
+        self._busy = True
+        if self._opaque is not None:
+            self._first_opaque(side, data)
+        elif side is SERVER or SERVER not in self._finished:  # nobody would answer a command any more
+            self._lines[side].push(data)
+            self._read(side)
+        return self._done()
+
+    def eof(self, side: Side, now: float) -> Sequence[Effect]:
+        if self._over or side in self._finished:
+            return ()
+        self._now = self._last = now
+        self._busy = True
+        if side is CLIENT and self._auth is not None and self._lines[CLIENT]:
+            self._injected("commands behind AUTH, then the end")
+        elif self._opaque is None and SERVER not in self._finished:
+            self._read_rest(side)
+        if not self._over:
+            self._end(side)
+        return self._done()
+
+    def _done(self) -> Sequence[Effect]:
+        self._busy = False
+        return self._out.take()
+
+    def _read(self, side: Side) -> None:
+        lines = self._lines[side]
+        # A TLS handshake has no line end to wait for (F12, F70).
+        if side not in self._spoken and bytes(lines)[:2] == b"\x16\x03":
+            self._not_ftp("TLS on a clear-text port")
+            return
+        try:
+            if side is SERVER:
+                while not self._over and (line := lines.pop()) is not None:
+                    self._reply_line(line)
+                side = CLIENT  # whose commands may have waited for the reply to AUTH
+            if self._opaque is None and SERVER not in self._finished:
+                self._read_commands(self._lines[CLIENT])
+        except Malformed as fault:
+            self._bad_line(side, fault)
+
+    def _read_commands(self, lines: LineBuffer) -> None:
+        # What stands behind AUTH waits: if the server agrees, it must not have been sent (F67).
+        while not self._over and self._auth is None and (line := lines.pop()) is not None:
+            self._command_line(line)
+        if not self._over and self._auth is not None and len(lines) > MAX_COMMAND_BYTES:
+            self._injected("commands behind AUTH")
+
+    def _read_rest(self, side: Side) -> None:
+        """The last line of a stream may lack its end. Some readers take it all the same, so it is checked as any
+        other."""
+        try:
+            if rest := self._lines[side].pop_rest():
+                if side is CLIENT:
+                    self._command_line(rest)
+                else:
+                    self._reply_line(rest)
+        except Malformed as fault:
+            self._bad_line(side, fault)
+
+    def _bad_line(self, side: Side, fault: Malformed) -> None:
+        too_long = isinstance(fault, LineTooLong)
+        reason = "line_too_long" if too_long else "nul"
+        if side is SERVER:
+            self._quit(b"421 The server's reply cannot be relayed.", reason, f"ftp.{reason}", f"reply: {fault}")
+        elif self._auth is not None:
+            self._injected("commands behind AUTH")
+        else:
+            self._quit(
+                b"500 Line too long." if too_long else b"500 NUL in a command.", reason, f"ftp.{reason}", str(fault)
+            )
+
+    # -- commands --------------------------------------------------------------------------------------------------
+
+    def _command_line(self, line: bytes) -> None:
+        command = wire.read_command(line)
+        verb = command.verb
+        if CLIENT not in self._spoken:
+            self._spoken.add(CLIENT)
+            if command.is_foreign():
+                self._not_ftp("the first line is no FTP command")
+                return
+        if verb in wire.KNOWN:
+            self._unknown = 0
+        else:
+            self._unknown += 1
+            if self._unknown > MAX_UNKNOWN:
+                self._not_ftp(f"{self._unknown} unknown commands in a row")
+                return
+        if not verb:
+            self._answer(command, b"500 No command.")
+        elif verb in self._denied:
+            self._violation("ftp.command_denied", verb, "answered 502")
+            self._answer(command, b"502 Command not allowed here.")
+        elif (handler := _COMMANDS.get(verb)) is not None:
+            handler(self, command, line)
+        else:
+            self._forward(command, line)
+
+    def _forward(self, command: wire.Command, line: bytes, **known: Any) -> None:
+        """Send a command on; `line` is what the server gets. Its reply is due when those before it have come."""
+        if self._enqueue(Pending(command.verb, command.argument, **known)):
+            self._out.send(SERVER, self._line_end(CLIENT, line))
+
+    def _answer(self, command: wire.Command, text: bytes) -> None:
+        """Answer a command in the server's place, in turn."""
+        if self._queue:
+            self._enqueue(Pending(command.verb, answer=text + wire.CRLF))
+        else:
+            self._out.send(CLIENT, text + wire.CRLF)
+
+    def _enqueue(self, pending: Pending) -> bool:
+        if not self._queue.append(pending):
+            detail = f"{MAX_PENDING} commands wait for their reply"
+            self._quit(b"421 Too many commands at once.", "too_many_pending", "ftp.too_many_pending", detail)
+            return False
+        return True
+
+    def _line_end(self, side: Side, line: bytes) -> bytes:
+        """A bare LF becomes CR LF where we rewrite at all (F1); without NAT bytes stay as they came."""
+        if line.endswith(b"\n") and not line.endswith(wire.CRLF) and self._peers.is_mapped(side):
+            return line[:-1] + wire.CRLF
+        return line
+
+    def _transfer(self, command: wire.Command, line: bytes) -> None:
+        agreement, data = self._data.agreement, None
+        if agreement is not None:
+            agreement.close_at = None
+        elif self._may_use_default_port() and not self._queue.is_agreeing():
+            opened = self._data.open_default(command.verb)
+            if not isinstance(opened, Refusal):  # else nearly every server answers 425, and that says it best
+                data = opened
+        self._forward(command, line, data=data, transfer=Transfer(command.verb, command.argument))
+
+    def _may_use_default_port(self) -> bool:
+        return (
+            self._options.default_data_port and not self._epsv_all and self._peers.client.port >= self._options.min_port
+        )
+
+    def _epsv_argument(self, command: wire.Command, line: bytes) -> None:
+        """EPSV with nothing, the number of a family, or ALL (F45)."""
+        argument = command.argument.upper()
+        family = wire.FAMILY[self._family(CLIENT)]
+        if argument == b"ALL":
+            if self._is_translated():
+                # The server speaks another family and will hear PASV or EPRT from us, whatever it promises here.
+                self._answer(command, b"504 EPSV ALL cannot be kept here.")
+            else:
+                self._forward(command, line)
+        elif argument in (b"", family):
+            if self._family(SERVER) == 4 and self._is_translated():
+                self._forward(command, b"PASV\r\n")  # RFC 6384 s.6: IPv4 servers need not know EPSV
+            else:
+                self._forward(command, b"EPSV\r\n" if self._is_translated() else line)
+        elif re.fullmatch(rb"[0-9]{1,5}", argument):
+            self._answer(command, b"522 Network protocol not supported, use (" + family + b")")
+        else:
+            self._answer(command, b"501 Syntax error in parameters.")
+
+    def _pasv(self, command: wire.Command, line: bytes) -> None:
+        if self._refused_after_epsv_all(command):
+            return
+        if not self._is_translated():
+            self._forward(command, line)
+        elif self._family(CLIENT) == 4 and command.verb != "CPSV":
+            self._forward(command, b"EPSV\r\n")
+        else:
+            self._answer(command, b"502 Use EPSV.")  # 227 cannot say an IPv6 address
+
+    def _port(self, command: wire.Command, line: bytes) -> None:
+        """PORT and EPRT. What the two must believe:
+
+        1) the server dials the address under which it knows the client, and finds our pinhole there;
+        2) the client is dialled from the address under which it knows the server;
+        3) nobody else is ever dialled, and nobody but the server gets in.
+        """
+        if self._refused_after_epsv_all(command):
+            return
+        try:
+            if command.verb == "PORT":
+                announced = wire.read_port(command.argument)
+            else:
+                announced = wire.read_eprt(command.argument, self._family(CLIENT))
+        except wire.FamilyNotSupported:
+            family = wire.FAMILY[self._family(CLIENT)]
+            self._answer(command, b"522 Network protocol not supported, use (" + family + b")")
+            return
+        except Malformed as fault:
+            self._violation("ftp.bad_port", f"{command.verb}: {fault}", "answered 501")
+            self._answer(command, b"501 Syntax error in parameters.")
+            return
+        if not announced.port:
+            self._violation("ftp.bad_port", f"{command.verb} {announced}", "answered 501")
+            self._answer(command, b"501 Port 0 is no port.")
+        elif not self._data.is_own(CLIENT, announced.host) and not self._data.is_third_party(announced.host):
+            self._violation("ftp.bounce", f"{command.verb} {announced}", "answered 504")
+            self._answer(command, b"504 Not the address of this client.")
+        elif announced.port < self._options.min_port:
+            self._violation("ftp.low_port", f"{command.verb} {announced}", "answered 504")
+            self._answer(command, b"504 Port not allowed.")
+        else:
+            self._agree_on(command, line, announced)
+
+    def _agree_on(self, command: wire.Command, line: bytes, announced: Endpoint) -> None:
+        """Open for PORT or EPRT before the server hears of it: some probe the port before they reply (F30)."""
+        if (data := self._data.stands_at(announced)) is not None:
+            # The client says the same again: what it asks for stands already.
+            data.close_at = None
+            self._forward(command, line, data=data)
+            return
+        foreign = not self._data.is_own(CLIENT, announced.host)
+        opened = self._data.open(CLIENT, announced, command.verb, confirmed=False)
+        if isinstance(opened, Refusal):
+            if foreign and opened.reason == "address_in_use":
+                # The third host's own session opened it when it answered PASV: nothing is left to do (F62).
+                self._kept(command.verb, announced, foreign)
+                self._forward(command, line)
+            else:
+                self._answer(command, b"425 Can't open data connection.")
+            return
+        if foreign or not self._peers.is_mapped(CLIENT):
+            self._kept(command.verb, announced, foreign)
+            self._forward(command, line, data=opened)
+            return
+        listen = opened.grant.listen
+        self._rewritten(command.verb, announced, listen)
+        # F27: PORT where the server speaks IPv4, EPRT where it speaks IPv6 or the client chose it.
+        use_port = self._family(SERVER) == 4 and (command.verb == "PORT" or self._is_translated())
+        new = wire.port_line(listen) if use_port else wire.eprt_line(listen)
+        self._forward(command, wire.only_telnet(line) + new, data=opened)
+
+    def _lprt(self, command: wire.Command, line: bytes) -> None:
+        """F23: nobody uses them, and passed unread they open the same hole as PORT."""
+        if not self._refused_after_epsv_all(command):
+            self._answer(command, b"502 Use EPRT or EPSV.")
+
+    def _refused_after_epsv_all(self, command: wire.Command) -> bool:
+        if self._epsv_all:
+            self._violation("ftp.epsv_all", f"{command.verb} after EPSV ALL", "answered 503")
+            self._answer(command, b"503 Not after EPSV ALL.")
+        return self._epsv_all
+
+    def _tls_command(self, command: wire.Command, line: bytes) -> None:
+        if self._options.tls == "deny":
+            if command.verb == "AUTH":
+                self._note("ftp.tls", mechanism=command.argument.upper(), action="answered 534")
+            self._answer(command, b"534 Request denied for policy reasons.")
+            return
+        self._forward(command, line)
+        if command.verb == "AUTH" and not self._over:
+            self._auth = self._queue.youngest
+
+    # -- replies ---------------------------------------------------------------------------------------------------
+
+    def _reply_line(self, line: bytes) -> None:
+        text = wire.without_telnet(line) if 0xFF in line else line
+        if self._multi is not None:
+            if wire.ends_reply(text, self._multi):
+                code = int(self._multi)
+                self._pass_reply(line)
+                self._reply_ends(code)
+            elif not self._is_hidden(text):
+                self._pass_reply(line)
+            return
+        match = wire.REPLY_LINE.match(text)
+        if match is None:
+            if SERVER not in self._spoken:
+                self._not_ftp("the first line is no FTP reply")
+            elif text.strip():
+                # Passed on it would shift every later reply by one, and with them what is taken for a 227.
+                self._quit(b"421 The server's reply makes no sense.", "bad_reply", "ftp.bad_reply", "no reply code")
+            else:
+                self._pass_reply(line)
+            return
+        self._spoken.add(SERVER)
+        code = int(match[1])
+        self._answered = self._turn(code)
+        if self._answered is not None and code // 100 == 2 and _is_passive(self._answered):
+            self._held = bytearray()
+        self._pass_reply(line)
+        if match[2]:
+            self._multi = match[1]
+        else:
+            self._reply_ends(code)
+
+    def _pass_reply(self, line: bytes) -> None:
+        if self._held is None:
+            self._out.send(CLIENT, self._line_end(SERVER, line))
+            return
+        self._held += line
+        if len(self._held) > MAX_REPLY_BYTES:
+            raise LineTooLong(f"more than {MAX_REPLY_BYTES} bytes in answer to {self._queue.oldest.verb}")
+
+    def _is_hidden(self, text: bytes) -> bool:
+        """F68, F72: what would be refused is no feature."""
+        answered = self._answered
+        if not self._hidden or answered is None or answered.verb != "FEAT":
+            return False
+        return wire.feature(text) in self._hidden
+
+    def _turn(self, code: int) -> Pending | None:
+        """The command that this reply answers, or None."""
+        answered = self._queue.turn(code)
+        if answered is None and code != 421:
+            self._stray(f"{code} with no command pending")
+        elif answered is not None and code in (227, 229) and not _is_passive(answered):
+            self._stray(f"{code} in answer to another command")
+        return answered
+
+    def _reply_ends(self, code: int) -> None:
+        answered, held = self._answered, self._held
+        self._multi = self._answered = self._held = None
+        if code == 421:
+            self._ending_by = self._now + CLOSING_SECONDS
+        if answered is None:
+            return
+        if code < 200:
+            self._transfer_starts(answered)
+            return
+        if code == 426 and answered.verb == "ABOR" and answered.transfer is None:
+            return  # of a transfer that we took for ended; ABOR's own reply follows (F10)
+        if answered.verb == "ABOR" and (head := self._queue.oldest).transfer is not None:
+            self._reply_to(head, code, b"")  # ABOR has ended it, and it gets no reply of its own
+        self._reply_to(answered, code, bytes(held or b""))
+
+    def _reply_to(self, answered: Pending, code: int, held: bytes) -> None:
+        if (handler := _REPLIES.get(answered.verb)) is not None:
+            handler(self, answered, code, held)
+        if not self._over:
+            self._queue.settle(answered)
+
+    def _stray(self, detail: str) -> None:
+        if not self._stray_noted:  # once is enough to know the server
+            self._stray_noted = True
+            self._violation("ftp.unsolicited_reply", detail, "passed as text")
+
+    def _login_replied(self, answered: Pending, code: int, _: bytes) -> None:
+        if answered.verb == "USER":
+            self._user = answered.argument
+        if code < 300:
+            self._logged_in = True
+        if code < 300 or code >= 400:
+            self._note("ftp.login", user=self._user, result=code)
+
+    def _rein_replied(self, answered: Pending, code: int, _: bytes) -> None:
+        """F71: everything is as after the greeting; a running transfer ends by itself."""
+        if code < 300:
+            self._data.replace(None)
+            self._logged_in = self._epsv_all = self._data.is_persistent = False
+            self._user = b""
+            self._login_by = self._now + self._options.login_seconds
+
+    def _mode_replied(self, answered: Pending, code: int, _: bytes) -> None:
+        """F57: in block and compressed mode one data connection carries many files."""
+        if code < 300:
+            self._data.is_persistent = answered.argument.upper() in (b"B", b"C")
+
+    def _auth_replied(self, answered: Pending, code: int, _: bytes) -> None:
+        """F65, F66: 234, or 334 for mechanisms that go on; anything else leaves the session as it is."""
+        self._auth = None
+        if code >= 400:
+            return
+        if self._lines[CLIENT] or self._lines[SERVER]:
+            self._injected("bytes behind AUTH or behind its reply")
+            return
+        self._opaque = answered
+        self._data.replace(None)
+        self._note("ftp.tls", mechanism=answered.argument.upper(), action="control connection relayed unread")
+
+    def _first_opaque(self, side: Side, data: bytes) -> None:
+        """The client speaks first in TLS and GSSAPI alike; with TLS it says a handshake record (F67)."""
+        assert self._opaque is not None
+        is_tls = self._opaque.argument.upper().startswith((b"TLS", b"SSL"))
+        if side is SERVER:
+            self._injected("bytes behind the reply to AUTH")
+        elif is_tls and data[0] != 0x16:
+            self._injected("clear text after AUTH")
+        else:
+            self._report_transfers()
+            self._out.send(SERVER, data)
+            self._out.add(Splice(self._options.idle))
+            self._over = True
+
+    def _port_replied(self, answered: Pending, code: int, _: bytes) -> None:
+        """F28: any 2yz is success."""
+        if answered.data is None:
+            return
+        if code < 300:
+            self._data.confirm(answered.data)
+        else:
+            self._data.close(answered.data)
+
+    def _transfer_starts(self, answered: Pending) -> None:
+        """The server goes ahead: over the agreement of this moment, or to the default data port."""
+        if answered.transfer is not None:
+            if answered.data is not None:
+                self._data.confirm(answered.data)
+                answered.data = None
+            self._data.attach(answered.transfer)
+
+    def _transfer_replied(self, answered: Pending, code: int, _: bytes) -> None:
+        assert answered.transfer is not None
+        if code < 400:
+            self._transfer_starts(answered)
+        elif answered.data is not None and answered.data.used_at is None:
+            self._data.close(answered.data)
+        self._data.replied(answered.transfer, code, self._now)
+
+    def _passive_replied(self, answered: Pending, code: int, reply: bytes) -> None:
+        """227 and 229. What the two must believe:
+
+        1) the client dials the address under which it knows the server, and finds our pinhole there: also a client that
+           ignores the text, so a third address in it changes nothing (F42, F43);
+        2) the server is dialled from the address under which it knows the client;
+        3) nobody but the client gets in.
+        """
+        if code >= 300:
+            return
+        if answered.argument.upper() == b"ALL":
+            self._epsv_all = True
+            self._out.send(CLIENT, reply)
+            return
+        # The server has dropped the agreement before this one, and may have used its port again (F29, F47).
+        self._data.replace(None)
+        text = wire.without_telnet(reply) if 0xFF in reply else reply
+        try:
+            announced, span = self._read_passive(code, text)
+        except Malformed as fault:
+            self._violation("ftp.bad_227", f"{answered.verb}: {fault}", "answered 425")
+            self._out.send(CLIENT, _NO_DATA)
+            return
+        if announced.port < self._options.min_port:
+            self._violation("ftp.low_port", f"{code} {announced}", "answered 425")
+            self._out.send(CLIENT, _NO_DATA)
+            return
+        foreign = not self._data.is_own(SERVER, announced.host)
+        if foreign and not self._data.is_third_party(announced.host):
+            refuse = self._options.passive_mismatch == "refuse"
+            action = "answered 425" if refuse else "the server's own address is used"
+            self._violation("ftp.pasv_mismatch", f"{code} {announced}", action)
+            if refuse:
+                self._out.send(CLIENT, _NO_DATA)
+                return
+        data = self._data.open(SERVER, announced, answered.verb, confirmed=True)
+        if isinstance(data, Refusal):
+            self._out.send(CLIENT, _NO_DATA)
+            return
+        self._data.replace(data)
+        if not self._peers.is_mapped(SERVER) or data.grant.expect.target.host != self._peers.server.host:
+            self._kept(str(code), announced, foreign)
+            self._out.send(CLIENT, reply)
+            return
+        listen = data.grant.listen
+        self._rewritten(str(code), announced, listen)
+        self._out.send(CLIENT, wire.only_telnet(reply) + self._announce(answered.verb, text, span, listen))
+
+    def _read_passive(self, code: int, text: bytes) -> tuple[Endpoint, Span]:
+        """The endpoint in a reply of the kind that the server was asked for. Raises Malformed."""
+        expected = 229 if self._asks_epsv() else 227
+        if code != expected:
+            raise Malformed(f"answered {code}")
+        if expected == 227:
+            endpoint, span = wire.read_227(text)
+        else:
+            port, span = wire.read_229(text)
+            endpoint = Endpoint(self._peers.server.host, port)
+        if not endpoint.port:
+            raise Malformed("port 0")
+        return endpoint, span
+
+    def _asks_epsv(self) -> bool:
+        """Whether the server was asked with EPSV for what now has its reply."""
+        if self._is_translated():
+            return self._family(SERVER) == 6
+        return self._queue.oldest.verb == "EPSV"
+
+    def _announce(self, verb: str, text: bytes, span: Span, listen: Endpoint) -> bytes:
+        """The reply to PASV or EPSV with our address in it, in the words of the server where the form is the same."""
+        if self._is_translated() and (verb == "EPSV") != self._asks_epsv():
+            return wire.epsv_reply(listen.port) if verb == "EPSV" else wire.pasv_reply(listen)
+        if verb == "EPSV":
+            mark = text[span.start - 1 : span.start]
+            new = mark + mark + b"%d" % listen.port
+        else:
+            new = wire.six_numbers(listen)
+            if text[span.start - 1 : span.start] != b"(":
+                new = b"(" + new + b")"  # F43: some clients look for nothing else
+        return self._line_end(SERVER, replace(text, [(span, new)]))
+
+    def pinhole(self, grant: Grant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+        if self._over:
+            return ()
+        self._now = self._last = now
+        self._data.event(grant, event, now, self._queue.coming_transfer())
+        # Opening, confirming and closing may bring an event before they return: its effects go out with ours, in order.
+        return () if self._busy else self._out.take()
+
+    # -- clocks and ends -------------------------------------------------------------------------------------------
+
+    def deadline(self) -> float | None:
+        return min((at for at, _ in self._clocks()), default=None)
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        if self._over:
+            return ()
+        self._now = now
+        self._busy = True
+        for at, expired in tuple(self._clocks()):
+            if at <= now and not self._over:
+                expired()
+        return self._done()
+
+    def _clocks(self) -> Iterator[tuple[float, Callable[[], None]]]:
+        if self._over:
+            return
+        if self._ending_by is not None:
+            yield self._ending_by, self._closed_by_server
+        if not self._logged_in:
+            yield self._login_by, self._login_too_slow
+        if not self._data.using:  # X14, F75: stands still while data moves
+            yield self._last + self._options.idle, self._idle
+        if (agreement := self._data.agreement) is not None and agreement.close_at is not None:
+            yield agreement.close_at, self._agreement_over
+
+    def _agreement_over(self) -> None:
+        self._data.replace(None)
+
+    def _closed_by_server(self) -> None:
+        self._abort("closed_by_server")
+
+    def _login_too_slow(self) -> None:
+        self._time_out(b"421 Login takes too long.\r\n", "login_timeout")
+
+    def _idle(self) -> None:
+        self._time_out(b"421 Idle for too long.\r\n", "idle")
+
+    def _time_out(self, text: bytes, reason: str) -> None:
+        if SERVER not in self._finished:  # else the client has been told already that nothing more comes
+            self._out.send(CLIENT, text)
+        self._abort(reason)
+
+    def _end(self, side: Side) -> None:
+        """One direction is over: that is passed on, the other one goes on."""
+        self._finished.add(side)
+        if side is SERVER:
+            self._no_more_replies()
+        if len(self._finished) == 2:
+            self._report_transfers()
+        self._out.add(Finish(side.other))
+
+    def _no_more_replies(self) -> None:
+        """What the server owes will not come: unconfirmed pinholes go, transfers wait for their data alone."""
+        for pending in self._queue:
+            if pending.data is not None and pending.data is not self._data.agreement:
+                self._data.close(pending.data)
+            if pending.transfer is not None:
+                pending.transfer.is_unanswered = True
+                if pending.transfer.data is None:
+                    self._data.report(pending.transfer)
+        self._queue.clear()
+
+    def _report_transfers(self) -> None:
+        """At the end each transfer is told of with what is known."""
+        for pending in self._queue:
+            if pending.transfer is not None:
+                self._data.report(pending.transfer)
+        self._queue.clear()
+        self._data.report_all()
+
+    def _quit(self, text: bytes, reason: str, rule: str, detail: str) -> None:
+        self._violation(rule, detail, "closed")
+        self._out.send(CLIENT, text + wire.CRLF)
+        self._abort(reason)
+
+    def _not_ftp(self, detail: str) -> None:
+        # No answer: whoever speaks another protocol would take it for one of its own.
+        self._violation("ftp.not_ftp", detail, "closed")
+        self._abort("not_ftp")
+
+    def _injected(self, detail: str) -> None:
+        self._violation("ftp.tls_injection", detail, "closed")
+        self._abort("tls_injection")
+
+    def _abort(self, reason: str) -> None:
+        self._report_transfers()
+        self._out.add(Abort(reason))
+        self._over = True
+
+    # -- small things ----------------------------------------------------------------------------------------------
+
+    def _family(self, side: Side) -> int:
+        """The IP version that the host on this side speaks with us."""
+        return self._peers.own(side).host.version
+
+    def _is_translated(self) -> bool:
+        return self._family(CLIENT) != self._family(SERVER)
+
+    def _note(self, event: str, **facts: Any) -> None:
+        self._out.add(Note(event, facts))
+
+    def _violation(self, rule: str, detail: str, action: str) -> None:
+        self._note("violation", rule=rule, detail=detail, action=action)
+
+    def _rewritten(self, message: str, before: Endpoint, after: Endpoint) -> None:
+        change = {"field": "address", "before": str(before), "after": str(after)}
+        self._note("address.rewritten", message=message, changes=[change])
+
+    def _kept(self, message: str, value: Endpoint, foreign: bool) -> None:
+        """Only where a reader of the log would expect a change."""
+        if foreign:
+            reason = "third_party" if self._data.is_third_party(value.host) else "not_the_server"
+            change = {"field": "address", "value": str(value), "reason": reason}
+            self._note("address.kept", message=message, changes=[change])
+
+
+def _is_passive(pending: Pending) -> bool:
+    return pending.verb in wire.PASSIVE_227 or pending.verb == "EPSV"
+
+
+_NO_DATA = b"425 Can't open data connection.\r\n"
+
+_COMMANDS: Mapping[str, Callable[[FtpEngine, wire.Command, bytes], None]] = {
+    **dict.fromkeys(wire.TRANSFERS, FtpEngine._transfer),
+    **dict.fromkeys(wire.PASSIVE_227, FtpEngine._pasv),
+    **dict.fromkeys(wire.TLS_COMMANDS, FtpEngine._tls_command),
+    "EPSV": FtpEngine._epsv_argument,
+    "PORT": FtpEngine._port,
+    "EPRT": FtpEngine._port,
+    "LPRT": FtpEngine._lprt,
+    "LPSV": FtpEngine._lprt,
+}
+"""Commands that need more than being passed on and counted."""
+
+_REPLIES: Mapping[str, Callable[[FtpEngine, Pending, int, bytes], None]] = {
+    **dict.fromkeys(wire.TRANSFERS, FtpEngine._transfer_replied),
+    **dict.fromkeys(wire.PASSIVE_227, FtpEngine._passive_replied),
+    "EPSV": FtpEngine._passive_replied,
+    "PORT": FtpEngine._port_replied,
+    "EPRT": FtpEngine._port_replied,
+    "USER": FtpEngine._login_replied,
+    "PASS": FtpEngine._login_replied,
+    "ACCT": FtpEngine._login_replied,
+    "REIN": FtpEngine._rein_replied,
+    "MODE": FtpEngine._mode_replied,
+    "AUTH": FtpEngine._auth_replied,
+}
+"""Final replies that change what we know."""
+
+HELPER = Helper(
+    name="ftp",
+    summary="FTP: data connections of PORT, PASV, EPRT and EPSV",
+    ports=((Transport.TCP, 21),),
+    options=FtpOptions,
+    engine=FtpEngine,
+)

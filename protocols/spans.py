@@ -1,0 +1,30 @@
+"""Where something stands in a message, and putting something else there."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import NamedTuple
+
+
+class Span(NamedTuple):
+    """Offsets into a message: bytes start to end, end not included."""
+
+    start: int
+    end: int
+
+
+def replace(message: bytes, changes: Iterable[tuple[Span, bytes]]) -> bytes:
+    """The message with each span's bytes replaced and all other bytes as they were.
+
+    changes: spans in the order in which they stand in the message, without overlap.
+    Raises ValueError if they are not; that is a bug of the caller, whatever the peer sent.
+    """
+    parts: list[bytes] = []
+    at = 0
+    for span, new in changes:
+        if not at <= span.start <= span.end <= len(message):
+            raise ValueError(f"{span} overlaps, is out of order or outside a message of {len(message)} bytes")
+        parts += (message[at : span.start], new)
+        at = span.end
+    parts.append(message[at:])
+    return b"".join(parts)
