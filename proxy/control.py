@@ -44,17 +44,19 @@ class Control:
 
     async def start(self) -> None:
         """Raises SocketError when the path cannot be used or another daemon answers there."""
-        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
         try:
             self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
             self._remove_stale()
+            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
             before = os.umask(0o117)  # owner and group may talk to the daemon, nobody else; never open for an instant
             try:
                 sock.bind(str(self._path))
+            except OSError:
+                sock.close()
+                raise
             finally:
                 os.umask(before)
         except OSError as error:
-            sock.close()
             raise SocketError(
                 f"control socket {self._path}: {error.strerror}; choose another `control:` path or give the daemon's "
                 f"user a directory there (systemd: RuntimeDirectory=pinhole)"
