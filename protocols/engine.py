@@ -190,7 +190,7 @@ class Pinholes(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Used:
-    """The expected peer came and was connected to the target."""
+    """The expected peer came and was admitted; its target is being called."""
 
     peer: Endpoint
 
