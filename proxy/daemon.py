@@ -100,8 +100,9 @@ class Daemon:
                 f"`network: listen_port` chooses another port"
             ) from error
         reports = {"status": self._status, "sessions": self._session_list, "pinholes": self._pinhole_list}
-        self._control = Control(self._config.control, reports, self._metrics, self._reload)
-        await self._control.start()
+        control = Control(self._config.control, reports, self._metrics, self._reload)
+        await control.start()
+        self._control = control  # only now is the socket ours to remove
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ask_to_stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_now)
@@ -121,20 +122,19 @@ class Daemon:
 
     def _ask_to_stop(self) -> None:
         if self._is_draining:
-            for session in self._sessions:
-                session.cut("stopped")
+            self._sessions.cut()
         self._stop_asked.set()
 
     async def stop(self) -> None:
         self._is_draining = True
         for one in self._listeners:
             one.close()
-        self._log.write("daemon.stopping", sessions=len(self._sessions), transfers=self._pinholes.relays())
-        await self._sessions.drain(self._config.timeouts.drain)
-        self._pinholes.close("stopped")
-        if self._control is not None:
+        if self._control is not None:  # else it never began to serve
+            self._log.write("daemon.stopping", sessions=len(self._sessions), transfers=self._pinholes.relays())
+            await self._sessions.drain(self._config.timeouts.drain)
+            self._pinholes.close("stopped")
             await self._control.stop()
-        self._log.write("daemon.stopped")
+            self._log.write("daemon.stopped")
         self._sink.close()
 
     def _raise_descriptor_limit(self) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 from proxy import sockets
 
-RECEIVE_BYTES = 64 * 1024
+RECEIVE_BYTES = 16 * 1024
 # Above the high mark of either leg nothing more is read from both sides; below the low mark reading goes on (rule X25).
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024

@@ -21,8 +21,6 @@ ACCEPTS_PER_WAKEUP = 64
 # What cannot be accepted nor refused waits in the backlog; looking again at once would only burn the processor.
 RETRY_SECONDS = 0.2
 
-_OVERLOADED = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
 
 class StreamListener:
     """Accepts redirected TCP connections and hands them to the sessions."""
@@ -52,8 +50,6 @@ class StreamListener:
             try:
                 arrival = sockets.accept(self._sock)
             except OSError as error:
-                if error.errno not in _OVERLOADED:
-                    raise
                 self._shed(error)
                 return
             if arrival is None:

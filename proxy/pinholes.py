@@ -61,6 +61,7 @@ class PinholeTable:
         self._own_listeners = own_listeners
         self._pinholes: dict[int, Pinhole] = {}
         self._last_id = 0
+        self._all_gone = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._pinholes)
@@ -129,9 +130,17 @@ class PinholeTable:
         self.metrics.pinholes.set(len(self._pinholes))
         if not pinhole.grant.expect.listen.port:
             self.ports.release(Transport.TCP, pinhole.grant.listen.host, pinhole.grant.listen.port)
+        if not self._pinholes:
+            self._all_gone.set()
 
     def relays(self) -> int:
         return sum(bool(pinhole.relays) for pinhole in self._pinholes.values())
+
+    async def drained(self) -> None:
+        """Wait until the last pinhole has gone by itself."""
+        self._all_gone.clear()
+        if self._pinholes:
+            await self._all_gone.wait()
 
     def close(self, reason: str) -> None:
         """At the daemon's end: everything, relays too."""
@@ -335,6 +344,8 @@ class Pinhole:
 
     def connected(self, dial: _Dial, peer: socket.socket, target: socket.socket) -> None:
         self.dialling.discard(dial)
+        sockets.no_delay(peer)
+        sockets.no_delay(target)
         relay: SpliceRelay
 
         def ended(reason: str) -> None:

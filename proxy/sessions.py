@@ -120,14 +120,23 @@ class Sessions:
             self._all_gone.set()
 
     async def drain(self, limit_seconds: float) -> None:
-        """End every session: the quiet ones now, those with a transfer when it is done, all of them after the limit."""
+        """End every session: the quiet ones now, those with a transfer when it is done, all of them after the limit.
+
+        Transfers whose session has ended before them get the same time.
+        """
         self._all_gone.clear()
         for session in self:
             session.stop()
-        if self._sessions:
-            try:
-                async with asyncio.timeout(limit_seconds):
+        try:
+            async with asyncio.timeout(limit_seconds):
+                if self._sessions:
                     await self._all_gone.wait()
-            except TimeoutError:
-                for session in self:
-                    session.cut("stopped")
+                await self.pinholes.drained()
+        except TimeoutError:
+            self.cut()
+
+    def cut(self) -> None:
+        """End everything now."""
+        for session in self:
+            session.cut("stopped")
+        self.pinholes.close("stopped")

@@ -25,6 +25,8 @@ IPV6_TRANSPARENT = 75
 
 MAIN_BACKLOG = 4096
 
+NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
 # NAT boxes nearby forget an idle connection after some minutes (rule F76); these find a dead peer within ten.
 KEEPALIVE_IDLE_SECONDS = 120
 KEEPALIVE_INTERVAL_SECONDS = 60
@@ -83,12 +85,14 @@ def listen_main(at: Endpoint) -> socket.socket:
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint] | None:
-    """The next connection, or None when there is none (or it went away while waiting). Raises OSError otherwise."""
+    """The next connection, or None when there is none. Raises OSError only when this machine has no room for it."""
     try:
         # The interpreter's own accept() looks the family up again; _accept is the bare system call.
         fd, address = listener._accept()  # type: ignore[attr-defined]
-    except (BlockingIOError, ConnectionAbortedError, InterruptedError):
-        return None
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        return None  # none there, or it went away while it waited; accept(2) reports network errors of its own, too
     sock = socket.socket(listener.family, socket.SOCK_STREAM, 0, fileno=fd)
     sock.setblocking(False)
     return sock, endpoint(address)
@@ -128,10 +132,15 @@ def local(sock: socket.socket) -> Endpoint:
 
 def tune_control(sock: socket.socket, urgent_inline: bool) -> None:
     """For legs that an engine reads: no Nagle delay, keep-alive (X27), urgent data in the stream (F8) or not (T27)."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    no_delay(sock)
     keep_alive(sock)
     if urgent_inline:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
+def no_delay(sock: socket.socket) -> None:
+    """For relays: what came in as one segment goes out as one, now."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def keep_alive(sock: socket.socket) -> None:

@@ -78,15 +78,15 @@ class StreamSession:
         try:
             self._server = sockets.dial(self._nat.dial, source)
         except OSError as error:
-            self._not_reached(dial_failure(error.errno))
+            self._not_reached("server_" + dial_failure(error.errno))
             return
         self._loop.add_writer(self._server, self._dialled)
-        self._timer = self._loop.call_later(self._sessions.timeouts.connect, self._not_reached, "timeout")
+        self._timer = self._loop.call_later(self._sessions.timeouts.connect, self._not_reached, "server_timeout")
 
     def _dialled(self) -> None:
         assert self._server is not None
         if code := sockets.dial_result(self._server):
-            self._not_reached(dial_failure(code))
+            self._not_reached("server_" + dial_failure(code))
             return
         self._stop_dialling()
         sockets.tune_control(self._client, self.helper.urgent_inline)
@@ -109,8 +109,8 @@ class StreamSession:
 
     def _not_reached(self, reason: str) -> None:
         self._stop_dialling()
-        self.log.write("session.failed", reason=f"server_{reason}", dialled=self._nat.dial)
-        self._sessions.metrics.sessions_failed.labels(f"server_{reason}").inc()
+        self.log.write("session.failed", reason=reason, dialled=self._nat.dial)
+        self._sessions.metrics.sessions_failed.labels(reason).inc()
         if self._server is not None:
             sockets.reset(self._server)
         sockets.reset(self._client)
@@ -312,7 +312,7 @@ class StreamSession:
         if self._relay is not None:
             self._relay.abort(reason)
         elif self._engine is None:
-            self._not_reached("not_waited_for")
+            self._not_reached(reason)
         else:
             self.close(reason, Leg.close)
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Abort, Endpoint, Note, Send, Side, Splice
+from protocols.engine import Abort, Endpoint, Expect, Note, Send, Side, Splice, Transport, only
 from proxy import sockets
 from proxy.config import Limits, Timeouts
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
@@ -248,4 +248,36 @@ async def test_draining_ends_quiet_sessions_at_once():
     await call.shell.sessions.drain(30)
     assert call.shell.log.last("session.closed")["reason"] == "stopped"
     assert await receive(call.client) == b""
+    call.close()
+
+
+async def test_draining_waits_for_a_transfer_and_for_the_reply_that_ends_it():
+    call = await Call.connect(Shell())
+    waiting, target = serve(SERVER)
+    grant = call.shell.engines[0].pinholes.open(
+        Expect(
+            Transport.TCP,
+            "test-data",
+            "TEST",
+            Endpoint(sockets.ip_address(OURS), 0),
+            only(sockets.ip_address(CLIENT)),
+            target,
+            Endpoint(sockets.ip_address(CLIENT), 0),
+            idle_seconds=30,
+        )
+    )
+    data = await dial(CLIENT, grant.listen)
+    sending, _ = await accept(waiting)
+
+    async def finish() -> None:
+        await say(sending, b"the whole file")
+        sending.close()
+        assert await read_to_end(data) == b"the whole file"
+        data.close()
+        await say(call.server, b"226 done")
+        assert await receive(call.client) == b"226 done"
+
+    await asyncio.gather(call.shell.sessions.drain(10), finish())
+    assert call.shell.log.last("session.closed")["reason"] == "stopped"
+    waiting.close()
     call.close()
