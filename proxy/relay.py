@@ -27,6 +27,8 @@ SPLICE_BYTES = 1 << 20
 # How often one direction may go round before the loop serves others.
 ROUNDS_PER_WAKEUP = 16
 POOLED_PIPES = 64
+# Most transfers are over sooner and need no keep-alive.
+KEEP_ALIVE_AFTER_SECONDS = 60.0
 
 _FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK; not in Python 3.11's os module.
 
@@ -108,8 +110,12 @@ class SpliceRelay:
         self._idle_seconds = idle_seconds
         self._ended = ended
         self._is_over = False
+        self._is_kept_alive = False
         self._active_at = loop.time()
-        self._timer = loop.call_later(idle_seconds, self._check_idle)
+        self._timer = loop.call_later(min(idle_seconds, KEEP_ALIVE_AFTER_SECONDS), self._look)
+        # If this process dies, the kernel closes both: as a reset, or half a file would look like a whole one (F56).
+        sockets.reset_when_closed(peer)
+        sockets.reset_when_closed(target)
 
     def start(self) -> None:
         for direction in (self._inward, self._outward):
@@ -189,7 +195,7 @@ class SpliceRelay:
         way.is_done = True
         sockets.finish(way.sink)
         if self._inward.is_done and self._outward.is_done:
-            self._end("finished", socket.socket.close)
+            self._end("finished", sockets.close)
         return False
 
     def _await_source(self, way: _Direction) -> None:
@@ -211,12 +217,17 @@ class SpliceRelay:
         culprit = way.sink if by_sink else way.source
         self.abort("reset_by_peer" if culprit is self._peer else "reset_by_target")
 
-    def _check_idle(self) -> None:
+    def _look(self) -> None:
+        """From time to time: idle for too long? And a relay that lasts wants to learn when a peer has vanished."""
         left = self._active_at + self._idle_seconds - self._loop.time()
         if left <= 0:
             self.abort("idle")
-        else:
-            self._timer = self._loop.call_later(left, self._check_idle)
+            return
+        if not self._is_kept_alive:
+            self._is_kept_alive = True
+            sockets.keep_alive(self._peer)
+            sockets.keep_alive(self._outward.source)
+        self._timer = self._loop.call_later(left, self._look)
 
     def _end(self, reason: str, close: Callable[[socket.socket], None]) -> None:
         if self._is_over:

@@ -33,6 +33,7 @@ KEEPALIVE_INTERVAL_SECONDS = 60
 KEEPALIVE_PROBES = 8
 
 _LINGER_RESET = struct.pack("ii", 1, 0)
+_LINGER_OFF = struct.pack("ii", 0, 0)
 
 
 def endpoint(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
@@ -180,8 +181,20 @@ def _control_messages(buffer: bytes) -> list[tuple[int, bytes]]:
 
 def reset(sock: socket.socket) -> None:
     """Close with RST, so that the peer cannot take a cut stream for a whole one (rules X20, X24, F56)."""
+    reset_when_closed(sock)
+    sock.close()
+
+
+def reset_when_closed(sock: socket.socket) -> None:
+    """From now on any close is a reset, also the kernel's own when this process is killed; but for `close`."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+
+
+def close(sock: socket.socket) -> None:
+    """Close in order: what was sent arrives, then the end of the stream."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
     sock.close()
 
 

@@ -3,10 +3,11 @@
 import asyncio
 import os
 import socket
+import struct
 
 import pytest
 
-from proxy import sockets
+from proxy import relay, sockets
 from proxy.relay import PipePool, SpliceRelay
 
 
@@ -28,6 +29,7 @@ class Ends:
         self.descriptors = len(os.listdir("/proc/self/fd"))
         self.peer, peer_leg = connected()
         self.target, target_leg = connected()
+        self.legs = (peer_leg, target_leg)
         self.pipes = PipePool()
         self.over: asyncio.Future[str] = self.loop.create_future()
         self.relay = SpliceRelay(self.loop, self.pipes, peer_leg, target_leg, idle_seconds, self.over.set_result, heads)
@@ -137,4 +139,26 @@ async def test_no_descriptor_for_a_pipe_ends_the_relay(monkeypatch):
     monkeypatch.setattr(PipePool, "take", take)
     ends = Ends()
     assert await ends.over == "no_descriptors"
+    assert ends.leaked() == 0
+
+
+async def test_a_daemon_that_is_killed_resets_both_ends():
+    """What the kernel does with the sockets of a dead process: so half a file never looks like a whole one (F56)."""
+    ends = Ends()
+    await ends.loop.sock_sendall(ends.peer, b"half")
+    assert await ends.loop.sock_recv(ends.target, 10) == b"half"
+    linger = [leg.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) for leg in ends.legs]
+    assert linger == [struct.pack("ii", 1, 0)] * 2
+    ends.relay.abort("done")
+    assert ends.leaked() == 0
+
+
+async def test_a_relay_that_lasts_is_kept_alive(monkeypatch):
+    monkeypatch.setattr(relay, "KEEP_ALIVE_AFTER_SECONDS", 0.01)
+    ends = Ends()
+    async with asyncio.timeout(5):
+        while not all(leg.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for leg in ends.legs):  # noqa: ASYNC110
+            await asyncio.sleep(0.01)
+    assert not ends.over.done()
+    ends.relay.abort("done")
     assert ends.leaked() == 0
