@@ -14,9 +14,9 @@
         finish client / abort REASON / splice 3600
         note EVENT field=value ...
 
-`open` ends in `unconfirmed` before the `=` when nobody is admitted yet. In what is expected `*` stands for anything. In text
-`\\xff`, `\\r`, `\\0`, `\\\\` are bytes, `\\n` at the end is a bare LF, `\\c` no line end at all, `{A*5000}` repeats. A blank
-at the end of a line is written `\\x20`.
+`open` ends in `unconfirmed` before the `=` when nobody is admitted yet. In what is expected `*` stands for anything.
+In text `\\xff`, `\\r`, `\\0`, `\\\\` are bytes, `\\n` at the end is a bare LF, `\\c` no line end at all, `{A*5000}`
+repeats. A blank at the end of a line is written `\\x20`.
 """
 
 from __future__ import annotations
@@ -103,10 +103,8 @@ class FakePinholes:
         self.standing[number] = grant
         allow = ", ".join(str(net.network_address) if net.num_addresses == 1 else str(net) for net in expect.allow)
         source = str(expect.source) if expect.source.port else str(expect.source.host)
-        admits = "" if expect.confirmed else " unconfirmed"
-        self.log.append(
-            f"open {expect.transport.value} for {expect.target} from {allow} as {source} uses {expect.uses}{admits} = {listen}"
-        )
+        uses = f"uses {expect.uses}" + ("" if expect.confirmed else " unconfirmed")
+        self.log.append(f"open {expect.transport.value} for {expect.target} from {allow} as {source} {uses} = {listen}")
         return grant
 
     def confirm(self, grant: Grant) -> None:
@@ -138,7 +136,7 @@ class Session:
 
     @property
     def is_over(self) -> bool:
-        return any(isinstance(effect, Abort | Splice) for effect in self.effects)
+        return bool(self.effects) and isinstance(self.effects[-1], Abort | Splice)
 
     def _report(self, grant: Grant, event: PinholeEvent) -> None:
         self.effects += self.engine.pinhole(grant, event, self.now)
