@@ -223,7 +223,8 @@ class Engine(Protocol):
 
     def tick(self, now: float) -> Sequence[Effect]: ...
 
-    def pinhole(self, grant: Grant, event: PinholeEvent, now: float) -> Sequence[Effect]: ...
+    def pinhole(self, grant: Grant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+        """May come from inside `Pinholes.confirm` or `close`, before they return, while the engine is at work."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -262,12 +262,9 @@ class FtpEngine:
         reason = "line_too_long" if too_long else "nul"
         if side is SERVER:
             self._quit(b"421 The server's reply cannot be relayed.", reason, f"ftp.{reason}", f"reply: {fault}")
-        elif self._auth is not None:
-            self._injected("commands behind AUTH")
         else:
-            self._quit(
-                b"500 Line too long." if too_long else b"500 NUL in a command.", reason, f"ftp.{reason}", str(fault)
-            )
+            text = b"500 Line too long." if too_long else b"500 NUL in a command."
+            self._quit(text, reason, f"ftp.{reason}", str(fault))
 
     # -- commands --------------------------------------------------------------------------------------------------
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocols.engine import (
-    Closed,
     Endpoint,
     Expect,
     Grant,
@@ -180,24 +179,23 @@ class DataConnections:
         data = self._open.get(grant.id)
         if data is None:
             return
-        match event:
-            case Used():
-                data.used_at = now
-                data.close_at = None
-                self.using += 1
-            case Closed():
-                del self._open[grant.id]
-                if data is self.agreement:
-                    # Data may be quicker than the 150 that announces it: two connections have no common order.
-                    if coming is not None and data.used_at is not None:
-                        self.attach(coming)
-                    self.agreement = None
-                seconds = None
-                if data.used_at is not None:
-                    self.using -= 1
-                    seconds = round(now - data.used_at, 6)
-                # One direction of a data connection is empty.
-                self._ended(data, event.bytes_in + event.bytes_out, seconds)
+        if isinstance(event, Used):
+            data.used_at = now
+            data.close_at = None
+            self.using += 1
+            return
+        del self._open[grant.id]
+        if data is self.agreement:
+            # Data may be quicker than the 150 that announces it: two connections have no common order.
+            if coming is not None and data.used_at is not None:
+                self.attach(coming)
+            self.agreement = None
+        seconds = None
+        if data.used_at is not None:
+            self.using -= 1
+            seconds = round(now - data.used_at, 6)
+        # One direction of a data connection is empty.
+        self._ended(data, event.bytes_in + event.bytes_out, seconds)
 
     # -- transfers -------------------------------------------------------------------------------------------------
 

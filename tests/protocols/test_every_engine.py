@@ -200,6 +200,7 @@ FUZZ = settings(
 )
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @FUZZ
 def test_no_input_raises_or_opens_what_the_session_has_no_right_to(helper: Helper, data: st.DataObject) -> None:
@@ -208,6 +209,7 @@ def test_no_input_raises_or_opens_what_the_session_has_no_right_to(helper: Helpe
     run(session, data.draw(steps(helper.name)))
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @FUZZ
 def test_mutated_conversations_keep_to_the_options(helper: Helper, data: st.DataObject) -> None:
@@ -222,6 +224,7 @@ def test_mutated_conversations_keep_to_the_options(helper: Helper, data: st.Data
     run(session, script)
 
 
+@pytest.mark.slow
 @given(data=st.data())
 @FUZZ
 def test_any_cutting_of_any_input_has_the_same_effects(helper: Helper, data: st.DataObject) -> None:

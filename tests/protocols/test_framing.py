@@ -78,8 +78,8 @@ def test_nul_in_what_is_left_at_the_end_is_refused() -> None:
 
 @pytest.mark.parametrize("size", [1, 65536])
 def test_the_work_is_linear_in_the_bytes(size: int) -> None:
-    """200,000 bytes take milliseconds; were each byte searched again with every read it would be a minute."""
-    data = b"\n" * 100_000 if size > 1 else b"x" * 200_000
+    """Far below a second of work; were each byte searched again with every read, it would be many."""
+    data = b"\n" * 100_000 if size > 1 else b"x" * 50_000
     buffer = LineBuffer(len(data))
     began = time.process_time()
     count = 0
