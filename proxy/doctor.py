@@ -415,6 +415,12 @@ def _sysctls(config: Config) -> Iterator[Finding]:
             for path in sorted((_SYSCTL / "ipv4/conf").glob("*/src_valid_mark"))
         }
     )
+    bridges = [
+        str(link["ifname"]) for link in json.loads(net.run(("ip", "-json", "link", "show", "type", "bridge")).stdout)
+    ]
+    for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
+        if (value := _sysctl(f"bridge/{name}")) and bridges:
+            yield judge_bridges(bridges, name, value)
     for version, name in ((4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding")):
         check = f"forwarding, IPv{version}"
         if _sysctl(name) == "0" and (version == 4 or net.has_ipv6()):
@@ -441,6 +447,15 @@ def judge_valid_mark(values: dict[str, str]) -> Iterator[Finding]:
         )
     if not wrong:
         yield Finding(Level.OK, "reverse path", "src_valid_mark is off; rp_filter may be strict")
+
+
+def judge_bridges(bridges: list[str], name: str, value: str) -> Finding:
+    """With br_netfilter, IP rules see a bridged packet while it is still on the bridge; the socket that TPROXY finds
+    for it there is forgotten before the packet reaches IP, and the client's SYN is never answered."""
+    if value == "0":
+        return Finding(Level.OK, name, "off; sessions may come in by a bridge")
+    detail = f"on (Docker does that): sessions that come in by a bridge ({', '.join(bridges)}) are never answered"
+    return Finding(Level.FAIL, name, detail, f"sysctl -w net.bridge.{name}=0")
 
 
 def judge_ports(ports: PortRange, local_range: str, reserved: str) -> Finding:

@@ -433,6 +433,7 @@ def _preface(config: Config, backend: Backend) -> Iterator[str]:
         for version in (4, 6):
             yield f"    {iptables(version)} --insert INPUT {input_line(config, backend)}"
     yield "Strict reverse-path filtering (rp_filter=1) is fine, but net.ipv4.conf.*.src_valid_mark must be 0."
+    yield "Where sessions come in by a bridge, so must net.bridge.bridge-nf-call-iptables and -ip6tables."
     yield ""
     yield "To undo:"
     for line in _removal_text(backend):

@@ -16,7 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import Effect, Endpoint, Engine, Grant, Helper, Peers, PinholeEvent, Side
+from protocols.engine import Effect, Endpoint, Engine, Grant, Helper, Note, Peers, PinholeEvent, Side
 from proxy import effects, sockets
 from proxy.audit import Log
 from proxy.leg import Leg
@@ -149,8 +149,7 @@ class StreamSession:
         try:
             wanted = engine_call(*arguments, self._loop.time())
         except Exception:
-            self._sessions.metrics.engine_failures.inc()
-            self.log.write("engine.failed", traceback=traceback.format_exc(limit=-8).splitlines())
+            self._engine_failed()
             self.close("engine_failed", Leg.reset)
             return
         finally:
@@ -319,10 +318,30 @@ class StreamSession:
     def close(self, reason: str, how: Callable[[Leg], None]) -> None:
         if self.is_over:
             return
+        if self._engine is not None and not self._in_engine:
+            self._hear_out(self._engine)
         legs, self._legs = self._legs, {}
         for leg in legs.values():
             how(leg)
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
+
+    def _hear_out(self, engine: Engine) -> None:
+        """A session that is cut short: nothing more comes from either side, and what the engine has to say of that is
+        said, though no leg is left to do it on."""
+        self._in_engine = True  # events of pinholes it closes now are nobody's any more
+        try:
+            for side in Side:
+                for effect in engine.eof(side, self._loop.time()):
+                    if isinstance(effect, Note):
+                        self.note(effect.event, effect.facts)
+        except Exception:
+            self._engine_failed()
+        finally:
+            self._in_engine = False
+
+    def _engine_failed(self) -> None:
+        self._sessions.metrics.engine_failures.inc()
+        self.log.write("engine.failed", traceback=traceback.format_exc(limit=-8).splitlines())
 
     def _stop_engine(self) -> None:
         # These refer back to the session; without them it goes when nobody holds it, not when cycles are collected.

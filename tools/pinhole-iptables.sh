@@ -9,6 +9,7 @@
 #     iptables --insert INPUT -m mark --mark 0x1000000/0x1000000 -j ACCEPT
 #     ip6tables --insert INPUT -m mark --mark 0x1000000/0x1000000 -j ACCEPT
 # Strict reverse-path filtering (rp_filter=1) is fine, but net.ipv4.conf.*.src_valid_mark must be 0.
+# Where sessions come in by a bridge, so must net.bridge.bridge-nf-call-iptables and -ip6tables.
 #
 # To undo:
 #     iptables -t mangle -D PREROUTING -j PINHOLE; iptables -t mangle -F PINHOLE; iptables -t mangle -X PINHOLE

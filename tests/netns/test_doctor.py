@@ -339,3 +339,13 @@ def test_ports_that_the_kernel_gives_away(local_range: str, reserved: str, remed
     found = doctor.judge_ports(PortRange(40000, 59999), local_range, reserved)
     assert found.remedy == remedy
     assert (found.level is Level.OK) == (not remedy)
+
+
+def test_netfilter_on_bridges(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    hosts.gateway.sysctl("bridge.bridge-nf-call-iptables", 1)
+    hosts.gateway.run("ip", "link", "add", "br-lan", "type", "bridge")
+    hosts.gateway.sysctl("bridge.bridge-nf-call-ip6tables", 0)
+    found = only(hosts, config)
+    assert (found.level, found.remedy) == (Level.FAIL, "sysctl -w net.bridge.bridge-nf-call-iptables=0")
+    assert "br-lan" in found.detail

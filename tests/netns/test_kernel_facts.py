@@ -77,12 +77,11 @@ def test_a_match_on_socket_wildcard_0_loses_the_end_of_the_handshake(hosts):
     target = Endpoint(hosts.server_address(4), PORT)
     with hosts.gateway.inside():
         listener = sockets.listen(target, 8)
-    with listener:
-        with connect(hosts, target) as client:  # the SYN passes and is answered
-            client.settimeout(0.3)
-            with pytest.raises(OSError):
-                client.recv(1)
-            assert sockets.accept(listener) is None
+    with listener, connect(hosts, target) as client:  # the SYN passes and is answered
+        client.settimeout(0.3)
+        with pytest.raises(OSError):
+            client.recv(1)
+        assert sockets.accept(listener) is None
 
 
 @pytest.mark.parametrize("version", [4, 6])

@@ -153,6 +153,20 @@ async def test_who_was_told_why_can_read_it_and_the_other_is_reset():
     call.close()
 
 
+class TellsAtTheEnd(PassOn):
+    def eof(self, side, now):
+        return [*super().eof(side, now), Note("test.ended", {"side": side})]
+
+
+async def test_a_session_that_is_reset_still_tells_what_it_knows():
+    call = await Call.connect(Shell(TellsAtTheEnd))
+    sockets.reset(call.client)
+    await call.shell.until("session.closed")
+    told = [line["side"] for line in call.shell.log.lines if line["event"] == "test.ended"]
+    assert told == ["client", "server"]
+    call.close()
+
+
 class Fails(PassOn):
     def receive(self, side, data, now):
         raise RuntimeError("a bug")

@@ -147,6 +147,10 @@ def _before_links(host: Host) -> None:
             _write(f"ipv6/conf/{name}/accept_dad", "0")
         if host.name == "gateway":
             _write("ipv4/ip_forward", "1")
+            # The segments are bridges; TPROXY and br_netfilter exclude each other (pinhole doctor says so, too).
+            for name in ("iptables", "ip6tables", "arptables"):
+                if os.path.exists(f"/proc/sys/net/bridge/bridge-nf-call-{name}"):
+                    _write(f"bridge/bridge-nf-call-{name}", "0")
             for name in ("all", "default"):
                 _write(f"ipv6/conf/{name}/forwarding", "1")
 
