@@ -45,9 +45,14 @@ class Mode:
     extended: bool
     version: int
 
+    @property
+    def command(self) -> str:
+        if self.active:
+            return "EPRT" if self.extended else "PORT"
+        return "EPSV" if self.extended else "PASV"
+
     def __str__(self) -> str:
-        command = ("EPRT" if self.extended else "PORT") if self.active else ("EPSV" if self.extended else "PASV")
-        return f"{command}-ipv{self.version}"
+        return f"{self.command}-ipv{self.version}"
 
 
 MODES = tuple(
@@ -322,6 +327,7 @@ def _lftp(host: Host, at: IPv4Address | IPv6Address, login: Login, mode: Mode, s
         "set net:reconnect-interval-base 1",
         "set ftp:ssl-allow no",
         "set ftp:fix-pasv-address no",
+        "set ftp:auto-passive-mode no",
         f"set ftp:passive-mode {'no' if mode.active else 'yes'}",
         f"set ftp:prefer-epsv {'yes' if mode.extended else 'no'}",
         "set cmd:fail-exit yes",
@@ -432,8 +438,8 @@ def _ftplib_step(ftp: ftplib.FTP, step: Step) -> None:
             ftp.voidcmd("TYPE I")
             with ftp.transfercmd(f"RETR {remote}") as data:
                 data.recv(ABORT_AFTER, socket.MSG_WAITALL)
-                # ftplib's own abort() makes the end of the line urgent, which servers that follow RFC 959 then miss, and
-                # waits for the answer, for which proftpd wants to be rid of its data first. So: Telnet Synch (RFC 854).
+                # ftplib's own abort() makes the end of the line urgent, which servers that follow RFC 959 then miss;
+                # and waits for the answer, for which proftpd wants to be rid of its data first. So: Telnet Synch (RFC 854).
                 assert ftp.sock
                 ftp.sock.sendall(b"\xff\xf4\xff", socket.MSG_OOB)
                 ftp.sock.sendall(b"\xf2ABOR\r\n")

@@ -49,7 +49,7 @@ def test_client_and_server_understand_each_other(
     if not client.supports(mode):
         pytest.skip(f"{client.name} does not know {mode}")
     (tmp_path / "up").write_bytes(os.urandom(10_000))
-    steps = [
+    steps: list[peers.Step] = [
         List(tmp_path / "names"),
         Get("small.bin", tmp_path / "first"),
         Put(tmp_path / "up", "incoming/up.bin"),
@@ -66,7 +66,7 @@ def test_client_and_server_understand_each_other(
 
 @pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.name)
 def test_large_files_arrive_whole_both_ways(lab: Lab, server: Server, client: Client, tmp_path: Path) -> None:
-    steps = [Get("big.bin", tmp_path / "down"), Put(tmp_path / "down", "incoming/big.bin")]
+    steps: list[peers.Step] = [Get("big.bin", tmp_path / "down"), Put(tmp_path / "down", "incoming/big.bin")]
     client.do(lab.client, server.host.v4, server.login, MODES[0], steps)
     assert checksum(server.home / "incoming" / "big.bin") == checksum(server.home / "big.bin")
 

@@ -1,0 +1,96 @@
+"""The gateway of a lab in each of its roles: routing, hiding its clients, publishing a server; always locked down.
+
+Its own ruleset drops whatever no rule accepts, on input and on forward, but for the one line that `pinhole net plan`
+names. So nothing passes but what pinhole carries.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from typing import Literal
+
+from proxy import config
+from proxy.rules import Backend, input_line
+from tools.lab import Daemon, Host, Lab, pinhole
+
+BackendName = Literal["nft", "iptables"]
+BACKENDS: tuple[BackendName, ...] = ("nft", "iptables")
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    name: str
+    policies: Callable[[Lab], str]
+    """In YAML."""
+    hides_client: bool = False
+    """The server knows the client by an address of the gateway."""
+    hides_server: bool = False
+    """The client knows the server by an address of the gateway. The server is inside then, the client outside."""
+
+
+def _lan_out(snat: str) -> Callable[[Lab], str]:
+    return lambda lab: (
+        f"""
+  - {{name: lan-out, from: [lan0], action: accept, snat: {snat}}}
+"""
+    )
+
+
+def _publish(snat: str) -> Callable[[Lab], str]:
+    return lambda lab: "".join(
+        f"""
+  - name: publish-ipv{version}
+    from: [wan0]
+    destination: ["{lab.gateway.address(version, "wan0")}"]
+    action: accept
+    dnat: "{lab.client.address(version)}"
+    snat: {snat}
+"""
+        for version in (4, 6)
+    )
+
+
+ROUTING = Role("snat_none", _lan_out("none"))
+HIDING = Role("snat_interface", _lan_out("interface"), hides_client=True)
+PUBLISHING = Role("dnat", _publish("none"), hides_server=True)
+PUBLISHING_AND_HIDING = Role("dnat_and_snat", _publish("interface"), hides_client=True, hides_server=True)
+ROLES = (ROUTING, HIDING, PUBLISHING)
+
+
+@dataclass(frozen=True, slots=True)
+class Gateway:
+    lab: Lab
+    role: Role
+    backend: BackendName
+    daemon: Daemon
+
+    @property
+    def client(self) -> Host:
+        """The host whose users start the clients."""
+        return self.lab.server if self.role.hides_server else self.lab.client
+
+    @property
+    def server(self) -> Host:
+        """The host for servers."""
+        return self.lab.client if self.role.hides_server else self.lab.server
+
+    def dialled(self, version: int) -> IPv4Address | IPv6Address:
+        """The address at which the client knows the server."""
+        return self.lab.gateway.address(version, "wan0") if self.role.hides_server else self.server.address(version)
+
+
+@contextlib.contextmanager
+def serving(role: Role, backend: BackendName) -> Iterator[Gateway]:
+    """A lab of its own with pinhole at work in this role: an ordinary user with two capabilities."""
+    # Without NAT the other side must know a way back to the client; with NAT it must not need one.
+    with Lab("nat" if role.hides_client or role.hides_server else "routed") as lab:
+        text = f"version: 1\npolicies:{role.policies(lab)}"
+        with pinhole(lab, text, backend, unprivileged=True) as daemon:
+            line = input_line(config.load(daemon.config), Backend(backend))
+            if line not in daemon.plan():
+                raise RuntimeError(f"`net plan` does not name the line for input: {line}")
+            lab.lock_down(line, backend)
+            yield Gateway(lab, role, backend, daemon)
