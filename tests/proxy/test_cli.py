@@ -200,15 +200,20 @@ def test_json_and_fortios_exclude_each_other() -> None:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "expected"), [(["run"], (None, False)), (["run", "-c", "x.yaml", "--net"], ("x.yaml", True))]
+    ("arguments", "expected"),
+    [
+        (["run"], (None, None)),
+        (["run", "-c", "x.yaml", "--net"], ("x.yaml", Backend.NFT)),
+        (["run", "--net", "--backend", "iptables"], (None, Backend.IPTABLES)),
+    ],
 )
 def test_run_hands_over_to_the_daemon(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: tuple[str | None, bool]
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: tuple[str | None, Backend | None]
 ) -> None:
-    calls: list[tuple[str | None, bool]] = []
+    calls: list[tuple[str | None, Backend | None]] = []
 
-    def run(path: str | None, net: bool) -> int:
-        calls.append((path, net))
+    def run(path: str | None, backend: Backend | None) -> int:
+        calls.append((path, backend))
         return 0
 
     module(monkeypatch, "daemon", run=run)
@@ -217,7 +222,7 @@ def test_run_hands_over_to_the_daemon(
 
 
 def test_what_stops_the_daemon_from_starting_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(path: str | None, net: bool) -> int:
+    def run(path: str | None, backend: Backend | None) -> int:
         raise PinholeError("no capability")
 
     module(monkeypatch, "daemon", run=run)
