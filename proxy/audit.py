@@ -198,9 +198,9 @@ class Sink:
                 if not rest and self._closing:
                     return
                 closing = self._closing
+            if reopen:
+                self._open_anew()
             try:
-                if reopen:
-                    self._open_anew()
                 if rest:
                     rest = rest[os.write(self._fd, rest) :]
                 if failing:
@@ -216,7 +216,11 @@ class Sink:
                     self._wake.wait(RETRY_SECONDS)
 
     def _open_anew(self) -> None:
-        fresh = _open(self._to)
+        try:
+            fresh = _open(self._to)
+        except OSError as error:
+            self._report(f"audit log {self._to}: {error.strerror}; it goes on in the file it has")
+            return
         if self._fd > 2:
             os.close(self._fd)
         self._fd = fresh

@@ -171,3 +171,16 @@ def test_closing_does_not_wait_for_a_disk_that_stays_full(path, monkeypatch):
     open_log(sink, "json").write("event")
     sink.close()
     assert path.read_text() == ""
+
+
+def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
+    reports: list[str] = []
+    (tmp_path / "log").mkdir()
+    sink = Sink(str(tmp_path / "log" / "audit.log"), reports.append)
+    (tmp_path / "log").rename(tmp_path / "moved")
+    sink.reopen()
+    _until(lambda: reports)
+    open_log(sink, "json").write("event")
+    sink.close()
+    assert [line["event"] for line in lines(tmp_path / "moved" / "audit.log")] == ["event"]
+    assert "No such file" in reports[0]
