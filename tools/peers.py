@@ -218,6 +218,7 @@ def proftpd(host: Host) -> Iterator[Server]:
         path.write_text(
             f"""
             ServerName lab
+            ServerIdent on lab
             ServerType standalone
             DefaultAddress {host.v4} {host.v6}
             UseIPv6 on
@@ -439,7 +440,7 @@ def _ftplib_step(ftp: ftplib.FTP, step: Step) -> None:
             with ftp.transfercmd(f"RETR {remote}") as data:
                 data.recv(ABORT_AFTER, socket.MSG_WAITALL)
                 # ftplib's own abort() makes the end of the line urgent, which servers that follow RFC 959 then miss;
-                # and waits for the answer, for which proftpd wants to be rid of its data first. So: Telnet Synch (RFC 854).
+                # and it waits for the answer, which proftpd gives when rid of its data. So: Telnet Synch (RFC 854).
                 assert ftp.sock
                 ftp.sock.sendall(b"\xff\xf4\xff", socket.MSG_OOB)
                 ftp.sock.sendall(b"\xf2ABOR\r\n")
