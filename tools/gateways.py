@@ -10,7 +10,7 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
-from typing import Literal
+from typing import Any, Literal
 
 from proxy import config
 from proxy.rules import Backend, input_line
@@ -80,6 +80,13 @@ class Gateway:
     def dialled(self, version: int) -> IPv4Address | IPv6Address:
         """The address at which the client knows the server."""
         return self.lab.gateway.address(version, "wan0") if self.role.hides_server else self.server.address(version)
+
+    def log_after(self, before: int) -> list[dict[str, Any]]:
+        """The lines of the audit log but for the first `before`, once the sessions in them have ended."""
+        for line in self.daemon.audit()[before:]:
+            if line["event"] == "session.opened":
+                self.daemon.wait_for("session.closed", session=line["session"])
+        return self.daemon.audit()[before:]
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ftplib
+import importlib.util
 import os
 import shlex
 import shutil
@@ -18,6 +19,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -218,6 +220,7 @@ def proftpd(host: Host) -> Iterator[Server]:
         path.write_text(
             f"""
             ServerName lab
+            # The greeting of its own names an address, as text that no gateway could know for what it is.
             ServerIdent on lab
             ServerType standalone
             DefaultAddress {host.v4} {host.v6}
@@ -406,8 +409,19 @@ class _Ftplib(ftplib.FTP):
         assert self.sock
         return ftplib.parse229(self.sendcmd("EPSV"), self.sock.getpeername())
 
-    def sendport(self, host: str, port: int) -> str:
-        return self.sendeprt(host, port) if self.mode.extended else super().sendport(host, port)
+    def makeport(self) -> socket.socket:
+        assert self.sock
+        host = self.sock.getsockname()[0]
+        with ExitStack() as unless_refused:
+            listener = unless_refused.enter_context(socket.create_server((host, 0), family=self.af, backlog=1))
+            port = listener.getsockname()[1]
+            if self.mode.extended:
+                self.sendeprt(host, port)
+            else:
+                self.sendport(host, port)
+            listener.settimeout(self.timeout)
+            unless_refused.pop_all()
+        return listener
 
 
 def _ftplib(host: Host, at: IPv4Address | IPv6Address, login: Login, mode: Mode, steps: Sequence[Step]) -> None:
@@ -462,7 +476,12 @@ CLIENTS = (
 
 
 def missing() -> str:
-    """What is not installed of all this; empty when nothing is."""
+    """What is not installed of all this; empty when nothing is. pyftpdlib is told of by `has_pyftpdlib`."""
     programs = {name: _program(name) for name in ("vsftpd", "proftpd")}
-    programs |= {name: shutil.which(name) for name in ("lftp", "tnftp", "curl", "tcpdump")}
+    programs |= {name: shutil.which(name) for name in ("lftp", "tnftp", "curl")}
     return ", ".join(name for name, path in programs.items() if not path)
+
+
+def has_pyftpdlib() -> bool:
+    """It comes with the packages for testing, not with those for running."""
+    return importlib.util.find_spec("pyftpdlib") is not None

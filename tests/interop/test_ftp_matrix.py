@@ -11,7 +11,6 @@ import shutil
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -100,21 +99,12 @@ def test_download_upload_list_abort_and_go_on(
     assert (tmp_path / "second").read_bytes() == small
     assert (server.home / "incoming/up.bin").read_bytes() == noise
 
-    log = told(gateway, before)
+    log = gateway.log_after(before)
     assert {line["trigger"] for line in log if line["event"] == "pinhole.opened"} == {mode.command}
     assert sum(line["event"] == "pinhole.used" for line in log) >= len(steps)
     announcer_is_hidden = gateway.role.hides_client if mode.active else gateway.role.hides_server
     assert any(line["event"] == "address.rewritten" for line in log) == announcer_is_hidden
     assert not [line for line in log if line["event"] in ("violation", "engine.failed", "pinhole.refused")]
-
-
-def told(gateway: Gateway, before: int) -> list[dict[str, Any]]:
-    """The lines of the audit log after the first `before`, once the sessions in them have ended."""
-    log = gateway.daemon.audit()[before:]
-    for line in log:
-        if line["event"] == "session.opened":
-            gateway.daemon.wait_for("session.closed", session=line["session"])
-    return gateway.daemon.audit()[before:]
 
 
 def test_64_mebibytes_arrive_whole_both_ways(

@@ -7,6 +7,7 @@ in a packet's header nor in what FTP says.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from ipaddress import IPv4Address, IPv6Address, ip_address
@@ -29,6 +30,7 @@ pytestmark = [
     pytest.mark.slow,
     needs_root,
     pytest.mark.skipif(bool(peers.missing()), reason=f"not installed (tools/setup --test): {peers.missing()}"),
+    pytest.mark.skipif(not shutil.which("tcpdump"), reason="not installed (tools/setup --test): tcpdump"),
 ]
 
 BY_NAME = {client.name: client for client in CLIENTS}
@@ -56,11 +58,11 @@ def only(*roles: Role) -> pytest.MarkDecorator:
 def seen(gateway: Gateway, server: Server, client: Client, mode: Mode, steps: Sequence[Step]) -> list[list[bytes]]:
     """The frames on the client's segment, and those on the server's, while a client does these steps."""
     ends = ("wan0", "lan0") if gateway.role.hides_server else ("lan0", "wan0")
-    already = len(gateway.daemon.audit("session.closed"))
+    before = len(gateway.daemon.audit())
     with ExitStack() as stack:
         captures = [stack.enter_context(gateway.lab.gateway.capture(interface)) for interface in ends]
         client.do(gateway.client, gateway.dialled(mode.version), server.login, mode, steps)
-        gateway.daemon.wait_for("session.closed", already + 1)
+        gateway.log_after(before)
         return [capture.collect() for capture in captures]
 
 

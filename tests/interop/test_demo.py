@@ -1,0 +1,84 @@
+"""The demo tells what happened, also when that was not what it should be."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from protocols import HELPERS
+from tests.netns.namespaces import needs_root
+from tools import demo, gateways, peers
+from tools.demo import DEMONSTRATIONS, opened, rewritten
+
+needs_peers = pytest.mark.skipif(bool(peers.missing()), reason=f"not installed (tools/setup): {peers.missing()}")
+
+
+def on_a_lab(test: Any) -> Any:
+    for mark in (pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root, needs_peers):
+        test = mark(test)
+    return test
+
+
+def test_every_helper_is_demonstrated() -> None:
+    assert set(DEMONSTRATIONS) == set(HELPERS)
+
+
+def test_rewritten_addresses_are_counted_by_message_and_hosts() -> None:
+    def line(before: str, after: str) -> dict[str, Any]:
+        change = {"field": "address", "before": before, "after": after}
+        return {"gateway": "dnat", "event": "address.rewritten", "message": "229", "changes": [change]}
+
+    log = [line("10.1.0.2:5000", "198.51.100.1:6000"), line("[fd01::2]:5", "[2001:db8:2::1]:6")]
+    log.append(line("10.1.0.2:5001", "198.51.100.1:6001"))
+    assert rewritten([{"event": "session.opened"}, *log]) == [
+        {"gateway": "dnat", "message": "229", "times": 2, "such as": "10.1.0.2:5001", "became": "198.51.100.1:6001"},
+        {"gateway": "dnat", "message": "229", "times": 1, "such as": "[fd01::2]:5", "became": "[2001:db8:2::1]:6"},
+    ]
+
+
+def test_pinholes_are_counted_by_what_asked_for_them() -> None:
+    opening = {"listen": "198.51.100.2:5000", "allow": "10.1.0.2/32", "target": "198.51.100.2:5000", "trigger": "PASV"}
+    closing = {"bytes_in": 3 * 1024 * 1024, "bytes_out": 0, "duration_seconds": 0.25}
+    log = [
+        {"gateway": "snat_none", "event": "pinhole.opened", "pinhole": 1, **opening},
+        {"gateway": "snat_none", "event": "pinhole.used", "pinhole": 1},
+        {"gateway": "snat_none", "event": "pinhole.opened", "pinhole": 2, **opening},
+        {"gateway": "snat_none", "event": "pinhole.closed", "pinhole": 1, **closing},
+    ]
+    (row,) = opened(log)
+    assert (row["asked by"], row["opened"], row["used"], row["closed"]) == ("PASV", 2, 1, 1)
+    assert (row["MiB"], row["longest"], row["for"]) == (3, "250 ms", "10.1.0.2/32")
+
+
+@on_a_lab
+def test_everything_that_happened_is_told_and_the_audit_log_kept(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(demo, "ROLES", (gateways.HIDING,))
+    monkeypatch.setattr(demo, "FTP_SERVERS", ("vsftpd",))
+    done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
+    assert done.exit_code == 0, done.output
+    assert "4 of 4 went well" in done.output
+    events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
+    assert events.count("pinhole.opened") == events.count("pinhole.closed") == 16
+    assert events[-1] == "daemon.stopped"
+
+
+@on_a_lab
+def test_a_client_that_fails_is_told_with_what_it_said_and_ends_with_status_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def wrong_password(*_: object) -> None:
+        raise peers.TransferFailed("530 Login incorrect.")
+
+    monkeypatch.setattr(demo, "ROLES", (gateways.ROUTING,))
+    monkeypatch.setattr(demo, "FTP_SERVERS", ("vsftpd",))
+    monkeypatch.setattr(demo, "CLIENTS", (peers.CLIENTS[2], peers.Client("other", wrong_password)))
+    done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
+    assert done.exit_code == 1
+    assert "1 of 2 went well" in done.output
+    assert "530 Login incorrect." in done.output

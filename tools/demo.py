@@ -1,0 +1,262 @@
+"""pinhole as the gateway of a lab, between real clients and servers: `python -m tools.demo`, as root.
+
+The gateway drops all that pinhole does not carry. It routes, then hides its clients, then publishes a server; in each
+role ordinary clients talk to ordinary servers of every helper. At the end: what was transferred, what was rewritten,
+which pinholes were open, and the audit log that says so. The exit status is 0 when all of it went well.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+from protocols import HELPERS
+from proxy.terminal import print_rows
+from tools import gateways, peers
+from tools.gateways import BACKENDS, ROLES, BackendName, Gateway
+from tools.peers import CLIENTS, MODES, SERVERS, AbortGet, Get, List, Put, Step, TransferFailed
+
+MEBIBYTE = 1024 * 1024
+FILE_BYTES = 16 * MEBIBYTE
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One session, or several, of a client with a server. `run` returns what was transferred, as cells of a table;
+    it raises TransferFailed or OSError when that did not work."""
+
+    server: str
+    client: str
+    how: str
+    run: Callable[[], Mapping[str, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Demonstration:
+    """For one helper: how many jobs there are at a gateway, and the jobs; each is run before the next is taken."""
+
+    count: int
+    jobs: Callable[[Gateway, Path], Iterator[Job]]
+
+
+@dataclass(slots=True)
+class Report:
+    """What is told at the end."""
+
+    transfers: list[dict[str, Any]]
+    log: list[dict[str, Any]]
+    """Lines of the audit log, and to each the role of the gateway."""
+    faults: list[str]
+
+
+# -- FTP ---------------------------------------------------------------------------------------------------------------
+
+
+FTP_SERVERS = tuple(name for name in SERVERS if name != "pyftpdlib" or peers.has_pyftpdlib())
+
+
+def ftp(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """Every server with every client. Modes take turns, so that all are seen before one is seen again."""
+    source = directory / "source"
+    with source.open("wb") as file:
+        for _ in range(FILE_BYTES // MEBIBYTE):
+            file.write(os.urandom(MEBIBYTE))
+    expected = checksum(source)
+    turn = ROLES.index(gateway.role) * len(FTP_SERVERS)
+    for number, name in enumerate(FTP_SERVERS, turn):
+        with SERVERS[name](gateway.server) as server:
+            shutil.copyfile(source, server.home / "file")
+            for other, client in enumerate(CLIENTS):
+                modes = [mode for mode in MODES if client.supports(mode)]
+                mode = modes[(number + 2 * other) % len(modes)]
+                yield _ftp_job(gateway, server, client, mode, directory, expected)
+
+
+def _ftp_job(
+    gateway: Gateway, server: peers.Server, client: peers.Client, mode: peers.Mode, directory: Path, expected: str
+) -> Job:
+    names, down = directory / "names", directory / "down"
+    steps: Sequence[Step] = (
+        List(names),
+        Get("file", down),
+        AbortGet("file"),
+        Put(directory / "source", "incoming/file"),
+    )
+
+    def run() -> Mapping[str, str]:
+        for left in (names, down, server.home / "incoming/file"):
+            left.unlink(missing_ok=True)
+        client.do(gateway.client, gateway.dialled(mode.version), server.login, mode, steps)
+        if "file" not in names.read_text().split():
+            raise TransferFailed(f"the list of names is {names.read_text()!r}")
+        for path, what in ((down, "download"), (server.home / "incoming/file", "upload")):
+            if checksum(path) != expected:
+                raise TransferFailed(f"the {what} of {path.stat().st_size} bytes differs from its source")
+        size = f"{FILE_BYTES // MEBIBYTE} MiB"
+        return {"downloaded": size, "uploaded": size, "checksums": f"equal ({expected[:8]}…)", "aborted": "1, went on"}
+
+    return Job(server.name, client.name, str(mode), run)
+
+
+def checksum(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+DEMONSTRATIONS: Mapping[str, Demonstration] = {
+    "ftp": Demonstration(len(FTP_SERVERS) * len(CLIENTS), ftp),
+}
+
+
+# -- all of it ---------------------------------------------------------------------------------------------------------
+
+
+def demonstrate(backend: BackendName, log: Path, console: Console) -> Report:
+    """Runs everything, with progress on the console; the audit log goes to a file."""
+    report = Report([], [], [f"{name}: nothing to show it with" for name in HELPERS if name not in DEMONSTRATIONS])
+    total = len(ROLES) * sum(demonstration.count for demonstration in DEMONSTRATIONS.values())
+    columns = (
+        SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
+    )  # fmt: skip
+    with (
+        tempfile.TemporaryDirectory(prefix="pinhole-demo-files-") as directory,
+        Progress(*columns, console=console) as progress,
+    ):
+        task = progress.add_task("", total=total)
+        for role in ROLES:
+            progress.update(task, description=f"{role.name}: the gateway starts")
+            with gateways.serving(role, backend) as gateway:
+                for demonstration in DEMONSTRATIONS.values():
+                    for job in demonstration.jobs(gateway, Path(directory)):
+                        words = f"{role.name}: {job.client} {job.how} {job.server}"
+                        progress.update(task, description=words)
+                        _do(job, gateway, report)
+                        progress.advance(task)
+                        if not console.is_terminal:
+                            console.print(f"{words}: {report.transfers[-1]['result']}", highlight=False)
+                _keep(gateway, report, log)
+    return report
+
+
+def _do(job: Job, gateway: Gateway, report: Report) -> None:
+    row: dict[str, Any] = {
+        "gateway": gateway.role.name, "server": job.server, "client": job.client, "how": job.how,
+    }  # fmt: skip
+    began = time.monotonic()
+    try:
+        row |= {"result": "ok", **job.run()}
+    except (TransferFailed, OSError) as error:
+        row["result"] = "FAILED"
+        report.faults.append(f"{gateway.role.name}: {job.client} {job.how} {job.server}: {error}")
+    row["took_seconds"] = time.monotonic() - began
+    report.transfers.append(row)
+
+
+def _keep(gateway: Gateway, report: Report, log: Path) -> None:
+    """Take over the audit log, and look whether it agrees with what was done."""
+    lines = gateway.log_after(0)
+    gateway.daemon.stop()
+    with log.open("a") as kept:
+        kept.write(gateway.daemon.log.read_text())
+    shutil.rmtree(gateway.daemon.directory)
+    report.log += [{**line, "gateway": gateway.role.name} for line in lines]
+    count = Counter(line["event"] for line in lines)
+    for event in ("violation", "pinhole.refused", "engine.failed", "daemon.failed", "session.denied", "session.failed"):
+        if count[event]:
+            report.faults.append(f"{gateway.role.name}: the audit log has {count[event]} lines of {event}")
+    if count["pinhole.opened"] != count["pinhole.closed"]:
+        report.faults.append(
+            f"{gateway.role.name}: {count['pinhole.opened']} pinholes opened, {count['pinhole.closed']} closed"
+        )
+    has_nat = gateway.role.hides_client or gateway.role.hides_server
+    if bool(count["address.rewritten"]) != has_nat:
+        report.faults.append(f"{gateway.role.name}: {count['address.rewritten']} addresses rewritten")
+
+
+# -- tables ------------------------------------------------------------------------------------------------------------
+
+
+def rewritten(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Of each kind of message at each gateway: how many, and the last one."""
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    for line in log:
+        if line["event"] != "address.rewritten":
+            continue
+        for change in line["changes"]:
+            key = (line["gateway"], line["message"], _host(change["before"]), _host(change["after"]))
+            row = rows.setdefault(key, {"gateway": line["gateway"], "message": line["message"], "times": 0})
+            row["times"] += 1
+            row |= {"such as": change["before"], "became": change["after"]}
+    return list(rows.values())
+
+
+def opened(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Pinholes by gateway, by what asked for them and by IP version: how many, for how long, and the last one."""
+    rows: dict[tuple[str, ...], dict[str, Any]] = {}
+    row_of: dict[tuple[str, str], dict[str, Any]] = {}
+    for line in log:
+        match line["event"]:
+            case "pinhole.opened":
+                version = "IPv6" if line["listen"].startswith("[") else "IPv4"
+                start = {"gateway": line["gateway"], "asked by": line["trigger"], "": version, "opened": 0, "used": 0}
+                start |= {"closed": 0, "MiB": 0.0, "longest": 0.0}
+                row = rows.setdefault((line["gateway"], line["trigger"], version), start)
+                row["opened"] += 1
+                row |= {"such as": line["listen"], "for": line["allow"], "to": line["target"]}
+                row_of[line["gateway"], line["pinhole"]] = row
+            case "pinhole.used":
+                row_of[line["gateway"], line["pinhole"]]["used"] += 1
+            case "pinhole.closed":
+                row = row_of[line["gateway"], line["pinhole"]]
+                row["closed"] += 1
+                row["MiB"] = row["MiB"] + (line["bytes_in"] + line["bytes_out"]) / MEBIBYTE
+                row["longest"] = max(row["longest"], line["duration_seconds"])
+    return [{**row, "MiB": round(row["MiB"]), "longest": f"{row['longest'] * 1000:.0f} ms"} for row in rows.values()]
+
+
+def _host(endpoint: str) -> str:
+    return endpoint.rpartition(":")[0]
+
+
+def show(report: Report, log: Path) -> None:
+    tables = {"Transferred": report.transfers, "Rewritten": rewritten(report.log), "Pinholes": opened(report.log)}
+    for title, rows in tables.items():
+        click.secho(f"\n{title}\n", bold=True)
+        print_rows(rows, empty="nothing")
+    click.echo()
+    for fault in report.faults:
+        click.secho(fault, fg="red")
+    failed = sum(row["result"] != "ok" for row in report.transfers)
+    click.echo(f"{len(report.transfers) - failed} of {len(report.transfers)} went well. Audit log: {log}")
+
+
+@click.command(help=__doc__)
+@click.option("--backend", type=click.Choice(BACKENDS), default="nft", show_default=True, help="Kind of rules.")
+@click.option("--log", type=click.Path(dir_okay=False, path_type=Path), help="Where to keep the audit log.")
+def main(backend: BackendName, log: Path | None) -> None:
+    if os.geteuid() != 0:
+        raise click.ClickException("network namespaces need root")
+    if missing := peers.missing():
+        raise click.ClickException(f"not installed: {missing}; `tools/setup --demo` does that")
+    log = log or Path(tempfile.mkdtemp(prefix="pinhole-demo-")) / "audit.log"
+    log.write_text("")
+    report = demonstrate(backend, log, Console(stderr=True))
+    show(report, log)
+    sys.exit(1 if report.faults else 0)
+
+
+if __name__ == "__main__":
+    main()
