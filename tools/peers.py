@@ -474,6 +474,9 @@ CLIENTS = (
     Client("ftplib", _ftplib),
 )
 
+PAIRS = tuple((client, mode) for client in CLIENTS for mode in MODES if client.supports(mode))
+"""What there is on the side of the clients."""
+
 
 def missing() -> str:
     """What is not installed of all this; empty when nothing is. pyftpdlib is told of by `has_pyftpdlib`."""

@@ -17,7 +17,7 @@ import pytest
 from tests.netns.namespaces import needs_root
 from tools import gateways, peers
 from tools.gateways import BACKENDS, ROLES, Gateway
-from tools.peers import CLIENTS, MODES, SERVERS, AbortGet, Get, List, Put, Server
+from tools.peers import CLIENTS, MODES, PAIRS, SERVERS, AbortGet, Get, List, Put, Server
 
 pytestmark = [
     pytest.mark.interop,
@@ -29,8 +29,6 @@ pytestmark = [
 
 MEBIBYTE = 1024 * 1024
 GATEWAYS = [(role, backend) for role in ROLES for backend in BACKENDS]
-PAIRS = [(client, mode) for client in CLIENTS for mode in MODES if client.supports(mode)]
-"""What there is on the side of the clients."""
 
 
 @pytest.fixture(scope="module")
