@@ -1,0 +1,228 @@
+"""FTP through pinhole beside the kernel's own helper, HAProxy and ftp-proxy: what is measured, and the bars.
+
+Rates are compared within a round, where the ways follow each other in seconds, and the median over the rounds counts:
+a machine that is busy with something else for a while then moves both sides of a ratio.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median, quantiles
+from typing import Any
+
+from tools.bench import ways
+from tools.bench.ways import Way
+
+GIB = 1 << 30
+KERNEL, PINHOLE, ROUTED, CROWDED, HAPROXY, FTP_PROXY = (
+    "kernel",
+    "pinhole",
+    "pinhole, no NAT",
+    "pinhole, crowded",
+    "haproxy",
+    "ftp-proxy",
+)
+FEW = 10
+"""Sessions that stand by while those of the uncrowded gateway are counted."""
+
+LEAST_OF_KERNEL = 0.80
+MOST_IDLE_BYTES = 60 * 1024
+MOST_CHANGE_OF_COST = 0.20
+
+Progress = Callable[[str], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    """How long to measure."""
+
+    rounds: int
+    bulk_bytes: int
+    sessions: int
+    """A round, for each way."""
+    first_bytes: int
+    """A round, for each way."""
+    idle_sessions: int
+
+
+FULL = Effort(rounds=9, bulk_bytes=GIB, sessions=960, first_bytes=200, idle_sessions=5000)
+QUICK = Effort(rounds=3, bulk_bytes=GIB // 2, sessions=320, first_bytes=100, idle_sessions=5000)
+
+
+@dataclass(slots=True)
+class Figures:
+    """One way's, a value for each round; empty where it was not measured."""
+
+    download: list[float] = field(default_factory=list)
+    """Bytes a second."""
+    upload: list[float] = field(default_factory=list)
+    sessions: list[float] = field(default_factory=list)
+    """A second."""
+    session_cpu: list[float] = field(default_factory=list)
+    """Seconds of the gateway's process, for each session."""
+    gib_cpu: list[float] = field(default_factory=list)
+    """The same, for each GiB downloaded or uploaded."""
+    first_byte: list[float] = field(default_factory=list)
+    """Seconds, one for each transfer of all rounds."""
+
+
+@dataclass(frozen=True, slots=True)
+class Idle:
+    sessions: int
+    bytes_each: float
+    """Growth of the gateway's resident memory."""
+    kernel_bytes_each: float
+    """Growth of the kernel's slabs: of the whole machine, halved, for two of a session's four sockets are ours."""
+
+
+@dataclass(frozen=True, slots=True)
+class Bar:
+    name: str
+    value: float
+    limit: str
+    is_met: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    machine: str
+    effort: Effort
+    figures: dict[str, Figures]
+    idle: Idle
+    bars: list[Bar]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def run(effort: Effort, say: Progress) -> Report:
+    """Build the labs, measure, take them down. Raises RuntimeError when a way does not carry what it should."""
+    with contextlib.ExitStack() as stack:
+        say("building a lab for each way")
+        all_ways = (
+            ways.kernel(),
+            ways.pinhole(PINHOLE, snat="interface"),
+            ways.pinhole(ROUTED, snat="none"),
+            ways.pinhole(CROWDED, snat="interface"),
+            ways.haproxy(),
+            ways.ftp_proxy(),
+        )
+        stand = {way.name: way for way in map(stack.enter_context, all_ways)}
+        figures = {name: Figures() for name in stand}
+        idle = _crowd(stand[PINHOLE], stand[CROWDED], effort, say)
+        for number in range(1, effort.rounds + 1):
+            say(f"round {number} of {effort.rounds}")
+            for way in _in_turn(list(stand.values()), number):
+                _measure(way, figures[way.name], effort)
+        say("comparing what was sent with the audit log")
+        _check_carried(stand, figures, effort)
+    return Report(_machine(), effort, figures, idle, _bars(figures, idle))
+
+
+def _in_turn(stand: list[Way], number: int) -> Iterator[Way]:
+    """Another way begins each round, so that none is always measured behind the same one."""
+    first = number % len(stand)
+    yield from stand[first:]
+    yield from stand[:first]
+
+
+def _crowd(few: Way, many: Way, effort: Effort, say: Progress) -> Idle:
+    """Open the sessions that stand by, and see what they take."""
+    for way in (few, many):
+        way.clients.order("sessions", count=effort.sessions)  # the first ones fill caches and pools
+    few.clients.order("hold", count=FEW)
+    say(f"opening {effort.idle_sessions} sessions that stay idle")
+    before, kernel_before = many.resident_bytes(), _slab_bytes()
+    many.clients.order("hold", count=effort.idle_sessions)
+    assert many.daemon is not None
+    if (standing := many.daemon.ask("status")["sessions"]) != effort.idle_sessions:
+        raise RuntimeError(f"{standing} sessions stand, not {effort.idle_sessions}")
+    return Idle(
+        effort.idle_sessions,
+        (many.resident_bytes() - before) / effort.idle_sessions,
+        (_slab_bytes() - kernel_before) / effort.idle_sessions / 2,
+    )
+
+
+def _measure(way: Way, figures: Figures, effort: Effort) -> None:
+    if way.name != HAPROXY:  # which knows no FTP
+        before = way.cpu_seconds()
+        seconds = way.clients.order("sessions", count=effort.sessions)["seconds"]
+        figures.sessions.append(effort.sessions / seconds)
+        figures.session_cpu.append((way.cpu_seconds() - before) / effort.sessions)
+        figures.first_byte += way.clients.order("first_byte", count=effort.first_bytes)["seconds"]
+    if way.name != CROWDED:
+        before = way.cpu_seconds()
+        for upload, rates in ((False, figures.download), (True, figures.upload)):
+            do = "bare_transfer" if way.name == HAPROXY else "transfer"
+            seconds = way.clients.order(do, upload=upload, count=effort.bulk_bytes)["seconds"]
+            rates.append(effort.bulk_bytes / seconds)
+        figures.gib_cpu.append((way.cpu_seconds() - before) / (2 * effort.bulk_bytes / GIB))
+
+
+def _check_carried(stand: dict[str, Way], figures: dict[str, Figures], effort: Effort) -> None:
+    """That each of pinhole's transfers is in its audit log, byte for byte. RuntimeError if not.
+
+    The other gateways forward nothing of their own either, but for what the kernel relates to a session.
+    """
+    for name, way in stand.items():
+        if way.daemon is None:
+            continue
+        one = figures[name]
+        wanted = (len(one.download) + len(one.upload)) * effort.bulk_bytes
+        way.daemon.wait_for("pinhole.closed", len(way.daemon.audit("pinhole.opened")))
+        bulk = (line["bytes_in"] + line["bytes_out"] for line in way.daemon.audit("pinhole.closed"))
+        if (carried := sum(count for count in bulk if count >= effort.bulk_bytes)) != wanted:
+            raise RuntimeError(f"{name} carried {carried} bytes of {wanted}")
+        if violations := way.daemon.audit("violation"):
+            raise RuntimeError(f"{name}: {violations[0]}")
+
+
+def ratio(over: list[float], under: list[float]) -> float:
+    """The median of the ratios round by round."""
+    return median(a / b for a, b in zip(over, under, strict=True))
+
+
+def percentile_99(values: list[float]) -> float:
+    return quantiles(values, n=100)[98]
+
+
+def _bars(figures: dict[str, Figures], idle: Idle) -> list[Bar]:
+    kernel, pinhole, crowded = figures[KERNEL], figures[PINHOLE], figures[CROWDED]
+    bars = []
+
+    def at_least(name: str, value: float, limit: float) -> None:
+        bars.append(Bar(name, value, f"at least {limit:.2f}", value >= limit))
+
+    at_least("download: pinhole / kernel", ratio(pinhole.download, kernel.download), LEAST_OF_KERNEL)
+    at_least("upload: pinhole / kernel", ratio(pinhole.upload, kernel.upload), LEAST_OF_KERNEL)
+    at_least("download: pinhole / haproxy", ratio(pinhole.download, figures[HAPROXY].download), 1.0)
+    at_least("upload: pinhole / haproxy", ratio(pinhole.upload, figures[HAPROXY].upload), 1.0)
+    at_least("sessions a second: pinhole / ftp-proxy", ratio(pinhole.sessions, figures[FTP_PROXY].sessions), 1.0)
+    limit = MOST_IDLE_BYTES / 1024
+    kib = idle.bytes_each / 1024
+    bars.append(Bar("KiB of the process for an idle session", kib, f"at most {limit:.0f}", kib <= limit))
+    cost = ratio(crowded.session_cpu, pinhole.session_cpu)
+    name = f"cost of a session: {idle.sessions} stand by / {FEW} do"
+    within = f"1 ± {MOST_CHANGE_OF_COST:.2f}"
+    bars.append(Bar(name, cost, within, abs(cost - 1) <= MOST_CHANGE_OF_COST))
+    return bars
+
+
+def _slab_bytes() -> int:
+    for line in Path("/proc/meminfo").read_text().splitlines():
+        if line.startswith("Slab:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _machine() -> str:
+    models = (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+    model = next(models, ": unknown processor").partition(": ")[2]
+    return f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python {platform.python_version()}"

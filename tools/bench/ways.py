@@ -1,0 +1,239 @@
+"""The ways to carry an FTP session over a gateway, each with a lab of its own, a server and clients ready."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import select
+import shutil
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+
+from proxy import config
+from proxy.rules import Backend, input_line
+from tools.lab import Daemon, Lab
+from tools.lab.daemon import ROOT
+
+ORDER_SECONDS = 90.0
+TICKS = os.sysconf("SC_CLK_TCK")
+DESCRIPTORS = 20_000
+MARK = 1
+HAPROXY_PORT, FTP_PROXY_PORT, BULK_PORT = 5000, 2121, 2000
+
+
+@dataclass(slots=True)
+class Way:
+    name: str
+    lab: Lab
+    clients: Clients
+    gateway: int | None
+    """Pid of the process that carries the sessions; None: the kernel does."""
+    daemon: Daemon | None = None
+
+    def cpu_seconds(self) -> float:
+        """Of the gateway's process, its threads and its children that have ended; 10 ms is the smallest step."""
+        if self.gateway is None:
+            return 0.0
+        fields = Path(f"/proc/{self.gateway}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[11:15])) / TICKS  # utime, stime, cutime, cstime (proc(5))
+
+    def resident_bytes(self) -> int:
+        if self.gateway is None:
+            return 0
+        pages = int(Path(f"/proc/{self.gateway}/statm").read_text().split()[1])
+        return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+class Clients:
+    """Processes on the client's host that do what they are told (`tools.bench.client`)."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Also starts the server. Returns when both are ready."""
+        self._program(lab.server, "tools.bench.server")
+        self._process = self._program(lab.client, "tools.bench.client", str(lab.server.v4))
+
+    @staticmethod
+    def _program(host: Any, module: str, *arguments: str) -> subprocess.Popen[str]:
+        command = ["prlimit", f"--nofile={DESCRIPTORS}", sys.executable, "-m", module]
+        process: subprocess.Popen[str] = host.popen(
+            [*command, *(arguments or (str(host.v4),))],
+            cwd=ROOT,
+            text=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        if _line(process.stdout) != "ready\n":
+            raise RuntimeError(f"{module} does not start")
+        return process
+
+    def order(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """One of the functions of `tools.bench.client`. RuntimeError when it fails or takes too long."""
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+        self._process.stdin.flush()
+        answer: dict[str, Any] = json.loads(_line(self._process.stdout) or '{"error": "the clients have ended"}')
+        if "error" in answer:
+            raise RuntimeError(f"{do}: {answer['error']}")
+        return answer
+
+
+def _line(stream: IO[str] | None) -> str:
+    assert stream
+    if not select.select([stream], [], [], ORDER_SECONDS)[0]:
+        raise RuntimeError(f"no answer within {ORDER_SECONDS:.0f} s")
+    return stream.readline()
+
+
+def _hosts_for_load(lab: Lab) -> None:
+    # Tens of thousands of connections between two addresses: their ports must not run out in TIME-WAIT.
+    for host in (lab.client, lab.server, lab.gateway):
+        host.sysctl("ipv4.ip_local_port_range", "30000 65535")
+        host.sysctl("ipv4.tcp_tw_reuse", 1)
+        host.sysctl("ipv4.tcp_max_syn_backlog", 8192)
+        host.sysctl("core.somaxconn", 8192)
+
+
+@contextlib.contextmanager
+def kernel() -> Iterator[Way]:
+    """The kernel's own connection tracking helper and NAT. Only what they relate to a session passes."""
+    with Lab("nat") as lab:
+        _hosts_for_load(lab)
+        lab.firewall(
+            """
+            table inet gateway {
+                ct helper ftp { type "ftp" protocol tcp; l3proto inet; }
+                chain helper { type filter hook prerouting priority filter; tcp dport 21 ct helper set "ftp"; }
+                chain forward {
+                    type filter hook forward priority filter; policy drop;
+                    ct state established,related accept
+                    iifname lan0 tcp dport 21 accept
+                }
+                chain nat { type nat hook postrouting priority srcnat; oifname wan0 masquerade; }
+            }
+            """
+        )
+        yield Way("kernel", lab, Clients(lab), None)
+
+
+@contextlib.contextmanager
+def pinhole(name: str, snat: str) -> Iterator[Way]:
+    """snat: `interface` (what masquerade does) or `none`. Nothing is forwarded, so nothing passes it by."""
+    text = f"""
+version: 1
+policies: [{{name: lan-out, from: [lan0], action: accept, snat: {snat}}}]
+limits: {{sessions: {DESCRIPTORS}, sessions_per_client: {DESCRIPTORS}}}
+"""
+    with Lab("routed" if snat == "none" else "nat") as lab:
+        _hosts_for_load(lab)
+        daemon = Daemon(lab, text, "nft", unprivileged=True)
+        daemon.net_up()
+        try:
+            daemon.start(nofile=DESCRIPTORS)
+            lab.lock_down(input_line(config.load(daemon.config), Backend.NFT))
+            yield Way(name, lab, Clients(lab), daemon.pid, daemon)
+        finally:
+            daemon.stop()
+            daemon.net_down()
+            shutil.rmtree(daemon.directory)
+
+
+@contextlib.contextmanager
+def haproxy() -> Iterator[Way]:
+    """HAProxy, transparent on both sides, with splice. It knows no FTP: it carries bare connections."""
+    settings = f"""
+global
+    maxconn 1000
+    maxpipes 1000
+    tune.pipesize 1048576
+defaults
+    mode tcp
+    option splice-request
+    option splice-response
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+listen bulk
+    bind 127.0.0.1:{HAPROXY_PORT} transparent
+    source 0.0.0.0 usesrc clientip
+    server original 0.0.0.0
+"""
+    with Lab("routed") as lab, tempfile.TemporaryDirectory() as directory:
+        _hosts_for_load(lab)
+        lab.gateway.run(["ip", "rule", "add", "fwmark", str(MARK), "lookup", "100"])
+        lab.gateway.run(["ip", "route", "add", "local", "default", "dev", "lo", "table", "100"])
+        lab.firewall(
+            f"""
+            table inet gateway {{
+                chain prerouting {{
+                    type filter hook prerouting priority mangle;
+                    meta l4proto tcp socket transparent 1 meta mark set {MARK} accept
+                    iifname lan0 meta nfproto ipv4 tcp dport {BULK_PORT} meta mark set {MARK} tproxy ip to 127.0.0.1:{HAPROXY_PORT} accept
+                }}
+            }}
+            """  # noqa: E501
+        )
+        lab.lock_down(f"meta mark {MARK} accept")
+        path = Path(directory, "haproxy.cfg")
+        path.write_text(settings)
+        process = lab.gateway.popen([_program("haproxy"), "-db", "-q", "-f", path])
+        _wait_for_listener(lab, HAPROXY_PORT, process)
+        yield Way("haproxy", lab, Clients(lab), process.pid)
+
+
+@contextlib.contextmanager
+def ftp_proxy() -> Iterator[Way]:
+    """Debian's ftp-proxy: a process for each session, every byte through it."""
+    with Lab("nat") as lab, tempfile.TemporaryDirectory() as directory:
+        _hosts_for_load(lab)
+        lab.firewall(
+            f"""
+            table inet gateway {{
+                chain nat {{
+                    type nat hook prerouting priority dstnat;
+                    iifname lan0 tcp dport 21 redirect to :{FTP_PROXY_PORT}
+                }}
+                chain forward {{ type filter hook forward priority filter; policy drop; }}
+            }}
+            """
+        )
+        path = Path(directory, "ftp-proxy.conf")
+        # Its own limits are those of another time: 40 sessions a minute, 64 at once.
+        path.write_text(
+            f"""
+[-Global-]
+ServerType standalone
+AllowTransProxy yes
+DestinationAddress {lab.server.v4}
+Port {FTP_PROXY_PORT}
+ForkLimit 10000000
+MaxClients 4096
+LogDestination {directory}/log
+LogLevel INF
+"""
+        )
+        process = lab.gateway.popen([_program("ftp-proxy"), "-n", "-f", path])
+        _wait_for_listener(lab, FTP_PROXY_PORT, process)
+        yield Way("ftp-proxy", lab, Clients(lab), process.pid)
+
+
+def _program(name: str) -> str:
+    """Unpacked by tools/setup, or else installed."""
+    unpacked = ROOT / ".cache/debian/usr/sbin" / name
+    found = str(unpacked) if unpacked.exists() else shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
+    if found is None:
+        raise RuntimeError(f"{name} is not there; `tools/setup --test` gets it")
+    return found
+
+
+def _wait_for_listener(lab: Lab, port: int, process: subprocess.Popen[Any]) -> None:
+    """Until the gateway listens there."""
+    while process.poll() is None:
+        if lab.gateway.run(["ss", "-Hltn", f"sport = :{port}"]).stdout:
+            return
+    raise RuntimeError(f"{process.args!r} ended with {process.returncode}")
