@@ -112,9 +112,13 @@ class Talk:
         self.control = dial(host, address, 21)
         self._lines = self.control.makefile("rb")
         if login:
-            self.greeting = self.reply()
-            self.ask("USER u")
-            self.ask("PASS p")
+            try:
+                self.reply()
+                self.ask("USER u")
+                self.ask("PASS p")
+            except OSError:
+                self.close()
+                raise
 
     def __enter__(self) -> Talk:
         return self
