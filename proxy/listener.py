@@ -31,6 +31,7 @@ class StreamListener:
         self._sessions = sessions
         self._log = log
         self.at = at
+        self._interfaces = sockets.InterfaceNames()
         self._spare: int | None = _spare_descriptor()
         self._sock = sockets.listen_main(at)
         self._pause: asyncio.TimerHandle | None = None
@@ -56,9 +57,10 @@ class StreamListener:
                 return
             sock, client = arrival
             try:
-                where = Arrival(Transport.TCP, sockets.incoming_interface(sock), client, sockets.local(sock))
-            except OSError:  # reset while it waited
-                sock.close()
+                interface = self._interfaces.of(sockets.incoming_interface(sock), self._loop.time())
+                where = Arrival(Transport.TCP, interface, client, sockets.local(sock))
+            except OSError:  # no room to ask, or it was reset while it waited
+                sockets.reset(sock)
                 continue
             self._sessions.begin(sock, where)
 

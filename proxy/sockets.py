@@ -24,6 +24,8 @@ IPV6_2292PKTOPTIONS = 6
 IPV6_TRANSPARENT = 75
 
 MAIN_BACKLOG = 4096
+INTERFACE_NAME_SECONDS = 2.0
+MAX_INTERFACES = 4096
 
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -151,8 +153,8 @@ def keep_alive(sock: socket.socket) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
 
 
-def incoming_interface(sock: socket.socket) -> str:
-    """The name of the interface that a connection accepted from a main listener came in by; "" if it is gone."""
+def incoming_interface(sock: socket.socket) -> int:
+    """The index of the interface that a connection accepted from a main listener came in by; 0 if nobody knows."""
     if sock.family == socket.AF_INET:
         level, option, kind = socket.SOL_IP, IP_PKTOPTIONS, IP_PKTINFO
         index_at = 0  # struct in_pktinfo begins with the index,
@@ -161,9 +163,35 @@ def incoming_interface(sock: socket.socket) -> str:
         index_at = 16  # struct in6_pktinfo with the address
     for message_kind, data in _control_messages(sock.getsockopt(level, option, 512)):
         if message_kind == kind and len(data) >= index_at + 4:
-            with contextlib.suppress(OSError):
-                return socket.if_indextoname(struct.unpack_from("i", data, index_at)[0])
-    return ""
+            return int(struct.unpack_from("i", data, index_at)[0])
+    return 0
+
+
+class InterfaceNames:
+    """Names of interfaces by their index. The kernel is asked again now and then: interfaces come, go and are renamed.
+
+    Asking takes a descriptor, so with none left the name of a moment ago must do.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[int, tuple[float, str]] = {}
+
+    def of(self, index: int, now: float) -> str:
+        """ "" if there is no such interface. Raises OSError when the machine has no room to ask."""
+        asked_at, name = self._known.get(index, (-INTERFACE_NAME_SECONDS, ""))
+        if now - asked_at >= INTERFACE_NAME_SECONDS:
+            try:
+                name = socket.if_indextoname(index)
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    self._known.pop(index, None)
+                    return ""
+                if not name:
+                    raise
+            if len(self._known) >= MAX_INTERFACES:  # each dial-in that came and went had an index of its own
+                self._known.clear()
+            self._known[index] = (now, name)
+        return name
 
 
 def _control_messages(buffer: bytes) -> list[tuple[int, bytes]]:

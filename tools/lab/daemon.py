@@ -133,6 +133,14 @@ class Daemon:
         tail = "\n".join(map(str, self.audit()[-12:]))
         raise TimeoutError(f"{event} {facts} was not written {count} times; the log ends:\n{tail}")
 
+    def until(self, **expected: int) -> dict[str, Any]:
+        """The daemon's status, when it says this. Raises TimeoutError with what it says instead."""
+        for _ in _ticks(LONGEST_WAIT_SECONDS):
+            status = self.ask("status")
+            if all(status[name] == value for name, value in expected.items()):
+                return status
+        raise TimeoutError(f"the status did not become {expected}: {status}")
+
     def ask(self, name: Literal["status", "sessions", "pinholes"]) -> dict[str, Any]:
         """The daemon's own report, through its control socket."""
         answer = json.loads(self.command(name, "--json", "-c", str(self.config)).stdout)
