@@ -118,6 +118,7 @@ def down(config: Config, backend: Backend, say: Say = _silent) -> None:
     """Removes all that `up` ever set up with this backend, whatever the configuration was then. Raises NetError."""
     _require_admin()
     todo: list[Step] = []
+    emptied: list[int] = []
     # Also where IPv6 has lost its last address since `up`.
     versions = (4, 6) if _IPV6_ADDRESSES.exists() else (4,)
     if backend is Backend.NFT:
@@ -125,13 +126,20 @@ def down(config: Config, backend: Backend, say: Say = _silent) -> None:
             todo.append(Step(("nft", "delete", "table", "inet", rules.TABLE)))
     else:
         for version in versions:
-            if removal := rules.iptables_removal(_saved_mangle(version)):
+            saved = _saved_mangle(version)
+            if f":{rules.NEW_TABLE} " in saved:
+                emptied.append(version)
+            if removal := rules.iptables_removal(saved):
                 todo.append(Step((f"{rules.iptables(version)}-restore", "--noflush", "--wait"), removal))
     # Routes last: what is marked has a way as long as there is a rule that marks.
     todo += [step for step in rules.routing_removal() if step.version in versions]
     for step in todo:
         say(" ".join(step.command))
         _do(step)
+    for version in emptied:
+        # The table was not there before `up`; left empty it would be a trace. Only iptables over nftables can drop one.
+        if rules.iptables_is_untouched(_saved_mangle(version)):
+            _do(Step(("nft", "delete", "table", "ip" if version == 4 else "ip6", "mangle")))
 
 
 def _read(command: tuple[str, ...]) -> str:

@@ -37,6 +37,8 @@ from proxy.errors import NetError
 TABLE = "pinhole"
 CHAIN = "PINHOLE"
 GUARD = "PINHOLE-GUARD"
+NEW_TABLE = "PINHOLE-NEW-TABLE"
+"""iptables: an empty chain of ours, there if `up` brought the mangle table into being; then it goes again at `down`."""
 JUMPS = (("PREROUTING", CHAIN), ("FORWARD", GUARD))
 """iptables: from which chain of the mangle table to which of ours."""
 
@@ -309,6 +311,12 @@ def _iptables_steps(config: Config) -> Iterator[Step]:
     for version in (4, 6):
         table = _iptables_table(config, version, label(config, Backend.IPTABLES, version))
         yield Step(
+            (iptables(version), "--wait", "--table", "mangle", "--new-chain", NEW_TABLE),
+            unless=("sh", "-c", f"{iptables(version)}-save | grep -q '^[*]mangle'"),
+            version=version,
+            why=f"IPv{version}: where there is no mangle table yet, remember that.",
+        )
+        yield Step(
             (f"{iptables(version)}-restore", "--noflush", "--wait"),
             table,
             version=version,
@@ -364,13 +372,21 @@ def iptables_removal(saved: str) -> str:
     saved: what `iptables-save -t mangle` says.  Returns "" when nothing of ours is there.
     """
     lines = saved.splitlines()
-    chains = [chain for _, chain in JUMPS if any(line.startswith(f":{chain} ") for line in lines)]
+    ours = [*(chain for _, chain in JUMPS), NEW_TABLE]
+    chains = [chain for chain in ours if any(line.startswith(f":{chain} ") for line in lines)]
     jumps = [
         line for line in lines if line.startswith("-A ") and line.endswith(tuple(f" -j {chain}" for chain in chains))
     ]
     removed = ["-D" + line.removeprefix("-A") for line in jumps]
     removed += [f"-F {chain}" for chain in chains] + [f"-X {chain}" for chain in chains]
     return "".join(f"{line}\n" for line in ("*mangle", *removed, "COMMIT")) if chains else ""
+
+
+def iptables_is_untouched(saved: str) -> bool:
+    """Whether a mangle table is as if nobody had ever used it. saved: what `iptables-save -t mangle` says."""
+    return all(line.split()[1] == "ACCEPT" for line in saved.splitlines() if line.startswith(":")) and not any(
+        line.startswith("-A ") for line in saved.splitlines()
+    )
 
 
 def _removal_text(backend: Backend) -> Iterator[str]:
@@ -382,6 +398,7 @@ def _removal_text(backend: Backend) -> Iterator[str]:
             mangle = f"{iptables(version)} -t mangle"
             for hook, chain in JUMPS:
                 yield f"{mangle} -D {hook} -j {chain}; {mangle} -F {chain}; {mangle} -X {chain}"
+            yield f"{mangle} -X {NEW_TABLE} 2>/dev/null"
     for step in routing_removal():
         yield shlex.join(step.command)
 

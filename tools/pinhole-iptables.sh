@@ -14,8 +14,10 @@
 # To undo:
 #     iptables -t mangle -D PREROUTING -j PINHOLE; iptables -t mangle -F PINHOLE; iptables -t mangle -X PINHOLE
 #     iptables -t mangle -D FORWARD -j PINHOLE-GUARD; iptables -t mangle -F PINHOLE-GUARD; iptables -t mangle -X PINHOLE-GUARD
+#     iptables -t mangle -X PINHOLE-NEW-TABLE 2>/dev/null
 #     ip6tables -t mangle -D PREROUTING -j PINHOLE; ip6tables -t mangle -F PINHOLE; ip6tables -t mangle -X PINHOLE
 #     ip6tables -t mangle -D FORWARD -j PINHOLE-GUARD; ip6tables -t mangle -F PINHOLE-GUARD; ip6tables -t mangle -X PINHOLE-GUARD
+#     ip6tables -t mangle -X PINHOLE-NEW-TABLE 2>/dev/null
 #     ip -4 rule flush protocol 213
 #     ip -4 route flush table all protocol 213
 #     ip -6 rule flush protocol 213
@@ -37,6 +39,9 @@ ip -6 route replace local default dev lo table 5353 protocol 213
 ip -6 rule add fwmark 0x1000000/0x1000000 lookup 5353 priority 100 protocol 213
 fi
 
+# IPv4: where there is no mangle table yet, remember that.
+sh -c 'iptables-save | grep -q '"'"'^[*]mangle'"'"'' 2>/dev/null || iptables --wait --table mangle --new-chain PINHOLE-NEW-TABLE
+
 # The firewall rules, IPv4: our own chains PINHOLE and PINHOLE-GUARD, emptied and filled at once ...
 iptables-restore --noflush --wait <<'EOF'
 *mangle
@@ -56,8 +61,11 @@ EOF
 iptables --wait --table mangle --check PREROUTING --jump PINHOLE 2>/dev/null || iptables --wait --table mangle --append PREROUTING --jump PINHOLE
 iptables --wait --table mangle --check FORWARD --jump PINHOLE-GUARD 2>/dev/null || iptables --wait --table mangle --append FORWARD --jump PINHOLE-GUARD
 
-# The firewall rules, IPv6: our own chains PINHOLE and PINHOLE-GUARD, emptied and filled at once ...
+# IPv6: where there is no mangle table yet, remember that.
 if grep -q . /proc/net/if_inet6 2>/dev/null; then
+sh -c 'ip6tables-save | grep -q '"'"'^[*]mangle'"'"'' 2>/dev/null || ip6tables --wait --table mangle --new-chain PINHOLE-NEW-TABLE
+
+# The firewall rules, IPv6: our own chains PINHOLE and PINHOLE-GUARD, emptied and filled at once ...
 ip6tables-restore --noflush --wait <<'EOF'
 *mangle
 :PINHOLE - [0:0]

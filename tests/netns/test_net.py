@@ -435,6 +435,20 @@ def without_ours(text: str) -> str:
 
 
 @both_backends
+def test_down_leaves_no_table_where_none_was(hosts: Hosts, backend: Backend) -> None:
+    """To the letter, also in nft's own listing: with a filter table alone, and with nothing at all."""
+    for rules_before in ("", "*filter\n:INPUT DROP\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n"):
+        for version in (4, 6):
+            hosts.gateway.run(f"{rules.iptables(version)}-restore", stdin=rules_before)
+        before = hosts.gateway.run("nft", "-s", "list", "ruleset")
+        with hosts.gateway.inside():
+            net.up(configuration(), backend)
+            net.up(configuration(), backend)
+            net.down(configuration(), backend)
+        assert hosts.gateway.run("nft", "-s", "list", "ruleset") == before
+
+
+@both_backends
 def test_other_rules_stay_as_they_are_and_down_leaves_no_trace(hosts: Hosts, backend: Backend) -> None:
     administrators(hosts.gateway)
     before = everything(hosts.gateway)
