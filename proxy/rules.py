@@ -122,6 +122,12 @@ def _names(policy: Policy, name: str) -> bool:
     return not policy.helpers or name in policy.helpers
 
 
+def _cannot_be_dialled(policy: Policy, version: int) -> bool:
+    """Whether clients of this IP version are published a server of the other one that would have to see them as they
+    are. With source NAT the helper translates (RFC 6384)."""
+    return policy.dnat is not None and policy.dnat.host.version != version and policy.snat == "none"
+
+
 def scopes(config: Config) -> Iterator[Scope]:
     """What is taken over, in the order of the policies.
 
@@ -136,7 +142,7 @@ def scopes(config: Config) -> Iterator[Scope]:
                 )
         for version in (4, 6):
             sources, destinations = _within(policy.sources, version), _within(policy.destinations, version)
-            if sources is None or destinations is None or (policy.dnat and policy.dnat.host.version != version):
+            if sources is None or destinations is None or _cannot_be_dialled(policy, version):
                 continue
             for transport in Transport:
                 ports = merge_ports(
