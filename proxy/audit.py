@@ -26,6 +26,9 @@ from protocols.engine import Endpoint
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 MAX_VALUE_LENGTH = 256
+# Lines of this long are written together. The thread shares the interpreter with the loop: to wake it for every line
+# cost the loop as much as a third of its time.
+GATHER_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
 
@@ -188,6 +191,8 @@ class Sink:
             with self._wake:
                 while not (rest or self._lines or self._lost or self._reopen or self._closing):
                     self._wake.wait()
+                if not rest:
+                    self._wake.wait_for(lambda: self._closing, GATHER_SECONDS)
                 reopen, self._reopen = self._reopen, False
                 if not rest:
                     rest = b"".join(self._lines)
