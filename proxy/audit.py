@@ -15,8 +15,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, MutableMapping
-from datetime import UTC, datetime
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Protocol
 
@@ -57,16 +57,16 @@ class BoundLog(structlog.BoundLoggerBase):
 
 def open_log(sink: Sink, form: str) -> BoundLog:
     """The log that all others are bound from. `form`: json, or console for people."""
-    render: Any
-    if form == "json":
-        render = structlog.processors.JSONRenderer(serializer=_to_json)
-    else:
-        render = structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
+    render: Any = _render_json if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
     return BoundLog(sink, [Sampler(time.monotonic), stamp, plain_values, render], {})
 
 
-def _to_json(record: Any, **_: Any) -> str:
-    return json.dumps(record, ensure_ascii=True, separators=(",", ":"))
+# One encoder for all lines: json.dumps would make one for each.
+_to_json = json.JSONEncoder(separators=(",", ":")).encode
+
+
+def _render_json(_: Any, __: str, record: MutableMapping[str, Any]) -> str:
+    return _to_json(record)
 
 
 class Sampler:
@@ -96,8 +96,13 @@ class Sampler:
 
 def stamp(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
     """RFC 3339, UTC, microseconds, always of one width; first in the line, so that lines sort."""
-    now = datetime.now(UTC)
-    return {"time": now.strftime("%Y-%m-%dT%H:%M:%S.%fZ"), "event": record.pop("event"), **record}
+    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return {"time": f"{_until_second(second)}.{nanoseconds // 1000:06d}Z", "event": record.pop("event"), **record}
+
+
+@lru_cache(maxsize=2)
+def _until_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def plain_values(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
@@ -126,7 +131,8 @@ def plain(value: Any) -> Any:
         case list() | tuple() | set() | frozenset():
             return [plain(item) for item in value]
         case _:
-            return _cut(str(value), len(str(value)))
+            text = str(value)
+            return _cut(text, len(text))
 
 
 def _cut(text: str, true_length: int) -> str:
