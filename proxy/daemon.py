@@ -198,6 +198,7 @@ class Daemon:
             "uptime_seconds": round(time.monotonic() - self._began, 3),
             "state": "draining" if self._is_draining else "serving",
             "sessions": len(self._sessions),
+            "sessions_opened": self._sessions.opened,
             "pinholes": len(self._pinholes),
             "transfers": self._pinholes.relays(),
             "ports_leased": self._pinholes.ports.in_use(),

@@ -21,7 +21,7 @@ from proxy.audit import Log
 from proxy.config import Limits, Timeouts
 from proxy.metrics import Metrics
 from proxy.ports import PortPool
-from proxy.relay import PipePool, SpliceRelay
+from proxy.relay import Splicer, SpliceRelay
 
 # Enough for the one expected connection and some strangers at the same moment; each is looked at, at once.
 BACKLOG = 16
@@ -57,7 +57,7 @@ class PinholeTable:
         self.timeouts = timeouts
         self.ports = ports
         self.metrics = metrics
-        self.pipes = PipePool()
+        self.splicer = Splicer(loop)
         self._own_listeners = own_listeners
         self._pinholes: dict[int, Pinhole] = {}
         self._last_id = 0
@@ -146,7 +146,7 @@ class PinholeTable:
         """At the daemon's end: everything, relays too."""
         for pinhole in tuple(self._pinholes.values()):
             pinhole.abort(reason)
-        self.pipes.close()
+        self.splicer.close()
 
 
 def _refusal(error: OSError) -> str:
@@ -354,7 +354,7 @@ class Pinhole:
             self._bytes_out += relay.bytes_out
             self._close_if_over(reason)
 
-        relay = SpliceRelay(self._table.loop, self._table.pipes, peer, target, self.grant.expect.idle_seconds, ended)
+        relay = SpliceRelay(self._table.loop, self._table.splicer, peer, target, self.grant.expect.idle_seconds, ended)
         self.relays.add(relay)
         relay.start()
 

@@ -15,9 +15,11 @@ import contextlib
 import errno
 import fcntl
 import os
+import select
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 from proxy import sockets
 
@@ -30,6 +32,7 @@ POOLED_PIPES = 64
 # Most transfers are over sooner and need no keep-alive.
 KEEP_ALIVE_AFTER_SECONDS = 60.0
 
+_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK; not in Python 3.11's os module.
 
 
@@ -39,38 +42,78 @@ class Pipe:
     write: int
 
 
-class PipePool:
-    """Empty pipes kept for the next relay: making and sizing one costs more than moving a small file through it."""
+class Splicer:
+    """What all relays share: one watch over their sockets, and pipes that wait for use.
 
-    def __init__(self) -> None:
-        self._idle: list[Pipe] = []
+    The watch is edge-triggered, so a socket is registered once in its life. With the loop's own, which is not, a relay
+    would change from waiting for its source to waiting for its sink and back at each turn.
+    """
 
-    def take(self) -> Pipe:
-        """Raises OSError when no descriptors are left."""
-        if self._idle:
-            return self._idle.pop()
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._epoll = select.epoll()
+        self._watched: dict[int, Callable[[int], None]] = {}
+        self._pipes: list[Pipe] = []
+        loop.add_reader(self._epoll.fileno(), self._look)
+
+    def watch(self, sock: socket.socket, changed: Callable[[int], None]) -> None:
+        """Call `changed` with epoll's events whenever there is more to read or room to write. Raises OSError."""
+        self._epoll.register(sock, _EVENTS)
+        self._watched[sock.fileno()] = changed
+
+    def forget(self, sock: socket.socket) -> None:
+        """Before it is closed."""
+        if self._watched.pop(sock.fileno(), None) is not None:
+            self._epoll.unregister(sock)
+
+    def _look(self) -> None:
+        for fd, events in self._epoll.poll(0):
+            # One before it in this list may have ended its relay.
+            if (changed := self._watched.get(fd)) is not None:
+                try:
+                    changed(events)
+                except Exception as error:  # a bug: reported as the loop would, and the others are not told twice
+                    self._loop.call_exception_handler({"message": "relay failed", "exception": error})
+
+    def take_pipe(self) -> Pipe:
+        """An empty one. Raises OSError when no descriptors are left."""
+        if self._pipes:
+            return self._pipes.pop()
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         # Past the user's pipe budget the kernel refuses; the default size is slower, not wrong.
         with contextlib.suppress(OSError):
             fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
         return Pipe(read, write)
 
-    def give(self, pipe: Pipe, is_empty: bool) -> None:
-        if is_empty and len(self._idle) < POOLED_PIPES:
-            self._idle.append(pipe)
+    def give_pipe(self, pipe: Pipe, is_empty: bool) -> None:
+        """Kept for the next relay: making and sizing one costs more than moving a small file through it."""
+        if is_empty and len(self._pipes) < POOLED_PIPES:
+            self._pipes.append(pipe)
         else:
-            os.close(pipe.read)
-            os.close(pipe.write)
+            _close(pipe)
+
+    def drop_pipes(self) -> None:
+        """Close those that wait."""
+        while self._pipes:
+            _close(self._pipes.pop())
 
     def close(self) -> None:
-        while self._idle:
-            self.give(self._idle.pop(), is_empty=False)
+        """When the last relay has ended."""
+        self.drop_pipes()
+        if not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
+
+
+def _close(pipe: Pipe) -> None:
+    os.close(pipe.read)
+    os.close(pipe.write)
 
 
 class _Direction:
     """One way of a relay. `head`: bytes an engine left behind, to go out before all others."""
 
-    __slots__ = ("head", "in_pipe", "is_done", "moved", "pipe", "reading", "sink", "source", "writing")
+    __slots__ = ("head", "in_pipe", "is_done", "moved", "pipe", "sink", "source")
 
     def __init__(self, source: socket.socket, sink: socket.socket, head: bytes) -> None:
         self.source = source
@@ -79,8 +122,6 @@ class _Direction:
         self.pipe: Pipe | None = None
         self.in_pipe = 0
         self.moved = 0
-        self.reading = False
-        self.writing = False
         self.is_done = False
 
 
@@ -94,7 +135,7 @@ class SpliceRelay:
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
-        pipes: PipePool,
+        splicer: Splicer,
         peer: socket.socket,
         target: socket.socket,
         idle_seconds: float,
@@ -103,7 +144,7 @@ class SpliceRelay:
     ) -> None:
         """heads: what goes first to the target, and to the peer."""
         self._loop = loop
-        self._pipes = pipes
+        self._splicer = splicer
         self._peer = peer
         self._inward = _Direction(peer, target, heads[0])
         self._outward = _Direction(target, peer, heads[1])
@@ -118,9 +159,21 @@ class SpliceRelay:
         sockets.reset_when_closed(target)
 
     def start(self) -> None:
-        for direction in (self._inward, self._outward):
+        ways = (self._inward, self._outward)
+        for way in ways:
             if not self._is_over:
-                self._move(direction)
+                self._move(way)
+        # What the first moves left waiting, or what came since, is told at once.
+        for reads, writes in (ways, ways[::-1]):
+            if not self._is_over:
+                self._watch(reads, writes)
+
+    def _watch(self, reads: _Direction, writes: _Direction) -> None:
+        """The socket that the one direction reads from and the other writes to."""
+        try:
+            self._splicer.watch(reads.source, partial(self._changed, reads, writes))
+        except OSError:
+            self.abort("no_descriptors")
 
     @property
     def bytes_in(self) -> int:
@@ -135,21 +188,31 @@ class SpliceRelay:
         """Reset both ends now."""
         self._end(reason, sockets.reset)
 
+    def _changed(self, reads: _Direction, writes: _Direction, events: int) -> None:
+        if not reads.is_done:
+            if events & ~select.EPOLLOUT:
+                self._move(reads)
+        elif events & select.EPOLLERR:
+            self.abort(self._reset_by(reads.source))
+        if writes.head or writes.in_pipe:
+            self._move(writes)
+
     def _move(self, way: _Direction) -> None:
+        if self._is_over or way.is_done:
+            return
         try:
             for _ in range(ROUNDS_PER_WAKEUP):
                 if (way.head or way.in_pipe) and not self._empty(way):
                     return
                 if not self._fill(way):
                     return
-            # There is more, but it is others' turn; the loop will say so again.
-            if self._empty(way):
-                self._await_source(way)
         except OSError as error:
             self._fail(way, error)
+        else:
+            self._loop.call_soon(self._move, way)  # there is more, but it is others' turn
 
     def _empty(self, way: _Direction) -> bool:
-        """Whether all that waits has gone out; if not, wait for the sink and let the source wait too."""
+        """Whether all that waits has gone out; until then the source waits too."""
         try:
             while way.head:
                 sent = way.sink.send(way.head)
@@ -161,26 +224,16 @@ class SpliceRelay:
                 way.in_pipe -= sent
                 way.moved += sent
         except BlockingIOError:
-            if way.reading:
-                way.reading = False
-                self._loop.remove_reader(way.source)
-            if not way.writing:
-                way.writing = True
-                self._loop.add_writer(way.sink, self._move, way)
             return False
-        if way.writing:
-            way.writing = False
-            self._loop.remove_writer(way.sink)
         return True
 
     def _fill(self, way: _Direction) -> bool:
         """Whether something came in; at the source's end pass it on, and be over when the other way is."""
         if way.pipe is None:
-            way.pipe = self._pipes.take()
+            way.pipe = self._splicer.take_pipe()
         try:
             taken = os.splice(way.source.fileno(), way.pipe.write, SPLICE_BYTES, flags=_FLAGS)
         except BlockingIOError:
-            self._await_source(way)
             # A pipe is held only while bytes are in it: thousands of quiet relays need none.
             self._give_pipe(way)
             return False
@@ -188,9 +241,6 @@ class SpliceRelay:
             way.in_pipe = taken
             self._active_at = self._loop.time()
             return True
-        if way.reading:
-            way.reading = False
-            self._loop.remove_reader(way.source)
         self._give_pipe(way)
         way.is_done = True
         sockets.finish(way.sink)
@@ -198,14 +248,9 @@ class SpliceRelay:
             self._end("finished", sockets.close)
         return False
 
-    def _await_source(self, way: _Direction) -> None:
-        if not way.reading:
-            way.reading = True
-            self._loop.add_reader(way.source, self._move, way)
-
     def _give_pipe(self, way: _Direction) -> None:
         if way.pipe is not None:
-            self._pipes.give(way.pipe, is_empty=way.in_pipe == 0)
+            self._splicer.give_pipe(way.pipe, is_empty=way.in_pipe == 0)
             way.pipe = None
 
     def _fail(self, way: _Direction, error: OSError) -> None:
@@ -215,7 +260,10 @@ class SpliceRelay:
         # EPIPE is the sink's doing. Of a reset we are told on whichever socket was touched; ask which one it was.
         by_sink = error.errno == errno.EPIPE or way.head or way.in_pipe
         culprit = way.sink if by_sink else way.source
-        self.abort("reset_by_peer" if culprit is self._peer else "reset_by_target")
+        self.abort(self._reset_by(culprit))
+
+    def _reset_by(self, culprit: socket.socket) -> str:
+        return "reset_by_peer" if culprit is self._peer else "reset_by_target"
 
     def _look(self) -> None:
         """From time to time: idle for too long? And a relay that lasts wants to learn when a peer has vanished."""
@@ -235,11 +283,7 @@ class SpliceRelay:
         self._is_over = True
         self._timer.cancel()
         for way in (self._inward, self._outward):
-            if way.reading:
-                self._loop.remove_reader(way.source)
-            if way.writing:
-                self._loop.remove_writer(way.sink)
             self._give_pipe(way)
-        for way in (self._inward, self._outward):
+            self._splicer.forget(way.source)
             close(way.source)
         self._ended(reason)

@@ -45,6 +45,8 @@ class Sessions:
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._all_gone = asyncio.Event()
+        self.opened = 0
+        """Sessions that reached their server, since the start."""
         self.use(config)
 
     def use(self, config: Config) -> None:
@@ -108,6 +110,10 @@ class Sessions:
             interface=arrival.interface,
             reason=why.reason,
         )
+
+    def count_opened(self, helper: Helper) -> None:
+        self.opened += 1
+        self.metrics.sessions_opened.labels(helper.name).inc()
 
     def forget(self, session: StreamSession) -> None:
         self._sessions.discard(session)

@@ -98,7 +98,7 @@ class StreamSession:
             snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
             dnat=peers.server if peers.server != peers.server_as_seen else None,
         )
-        self._sessions.metrics.sessions_opened.labels(self.helper.name).inc()
+        self._sessions.count_opened(self.helper)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
             self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume)
         self._engine = self.helper.engine(
@@ -265,7 +265,7 @@ class StreamSession:
             self._end(names.get(reason, reason), received)
 
         relay = self._relay = SpliceRelay(
-            self._loop, self._sessions.pinholes.pipes, client, server, idle_seconds, ended, (to_server, to_client)
+            self._loop, self._sessions.pinholes.splicer, client, server, idle_seconds, ended, (to_server, to_client)
         )
         relay.start()
 

@@ -171,7 +171,6 @@ def _keep(gateway: Gateway, report: Report, log: Path) -> None:
     gateway.daemon.stop()
     with log.open("a") as kept:
         kept.write(gateway.daemon.log.read_text())
-    shutil.rmtree(gateway.daemon.directory)
     report.log += [{**line, "gateway": gateway.role.name} for line in lines]
     count = Counter(line["event"] for line in lines)
     for event in ("violation", "pinhole.refused", "engine.failed", "daemon.failed", "session.denied", "session.failed"):

@@ -82,10 +82,9 @@ class Gateway:
         return self.lab.gateway.address(version, "wan0") if self.role.hides_server else self.server.address(version)
 
     def log_after(self, before: int) -> list[dict[str, Any]]:
-        """The lines of the audit log but for the first `before`, once the sessions in them have ended."""
-        for line in self.daemon.audit()[before:]:
-            if line["event"] == "session.opened":
-                self.daemon.wait_for("session.closed", session=line["session"])
+        """The lines of the audit log but for the first `before`, once all sessions have ended and been told of."""
+        status = self.daemon.until(sessions=0, pinholes=0)
+        self.daemon.wait_for("session.closed", count=status["sessions_opened"])
         return self.daemon.audit()[before:]
 
 

@@ -8,7 +8,7 @@ import struct
 import pytest
 
 from proxy import relay, sockets
-from proxy.relay import PipePool, SpliceRelay
+from proxy.relay import Splicer, SpliceRelay
 
 
 def connected() -> tuple[socket.socket, socket.socket]:
@@ -30,9 +30,11 @@ class Ends:
         self.peer, peer_leg = connected()
         self.target, target_leg = connected()
         self.legs = (peer_leg, target_leg)
-        self.pipes = PipePool()
+        self.splicer = Splicer(self.loop)
         self.over: asyncio.Future[str] = self.loop.create_future()
-        self.relay = SpliceRelay(self.loop, self.pipes, peer_leg, target_leg, idle_seconds, self.over.set_result, heads)
+        self.relay = SpliceRelay(
+            self.loop, self.splicer, peer_leg, target_leg, idle_seconds, self.over.set_result, heads
+        )
         self.relay.start()
 
     async def read_all(self, sock: socket.socket) -> bytes:
@@ -44,7 +46,7 @@ class Ends:
     def leaked(self) -> int:
         self.peer.close()
         self.target.close()
-        self.pipes.close()
+        self.splicer.close()
         return len(os.listdir("/proc/self/fd")) - self.descriptors
 
 
@@ -126,17 +128,17 @@ async def test_quiet_relays_hold_no_pipe():
     await ends.loop.sock_sendall(ends.peer, b"x")
     assert await ends.loop.sock_recv(ends.target, 10) == b"x"
     with_pooled_pipe = len(os.listdir("/proc/self/fd"))
-    ends.pipes.close()
+    ends.splicer.drop_pipes()
     assert len(os.listdir("/proc/self/fd")) == with_pooled_pipe - 2
     ends.relay.abort("done")
     assert ends.leaked() == 0
 
 
 async def test_no_descriptor_for_a_pipe_ends_the_relay(monkeypatch):
-    def take(_: PipePool):
+    def take(_: Splicer):
         raise OSError(24, "Too many open files")
 
-    monkeypatch.setattr(PipePool, "take", take)
+    monkeypatch.setattr(Splicer, "take_pipe", take)
     ends = Ends()
     assert await ends.over == "no_descriptors"
     assert ends.leaked() == 0

@@ -97,6 +97,9 @@ def _hosts_for_load(lab: Lab) -> None:
         host.sysctl("ipv4.tcp_tw_reuse", 1)
         host.sysctl("ipv4.tcp_max_syn_backlog", 8192)
         host.sysctl("core.somaxconn", 8192)
+        # A machine's default may be BBR, which paces each connection by timers: those would be measured then. Without
+        # loss Reno does as CUBIC does, and a namespace may always choose it.
+        host.sysctl("ipv4.tcp_congestion_control", "reno")
 
 
 @contextlib.contextmanager

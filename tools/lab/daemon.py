@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -159,7 +160,7 @@ def _ticks(seconds: float) -> Iterator[None]:
 def pinhole(
     lab: Lab, text: str, backend: Literal["nft", "iptables"] = "nft", unprivileged: bool = False
 ) -> Iterator[Daemon]:
-    """Rules up, daemon serving; at the end both are gone again."""
+    """Rules up, daemon serving; at the end both are gone again. What it wrote stays only after an error."""
     daemon = Daemon(lab, text, backend, unprivileged)
     daemon.net_up()
     try:
@@ -168,3 +169,4 @@ def pinhole(
     finally:
         daemon.stop()
         daemon.net_down()
+    shutil.rmtree(daemon.directory)
