@@ -344,8 +344,6 @@ class Pinhole:
 
     def connected(self, dial: _Dial, peer: socket.socket, target: socket.socket) -> None:
         self.dialling.discard(dial)
-        sockets.no_delay(peer)
-        sockets.no_delay(target)
         relay: SpliceRelay
 
         def ended(reason: str) -> None:

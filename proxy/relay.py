@@ -6,6 +6,8 @@ Each direction owns a pipe, taken when its first bytes come (most FTP data flows
 
 A direction reads only when its pipe is empty, so a sink that does not keep up stops the source by TCP's own window.
 Half-close is passed on after the last byte (rule X24); a reset on one leg becomes a reset on the other (rule F56).
+Nagle's algorithm stays on, as hosts have it for bulk data: without it the end of each splice would be a segment of its
+own.
 """
 
 from __future__ import annotations

@@ -135,15 +135,10 @@ def local(sock: socket.socket) -> Endpoint:
 
 def tune_control(sock: socket.socket, urgent_inline: bool) -> None:
     """For legs that an engine reads: no Nagle delay, keep-alive (X27), urgent data in the stream (F8) or not (T27)."""
-    no_delay(sock)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     keep_alive(sock)
     if urgent_inline:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-
-
-def no_delay(sock: socket.socket) -> None:
-    """For relays: what came in as one segment goes out as one, now."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def keep_alive(sock: socket.socket) -> None:
