@@ -11,14 +11,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import traceback
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import Effect, Endpoint, Engine, Grant, Helper, Note, Peers, PinholeEvent, Side
-from proxy import effects, sockets
+from protocols.engine import Endpoint, Grant, Helper, Peers, PinholeEvent, Side
+from proxy import sockets
 from proxy.audit import Log
+from proxy.driver import EngineDriver
 from proxy.leg import Leg
 from proxy.pinholes import dial_failure
 from proxy.policy import Accepted, Arrival, Nat
@@ -32,7 +32,7 @@ LAST_REPLY_SECONDS = 1.0
 
 
 class StreamSession:
-    """Performs the effects of its engine (`effects.Performer`) and owns its pinholes (`pinholes.Owner`)."""
+    """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`pinholes.Owner`)."""
 
     def __init__(
         self,
@@ -59,12 +59,9 @@ class StreamSession:
         self._server: socket.socket | None = None
         self._legs: dict[Side, Leg] = {}
         self._readers = {side: partial(self._readable, side) for side in Side}
-        self._engine: Engine | None = None
-        self._in_engine = False
-        self._events: list[tuple[Grant, PinholeEvent]] = []
+        self._driver: EngineDriver | None = None
         self._relay: SpliceRelay | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        self._wakes_at = float("inf")
+        self._dialling: asyncio.TimerHandle | None = None
         self._is_paused = False
         self._is_stopping = False
         self.is_over = False
@@ -81,7 +78,7 @@ class StreamSession:
             self._not_reached("server_" + dial_failure(error.errno))
             return
         self._loop.add_writer(self._server, self._dialled)
-        self._timer = self._loop.call_later(self._sessions.timeouts.connect, self._not_reached, "server_timeout")
+        self._dialling = self._loop.call_later(self._sessions.timeouts.connect, self._not_reached, "server_timeout")
 
     def _dialled(self) -> None:
         assert self._server is not None
@@ -101,11 +98,10 @@ class StreamSession:
         self._sessions.count_opened(self.helper)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
             self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume)
-        self._engine = self.helper.engine(
-            peers, self.policy.options[self.helper.name], self.pinholes, self._loop.time()
-        )
+        options = self.policy.options[self.helper.name]
+        engine = self.helper.engine(peers, options, self.pinholes, self._loop.time())
+        self._driver = EngineDriver(self._loop, engine, self)
         self._resume()
-        self._arm()
 
     def _not_reached(self, reason: str) -> None:
         self._stop_dialling()
@@ -117,16 +113,16 @@ class StreamSession:
         self._leave()
 
     def _stop_dialling(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        if self._dialling is not None:
+            self._dialling.cancel()
+            self._dialling = None
             assert self._server is not None
             self._loop.remove_writer(self._server)
 
     # -- bytes in -------------------------------------------------------------------------------------------------
 
     def _readable(self, side: Side) -> None:
-        assert self._engine is not None
+        assert self._driver is not None
         leg = self._legs[side]
         try:
             data = leg.receive()
@@ -134,48 +130,29 @@ class StreamSession:
             self._reset_by(side)
             return
         if data:
-            self._call(self._engine.receive, side, data)
+            self._driver.receive(side, data)
         elif data is not None:
             leg.has_ended = True
             leg.read_with(None)
-            self._call(self._engine.eof, side)
+            self._driver.eof(side)
             if not self.is_over and self._relay is None:
                 self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
-        self._settle()
-
-    def _call(self, engine_call: Callable[..., Sequence[Effect]], *arguments: Any) -> None:
-        """One step of the engine and its effects. A bug of ours ends this session and nothing else (rule X29)."""
-        self._in_engine = True
-        try:
-            wanted = engine_call(*arguments, self._loop.time())
-        except Exception:
-            self._engine_failed()
-            self.close("engine_failed", Leg.reset)
-            return
-        finally:
-            self._in_engine = False
-        effects.apply(wanted, self)
-        if self._events and not self.is_over:
-            grant, event = self._events.pop(0)
-            self.pinhole_event(grant, event)
-        elif not self.is_over:
-            self._arm()
 
     def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None:
-        if self._engine is None:
+        if self._driver is None:
             return
-        if self._in_engine:
-            # The engine closed it itself; it hears of that when it is done with what it is at.
-            self._events.append((grant, event))
-            return
-        self._call(self._engine.pinhole, grant, event)
-        self._settle()
+        self._driver.event(grant, event)
         if self._is_stopping:
             self.stop()
 
-    def _settle(self) -> None:
-        """After each step: over, when both sides have ended and all is passed on; or paused, when a leg is full."""
-        if self._engine is None or self.is_over:
+    def engine_failed(self, lines: Sequence[str]) -> None:
+        self._sessions.metrics.engine_failures.inc()
+        self.log.write("engine.failed", traceback=lines)
+        self.close("engine_failed", Leg.reset)
+
+    def settle(self) -> None:
+        """Over, when both sides have ended and all is passed on; or paused, when a leg is full."""
+        if self._driver is None or self.is_over:
             return
         legs = self._legs.values()
         if all(leg.has_ended and leg.has_sent_all for leg in legs):
@@ -187,33 +164,12 @@ class StreamSession:
 
     def _resume(self) -> None:
         self._is_paused = False
-        if self._engine is None:
+        if self._driver is None:
             return
         for side, leg in self._legs.items():
             if not leg.has_ended:
                 leg.read_with(self._readers[side])
-        self._settle()
-
-    # -- time -----------------------------------------------------------------------------------------------------
-
-    def _arm(self) -> None:
-        """Deadlines mostly move away, so a timer is set anew only when it would be late; an early one looks again."""
-        if self._engine is None or (deadline := self._engine.deadline()) is None or deadline >= self._wakes_at:
-            return
-        if self._timer is not None:
-            self._timer.cancel()
-        self._wakes_at = deadline
-        self._timer = self._loop.call_at(deadline, self._tick)
-
-    def _tick(self) -> None:
-        self._timer, self._wakes_at = None, float("inf")
-        if self._engine is None:
-            return
-        deadline = self._engine.deadline()
-        if deadline is not None and deadline <= self._loop.time():
-            self._call(self._engine.tick)
-            self._settle()
-        self._arm()
+        self.settle()
 
     def _half_closed(self) -> None:
         """One side has ended long ago, the other does not: nobody is left who could want its bytes."""
@@ -290,7 +246,7 @@ class StreamSession:
         }
 
     def _reset_by(self, side: Side) -> None:
-        if not self.is_over and self._engine is not None:
+        if not self.is_over and self._driver is not None:
             self.close(f"reset_by_{side.value}", Leg.reset)
 
     def stop(self) -> None:
@@ -310,7 +266,7 @@ class StreamSession:
             return
         if self._relay is not None:
             self._relay.abort(reason)
-        elif self._engine is None:
+        elif self._driver is None:
             self._not_reached(reason)
         else:
             self.close(reason, Leg.close)
@@ -318,39 +274,21 @@ class StreamSession:
     def close(self, reason: str, how: Callable[[Leg], None]) -> None:
         if self.is_over:
             return
-        if self._engine is not None and not self._in_engine:
-            self._hear_out(self._engine)
+        if self._driver is not None:
+            self._driver.hear_out()
+            if self.is_over:  # it failed
+                return
         legs, self._legs = self._legs, {}
         for leg in legs.values():
             how(leg)
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
 
-    def _hear_out(self, engine: Engine) -> None:
-        """A session that is cut short: nothing more comes from either side, and what the engine has to say of that is
-        said, though no leg is left to do it on."""
-        self._in_engine = True  # events of pinholes it closes now are nobody's any more
-        try:
-            for side in Side:
-                for effect in engine.eof(side, self._loop.time()):
-                    if isinstance(effect, Note):
-                        self.note(effect.event, effect.facts)
-        except Exception:
-            self._engine_failed()
-        finally:
-            self._in_engine = False
-
-    def _engine_failed(self) -> None:
-        self._sessions.metrics.engine_failures.inc()
-        self.log.write("engine.failed", traceback=traceback.format_exc(limit=-8).splitlines())
-
     def _stop_engine(self) -> None:
         # These refer back to the session; without them it goes when nobody holds it, not when cycles are collected.
-        self._engine = None
+        if self._driver is not None:
+            self._driver.stop()
+        self._driver = None
         self._readers = {}
-        self._events.clear()
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
 
     def _end(self, reason: str, received: Mapping[Side, int]) -> None:
         self._stop_engine()

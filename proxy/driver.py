@@ -1,0 +1,118 @@
+"""One engine at work: fed with bytes, events and the time, and its effects performed before anything else happens.
+
+Streams and flows drive their engines through here alike. A bug in an engine ends its own session, with a traceback in
+the log, and nothing else (rule X29).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import traceback
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from protocols.engine import Effect, Engine, Grant, Note, PinholeEvent, Side
+from proxy import effects
+
+
+class Performer(effects.Performer, Protocol):
+    """The session whose engine it is."""
+
+    def settle(self) -> None:
+        """After each step of the engine and its effects."""
+
+    def engine_failed(self, lines: Sequence[str]) -> None:
+        """The engine has raised. `lines`: the traceback. The session has to end."""
+
+
+class EngineDriver:
+    __slots__ = ("_engine", "_events", "_in_engine", "_loop", "_performer", "_timer", "_wakes_at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, engine: Engine, performer: Performer) -> None:
+        self._loop = loop
+        self._engine: Engine | None = engine
+        self._performer = performer
+        self._in_engine = False
+        self._events: list[tuple[Grant, PinholeEvent]] = []
+        self._timer: asyncio.TimerHandle | None = None
+        self._wakes_at = float("inf")
+        self._arm()
+
+    def receive(self, side: Side, data: bytes) -> None:
+        if self._engine is not None:
+            self._step(self._engine.receive, side, data)
+
+    def eof(self, side: Side) -> None:
+        if self._engine is not None:
+            self._step(self._engine.eof, side)
+
+    def event(self, grant: Grant, event: PinholeEvent) -> None:
+        if self._engine is None:
+            return
+        if self._in_engine:
+            # The engine closed it itself; it hears of that when it is done with what it is at.
+            self._events.append((grant, event))
+            return
+        self._step(self._engine.pinhole, grant, event)
+
+    def _step(self, call: Callable[..., Sequence[Effect]], *arguments: Any) -> None:
+        self._in_engine = True
+        try:
+            wanted = call(*arguments, self._loop.time())
+        except Exception:
+            self._performer.engine_failed(traceback.format_exc(limit=-8).splitlines())
+            return
+        finally:
+            self._in_engine = False
+        effects.apply(wanted, self._performer)
+        if self._events:
+            self.event(*self._events.pop(0))
+        elif self._engine is not None:
+            self._arm()
+            self._performer.settle()
+
+    def _arm(self) -> None:
+        """Deadlines mostly move away, so a timer is set anew only when it would be late; an early one looks again."""
+        if self._engine is None or (deadline := self._engine.deadline()) is None or deadline >= self._wakes_at:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+        self._wakes_at = deadline
+        self._timer = self._loop.call_at(deadline, self._tick)
+
+    def _tick(self) -> None:
+        self._timer, self._wakes_at = None, float("inf")
+        if self._engine is None:
+            return
+        deadline = self._engine.deadline()
+        if deadline is not None and deadline <= self._loop.time():
+            self._step(self._engine.tick)
+        else:
+            self._arm()
+
+    def hear_out(self) -> None:
+        """A session that is cut short: nothing more comes from either side, and what the engine has to say of that is
+        said, though no leg is left to do it on."""
+        engine = self._engine
+        if engine is None or self._in_engine:
+            return
+        self._in_engine = True  # events of pinholes it closes now are nobody's any more
+        try:
+            for side in Side:
+                for effect in engine.eof(side, self._loop.time()):
+                    if isinstance(effect, Note):
+                        self._performer.note(effect.event, effect.facts)
+        except Exception:
+            self.stop()
+            self._performer.engine_failed(traceback.format_exc(limit=-8).splitlines())
+        finally:
+            self._in_engine = False
+
+    def stop(self) -> None:
+        """The engine is not asked any more."""
+        # It refers back to the session; without it both go when nobody holds them, not when cycles are collected.
+        self._engine = None
+        self._events.clear()
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
