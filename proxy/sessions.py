@@ -7,17 +7,45 @@ import itertools
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
 
 from protocols.engine import Endpoint, Helper, Host
 from proxy import sockets
 from proxy.audit import Log
-from proxy.config import Config
+from proxy.config import Config, Policy
 from proxy.metrics import Metrics
 from proxy.pinholes import PinholeTable
-from proxy.policy import Accepted, Arrival, Denied, PolicyTable, nat
+from proxy.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
 from proxy.stream import StreamSession
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A session that may be: who it is, and what it goes on with."""
+
+    key: str
+    arrival: Arrival
+    policy: Policy
+    helper: Helper
+    nat: Nat
+    log: Log
+
+
+class Session(Protocol):
+    """A stream or a flow, as the table of all of them needs it."""
+
+    @property
+    def arrival(self) -> Arrival: ...
+
+    def summary(self, now: float) -> dict[str, Any]: ...
+
+    def stop(self) -> None:
+        """End as soon as nothing is being transferred."""
+
+    def cut(self, reason: str) -> None:
+        """End now."""
 
 
 class Sessions:
@@ -39,7 +67,7 @@ class Sessions:
         self.metrics = metrics
         self._helpers = helpers
         self._own_listeners = own_listeners
-        self._sessions: set[StreamSession] = set()
+        self._sessions: set[Session] = set()
         self._per_client: Counter[Host] = Counter()
         # Unique over restarts too, so that one log can hold many lives of the daemon.
         self._prefix = secrets.token_hex(4)
@@ -53,29 +81,39 @@ class Sessions:
         """Decide about new sessions by this configuration."""
         self.timeouts = config.timeouts
         self._limits = config.limits
-        self._policies = PolicyTable(config)
+        self.policies = PolicyTable(config)
 
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._sessions))
 
     def begin(self, client: socket.socket, arrival: Arrival) -> None:
         """Let an accepted connection in, or reset it; either way the audit log says so."""
-        decision = self._policies.decide(arrival)
-        if isinstance(decision, Denied):
-            self._deny(client, arrival, decision)
+        admission = self.admit(arrival)
+        if admission is None:
+            sockets.reset(client)
             return
+        session = StreamSession(self, admission, client)
+        self.register(session)
+        session.dial()
+
+    def admit(self, arrival: Arrival) -> Admission | None:
+        """What a new session goes on with; None, and a line in the audit log, when it may not."""
+        decision = self.policies.decide(arrival)
+        if isinstance(decision, Denied):
+            self.deny(arrival, decision)
+            return None
         limit = self._limit_reached(arrival.client.host)
         how = Denied(limit, decision.policy.name) if limit else nat(decision.policy, arrival)
         if isinstance(how, Denied):
-            self._deny(client, arrival, how, decision)
-            return
+            self.deny(arrival, how, decision)
+            return None
         if arrival.server in self._own_listeners or how.dial in self._own_listeners:
             # Dialling ourselves would come back to us, and again, until the descriptors are gone (rule X28).
-            self._deny(client, arrival, Denied("loop", decision.policy.name), decision)
-            return
+            self.deny(arrival, Denied("loop", decision.policy.name), decision)
+            return None
         key = f"{self._prefix}-{next(self._numbers)}"
         log = self.log.bind(
             session=key,
@@ -84,12 +122,7 @@ class Sessions:
             client=str(arrival.client),
             server=str(arrival.server),
         )
-        helper = self._helpers[decision.entry.name]
-        session = StreamSession(self, key, client, arrival, decision, helper, how, log)
-        self._sessions.add(session)
-        self._per_client[arrival.client.host] += 1
-        self.metrics.sessions.set(len(self._sessions))
-        session.dial()
+        return Admission(key, arrival, decision.policy, self._helpers[decision.entry.name], how, log)
 
     def _limit_reached(self, client: Host) -> str | None:
         if len(self._sessions) >= self._limits.sessions:
@@ -98,8 +131,7 @@ class Sessions:
             return "limit_per_client"
         return None
 
-    def _deny(self, client: socket.socket, arrival: Arrival, why: Denied, accepted: Accepted | None = None) -> None:
-        sockets.reset(client)
+    def deny(self, arrival: Arrival, why: Denied, accepted: Accepted | None = None) -> None:
         self.metrics.sessions_denied.labels(why.reason).inc()
         self.log.write(
             "session.denied",
@@ -111,11 +143,16 @@ class Sessions:
             reason=why.reason,
         )
 
+    def register(self, session: Session) -> None:
+        self._sessions.add(session)
+        self._per_client[session.arrival.client.host] += 1
+        self.metrics.sessions.set(len(self._sessions))
+
     def count_opened(self, helper: Helper) -> None:
         self.opened += 1
         self.metrics.sessions_opened.labels(helper.name).inc()
 
-    def forget(self, session: StreamSession) -> None:
+    def forget(self, session: Session) -> None:
         self._sessions.discard(session)
         client = session.arrival.client.host
         self._per_client[client] -= 1

@@ -12,18 +12,28 @@ import os
 import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address
+from typing import Any
 
 from protocols.engine import Endpoint
 from proxy.errors import SocketError
 
 # Not in Python's socket module; from linux/in.h and linux/in6.h.
+IP_MTU_DISCOVER = 10
 IP_PKTINFO = 8
 IP_PKTOPTIONS = 9
+IP_PMTUDISC_DONT = 0
+IP_RECVORIGDSTADDR = 20
 IP_BIND_ADDRESS_NO_PORT = 24
 IPV6_2292PKTOPTIONS = 6
+IPV6_MTU_DISCOVER = 23
+IPV6_RECVORIGDSTADDR = 74
 IPV6_TRANSPARENT = 75
 
 MAIN_BACKLOG = 4096
+MAX_DATAGRAM = 65535
+ANCILLARY_BYTES = 128
+# Bursts wait here for their turn; the kernel gives what it is configured to allow (net.core.rmem_max).
+DATAGRAM_BUFFER_BYTES = 1 << 20
 INTERFACE_NAME_SECONDS = 2.0
 MAX_INTERFACES = 4096
 
@@ -43,17 +53,15 @@ def endpoint(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
     return Endpoint(ip_address(address[0].partition("%")[0]), address[1])
 
 
-def _transparent(host: IPv4Address | IPv6Address) -> socket.socket:
+def _transparent(host: IPv4Address | IPv6Address, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
     try:
         if host.version == 4:
-            sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
             sock.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
         else:
-            sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+            sock = socket.socket(socket.AF_INET6, kind | socket.SOCK_NONBLOCK)
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 1)
-        # Also lets a listener share the port of a connection of ours (FTP's default data port, F33).
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     except PermissionError as error:
         raise SocketError(
             "transparent sockets are not allowed: run as root, or give the process CAP_NET_RAW "
@@ -69,6 +77,8 @@ def listen(at: Endpoint, backlog: int) -> socket.socket:
     """
     sock = _transparent(at.host)
     try:
+        # Also lets a listener share the port of a connection of ours (FTP's default data port, F33).
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((str(at.host), at.port))
         sock.listen(backlog)
     except OSError:
@@ -109,6 +119,7 @@ def dial(target: Endpoint, source: Endpoint | None) -> socket.socket:
     """
     sock = _transparent(target.host)
     try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         if source is not None:
             if source.port == 0:
                 # The port is chosen at connect() by the whole 4-tuple, so 64,000 ports are not the limit.
@@ -126,6 +137,85 @@ def dial(target: Endpoint, source: Endpoint | None) -> socket.socket:
 def dial_result(sock: socket.socket) -> int:
     """The errno that a dialled connection ended with; 0 when it stands."""
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+
+
+def datagrams(at: Endpoint) -> socket.socket:
+    """A transparent UDP socket on any address, our own or foreign: it receives all that is sent there.
+
+    Raises OSError (EADDRINUSE, EACCES, EMFILE ...) and SocketError when the process may not make transparent sockets.
+    """
+    # Not SO_REUSEADDR: a second socket on the address would take the first one's datagrams without a word.
+    sock = _transparent(at.host, socket.SOCK_DGRAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER_BYTES)
+        # A message that rewriting made longer than the link allows goes out in fragments (rule S7).
+        if at.host.version == 4:
+            sock.setsockopt(socket.SOL_IP, IP_PKTINFO, 1)
+            sock.setsockopt(socket.SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DONT)
+        sock.bind((str(at.host), at.port))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def datagrams_main(at: Endpoint) -> socket.socket:
+    """The socket that TPROXY redirects to; its datagrams know where they were sent to."""
+    sock = datagrams(at)
+    if at.host.version == 4:
+        sock.setsockopt(socket.SOL_IP, IP_RECVORIGDSTADDR, 1)
+    else:
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_RECVORIGDSTADDR, 1)
+    return sock
+
+
+Ancillary = list[tuple[int, int, bytes]]
+Address = tuple[Any, ...]
+"""A socket address as the kernel has it; for datagrams, making an Endpoint of each would cost as much as the rest."""
+
+
+def receive(sock: socket.socket) -> tuple[bytes, Ancillary, Address] | None:
+    """The next datagram and whom it is from; None when there is none."""
+    try:
+        data, ancillary, _, source = sock.recvmsg(MAX_DATAGRAM, ANCILLARY_BYTES)
+    except BlockingIOError:
+        return None
+    return data, ancillary, source
+
+
+def original_destination(ancillary: Ancillary) -> Endpoint | None:
+    """Where a datagram was sent to before TPROXY (rule X21)."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_IP and kind == IP_RECVORIGDSTADDR:
+            return Endpoint(IPv4Address(data[4:8]), int.from_bytes(data[2:4], "big"))
+        if level == socket.IPPROTO_IPV6 and kind == IPV6_RECVORIGDSTADDR:
+            return Endpoint(IPv6Address(data[8:24]), int.from_bytes(data[2:4], "big"))
+    return None
+
+
+def arrival_interface(ancillary: Ancillary) -> int:
+    """The index of the interface that a datagram came in by; 0 if nobody knows."""
+    for level, kind, data in ancillary:
+        if level == socket.SOL_IP and kind == IP_PKTINFO:
+            return int(struct.unpack_from("i", data)[0])
+        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
+            return int(struct.unpack_from("i", data, 16)[0])
+    return 0
+
+
+def address(of: Endpoint) -> Address:
+    """As `receive` gives it, whatever else the kernel adds."""
+    return (str(of.host), of.port) if of.host.version == 4 else (str(of.host), of.port, 0, 0)
+
+
+def route_source(target: Endpoint) -> IPv4Address | IPv6Address:
+    """Our address on the way to a host. Raises OSError when there is none."""
+    with _transparent(target.host, socket.SOCK_DGRAM) as sock:
+        sock.connect((str(target.host), target.port))
+        return endpoint(sock.getsockname()).host
 
 
 def local(sock: socket.socket) -> Endpoint:

@@ -15,17 +15,15 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import Endpoint, Grant, Helper, Peers, PinholeEvent, Side
+from protocols.engine import Endpoint, Grant, Peers, PinholeEvent, Side
 from proxy import sockets
-from proxy.audit import Log
 from proxy.driver import EngineDriver
 from proxy.leg import Leg
 from proxy.pinholes import dial_failure
-from proxy.policy import Accepted, Arrival, Nat
 from proxy.relay import SpliceRelay
 
 if TYPE_CHECKING:
-    from proxy.sessions import Sessions
+    from proxy.sessions import Admission, Sessions
 
 # After the last data connection of a session that is to stop: time for the server's final reply to pass.
 LAST_REPLY_SECONDS = 1.0
@@ -34,25 +32,15 @@ LAST_REPLY_SECONDS = 1.0
 class StreamSession:
     """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`pinholes.Owner`)."""
 
-    def __init__(
-        self,
-        sessions: Sessions,
-        key: str,
-        client: socket.socket,
-        arrival: Arrival,
-        accepted: Accepted,
-        helper: Helper,
-        nat: Nat,
-        log: Log,
-    ) -> None:
+    def __init__(self, sessions: Sessions, admission: Admission, client: socket.socket) -> None:
         self._sessions = sessions
         self._loop = sessions.loop
-        self.key = key
-        self.log = log
-        self.arrival = arrival
-        self.policy = accepted.policy
-        self.helper = helper
-        self._nat = nat
+        self.key = admission.key
+        self.log = admission.log
+        self.arrival = admission.arrival
+        self.policy = admission.policy
+        self.helper = admission.helper
+        self._nat = admission.nat
         self.pinholes = sessions.pinholes.of(self)
         self.opened_at = self._loop.time()
         self._client = client
