@@ -202,6 +202,8 @@ class Timeouts(_Section):
     """For the server to answer when it is dialled."""
     half_closed: _Seconds = 60
     """For the second side to end after the first has."""
+    udp_idle: _Seconds = 180
+    """Without a datagram, until a UDP session is over; those of SIP phones send one every 30 or so."""
     drain: _Seconds = 30
     """For transfers to end when the daemon is stopped; then they are cut."""
 

@@ -26,6 +26,7 @@ from proxy import audit, config, listener, net
 from proxy.config import Config
 from proxy.control import Control
 from proxy.errors import ConfigError, PinholeError, SocketError
+from proxy.flows import Flows
 from proxy.metrics import Metrics
 from proxy.pinholes import PinholeTable
 from proxy.ports import PortPool
@@ -75,7 +76,7 @@ class Daemon:
         self._began = time.monotonic()
         self._stop_asked = asyncio.Event()
         self._is_draining = False
-        self._listeners: list[listener.StreamListener] = []
+        self._listeners: list[listener.StreamListener | listener.DatagramListener] = []
         self._control: Control | None = None
         try:
             self._sink = audit.Sink(settings.audit.to)
@@ -87,13 +88,14 @@ class Daemon:
         ports = PortPool(settings.ports.first, settings.ports.last)
         self._pinholes = PinholeTable(self._loop, settings.limits, settings.timeouts, ports, self._metrics, own)
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
+        self._flows = Flows(self._sessions, self._pinholes.endpoints)
 
     async def start(self) -> None:
         """Raises SocketError, naming the remedy, when a listener or the control socket cannot be had."""
         self._raise_descriptor_limit()
         port = self._config.network.listen_port
         try:
-            self._listeners = listener.listen_all(self._loop, port, self._sessions, self._log)
+            self._listeners = listener.listen_all(self._loop, port, self._sessions, self._flows, self._log)
         except OSError as error:
             raise SocketError(
                 f"cannot listen on port {port} of loopback: {error.strerror}; is another pinhole running? "
@@ -113,9 +115,8 @@ class Daemon:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
-        self._log.write(
-            "daemon.started", version=_version(), config=self._config.source, listen=[one.at for one in self._listeners]
-        )
+        listen = list(dict.fromkeys(one.at for one in self._listeners))
+        self._log.write("daemon.started", version=_version(), config=self._config.source, listen=listen)
 
     async def until_stopped(self) -> None:
         await self._stop_asked.wait()
@@ -201,6 +202,7 @@ class Daemon:
             "sessions_opened": self._sessions.opened,
             "pinholes": len(self._pinholes),
             "transfers": self._pinholes.relays(),
+            "udp_endpoints": len(self._pinholes.endpoints),
             "ports_leased": self._pinholes.ports.in_use(),
             "descriptors": len(os.listdir("/proc/self/fd")),
             "audit_lines_lost": self._sink.lost,

@@ -38,6 +38,11 @@ class EngineDriver:
         self._wakes_at = float("inf")
         self._arm()
 
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the engine has something ahead of it."""
+        return self._engine is not None and self._engine.deadline() is not None
+
     def receive(self, side: Side, data: bytes) -> None:
         if self._engine is not None:
             self._step(self._engine.receive, side, data)

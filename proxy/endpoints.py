@@ -11,10 +11,13 @@ A datagram is handed on by whom it is from. Who is not known is a matter for who
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Callable
+from itertools import chain
 
-from protocols.engine import Endpoint
+from protocols.engine import Endpoint, Host, Transport
 from proxy import sockets
+from proxy.ports import PortPool
 from proxy.sockets import Address, Ancillary
 
 DATAGRAMS_PER_WAKEUP = 64
@@ -25,12 +28,16 @@ Stranger = Callable[["UdpEndpoint", bytes, Ancillary, Address], None]
 class UdpEndpoint:
     """What is sent to `at` arrives here, and what is sent from here comes from `at`."""
 
-    __slots__ = ("_loop", "_sock", "_stranger", "at", "routes", "uses")
+    __slots__ = ("_loop", "_sock", "_stranger", "at", "is_leased", "mapped", "routes", "uses")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, stranger: Stranger) -> None:
         self._loop = loop
         self._stranger = stranger
         self.at = at
+        self.mapped: tuple[Endpoint, Host] | None = None
+        """Of which client this is the address on the other side."""
+        self.is_leased = False
+        """From the port pool."""
         self.uses = 0
         self.routes: dict[Address, Callable[[bytes], None]] = {}
         """Who takes datagrams from this address."""
@@ -69,10 +76,13 @@ class UdpEndpoint:
 class UdpEndpoints:
     """All of them, by address."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, ports: PortPool) -> None:
         self._loop = loop
+        self._ports = ports
         self._endpoints: dict[Endpoint, UdpEndpoint] = {}
+        self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
         self.stranger: Stranger = lambda *_: None
+        """Who takes datagrams that no route takes."""
 
     def __len__(self) -> int:
         return len(self._endpoints)
@@ -82,17 +92,53 @@ class UdpEndpoints:
 
     def take(self, at: Endpoint) -> UdpEndpoint:
         """The one that stands there, or a new one; `give` it back. Raises OSError when it cannot be had."""
-        endpoint = self._endpoints.get(at)
-        if endpoint is None:
-            endpoint = self._endpoints[at] = UdpEndpoint(self._loop, at, self._meet)
+        endpoint = self._endpoints.get(at) or self._stand(at)
         endpoint.uses += 1
+        return endpoint
+
+    def take_mapped(self, client: Endpoint, host: Host, keep_port: bool) -> UdpEndpoint:
+        """Where `client` is known as `host`: the same place for as long as anybody uses it (rule S58), and with the
+        client's own port if that is free and wanted (design: SIP devices expect it). Raises OSError.
+        """
+        endpoint = self._mapped.get((client, host))
+        if endpoint is None:
+            endpoint = self._mapped[client, host] = self._map(client, host, keep_port)
+            endpoint.mapped = (client, host)
+        endpoint.uses += 1
+        return endpoint
+
+    def _map(self, client: Endpoint, host: Host, keep_port: bool) -> UdpEndpoint:
+        ports = self._ports.candidates(Transport.UDP, host)
+        for port in chain((client.port,), ports) if keep_port else ports:
+            at = Endpoint(host, port)
+            if at in self._endpoints:  # somebody else's
+                continue
+            try:
+                endpoint = self._stand(at)
+            except OSError as error:
+                if error.errno != errno.EADDRINUSE:
+                    raise
+                continue
+            # Also the client's own, if it is one that the pool could give to another.
+            endpoint.is_leased = True
+            self._ports.lease(Transport.UDP, host, port)
+            return endpoint
+        raise OSError(errno.EADDRNOTAVAIL, "no free port")
+
+    def _stand(self, at: Endpoint) -> UdpEndpoint:
+        endpoint = self._endpoints[at] = UdpEndpoint(self._loop, at, self._meet)
         return endpoint
 
     def give(self, endpoint: UdpEndpoint) -> None:
         endpoint.uses -= 1
-        if not endpoint.uses:
-            del self._endpoints[endpoint.at]
-            endpoint.close()
+        if endpoint.uses:
+            return
+        del self._endpoints[endpoint.at]
+        if endpoint.mapped is not None:
+            del self._mapped[endpoint.mapped]
+        if endpoint.is_leased:
+            self._ports.release(Transport.UDP, endpoint.at.host, endpoint.at.port)
+        endpoint.close()
 
     def _meet(self, endpoint: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
         self.stranger(endpoint, data, ancillary, source)

@@ -1,8 +1,5 @@
-"""The static listeners that TPROXY redirects to: one per family on loopback, whatever port was dialled.
-
-UDP listeners stand beside these: a datagram's original destination comes with it as ancillary data, so they read with
-`recvmsg` and hand on to a table of flows.
-"""
+"""The static listeners that TPROXY redirects to: for each family one of TCP and one of UDP on loopback, whatever port
+was dialled."""
 
 from __future__ import annotations
 
@@ -14,6 +11,8 @@ from ipaddress import ip_address
 from protocols.engine import Endpoint, Transport
 from proxy import sockets
 from proxy.audit import Log
+from proxy.endpoints import DATAGRAMS_PER_WAKEUP
+from proxy.flows import Flows
 from proxy.policy import Arrival
 from proxy.sessions import Sessions
 
@@ -86,6 +85,32 @@ class StreamListener:
         self._loop.add_reader(self._sock, self._acceptable)
 
 
+class DatagramListener:
+    """Takes redirected datagrams that no flow's own socket takes: the first one of each flow."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, flows: Flows) -> None:
+        """Raises as StreamListener does."""
+        self._loop = loop
+        self._flows = flows
+        self.at = at
+        self._sock = sockets.datagrams_main(at)
+        loop.add_reader(self._sock, self._readable)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+
+    def _readable(self) -> None:
+        for _ in range(DATAGRAMS_PER_WAKEUP):
+            try:
+                arrived = sockets.receive(self._sock)
+            except OSError:
+                continue
+            if arrived is None:
+                return
+            self._flows.redirected(*arrived)
+
+
 def _spare_descriptor() -> int | None:
     try:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
@@ -98,13 +123,16 @@ def loopback(port: int) -> tuple[Endpoint, ...]:
     return tuple(Endpoint(ip_address(host), port) for host in ("127.0.0.1", "::1"))
 
 
-def listen_all(loop: asyncio.AbstractEventLoop, port: int, sessions: Sessions, log: Log) -> list[StreamListener]:
-    """One listener for each family that this machine has. Raises OSError when an address is taken or none is there."""
-    listeners: list[StreamListener] = []
+def listen_all(
+    loop: asyncio.AbstractEventLoop, port: int, sessions: Sessions, flows: Flows, log: Log
+) -> list[StreamListener | DatagramListener]:
+    """For each family that this machine has. Raises OSError when an address is taken or no family is there."""
+    listeners: list[StreamListener | DatagramListener] = []
     missing: OSError | None = None
     for at in loopback(port):
         try:
             listeners.append(StreamListener(loop, at, sessions, log))
+            listeners.append(DatagramListener(loop, at, flows))
         except OSError as error:
             if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 for listener in listeners:

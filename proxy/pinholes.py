@@ -19,6 +19,7 @@ from protocols.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refu
 from proxy import sockets
 from proxy.audit import Log
 from proxy.config import Limits, Timeouts
+from proxy.endpoints import UdpEndpoints
 from proxy.metrics import Metrics
 from proxy.ports import PortPool
 from proxy.relay import Splicer, SpliceRelay
@@ -58,6 +59,7 @@ class PinholeTable:
         self.ports = ports
         self.metrics = metrics
         self.splicer = Splicer(loop)
+        self.endpoints = UdpEndpoints(loop, ports)
         self._own_listeners = own_listeners
         self._pinholes: dict[int, Pinhole] = {}
         self._last_id = 0

@@ -99,6 +99,14 @@ class PolicyTable:
                 return Denied("denied_by_policy", rule.policy.name)
         return Denied("no_policy", None)
 
+    def is_published(self, transport: Transport, at: Endpoint) -> bool:
+        """Whether a policy leads sessions to this address and port somewhere else."""
+        entry = self._entries.get((transport, at.port))
+        return entry is not None and any(
+            rule.policy.dnat is not None and (rule.destinations is None or _holds(rule.destinations, at.host))
+            for rule in self._rules[entry.name]
+        )
+
 
 def nat(policy: Policy, arrival: Arrival) -> Nat | Denied:
     """Whom the server of an accepted session sees, and where it is dialled.

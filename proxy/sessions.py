@@ -152,6 +152,12 @@ class Sessions:
         self.opened += 1
         self.metrics.sessions_opened.labels(helper.name).inc()
 
+    def note(self, log: Log, event: str, facts: Mapping[str, Any]) -> None:
+        """What an engine says, written to its session's log."""
+        if event == "violation":
+            self.metrics.violations.labels(facts["rule"]).inc()
+        log.write(event, **facts)
+
     def forget(self, session: Session) -> None:
         self._sessions.discard(session)
         client = session.arrival.client.host

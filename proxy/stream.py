@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import Endpoint, Grant, Peers, PinholeEvent, Side
+from protocols.engine import Endpoint, Grant, Peers, PinholeEvent, Side, Transport
 from proxy import sockets
 from proxy.driver import EngineDriver
 from proxy.leg import Leg
@@ -79,6 +79,7 @@ class StreamSession:
         peers = Peers(self.arrival.client, sockets.local(self._server), self._nat.dial, self.arrival.server)
         self.log.write(
             "session.opened",
+            transport=Transport.TCP,
             interface=self.arrival.interface,
             snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
             dnat=peers.server if peers.server != peers.server_as_seen else None,
@@ -177,9 +178,7 @@ class StreamSession:
         self._legs[to].finish()
 
     def note(self, event: str, facts: Mapping[str, Any]) -> None:
-        if event == "violation":
-            self._sessions.metrics.violations.labels(facts["rule"]).inc()
-        self.log.write(event, **facts)
+        self._sessions.note(self.log, event, facts)
 
     def abort(self, reason: str, told: frozenset[Side]) -> None:
         """Who was just told why gets to read it; who was not, is reset."""

@@ -24,6 +24,7 @@ from protocols.engine import (
 )
 from proxy.audit import plain
 from proxy.config import Config, HelperEntry, Limits, Policy, PortRange, Timeouts
+from proxy.flows import Flows
 from proxy.metrics import Metrics
 from proxy.pinholes import PinholeTable
 from proxy.policy import Arrival
@@ -92,7 +93,8 @@ async def close_all() -> None:
         shell = SHELLS.pop()
         await shell.sessions.drain(0)
         shell.pinholes.close("stopped")
-        assert (len(shell.sessions), len(shell.pinholes), shell.ports.in_use()) == (0, 0, 0)
+        left = (shell.sessions, shell.pinholes, shell.pinholes.endpoints)
+        assert [*map(len, left), shell.ports.in_use()] == [0, 0, 0, 0]
 
 
 class Shell:
@@ -115,8 +117,11 @@ class Shell:
             return self.engines[-1]
 
         helper = Helper("test", "for tests", ((Transport.TCP, 7),), NoOptions, make)
-        config = Config(
-            helpers=(HelperEntry(id=1, name="test", protocol=Transport.TCP, ports=(PortRange(1, 65535),)),),
+        self.config = config = Config(
+            helpers=(
+                HelperEntry(id=1, name="test", protocol=Transport.TCP, ports=(PortRange(1, 65535),)),
+                HelperEntry(id=2, name="test", protocol=Transport.UDP, ports=(PortRange(5060, 5069),)),
+            ),
             policies=(Policy.model_construct(**self._policy(policy)),),
             limits=limits or Limits(),
             timeouts=timeouts or Timeouts(),
@@ -127,6 +132,7 @@ class Shell:
         self.sessions = Sessions(
             self.loop, config, {"test": helper}, self.pinholes, self.log, self.metrics, frozenset()
         )
+        self.flows = Flows(self.sessions, self.pinholes.endpoints)
 
     @staticmethod
     def _policy(changes: dict[str, Any]) -> dict[str, Any]:

@@ -1,0 +1,249 @@
+"""UDP sessions: two hosts that exchange datagrams, one engine, and a socket towards each.
+
+    first datagram -> policy -> [near: the server's address as the client knows it]  engine  [far: the client's] -> ...
+    later ones     -> whichever of the two sockets they were sent to, by whom they are from
+    silence        -> closed, unless the engine still waits for something
+
+No task and no lock: every step is a callback of the loop that runs to its end.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Mapping, Sequence
+from functools import partial
+from typing import Any
+
+from protocols.engine import Endpoint, Grant, Host, Peers, PinholeEvent, Side, Transport
+from proxy import sockets
+from proxy.driver import EngineDriver
+from proxy.endpoints import UdpEndpoint, UdpEndpoints
+from proxy.policy import Arrival, Denied, Nat
+from proxy.sessions import Admission, Sessions
+from proxy.sockets import Address, Ancillary
+
+# Below are the ports of services that this machine may want for itself later.
+LEAST_KEPT_PORT = 1024
+
+
+class Flows:
+    """Begins flows, for the main listener and for whoever comes to an endpoint and is not known there."""
+
+    def __init__(self, sessions: Sessions, endpoints: UdpEndpoints) -> None:
+        self.sessions = sessions
+        self.endpoints = endpoints
+        self._interfaces = sockets.InterfaceNames()
+        endpoints.stranger = self._stranger
+
+    def redirected(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        """A datagram that TPROXY brought to the main listener."""
+        server = sockets.original_destination(ancillary)
+        if server is None:
+            return
+        near = self.endpoints.get(server)
+        if near is None:
+            self._arrive(data, ancillary, source, server)
+        elif (take := near.routes.get(source)) is not None:
+            take(data)  # sent before its flow's socket stood
+        else:
+            self._stranger(near, data, ancillary, source)
+
+    def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        self._arrive(data, ancillary, source, at.at)
+
+    def _arrive(self, data: bytes, ancillary: Ancillary, source: Address, server: Endpoint) -> None:
+        try:
+            interface = self._interfaces.of(sockets.arrival_interface(ancillary), self.sessions.loop.time())
+        except OSError:  # no room to ask, so none for a flow
+            return
+        arrival = Arrival(Transport.UDP, interface, sockets.endpoint(source), server)
+        if interface == "lo":  # from ourselves to ourselves, and so on for ever (rule X28)
+            self.sessions.deny(arrival, Denied("loop", None))
+            return
+        admission = self.sessions.admit(arrival)
+        if admission is None:
+            return
+        try:
+            flow = self._begin(admission, source)
+        except OSError as error:
+            self.sessions.deny(arrival, Denied(_refusal(error), admission.policy.name))
+            return
+        flow.from_client(data)
+
+    def _begin(self, admission: Admission, client: Address) -> Flow:
+        near = self.endpoints.take(admission.arrival.server)
+        try:
+            far = self._far(admission.arrival.client, admission.nat)
+        except OSError:
+            self.endpoints.give(near)
+            raise
+        if sockets.address(admission.nat.dial) in far.routes:
+            # The client talks to this server already, by another address of it: whose the replies are nobody could say.
+            self.endpoints.give(near)
+            self.endpoints.give(far)
+            raise OSError(errno.EADDRINUSE, "two flows of one client to one server")
+        return Flow(self, admission, near, far, client)
+
+    def _far(self, client: Endpoint, nat: Nat) -> UdpEndpoint:
+        """The client as the server knows it."""
+        host: Host = nat.source if nat.source is not None else sockets.route_source(nat.dial)
+        if host == client.host:
+            return self.endpoints.take(client)
+        published = self.sessions.policies.is_published(Transport.UDP, Endpoint(host, client.port))
+        return self.endpoints.take_mapped(client, host, client.port >= LEAST_KEPT_PORT and not published)
+
+
+def _refusal(error: OSError) -> str:
+    match error.errno:
+        case errno.EMFILE | errno.ENFILE:
+            return "no_descriptors"
+        case errno.EADDRINUSE:
+            return "address_in_use"
+        case errno.EADDRNOTAVAIL:
+            return "no_free_port"
+        case _:
+            return "server_unreachable"
+
+
+class Flow:
+    """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`pinholes.Owner`)."""
+
+    def __init__(
+        self, flows: Flows, admission: Admission, near: UdpEndpoint, far: UdpEndpoint, client: Address
+    ) -> None:
+        sessions = self._sessions = flows.sessions
+        self._endpoints = flows.endpoints
+        self._loop = sessions.loop
+        self.key = admission.key
+        self.log = admission.log
+        self.arrival = admission.arrival
+        self.policy = admission.policy
+        self.helper = admission.helper
+        self.pinholes = sessions.pinholes.of(self)
+        self.opened_at = self._active_at = self._loop.time()
+        self.is_over = False
+
+        peers = Peers(self.arrival.client, far.at, admission.nat.dial, self.arrival.server)
+        self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, sockets.address(peers.server))}
+        """The socket towards each side, and the side's address."""
+        self._received = dict.fromkeys(Side, 0)
+        self._lost = 0
+        for side, (endpoint, address) in self._ends.items():
+            endpoint.routes[address] = partial(self._receive, side)
+        sessions.register(self)
+        self.log.write(
+            "session.opened",
+            transport=Transport.UDP,
+            interface=self.arrival.interface,
+            snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
+            dnat=peers.server if peers.server != peers.server_as_seen else None,
+        )
+        sessions.count_opened(self.helper)
+        engine = self.helper.engine(peers, self.policy.options[self.helper.name], self.pinholes, self.opened_at)
+        self._driver: EngineDriver | None = EngineDriver(self._loop, engine, self)
+        self._idle_seconds = sessions.timeouts.udp_idle
+        self._timer = self._loop.call_later(self._idle_seconds, self._look)
+
+    # -- datagrams in ---------------------------------------------------------------------------------------------
+
+    def from_client(self, data: bytes) -> None:
+        self._receive(Side.CLIENT, data)
+
+    def _receive(self, side: Side, data: bytes) -> None:
+        self._active_at = self._loop.time()
+        self._received[side] += len(data)
+        if self._driver is not None:
+            self._driver.receive(side, data)
+        else:
+            self.send(side.other, data)
+
+    def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None:
+        if self._driver is not None:
+            self._driver.event(grant, event)
+
+    def _look(self) -> None:
+        """From time to time: silent for too long, and nothing left that the engine waits for?"""
+        left = self._active_at + self._idle_seconds - self._loop.time()
+        if left <= 0 and not (self._driver is not None and self._driver.is_waiting):
+            self.cut("idle")
+        else:
+            self._timer = self._loop.call_later(left if left > 0 else self._idle_seconds, self._look)
+
+    # -- effects --------------------------------------------------------------------------------------------------
+
+    def send(self, to: Side, data: bytes) -> None:
+        endpoint, address = self._ends[to]
+        if not endpoint.send(data, address):
+            self._lost += 1
+
+    def finish(self, to: Side) -> None:
+        """Datagrams have no end."""
+
+    def note(self, event: str, facts: Mapping[str, Any]) -> None:
+        self._sessions.note(self.log, event, facts)
+
+    def abort(self, reason: str, told: frozenset[Side]) -> None:
+        self._end(reason)
+
+    def splice(self, idle_seconds: float) -> None:
+        """From now on datagrams pass unread."""
+        self._idle_seconds = idle_seconds
+        self._stop_engine()
+
+    def settle(self) -> None:
+        """Nothing is queued, so nothing has to wait."""
+
+    def engine_failed(self, lines: Sequence[str]) -> None:
+        self._sessions.metrics.engine_failures.inc()
+        self.log.write("engine.failed", traceback=lines)
+        self.cut("engine_failed")
+
+    # -- ends -----------------------------------------------------------------------------------------------------
+
+    def summary(self, now: float) -> dict[str, Any]:
+        return {
+            "session": self.key,
+            "helper": self.helper.name,
+            "policy": self.policy.name,
+            "interface": self.arrival.interface,
+            "client": str(self.arrival.client),
+            "server": str(self.arrival.server),
+            "state": "serving" if self._driver is not None else "relaying",
+            "age_seconds": round(now - self.opened_at, 3),
+            "pinholes": len(self.pinholes),
+        }
+
+    def stop(self) -> None:
+        self.cut("stopped")
+
+    def cut(self, reason: str) -> None:
+        if self.is_over:
+            return
+        if self._driver is not None:
+            self._driver.hear_out()
+            if self.is_over:  # it failed
+                return
+        self._end(reason)
+
+    def _stop_engine(self) -> None:
+        if self._driver is not None:
+            self._driver.stop()
+            self._driver = None
+
+    def _end(self, reason: str) -> None:
+        self.is_over = True
+        self._stop_engine()
+        self._timer.cancel()
+        for endpoint, address in self._ends.values():
+            del endpoint.routes[address]
+            self._endpoints.give(endpoint)
+        self._sessions.forget(self)
+        self.pinholes.end("session_closed")
+        self.log.write(
+            "session.closed",
+            reason=reason,
+            duration_seconds=round(self._loop.time() - self.opened_at, 6),
+            bytes_from_client=self._received[Side.CLIENT],
+            bytes_from_server=self._received[Side.SERVER],
+            **({"datagrams_lost": self._lost} if self._lost else {}),
+        )

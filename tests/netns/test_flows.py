@@ -1,0 +1,328 @@
+"""UDP sessions through a gateway in a namespace of its own: who sees whom, what passes, and what is left at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from protocols.engine import Abort, Endpoint, Send, Side, Splice
+from proxy import rules
+from proxy.config import Dnat, Limits, Timeouts
+from proxy.listener import DatagramListener, loopback
+from tests.netns.namespaces import Hosts, Namespace, needs_root, three_hosts
+from tests.proxy.shell import PassOn, Shell, close_all, descriptors
+
+pytestmark = [pytest.mark.netns, needs_root]
+
+PORT = 5060
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    with three_hosts() as hosts, hosts.gateway.inside():
+        yield hosts
+
+
+class Gateway:
+    """The listeners and rules around a shell; the loop runs in the gateway's namespace."""
+
+    def __init__(self, hosts: Hosts, *arguments: Any, **keywords: Any) -> None:
+        self.before = descriptors()
+        self.hosts = hosts
+        self.shell = Shell(*arguments, **keywords)
+        self.peers: list[socket.socket] = []
+        for step in rules.steps(self.shell.config, rules.Backend.NFT):
+            hosts.gateway.run(*step.command, stdin=step.stdin)
+        port = self.shell.config.network.listen_port
+        self.listeners = [DatagramListener(self.shell.loop, at, self.shell.flows) for at in loopback(port)]
+
+    async def __aenter__(self) -> Gateway:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for peer in self.peers:
+            peer.close()
+        for listener in self.listeners:
+            listener.close()
+        await close_all()
+        assert descriptors() == self.before
+
+    def socket(self, namespace: Namespace, host: Any, port: int = PORT) -> socket.socket:
+        address = ip_address(str(host))
+        with namespace.inside():
+            sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind((str(address), port))
+        self.peers.append(sock)
+        return sock
+
+    def client(self, version: int = 4, port: int = PORT) -> socket.socket:
+        return self.socket(self.hosts.client, self.hosts.client_address(version), port)
+
+    def server(self, version: int = 4, port: int = PORT) -> socket.socket:
+        return self.socket(self.hosts.server, self.hosts.server_address(version), port)
+
+
+async def hear(sock: socket.socket) -> tuple[bytes, tuple[Any, ...]]:
+    async with asyncio.timeout(5):
+        data, address = await asyncio.get_running_loop().sock_recvfrom(sock, 65535)
+        return data, address[:2]
+
+
+async def silence(sock: socket.socket) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await asyncio.get_running_loop().sock_recvfrom(sock, 65535)
+
+
+# -- who sees whom -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_without_nat_each_sees_the_other_by_its_own_address(hosts: Hosts, version: int) -> None:
+    async with Gateway(hosts) as gateway:
+        client, server = gateway.client(version), gateway.server(version)
+        own, other = client.getsockname()[:2], server.getsockname()[:2]
+        for number in range(3):
+            client.sendto(b"to %d" % number, other)
+            assert await hear(server) == (b"to %d" % number, own)
+            server.sendto(b"fro %d" % number, own)
+            assert await hear(client) == (b"fro %d" % number, other)
+        assert gateway.shell.log.events().count("session.opened") == 1
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_with_source_nat_the_client_keeps_its_port_on_our_address(hosts: Hosts, version: int) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        client, server = gateway.client(version), gateway.server(version)
+        client.sendto(b"to", server.getsockname())
+        ours = (str(hosts.gateway_address(version)), PORT)
+        assert await hear(server) == (b"to", ours)
+        server.sendto(b"fro", ours)
+        assert await hear(client) == (b"fro", server.getsockname()[:2])
+        opened = gateway.shell.log.last("session.opened")
+        assert (opened["transport"], opened["interface"]) == ("udp", "lan0")
+        assert opened["snat"] == str(Endpoint(hosts.gateway_address(version), PORT))
+
+
+async def test_two_clients_with_the_same_port_get_two_ports(hosts: Hosts) -> None:
+    hosts.client.run("ip", "address", "add", "10.1.0.3/24", "dev", "eth0")
+    async with Gateway(hosts, snat="interface") as gateway:
+        first, second = gateway.client(), gateway.socket(hosts.client, "10.1.0.3")
+        server = gateway.server()
+        first.sendto(b"first", server.getsockname())
+        _, as_first = await hear(server)
+        second.sendto(b"second", server.getsockname())
+        _, as_second = await hear(server)
+        assert as_first[1] == PORT
+        assert 40000 <= as_second[1] < 41000
+        server.sendto(b"to second", as_second)
+        assert (await hear(second))[0] == b"to second"
+
+
+async def test_a_client_is_known_to_all_servers_by_the_same_address(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        client, one, other = gateway.client(), gateway.server(), gateway.server(port=5061)
+        client.sendto(b"one", one.getsockname())
+        client.sendto(b"other", other.getsockname())
+        assert (await hear(one))[1] == (await hear(other))[1]
+
+
+async def test_a_port_of_the_gateways_own_services_is_not_taken(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        gateway.socket(hosts.gateway, hosts.gateway_address(4))
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        assert 40000 <= (await hear(server))[1][1] < 41000
+
+
+async def test_a_service_of_the_gateway_on_every_address_keeps_its_port_for_itself(hosts: Hosts) -> None:
+    """The kernel lets nobody stand beside it, on a foreign address neither."""
+    async with Gateway(hosts) as gateway:
+        gateway.socket(hosts.gateway, "0.0.0.0")
+        gateway.client().sendto(b"x", (str(hosts.server_address(4)), PORT))
+        assert (await gateway.shell.until("session.denied"))["reason"] == "address_in_use"
+
+
+async def test_a_published_server_answers_from_the_address_that_was_called(hosts: Hosts) -> None:
+    inside = Dnat(hosts.client_address(4), None)
+    async with Gateway(hosts, dnat=inside) as gateway:
+        caller, server = gateway.server(port=7000), gateway.client()
+        ours = (str(hosts.gateway_address(4)), PORT)
+        caller.sendto(b"call", ours)
+        assert await hear(server) == (b"call", caller.getsockname())
+        server.sendto(b"answer", caller.getsockname())
+        assert await hear(caller) == (b"answer", ours)
+
+
+async def test_what_the_server_begins_later_reaches_the_client_in_the_same_session(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"register", server.getsockname())
+        _, outside = await hear(server)
+        server.sendto(b"invite", outside)
+        assert await hear(client) == (b"invite", server.getsockname())
+        assert len(gateway.shell.sessions) == 1
+
+
+# -- what passes -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_long_datagrams_arrive_whole_over_many_fragments(hosts: Hosts, version: int) -> None:
+    async with Gateway(hosts) as gateway:
+        client, server = gateway.client(version), gateway.server(version)
+        for size in (1472, 1473, 4000, 60000):
+            client.sendto(b"x" * size, server.getsockname()[:2])
+            assert len((await hear(server))[0]) == size
+            server.sendto(b"y" * size, client.getsockname()[:2])
+            assert len((await hear(client))[0]) == size
+
+
+async def test_an_empty_datagram_is_one(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"", server.getsockname())
+        assert (await hear(server))[0] == b""
+
+
+async def test_a_burst_that_comes_before_its_session_stands_stays_in_order(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        client, server = gateway.client(), gateway.server()
+        for number in range(50):
+            client.sendto(b"%d" % number, server.getsockname())
+        assert [int((await hear(server))[0]) for _ in range(50)] == list(range(50))
+        assert gateway.shell.log.events() == ["session.opened"]
+
+
+async def test_a_server_that_is_away_for_a_while_is_served_again(hosts: Hosts) -> None:
+    """The ICMP errors meanwhile end nothing (rule D50)."""
+    async with Gateway(hosts, snat="interface") as gateway:
+        client = gateway.client()
+        target = (str(hosts.server_address(4)), PORT)
+        for _ in range(5):
+            client.sendto(b"anybody?", target)
+            await asyncio.sleep(0)
+        await gateway.shell.until("session.opened")
+        server = gateway.server()
+        client.sendto(b"hello", target)
+        while (await hear(server))[0] != b"hello":
+            pass
+        assert len(gateway.shell.sessions) == 1
+
+
+# -- who may not -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stranger_at_a_clients_outside_address_is_denied(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface", interfaces=("lan0",)) as gateway:
+        client, server, stranger = gateway.client(), gateway.server(), gateway.server(port=6666)
+        client.sendto(b"x", server.getsockname())
+        _, outside = await hear(server)
+        stranger.sendto(b"attack", outside)
+        denied = await gateway.shell.until("session.denied")
+        assert (denied["reason"], denied["client"]) == ("no_policy", "192.0.2.2:6666")
+        await silence(client)
+
+
+async def test_sessions_of_one_client_are_limited(hosts: Hosts) -> None:
+    async with Gateway(hosts, limits=Limits(sessions_per_client=2)) as gateway:
+        server = gateway.server()
+        for port in (7001, 7002, 7003):
+            gateway.client(port=port).sendto(b"%d" % port, server.getsockname())
+        assert (await gateway.shell.until("session.denied"))["reason"] == "limit_per_client"
+        assert {(await hear(server))[0] for _ in range(2)} == {b"7001", b"7002"}
+
+
+async def test_a_session_that_leads_back_to_us_goes_round_no_second_time(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        first, second, server = gateway.client(), gateway.client(port=7001), gateway.server()
+        first.sendto(b"x", server.getsockname())
+        _, outside = await hear(server)
+        second.sendto(b"x", outside)
+        assert (await gateway.shell.until("session.denied"))["reason"] == "loop"
+
+
+async def test_one_client_cannot_reach_one_server_under_two_names(hosts: Hosts) -> None:
+    """Whose the server's datagrams are could not be told."""
+    async with Gateway(hosts, dnat=Dnat(hosts.server_address(4), 5060)) as gateway:
+        client, server = gateway.client(port=7001), gateway.server()
+        client.sendto(b"x", ("198.51.100.1", PORT))
+        await hear(server)
+        client.sendto(b"x", ("198.51.100.2", PORT))
+        assert (await gateway.shell.until("session.denied"))["reason"] == "address_in_use"
+
+
+# -- ends --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_silent_session_ends_and_leaves_nothing(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface", timeouts=Timeouts(udp_idle=0.2)) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"1234", server.getsockname())
+        _, outside = await hear(server)
+        server.sendto(b"12", outside)
+        closed = await gateway.shell.until("session.closed")
+        assert (closed["reason"], closed["bytes_from_client"], closed["bytes_from_server"]) == ("idle", 4, 2)
+        assert len(gateway.shell.pinholes.endpoints) == gateway.shell.ports.in_use() == 0
+
+
+async def test_a_session_whose_engine_waits_for_something_stays(hosts: Hosts) -> None:
+    class Waiting(PassOn):
+        def deadline(self) -> float | None:
+            return float(10**9)
+
+    async with Gateway(hosts, Waiting, timeouts=Timeouts(udp_idle=0.05)) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        await hear(server)
+        await asyncio.sleep(0.2)
+        assert len(gateway.shell.sessions) == 1
+
+
+async def test_an_engine_ends_its_session(hosts: Hosts) -> None:
+    class Refusing(PassOn):
+        def receive(self, side: Side, data: bytes, now: float) -> Any:
+            return [Send(side, b"no"), Abort("not_wanted")]
+
+    async with Gateway(hosts, Refusing) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        assert (await hear(client))[0] == b"no"
+        assert (await gateway.shell.until("session.closed"))["reason"] == "not_wanted"
+        await silence(server)
+
+
+async def test_a_bug_in_an_engine_ends_its_session_alone(hosts: Hosts) -> None:
+    class Broken(PassOn):
+        def receive(self, side: Side, data: bytes, now: float) -> Any:
+            if data == b"bad":
+                raise ValueError("a bug")
+            return super().receive(side, data, now)
+
+    async with Gateway(hosts, Broken) as gateway:
+        good, bad, server = gateway.client(port=7001), gateway.client(port=7002), gateway.server()
+        good.sendto(b"x", server.getsockname())
+        await hear(server)
+        bad.sendto(b"bad", server.getsockname())
+        assert (await gateway.shell.until("session.closed"))["reason"] == "engine_failed"
+        good.sendto(b"y", server.getsockname())
+        assert (await hear(server))[0] == b"y"
+
+
+async def test_an_engine_that_steps_aside_lets_datagrams_pass_unread(hosts: Hosts) -> None:
+    class Once(PassOn):
+        def receive(self, side: Side, data: bytes, now: float) -> Any:
+            return [Send(side.other, data.upper()), Splice(5)]
+
+    async with Gateway(hosts, Once) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"first", server.getsockname())
+        assert (await hear(server))[0] == b"FIRST"
+        client.sendto(b"second", server.getsockname())
+        assert (await hear(server))[0] == b"second"
