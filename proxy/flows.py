@@ -57,7 +57,8 @@ class Flows:
         except OSError:  # no room to ask, so none for a flow
             return
         arrival = Arrival(Transport.UDP, interface, sockets.endpoint(source), server)
-        if interface == "lo":  # from ourselves to ourselves, and so on for ever (rule X28)
+        if (ours := self.endpoints.get(arrival.client)) is not None and ours.mapped is not None:
+            # From ourselves to ourselves, and so on for ever (rule X28).
             self.sessions.deny(arrival, Denied("loop", None))
             return
         admission = self.sessions.admit(arrival)
