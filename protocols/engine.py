@@ -176,6 +176,53 @@ class Refusal:
     reason: str
 
 
+# -- media: streams of datagrams between two parties -----------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One end of a media stream, as its own session description says."""
+
+    rtp: Endpoint
+    """Where it waits for packets."""
+    rtcp: Endpoint | None
+    """Where it waits for RTCP; None: with the rest."""
+    mapped: Host | None
+    """The address of ours under which its partner is to find it; None: its own."""
+    allow: tuple[Network, ...]
+    """From where its packets may come; which of them it is, is learned from the first ones and then held to (D39)."""
+    learn: bool = False
+    """Send to where its packets come from, not to where it says that it waits: it stands behind a NAT (D41)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A stream that one party has offered, or one that another has answered with."""
+
+    purpose: str
+    """For the log: rtp, udptl."""
+    trigger: str
+    party: Party
+    idle_seconds: float
+    """Without a packet of either party, until it is over."""
+    open_seconds: float | None = None
+    """Until the first packet. None: as configured (`timeouts: pinhole_open`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaGrant:
+    """Where the party's partner finds it: the addresses to announce. RTCP is on the next port, unless the party is not
+    mapped and has it elsewhere."""
+
+    id: int
+    media: Media
+    rtp: Endpoint
+    rtcp: Endpoint | None
+
+
+AnyGrant = Grant | MediaGrant
+
+
 class Pinholes(Protocol):
     """The only calls out of an engine. All are local and immediate."""
 
@@ -184,8 +231,20 @@ class Pinholes(Protocol):
     def confirm(self, grant: Grant) -> None:
         """The other side agreed: admit the expected peer, also one that has been waiting. Again, or late: no effect."""
 
-    def close(self, grant: Grant) -> None:
-        """Admit nobody more. A relay already admitted runs to its end. Closing again, or too late, has no effect."""
+    def close(self, grant: AnyGrant) -> None:
+        """Admit nobody more. A relay already admitted runs to its end. Closing again, or too late, has no effect.
+        Media stops at once: an answerer's, or an offerer's with all that were joined to it."""
+
+    def offer(self, media: Media) -> MediaGrant | Refusal:
+        """Hold the place at which the offerer can be reached. Nobody reaches it before there is an answer."""
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        """Join an answerer to it: packets pass both ways from now on. Several may have answered (forking, D27); each
+        has a place of its own."""
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        """The party has another address, or other terms, from now on. A mapped place stays where it is, and what was
+        learned is forgotten (D28)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +262,9 @@ class Closed:
     bytes_in: int
     bytes_out: int
     seconds: float
+    packets_in: int = 0
+    packets_out: int = 0
+    """Of media: to the party, and from it."""
 
 
 PinholeEvent = Used | Closed
@@ -223,7 +285,7 @@ class Engine(Protocol):
 
     def tick(self, now: float) -> Sequence[Effect]: ...
 
-    def pinhole(self, grant: Grant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+    def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         """May come from inside `Pinholes.confirm` or `close`, before they return, while the engine is at work."""
 
 

@@ -35,10 +35,10 @@ from typing import Any, Literal
 from protocols import ftp_wire as wire
 from protocols.engine import (
     Abort,
+    AnyGrant,
     Effect,
     Endpoint,
     Finish,
-    Grant,
     Helper,
     Malformed,
     Network,
@@ -683,7 +683,7 @@ class FtpEngine:
                 new = b"(" + new + b")"  # F43: some clients look for nothing else
         return self._line_end(SERVER, replace(text, [(span, new)]))
 
-    def pinhole(self, grant: Grant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+    def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         if self._over:
             return ()
         self._now = self._last = now

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocols.engine import (
+    AnyGrant,
     Endpoint,
     Expect,
     Grant,
@@ -174,7 +175,7 @@ class DataConnections:
         self._ended(data, 0, None)
         self._pinholes.close(data.grant)
 
-    def event(self, grant: Grant, event: PinholeEvent, now: float, coming: Transfer | None) -> None:
+    def event(self, grant: AnyGrant, event: PinholeEvent, now: float, coming: Transfer | None) -> None:
         """`coming`: the transfer whose command the server has but not answered yet, if there is one."""
         data = self._open.get(grant.id)
         if data is None:

@@ -11,7 +11,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
-from protocols.engine import Effect, Engine, Grant, Note, PinholeEvent, Side
+from protocols.engine import AnyGrant, Effect, Engine, Note, PinholeEvent, Side
 from proxy import effects
 
 
@@ -33,7 +33,7 @@ class EngineDriver:
         self._engine: Engine | None = engine
         self._performer = performer
         self._in_engine = False
-        self._events: list[tuple[Grant, PinholeEvent]] = []
+        self._events: list[tuple[AnyGrant, PinholeEvent]] = []
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = float("inf")
         self._arm()
@@ -51,7 +51,7 @@ class EngineDriver:
         if self._engine is not None:
             self._step(self._engine.eof, side)
 
-    def event(self, grant: Grant, event: PinholeEvent) -> None:
+    def event(self, grant: AnyGrant, event: PinholeEvent) -> None:
         if self._engine is None:
             return
         if self._in_engine:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 
 from protocols.engine import Endpoint, Host, Transport
@@ -23,54 +23,56 @@ from proxy.sockets import Address, Ancillary
 DATAGRAMS_PER_WAKEUP = 64
 
 Stranger = Callable[["UdpEndpoint", bytes, Ancillary, Address], None]
+Route = Callable[[bytes, Ancillary], None]
 
 
 class UdpEndpoint:
     """What is sent to `at` arrives here, and what is sent from here comes from `at`."""
 
-    __slots__ = ("_loop", "_sock", "_stranger", "at", "is_leased", "mapped", "routes", "uses")
+    __slots__ = ("_loop", "at", "is_leased", "is_media", "mapped", "routes", "sock", "stranger", "uses")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, stranger: Stranger) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, stranger: Stranger, is_media: bool) -> None:
         self._loop = loop
-        self._stranger = stranger
+        self.stranger = stranger
         self.at = at
+        self.is_media = is_media
         self.mapped: tuple[Endpoint, Host] | None = None
         """Of which client this is the address on the other side."""
         self.is_leased = False
         """From the port pool."""
         self.uses = 0
-        self.routes: dict[Address, Callable[[bytes], None]] = {}
+        self.routes: dict[Address, Route] = {}
         """Who takes datagrams from this address."""
-        self._sock = sockets.datagrams(at)
-        loop.add_reader(self._sock, self._readable)
+        self.sock = sockets.datagrams(at, is_media)
+        loop.add_reader(self.sock, self._readable)
 
     def _readable(self) -> None:
         for _ in range(DATAGRAMS_PER_WAKEUP):
             if not self.uses:  # closed by what the last one brought about
                 return
             try:
-                arrived = sockets.receive(self._sock)
+                arrived = sockets.receive(self.sock)
             except OSError:  # of an earlier datagram's way (ICMP); the next one may be fine
                 continue
             if arrived is None:
                 return
             data, ancillary, source = arrived
             if (take := self.routes.get(source)) is not None:
-                take(data)
+                take(data, ancillary)
             else:
-                self._stranger(self, data, ancillary, source)
+                self.stranger(self, data, ancillary, source)
 
     def send(self, data: bytes, to: Address) -> bool:
         """Whether it went out. No buffer, no route, too long: a datagram may always be lost."""
         try:
-            self._sock.sendto(data, to)
+            self.sock.sendto(data, to)
         except OSError:
             return False
         return True
 
     def close(self) -> None:
-        self._loop.remove_reader(self._sock)
-        self._sock.close()
+        self._loop.remove_reader(self.sock)
+        self.sock.close()
 
 
 class UdpEndpoints:
@@ -82,7 +84,8 @@ class UdpEndpoints:
         self._endpoints: dict[Endpoint, UdpEndpoint] = {}
         self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
         self.stranger: Stranger = lambda *_: None
-        """Who takes datagrams that no route takes."""
+        """Who takes datagrams that no route takes, but for media's."""
+        self.media_stranger: Stranger = lambda *_: None
 
     def __len__(self) -> int:
         return len(self._endpoints)
@@ -90,9 +93,11 @@ class UdpEndpoints:
     def get(self, at: Endpoint) -> UdpEndpoint | None:
         return self._endpoints.get(at)
 
-    def take(self, at: Endpoint) -> UdpEndpoint:
+    def take(self, at: Endpoint, is_media: bool = False) -> UdpEndpoint:
         """The one that stands there, or a new one; `give` it back. Raises OSError when it cannot be had."""
-        endpoint = self._endpoints.get(at) or self._stand(at)
+        endpoint = self._endpoints.get(at) or self._stand(at, is_media)
+        if endpoint.is_media != is_media:
+            raise OSError(errno.EADDRINUSE, "signalling and media on one address")
         endpoint.uses += 1
         return endpoint
 
@@ -102,37 +107,55 @@ class UdpEndpoints:
         """
         endpoint = self._mapped.get((client, host))
         if endpoint is None:
-            endpoint = self._mapped[client, host] = self._map(client, host, keep_port)
+            own = (client.port,) if keep_port else ()
+            ports = chain(own, self._ports.candidates(Transport.UDP, host))
+            (endpoint,) = self._lease(host, ((port,) for port in ports), is_media=False)
             endpoint.mapped = (client, host)
+            self._mapped[client, host] = endpoint
         endpoint.uses += 1
         return endpoint
 
-    def _map(self, client: Endpoint, host: Host, keep_port: bool) -> UdpEndpoint:
-        ports = self._ports.candidates(Transport.UDP, host)
-        for port in chain((client.port,), ports) if keep_port else ports:
-            at = Endpoint(host, port)
-            if at in self._endpoints:  # somebody else's
+    def take_media(self, host: Host, count: int) -> list[UdpEndpoint]:
+        """That many adjacent ports of an address of ours, the first one even (rule D38). Raises OSError."""
+        rows = (range(port & ~1, (port & ~1) + count) for port in self._ports.candidates(Transport.UDP, host))
+        inside = (row for row in rows if row[0] in self._ports and row[-1] in self._ports)
+        endpoints = self._lease(host, inside, is_media=True)
+        for endpoint in endpoints:
+            endpoint.uses += 1
+        return endpoints
+
+    def _lease(self, host: Host, choices: Iterable[Sequence[int]], is_media: bool) -> list[UdpEndpoint]:
+        """Endpoints on the first ports that are all free."""
+        for ports in choices:
+            if any(Endpoint(host, port) in self._endpoints for port in ports):
                 continue
+            standing: list[UdpEndpoint] = []
             try:
-                endpoint = self._stand(at)
+                for port in ports:
+                    standing.append(self._stand(Endpoint(host, port), is_media))
             except OSError as error:
+                for endpoint in standing:
+                    self._remove(endpoint)
                 if error.errno != errno.EADDRINUSE:
                     raise
                 continue
-            # Also the client's own, if it is one that the pool could give to another.
-            endpoint.is_leased = True
-            self._ports.lease(Transport.UDP, host, port)
-            return endpoint
+            for endpoint in standing:
+                endpoint.is_leased = True
+                self._ports.lease(Transport.UDP, host, endpoint.at.port)
+            return standing
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
-    def _stand(self, at: Endpoint) -> UdpEndpoint:
-        endpoint = self._endpoints[at] = UdpEndpoint(self._loop, at, self._meet)
+    def _stand(self, at: Endpoint, is_media: bool) -> UdpEndpoint:
+        meet = self._meet_media if is_media else self._meet
+        endpoint = self._endpoints[at] = UdpEndpoint(self._loop, at, meet, is_media)
         return endpoint
 
     def give(self, endpoint: UdpEndpoint) -> None:
         endpoint.uses -= 1
-        if endpoint.uses:
-            return
+        if not endpoint.uses:
+            self._remove(endpoint)
+
+    def _remove(self, endpoint: UdpEndpoint) -> None:
         del self._endpoints[endpoint.at]
         if endpoint.mapped is not None:
             del self._mapped[endpoint.mapped]
@@ -142,3 +165,6 @@ class UdpEndpoints:
 
     def _meet(self, endpoint: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
         self.stranger(endpoint, data, ancillary, source)
+
+    def _meet_media(self, endpoint: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        self.media_stranger(endpoint, data, ancillary, source)

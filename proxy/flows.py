@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any
 
-from protocols.engine import Endpoint, Grant, Host, Peers, PinholeEvent, Side, Transport
+from protocols.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side, Transport
 from proxy import sockets
 from proxy.driver import EngineDriver
 from proxy.endpoints import UdpEndpoint, UdpEndpoints
@@ -44,7 +44,7 @@ class Flows:
         if near is None:
             self._arrive(data, ancillary, source, server)
         elif (take := near.routes.get(source)) is not None:
-            take(data)  # sent before its flow's socket stood
+            take(data, ancillary)  # sent before its flow's socket stood
         else:
             self._stranger(near, data, ancillary, source)
 
@@ -150,7 +150,7 @@ class Flow:
     def from_client(self, data: bytes) -> None:
         self._receive(Side.CLIENT, data)
 
-    def _receive(self, side: Side, data: bytes) -> None:
+    def _receive(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
         self._active_at = self._loop.time()
         self._received[side] += len(data)
         if self._driver is not None:
@@ -158,7 +158,7 @@ class Flow:
         else:
             self.send(side.other, data)
 
-    def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None:
+    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
         if self._driver is not None:
             self._driver.event(grant, event)
 

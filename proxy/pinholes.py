@@ -13,13 +13,26 @@ import asyncio
 import errno
 import socket
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
-from protocols.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refusal, Transport, Used
+from protocols.engine import (
+    AnyGrant,
+    Closed,
+    Endpoint,
+    Expect,
+    Grant,
+    Media,
+    MediaGrant,
+    PinholeEvent,
+    Refusal,
+    Transport,
+    Used,
+)
 from proxy import sockets
 from proxy.audit import Log
 from proxy.config import Limits, Timeouts
 from proxy.endpoints import UdpEndpoints
+from proxy.media import MediaPlace, MediaPlaces
 from proxy.metrics import Metrics
 from proxy.ports import PortPool
 from proxy.relay import Splicer, SpliceRelay
@@ -38,7 +51,10 @@ class Owner(Protocol):
     @property
     def key(self) -> str: ...
 
-    def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None: ...
+    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
+
+
+_Kind = TypeVar("_Kind", "Pinhole", MediaPlace)
 
 
 class PinholeTable:
@@ -60,8 +76,10 @@ class PinholeTable:
         self.metrics = metrics
         self.splicer = Splicer(loop)
         self.endpoints = UdpEndpoints(loop, ports)
+        self.places = MediaPlaces()
+        self.endpoints.media_stranger = self.places.stranger
         self._own_listeners = own_listeners
-        self._pinholes: dict[int, Pinhole] = {}
+        self._pinholes: dict[int, Pinhole | MediaPlace] = {}
         self._last_id = 0
         self._all_gone = asyncio.Event()
 
@@ -80,35 +98,58 @@ class PinholeTable:
 
     def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | Refusal:
         """`held`: how many the owner has already."""
-        answer = self._open(owner, expect, held)
-        if isinstance(answer, Refusal):
-            self.metrics.pinholes_refused.labels(answer.reason).inc()
-            owner.log.write(
-                "pinhole.refused",
-                purpose=expect.purpose,
-                transport=expect.transport,
-                listen=expect.listen,
-                target=expect.target,
-                trigger=expect.trigger,
-                reason=answer.reason,
-            )
-        return answer
+        refusal = self._refuses(expect.target, held)
+        if refusal is None:
+            try:
+                sock, listen = self._bind(expect)
+            except OSError as error:
+                refusal = Refusal(_refusal(error))
+        if refusal is not None:
+            self._refused(owner, expect, expect.transport, expect.listen, expect.target, refusal)
+            return refusal
+        self._last_id += 1
+        return self._add(Pinhole(self, owner, Grant(self._last_id, expect, listen), sock), expect.purpose)
 
-    def _open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | Refusal:
+    def place(self, owner: Owner, media: Media, held: int, offerer: MediaPlace | None) -> MediaPlace | Refusal:
+        """A place for a party of a media stream; `offerer`: the one that it answers."""
+        refusal = self._refuses(media.party.rtp, held)
+        if refusal is None:
+            try:
+                place = MediaPlace(self, owner, self._last_id + 1, media, offerer)
+            except OSError as error:
+                refusal = Refusal(_refusal(error))
+        if refusal is not None:
+            self._refused(owner, media, Transport.UDP, media.party.mapped or media.party.rtp, media.party.rtp, refusal)
+            return refusal
+        self._last_id += 1
+        return self._add(place, media.purpose)
+
+    def _refuses(self, target: Endpoint, held: int) -> Refusal | None:
         if held >= self.limits.pinholes_per_session:
             return Refusal("limit_per_session")
         if len(self._pinholes) >= self.limits.pinholes:
             return Refusal("limit_total")
-        if expect.target.host.is_loopback or expect.target in self._own_listeners or not expect.target.port:
+        if target.host.is_loopback or target in self._own_listeners or not target.port:
             return Refusal("target_not_allowed")
-        try:
-            sock, listen = self._bind(expect)
-        except OSError as error:
-            return Refusal(_refusal(error))
-        self._last_id += 1
-        pinhole = Pinhole(self, owner, Grant(self._last_id, expect, listen), sock)
+        return None
+
+    def _refused(
+        self, owner: Owner, wanted: Expect | Media, transport: Transport, listen: Any, target: Endpoint, why: Refusal
+    ) -> None:
+        self.metrics.pinholes_refused.labels(why.reason).inc()
+        owner.log.write(
+            "pinhole.refused",
+            purpose=wanted.purpose,
+            transport=transport,
+            listen=listen,
+            target=target,
+            trigger=wanted.trigger,
+            reason=why.reason,
+        )
+
+    def _add(self, pinhole: _Kind, purpose: str) -> _Kind:
         self._pinholes[pinhole.grant.id] = pinhole
-        self.metrics.pinholes_opened.labels(expect.purpose).inc()
+        self.metrics.pinholes_opened.labels(purpose).inc()
         self.metrics.pinholes.set(len(self._pinholes))
         return pinhole
 
@@ -127,11 +168,9 @@ class PinholeTable:
             return sock, at
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
-    def forget(self, pinhole: Pinhole) -> None:
+    def forget(self, pinhole: Pinhole | MediaPlace) -> None:
         del self._pinholes[pinhole.grant.id]
         self.metrics.pinholes.set(len(self._pinholes))
-        if not pinhole.grant.expect.listen.port:
-            self.ports.release(Transport.TCP, pinhole.grant.listen.host, pinhole.grant.listen.port)
         if not self._pinholes:
             self._all_gone.set()
 
@@ -171,7 +210,7 @@ class SessionPinholes:
     def __init__(self, table: PinholeTable, owner: Owner) -> None:
         self._table = table
         self._owner = owner
-        self._held: dict[int, Pinhole] = {}
+        self._held: dict[int, Pinhole | MediaPlace] = {}
 
     def __iter__(self) -> Any:
         return iter(tuple(self._held.values()))
@@ -181,17 +220,39 @@ class SessionPinholes:
 
     def open(self, expect: Expect) -> Grant | Refusal:
         answer = self._table.open(self._owner, expect, len(self._held))
-        if isinstance(answer, Refusal):
-            return answer
-        self._held[answer.grant.id] = answer
-        answer.closed = self._forget
-        return answer.grant
+        return answer if isinstance(answer, Refusal) else self._hold(answer).grant
 
     def confirm(self, grant: Grant) -> None:
-        if pinhole := self._held.get(grant.id):
+        if isinstance(pinhole := self._held.get(grant.id), Pinhole):
             pinhole.confirm()
 
-    def close(self, grant: Grant) -> None:
+    def offer(self, media: Media) -> MediaGrant | Refusal:
+        return self._place(media, None)
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        offerer = self._held.get(offered.id)
+        return self._place(media, offerer) if isinstance(offerer, MediaPlace) else Refusal("offer_gone")
+
+    def _place(self, media: Media, offerer: MediaPlace | None) -> MediaGrant | Refusal:
+        answer = self._table.place(self._owner, media, len(self._held), offerer)
+        return answer if isinstance(answer, Refusal) else self._hold(answer).grant
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        place = self._held.get(grant.id)
+        if not isinstance(place, MediaPlace):
+            return Refusal("closed")
+        try:
+            place.change(media)
+        except OSError as error:
+            return Refusal(_refusal(error))
+        return place.grant
+
+    def _hold(self, pinhole: _Kind) -> _Kind:
+        self._held[pinhole.grant.id] = pinhole
+        pinhole.closed = self._forget
+        return pinhole
+
+    def close(self, grant: AnyGrant) -> None:
         if pinhole := self._held.get(grant.id):
             pinhole.shut("closed_by_session")
 
@@ -200,7 +261,7 @@ class SessionPinholes:
         for pinhole in tuple(self._held.values()):
             pinhole.shut(reason)
 
-    def _forget(self, pinhole: Pinhole) -> None:
+    def _forget(self, pinhole: Pinhole | MediaPlace) -> None:
         del self._held[pinhole.grant.id]
 
 
@@ -388,6 +449,8 @@ class Pinhole:
     def _close_if_over(self, reason: str) -> None:
         if self._sock is not None or self.dialling or self.relays or self.grant.id not in self._table._pinholes:
             return
+        if not self.grant.expect.listen.port:
+            self._table.ports.release(Transport.TCP, self.grant.listen.host, self.grant.listen.port)
         self._table.forget(self)
         self.closed(self)
         seconds = self._table.loop.time() - self._opened_at

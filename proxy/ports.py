@@ -21,6 +21,9 @@ class PortPool:
         self._first = first
         self._size = last - first + 1
 
+    def __contains__(self, port: int) -> bool:
+        return self._first <= port < self._first + self._size
+
     def candidates(self, transport: Transport, host: Host) -> Iterator[int]:
         """Each free port once: a random one first, then on from there. Lease the one that could be bound."""
         leased: Set[int] = self._leased.get((transport, host), frozenset())

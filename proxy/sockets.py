@@ -11,6 +11,8 @@ import errno
 import os
 import socket
 import struct
+import sys
+from collections.abc import Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -139,8 +141,9 @@ def dial_result(sock: socket.socket) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def datagrams(at: Endpoint) -> socket.socket:
-    """A transparent UDP socket on any address, our own or foreign: it receives all that is sent there.
+def datagrams(at: Endpoint, of_media: bool = False) -> socket.socket:
+    """A transparent UDP socket on any address, our own or foreign: it receives all that is sent there. With each
+    datagram comes the interface that it came in by; with media its DSCP instead.
 
     Raises OSError (EADDRINUSE, EACCES, EMFILE ...) and SocketError when the process may not make transparent sockets.
     """
@@ -150,10 +153,10 @@ def datagrams(at: Endpoint) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER_BYTES)
         # A message that rewriting made longer than the link allows goes out in fragments (rule S7).
         if at.host.version == 4:
-            sock.setsockopt(socket.SOL_IP, IP_PKTINFO, 1)
+            sock.setsockopt(socket.SOL_IP, socket.IP_RECVTOS if of_media else IP_PKTINFO, 1)
             sock.setsockopt(socket.SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
         else:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS if of_media else socket.IPV6_RECVPKTINFO, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DONT)
         sock.bind((str(at.host), at.port))
     except OSError:
@@ -172,7 +175,7 @@ def datagrams_main(at: Endpoint) -> socket.socket:
     return sock
 
 
-Ancillary = list[tuple[int, int, bytes]]
+Ancillary = Sequence[tuple[int, int, bytes]]
 Address = tuple[Any, ...]
 """A socket address as the kernel has it; for datagrams, making an Endpoint of each would cost as much as the rest."""
 
@@ -204,6 +207,25 @@ def arrival_interface(ancillary: Ancillary) -> int:
         if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
             return int(struct.unpack_from("i", data, 16)[0])
     return 0
+
+
+def traffic_class(ancillary: Ancillary) -> int:
+    """DSCP and ECN of a datagram of media."""
+    for level, kind, data in ancillary:
+        if (level, kind) == (socket.SOL_IP, socket.IP_TOS):
+            return data[0]
+        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_TCLASS):
+            return int.from_bytes(data, sys.byteorder)
+    return 0
+
+
+def set_traffic_class(sock: socket.socket, value: int) -> None:
+    """Of all datagrams sent from now on."""
+    with contextlib.suppress(OSError):
+        if sock.family == socket.AF_INET:
+            sock.setsockopt(socket.SOL_IP, socket.IP_TOS, value)
+        else:
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, value)
 
 
 def address(of: Endpoint) -> Address:

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import Endpoint, Grant, Peers, PinholeEvent, Side, Transport
+from protocols.engine import AnyGrant, Endpoint, Peers, PinholeEvent, Side, Transport
 from proxy import sockets
 from proxy.driver import EngineDriver
 from proxy.leg import Leg
@@ -127,7 +127,7 @@ class StreamSession:
             if not self.is_over and self._relay is None:
                 self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
 
-    def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None:
+    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
         if self._driver is None:
             return
         self._driver.event(grant, event)

@@ -1,0 +1,381 @@
+"""Media: datagrams between two parties who learned of each other from a session description. RTP, RTCP, UDPTL.
+
+Each party has a *place*, where its partner finds it: its own address, or one of ours. What comes to one party's place
+goes out from the other's, so each sees the other where it was told:
+
+    offerer --> [answerer's place] ------------------------> [offerer's place] --> answerer
+            <-- [answerer's place] <------------------------ [offerer's place] <--
+
+A place is a socket, or two with RTCP apart; an offerer's may have several answerers (forking, rule D27). Packets are
+taken from where the party said that it waits, or from the one other address of it that is learned from its first ones
+(rules D39 to D41); everybody else is refused and counted.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from protocols.engine import Closed, Endpoint, Media, MediaGrant, Party, Transport, Used
+from proxy import sockets
+from proxy.endpoints import UdpEndpoint
+from proxy.sockets import Address, Ancillary
+
+if TYPE_CHECKING:
+    from proxy.pinholes import Owner, PinholeTable
+
+# Who has sent so many from elsewhere is the one: RFC 7362 s.4 asks for a lock. From the announced address, one will do.
+LOCK_PACKETS = 8
+# How often a stream is looked at within its idle time: that spares a look at the clock for each packet.
+LOOKS = 4
+# An earlier packet's ICMP error, a full buffer: media may always be lost, and the stream goes on (D50).
+_MAY_BE_LOST = contextlib.suppress(OSError)
+
+
+class _Component:
+    """A party's RTP, or its RTCP: its place, where it is sent to, and where its own packets come from."""
+
+    __slots__ = ("announced", "endpoint", "is_locked", "lanes", "place", "received", "source", "to")
+
+    def __init__(self, place: MediaPlace, endpoint: UdpEndpoint, party: Endpoint) -> None:
+        self.place = place
+        self.endpoint = endpoint
+        self.announced = self.to = self.source = sockets.address(party)
+        self.is_locked = False
+        self.received = 0
+        """Packets of this party, until it is locked."""
+        self.lanes: list[_Lane] = []
+        """By which its packets go to its partners."""
+
+    def learn(self, source: Address) -> None:
+        """Its packets come from there. Raises OSError when they are another stream's."""
+        if source == self.source:
+            return
+        if any(source in lane.receiver.endpoint.routes for lane in self.lanes):
+            raise OSError(errno.EADDRINUSE, "another stream's")
+        for lane in self.lanes:
+            lane.move(source)
+        self.source = source
+
+    def aim(self, at: Endpoint) -> None:
+        """The party waits elsewhere from now on, and what was learned is forgotten."""
+        self.learn(sockets.address(at))
+        self.announced = self.to = self.source
+        self.is_locked = False
+        self.received = 0
+
+
+class _Lane:
+    """One way between two parties' components."""
+
+    __slots__ = ("_ancillary", "_send", "bytes", "packets", "receiver", "sender")
+
+    def __init__(self, sender: _Component, receiver: _Component) -> None:
+        """Takes packets from now on. Raises OSError when they are another stream's already."""
+        if sender.source in receiver.endpoint.routes:
+            raise OSError(errno.EADDRINUSE, "another stream's")
+        self.sender = sender
+        self.receiver = receiver
+        self.packets = self.bytes = 0
+        self._ancillary: Ancillary = ()
+        self._send = sender.endpoint.sock.sendto
+        receiver.endpoint.routes[sender.source] = self.take
+        sender.lanes.append(self)
+
+    def take(self, data: bytes, ancillary: Ancillary) -> None:
+        """A packet of the sender that came to the receiver's place."""
+        self.packets += 1
+        self.bytes += len(data)
+        if ancillary != self._ancillary:
+            self._ancillary = ancillary
+            sockets.set_traffic_class(self.sender.endpoint.sock, sockets.traffic_class(ancillary))  # D46
+        with _MAY_BE_LOST:
+            self._send(data, self.receiver.to)
+        if not self.sender.is_locked:
+            self._count()
+
+    def _count(self) -> None:
+        sender = self.sender
+        sender.received += 1
+        sender.is_locked = sender.source == sender.announced or sender.received >= LOCK_PACKETS
+        if self.packets == 1:
+            self.receiver.place.used(sender.source)
+
+    def move(self, source: Address) -> None:
+        routes = self.receiver.endpoint.routes
+        del routes[self.sender.source]
+        routes[source] = self.take
+
+    def end(self) -> None:
+        del self.receiver.endpoint.routes[self.sender.source]
+        self.sender.lanes.remove(self)
+
+
+class MediaPlaces:
+    """Those that stand, by the sockets that they stand on: who comes and is not known is a matter for them."""
+
+    def __init__(self) -> None:
+        self._at: dict[UdpEndpoint, list[MediaPlace]] = {}
+
+    def add(self, place: MediaPlace, endpoint: UdpEndpoint) -> None:
+        self._at.setdefault(endpoint, []).append(place)
+
+    def remove(self, place: MediaPlace, endpoint: UdpEndpoint) -> None:
+        places = self._at[endpoint]
+        places.remove(place)
+        if not places:
+            del self._at[endpoint]
+
+    def stranger(self, endpoint: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        places = self._at[endpoint]
+        for place in places:
+            if (lane := place.admits(endpoint, source)) is not None:
+                lane.take(data, ancillary)
+                return
+        places[0].refuse(source)
+
+
+class MediaPlace:
+    """Where one party is found by its partners; in the table of pinholes it is one of them."""
+
+    relays = dialling = ()
+
+    def __init__(
+        self, table: PinholeTable, owner: Owner, number: int, media: Media, offerer: MediaPlace | None = None
+    ) -> None:
+        """`offerer`: whom this one answers. Raises OSError when the place cannot be had."""
+        self._table = table
+        self._owner = owner
+        self._offerer = offerer
+        self._answerers: list[MediaPlace] = []
+        self._in: list[_Lane] = []
+        """From partners."""
+        self._bytes_in = self._bytes_out = self._packets_in = self._packets_out = self._refused = 0
+        self._is_used = self._is_over = False
+        self.closed: Callable[[Any], None] = lambda _: None
+        self.components = self._stand(media.party)
+        self.grant = self._granted(number, media)
+        if offerer is not None:
+            try:
+                self._join(offerer)
+            except OSError:
+                self._clear()
+                raise
+            offerer._answerers.append(self)
+        self._opened_at = table.loop.time()
+        self._seen = self._silent = 0
+        self._timer: asyncio.TimerHandle | None = None
+        owner.log.write(
+            "pinhole.opened",
+            pinhole=number,
+            purpose=media.purpose,
+            transport=Transport.UDP,
+            listen=self.grant.rtp,
+            rtcp=self.grant.rtcp,
+            allow=offerer.grant.media.party.allow if offerer else (),
+            target=media.party.rtp,
+            answers=offerer.grant.id if offerer else None,
+            expires_seconds=self._open_seconds,
+            trigger=media.trigger,
+        )
+        if offerer is None:
+            self._look_later()
+
+    # -- where it stands -------------------------------------------------------------------------------------------
+
+    def _stand(self, party: Party) -> list[_Component]:
+        """The sockets of a place, and where the party waits behind each. Raises OSError."""
+        waits = [party.rtp] if party.rtcp is None else [party.rtp, party.rtcp]
+        table, taken = self._table, []
+        try:
+            if party.mapped is not None:
+                taken = table.endpoints.take_media(party.mapped, len(waits))
+            else:
+                for at in waits:
+                    taken.append(table.endpoints.take(at, is_media=True))
+        except OSError:
+            for endpoint in taken:
+                table.endpoints.give(endpoint)
+            raise
+        for endpoint in taken:
+            table.places.add(self, endpoint)
+        return [_Component(self, endpoint, at) for endpoint, at in zip(taken, waits, strict=True)]
+
+    def _clear(self) -> None:
+        """Give up the lanes with all partners, and the sockets."""
+        for lane in (*self._in, *self._out):
+            self._account(lane)
+            lane.receiver.place._in.remove(lane)
+            lane.end()
+        for component in self.components:
+            self._table.places.remove(self, component.endpoint)
+            self._table.endpoints.give(component.endpoint)
+
+    def _granted(self, number: int, media: Media) -> MediaGrant:
+        first, *rest = (component.endpoint.at for component in self.components)
+        return MediaGrant(number, media, first, rest[0] if rest else None)
+
+    def _join(self, partner: MediaPlace) -> None:
+        # With RTCP apart on one side only it has no partner there; the other side has it with the rest (D13).
+        for ours, theirs in zip(self.components, partner.components, strict=False):
+            partner._in.append(_Lane(ours, theirs))
+            self._in.append(_Lane(theirs, ours))
+
+    def _account(self, lane: _Lane) -> None:
+        """A lane that ends: both its parties remember what went over it."""
+        to, by = lane.receiver.place, lane.sender.place
+        to._packets_in += lane.packets
+        to._bytes_in += lane.bytes
+        by._packets_out += lane.packets
+        by._bytes_out += lane.bytes
+
+    def change(self, media: Media) -> None:
+        """Another address, or other terms. Raises OSError when the place cannot be had; it is gone then."""
+        party, before = media.party, self.grant.media.party
+        try:
+            if party.mapped is None and (party.rtp, party.rtcp) != (before.rtp, before.rtcp):
+                self._clear()
+                self.components = self._stand(party)
+                for partner in self._answerers if self._offerer is None else [self._offerer]:
+                    self._join(partner)
+            elif party != before:
+                for component, at in zip(self.components, (party.rtp, party.rtcp), strict=False):
+                    if at is not None:
+                        component.aim(at)
+        except OSError:
+            self.shut("no_place")
+            raise
+        self.grant = self._granted(self.grant.id, media)
+        if self._offerer is None:
+            self._look_later()
+
+    # -- who comes -------------------------------------------------------------------------------------------------
+
+    def used(self, source: Address) -> None:
+        """The first packet has come, from a partner."""
+        if not self._is_used:
+            self._is_used = True
+            peer = sockets.endpoint(source)
+            self._owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer)
+            self._owner.pinhole_event(self.grant, Used(peer))
+
+    def admits(self, endpoint: UdpEndpoint, source: Address) -> _Lane | None:
+        """Somebody unknown at one of the sockets: a partner whose address is to be learned?"""
+        host = sockets.endpoint(source).host
+        for lane in self._in:
+            sender, party = lane.sender, lane.sender.place.grant.media.party
+            if lane.receiver.endpoint is not endpoint or sender.is_locked:
+                continue
+            if any(host in network for network in party.allow):
+                try:
+                    sender.learn(source)
+                except OSError:
+                    continue
+                if party.learn:
+                    sender.to = source
+                return lane
+        return None
+
+    def refuse(self, source: Address) -> None:
+        self._refused += 1
+        self._table.metrics.strangers.inc()
+        if self._in and self._refused == 1:  # before there is an answer it may be the answerer, early
+            self._owner.log.write(
+                "violation",
+                rule="pinhole.stranger",
+                pinhole=self.grant.id,
+                detail=f"{sockets.endpoint(source)} sent to {self.grant.rtp}",
+                action="dropped",
+            )
+
+    # -- time ------------------------------------------------------------------------------------------------------
+
+    @property
+    def _open_seconds(self) -> float:
+        wait = self.grant.media.open_seconds
+        return wait if wait is not None else self._table.timeouts.pinhole_open
+
+    def _look_later(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        wait = self.grant.media.idle_seconds if self._seen else self._open_seconds
+        if wait != float("inf"):
+            self._timer = self._table.loop.call_later(wait / LOOKS, self._look)
+
+    def _look(self) -> None:
+        """Silence of one party is normal, of all of them it is not (D44)."""
+        seen = self.packets_in + self.packets_out
+        self._silent = 0 if seen != self._seen else self._silent + 1
+        if self._silent >= LOOKS:
+            self.shut("idle" if seen else "never_used")
+            return
+        self._seen = seen
+        self._look_later()
+
+    # -- ends ------------------------------------------------------------------------------------------------------
+
+    def shut(self, reason: str) -> None:
+        """With those that answered it."""
+        if self._is_over:
+            return
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        for answerer in tuple(self._answerers):
+            answerer.shut(reason)
+        self._clear()
+        if self._offerer is not None:
+            self._offerer._answerers.remove(self)
+        self._table.forget(self)
+        self.closed(self)
+        seconds = self._table.loop.time() - self._opened_at
+        event = Closed(reason, self._bytes_in, self._bytes_out, seconds, self._packets_in, self._packets_out)
+        self._owner.log.write(
+            "pinhole.closed",
+            pinhole=self.grant.id,
+            reason=reason,
+            duration_seconds=round(seconds, 6),
+            bytes_in=event.bytes_in,
+            bytes_out=event.bytes_out,
+            packets_in=event.packets_in,
+            packets_out=event.packets_out,
+            packets_refused=self._refused,
+        )
+        self._table.metrics.relayed_bytes.inc(event.bytes_in)
+        self._owner.pinhole_event(self.grant, event)
+
+    abort = shut
+
+    # -- reports ---------------------------------------------------------------------------------------------------
+
+    @property
+    def _out(self) -> Iterator[_Lane]:
+        return (lane for component in self.components for lane in component.lanes)
+
+    @property
+    def packets_in(self) -> int:
+        return self._packets_in + sum(lane.packets for lane in self._in)
+
+    @property
+    def packets_out(self) -> int:
+        return self._packets_out + sum(lane.packets for lane in self._out)
+
+    def summary(self, now: float) -> dict[str, Any]:
+        media = self.grant.media
+        return {
+            "pinhole": self.grant.id,
+            "session": self._owner.key,
+            "purpose": media.purpose,
+            "transport": Transport.UDP.value,
+            "listen": str(self.grant.rtp),
+            "allow": sorted({str(net) for lane in self._in for net in lane.sender.place.grant.media.party.allow}),
+            "target": str(media.party.rtp),
+            "state": "relaying" if self._is_used else "waiting" if self._in else "unconfirmed",
+            "age_seconds": round(now - self._opened_at, 3),
+            "bytes_in": self._bytes_in + sum(lane.bytes for lane in self._in),
+            "bytes_out": self._bytes_out + sum(lane.bytes for lane in self._out),
+        }

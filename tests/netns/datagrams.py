@@ -1,0 +1,69 @@
+"""A gateway for datagrams, in a namespace between a client and a server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from proxy import rules
+from proxy.listener import DatagramListener, loopback
+from tests.netns.namespaces import Hosts, Namespace
+from tests.proxy.shell import Shell, close_all, descriptors
+
+PORT = 5060
+
+
+class Gateway:
+    """The listeners and rules around a shell; the loop runs in the gateway's namespace."""
+
+    def __init__(self, hosts: Hosts, *arguments: Any, **keywords: Any) -> None:
+        self.before = descriptors()
+        self.hosts = hosts
+        self.shell = Shell(*arguments, **keywords)
+        self.peers: list[socket.socket] = []
+        for step in rules.steps(self.shell.config, rules.Backend.NFT):
+            hosts.gateway.run(*step.command, stdin=step.stdin)
+        port = self.shell.config.network.listen_port
+        self.listeners = [DatagramListener(self.shell.loop, at, self.shell.flows) for at in loopback(port)]
+
+    async def __aenter__(self) -> Gateway:
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for peer in self.peers:
+            peer.close()
+        for listener in self.listeners:
+            listener.close()
+        await close_all()
+        assert descriptors() == self.before
+
+    def socket(self, namespace: Namespace, host: Any, port: int = PORT) -> socket.socket:
+        address = ip_address(str(host))
+        with namespace.inside():
+            sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+        sock.setblocking(False)
+        sock.bind((str(address), port))
+        self.peers.append(sock)
+        return sock
+
+    def client(self, version: int = 4, port: int = PORT) -> socket.socket:
+        return self.socket(self.hosts.client, self.hosts.client_address(version), port)
+
+    def server(self, version: int = 4, port: int = PORT) -> socket.socket:
+        return self.socket(self.hosts.server, self.hosts.server_address(version), port)
+
+
+async def hear(sock: socket.socket) -> tuple[bytes, tuple[Any, ...]]:
+    async with asyncio.timeout(5):
+        data, address = await asyncio.get_running_loop().sock_recvfrom(sock, 65535)
+        return data, address[:2]
+
+
+async def silence(sock: socket.socket) -> None:
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.2):
+            await asyncio.get_running_loop().sock_recvfrom(sock, 65535)

@@ -1,0 +1,336 @@
+"""Media relays through a gateway in a namespace of its own: who sees whom, who is let in, what is left at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from ipaddress import ip_network
+from typing import Any
+
+import pytest
+
+from protocols.engine import (
+    AnyGrant,
+    Closed,
+    Endpoint,
+    Host,
+    Media,
+    MediaGrant,
+    Party,
+    PinholeEvent,
+    Refusal,
+    Used,
+    only,
+)
+from proxy.config import Limits
+from proxy.media import LOCK_PACKETS
+from proxy.sockets import endpoint
+from tests.netns.datagrams import Gateway, hear, silence
+from tests.netns.namespaces import Hosts, needs_root, three_hosts
+from tests.proxy.shell import Memory
+
+pytestmark = [pytest.mark.netns, needs_root]
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    with three_hosts() as hosts, hosts.gateway.inside():
+        yield hosts
+
+
+class Call:
+    """An owner of pinholes, and what was told to it. The offerer is at the client, the answerer at the server."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self.key = "call"
+        self.log: Memory = gateway.shell.log
+        self.events: list[PinholeEvent] = []
+        self.pinholes = gateway.shell.pinholes.of(self)
+
+    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
+        self.events.append(event)
+
+    def offer(self, party: Party, **terms: Any) -> MediaGrant:
+        answer = self.pinholes.offer(media(party, **terms))
+        assert isinstance(answer, MediaGrant)
+        return answer
+
+    def answer(self, offered: MediaGrant, party: Party, **terms: Any) -> MediaGrant:
+        answer = self.pinholes.answer(offered, media(party, **terms))
+        assert isinstance(answer, MediaGrant)
+        return answer
+
+
+def media(party: Party, idle_seconds: float = 60, open_seconds: float | None = None) -> Media:
+    return Media("rtp", "INVITE", party, idle_seconds, open_seconds)
+
+
+def at(sock: socket.socket) -> Endpoint:
+    return endpoint(sock.getsockname())
+
+
+def party(rtp: socket.socket, rtcp: socket.socket | None = None, mapped: Host | None = None, **more: Any) -> Party:
+    allow = more.pop("allow", only(at(rtp).host))
+    return Party(at(rtp), at(rtcp) if rtcp is not None else None, mapped, allow, **more)
+
+
+def to(grant: MediaGrant) -> tuple[str, int]:
+    return str(grant.rtp.host), grant.rtp.port
+
+
+# -- who sees whom -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_with_nat_the_offerer_is_seen_at_our_address_and_the_answerer_at_its_own(
+    hosts: Hosts, version: int
+) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(version, 7000), gateway.server(version, 8000)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(version)))
+        answered = call.answer(offered, party(other))
+        assert offered.rtp.host == hosts.gateway_address(version)
+        assert offered.rtp.port % 2 == 0
+        assert answered.rtp == at(other)
+        phone.sendto(b"from the phone", to(answered))
+        assert await hear(other) == (b"from the phone", to(offered))
+        other.sendto(b"to the phone", to(offered))
+        assert await hear(phone) == (b"to the phone", other.getsockname()[:2])
+        call.pinholes.close(offered)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_without_nat_both_are_seen_where_they_are(hosts: Hosts, version: int) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(version, 7000), gateway.server(version, 8000)
+        offered = call.offer(party(phone))
+        answered = call.answer(offered, party(other))
+        assert (offered.rtp, answered.rtp) == (at(phone), at(other))
+        phone.sendto(b"a", to(answered))
+        assert await hear(other) == (b"a", phone.getsockname()[:2])
+        other.sendto(b"b", to(offered))
+        assert await hear(phone) == (b"b", other.getsockname()[:2])
+        call.pinholes.close(offered)
+
+
+async def test_rtcp_has_the_next_odd_port(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call = Call(gateway)
+        phone, phone_rtcp = gateway.client(port=7000), gateway.client(port=7009)
+        other, other_rtcp = gateway.server(port=8000), gateway.server(port=8001)
+        offered = call.offer(party(phone, phone_rtcp, mapped=hosts.gateway_address(4)))
+        assert offered.rtcp == Endpoint(offered.rtp.host, offered.rtp.port + 1)
+        answered = call.answer(offered, party(other, other_rtcp))
+        assert answered.rtcp == at(other_rtcp)
+        other_rtcp.sendto(b"report", (str(offered.rtcp.host), offered.rtcp.port))
+        assert (await hear(phone_rtcp))[0] == b"report"
+        phone_rtcp.sendto(b"report back", other_rtcp.getsockname())
+        assert (await hear(other_rtcp))[0] == b"report back"
+        await silence(phone)
+        call.pinholes.close(offered)
+
+
+async def test_two_who_answered_are_both_heard(hosts: Hosts) -> None:
+    """Early media of two branches of a forked call (D27)."""
+    async with Gateway(hosts) as gateway:
+        call, phone = Call(gateway), gateway.client(port=7000)
+        first, second = gateway.server(port=8000), gateway.server(port=8002)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        branches = [call.answer(offered, party(first)), call.answer(offered, party(second))]
+        for other, branch in zip((first, second), branches, strict=True):
+            other.sendto(b"ringing", to(offered))
+            assert await hear(phone) == (b"ringing", other.getsockname())
+            phone.sendto(b"hello", to(branch))
+            assert await hear(other) == (b"hello", to(offered))
+        call.pinholes.close(branches[0])
+        first.sendto(b"still ringing", to(offered))
+        second.sendto(b"here", to(offered))
+        assert (await hear(phone))[0] == b"here"
+        call.pinholes.close(offered)
+
+
+async def test_two_streams_to_one_remote_address_do_not_mix(hosts: Hosts) -> None:
+    """Conference servers take everybody on one port."""
+    async with Gateway(hosts) as gateway:
+        call, server = Call(gateway), gateway.server(port=8000)
+        phones = [gateway.client(port=7000), gateway.client(port=7002)]
+        offers = [call.offer(party(phone, mapped=hosts.gateway_address(4))) for phone in phones]
+        answers = [call.answer(offered, party(server)) for offered in offers]
+        assert answers[0].rtp == answers[1].rtp
+        for phone, offered in zip(phones, offers, strict=True):
+            phone.sendto(b"%d" % at(phone).port, server.getsockname())
+            data, source = await hear(server)
+            assert (int(data), source) == (at(phone).port, to(offered))
+            server.sendto(data, source)
+            assert (await hear(phone))[0] == data
+        for offered in offers:
+            call.pinholes.close(offered)
+
+
+# -- who is let in -----------------------------------------------------------------------------------------------------
+
+
+async def test_nobody_passes_before_there_is_an_answer(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        other.sendto(b"early", to(offered))
+        await silence(phone)
+        call.pinholes.close(offered)
+        assert gateway.shell.log.last("pinhole.closed")["packets_refused"] == 1
+        assert "violation" not in gateway.shell.log.events()
+
+
+async def test_a_stranger_is_refused_before_and_after_the_lock_and_counted(hosts: Hosts) -> None:
+    hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        stranger = gateway.socket(hosts.server, "192.0.2.66", 8000)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        call.answer(offered, party(other))
+        stranger.sendto(b"attack", to(offered))
+        for number in range(LOCK_PACKETS + 1):
+            other.sendto(b"%d" % number, to(offered))
+            assert (await hear(phone))[0] == b"%d" % number
+        stranger.sendto(b"attack", to(offered))
+        await silence(phone)
+        call.pinholes.close(offered)
+        closed = gateway.shell.log.last("pinhole.closed")
+        assert (closed["packets_in"], closed["packets_refused"]) == (LOCK_PACKETS + 1, 2)
+        assert gateway.shell.log.events().count("violation") == 1
+
+
+async def test_another_port_of_the_party_is_learned_from_the_first_packets_and_then_held_to(hosts: Hosts) -> None:
+    """Not everybody sends from where it receives (D41)."""
+    async with Gateway(hosts) as gateway:
+        call, phone = Call(gateway), gateway.client(port=7000)
+        waits, sends, third = (gateway.server(port=port) for port in (8000, 9000, 9002))
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        answered = call.answer(offered, party(waits))
+        for _ in range(LOCK_PACKETS):
+            sends.sendto(b"speech", to(offered))
+            assert (await hear(phone))[0] == b"speech"
+        third.sendto(b"late", to(offered))
+        await silence(phone)
+        phone.sendto(b"answer", to(answered))
+        assert (await hear(waits))[0] == b"answer"
+        call.pinholes.close(offered)
+
+
+async def test_a_party_behind_nat_is_answered_where_its_packets_come_from(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, mapping = Call(gateway), gateway.client(port=7000), gateway.server(port=9000)
+        hidden = Party(Endpoint(ip_network("192.168.7.7/32")[0], 4000), None, None, only(at(mapping).host), learn=True)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        answered = call.answer(offered, hidden)
+        mapping.sendto(b"from behind", to(offered))
+        assert (await hear(phone))[0] == b"from behind"
+        phone.sendto(b"back", to(answered))
+        assert (await hear(mapping))[0] == b"back"
+        call.pinholes.close(offered)
+
+
+async def test_the_class_of_traffic_is_kept(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        other.setsockopt(socket.SOL_IP, socket.IP_RECVTOS, 1)
+        phone.setsockopt(socket.SOL_IP, socket.IP_TOS, 46 << 2)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        phone.sendto(b"speech", to(call.answer(offered, party(other))))
+        async with asyncio.timeout(5):
+            while True:
+                await asyncio.sleep(0.01)
+                try:
+                    _, ancillary, _, _ = other.recvmsg(100, 100)
+                except BlockingIOError:
+                    continue
+                break
+        assert ancillary == [(socket.SOL_IP, socket.IP_TOS, bytes([46 << 2]))]
+        call.pinholes.close(offered)
+
+
+# -- changes -----------------------------------------------------------------------------------------------------------
+
+
+async def test_a_mapped_place_stays_when_its_party_moves(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, other = Call(gateway), gateway.server(port=8000)
+        before, after = gateway.client(port=7000), gateway.client(port=7002)
+        ours = hosts.gateway_address(4)
+        offered = call.offer(party(before, mapped=ours))
+        answered = call.answer(offered, party(other))
+        before.sendto(b"x", to(answered))
+        await hear(other)
+        moved = call.pinholes.change(offered, media(party(after, mapped=ours)))
+        assert isinstance(moved, MediaGrant)
+        assert moved.rtp == offered.rtp
+        other.sendto(b"y", to(offered))
+        assert (await hear(after))[0] == b"y"
+        after.sendto(b"z", to(answered))
+        assert await hear(other) == (b"z", to(offered))
+        call.pinholes.close(offered)
+
+
+async def test_a_place_without_nat_moves_with_its_party(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone = Call(gateway), gateway.client(port=7000)
+        before, after = gateway.server(port=8000), gateway.server(port=8002)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        answered = call.answer(offered, party(before))
+        moved = call.pinholes.change(answered, media(party(after)))
+        assert isinstance(moved, MediaGrant)
+        assert moved.rtp == at(after)
+        phone.sendto(b"x", to(moved))
+        assert await hear(after) == (b"x", to(offered))
+        before.sendto(b"late", to(offered))
+        after.sendto(b"y", to(offered))
+        call.pinholes.close(offered)
+
+
+# -- ends --------------------------------------------------------------------------------------------------------------
+
+
+async def test_a_stream_that_nobody_uses_and_one_that_falls_silent_end(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        call.offer(party(phone, mapped=hosts.gateway_address(4)), open_seconds=0.1)
+        assert (await gateway.shell.until("pinhole.closed"))["reason"] == "never_used"
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)), idle_seconds=0.1, open_seconds=0.1)
+        call.answer(offered, party(other))
+        other.sendto(b"once", to(offered))
+        await hear(phone)
+        await gateway.shell.until("pinhole.closed", 3)
+        closed = {line["pinhole"]: line for line in gateway.shell.log.lines if line["event"] == "pinhole.closed"}
+        assert closed[offered.id]["reason"] == "idle"
+        assert (closed[offered.id]["packets_in"], closed[offered.id]["bytes_in"]) == (1, 4)
+        assert [type(event) for event in call.events] == [Closed, Used, Closed, Closed]
+        assert not len(call.pinholes)
+
+
+async def test_a_stream_on_hold_may_be_silent(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone = Call(gateway), gateway.client(port=7000)
+        for_ever = float("inf")
+        offered = call.offer(party(phone), idle_seconds=for_ever, open_seconds=for_ever)
+        await asyncio.sleep(0.1)
+        assert len(call.pinholes) == 1
+        call.pinholes.close(offered)
+
+
+async def test_what_cannot_be_had_is_refused_and_leaves_nothing(hosts: Hosts) -> None:
+    async with Gateway(hosts, limits=Limits(pinholes_per_session=2)) as gateway:
+        call, phone = Call(gateway), gateway.client(port=7000)
+        held = gateway.socket(hosts.gateway, "192.0.2.1", 8001)
+        taken = Party(Endpoint(at(held).host, 8000), at(held), None, ())
+        assert call.pinholes.offer(media(taken)) == Refusal("address_in_use")
+        loopback = Party(Endpoint(ip_network("127.0.0.1/32")[0], 8000), None, None, ())
+        assert call.pinholes.offer(media(loopback)) == Refusal("target_not_allowed")
+        offers = [call.offer(party(phone, mapped=hosts.gateway_address(4))) for _ in range(2)]
+        assert call.pinholes.offer(media(party(phone))) == Refusal("limit_per_session")
+        assert call.pinholes.answer(offers[0], media(party(phone))) == Refusal("limit_per_session")
+        for offered in offers:
+            call.pinholes.close(offered)
+            call.pinholes.close(offered)
+        assert gateway.shell.log.last("pinhole.refused")["reason"] == "limit_per_session"
+        assert len(gateway.shell.pinholes.endpoints) == 0
