@@ -20,11 +20,11 @@ the grammar once and then remembered.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
-from ipaddress import ip_address
+from ipaddress import IPv6Address, ip_address
 from typing import Literal, NamedTuple
 
 from pyparsing import ParseException, Regex
@@ -339,16 +339,16 @@ def _read_media(description: Description, line: re.Match[bytes]) -> Media:
     kind, port, count, proto = line.group("kind", "port", "count", "proto")
     if kind is None:
         raise _malformed(line.string, line.start("media"), "m= without a port")
-    number = int(port)
-    if number > 65535:
-        raise _malformed(line.string, line.start("media"), "port above 65535")
+    number, pairs = int(port), int(count or 1)
+    if number > 65535 or not pairs:
+        raise _malformed(line.string, line.start("media"), "port above 65535, or none of them")
     return Media(
         slot,
         line.start("media"),
         kind.lower(),
         number,
         Span(*line.span("port")),
-        int(count or 1),
+        pairs,
         proto.lower(),
         description.direction,
         description.setup,
@@ -454,8 +454,8 @@ class Move(NamedTuple):
 # All that ICE has written in any of its drafts, and what Microsoft made of it. One name left over would be the half-way
 # that D33 warns of.
 _ICE_LINES = re.compile(
-    rb"(?<=\n)a=(?i:ice-[a-z0-9-]++|(?:x-|rtcp-)?+(?:remote-)?+candidates?+(?:-[a-z0-9-]++)?+|end-of-candidates)"
-    rb"(?![^:\s])[^\n]*+\n?+"
+    rb"\n(?=(a=(?i:ice-[a-z0-9-]++|(?:x-|rtcp-)?+(?:remote-)?+candidates?+(?:-[a-z0-9-]++)?+|end-of-candidates)"
+    rb"(?![^:\s])[^\n]*+\n?+))"
 )
 
 _TO_TITLE = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++i=[^\r\n]*+)?+")
@@ -495,7 +495,7 @@ def relocate(
     for slot, move in moves.items():
         changes += _move(body, description.media[slot], move, session)
     if ice == "strip":
-        changes += ((Span(*line.span()), b"") for line in _ICE_LINES.finditer(body))
+        changes += ((Span(*line.span(1)), b"") for line in _ICE_LINES.finditer(body))
     # Stable: what is inserted at one place stays in the order in which it was made.
     changes.sort(key=lambda change: change[0])
     return replace(body, changes)
@@ -573,7 +573,7 @@ class Residual(NamedTuple):
     host: Host
 
 
-_ANY_ADDRESS = re.compile(rb"(?<![0-9A-Za-z:.])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]{2,45}+)(?![0-9A-Za-z:])")
+_ANY_ADDRESS = re.compile(rb"(?<![0-9A-Za-z.])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]{2,45}+)(?![0-9A-Za-z])")
 _FIELD = re.compile(rb"a=[^:\s]{0,40}|[^=\s]{0,40}")
 
 
@@ -581,16 +581,24 @@ def residual(body: bytes, hosts: Collection[Host]) -> list[Residual]:
     """Where one of these addresses still stands in a body, in whatever line and spelling (D15, X5)."""
     if all(host.version == 4 for host in hosts) and not any(str(host).encode() in body for host in hosts):
         return []
-    return list(_residual(body.split(b"\n"), hosts))
+    return [
+        Residual(number, _field(line), host)
+        for number, line in enumerate(body.split(b"\n"), 1)
+        for host in _hosts(line)
+        if host in hosts
+    ]
 
 
-def _residual(lines: Iterable[bytes], hosts: Collection[Host]) -> Iterator[Residual]:
-    for number, line in enumerate(lines, 1):
-        for token in _ANY_ADDRESS.findall(line):
-            try:
-                host = ip_address(token.decode().rstrip("."))
-            except ValueError:
-                continue
-            if host in hosts:
-                field_name = _FIELD.match(line)
-                yield Residual(number, field_name[0] if field_name else b"", host)
+def _hosts(line: bytes) -> Iterator[Host]:
+    for token in _ANY_ADDRESS.findall(line):
+        try:
+            host = ip_address(token.decode().rstrip("."))
+        except ValueError:
+            continue  # a time, a fingerprint, a version
+        yield host.ipv4_mapped or host if isinstance(host, IPv6Address) else host
+
+
+def _field(line: bytes) -> bytes:
+    name = _FIELD.match(line)
+    assert name is not None  # it may be empty
+    return name[0]
