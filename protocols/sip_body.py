@@ -84,6 +84,10 @@ _PARAMETER = Regex(
 _CONTENT_TYPE = _TYPE.leave_whitespace() + ZeroOrMore(_PARAMETER.leave_whitespace()) + StringEnd()
 
 
+_MAX_TYPE_BYTES = 512
+"""A boundary of 70 bytes, and parameters that say more than they need."""
+
+
 @lru_cache(maxsize=256)
 def _read_type(value: bytes) -> _Type | None:
     """A Content-Type, or None if it is none, or has two boundaries."""
@@ -101,7 +105,7 @@ def _read_type(value: bytes) -> _Type | None:
     return _Type(f"{first['type']}/{first['subtype']}".lower().encode("latin-1"), boundary)
 
 
-# A field of a part, with its folded lines. MIME knows no compact names; parts made by SIP stacks have them all the same.
+# A field of a part, with its folded lines. MIME knows no compact names, but parts that SIP stacks made may have them.
 _FIELD = re.compile(rb"(?<=\n)(?P<name>[!-9;-~]++)[ \t]*+:[ \t]*+(?P<value>[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+)")
 _FIELDS = re.compile(rb"\r?\n(?P<fields>(?:[^\r\n]++\r?\n)*+)\r?\n")
 _NAMES = {
@@ -157,7 +161,7 @@ class _Search:
         depth: int,
     ) -> None:
         """A message's body, or the content of one part; `depth`: how many multiparts may still be opened."""
-        kind = _read_type(content_type)
+        kind = _read_type(content_type) if len(content_type) <= _MAX_TYPE_BYTES else None
         if kind is None:
             self.leave("bad_content_type")
         elif kind.name in _OPAQUE:
@@ -230,9 +234,8 @@ def _parts(body: bytes, boundary: bytes, span: Span) -> list[Span]:
     begin: int | None = None
     for match in delimiter.finditer(body, *span):
         if begin is not None:
-            parts.append(
-                Span(begin, max(begin, match.start() - (2 if body.endswith(b"\r\n", 0, match.start()) else 1)))
-            )
+            line_end = 2 if body.endswith(b"\r\n", 0, match.start()) else 1
+            parts.append(Span(begin, match.start() - line_end))
         if match["last"] is not None:
             return parts
         begin = match.end()
