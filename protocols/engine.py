@@ -150,12 +150,16 @@ class Expect:
     allow: tuple[Network, ...]
     """Who may come. Everyone else is refused, counted, and does not use the pinhole up."""
     target: Endpoint
-    source: Endpoint
-    """Port 0: the kernel's choice."""
+    source: Endpoint | None
+    """Port 0: the kernel's choice. None: as whom it came."""
     idle_seconds: float
     open_seconds: float | None = None
-    """Time to the first use. None: as configured (`timeouts: pinhole_open`)."""
-    uses: int = 1
+    """Time to the first use; of one that may be used for ever, all its time. None: as configured (`timeouts:
+    pinhole_open`)."""
+    uses: int | None = 1
+    """None: as often as may be while it stands."""
+    is_read: bool = False
+    """What comes is a session of its own, read by an engine of the same helper; else it is relayed."""
     confirmed: bool = True
     """False: bound and listening, but nobody is admitted before `Pinholes.confirm` (rules X10, F30)."""
 
@@ -234,6 +238,9 @@ class Pinholes(Protocol):
     def close(self, grant: AnyGrant) -> None:
         """Admit nobody more. A relay already admitted runs to its end. Closing again, or too late, has no effect.
         Media stops at once: an answerer's, or an offerer's with all that were joined to it."""
+
+    def prolong(self, grant: Grant, seconds: float) -> None:
+        """Let it stand for so long from now on, whatever it was to be. Late: no effect."""
 
     def offer(self, media: Media) -> MediaGrant | Refusal:
         """Hold the place at which the offerer can be reached. Nobody reaches it before there is an answer."""

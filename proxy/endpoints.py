@@ -14,11 +14,15 @@ import asyncio
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
+from typing import TYPE_CHECKING
 
 from protocols.engine import Endpoint, Host, Transport
 from proxy import sockets
 from proxy.ports import PortPool
 from proxy.sockets import Address, Ancillary
+
+if TYPE_CHECKING:
+    from proxy.admission import DatagramPinhole
 
 DATAGRAMS_PER_WAKEUP = 64
 
@@ -29,7 +33,7 @@ Route = Callable[[bytes, Ancillary], None]
 class UdpEndpoint:
     """What is sent to `at` arrives here, and what is sent from here comes from `at`."""
 
-    __slots__ = ("_loop", "at", "is_leased", "is_media", "mapped", "routes", "sock", "stranger", "uses")
+    __slots__ = ("_loop", "admits", "at", "is_leased", "is_media", "mapped", "routes", "sock", "stranger", "uses")
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, stranger: Stranger, is_media: bool) -> None:
         self._loop = loop
@@ -43,6 +47,8 @@ class UdpEndpoint:
         self.uses = 0
         self.routes: dict[Address, Route] = {}
         """Who takes datagrams from this address."""
+        self.admits: list[DatagramPinhole] = []
+        """Whom a pinhole lets begin a flow here."""
         self.sock = sockets.datagrams(at, is_media)
         loop.add_reader(self.sock, self._readable)
 
@@ -112,6 +118,12 @@ class UdpEndpoints:
             (endpoint,) = self._lease(host, ((port,) for port in ports), is_media=False)
             endpoint.mapped = (client, host)
             self._mapped[client, host] = endpoint
+        endpoint.uses += 1
+        return endpoint
+
+    def take_free(self, host: Host) -> UdpEndpoint:
+        """A port of an address of ours that nobody has. Raises OSError."""
+        (endpoint,) = self._lease(host, ((port,) for port in self._ports.candidates(Transport.UDP, host)), False)
         endpoint.uses += 1
         return endpoint
 

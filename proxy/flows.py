@@ -16,6 +16,7 @@ from typing import Any
 
 from protocols.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side, Transport
 from proxy import sockets
+from proxy.admission import DatagramPinhole
 from proxy.driver import EngineDriver
 from proxy.endpoints import UdpEndpoint, UdpEndpoints
 from proxy.policy import Arrival, Denied, Nat
@@ -49,19 +50,38 @@ class Flows:
             self._stranger(near, data, ancillary, source)
 
     def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        host = sockets.endpoint(source).host if at.admits else None
+        for pinhole in at.admits:
+            assert host is not None
+            if pinhole.admits(host):
+                self._arrive(data, ancillary, source, at.at, pinhole)
+                return
+            pinhole.refuse()
         self._arrive(data, ancillary, source, at.at)
 
-    def _arrive(self, data: bytes, ancillary: Ancillary, source: Address, server: Endpoint) -> None:
+    def _arrive(
+        self,
+        data: bytes,
+        ancillary: Ancillary,
+        source: Address,
+        server: Endpoint,
+        pinhole: DatagramPinhole | None = None,
+    ) -> None:
         try:
             interface = self._interfaces.of(sockets.arrival_interface(ancillary), self.sessions.loop.time())
         except OSError:  # no room to ask, so none for a flow
             return
         arrival = Arrival(Transport.UDP, interface, sockets.endpoint(source), server)
-        if (ours := self.endpoints.get(arrival.client)) is not None and ours.mapped is not None:
+        if pinhole is not None:
+            expect = pinhole.grant.expect
+            how = Nat(arrival.client.host if expect.source is None else expect.source.host, expect.target)
+            admission = self.sessions.admit_expected(pinhole.owner, arrival, how)
+        elif (ours := self.endpoints.get(arrival.client)) is not None and ours.mapped is not None:
             # From ourselves to ourselves, and so on for ever (rule X28).
             self.sessions.deny(arrival, Denied("loop", None))
             return
-        admission = self.sessions.admit(arrival)
+        else:
+            admission = self.sessions.admit(arrival)
         if admission is None:
             return
         try:
@@ -69,6 +89,8 @@ class Flows:
         except OSError as error:
             self.sessions.deny(arrival, Denied(_refusal(error), admission.policy.name))
             return
+        if pinhole is not None:
+            pinhole.use(source)
         flow.from_client(data)
 
     def _begin(self, admission: Admission, client: Address) -> Flow:
@@ -120,6 +142,7 @@ class Flow:
         self.arrival = admission.arrival
         self.policy = admission.policy
         self.helper = admission.helper
+        self.charged_to = admission.charged_to
         self.pinholes = sessions.pinholes.of(self)
         self.opened_at = self._active_at = self._loop.time()
         self.is_over = False

@@ -21,6 +21,7 @@ from protocols.engine import (
     Endpoint,
     Expect,
     Grant,
+    Helper,
     Media,
     MediaGrant,
     PinholeEvent,
@@ -29,8 +30,9 @@ from protocols.engine import (
     Used,
 )
 from proxy import sockets
+from proxy.admission import DatagramPinhole
 from proxy.audit import Log
-from proxy.config import Limits, Timeouts
+from proxy.config import Limits, Policy, Timeouts
 from proxy.endpoints import UdpEndpoints
 from proxy.media import MediaPlace, MediaPlaces
 from proxy.metrics import Metrics
@@ -51,10 +53,16 @@ class Owner(Protocol):
     @property
     def key(self) -> str: ...
 
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def helper(self) -> Helper: ...
+
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
 
 
-_Kind = TypeVar("_Kind", "Pinhole", MediaPlace)
+_Kind = TypeVar("_Kind", bound="Pinhole | DatagramPinhole | MediaPlace")
 
 
 class PinholeTable:
@@ -79,7 +87,7 @@ class PinholeTable:
         self.places = MediaPlaces()
         self.endpoints.media_stranger = self.places.stranger
         self._own_listeners = own_listeners
-        self._pinholes: dict[int, Pinhole | MediaPlace] = {}
+        self._pinholes: dict[int, Pinhole | DatagramPinhole | MediaPlace] = {}
         self._last_id = 0
         self._all_gone = asyncio.Event()
 
@@ -96,19 +104,24 @@ class PinholeTable:
     def of(self, owner: Owner) -> SessionPinholes:
         return SessionPinholes(self, owner)
 
-    def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | Refusal:
+    def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | DatagramPinhole | Refusal:
         """`held`: how many the owner has already."""
         refusal = self._refuses(expect.target, held)
+        pinhole: Pinhole | DatagramPinhole
         if refusal is None:
             try:
-                sock, listen = self._bind(expect)
+                if expect.transport is Transport.UDP:
+                    pinhole = DatagramPinhole(self, owner, self._last_id + 1, expect)
+                else:
+                    sock, listen = self._bind(expect)
+                    pinhole = Pinhole(self, owner, Grant(self._last_id + 1, expect, listen), sock)
             except OSError as error:
                 refusal = Refusal(_refusal(error))
         if refusal is not None:
             self._refused(owner, expect, expect.transport, expect.listen, expect.target, refusal)
             return refusal
         self._last_id += 1
-        return self._add(Pinhole(self, owner, Grant(self._last_id, expect, listen), sock), expect.purpose)
+        return self._add(pinhole, expect.purpose)
 
     def place(self, owner: Owner, media: Media, held: int, offerer: MediaPlace | None) -> MediaPlace | Refusal:
         """A place for a party of a media stream; `offerer`: the one that it answers."""
@@ -168,7 +181,7 @@ class PinholeTable:
             return sock, at
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
-    def forget(self, pinhole: Pinhole | MediaPlace) -> None:
+    def forget(self, pinhole: Pinhole | DatagramPinhole | MediaPlace) -> None:
         del self._pinholes[pinhole.grant.id]
         self.metrics.pinholes.set(len(self._pinholes))
         if not self._pinholes:
@@ -210,7 +223,7 @@ class SessionPinholes:
     def __init__(self, table: PinholeTable, owner: Owner) -> None:
         self._table = table
         self._owner = owner
-        self._held: dict[int, Pinhole | MediaPlace] = {}
+        self._held: dict[int, Pinhole | DatagramPinhole | MediaPlace] = {}
 
     def __iter__(self) -> Any:
         return iter(tuple(self._held.values()))
@@ -223,8 +236,12 @@ class SessionPinholes:
         return answer if isinstance(answer, Refusal) else self._hold(answer).grant
 
     def confirm(self, grant: Grant) -> None:
-        if isinstance(pinhole := self._held.get(grant.id), Pinhole):
+        if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
             pinhole.confirm()
+
+    def prolong(self, grant: Grant, seconds: float) -> None:
+        if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
+            pinhole.prolong(seconds)
 
     def offer(self, media: Media) -> MediaGrant | Refusal:
         return self._place(media, None)
@@ -261,7 +278,7 @@ class SessionPinholes:
         for pinhole in tuple(self._held.values()):
             pinhole.shut(reason)
 
-    def _forget(self, pinhole: Pinhole | MediaPlace) -> None:
+    def _forget(self, pinhole: Pinhole | DatagramPinhole | MediaPlace) -> None:
         del self._held[pinhole.grant.id]
 
 
@@ -348,6 +365,11 @@ class Pinhole:
     def bytes_out(self) -> int:
         return self._bytes_out + sum(relay.bytes_out for relay in self.relays)
 
+    def prolong(self, seconds: float) -> None:
+        if self._sock is not None:
+            self._timer.cancel()
+            self._timer = self._table.loop.call_later(seconds, self.shut, "never_used")
+
     def confirm(self) -> None:
         if self._sock is not None and not self._accepting:
             self._accepting = True
@@ -385,9 +407,10 @@ class Pinhole:
             )
 
     def _use(self, sock: socket.socket, peer: Endpoint) -> None:
-        self._uses_left -= 1
+        if self._uses_left is not None:
+            self._uses_left -= 1
         self._owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer)
-        if not self._uses_left:
+        if self._uses_left == 0:
             self._stop_listening()
         dial = _Dial(self, sock)
         self.dialling.add(dial)
@@ -482,7 +505,7 @@ class _Dial:
     def start(self) -> None:
         expect = self._pinhole.grant.expect
         try:
-            self._target = sockets.dial(expect.target, expect.source)
+            self._target = sockets.dial(expect.target, expect.source or Endpoint(sockets.remote(self._peer).host, 0))
         except OSError as error:
             self.abort("target_" + dial_failure(error.errno))
             return

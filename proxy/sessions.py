@@ -16,7 +16,7 @@ from proxy import sockets
 from proxy.audit import Log
 from proxy.config import Config, Policy
 from proxy.metrics import Metrics
-from proxy.pinholes import PinholeTable
+from proxy.pinholes import Owner, PinholeTable
 from proxy.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
 from proxy.stream import StreamSession
 
@@ -31,13 +31,15 @@ class Admission:
     helper: Helper
     nat: Nat
     log: Log
+    charged_to: Host
+    """Whose limit it counts against."""
 
 
 class Session(Protocol):
     """A stream or a flow, as the table of all of them needs it."""
 
     @property
-    def arrival(self) -> Arrival: ...
+    def charged_to(self) -> Host: ...
 
     def summary(self, now: float) -> dict[str, Any]: ...
 
@@ -114,15 +116,27 @@ class Sessions:
             # Dialling ourselves would come back to us, and again, until the descriptors are gone (rule X28).
             self.deny(arrival, Denied("loop", decision.policy.name), decision)
             return None
+        return self._admission(arrival, decision.policy, self._helpers[decision.entry.name], how, arrival.client.host)
+
+    def admit_expected(self, owner: Owner, arrival: Arrival, how: Nat) -> Admission | None:
+        """As `admit`, for whom an engine has named: by the policy of its session, and on the account of the one who is
+        called."""
+        limit = self._limit_reached(how.dial.host)
+        if limit is not None:
+            self.deny(arrival, Denied(limit, owner.policy.name))
+            return None
+        return self._admission(arrival, owner.policy, owner.helper, how, how.dial.host)
+
+    def _admission(self, arrival: Arrival, policy: Policy, helper: Helper, how: Nat, charged_to: Host) -> Admission:
         key = f"{self._prefix}-{next(self._numbers)}"
         log = self.log.bind(
             session=key,
-            helper=decision.entry.name,
-            policy=decision.policy.name,
+            helper=helper.name,
+            policy=policy.name,
             client=str(arrival.client),
             server=str(arrival.server),
         )
-        return Admission(key, arrival, decision.policy, self._helpers[decision.entry.name], how, log)
+        return Admission(key, arrival, policy, helper, how, log, charged_to)
 
     def _limit_reached(self, client: Host) -> str | None:
         if len(self._sessions) >= self._limits.sessions:
@@ -145,7 +159,7 @@ class Sessions:
 
     def register(self, session: Session) -> None:
         self._sessions.add(session)
-        self._per_client[session.arrival.client.host] += 1
+        self._per_client[session.charged_to] += 1
         self.metrics.sessions.set(len(self._sessions))
 
     def count_opened(self, helper: Helper) -> None:
@@ -160,7 +174,7 @@ class Sessions:
 
     def forget(self, session: Session) -> None:
         self._sessions.discard(session)
-        client = session.arrival.client.host
+        client = session.charged_to
         self._per_client[client] -= 1
         if not self._per_client[client]:
             del self._per_client[client]

@@ -245,6 +245,11 @@ def local(sock: socket.socket) -> Endpoint:
     return endpoint(sock.getsockname())
 
 
+def remote(sock: socket.socket) -> Endpoint:
+    """The other end. Raises OSError when it is gone."""
+    return endpoint(sock.getpeername())
+
+
 def tune_control(sock: socket.socket, urgent_inline: bool) -> None:
     """For legs that an engine reads: no Nagle delay, keep-alive (X27), urgent data in the stream (F8) or not (T27)."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

@@ -40,6 +40,7 @@ class StreamSession:
         self.arrival = admission.arrival
         self.policy = admission.policy
         self.helper = admission.helper
+        self.charged_to = admission.charged_to
         self._nat = admission.nat
         self.pinholes = sessions.pinholes.of(self)
         self.opened_at = self._loop.time()

@@ -102,7 +102,7 @@ class FakePinholes:
         self.opened.append(grant)
         self.standing[number] = grant
         allow = ", ".join(str(net.network_address) if net.num_addresses == 1 else str(net) for net in expect.allow)
-        source = str(expect.source) if expect.source.port else str(expect.source.host)
+        source = str(expect.source if expect.source is None or expect.source.port else expect.source.host)
         uses = f"uses {expect.uses}" + ("" if expect.confirmed else " unconfirmed")
         self.log.append(f"open {expect.transport.value} for {expect.target} from {allow} as {source} {uses} = {listen}")
         return grant

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Abort, Endpoint, Send, Side, Splice
+from protocols.engine import Abort, Endpoint, Expect, Peers, Send, Side, Splice, Transport, only
 from proxy.config import Dnat, Limits, Timeouts
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
@@ -199,6 +199,95 @@ async def test_one_client_cannot_reach_one_server_under_two_names(hosts: Hosts) 
         await hear(server)
         client.sendto(b"x", ("198.51.100.2", PORT))
         assert (await gateway.shell.until("session.denied"))["reason"] == "address_in_use"
+
+
+# -- whom an engine expects --------------------------------------------------------------------------------------------
+
+
+class Registering(PassOn):
+    """Lets the server's host begin sessions with the client: at its address there, or at one for another port of it."""
+
+    contact_port = PORT
+
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        if data == b"register":
+            seen = self.peers.client_as_seen
+            self.grant = self.pinholes.open(
+                Expect(
+                    Transport.UDP,
+                    "sip",
+                    "REGISTER",
+                    listen=seen if self.contact_port == PORT else Endpoint(seen.host, 0),
+                    allow=only(self.peers.server.host),
+                    target=Endpoint(self.peers.client.host, self.contact_port),
+                    source=None,
+                    idle_seconds=0,
+                    open_seconds=30,
+                    uses=None,
+                    is_read=True,
+                )
+            )
+            return [Send(side.other, str(self.grant.listen).encode())]
+        if data == b"remove":
+            self.pinholes.close(self.grant)
+        return super().receive(side, data, now)
+
+
+async def test_a_registered_client_is_called_at_the_address_that_it_registered_from(hosts: Hosts) -> None:
+    async with Gateway(hosts, Registering, snat="interface", interfaces=("lan0",)) as gateway:
+        client, registrar, proxy = gateway.client(), gateway.server(), gateway.server(port=5080)
+        client.sendto(b"register", registrar.getsockname())
+        _, outside = await hear(registrar)
+        proxy.sendto(b"invite", outside)
+        assert await hear(client) == (b"invite", proxy.getsockname())
+        client.sendto(b"ringing", proxy.getsockname())
+        assert await hear(proxy) == (b"ringing", outside)
+        assert gateway.shell.engines[1].peers == Peers(
+            Endpoint(hosts.server_address(4), 5080),
+            Endpoint(hosts.server_address(4), 5080),
+            Endpoint(hosts.client_address(4), PORT),
+            Endpoint(hosts.gateway_address(4), PORT),
+        )
+        assert gateway.shell.log.last("pinhole.used")["peer"] == "192.0.2.2:5080"
+
+
+async def test_a_client_that_waits_on_another_port_than_it_sends_from_has_an_address_for_that_too(hosts: Hosts) -> None:
+    class Apart(Registering):
+        contact_port = 5070
+
+    async with Gateway(hosts, Apart, snat="interface", interfaces=("lan0",)) as gateway:
+        client, contact, registrar = gateway.client(), gateway.client(port=5070), gateway.server()
+        client.sendto(b"register", registrar.getsockname())
+        host, _, port = (await hear(registrar))[0].decode().partition(":")
+        registrar.sendto(b"invite", (host, int(port)))
+        assert await hear(contact) == (b"invite", registrar.getsockname())
+        contact.sendto(b"ringing", registrar.getsockname())
+        assert await hear(registrar) == (b"ringing", (host, int(port)))
+
+
+async def test_only_who_is_expected_may_call_and_only_while_the_pinhole_stands(hosts: Hosts) -> None:
+    hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
+    async with Gateway(hosts, Registering, snat="interface", interfaces=("lan0",)) as gateway:
+        client, registrar, proxy = gateway.client(), gateway.server(), gateway.server(port=5080)
+        stranger = gateway.socket(hosts.server, "192.0.2.66")
+        client.sendto(b"register", registrar.getsockname())
+        _, outside = await hear(registrar)
+        stranger.sendto(b"invite", outside)
+        assert (await gateway.shell.until("session.denied"))["reason"] == "no_policy"
+        client.sendto(b"remove", registrar.getsockname())
+        assert (await gateway.shell.until("pinhole.closed"))["refused"] == 1
+        proxy.sendto(b"invite", outside)
+        await gateway.shell.until("session.denied", 2)
+        await silence(client)
+
+
+async def test_a_pinhole_keeps_its_address_when_the_session_that_opened_it_has_more_to_say(hosts: Hosts) -> None:
+    async with Gateway(hosts, Registering, snat="interface", interfaces=("lan0",)) as gateway:
+        client, registrar, other = gateway.client(), gateway.server(), gateway.server(port=5061)
+        client.sendto(b"register", registrar.getsockname())
+        _, outside = await hear(registrar)
+        client.sendto(b"x", other.getsockname())
+        assert (await hear(other))[1] == outside
 
 
 # -- ends --------------------------------------------------------------------------------------------------------------
