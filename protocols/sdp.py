@@ -504,20 +504,19 @@ def relocate(
 def _session_host(description: Description, moves: Mapping[int, Move], origin: Host | None) -> Host | None:
     """What the session's c= becomes (D4), or None if it stays.
 
-    It may change if all media that it serves go to one host. If it serves none, because each has its own or is refused,
-    it means nothing, and need not tell an inside address.
+    It may change if all media that it serves move; those that go elsewhere get a c= of their own. If it serves none,
+    because each has its own or is refused, it means nothing, and need not tell an inside address.
     """
     connection = description.connection
     if connection is None or connection.host is None or connection.is_multicast:
         return None
-    hosts: set[Host | None] = {
-        moves[media.slot].host if media.slot in moves else None
-        for media in description.media
-        if media.connection is connection and media.port
-    }
-    if not hosts:
-        hosts = {move.host for move in moves.values()} if origin is None else {origin}
-    return hosts.pop() if len(hosts) == 1 else None
+    served = [media.slot for media in description.media if media.connection is connection and media.port]
+    if all(slot in moves for slot in served):
+        if not served and origin is not None:
+            return origin
+        if first := served or sorted(moves):
+            return moves[first[0]].host
+    return None
 
 
 def _move(body: bytes, media: Media, move: Move, session: Host | None) -> Iterator[Change]:

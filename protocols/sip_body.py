@@ -95,13 +95,14 @@ def _read_type(value: bytes) -> _Type | None:
         first, *parameters = _CONTENT_TYPE.parse_string(value.decode("latin-1"))
     except ParseException:
         return None
-    boundaries = [match for match in parameters if match["name"].lower() == "boundary"]
+    boundaries = [
+        match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"] or "")
+        for match in parameters
+        if match["name"].lower() == "boundary"
+    ]
     if len(boundaries) > 1:
         return None
-    boundary = None
-    for match in boundaries:
-        text = match["bare"] or re.sub(r"\\(.)", r"\1", match["quoted"] or "")
-        boundary = text.encode("latin-1")
+    boundary = boundaries[0].encode("latin-1") if boundaries else None
     return _Type(f"{first['type']}/{first['subtype']}".lower().encode("latin-1"), boundary)
 
 
