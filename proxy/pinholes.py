@@ -87,6 +87,8 @@ class PinholeTable:
         self.places = MediaPlaces()
         self.endpoints.media_stranger = self.places.stranger
         self._own_listeners = own_listeners
+        self.begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
+        """Begins the session of a connection that an engine is to read; set by whoever has the sessions."""
         self._pinholes: dict[int, Pinhole | DatagramPinhole | MediaPlace] = {}
         self._last_id = 0
         self._all_gone = asyncio.Event()
@@ -412,6 +414,11 @@ class Pinhole:
         self._owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer)
         if self._uses_left == 0:
             self._stop_listening()
+        if self.grant.expect.is_read:
+            self._table.begin(self._owner, self.grant, sock, peer)
+            self._owner.pinhole_event(self.grant, Used(peer))
+            self._close_if_over("used_up")
+            return
         dial = _Dial(self, sock)
         self.dialling.add(dial)
         self._owner.pinhole_event(self.grant, Used(peer))

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from protocols.engine import Endpoint, Helper, Host
+from protocols.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy import sockets
 from proxy.audit import Log
 from proxy.config import Config, Policy
@@ -77,6 +77,7 @@ class Sessions:
         self._all_gone = asyncio.Event()
         self.opened = 0
         """Sessions that reached their server, since the start."""
+        pinholes.begin = self._begin_expected
         self.use(config)
 
     def use(self, config: Config) -> None:
@@ -93,13 +94,22 @@ class Sessions:
 
     def begin(self, client: socket.socket, arrival: Arrival) -> None:
         """Let an accepted connection in, or reset it; either way the audit log says so."""
-        admission = self.admit(arrival)
+        self._serve(client, self.admit(arrival))
+
+    def _serve(self, client: socket.socket, admission: Admission | None) -> None:
         if admission is None:
             sockets.reset(client)
             return
         session = StreamSession(self, admission, client)
         self.register(session)
         session.dial()
+
+    def _begin_expected(self, owner: Owner, grant: Grant, client: socket.socket, peer: Endpoint) -> None:
+        """The connection that a pinhole of `owner` was opened for is one for its helper."""
+        expect = grant.expect
+        arrival = Arrival(Transport.TCP, "", peer, grant.listen)
+        how = Nat(peer.host if expect.source is None else expect.source.host, expect.target)
+        self._serve(client, self.admit_expected(owner, arrival, how))
 
     def admit(self, arrival: Arrival) -> Admission | None:
         """What a new session goes on with; None, and a line in the audit log, when it may not."""

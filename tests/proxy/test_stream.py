@@ -207,6 +207,44 @@ async def test_after_splice_the_rest_passes_without_the_engine():
     call.close()
 
 
+class Expects(PassOn):
+    """Lets anybody who comes to CLIENT's pinhole reach what the peer names, as a session of its own."""
+
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        if not data.startswith(b"expect "):
+            return super().receive(side, data, now)
+        target = Endpoint(self.peers.server.host, int(data[7:]))
+        expect = Expect(
+            Transport.TCP, "tns", "REDIRECT", Endpoint(self.peers.server.host, 0), only(self.peers.client.host), target,
+            None, 60, is_read=True,
+        )  # fmt: skip
+        return [Send(side, str(self.pinholes.open(expect).listen.port).encode())]
+
+
+async def test_what_comes_to_a_pinhole_that_is_read_is_a_session_of_its_own():
+    call = await Call.connect(Shell(Expects))
+    listener, target = serve(SERVER)
+    await say(call.client, b"expect %d" % target.port)
+    port = int(await receive(call.client))
+    again = await dial(CLIENT, Endpoint(target.host, port))
+    server, as_seen = await accept(listener)
+    assert str(as_seen.host) == CLIENT
+    await say(again, b"connect")
+    assert await receive(server) == b"connect"
+    assert len(call.shell.sessions) == len(call.shell.engines) == 2
+    opened = [line for line in call.shell.log.lines if line["event"] == "session.opened"]
+    assert opened[1]["policy"] == opened[0]["policy"]
+    closed = await call.shell.until("pinhole.closed")
+    assert (closed["reason"], closed["bytes_in"]) == ("used_up", 0)
+    # It does not end with the session that expected it (T25).
+    call.close()
+    await call.shell.until("session.closed")
+    await say(server, b"accept")
+    assert await receive(again) == b"accept"
+    for sock in (listener, again, server):
+        sock.close()
+
+
 class Ticks(PassOn):
     def __init__(self, *arguments: Any) -> None:
         super().__init__(*arguments)
