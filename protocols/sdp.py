@@ -69,7 +69,9 @@ _ADDRESS = Regex(
     r"[ \t]{0,4}(?i:IN)[ \t]{1,4}(?P<family>(?i:IP[46]))[ \t]{1,4}"
     r"(?P<token>(?P<address>[0-9A-Za-z_.:-]{1,255})(?:/[0-9]{1,3}){0,2})(?=[ \t]|\Z)",
     as_match=True,
-).leave_whitespace()
+)
+# pyparsing would skip blanks, and make eight of each tab: then no span would be right.
+_ADDRESS.leave_whitespace().parse_with_tabs()
 
 _NUMERIC = re.compile(r"[0-9.]+|.*:.*")
 _MAX_ADDRESS_BYTES = 320
@@ -505,18 +507,21 @@ def _session_host(description: Description, moves: Mapping[int, Move], origin: H
     """What the session's c= becomes (D4), or None if it stays.
 
     It may change if all media that it serves move; those that go elsewhere get a c= of their own. If it serves none,
-    because each has its own or is refused, it means nothing, and need not tell an inside address.
+    because each has its own or is refused, it goes where the same address goes that is elsewhere in the description.
     """
     connection = description.connection
     if connection is None or connection.host is None or connection.is_multicast:
         return None
     served = [media.slot for media in description.media if media.connection is connection and media.port]
-    if all(slot in moves for slot in served):
-        if not served and origin is not None:
-            return origin
-        if first := served or sorted(moves):
-            return moves[first[0]].host
-    return None
+    if served:
+        return moves[served[0]].host if all(slot in moves for slot in served) else None
+    if origin is not None and description.origin is not None and description.origin.host == connection.host:
+        return origin
+    return next((moves[slot].host for slot in sorted(moves) if _host(description.media[slot]) == connection.host), None)
+
+
+def _host(media: Media) -> Host | None:
+    return media.connection.host if media.connection is not None else None
 
 
 def _move(body: bytes, media: Media, move: Move, session: Host | None) -> Iterator[Change]:

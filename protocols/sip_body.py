@@ -82,6 +82,7 @@ _PARAMETER = Regex(
     as_match=True,
 )
 _CONTENT_TYPE = _TYPE.leave_whitespace() + ZeroOrMore(_PARAMETER.leave_whitespace()) + StringEnd()
+_CONTENT_TYPE.parse_with_tabs()
 
 
 _MAX_TYPE_BYTES = 512
