@@ -10,17 +10,15 @@ No task and no lock: every step is a callback of the loop that runs to its end.
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
 from functools import partial
-from typing import Any
 
-from protocols.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side, Transport
+from protocols.engine import Endpoint, Host, Peers, Side, Transport
 from proxy import sockets
 from proxy.admission import DatagramPinhole
-from proxy.driver import EngineDriver
 from proxy.endpoints import UdpEndpoint, UdpEndpoints
 from proxy.policy import Arrival, Denied, Nat
-from proxy.sessions import Admission, Sessions
+from proxy.session import Admission, Session
+from proxy.sessions import Sessions
 from proxy.sockets import Address, Ancillary
 
 # Below are the ports of services that this machine may want for itself later.
@@ -128,44 +126,23 @@ def _refusal(error: OSError) -> str:
             return "server_unreachable"
 
 
-class Flow:
-    """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`pinholes.Owner`)."""
-
+class Flow(Session):
     def __init__(
         self, flows: Flows, admission: Admission, near: UdpEndpoint, far: UdpEndpoint, client: Address
     ) -> None:
-        sessions = self._sessions = flows.sessions
+        super().__init__(flows.sessions, admission)
         self._endpoints = flows.endpoints
-        self._loop = sessions.loop
-        self.key = admission.key
-        self.log = admission.log
-        self.arrival = admission.arrival
-        self.policy = admission.policy
-        self.helper = admission.helper
-        self.charged_to = admission.charged_to
-        self.pinholes = sessions.pinholes.of(self)
-        self.opened_at = self._active_at = self._loop.time()
-        self.is_over = False
-
-        peers = Peers(self.arrival.client, far.at, admission.nat.dial, self.arrival.server)
+        peers = Peers(self.arrival.client, far.at, self._nat.dial, self.arrival.server)
         self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, sockets.address(peers.server))}
         """The socket towards each side, and the side's address."""
         self._received = dict.fromkeys(Side, 0)
         self._lost = 0
+        self._active_at = self.opened_at
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self._receive, side)
-        sessions.register(self)
-        self.log.write(
-            "session.opened",
-            transport=Transport.UDP,
-            interface=self.arrival.interface,
-            snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
-            dnat=peers.server if peers.server != peers.server_as_seen else None,
-        )
-        sessions.count_opened(self.helper)
-        engine = self.helper.engine(peers, self.policy.options[self.helper.name], self.pinholes, self.opened_at)
-        self._driver: EngineDriver | None = EngineDriver(self._loop, engine, self)
-        self._idle_seconds = sessions.timeouts.udp_idle
+        self._sessions.register(self)
+        self._open(Transport.UDP, peers)
+        self._idle_seconds = self._sessions.timeouts.udp_idle
         self._timer = self._loop.call_later(self._idle_seconds, self._look)
 
     # -- datagrams in ---------------------------------------------------------------------------------------------
@@ -180,10 +157,6 @@ class Flow:
             self._driver.receive(side, data)
         else:
             self.send(side.other, data)
-
-    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
-        if self._driver is not None:
-            self._driver.event(grant, event)
 
     def _look(self) -> None:
         """From time to time: silent for too long, and nothing left that the engine waits for?"""
@@ -203,9 +176,6 @@ class Flow:
     def finish(self, to: Side) -> None:
         """Datagrams have no end."""
 
-    def note(self, event: str, facts: Mapping[str, Any]) -> None:
-        self._sessions.note(self.log, event, facts)
-
     def abort(self, reason: str, told: frozenset[Side]) -> None:
         self._end(reason)
 
@@ -217,25 +187,11 @@ class Flow:
     def settle(self) -> None:
         """Nothing is queued, so nothing has to wait."""
 
-    def engine_failed(self, lines: Sequence[str]) -> None:
-        self._sessions.metrics.engine_failures.inc()
-        self.log.write("engine.failed", traceback=lines)
-        self.cut("engine_failed")
-
     # -- ends -----------------------------------------------------------------------------------------------------
 
-    def summary(self, now: float) -> dict[str, Any]:
-        return {
-            "session": self.key,
-            "helper": self.helper.name,
-            "policy": self.policy.name,
-            "interface": self.arrival.interface,
-            "client": str(self.arrival.client),
-            "server": str(self.arrival.server),
-            "state": "serving" if self._driver is not None else "relaying",
-            "age_seconds": round(now - self.opened_at, 3),
-            "pinholes": len(self.pinholes),
-        }
+    @property
+    def state(self) -> str:
+        return "serving" if self._driver is not None else "relaying"
 
     def stop(self) -> None:
         self.cut("stopped")
@@ -249,25 +205,11 @@ class Flow:
                 return
         self._end(reason)
 
-    def _stop_engine(self) -> None:
-        if self._driver is not None:
-            self._driver.stop()
-            self._driver = None
+    break_off = cut
 
     def _end(self, reason: str) -> None:
-        self.is_over = True
-        self._stop_engine()
         self._timer.cancel()
         for endpoint, address in self._ends.values():
             del endpoint.routes[address]
             self._endpoints.give(endpoint)
-        self._sessions.forget(self)
-        self.pinholes.end("session_closed")
-        self.log.write(
-            "session.closed",
-            reason=reason,
-            duration_seconds=round(self._loop.time() - self.opened_at, 6),
-            bytes_from_client=self._received[Side.CLIENT],
-            bytes_from_server=self._received[Side.SERVER],
-            **({"datagrams_lost": self._lost} if self._lost else {}),
-        )
+        self._closed(reason, self._received, **({"datagrams_lost": self._lost} if self._lost else {}))

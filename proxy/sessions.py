@@ -8,8 +8,6 @@ import secrets
 import socket
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from typing import Any, Protocol
 
 from protocols.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy import sockets
@@ -18,36 +16,8 @@ from proxy.config import Config, Policy
 from proxy.metrics import Metrics
 from proxy.pinholes import Owner, PinholeTable
 from proxy.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
+from proxy.session import Admission, Session
 from proxy.stream import StreamSession
-
-
-@dataclass(frozen=True, slots=True)
-class Admission:
-    """A session that may be: who it is, and what it goes on with."""
-
-    key: str
-    arrival: Arrival
-    policy: Policy
-    helper: Helper
-    nat: Nat
-    log: Log
-    charged_to: Host
-    """Whose limit it counts against."""
-
-
-class Session(Protocol):
-    """A stream or a flow, as the table of all of them needs it."""
-
-    @property
-    def charged_to(self) -> Host: ...
-
-    def summary(self, now: float) -> dict[str, Any]: ...
-
-    def stop(self) -> None:
-        """End as soon as nothing is being transferred."""
-
-    def cut(self, reason: str) -> None:
-        """End now."""
 
 
 class Sessions:
@@ -175,12 +145,6 @@ class Sessions:
     def count_opened(self, helper: Helper) -> None:
         self.opened += 1
         self.metrics.sessions_opened.labels(helper.name).inc()
-
-    def note(self, log: Log, event: str, facts: Mapping[str, Any]) -> None:
-        """What an engine says, written to its session's log."""
-        if event == "violation":
-            self.metrics.violations.labels(facts["rule"]).inc()
-        log.write(event, **facts)
 
     def forget(self, session: Session) -> None:
         self._sessions.discard(session)

@@ -11,49 +11,35 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from protocols.engine import AnyGrant, Endpoint, Peers, PinholeEvent, Side, Transport
 from proxy import sockets
-from proxy.driver import EngineDriver
 from proxy.leg import Leg
 from proxy.pinholes import dial_failure
 from proxy.relay import SpliceRelay
+from proxy.session import Admission, Session
 
 if TYPE_CHECKING:
-    from proxy.sessions import Admission, Sessions
+    from proxy.sessions import Sessions
 
 # After the last data connection of a session that is to stop: time for the server's final reply to pass.
 LAST_REPLY_SECONDS = 1.0
 
 
-class StreamSession:
-    """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`pinholes.Owner`)."""
-
+class StreamSession(Session):
     def __init__(self, sessions: Sessions, admission: Admission, client: socket.socket) -> None:
-        self._sessions = sessions
-        self._loop = sessions.loop
-        self.key = admission.key
-        self.log = admission.log
-        self.arrival = admission.arrival
-        self.policy = admission.policy
-        self.helper = admission.helper
-        self.charged_to = admission.charged_to
-        self._nat = admission.nat
-        self.pinholes = sessions.pinholes.of(self)
-        self.opened_at = self._loop.time()
+        super().__init__(sessions, admission)
         self._client = client
         self._server: socket.socket | None = None
         self._legs: dict[Side, Leg] = {}
         self._readers = {side: partial(self._readable, side) for side in Side}
-        self._driver: EngineDriver | None = None
         self._relay: SpliceRelay | None = None
         self._dialling: asyncio.TimerHandle | None = None
         self._is_paused = False
         self._is_stopping = False
-        self.is_over = False
 
     # -- beginning ------------------------------------------------------------------------------------------------
 
@@ -78,19 +64,9 @@ class StreamSession:
         sockets.tune_control(self._client, self.helper.urgent_inline)
         sockets.tune_control(self._server, self.helper.urgent_inline)
         peers = Peers(self.arrival.client, sockets.local(self._server), self._nat.dial, self.arrival.server)
-        self.log.write(
-            "session.opened",
-            transport=Transport.TCP,
-            interface=self.arrival.interface,
-            snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
-            dnat=peers.server if peers.server != peers.server_as_seen else None,
-        )
-        self._sessions.count_opened(self.helper)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
             self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume)
-        options = self.policy.options[self.helper.name]
-        engine = self.helper.engine(peers, options, self.pinholes, self._loop.time())
-        self._driver = EngineDriver(self._loop, engine, self)
+        self._open(Transport.TCP, peers)
         self._resume()
 
     def _not_reached(self, reason: str) -> None:
@@ -129,16 +105,9 @@ class StreamSession:
                 self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
-        if self._driver is None:
-            return
-        self._driver.event(grant, event)
+        super().pinhole_event(grant, event)
         if self._is_stopping:
             self.stop()
-
-    def engine_failed(self, lines: Sequence[str]) -> None:
-        self._sessions.metrics.engine_failures.inc()
-        self.log.write("engine.failed", traceback=lines)
-        self.close("engine_failed", Leg.reset)
 
     def settle(self) -> None:
         """Over, when both sides have ended and all is passed on; or paused, when a leg is full."""
@@ -178,9 +147,6 @@ class StreamSession:
     def finish(self, to: Side) -> None:
         self._legs[to].finish()
 
-    def note(self, event: str, facts: Mapping[str, Any]) -> None:
-        self._sessions.note(self.log, event, facts)
-
     def abort(self, reason: str, told: frozenset[Side]) -> None:
         """Who was just told why gets to read it; who was not, is reset."""
         legs = self._legs
@@ -219,23 +185,13 @@ class StreamSession:
     def is_transferring(self) -> bool:
         return any(pinhole.relays or pinhole.dialling for pinhole in self.pinholes)
 
-    def summary(self, now: float) -> dict[str, Any]:
-        state = "dialling" if not (self._legs or self._relay) else "relaying" if self._relay else "serving"
-        return {
-            "session": self.key,
-            "helper": self.helper.name,
-            "policy": self.policy.name,
-            "interface": self.arrival.interface,
-            "client": str(self.arrival.client),
-            "server": str(self.arrival.server),
-            "state": state,
-            "age_seconds": round(now - self.opened_at, 3),
-            "pinholes": len(self.pinholes),
-        }
+    @property
+    def state(self) -> str:
+        return "dialling" if not (self._legs or self._relay) else "relaying" if self._relay else "serving"
 
     def _reset_by(self, side: Side) -> None:
         if not self.is_over and self._driver is not None:
-            self.close(f"reset_by_{side.value}", Leg.reset)
+            self.break_off(f"reset_by_{side.value}")
 
     def stop(self) -> None:
         """The daemon is to end: at once when nothing is being transferred, else after that and its final reply."""
@@ -259,6 +215,9 @@ class StreamSession:
         else:
             self.close(reason, Leg.close)
 
+    def break_off(self, reason: str) -> None:
+        self.close(reason, Leg.reset)
+
     def close(self, reason: str, how: Callable[[Leg], None]) -> None:
         if self.is_over:
             return
@@ -273,24 +232,14 @@ class StreamSession:
 
     def _stop_engine(self) -> None:
         # These refer back to the session; without them it goes when nobody holds it, not when cycles are collected.
-        if self._driver is not None:
-            self._driver.stop()
-        self._driver = None
+        super()._stop_engine()
         self._readers = {}
 
     def _end(self, reason: str, received: Mapping[Side, int]) -> None:
-        self._stop_engine()
         self._relay = None
-        self._leave()
-        self.pinholes.end("session_closed")
-        self.log.write(
-            "session.closed",
-            reason=reason,
-            duration_seconds=round(self._loop.time() - self.opened_at, 6),
-            bytes_from_client=received[Side.CLIENT],
-            bytes_from_server=received[Side.SERVER],
-        )
+        self._closed(reason, received)
 
     def _leave(self) -> None:
+        """It never stood."""
         self.is_over = True
         self._sessions.forget(self)

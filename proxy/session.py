@@ -1,0 +1,129 @@
+"""What every session is, of TCP or UDP: who it is, its engine and pinholes, and its lines of audit log."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from protocols.engine import AnyGrant, Helper, Host, Peers, PinholeEvent, Side, Transport
+from proxy.audit import Log
+from proxy.config import Policy
+from proxy.driver import EngineDriver, Performer
+from proxy.policy import Arrival, Nat
+
+if TYPE_CHECKING:
+    from proxy.sessions import Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Admission:
+    """A session that may be: who it is, and what it goes on with."""
+
+    key: str
+    arrival: Arrival
+    policy: Policy
+    helper: Helper
+    nat: Nat
+    log: Log
+    charged_to: Host
+    """Whose limit it counts against."""
+
+
+class Session(Performer):
+    """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`pinholes.Owner`)."""
+
+    def __init__(self, sessions: Sessions, admission: Admission) -> None:
+        self._sessions = sessions
+        self._loop = sessions.loop
+        self._nat = admission.nat
+        self._driver: EngineDriver | None = None
+        self.key = admission.key
+        self.log = admission.log
+        self.arrival = admission.arrival
+        self.policy = admission.policy
+        self.helper = admission.helper
+        self.charged_to = admission.charged_to
+        self.pinholes = sessions.pinholes.of(self)
+        self.opened_at = self._loop.time()
+        self.is_over = False
+
+    def _open(self, transport: Transport, peers: Peers) -> EngineDriver:
+        """Both sides can be reached: from now on an engine reads."""
+        self.log.write(
+            "session.opened",
+            transport=transport,
+            interface=self.arrival.interface,
+            snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
+            dnat=peers.server if peers.server != peers.server_as_seen else None,
+        )
+        self._sessions.count_opened(self.helper)
+        options = self.policy.options[self.helper.name]
+        engine = self.helper.engine(peers, options, self.pinholes, self._loop.time())
+        self._driver = EngineDriver(self._loop, engine, self)
+        return self._driver
+
+    def note(self, event: str, facts: Mapping[str, Any]) -> None:
+        if event == "violation":
+            self._sessions.metrics.violations.labels(facts["rule"]).inc()
+        self.log.write(event, **facts)
+
+    def engine_failed(self, lines: Sequence[str]) -> None:
+        self._sessions.metrics.engine_failures.inc()
+        self.log.write("engine.failed", traceback=lines)
+        self.break_off("engine_failed")
+
+    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
+        if self._driver is not None:
+            self._driver.event(grant, event)
+
+    @property
+    @abstractmethod
+    def state(self) -> str:
+        """One word for people."""
+
+    def summary(self, now: float) -> dict[str, Any]:
+        return {
+            "session": self.key,
+            "helper": self.helper.name,
+            "policy": self.policy.name,
+            "interface": self.arrival.interface,
+            "client": str(self.arrival.client),
+            "server": str(self.arrival.server),
+            "state": self.state,
+            "age_seconds": round(now - self.opened_at, 3),
+            "pinholes": len(self.pinholes),
+        }
+
+    @abstractmethod
+    def stop(self) -> None:
+        """End as soon as nothing is being transferred."""
+
+    @abstractmethod
+    def cut(self, reason: str) -> None:
+        """End now, in order."""
+
+    @abstractmethod
+    def break_off(self, reason: str) -> None:
+        """End now, so that nobody takes it for the proper end."""
+
+    def _stop_engine(self) -> None:
+        if self._driver is not None:
+            self._driver.stop()
+        self._driver = None
+
+    def _closed(self, reason: str, received: Mapping[Side, int], **facts: Any) -> None:
+        """It has ended, and its sockets are gone."""
+        self._stop_engine()
+        self.is_over = True
+        self._sessions.forget(self)
+        self.pinholes.end("session_closed")
+        self.log.write(
+            "session.closed",
+            reason=reason,
+            duration_seconds=round(self._loop.time() - self.opened_at, 6),
+            bytes_from_client=received[Side.CLIENT],
+            bytes_from_server=received[Side.SERVER],
+            **facts,
+        )
