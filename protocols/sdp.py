@@ -9,8 +9,8 @@ House rules:
 - Rewriting touches the tokens of an address or port that changes, adds at most a c= and an a=rtcp line to a media part,
   and removes whole lines of ICE. All other bytes stay as they came: order, line ends, unknown lines (X6, D1). A value
   that would not change keeps its spelling.
-- What a port stands for depends on who else shares the description, so a line whose meaning is open is refused and
-  never guessed: two c= lines for one medium, an address that is not of the family beside it, a bare CR.
+- What says where media goes and can be read in two ways is refused, never guessed: two c= lines for one medium, an
+  address that is not of the family beside it, a bare CR.
 
 Ports stand in the walking pattern itself and go through no grammar: they differ in every call, so no cache would help.
 `nettype addrtype address`, which c=, o= and a=rtcp have in common, is the same for every call of a phone; it is read by
@@ -510,7 +510,7 @@ def _session_host(description: Description, moves: Mapping[int, Move], origin: H
     because each has its own or is refused, it goes where the same address goes that is elsewhere in the description.
     """
     connection = description.connection
-    if connection is None or connection.host is None or connection.is_multicast:
+    if connection is None or connection.host is None:
         return None
     served = [media.slot for media in description.media if media.connection is connection and media.port]
     if served:
