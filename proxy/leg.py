@@ -56,6 +56,10 @@ class Leg:
         return len(self._waiting) > HIGH_WATER
 
     @property
+    def is_reading(self) -> bool:
+        return self._reader is not None
+
+    @property
     def has_sent_all(self) -> bool:
         return not self._waiting
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 # After the last data connection of a session that is to stop: time for the server's final reply to pass.
 LAST_REPLY_SECONDS = 1.0
+READS_PER_WAKEUP = 16
 
 
 class StreamSession(Session):
@@ -88,21 +89,31 @@ class StreamSession(Session):
     # -- bytes in -------------------------------------------------------------------------------------------------
 
     def _readable(self, side: Side) -> None:
-        assert self._driver is not None
-        leg = self._legs[side]
-        try:
-            data = leg.receive()
-        except OSError:
-            self._reset_by(side)
-            return
-        if data:
+        """Read until nothing is left: when a reset follows the data, the loop does not call a second time for it."""
+        for _ in range(READS_PER_WAKEUP):
+            leg = self._legs.get(side)
+            if self._driver is None or leg is None or not leg.is_reading:
+                return  # over, relayed, or one side is full
+            try:
+                data = leg.receive()
+            except OSError:
+                self._reset_by(side)
+                return
+            if data is None:
+                return
+            if not data:
+                self._ended(side, leg)
+                return
             self._driver.receive(side, data)
-        elif data is not None:
-            leg.has_ended = True
-            leg.read_with(None)
-            self._driver.eof(side)
-            if not self.is_over and self._relay is None:
-                self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
+        self._loop.call_soon(self._readable, side)  # it is others' turn
+
+    def _ended(self, side: Side, leg: Leg) -> None:
+        assert self._driver is not None
+        leg.has_ended = True
+        leg.read_with(None)
+        self._driver.eof(side)
+        if not self.is_over and self._relay is None:
+            self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
         super().pinhole_event(grant, event)

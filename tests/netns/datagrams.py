@@ -58,12 +58,24 @@ class Gateway:
 
 
 async def hear(sock: socket.socket) -> tuple[bytes, tuple[Any, ...]]:
+    """The next datagram, and whom it is from. Raises TimeoutError."""
     async with asyncio.timeout(5):
-        data, address = await asyncio.get_running_loop().sock_recvfrom(sock, 65535)
-        return data, address[:2]
+        return await _receive(sock)
 
 
 async def silence(sock: socket.socket) -> None:
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.2):
-            await asyncio.get_running_loop().sock_recvfrom(sock, 65535)
+            await _receive(sock)
+
+
+async def _receive(sock: socket.socket) -> tuple[bytes, tuple[Any, ...]]:
+    loop = asyncio.get_running_loop()
+    arrived = asyncio.Event()
+    loop.add_reader(sock, arrived.set)
+    try:
+        await arrived.wait()
+        data, address = sock.recvfrom(65535)
+        return data, address[:2]
+    finally:
+        loop.remove_reader(sock)

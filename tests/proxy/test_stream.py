@@ -123,6 +123,20 @@ async def test_a_reset_by_one_side_reaches_the_other_as_a_reset(side):
     other.close()
 
 
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_reset_right_behind_the_last_bytes_is_seen_too(side):
+    """The loop tells of an error on a socket once, whatever is read then."""
+    call = await Call.connect(Shell())
+    ours, other = (call.client, call.server) if side == "client" else (call.server, call.client)
+    # Both come before the loop looks again.
+    ours.send(b"last")
+    sockets.reset(ours)
+    assert (await call.shell.until("session.closed"))["reason"] == f"reset_by_{side}"
+    with pytest.raises(ConnectionResetError):
+        await read_to_end(other)
+    call.close()
+
+
 async def test_a_side_that_does_not_read_stops_the_other():
     call = await Call.connect(Shell())
     sent = 0
