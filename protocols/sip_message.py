@@ -1,0 +1,568 @@
+"""SIP messages as bytes and spans: what a message says, where it stands, and why one is refused.
+
+RFC 3261 s.7 (messages), s.8.2.6 (responses), s.18.3 (framing), s.20 (header fields), s.25.1 (grammar); RFC 4475 (what
+may be met). What dialogs and registrations make of a message is not decided here; values of fields are read in
+sip_values.py, when somebody asks.
+
+House rules:
+- The start line and then each field are matched once, by two linear patterns, from the first byte on (X1). Nothing is
+  parsed that nobody asks for but what every message is checked by: Call-ID, CSeq, Content-Length.
+- Whoever stands behind us may read a message in his own way. What is not one header field a line, or says twice what is
+  said once, is refused, so that there is but one way (S3, S9, S26).
+- A refused message is passed, answered or dropped as a policy says, but never rewritten.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from hashlib import blake2b
+from typing import NamedTuple, TypeVar
+
+from protocols.engine import Malformed
+from protocols.sip_values import Address, Via, read_address, read_uri, read_via, split, stripped, unfolded
+from protocols.spans import Span
+
+Value = TypeVar("Value")
+
+MAX_HEAD_BYTES = 32 * 1024
+"""Start line and header fields. The longest of RFC 4475 has 3.5 KiB, one with certificates in Identity ten."""
+
+MAX_FIELDS = 256
+"""70 hops, each with its Via and Record-Route, and the rest."""
+
+MAX_BODY_BYTES = 256 * 1024
+"""On a stream; a datagram has 64 KiB. Lists of presence are the longest bodies there are."""
+
+MAX_METHOD_BYTES = 64
+"""REGISTER has eight."""
+
+# -- names of header fields ------------------------------------------------------------------------------------------
+
+# RFC 3261 s.7.3.3 and, behind it, RFC 6665, 3515, 3892, 4028, 3841, 8224 (S13).
+_COMPACT = {
+    b"i": b"call-id",
+    b"m": b"contact",
+    b"e": b"content-encoding",
+    b"l": b"content-length",
+    b"c": b"content-type",
+    b"f": b"from",
+    b"s": b"subject",
+    b"k": b"supported",
+    b"t": b"to",
+    b"v": b"via",
+    b"u": b"allow-events",
+    b"o": b"event",
+    b"r": b"refer-to",
+    b"b": b"referred-by",
+    b"x": b"session-expires",
+    b"a": b"accept-contact",
+    b"j": b"reject-contact",
+    b"d": b"request-disposition",
+    b"y": b"identity",
+}
+
+_USUAL = """
+    Via Max-Forwards From To Call-ID CSeq Contact Content-Type Content-Length User-Agent Server Allow Supported Require
+    Route Record-Route Path Service-Route Expires Authorization Proxy-Authorization WWW-Authenticate Proxy-Authenticate
+    Accept Subject Date Event Session-Expires Min-SE P-Asserted-Identity Privacy RAck RSeq Refer-To Referred-By
+"""
+
+# As they are nearly always spelled, so that these need not be put in lower case each time.
+_NAMES = {name: name.lower() for name in _USUAL.encode().split()}
+_NAMES |= {spelling: name for letter, name in _COMPACT.items() for spelling in (letter, letter.upper())}
+
+# -- messages --------------------------------------------------------------------------------------------------------
+
+
+class Field(NamedTuple):
+    """One header field, with the lines that continue it."""
+
+    name: bytes
+    """In its long form and in lower case."""
+    span: Span
+    """Of the value, without the blanks around it."""
+
+
+class CSeq(NamedTuple):
+    number: int
+    method: bytes
+
+
+_Fields = dict[bytes, list[tuple[int, int]]]
+"""By name, in their order: where each value stands, with the blanks around it."""
+
+
+@dataclass(slots=True)
+class Head:
+    """What stands before the body: of a message, or as much of it as could be read."""
+
+    data: bytes
+    """The whole message; spans are offsets into it."""
+    method: bytes
+    """Empty for a response. Case counts (S24)."""
+    _fields: _Fields
+
+    @property
+    def is_request(self) -> bool:
+        return bool(self.method)
+
+    @property
+    def fields(self) -> list[Field]:
+        """All header fields, in their order."""
+        found = [(at, name) for name, places in self._fields.items() for at in places]
+        return [Field(name, stripped(self.data, *at)) for at, name in sorted(found)]
+
+    def spans(self, name: bytes) -> list[Span]:
+        """Of the values of the fields with this name (as in Field), in their order. A value may be a list."""
+        return [stripped(self.data, *at) for at in self._fields.get(name, ())]
+
+    def first(self, name: bytes) -> bytes | None:
+        """The first field's value, on one line; None if there is no such field."""
+        places = self._fields.get(name)
+        return unfolded(self.data[places[0][0] : places[0][1]].strip()) if places else None
+
+
+@dataclass(slots=True)
+class Message(Head):
+    """A whole message that is what it should be."""
+
+    uri: Span
+    """Of a request; empty for a response."""
+    status: int
+    """100-699; 0 for a request."""
+    call_id: bytes
+    """Opaque; compared byte by byte."""
+    cseq: CSeq
+    content_length: Span | None
+    """The digits. Should there be more such fields, they say the same, and `spans` has them all."""
+    body: Span
+
+    @property
+    def from_tag(self) -> bytes | None:
+        """None for one that has none, as RFC 2543 had it. Raises BadMessage."""
+        return self._tag(b"from")
+
+    @property
+    def to_tag(self) -> bytes | None:
+        """None outside of dialogs. Raises BadMessage."""
+        return self._tag(b"to")
+
+    def _tag(self, name: bytes) -> bytes | None:
+        span = stripped(self.data, *self._fields[name][0])
+        try:
+            return read_address(self.data[span.start : span.end]).parameter(b"tag") or None
+        except Malformed as error:
+            raise self.bad(span, error) from None
+
+    def request_uri(self) -> Address:
+        """Of a request; spans are offsets into `uri`. Raises BadMessage."""
+        try:
+            return read_uri(self.data[self.uri.start : self.uri.end])
+        except Malformed as error:
+            raise self.bad(self.uri, error) from None
+
+    def addresses(self, name: bytes) -> list[tuple[Span, Address]]:
+        """Every value of these fields, in their order: where it stands, and what it says. Raises BadMessage."""
+        return self._values(name, read_address)
+
+    def vias(self) -> list[tuple[Span, Via]]:
+        """Every Via, the top one first. Raises BadMessage."""
+        return self._values(b"via", read_via)
+
+    def _values(self, name: bytes, read: Callable[[bytes], Value]) -> list[tuple[Span, Value]]:
+        data = self.data
+        found: list[tuple[Span, Value]] = []
+        for at in self._fields.get(name, ()):
+            span = Span(*at)
+            try:
+                for span in split(data, span):
+                    found.append((span, read(data[span.start : span.end])))
+            except Malformed as error:
+                raise self.bad(stripped(data, *span), error) from None
+        return found
+
+    def bad(self, span: Span, error: Malformed) -> BadMessage:
+        """The message is refused because of the value that stands there."""
+        return BadMessage(str(error), *_position(self.data, span.start), head=self)
+
+
+class BadMessage(Malformed):
+    """A message that is not what it should be. `line` and `column` count from 1."""
+
+    def __init__(self, reason: str, line: int, column: int, status: int = 400, head: Head | None = None) -> None:
+        super().__init__(f"{reason} at {line}:{column}")
+        self.reason = reason
+        """One snake_case word for the log."""
+        self.line = line
+        self.column = column
+        self.status = status
+        """With which a request should be answered."""
+        self.head = head
+        """What could be read of it."""
+
+    @property
+    def is_request(self) -> bool:
+        return self.head is not None and self.head.is_request
+
+
+class NotSip(BadMessage):
+    """What should be a start line does not even say SIP (S6)."""
+
+
+def _position(data: bytes, at: int) -> tuple[int, int]:
+    return data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
+
+
+# -- reading ---------------------------------------------------------------------------------------------------------
+
+_TOKEN = rb"[A-Za-z0-9.!%*_+`'~-]"
+_END = rb"\r?\n"
+
+# Empty lines before it mean nothing (S4). The reason phrase may be anything and nothing (S25), without its space too.
+_START = re.compile(
+    rb"(?:\r?\n)*+(?:"
+    rb"(?P<method>%b{1,%d}+)\x20(?P<uri>[^ \t\r\n\0<>\"]++)\x20(?i:SIP)/2\.0|"
+    rb"(?i:SIP)/2\.0\x20(?P<status>[1-6][0-9][0-9])(?:\x20[^\r\n\0]*+)?+"
+    rb")%b" % (_TOKEN, MAX_METHOD_BYTES, _END)
+)
+
+# Name, value with the blanks around it and the lines that continue it (S12, S14); or nothing: no field stands here.
+_VALUE = rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*+"
+_FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)%b|" % (_TOKEN, _VALUE, _END))
+
+_CSEQ = re.compile(rb"[ \t\r\n]*+([0-9]{1,10}+)[ \t\r\n]++(%b++)[ \t\r\n]*+\Z" % _TOKEN)
+_LENGTH = re.compile(rb"[ \t\r\n]*+([0-9]{1,7}+)[ \t\r\n]*+\Z")
+
+_ONCE = (b"from", b"to", b"call-id", b"cseq")
+_MOST_ONCE = (b"content-type", b"content-encoding")
+
+
+def read_message(data: bytes) -> Message:
+    """A datagram, or what StreamFramer cut from a stream. Raises BadMessage.
+
+    Reasons: not_sip, bad_version, bad_request_line, bad_status_line; no_end_of_header, bad_header_line, bare_cr,
+    nul_in_header, header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), repeated_from (and the
+    like, and content_type, content_encoding), bad_call_id, bad_cseq, cseq_mismatch; bad_content_length,
+    content_length_conflict, body_too_short. Values that are only read on demand have reasons of their own.
+    """
+    start = _START.match(data)
+    if start is None:
+        raise _bad_start(data)
+    fields: _Fields = {}
+    number = 0
+    end = start.end()
+    for number, match in enumerate(_FIELD.finditer(data, end)):
+        spelling: bytes | None = match[1]
+        if spelling is None:
+            end = match.start()
+            break
+        name = _NAMES.get(spelling) or _canonical(spelling)
+        if name in fields:
+            fields[name].append(match.span(2))
+        else:
+            fields[name] = [match.span(2)]
+    method = start["method"] or b""
+    head = Head(data, method, fields)
+    begin = end + 2 if data.startswith(b"\r\n", end) else end + 1 if data.startswith(b"\n", end) else 0
+    if not begin:
+        raise _bad_line(data, end)
+    if begin > MAX_HEAD_BYTES:
+        raise BadMessage("header_too_large", *_position(data, MAX_HEAD_BYTES), 513, head)
+    if number > MAX_FIELDS:
+        raise BadMessage("too_many_fields", *_position(data, end), 513, head)
+    cseq = _checked(head)
+    call_id_at, end_of_call_id = fields[b"call-id"][0]
+    call_id = data[call_id_at:end_of_call_id].strip()
+    if not call_id or b"\n" in call_id:
+        raise BadMessage("bad_call_id", *_position(data, call_id_at), head=head)
+    length_span, body = _body(head, begin)
+    if method:
+        return Message(data, method, fields, Span(*start.span("uri")), 0, call_id, cseq, length_span, body)
+    uri = Span(start.start("status"), start.start("status"))
+    return Message(data, b"", fields, uri, int(start["status"]), call_id, cseq, length_span, body)
+
+
+def _canonical(spelling: bytes) -> bytes:
+    name = spelling.lower()
+    return _COMPACT.get(name, name)
+
+
+def _checked(head: Head) -> CSeq:
+    """The CSeq, when all is there that must be, and once. RFC 3261 s.8.1.1; Max-Forwards is not missed (S23)."""
+    fields, data = head._fields, head.data
+    if b"via" not in fields:
+        raise BadMessage("missing_via", 1, 1, head=head)
+    for name in _ONCE:
+        if name not in fields:
+            raise BadMessage(f"missing_{_word(name)}", 1, 1, head=head)
+        if len(fields[name]) > 1:
+            raise _repeated(head, name)
+    for name in _MOST_ONCE:
+        if name in fields and len(fields[name]) > 1:
+            raise _repeated(head, name)
+    at = fields[b"cseq"][0]
+    match = _CSEQ.match(data, *at)
+    if match is None or (number := int(match[1])) >= 2**31:
+        raise BadMessage("bad_cseq", *_position(data, at[0]), head=head)
+    if head.method and head.method != match[2]:
+        raise BadMessage("cseq_mismatch", *_position(data, match.start(2)), head=head)
+    return CSeq(number, match[2])
+
+
+def _word(name: bytes) -> str:
+    return name.decode().replace("-", "_")
+
+
+def _repeated(head: Head, name: bytes) -> BadMessage:
+    return BadMessage(f"repeated_{_word(name)}", *_position(head.data, head._fields[name][1][0]), head=head)
+
+
+def _content_length(head: Head) -> tuple[int, Span] | None:
+    """Digits alone, and the same in each such field (S3)."""
+    found: tuple[int, Span] | None = None
+    for at in head._fields.get(b"content-length", ()):
+        match = _LENGTH.match(head.data, *at)
+        if match is None:
+            raise BadMessage("bad_content_length", *_position(head.data, at[0]), head=head)
+        length = int(match[1])
+        if found is not None and found[0] != length:
+            raise BadMessage("content_length_conflict", *_position(head.data, at[0]), head=head)
+        found = found or (length, Span(*match.span(1)))
+    return found
+
+
+def _body(head: Head, begin: int) -> tuple[Span | None, Span]:
+    """The Content-Length, and what it counts. What stands behind that is no part of the message (S1)."""
+    length = _content_length(head)
+    if length is None:
+        return None, Span(begin, len(head.data))
+    if begin + length[0] > len(head.data):
+        raise BadMessage("body_too_short", *_position(head.data, length[1].start), head=head)
+    return length[1], Span(begin, begin + length[0])
+
+
+# -- what is wrong with it -------------------------------------------------------------------------------------------
+
+_LINE_ENDS = re.compile(rb"(?:\r?\n)*+")
+_LINE = re.compile(rb"[^\n]*+")
+_METHOD = re.compile(rb"%b{1,%d}+(?=[ \t])" % (_TOKEN, MAX_METHOD_BYTES))
+_FIRST_VERSION = re.compile(rb"(?i:SIP)/([0-9]\.[0-9])(?![^ \t\r])")
+_LAST_VERSION = re.compile(rb"[ \t](?i:SIP)/([0-9]\.[0-9])[ \t\r]*+\Z")
+_FIELD_LINES = re.compile(rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*+")
+_ANY_FIELD = re.compile(rb"(?<=\n)(%b++)[ \t]*+:(%b)%b" % (_TOKEN, _VALUE, _END))
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+
+
+def _end_of(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
+    """Where the longest match from there on ends."""
+    match = pattern.match(data, at)
+    return at if match is None else match.end()
+
+
+def _method_and_version(line: bytes) -> tuple[bytes, bytes] | None:
+    """Of a start line that says SIP where it must, whatever else is wrong with it; None of any other (S6)."""
+    if (version := _FIRST_VERSION.match(line)) is not None:
+        return b"", version[1]
+    if (method := _METHOD.match(line)) is not None and (version := _LAST_VERSION.search(line)) is not None:
+        return method[0], version[1]
+    return None
+
+
+def _bad_start(data: bytes) -> BadMessage:
+    at = _end_of(_LINE_ENDS, data, 0)
+    said = _method_and_version(data[at : _end_of(_LINE, data, at)])
+    position = _position(data, at)
+    if said is None:
+        return NotSip("not_sip", *position)
+    method, version = said
+    head = _salvaged(data)
+    if version != b"2.0":
+        return BadMessage("bad_version", *position, 505, head)
+    return BadMessage("bad_request_line" if method else "bad_status_line", *position, head=head)
+
+
+def _bad_line(data: bytes, at: int) -> BadMessage:
+    """What begins there is no header field, nor the empty line behind them."""
+    stop = _end_of(_FIELD_LINES, data, at)
+    rest = data[stop : stop + 2]
+    if rest in (b"", b"\r"):
+        reason = "no_end_of_header"
+    elif rest.startswith(b"\0"):
+        reason = "nul_in_header"
+    elif rest.startswith(b"\r") and rest != b"\r\n":
+        reason = "bare_cr"
+    else:
+        reason, stop = "bad_header_line", at
+    return BadMessage(reason, *_position(data, stop), head=_salvaged(data))
+
+
+def _salvaged(data: bytes) -> Head:
+    """The method and those header fields that are some, for an answer to what is none."""
+    at = _end_of(_LINE_ENDS, data, 0)
+    said = _method_and_version(data[at : _end_of(_LINE, data, at)])
+    empty = _END_OF_HEAD.search(data, at)
+    fields: _Fields = {}
+    for match in _ANY_FIELD.finditer(data, at, empty.end() if empty else min(len(data), MAX_HEAD_BYTES)):
+        fields.setdefault(_canonical(match[1]), []).append(match.span(2))
+    return Head(data, said[0] if said else b"", fields)
+
+
+# -- answering -------------------------------------------------------------------------------------------------------
+
+_TAG_BYTES = 8
+"""RFC 3261 s.19.3 wants at least four."""
+
+
+def refuse(message: Message | BadMessage, status: int, reason: bytes) -> bytes | None:
+    """The final response to a request. RFC 3261 s.8.2.6.
+
+    Without state: for one sent again it is the same again, the tag in To with it. Of a request with something missing,
+    what there is stands in the response. None if there is no answer to it: to a response, an ACK, or a request with no
+    Via to be answered by (S23).
+    """
+    head = message.head if isinstance(message, BadMessage) else message
+    if head is None or not head.is_request or head.method == b"ACK":
+        return None
+    vias = [unfolded(head.data[span.start : span.end]) for span in head.spans(b"via")]
+    if not vias or not _has_top_via(vias[0]):
+        return None
+    lines = [b"SIP/2.0 %d %b" % (status, reason), *(b"Via: " + via for via in vias)]
+    for title, name in _COPIED:
+        value = head.first(name)
+        if value is not None:
+            lines.append(b"%b: %b" % (title, _with_tag(head, value) if name == b"to" else value))
+    return b"\r\n".join([*lines, b"Content-Length: 0", b"", b""])
+
+
+_COPIED = ((b"From", b"from"), (b"To", b"to"), (b"Call-ID", b"call-id"), (b"CSeq", b"cseq"))
+
+
+def _has_top_via(field: bytes) -> bool:
+    try:
+        top = split(field, Span(0, len(field)))[:1]
+        return bool(top and read_via(field[top[0].start : top[0].end]))
+    except Malformed:
+        return False
+
+
+def _with_tag(head: Head, to: bytes) -> bytes:
+    try:
+        if b"tag" in read_address(to).parameters:
+            return to
+    except Malformed:
+        return to
+    digest = blake2b(digest_size=_TAG_BYTES)
+    for name in (b"via", b"from", b"call-id", b"cseq"):
+        digest.update((head.first(name) or b"") + b"\n")
+    return b"%b;tag=%b" % (to, digest.hexdigest().encode())
+
+
+# -- framing ---------------------------------------------------------------------------------------------------------
+
+# Of a line whose end has not come: a method, whole or not; the beginning of a response; the beginning of an empty line.
+_MAY_START = re.compile(rb"%b{1,%d}+(?:[ \t]|\Z)|(?i:SIP)/|\r?\Z" % (_TOKEN, MAX_METHOD_BYTES))
+
+_LENGTH_FIELD = re.compile(rb"\n(?i:Content-Length|l)[ \t]*+:(%b)(?=%b)" % (_VALUE, _END))
+
+
+class StreamFramer:
+    """Messages from a stream, each as long as its Content-Length says, and the line ends between them.
+
+    `push()` what arrives, then `pop()` until it answers None. The work is linear in what arrives, however it is cut;
+    what is held back is at most one message, and what one read brought.
+    """
+
+    __slots__ = ("_begun", "_data", "_searched", "_whole")
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+        self._begun = False
+        """Whether there is a start line, one of SIP."""
+        self._searched = 0
+        self._whole: int | None = None
+        """The length of the message, once it is known."""
+
+    def __len__(self) -> int:
+        """How many bytes wait here."""
+        return len(self._data)
+
+    def __bytes__(self) -> bytes:
+        """What waits here, as it came."""
+        return bytes(self._data)
+
+    def push(self, data: bytes) -> None:
+        self._data += data
+
+    def pop(self) -> bytes | None:
+        """The next whole message, or as many line ends before one as have come (S4); None if there is neither yet.
+
+        Raises NotSip as soon as it cannot be SIP; BadMessage if its end cannot be known (content_length_missing,
+        bad_content_length, content_length_conflict) or is too far (header_too_large, body_too_large). The stream is of
+        no use after that. All else that may be wrong with a message is left to `read_message`.
+        """
+        if not self._begun:
+            line_ends = _LINE_ENDS.match(self._data)
+            if line_ends is not None and line_ends.end():
+                return self._cut(line_ends.end())
+            self._begun = self._find_start()
+        if self._begun and self._whole is None:
+            self._whole = self._find_whole()
+        if self._whole is None or self._whole > len(self._data):
+            return None
+        return self._cut(self._whole)
+
+    def _cut(self, end: int) -> bytes:
+        piece = bytes(self._data[:end])
+        del self._data[:end]
+        self._begun, self._searched, self._whole = False, 0, None
+        return piece
+
+    def _find_start(self) -> bool:
+        end = self._data.find(b"\n", self._searched)
+        if end < 0:
+            if _MAY_START.match(self._data) is None or len(self._data) > MAX_HEAD_BYTES:
+                raise NotSip("not_sip", 1, 1)
+            self._searched = len(self._data)
+            return False
+        if _method_and_version(bytes(self._data[:end])) is None:
+            raise NotSip("not_sip", 1, 1)
+        self._searched = end
+        return True
+
+    def _find_whole(self) -> int | None:
+        empty = _END_OF_HEAD.search(self._data, self._searched)
+        if (empty.end() if empty else len(self._data)) > MAX_HEAD_BYTES:
+            head = bytes(self._data[:MAX_HEAD_BYTES])
+            raise BadMessage("header_too_large", *_position(head, MAX_HEAD_BYTES), 513, _salvaged(head))
+        if empty is None:
+            self._searched = len(self._data) - 2
+            return None
+        head = bytes(self._data[: empty.end()])
+        lengths: _Fields = {b"content-length": [match.span(1) for match in _LENGTH_FIELD.finditer(head)]}
+        try:
+            length = _content_length(Head(head, b"", lengths))
+            if length is None:
+                # Where the next one would begin is unknown (S2).
+                raise BadMessage("content_length_missing", *_position(head, empty.start()))
+            if length[0] > MAX_BODY_BYTES:
+                raise BadMessage("body_too_large", *_position(head, length[1].start), 513)
+        except BadMessage as error:
+            error.head = _salvaged(head)
+            raise
+        return empty.end() + length[0]
+
+
+def is_keep_alive(datagram: bytes) -> bool:
+    """What keeps the mappings of NAT alive and is no message: line ends, one or four NULs, nothing, STUN (S5).
+
+    RFC 5626 s.4.4.2, RFC 5389 s.6. STUN of RFC 3489, without its cookie, too: no message begins with such a byte.
+    """
+    if not datagram.strip(b"\r\n") or datagram in (b"\0", b"\0\0\0\0"):
+        return True
+    length = len(datagram) - _STUN_HEADER_BYTES
+    return datagram[0] <= 1 and length >= 0 and length % 4 == 0 and int.from_bytes(datagram[2:4]) == length
+
+
+_STUN_HEADER_BYTES = 20

@@ -1,0 +1,404 @@
+"""What SIP header fields say: addresses, URIs, Vias, and lists of them. Nothing here keeps state.
+
+RFC 3261 s.7.3.1 (fields), s.19.1 (URIs), s.20.10 and 20.42 (Contact, Via), s.25.1 (grammar); RFC 3581 (rport); RFC 5118
+(IPv6). A value is read as it came, folds included, so that its spans are offsets into what came.
+
+House rules:
+- A value is one coarse pyparsing `Regex`: each token costs three microseconds, whatever it matches. Its quantifiers
+  are possessive: the work is linear in the length of the value.
+- What two readers could read in two ways is refused: a parameter given twice, an `@` behind the host, a quote without
+  end. What can only be read in one way passes, though the grammar may have it otherwise.
+- The same few values come in every message of a phone, so what was read is remembered, and is not to be changed.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import lru_cache
+from typing import NamedTuple
+
+from pyparsing import ParseException, ParserElement, Regex
+
+from protocols import grammar
+from protocols.engine import Host, Malformed
+from protocols.spans import Span
+
+BLANKS = b" \t\r\n"
+"""LWS, a fold's line end included. RFC 3261 s.25.1."""
+
+_REMEMBERED = 4096
+_MAX_REMEMBERED_BYTES = 512
+"""Longer values are read each time: what is remembered takes at most some megabytes, whatever peers send."""
+
+
+def within(value: Span, part: Span) -> Span:
+    """Where a part of a value stands, in the message in which the value stands."""
+    return Span(value.start + part.start, value.start + part.end)
+
+
+def unfolded(value: bytes) -> bytes:
+    """Each fold, with the blanks around it, is one space. RFC 3261 s.7.3.1; S14."""
+    return _FOLD.sub(b" ", value) if b"\n" in value else value
+
+
+_FOLD = re.compile(rb"(?<![ \t])[ \t]*+\r?\n[ \t]++")
+
+
+# -- lists -----------------------------------------------------------------------------------------------------------
+
+# What may hold commas that separate nothing, and what is left of it if its end is missing.
+_GROUPS = re.compile(rb'"(?:[^"\\]++|\\[^\r\n])*+"|<[^<>]*+>|[,()"<]')
+
+
+def split(data: bytes, span: Span) -> list[Span]:
+    """The values of a field that is a list, without the blanks around them; nothing between two commas is no value.
+
+    Commas in quoted strings, in `<...>` and in comments do not separate (S16). Not for the fields of authentication,
+    whose commas separate parameters, nor for Date and Call-ID (S15).
+    Raises Malformed if a quoted string, a bracket or a comment has no end.
+    """
+    if data.find(b",", *span) < 0:
+        return _stripped(data, [span])
+    parts: list[Span] = []
+    start, depth = span.start, 0
+    for match in _GROUPS.finditer(data, *span):
+        match match[0]:
+            case b"," if not depth:
+                parts.append(Span(start, match.start()))
+                start = match.end()
+            case b"(":
+                depth += 1
+            case b")":
+                depth = max(0, depth - 1)
+            case b'"' | b"<":
+                raise Malformed("unclosed_quote" if match[0] == b'"' else "unclosed_bracket")
+    if depth:
+        raise Malformed("unclosed_comment")
+    return _stripped(data, [*parts, Span(start, span.end)])
+
+
+def _stripped(data: bytes, spans: list[Span]) -> list[Span]:
+    return [part for part in (stripped(data, *span) for span in spans) if part.start < part.end]
+
+
+def stripped(data: bytes, start: int, end: int) -> Span:
+    """Without the blanks at both ends."""
+    value = data[start:end]
+    begin = end - len(value.lstrip(BLANKS))
+    return Span(begin, max(begin, start + len(value.rstrip(BLANKS))))
+
+
+# -- parameters ------------------------------------------------------------------------------------------------------
+
+
+class Parameter(NamedTuple):
+    """`;name=value`, `;name="value"` or `;name`."""
+
+    value: bytes | None
+    """Without quotes, escapes as they came; None if there is no `=`."""
+    span: Span
+    """Of the value, quotes included. Without one: empty, at the end of the name, where `=value` can be put."""
+    whole: Span
+    """With the semicolon before it: what to take out."""
+
+
+Parameters = Mapping[bytes, Parameter]
+"""By name, in lower case."""
+
+_NONE: Parameters = {}
+
+_HEADER_PARAMETER = re.compile(
+    rb';[ \t\r\n]*+(?P<name>[^;= \t\r\n]*+)(?:[ \t\r\n]*+=[ \t\r\n]*+(?P<value>"(?:[^"\\]++|\\.)*+"|[^; \t\r\n]*+))?+'
+)
+_URI_PARAMETER = re.compile(rb";(?P<name>[^;=]*+)(?:=(?P<value>[^;]*+))?+")
+
+
+def _parameters(pattern: re.Pattern[bytes], value: bytes, span: tuple[int, int]) -> Parameters:
+    """The parameters in that part of a value, whose shape has been checked. Raises Malformed if one comes twice."""
+    if span[0] == span[1]:
+        return _NONE
+    found: dict[bytes, Parameter] = {}
+    for match in pattern.finditer(value, *span):
+        name, text = match["name"].lower(), match["value"]
+        if name in found:
+            # RFC 3261 s.7.3.1: a parameter name comes once. Twice the same says nothing else; `;;` is empty twice.
+            if name and found[name].value != text:
+                raise Malformed("repeated_parameter")
+            continue
+        at = Span(*match.span("value")) if text is not None else Span(match.end("name"), match.end("name"))
+        if text is not None and text[:1] == b'"':
+            text = text[1:-1]
+        found[name] = Parameter(text, at, Span(*match.span()))
+    return found
+
+
+# -- hosts -----------------------------------------------------------------------------------------------------------
+
+_NUMERIC = re.compile(rb"[0-9.]++")
+
+
+@lru_cache(maxsize=_REMEMBERED)
+def _read_host(text: bytes) -> Host | bytes:
+    """An address, IPv6 in brackets, or a name as it came. Raises Malformed.
+
+    No name ends in a label of digits (RFC 1123 s.2.1), so what looks like an address is one, or nothing.
+    """
+    host: Host | bytes
+    if text.startswith(b"["):
+        host = grammar.read(grammar.IPV6, text[1:-1])
+    elif _NUMERIC.fullmatch(text):
+        host = grammar.read(grammar.IPV4, text)
+    else:
+        host = text
+    return host
+
+
+def _host(text: bytes) -> Host | bytes:
+    try:
+        return _read_host(text)
+    except Malformed:
+        raise Malformed("bad_host") from None
+
+
+def _port(digits: bytes) -> int:
+    port = int(digits)
+    if port > 65535:
+        raise Malformed("bad_port")
+    return port
+
+
+_B = r"[ \t\r\n]*+"
+_QUOTED = r'"(?:[^"\\]++|\\[^\r\n])*+"'
+_HOST = r"(?P<host>\[[0-9A-Fa-f:.]{2,45}+\]|[A-Za-z0-9_.-]{1,255}+)"
+_DIGITS = r"(?P<port>[0-9]{1,5}+)"
+
+# -- addresses -------------------------------------------------------------------------------------------------------
+
+
+class Address(NamedTuple):
+    """A name-addr or addr-spec with its parameters: a value of Contact, From, Route ...; or a URI alone.
+
+    Spans are offsets into the value.
+    """
+
+    uri: Span
+    """Without the brackets around it."""
+    scheme: bytes
+    """In lower case. Only `sip` and `sips` have a host that is read (S20)."""
+    user: Span | None = None
+    """With the password. None: there is no `@`."""
+    host: Host | bytes | None = None
+    """An address, or a name as it came."""
+    host_span: Span | None = None
+    """Brackets of an IPv6 address included."""
+    port: int | None = None
+    """None: none given, and none is to be guessed (S22)."""
+    port_span: Span | None = None
+    """The digits."""
+    uri_parameters: Parameters = _NONE
+    parameters: Parameters = _NONE
+    """Of the header field. Without brackets all are (S17)."""
+
+    @property
+    def is_star(self) -> bool:
+        """`Contact: *`, all bindings (S52)."""
+        return self.scheme == b"*"
+
+    @property
+    def hostport(self) -> Span | None:
+        """The host, with the port if there is one."""
+        return _hostport(self.host_span, self.port_span) if self.host_span else None
+
+    def parameter(self, name: bytes) -> bytes | None:
+        """The value of a parameter of the header field; empty for one without; None if it is not there."""
+        return _value(self.parameters, name)
+
+    def uri_parameter(self, name: bytes) -> bytes | None:
+        """The same of the URI: transport, lr, maddr ..."""
+        return _value(self.uri_parameters, name)
+
+
+def _hostport(host: Span, port: Span | None) -> Span:
+    return Span(host.start, port.end if port else host.end)
+
+
+def _value(parameters: Parameters, name: bytes) -> bytes | None:
+    parameter = parameters.get(name)
+    return None if parameter is None else parameter.value or b""
+
+
+# A user may hold nearly anything, also what looks like parameters (S18): the host begins after the last `@` before
+# these, and in them there is none. Behind `?` there are Call-IDs that should have had theirs escaped.
+_USER = r'[^@<>" \t\r\n]*+(?:@[^@;?<>" \t\r\n]*+(?=@))*+'
+_SIP_URI = (
+    r"(?P<scheme>(?i:sips?)):"
+    rf"(?:(?P<user>(?(open){_USER}|[^@;?,<>\" \t\r\n]*+))@)?+"
+    rf"{_HOST}(?::{_DIGITS})?+"
+    r'(?P<uri_parameters>(?(open)(?:;[^@;?<>" \t\r\n]*+)*+))'
+    r'(?(open)(?:\?[^<>" \t\r\n]*+)?+)'
+)
+_OTHER_URI = r'(?P<other>(?!(?i:sips?):)[A-Za-z][A-Za-z0-9+.-]*+):(?(open)[^<>" \t\r\n]++|[^;?,<>" \t\r\n]++)'
+_URI = rf"(?P<uri>{_SIP_URI}|{_OTHER_URI})"
+
+# Names for people are taken as they are if they can be told from the rest; tokens are all that they should be.
+_DISPLAY_NAME = rf'(?:{_QUOTED}|[^"<>;,]*+)'
+
+_VALUE = rf'(?:{_QUOTED}|(?(open)[^;,<>" \t\r\n]*+|[^@;,<>" \t\r\n]*+))'
+_HEADER_PARAMETERS = rf'(?P<parameters>(?:;{_B}[^@;,=<>" \t\r\n]*+{_B}(?:={_B}{_VALUE}{_B})?+)*+)'
+
+
+def _pattern(text: str) -> ParserElement:
+    """A whole value. Positions are to be those of the message: no blank is skipped, no tab made into spaces."""
+    return Regex(text + r"\Z", as_match=True).leave_whitespace().parse_with_tabs()
+
+
+_ADDRESS = _pattern(rf"{_B}(?:{_DISPLAY_NAME}{_B}(?P<open><))?+{_URI}(?(open)>){_B}{_HEADER_PARAMETERS}")
+_ONLY_URI = _pattern(rf"(?P<open>){_URI}(?P<parameters>)")
+
+_STAR = Address(Span(0, 1), b"*")
+
+
+def _match(pattern: ParserElement, value: bytes, otherwise: str) -> re.Match[str]:
+    try:
+        match: re.Match[str] = pattern.parse_string(value.decode("latin-1"))[0]
+    except ParseException:
+        raise Malformed(otherwise) from None
+    return match
+
+
+def _read_address(value: bytes) -> Address:
+    return _STAR if value == b"*" else _address(value, _match(_ADDRESS, value, "bad_address"))
+
+
+def _read_uri(value: bytes) -> Address:
+    return _address(value, _match(_ONLY_URI, value, "bad_uri"))
+
+
+def _address(value: bytes, match: re.Match[str]) -> Address:
+    uri, parameters = Span(*match.span("uri")), _parameters(_HEADER_PARAMETER, value, match.span("parameters"))
+    if match["scheme"] is None:
+        return Address(uri, match["other"].lower().encode(), parameters=parameters)
+    host, port = match.span("host"), match.span("port")
+    return Address(
+        uri,
+        match["scheme"].lower().encode(),
+        None if match["user"] is None else Span(*match.span("user")),
+        _host(value[host[0] : host[1]]),
+        Span(*host),
+        None if port[0] < 0 else _port(value[port[0] : port[1]]),
+        None if port[0] < 0 else Span(*port),
+        _parameters(_URI_PARAMETER, value, match.span("uri_parameters")),
+        parameters,
+    )
+
+
+# -- Via -------------------------------------------------------------------------------------------------------------
+
+
+class Via(NamedTuple):
+    """One hop. Spans are offsets into the value."""
+
+    transport: bytes
+    """In capitals; any token (S38)."""
+    host: Host | bytes
+    """Sent-by: an address, or a name as it came."""
+    host_span: Span
+    """Brackets of an IPv6 address included."""
+    port: int | None
+    port_span: Span | None
+    parameters: Parameters
+    branch: bytes | None
+    received: Host | None
+    """With or without brackets (S22)."""
+    rport: int | None
+    """None also if it is asked for: then it is among the parameters."""
+    maddr: Host | bytes | None
+
+    @property
+    def hostport(self) -> Span:
+        """Sent-by: the host, with the port if there is one."""
+        return _hostport(self.host_span, self.port_span)
+
+
+_TOKEN = r"[A-Za-z0-9.!%*_+`'~-]++"
+_COMMENTS = rf"(?:\([^()]*+\){_B})*+"
+
+# RFC 3261 s.20.42, with LWS wherever it may stand, and the comment of RFC 2543 s.6.40.
+_VIA = _pattern(
+    rf"{_B}(?i:SIP){_B}/{_B}{_TOKEN}{_B}/{_B}(?P<transport>{_TOKEN})[ \t\r\n]++"
+    rf"{_HOST}{_B}(?::{_B}{_DIGITS}{_B})?+{_COMMENTS}"
+    rf'(?P<parameters>(?:;{_B}[^;,=()<>" \t\r\n]*+{_B}(?:={_B}(?:{_QUOTED}|[^;,()<>" \t\r\n]*+){_B})?+)*+){_COMMENTS}'
+)
+
+
+def _read_via(value: bytes) -> Via:
+    match = _match(_VIA, value, "bad_via")
+    host, port = match.span("host"), match.span("port")
+    parameters = _parameters(_HEADER_PARAMETER, value, match.span("parameters"))
+    received, rport, maddr = (_given(parameters, name) for name in (b"received", b"rport", b"maddr"))
+    return Via(
+        match["transport"].upper().encode(),
+        _host(value[host[0] : host[1]]),
+        Span(*host),
+        None if port[0] < 0 else _port(value[port[0] : port[1]]),
+        None if port[0] < 0 else Span(*port),
+        parameters,
+        _given(parameters, b"branch"),
+        None if received is None else _received(received),
+        None if rport is None else _rport(rport),
+        None if maddr is None else _host(maddr),
+    )
+
+
+def _given(parameters: Parameters, name: bytes) -> bytes | None:
+    """The value, or None also if there is nothing behind `=`."""
+    parameter = parameters.get(name)
+    return parameter.value or None if parameter is not None else None
+
+
+def _received(text: bytes) -> Host:
+    host = _host(b"[%b]" % text if b":" in text and not text.startswith(b"[") else text)
+    if isinstance(host, bytes):
+        raise Malformed("bad_received")
+    return host
+
+
+def _rport(text: bytes) -> int:
+    if not _RPORT.fullmatch(text):
+        raise Malformed("bad_rport")
+    return _port(text)
+
+
+_RPORT = re.compile(rb"[0-9]{1,5}")
+
+# -- remembered ------------------------------------------------------------------------------------------------------
+
+_remembered_address = lru_cache(maxsize=_REMEMBERED)(_read_address)
+_remembered_uri = lru_cache(maxsize=_REMEMBERED)(_read_uri)
+_remembered_via = lru_cache(maxsize=_REMEMBERED)(_read_via)
+
+
+def read_address(value: bytes) -> Address:
+    """One value of Contact, From, To, Route, Refer-To ..., folded or not. Raises Malformed.
+
+    RFC 3261 s.20.10; S16 to S22. Reasons: bad_address, bad_host, bad_port, repeated_parameter.
+    """
+    return _remembered_address(value) if len(value) <= _MAX_REMEMBERED_BYTES else _read_address(value)
+
+
+def read_uri(value: bytes) -> Address:
+    """A URI alone, as in a request line: whatever parameters it has are its own. Raises Malformed.
+
+    RFC 3261 s.19.1. Reasons: bad_uri, bad_host, bad_port, repeated_parameter.
+    """
+    return _remembered_uri(value) if len(value) <= _MAX_REMEMBERED_BYTES else _read_uri(value)
+
+
+def read_via(value: bytes) -> Via:
+    """One value of Via, folded or not. Raises Malformed.
+
+    RFC 3261 s.20.42; RFC 3581; S22, S38. Reasons: bad_via, bad_host, bad_port, bad_received, bad_rport,
+    repeated_parameter.
+    """
+    return _remembered_via(value) if len(value) <= _MAX_REMEMBERED_BYTES else _read_via(value)
