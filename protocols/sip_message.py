@@ -175,12 +175,12 @@ class Message(Head):
         data = self.data
         found: list[tuple[Span, Value]] = []
         for at in self._fields.get(name, ()):
-            span = Span(*at)
+            part = whole = Span(*at)
             try:
-                for span in split(data, span):
-                    found.append((span, read(data[span.start : span.end])))
+                for part in split(data, whole):
+                    found.append((part, read(data[part.start : part.end])))
             except Malformed as error:
-                raise self.bad(stripped(data, *span), error) from None
+                raise self.bad(stripped(data, *part), error) from None
         return found
 
     def bad(self, span: Span, error: Malformed) -> BadMessage:
@@ -242,7 +242,7 @@ _MOST_ONCE = (b"content-type", b"content-encoding")
 def read_message(data: bytes) -> Message:
     """A datagram, or what StreamFramer cut from a stream. Raises BadMessage.
 
-    Reasons: not_sip, bad_version, bad_request_line, bad_status_line; no_end_of_header, bad_header_line, bare_cr,
+    Reasons: not_sip, bad_version, bad_request_line, bad_status_line; unfinished_line, bad_header_line, bare_cr,
     nul_in_header, header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), repeated_from (and the
     like, and content_type, content_encoding), bad_call_id, bad_cseq, cseq_mismatch; bad_content_length,
     content_length_conflict, body_too_short. Values that are only read on demand have reasons of their own.
@@ -251,9 +251,8 @@ def read_message(data: bytes) -> Message:
     if start is None:
         raise _bad_start(data)
     fields: _Fields = {}
-    number = 0
     end = start.end()
-    for number, match in enumerate(_FIELD.finditer(data, end)):
+    for match in _FIELD.finditer(data, end):
         spelling: bytes | None = match[1]
         if spelling is None:
             end = match.start()
@@ -263,14 +262,12 @@ def read_message(data: bytes) -> Message:
             fields[name].append(match.span(2))
         else:
             fields[name] = [match.span(2)]
+    begin = _begin_of_body(data, end)
     method = start["method"] or b""
     head = Head(data, method, fields)
-    begin = end + 2 if data.startswith(b"\r\n", end) else end + 1 if data.startswith(b"\n", end) else 0
-    if not begin:
-        raise _bad_line(data, end)
     if begin > MAX_HEAD_BYTES:
         raise BadMessage("header_too_large", *_position(data, MAX_HEAD_BYTES), 513, head)
-    if number > MAX_FIELDS:
+    if sum(map(len, fields.values())) > MAX_FIELDS:
         raise BadMessage("too_many_fields", *_position(data, end), 513, head)
     cseq = _checked(head)
     call_id_at, end_of_call_id = fields[b"call-id"][0]
@@ -282,6 +279,20 @@ def read_message(data: bytes) -> Message:
         return Message(data, method, fields, Span(*start.span("uri")), 0, call_id, cseq, length_span, body)
     uri = Span(start.start("status"), start.start("status"))
     return Message(data, b"", fields, uri, int(start["status"]), call_id, cseq, length_span, body)
+
+
+def _begin_of_body(data: bytes, at: int) -> int:
+    """Behind the empty line that stands where there is no field any more. Raises BadMessage if none does.
+
+    Datagrams that end without it are seen in the field, ACKs above all; the end of the datagram says as much.
+    """
+    if data.startswith(b"\r\n", at):
+        return at + 2
+    if data.startswith(b"\n", at):
+        return at + 1
+    if at == len(data):
+        return at
+    raise _bad_line(data, at)
 
 
 def _canonical(spelling: bytes) -> bytes:
@@ -388,7 +399,7 @@ def _bad_line(data: bytes, at: int) -> BadMessage:
     stop = _end_of(_FIELD_LINES, data, at)
     rest = data[stop : stop + 2]
     if rest in (b"", b"\r"):
-        reason = "no_end_of_header"
+        reason = "unfinished_line"
     elif rest.startswith(b"\0"):
         reason = "nul_in_header"
     elif rest.startswith(b"\r") and rest != b"\r\n":
@@ -555,14 +566,18 @@ class StreamFramer:
 
 
 def is_keep_alive(datagram: bytes) -> bool:
-    """What keeps the mappings of NAT alive and is no message: line ends, one or four NULs, nothing, STUN (S5).
+    """What keeps the mappings of NAT alive and is no message: line ends, a few bytes of anything, STUN (S5).
 
-    RFC 5626 s.4.4.2, RFC 5389 s.6. STUN of RFC 3489, without its cookie, too: no message begins with such a byte.
+    RFC 5626 s.4.4.2 (line ends); in the field one or four NULs, blanks, `hello`. RFC 5389 s.6 (STUN), and that of
+    RFC 3489, which has no cookie: no message begins with such a byte.
     """
-    if not datagram.strip(b"\r\n") or datagram in (b"\0", b"\0\0\0\0"):
+    if len(datagram) <= _MAX_KEEP_ALIVE_BYTES or not datagram.strip(b"\r\n"):
         return True
     length = len(datagram) - _STUN_HEADER_BYTES
     return datagram[0] <= 1 and length >= 0 and length % 4 == 0 and int.from_bytes(datagram[2:4]) == length
 
+
+_MAX_KEEP_ALIVE_BYTES = 8
+"""The version alone takes seven."""
 
 _STUN_HEADER_BYTES = 20
