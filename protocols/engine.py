@@ -69,6 +69,7 @@ class Peers:
     client_as_seen: Endpoint
     server: Endpoint
     server_as_seen: Endpoint
+    transport: Transport = Transport.TCP
 
     def own(self, side: Side) -> Endpoint:
         """The address that the host on this side has itself."""
@@ -296,6 +297,10 @@ class Engine(Protocol):
         """May come from inside `Pinholes.confirm` or `close`, before they return, while the engine is at work."""
 
 
+EngineFactory = Callable[[Peers, Any, Pinholes, float], Engine]
+"""Called as factory(peers, options, pinholes, now) when both sides can be reached."""
+
+
 @dataclass(frozen=True, slots=True)
 class Helper:
     """What the registry holds for each protocol: one line there, one of these at the bottom of the protocol's
@@ -308,8 +313,8 @@ class Helper:
     """Default entries of the session-helper table, as FortiOS has them."""
     options: type[Any]
     """A frozen dataclass; its fields, types, defaults and the string under each are schema and manual of `options`."""
-    engine: Callable[[Peers, Any, Pinholes, float], Engine]
-    """Called as engine(peers, options, pinholes, now) when both legs stand."""
+    start: Callable[[], EngineFactory]
+    """Called once for each daemon. What the engines of a helper share lives in what it returns."""
     urgent_inline: bool = True
     """Whether TCP urgent data stays in the stream (rules F8, T27)."""
 

@@ -847,5 +847,5 @@ HELPER = Helper(
     summary="FTP: data connections of PORT, PASV, EPRT and EPSV",
     ports=((Transport.TCP, 21),),
     options=FtpOptions,
-    engine=FtpEngine,
+    start=lambda: FtpEngine,
 )

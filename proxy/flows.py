@@ -132,7 +132,7 @@ class Flow(Session):
     ) -> None:
         super().__init__(flows.sessions, admission)
         self._endpoints = flows.endpoints
-        peers = Peers(self.arrival.client, far.at, self._nat.dial, self.arrival.server)
+        peers = Peers(self.arrival.client, far.at, self._nat.dial, self.arrival.server, Transport.UDP)
         self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, sockets.address(peers.server))}
         """The socket towards each side, and the side's address."""
         self._received = dict.fromkeys(Side, 0)
@@ -141,7 +141,7 @@ class Flow(Session):
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self._receive, side)
         self._sessions.register(self)
-        self._open(Transport.UDP, peers)
+        self._open(peers)
         self._idle_seconds = self._sessions.timeouts.udp_idle
         self._timer = self._loop.call_later(self._idle_seconds, self._look)
 

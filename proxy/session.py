@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import AnyGrant, Helper, Host, Peers, PinholeEvent, Side, Transport
+from protocols.engine import AnyGrant, Helper, Host, Peers, PinholeEvent, Side
 from proxy.audit import Log
 from proxy.config import Policy
 from proxy.driver import EngineDriver, Performer
@@ -49,18 +49,18 @@ class Session(Performer):
         self.opened_at = self._loop.time()
         self.is_over = False
 
-    def _open(self, transport: Transport, peers: Peers) -> EngineDriver:
+    def _open(self, peers: Peers) -> EngineDriver:
         """Both sides can be reached: from now on an engine reads."""
         self.log.write(
             "session.opened",
-            transport=transport,
+            transport=peers.transport,
             interface=self.arrival.interface,
             snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
             dnat=peers.server if peers.server != peers.server_as_seen else None,
         )
         self._sessions.count_opened(self.helper)
         options = self.policy.options[self.helper.name]
-        engine = self.helper.engine(peers, options, self.pinholes, self._loop.time())
+        engine = self._sessions.engines[self.helper.name](peers, options, self.pinholes, self._loop.time())
         self._driver = EngineDriver(self._loop, engine, self)
         return self._driver
 

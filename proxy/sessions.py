@@ -38,6 +38,7 @@ class Sessions:
         self.log = log
         self.metrics = metrics
         self._helpers = helpers
+        self.engines = {name: helper.start() for name, helper in helpers.items()}
         self._own_listeners = own_listeners
         self._sessions: set[Session] = set()
         self._per_client: Counter[Host] = Counter()

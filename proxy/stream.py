@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from protocols.engine import AnyGrant, Endpoint, Peers, PinholeEvent, Side, Transport
+from protocols.engine import AnyGrant, Endpoint, Peers, PinholeEvent, Side
 from proxy import sockets
 from proxy.leg import Leg
 from proxy.pinholes import dial_failure
@@ -67,7 +67,7 @@ class StreamSession(Session):
         peers = Peers(self.arrival.client, sockets.local(self._server), self._nat.dial, self.arrival.server)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
             self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume)
-        self._open(Transport.TCP, peers)
+        self._open(peers)
         self._resume()
 
     def _not_reached(self, reason: str) -> None:

@@ -129,7 +129,7 @@ class Session:
     @classmethod
     def of(cls, helper: Helper, network: Peers, options: Any = None) -> Session:
         pinholes = FakePinholes()
-        engine = helper.engine(network, helper.options() if options is None else options, pinholes, 0.0)
+        engine = helper.start()(network, helper.options() if options is None else options, pinholes, 0.0)
         session = cls(engine, pinholes)
         pinholes.report = session._report
         return session

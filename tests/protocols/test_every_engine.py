@@ -59,7 +59,7 @@ class StrictPinholes(FakePinholes):
 
 def begin(helper: Helper, network: Peers, options: Any) -> Session:
     pinholes = StrictPinholes(network, options)
-    session = Session(helper.engine(network, options, pinholes, 0.0), pinholes)
+    session = Session(helper.start()(network, options, pinholes, 0.0), pinholes)
     pinholes.report = session._report
     return session
 

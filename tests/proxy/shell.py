@@ -116,7 +116,7 @@ class Shell:
             self.engines.append(engine(*arguments))
             return self.engines[-1]
 
-        helper = Helper("test", "for tests", ((Transport.TCP, 7),), NoOptions, make)
+        helper = Helper("test", "for tests", ((Transport.TCP, 7),), NoOptions, lambda: make)
         self.config = config = Config(
             helpers=(
                 HelperEntry(id=1, name="test", protocol=Transport.TCP, ports=(PortRange(1, 65535),)),

@@ -1,0 +1,386 @@
+"""SIP calls: their dialogs, what is offered and answered in them, and the places that media needs for it.
+
+RFC 3261 s.12 to 15, RFC 3264 (offer and answer), RFC 3262 and RFC 3311 (PRACK and UPDATE), RFC 6337 (who may offer
+when).
+
+    INVITE, offer      a place for each medium of the offerer is held       nobody gets in yet
+    183 or 200, answer a place for each of the answerer is joined to it     media passes
+    INVITE, offer 2    what changes is remembered                           the old media goes on (S67, D23)
+    200, answer 2      it is changed                                        or, refused with 488, forgotten
+    BYE, 200           all places are closed
+
+House rules:
+- The two parties are told apart by their tags, whatever connection or flow a message came by, and whoever sends it:
+  caller is not From (S66).
+- Offers and answers belong to the transaction that brought them, so that an SDP repeated in 183 and 200 is one answer
+  (D21), and a refused offer takes back itself alone.
+- A party keeps its place for the life of the call: what it announced once stays true (D22).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from protocols import engine, sdp
+from protocols.engine import AnyGrant, Closed, Host, MediaGrant, Network, Party, Pinholes, Refusal, only
+
+MAX_BRANCHES = 12
+"""Callees of one forked call that are told apart; the rest is passed on without media."""
+MAX_TRANSACTIONS = 32
+"""Remembered of one call at a time."""
+
+
+class Role(Enum):
+    CALLER = "caller"
+    CALLEE = "callee"
+
+    @property
+    def other(self) -> Role:
+        return Role.CALLEE if self is Role.CALLER else Role.CALLER
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """Who says an SDP, as the flow that it came by knows: what is needed to find its media."""
+
+    role: Role
+    tag: bytes
+    """Of the callee, which may be one of several."""
+    host: Host
+    """Where its signalling comes from."""
+    mapped: Host | None
+    """The address of ours by which the other side knows it."""
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A party's place for one medium."""
+
+    grant: MediaGrant
+    wanted: engine.Media | None = None
+    """What it is to become if the offer in the air is answered."""
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One m= line of a call."""
+
+    offerer: Role
+    places: dict[tuple[Role, bytes], Place] = field(default_factory=dict)
+    """The tag is empty for the party that offered first: it has one place for all who answer."""
+
+    def place(self, role: Role, tag: bytes) -> Place | None:
+        return self.places.get((role, b"" if role is self.offerer else tag))
+
+
+@dataclass(slots=True, eq=False)
+class Offer:
+    """An offer that has no answer yet."""
+
+    by: Role
+    fresh: dict[int, Slot] = field(default_factory=dict)
+    """Slots that are gone if it is refused."""
+    removed: set[int] = field(default_factory=set)
+    """Slots that are gone if it is answered."""
+
+
+@dataclass(slots=True, eq=False)
+class Transaction:
+    """An INVITE, UPDATE, PRACK or BYE that has no final response yet."""
+
+    number: int
+    method: bytes
+    by: Role
+    offer: Offer | None = None
+    """The one that the request brought."""
+    answered: Offer | None = None
+    """The one that a response to it brought, which ACK or PRACK will answer."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Of one medium of a call that is over, or of one place that is closed."""
+
+    packets_to: dict[Role, int] = field(default_factory=dict)
+    bytes_to: dict[Role, int] = field(default_factory=dict)
+
+    def add(self, role: Role, event: Closed) -> None:
+        self.packets_to[role] = self.packets_to.get(role, 0) + event.packets_in
+        self.bytes_to[role] = self.bytes_to.get(role, 0) + event.bytes_in
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How long media may wait and be silent, and whose addresses it may name."""
+
+    open_seconds: float
+    idle_seconds: float
+    hosts: tuple[Network, ...]
+    """Besides those that signalling comes from."""
+
+
+class Call:
+    """One Call-ID and the caller's tag."""
+
+    __slots__ = (
+        "_grants",
+        "_index",
+        "_pinholes",
+        "_terms",
+        "_totals",
+        "caller_tag",
+        "ending",
+        "ends_at",
+        "is_told",
+        "key",
+        "offer",
+        "slots",
+        "started_at",
+        "tag",
+        "transactions",
+    )
+
+    def __init__(
+        self,
+        key: bytes,
+        caller_tag: bytes,
+        pinholes: Pinholes,
+        terms: Terms,
+        index: dict[int, Call],
+        ends_at: float,
+    ) -> None:
+        """index: where the call of a place is looked up by the id of its grant."""
+        self._index = index
+        self.ending: str | None = None
+        """Why it is over, as soon as it is."""
+        self.is_told = False
+        """Its end stands in the log."""
+        self.key = key
+        self.caller_tag = caller_tag
+        self.ends_at = ends_at
+        """Unless it is put off: ringing, session timer, the last word after BYE."""
+        self.started_at: float | None = None
+        self.tag = b""
+        """Of the callee whose 2xx came first."""
+        self.offer: Offer | None = None
+        self.slots: dict[int, Slot] = {}
+        self.transactions: dict[tuple[int, bytes, Role], Transaction] = {}
+        self._pinholes = pinholes
+        self._terms = terms
+        self._grants: dict[int, tuple[int, Role]] = {}
+        """Whose place for which medium each open pinhole is."""
+        self._totals: dict[int, Totals] = {}
+
+    # -- transactions ------------------------------------------------------------------------------------------------
+
+    def begin(self, number: int, method: bytes, by: Role) -> Transaction:
+        """A request; the same one again is the same transaction."""
+        key = (number, method, by)
+        if (known := self.transactions.get(key)) is not None:
+            return known
+        if len(self.transactions) >= MAX_TRANSACTIONS:
+            del self.transactions[next(iter(self.transactions))]
+        begun = self.transactions[key] = Transaction(number, method, by)
+        return begun
+
+    def end(self, transaction: Transaction) -> None:
+        self.transactions.pop((transaction.number, transaction.method, transaction.by), None)
+
+    # -- offers and answers ------------------------------------------------------------------------------------------
+
+    def make_offer(
+        self, speaker: Speaker, description: sdp.Description, trigger: str
+    ) -> tuple[Offer, dict[int, sdp.Move]] | Refusal:
+        """Hold what an offer needs. The moves say where its media is to be announced; they are of slots whose party is
+        mapped. A Refusal leaves all as it was."""
+        offer = Offer(speaker.role)
+        moves: dict[int, sdp.Move] = {}
+        for medium in description.media:
+            slot = self.slots.get(medium.slot)
+            if not medium.port and not medium.is_bundle_only:
+                if slot is not None:
+                    offer.removed.add(medium.slot)
+                continue
+            wanted = self._wanted(speaker, medium, slot, trigger)
+            if wanted is None:
+                continue
+            place = slot.place(speaker.role, speaker.tag) if slot is not None else None
+            if place is None:
+                grant = self._pinholes.offer(wanted)
+                if isinstance(grant, Refusal):
+                    self.take_back(offer)
+                    return grant
+                place = self._held(grant, medium, speaker)
+                slot = offer.fresh[medium.slot] = Slot(speaker.role)
+                slot.places[speaker.role, b""] = place
+            else:
+                place.wanted = wanted
+            _announce(moves, medium, place.grant)
+        for number, slot in offer.fresh.items():
+            self._close(number)
+            self.slots[number] = slot
+        self.offer = offer
+        return offer, moves
+
+    def make_answer(
+        self, offer: Offer, speaker: Speaker, description: sdp.Description, trigger: str
+    ) -> dict[int, sdp.Move] | Refusal:
+        """Join the answerer's places to what was offered. The first answer of each callee counts; the same one again
+        changes nothing."""
+        moves: dict[int, sdp.Move] = {}
+        for medium in description.media:
+            slot = self.slots.get(medium.slot)
+            if slot is None:
+                continue
+            if not medium.port:
+                if medium.slot in offer.fresh and len(slot.places) == 1 and not self._may_fork(offer):
+                    self._close(medium.slot)
+                continue
+            offered = slot.place(offer.by, speaker.tag)
+            wanted = self._wanted(speaker, medium, slot, trigger)
+            if wanted is None or offered is None:
+                continue
+            self._settle(offered)
+            place = slot.place(speaker.role, speaker.tag)
+            if place is None:
+                if len(slot.places) > MAX_BRANCHES:
+                    continue
+                grant = self._pinholes.answer(offered.grant, wanted)
+                if isinstance(grant, Refusal):
+                    return grant
+                place = slot.places[speaker.role, speaker.tag] = self._held(grant, medium, speaker)
+            else:
+                place.wanted = wanted
+                self._settle(place)
+            _announce(moves, medium, place.grant)
+        for number in offer.removed:
+            self._close(number)
+        if self.offer is offer:
+            self.offer = None
+        return moves
+
+    def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
+        self._grants[grant.id] = (medium.slot, speaker.role)
+        self._index[grant.id] = self
+        return Place(grant)
+
+    def _may_fork(self, offer: Offer) -> bool:
+        """Another callee may still take what this one refused."""
+        return self.started_at is None and offer.by is Role.CALLER
+
+    def take_back(self, offer: Offer) -> None:
+        """It was refused: what was agreed before holds (S67)."""
+        for number, slot in offer.fresh.items():
+            if self.slots.get(number) is slot:
+                self._close(number)
+            else:
+                for place in slot.places.values():
+                    self._pinholes.close(place.grant)
+        for slot in self.slots.values():
+            for place in slot.places.values():
+                place.wanted = None
+        if self.offer is offer:
+            self.offer = None
+
+    def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> engine.Media | None:
+        """What the party's place for this medium should be; None if it is to be left alone."""
+        if not medium.is_movable:
+            return None
+        held = slot.place(speaker.role, speaker.tag) if slot is not None else None
+        rtp = medium.endpoint
+        if rtp is None:  # hold by address: where it was stays known (D25)
+            if held is None:
+                return None
+            party = held.grant.media.party
+        else:
+            if not self._may_name(speaker, rtp.host):
+                return None
+            rtcp = None if medium.is_udptl else medium.rtcp_endpoint
+            allow = only(rtp.host)
+            learn = rtp.host != speaker.host and rtp.host.is_private and not speaker.host.is_private
+            if rtp.host != speaker.host and learn:
+                allow += only(speaker.host)
+            party = Party(rtp, rtcp, speaker.mapped, allow, learn)
+        silent = medium.is_hold
+        for_ever = float("inf")
+        return engine.Media(
+            "udptl" if medium.is_udptl else "rtp",
+            trigger,
+            party,
+            for_ever if silent else self._terms.idle_seconds,
+            for_ever if silent else self._terms.open_seconds,
+        )
+
+    def _may_name(self, speaker: Speaker, host: Host) -> bool:
+        """A third host is a matter of policy, where it is inside; outside, media servers are hosts of their own."""
+        if host == speaker.host or any(host in network for network in self._terms.hosts):
+            return True
+        if host.is_loopback or host.is_link_local or host.is_multicast:
+            return False
+        # A private address that comes from a public one is behind a NAT of its own: learned from its packets, or never.
+        return speaker.mapped is None
+
+    def _settle(self, place: Place) -> None:
+        wanted, place.wanted = place.wanted, None
+        if wanted is not None and wanted != place.grant.media:
+            changed = self._pinholes.change(place.grant, wanted)
+            if not isinstance(changed, Refusal):
+                place.grant = changed
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def start(self, tag: bytes, now: float) -> bool:
+        """A 2xx to the first INVITE. The places of other branches are given up. Whether it is the first one."""
+        if self.started_at is not None:
+            return False
+        self.started_at, self.tag = now, tag
+        for slot in self.slots.values():
+            for (role, branch), place in tuple(slot.places.items()):
+                if branch not in (b"", tag):
+                    del slot.places[role, branch]
+                    self._pinholes.close(place.grant)
+        return True
+
+    def _close(self, number: int) -> None:
+        slot = self.slots.pop(number, None)
+        if slot is not None:
+            for place in tuple(slot.places.values()):
+                self._pinholes.close(place.grant)
+
+    def close(self) -> None:
+        """All media."""
+        for number in tuple(self.slots):
+            self._close(number)
+
+    def closed(self, grant: AnyGrant, event: Closed) -> None:
+        """A place of this call is gone."""
+        del self._index[grant.id]
+        number, role = self._grants.pop(grant.id)
+        self._totals.setdefault(number, Totals()).add(role, event)
+        slot = self.slots.get(number)
+        if slot is not None:
+            slot.places = {key: place for key, place in slot.places.items() if place.grant.id != grant.id}
+            if not slot.places:
+                del self.slots[number]
+
+    @property
+    def has_media(self) -> bool:
+        return bool(self._grants)
+
+    def streams(self) -> list[dict[str, Any]]:
+        """What passed, for the log; complete once all is closed."""
+        return [
+            {
+                "medium": number,
+                **{f"packets_to_{role.value}": totals.packets_to.get(role, 0) for role in Role},
+                **{f"bytes_to_{role.value}": totals.bytes_to.get(role, 0) for role in Role},
+            }
+            for number, totals in sorted(self._totals.items())
+        ]
+
+
+def _announce(moves: dict[int, sdp.Move], medium: sdp.Media, grant: MediaGrant) -> None:
+    if grant.media.party.mapped is not None:
+        moves[medium.slot] = sdp.Move(grant.rtp.host, grant.rtp.port, grant.rtcp.port if grant.rtcp else None)

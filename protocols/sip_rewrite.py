@@ -1,0 +1,155 @@
+"""Addresses in SIP header fields: each party reads the address under which it knows the other, and gets its own back.
+
+RFC 3261 s.8.1.3.3 (a Via must come back as it was sent), s.19.1.4 (a port left out is not port 5060), s.20; RFC 3581
+(rport). What each must believe, where NAT is in force:
+
+1) whoever reads a message finds the other's address as it is known there: in Via, Contact, Route and their kin;
+2) whoever is named by the address that the other knows finds its own, spelled as it spelled it itself;
+3) everybody else's address stays, and so does each byte around the addresses.
+
+Only values are mapped (X8): the host's own address, and the one that stands for it. Names are nobody's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+from protocols import sip_values as values
+from protocols.engine import Endpoint, Host, Peers, Side
+from protocols.sip_message import Message
+from protocols.sip_table import SipTable
+from protocols.spans import Span
+
+DEFAULT_PORT = 5060
+
+ADDRESSES = frozenset(
+    (
+        b"contact",
+        b"route",
+        b"record-route",
+        b"path",
+        b"service-route",
+        b"refer-to",
+        b"referred-by",
+        b"p-asserted-identity",
+        b"p-preferred-identity",
+        b"remote-party-id",
+        b"diversion",
+    )
+)
+"""Fields whose values are addresses, of those in which a party names itself or the other."""
+IDENTITIES = frozenset((b"from", b"to"))
+"""Names of people, and signed (S80, S81): mapped only to hide the network behind us."""
+
+Change = tuple[Span, bytes]
+
+
+class Rewriter:
+    """For one flow or connection."""
+
+    __slots__ = ("_fields", "_peers", "_place", "_table", "is_needed")
+
+    def __init__(
+        self, peers: Peers, table: SipTable, place: Callable[[Side, Endpoint], Endpoint | None], topology_hiding: bool
+    ) -> None:
+        """place: asks for an address of ours for another port of that side's host, one that it waits on."""
+        self._peers = peers
+        self._table = table
+        self._place = place
+        self._fields = ADDRESSES | IDENTITIES if topology_hiding else ADDRESSES
+        self.is_needed = any(map(peers.is_mapped, Side))
+
+    def rewrite(self, message: Message, side: Side) -> list[tuple[str, Change]]:
+        """What changes in the head of a message from `side`, in order, with the name of the field.
+
+        Raises Malformed when an address in it cannot be read.
+        """
+        if not self.is_needed:
+            return []
+        data = message.data
+        changes: list[tuple[str, Change]] = []
+        if message.is_request:
+            uri = values.read_uri(data[message.uri.start : message.uri.end])
+            changes += (("request-uri", change) for change in self._address(message.uri, data, uri, side))
+        for span, via in message.vias():
+            changes += (("via", change) for change in self._via(span, data, via, side, message.is_request))
+        for name in self._fields:
+            for span, address in message.addresses(name):
+                changes += ((name.decode(), change) for change in self._address(span, data, address, side))
+        changes.sort(key=lambda named: named[1][0])
+        return changes
+
+    def _address(self, span: Span, data: bytes, address: values.Address, side: Side) -> Iterator[Change]:
+        hostport = address.hostport
+        if hostport is None or not isinstance(address.host, Host):
+            return
+        at = values.within(span, hostport)
+        seen = self.outward(side, address.host, address.port)
+        if seen is not None:
+            self._table.uris.put(seen, data[at.start : at.end])
+            yield at, _hostport(seen, address.port is not None)
+        elif (new := self._inward(side.other, address.host, address.port, self._table.uris.get)) is not None:
+            yield at, new
+
+    def _via(self, span: Span, data: bytes, via: values.Via, side: Side, is_request: bool) -> Iterator[Change]:
+        if not isinstance(via.host, Host):
+            return
+        at = values.within(span, via.hostport)
+        branch = via.branch or b""
+        if is_request:
+            # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
+            port = self._peers.own(side).port if b"rport" in via.parameters else via.port
+            seen = self.outward(side, via.host, port)
+            if seen is not None:
+                self._table.vias.put((branch, seen), data[at.start : at.end])
+                yield at, _hostport(seen, via.port is not None)
+            return
+        party = side.other
+        new = self._inward(party, via.host, via.port, lambda seen: self._table.vias.get((branch, seen)))
+        if new is None:
+            return
+        yield at, new
+        own, seen = self._peers.own(party), self._peers.as_seen(party)
+        found: list[Change] = []
+        if via.received == seen.host:
+            found.append((via.parameters[b"received"].span, str(own.host).encode()))
+        if via.rport == seen.port:
+            found.append((via.parameters[b"rport"].span, b"%d" % own.port))
+        yield from sorted((values.within(span, part), text) for part, text in found)
+
+    # -- the two names of an address ---------------------------------------------------------------------------------
+
+    def outward(self, side: Side, host: Host, port: int | None) -> Endpoint | None:
+        """What the other side knows this side's own address as; None if it is not its own, or not mapped."""
+        peers = self._peers
+        if not peers.is_mapped(side) or host != peers.own(side).host:
+            return None
+        own = Endpoint(host, port or DEFAULT_PORT)
+        if own == peers.own(side):
+            return peers.as_seen(side)
+        known = self._table.outside.get((own, peers.as_seen(side).host))
+        return known or self._place(side, own) or peers.as_seen(side)
+
+    def inward(self, side: Side, host: Host, port: int | None) -> Endpoint | None:
+        """Which address of this side's own the other side means."""
+        peers = self._peers
+        seen = Endpoint(host, port or DEFAULT_PORT)
+        if not peers.is_mapped(side) or host != peers.as_seen(side).host:
+            return None
+        if seen == peers.as_seen(side):
+            return peers.own(side)
+        return self._table.inside.get(seen)
+
+    def _inward(
+        self, side: Side, host: Host, port: int | None, spelling: Callable[[Endpoint], bytes | None]
+    ) -> bytes | None:
+        own = self.inward(side, host, port)
+        if own is None:
+            return None
+        return spelling(Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
+
+
+def _hostport(endpoint: Endpoint, with_port: bool) -> bytes:
+    if endpoint.port == DEFAULT_PORT and not with_port:
+        return b"[%b]" % str(endpoint.host).encode() if endpoint.host.version == 6 else str(endpoint.host).encode()
+    return str(endpoint).encode()
