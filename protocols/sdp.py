@@ -268,9 +268,9 @@ _LINES = re.compile(
     rb"""
     \n(?:
         (?P<media>m=(?:
-            (?P<kind>[^ \t\r\n]++) [ \t]++ (?P<port>[0-9]{1,5}+) (?:/(?P<count>[0-9]{1,5}+))?+ [ \t]++
+            (?P<kind>[^ \t\r\n]++) [ \t]++ (?P<port>[0-9]{1,5}+) (?:/(?P<count>[0-9]{1,5}+))? [ \t]++
             (?P<proto>[^ \t\r\n]++)
-        )?+)
+        )?)
     |   c=(?P<connection>[^\r\n]*+)
     |   (?P<origin>o=
             (?P<key>[^ \t\r\n]++ (?:[ \t]++[^ \t\r\n]++){1,7}?) [ \t]++ (?P<version>[^ \t\r\n]++) [ \t]++
@@ -456,14 +456,14 @@ class Move(NamedTuple):
 # All that ICE has written in any of its drafts, and what Microsoft made of it. One name left over would be the half-way
 # that D33 warns of.
 _ICE_LINES = re.compile(
-    rb"\n(?=(a=(?i:ice-[a-z0-9-]++|(?:x-|rtcp-)?+(?:remote-)?+candidates?+(?:-[a-z0-9-]++)?+|end-of-candidates)"
+    rb"\n(?=(a=(?i:ice-[a-z0-9-]++|(?:x-|rtcp-)?(?:remote-)?candidates?+(?:-[a-z0-9-]++)?|end-of-candidates)"
     rb"(?![^:\s])[^\n]*+\n?+))"
 )
 
-_TO_TITLE = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++i=[^\r\n]*+)?+")
+_TO_TITLE = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++i=[^\r\n]*+)?")
 """From an m= to where its c= belongs: RFC 8866 s.5, the order of lines."""
 
-_TO_ATTRIBUTES = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++[^am\r\n][^\r\n]*+)*+")
+_TO_ATTRIBUTES = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++[^am\r\n][^\r\n]*+)*")
 """From an m= to where its first attribute belongs."""
 
 Change = tuple[Span, bytes]

@@ -77,7 +77,7 @@ class _Type(NamedTuple):
 _BLANK = r"[ \t\r\n]*+"
 _TYPE = Regex(rf"{_BLANK}(?P<type>[^\s/;,\"]++){_BLANK}/{_BLANK}(?P<subtype>[^\s/;,\"]++){_BLANK}", as_match=True)
 _PARAMETER = Regex(
-    rf";{_BLANK}(?P<name>[^\s;=\"]*+){_BLANK}(?:={_BLANK}(?:\"(?P<quoted>(?:[^\"\\]|\\.)*+)\"|(?P<bare>[^\s;\"]++))?+)?+"
+    rf";{_BLANK}(?P<name>[^\s;=\"]*+){_BLANK}(?:={_BLANK}(?:\"(?P<quoted>(?:[^\"\\]|\\.)*)\"|(?P<bare>[^\s;\"]++))?)?"
     rf"{_BLANK}",
     as_match=True,
 )
@@ -108,8 +108,8 @@ def _read_type(value: bytes) -> _Type | None:
 
 
 # A field of a part, with its folded lines. MIME knows no compact names, but parts that SIP stacks made may have them.
-_FIELD = re.compile(rb"(?<=\n)(?P<name>[!-9;-~]++)[ \t]*+:[ \t]*+(?P<value>[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*+)")
-_FIELDS = re.compile(rb"\r?\n(?P<fields>(?:[^\r\n]++\r?\n)*+)\r?\n")
+_FIELD = re.compile(rb"(?<=\n)(?P<name>[!-9;-~]++)[ \t]*+:[ \t]*+(?P<value>[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*)")
+_FIELDS = re.compile(rb"\r?\n(?P<fields>(?:[^\r\n]++\r?\n)*)\r?\n")
 _NAMES = {
     b"content-type": "type",
     b"c": "type",

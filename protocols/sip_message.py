@@ -222,21 +222,20 @@ _END = rb"\r?\n"
 
 # Empty lines before it mean nothing (S4). The reason phrase may be anything and nothing (S25), without its space too.
 _START = re.compile(
-    rb"(?:\r?\n)*+(?:"
+    rb"(?:\r?\n)*(?:"
     rb"(?P<method>%b{1,%d}+)\x20(?P<uri>[^ \t\r\n\0<>\"]++)\x20(?i:SIP)/2\.0|"
-    rb"(?i:SIP)/2\.0\x20(?P<status>[1-6][0-9][0-9])(?:\x20[^\r\n\0]*+)?+"
+    rb"(?i:SIP)/2\.0\x20(?P<status>[1-6][0-9][0-9])(?:\x20[^\r\n\0]*+)?"
     rb")%b" % (_TOKEN, MAX_METHOD_BYTES, _END)
 )
 
 # Name, value with the blanks around it and the lines that continue it (S12, S14); or nothing: no field stands here.
-_VALUE = rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*+"
+_VALUE = rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*"
 _FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)%b|" % (_TOKEN, _VALUE, _END))
 
 _CSEQ = re.compile(rb"[ \t\r\n]*+([0-9]{1,10}+)[ \t\r\n]++(%b++)[ \t\r\n]*+\Z" % _TOKEN)
 _LENGTH = re.compile(rb"[ \t\r\n]*+([0-9]{1,7}+)[ \t\r\n]*+\Z")
 
 _ONCE = (b"from", b"to", b"call-id", b"cseq")
-_MOST_ONCE = (b"content-type", b"content-encoding")
 
 
 def read_message(data: bytes) -> Message:
@@ -244,7 +243,7 @@ def read_message(data: bytes) -> Message:
 
     Reasons: not_sip, bad_version, bad_request_line, bad_status_line; unfinished_line, bad_header_line, bare_cr,
     nul_in_header, header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), repeated_from (and the
-    like, and content_type, content_encoding), bad_call_id, bad_cseq, cseq_mismatch; bad_content_length,
+    like, and content_type), bad_call_id, bad_cseq, cseq_mismatch; bad_content_length,
     content_length_conflict, body_too_short. Values that are only read on demand have reasons of their own.
     """
     start = _START.match(data)
@@ -310,9 +309,8 @@ def _checked(head: Head) -> CSeq:
             raise BadMessage(f"missing_{_word(name)}", 1, 1, head=head)
         if len(fields[name]) > 1:
             raise _repeated(head, name)
-    for name in _MOST_ONCE:
-        if name in fields and len(fields[name]) > 1:
-            raise _repeated(head, name)
+    if len(fields.get(b"content-type", ())) > 1:
+        raise _repeated(head, b"content-type")
     at = fields[b"cseq"][0]
     match = _CSEQ.match(data, *at)
     if match is None or (number := int(match[1])) >= 2**31:
@@ -356,12 +354,12 @@ def _body(head: Head, begin: int) -> tuple[Span | None, Span]:
 
 # -- what is wrong with it -------------------------------------------------------------------------------------------
 
-_LINE_ENDS = re.compile(rb"(?:\r?\n)*+")
+_LINE_ENDS = re.compile(rb"(?:\r?\n)*")
 _LINE = re.compile(rb"[^\n]*+")
 _METHOD = re.compile(rb"%b{1,%d}+(?=[ \t])" % (_TOKEN, MAX_METHOD_BYTES))
 _FIRST_VERSION = re.compile(rb"(?i:SIP)/([0-9]\.[0-9])(?![^ \t\r])")
 _LAST_VERSION = re.compile(rb"[ \t](?i:SIP)/([0-9]\.[0-9])[ \t\r]*+\Z")
-_FIELD_LINES = re.compile(rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*+")
+_FIELD_LINES = re.compile(rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*")
 _ANY_FIELD = re.compile(rb"(?<=\n)(%b++)[ \t]*+:(%b)%b" % (_TOKEN, _VALUE, _END))
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 

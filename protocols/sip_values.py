@@ -38,17 +38,17 @@ def within(value: Span, part: Span) -> Span:
 
 
 def unfolded(value: bytes) -> bytes:
-    """Each fold, with the blanks around it, is one space. RFC 3261 s.7.3.1; S14."""
+    """With one space for folds and the blanks around them. RFC 3261 s.7.3.1; S14."""
     return _FOLD.sub(b" ", value) if b"\n" in value else value
 
 
-_FOLD = re.compile(rb"(?<![ \t])[ \t]*+\r?\n[ \t]++")
+_FOLD = re.compile(rb"(?<![ \t])[ \t]*+(?:\r?\n[ \t]++)+")
 
 
 # -- lists -----------------------------------------------------------------------------------------------------------
 
 # What may hold commas that separate nothing, and what is left of it if its end is missing.
-_GROUPS = re.compile(rb'"(?:[^"\\]++|\\[^\r\n])*+"|<[^<>]*+>|[,()"<]')
+_GROUPS = re.compile(rb'"(?:[^"\\]++|\\[^\r\n])*"|<[^<>]*+>|[,()"<]')
 
 
 def split(data: bytes, span: Span) -> list[Span]:
@@ -109,9 +109,9 @@ Parameters = Mapping[bytes, Parameter]
 _NONE: Parameters = {}
 
 _HEADER_PARAMETER = re.compile(
-    rb';[ \t\r\n]*+(?P<name>[^;= \t\r\n]*+)(?:[ \t\r\n]*+=[ \t\r\n]*+(?P<value>"(?:[^"\\]++|\\.)*+"|[^; \t\r\n]*+))?+'
+    rb';[ \t\r\n]*+(?P<name>[^;= \t\r\n]*+)(?:[ \t\r\n]*+=[ \t\r\n]*+(?P<value>"(?:[^"\\]++|\\.)*"|[^; \t\r\n]*+))?'
 )
-_URI_PARAMETER = re.compile(rb";(?P<name>[^;=]*+)(?:=(?P<value>[^;]*+))?+")
+_URI_PARAMETER = re.compile(rb";(?P<name>[^;=]*+)(?:=(?P<value>[^;]*+))?")
 
 
 def _parameters(pattern: re.Pattern[bytes], value: bytes, span: tuple[int, int]) -> Parameters:
@@ -169,7 +169,7 @@ def _port(digits: bytes) -> int:
 
 
 _B = r"[ \t\r\n]*+"
-_QUOTED = r'"(?:[^"\\]++|\\[^\r\n])*+"'
+_QUOTED = r'"(?:[^"\\]++|\\[^\r\n])*"'
 _HOST = r"(?P<host>\[[0-9A-Fa-f:.]{2,45}+\]|[A-Za-z0-9_.-]{1,255}+)"
 _DIGITS = r"(?P<port>[0-9]{1,5}+)"
 
@@ -230,13 +230,13 @@ def _value(parameters: Parameters, name: bytes) -> bytes | None:
 
 # A user may hold nearly anything, also what looks like parameters (S18): the host begins after the last `@` before
 # these, and in them there is none. Behind `?` there are Call-IDs that should have had theirs escaped.
-_USER = r'[^@<>" \t\r\n]*+(?:@[^@;?<>" \t\r\n]*+(?=@))*+'
+_USER = r'[^@<>" \t\r\n]*+(?:@[^@;?<>" \t\r\n]*+(?=@))*'
 _SIP_URI = (
     r"(?P<scheme>(?i:sips?)):"
-    rf"(?:(?P<user>(?(open){_USER}|[^@;?,<>\" \t\r\n]*+))@)?+"
-    rf"{_HOST}(?::{_DIGITS})?+"
-    r'(?P<uri_parameters>(?(open)(?:;[^@;?<>" \t\r\n]*+)*+))'
-    r'(?(open)(?:\?[^<>" \t\r\n]*+)?+)'
+    rf"(?:(?P<user>(?(open){_USER}|[^@;?,<>\" \t\r\n]*+))@)?"
+    rf"{_HOST}(?::{_DIGITS})?"
+    r'(?P<uri_parameters>(?(open)(?:;[^@;?<>" \t\r\n]*+)*))'
+    r'(?(open)(?:\?[^<>" \t\r\n]*+)?)'
 )
 _OTHER_URI = r'(?P<other>(?!(?i:sips?):)[A-Za-z][A-Za-z0-9+.-]*+):(?(open)[^<>" \t\r\n]++|[^;?,<>" \t\r\n]++)'
 _URI = rf"(?P<uri>{_SIP_URI}|{_OTHER_URI})"
@@ -245,7 +245,7 @@ _URI = rf"(?P<uri>{_SIP_URI}|{_OTHER_URI})"
 _DISPLAY_NAME = rf'(?:{_QUOTED}|[^"<>;,]*+)'
 
 _VALUE = rf'(?:{_QUOTED}|(?(open)[^;,<>" \t\r\n]*+|[^@;,<>" \t\r\n]*+))'
-_HEADER_PARAMETERS = rf'(?P<parameters>(?:;{_B}[^@;,=<>" \t\r\n]*+{_B}(?:={_B}{_VALUE}{_B})?+)*+)'
+_HEADER_PARAMETERS = rf'(?P<parameters>(?:;{_B}[^@;,=<>" \t\r\n]*+{_B}(?:={_B}{_VALUE}{_B})?)*)'
 
 
 def _pattern(text: str) -> ParserElement:
@@ -253,7 +253,7 @@ def _pattern(text: str) -> ParserElement:
     return Regex(text + r"\Z", as_match=True).leave_whitespace().parse_with_tabs()
 
 
-_ADDRESS = _pattern(rf"{_B}(?:{_DISPLAY_NAME}{_B}(?P<open><))?+{_URI}(?(open)>){_B}{_HEADER_PARAMETERS}")
+_ADDRESS = _pattern(rf"{_B}(?:{_DISPLAY_NAME}{_B}(?P<open><))?{_URI}(?(open)>){_B}{_HEADER_PARAMETERS}")
 _ONLY_URI = _pattern(rf"(?P<open>){_URI}(?P<parameters>)")
 
 _STAR = Address(Span(0, 1), b"*")
@@ -322,13 +322,13 @@ class Via(NamedTuple):
 
 
 _TOKEN = r"[A-Za-z0-9.!%*_+`'~-]++"
-_COMMENTS = rf"(?:\([^()]*+\){_B})*+"
+_COMMENTS = rf"(?:\([^()]*+\){_B})*"
 
 # RFC 3261 s.20.42, with LWS wherever it may stand, and the comment of RFC 2543 s.6.40.
 _VIA = _pattern(
     rf"{_B}(?i:SIP){_B}/{_B}{_TOKEN}{_B}/{_B}(?P<transport>{_TOKEN})[ \t\r\n]++"
-    rf"{_HOST}{_B}(?::{_B}{_DIGITS}{_B})?+{_COMMENTS}"
-    rf'(?P<parameters>(?:;{_B}[^;,=()<>" \t\r\n]*+{_B}(?:={_B}(?:{_QUOTED}|[^;,()<>" \t\r\n]*+){_B})?+)*+){_COMMENTS}'
+    rf"{_HOST}{_B}(?::{_B}{_DIGITS}{_B})?{_COMMENTS}"
+    rf'(?P<parameters>(?:;{_B}[^;,=()<>" \t\r\n]*+{_B}(?:={_B}(?:{_QUOTED}|[^;,()<>" \t\r\n]*+){_B})?)*){_COMMENTS}'
 )
 
 
