@@ -194,10 +194,12 @@ class SipEngine:
             while (piece := framer.pop()) is not None:
                 effects += self._message(side, piece) if piece.strip() else (Send(side.other, piece),)
         except NotSip:
-            effects += (self._violation("sip.not_sip", "the stream does not begin as SIP", "closed"), Abort("not_sip"))
+            self._violation("sip.not_sip", "the stream does not begin as SIP", "closed")
+            effects += (*self._take_notes(), Abort("not_sip"))
         except BadMessage as bad:
             # Where the next one begins is not known.
-            effects += (*self._malformed(side, None, bad), Abort("bad_framing"))
+            sends = self._malformed(side, None, bad)
+            effects += (*self._take_notes(), *sends, Abort("bad_framing"))
         self._over = any(isinstance(effect, Abort) for effect in effects)
         return effects
 
@@ -210,13 +212,12 @@ class SipEngine:
             sends = self._malformed(side, data, bad)
         except Malformed as bad:
             sends = self._malformed(side, data, BadMessage(str(bad), 0, 0))
-        notes, self._notes = self._notes, []
-        yield from notes
+        yield from self._take_notes()
         yield from sends
 
     def _pass(self, side: Side, message: Message) -> Sequence[Effect]:
         if message.is_request and message.method in self._blocked:
-            self._note("violation", _violated("sip.method_blocked", message.method.decode(), "answered 403"))
+            self._violation("sip.method_blocked", message.method.decode(), "answered 403")
             return _answer(side, message, 403, b"Forbidden")
         changes = self._rewriter.rewrite(message, side)
         try:
@@ -244,7 +245,7 @@ class SipEngine:
         policy = self._options.malformed
         action = {"respond": f"answered {bad.status}" if bad.is_request else "dropped", "discard": "dropped"}
         detail = f"{bad.reason} in line {bad.line}, column {bad.column}"
-        self._note("violation", _violated("sip.malformed", detail, action.get(policy, "passed")))
+        self._violation("sip.malformed", detail, action.get(policy, "passed"))
         if policy == "pass" and data is not None:
             return (Send(side.other, data),)
         if policy == "respond" and (answer := refuse(bad, bad.status, b"Bad Request")) is not None:
@@ -285,7 +286,7 @@ class SipEngine:
         if call is not None or not message.is_request or message.method != b"INVITE" or to_tag:
             return call
         if len(calls) >= MAX_CALLS:
-            self._note("violation", _violated("sip.too_many_calls", str(MAX_CALLS), "answered 503"))
+            self._violation("sip.too_many_calls", str(MAX_CALLS), "answered 503")
             raise _Refused(503, b"Service Unavailable")
         ends_at = self._now + self._options.ring_seconds
         call = Call(message.call_id, from_tag, self._pinholes, self._terms, self._table.media, ends_at)
@@ -389,7 +390,7 @@ class SipEngine:
         try:
             description = sdp.read_sdp(data[part.span.start : part.span.end])
         except Malformed as error:
-            self._note("violation", _violated("sip.bad_sdp", str(error), "media is not followed"))
+            self._violation("sip.bad_sdp", str(error), "media is not followed")
             return None
         if self._options.ice == "pass" and _has_ice(description):
             return None
@@ -460,8 +461,7 @@ class SipEngine:
                 if (names := self._ports.pop(grant.id, None)) is not None:
                     self._table.outside.pop((names[0], names[1].host), None)
                     self._table.inside.pop(names[1], None)
-        notes, self._notes = self._notes, []
-        return notes
+        return self._take_notes()
 
     # -- clocks and ends ---------------------------------------------------------------------------------------------
 
@@ -480,8 +480,7 @@ class SipEngine:
                 heapq.heappush(self._clock, (call.ends_at, next(self._numbers), call))
             else:
                 self._end(call, "timeout" if call.started_at is not None else "not_answered")
-        notes, self._notes = self._notes, []
-        return notes
+        return self._take_notes()
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """Calls do not end with the connection that they began on (S75)."""
@@ -509,8 +508,12 @@ class SipEngine:
     def _note(self, event: str, facts: dict[str, Any]) -> None:
         self._notes.append(Note(event, facts))
 
-    def _violation(self, rule: str, detail: str, action: str) -> Note:
-        return Note("violation", _violated(rule, detail, action))
+    def _violation(self, rule: str, detail: str, action: str) -> None:
+        self._note("violation", {"rule": rule, "detail": detail, "action": action})
+
+    def _take_notes(self) -> list[Effect]:
+        notes, self._notes = self._notes, []
+        return notes
 
     def _log_changes(self, message: Message, changes: Sequence[tuple[str, tuple[Span, bytes]]]) -> None:
         """What is new among them: the same few addresses change in every message."""
@@ -527,10 +530,6 @@ class SipEngine:
 def _answer(side: Side, message: Message, status: int, reason: bytes) -> Sequence[Effect]:
     answer = refuse(message, status, reason)
     return () if answer is None else (Send(side, answer),)
-
-
-def _violated(rule: str, detail: str, action: str) -> dict[str, Any]:
-    return {"rule": rule, "detail": detail, "action": action}
 
 
 def _kept(message: Message, field: str, reason: str) -> dict[str, Any]:
