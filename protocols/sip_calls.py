@@ -19,7 +19,7 @@ House rules:
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 from typing import Any
 
@@ -324,7 +324,8 @@ class Call:
 
     def _settle(self, place: Place) -> None:
         wanted, place.wanted = place.wanted, None
-        if wanted is not None and wanted != place.grant.media:
+        # The same SDP may come by another message: 183 and 200 (D21).
+        if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
             if not isinstance(changed, Refusal):
                 place.grant = changed

@@ -1,0 +1,530 @@
+"""The SIP engine: what it passes, rewrites, opens and closes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address, ip_network
+from typing import Any
+
+import pytest
+
+from protocols import sip
+from protocols.engine import (
+    Abort,
+    AnyGrant,
+    Closed,
+    Effect,
+    Endpoint,
+    Expect,
+    Grant,
+    Media,
+    MediaGrant,
+    Note,
+    Peers,
+    Refusal,
+    Send,
+    Side,
+    Transport,
+    only,
+)
+from protocols.sip import SipOptions
+from protocols.sip_table import SipTable
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+
+
+def at(text: str) -> Endpoint:
+    host, _, port = text.rpartition(":")
+    return Endpoint(ip_address(host), int(port))
+
+
+PHONE, OURS, PROXY = at("10.1.0.2:5060"), at("203.0.113.1:5060"), at("198.51.100.2:5060")
+
+
+class Places:
+    """Pinholes that are written down; ports are counted up from 40000."""
+
+    def __init__(self) -> None:
+        self.standing: dict[int, AnyGrant] = {}
+        self.log: list[str] = []
+        self.refuses = False
+        self.engine: sip.SipEngine | None = None
+        self._last = 0
+
+    def _add(self, make: Any) -> Any:
+        if self.refuses:
+            return Refusal("no_free_port")
+        self._last += 1
+        grant = self.standing[self._last] = make(self._last)
+        return grant
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, 50000 + self._last)
+        self.log.append(f"open {listen} for {expect.target}")
+        return self._add(lambda number: Grant(number, expect, listen))
+
+    def prolong(self, grant: Grant, seconds: float) -> None:
+        self.log.append(f"prolong {grant.listen} {seconds:g}")
+
+    def _place(self, what: str, media: Media) -> MediaGrant | Refusal:
+        party = media.party
+        self.log.append(f"{what} {party.rtp}")
+        if party.mapped is None:
+            return self._add(lambda number: MediaGrant(number, media, party.rtp, party.rtcp))
+        port = 40000 + 2 * self._last
+        rtcp = Endpoint(party.mapped, port + 1) if party.rtcp else None
+        return self._add(lambda number: MediaGrant(number, media, Endpoint(party.mapped, port), rtcp))
+
+    def offer(self, media: Media) -> MediaGrant | Refusal:
+        return self._place("offer", media)
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        return self._place("answer", media)
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant:
+        self.log.append(f"change {grant.media.party.rtp} to {media.party.rtp}")
+        changed = MediaGrant(grant.id, media, grant.rtp, grant.rtcp)
+        self.standing[grant.id] = changed
+        return changed
+
+    def close(self, grant: AnyGrant) -> None:
+        if self.standing.pop(grant.id, None) is not None:
+            self.log.append(f"close {grant.media.party.rtp if isinstance(grant, MediaGrant) else grant.listen}")
+            assert self.engine is not None
+            self.late.append((grant, Closed("closed_by_session", 100, 50, 1.0, 10, 5)))
+
+    late: list[tuple[AnyGrant, Closed]] = []  # noqa: RUF012
+
+    def confirm(self, grant: Grant) -> None:
+        raise AssertionError("SIP opens nothing that is to be confirmed")
+
+
+class Flow:
+    """An engine between PHONE, known as OURS with NAT, and PROXY."""
+
+    def __init__(self, nat: bool = True, transport: Transport = Transport.UDP, **options: Any) -> None:
+        self.places = Places()
+        self.places.late = []
+        self.table = SipTable()
+        self.now = 0.0
+        seen = OURS if nat else PHONE
+        peers = Peers(PHONE, seen, PROXY, PROXY, transport)
+        self.engine = self.places.engine = sip.SipEngine(peers, SipOptions(**options), self.places, 0.0, self.table)
+        self.notes: list[Note] = []
+
+    def hear(self, side: Side, data: bytes) -> list[Effect]:
+        return self._settle(self.engine.receive(side, data, self.now))
+
+    def tick(self, now: float) -> list[Effect]:
+        self.now = now
+        return self._settle(self.engine.tick(now))
+
+    def _settle(self, effects: Sequence[Effect]) -> list[Effect]:
+        """As the shell does: what the engine closed is told to it when it is done."""
+        done = list(effects)
+        while self.places.late:
+            done += self.engine.pinhole(*self.places.late.pop(0), self.now)
+        self.notes += (effect for effect in done if isinstance(effect, Note))
+        return [effect for effect in done if not isinstance(effect, Note)]
+
+    def passes(self, side: Side, data: bytes) -> bytes:
+        """What the other side gets."""
+        (send,) = self.hear(side, data)
+        assert isinstance(send, Send)
+        assert send.to is side.other
+        return send.data
+
+    def events(self) -> list[str]:
+        return [note.event for note in self.notes]
+
+
+def message(start: str, *fields: str, body: str = "") -> bytes:
+    lines = [start, *fields, f"Content-Length: {len(body)}", "", body]
+    return "\r\n".join(lines).encode()
+
+
+def sdp(host: str, port: int, more: str = "") -> str:
+    return f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n{more}"
+
+
+DIALOG = ("From: <sip:alice@example.org>;tag=a", "Call-ID: one@10.1.0.2")
+SDP = "Content-Type: application/sdp"
+
+
+def invite(number: int = 1, body: str = sdp("10.1.0.2", 7000), to: str = "<sip:bob@example.org>") -> bytes:
+    return message(
+        "INVITE sip:bob@198.51.100.2 SIP/2.0",
+        f"Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bK{number};rport",
+        "Max-Forwards: 70",
+        *DIALOG,
+        f"To: {to}",
+        f"CSeq: {number} INVITE",
+        "Contact: <sip:alice@10.1.0.2>",
+        SDP,
+        body=body,
+    )
+
+
+def response(
+    status: int, number: int = 1, method: str = "INVITE", body: str = "", tag: str = "b", host: str = "203.0.113.1"
+) -> bytes:
+    return message(
+        f"SIP/2.0 {status} Whatever",
+        f"Via: SIP/2.0/UDP {host};branch=z9hG4bK{number};rport=5060;received={host}",
+        *DIALOG,
+        f"To: <sip:bob@example.org>;tag={tag}",
+        f"CSeq: {number} {method}",
+        "Contact: <sip:bob@198.51.100.2:5060>",
+        *([SDP] if body else []),
+        body=body,
+    )
+
+
+def established(flow: Flow) -> Flow:
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
+    flow.places.log.clear()
+    return flow
+
+
+# -- addresses ---------------------------------------------------------------------------------------------------------
+
+
+def test_without_nat_every_byte_passes_as_it_came() -> None:
+    flow = Flow(nat=False)
+    for side, data in (
+        (CLIENT, invite()),
+        (SERVER, response(100, host="10.1.0.2")),
+        (SERVER, response(200, body=sdp("198.51.100.9", 8000), host="10.1.0.2")),
+    ):
+        assert flow.passes(side, data) == data
+    assert "address.rewritten" not in flow.events()
+
+
+def test_a_request_tells_the_address_under_which_the_phone_is_known() -> None:
+    sent = Flow().passes(CLIENT, invite())
+    assert b"Via: SIP/2.0/UDP 203.0.113.1;branch=z9hG4bK1;rport\r\n" in sent
+    assert b"Contact: <sip:alice@203.0.113.1>\r\n" in sent
+    assert b"c=IN IP4 203.0.113.1\r\n" in sent
+    assert b"o=- 1 1 IN IP4 203.0.113.1\r\n" in sent
+    assert b"m=audio 40000 RTP/AVP 0\r\n" in sent
+    assert b"Call-ID: one@10.1.0.2\r\n" in sent
+    head, _, body = sent.partition(b"\r\n\r\n")
+    assert b"Content-Length: %d" % len(body) in head
+
+
+def test_a_response_brings_the_phones_own_via_back() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    answered = flow.passes(SERVER, response(180))
+    assert b"Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bK1;rport=5060;received=10.1.0.2\r\n" in answered
+
+
+@pytest.mark.parametrize("spelling", ["10.1.0.2", "10.1.0.2:5060"])
+def test_a_request_to_the_phone_names_it_as_it_spelled_itself(spelling: str) -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite().replace(b"alice@10.1.0.2>", f"alice@{spelling}>".encode()))
+    bye = message(
+        "BYE sip:alice@203.0.113.1 SIP/2.0".replace("203.0.113.1", spelling.replace("10.1.0.2", "203.0.113.1")),
+        "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKx",
+        "From: <sip:bob@example.org>;tag=b",
+        "To: <sip:alice@example.org>;tag=a",
+        "Call-ID: one@10.1.0.2",
+        "CSeq: 1 BYE",
+    )
+    assert flow.passes(SERVER, bye).startswith(f"BYE sip:alice@{spelling} SIP/2.0\r\n".encode())
+
+
+def test_addresses_of_others_and_names_stay() -> None:
+    fields = b"Contact: <sip:alice@10.1.0.77>, <sip:a@example.org>, <tel:+49123>\r\nRoute: <sip:198.51.100.2;lr>\r\n"
+    data = invite().replace(b"Contact: <sip:alice@10.1.0.2>\r\n", fields)
+    assert fields in Flow().passes(CLIENT, data)
+
+
+def test_a_port_that_the_phone_waits_on_but_does_not_send_from_gets_an_address_of_its_own() -> None:
+    flow = Flow()
+    data = invite().replace(b"10.1.0.2;branch=z9hG4bK1;rport", b"10.1.0.2:5070;branch=z9hG4bK1")
+    sent = flow.passes(CLIENT, data)
+    assert b"Via: SIP/2.0/UDP 203.0.113.1:50000;branch=z9hG4bK1\r\n" in sent
+    assert flow.places.log[0] == "open 203.0.113.1:50000 for 10.1.0.2:5070"
+    # And keeps it.
+    assert b"203.0.113.1:50000;branch" in flow.passes(CLIENT, data.replace(b"z9hG4bK1", b"z9hG4bK2"))
+
+
+def test_names_of_people_are_mapped_only_to_hide_the_network() -> None:
+    data = invite().replace(b"alice@example.org", b"alice@10.1.0.2")
+    assert b"From: <sip:alice@10.1.0.2>;tag=a" in Flow().passes(CLIENT, data)
+    assert b"From: <sip:alice@203.0.113.1>;tag=a" in Flow(topology_hiding=True).passes(CLIENT, data)
+
+
+# -- calls -------------------------------------------------------------------------------------------------------------
+
+
+def test_an_offer_holds_a_place_and_its_answer_joins_one() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    assert flow.places.log == ["offer 10.1.0.2:7000"]
+    flow.hear(SERVER, response(183, body=sdp("198.51.100.9", 8000)))
+    assert flow.places.log[1:] == ["answer 198.51.100.9:8000"]
+    # The same answer again, in the 200, is no other one (D21).
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
+    assert len(flow.places.log) == 2
+    assert flow.events().count("call.started") == 1
+
+
+def test_a_late_offer_is_answered_by_ack() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite(body=""))
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
+    assert flow.places.log == ["offer 198.51.100.9:8000"]
+    ack = invite(body=sdp("10.1.0.2", 7000), to="<sip:bob@example.org>;tag=b").replace(b"INVITE", b"ACK")
+    sent = flow.passes(CLIENT, ack)
+    assert flow.places.log[1:] == ["answer 10.1.0.2:7000"]
+    assert b"m=audio 40002 " in sent
+
+
+def test_a_repeated_request_is_passed_again_and_opens_nothing_more() -> None:
+    flow = Flow()
+    first = flow.passes(CLIENT, invite())
+    opened = list(flow.places.log)
+    assert flow.passes(CLIENT, invite()) == first
+    assert flow.places.log == opened
+
+
+def test_two_branches_of_a_forked_call_have_a_place_each_until_one_is_chosen() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(183, body=sdp("198.51.100.9", 8000), tag="b1"))
+    flow.hear(SERVER, response(183, body=sdp("198.51.100.10", 9000), tag="b2"))
+    assert flow.places.log[1:] == ["answer 198.51.100.9:8000", "answer 198.51.100.10:9000"]
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.10", 9000), tag="b2"))
+    assert flow.places.log[3:] == ["close 198.51.100.9:8000"]
+
+
+def test_a_new_offer_changes_media_when_it_is_answered() -> None:
+    flow = established(Flow())
+    sent = flow.passes(CLIENT, invite(2, sdp("10.1.0.2", 7100), "<sip:bob@example.org>;tag=b"))
+    assert flow.places.log == []
+    assert b"m=audio 40000 " in sent  # its place stays (D22)
+    flow.hear(SERVER, response(200, 2, body=sdp("198.51.100.9", 8000)))
+    assert flow.places.log == ["change 10.1.0.2:7000 to 10.1.0.2:7100"]
+
+
+def test_a_refused_new_offer_leaves_media_as_it_was() -> None:
+    flow = established(Flow())
+    body = sdp("10.1.0.2", 7100, "m=video 7200 RTP/AVP 99\r\n")
+    flow.hear(CLIENT, invite(2, body, "<sip:bob@example.org>;tag=b"))
+    assert flow.places.log == ["offer 10.1.0.2:7200"]
+    flow.hear(SERVER, response(488, 2))
+    assert flow.places.log == ["offer 10.1.0.2:7200", "close 10.1.0.2:7200"]
+    assert len(flow.places.standing) == 2
+
+
+def test_a_call_that_is_refused_closes_what_was_held() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(486))
+    assert flow.places.log == ["offer 10.1.0.2:7000", "close 10.1.0.2:7000"]
+    assert not flow.table.calls
+    assert "call.ended" not in flow.events()
+
+
+def test_a_challenge_does_not_end_the_attempt() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(407))
+    flow.hear(CLIENT, invite(2))
+    flow.hear(SERVER, response(200, 2, body=sdp("198.51.100.9", 8000)))
+    assert flow.events().count("call.started") == 1
+    assert len(flow.places.standing) == 2
+
+
+def test_bye_closes_media_when_it_is_answered() -> None:
+    flow = established(Flow())
+    bye = message(
+        "BYE sip:bob@198.51.100.2 SIP/2.0",
+        "Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bK2;rport",
+        *DIALOG,
+        "To: <sip:bob@example.org>;tag=b",
+        "CSeq: 2 BYE",
+    )
+    flow.hear(CLIENT, bye)
+    assert flow.places.log == []
+    flow.hear(SERVER, response(200, 2, "BYE"))
+    assert flow.places.standing == {}
+    ended = flow.notes[-1]
+    assert (ended.event, ended.facts["reason"]) == ("call.ended", "bye_of_caller")
+    assert ended.facts["streams"][0]["packets_to_caller"] == 10
+
+
+def test_a_call_nobody_answers_is_given_up() -> None:
+    flow = Flow(ring_seconds=180)
+    flow.hear(CLIENT, invite())
+    assert flow.engine.deadline() == 180
+    flow.now = 170
+    flow.hear(SERVER, response(180))
+    flow.tick(180)
+    assert flow.places.standing
+    flow.tick(351)
+    assert not flow.places.standing
+    assert not flow.table.calls
+
+
+def test_an_offer_that_cannot_have_its_place_is_refused_as_a_whole() -> None:
+    flow = Flow()
+    flow.places.refuses = True
+    (send,) = flow.hear(CLIENT, invite())
+    assert isinstance(send, Send)
+    assert (send.to, send.data[:24]) == (CLIENT, b"SIP/2.0 503 No Media Ava")
+
+
+def test_a_third_host_behind_us_is_not_opened_for_unless_it_is_named() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite(body=sdp("10.1.0.30", 7000)))
+    assert flow.places.log == []
+    flow = Flow(media_hosts=(ip_network("10.1.0.30/32"),))
+    flow.hear(CLIENT, invite(body=sdp("10.1.0.30", 7000)))
+    assert flow.places.log == ["offer 10.1.0.30:7000"]
+
+
+# -- registrations -----------------------------------------------------------------------------------------------------
+
+
+def register(number: int = 1, contact: str = "<sip:alice@10.1.0.2>", expires: int = 600) -> bytes:
+    return message(
+        "REGISTER sip:example.org SIP/2.0",
+        f"Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bKr{number}",
+        "From: <sip:alice@example.org>;tag=r",
+        "To: <sip:alice@example.org>",
+        "Call-ID: reg@10.1.0.2",
+        f"CSeq: {number} REGISTER",
+        f"Contact: {contact}",
+        f"Expires: {expires}",
+    )
+
+
+def registered(number: int = 1, contacts: str = "<sip:alice@203.0.113.1>;expires=300", *more: str) -> bytes:
+    return message(
+        "SIP/2.0 200 OK",
+        f"Via: SIP/2.0/UDP 203.0.113.1;branch=z9hG4bKr{number}",
+        "From: <sip:alice@example.org>;tag=r",
+        "To: <sip:alice@example.org>;tag=s",
+        "Call-ID: reg@10.1.0.2",
+        f"CSeq: {number} REGISTER",
+        f"Contact: {contacts}",
+        *more,
+    )
+
+
+def test_a_phone_can_be_called_for_as_long_as_its_registrar_says() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, register())
+    assert flow.places.log == []
+    answered = flow.passes(SERVER, registered(contacts="<sip:alice@203.0.113.1>;expires=300, <sip:alice@192.0.2.9>"))
+    assert b"Contact: <sip:alice@10.1.0.2>;expires=300, <sip:alice@192.0.2.9>\r\n" in answered
+    assert flow.places.log == ["open 203.0.113.1:5060 for 10.1.0.2:5060"]
+    (grant,) = flow.places.standing.values()
+    assert isinstance(grant, Grant)
+    assert (grant.expect.open_seconds, grant.expect.allow) == (332, only(PROXY.host))
+    assert "registration.added" in flow.events()
+
+
+def test_a_refresh_prolongs_and_an_expiry_of_zero_removes() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, register(1))
+    flow.hear(SERVER, registered(1))
+    flow.hear(CLIENT, register(2))
+    flow.hear(SERVER, registered(2))
+    assert flow.places.log[1:] == ["prolong 203.0.113.1:5060 332"]
+    flow.hear(CLIENT, register(3, expires=0))
+    flow.hear(SERVER, registered(3, "<sip:someone@192.0.2.9>;expires=100"))
+    assert flow.places.standing == {}
+    assert flow.events()[-1] == "registration.removed"
+
+
+@pytest.mark.parametrize("status", [b"401 Unauthorized", b"423 Interval Too Brief"])
+def test_only_a_2xx_opens_anything(status: bytes) -> None:
+    flow = Flow()
+    flow.hear(CLIENT, register())
+    flow.hear(SERVER, registered().replace(b"200 OK", status))
+    assert flow.places.log == []
+
+
+def test_an_answer_that_nobody_waits_for_opens_nothing() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, register(1))
+    flow.hear(SERVER, registered(2))
+    assert flow.places.log == []
+
+
+@pytest.mark.parametrize("contact", ["<sip:alice@10.1.0.77>", "<sip:alice@10.1.0.2:22>"])
+def test_a_contact_elsewhere_is_left_alone_and_told_of(contact: str) -> None:
+    flow = Flow()
+    flow.hear(CLIENT, register(contact=contact))
+    flow.hear(SERVER, registered(contacts=contact))
+    assert not [line for line in flow.places.log if line.endswith((":22", ".77:5060"))]
+    assert "violation" in flow.events()
+
+
+def test_hosts_of_service_route_and_trusted_peers_may_call_too() -> None:
+    flow = Flow(trusted_peers=(ip_network("192.0.2.0/28"),))
+    flow.hear(CLIENT, register())
+    flow.hear(SERVER, registered(1, "<sip:alice@203.0.113.1>", "Service-Route: <sip:198.51.100.7;lr>"))
+    (grant,) = flow.places.standing.values()
+    assert isinstance(grant, Grant)
+    allow = {str(network) for network in grant.expect.allow}
+    assert allow == {"192.0.2.0/28", "198.51.100.2/32", "198.51.100.7/32"}
+
+
+# -- what cannot be read, and what is not wanted -----------------------------------------------------------------------
+
+
+def test_what_cannot_be_read_is_answered_dropped_or_passed_as_the_policy_says() -> None:
+    bad = invite().replace(b"CSeq: 1 INVITE", b"CSeq: 1 BYE")
+    (send,) = Flow().hear(CLIENT, bad)
+    assert isinstance(send, Send)
+    assert (send.to, send.data[:12]) == (CLIENT, b"SIP/2.0 400 ")
+    assert Flow(malformed="discard").hear(CLIENT, bad) == []
+    assert Flow(malformed="pass").hear(CLIENT, bad) == [Send(SERVER, bad)]
+    assert Flow().hear(SERVER, response(200).replace(b"CSeq: 1", b"CSeq: x")) == []
+
+
+def test_a_blocked_method_is_answered_and_goes_no_further() -> None:
+    data = invite().replace(b"INVITE", b"MESSAGE")
+    (send,) = Flow(block_methods=("MESSAGE",)).hear(CLIENT, data)
+    assert isinstance(send, Send)
+    assert (send.to, send.data[:12]) == (CLIENT, b"SIP/2.0 403 ")
+
+
+@pytest.mark.parametrize("data", [b"\r\n\r\n", b"\0\0\0\0"])
+def test_keep_alives_pass(data: bytes) -> None:
+    assert Flow().hear(CLIENT, data) == [Send(SERVER, data)]
+
+
+def test_a_stream_holds_many_messages_in_any_pieces() -> None:
+    whole = invite() + b"\r\n\r\n" + register()
+    at_once, piece_by_piece = Flow(transport=Transport.TCP), Flow(transport=Transport.TCP)
+    expected = b"".join(effect.data for effect in at_once.hear(CLIENT, whole) if isinstance(effect, Send))
+    got = b""
+    for number in range(len(whole)):
+        got += b"".join(
+            effect.data
+            for effect in piece_by_piece.hear(CLIENT, whole[number : number + 1])
+            if isinstance(effect, Send)
+        )
+    assert got == expected
+    assert expected.count(b"203.0.113.1") >= 5
+
+
+def test_a_stream_that_is_not_sip_is_closed_with_nothing_passed() -> None:
+    flow = Flow(transport=Transport.TCP)
+    post = b"POST / HTTP/1.1\r\nHost: x\r\n\r\n" + register()
+    assert flow.hear(CLIENT, post) == [Abort("not_sip")]
+    assert flow.places.log == []
+
+
+def test_options_are_checked() -> None:
+    with pytest.raises(ValueError, match="ring_seconds"):
+        SipOptions(ring_seconds=0)
+    with pytest.raises(ValueError, match="block_methods"):
+        SipOptions(block_methods=("a b",))
