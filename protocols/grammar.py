@@ -4,6 +4,8 @@ Each piece is one coarse pyparsing `Regex`, because a token costs microseconds w
 the text is a peer's. Text is Latin-1, one character a byte, so that positions are those of the message.
 
 House rules (X4, X5):
+- No possessive quantifier on a group, `(...)*+`: Python before 3.11.5 matches it wrongly where the group may backtrack
+  (gh-106052), and Debian's is older. On a character class it is right, and makes work linear.
 - Numbers are ASCII digits of bounded length, then checked for range. `int()` alone would take `+5`, ` 5`, `1_0`.
 - Addresses become objects and are compared as objects. A dotted quad with leading zeros is ambiguous and refused; so is
   an address with a zone, which means nothing to another host.

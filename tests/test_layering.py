@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -60,3 +61,12 @@ def test_protocols_opens_no_file_and_prints_nothing(path: Path) -> None:
 
 def _is_plain_call(node: ast.AST) -> bool:
     return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+
+
+@pytest.mark.parametrize("path", PURE, ids=lambda path: path.name)
+def test_no_group_of_a_pattern_is_possessive(path: Path) -> None:
+    """Python before 3.11.5 matches `(...)*+` wrongly (gh-106052); what is tested on a newer one would not show it."""
+    strings = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
+    texts = (text.decode("latin-1") if isinstance(text, bytes) else text for text in strings)
+    found = [text for text in texts if isinstance(text, str) and re.search(r"\)(?:[*+?]|\{[0-9,]*\})\+", text)]
+    assert [text for text in found if "gh-106052" not in text] == []
