@@ -228,9 +228,10 @@ _START = re.compile(
     rb")%b" % (_TOKEN, MAX_METHOD_BYTES, _END)
 )
 
-# Name, value with the blanks around it and the lines that continue it (S12, S14); or nothing: no field stands here.
+# Name, value with the blanks around it and all the lines that continue it (S12, S14); or nothing: no field stands here.
 _VALUE = rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*"
-_FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)%b|" % (_TOKEN, _VALUE, _END))
+_END_OF_FIELD = rb"\r?\n(?![ \t])"
+_FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)%b|" % (_TOKEN, _VALUE, _END_OF_FIELD))
 
 _CSEQ = re.compile(rb"[ \t\r\n]*+([0-9]{1,10}+)[ \t\r\n]++(%b++)[ \t\r\n]*+\Z" % _TOKEN)
 _LENGTH = re.compile(rb"[ \t\r\n]*+([0-9]{1,7}+)[ \t\r\n]*+\Z")
@@ -360,7 +361,7 @@ _METHOD = re.compile(rb"%b{1,%d}+(?=[ \t])" % (_TOKEN, MAX_METHOD_BYTES))
 _FIRST_VERSION = re.compile(rb"(?i:SIP)/([0-9]\.[0-9])(?![^ \t\r])")
 _LAST_VERSION = re.compile(rb"[ \t](?i:SIP)/([0-9]\.[0-9])[ \t\r]*+\Z")
 _FIELD_LINES = re.compile(rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*")
-_ANY_FIELD = re.compile(rb"(?<=\n)(%b++)[ \t]*+:(%b)%b" % (_TOKEN, _VALUE, _END))
+_ANY_FIELD = re.compile(rb"(?<=\n)(%b++)[ \t]*+:(%b)%b" % (_TOKEN, _VALUE, _END_OF_FIELD))
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
@@ -473,7 +474,7 @@ def _with_tag(head: Head, to: bytes) -> bytes:
 # Of a line whose end has not come: a method, whole or not; the beginning of a response; the beginning of an empty line.
 _MAY_START = re.compile(rb"%b{1,%d}+(?:[ \t]|\Z)|(?i:SIP)/|\r?\Z" % (_TOKEN, MAX_METHOD_BYTES))
 
-_LENGTH_FIELD = re.compile(rb"\n(?i:Content-Length|l)[ \t]*+:(%b)(?=%b)" % (_VALUE, _END))
+_LENGTH_FIELD = re.compile(rb"\n(?i:Content-Length|l)[ \t]*+:(%b)(?=%b)" % (_VALUE, _END_OF_FIELD))
 
 
 class StreamFramer:

@@ -4,8 +4,8 @@ RFC 3261 s.7.3.1 (fields), s.19.1 (URIs), s.20.10 and 20.42 (Contact, Via), s.25
 (IPv6). A value is read as it came, folds included, so that its spans are offsets into what came.
 
 House rules:
-- A value is one coarse pyparsing `Regex`: each token costs three microseconds, whatever it matches. Its quantifiers
-  are possessive: the work is linear in the length of the value.
+- A value is one coarse pyparsing `Regex`: each token costs three microseconds, whatever it matches. What is repeated in
+  it can match in one way only, so the work is linear in the length of the value.
 - What two readers could read in two ways is refused: a parameter given twice, an `@` behind the host, a quote without
   end. What can only be read in one way passes, though the grammar may have it otherwise.
 - The same few values come in every message of a phone, so what was read is remembered, and is not to be changed.
@@ -324,10 +324,10 @@ class Via(NamedTuple):
 _TOKEN = r"[A-Za-z0-9.!%*_+`'~-]++"
 _COMMENTS = rf"(?:\([^()]*+\){_B})*"
 
-# RFC 3261 s.20.42, with LWS wherever it may stand, and the comment of RFC 2543 s.6.40.
+# RFC 3261 s.20.42, with LWS wherever it may stand, and the comment of RFC 2543 s.6.40 behind all.
 _VIA = _pattern(
     rf"{_B}(?i:SIP){_B}/{_B}{_TOKEN}{_B}/{_B}(?P<transport>{_TOKEN})[ \t\r\n]++"
-    rf"{_HOST}{_B}(?::{_B}{_DIGITS}{_B})?{_COMMENTS}"
+    rf"{_HOST}{_B}(?::{_B}{_DIGITS}{_B})?"
     rf'(?P<parameters>(?:;{_B}[^;,=()<>" \t\r\n]*+{_B}(?:={_B}(?:{_QUOTED}|[^;,()<>" \t\r\n]*+){_B})?)*){_COMMENTS}'
 )
 

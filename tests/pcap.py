@@ -1,4 +1,5 @@
-"""Reading captures: just enough to get the two byte streams of each TCP connection, in the order of the packets."""
+"""Reading captures: just enough to get the two byte streams of each TCP connection, in the order of the packets, and
+the datagrams of UDP."""
 
 from __future__ import annotations
 
@@ -9,9 +10,13 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from protocols.engine import Endpoint, Side
+from protocols.engine import Endpoint, Host, Side
 
 ETHERNET, RAW_IP, LINUX_COOKED = 1, 101, 113
+INTERFACE_BLOCK, PACKET_BLOCK = 1, 6
+IPV4, IPV6, VLAN, PPPOE = 0x0800, 0x86DD, 0x8100, 0x8864
+PPP = {b"\0\x21": IPV4, b"\0\x57": IPV6}
+TCP, UDP = 6, 17
 FIN, SYN, ACK = 1, 2, 16
 
 
@@ -105,15 +110,71 @@ def connections(path: Path, port: int) -> list[Connection]:
 
 
 def _segments(path: Path) -> Iterator[Segment]:
+    for source, target, protocol, segment in _packets(path):
+        if protocol == TCP:
+            source_port, target_port, sequence, acknowledged = struct.unpack_from(">HHII", segment)
+            header, flags = (segment[12] >> 4) * 4, segment[13]
+            ends = Endpoint(source, source_port), Endpoint(target, target_port)
+            yield Segment(*ends, sequence, acknowledged, flags, segment[header:])
+
+
+@dataclass(frozen=True)
+class Datagram:
+    source: Endpoint
+    target: Endpoint
+    data: bytes
+
+
+def datagrams(path: Path, port: int) -> list[Datagram]:
+    """The UDP datagrams from and to this port, in their order. Fragments are not joined; no capture here has them."""
+    found = []
+    for source, target, protocol, datagram in _packets(path):
+        if protocol == UDP:
+            source_port, target_port = struct.unpack_from(">HH", datagram)
+            if port in (source_port, target_port):
+                found.append(Datagram(Endpoint(source, source_port), Endpoint(target, target_port), datagram[8:]))
+    return found
+
+
+def _packets(path: Path) -> Iterator[tuple[Host, Host, int, bytes]]:
+    """Source, target, protocol, and what IP carries."""
     data = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+    for link, frame in _pcapng(data) if data.startswith(b"\n\r\r\n") else _pcap(data):
+        packet = _network_layer(link, frame)
+        if packet is None:
+            continue
+        if packet[0] >> 4 == 4:
+            start, end = (packet[0] & 15) * 4, int.from_bytes(packet[2:4])
+            yield IPv4Address(packet[12:16]), IPv4Address(packet[16:20]), packet[9], packet[start:end]
+        else:
+            end = 40 + int.from_bytes(packet[4:6])
+            yield IPv6Address(packet[8:24]), IPv6Address(packet[24:40]), packet[6], packet[40:end]
+
+
+def _pcap(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The link type and the bytes of each frame."""
     order = {b"\xd4\xc3\xb2\xa1": "<", b"\xa1\xb2\xc3\xd4": ">"}[data[:4]]
     link = struct.unpack_from(order + "I", data, 20)[0]
     at = 24
     while at < len(data):
         length = struct.unpack_from(order + "I", data, at + 8)[0]
-        if (packet := _network_layer(link, data[at + 16 : at + 16 + length])) is not None:
-            yield from _tcp(packet)
+        yield link, data[at + 16 : at + 16 + length]
         at += 16 + length
+
+
+def _pcapng(data: bytes) -> Iterator[tuple[int, bytes]]:
+    """The same of one section of enhanced packet blocks."""
+    order = {b"\x4d\x3c\x2b\x1a": "<", b"\x1a\x2b\x3c\x4d": ">"}[data[8:12]]
+    links: list[int] = []
+    at = 0
+    while at < len(data):
+        kind, length = struct.unpack_from(order + "II", data, at)
+        if kind == INTERFACE_BLOCK:
+            links += struct.unpack_from(order + "H", data, at + 8)
+        elif kind == PACKET_BLOCK:
+            interface, _, _, captured = struct.unpack_from(order + "IIII", data, at + 8)
+            yield links[interface], data[at + 28 : at + 28 + captured]
+        at += length
 
 
 def _network_layer(link: int, frame: bytes) -> bytes | None:
@@ -121,23 +182,8 @@ def _network_layer(link: int, frame: bytes) -> bytes | None:
         return frame
     start = {ETHERNET: 14, LINUX_COOKED: 16}[link]
     kind = int.from_bytes(frame[start - 2 : start])
-    if kind == 0x8100:
+    if kind == VLAN:
         kind, start = int.from_bytes(frame[start + 2 : start + 4]), start + 4
-    return frame[start:] if kind in (0x0800, 0x86DD) else None
-
-
-def _tcp(packet: bytes) -> Iterator[Segment]:
-    source: IPv4Address | IPv6Address
-    target: IPv4Address | IPv6Address
-    if packet[0] >> 4 == 4:
-        start, protocol, end = (packet[0] & 15) * 4, packet[9], int.from_bytes(packet[2:4])
-        source, target = IPv4Address(packet[12:16]), IPv4Address(packet[16:20])
-    else:
-        start, protocol, end = 40, packet[6], 40 + int.from_bytes(packet[4:6])
-        source, target = IPv6Address(packet[8:24]), IPv6Address(packet[24:40])
-    if protocol != 6:
-        return
-    source_port, target_port, sequence, acknowledged = struct.unpack_from(">HHII", packet, start)
-    header, flags = (packet[start + 12] >> 4) * 4, packet[start + 13]
-    data = packet[start + header : end]
-    yield Segment(Endpoint(source, source_port), Endpoint(target, target_port), sequence, acknowledged, flags, data)
+    if kind == PPPOE:
+        kind, start = PPP.get(frame[start + 6 : start + 8], 0), start + 8
+    return frame[start:] if kind in (IPV4, IPV6) else None

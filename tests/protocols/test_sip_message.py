@@ -788,6 +788,11 @@ def test_stream_with_content_lengths_that_differ_is_refused() -> None:
     assert (bad.reason, bad.line) == ("content_length_conflict", 11)
 
 
+@pytest.mark.parametrize("more", [b"\r\n \0", b"\r\n 1\r"])
+def test_content_length_is_not_cut_where_its_field_goes_on(more: bytes) -> None:
+    assert stream_fault(length(b"31" + more)).reason == "content_length_missing"
+
+
 def test_content_length_counts_only_as_a_field_of_its_own() -> None:
     folded = put(INVITE, b"Content-Length", b"X: y\r\n Content-Length: 31", b"X-Content-Length: 31", b"Lx: 31")
     assert stream_fault(folded).reason == "content_length_missing"
