@@ -8,7 +8,8 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from protocols.engine import Closed, Endpoint, Grant, Peers, Send, Side, Used
-from protocols.ftp import HELPER, FtpEngine, FtpOptions
+from protocols.ftp import HELPER, FtpEngine
+from protocols.ftp_options import FtpOptions
 from protocols.ftp_queue import MAX_PENDING
 from tests.playbook import (
     NETWORKS,

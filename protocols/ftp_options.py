@@ -1,0 +1,63 @@
+"""What a policy may set under `options: ftp:`. Field, type, default and the text below are schema and manual at once."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+from protocols.engine import Network
+
+
+@dataclass(frozen=True)
+class FtpOptions:
+    """What a policy may set under `options: ftp:`."""
+
+    third_party: Literal["deny"] | tuple[Network, ...] = "deny"
+    """Hosts other than the two of the session that PORT, EPRT and 227 may name and that may come to a data port: for
+    server-to-server transfers (FXP) and server farms that send data from another address. `deny` or a list of
+    networks."""
+
+    min_port: int = 1024
+    """The lowest port that PORT, EPRT, 227 and 229 may name. Below 1024 are services that a bounce attack wants to
+    reach."""
+
+    passive_mismatch: Literal["use_server", "refuse"] = "use_server"
+    """When a 227 names neither the server nor a permitted third party, as servers behind a NAT of their own do:
+    `use_server` opens the port on the server's own address, where nearly all clients go anyway; `refuse` answers
+    425."""
+
+    active_source_port_20: bool = False
+    """Dial active-mode data connections from port 20, for clients that insist. It is refused while an earlier one from
+    port 20 to the same client port lingers."""
+
+    default_data_port: bool = True
+    """Let a server connect to the client's control port when no data port was agreed, as RFC 959 s.3.3 has it."""
+
+    tls: Literal["allow", "deny"] = "allow"
+    """`allow`: after AUTH the session is relayed unread; its data connections need a direct route. `deny`: AUTH is
+    answered 534, and FEAT does not name it."""
+
+    idle: float = 3600.0
+    """Seconds without a byte after which a control or data connection is closed, 300 at least (RFC 1123 s.4.1.3.2).
+    Servers have shorter ones and say so politely; this one is for those that have none. The control connection's
+    clock stands still while data moves."""
+
+    login_seconds: float = 120.0
+    """Seconds from the connection to a successful login."""
+
+    commands_denied: tuple[str, ...] = ()
+    """Commands that are answered 502 and never reach the server, such as SITE or DELE."""
+
+    def __post_init__(self) -> None:
+        if isinstance(self.third_party, str) and self.third_party != "deny":
+            raise ValueError("third_party: `deny` or a list of networks")
+        if not 1 <= self.min_port <= 65535:
+            raise ValueError("min_port: 1 to 65535")
+        if self.idle < 300:
+            raise ValueError("idle: at least 300 seconds")
+        if self.login_seconds <= 0:
+            raise ValueError("login_seconds: more than 0")
+        for verb in self.commands_denied:
+            if not re.fullmatch("[A-Za-z@0-9]+", verb):
+                raise ValueError(f"commands_denied: {verb!r} is not the name of a command")
