@@ -1,4 +1,4 @@
-"""What a policy may set under `options: ftp:`. Field, type, default and the text below are schema and manual at once."""
+"""What a policy may set under `options: ftp:`. Field, type, default and the text below it are schema and manual."""
 
 from __future__ import annotations
 
