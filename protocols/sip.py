@@ -257,6 +257,7 @@ class SipEngine:
     def _follow(self, side: Side, message: Message) -> bytes | None:
         """What the message means to calls and registrations; its body, if that is another now."""
         method = message.cseq.method
+        from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
         if method == b"REGISTER":
             if message.is_request:
                 self._registrations.asked(message, side)
@@ -265,7 +266,6 @@ class SipEngine:
             return None
         if method not in _CALL_METHODS:
             return None
-        from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
         call = self._call(message, from_tag, to_tag)
         if call is None:
             return None

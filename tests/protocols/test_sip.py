@@ -7,6 +7,8 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from protocols import sip
 from protocols.engine import (
@@ -528,3 +530,61 @@ def test_options_are_checked() -> None:
         SipOptions(ring_seconds=0)
     with pytest.raises(ValueError, match="block_methods"):
         SipOptions(block_methods=("a b",))
+
+
+# -- whatever comes ----------------------------------------------------------------------------------------------------
+
+CONVERSATION = (
+    invite(),
+    response(183, body=sdp("198.51.100.9", 8000, "m=image 9000 udptl t38\r\n")),
+    response(200, body=sdp("198.51.100.9", 8000)),
+    invite(2, sdp("10.1.0.2", 7100, "a=rtcp-mux\r\n"), "<sip:bob@example.org>;tag=b"),
+    response(200, 2, body=sdp("198.51.100.9", 8002)),
+    response(488, 2),
+    response(200, 2, "BYE"),
+    register(),
+    registered(),
+    register(2, "*", 0),
+    registered(2),
+)
+PIECES = (
+    b"\r\n",
+    b"\r\n ",
+    b";",
+    b",",
+    b"<",
+    b'"',
+    b"@",
+    b":",
+    b"tag=b",
+    b"10.1.0.2",
+    b"203.0.113.1",
+    b"0",
+    b"*",
+    b"\0",
+)
+CHANGES = st.tuples(st.integers(0, 600), st.integers(0, 20), st.sampled_from((*PIECES, b"", CONVERSATION[0])))
+
+
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(Side), st.sampled_from(CONVERSATION), st.lists(CHANGES, max_size=3)), max_size=12
+    ),
+    st.booleans(),
+    st.sampled_from(Transport),
+    st.booleans(),
+)
+@settings(max_examples=300)
+def test_whatever_comes_raises_nothing_and_leaves_no_media_behind(
+    steps: list[tuple[Side, bytes, list[tuple[int, int, bytes]]]], nat: bool, transport: Transport, refuses: bool
+) -> None:
+    flow = Flow(nat, transport)
+    for number, (side, data, changes) in enumerate(steps):
+        flow.places.refuses = refuses and number % 3 == 2
+        for place, cut, piece in changes:
+            data = data[:place] + piece + data[place + cut :]
+        flow.now += 7
+        flow.hear(side, data)
+    flow.tick(flow.now + 1e6)
+    assert not flow.table.calls
+    assert not [grant for grant in flow.places.standing.values() if isinstance(grant, MediaGrant)]
