@@ -814,8 +814,18 @@ def test_header_on_a_stream_is_bounded(end: bytes) -> None:
     assert refuse(bad, bad.status, b"Message Too Large") is not None
 
 
+def test_header_on_a_stream_of_the_greatest_size_passes_however_it_comes() -> None:
+    start = put(RINGING, b"", b"BYE sip:h SIP/2.0")[:-4] + b"\r\nX: "
+    greatest = start + b"x" * (MAX_HEAD_BYTES - len(start) - 4) + b"\r\n\r\n"
+    assert pieces(greatest) == pieces(greatest, MAX_HEAD_BYTES - 1) == [greatest]
+    assert pieces(greatest[:-4] + b"xxxx") == []
+    assert stream_fault(greatest[:-4] + b"xxxxx").reason == "header_too_large"
+
+
 def test_start_line_on_a_stream_is_bounded() -> None:
-    assert isinstance(stream_fault(b"INVITE sip:" + b"a" * MAX_HEAD_BYTES), NotSip)
+    line = b"INVITE sip:" + b"a" * (MAX_HEAD_BYTES - 11)
+    assert pieces(line) == []
+    assert isinstance(stream_fault(line + b"a"), NotSip)
 
 
 @given(st.data())
@@ -848,9 +858,11 @@ STUN = b"\x00\x01\x00\x08\x21\x12\xa4\x42" + bytes(12)
         b"     ",
         b"hello",
         b"jaK",
+        b"SIP/2.0 ",
         STUN + bytes(8),
         b"\x01\x01\x00\x00" + bytes(16),
         b"\x00\x11\x00\x04" + bytes(20),
+        b"\x00\x01\x01\x04" + bytes(16 + 260),
     ],
 )
 def test_keep_alive_is_known(datagram: bytes) -> None:
@@ -869,6 +881,7 @@ def test_keep_alive_is_known(datagram: bytes) -> None:
         STUN + bytes(7),
         STUN + bytes(12),
         b"\x00\x01\x00\x03" + bytes(19),
+        b"\x00\x01\x01\x04" + bytes(16 + 4),
         b"\x02\x01\x00\x00" + bytes(16),
         b"\x80\x01\x00\x00" + bytes(16),
     ],

@@ -278,6 +278,7 @@ def test_other_schemes_have_no_host(value: bytes, uri: bytes, scheme: bytes) -> 
         (b"[2001:db8::10]", ip_address("2001:db8::10"), None),
         (b"[2001:db8::10]:5070", ip_address("2001:db8::10"), 5070),
         (b"[2001:db8::10:5070]", ip_address("2001:db8::10:5070"), None),
+        (b"[::]", ip_address("::"), None),
         (b"[2001:DB8:0::10]", ip_address("2001:db8::10"), None),
         (b"[::ffff:192.0.2.1]", ip_address("::ffff:192.0.2.1"), None),
         (b"example.com", b"example.com", None),
