@@ -16,16 +16,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import Closed, Endpoint, Media, MediaGrant, Party, Transport, Used
+from protocols.engine import Endpoint, Media, MediaGrant, Party, Transport
 from proxy import sockets
 from proxy.endpoints import UdpEndpoint
+from proxy.opening import Opening, Owner
 from proxy.sockets import Address, Ancillary
 
 if TYPE_CHECKING:
-    from proxy.pinholes import Owner, PinholeTable
+    from proxy.pinholes import PinholeTable
 
 # Who has sent so many from elsewhere is the one: RFC 7362 s.4 asks for a lock. From the announced address, one will do.
 LOCK_PACKETS = 8
@@ -138,24 +139,22 @@ class MediaPlaces:
         places[0].refuse(source)
 
 
-class MediaPlace:
+class MediaPlace(Opening):
     """Where one party is found by its partners; in the table of pinholes it is one of them."""
 
-    relays = dialling = ()
+    grant: MediaGrant
 
     def __init__(
         self, table: PinholeTable, owner: Owner, number: int, media: Media, offerer: MediaPlace | None = None
     ) -> None:
         """`offerer`: whom this one answers. Raises OSError when the place cannot be had."""
-        self._table = table
-        self._owner = owner
+        super().__init__(table, owner)
         self._offerer = offerer
         self._answerers: list[MediaPlace] = []
         self._in: list[_Lane] = []
         """From partners."""
         self._bytes_in = self._bytes_out = self._packets_in = self._packets_out = self._refused = 0
         self._is_used = self._is_over = False
-        self.closed: Callable[[Any], None] = lambda _: None
         self.components = self._stand(media.party)
         self.grant = self._granted(number, media)
         if offerer is not None:
@@ -165,21 +164,18 @@ class MediaPlace:
                 self._clear()
                 raise
             offerer._answerers.append(self)
-        self._opened_at = table.loop.time()
         self._seen = self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
-        owner.log.write(
-            "pinhole.opened",
-            pinhole=number,
-            purpose=media.purpose,
-            transport=Transport.UDP,
-            listen=self.grant.rtp,
+        self._tell_opened(
+            media.purpose,
+            Transport.UDP,
+            self.grant.rtp,
+            offerer.grant.media.party.allow if offerer else (),
+            media.party.rtp,
+            self._open_seconds,
+            media.trigger,
             rtcp=self.grant.rtcp,
-            allow=offerer.grant.media.party.allow if offerer else (),
-            target=media.party.rtp,
             answers=offerer.grant.id if offerer else None,
-            expires_seconds=self._open_seconds,
-            trigger=media.trigger,
         )
         if offerer is None:
             self._look_later()
@@ -258,9 +254,7 @@ class MediaPlace:
         """The first packet has come, from a partner."""
         if not self._is_used:
             self._is_used = True
-            peer = sockets.endpoint(source)
-            self._owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer)
-            self._owner.pinhole_event(self.grant, Used(peer))
+            self._tell_used(sockets.endpoint(source))
 
     def admits(self, endpoint: UdpEndpoint, source: Address) -> _Lane | None:
         """Somebody unknown at one of the sockets: a partner whose address is to be learned?"""
@@ -283,13 +277,7 @@ class MediaPlace:
         self._refused += 1
         self._table.metrics.strangers.inc()
         if self._in and self._refused == 1:  # before there is an answer it may be the answerer, early
-            self._owner.log.write(
-                "violation",
-                rule="pinhole.stranger",
-                pinhole=self.grant.id,
-                detail=f"{sockets.endpoint(source)} sent to {self.grant.rtp}",
-                action="dropped",
-            )
+            self._tell_stranger(f"{sockets.endpoint(source)} sent to {self.grant.rtp}", "dropped")
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -330,23 +318,9 @@ class MediaPlace:
         self._clear()
         if self._offerer is not None:
             self._offerer._answerers.remove(self)
-        self._table.forget(self)
-        self.closed(self)
-        seconds = self._table.loop.time() - self._opened_at
-        event = Closed(reason, self._bytes_in, self._bytes_out, seconds, self._packets_in, self._packets_out)
-        self._owner.log.write(
-            "pinhole.closed",
-            pinhole=self.grant.id,
-            reason=reason,
-            duration_seconds=round(seconds, 6),
-            bytes_in=event.bytes_in,
-            bytes_out=event.bytes_out,
-            packets_in=event.packets_in,
-            packets_out=event.packets_out,
-            packets_refused=self._refused,
-        )
-        self._table.metrics.relayed_bytes.inc(event.bytes_in)
-        self._owner.pinhole_event(self.grant, event)
+        counts = {"bytes_in": self._bytes_in, "bytes_out": self._bytes_out}
+        counts |= {"packets_in": self._packets_in, "packets_out": self._packets_out}
+        self._gone(reason, counts, packets_refused=self._refused)
 
     abort = shut
 
@@ -366,16 +340,10 @@ class MediaPlace:
 
     def summary(self, now: float) -> dict[str, Any]:
         media = self.grant.media
-        return {
-            "pinhole": self.grant.id,
-            "session": self._owner.key,
-            "purpose": media.purpose,
-            "transport": Transport.UDP.value,
-            "listen": str(self.grant.rtp),
-            "allow": sorted({str(net) for lane in self._in for net in lane.sender.place.grant.media.party.allow}),
-            "target": str(media.party.rtp),
-            "state": "relaying" if self._is_used else "waiting" if self._in else "unconfirmed",
-            "age_seconds": round(now - self._opened_at, 3),
-            "bytes_in": self._bytes_in + sum(lane.bytes for lane in self._in),
-            "bytes_out": self._bytes_out + sum(lane.bytes for lane in self._out),
-        }
+        allow = sorted({net for lane in self._in for net in lane.sender.place.grant.media.party.allow}, key=str)
+        state = "relaying" if self._is_used else "waiting" if self._in else "unconfirmed"
+        passed = (
+            self._bytes_in + sum(lane.bytes for lane in self._in),
+            self._bytes_out + sum(lane.bytes for lane in self._out),
+        )
+        return self._describe(now, state, media.purpose, Transport.UDP, self.grant.rtp, allow, media.party.rtp, *passed)

@@ -12,30 +12,26 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable, Iterator
+from typing import Any, TypeVar
 
 from protocols.engine import (
     AnyGrant,
-    Closed,
     Endpoint,
     Expect,
     Grant,
-    Helper,
     Media,
     MediaGrant,
-    PinholeEvent,
     Refusal,
     Transport,
-    Used,
 )
 from proxy import sockets
 from proxy.admission import DatagramPinhole
-from proxy.audit import Log
-from proxy.config import Limits, Policy, Timeouts
+from proxy.config import Limits, Timeouts
 from proxy.endpoints import UdpEndpoints
 from proxy.media import MediaPlace, MediaPlaces
 from proxy.metrics import Metrics
+from proxy.opening import Opening, Owner
 from proxy.ports import PortPool
 from proxy.relay import Splicer, SpliceRelay
 
@@ -44,25 +40,7 @@ BACKLOG = 16
 ACCEPTS_PER_WAKEUP = 16
 
 
-class Owner(Protocol):
-    """The session that a pinhole belongs to."""
-
-    @property
-    def log(self) -> Log: ...
-
-    @property
-    def key(self) -> str: ...
-
-    @property
-    def policy(self) -> Policy: ...
-
-    @property
-    def helper(self) -> Helper: ...
-
-    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
-
-
-_Kind = TypeVar("_Kind", bound="Pinhole | DatagramPinhole | MediaPlace")
+_Kind = TypeVar("_Kind", bound=Opening)
 
 
 class PinholeTable:
@@ -89,15 +67,18 @@ class PinholeTable:
         self._own_listeners = own_listeners
         self.begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
         """Begins the session of a connection that an engine is to read; set by whoever has the sessions."""
-        self._pinholes: dict[int, Pinhole | DatagramPinhole | MediaPlace] = {}
+        self._pinholes: dict[int, Opening] = {}
         self._last_id = 0
         self._all_gone = asyncio.Event()
 
     def __len__(self) -> int:
         return len(self._pinholes)
 
-    def __iter__(self) -> Any:
+    def __iter__(self) -> Iterator[Opening]:
         return iter(tuple(self._pinholes.values()))
+
+    def __contains__(self, number: int) -> bool:
+        return number in self._pinholes
 
     def use(self, limits: Limits, timeouts: Timeouts) -> None:
         """Open new pinholes by these; those that stand keep theirs."""
@@ -183,7 +164,7 @@ class PinholeTable:
             return sock, at
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
-    def forget(self, pinhole: Pinhole | DatagramPinhole | MediaPlace) -> None:
+    def forget(self, pinhole: Opening) -> None:
         del self._pinholes[pinhole.grant.id]
         self.metrics.pinholes.set(len(self._pinholes))
         if not self._pinholes:
@@ -225,7 +206,7 @@ class SessionPinholes:
     def __init__(self, table: PinholeTable, owner: Owner) -> None:
         self._table = table
         self._owner = owner
-        self._held: dict[int, Pinhole | DatagramPinhole | MediaPlace] = {}
+        self._held: dict[int, Opening] = {}
 
     def __iter__(self) -> Any:
         return iter(tuple(self._held.values()))
@@ -280,33 +261,29 @@ class SessionPinholes:
         for pinhole in tuple(self._held.values()):
             pinhole.shut(reason)
 
-    def _forget(self, pinhole: Pinhole | DatagramPinhole | MediaPlace) -> None:
+    def _forget(self, pinhole: Opening) -> None:
         del self._held[pinhole.grant.id]
 
 
-class Pinhole:
+class Pinhole(Opening):
     """One open pinhole and the relays that it admitted."""
+
+    grant: Grant
 
     __slots__ = (
         "_accepting",
         "_bytes_in",
         "_bytes_out",
-        "_opened_at",
-        "_owner",
         "_refused",
         "_sock",
-        "_table",
         "_timer",
         "_uses_left",
-        "closed",
         "dialling",
-        "grant",
         "relays",
     )
 
     def __init__(self, table: PinholeTable, owner: Owner, grant: Grant, sock: socket.socket) -> None:
-        self._table = table
-        self._owner = owner
+        super().__init__(table, owner)
         self.grant = grant
         self._sock: socket.socket | None = sock
         self._accepting = False
@@ -316,21 +293,11 @@ class Pinhole:
         self._refused = 0
         self.dialling: set[_Dial] = set()
         self.relays: set[SpliceRelay] = set()
-        self.closed: Callable[[Pinhole], None] = lambda _: None
-        self._opened_at = table.loop.time()
         expect = grant.expect
         wait = expect.open_seconds if expect.open_seconds is not None else table.timeouts.pinhole_open
         self._timer = table.loop.call_later(wait, self.shut, "never_used")
-        owner.log.write(
-            "pinhole.opened",
-            pinhole=grant.id,
-            purpose=expect.purpose,
-            transport=expect.transport,
-            listen=grant.listen,
-            allow=expect.allow,
-            target=expect.target,
-            expires_seconds=wait,
-            trigger=expect.trigger,
+        self._tell_opened(
+            expect.purpose, expect.transport, grant.listen, expect.allow, expect.target, wait, expect.trigger
         )
         if expect.confirmed:
             self.confirm()
@@ -344,20 +311,11 @@ class Pinhole:
         return "waiting" if self._accepting else "unconfirmed"
 
     def summary(self, now: float) -> dict[str, Any]:
-        expect = self.grant.expect
-        return {
-            "pinhole": self.grant.id,
-            "session": self._owner.key,
-            "purpose": expect.purpose,
-            "transport": expect.transport.value,
-            "listen": str(self.grant.listen),
-            "allow": [str(network) for network in expect.allow],
-            "target": str(expect.target),
-            "state": self.state,
-            "age_seconds": round(now - self._opened_at, 3),
-            "bytes_in": self.bytes_in,
-            "bytes_out": self.bytes_out,
-        }
+        expect, at = self.grant.expect, self.grant.listen
+        passed = (self.bytes_in, self.bytes_out)
+        return self._describe(
+            now, self.state, expect.purpose, expect.transport, at, expect.allow, expect.target, *passed
+        )
 
     @property
     def bytes_in(self) -> int:
@@ -400,28 +358,21 @@ class Pinhole:
         self._refused += 1
         self._table.metrics.strangers.inc()
         if self._refused == 1:  # the rest is a number in pinhole.closed
-            self._owner.log.write(
-                "violation",
-                rule="pinhole.stranger",
-                pinhole=self.grant.id,
-                detail=f"{peer} came to {self.grant.listen}",
-                action="reset",
-            )
+            self._tell_stranger(f"{peer} came to {self.grant.listen}", "reset")
 
     def _use(self, sock: socket.socket, peer: Endpoint) -> None:
         if self._uses_left is not None:
             self._uses_left -= 1
-        self._owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer)
         if self._uses_left == 0:
             self._stop_listening()
         if self.grant.expect.is_read:
-            self._table.begin(self._owner, self.grant, sock, peer)
-            self._owner.pinhole_event(self.grant, Used(peer))
+            self._tell_used(peer)
+            self._table.begin(self.owner, self.grant, sock, peer)
             self._close_if_over("used_up")
             return
         dial = _Dial(self, sock)
         self.dialling.add(dial)
-        self._owner.pinhole_event(self.grant, Used(peer))
+        self._tell_used(peer)
         if dial in self.dialling:  # unless the engine thought better of it
             dial.start()
 
@@ -477,25 +428,12 @@ class Pinhole:
         self._close_if_over(reason)
 
     def _close_if_over(self, reason: str) -> None:
-        if self._sock is not None or self.dialling or self.relays or self.grant.id not in self._table._pinholes:
+        if self._sock is not None or self.dialling or self.relays or self.grant.id not in self._table:
             return
         if not self.grant.expect.listen.port:
             self._table.ports.release(Transport.TCP, self.grant.listen.host, self.grant.listen.port)
-        self._table.forget(self)
-        self.closed(self)
-        seconds = self._table.loop.time() - self._opened_at
-        facts: dict[str, Any] = {"refused": self._refused} if self._refused else {}
-        self._owner.log.write(
-            "pinhole.closed",
-            pinhole=self.grant.id,
-            reason=reason,
-            duration_seconds=round(seconds, 6),
-            bytes_in=self._bytes_in,
-            bytes_out=self._bytes_out,
-            **facts,
-        )
-        self._table.metrics.relayed_bytes.inc(self._bytes_in + self._bytes_out)
-        self._owner.pinhole_event(self.grant, Closed(reason, self._bytes_in, self._bytes_out, seconds))
+        counts = {"bytes_in": self._bytes_in, "bytes_out": self._bytes_out}
+        self._gone(reason, counts, **({"refused": self._refused} if self._refused else {}))
 
 
 class _Dial:

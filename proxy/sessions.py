@@ -14,7 +14,8 @@ from proxy import sockets
 from proxy.audit import Log
 from proxy.config import Config, Policy
 from proxy.metrics import Metrics
-from proxy.pinholes import Owner, PinholeTable
+from proxy.opening import Owner
+from proxy.pinholes import PinholeTable
 from proxy.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
 from proxy.session import Admission, Session
 from proxy.stream import StreamSession

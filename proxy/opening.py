@@ -1,0 +1,137 @@
+"""What every pinhole is, whatever comes through it: one of a table, known to its owner, with its lines of audit log."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Any, Protocol
+
+from protocols.engine import AnyGrant, Closed, Endpoint, Helper, Network, PinholeEvent, Transport, Used
+from proxy.audit import Log
+from proxy.config import Policy
+
+if TYPE_CHECKING:
+    from proxy.pinholes import PinholeTable
+
+
+class Owner(Protocol):
+    """The session that a pinhole belongs to."""
+
+    @property
+    def log(self) -> Log: ...
+
+    @property
+    def key(self) -> str: ...
+
+    @property
+    def policy(self) -> Policy: ...
+
+    @property
+    def helper(self) -> Helper: ...
+
+    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
+
+
+class Opening:
+    __slots__ = ("_opened_at", "_table", "closed", "grant", "owner")
+
+    relays: Collection[Any] = ()
+    """What it admitted and still runs."""
+    dialling: Collection[Any] = ()
+    """What it admitted, and whose target is being called."""
+    grant: Any
+
+    def __init__(self, table: PinholeTable, owner: Owner) -> None:
+        self._table = table
+        self.owner = owner
+        self.closed: Callable[[Any], None] = lambda _: None
+        """For whoever keeps it: told when it is gone."""
+        self._opened_at = table.loop.time()
+
+    @abstractmethod
+    def shut(self, reason: str) -> None:
+        """Admit nobody more; what was admitted goes on, unless it cannot without it."""
+
+    @abstractmethod
+    def abort(self, reason: str) -> None:
+        """End it, with all that it admitted."""
+
+    @abstractmethod
+    def summary(self, now: float) -> dict[str, Any]:
+        """For people and programs who ask."""
+
+    # -- its lines of log, and what its owner hears -----------------------------------------------------------------
+
+    def _tell_opened(
+        self,
+        purpose: str,
+        transport: Transport,
+        listen: Endpoint,
+        allow: Collection[Network],
+        target: Endpoint,
+        seconds: float,
+        trigger: str,
+        **facts: Any,
+    ) -> None:
+        self.owner.log.write(
+            "pinhole.opened",
+            pinhole=self.grant.id,
+            purpose=purpose,
+            transport=transport,
+            listen=listen,
+            allow=allow,
+            target=target,
+            expires_seconds=seconds,
+            trigger=trigger,
+            **facts,
+        )
+
+    def _tell_used(self, peer: Endpoint) -> None:
+        self.owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer)
+        self.owner.pinhole_event(self.grant, Used(peer))
+
+    def _tell_stranger(self, detail: str, action: str) -> None:
+        self.owner.log.write("violation", rule="pinhole.stranger", pinhole=self.grant.id, detail=detail, action=action)
+
+    def _gone(self, reason: str, counts: dict[str, int], **facts: Any) -> None:
+        """Nothing is left of it. counts: what passed, as the fields of `Closed`; facts: what else the log says."""
+        self._table.forget(self)
+        self.closed(self)
+        seconds = self._table.loop.time() - self._opened_at
+        duration = round(seconds, 6)
+        self.owner.log.write(
+            "pinhole.closed", pinhole=self.grant.id, reason=reason, duration_seconds=duration, **counts, **facts
+        )
+        event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds)
+        if "packets_in" in counts:
+            event = Closed(
+                reason, event.bytes_in, event.bytes_out, seconds, counts["packets_in"], counts["packets_out"]
+            )
+        self._table.metrics.relayed_bytes.inc(event.bytes_in + event.bytes_out)
+        self.owner.pinhole_event(self.grant, event)
+
+    def _describe(
+        self,
+        now: float,
+        state: str,
+        purpose: str,
+        transport: Transport,
+        listen: Endpoint,
+        allow: Collection[Network],
+        target: Endpoint,
+        bytes_in: int = 0,
+        bytes_out: int = 0,
+    ) -> dict[str, Any]:
+        return {
+            "pinhole": self.grant.id,
+            "session": self.owner.key,
+            "purpose": purpose,
+            "transport": transport.value,
+            "listen": str(listen),
+            "allow": [str(network) for network in allow],
+            "target": str(target),
+            "state": state,
+            "age_seconds": round(now - self._opened_at, 3),
+            "bytes_in": bytes_in,
+            "bytes_out": bytes_out,
+        }
