@@ -617,7 +617,8 @@ class FtpEngine:
 
     def _announce(self, verb: str, text: bytes, span: Span, listen: Endpoint) -> bytes:
         """The reply to PASV or EPSV with our address in it, in the words of the server where the form is the same."""
-        if self._is_translated() and (verb == "EPSV") != self._asks_epsv():
+        other_form = self._is_translated() and (verb == "EPSV") != self._asks_epsv()
+        if other_form or self._names_server(text[: span.start] + text[span.end :]):
             return wire.epsv_reply(listen.port) if verb == "EPSV" else wire.pasv_reply(listen)
         if verb == "EPSV":
             mark = text[span.start - 1 : span.start]
@@ -627,6 +628,12 @@ class FtpEngine:
             if text[span.start - 1 : span.start] != b"(":
                 new = b"(" + new + b")"  # F43: some clients look for nothing else
         return self._line_end(SERVER, replace(text, [(span, new)]))
+
+    def _names_server(self, text: bytes) -> bool:
+        """Whether a reply of several lines names the server's own address once more: clients differ in which line they
+        read, and none should see it."""
+        dotted = str(self._peers.server.host).encode()
+        return dotted in text or dotted.replace(b".", b",") in text
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         if self._over:

@@ -248,4 +248,7 @@ def _open(to: str) -> int:
         case "stderr":
             return 2
         case path:
-            return os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o640)
+            # Not to wait for ever for somebody to read from a FIFO; from then on writing may wait.
+            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+            os.set_blocking(fd, True)
+            return fd

@@ -191,6 +191,8 @@ class Limits(_Section):
     """Pinholes in all."""
     pinholes_per_session: _Positive = 64
     """Pinholes of one session."""
+    pinholes_per_client: _Positive = 1000
+    """Pinholes of all sessions of one client address, also of those that have ended before their transfers."""
 
 
 class Timeouts(_Section):

@@ -6,7 +6,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Any, Protocol
 
-from protocols.engine import AnyGrant, Closed, Endpoint, Helper, Network, PinholeEvent, Transport, Used
+from protocols.engine import AnyGrant, Closed, Endpoint, Helper, Host, Network, PinholeEvent, Transport, Used
 from proxy.audit import Log
 from proxy.config import Policy
 
@@ -28,6 +28,9 @@ class Owner(Protocol):
 
     @property
     def helper(self) -> Helper: ...
+
+    @property
+    def charged_to(self) -> Host: ...
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
@@ -20,6 +21,7 @@ from protocols.engine import (
     Endpoint,
     Expect,
     Grant,
+    Host,
     Media,
     MediaGrant,
     Refusal,
@@ -68,6 +70,7 @@ class PinholeTable:
         self.begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
         """Begins the session of a connection that an engine is to read; set by whoever has the sessions."""
         self._pinholes: dict[int, Opening] = {}
+        self._per_client: Counter[Host] = Counter()
         self._last_id = 0
         self._all_gone = asyncio.Event()
 
@@ -89,7 +92,7 @@ class PinholeTable:
 
     def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | DatagramPinhole | Refusal:
         """`held`: how many the owner has already."""
-        refusal = self._refuses(expect.target, held)
+        refusal = self._refuses(owner, expect.target, held)
         pinhole: Pinhole | DatagramPinhole
         if refusal is None:
             try:
@@ -108,7 +111,7 @@ class PinholeTable:
 
     def place(self, owner: Owner, media: Media, held: int, offerer: MediaPlace | None) -> MediaPlace | Refusal:
         """A place for a party of a media stream; `offerer`: the one that it answers."""
-        refusal = self._refuses(media.party.rtp, held)
+        refusal = self._refuses(owner, media.party.rtp, held)
         if refusal is None:
             try:
                 place = MediaPlace(self, owner, self._last_id + 1, media, offerer)
@@ -120,9 +123,11 @@ class PinholeTable:
         self._last_id += 1
         return self._add(place, media.purpose)
 
-    def _refuses(self, target: Endpoint, held: int) -> Refusal | None:
+    def _refuses(self, owner: Owner, target: Endpoint, held: int) -> Refusal | None:
         if held >= self.limits.pinholes_per_session:
             return Refusal("limit_per_session")
+        if self._per_client[owner.charged_to] >= self.limits.pinholes_per_client:
+            return Refusal("limit_per_client")
         if len(self._pinholes) >= self.limits.pinholes:
             return Refusal("limit_total")
         if target.host.is_loopback or target in self._own_listeners or not target.port:
@@ -145,6 +150,7 @@ class PinholeTable:
 
     def _add(self, pinhole: _Kind, purpose: str) -> _Kind:
         self._pinholes[pinhole.grant.id] = pinhole
+        self._per_client[pinhole.owner.charged_to] += 1
         self.metrics.pinholes_opened.labels(purpose).inc()
         self.metrics.pinholes.set(len(self._pinholes))
         return pinhole
@@ -166,6 +172,10 @@ class PinholeTable:
 
     def forget(self, pinhole: Opening) -> None:
         del self._pinholes[pinhole.grant.id]
+        client = pinhole.owner.charged_to
+        self._per_client[client] -= 1
+        if not self._per_client[client]:
+            del self._per_client[client]
         self.metrics.pinholes.set(len(self._pinholes))
         if not self._pinholes:
             self._all_gone.set()

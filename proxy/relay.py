@@ -31,6 +31,10 @@ SPLICE_BYTES = 1 << 20
 # How often one direction may go round before the loop serves others.
 ROUNDS_PER_WAKEUP = 16
 POOLED_PIPES = 64
+# How much is read at a time where splice(2) cannot: around a byte of urgent data.
+PAST_URGENT_BYTES = 64 * 1024
+# One side has ended and nothing moves any more: nobody is left who could want the rest.
+HALF_CLOSED_SECONDS = 60.0
 # Most transfers are over sooner and need no keep-alive.
 KEEP_ALIVE_AFTER_SECONDS = 60.0
 
@@ -115,7 +119,7 @@ def _close(pipe: Pipe) -> None:
 class _Direction:
     """One way of a relay. `head`: bytes an engine left behind, to go out before all others."""
 
-    __slots__ = ("head", "in_pipe", "is_done", "moved", "pipe", "sink", "source")
+    __slots__ = ("head", "in_pipe", "is_done", "is_scheduled", "moved", "pipe", "sink", "source")
 
     def __init__(self, source: socket.socket, sink: socket.socket, head: bytes) -> None:
         self.source = source
@@ -125,6 +129,7 @@ class _Direction:
         self.in_pipe = 0
         self.moved = 0
         self.is_done = False
+        self.is_scheduled = False
 
 
 class SpliceRelay:
@@ -153,12 +158,15 @@ class SpliceRelay:
         self._idle_seconds = idle_seconds
         self._ended = ended
         self._is_over = False
+        self._is_half_closed = False
         self._is_kept_alive = False
         self._active_at = loop.time()
         self._timer = loop.call_later(min(idle_seconds, KEEP_ALIVE_AFTER_SECONDS), self._look)
         # If this process dies, the kernel closes both: as a reset, or half a file would look like a whole one (F56).
         sockets.reset_when_closed(peer)
         sockets.reset_when_closed(target)
+        sockets.urgent_inline(peer)
+        sockets.urgent_inline(target)
 
     def start(self) -> None:
         ways = (self._inward, self._outward)
@@ -191,11 +199,11 @@ class SpliceRelay:
         self._end(reason, sockets.reset)
 
     def _changed(self, reads: _Direction, writes: _Direction, events: int) -> None:
-        if not reads.is_done:
-            if events & ~select.EPOLLOUT:
-                self._move(reads)
-        elif events & select.EPOLLERR:
+        if events & select.EPOLLERR and (reads.is_done or reads.head or reads.in_pipe):
+            # Nobody reads from it now, and this is told once: with the sink full it would be known much later.
             self.abort(self._reset_by(reads.source))
+        elif events & ~select.EPOLLOUT:
+            self._move(reads)
         if writes.head or writes.in_pipe:
             self._move(writes)
 
@@ -211,7 +219,13 @@ class SpliceRelay:
         except OSError as error:
             self._fail(way, error)
         else:
-            self._loop.call_soon(self._move, way)  # there is more, but it is others' turn
+            if not way.is_scheduled:  # there is more, but it is others' turn
+                way.is_scheduled = True
+                self._loop.call_soon(self._next_turn, way)
+
+    def _next_turn(self, way: _Direction) -> None:
+        way.is_scheduled = False
+        self._move(way)
 
     def _empty(self, way: _Direction) -> bool:
         """Whether all that waits has gone out; until then the source waits too."""
@@ -236,15 +250,28 @@ class SpliceRelay:
         try:
             taken = os.splice(way.source.fileno(), way.pipe.write, SPLICE_BYTES, flags=_FLAGS)
         except BlockingIOError:
-            # A pipe is held only while bytes are in it: thousands of quiet relays need none.
-            self._give_pipe(way)
-            return False
+            taken = 0
         if taken:
             way.in_pipe = taken
             self._active_at = self._loop.time()
             return True
+        # splice() stops before urgent data and says "nothing there", or even "the end". recv() knows which it is.
+        try:
+            way.head = way.source.recv(PAST_URGENT_BYTES)
+        except BlockingIOError:
+            # A pipe is held only while bytes are in it: thousands of quiet relays need none.
+            self._give_pipe(way)
+            return False
+        if way.head:
+            self._active_at = self._loop.time()
+            return True
         self._give_pipe(way)
         way.is_done = True
+        if not self._is_half_closed:
+            self._is_half_closed = True
+            self._idle_seconds = min(self._idle_seconds, HALF_CLOSED_SECONDS)
+            self._timer.cancel()
+            self._timer = self._loop.call_later(self._idle_seconds, self._look)
         sockets.finish(way.sink)
         if self._inward.is_done and self._outward.is_done:
             self._end("finished", sockets.close)
@@ -271,7 +298,7 @@ class SpliceRelay:
         """From time to time: idle for too long? And a relay that lasts wants to learn when a peer has vanished."""
         left = self._active_at + self._idle_seconds - self._loop.time()
         if left <= 0:
-            self.abort("idle")
+            self.abort("half_closed" if self._is_half_closed else "idle")
             return
         if not self._is_kept_alive:
             self._is_kept_alive = True

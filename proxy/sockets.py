@@ -250,12 +250,17 @@ def remote(sock: socket.socket) -> Endpoint:
     return endpoint(sock.getpeername())
 
 
-def tune_control(sock: socket.socket, urgent_inline: bool) -> None:
+def tune_control(sock: socket.socket, inline: bool) -> None:
     """For legs that an engine reads: no Nagle delay, keep-alive (X27), urgent data in the stream (F8) or not (T27)."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
     keep_alive(sock)
-    if urgent_inline:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+    if inline:
+        urgent_inline(sock)
+
+
+def urgent_inline(sock: socket.socket) -> None:
+    """Urgent data is read where it stands in the stream."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
 def keep_alive(sock: socket.socket) -> None:

@@ -44,6 +44,7 @@ class Call:
 
     def __init__(self, gateway: Gateway) -> None:
         self.key = "call"
+        self.charged_to = gateway.hosts.client_address(4)
         self.log: Memory = gateway.shell.log
         self.events: list[PinholeEvent] = []
         self.pinholes = gateway.shell.pinholes.of(self)

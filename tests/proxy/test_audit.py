@@ -184,3 +184,9 @@ def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
     sink.close()
     assert [line["event"] for line in lines(tmp_path / "moved" / "audit.log")] == ["event"]
     assert "No such file" in reports[0]
+
+
+def test_a_fifo_that_nobody_reads_is_an_error_and_not_a_wait(tmp_path):
+    os.mkfifo(tmp_path / "log")
+    with pytest.raises(OSError, match="No such device"):
+        Sink(str(tmp_path / "log"))

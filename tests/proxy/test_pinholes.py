@@ -7,6 +7,7 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -36,6 +37,7 @@ class Session:
     """Owner of the pinholes under test."""
 
     key = "s-1"
+    charged_to = ip_address(CLIENT)
 
     def __init__(self, shell: Shell) -> None:
         self.log: Memory = shell.log
@@ -295,3 +297,16 @@ async def test_without_descriptors_a_pinhole_is_refused(monkeypatch):
     monkeypatch.setattr(sockets, "listen", none_left)
     assert refusal(world) == "no_descriptors"
     world.close()
+
+
+async def test_pinholes_of_one_client_are_limited_over_all_its_sessions():
+    """A transfer may outlive its session, so a limit for each session is not enough."""
+    world = World(Shell(limits=Limits(pinholes_per_client=2)))
+    world.open()
+    other = Session(world.shell)
+    assert isinstance(other.pinholes.open(world.expect), Grant)
+    assert other.pinholes.open(world.expect) == Refusal("limit_per_client")
+    world.session.pinholes.end("done")
+    assert isinstance(other.pinholes.open(world.expect), Grant)
+    other.pinholes.end("done")
+    world.waiting.close()

@@ -164,3 +164,46 @@ async def test_a_relay_that_lasts_is_kept_alive(monkeypatch):
     assert not ends.over.done()
     ends.relay.abort("done")
     assert ends.leaked() == 0
+
+
+async def test_urgent_data_stands_in_the_stream_and_hides_nothing_behind_it():
+    """splice(2) stops before it, and takes it for the end when the end has come as well."""
+    ends = Ends()
+    before, behind = os.urandom(1000), os.urandom(2_000_000)
+
+    async def say() -> None:
+        await ends.loop.sock_sendall(ends.peer, before)
+        ends.peer.send(b"!", socket.MSG_OOB)
+        await ends.loop.sock_sendall(ends.peer, behind)
+        ends.peer.shutdown(socket.SHUT_WR)
+
+    async with asyncio.timeout(10):
+        _, received = await asyncio.gather(say(), ends.read_all(ends.target))
+    assert received == before + b"!" + behind
+    ends.target.close()
+    assert await ends.over == "finished"
+    assert ends.leaked() == 0
+
+
+@pytest.mark.parametrize(("who", "reason"), [("peer", "reset_by_peer"), ("target", "reset_by_target")])
+async def test_a_reset_is_passed_on_while_the_other_end_does_not_read(who, reason):
+    ends = Ends()
+    source, sink = (ends.peer, ends.target) if who == "peer" else (ends.target, ends.peer)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.5):  # until every buffer on the way is full
+            await ends.loop.sock_sendall(source, bytes(64_000_000))
+    sockets.reset(source)
+    async with asyncio.timeout(5):
+        assert await ends.over == reason
+    sink.close()
+    assert ends.leaked() == 0
+
+
+async def test_a_relay_of_which_one_side_has_ended_does_not_wait_for_the_other_for_ever(monkeypatch):
+    monkeypatch.setattr(relay, "HALF_CLOSED_SECONDS", 0.1)
+    ends = Ends()
+    ends.peer.shutdown(socket.SHUT_WR)
+    assert await ends.read_all(ends.target) == b""
+    async with asyncio.timeout(5):
+        assert await ends.over == "half_closed"
+    assert ends.leaked() == 0
