@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 from collections.abc import Collection, Iterable, Iterator, Sequence
+from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
 
@@ -147,16 +148,26 @@ def _shadow(here: Location, policy: Policy, earlier: Sequence[Policy], table: Co
             return
 
 
+_EVERYTHING: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
+_Range = tuple[int, int, int]
+"""IP version, first and last address."""
+
+
 def _covers(whole: Sequence[Network], part: Sequence[Network]) -> bool:
     """Whether networks, taken together, include all those of another list; an empty list stands for any."""
     if not whole:
         return True
-    everything: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
-    v4 = list(collapse_addresses(network for network in whole if isinstance(network, IPv4Network)))
-    v6 = list(collapse_addresses(network for network in whole if isinstance(network, IPv6Network)))
+    wider = _ranges(tuple(whole))
     return all(
-        any(network.subnet_of(wider) for wider in v4)
-        if isinstance(network, IPv4Network)
-        else any(network.subnet_of(wider) for wider in v6)
-        for network in part or everything
+        any(version == of and low <= first and last <= high for of, low, high in wider)
+        for version, first, last in _ranges(tuple(part) or _EVERYTHING)
     )
+
+
+@lru_cache(maxsize=65536)
+def _ranges(networks: tuple[Network, ...]) -> tuple[_Range, ...]:
+    """As numbers, neighbours joined: each policy is compared with all those above it."""
+    v4 = collapse_addresses(network for network in networks if isinstance(network, IPv4Network))
+    v6 = collapse_addresses(network for network in networks if isinstance(network, IPv6Network))
+    merged: list[Network] = [*v4, *v6]
+    return tuple((net.version, int(net.network_address), int(net.broadcast_address)) for net in merged)
