@@ -247,25 +247,23 @@ class SpliceRelay:
         """Whether something came in; at the source's end pass it on, and be over when the other way is."""
         if way.pipe is None:
             way.pipe = self._splicer.take_pipe()
+        has_ended = False
         try:
-            taken = os.splice(way.source.fileno(), way.pipe.write, SPLICE_BYTES, flags=_FLAGS)
+            way.in_pipe = os.splice(way.source.fileno(), way.pipe.write, SPLICE_BYTES, flags=_FLAGS)
+            has_ended = not way.in_pipe
         except BlockingIOError:
-            taken = 0
-        if taken:
-            way.in_pipe = taken
+            pass
+        if not way.in_pipe and sockets.at_urgent_mark(way.source):
+            # splice() stops before urgent data, and calls that nothing, or the end. The byte itself may be on its way.
+            with contextlib.suppress(BlockingIOError):
+                way.head = way.source.recv(PAST_URGENT_BYTES)
+        if way.in_pipe or way.head:
             self._active_at = self._loop.time()
             return True
-        # splice() stops before urgent data and says "nothing there", or even "the end". recv() knows which it is.
-        try:
-            way.head = way.source.recv(PAST_URGENT_BYTES)
-        except BlockingIOError:
-            # A pipe is held only while bytes are in it: thousands of quiet relays need none.
-            self._give_pipe(way)
-            return False
-        if way.head:
-            self._active_at = self._loop.time()
-            return True
+        # A pipe is held only while bytes are in it: thousands of quiet relays need none.
         self._give_pipe(way)
+        if not has_ended:
+            return False
         way.is_done = True
         if not self._is_half_closed:
             self._is_half_closed = True

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import fcntl
 import os
 import socket
 import struct
@@ -45,6 +46,9 @@ NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 KEEPALIVE_IDLE_SECONDS = 120
 KEEPALIVE_INTERVAL_SECONDS = 60
 KEEPALIVE_PROBES = 8
+
+SIOCATMARK = 0x8905
+_NO_INT = bytes(4)
 
 _LINGER_RESET = struct.pack("ii", 1, 0)
 _LINGER_OFF = struct.pack("ii", 0, 0)
@@ -261,6 +265,11 @@ def tune_control(sock: socket.socket, inline: bool) -> None:
 def urgent_inline(sock: socket.socket) -> None:
     """Urgent data is read where it stands in the stream."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
+def at_urgent_mark(sock: socket.socket) -> bool:
+    """Whether the next byte is urgent data (sockatmark(3))."""
+    return fcntl.ioctl(sock, SIOCATMARK, _NO_INT) != _NO_INT
 
 
 def keep_alive(sock: socket.socket) -> None:
