@@ -147,8 +147,11 @@ limits: {{sessions: {DESCRIPTORS}, sessions_per_client: {DESCRIPTORS}}}
 
 
 @contextlib.contextmanager
-def haproxy() -> Iterator[Way]:
-    """HAProxy, transparent on both sides, with splice. It knows no FTP: it carries bare connections."""
+def haproxy(beside: Way) -> Iterator[Way]:
+    """HAProxy, transparent on both sides, with splice. It knows no FTP: it carries bare connections.
+
+    On the gateway of another way, without NAT, between the same programs: labs differ by more than these two do.
+    """
     settings = f"""
 global
     maxconn 1000
@@ -166,27 +169,28 @@ listen bulk
     source 0.0.0.0 usesrc clientip
     server original 0.0.0.0
 """
-    with Lab("routed") as lab, tempfile.TemporaryDirectory() as directory:
-        _hosts_for_load(lab)
+    lab = beside.lab
+    with tempfile.TemporaryDirectory() as directory:
         lab.gateway.run(["ip", "rule", "add", "fwmark", str(MARK), "lookup", "100"])
         lab.gateway.run(["ip", "route", "add", "local", "default", "dev", "lo", "table", "100"])
         lab.firewall(
             f"""
-            table inet gateway {{
+            table inet haproxy {{
                 chain prerouting {{
-                    type filter hook prerouting priority mangle;
-                    meta l4proto tcp socket transparent 1 meta mark set {MARK} accept
+                    type filter hook prerouting priority mangle - 1;
+                    tcp sport {BULK_PORT} socket transparent 1 meta mark set {MARK} accept
+                    iifname lan0 tcp dport {BULK_PORT} socket transparent 1 meta mark set {MARK} accept
                     iifname lan0 meta nfproto ipv4 tcp dport {BULK_PORT} meta mark set {MARK} tproxy ip to 127.0.0.1:{HAPROXY_PORT} accept
                 }}
             }}
+            insert rule inet lock_down input meta mark {MARK} accept
             """  # noqa: E501
         )
-        lab.lock_down(f"meta mark {MARK} accept")
         path = Path(directory, "haproxy.cfg")
         path.write_text(settings)
         process = lab.gateway.popen([_program("haproxy"), "-db", "-q", "-f", path])
         _wait_for_listener(lab, HAPROXY_PORT, process)
-        yield Way("haproxy", lab, Clients(lab), process.pid)
+        yield Way("haproxy", lab, beside.clients, process.pid)
 
 
 @contextlib.contextmanager
