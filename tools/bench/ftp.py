@@ -31,8 +31,7 @@ FEW = 10
 """Sessions that stand by while those of the uncrowded gateway are counted."""
 
 LEAST_OF_KERNEL = 0.80
-LEAST_OF_HAPROXY = 0.90
-"""Not below it, but for what two rounds of one way differ by."""
+LEAST_OF_HAPROXY = 1.0
 MOST_IDLE_BYTES = 60 * 1024
 MOST_CHANGE_OF_COST = 0.20
 
