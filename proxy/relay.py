@@ -33,8 +33,8 @@ ROUNDS_PER_WAKEUP = 16
 POOLED_PIPES = 64
 # How much is read at a time where splice(2) cannot: around a byte of urgent data.
 PAST_URGENT_BYTES = 64 * 1024
-# One side has ended and nothing moves any more: nobody is left who could want the rest.
-HALF_CLOSED_SECONDS = 60.0
+# One side has ended and nothing moves any more. Long, for a server may still be writing down what it was sent.
+HALF_CLOSED_SECONDS = 600.0
 # Most transfers are over sooner and need no keep-alive.
 KEEP_ALIVE_AFTER_SECONDS = 60.0
 
@@ -267,9 +267,8 @@ class SpliceRelay:
         way.is_done = True
         if not self._is_half_closed:
             self._is_half_closed = True
-            self._idle_seconds = min(self._idle_seconds, HALF_CLOSED_SECONDS)
             self._timer.cancel()
-            self._timer = self._loop.call_later(self._idle_seconds, self._look)
+            self._timer = self._loop.call_later(min(self._idle_seconds, HALF_CLOSED_SECONDS), self._look)
         sockets.finish(way.sink)
         if self._inward.is_done and self._outward.is_done:
             self._end("finished", sockets.close)
@@ -294,15 +293,19 @@ class SpliceRelay:
 
     def _look(self) -> None:
         """From time to time: idle for too long? And a relay that lasts wants to learn when a peer has vanished."""
-        left = self._active_at + self._idle_seconds - self._loop.time()
+        limit = self._idle_seconds
+        # Not while a slow reader still fetches what it was sent.
+        if self._is_half_closed and not (sockets.unsent(self._inward.sink) or sockets.unsent(self._outward.sink)):
+            limit = min(limit, HALF_CLOSED_SECONDS)
+        left = self._active_at + limit - self._loop.time()
         if left <= 0:
-            self.abort("half_closed" if self._is_half_closed else "idle")
+            self.abort("idle" if limit == self._idle_seconds else "half_closed")
             return
         if not self._is_kept_alive:
             self._is_kept_alive = True
             sockets.keep_alive(self._peer)
             sockets.keep_alive(self._outward.source)
-        self._timer = self._loop.call_later(left, self._look)
+        self._timer = self._loop.call_later(min(left, HALF_CLOSED_SECONDS), self._look)
 
     def _end(self, reason: str, close: Callable[[socket.socket], None]) -> None:
         if self._is_over:

@@ -48,6 +48,7 @@ KEEPALIVE_INTERVAL_SECONDS = 60
 KEEPALIVE_PROBES = 8
 
 SIOCATMARK = 0x8905
+SIOCOUTQ = 0x5411
 _NO_INT = bytes(4)
 
 _LINGER_RESET = struct.pack("ii", 1, 0)
@@ -270,6 +271,11 @@ def urgent_inline(sock: socket.socket) -> None:
 def at_urgent_mark(sock: socket.socket) -> bool:
     """Whether the next byte is urgent data (sockatmark(3))."""
     return fcntl.ioctl(sock, SIOCATMARK, _NO_INT) != _NO_INT
+
+
+def unsent(sock: socket.socket) -> int:
+    """Bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(sock, SIOCOUTQ, _NO_INT), sys.byteorder)
 
 
 def keep_alive(sock: socket.socket) -> None:

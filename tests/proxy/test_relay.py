@@ -207,3 +207,20 @@ async def test_a_relay_of_which_one_side_has_ended_does_not_wait_for_the_other_f
     async with asyncio.timeout(5):
         assert await ends.over == "half_closed"
     assert ends.leaked() == 0
+
+
+async def test_what_a_slow_reader_was_sent_before_the_end_is_not_cut_off(monkeypatch):
+    monkeypatch.setattr(relay, "HALF_CLOSED_SECONDS", 0.1)
+    ends = Ends()
+    # Less than the buffers on the way take, more than those of the reader alone.
+    ends.target.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sent = os.urandom(1_000_000)
+    async with asyncio.timeout(10):
+        await ends.loop.sock_sendall(ends.peer, sent)
+    ends.peer.shutdown(socket.SHUT_WR)
+    await asyncio.sleep(0.5)
+    assert not ends.over.done()
+    assert await ends.read_all(ends.target) == sent
+    ends.target.close()
+    assert await ends.over == "finished"
+    assert ends.leaked() == 0
