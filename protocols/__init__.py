@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protocols import ftp
+from protocols import ftp, sip
 from protocols.engine import Helper
 
 HELPERS: Mapping[str, Helper] = {
     helper.name: helper
     for helper in (
         ftp.HELPER,
+        sip.HELPER,
     )
 }  # fmt: skip
