@@ -466,6 +466,9 @@ class SipEngine:
     # -- clocks and ends ---------------------------------------------------------------------------------------------
 
     def deadline(self) -> float | None:
+        # Nothing is waited for by a call that is over.
+        while self._clock and self._clock[0][2].ending is not None:
+            heapq.heappop(self._clock)
         if self._clock:
             return self._clock[0][0]
         return float("inf") if self._registrations or self._ports else None
@@ -520,7 +523,7 @@ class SipEngine:
         data, fresh = message.data, []
         for field, (span, new) in changes:
             key = (field, data[span.start : span.end], new)
-            if key not in self._logged and len(self._logged) < MAX_REPEATED:
+            if key[1] != new and key not in self._logged and len(self._logged) < MAX_REPEATED:
                 self._logged.add(key)
                 fresh.append({"field": field, "before": key[1], "after": new})
         if fresh:
