@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import wave
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -18,11 +18,12 @@ RATE = 8000
 FRAME = RATE // 50
 """Samples in 20 ms: what a packet carries."""
 _RTP_HEADER_BYTES = 12
+_WITHOUT_ZEROS = bytes(code - (code & 0x7F == 0x7F) for code in range(256))
 
 
 def noise(milliseconds: int) -> bytes:
-    """µ-law, or A-law for that matter."""
-    return os.urandom(milliseconds * FRAME // 20)
+    """µ-law, but for its two zeros: which of them a sample of 0 becomes is the encoder's choice."""
+    return os.urandom(milliseconds * FRAME // 20).translate(_WITHOUT_ZEROS)
 
 
 def frames(samples: bytes, width: int = 1) -> list[bytes]:
@@ -31,12 +32,16 @@ def frames(samples: bytes, width: int = 1) -> list[bytes]:
     return [samples[at : at + size] for at in range(0, len(samples) - size + 1, size)]
 
 
-def rtp_payloads(captured: Iterable[bytes], to: IPv4Address | IPv6Address, port: int) -> list[bytes]:
-    """What RTP carried to this address and port, in the order in which it came. Takes Ethernet frames."""
+def rtp_payloads(captured: Iterable[bytes], to: IPv4Address | IPv6Address, ports: Container[int]) -> list[bytes]:
+    """What RTP carried to this address, on even ports among these, in the order in which it came. Takes Ethernet frames."""
     return [
         one.payload[_RTP_HEADER_BYTES:]
         for one in datagrams(captured)
-        if one.destination == (to, port) and len(one.payload) > _RTP_HEADER_BYTES and one.payload[0] >> 6 == 2
+        if one.destination[0] == to
+        and one.destination[1] in ports
+        and one.destination[1] % 2 == 0
+        and len(one.payload) > _RTP_HEADER_BYTES
+        and one.payload[0] >> 6 == 2
     ]
 
 
@@ -69,8 +74,3 @@ def write_wav(path: Path, samples: bytes) -> None:
         file.setsampwidth(2)
         file.setframerate(RATE)
         file.writeframes(samples)
-
-
-def read_wav(path: Path) -> bytes:
-    with wave.open(str(path), "rb") as file:
-        return file.readframes(file.getnframes())

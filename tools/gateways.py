@@ -82,6 +82,17 @@ class Gateway:
         """The host for servers."""
         return self.lab.client if self.role.hides_server else self.lab.server
 
+    @property
+    def clients(self) -> tuple[Host, Host]:
+        """Two hosts on that side."""
+        lab = self.lab
+        return (lab.server, lab.server_stranger) if self.role.hides_server else (lab.client, lab.client_stranger)
+
+    @property
+    def neighbour(self) -> Host:
+        """A host beside the server, which needs no gateway to reach it."""
+        return self.lab.client_stranger if self.role.hides_server else self.lab.server_stranger
+
     def dialled(self, version: int) -> IPv4Address | IPv6Address:
         """The address at which the client knows the server."""
         return self.lab.gateway.address(version, "wan0") if self.role.hides_server else self.server.address(version)

@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import subprocess
 import tempfile
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
@@ -100,7 +99,10 @@ def call(
         scenario.write_text(_CALL.format(audio=directory / "audio", milliseconds=milliseconds))
         of_callee, of_caller = callee.address(dialled.version), caller.address(dialled.version)
         with _sipp(callee, of_callee, transport, directory / "callee", "-sn", "uas", "-rtp_echo") as answering:
-            _wait_until_it_listens(callee, transport, answering, directory / "callee")
+            try:
+                callee.wait_until_bound(transport, 5060, answering, SECONDS)
+            except TimeoutError as error:
+                raise CallFailed(f"sipp does not listen: {_said(directory / 'callee')}") from error
             words = ["-sf", str(scenario), f"{_text(dialled)}:5060", "-m", str(calls), "-l", "1"]
             with _sipp(caller, of_caller, transport, directory / "caller", *words) as calling:
                 try:
@@ -125,28 +127,6 @@ def _sipp(
     finally:
         process.kill()
         process.wait()
-
-
-def _wait_until_it_listens(host: Host, transport: Transport, process: subprocess.Popen[Any], log: Path) -> None:
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end and process.poll() is None:
-        if is_bound(host, transport, 5060):
-            return
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            process.wait(0.01)
-    raise CallFailed(f"sipp does not listen: {_said(log)}")
-
-
-def is_bound(host: Host, transport: Transport, port: int) -> bool:
-    """Whether a socket of the host waits on this port (TCP: listens)."""
-    with host.inside():
-        # The kernel's table of the calling thread's network namespace: address:port in hexadecimal, state.
-        for version in ("", "6"):
-            for line in Path(f"/proc/thread-self/net/{transport}{version}").read_text().splitlines()[1:]:
-                _, local, _, state, *_ = line.split()
-                if int(local.rpartition(":")[2], 16) == port and (transport == "udp" or state == "0A"):
-                    return True
-    return False
 
 
 def _said(log: Path) -> str:

@@ -45,8 +45,8 @@ def test_audio_arrives_as_it_was_sent_and_comes_back_so(
     with gateway.client.capture("eth0", "udp") as near, gateway.server.capture("eth0", "udp") as far:
         sipp.call(gateway.client, gateway.server, gateway.dialled(version), transport, said, CALLS)
         log = gateway.calls_after(before, CALLS)
-        at_callee = audio.rtp_payloads(far.collect(), callee, sipp.MEDIA_PORT)
-        at_caller = audio.rtp_payloads(near.collect(), caller, sipp.MEDIA_PORT)
+        at_callee = audio.rtp_payloads(far.collect(), callee, [sipp.MEDIA_PORT])
+        at_caller = audio.rtp_payloads(near.collect(), caller, [sipp.MEDIA_PORT])
     assert at_callee == audio.frames(said) * CALLS
     assert at_caller == audio.frames(said) * CALLS
 
