@@ -294,7 +294,7 @@ class SipEngine:
         data, fresh = message.data, []
         for field, (span, new) in changes:
             key = (field, data[span.start : span.end], new)
-            if key not in self._logged and len(self._logged) < MAX_LOGGED:
+            if key[1] != new and key not in self._logged and len(self._logged) < MAX_LOGGED:
                 self._logged.add(key)
                 fresh.append({"field": field, "before": key[1], "after": new})
         if fresh:

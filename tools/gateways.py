@@ -15,9 +15,12 @@ from typing import Any, Literal
 from proxy import config
 from proxy.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab, pinhole
+from tools.lab.lab import LAN4, LAN6
 
 BackendName = Literal["nft", "iptables"]
 BACKENDS: tuple[BackendName, ...] = ("nft", "iptables")
+UDP_IDLE_SECONDS = 2
+"""Short, for `Gateway.log_after` waits for it. Calls and registrations keep their sessions for as long as they last."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ def _publish(snat: str) -> Callable[[Lab], str]:
     action: accept
     dnat: "{lab.client.address(version)}"
     snat: {snat}
+    # Phones beside a published PBX speak for themselves: their media is not the PBX's own.
+    options: {{sip: {{media_hosts: ["{LAN4}", "{LAN6}"]}}}}
 """
         for version in (4, 6)
     )
@@ -77,6 +82,17 @@ class Gateway:
         """The host for servers."""
         return self.lab.client if self.role.hides_server else self.lab.server
 
+    @property
+    def clients(self) -> tuple[Host, Host]:
+        """Two hosts on that side."""
+        lab = self.lab
+        return (lab.server, lab.server_stranger) if self.role.hides_server else (lab.client, lab.client_stranger)
+
+    @property
+    def neighbour(self) -> Host:
+        """A host beside the server, which needs no gateway to reach it."""
+        return self.lab.client_stranger if self.role.hides_server else self.lab.server_stranger
+
     def dialled(self, version: int) -> IPv4Address | IPv6Address:
         """The address at which the client knows the server."""
         return self.lab.gateway.address(version, "wan0") if self.role.hides_server else self.server.address(version)
@@ -87,13 +103,20 @@ class Gateway:
         self.daemon.wait_for("session.closed", count=status["sessions_opened"])
         return self.daemon.audit()[before:]
 
+    def calls_after(self, before: int, calls: int) -> list[dict[str, Any]]:
+        """The lines of the audit log but for the first `before`, once so many calls among them have ended: with their
+        media, though not the sessions by which they were made."""
+        ended = sum(line["event"] == "call.ended" for line in self.daemon.audit()[:before])
+        self.daemon.wait_for("call.ended", count=ended + calls)
+        return self.daemon.audit()[before:]
+
 
 @contextlib.contextmanager
 def serving(role: Role, backend: BackendName) -> Iterator[Gateway]:
     """A lab of its own with pinhole at work in this role: an ordinary user with two capabilities."""
     # Without NAT the other side must know a way back to the client; with NAT it must not need one.
     with Lab("nat" if role.hides_client or role.hides_server else "routed") as lab:
-        text = f"version: 1\npolicies:{role.policies(lab)}"
+        text = f"version: 1\npolicies:{role.policies(lab)}\ntimeouts: {{udp_idle: {UDP_IDLE_SECONDS}}}"
         with pinhole(lab, text, backend, unprivileged=True) as daemon:
             line = input_line(config.load(daemon.config), Backend(backend))
             if line not in daemon.plan():

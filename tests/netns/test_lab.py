@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from tests.netns.namespaces import needs_root
-from tools.lab import Host, Lab, conversations, janitor, lab
+from tools.lab import Datagram, Host, Lab, conversations, datagrams, janitor, lab
 
 pytestmark = [pytest.mark.netns, needs_root]
 
@@ -34,6 +34,14 @@ def serve(host: Host, version: int, port: int = 21) -> socket.socket:
         sock = socket.create_server(
             (str(host.address(version)), port), family=socket.AF_INET if version == 4 else socket.AF_INET6
         )
+    sock.settimeout(SECONDS)
+    return sock
+
+
+def bound(host: Host, version: int, port: int) -> socket.socket:
+    with host.inside():
+        sock = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
+    sock.bind((str(host.address(version)), port))
     sock.settimeout(SECONDS)
     return sock
 
@@ -99,6 +107,22 @@ def test_capture_holds_the_whole_conversation_byte_by_byte(routed: Lab, version:
     assert seen.server == (routed.server.address(version), 21)
     assert (seen.from_client, seen.from_server) == (b"RETR a\r\n", b"150 " * 10_000)
     assert path.stat().st_size > 40_000
+
+
+@both_versions
+def test_capture_tells_datagrams_by_who_sent_what_to_whom(routed: Lab, version: int) -> None:
+    client, server = ((host.address(version), 5060) for host in (routed.client, routed.server))
+    with (
+        routed.server.capture("eth0", "udp") as capture,
+        bound(routed.client, version, 5060) as near,
+        bound(routed.server, version, 5060) as far,
+    ):
+        near.sendto(b"to the server", (str(server[0]), 5060))
+        assert far.recv(100) == b"to the server"
+        far.sendto(b"", (str(client[0]), 5060))
+        assert near.recv(100) == b""
+        seen = datagrams(capture.collect())
+    assert seen == [Datagram(client, server, b"to the server"), Datagram(server, client, b"")]
 
 
 def test_a_command_runs_on_its_host_and_its_failure_is_told(routed: Lab) -> None:

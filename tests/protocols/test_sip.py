@@ -227,6 +227,14 @@ def test_a_response_brings_the_phones_own_via_back() -> None:
     assert b"Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bK1;rport=5060;received=10.1.0.2\r\n" in answered
 
 
+def test_what_stands_in_the_log_as_rewritten_is_what_became_another() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(180))  # rport=5060 is the phone's own port, too
+    (change,) = flow.notes[-1].facts["changes"]
+    assert (change["before"], change["after"]) == (b"203.0.113.1", b"10.1.0.2")
+
+
 @pytest.mark.parametrize("spelling", ["10.1.0.2", "10.1.0.2:5060"])
 def test_a_request_to_the_phone_names_it_as_it_spelled_itself(spelling: str) -> None:
     flow = Flow()
@@ -362,6 +370,7 @@ def test_bye_closes_media_when_it_is_answered() -> None:
     ended = flow.notes[-1]
     assert (ended.event, ended.facts["reason"]) == ("call.ended", "bye_of_caller")
     assert ended.facts["streams"][0]["packets_to_caller"] == 10
+    assert flow.engine.deadline() is None
 
 
 def test_a_call_nobody_answers_is_given_up() -> None:

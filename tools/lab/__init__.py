@@ -15,9 +15,9 @@ to the creator, a janitor process takes the lab down.
 
 from __future__ import annotations
 
-from tools.lab.capture import Capture, Conversation, conversations
+from tools.lab.capture import Capture, Conversation, Datagram, conversations, datagrams
 from tools.lab.daemon import Daemon, pinhole
 from tools.lab.host import Host
 from tools.lab.lab import Lab
 
-__all__ = ["Capture", "Conversation", "Daemon", "Host", "Lab", "conversations", "pinhole"]
+__all__ = ["Capture", "Conversation", "Daemon", "Datagram", "Host", "Lab", "conversations", "datagrams", "pinhole"]

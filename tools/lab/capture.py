@@ -1,4 +1,4 @@
-"""Packets as tcpdump sees them, from a known beginning to a known end, and the TCP conversations in them."""
+"""Packets as tcpdump sees them, from a known beginning to a known end: the TCP conversations and the datagrams."""
 
 from __future__ import annotations
 
@@ -110,26 +110,50 @@ class Segment:
     payload: bytes
 
 
-def segments(frames: Iterable[bytes]) -> Iterator[Segment]:
-    """The TCP segments among Ethernet frames. Fragments and IPv6 extension headers do not occur in the lab."""
+def _packets(frames: Iterable[bytes], protocol: int) -> Iterator[tuple[bytes, bytes, bytes]]:
+    """Source, destination, and what IP carries, of the packets of one protocol. Fragments and IPv6 extension headers do
+    not occur in the lab."""
     for frame in frames:
         kind = frame[12:14]
-        if kind == b"\x08\x00" and frame[23] == socket.IPPROTO_TCP:
+        if kind == b"\x08\x00" and frame[23] == protocol:
             at, end = 14 + (frame[14] & 15) * 4, 14 + int.from_bytes(frame[16:18], "big")
-            source, destination = frame[26:30], frame[30:34]
-        elif kind == b"\x86\xdd" and frame[20] == socket.IPPROTO_TCP:
-            at, end = 54, 54 + int.from_bytes(frame[18:20], "big")
-            source, destination = frame[22:38], frame[38:54]
-        else:
-            continue
-        from_port, to_port, sequence, _, offset, flags = struct.unpack_from(">HHIIBB", frame, at)
+            yield frame[26:30], frame[30:34], frame[at:end]
+        elif kind == b"\x86\xdd" and frame[20] == protocol:
+            yield frame[22:38], frame[38:54], frame[54 : 54 + int.from_bytes(frame[18:20], "big")]
+
+
+def segments(frames: Iterable[bytes]) -> Iterator[Segment]:
+    """The TCP segments among Ethernet frames."""
+    for source, destination, data in _packets(frames, socket.IPPROTO_TCP):
+        from_port, to_port, sequence, _, offset, flags = struct.unpack_from(">HHIIBB", data)
         yield Segment(
             (ip_address(source), from_port),
             (ip_address(destination), to_port),
             sequence,
             flags,
-            frame[at + (offset >> 4) * 4 : end],
+            data[(offset >> 4) * 4 :],
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Datagram:
+    """A UDP datagram. `source` and `destination` are address and port."""
+
+    source: tuple[IPv4Address | IPv6Address, int]
+    destination: tuple[IPv4Address | IPv6Address, int]
+    payload: bytes
+
+
+def datagrams(frames: Iterable[bytes]) -> list[Datagram]:
+    """The UDP datagrams among Ethernet frames, in order."""
+    return [
+        Datagram(
+            (ip_address(source), int.from_bytes(data[:2], "big")),
+            (ip_address(destination), int.from_bytes(data[2:4], "big")),
+            data[8:],
+        )
+        for source, destination, data in _packets(frames, socket.IPPROTO_UDP)
+    ]
 
 
 @dataclass(slots=True)

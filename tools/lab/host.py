@@ -7,11 +7,12 @@ import ctypes
 import os
 import pwd
 import subprocess
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tools.lab.capture import Capture
 from tools.lab.janitor import NAMESPACES
@@ -106,6 +107,29 @@ class Host:
             process = subprocess.Popen(command, **options)
         self.processes.append(process)
         return process
+
+    def is_bound(self, transport: Literal["tcp", "udp"], port: int) -> bool:
+        """Whether a socket here waits on this port (TCP: listens)."""
+        with self.inside():
+            # The tables of the calling thread's network namespace: address:port in hexadecimal, state.
+            for version in ("", "6"):
+                for line in Path(f"/proc/thread-self/net/{transport}{version}").read_text().splitlines()[1:]:
+                    _, local, _, state, *_ = line.split()
+                    if int(local.rpartition(":")[2], 16) == port and (transport == "udp" or state == "0A"):
+                        return True
+        return False
+
+    def wait_until_bound(
+        self, transport: Literal["tcp", "udp"], port: int, process: subprocess.Popen[Any], seconds: float
+    ) -> None:
+        """Until the process, or what it started, does so. TimeoutError when it has ended before, or time has passed."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end and process.poll() is None:
+            if self.is_bound(transport, port):
+                return
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                process.wait(0.01)
+        raise TimeoutError(f"{self.name}: nobody waits on {transport} {port}")
 
     def sysctl(self, name: str, value: int | str) -> None:
         """Set a value below `net`, such as `ipv4.ip_forward`."""
