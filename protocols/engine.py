@@ -236,12 +236,15 @@ class Pinholes(Protocol):
     def confirm(self, grant: Grant) -> None:
         """The other side agreed: admit the expected peer, also one that has been waiting. Again, or late: no effect."""
 
-    def close(self, grant: AnyGrant) -> None:
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
         """Admit nobody more. A relay already admitted runs to its end. Closing again, or too late, has no effect.
         Media stops at once: an answerer's, or an offerer's with all that were joined to it."""
 
-    def prolong(self, grant: Grant, seconds: float) -> None:
-        """Let it stand for so long from now on, whatever it was to be. Late: no effect."""
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        """From now on it admits these and no others, and stands for so long, whatever it was to be. Late: no effect."""
+
+    def apart(self) -> Pinholes:
+        """For something that has a life of its own, such as a call: limited as if it were a session."""
 
     def offer(self, media: Media) -> MediaGrant | Refusal:
         """Hold the place at which the offerer can be reached. Nobody reaches it before there is an answer."""
@@ -287,6 +290,12 @@ class Engine(Protocol):
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]: ...
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]: ...
+
+    def is_needed(self) -> bool:
+        """Whether it looks after something that goes on while both sides are silent, and when they are gone (S75)."""
+
+    def stop(self, now: float) -> Sequence[Effect]:
+        """It ends with all that it looks after. Of the effects only notes are performed."""
 
     def deadline(self) -> float | None:
         """When tick() wants to be called next; may move with every call."""

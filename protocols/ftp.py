@@ -645,6 +645,12 @@ class FtpEngine:
 
     # -- clocks and ends -------------------------------------------------------------------------------------------
 
+    def is_needed(self) -> bool:
+        return False
+
+    def stop(self, now: float) -> Sequence[Effect]:
+        return ()
+
     def deadline(self) -> float | None:
         return min((at for at, _ in self._clocks()), default=None)
 

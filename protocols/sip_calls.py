@@ -19,12 +19,30 @@ House rules:
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from protocols import engine, sdp
-from protocols.engine import AnyGrant, Closed, Host, MediaGrant, Network, Party, Pinholes, Refusal, only
+from protocols.engine import (
+    AnyGrant,
+    Closed,
+    Endpoint,
+    Host,
+    MediaGrant,
+    Network,
+    Party,
+    Pinholes,
+    Refusal,
+    Side,
+    Transport,
+    only,
+)
+
+if TYPE_CHECKING:
+    from protocols.sip_contacts import Contact, Contacts
+    from protocols.sip_table import Clock, SipTable
 
 MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""
@@ -54,13 +72,22 @@ class Speaker:
     """The address of ours by which the other side knows it."""
 
 
+@dataclass(frozen=True, slots=True)
+class Hop:
+    """Where requests of the dialog come from on one side, and go to."""
+
+    side: Side
+    at: Endpoint
+    transport: Transport
+    routes: int
+    """How many Record-Routes the message had."""
+
+
 @dataclass(slots=True, eq=False)
 class Place:
     """A party's place for one medium."""
 
     grant: MediaGrant
-    wanted: engine.Media | None = None
-    """What it is to become if the offer in the air is answered."""
 
 
 @dataclass(slots=True, eq=False)
@@ -80,10 +107,16 @@ class Offer:
     """An offer that has no answer yet."""
 
     by: Role
+    wanted: dict[int, engine.Media] = field(default_factory=dict)
+    """What the offerer's places become if it is answered."""
     fresh: dict[int, Slot] = field(default_factory=dict)
     """Slots that are gone if it is refused."""
     removed: set[int] = field(default_factory=set)
     """Slots that are gone if it is answered."""
+
+
+Hosts = tuple[Host, Host]
+"""Who asks, and who is asked."""
 
 
 @dataclass(slots=True, eq=False)
@@ -93,10 +126,10 @@ class Transaction:
     number: int
     method: bytes
     by: Role
+    hosts: Hosts
+    """Between which it is: nobody else can answer it."""
     offer: Offer | None = None
-    """The one that the request brought."""
-    answered: Offer | None = None
-    """The one that a response to it brought, which ACK or PRACK will answer."""
+    """The one that the request brought, or a response to it."""
 
 
 @dataclass(slots=True)
@@ -126,15 +159,21 @@ class Call:
 
     __slots__ = (
         "_grants",
-        "_index",
         "_pinholes",
+        "_table",
         "_terms",
         "_totals",
         "caller_tag",
+        "charged_to",
+        "claims",
+        "clock",
         "ending",
         "ends_at",
+        "hops",
+        "hosts",
         "is_told",
         "key",
+        "lasts",
         "offer",
         "slots",
         "started_at",
@@ -146,27 +185,38 @@ class Call:
         self,
         key: bytes,
         caller_tag: bytes,
+        hosts: Hosts,
         pinholes: Pinholes,
         terms: Terms,
-        index: dict[int, Call],
-        ends_at: float,
+        table: SipTable,
+        clock: Clock[Call],
     ) -> None:
-        """index: where the call of a place is looked up by the id of its grant."""
-        self._index = index
+        """hosts: whose signalling began it. clock: of the engine that it belongs to."""
+        self._table = table
+        self.clock = clock
+        self.hosts = {Role.CALLER: {hosts[0]}, Role.CALLEE: {hosts[1]}}
+        """Where the signalling of each party comes from, as this gateway sees it: itself, or its server."""
+        self.charged_to = hosts[0]
+        """Whose calls it counts among."""
+        self.claims: list[tuple[Contact, Contacts]] = []
+        """Addresses at which its parties are reached by others than those hosts."""
+        self.hops: dict[Role, Hop] = {}
+        self.lasts = 0.0
+        """Seconds from each sign of life, once it is established."""
         self.ending: str | None = None
         """Why it is over, as soon as it is."""
         self.is_told = False
         """Its end stands in the log."""
         self.key = key
         self.caller_tag = caller_tag
-        self.ends_at = ends_at
+        self.ends_at = 0.0
         """Unless it is put off: ringing, session timer, the last word after BYE."""
         self.started_at: float | None = None
         self.tag = b""
         """Of the callee whose 2xx came first."""
         self.offer: Offer | None = None
         self.slots: dict[int, Slot] = {}
-        self.transactions: dict[tuple[int, bytes, Role], Transaction] = {}
+        self.transactions: dict[tuple[int, bytes, Role, Hosts], Transaction] = {}
         self._pinholes = pinholes
         self._terms = terms
         self._grants: dict[int, tuple[int, Role]] = {}
@@ -175,29 +225,41 @@ class Call:
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
-    def begin(self, number: int, method: bytes, by: Role) -> Transaction:
+    def is_of(self, role: Role, host: Host) -> bool:
+        """Whether that party's signalling comes from there."""
+        return host in self.hosts[role]
+
+    def put_off(self, at: float, clock: Clock[Call]) -> None:
+        """It is over then. clock: of whoever says so, since the owner's is not looked at before its own time."""
+        self.ends_at = at
+        self.clock.set(self, at)
+        if clock is not self.clock:
+            clock.set(self, at)
+
+    def begin(self, number: int, method: bytes, by: Role, hosts: Hosts) -> Transaction:
         """A request; the same one again is the same transaction."""
-        key = (number, method, by)
+        key = (number, method, by, hosts)
         if (known := self.transactions.get(key)) is not None:
             return known
         if len(self.transactions) >= MAX_TRANSACTIONS:
             del self.transactions[next(iter(self.transactions))]
-        begun = self.transactions[key] = Transaction(number, method, by)
+        begun = self.transactions[key] = Transaction(number, method, by, hosts)
         return begun
 
     def end(self, transaction: Transaction) -> None:
-        self.transactions.pop((transaction.number, transaction.method, transaction.by), None)
+        key = (transaction.number, transaction.method, transaction.by, transaction.hosts)
+        self.transactions.pop(key, None)
 
     # -- offers and answers ------------------------------------------------------------------------------------------
 
     def make_offer(
-        self, speaker: Speaker, description: sdp.Description, trigger: str
+        self, speaker: Speaker, media: Sequence[sdp.Media], trigger: str
     ) -> tuple[Offer, dict[int, sdp.Move]] | Refusal:
         """Hold what an offer needs. The moves say where its media is to be announced; they are of slots whose party is
         mapped. A Refusal leaves all as it was."""
         offer = Offer(speaker.role)
         moves: dict[int, sdp.Move] = {}
-        for medium in description.media:
+        for medium in media:
             slot = self.slots.get(medium.slot)
             if not medium.port and not medium.is_bundle_only:
                 if slot is not None:
@@ -216,7 +278,7 @@ class Call:
                 slot = offer.fresh[medium.slot] = Slot(speaker.role)
                 slot.places[speaker.role, b""] = place
             else:
-                place.wanted = wanted
+                offer.wanted[medium.slot] = wanted
             _announce(moves, medium, place.grant)
         for number, slot in offer.fresh.items():
             self._close(number)
@@ -225,12 +287,12 @@ class Call:
         return offer, moves
 
     def make_answer(
-        self, offer: Offer, speaker: Speaker, description: sdp.Description, trigger: str
-    ) -> dict[int, sdp.Move] | Refusal:
+        self, offer: Offer, speaker: Speaker, media: Sequence[sdp.Media], trigger: str
+    ) -> dict[int, sdp.Move]:
         """Join the answerer's places to what was offered. The first answer of each callee counts; the same one again
-        changes nothing."""
+        changes nothing. A medium that cannot have its place is declined in the answer, if its address is mapped."""
         moves: dict[int, sdp.Move] = {}
-        for medium in description.media:
+        for medium in media:
             slot = self.slots.get(medium.slot)
             if slot is None:
                 continue
@@ -242,18 +304,17 @@ class Call:
             wanted = self._wanted(speaker, medium, slot, trigger)
             if wanted is None or offered is None:
                 continue
-            self._settle(offered)
+            self._settle(offered, offer.wanted.pop(medium.slot, None))
             place = slot.place(speaker.role, speaker.tag)
             if place is None:
-                if len(slot.places) > MAX_BRANCHES:
+                grant = self._pinholes.answer(offered.grant, wanted) if len(slot.places) <= MAX_BRANCHES else None
+                if not isinstance(grant, MediaGrant):
+                    if speaker.mapped is not None:
+                        moves[medium.slot] = sdp.Move(speaker.mapped, 0, None)
                     continue
-                grant = self._pinholes.answer(offered.grant, wanted)
-                if isinstance(grant, Refusal):
-                    return grant
                 place = slot.places[speaker.role, speaker.tag] = self._held(grant, medium, speaker)
             else:
-                place.wanted = wanted
-                self._settle(place)
+                self._settle(place, wanted)
             _announce(moves, medium, place.grant)
         for number in offer.removed:
             self._close(number)
@@ -263,7 +324,9 @@ class Call:
 
     def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
         self._grants[grant.id] = (medium.slot, speaker.role)
-        self._index[grant.id] = self
+        self._table.media[grant.id] = self
+        if grant.media.party.mapped is not None:
+            self._table.announced[grant.rtp] = grant.media.party
         return Place(grant)
 
     def _may_fork(self, offer: Offer) -> bool:
@@ -278,9 +341,6 @@ class Call:
             else:
                 for place in slot.places.values():
                     self._pinholes.close(place.grant)
-        for slot in self.slots.values():
-            for place in slot.places.values():
-                place.wanted = None
         if self.offer is offer:
             self.offer = None
 
@@ -322,13 +382,14 @@ class Call:
         # A private address that comes from a public one is behind a NAT of its own: learned from its packets, or never.
         return speaker.mapped is None
 
-    def _settle(self, place: Place) -> None:
-        wanted, place.wanted = place.wanted, None
+    def _settle(self, place: Place, wanted: engine.Media | None) -> None:
         # The same SDP may come by another message: 183 and 200 (D21).
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
             if not isinstance(changed, Refusal):
                 place.grant = changed
+                if wanted.party.mapped is not None:
+                    self._table.announced[changed.rtp] = wanted.party
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
@@ -350,14 +411,19 @@ class Call:
             for place in tuple(slot.places.values()):
                 self._pinholes.close(place.grant)
 
-    def close(self) -> None:
-        """All media."""
+    def close(self, now: float) -> None:
+        """All media, and all ways to its parties."""
         for number in tuple(self.slots):
             self._close(number)
+        for contact, contacts in self.claims:
+            contacts.give_up(contact, self, now)
+        self.claims.clear()
 
     def closed(self, grant: AnyGrant, event: Closed) -> None:
         """A place of this call is gone."""
-        del self._index[grant.id]
+        del self._table.media[grant.id]
+        if isinstance(grant, MediaGrant):
+            self._table.announced.pop(grant.rtp, None)
         number, role = self._grants.pop(grant.id)
         self._totals.setdefault(number, Totals()).add(role, event)
         slot = self.slots.get(number)

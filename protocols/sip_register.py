@@ -9,22 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from ipaddress import ip_network
-from typing import Any
+from typing import Any, NamedTuple
 
-from protocols.engine import (
-    AnyGrant,
-    Endpoint,
-    Expect,
-    Grant,
-    Host,
-    Network,
-    Peers,
-    Pinholes,
-    Refusal,
-    Side,
-    only,
-)
+from protocols.engine import Endpoint, Host, Network, Peers, Side, Transport, only
+from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
 from protocols.sip_message import Message
+from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip_values import Address
 
@@ -37,48 +27,47 @@ MAX_SECONDS = 7 * 86400
 _ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
+class Name(NamedTuple):
+    """What a binding binds."""
+
+    aor: bytes
+    transport: Transport
+    contact: Endpoint
+    """The phone's own address."""
+
+
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What a REGISTER asked for."""
 
     side: Side
     aor: bytes
-    contacts: dict[Endpoint, int | None]
-    """By the phone's own address: seconds, if it said."""
+    contacts: dict[Name, int | None]
+    """Seconds, if it said."""
     default: int | None
     """The Expires field."""
     removes_all: bool
 
 
-@dataclass(slots=True, eq=False)
-class Binding:
-    aor: bytes
-    contact: Endpoint
-    grant: Grant
-
-
 class Registrations:
     """Those that came by one flow or connection."""
 
-    __slots__ = ("_bindings", "_note", "_peers", "_pending", "_pinholes", "_rewriter", "_strict", "_trusted")
+    __slots__ = ("_bindings", "_contacts", "_note", "_options", "_peers", "_pending", "_rewriter")
 
     def __init__(
         self,
         peers: Peers,
-        pinholes: Pinholes,
+        options: SipOptions,
         rewriter: Rewriter,
-        trusted: tuple[Network, ...],
-        strict: bool,
+        contacts: Contacts,
         note: Callable[[str, dict[str, Any]], None],
     ) -> None:
-        """strict: only the registrar, hosts that its 2xx names, and `trusted` may call."""
         self._peers = peers
-        self._pinholes = pinholes
+        self._options = options
         self._rewriter = rewriter
-        self._trusted = trusted
-        self._strict = strict
+        self._contacts = contacts
         self._note = note
-        self._bindings: dict[Endpoint, Binding] = {}
+        self._bindings: dict[Name, Contact] = {}
         self._pending: dict[tuple[bytes, int], Wish] = {}
 
     def __len__(self) -> int:
@@ -86,29 +75,28 @@ class Registrations:
 
     def asked(self, message: Message, side: Side) -> None:
         """A REGISTER from `side`. A contact that is not its own is somebody else's, and opens nothing (S57)."""
+        span, to = message.addresses(b"to")[0]
+        aor = message.data[span.start : span.end][to.uri.start : to.uri.end]
         host = self._peers.own(side).host
-        contacts: dict[Endpoint, int | None] = {}
+        contacts: dict[Name, int | None] = {}
         removes_all = False
         for _, address in message.addresses(b"contact"):
             if address.is_star:
                 removes_all = True
             elif isinstance(address.host, Host):
                 contact = Endpoint(address.host, address.port or DEFAULT_PORT)
-                if address.host != host or contact.port < 1024:
-                    self._note("violation", {
-                        "rule": "sip.contact_elsewhere", "detail": str(contact), "action": "no pinhole opened",
-                    })  # fmt: skip
+                if contact.host != host or contact.port < LEAST_PORT:
+                    facts = {"rule": "sip.contact_elsewhere", "detail": str(contact), "action": "no pinhole opened"}
+                    self._note("violation", facts)
                 else:
-                    contacts[contact] = _seconds(address.parameter(b"expires"))
-        aor = message.addresses(b"to")[0]
-        name = message.data[aor[0].start : aor[0].end]
+                    name = Name(aor, self._rewriter.transport(address), contact)
+                    contacts[name] = _seconds(address.parameter(b"expires"))
         if len(self._pending) >= MAX_PENDING:
             del self._pending[next(iter(self._pending))]
         default = _seconds(message.first(b"expires"))
-        uri = name[aor[1].uri.start : aor[1].uri.end]
-        self._pending[message.call_id, message.cseq.number] = Wish(side, uri, contacts, default, removes_all)
+        self._pending[message.call_id, message.cseq.number] = Wish(side, aor, contacts, default, removes_all)
 
-    def answered(self, message: Message) -> None:
+    def answered(self, message: Message, now: float) -> None:
         """A final response to a REGISTER. One to an older request, or one that nobody sent, means nothing (S56)."""
         wish = self._pending.pop((message.call_id, message.cseq.number), None)
         if wish is None or message.status >= 300:
@@ -120,15 +108,17 @@ class Registrations:
         }
         default = _seconds(message.first(b"expires"))
         if wish.removes_all:
-            for contact in tuple(self._bindings):
-                self._remove(contact)
-        for contact, asked in wish.contacts.items():
-            seen = self._rewriter.outward(wish.side, contact.host, contact.port) or contact
+            for name in tuple(self._bindings):
+                if name.aor == wish.aor:
+                    self._remove(name, now)
+        for name, asked in wish.contacts.items():
+            own = name.contact
+            seen = self._rewriter.outward(wish.side, own.host, own.port, name.transport) or own
             seconds = self._granted(granted.get(seen), asked, default, wish)
             if seconds:
-                self._bind(wish, contact, seen, seconds, self._callers(message, wish.side))
+                self._bind(wish.side, name, seconds, self._callers(message, wish.side), now)
             else:
-                self._remove(contact)
+                self._remove(name, now)
 
     @staticmethod
     def _granted(found: Address | None, asked: int | None, default: int | None, wish: Wish) -> int:
@@ -140,50 +130,46 @@ class Registrations:
         return DEFAULT_SECONDS
 
     def _callers(self, message: Message, side: Side) -> tuple[Network, ...]:
-        if not self._strict:
+        if not self._options.strict_register:
             return _ANYBODY
         hosts = {self._peers.own(side.other).host}
         for name in (b"service-route", b"path"):
             hosts.update(address.host for _, address in message.addresses(name) if isinstance(address.host, Host))
-        return (*self._trusted, *(network for host in sorted(hosts, key=str) for network in only(host)))
+        hosts.discard(self._peers.own(side).host)
+        networks = [network for host in sorted(hosts, key=str) for network in only(host)]
+        return (*self._options.trusted_peers, *networks)
 
-    def _bind(self, wish: Wish, contact: Endpoint, seen: Endpoint, seconds: int, allow: tuple[Network, ...]) -> None:
+    def _bind(self, side: Side, name: Name, seconds: int, allow: tuple[Network, ...], now: float) -> None:
+        known = self._bindings.get(name)
+        if known is None and len(self._bindings) >= self._options.max_registrations:
+            detail = f"{len(self._bindings)} of this session"
+            facts = {"rule": "sip.too_many_registrations", "detail": detail, "action": "no pinhole opened"}
+            self._note("violation", facts)
+            return
         lasts = seconds + GRACE_SECONDS
-        binding = self._bindings.get(contact)
-        if binding is not None and binding.grant.expect.allow == allow:
-            self._pinholes.prolong(binding.grant, lasts)
-            self._tell("registration.refreshed", wish.aor, contact, seen, seconds)
+        contact = self._contacts.claim(
+            side, name.contact, name.transport, (self, name), allow, lasts, "200 REGISTER", now
+        )
+        if contact is None:
+            self._bindings.pop(name, None)
             return
-        expect = Expect(
-            self._peers.transport, "sip", "200 REGISTER", listen=seen, allow=allow, target=contact, source=None,
-            idle_seconds=lasts, open_seconds=lasts, uses=None, is_read=True,
-        )  # fmt: skip
-        grant = self._pinholes.open(expect)
-        if binding is not None:
-            self._pinholes.close(binding.grant)
-            del self._bindings[contact]
-        if isinstance(grant, Refusal):
-            return
-        self._bindings[contact] = Binding(wish.aor, contact, grant)
-        event = "registration.added" if binding is None else "registration.refreshed"
-        self._tell(event, wish.aor, contact, seen, seconds)
+        self._bindings[name] = contact
+        event = "registration.added" if known is None else "registration.refreshed"
+        self._tell(event, name, contact, expires_seconds=seconds)
 
-    def _remove(self, contact: Endpoint) -> None:
-        binding = self._bindings.pop(contact, None)
-        if binding is not None:
-            self._pinholes.close(binding.grant)
-            self._tell("registration.removed", binding.aor, contact, binding.grant.listen)
+    def _remove(self, name: Name, now: float) -> None:
+        contact = self._bindings.pop(name, None)
+        if contact is not None:
+            self._contacts.give_up(contact, (self, name), now)
+            self._tell("registration.removed", name, contact)
 
-    def closed(self, grant: AnyGrant) -> None:
-        """A pinhole is gone by itself: its time is over."""
-        for contact, binding in tuple(self._bindings.items()):
-            if binding.grant.id == grant.id:
-                del self._bindings[contact]
-                self._tell("registration.expired", binding.aor, contact, binding.grant.listen)
+    def lapsed(self, name: Name) -> None:
+        """Its time is over, or its pinhole is gone by itself."""
+        if (contact := self._bindings.pop(name, None)) is not None:
+            self._tell("registration.expired", name, contact)
 
-    def _tell(self, event: str, aor: bytes, contact: Endpoint, seen: Endpoint, seconds: int | None = None) -> None:
-        facts: dict[str, Any] = {"aor": aor, "contact": contact, "known_as": seen}
-        self._note(event, facts | ({"expires_seconds": seconds} if seconds is not None else {}))
+    def _tell(self, event: str, name: Name, contact: Contact, **facts: Any) -> None:
+        self._note(event, {"aor": name.aor, "contact": name.contact, "known_as": contact.seen, **facts})
 
 
 def _seconds(text: bytes | None) -> int | None:

@@ -15,8 +15,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 from protocols import sip_values as values
-from protocols.engine import Endpoint, Host, Peers, Side
+from protocols.engine import Endpoint, Host, Peers, Side, Transport
+from protocols.sip_contacts import Contacts
 from protocols.sip_message import Message
+from protocols.sip_options import SipOptions
 from protocols.sip_table import SipTable
 from protocols.spans import Span
 
@@ -47,25 +49,25 @@ Change = tuple[Span, bytes]
 class Rewriter:
     """For one flow or connection."""
 
-    __slots__ = ("_fields", "_peers", "_place", "_table", "is_needed")
+    __slots__ = ("_contacts", "_fields", "_hides", "_is_needed", "_now", "_peers", "_table")
 
-    def __init__(
-        self, peers: Peers, table: SipTable, place: Callable[[Side, Endpoint], Endpoint | None], topology_hiding: bool
-    ) -> None:
-        """place: asks for an address of ours for another port of that side's host, one that it waits on."""
+    def __init__(self, peers: Peers, table: SipTable, contacts: Contacts, options: SipOptions) -> None:
         self._peers = peers
         self._table = table
-        self._place = place
-        self._fields = ADDRESSES | IDENTITIES if topology_hiding else ADDRESSES
-        self.is_needed = any(map(peers.is_mapped, Side))
+        self._contacts = contacts
+        self._hides = options.topology_hiding
+        self._fields = ADDRESSES | IDENTITIES if self._hides else ADDRESSES
+        self._now = 0.0
+        self._is_needed = options.fixup == "auto" and any(map(peers.is_mapped, Side))
 
-    def rewrite(self, message: Message, side: Side) -> list[tuple[str, Change]]:
+    def rewrite(self, message: Message, side: Side, now: float) -> list[tuple[str, Change]]:
         """What changes in the head of a message from `side`, in order, with the name of the field.
 
         Raises Malformed when an address in it cannot be read.
         """
-        if not self.is_needed:
+        if not self._is_needed:
             return []
+        self._now = now
         data = message.data
         changes: list[tuple[str, Change]] = []
         if message.is_request:
@@ -84,11 +86,14 @@ class Rewriter:
         if hostport is None or not isinstance(address.host, Host):
             return
         at = values.within(span, hostport)
-        seen = self.outward(side, address.host, address.port)
+        transport = self.transport(address)
+        seen = self.outward(side, address.host, address.port, transport)
         if seen is not None:
             self._table.uris.put(seen, data[at.start : at.end])
             yield at, _hostport(seen, address.port is not None)
-        elif (new := self._inward(side.other, address.host, address.port, self._table.uris.get)) is not None:
+            return
+        new = self._inward(side.other, address.host, address.port, transport, self._table.uris.get)
+        if new is not None:
             yield at, new
 
     def _via(self, span: Span, data: bytes, via: values.Via, side: Side, is_request: bool) -> Iterator[Change]:
@@ -99,13 +104,14 @@ class Rewriter:
         if is_request:
             # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
             port = self._peers.own(side).port if b"rport" in via.parameters else via.port
-            seen = self.outward(side, via.host, port)
+            seen = self.outward(side, via.host, port, self._peers.transport)
             if seen is not None:
                 self._table.vias.put((branch, seen), data[at.start : at.end])
                 yield at, _hostport(seen, via.port is not None)
             return
         party = side.other
-        new = self._inward(party, via.host, via.port, lambda seen: self._table.vias.get((branch, seen)))
+        transport = self._peers.transport
+        new = self._inward(party, via.host, via.port, transport, lambda seen: self._table.vias.get((branch, seen)))
         if new is None:
             return
         yield at, new
@@ -119,31 +125,42 @@ class Rewriter:
 
     # -- the two names of an address ---------------------------------------------------------------------------------
 
-    def outward(self, side: Side, host: Host, port: int | None) -> Endpoint | None:
+    def transport(self, address: values.Address) -> Transport:
+        """By which it is to be reached (RFC 3261 s.19.1.1)."""
+        named = (address.uri_parameter(b"transport") or b"").lower()
+        if named in (b"tcp", b"tls"):
+            return Transport.TCP
+        return Transport.UDP if named == b"udp" else self._peers.transport
+
+    def outward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
         """What the other side knows this side's own address as; None if it is not its own, or not mapped."""
         peers = self._peers
         if not peers.is_mapped(side) or host != peers.own(side).host:
             return None
         own = Endpoint(host, port or DEFAULT_PORT)
-        if own == peers.own(side):
+        if own == peers.own(side) and transport is peers.transport:
             return peers.as_seen(side)
-        known = self._table.outside.get((own, peers.as_seen(side).host))
-        return known or self._place(side, own) or peers.as_seen(side)
+        return self._contacts.mentioned(side, own, transport, self._now) or peers.as_seen(side)
 
-    def inward(self, side: Side, host: Host, port: int | None) -> Endpoint | None:
+    def inward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
         """Which address of this side's own the other side means."""
         peers = self._peers
         seen = Endpoint(host, port or DEFAULT_PORT)
         if not peers.is_mapped(side) or host != peers.as_seen(side).host:
             return None
-        if seen == peers.as_seen(side):
+        if seen == peers.as_seen(side) and transport is peers.transport:
             return peers.own(side)
-        return self._table.inside.get(seen)
+        return self._table.inside.get((transport, seen))
 
     def _inward(
-        self, side: Side, host: Host, port: int | None, spelling: Callable[[Endpoint], bytes | None]
+        self,
+        side: Side,
+        host: Host,
+        port: int | None,
+        transport: Transport,
+        spelling: Callable[[Endpoint], bytes | None],
     ) -> bytes | None:
-        own = self.inward(side, host, port)
+        own = self.inward(side, host, port, transport)
         if own is None:
             return None
         return spelling(Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)

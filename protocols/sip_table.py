@@ -7,20 +7,27 @@ time.
 
 from __future__ import annotations
 
-from collections import OrderedDict
+import heapq
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass, field
+from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from protocols.engine import Endpoint, Host
+from protocols.engine import Endpoint, Host, Party, Send, Transport
 
 if TYPE_CHECKING:
     from protocols.sip_calls import Call
+    from protocols.sip_contacts import Contact
 
 MAX_CALLS = 50_000
 MAX_TEXTS = 200_000
 """Spellings remembered; the oldest ones go. A lost one is written in the usual form."""
+REPEATED_SECONDS = 32.0
+"""64 * T1: nobody repeats a message later (RFC 3261 s.17)."""
+MAX_REPEATED_BYTES = 32 * 1024 * 1024
 
-Key = TypeVar("Key")
+Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
@@ -42,17 +49,122 @@ class Recent(Generic[Key, Value]):
         return self._entries.get(key)
 
 
+class Repeats:
+    """Datagrams of late and what was sent for them, so that the same again is sent for the same again (S62)."""
+
+    __slots__ = ("_bytes", "_entries")
+
+    def __init__(self) -> None:
+        self._entries: OrderedDict[Hashable, tuple[float, Sequence[Send]]] = OrderedDict()
+        self._bytes = 0
+
+    def put(self, key: Hashable, sends: Sequence[Send], now: float) -> None:
+        entries = self._entries
+        while entries and (self._bytes > MAX_REPEATED_BYTES or next(iter(entries.values()))[0] < now):
+            _, (_, oldest) = entries.popitem(last=False)
+            self._bytes -= _size(oldest)
+        entries[key] = (now + REPEATED_SECONDS, sends)
+        self._bytes += _size(sends)
+
+    def get(self, key: Hashable, now: float) -> Sequence[Send] | None:
+        found = self._entries.get(key)
+        return found[1] if found is not None and found[0] >= now else None
+
+
+def _size(sends: Sequence[Send]) -> int:
+    return 300 + sum(len(send.data) for send in sends)
+
+
+class Clock(Generic[Key]):
+    """When things are over, unless that is put off. Which it mostly is, so a later time costs nothing."""
+
+    __slots__ = ("_at", "_heap", "_numbers")
+
+    def __init__(self) -> None:
+        self._at: dict[Key, float] = {}
+        self._heap: list[tuple[float, int, Key]] = []
+        self._numbers = count()
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def set(self, thing: Key, at: float) -> None:
+        before = self._at.get(thing)
+        self._at[thing] = at
+        if before is None or at < before:
+            self._push(thing, at)
+
+    def forget(self, thing: Key) -> None:
+        if self._at.pop(thing, None) is not None and len(self._heap) > 2 * len(self._at) + 64:
+            self._heap = []
+            for left, at in self._at.items():
+                self._push(left, at)
+
+    def _push(self, thing: Key, at: float) -> None:
+        heapq.heappush(self._heap, (at, next(self._numbers), thing))
+
+    def next(self) -> float | None:
+        """When something is over."""
+        heap = self._heap
+        while heap:
+            at, _, thing = heap[0]
+            over = self._at.get(thing)
+            if over == at:
+                return at
+            heapq.heappop(heap)
+            if over is not None and over > at:  # put off; if it is earlier, another entry stands for it
+                self._push(thing, over)
+        return None
+
+    def due(self, now: float) -> Iterator[Key]:
+        """What is over; it is forgotten."""
+        while (at := self.next()) is not None and at <= now:
+            thing = heapq.heappop(self._heap)[2]
+            del self._at[thing]
+            yield thing
+
+    def all(self) -> list[Key]:
+        return list(self._at)
+
+
+class Rates:
+    """Requests of each source and method in the current second."""
+
+    __slots__ = ("_counts", "_second")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._counts: Counter[tuple[Host, str]] = Counter()
+
+    def count(self, source: Host, method: str, now: float) -> int:
+        """With this one."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._counts.clear()
+        self._counts[source, method] += 1
+        return self._counts[source, method]
+
+
 @dataclass(slots=True)
 class SipTable:
-    calls: dict[tuple[bytes, bytes], Call] = field(default_factory=dict)
-    """By Call-ID and the caller's tag."""
+    calls: dict[tuple[bytes, bytes], list[Call]] = field(default_factory=dict)
+    """By Call-ID and the caller's tag. More than one when it passes us several times, on its way to a server and on its
+    way back."""
+    calls_of: Counter[Host] = field(default_factory=Counter)
+    """How many there are by the client whose session began them."""
     media: dict[int, Call] = field(default_factory=dict)
     """The call of each open place for media, by the id of its grant."""
-    outside: dict[tuple[Endpoint, Host], Endpoint] = field(default_factory=dict)
-    """An address of a phone, and of ours -> where others know it on that, while a pinhole stands there."""
-    inside: dict[Endpoint, Endpoint] = field(default_factory=dict)
-    """The reverse."""
+    announced: dict[Endpoint, Party] = field(default_factory=dict)
+    """Where we announced media -> whose it is."""
+    contacts: dict[tuple[Transport, Endpoint, Host], Contact] = field(default_factory=dict)
+    """By the address of a phone, and that of ours under which others know it."""
+    inside: dict[tuple[Transport, Endpoint], Endpoint] = field(default_factory=dict)
+    """Where others know a contact -> its own address."""
     uris: Recent[Endpoint, bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
     """How the phone itself spelled host and port in its Contact."""
     vias: Recent[tuple[bytes, Endpoint], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
     """And in the Via of a transaction: by branch and the address that took its place."""
+    repeats: Repeats = field(default_factory=Repeats)
+    rates: Rates = field(default_factory=Rates)
+    numbers: Iterator[int] = field(default_factory=count)
+    """Of engines."""

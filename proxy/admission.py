@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import Expect, Grant, Host
+from protocols.engine import Expect, Grant, Host, Network
 from proxy import sockets
 from proxy.endpoints import UdpEndpoint
 from proxy.opening import Opening, Owner
@@ -42,10 +42,11 @@ class DatagramPinhole(Opening):
     def confirm(self) -> None:
         self._is_confirmed = True
 
-    def prolong(self, seconds: float) -> None:
+    def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         if not self._is_over:
             self._timer.cancel()
             self._timer = self._table.loop.call_later(seconds, self._expire)
+            self._readmit(allow, seconds)
 
     def admits(self, host: Host) -> bool:
         return self._is_confirmed and any(host in network for network in self.grant.expect.allow)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, Protocol
 
 from protocols.engine import AnyGrant, Effect, Engine, Note, PinholeEvent, Side
@@ -39,9 +40,9 @@ class EngineDriver:
         self._arm()
 
     @property
-    def is_waiting(self) -> bool:
-        """Whether the engine has something ahead of it."""
-        return self._engine is not None and self._engine.deadline() is not None
+    def is_needed(self) -> bool:
+        """Whether the engine looks after something that goes on without the session."""
+        return self._engine is not None and self._engine.is_needed()
 
     def receive(self, side: Side, data: bytes) -> None:
         if self._engine is not None:
@@ -65,6 +66,7 @@ class EngineDriver:
         try:
             wanted = call(*arguments, self._loop.time())
         except Exception:
+            self.stop()
             self._performer.engine_failed(traceback.format_exc(limit=-8).splitlines())
             return
         finally:
@@ -98,13 +100,23 @@ class EngineDriver:
     def hear_out(self) -> None:
         """A session that is cut short: nothing more comes from either side, and what the engine has to say of that is
         said, though no leg is left to do it on."""
-        engine = self._engine
-        if engine is None or self._in_engine:
+        if self._engine is not None:
+            self._listen(*(partial(self._engine.eof, side) for side in Side))
+
+    def end(self) -> None:
+        """The engine ends, and what it looks after with it."""
+        if self._engine is not None:
+            self._listen(self._engine.stop)
+        self.stop()
+
+    def _listen(self, *calls: Callable[[float], Sequence[Effect]]) -> None:
+        """To what the engine has to say, when nothing can be done any more."""
+        if self._in_engine:
             return
         self._in_engine = True  # events of pinholes it closes now are nobody's any more
         try:
-            for side in Side:
-                for effect in engine.eof(side, self._loop.time()):
+            for call in calls:
+                for effect in call(self._loop.time()):
                     if isinstance(effect, Note):
                         self._performer.note(effect.event, effect.facts)
         except Exception:

@@ -161,7 +161,7 @@ class Flow(Session):
     def _look(self) -> None:
         """From time to time: silent for too long, and nothing left that the engine waits for?"""
         left = self._active_at + self._idle_seconds - self._loop.time()
-        if left <= 0 and not (self._driver is not None and self._driver.is_waiting):
+        if left <= 0 and not (self._driver is not None and self._driver.is_needed):
             self.cut("idle")
         else:
             self._timer = self._loop.call_later(left if left > 0 else self._idle_seconds, self._look)
@@ -170,7 +170,7 @@ class Flow(Session):
 
     def send(self, to: Side, data: bytes) -> None:
         endpoint, address = self._ends[to]
-        if not endpoint.send(data, address):
+        if self.is_over or not endpoint.send(data, address):
             self._lost += 1
 
     def finish(self, to: Side) -> None:
@@ -183,9 +183,6 @@ class Flow(Session):
         """From now on datagrams pass unread."""
         self._idle_seconds = idle_seconds
         self._stop_engine()
-
-    def settle(self) -> None:
-        """Nothing is queued, so nothing has to wait."""
 
     # -- ends -----------------------------------------------------------------------------------------------------
 

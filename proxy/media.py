@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from protocols.engine import Endpoint, Media, MediaGrant, Party, Transport
 from proxy import sockets
-from proxy.endpoints import UdpEndpoint
+from proxy.endpoints import Route, UdpEndpoint
 from proxy.opening import Opening, Owner
 from proxy.sockets import Address, Ancillary
 
@@ -72,17 +72,21 @@ class _Component:
 class _Lane:
     """One way between two parties' components."""
 
-    __slots__ = ("_ancillary", "_send", "bytes", "packets", "receiver", "sender")
+    __slots__ = ("_ancillary", "_newer", "_older", "_send", "bytes", "packets", "receiver", "sender")
 
     def __init__(self, sender: _Component, receiver: _Component) -> None:
-        """Takes packets from now on. Raises OSError when they are another stream's already."""
-        if sender.source in receiver.endpoint.routes:
-            raise OSError(errno.EADDRINUSE, "another stream's")
+        """Takes packets from now on, also of an older stream between the same two addresses: whose port it is, is known
+        by the newest call, for whoever did not hang up the one before."""
         self.sender = sender
         self.receiver = receiver
         self.packets = self.bytes = 0
         self._ancillary: Ancillary = ()
         self._send = sender.endpoint.sock.sendto
+        self._older = _lane(receiver.endpoint.routes.get(sender.source))
+        """Who took them before, and gets them back."""
+        self._newer: _Lane | None = None
+        if self._older is not None:
+            self._older._newer = self
         receiver.endpoint.routes[sender.source] = self.take
         sender.lanes.append(self)
 
@@ -106,13 +110,30 @@ class _Lane:
             self.receiver.place.used(sender.source)
 
     def move(self, source: Address) -> None:
-        routes = self.receiver.endpoint.routes
-        del routes[self.sender.source]
-        routes[source] = self.take
+        self._leave()
+        self._older = self._newer = None
+        self.receiver.endpoint.routes[source] = self.take
 
     def end(self) -> None:
-        del self.receiver.endpoint.routes[self.sender.source]
+        self._leave()
         self.sender.lanes.remove(self)
+
+    def _leave(self) -> None:
+        """Packets are for whoever took them before."""
+        if self._older is not None:
+            self._older._newer = self._newer
+        if self._newer is not None:
+            self._newer._older = self._older
+        elif self._older is not None:
+            self.receiver.endpoint.routes[self.sender.source] = self._older.take
+        else:
+            del self.receiver.endpoint.routes[self.sender.source]
+
+
+def _lane(take: Route | None) -> _Lane | None:
+    """Whose method it is."""
+    lane = getattr(take, "__self__", None)
+    return lane if isinstance(lane, _Lane) else None
 
 
 class MediaPlaces:

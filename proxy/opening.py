@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protocols.engine import AnyGrant, Closed, Endpoint, Helper, Host, Network, PinholeEvent, Transport, Used
@@ -88,6 +89,13 @@ class Opening:
             trigger=trigger,
             **facts,
         )
+
+    def _readmit(self, allow: tuple[Network, ...], seconds: float) -> None:
+        """Of one that has an expect: who may come from now on."""
+        if allow == self.grant.expect.allow:
+            return
+        self.grant = replace(self.grant, expect=replace(self.grant.expect, allow=allow))
+        self.owner.log.write("pinhole.renewed", pinhole=self.grant.id, allow=allow, expires_seconds=seconds)
 
     def _tell_used(self, peer: Endpoint) -> None:
         self.owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer)

@@ -12,6 +12,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
@@ -24,6 +25,7 @@ from protocols.engine import (
     Host,
     Media,
     MediaGrant,
+    Network,
     Refusal,
     Transport,
 )
@@ -211,18 +213,27 @@ def _refusal(error: OSError) -> str:
 class SessionPinholes:
     """What an engine holds as `Pinholes`: the table, seen by one session."""
 
-    __slots__ = ("_held", "_owner", "_table")
+    __slots__ = ("__weakref__", "_apart", "_held", "_owner", "_table")
 
     def __init__(self, table: PinholeTable, owner: Owner) -> None:
         self._table = table
         self._owner = owner
         self._held: dict[int, Opening] = {}
+        self._apart: weakref.WeakSet[SessionPinholes] = weakref.WeakSet()
+        """Those that hold something are kept by it."""
 
-    def __iter__(self) -> Any:
-        return iter(tuple(self._held.values()))
+    def __iter__(self) -> Iterator[Opening]:
+        yield from tuple(self._held.values())
+        for others in tuple(self._apart):
+            yield from others
 
     def __len__(self) -> int:
-        return len(self._held)
+        return len(self._held) + sum(map(len, self._apart))
+
+    def apart(self) -> SessionPinholes:
+        others = SessionPinholes(self._table, self._owner)
+        self._apart.add(others)
+        return others
 
     def open(self, expect: Expect) -> Grant | Refusal:
         answer = self._table.open(self._owner, expect, len(self._held))
@@ -232,9 +243,9 @@ class SessionPinholes:
         if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
             pinhole.confirm()
 
-    def prolong(self, grant: Grant, seconds: float) -> None:
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
         if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
-            pinhole.prolong(seconds)
+            pinhole.renew(allow, seconds)
 
     def offer(self, media: Media) -> MediaGrant | Refusal:
         return self._place(media, None)
@@ -262,13 +273,13 @@ class SessionPinholes:
         pinhole.closed = self._forget
         return pinhole
 
-    def close(self, grant: AnyGrant) -> None:
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
         if pinhole := self._held.get(grant.id):
-            pinhole.shut("closed_by_session")
+            pinhole.shut(reason)
 
     def end(self, reason: str) -> None:
         """The session is over: waiting pinholes go with it, admitted relays run to their end (rule X15)."""
-        for pinhole in tuple(self._held.values()):
+        for pinhole in self:
             pinhole.shut(reason)
 
     def _forget(self, pinhole: Opening) -> None:
@@ -335,10 +346,11 @@ class Pinhole(Opening):
     def bytes_out(self) -> int:
         return self._bytes_out + sum(relay.bytes_out for relay in self.relays)
 
-    def prolong(self, seconds: float) -> None:
+    def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         if self._sock is not None:
             self._timer.cancel()
-            self._timer = self._table.loop.call_later(seconds, self.shut, "never_used")
+            self._timer = self._table.loop.call_later(seconds, self.shut, "expired")
+            self._readmit(allow, seconds)
 
     def confirm(self) -> None:
         if self._sock is not None and not self._accepting:

@@ -114,11 +114,12 @@ class Session(Performer):
         self._driver = None
 
     def _closed(self, reason: str, received: Mapping[Side, int], **facts: Any) -> None:
-        """It has ended, and its sockets are gone."""
-        self._stop_engine()
+        """It has ended, and its sockets are gone. What its engine looks after may go on."""
         self.is_over = True
         self._sessions.forget(self)
-        self.pinholes.end("session_closed")
+        lingers = reason != "stopped" and self._driver is not None and self._driver.is_needed
+        if not lingers:
+            self.dissolve()
         self.log.write(
             "session.closed",
             reason=reason,
@@ -127,3 +128,19 @@ class Session(Performer):
             bytes_from_server=received[Side.SERVER],
             **facts,
         )
+        if lingers:
+            self._sessions.linger(self)
+
+    def dissolve(self) -> None:
+        """What it began ends as well."""
+        if self._driver is not None and self._driver.is_needed:  # and the engine has something to say about it
+            self.pinholes.end("session_closed")
+            self._driver.end()
+        self._stop_engine()
+        self.pinholes.end("session_closed")
+        self._sessions.dissolved(self)
+
+    def settle(self) -> None:
+        """After each step of the engine. It is left alone when it has nothing to look after any more."""
+        if self.is_over and self._driver is not None and not self._driver.is_needed:
+            self.dissolve()

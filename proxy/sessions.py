@@ -42,6 +42,8 @@ class Sessions:
         self.engines = {name: helper.start() for name, helper in helpers.items()}
         self._own_listeners = own_listeners
         self._sessions: set[Session] = set()
+        self._lingering: set[Session] = set()
+        """Those that are over but for what their engines look after."""
         self._per_client: Counter[Host] = Counter()
         # Unique over restarts too, so that one log can hold many lives of the daemon.
         self._prefix = secrets.token_hex(4)
@@ -158,6 +160,12 @@ class Sessions:
         if not self._sessions:
             self._all_gone.set()
 
+    def linger(self, session: Session) -> None:
+        self._lingering.add(session)
+
+    def dissolved(self, session: Session) -> None:
+        self._lingering.discard(session)
+
     async def drain(self, limit_seconds: float) -> None:
         """End every session: the quiet ones now, those with a transfer when it is done, all of them after the limit.
 
@@ -166,6 +174,8 @@ class Sessions:
         self._all_gone.clear()
         for session in self:
             session.stop()
+        for session in tuple(self._lingering):
+            session.dissolve()
         try:
             async with asyncio.timeout(limit_seconds):
                 if self._sessions:
@@ -178,4 +188,6 @@ class Sessions:
         """End everything now."""
         for session in self:
             session.cut("stopped")
+        for session in tuple(self._lingering):
+            session.dissolve()
         self.pinholes.close("stopped")

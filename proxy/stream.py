@@ -123,6 +123,7 @@ class StreamSession(Session):
     def settle(self) -> None:
         """Over, when both sides have ended and all is passed on; or paused, when a leg is full."""
         if self._driver is None or self.is_over:
+            super().settle()
             return
         legs = self._legs.values()
         if all(leg.has_ended and leg.has_sent_all for leg in legs):
@@ -153,10 +154,12 @@ class StreamSession(Session):
     # -- effects --------------------------------------------------------------------------------------------------
 
     def send(self, to: Side, data: bytes) -> None:
-        self._legs[to].send(data)
+        if not self.is_over:
+            self._legs[to].send(data)
 
     def finish(self, to: Side) -> None:
-        self._legs[to].finish()
+        if not self.is_over:
+            self._legs[to].finish()
 
     def abort(self, reason: str, told: frozenset[Side]) -> None:
         """Who was just told why gets to read it; who was not, is reset."""

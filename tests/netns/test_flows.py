@@ -305,10 +305,10 @@ async def test_a_silent_session_ends_and_leaves_nothing(hosts: Hosts) -> None:
         assert len(gateway.shell.pinholes.endpoints) == gateway.shell.ports.in_use() == 0
 
 
-async def test_a_session_whose_engine_waits_for_something_stays(hosts: Hosts) -> None:
+async def test_a_session_whose_engine_looks_after_something_stays(hosts: Hosts) -> None:
     class Waiting(PassOn):
-        def deadline(self) -> float | None:
-            return float(10**9)
+        def is_needed(self) -> bool:
+            return True
 
     async with Gateway(hosts, Waiting, timeouts=Timeouts(udp_idle=0.05)) as gateway:
         client, server = gateway.client(), gateway.server()

@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 
 from protocols import sip
-from protocols.sip import SipOptions
+from protocols.sip_options import SipOptions
 from tests.netns.datagrams import Gateway
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 

@@ -21,6 +21,7 @@ from protocols.engine import (
     Grant,
     Media,
     MediaGrant,
+    Network,
     Note,
     Peers,
     Refusal,
@@ -29,7 +30,7 @@ from protocols.engine import (
     Transport,
     only,
 )
-from protocols.sip import SipOptions
+from protocols.sip_options import SipOptions
 from protocols.sip_table import SipTable
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -65,8 +66,12 @@ class Places:
         self.log.append(f"open {listen} for {expect.target}")
         return self._add(lambda number: Grant(number, expect, listen))
 
-    def prolong(self, grant: Grant, seconds: float) -> None:
-        self.log.append(f"prolong {grant.listen} {seconds:g}")
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        hosts = " ".join(str(network.network_address) for network in allow)
+        self.log.append(f"renew {grant.listen} {seconds:g} for {hosts}")
+
+    def apart(self) -> Places:
+        return self
 
     def _place(self, what: str, media: Media) -> MediaGrant | Refusal:
         party = media.party
@@ -89,11 +94,11 @@ class Places:
         self.standing[grant.id] = changed
         return changed
 
-    def close(self, grant: AnyGrant) -> None:
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
         if self.standing.pop(grant.id, None) is not None:
             self.log.append(f"close {grant.media.party.rtp if isinstance(grant, MediaGrant) else grant.listen}")
             assert self.engine is not None
-            self.late.append((grant, Closed("closed_by_session", 100, 50, 1.0, 10, 5)))
+            self.late.append((grant, Closed(reason, 100, 50, 1.0, 10, 5)))
 
     late: list[tuple[AnyGrant, Closed]] = []  # noqa: RUF012
 
@@ -446,7 +451,7 @@ def test_a_refresh_prolongs_and_an_expiry_of_zero_removes() -> None:
     flow.hear(SERVER, registered(1))
     flow.hear(CLIENT, register(2))
     flow.hear(SERVER, registered(2))
-    assert flow.places.log[1:] == ["prolong 203.0.113.1:5060 332"]
+    assert flow.places.log[1:] == ["renew 203.0.113.1:5060 332 for 198.51.100.2"]
     flow.hear(CLIENT, register(3, expires=0))
     flow.hear(SERVER, registered(3, "<sip:someone@192.0.2.9>;expires=100"))
     assert flow.places.standing == {}

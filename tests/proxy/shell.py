@@ -69,6 +69,12 @@ class PassOn:
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         return [Finish(side.other)]
 
+    def is_needed(self) -> bool:
+        return False
+
+    def stop(self, now: float) -> Sequence[Effect]:
+        return []
+
     def deadline(self) -> float | None:
         return None
 

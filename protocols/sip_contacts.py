@@ -1,0 +1,166 @@
+"""SIP contacts: the addresses at which a party waits for requests, and the pinhole through which they come.
+
+One address may be needed for several reasons at once: a Via names it, a registrar has it (RFC 3261 s.10), a dialog goes
+to it (s.12.2). Each reason is a claim, with its own callers and its own time; the pinhole admits those whom any claim
+names, and stands while there is one. Where it stands, it stays the same (S58).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from protocols.engine import Endpoint, Expect, Grant, Network, Peers, Pinholes, Refusal, Side, Transport, only
+from protocols.sip_table import Clock, SipTable
+
+LEAST_PORT = 1024
+"""Services of the system are below, and no phone (S57)."""
+MENTIONED_SECONDS = 3600.0
+"""How long an address stands that a message named; each one that names it again puts that off."""
+
+
+class Claim(NamedTuple):
+    allow: tuple[Network, ...]
+    until: float
+
+
+@dataclass(slots=True, eq=False)
+class Contact:
+    transport: Transport
+    own: Endpoint
+    grant: Grant
+    pinholes: Pinholes
+    """Of the session that opened it."""
+    claims: dict[Hashable, Claim] = field(default_factory=dict)
+
+    @property
+    def seen(self) -> Endpoint:
+        """Where others know it."""
+        return self.grant.listen
+
+    @property
+    def allow(self) -> tuple[Network, ...]:
+        return tuple(dict.fromkeys(network for claim in self.claims.values() for network in claim.allow))
+
+
+Claimed = tuple[Contact, Hashable]
+"""A claim by its key."""
+
+
+class Contacts:
+    """Those that one flow or connection has opened."""
+
+    __slots__ = ("_clock", "_peers", "_pinholes", "_standing", "_table")
+
+    def __init__(self, peers: Peers, pinholes: Pinholes, table: SipTable) -> None:
+        self._peers = peers
+        self._pinholes = pinholes
+        self._table = table
+        self._clock: Clock[Claimed] = Clock()
+        self._standing: dict[int, Contact] = {}
+
+    def __len__(self) -> int:
+        return len(self._standing)
+
+    # -- where a party is known --------------------------------------------------------------------------------------
+
+    def mentioned(self, side: Side, own: Endpoint, transport: Transport, now: float) -> Endpoint | None:
+        """Where the other side finds a port that the party on this side waits on, but does not send from (S32)."""
+        contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
+        if contact is not None and self._until(contact, "mentioned") > now + MENTIONED_SECONDS / 2:
+            return contact.seen
+        allow = only(self._peers.own(side.other).host)
+        contact = self.claim(side, own, transport, "mentioned", allow, MENTIONED_SECONDS, "Contact", now)
+        return None if contact is None else contact.seen
+
+    @staticmethod
+    def _until(contact: Contact, key: Hashable) -> float:
+        claim = contact.claims.get(key)
+        return claim.until if claim is not None else 0.0
+
+    def claim(
+        self,
+        side: Side,
+        own: Endpoint,
+        transport: Transport,
+        key: Hashable,
+        allow: tuple[Network, ...],
+        seconds: float,
+        trigger: str,
+        now: float,
+    ) -> Contact | None:
+        """Requests may come to the party on this side from `allow` for so long. The same key again: instead of what it
+        claimed before. None: it cannot be had."""
+        if own.port < LEAST_PORT:
+            return None
+        claim = Claim(allow, now + seconds)
+        contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
+        if contact is None:
+            grant = self._open(side, own, transport, allow, seconds, trigger)
+            if isinstance(grant, Refusal):
+                return None
+            contact = Contact(transport, own, grant, self._pinholes, {key: claim})
+            self._standing[grant.id] = contact
+            self._table.contacts[transport, own, grant.listen.host] = contact
+            self._table.inside[transport, grant.listen] = own
+        else:
+            contact.claims[key] = claim
+            self._renew(contact, now)
+        self._clock.set((contact, key), claim.until)
+        return contact
+
+    def _open(
+        self, side: Side, own: Endpoint, transport: Transport, allow: tuple[Network, ...], seconds: float, trigger: str
+    ) -> Grant | Refusal:
+        peers = self._peers
+        if not peers.is_mapped(side):
+            listen = own
+        elif transport is peers.transport and own == peers.own(side):
+            listen = peers.as_seen(side)
+        else:
+            listen = Endpoint(peers.as_seen(side).host, 0)
+        return self._pinholes.open(
+            Expect(
+                transport, "sip", trigger, listen=listen, allow=allow, target=own, source=None, idle_seconds=seconds,
+                open_seconds=seconds, uses=None, is_read=True,
+            )
+        )  # fmt: skip
+
+    def _renew(self, contact: Contact, now: float) -> None:
+        seconds = max(claim.until for claim in contact.claims.values()) - now
+        contact.pinholes.renew(contact.grant, contact.allow, seconds)
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def give_up(self, contact: Contact, key: Hashable, now: float, reason: str = "closed_by_session") -> bool:
+        """The claim is over; the pinhole too, if it was the last one. Whether there was such a claim."""
+        self._clock.forget((contact, key))
+        if contact.claims.pop(key, None) is None:
+            return False
+        if contact.claims:
+            self._renew(contact, now)
+        else:
+            contact.pinholes.close(contact.grant, reason)
+        return True
+
+    def next(self) -> float | None:
+        """When a claim is over."""
+        return self._clock.next()
+
+    def due(self, now: float) -> list[Claimed]:
+        """Claims whose time is over."""
+        return [claim for claim in self._clock.due(now) if self.give_up(*claim, now, "expired")]
+
+    def closed(self, grant: Grant) -> list[Claimed]:
+        """A pinhole is gone, and the claims with it that there still were."""
+        contact = self._standing.pop(grant.id, None)
+        if contact is None:
+            return []
+        del self._table.contacts[contact.transport, contact.own, contact.seen.host]
+        del self._table.inside[contact.transport, contact.seen]
+        left = [(contact, key) for key in contact.claims]
+        contact.claims.clear()
+        for claim in left:
+            self._clock.forget(claim)
+        return left

@@ -1,0 +1,460 @@
+"""SIP dialogs: what each request and response means to the call that it belongs to.
+
+RFC 3261 s.12 to 15, RFC 3264, RFC 4028 (session timers). Offers and answers are read here, and handed to the call
+(sip_calls.py), which opens what they need; here is decided when a call begins, lives on and ends.
+
+Who may say what (design: a pinhole needs a confirmed exchange):
+- a response counts when it comes from whom the request went to;
+- a refusal ends a call only when the request was one of its own parties';
+- a BYE from elsewhere ends it when the other party has agreed to it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from protocols import sdp, sip_body
+from protocols.engine import (
+    AnyGrant,
+    Closed,
+    Endpoint,
+    Host,
+    Malformed,
+    Peers,
+    Pinholes,
+    Refusal,
+    Side,
+    Transport,
+    only,
+)
+from protocols.sip_calls import Call, Hop, Hosts, Offer, Role, Speaker, Terms, Transaction
+from protocols.sip_contacts import Contacts
+from protocols.sip_message import Message
+from protocols.sip_options import SipOptions
+from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip_table import MAX_CALLS, Clock, SipTable
+
+MAX_ROUTES = 64
+"""Behind any Record-Route."""
+LAST_WORDS_SECONDS = 32.0
+"""Timers B, F and H: after that no answer comes any more."""
+DIALOG_SECONDS = 7 * 86400.0
+"""A way to a party stands as long as its call; this is for one that nobody ends."""
+
+_OFFERING = frozenset((b"INVITE", b"UPDATE", b"PRACK"))
+_REFRESHING = frozenset((b"INVITE", b"UPDATE"))
+_ASKED_AGAIN = frozenset((401, 407, 422, 491, 494))
+"""Refused for now: the same is asked once more in another way."""
+_GONE = frozenset((408, 481))
+
+
+class Refused(Exception):
+    """The message cannot go on: with what its sender is answered."""
+
+    def __init__(self, status: int, reason: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.reason = reason
+
+
+class Dialogs:
+    """As one flow or connection sees them."""
+
+    __slots__ = (
+        "_clock",
+        "_contacts",
+        "_follows_media",
+        "_note",
+        "_now",
+        "_options",
+        "_ours",
+        "_peers",
+        "_pinholes",
+        "_rewriter",
+        "_table",
+        "_terms",
+    )
+
+    def __init__(
+        self,
+        peers: Peers,
+        options: SipOptions,
+        pinholes: Pinholes,
+        rewriter: Rewriter,
+        contacts: Contacts,
+        table: SipTable,
+        note: Callable[[str, dict[str, Any]], None],
+    ) -> None:
+        self._peers = peers
+        self._options = options
+        self._pinholes = pinholes
+        self._rewriter = rewriter
+        self._contacts = contacts
+        self._table = table
+        self._note = note
+        self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts)
+        self._clock: Clock[Call] = Clock()
+        self._now = 0.0
+        is_mapped = any(map(peers.is_mapped, Side))
+        self._follows_media = options.fixup == "auto" or not is_mapped
+        self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
+
+    def __len__(self) -> int:
+        return len(self._clock)
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+
+    def follow(self, side: Side, message: Message, now: float) -> bytes | None:
+        """What a message from `side` means to its call; its body, if that is another now. Raises Refused."""
+        self._now = now
+        asking = side if message.is_request else side.other
+        hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
+        from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
+        found = self._find(message, from_tag, to_tag, hosts)
+        if found is None:
+            return None
+        call, asker = found
+        speaker = Speaker(
+            asker if message.is_request else asker.other,
+            to_tag if asker is Role.CALLER else from_tag,
+            self._peers.own(side).host,
+            self._peers.as_seen(side).host if self._peers.is_mapped(side) else None,
+        )
+        if message.is_request:
+            return self._requested(call, speaker, message, hosts, side)
+        return self._responded(call, speaker, message, hosts, side)
+
+    def _find(self, message: Message, from_tag: bytes, to_tag: bytes, hosts: Hosts) -> tuple[Call, Role] | None:
+        """The call, and which of its parties asks (S66). A call may pass us several times, between other hosts each."""
+        calls = self._table.calls
+        begins = not to_tag and message.method == b"INVITE"
+        asker, asked = hosts
+        for call in calls.get((message.call_id, from_tag), ()):
+            caller_asks, callee_is_asked = call.is_of(Role.CALLER, asker), call.is_of(Role.CALLEE, asked)
+            if (caller_asks and callee_is_asked) or ((caller_asks or callee_is_asked) and not begins):
+                return call, Role.CALLER
+        for call in calls.get((message.call_id, to_tag), ()) if to_tag else ():
+            if call.is_of(Role.CALLEE, asker) or call.is_of(Role.CALLER, asked):
+                return call, Role.CALLEE
+        return (self._begin(message, from_tag, hosts), Role.CALLER) if begins else None
+
+    def _begin(self, message: Message, tag: bytes, hosts: Hosts) -> Call:
+        table = self._table
+        key = message.call_id, tag
+        if len(table.calls) >= MAX_CALLS:
+            self._forget_orphans()
+        if len(table.calls) >= MAX_CALLS or table.calls_of[hosts[0]] >= self._options.max_calls:
+            detail = f"{table.calls_of[hosts[0]]} of {hosts[0]}, {len(table.calls)} in all"
+            self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": "answered 503"})
+            raise Refused(503, b"Too Many Calls")
+        call = Call(message.call_id, tag, hosts, self._pinholes.apart(), self._terms, table, self._clock)
+        call.lasts = self._options.call_idle
+        table.calls.setdefault(key, []).append(call)
+        table.calls_of[hosts[0]] += 1
+        return call
+
+    def _forget_orphans(self) -> None:
+        """Calls whose engine has failed: nobody keeps their time."""
+        for call in [call for calls in self._table.calls.values() for call in calls]:
+            if call.ends_at + LAST_WORDS_SECONDS < self._now:
+                self._drop(call)
+
+    def _requested(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
+        method, number = message.method, message.cseq.number
+        if method == b"CANCEL":
+            return None
+        if method == b"ACK":
+            offer = self._offer_to(call, speaker)
+            return self._described(call, speaker, message, side, answers=offer) if offer is not None else None
+        transaction = call.begin(number, method, speaker.role, hosts)
+        if method == b"BYE":
+            if call.is_of(speaker.role, speaker.host):
+                self._put_off(call, LAST_WORDS_SECONDS)
+            return None
+        if method not in _OFFERING:
+            return None
+        if method == b"INVITE" and call.started_at is None:
+            self._put_off(call, self._options.ring_seconds)
+            if (hop := self._hop(message, side, 0)) is not None:
+                call.hops[Role.CALLER] = hop
+        if method == b"PRACK" and (offer := self._offer_to(call, speaker)) is not None:
+            return self._described(call, speaker, message, side, answers=offer)
+        return self._described(call, speaker, message, side, offers=transaction)
+
+    @staticmethod
+    def _offer_to(call: Call, speaker: Speaker) -> Offer | None:
+        return call.offer if call.offer is not None and call.offer.by is not speaker.role else None
+
+    def _responded(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
+        method, status = message.cseq.method, message.status
+        transaction = call.transactions.get((message.cseq.number, method, speaker.role.other, hosts))
+        if transaction is None or status == 100:
+            return None
+        if status >= 300:
+            self._failed(call, transaction, status)
+            return None
+        if status >= 200:
+            if method == b"BYE" and call.is_of(speaker.role, speaker.host):
+                self._end(call, f"bye_of_{transaction.by.value}")
+                return None
+            if method != b"INVITE":  # which may be answered by several
+                call.end(transaction)
+        if method not in _OFFERING:
+            self._is_alive(call, message)
+            return None
+        if transaction.offer is None or transaction.offer.by is speaker.role:
+            body = self._described(call, speaker, message, side, offers=transaction)
+        else:
+            body = self._described(call, speaker, message, side, answers=transaction.offer)
+        if status >= 200:
+            if method == b"INVITE" and call.start(speaker.tag, self._now):
+                self._note("call.started", {"call_id": call.key, **_who(message)})
+                self._establish(call, message, side)
+            self._is_alive(call, message)
+        elif method == b"INVITE" and call.started_at is None:
+            self._put_off(call, self._options.ring_seconds)
+        return body
+
+    def _is_alive(self, call: Call, message: Message) -> None:
+        """A 2xx in an established call. With a session timer only what refreshes it counts (RFC 4028 s.10)."""
+        if call.started_at is None:
+            return
+        if message.cseq.method in _REFRESHING:
+            seconds = _session_seconds(message)
+            call.lasts = seconds + LAST_WORDS_SECONDS if seconds is not None else self._options.call_idle
+        elif call.lasts != self._options.call_idle:
+            return
+        self._put_off(call, call.lasts)
+
+    def _put_off(self, call: Call, seconds: float) -> None:
+        call.put_off(self._now + seconds, self._clock)
+
+    def _failed(self, call: Call, transaction: Transaction, status: int) -> None:
+        """A final response that is none of success: what it would have changed stays as it was (S67)."""
+        if transaction.offer is not None:
+            call.take_back(transaction.offer)
+        call.end(transaction)
+        if not call.is_of(transaction.by, transaction.hosts[0]) or not call.is_of(
+            transaction.by.other, transaction.hosts[1]
+        ):
+            return  # it was not asked by a party of this call, or not a party was asked
+        if transaction.method == b"BYE":
+            if status not in _ASKED_AGAIN:
+                self._end(call, f"bye_of_{transaction.by.value}")
+            elif call.started_at is not None:
+                self._put_off(call, call.lasts)
+        elif transaction.method == b"INVITE" and call.started_at is None:
+            if status in _ASKED_AGAIN:
+                self._put_off(call, LAST_WORDS_SECONDS)
+            else:
+                self._end(call, f"refused_{status}")
+        elif status in _GONE and call.started_at is not None and transaction.method in _OFFERING:
+            self._end(call, f"gone_{status}")  # the other party knows nothing of it any more
+
+    # -- how the parties reach each other ----------------------------------------------------------------------------
+
+    def _hop(self, message: Message, side: Side, number: int) -> Hop | None:
+        """Where requests of a dialog come from on this side and go to (RFC 3261 s.12.2.1.1): the Record-Route of that
+        number, or behind the last one the Contact. None for a name, or nothing."""
+        routes = message.addresses(b"record-route")
+        known = routes[number : number + 1] or message.addresses(b"contact")
+        if not known or not isinstance(known[0][1].host, Host):
+            return None
+        address = known[0][1]
+        return Hop(
+            side,
+            Endpoint(known[0][1].host, address.port or DEFAULT_PORT),
+            self._rewriter.transport(address),
+            len(routes),
+        )
+
+    def _establish(self, call: Call, message: Message, side: Side) -> None:
+        """The 2xx has the routes that the INVITE had when it passed us, and before them those of the callee's side."""
+        caller = call.hops.get(Role.CALLER)
+        if caller is None:
+            return
+        added = len(message.addresses(b"record-route")) - caller.routes
+        callee = self._hop(message, side, added - 1 if added > 0 else MAX_ROUTES)
+        if callee is not None:
+            call.hops[Role.CALLEE] = callee
+            self._reach(call)
+
+    def _reach(self, call: Call) -> None:
+        """A next hop that is not who this call came by gets a way in, or its BYE would stand before a wall (S43)."""
+        for role in Role:
+            hop, other = call.hops.get(role), call.hops.get(role.other)
+            if hop is None or other is None or hop.at.host != self._peers.own(hop.side).host:
+                continue
+            comes_from = other.at.host
+            is_known = comes_from == self._peers.own(other.side).host
+            if (is_known and self._peers.transport is Transport.UDP) or comes_from in self._ours:
+                continue
+            allow = only(comes_from)
+            contact = self._contacts.claim(
+                hop.side, hop.at, hop.transport, call, allow, DIALOG_SECONDS, "200 INVITE", self._now
+            )
+            if contact is not None:
+                call.claims.append((contact, self._contacts))
+                call.hosts[role.other].add(comes_from)
+
+    # -- offers and answers ------------------------------------------------------------------------------------------
+
+    def _described(
+        self,
+        call: Call,
+        speaker: Speaker,
+        message: Message,
+        side: Side,
+        *,
+        offers: Transaction | None = None,
+        answers: Offer | None = None,
+    ) -> bytes | None:
+        """What a message's session description opens, and the body with the places in it."""
+        data = message.data[message.body.start : message.body.end]
+        if not data or not self._follows_media:
+            return None
+        found = sip_body.find_sdp(
+            message.first(b"content-type"),
+            message.first(b"content-encoding"),
+            message.first(b"content-disposition"),
+            data,
+        )
+        if found.unfollowed is not None:
+            self._note("address.kept", _kept(message, "body", found.unfollowed))
+        ordinary = [part for part in found.sdp if not part.is_early][:1]
+        if not ordinary:
+            return None
+        part = ordinary[0]
+        try:
+            description = sdp.read_sdp(data[part.span.start : part.span.end])
+        except Malformed as error:
+            facts = {"rule": "sip.bad_sdp", "detail": str(error), "action": "media is not followed"}
+            self._note("violation", facts)
+            return None
+        if self._options.ice == "pass" and _has_ice(description):
+            return None
+        direct = self._direct(description, side.other)
+        media = [medium for medium in description.media if medium.slot not in direct]
+        trigger = trigger_of(message)
+        if answers is not None:
+            moves = call.make_answer(answers, speaker, media, trigger)
+        else:
+            assert offers is not None
+            made = call.make_offer(speaker, media, trigger)
+            if isinstance(made, Refusal):
+                if message.is_request:
+                    raise Refused(500 if call.started_at is not None else 503, b"No Media Available")
+                return None
+            offers.offer, moves = made
+        if speaker.mapped is None and not direct:
+            return None
+        is_own = description.origin is not None and description.origin.host == speaker.host
+        new = sdp.relocate(
+            description, moves | direct, speaker.mapped if is_own else None, "strip" if moves or direct else "pass"
+        )
+        left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
+        for rest in left[:4]:
+            facts = _kept(message, f"sdp line {rest.line} {rest.field.decode('latin-1')}", "not_followed")
+            self._note("address.kept", facts)
+        return sip_body.rebuild(data, [(part, new)])
+
+    def _direct(self, description: sdp.Description, to: Side) -> dict[int, sdp.Move]:
+        """Media of a party on the very side that is told of it, which has come back from a server: it can do without
+        us (D29)."""
+        if not self._options.direct_media or not self._peers.is_mapped(to):
+            return {}
+        ours, announced = self._peers.as_seen(to).host, self._table.announced
+        found: dict[int, sdp.Move] = {}
+        for medium in description.media:
+            at = medium.endpoint
+            if at is not None and at.host == ours and (party := announced.get(at)) is not None:
+                found[medium.slot] = sdp.Move(party.rtp.host, party.rtp.port, party.rtcp.port if party.rtcp else None)
+        return found
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def closed(self, call: Call, grant: AnyGrant, event: Closed, now: float) -> None:
+        """A place of a call is gone."""
+        self._now = now
+        call.closed(grant, event)
+        if call.ending is None and not call.has_media and event.reason == "idle":
+            self._end(call, "media_idle")
+        else:
+            self._tell_end(call)
+
+    def next(self) -> float | None:
+        return self._clock.next()
+
+    def tick(self, now: float) -> None:
+        self._now = now
+        for call in self._clock.due(now):
+            if call.ending is not None:
+                continue
+            if call.ends_at > now:
+                self._clock.set(call, call.ends_at)
+            else:
+                self._end(call, "timeout" if call.started_at is not None else "not_answered")
+
+    def stop(self, now: float) -> None:
+        """The engine ends; its calls with it."""
+        self._now = now
+        for call in self._clock.all():
+            if call.clock is self._clock:
+                self._end(call, "stopped")
+
+    def _end(self, call: Call, reason: str) -> None:
+        if call.ending is None:
+            call.ending = reason
+            self._drop(call)
+            call.close(self._now)
+            self._tell_end(call)
+
+    def _drop(self, call: Call) -> None:
+        call.clock.forget(call)
+        self._clock.forget(call)
+        table, key = self._table, (call.key, call.caller_tag)
+        if call in (calls := table.calls.get(key, [])):
+            calls.remove(call)
+            if not calls:
+                del table.calls[key]
+            table.calls_of[call.charged_to] -= 1
+            if not table.calls_of[call.charged_to]:
+                del table.calls_of[call.charged_to]
+
+    def _tell_end(self, call: Call) -> None:
+        """When the last of its media is closed, and counted."""
+        if call.ending is None or call.has_media or call.is_told:
+            return
+        call.is_told = True
+        if call.started_at is not None:
+            facts = {"duration_seconds": round(self._now - call.started_at, 3), "streams": call.streams()}
+            self._note("call.ended", {"call_id": call.key, "reason": call.ending, **facts})
+
+
+def trigger_of(message: Message) -> str:
+    """What the log calls it: INVITE, 200 INVITE."""
+    method = message.cseq.method.decode("latin-1")
+    return method if message.is_request else f"{message.status} {method}"
+
+
+def _kept(message: Message, field: str, reason: str) -> dict[str, Any]:
+    return {"message": trigger_of(message), "changes": [{"field": field, "value": None, "reason": reason}]}
+
+
+def _who(message: Message) -> dict[str, Any]:
+    who = {}
+    for name, field in (("from", b"from"), ("to", b"to")):
+        span, address = message.addresses(field)[0]
+        who[name] = message.data[span.start : span.end][address.uri.start : address.uri.end]
+    return who
+
+
+def _session_seconds(message: Message) -> int | None:
+    """RFC 4028 s.4: `Session-Expires: 1800;refresher=uac`. None if there is no timer."""
+    value = (message.first(b"session-expires") or b"").partition(b";")[0].strip()
+    return min(int(value), 86400) if value.isdigit() and len(value) < 10 else None
+
+
+def _has_ice(description: sdp.Description) -> bool:
+    return description.has_ice or any(medium.has_ice for medium in description.media)

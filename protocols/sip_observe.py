@@ -1,0 +1,69 @@
+"""Pinholes that are never opened: what a SIP engine asks for when it is only to observe (`mode: observe`).
+
+Whatever it asks for is granted, written to the log as what would have been opened, and nothing stands anywhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from protocols.engine import AnyGrant, Closed, Endpoint, Expect, Grant, Media, MediaGrant, Network, Pinholes
+
+
+class Observed:
+    """In place of the session's `Pinholes`."""
+
+    __slots__ = ("_last", "_note", "_standing", "closed")
+
+    def __init__(self, note: Callable[[str, dict[str, Any]], None]) -> None:
+        self._note = note
+        self._last = 0
+        self._standing: dict[int, AnyGrant] = {}
+        self.closed: list[tuple[AnyGrant, Closed]] = []
+        """What the engine closed and has not been told of."""
+
+    def open(self, expect: Expect) -> Grant:
+        self._tell(expect.purpose, expect.trigger, expect.listen, expect.target, expect.allow)
+        grant = Grant(self._number(), expect, expect.listen)
+        self._standing[grant.id] = grant
+        return grant
+
+    def offer(self, media: Media) -> MediaGrant:
+        party = media.party
+        host = party.mapped or party.rtp.host
+        self._tell(media.purpose, media.trigger, Endpoint(host, party.rtp.port), party.rtp, party.allow)
+        rtcp = Endpoint(party.mapped or party.rtcp.host, party.rtcp.port) if party.rtcp else None
+        return self._hold(MediaGrant(self._number(), media, Endpoint(host, party.rtp.port), rtcp))
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant:
+        return self.offer(media)
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant:
+        return self._hold(replace(grant, media=media))
+
+    def _number(self) -> int:
+        self._last -= 1
+        return self._last
+
+    def _hold(self, grant: MediaGrant) -> MediaGrant:
+        self._standing[grant.id] = grant
+        return grant
+
+    def _tell(self, purpose: str, trigger: str, listen: Endpoint, target: Endpoint, allow: tuple[Network, ...]) -> None:
+        facts = {"purpose": purpose, "trigger": trigger, "listen": listen, "target": target, "allow": allow}
+        self._note("pinhole.observed", facts)
+
+    def confirm(self, grant: Grant) -> None:
+        """It admits nobody all the same."""
+
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
+        if self._standing.pop(grant.id, None) is not None:
+            self.closed.append((grant, Closed(reason, 0, 0, 0.0)))
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        """It has no time of its own: the engine's is the same."""
+
+    def apart(self) -> Pinholes:
+        return self

@@ -1,0 +1,92 @@
+"""What a policy may set under `options: sip:`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+from protocols.engine import Network
+
+
+@dataclass(frozen=True)
+class SipOptions:
+    mode: Literal["active", "observe"] = "active"
+    """`observe`: nothing is changed, opened or refused; the audit log says what would have been."""
+
+    fixup: Literal["auto", "never"] = "auto"
+    """`auto`: with NAT, addresses are rewritten and media is relayed. `never`: with NAT, messages are read and their
+    senders checked, but they and their media are left to ends that mend addresses themselves (STUN, a border
+    controller). Without NAT both are the same."""
+
+    tls: Literal["pass", "deny"] = "pass"
+    """A connection that begins with TLS. `pass`: it is relayed unread, and its media needs a way of its own. `deny`: it
+    is closed."""
+
+    ice: Literal["strip", "pass"] = "strip"
+    """`strip`: with NAT, candidates are taken out of offers and answers, so that media goes by the relays. `pass`: they
+    stay, and such media is neither relayed nor rewritten."""
+
+    direct_media: bool = False
+    """With NAT, two phones behind us that call each other by way of a server send their media to each other, not
+    through the relays. They must be able to reach each other."""
+
+    malformed: Literal["respond", "discard", "pass"] = "respond"
+    """A message that cannot be read. `respond`: a request is answered 400, a response dropped; `discard`: both are
+    dropped; `pass`: both go on untouched."""
+
+    block_methods: tuple[str, ...] = ()
+    """Requests that are answered 403 and never passed on, as [MESSAGE, SUBSCRIBE]."""
+
+    rates: Mapping[str, int] = field(default_factory=dict)
+    """Requests a second of one method and one source address, as {INVITE: 20, REGISTER: 50}; OTHER: of each method that
+    has no name here. As many again are answered 503, what is beyond is dropped unread. Without: as many as come."""
+
+    strict_register: bool = True
+    """A registered phone can be called by its registrar, by the hosts of Service-Route and Path, and by trusted_peers;
+    `false`: by anybody."""
+
+    trusted_peers: tuple[Network, ...] = ()
+    """Networks whose hosts may call registered phones besides their registrar."""
+
+    media_hosts: tuple[Network, ...] = ()
+    """Networks of hosts behind us, other than the one that signals, whose addresses a session description may name:
+    media gateways of a PBX."""
+
+    topology_hiding: bool = False
+    """With NAT, map addresses in From, To and Call-ID as well. They are identities, and some ends compare them."""
+
+    ring_seconds: float = 300.0
+    """Seconds from INVITE, or the last provisional response, to the answer."""
+
+    media_idle: float = 120.0
+    """Seconds without a packet of either party after which media is closed; never while on hold."""
+
+    call_idle: float = 14400.0
+    """Seconds without any signalling after which an established call without session timer is taken for over."""
+
+    max_calls: int = 10000
+    """Calls at once that came by the sessions of one client address; more are answered 503."""
+
+    max_registrations: int = 1000
+    """Bindings at once of one session; more are passed, but cannot be called."""
+
+    def __post_init__(self) -> None:
+        for name in ("ring_seconds", "media_idle", "call_idle"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"{name}: more than 0 seconds")
+        for name in ("max_calls", "max_registrations"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name}: 1 at least")
+        for method, rate in self.rates.items():
+            if not _is_method(method):
+                raise ValueError(f"rates: {method!r} is not the name of a method; they are in capitals")
+            if rate < 1:
+                raise ValueError(f"rates: {method}: 1 at least; leave it out for no limit")
+        for method in self.block_methods:
+            if not _is_method(method):
+                raise ValueError(f"block_methods: {method!r} is not the name of a method; they are in capitals")
+
+
+def _is_method(name: str) -> bool:
+    return name.isascii() and name.isalpha() and name.isupper()
