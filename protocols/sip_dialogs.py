@@ -130,9 +130,12 @@ class Dialogs:
         calls = self._table.calls
         begins = not to_tag and message.method == b"INVITE"
         asker, asked = hosts
-        for call in calls.get((message.call_id, from_tag), ()):
-            caller_asks, callee_is_asked = call.is_of(Role.CALLER, asker), call.is_of(Role.CALLEE, asked)
-            if (caller_asks and callee_is_asked) or ((caller_asks or callee_is_asked) and not begins):
+        of_caller = calls.get((message.call_id, from_tag), ())
+        for call in of_caller:  # of several branches, the one between these two
+            if call.is_of(Role.CALLER, asker) and call.is_of(Role.CALLEE, asked):
+                return call, Role.CALLER
+        for call in of_caller if not begins else ():
+            if call.is_of(Role.CALLER, asker) or call.is_of(Role.CALLEE, asked):
                 return call, Role.CALLER
         for call in calls.get((message.call_id, to_tag), ()) if to_tag else ():
             if call.is_of(Role.CALLEE, asker) or call.is_of(Role.CALLER, asked):
