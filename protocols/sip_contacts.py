@@ -120,9 +120,11 @@ class Contacts:
             listen = peers.as_seen(side)
         else:
             listen = Endpoint(peers.as_seen(side).host, 0)
+        # Whoever comes from the other side is known to this one as that side is.
+        source = Endpoint(peers.as_seen(side.other).host, 0) if peers.is_mapped(side.other) else None
         return self._pinholes.open(
             Expect(
-                transport, "sip", trigger, listen=listen, allow=allow, target=own, source=None, idle_seconds=seconds,
+                transport, "sip", trigger, listen=listen, allow=allow, target=own, source=source, idle_seconds=seconds,
                 open_seconds=seconds, uses=None, is_read=True,
             )
         )  # fmt: skip

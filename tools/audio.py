@@ -33,7 +33,10 @@ def frames(samples: bytes, width: int = 1) -> list[bytes]:
 
 
 def rtp_payloads(captured: Iterable[bytes], to: IPv4Address | IPv6Address, ports: Container[int]) -> list[bytes]:
-    """What RTP carried to this address, on even ports among these, in the order in which it came. Takes Ethernet frames."""
+    """What RTP carried to this address, on even ports among these, in the order in which it came.
+
+    captured: Ethernet frames.
+    """
     return [
         one.payload[_RTP_HEADER_BYTES:]
         for one in datagrams(captured)

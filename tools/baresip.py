@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
 import shutil
 import socket
 import subprocess
@@ -52,6 +53,7 @@ audio_channels 1
 snd_path {directory}
 rtp_ports {first_media}-{last_media}
 ringback_disabled yes
+statmode_default off
 """
 
 
@@ -67,8 +69,8 @@ class Phone:
         self.version = version
         self.user = user
         self.media_ports = range(0)
-        self._played = b""
-        """µ-law."""
+        self.played = b""
+        """All that it has to say, as µ-law."""
         self._began = 0.0
         self._directory = directory
         self._process = process
@@ -78,6 +80,13 @@ class Phone:
     @property
     def uri(self) -> str:
         return f"sip:{self.user}@{DOMAIN}"
+
+    def connect(self, port: int) -> None:
+        """To its control socket. From inside its host."""
+        self._control = socket.create_connection(("127.0.0.1", port), SECONDS)
+
+    def close(self) -> None:
+        self._control.close()
 
     # -- what it is told ---------------------------------------------------------------------------------------------
 
@@ -155,7 +164,7 @@ class Phone:
             self._buffer += data
 
     def said(self) -> str:
-        return (self._directory / "log").read_text(errors="replace")[-3000:]
+        return re.sub("\x1b\\[[0-9;]*m", "", (self._directory / "log").read_text(errors="replace"))[-3000:]
 
     # -- what passed -------------------------------------------------------------------------------------------------
 
@@ -165,10 +174,6 @@ class Phone:
 
     def heard(self) -> list[bytes]:
         return self._recorded("dec")
-
-    def played(self) -> list[bytes]:
-        """All that it has to say."""
-        return audio.frames(audio.decoded(self._played), 2)
 
     def hear(self, count: int = 20) -> list[bytes]:
         """So many frames at least, of its last call. CallFailed when they do not come."""
@@ -222,12 +227,12 @@ def phone(
         with (directory / "log").open("wb") as log:
             process = host.popen(["baresip", "-f", directory, "-v", "-s"], stdout=log, stderr=log, cwd=directory)
         made_phone = Phone(host, at.version, user, directory, process)
-        made_phone._played, made_phone.media_ports = played, media
+        made_phone.played, made_phone.media_ports = played, media
         try:
             host.wait_until_bound("tcp", _CONTROL_PORT + number, process, SECONDS)
             with host.inside():
-                made_phone._control = socket.create_connection(("127.0.0.1", _CONTROL_PORT + number), SECONDS)
-            with made_phone._control:
+                made_phone.connect(_CONTROL_PORT + number)
+            with contextlib.closing(made_phone):
                 # Not from its file: it would have registered before anybody listens to what it tells.
                 made_phone._tell("uanew", f"<sip:{user}@{DOMAIN}>;{';'.join(words)}")
                 made_phone.wait_for("REGISTER_OK")

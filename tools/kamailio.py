@@ -109,8 +109,8 @@ def kamailio(host: Host, record_route: bool = True) -> Iterator[None]:
                 record_route="record_route();" if record_route else "",
             )
         )
-        command = [program, "-DD", "-E", "-m", "16", "-M", "4", "-f", directory / "kamailio.cfg"]
-        command += ["-Y", directory, "-P", directory / "pid", "-w", directory]
+        command = [str(program), "-DD", "-E", "-m", "16", "-M", "4", "-f", f"{directory}/kamailio.cfg"]
+        command += ["-Y", made, "-P", f"{directory}/pid", "-w", made]
         log = directory / "log"
         with log.open("wb") as output:
             environment = os.environ | {"LD_LIBRARY_PATH": str(libraries)}

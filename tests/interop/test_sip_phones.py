@@ -7,6 +7,7 @@ goes between hosts of which neither is the one that signals. The gateway drops a
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -14,9 +15,10 @@ import pytest
 
 from tests.netns.namespaces import needs_root
 from tools import audio, baresip, gateways
-from tools.baresip import Phone, phone
-from tools.gateways import BACKENDS, ROLES, Gateway, Role
+from tools.baresip import SECONDS, Phone, phone
+from tools.gateways import BACKENDS, ROLES, Gateway
 from tools.kamailio import find, kamailio
+from tools.lab import Capture
 
 pytestmark = [
     pytest.mark.interop,
@@ -56,20 +58,21 @@ class Exchange:
 
 
 @pytest.fixture(scope="module", params=GATEWAYS, ids=lambda param: f"{param[0].name}-{param[1]}")
-def exchange(request: pytest.FixtureRequest) -> Iterator[Exchange]:
+def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
     role, backend = request.param
-    with gateways.serving(role, backend) as gateway, kamailio(gateway.server):
+    with gateways.serving(role, backend) as serving:
+        yield serving
+
+
+@pytest.fixture
+def exchange(gateway: Gateway) -> Iterator[Exchange]:
+    with kamailio(gateway.server):
         yield Exchange(gateway)
 
 
-def only(*roles: Role) -> pytest.MarkDecorator:
-    choices = [(role, "nft") for role in roles]
-    return pytest.mark.parametrize(
-        "exchange", choices, ids=lambda param: f"{param[0].name}-{param[1]}", indirect=True, scope="module"
-    )
-
-
-every_role = only(*ROLES)
+every_role = pytest.mark.parametrize(
+    "gateway", [(role, "nft") for role in ROLES], ids=[role.name for role in ROLES], indirect=True, scope="module"
+)
 
 
 def connect(caller: Phone, callee: Phone) -> None:
@@ -85,12 +88,48 @@ def converse(one: Phone, other: Phone) -> None:
     for listener, speaker in ((one, other), (other, one)):
         heard = listener.hear()
         assert audio.run_of(heard, speaker.sent())
-        assert audio.run_of(heard, speaker.played())
+        assert audio.run_of(heard, audio.frames(audio.decoded(speaker.played), 2))
 
 
 def hang_up(one: Phone, other: Phone) -> None:
     one.hang_up()
     other.wait_for("CALL_CLOSED")
+
+
+class Listener:
+    """What comes to a phone's host as audio."""
+
+    def __init__(self, phone: Phone, capture: Capture) -> None:
+        self._phone = phone
+        self._capture = capture
+
+    def new(self) -> list[bytes]:
+        phone = self._phone
+        return audio.rtp_payloads(self._capture.collect(), phone.host.address(phone.version), phone.media_ports)
+
+    def until_silent(self) -> None:
+        """Whole 200 ms without a packet."""
+        for _ in range(SECONDS * 5):
+            self.new()
+            time.sleep(0.2)
+            if not self.new():
+                return
+        raise AssertionError(f"{self._phone.user} still hears something")
+
+    def hear(self, count: int = 20) -> list[bytes]:
+        heard = self.new()
+        for _ in range(SECONDS * 50):
+            if len(heard) >= count:
+                return heard
+            time.sleep(0.02)
+            heard += self.new()
+        raise AssertionError(f"{self._phone.user} hears {len(heard)} packets")
+
+
+@contextlib.contextmanager
+def listening(phone: Phone) -> Iterator[Listener]:
+    with phone.host.capture("eth0", "udp and not port 5060") as capture:
+        yield Listener(phone, capture)
 
 
 @both_versions
@@ -109,3 +148,116 @@ def test_phones_call_each_other_in_both_directions(exchange: Exchange, version: 
     for line in ended:
         (stream,) = line["streams"]
         assert min(stream["packets_to_caller"], stream["packets_to_callee"]) >= 20
+
+
+@every_role
+def test_over_tcp_too(exchange: Exchange) -> None:
+    with (
+        exchange.client("alice", transport="tcp") as alice,
+        exchange.neighbour("bob", transport="tcp") as bob,
+        exchange.log(calls=2) as log,
+    ):
+        for caller, callee in ((alice, bob), (bob, alice)):
+            connect(caller, callee)
+            converse(caller, callee)
+            hang_up(caller, callee)
+    assert {line["reason"] for line in log if line["event"] == "call.ended"} == {"bye_of_caller"}
+
+
+@every_role
+def test_a_call_is_held_and_resumed(exchange: Exchange) -> None:
+    with (
+        exchange.client("alice") as alice,
+        exchange.neighbour("bob") as bob,
+        exchange.log(calls=1) as log,
+        listening(alice) as at_alice,
+        listening(bob) as at_bob,
+    ):
+        connect(alice, bob)
+        converse(alice, bob)
+        for holder in (alice, bob):
+            holder.hold()
+            for one in (alice, bob):
+                one.wait_for("CALL_REMOTE_SDP")
+            at_alice.until_silent()
+            at_bob.until_silent()
+            holder.resume()
+            for one in (alice, bob):
+                one.wait_for("CALL_REMOTE_SDP")
+            assert audio.run_of(at_alice.hear(), audio.frames(bob.played))
+            assert audio.run_of(at_bob.hear(), audio.frames(alice.played))
+        hang_up(bob, alice)
+    assert [line["event"] for line in log].count("call.ended") == 1
+
+
+@every_role
+def test_an_unanswered_call_is_cancelled(exchange: Exchange) -> None:
+    with exchange.client("alice") as alice, exchange.neighbour("bob") as bob, exchange.log(calls=0) as log:
+        for caller, callee in ((alice, bob), (bob, alice)):
+            caller.dial(callee.user)
+            callee.wait_for("CALL_INCOMING")
+            caller.hang_up()
+            callee.wait_for("CALL_CLOSED")
+    print(log)
+
+
+@every_role
+def test_a_busy_phone_is_told_of_as_busy(exchange: Exchange) -> None:
+    with exchange.client("alice") as alice, exchange.neighbour("bob") as bob, exchange.log(calls=0) as log:
+        for caller, callee in ((alice, bob), (bob, alice)):
+            caller.dial(callee.user)
+            callee.wait_for("CALL_INCOMING")
+            callee.hang_up()
+            closed = caller.wait_for("CALL_CLOSED")
+            assert "486" in closed["param"], closed
+    print(log)
+
+
+@every_role
+def test_a_call_is_transferred(exchange: Exchange) -> None:
+    with (
+        exchange.client("alice") as alice,
+        exchange.client("carol", host=1) as carol,
+        exchange.neighbour("bob") as bob,
+        exchange.log(calls=2) as log,
+    ):
+        connect(alice, bob)
+        converse(alice, bob)
+        alice.transfer("carol")
+        carol.wait_for("CALL_INCOMING")
+        carol.answer()
+        carol.wait_for("CALL_ESTABLISHED")
+        converse(carol, bob)
+        hang_up(carol, bob)
+    print(log)
+
+
+@every_role
+def test_a_phone_is_called_after_its_registration_was_refreshed_twice(exchange: Exchange) -> None:
+    with exchange.log(calls=1) as log, exchange.client("dora", expires=2) as dora, exchange.neighbour("bob") as bob:
+        for _ in range(2):
+            dora.wait_for("REGISTER_OK")
+        connect(bob, dora)
+        converse(bob, dora)
+        hang_up(bob, dora)
+    told = [line["event"] for line in log if line.get("aor") == "sip:dora@example.org"]
+    assert told[:3] == ["registration.added", "registration.refreshed", "registration.refreshed"]
+
+
+@every_role
+def test_one_call_rings_two_phones(exchange: Exchange) -> None:
+    with (
+        exchange.client("alice") as alice,
+        exchange.client("alice", host=1) as other,
+        exchange.neighbour("bob") as bob,
+        exchange.log(calls=1) as log,
+    ):
+        bob.dial("alice")
+        alice.wait_for("CALL_INCOMING")
+        other.wait_for("CALL_INCOMING")
+        other.answer()
+        alice.wait_for("CALL_CLOSED")
+        bob.wait_for("CALL_ESTABLISHED")
+        converse(other, bob)
+        hang_up(bob, other)
+    print(log)

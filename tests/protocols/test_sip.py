@@ -10,8 +10,10 @@ from hypothesis import strategies as st
 
 from protocols.engine import (
     Abort,
+    Endpoint,
     Grant,
     MediaGrant,
+    Peers,
     Send,
     Side,
     Transport,
@@ -21,9 +23,11 @@ from protocols.sip_options import SipOptions
 from tests.sip_flow import (
     CLIENT,
     DIALOG,
+    PHONE,
     PROXY,
     SERVER,
     Flow,
+    at,
     established,
     invite,
     message,
@@ -153,6 +157,17 @@ def test_two_branches_of_a_forked_call_have_a_place_each_until_one_is_chosen() -
     assert flow.places.log[3:] == ["close 198.51.100.9:8000"]
 
 
+def test_branches_of_a_call_to_two_phones_behind_us_are_told_apart() -> None:
+    first = Flow(nat=False)
+    other = at("10.1.0.3:5060")
+    second = Flow(peers=Peers(other, other, PROXY, PROXY, Transport.UDP), beside=first)
+    for flow in (first, second):
+        flow.hear(SERVER, invite(body=sdp("198.51.100.9", 8000)))
+    second.hear(CLIENT, response(200, body=sdp("10.1.0.3", 7000)))
+    assert first.places.log == ["offer 198.51.100.9:8000", "offer 198.51.100.9:8000", "answer 10.1.0.3:7000"]
+    assert ["call.started" in flow.events() for flow in (first, second)] == [False, True]
+
+
 def test_a_new_offer_changes_media_when_it_is_answered() -> None:
     flow = established(Flow())
     sent = flow.passes(CLIENT, invite(2, sdp("10.1.0.2", 7100), "<sip:bob@example.org>;tag=b"))
@@ -280,6 +295,16 @@ def test_a_phone_can_be_called_for_as_long_as_its_registrar_says() -> None:
     assert isinstance(grant, Grant)
     assert (grant.expect.open_seconds, grant.expect.allow) == (332, only(PROXY.host))
     assert "registration.added" in flow.events()
+
+
+def test_a_phone_outside_is_called_by_the_address_at_which_its_registrar_inside_is_published() -> None:
+    published = at("203.0.113.1:5060")
+    flow = Flow(peers=Peers(PHONE, PHONE, PROXY, published, Transport.TCP))
+    flow.hear(CLIENT, register())
+    flow.hear(SERVER, registered(contacts="<sip:alice@10.1.0.2>;expires=300"))
+    (grant,) = flow.places.standing.values()
+    assert isinstance(grant, Grant)
+    assert (grant.expect.target, grant.expect.source) == (PHONE, Endpoint(published.host, 0))
 
 
 def test_a_refresh_prolongs_and_an_expiry_of_zero_removes() -> None:
