@@ -469,6 +469,12 @@ _TO_ATTRIBUTES = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++[^am\r\n][^\r\n]*+)*")
 Change = tuple[Span, bytes]
 
 
+def without_ice(body: bytes) -> bytes:
+    """A description, or a fragment of one (RFC 8840 s.9), without its lines of ICE."""
+    text = b"\n" + body
+    return replace(text, ((Span(*line.span(1)), b"") for line in _ICE_LINES.finditer(text)))[1:]
+
+
 def relocate(
     description: Description, moves: Mapping[int, Move], origin: Host | None, ice: Literal["strip", "pass"]
 ) -> bytes:

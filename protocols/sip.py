@@ -184,6 +184,7 @@ class SipEngine:
             self._violation("sip.method_blocked", message.method.decode(), "answered 403")
             return _answer(side, message, 403, b"Forbidden")
         changes = self._rewriter.rewrite(message, side, self._now)
+        message.call_id = self._rewriter.call_id(message, side)
         try:
             body = self._follow(side, message)
         except Refused as refused:

@@ -127,20 +127,19 @@ class Dialogs:
 
     def _find(self, message: Message, from_tag: bytes, to_tag: bytes, hosts: Hosts) -> tuple[Call, Role] | None:
         """The call, and which of its parties asks (S66). A call may pass us several times, between other hosts each."""
-        calls = self._table.calls
-        begins = not to_tag and message.method == b"INVITE"
         asker, asked = hosts
-        of_caller = calls.get((message.call_id, from_tag), ())
-        for call in of_caller:  # of several branches, the one between these two
-            if call.is_of(Role.CALLER, asker) and call.is_of(Role.CALLEE, asked):
-                return call, Role.CALLER
-        for call in of_caller if not begins else ():
-            if call.is_of(Role.CALLER, asker) or call.is_of(Role.CALLEE, asked):
-                return call, Role.CALLER
-        for call in calls.get((message.call_id, to_tag), ()) if to_tag else ():
-            if call.is_of(Role.CALLEE, asker) or call.is_of(Role.CALLER, asked):
-                return call, Role.CALLEE
-        return (self._begin(message, from_tag, hosts), Role.CALLER) if begins else None
+        close: tuple[Call, Role] | None = None
+        tags = ((from_tag, Role.CALLER), (to_tag, Role.CALLEE))
+        for tag, role in tags if to_tag else tags[:1]:
+            for call in self._table.calls.get((message.call_id, tag), ()):
+                is_asker, is_asked = call.is_of(role, asker), call.is_of(role.other, asked)
+                if is_asker and is_asked:
+                    return call, role
+                if is_asker or is_asked:
+                    close = close or (call, role)
+        if not to_tag and message.method == b"INVITE":
+            return self._begin(message, from_tag, hosts), Role.CALLER
+        return close
 
     def _begin(self, message: Message, tag: bytes, hosts: Hosts) -> Call:
         table = self._table
@@ -176,7 +175,7 @@ class Dialogs:
                 self._put_off(call, LAST_WORDS_SECONDS)
             return None
         if method not in _OFFERING:
-            return None
+            return self._trickled(message) if method == b"INFO" else None
         if method == b"INVITE" and call.started_at is None:
             self._put_off(call, self._options.ring_seconds)
             if (hop := self._hop(message, side, 0)) is not None:
@@ -290,8 +289,13 @@ class Dialogs:
             if hop is None or other is None or hop.at.host != self._peers.own(hop.side).host:
                 continue
             comes_from = other.at.host
-            is_known = comes_from == self._peers.own(other.side).host
-            if (is_known and self._peers.transport is Transport.UDP) or comes_from in self._ours:
+            if comes_from in self._ours:
+                continue
+            if comes_from == self._peers.own(other.side).host and (
+                hop.side is Side.SERVER  # which a policy lets it call
+                or self._peers.transport is Transport.UDP
+                or hop.at == self._peers.own(hop.side)  # it calls by the connection that there is
+            ):
                 continue
             allow = only(comes_from)
             contact = self._contacts.claim(
@@ -300,6 +304,13 @@ class Dialogs:
             if contact is not None:
                 call.claims.append((contact, self._contacts))
                 call.hosts[role.other].add(comes_from)
+
+    def _trickled(self, message: Message) -> bytes | None:
+        """Candidates on their own: they go with those of the offers and answers (D35)."""
+        kind = (message.first(b"content-type") or b"").partition(b";")[0].strip().lower()
+        if kind != b"application/trickle-ice-sdpfrag" or self._options.ice == "pass" or not self._ours:
+            return None
+        return sdp.without_ice(message.data[message.body.start : message.body.end]) if self._follows_media else None
 
     # -- offers and answers ------------------------------------------------------------------------------------------
 
@@ -356,9 +367,7 @@ class Dialogs:
         is_own = origin is not None and (
             origin == speaker.host or any(origin in network for network in self._options.media_hosts)
         )
-        new = sdp.relocate(
-            description, moves | direct, speaker.mapped if is_own else None, "strip" if moves or direct else "pass"
-        )
+        new = sdp.relocate(description, moves | direct, speaker.mapped if is_own else None, "strip")
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
         for rest in left[:4]:
             facts = _kept(message, f"sdp line {rest.line} {rest.field.decode('latin-1')}", "not_followed")

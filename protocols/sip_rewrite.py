@@ -12,11 +12,13 @@ Only values are mapped (X8): the host's own address, and the one that stands for
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 
 from protocols import sip_values as values
-from protocols.engine import Endpoint, Host, Peers, Side, Transport
+from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
 from protocols.sip_contacts import Contacts
+from protocols.sip_hiding import CallIds
 from protocols.sip_message import Message
 from protocols.sip_options import SipOptions
 from protocols.sip_table import SipTable
@@ -43,20 +45,27 @@ ADDRESSES = frozenset(
 IDENTITIES = frozenset((b"from", b"to"))
 """Names of people, and signed (S80, S81): mapped only to hide the network behind us."""
 
+_AGENT = re.compile(rb"(?:\A|,)[ \t\r\n]*+[0-9]{3} ([^ ,\"]++) \"")
+"""RFC 3261 s.20.43: who warns, by name or by address."""
+_TRICKLE = re.compile(
+    rb"[ \t\r\n]*+,[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:[ \t\r\n]*+,[ \t\r\n]*+|\Z)", re.I
+)
+
 Change = tuple[Span, bytes]
 
 
 class Rewriter:
     """For one flow or connection."""
 
-    __slots__ = ("_contacts", "_fields", "_hides", "_is_needed", "_now", "_peers", "_table")
+    __slots__ = ("_call_ids", "_contacts", "_fields", "_is_needed", "_now", "_peers", "_strips_ice", "_table")
 
     def __init__(self, peers: Peers, table: SipTable, contacts: Contacts, options: SipOptions) -> None:
         self._peers = peers
         self._table = table
         self._contacts = contacts
-        self._hides = options.topology_hiding
-        self._fields = ADDRESSES | IDENTITIES if self._hides else ADDRESSES
+        self._fields = ADDRESSES | IDENTITIES if options.topology_hiding else ADDRESSES
+        self._call_ids = CallIds(peers, table.call_ids) if options.topology_hiding else None
+        self._strips_ice = options.ice == "strip"
         self._now = 0.0
         self._is_needed = options.fixup == "auto" and any(map(peers.is_mapped, Side))
 
@@ -78,8 +87,32 @@ class Rewriter:
         for name in self._fields:
             for span, address in message.addresses(name):
                 changes += ((name.decode(), change) for change in self._address(span, data, address, side))
+        for span in message.spans(b"warning"):
+            changes += (("warning", change) for change in self._agents(span, data, side))
+        if self._call_ids is not None:
+            changes += self._call_ids.changes(message, side)
+        if self._strips_ice:
+            for name in (b"supported", b"require"):
+                for span in message.spans(name):
+                    found = _TRICKLE.finditer(data[span.start : span.end])
+                    changes += ((name.decode(), (values.within(span, Span(*match.span())), b"")) for match in found)
         changes.sort(key=lambda named: named[1][0])
         return changes
+
+    def call_id(self, message: Message, side: Side) -> bytes:
+        """What the call is known by, whichever side names it."""
+        if self._call_ids is None or not self._is_needed:
+            return message.call_id
+        return self._call_ids.hidden(message.call_id, side)
+
+    def _agents(self, span: Span, data: bytes, side: Side) -> Iterator[Change]:
+        for match in _AGENT.finditer(data[span.start : span.end]):
+            try:
+                uri = values.read_uri(b"sip:" + match[1])
+            except Malformed:
+                continue  # a name may be anything
+            at = Span(span.start + match.start(1) - 4, span.start + match.end(1))
+            yield from self._address(at, data, uri, side)
 
     def _address(self, span: Span, data: bytes, address: values.Address, side: Side) -> Iterator[Change]:
         hostport = address.hostport
@@ -108,6 +141,8 @@ class Rewriter:
             if seen is not None:
                 self._table.vias.put((branch, seen), data[at.start : at.end])
                 yield at, _hostport(seen, via.port is not None)
+                # Of a hop before its last one: what that hop saw, which is behind us, too.
+                yield from _added(span, via, self._peers.own(side).host, self._peers.as_seen(side).host)
             return
         party = side.other
         transport = self._peers.transport
@@ -116,12 +151,9 @@ class Rewriter:
             return
         yield at, new
         own, seen = self._peers.own(party), self._peers.as_seen(party)
-        found: list[Change] = []
-        if via.received == seen.host:
-            found.append((via.parameters[b"received"].span, str(own.host).encode()))
+        yield from _added(span, via, seen.host, own.host)
         if via.rport == seen.port:
-            found.append((via.parameters[b"rport"].span, b"%d" % own.port))
-        yield from sorted((values.within(span, part), text) for part, text in found)
+            yield values.within(span, via.parameters[b"rport"].span), b"%d" % own.port
 
     # -- the two names of an address ---------------------------------------------------------------------------------
 
@@ -164,6 +196,15 @@ class Rewriter:
         if own is None:
             return None
         return spelling(Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
+
+
+def _added(span: Span, via: values.Via, before: Host, after: Host) -> Iterator[Change]:
+    """Parameters of a Via that name a host, where they name this one. In brackets if they are (S22)."""
+    for name, host in ((b"received", via.received), (b"maddr", via.maddr)):
+        if host == before:
+            parameter = via.parameters[name]
+            text = b"[%b]" if (parameter.value or b"").startswith(b"[") else b"%b"
+            yield values.within(span, parameter.span), text % str(after).encode()
 
 
 def _hostport(endpoint: Endpoint, with_port: bool) -> bytes:

@@ -164,6 +164,8 @@ class SipTable:
     """How the phone itself spelled host and port in its Contact."""
     vias: Recent[tuple[bytes, Endpoint], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
     """And in the Via of a transaction: by branch and the address that took its place."""
+    call_ids: Recent[bytes, bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
+    """Hidden ones, and what they were."""
     repeats: Repeats = field(default_factory=Repeats)
     rates: Rates = field(default_factory=Rates)
     numbers: Iterator[int] = field(default_factory=count)

@@ -1,0 +1,66 @@
+"""Call-IDs that name an inside host: hidden from the other side, and given back (`topology_hiding`).
+
+A Call-ID is opaque (S82), but many are made of a random part, `@` and the address of their maker. It stands in a field
+of its own, and where another dialog is named by it: Replaces, Join, Target-Dialog, In-Reply-To, and escaped within URIs
+of Refer-To (RFC 3891, 3911, 4538; S73).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+from protocols.engine import Peers, Side
+from protocols.sip_message import Message
+from protocols.sip_table import Recent
+from protocols.spans import Span
+
+_FIELDS = (b"call-id", b"replaces", b"join", b"target-dialog", b"in-reply-to")
+_CALL_ID = re.compile(rb"(?:\A|,)[ \t\r\n]*+([^;, \t\r\n]++)")
+_ESCAPED = re.compile(rb"[?&](?i:replaces|join|call-id)=([^;&>]*?)(?=%3[Bb]|[;&>]|\Z)")
+
+
+class CallIds:
+    """Of the two sides of one flow."""
+
+    __slots__ = ("_known", "_own", "_peers")
+
+    def __init__(self, peers: Peers, known: Recent[bytes, bytes]) -> None:
+        """known: hidden Call-IDs and what they were."""
+        self._peers = peers
+        self._known = known
+        self._own = {side: _pattern(peers, side) for side in Side if peers.is_mapped(side)}
+
+    def hidden(self, call_id: bytes, side: Side) -> bytes:
+        """As the other side knows it."""
+        own = self._own.get(side)
+        if own is None or not own.search(call_id):
+            return call_id
+        new = own.sub(str(self._peers.as_seen(side).host).encode(), call_id)
+        self._known.put(new, call_id)
+        return new
+
+    def changes(self, message: Message, side: Side) -> Iterator[tuple[str, tuple[Span, bytes]]]:
+        """What a message from `side` says otherwise on the other one."""
+        data = message.data
+        for name in _FIELDS:
+            for span in message.spans(name):
+                for match in _CALL_ID.finditer(data[span.start : span.end]):
+                    if (new := self._other(match[1], side)) is not None:
+                        at = Span(span.start + match.start(1), span.start + match.end(1))
+                        yield name.decode(), (at, new)
+        for span in message.spans(b"refer-to"):
+            for match in _ESCAPED.finditer(data[span.start : span.end]):
+                plain = re.sub(rb"%40", b"@", match[1])
+                if (new := self._other(plain, side)) is not None:
+                    at = Span(span.start + match.start(1), span.start + match.end(1))
+                    yield "refer-to", (at, new.replace(b"@", b"%40"))
+
+    def _other(self, call_id: bytes, side: Side) -> bytes | None:
+        new = self._known.get(call_id) or self.hidden(call_id, side)
+        return new if new != call_id else None
+
+
+def _pattern(peers: Peers, side: Side) -> re.Pattern[bytes]:
+    host = re.escape(str(peers.own(side).host).encode())
+    return re.compile(rb"(?<![0-9A-Fa-f.:])" + host + rb"(?![0-9A-Fa-f.:])")

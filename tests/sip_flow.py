@@ -1,0 +1,195 @@
+"""A SIP engine between a phone and a proxy, and messages for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from ipaddress import ip_address
+from typing import Any
+
+from protocols import sip
+from protocols.engine import (
+    AnyGrant,
+    Closed,
+    Effect,
+    Endpoint,
+    Expect,
+    Grant,
+    Media,
+    MediaGrant,
+    Network,
+    Note,
+    Peers,
+    Refusal,
+    Send,
+    Side,
+    Transport,
+)
+from protocols.sip_options import SipOptions
+from protocols.sip_table import SipTable
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+
+
+def at(text: str) -> Endpoint:
+    host, _, port = text.rpartition(":")
+    return Endpoint(ip_address(host), int(port))
+
+
+PHONE, OURS, PROXY = at("10.1.0.2:5060"), at("203.0.113.1:5060"), at("198.51.100.2:5060")
+
+
+class Places:
+    """Pinholes that are written down; ports are counted up from 40000."""
+
+    def __init__(self) -> None:
+        self.standing: dict[int, AnyGrant] = {}
+        self.log: list[str] = []
+        self.refuses = False
+        self.late: list[tuple[AnyGrant, Closed]] = []
+        self.engine: sip.SipEngine | None = None
+        self._last = 0
+
+    def _add(self, make: Any) -> Any:
+        if self.refuses:
+            return Refusal("no_free_port")
+        self._last += 1
+        grant = self.standing[self._last] = make(self._last)
+        return grant
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, 50000 + self._last)
+        hosts = " ".join(str(network.network_address) for network in expect.allow)
+        self.log.append(f"open {listen} for {expect.target} from {hosts}")
+        return self._add(lambda number: Grant(number, expect, listen))
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        hosts = " ".join(str(network.network_address) for network in allow)
+        self.log.append(f"renew {grant.listen} {seconds:g} for {hosts}")
+
+    def apart(self) -> Places:
+        return self
+
+    def _place(self, what: str, media: Media) -> MediaGrant | Refusal:
+        party = media.party
+        self.log.append(f"{what} {party.rtp}")
+        if party.mapped is None:
+            return self._add(lambda number: MediaGrant(number, media, party.rtp, party.rtcp))
+        port = 40000 + 2 * self._last
+        rtcp = Endpoint(party.mapped, port + 1) if party.rtcp else None
+        return self._add(lambda number: MediaGrant(number, media, Endpoint(party.mapped, port), rtcp))
+
+    def offer(self, media: Media) -> MediaGrant | Refusal:
+        return self._place("offer", media)
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        return self._place("answer", media)
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant:
+        self.log.append(f"change {grant.media.party.rtp} to {media.party.rtp}")
+        changed = MediaGrant(grant.id, media, grant.rtp, grant.rtcp)
+        self.standing[grant.id] = changed
+        return changed
+
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
+        if self.standing.pop(grant.id, None) is not None:
+            self.log.append(f"close {grant.media.party.rtp if isinstance(grant, MediaGrant) else grant.listen}")
+            assert self.engine is not None
+            self.late.append((grant, Closed(reason, 100, 50, 1.0, 10, 5)))
+
+    def confirm(self, grant: Grant) -> None:
+        raise AssertionError("SIP opens nothing that is to be confirmed")
+
+
+class Flow:
+    """An engine between PHONE, known as OURS with NAT, and PROXY."""
+
+    def __init__(
+        self,
+        nat: bool = True,
+        transport: Transport = Transport.UDP,
+        peers: Peers | None = None,
+        beside: Flow | None = None,
+        **options: Any,
+    ) -> None:
+        """beside: another one of the same daemon."""
+        self.places = beside.places if beside else Places()
+        self.table = beside.table if beside else SipTable()
+        self.now = 0.0
+        seen = OURS if nat else PHONE
+        peers = peers or Peers(PHONE, seen, PROXY, PROXY, transport)
+        self.engine = self.places.engine = sip.SipEngine(peers, SipOptions(**options), self.places, 0.0, self.table)
+        self.notes: list[Note] = []
+
+    def hear(self, side: Side, data: bytes) -> list[Effect]:
+        return self._settle(self.engine.receive(side, data, self.now))
+
+    def tick(self, now: float) -> list[Effect]:
+        self.now = now
+        return self._settle(self.engine.tick(now))
+
+    def _settle(self, effects: Sequence[Effect]) -> list[Effect]:
+        """As the shell does: what the engine closed is told to it when it is done."""
+        done = list(effects)
+        while self.places.late:
+            done += self.engine.pinhole(*self.places.late.pop(0), self.now)
+        self.notes += (effect for effect in done if isinstance(effect, Note))
+        return [effect for effect in done if not isinstance(effect, Note)]
+
+    def passes(self, side: Side, data: bytes) -> bytes:
+        """What the other side gets."""
+        (send,) = self.hear(side, data)
+        assert isinstance(send, Send)
+        assert send.to is side.other
+        return send.data
+
+    def events(self) -> list[str]:
+        return [note.event for note in self.notes]
+
+
+def message(start: str, *fields: str, body: str = "") -> bytes:
+    lines = [start, *fields, f"Content-Length: {len(body)}", "", body]
+    return "\r\n".join(lines).encode()
+
+
+def sdp(host: str, port: int, more: str = "") -> str:
+    return f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\nm=audio {port} RTP/AVP 0\r\n{more}"
+
+
+DIALOG = ("From: <sip:alice@example.org>;tag=a", "Call-ID: one@10.1.0.2")
+SDP = "Content-Type: application/sdp"
+
+
+def invite(number: int = 1, body: str = sdp("10.1.0.2", 7000), to: str = "<sip:bob@example.org>") -> bytes:
+    return message(
+        "INVITE sip:bob@198.51.100.2 SIP/2.0",
+        f"Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bK{number};rport",
+        "Max-Forwards: 70",
+        *DIALOG,
+        f"To: {to}",
+        f"CSeq: {number} INVITE",
+        "Contact: <sip:alice@10.1.0.2>",
+        SDP,
+        body=body,
+    )
+
+
+def response(
+    status: int, number: int = 1, method: str = "INVITE", body: str = "", tag: str = "b", host: str = "203.0.113.1"
+) -> bytes:
+    return message(
+        f"SIP/2.0 {status} Whatever",
+        f"Via: SIP/2.0/UDP {host};branch=z9hG4bK{number};rport=5060;received={host}",
+        *DIALOG,
+        f"To: <sip:bob@example.org>;tag={tag}",
+        f"CSeq: {number} {method}",
+        "Contact: <sip:bob@198.51.100.2:5060>",
+        *([SDP] if body else []),
+        body=body,
+    )
+
+
+def established(flow: Flow) -> Flow:
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
+    flow.places.log.clear()
+    return flow
