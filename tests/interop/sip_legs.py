@@ -13,6 +13,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 
+from protocols.engine import Network
 from tests.interop.wire import headers, written
 from tools.gateways import Gateway
 from tools.lab import conversations, datagrams
@@ -94,18 +95,12 @@ class Legs:
 
     def hide_the_inside(self, spared: Collection[bytes] = ()) -> None:
         """Nothing outside names an address inside, but for opaque fields and those spared."""
-        networks, sent = (LAN4, LAN6), messages(self.wan)
-        assert sent
-        assert not [host for host in headers(self.wan) if any(host in network for network in networks)]
-        marks = [text for network in networks for text in written(network)]
-        told = [
-            (name, value)
-            for message in sent
-            for name, value in message.lines
-            if name not in OPAQUE and name not in spared and any(mark in value.lower() for mark in marks)
-        ]
-        assert told == [], told
-        assert any(mark in message.data for message in messages(self.lan) for mark in marks)
+        _is_hidden((LAN4, LAN6), self.wan, spared)
+        assert any(mark in message.data for message in messages(self.lan) for mark in written(LAN4) + written(LAN6))
+
+    def hide_the_outside(self, spared: Collection[bytes] = ()) -> None:
+        """The reverse."""
+        _is_hidden((WAN4, WAN6), self.lan, spared)
 
     def give_each_its_own_back(self) -> None:
         for frames, networks in ((self.lan, (LAN4, LAN6)), (self.wan, (WAN4, WAN6))):
@@ -117,6 +112,20 @@ class Legs:
             contacts = {_uri(value) for message in local for value in message.values(b"contact")}
             for host in {message.source for message in local}:
                 _gets_its_own_back(host, said, contacts)
+
+
+def _is_hidden(networks: Sequence[Network], frames: Sequence[bytes], spared: Collection[bytes]) -> None:
+    sent = messages(frames)
+    assert sent
+    assert not [host for host in headers(frames) if any(host in network for network in networks)]
+    marks = [text for network in networks for text in written(network)]
+    told = [
+        (name, value)
+        for message in sent
+        for name, value in message.lines
+        if name not in OPAQUE and name not in spared and any(mark in value.lower() for mark in marks)
+    ]
+    assert told == [], told
 
 
 def _by_ends(said: Sequence[Message]) -> dict[tuple[Address, Address], list[bytes]]:
