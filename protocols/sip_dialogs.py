@@ -197,8 +197,8 @@ class Dialogs:
             self._failed(call, transaction, status)
             return None
         if status >= 200:
-            if method == b"BYE" and call.is_of(speaker.role, speaker.host):
-                self._end(call, f"bye_of_{transaction.by.value}")
+            if method == b"BYE":
+                self._left(call, transaction.by, speaker)
                 return None
             if method != b"INVITE":  # which may be answered by several
                 call.end(transaction)
@@ -217,6 +217,14 @@ class Dialogs:
         elif method == b"INVITE" and call.started_at is None:
             self._put_off(call, self._options.ring_seconds)
         return body
+
+    def _left(self, call: Call, by: Role, agreed: Speaker) -> None:
+        """A BYE was answered, by a party of the call as it passed us here or elsewhere: it is over everywhere."""
+        passes = self._table.calls.get((call.key, call.caller_tag), ())
+        same = [one for one in passes if one.tag == agreed.tag and one.started_at is not None]
+        if any(one.is_of(agreed.role, agreed.host) for one in same):
+            for one in same:
+                self._end(one, f"bye_of_{by.value}")
 
     def _is_alive(self, call: Call, message: Message) -> None:
         """A 2xx in an established call. With a session timer only what refreshes it counts (RFC 4028 s.10)."""
@@ -289,8 +297,11 @@ class Dialogs:
             if hop is None or other is None or hop.at.host != self._peers.own(hop.side).host:
                 continue
             comes_from = other.at.host
-            if comes_from in self._ours:
-                continue
+            if comes_from in self._ours:  # another one behind us
+                own = self._table.inside.get((other.transport, other.at))
+                if own is None:
+                    continue
+                comes_from = own.host
             if comes_from == self._peers.own(other.side).host and (
                 hop.side is Side.SERVER  # which a policy lets it call
                 or self._peers.transport is Transport.UDP

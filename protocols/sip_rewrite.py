@@ -182,7 +182,9 @@ class Rewriter:
             return None
         if seen == peers.as_seen(side) and transport is peers.transport:
             return peers.own(side)
-        return self._table.inside.get((transport, seen))
+        own = self._table.inside.get((transport, seen))
+        # That of another one behind us stays what it is to everybody: requests to it come by way of us, too.
+        return own if own is not None and own.host == peers.own(side).host else None
 
     def _inward(
         self,

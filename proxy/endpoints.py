@@ -89,6 +89,8 @@ class UdpEndpoints:
         self._ports = ports
         self._endpoints: dict[Endpoint, UdpEndpoint] = {}
         self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
+        self.leased: dict[Address, UdpEndpoint] = {}
+        """On addresses of ours. What one of them sends to another would have to pass our own firewall."""
         self.stranger: Stranger = lambda *_: None
         """Who takes datagrams that no route takes, but for media's."""
         self.media_stranger: Stranger = lambda *_: None
@@ -120,6 +122,10 @@ class UdpEndpoints:
             self._mapped[client, host] = endpoint
         endpoint.uses += 1
         return endpoint
+
+    def is_mapped(self, client: Endpoint, host: Host) -> bool:
+        """Whether it is known to somebody as `host`."""
+        return (client, host) in self._mapped
 
     def take_free(self, host: Host) -> UdpEndpoint:
         """A port of an address of ours that nobody has. Raises OSError."""
@@ -153,6 +159,7 @@ class UdpEndpoints:
                 continue
             for endpoint in standing:
                 endpoint.is_leased = True
+                self.leased[sockets.address(endpoint.at)] = endpoint
                 self._ports.lease(Transport.UDP, host, endpoint.at.port)
             return standing
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
@@ -172,6 +179,7 @@ class UdpEndpoints:
         if endpoint.mapped is not None:
             del self._mapped[endpoint.mapped]
         if endpoint.is_leased:
+            del self.leased[sockets.address(endpoint.at)]
             self._ports.release(Transport.UDP, endpoint.at.host, endpoint.at.port)
         endpoint.close()
 

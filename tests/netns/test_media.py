@@ -319,6 +319,26 @@ async def test_a_stream_on_hold_may_be_silent(hosts: Hosts) -> None:
         call.pinholes.close(offered)
 
 
+@pytest.mark.parametrize("first_to_end", [0, 1, 2])
+async def test_of_several_streams_between_the_same_addresses_the_newest_has_the_packets(
+    hosts: Hosts, first_to_end: int
+) -> None:
+    """A phone that was switched off without a BYE calls again from the same port."""
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        calls = []
+        for _ in range(3):
+            offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+            answered = call.answer(offered, party(other))
+            calls.append((offered, answered))
+        left = [offered for offered, _ in calls]
+        call.pinholes.close(left.pop(first_to_end))
+        while left:
+            phone.sendto(b"x", to(calls[0][1]))
+            assert await hear(other) == (b"x", to(left[-1]))
+            call.pinholes.close(left.pop())
+
+
 async def test_what_cannot_be_had_is_refused_and_leaves_nothing(hosts: Hosts) -> None:
     async with Gateway(hosts, limits=Limits(pinholes_per_session=2)) as gateway:
         call, phone = Call(gateway), gateway.client(port=7000)

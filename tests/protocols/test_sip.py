@@ -31,6 +31,8 @@ from tests.sip_flow import (
     established,
     invite,
     message,
+    register,
+    registered,
     response,
     sdp,
 )
@@ -273,32 +275,6 @@ def test_a_third_host_behind_us_is_not_opened_for_unless_it_is_named() -> None:
 
 
 # -- registrations -----------------------------------------------------------------------------------------------------
-
-
-def register(number: int = 1, contact: str = "<sip:alice@10.1.0.2>", expires: int = 600) -> bytes:
-    return message(
-        "REGISTER sip:example.org SIP/2.0",
-        f"Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bKr{number}",
-        "From: <sip:alice@example.org>;tag=r",
-        "To: <sip:alice@example.org>",
-        "Call-ID: reg@10.1.0.2",
-        f"CSeq: {number} REGISTER",
-        f"Contact: {contact}",
-        f"Expires: {expires}",
-    )
-
-
-def registered(number: int = 1, contacts: str = "<sip:alice@203.0.113.1>;expires=300", *more: str) -> bytes:
-    return message(
-        "SIP/2.0 200 OK",
-        f"Via: SIP/2.0/UDP 203.0.113.1;branch=z9hG4bKr{number}",
-        "From: <sip:alice@example.org>;tag=r",
-        "To: <sip:alice@example.org>;tag=s",
-        "Call-ID: reg@10.1.0.2",
-        f"CSeq: {number} REGISTER",
-        f"Contact: {contacts}",
-        *more,
-    )
 
 
 def test_a_phone_can_be_called_for_as_long_as_its_registrar_says() -> None:
