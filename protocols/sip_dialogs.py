@@ -374,7 +374,10 @@ class Dialogs:
             offers.offer, moves = made
         if speaker.mapped is None and not direct:
             return None
-        is_own = description.origin is not None and description.origin.host == speaker.host
+        origin = description.origin.host if description.origin is not None else None
+        is_own = origin is not None and (
+            origin == speaker.host or any(origin in network for network in self._options.media_hosts)
+        )
         new = sdp.relocate(description, moves | direct, speaker.mapped if is_own else None, "strip")
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
         for rest in left[:4]:

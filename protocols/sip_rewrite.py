@@ -141,6 +141,8 @@ class Rewriter:
             if seen is not None:
                 self._table.vias.put((branch, seen), data[at.start : at.end])
                 yield at, _hostport(seen, via.port is not None)
+                # Of a hop before its last one: what that hop saw, which is behind us, too.
+                yield from _added(span, via, self._peers.own(side).host, self._peers.as_seen(side).host)
             return
         party = side.other
         transport = self._peers.transport
@@ -149,12 +151,9 @@ class Rewriter:
             return
         yield at, new
         own, seen = self._peers.own(party), self._peers.as_seen(party)
-        found: list[Change] = []
-        if via.received == seen.host:
-            found.append((via.parameters[b"received"].span, str(own.host).encode()))
+        yield from _added(span, via, seen.host, own.host)
         if via.rport == seen.port:
-            found.append((via.parameters[b"rport"].span, b"%d" % own.port))
-        yield from sorted((values.within(span, part), text) for part, text in found)
+            yield values.within(span, via.parameters[b"rport"].span), b"%d" % own.port
 
     # -- the two names of an address ---------------------------------------------------------------------------------
 
@@ -199,6 +198,15 @@ class Rewriter:
         if own is None:
             return None
         return spelling(Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
+
+
+def _added(span: Span, via: values.Via, before: Host, after: Host) -> Iterator[Change]:
+    """Parameters of a Via that name a host, where they name this one. In brackets if they are (S22)."""
+    for name, host in ((b"received", via.received), (b"maddr", via.maddr)):
+        if host == before:
+            parameter = via.parameters[name]
+            text = b"[%b]" if (parameter.value or b"").startswith(b"[") else b"%b"
+            yield values.within(span, parameter.span), text % str(after).encode()
 
 
 def _hostport(endpoint: Endpoint, with_port: bool) -> bytes:
