@@ -497,7 +497,9 @@ def play(transcript: Transcript, helper: Helper, cut: Cut, *, twice: bool = Fals
         _compare(f"{where}: effects", done, got)
         if twice and side is not None:
             session.receive(side, stream)
-            assert session.effects[effects_before + len(effects) :] == [e for e in effects if isinstance(e, Send)], where
+            assert session.effects[effects_before + len(effects) :] == [e for e in effects if isinstance(e, Send)], (
+                where
+            )
             assert len(session.pinholes.log) == log_before + len(asked), where
     return session
 
