@@ -171,7 +171,7 @@ class Dialogs:
             return self._described(call, speaker, message, side, answers=offer) if offer is not None else None
         transaction = call.begin(number, method, speaker.role, hosts)
         if method == b"BYE":
-            if call.is_of(speaker.role, speaker.host):
+            if call.is_of(speaker.role, speaker.host) and not call.others(speaker.tag):
                 self._put_off(call, LAST_WORDS_SECONDS)
             return None
         if method not in _OFFERING:
@@ -194,11 +194,11 @@ class Dialogs:
         if transaction is None or status == 100:
             return None
         if status >= 300:
-            self._failed(call, transaction, status)
+            self._failed(call, transaction, status, speaker.tag)
             return None
         if status >= 200:
             if method == b"BYE":
-                self._left(call, transaction.by, speaker)
+                self._left(call, transaction, speaker)
                 return None
             if method != b"INVITE":  # which may be answered by several
                 call.end(transaction)
@@ -218,13 +218,13 @@ class Dialogs:
             self._put_off(call, self._options.ring_seconds)
         return body
 
-    def _left(self, call: Call, by: Role, agreed: Speaker) -> None:
+    def _left(self, call: Call, bye: Transaction, agreed: Speaker) -> None:
         """A BYE was answered, by a party of the call as it passed us here or elsewhere: it is over everywhere."""
         passes = self._table.calls.get((call.key, call.caller_tag), ())
-        same = [one for one in passes if one.tag == agreed.tag and one.started_at is not None]
+        same = [one for one in passes if one is call or agreed.tag in one.tags]
         if any(one.is_of(agreed.role, agreed.host) for one in same):
             for one in same:
-                self._end(one, f"bye_of_{by.value}")
+                self._leave(one, bye, agreed.tag)
 
     def _is_alive(self, call: Call, message: Message) -> None:
         """A 2xx in an established call. With a session timer only what refreshes it counts (RFC 4028 s.10)."""
@@ -240,7 +240,7 @@ class Dialogs:
     def _put_off(self, call: Call, seconds: float) -> None:
         call.put_off(self._now + seconds, self._clock)
 
-    def _failed(self, call: Call, transaction: Transaction, status: int) -> None:
+    def _failed(self, call: Call, transaction: Transaction, status: int, tag: bytes) -> None:
         """A final response that is none of success: what it would have changed stays as it was (S67)."""
         if transaction.offer is not None:
             call.take_back(transaction.offer)
@@ -251,7 +251,7 @@ class Dialogs:
             return  # it was not asked by a party of this call, or not a party was asked
         if transaction.method == b"BYE":
             if status not in _ASKED_AGAIN:
-                self._end(call, f"bye_of_{transaction.by.value}")
+                self._leave(call, transaction, tag)
             elif call.started_at is not None:
                 self._put_off(call, call.lasts)
         elif transaction.method == b"INVITE" and call.started_at is None:
@@ -397,6 +397,14 @@ class Dialogs:
             if at is not None and at.host == ours and (party := announced.get(at)) is not None:
                 found[medium.slot] = sdp.Move(party.rtp.host, party.rtp.port, party.rtcp.port if party.rtcp else None)
         return found
+
+    def _leave(self, call: Call, bye: Transaction, tag: bytes) -> None:
+        """A BYE ends one dialog; of a forked call others may go on (S65)."""
+        if call.others(tag):
+            call.end(bye)
+            call.leave(tag)
+        else:
+            self._end(call, f"bye_of_{bye.by.value}")
 
     # -- ends --------------------------------------------------------------------------------------------------------
 

@@ -339,6 +339,22 @@ async def test_of_several_streams_between_the_same_addresses_the_newest_has_the_
             call.pinholes.close(left.pop())
 
 
+async def test_either_party_may_put_it_on_hold(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        for_ever = float("inf")
+        offered = call.offer(party(phone), idle_seconds=0.1, open_seconds=0.1)
+        answered = call.answer(offered, party(other), idle_seconds=for_ever, open_seconds=for_ever)
+        await asyncio.sleep(0.2)
+        assert len(call.pinholes) == 2
+        resumed = call.pinholes.change(answered, media(party(other)))
+        assert isinstance(resumed, MediaGrant)
+        async with asyncio.timeout(5):
+            while len(call.pinholes):
+                await asyncio.sleep(0.01)
+        assert gateway.shell.log.last("pinhole.closed")["reason"] == "never_used"
+
+
 async def test_what_cannot_be_had_is_refused_and_leaves_nothing(hosts: Hosts) -> None:
     async with Gateway(hosts, limits=Limits(pinholes_per_session=2)) as gateway:
         call, phone = Call(gateway), gateway.client(port=7000)
