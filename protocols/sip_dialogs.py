@@ -39,6 +39,8 @@ MAX_ROUTES = 64
 """Behind any Record-Route."""
 LAST_WORDS_SECONDS = 32.0
 """Timers B, F and H: after that no answer comes any more."""
+MAX_TOLD = 16
+"""Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""
 DIALOG_SECONDS = 7 * 86400.0
 """A way to a party stands as long as its call; this is for one that nobody ends."""
 
@@ -74,6 +76,7 @@ class Dialogs:
         "_rewriter",
         "_table",
         "_terms",
+        "moved",
     )
 
     def __init__(
@@ -96,6 +99,8 @@ class Dialogs:
         self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts)
         self._clock: Clock[Call] = Clock()
         self._now = 0.0
+        self.moved: list[tuple[str, Endpoint | None, Endpoint]] = []
+        """Media that the last message announces elsewhere, for the log: what it is, and where it was before."""
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
         self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
@@ -108,6 +113,7 @@ class Dialogs:
     def follow(self, side: Side, message: Message, now: float) -> bytes | None:
         """What a message from `side` means to its call; its body, if that is another now. Raises Refused."""
         self._now = now
+        self.moved.clear()
         asking = side if message.is_request else side.other
         hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
         from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
@@ -378,7 +384,14 @@ class Dialogs:
         is_own = origin is not None and (
             origin == speaker.host or any(origin in network for network in self._options.media_hosts)
         )
-        new = sdp.relocate(description, moves | direct, speaker.mapped if is_own else None, "strip")
+        moves |= direct
+        for medium in description.media:
+            if (move := moves.get(medium.slot)) is not None:
+                change = (medium.endpoint, Endpoint(move.host, move.port))
+                if change not in call.told and len(call.told) < MAX_TOLD:
+                    call.told.add(change)
+                    self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
+        new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip")
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
         for rest in left[:4]:
             facts = _kept(message, f"sdp line {rest.line} {rest.field.decode('latin-1')}", "not_followed")
