@@ -90,6 +90,7 @@ class _Lane:
         if self._older is not None:
             self._older._newer = self
         receiver.endpoint.routes[sender.source] = self.take
+        receiver.endpoint.read()
         sender.lanes.append(self)
 
     def take(self, data: bytes, ancillary: Ancillary) -> None:
@@ -248,6 +249,7 @@ class MediaPlace(Opening):
             lane.receiver.place._in.remove(lane)
             lane.end()
         for component in self.components:
+            self._refused += component.endpoint.unread()
             self._table.places.remove(self, component.endpoint)
             self._table.endpoints.give(component.endpoint)
 
