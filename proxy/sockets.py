@@ -37,8 +37,8 @@ MAX_DATAGRAM = 65535
 ANCILLARY_BYTES = 128
 # Bursts wait here for their turn; the kernel gives what it is configured to allow (net.core.rmem_max).
 DATAGRAM_BUFFER_BYTES = 1 << 20
-# Media that is faster than the answer that names it: some tenths of a second of speech, with what the kernel adds to each
-# packet.
+# Media that is faster than the answer that names it: some tenths of a second of speech, with what the kernel adds to
+# each packet.
 EARLY_MEDIA_BYTES = 8192
 INTERFACE_NAME_SECONDS = 2.0
 MAX_INTERFACES = 4096
