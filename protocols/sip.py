@@ -194,7 +194,7 @@ class SipEngine:
             edits += self._length(message, len(body))
             edits.append((message.body, body))
             edits.sort(key=lambda change: change[0])
-        if changes:
+        if changes or self._dialogs.moved:
             self._log_changes(message, changes)
         tail = len(message.data) - message.body.end  # what is behind Content-Length is no part of it (S1)
         new = replace(message.data, edits) if edits else message.data
@@ -292,12 +292,14 @@ class SipEngine:
 
     def _log_changes(self, message: Message, changes: Sequence[tuple[str, tuple[Span, bytes]]]) -> None:
         """What is new among them."""
-        data, fresh = message.data, []
+        data = message.data
+        fresh: list[dict[str, Any]] = []
         for field, (span, new) in changes:
             key = (field, data[span.start : span.end], new)
             if key[1] != new and key not in self._logged and len(self._logged) < MAX_LOGGED:
                 self._logged.add(key)
                 fresh.append({"field": field, "before": key[1], "after": new})
+        fresh += ({"field": field, "before": before, "after": after} for field, before, after in self._dialogs.moved)
         if fresh:
             event = "address.rewritten" if self._observed is None else "address.observed"
             self._note(event, {"message": trigger_of(message), "changes": fresh})

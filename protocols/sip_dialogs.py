@@ -39,6 +39,8 @@ MAX_ROUTES = 64
 """Behind any Record-Route."""
 LAST_WORDS_SECONDS = 32.0
 """Timers B, F and H: after that no answer comes any more."""
+MAX_TOLD = 16
+"""Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""
 DIALOG_SECONDS = 7 * 86400.0
 """A way to a party stands as long as its call; this is for one that nobody ends."""
 
@@ -74,6 +76,7 @@ class Dialogs:
         "_rewriter",
         "_table",
         "_terms",
+        "moved",
     )
 
     def __init__(
@@ -96,6 +99,8 @@ class Dialogs:
         self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts)
         self._clock: Clock[Call] = Clock()
         self._now = 0.0
+        self.moved: list[tuple[str, Endpoint | None, Endpoint]] = []
+        """Media that the last message announces elsewhere, for the log: what it is, and where it was before."""
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
         self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
@@ -108,6 +113,7 @@ class Dialogs:
     def follow(self, side: Side, message: Message, now: float) -> bytes | None:
         """What a message from `side` means to its call; its body, if that is another now. Raises Refused."""
         self._now = now
+        self.moved.clear()
         asking = side if message.is_request else side.other
         hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
         from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
@@ -171,7 +177,7 @@ class Dialogs:
             return self._described(call, speaker, message, side, answers=offer) if offer is not None else None
         transaction = call.begin(number, method, speaker.role, hosts)
         if method == b"BYE":
-            if call.is_of(speaker.role, speaker.host):
+            if call.is_of(speaker.role, speaker.host) and not call.others(speaker.tag):
                 self._put_off(call, LAST_WORDS_SECONDS)
             return None
         if method not in _OFFERING:
@@ -194,11 +200,11 @@ class Dialogs:
         if transaction is None or status == 100:
             return None
         if status >= 300:
-            self._failed(call, transaction, status)
+            self._failed(call, transaction, status, speaker.tag)
             return None
         if status >= 200:
             if method == b"BYE":
-                self._left(call, transaction.by, speaker)
+                self._left(call, transaction, speaker)
                 return None
             if method != b"INVITE":  # which may be answered by several
                 call.end(transaction)
@@ -218,13 +224,13 @@ class Dialogs:
             self._put_off(call, self._options.ring_seconds)
         return body
 
-    def _left(self, call: Call, by: Role, agreed: Speaker) -> None:
+    def _left(self, call: Call, bye: Transaction, agreed: Speaker) -> None:
         """A BYE was answered, by a party of the call as it passed us here or elsewhere: it is over everywhere."""
         passes = self._table.calls.get((call.key, call.caller_tag), ())
-        same = [one for one in passes if one.tag == agreed.tag and one.started_at is not None]
+        same = [one for one in passes if one is call or agreed.tag in one.tags]
         if any(one.is_of(agreed.role, agreed.host) for one in same):
             for one in same:
-                self._end(one, f"bye_of_{by.value}")
+                self._leave(one, bye, agreed.tag)
 
     def _is_alive(self, call: Call, message: Message) -> None:
         """A 2xx in an established call. With a session timer only what refreshes it counts (RFC 4028 s.10)."""
@@ -240,7 +246,7 @@ class Dialogs:
     def _put_off(self, call: Call, seconds: float) -> None:
         call.put_off(self._now + seconds, self._clock)
 
-    def _failed(self, call: Call, transaction: Transaction, status: int) -> None:
+    def _failed(self, call: Call, transaction: Transaction, status: int, tag: bytes) -> None:
         """A final response that is none of success: what it would have changed stays as it was (S67)."""
         if transaction.offer is not None:
             call.take_back(transaction.offer)
@@ -251,7 +257,7 @@ class Dialogs:
             return  # it was not asked by a party of this call, or not a party was asked
         if transaction.method == b"BYE":
             if status not in _ASKED_AGAIN:
-                self._end(call, f"bye_of_{transaction.by.value}")
+                self._leave(call, transaction, tag)
             elif call.started_at is not None:
                 self._put_off(call, call.lasts)
         elif transaction.method == b"INVITE" and call.started_at is None:
@@ -378,7 +384,14 @@ class Dialogs:
         is_own = origin is not None and (
             origin == speaker.host or any(origin in network for network in self._options.media_hosts)
         )
-        new = sdp.relocate(description, moves | direct, speaker.mapped if is_own else None, "strip")
+        moves |= direct
+        for medium in description.media:
+            if (move := moves.get(medium.slot)) is not None:
+                change = (medium.endpoint, Endpoint(move.host, move.port))
+                if change not in call.told and len(call.told) < MAX_TOLD:
+                    call.told.add(change)
+                    self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
+        new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip")
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
         for rest in left[:4]:
             facts = _kept(message, f"sdp line {rest.line} {rest.field.decode('latin-1')}", "not_followed")
@@ -397,6 +410,14 @@ class Dialogs:
             if at is not None and at.host == ours and (party := announced.get(at)) is not None:
                 found[medium.slot] = sdp.Move(party.rtp.host, party.rtp.port, party.rtcp.port if party.rtcp else None)
         return found
+
+    def _leave(self, call: Call, bye: Transaction, tag: bytes) -> None:
+        """A BYE ends one dialog; of a forked call others may go on (S65)."""
+        if call.others(tag):
+            call.end(bye)
+            call.leave(tag)
+        else:
+            self._end(call, f"bye_of_{bye.by.value}")
 
     # -- ends --------------------------------------------------------------------------------------------------------
 

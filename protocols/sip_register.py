@@ -135,7 +135,7 @@ class Registrations:
         hosts = {self._peers.own(side.other).host}
         for name in (b"service-route", b"path"):
             hosts.update(address.host for _, address in message.addresses(name) if isinstance(address.host, Host))
-        hosts.discard(self._peers.own(side).host)
+        hosts -= {self._peers.own(side).host, self._peers.as_seen(side).host}
         networks = [network for host in sorted(hosts, key=str) for network in only(host)]
         return (*self._options.trusted_peers, *networks)
 

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 from protocols import sip_values as values
 from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
-from protocols.sip_contacts import Contacts
+from protocols.sip_contacts import LEAST_PORT, Contacts
 from protocols.sip_hiding import CallIds
 from protocols.sip_message import Message
 from protocols.sip_options import SipOptions
@@ -121,11 +121,13 @@ class Rewriter:
         at = values.within(span, hostport)
         transport = self.transport(address)
         seen = self.outward(side, address.host, address.port, transport)
+        has_port = address.port is not None
         if seen is not None:
-            self._table.uris.put(seen, data[at.start : at.end])
-            yield at, _hostport(seen, address.port is not None)
+            self._table.uris.put((seen, has_port or seen.port != DEFAULT_PORT), data[at.start : at.end])
+            yield at, _hostport(seen, has_port)
             return
-        new = self._inward(side.other, address.host, address.port, transport, self._table.uris.get)
+        uris = self._table.uris
+        new = self._inward(side.other, address.host, address.port, transport, lambda seen: uris.get((seen, has_port)))
         if new is not None:
             yield at, new
 
@@ -170,6 +172,8 @@ class Rewriter:
         if not peers.is_mapped(side) or host != peers.own(side).host:
             return None
         own = Endpoint(host, port or DEFAULT_PORT)
+        if own.port < LEAST_PORT:  # no phone is there (S57)
+            return None
         if own == peers.own(side) and transport is peers.transport:
             return peers.as_seen(side)
         return self._contacts.mentioned(side, own, transport, self._now) or peers.as_seen(side)

@@ -33,7 +33,19 @@ Route = Callable[[bytes, Ancillary], None]
 class UdpEndpoint:
     """What is sent to `at` arrives here, and what is sent from here comes from `at`."""
 
-    __slots__ = ("_loop", "admits", "at", "is_leased", "is_media", "mapped", "routes", "sock", "stranger", "uses")
+    __slots__ = (
+        "_is_read",
+        "_loop",
+        "admits",
+        "at",
+        "is_leased",
+        "is_media",
+        "mapped",
+        "routes",
+        "sock",
+        "stranger",
+        "uses",
+    )
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, stranger: Stranger, is_media: bool) -> None:
         self._loop = loop
@@ -50,7 +62,30 @@ class UdpEndpoint:
         self.admits: list[DatagramPinhole] = []
         """Whom a pinhole lets begin a flow here."""
         self.sock = sockets.datagrams(at, is_media)
-        loop.add_reader(self.sock, self._readable)
+        self._is_read = False
+        if not is_media:
+            self.read()
+
+    def read(self) -> None:
+        """From now on somebody is expected here. Of media, what came before has waited: it is a party's that was faster
+        than its answer (D26), or a stranger's."""
+        if not self._is_read:
+            self._is_read = True
+            if self.is_media:
+                sockets.widen(self.sock)
+            self._loop.add_reader(self.sock, self._readable)
+
+    def unread(self) -> int:
+        """How many wait for nobody; they are lost."""
+        count = 0
+        while not self._is_read and count < DATAGRAMS_PER_WAKEUP:
+            try:
+                if sockets.receive(self.sock) is None:
+                    break
+            except OSError:
+                continue
+            count += 1
+        return count
 
     def _readable(self) -> None:
         for _ in range(DATAGRAMS_PER_WAKEUP):
@@ -77,7 +112,8 @@ class UdpEndpoint:
         return True
 
     def close(self) -> None:
-        self._loop.remove_reader(self.sock)
+        if self._is_read:
+            self._loop.remove_reader(self.sock)
         self.sock.close()
 
 

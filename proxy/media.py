@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from protocols.engine import Endpoint, Media, MediaGrant, Party, Transport
@@ -90,6 +90,7 @@ class _Lane:
         if self._older is not None:
             self._older._newer = self
         receiver.endpoint.routes[sender.source] = self.take
+        receiver.endpoint.read()
         sender.lanes.append(self)
 
     def take(self, data: bytes, ancillary: Ancillary) -> None:
@@ -149,6 +150,10 @@ def _lane(take: Route | None) -> _Lane | None:
     return lane if isinstance(lane, _Lane) else None
 
 
+def _for_ever(waits: Iterable[float | None]) -> float:
+    return float("inf") if float("inf") in waits else 0.0
+
+
 class MediaPlaces:
     """Those that stand, by the sockets that they stand on: who comes and is not known is a matter for them."""
 
@@ -206,13 +211,12 @@ class MediaPlace(Opening):
             self.grant.rtp,
             offerer.grant.media.party.allow if offerer else (),
             media.party.rtp,
-            self._open_seconds,
+            self._wait(),
             media.trigger,
             rtcp=self.grant.rtcp,
             answers=offerer.grant.id if offerer else None,
         )
-        if offerer is None:
-            self._look_later()
+        (offerer or self)._look_later()
 
     @property
     def leased(self) -> Mapping[Address, UdpEndpoint]:
@@ -245,6 +249,7 @@ class MediaPlace(Opening):
             lane.receiver.place._in.remove(lane)
             lane.end()
         for component in self.components:
+            self._refused += component.endpoint.unread()
             self._table.places.remove(self, component.endpoint)
             self._table.endpoints.give(component.endpoint)
 
@@ -283,8 +288,7 @@ class MediaPlace(Opening):
             self.shut("no_place")
             raise
         self.grant = self._granted(self.grant.id, media)
-        if self._offerer is None:
-            self._look_later()
+        (self._offerer or self)._look_later()
 
     # -- who comes -------------------------------------------------------------------------------------------------
 
@@ -319,16 +323,20 @@ class MediaPlace(Opening):
 
     # -- time ------------------------------------------------------------------------------------------------------
 
-    @property
-    def _open_seconds(self) -> float:
-        wait = self.grant.media.open_seconds
-        return wait if wait is not None else self._table.timeouts.pinhole_open
+    def _wait(self) -> float:
+        """How long it may be silent: as the offerer says, and for ever when an answerer has put it on hold (D25)."""
+        media = self.grant.media
+        partners = [answerer.grant.media for answerer in self._answerers]
+        if self._seen:
+            return max(media.idle_seconds, _for_ever(each.idle_seconds for each in partners))
+        wait = media.open_seconds if media.open_seconds is not None else self._table.timeouts.pinhole_open
+        return max(wait, _for_ever(each.open_seconds for each in partners))
 
     def _look_later(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        wait = self.grant.media.idle_seconds if self._seen else self._open_seconds
+        wait = self._wait()
         if wait != float("inf"):
             self._timer = self._table.loop.call_later(wait / LOOKS, self._look)
 
@@ -356,6 +364,8 @@ class MediaPlace(Opening):
         self._clear()
         if self._offerer is not None:
             self._offerer._answerers.remove(self)
+            if not self._offerer._is_over:
+                self._offerer._look_later()
         counts = {"bytes_in": self._bytes_in, "bytes_out": self._bytes_out}
         counts |= {"packets_in": self._packets_in, "packets_out": self._packets_out}
         self._gone(reason, counts, packets_refused=self._refused)
