@@ -63,6 +63,7 @@ class SipEngine:
         "_blocked",
         "_contacts",
         "_dialogs",
+        "_ended",
         "_framers",
         "_has_begun",
         "_logged",
@@ -95,6 +96,7 @@ class SipEngine:
         self._dialogs = Dialogs(peers, options, holes, self._rewriter, self._contacts, table, self._note)
         is_stream = peers.transport is Transport.TCP
         self._framers = {side: StreamFramer() for side in Side} if is_stream else {}
+        self._ended: set[Side] = set()
         self._has_begun = False
         """A byte of the stream has come."""
         self._logged: set[tuple[str, bytes, bytes]] = set()
@@ -260,7 +262,7 @@ class SipEngine:
     def tick(self, now: float) -> Sequence[Effect]:
         self._now = now
         self._dialogs.tick(now)
-        self._lapsed(self._contacts.due(now))
+        self._lapsed(self._contacts.due(now, bool(self._dialogs)))
         if self._observed is not None:
             self._hear_of_closed(self._observed)
         return self._take_notes()
@@ -268,6 +270,11 @@ class SipEngine:
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """Calls do not end with the connection that they began on (S75)."""
         self._now = now
+        if side in self._ended:
+            return ()
+        self._ended.add(side)
+        if len(self._ended) == len(Side):
+            self._contacts.both_gone(now, bool(self._dialogs))
         return (Finish(side.other),)
 
     def is_needed(self) -> bool:

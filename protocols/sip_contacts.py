@@ -18,6 +18,9 @@ LEAST_PORT = 1024
 """Services of the system are below, and no phone (S57)."""
 MENTIONED_SECONDS = 3600.0
 """How long an address stands that a message named; each one that names it again puts that off."""
+MENTIONED = "mentioned"
+LAST_WORDS_SECONDS = 32.0
+"""Timers B, F and H of RFC 3261: after that no answer comes any more."""
 
 
 class Claim(NamedTuple):
@@ -68,10 +71,10 @@ class Contacts:
     def mentioned(self, side: Side, own: Endpoint, transport: Transport, now: float) -> Endpoint | None:
         """Where the other side finds a port that the party on this side waits on, but does not send from (S32)."""
         contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
-        if contact is not None and self._until(contact, "mentioned") > now + MENTIONED_SECONDS / 2:
+        if contact is not None and self._until(contact, MENTIONED) > now + MENTIONED_SECONDS / 2:
             return contact.seen
         allow = only(self._peers.own(side.other).host)
-        contact = self.claim(side, own, transport, "mentioned", allow, MENTIONED_SECONDS, "Contact", now)
+        contact = self.claim(side, own, transport, MENTIONED, allow, MENTIONED_SECONDS, "Contact", now)
         return None if contact is None else contact.seen
 
     @staticmethod
@@ -150,9 +153,30 @@ class Contacts:
         """When a claim is over."""
         return self._clock.next()
 
-    def due(self, now: float) -> list[Claimed]:
-        """Claims whose time is over."""
-        return [claim for claim in self._clock.due(now) if self.give_up(*claim, now, "expired")]
+    def due(self, now: float, in_call: bool) -> list[Claimed]:
+        """Claims whose time is over. While there are calls, what a message named is still needed for them."""
+        over = []
+        for contact, key in self._clock.due(now):
+            if key == MENTIONED and in_call and key in contact.claims:
+                self._put_off(contact, now + LAST_WORDS_SECONDS, now)
+            elif self.give_up(contact, key, now, "expired"):
+                over.append((contact, key))
+        return over
+
+    def both_gone(self, now: float, in_call: bool) -> None:
+        """Nobody names anything any more."""
+        for contact in tuple(self._standing.values()):
+            if MENTIONED not in contact.claims:
+                continue
+            if in_call:
+                self._put_off(contact, now + LAST_WORDS_SECONDS, now)
+            else:
+                self.give_up(contact, MENTIONED, now)
+
+    def _put_off(self, contact: Contact, until: float, now: float) -> None:
+        contact.claims[MENTIONED] = contact.claims[MENTIONED]._replace(until=until)
+        self._clock.set((contact, MENTIONED), until)
+        self._renew(contact, now)
 
     def closed(self, grant: Grant) -> list[Claimed]:
         """A pinhole is gone, and the claims with it that there still were."""

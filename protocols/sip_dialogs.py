@@ -29,7 +29,7 @@ from protocols.engine import (
     only,
 )
 from protocols.sip_calls import Call, Hop, Hosts, Offer, Role, Speaker, Terms, Transaction
-from protocols.sip_contacts import Contacts
+from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip_message import Message
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
@@ -37,8 +37,6 @@ from protocols.sip_table import MAX_CALLS, Clock, SipTable
 
 MAX_ROUTES = 64
 """Behind any Record-Route."""
-LAST_WORDS_SECONDS = 32.0
-"""Timers B, F and H: after that no answer comes any more."""
 MAX_TOLD = 16
 """Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""
 DIALOG_SECONDS = 7 * 86400.0

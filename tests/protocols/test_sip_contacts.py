@@ -54,6 +54,29 @@ def test_it_outlives_the_connection() -> None:
     assert flow.engine.is_needed()
 
 
+def over_tcp() -> Flow:
+    return Flow(peers=Peers(at("10.1.0.2:41000"), at("203.0.113.1:41001"), PROXY, PROXY, Transport.TCP))
+
+
+def test_an_address_that_was_only_named_goes_with_the_connection() -> None:
+    flow = over_tcp()
+    flow.hear(CLIENT, register())
+    for side in Side:
+        flow.engine.eof(side, 1.0)
+    assert flow.places.log[-1].startswith("close 203.0.113.1:5")
+
+
+def test_in_a_call_it_stays_until_that_is_over() -> None:
+    flow = established(over_tcp())
+    for side in Side:
+        flow.engine.eof(side, 1.0)
+    flow.tick(100.0)
+    assert flow.table.contacts
+    flow.tick(14500.0)
+    flow.tick(14600.0)
+    assert not flow.places.standing
+
+
 def test_a_pinhole_that_is_gone_by_itself_ends_the_registration() -> None:
     flow = Flow()
     flow.hear(CLIENT, register())
