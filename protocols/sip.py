@@ -64,6 +64,7 @@ class SipEngine:
         "_contacts",
         "_dialogs",
         "_framers",
+        "_gone",
         "_has_begun",
         "_logged",
         "_notes",
@@ -85,6 +86,7 @@ class SipEngine:
         self._number = next(table.numbers)
         self._now = now
         self._over = False
+        self._gone: set[Side] = set()
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
         self._observed = Observed(self._note) if options.mode == "observe" else None
@@ -268,10 +270,13 @@ class SipEngine:
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """Calls do not end with the connection that they began on (S75)."""
         self._now = now
+        self._gone.add(side)
+        if len(self._gone) == len(Side):
+            self._contacts.over(now)
         return (Finish(side.other),)
 
     def is_needed(self) -> bool:
-        return bool(self._dialogs or self._contacts)
+        return bool(self._dialogs) or self._contacts.are_claimed
 
     def stop(self, now: float) -> Sequence[Effect]:
         self._now = now

@@ -54,6 +54,22 @@ def test_it_outlives_the_connection() -> None:
     assert flow.engine.is_needed()
 
 
+def test_an_address_that_was_only_named_goes_with_the_connection() -> None:
+    first = Flow(peers=Peers(at("10.1.0.2:41000"), at("203.0.113.1:41001"), PROXY, PROXY, Transport.TCP))
+    second = Flow(peers=Peers(at("10.1.0.2:42000"), at("203.0.113.1:42001"), PROXY, PROXY, Transport.TCP), beside=first)
+    for flow in (first, second):
+        flow.hear(CLIENT, register())
+    assert not second.engine.is_needed()
+    for side in Side:
+        first.engine.eof(side, 1.0)
+    assert first.engine.is_needed()  # the other connection has named it, too
+    for side in Side:
+        second.engine.eof(side, 2.0)
+    assert not first.engine.is_needed()
+    assert not first.places.standing
+    assert not first.table.contacts and not first.table.inside
+
+
 def test_a_pinhole_that_is_gone_by_itself_ends_the_registration() -> None:
     flow = Flow()
     flow.hear(CLIENT, register())
