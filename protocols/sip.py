@@ -236,6 +236,7 @@ class SipEngine:
         self._now = now
         if isinstance(event, Closed):
             self._closed(grant, event)
+            self._let_go()
         return self._take_notes()
 
     def _closed(self, grant: AnyGrant, event: Closed) -> None:
@@ -265,6 +266,7 @@ class SipEngine:
         self._lapsed(self._contacts.due(now, bool(self._dialogs)))
         if self._observed is not None:
             self._hear_of_closed(self._observed)
+        self._let_go()
         return self._take_notes()
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
@@ -273,12 +275,16 @@ class SipEngine:
         if side in self._ended:
             return ()
         self._ended.add(side)
-        if len(self._ended) == len(Side):
-            self._contacts.both_gone(now, bool(self._dialogs))
+        self._let_go()
         return (Finish(side.other),)
 
+    def _let_go(self) -> None:
+        """What the two sides have named, when both are gone and no call of theirs needs it."""
+        if len(self._ended) == len(Side) and not self._dialogs:
+            self._contacts.over(self._now)
+
     def is_needed(self) -> bool:
-        return bool(self._dialogs or self._contacts)
+        return bool(self._dialogs) or self._contacts.are_claimed
 
     def stop(self, now: float) -> Sequence[Effect]:
         self._now = now

@@ -59,11 +59,19 @@ def over_tcp() -> Flow:
 
 
 def test_an_address_that_was_only_named_goes_with_the_connection() -> None:
-    flow = over_tcp()
-    flow.hear(CLIENT, register())
+    first = over_tcp()
+    second = Flow(peers=Peers(at("10.1.0.2:42000"), at("203.0.113.1:42001"), PROXY, PROXY, Transport.TCP), beside=first)
+    for flow in (first, second):
+        flow.hear(CLIENT, register())
+    assert not second.engine.is_needed()
     for side in Side:
-        flow.engine.eof(side, 1.0)
-    assert flow.places.log[-1].startswith("close 203.0.113.1:5")
+        first.engine.eof(side, 1.0)
+    assert first.engine.is_needed()  # the other connection has named it, too
+    for side in Side:
+        second.engine.eof(side, 2.0)
+    assert not first.engine.is_needed()
+    assert not first.places.standing
+    assert not first.table.contacts and not first.table.inside
 
 
 def test_in_a_call_it_stays_until_that_is_over() -> None:
