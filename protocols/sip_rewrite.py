@@ -84,7 +84,7 @@ class Rewriter:
             changes += (("request-uri", change) for change in self._address(message.uri, data, uri, side))
         for span, via in message.vias():
             changes += (("via", change) for change in self._via(span, data, via, side, message.is_request))
-        for name in self._fields:
+        for name in message.names & self._fields:
             for span, address in message.addresses(name):
                 changes += ((name.decode(), change) for change in self._address(span, data, address, side))
         for span in message.spans(b"warning"):
