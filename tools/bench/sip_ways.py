@@ -223,9 +223,9 @@ def kamailio_with_rtpengine() -> Iterator[Way]:
             )
         )
         lab.gateway.wait_until_bound("udp", CONTROL_PORT, relay, SECONDS)
+        settings = ("-f", f"{made}/kamailio.cfg", "-Y", made, "-P", f"{made}/kamailio.pid", "-w", made)
         proxy = lab.gateway.popen(
-            [*files, program, "-DD", "-E", "-m", "256", "-M", "16", "-f", f"{made}/kamailio.cfg", "-Y", made]
-            + ["-P", f"{made}/kamailio.pid", "-w", made],
+            [*files, program, "-DD", "-E", "-m", "256", "-M", "16", *settings],
             stdout=stack.enter_context((directory / "kamailio.log").open("wb")),
             stderr=subprocess.STDOUT,
             env=os.environ | {"LD_LIBRARY_PATH": str(libraries)},
