@@ -122,7 +122,6 @@ children={workers}
 disable_tcp=yes
 auto_aliases=no
 mhomed=1
-enable_double_rr=1
 listen=udp:{lan}:5060
 listen=udp:{wan}:5060
 mpath="{modules}"
@@ -148,7 +147,7 @@ request_route {{
     if (!is_method("ACK")) t_check_trans();
     if (is_method("BYE")) rtpengine_delete();
     if (!has_totag()) record_route();
-    else loose_route();
+    else {{ loose_route(); handle_ruri_alias(); }}
     if (is_method("INVITE")) {{
         if (src_ip == {lan}/24) set_contact_alias();
         if (has_body("application/sdp")) rtpengine_offer("{offer}");
