@@ -10,7 +10,6 @@ A datagram is handed on by whom it is from. Who is not known is a matter for who
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from protocols.engine import Endpoint, Host, Transport
 from proxy import sockets
 from proxy.ports import PortPool
+from proxy.readers import Readers
 from proxy.sockets import Address, Ancillary
 
 if TYPE_CHECKING:
@@ -33,10 +33,10 @@ Route = Callable[[bytes, Ancillary], None]
 class UdpEndpoint:
     """What is sent to `at` arrives here, and what is sent from here comes from `at`."""
 
-    __slots__ = ("_loop", "admits", "at", "is_leased", "is_media", "mapped", "routes", "sock", "stranger", "uses")
+    __slots__ = ("_readers", "admits", "at", "is_leased", "is_media", "mapped", "routes", "sock", "stranger", "uses")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, stranger: Stranger, is_media: bool) -> None:
-        self._loop = loop
+    def __init__(self, readers: Readers, at: Endpoint, stranger: Stranger, is_media: bool) -> None:
+        self._readers = readers
         self.stranger = stranger
         self.at = at
         self.is_media = is_media
@@ -50,7 +50,11 @@ class UdpEndpoint:
         self.admits: list[DatagramPinhole] = []
         """Whom a pinhole lets begin a flow here."""
         self.sock = sockets.datagrams(at, is_media)
-        loop.add_reader(self.sock, self._readable)
+        try:
+            readers.add(self.sock, self._readable)
+        except OSError:
+            self.sock.close()
+            raise
 
     def _readable(self) -> None:
         for _ in range(DATAGRAMS_PER_WAKEUP):
@@ -77,15 +81,15 @@ class UdpEndpoint:
         return True
 
     def close(self) -> None:
-        self._loop.remove_reader(self.sock)
+        self._readers.remove(self.sock)
         self.sock.close()
 
 
 class UdpEndpoints:
     """All of them, by address."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ports: PortPool) -> None:
-        self._loop = loop
+    def __init__(self, readers: Readers, ports: PortPool) -> None:
+        self._readers = readers
         self._ports = ports
         self._endpoints: dict[Endpoint, UdpEndpoint] = {}
         self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
@@ -159,7 +163,7 @@ class UdpEndpoints:
 
     def _stand(self, at: Endpoint, is_media: bool) -> UdpEndpoint:
         meet = self._meet_media if is_media else self._meet
-        endpoint = self._endpoints[at] = UdpEndpoint(self._loop, at, meet, is_media)
+        endpoint = self._endpoints[at] = UdpEndpoint(self._readers, at, meet, is_media)
         return endpoint
 
     def give(self, endpoint: UdpEndpoint) -> None:
