@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protocols import ftp, sip
+from protocols import ftp, sip, tns
 from protocols.engine import Helper
 
 HELPERS: Mapping[str, Helper] = {
@@ -12,5 +12,6 @@ HELPERS: Mapping[str, Helper] = {
     for helper in (
         ftp.HELPER,
         sip.HELPER,
+        tns.HELPER,
     )
 }  # fmt: skip

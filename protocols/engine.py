@@ -72,6 +72,8 @@ class Peers:
     server: Endpoint
     server_as_seen: Endpoint
     transport: Transport = Transport.TCP
+    via: tuple[Endpoint, ...] = ()
+    """The servers that have sent the client here, one after the other: of a session that a pinhole has let in."""
 
     def own(self, side: Side) -> Endpoint:
         """The address that the host on this side has itself."""
@@ -120,6 +122,8 @@ class Splice:
     """Nothing more to read here: after what was sent before, relay the rest both ways without the engine."""
 
     idle_seconds: float
+    carries_urgent: bool = False
+    """Urgent data goes on as such; else it becomes part of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,7 +134,14 @@ class Note:
     facts: Mapping[str, Any]
 
 
-Effect = Send | Finish | Abort | Splice | Note
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Ask for the addresses of a name; the engine hears of them by `resolved`."""
+
+    name: str
+
+
+Effect = Send | Finish | Abort | Splice | Note | Resolve
 
 
 # -- pinholes: what an engine asks for, and the answer -------------------------------------------------------------
@@ -163,6 +174,8 @@ class Expect:
     """None: as often as may be while it stands."""
     is_read: bool = False
     """What comes is a session of its own, read by an engine of the same helper; else it is relayed."""
+    via: tuple[Endpoint, ...] = ()
+    """For that session's `Peers`."""
     confirmed: bool = True
     """False: bound and listening, but nobody is admitted before `Pinholes.confirm` (rules X10, F30)."""
 
@@ -303,6 +316,9 @@ class Engine(Protocol):
         """When tick() wants to be called next; may move with every call."""
 
     def tick(self, now: float) -> Sequence[Effect]: ...
+
+    def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
+        """What a Resolve has asked for; no hosts when there are none, or in too long a time."""
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         """May come from inside `Pinholes.confirm` or `close`, before they return, while the engine is at work."""

@@ -39,6 +39,7 @@ from protocols.engine import (
     Endpoint,
     Finish,
     Helper,
+    Host,
     Malformed,
     Note,
     Peers,
@@ -634,6 +635,9 @@ class FtpEngine:
         read, and none should see it."""
         dotted = str(self._peers.server.host).encode()
         return dotted in text or dotted.replace(b".", b",") in text
+
+    def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
+        return ()  # it asks for none
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         if self._over:

@@ -31,6 +31,7 @@ from protocols.engine import (
     Finish,
     Grant,
     Helper,
+    Host,
     Malformed,
     Note,
     Peers,
@@ -231,6 +232,9 @@ class SipEngine:
         return ()
 
     # -- what else happens -------------------------------------------------------------------------------------------
+
+    def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
+        return ()  # it asks for none
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         self._now = now

@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from protocols.engine import AnyGrant, Effect, Engine, Note, PinholeEvent, Side
+from protocols.engine import AnyGrant, Effect, Engine, Host, Note, PinholeEvent, Side
 from proxy import effects
 
 
@@ -51,6 +51,10 @@ class EngineDriver:
     def eof(self, side: Side) -> None:
         if self._engine is not None:
             self._step(self._engine.eof, side)
+
+    def resolved(self, name: str, hosts: tuple[Host, ...]) -> None:
+        if self._engine is not None:
+            self._step(self._engine.resolved, name, hosts)
 
     def event(self, grant: AnyGrant, event: PinholeEvent) -> None:
         if self._engine is None:

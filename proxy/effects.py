@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, assert_never
 
-from protocols.engine import Abort, Effect, Finish, Note, Send, Side, Splice
+from protocols.engine import Abort, Effect, Finish, Note, Resolve, Send, Side, Splice
 
 
 class Performer(Protocol):
@@ -17,7 +17,9 @@ class Performer(Protocol):
 
     def abort(self, reason: str, told: frozenset[Side]) -> None: ...
 
-    def splice(self, idle_seconds: float) -> None: ...
+    def splice(self, idle_seconds: float, carries_urgent: bool) -> None: ...
+
+    def resolve(self, name: str) -> None: ...
 
     def note(self, event: str, facts: Mapping[str, Any]) -> None: ...
 
@@ -37,8 +39,10 @@ def apply(effects: Sequence[Effect], performer: Performer) -> None:
             case Abort(reason):
                 performer.abort(reason, told)
                 return
-            case Splice(idle_seconds):
-                performer.splice(idle_seconds)
+            case Resolve(name):
+                performer.resolve(name)
+            case Splice(idle_seconds, carries_urgent):
+                performer.splice(idle_seconds, carries_urgent)
                 return
             case _:
                 assert_never(effect)

@@ -131,6 +131,7 @@ class _Direction:
         "sink",
         "source",
         "to_fd",
+        "urgent",
     )
 
     def __init__(self, source: socket.socket, sink: socket.socket, head: bytes) -> None:
@@ -140,12 +141,19 @@ class _Direction:
         self.to_fd = sink.fileno()
         self.has_urgent = False
         """Urgent data has come, and may still be ahead."""
+        self.urgent = b""
+        """That which has to go out next, as such."""
         self.head = head
         self.pipe: Pipe | None = None
         self.in_pipe = 0
         self.moved = 0
         self.is_done = False
         self.is_scheduled = False
+
+    @property
+    def is_loaded(self) -> bool:
+        """Something has come in that has not gone out."""
+        return bool(self.in_pipe or self.head or self.urgent)
 
 
 class SpliceRelay:
@@ -164,8 +172,10 @@ class SpliceRelay:
         idle_seconds: float,
         ended: Callable[[str], None],
         heads: tuple[bytes, bytes] = (b"", b""),
+        carries_urgent: bool = False,
     ) -> None:
-        """heads: what goes first to the target, and to the peer."""
+        """heads: what goes first to the target, and to the peer. carries_urgent: urgent data goes on as such; else it
+        becomes part of the stream."""
         self._loop = loop
         self._splicer = splicer
         self._peer = peer
@@ -181,8 +191,10 @@ class SpliceRelay:
         # If this process dies, the kernel closes both: as a reset, or half a file would look like a whole one (F56).
         sockets.reset_when_closed(peer)
         sockets.reset_when_closed(target)
-        sockets.urgent_inline(peer)
-        sockets.urgent_inline(target)
+        self._carries_urgent = carries_urgent
+        if not carries_urgent:
+            sockets.urgent_inline(peer)
+            sockets.urgent_inline(target)
 
     def start(self) -> None:
         ways = (self._inward, self._outward)
@@ -215,14 +227,14 @@ class SpliceRelay:
         self._end(reason, sockets.reset)
 
     def _changed(self, reads: _Direction, writes: _Direction, events: int) -> None:
-        if events & select.EPOLLERR and (reads.is_done or reads.head or reads.in_pipe):
+        if events & select.EPOLLERR and (reads.is_done or reads.is_loaded):
             # Nobody reads from it now, and this is told once: with the sink full it would be known much later.
             self.abort(self._reset_by(reads.source))
         elif events & ~select.EPOLLOUT:
             if events & select.EPOLLPRI:
                 reads.has_urgent = True
             self._move(reads)
-        if writes.head or writes.in_pipe:
+        if writes.is_loaded:
             self._move(writes)
 
     def _move(self, way: _Direction) -> None:
@@ -230,7 +242,7 @@ class SpliceRelay:
             return
         try:
             for _ in range(ROUNDS_PER_WAKEUP):
-                if (way.head or way.in_pipe) and not self._empty(way):
+                if way.is_loaded and not self._empty(way):
                     return
                 if not self._fill(way):
                     return
@@ -248,6 +260,9 @@ class SpliceRelay:
     def _empty(self, way: _Direction) -> bool:
         """Whether all that waits has gone out; until then the source waits too."""
         try:
+            if way.urgent:
+                way.moved += way.sink.send(way.urgent, socket.MSG_OOB)
+                way.urgent = b""
             while way.head:
                 sent = way.sink.send(way.head)
                 way.head = way.head[sent:]
@@ -274,10 +289,12 @@ class SpliceRelay:
         if (has_ended or (way.has_urgent and not way.in_pipe)) and sockets.at_urgent_mark(way.source):
             # splice() stops before urgent data, and calls that nothing, or the end. The byte itself may be on its way.
             has_ended = False
+            if self._carries_urgent and not self._take_urgent(way):
+                return False
             with contextlib.suppress(BlockingIOError):
                 way.head = way.source.recv(PAST_URGENT_BYTES)
                 has_ended = not way.head
-        if way.in_pipe or way.head:
+        if way.is_loaded:
             self._active_at = self._loop.time()
             return True
         # A pipe is held only while bytes are in it: thousands of quiet relays need none.
@@ -294,6 +311,17 @@ class SpliceRelay:
             self._end("finished", sockets.close)
         return False
 
+    def _take_urgent(self, way: _Direction) -> bool:
+        """The byte that stands next, out of line. Whether it has come: it may be announced before."""
+        try:
+            way.urgent = way.source.recv(1, socket.MSG_OOB)
+        except BlockingIOError:
+            return False
+        except OSError as error:
+            if error.errno != errno.EINVAL:  # it was taken already
+                raise
+        return True
+
     def _give_pipe(self, way: _Direction) -> None:
         if way.pipe is not None:
             self._splicer.give_pipe(way.pipe, is_empty=way.in_pipe == 0)
@@ -304,7 +332,7 @@ class SpliceRelay:
             self.abort("no_descriptors")
             return
         # EPIPE is the sink's doing. Of a reset we are told on whichever socket was touched; ask which one it was.
-        by_sink = error.errno == errno.EPIPE or way.head or way.in_pipe
+        by_sink = error.errno == errno.EPIPE or way.is_loaded
         culprit = way.sink if by_sink else way.source
         self.abort(self._reset_by(culprit))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import AnyGrant, Helper, Host, Peers, PinholeEvent, Side
+from protocols.engine import AnyGrant, Endpoint, Helper, Host, Peers, PinholeEvent, Side
 from proxy.audit import Log
 from proxy.config import Policy
 from proxy.driver import EngineDriver, Performer
@@ -29,6 +30,8 @@ class Admission:
     log: Log
     charged_to: Host
     """Whose limit it counts against."""
+    via: tuple[Endpoint, ...] = ()
+    """For its `Peers`."""
 
 
 class Session(Performer):
@@ -45,6 +48,7 @@ class Session(Performer):
         self.policy = admission.policy
         self.helper = admission.helper
         self.charged_to = admission.charged_to
+        self._via = admission.via
         self.pinholes = sessions.pinholes.of(self)
         self.opened_at = self._loop.time()
         self.is_over = False
@@ -73,6 +77,13 @@ class Session(Performer):
         self._sessions.metrics.engine_failures.inc()
         self.log.write("engine.failed", traceback=lines)
         self.break_off("engine_failed")
+
+    def resolve(self, name: str) -> None:
+        self._sessions.resolver.ask(name, partial(self._resolved, name))
+
+    def _resolved(self, name: str, hosts: tuple[Host, ...]) -> None:
+        if self._driver is not None:
+            self._driver.resolved(name, hosts)
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
         if self._driver is not None:

@@ -17,6 +17,7 @@ from proxy.metrics import Metrics
 from proxy.opening import Owner
 from proxy.pinholes import PinholeTable
 from proxy.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
+from proxy.resolver import Resolver
 from proxy.session import Admission, Session
 from proxy.stream import StreamSession
 
@@ -41,6 +42,7 @@ class Sessions:
         self._helpers = helpers
         self.engines = {name: helper.start() for name, helper in helpers.items()}
         self._own_listeners = own_listeners
+        self.resolver = Resolver(loop)
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
         """Those that are over but for what their engines look after."""
@@ -83,7 +85,7 @@ class Sessions:
         expect = grant.expect
         arrival = Arrival(Transport.TCP, "", peer, grant.listen)
         how = Nat(peer.host if expect.source is None else expect.source.host, expect.target)
-        self._serve(client, self.admit_expected(owner, arrival, how))
+        self._serve(client, self.admit_expected(owner, arrival, how, expect.via))
 
     def admit(self, arrival: Arrival) -> Admission | None:
         """What a new session goes on with; None, and a line in the audit log, when it may not."""
@@ -102,16 +104,25 @@ class Sessions:
             return None
         return self._admission(arrival, decision.policy, self._helpers[decision.entry.name], how, arrival.client.host)
 
-    def admit_expected(self, owner: Owner, arrival: Arrival, how: Nat) -> Admission | None:
-        """As `admit`, for whom an engine has named: by the policy of its session, and on the account of the one who is
-        called."""
-        limit = self._limit_reached(how.dial.host)
+    def admit_expected(
+        self, owner: Owner, arrival: Arrival, how: Nat, via: tuple[Endpoint, ...] = ()
+    ) -> Admission | None:
+        """As `admit`, for whom an engine has named: by the policy of its session, and on the same account."""
+        limit = self._limit_reached(owner.charged_to)
         if limit is not None:
             self.deny(arrival, Denied(limit, owner.policy.name))
             return None
-        return self._admission(arrival, owner.policy, owner.helper, how, how.dial.host)
+        return self._admission(arrival, owner.policy, owner.helper, how, owner.charged_to, via)
 
-    def _admission(self, arrival: Arrival, policy: Policy, helper: Helper, how: Nat, charged_to: Host) -> Admission:
+    def _admission(
+        self,
+        arrival: Arrival,
+        policy: Policy,
+        helper: Helper,
+        how: Nat,
+        charged_to: Host,
+        via: tuple[Endpoint, ...] = (),
+    ) -> Admission:
         key = f"{self._prefix}-{next(self._numbers)}"
         log = self.log.bind(
             session=key,
@@ -120,7 +131,7 @@ class Sessions:
             client=str(arrival.client),
             server=str(arrival.server),
         )
-        return Admission(key, arrival, policy, helper, how, log, charged_to)
+        return Admission(key, arrival, policy, helper, how, log, charged_to, via)
 
     def _limit_reached(self, client: Host) -> str | None:
         if len(self._sessions) >= self._limits.sessions:
@@ -183,6 +194,8 @@ class Sessions:
                 await self.pinholes.drained()
         except TimeoutError:
             self.cut()
+        finally:
+            self.resolver.close()
 
     def cut(self) -> None:
         """End everything now."""

@@ -64,7 +64,8 @@ class StreamSession(Session):
         self._stop_dialling()
         sockets.tune_control(self._client, self.helper.urgent_inline)
         sockets.tune_control(self._server, self.helper.urgent_inline)
-        peers = Peers(self.arrival.client, sockets.local(self._server), self._nat.dial, self.arrival.server)
+        known_as = sockets.local(self._server)
+        peers = Peers(self.arrival.client, known_as, self._nat.dial, self.arrival.server, via=self._via)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
             self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume)
         self._open(peers)
@@ -172,7 +173,7 @@ class StreamSession(Session):
                 leg.reset()
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
 
-    def splice(self, idle_seconds: float) -> None:
+    def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
         legs = self._legs
         client, to_client = legs[Side.CLIENT].hand_over()
         server, to_server = legs[Side.SERVER].hand_over()
@@ -189,7 +190,14 @@ class StreamSession(Session):
             self._end(names.get(reason, reason), received)
 
         relay = self._relay = SpliceRelay(
-            self._loop, self._sessions.pinholes.splicer, client, server, idle_seconds, ended, (to_server, to_client)
+            self._loop,
+            self._sessions.pinholes.splicer,
+            client,
+            server,
+            idle_seconds,
+            ended,
+            (to_server, to_client),
+            carries_urgent,
         )
         relay.start()
 
