@@ -6,6 +6,7 @@
     client: PASV                       a line with CR LF; `server:` likewise
     client eof                         that side has no more to say
     time 30                            seconds go by; a clock that has run out is told
+    resolved NAME HOST ...             the addresses of a name that was asked for
     used 1                             the expected peer came to the first pinhole
     closed 1 in 10 out 20              it is gone, with its relay, and the bytes of each direction
     closed 1 idle in 0 out 0           for that reason
@@ -14,7 +15,7 @@
         open tcp for TARGET from ALLOW as SOURCE uses 1 = LISTEN
         confirm 1 / renew 1 from ALLOW for 60 s / close 1 / refused no_free_port
         offer rtp for PARTY rtcp PORT from ALLOW = ANNOUNCED / answer 1 rtp ... / change 1 rtp ...
-        finish client / abort REASON / splice 3600
+        finish client / abort REASON / splice 3600 / resolve NAME
         note EVENT field=value ...
 
 `open` ends in `unconfirmed` before the `=` when nobody is admitted yet, and in `read` when an engine reads what comes.
@@ -60,9 +61,11 @@ from protocols.engine import (
     Finish,
     Grant,
     Helper,
+    Host,
     Note,
     Peers,
     PinholeEvent,
+    Resolve,
     Send,
     Side,
     Splice,
@@ -155,6 +158,10 @@ class Session:
     def eof(self, side: Side) -> None:
         if not self.is_over:
             self._step(self.engine.eof, side)
+
+    def resolved(self, name: str, *hosts: Host) -> None:
+        if not self.is_over:
+            self._step(self.engine.resolved, name, hosts)
 
     def client(self, *lines: bytes) -> None:
         self.receive(Side.CLIENT, b"".join(line + b"\r\n" for line in lines))
@@ -258,8 +265,10 @@ def render(effects: Iterable[Effect]) -> list[str]:
                 lines.append(f"finish {side.value}")
             case Abort(reason=reason):
                 lines.append(f"abort {reason}")
-            case Splice(idle_seconds=seconds):
-                lines.append(f"splice {seconds:g}")
+            case Splice(idle_seconds=seconds, carries_urgent=carries):
+                lines.append(f"splice {seconds:g}" + (" urgent" if carries else ""))
+            case Resolve(name=name):
+                lines.append(f"resolve {name}")
             case Note(event=event, facts=facts):
                 lines.append(" ".join([f"note {event}", *(f"{name}={_fact(value)}" for name, value in facts.items())]))
     flush()
@@ -514,6 +523,8 @@ def _do(session: Session, what: str) -> None:
             session.use(int(number))
         case ["closed", number, *reason, "in", bytes_in, "out", bytes_out]:
             session.end(int(number), int(bytes_in), int(bytes_out), *reason)
+        case ["resolved", name, *hosts]:
+            session.resolved(name, *map(ip_address, hosts))
         case ["refuse", reason]:
             session.pinholes.refuse_next.append(reason)
         case _:
