@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from tests.interop import test_sip_phones as phones
-from tests.interop.test_sip_phones import Exchange, connect, converse, hang_up
+from tests.interop.exchange import Exchange, connect, converse, hang_up
 from tools import gateways
 from tools.gateways import HIDING, ROUTING, Role
 from tools.kamailio import kamailio
@@ -43,7 +43,7 @@ def test_two_phones_behind_the_gateway_call_each_other(role: Role, version: int)
         exchange(role) as between,
         between.client("alice", version) as alice,
         between.client("carol", version, host=1) as carol,
-        between.log(calls=4) as log,
+        between.log(calls=4, spared=[b"body"] if role is DIRECT else ()) as log,  # the answer is left alone (D29)
     ):
         for caller, callee in ((alice, carol), (carol, alice)):
             connect(caller, callee)
