@@ -51,6 +51,8 @@ _TRICKLE = re.compile(
     rb"[ \t\r\n]*+,[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:[ \t\r\n]*+,[ \t\r\n]*+|\Z)", re.I
 )
 
+_EXTENSIONS = frozenset((b"supported", b"require"))
+
 Change = tuple[Span, bytes]
 
 
@@ -79,20 +81,22 @@ class Rewriter:
         self._now = now
         data = message.data
         changes: list[tuple[str, Change]] = []
+        names = message.names
         if message.is_request:
             uri = values.read_uri(data[message.uri.start : message.uri.end])
-            changes += (("request-uri", change) for change in self._address(message.uri, data, uri, side))
+            changes += [("request-uri", change) for change in self._address(message.uri, data, uri, side)]
         for span, via in message.vias():
-            changes += (("via", change) for change in self._via(span, data, via, side, message.is_request))
-        for name in self._fields:
+            changes += [("via", change) for change in self._via(span, data, via, side, message.is_request)]
+        for name in names & self._fields:
             for span, address in message.addresses(name):
-                changes += ((name.decode(), change) for change in self._address(span, data, address, side))
-        for span in message.spans(b"warning"):
-            changes += (("warning", change) for change in self._agents(span, data, side))
+                changes += [(name.decode(), change) for change in self._address(span, data, address, side)]
+        if b"warning" in names:
+            for span in message.spans(b"warning"):
+                changes += [("warning", change) for change in self._agents(span, data, side)]
         if self._call_ids is not None:
             changes += self._call_ids.changes(message, side)
         if self._strips_ice:
-            for name in (b"supported", b"require"):
+            for name in names & _EXTENSIONS:
                 for span in message.spans(name):
                     found = _TRICKLE.finditer(data[span.start : span.end])
                     changes += ((name.decode(), (values.within(span, Span(*match.span())), b"")) for match in found)

@@ -10,7 +10,6 @@ A datagram is handed on by whom it is from. Who is not known is a matter for who
 
 from __future__ import annotations
 
-import asyncio
 import errno
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
@@ -19,6 +18,7 @@ from typing import TYPE_CHECKING
 from protocols.engine import Endpoint, Host, Transport
 from proxy import sockets
 from proxy.ports import PortPool
+from proxy.readers import Readers
 from proxy.sockets import Address, Ancillary
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class UdpEndpoint:
 
     __slots__ = (
         "_is_read",
-        "_loop",
+        "_readers",
         "admits",
         "at",
         "is_leased",
@@ -47,8 +47,8 @@ class UdpEndpoint:
         "uses",
     )
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, stranger: Stranger, is_media: bool) -> None:
-        self._loop = loop
+    def __init__(self, readers: Readers, at: Endpoint, stranger: Stranger, is_media: bool) -> None:
+        self._readers = readers
         self.stranger = stranger
         self.at = at
         self.is_media = is_media
@@ -64,16 +64,20 @@ class UdpEndpoint:
         self.sock = sockets.datagrams(at, is_media)
         self._is_read = False
         if not is_media:
-            self.read()
+            try:
+                self.read()
+            except OSError:
+                self.sock.close()
+                raise
 
     def read(self) -> None:
         """From now on somebody is expected here. Of media, what came before has waited: it is a party's that was faster
-        than its answer (D26), or a stranger's."""
+        than its answer (D26), or a stranger's. Raises OSError."""
         if not self._is_read:
+            self._readers.add(self.sock, self._readable)
             self._is_read = True
             if self.is_media:
                 sockets.widen(self.sock)
-            self._loop.add_reader(self.sock, self._readable)
 
     def unread(self) -> int:
         """How many wait for nobody; they are lost."""
@@ -113,15 +117,15 @@ class UdpEndpoint:
 
     def close(self) -> None:
         if self._is_read:
-            self._loop.remove_reader(self.sock)
+            self._readers.remove(self.sock)
         self.sock.close()
 
 
 class UdpEndpoints:
     """All of them, by address."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, ports: PortPool) -> None:
-        self._loop = loop
+    def __init__(self, readers: Readers, ports: PortPool) -> None:
+        self._readers = readers
         self._ports = ports
         self._endpoints: dict[Endpoint, UdpEndpoint] = {}
         self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
@@ -202,7 +206,7 @@ class UdpEndpoints:
 
     def _stand(self, at: Endpoint, is_media: bool) -> UdpEndpoint:
         meet = self._meet_media if is_media else self._meet
-        endpoint = self._endpoints[at] = UdpEndpoint(self._loop, at, meet, is_media)
+        endpoint = self._endpoints[at] = UdpEndpoint(self._readers, at, meet, is_media)
         return endpoint
 
     def give(self, endpoint: UdpEndpoint) -> None:
