@@ -63,6 +63,7 @@ class SipEngine:
         "_blocked",
         "_contacts",
         "_dialogs",
+        "_ended",
         "_framers",
         "_has_begun",
         "_logged",
@@ -97,6 +98,7 @@ class SipEngine:
         self._framers = {side: StreamFramer() for side in Side} if is_stream else {}
         self._has_begun = False
         """A byte of the stream has come."""
+        self._ended: set[Side] = set()
         self._logged: set[tuple[str, bytes, bytes]] = set()
 
     # -- what comes in -----------------------------------------------------------------------------------------------
@@ -136,6 +138,8 @@ class SipEngine:
             sends = self._malformed(side, None, bad)
             effects += (*self._take_notes(), *sends, Abort("bad_framing"))
         self._over = any(isinstance(effect, Abort) for effect in effects)
+        if side.other in self._ended:  # this side has been told that nothing more comes: no answers of ours either
+            return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
@@ -268,6 +272,7 @@ class SipEngine:
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """Calls do not end with the connection that they began on (S75)."""
         self._now = now
+        self._ended.add(side)
         return (Finish(side.other),)
 
     def is_needed(self) -> bool:
