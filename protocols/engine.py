@@ -19,6 +19,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Any, Protocol
 
@@ -54,7 +55,8 @@ class Endpoint:
     port: int
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
+        host = str(self.host)
+        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -328,6 +330,7 @@ class Helper:
     """Whether TCP urgent data stays in the stream (rules F8, T27)."""
 
 
+@lru_cache(maxsize=4096)
 def only(host: Host) -> tuple[Network, ...]:
     """The `allow` of an expect that admits this one host."""
     return (ip_network(host),)

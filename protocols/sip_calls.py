@@ -178,6 +178,7 @@ class Call:
         "slots",
         "started_at",
         "tags",
+        "told",
         "transactions",
     )
 
@@ -201,6 +202,8 @@ class Call:
         self.claims: list[tuple[Contact, Contacts]] = []
         """Addresses at which its parties are reached by others than those hosts."""
         self.hops: dict[Role, Hop] = {}
+        self.told: set[tuple[Endpoint | None, Endpoint]] = set()
+        """Places that the log has told of."""
         self.lasts = 0.0
         """Seconds from each sign of life, once it is established."""
         self.ending: str | None = None

@@ -29,7 +29,7 @@ from protocols.engine import (
     only,
 )
 from protocols.sip_calls import Call, Hop, Hosts, Offer, Role, Speaker, Terms, Transaction
-from protocols.sip_contacts import Contacts
+from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip_message import Message
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
@@ -37,8 +37,8 @@ from protocols.sip_table import MAX_CALLS, Clock, SipTable
 
 MAX_ROUTES = 64
 """Behind any Record-Route."""
-LAST_WORDS_SECONDS = 32.0
-"""Timers B, F and H: after that no answer comes any more."""
+MAX_TOLD = 16
+"""Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""
 DIALOG_SECONDS = 7 * 86400.0
 """A way to a party stands as long as its call; this is for one that nobody ends."""
 
@@ -74,6 +74,7 @@ class Dialogs:
         "_rewriter",
         "_table",
         "_terms",
+        "moved",
     )
 
     def __init__(
@@ -96,6 +97,8 @@ class Dialogs:
         self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts)
         self._clock: Clock[Call] = Clock()
         self._now = 0.0
+        self.moved: list[tuple[str, Endpoint | None, Endpoint]] = []
+        """Media that the last message announces elsewhere, for the log: what it is, and where it was before."""
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
         self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
@@ -108,6 +111,7 @@ class Dialogs:
     def follow(self, side: Side, message: Message, now: float) -> bytes | None:
         """What a message from `side` means to its call; its body, if that is another now. Raises Refused."""
         self._now = now
+        self.moved.clear()
         asking = side if message.is_request else side.other
         hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
         from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
@@ -197,8 +201,8 @@ class Dialogs:
             self._failed(call, transaction, status, speaker.tag)
             return None
         if status >= 200:
-            if method == b"BYE" and call.is_of(speaker.role, speaker.host):
-                self._leave(call, transaction, speaker.tag)
+            if method == b"BYE":
+                self._left(call, transaction, speaker)
                 return None
             if method != b"INVITE":  # which may be answered by several
                 call.end(transaction)
@@ -217,6 +221,14 @@ class Dialogs:
         elif method == b"INVITE" and call.started_at is None:
             self._put_off(call, self._options.ring_seconds)
         return body
+
+    def _left(self, call: Call, bye: Transaction, agreed: Speaker) -> None:
+        """A BYE was answered, by a party of the call as it passed us here or elsewhere: it is over everywhere."""
+        passes = self._table.calls.get((call.key, call.caller_tag), ())
+        same = [one for one in passes if one is call or agreed.tag in one.tags]
+        if any(one.is_of(agreed.role, agreed.host) for one in same):
+            for one in same:
+                self._leave(one, bye, agreed.tag)
 
     def _is_alive(self, call: Call, message: Message) -> None:
         """A 2xx in an established call. With a session timer only what refreshes it counts (RFC 4028 s.10)."""
@@ -289,8 +301,11 @@ class Dialogs:
             if hop is None or other is None or hop.at.host != self._peers.own(hop.side).host:
                 continue
             comes_from = other.at.host
-            if comes_from in self._ours:
-                continue
+            if comes_from in self._ours:  # another one behind us
+                own = self._table.inside.get((other.transport, other.at))
+                if own is None:
+                    continue
+                comes_from = own.host
             if comes_from == self._peers.own(other.side).host and (
                 hop.side is Side.SERVER  # which a policy lets it call
                 or self._peers.transport is Transport.UDP
@@ -363,8 +378,18 @@ class Dialogs:
             offers.offer, moves = made
         if speaker.mapped is None and not direct:
             return None
-        is_own = description.origin is not None and description.origin.host == speaker.host
-        new = sdp.relocate(description, moves | direct, speaker.mapped if is_own else None, "strip")
+        origin = description.origin.host if description.origin is not None else None
+        is_own = origin is not None and (
+            origin == speaker.host or any(origin in network for network in self._options.media_hosts)
+        )
+        moves |= direct
+        for medium in description.media:
+            if (move := moves.get(medium.slot)) is not None:
+                change = (medium.endpoint, Endpoint(move.host, move.port))
+                if change not in call.told and len(call.told) < MAX_TOLD:
+                    call.told.add(change)
+                    self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
+        new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip")
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
         for rest in left[:4]:
             facts = _kept(message, f"sdp line {rest.line} {rest.field.decode('latin-1')}", "not_followed")

@@ -15,7 +15,7 @@ House rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Set
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
@@ -107,6 +107,11 @@ class Head:
     @property
     def is_request(self) -> bool:
         return bool(self.method)
+
+    @property
+    def names(self) -> Set[bytes]:
+        """Of the fields that there are, as in Field."""
+        return self._fields.keys()
 
     @property
     def fields(self) -> list[Field]:

@@ -51,6 +51,8 @@ _TRICKLE = re.compile(
     rb"[ \t\r\n]*+,[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:[ \t\r\n]*+,[ \t\r\n]*+|\Z)", re.I
 )
 
+_EXTENSIONS = frozenset((b"supported", b"require"))
+
 Change = tuple[Span, bytes]
 
 
@@ -79,20 +81,22 @@ class Rewriter:
         self._now = now
         data = message.data
         changes: list[tuple[str, Change]] = []
+        names = message.names
         if message.is_request:
             uri = values.read_uri(data[message.uri.start : message.uri.end])
-            changes += (("request-uri", change) for change in self._address(message.uri, data, uri, side))
+            changes += [("request-uri", change) for change in self._address(message.uri, data, uri, side)]
         for span, via in message.vias():
-            changes += (("via", change) for change in self._via(span, data, via, side, message.is_request))
-        for name in self._fields:
+            changes += [("via", change) for change in self._via(span, data, via, side, message.is_request)]
+        for name in names & self._fields:
             for span, address in message.addresses(name):
-                changes += ((name.decode(), change) for change in self._address(span, data, address, side))
-        for span in message.spans(b"warning"):
-            changes += (("warning", change) for change in self._agents(span, data, side))
+                changes += [(name.decode(), change) for change in self._address(span, data, address, side)]
+        if b"warning" in names:
+            for span in message.spans(b"warning"):
+                changes += [("warning", change) for change in self._agents(span, data, side)]
         if self._call_ids is not None:
             changes += self._call_ids.changes(message, side)
         if self._strips_ice:
-            for name in (b"supported", b"require"):
+            for name in names & _EXTENSIONS:
                 for span in message.spans(name):
                     found = _TRICKLE.finditer(data[span.start : span.end])
                     changes += ((name.decode(), (values.within(span, Span(*match.span())), b"")) for match in found)
@@ -143,6 +147,8 @@ class Rewriter:
             if seen is not None:
                 self._table.vias.put((branch, seen), data[at.start : at.end])
                 yield at, _hostport(seen, via.port is not None)
+                # Of a hop before its last one: what that hop saw, which is behind us, too.
+                yield from _added(span, via, self._peers.own(side).host, self._peers.as_seen(side).host)
             return
         party = side.other
         transport = self._peers.transport
@@ -151,12 +157,9 @@ class Rewriter:
             return
         yield at, new
         own, seen = self._peers.own(party), self._peers.as_seen(party)
-        found: list[Change] = []
-        if via.received == seen.host:
-            found.append((via.parameters[b"received"].span, str(own.host).encode()))
+        yield from _added(span, via, seen.host, own.host)
         if via.rport == seen.port:
-            found.append((via.parameters[b"rport"].span, b"%d" % own.port))
-        yield from sorted((values.within(span, part), text) for part, text in found)
+            yield values.within(span, via.parameters[b"rport"].span), b"%d" % own.port
 
     # -- the two names of an address ---------------------------------------------------------------------------------
 
@@ -187,7 +190,9 @@ class Rewriter:
             return None
         if seen == peers.as_seen(side) and transport is peers.transport:
             return peers.own(side)
-        return self._table.inside.get((transport, seen))
+        own = self._table.inside.get((transport, seen))
+        # That of another one behind us stays what it is to everybody: requests to it come by way of us, too.
+        return own if own is not None and own.host == peers.own(side).host else None
 
     def _inward(
         self,
@@ -201,6 +206,15 @@ class Rewriter:
         if own is None:
             return None
         return spelling(Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
+
+
+def _added(span: Span, via: values.Via, before: Host, after: Host) -> Iterator[Change]:
+    """Parameters of a Via that name a host, where they name this one. In brackets if they are (S22)."""
+    for name, host in ((b"received", via.received), (b"maddr", via.maddr)):
+        if host == before:
+            parameter = via.parameters[name]
+            text = b"[%b]" if (parameter.value or b"").startswith(b"[") else b"%b"
+            yield values.within(span, parameter.span), text % str(after).encode()
 
 
 def _hostport(endpoint: Endpoint, with_port: bool) -> bytes:

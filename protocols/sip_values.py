@@ -14,9 +14,9 @@ House rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from pyparsing import ParseException, ParserElement, Regex
 
@@ -26,6 +26,8 @@ from protocols.spans import Span
 
 BLANKS = b" \t\r\n"
 """LWS, a fold's line end included. RFC 3261 s.25.1."""
+
+Read = TypeVar("Read")
 
 _REMEMBERED = 4096
 _MAX_REMEMBERED_BYTES = 512
@@ -59,7 +61,8 @@ def split(data: bytes, span: Span) -> list[Span]:
     Raises Malformed if a quoted string, a bracket or a comment has no end.
     """
     if data.find(b",", *span) < 0:
-        return _stripped(data, [span])
+        only = stripped(data, *span)
+        return [only] if only.start < only.end else []
     parts: list[Span] = []
     start, depth = span.start, 0
     for match in _GROUPS.finditer(data, *span):
@@ -84,6 +87,8 @@ def _stripped(data: bytes, spans: list[Span]) -> list[Span]:
 
 def stripped(data: bytes, start: int, end: int) -> Span:
     """Without the blanks at both ends."""
+    if start < end and data[start] > 32 and data[end - 1] > 32:
+        return Span(start, end)
     value = data[start:end]
     begin = end - len(value.lstrip(BLANKS))
     return Span(begin, max(begin, start + len(value.rstrip(BLANKS))))
@@ -378,13 +383,24 @@ _remembered_address = lru_cache(maxsize=_REMEMBERED)(_read_address)
 _remembered_uri = lru_cache(maxsize=_REMEMBERED)(_read_uri)
 _remembered_via = lru_cache(maxsize=_REMEMBERED)(_read_via)
 
+# What is another in each call and transaction: without it, a value is one of the few that are remembered.
+_TAG = re.compile(rb";tag=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
+_BRANCH = re.compile(rb";branch=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
+
 
 def read_address(value: bytes) -> Address:
     """One value of Contact, From, To, Route, Refer-To ..., folded or not. Raises Malformed.
 
     RFC 3261 s.20.10; S16 to S22. Reasons: bad_address, bad_host, bad_port, repeated_parameter.
     """
-    return _remembered_address(value) if len(value) <= _MAX_REMEMBERED_BYTES else _read_address(value)
+    if len(value) > _MAX_REMEMBERED_BYTES:
+        return _read_address(value)
+    tag = _TAG.search(value)
+    if tag is not None and (rest := _rest(_remembered_address, value, tag)) is not None:
+        parameters = _put_back(rest.parameters, b"tag", tag)
+        if parameters is not None:
+            return Address(*rest[:-1], parameters)
+    return _remembered_address(value)
 
 
 def read_uri(value: bytes) -> Address:
@@ -401,4 +417,35 @@ def read_via(value: bytes) -> Via:
     RFC 3261 s.20.42; RFC 3581; S22, S38. Reasons: bad_via, bad_host, bad_port, bad_received, bad_rport,
     repeated_parameter.
     """
-    return _remembered_via(value) if len(value) <= _MAX_REMEMBERED_BYTES else _read_via(value)
+    if len(value) > _MAX_REMEMBERED_BYTES:
+        return _read_via(value)
+    branch = _BRANCH.search(value)
+    if branch is not None and (rest := _rest(_remembered_via, value, branch)) is not None:
+        parameters = _put_back(rest.parameters, b"branch", branch)
+        if parameters is not None:
+            return Via(*rest[:5], parameters, branch[1], *rest[7:])
+    return _remembered_via(value)
+
+
+def _rest(read: Callable[[bytes], Read], value: bytes, taken: re.Match[bytes]) -> Read | None:
+    """What the value says with nothing behind the `=` of that parameter; None if that is malformed."""
+    start, end = taken.span(1)
+    try:
+        return read(value[:start] + value[end:])
+    except Malformed:
+        return None
+
+
+def _put_back(parameters: Parameters, name: bytes, taken: re.Match[bytes]) -> Parameters | None:
+    """With the parameter that was taken out; None if it was none, but part of another one."""
+    start, end = taken.span(1)
+    empty = parameters.get(name)
+    if empty is None or empty.span != (start, start):
+        return None
+    full = {**parameters, name: Parameter(taken[1], Span(start, end), Span(taken.start(), end))}
+    if end != len(taken.string):
+        by = Span(end - start, end - start)
+        for other, parameter in parameters.items():
+            if parameter.whole.start >= start:  # behind it
+                full[other] = Parameter(parameter.value, within(by, parameter.span), within(by, parameter.whole))
+    return full

@@ -14,15 +14,17 @@ import sys
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, MutableMapping
+from collections.abc import Callable, Mapping, MutableMapping
 from enum import Enum
 from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from json.encoder import encode_basestring_ascii
+from types import NoneType
 from typing import Any, Protocol
 
 import structlog
 
-from protocols.engine import Endpoint
+from protocols.engine import Endpoint, Transport
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 MAX_VALUE_LENGTH = 256
@@ -55,10 +57,29 @@ class BoundLog(structlog.BoundLoggerBase):
         return super().bind(**facts)
 
 
+class JsonLog(BoundLog):
+    """Writes what structlog's chain would have made of it, in a tenth of the time: of a call seven lines are told, and
+    what is bound to all lines of a session is rendered once."""
+
+    def __init__(self, logger: Any, processors: Any, context: Any) -> None:
+        super().__init__(logger, processors, context)
+        self._bound = _members(context)
+
+    def write(self, event: str, **facts: Any) -> None:
+        if event in SAMPLED:
+            super().write(event, **facts)
+            return
+        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+        moment = f"{_until_second(second)}.{nanoseconds // 1000:06d}Z"
+        self._logger(f'{{"time":"{moment}","event":"{event}"{self._bound}{_members(facts)}}}')
+
+
 def open_log(sink: Sink, form: str) -> BoundLog:
     """The log that all others are bound from. `form`: json, or console for people."""
-    render: Any = _render_json if form == "json" else structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())
-    return BoundLog(sink, [Sampler(time.monotonic), stamp, plain_values, render], {})
+    prepare: list[Any] = [Sampler(time.monotonic), stamp, plain_values]
+    if form == "json":
+        return JsonLog(sink, [*prepare, _render_json], {})
+    return BoundLog(sink, [*prepare, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())], {})
 
 
 # One encoder for all lines: json.dumps would make one for each.
@@ -67,6 +88,33 @@ _to_json = json.JSONEncoder(separators=(",", ":")).encode
 
 def _render_json(_: Any, __: str, record: MutableMapping[str, Any]) -> str:
     return _to_json(record)
+
+
+def _members(facts: Mapping[str, Any]) -> str:
+    """Of a JSON object, each with the comma before it."""
+    return "".join([f',"{key}":{_RENDER.get(type(value), _json)(value)}' for key, value in facts.items()])
+
+
+def _json(value: Any) -> str:
+    return _to_json(plain(value))
+
+
+def _text_json(value: str) -> str:
+    return encode_basestring_ascii(value if len(value) <= MAX_VALUE_LENGTH else plain(value))
+
+
+# By type, for values that come in every line: how they are rendered at once. All others are made plain first.
+_RENDER: dict[type, Callable[[Any], str]] = {
+    str: _text_json,
+    int: repr,
+    NoneType: lambda _: "null",
+    Endpoint: lambda value: f'"{value}"',
+    Transport: lambda value: f'"{value.value}"',
+    list: lambda values: f"[{','.join([_RENDER.get(type(value), _json)(value) for value in values])}]",
+    IPv4Network: lru_cache(maxsize=1024)(_json),
+    IPv6Network: lru_cache(maxsize=1024)(_json),
+}
+_RENDER[tuple] = _RENDER[list]
 
 
 class Sampler:

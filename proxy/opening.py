@@ -118,7 +118,8 @@ class Opening:
             event = Closed(
                 reason, event.bytes_in, event.bytes_out, seconds, counts["packets_in"], counts["packets_out"]
             )
-        self._table.metrics.relayed_bytes.inc(event.bytes_in + event.bytes_out)
+        if event.bytes_in or event.bytes_out:
+            self._table.metrics.relayed_bytes.inc(event.bytes_in + event.bytes_out)
         self.owner.pinhole_event(self.grant, event)
 
     def _describe(

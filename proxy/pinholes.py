@@ -15,6 +15,7 @@ import socket
 import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, TypeVar
 
 from protocols.engine import (
@@ -37,6 +38,7 @@ from proxy.media import MediaPlace, MediaPlaces
 from proxy.metrics import Metrics
 from proxy.opening import Opening, Owner
 from proxy.ports import PortPool
+from proxy.readers import Readers
 from proxy.relay import Splicer, SpliceRelay
 
 # Enough for the one expected connection and some strangers at the same moment; each is looked at, at once.
@@ -65,13 +67,15 @@ class PinholeTable:
         self.ports = ports
         self.metrics = metrics
         self.splicer = Splicer(loop)
-        self.endpoints = UdpEndpoints(loop, ports)
+        self.endpoints = UdpEndpoints(Readers(loop), ports)
         self.places = MediaPlaces()
         self.endpoints.media_stranger = self.places.stranger
         self._own_listeners = own_listeners
         self.begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
         """Begins the session of a connection that an engine is to read; set by whoever has the sessions."""
         self._pinholes: dict[int, Opening] = {}
+        metrics.pinholes.set_function(self._pinholes.__len__)
+        self._count_opened = cache(metrics.pinholes_opened.labels)  # of few purposes
         self._per_client: Counter[Host] = Counter()
         self._last_id = 0
         self._all_gone = asyncio.Event()
@@ -153,8 +157,7 @@ class PinholeTable:
     def _add(self, pinhole: _Kind, purpose: str) -> _Kind:
         self._pinholes[pinhole.grant.id] = pinhole
         self._per_client[pinhole.owner.charged_to] += 1
-        self.metrics.pinholes_opened.labels(purpose).inc()
-        self.metrics.pinholes.set(len(self._pinholes))
+        self._count_opened(purpose).inc()
         return pinhole
 
     def _bind(self, expect: Expect) -> tuple[socket.socket, Endpoint]:
@@ -178,7 +181,6 @@ class PinholeTable:
         self._per_client[client] -= 1
         if not self._per_client[client]:
             del self._per_client[client]
-        self.metrics.pinholes.set(len(self._pinholes))
         if not self._pinholes:
             self._all_gone.set()
 

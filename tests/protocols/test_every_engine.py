@@ -163,8 +163,8 @@ def end(helper: Helper, *sessions: Session) -> None:
     """Their connections are gone, and all clocks run out: nothing is left, of what they share neither."""
     for session in sessions:
         assert retained(session) < MAX_RETAINED_BYTES[helper.name]
-        for side in Side:
-            finish(session, side)
+        for side in set(Side) - session.ended:
+            session.eof(side)
     sessions[0].wait(LONG_SECONDS)
     for session in sessions:
         assert not session.engine.is_needed()

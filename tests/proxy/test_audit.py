@@ -7,7 +7,7 @@ import json
 import os
 import re
 import threading
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
@@ -190,3 +190,28 @@ def test_a_fifo_that_nobody_reads_is_an_error_and_not_a_wait(tmp_path):
     os.mkfifo(tmp_path / "log")
     with pytest.raises(OSError, match="No such device"):
         Sink(str(tmp_path / "log"))
+
+
+def test_lines_are_what_the_chain_of_processors_makes_of_them(path):
+    facts = {
+        "text": 'a "quote" \u2028 and \x1b',
+        "long": "x" * 1000,
+        "raw": b"caf\xe9\r\n",
+        "number": 7,
+        "yes": True,
+        "nothing": None,
+        "share": 0.1,
+        "listen": Endpoint(ip_address("2001:db8::1"), 5060),
+        "host": ip_address("192.0.2.1"),
+        "allow": (ip_network("192.0.2.1/32"), ip_network("2001:db8::/64")),
+        "transport": Transport.UDP,
+        "changes": [{"field": "via", "before": b"\x00", "nested": [1, None]}],
+        "unknown": object,
+    }
+    written: list[str] = []
+    log = audit.open_log(written.append, "json").bind(session="s-1", client="10.1.0.2:5060")
+    chain = audit.BoundLog(written.append, [audit.stamp, audit.plain_values, audit._render_json], {})
+    log.write("pinhole.opened", **facts)
+    chain.bind(session="s-1", client="10.1.0.2:5060").write("pinhole.opened", **facts)
+    quick, chained = (re.sub(r'"time":"[^"]+"', "", line) for line in written)
+    assert quick == chained
