@@ -138,6 +138,8 @@ class SipEngine:
             sends = self._malformed(side, None, bad)
             effects += (*self._take_notes(), *sends, Abort("bad_framing"))
         self._over = any(isinstance(effect, Abort) for effect in effects)
+        if side.other in self._ended:  # this side has been told that nothing more comes: no answers of ours either
+            return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
 
     def _tls(self, data: bytes) -> Sequence[Effect]:

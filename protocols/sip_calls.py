@@ -390,6 +390,7 @@ class Call:
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
             if not isinstance(changed, Refusal):
+                self._table.announced.pop(place.grant.rtp, None)
                 place.grant = changed
                 if wanted.party.mapped is not None:
                     self._table.announced[changed.rtp] = wanted.party

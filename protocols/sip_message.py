@@ -155,9 +155,13 @@ class Message(Head):
         return self._tag(b"to")
 
     def _tag(self, name: bytes) -> bytes | None:
+        return self.address(name)[1].parameter(b"tag") or None
+
+    def address(self, name: bytes) -> tuple[Span, Address]:
+        """The value of From or To, of which there is one in each message, and it is no list. Raises BadMessage."""
         span = stripped(self.data, *self._fields[name][0])
         try:
-            return read_address(self.data[span.start : span.end]).parameter(b"tag") or None
+            return span, read_address(self.data[span.start : span.end])
         except Malformed as error:
             raise self.bad(span, error) from None
 
