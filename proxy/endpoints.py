@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from proxy.admission import DatagramPinhole
 
 DATAGRAMS_PER_WAKEUP = 64
-# Of a stream the next packet comes 20 ms later: to look for it at once costs a system call and an exception each time.
-PACKETS_PER_WAKEUP = 1
 
 Stranger = Callable[["UdpEndpoint", bytes, Ancillary, Address], None]
 Route = Callable[[bytes, Ancillary], None]
@@ -53,13 +51,13 @@ class UdpEndpoint:
         """Whom a pinhole lets begin a flow here."""
         self.sock = sockets.datagrams(at, is_media)
         try:
-            readers.add(self.sock, self._readable)
+            readers.add(self.sock, self._packet if is_media else self._readable)
         except OSError:
             self.sock.close()
             raise
 
     def _readable(self) -> None:
-        for _ in range(PACKETS_PER_WAKEUP if self.is_media else DATAGRAMS_PER_WAKEUP):
+        for _ in range(DATAGRAMS_PER_WAKEUP):
             if not self.uses:  # closed by what the last one brought about
                 return
             try:
@@ -73,6 +71,17 @@ class UdpEndpoint:
                 take(data, ancillary)
             else:
                 self.stranger(self, data, ancillary, source)
+
+    def _packet(self) -> None:
+        """Of a stream the next one comes 20 ms later: to look for it at once would cost a system call in vain."""
+        try:
+            data, ancillary, _, source = self.sock.recvmsg(sockets.MAX_DATAGRAM, sockets.ANCILLARY_BYTES)
+        except OSError:
+            return
+        if (take := self.routes.get(source)) is not None:
+            take(data, ancillary)
+        else:
+            self.stranger(self, data, ancillary, source)
 
     def send(self, data: bytes, to: Address) -> bool:
         """Whether it went out. No buffer, no route, too long: a datagram may always be lost."""
