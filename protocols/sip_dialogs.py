@@ -490,7 +490,7 @@ def _kept(message: Message, field: str, reason: str) -> dict[str, Any]:
 def _who(message: Message) -> dict[str, Any]:
     who = {}
     for name, field in (("from", b"from"), ("to", b"to")):
-        span, address = message.addresses(field)[0]
+        span, address = message.address(field)
         who[name] = message.data[span.start : span.end][address.uri.start : address.uri.end]
     return who
 
