@@ -139,6 +139,8 @@ class SipEngine:
             sends = self._malformed(side, None, bad)
             effects += (*self._take_notes(), *sends, Abort("bad_framing"))
         self._over = any(isinstance(effect, Abort) for effect in effects)
+        if side.other in self._ended:  # this side has been told that nothing more comes: no answers of ours either
+            return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
@@ -261,8 +263,10 @@ class SipEngine:
             self._closed(*observed.closed.pop())
 
     def deadline(self) -> float | None:
-        times = [at for at in (self._dialogs.next(), self._contacts.next()) if at is not None]
-        return min(times, default=None)
+        first, second = self._dialogs.next(), self._contacts.next()
+        if first is None or second is None:
+            return second if first is None else first
+        return min(first, second)
 
     def tick(self, now: float) -> Sequence[Effect]:
         self._now = now

@@ -54,6 +54,9 @@ class Role(Enum):
     CALLER = "caller"
     CALLEE = "callee"
 
+    # Each is one object; Enum would make the hash of its name each time.
+    __hash__ = object.__hash__
+
     @property
     def other(self) -> Role:
         return Role.CALLEE if self is Role.CALLER else Role.CALLER
@@ -390,6 +393,7 @@ class Call:
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
             if not isinstance(changed, Refusal):
+                self._table.announced.pop(place.grant.rtp, None)
                 place.grant = changed
                 if wanted.party.mapped is not None:
                     self._table.announced[changed.rtp] = wanted.party

@@ -364,13 +364,12 @@ class Dialogs:
         if self._options.ice == "pass" and _has_ice(description):
             return None
         direct = self._direct(description, side.other)
-        media = [medium for medium in description.media if medium.slot not in direct]
         trigger = trigger_of(message)
         if answers is not None:
-            moves = call.make_answer(answers, speaker, media, trigger)
+            moves = call.make_answer(answers, speaker, description.media, trigger)
         else:
             assert offers is not None
-            made = call.make_offer(speaker, media, trigger)
+            made = call.make_offer(speaker, description.media, trigger)
             if isinstance(made, Refusal):
                 if message.is_request:
                     raise Refused(500 if call.started_at is not None else 503, b"No Media Available")
@@ -490,7 +489,7 @@ def _kept(message: Message, field: str, reason: str) -> dict[str, Any]:
 def _who(message: Message) -> dict[str, Any]:
     who = {}
     for name, field in (("from", b"from"), ("to", b"to")):
-        span, address = message.addresses(field)[0]
+        span, address = message.address(field)
         who[name] = message.data[span.start : span.end][address.uri.start : address.uri.end]
     return who
 

@@ -75,7 +75,7 @@ class Registrations:
 
     def asked(self, message: Message, side: Side) -> None:
         """A REGISTER from `side`. A contact that is not its own is somebody else's, and opens nothing (S57)."""
-        span, to = message.addresses(b"to")[0]
+        span, to = message.address(b"to")
         aor = message.data[span.start : span.end][to.uri.start : to.uri.end]
         host = self._peers.own(side).host
         contacts: dict[Name, int | None] = {}

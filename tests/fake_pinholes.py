@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 
@@ -30,7 +30,8 @@ PACKET_BYTES = 160
 class FakePinholes:
     """Free ports are counted up, from 61000 and for media from 40000. Ends are reported before close() returns."""
 
-    def __init__(self) -> None:
+    def __init__(self, beside: FakePinholes | None = None) -> None:
+        """beside: those of another session of the same daemon."""
         self.log: list[str] = []
         self.opened: list[AnyGrant] = []
         self.standing: dict[int, AnyGrant] = {}
@@ -39,12 +40,13 @@ class FakePinholes:
         self.report: Callable[[AnyGrant, PinholeEvent], None] = lambda grant, event: None
         self._offerers: dict[int, int] = {}
         """Of each answerer."""
-        self._media_ports = count(40000, 2)
+        self._numbers: Iterator[int] = beside._numbers if beside else count(1)
+        self._media_ports: Iterator[int] = beside._media_ports if beside else count(40000, 2)
 
     # -- pinholes ------------------------------------------------------------------------------------------------------
 
     def open(self, expect: Expect) -> Grant | Refusal:
-        number = len(self.opened) + 1
+        number = next(self._numbers)
         listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, 60999 + number)
         if (refusal := self._refuses(listen, expect.transport)) is not None:
             return refusal
@@ -53,9 +55,8 @@ class FakePinholes:
         source = str(expect.source if expect.source is None or expect.source.port else expect.source.host)
         uses = f"uses {expect.uses}" if expect.uses is not None else f"uses any for {expect.open_seconds:g} s"
         uses += ("" if expect.confirmed else " unconfirmed") + (" read" if expect.is_read else "")
-        self.log.append(
-            f"open {expect.transport.value} for {expect.target} from {_hosts(expect.allow)} as {source} {uses} = {listen}"
-        )
+        who = f"{expect.target} from {_hosts(expect.allow)} as {source}"
+        self.log.append(f"open {expect.transport.value} for {who} {uses} = {listen}")
         return grant
 
     def _refuses(self, listen: Endpoint, transport: Transport | None) -> Refusal | None:
@@ -117,7 +118,7 @@ class FakePinholes:
             rtcp = Endpoint(party.mapped, port + 1) if rtcp is not None else None
         if (refusal := self._refuses(rtp, None)) is not None:
             return refusal
-        grant = MediaGrant(len(self.opened) + 1, media, rtp, rtcp)
+        grant = MediaGrant(next(self._numbers), media, rtp, rtcp)
         self._stand(grant)
         self.log.append(f"{what} {_terms(media)} = {rtp}")
         return grant

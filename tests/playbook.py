@@ -120,6 +120,12 @@ class Session:
     pinholes: FakePinholes
     now: float = 0.0
     effects: list[Effect] = field(default_factory=list)
+    is_over: bool = False
+    """Nothing arrives any more; what the engine looks after may go on."""
+    ended: set[Side] = field(default_factory=set)
+    """Sides that have nothing more to say."""
+    daemon: list[Session] = field(default_factory=list)
+    """All that share what the engines of a daemon share, and the time."""
     tells_late: bool = False
     """What the engine closes is reported to it when it is done with what it is at, not before close() returns."""
     _late: list[tuple[AnyGrant, PinholeEvent]] = field(default_factory=list)
@@ -127,16 +133,13 @@ class Session:
 
     def __post_init__(self) -> None:
         self.pinholes.report = self._report
+        self.daemon.append(self)
 
     @classmethod
     def of(cls, helper: Helper, network: Peers, options: Any = None) -> Session:
         pinholes = FakePinholes()
         engine = helper.start()(network, helper.options() if options is None else options, pinholes, 0.0)
         return cls(engine, pinholes)
-
-    @property
-    def is_over(self) -> bool:
-        return bool(self.effects) and isinstance(self.effects[-1], Abort | Splice)
 
     def _report(self, grant: AnyGrant, event: PinholeEvent) -> None:
         if self.tells_late and self._is_at_work:
@@ -146,8 +149,10 @@ class Session:
 
     def _step(self, call: Callable[..., Sequence[Effect]], *arguments: Any) -> None:
         self._is_at_work = True
-        self.effects += call(*arguments, self.now)
+        effects = call(*arguments, self.now)
         self._is_at_work = False
+        self.effects += effects
+        self.is_over = self.is_over or any(isinstance(effect, Abort | Splice) for effect in effects)
         while self._late:
             self.effects += self.engine.pinhole(*self._late.pop(0), self.now)
 
@@ -156,6 +161,7 @@ class Session:
             self._step(self.engine.receive, side, data)
 
     def eof(self, side: Side) -> None:
+        self.ended.add(side)
         if not self.is_over:
             self._step(self.engine.eof, side)
 
@@ -170,14 +176,21 @@ class Session:
         self.receive(Side.SERVER, b"".join(line + b"\r\n" for line in lines))
 
     def wait(self, seconds: float) -> None:
-        """Let time go by, and tell every clock that runs out when it does."""
+        """Let time go by, and tell every clock that runs out when it does; those of the same daemon's sessions too."""
         until = self.now + seconds
-        while not self.is_over and (deadline := self.engine.deadline()) is not None and deadline <= until:
-            self.now = max(self.now, deadline)
-            self._step(self.engine.tick)
-            after = self.engine.deadline()
-            assert after is None or after > deadline or self.is_over, "a clock that does not move on"
-        self.now = until
+        while (next_one := min(self.daemon, key=Session._deadline))._deadline() <= until:
+            for session in self.daemon:
+                session.now = max(session.now, next_one._deadline())
+            before = next_one._deadline()
+            next_one._step(next_one.engine.tick)
+            assert next_one._deadline() > before, "a clock that does not move on"
+        for session in self.daemon:
+            session.now = until
+
+    def _deadline(self) -> float:
+        """After an end only what the engine looks after has one."""
+        deadline = self.engine.deadline() if not self.is_over or self.engine.is_needed() else None
+        return float("inf") if deadline is None else deadline
 
     def use(self, number: int) -> None:
         grant = self.pinholes.standing[number]
@@ -506,9 +519,8 @@ def play(transcript: Transcript, helper: Helper, cut: Cut, *, twice: bool = Fals
         _compare(f"{where}: effects", done, got)
         if twice and side is not None:
             session.receive(side, stream)
-            assert session.effects[effects_before + len(effects) :] == [e for e in effects if isinstance(e, Send)], (
-                where
-            )
+            sends = [effect for effect in effects if isinstance(effect, Send)]
+            assert session.effects[effects_before + len(effects) :] == sends, where
             assert len(session.pinholes.log) == log_before + len(asked), where
     return session
 

@@ -373,10 +373,7 @@ async def test_either_party_may_put_it_on_hold(hosts: Hosts) -> None:
         assert len(call.pinholes) == 2
         resumed = call.pinholes.change(answered, media(party(other)))
         assert isinstance(resumed, MediaGrant)
-        async with asyncio.timeout(5):
-            while len(call.pinholes):
-                await asyncio.sleep(0.01)
-        assert gateway.shell.log.last("pinhole.closed")["reason"] == "never_used"
+        assert (await gateway.shell.until("pinhole.closed", 2))["reason"] == "never_used"
 
 
 async def test_what_cannot_be_had_is_refused_and_leaves_nothing(hosts: Hosts) -> None:
