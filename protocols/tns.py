@@ -23,7 +23,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from fnmatch import fnmatch
 from ipaddress import ip_network
 from typing import Any
 
@@ -408,7 +407,7 @@ class TnsEngine:
             return ""
         for allowed in self._options.redirect_to:
             if isinstance(allowed, str):
-                if isinstance(address.host, str) and fnmatch(address.host.lower(), allowed.lower()):
+                if isinstance(address.host, str) and _is_named(address.host.lower(), allowed.lower()):
                     return ""
             elif host in allowed:
                 return ""
@@ -487,6 +486,11 @@ class TnsEngine:
 
     def _violation(self, rule: str, detail: str, action: str) -> None:
         self._note("violation", rule=rule, detail=detail, action=action)
+
+
+def _is_named(name: str, pattern: str) -> bool:
+    """`*.example.org` is every name below it."""
+    return name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
 
 
 def _neighbours(peers: Peers) -> Network:

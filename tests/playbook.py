@@ -393,7 +393,9 @@ def load(path: Path) -> Transcript:
             named = None
             steps.append((number, line, [], []))
     hosts = NETWORKS[network]
-    if transport:
+    if path.parent.name in HELPERS and not transport:
+        hosts = on(hosts, HELPERS[path.parent.name], Transport.TCP)
+    elif transport:
         kind, *port = transport.split(" from ")
         hosts = on(hosts, HELPERS[path.parent.name], Transport(kind), int(port[0]) if port else None)
     made = tuple(_step(*step, words) for step in steps)

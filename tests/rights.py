@@ -162,7 +162,27 @@ class SipPinholes(StrictPinholes):
         return at.host in self.mapped_to(mapped) or any(at.host in network for network in self.options.media_hosts)
 
 
-RIGHTS: dict[str, type[StrictPinholes]] = {"ftp": FtpPinholes, "sip": SipPinholes}
+class TnsPinholes(StrictPinholes):
+    """To the server's neighbours where it is not mapped, else to itself; for the client alone, once."""
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if self.is_full:
+            return Refusal("limit_per_session")
+        server, target = self.peers.server, expect.target
+        neighbours = ip_network(f"{server.host}/{24 if server.host.version == 4 else 64}", strict=False)
+        is_mapped = self.peers.is_mapped(Side.SERVER)
+        assert target.host == server.host or (target.host in neighbours and not is_mapped), expect
+        assert target.port >= 1024 and target != server, expect
+        listen = self.peers.server_as_seen.host if self.peers.is_mapped(Side.SERVER) else target.host
+        assert expect.listen.host == listen, expect
+        assert expect.allow == only(self.peers.client.host), expect
+        assert expect.source is not None and expect.source.host == self.peers.client_as_seen.host, expect
+        assert (expect.transport, expect.uses, expect.is_read) == (Transport.TCP, 1, True), expect
+        assert expect.via == (*self.peers.via, server), expect
+        return super().open(expect)
+
+
+RIGHTS: dict[str, type[StrictPinholes]] = {"ftp": FtpPinholes, "sip": SipPinholes, "tns": TnsPinholes}
 
 
 def left_of(engine: Any) -> dict[str, Any]:
