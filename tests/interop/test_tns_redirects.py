@@ -1,0 +1,130 @@
+"""python-oracledb led from one listener to another, through the gateway in each role.
+
+The listeners are emulated (tools/oracle.py), the drivers are not: several versions, synchronous and asyncio. They have got
+through when the last listener hears the packet that they send after ACCEPT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.namespaces import needs_root
+from tools import gateways, oracle
+from tools.gateways import BACKENDS, HIDING, PUBLISHING, ROLES, ROUTING, Gateway, Role
+from tools.lab import Host
+from tools.oracle import NAME, REDIRECTED, Listener, accept, address, connect, listening, redirect
+
+pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
+
+GATEWAYS = [(role, backend) for role in ROLES for backend in BACKENDS]
+MODES = ("synchronous", "asyncio")
+VERSIONS = ("", "2.5.1", "4.0.2")
+every_driver = pytest.mark.parametrize("driver", VERSIONS, ids=lambda driver: driver or "newest")
+both_versions = pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+
+
+@pytest.fixture(scope="module", params=GATEWAYS, ids=lambda param: f"{param[0].name}-{param[1]}")
+def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    role, backend = request.param
+    with gateways.serving(role, backend) as serving:
+        yield serving
+
+
+one_backend = pytest.mark.parametrize(
+    "gateway", [(role, "nft") for role in ROLES], ids=[role.name for role in ROLES], indirect=True, scope="module"
+)
+
+
+def to(host: Host, version: int, port: int) -> oracle.Answer:
+    return lambda _, data: redirect(address(host.address(version), port), data)
+
+
+def got_through(last: Listener) -> None:
+    assert [NAME in packet for packet in last.got] == [True], last.got
+
+
+def told(gateway: Gateway, before: int) -> list[str]:
+    log = gateway.log_after(before)
+    events = [line["event"] for line in log]
+    assert not {"violation", "engine.failed", "pinhole.refused", "session.denied", "session.failed"} & set(events), log
+    return events
+
+
+def test_the_drivers_are_here() -> None:
+    assert set(VERSIONS) <= set(oracle.drivers())
+
+
+@every_driver
+@pytest.mark.parametrize("mode", MODES)
+@both_versions
+def test_a_redirect_to_another_port_is_followed(gateway: Gateway, version: int, mode: str, driver: str) -> None:
+    before = len(gateway.daemon.audit())
+    server = gateway.server
+    with (
+        listening(server, version, 1521, to(server, version, 21522)) as first,
+        listening(server, version, 21522, lambda *_: accept()) as last,
+    ):
+        said = connect(gateway.client, gateway.dialled(version), 1521, mode, driver)
+        got_through(last)
+        assert said.splitlines()[0].startswith(driver)
+    assert (first.flags, last.flags) == ([0], [REDIRECTED])
+    events = told(gateway, before)
+    assert [events.count(event) for event in ("tns.connect", "tns.redirected", "tns.accepted")] == [2, 1, 1]
+    assert events.count("pinhole.opened") == events.count("pinhole.used") == events.count("pinhole.closed") == 1
+    assert events.count("address.rewritten") == gateway.role.hides_server
+
+
+@one_backend
+@both_versions
+def test_a_redirect_to_a_neighbour_of_the_listener_is_followed_twice(gateway: Gateway, version: int) -> None:
+    if gateway.role is PUBLISHING:
+        pytest.skip("inside, neighbours are led to when the policy names them: the next test")
+    before = len(gateway.daemon.audit())
+    server, neighbour = gateway.server, gateway.neighbour
+    with (
+        listening(server, version, 1521, to(neighbour, version, 1521)),
+        listening(neighbour, version, 1521, to(server, version, 21522)),
+        listening(server, version, 21522, lambda *_: accept()) as last,
+    ):
+        connect(gateway.client, gateway.dialled(version), 1521, "synchronous")
+        got_through(last)
+    assert told(gateway, before).count("tns.redirected") == 2
+
+
+def test_a_name_is_resolved_here_and_a_neighbour_inside_is_named_by_the_policy() -> None:
+    def policies(lab: gateways.Lab) -> str:
+        return PUBLISHING.policies(lab).replace(
+            "snat: none\n",
+            f"snat: none\n    options: {{tns: {{redirect_to: [10.1.0.0/24], hosts: {{node2: {lab.client_stranger.v4}}}}}}}\n",
+        )
+
+    with gateways.serving(Role("dnat", policies, hides_server=True), "nft") as gateway:
+        with (
+            listening(gateway.server, 4, 1521, lambda _, data: redirect(address("Node2", 1521), data)),
+            listening(gateway.neighbour, 4, 1521, lambda *_: accept()) as last,
+        ):
+            connect(gateway.client, gateway.dialled(4), 1521, "synchronous")
+            got_through(last)
+        assert "address.rewritten" in told(gateway, 0)
+
+
+@pytest.mark.parametrize("role", [ROUTING, HIDING, PUBLISHING], ids=lambda role: role.name)
+def test_without_the_helper_the_same_attempt_fails(role: Role) -> None:
+    """Sessions to 1521 pass, but nothing leads them on: another helper's table."""
+    with gateways.serving(role, "nft") as gateway:
+        lab, line = gateway.lab, "tcp dport 1521 accept; ct state established,related accept; "
+        gateway.daemon.stop()
+        lab.firewall(
+            f"table inet without {{ chain forward {{ type filter hook forward priority 1; policy drop; {line} }} }}"
+            if role is ROUTING
+            else "table inet without { }"
+        )
+        server = gateway.server
+        with (
+            listening(server, 4, 1521, to(server, 4, 21522)),
+            listening(server, 4, 21522, lambda *_: accept()) as last,
+        ):
+            connect(gateway.client, gateway.dialled(4), 1521, "synchronous")
+            assert last.got == []

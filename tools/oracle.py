@@ -1,0 +1,160 @@
+"""An Oracle listener as far as the handshake goes, and python-oracledb as its client.
+
+No Oracle server can be had for a test, and none is needed for what a gateway reads: the listener answers CONNECT with
+RESEND, REDIRECT, REFUSE or ACCEPT. Facts that it follows: layouts of CONNECT (offset field at 26, long connect data in
+a DATA packet), the 10-byte REDIRECT with a DATA packet behind it and its flags, the ACCEPT of version 319 that thin
+drivers want, 32-bit lengths after it. That a client has got through is seen by its first packet after ACCEPT, which names it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from tools.lab import Host
+
+SECONDS = 20
+DRIVERS = Path(__file__).parents[1] / ".cache" / "oracledb"
+"""Where tools/setup puts versions of the driver besides the one in the environment."""
+REDIRECTED = 0x04
+NAME = b"python-oracledb"
+
+
+def packet(kind: int, body: bytes, flags: int = 0) -> bytes:
+    return (8 + len(body)).to_bytes(2, "big") + b"\0\0" + bytes((kind, flags)) + b"\0\0" + body
+
+
+def accept(options: int = 0x0801, flags2: int = 0) -> bytes:
+    """Version 319, SDU 8192, network services off."""
+    body = bytearray.fromhex("013f0801200000ff01000000002d0404000000000000000000002000002000000000000000")
+    body[2:4] = options.to_bytes(2, "big")
+    body[33:37] = flags2.to_bytes(4, "big")
+    return packet(2, bytes(body))
+
+
+def redirect(where: bytes, connect_data: bytes) -> bytes:
+    """As current servers send it: a header with the length, then the text in a DATA packet."""
+    text = where + b"\0" + connect_data
+    return packet(5, len(text).to_bytes(2, "big"), flags=2) + packet(6, b"\0\x40" + text)
+
+
+def address(host: IPv4Address | IPv6Address | str, port: int) -> bytes:
+    return f"(ADDRESS=(PROTOCOL=tcp)(HOST={host})(PORT={port}))".encode()
+
+
+Answer = Callable[[bytes, bytes], bytes]
+"""Of a CONNECT packet and its connect data."""
+
+
+class Listener:
+    """On a port of a host. What came after ACCEPT is in `got`; flags of the CONNECTs in `flags`."""
+
+    def __init__(self, host: Host, version: int, port: int, answer: Answer) -> None:
+        self.at = (str(host.address(version)), port)
+        self.got: list[bytes] = []
+        self.flags: list[int] = []
+        self.peers: list[str] = []
+        self.urgent: list[bytes] = []
+        self._answer = answer
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        with host.inside():
+            self._socket = socket.create_server(self.at, family=family)
+        self._thread = threading.Thread(target=self._serve, daemon=True)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                connection, peer = self._socket.accept()
+                self.peers.append(peer[0])
+                connection.settimeout(SECONDS)
+                with connection, contextlib.suppress(OSError):
+                    self._talk(connection)
+
+    def _talk(self, connection: socket.socket) -> None:
+        connect = _read(connection)
+        self.flags.append(connect[5])
+        size, offset = (int.from_bytes(connect[at : at + 2], "big") for at in (24, 26))
+        data = connect[offset : offset + size]
+        while len(data) < size:
+            data += _read(connection)[10:]
+        answer = self._answer(connect, data)
+        connection.sendall(answer)
+        if answer[4] != 2:
+            connection.settimeout(2)
+            connection.recv(1)
+            return
+        length = int.from_bytes(_exactly(connection, 4), "big")
+        self.got.append(_exactly(connection, length - 4))
+
+    def close(self) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        self._thread.join(SECONDS)
+
+
+@contextlib.contextmanager
+def listening(host: Host, version: int, port: int, answer: Answer) -> Iterator[Listener]:
+    listener = Listener(host, version, port, answer)
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+def _exactly(connection: socket.socket, count: int) -> bytes:
+    data = b""
+    while len(data) < count:
+        more = connection.recv(count - len(data))
+        if not more:
+            raise ConnectionError("the client has ended")
+        data += more
+    return data
+
+
+def _read(connection: socket.socket) -> bytes:
+    head = _exactly(connection, 8)
+    return head + _exactly(connection, int.from_bytes(head[:2], "big") - 8)
+
+
+# -- the client --------------------------------------------------------------------------------------------------------
+
+_SCRIPT = """
+import asyncio, sys
+sys.path[:0] = sys.argv[4:]
+import oracledb
+async def wait():
+    await oracledb.connect_async(**arguments)
+arguments = dict(user="scott", password="tiger", host=sys.argv[1], port=int(sys.argv[2]), service_name="svc",
+                 tcp_connect_timeout=10)
+print(oracledb.__version__, flush=True)
+try:
+    asyncio.run(wait()) if sys.argv[3] == "asyncio" else oracledb.connect(**arguments)
+except oracledb.Error as error:
+    print(error)
+"""
+
+
+def drivers() -> tuple[str, ...]:
+    """Versions that are here: the environment's own is empty."""
+    return ("", *sorted(path.name for path in DRIVERS.glob("*") if path.is_dir()))
+
+
+def connect(host: Host, to: IPv4Address | IPv6Address, port: int, mode: str, driver: str = "") -> str:
+    """Logs in, as far as that goes, and returns what the driver says of it."""
+    path = [str(DRIVERS / driver)] if driver else []
+    command = [sys.executable, "-c", _SCRIPT, str(to), str(port), mode, *path]
+    process = host.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    try:
+        said, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        said, _ = process.communicate()
+    return str(said)
