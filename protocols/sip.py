@@ -291,6 +291,7 @@ class SipEngine:
     def stop(self, now: float) -> Sequence[Effect]:
         self._now = now
         self._dialogs.stop(now)
+        self._contacts.stop(now)
         return self._take_notes()
 
     # -- lines of log ------------------------------------------------------------------------------------------------

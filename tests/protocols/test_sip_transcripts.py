@@ -6,7 +6,6 @@ import random
 
 import pytest
 
-from protocols.engine import Side
 from protocols.sip import HELPER
 from tests.playbook import Session, Transcript, bytewise, play, randomly, transcripts, whole
 
@@ -59,7 +58,5 @@ def nothing_is_left(session: Session) -> None:
     """When nobody says anything more, all ends by itself."""
     session.wait(LONG_SECONDS)
     assert session.pinholes.standing == {}
-    assert not session.engine.is_needed()
-    assert session.engine.deadline() is None
-    for side in Side if not session.is_over else ():
-        session.eof(side)
+    session.close()
+    assert session.is_dissolved
