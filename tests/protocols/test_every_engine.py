@@ -268,7 +268,7 @@ def test_mutated_conversations_keep_to_the_options(helper: Helper, data: st.Data
 
 @pytest.mark.slow
 @given(data=st.data())
-@FUZZ
+@settings(FUZZ, max_examples=60)
 def test_sessions_of_one_daemon_do_not_spoil_each_other(helper: Helper, data: st.DataObject) -> None:
     """What one says may be about what another has begun: then too nothing raises, and nothing is left."""
     start, options = helper.start(), helper.options()
