@@ -170,4 +170,4 @@ class SipTable:
     repeats: Repeats = field(default_factory=Repeats)
     rates: Rates = field(default_factory=Rates)
     numbers: Iterator[int] = field(default_factory=count)
-    """Of engines."""
+    """Of engines, and of grants that only observers have."""
