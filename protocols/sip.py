@@ -88,7 +88,7 @@ class SipEngine:
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
-        self._observed = Observed(self._note) if options.mode == "observe" else None
+        self._observed = Observed(self._note, table.numbers) if options.mode == "observe" else None
         holes: Pinholes = pinholes if self._observed is None else self._observed
         self._contacts = Contacts(peers, holes, table)
         self._rewriter = Rewriter(peers, table, self._contacts, options)
@@ -222,15 +222,15 @@ class SipEngine:
                 yield span, b"%d" % length
 
     def _malformed(self, side: Side, data: bytes | None, bad: BadMessage) -> Sequence[Effect]:
-        policy = self._options.malformed
-        action = {"respond": f"answered {bad.status}" if bad.is_request else "dropped", "discard": "dropped"}
-        detail = f"{bad.reason} in line {bad.line}, column {bad.column}"
-        self._violation("sip.malformed", detail, action.get(policy, "passed"))
+        policy = self._options.malformed if self._observed is None else "pass"
+        sends: Sequence[Effect] = ()
+        action = "dropped"
         if policy == "pass" and data is not None:
-            return (Send(side.other, data),)
-        if policy == "respond" and (answer := refuse(bad, bad.status, b"Bad Request")) is not None:
-            return (Send(side, answer),)
-        return ()
+            sends, action = (Send(side.other, data),), "passed"
+        elif policy == "respond" and (answer := refuse(bad, bad.status, b"Bad Request")) is not None:
+            sends, action = (Send(side, answer),), f"answered {bad.status}"
+        self._violation("sip.malformed", f"{bad.reason} in line {bad.line}, column {bad.column}", action)
+        return sends
 
     # -- what else happens -------------------------------------------------------------------------------------------
 
@@ -293,6 +293,7 @@ class SipEngine:
     def stop(self, now: float) -> Sequence[Effect]:
         self._now = now
         self._dialogs.stop(now)
+        self._contacts.stop(now)
         return self._take_notes()
 
     # -- lines of log ------------------------------------------------------------------------------------------------
