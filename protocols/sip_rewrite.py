@@ -155,8 +155,12 @@ class Rewriter:
             port = self._peers.own(side).port if b"rport" in via.parameters else via.port
             seen = self.outward(side, via.host, port, self._peers.transport)
             if seen is not None:
-                self._table.vias.put((branch, seen), data[at.start : at.end])
-                yield at, _hostport(seen, via.port is not None)
+                has_port = via.port is not None
+                own = self.inward(side, seen.host, seen.port, self._peers.transport)
+                if own is None or data[at.start : at.end] != _hostport(own, has_port or seen.port != DEFAULT_PORT):
+                    # Else it is put back to that anyway.
+                    self._table.vias.put((branch, seen), data[at.start : at.end])
+                yield at, _hostport(seen, has_port)
             return
         party = side.other
         transport = self._peers.transport
