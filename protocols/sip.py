@@ -20,7 +20,7 @@ Not supported: relaying ICE candidates of our own; S/MIME bodies and those in ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from protocols.engine import (
@@ -310,14 +310,23 @@ def _answer(side: Side, message: Message, status: int, reason: bytes) -> Sequenc
     return () if answer is None else (Send(side, answer),)
 
 
-def start() -> Callable[[Peers, Any, Pinholes, float], SipEngine]:
-    """The engines of one daemon: they share a table."""
-    table = SipTable()
+class SipEngines:
+    """Those of one daemon: they share a table."""
 
-    def engine(peers: Peers, options: SipOptions, pinholes: Pinholes, now: float) -> SipEngine:
-        return SipEngine(peers, options, pinholes, now, table)
+    def __init__(self) -> None:
+        self._table = SipTable()
 
-    return engine
+    def __call__(self, peers: Peers, options: SipOptions, pinholes: Pinholes, now: float) -> SipEngine:
+        return SipEngine(peers, options, pinholes, now, self._table)
+
+    def counts(self) -> Mapping[str, int]:
+        """What is under way, for the daemon's status."""
+        table = self._table
+        return {
+            "calls": sum(map(len, table.calls.values())),
+            "media": len(table.media),
+            "contacts": len(table.contacts),
+        }
 
 
 HELPER = Helper(
@@ -325,5 +334,5 @@ HELPER = Helper(
     summary="SIP: calls, registrations and their media over UDP and TCP",
     ports=((Transport.UDP, 5060), (Transport.TCP, 5060)),
     options=SipOptions,
-    start=start,
+    start=SipEngines,
 )

@@ -22,6 +22,7 @@ from typing import Any
 import uvloop
 
 from protocols import HELPERS
+from protocols.engine import Counts
 from proxy import audit, config, listener, net
 from proxy.config import Config
 from proxy.control import Control
@@ -206,6 +207,11 @@ class Daemon:
             "ports_leased": self._pinholes.ports.in_use(),
             "descriptors": len(os.listdir("/proc/self/fd")),
             "audit_lines_lost": self._sink.lost,
+            "helpers": {
+                name: dict(factory.counts())
+                for name, factory in self._sessions.engines.items()
+                if isinstance(factory, Counts)
+            },
         }
 
     def _session_list(self) -> dict[str, Any]:
