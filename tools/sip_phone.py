@@ -95,6 +95,7 @@ class Phone(asyncio.DatagramProtocol):
         self._cancelled: dict[str, asyncio.Event] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = asyncio.Event()
+        self._media: set[socket.socket] = set()
         self.contacts: dict[str, str] = {}
         """Who has registered here: name -> URI."""
 
@@ -114,8 +115,8 @@ class Phone(asyncio.DatagramProtocol):
         for task in tuple(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        for dialog in self._dialogs.values():
-            dialog.media.close()
+        for sock in self._media:
+            sock.close()
         self._dialogs.clear()
         if self._transport is not None:
             self._transport.close()
@@ -148,7 +149,7 @@ class Phone(asyncio.DatagramProtocol):
         )  # fmt: skip
         if answer is None or answer.status >= 300:
             self._count("call not answered" if answer is None else f"call refused {answer.status}", True)
-            media.close()
+            self._close_media(media)
             return
         dialog = Dialog(call_id, local, answer.one("to"), _inside(answer.one("contact")) or uri, server, media)
         self._dialogs[call_id] = dialog
@@ -178,7 +179,7 @@ class Phone(asyncio.DatagramProtocol):
 
     def _drop(self, dialog: Dialog) -> None:
         dialog.is_over = True
-        dialog.media.close()
+        self._close_media(dialog.media)
         self._dialogs.pop(dialog.call_id, None)
 
     async def _talk(self, dialog: Dialog, body: str) -> None:
@@ -356,7 +357,7 @@ class Phone(asyncio.DatagramProtocol):
             async with asyncio.timeout(self._chance.random() * 0.6):
                 await cancelled.wait()
             self._answer(request, source, "487 Request Terminated")
-            media.close()
+            self._close_media(media)
             return
         except TimeoutError:
             pass
@@ -403,7 +404,12 @@ class Phone(asyncio.DatagramProtocol):
             except OSError:
                 sock.close()
                 continue
+            self._media.add(sock)
             return sock, port
+
+    def _close_media(self, sock: socket.socket) -> None:
+        sock.close()
+        self._media.discard(sock)
 
     def _sdp(self, port: int, direction: str = "sendrecv") -> str:
         address = self._at[0]

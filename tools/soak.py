@@ -14,7 +14,7 @@ import random
 import sys
 from collections import Counter
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -30,8 +30,9 @@ from tools.sip_phone import Phone, where
 PHONES = 12
 FIRST_PORT = 5070
 FATE = Fate(lost=0.02, doubled=0.02, delayed=0.05)
-GONE_SECONDS = 90
-"""Until everything that was left behind has timed out; the configuration below says after how long."""
+GONE_SECONDS = 120
+"""Until everything that was left behind has timed out: a registration, and 32 s more."""
+REGISTERED_SECONDS = 60
 SAMPLE_SECONDS = 5.0
 MOST_GROWTH = 0.05
 """Of resident memory, from the second third of the time to the last one."""
@@ -43,9 +44,18 @@ policies:
     from: [lan0]
     action: accept
     snat: interface
-    options: {sip: {ring_seconds: 10, media_idle: 10, call_idle: 20}}
-timeouts: {udp_idle: 10}
+    options: {{sip: {{ring_seconds: {idle}, media_idle: {idle}, call_idle: {idle}}}}}
+timeouts: {{udp_idle: {idle}}}
 """
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    seconds: float
+    idle_seconds: float = 20
+    """After which calls and sessions that are silent are over."""
+    says_goodbye: bool = False
+    """At the end the lines are good, and no phone leaves without a word: what is left then need not time out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,31 +82,33 @@ class Report:
         return not self.left and not self.failures
 
 
-def run(seconds: float, seed: int, say: Callable[[str], None] = lambda _: None) -> Report:
+def run(effort: Effort, seed: int, say: Callable[[str], None] = lambda _: None) -> Report:
     """Build the lab, call, take it down. Raises RuntimeError when the lab does not stand."""
     chance = random.Random(seed)
-    with Lab("nat") as lab, pinhole(lab, _CONFIG, unprivileged=True) as daemon, contextlib.ExitStack() as stack:
+    text = _CONFIG.format(idle=effort.idle_seconds)
+    with Lab("nat") as lab, pinhole(lab, text, unprivileged=True) as daemon, contextlib.ExitStack() as stack:
         lab.lock_down(input_line(config.load(daemon.config), Backend.NFT))
+        fate = replace(FATE)
         links = {
-            link: stack.enter_context(bad_link(lab, link, FATE, random.Random(chance.random())))
+            link: stack.enter_context(bad_link(lab, link, fate, random.Random(chance.random())))
             for link in ("lan0-0", "wan0-0")
         }
         before = daemon.ask("status")
-        did, memory = asyncio.run(_soak(lab, daemon, seconds, chance, say))
+        did, memory = asyncio.run(_soak(lab, daemon, effort, fate, chance, say))
         say("waiting for what was left behind")
         left = _left(daemon, before)
         failures = [line for line in daemon.audit() if line["event"] in ("engine.failed", "daemon.failed")]
-        return Report(seconds, dict(did), links, left, len(daemon.audit("violation")), failures, memory)
+        return Report(effort.seconds, dict(did), links, left, len(daemon.audit("violation")), failures, memory)
 
 
 async def _soak(
-    lab: Lab, daemon: Daemon, seconds: float, chance: random.Random, say: Callable[[str], None]
+    lab: Lab, daemon: Daemon, effort: Effort, fate: Fate, chance: random.Random, say: Callable[[str], None]
 ) -> tuple[Counter[str], list[int]]:
     did: Counter[str] = Counter()
     memory: list[int] = []
     exchange = await Phone.at(lab.server, 5060, "exchange", random.Random(chance.random()), did)
     loop = asyncio.get_running_loop()
-    ends_at = loop.time() + seconds
+    ends_at = loop.time() + effort.seconds
     async with asyncio.TaskGroup() as tasks:
         for number in range(PHONES):
             mind = random.Random(chance.random())
@@ -106,6 +118,12 @@ async def _soak(
             memory.append(_resident_bytes(daemon))
             say(f"{ends_at - loop.time():.0f} s to go: {sum(did.values())} things done, {memory[-1] >> 20} MiB")
             await asyncio.sleep(min(SAMPLE_SECONDS, max(0.0, ends_at - loop.time())))
+    if effort.says_goodbye:
+        fate.lost = fate.delayed = fate.doubled = 0.0
+        for number in range(PHONES):
+            phone = await Phone.at(lab.client, FIRST_PORT + number, f"phone{FIRST_PORT + number}", chance, did)
+            await phone.register((str(lab.server.v4), 5060), 0)
+            await phone.leave()
     await exchange.leave()
     return did, memory
 
@@ -120,7 +138,7 @@ async def _live(lab: Lab, port: int, mind: random.Random, did: Counter[str], end
             for _ in range(mind.randrange(1, 8)):
                 if loop.time() >= ends_at:
                     break
-                await phone.register(server, 60)
+                await phone.register(server, REGISTERED_SECONDS)
                 await asyncio.sleep(mind.random())
                 await phone.call(f"sip:callee@{server[0]}:5060", server)
             if mind.random() < 0.7:
@@ -172,7 +190,7 @@ def main(minutes: float, seed: int | None, as_json: bool) -> None:
     """Exit status 1 when something is left, or memory grows."""
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     try:
-        report = run(minutes * 60, seed, lambda text: print(text, file=sys.stderr))
+        report = run(Effort(minutes * 60), seed, lambda text: print(text, file=sys.stderr))
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
     if as_json:

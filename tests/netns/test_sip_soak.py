@@ -12,13 +12,13 @@ from tools import soak
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
-SECONDS = 15
+EFFORT = soak.Effort(seconds=12, idle_seconds=3, says_goodbye=True)
 
 
 @pytest.mark.timeout(180)
 @pytest.mark.parametrize("seed", [7])
 def test_nothing_is_left_of_calls_registrations_and_transfers_over_bad_lines(seed: int) -> None:
-    report = soak.run(SECONDS, seed)
+    report = soak.run(EFFORT, seed)
     assert not report.failures
     assert not report.left
     for what in ("registered", "hung up", "held", "transferred", "cancelled", "vanished in a call", "audio heard"):
