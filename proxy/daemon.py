@@ -208,9 +208,7 @@ class Daemon:
             "descriptors": len(os.listdir("/proc/self/fd")),
             "audit_lines_lost": self._sink.lost,
             "helpers": {
-                name: dict(factory.counts())
-                for name, factory in self._sessions.engines.items()
-                if isinstance(factory, Counts)
+                name: counts for name, engines in self._sessions.engines.items() if (counts := _counts(engines))
             },
         }
 
@@ -221,6 +219,10 @@ class Daemon:
     def _pinhole_list(self) -> dict[str, Any]:
         now = self._loop.time()
         return {"pinholes": [pinhole.summary(now) for pinhole in self._pinholes]}
+
+
+def _counts(engines: object) -> dict[str, int]:
+    return dict(engines.counts()) if isinstance(engines, Counts) else {}
 
 
 def _version() -> str:
