@@ -565,6 +565,8 @@ class FtpEngine:
         self._data.replace(None)
         text = wire.without_telnet(reply) if 0xFF in reply else reply
         try:
+            if answered.verb != "EPSV" and self._peers.is_mapped(SERVER) and self._family(CLIENT) == 6:
+                raise Malformed("an IPv6 address cannot be announced by it")
             announced, span = self._read_passive(code, text)
         except Malformed as fault:
             self._violation("ftp.bad_227", f"{answered.verb}: {fault}", "answered 425")

@@ -63,6 +63,7 @@ class SipEngine:
         "_blocked",
         "_contacts",
         "_dialogs",
+        "_ended",
         "_framers",
         "_has_begun",
         "_logged",
@@ -95,6 +96,7 @@ class SipEngine:
         self._dialogs = Dialogs(peers, options, holes, self._rewriter, self._contacts, table, self._note)
         is_stream = peers.transport is Transport.TCP
         self._framers = {side: StreamFramer() for side in Side} if is_stream else {}
+        self._ended: set[Side] = set()
         self._has_begun = False
         """A byte of the stream has come."""
         self._logged: set[tuple[str, bytes, bytes]] = set()
@@ -137,6 +139,8 @@ class SipEngine:
             sends = self._malformed(side, None, bad)
             effects += (*self._take_notes(), *sends, Abort("bad_framing"))
         self._over = any(isinstance(effect, Abort) for effect in effects)
+        if side.other in self._ended:  # this side has been told that nothing more comes: no answers of ours either
+            return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
@@ -194,7 +198,7 @@ class SipEngine:
             edits += self._length(message, len(body))
             edits.append((message.body, body))
             edits.sort(key=lambda change: change[0])
-        if changes:
+        if changes or self._dialogs.moved:
             self._log_changes(message, changes)
         tail = len(message.data) - message.body.end  # what is behind Content-Length is no part of it (S1)
         new = replace(message.data, edits) if edits else message.data
@@ -234,6 +238,7 @@ class SipEngine:
         self._now = now
         if isinstance(event, Closed):
             self._closed(grant, event)
+            self._let_go()
         return self._take_notes()
 
     def _closed(self, grant: AnyGrant, event: Closed) -> None:
@@ -262,18 +267,28 @@ class SipEngine:
     def tick(self, now: float) -> Sequence[Effect]:
         self._now = now
         self._dialogs.tick(now)
-        self._lapsed(self._contacts.due(now))
+        self._lapsed(self._contacts.due(now, bool(self._dialogs)))
         if self._observed is not None:
             self._hear_of_closed(self._observed)
+        self._let_go()
         return self._take_notes()
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """Calls do not end with the connection that they began on (S75)."""
         self._now = now
+        if side in self._ended:
+            return ()
+        self._ended.add(side)
+        self._let_go()
         return (Finish(side.other),)
 
+    def _let_go(self) -> None:
+        """What the two sides have named, when both are gone and no call of theirs needs it."""
+        if len(self._ended) == len(Side) and not self._dialogs:
+            self._contacts.over(self._now)
+
     def is_needed(self) -> bool:
-        return bool(self._dialogs or self._contacts)
+        return bool(self._dialogs) or self._contacts.are_claimed
 
     def stop(self, now: float) -> Sequence[Effect]:
         self._now = now
@@ -294,12 +309,14 @@ class SipEngine:
 
     def _log_changes(self, message: Message, changes: Sequence[tuple[str, tuple[Span, bytes]]]) -> None:
         """What is new among them."""
-        data, fresh = message.data, []
+        data = message.data
+        fresh: list[dict[str, Any]] = []
         for field, (span, new) in changes:
             key = (field, data[span.start : span.end], new)
             if key[1] != new and key not in self._logged and len(self._logged) < MAX_LOGGED:
                 self._logged.add(key)
                 fresh.append({"field": field, "before": key[1], "after": new})
+        fresh += ({"field": field, "before": before, "after": after} for field, before, after in self._dialogs.moved)
         if fresh:
             event = "address.rewritten" if self._observed is None else "address.observed"
             self._note(event, {"message": trigger_of(message), "changes": fresh})

@@ -180,7 +180,8 @@ class Call:
         "offer",
         "slots",
         "started_at",
-        "tag",
+        "tags",
+        "told",
         "transactions",
     )
 
@@ -204,6 +205,8 @@ class Call:
         self.claims: list[tuple[Contact, Contacts]] = []
         """Addresses at which its parties are reached by others than those hosts."""
         self.hops: dict[Role, Hop] = {}
+        self.told: set[tuple[Endpoint | None, Endpoint]] = set()
+        """Places that the log has told of."""
         self.lasts = 0.0
         """Seconds from each sign of life, once it is established."""
         self.ending: str | None = None
@@ -215,8 +218,8 @@ class Call:
         self.ends_at = 0.0
         """Unless it is put off: ringing, session timer, the last word after BYE."""
         self.started_at: float | None = None
-        self.tag = b""
-        """Of the callee whose 2xx came first."""
+        self.tags: set[bytes] = set()
+        """Of those callees whose 2xx has come: mostly one (RFC 3261 s.13.2.2.4)."""
         self.offer: Offer | None = None
         self.slots: dict[int, Slot] = {}
         self.transactions: dict[tuple[int, bytes, Role, Hosts], Transaction] = {}
@@ -390,6 +393,7 @@ class Call:
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
             if not isinstance(changed, Refusal):
+                self._table.announced.pop(place.grant.rtp, None)
                 place.grant = changed
                 if wanted.party.mapped is not None:
                     self._table.announced[changed.rtp] = wanted.party
@@ -397,16 +401,32 @@ class Call:
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def start(self, tag: bytes, now: float) -> bool:
-        """A 2xx to the first INVITE. The places of other branches are given up. Whether it is the first one."""
+        """A 2xx to an INVITE. With the first one the places of other branches are given up. Whether it is that."""
+        if len(self.tags) < MAX_BRANCHES:
+            self.tags.add(tag)
         if self.started_at is not None:
             return False
-        self.started_at, self.tag = now, tag
+        self.started_at = now
         for slot in self.slots.values():
             for (role, branch), place in tuple(slot.places.items()):
                 if branch not in (b"", tag):
                     del slot.places[role, branch]
                     self._pinholes.close(place.grant)
         return True
+
+    def others(self, tag: bytes) -> bool:
+        """Whether there are dialogs with other callees than this one, which do not end with its own."""
+        if self.started_at is not None:
+            return bool(self.tags - {tag})
+        return any(branch not in (b"", tag) for slot in self.slots.values() for _, branch in slot.places)
+
+    def leave(self, tag: bytes) -> None:
+        """The dialog with this callee is over, those with others are not."""
+        self.tags.discard(tag)
+        for slot in tuple(self.slots.values()):
+            for (_, branch), place in tuple(slot.places.items()):
+                if branch == tag:
+                    self._pinholes.close(place.grant)
 
     def _close(self, number: int) -> None:
         slot = self.slots.pop(number, None)

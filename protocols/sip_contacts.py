@@ -18,6 +18,8 @@ LEAST_PORT = 1024
 """Services of the system are below, and no phone (S57)."""
 MENTIONED_SECONDS = 3600.0
 """How long an address stands that a message named; each one that names it again puts that off."""
+LAST_WORDS_SECONDS = 32.0
+"""Timers B, F and H of RFC 3261: after that no answer comes any more."""
 
 
 class Claim(NamedTuple):
@@ -30,8 +32,8 @@ class Contact:
     transport: Transport
     own: Endpoint
     grant: Grant
-    pinholes: Pinholes
-    """Of the session that opened it."""
+    opener: Contacts
+    """Of the session whose pinhole it is."""
     claims: dict[Hashable, Claim] = field(default_factory=dict)
 
     @property
@@ -60,23 +62,24 @@ class Contacts:
         self._clock: Clock[Claimed] = Clock()
         self._standing: dict[int, Contact] = {}
 
-    def __len__(self) -> int:
-        return len(self._standing)
+    @property
+    def are_claimed(self) -> bool:
+        """By more than messages of this session, which mean nothing to anybody once it is over."""
+        return any(key is not self for contact in self._standing.values() for key in contact.claims)
 
     # -- where a party is known --------------------------------------------------------------------------------------
 
     def mentioned(self, side: Side, own: Endpoint, transport: Transport, now: float) -> Endpoint | None:
         """Where the other side finds a port that the party on this side waits on, but does not send from (S32)."""
         contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
-        if contact is not None and self._until(contact, "mentioned") > now + MENTIONED_SECONDS / 2:
+        if contact is not None and self._until(contact) > now + MENTIONED_SECONDS / 2:
             return contact.seen
         allow = only(self._peers.own(side.other).host)
-        contact = self.claim(side, own, transport, "mentioned", allow, MENTIONED_SECONDS, "Contact", now)
+        contact = self.claim(side, own, transport, self, allow, MENTIONED_SECONDS, "Contact", now)
         return None if contact is None else contact.seen
 
-    @staticmethod
-    def _until(contact: Contact, key: Hashable) -> float:
-        claim = contact.claims.get(key)
+    def _until(self, contact: Contact) -> float:
+        claim = contact.claims.get(self)
         return claim.until if claim is not None else 0.0
 
     def claim(
@@ -100,7 +103,7 @@ class Contacts:
             grant = self._open(side, own, transport, allow, seconds, trigger)
             if isinstance(grant, Refusal):
                 return None
-            contact = Contact(transport, own, grant, self._pinholes, {key: claim})
+            contact = Contact(transport, own, grant, self, {key: claim})
             self._standing[grant.id] = contact
             self._table.contacts[transport, own, grant.listen.host] = contact
             self._table.inside[transport, grant.listen] = own
@@ -131,7 +134,7 @@ class Contacts:
 
     def _renew(self, contact: Contact, now: float) -> None:
         seconds = max(claim.until for claim in contact.claims.values()) - now
-        contact.pinholes.renew(contact.grant, contact.allow, seconds)
+        contact.opener._pinholes.renew(contact.grant, contact.allow, seconds)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
@@ -143,24 +146,43 @@ class Contacts:
         if contact.claims:
             self._renew(contact, now)
         else:
-            contact.pinholes.close(contact.grant, reason)
+            contact.opener._forget(contact)
+            contact.opener._pinholes.close(contact.grant, reason)
         return True
+
+    def _forget(self, contact: Contact) -> None:
+        del self._standing[contact.grant.id]
+        del self._table.contacts[contact.transport, contact.own, contact.seen.host]
+        del self._table.inside[contact.transport, contact.seen]
+
+    def over(self, now: float) -> None:
+        """Nothing more is said by this session."""
+        for contact, key in self._clock.all():
+            if key is self:
+                self.give_up(contact, key, now)
 
     def next(self) -> float | None:
         """When a claim is over."""
         return self._clock.next()
 
-    def due(self, now: float) -> list[Claimed]:
-        """Claims whose time is over."""
-        return [claim for claim in self._clock.due(now) if self.give_up(*claim, now, "expired")]
+    def due(self, now: float, in_call: bool) -> list[Claimed]:
+        """Claims whose time is over. While there are calls, what a message named is still needed for them."""
+        over = []
+        for contact, key in self._clock.due(now):
+            if key is self and in_call and key in contact.claims:
+                contact.claims[key] = contact.claims[key]._replace(until=now + LAST_WORDS_SECONDS)
+                self._clock.set((contact, key), now + LAST_WORDS_SECONDS)
+                self._renew(contact, now)
+            elif self.give_up(contact, key, now, "expired"):
+                over.append((contact, key))
+        return over
 
     def closed(self, grant: Grant) -> list[Claimed]:
         """A pinhole is gone, and the claims with it that there still were."""
-        contact = self._standing.pop(grant.id, None)
+        contact = self._standing.get(grant.id)
         if contact is None:
             return []
-        del self._table.contacts[contact.transport, contact.own, contact.seen.host]
-        del self._table.inside[contact.transport, contact.seen]
+        self._forget(contact)
         left = [(contact, key) for key in contact.claims]
         contact.claims.clear()
         for claim in left:

@@ -29,7 +29,7 @@ from protocols.engine import (
     only,
 )
 from protocols.sip_calls import Call, Hop, Hosts, Offer, Role, Speaker, Terms, Transaction
-from protocols.sip_contacts import Contacts
+from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip_message import Message
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
@@ -37,8 +37,8 @@ from protocols.sip_table import MAX_CALLS, Clock, SipTable
 
 MAX_ROUTES = 64
 """Behind any Record-Route."""
-LAST_WORDS_SECONDS = 32.0
-"""Timers B, F and H: after that no answer comes any more."""
+MAX_TOLD = 16
+"""Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""
 DIALOG_SECONDS = 7 * 86400.0
 """A way to a party stands as long as its call; this is for one that nobody ends."""
 
@@ -74,6 +74,7 @@ class Dialogs:
         "_rewriter",
         "_table",
         "_terms",
+        "moved",
     )
 
     def __init__(
@@ -96,6 +97,8 @@ class Dialogs:
         self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts)
         self._clock: Clock[Call] = Clock()
         self._now = 0.0
+        self.moved: list[tuple[str, Endpoint | None, Endpoint]] = []
+        """Media that the last message announces elsewhere, for the log: what it is, and where it was before."""
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
         self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
@@ -108,6 +111,7 @@ class Dialogs:
     def follow(self, side: Side, message: Message, now: float) -> bytes | None:
         """What a message from `side` means to its call; its body, if that is another now. Raises Refused."""
         self._now = now
+        self.moved.clear()
         asking = side if message.is_request else side.other
         hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
         from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
@@ -171,7 +175,7 @@ class Dialogs:
             return self._described(call, speaker, message, side, answers=offer) if offer is not None else None
         transaction = call.begin(number, method, speaker.role, hosts)
         if method == b"BYE":
-            if call.is_of(speaker.role, speaker.host):
+            if call.is_of(speaker.role, speaker.host) and not call.others(speaker.tag):
                 self._put_off(call, LAST_WORDS_SECONDS)
             return None
         if method not in _OFFERING:
@@ -194,11 +198,11 @@ class Dialogs:
         if transaction is None or status == 100:
             return None
         if status >= 300:
-            self._failed(call, transaction, status)
+            self._failed(call, transaction, status, speaker.tag)
             return None
         if status >= 200:
-            if method == b"BYE" and call.is_of(speaker.role, speaker.host):
-                self._end(call, f"bye_of_{transaction.by.value}")
+            if method == b"BYE":
+                self._left(call, transaction, speaker)
                 return None
             if method != b"INVITE":  # which may be answered by several
                 call.end(transaction)
@@ -218,6 +222,14 @@ class Dialogs:
             self._put_off(call, self._options.ring_seconds)
         return body
 
+    def _left(self, call: Call, bye: Transaction, agreed: Speaker) -> None:
+        """A BYE was answered, by a party of the call as it passed us here or elsewhere: it is over everywhere."""
+        passes = self._table.calls.get((call.key, call.caller_tag), ())
+        same = [one for one in passes if one is call or agreed.tag in one.tags]
+        if any(one.is_of(agreed.role, agreed.host) for one in same):
+            for one in same:
+                self._leave(one, bye, agreed.tag)
+
     def _is_alive(self, call: Call, message: Message) -> None:
         """A 2xx in an established call. With a session timer only what refreshes it counts (RFC 4028 s.10)."""
         if call.started_at is None:
@@ -232,7 +244,7 @@ class Dialogs:
     def _put_off(self, call: Call, seconds: float) -> None:
         call.put_off(self._now + seconds, self._clock)
 
-    def _failed(self, call: Call, transaction: Transaction, status: int) -> None:
+    def _failed(self, call: Call, transaction: Transaction, status: int, tag: bytes) -> None:
         """A final response that is none of success: what it would have changed stays as it was (S67)."""
         if transaction.offer is not None:
             call.take_back(transaction.offer)
@@ -243,7 +255,7 @@ class Dialogs:
             return  # it was not asked by a party of this call, or not a party was asked
         if transaction.method == b"BYE":
             if status not in _ASKED_AGAIN:
-                self._end(call, f"bye_of_{transaction.by.value}")
+                self._leave(call, transaction, tag)
             elif call.started_at is not None:
                 self._put_off(call, call.lasts)
         elif transaction.method == b"INVITE" and call.started_at is None:
@@ -289,8 +301,11 @@ class Dialogs:
             if hop is None or other is None or hop.at.host != self._peers.own(hop.side).host:
                 continue
             comes_from = other.at.host
-            if comes_from in self._ours:
-                continue
+            if comes_from in self._ours:  # another one behind us
+                own = self._table.inside.get((other.transport, other.at))
+                if own is None:
+                    continue
+                comes_from = own.host
             if comes_from == self._peers.own(other.side).host and (
                 hop.side is Side.SERVER  # which a policy lets it call
                 or self._peers.transport is Transport.UDP
@@ -349,13 +364,12 @@ class Dialogs:
         if self._options.ice == "pass" and _has_ice(description):
             return None
         direct = self._direct(description, side.other)
-        media = [medium for medium in description.media if medium.slot not in direct]
         trigger = trigger_of(message)
         if answers is not None:
-            moves = call.make_answer(answers, speaker, media, trigger)
+            moves = call.make_answer(answers, speaker, description.media, trigger)
         else:
             assert offers is not None
-            made = call.make_offer(speaker, media, trigger)
+            made = call.make_offer(speaker, description.media, trigger)
             if isinstance(made, Refusal):
                 if message.is_request:
                     raise Refused(500 if call.started_at is not None else 503, b"No Media Available")
@@ -363,8 +377,18 @@ class Dialogs:
             offers.offer, moves = made
         if speaker.mapped is None and not direct:
             return None
-        is_own = description.origin is not None and description.origin.host == speaker.host
-        new = sdp.relocate(description, moves | direct, speaker.mapped if is_own else None, "strip")
+        origin = description.origin.host if description.origin is not None else None
+        is_own = origin is not None and (
+            origin == speaker.host or any(origin in network for network in self._options.media_hosts)
+        )
+        moves |= direct
+        for medium in description.media:
+            if (move := moves.get(medium.slot)) is not None:
+                change = (medium.endpoint, Endpoint(move.host, move.port))
+                if change not in call.told and len(call.told) < MAX_TOLD:
+                    call.told.add(change)
+                    self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
+        new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip")
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
         for rest in left[:4]:
             facts = _kept(message, f"sdp line {rest.line} {rest.field.decode('latin-1')}", "not_followed")
@@ -383,6 +407,14 @@ class Dialogs:
             if at is not None and at.host == ours and (party := announced.get(at)) is not None:
                 found[medium.slot] = sdp.Move(party.rtp.host, party.rtp.port, party.rtcp.port if party.rtcp else None)
         return found
+
+    def _leave(self, call: Call, bye: Transaction, tag: bytes) -> None:
+        """A BYE ends one dialog; of a forked call others may go on (S65)."""
+        if call.others(tag):
+            call.end(bye)
+            call.leave(tag)
+        else:
+            self._end(call, f"bye_of_{bye.by.value}")
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
@@ -457,7 +489,7 @@ def _kept(message: Message, field: str, reason: str) -> dict[str, Any]:
 def _who(message: Message) -> dict[str, Any]:
     who = {}
     for name, field in (("from", b"from"), ("to", b"to")):
-        span, address = message.addresses(field)[0]
+        span, address = message.address(field)
         who[name] = message.data[span.start : span.end][address.uri.start : address.uri.end]
     return who
 

@@ -161,6 +161,14 @@ class Message(Head):
         except Malformed as error:
             raise self.bad(span, error) from None
 
+    def address(self, name: bytes) -> tuple[Span, Address]:
+        """The value of From or To, of which there is one in each message, and it is no list. Raises BadMessage."""
+        span = stripped(self.data, *self._fields[name][0])
+        try:
+            return span, read_address(self.data[span.start : span.end])
+        except Malformed as error:
+            raise self.bad(span, error) from None
+
     def request_uri(self) -> Address:
         """Of a request; spans are offsets into `uri`. Raises BadMessage."""
         try:

@@ -75,7 +75,7 @@ class Registrations:
 
     def asked(self, message: Message, side: Side) -> None:
         """A REGISTER from `side`. A contact that is not its own is somebody else's, and opens nothing (S57)."""
-        span, to = message.addresses(b"to")[0]
+        span, to = message.address(b"to")
         aor = message.data[span.start : span.end][to.uri.start : to.uri.end]
         host = self._peers.own(side).host
         contacts: dict[Name, int | None] = {}
@@ -135,7 +135,7 @@ class Registrations:
         hosts = {self._peers.own(side.other).host}
         for name in (b"service-route", b"path"):
             hosts.update(address.host for _, address in message.addresses(name) if isinstance(address.host, Host))
-        hosts.discard(self._peers.own(side).host)
+        hosts -= {self._peers.own(side).host, self._peers.as_seen(side).host}
         networks = [network for host in sorted(hosts, key=str) for network in only(host)]
         return (*self._options.trusted_peers, *networks)
 

@@ -18,7 +18,7 @@ from functools import lru_cache
 
 from protocols import sip_values as values
 from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
-from protocols.sip_contacts import Contacts
+from protocols.sip_contacts import LEAST_PORT, Contacts
 from protocols.sip_hiding import CallIds
 from protocols.sip_message import Message
 from protocols.sip_options import SipOptions
@@ -137,11 +137,13 @@ class Rewriter:
         at = values.within(span, hostport)
         transport = self.transport(address)
         seen = self.outward(side, address.host, address.port, transport)
+        has_port = address.port is not None
         if seen is not None:
-            self._table.uris.put(seen, data[at.start : at.end])
-            yield at, _hostport(seen, address.port is not None)
+            self._table.uris.put((seen, has_port or seen.port != DEFAULT_PORT), data[at.start : at.end])
+            yield at, _hostport(seen, has_port)
             return
-        new = self._inward(side.other, address.host, address.port, transport, self._table.uris.get)
+        uris = self._table.uris
+        new = self._inward(side.other, address.host, address.port, transport, lambda seen: uris.get((seen, has_port)))
         if new is not None:
             yield at, new
 
@@ -161,6 +163,8 @@ class Rewriter:
                     # Else it is put back to that anyway.
                     self._table.vias.put((branch, seen), data[at.start : at.end])
                 yield at, _hostport(seen, has_port)
+                # Of a hop before its last one: what that hop saw, which is behind us, too.
+                yield from _added(span, via, self._peers.own(side).host, self._peers.as_seen(side).host)
             return
         party = side.other
         transport = self._peers.transport
@@ -169,12 +173,9 @@ class Rewriter:
             return
         yield at, new
         own, seen = self._peers.own(party), self._peers.as_seen(party)
-        found: list[Change] = []
-        if via.received == seen.host:
-            found.append((via.parameters[b"received"].span, str(own.host).encode()))
+        yield from _added(span, via, seen.host, own.host)
         if via.rport == seen.port:
-            found.append((via.parameters[b"rport"].span, b"%d" % own.port))
-        yield from sorted((values.within(span, part), text) for part, text in found)
+            yield values.within(span, via.parameters[b"rport"].span), b"%d" % own.port
 
     # -- the two names of an address ---------------------------------------------------------------------------------
 
@@ -193,6 +194,8 @@ class Rewriter:
         if host != signals.host:
             return None
         port = port or DEFAULT_PORT
+        if port < LEAST_PORT:  # no phone is there (S57)
+            return None
         if port == signals.port and transport is peers.transport:
             return peers.as_seen(side)
         return self._contacts.mentioned(side, Endpoint(host, port), transport, self._now) or peers.as_seen(side)
@@ -207,7 +210,9 @@ class Rewriter:
         port = port or DEFAULT_PORT
         if port == signals.port and transport is peers.transport:
             return peers.own(side)
-        return self._table.inside.get((transport, Endpoint(host, port)))
+        own = self._table.inside.get((transport, Endpoint(host, port)))
+        # That of another one behind us stays what it is to everybody: requests to it come by way of us, too.
+        return own if own is not None and own.host == peers.own(side).host else None
 
     def _inward(
         self,
@@ -221,6 +226,15 @@ class Rewriter:
         if own is None:
             return None
         return spelling(Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
+
+
+def _added(span: Span, via: values.Via, before: Host, after: Host) -> Iterator[Change]:
+    """Parameters of a Via that name a host, where they name this one. In brackets if they are (S22)."""
+    for name, host in ((b"received", via.received), (b"maddr", via.maddr)):
+        if host == before:
+            parameter = via.parameters[name]
+            text = b"[%b]" if (parameter.value or b"").startswith(b"[") else b"%b"
+            yield values.within(span, parameter.span), text % str(after).encode()
 
 
 @lru_cache(maxsize=1024)

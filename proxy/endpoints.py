@@ -33,7 +33,19 @@ Route = Callable[[bytes, Ancillary], None]
 class UdpEndpoint:
     """What is sent to `at` arrives here, and what is sent from here comes from `at`."""
 
-    __slots__ = ("_readers", "admits", "at", "is_leased", "is_media", "mapped", "routes", "sock", "stranger", "uses")
+    __slots__ = (
+        "_is_read",
+        "_readers",
+        "admits",
+        "at",
+        "is_leased",
+        "is_media",
+        "mapped",
+        "routes",
+        "sock",
+        "stranger",
+        "uses",
+    )
 
     def __init__(self, readers: Readers, at: Endpoint, stranger: Stranger, is_media: bool) -> None:
         self._readers = readers
@@ -50,11 +62,34 @@ class UdpEndpoint:
         self.admits: list[DatagramPinhole] = []
         """Whom a pinhole lets begin a flow here."""
         self.sock = sockets.datagrams(at, is_media)
-        try:
-            readers.add(self.sock, self._packet if is_media else self._readable)
-        except OSError:
-            self.sock.close()
-            raise
+        self._is_read = False
+        if not is_media:
+            try:
+                self.read()
+            except OSError:
+                self.sock.close()
+                raise
+
+    def read(self) -> None:
+        """From now on somebody is expected here. Of media, what came before has waited: it is a party's that was faster
+        than its answer (D26), or a stranger's. Raises OSError."""
+        if not self._is_read:
+            self._readers.add(self.sock, self._packet if self.is_media else self._readable)
+            self._is_read = True
+            if self.is_media:
+                sockets.widen(self.sock)
+
+    def unread(self) -> int:
+        """How many wait for nobody; they are lost."""
+        count = 0
+        while not self._is_read and count < DATAGRAMS_PER_WAKEUP:
+            try:
+                if sockets.receive(self.sock) is None:
+                    break
+            except OSError:
+                continue
+            count += 1
+        return count
 
     def _readable(self) -> None:
         for _ in range(DATAGRAMS_PER_WAKEUP):
@@ -92,7 +127,8 @@ class UdpEndpoint:
         return True
 
     def close(self) -> None:
-        self._readers.remove(self.sock)
+        if self._is_read:
+            self._readers.remove(self.sock)
         self.sock.close()
 
 
@@ -104,6 +140,8 @@ class UdpEndpoints:
         self._ports = ports
         self._endpoints: dict[Endpoint, UdpEndpoint] = {}
         self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
+        self.leased: dict[Address, UdpEndpoint] = {}
+        """On addresses of ours. What one of them sends to another would have to pass our own firewall."""
         self.stranger: Stranger = lambda *_: None
         """Who takes datagrams that no route takes, but for media's."""
         self.media_stranger: Stranger = lambda *_: None
@@ -135,6 +173,10 @@ class UdpEndpoints:
             self._mapped[client, host] = endpoint
         endpoint.uses += 1
         return endpoint
+
+    def is_mapped(self, client: Endpoint, host: Host) -> bool:
+        """Whether it is known to somebody as `host`."""
+        return (client, host) in self._mapped
 
     def take_free(self, host: Host) -> UdpEndpoint:
         """A port of an address of ours that nobody has. Raises OSError."""
@@ -168,6 +210,7 @@ class UdpEndpoints:
                 continue
             for endpoint in standing:
                 endpoint.is_leased = True
+                self.leased[sockets.address(endpoint.at)] = endpoint
                 self._ports.lease(Transport.UDP, host, endpoint.at.port)
             return standing
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
@@ -187,6 +230,7 @@ class UdpEndpoints:
         if endpoint.mapped is not None:
             del self._mapped[endpoint.mapped]
         if endpoint.is_leased:
+            del self.leased[sockets.address(endpoint.at)]
             self._ports.release(Transport.UDP, endpoint.at.host, endpoint.at.port)
         endpoint.close()
 

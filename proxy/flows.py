@@ -72,7 +72,10 @@ class Flows:
         arrival = Arrival(Transport.UDP, interface, sockets.endpoint(source), server)
         if pinhole is not None:
             expect = pinhole.grant.expect
-            how = Nat(arrival.client.host if expect.source is None else expect.source.host, expect.target)
+            known_as = arrival.client.host if expect.source is None else expect.source.host
+            if self.endpoints.is_mapped(arrival.client, server.host):
+                known_as = server.host  # one client calls another, and is known to it as to everybody (RFC 4787 s.6)
+            how = Nat(known_as, expect.target)
             admission = self.sessions.admit_expected(pinhole.owner, arrival, how)
         elif (ours := self.endpoints.get(arrival.client)) is not None and ours.mapped is not None:
             # From ourselves to ourselves, and so on for ever (rule X28).

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from protocols.engine import Endpoint, Media, MediaGrant, Party, Transport
@@ -52,7 +52,7 @@ class _Component:
         """Its packets come from there. Raises OSError when they are another stream's."""
         if source == self.source:
             return
-        if any(source in lane.receiver.endpoint.routes for lane in self.lanes):
+        if any(lane.receiver.endpoint.routes.get(source, _too_late) is not _too_late for lane in self.lanes):
             raise OSError(errno.EADDRINUSE, "another stream's")
         for lane in self.lanes:
             lane.move(source)
@@ -69,7 +69,7 @@ class _Component:
 class _Lane:
     """One way between two parties' components."""
 
-    __slots__ = ("_ancillary", "_newer", "_older", "_send", "bytes", "packets", "receiver", "sender")
+    __slots__ = ("_ancillary", "_leased", "_newer", "_older", "_own", "_send", "bytes", "packets", "receiver", "sender")
 
     def __init__(self, sender: _Component, receiver: _Component) -> None:
         """Takes packets from now on, also of an older stream between the same two addresses: whose port it is, is known
@@ -79,12 +79,15 @@ class _Lane:
         self.packets = self.bytes = 0
         self._ancillary: Ancillary = ()
         self._send = sender.endpoint.sock.sendto
+        self._own = sockets.address(sender.endpoint.at)
+        self._leased = sender.place.leased
         self._older = _lane(receiver.endpoint.routes.get(sender.source))
         """Who took them before, and gets them back."""
         self._newer: _Lane | None = None
         if self._older is not None:
             self._older._newer = self
         receiver.endpoint.routes[sender.source] = self.take
+        receiver.endpoint.read()
         sender.lanes.append(self)
 
     def take(self, data: bytes, ancillary: Ancillary) -> None:
@@ -95,10 +98,15 @@ class _Lane:
             self._ancillary = ancillary
             sockets.set_traffic_class(self.sender.endpoint.sock, sockets.traffic_class(ancillary))  # D46
         # An earlier packet's ICMP error, a full buffer: media may always be lost, and the stream goes on (D50).
-        try:  # noqa: SIM105 (which takes a tenth of the time that a packet takes)
-            self._send(data, self.receiver.to)
-        except OSError:
-            pass
+        to = self.receiver.to
+        if (near := self._leased.get(to)) is not None:  # another call's place: of one of two phones behind us
+            if (take := near.routes.get(self._own)) is not None:
+                take(data, ancillary)
+        else:
+            try:  # noqa: SIM105 (which takes a tenth of the time that a packet takes)
+                self._send(data, to)
+            except OSError:
+                pass
         if not self.sender.is_locked:
             self._count()
 
@@ -126,14 +134,24 @@ class _Lane:
             self._newer._older = self._older
         elif self._older is not None:
             self.receiver.endpoint.routes[self.sender.source] = self._older.take
+        elif self.receiver.endpoint.uses > 1:
+            self.receiver.endpoint.routes[self.sender.source] = _too_late
         else:
             del self.receiver.endpoint.routes[self.sender.source]
+
+
+def _too_late(data: bytes, ancillary: Ancillary) -> None:
+    """The last packets of a stream that is over, at a place that others still use, are no stranger's."""
 
 
 def _lane(take: Route | None) -> _Lane | None:
     """Whose method it is."""
     lane = getattr(take, "__self__", None)
     return lane if isinstance(lane, _Lane) else None
+
+
+def _for_ever(waits: Iterable[float | None]) -> float:
+    return float("inf") if float("inf") in waits else 0.0
 
 
 class MediaPlaces:
@@ -193,13 +211,16 @@ class MediaPlace(Opening):
             self.grant.rtp,
             offerer.grant.media.party.allow if offerer else (),
             media.party.rtp,
-            self._open_seconds,
+            self._wait(),
             media.trigger,
             rtcp=self.grant.rtcp,
             answers=offerer.grant.id if offerer else None,
         )
-        if offerer is None:
-            self._look_later()
+        (offerer or self)._look_later()
+
+    @property
+    def leased(self) -> Mapping[Address, UdpEndpoint]:
+        return self._table.endpoints.leased
 
     # -- where it stands -------------------------------------------------------------------------------------------
 
@@ -228,6 +249,7 @@ class MediaPlace(Opening):
             lane.receiver.place._in.remove(lane)
             lane.end()
         for component in self.components:
+            self._refused += component.endpoint.unread()
             self._table.places.remove(self, component.endpoint)
             self._table.endpoints.give(component.endpoint)
 
@@ -266,8 +288,7 @@ class MediaPlace(Opening):
             self.shut("no_place")
             raise
         self.grant = self._granted(self.grant.id, media)
-        if self._offerer is None:
-            self._look_later()
+        (self._offerer or self)._look_later()
 
     # -- who comes -------------------------------------------------------------------------------------------------
 
@@ -302,16 +323,20 @@ class MediaPlace(Opening):
 
     # -- time ------------------------------------------------------------------------------------------------------
 
-    @property
-    def _open_seconds(self) -> float:
-        wait = self.grant.media.open_seconds
-        return wait if wait is not None else self._table.timeouts.pinhole_open
+    def _wait(self) -> float:
+        """How long it may be silent: as the offerer says, and for ever when an answerer has put it on hold (D25)."""
+        media = self.grant.media
+        partners = [answerer.grant.media for answerer in self._answerers]
+        if self._seen:
+            return max(media.idle_seconds, _for_ever(each.idle_seconds for each in partners))
+        wait = media.open_seconds if media.open_seconds is not None else self._table.timeouts.pinhole_open
+        return max(wait, _for_ever(each.open_seconds for each in partners))
 
     def _look_later(self) -> None:
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
-        wait = self.grant.media.idle_seconds if self._seen else self._open_seconds
+        wait = self._wait()
         if wait != float("inf"):
             self._timer = self._table.loop.call_later(wait / LOOKS, self._look)
 
@@ -339,6 +364,8 @@ class MediaPlace(Opening):
         self._clear()
         if self._offerer is not None:
             self._offerer._answerers.remove(self)
+            if not self._offerer._is_over:
+                self._offerer._look_later()
         counts = {"bytes_in": self._bytes_in, "bytes_out": self._bytes_out}
         counts |= {"packets_in": self._packets_in, "packets_out": self._packets_out}
         self._gone(reason, counts, packets_refused=self._refused)

@@ -38,7 +38,7 @@ HALF_CLOSED_SECONDS = 600.0
 # Most transfers are over sooner and need no keep-alive.
 KEEP_ALIVE_AFTER_SECONDS = 60.0
 
-_EVENTS = select.EPOLLIN | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK; not in Python 3.11's os module.
 
 
@@ -119,11 +119,27 @@ def _close(pipe: Pipe) -> None:
 class _Direction:
     """One way of a relay. `head`: bytes an engine left behind, to go out before all others."""
 
-    __slots__ = ("head", "in_pipe", "is_done", "is_scheduled", "moved", "pipe", "sink", "source")
+    __slots__ = (
+        "from_fd",
+        "has_urgent",
+        "head",
+        "in_pipe",
+        "is_done",
+        "is_scheduled",
+        "moved",
+        "pipe",
+        "sink",
+        "source",
+        "to_fd",
+    )
 
     def __init__(self, source: socket.socket, sink: socket.socket, head: bytes) -> None:
         self.source = source
         self.sink = sink
+        self.from_fd = source.fileno()
+        self.to_fd = sink.fileno()
+        self.has_urgent = False
+        """Urgent data has come, and may still be ahead."""
         self.head = head
         self.pipe: Pipe | None = None
         self.in_pipe = 0
@@ -203,6 +219,8 @@ class SpliceRelay:
             # Nobody reads from it now, and this is told once: with the sink full it would be known much later.
             self.abort(self._reset_by(reads.source))
         elif events & ~select.EPOLLOUT:
+            if events & select.EPOLLPRI:
+                reads.has_urgent = True
             self._move(reads)
         if writes.head or writes.in_pipe:
             self._move(writes)
@@ -236,7 +254,7 @@ class SpliceRelay:
                 way.moved += sent
             while way.in_pipe:
                 assert way.pipe is not None
-                sent = os.splice(way.pipe.read, way.sink.fileno(), way.in_pipe, flags=_FLAGS)
+                sent = os.splice(way.pipe.read, way.to_fd, way.in_pipe, None, None, _FLAGS)
                 way.in_pipe -= sent
                 way.moved += sent
         except BlockingIOError:
@@ -249,14 +267,16 @@ class SpliceRelay:
             way.pipe = self._splicer.take_pipe()
         has_ended = False
         try:
-            way.in_pipe = os.splice(way.source.fileno(), way.pipe.write, SPLICE_BYTES, flags=_FLAGS)
+            way.in_pipe = os.splice(way.from_fd, way.pipe.write, SPLICE_BYTES, None, None, _FLAGS)
             has_ended = not way.in_pipe
         except BlockingIOError:
             pass
-        if not way.in_pipe and sockets.at_urgent_mark(way.source):
+        if (has_ended or (way.has_urgent and not way.in_pipe)) and sockets.at_urgent_mark(way.source):
             # splice() stops before urgent data, and calls that nothing, or the end. The byte itself may be on its way.
+            has_ended = False
             with contextlib.suppress(BlockingIOError):
                 way.head = way.source.recv(PAST_URGENT_BYTES)
+                has_ended = not way.head
         if way.in_pipe or way.head:
             self._active_at = self._loop.time()
             return True

@@ -37,6 +37,9 @@ MAX_DATAGRAM = 65535
 ANCILLARY_BYTES = 128
 # Bursts wait here for their turn; the kernel gives what it is configured to allow (net.core.rmem_max).
 DATAGRAM_BUFFER_BYTES = 1 << 20
+# Media that is faster than the answer that names it: some tenths of a second of speech, with what the kernel adds to
+# each packet.
+EARLY_MEDIA_BYTES = 8192
 INTERFACE_NAME_SECONDS = 2.0
 MAX_INTERFACES = 4096
 
@@ -155,7 +158,8 @@ def datagrams(at: Endpoint, of_media: bool = False) -> socket.socket:
     # Not SO_REUSEADDR: a second socket on the address would take the first one's datagrams without a word.
     sock = _transparent(at.host, socket.SOCK_DGRAM)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER_BYTES)
+        buffer_bytes = EARLY_MEDIA_BYTES if of_media else DATAGRAM_BUFFER_BYTES
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         # A message that rewriting made longer than the link allows goes out in fragments (rule S7).
         if at.host.version == 4:
             sock.setsockopt(socket.SOL_IP, socket.IP_RECVTOS if of_media else IP_PKTINFO, 1)
@@ -168,6 +172,11 @@ def datagrams(at: Endpoint, of_media: bool = False) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def widen(sock: socket.socket) -> None:
+    """A socket for media that is read from now on."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER_BYTES)
 
 
 def datagrams_main(at: Endpoint) -> socket.socket:

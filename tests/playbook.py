@@ -1,22 +1,40 @@
 """Conversations as files: what arrives stands at the margin, what the engine does is indented, in order.
 
     with snat                          who has which address: a name of NETWORKS below; without it, `none`
+    transport udp                      what arrives are messages, as datagrams or (`tcp`) on a stream; see below
     option tls = deny                  a field of the helper's options, as a Python literal
     client: PASV                       a line with CR LF; `server:` likewise
     client eof                         that side has no more to say
     time 30                            seconds go by; a clock that has run out is told
     used 1                             the expected peer came to the first pinhole
     closed 1 in 10 out 20              it is gone, with its relay, and the bytes of each direction
+    closed 1 idle in 0 out 0           for that reason
     refuse no_free_port                the next open is refused
         -> server: PASV
         open tcp for TARGET from ALLOW as SOURCE uses 1 = LISTEN
-        confirm 1 / close 1 / refused no_free_port
+        confirm 1 / renew 1 from ALLOW for 60 s / close 1 / refused no_free_port
+        offer rtp for PARTY rtcp PORT from ALLOW = ANNOUNCED / answer 1 rtp ... / change 1 rtp ...
         finish client / abort REASON / splice 3600
         note EVENT field=value ...
 
-`open` ends in `unconfirmed` before the `=` when nobody is admitted yet. In what is expected `*` stands for anything.
+`open` ends in `unconfirmed` before the `=` when nobody is admitted yet, and in `read` when an engine reads what comes.
+Media that is on hold or whose party is learned says so. In what is expected `*` stands for anything.
 In text `\\xff`, `\\r`, `\\0`, `\\\\` are bytes, `\\n` at the end is a bare LF, `\\c` no line end at all, `{A*5000}`
 repeats. A blank at the end of a line is written `\\x20`.
+
+With a `transport`, what arrives are messages of many lines. Of one that is sent on, what has changed is told:
+
+    client: REGISTER sip:example.org SIP/2.0
+    | {alice 1 REGISTER}               lines that were given a name: `let alice` here or in the directory's file `words`
+    | Contact: <sip:alice@10.1.0.2>    and so on; the empty line at the end is added where there is none
+        note *                         first what is logged,
+        -> server: with                then what is sent, then how it ends
+        + Contact: <...>               a line that is new, or stands in the place of another one; `-`: one that is gone
+        -> server: as it came
+        -> client: SIP/2.0 400 No      an answer is told as a whole
+        | Via: ...
+
+`{length}` is the number of bytes behind the empty line. `$1` and so on are words that stand behind a name.
 """
 
 from __future__ import annotations
@@ -24,31 +42,34 @@ from __future__ import annotations
 import ast
 import random
 import re
+import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from difflib import SequenceMatcher
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+from protocols import HELPERS
 from protocols.engine import (
     Abort,
-    Closed,
+    AnyGrant,
     Effect,
     Endpoint,
     Engine,
-    Expect,
     Finish,
     Grant,
     Helper,
     Note,
     Peers,
     PinholeEvent,
-    Refusal,
     Send,
     Side,
     Splice,
+    Transport,
     Used,
 )
+from tests.fake_pinholes import ASKED, FakePinholes
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"
 
@@ -77,44 +98,15 @@ NETWORKS = {
 }
 
 
-class FakePinholes:
-    """A table without sockets. What is asked of it is written down; ends are reported before close() returns."""
-
-    def __init__(self) -> None:
-        self.log: list[str] = []
-        self.opened: list[Grant] = []
-        self.standing: dict[int, Grant] = {}
-        self.confirmed: set[int] = set()
-        self.refuse_next: list[str] = []
-        self.report: Callable[[Grant, PinholeEvent], None] = lambda grant, event: None
-
-    def open(self, expect: Expect) -> Grant | Refusal:
-        if self.refuse_next:
-            reason = self.refuse_next.pop(0)
-            self.log.append(f"refused {reason}")
-            return Refusal(reason)
-        number = len(self.opened) + 1
-        listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, 60999 + number)
-        grant = Grant(number, expect, listen)
-        if any(listen == other.listen for other in self.standing.values()):
-            self.log.append("refused address_in_use")
-            return Refusal("address_in_use")
-        self.opened.append(grant)
-        self.standing[number] = grant
-        allow = ", ".join(str(net.network_address) if net.num_addresses == 1 else str(net) for net in expect.allow)
-        source = str(expect.source if expect.source is None or expect.source.port else expect.source.host)
-        uses = f"uses {expect.uses}" + ("" if expect.confirmed else " unconfirmed")
-        self.log.append(f"open {expect.transport.value} for {expect.target} from {allow} as {source} {uses} = {listen}")
-        return grant
-
-    def confirm(self, grant: Grant) -> None:
-        self.log.append(f"confirm {grant.id}")
-        self.confirmed.add(grant.id)
-
-    def close(self, grant: Grant) -> None:
-        self.log.append(f"close {grant.id}")
-        if self.standing.pop(grant.id, None) is not None:
-            self.report(grant, Closed("closed_by_session", 0, 0, 0.0))
+def on(network: Peers, helper: Helper, transport: Transport, client_port: int | None = None) -> Peers:
+    """The same hosts with another helper. Over UDP the client sends from the helper's port, if nothing else is said,
+    and keeps it."""
+    (port,) = (port for kind, port in helper.ports if kind is transport)
+    server, server_as = replace(network.server, port=port), replace(network.server_as_seen, port=port)
+    client, client_as = network.client, network.client_as_seen
+    if transport is Transport.UDP:
+        client, client_as = (replace(end, port=client_port or port) for end in (client, client_as))
+    return Peers(client, client_as, server, server_as, transport)
 
 
 @dataclass
@@ -125,29 +117,50 @@ class Session:
     pinholes: FakePinholes
     now: float = 0.0
     effects: list[Effect] = field(default_factory=list)
+    is_over: bool = False
+    """Nothing arrives any more; what the engine looks after may go on."""
+    ended: set[Side] = field(default_factory=set)
+    """Sides that have nothing more to say."""
+    daemon: list[Session] = field(default_factory=list)
+    """All that share what the engines of a daemon share, and the time."""
+    tells_late: bool = False
+    """What the engine closes is reported to it when it is done with what it is at, not before close() returns."""
+    _late: list[tuple[AnyGrant, PinholeEvent]] = field(default_factory=list)
+    _is_at_work: bool = False
+
+    def __post_init__(self) -> None:
+        self.pinholes.report = self._report
+        self.daemon.append(self)
 
     @classmethod
     def of(cls, helper: Helper, network: Peers, options: Any = None) -> Session:
         pinholes = FakePinholes()
         engine = helper.start()(network, helper.options() if options is None else options, pinholes, 0.0)
-        session = cls(engine, pinholes)
-        pinholes.report = session._report
-        return session
+        return cls(engine, pinholes)
 
-    @property
-    def is_over(self) -> bool:
-        return bool(self.effects) and isinstance(self.effects[-1], Abort | Splice)
+    def _report(self, grant: AnyGrant, event: PinholeEvent) -> None:
+        if self.tells_late and self._is_at_work:
+            self._late.append((grant, event))
+        else:
+            self.effects += self.engine.pinhole(grant, event, self.now)
 
-    def _report(self, grant: Grant, event: PinholeEvent) -> None:
-        self.effects += self.engine.pinhole(grant, event, self.now)
+    def _step(self, call: Callable[..., Sequence[Effect]], *arguments: Any) -> None:
+        self._is_at_work = True
+        effects = call(*arguments, self.now)
+        self._is_at_work = False
+        self.effects += effects
+        self.is_over = self.is_over or any(isinstance(effect, Abort | Splice) for effect in effects)
+        while self._late:
+            self.effects += self.engine.pinhole(*self._late.pop(0), self.now)
 
     def receive(self, side: Side, data: bytes) -> None:
         if not self.is_over:
-            self.effects += self.engine.receive(side, data, self.now)
+            self._step(self.engine.receive, side, data)
 
     def eof(self, side: Side) -> None:
+        self.ended.add(side)
         if not self.is_over:
-            self.effects += self.engine.eof(side, self.now)
+            self._step(self.engine.eof, side)
 
     def client(self, *lines: bytes) -> None:
         self.receive(Side.CLIENT, b"".join(line + b"\r\n" for line in lines))
@@ -156,26 +169,31 @@ class Session:
         self.receive(Side.SERVER, b"".join(line + b"\r\n" for line in lines))
 
     def wait(self, seconds: float) -> None:
-        """Let time go by, and tell every clock that runs out when it does."""
+        """Let time go by, and tell every clock that runs out when it does; those of the same daemon's sessions too."""
         until = self.now + seconds
-        while not self.is_over and (deadline := self.engine.deadline()) is not None and deadline <= until:
-            self.now = max(self.now, deadline)
-            self.effects += self.engine.tick(self.now)
-            after = self.engine.deadline()
-            assert after is None or after > deadline or self.is_over, "a clock that does not move on"
-        self.now = until
+        while (next_one := min(self.daemon, key=Session._deadline))._deadline() <= until:
+            for session in self.daemon:
+                session.now = max(session.now, next_one._deadline())
+            before = next_one._deadline()
+            next_one._step(next_one.engine.tick)
+            assert next_one._deadline() > before, "a clock that does not move on"
+        for session in self.daemon:
+            session.now = until
+
+    def _deadline(self) -> float:
+        """After an end only what the engine looks after has one."""
+        deadline = self.engine.deadline() if not self.is_over or self.engine.is_needed() else None
+        return float("inf") if deadline is None else deadline
 
     def use(self, number: int) -> None:
-        grant = self.pinholes.opened[number - 1]
-        assert grant.id in self.pinholes.standing, f"pinhole {number} is closed"
-        assert grant.expect.confirmed or grant.id in self.pinholes.confirmed, f"pinhole {number} is not confirmed"
-        visitor = Endpoint(grant.expect.allow[0].network_address, 50123)
-        self.effects += self.engine.pinhole(grant, Used(visitor), self.now)
+        grant = self.pinholes.standing[number]
+        assert grant in self.pinholes.admitting(), f"pinhole {number} is not confirmed"
+        allow = grant.expect.allow if isinstance(grant, Grant) else grant.media.party.allow
+        self.effects += self.engine.pinhole(grant, Used(Endpoint(allow[0].network_address, 50123)), self.now)
 
-    def end(self, number: int, bytes_in: int, bytes_out: int) -> None:
-        grant = self.pinholes.opened[number - 1]
-        del self.pinholes.standing[grant.id]
-        self._report(grant, Closed("finished", bytes_in, bytes_out, 1.0))
+    def end(self, number: int, bytes_in: int, bytes_out: int, reason: str = "finished") -> None:
+        assert number in self.pinholes.standing, f"pinhole {number} is closed"
+        self.pinholes.drop(number, reason, bytes_in, bytes_out)
 
     # -- reading what was done -------------------------------------------------------------------------------------
 
@@ -261,6 +279,48 @@ def render(effects: Iterable[Effect]) -> list[str]:
     return lines
 
 
+def render_messages(effects: Iterable[Effect], came: bytes, side: Side | None) -> list[str]:
+    """The same for what one message has brought about, or several that came together: what is logged, what is sent, how
+    it ends. Of what is sent on, only what is new in it."""
+    sent: dict[Side, bytes] = {}
+    logged: list[Effect] = []
+    ended: list[Effect] = []
+    for effect in effects:
+        match effect:
+            case Send(to=to, data=data):
+                sent[to] = sent.get(to, b"") + data
+            case Note():
+                logged.append(effect)
+            case _:
+                ended.append(effect)
+    lines = render(logged)
+    for to, data in sent.items():
+        lines += _changes(to, came, data) if side is to.other else _message(to, data)
+    return lines + render(ended)
+
+
+def _changes(to: Side, came: bytes, went: bytes) -> list[str]:
+    if went == came:
+        return [f"-> {to.value}: as it came"]
+    before, after = _LINES.findall(came), _LINES.findall(went)
+    lines = [f"-> {to.value}: with"]
+    for tag, i1, i2, j1, j2 in SequenceMatcher(None, before, after, False).get_opcodes():
+        if tag == "equal":
+            continue
+        if i2 - i1 != j2 - j1:
+            lines += (f"- {to_text(line)}".rstrip() for line in before[i1:i2])
+        lines += (f"+ {to_text(line)}".rstrip() for line in after[j1:j2])
+    return lines if len(lines) <= len(after) else _message(to, went)
+
+
+def _message(to: Side, data: bytes) -> list[str]:
+    first, *rest = _LINES.findall(data)
+    return [f"-> {to.value}: {to_text(first)}".rstrip(), *(f"| {to_text(line)}".rstrip() for line in rest)]
+
+
+_LINES = re.compile(rb"[^\n]*\n|[^\n]+")
+
+
 # -- transcripts ---------------------------------------------------------------------------------------------------
 
 
@@ -270,6 +330,9 @@ class Step:
 
     line: int
     what: str
+    side: Side | None
+    data: bytes
+    """What arrives from that side."""
     expected: tuple[str, ...]
 
 
@@ -279,29 +342,96 @@ class Transcript:
     network: Peers
     options: dict[str, Any]
     steps: tuple[Step, ...]
+    has_messages: bool
 
     @property
     def name(self) -> str:
         return f"{self.path.parent.name}/{self.path.stem}"
 
+    @property
+    def is_stream(self) -> bool:
+        return self.network.transport is Transport.TCP
+
+
+Words = dict[str, list[str]]
+"""Lines that were given a name."""
+
 
 def load(path: Path) -> Transcript:
-    network, options = "none", {}
-    steps: list[tuple[int, str, list[str]]] = []
+    network, transport = "none", ""
+    options: dict[str, Any] = {}
+    words = _read_words(path.parent / "words")
+    steps: list[tuple[int, str, list[str], list[str]]] = []
+    named: list[str] | None = None
     for number, raw in enumerate(path.read_text().splitlines(), 1):
         line = raw.rstrip()
         if not line or line.startswith("#"):
             continue
         if line[0] == " ":
-            steps[-1][2].append(line.strip())
+            steps[-1][3].append(line.strip())
+        elif line[0] == "|":
+            (steps[-1][2] if named is None else named).append(line.removeprefix("|").removeprefix(" "))
         elif line.startswith("with "):
             network = line.split()[1]
+        elif line.startswith("transport "):
+            transport = line.removeprefix("transport ")
         elif line.startswith("option "):
             name, _, value = line.removeprefix("option ").partition("=")
             options[name.strip()] = _option(value.strip())
+        elif line.startswith("let "):
+            named = words[line.split()[1]] = []
         else:
-            steps.append((number, line, []))
-    return Transcript(path, NETWORKS[network], options, tuple(Step(n, what, tuple(e)) for n, what, e in steps))
+            named = None
+            steps.append((number, line, [], []))
+    hosts = NETWORKS[network]
+    if transport:
+        kind, *port = transport.split(" from ")
+        hosts = on(hosts, HELPERS[path.parent.name], Transport(kind), int(port[0]) if port else None)
+    made = tuple(_step(*step, words) for step in steps)
+    return Transcript(path, hosts, options, made, bool(transport))
+
+
+def _read_words(path: Path) -> Words:
+    words: Words = {}
+    lines: list[str] = []
+    for line in path.read_text().splitlines() if path.exists() else ():
+        if line.startswith("let "):
+            lines = words[line.split()[1]] = []
+        elif line.startswith("|"):
+            lines.append(line.removeprefix("|").removeprefix(" ").rstrip())
+    return words
+
+
+def _step(number: int, what: str, more: list[str], expected: list[str], words: Words) -> Step:
+    speaker, colon, first = what.partition(":")
+    side = Side(speaker) if colon and speaker in ("client", "server") else None
+    data = _arrival([first.removeprefix(" "), *more], words) if side is not None else b""
+    return Step(number, what, side, data, tuple(expected))
+
+
+def _arrival(lines: Sequence[str], words: Words) -> bytes:
+    text = list(_spelled_out(lines, words))
+    data = b"".join(map(to_bytes, text))
+    if len(text) > 1:  # a message
+        if not _EMPTY_LINE.search(data) and data.endswith(b"\n"):
+            data += b"\r\n"
+        head = _EMPTY_LINE.search(data)
+        data = data.replace(b"{length}", b"%d" % (len(data) - head.end() if head else 0))
+    return data
+
+
+_EMPTY_LINE = re.compile(rb"\n\r?\n")
+_NAMED = re.compile(r"\{([a-z][a-z0-9-]*)( [^{}]*)?\}")
+
+
+def _spelled_out(lines: Sequence[str], words: Words, arguments: Sequence[str] = ()) -> Iterator[str]:
+    for line in lines:
+        line = re.sub(r"\$([1-9])", lambda match: arguments[int(match[1]) - 1], line)
+        match = _NAMED.fullmatch(line)
+        if match is None or match[1] == "length":
+            yield line
+        else:
+            yield from _spelled_out(words[match[1]], words, shlex.split(match[2] or ""))
 
 
 def _option(text: str) -> Any:
@@ -343,39 +473,47 @@ def randomly(seed: int) -> Cut:
     return cut
 
 
-def _groups(steps: Sequence[Step]) -> Iterator[tuple[list[Step], Side | None]]:
+def _groups(transcript: Transcript) -> Iterator[list[Step]]:
     """Lines of one side that follow each other may arrive in one read: they are one group."""
     group: list[Step] = []
-    side: Side | None = None
-    for step in steps:
-        speaker = next((s for s in Side if step.what.startswith(f"{s.value}:")), None)
-        if group and (speaker is None or speaker is not side):
-            yield group, side
+    for step in transcript.steps:
+        if group and (transcript.has_messages or step.side is None or step.side is not group[0].side):
+            yield group
             group = []
         group.append(step)
-        side = speaker
     if group:
-        yield group, side
+        yield group
 
 
-def play(transcript: Transcript, helper: Helper, cut: Cut) -> None:
-    """Run a transcript and compare. Raises AssertionError that names the line."""
+def play(transcript: Transcript, helper: Helper, cut: Cut, *, twice: bool = False) -> Session:
+    """Run a transcript and compare. `twice`: each datagram comes again, and must get the same again and nothing new.
+
+    Raises AssertionError that names the line.
+    """
     session = Session.of(helper, transcript.network, helper.options(**transcript.options))
-    for group, side in _groups(transcript.steps):
+    for group in _groups(transcript):
         effects_before, log_before = len(session.effects), len(session.pinholes.log)
+        side, stream = group[0].side, b"".join(step.data for step in group)
         if side is not None:
-            stream = b"".join(to_bytes(step.what.partition(":")[2].removeprefix(" ")) for step in group)
             for part in cut(stream):
                 session.receive(side, part)
         else:
             for step in group:
                 _do(session, step.what)
         expected = [line for step in group for line in step.expected]
-        asked = [line for line in expected if line.startswith(("open ", "confirm ", "close ", "refused "))]
+        asked = [line for line in expected if line.startswith(ASKED)]
         done = [line for line in expected if line not in asked]
+        effects = session.effects[effects_before:]
         where = f"{transcript.path.name}:{group[0].line}"
         _compare(f"{where}: pinholes", asked, session.pinholes.log[log_before:])
-        _compare(f"{where}: effects", done, render(session.effects[effects_before:]))
+        got = render_messages(effects, stream, side) if transcript.has_messages else render(effects)
+        _compare(f"{where}: effects", done, got)
+        if twice and side is not None:
+            session.receive(side, stream)
+            sends = [effect for effect in effects if isinstance(effect, Send)]
+            assert session.effects[effects_before + len(effects) :] == sends, where
+            assert len(session.pinholes.log) == log_before + len(asked), where
+    return session
 
 
 def _do(session: Session, what: str) -> None:
@@ -386,8 +524,8 @@ def _do(session: Session, what: str) -> None:
             session.wait(float(seconds))
         case ["used", number]:
             session.use(int(number))
-        case ["closed", number, "in", bytes_in, "out", bytes_out]:
-            session.end(int(number), int(bytes_in), int(bytes_out))
+        case ["closed", number, *reason, "in", bytes_in, "out", bytes_out]:
+            session.end(int(number), int(bytes_in), int(bytes_out), *reason)
         case ["refuse", reason]:
             session.pinholes.refuse_next.append(reason)
         case _:

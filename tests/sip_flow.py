@@ -193,3 +193,29 @@ def established(flow: Flow) -> Flow:
     flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
     flow.places.log.clear()
     return flow
+
+
+def register(number: int = 1, contact: str = "<sip:alice@10.1.0.2>", expires: int = 600) -> bytes:
+    return message(
+        "REGISTER sip:example.org SIP/2.0",
+        f"Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bKr{number}",
+        "From: <sip:alice@example.org>;tag=r",
+        "To: <sip:alice@example.org>",
+        "Call-ID: reg@10.1.0.2",
+        f"CSeq: {number} REGISTER",
+        f"Contact: {contact}",
+        f"Expires: {expires}",
+    )
+
+
+def registered(number: int = 1, contacts: str = "<sip:alice@203.0.113.1>;expires=300", *more: str) -> bytes:
+    return message(
+        "SIP/2.0 200 OK",
+        f"Via: SIP/2.0/UDP 203.0.113.1;branch=z9hG4bKr{number}",
+        "From: <sip:alice@example.org>;tag=r",
+        "To: <sip:alice@example.org>;tag=s",
+        "Call-ID: reg@10.1.0.2",
+        f"CSeq: {number} REGISTER",
+        f"Contact: {contacts}",
+        *more,
+    )

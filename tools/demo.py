@@ -1,14 +1,16 @@
 """pinhole as the gateway of a lab, between real clients and servers: `python -m tools.demo`, as root.
 
 The gateway drops all that pinhole does not carry. It routes, then hides its clients, then publishes a server; in each
-role ordinary clients talk to ordinary servers of every helper. At the end: what was transferred, what was rewritten,
-which pinholes were open, and the audit log that says so. The exit status is 0 when all of it went well.
+role ordinary clients talk to ordinary servers of every helper: files are transferred, registered phones are called. At
+the end: what was transferred and heard, what was rewritten, which pinholes were open, and the audit log that says so.
+The exit status is 0 when all of it went well.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -17,7 +19,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import click
 from rich.console import Console
@@ -25,8 +27,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from protocols import HELPERS
 from proxy.terminal import print_rows
-from tools import gateways, peers
+from tools import audio, baresip, gateways, peers
+from tools.baresip import CallFailed, phone
 from tools.gateways import BACKENDS, ROLES, BackendName, Gateway
+from tools.kamailio import find, kamailio
 from tools.peers import CLIENTS, MODES, SERVERS, AbortGet, Get, List, Put, Step, TransferFailed
 
 MEBIBYTE = 1024 * 1024
@@ -35,8 +39,8 @@ FILE_BYTES = 16 * MEBIBYTE
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One session, or several, of a client with a server. `run` returns what was transferred, as cells of a table;
-    it raises TransferFailed or OSError when that did not work."""
+    """One session, or several, of a client with a server. `run` returns what came of it, as cells of a table; it raises
+    TransferFailed, CallFailed or OSError when that did not work."""
 
     server: str
     client: str
@@ -46,8 +50,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Demonstration:
-    """For one helper: how many jobs there are at a gateway, and the jobs; each is run before the next is taken."""
+    """For one helper: what its jobs are called together, how many there are at a gateway, and the jobs; each is run
+    before the next is taken."""
 
+    title: str
     count: int
     jobs: Callable[[Gateway, Path], Iterator[Job]]
 
@@ -56,7 +62,8 @@ class Demonstration:
 class Report:
     """What is told at the end."""
 
-    transfers: list[dict[str, Any]]
+    done: dict[str, list[dict[str, Any]]]
+    """Each job, by the title of its demonstration."""
     log: list[dict[str, Any]]
     """Lines of the audit log, and to each the role of the gateway."""
     faults: list[str]
@@ -116,9 +123,56 @@ def checksum(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+# -- SIP ---------------------------------------------------------------------------------------------------------------
+
+
+PHONES: tuple[tuple[Literal["udp", "tcp"], int], ...] = (("udp", 4), ("tcp", 6))
+"""By which transport, over which IP version they signal."""
+SAID_FRAMES = 50
+"""A second of audio, of each phone."""
+
+
+def sip(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """A phone inside that has registered is called from outside. The registrar is where the gateway's servers are."""
+    with kamailio(gateway.server):
+        for transport, version in PHONES:
+            yield _sip_job(gateway, transport, version)
+
+
+def _sip_job(gateway: Gateway, transport: Literal["udp", "tcp"], version: int) -> Job:
+    def run() -> Mapping[str, str]:
+        with (
+            phone(gateway.clients[0], "alice", gateway.dialled(version), transport) as alice,
+            phone(gateway.neighbour, "bob", gateway.server.address(version), transport) as bob,
+        ):
+            inside, outside = (bob, alice) if gateway.role.hides_server else (alice, bob)
+            outside.dial(inside.user)
+            inside.wait_for("CALL_INCOMING")
+            inside.answer()
+            outside.wait_for("CALL_ESTABLISHED")
+            heard = {}
+            for listener, speaker, where in ((inside, outside, "inside"), (outside, inside, "outside")):
+                frames = listener.hear(SAID_FRAMES)
+                if not audio.run_of(frames, speaker.sent()):
+                    raise CallFailed(f"{listener.user} did not hear what {speaker.user} said")
+                heard[f"heard {where}"] = f"{len(frames) * audio.FRAME / audio.RATE:.1f}s"
+            outside.hang_up()
+            inside.wait_for("CALL_CLOSED")
+        return {"called": inside.uri, **heard, "samples": "equal to those sent"}
+
+    return Job("kamailio", "baresip", f"{transport}-ipv{version}", run)
+
+
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
-    "ftp": Demonstration(len(FTP_SERVERS) * len(CLIENTS), ftp),
+    "ftp": Demonstration("Transferred", len(FTP_SERVERS) * len(CLIENTS), ftp),
+    "sip": Demonstration("Called", len(PHONES), sip),
 }
+
+
+def missing() -> str:
+    """What is not installed of all this; empty when nothing is."""
+    absent = (peers.missing(), "baresip" if baresip.is_missing() else "", "" if find() else "kamailio")
+    return ", ".join(filter(None, absent))
 
 
 # -- all of it ---------------------------------------------------------------------------------------------------------
@@ -126,7 +180,7 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
 
 def demonstrate(backend: BackendName, log: Path, console: Console) -> Report:
     """Runs everything, with progress on the console; the audit log goes to a file."""
-    report = Report([], [], [f"{name}: nothing to show it with" for name in HELPERS if name not in DEMONSTRATIONS])
+    report = Report({}, [], [f"{name}: nothing to show it with" for name in HELPERS if name not in DEMONSTRATIONS])
     total = len(ROLES) * sum(demonstration.count for demonstration in DEMONSTRATIONS.values())
     columns = (
         SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
@@ -143,26 +197,27 @@ def demonstrate(backend: BackendName, log: Path, console: Console) -> Report:
                     for job in demonstration.jobs(gateway, Path(directory)):
                         words = f"{role.name}: {job.client} {job.how} {job.server}"
                         progress.update(task, description=words)
-                        _do(job, gateway, report)
+                        row = _do(job, gateway, report)
+                        report.done.setdefault(demonstration.title, []).append(row)
                         progress.advance(task)
                         if not console.is_terminal:
-                            console.print(f"{words}: {report.transfers[-1]['result']}", highlight=False)
+                            console.print(f"{words}: {row['result']}", highlight=False)
                 _keep(gateway, report, log)
     return report
 
 
-def _do(job: Job, gateway: Gateway, report: Report) -> None:
+def _do(job: Job, gateway: Gateway, report: Report) -> dict[str, Any]:
     row: dict[str, Any] = {
         "gateway": gateway.role.name, "server": job.server, "client": job.client, "how": job.how,
     }  # fmt: skip
     began = time.monotonic()
     try:
         row |= {"result": "ok", **job.run()}
-    except (TransferFailed, OSError) as error:
+    except (TransferFailed, CallFailed, OSError) as error:
         row["result"] = "FAILED"
         report.faults.append(f"{gateway.role.name}: {job.client} {job.how} {job.server}: {error}")
     row["took_seconds"] = time.monotonic() - began
-    report.transfers.append(row)
+    return row
 
 
 def _keep(gateway: Gateway, report: Report, log: Path) -> None:
@@ -195,8 +250,8 @@ def rewritten(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if line["event"] != "address.rewritten":
             continue
         for change in line["changes"]:
-            key = (line["gateway"], line["message"], _host(change["before"]), _host(change["after"]))
-            row = rows.setdefault(key, {"gateway": line["gateway"], "message": line["message"], "times": 0})
+            of = {"gateway": line["gateway"], "message": line["message"], "field": change["field"]}
+            row = rows.setdefault((*of.values(), _host(change["before"]), _host(change["after"])), {**of, "times": 0})
             row["times"] += 1
             row |= {"such as": change["before"], "became": change["after"]}
     return list(rows.values())
@@ -211,7 +266,7 @@ def opened(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             case "pinhole.opened":
                 version = "IPv6" if line["listen"].startswith("[") else "IPv4"
                 start = {"gateway": line["gateway"], "asked by": line["trigger"], "": version, "opened": 0, "used": 0}
-                start |= {"closed": 0, "MiB": 0.0, "longest": 0.0}
+                start |= {"closed": 0, "carried": 0, "longest": 0.0}
                 row = rows.setdefault((line["gateway"], line["trigger"], version), start)
                 row["opened"] += 1
                 row |= {"such as": line["listen"], "for": line["allow"], "to": line["target"]}
@@ -221,25 +276,34 @@ def opened(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
             case "pinhole.closed":
                 row = row_of[line["gateway"], line["pinhole"]]
                 row["closed"] += 1
-                row["MiB"] = row["MiB"] + (line["bytes_in"] + line["bytes_out"]) / MEBIBYTE
+                # One for signalling carries none itself: what comes by it is a session of its own.
+                row["carried"] += line.get("bytes_in", 0) + line.get("bytes_out", 0)
                 row["longest"] = max(row["longest"], line["duration_seconds"])
-    return [{**row, "MiB": round(row["MiB"]), "longest": f"{row['longest'] * 1000:.0f} ms"} for row in rows.values()]
+    for row in rows.values():
+        row |= {"carried": _size(row["carried"]), "longest": f"{row['longest'] * 1000:.0f} ms"}
+    return list(rows.values())
+
+
+def _size(count: int) -> str:
+    return f"{count / MEBIBYTE:.0f} MiB" if count >= MEBIBYTE else f"{count / 1024:.0f} KiB"
 
 
 def _host(endpoint: str) -> str:
-    return endpoint.rpartition(":")[0]
+    """SIP leaves out a port that is the usual one."""
+    return re.sub(r":\d+$", "", endpoint)
 
 
 def show(report: Report, log: Path) -> None:
-    tables = {"Transferred": report.transfers, "Rewritten": rewritten(report.log), "Pinholes": opened(report.log)}
+    tables = report.done | {"Rewritten": rewritten(report.log), "Pinholes": opened(report.log)}
     for title, rows in tables.items():
         click.secho(f"\n{title}\n", bold=True)
         print_rows(rows, empty="nothing")
     click.echo()
     for fault in report.faults:
         click.secho(fault, fg="red")
-    failed = sum(row["result"] != "ok" for row in report.transfers)
-    click.echo(f"{len(report.transfers) - failed} of {len(report.transfers)} went well. Audit log: {log}")
+    jobs = [row for rows in report.done.values() for row in rows]
+    well = sum(row["result"] == "ok" for row in jobs)
+    click.echo(f"{well} of {len(jobs)} went well. Audit log: {log}")
 
 
 @click.command(help=__doc__)
@@ -248,8 +312,8 @@ def show(report: Report, log: Path) -> None:
 def main(backend: BackendName, log: Path | None) -> None:
     if os.geteuid() != 0:
         raise click.ClickException("network namespaces need root")
-    if missing := peers.missing():
-        raise click.ClickException(f"not installed: {missing}; `tools/setup --demo` does that")
+    if absent := missing():
+        raise click.ClickException(f"not installed: {absent}; `tools/setup --demo` does that")
     log = log or Path(tempfile.mkdtemp(prefix="pinhole-demo-")) / "audit.log"
     log.write_text("")
     report = demonstrate(backend, log, Console(stderr=True))

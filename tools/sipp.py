@@ -79,6 +79,54 @@ Content-Length: 0
 </scenario>
 """
 
+_ANSWER = """<?xml version="1.0" encoding="UTF-8"?>
+<scenario name="its answer">
+  <recv request="INVITE"/>
+  <send><![CDATA[
+SIP/2.0 180 Ringing
+[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]-[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+Contact: <sip:callee@[local_ip]:[local_port];transport=[transport]>
+Content-Length: 0
+
+]]></send>
+  <send retrans="500"><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:];tag=[pid]-[call_number]
+[last_Call-ID:]
+[last_CSeq:]
+Contact: <sip:callee@[local_ip]:[local_port];transport=[transport]>
+Content-Type: application/sdp
+Content-Length: [len]
+
+v=0
+o=callee 1 1 IN IP[media_ip_type] [media_ip]
+s=-
+c=IN IP[media_ip_type] [media_ip]
+t=0 0
+m=audio [media_port] RTP/AVP 8
+a=rtpmap:8 PCMA/8000
+]]></send>
+  <recv request="ACK"/>
+  <recv request="BYE"/>
+  <send><![CDATA[
+SIP/2.0 200 OK
+[last_Via:]
+[last_From:]
+[last_To:]
+[last_Call-ID:]
+[last_CSeq:]
+Content-Length: 0
+
+]]></send>
+</scenario>
+"""
+
 
 class CallFailed(Exception):
     """A program did not do what it was told. The text is what it said."""
@@ -97,8 +145,10 @@ def call(
         scenario = directory / "call.xml"
         milliseconds = len(audio) // FRAME_BYTES * 20 + 100
         scenario.write_text(_CALL.format(audio=directory / "audio", milliseconds=milliseconds))
+        (directory / "answer.xml").write_text(_ANSWER)
         of_callee, of_caller = callee.address(dialled.version), caller.address(dialled.version)
-        with _sipp(callee, of_callee, transport, directory / "callee", "-sn", "uas", "-rtp_echo") as answering:
+        words = ["-sf", str(directory / "answer.xml"), "-rtp_echo"]
+        with _sipp(callee, of_callee, transport, directory / "callee", *words) as answering:
             try:
                 callee.wait_until_bound(transport, 5060, answering, SECONDS)
             except TimeoutError as error:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from tests.netns.namespaces import needs_root
 from tools import demo, gateways, peers
 from tools.demo import DEMONSTRATIONS, opened, rewritten
 
-needs_peers = pytest.mark.skipif(bool(peers.missing()), reason=f"not installed (tools/setup): {peers.missing()}")
+needs_peers = pytest.mark.skipif(bool(demo.missing()), reason=f"not installed (tools/setup): {demo.missing()}")
 
 
 def on_a_lab(test: Any) -> Any:
@@ -27,7 +28,7 @@ def test_every_helper_is_demonstrated() -> None:
     assert set(DEMONSTRATIONS) == set(HELPERS)
 
 
-def test_rewritten_addresses_are_counted_by_message_and_hosts() -> None:
+def test_rewritten_addresses_are_counted_by_message_field_and_hosts() -> None:
     def line(before: str, after: str) -> dict[str, Any]:
         change = {"field": "address", "before": before, "after": after}
         return {"gateway": "dnat", "event": "address.rewritten", "message": "229", "changes": [change]}
@@ -35,8 +36,22 @@ def test_rewritten_addresses_are_counted_by_message_and_hosts() -> None:
     log = [line("10.1.0.2:5000", "198.51.100.1:6000"), line("[fd01::2]:5", "[2001:db8:2::1]:6")]
     log.append(line("10.1.0.2:5001", "198.51.100.1:6001"))
     assert rewritten([{"event": "session.opened"}, *log]) == [
-        {"gateway": "dnat", "message": "229", "times": 2, "such as": "10.1.0.2:5001", "became": "198.51.100.1:6001"},
-        {"gateway": "dnat", "message": "229", "times": 1, "such as": "[fd01::2]:5", "became": "[2001:db8:2::1]:6"},
+        {
+            "gateway": "dnat",
+            "message": "229",
+            "field": "address",
+            "times": 2,
+            "such as": "10.1.0.2:5001",
+            "became": "198.51.100.1:6001",
+        },
+        {
+            "gateway": "dnat",
+            "message": "229",
+            "field": "address",
+            "times": 1,
+            "such as": "[fd01::2]:5",
+            "became": "[2001:db8:2::1]:6",
+        },
     ]
 
 
@@ -51,7 +66,7 @@ def test_pinholes_are_counted_by_what_asked_for_them() -> None:
     ]
     (row,) = opened(log)
     assert (row["asked by"], row["opened"], row["used"], row["closed"]) == ("PASV", 2, 1, 1)
-    assert (row["MiB"], row["longest"], row["for"]) == (3, "250 ms", "10.1.0.2/32")
+    assert (row["carried"], row["longest"], row["for"]) == ("3 MiB", "250 ms", "10.1.0.2/32")
 
 
 @on_a_lab
@@ -62,10 +77,13 @@ def test_everything_that_happened_is_told_and_the_audit_log_kept(
     monkeypatch.setattr(demo, "FTP_SERVERS", ("vsftpd",))
     done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
     assert done.exit_code == 0, done.output
-    assert "4 of 4 went well" in done.output
-    events = [json.loads(line)["event"] for line in (tmp_path / "log").read_text().splitlines()]
-    assert events.count("pinhole.opened") == events.count("pinhole.closed") == 16
-    assert events[-1] == "daemon.stopped"
+    assert "6 of 6 went well" in done.output
+    log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
+    opened = Counter(line["purpose"] for line in log if line["event"] == "pinhole.opened")
+    assert (opened["ftp-data"], opened["rtp"]) == (16, 4)
+    assert sum(line["event"] == "pinhole.closed" for line in log) == opened.total()
+    assert sum(line["event"] == "call.ended" for line in log) == 2
+    assert log[-1]["event"] == "daemon.stopped"
 
 
 @on_a_lab
@@ -80,5 +98,5 @@ def test_a_client_that_fails_is_told_with_what_it_said_and_ends_with_status_1(
     monkeypatch.setattr(demo, "CLIENTS", (peers.CLIENTS[2], peers.Client("other", wrong_password)))
     done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
     assert done.exit_code == 1
-    assert "1 of 2 went well" in done.output
+    assert "3 of 4 went well" in done.output
     assert "530 Login incorrect." in done.output

@@ -10,13 +10,13 @@ import os
 import shutil
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
-from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 
 import pytest
 
 from protocols.engine import Host as Address
 from protocols.engine import Network
+from tests.interop.wire import headers, written
 from tests.netns.namespaces import needs_root
 from tools import gateways, peers
 from tools.gateways import HIDING, PUBLISHING, PUBLISHING_AND_HIDING, ROUTING, Gateway, Role
@@ -139,22 +139,6 @@ def traces(frames: Sequence[bytes], networks: Sequence[Network]) -> list[str]:
     texts = [text for network in networks for text in written(network)]
     haystacks = [*frames, *(stream for one in conversations(frames) for stream in (one.from_client, one.from_server))]
     return found + [f"{text!r} in {hay!r}" for text in texts for hay in haystacks if text in hay.lower()]
-
-
-def headers(frames: Sequence[bytes]) -> Iterator[IPv4Address | IPv6Address]:
-    for frame in frames:
-        if frame[12:14] == b"\x08\x00":
-            yield from (ip_address(frame[26:30]), ip_address(frame[30:34]))
-        elif frame[12:14] == b"\x86\xdd":
-            yield from (ip_address(frame[22:38]), ip_address(frame[38:54]))
-
-
-def written(network: Network) -> list[bytes]:
-    """The beginning of each address in a network of the lab, as FTP writes it."""
-    if network.version == 4:
-        numbers = str(network.network_address).split(".")[:3]
-        return [(mark.join(numbers) + mark).encode() for mark in ".,"]
-    return [str(network.network_address).removesuffix(":").encode()]
 
 
 @only(HIDING, PUBLISHING, PUBLISHING_AND_HIDING)

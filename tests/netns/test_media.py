@@ -319,6 +319,63 @@ async def test_a_stream_on_hold_may_be_silent(hosts: Hosts) -> None:
         call.pinholes.close(offered)
 
 
+async def test_packets_that_are_faster_than_the_answer_wait_for_it(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        stranger = gateway.client(port=7001)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        stranger.sendto(b"stranger", to(offered))
+        other.sendto(b"early", to(offered))
+        await silence(phone)
+        call.answer(offered, party(other, allow=only(at(other).host)))
+        assert await hear(phone) == (b"early", other.getsockname()[:2])
+        call.pinholes.close(offered)
+
+
+async def test_those_of_a_call_that_is_not_answered_are_counted(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        for _ in range(3):
+            other.sendto(b"early", to(offered))
+        await silence(phone)
+        call.pinholes.close(offered)
+        assert gateway.shell.log.last("pinhole.closed")["packets_refused"] == 3
+
+
+@pytest.mark.parametrize("first_to_end", [0, 1, 2])
+async def test_of_several_streams_between_the_same_addresses_the_newest_has_the_packets(
+    hosts: Hosts, first_to_end: int
+) -> None:
+    """A phone that was switched off without a BYE calls again from the same port."""
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        calls = []
+        for _ in range(3):
+            offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+            answered = call.answer(offered, party(other))
+            calls.append((offered, answered))
+        left = [offered for offered, _ in calls]
+        call.pinholes.close(left.pop(first_to_end))
+        while left:
+            phone.sendto(b"x", to(calls[0][1]))
+            assert await hear(other) == (b"x", to(left[-1]))
+            call.pinholes.close(left.pop())
+
+
+async def test_either_party_may_put_it_on_hold(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        for_ever = float("inf")
+        offered = call.offer(party(phone), idle_seconds=0.1, open_seconds=0.1)
+        answered = call.answer(offered, party(other), idle_seconds=for_ever, open_seconds=for_ever)
+        await asyncio.sleep(0.2)
+        assert len(call.pinholes) == 2
+        resumed = call.pinholes.change(answered, media(party(other)))
+        assert isinstance(resumed, MediaGrant)
+        assert (await gateway.shell.until("pinhole.closed", 2))["reason"] == "never_used"
+
+
 async def test_what_cannot_be_had_is_refused_and_leaves_nothing(hosts: Hosts) -> None:
     async with Gateway(hosts, limits=Limits(pinholes_per_session=2)) as gateway:
         call, phone = Call(gateway), gateway.client(port=7000)

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from ipaddress import ip_address
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -15,53 +14,38 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocols import HELPERS
-from protocols.engine import Abort, Expect, Finish, Grant, Helper, Host, Network, Peers, Refusal, Send, Side, Splice
-from tests.playbook import NETWORKS, FakePinholes, Session, Transcript, render, to_bytes, transcripts
+from protocols.engine import Abort, EngineFactory, Finish, Helper, Note, Peers, Send, Side, Splice, Transport
+from tests.fake_pinholes import FakePinholes
+from tests.playbook import NETWORKS, Session, Transcript, on, render, transcripts
+from tests.rights import RIGHTS, StrictPinholes, left_of
 
-MAX_PINHOLES = 64
-MAX_RETAINED_BYTES = 200_000
-"""What an engine may hold after any input: far below what a flood sends, far above what a session needs."""
-
-
-# -- rights --------------------------------------------------------------------------------------------------------
-
-
-class StrictPinholes(FakePinholes):
-    """Refuses nothing but what is over the cap, and fails the test for what the session has no right to."""
-
-    def __init__(self, peers: Peers, options: Any) -> None:
-        super().__init__()
-        self.peers = peers
-        self.min_port = getattr(options, "min_port", 1024)
-        named = getattr(options, "third_party", "deny")
-        self.third_party: tuple[Network, ...] = () if named == "deny" else named
-
-    def open(self, expect: Expect) -> Grant | Refusal:
-        if len(self.standing) >= MAX_PINHOLES:
-            return Refusal("limit_per_session")
-        sides = [side for side in Side if self.peers.own(side).host == expect.target.host]
-        assert sides or self._is_named(expect.target.host), f"a third host: {expect}"
-        assert expect.target.port >= self.min_port, f"a low port: {expect}"
-        others = [self.peers.own(side.other).host for side in sides or Side]
-        allowed = set(expect.allow) - set(self.third_party)
-        assert len(allowed) == 1, f"more than the other side may come: {expect}"
-        (network,) = allowed
-        assert network.num_addresses == 1 and network.network_address in others, f"somebody else may come: {expect}"
-        seen = {self.peers.as_seen(side).host for side in Side}
-        assert expect.listen.host in seen or self._is_named(expect.listen.host), f"a foreign place: {expect}"
-        assert expect.source.host in seen, f"a foreign source: {expect}"
-        assert expect.purpose and expect.trigger and expect.uses >= 1 and expect.idle_seconds > 0
-        return super().open(expect)
-
-    def _is_named(self, host: Host) -> bool:
-        return any(host in network for network in self.third_party)
+MAX_RETAINED_BYTES = {"ftp": 200_000, "sip": 2_500_000}
+"""What an engine may hold after any input, with what it shares with others: far below what a flood sends, far above
+what a session needs. SIP: a message of 288 KiB of each side, and the datagrams of half a minute."""
+LONG_SECONDS = 30 * 86400.0
+"""No clock runs longer."""
 
 
-def begin(helper: Helper, network: Peers, options: Any) -> Session:
-    pinholes = StrictPinholes(network, options)
-    session = Session(helper.start()(network, options, pinholes, 0.0), pinholes)
-    pinholes.report = session._report
-    return session
+def begin(
+    helper: Helper, network: Peers, options: Any, start: EngineFactory | None = None, beside: Session | None = None
+) -> Session:
+    """start: of a daemon that has a session already, `beside`."""
+    pinholes = RIGHTS[helper.name](network, options, pinholes_of(beside) if beside else None)
+    engine = (start or helper.start())(network, options, pinholes, 0.0)
+    return Session(engine, pinholes, daemon=beside.daemon if beside else [])
+
+
+def pinholes_of(session: Session) -> StrictPinholes:
+    assert isinstance(session.pinholes, StrictPinholes)
+    return session.pinholes
+
+
+def networks(helper: Helper) -> st.SearchStrategy[Peers]:
+    return st.builds(
+        lambda name, transport: on(NETWORKS[name], helper, transport),
+        st.sampled_from(sorted(NETWORKS)),
+        st.sampled_from([transport for transport, _ in helper.ports]),
+    )
 
 
 # -- input ---------------------------------------------------------------------------------------------------------
@@ -93,15 +77,43 @@ class Visit:
 
 Step = Arrival | End | Wait | Visit
 
+WORDS = (
+    b"\r\n",
+    b"\r\n ",
+    b"\n",
+    b"0",
+    b"00",
+    b"-",
+    b":",
+    b",",
+    b";",
+    b"<",
+    b'"',
+    b"(",
+    b"@",
+    b"*",
+    b"tag=",
+    b"127.0.0.1",
+    b"10.1.0.2",
+    b"10.1.0.3",
+    b"203.0.113.7",
+    b"203.0.113.99",
+    b"::1",
+    b"0.0.0.0",
+    b"999",
+    b"65536",
+    b"%3b",
+)
+"""What has a meaning in many places."""
+
 
 def spoken(helper: str) -> list[Arrival]:
-    """Every line of every transcript."""
+    """Every line of every transcript, or every message."""
     return [
-        Arrival(side, to_bytes(step.what.partition(": ")[2]))
+        Arrival(step.side, step.data)
         for transcript in transcripts(helper)
         for step in transcript.steps
-        for side in Side
-        if step.what.startswith(f"{side.value}:")
+        if step.side is not None
     ]
 
 
@@ -110,9 +122,18 @@ def mutated(arrival: Arrival, at: int, new: bytes, cut: int) -> Arrival:
     return Arrival(arrival.side, arrival.data[:at] + new + arrival.data[at + cut :])
 
 
+def crossed(arrival: Arrival, other: Arrival, at: int, of: int, cut: int) -> Arrival:
+    """With some lines of another one."""
+    lines, others = arrival.data.splitlines(True), other.data.splitlines(True)
+    at, of = at % (len(lines) + 1), of % (len(others) + 1)
+    return Arrival(arrival.side, b"".join((*lines[:at], *others[of : of + 2], *lines[at + cut :])))
+
+
 def steps(helper: str) -> st.SearchStrategy[list[Step]]:
     lines = st.sampled_from(spoken(helper))
-    changed = st.builds(mutated, lines, st.integers(0, 200), st.binary(max_size=3), st.integers(0, 3))
+    words = st.one_of(st.binary(max_size=3), st.sampled_from(WORDS))
+    changed = st.builds(mutated, lines, st.integers(0, 1000), words, st.integers(0, 3))
+    mixed = st.builds(crossed, lines, lines, st.integers(0, 30), st.integers(0, 30), st.integers(0, 2))
     noise = st.builds(Arrival, st.sampled_from(Side), st.binary(max_size=40))
     bulk = st.builds(Arrival, st.sampled_from(Side), st.binary(min_size=1, max_size=3).map(lambda data: data * 5000))
     other = st.one_of(
@@ -120,39 +141,64 @@ def steps(helper: str) -> st.SearchStrategy[list[Step]]:
         st.builds(Wait, st.sampled_from([1.0, 10.0, 200.0, 4000.0])),
         st.builds(Visit, st.integers(0, 3), st.booleans()),
     )
-    return st.lists(st.one_of(lines, lines, lines, changed, other, noise, bulk), max_size=40)
+    return st.lists(st.one_of(lines, lines, lines, changed, mixed, other, noise, bulk), max_size=40)
 
 
-def run(session: Session, script: list[Step], size: int | None = None) -> None:
+def run(session: Session, script: Sequence[Step], size: int | None = None) -> None:
     """`size`: how many bytes arrive at once."""
     for step in script:
-        match step:
-            case Arrival(side, data):
-                for at in range(0, len(data), size or len(data) or 1):
-                    session.receive(side, data[at : at + size] if size else data)
-            case End(side):
-                session.eof(side)
-            case Wait(seconds):
-                session.wait(seconds)
-            case Visit(number, ends):
-                visit(session, number, ends)
-        assert retained(session) < MAX_RETAINED_BYTES
-        check(session)
+        take(session, step, size)
+
+
+def take(session: Session, step: Step, size: int | None = None) -> None:
+    match step:
+        case Arrival(side, data) if side not in session.ended:
+            pinholes_of(session).hear(side, data)
+            for at in range(0, len(data), size or len(data) or 1):
+                session.receive(side, data[at : at + size] if size else data)
+        case End(side):
+            finish(session, side)
+        case Wait(seconds):
+            session.wait(seconds)
+        case Visit(number, ends):
+            visit(session, number, ends)
+    check(session)
+
+
+def finish(session: Session, side: Side) -> None:
+    """A stream has one end, and datagrams have none."""
+    if side not in session.ended and pinholes_of(session).peers.transport is Transport.TCP:
+        session.eof(side)
 
 
 def visit(session: Session, number: int, ends: bool) -> None:
-    pinholes = session.pinholes
-    admitting = [g for g in pinholes.standing.values() if g.expect.confirmed or g.id in pinholes.confirmed]
+    pinholes = pinholes_of(session)
+    admitting = pinholes.admitting()
     if session.is_over or not admitting:
         return
     grant = admitting[number % len(admitting)]
-    visited = getattr(pinholes, "visited", set())
-    pinholes.visited = visited  # type: ignore[attr-defined]
     if ends:
-        session.end(grant.id, 3, 4)
-    elif grant.id not in visited:
-        visited.add(grant.id)
+        session.end(grant.id, 3, 4, "idle" if number % 2 else "finished")
+    elif grant.id not in pinholes.visited:
+        pinholes.visited.add(grant.id)
         session.use(grant.id)
+
+
+def end(helper: Helper, *sessions: Session) -> None:
+    """Their connections are gone, and all clocks run out: nothing is left, of what they share neither."""
+    for session in sessions:
+        assert retained(session) < MAX_RETAINED_BYTES[helper.name]
+        for side in set(Side) - session.ended:
+            session.eof(side)
+    sessions[0].wait(LONG_SECONDS)
+    for session in sessions:
+        assert not session.engine.is_needed()
+        for number in tuple(session.pinholes.standing):
+            assert helper.name != "sip", session.pinholes.standing[number]
+            session.end(number, 0, 0, "session_closed")
+    for session in sessions:
+        check(session)
+        assert left_of(session.engine) == {}
 
 
 # -- what must hold ------------------------------------------------------------------------------------------------
@@ -163,7 +209,9 @@ def check(session: Session) -> None:
     for number, effect in enumerate(session.effects):
         match effect:
             case Abort() | Splice():
-                assert number == len(session.effects) - 1, "an effect after the end"
+                assert all(isinstance(later, Note) for later in session.effects[number + 1 :]), (
+                    "an effect after the end"
+                )
             case Finish(to=side):
                 assert side not in finished, "finished twice"
                 finished.add(side)
@@ -204,9 +252,10 @@ FUZZ = settings(
 @given(data=st.data())
 @FUZZ
 def test_no_input_raises_or_opens_what_the_session_has_no_right_to(helper: Helper, data: st.DataObject) -> None:
-    network = data.draw(st.sampled_from(sorted(NETWORKS)))
-    session = begin(helper, NETWORKS[network], helper.options())
+    session = begin(helper, data.draw(networks(helper)), helper.options())
+    session.tells_late = data.draw(st.booleans())
     run(session, data.draw(steps(helper.name)))
+    end(helper, session)
 
 
 @pytest.mark.slow
@@ -221,39 +270,54 @@ def test_mutated_conversations_keep_to_the_options(helper: Helper, data: st.Data
         at = data.draw(st.integers(0, len(script)))
         script[at : at + data.draw(st.integers(0, 2))] = data.draw(steps(helper.name))[:4]
     session = begin(helper, base.network, helper.options(**base.options))
+    session.tells_late = data.draw(st.booleans())
     run(session, script)
+    end(helper, session)
+
+
+@pytest.mark.slow
+@given(data=st.data())
+@FUZZ
+def test_sessions_of_one_daemon_do_not_spoil_each_other(helper: Helper, data: st.DataObject) -> None:
+    """What one says may be about what another has begun: then too nothing raises, and nothing is left."""
+    start, options = helper.start(), helper.options()
+    sessions: list[Session] = []
+    for network in data.draw(st.lists(networks(helper), min_size=2, max_size=3)):
+        sessions.append(begin(helper, network, options, start, sessions[0] if sessions else None))
+    for _ in range(data.draw(st.integers(1, 4))):
+        session = data.draw(st.sampled_from(sessions))
+        run(session, list(conversation(data.draw(st.sampled_from(transcripts(helper.name)))))[:12])
+        run(data.draw(st.sampled_from(sessions)), data.draw(steps(helper.name))[:8])
+    end(helper, *sessions)
 
 
 @pytest.mark.slow
 @given(data=st.data())
 @FUZZ
 def test_any_cutting_of_any_input_has_the_same_effects(helper: Helper, data: st.DataObject) -> None:
-    network = NETWORKS[data.draw(st.sampled_from(sorted(NETWORKS)))]
+    network = on(NETWORKS[data.draw(st.sampled_from(sorted(NETWORKS)))], helper, Transport.TCP)
     script = data.draw(steps(helper.name))
     whole, cut = begin(helper, network, helper.options()), begin(helper, network, helper.options())
     run(whole, script)
     run(cut, script, data.draw(st.integers(1, 50)))
     if not any(isinstance(effect, Splice) for effect in whole.effects):  # from there on the bytes are not the engine's
-        assert by_kind(whole) == by_kind(cut)
+        assert render(whole.effects) == render(cut.effects)
         assert whole.pinholes.log == cut.pinholes.log
-
-
-def by_kind(session: Session) -> list[str]:
-    return render(session.effects)
 
 
 def test_transcripts_open_only_what_they_have_a_right_to(helper: Helper) -> None:
     for transcript in transcripts(helper.name):
         session = begin(helper, transcript.network, helper.options(**transcript.options))
         run(session, list(conversation(transcript)))
+        end(helper, session)
 
 
 def conversation(transcript: Transcript) -> Iterator[Step]:
     for step in transcript.steps:
         words = step.what.split()
         match words:
-            case [("client:" | "server:") as side, *_]:
-                yield Arrival(Side(side[:-1]), to_bytes(step.what.partition(": ")[2]))
+            case _ if step.side is not None:
+                yield Arrival(step.side, step.data)
             case [("client" | "server") as side, "eof"]:
                 yield End(Side(side))
             case ["time", seconds]:
@@ -284,4 +348,3 @@ def test_every_helper_says_what_it_is(helper: Helper) -> None:
 def test_an_idle_session_is_small(helper: Helper) -> None:
     session = begin(helper, NETWORKS["none"], helper.options())
     assert retained(session) < 16_000
-    assert ip_address("198.51.100.2") == NETWORKS["none"].client.host

@@ -11,9 +11,9 @@ from protocols.engine import Closed, Endpoint, Grant, Peers, Send, Side, Used
 from protocols.ftp import HELPER, FtpEngine
 from protocols.ftp_options import FtpOptions
 from protocols.ftp_queue import MAX_PENDING
+from tests.fake_pinholes import FakePinholes
 from tests.playbook import (
     NETWORKS,
-    FakePinholes,
     Session,
     Transcript,
     bytewise,

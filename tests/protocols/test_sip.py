@@ -31,6 +31,8 @@ from tests.sip_flow import (
     established,
     invite,
     message,
+    register,
+    registered,
     response,
     sdp,
 )
@@ -66,6 +68,22 @@ def test_a_response_brings_the_phones_own_via_back() -> None:
     flow.hear(CLIENT, invite())
     answered = flow.passes(SERVER, response(180))
     assert b"Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bK1;rport=5060;received=10.1.0.2\r\n" in answered
+
+
+@pytest.mark.parametrize(
+    ("lower", "seen"),
+    [
+        ("10.1.0.2:5060;received=10.1.0.2;branch=z9hG4bK0", "203.0.113.1:5060;received=203.0.113.1;branch=z9hG4bK0"),
+        ("10.1.0.2;branch=z9hG4bK0;maddr=10.1.0.2", "203.0.113.1;branch=z9hG4bK0;maddr=203.0.113.1"),
+    ],
+)
+def test_a_via_below_the_first_hides_what_it_was_received_from_and_gets_it_back(lower: str, seen: str) -> None:
+    flow = Flow()
+    via = f"Via: SIP/2.0/UDP {lower}\r\n".encode()
+    sent = flow.passes(CLIENT, invite().replace(b"From:", via + b"From:"))
+    assert f"Via: SIP/2.0/UDP {seen}\r\n".encode() in sent
+    answered = flow.passes(SERVER, response(180).replace(b"From:", f"Via: SIP/2.0/UDP {seen}\r\nFrom:".encode()))
+    assert via in answered
 
 
 def test_what_stands_in_the_log_as_rewritten_is_what_became_another() -> None:
@@ -251,37 +269,12 @@ def test_a_third_host_behind_us_is_not_opened_for_unless_it_is_named() -> None:
     flow.hear(CLIENT, invite(body=sdp("10.1.0.30", 7000)))
     assert flow.places.log == []
     flow = Flow(media_hosts=(ip_network("10.1.0.30/32"),))
-    flow.hear(CLIENT, invite(body=sdp("10.1.0.30", 7000)))
+    sent = flow.passes(CLIENT, invite(body=sdp("10.1.0.30", 7000)))
     assert flow.places.log == ["offer 10.1.0.30:7000"]
+    assert b"10.1.0.30" not in sent
 
 
 # -- registrations -----------------------------------------------------------------------------------------------------
-
-
-def register(number: int = 1, contact: str = "<sip:alice@10.1.0.2>", expires: int = 600) -> bytes:
-    return message(
-        "REGISTER sip:example.org SIP/2.0",
-        f"Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bKr{number}",
-        "From: <sip:alice@example.org>;tag=r",
-        "To: <sip:alice@example.org>",
-        "Call-ID: reg@10.1.0.2",
-        f"CSeq: {number} REGISTER",
-        f"Contact: {contact}",
-        f"Expires: {expires}",
-    )
-
-
-def registered(number: int = 1, contacts: str = "<sip:alice@203.0.113.1>;expires=300", *more: str) -> bytes:
-    return message(
-        "SIP/2.0 200 OK",
-        f"Via: SIP/2.0/UDP 203.0.113.1;branch=z9hG4bKr{number}",
-        "From: <sip:alice@example.org>;tag=r",
-        "To: <sip:alice@example.org>;tag=s",
-        "Call-ID: reg@10.1.0.2",
-        f"CSeq: {number} REGISTER",
-        f"Contact: {contacts}",
-        *more,
-    )
 
 
 def test_a_phone_can_be_called_for_as_long_as_its_registrar_says() -> None:

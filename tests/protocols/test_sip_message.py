@@ -560,6 +560,12 @@ def test_tag_of_what_is_no_address_is_told_with_its_place() -> None:
         assert message.to_tag
 
 
+def test_to_that_is_empty_is_no_address() -> None:
+    message = read_message(put(INVITE, b"To", b"To: ,"))
+    with pytest.raises(BadMessage, match="at 5:5"):
+        message.address(b"to")
+
+
 def test_request_uri_that_is_none_is_told_with_its_place() -> None:
     message = read_message(put(INVITE, b"", b"INVITE sip:[::1::] SIP/2.0"))
     with pytest.raises(BadMessage, match="bad_host at 1:8"):

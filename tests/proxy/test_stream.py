@@ -347,3 +347,75 @@ async def test_draining_waits_for_a_transfer_and_for_the_reply_that_ends_it():
     assert call.shell.log.last("session.closed")["reason"] == "stopped"
     waiting.close()
     call.close()
+
+
+class Keeping(PassOn):
+    """Looks after something of its own, which ends when it is told so, or by time."""
+
+    keeps = True
+    due: float | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.own = self.pinholes.apart()
+
+    def is_needed(self) -> bool:
+        return self.keeps
+
+    def stop(self, now):
+        return [Note("test.stopped", {})]
+
+    def deadline(self):
+        return self.due
+
+    def tick(self, now):
+        self.keeps, self.due = False, None
+        return [Note("test.over", {}), Send(Side.CLIENT, b"nobody is there")]
+
+
+def waiting(engine: Keeping) -> None:
+    peers = engine.peers
+    expect = Expect(
+        Transport.TCP, "test", "test", listen=Endpoint(peers.server.host, 0), allow=only(peers.client.host),
+        target=peers.server, source=Endpoint(peers.client.host, 0), idle_seconds=60,
+    )  # fmt: skip
+    engine.own.open(expect)
+
+
+async def hang_up(call: Call) -> None:
+    call.close()
+    await call.shell.until("session.closed")
+    assert len(call.shell.sessions) == 0
+
+
+async def test_what_an_engine_looks_after_outlives_both_sides():
+    call = await Call.connect(Shell(Keeping))
+    (engine,) = call.shell.engines
+    waiting(engine)
+    engine.due = asyncio.get_running_loop().time() + 0.05
+    await say(call.client, b"x")  # so that its deadline is looked at
+    await receive(call.server)
+    await hang_up(call)
+    assert "pinhole.closed" not in call.shell.log.events()
+    await call.shell.until("pinhole.closed")
+    assert call.shell.log.events()[-2:] == ["test.over", "pinhole.closed"]
+
+
+async def test_at_the_end_of_the_daemon_it_ends_as_well():
+    call = await Call.connect(Shell(Keeping))
+    waiting(call.shell.engines[0])
+    await hang_up(call)
+    await call.shell.sessions.drain(0)
+    assert call.shell.log.events()[-2:] == ["pinhole.closed", "test.stopped"]
+
+
+async def test_what_stands_apart_is_limited_as_a_session_of_its_own():
+    call = await Call.connect(Shell(Keeping, limits=Limits(pinholes_per_session=1)))
+    (engine,) = call.shell.engines
+    waiting(engine)
+    waiting(engine)
+    assert call.shell.log.last("pinhole.refused")["reason"] == "limit_per_session"
+    engine.own = engine.pinholes.apart()
+    waiting(engine)
+    assert len(call.shell.pinholes) == 2
+    call.close()

@@ -1,0 +1,170 @@
+"""A table of pinholes without sockets: what an engine asks of it is written down, in the words of transcripts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from itertools import count
+
+from protocols.engine import (
+    AnyGrant,
+    Closed,
+    Endpoint,
+    Expect,
+    Grant,
+    Media,
+    MediaGrant,
+    Network,
+    PinholeEvent,
+    Refusal,
+    Transport,
+)
+
+ASKED = ("open ", "confirm ", "renew ", "offer ", "answer ", "change ", "close ", "refused ")
+"""How lines of the log begin."""
+
+PACKET_BYTES = 160
+"""Of media: 20 ms of G.711."""
+
+
+class FakePinholes:
+    """Free ports are counted up, from 61000 and for media from 40000. Ends are reported before close() returns."""
+
+    def __init__(self, beside: FakePinholes | None = None) -> None:
+        """beside: those of another session of the same daemon."""
+        self.log: list[str] = []
+        self.opened: list[AnyGrant] = []
+        self.standing: dict[int, AnyGrant] = {}
+        self.confirmed: set[int] = set()
+        self.refuse_next: list[str] = []
+        self.report: Callable[[AnyGrant, PinholeEvent], None] = lambda grant, event: None
+        self._offerers: dict[int, int] = {}
+        """Of each answerer."""
+        self._numbers: Iterator[int] = beside._numbers if beside else count(1)
+        self._media_ports: Iterator[int] = beside._media_ports if beside else count(40000, 2)
+
+    # -- pinholes ------------------------------------------------------------------------------------------------------
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        number = next(self._numbers)
+        listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, 60999 + number)
+        if (refusal := self._refuses(listen, expect.transport)) is not None:
+            return refusal
+        grant = Grant(number, expect, listen)
+        self._stand(grant)
+        source = str(expect.source if expect.source is None or expect.source.port else expect.source.host)
+        uses = f"uses {expect.uses}" if expect.uses is not None else f"uses any for {expect.open_seconds:g} s"
+        uses += ("" if expect.confirmed else " unconfirmed") + (" read" if expect.is_read else "")
+        who = f"{expect.target} from {_hosts(expect.allow)} as {source}"
+        self.log.append(f"open {expect.transport.value} for {who} {uses} = {listen}")
+        return grant
+
+    def _refuses(self, listen: Endpoint, transport: Transport | None) -> Refusal | None:
+        """transport: None for media."""
+        reason = self.refuse_next.pop(0) if self.refuse_next else None
+        for other in self.standing.values():
+            if transport is Transport.UDP or transport is None:  # many may stand on one socket, of one kind
+                in_use = isinstance(other, Grant if transport is None else MediaGrant)
+            else:
+                in_use = isinstance(other, Grant) and other.expect.transport is Transport.TCP
+            if in_use and listen == (other.listen if isinstance(other, Grant) else other.rtp):
+                reason = reason or "address_in_use"
+        if reason is None:
+            return None
+        self.log.append(f"refused {reason}")
+        return Refusal(reason)
+
+    def _stand(self, grant: AnyGrant) -> None:
+        self.opened.append(grant)
+        self.standing[grant.id] = grant
+
+    def confirm(self, grant: Grant) -> None:
+        self.log.append(f"confirm {grant.id}")
+        self.confirmed.add(grant.id)
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        self.log.append(f"renew {grant.id} from {_hosts(allow)} for {seconds:g} s")
+
+    def apart(self) -> FakePinholes:
+        return self
+
+    def admitting(self) -> list[AnyGrant]:
+        """Those that let somebody in."""
+        return [
+            grant
+            for grant in self.standing.values()
+            if isinstance(grant, MediaGrant) or grant.expect.confirmed or grant.id in self.confirmed
+        ]
+
+    # -- media ---------------------------------------------------------------------------------------------------------
+
+    def offer(self, media: Media) -> MediaGrant | Refusal:
+        return self._place("offer", media)
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        if offered.id not in self.standing:
+            return Refusal("offer_gone")
+        grant = self._place(f"answer {offered.id}", media)
+        if isinstance(grant, MediaGrant):
+            self._offerers[grant.id] = offered.id
+        return grant
+
+    def _place(self, what: str, media: Media) -> MediaGrant | Refusal:
+        party = media.party
+        rtp, rtcp = party.rtp, party.rtcp
+        if party.mapped is not None:
+            port = next(self._media_ports)
+            rtp = Endpoint(party.mapped, port)
+            rtcp = Endpoint(party.mapped, port + 1) if rtcp is not None else None
+        if (refusal := self._refuses(rtp, None)) is not None:
+            return refusal
+        grant = MediaGrant(next(self._numbers), media, rtp, rtcp)
+        self._stand(grant)
+        self.log.append(f"{what} {_terms(media)} = {rtp}")
+        return grant
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        if grant.id not in self.standing:
+            return Refusal("closed")
+        party = media.party
+        if party.mapped is None:
+            changed = MediaGrant(grant.id, media, party.rtp, party.rtcp)
+        else:
+            changed = replace(grant, media=media)
+        self.standing[grant.id] = changed
+        self.log.append(f"change {grant.id} {_terms(media)} = {changed.rtp}")
+        return changed
+
+    # -- ends ----------------------------------------------------------------------------------------------------------
+
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
+        self.log.append(f"close {grant.id}")
+        self.drop(grant.id, reason, seconds=0.0)
+
+    def drop(self, number: int, reason: str, bytes_in: int = 0, bytes_out: int = 0, seconds: float = 1.0) -> None:
+        """It is gone; with an offerer's media all that answered it."""
+        for answerer, offerer in tuple(self._offerers.items()):
+            if offerer == number:
+                self.drop(answerer, reason)
+        self._offerers.pop(number, None)
+        grant = self.standing.pop(number, None)
+        if grant is not None:
+            packets = (bytes_in // PACKET_BYTES, bytes_out // PACKET_BYTES) if isinstance(grant, MediaGrant) else ()
+            self.report(grant, Closed(reason, bytes_in, bytes_out, seconds, *packets))
+
+
+def _hosts(networks: tuple[Network, ...]) -> str:
+    return ", ".join(str(net.network_address) if net.num_addresses == 1 else str(net) for net in networks)
+
+
+def _terms(media: Media) -> str:
+    party = media.party
+    words = [f"{media.purpose} for {party.rtp}"]
+    if party.rtcp is not None:
+        words.append(f"rtcp {party.rtcp.port if party.rtcp.host == party.rtp.host else party.rtcp}")
+    words.append(f"from {_hosts(party.allow)}")
+    if party.learn:
+        words.append("learning")
+    if media.idle_seconds == float("inf"):
+        words.append("on hold")
+    return " ".join(words)
