@@ -44,6 +44,10 @@ _DISCARD = 9
 """The port of a medium that has none yet: ICE that trickles, or TCP that will only connect (D9)."""
 
 
+class TooManyMedia(Malformed):
+    """More than MAX_MEDIA: who offers them can be told so, for there is nothing else wrong."""
+
+
 class Direction(Enum):
     """Which way media flows, as the author of the description sees it. RFC 8866 s.6.7."""
 
@@ -337,7 +341,7 @@ def _malformed(body: bytes, at: int, what: str) -> Malformed:
 def _read_media(description: Description, line: re.Match[bytes]) -> Media:
     slot = len(description.media)
     if slot == MAX_MEDIA:
-        raise _malformed(line.string, line.start("media"), f"more than {MAX_MEDIA} media")
+        raise TooManyMedia(*_malformed(line.string, line.start("media"), f"more than {MAX_MEDIA} media").args)
     kind, port, count, proto = line.group("kind", "port", "count", "proto")
     if kind is None:
         raise _malformed(line.string, line.start("media"), "m= without a port")

@@ -20,7 +20,7 @@ Not supported: relaying ICE candidates of our own; S/MIME bodies and those in ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from protocols.engine import (
@@ -89,7 +89,7 @@ class SipEngine:
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
-        self._observed = Observed(self._note) if options.mode == "observe" else None
+        self._observed = Observed(self._note, table.numbers) if options.mode == "observe" else None
         holes: Pinholes = pinholes if self._observed is None else self._observed
         self._contacts = Contacts(peers, holes, table)
         self._rewriter = Rewriter(peers, table, self._contacts, options)
@@ -115,9 +115,9 @@ class SipEngine:
         key = self._number, side, hash(data), len(data)
         if (again := self._table.repeats.get(key, now)) is not None:
             return again
-        effects = tuple(self._message(side, data))
-        self._table.repeats.put(key, [effect for effect in effects if isinstance(effect, Send)], now)
-        return effects
+        sends = self._message(side, data)
+        self._table.repeats.put(key, sends, now)
+        return (*self._take_notes(), *sends)
 
     def _stream(self, side: Side, data: bytes) -> Sequence[Effect]:
         if not self._has_begun:
@@ -130,7 +130,8 @@ class SipEngine:
         effects: list[Effect] = []
         try:
             while (piece := framer.pop()) is not None:
-                effects += self._message(side, piece) if piece.strip() else (Send(side.other, piece),)
+                sends = self._message(side, piece) if piece.strip() else (Send(side.other, piece),)
+                effects += (*self._take_notes(), *sends)
         except NotSip:
             self._violation("sip.not_sip", "the stream does not begin as SIP", "closed")
             effects += (*self._take_notes(), Abort("not_sip"))
@@ -150,9 +151,9 @@ class SipEngine:
         self._note("sip.tls", {"action": "connection relayed unread"})
         return (*self._take_notes(), Send(Side.SERVER, data), Splice(self._options.call_idle))
 
-    def _message(self, side: Side, data: bytes) -> Iterator[Effect]:
-        """Its effects: lines of log first, then what is sent."""
-        sends: Sequence[Effect] | None = None
+    def _message(self, side: Side, data: bytes) -> Sequence[Send]:
+        """What is sent for it; what is to be told of it has been noted."""
+        sends: Sequence[Send] | None = None
         try:
             if self._options.rates:
                 sends = self._too_often(side, data)
@@ -165,10 +166,9 @@ class SipEngine:
         if self._observed is not None:
             sends = (Send(side.other, data),)
             self._hear_of_closed(self._observed)
-        yield from self._take_notes()
-        yield from sends
+        return sends
 
-    def _too_often(self, side: Side, data: bytes) -> Sequence[Effect] | None:
+    def _too_often(self, side: Side, data: bytes) -> Sequence[Send] | None:
         """One request more than the source may send: the first ones are answered, a flood is not even read."""
         method = data[: data.find(b" ", 0, 32)].decode("latin-1")
         rates = self._options.rates
@@ -184,7 +184,7 @@ class SipEngine:
             self._violation("sip.rate", f"more than {limit} {method} a second from {source}", action)
         return _answer(side, read_message(data), 503, b"Too Many Requests") if count <= 2 * limit else ()
 
-    def _pass(self, side: Side, message: Message) -> Sequence[Effect]:
+    def _pass(self, side: Side, message: Message) -> Sequence[Send]:
         if message.is_request and message.method in self._blocked:
             self._violation("sip.method_blocked", message.method.decode(), "answered 403")
             return _answer(side, message, 403, b"Forbidden")
@@ -222,16 +222,16 @@ class SipEngine:
             for span in message.spans(b"content-length"):
                 yield span, b"%d" % length
 
-    def _malformed(self, side: Side, data: bytes | None, bad: BadMessage) -> Sequence[Effect]:
-        policy = self._options.malformed
-        action = {"respond": f"answered {bad.status}" if bad.is_request else "dropped", "discard": "dropped"}
-        detail = f"{bad.reason} in line {bad.line}, column {bad.column}"
-        self._violation("sip.malformed", detail, action.get(policy, "passed"))
+    def _malformed(self, side: Side, data: bytes | None, bad: BadMessage) -> Sequence[Send]:
+        policy = self._options.malformed if self._observed is None else "pass"
+        sends: Sequence[Send] = ()
+        action = "dropped"
         if policy == "pass" and data is not None:
-            return (Send(side.other, data),)
-        if policy == "respond" and (answer := refuse(bad, bad.status, b"Bad Request")) is not None:
-            return (Send(side, answer),)
-        return ()
+            sends, action = (Send(side.other, data),), "passed"
+        elif policy == "respond" and (answer := refuse(bad, bad.status, b"Bad Request")) is not None:
+            sends, action = (Send(side, answer),), f"answered {bad.status}"
+        self._violation("sip.malformed", f"{bad.reason} in line {bad.line}, column {bad.column}", action)
+        return sends
 
     # -- what else happens -------------------------------------------------------------------------------------------
 
@@ -297,6 +297,7 @@ class SipEngine:
     def stop(self, now: float) -> Sequence[Effect]:
         self._now = now
         self._dialogs.stop(now)
+        self._contacts.stop(now)
         return self._take_notes()
 
     # -- lines of log ------------------------------------------------------------------------------------------------
@@ -326,19 +327,28 @@ class SipEngine:
             self._note(event, {"message": trigger_of(message), "changes": fresh})
 
 
-def _answer(side: Side, message: Message, status: int, reason: bytes) -> Sequence[Effect]:
+def _answer(side: Side, message: Message, status: int, reason: bytes) -> Sequence[Send]:
     answer = refuse(message, status, reason)
     return () if answer is None else (Send(side, answer),)
 
 
-def start() -> Callable[[Peers, Any, Pinholes, float], SipEngine]:
-    """The engines of one daemon: they share a table."""
-    table = SipTable()
+class SipEngines:
+    """Those of one daemon: they share a table."""
 
-    def engine(peers: Peers, options: SipOptions, pinholes: Pinholes, now: float) -> SipEngine:
-        return SipEngine(peers, options, pinholes, now, table)
+    def __init__(self) -> None:
+        self._table = SipTable()
 
-    return engine
+    def __call__(self, peers: Peers, options: SipOptions, pinholes: Pinholes, now: float) -> SipEngine:
+        return SipEngine(peers, options, pinholes, now, self._table)
+
+    def counts(self) -> Mapping[str, int]:
+        """What is under way, for the daemon's status."""
+        table = self._table
+        return {
+            "calls": sum(map(len, table.calls.values())),
+            "media": len(table.media),
+            "contacts": len(table.contacts),
+        }
 
 
 HELPER = Helper(
@@ -346,5 +356,5 @@ HELPER = Helper(
     summary="SIP: calls, registrations and their media over UDP and TCP",
     ports=((Transport.UDP, 5060), (Transport.TCP, 5060)),
     options=SipOptions,
-    start=start,
+    start=SipEngines,
 )

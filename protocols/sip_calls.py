@@ -46,6 +46,8 @@ if TYPE_CHECKING:
 
 MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""
+LEAST_PORT = 1024
+"""Services of the system are below, and no media."""
 MAX_TRANSACTIONS = 32
 """Remembered of one call at a time."""
 
@@ -361,8 +363,6 @@ class Call:
                 return None
             party = held.grant.media.party
         else:
-            if not self._may_name(speaker, rtp.host):
-                return None
             rtcp = None if medium.is_udptl else medium.rtcp_endpoint
             allow = only(rtp.host)
             learn = rtp.host != speaker.host and rtp.host.is_private and not speaker.host.is_private
@@ -378,6 +378,19 @@ class Call:
             for_ever if silent else self._terms.idle_seconds,
             for_ever if silent else self._terms.open_seconds,
         )
+
+    def objection(self, speaker: Speaker, medium: sdp.Media) -> tuple[str, Endpoint] | None:
+        """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
+        if not medium.is_movable:
+            return None
+        for at in (medium.endpoint, None if medium.is_udptl else medium.rtcp_endpoint):
+            if at is not None and at.port < LEAST_PORT:
+                return "low_port", at
+            if at is not None and not self._may_name(speaker, at.host):
+                return "third_host", at
+            if at is not None and medium.count > 1:  # D7: all of the pairs, or none
+                return "several_pairs", at
+        return None
 
     def _may_name(self, speaker: Speaker, host: Host) -> bool:
         """A third host is a matter of policy, where it is inside; outside, media servers are hosts of their own."""

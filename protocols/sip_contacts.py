@@ -64,8 +64,9 @@ class Contacts:
 
     @property
     def are_claimed(self) -> bool:
-        """By more than messages of this session, which mean nothing to anybody once it is over."""
-        return any(key is not self for contact in self._standing.values() for key in contact.claims)
+        """Here or by this session, by more than its messages, which mean nothing to anybody once it is over."""
+        claims = [key for contact in self._standing.values() for key in contact.claims]
+        return any(key is not self for key in (*claims, *(key for _, key in self._clock.all())))
 
     # -- where a party is known --------------------------------------------------------------------------------------
 
@@ -160,6 +161,15 @@ class Contacts:
         for contact, key in self._clock.all():
             if key is self:
                 self.give_up(contact, key, now)
+
+    def stop(self, now: float) -> None:
+        """The session ends, and with it all that it has opened or claims."""
+        for contact in tuple(self._standing.values()):
+            contact.claims.clear()
+            self._forget(contact)
+            self._pinholes.close(contact.grant, "session_closed")
+        for claim in self._clock.all():
+            self.give_up(*claim, now)
 
     def next(self) -> float | None:
         """When a claim is over."""

@@ -350,7 +350,7 @@ class Dialogs:
             data,
         )
         if found.unfollowed is not None:
-            self._note("address.kept", _kept(message, "body", found.unfollowed))
+            self._tell_kept(message, [_change("body", None, found.unfollowed)])
         ordinary = [part for part in found.sdp if not part.is_early][:1]
         if not ordinary:
             return None
@@ -358,25 +358,34 @@ class Dialogs:
         try:
             description = sdp.read_sdp(data[part.span.start : part.span.end])
         except Malformed as error:
-            facts = {"rule": "sip.bad_sdp", "detail": str(error), "action": "media is not followed"}
-            self._note("violation", facts)
+            refused = message.is_request and isinstance(error, sdp.TooManyMedia)
+            status = 500 if call.started_at is not None else 503
+            action = f"answered {status}" if refused else "media is not followed"
+            self._note("violation", {"rule": "sip.bad_sdp", "detail": str(error), "action": action})
+            if refused:  # D49
+                raise Refused(status, b"Too Many Media") from None
             return None
         if self._options.ice == "pass" and _has_ice(description):
             return None
         direct = self._direct(description, side.other)
+        kept = self._kept(call, speaker, description)
+        media = [medium for medium in description.media if medium.slot not in kept]
         trigger = trigger_of(message)
         if answers is not None:
-            moves = call.make_answer(answers, speaker, description.media, trigger)
+            moves = call.make_answer(answers, speaker, media, trigger)
         else:
             assert offers is not None
-            made = call.make_offer(speaker, description.media, trigger)
+            made = call.make_offer(speaker, media, trigger)
             if isinstance(made, Refusal):
                 if message.is_request:
                     raise Refused(500 if call.started_at is not None else 503, b"No Media Available")
                 return None
             offers.offer, moves = made
         if speaker.mapped is None and not direct:
-            return None
+            if not self._ours or not _has_ice(description):
+                return None
+            # Both ends are to believe that the other one knows nothing of ICE (D32, D33).
+            return sip_body.rebuild(data, [(part, sdp.without_ice(description.body))])
         origin = description.origin.host if description.origin is not None else None
         is_own = origin is not None and (
             origin == speaker.host or any(origin in network for network in self._options.media_hosts)
@@ -390,10 +399,26 @@ class Dialogs:
                     self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
         new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip")
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
-        for rest in left[:4]:
-            facts = _kept(message, f"sdp line {rest.line} {rest.field.decode('latin-1')}", "not_followed")
-            self._note("address.kept", facts)
+        changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
+        self._tell_kept(message, [*kept.values(), *changes[:MAX_TOLD]])
         return sip_body.rebuild(data, [(part, new)])
+
+    def _kept(self, call: Call, speaker: Speaker, description: sdp.Description) -> dict[int, dict[str, Any]]:
+        """Media that is left as it is, and for the log why."""
+        kept: dict[int, dict[str, Any]] = {}
+        for medium in description.media:
+            if (objection := call.objection(speaker, medium)) is not None:
+                reason, at = objection
+                kept[medium.slot] = _change(f"sdp m={medium.kind.decode('latin-1')}", at, reason)
+        low = [str(change["value"]) for change in kept.values() if change["reason"] == "low_port"]
+        if low:
+            facts = {"rule": "sip.low_port", "detail": ", ".join(low), "action": "media is not followed"}
+            self._note("violation", facts)
+        return kept
+
+    def _tell_kept(self, message: Message, changes: list[dict[str, Any]]) -> None:
+        if changes:
+            self._note("address.kept", {"message": trigger_of(message), "changes": changes})
 
     def _direct(self, description: sdp.Description, to: Side) -> dict[int, sdp.Move]:
         """Media of a party on the very side that is told of it, which has come back from a server: it can do without
@@ -482,8 +507,9 @@ def trigger_of(message: Message) -> str:
     return method if message.is_request else f"{message.status} {method}"
 
 
-def _kept(message: Message, field: str, reason: str) -> dict[str, Any]:
-    return {"message": trigger_of(message), "changes": [{"field": field, "value": None, "reason": reason}]}
+def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:
+    """One that is not made."""
+    return {"field": field, "value": value, "reason": reason}
 
 
 def _who(message: Message) -> dict[str, Any]:

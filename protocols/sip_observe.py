@@ -5,7 +5,7 @@ Whatever it asks for is granted, written to the log as what would have been open
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -15,11 +15,12 @@ from protocols.engine import AnyGrant, Closed, Endpoint, Expect, Grant, Media, M
 class Observed:
     """In place of the session's `Pinholes`."""
 
-    __slots__ = ("_last", "_note", "_standing", "closed")
+    __slots__ = ("_note", "_numbers", "_standing", "closed")
 
-    def __init__(self, note: Callable[[str, dict[str, Any]], None]) -> None:
+    def __init__(self, note: Callable[[str, dict[str, Any]], None], numbers: Iterator[int]) -> None:
+        """numbers: of the daemon, since grants of all its sessions are told apart by their ids."""
         self._note = note
-        self._last = 0
+        self._numbers = numbers
         self._standing: dict[int, AnyGrant] = {}
         self.closed: list[tuple[AnyGrant, Closed]] = []
         """What the engine closed and has not been told of."""
@@ -44,8 +45,7 @@ class Observed:
         return self._hold(replace(grant, media=media))
 
     def _number(self) -> int:
-        self._last -= 1
-        return self._last
+        return -1 - next(self._numbers)
 
     def _hold(self, grant: MediaGrant) -> MediaGrant:
         self._standing[grant.id] = grant

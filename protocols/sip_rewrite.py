@@ -95,11 +95,11 @@ class Rewriter:
         changes: list[tuple[str, Change]] = []
         names = message.names
         if message.is_request:
-            uri = values.read_uri(data[message.uri.start : message.uri.end])
+            uri = message.request_uri()
             changes += [("request-uri", change) for change in self._address(message.uri, data, uri, side)]
         for span, via in message.vias():
             changes += [("via", change) for change in self._via(span, data, via, side, message.is_request)]
-        for name in names & self._fields:
+        for name in sorted(names & self._fields):
             for span, address in message.addresses(name):
                 changes += [(name.decode(), change) for change in self._address(span, data, address, side)]
         if b"warning" in names:
@@ -151,20 +151,24 @@ class Rewriter:
         if not isinstance(via.host, Host):
             return
         at = values.within(span, via.hostport)
-        branch = via.branch or b""
+        branch, has_port, vias = via.branch or b"", via.port is not None, self._table.vias
         if is_request:
             # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
             port = self._peers.own(side).port if b"rport" in via.parameters else via.port
             seen = self.outward(side, via.host, port, self._peers.transport)
             if seen is not None:
-                self._table.vias.put((branch, seen), data[at.start : at.end])
-                yield at, _hostport(seen, via.port is not None)
+                shows_port = has_port or seen.port != DEFAULT_PORT
+                own = self.inward(side, seen.host, seen.port, self._peers.transport)
+                if own is None or data[at.start : at.end] != _hostport(own, shows_port):
+                    # Else it is put back to that anyway.
+                    vias.put((branch, seen, shows_port), data[at.start : at.end])
+                yield at, _hostport(seen, has_port)
                 # Of a hop before its last one: what that hop saw, which is behind us, too.
                 yield from _added(span, via, self._peers.own(side).host, self._peers.as_seen(side).host)
             return
         party = side.other
         transport = self._peers.transport
-        new = self._inward(party, via.host, via.port, transport, lambda seen: self._table.vias.get((branch, seen)))
+        new = self._inward(party, via.host, via.port, transport, lambda seen: vias.get((branch, seen, has_port)))
         if new is None:
             return
         yield at, new

@@ -163,11 +163,11 @@ class SipTable:
     uris: Recent[tuple[Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
     """How the phone itself spelled host and port in its Contact: by where others know it, and whether they are told
     the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
-    vias: Recent[tuple[bytes, Endpoint], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
+    vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
     """And in the Via of a transaction: by branch and the address that took its place."""
     call_ids: Recent[bytes, bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
     """Hidden ones, and what they were."""
     repeats: Repeats = field(default_factory=Repeats)
     rates: Rates = field(default_factory=Rates)
     numbers: Iterator[int] = field(default_factory=count)
-    """Of engines."""
+    """Of engines, and of grants that only observers have."""

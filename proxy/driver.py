@@ -100,6 +100,7 @@ class EngineDriver:
             self._step(self._engine.tick)
         else:
             self._arm()
+            self._performer.settle()  # what it looked after may have ended by another session's doing
 
     def hear_out(self) -> None:
         """A session that is cut short: nothing more comes from either side, and what the engine has to say of that is

@@ -144,8 +144,9 @@ class Session(Performer):
 
     def dissolve(self) -> None:
         """What it began ends as well."""
-        if self._driver is not None and self._driver.is_needed:  # and the engine has something to say about it
-            self.pinholes.end("session_closed")
+        if self._driver is not None:
+            if self._driver.is_needed:  # the engine has something to say about it
+                self.pinholes.end("session_closed")
             self._driver.end()
         self._stop_engine()
         self.pinholes.end("session_closed")

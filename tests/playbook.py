@@ -122,6 +122,8 @@ class Session:
     effects: list[Effect] = field(default_factory=list)
     is_over: bool = False
     """Nothing arrives any more; what the engine looks after may go on."""
+    is_dissolved: bool = False
+    """Nor does it look after anything."""
     ended: set[Side] = field(default_factory=set)
     """Sides that have nothing more to say."""
     daemon: list[Session] = field(default_factory=list)
@@ -142,19 +144,42 @@ class Session:
         return cls(engine, pinholes)
 
     def _report(self, grant: AnyGrant, event: PinholeEvent) -> None:
+        if self.is_dissolved:
+            return
         if self.tells_late and self._is_at_work:
             self._late.append((grant, event))
         else:
-            self.effects += self.engine.pinhole(grant, event, self.now)
+            self._done(self.engine.pinhole(grant, event, self.now))
 
     def _step(self, call: Callable[..., Sequence[Effect]], *arguments: Any) -> None:
         self._is_at_work = True
         effects = call(*arguments, self.now)
         self._is_at_work = False
+        self._done(effects)
+        while self._late:
+            self._done(self.engine.pinhole(*self._late.pop(0), self.now))
+        self._settle()
+
+    def _settle(self) -> None:
+        """When nothing needs the engine any more, what it has opened goes with it, and nobody is told."""
+        if self.is_over and not self.is_dissolved and not self.engine.is_needed():
+            self.is_dissolved = True
+            self.effects += (effect for effect in self.engine.stop(self.now) if isinstance(effect, Note))
+            for number in tuple(self.pinholes.standing):
+                self.pinholes.drop(number, "session_closed")
+
+    def _done(self, effects: Sequence[Effect]) -> None:
         self.effects += effects
         self.is_over = self.is_over or any(isinstance(effect, Abort | Splice) for effect in effects)
-        while self._late:
-            self.effects += self.engine.pinhole(*self._late.pop(0), self.now)
+
+    def close(self) -> None:
+        """The connection is gone, from both sides or as a flow that was silent for too long."""
+        if not self.is_over:
+            for side in Side:
+                if side not in self.ended:
+                    self._step(self.engine.eof, side)
+            self.is_over = True
+        self._settle()
 
     def receive(self, side: Side, data: bytes) -> None:
         if not self.is_over:
@@ -186,10 +211,10 @@ class Session:
             assert next_one._deadline() > before, "a clock that does not move on"
         for session in self.daemon:
             session.now = until
+            session._settle()
 
     def _deadline(self) -> float:
-        """After an end only what the engine looks after has one."""
-        deadline = self.engine.deadline() if not self.is_over or self.engine.is_needed() else None
+        deadline = self.engine.deadline() if not self.is_dissolved else None
         return float("inf") if deadline is None else deadline
 
     def use(self, number: int) -> None:

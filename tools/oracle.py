@@ -3,7 +3,8 @@
 No Oracle server can be had for a test, and none is needed for what a gateway reads: the listener answers CONNECT with
 RESEND, REDIRECT, REFUSE or ACCEPT. Facts that it follows: layouts of CONNECT (offset field at 26, long connect data in
 a DATA packet), the 10-byte REDIRECT with a DATA packet behind it and its flags, the ACCEPT of version 319 that thin
-drivers want, 32-bit lengths after it. That a client has got through is seen by its first packet after ACCEPT, which names it.
+drivers want, 32-bit lengths after it. That a client has got through is seen by its first packet after ACCEPT, which
+names it.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def address(host: IPv4Address | IPv6Address | str, port: int) -> bytes:
     return f"(ADDRESS=(PROTOCOL=tcp)(HOST={host})(PORT={port}))".encode()
 
 
+Address = IPv4Address | IPv6Address
 Answer = Callable[[bytes, bytes], bytes]
 """Of a CONNECT packet and its connect data."""
 
@@ -61,6 +63,8 @@ class Listener:
         self.flags: list[int] = []
         self.peers: list[str] = []
         self.urgent: list[bytes] = []
+        self.heard = threading.Event()
+        """Somebody has got through."""
         self._answer = answer
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         with host.inside():
@@ -92,6 +96,7 @@ class Listener:
             return
         length = int.from_bytes(_exactly(connection, 4), "big")
         self.got.append(_exactly(connection, length - 4))
+        self.heard.set()
 
     def close(self) -> None:
         with contextlib.suppress(OSError):
@@ -147,14 +152,26 @@ def drivers() -> tuple[str, ...]:
     return ("", *sorted(path.name for path in DRIVERS.glob("*") if path.is_dir()))
 
 
-def connect(host: Host, to: IPv4Address | IPv6Address, port: int, mode: str, driver: str = "") -> str:
-    """Logs in, as far as that goes, and returns what the driver says of it."""
+def connect(
+    host: Host,
+    to: Address,
+    port: int,
+    mode: str,
+    driver: str = "",
+    until: threading.Event | None = None,
+    seconds: int = SECONDS,
+) -> str:
+    """Logs in, as far as that goes, and returns what the driver says of it.
+
+    until: it is ended when this has come, since an old one may wait for ever for what a real server would say next.
+    """
     path = [str(DRIVERS / driver)] if driver else []
     command = [sys.executable, "-c", _SCRIPT, str(to), str(port), mode, *path]
     process = host.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    try:
-        said, _ = process.communicate(timeout=SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        said, _ = process.communicate()
+    heard = until or threading.Event()
+    for _ in range(seconds * 20):
+        if heard.wait(0.05) or process.poll() is not None:
+            break
+    process.terminate()
+    said, _ = process.communicate(timeout=SECONDS)
     return str(said)

@@ -349,6 +349,16 @@ def test_an_observer_changes_nothing_and_tells_what_it_would_have_done() -> None
     assert not flow.engine.is_needed()
 
 
+def test_observers_tell_their_calls_apart() -> None:
+    one = Flow(mode="observe")
+    other = Flow(beside=one, mode="observe", peers=Peers(at("10.1.0.3:5060"), at("203.0.113.1:5061"), PROXY, PROXY))
+    one.hear(CLIENT, invite())
+    other.hear(CLIENT, invite().replace(b"10.1.0.2", b"10.1.0.3"))
+    assert len(one.table.media) == 2
+    one.hear(SERVER, response(486))
+    assert len(one.table.media) == 1
+
+
 def test_an_observer_passes_what_is_to_be_refused() -> None:
     flow = Flow(mode="observe", block_methods=("INVITE",))
     assert flow.passes(CLIENT, invite()) == invite()

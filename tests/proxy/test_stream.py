@@ -363,7 +363,7 @@ class Keeping(PassOn):
         return self.keeps
 
     def stop(self, now):
-        return [Note("test.stopped", {})]
+        return [Note("test.stopped", {})] if self.keeps else []
 
     def deadline(self):
         return self.due
@@ -399,6 +399,19 @@ async def test_what_an_engine_looks_after_outlives_both_sides():
     assert "pinhole.closed" not in call.shell.log.events()
     await call.shell.until("pinhole.closed")
     assert call.shell.log.events()[-2:] == ["test.over", "pinhole.closed"]
+
+
+async def test_what_ended_by_another_sessions_doing_is_let_go():
+    call = await Call.connect(Shell(Keeping))
+    (engine,) = call.shell.engines
+    waiting(engine)
+    engine.due = asyncio.get_running_loop().time() + 0.05
+    await say(call.client, b"x")
+    await receive(call.server)
+    await hang_up(call)
+    engine.keeps, engine.due = False, None
+    await call.shell.until("pinhole.closed")
+    assert "test.over" not in call.shell.log.events()
 
 
 async def test_at_the_end_of_the_daemon_it_ends_as_well():
