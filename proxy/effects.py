@@ -35,7 +35,8 @@ def apply(effects: Sequence[Effect], performer: Performer) -> None:
             case Finish(to):
                 performer.finish(to)
             case Abort(reason):
-                told = frozenset(before.to for before in effects if isinstance(before, Send))
+                before = effects[: effects.index(effect)]
+                told = frozenset(earlier.to for earlier in before if isinstance(earlier, Send))
                 performer.abort(reason, told)
                 return
             case Resolve(name):
