@@ -150,6 +150,7 @@ class Session:
             self._late.append((grant, event))
         else:
             self._done(self.engine.pinhole(grant, event, self.now))
+            self._settle()
 
     def _step(self, call: Callable[..., Sequence[Effect]], *arguments: Any) -> None:
         self._is_at_work = True
