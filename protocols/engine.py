@@ -35,12 +35,18 @@ class Transport(Enum):
     TCP = "tcp"
     UDP = "udp"
 
+    # Each is one object; Enum would make the hash of its name each time.
+    __hash__ = object.__hash__
+
 
 class Side(Enum):
     """Who is at the other end of a leg: the one who dialled, or the one who was dialled."""
 
     CLIENT = "client"
     SERVER = "server"
+
+    # Each is one object; Enum would make the hash of its name each time.
+    __hash__ = object.__hash__
 
     @property
     def other(self) -> Side:

@@ -259,8 +259,10 @@ class SipEngine:
             self._closed(*observed.closed.pop())
 
     def deadline(self) -> float | None:
-        times = [at for at in (self._dialogs.next(), self._contacts.next()) if at is not None]
-        return min(times, default=None)
+        first, second = self._dialogs.next(), self._contacts.next()
+        if first is None or second is None:
+            return second if first is None else first
+        return min(first, second)
 
     def tick(self, now: float) -> Sequence[Effect]:
         self._now = now

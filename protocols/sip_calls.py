@@ -56,6 +56,9 @@ class Role(Enum):
     CALLER = "caller"
     CALLEE = "callee"
 
+    # Each is one object; Enum would make the hash of its name each time.
+    __hash__ = object.__hash__
+
     @property
     def other(self) -> Role:
         return Role.CALLEE if self is Role.CALLER else Role.CALLER

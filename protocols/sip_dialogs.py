@@ -369,7 +369,7 @@ class Dialogs:
             return None
         direct = self._direct(description, side.other)
         kept = self._kept(call, speaker, description)
-        media = [medium for medium in description.media if medium.slot not in direct and medium.slot not in kept]
+        media = [medium for medium in description.media if medium.slot not in kept]
         trigger = trigger_of(message)
         if answers is not None:
             moves = call.make_answer(answers, speaker, media, trigger)

@@ -21,7 +21,7 @@ from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 from protocols.engine import Malformed
-from protocols.sip_values import Address, Via, read_address, read_uri, read_via, split, stripped, unfolded
+from protocols.sip_values import Address, Via, read_address, read_tag, read_uri, read_via, split, stripped, unfolded
 from protocols.spans import Span
 
 Value = TypeVar("Value")
@@ -155,7 +155,11 @@ class Message(Head):
         return self._tag(b"to")
 
     def _tag(self, name: bytes) -> bytes | None:
-        return self.address(name)[1].parameter(b"tag") or None
+        span = stripped(self.data, *self._fields[name][0])
+        try:
+            return read_tag(self.data[span.start : span.end])
+        except Malformed as error:
+            raise self.bad(span, error) from None
 
     def address(self, name: bytes) -> tuple[Span, Address]:
         """The value of From or To, of which there is one in each message, and it is no list. Raises BadMessage."""

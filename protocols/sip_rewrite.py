@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator
+from functools import lru_cache
 
 from protocols import sip_values as values
 from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
@@ -59,7 +60,17 @@ Change = tuple[Span, bytes]
 class Rewriter:
     """For one flow or connection."""
 
-    __slots__ = ("_call_ids", "_contacts", "_fields", "_is_needed", "_now", "_peers", "_strips_ice", "_table")
+    __slots__ = (
+        "_call_ids",
+        "_contacts",
+        "_fields",
+        "_is_mapped",
+        "_is_needed",
+        "_now",
+        "_peers",
+        "_strips_ice",
+        "_table",
+    )
 
     def __init__(self, peers: Peers, table: SipTable, contacts: Contacts, options: SipOptions) -> None:
         self._peers = peers
@@ -69,7 +80,8 @@ class Rewriter:
         self._call_ids = CallIds(peers, table.call_ids) if options.topology_hiding else None
         self._strips_ice = options.ice == "strip"
         self._now = 0.0
-        self._is_needed = options.fixup == "auto" and any(map(peers.is_mapped, Side))
+        self._is_mapped = {side: peers.is_mapped(side) for side in Side}
+        self._is_needed = options.fixup == "auto" and any(self._is_mapped.values())
 
     def rewrite(self, message: Message, side: Side, now: float) -> list[tuple[str, Change]]:
         """What changes in the head of a message from `side`, in order, with the name of the field.
@@ -172,25 +184,29 @@ class Rewriter:
 
     def outward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
         """What the other side knows this side's own address as; None if it is not its own, or not mapped."""
-        peers = self._peers
-        if not peers.is_mapped(side) or host != peers.own(side).host:
+        if not self._is_mapped[side]:
             return None
-        own = Endpoint(host, port or DEFAULT_PORT)
-        if own.port < LEAST_PORT:  # no phone is there (S57)
+        peers, signals = self._peers, self._peers.own(side)
+        if host != signals.host:
             return None
-        if own == peers.own(side) and transport is peers.transport:
+        port = port or DEFAULT_PORT
+        if port < LEAST_PORT:  # no phone is there (S57)
+            return None
+        if port == signals.port and transport is peers.transport:
             return peers.as_seen(side)
-        return self._contacts.mentioned(side, own, transport, self._now) or peers.as_seen(side)
+        return self._contacts.mentioned(side, Endpoint(host, port), transport, self._now) or peers.as_seen(side)
 
     def inward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
         """Which address of this side's own the other side means."""
-        peers = self._peers
-        seen = Endpoint(host, port or DEFAULT_PORT)
-        if not peers.is_mapped(side) or host != peers.as_seen(side).host:
+        if not self._is_mapped[side]:
             return None
-        if seen == peers.as_seen(side) and transport is peers.transport:
+        peers, signals = self._peers, self._peers.as_seen(side)
+        if host != signals.host:
+            return None
+        port = port or DEFAULT_PORT
+        if port == signals.port and transport is peers.transport:
             return peers.own(side)
-        own = self._table.inside.get((transport, seen))
+        own = self._table.inside.get((transport, Endpoint(host, port)))
         # That of another one behind us stays what it is to everybody: requests to it come by way of us, too.
         return own if own is not None and own.host == peers.own(side).host else None
 
@@ -217,6 +233,7 @@ def _added(span: Span, via: values.Via, before: Host, after: Host) -> Iterator[C
             yield values.within(span, parameter.span), text % str(after).encode()
 
 
+@lru_cache(maxsize=1024)
 def _hostport(endpoint: Endpoint, with_port: bool) -> bytes:
     if endpoint.port == DEFAULT_PORT and not with_port:
         return b"[%b]" % str(endpoint.host).encode() if endpoint.host.version == 6 else str(endpoint.host).encode()

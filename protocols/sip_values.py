@@ -87,6 +87,8 @@ def _stripped(data: bytes, spans: list[Span]) -> list[Span]:
 
 def stripped(data: bytes, start: int, end: int) -> Span:
     """Without the blanks at both ends."""
+    if start < end and data[start] == 32:  # as nearly always behind the colon
+        start += 1
     if start < end and data[start] > 32 and data[end - 1] > 32:
         return Span(start, end)
     value = data[start:end]
@@ -403,6 +405,11 @@ def read_address(value: bytes) -> Address:
     return _remembered_address(value)
 
 
+def read_tag(value: bytes) -> bytes | None:
+    """The tag in a value of From or To; None if there is none. Raises Malformed, as `read_address` does."""
+    return _remembered_tag(value) if len(value) <= _MAX_REMEMBERED_BYTES else _read_tag(value)
+
+
 def read_uri(value: bytes) -> Address:
     """A URI alone, as in a request line: whatever parameters it has are its own. Raises Malformed.
 
@@ -425,6 +432,14 @@ def read_via(value: bytes) -> Via:
         if parameters is not None:
             return Via(*rest[:5], parameters, branch[1], *rest[7:])
     return _remembered_via(value)
+
+
+def _read_tag(value: bytes) -> bytes | None:
+    return read_address(value).parameter(b"tag") or None
+
+
+_remembered_tag = lru_cache(maxsize=_REMEMBERED)(_read_tag)
+"""All messages of a call have the same two."""
 
 
 def _rest(read: Callable[[bytes], Read], value: bytes, taken: re.Match[bytes]) -> Read | None:

@@ -24,17 +24,16 @@ class Performer(Protocol):
 
 def apply(effects: Sequence[Effect], performer: Performer) -> None:
     """In order. Nothing follows an Abort or a Splice."""
-    told: frozenset[Side] = frozenset()
-    for effect in effects:
+    for number, effect in enumerate(effects):
         match effect:
             case Send(to, data):
                 performer.send(to, data)
-                told |= {to}
             case Note(event, facts):
                 performer.note(event, facts)
             case Finish(to):
                 performer.finish(to)
             case Abort(reason):
+                told = frozenset(before.to for before in effects[:number] if isinstance(before, Send))
                 performer.abort(reason, told)
                 return
             case Splice(idle_seconds):

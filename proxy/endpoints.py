@@ -74,7 +74,7 @@ class UdpEndpoint:
         """From now on somebody is expected here. Of media, what came before has waited: it is a party's that was faster
         than its answer (D26), or a stranger's. Raises OSError."""
         if not self._is_read:
-            self._readers.add(self.sock, self._readable)
+            self._readers.add(self.sock, self._packet if self.is_media else self._readable)
             self._is_read = True
             if self.is_media:
                 sockets.widen(self.sock)
@@ -106,6 +106,17 @@ class UdpEndpoint:
                 take(data, ancillary)
             else:
                 self.stranger(self, data, ancillary, source)
+
+    def _packet(self) -> None:
+        """Of a stream the next one comes 20 ms later: to look for it at once would cost a system call in vain."""
+        try:
+            data, ancillary, _, source = self.sock.recvmsg(sockets.MAX_DATAGRAM, sockets.ANCILLARY_BYTES)
+        except OSError:
+            return
+        if (take := self.routes.get(source)) is not None:
+            take(data, ancillary)
+        else:
+            self.stranger(self, data, ancillary, source)
 
     def send(self, data: bytes, to: Address) -> bool:
         """Whether it went out. No buffer, no route, too long: a datagram may always be lost."""

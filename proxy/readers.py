@@ -11,7 +11,8 @@ import select
 import socket
 from collections.abc import Callable
 
-SOCKETS_PER_WAKEUP = 256
+SOCKETS_PER_LOOK = 256
+LOOKS_PER_WAKEUP = 4
 
 
 class Readers:
@@ -42,7 +43,12 @@ class Readers:
             self._epoll = None
 
     def _readable(self, epoll: select.epoll) -> None:
-        for descriptor, _ in epoll.poll(0, SOCKETS_PER_WAKEUP):
-            # Whoever was read before may have closed it, and another may have been opened in its place.
-            if (reader := self._readers.get(descriptor)) is not None:
-                reader()
+        readers = self._readers
+        for _ in range(LOOKS_PER_WAKEUP):
+            ready = epoll.poll(0, SOCKETS_PER_LOOK)
+            for descriptor, _ in ready:
+                # Whoever was read before may have closed it, and another may have been opened in its place.
+                if (reader := readers.get(descriptor)) is not None:
+                    reader()
+            if not ready or epoll.closed:
+                return

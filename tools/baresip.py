@@ -32,7 +32,8 @@ _CONTROL_PORT = 4444
 _PLAYED_MILLISECONDS = 60_000
 """Longer than any call."""
 _RECORDING_SECONDS = 1.2
-"""Recordings are named by the second in which their call began: a phone's next call must begin in another one."""
+"""Recordings are named by the second in which their call began. Of two calls at once, those of a phone that is told to
+call somebody else, the second must begin in another one."""
 _WAV_HEADER_BYTES = 44
 
 _CONFIG = """
@@ -91,18 +92,14 @@ class Phone:
     # -- what it is told ---------------------------------------------------------------------------------------------
 
     def dial(self, user: str) -> None:
-        self._begin_recording()
+        self._began = time.monotonic()
         self._events.clear()
         self._tell("dial", f"sip:{user}@{DOMAIN}")
 
     def answer(self) -> None:
         """The call that it was told of."""
-        self._begin_recording()
-        self._tell("accept")
-
-    def _begin_recording(self) -> None:
-        time.sleep(max(0.0, self._began + _RECORDING_SECONDS - time.monotonic()))
         self._began = time.monotonic()
+        self._tell("accept")
 
     def hang_up(self) -> None:
         """Also while it rings, there or here."""
@@ -116,7 +113,7 @@ class Phone:
 
     def transfer(self, user: str) -> None:
         """Ask the other party to call somebody else instead (RFC 5589: a blind transfer)."""
-        self._begin_recording()  # the other party's
+        time.sleep(max(0.0, self._began + _RECORDING_SECONDS - time.monotonic()))
         self._tell("transfer", f"sip:{user}@{DOMAIN}")
 
     def _tell(self, command: str, words: str = "") -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import AbstractContextManager
 from typing import Any
 
@@ -31,14 +31,17 @@ class Exchange:
         return phone(self.gateway.neighbour, user, self.gateway.server.address(version), **options)
 
     @contextlib.contextmanager
-    def log(self, calls: int) -> Iterator[list[dict[str, Any]]]:
-        """Filled in at the end, with what was written meanwhile, until so many calls and all media have ended."""
+    def log(self, calls: int, spared: Collection[bytes] = ()) -> Iterator[list[dict[str, Any]]]:
+        """Filled in at the end, with what was written meanwhile, until so many calls and all media have ended.
+
+        spared: fields in which addresses of hosts behind us may be told outside.
+        """
         before, log = len(self.gateway.daemon.audit()), []
         with captured(self.gateway) as legs:
             yield log
             self.gateway.calls_after(before, calls)
         # A phone beside a published PBX is published by no policy: only its media is mapped, since the policy says so.
-        agree(self.gateway, legs, THIRD_HOST if self.gateway.role.hides_server else ())
+        agree(self.gateway, legs, {*spared, *(THIRD_HOST if self.gateway.role.hides_server else ())})
         for _ in range(SECONDS * 100):
             log[:] = self.gateway.daemon.audit()[before:]
             media = {line["pinhole"] for line in log if line["event"] == "pinhole.opened" and line["purpose"] == "rtp"}

@@ -12,7 +12,7 @@ from dataclasses import replace
 import pytest
 
 from tests.interop import test_sip_phones as phones
-from tests.interop.test_sip_phones import Exchange, connect, converse, hang_up
+from tests.interop.exchange import Exchange, connect, converse, hang_up
 from tools import gateways
 from tools.gateways import HIDING, ROUTING, Role
 from tools.kamailio import kamailio

@@ -225,7 +225,9 @@ def round_trip(first: Flow, **options: object) -> tuple[Flow, bytes, bytes]:
     outside = first.passes(CLIENT, invite())
     there = second.passes(SERVER, outside)
     answer = response(200, body=sdp("10.1.0.3", 8000)).replace(b"bob@198.51.100.2:5060", b"bob@10.1.0.3")
-    back = first.passes(SERVER, second.passes(CLIENT, answer))
+    outside = second.passes(CLIENT, answer)
+    assert b"10.1.0." not in outside.partition(b"\r\n\r\n")[2]
+    back = first.passes(SERVER, outside)
     return second, there, back
 
 

@@ -11,10 +11,12 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from proxy import config
 from proxy.rules import Backend, input_line
 from tools import kamailio
+from tools.bench.ways import give_order, start_program
 from tools.lab import Daemon, Lab
 from tools.peers import UNPACKED
 
@@ -54,6 +56,24 @@ class Way:
                     yield stat
 
 
+class Phones:
+    """On the client's host and the server's (`tools.bench.phones`)."""
+
+    def __init__(self, lab: Lab) -> None:
+        """Returns when they are ready."""
+        server = str(lab.server.v4)
+        self._callee = start_program(lab.server, "tools.bench.phones", "callee", server, server)
+        self._caller = start_program(lab.client, "tools.bench.phones", "caller", str(lab.client.v4), server)
+        self.made = 0
+
+    def caller(self, do: str, **arguments: Any) -> dict[str, Any]:
+        """One of its methods. RuntimeError when it fails or takes too long."""
+        return give_order(self._caller, do, **arguments)
+
+    def callee(self, do: str, **arguments: Any) -> dict[str, Any]:
+        return give_order(self._callee, do, **arguments)
+
+
 def _for_load(lab: Lab) -> None:
     # Bursts wait in the sockets' buffers, of all programs alike.
     for name in ("rmem_max", "rmem_default"):
@@ -79,6 +99,8 @@ def kernel() -> Iterator[Way]:
                     type filter hook forward priority filter; policy drop;
                     ct state established,related accept
                     iifname lan0 udp dport 5060 accept
+                    # The helper remembers the media of a few calls of one pair of hosts: all others pass as they come.
+                    iifname lan0 udp dport 10000-65535 accept
                 }
                 chain nat { type nat hook postrouting priority srcnat; oifname wan0 masquerade; }
             }

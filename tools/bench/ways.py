@@ -17,7 +17,7 @@ from typing import IO, Any
 
 from proxy import config
 from proxy.rules import Backend, input_line
-from tools.lab import Daemon, Lab
+from tools.lab import Daemon, Host, Lab
 from tools.lab.daemon import ROOT
 
 ORDER_SECONDS = 90.0
@@ -55,32 +55,37 @@ class Clients:
 
     def __init__(self, lab: Lab) -> None:
         """Also starts the server. Returns when both are ready."""
-        self._program(lab.server, "tools.bench.server")
-        self._process = self._program(lab.client, "tools.bench.client", str(lab.server.v4))
-
-    @staticmethod
-    def _program(host: Any, module: str, *arguments: str) -> subprocess.Popen[str]:
-        command = ["prlimit", f"--nofile={DESCRIPTORS}", sys.executable, "-m", module]
-        process: subprocess.Popen[str] = host.popen(
-            [*command, *(arguments or (str(host.v4),))],
-            cwd=ROOT,
-            text=True,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-        )
-        if _line(process.stdout) != "ready\n":
-            raise RuntimeError(f"{module} does not start")
-        return process
+        start_program(lab.server, "tools.bench.server", str(lab.server.v4))
+        self._process = start_program(lab.client, "tools.bench.client", str(lab.server.v4))
 
     def order(self, do: str, **arguments: Any) -> dict[str, Any]:
         """One of the functions of `tools.bench.client`. RuntimeError when it fails or takes too long."""
-        assert self._process.stdin
-        self._process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
-        self._process.stdin.flush()
-        answer: dict[str, Any] = json.loads(_line(self._process.stdout) or '{"error": "the clients have ended"}')
-        if "error" in answer:
-            raise RuntimeError(f"{do}: {answer['error']}")
-        return answer
+        return give_order(self._process, do, **arguments)
+
+
+def start_program(host: Host, module: str, *arguments: str) -> subprocess.Popen[str]:
+    """One that reads orders on the host, when it is ready. RuntimeError when it does not start."""
+    process: subprocess.Popen[str] = host.popen(
+        ["prlimit", f"--nofile={DESCRIPTORS}", sys.executable, "-m", module, *arguments],
+        cwd=ROOT,
+        text=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    if _line(process.stdout) != "ready\n":
+        raise RuntimeError(f"{module} does not start")
+    return process
+
+
+def give_order(process: subprocess.Popen[str], do: str, **arguments: Any) -> dict[str, Any]:
+    """To such a program. RuntimeError when it fails or takes too long."""
+    assert process.stdin
+    process.stdin.write(json.dumps({"do": do, **arguments}) + "\n")
+    process.stdin.flush()
+    answer: dict[str, Any] = json.loads(_line(process.stdout) or '{"error": "the program has ended"}')
+    if "error" in answer:
+        raise RuntimeError(f"{do}: {answer['error']}")
+    return answer
 
 
 def _line(stream: IO[str] | None) -> str:
