@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 Host = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
@@ -316,6 +316,13 @@ class Engine(Protocol):
 
 EngineFactory = Callable[[Peers, Any, Pinholes, float], Engine]
 """Called as factory(peers, options, pinholes, now) when both sides can be reached."""
+
+
+@runtime_checkable
+class Counts(Protocol):
+    """An EngineFactory whose engines share a table may say how much is in it, for those who look after the daemon."""
+
+    def counts(self) -> Mapping[str, int]: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ Not supported: relaying ICE candidates of our own; S/MIME bodies and those in ot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from protocols.engine import (
@@ -88,7 +88,7 @@ class SipEngine:
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
-        self._observed = Observed(self._note, table.numbers) if options.mode == "observe" else None
+        self._observed = Observed(self._note, table.numbers, table.unheard) if options.mode == "observe" else None
         holes: Pinholes = pinholes if self._observed is None else self._observed
         self._contacts = Contacts(peers, holes, table)
         self._rewriter = Rewriter(peers, table, self._contacts, options)
@@ -114,9 +114,9 @@ class SipEngine:
         key = self._number, side, hash(data), len(data)
         if (again := self._table.repeats.get(key, now)) is not None:
             return again
-        effects = tuple(self._message(side, data))
-        self._table.repeats.put(key, [effect for effect in effects if isinstance(effect, Send)], now)
-        return effects
+        sends = self._message(side, data)
+        self._table.repeats.put(key, sends, now)
+        return (*self._take_notes(), *sends)
 
     def _stream(self, side: Side, data: bytes) -> Sequence[Effect]:
         if not self._has_begun:
@@ -129,7 +129,8 @@ class SipEngine:
         effects: list[Effect] = []
         try:
             while (piece := framer.pop()) is not None:
-                effects += self._message(side, piece) if piece.strip() else (Send(side.other, piece),)
+                sends = self._message(side, piece) if piece.strip() else (Send(side.other, piece),)
+                effects += (*self._take_notes(), *sends)
         except NotSip:
             self._violation("sip.not_sip", "the stream does not begin as SIP", "closed")
             effects += (*self._take_notes(), Abort("not_sip"))
@@ -149,9 +150,9 @@ class SipEngine:
         self._note("sip.tls", {"action": "connection relayed unread"})
         return (*self._take_notes(), Send(Side.SERVER, data), Splice(self._options.call_idle))
 
-    def _message(self, side: Side, data: bytes) -> Iterator[Effect]:
-        """Its effects: lines of log first, then what is sent."""
-        sends: Sequence[Effect] | None = None
+    def _message(self, side: Side, data: bytes) -> Sequence[Send]:
+        """What is sent for it; what is to be told of it has been noted."""
+        sends: Sequence[Send] | None = None
         try:
             if self._options.rates:
                 sends = self._too_often(side, data)
@@ -163,11 +164,10 @@ class SipEngine:
             sends = self._malformed(side, data, BadMessage(str(bad), 0, 0))
         if self._observed is not None:
             sends = (Send(side.other, data),)
-            self._hear_of_closed(self._observed)
-        yield from self._take_notes()
-        yield from sends
+            self._hear_of_closed()
+        return sends
 
-    def _too_often(self, side: Side, data: bytes) -> Sequence[Effect] | None:
+    def _too_often(self, side: Side, data: bytes) -> Sequence[Send] | None:
         """One request more than the source may send: the first ones are answered, a flood is not even read."""
         method = data[: data.find(b" ", 0, 32)].decode("latin-1")
         rates = self._options.rates
@@ -183,7 +183,7 @@ class SipEngine:
             self._violation("sip.rate", f"more than {limit} {method} a second from {source}", action)
         return _answer(side, read_message(data), 503, b"Too Many Requests") if count <= 2 * limit else ()
 
-    def _pass(self, side: Side, message: Message) -> Sequence[Effect]:
+    def _pass(self, side: Side, message: Message) -> Sequence[Send]:
         if message.is_request and message.method in self._blocked:
             self._violation("sip.method_blocked", message.method.decode(), "answered 403")
             return _answer(side, message, 403, b"Forbidden")
@@ -221,9 +221,9 @@ class SipEngine:
             for span in message.spans(b"content-length"):
                 yield span, b"%d" % length
 
-    def _malformed(self, side: Side, data: bytes | None, bad: BadMessage) -> Sequence[Effect]:
+    def _malformed(self, side: Side, data: bytes | None, bad: BadMessage) -> Sequence[Send]:
         policy = self._options.malformed if self._observed is None else "pass"
-        sends: Sequence[Effect] = ()
+        sends: Sequence[Send] = ()
         action = "dropped"
         if policy == "pass" and data is not None:
             sends, action = (Send(side.other, data),), "passed"
@@ -254,9 +254,9 @@ class SipEngine:
                 case (Registrations() as registrations, Name() as name):
                     registrations.lapsed(name)
 
-    def _hear_of_closed(self, observed: Observed) -> None:
-        while observed.closed:
-            self._closed(*observed.closed.pop())
+    def _hear_of_closed(self) -> None:
+        while self._table.unheard:
+            self._closed(*self._table.unheard.pop())
 
     def deadline(self) -> float | None:
         first, second = self._dialogs.next(), self._contacts.next()
@@ -268,8 +268,7 @@ class SipEngine:
         self._now = now
         self._dialogs.tick(now)
         self._lapsed(self._contacts.due(now, bool(self._dialogs)))
-        if self._observed is not None:
-            self._hear_of_closed(self._observed)
+        self._hear_of_closed()
         self._let_go()
         return self._take_notes()
 
@@ -294,6 +293,7 @@ class SipEngine:
         self._now = now
         self._dialogs.stop(now)
         self._contacts.stop(now)
+        self._hear_of_closed()
         return self._take_notes()
 
     # -- lines of log ------------------------------------------------------------------------------------------------
@@ -323,19 +323,28 @@ class SipEngine:
             self._note(event, {"message": trigger_of(message), "changes": fresh})
 
 
-def _answer(side: Side, message: Message, status: int, reason: bytes) -> Sequence[Effect]:
+def _answer(side: Side, message: Message, status: int, reason: bytes) -> Sequence[Send]:
     answer = refuse(message, status, reason)
     return () if answer is None else (Send(side, answer),)
 
 
-def start() -> Callable[[Peers, Any, Pinholes, float], SipEngine]:
-    """The engines of one daemon: they share a table."""
-    table = SipTable()
+class SipEngines:
+    """Those of one daemon: they share a table."""
 
-    def engine(peers: Peers, options: SipOptions, pinholes: Pinholes, now: float) -> SipEngine:
-        return SipEngine(peers, options, pinholes, now, table)
+    def __init__(self) -> None:
+        self._table = SipTable()
 
-    return engine
+    def __call__(self, peers: Peers, options: SipOptions, pinholes: Pinholes, now: float) -> SipEngine:
+        return SipEngine(peers, options, pinholes, now, self._table)
+
+    def counts(self) -> Mapping[str, int]:
+        """What is under way, for the daemon's status."""
+        table = self._table
+        return {
+            "calls": sum(map(len, table.calls.values())),
+            "media": len(table.media),
+            "contacts": len(table.contacts),
+        }
 
 
 HELPER = Helper(
@@ -343,5 +352,5 @@ HELPER = Helper(
     summary="SIP: calls, registrations and their media over UDP and TCP",
     ports=((Transport.UDP, 5060), (Transport.TCP, 5060)),
     options=SipOptions,
-    start=start,
+    start=SipEngines,
 )

@@ -157,7 +157,11 @@ class Rewriter:
             port = self._peers.own(side).port if b"rport" in via.parameters else via.port
             seen = self.outward(side, via.host, port, self._peers.transport)
             if seen is not None:
-                vias.put((branch, seen, has_port or seen.port != DEFAULT_PORT), data[at.start : at.end])
+                shows_port = has_port or seen.port != DEFAULT_PORT
+                own = self.inward(side, seen.host, seen.port, self._peers.transport)
+                if own is None or data[at.start : at.end] != _hostport(own, shows_port):
+                    # Else it is put back to that anyway.
+                    vias.put((branch, seen, shows_port), data[at.start : at.end])
                 yield at, _hostport(seen, has_port)
                 # Of a hop before its last one: what that hop saw, which is behind us, too.
                 yield from _added(span, via, self._peers.own(side).host, self._peers.as_seen(side).host)

@@ -22,6 +22,7 @@ from typing import Any
 import uvloop
 
 from protocols import HELPERS
+from protocols.engine import Counts
 from proxy import audit, config, listener, net
 from proxy.config import Config
 from proxy.control import Control
@@ -206,6 +207,9 @@ class Daemon:
             "ports_leased": self._pinholes.ports.in_use(),
             "descriptors": len(os.listdir("/proc/self/fd")),
             "audit_lines_lost": self._sink.lost,
+            "helpers": {
+                name: counts for name, engines in self._sessions.engines.items() if (counts := _counts(engines))
+            },
         }
 
     def _session_list(self) -> dict[str, Any]:
@@ -215,6 +219,10 @@ class Daemon:
     def _pinhole_list(self) -> dict[str, Any]:
         now = self._loop.time()
         return {"pinholes": [pinhole.summary(now) for pinhole in self._pinholes]}
+
+
+def _counts(engines: object) -> dict[str, int]:
+    return dict(engines.counts()) if isinstance(engines, Counts) else {}
 
 
 def _version() -> str:

@@ -90,7 +90,7 @@ class Calls:
 
 def gateway(hosts: Hosts, **policy: Any) -> Gateway:
     options = {"test": SipOptions()}
-    return Gateway(hosts, sip.start(), options=options, **policy)
+    return Gateway(hosts, sip.SipEngines(), options=options, **policy)
 
 
 @pytest.mark.parametrize("version", [4, 6])

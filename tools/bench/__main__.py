@@ -1,18 +1,20 @@
-"""`python -m tools.bench ftp`: see tools/bench/README.md."""
+"""`python -m tools.bench ftp|sip`: see tools/bench/README.md."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
+from collections.abc import Callable
 from statistics import median
+from typing import NoReturn, TypeVar
 
 import click
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import ftp
-from tools.bench.ftp import GIB, Figures, Report
+from tools.bench import ftp, sip
+from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
 
 
 @click.group()
@@ -27,6 +29,23 @@ def main() -> None:
 @click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
 def ftp_command(quick: bool, as_json: bool) -> None:
     """FTP: bulk, small sessions, memory, first byte. Exit status 1 when a bar is missed."""
+    _report(lambda say: ftp.run(ftp.QUICK if quick else ftp.FULL, say), _show, as_json)
+
+
+@main.command("sip")
+@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
+def sip_command(quick: bool, as_json: bool) -> None:
+    """SIP: calls a second, their cost, calls held, audio. Exit status 1 when a bar is missed."""
+    _report(lambda say: sip.run(sip.QUICK if quick else sip.FULL, say), _show_sip, as_json)
+
+
+AnyReport = TypeVar("AnyReport", Report, sip.Report)
+
+
+def _report(
+    run: Callable[[Progress], AnyReport], show: Callable[[AnyReport, Console], None], as_json: bool
+) -> NoReturn:
     progress = Console(stderr=True)
     try:
         with progress.status("") as status:
@@ -36,13 +55,13 @@ def ftp_command(quick: bool, as_json: bool) -> None:
                 if not progress.is_terminal:
                     progress.print(text, highlight=False)
 
-            report = ftp.run(ftp.QUICK if quick else ftp.FULL, say)
+            report = run(say)
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
         print(json.dumps(report.plain()))
     else:
-        _show(report, Console(width=None if sys.stdout.isatty() else 140))
+        show(report, Console(width=None if sys.stdout.isatty() else 140))
     sys.exit(0 if all(bar.is_met for bar in report.bars) else 1)
 
 
@@ -79,11 +98,59 @@ def _show(report: Report, console: Console) -> None:
         f"{idle.sessions} idle sessions: {idle.bytes_each / 1024:.1f} KiB each in the process, and "
         f"{idle.kernel_bytes_each / 1024:.1f} KiB each in the kernel for its two sockets."
     )
-    bars = Table("bar", "measured", "wanted", "")
-    for bar in report.bars:
+    _show_bars(report.bars, console)
+
+
+def _show_bars(bars: list[Bar], console: Console) -> None:
+    table = Table("bar", "measured", "wanted", "")
+    for bar in bars:
         verdict = "[green]met[/]" if bar.is_met else "[bold red]missed[/]"
-        bars.add_row(bar.name, f"{bar.value:.2f}", bar.limit, verdict)
-    console.print(bars)
+        table.add_row(bar.name, f"{bar.value:.2f}", bar.limit, verdict)
+    console.print(table)
+
+
+def _show_sip(report: sip.Report, console: Console) -> None:
+    console.print(f"{report.machine}; medians of {report.effort.rounds} rounds.")
+    table = Table("", *report.figures)
+    kernel = report.figures[sip.KERNEL]
+    every = report.figures.values()
+    table.add_row("calls a second", *(f"{median(figures.rate):.0f}" for figures in every))
+    table.add_row("CPU of a call, ms", *(_cpu_of_call(figures) for figures in every))
+    for streams in sip.STREAMS:
+        audio = [figures.audio[streams] for figures in every]
+        title = f"{streams} streams"
+        table.add_row(f"{title}: packets/s a core", *(f"{median(one.per_core):.0f}".strip("0") for one in audio))
+        table.add_row(f"{title}: delay, µs", *(f"{median(one.median_delay) * 1e6:.0f}" for one in audio))
+        table.add_row(f"{title}: 99th percentile", *(f"{median(one.percentile_99) * 1e6:.0f}" for one in audio))
+        bare = kernel.audio[streams]
+        added = [
+            (
+                median(one.median_delay) - median(bare.median_delay),
+                median(one.percentile_99) - median(bare.percentile_99),
+            )
+            for one in audio
+        ]
+        table.add_row(f"{title}: added (p99)", *(f"{at * 1e6:.0f} ({most * 1e6:.0f})" for at, most in added))
+        table.add_row(f"{title}: lost", *(f"{median(one.lost):.2%}" for one in audio))
+    console.print(table)
+    held = report.held
+    all_held, some_audio, all_audio = (
+        f"{count / sip.MIB:.0f} MiB"
+        for count in (held.bytes_of_calls, held.bytes_of_audio_calls, held.bytes_of_many_audio_calls)
+    )
+    few_cpu, many_cpu = (f"{median(values) * 1e3:.2f} ms" for values in (held.few_cpu, held.many_cpu))
+    console.print(f"{held.calls} calls held ({held.kind}): {all_held}; {held.audio_calls} with audio: {some_audio}, ")
+    console.print(f"which makes {all_audio} for {sip.MANY} of them.")
+    console.print(f"The next call: {few_cpu} beside {sip.FEW} others, {many_cpu} beside {sip.MANY}.")
+    _show_bars(report.bars, console)
+
+
+def _cpu_of_call(figures: sip.Figures) -> str:
+    if not figures.call_cpu:
+        return ""
+    parts = ", ".join(f"{name} {median(values) * 1e3:.2f}" for name, values in figures.parts.items())
+    total = f"{median(figures.call_cpu) * 1e3:.2f}"
+    return f"{total} ({parts})" if len(figures.parts) > 1 else total
 
 
 def _added(figures: Figures, kernel: Figures) -> str:

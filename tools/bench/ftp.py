@@ -125,7 +125,7 @@ def run(effort: Effort, say: Progress) -> Report:
                     measure(way, figures[way.name], effort)
         say("comparing what was sent with the audit log")
         _check_carried(stand, figures, effort)
-    return Report(_machine(), effort, figures, idle, _bars(figures, idle))
+    return Report(machine(), effort, figures, idle, _bars(figures, idle))
 
 
 def _in_turn(stand: list[Way], number: int) -> Iterator[Way]:
@@ -231,7 +231,7 @@ def _slab_bytes() -> int:
     return 0
 
 
-def _machine() -> str:
+def machine() -> str:
     models = (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
     model = next(models, ": unknown processor").partition(": ")[2]
     return f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python {platform.python_version()}"

@@ -70,9 +70,10 @@ class Caller:
         self._next = 0
 
     def hold(self, count: int, kind: str) -> dict[str, Any]:
-        """So many more calls."""
-        self._held += self._set_up(count, kind)
-        return {}
+        """So many more calls. Returns the number of the first one."""
+        begun = self._set_up(count, kind)
+        self._held += begun
+        return {"first": begun[0].number}
 
     def release(self) -> dict[str, Any]:
         """All that are held."""

@@ -64,7 +64,6 @@ class Phones:
         server = str(lab.server.v4)
         self._callee = start_program(lab.server, "tools.bench.phones", "callee", server, server)
         self._caller = start_program(lab.client, "tools.bench.phones", "caller", str(lab.client.v4), server)
-        self.made = 0
 
     def caller(self, do: str, **arguments: Any) -> dict[str, Any]:
         """One of its methods. RuntimeError when it fails or takes too long."""
@@ -72,6 +71,16 @@ class Phones:
 
     def callee(self, do: str, **arguments: Any) -> dict[str, Any]:
         return give_order(self._callee, do, **arguments)
+
+    def hold(self, count: int, kind: str) -> int:
+        """So many more calls; the number of the first one."""
+        first: int = self.caller("hold", count=count, kind=kind)["first"]
+        return first
+
+    def close(self) -> None:
+        for process in (self._caller, self._callee):
+            process.kill()
+            process.wait()
 
 
 def _for_load(lab: Lab) -> None:

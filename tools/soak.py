@@ -1,0 +1,211 @@
+"""Calls, registrations and transfers over bad lines for a long time: `python -m tools.soak` (half an hour).
+
+Phones behind a gateway and an exchange outside call each other, while both lines lose, repeat and delay datagrams. Some
+phones vanish in the middle of a call. At the end nothing may be left in the daemon, and its memory must have stayed
+what it was.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+import sys
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import click
+
+from proxy import config
+from proxy.rules import Backend, input_line
+from tools.lab import Daemon, Lab, pinhole
+from tools.lab.bad_link import Counts, Fate, bad_link
+from tools.sip_phone import Phone, where
+
+PHONES = 12
+FIRST_PORT = 5070
+FATE = Fate(lost=0.02, doubled=0.02, delayed=0.05)
+GONE_SECONDS = 120
+"""Until everything that was left behind has timed out: a registration, and 32 s more."""
+REGISTERED_SECONDS = 60
+SAMPLE_SECONDS = 5.0
+MOST_GROWTH = 0.05
+"""Of resident memory, from the second third of the time to the last one."""
+
+_CONFIG = """
+version: 1
+policies:
+  - name: lan-out
+    from: [lan0]
+    action: accept
+    snat: interface
+    options: {{sip: {{ring_seconds: {idle}, media_idle: {idle}, call_idle: {idle}}}}}
+timeouts: {{udp_idle: {idle}}}
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    seconds: float
+    idle_seconds: float = 20
+    """After which calls and sessions that are silent are over."""
+    says_goodbye: bool = False
+    """At the end the lines are good, and no phone leaves without a word: what is left then need not time out."""
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    seconds: float
+    did: dict[str, int]
+    links: dict[str, Counts]
+    left: dict[str, Any]
+    """What the daemon still holds; empty when that is nothing."""
+    violations: int
+    """Lines of that name in the audit log."""
+    failures: list[dict[str, Any]]
+    """Bugs of ours."""
+    memory: list[int]
+    """Resident bytes, from time to time."""
+
+    @property
+    def growth(self) -> float:
+        third = len(self.memory) // 3
+        return median(self.memory[2 * third :]) / median(self.memory[third : 2 * third]) - 1 if third else 0.0
+
+    @property
+    def is_clean(self) -> bool:
+        return not self.left and not self.failures
+
+
+def run(effort: Effort, seed: int, say: Callable[[str], None] = lambda _: None) -> Report:
+    """Build the lab, call, take it down. Raises RuntimeError when the lab does not stand."""
+    chance = random.Random(seed)
+    text = _CONFIG.format(idle=effort.idle_seconds)
+    with Lab("nat") as lab, pinhole(lab, text, unprivileged=True) as daemon, contextlib.ExitStack() as stack:
+        lab.lock_down(input_line(config.load(daemon.config), Backend.NFT))
+        fate = replace(FATE)
+        links = {
+            link: stack.enter_context(bad_link(lab, link, fate, random.Random(chance.random())))
+            for link in ("lan0-0", "wan0-0")
+        }
+        before = daemon.ask("status")
+        did, memory = asyncio.run(_soak(lab, daemon, effort, fate, chance, say))
+        say("waiting for what was left behind")
+        left = _left(daemon, before)
+        failures = [line for line in daemon.audit() if line["event"] in ("engine.failed", "daemon.failed")]
+        return Report(effort.seconds, dict(did), links, left, len(daemon.audit("violation")), failures, memory)
+
+
+async def _soak(
+    lab: Lab, daemon: Daemon, effort: Effort, fate: Fate, chance: random.Random, say: Callable[[str], None]
+) -> tuple[Counter[str], list[int]]:
+    did: Counter[str] = Counter()
+    memory: list[int] = []
+    exchange = await Phone.at(lab.server, 5060, "exchange", random.Random(chance.random()), did)
+    loop = asyncio.get_running_loop()
+    ends_at = loop.time() + effort.seconds
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(PHONES):
+            mind = random.Random(chance.random())
+            tasks.create_task(_live(lab, FIRST_PORT + number, mind, did, ends_at))
+        tasks.create_task(_call_in(exchange, random.Random(chance.random()), ends_at))
+        while loop.time() < ends_at:
+            memory.append(_resident_bytes(daemon))
+            say(f"{ends_at - loop.time():.0f} s to go: {sum(did.values())} things done, {memory[-1] >> 20} MiB")
+            await asyncio.sleep(min(SAMPLE_SECONDS, max(0.0, ends_at - loop.time())))
+    if effort.says_goodbye:
+        fate.lost = fate.delayed = fate.doubled = 0.0
+        for number in range(PHONES):
+            phone = await Phone.at(lab.client, FIRST_PORT + number, f"phone{FIRST_PORT + number}", chance, did)
+            await phone.register((str(lab.server.v4), 5060), 0)
+            await phone.leave()
+    await exchange.leave()
+    return did, memory
+
+
+async def _live(lab: Lab, port: int, mind: random.Random, did: Counter[str], ends_at: float) -> None:
+    """A phone: registered for a while, calling now and then, gone, and back again."""
+    loop = asyncio.get_running_loop()
+    server = (str(lab.server.v4), 5060)
+    while loop.time() < ends_at:
+        phone = await Phone.at(lab.client, port, f"phone{port}", mind, did)
+        try:
+            for _ in range(mind.randrange(1, 8)):
+                if loop.time() >= ends_at:
+                    break
+                await phone.register(server, REGISTERED_SECONDS)
+                await asyncio.sleep(mind.random())
+                await phone.call(f"sip:callee@{server[0]}:5060", server)
+            if mind.random() < 0.7:
+                await phone.register(server, 0)
+        finally:
+            await phone.leave()
+
+
+async def _call_in(exchange: Phone, mind: random.Random, ends_at: float) -> None:
+    """The exchange calls whoever has registered, and whoever is still said to have."""
+    loop = asyncio.get_running_loop()
+    async with asyncio.TaskGroup() as calls:
+        while loop.time() < ends_at:
+            if exchange.contacts:
+                uri = mind.choice(list(exchange.contacts.values()))
+                calls.create_task(exchange.call(uri, where(uri)))
+            await asyncio.sleep(mind.random() * 0.6)
+
+
+def _resident_bytes(daemon: Daemon) -> int:
+    for line in Path(f"/proc/{daemon.pid}/status").read_text().splitlines():
+        if line.startswith("VmRSS:"):
+            return int(line.split()[1]) * 1024
+    return 0
+
+
+def _left(daemon: Daemon, before: dict[str, Any]) -> dict[str, Any]:
+    """What the daemon holds that it did not hold before, once it had time to let go."""
+    names = ("sessions", "pinholes", "transfers", "udp_endpoints", "ports_leased", "descriptors", "helpers")
+
+    async def look() -> dict[str, Any]:
+        loop = asyncio.get_running_loop()
+        end = loop.time() + GONE_SECONDS
+        while True:
+            status = daemon.ask("status")
+            left = {name: status[name] for name in names if status[name] != before[name]}
+            if not left or loop.time() > end:
+                return left
+            await asyncio.sleep(1)
+
+    return asyncio.run(look())
+
+
+@click.command()
+@click.option("--minutes", type=float, default=30.0, show_default=True)
+@click.option("--seed", type=int, default=None, help="Of all that chance decides.")
+@click.option("--json", "as_json", is_flag=True, help="Also every sample of memory, for programs.")
+def main(minutes: float, seed: int | None, as_json: bool) -> None:
+    """Exit status 1 when something is left, or memory grows."""
+    seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
+    try:
+        report = run(Effort(minutes * 60), seed, lambda text: print(text, file=sys.stderr))
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    if as_json:
+        print(json.dumps(asdict(report)))
+    else:
+        print(f"seed {seed}, {minutes:g} minutes")
+        for what, count in sorted(report.did.items()):
+            print(f"{count:8} {what}")
+        for link, counts in report.links.items():
+            print(f"{link}: {asdict(counts)}")
+        print(f"left: {report.left or 'nothing'}; violations: {report.violations}; failures: {len(report.failures)}")
+        first, last = report.memory[0] >> 20, report.memory[-1] >> 20
+        print(f"memory: {first} MiB at first, {last} MiB at last; last third beside the second: {report.growth:+.1%}")
+    sys.exit(0 if report.is_clean and report.growth <= MOST_GROWTH else 1)
+
+
+if __name__ == "__main__":
+    main(prog_name="python -m tools.soak")
