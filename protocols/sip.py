@@ -89,7 +89,7 @@ class SipEngine:
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
-        self._observed = Observed(self._note, table.numbers) if options.mode == "observe" else None
+        self._observed = Observed(self._note, table.numbers, table.unheard) if options.mode == "observe" else None
         holes: Pinholes = pinholes if self._observed is None else self._observed
         self._contacts = Contacts(peers, holes, table)
         self._rewriter = Rewriter(peers, table, self._contacts, options)
@@ -165,7 +165,7 @@ class SipEngine:
             sends = self._malformed(side, data, BadMessage(str(bad), 0, 0))
         if self._observed is not None:
             sends = (Send(side.other, data),)
-            self._hear_of_closed(self._observed)
+            self._hear_of_closed()
         return sends
 
     def _too_often(self, side: Side, data: bytes) -> Sequence[Send] | None:
@@ -258,9 +258,9 @@ class SipEngine:
                 case (Registrations() as registrations, Name() as name):
                     registrations.lapsed(name)
 
-    def _hear_of_closed(self, observed: Observed) -> None:
-        while observed.closed:
-            self._closed(*observed.closed.pop())
+    def _hear_of_closed(self) -> None:
+        while self._table.unheard:
+            self._closed(*self._table.unheard.pop())
 
     def deadline(self) -> float | None:
         first, second = self._dialogs.next(), self._contacts.next()
@@ -272,8 +272,7 @@ class SipEngine:
         self._now = now
         self._dialogs.tick(now)
         self._lapsed(self._contacts.due(now, bool(self._dialogs)))
-        if self._observed is not None:
-            self._hear_of_closed(self._observed)
+        self._hear_of_closed()
         self._let_go()
         return self._take_notes()
 
@@ -298,6 +297,7 @@ class SipEngine:
         self._now = now
         self._dialogs.stop(now)
         self._contacts.stop(now)
+        self._hear_of_closed()
         return self._take_notes()
 
     # -- lines of log ------------------------------------------------------------------------------------------------

@@ -15,15 +15,20 @@ from protocols.engine import AnyGrant, Closed, Endpoint, Expect, Grant, Media, M
 class Observed:
     """In place of the session's `Pinholes`."""
 
-    __slots__ = ("_note", "_numbers", "_standing", "closed")
+    __slots__ = ("_closed", "_note", "_numbers", "_standing")
 
-    def __init__(self, note: Callable[[str, dict[str, Any]], None], numbers: Iterator[int]) -> None:
-        """numbers: of the daemon, since grants of all its sessions are told apart by their ids."""
+    def __init__(
+        self,
+        note: Callable[[str, dict[str, Any]], None],
+        numbers: Iterator[int],
+        closed: list[tuple[AnyGrant, Closed]],
+    ) -> None:
+        """numbers, closed: of the daemon. Grants of all its sessions are told apart by their ids, and what one session
+        has opened, another may close."""
         self._note = note
         self._numbers = numbers
         self._standing: dict[int, AnyGrant] = {}
-        self.closed: list[tuple[AnyGrant, Closed]] = []
-        """What the engine closed and has not been told of."""
+        self._closed = closed
 
     def open(self, expect: Expect) -> Grant:
         self._tell(expect.purpose, expect.trigger, expect.listen, expect.target, expect.allow)
@@ -60,7 +65,7 @@ class Observed:
 
     def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
         if self._standing.pop(grant.id, None) is not None:
-            self.closed.append((grant, Closed(reason, 0, 0, 0.0)))
+            self._closed.append((grant, Closed(reason, 0, 0, 0.0)))
 
     def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
         """It has no time of its own: the engine's is the same."""

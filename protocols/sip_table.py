@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from protocols.engine import Endpoint, Host, Party, Send, Transport
+from protocols.engine import AnyGrant, Closed, Endpoint, Host, Party, Send, Transport
 
 if TYPE_CHECKING:
     from protocols.sip_calls import Call
@@ -169,5 +169,7 @@ class SipTable:
     """Hidden ones, and what they were."""
     repeats: Repeats = field(default_factory=Repeats)
     rates: Rates = field(default_factory=Rates)
+    unheard: list[tuple[AnyGrant, Closed]] = field(default_factory=list)
+    """What observers have closed of what only they have."""
     numbers: Iterator[int] = field(default_factory=count)
     """Of engines, and of grants that only observers have."""

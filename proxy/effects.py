@@ -26,7 +26,7 @@ class Performer(Protocol):
 
 def apply(effects: Sequence[Effect], performer: Performer) -> None:
     """In order. Nothing follows an Abort or a Splice."""
-    for effect in effects:
+    for number, effect in enumerate(effects):
         match effect:
             case Send(to, data):
                 performer.send(to, data)
@@ -35,8 +35,7 @@ def apply(effects: Sequence[Effect], performer: Performer) -> None:
             case Finish(to):
                 performer.finish(to)
             case Abort(reason):
-                before = effects[: effects.index(effect)]
-                told = frozenset(earlier.to for earlier in before if isinstance(earlier, Send))
+                told = frozenset(before.to for before in effects[:number] if isinstance(before, Send))
                 performer.abort(reason, told)
                 return
             case Resolve(name):

@@ -359,6 +359,15 @@ def test_observers_tell_their_calls_apart() -> None:
     assert len(one.table.media) == 1
 
 
+def test_what_one_observer_has_opened_another_may_close() -> None:
+    one = Flow(mode="observe")
+    other = Flow(beside=one, mode="observe")
+    one.hear(CLIENT, invite())
+    other.hear(SERVER, response(486))
+    assert not one.table.media
+    assert not one.table.announced
+
+
 def test_an_observer_passes_what_is_to_be_refused() -> None:
     flow = Flow(mode="observe", block_methods=("INVITE",))
     assert flow.passes(CLIENT, invite()) == invite()

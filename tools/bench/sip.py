@@ -45,7 +45,7 @@ class Effort:
     """A round, beside those that are held."""
 
 
-FULL = Effort(rounds=5, seconds=5, next_calls=2000)
+FULL = Effort(rounds=3, seconds=5, next_calls=2000)
 QUICK = Effort(rounds=1, seconds=3, next_calls=1000)
 
 
