@@ -150,7 +150,8 @@ class Session:
             self._late.append((grant, event))
         else:
             self._done(self.engine.pinhole(grant, event, self.now))
-            self._settle()
+            if not self._is_at_work:
+                self._settle()
 
     def _step(self, call: Callable[..., Sequence[Effect]], *arguments: Any) -> None:
         self._is_at_work = True
