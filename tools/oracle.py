@@ -39,10 +39,12 @@ def accept(options: int = 0x0801, flags2: int = 0) -> bytes:
     return packet(2, bytes(body))
 
 
-def redirect(where: bytes, connect_data: bytes) -> bytes:
-    """As current servers send it: a header with the length, then the text in a DATA packet."""
+def redirect(where: bytes, connect_data: bytes, flags: int = 2, cut_at: int = 0) -> bytes:
+    """As current servers send it: a header with the length, then the text in a DATA packet, or in two."""
     text = where + b"\0" + connect_data
-    return packet(5, len(text).to_bytes(2, "big"), flags=2) + packet(6, b"\0\x40" + text)
+    pieces = [text[:cut_at], text[cut_at:]] if cut_at else [text]
+    packets = (packet(6, b"\0\x40" + piece) for piece in pieces)
+    return packet(5, len(text).to_bytes(2, "big"), flags) + b"".join(packets)
 
 
 def address(host: IPv4Address | IPv6Address | str, port: int) -> bytes:
@@ -55,9 +57,12 @@ Answer = Callable[[bytes, bytes], bytes]
 
 
 class Listener:
-    """On a port of a host. What came after ACCEPT is in `got`; flags of the CONNECTs in `flags`."""
+    """On a port of a host. What came after ACCEPT is in `got`; flags of the CONNECTs in `flags`.
 
-    def __init__(self, host: Host, version: int, port: int, answer: Answer) -> None:
+    segment: how many bytes of an answer go out at once; 0 for all.
+    """
+
+    def __init__(self, host: Host, version: int, port: int, answer: Answer, segment: int = 0) -> None:
         self.at = (str(host.address(version)), port)
         self.got: list[bytes] = []
         self.flags: list[int] = []
@@ -66,6 +71,7 @@ class Listener:
         self.heard = threading.Event()
         """Somebody has got through."""
         self._answer = answer
+        self._segment = segment
         family = socket.AF_INET if version == 4 else socket.AF_INET6
         with host.inside():
             self._socket = socket.create_server(self.at, family=family)
@@ -89,7 +95,10 @@ class Listener:
         while len(data) < size:
             data += _read(connection)[10:]
         answer = self._answer(connect, data)
-        connection.sendall(answer)
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        size = self._segment or len(answer)
+        for at in range(0, len(answer), size):
+            connection.sendall(answer[at : at + size])
         if answer[4] != 2:
             connection.settimeout(2)
             connection.recv(1)
@@ -106,8 +115,8 @@ class Listener:
 
 
 @contextlib.contextmanager
-def listening(host: Host, version: int, port: int, answer: Answer) -> Iterator[Listener]:
-    listener = Listener(host, version, port, answer)
+def listening(host: Host, version: int, port: int, answer: Answer, segment: int = 0) -> Iterator[Listener]:
+    listener = Listener(host, version, port, answer, segment)
     try:
         yield listener
     finally:

@@ -7,6 +7,7 @@ got through when the last listener hears the packet that they send after ACCEPT.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 import pytest
 
@@ -69,6 +70,44 @@ def test_a_redirect_to_another_port_is_followed(gateway: Gateway, version: int, 
     assert [events.count(event) for event in ("tns.connect", "tns.redirected", "tns.accepted")] == [2, 1, 1]
     assert events.count("pinhole.opened") == events.count("pinhole.used") == events.count("pinhole.closed") == 1
     assert events.count("address.rewritten") == gateway.role.hides_server
+
+
+@dataclass(frozen=True)
+class Form:
+    """In what shape a listener may say it, of those that python-oracledb follows."""
+
+    name: str
+    flags: int = 2
+    cut_at: int = 0
+    segment: int = 0
+
+
+FORMS = (
+    Form("without_flag", flags=0),
+    Form("cut_over_two_data_packets", cut_at=30),
+    Form("byte_by_byte", segment=1),
+    Form("header_alone", segment=10),
+)
+
+
+@pytest.mark.parametrize("gateway", [(HIDING, "nft")], ids=["snat_interface"], indirect=True, scope="module")
+@pytest.mark.parametrize("form", FORMS, ids=lambda form: form.name)
+@every_driver
+def test_every_form_that_the_drivers_follow_without_a_gateway(gateway: Gateway, form: Form, driver: str) -> None:
+    before = len(gateway.daemon.audit())
+    server = gateway.server
+    where = address(server.v4, 21522)
+
+    def answer(_: bytes, data: bytes) -> bytes:
+        return redirect(where, data, form.flags, form.cut_at)
+
+    with (
+        listening(server, 4, 1521, answer, form.segment),
+        listening(server, 4, 21522, lambda *_: accept()) as last,
+    ):
+        connect(gateway.client, gateway.dialled(4), 1521, "synchronous", driver, last.heard)
+        got_through(last)
+    assert told(gateway, before).count("tns.redirected") == 1
 
 
 @pytest.mark.parametrize(
