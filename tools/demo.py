@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
 
@@ -26,8 +27,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from protocols import HELPERS
+from protocols.engine import Endpoint
 from proxy.terminal import print_rows
-from tools import audio, baresip, gateways, peers
+from tools import audio, baresip, gateways, oracle, peers
 from tools.baresip import CallFailed, phone
 from tools.gateways import BACKENDS, ROLES, BackendName, Gateway
 from tools.kamailio import find, kamailio
@@ -163,15 +165,53 @@ def _sip_job(gateway: Gateway, transport: Literal["udp", "tcp"], version: int) -
     return Job("kamailio", "baresip", f"{transport}-ipv{version}", run)
 
 
+# -- Oracle TNS --------------------------------------------------------------------------------------------------------
+
+
+DRIVERS: tuple[tuple[Literal["synchronous", "asyncio"], int], ...] = (("synchronous", 4), ("asyncio", 6))
+"""How the program of the client is written, over which IP version it connects."""
+INSTANCE_PORT = 21522
+
+
+def tns(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """A driver connects to a listener, which leads it to an instance on another port."""
+    for mode, version in DRIVERS:
+        yield _tns_job(gateway, mode, version)
+
+
+def _tns_job(gateway: Gateway, mode: Literal["synchronous", "asyncio"], version: int) -> Job:
+    server, dialled = gateway.server, gateway.dialled(version)
+
+    def run() -> Mapping[str, str]:
+        where = oracle.address(server.address(version), INSTANCE_PORT)
+        with (
+            oracle.listening(server, version, 1521, lambda _, data: oracle.redirect(where, data)),
+            oracle.listening(server, version, INSTANCE_PORT, lambda *_: oracle.accept()) as instance,
+        ):
+            said = oracle.connect(gateway.client, dialled, 1521, mode, until=instance.heard)
+            if not instance.heard.is_set():
+                raise TransferFailed(f"the instance was not reached: {said.strip()}")
+        host, port = instance.at
+        return {"dialled": f"{Endpoint(dialled, 1521)}", "reached": f"{Endpoint(ip_address(host), port)}"}
+
+    return Job("listener", "oracledb", f"{mode}-ipv{version}", run)
+
+
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "ftp": Demonstration("Transferred", len(FTP_SERVERS) * len(CLIENTS), ftp),
     "sip": Demonstration("Called", len(PHONES), sip),
+    "tns": Demonstration("Redirected", len(DRIVERS), tns),
 }
 
 
 def missing() -> str:
     """What is not installed of all this; empty when nothing is."""
-    absent = (peers.missing(), "baresip" if baresip.is_missing() else "", "" if find() else "kamailio")
+    absent = (
+        peers.missing(),
+        "baresip" if baresip.is_missing() else "",
+        "" if find() else "kamailio",
+        "" if oracle.has_driver() else "python-oracledb",
+    )
     return ", ".join(filter(None, absent))
 
 

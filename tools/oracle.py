@@ -10,6 +10,7 @@ names it.
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import socket
 import subprocess
 import sys
@@ -154,6 +155,11 @@ try:
 except oracledb.Error as error:
     print(error)
 """
+
+
+def has_driver() -> bool:
+    """Whether the environment has one."""
+    return importlib.util.find_spec("oracledb") is not None
 
 
 def drivers() -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""Packets and a session that others recorded, through the engine: with what it tells, what it opens and what it changes."""
+"""Packets and a session that others recorded, through the engine: what it tells, what it opens, what it changes."""
 
 from __future__ import annotations
 
