@@ -80,6 +80,8 @@ class Peers:
     transport: Transport = Transport.TCP
     via: tuple[Endpoint, ...] = ()
     """The servers that have sent the client here, one after the other: of a session that a pinhole has let in."""
+    is_expected: bool = False
+    """A pinhole has let it in, not a policy: it was the host on the server's side that had the way opened."""
 
     def own(self, side: Side) -> Endpoint:
         """The address that the host on this side has itself."""

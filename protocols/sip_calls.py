@@ -22,6 +22,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
+from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
 from protocols import engine, sdp
@@ -75,6 +76,8 @@ class Speaker:
     """Where its signalling comes from."""
     mapped: Host | None
     """The address of ours by which the other side knows it."""
+    is_behind_us: bool
+    """Whether policies let its sessions out, not in: what is opened for it opens its own network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -393,13 +396,17 @@ class Call:
         return None
 
     def _may_name(self, speaker: Speaker, host: Host) -> bool:
-        """A third host is a matter of policy, where it is inside; outside, media servers are hosts of their own."""
+        """A third host is a matter of policy, where it is inside; outside, media servers are hosts of their own.
+
+        Without NAT what is inside is known by who lets whom in alone, and by its network."""
         if host == speaker.host or any(host in network for network in self._terms.hosts):
             return True
         if host.is_loopback or host.is_link_local or host.is_multicast:
             return False
         # A private address that comes from a public one is behind a NAT of its own: learned from its packets, or never.
-        return speaker.mapped is None
+        if speaker.mapped is not None:
+            return False
+        return not speaker.is_behind_us or not _may_be_neighbours(speaker.host, host)
 
     def _settle(self, place: Place, wanted: engine.Media | None) -> None:
         # The same SDP may come by another message: 183 and 200 (D21).
@@ -482,6 +489,14 @@ class Call:
             }
             for number, totals in sorted(self._totals.items())
         ]
+
+
+def _may_be_neighbours(one: Host, other: Host) -> bool:
+    if one.version != other.version:
+        return True  # who can tell
+    if one.is_private and other.is_private:
+        return True
+    return other in ip_network((one, 24 if one.version == 4 else 64), strict=False)
 
 
 def _announce(moves: dict[int, sdp.Move], medium: sdp.Media, grant: MediaGrant) -> None:

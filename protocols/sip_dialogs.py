@@ -62,6 +62,7 @@ class Dialogs:
     """As one flow or connection sees them."""
 
     __slots__ = (
+        "_behind_us",
         "_clock",
         "_contacts",
         "_follows_media",
@@ -99,6 +100,7 @@ class Dialogs:
         self._now = 0.0
         self.moved: list[tuple[str, Endpoint | None, Endpoint]] = []
         """Media that the last message announces elsewhere, for the log: what it is, and where it was before."""
+        self._behind_us = Side.SERVER if peers.is_expected else Side.CLIENT
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
         self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
@@ -124,6 +126,7 @@ class Dialogs:
             to_tag if asker is Role.CALLER else from_tag,
             self._peers.own(side).host,
             self._peers.as_seen(side).host if self._peers.is_mapped(side) else None,
+            side is self._behind_us,
         )
         if message.is_request:
             return self._requested(call, speaker, message, hosts, side)

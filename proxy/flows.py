@@ -135,7 +135,8 @@ class Flow(Session):
     ) -> None:
         super().__init__(flows.sessions, admission)
         self._endpoints = flows.endpoints
-        peers = Peers(self.arrival.client, far.at, self._nat.dial, self.arrival.server, Transport.UDP)
+        arrival, dial, is_expected = self.arrival, self._nat.dial, self._is_expected
+        peers = Peers(arrival.client, far.at, dial, arrival.server, Transport.UDP, is_expected=is_expected)
         self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, sockets.address(peers.server))}
         """The socket towards each side, and the side's address."""
         self._received = dict.fromkeys(Side, 0)

@@ -31,7 +31,8 @@ class Admission:
     charged_to: Host
     """Whose limit it counts against."""
     via: tuple[Endpoint, ...] = ()
-    """For its `Peers`."""
+    is_expected: bool = False
+    """These two for its `Peers`."""
 
 
 class Session(Performer):
@@ -49,6 +50,7 @@ class Session(Performer):
         self.helper = admission.helper
         self.charged_to = admission.charged_to
         self._via = admission.via
+        self._is_expected = admission.is_expected
         self.pinholes = sessions.pinholes.of(self)
         self.opened_at = self._loop.time()
         self.is_over = False

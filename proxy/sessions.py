@@ -112,7 +112,7 @@ class Sessions:
         if limit is not None:
             self.deny(arrival, Denied(limit, owner.policy.name))
             return None
-        return self._admission(arrival, owner.policy, owner.helper, how, owner.charged_to, via)
+        return self._admission(arrival, owner.policy, owner.helper, how, owner.charged_to, via, is_expected=True)
 
     def _admission(
         self,
@@ -122,6 +122,7 @@ class Sessions:
         how: Nat,
         charged_to: Host,
         via: tuple[Endpoint, ...] = (),
+        is_expected: bool = False,
     ) -> Admission:
         key = f"{self._prefix}-{next(self._numbers)}"
         log = self.log.bind(
@@ -131,7 +132,7 @@ class Sessions:
             client=str(arrival.client),
             server=str(arrival.server),
         )
-        return Admission(key, arrival, policy, helper, how, log, charged_to, via)
+        return Admission(key, arrival, policy, helper, how, log, charged_to, via, is_expected)
 
     def _limit_reached(self, client: Host) -> str | None:
         if len(self._sessions) >= self._limits.sessions:

@@ -65,7 +65,8 @@ class StreamSession(Session):
         sockets.tune_control(self._client, self.helper.urgent_inline)
         sockets.tune_control(self._server, self.helper.urgent_inline)
         known_as = sockets.local(self._server)
-        peers = Peers(self.arrival.client, known_as, self._nat.dial, self.arrival.server, via=self._via)
+        client, server = self.arrival.client, self.arrival.server
+        peers = Peers(client, known_as, self._nat.dial, server, via=self._via, is_expected=self._is_expected)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
             self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume)
         self._open(peers)

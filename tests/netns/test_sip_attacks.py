@@ -275,14 +275,13 @@ def test_a_contact_that_is_not_the_phones_own_opens_nothing(gate: Site, where: s
     gate.nothing_was_opened()
 
 
-def test_media_of_a_third_host_behind_us_is_not_opened() -> None:
-    with site("interface") as gate:
-        third = str(gate.lab.client_stranger.v4)
-        heard = gate.from_phone(gate.invite(host=third))
-        assert f"c=IN IP4 {third}\r\n".encode() in heard
-        kept = gate.daemon.wait_for("address.kept")
-        assert kept["changes"] == [{"field": "sdp m=audio", "value": f"{third}:7000", "reason": "third_host"}]
-        gate.nothing_was_opened()
+def test_media_of_a_third_host_behind_us_is_not_opened(gate: Site) -> None:
+    third = str(gate.lab.client_stranger.v4)
+    heard = gate.from_phone(gate.invite(host=third))
+    assert f"c=IN IP4 {third}\r\n".encode() in heard
+    kept = gate.daemon.wait_for("address.kept")
+    assert kept["changes"] == [{"field": "sdp m=audio", "value": f"{third}:7000", "reason": "third_host"}]
+    gate.nothing_was_opened()
 
 
 def test_media_at_a_low_port_is_not_opened(gate: Site) -> None:

@@ -274,6 +274,21 @@ def test_a_third_host_behind_us_is_not_opened_for_unless_it_is_named() -> None:
     assert b"10.1.0.30" not in sent
 
 
+def test_without_nat_who_is_let_out_names_no_other_host_of_its_network_and_who_is_let_in_does() -> None:
+    """Media servers of the other side are hosts of their own; a phone's neighbours have not asked for anything."""
+    inside, proxy = at("10.1.0.2:5060"), at("10.9.0.2:5060")
+    neighbour = sdp("10.1.0.30", 7000)
+    out = Flow(peers=Peers(inside, inside, proxy, proxy))
+    out.hear(CLIENT, invite(body=neighbour))
+    assert out.places.log == []
+    named = Flow(peers=Peers(inside, inside, proxy, proxy), media_hosts=(ip_network("10.1.0.30/32"),))
+    named.hear(CLIENT, invite(body=neighbour))
+    assert named.places.log == ["offer 10.1.0.30:7000"]
+    into = Flow(peers=Peers(proxy, proxy, inside, inside, is_expected=True))
+    into.hear(CLIENT, invite(body=sdp("10.9.0.30", 7000)))
+    assert into.places.log == ["offer 10.9.0.30:7000"]
+
+
 # -- registrations -----------------------------------------------------------------------------------------------------
 
 
