@@ -99,6 +99,8 @@ class PinholeTable:
     def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | DatagramPinhole | Refusal:
         """`held`: how many the owner has already."""
         refusal = self._refuses(owner, expect.target, held)
+        if refusal is None and _leads_to_this_host(expect):
+            refusal = Refusal("target_is_gateway")
         pinhole: Pinhole | DatagramPinhole
         if refusal is None:
             try:
@@ -198,6 +200,13 @@ class PinholeTable:
         for pinhole in tuple(self._pinholes.values()):
             pinhole.abort(reason)
         self.splicer.close()
+
+
+def _leads_to_this_host(expect: Expect) -> bool:
+    """Whether a server that is elsewhere wants to send its client here (T23). Services of the gateway would meet a
+    connection of its own, which no firewall looks at."""
+    target = expect.target.host
+    return bool(expect.via) and all(hop.host != target for hop in expect.via) and sockets.is_own(target)
 
 
 def _refusal(error: OSError) -> str:

@@ -254,6 +254,15 @@ def route_source(target: Endpoint) -> IPv4Address | IPv6Address:
         return endpoint(sock.getsockname()).host
 
 
+def is_own(host: IPv4Address | IPv6Address) -> bool:
+    """Whether it is an address of this host: the kernel goes there as itself. Unlike bind(), this is not misled by
+    `ip_nonlocal_bind`, which gateways with a virtual address have set."""
+    try:
+        return route_source(Endpoint(host, 9)) == host
+    except OSError:  # no route at all
+        return False
+
+
 def local(sock: socket.socket) -> Endpoint:
     """Our end. Of a connection redirected by TPROXY: the original destination (rule X20)."""
     return endpoint(sock.getsockname())

@@ -289,6 +289,19 @@ async def test_a_pinhole_never_points_to_the_gateway_itself(target):
     world.close()
 
 
+async def test_a_server_elsewhere_cannot_send_its_client_to_the_gateway():
+    world = World()
+    elsewhere = (at("203.0.113.1", 1521), at("203.0.113.2", 1521))
+    assert refusal(world, target=at(OURS, 8443), via=elsewhere, is_read=True) == "target_is_gateway"
+    assert refusal(world, target=at(CLIENT6, 8443), via=elsewhere, is_read=True) == "target_is_gateway"
+    # Of hosts that are not this one nothing is refused, even if there is no way to them,
+    world.open(target=at("203.0.113.9", 1521), via=elsewhere, is_read=True)
+    world.open(target=at("2001:db8:9::1", 1521), via=elsewhere, is_read=True)
+    # and a server that is on the gateway itself is where the client wants to be.
+    world.open(target=at(SERVER, 21522), via=(*elsewhere, at(SERVER, 1521)), is_read=True)
+    world.close()
+
+
 async def test_without_descriptors_a_pinhole_is_refused(monkeypatch):
     def none_left(*_: Any) -> socket.socket:
         raise OSError(24, "Too many open files")

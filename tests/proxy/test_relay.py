@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import select
 import socket
 import struct
 
@@ -24,7 +25,13 @@ def connected() -> tuple[socket.socket, socket.socket]:
 class Ends:
     """A relay between two connections; `peer` and `target` are the far ends of them."""
 
-    def __init__(self, idle_seconds: float = 30, heads: tuple[bytes, bytes] = (b"", b"")) -> None:
+    def __init__(
+        self,
+        idle_seconds: float = 30,
+        heads: tuple[bytes, bytes] = (b"", b""),
+        carries_urgent: bool = False,
+        is_begun: bool = True,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.descriptors = len(os.listdir("/proc/self/fd"))
         self.peer, peer_leg = connected()
@@ -33,9 +40,10 @@ class Ends:
         self.splicer = Splicer(self.loop)
         self.over: asyncio.Future[str] = self.loop.create_future()
         self.relay = SpliceRelay(
-            self.loop, self.splicer, peer_leg, target_leg, idle_seconds, self.over.set_result, heads
+            self.loop, self.splicer, peer_leg, target_leg, idle_seconds, self.over.set_result, heads, carries_urgent
         )
-        self.relay.start()
+        if is_begun:
+            self.relay.start()
 
     async def read_all(self, sock: socket.socket) -> bytes:
         received = b""
@@ -223,4 +231,101 @@ async def test_what_a_slow_reader_was_sent_before_the_end_is_not_cut_off(monkeyp
     assert await ends.read_all(ends.target) == sent
     ends.target.close()
     assert await ends.over == "finished"
+    assert ends.leaked() == 0
+
+
+async def up_to_mark(sock: socket.socket) -> bytes:
+    """The stream up to where urgent data stands. Linux ends a read there; one that begins there passes it by."""
+    data = b""
+    with select.epoll() as poll:
+        poll.register(sock, select.EPOLLIN | select.EPOLLPRI)
+        while not sockets.at_urgent_mark(sock):
+            async with asyncio.timeout(5):
+                await readable(poll)
+            if poll.poll(0)[0][1] & select.EPOLLIN and not sockets.at_urgent_mark(sock):
+                more = sock.recv(1 << 16)
+                assert more, f"the end behind {data[-20:]!r}"
+                data += more
+    return data
+
+
+async def urgent(sock: socket.socket) -> bytes:
+    """The byte at the mark; it may come later than the announcement of it."""
+    with select.epoll() as poll:
+        poll.register(sock, select.EPOLLPRI)
+        async with asyncio.timeout(5):
+            await readable(poll)
+    return sock.recv(1, socket.MSG_OOB)
+
+
+async def readable(poll: select.epoll) -> None:
+    loop = asyncio.get_running_loop()
+    told = asyncio.Event()
+    loop.add_reader(poll.fileno(), told.set)
+    try:
+        await told.wait()
+    finally:
+        loop.remove_reader(poll.fileno())
+
+
+@pytest.mark.parametrize("by", ["peer", "target"])
+async def test_carried_urgent_data_stays_what_it_is_and_where_it_is(by):
+    ends = Ends(carries_urgent=True)
+    source, sink = (ends.peer, ends.target) if by == "peer" else (ends.target, ends.peer)
+    for number in range(10):
+        await ends.loop.sock_sendall(source, b"before")
+        source.send(bytes((number,)), socket.MSG_OOB)
+        await ends.loop.sock_sendall(source, b"behind")
+        assert await up_to_mark(sink) == b"before"
+        assert await urgent(sink) == bytes((number,))
+        assert await ends.loop.sock_recv(sink, 100) == b"behind"
+    ends.relay.abort("done")
+    assert ends.leaked() == 0
+
+
+async def test_carried_urgent_data_waits_its_turn_when_the_sink_is_full():
+    ends = Ends(carries_urgent=True)
+    before, behind = os.urandom(8_000_000), os.urandom(8_000_000)
+
+    async def say() -> None:
+        await ends.loop.sock_sendall(ends.peer, before)
+        ends.peer.send(b"!", socket.MSG_OOB)
+        await ends.loop.sock_sendall(ends.peer, behind)
+        ends.peer.shutdown(socket.SHUT_WR)
+
+    async def hear() -> tuple[bytes, bytes, bytes]:
+        return await up_to_mark(ends.target), await urgent(ends.target), await ends.read_all(ends.target)
+
+    async with asyncio.timeout(20):
+        _, heard = await asyncio.gather(say(), hear())
+    assert heard == (before, b"!", behind)
+    ends.target.close()
+    assert await ends.over == "finished"
+    assert ends.relay.bytes_in == len(before) + 1 + len(behind)
+    assert ends.leaked() == 0
+
+
+async def test_carried_urgent_data_is_not_taken_for_the_end_nor_hides_it():
+    ends = Ends(carries_urgent=True)
+    ends.peer.send(b"!", socket.MSG_OOB)
+    ends.peer.shutdown(socket.SHUT_WR)
+    assert await up_to_mark(ends.target) == b""
+    assert await urgent(ends.target) == b"!"
+    assert await ends.read_all(ends.target) == b""
+    assert not ends.over.done()
+    ends.target.close()
+    assert await ends.over == "finished"
+    assert ends.leaked() == 0
+
+
+async def test_urgent_data_that_came_before_the_relay_began_is_carried():
+    """A client sends it as soon as it has ACCEPT, with what an engine left behind still to go out."""
+    ends = Ends(heads=(b"head", b""), carries_urgent=True, is_begun=False)
+    ends.peer.send(b"!", socket.MSG_OOB)
+    await ends.loop.sock_sendall(ends.peer, b"behind")
+    ends.relay.start()
+    assert await up_to_mark(ends.target) == b"head"
+    assert await urgent(ends.target) == b"!"
+    assert await ends.loop.sock_recv(ends.target, 100) == b"behind"
+    ends.relay.abort("done")
     assert ends.leaked() == 0
