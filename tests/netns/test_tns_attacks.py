@@ -180,6 +180,10 @@ def test_a_redirect_to_loopback_and_the_like_is_refused_whatever_the_policy_says
     is_refused(lax, to(host, 8080), f"{host}:8080 no address of a server")
 
 
+def test_a_redirect_to_a_name_that_nobody_knows_is_refused(gate: Site) -> None:
+    is_refused(gate, to("db1.invalid", 1521), "db1.invalid:1521 the name has no address")
+
+
 @pytest.mark.parametrize("port", [8443, 1521])
 def test_a_redirect_to_the_gateway_is_refused_and_its_services_are_left_alone(gate: Site, port: int) -> None:
     """Outside, where it is the listener's neighbour."""
