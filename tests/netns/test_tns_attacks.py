@@ -5,17 +5,17 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import time
 from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 import pytest
 
-from proxy import config, control_client
+from proxy import config
 from proxy.rules import Backend, input_line
-from tests.netns.ftp_talk import SECONDS, dial, fate, open_ports
+from tests.netns.ftp_talk import dial, fate, open_ports
 from tests.netns.namespaces import needs_root
+from tests.netns.tns_site import Site, site
 from tests.netns.tns_talk import (
     Listener,
     calling,
@@ -29,78 +29,11 @@ from tests.netns.tns_talk import (
     to,
 )
 from tests.tns_packets import accept, address, connect, data, packet, with_length_zero, with_length_zero_and_redirect
-from tools.lab import Daemon, Lab, pinhole
+from tools.lab import Lab, pinhole
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 ANYWHERE = 'redirect_to: ["0.0.0.0/0", "::/0", localhost]'
-
-
-class Site:
-    """A lab with pinhole on its gateway, which drops all else: a client inside, its listener outside."""
-
-    def __init__(self, lab: Lab, daemon: Daemon) -> None:
-        self.lab, self.daemon = lab, daemon
-        self.client, self.server = lab.client, lab.server
-        self.listener_at = (str(lab.server.v4), 1521)
-        """As the client knows it."""
-        self.before = 0
-
-    def own(self, interface: str, version: int = 4) -> IPv4Address | IPv6Address:
-        """An address of the gateway."""
-        return self.lab.gateway.address(version, interface)
-
-    def calling(self, sends: bytes | None = None) -> contextlib.AbstractContextManager[socket.socket]:
-        return calling(self.client, self.listener_at, sends)
-
-    def quiet(self) -> None:
-        """Once the sessions so far have ended, nothing of them is left."""
-        end = time.monotonic() + SECONDS
-        while (status := self._status()) and any(status[name] for name in ("sessions", "pinholes", "ports_leased")):
-            assert time.monotonic() < end, status
-        self.daemon.wait_for("session.closed", count=status["sessions_opened"])
-
-    def _status(self) -> dict[str, Any]:
-        return control_client.ask(f"{self.daemon.directory}/control.sock", "GET", "status")
-
-    def told(self, event: str) -> list[dict[str, Any]]:
-        """The lines of this test, once its sessions have ended."""
-        self.quiet()
-        return [line for line in self.daemon.audit()[self.before :] if line["event"] == event]
-
-    def violations(self) -> list[str]:
-        return [line["rule"] for line in self.told("violation")]
-
-    def reasons(self) -> list[str]:
-        return [line["reason"] for line in self.told("session.closed")]
-
-    def nothing_was_opened(self) -> None:
-        assert self.told("pinhole.opened") == []
-
-    def goes_on(self) -> None:
-        """A session as any other."""
-        assert self.told("engine.failed") == self.told("daemon.failed") == []
-        with listening(self.server, accept()) as listener, self.calling() as client:
-            assert len(read(client, len(accept()))) == len(accept())
-            assert passes(client, listener.take())
-        self.quiet()
-
-    @contextlib.contextmanager
-    def one_test(self) -> Iterator[Site]:
-        self.before = len(self.daemon.audit())
-        yield self
-        self.goes_on()
-
-
-@contextlib.contextmanager
-def site(snat: str = "none", options: str = "", more: str = "") -> Iterator[Site]:
-    policy = f"{{name: lan-out, from: [lan0], action: accept, snat: {snat}, options: {{tns: {{{options}}}}}}}"
-    with (
-        Lab("routed") as lab,  # whoever wants to attack the client knows the way
-        pinhole(lab, f"policies: [{policy}]\nports: 40000-40099\n{more}", unprivileged=True) as daemon,
-    ):
-        lab.lock_down(input_line(config.load(daemon.config), Backend.NFT))
-        yield Site(lab, daemon)
 
 
 @pytest.fixture(scope="module", params=["none", "interface"])
@@ -178,6 +111,10 @@ def test_a_redirect_to_a_host_far_away_is_refused(gate: Site) -> None:
 @pytest.mark.parametrize("host", ["127.0.0.1", "127.8.8.8", "localhost", "0.0.0.0", "169.254.169.254", "224.0.0.5"])
 def test_a_redirect_to_loopback_and_the_like_is_refused_whatever_the_policy_says(lax: Site, host: str) -> None:
     is_refused(lax, to(host, 8080), f"{host}:8080 no address of a server")
+
+
+def test_a_redirect_to_a_name_that_nobody_knows_is_refused(gate: Site) -> None:
+    is_refused(gate, to("db1.invalid", 1521), "db1.invalid:1521 the name has no address")
 
 
 @pytest.mark.parametrize("port", [8443, 1521])
