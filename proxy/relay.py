@@ -19,8 +19,10 @@ import fcntl
 import os
 import select
 import socket
+import termios
 from collections.abc import Callable
 from dataclasses import dataclass
+from enum import Enum
 from functools import partial
 
 from proxy import sockets
@@ -39,6 +41,8 @@ HALF_CLOSED_SECONDS = 600.0
 KEEP_ALIVE_AFTER_SECONDS = 60.0
 
 _EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
+_JUST_DATA = select.EPOLLIN | select.EPOLLOUT
+_NOTHING = bytes(4)  # an int for ioctl()
 _FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK; not in Python 3.11's os module.
 
 
@@ -116,6 +120,15 @@ def _close(pipe: Pipe) -> None:
     os.close(pipe.write)
 
 
+class _Stop(Enum):
+    """Why a way goes no further for now."""
+
+    SOURCE_DRY = "source_dry"
+    SINK_FULL = "sink_full"
+    NOTHING_LEFT = "nothing_left"
+    TURN_OVER = "turn_over"
+
+
 class _Direction:
     """One way of a relay. `head`: bytes an engine left behind, to go out before all others."""
 
@@ -126,6 +139,7 @@ class _Direction:
         "in_pipe",
         "is_done",
         "is_scheduled",
+        "may_stop",
         "moved",
         "pipe",
         "sink",
@@ -141,6 +155,8 @@ class _Direction:
         self.to_fd = sink.fileno()
         self.has_urgent = False
         """Urgent data has come, and may still be ahead."""
+        self.may_stop = False
+        """An end, an error or urgent data has come: nothing to read does not mean that there is nothing to learn."""
         self.urgent = b""
         """That which has to go out next, as such."""
         self.head = head
@@ -231,8 +247,8 @@ class SpliceRelay:
             # Nobody reads from it now, and this is told once: with the sink full it would be known much later.
             self.abort(self._reset_by(reads.source))
         elif events & ~select.EPOLLOUT:
-            if events & select.EPOLLPRI:
-                reads.has_urgent = True
+            reads.has_urgent = reads.has_urgent or bool(events & select.EPOLLPRI)
+            reads.may_stop = reads.may_stop or bool(events & ~_JUST_DATA)
             self._move(reads)
         if writes.is_loaded:
             self._move(writes)
@@ -242,9 +258,14 @@ class SpliceRelay:
             return
         try:
             for _ in range(ROUNDS_PER_WAKEUP):
-                if way.is_loaded and not self._empty(way):
+                if (way.head or way.urgent) and not self._send(way):
                     return
-                if not self._fill(way):
+                stopped = self._pour(way)
+                if stopped is _Stop.SINK_FULL:
+                    return
+                if stopped is _Stop.TURN_OVER:
+                    break
+                if not self._look_behind(way, has_ended=stopped is _Stop.NOTHING_LEFT):
                     return
         except OSError as error:
             self._fail(way, error)
@@ -257,8 +278,8 @@ class SpliceRelay:
         way.is_scheduled = False
         self._move(way)
 
-    def _empty(self, way: _Direction) -> bool:
-        """Whether all that waits has gone out; until then the source waits too."""
+    def _send(self, way: _Direction) -> bool:
+        """Whether all that goes ahead of the pipe's content has gone out."""
         try:
             if way.urgent:
                 way.moved += way.sink.send(way.urgent, socket.MSG_OOB)
@@ -267,26 +288,42 @@ class SpliceRelay:
                 sent = way.sink.send(way.head)
                 way.head = way.head[sent:]
                 way.moved += sent
-            while way.in_pipe:
-                assert way.pipe is not None
-                sent = os.splice(way.pipe.read, way.to_fd, way.in_pipe, None, None, _FLAGS)
-                way.in_pipe -= sent
-                way.moved += sent
         except BlockingIOError:
             return False
         return True
 
-    def _fill(self, way: _Direction) -> bool:
-        """Whether something came in; at the source's end pass it on, and be over when the other way is."""
+    def _pour(self, way: _Direction) -> _Stop:
+        """From the source to the sink. All of a bulk transfer is spent in these lines, so they ask nothing twice."""
         if way.pipe is None:
             way.pipe = self._splicer.take_pipe()
-        has_ended = False
+        splice, source, sink = os.splice, way.from_fd, way.to_fd
+        into, out_of = way.pipe.write, way.pipe.read
+        waiting, before, moved = way.in_pipe, way.in_pipe, 0
         try:
-            way.in_pipe = os.splice(way.from_fd, way.pipe.write, SPLICE_BYTES, None, None, _FLAGS)
-            has_ended = not way.in_pipe
+            for _ in range(ROUNDS_PER_WAKEUP):
+                while waiting:  # until all has gone out the source waits too
+                    sent = splice(out_of, sink, waiting, None, None, _FLAGS)
+                    waiting -= sent
+                    moved += sent
+                # An error costs Python as much as ten such questions. What comes after it wakes us again.
+                if moved and not way.may_stop and fcntl.ioctl(source, termios.FIONREAD, _NOTHING) == _NOTHING:
+                    return _Stop.SOURCE_DRY
+                waiting = splice(source, into, SPLICE_BYTES, None, None, _FLAGS)
+                if not waiting:
+                    return _Stop.NOTHING_LEFT
         except BlockingIOError:
-            pass
-        if (has_ended or (way.has_urgent and not way.in_pipe)) and sockets.at_urgent_mark(way.source):
+            return _Stop.SINK_FULL if waiting else _Stop.SOURCE_DRY
+        finally:
+            way.in_pipe = waiting
+            if moved or waiting != before:
+                way.moved += moved
+                self._active_at = self._loop.time()
+        return _Stop.TURN_OVER
+
+    def _look_behind(self, way: _Direction, has_ended: bool) -> bool:
+        """The pipe is empty, and nothing more comes into it. Whether something came past it; at the source's end pass
+        that on, and be over when the other way is."""
+        if (has_ended or way.has_urgent) and sockets.at_urgent_mark(way.source):
             # splice() stops before urgent data, and calls that nothing, or the end. The byte itself may be on its way.
             has_ended = False
             if self._carries_urgent and not self._take_urgent(way):
