@@ -1,4 +1,4 @@
-"""The table of pinholes: open, admit, relay, expire, close. A pinhole *is* a listening transparent socket.
+"""The table of pinholes: open, admit, relay, expire, close. A pinhole stands on a listening transparent socket.
 
     open(expect) -> bind + listen -> [confirm] -> accept the expected peer -> dial the target -> relay -> closed
                                          |
@@ -33,6 +33,7 @@ from protocols.engine import (
 from proxy import sockets
 from proxy.admission import DatagramPinhole
 from proxy.config import Limits, Timeouts
+from proxy.doors import Door, Doors
 from proxy.endpoints import UdpEndpoints
 from proxy.media import MediaPlace, MediaPlaces
 from proxy.metrics import Metrics
@@ -40,11 +41,6 @@ from proxy.opening import Opening, Owner
 from proxy.ports import PortPool
 from proxy.readers import Readers
 from proxy.relay import Splicer, SpliceRelay
-
-# Enough for the one expected connection and some strangers at the same moment; each is looked at, at once.
-BACKLOG = 16
-ACCEPTS_PER_WAKEUP = 16
-
 
 _Kind = TypeVar("_Kind", bound=Opening)
 
@@ -67,6 +63,7 @@ class PinholeTable:
         self.ports = ports
         self.metrics = metrics
         self.splicer = Splicer(loop)
+        self._doors = Doors(loop)
         self.endpoints = UdpEndpoints(Readers(loop), ports)
         self.places = MediaPlaces()
         self.endpoints.media_stranger = self.places.stranger
@@ -107,8 +104,8 @@ class PinholeTable:
                 if expect.transport is Transport.UDP:
                     pinhole = DatagramPinhole(self, owner, self._last_id + 1, expect)
                 else:
-                    sock, listen = self._bind(expect)
-                    pinhole = Pinhole(self, owner, Grant(self._last_id + 1, expect, listen), sock)
+                    door = self._door(expect)
+                    pinhole = Pinhole(self, owner, Grant(self._last_id + 1, expect, door.at), door)
             except OSError as error:
                 refusal = Refusal(_refusal(error))
         if refusal is not None:
@@ -162,19 +159,19 @@ class PinholeTable:
         self._count_opened(purpose).inc()
         return pinhole
 
-    def _bind(self, expect: Expect) -> tuple[socket.socket, Endpoint]:
+    def _door(self, expect: Expect) -> Door:
         if expect.listen.port:
-            return sockets.listen(expect.listen, BACKLOG), expect.listen
+            return self._doors.take(expect.listen, may_share=expect.confirmed)
         for port in self.ports.candidates(Transport.TCP, expect.listen.host):
             at = Endpoint(expect.listen.host, port)
             try:
-                sock = sockets.listen(at, BACKLOG)
+                door = self._doors.take(at, may_share=False)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 continue
             self.ports.lease(Transport.TCP, at.host, port)
-            return sock, at
+            return door
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
     def forget(self, pinhole: Opening) -> None:
@@ -303,22 +300,23 @@ class Pinhole(Opening):
     grant: Grant
 
     __slots__ = (
-        "_accepting",
         "_bytes_in",
         "_bytes_out",
+        "_door",
+        "_is_confirmed",
         "_refused",
-        "_sock",
         "_timer",
         "_uses_left",
         "dialling",
         "relays",
     )
 
-    def __init__(self, table: PinholeTable, owner: Owner, grant: Grant, sock: socket.socket) -> None:
+    def __init__(self, table: PinholeTable, owner: Owner, grant: Grant, door: Door) -> None:
         super().__init__(table, owner)
         self.grant = grant
-        self._sock: socket.socket | None = sock
-        self._accepting = False
+        self._door: Door | None = door
+        door.enter(self)
+        self._is_confirmed = False
         self._uses_left = grant.expect.uses
         self._bytes_in = 0
         self._bytes_out = 0
@@ -340,7 +338,7 @@ class Pinhole(Opening):
             return "relaying"
         if self.dialling:
             return "dialling"
-        return "waiting" if self._accepting else "unconfirmed"
+        return "waiting" if self._is_confirmed else "unconfirmed"
 
     def summary(self, now: float) -> dict[str, Any]:
         expect, at = self.grant.expect, self.grant.listen
@@ -358,46 +356,34 @@ class Pinhole(Opening):
         return self._bytes_out + sum(relay.bytes_out for relay in self.relays)
 
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
-        if self._sock is not None:
+        if self._door is not None:
             self._timer.cancel()
             self._timer = self._table.loop.call_later(seconds, self.shut, "expired")
             self._readmit(allow, seconds)
 
     def confirm(self) -> None:
-        if self._sock is not None and not self._accepting:
-            self._accepting = True
-            self._table.loop.add_reader(self._sock, self._admit)
+        if self._door is not None and not self._is_confirmed:
+            self._is_confirmed = True
+            self._door.open()
 
-    def _admit(self) -> None:
-        for _ in range(ACCEPTS_PER_WAKEUP):
-            if self._sock is None:
-                return
-            try:
-                arrival = sockets.accept(self._sock)
-            except OSError as error:
-                # No descriptors: the connection cannot even be refused. Closing ours resets all that wait.
-                self.shut(_refusal(error))
-                return
-            if arrival is None:
-                return
-            sock, peer = arrival
-            if any(peer.host in network for network in self.grant.expect.allow):
-                self._use(sock, peer)
-            else:
-                self._refuse(sock, peer)
+    def allows(self, host: Host) -> bool:
+        return any(host in network for network in self.grant.expect.allow)
 
-    def _refuse(self, sock: socket.socket, peer: Endpoint) -> None:
+    def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
         sockets.reset(sock)
         self._refused += 1
         self._table.metrics.strangers.inc()
         if self._refused == 1:  # the rest is a number in pinhole.closed
             self._tell_stranger(f"{peer} came to {self.grant.listen}", "reset")
 
-    def _use(self, sock: socket.socket, peer: Endpoint) -> None:
+    def fail(self, error: OSError) -> None:
+        self.shut(_refusal(error))
+
+    def use(self, sock: socket.socket, peer: Endpoint) -> None:
         if self._uses_left is not None:
             self._uses_left -= 1
         if self._uses_left == 0:
-            self._stop_listening()
+            self._leave_door()
         if self.grant.expect.is_read:
             self._tell_used(peer)
             self._table.begin(self.owner, self.grant, sock, peer)
@@ -409,13 +395,11 @@ class Pinhole(Opening):
         if dial in self.dialling:  # unless the engine thought better of it
             dial.start()
 
-    def _stop_listening(self) -> None:
+    def _leave_door(self) -> None:
         self._timer.cancel()
-        if self._sock is not None:
-            if self._accepting:
-                self._table.loop.remove_reader(self._sock)
-            self._sock.close()
-            self._sock = None
+        if self._door is not None:
+            door, self._door = self._door, None
+            door.leave(self)
 
     # -- from the dial and the relay ------------------------------------------------------------------------------
 
@@ -449,11 +433,11 @@ class Pinhole(Opening):
 
     def shut(self, reason: str) -> None:
         """Admit nobody more; what was admitted goes on."""
-        self._stop_listening()
+        self._leave_door()
         self._close_if_over(reason)
 
     def abort(self, reason: str) -> None:
-        self._stop_listening()
+        self._leave_door()
         for dial in tuple(self.dialling):
             dial.abort(reason)
         for relay in tuple(self.relays):
@@ -461,7 +445,7 @@ class Pinhole(Opening):
         self._close_if_over(reason)
 
     def _close_if_over(self, reason: str) -> None:
-        if self._sock is not None or self.dialling or self.relays or self.grant.id not in self._table:
+        if self._door is not None or self.dialling or self.relays or self.grant.id not in self._table:
             return
         if not self.grant.expect.listen.port:
             self._table.ports.release(Transport.TCP, self.grant.listen.host, self.grant.listen.port)

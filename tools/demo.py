@@ -29,7 +29,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from protocols import HELPERS
 from protocols.engine import Endpoint
 from proxy.terminal import print_rows
-from tools import audio, baresip, gateways, oracle, peers
+from tools import audio, baresip, gateways, oracle, peers, tns_packets
 from tools.baresip import CallFailed, phone
 from tools.gateways import BACKENDS, ROLES, BackendName, Gateway
 from tools.kamailio import find, kamailio
@@ -183,7 +183,7 @@ def _tns_job(gateway: Gateway, mode: Literal["synchronous", "asyncio"], version:
     server, dialled = gateway.server, gateway.dialled(version)
 
     def run() -> Mapping[str, str]:
-        where = oracle.address(server.address(version), INSTANCE_PORT)
+        where = tns_packets.address(server.address(version), INSTANCE_PORT)
         with (
             oracle.listening(server, version, 1521, lambda _, data: oracle.redirect(where, data)),
             oracle.listening(server, version, INSTANCE_PORT, lambda *_: oracle.accept()) as instance,

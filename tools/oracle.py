@@ -19,7 +19,9 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
+from tools import tns_packets
 from tools.lab import Host
+from tools.tns_packets import data, packet
 
 SECONDS = 20
 DRIVERS = Path(__file__).parents[1] / ".cache" / "oracledb"
@@ -28,28 +30,16 @@ REDIRECTED = 0x04
 NAME = b"python-oracledb"
 
 
-def packet(kind: int, body: bytes, flags: int = 0) -> bytes:
-    return (8 + len(body)).to_bytes(2, "big") + b"\0\0" + bytes((kind, flags)) + b"\0\0" + body
-
-
 def accept(options: int = 0x0801, flags2: int = 0) -> bytes:
-    """Version 319, SDU 8192, network services off."""
-    body = bytearray.fromhex("013f0801200000ff01000000002d0404000000000000000000002000002000000000000000")
-    body[2:4] = options.to_bytes(2, "big")
-    body[33:37] = flags2.to_bytes(4, "big")
-    return packet(2, bytes(body))
+    """SDU 8192, network services off, and nothing of urgent data."""
+    return tns_packets.accept(options=options, flags2=flags2)
 
 
 def redirect(where: bytes, connect_data: bytes, flags: int = 2, cut_at: int = 0) -> bytes:
     """As current servers send it: a header with the length, then the text in a DATA packet, or in two."""
     text = where + b"\0" + connect_data
     pieces = [text[:cut_at], text[cut_at:]] if cut_at else [text]
-    packets = (packet(6, b"\0\x40" + piece) for piece in pieces)
-    return packet(5, len(text).to_bytes(2, "big"), flags) + b"".join(packets)
-
-
-def address(host: IPv4Address | IPv6Address | str, port: int) -> bytes:
-    return f"(ADDRESS=(PROTOCOL=tcp)(HOST={host})(PORT={port}))".encode()
+    return packet(5, len(text).to_bytes(2, "big"), flags) + b"".join(data(piece, 0x40) for piece in pieces)
 
 
 Address = IPv4Address | IPv6Address
@@ -92,10 +82,10 @@ class Listener:
         connect = _read(connection)
         self.flags.append(connect[5])
         size, offset = (int.from_bytes(connect[at : at + 2], "big") for at in (24, 26))
-        data = connect[offset : offset + size]
-        while len(data) < size:
-            data += _read(connection)[10:]
-        answer = self._answer(connect, data)
+        text = connect[offset : offset + size]
+        while len(text) < size:
+            text += _read(connection)[10:]
+        answer = self._answer(connect, text)
         connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         size = self._segment or len(answer)
         for at in range(0, len(answer), size):
@@ -125,13 +115,13 @@ def listening(host: Host, version: int, port: int, answer: Answer, segment: int 
 
 
 def _exactly(connection: socket.socket, count: int) -> bytes:
-    data = b""
-    while len(data) < count:
-        more = connection.recv(count - len(data))
+    got = b""
+    while len(got) < count:
+        more = connection.recv(count - len(got))
         if not more:
             raise ConnectionError("the client has ended")
-        data += more
-    return data
+        got += more
+    return got
 
 
 def _read(connection: socket.socket) -> bytes:

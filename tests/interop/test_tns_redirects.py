@@ -15,7 +15,8 @@ from tests.netns.namespaces import needs_root
 from tools import gateways, oracle
 from tools.gateways import BACKENDS, HIDING, ROLES, ROUTING, Gateway, Role
 from tools.lab import Host, Lab
-from tools.oracle import NAME, REDIRECTED, Listener, accept, address, connect, listening, redirect
+from tools.oracle import NAME, REDIRECTED, Listener, accept, connect, listening, redirect
+from tools.tns_packets import address
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
 

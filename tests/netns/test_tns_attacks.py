@@ -28,8 +28,8 @@ from tests.netns.tns_talk import (
     refused,
     to,
 )
-from tests.tns_packets import accept, address, connect, data, packet, with_length_zero, with_length_zero_and_redirect
 from tools.lab import Lab, pinhole
+from tools.tns_packets import accept, address, connect, data, packet, with_length_zero, with_length_zero_and_redirect
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

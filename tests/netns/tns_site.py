@@ -13,8 +13,8 @@ from proxy import config, control_client
 from proxy.rules import Backend, input_line
 from tests.netns.ftp_talk import SECONDS
 from tests.netns.tns_talk import calling, listening, passes, read
-from tests.tns_packets import accept
 from tools.lab import Daemon, Lab, pinhole
+from tools.tns_packets import accept
 
 
 class Site:

@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 
 from tests.netns.ftp_talk import SECONDS, dial
-from tests.tns_packets import address, connect, in_two
 from tools.lab import Host
+from tools.tns_packets import address, connect, in_two
 
 REFUSE, REDIRECT = 4, 5
 

@@ -27,9 +27,9 @@ from protocols.engine import (
     only,
 )
 from protocols.tns_options import TnsOptions
-from tests import tns_packets as packets
 from tests.playbook import Transcript, bytewise, play, randomly, transcripts, whole
-from tests.tns_packets import FORMS, accept, address, connect, data, in_packet, in_two, packet
+from tools import tns_packets as packets
+from tools.tns_packets import FORMS, accept, address, connect, data, in_packet, in_two, packet
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 Form = Callable[[bytes], bytes]

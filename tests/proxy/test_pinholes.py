@@ -266,11 +266,57 @@ async def test_more_pinholes_than_all_may_have_are_refused():
     world.close()
 
 
-async def test_a_taken_address_is_refused():
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("second", [True, False])
+async def test_an_address_is_shared_by_those_alone_who_may_come_at_once(first, second):
+    """Who is to wait would be mistaken for somebody who need not."""
     world = World()
-    world.open(listen=at(SERVER, 45678))
-    assert refusal(world, listen=at(SERVER, 45678)) == "address_in_use"
+    world.open(listen=at(SERVER, 45678), confirmed=first)
+    if first and second:
+        world.open(listen=at(SERVER, 45678), confirmed=second)
+    else:
+        assert refusal(world, listen=at(SERVER, 45678), confirmed=second) == "address_in_use"
     world.close()
+
+
+async def test_the_address_of_somebody_else_is_refused():
+    world = World()
+    with socket.create_server((SERVER, 45678)):
+        assert refusal(world, listen=at(SERVER, 45678)) == "address_in_use"
+    world.close()
+
+
+async def test_at_a_shared_address_each_gets_its_own_and_a_stranger_nothing():
+    """A listener without NAT leads all its clients to one address (T23)."""
+    world = World()
+    there = at(SERVER, 45678)
+    mine = world.open(listen=there)
+    waiting, target = serve(SERVER)
+    others = world.open(listen=there, allow=only(at(OURS).host), target=target, source=at(OURS))
+    with pytest.raises(ConnectionResetError):
+        async with dialled(STRANGER, there) as stranger:
+            await receive(stranger)
+    other = await dial(OURS, there)
+    at_other, _ = await accept(waiting)
+    assert world.shell.log.last("pinhole.used")["pinhole"] == others.id
+    peer, at_mine = await world.through(mine)
+    assert world.shell.log.last("pinhole.used")["pinhole"] == mine.id
+    with pytest.raises(ConnectionRefusedError):
+        await dial(CLIENT, there)
+    world.close(waiting, other, at_other, peer, at_mine)
+
+
+async def test_of_one_client_at_a_shared_address_whoever_waits_longest_is_served_first():
+    world = World()
+    there = at(SERVER, 45678)
+    grants = [world.open(listen=there) for _ in range(3)]
+    world.session.pinholes.close(grants[1])
+    pairs = [await world.through(grants[0]) for _ in range(2)]
+    used = [line["pinhole"] for line in world.shell.log.lines if line["event"] == "pinhole.used"]
+    assert used == [grants[0].id, grants[2].id]
+    with pytest.raises(ConnectionRefusedError):
+        await dial(CLIENT, there)
+    world.close(*(sock for pair in pairs for sock in pair))
 
 
 async def test_no_free_port_is_refused_and_a_taken_one_passed_over():

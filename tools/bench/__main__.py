@@ -1,11 +1,11 @@
-"""`python -m tools.bench ftp|sip`: see tools/bench/README.md."""
+"""`python -m tools.bench ftp|sip|tns`: see tools/bench/README.md."""
 
 from __future__ import annotations
 
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from statistics import median
 from typing import NoReturn, TypeVar
 
@@ -13,7 +13,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import ftp, sip
+from tools.bench import ftp, sip, tns
 from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
 
 
@@ -40,7 +40,15 @@ def sip_command(quick: bool, as_json: bool) -> None:
     _report(lambda say: sip.run(sip.QUICK if quick else sip.FULL, say), _show_sip, as_json)
 
 
-AnyReport = TypeVar("AnyReport", Report, sip.Report)
+@main.command("tns")
+@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
+def tns_command(quick: bool, as_json: bool) -> None:
+    """Oracle TNS: bulk after ACCEPT, sessions with and without a redirect. Exit status 1 when a bar is missed."""
+    _report(lambda say: tns.run(tns.QUICK if quick else tns.FULL, say), _show_tns, as_json)
+
+
+AnyReport = TypeVar("AnyReport", Report, sip.Report, tns.Report)
 
 
 def _report(
@@ -67,9 +75,7 @@ def _report(
 
 def _show(report: Report, console: Console) -> None:
     console.print(f"{report.machine}; medians of {report.effort.rounds} rounds; in brackets the ratio to the kernel.")
-    table = Table("", *report.figures)
-    kernel = report.figures[ftp.KERNEL]
-    rows: tuple[tuple[str, str, float, str], ...] = (
+    rows = (
         ("download", "download", 1 / GIB, "{:.2f} GiB/s"),
         ("upload", "upload", 1 / GIB, "{:.2f} GiB/s"),
         ("small sessions", "sessions", 1, "{:.0f}/s"),
@@ -77,27 +83,53 @@ def _show(report: Report, console: Console) -> None:
         ("CPU for a GiB", "gib_cpu", 1, "{:.2f} s"),
         ("first byte", "first_byte", 1e6, "{:.0f} µs"),
     )
-    for title, name, scale, form in rows:
-        cells = []
-        for figures in report.figures.values():
-            values: list[float] = getattr(figures, name)
-            if not any(values):
-                cells.append("")
-                continue
-            text = form.format(median(values) * scale)
-            base: list[float] = getattr(kernel, name)
-            if name == "first_byte":
-                text += f", p99 {ftp.percentile_99(values) * scale:.0f}\n{_added(figures, kernel)}"
-            elif any(base) and figures is not kernel:
-                text += f" ({ftp.ratio(values, base):.2f})"
-            cells.append(text)
-        table.add_row(title, *cells)
-    console.print(table)
+    console.print(_table_of(report.figures, rows))
     idle = report.idle
     console.print(
         f"{idle.sessions} idle sessions: {idle.bytes_each / 1024:.1f} KiB each in the process, and "
         f"{idle.kernel_bytes_each / 1024:.1f} KiB each in the kernel for its two sockets."
     )
+    _show_bars(report.bars, console)
+
+
+_Row = tuple[str, str, float, str]
+"""Its title, the figures' attribute, by what a value is multiplied, and how it is written."""
+
+
+def _table_of(every: Mapping[str, Figures | tns.Figures], rows: Sequence[_Row]) -> Table:
+    """Medians, and in brackets their ratio to those of the kernel's way."""
+    table = Table("", *every)
+    kernel = every[ftp.KERNEL]
+    for title, name, scale, form in rows:
+        cells = []
+        base: list[float] = getattr(kernel, name)
+        for figures in every.values():
+            values: list[float] = getattr(figures, name)
+            if not any(values):
+                cells.append("")
+                continue
+            text = form.format(median(values) * scale)
+            if name == "first_byte":
+                text += f", p99 {ftp.percentile_99(values) * scale:.0f}\n{_added(values, base)}"
+            elif any(base) and figures is not kernel:
+                text += f" ({ftp.ratio(values, base):.2f})"
+            cells.append(text)
+        table.add_row(title, *cells)
+    return table
+
+
+def _show_tns(report: tns.Report, console: Console) -> None:
+    console.print(f"{report.machine}; medians of {report.effort.rounds} rounds; in brackets the ratio to the kernel.")
+    rows = (
+        ("download", "download", 1 / GIB, "{:.2f} GiB/s"),
+        ("upload", "upload", 1 / GIB, "{:.2f} GiB/s"),
+        ("sessions", "sessions", 1, "{:.0f}/s"),
+        ("sessions with a redirect", "redirected", 1, "{:.0f}/s"),
+        ("CPU for a GiB", "gib_cpu", 1, "{:.2f} s"),
+        ("CPU for a session", "session_cpu", 1e6, "{:.0f} µs"),
+        ("with a redirect", "redirected_cpu", 1e6, "{:.0f} µs"),
+    )
+    console.print(_table_of(report.figures, rows))
     _show_bars(report.bars, console)
 
 
@@ -153,12 +185,12 @@ def _cpu_of_call(figures: sip.Figures) -> str:
     return f"{total} ({parts})" if len(figures.parts) > 1 else total
 
 
-def _added(figures: Figures, kernel: Figures) -> str:
+def _added(first_byte: list[float], of_kernel: list[float]) -> str:
     """How much later than through the kernel the first byte is."""
-    if figures is kernel:
+    if first_byte is of_kernel:
         return ""
-    at_median = median(figures.first_byte) - median(kernel.first_byte)
-    at_99 = ftp.percentile_99(figures.first_byte) - ftp.percentile_99(kernel.first_byte)
+    at_median = median(first_byte) - median(of_kernel)
+    at_99 = ftp.percentile_99(first_byte) - ftp.percentile_99(of_kernel)
     return f"added {at_median * 1e6:.0f}, p99 {at_99 * 1e6:.0f}"
 
 

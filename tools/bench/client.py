@@ -17,7 +17,16 @@ from collections.abc import Callable
 from multiprocessing.pool import Pool
 from typing import Any
 
-from tools.bench.server import BULK_PORT, make_piece, receive_bytes, send_bytes
+from tools.bench.server import (
+    BULK,
+    BULK_PORT,
+    ELSEWHERE,
+    INSTANCE_PORT,
+    make_piece,
+    receive_bytes,
+    send_bytes,
+)
+from tools.tns_packets import connect
 
 PARALLEL = 32
 SMALL_BYTES = 10 * 1024
@@ -116,14 +125,69 @@ def bare_transfer(server: str, upload: bool, count: int) -> dict[str, Any]:
     """The same bytes over a connection without FTP."""
     began = time.perf_counter()
     with _connect(server, BULK_PORT) as data:
-        if upload:
-            data.sendall(b"STOR file\n")
-            send_bytes(data, count, _piece)
-            data.shutdown(socket.SHUT_WR)
-            _check(receive_bytes(data), 1)
-        else:
-            data.sendall(b"RETR %d\n" % count)
-            _check(receive_bytes(data), count)
+        _transfer_bare(data, upload, count)
+    return {"seconds": time.perf_counter() - began}
+
+
+def _transfer_bare(data: socket.socket, upload: bool, count: int) -> None:
+    if upload:
+        data.sendall(b"STOR file\n")
+        send_bytes(data, count, _piece)
+        data.shutdown(socket.SHUT_WR)
+        _check(receive_bytes(data), 1)
+    else:
+        data.sendall(b"RETR %d\n" % count)
+        _check(receive_bytes(data), count)
+
+
+TNS_REDIRECT, TNS_ACCEPT = 5, 2
+
+
+def _packet(sock: socket.socket) -> bytes:
+    """The next TNS packet; RuntimeError at the end of the stream."""
+    read = b""
+    while len(read) < 8 or len(read) < int.from_bytes(read[:2], "big"):
+        more = sock.recv(4096)
+        if not more:
+            raise RuntimeError("the listener has ended")
+        read += more
+    return read
+
+
+def _tns(server: str, port: int, service: bytes) -> socket.socket:
+    """A connection that is accepted, here or where it is led."""
+    text = b"(DESCRIPTION=(CONNECT_DATA=(SERVICE_NAME=%b)(CID=(PROGRAM=bench)(HOST=client)(USER=bench))))" % service
+    while True:
+        sock = _connect(server, port)
+        sock.sendall(connect(text))
+        answer = _packet(sock)
+        if answer[4] == TNS_ACCEPT:
+            return sock
+        sock.close()
+        if answer[4] != TNS_REDIRECT or port == INSTANCE_PORT:
+            raise RuntimeError(f"the listener said {answer[:200]!r}")
+        # What is named is the host that was dialled: no gateway of this benchmark publishes it.
+        port = INSTANCE_PORT
+
+
+def tns_transfer(server: str, upload: bool, count: int, port: int) -> dict[str, Any]:
+    """`count` bytes after ACCEPT."""
+    with _tns(server, port, BULK) as sock:
+        began = time.perf_counter()
+        _transfer_bare(sock, upload, count)
+        return {"seconds": time.perf_counter() - began}
+
+
+def _some_tns_sessions(server: str, count: int, port: int, service: bytes) -> None:
+    for _ in range(count):
+        _tns(server, port, service).close()
+
+
+def tns_sessions(server: str, count: int, port: int, redirected: bool) -> dict[str, Any]:
+    """Connect, CONNECT, ACCEPT, close; after a REDIRECT to another port if so. `count`: a multiple of PARALLEL."""
+    service = ELSEWHERE if redirected else b"near"
+    began = time.perf_counter()
+    _pool.starmap(_some_tns_sessions, [(server, count // PARALLEL, port, service)] * PARALLEL, chunksize=1)
     return {"seconds": time.perf_counter() - began}
 
 
@@ -160,6 +224,8 @@ DO: dict[str, Callable[..., dict[str, Any]]] = {
     "transfer": transfer,
     "bare_transfer": bare_transfer,
     "first_byte": first_byte,
+    "tns_transfer": tns_transfer,
+    "tns_sessions": tns_sessions,
     "hold": hold,
     "release": release,
 }

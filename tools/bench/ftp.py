@@ -121,14 +121,14 @@ def run(effort: Effort, say: Progress) -> Report:
             say(f"round {number} of {effort.rounds}")
             # Bulk by itself: what a burst of sessions leaves behind would slow one way's and not the other's.
             for measure in (_measure_bulk, _measure_sessions):
-                for way in _in_turn(list(stand.values()), number):
+                for way in in_turn(list(stand.values()), number):
                     measure(way, figures[way.name], effort)
         say("comparing what was sent with the audit log")
         _check_carried(stand, figures, effort)
     return Report(machine(), effort, figures, idle, _bars(figures, idle))
 
 
-def _in_turn(stand: list[Way], number: int) -> Iterator[Way]:
+def in_turn(stand: list[Way], number: int) -> Iterator[Way]:
     """Another way begins each round, so that none is always measured behind the same one."""
     first = number % len(stand)
     yield from stand[first:]

@@ -5,7 +5,9 @@
 
 Passive mode only. Beside FTP it offers the same bytes as bare TCP connections, for gateways that do not speak FTP: on
 BULK_PORT the client writes its command as one line, `RETR 1073741824` or `STOR x`, and the data follows on the same
-connection. Run as a program on the server's host: `python -m tools.bench.server ADDRESS`; it says `ready` when it is.
+connection. And it is an Oracle listener: on LISTENER_PORT it leads who asks for the service `elsewhere` to
+INSTANCE_PORT, and it accepts everybody else; of those who want `bulk` the rest is as on BULK_PORT. Run as a program on
+the server's host: `python -m tools.bench.server ADDRESS`; it says `ready` when it is.
 """
 
 from __future__ import annotations
@@ -22,7 +24,12 @@ from typing import cast
 
 import uvloop
 
+from tools.tns_packets import accept, address, in_packet
+
 BULK_PORT = 2000
+LISTENER_PORT, INSTANCE_PORT, BARE_LISTENER_PORT = 1521, 1522, 2521
+"""The last one is for gateways that know nothing of TNS."""
+ELSEWHERE, BULK = b"elsewhere", b"bulk"
 BACKLOG = 4096
 SMALL_BYTES = 64 * 1024
 """What surely goes into a new connection's send buffer at once."""
@@ -154,6 +161,36 @@ class Session(asyncio.Protocol):
         loop.call_soon_threadsafe(self._transport.write, answer)
 
 
+class Listener(asyncio.Protocol):
+    """One connection to an Oracle listener, until it has its answer."""
+
+    def __init__(self, server: Server, host: str) -> None:
+        self._server = server
+        self._redirect = in_packet(address(host, INSTANCE_PORT))
+        self._accept = accept()
+        self._read = b""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport = cast(asyncio.Transport, transport)
+
+    def data_received(self, data: bytes) -> None:
+        self._read += data
+        if len(self._read) < int.from_bytes(self._read[:2], "big"):
+            return
+        if ELSEWHERE in self._read and self._transport.get_extra_info("sockname")[1] == LISTENER_PORT:
+            self._transport.write(self._redirect)
+            return
+        if BULK not in self._read:
+            self._transport.write(self._accept)
+            return
+        sock = self._transport.get_extra_info("socket")
+        own = socket.socket(fileno=os.dup(sock.fileno()))
+        self._transport.abort()  # closes but its own descriptor
+        own.setblocking(True)
+        own.send(self._accept)
+        self._server.threads.submit(bare, own, self._server.piece)
+
+
 def transfer(sock: socket.socket, command: bytes, piece: int) -> None:
     """In a thread: all data of one connection, then its end."""
     with sock:
@@ -181,6 +218,8 @@ async def serve(host: str) -> None:
     loop = asyncio.get_running_loop()
     server = Server(host)
     await loop.create_server(lambda: Session(server, host), host, 21, backlog=BACKLOG)
+    for port in (LISTENER_PORT, INSTANCE_PORT, BARE_LISTENER_PORT):
+        await loop.create_server(lambda: Listener(server, host), host, port, backlog=BACKLOG)
     bulk = socket.create_server((host, BULK_PORT))
     bulk.setblocking(False)
 

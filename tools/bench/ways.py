@@ -108,22 +108,22 @@ def _hosts_for_load(lab: Lab) -> None:
 
 
 @contextlib.contextmanager
-def kernel() -> Iterator[Way]:
-    """The kernel's own connection tracking helper and NAT. Only what they relate to a session passes."""
+def kernel(ports: str = "21") -> Iterator[Way]:
+    """The kernel's own connection tracking helper and NAT. Only these ports pass, and what it relates to a session."""
     with Lab("nat") as lab:
         _hosts_for_load(lab)
         lab.firewall(
-            """
-            table inet gateway {
-                ct helper ftp { type "ftp" protocol tcp; l3proto inet; }
-                chain helper { type filter hook prerouting priority filter; tcp dport 21 ct helper set "ftp"; }
-                chain forward {
+            f"""
+            table inet gateway {{
+                ct helper ftp {{ type "ftp" protocol tcp; l3proto inet; }}
+                chain helper {{ type filter hook prerouting priority filter; tcp dport 21 ct helper set "ftp"; }}
+                chain forward {{
                     type filter hook forward priority filter; policy drop;
                     ct state established,related accept
-                    iifname lan0 tcp dport 21 accept
-                }
-                chain nat { type nat hook postrouting priority srcnat; oifname wan0 masquerade; }
-            }
+                    iifname lan0 tcp dport {{ {ports} }} accept
+                }}
+                chain nat {{ type nat hook postrouting priority srcnat; oifname wan0 masquerade; }}
+            }}
             """
         )
         yield Way("kernel", lab, Clients(lab), None)
@@ -152,8 +152,8 @@ limits: {{sessions: {DESCRIPTORS}, sessions_per_client: {DESCRIPTORS}}}
 
 
 @contextlib.contextmanager
-def haproxy(beside: Way) -> Iterator[Way]:
-    """HAProxy, transparent on both sides, with splice. It knows no FTP: it carries bare connections.
+def haproxy(beside: Way, port: int = BULK_PORT) -> Iterator[Way]:
+    """HAProxy, transparent on both sides, with splice. It carries bare connections to one port of the server's.
 
     On the gateway of another way, without NAT, between the same programs: labs differ by more than these two do.
     """
@@ -183,9 +183,9 @@ listen bulk
             table inet haproxy {{
                 chain prerouting {{
                     type filter hook prerouting priority mangle - 1;
-                    tcp sport {BULK_PORT} socket transparent 1 meta mark set {MARK} accept
-                    iifname lan0 tcp dport {BULK_PORT} socket transparent 1 meta mark set {MARK} accept
-                    iifname lan0 meta nfproto ipv4 tcp dport {BULK_PORT} meta mark set {MARK} tproxy ip to 127.0.0.1:{HAPROXY_PORT} accept
+                    tcp sport {port} socket transparent 1 meta mark set {MARK} accept
+                    iifname lan0 tcp dport {port} socket transparent 1 meta mark set {MARK} accept
+                    iifname lan0 meta nfproto ipv4 tcp dport {port} meta mark set {MARK} tproxy ip to 127.0.0.1:{HAPROXY_PORT} accept
                 }}
             }}
             insert rule inet lock_down input meta mark {MARK} accept

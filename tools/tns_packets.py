@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import IPv4Address, IPv6Address
+
 NEW_DATA = b"(DESCRIPTION=(ADDRESS=(PROTOCOL=tcp)(HOST=203.0.113.7)(PORT=1521))(CONNECT_DATA=(SERVICE_NAME=svc)))"
 
 
@@ -53,7 +55,7 @@ def refuse(code: int = 12514) -> bytes:
 RESEND = packet(11, b"")
 
 
-def address(host: str, port: int) -> bytes:
+def address(host: IPv4Address | IPv6Address | str, port: int) -> bytes:
     return f"(ADDRESS=(PROTOCOL=tcp)(HOST={host})(PORT={port}))".encode()
 
 

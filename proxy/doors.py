@@ -1,0 +1,105 @@
+"""The sockets that pinholes for connections stand on.
+
+Mostly one pinhole has a socket of its own. But a listener of Oracle without NAT leads all its clients to the same
+address, and some servers of FTP have one passive port for everybody: such pinholes share one, and whoever comes is the
+first's that allows it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+from typing import Protocol
+
+from protocols.engine import Endpoint, Host
+from proxy import sockets
+
+# Enough for those who are expected and some strangers at the same moment; each is looked at, at once.
+BACKLOG = 128
+ACCEPTS_PER_WAKEUP = 16
+
+
+class Waiting(Protocol):
+    """What stands at a door."""
+
+    def allows(self, host: Host) -> bool: ...
+
+    def use(self, sock: socket.socket, peer: Endpoint) -> None:
+        """Whom it expects is here. It may leave the door."""
+
+    def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
+        """Somebody is here whom nobody expects."""
+
+    def fail(self, error: OSError) -> None:
+        """A connection could not even be accepted. It has to leave the door."""
+
+
+class Door:
+    """One listening socket, closed when the last leaves: connections that have not been accepted are reset then."""
+
+    __slots__ = ("_doors", "_sock", "_waiting", "at", "is_open")
+
+    def __init__(self, doors: Doors, at: Endpoint) -> None:
+        """Raises OSError when it cannot be had."""
+        self._doors = doors
+        self._sock = sockets.listen(at, BACKLOG)
+        self._waiting: dict[Waiting, None] = {}
+        self.at = at
+        self.is_open = False
+        """Whether anybody is let in; until then connections wait."""
+
+    def enter(self, who: Waiting) -> None:
+        self._waiting[who] = None
+
+    def open(self) -> None:
+        if not self.is_open:
+            self.is_open = True
+            self._doors.loop.add_reader(self._sock, self._look)
+
+    def leave(self, who: Waiting) -> None:
+        del self._waiting[who]
+        if not self._waiting:
+            if self.is_open:
+                self._doors.loop.remove_reader(self._sock)
+            self._sock.close()
+            self._doors.forget(self)
+
+    def _look(self) -> None:
+        for _ in range(ACCEPTS_PER_WAKEUP):
+            if not self._waiting:
+                return
+            try:
+                arrival = sockets.accept(self._sock)
+            except OSError as error:
+                # No descriptors: the connection cannot even be refused. Closing the socket resets all that wait.
+                for who in tuple(self._waiting):
+                    who.fail(error)
+                return
+            if arrival is None:
+                return
+            sock, peer = arrival
+            for who in self._waiting:
+                if who.allows(peer.host):
+                    who.use(sock, peer)
+                    break
+            else:
+                next(iter(self._waiting)).refuse(sock, peer)
+
+
+class Doors:
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self._standing: dict[Endpoint, Door] = {}
+
+    def take(self, at: Endpoint, may_share: bool) -> Door:
+        """Raises OSError: EADDRINUSE when one stands there that cannot be shared."""
+        door = self._standing.get(at)
+        if door is None:
+            door = self._standing[at] = Door(self, at)
+        elif not (may_share and door.is_open):
+            raise OSError(errno.EADDRINUSE, "another pinhole stands there")
+        return door
+
+    def forget(self, door: Door) -> None:
+        del self._standing[door.at]

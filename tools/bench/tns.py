@@ -1,0 +1,144 @@
+"""Oracle TNS through pinhole beside plain forwarding and HAProxy: what is measured, and the bars.
+
+Plain forwarding needs no helper here: the listener is outside, so what a redirect names can be reached as it is. As for
+FTP, ways are compared within a round, and the median over the rounds counts.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from tools.bench import ftp, ways
+from tools.bench.ftp import GIB, HAPROXY, KERNEL, LEAST_OF_HAPROXY, LEAST_OF_KERNEL, PINHOLE, ROUTED, Bar, Progress
+from tools.bench.server import BARE_LISTENER_PORT, INSTANCE_PORT, LISTENER_PORT
+from tools.bench.ways import Way
+
+MOST_CPU_OF_HAPROXY = 1.5
+"""For a GiB. A relay that copied each byte into the process and out of it again would need several times as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    rounds: int
+    bulk_bytes: int
+    sessions: int
+    """A round, for each way, with and without a redirect."""
+
+
+FULL = Effort(rounds=15, bulk_bytes=2 * GIB, sessions=960)
+QUICK = Effort(rounds=3, bulk_bytes=GIB // 2, sessions=320)
+
+
+@dataclass(slots=True)
+class Figures:
+    """One way's, a value for each round; empty where it was not measured."""
+
+    download: list[float] = field(default_factory=list)
+    """Bytes a second after ACCEPT."""
+    upload: list[float] = field(default_factory=list)
+    sessions: list[float] = field(default_factory=list)
+    """A second: CONNECT and ACCEPT."""
+    redirected: list[float] = field(default_factory=list)
+    """A second: CONNECT, REDIRECT, CONNECT and ACCEPT."""
+    gib_cpu: list[float] = field(default_factory=list)
+    """Seconds of the gateway's process."""
+    session_cpu: list[float] = field(default_factory=list)
+    redirected_cpu: list[float] = field(default_factory=list)
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    machine: str
+    effort: Effort
+    figures: dict[str, Figures]
+    bars: list[Bar]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self)
+
+
+def run(effort: Effort, say: Progress) -> Report:
+    """Build the labs, measure, take them down. Raises RuntimeError when a way does not carry what it should."""
+    with contextlib.ExitStack() as stack:
+        say("building a lab for each way")
+        all_ways = (
+            ways.kernel(ports=f"{LISTENER_PORT}, {INSTANCE_PORT}"),
+            ways.pinhole(PINHOLE, snat="interface"),
+            ways.pinhole(ROUTED, snat="none"),
+        )
+        stand = {way.name: way for way in map(stack.enter_context, all_ways)}
+        stand[HAPROXY] = stack.enter_context(ways.haproxy(beside=stand[ROUTED], port=BARE_LISTENER_PORT))
+        figures = {name: Figures() for name in stand}
+        for number in range(1, effort.rounds + 1):
+            say(f"round {number} of {effort.rounds}")
+            for measure in (_measure_bulk, _measure_sessions):
+                for way in ftp.in_turn(list(stand.values()), number):
+                    measure(way, figures[way.name], effort)
+        say("comparing what was sent with the audit log")
+        for name in (PINHOLE, ROUTED):
+            _check_carried(stand[name], effort)
+    return Report(ftp.machine(), effort, figures, _bars(figures))
+
+
+def _port(way: Way) -> int:
+    return BARE_LISTENER_PORT if way.name == HAPROXY else LISTENER_PORT
+
+
+def _measure_bulk(way: Way, figures: Figures, effort: Effort) -> None:
+    before = way.cpu_seconds()
+    for upload, rates in ((False, figures.download), (True, figures.upload)):
+        done = way.clients.order("tns_transfer", upload=upload, count=effort.bulk_bytes, port=_port(way))
+        rates.append(effort.bulk_bytes / done["seconds"])
+    figures.gib_cpu.append((way.cpu_seconds() - before) / (2 * effort.bulk_bytes / GIB))
+
+
+def _measure_sessions(way: Way, figures: Figures, effort: Effort) -> None:
+    for redirected, rates, costs in (
+        (False, figures.sessions, figures.session_cpu),
+        (True, figures.redirected, figures.redirected_cpu),
+    ):
+        if redirected and way.name == HAPROXY:  # which follows none
+            continue
+        before = way.cpu_seconds()
+        done = way.clients.order("tns_sessions", count=effort.sessions, port=_port(way), redirected=redirected)
+        rates.append(effort.sessions / done["seconds"])
+        costs.append((way.cpu_seconds() - before) / effort.sessions)
+
+
+def _check_carried(way: Way, effort: Effort) -> None:
+    """That pinhole has carried it all, by its audit log. RuntimeError if not."""
+    assert way.daemon is not None
+    accepted = effort.rounds * (2 + 2 * effort.sessions)
+    way.daemon.wait_for("session.closed", accepted + effort.rounds * effort.sessions)
+    log = way.daemon.audit("session.closed")
+    carried = sum(line["bytes_from_client"] + line["bytes_from_server"] for line in log)
+    if not 0 <= carried - 2 * effort.rounds * effort.bulk_bytes < len(log) * 4096:
+        raise RuntimeError(f"{way.name} carried {carried} bytes, not {2 * effort.rounds * effort.bulk_bytes}")
+    for event, count in (
+        ("tns.accepted", accepted),
+        ("tns.redirected", effort.rounds * effort.sessions),
+        ("pinhole.used", effort.rounds * effort.sessions),
+        ("violation", 0),
+    ):
+        if (told := len(way.daemon.audit(event))) != count:
+            raise RuntimeError(f"{way.name}: {told} lines of {event}, not {count}")
+
+
+def _bars(figures: dict[str, Figures]) -> list[Bar]:
+    kernel, pinhole, routed, haproxy = (figures[name] for name in (KERNEL, PINHOLE, ROUTED, HAPROXY))
+    bars = []
+    for name, one, other, limit in (
+        ("download: pinhole / kernel", pinhole.download, kernel.download, LEAST_OF_KERNEL),
+        ("upload: pinhole / kernel", pinhole.upload, kernel.upload, LEAST_OF_KERNEL),
+        ("download: pinhole, no NAT / haproxy", routed.download, haproxy.download, LEAST_OF_HAPROXY),
+        ("upload: pinhole, no NAT / haproxy", routed.upload, haproxy.upload, LEAST_OF_HAPROXY),
+    ):
+        value = ftp.ratio(one, other)
+        bars.append(Bar(name, value, f"at least {limit:.2f}", value >= limit))
+    cost = ftp.ratio(routed.gib_cpu, haproxy.gib_cpu)
+    name = "CPU for a GiB: pinhole, no NAT / haproxy"
+    bars.append(Bar(name, cost, f"at most {MOST_CPU_OF_HAPROXY:.2f}", cost <= MOST_CPU_OF_HAPROXY))
+    return bars
