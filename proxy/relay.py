@@ -249,8 +249,9 @@ class SpliceRelay:
         elif events & ~select.EPOLLOUT:
             reads.has_urgent = reads.has_urgent or bool(events & select.EPOLLPRI)
             reads.may_stop = reads.may_stop or bool(events & ~_JUST_DATA)
-            self._move(reads)
-        if writes.is_loaded:
+            if not reads.is_loaded:  # else its sink has no room, and will say when it has
+                self._move(reads)
+        if writes.is_loaded and events & ~select.EPOLLIN:
             self._move(writes)
 
     def _move(self, way: _Direction) -> None:
@@ -301,12 +302,14 @@ class SpliceRelay:
         waiting, before, moved = way.in_pipe, way.in_pipe, 0
         try:
             for _ in range(ROUNDS_PER_WAKEUP):
-                while waiting:  # until all has gone out the source waits too
+                if waiting:
                     sent = splice(out_of, sink, waiting, None, None, _FLAGS)
                     waiting -= sent
                     moved += sent
+                    if waiting:  # it takes what there is room for; until all has gone out the source waits too
+                        return _Stop.SINK_FULL
                 # An error costs Python as much as ten such questions. What comes after it wakes us again.
-                if moved and not way.may_stop and fcntl.ioctl(source, termios.FIONREAD, _NOTHING) == _NOTHING:
+                if not way.may_stop and fcntl.ioctl(source, termios.FIONREAD, _NOTHING) == _NOTHING:
                     return _Stop.SOURCE_DRY
                 waiting = splice(source, into, SPLICE_BYTES, None, None, _FLAGS)
                 if not waiting:
