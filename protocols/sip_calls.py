@@ -440,6 +440,10 @@ class Call:
             return bool(self.tags - {tag})
         return any(branch not in (b"", tag) for slot in self.slots.values() for _, branch in slot.places)
 
+    def knows(self, tag: bytes) -> bool:
+        """Whether a callee with this tag has answered, be it provisionally."""
+        return tag in self.tags or any((Role.CALLEE, tag) in slot.places for slot in self.slots.values())
+
     def leave(self, tag: bytes) -> None:
         """The dialog with this callee is over, those with others are not."""
         self.tags.discard(tag)

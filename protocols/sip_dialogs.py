@@ -183,6 +183,8 @@ class Dialogs:
             return None
         if method not in _OFFERING:
             return self._trickled(message) if method == b"INFO" else None
+        if speaker.role is Role.CALLEE and not call.knows(speaker.tag):
+            return None  # who has not answered is no party of it yet, as the other will say
         if method == b"INVITE" and call.started_at is None:
             self._put_off(call, self._options.ring_seconds)
             if (hop := self._hop(message, side, 0)) is not None:
@@ -193,7 +195,9 @@ class Dialogs:
 
     @staticmethod
     def _offer_to(call: Call, speaker: Speaker) -> Offer | None:
-        return call.offer if call.offer is not None and call.offer.by is not speaker.role else None
+        if call.offer is None or call.offer.by is speaker.role or not call.is_of(speaker.role, speaker.host):
+            return None
+        return call.offer
 
     def _responded(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
         method, status = message.cseq.method, message.status
@@ -382,8 +386,12 @@ class Dialogs:
             if isinstance(made, Refusal):
                 if message.is_request:
                     raise Refused(500 if call.started_at is not None else 503, b"No Media Available")
-                return None
-            offers.offer, moves = made
+                if speaker.mapped is None:
+                    return None
+                # What comes in a response can only be withdrawn, each medium by its port (D49).
+                moves = {medium.slot: sdp.Move(speaker.mapped, 0, None) for medium in media if medium.is_movable}
+            else:
+                offers.offer, moves = made
         if speaker.mapped is None and not direct:
             if not self._ours or not _has_ice(description):
                 return None

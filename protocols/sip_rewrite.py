@@ -22,7 +22,7 @@ from protocols.sip_contacts import LEAST_PORT, Contacts
 from protocols.sip_hiding import CallIds
 from protocols.sip_message import Message
 from protocols.sip_options import SipOptions
-from protocols.sip_table import SipTable
+from protocols.sip_table import MAX_BRANCH_BYTES, SipTable
 from protocols.spans import Span
 
 DEFAULT_PORT = 5060
@@ -48,9 +48,8 @@ IDENTITIES = frozenset((b"from", b"to"))
 
 _AGENT = re.compile(rb"(?:\A|,)[ \t\r\n]*+[0-9]{3} ([^ ,\"]++) \"")
 """RFC 3261 s.20.43: who warns, by name or by address."""
-_TRICKLE = re.compile(
-    rb"[ \t\r\n]*+,[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:[ \t\r\n]*+,[ \t\r\n]*+|\Z)", re.I
-)
+_TRICKLE = re.compile(rb",[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:[ \t\r\n]*+,[ \t\r\n]*+|\Z)", re.I)
+"""Begins at a comma: from each of many blanks it would look for one anew."""
 
 _EXTENSIONS = frozenset((b"supported", b"require"))
 
@@ -159,7 +158,8 @@ class Rewriter:
             if seen is not None:
                 shows_port = has_port or seen.port != DEFAULT_PORT
                 own = self.inward(side, seen.host, seen.port, self._peers.transport)
-                if own is None or data[at.start : at.end] != _hostport(own, shows_port):
+                usual = own is not None and data[at.start : at.end] == _hostport(own, shows_port)
+                if not usual and len(branch) <= MAX_BRANCH_BYTES:
                     # Else it is put back to that anyway.
                     vias.put((branch, seen, shows_port), data[at.start : at.end])
                 yield at, _hostport(seen, has_port)

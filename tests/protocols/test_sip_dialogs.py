@@ -310,6 +310,22 @@ def test_requests_of_one_source_and_method_are_limited_by_the_second() -> None:
     assert len(flow.hear(CLIENT, bye(9).replace(b"BYE", b"OPTIONS"))) == 1
 
 
+@pytest.mark.parametrize("before", [b"\r\n", b"\r\n" * 200])
+def test_line_ends_before_a_request_do_not_hide_it_from_its_limit(before: bytes) -> None:
+    """S4"""
+    flow = Flow(rates={"OPTIONS": 1})
+    for number in range(1, 4):
+        effects = flow.hear(CLIENT, before + bye(number).replace(b"BYE", b"OPTIONS"))
+    assert effects == []
+
+
+def test_invented_methods_have_one_limit_together() -> None:
+    flow = Flow(rates={"INVITE": 100, "OTHER": 2})
+    answers = [flow.hear(CLIENT, bye(1).replace(b"BYE", b"M" * number)) for number in range(1, 70)]
+    passed = [effects for effects in answers if effects and effects[0].to is SERVER]  # type: ignore[union-attr]
+    assert len(passed) == 2
+
+
 def test_others_are_not_limited_by_what_one_source_sends() -> None:
     flow = Flow(rates={"OTHER": 1})
     other = Flow(peers=Peers(OTHER, OTHER_SEEN, PROXY, PROXY, Transport.UDP), beside=flow, rates={"OTHER": 1})
