@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import traceback
+from collections import deque
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
@@ -34,7 +35,7 @@ class EngineDriver:
         self._engine: Engine | None = engine
         self._performer = performer
         self._in_engine = False
-        self._events: list[tuple[AnyGrant, PinholeEvent]] = []
+        self._events: deque[tuple[AnyGrant, PinholeEvent]] = deque()
         self._timer: asyncio.TimerHandle | None = None
         self._wakes_at = float("inf")
         self._arm()
@@ -66,21 +67,25 @@ class EngineDriver:
         self._step(self._engine.pinhole, grant, event)
 
     def _step(self, call: Callable[..., Sequence[Effect]], *arguments: Any) -> None:
-        self._in_engine = True
-        try:
-            wanted = call(*arguments, self._loop.time())
-        except Exception:
-            self.stop()
-            self._performer.engine_failed(traceback.format_exc(limit=-8).splitlines())
-            return
-        finally:
-            self._in_engine = False
-        effects.apply(wanted, self._performer)
-        if self._events:
-            self.event(*self._events.pop(0))
-        elif self._engine is not None:
-            self._arm()
-            self._performer.settle()
+        while True:
+            self._in_engine = True
+            try:
+                wanted = call(*arguments, self._loop.time())
+            except Exception:
+                self.stop()
+                self._performer.engine_failed(traceback.format_exc(limit=-8).splitlines())
+                return
+            finally:
+                self._in_engine = False
+            effects.apply(wanted, self._performer)
+            if self._engine is None:
+                return
+            if not self._events:
+                break
+            # One after the other, not one within the other: a clock that runs out may close a thousand pinholes.
+            call, arguments = self._engine.pinhole, self._events.popleft()
+        self._arm()
+        self._performer.settle()
 
     def _arm(self) -> None:
         """Deadlines mostly move away, so a timer is set anew only when it would be late; an early one looks again."""

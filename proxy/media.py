@@ -100,7 +100,8 @@ class _Lane:
         # An earlier packet's ICMP error, a full buffer: media may always be lost, and the stream goes on (D50).
         to = self.receiver.to
         if (near := self._leased.get(to)) is not None:  # another call's place: of one of two phones behind us
-            if (take := near.routes.get(self._own)) is not None:
+            take = near.routes.get(self._own)
+            if take is not None and take != self.take:  # whose parties both name places of ours would hand it to itself
                 take(data, ancillary)
         else:
             try:  # noqa: SIM105 (which takes a tenth of the time that a packet takes)

@@ -392,3 +392,22 @@ async def test_what_cannot_be_had_is_refused_and_leaves_nothing(hosts: Hosts) ->
             call.pinholes.close(offered)
         assert gateway.shell.log.last("pinhole.refused")["reason"] == "limit_per_session"
         assert len(gateway.shell.pinholes.endpoints) == 0
+
+
+async def test_a_call_between_two_places_of_ours_does_not_go_round_in_circles(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, liar, ours = Call(gateway), Call(gateway), hosts.gateway_address(4)
+        phone, neighbour = gateway.client(4, 7000), gateway.client(4, 7100)
+        first = call.offer(party(phone, mapped=ours))
+        second = call.offer(party(neighbour, mapped=ours))
+        answered = call.answer(first, Party(second.rtp, None, None, only(ours)))
+        offered = liar.offer(Party(first.rtp, None, None, only(ours)))
+        liar.answer(offered, Party(second.rtp, None, None, only(ours)))
+        raised: list[Any] = []
+        gateway.shell.loop.set_exception_handler(lambda _, context: raised.append(context))
+        phone.sendto(b"hello", to(answered))
+        await silence(neighbour)
+        assert raised == []
+        assert sum(place.packets_in for place in liar.pinholes) == 1
+        call.pinholes.end("over")
+        liar.pinholes.end("over")
