@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from protocols.engine import Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
-from protocols.sip_message import Message
+from protocols.sip_message import MAX_ID_BYTES, Message
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip_values import Address
@@ -23,6 +23,8 @@ DEFAULT_SECONDS = 3600
 GRACE_SECONDS = 32.0
 """Timer F: a refresh that is on its way still counts."""
 MAX_PENDING = 64
+MAX_CONTACTS = 32
+"""Of one REGISTER that are followed. Phones have one, or one for each transport."""
 MAX_TOLD = 8
 """Contacts in one line of log."""
 MAX_SECONDS = 7 * 86400
@@ -90,7 +92,7 @@ class Registrations:
                 contact = Endpoint(address.host, address.port or DEFAULT_PORT)
                 if contact.host != host or contact.port < LEAST_PORT:
                     elsewhere.append(contact)
-                else:
+                elif len(contacts) < MAX_CONTACTS and len(aor) <= MAX_ID_BYTES:
                     name = Name(aor, self._rewriter.transport(address), contact)
                     contacts[name] = _seconds(address.parameter(b"expires"))
         if elsewhere:

@@ -328,6 +328,13 @@ def test_nobody_answers_its_own_register() -> None:
     assert flow.places.log == ["open 203.0.113.1:5060 for 10.1.0.2:5060 from 198.51.100.2"]
 
 
+def test_no_more_contacts_of_one_register_are_followed_than_a_phone_has() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, register(1, ",".join(f"<sip:10.1.0.2:{2000 + number}>" for number in range(1000))))
+    flow.hear(SERVER, registered(1, "<sip:bob@10.9.9.9>;expires=600"))
+    assert flow.events().count("registration.added") == 32
+
+
 def test_many_contacts_of_others_are_one_violation() -> None:
     flow = Flow()
     flow.hear(CLIENT, register(1, ",".join(f"<sip:10.9.9.9:{2000 + number}>" for number in range(1000))))
