@@ -38,6 +38,10 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_METHOD_BYTES = 64
 """REGISTER has eight."""
 
+MAX_ID_BYTES = 1024
+"""Call-ID and tags, by which a call is remembered for as long as it stands. Those seen have up to 100, the longest of
+RFC 4475 have 300."""
+
 # -- names of header fields ------------------------------------------------------------------------------------------
 
 # RFC 3261 s.7.3.3 and, behind it, RFC 6665, 3515, 3892, 4028, 3841, 8224 (S13).
@@ -157,9 +161,12 @@ class Message(Head):
     def _tag(self, name: bytes) -> bytes | None:
         span = stripped(self.data, *self._fields[name][0])
         try:
-            return read_tag(self.data[span.start : span.end])
+            tag = read_tag(self.data[span.start : span.end])
         except Malformed as error:
             raise self.bad(span, error) from None
+        if tag is not None and len(tag) > MAX_ID_BYTES:
+            raise BadMessage("tag_too_long", *_position(self.data, span.start), head=self)
+        return tag
 
     def address(self, name: bytes) -> tuple[Span, Address]:
         """The value of From or To, of which there is one in each message, and it is no list. Raises BadMessage."""
@@ -285,7 +292,7 @@ def read_message(data: bytes) -> Message:
     cseq = _checked(head)
     call_id_at, end_of_call_id = fields[b"call-id"][0]
     call_id = data[call_id_at:end_of_call_id].strip()
-    if not call_id or b"\n" in call_id:
+    if not call_id or b"\n" in call_id or len(call_id) > MAX_ID_BYTES:
         raise BadMessage("bad_call_id", *_position(data, call_id_at), head=head)
     length_span, body = _body(head, begin)
     if method:
