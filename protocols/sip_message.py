@@ -38,8 +38,9 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_METHOD_BYTES = 64
 """REGISTER has eight."""
 
-MAX_ID_BYTES = 512
-"""Of a Call-ID or tag: tables remember them. The longest of RFC 4475 have 155."""
+MAX_ID_BYTES = 1024
+"""Call-ID and tags, by which a call is remembered for as long as it stands. Those seen have up to 100, the longest of
+RFC 4475 have 300."""
 
 # -- names of header fields ------------------------------------------------------------------------------------------
 
@@ -164,7 +165,7 @@ class Message(Head):
         except Malformed as error:
             raise self.bad(span, error) from None
         if tag is not None and len(tag) > MAX_ID_BYTES:
-            raise self.bad(span, Malformed("tag_too_long"))
+            raise BadMessage("tag_too_long", *_position(self.data, span.start), head=self)
         return tag
 
     def address(self, name: bytes) -> tuple[Span, Address]:

@@ -15,6 +15,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
+from hashlib import blake2b
 
 from protocols import sip_values as values
 from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
@@ -22,10 +23,13 @@ from protocols.sip_contacts import LEAST_PORT, Contacts
 from protocols.sip_hiding import CallIds
 from protocols.sip_message import Message
 from protocols.sip_options import SipOptions
-from protocols.sip_table import MAX_BRANCH_BYTES, SipTable
+from protocols.sip_table import SipTable
 from protocols.spans import Span
 
 DEFAULT_PORT = 5060
+
+MAX_KEY_BYTES = 128
+"""What is remembered of each of many transactions: the branch, and how sent-by was spelled."""
 
 ADDRESSES = frozenset(
     (
@@ -150,7 +154,7 @@ class Rewriter:
         if not isinstance(via.host, Host):
             return
         at = values.within(span, via.hostport)
-        branch, has_port, vias = via.branch or b"", via.port is not None, self._table.vias
+        branch, has_port, vias = _key(via.branch or b""), via.port is not None, self._table.vias
         if is_request:
             # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
             port = self._peers.own(side).port if b"rport" in via.parameters else via.port
@@ -158,9 +162,9 @@ class Rewriter:
             if seen is not None:
                 shows_port = has_port or seen.port != DEFAULT_PORT
                 own = self.inward(side, seen.host, seen.port, self._peers.transport)
-                usual = own is not None and data[at.start : at.end] == _hostport(own, shows_port)
-                if not usual and len(branch) <= MAX_BRANCH_BYTES:
-                    # Else it is put back to that anyway.
+                if at.end - at.start <= MAX_KEY_BYTES and (
+                    own is None or data[at.start : at.end] != _hostport(own, shows_port)
+                ):  # else it is put back to that anyway
                     vias.put((branch, seen, shows_port), data[at.start : at.end])
                 yield at, _hostport(seen, has_port)
                 # Of a hop before its last one: what that hop saw, which is behind us, too.
@@ -226,6 +230,11 @@ class Rewriter:
         if own is None:
             return None
         return spelling(Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
+
+
+def _key(branch: bytes) -> bytes:
+    """For a table of many: a long one by its hash (RFC 3261 sets no bound)."""
+    return branch if len(branch) <= MAX_KEY_BYTES else blake2b(branch, digest_size=32).digest()
 
 
 def _added(span: Span, via: values.Via, before: Host, after: Host) -> Iterator[Change]:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 MAX_CALLS = 50_000
 MAX_TEXTS = 200_000
 """Spellings remembered; the oldest ones go. A lost one is written in the usual form."""
-MAX_BRANCH_BYTES = 256
-"""And one whose branch is longer."""
 MAX_CALL_IDS = 50_000
 REPEATED_SECONDS = 32.0
 """64 * T1: nobody repeats a message later (RFC 3261 s.17)."""

@@ -87,6 +87,18 @@ def test_a_via_below_the_first_hides_what_it_was_received_from_and_gets_it_back(
     assert via in answered
 
 
+def test_long_branches_and_spellings_are_not_what_fills_the_memory() -> None:
+    flow, branch = Flow(), "z9hG4bK" + "x" * 20000
+    for sent_by, back in (("10.1.0.2 : 5060", "10.1.0.2 : 5060"), (f"10.1.0.2{' ' * 9000}:5060", "10.1.0.2:5060")):
+        via = f"Via: SIP/2.0/UDP {sent_by};branch={branch}{len(sent_by)}"
+        flow.hear(CLIENT, message("OPTIONS sip:a SIP/2.0", via, *DIALOG, "To: <sip:a>", "CSeq: 1 OPTIONS"))
+        via = f"Via: SIP/2.0/UDP 203.0.113.1:5060;branch={branch}{len(sent_by)}"
+        answer = message("SIP/2.0 200 OK", via, *DIALOG, "To: <sip:a>;tag=t", "CSeq: 1 OPTIONS")
+        assert f"Via: SIP/2.0/UDP {back};branch=".encode() in flow.passes(SERVER, answer)
+    kept = flow.table.vias._entries.items()
+    assert sum(len(key[0]) + len(text) for key, text in kept) < 100
+
+
 def test_what_stands_in_the_log_as_rewritten_is_what_became_another() -> None:
     flow = Flow()
     flow.hear(CLIENT, invite())

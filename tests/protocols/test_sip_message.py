@@ -458,10 +458,18 @@ def test_cseq_of_another_method_is_refused_in_requests_alone(method: bytes) -> N
     assert read_message(put(RINGING, b"CSeq", b"CSeq: 1 " + method)).cseq.method == method
 
 
-@pytest.mark.parametrize("value", [b"", b"  ", b"a\r\n b"])
+@pytest.mark.parametrize("value", [b"", b"  ", b"a\r\n b", b"a" * 1025])
 def test_call_id_is_one_word(value: bytes) -> None:
     bad = refused(put(INVITE, b"Call-ID", b"Call-ID: " + value))
     assert (bad.reason, bad.line) == ("bad_call_id", 6)
+
+
+def test_tags_have_a_bound() -> None:
+    to = b"To: <sip:bob@example.org>;tag="
+    assert read_message(put(RINGING, b"To", to + b"t" * 1024)).to_tag == b"t" * 1024
+    with pytest.raises(BadMessage) as error:
+        _ = read_message(put(RINGING, b"To", to + b"t" * 1025)).to_tag
+    assert error.value.reason == "tag_too_long"
 
 
 def test_call_id_is_opaque() -> None:
