@@ -234,6 +234,8 @@ class MediaPlace(Opening):
                 taken = table.endpoints.take_media(party.mapped, len(waits))
             else:
                 for at in waits:
+                    if table.has_helper(Transport.UDP, at.port):  # or others' signalling to that host would end here
+                        raise OSError(errno.EADDRINUSE, "a port of signalling")
                     taken.append(table.endpoints.take(at, is_media=True))
         except OSError:
             for endpoint in taken:

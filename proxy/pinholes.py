@@ -70,6 +70,8 @@ class PinholeTable:
         self._own_listeners = own_listeners
         self.begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
         """Begins the session of a connection that an engine is to read; set by whoever has the sessions."""
+        self.has_helper: Callable[[Transport, int], bool] = lambda *_: False
+        """Whether sessions to this port are taken over; set likewise."""
         self._pinholes: dict[int, Opening] = {}
         metrics.pinholes.set_function(self._pinholes.__len__)
         self._count_opened = cache(metrics.pinholes_opened.labels)  # of few purposes

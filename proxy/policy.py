@@ -99,6 +99,10 @@ class PolicyTable:
                 return Denied("denied_by_policy", rule.policy.name)
         return Denied("no_policy", None)
 
+    def has_helper(self, transport: Transport, port: int) -> bool:
+        """Whether sessions to this port are taken over, whoever's it is."""
+        return (transport, port) in self._entries
+
     def is_published(self, transport: Transport, at: Endpoint) -> bool:
         """Whether a policy leads sessions to this address and port somewhere else."""
         entry = self._entries.get((transport, at.port))

@@ -61,6 +61,7 @@ class Sessions:
         self.timeouts = config.timeouts
         self._limits = config.limits
         self.policies = PolicyTable(config)
+        self.pinholes.has_helper = self.policies.has_helper
 
     def __len__(self) -> int:
         return len(self._sessions)

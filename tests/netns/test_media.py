@@ -382,6 +382,12 @@ async def test_what_cannot_be_had_is_refused_and_leaves_nothing(hosts: Hosts) ->
         held = gateway.socket(hosts.gateway, "192.0.2.1", 8001)
         taken = Party(Endpoint(at(held).host, 8000), at(held), None, ())
         assert call.pinholes.offer(media(taken)) == Refusal("address_in_use")
+        server = hosts.server_address(4)
+        for signalling in (
+            Party(Endpoint(server, 5060), None, None, ()),
+            Party(Endpoint(server, 5059), Endpoint(server, 5060), None, ()),
+        ):
+            assert call.pinholes.offer(media(signalling)) == Refusal("address_in_use")
         loopback = Party(Endpoint(ip_network("127.0.0.1/32")[0], 8000), None, None, ())
         assert call.pinholes.offer(media(loopback)) == Refusal("target_not_allowed")
         offers = [call.offer(party(phone, mapped=hosts.gateway_address(4))) for _ in range(2)]
