@@ -391,6 +391,8 @@ class Dialogs:
             else:
                 offers.offer, moves = made
         if speaker.mapped is None and not direct:
+            # A low port has been told of.
+            self._tell_kept(message, [change for change in kept.values() if change["reason"] != "low_port"])
             if not self._ours or not _has_ice(description):
                 return None
             # Both ends are to believe that the other one knows nothing of ICE (D32, D33).
