@@ -44,7 +44,16 @@ from protocols.engine import (
 )
 from protocols.sip_contacts import Claimed, Contacts
 from protocols.sip_dialogs import Dialogs, Refused, trigger_of
-from protocols.sip_message import BadMessage, Message, NotSip, StreamFramer, is_keep_alive, read_message, refuse
+from protocols.sip_message import (
+    MAX_METHOD_BYTES,
+    BadMessage,
+    Message,
+    NotSip,
+    StreamFramer,
+    is_keep_alive,
+    read_message,
+    refuse,
+)
 from protocols.sip_observe import Observed
 from protocols.sip_options import SipOptions
 from protocols.sip_register import Name, Registrations
@@ -170,10 +179,15 @@ class SipEngine:
 
     def _too_often(self, side: Side, data: bytes) -> Sequence[Send] | None:
         """One request more than the source may send: the first ones are answered, a flood is not even read."""
-        method = data[: data.find(b" ", 0, 32)].decode("latin-1")
+        # Line ends before it mean nothing (S4).
+        method = data.lstrip(b"\r\n")[: MAX_METHOD_BYTES + 1].partition(b" ")[0].decode("latin-1")
         rates = self._options.rates
-        limit = rates.get(method) or rates.get("OTHER")
-        if limit is None or method.upper().startswith("SIP/"):
+        if method.upper().startswith("SIP/"):
+            return None
+        if method not in rates:
+            method = "OTHER"  # together, for there are as many names as one likes
+        limit = rates.get(method)
+        if limit is None:
             return None
         source = self._peers.own(side).host
         count = self._table.rates.count(source, method, self._now)
@@ -212,7 +226,7 @@ class SipEngine:
         if message.is_request:
             self._registrations.asked(message, side)
         elif message.status >= 200:
-            self._registrations.answered(message, self._now)
+            self._registrations.answered(message, side, self._now)
         return None
 
     @staticmethod

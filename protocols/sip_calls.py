@@ -117,13 +117,15 @@ class Slot:
 
 @dataclass(slots=True, eq=False)
 class Offer:
-    """An offer that has no answer yet."""
+    """An offer, and what it changes when it is answered."""
 
     by: Role
+    is_open: bool = True
+    """It has no answer yet."""
     wanted: dict[int, engine.Media] = field(default_factory=dict)
     """What the offerer's places become if it is answered."""
     fresh: dict[int, Slot] = field(default_factory=dict)
-    """Slots that are gone if it is refused."""
+    """Slots that are new, and gone if it is refused. One that stands in the place of another waits for the answer."""
     removed: set[int] = field(default_factory=set)
     """Slots that are gone if it is answered."""
 
@@ -176,6 +178,7 @@ class Call:
         "_table",
         "_terms",
         "_totals",
+        "_waiting",
         "caller_tag",
         "charged_to",
         "claims",
@@ -187,7 +190,6 @@ class Call:
         "is_told",
         "key",
         "lasts",
-        "offer",
         "slots",
         "started_at",
         "tags",
@@ -230,8 +232,9 @@ class Call:
         self.started_at: float | None = None
         self.tags: set[bytes] = set()
         """Of those callees whose 2xx has come: mostly one (RFC 3261 s.13.2.2.4)."""
-        self.offer: Offer | None = None
         self.slots: dict[int, Slot] = {}
+        self._waiting: list[Slot] = []
+        """Offered in the place of others that stand until there is an answer."""
         self.transactions: dict[tuple[int, bytes, Role, Hosts], Transaction] = {}
         self._pinholes = pinholes
         self._terms = terms
@@ -258,7 +261,9 @@ class Call:
         if (known := self.transactions.get(key)) is not None:
             return known
         if len(self.transactions) >= MAX_TRANSACTIONS:
-            del self.transactions[next(iter(self.transactions))]
+            oldest = self.transactions.pop(next(iter(self.transactions)))
+            if oldest.offer is not None and oldest.offer.is_open:
+                self.take_back(oldest.offer)
         begun = self.transactions[key] = Transaction(number, method, by, hosts)
         return begun
 
@@ -297,10 +302,17 @@ class Call:
                 offer.wanted[medium.slot] = wanted
             _announce(moves, medium, place.grant)
         for number, slot in offer.fresh.items():
-            self._close(number)
-            self.slots[number] = slot
-        self.offer = offer
+            if self.slots.setdefault(number, slot) is not slot:
+                self._waiting.append(slot)
         return offer, moves
+
+    def offer_to(self, role: Role, number: int) -> Offer | None:
+        """What this party, which sent INVITE with that number, was offered in a response, and has not answered."""
+        for one in self.transactions.values():
+            offer = one.offer
+            if (one.number, one.method, one.by) == (number, b"INVITE", role) and offer is not None:
+                return offer if offer.is_open and offer.by is not role else None
+        return None
 
     def make_answer(
         self, offer: Offer, speaker: Speaker, media: Sequence[sdp.Media], trigger: str
@@ -308,6 +320,13 @@ class Call:
         """Join the answerer's places to what was offered. The first answer of each callee counts; the same one again
         changes nothing. A medium that cannot have its place is declined in the answer, if its address is mapped."""
         moves: dict[int, sdp.Move] = {}
+        if offer.is_open:
+            offer.is_open = False
+            for number, fresh in offer.fresh.items():
+                if fresh in self._waiting:
+                    self._waiting.remove(fresh)
+                    self._close(number)
+                    self.slots[number] = fresh
         for medium in media:
             slot = self.slots.get(medium.slot)
             if slot is None:
@@ -334,8 +353,6 @@ class Call:
             _announce(moves, medium, place.grant)
         for number in offer.removed:
             self._close(number)
-        if self.offer is offer:
-            self.offer = None
         return moves
 
     def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
@@ -355,10 +372,7 @@ class Call:
             if self.slots.get(number) is slot:
                 self._close(number)
             else:
-                for place in slot.places.values():
-                    self._pinholes.close(place.grant)
-        if self.offer is offer:
-            self.offer = None
+                self._drop(slot)
 
     def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> engine.Media | None:
         """What the party's place for this medium should be; None if it is to be left alone."""
@@ -445,6 +459,10 @@ class Call:
             return bool(self.tags - {tag})
         return any(branch not in (b"", tag) for slot in self.slots.values() for _, branch in slot.places)
 
+    def knows(self, tag: bytes) -> bool:
+        """Whether a callee with this tag has answered, be it provisionally."""
+        return tag in self.tags or any((Role.CALLEE, tag) in slot.places for slot in self.slots.values())
+
     def leave(self, tag: bytes) -> None:
         """The dialog with this callee is over, those with others are not."""
         self.tags.discard(tag)
@@ -456,13 +474,20 @@ class Call:
     def _close(self, number: int) -> None:
         slot = self.slots.pop(number, None)
         if slot is not None:
-            for place in tuple(slot.places.values()):
-                self._pinholes.close(place.grant)
+            self._drop(slot)
+
+    def _drop(self, slot: Slot) -> None:
+        if slot in self._waiting:
+            self._waiting.remove(slot)
+        for place in tuple(slot.places.values()):
+            self._pinholes.close(place.grant)
 
     def close(self, now: float) -> None:
         """All media, and all ways to its parties."""
         for number in tuple(self.slots):
             self._close(number)
+        for slot in tuple(self._waiting):
+            self._drop(slot)
         for contact, contacts in self.claims:
             contacts.give_up(contact, self, now)
         self.claims.clear()

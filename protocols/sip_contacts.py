@@ -114,6 +114,11 @@ class Contacts:
         self._clock.set((contact, key), claim.until)
         return contact
 
+    def claims_to(self, side: Side, own: Endpoint, transport: Transport) -> tuple[Hashable, ...]:
+        """The keys of those who claim this contact, here or elsewhere."""
+        contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
+        return tuple(contact.claims) if contact is not None else ()
+
     def _open(
         self, side: Side, own: Endpoint, transport: Transport, allow: tuple[Network, ...], seconds: float, trigger: str
     ) -> Grant | Refusal:

@@ -174,7 +174,7 @@ class Dialogs:
         if method == b"CANCEL":
             return None
         if method == b"ACK":
-            offer = self._offer_to(call, speaker)
+            offer = self._offer_to(call, speaker, number)
             return self._described(call, speaker, message, side, answers=offer) if offer is not None else None
         transaction = call.begin(number, method, speaker.role, hosts)
         if method == b"BYE":
@@ -183,17 +183,19 @@ class Dialogs:
             return None
         if method not in _OFFERING:
             return self._trickled(message) if method == b"INFO" else None
+        if speaker.role is Role.CALLEE and not call.knows(speaker.tag):
+            return None  # who has not answered is no party of it yet, as the other will say
         if method == b"INVITE" and call.started_at is None:
             self._put_off(call, self._options.ring_seconds)
             if (hop := self._hop(message, side, 0)) is not None:
                 call.hops[Role.CALLER] = hop.behind(call.hops.get(Role.CALLER))
-        if method == b"PRACK" and (offer := self._offer_to(call, speaker)) is not None:
+        if method == b"PRACK" and (offer := self._offer_to(call, speaker, _of_rack(message))) is not None:
             return self._described(call, speaker, message, side, answers=offer)
         return self._described(call, speaker, message, side, offers=transaction)
 
     @staticmethod
-    def _offer_to(call: Call, speaker: Speaker) -> Offer | None:
-        return call.offer if call.offer is not None and call.offer.by is not speaker.role else None
+    def _offer_to(call: Call, speaker: Speaker, number: int) -> Offer | None:
+        return call.offer_to(speaker.role, number) if call.is_of(speaker.role, speaker.host) else None
 
     def _responded(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
         method, status = message.cseq.method, message.status
@@ -382,8 +384,12 @@ class Dialogs:
             if isinstance(made, Refusal):
                 if message.is_request:
                     raise Refused(500 if call.started_at is not None else 503, b"No Media Available")
-                return None
-            offers.offer, moves = made
+                if speaker.mapped is None:
+                    return None
+                # What comes in a response can only be withdrawn, each medium by its port (D49).
+                moves = {medium.slot: sdp.Move(speaker.mapped, 0, None) for medium in media if medium.is_movable}
+            else:
+                offers.offer, moves = made
         if speaker.mapped is None and not direct:
             if not self._ours or not _has_ice(description):
                 return None
@@ -513,6 +519,12 @@ def trigger_of(message: Message) -> str:
 def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:
     """One that is not made."""
     return {"field": field, "value": value, "reason": reason}
+
+
+def _of_rack(message: Message) -> int:
+    """The number of the INVITE whose response a PRACK is for (RFC 3262 s.7.2); -1 for none."""
+    numbers = (message.first(b"rack") or b"").split()
+    return int(numbers[1]) if len(numbers) == 3 and numbers[1].isdigit() and len(numbers[1]) <= 10 else -1
 
 
 def _who(message: Message) -> dict[str, Any]:

@@ -39,8 +39,9 @@ class SipOptions:
     """Requests that are answered 403 and never passed on, as [MESSAGE, SUBSCRIBE]."""
 
     rates: Mapping[str, int] = field(default_factory=dict)
-    """Requests a second of one method and one source address, as {INVITE: 20, REGISTER: 50}; OTHER: of each method that
-    has no name here. As many again are answered 503, what is beyond is dropped unread. Without: as many as come."""
+    """Requests a second of one method and one source address, as {INVITE: 20, REGISTER: 50}; OTHER: of all methods
+    together that have no name here. As many again are answered 503, what is beyond is dropped unread. Without: as many
+    as come."""
 
     strict_register: bool = True
     """A registered phone can be called by its registrar, by the hosts of Service-Route and Path, and by trusted_peers;

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from protocols.engine import Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
-from protocols.sip_message import Message
+from protocols.sip_message import MAX_ID_BYTES, Message
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip_values import Address
@@ -23,6 +23,10 @@ DEFAULT_SECONDS = 3600
 GRACE_SECONDS = 32.0
 """Timer F: a refresh that is on its way still counts."""
 MAX_PENDING = 64
+MAX_CONTACTS = 32
+"""Of one REGISTER that are followed. Phones have one, or one for each transport."""
+MAX_TOLD = 8
+"""Contacts in one line of log."""
 MAX_SECONDS = 7 * 86400
 _ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
@@ -80,26 +84,36 @@ class Registrations:
         host = self._peers.own(side).host
         contacts: dict[Name, int | None] = {}
         removes_all = False
+        elsewhere: list[Endpoint] = []
         for _, address in message.addresses(b"contact"):
             if address.is_star:
                 removes_all = True
             elif isinstance(address.host, Host):
                 contact = Endpoint(address.host, address.port or DEFAULT_PORT)
                 if contact.host != host or contact.port < LEAST_PORT:
-                    facts = {"rule": "sip.contact_elsewhere", "detail": str(contact), "action": "no pinhole opened"}
-                    self._note("violation", facts)
-                else:
+                    elsewhere.append(contact)
+                elif len(contacts) < MAX_CONTACTS and len(aor) <= MAX_ID_BYTES:
                     name = Name(aor, self._rewriter.transport(address), contact)
                     contacts[name] = _seconds(address.parameter(b"expires"))
+        if elsewhere:
+            detail = ", ".join(map(str, elsewhere[:MAX_TOLD]))
+            if len(elsewhere) > MAX_TOLD:
+                detail += f" and {len(elsewhere) - MAX_TOLD} more"
+            facts = {"rule": "sip.contact_elsewhere", "detail": detail, "action": "no pinhole opened"}
+            self._note("violation", facts)
         if len(self._pending) >= MAX_PENDING:
             del self._pending[next(iter(self._pending))]
         default = _seconds(message.first(b"expires"))
         self._pending[message.call_id, message.cseq.number] = Wish(side, aor, contacts, default, removes_all)
 
-    def answered(self, message: Message, now: float) -> None:
-        """A final response to a REGISTER. One to an older request, or one that nobody sent, means nothing (S56)."""
-        wish = self._pending.pop((message.call_id, message.cseq.number), None)
-        if wish is None or message.status >= 300:
+    def answered(self, message: Message, side: Side, now: float) -> None:
+        """A final response to a REGISTER, from `side`. One to an older request, or to one that nobody sent to this
+        side, means nothing (S56)."""
+        wish = self._pending.get((message.call_id, message.cseq.number))
+        if wish is None or wish.side is side:
+            return
+        del self._pending[message.call_id, message.cseq.number]
+        if message.status >= 300:
             return
         granted = {
             Endpoint(address.host, address.port or DEFAULT_PORT): address
@@ -110,7 +124,7 @@ class Registrations:
         if wish.removes_all:
             for name in tuple(self._bindings):
                 if name.aor == wish.aor:
-                    self._remove(name, now)
+                    self._remove(wish.side, name, now)
         for name, asked in wish.contacts.items():
             own = name.contact
             seen = self._rewriter.outward(wish.side, own.host, own.port, name.transport) or own
@@ -118,7 +132,7 @@ class Registrations:
             if seconds:
                 self._bind(wish.side, name, seconds, self._callers(message, wish.side), now)
             else:
-                self._remove(name, now)
+                self._remove(wish.side, name, now)
 
     @staticmethod
     def _granted(found: Address | None, asked: int | None, default: int | None, wish: Wish) -> int:
@@ -154,14 +168,28 @@ class Registrations:
             self._bindings.pop(name, None)
             return
         self._bindings[name] = contact
+        known = known or self._taken_over(side, name, now)
         event = "registration.added" if known is None else "registration.refreshed"
         self._tell(event, name, contact, expires_seconds=seconds)
 
-    def _remove(self, name: Name, now: float) -> None:
+    def _remove(self, side: Side, name: Name, now: float) -> None:
+        contact = self._given_up(name, now) or self._taken_over(side, name, now)
+        if contact is not None:
+            self._tell("registration.removed", name, contact)
+
+    def _given_up(self, name: Name, now: float) -> Contact | None:
         contact = self._bindings.pop(name, None)
         if contact is not None:
             self._contacts.give_up(contact, (self, name), now)
-            self._tell("registration.removed", name, contact)
+        return contact
+
+    def _taken_over(self, side: Side, name: Name, now: float) -> Contact | None:
+        """The same binding, if the phone had it made by another connection: it goes on here, or ends."""
+        for key in self._contacts.claims_to(side, name.contact, name.transport):
+            match key:
+                case (Registrations() as other, Name() as its_name) if other is not self and its_name == name:
+                    return other._given_up(name, now)
+        return None
 
     def lapsed(self, name: Name) -> None:
         """Its time is over, or its pinhole is gone by itself."""

@@ -52,9 +52,8 @@ IDENTITIES = frozenset((b"from", b"to"))
 
 _AGENT = re.compile(rb"(?:\A|,)[ \t\r\n]*+[0-9]{3} ([^ ,\"]++) \"")
 """RFC 3261 s.20.43: who warns, by name or by address."""
-_TRICKLE = re.compile(
-    rb"[ \t\r\n]*+,[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:[ \t\r\n]*+,[ \t\r\n]*+|\Z)", re.I
-)
+_TRICKLE = re.compile(rb",[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:[ \t\r\n]*+,[ \t\r\n]*+|\Z)", re.I)
+"""Begins at a comma: from each of many blanks it would look for one anew."""
 
 _EXTENSIONS = frozenset((b"supported", b"require"))
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 MAX_CALLS = 50_000
 MAX_TEXTS = 200_000
 """Spellings remembered; the oldest ones go. A lost one is written in the usual form."""
+MAX_CALL_IDS = 50_000
 REPEATED_SECONDS = 32.0
 """64 * T1: nobody repeats a message later (RFC 3261 s.17)."""
 MAX_REPEATED_BYTES = 32 * 1024 * 1024
@@ -165,7 +166,7 @@ class SipTable:
     the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
     vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
     """And in the Via of a transaction: by branch and the address that took its place."""
-    call_ids: Recent[bytes, bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
+    call_ids: Recent[bytes, bytes] = field(default_factory=lambda: Recent(MAX_CALL_IDS))
     """Hidden ones, and what they were."""
     repeats: Repeats = field(default_factory=Repeats)
     rates: Rates = field(default_factory=Rates)

@@ -25,6 +25,7 @@ from tests.sip_flow import (
     DIALOG,
     PHONE,
     PROXY,
+    SDP,
     SERVER,
     Flow,
     at,
@@ -313,7 +314,78 @@ def test_without_nat_who_is_let_out_names_no_other_host_of_its_network_and_who_i
     assert into.places.log == ["offer 10.9.0.30:7000"]
 
 
+def test_who_has_not_answered_changes_nothing_of_a_call_that_stands() -> None:
+    """S67: a stranger that has learnt the Call-ID and the caller's tag."""
+    flow = Flow()
+    established(flow)
+    before = list(flow.places.log)
+    fields = ("From: <sip:bob@example.org>;tag=zzz", "To: <sip:alice@example.org>;tag=a", "Call-ID: one@10.1.0.2")
+    body = sdp("198.51.100.66", 9000)
+    via = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKx"
+    flow.hear(SERVER, message("UPDATE sip:alice@203.0.113.1 SIP/2.0", via, *fields, "CSeq: 7 UPDATE", SDP, body=body))
+    assert flow.places.log == before
+
+
+def test_an_offer_in_a_response_that_cannot_have_its_place_is_withdrawn() -> None:
+    """D49: there is nobody to refuse it to, and the address behind us stays there."""
+    flow = Flow()
+    via = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKx"
+    fields = ("From: <sip:bob@example.org>;tag=q", "Call-ID: late", "CSeq: 7 INVITE")
+    flow.hear(SERVER, message("INVITE sip:alice@203.0.113.1 SIP/2.0", via, "To: <sip:alice@example.org>", *fields))
+    flow.places.refuses = True
+    to, body = "To: <sip:alice@example.org>;tag=al", sdp("10.1.0.2", 7000)
+    sent = flow.passes(CLIENT, message("SIP/2.0 200 OK", via, to, *fields, SDP, body=body))
+    assert b"m=audio 0 RTP/AVP 0\r\n" in sent
+    assert b"10.1.0.2" not in sent
+
+
 # -- registrations -----------------------------------------------------------------------------------------------------
+
+
+def test_nobody_answers_its_own_register() -> None:
+    """S56: the way in would be open to whomever the phone names as its registrar's."""
+    flow = Flow()
+    flow.hear(CLIENT, register())
+    flow.hear(CLIENT, registered(1, "<sip:alice@10.1.0.2>;expires=604800", "Service-Route: <sip:192.0.2.66;lr>"))
+    assert flow.places.log == []
+    flow.hear(SERVER, registered(contacts="<sip:alice@203.0.113.1>;expires=300"))
+    assert flow.places.log == ["open 203.0.113.1:5060 for 10.1.0.2:5060 from 198.51.100.2"]
+
+
+def test_no_more_contacts_of_one_register_are_followed_than_a_phone_has() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, register(1, ",".join(f"<sip:10.1.0.2:{2000 + number}>" for number in range(1000))))
+    flow.hear(SERVER, registered(1, "<sip:bob@10.9.9.9>;expires=600"))
+    assert flow.events().count("registration.added") == 32
+
+
+def test_many_contacts_of_others_are_one_violation() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, register(1, ",".join(f"<sip:10.9.9.9:{2000 + number}>" for number in range(1000))))
+    (violation,) = (note for note in flow.notes if note.event == "violation")
+    assert violation.facts["detail"].endswith("10.9.9.9:2007 and 992 more")
+
+
+def test_a_phone_that_comes_by_another_connection_goes_on_with_its_binding_and_ends_it() -> None:
+    ours = "<sip:alice@203.0.113.1:50000;transport=tcp>;expires=600"
+    flow = Flow(transport=Transport.TCP)
+
+    def asks(number: int, seconds: int) -> bytes:
+        return register(number, "<sip:alice@10.1.0.2:5070;transport=tcp>", seconds)
+
+    flow.hear(CLIENT, asks(1, 600))
+    flow.hear(SERVER, registered(1, ours))
+    peers = Peers(at("10.1.0.2:41000"), at("203.0.113.1:41000"), PROXY, PROXY, Transport.TCP)
+    again = Flow(peers=peers, beside=flow)
+    again.hear(CLIENT, asks(2, 600))
+    again.hear(SERVER, registered(2, ours))
+    assert "registration.refreshed" in again.events()
+    last = Flow(peers=Peers(at("10.1.0.2:42000"), at("203.0.113.1:42000"), PROXY, PROXY, Transport.TCP), beside=flow)
+    last.hear(CLIENT, asks(3, 0))
+    last.hear(SERVER, registered(3, "<sip:bob@10.9.9.9>;expires=600"))
+    assert "registration.removed" in last.events()
+    flow.tick(700.0)
+    assert "registration.expired" not in flow.events()
 
 
 def test_a_phone_can_be_called_for_as_long_as_its_registrar_says() -> None:

@@ -12,6 +12,7 @@ from tests.sip_flow import (
     OURS,
     PHONE,
     PROXY,
+    SDP,
     SERVER,
     Flow,
     at,
@@ -294,6 +295,42 @@ def test_another_server_in_the_route_may_come() -> None:
     assert flow.places.log[-1] == "open 203.0.113.1:5060 for 10.1.0.2:5060 from 198.51.100.77"
 
 
+def late_offer() -> Flow:
+    flow = Flow()
+    flow.hear(CLIENT, invite(body="").replace(b"Content-Type: application/sdp\r\n", b""))
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
+    return flow
+
+
+def late_answer(flow: Flow) -> None:
+    via = "Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bKk;rport"
+    to, body = "To: <sip:bob@example.org>;tag=b", sdp("10.1.0.2", 7000)
+    flow.hear(CLIENT, message("ACK sip:bob@198.51.100.2 SIP/2.0", via, *DIALOG, to, "CSeq: 1 ACK", SDP, body=body))
+
+
+def offer_of_another_phone(beside: Flow, tag: str) -> None:
+    """With the Call-ID and the caller's tag of a call that is not its own."""
+    flow = Flow(beside=beside, peers=Peers(OTHER, OTHER_SEEN, PROXY, PROXY, Transport.UDP))
+    data = invite(6, to=f"<sip:bob@example.org>;tag={tag}", body=sdp("10.1.0.3", 7000))
+    flow.hear(CLIENT, data.replace(b"10.1.0.2", b"10.1.0.3").replace(b"one@10.1.0.3", b"one@10.1.0.2"))
+
+
+def test_media_that_stands_goes_on_until_what_is_offered_in_its_place_is_answered() -> None:
+    """S67: whoever offers it."""
+    flow = late_offer()
+    late_answer(flow)
+    flow.places.log.clear()
+    offer_of_another_phone(flow, "unknown")
+    assert flow.places.log == ["offer 10.1.0.3:7000"]
+
+
+def test_the_answer_in_an_ack_is_to_the_offer_of_its_own_invite() -> None:
+    flow = late_offer()
+    offer_of_another_phone(flow, "b")
+    late_answer(flow)
+    assert flow.places.log[-1] == "answer 10.1.0.2:7000"
+
+
 # -- options -----------------------------------------------------------------------------------------------------------
 
 
@@ -308,6 +345,22 @@ def test_requests_of_one_source_and_method_are_limited_by_the_second() -> None:
     assert violations == ["answered 503", "dropped"]
     flow.now = 1.0
     assert len(flow.hear(CLIENT, bye(9).replace(b"BYE", b"OPTIONS"))) == 1
+
+
+@pytest.mark.parametrize("before", [b"\r\n", b"\r\n" * 200])
+def test_line_ends_before_a_request_do_not_hide_it_from_its_limit(before: bytes) -> None:
+    """S4"""
+    flow = Flow(rates={"OPTIONS": 1})
+    for number in range(1, 4):
+        effects = flow.hear(CLIENT, before + bye(number).replace(b"BYE", b"OPTIONS"))
+    assert effects == []
+
+
+def test_invented_methods_have_one_limit_together() -> None:
+    flow = Flow(rates={"INVITE": 100, "OTHER": 2})
+    answers = [flow.hear(CLIENT, bye(1).replace(b"BYE", b"M" * number)) for number in range(1, 70)]
+    passed = [effects for effects in answers if effects and effects[0].to is SERVER]  # type: ignore[union-attr]
+    assert len(passed) == 2
 
 
 def test_others_are_not_limited_by_what_one_source_sends() -> None:

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tools.bench import ftp, ways
-from tools.bench.ftp import GIB, HAPROXY, KERNEL, LEAST_OF_HAPROXY, LEAST_OF_KERNEL, PINHOLE, ROUTED, Bar, Progress
+from tools.bench.ftp import GIB, HAPROXY, KERNEL, LEAST_OF_KERNEL, PINHOLE, ROUTED, Bar, Progress
 from tools.bench.server import BARE_LISTENER_PORT, INSTANCE_PORT, LISTENER_PORT
 from tools.bench.ways import Way
 
@@ -130,14 +130,12 @@ def _check_carried(way: Way, effort: Effort) -> None:
 def _bars(figures: dict[str, Figures]) -> list[Bar]:
     kernel, pinhole, routed, haproxy = (figures[name] for name in (KERNEL, PINHOLE, ROUTED, HAPROXY))
     bars = []
-    for name, one, other, limit in (
-        ("download: pinhole / kernel", pinhole.download, kernel.download, LEAST_OF_KERNEL),
-        ("upload: pinhole / kernel", pinhole.upload, kernel.upload, LEAST_OF_KERNEL),
-        ("download: pinhole, no NAT / haproxy", routed.download, haproxy.download, LEAST_OF_HAPROXY),
-        ("upload: pinhole, no NAT / haproxy", routed.upload, haproxy.upload, LEAST_OF_HAPROXY),
-    ):
-        value = ftp.ratio(one, other)
-        bars.append(Bar(name, value, f"at least {limit:.2f}", value >= limit))
+    for way in ("download", "upload"):
+        value = ftp.ratio(getattr(pinhole, way), getattr(kernel, way))
+        limit = f"at least {LEAST_OF_KERNEL:.2f}"
+        bars.append(Bar(f"{way}: pinhole / kernel", value, limit, value >= LEAST_OF_KERNEL))
+        name = f"{way}: pinhole, no NAT / haproxy"
+        bars.append(ftp.not_below(name, getattr(routed, way), getattr(haproxy, way)))
     cost = ftp.ratio(routed.gib_cpu, haproxy.gib_cpu)
     name = "CPU for a GiB: pinhole, no NAT / haproxy"
     bars.append(Bar(name, cost, f"at most {MOST_CPU_OF_HAPROXY:.2f}", cost <= MOST_CPU_OF_HAPROXY))
