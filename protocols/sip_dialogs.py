@@ -391,6 +391,7 @@ class Dialogs:
             else:
                 offers.offer, moves = made
         if speaker.mapped is None and not direct:
+            self._tell_kept(message, list(kept.values()))
             if not self._ours or not _has_ice(description):
                 return None
             # Both ends are to believe that the other one knows nothing of ICE (D32, D33).

@@ -248,6 +248,7 @@ async def test_a_registered_client_is_called_at_the_address_that_it_registered_f
             Endpoint(hosts.client_address(4), PORT),
             Endpoint(hosts.gateway_address(4), PORT),
             Transport.UDP,
+            is_expected=True,
         )
         assert gateway.shell.log.last("pinhole.used")["peer"] == "192.0.2.2:5080"
 
