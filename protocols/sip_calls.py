@@ -90,6 +90,11 @@ class Hop:
     routes: int
     """How many Record-Routes the message had."""
 
+    def behind(self, earlier: Hop | None) -> Hop:
+        """This one, of an INVITE sent once more in another way. Which of them is answered is not known, so none of the
+        routes of either is taken for the callee's."""
+        return self if earlier is None or earlier.routes <= self.routes else replace(self, routes=earlier.routes)
+
 
 @dataclass(slots=True, eq=False)
 class Place:

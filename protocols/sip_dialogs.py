@@ -188,7 +188,7 @@ class Dialogs:
         if method == b"INVITE" and call.started_at is None:
             self._put_off(call, self._options.ring_seconds)
             if (hop := self._hop(message, side, 0)) is not None:
-                call.hops[Role.CALLER] = hop
+                call.hops[Role.CALLER] = hop.behind(call.hops.get(Role.CALLER))
         if method == b"PRACK" and (offer := self._offer_to(call, speaker, _of_rack(message))) is not None:
             return self._described(call, speaker, message, side, answers=offer)
         return self._described(call, speaker, message, side, offers=transaction)

@@ -144,11 +144,13 @@ class Rewriter:
         if seen is not None:
             self._table.uris.put((seen, has_port or seen.port != DEFAULT_PORT), data[at.start : at.end])
             yield at, _hostport(seen, has_port)
+            yield from _maddr(span, address, self._peers.own(side).host, seen.host)
             return
         uris = self._table.uris
         new = self._inward(side.other, address.host, address.port, transport, lambda seen: uris.get((seen, has_port)))
         if new is not None:
             yield at, new
+            yield from _maddr(span, address, address.host, self._peers.own(side.other).host)
 
     def _via(self, span: Span, data: bytes, via: values.Via, side: Side, is_request: bool) -> Iterator[Change]:
         if not isinstance(via.host, Host):
@@ -235,6 +237,15 @@ class Rewriter:
 def _key(branch: bytes) -> bytes:
     """For a table of many: a long one by its hash (RFC 3261 sets no bound)."""
     return branch if len(branch) <= MAX_KEY_BYTES else blake2b(branch, digest_size=32).digest()
+
+
+def _maddr(span: Span, address: values.Address, before: Host, after: Host) -> Iterator[Change]:
+    """Where requests go instead of to the host (RFC 3261 s.19.1.1), where it is the same one."""
+    maddr = address.uri_parameters.get(b"maddr")
+    if maddr is not None and maddr.value is not None:
+        plain = maddr.value.strip(b"[]")
+        if plain == str(before).encode():
+            yield values.within(span, maddr.span), maddr.value.replace(plain, str(after).encode())
 
 
 def _added(span: Span, via: values.Via, before: Host, after: Host) -> Iterator[Change]:

@@ -122,6 +122,18 @@ def test_a_request_to_the_phone_names_it_as_it_spelled_itself(spelling: str) -> 
     assert flow.passes(SERVER, bye).startswith(f"BYE sip:alice@{spelling} SIP/2.0\r\n".encode())
 
 
+def test_where_requests_are_to_go_instead_is_mapped_with_the_host_if_it_is_the_same() -> None:
+    flow, contact = Flow(), "<sip:alice@10.1.0.2;maddr=10.1.0.2;ob>"
+    sent = flow.passes(CLIENT, invite().replace(b"<sip:alice@10.1.0.2>", contact.encode()))
+    assert b"Contact: <sip:alice@203.0.113.1;maddr=203.0.113.1;ob>\r\n" in sent
+    start = "OPTIONS sip:alice@203.0.113.1;maddr=203.0.113.1;ob SIP/2.0"
+    via = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKo"
+    back = flow.passes(SERVER, message(start, via, *DIALOG, "To: <sip:a>", "CSeq: 1 OPTIONS"))
+    assert back.startswith(b"OPTIONS sip:alice@10.1.0.2;maddr=10.1.0.2;ob SIP/2.0\r\n")
+    other = invite(2).replace(b"<sip:alice@10.1.0.2>", b"<sip:alice@10.1.0.2;maddr=192.0.2.9>")
+    assert b"<sip:alice@203.0.113.1;maddr=192.0.2.9>" in flow.passes(CLIENT, other)
+
+
 def test_addresses_of_others_and_names_stay() -> None:
     fields = b"Contact: <sip:alice@10.1.0.77>, <sip:a@example.org>, <tel:+49123>\r\nRoute: <sip:198.51.100.2;lr>\r\n"
     data = invite().replace(b"Contact: <sip:alice@10.1.0.2>\r\n", fields)

@@ -501,3 +501,20 @@ def test_an_answer_that_cannot_have_its_place_declines_the_medium() -> None:
 def test_options_that_mean_nothing_are_refused(options: dict[str, object], problem: str) -> None:
     with pytest.raises(ValueError, match=problem):
         SipOptions(**options)  # type: ignore[arg-type]
+
+
+def test_a_route_of_the_callers_own_is_not_taken_for_the_callees() -> None:
+    """Its echo in the 200 to the first INVITE is one more than the second one had."""
+    flow = Flow(peers=Peers(PROXY, PROXY, PHONE, PHONE, Transport.UDP))
+    route = "Record-Route: <sip:10.1.0.2:2049;lr>"
+    dialog = ("From: <sip:mallory@example.org>;tag=m", "Call-ID: routes")
+    contact = "Contact: <sip:mallory@192.0.2.66>"
+    for number, more in ((1, (route,)), (2, ())):
+        via = f"Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK{number}"
+        cseq = f"CSeq: {number} INVITE"
+        flow.hear(CLIENT, message("INVITE sip:a@10.1.0.2 SIP/2.0", via, *more, *dialog, "To: <sip:a>", cseq, contact))
+    via, to = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK1", "To: <sip:a>;tag=a"
+    own = "Contact: <sip:a@10.1.0.2>"
+    flow.hear(SERVER, message("SIP/2.0 200 OK", via, route, *dialog, to, "CSeq: 1 INVITE", own))
+    assert flow.events() == ["call.started"]
+    assert not [line for line in flow.places.log if "2049" in line]
