@@ -66,6 +66,8 @@ class _Address(NamedTuple):
     host: Host | None
     family: Span
     token: Span
+    is_unspecified: bool
+    is_multicast: bool
 
 
 # RFC 8866 s.9: nettype SP addrtype SP connection-address, and whatever words a phone adds behind it.
@@ -93,7 +95,10 @@ def _read_address(text: bytes) -> _Address | None:
             host = grammar.read(piece, match["address"].encode())
     except (ParseException, Malformed):
         return None
-    return _Address(host, Span(*match.span("family")), Span(*match.span("token")))
+    family, token = Span(*match.span("family")), Span(*match.span("token"))
+    return _Address(
+        host, family, token, host is not None and host.is_unspecified, host is not None and host.is_multicast
+    )
 
 
 class Connection(NamedTuple):
@@ -121,13 +126,11 @@ class Connection(NamedTuple):
     @property
     def is_unspecified(self) -> bool:
         """0.0.0.0 or `::`: hold as RFC 2543 had it, or an address that is not known yet."""
-        host = self.value.host
-        return host is not None and host.is_unspecified
+        return self.value.is_unspecified
 
     @property
     def is_multicast(self) -> bool:
-        host = self.value.host
-        return host is not None and host.is_multicast
+        return self.value.is_multicast
 
 
 # -- a description -------------------------------------------------------------------------------------------------
