@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tools.bench import ftp, ways
-from tools.bench.ftp import GIB, HAPROXY, KERNEL, LEAST_OF_KERNEL, PINHOLE, ROUTED, Bar, Progress
+from tools.bench.ftp import GIB, HAPROXY, KERNEL, LEAST_OF_KERNEL, PINHOLE, ROUTED, Bar, Bulk, Progress
 from tools.bench.server import BARE_LISTENER_PORT, INSTANCE_PORT, LISTENER_PORT
 from tools.bench.ways import Way
 
@@ -22,29 +22,27 @@ MOST_CPU_OF_HAPROXY = 1.5
 @dataclass(frozen=True, slots=True)
 class Effort:
     rounds: int
+    duels: int
+    """Rounds of bulk beside HAProxy alone."""
     bulk_bytes: int
     sessions: int
     """A round, for each way, with and without a redirect."""
 
 
-FULL = Effort(rounds=15, bulk_bytes=2 * GIB, sessions=960)
-QUICK = Effort(rounds=3, bulk_bytes=GIB // 2, sessions=320)
+FULL = Effort(rounds=11, duels=40, bulk_bytes=2 * GIB, sessions=960)
+QUICK = Effort(rounds=3, duels=10, bulk_bytes=GIB // 2, sessions=320)
 
 
 @dataclass(slots=True)
-class Figures:
-    """One way's, a value for each round; empty where it was not measured."""
+class Figures(Bulk):
+    """Bulk is what comes after ACCEPT."""
 
-    download: list[float] = field(default_factory=list)
-    """Bytes a second after ACCEPT."""
-    upload: list[float] = field(default_factory=list)
     sessions: list[float] = field(default_factory=list)
     """A second: CONNECT and ACCEPT."""
     redirected: list[float] = field(default_factory=list)
     """A second: CONNECT, REDIRECT, CONNECT and ACCEPT."""
-    gib_cpu: list[float] = field(default_factory=list)
-    """Seconds of the gateway's process."""
     session_cpu: list[float] = field(default_factory=list)
+    """Seconds of the gateway's process."""
     redirected_cpu: list[float] = field(default_factory=list)
 
 
@@ -53,6 +51,7 @@ class Report:
     machine: str
     effort: Effort
     figures: dict[str, Figures]
+    duel: dict[str, Bulk]
     bars: list[Bar]
 
     def plain(self) -> dict[str, Any]:
@@ -77,17 +76,18 @@ def run(effort: Effort, say: Progress) -> Report:
             for measure in (_measure_bulk, _measure_sessions):
                 for way in ftp.in_turn(list(stand.values()), number):
                     measure(way, figures[way.name], effort)
+        duel = ftp.in_duel(stand, effort.duels, say, lambda way, bulk: _measure_bulk(way, bulk, effort))
         say("comparing what was sent with the audit log")
         for name in (PINHOLE, ROUTED):
             _check_carried(stand[name], effort)
-    return Report(ftp.machine(), effort, figures, _bars(figures))
+    return Report(ftp.machine(), effort, figures, duel, _bars(figures, duel))
 
 
 def _port(way: Way) -> int:
     return BARE_LISTENER_PORT if way.name == HAPROXY else LISTENER_PORT
 
 
-def _measure_bulk(way: Way, figures: Figures, effort: Effort) -> None:
+def _measure_bulk(way: Way, figures: Bulk, effort: Effort) -> None:
     before = way.cpu_seconds()
     for upload, rates in ((False, figures.download), (True, figures.upload)):
         done = way.clients.order("tns_transfer", upload=upload, count=effort.bulk_bytes, port=_port(way))
@@ -111,12 +111,13 @@ def _measure_sessions(way: Way, figures: Figures, effort: Effort) -> None:
 def _check_carried(way: Way, effort: Effort) -> None:
     """That pinhole has carried it all, by its audit log. RuntimeError if not."""
     assert way.daemon is not None
-    accepted = effort.rounds * (2 + 2 * effort.sessions)
+    transfers = 2 * (effort.rounds + (effort.duels if way.name == ROUTED else 0))
+    accepted = transfers + effort.rounds * 2 * effort.sessions
     way.daemon.wait_for("session.closed", accepted + effort.rounds * effort.sessions)
     log = way.daemon.audit("session.closed")
     carried = sum(line["bytes_from_client"] + line["bytes_from_server"] for line in log)
-    if not 0 <= carried - 2 * effort.rounds * effort.bulk_bytes < len(log) * 4096:
-        raise RuntimeError(f"{way.name} carried {carried} bytes, not {2 * effort.rounds * effort.bulk_bytes}")
+    if not 0 <= carried - transfers * effort.bulk_bytes < len(log) * 4096:
+        raise RuntimeError(f"{way.name} carried {carried} bytes, not {transfers * effort.bulk_bytes}")
     for event, count in (
         ("tns.accepted", accepted),
         ("tns.redirected", effort.rounds * effort.sessions),
@@ -127,8 +128,8 @@ def _check_carried(way: Way, effort: Effort) -> None:
             raise RuntimeError(f"{way.name}: {told} lines of {event}, not {count}")
 
 
-def _bars(figures: dict[str, Figures]) -> list[Bar]:
-    kernel, pinhole, routed, haproxy = (figures[name] for name in (KERNEL, PINHOLE, ROUTED, HAPROXY))
+def _bars(figures: dict[str, Figures], duel: dict[str, Bulk]) -> list[Bar]:
+    kernel, pinhole, routed, haproxy = figures[KERNEL], figures[PINHOLE], duel[ROUTED], duel[HAPROXY]
     bars = []
     for way in ("download", "upload"):
         value = ftp.ratio(getattr(pinhole, way), getattr(kernel, way))
