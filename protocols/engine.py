@@ -142,6 +142,11 @@ class Note:
     facts: Mapping[str, Any]
 
 
+def violation(rule: str, detail: str, action: str) -> Note:
+    """A peer did what it may not: the rule by its name (`ftp.bounce`), what was seen, and what was done about it."""
+    return Note("violation", {"rule": rule, "detail": detail, "action": action})
+
+
 @dataclass(frozen=True, slots=True)
 class Resolve:
     """Ask for the addresses of a name; the engine hears of them by `resolved`."""

@@ -27,7 +27,6 @@ Not supported: data connections of a session after AUTH (it is relayed, not read
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -36,7 +35,6 @@ from protocols.engine import (
     Abort,
     AnyGrant,
     Effect,
-    Endpoint,
     Finish,
     Helper,
     Host,
@@ -49,12 +47,13 @@ from protocols.engine import (
     Side,
     Splice,
     Transport,
+    violation,
 )
 from protocols.framing import LineBuffer, LineTooLong, Outbox
+from protocols.ftp_agreement import Agreements, Answer, Forward
 from protocols.ftp_data import DataConnections, Transfer
 from protocols.ftp_options import FtpOptions
 from protocols.ftp_queue import MAX_PENDING, Pending, ReplyQueue
-from protocols.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -70,13 +69,13 @@ CLOSING_SECONDS = 5.0
 
 class FtpEngine:
     __slots__ = (
+        "_agreements",
         "_answered",
         "_auth",
         "_busy",
         "_data",
         "_denied",
         "_ending_by",
-        "_epsv_all",
         "_finished",
         "_held",
         "_hidden",
@@ -113,6 +112,7 @@ class FtpEngine:
             idle_seconds=options.idle,
             active_source_port=20 if options.active_source_port_20 else 0,
         )
+        self._agreements = Agreements(peers, options, self._data, self._out)
         self._lines = {CLIENT: LineBuffer(MAX_COMMAND_BYTES), SERVER: LineBuffer(MAX_REPLY_BYTES)}
         self._busy = False
         self._over = False
@@ -129,7 +129,6 @@ class FtpEngine:
 
         self._user = b""
         self._logged_in = False
-        self._epsv_all = False
         self._auth: Pending | None = None
         self._opaque: Pending | None = None
 
@@ -260,9 +259,7 @@ class FtpEngine:
 
     def _line_end(self, side: Side, line: bytes) -> bytes:
         """A bare LF becomes CR LF where we rewrite at all (F1); without NAT bytes stay as they came."""
-        if line.endswith(b"\n") and not line.endswith(wire.CRLF) and self._peers.is_mapped(side):
-            return line[:-1] + wire.CRLF
-        return line
+        return wire.with_crlf(line) if self._peers.is_mapped(side) else line
 
     def _transfer(self, command: wire.Command, line: bytes) -> None:
         agreement, data = self._data.agreement, None
@@ -275,112 +272,20 @@ class FtpEngine:
         self._forward(command, line, data=data, transfer=Transfer(command.verb, command.argument))
 
     def _may_use_default_port(self) -> bool:
+        options = self._options
         return (
-            self._options.default_data_port and not self._epsv_all and self._peers.client.port >= self._options.min_port
+            options.default_data_port
+            and not self._agreements.is_epsv_only
+            and self._peers.client.port >= options.min_port
         )
 
-    def _epsv_argument(self, command: wire.Command, line: bytes) -> None:
-        """EPSV with nothing, the number of a family, or ALL (F45)."""
-        argument = command.argument.upper()
-        family = wire.FAMILY[self._family(CLIENT)]
-        if argument == b"ALL":
-            if self._is_translated():
-                # The server speaks another family and will hear PASV or EPRT from us, whatever it promises here.
-                self._answer(command, b"504 EPSV ALL cannot be kept here.")
-            else:
-                self._forward(command, line)
-        elif argument in (b"", family):
-            if self._family(SERVER) == 4 and self._is_translated():
-                self._forward(command, b"PASV\r\n")  # RFC 6384 s.6: IPv4 servers need not know EPSV
-            else:
-                self._forward(command, b"EPSV\r\n" if self._is_translated() else line)
-        elif re.fullmatch(rb"[0-9]{1,5}", argument):
-            self._answer(command, b"522 Network protocol not supported, use (" + family + b")")
-        else:
-            self._answer(command, b"501 Syntax error in parameters.")
-
-    def _pasv(self, command: wire.Command, line: bytes) -> None:
-        if self._refused_after_epsv_all(command):
-            return
-        if not self._is_translated():
-            self._forward(command, line)
-        elif self._family(CLIENT) == 4 and command.verb != "CPSV":
-            self._forward(command, b"EPSV\r\n")
-        else:
-            self._answer(command, b"502 Use EPSV.")  # 227 cannot say an IPv6 address
-
-    def _port(self, command: wire.Command, line: bytes) -> None:
-        """PORT and EPRT. What the two must believe:
-
-        1) the server dials the address under which it knows the client, and finds our pinhole there;
-        2) the client is dialled from the address under which it knows the server;
-        3) nobody else is ever dialled, and nobody but the server gets in.
-        """
-        if self._refused_after_epsv_all(command):
-            return
-        try:
-            if command.verb == "PORT":
-                announced = wire.read_port(command.argument)
-            else:
-                announced = wire.read_eprt(command.argument, self._family(CLIENT))
-        except wire.FamilyNotSupported:
-            family = wire.FAMILY[self._family(CLIENT)]
-            self._answer(command, b"522 Network protocol not supported, use (" + family + b")")
-            return
-        except Malformed as fault:
-            self._violation("ftp.bad_port", f"{command.verb}: {fault}", "answered 501")
-            self._answer(command, b"501 Syntax error in parameters.")
-            return
-        if not announced.port:
-            self._violation("ftp.bad_port", f"{command.verb} {announced}", "answered 501")
-            self._answer(command, b"501 Port 0 is no port.")
-        elif not self._data.is_own(CLIENT, announced.host) and not self._data.is_third_party(announced.host):
-            self._violation("ftp.bounce", f"{command.verb} {announced}", "answered 504")
-            self._answer(command, b"504 Not the address of this client.")
-        elif announced.port < self._options.min_port:
-            self._violation("ftp.low_port", f"{command.verb} {announced}", "answered 504")
-            self._answer(command, b"504 Port not allowed.")
-        else:
-            self._agree_on(command, line, announced)
-
-    def _agree_on(self, command: wire.Command, line: bytes, announced: Endpoint) -> None:
-        """Open for PORT or EPRT before the server hears of it: some probe the port before they reply (F30)."""
-        if (data := self._data.stands_at(announced)) is not None:
-            # The client says the same again: what it asks for stands already.
-            data.close_at = None
-            self._forward(command, line, data=data)
-            return
-        foreign = not self._data.is_own(CLIENT, announced.host)
-        opened = self._data.open(CLIENT, announced, command.verb, confirmed=False)
-        if isinstance(opened, Refusal):
-            if foreign and opened.reason == "address_in_use":
-                # The third host's own session opened it when it answered PASV: nothing is left to do (F62).
-                self._kept(command.verb, announced, foreign)
-                self._forward(command, line)
-            else:
-                self._answer(command, b"425 Can't open data connection.")
-            return
-        if foreign or not self._peers.is_mapped(CLIENT):
-            self._kept(command.verb, announced, foreign)
-            self._forward(command, line, data=opened)
-            return
-        listen = opened.grant.listen
-        self._rewritten(command.verb, announced, listen)
-        # F27: PORT where the server speaks IPv4, EPRT where it speaks IPv6 or the client chose it.
-        use_port = self._family(SERVER) == 4 and (command.verb == "PORT" or self._is_translated())
-        new = wire.port_line(listen) if use_port else wire.eprt_line(listen)
-        self._forward(command, wire.only_telnet(line) + new, data=opened)
-
-    def _lprt(self, command: wire.Command, line: bytes) -> None:
-        """F23: nobody uses them, and passed unread they open the same hole as PORT."""
-        if not self._refused_after_epsv_all(command):
-            self._answer(command, b"502 Use EPRT or EPSV.")
-
-    def _refused_after_epsv_all(self, command: wire.Command) -> bool:
-        if self._epsv_all:
-            self._violation("ftp.epsv_all", f"{command.verb} after EPSV ALL", "answered 503")
-            self._answer(command, b"503 Not after EPSV ALL.")
-        return self._epsv_all
+    def _agree(self, command: wire.Command, line: bytes) -> None:
+        """PORT, EPRT, PASV, EPSV and their kin."""
+        match self._agreements.asked(command, line):
+            case Forward(new, data):
+                self._forward(command, new, data=data)
+            case Answer(text):
+                self._answer(command, text)
 
     def _tls_command(self, command: wire.Command, line: bytes) -> None:
         if self._options.tls == "deny":
@@ -488,7 +393,7 @@ class FtpEngine:
         """F71: everything is as after the greeting; a running transfer ends by itself."""
         if code < 300:
             self._data.replace(None)
-            self._logged_in = self._epsv_all = self._data.is_persistent = False
+            self._logged_in = self._agreements.is_epsv_only = self._data.is_persistent = False
             self._user = b""
             self._login_by = self._now + self._options.login_seconds
 
@@ -549,94 +454,8 @@ class FtpEngine:
         self._data.replied(answered.transfer, code, self._now)
 
     def _passive_replied(self, answered: Pending, code: int, reply: bytes) -> None:
-        """227 and 229. What the two must believe:
-
-        1) the client dials the address under which it knows the server, and finds our pinhole there: also a client that
-           ignores the text, so a third address in it changes nothing (F42, F43);
-        2) the server is dialled from the address under which it knows the client;
-        3) nobody but the client gets in.
-        """
-        if code >= 300:
-            return
-        if answered.argument.upper() == b"ALL":
-            self._epsv_all = True
-            self._out.send(CLIENT, reply)
-            return
-        # The server has dropped the agreement before this one, and may have used its port again (F29, F47).
-        self._data.replace(None)
-        text = wire.without_telnet(reply) if 0xFF in reply else reply
-        try:
-            if answered.verb != "EPSV" and self._peers.is_mapped(SERVER) and self._family(CLIENT) == 6:
-                raise Malformed("an IPv6 address cannot be announced by it")
-            announced, span = self._read_passive(code, text)
-        except Malformed as fault:
-            self._violation("ftp.bad_227", f"{answered.verb}: {fault}", "answered 425")
-            self._out.send(CLIENT, _NO_DATA)
-            return
-        if announced.port < self._options.min_port:
-            self._violation("ftp.low_port", f"{code} {announced}", "answered 425")
-            self._out.send(CLIENT, _NO_DATA)
-            return
-        foreign = not self._data.is_own(SERVER, announced.host)
-        if foreign and not self._data.is_third_party(announced.host):
-            refuse = self._options.passive_mismatch == "refuse"
-            action = "answered 425" if refuse else "the server's own address is used"
-            self._violation("ftp.pasv_mismatch", f"{code} {announced}", action)
-            if refuse:
-                self._out.send(CLIENT, _NO_DATA)
-                return
-        data = self._data.open(SERVER, announced, answered.verb, confirmed=True)
-        if isinstance(data, Refusal):
-            self._out.send(CLIENT, _NO_DATA)
-            return
-        self._data.replace(data)
-        if not self._peers.is_mapped(SERVER) or data.grant.expect.target.host != self._peers.server.host:
-            self._kept(str(code), announced, foreign)
-            self._out.send(CLIENT, reply)
-            return
-        listen = data.grant.listen
-        self._rewritten(str(code), announced, listen)
-        self._out.send(CLIENT, wire.only_telnet(reply) + self._announce(answered.verb, text, span, listen))
-
-    def _read_passive(self, code: int, text: bytes) -> tuple[Endpoint, Span]:
-        """The endpoint in a reply of the kind that the server was asked for. Raises Malformed."""
-        expected = 229 if self._asks_epsv() else 227
-        if code != expected:
-            raise Malformed(f"answered {code}")
-        if expected == 227:
-            endpoint, span = wire.read_227(text)
-        else:
-            port, span = wire.read_229(text)
-            endpoint = Endpoint(self._peers.server.host, port)
-        if not endpoint.port:
-            raise Malformed("port 0")
-        return endpoint, span
-
-    def _asks_epsv(self) -> bool:
-        """Whether the server was asked with EPSV for what now has its reply."""
-        if self._is_translated():
-            return self._family(SERVER) == 6
-        return self._queue.oldest.verb == "EPSV"
-
-    def _announce(self, verb: str, text: bytes, span: Span, listen: Endpoint) -> bytes:
-        """The reply to PASV or EPSV with our address in it, in the words of the server where the form is the same."""
-        other_form = self._is_translated() and (verb == "EPSV") != self._asks_epsv()
-        if other_form or self._names_server(text[: span.start] + text[span.end :]):
-            return wire.epsv_reply(listen.port) if verb == "EPSV" else wire.pasv_reply(listen)
-        if verb == "EPSV":
-            mark = text[span.start - 1 : span.start]
-            new = mark + mark + b"%d" % listen.port
-        else:
-            new = wire.six_numbers(listen)
-            if text[span.start - 1 : span.start] != b"(":
-                new = b"(" + new + b")"  # F43: some clients look for nothing else
-        return self._line_end(SERVER, replace(text, [(span, new)]))
-
-    def _names_server(self, text: bytes) -> bool:
-        """Whether a reply of several lines names the server's own address once more: clients differ in which line they
-        read, and none should see it."""
-        dotted = str(self._peers.server.host).encode()
-        return dotted in text or dotted.replace(b".", b",") in text
+        if told := self._agreements.replied(answered, code, reply):
+            self._out.send(CLIENT, told)
 
     def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
         return ()  # it asks for none
@@ -748,46 +567,21 @@ class FtpEngine:
 
     # -- small things ----------------------------------------------------------------------------------------------
 
-    def _family(self, side: Side) -> int:
-        """The IP version that the host on this side speaks with us."""
-        return self._peers.own(side).host.version
-
-    def _is_translated(self) -> bool:
-        return self._family(CLIENT) != self._family(SERVER)
-
     def _note(self, event: str, **facts: Any) -> None:
         self._out.add(Note(event, facts))
 
     def _violation(self, rule: str, detail: str, action: str) -> None:
-        self._note("violation", rule=rule, detail=detail, action=action)
-
-    def _rewritten(self, message: str, before: Endpoint, after: Endpoint) -> None:
-        change = {"field": "address", "before": str(before), "after": str(after)}
-        self._note("address.rewritten", message=message, changes=[change])
-
-    def _kept(self, message: str, value: Endpoint, foreign: bool) -> None:
-        """Only where a reader of the log would expect a change."""
-        if foreign:
-            reason = "third_party" if self._data.is_third_party(value.host) else "not_the_server"
-            change = {"field": "address", "value": str(value), "reason": reason}
-            self._note("address.kept", message=message, changes=[change])
+        self._out.add(violation(rule, detail, action))
 
 
 def _is_passive(pending: Pending) -> bool:
     return pending.verb in wire.PASSIVE_227 or pending.verb == "EPSV"
 
 
-_NO_DATA = b"425 Can't open data connection.\r\n"
-
 _COMMANDS: Mapping[str, Callable[[FtpEngine, wire.Command, bytes], None]] = {
     **dict.fromkeys(wire.TRANSFERS, FtpEngine._transfer),
-    **dict.fromkeys(wire.PASSIVE_227, FtpEngine._pasv),
+    **dict.fromkeys((*wire.AGREEMENTS, "LPRT", "LPSV"), FtpEngine._agree),
     **dict.fromkeys(wire.TLS_COMMANDS, FtpEngine._tls_command),
-    "EPSV": FtpEngine._epsv_argument,
-    "PORT": FtpEngine._port,
-    "EPRT": FtpEngine._port,
-    "LPRT": FtpEngine._lprt,
-    "LPSV": FtpEngine._lprt,
 }
 """Commands that need more than being passed on and counted."""
 

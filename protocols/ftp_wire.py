@@ -17,6 +17,12 @@ from protocols.spans import Span
 
 CRLF = b"\r\n"
 
+
+def with_crlf(line: bytes) -> bytes:
+    """With the line end that the protocol wants, whichever it came with (F1)."""
+    return line[:-1] + CRLF if line.endswith(b"\n") and not line.endswith(CRLF) else line
+
+
 # -- commands ------------------------------------------------------------------------------------------------------
 
 TRANSFERS = frozenset(["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"])

@@ -41,6 +41,7 @@ from protocols.engine import (
     Side,
     Splice,
     Transport,
+    violation,
 )
 from protocols.sip_contacts import Claimed, Contacts
 from protocols.sip_dialogs import Dialogs, Refused, trigger_of
@@ -320,7 +321,7 @@ class SipEngine:
         self._notes.append(Note(event, facts))
 
     def _violation(self, rule: str, detail: str, action: str) -> None:
-        self._note("violation", {"rule": rule, "detail": detail, "action": action})
+        self._notes.append(violation(rule, detail, action))
 
     def _take_notes(self) -> list[Effect]:
         notes, self._notes = self._notes, []

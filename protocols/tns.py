@@ -52,6 +52,7 @@ from protocols.engine import (
     Splice,
     Transport,
     only,
+    violation,
 )
 from protocols.framing import Outbox
 from protocols.spans import Span, replace
@@ -485,7 +486,7 @@ class TnsEngine:
         self._out.add(Note(event, facts))
 
     def _violation(self, rule: str, detail: str, action: str) -> None:
-        self._note("violation", rule=rule, detail=detail, action=action)
+        self._out.add(violation(rule, detail, action))
 
 
 def _is_named(name: str, pattern: str) -> bool:
