@@ -24,7 +24,8 @@ from proxy.sockets import Address, Ancillary
 if TYPE_CHECKING:
     from proxy.admission import DatagramPinhole
 
-DATAGRAMS_PER_WAKEUP = 64
+MOST_UNREAD = 64
+"""Datagrams that are counted, of those that nobody has read."""
 
 Stranger = Callable[["UdpEndpoint", bytes, Ancillary, Address], None]
 Route = Callable[[bytes, Ancillary], None]
@@ -82,7 +83,7 @@ class UdpEndpoint:
     def unread(self) -> int:
         """How many wait for nobody; they are lost."""
         count = 0
-        while not self._is_read and count < DATAGRAMS_PER_WAKEUP:
+        while not self._is_read and count < MOST_UNREAD:
             try:
                 if sockets.receive(self.sock) is None:
                     break
@@ -92,23 +93,20 @@ class UdpEndpoint:
         return count
 
     def _readable(self) -> None:
-        for _ in range(DATAGRAMS_PER_WAKEUP):
-            if not self.uses:  # closed by what the last one brought about
-                return
-            try:
-                arrived = sockets.receive(self.sock)
-            except OSError:  # of an earlier datagram's way (ICMP); the next one may be fine
-                continue
-            if arrived is None:
-                return
-            data, ancillary, source = arrived
-            if (take := self.routes.get(source)) is not None:
-                take(data, ancillary)
-            else:
-                self.stranger(self, data, ancillary, source)
+        try:
+            arrived = sockets.receive(self.sock)
+        except OSError:  # of an earlier datagram's way (ICMP); the next one may be fine
+            return
+        if arrived is None:
+            return
+        data, ancillary, source = arrived
+        if (take := self.routes.get(source)) is not None:
+            take(data, ancillary)
+        else:
+            self.stranger(self, data, ancillary, source)
 
     def _packet(self) -> None:
-        """Of a stream the next one comes 20 ms later: to look for it at once would cost a system call in vain."""
+        """The same with nothing between: it may come a hundred thousand times a second."""
         try:
             data, ancillary, _, source = self.sock.recvmsg(sockets.MAX_DATAGRAM, sockets.ANCILLARY_BYTES)
         except OSError:

@@ -11,12 +11,11 @@ from ipaddress import ip_address
 from protocols.engine import Endpoint, Transport
 from proxy import sockets
 from proxy.audit import Log
-from proxy.endpoints import DATAGRAMS_PER_WAKEUP
 from proxy.flows import Flows
 from proxy.policy import Arrival
 from proxy.sessions import Sessions
 
-ACCEPTS_PER_WAKEUP = 64
+ACCEPTS_PER_WAKEUP = DATAGRAMS_PER_WAKEUP = 64
 # What cannot be accepted nor refused waits in the backlog; looking again at once would only burn the processor.
 RETRY_SECONDS = 0.2
 
