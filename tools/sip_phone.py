@@ -271,7 +271,7 @@ class Phone(asyncio.DatagramProtocol):
             del self._waiting[branch + method]
 
     def _send(self, data: bytes, to: At) -> None:
-        if self._transport is not None:
+        if self._transport is not None and not self._transport.is_closing():
             self._transport.sendto(data, to)
 
     # -- what comes --------------------------------------------------------------------------------------------------
@@ -362,7 +362,7 @@ class Phone(asyncio.DatagramProtocol):
         except TimeoutError:
             pass
         finally:
-            del self._cancelled[call_id]
+            self._cancelled.pop(call_id, None)  # unless another INVITE of the call has
         to = request.one("to") + f";tag={self._name}{call_id[:8]}"
         target = _inside(request.one("contact"))
         dialog = self._dialogs[call_id] = Dialog(call_id, to, request.one("from"), target, source, media, 100)
