@@ -255,6 +255,8 @@ class MediaPlace(Opening):
             self._refused += component.endpoint.unread()
             self._table.places.remove(self, component.endpoint)
             self._table.endpoints.give(component.endpoint)
+        # They refer back to it: without them it goes when nobody holds it, not when cycles are collected.
+        self.components = []
 
     def _granted(self, number: int, media: Media) -> MediaGrant:
         first, *rest = (component.endpoint.at for component in self.components)
@@ -362,6 +364,7 @@ class MediaPlace(Opening):
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
+            self._timer = None
         for answerer in tuple(self._answerers):
             answerer.shut(reason)
         self._clear()

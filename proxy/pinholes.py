@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-import weakref
 from collections import Counter
 from collections.abc import Callable, Iterator
 from functools import cache
@@ -223,14 +222,15 @@ def _refusal(error: OSError) -> str:
 class SessionPinholes:
     """What an engine holds as `Pinholes`: the table, seen by one session."""
 
-    __slots__ = ("__weakref__", "_apart", "_held", "_owner", "_table")
+    __slots__ = ("_apart", "_held", "_owner", "_parent", "_table")
 
-    def __init__(self, table: PinholeTable, owner: Owner) -> None:
+    def __init__(self, table: PinholeTable, owner: Owner, parent: SessionPinholes | None = None) -> None:
         self._table = table
         self._owner = owner
+        self._parent = parent
         self._held: dict[int, Opening] = {}
-        self._apart: weakref.WeakSet[SessionPinholes] = weakref.WeakSet()
-        """Those that hold something are kept by it."""
+        self._apart: set[SessionPinholes] = set()
+        """Of those that are limited by themselves, the ones that hold something."""
 
     def __iter__(self) -> Iterator[Opening]:
         yield from tuple(self._held.values())
@@ -241,9 +241,7 @@ class SessionPinholes:
         return len(self._held) + sum(map(len, self._apart))
 
     def apart(self) -> SessionPinholes:
-        others = SessionPinholes(self._table, self._owner)
-        self._apart.add(others)
-        return others
+        return SessionPinholes(self._table, self._owner, self)
 
     def open(self, expect: Expect) -> Grant | Refusal:
         answer = self._table.open(self._owner, expect, len(self._held))
@@ -281,6 +279,8 @@ class SessionPinholes:
     def _hold(self, pinhole: _Kind) -> _Kind:
         self._held[pinhole.grant.id] = pinhole
         pinhole.closed = self._forget
+        if self._parent is not None:
+            self._parent._apart.add(self)
         return pinhole
 
     def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
@@ -294,6 +294,8 @@ class SessionPinholes:
 
     def _forget(self, pinhole: Opening) -> None:
         del self._held[pinhole.grant.id]
+        if self._parent is not None and not self._held:
+            self._parent._apart.remove(self)
 
 
 class Pinhole(Opening):

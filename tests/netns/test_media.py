@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import socket
+import weakref
 from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
@@ -287,6 +289,35 @@ async def test_a_place_without_nat_moves_with_its_party(hosts: Hosts) -> None:
         before.sendto(b"late", to(offered))
         after.sendto(b"y", to(offered))
         call.pinholes.close(offered)
+
+
+async def test_a_place_that_cannot_move_with_its_party_is_gone(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        gateway.shell.pinholes.has_helper = lambda transport, port: port == 8060
+        call, phone, before = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        answered = call.answer(offered, party(before))
+        assert call.pinholes.change(answered, media(party(gateway.server(port=8060)))) == Refusal("address_in_use")
+        assert (await gateway.shell.until("pinhole.closed"))["reason"] == "no_place"
+        call.pinholes.close(offered)
+        assert (len(gateway.shell.pinholes), len(gateway.shell.pinholes.endpoints)) == (0, 0)
+
+
+async def test_what_a_stream_had_is_freed_with_it(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        apart = call.pinholes.apart()
+        gc.collect()
+        gc.disable()  # what is in cycles would stay until they are looked for, while calls come and go
+        try:
+            offered = apart.offer(media(party(phone, mapped=hosts.gateway_address(4))))
+            assert isinstance(offered, MediaGrant)
+            assert isinstance(apart.answer(offered, media(party(other))), MediaGrant)
+            places = [weakref.ref(place) for place in gateway.shell.pinholes]
+            apart.close(offered)
+            assert [place() for place in places] == [None, None]
+        finally:
+            gc.enable()
 
 
 # -- ends --------------------------------------------------------------------------------------------------------------
