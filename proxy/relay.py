@@ -6,8 +6,7 @@ Each direction owns a pipe, taken when its first bytes come (most FTP data flows
 
 A direction reads only when its pipe is empty, so a sink that does not keep up stops the source by TCP's own window.
 Half-close is passed on after the last byte (rule X24); a reset on one leg becomes a reset on the other (rule F56).
-Nagle's algorithm stays on, as hosts have it for bulk data: without it the end of each splice would be a segment of its
-own.
+Nothing waits for an acknowledgement (Nagle), and no segment goes out half full while its source has more.
 """
 
 from __future__ import annotations
@@ -44,6 +43,7 @@ _EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP
 _JUST_DATA = select.EPOLLIN | select.EPOLLOUT
 _NOTHING = bytes(4)  # an int for ioctl()
 _FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK; not in Python 3.11's os module.
+_AND_MORE = _FLAGS | 4  # SPLICE_F_MORE: the last segment waits until what comes next has filled it.
 
 
 @dataclass(slots=True)
@@ -205,8 +205,9 @@ class SpliceRelay:
         self._active_at = loop.time()
         self._timer = loop.call_later(min(idle_seconds, KEEP_ALIVE_AFTER_SECONDS), self._look)
         # If this process dies, the kernel closes both: as a reset, or half a file would look like a whole one (F56).
-        sockets.reset_when_closed(peer)
-        sockets.reset_when_closed(target)
+        for sock in (peer, target):
+            sockets.reset_when_closed(sock)
+            sockets.no_delay(sock)
         self._carries_urgent = carries_urgent
         if not carries_urgent:
             sockets.urgent_inline(peer)
@@ -297,19 +298,20 @@ class SpliceRelay:
         """From the source to the sink. All of a bulk transfer is spent in these lines, so they ask nothing twice."""
         if way.pipe is None:
             way.pipe = self._splicer.take_pipe()
-        splice, source, sink = os.splice, way.from_fd, way.to_fd
+        splice, ioctl, source, sink = os.splice, fcntl.ioctl, way.from_fd, way.to_fd
         into, out_of = way.pipe.write, way.pipe.read
         waiting, before, moved = way.in_pipe, way.in_pipe, 0
         try:
             for _ in range(ROUNDS_PER_WAKEUP):
+                # An error costs Python as much as ten such questions. What comes after it wakes us again.
+                has_more = ioctl(source, termios.FIONREAD, _NOTHING) != _NOTHING
                 if waiting:
-                    sent = splice(out_of, sink, waiting, None, None, _FLAGS)
+                    sent = splice(out_of, sink, waiting, None, None, _AND_MORE if has_more else _FLAGS)
                     waiting -= sent
                     moved += sent
                     if waiting:  # it takes what there is room for; until all has gone out the source waits too
                         return _Stop.SINK_FULL
-                # An error costs Python as much as ten such questions. What comes after it wakes us again.
-                if not way.may_stop and fcntl.ioctl(source, termios.FIONREAD, _NOTHING) == _NOTHING:
+                if not (has_more or way.may_stop):
                     return _Stop.SOURCE_DRY
                 waiting = splice(source, into, SPLICE_BYTES, None, None, _FLAGS)
                 if not waiting:

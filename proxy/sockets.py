@@ -275,10 +275,15 @@ def remote(sock: socket.socket) -> Endpoint:
 
 def tune_control(sock: socket.socket, inline: bool) -> None:
     """For legs that an engine reads: no Nagle delay, keep-alive (X27), urgent data in the stream (F8) or not (T27)."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    no_delay(sock)
     keep_alive(sock)
     if inline:
         urgent_inline(sock)
+
+
+def no_delay(sock: socket.socket) -> None:
+    """What is sent goes out, be it little: without Nagle's algorithm."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def urgent_inline(sock: socket.socket) -> None:
