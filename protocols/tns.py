@@ -70,8 +70,8 @@ MAX_RESOLVED = 4
 """Addresses of one name that are opened for."""
 
 TLS_HANDSHAKE = 0x16
-REFUSED_BY_US = 12564
-"""ORA-12564: TNS:connection refused."""
+REFUSED, TIMED_OUT = 12564, 12535
+"""What the client is told by us: ORA-12564 TNS:connection refused, ORA-12535 TNS:operation timed out."""
 
 _LOGGED = {
     "service": ("CONNECT_DATA", "SERVICE_NAME"),
@@ -103,6 +103,7 @@ class TnsEngine:
         "_connect_data",
         "_ended",
         "_ends_at",
+        "_has_finished",
         "_hosts",
         "_is_new",
         "_missing",
@@ -143,6 +144,8 @@ class TnsEngine:
         """Names in it and their addresses."""
         self._awaited: str | None = None
         self._ended: set[Side] = set()
+        self._has_finished = False
+        """The client has been told that nothing more comes."""
         self._waiting: dict[int, Grant] = {}
         """Pinholes that the redirected client has not come to yet."""
 
@@ -151,6 +154,7 @@ class TnsEngine:
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         self._now = now
         if self._state is State.REDIRECTED:
+            self._ends_at = now + self._idle
             return (Send(side.other, data),)
         if self._is_new and side is CLIENT:
             self._is_new = False
@@ -160,8 +164,12 @@ class TnsEngine:
         try:
             self._read(side)
         except Malformed as bad:
-            self._violation("tns.malformed", str(bad), "closed")
-            self._out.add(Abort("not_tns" if self._state is State.START else "malformed"))
+            if self._state is State.START:
+                self._violation("tns.malformed", str(bad), "closed")
+                self._out.add(Abort("not_tns"))
+            else:
+                self._violation("tns.malformed", str(bad), "refused")
+                self._give_up(REFUSED, f"what came makes no sense: {bad}", "malformed")
         return self._take()
 
     def _take(self) -> list[Effect]:
@@ -357,11 +365,12 @@ class TnsEngine:
     def _passed_on(self, sent: bytes) -> None:
         self._state = State.REDIRECTED
         self._redirect = None
-        self._ends_at = None
+        self._ends_at = self._now + self._idle
         self._out.send(CLIENT, sent + self._buffers[SERVER].rest())
         if left := self._buffers[CLIENT].rest():
             self._out.send(SERVER, left)
         if SERVER in self._ended:
+            self._has_finished = True
             self._out.add(Finish(CLIENT))
 
     def _open_for(self, address: text.Address) -> tuple[list[tuple[Endpoint, Grant]], str]:
@@ -438,12 +447,16 @@ class TnsEngine:
         return grant
 
     def _refuse(self, rule: str, why: str) -> None:
-        """The client hears why, in its own protocol."""
         if rule != "tns.redirect_elsewhere":
             self._violation(rule, why, "refused")
-        self._note("tns.refused", error=REFUSED_BY_US)
-        self._out.send(CLIENT, wire.refuse(REFUSED_BY_US, f"redirect not followed: {why}"))
-        self._out.add(Abort("redirect_refused"))
+        self._give_up(REFUSED, f"redirect not followed: {why}", "redirect_refused")
+
+    def _give_up(self, error: int, why: str, reason: str) -> None:
+        """The client hears why, in its own protocol."""
+        if not self._has_finished:
+            self._note("tns.refused", error=error)
+            self._out.send(CLIENT, wire.refuse(error, why))
+        self._out.add(Abort(reason))
         self._state = State.REDIRECTED
 
     # -- ends and clocks ---------------------------------------------------------------------------------------------
@@ -455,6 +468,7 @@ class TnsEngine:
         self._ended.add(side)
         if side is SERVER and self._state is State.REDIRECT and self._awaited is not None:
             return ()  # it has said all; the client hears that after the redirect
+        self._has_finished = self._has_finished or side is SERVER
         waiting = self._buffers[side].rest()
         return ((Send(side.other, waiting),) if waiting else ()) + (Finish(side.other),)
 
@@ -473,7 +487,12 @@ class TnsEngine:
         if self._ends_at is None or now < self._ends_at:
             return ()
         self._ends_at = None
-        return (Abort("handshake_timeout"),)
+        if self._state is State.REDIRECTED:
+            return (Abort("idle"),)
+        if self._state is State.START:
+            return (Abort("handshake_timeout"),)
+        self._give_up(TIMED_OUT, "no answer of the listener in time", "handshake_timeout")
+        return self._take()
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         if isinstance(event, Closed):

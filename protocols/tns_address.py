@@ -190,7 +190,9 @@ def _easy(text: bytes) -> Address:
 
 def _host(text: str) -> Host | str:
     try:
-        return ip_address(text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text)
+        host = ip_address(text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text)
+        if "%" not in text:  # a zone means something on the listener's own host
+            return host
     except ValueError:
         pass
     if not re.fullmatch(r"[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,253}[A-Za-z0-9_.])?", text, re.ASCII):

@@ -116,7 +116,7 @@ def without_attention(connect: bytes) -> bytes:
     changed[12:14] = options.to_bytes(2, "big")
     if int.from_bytes(changed[26:28], "big") >= 74 and len(changed) >= 74:
         changed[73] &= ~CHECK_URGENT
-    return bytes(changed)
+    return _without_checksum(changed) if changed != connect else connect
 
 
 def accepted_version(accept: bytes) -> int | None:
@@ -131,7 +131,7 @@ def accepted_without_attention(accept: bytes) -> bytes:
         changed[10:12] = options.to_bytes(2, "big")
     if (accepted_version(accept) or 0) >= CHECKS_FROM and len(changed) >= 45:
         changed[44] &= ~CHECK_URGENT
-    return bytes(changed)
+    return _without_checksum(changed) if changed != accept else accept
 
 
 _ERROR = re.compile(rb"\(\s*(?i:ERR)\s*=\s*([0-9]{1,6})\s*\)")
@@ -212,7 +212,12 @@ def _with_length(packet: bytearray) -> bytes:
     if len(packet) > MAX_PACKET:
         raise Malformed("the rewritten redirect is too long")
     packet[:2] = len(packet).to_bytes(2, "big")
-    packet[2:4] = b"\0\0"  # a checksum is that of other bytes now (T1)
+    return _without_checksum(packet)
+
+
+def _without_checksum(packet: bytearray) -> bytes:
+    """It would be that of other bytes (T1)."""
+    packet[2:4] = b"\0\0"
     return bytes(packet)
 
 

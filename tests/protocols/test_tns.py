@@ -164,6 +164,15 @@ def test_after_refuse_neither_and_the_log_has_its_number() -> None:
     assert isinstance(session.last(), Splice)
 
 
+def test_a_checksum_goes_with_the_bytes_that_it_was_of() -> None:
+    summed = bytearray(connect())
+    summed[2:4] = b"\xab\xcd"
+    kept = Session(oob="carry").hear(CLIENT, bytes(summed)).sent(SERVER)
+    changed = Session(oob="disable").hear(CLIENT, bytes(summed)).sent(SERVER)
+    assert kept == summed
+    assert changed[2:4] == b"\0\0"
+
+
 def test_a_refuse_without_text_is_one() -> None:
     assert asked().hear(SERVER, packet(4, b"\x22\0\0\0")).notes("tns.refused") == [{"error": None}]
 
@@ -376,7 +385,8 @@ def test_a_client_is_led_to_no_place_that_is_not_its_servers(where: bytes, why: 
 
 SENSELESS = (
     b"", b"(", b"()", b"a b", b"(A" * 50, b"(ADDRESS=)", b"(ADDRESS=(PORT=1600))", b"(ADDRESS=(HOST=a b)(PORT=1))",
-    b"(ADDRESS=(HOST=10.0.0.5)(PORT=0))", b"(ADDRESS=(HOST=10.0.0.5)(PORT=99999))",
+    b"(ADDRESS=(HOST=2001:db8::1%eth0)(PORT=1600))", b"(ADDRESS=(HOST=10.0.0.5)(PORT=0))",
+    b"(ADDRESS=(HOST=10.0.0.5)(PORT=99999))",
 )  # fmt: skip
 
 
@@ -410,11 +420,23 @@ def test_a_pinhole_that_cannot_be_had_is_told_to_the_client() -> None:
     assert b"no_free_port" in session.sent(CLIENT)
 
 
-def test_text_beyond_all_bounds_is_given_up() -> None:
-    assert asked().hear(SERVER, packet(5, b"\xff\xff")).last() == Abort("malformed")
-    assert asked().hear(SERVER, packet(5, b"\0\0") + data(b"(" * 20000)).last() == Abort("malformed")
-    assert asked().hear(SERVER, packet(5, b"\1\0") + data(b"x" * 300)).last() == Abort("malformed")
-    assert asked().hear(SERVER, packet(5, b"\1\0") + packet(12, b"\1\0\2")).last() == Abort("malformed")
+@pytest.mark.parametrize(
+    "answer",
+    [
+        packet(5, b"\xff\xff"),
+        packet(5, b"\0\0") + data(b"(" * 20000),
+        packet(5, b"\1\0") + data(b"x" * 300),
+        packet(5, b"\1\0") + packet(12, b"\1\0\2"),
+        b"\0\3\0\0\5\0\0\0",
+        b"HTTP/1.1 400 Bad Request\r\n\r\n",
+    ],
+)
+def test_an_answer_that_cannot_be_read_becomes_a_refusal(answer: bytes) -> None:
+    session = asked().hear(SERVER, answer)
+    assert session.sent(CLIENT)[4] == 4
+    assert b"(ERR=12564)" in session.sent(CLIENT)
+    assert session.notes("violation")[0]["action"] == "refused"
+    assert session.last() == Abort("malformed")
 
 
 @pytest.mark.parametrize(
@@ -445,9 +467,26 @@ def test_tls_passes_unread_or_is_denied() -> None:
 def test_a_handshake_has_its_time() -> None:
     session = asked(now=5.0, handshake_seconds=10)
     assert session.engine.deadline() == 15.0
-    assert session.engine.tick(15.0) == (Abort("handshake_timeout"),)
-    redirected = asked().hear(SERVER, in_two(address("203.0.113.9", 1522)))
-    assert redirected.engine.deadline() is None
+    session.effects += session.engine.tick(15.0)
+    assert b"(ERR=12535)" in session.sent(CLIENT)
+    assert session.last() == Abort("handshake_timeout")
+    silent = Session(now=5.0, handshake_seconds=10)
+    assert silent.engine.tick(15.0) == (Abort("handshake_timeout"),)
+
+
+def test_who_is_told_that_nothing_more_comes_hears_nothing_more() -> None:
+    session = asked(handshake_seconds=10)
+    session.engine.eof(SERVER, 1.0)
+    assert list(session.engine.tick(60.0)) == [Abort("handshake_timeout")]
+
+
+def test_a_client_that_stays_where_it_was_redirected_has_the_time_of_a_session() -> None:
+    session = asked(idle=100).hear(SERVER, in_two(address("203.0.113.9", 1522)))
+    begun = session.engine.deadline()
+    assert begun is not None
+    session.engine.receive(CLIENT, b"x", begun - 1)
+    assert session.engine.tick(begun) == ()
+    assert session.engine.tick(begun + 99) == (Abort("idle"),)
 
 
 def test_after_a_redirect_the_session_is_needed_until_the_client_has_come() -> None:
