@@ -1,12 +1,28 @@
-"""Tests run on the event loop that the daemon runs on: another one differs where it matters, in what a reset does."""
+"""Tests run on the event loop that the daemon runs on: another one differs where it matters, in what a reset does.
+
+When a test fails while a daemon serves, what that said is told with the failure.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
+from typing import Any
 
 import pytest
 import uvloop
 
+from tools.lab import daemon
+
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, type]:
     return {"uvloop": uvloop.Loop}
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(
+    item: pytest.Item, call: pytest.CallInfo[Any]
+) -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    report = yield
+    if report.failed:
+        report.sections += [("pinhole", running.report()) for running in daemon.RUNNING]
+    return report

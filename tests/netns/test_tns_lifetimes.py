@@ -106,8 +106,7 @@ def test_a_redirected_session_that_is_silent_for_longer_than_its_pinhole_stood_i
 def is_over_by_silence(gate: Site, client: socket.socket, server: socket.socket, seconds: float) -> None:
     """Closed at both ends, and logged."""
     assert ending(client) == ending(server) == "reset"
-    closed = gate.daemon.wait_for("session.closed", reason="idle")
-    assert closed["server"] == f"{gate.server.v4}:{PORT}"
+    closed = gate.daemon.wait_for("session.closed", reason="idle", server=f"{gate.server.v4}:{PORT}")
     assert seconds <= closed["duration_seconds"]
     sent = (len(connect(flags=4)), len(accept()))
     assert (closed["bytes_from_client"] - sent[0], closed["bytes_from_server"] - sent[1]) in ((6, 9), (36, 54))

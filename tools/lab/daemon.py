@@ -25,6 +25,7 @@ LONGEST_WAIT_SECONDS = 20
 # What the serving process needs, and nothing else (design: a pinhole is a socket).
 CAPABILITIES = "net_raw,net_bind_service"
 UNPRIVILEGED = "nobody"
+RUNNING: list[Daemon] = []
 
 
 class Daemon:
@@ -41,6 +42,7 @@ class Daemon:
         self.config = self.directory / "pinhole.yaml"
         self.write_config(text)
         self._process: subprocess.Popen[Any] | None = None
+        self._is_to_end = False
 
     def write_config(self, text: str) -> None:
         """`text`: policies and whatever else is to be chosen; log and control socket are added."""
@@ -79,13 +81,16 @@ class Daemon:
         if limits:
             command = ("prlimit", *(f"--{name}={value}" for name, value in limits.items()), *command)
         started = len(self.audit("daemon.started"))
+        self._is_to_end = False
         with self.stderr.open("ab") as stderr:
-            self._process = self._lab.gateway.popen(command, cwd=ROOT, stdout=stderr, stderr=stderr)
+            environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
+            self._process = self._lab.gateway.popen(command, cwd=ROOT, env=environment, stdout=stderr, stderr=stderr)
         for _ in _ticks(START_SECONDS):
             if len(self.audit("daemon.started")) > started:
                 return
             if self._process.poll() is not None:
                 break
+        self._is_to_end = True
         raise RuntimeError(f"pinhole did not start:\n{self.stderr.read_text()}")
 
     @property
@@ -97,6 +102,7 @@ class Daemon:
         return self._process is not None and self._process.poll() is None
 
     def signal(self, number: signal.Signals) -> None:
+        self._is_to_end = self._is_to_end or number in (signal.SIGTERM, signal.SIGKILL)
         os.kill(self.pid, number)
 
     def wait(self, timeout: float = 60) -> int:
@@ -104,14 +110,17 @@ class Daemon:
         return self._process.wait(timeout)
 
     def stop(self) -> None:
-        """As systemd would: ask it, and insist when it does not."""
+        """As systemd would: ask it, and insist when it does not. Raises RuntimeError, with what it said and where it
+        stood, when it had ended before or had to be killed."""
         if self.is_running():
             self.signal(signal.SIGTERM)
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self.wait(40)
         if self.is_running():
-            self.signal(signal.SIGKILL)
-            self.wait()
+            self.signal(signal.SIGABRT)
+            raise RuntimeError(f"pinhole did not end ({self.wait()}):\n{self.stderr.read_text()}")
+        if self._process is not None and not self._is_to_end:
+            raise RuntimeError(f"pinhole ended by itself ({self.wait()}):\n{self.stderr.read_text()}")
 
     # -- what it says ---------------------------------------------------------------------------------------------
 
@@ -133,6 +142,12 @@ class Daemon:
                 return found[-1]
         tail = "\n".join(map(str, self.audit()[-12:]))
         raise TimeoutError(f"{event} {facts} was not written {count} times; the log ends:\n{tail}")
+
+    def report(self) -> str:
+        """For whoever asks why something did not work: is it there, what did it say, what does its audit log end on."""
+        state = "runs" if self.is_running() else f"has ended ({self.wait() if self._process else None})"
+        tail = [json.dumps(line) for line in self.audit()[-20:]]
+        return "\n".join([f"{self.directory}: {state}", self.stderr.read_text()[-3000:], *tail])
 
     def until(self, **expected: int) -> dict[str, Any]:
         """The daemon's status, when it says this. Raises TimeoutError with what it says instead."""
@@ -163,10 +178,12 @@ def pinhole(
     """Rules up, daemon serving; at the end both are gone again. What it wrote stays only after an error."""
     daemon = Daemon(lab, text, backend, unprivileged)
     daemon.net_up()
+    RUNNING.append(daemon)
     try:
         daemon.start()
         yield daemon
     finally:
+        RUNNING.remove(daemon)
         daemon.stop()
         daemon.net_down()
     shutil.rmtree(daemon.directory)
