@@ -83,11 +83,11 @@ class UdpEndpoint:
     def unread(self) -> int:
         """How many wait for nobody; they are lost."""
         count = 0
-        while not self._is_read and count < MOST_UNREAD:
+        for _ in range(0 if self._is_read else MOST_UNREAD):
             try:
                 if sockets.receive(self.sock) is None:
                     break
-            except OSError:
+            except OSError:  # of an earlier datagram's way (ICMP)
                 continue
             count += 1
         return count

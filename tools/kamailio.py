@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import subprocess
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -19,7 +18,6 @@ from tools.peers import UNPACKED
 
 DOMAIN = "example.org"
 SECONDS = 20
-_LIBRARIES = "lib/x86_64-linux-gnu/kamailio"
 
 _CONFIG = """#!KAMAILIO
 debug=2
@@ -99,7 +97,7 @@ def kamailio(host: Host, record_route: bool = True) -> Iterator[None]:
         raise RuntimeError("kamailio is not installed; tools/setup does that")
     with tempfile.TemporaryDirectory(prefix="kamailio-") as made:
         directory = Path(made)
-        libraries = program.parents[1] / _LIBRARIES
+        libraries = libraries_of(program)
         listen = [f"listen={transport}:{at}:5060" for at in (host.v4, f"[{host.v6}]") for transport in ("udp", "tcp")]
         (directory / "kamailio.cfg").write_text(
             _CONFIG.format(
@@ -121,15 +119,18 @@ def kamailio(host: Host, record_route: bool = True) -> Iterator[None]:
         except TimeoutError as error:
             raise RuntimeError(f"kamailio does not start: {log.read_text(errors='replace')[-3000:]}") from error
         finally:
-            process.terminate()
-            try:
-                process.wait(SECONDS)
-            except subprocess.TimeoutExpired:
-                process.kill()
-                process.wait()
+            host.end(process, SECONDS)  # which its children sometimes survive, and keep its port
 
 
 def find() -> Path | None:
     """As unpacked by tools/setup, or as installed."""
     found = shutil.which("kamailio", path=os.pathsep.join([str(UNPACKED / "usr/sbin"), "/usr/sbin"]))
     return Path(found) if found else None
+
+
+def libraries_of(program: Path) -> Path:
+    """Where its own are, with `modules` below. Raises RuntimeError."""
+    found = next(program.parents[1].glob("lib/*/kamailio"), None)  # lib/x86_64-linux-gnu ...
+    if found is None:
+        raise RuntimeError(f"{program} has no modules; tools/setup gets them")
+    return found

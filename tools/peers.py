@@ -13,7 +13,6 @@ import importlib.util
 import os
 import shlex
 import shutil
-import signal
 import socket
 import subprocess
 import sys
@@ -146,12 +145,7 @@ def _serving(
             yield Server(name, host, home, login, log)
         finally:
             for process in processes:
-                with contextlib.suppress(ProcessLookupError):
-                    os.killpg(process.pid, signal.SIGTERM)
-                try:
-                    process.wait(SECONDS)
-                except subprocess.TimeoutExpired:
-                    os.killpg(process.pid, signal.SIGKILL)
+                host.end(process, SECONDS)
 
 
 def _wait_until_it_greets(

@@ -203,7 +203,7 @@ def kamailio_with_rtpengine() -> Iterator[Way]:
         program, engine = kamailio.find(), _rtpengine()
         if program is None or engine is None:
             raise RuntimeError("kamailio or rtpengine is not there; `tools/setup --bench` gets them")
-        libraries = program.parents[1] / "lib/x86_64-linux-gnu/kamailio"
+        libraries = kamailio.libraries_of(program)
         # Nothing else is redirected; what the server sends to the gateway itself arrives without that.
         lab.firewall(
             """

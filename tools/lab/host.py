@@ -6,6 +6,7 @@ import contextlib
 import ctypes
 import os
 import pwd
+import signal
 import subprocess
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -107,6 +108,23 @@ class Host:
             process = subprocess.Popen(command, **options)
         self.processes.append(process)
         return process
+
+    def end(self, process: subprocess.Popen[Any], seconds: float) -> None:
+        """As systemd ends a service: all of its processes are asked, and those that are left after `seconds`, or after
+        the first of them, are killed. Their ports are free then. RuntimeError when there are some even so."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGTERM)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(seconds)
+        for _ in range(500):
+            try:
+                os.killpg(process.pid, signal.SIGKILL)
+            except ProcessLookupError:
+                process.wait()
+                return
+            process.poll()
+            time.sleep(0.01)
+        raise RuntimeError(f"{self.name}: {process.args!r} does not end")
 
     def is_bound(self, transport: Literal["tcp", "udp"], port: int) -> bool:
         """Whether a socket here waits on this port (TCP: listens)."""
