@@ -91,7 +91,7 @@ def run(path: str | None, net: bool, backend: str) -> None:
 def _ask(path: str | None, method: str, name: str) -> dict[str, Any]:
     from proxy import control_client
 
-    return control_client.ask(config.in_force(path).control, method, name)
+    return control_client.ask(config.control_in_force(path), method, name)
 
 
 @main.command()

@@ -10,6 +10,7 @@ Values come out of YAML as a JSON document would hold them and are checked stric
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
@@ -277,13 +278,38 @@ def default() -> Config:
 
 def in_force(path: str | None) -> Config:
     """The configuration for `-c PATH`; without one the system's, else the built-in. Raises ConfigError."""
-    if path is not None:
-        return load(path)
-    return load(SYSTEM_PATH) if SYSTEM_PATH.exists() else default()
+    file = _file(path)
+    return load(file) if file is not None else default()
+
+
+def control_in_force(path: str | None) -> str:
+    """Where the daemon with that configuration answers. Whatever else is wrong with its file does not matter: that is
+    when one has to ask. Raises ConfigError when this cannot be known."""
+    file = _file(path)
+    if file is None:
+        return default().control
+    document = _read(file)
+    if isinstance(document.value, dict):
+        own = {key: document.value[key] for key in ("control",) if key in document.value}
+        with contextlib.suppress(ValidationError):
+            return _validate({"policies": [], **own}).control
+    return load(file).control
+
+
+def _file(path: str | None) -> str | Path | None:
+    return path if path is not None else SYSTEM_PATH if SYSTEM_PATH.exists() else None
 
 
 def load(path: str | Path) -> Config:
     """Read a configuration file. Raises ConfigError with everything that is wrong with it, in the order of the file."""
+    document = _read(path)
+    settings, problems = _examine(document)
+    if problems or settings is None:
+        raise ConfigError(yaml_marks.render(str(path), problems))
+    return Config(**dict(settings), source=str(path))
+
+
+def _read(path: str | Path) -> yaml_marks.Document:
     name = str(path)
     try:
         with open(path, "rb") as file:
@@ -292,11 +318,7 @@ def load(path: str | Path) -> Config:
         raise ConfigError([f"{name}: cannot be read: {error.strerror}"]) from error
     if len(data) > _MAX_FILE_BYTES:
         raise ConfigError([f"{name}: larger than {_MAX_FILE_BYTES >> 20} MiB"])
-    document = yaml_marks.read(data)
-    settings, problems = _examine(document)
-    if problems or settings is None:
-        raise ConfigError(yaml_marks.render(name, problems))
-    return Config(**dict(settings), source=name)
+    return yaml_marks.read(data)
 
 
 def _examine(document: yaml_marks.Document) -> tuple[File | None, list[yaml_marks.Problem]]:

@@ -382,6 +382,21 @@ def test_reload_of_a_wrong_configuration_prints_its_problems(file: Path, control
     assert json.loads(programs.stdout)["ok"] is False
 
 
+def test_the_daemon_can_be_asked_while_its_file_is_wrong_elsewhere(file: Path, control: Path) -> None:
+    file.write_text(f"policies: [{{name: all, acton: accept}}]\ncontrol: {control}\n")
+    with daemon(control, {"/status": {"sessions": 3}}):
+        result = pinhole("status", "-c", file)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("wrong", ["control: [5]", "policies: [", "just words", ""])
+def test_of_a_file_that_does_not_say_where_the_daemon_is_the_problems_are_printed(file: Path, wrong: str) -> None:
+    file.write_text(wrong)
+    result = pinhole("status", "-c", file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"{file}:1:")
+
+
 @pytest.mark.parametrize("command", ["sessions", "pinholes", "status", "reload"])
 def test_no_daemon_is_said_with_the_name_of_the_socket(file: Path, control: Path, command: str) -> None:
     result = pinhole(command, "-c", file)
