@@ -21,10 +21,17 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
-from typing import Any, Protocol, runtime_checkable
+from typing import Annotated, Any, Protocol, runtime_checkable
+
+from annotated_types import Ge, Gt, Le
 
 Host = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
+
+Seconds = Annotated[float, Gt(0), Le(366 * 86400)]
+"""Of an option."""
+Count = Annotated[int, Ge(1), Le(10_000_000)]
+"""Of an option."""
 
 
 class Malformed(Exception):
@@ -359,7 +366,8 @@ class Helper:
     ports: tuple[tuple[Transport, int], ...]
     """Default entries of the session-helper table, as FortiOS has them."""
     options: type[Any]
-    """A frozen dataclass; its fields, types, defaults and the string under each are schema and manual of `options`."""
+    """A frozen dataclass; its fields, types, defaults and the string under each are schema and manual of `options`. Of
+    a number its type says what it may be; of other things `__post_init__`, by `ValueError("key: what is wrong")`."""
     start: Callable[[], EngineFactory]
     """Called once for each daemon. What the engines of a helper share lives in what it returns."""
     urgent_inline: bool = True

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
 
-from protocols.engine import Network
+from annotated_types import Ge, Le
+
+from protocols.engine import Network, Seconds
 
 
 @dataclass(frozen=True)
@@ -18,7 +20,7 @@ class FtpOptions:
     server-to-server transfers (FXP) and server farms that send data from another address. `deny` or a list of
     networks."""
 
-    min_port: int = 1024
+    min_port: Annotated[int, Ge(1), Le(65535)] = 1024
     """The lowest port that PORT, EPRT, 227 and 229 may name. Below 1024 are services that a bounce attack wants to
     reach."""
 
@@ -38,12 +40,12 @@ class FtpOptions:
     """`allow`: after AUTH the session is relayed unread; its data connections need a direct route. `deny`: AUTH is
     answered 534, and FEAT does not name it."""
 
-    idle: float = 3600.0
+    idle: Annotated[Seconds, Ge(300)] = 3600.0
     """Seconds without a byte after which a control or data connection is closed, 300 at least (RFC 1123 s.4.1.3.2).
     Servers have shorter ones and say so politely; this one is for those that have none. The control connection's
     clock stands still while data moves."""
 
-    login_seconds: float = 120.0
+    login_seconds: Seconds = 120.0
     """Seconds from the connection to a successful login."""
 
     commands_denied: tuple[str, ...] = ()
@@ -52,12 +54,6 @@ class FtpOptions:
     def __post_init__(self) -> None:
         if isinstance(self.third_party, str) and self.third_party != "deny":
             raise ValueError("third_party: `deny` or a list of networks")
-        if not 1 <= self.min_port <= 65535:
-            raise ValueError("min_port: 1 to 65535")
-        if self.idle < 300:
-            raise ValueError("idle: at least 300 seconds")
-        if self.login_seconds <= 0:
-            raise ValueError("login_seconds: more than 0")
         for verb in self.commands_denied:
             if not re.fullmatch("[A-Za-z@0-9]+", verb):
                 raise ValueError(f"commands_denied: {verb!r} is not the name of a command")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocols.engine import Network
+from protocols.engine import Count, Network, Seconds
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ class SipOptions:
     block_methods: tuple[str, ...] = ()
     """Requests that are answered 403 and never passed on, as [MESSAGE, SUBSCRIBE]."""
 
-    rates: Mapping[str, int] = field(default_factory=dict)
+    rates: Mapping[str, Count] = field(default_factory=dict)
     """Requests a second of one method and one source address, as {INVITE: 20, REGISTER: 50}; OTHER: of all methods
     together that have no name here. As many again are answered 503, what is beyond is dropped unread. Without: as many
     as come."""
@@ -57,33 +57,25 @@ class SipOptions:
     topology_hiding: bool = False
     """With NAT, map addresses in From, To and Call-ID as well. They are identities, and some ends compare them."""
 
-    ring_seconds: float = 300.0
+    ring_seconds: Seconds = 300.0
     """Seconds from INVITE, or the last provisional response, to the answer."""
 
-    media_idle: float = 120.0
+    media_idle: Seconds = 120.0
     """Seconds without a packet of either party after which media is closed; never while on hold."""
 
-    call_idle: float = 14400.0
+    call_idle: Seconds = 14400.0
     """Seconds without any signalling after which an established call without session timer is taken for over."""
 
-    max_calls: int = 10000
+    max_calls: Count = 10000
     """Calls at once that came by the sessions of one client address; more are answered 503."""
 
-    max_registrations: int = 1000
+    max_registrations: Count = 1000
     """Bindings at once of one session; more are passed, but cannot be called."""
 
     def __post_init__(self) -> None:
-        for name in ("ring_seconds", "media_idle", "call_idle"):
-            if getattr(self, name) <= 0:
-                raise ValueError(f"{name}: more than 0 seconds")
-        for name in ("max_calls", "max_registrations"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name}: 1 at least")
-        for method, rate in self.rates.items():
+        for method in self.rates:
             if not _is_method(method):
                 raise ValueError(f"rates: {method!r} is not the name of a method; they are in capitals")
-            if rate < 1:
-                raise ValueError(f"rates: {method}: 1 at least; leave it out for no limit")
         for method in self.block_methods:
             if not _is_method(method):
                 raise ValueError(f"block_methods: {method!r} is not the name of a method; they are in capitals")

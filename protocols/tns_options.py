@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Annotated, Literal
 
-from protocols.engine import Host, Network
+from annotated_types import Ge, Le
+
+from protocols.engine import Host, Network, Seconds
 
 MIN_PORT = 1024
 """Listeners and dispatchers are above; below are services that somebody might want to be led to (T23)."""
@@ -22,7 +24,7 @@ class TnsOptions:
     """Addresses of names that listeners may use, for those that the resolver of this host does not know or should not
     be asked for, as {rac1-vip: 10.1.0.31}."""
 
-    hops: int = 3
+    hops: Annotated[int, Ge(0), Le(8)] = 3
     """How often one after the other a client may be sent elsewhere."""
 
     oob: Literal["disable", "carry"] = "disable"
@@ -33,19 +35,11 @@ class TnsOptions:
     """A connection that begins with TLS (TCPS). `pass`: it is relayed unread, and redirects in it need a way of their
     own. `deny`: it is closed."""
 
-    idle: float = 86400.0
+    idle: Seconds = 86400.0
     """Seconds without a byte after which an established session is closed. Pools keep sessions silent for hours."""
 
-    redirect_idle: float | None = None
+    redirect_idle: Seconds | None = None
     """The same for sessions that a redirect has brought about; without, as `idle`."""
 
-    handshake_seconds: float = 30.0
+    handshake_seconds: Seconds = 30.0
     """From the connection to the listener's answer."""
-
-    def __post_init__(self) -> None:
-        for name in ("idle", "redirect_idle", "handshake_seconds"):
-            seconds = getattr(self, name)
-            if seconds is not None and seconds <= 0:
-                raise ValueError(f"{name}: more than 0 seconds")
-        if not 0 <= self.hops <= 8:
-            raise ValueError("hops: 0 to 8")

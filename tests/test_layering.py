@@ -14,6 +14,7 @@ PURE = sorted((ROOT / "protocols").glob("*.py"))
 
 ALLOWED = {
     "__future__",
+    "annotated_types",
     "binascii",
     "bisect",
     "collections",

@@ -306,8 +306,5 @@ def test_options_are_read_as_a_configuration_has_them() -> None:
     ],
 )
 def test_options_out_of_range_are_refused(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValidationError):
+    with pytest.raises(ValidationError, match=next(iter(wrong))):
         TypeAdapter(FtpOptions).validate_python(wrong)
-    if wrong != {"tls": "terminate"}:
-        with pytest.raises(ValueError, match=next(iter(wrong))):
-            FtpOptions(**wrong)

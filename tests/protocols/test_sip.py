@@ -19,7 +19,6 @@ from protocols.engine import (
     Transport,
     only,
 )
-from protocols.sip_options import SipOptions
 from tests.sip_flow import (
     CLIENT,
     DIALOG,
@@ -503,13 +502,6 @@ def test_a_stream_that_is_not_sip_is_closed_with_nothing_passed() -> None:
     post = b"POST / HTTP/1.1\r\nHost: x\r\n\r\n" + register()
     assert flow.hear(CLIENT, post) == [Abort("not_sip")]
     assert flow.places.log == []
-
-
-def test_options_are_checked() -> None:
-    with pytest.raises(ValueError, match="ring_seconds"):
-        SipOptions(ring_seconds=0)
-    with pytest.raises(ValueError, match="block_methods"):
-        SipOptions(block_methods=("a b",))
 
 
 # -- whatever comes ----------------------------------------------------------------------------------------------------
