@@ -63,6 +63,8 @@ CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 MAX_TEXT = 8192
 """Of a redirect, and of connect data that is read (T14)."""
+MAX_HELD = 65536
+"""Behind a redirect, while its names are resolved."""
 MAX_RESENDS = 5
 MAX_ANSWERS = 16
 """Packets before the answer that ends the handshake."""
@@ -162,6 +164,8 @@ class TnsEngine:
                 return self._tls(data)
         self._buffers[side].push(data)
         try:
+            if self._awaited is not None and len(self._buffers[side]) > MAX_HELD:
+                raise Malformed(f"more than {MAX_HELD} bytes behind a redirect")
             self._read(side)
         except Malformed as bad:
             if self._state is State.START:
@@ -188,7 +192,8 @@ class TnsEngine:
 
     def _read(self, side: Side) -> None:
         buffer = self._buffers[side]
-        while (packet := buffer.pop()) is not None:
+        # What comes behind a redirect is no part of it, however long a name takes to resolve.
+        while not (side is SERVER and self._awaited is not None) and (packet := buffer.pop()) is not None:
             self._packets += 1
             if self._packets > MAX_ANSWERS + 2 * MAX_RESENDS:
                 raise Malformed("no end of packets before the answer")
@@ -200,7 +205,13 @@ class TnsEngine:
     # -- the client --------------------------------------------------------------------------------------------------
 
     def _of_client(self, packet: bytes) -> None:
-        if self._state is State.START:
+        if self._missing > 0 and wire.kind(packet) == Kind.DATA:  # it may come behind the listener's RESEND
+            payload = packet[wire.DATA_BYTES :]
+            self._missing -= len(payload)
+            if self._connect_data is not None:
+                self._connect_data += payload[: MAX_TEXT - len(self._connect_data)]
+                self._tell_connect()
+        elif self._state is State.START:
             connect = wire.read_connect(packet)
             self._state = State.WAIT
             self._version = connect.version
@@ -209,11 +220,6 @@ class TnsEngine:
                 self._missing = connect.missing
             if self._options.oob == "disable":
                 packet = wire.without_attention(packet)
-            self._tell_connect()
-        elif self._connect_data is not None and wire.kind(packet) == Kind.DATA:
-            payload = packet[wire.DATA_BYTES :]
-            self._missing -= len(payload)
-            self._connect_data += payload[: MAX_TEXT - len(self._connect_data)]
             self._tell_connect()
         self._out.send(SERVER, packet)
 
@@ -241,7 +247,8 @@ class TnsEngine:
             self._redirect.add(packet)
             self._gather()
             return self._state is State.REDIRECTED
-        self._tell_connect(is_whole=True)
+        if wire.kind(packet) != Kind.RESEND:
+            self._tell_connect(is_whole=True)
         match wire.kind(packet):
             case Kind.RESEND:
                 self._resends += 1
@@ -304,6 +311,8 @@ class TnsEngine:
     def _resolve(self) -> None:
         """The next name whose address is not known; the redirect is held while it is asked for."""
         for address in self._addresses:
+            if address.protocol not in text.NETWORKED:
+                continue
             if isinstance(address.host, str) and (name := address.host.lower()) not in self._hosts:
                 known = next((host for alias, host in self._options.hosts.items() if alias.lower() == name), None)
                 if known is None:
@@ -375,7 +384,7 @@ class TnsEngine:
 
     def _open_for(self, address: text.Address) -> tuple[list[tuple[Endpoint, Grant]], str]:
         """Pinholes to the hosts that an address names; none, and why."""
-        if address.protocol not in ("tcp", "tcps"):
+        if address.protocol not in text.NETWORKED:
             return [], self._elsewhere(address, f"protocol {address.protocol}")
         family = self._peers.server.host.version
         hosts = self._hosts[address.host.lower()] if isinstance(address.host, str) else (address.host,)
@@ -468,9 +477,15 @@ class TnsEngine:
         self._ended.add(side)
         if side is SERVER and self._state is State.REDIRECT and self._awaited is not None:
             return ()  # it has said all; the client hears that after the redirect
-        self._has_finished = self._has_finished or side is SERVER
         waiting = self._buffers[side].rest()
+        if side is SERVER and (self._state is State.REDIRECT or self._begins_redirect(waiting)):
+            self._refuse("tns.bad_redirect", "the listener ended within it")  # half of it could not be rewritten
+            return self._take()
+        self._has_finished = self._has_finished or side is SERVER
         return ((Send(side.other, waiting),) if waiting else ()) + (Finish(side.other),)
+
+    def _begins_redirect(self, data: bytes) -> bool:
+        return self._state is State.WAIT and len(data) > 4 and wire.kind(data) == Kind.REDIRECT
 
     def is_needed(self) -> bool:
         """The client closes this connection, and comes to where it was sent, in either order (T25)."""

@@ -116,11 +116,14 @@ def _give_value(node: Node, root: Node, token: re.Match[str]) -> None:
 # -- addresses ---------------------------------------------------------------------------------------------------------
 
 
+NETWORKED = ("tcp", "tcps")
+
+
 class Address(NamedTuple):
     """Where a client may be sent. Spans are offsets into the text."""
 
     host: Host | str
-    """A name as it came."""
+    """A name as it came; empty of a protocol that is none of these."""
     port: int
     protocol: str
     """In small letters."""
@@ -156,10 +159,16 @@ def _nodes(node: Node) -> Iterator[Node]:
 
 
 def _address(node: Node) -> Address:
+    for name in ("PROTOCOL", "HOST", "PORT"):
+        if sum(below.name == name for below in node.nodes) > 1:  # who knows which a client takes
+            raise Malformed(f"an ADDRESS with more than one {name}")
     host, port, protocol = node.first("HOST"), node.first("PORT"), node.first("PROTOCOL")
+    kind = protocol.value.lower() if protocol is not None and protocol.value else "tcp"
+    if kind not in NETWORKED:  # ipc has a KEY, beq a PROGRAM
+        nowhere = Span(node.start, node.start)
+        return Address("", DEFAULT_PORT, kind, Span(node.start, node.end), nowhere, None, node.start)
     if host is None or not host.value or host.value_at is None:
         raise Malformed("an ADDRESS without a HOST")
-    kind = protocol.value.lower() if protocol is not None and protocol.value else "tcp"
     return Address(
         _host(host.value),
         DEFAULT_PORT if port is None else _port(port.value),

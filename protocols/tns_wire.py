@@ -21,6 +21,8 @@ MAX_PACKET = 0xFFFF
 LEAST_CONNECT = 26
 """Up to the length of the connect data; its offset, the next field, is at 26."""
 
+HAS_ID, ID_BYTES = 0x01, 16
+"""Flag of a packet: an id of the connection stands at its end."""
 ATTENTION = 0x0600
 """Service options: can send and receive attention, which is urgent data."""
 CHECK_URGENT = 0x01
@@ -181,7 +183,7 @@ class Redirect:
         if packet[4] not in (Kind.DATA, Kind.REDIRECT) or len(packet) < DATA_BYTES:
             raise Malformed(f"a packet of type {packet[4]} within a redirect")
         self.more.append(packet)
-        self.text += packet[DATA_BYTES:]
+        self.text += packet[DATA_BYTES : _end(packet)]
         if self.wanted and len(self.text) > self.wanted:
             raise Malformed("more redirect text than announced")
 
@@ -199,13 +201,14 @@ class Redirect:
         if not self.more:
             first[DATA_BYTES : DATA_BYTES + self.wanted] = text
             return _with_length(first)
-        second = bytearray(self.more[0][:DATA_BYTES])
-        if len(self.first) > DATA_BYTES:  # it began in the first packet: there it stands now
-            first[DATA_BYTES:] = text
+        if _end(self.first) > DATA_BYTES:  # it began in the first packet: there it stands now
+            first[DATA_BYTES : _end(self.first)] = text
             return _with_length(first)
+        last = self.more[-1]  # whose flags say that nothing more comes
+        second, tail = bytearray(last[:DATA_BYTES]), last[_end(last) :]
         if second[4] == Kind.REDIRECT:
             second[8:10] = len(text).to_bytes(2, "big")
-        return _with_length(first) + _with_length(second + text)
+        return _with_length(first) + _with_length(second + text + tail)
 
 
 def _with_length(packet: bytearray) -> bytes:
@@ -228,4 +231,9 @@ def begin_redirect(packet: bytes, limit: int) -> Redirect:
     wanted = int.from_bytes(packet[8:10], "big")
     if wanted > limit:
         raise Malformed(f"{wanted} bytes of redirect text")
-    return Redirect(packet, wanted, packet[DATA_BYTES : DATA_BYTES + wanted], [])
+    return Redirect(packet, wanted, packet[DATA_BYTES : min(DATA_BYTES + wanted, _end(packet))], [])
+
+
+def _end(packet: bytes) -> int:
+    """Of what a packet of a redirect says."""
+    return max(DATA_BYTES, len(packet) - (ID_BYTES if packet[5] & HAS_ID else 0))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
+from collections.abc import Callable
 from typing import Protocol
 
 from protocols.engine import Endpoint, Host
@@ -38,12 +39,17 @@ class Waiting(Protocol):
 class Door:
     """One listening socket, closed when the last leaves: connections that have not been accepted are reset then."""
 
-    __slots__ = ("_doors", "_sock", "_waiting", "at", "is_open")
+    __slots__ = ("_aside", "_doors", "_sock", "_waiting", "at", "is_open")
 
-    def __init__(self, doors: Doors, at: Endpoint) -> None:
+    def __init__(self, doors: Doors, at: Endpoint, in_place: bool) -> None:
         """Raises OSError when it cannot be had."""
         self._doors = doors
-        self._sock = sockets.listen(at, BACKLOG)
+        self._sock: socket.socket
+        self._aside: socket.socket | None = None
+        if in_place:
+            self._sock, self._aside = sockets.listen_in_place(at, BACKLOG)
+        else:
+            self._sock = sockets.listen(at, BACKLOG)
         self._waiting: dict[Waiting, None] = {}
         self.at = at
         self.is_open = False
@@ -63,6 +69,8 @@ class Door:
             if self.is_open:
                 self._doors.loop.remove_reader(self._sock)
             self._sock.close()
+            if self._aside is not None:
+                self._aside.close()
             self._doors.forget(self)
 
     def _look(self) -> None:
@@ -84,19 +92,25 @@ class Door:
                     who.use(sock, peer)
                     break
             else:
-                next(iter(self._waiting)).refuse(sock, peer)
+                if self._aside is None or not self._doors.stranger(self.at, sock, peer):
+                    next(iter(self._waiting)).refuse(sock, peer)
 
 
 class Doors:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
+        self.stranger: Callable[[Endpoint, socket.socket, Endpoint], bool] = lambda *_: False
+        """May take whom no pinhole expects, where others come as well."""
         self._standing: dict[Endpoint, Door] = {}
 
-    def take(self, at: Endpoint, may_share: bool) -> Door:
-        """Raises OSError: EADDRINUSE when one stands there that cannot be shared."""
+    def take(self, at: Endpoint, may_share: bool, in_place: bool = False) -> Door:
+        """`in_place`: others come there as well, to the server whose address and port it is.
+
+        Raises OSError: EADDRINUSE when one stands there that cannot be shared.
+        """
         door = self._standing.get(at)
         if door is None:
-            door = self._standing[at] = Door(self, at)
+            door = self._standing[at] = Door(self, at, in_place)
         elif not (may_share and door.is_open):
             raise OSError(errno.EADDRINUSE, "another pinhole stands there")
         return door

@@ -62,7 +62,7 @@ class PinholeTable:
         self.ports = ports
         self.metrics = metrics
         self.splicer = Splicer(loop)
-        self._doors = Doors(loop)
+        self.doors = Doors(loop)
         self.endpoints = UdpEndpoints(Readers(loop), ports)
         self.places = MediaPlaces()
         self.endpoints.media_stranger = self.places.stranger
@@ -162,11 +162,12 @@ class PinholeTable:
 
     def _door(self, expect: Expect) -> Door:
         if expect.listen.port:
-            return self._doors.take(expect.listen, may_share=expect.confirmed)
+            in_place = expect.is_read and expect.listen == expect.target
+            return self.doors.take(expect.listen, may_share=expect.confirmed, in_place=in_place)
         for port in self.ports.candidates(Transport.TCP, expect.listen.host):
             at = Endpoint(expect.listen.host, port)
             try:
-                door = self._doors.take(at, may_share=False)
+                door = self.doors.take(at, may_share=False)
             except OSError as error:
                 if error.errno != errno.EADDRINUSE:
                     raise

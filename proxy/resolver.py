@@ -1,14 +1,20 @@
 """Names into addresses, for engines that have to know where a name leads.
 
-Asked of this host's resolver, in a thread of the loop's, so nothing waits for it. An answer that does not come in time
-is no answer; the thread goes on, but nobody hears of it. Who asks for a name that is being asked for waits for the same
-answer: when a cluster fails over, all its clients come at once, with one name.
+Asked of this host's resolver, which can only be waited for; so each name has a thread of its own. An answer that does
+not come in time is no answer; the thread goes on, for as long as the resolver takes, but nobody hears of it, and the
+daemon's end does not wait for it. Who asks for a name that is being asked for waits for the same answer: when a cluster
+fails over, all its clients come at once, with one name.
+
+Names are what servers say, so one that names what nobody answers for must not use up the threads of the others.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
+import threading
+from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
 
@@ -16,48 +22,77 @@ from protocols.engine import Host
 
 SECONDS = 5.0
 """As long as a resolver waits for its first server (resolv.conf(5))."""
-MAX_NAMES = 1000
-"""Asked for at the same time; the few threads of a loop do not get further in that time."""
+MAX_THREADS = 64
+MAX_THREADS_PER_SERVER = 8
+"""Nodes of a cluster that one listener sends its clients to in the same moment."""
 
 Answered = Callable[[tuple[Host, ...]], None]
+
+
+class _Question:
+    __slots__ = ("answered", "timer")
+
+    def __init__(self, timer: asyncio.TimerHandle) -> None:
+        self.answered: list[Answered] = []
+        self.timer = timer
 
 
 class Resolver:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
-        self._waiting: dict[str, list[Answered]] = {}
-        """Who is to be told, for each name that is being asked for."""
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._questions: dict[str, _Question] = {}
+        self._threads: Counter[Host] = Counter()
+        """By the server that they are for."""
 
     def __len__(self) -> int:
-        """Names that are being asked for."""
-        return len(self._waiting)
+        """Names whose answer somebody waits for."""
+        return len(self._questions)
 
-    def ask(self, name: str, answered: Answered) -> None:
-        """`answered` is called later, once, with nothing when there is nothing."""
-        if name in self._waiting:
-            self._waiting[name].append(answered)
-        elif len(self._waiting) >= MAX_NAMES:
+    def ask(self, name: str, server: Host, answered: Answered) -> None:
+        """Ask for a name that `server` has named. `answered` is called later, once, with nothing when there is
+        nothing."""
+        if (question := self._questions.get(name)) is not None:
+            question.answered.append(answered)
+        elif self._threads.total() >= MAX_THREADS or self._threads[server] >= MAX_THREADS_PER_SERVER:
             self._loop.call_soon(answered, ())
         else:
-            self._waiting[name] = [answered]
-            task = self._loop.create_task(self._ask(name), name=f"resolve {name}")
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            question = _Question(self._loop.call_later(SECONDS, self._answer, name, ()))
+            question.answered.append(answered)
+            thread = threading.Thread(target=self._look_up, args=(name, server, question), name="resolve", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:  # this process may have no more of them
+                question.timer.cancel()
+                self._loop.call_soon(answered, ())
+                return
+            self._questions[name] = question
+            self._threads[server] += 1
 
-    async def _ask(self, name: str) -> None:
+    def _look_up(self, name: str, server: Host, question: _Question) -> None:
+        """What a thread does."""
         hosts: tuple[Host, ...] = ()
-        try:
-            async with asyncio.timeout(SECONDS):
-                found = await self._loop.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+        # no such name, or nothing that can be a name
+        with contextlib.suppress(OSError, ValueError):
+            found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
             hosts = tuple(dict.fromkeys(ip_address(str(address[0]).partition("%")[0]) for *_, address in found))
-        except (OSError, TimeoutError, UnicodeError):
-            pass  # no such name, no answer in time, or nothing that can be a name
-        for answered in self._waiting.pop(name):
-            self._loop.call_soon(answered, hosts)
+        with contextlib.suppress(RuntimeError):  # the loop has ended
+            self._loop.call_soon_threadsafe(self._found, name, server, question, hosts)
+
+    def _found(self, name: str, server: Host, question: _Question, hosts: tuple[Host, ...]) -> None:
+        self._threads[server] -= 1
+        if not self._threads[server]:
+            del self._threads[server]
+        if self._questions.get(name) is question:  # unless that was too late
+            self._answer(name, hosts)
+
+    def _answer(self, name: str, hosts: tuple[Host, ...]) -> None:
+        question = self._questions.pop(name)
+        question.timer.cancel()
+        for answered in question.answered:
+            answered(hosts)
 
     def close(self) -> None:
         """Nobody is told of anything any more."""
-        for task in self._tasks:
-            task.cancel()
-        self._waiting.clear()
+        for question in self._questions.values():
+            question.timer.cancel()
+        self._questions.clear()

@@ -81,7 +81,7 @@ class Session(Performer):
         self.break_off("engine_failed")
 
     def resolve(self, name: str) -> None:
-        self._sessions.resolver.ask(name, partial(self._resolved, name))
+        self._sessions.resolver.ask(name, self._nat.dial.host, partial(self._resolved, name))
 
     def _resolved(self, name: str, hosts: tuple[Host, ...]) -> None:
         if self._driver is not None:
@@ -146,9 +146,9 @@ class Session(Performer):
 
     def dissolve(self) -> None:
         """What it began ends as well."""
+        if self._driver is not None and self._driver.is_needed:
+            self.pinholes.end("session_closed")  # the engine has something to say about it; that may settle all
         if self._driver is not None:
-            if self._driver.is_needed:  # the engine has something to say about it
-                self.pinholes.end("session_closed")
             self._driver.end()
         self._stop_engine()
         self.pinholes.end("session_closed")

@@ -43,6 +43,7 @@ class Sessions:
         self.engines = {name: helper.start() for name, helper in helpers.items()}
         self._own_listeners = own_listeners
         self.resolver = Resolver(loop)
+        self._interfaces = sockets.InterfaceNames()
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
         """Those that are over but for what their engines look after."""
@@ -54,6 +55,7 @@ class Sessions:
         self.opened = 0
         """Sessions that reached their server, since the start."""
         pinholes.begin = self._begin_expected
+        pinholes.doors.stranger = self._passes_by
         self.use(config)
 
     def use(self, config: Config) -> None:
@@ -80,6 +82,19 @@ class Sessions:
         session = StreamSession(self, admission, client)
         self.register(session)
         session.dial()
+
+    def _passes_by(self, at: Endpoint, client: socket.socket, peer: Endpoint) -> bool:
+        """Who came to a pinhole that is not for him, on an address and port where sessions are taken over anyway: a
+        session as without that pinhole (one listener leads many to the address that others come to by themselves)."""
+        if not self.policies.has_helper(Transport.TCP, at.port):
+            return False
+        try:
+            interface = self._interfaces.of(sockets.incoming_interface(client), self.loop.time())
+        except OSError:  # no room to ask, or it was reset while it waited
+            sockets.reset(client)
+            return True
+        self.begin(client, Arrival(Transport.TCP, interface, peer, at))
+        return True
 
     def _begin_expected(self, owner: Owner, grant: Grant, client: socket.socket, peer: Endpoint) -> None:
         """The connection that a pinhole of `owner` was opened for is one for its helper."""

@@ -18,6 +18,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from protocols.engine import Endpoint
+from proxy import bpf
 from proxy.errors import SocketError
 
 # Not in Python's socket module; from linux/in.h and linux/in6.h.
@@ -31,6 +32,8 @@ IPV6_2292PKTOPTIONS = 6
 IPV6_MTU_DISCOVER = 23
 IPV6_RECVORIGDSTADDR = 74
 IPV6_TRANSPARENT = 75
+
+SO_ATTACH_REUSEPORT_CBPF = 51
 
 MAIN_BACKLOG = 4096
 MAX_DATAGRAM = 65535
@@ -80,8 +83,9 @@ def _transparent(host: IPv4Address | IPv6Address, kind: socket.SocketKind = sock
     return sock
 
 
-def listen(at: Endpoint, backlog: int) -> socket.socket:
-    """A transparent, non-blocking TCP listener on any address, our own or foreign.
+def listen(at: Endpoint, backlog: int, may_share: bool = False) -> socket.socket:
+    """A transparent, non-blocking TCP listener on any address, our own or foreign. `may_share`: other listeners of this
+    process may stand on the same one, if they allow it too.
 
     Raises OSError (EADDRINUSE, EACCES, EMFILE ...) and SocketError when the process may not make transparent sockets.
     """
@@ -89,6 +93,8 @@ def listen(at: Endpoint, backlog: int) -> socket.socket:
     try:
         # Also lets a listener share the port of a connection of ours (FTP's default data port, F33).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if may_share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((str(at.host), at.port))
         sock.listen(backlog)
     except OSError:
@@ -100,11 +106,36 @@ def listen(at: Endpoint, backlog: int) -> socket.socket:
 def listen_main(at: Endpoint) -> socket.socket:
     """The listener that TPROXY redirects to; its connections know the interface that they came in by."""
     sock = listen(at, MAIN_BACKLOG)
-    if at.host.version == 4:
+    _know_interface(sock)
+    return sock
+
+
+def listen_in_place(at: Endpoint, backlog: int) -> tuple[socket.socket, socket.socket]:
+    """A listener where somebody else's service is, for new connections only: those that pass through this host already
+    go on. Second, a socket that sees to that, to be closed after the first. Connections know their interface.
+
+    The firewall rules ask for the socket that a packet finds, and where there is no connection that is the listener.
+    Of two listeners the kernel lets a program of ours choose; the other one is not transparent, so what finds it is
+    nothing to the rules.
+    """
+    with contextlib.ExitStack() as made:
+        sock = made.enter_context(listen(at, backlog, may_share=True))
+        _know_interface(sock)
+        aside = made.enter_context(listen(at, 1, may_share=True))
+        if at.host.version == 4:
+            aside.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 0)
+        else:
+            aside.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 0)
+        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, bpf.NEW_TO_THE_FIRST[at.host.version])
+        made.pop_all()
+    return sock, aside
+
+
+def _know_interface(sock: socket.socket) -> None:
+    if sock.family == socket.AF_INET:
         sock.setsockopt(socket.SOL_IP, IP_PKTINFO, 1)
     else:
         sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
-    return sock
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint] | None:
@@ -309,7 +340,7 @@ def keep_alive(sock: socket.socket) -> None:
 
 
 def incoming_interface(sock: socket.socket) -> int:
-    """The index of the interface that a connection accepted from a main listener came in by; 0 if nobody knows."""
+    """The index of the interface that a connection came in by; 0 if nobody knows: not every listener asks for it."""
     if sock.family == socket.AF_INET:
         level, option, kind = socket.SOL_IP, IP_PKTOPTIONS, IP_PKTINFO
         index_at = 0  # struct in_pktinfo begins with the index,

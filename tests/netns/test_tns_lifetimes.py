@@ -232,7 +232,7 @@ def test_killed_in_the_midst_all_is_reset_and_gone_and_it_serves_again_afterward
             listening(neighbour, accept(), PORT) as unused,
             sent_on(gate, neighbour) as waiting,
         ):
-            assert len(listening_sockets(gate)) == 3  # two for redirected sessions, the pinhole
+            assert len(listening_sockets(gate)) == 4  # two for sessions, two of the pinhole in another's place
             gate.daemon.signal(signal.SIGKILL)
             gate.daemon.wait()
             assert listening_sockets(gate) == []
@@ -257,3 +257,23 @@ def test_asked_to_stop_it_ends_a_redirected_session_in_order() -> None:
         assert gate.daemon.wait() == 0
         assert ending(client) == ending(server) == "reset"
         assert gate.daemon.audit("session.closed", reason="stopped")
+
+
+@pytest.mark.parametrize("first", ["open", "closed"])
+def test_asked_to_stop_while_a_redirected_client_is_awaited_it_stops_in_order(first: str) -> None:
+    with site() as gate, contextlib.ExitStack() as stack:
+        listener = stack.enter_context(listening(gate.server, to(gate.server.v4, PORT)))
+        client = stack.enter_context(gate.calling())
+        redirected(client)
+        if first == "closed":
+            client.close()
+            served = listener.take()
+            assert ending(served) == "closed"
+            served.close()
+            gate.daemon.wait_for("session.closed")
+        gate.daemon.signal(signal.SIGTERM)
+        assert gate.daemon.wait(10) == 0
+        events = [line["event"] for line in gate.daemon.audit()]
+        assert events[-1] == "daemon.stopped"
+        assert events.count("session.opened") == events.count("session.closed") == 1
+        assert events.count("pinhole.opened") == events.count("pinhole.closed") == 1

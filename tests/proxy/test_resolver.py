@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
 from ipaddress import ip_address
 from typing import Any
 
@@ -20,21 +24,22 @@ def hosts(*texts: str) -> Answer:
     return tuple(map(ip_address, texts))
 
 
+SERVER = ip_address("203.0.113.1")
+
+
 class Names:
-    """The loop, whose resolver knows what the test says: `table` of names; those in `held` wait for `release`."""
+    """This host's resolver, which knows what the test says: `table` of names; those in `held` wait for `release`."""
 
     def __init__(self) -> None:
-        loop = asyncio.get_running_loop()
-        self.create_task, self.call_soon = loop.create_task, loop.call_soon
         self.table: dict[str, tuple[str, ...]] = {}
         self.held: set[str] = set()
-        self.release = asyncio.Event()
+        self.release = threading.Event()
         self.asked: list[str] = []
 
-    async def getaddrinfo(self, name: str, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
+    def getaddrinfo(self, name: str, port: None, *, type: socket.SocketKind) -> list[tuple[Any, ...]]:
         self.asked.append(name)
         if name in self.held:
-            await self.release.wait()
+            self.release.wait(10)
         if name not in self.table:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
         return [
@@ -44,17 +49,20 @@ class Names:
 
 
 @pytest.fixture
-async def names() -> Names:
-    return Names()
+def names(monkeypatch: pytest.MonkeyPatch) -> Iterator[Names]:
+    names = Names()
+    monkeypatch.setattr(socket, "getaddrinfo", names.getaddrinfo)
+    yield names
+    names.release.set()
 
 
 class Asked:
     """A question; every answer to it is kept."""
 
-    def __init__(self, of: Resolver, name: str) -> None:
+    def __init__(self, of: Resolver, name: str, server: Host = SERVER) -> None:
         self.answers: list[Answer] = []
         self._told = asyncio.Event()
-        of.ask(name, self._answered)
+        of.ask(name, server, self._answered)
 
     def _answered(self, hosts: Answer) -> None:
         self.answers.append(hosts)
@@ -68,8 +76,8 @@ class Asked:
 
 
 @pytest.fixture
-async def asking(names: Names) -> Resolver:
-    return Resolver(names)  # type: ignore[arg-type]
+async def asking() -> Resolver:
+    return Resolver(asyncio.get_running_loop())
 
 
 async def test_a_name_is_answered_with_its_addresses_in_their_order(names: Names, asking: Resolver) -> None:
@@ -131,36 +139,79 @@ async def test_who_asks_for_the_same_name_at_once_gets_the_same_answer(names: Na
     assert await Asked(asking, "scan").answer() == hosts("10.1.0.8")
 
 
-async def test_many_names_at_once_are_all_answered(names: Names, asking: Resolver) -> None:
-    names.table = {f"host{number}": (f"10.1.{number // 250}.{number % 250}",) for number in range(500)}
-    asked = {name: Asked(asking, name) for name in names.table}
-    for name, one in asked.items():
-        assert await one.answer() == hosts(*names.table[name])
-    assert len(asking) == 0
-
-
-async def test_more_names_than_can_be_asked_for_are_answered_with_nothing(
+async def test_a_server_that_names_what_nobody_answers_for_uses_up_its_own_share_alone(
     names: Names, asking: Resolver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(resolver, "MAX_NAMES", 3)
-    names.table = {f"host{number}": ("10.1.0.1",) for number in range(5)}
+    monkeypatch.setattr(resolver, "SECONDS", 0.1)
+    names.table["good"] = ("10.1.0.1",)
+    names.held = {f"slow{number}" for number in range(resolver.MAX_THREADS_PER_SERVER)}
+    slow = [Asked(asking, name) for name in names.held]
+    assert [await one.answer() for one in slow] == [()] * len(slow)
+    # Nobody waits for them any more, but their threads still do.
+    asked_before = len(names.asked)
+    beyond = Asked(asking, "good")
+    assert beyond.answers == []  # later, as all answers
+    assert await beyond.answer() == ()
+    assert len(names.asked) == asked_before
+    assert await Asked(asking, "good", ip_address("203.0.113.2")).answer() == hosts("10.1.0.1")
+    names.release.set()
+    for _ in range(500):  # until its threads have ended
+        if (answer := await Asked(asking, "good").answer()) or await asyncio.sleep(0.01):
+            break
+    assert answer == hosts("10.1.0.1")
+
+
+async def test_all_servers_together_have_a_bounded_number_of_threads(
+    names: Names, asking: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(resolver, "MAX_THREADS", 3)
+    names.table = {f"host{number}": ("10.1.0.1",) for number in range(4)}
     names.held |= set(names.table)
-    first = [Asked(asking, f"host{number}") for number in range(3)]
-    again = Asked(asking, "host0")
-    beyond = [Asked(asking, f"host{number}") for number in (3, 4)]
+    first = [Asked(asking, f"host{number}", ip_address(f"203.0.113.{number}")) for number in range(3)]
+    again = Asked(asking, "host0", ip_address("203.0.113.9"))  # is being asked for already
+    beyond = Asked(asking, "host3", ip_address("203.0.113.9"))
     assert len(asking) == 3
-    assert [one.answers for one in beyond] == [[], []]  # later, as all answers
-    assert [await one.answer() for one in beyond] == [(), ()]
+    assert await beyond.answer() == ()
     names.release.set()
     assert [await one.answer() for one in (*first, again)] == [hosts("10.1.0.1")] * 4
-    assert await Asked(asking, "host4").answer() == hosts("10.1.0.1")
+    assert await Asked(asking, "host3").answer() == hosts("10.1.0.1")
+
+
+async def test_without_room_for_a_thread_there_is_no_answer(
+    names: Names, asking: Resolver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def start(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without:
+        without.setattr(threading.Thread, "start", start)
+        refused = Asked(asking, "db")
+    assert await refused.answer() == ()
+    names.table["db"] = ("10.1.0.1",)
+    assert await Asked(asking, "db").answer() == hosts("10.1.0.1")
+
+
+def test_a_program_does_not_wait_at_its_end_for_a_name_that_nobody_answers_for() -> None:
+    program = """
+import asyncio, ipaddress, socket, time
+from proxy.resolver import Resolver
+socket.getaddrinfo = lambda *_, **__: time.sleep(60)
+async def main():
+    asking = Resolver(asyncio.get_running_loop())
+    asking.ask("slow", ipaddress.ip_address("203.0.113.1"), print)
+    await asyncio.sleep(0)
+    asking.close()
+asyncio.run(main())
+"""
+    ended = subprocess.run([sys.executable, "-c", program], timeout=20, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "", "")
 
 
 async def test_after_its_end_nobody_is_told(names: Names, asking: Resolver) -> None:
     names.table["db"] = ("10.1.0.1",)
     names.held.add("db")
     asked = Asked(asking, "db")
-    other = Resolver(names)  # type: ignore[arg-type]
+    other = Resolver(asyncio.get_running_loop())
     asking.close()
     names.release.set()
     assert await Asked(other, "db").answer() == hosts("10.1.0.1")
