@@ -450,16 +450,27 @@ def test_a_client_that_no_policy_lets_in_is_denied_where_another_one_is_awaited(
                 assert len(read(session, len(accept()))) == len(accept())
 
 
-def test_without_nat_others_come_to_the_address_that_a_redirect_names_as_before() -> None:
+@pytest.mark.parametrize("version", [4, 6])
+def test_without_nat_others_come_to_the_address_that_a_redirect_names_as_before(version: int) -> None:
     """One listener leads many to an address that others know: only whom it leads needs the pinhole."""
     with site() as gate:
-        node, other = gate.lab.server_stranger, gate.lab.client_stranger
-        with listening(node, accept()), listening(gate.server, to(node.v4, 1521)), gate.calling() as client:
-            assert redirected(client) == (str(node.v4), 1521)
-            for _ in range(3):
-                with calling(other, (str(node.v4), 1521)) as session:
-                    assert len(read(session, len(accept()))) == len(accept())
-            with calling(gate.client, (str(node.v4), 1521)) as session:
-                assert len(read(session, len(accept()))) == len(accept())
+        other, node = gate.lab.client_stranger, gate.lab.server_stranger
+        there = (str(node.address(version)), 1521)
+        with (
+            listening(node, accept(), version=version) as second,
+            calling(other, there) as long_since,
+            listening(gate.server, to(node.address(version), 1521), version=version),
+        ):
+            read(long_since, len(accept()))
+            served = second.take()
+            for _ in range(2):
+                with calling(gate.client, (str(gate.server.address(version)), 1521)) as client:
+                    assert redirected(client) == there
+                    for _ in range(3):
+                        with calling(other, there) as session:
+                            assert len(read(session, len(accept()))) == len(accept())
+                    with calling(gate.client, there) as session:
+                        assert len(read(session, len(accept()))) == len(accept())
+                assert passes(long_since, served)
         assert gate.violations() == []
-        assert len(gate.told("pinhole.used")) == 1
+        assert len(gate.told("pinhole.used")) == 2
