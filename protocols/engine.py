@@ -17,7 +17,7 @@ House rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
@@ -66,10 +66,26 @@ class Endpoint:
 
     host: Host
     port: int
+    # Made when they are first asked for: the key of many tables, and those of `ipaddress` cost a microsecond each time.
+    _hash: int = field(init=False, repr=False, compare=False)
+    _text: str = field(init=False, repr=False, compare=False)
+
+    def __hash__(self) -> int:
+        try:
+            return self._hash
+        except AttributeError:
+            value = hash((self.host, self.port))
+            object.__setattr__(self, "_hash", value)
+            return value
 
     def __str__(self) -> str:
-        host = str(self.host)
-        return f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+        try:
+            return self._text
+        except AttributeError:
+            host = str(self.host)
+            text = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
+            object.__setattr__(self, "_text", text)
+            return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -210,7 +210,7 @@ class Call:
         """hosts: whose signalling began it. clock: of the engine that it belongs to."""
         self._table = table
         self.clock = clock
-        self.hosts = {Role.CALLER: {hosts[0]}, Role.CALLEE: {hosts[1]}}
+        self.hosts = {Role.CALLER: [hosts[0]], Role.CALLEE: [hosts[1]]}
         """Where the signalling of each party comes from, as this gateway sees it: itself, or its server."""
         self.charged_to = hosts[0]
         """Whose calls it counts among."""
@@ -235,7 +235,7 @@ class Call:
         self.slots: dict[int, Slot] = {}
         self._waiting: list[Slot] = []
         """Offered in the place of others that stand until there is an answer."""
-        self.transactions: dict[tuple[int, bytes, Role, Hosts], Transaction] = {}
+        self.transactions: list[Transaction] = []
         self._pinholes = pinholes
         self._terms = terms
         self._grants: dict[int, tuple[int, Role]] = {}
@@ -257,19 +257,26 @@ class Call:
 
     def begin(self, number: int, method: bytes, by: Role, hosts: Hosts) -> Transaction:
         """A request; the same one again is the same transaction."""
-        key = (number, method, by, hosts)
-        if (known := self.transactions.get(key)) is not None:
+        if (known := self.transaction(number, method, by, hosts)) is not None:
             return known
         if len(self.transactions) >= MAX_TRANSACTIONS:
-            oldest = self.transactions.pop(next(iter(self.transactions)))
+            oldest = self.transactions.pop(0)
             if oldest.offer is not None and oldest.offer.is_open:
                 self.take_back(oldest.offer)
-        begun = self.transactions[key] = Transaction(number, method, by, hosts)
+        begun = Transaction(number, method, by, hosts)
+        self.transactions.append(begun)
         return begun
 
+    def transaction(self, number: int, method: bytes, by: Role, hosts: Hosts) -> Transaction | None:
+        """The one that is under way. There are one or two at a time: to look is faster than to hash."""
+        for one in self.transactions:
+            if one.number == number and one.by is by and one.method == method and one.hosts == hosts:
+                return one
+        return None
+
     def end(self, transaction: Transaction) -> None:
-        key = (transaction.number, transaction.method, transaction.by, transaction.hosts)
-        self.transactions.pop(key, None)
+        if transaction in self.transactions:
+            self.transactions.remove(transaction)
 
     # -- offers and answers ------------------------------------------------------------------------------------------
 
@@ -308,7 +315,7 @@ class Call:
 
     def offer_to(self, role: Role, number: int) -> Offer | None:
         """What this party, which sent INVITE with that number, was offered in a response, and has not answered."""
-        for one in self.transactions.values():
+        for one in self.transactions:
             offer = one.offer
             if (one.number, one.method, one.by) == (number, b"INVITE", role) and offer is not None:
                 return offer if offer.is_open and offer.by is not role else None

@@ -199,7 +199,7 @@ class Dialogs:
 
     def _responded(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
         method, status = message.cseq.method, message.status
-        transaction = call.transactions.get((message.cseq.number, method, speaker.role.other, hosts))
+        transaction = call.transaction(message.cseq.number, method, speaker.role.other, hosts)
         if transaction is None or status == 100:
             return None
         if status >= 300:
@@ -323,7 +323,8 @@ class Dialogs:
             )
             if contact is not None:
                 call.claims.append((contact, self._contacts))
-                call.hosts[role.other].add(comes_from)
+                if not call.is_of(role.other, comes_from):
+                    call.hosts[role.other].append(comes_from)
 
     def _trickled(self, message: Message) -> bytes | None:
         """Candidates on their own: they go with those of the offers and answers (D35)."""

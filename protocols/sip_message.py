@@ -178,10 +178,7 @@ class Message(Head):
 
     def request_uri(self) -> Address:
         """Of a request; spans are offsets into `uri`. Raises BadMessage."""
-        try:
-            return read_uri(self.data[self.uri.start : self.uri.end])
-        except Malformed as error:
-            raise self.bad(self.uri, error) from None
+        return self.read(self.uri, read_uri)
 
     def addresses(self, name: bytes) -> list[tuple[Span, Address]]:
         """Every value of these fields, in their order: where it stands, and what it says. Raises BadMessage."""
@@ -192,16 +189,24 @@ class Message(Head):
         return self._values(b"via", read_via)
 
     def _values(self, name: bytes, read: Callable[[bytes], Value]) -> list[tuple[Span, Value]]:
-        data = self.data
-        found: list[tuple[Span, Value]] = []
+        return [(part, self.read(part, read)) for part in self.parts(name)]
+
+    def parts(self, name: bytes) -> list[Span]:
+        """Where every value of these fields stands, in their order. Raises BadMessage."""
+        found: list[Span] = []
         for at in self._fields.get(name, ()):
-            part = whole = Span(*at)
             try:
-                for part in split(data, whole):
-                    found.append((part, read(data[part.start : part.end])))
+                found += split(self.data, Span(*at))
             except Malformed as error:
-                raise self.bad(stripped(data, *part), error) from None
+                raise self.bad(stripped(self.data, *at), error) from None
         return found
+
+    def read(self, span: Span, read: Callable[[bytes], Value]) -> Value:
+        """What the value that stands there says. Raises BadMessage."""
+        try:
+            return read(self.data[span.start : span.end])
+        except Malformed as error:
+            raise self.bad(span, error) from None
 
     def bad(self, span: Span, error: Malformed) -> BadMessage:
         """The message is refused because of the value that stands there."""

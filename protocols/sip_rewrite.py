@@ -16,6 +16,7 @@ import re
 from collections.abc import Callable, Iterator
 from functools import lru_cache
 from hashlib import blake2b
+from typing import NamedTuple
 
 from protocols import sip_values as values
 from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
@@ -57,7 +58,25 @@ _TRICKLE = re.compile(rb",[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:
 
 _EXTENSIONS = frozenset((b"supported", b"require"))
 
+MAX_MAPPED = 64
+MAX_MAPPED_BYTES = 256
+"""Values of a flow that are remembered with what they become: a phone has one Contact or two, and calls by few
+routes."""
+
 Change = tuple[Span, bytes]
+
+
+class _Mapped(NamedTuple):
+    """What becomes of an address; spans are offsets into the value."""
+
+    changes: tuple[Change, ...]
+    known_as: tuple[tuple[Endpoint, bool], bytes] | None
+    """For the table: how the party spelled what it is now known as."""
+    is_lasting: bool
+    """It depends on the two hosts of the flow alone, so it is always the same."""
+
+
+_STAYS = _Mapped((), None, True)
 
 
 class Rewriter:
@@ -69,6 +88,7 @@ class Rewriter:
         "_fields",
         "_is_mapped",
         "_is_needed",
+        "_mapped",
         "_now",
         "_peers",
         "_strips_ice",
@@ -83,6 +103,7 @@ class Rewriter:
         self._call_ids = CallIds(peers, table.call_ids) if options.topology_hiding else None
         self._strips_ice = options.ice == "strip"
         self._now = 0.0
+        self._mapped: dict[tuple[Side, object, bytes], _Mapped] = {}
         self._is_mapped = {side: peers.is_mapped(side) for side in Side}
         self._is_needed = options.fixup == "auto" and any(self._is_mapped.values())
 
@@ -98,13 +119,13 @@ class Rewriter:
         changes: list[tuple[str, Change]] = []
         names = message.names
         if message.is_request:
-            uri = message.request_uri()
-            changes += [("request-uri", change) for change in self._address(message.uri, data, uri, side)]
+            changes += [("request-uri", change) for change in self._value(message, message.uri, side, values.read_uri)]
         for span, via in message.vias():
             changes += [("via", change) for change in self._via(span, data, via, side, message.is_request)]
         for name in sorted(names & self._fields):
-            for span, address in message.addresses(name):
-                changes += [(name.decode(), change) for change in self._address(span, data, address, side)]
+            for span in message.parts(name):
+                for change in self._value(message, span, side, values.read_address):
+                    changes.append((name.decode(), change))
         if b"warning" in names:
             for span in message.spans(b"warning"):
                 changes += [("warning", change) for change in self._agents(span, data, side)]
@@ -130,27 +151,50 @@ class Rewriter:
                 uri = values.read_uri(b"sip:" + match[1])
             except Malformed:
                 continue  # a name may be anything
-            at = Span(span.start + match.start(1) - 4, span.start + match.end(1))
-            yield from self._address(at, data, uri, side)
+            at = Span(span.start + match.start(1), span.start + match.end(1))
+            for change in self._address(b"sip:" + match[1], uri, side).changes:
+                yield Span(at.start + change[0].start - 4, at.start + change[0].end - 4), change[1]
 
-    def _address(self, span: Span, data: bytes, address: values.Address, side: Side) -> Iterator[Change]:
-        hostport = address.hostport
-        if hostport is None or not isinstance(address.host, Host):
-            return
-        at = values.within(span, hostport)
+    def _value(
+        self, message: Message, span: Span, side: Side, read: Callable[[bytes], values.Address]
+    ) -> Iterator[Change]:
+        """What changes in the address that stands there."""
+        value = message.data[span.start : span.end]
+        key = (side, read, value)
+        mapped = self._mapped.get(key)
+        if mapped is None:
+            mapped = self._address(value, message.read(span, read), side)
+            if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES:
+                if len(self._mapped) >= MAX_MAPPED:
+                    self._mapped.clear()
+                self._mapped[key] = mapped
+        if mapped.known_as is not None:
+            self._table.uris.put(*mapped.known_as)
+        for at, new in mapped.changes:
+            yield values.within(span, at), new
+
+    def _address(self, value: bytes, address: values.Address, side: Side) -> _Mapped:
+        at = address.hostport
+        if at is None or not isinstance(address.host, Host):
+            return _STAYS
+        party, other = self._peers.own(side).host, self._peers.as_seen(side.other).host
+        if address.host != party and address.host != other:  # nor do `outward` and `inward` ask about others
+            return _STAYS
         transport = self.transport(address)
         seen = self.outward(side, address.host, address.port, transport)
         has_port = address.port is not None
         if seen is not None:
-            self._table.uris.put((seen, has_port or seen.port != DEFAULT_PORT), data[at.start : at.end])
-            yield at, _hostport(seen, has_port)
-            yield from _maddr(span, address, self._peers.own(side).host, seen.host)
-            return
+            known_as = (seen, has_port or seen.port != DEFAULT_PORT), value[at.start : at.end]
+            changes = (at, _hostport(seen, has_port)), *_maddr(address, party, seen.host)
+            # Any other port has a contact of its own, which each message that names it keeps alive.
+            signals = self._peers.own(side)
+            is_lasting = (address.port or DEFAULT_PORT) == signals.port and transport is self._peers.transport
+            return _Mapped(changes, known_as, is_lasting)
         uris = self._table.uris
         new = self._inward(side.other, address.host, address.port, transport, lambda seen: uris.get((seen, has_port)))
-        if new is not None:
-            yield at, new
-            yield from _maddr(span, address, address.host, self._peers.own(side.other).host)
+        if new is None:
+            return _Mapped((), None, False)
+        return _Mapped(((at, new), *_maddr(address, address.host, self._peers.own(side.other).host)), None, False)
 
     def _via(self, span: Span, data: bytes, via: values.Via, side: Side, is_request: bool) -> Iterator[Change]:
         if not isinstance(via.host, Host):
@@ -239,13 +283,13 @@ def _key(branch: bytes) -> bytes:
     return branch if len(branch) <= MAX_KEY_BYTES else blake2b(branch, digest_size=32).digest()
 
 
-def _maddr(span: Span, address: values.Address, before: Host, after: Host) -> Iterator[Change]:
+def _maddr(address: values.Address, before: Host, after: Host) -> Iterator[Change]:
     """Where requests go instead of to the host (RFC 3261 s.19.1.1), where it is the same one."""
     maddr = address.uri_parameters.get(b"maddr")
     if maddr is not None and maddr.value is not None:
         plain = maddr.value.strip(b"[]")
         if plain == str(before).encode():
-            yield values.within(span, maddr.span), maddr.value.replace(plain, str(after).encode())
+            yield maddr.span, maddr.value.replace(plain, str(after).encode())
 
 
 def _added(span: Span, via: values.Via, before: Host, after: Host) -> Iterator[Change]:

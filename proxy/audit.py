@@ -106,10 +106,12 @@ def _text_json(value: str) -> str:
 # By type, for values that come in every line: how they are rendered at once. All others are made plain first.
 _RENDER: dict[type, Callable[[Any], str]] = {
     str: _text_json,
+    bytes: lambda value: encode_basestring_ascii(plain(value)),
     int: repr,
     NoneType: lambda _: "null",
     Endpoint: lambda value: f'"{value}"',
     Transport: lambda value: f'"{value.value}"',
+    dict: lambda facts: f"{{{_members(facts)[1:]}}}",
     list: lambda values: f"[{','.join([_RENDER.get(type(value), _json)(value) for value in values])}]",
     IPv4Network: lru_cache(maxsize=1024)(_json),
     IPv6Network: lru_cache(maxsize=1024)(_json),

@@ -37,6 +37,7 @@ class UdpEndpoint:
     __slots__ = (
         "_is_read",
         "_readers",
+        "address",
         "admits",
         "at",
         "is_leased",
@@ -52,6 +53,7 @@ class UdpEndpoint:
         self._readers = readers
         self.stranger = stranger
         self.at = at
+        self.address = sockets.address(at)
         self.is_media = is_media
         self.mapped: tuple[Endpoint, Host] | None = None
         """Of which client this is the address on the other side."""
@@ -208,7 +210,7 @@ class UdpEndpoints:
                 continue
             for endpoint in standing:
                 endpoint.is_leased = True
-                self.leased[sockets.address(endpoint.at)] = endpoint
+                self.leased[endpoint.address] = endpoint
                 self._ports.lease(Transport.UDP, host, endpoint.at.port)
             return standing
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
@@ -228,7 +230,7 @@ class UdpEndpoints:
         if endpoint.mapped is not None:
             del self._mapped[endpoint.mapped]
         if endpoint.is_leased:
-            del self.leased[sockets.address(endpoint.at)]
+            del self.leased[endpoint.address]
             self._ports.release(Transport.UDP, endpoint.at.host, endpoint.at.port)
         endpoint.close()
 

@@ -79,7 +79,7 @@ class _Lane:
         self.packets = self.bytes = 0
         self._ancillary: Ancillary = ()
         self._send = sender.endpoint.sock.sendto
-        self._own = sockets.address(sender.endpoint.at)
+        self._own = sender.endpoint.address
         self._leased = sender.place.leased
         self._older = _lane(receiver.endpoint.routes.get(sender.source))
         """Who took them before, and gets them back."""
