@@ -13,7 +13,7 @@ Only values are mapped (X8): the host's own address, and the one that stands for
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple
@@ -157,7 +157,7 @@ class Rewriter:
 
     def _value(
         self, message: Message, span: Span, side: Side, read: Callable[[bytes], values.Address]
-    ) -> Iterator[Change]:
+    ) -> Sequence[Change]:
         """What changes in the address that stands there."""
         value = message.data[span.start : span.end]
         key = (side, read, value)
@@ -170,25 +170,26 @@ class Rewriter:
                 self._mapped[key] = mapped
         if mapped.known_as is not None:
             self._table.uris.put(*mapped.known_as)
-        for at, new in mapped.changes:
-            yield values.within(span, at), new
+        return [(values.within(span, at), new) for at, new in mapped.changes] if mapped.changes else ()
 
     def _address(self, value: bytes, address: values.Address, side: Side) -> _Mapped:
         at = address.hostport
         if at is None or not isinstance(address.host, Host):
             return _STAYS
-        party, other = self._peers.own(side).host, self._peers.as_seen(side.other).host
-        if address.host != party and address.host != other:  # nor do `outward` and `inward` ask about others
+        party, other = self._peers.own(side), self._peers.as_seen(side.other)
+        if not (
+            (self._is_mapped[side] and address.host == party.host)
+            or (self._is_mapped[side.other] and address.host == other.host)
+        ):
             return _STAYS
         transport = self.transport(address)
         seen = self.outward(side, address.host, address.port, transport)
         has_port = address.port is not None
         if seen is not None:
             known_as = (seen, has_port or seen.port != DEFAULT_PORT), value[at.start : at.end]
-            changes = (at, _hostport(seen, has_port)), *_maddr(address, party, seen.host)
+            changes = (at, _hostport(seen, has_port)), *_maddr(address, party.host, seen.host)
             # Any other port has a contact of its own, which each message that names it keeps alive.
-            signals = self._peers.own(side)
-            is_lasting = (address.port or DEFAULT_PORT) == signals.port and transport is self._peers.transport
+            is_lasting = (address.port or DEFAULT_PORT) == party.port and transport is self._peers.transport
             return _Mapped(changes, known_as, is_lasting)
         uris = self._table.uris
         new = self._inward(side.other, address.host, address.port, transport, lambda seen: uris.get((seen, has_port)))

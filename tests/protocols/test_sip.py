@@ -19,6 +19,7 @@ from protocols.engine import (
     Transport,
     only,
 )
+from protocols.sip_rewrite import MAX_MAPPED, MAX_MAPPED_BYTES
 from tests.sip_flow import (
     CLIENT,
     DIALOG,
@@ -104,6 +105,40 @@ def test_what_stands_in_the_log_as_rewritten_is_what_became_another() -> None:
     flow.hear(SERVER, response(180))  # rport=5060 is the phone's own port, too
     (change,) = flow.notes[-1].facts["changes"]
     assert (change["before"], change["after"]) == (b"203.0.113.1", b"10.1.0.2")
+
+
+def test_the_same_contact_again_becomes_the_same_though_another_party_says_it() -> None:
+    flow = Flow()
+    for number in (1, 2):
+        assert b"Contact: <sip:alice@203.0.113.1>\r\n" in flow.passes(CLIENT, invite(number))
+    # Of the server it is somebody else's address, and stays.
+    foreign = response(180, 2).replace(b"<sip:bob@198.51.100.2:5060>", b"<sip:alice@10.1.0.2>")
+    assert b"Contact: <sip:alice@10.1.0.2>\r\n" in flow.passes(SERVER, foreign)
+
+
+def test_a_contact_on_another_port_gets_its_own_address_as_soon_as_there_is_one() -> None:
+    flow = Flow()
+    flow.places.refuses = True
+    asking = [invite(number, body="").replace(b"alice@10.1.0.2>", b"alice@10.1.0.2:7777>") for number in (1, 2, 3)]
+    assert b"Contact: <sip:alice@203.0.113.1:5060>\r\n" in flow.passes(CLIENT, asking[0])
+    flow.places.refuses = False
+    for data in asking[1:]:
+        assert b"Contact: <sip:alice@203.0.113.1:50000>\r\n" in flow.passes(CLIENT, data)
+    flow.now = 3000.0
+    flow.hear(CLIENT, invite(4, body="").replace(b"alice@10.1.0.2>", b"alice@10.1.0.2:7777>"))
+    assert flow.places.log[-1].startswith("renew 203.0.113.1:50000")
+
+
+def test_what_is_remembered_of_addresses_is_bounded() -> None:
+    flow = Flow()
+    for number in range(3 * MAX_MAPPED):
+        assert f"Contact: <sip:{number}@203.0.113.1>".encode() in flow.passes(
+            CLIENT, invite(number, body="").replace(b"sip:alice@10", f"sip:{number}@10".encode())
+        )
+    flow.passes(CLIENT, invite(0, body="").replace(b"sip:alice@10", b"sip:" + b"a" * MAX_MAPPED_BYTES + b"@10"))
+    remembered = flow.engine._rewriter._mapped
+    assert len(remembered) <= MAX_MAPPED
+    assert all(len(value) <= MAX_MAPPED_BYTES for _, _, value in remembered)
 
 
 @pytest.mark.parametrize("spelling", ["10.1.0.2", "10.1.0.2:5060"])
