@@ -27,6 +27,8 @@ MAX_CALL_IDS = 50_000
 REPEATED_SECONDS = 32.0
 """64 * T1: nobody repeats a message later (RFC 3261 s.17)."""
 MAX_REPEATED_BYTES = 32 * 1024 * 1024
+_ENTRY_BYTES = 300
+"""Of one, besides what was sent."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -56,24 +58,23 @@ class Repeats:
     __slots__ = ("_bytes", "_entries")
 
     def __init__(self) -> None:
-        self._entries: OrderedDict[Hashable, tuple[float, Sequence[Send]]] = OrderedDict()
+        self._entries: OrderedDict[Hashable, tuple[float, Sequence[Send], int]] = OrderedDict()
         self._bytes = 0
 
     def put(self, key: Hashable, sends: Sequence[Send], now: float) -> None:
         entries = self._entries
         while entries and (self._bytes > MAX_REPEATED_BYTES or next(iter(entries.values()))[0] < now):
-            _, (_, oldest) = entries.popitem(last=False)
-            self._bytes -= _size(oldest)
-        entries[key] = (now + REPEATED_SECONDS, sends)
-        self._bytes += _size(sends)
+            _, (_, _, size) = entries.popitem(last=False)
+            self._bytes -= size
+        size = _ENTRY_BYTES
+        for send in sends:
+            size += len(send.data)
+        entries[key] = (now + REPEATED_SECONDS, sends, size)
+        self._bytes += size
 
     def get(self, key: Hashable, now: float) -> Sequence[Send] | None:
         found = self._entries.get(key)
         return found[1] if found is not None and found[0] >= now else None
-
-
-def _size(sends: Sequence[Send]) -> int:
-    return 300 + sum(len(send.data) for send in sends)
 
 
 class Clock(Generic[Key]):

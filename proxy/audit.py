@@ -19,6 +19,7 @@ from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from json.encoder import encode_basestring_ascii
+from math import isfinite
 from types import NoneType
 from typing import Any, Protocol
 
@@ -107,6 +108,7 @@ def _text_json(value: str) -> str:
 _RENDER: dict[type, Callable[[Any], str]] = {
     str: _text_json,
     bytes: lambda value: encode_basestring_ascii(plain(value)),
+    float: lambda value: repr(value) if isfinite(value) else _json(value),
     int: repr,
     NoneType: lambda _: "null",
     Endpoint: lambda value: f'"{value}"',
