@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from protocols import sip_values as values
 from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
@@ -64,6 +64,8 @@ MAX_MAPPED_BYTES = 256
 routes."""
 
 Change = tuple[Span, bytes]
+Key = TypeVar("Key")
+Value = TypeVar("Value")
 
 
 class _Mapped(NamedTuple):
@@ -76,7 +78,16 @@ class _Mapped(NamedTuple):
     """It depends on the two hosts of the flow alone, so it is always the same."""
 
 
+class _MappedVia(NamedTuple):
+    changes: tuple[Change, ...]
+    answers: tuple[Endpoint, bool] | None
+    """Of a response: the sent-by that it came to, and whether it has a port."""
+    is_lasting: bool
+    """As of _Mapped, as long as sent-by was spelled as usual."""
+
+
 _STAYS = _Mapped((), None, True)
+_VIA_STAYS = _MappedVia((), None, True)
 
 
 class Rewriter:
@@ -89,6 +100,7 @@ class Rewriter:
         "_is_mapped",
         "_is_needed",
         "_mapped",
+        "_mapped_vias",
         "_now",
         "_peers",
         "_strips_ice",
@@ -104,6 +116,7 @@ class Rewriter:
         self._strips_ice = options.ice == "strip"
         self._now = 0.0
         self._mapped: dict[tuple[Side, object, bytes], _Mapped] = {}
+        self._mapped_vias: dict[tuple[Side, bool, int, bytes], _MappedVia] = {}
         self._is_mapped = {side: peers.is_mapped(side) for side in Side}
         self._is_needed = options.fixup == "auto" and any(self._is_mapped.values())
 
@@ -120,12 +133,14 @@ class Rewriter:
         names = message.names
         if message.is_request:
             changes += [("request-uri", change) for change in self._value(message, message.uri, side, values.read_uri)]
-        for span, via in message.vias():
-            changes += [("via", change) for change in self._via(span, data, via, side, message.is_request)]
-        for name in sorted(names & self._fields):
-            for span in message.parts(name):
-                for change in self._value(message, span, side, values.read_address):
-                    changes.append((name.decode(), change))
+        for span in message.parts(b"via"):
+            for change in self._via(message, span, side):
+                changes.append(("via", change))
+        for name in names:
+            if name in self._fields:
+                for span in message.parts(name):
+                    for change in self._value(message, span, side, values.read_address):
+                        changes.append((name.decode(), change))
         if b"warning" in names:
             for span in message.spans(b"warning"):
                 changes += [("warning", change) for change in self._agents(span, data, side)]
@@ -165,9 +180,7 @@ class Rewriter:
         if mapped is None:
             mapped = self._address(value, message.read(span, read), side)
             if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES:
-                if len(self._mapped) >= MAX_MAPPED:
-                    self._mapped.clear()
-                self._mapped[key] = mapped
+                _remember(self._mapped, key, mapped)
         if mapped.known_as is not None:
             self._table.uris.put(*mapped.known_as)
         return [(values.within(span, at), new) for at, new in mapped.changes] if mapped.changes else ()
@@ -197,36 +210,62 @@ class Rewriter:
             return _Mapped((), None, False)
         return _Mapped(((at, new), *_maddr(address, address.host, self._peers.own(side.other).host)), None, False)
 
-    def _via(self, span: Span, data: bytes, via: values.Via, side: Side, is_request: bool) -> Iterator[Change]:
-        if not isinstance(via.host, Host):
-            return
-        at = values.within(span, via.hostport)
-        branch, has_port, vias = _key(via.branch or b""), via.port is not None, self._table.vias
-        if is_request:
-            # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
-            port = self._peers.own(side).port if b"rport" in via.parameters else via.port
-            seen = self.outward(side, via.host, port, self._peers.transport)
-            if seen is not None:
-                shows_port = has_port or seen.port != DEFAULT_PORT
-                own = self.inward(side, seen.host, seen.port, self._peers.transport)
-                if at.end - at.start <= MAX_KEY_BYTES and (
-                    own is None or data[at.start : at.end] != _hostport(own, shows_port)
-                ):  # else it is put back to that anyway
-                    vias.put((branch, seen, shows_port), data[at.start : at.end])
-                yield at, _hostport(seen, has_port)
-                # Of a hop before its last one: what that hop saw, which is behind us, too.
-                yield from _added(span, via, self._peers.own(side).host, self._peers.as_seen(side).host)
-            return
-        party = side.other
-        transport = self._peers.transport
-        new = self._inward(party, via.host, via.port, transport, lambda seen: vias.get((branch, seen, has_port)))
-        if new is None:
-            return
-        yield at, new
+    def _via(self, message: Message, span: Span, side: Side) -> Sequence[Change]:
+        """What changes in the Via that stands there. It is remembered without its branch, which is another in each
+        transaction, and on which nothing depends but how sent-by was spelled."""
+        value = message.data[span.start : span.end]
+        taken = values.BRANCH.search(value)
+        at, end = taken.span(1) if taken is not None else (len(value), len(value))
+        key = (side, message.is_request, at, value[:at] + value[end:])
+        mapped = self._mapped_vias.get(key)
+        if mapped is None or (mapped.answers is not None and self._spelled(value[at:end], mapped.answers) is not None):
+            via = message.read(span, values.read_via)
+            mapped = self._request_via(value, via, side) if message.is_request else self._response_via(via, side)
+            branch = via.parameters.get(b"branch")
+            if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and (branch is None or branch.span == (at, end)):
+                _remember(self._mapped_vias, key, mapped._replace(changes=_moved(mapped.changes, end, at - end)))
+        else:
+            mapped = mapped._replace(changes=_moved(mapped.changes, at, end - at))
+        return [(values.within(span, at), new) for at, new in mapped.changes]
+
+    def _request_via(self, value: bytes, via: values.Via, side: Side) -> _MappedVia:
+        own, transport = self._peers.own(side), self._peers.transport
+        if not isinstance(via.host, Host) or via.host != own.host:
+            return _VIA_STAYS
+        # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
+        port = own.port if b"rport" in via.parameters else via.port or DEFAULT_PORT
+        seen = self.outward(side, via.host, port, transport)
+        if seen is None:
+            return _MappedVia((), None, False)
+        at, has_port = via.hostport, via.port is not None
+        shows_port = has_port or seen.port != DEFAULT_PORT
+        put_back = self.inward(side, seen.host, seen.port, transport)
+        is_usual = put_back is not None and value[at.start : at.end] == _hostport(put_back, shows_port)
+        if not is_usual and at.end - at.start <= MAX_KEY_BYTES:
+            self._table.vias.put((_key(via.branch or b""), seen, shows_port), value[at.start : at.end])
+        # Of a hop before its last one: what that hop saw, which is behind us, too.
+        added = _added(via, own.host, self._peers.as_seen(side).host)
+        return _MappedVia(((at, _hostport(seen, has_port)), *added), None, is_usual and port == own.port)
+
+    def _response_via(self, via: values.Via, side: Side) -> _MappedVia:
+        party, transport = side.other, self._peers.transport
         own, seen = self._peers.own(party), self._peers.as_seen(party)
-        yield from _added(span, via, seen.host, own.host)
+        if not isinstance(via.host, Host) or via.host != seen.host:
+            return _VIA_STAYS
+        port, has_port, branch = via.port or DEFAULT_PORT, via.port is not None, via.branch or b""
+        new = self._inward(party, via.host, via.port, transport, lambda known: self._spelled(branch, (known, has_port)))
+        if new is None:
+            return _MappedVia((), None, False)
+        changes = [(via.hostport, new), *_added(via, seen.host, own.host)]
         if via.rport == seen.port:
-            yield values.within(span, via.parameters[b"rport"].span), b"%d" % own.port
+            changes.append((via.parameters[b"rport"].span, b"%d" % own.port))
+        answers = Endpoint(via.host, port), has_port
+        is_usual = self._spelled(branch, answers) is None
+        return _MappedVia(tuple(changes), answers, is_usual and port == seen.port)
+
+    def _spelled(self, branch: bytes, answers: tuple[Endpoint, bool]) -> bytes | None:
+        """How sent-by stood in the request that a response is for, unless in the usual form."""
+        return self._table.vias.get((_key(branch), *answers))
 
     # -- the two names of an address ---------------------------------------------------------------------------------
 
@@ -279,6 +318,17 @@ class Rewriter:
         return spelling(Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
 
 
+def _remember(known: dict[Key, Value], key: Key, mapped: Value) -> None:
+    if len(known) >= MAX_MAPPED:
+        known.clear()
+    known[key] = mapped
+
+
+def _moved(changes: Sequence[Change], behind: int, by: int) -> tuple[Change, ...]:
+    """Those that stand behind there, by so much."""
+    return tuple((Span(at.start + by, at.end + by), new) if at.start >= behind else (at, new) for at, new in changes)
+
+
 def _key(branch: bytes) -> bytes:
     """For a table of many: a long one by its hash (RFC 3261 sets no bound)."""
     return branch if len(branch) <= MAX_KEY_BYTES else blake2b(branch, digest_size=32).digest()
@@ -293,13 +343,13 @@ def _maddr(address: values.Address, before: Host, after: Host) -> Iterator[Chang
             yield maddr.span, maddr.value.replace(plain, str(after).encode())
 
 
-def _added(span: Span, via: values.Via, before: Host, after: Host) -> Iterator[Change]:
+def _added(via: values.Via, before: Host, after: Host) -> Iterator[Change]:
     """Parameters of a Via that name a host, where they name this one. In brackets if they are (S22)."""
     for name, host in ((b"received", via.received), (b"maddr", via.maddr)):
         if host == before:
             parameter = via.parameters[name]
             text = b"[%b]" if (parameter.value or b"").startswith(b"[") else b"%b"
-            yield values.within(span, parameter.span), text % str(after).encode()
+            yield parameter.span, text % str(after).encode()
 
 
 @lru_cache(maxsize=1024)

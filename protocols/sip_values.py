@@ -387,7 +387,8 @@ _remembered_via = lru_cache(maxsize=_REMEMBERED)(_read_via)
 
 # What is another in each call and transaction: without it, a value is one of the few that are remembered.
 _TAG = re.compile(rb";tag=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
-_BRANCH = re.compile(rb";branch=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
+BRANCH = re.compile(rb";branch=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
+"""Of a Via, as long as it is no part of another parameter."""
 
 
 def read_address(value: bytes) -> Address:
@@ -426,7 +427,7 @@ def read_via(value: bytes) -> Via:
     """
     if len(value) > _MAX_REMEMBERED_BYTES:
         return _read_via(value)
-    branch = _BRANCH.search(value)
+    branch = BRANCH.search(value)
     if branch is not None and (rest := _rest(_remembered_via, value, branch)) is not None:
         parameters = _put_back(rest.parameters, b"branch", branch)
         if parameters is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 
 import pytest
@@ -129,6 +130,37 @@ def test_a_contact_on_another_port_gets_its_own_address_as_soon_as_there_is_one(
     assert flow.places.log[-1].startswith("renew 203.0.113.1:50000")
 
 
+@pytest.mark.parametrize("behind", ["", ";rport", ";x=1;rport=;y"])
+def test_each_transaction_gets_its_own_via_back_though_all_are_spelled_alike(behind: str) -> None:
+    flow = Flow()
+    for number in (1, 22, 333):
+        via = f"Via: SIP/2.0/UDP 10.1.0.2:5060;a=b;branch=z9hG4bK{number}{behind}\r\n"
+        sent = flow.passes(CLIENT, re.sub(b"Via: .*\r\n", via.encode(), invite(number, body="")))
+        seen = via.replace("10.1.0.2", "203.0.113.1").encode()
+        assert seen in sent
+        answer = re.sub(b"Via: .*\r\n", seen, response(180, number))
+        assert via.encode() in flow.passes(SERVER, answer)
+
+
+def test_an_unusual_via_is_put_back_as_it_was_among_usual_ones() -> None:
+    flow = Flow()
+    for number, sent_by in enumerate(("10.1.0.2:5060", "10.1.0.2 : 5060", "10.1.0.2:5060", "10.1.0.2:05060")):
+        via = f"Via: SIP/2.0/UDP {sent_by};branch=z9hG4bK{number}\r\n".encode()
+        flow.hear(CLIENT, re.sub(b"Via: .*\r\n", via, invite(number, body="")))
+    for number, sent_by in enumerate(("10.1.0.2:5060", "10.1.0.2 : 5060", "10.1.0.2:5060", "10.1.0.2:05060")):
+        seen = f"Via: SIP/2.0/UDP 203.0.113.1:5060;branch=z9hG4bK{number}\r\n".encode()
+        answer = flow.passes(SERVER, re.sub(b"Via: .*\r\n", seen, response(180, number)))
+        assert f"Via: SIP/2.0/UDP {sent_by};branch=z9hG4bK{number}\r\n".encode() in answer
+
+
+def test_a_branch_within_another_parameter_is_not_taken_for_the_branch() -> None:
+    flow = Flow()
+    for number in (1, 22, 333):
+        quoted = f'Via: SIP/2.0/UDP 10.1.0.2;x=";branch=q{number};y";branch=z9hG4bK{number};received=10.1.0.2\r\n'
+        sent = flow.passes(CLIENT, re.sub(b"Via: .*\r\n", quoted.encode(), invite(number, body="")))
+        assert quoted.replace("10.1.0.2", "203.0.113.1").encode() in sent
+
+
 def test_what_is_remembered_of_addresses_is_bounded() -> None:
     flow = Flow()
     for number in range(3 * MAX_MAPPED):
@@ -136,9 +168,13 @@ def test_what_is_remembered_of_addresses_is_bounded() -> None:
             CLIENT, invite(number, body="").replace(b"sip:alice@10", f"sip:{number}@10".encode())
         )
     flow.passes(CLIENT, invite(0, body="").replace(b"sip:alice@10", b"sip:" + b"a" * MAX_MAPPED_BYTES + b"@10"))
-    remembered = flow.engine._rewriter._mapped
-    assert len(remembered) <= MAX_MAPPED
-    assert all(len(value) <= MAX_MAPPED_BYTES for _, _, value in remembered)
+    for number in range(3 * MAX_MAPPED):
+        via = f"Via: SIP/2.0/UDP 10.1.0.2;x={number}{'0' * number}"
+        flow.passes(CLIENT, invite(1000 + number, body="").replace(b"Via: SIP/2.0/UDP 10.1.0.2", via.encode()))
+    rewriter = flow.engine._rewriter
+    for remembered in (rewriter._mapped, rewriter._mapped_vias):
+        assert 0 < len(remembered) <= MAX_MAPPED
+        assert all(len(key[-1]) <= MAX_MAPPED_BYTES for key in remembered)
 
 
 @pytest.mark.parametrize("spelling", ["10.1.0.2", "10.1.0.2:5060"])

@@ -46,8 +46,8 @@ WITH_NAT: dict[str, Expected] = {
     "mismatch02.dat": 400,
     "mpart01.dat": (
         "+ Via: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bK-d87543-4dade06d0bdb11ee-1--d87543-;rport",
-        "+ Route: <sip:198.51.100.1:61001>",
-        "+ Contact: <sip:fluffy@198.51.100.1:61000>",
+        "+ Route: <sip:198.51.100.1:61000>",
+        "+ Contact: <sip:fluffy@198.51.100.1:61001>",
     ),
     "mult-ip-in-sdp.dat": (
         "+ Via: SIP/2.0/UDP [2001:db8:1::1];branch=z9hG4bKas3-111",
