@@ -5,11 +5,14 @@ GET /status  /sessions  /pinholes  /metrics      POST /reload
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import json
 import os
 import socket
 import stat
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -19,18 +22,30 @@ from proxy.errors import SocketError
 from proxy.metrics import Metrics
 
 Report = Callable[[], dict[str, Any]]
+Table = Callable[[], Iterable[dict[str, Any]]]
+"""Its rows, made as they are taken."""
+
+# About a millisecond. Of ten thousand calls there are forty thousand rows, and none of the calls may hear it.
+ROWS_AT_ONCE = 64
 
 
 class Control:
-    """Serves the reports it is given; knows nothing of what is in them."""
+    """Serves the reports and tables it is given; knows nothing of what is in them."""
 
     def __init__(
-        self, path: str, reports: dict[str, Report], metrics: Metrics, reload: Callable[[], Awaitable[dict[str, Any]]]
+        self,
+        path: str,
+        reports: Mapping[str, Report],
+        tables: Mapping[str, Table],
+        metrics: Metrics,
+        reload: Callable[[], Awaitable[dict[str, Any]]],
     ) -> None:
         self._path = Path(path)
         app = web.Application()
         for name, report in reports.items():
             app.router.add_get(f"/{name}", _answering(report))
+        for name, table in tables.items():
+            app.router.add_get(f"/{name}", _listing(name, table))
 
         async def answer_metrics(_: web.Request) -> web.Response:
             return web.Response(body=metrics.exposition(), content_type="text/plain", charset="utf-8")
@@ -84,5 +99,21 @@ class Control:
 def _answering(report: Report) -> Callable[[web.Request], Awaitable[web.Response]]:
     async def answer(_: web.Request) -> web.Response:
         return web.json_response(report())
+
+    return answer
+
+
+def _listing(name: str, table: Table) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
+        await response.prepare(request)
+        await response.write(f'{{"{name}": ['.encode())
+        rows, between = map(json.dumps, table()), ""
+        while some := list(islice(rows, ROWS_AT_ONCE)):
+            await response.write((between + ", ".join(some)).encode())
+            between = ", "
+            await asyncio.sleep(0)  # what has arrived meanwhile comes first
+        await response.write(b"]}")
+        return response
 
     return answer

@@ -16,6 +16,7 @@ import signal
 import sys
 import time
 import traceback
+from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -102,8 +103,8 @@ class Daemon:
                 f"cannot listen on port {port} of loopback: {error.strerror}; is another pinhole running? "
                 f"`network: listen_port` chooses another port"
             ) from error
-        reports = {"status": self._status, "sessions": self._session_list, "pinholes": self._pinhole_list}
-        control = Control(self._config.control, reports, self._metrics, self._reload)
+        tables = {"sessions": self._session_rows, "pinholes": self._pinhole_rows}
+        control = Control(self._config.control, {"status": self._status}, tables, self._metrics, self._reload)
         await control.start()
         self._control = control  # only now is the socket ours to remove
         for number in (signal.SIGTERM, signal.SIGINT):
@@ -212,13 +213,15 @@ class Daemon:
             },
         }
 
-    def _session_list(self) -> dict[str, Any]:
-        now = self._loop.time()
-        return {"sessions": [session.summary(now) for session in self._sessions]}
+    def _session_rows(self) -> Iterator[dict[str, Any]]:
+        for session in self._sessions:
+            if not session.is_over:  # by the time that its row is made
+                yield session.summary(self._loop.time())
 
-    def _pinhole_list(self) -> dict[str, Any]:
-        now = self._loop.time()
-        return {"pinholes": [pinhole.summary(now) for pinhole in self._pinholes]}
+    def _pinhole_rows(self) -> Iterator[dict[str, Any]]:
+        for pinhole in self._pinholes:
+            if pinhole.grant.id in self._pinholes:
+                yield pinhole.summary(self._loop.time())
 
 
 def _counts(engines: object) -> dict[str, int]:

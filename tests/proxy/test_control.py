@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import stat
+from collections.abc import Iterator
 from pathlib import Path
 
 import aiohttp
 import pytest
 
-from proxy.control import Control
+from proxy.control import ROWS_AT_ONCE, Control
 from proxy.errors import SocketError
 from proxy.metrics import Metrics
 
@@ -23,7 +25,8 @@ def control(path: Path) -> Control:
     async def reload() -> dict[str, object]:
         return {"ok": False, "problems": ["x.yaml:1:1: version: 2"]}
 
-    return Control(str(path), {"status": lambda: {"sessions": 3}}, Metrics(), reload)
+    tables = {"sessions": lambda: iter(()), "pinholes": lambda: ({"pinhole": number} for number in range(1000))}
+    return Control(str(path), {"status": lambda: {"sessions": 3}}, tables, Metrics(), reload)
 
 
 async def ask(path: Path, method: str, name: str) -> aiohttp.ClientResponse:
@@ -42,6 +45,40 @@ async def test_reports_metrics_and_reload_are_answered(path):
     assert await (await ask(path, "POST", "reload")).json() == {"ok": False, "problems": ["x.yaml:1:1: version: 2"]}
     assert "pinhole_sessions 0.0" in await (await ask(path, "GET", "metrics")).text()
     assert (await ask(path, "GET", "secrets")).status == 404
+    await server.stop()
+
+
+async def test_tables_are_answered_whole(path):
+    server = control(path)
+    await server.start()
+    assert await (await ask(path, "GET", "sessions")).json() == {"sessions": []}
+    assert await (await ask(path, "GET", "pinholes")).json() == {"pinholes": [{"pinhole": n} for n in range(1000)]}
+    await server.stop()
+
+
+async def test_nobody_waits_for_a_long_table(path):
+    turns, is_told = 0, False
+
+    def tell_turn() -> None:
+        nonlocal turns
+        turns += 1
+        if not is_told:
+            loop.call_soon(tell_turn)
+
+    def rows() -> Iterator[dict[str, object]]:
+        for number in range(1000):
+            yield {"pinhole": number, "turns": turns}
+
+    async def reload() -> dict[str, object]:
+        return {}
+
+    loop = asyncio.get_running_loop()
+    server = Control(str(path), {}, {"pinholes": rows}, Metrics(), reload)
+    await server.start()
+    loop.call_soon(tell_turn)
+    told = (await (await ask(path, "GET", "pinholes")).json())["pinholes"]
+    is_told = True
+    assert told[-1]["turns"] - told[0]["turns"] >= 1000 // ROWS_AT_ONCE
     await server.stop()
 
 
