@@ -8,7 +8,8 @@ goes out from the other's, so each sees the other where it was told:
 
 A place is a socket, or two with RTCP apart; an offerer's may have several answerers (forking, rule D27). Packets are
 taken from where the party said that it waits, or from the one other address of it that is learned from its first ones
-(rules D39 to D41); everybody else is refused and counted.
+(rules D39 to D41); everybody else is refused and counted. STUN, DTLS and ZRTP pass like RTP (rule D42), but where media
+comes from is not learned from STUN once there is something better: it is also sent to find out which ways there are.
 """
 
 from __future__ import annotations
@@ -29,8 +30,31 @@ if TYPE_CHECKING:
 
 # Who has sent so many from elsewhere is the one: RFC 7362 s.4 asks for a lock. From the announced address, one will do.
 LOCK_PACKETS = 8
+# RFC 5389 s.6: tells STUN from UDPTL, whose packets begin with a number that counts from 0.
+_STUN_COOKIE = bytes.fromhex("2112a442")
 # How often a stream is looked at within its idle time: that spares a look at the clock for each packet.
 LOOKS = 4
+
+
+def protocol_of(packet: bytes) -> str:
+    """What a packet on a port of media is: rtp, rtcp, stun, dtls, zrtp or other (UDPTL, a keep-alive of one byte).
+
+    RFC 7983 s.7, RFC 5761 s.4.
+    """
+    first = packet[0] if len(packet) > 1 else 0xFF
+    if 128 <= first <= 191:
+        return "rtcp" if 192 <= packet[1] <= 223 else "rtp"
+    if first <= 3 and packet[4:8] == _STUN_COOKIE:
+        return "stun"
+    if 16 <= first <= 19:
+        return "zrtp"
+    return "dtls" if 20 <= first <= 63 else "other"
+
+
+def _tells_source(packet: bytes) -> bool:
+    """Whether it is of the stream itself. STUN comes from every port of a party that tries them all, and a keep-alive
+    (D45) from whatever holds a mapping open."""
+    return len(packet) > 1 and protocol_of(packet) != "stun"
 
 
 class _Component:
@@ -44,7 +68,7 @@ class _Component:
         self.announced = self.to = self.source = sockets.address(party)
         self.is_locked = False
         self.received = 0
-        """Packets of this party, until it is locked."""
+        """Packets of this party that tell where its stream comes from, until it is locked."""
         self.lanes: list[_Lane] = []
         """By which its packets go to its partners."""
 
@@ -109,14 +133,15 @@ class _Lane:
             except OSError:
                 pass
         if not self.sender.is_locked:
-            self._count()
+            self._count(data)
 
-    def _count(self) -> None:
+    def _count(self, data: bytes) -> None:
         sender = self.sender
-        sender.received += 1
-        sender.is_locked = sender.source == sender.announced or sender.received >= LOCK_PACKETS
+        if _tells_source(data):
+            sender.received += 1
+            sender.is_locked = sender.source == sender.announced or sender.received >= LOCK_PACKETS
         if self.packets == 1:
-            self.receiver.place.used(sender.source)
+            self.receiver.place.used(sender.source, data)
 
     def move(self, source: Address) -> None:
         self._leave()
@@ -173,7 +198,7 @@ class MediaPlaces:
     def stranger(self, endpoint: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
         places = self._at[endpoint]
         for place in places:
-            if (lane := place.admits(endpoint, source)) is not None:
+            if (lane := place.admits(endpoint, source, data)) is not None:
                 lane.take(data, ancillary)
                 return
         places[0].refuse(source)
@@ -297,18 +322,20 @@ class MediaPlace(Opening):
 
     # -- who comes -------------------------------------------------------------------------------------------------
 
-    def used(self, source: Address) -> None:
+    def used(self, source: Address, data: bytes) -> None:
         """The first packet has come, from a partner."""
         if not self._is_used:
             self._is_used = True
-            self._tell_used(sockets.endpoint(source))
+            self._tell_used(sockets.endpoint(source), protocol=protocol_of(data))
 
-    def admits(self, endpoint: UdpEndpoint, source: Address) -> _Lane | None:
+    def admits(self, endpoint: UdpEndpoint, source: Address, data: bytes) -> _Lane | None:
         """Somebody unknown at one of the sockets: a partner whose address is to be learned?"""
         host = sockets.endpoint(source).host
         for lane in self._in:
             sender, party = lane.sender, lane.sender.place.grant.media.party
             if lane.receiver.endpoint is not endpoint or sender.is_locked:
+                continue
+            if sender.received and not _tells_source(data):
                 continue
             if any(host in network for network in party.allow):
                 try:

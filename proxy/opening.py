@@ -97,8 +97,8 @@ class Opening:
         self.grant = replace(self.grant, expect=replace(self.grant.expect, allow=allow))
         self.owner.log.write("pinhole.renewed", pinhole=self.grant.id, allow=allow, expires_seconds=seconds)
 
-    def _tell_used(self, peer: Endpoint) -> None:
-        self.owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer)
+    def _tell_used(self, peer: Endpoint, **facts: Any) -> None:
+        self.owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer, **facts)
         self.owner.pinhole_event(self.grant, Used(peer))
 
     def _tell_stranger(self, detail: str, action: str) -> None:

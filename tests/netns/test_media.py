@@ -221,6 +221,48 @@ async def test_another_port_of_the_party_is_learned_from_the_first_packets_and_t
         call.pinholes.close(offered)
 
 
+STUN = bytes.fromhex("000100002112a442") + bytes(12)
+RTP = b"\x80\x00" + bytes(170)
+
+
+async def test_where_media_comes_from_is_not_learned_from_stun_or_keep_alives_after_media(hosts: Hosts) -> None:
+    """Both also come from ports that no media comes from (D42, D45)."""
+    async with Gateway(hosts) as gateway:
+        call, phone = Call(gateway), gateway.client(port=7000)
+        waits, sends, tries = (gateway.server(port=port) for port in (8000, 9000, 9002))
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        call.answer(offered, party(waits))
+        for _ in range(LOCK_PACKETS + 1):
+            tries.sendto(STUN, to(offered))
+            assert (await hear(phone))[0] == STUN
+        for packet in (RTP, b"\x00", RTP):
+            sends.sendto(packet, to(offered))
+            assert (await hear(phone))[0] == packet
+            tries.sendto(STUN, to(offered))
+            tries.sendto(b"", to(offered))
+            await silence(phone)
+        sends.sendto(STUN, to(offered))
+        assert (await hear(phone))[0] == STUN
+        call.pinholes.close(offered)
+        assert gateway.shell.log.last("pinhole.used")["protocol"] == "stun"
+        assert gateway.shell.log.last("pinhole.closed")["packets_refused"] == 6
+
+
+async def test_stun_and_keep_alives_of_a_party_are_answered_before_there_is_media(hosts: Hosts) -> None:
+    """Who waits for the answer to its STUN before it sends media would wait for ever (D40)."""
+    async with Gateway(hosts) as gateway:
+        call, phone, mapping = Call(gateway), gateway.client(port=7000), gateway.server(port=9000)
+        hidden = Party(Endpoint(ip_network("192.168.7.7/32")[0], 4000), None, None, only(at(mapping).host), learn=True)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        answered = call.answer(offered, hidden)
+        for packet in (STUN, b"", b"\x00"):
+            mapping.sendto(packet, to(offered))
+            assert (await hear(phone))[0] == packet
+            phone.sendto(b"back", to(answered))
+            assert (await hear(mapping))[0] == b"back"
+        call.pinholes.close(offered)
+
+
 async def test_a_party_behind_nat_is_answered_where_its_packets_come_from(hosts: Hosts) -> None:
     async with Gateway(hosts) as gateway:
         call, phone, mapping = Call(gateway), gateway.client(port=7000), gateway.server(port=9000)
