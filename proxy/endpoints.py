@@ -196,12 +196,13 @@ class UdpEndpoints:
     def _lease(self, host: Host, choices: Iterable[Sequence[int]], is_media: bool) -> list[UdpEndpoint]:
         """Endpoints on the first ports that are all free."""
         for ports in choices:
-            if any(Endpoint(host, port) in self._endpoints for port in ports):
+            wanted = [Endpoint(host, port) for port in ports]
+            if any(at in self._endpoints for at in wanted):
                 continue
             standing: list[UdpEndpoint] = []
             try:
-                for port in ports:
-                    standing.append(self._stand(Endpoint(host, port), is_media))
+                for at in wanted:
+                    standing.append(self._stand(at, is_media))
             except OSError as error:
                 for endpoint in standing:
                     self._remove(endpoint)

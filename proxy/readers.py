@@ -33,11 +33,9 @@ class Readers:
         self._readers[descriptor] = reader
 
     def remove(self, sock: socket.socket) -> None:
-        """Before it is closed."""
+        """Before it is closed, which tells the kernel."""
         assert self._epoll is not None
-        descriptor = sock.fileno()
-        del self._readers[descriptor]
-        self._epoll.unregister(descriptor)
+        del self._readers[sock.fileno()]
         if not self._readers:
             self._loop.remove_reader(self._epoll)
             self._epoll.close()

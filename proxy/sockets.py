@@ -275,7 +275,8 @@ def set_traffic_class(sock: socket.socket, value: int) -> None:
 
 def address(of: Endpoint) -> Address:
     """As `receive` gives it, whatever else the kernel adds."""
-    return (str(of.host), of.port) if of.host.version == 4 else (str(of.host), of.port, 0, 0)
+    host = of.host
+    return (str(host), of.port) if host.version == 4 else (str(host), of.port, 0, 0)
 
 
 def route_source(target: Endpoint) -> IPv4Address | IPv6Address:
