@@ -20,6 +20,7 @@ Not supported: relaying ICE candidates of our own; S/MIME bodies and those in ot
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -44,12 +45,14 @@ from protocols.engine import (
     violation,
 )
 from protocols.sip_contacts import Claimed, Contacts
-from protocols.sip_dialogs import Dialogs, Refused, trigger_of
+from protocols.sip_dialogs import Dialogs, trigger_of
 from protocols.sip_message import (
+    MAX_ID_BYTES,
     MAX_METHOD_BYTES,
     BadMessage,
     Message,
     NotSip,
+    Refused,
     StreamFramer,
     is_keep_alive,
     read_message,
@@ -64,6 +67,8 @@ from protocols.spans import Span, replace
 
 CLIENT = Side.CLIENT
 
+MAX_INVITES = 8
+"""Of a call that are not to be repeated when it is over."""
 MAX_LOGGED = 64
 """Rewritten addresses of a flow that stand in the log: the same few change in every message."""
 _TLS_HANDSHAKE = 0x16
@@ -123,10 +128,17 @@ class SipEngine:
         if is_keep_alive(data):
             return (Send(side.other, data),)
         key = self._number, side, hash(data), len(data)
-        if (again := self._table.repeats.get(key, now)) is not None:
+        again = self._table.repeats.get(key, now)
+        if self._options.rates and (sends := self._too_often(side, data, again is not None)) is not None:
+            if sends:
+                self._table.repeats.put(key, sends, now)
+            return (*self._take_notes(), *sends)
+        if again is not None:
             return again
         sends = self._message(side, data)
         self._table.repeats.put(key, sends, now)
+        if (call := self._dialogs.invited) is not None and len(call.invites) < MAX_INVITES:
+            call.invites.append(key)
         return (*self._take_notes(), *sends)
 
     def _stream(self, side: Side, data: bytes) -> Sequence[Effect]:
@@ -140,35 +152,50 @@ class SipEngine:
         effects: list[Effect] = []
         try:
             while (piece := framer.pop()) is not None:
-                sends = self._message(side, piece) if piece.strip() else (Send(side.other, piece),)
+                sends = self._piece(side, piece)
                 effects += (*self._take_notes(), *sends)
         except NotSip:
             self._violation("sip.not_sip", "the stream does not begin as SIP", "closed")
-            effects += (*self._take_notes(), Abort("not_sip"))
+            effects += self._break_off("not_sip")
         except BadMessage as bad:
             # Where the next one begins is not known.
             sends = self._malformed(side, None, bad)
-            effects += (*self._take_notes(), *sends, Abort("bad_framing"))
-        self._over = any(isinstance(effect, Abort) for effect in effects)
+            effects += (
+                *self._take_notes(),
+                *(sends if self._observed is None else ()),
+                *self._break_off("bad_framing"),
+            )
         if side.other in self._ended:  # this side has been told that nothing more comes: no answers of ours either
             return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
 
+    def _piece(self, side: Side, data: bytes) -> Sequence[Send]:
+        if not data.strip():
+            return (Send(side.other, data),)
+        if self._options.rates and (sends := self._too_often(side, data, False)) is not None:
+            return sends
+        return self._message(side, data)
+
+    def _break_off(self, reason: str) -> Sequence[Effect]:
+        """The stream cannot be read; an observer lets it go on, what it holds back first."""
+        self._over = True
+        if self._observed is None:
+            return (*self._take_notes(), Abort(reason))
+        held = [Send(side.other, bytes(framer)) for side, framer in self._framers.items() if len(framer)]
+        return (*self._take_notes(), *held, Splice(self._options.call_idle))
+
     def _tls(self, data: bytes) -> Sequence[Effect]:
         if self._options.tls == "deny":
             self._violation("sip.tls_denied", "the connection begins with TLS", "closed")
-            return (*self._take_notes(), Abort("tls_denied"))
+            if self._observed is None:
+                return (*self._take_notes(), Abort("tls_denied"))
         self._note("sip.tls", {"action": "connection relayed unread"})
         return (*self._take_notes(), Send(Side.SERVER, data), Splice(self._options.call_idle))
 
     def _message(self, side: Side, data: bytes) -> Sequence[Send]:
         """What is sent for it; what is to be told of it has been noted."""
-        sends: Sequence[Send] | None = None
         try:
-            if self._options.rates:
-                sends = self._too_often(side, data)
-            if sends is None:
-                sends = self._pass(side, read_message(data))
+            sends = self._pass(side, read_message(data))
         except BadMessage as bad:
             sends = self._malformed(side, data, bad)
         except Malformed as bad:
@@ -178,8 +205,9 @@ class SipEngine:
             self._hear_of_closed()
         return sends
 
-    def _too_often(self, side: Side, data: bytes) -> Sequence[Send] | None:
-        """One request more than the source may send: the first ones are answered, a flood is not even read."""
+    def _too_often(self, side: Side, data: bytes, is_repeat: bool) -> Sequence[Send] | None:
+        """One request more than the source may send: the first ones are answered, a flood is not even read. Repeats are
+        counted apart, and dropped, for each has had its answer or will have it."""
         # Line ends before it mean nothing (S4).
         method = data.lstrip(b"\r\n")[: MAX_METHOD_BYTES + 1].partition(b" ")[0].decode("latin-1")
         rates = self._options.rates
@@ -191,13 +219,20 @@ class SipEngine:
         if limit is None:
             return None
         source = self._peers.own(side).host
-        count = self._table.rates.count(source, method, self._now)
+        if is_repeat:
+            # Within a second a request comes twice again (timers A and E).
+            method, limit = f"repeated {method}", 2 * limit
+        count = self._table.rates.count(source, method, limit, self._now)
         if count <= limit:
             return None
-        if count in (limit + 1, 2 * limit + 1):
-            action = "answered 503" if count <= 2 * limit else "dropped"
+        sends: Sequence[Send] = ()
+        if count <= 2 * limit and not is_repeat:
+            with contextlib.suppress(Malformed):
+                sends = _answer(side, read_message(data), 503, b"Too Many Requests")
+        if count == limit + 1 or (count == 2 * limit + 1 and not is_repeat):
+            action = "answered 503" if sends else "dropped"
             self._violation("sip.rate", f"more than {limit} {method} a second from {source}", action)
-        return _answer(side, read_message(data), 503, b"Too Many Requests") if count <= 2 * limit else ()
+        return sends if self._observed is None else None
 
     def _pass(self, side: Side, message: Message) -> Sequence[Send]:
         if message.is_request and message.method in self._blocked:
@@ -238,7 +273,7 @@ class SipEngine:
                 yield span, b"%d" % length
 
     def _malformed(self, side: Side, data: bytes | None, bad: BadMessage) -> Sequence[Send]:
-        policy = self._options.malformed if self._observed is None else "pass"
+        policy = self._options.malformed
         sends: Sequence[Send] = ()
         action = "dropped"
         if policy == "pass" and data is not None:
@@ -318,9 +353,14 @@ class SipEngine:
     # -- lines of log ------------------------------------------------------------------------------------------------
 
     def _note(self, event: str, facts: dict[str, Any]) -> None:
-        self._notes.append(Note(event, facts))
+        if event == "violation":
+            self._violation(facts["rule"], facts["detail"], facts["action"])
+        else:
+            self._notes.append(Note(event, facts))
 
     def _violation(self, rule: str, detail: str, action: str) -> None:
+        if self._observed is not None and action != "passed":
+            action = f"passed; else {action}"
         self._notes.append(violation(rule, detail, action))
 
     def _take_notes(self) -> list[Effect]:
@@ -332,7 +372,7 @@ class SipEngine:
         data = message.data
         fresh: list[dict[str, Any]] = []
         for field, (span, new) in changes:
-            key = (field, data[span.start : span.end], new)
+            key = (field, data[span.start : span.end][:MAX_ID_BYTES], new)
             if key[1] != new and key not in self._logged and len(self._logged) < MAX_LOGGED:
                 self._logged.add(key)
                 fresh.append({"field": field, "before": key[1], "after": new})

@@ -19,7 +19,7 @@ House rules:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import Enum
 from ipaddress import ip_network
@@ -182,11 +182,13 @@ class Call:
         "caller_tag",
         "charged_to",
         "claims",
-        "clock",
+        "clocks",
         "ending",
         "ends_at",
         "hops",
         "hosts",
+        "invites",
+        "is_resumed",
         "is_told",
         "key",
         "lasts",
@@ -202,20 +204,25 @@ class Call:
         key: bytes,
         caller_tag: bytes,
         hosts: Hosts,
+        charged_to: Host,
         pinholes: Pinholes,
         terms: Terms,
         table: SipTable,
         clock: Clock[Call],
     ) -> None:
-        """hosts: whose signalling began it. clock: of the engine that it belongs to."""
+        """hosts: whose signalling began it. charged_to: among whose calls it counts. clock: of its engine."""
         self._table = table
-        self.clock = clock
+        self.clocks = [clock]
+        """Of the engine that it belongs to, and of those that have put it off."""
         self.hosts = {Role.CALLER: [hosts[0]], Role.CALLEE: [hosts[1]]}
         """Where the signalling of each party comes from, as this gateway sees it: itself, or its server."""
-        self.charged_to = hosts[0]
-        """Whose calls it counts among."""
+        self.charged_to = charged_to
+        self.is_resumed = False
+        """It was under way before it was first heard of."""
         self.claims: list[tuple[Contact, Contacts]] = []
         """Addresses at which its parties are reached by others than those hosts."""
+        self.invites: list[Hashable] = []
+        """Datagrams that the table remembers for it, by their keys."""
         self.hops: dict[Role, Hop] = {}
         self.told: set[tuple[Endpoint | None, Endpoint]] = set()
         """Places that the log has told of."""
@@ -244,28 +251,47 @@ class Call:
 
     # -- transactions ------------------------------------------------------------------------------------------------
 
+    @property
+    def is_under_way(self) -> bool:
+        return self.started_at is not None or self.is_resumed
+
     def is_of(self, role: Role, host: Host) -> bool:
         """Whether that party's signalling comes from there."""
         return host in self.hosts[role]
 
+    def leads_to(self, other: Call) -> bool:
+        """Whether the callee's host here is the caller's there: a server, on whose other side the same call goes on."""
+        return any(host in other.hosts[Role.CALLER] for host in self.hosts[Role.CALLEE])
+
     def put_off(self, at: float, clock: Clock[Call]) -> None:
         """It is over then. clock: of whoever says so, since the owner's is not looked at before its own time."""
         self.ends_at = at
-        self.clock.set(self, at)
-        if clock is not self.clock:
+        if clock not in self.clocks:
+            self.clocks.append(clock)
+        self.clocks[0].set(self, at)
+        if clock is not self.clocks[0]:
             clock.set(self, at)
 
     def begin(self, number: int, method: bytes, by: Role, hosts: Hosts) -> Transaction:
         """A request; the same one again is the same transaction."""
         if (known := self.transaction(number, method, by, hosts)) is not None:
             return known
+        begun = Transaction(number, method, by, hosts)
         if len(self.transactions) >= MAX_TRANSACTIONS:
-            oldest = self.transactions.pop(0)
+            # Whoever is no party, and only knows what the call is called, pushes out none of a party's.
+            others = [one for one in self.transactions if not self._is_of_parties(one)]
+            if not others and not self._is_of_parties(begun):
+                return begun
+            oldest = (others or self.transactions)[0]
+            self.transactions.remove(oldest)
             if oldest.offer is not None and oldest.offer.is_open:
                 self.take_back(oldest.offer)
-        begun = Transaction(number, method, by, hosts)
         self.transactions.append(begun)
         return begun
+
+    def _is_of_parties(self, transaction: Transaction) -> bool:
+        asker, asked = transaction.hosts
+        return self.is_of(transaction.by, asker) and self.is_of(transaction.by.other, asked)
 
     def transaction(self, number: int, method: bytes, by: Role, hosts: Hosts) -> Transaction | None:
         """The one that is under way. There are one or two at a time: to look is faster than to hash."""
@@ -432,7 +458,11 @@ class Call:
         # A private address that comes from a public one is behind a NAT of its own: learned from its packets, or never.
         if speaker.mapped is not None:
             return False
-        return not speaker.is_behind_us or not _may_be_neighbours(speaker.host, host)
+        if speaker.is_behind_us:
+            return not _may_be_neighbours(speaker.host, host)
+        # Nor may one outside name neighbours of who is inside, unless they are its own.
+        inside = self.hosts[speaker.role.other]
+        return _are_near(speaker.host, host) or not any(_are_near(one, host) for one in inside)
 
     def _settle(self, place: Place, wanted: engine.Media | None) -> None:
         # The same SDP may come by another message: 183 and 200 (D21).
@@ -531,8 +561,13 @@ class Call:
 def _may_be_neighbours(one: Host, other: Host) -> bool:
     if one.version != other.version:
         return True  # who can tell
-    if one.is_private and other.is_private:
-        return True
+    return (one.is_private and other.is_private) or _are_near(one, other)
+
+
+def _are_near(one: Host, other: Host) -> bool:
+    """Whether they may be in one network."""
+    if one.version != other.version:
+        return False
     return other in ip_network((one, 24 if one.version == 4 else 64), strict=False)
 
 

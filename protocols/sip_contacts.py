@@ -159,7 +159,9 @@ class Contacts:
     def _forget(self, contact: Contact) -> None:
         del self._standing[contact.grant.id]
         del self._table.contacts[contact.transport, contact.own, contact.seen.host]
-        del self._table.inside[contact.transport, contact.seen]
+        # One address of ours may be two servers' (policies differ by who comes): the newer one has it.
+        if self._table.inside.get((contact.transport, contact.seen)) == contact.own:
+            del self._table.inside[contact.transport, contact.seen]
 
     def over(self, now: float) -> None:
         """Nothing more is said by this session."""

@@ -30,7 +30,7 @@ from protocols.engine import (
 )
 from protocols.sip_calls import Call, Hop, Hosts, Offer, Role, Speaker, Terms, Transaction
 from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
-from protocols.sip_message import Message
+from protocols.sip_message import Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip_table import MAX_CALLS, Clock, SipTable
@@ -47,15 +47,6 @@ _REFRESHING = frozenset((b"INVITE", b"UPDATE"))
 _ASKED_AGAIN = frozenset((401, 407, 422, 491, 494))
 """Refused for now: the same is asked once more in another way."""
 _GONE = frozenset((408, 481))
-
-
-class Refused(Exception):
-    """The message cannot go on: with what its sender is answered."""
-
-    def __init__(self, status: int, reason: bytes) -> None:
-        super().__init__(status)
-        self.status = status
-        self.reason = reason
 
 
 class Dialogs:
@@ -75,6 +66,7 @@ class Dialogs:
         "_rewriter",
         "_table",
         "_terms",
+        "invited",
         "moved",
     )
 
@@ -100,6 +92,8 @@ class Dialogs:
         self._now = 0.0
         self.moved: list[tuple[str, Endpoint | None, Endpoint]] = []
         """Media that the last message announces elsewhere, for the log: what it is, and where it was before."""
+        self.invited: Call | None = None
+        """The call of the last message, if that was an INVITE."""
         self._behind_us = Side.SERVER if peers.is_expected else Side.CLIENT
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
@@ -113,6 +107,7 @@ class Dialogs:
     def follow(self, side: Side, message: Message, now: float) -> bytes | None:
         """What a message from `side` means to its call; its body, if that is another now. Raises Refused."""
         self._now = now
+        self.invited = None
         self.moved.clear()
         asking = side if message.is_request else side.other
         hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
@@ -145,22 +140,29 @@ class Dialogs:
                 if is_asker or is_asked:
                     close = close or (call, role)
         if not to_tag and message.method == b"INVITE":
-            return self._begin(message, from_tag, hosts), Role.CALLER
+            return self._begin(message, from_tag, hosts, False), Role.CALLER
+        if close is None and to_tag and message.is_request and message.method in _REFRESHING:
+            # Of before a restart, or taken for over. Whoever refreshes it is its caller from now on: which one was is
+            # not known, and who is told of an address of the inside would look for media there (S70).
+            return self._begin(message, from_tag, hosts, True), Role.CALLER
         return close
 
-    def _begin(self, message: Message, tag: bytes, hosts: Hosts) -> Call:
+    def _begin(self, message: Message, tag: bytes, hosts: Hosts, is_resumed: bool) -> Call:
         table = self._table
         key = message.call_id, tag
         if len(table.calls) >= MAX_CALLS:
             self._forget_orphans()
-        if len(table.calls) >= MAX_CALLS or table.calls_of[hosts[0]] >= self._options.max_calls:
-            detail = f"{table.calls_of[hosts[0]]} of {hosts[0]}, {len(table.calls)} in all"
-            self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": "answered 503"})
-            raise Refused(503, b"Too Many Calls")
-        call = Call(message.call_id, tag, hosts, self._pinholes.apart(), self._terms, table, self._clock)
+        client = self._peers.own(self._behind_us).host
+        if len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls:
+            status = 500 if is_resumed else 503
+            detail = f"{table.calls_of[client]} of {client}, {len(table.calls)} in all"
+            self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": f"answered {status}"})
+            raise Refused(status, b"Too Many Calls")
+        call = Call(message.call_id, tag, hosts, client, self._pinholes.apart(), self._terms, table, self._clock)
+        call.is_resumed = is_resumed
         call.lasts = self._options.call_idle
         table.calls.setdefault(key, []).append(call)
-        table.calls_of[hosts[0]] += 1
+        table.calls_of[client] += 1
         return call
 
     def _forget_orphans(self) -> None:
@@ -177,6 +179,8 @@ class Dialogs:
             offer = self._offer_to(call, speaker, number)
             return self._described(call, speaker, message, side, answers=offer) if offer is not None else None
         transaction = call.begin(number, method, speaker.role, hosts)
+        if method == b"INVITE":
+            self.invited = call
         if method == b"BYE":
             if call.is_of(speaker.role, speaker.host) and not call.others(speaker.tag):
                 self._put_off(call, LAST_WORDS_SECONDS)
@@ -185,7 +189,11 @@ class Dialogs:
             return self._trickled(message) if method == b"INFO" else None
         if speaker.role is Role.CALLEE and not call.knows(speaker.tag):
             return None  # who has not answered is no party of it yet, as the other will say
-        if method == b"INVITE" and call.started_at is None:
+        if (
+            call.started_at is None
+            and (method == b"INVITE" or call.is_resumed)
+            and call.is_of(speaker.role, speaker.host)
+        ):
             self._put_off(call, self._options.ring_seconds)
             if (hop := self._hop(message, side, 0)) is not None:
                 call.hops[Role.CALLER] = hop.behind(call.hops.get(Role.CALLER))
@@ -219,7 +227,7 @@ class Dialogs:
         else:
             body = self._described(call, speaker, message, side, answers=transaction.offer)
         if status >= 200:
-            if method == b"INVITE" and call.start(speaker.tag, self._now):
+            if (method == b"INVITE" or call.is_resumed) and call.start(speaker.tag, self._now):
                 self._note("call.started", {"call_id": call.key, **_who(message)})
                 self._establish(call, message, side)
             self._is_alive(call, message)
@@ -231,9 +239,11 @@ class Dialogs:
         """A BYE was answered, by a party of the call as it passed us here or elsewhere: it is over everywhere."""
         passes = self._table.calls.get((call.key, call.caller_tag), ())
         same = [one for one in passes if one is call or agreed.tag in one.tags]
-        if any(one.is_of(agreed.role, agreed.host) for one in same):
-            for one in same:
-                self._leave(one, bye, agreed.tag)
+        over = [one for one in same if one.is_of(agreed.role, agreed.host)]
+        for one in over:  # grows: each pass leads to those before and behind it
+            over += [other for other in same if other not in over and (one.leads_to(other) or other.leads_to(one))]
+        for one in over:
+            self._leave(one, bye, agreed.tag)
 
     def _is_alive(self, call: Call, message: Message) -> None:
         """A 2xx in an established call. With a session timer only what refreshes it counts (RFC 4028 s.10)."""
@@ -364,8 +374,9 @@ class Dialogs:
         try:
             description = sdp.read_sdp(data[part.span.start : part.span.end])
         except Malformed as error:
-            refused = message.is_request and isinstance(error, sdp.TooManyMedia)
-            status = 500 if call.started_at is not None else 503
+            # An ACK cannot be refused.
+            refused = message.is_request and message.method != b"ACK" and isinstance(error, sdp.TooManyMedia)
+            status = 500 if call.is_under_way else 503
             action = f"answered {status}" if refused else "media is not followed"
             self._note("violation", {"rule": "sip.bad_sdp", "detail": str(error), "action": action})
             if refused:  # D49
@@ -384,7 +395,7 @@ class Dialogs:
             made = call.make_offer(speaker, media, trigger)
             if isinstance(made, Refusal):
                 if message.is_request:
-                    raise Refused(500 if call.started_at is not None else 503, b"No Media Available")
+                    raise Refused(500 if call.is_under_way else 503, b"No Media Available")
                 if speaker.mapped is None:
                     return None
                 # What comes in a response can only be withdrawn, each medium by its port (D49).
@@ -441,7 +452,9 @@ class Dialogs:
         found: dict[int, sdp.Move] = {}
         for medium in description.media:
             at = medium.endpoint
-            if at is not None and at.host == ours and (party := announced.get(at)) is not None:
+            if not medium.is_movable or at is None or at.host != ours:
+                continue
+            if (party := announced.get(at)) is not None:
                 found[medium.slot] = sdp.Move(party.rtp.host, party.rtp.port, party.rtcp.port if party.rtcp else None)
         return found
 
@@ -481,19 +494,21 @@ class Dialogs:
         """The engine ends; its calls with it."""
         self._now = now
         for call in self._clock.all():
-            if call.clock is self._clock:
+            if call.clocks[0] is self._clock:
                 self._end(call, "stopped")
 
     def _end(self, call: Call, reason: str) -> None:
         if call.ending is None:
             call.ending = reason
             self._drop(call)
+            for key in call.invites:  # again they would announce places that are gone
+                self._table.repeats.drop(key)
             call.close(self._now)
             self._tell_end(call)
 
     def _drop(self, call: Call) -> None:
-        call.clock.forget(call)
-        self._clock.forget(call)
+        for clock in (*call.clocks, self._clock):
+            clock.forget(call)
         table, key = self._table, (call.key, call.caller_tag)
         if call in (calls := table.calls.get(key, [])):
             calls.remove(call)

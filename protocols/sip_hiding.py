@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from protocols.engine import Peers, Side
+from protocols.engine import Host, Peers, Side
 from protocols.sip_message import Message
 from protocols.sip_table import Recent
 from protocols.spans import Span
@@ -25,20 +25,24 @@ class CallIds:
 
     __slots__ = ("_known", "_own", "_peers")
 
-    def __init__(self, peers: Peers, known: Recent[bytes, bytes]) -> None:
-        """known: hidden Call-IDs and what they were."""
+    def __init__(self, peers: Peers, known: Recent[tuple[bytes, Host], bytes]) -> None:
+        """known: hidden Call-IDs, each with the host that is to have its own back, and what they were."""
         self._peers = peers
         self._known = known
         self._own = {side: _pattern(peers, side) for side in Side if peers.is_mapped(side)}
 
     def hidden(self, call_id: bytes, side: Side) -> bytes:
-        """As the other side knows it."""
+        """A message's own Call-ID as the other side knows it, which is remembered."""
+        new = self._hidden(call_id, side)
+        if new != call_id:
+            self._known.put((new, self._peers.own(side).host), call_id)
+        return new
+
+    def _hidden(self, call_id: bytes, side: Side) -> bytes:
         own = self._own.get(side)
         if own is None or not own.search(call_id):
             return call_id
-        new = own.sub(str(self._peers.as_seen(side).host).encode(), call_id)
-        self._known.put(new, call_id)
-        return new
+        return own.sub(str(self._peers.as_seen(side).host).encode(), call_id)
 
     def changes(self, message: Message, side: Side) -> Iterator[tuple[str, tuple[Span, bytes]]]:
         """What a message from `side` says otherwise on the other one."""
@@ -49,15 +53,16 @@ class CallIds:
                     if (new := self._other(match[1], side)) is not None:
                         at = Span(span.start + match.start(1), span.start + match.end(1))
                         yield name.decode(), (at, new)
-        for span in message.spans(b"refer-to"):
-            for match in _ESCAPED.finditer(data[span.start : span.end]):
+        for span, address in message.addresses(b"refer-to"):
+            behind = span.start + address.hostport.end if address.hostport is not None else span.start
+            for match in _ESCAPED.finditer(data[behind : span.end]):
                 plain = re.sub(rb"%40", b"@", match[1])
                 if (new := self._other(plain, side)) is not None:
-                    at = Span(span.start + match.start(1), span.start + match.end(1))
+                    at = Span(behind + match.start(1), behind + match.end(1))
                     yield "refer-to", (at, new.replace(b"@", b"%40"))
 
     def _other(self, call_id: bytes, side: Side) -> bytes | None:
-        new = self._known.get(call_id) or self.hidden(call_id, side)
+        new = self._known.get((call_id, self._peers.own(side.other).host)) or self._hidden(call_id, side)
         return new if new != call_id else None
 
 

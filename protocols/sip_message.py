@@ -21,7 +21,18 @@ from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 from protocols.engine import Malformed
-from protocols.sip_values import Address, Via, read_address, read_tag, read_uri, read_via, split, stripped, unfolded
+from protocols.sip_values import (
+    MAX_VALUES,
+    Address,
+    Via,
+    read_address,
+    read_tag,
+    read_uri,
+    read_via,
+    split,
+    stripped,
+    unfolded,
+)
 from protocols.spans import Span
 
 Value = TypeVar("Value")
@@ -197,6 +208,8 @@ class Message(Head):
         for at in self._fields.get(name, ()):
             try:
                 found += split(self.data, Span(*at))
+                if len(found) > MAX_VALUES:
+                    raise Malformed("too_many_values")
             except Malformed as error:
                 raise self.bad(stripped(self.data, *at), error) from None
         return found
@@ -234,6 +247,15 @@ class BadMessage(Malformed):
 
 class NotSip(BadMessage):
     """What should be a start line does not even say SIP (S6)."""
+
+
+class Refused(Exception):
+    """The message cannot go on: with what its sender is answered."""
+
+    def __init__(self, status: int, reason: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.reason = reason
 
 
 def _position(data: bytes, at: int) -> tuple[int, int]:

@@ -9,7 +9,21 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from protocols.engine import AnyGrant, Closed, Endpoint, Expect, Grant, Media, MediaGrant, Network, Pinholes
+from protocols.engine import (
+    AnyGrant,
+    Closed,
+    Endpoint,
+    Expect,
+    Grant,
+    Media,
+    MediaGrant,
+    Network,
+    Pinholes,
+    Refusal,
+)
+
+MAX_CONTACTS = 64
+"""Of one session, as `limits: pinholes_per_session` would have it."""
 
 
 class Observed:
@@ -30,9 +44,12 @@ class Observed:
         self._standing: dict[int, AnyGrant] = {}
         self._closed = closed
 
-    def open(self, expect: Expect) -> Grant:
-        self._tell(expect.purpose, expect.trigger, expect.listen, expect.target, expect.allow)
-        grant = Grant(self._number(), expect, expect.listen)
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if sum(isinstance(grant, Grant) for grant in self._standing.values()) >= MAX_CONTACTS:
+            return Refusal("limit_per_session")
+        listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, expect.target.port)
+        self._tell(expect.purpose, expect.trigger, listen, expect.target, expect.allow)
+        grant = Grant(self._number(), expect, listen)
         self._standing[grant.id] = grant
         return grant
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -79,7 +80,9 @@ class SipOptions:
         for method in self.block_methods:
             if not _is_method(method):
                 raise ValueError(f"block_methods: {method!r} is not the name of a method; they are in capitals")
+            if method in ("ACK", "CANCEL"):
+                raise ValueError(f"block_methods: {method} is part of an INVITE and cannot be refused; block INVITE")
 
 
 def _is_method(name: str) -> bool:
-    return name.isascii() and name.isalpha() and name.isupper()
+    return re.fullmatch(r"[A-Z0-9.!%*_+`'~-]+", name) is not None  # a token (RFC 3261 s.25.1)

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from protocols.engine import Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
-from protocols.sip_message import MAX_ID_BYTES, Message
+from protocols.sip_message import MAX_ID_BYTES, Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip_values import Address
@@ -25,6 +25,8 @@ GRACE_SECONDS = 32.0
 MAX_PENDING = 64
 MAX_CONTACTS = 32
 """Of one REGISTER that are followed. Phones have one, or one for each transport."""
+MAX_CALLERS = 32
+"""Of those that one 2xx names."""
 MAX_TOLD = 8
 """Contacts in one line of log."""
 MAX_SECONDS = 7 * 86400
@@ -78,7 +80,8 @@ class Registrations:
         return len(self._bindings)
 
     def asked(self, message: Message, side: Side) -> None:
-        """A REGISTER from `side`. A contact that is not its own is somebody else's, and opens nothing (S57)."""
+        """A REGISTER from `side`. A contact that is not its own is somebody else's, and opens nothing (S57). Raises
+        Refused."""
         span, to = message.address(b"to")
         aor = message.data[span.start : span.end][to.uri.start : to.uri.end]
         host = self._peers.own(side).host
@@ -90,9 +93,11 @@ class Registrations:
                 removes_all = True
             elif isinstance(address.host, Host):
                 contact = Endpoint(address.host, address.port or DEFAULT_PORT)
+                if contact == self._peers.as_seen(side):  # it knows how it is known, from STUN
+                    contact = self._peers.own(side)
                 if contact.host != host or contact.port < LEAST_PORT:
                     elsewhere.append(contact)
-                elif len(contacts) < MAX_CONTACTS and len(aor) <= MAX_ID_BYTES:
+                elif len(contacts) < MAX_CONTACTS:
                     name = Name(aor, self._rewriter.transport(address), contact)
                     contacts[name] = _seconds(address.parameter(b"expires"))
         if elsewhere:
@@ -101,6 +106,10 @@ class Registrations:
                 detail += f" and {len(elsewhere) - MAX_TOLD} more"
             facts = {"rule": "sip.contact_elsewhere", "detail": detail, "action": "no pinhole opened"}
             self._note("violation", facts)
+        if len(aor) > MAX_ID_BYTES:
+            return
+        if self._rewriter.stands_in:  # calls to it would ring at another one's (D49)
+            raise Refused(503, b"No Contact Available")
         if len(self._pending) >= MAX_PENDING:
             del self._pending[next(iter(self._pending))]
         default = _seconds(message.first(b"expires"))
@@ -150,7 +159,7 @@ class Registrations:
         for name in (b"service-route", b"path"):
             hosts.update(address.host for _, address in message.addresses(name) if isinstance(address.host, Host))
         hosts -= {self._peers.own(side).host, self._peers.as_seen(side).host}
-        networks = [network for host in sorted(hosts, key=str) for network in only(host)]
+        networks = [network for host in sorted(hosts, key=str)[:MAX_CALLERS] for network in only(host)]
         return (*self._options.trusted_peers, *networks)
 
     def _bind(self, side: Side, name: Name, seconds: int, allow: tuple[Network, ...], now: float) -> None:

@@ -105,6 +105,7 @@ class Rewriter:
         "_peers",
         "_strips_ice",
         "_table",
+        "stands_in",
     )
 
     def __init__(self, peers: Peers, table: SipTable, contacts: Contacts, options: SipOptions) -> None:
@@ -119,6 +120,8 @@ class Rewriter:
         self._mapped_vias: dict[tuple[Side, bool, int, bytes], _MappedVia] = {}
         self._is_mapped = {side: peers.is_mapped(side) for side in Side}
         self._is_needed = options.fixup == "auto" and any(self._is_mapped.values())
+        self.stands_in = False
+        """In the last message an address could not be had, and the one that its sender is known by stands for it."""
 
     def rewrite(self, message: Message, side: Side, now: float) -> list[tuple[str, Change]]:
         """What changes in the head of a message from `side`, in order, with the name of the field.
@@ -128,6 +131,7 @@ class Rewriter:
         if not self._is_needed:
             return []
         self._now = now
+        self.stands_in = False
         data = message.data
         changes: list[tuple[str, Change]] = []
         names = message.names
@@ -190,6 +194,10 @@ class Rewriter:
         if at is None or not isinstance(address.host, Host):
             return _STAYS
         party, other = self._peers.own(side), self._peers.as_seen(side.other)
+        if self._is_mapped[side] and Endpoint(address.host, address.port or DEFAULT_PORT) == self._peers.as_seen(side):
+            # Who knows from STUN how it is known gets just that back.
+            itself = self._peers.as_seen(side), address.port is not None
+            return _Mapped((), (itself, value[at.start : at.end]), True)
         if not (
             (self._is_mapped[side] and address.host == party.host)
             or (self._is_mapped[side.other] and address.host == other.host)
@@ -199,11 +207,11 @@ class Rewriter:
         seen = self.outward(side, address.host, address.port, transport)
         has_port = address.port is not None
         if seen is not None:
-            known_as = (seen, has_port or seen.port != DEFAULT_PORT), value[at.start : at.end]
             changes = (at, _hostport(seen, has_port)), *_maddr(address, party.host, seen.host)
             # Any other port has a contact of its own, which each message that names it keeps alive.
             is_lasting = (address.port or DEFAULT_PORT) == party.port and transport is self._peers.transport
-            return _Mapped(changes, known_as, is_lasting)
+            known_as = (seen, has_port or seen.port != DEFAULT_PORT), value[at.start : at.end]
+            return _Mapped(changes, None if self.stands_in and not is_lasting else known_as, is_lasting)
         uris = self._table.uris
         new = self._inward(side.other, address.host, address.port, transport, lambda seen: uris.get((seen, has_port)))
         if new is None:
@@ -222,7 +230,8 @@ class Rewriter:
             via = message.read(span, values.read_via)
             mapped = self._request_via(value, via, side) if message.is_request else self._response_via(via, side)
             branch = via.parameters.get(b"branch")
-            if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and (branch is None or branch.span == (at, end)):
+            is_the_one = branch is None or (branch.span == (at, end) and value.lower().count(b"branch") == 1)
+            if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and is_the_one:
                 _remember(self._mapped_vias, key, mapped._replace(changes=_moved(mapped.changes, end, at - end)))
         else:
             mapped = mapped._replace(changes=_moved(mapped.changes, at, end - at))
@@ -230,6 +239,12 @@ class Rewriter:
 
     def _request_via(self, value: bytes, via: values.Via, side: Side) -> _MappedVia:
         own, transport = self._peers.own(side), self._peers.transport
+        if isinstance(via.host, Host) and self._is_mapped[side] and via.host == self._peers.as_seen(side).host:
+            # Who knows from STUN how it is known gets just that back.
+            at, known_as = via.hostport, (Endpoint(via.host, via.port or DEFAULT_PORT), via.port is not None)
+            if at.end - at.start <= MAX_KEY_BYTES:
+                self._table.vias.put((_key(via.branch or b""), *known_as), value[at.start : at.end])
+            return _MappedVia((), None, False)
         if not isinstance(via.host, Host) or via.host != own.host:
             return _VIA_STAYS
         # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
@@ -284,11 +299,15 @@ class Rewriter:
         if host != signals.host:
             return None
         port = port or DEFAULT_PORT
-        if port < LEAST_PORT:  # no phone is there (S57)
-            return None
         if port == signals.port and transport is peers.transport:
             return peers.as_seen(side)
-        return self._contacts.mentioned(side, Endpoint(host, port), transport, self._now) or peers.as_seen(side)
+        if port < LEAST_PORT:  # no phone is there (S57)
+            return None
+        # Where one cannot be had, a thousand others cannot.
+        at = Endpoint(host, port)
+        seen = None if self.stands_in else self._contacts.mentioned(side, at, transport, self._now)
+        self.stands_in = seen is None
+        return seen or peers.as_seen(side)
 
     def inward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
         """Which address of this side's own the other side means."""

@@ -72,6 +72,10 @@ class Repeats:
         entries[key] = (now + REPEATED_SECONDS, sends, size)
         self._bytes += size
 
+    def drop(self, key: Hashable) -> None:
+        if (entry := self._entries.pop(key, None)) is not None:
+            self._bytes -= entry[2]
+
     def get(self, key: Hashable, now: float) -> Sequence[Send] | None:
         found = self._entries.get(key)
         return found[1] if found is not None and found[0] >= now else None
@@ -80,11 +84,13 @@ class Repeats:
 class Clock(Generic[Key]):
     """When things are over, unless that is put off. Which it mostly is, so a later time costs nothing."""
 
-    __slots__ = ("_at", "_heap", "_numbers")
+    __slots__ = ("_at", "_entries", "_heap", "_numbers")
 
     def __init__(self) -> None:
         self._at: dict[Key, float] = {}
         self._heap: list[tuple[float, int, Key]] = []
+        self._entries: dict[Key, int] = {}
+        """Of each thing the entry that counts, by its number: the one that is soonest. Others mean nothing."""
         self._numbers = count()
 
     def __len__(self) -> int:
@@ -95,34 +101,42 @@ class Clock(Generic[Key]):
         self._at[thing] = at
         if before is None or at < before:
             self._push(thing, at)
+            self._tidy()
 
     def forget(self, thing: Key) -> None:
-        if self._at.pop(thing, None) is not None and len(self._heap) > 2 * len(self._at) + 64:
+        if self._at.pop(thing, None) is not None:
+            self._entries.pop(thing, None)
+            self._tidy()
+
+    def _push(self, thing: Key, at: float) -> None:
+        number = self._entries[thing] = next(self._numbers)
+        heapq.heappush(self._heap, (at, number, thing))
+
+    def _tidy(self) -> None:
+        """Entries that mean nothing are never more than those that do."""
+        if len(self._heap) > 2 * len(self._at) + 64:
             self._heap = []
             for left, at in self._at.items():
                 self._push(left, at)
-
-    def _push(self, thing: Key, at: float) -> None:
-        heapq.heappush(self._heap, (at, next(self._numbers), thing))
 
     def next(self) -> float | None:
         """When something is over."""
         heap = self._heap
         while heap:
-            at, _, thing = heap[0]
-            over = self._at.get(thing)
-            if over == at:
+            at, number, thing = heap[0]
+            counts = self._entries.get(thing) == number
+            if counts and self._at[thing] == at:
                 return at
             heapq.heappop(heap)
-            if over is not None and over > at:  # put off; if it is earlier, another entry stands for it
-                self._push(thing, over)
+            if counts:  # put off
+                self._push(thing, self._at[thing])
         return None
 
     def due(self, now: float) -> Iterator[Key]:
         """What is over; it is forgotten."""
         while (at := self.next()) is not None and at <= now:
             thing = heapq.heappop(self._heap)[2]
-            del self._at[thing]
+            del self._at[thing], self._entries[thing]
             yield thing
 
     def all(self) -> list[Key]:
@@ -130,21 +144,21 @@ class Clock(Generic[Key]):
 
 
 class Rates:
-    """Requests of each source and method in the current second."""
+    """Requests of each source and method in the current second, for each limit of its own: policies may differ."""
 
     __slots__ = ("_counts", "_second")
 
     def __init__(self) -> None:
         self._second = 0
-        self._counts: Counter[tuple[Host, str]] = Counter()
+        self._counts: Counter[tuple[Host, str, int]] = Counter()
 
-    def count(self, source: Host, method: str, now: float) -> int:
+    def count(self, source: Host, method: str, limit: int, now: float) -> int:
         """With this one."""
         if int(now) != self._second:
             self._second = int(now)
             self._counts.clear()
-        self._counts[source, method] += 1
-        return self._counts[source, method]
+        self._counts[source, method, limit] += 1
+        return self._counts[source, method, limit]
 
 
 @dataclass(slots=True)
@@ -153,7 +167,7 @@ class SipTable:
     """By Call-ID and the caller's tag. More than one when it passes us several times, on its way to a server and on its
     way back."""
     calls_of: Counter[Host] = field(default_factory=Counter)
-    """How many there are by the client whose session began them."""
+    """How many there are by the client whose sessions they are of."""
     media: dict[int, Call] = field(default_factory=dict)
     """The call of each open place for media, by the id of its grant."""
     announced: dict[Endpoint, Party] = field(default_factory=dict)
@@ -167,8 +181,8 @@ class SipTable:
     the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
     vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
     """And in the Via of a transaction: by branch and the address that took its place."""
-    call_ids: Recent[bytes, bytes] = field(default_factory=lambda: Recent(MAX_CALL_IDS))
-    """Hidden ones, and what they were."""
+    call_ids: Recent[tuple[bytes, Host], bytes] = field(default_factory=lambda: Recent(MAX_CALL_IDS))
+    """Hidden ones, each with the host that is to have its own back, and what they were."""
     repeats: Repeats = field(default_factory=Repeats)
     rates: Rates = field(default_factory=Rates)
     unheard: list[tuple[AnyGrant, Closed]] = field(default_factory=list)

@@ -29,9 +29,17 @@ BLANKS = b" \t\r\n"
 
 Read = TypeVar("Read")
 
+MAX_VALUES = 256
+"""Of one field: a message has passed 70 hops at most (RFC 3261 s.8.1.1.6)."""
+
 _REMEMBERED = 4096
 _MAX_REMEMBERED_BYTES = 512
-"""Longer values are read each time: what is remembered takes at most some megabytes, whatever peers send."""
+_MAX_REMEMBERED_PARAMETERS = 12
+"""Values with more are read each time: what is remembered takes at most some tens of megabytes, whatever peers send."""
+
+
+def _is_remembered(value: bytes) -> bool:
+    return len(value) <= _MAX_REMEMBERED_BYTES and value.count(b";") <= _MAX_REMEMBERED_PARAMETERS
 
 
 def within(value: Span, part: Span) -> Span:
@@ -58,7 +66,7 @@ def split(data: bytes, span: Span) -> list[Span]:
 
     Commas in quoted strings, in `<...>` and in comments do not separate (S16). Not for the fields of authentication,
     whose commas separate parameters, nor for Date and Call-ID (S15).
-    Raises Malformed if a quoted string, a bracket or a comment has no end.
+    Raises Malformed if a quoted string, a bracket or a comment has no end, and if there are more than MAX_VALUES.
     """
     if data.find(b",", *span) < 0:
         only = stripped(data, *span)
@@ -68,6 +76,8 @@ def split(data: bytes, span: Span) -> list[Span]:
     for match in _GROUPS.finditer(data, *span):
         match match[0]:
             case b"," if not depth:
+                if len(parts) == MAX_VALUES:
+                    raise Malformed("too_many_values")
                 parts.append(Span(start, match.start()))
                 start = match.end()
             case b"(":
@@ -396,7 +406,7 @@ def read_address(value: bytes) -> Address:
 
     RFC 3261 s.20.10; S16 to S22. Reasons: bad_address, bad_host, bad_port, repeated_parameter.
     """
-    if len(value) > _MAX_REMEMBERED_BYTES:
+    if not _is_remembered(value):
         return _read_address(value)
     tag = _TAG.search(value)
     if tag is not None and (rest := _rest(_remembered_address, value, tag)) is not None:
@@ -416,7 +426,7 @@ def read_uri(value: bytes) -> Address:
 
     RFC 3261 s.19.1. Reasons: bad_uri, bad_host, bad_port, repeated_parameter.
     """
-    return _remembered_uri(value) if len(value) <= _MAX_REMEMBERED_BYTES else _read_uri(value)
+    return _remembered_uri(value) if _is_remembered(value) else _read_uri(value)
 
 
 def read_via(value: bytes) -> Via:
@@ -425,7 +435,7 @@ def read_via(value: bytes) -> Via:
     RFC 3261 s.20.42; RFC 3581; S22, S38. Reasons: bad_via, bad_host, bad_port, bad_received, bad_rport,
     repeated_parameter.
     """
-    if len(value) > _MAX_REMEMBERED_BYTES:
+    if not _is_remembered(value):
         return _read_via(value)
     branch = BRANCH.search(value)
     if branch is not None and (rest := _rest(_remembered_via, value, branch)) is not None:

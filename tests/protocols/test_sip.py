@@ -424,16 +424,16 @@ def test_nobody_answers_its_own_register() -> None:
 
 def test_no_more_contacts_of_one_register_are_followed_than_a_phone_has() -> None:
     flow = Flow()
-    flow.hear(CLIENT, register(1, ",".join(f"<sip:10.1.0.2:{2000 + number}>" for number in range(1000))))
+    flow.hear(CLIENT, register(1, ",".join(f"<sip:10.1.0.2:{2000 + number}>" for number in range(200))))
     flow.hear(SERVER, registered(1, "<sip:bob@10.9.9.9>;expires=600"))
     assert flow.events().count("registration.added") == 32
 
 
 def test_many_contacts_of_others_are_one_violation() -> None:
     flow = Flow()
-    flow.hear(CLIENT, register(1, ",".join(f"<sip:10.9.9.9:{2000 + number}>" for number in range(1000))))
+    flow.hear(CLIENT, register(1, ",".join(f"<sip:10.9.9.9:{2000 + number}>" for number in range(200))))
     (violation,) = (note for note in flow.notes if note.event == "violation")
-    assert violation.facts["detail"].endswith("10.9.9.9:2007 and 992 more")
+    assert violation.facts["detail"].endswith("10.9.9.9:2007 and 192 more")
 
 
 def test_a_phone_that_comes_by_another_connection_goes_on_with_its_binding_and_ends_it() -> None:

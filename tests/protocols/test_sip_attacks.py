@@ -1,0 +1,280 @@
+"""What hostile and unlucky peers send, and what it must not do: to others, to the memory, to the time of the daemon."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocols.engine import MediaGrant, Peers, Send, Splice, Transport
+from protocols.sip_table import Clock
+from tests.sip_flow import (
+    CLIENT,
+    DIALOG,
+    PROXY,
+    SERVER,
+    Flow,
+    at,
+    established,
+    invite,
+    message,
+    register,
+    registered,
+    response,
+    sdp,
+)
+
+EVE, EVE_SEEN = at("10.1.0.66:5060"), at("203.0.113.1:40066")
+
+
+def eve(beside: Flow, server: str = "198.51.100.2:5060", **options: object) -> Flow:
+    """Another phone behind the same gateway."""
+    return Flow(peers=Peers(EVE, EVE_SEEN, at(server), at(server), Transport.UDP), beside=beside, **options)
+
+
+def request(method: str, number: int, *fields: str, host: str = "10.1.0.66") -> bytes:
+    start, via = f"{method} sip:bob@198.51.100.2 SIP/2.0", f"Via: SIP/2.0/UDP {host};branch=z9hG4bKe{number}"
+    return message(start, via, *DIALOG, *fields, f"CSeq: {number} {method}")
+
+
+TO_BOB = "To: <sip:bob@example.org>;tag=b"
+
+
+# -- calls of others ---------------------------------------------------------------------------------------------------
+
+
+def test_who_plays_both_ends_of_a_copied_dialog_ends_no_other_call() -> None:
+    victim = established(Flow())
+    flow = eve(victim, "192.0.2.66:5060")
+    flow.hear(CLIENT, request("INVITE", 1, "To: <sip:bob@example.org>"))
+    answer = "Via: SIP/2.0/UDP 203.0.113.1:40066;branch=z9hG4bKe{}"
+    flow.hear(SERVER, message("SIP/2.0 200 OK", answer.format(1), *DIALOG, TO_BOB, "CSeq: 1 INVITE"))
+    flow.hear(CLIENT, request("BYE", 2, TO_BOB))
+    flow.hear(SERVER, message("SIP/2.0 200 OK", answer.format(2), *DIALOG, TO_BOB, "CSeq: 2 BYE"))
+    assert victim.places.log == []
+    assert len(victim.places.standing) == 2
+
+
+def test_strangers_push_no_transaction_out_of_a_call() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    other = eve(flow)
+    for number in range(100, 140):
+        other.hear(CLIENT, request("INFO", number, "To: <sip:bob@example.org>"))
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
+    assert flow.places.log == ["offer 10.1.0.2:7000", "answer 198.51.100.9:8000"]
+    assert "call.started" in flow.events()
+
+
+def test_who_is_outside_opens_no_place_at_a_neighbour_of_the_phone() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(200, body=sdp("10.1.0.77", 8000)))
+    assert flow.places.log == ["offer 10.1.0.2:7000"]
+    (kept,) = (note for note in flow.notes if note.event == "address.kept")
+    assert kept.facts["changes"][0]["reason"] == "third_host"
+
+
+def test_calls_count_for_the_phone_that_they_come_to() -> None:
+    """Else a registrar's calls to all phones would be those of one client."""
+    first = Flow(max_calls=1)
+    second = eve(first, max_calls=1)
+    via = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKx"
+    call = message("INVITE sip:alice@203.0.113.1 SIP/2.0", via, *DIALOG, "To: <sip:a@b>", "CSeq: 1 INVITE")
+    assert first.passes(SERVER, call)
+    assert second.passes(SERVER, call.replace(b"one@", b"two@").replace(b"203.0.113.1 ", b"203.0.113.1:40066 "))
+    (answer,) = second.hear(SERVER, call.replace(b"one@", b"three@"))
+    assert isinstance(answer, Send)
+    assert answer.data.startswith(b"SIP/2.0 503 ")
+
+
+# -- floods ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_flood_of_one_datagram_is_capped_like_any_other() -> None:
+    flow = Flow(rates={"INVITE": 2})
+    passed = sum(len(flow.hear(CLIENT, invite())) for _ in range(1000))
+    assert passed == 1 + 4
+    assert flow.events().count("violation") == 1
+
+
+def test_what_was_dropped_for_its_rate_is_heard_when_it_comes_again() -> None:
+    flow = Flow(rates={"INVITE": 1})
+    for number in range(1, 5):
+        flow.hear(CLIENT, invite(number, body=""))
+    flow.now = 1.0
+    assert flow.passes(CLIENT, invite(4, body="")).startswith(b"INVITE ")
+
+
+def test_each_policy_counts_by_its_own_rate() -> None:
+    first = Flow(rates={"INVITE": 100})
+    for number in range(1, 12):
+        first.hear(CLIENT, invite(number, body=""))
+    second = Flow(beside=first, rates={"INVITE": 5})
+    assert second.passes(CLIENT, invite(12, body="")).startswith(b"INVITE ")
+
+
+def test_when_things_are_over_is_one_entry_for_each() -> None:
+    clock: Clock[str] = Clock()
+    for step in range(10_000):
+        clock.set("a", step + 300.0)
+        clock.set("a", step + 32.0)
+        assert clock.next() == step + 32.0
+    assert len(clock._heap) <= 66
+    assert list(clock.due(20_000.0)) == ["a"]
+    assert clock.next() is None
+
+
+@pytest.mark.parametrize("field", ["Record-Route", "Contact", "Via", "Path"])
+def test_no_field_has_more_values_than_a_message_can_have_passed_hops(field: str) -> None:
+    flow = Flow()
+    many = f"{field}: SIP/2.0/UDP a" + ",<sip:10.1.0.2>" * 300
+    (answer,) = flow.hear(CLIENT, request("OPTIONS", 1, TO_BOB, many))
+    assert isinstance(answer, Send)
+    assert answer.data.startswith(b"SIP/2.0 400 ")
+
+
+def test_where_no_address_is_left_for_one_contact_none_is_asked_for_a_thousand() -> None:
+    flow = Flow()
+    flow.places.refuses = True
+    contacts = ",".join(f"<sip:a@10.1.0.2:{port}>" for port in range(2000, 2200))
+    flow.hear(CLIENT, request("OPTIONS", 1, TO_BOB, f"Contact: {contacts}", host="10.1.0.2"))
+    assert len(flow.places.log) == 1
+
+
+def test_an_observer_invents_no_more_contacts_than_a_session_may_have() -> None:
+    flow = Flow(mode="observe")
+    for first in range(2000, 4000, 200):
+        contacts = ",".join(f"<sip:a@10.1.0.2:{port}>" for port in range(first, first + 200))
+        flow.hear(CLIENT, request("OPTIONS", first, TO_BOB, f"Contact: {contacts}", host="10.1.0.2"))
+    assert len(flow.table.contacts) == 64
+
+
+# -- what must not raise -----------------------------------------------------------------------------------------------
+
+
+def test_contacts_of_an_observer_are_told_apart() -> None:
+    flow = Flow(mode="observe")
+    for number, port in ((1, 5070), (2, 5080)):
+        flow.hear(CLIENT, invite(number, body="").replace(b"alice@10.1.0.2>", b"alice@10.1.0.2:%d>" % port))
+    flow.tick(100_000.0)
+    assert not flow.table.contacts
+    assert not flow.table.inside
+
+
+def test_one_published_address_may_be_two_servers() -> None:
+    flow: Flow | None = None
+    flows = []
+    for client, server in (("192.0.2.1:5060", "10.1.0.21:5060"), ("192.0.2.2:5060", "10.1.0.22:5060")):
+        peers = Peers(at(client), at(client), at(server), at("203.0.113.7:5060"), Transport.UDP)
+        flow = Flow(peers=peers, beside=flow)
+        flows.append((flow, server))
+    for expires in (600, 0):
+        for flow, server in flows:
+            host = server.partition(":")[0]
+            asked = register(1 + (not expires), f"<sip:pbx@{host}>", expires).replace(
+                b"10.1.0.2;", host.encode() + b";"
+            )
+            flow.hear(SERVER, asked)
+            flow.hear(CLIENT, registered(1 + (not expires), f"<sip:pbx@203.0.113.7>;expires={expires}"))
+    assert not flows[0][0].table.inside
+
+
+def test_media_that_cannot_move_is_not_moved_for_those_who_could_do_without_us() -> None:
+    flow = Flow(direct_media=True)
+    flow.hear(CLIENT, invite())
+    flow.passes(SERVER, response(200, body=sdp("203.0.113.1", 40000).replace("RTP/AVP", "TCP/RTP/AVP")))
+
+
+def test_what_looks_like_an_escaped_call_id_in_a_name_is_part_of_the_name() -> None:
+    flow = Flow(topology_hiding=True)
+    refer = request("REFER", 1, TO_BOB, "Refer-To: <sip:a?replaces=b@10.1.0.2>", host="10.1.0.2")
+    assert b"<sip:a?replaces=b@203.0.113.1>" in flow.passes(CLIENT, refer)
+
+
+# -- what is remembered ------------------------------------------------------------------------------------------------
+
+
+def test_a_via_with_two_branches_is_refused_whatever_was_remembered() -> None:
+    flow = Flow()
+    flow.passes(CLIENT, invite(1, body="").replace(b";branch=z9hG4bK1;rport", b";branch=Z;branch=Z"))
+    assert flow.hear(CLIENT, invite(2, body="").replace(b";branch=z9hG4bK2;rport", b";branch=Y;branch=Z")) == []
+
+
+def test_a_repeat_of_a_call_that_is_over_announces_no_place_that_is_gone() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(486))
+    flow.now = 20.0
+    again = flow.passes(CLIENT, invite())
+    (standing,) = flow.places.standing.values()
+    assert isinstance(standing, MediaGrant)
+    assert f"m=audio {standing.rtp.port} ".encode() in again
+
+
+def test_a_call_that_is_over_is_not_waited_for_by_any_flow_that_it_passed() -> None:
+    first = established(Flow())
+    second = Flow(peers=Peers(at("10.1.0.2:5099"), at("203.0.113.1:5099"), PROXY, PROXY, Transport.UDP), beside=first)
+    again = invite(2, to="<sip:bob@example.org>;tag=b")
+    second.hear(CLIENT, again)
+    second.hear(SERVER, response(200, 2, body=sdp("198.51.100.9", 8000)))
+    first.hear(CLIENT, request("BYE", 3, TO_BOB, host="10.1.0.2"))
+    first.hear(SERVER, response(200, 3, "BYE"))
+    second.tick(100.0)
+    assert not second.engine._dialogs
+
+
+def test_of_two_phones_each_gets_its_own_call_id_back_and_no_others() -> None:
+    first = Flow(topology_hiding=True)
+    second = eve(first, topology_hiding=True)
+    assert b"Call-ID: one@203.0.113.1\r\n" in first.passes(CLIENT, invite(body=""))
+    via, dialog = (
+        "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKp",
+        ("From: <sip:alice@x>;tag=a", "Call-ID: one@203.0.113.1"),
+    )
+    call = message("INVITE sip:b@203.0.113.1:40066 SIP/2.0", via, *dialog, "To: <sip:b@x>", "CSeq: 1 INVITE")
+    assert b"Call-ID: one@203.0.113.1\r\n" in second.passes(SERVER, call)
+    ringing = message("SIP/2.0 180 Ringing", via, *dialog, "To: <sip:b@x>;tag=b", "CSeq: 1 INVITE")
+    assert b"Call-ID: one@203.0.113.1\r\n" in second.passes(CLIENT, ringing)
+    assert b"Call-ID: one@10.1.0.2\r\n" in first.passes(
+        SERVER, response(180).replace(b"one@10.1.0.2", b"one@203.0.113.1")
+    )
+
+
+# -- ordinary phones that are easily forgotten -------------------------------------------------------------------------
+
+
+def test_a_phone_that_knows_from_stun_how_it_is_known_gets_that_back() -> None:
+    flow = Flow()
+    asked = register(1, "<sip:alice@203.0.113.1:5060>").replace(b"UDP 10.1.0.2;", b"UDP 203.0.113.1:5060;")
+    assert flow.passes(CLIENT, asked) == asked
+    answer = registered(1, "<sip:alice@203.0.113.1:5060>;expires=300").replace(
+        b"UDP 203.0.113.1;", b"UDP 203.0.113.1:5060;"
+    )
+    assert flow.passes(SERVER, answer) == answer
+    assert flow.events() == ["registration.added"]
+
+
+def test_a_phone_that_signals_from_a_low_port_is_known_by_ours() -> None:
+    low, seen = at("10.1.0.2:500"), at("203.0.113.1:40500")
+    flow = Flow(peers=Peers(low, seen, PROXY, PROXY, Transport.UDP))
+    passed = flow.passes(
+        CLIENT, invite(body="").replace(b"10.1.0.2;", b"10.1.0.2:500;").replace(b"10.1.0.2>", b"10.1.0.2:500>")
+    )
+    assert b"10.1.0.2:500" not in passed
+    assert passed.count(b"203.0.113.1:40500") == 2
+
+
+def test_an_ack_is_never_held_back() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite(body=""))
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
+    many = sdp("10.1.0.2", 7000) + "m=audio 0 RTP/AVP 0\r\n" * 40
+    assert flow.passes(CLIENT, invite(body=many, to="<sip:bob@example.org>;tag=b").replace(b"INVITE", b"ACK"))
+    assert flow.notes[-1].facts["action"] == "media is not followed"
+
+
+def test_an_observer_lets_a_stream_go_on_that_would_be_closed() -> None:
+    flow = Flow(transport=Transport.TCP, mode="observe")
+    assert flow.hear(CLIENT, b"POST / HTTP/1.1\r\n") == [Send(SERVER, b"POST / HTTP/1.1\r\n"), Splice(14400.0)]
+    assert flow.notes[-1].facts["action"] == "passed; else closed"
+    flow = Flow(transport=Transport.TCP, mode="observe", tls="deny")
+    assert flow.hear(CLIENT, b"\x16\x03\x01") == [Send(SERVER, b"\x16\x03\x01"), Splice(14400.0)]
