@@ -20,7 +20,6 @@ Not supported: relaying ICE candidates of our own; S/MIME bodies and those in ot
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -227,8 +226,10 @@ class SipEngine:
             return None
         sends: Sequence[Send] = ()
         if count <= 2 * limit and not is_repeat:
-            with contextlib.suppress(Malformed):
+            try:
                 sends = _answer(side, read_message(data), 503, b"Too Many Requests")
+            except Malformed:
+                sends = ()
         if count == limit + 1 or (count == 2 * limit + 1 and not is_repeat):
             action = "answered 503" if sends else "dropped"
             self._violation("sip.rate", f"more than {limit} {method} a second from {source}", action)

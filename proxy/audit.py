@@ -84,7 +84,7 @@ def open_log(sink: Sink, form: str) -> BoundLog:
 
 
 # One encoder for all lines: json.dumps would make one for each.
-_to_json = json.JSONEncoder(separators=(",", ":")).encode
+_to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def _render_json(_: Any, __: str, record: MutableMapping[str, Any]) -> str:
@@ -108,7 +108,7 @@ def _text_json(value: str) -> str:
 _RENDER: dict[type, Callable[[Any], str]] = {
     str: _text_json,
     bytes: lambda value: encode_basestring_ascii(plain(value)),
-    float: lambda value: repr(value) if isfinite(value) else _json(value),
+    float: lambda value: repr(value) if isfinite(value) else "null",
     int: repr,
     NoneType: lambda _: "null",
     Endpoint: lambda value: f'"{value}"',
@@ -167,7 +167,9 @@ def plain_values(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMa
 def plain(value: Any) -> Any:
     """A value as the log shows it: peer bytes escaped and cut with their true length noted (rule X18)."""
     match value:
-        case bool() | int() | float() | None:
+        case float():
+            return value if isfinite(value) else None  # for ever: JSON has no such number
+        case bool() | int() | None:
             return value
         case str():
             return value if len(value) <= MAX_VALUE_LENGTH else _cut(value, len(value))
@@ -205,6 +207,8 @@ class Sink:
         self._lines: deque[bytes] = deque()
         self._queued_bytes = 0
         self._lost = 0
+        self.lost = 0
+        """Lines that nobody will ever read, since the start; those of late are `_lost`, until the log says so."""
         self._wake = threading.Condition()
         self._reopen = False
         self._closing = False
@@ -216,15 +220,12 @@ class Sink:
         with self._wake:
             if self._queued_bytes + len(data) > MAX_QUEUED_BYTES:
                 self._lost += 1
+                self.lost += 1
                 return
             self._lines.append(data)
             self._queued_bytes += len(data)
             if len(self._lines) == 1:
                 self._wake.notify()
-
-    @property
-    def lost(self) -> int:
-        return self._lost
 
     def reopen(self) -> None:
         """After log rotation: go on in a new file of the same name."""
@@ -244,7 +245,7 @@ class Sink:
 
     def _write_all(self) -> None:
         failing = False
-        rest = b""
+        rest = rest_of_line = b""  # to be written; of the line that is half written, what stands there
         while True:
             with self._wake:
                 while not (rest or self._lines or self._lost or self._reopen or self._closing):
@@ -261,11 +262,12 @@ class Sink:
                 if not rest and self._closing:
                     return
                 closing = self._closing
-            if reopen:
-                self._open_anew()
+            if reopen and self._open_anew():
+                rest = rest_of_line + rest
             try:
                 if rest:
-                    rest = rest[os.write(self._fd, rest) :]
+                    written = os.write(self._fd, rest)
+                    rest_of_line, rest = _unfinished(rest_of_line + rest[:written]), rest[written:]
                 if failing:
                     failing = False
                     self._report(f"audit log {self._to}: writing again")
@@ -278,19 +280,25 @@ class Sink:
                 with self._wake:
                     self._wake.wait(RETRY_SECONDS)
 
-    def _open_anew(self) -> None:
+    def _open_anew(self) -> bool:
         try:
             fresh = _open(self._to)
         except OSError as error:
             self._report(f"audit log {self._to}: {error.strerror}; it goes on in the file it has")
-            return
+            return False
         if self._fd > 2:
             os.close(self._fd)
         self._fd = fresh
+        return True
 
     def _lost_line(self) -> bytes:
         lost, self._lost = self._lost, 0
         return _to_json(stamp(None, "", {"event": "audit.lost", "lines": lost})).encode() + b"\n"
+
+
+def _unfinished(written: bytes) -> bytes:
+    """What stands behind the last whole line."""
+    return written[written.rfind(b"\n") + 1 :]
 
 
 def _open(to: str) -> int:

@@ -139,8 +139,8 @@ def reload(path: str | None, as_json: bool) -> None:
     if as_json:
         print_json(answer)
     else:
-        for problem in answer.get("problems", []):
-            say(str(problem))
+        for text in (*answer.get("problems", []), *answer.get("remarks", [])):
+            say(str(text))
         if answer.get("ok"):
             click.echo("reloaded")
     sys.exit(0 if answer.get("ok") else 1)

@@ -193,7 +193,8 @@ class Limits(_Section):
     pinholes_per_session: _Positive = 64
     """Pinholes of one session."""
     pinholes_per_client: _Positive = 1000
-    """Pinholes of all sessions of one client address, also of those that have ended before their transfers."""
+    """Pinholes of all sessions of one client address, also of those that have ended before their transfers. A call with
+    audio takes two: behind one address that is 500 calls."""
 
 
 class Timeouts(_Section):
@@ -208,7 +209,7 @@ class Timeouts(_Section):
     udp_idle: _Seconds = 180
     """Without a datagram, until a UDP session is over; those of SIP phones send one every 30 or so."""
     drain: _Seconds = 30
-    """For transfers to end when the daemon is stopped; then they are cut."""
+    """For transfers of TCP to end when the daemon is stopped; then they are cut. Calls end at once."""
 
 
 class Audit(_Section):
@@ -261,6 +262,13 @@ class File(_Section):
     control: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = "/run/pinhole/control.sock"
     """UNIX socket where `pinhole sessions`, `reload` and the like reach the daemon."""
     network: NetworkSettings = NetworkSettings()
+
+    @property
+    def helper_ports(self) -> frozenset[int]:
+        """Of the session-helper table: who comes to one of them comes for a session."""
+        return frozenset(
+            port for entry in self.helpers for ports in entry.ports for port in range(ports.first, ports.last + 1)
+        )
 
 
 class Config(File):

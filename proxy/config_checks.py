@@ -40,6 +40,8 @@ def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bo
     """
     yield from _entries(config.helpers, registry)
     table = {entry.name for entry in config.helpers} if table_complete else set(registry)
+    if table_complete and any(entry.protocol is Transport.UDP for entry in config.helpers):
+        yield from _media_ports(config)
     if not config.policies:
         yield (POLICIES,), "no policy: every session would be denied"
     names: set[str] = set()
@@ -52,6 +54,16 @@ def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bo
         yield from _nat(here, policy)
         yield from _families(here, policy)
         yield from _shadow(here, policy, config.policies[:index], table)
+
+
+def _media_ports(config: File) -> Iterator[Finding]:
+    ports, taken = config.ports, config.helper_ports
+    if not any(
+        port + 1 in ports and not {port, port + 1} & taken
+        for port in range(ports.first + ports.first % 2, ports.last, 2)
+    ):
+        needed = "an even port and the one above it, neither of them in the session-helper table"
+        yield ("ports",), f"no call could have media: that takes {needed} (RFC 3550 s.11)"
 
 
 def _entries(entries: Sequence[HelperEntry], registry: Mapping[str, Helper]) -> Iterator[Finding]:

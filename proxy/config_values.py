@@ -123,6 +123,8 @@ def parse_network(value: Any) -> Network:
             raise _wrong(f"{value} has bits set outside its prefix; did you mean {loose}?") from None
     if not isinstance(value, Network):
         raise _wrong("expected an IP network, as 10.1.0.0/24 or fd01::/64")
+    if isinstance(value, IPv6Network) and value.network_address.scope_id:
+        raise _wrong(f"{value} names a zone: which line a session comes by is said by `from`")
     mapped = value.network_address.ipv4_mapped if isinstance(value, IPv6Network) and value.prefixlen >= 96 else None
     return ip_network((mapped, value.prefixlen - 96)) if mapped else value
 

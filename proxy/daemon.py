@@ -24,7 +24,8 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.engine import Counts
-from proxy import audit, config, listener, net
+from proxy import audit, config, listener, net, rules
+from proxy.addresses import AddressWatch
 from proxy.config import Config
 from proxy.control import Control
 from proxy.errors import ConfigError, PinholeError, SocketError
@@ -37,6 +38,8 @@ from proxy.sessions import Sessions
 
 # Both legs of a session, and for each of some transfers at once two sockets and a pipe.
 DESCRIPTORS_PER_SESSION = 3
+# RTP and RTCP.
+DESCRIPTORS_PER_PINHOLE = 2
 
 
 def run(path: str | None, backend: Backend | None) -> int:
@@ -80,14 +83,17 @@ class Daemon:
         self._is_draining = False
         self._listeners: list[listener.StreamListener | listener.DatagramListener] = []
         self._control: Control | None = None
+        self._watch: AddressWatch | None = None
         try:
             self._sink = audit.Sink(settings.audit.to)
         except OSError as error:
             raise PinholeError(f"audit log {settings.audit.to}: {error.strerror}") from error
         self._log = audit.open_log(self._sink, settings.audit.format)
         self._metrics = Metrics()
+        self._metrics.audit_lost.set_function(lambda: self._sink.lost)
+        self._version = _version()  # which reads a file, and there may be no descriptor left
         own = frozenset(listener.loopback(settings.network.listen_port))
-        ports = PortPool(settings.ports.first, settings.ports.last)
+        ports = PortPool(settings.ports.first, settings.ports.last, taken=settings.helper_ports)
         self._pinholes = PinholeTable(self._loop, settings.limits, settings.timeouts, ports, self._metrics, own)
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
@@ -107,6 +113,10 @@ class Daemon:
         control = Control(self._config.control, {"status": self._status}, tables, self._metrics, self._reload)
         await control.start()
         self._control = control  # only now is the socket ours to remove
+        try:
+            self._watch = AddressWatch(self._loop, self._sessions.address_gone)
+        except OSError as error:
+            _say(f"cannot be told of addresses of this host that go away: {error.strerror} (systemd: AF_NETLINK)")
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ask_to_stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_now)
@@ -118,7 +128,7 @@ class Daemon:
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
         listen = list(dict.fromkeys(one.at for one in self._listeners))
-        self._log.write("daemon.started", version=_version(), config=self._config.source, listen=listen)
+        self._log.write("daemon.started", version=self._version, config=self._config.source, listen=listen)
 
     async def until_stopped(self) -> None:
         await self._stop_asked.wait()
@@ -132,6 +142,8 @@ class Daemon:
         self._is_draining = True
         for one in self._listeners:
             one.close()
+        if self._watch is not None:
+            self._watch.close()
         if self._control is not None:  # else it never began to serve
             self._log.write("daemon.stopping", sessions=len(self._sessions), transfers=self._pinholes.relays())
             await self._sessions.drain(self._config.timeouts.drain)
@@ -142,13 +154,14 @@ class Daemon:
 
     def _raise_descriptor_limit(self) -> None:
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        wanted = self._config.limits.sessions * DESCRIPTORS_PER_SESSION
+        limits = self._config.limits
+        wanted = limits.sessions * DESCRIPTORS_PER_SESSION + limits.pinholes * DESCRIPTORS_PER_PINHOLE
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         if hard < wanted:
             _say(
-                f"at most {hard} descriptors, but limits.sessions ({self._config.limits.sessions}) can need {wanted}: "
-                f"raise the limit (systemd: LimitNOFILE={wanted}) or lower limits.sessions"
+                f"at most {hard} descriptors, but limits.sessions ({limits.sessions}) and limits.pinholes "
+                f"({limits.pinholes}) can need {wanted}: raise the limit (systemd: LimitNOFILE={wanted}) or lower them"
             )
 
     def _callback_failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -161,42 +174,46 @@ class Daemon:
     # -- reload ---------------------------------------------------------------------------------------------------
 
     def _reload_now(self) -> None:
-        problems = self._read_again()
-        for problem in problems:
-            _say(problem)
+        answer = self._read_again()
+        for text in (*answer["problems"], *answer["remarks"]):
+            _say(text)
 
     async def _reload(self) -> dict[str, Any]:
-        problems = self._read_again()
-        return {"ok": not problems, "problems": problems}
+        return self._read_again()
 
-    def _read_again(self) -> list[str]:
-        """New sessions go by the new configuration; what is wrong with it leaves the old one in force."""
+    def _read_again(self) -> dict[str, Any]:
+        """New sessions go by the new configuration; what is wrong with it leaves the old one in force. Remarks: what is
+        still to be done."""
         try:
             fresh = config.in_force(self._path)
         except ConfigError as error:
-            self._log.write("config.rejected", problems=list(error.problems))
-            return list(error.problems)
+            return self._rejected(list(error.problems))
         fixed = [name for name in ("control", "network") if getattr(fresh, name) != getattr(self._config, name)]
         if fresh.audit != self._config.audit:
             fixed.append("audit")
         if fixed:
-            problem = f"{fresh.source}: {', '.join(fixed)}: changed, which needs a restart; nothing was reloaded"
-            self._log.write("config.rejected", problems=[problem])
-            return [problem]
+            what = ", ".join(fixed)
+            return self._rejected([f"{fresh.source}: {what}: changed, which needs a restart; nothing was reloaded"])
+        remarks = []
+        if rules.label(fresh, Backend.NFT) != rules.label(self._config, Backend.NFT):
+            remarks.append("the firewall rules are others now: `pinhole net up` puts them in force")
         self._config = fresh
         self._sessions.use(fresh)
         self._pinholes.use(fresh.limits, fresh.timeouts)
-        self._pinholes.ports.use(fresh.ports.first, fresh.ports.last)
+        self._pinholes.ports.use(fresh.ports.first, fresh.ports.last, fresh.helper_ports)
         self._sink.reopen()
         self._log.write("config.reloaded", config=fresh.source)
-        return []
+        return {"ok": True, "problems": [], "remarks": remarks}
+
+    def _rejected(self, problems: list[str]) -> dict[str, Any]:
+        self._log.write("config.rejected", problems=problems)
+        return {"ok": False, "problems": problems, "remarks": []}
 
     # -- reports --------------------------------------------------------------------------------------------------
 
     def _status(self) -> dict[str, Any]:
-        self._metrics.audit_lost.set(self._sink.lost)
         return {
-            "version": _version(),
+            "version": self._version,
             "config": self._config.source,
             "uptime_seconds": round(time.monotonic() - self._began, 3),
             "state": "draining" if self._is_draining else "serving",
@@ -206,7 +223,7 @@ class Daemon:
             "transfers": self._pinholes.relays(),
             "udp_endpoints": len(self._pinholes.endpoints),
             "ports_leased": self._pinholes.ports.in_use(),
-            "descriptors": len(os.listdir("/proc/self/fd")),
+            "descriptors": _descriptors(),
             "audit_lines_lost": self._sink.lost,
             "helpers": {
                 name: counts for name, engines in self._sessions.engines.items() if (counts := _counts(engines))
@@ -217,6 +234,8 @@ class Daemon:
         for session in self._sessions:
             if not session.is_over:  # by the time that its row is made
                 yield session.summary(self._loop.time())
+        for session in self._sessions.lingering:
+            yield session.summary(self._loop.time())
 
     def _pinhole_rows(self) -> Iterator[dict[str, Any]]:
         for pinhole in self._pinholes:
@@ -226,6 +245,14 @@ class Daemon:
 
 def _counts(engines: object) -> dict[str, int]:
     return dict(engines.counts()) if isinstance(engines, Counts) else {}
+
+
+def _descriptors() -> int:
+    """In use; all of them, when there is not even one left to count them by."""
+    try:
+        return len(os.listdir("/proc/self/fd"))
+    except OSError:
+        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
 
 
 def _version() -> str:

@@ -6,6 +6,7 @@ A ruleset can be written in ways that nobody recognises from outside, so what is
 
 from __future__ import annotations
 
+import errno
 import json
 import re
 import socket
@@ -16,7 +17,7 @@ from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
-from protocols.engine import Endpoint
+from protocols.engine import Endpoint, Transport
 from proxy import net, rules, sockets
 from proxy.config import Config, Mark, PortRange
 from proxy.errors import NetError, SocketError
@@ -87,7 +88,7 @@ class Firewall:
 
 def examine(config: Config) -> list[Finding]:
     """All checks, in the order in which they should be mended. Reads only; what it binds it closes at once."""
-    findings = [*_rights(), *_transparent_sockets(), *_listener(config)]
+    findings = [*_rights(), *_transparent_sockets(), *_listener(config), *_datagram_ports(config), *_addresses(config)]
     if net.capabilities() >> CAP_NET_ADMIN & 1:
         try:
             firewall = _gather()
@@ -151,6 +152,36 @@ def _listener(config: Config) -> Iterator[Finding]:
             else:
                 remedy = f"see who has it: ss -ltnp 'sport = :{port}'; or choose another network.listen_port"
                 yield Finding(Level.FAIL, check, f"cannot be bound: {error.strerror}", remedy)
+
+
+def _datagram_ports(config: Config) -> Iterator[Finding]:
+    """A service on every address has the port on those of others too, where our sockets would have to stand."""
+    ports = {port for entry in config.helpers if entry.protocol is Transport.UDP for port in _few(entry.ports)}
+    for port in sorted(ports):
+        try:
+            sockets.datagrams(Endpoint(ip_address(_DOCUMENTATION_ADDRESSES[0]), port)).close()
+        except SocketError:
+            return  # reported by _transparent_sockets
+        except OSError as error:
+            if error.errno == errno.EADDRINUSE:
+                trouble = "a service of this host has it on every address: sessions to it are refused (address_in_use)"
+                remedy = (
+                    f"see who has it: ss -ulnp 'sport = :{port}'; let it listen on addresses of its own, or stop it"
+                )
+                yield Finding(Level.FAIL, f"UDP port {port}", trouble, remedy)
+
+
+def _few(ranges: Iterable[PortRange]) -> Iterator[int]:
+    """The first ports of each."""
+    return (port for ports in ranges for port in range(ports.first, min(ports.last, ports.first + 15) + 1))
+
+
+def _addresses(config: Config) -> Iterator[Finding]:
+    for policy in config.policies:
+        for host in policy.snat if not isinstance(policy.snat, str) else ():
+            if not sockets.is_own(host):
+                trouble = f"{host} is no address of this host: answers come back only if they are routed here"
+                yield Finding(Level.WARN, f"policy {policy.name}, snat", trouble, "snat: interface; or add the address")
 
 
 def _daemon_runs(control: str) -> bool:

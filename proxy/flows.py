@@ -68,6 +68,8 @@ class Flows:
         try:
             interface = self._interfaces.of(sockets.arrival_interface(ancillary), self.sessions.loop.time())
         except OSError:  # no room to ask, so none for a flow
+            arrival = Arrival(Transport.UDP, "", sockets.endpoint(source), server)
+            self.sessions.deny(arrival, Denied("no_descriptors", None))
             return
         arrival = Arrival(Transport.UDP, interface, sockets.endpoint(source), server)
         if pinhole is not None:
@@ -207,6 +209,17 @@ class Flow(Session):
         self._end(reason)
 
     break_off = cut
+
+    def reconfigured(self) -> None:
+        """Phones refresh their flows for ever, so that they would never come to know of a new policy."""
+        if self._is_expected:
+            return  # it is its owner's
+        decision = self._sessions.policies.decide(self.arrival)
+        if isinstance(decision, Denied):
+            self.cut(decision.reason)
+            self.dissolve()
+        elif decision.policy != self.policy or decision.entry.name != self.helper.name:
+            self.cut("reconfigured")  # calls go on, and its next datagram begins another one
 
     def _end(self, reason: str) -> None:
         self._timer.cancel()

@@ -327,6 +327,9 @@ class MediaPlace(Opening):
         if not self._is_used:
             self._is_used = True
             self._tell_used(sockets.endpoint(source), protocol=protocol_of(data))
+            first = self._offerer or self
+            first._seen, first._silent = first.packets_in + first.packets_out, 0
+            first._look_later()  # it may wait no longer than it may be silent
 
     def admits(self, endpoint: UdpEndpoint, source: Address, data: bytes) -> _Lane | None:
         """Somebody unknown at one of the sockets: a partner whose address is to be learned?"""

@@ -27,7 +27,9 @@ class Metrics:
         self.relayed_bytes = Counter("pinhole_relayed_bytes", "Bytes through finished pinholes", registry=registry)
         self.violations = Counter("pinhole_violations", "Rules broken by peers", ["rule"], registry=registry)
         self.engine_failures = Counter("pinhole_engine_failures", "Sessions closed by a bug of ours", registry=registry)
-        self.audit_lost = Gauge("pinhole_audit_lines_lost", "Audit lines that could not be written", registry=registry)
+        self.audit_lost = Gauge(
+            "pinhole_audit_lines_lost", "Audit lines that could not be written, since the start", registry=registry
+        )
 
     def exposition(self) -> bytes:
         """Prometheus text format."""

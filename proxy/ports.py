@@ -11,18 +11,21 @@ from protocols.engine import Host, Transport
 class PortPool:
     """Ports are drawn at random, so that a stranger cannot guess the next one (rule X13, RFC 6056)."""
 
-    def __init__(self, first: int, last: int, choose: random.Random | None = None) -> None:
-        self.use(first, last)
+    def __init__(
+        self, first: int, last: int, choose: random.Random | None = None, taken: Set[int] = frozenset()
+    ) -> None:
+        self.use(first, last, taken)
         self._choose = choose or random.SystemRandom()
         self._leased: dict[tuple[Transport, Host], set[int]] = {}
 
-    def use(self, first: int, last: int) -> None:
-        """Draw from this range from now on; what is leased stays so."""
+    def use(self, first: int, last: int, taken: Set[int] = frozenset()) -> None:
+        """Draw from this range from now on, but for ports that others have; what is leased stays so."""
+        self._taken = taken
         self._first = first
         self._size = last - first + 1
 
     def __contains__(self, port: int) -> bool:
-        return self._first <= port < self._first + self._size
+        return self._first <= port < self._first + self._size and port not in self._taken
 
     def candidates(self, transport: Transport, host: Host) -> Iterator[int]:
         """Each free port once: a random one first, then on from there. Lease the one that could be bound."""
@@ -31,12 +34,12 @@ class PortPool:
         # makes its successor likelier. A fresh draw for each of the first tries keeps the choice even.
         for _ in range(16):
             port = self._first + self._choose.randrange(self._size)
-            if port not in leased:
+            if port not in leased and port not in self._taken:
                 yield port
         start = self._choose.randrange(self._size)
         for step in range(self._size):
             port = self._first + (start + step) % self._size
-            if port not in leased:
+            if port not in leased and port not in self._taken:
                 yield port
 
     def lease(self, transport: Transport, host: Host, port: int) -> None:

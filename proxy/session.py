@@ -43,6 +43,7 @@ class Session(Performer):
         self._loop = sessions.loop
         self._nat = admission.nat
         self._driver: EngineDriver | None = None
+        self._peers: Peers | None = None
         self.key = admission.key
         self.log = admission.log
         self.arrival = admission.arrival
@@ -57,6 +58,7 @@ class Session(Performer):
 
     def _open(self, peers: Peers) -> EngineDriver:
         """Both sides can be reached: from now on an engine reads."""
+        self._peers = peers
         self.log.write(
             "session.opened",
             transport=peers.transport,
@@ -69,6 +71,11 @@ class Session(Performer):
         engine = self._sessions.engines[self.helper.name](peers, options, self.pinholes, self._loop.time())
         self._driver = EngineDriver(self._loop, engine, self)
         return self._driver
+
+    def is_known_by(self, host: Host) -> bool:
+        """Whether one side knows the other by this address of ours."""
+        peers = self._peers
+        return peers is not None and any(peers.is_mapped(side) and peers.as_seen(side).host == host for side in Side)
 
     def note(self, event: str, facts: Mapping[str, Any]) -> None:
         if event == "violation":
@@ -94,7 +101,7 @@ class Session(Performer):
     @property
     @abstractmethod
     def state(self) -> str:
-        """One word for people."""
+        """One word for people, of one that is not over."""
 
     def summary(self, now: float) -> dict[str, Any]:
         return {
@@ -104,7 +111,7 @@ class Session(Performer):
             "interface": self.arrival.interface,
             "client": str(self.arrival.client),
             "server": str(self.arrival.server),
-            "state": self.state,
+            "state": "lingering" if self.is_over else self.state,
             "age_seconds": round(now - self.opened_at, 3),
             "pinholes": len(self.pinholes),
         }
@@ -112,6 +119,9 @@ class Session(Performer):
     @abstractmethod
     def stop(self) -> None:
         """End as soon as nothing is being transferred."""
+
+    def reconfigured(self) -> None:
+        """Other policies are in force for new sessions."""
 
     @abstractmethod
     def cut(self, reason: str) -> None:

@@ -23,7 +23,8 @@ from proxy.stream import StreamSession
 
 
 class Sessions:
-    """The policy in force and the sessions it let in. A reload changes the first and leaves the second alone."""
+    """The policy in force and the sessions it let in. A reload changes the first and leaves connections alone; flows
+    that would be others now begin anew."""
 
     def __init__(
         self,
@@ -64,9 +65,22 @@ class Sessions:
         self._limits = config.limits
         self.policies = PolicyTable(config)
         self.pinholes.has_helper = self.policies.has_helper
+        for session in self:
+            session.reconfigured()
+
+    def address_gone(self, host: Host) -> None:
+        """It is none of this host's any more. The next datagram, or connection, begins a session by another one."""
+        for session in (*self._sessions, *self._lingering):
+            if session.is_known_by(host):
+                session.break_off("address_gone")
+                session.dissolve()
 
     def __len__(self) -> int:
         return len(self._sessions)
+
+    @property
+    def lingering(self) -> tuple[Session, ...]:
+        return tuple(self._lingering)
 
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._sessions))

@@ -370,7 +370,8 @@ class InterfaceNames:
             try:
                 name = socket.if_indextoname(index)
             except OSError as error:
-                if error.errno not in NO_ROOM:
+                # With no descriptor left to ask by, the C library says that there is nothing of that name (ENOENT).
+                if error.errno in (errno.ENXIO, errno.ENODEV):
                     self._known.pop(index, None)
                     return ""
                 if not name:

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Abort, Endpoint, Expect, Peers, Send, Side, Splice, Transport, only
+from protocols.engine import Abort, Endpoint, Expect, Host, Peers, Send, Side, Splice, Transport, only
+from proxy.addresses import RETURN_SECONDS, AddressWatch
 from proxy.config import Dnat, Limits, Timeouts
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
@@ -317,6 +318,61 @@ async def test_a_session_whose_engine_looks_after_something_stays(hosts: Hosts) 
         await hear(server)
         await asyncio.sleep(0.2)
         assert len(gateway.shell.sessions) == 1
+
+
+async def test_a_client_goes_on_by_another_address_when_ours_has_changed(hosts: Hosts) -> None:
+    gone = asyncio.Event()
+    async with Gateway(hosts, snat="interface") as gateway:
+
+        def tell(host: Host) -> None:
+            gateway.shell.sessions.address_gone(host)
+            gone.set()
+
+        watch = AddressWatch(gateway.shell.loop, tell)
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        before = (await hear(server))[1][0]
+        hosts.gateway.run("ip", "address", "add", "192.0.2.77/24", "dev", "wan0")
+        hosts.gateway.run("ip", "address", "del", f"{before}/24", "dev", "wan0")
+        hosts.gateway.run("ip", "address", "replace", "192.0.2.77/24", "dev", "wan0")
+        async with asyncio.timeout(RETURN_SECONDS + 3):
+            await gone.wait()
+        assert gateway.shell.log.last("session.closed")["reason"] == "address_gone"
+        client.sendto(b"x", server.getsockname())
+        assert (await hear(server))[1][0] == "192.0.2.77"
+        watch.close()
+
+
+async def test_an_address_that_comes_back_at_once_ends_nothing(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        watch = AddressWatch(gateway.shell.loop, gateway.shell.sessions.address_gone)
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        ours = (await hear(server))[1][0]
+        hosts.gateway.run("ip", "address", "del", f"{ours}/24", "dev", "wan0")
+        hosts.gateway.run("ip", "address", "add", f"{ours}/24", "dev", "wan0")
+        await asyncio.sleep(RETURN_SECONDS + 0.2)
+        assert len(gateway.shell.sessions) == 1
+        watch.close()
+
+
+async def test_after_a_reload_a_flow_begins_anew_if_it_would_be_another_one(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        shell = gateway.shell
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        assert (await hear(server))[1][0] == str(hosts.gateway_address(4))
+        shell.sessions.use(shell.config)
+        assert len(shell.sessions) == 1
+        (policy,) = shell.config.policies
+        shell.sessions.use(shell.config.model_copy(update={"policies": (policy.model_copy(update={"snat": "none"}),)}))
+        assert (await shell.until("session.closed"))["reason"] == "reconfigured"
+        client.sendto(b"x", server.getsockname())
+        assert (await hear(server))[1][0] == str(hosts.client_address(4))
+        shell.sessions.use(shell.config.model_copy(update={"policies": (policy.model_copy(update={"accept": False}),)}))
+        assert (await shell.until("session.closed", 2))["reason"] == "denied_by_policy"
+        client.sendto(b"x", server.getsockname())
+        assert (await shell.until("session.denied"))["reason"] == "denied_by_policy"
 
 
 async def test_an_engine_ends_its_session(hosts: Hosts) -> None:

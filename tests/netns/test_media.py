@@ -382,6 +382,18 @@ async def test_a_stream_that_nobody_uses_and_one_that_falls_silent_end(hosts: Ho
         assert not len(call.pinholes)
 
 
+async def test_a_stream_that_falls_silent_early_ends_no_later_than_another(hosts: Hosts) -> None:
+    """However long it might have waited for its first packet (D44)."""
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        offered = call.offer(party(phone), idle_seconds=0.4, open_seconds=60)
+        call.answer(offered, party(other), idle_seconds=0.4, open_seconds=60)
+        other.sendto(b"x", to(offered))
+        assert (await hear(phone))[0] == b"x"
+        async with asyncio.timeout(2):
+            assert (await gateway.shell.until("pinhole.closed", 2))["reason"] == "idle"
+
+
 async def test_a_stream_on_hold_may_be_silent(hosts: Hosts) -> None:
     async with Gateway(hosts) as gateway:
         call, phone = Call(gateway), gateway.client(port=7000)

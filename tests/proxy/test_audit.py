@@ -156,9 +156,43 @@ def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(path, monkey
     lost = sink.lost
     room.set()
     sink.close()
+    assert sink.lost == lost
     events = [line["event"] for line in lines(path)]
     assert events.count("event") == 100 - lost
     assert lines(path)[-1] == {"time": lines(path)[-1]["time"], "event": "audit.lost", "lines": lost}
+
+
+def test_a_line_that_was_half_written_is_whole_in_the_next_file(path, monkeypatch):
+    write, room = os.write, [20]
+
+    def write_some(fd: int, data: bytes) -> int:
+        if not room[0]:
+            raise OSError(28, "No space left on device")
+        written = write(fd, data[: room[0]])
+        room[0] -= written
+        return written
+
+    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(audit.os, "write", write_some)
+    told = threading.Event()
+    sink = Sink(str(path), lambda _: told.set())
+    open_log(sink, "json").write("event", number=1)
+    assert told.wait(5)
+    path.rename(path.with_suffix(".1"))
+    sink.reopen()
+    room[0] = 10_000
+    sink.close()
+    assert [line["number"] for line in lines(path)] == [1]
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_for_ever_is_no_number_that_a_program_could_not_read(path, form):
+    sink = Sink(str(path))
+    open_log(sink, form).write("event", expires_seconds=float("inf"), several=[float("nan")])
+    sink.close()
+    if form == "json":
+        (line,) = lines(path)
+        assert (line["expires_seconds"], line["several"]) == (None, [None])
 
 
 def test_closing_does_not_wait_for_a_disk_that_stays_full(path, monkeypatch):

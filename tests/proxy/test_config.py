@@ -341,6 +341,8 @@ def test_wrong_values(problems: Problems, text: str, problem: str) -> None:
         ("options: {sip: {max_calls: 0}}", "options.sip.max_calls: must be greater than or equal to 1, not 0"),
         ("options: {sip: {rates: {INVITE: 0}}}", "options.sip.rates.INVITE: must be greater than or equal to 1, not 0"),
         ("options: {sip: {rates: {invite: 1}}}", "options.sip.rates: 'invite' is not the name of a method"),
+        ("options: {sip: {block_methods: [ACK]}}", "options.sip.block_methods: ACK is part of an INVITE"),
+        ('source: ["fe80::1%lan0"]', "source[0]: fe80::1%lan0/128 names a zone"),
         (
             "options: {ftp: {commands_denied: [SITE, SITE CHMOD]}}",
             "options.ftp.commands_denied: 'SITE CHMOD' is",
@@ -679,3 +681,16 @@ def test_examples_are_valid(file: Path) -> None:
 def test_policies_can_be_built_in_code() -> None:
     built = Policy(name="a", accept=True, snat=(ip_address("192.0.2.1"),), interfaces=("lan0",))
     assert (built.accept, built.snat, built.interfaces) == (True, (ip_address("192.0.2.1"),), ("lan0",))
+
+
+def test_calls_need_a_pair_of_ports_that_nobody_comes_to_for_a_session(load: Load, problems: Problems) -> None:
+    sip = entries("id: 1, name: sip, protocol: udp, port: [5060, 45061]")
+    for ports in ("40001", "40001-40002", "45060-45061"):
+        (problem,) = problems(sip + f"ports: {ports}")
+        assert "ports: no call could have media" in problem
+    load(sip + "ports: 40000-40001")
+    load(entries("id: 1, name: ftp, protocol: tcp, port: 21") + "ports: 40001")
+
+
+def test_a_method_may_have_any_name_that_the_grammar_lets_it(load: Load) -> None:
+    load(policy("options: {sip: {block_methods: [X-FOO, MESSAGE]}}"))

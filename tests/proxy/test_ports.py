@@ -61,3 +61,9 @@ def test_a_narrowed_range_leaves_what_is_leased_alone():
     pool.use(40001, 40002)
     assert lease_all(pool) == [40002]
     assert pool.in_use() == 3
+
+
+def test_ports_where_others_come_for_sessions_are_never_drawn() -> None:
+    pool = PortPool(40000, 40003, taken={40001, 40002})
+    assert set(pool.candidates(UDP, HOST)) == {40000, 40003}
+    assert (40000 in pool, 40001 in pool) == (True, False)

@@ -1,0 +1,77 @@
+"""Addresses of this host that go away: sessions that others know by one of them cannot go on, and begin anew.
+
+The kernel tells of it (rtnetlink(7), RTM_DELADDR), for which no capability is needed. A line whose address is renewed
+may take it away and give it back, so it is looked for once more a moment later.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from ipaddress import ip_address
+
+from protocols.engine import Host
+from proxy import sockets
+
+RETURN_SECONDS = 2.0
+
+_GROUPS = 0x10 | 0x100  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
+_RTM_DELADDR = 21
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2  # the first is the other end's, on a line between two
+_MESSAGE, _ADDRESS, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBI"), struct.Struct("=HH")
+
+
+class AddressWatch:
+    def __init__(self, loop: asyncio.AbstractEventLoop, gone: Callable[[Host], None]) -> None:
+        """`gone` is told each address that has gone. Raises OSError where netlink is not to be had."""
+        self._loop = loop
+        self._gone = gone
+        self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
+        try:
+            self._sock.bind((0, _GROUPS))
+        except OSError:
+            self._sock.close()
+            raise
+        loop.add_reader(self._sock, self._readable)
+
+    def close(self) -> None:
+        self._loop.remove_reader(self._sock)
+        self._sock.close()
+
+    def _readable(self) -> None:
+        try:
+            news = self._sock.recv(65536)
+        except OSError:  # more than could wait to be read: what was in it, nobody knows any more
+            return
+        for host in removed(news):
+            self._loop.call_later(RETURN_SECONDS, self._look, host)
+
+    def _look(self, host: Host) -> None:
+        if not sockets.is_own(host):
+            self._gone(host)
+
+
+def removed(news: bytes) -> Iterator[Host]:
+    """The addresses that messages of rtnetlink say were taken away."""
+    at = 0
+    while at + _MESSAGE.size <= len(news):
+        length, kind, *_ = _MESSAGE.unpack_from(news, at)
+        if length < _MESSAGE.size:
+            return
+        if kind == _RTM_DELADDR:
+            found = dict(_attributes(news[at + _MESSAGE.size + _ADDRESS.size : at + length]))
+            if (address := found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)) is not None and len(address) in (4, 16):
+                yield ip_address(address)
+        at += (length + 3) & ~3
+
+
+def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
+    at = 0
+    while at + _ATTRIBUTE.size <= len(data):
+        length, kind = _ATTRIBUTE.unpack_from(data, at)
+        if length < _ATTRIBUTE.size:
+            return
+        yield kind, data[at + _ATTRIBUTE.size : at + length]
+        at += (length + 3) & ~3
