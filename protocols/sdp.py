@@ -25,6 +25,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv6Address, ip_address
+from itertools import islice
 from typing import Literal, NamedTuple
 
 from pyparsing import ParseException, Regex
@@ -590,6 +591,8 @@ class Residual(NamedTuple):
     host: Host
 
 
+MAX_LOOKED_AT = 512
+"""What may be an address, of one body: it is for the log alone."""
 _ANY_ADDRESS = re.compile(rb"(?<![0-9A-Za-z.])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]{2,45}+)(?![0-9A-Za-z])")
 _FIELD = re.compile(rb"a=[^:\s]{0,40}|[^=\s]{0,40}")
 
@@ -598,21 +601,18 @@ def residual(body: bytes, hosts: Collection[Host]) -> list[Residual]:
     """Where one of these addresses still stands in a body, in whatever line and spelling (D15, X5)."""
     if all(host.version == 4 for host in hosts) and not any(str(host).encode() in body for host in hosts):
         return []
-    return [
-        Residual(number, _field(line), host)
-        for number, line in enumerate(body.split(b"\n"), 1)
-        for host in _hosts(line)
-        if host in hosts
-    ]
+    lines = enumerate(body.split(b"\n"), 1)
+    tokens = ((number, line, token) for number, line in lines for token in _ANY_ADDRESS.findall(line))
+    found = ((number, line, _address_in(token)) for number, line, token in islice(tokens, MAX_LOOKED_AT))
+    return [Residual(number, _field(line), host) for number, line, host in found if host is not None and host in hosts]
 
 
-def _hosts(line: bytes) -> Iterator[Host]:
-    for token in _ANY_ADDRESS.findall(line):
-        try:
-            host = ip_address(token.decode().rstrip("."))
-        except ValueError:
-            continue  # a time, a fingerprint, a version
-        yield host.ipv4_mapped or host if isinstance(host, IPv6Address) else host
+def _address_in(token: bytes) -> Host | None:
+    try:
+        host = ip_address(token.decode().rstrip("."))
+    except ValueError:
+        return None  # a time, a fingerprint, a version
+    return host.ipv4_mapped or host if isinstance(host, IPv6Address) else host
 
 
 def _field(line: bytes) -> bytes:
