@@ -49,6 +49,7 @@ MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""
 LEAST_PORT = 1024
 """Services of the system are below, and no media."""
+_SHARED = ip_network("100.64.0.0/10")
 MAX_TRANSACTIONS = 32
 """Remembered of one call at a time."""
 
@@ -128,6 +129,8 @@ class Offer:
     """Slots that are new, and gone if it is refused. One that stands in the place of another waits for the answer."""
     removed: set[int] = field(default_factory=set)
     """Slots that are gone if it is answered."""
+    before: dict[Place, engine.Media] = field(default_factory=dict)
+    """What a provisional answer has changed, as it was."""
 
 
 Hosts = tuple[Host, Host]
@@ -143,6 +146,8 @@ class Transaction:
     by: Role
     hosts: Hosts
     """Between which it is: nobody else can answer it."""
+    branch: bytes
+    """Of the asker's Via: a proxy may ask several at one address for the same call."""
     offer: Offer | None = None
     """The one that the request brought, or a response to it."""
 
@@ -272,11 +277,11 @@ class Call:
         if clock is not self.clocks[0]:
             clock.set(self, at)
 
-    def begin(self, number: int, method: bytes, by: Role, hosts: Hosts) -> Transaction:
+    def begin(self, number: int, method: bytes, by: Role, hosts: Hosts, branch: bytes) -> Transaction:
         """A request; the same one again is the same transaction."""
-        if (known := self.transaction(number, method, by, hosts)) is not None:
+        if (known := self.transaction(number, method, by, hosts, branch)) is not None:
             return known
-        begun = Transaction(number, method, by, hosts)
+        begun = Transaction(number, method, by, hosts, branch)
         if len(self.transactions) >= MAX_TRANSACTIONS:
             # Whoever is no party, and only knows what the call is called, pushes out none of a party's.
             others = [one for one in self.transactions if not self._is_of_parties(one)]
@@ -293,12 +298,22 @@ class Call:
         asker, asked = transaction.hosts
         return self.is_of(transaction.by, asker) and self.is_of(transaction.by.other, asked)
 
-    def transaction(self, number: int, method: bytes, by: Role, hosts: Hosts) -> Transaction | None:
+    def transaction(self, number: int, method: bytes, by: Role, hosts: Hosts, branch: bytes) -> Transaction | None:
         """The one that is under way. There are one or two at a time: to look is faster than to hash."""
         for one in self.transactions:
-            if one.number == number and one.by is by and one.method == method and one.hosts == hosts:
+            if (
+                one.number == number
+                and one.by is by
+                and one.method == method
+                and one.branch == branch
+                and one.hosts == hosts
+            ):
                 return one
         return None
+
+    def is_asked(self, by: Role) -> bool:
+        """Whether an INVITE of that party has no final response yet."""
+        return any(one.method == b"INVITE" and one.by is by for one in self.transactions)
 
     def end(self, transaction: Transaction) -> None:
         if transaction in self.transactions:
@@ -339,12 +354,13 @@ class Call:
                 self._waiting.append(slot)
         return offer, moves
 
-    def offer_to(self, role: Role, number: int) -> Offer | None:
-        """What this party, which sent INVITE with that number, was offered in a response, and has not answered."""
+    def offer_to(self, role: Role, number: int, again: bool) -> Offer | None:
+        """What this party, which sent INVITE with that number, was offered in a response, and has not answered; or
+        answers `again`."""
         for one in self.transactions:
             offer = one.offer
             if (one.number, one.method, one.by) == (number, b"INVITE", role) and offer is not None:
-                return offer if offer.is_open and offer.by is not role else None
+                return offer if (offer.is_open or again) and offer.by is not role else None
         return None
 
     def make_answer(
@@ -363,6 +379,8 @@ class Call:
         for medium in media:
             slot = self.slots.get(medium.slot)
             if slot is None:
+                if medium.port:
+                    self._answer_alone(medium, speaker, trigger, moves)
                 continue
             if not medium.port:
                 if medium.slot in offer.fresh and len(slot.places) == 1 and not self._may_fork(offer):
@@ -372,6 +390,7 @@ class Call:
             wanted = self._wanted(speaker, medium, slot, trigger)
             if wanted is None or offered is None:
                 continue
+            offer.before.setdefault(offered, offered.grant.media)
             self._settle(offered, offer.wanted.pop(medium.slot, None))
             place = slot.place(speaker.role, speaker.tag)
             if place is None:
@@ -382,11 +401,26 @@ class Call:
                     continue
                 place = slot.places[speaker.role, speaker.tag] = self._held(grant, medium, speaker)
             else:
+                offer.before.setdefault(place, place.grant.media)
                 self._settle(place, wanted)
             _announce(moves, medium, place.grant)
         for number in offer.removed:
             self._close(number)
         return moves
+
+    def _answer_alone(self, medium: sdp.Media, speaker: Speaker, trigger: str, moves: dict[int, sdp.Move]) -> None:
+        """The offer named no address that could have a place (hold by 0.0.0.0, a name, a third host): the answerer gets
+        its own, so that the other side is told one of ours, and a partner with the next offer."""
+        wanted = self._wanted(speaker, medium, None, trigger)
+        if speaker.mapped is None or wanted is None:
+            return
+        grant = self._pinholes.offer(wanted)
+        if isinstance(grant, Refusal):
+            moves[medium.slot] = sdp.Move(speaker.mapped, 0, None)
+            return
+        slot = self.slots[medium.slot] = Slot(speaker.role)
+        place = slot.places[speaker.role, b""] = self._held(grant, medium, speaker)
+        _announce(moves, medium, place.grant)
 
     def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
         self._grants[grant.id] = (medium.slot, speaker.role)
@@ -399,8 +433,25 @@ class Call:
         """Another callee may still take what this one refused."""
         return self.started_at is None and offer.by is Role.CALLER
 
+    def refuse(self, transaction: Transaction) -> None:
+        """What was agreed before holds (S67); what others are offered alike is theirs from now on."""
+        self.end(transaction)
+        offer = transaction.offer
+        if offer is None:
+            return
+        for one in self.transactions:
+            if one.method != b"INVITE" or one.offer is None or one.offer.by is not offer.by:
+                continue
+            if one.number == transaction.number or not self.is_under_way:
+                one.offer.fresh.update(offer.fresh)
+                return
+        self.take_back(offer)
+
     def take_back(self, offer: Offer) -> None:
         """It was refused: what was agreed before holds (S67)."""
+        for place, media in offer.before.items():
+            if place.grant.id in self._grants:
+                self._settle(place, media)
         for number, slot in offer.fresh.items():
             if self.slots.get(number) is slot:
                 self._close(number)
@@ -420,7 +471,7 @@ class Call:
         else:
             rtcp = None if medium.is_udptl else medium.rtcp_endpoint
             allow = only(rtp.host)
-            learn = rtp.host != speaker.host and rtp.host.is_private and not speaker.host.is_private
+            learn = rtp.host != speaker.host and _is_private(rtp.host) and not _is_private(speaker.host)
             if rtp.host != speaker.host and learn:
                 allow += only(speaker.host)
             party = Party(rtp, rtcp, speaker.mapped, allow, learn)
@@ -498,7 +549,9 @@ class Call:
 
     def knows(self, tag: bytes) -> bool:
         """Whether a callee with this tag has answered, be it provisionally."""
-        return tag in self.tags or any((Role.CALLEE, tag) in slot.places for slot in self.slots.values())
+        return tag in self.tags or any(
+            slot.offerer is Role.CALLEE or (Role.CALLEE, tag) in slot.places for slot in self.slots.values()
+        )
 
     def leave(self, tag: bytes) -> None:
         """The dialog with this callee is over, those with others are not."""
@@ -546,6 +599,14 @@ class Call:
     def has_media(self) -> bool:
         return bool(self._grants)
 
+    def is_heard(self, now: float, at_most: float) -> bool:
+        """Whether there is media that would be closed if it were silent, in a call that does not go on for ever."""
+        is_leaving = any(one.method == b"BYE" for one in self.transactions)
+        if is_leaving or self.started_at is None or now > self.started_at + at_most:
+            return False
+        places = (place for slot in self.slots.values() for place in slot.places.values())
+        return any(place.grant.media.idle_seconds != float("inf") for place in places)
+
     def streams(self) -> list[dict[str, Any]]:
         """What passed, for the log; complete once all is closed."""
         return [
@@ -562,6 +623,11 @@ def _may_be_neighbours(one: Host, other: Host) -> bool:
     if one.version != other.version:
         return True  # who can tell
     return (one.is_private and other.is_private) or _are_near(one, other)
+
+
+def _is_private(host: Host) -> bool:
+    """Also those between a provider's NAT and its customers' (RFC 6598)."""
+    return host.is_private or host in _SHARED
 
 
 def _are_near(one: Host, other: Host) -> bool:

@@ -121,11 +121,20 @@ class Dialogs:
             to_tag if asker is Role.CALLER else from_tag,
             self._peers.own(side).host,
             self._peers.as_seen(side).host if self._peers.is_mapped(side) else None,
-            side is self._behind_us,
+            self._is_behind_us(side),
         )
         if message.is_request:
             return self._requested(call, speaker, message, hosts, side)
         return self._responded(call, speaker, message, hosts, side)
+
+    def _is_behind_us(self, side: Side) -> bool:
+        """Who has an address of ours is. Without NAT, whom a policy lets out, unless that is a public host let in."""
+        peers = self._peers
+        if any(map(peers.is_mapped, Side)):
+            return peers.is_mapped(side)
+        if peers.own(side).host.is_global and peers.own(side.other).host.is_private:
+            return False
+        return side is self._behind_us
 
     def _find(self, message: Message, from_tag: bytes, to_tag: bytes, hosts: Hosts) -> tuple[Call, Role] | None:
         """The call, and which of its parties asks (S66). A call may pass us several times, between other hosts each."""
@@ -176,9 +185,9 @@ class Dialogs:
         if method == b"CANCEL":
             return None
         if method == b"ACK":
-            offer = self._offer_to(call, speaker, number)
+            offer = self._offer_to(call, speaker, number, again=True)  # it is sent for each 2xx that comes again
             return self._described(call, speaker, message, side, answers=offer) if offer is not None else None
-        transaction = call.begin(number, method, speaker.role, hosts)
+        transaction = call.begin(number, method, speaker.role, hosts, message.branch)
         if method == b"INVITE":
             self.invited = call
         if method == b"BYE":
@@ -202,12 +211,12 @@ class Dialogs:
         return self._described(call, speaker, message, side, offers=transaction)
 
     @staticmethod
-    def _offer_to(call: Call, speaker: Speaker, number: int) -> Offer | None:
-        return call.offer_to(speaker.role, number) if call.is_of(speaker.role, speaker.host) else None
+    def _offer_to(call: Call, speaker: Speaker, number: int, again: bool = False) -> Offer | None:
+        return call.offer_to(speaker.role, number, again) if call.is_of(speaker.role, speaker.host) else None
 
     def _responded(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
         method, status = message.cseq.method, message.status
-        transaction = call.transaction(message.cseq.number, method, speaker.role.other, hosts)
+        transaction = call.transaction(message.cseq.number, method, speaker.role.other, hosts, message.branch)
         if transaction is None or status == 100:
             return None
         if status >= 300:
@@ -261,9 +270,7 @@ class Dialogs:
 
     def _failed(self, call: Call, transaction: Transaction, status: int, tag: bytes) -> None:
         """A final response that is none of success: what it would have changed stays as it was (S67)."""
-        if transaction.offer is not None:
-            call.take_back(transaction.offer)
-        call.end(transaction)
+        call.refuse(transaction)
         if not call.is_of(transaction.by, transaction.hosts[0]) or not call.is_of(
             transaction.by.other, transaction.hosts[1]
         ):
@@ -274,12 +281,17 @@ class Dialogs:
             elif call.started_at is not None:
                 self._put_off(call, call.lasts)
         elif transaction.method == b"INVITE" and call.started_at is None:
-            if status in _ASKED_AGAIN:
+            if call.is_asked(transaction.by):
+                pass  # of others, who may be behind the same address (S65)
+            elif status in _ASKED_AGAIN:
                 self._put_off(call, LAST_WORDS_SECONDS)
             else:
                 self._end(call, f"refused_{status}")
-        elif status in _GONE and call.started_at is not None and transaction.method in _OFFERING:
-            self._end(call, f"gone_{status}")  # the other party knows nothing of it any more
+        elif status in _GONE and call.started_at is not None and transaction.method in _REFRESHING:
+            if call.others(tag):  # that branch has lost
+                call.leave(tag)
+            else:
+                self._end(call, f"gone_{status}")  # the other party knows nothing of it any more
 
     # -- how the parties reach each other ----------------------------------------------------------------------------
 
@@ -487,6 +499,8 @@ class Dialogs:
                 continue
             if call.ends_at > now:
                 self._clock.set(call, call.ends_at)
+            elif call.lasts == self._options.call_idle and call.is_heard(now, DIALOG_SECONDS):
+                self._put_off(call, call.lasts)  # a session does not idle out while its data moves (X14)
             else:
                 self._end(call, "timeout" if call.started_at is not None else "not_answered")
 

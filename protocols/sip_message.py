@@ -22,6 +22,7 @@ from typing import NamedTuple, TypeVar
 
 from protocols.engine import Malformed
 from protocols.sip_values import (
+    BRANCH,
     MAX_VALUES,
     Address,
     Via,
@@ -178,6 +179,13 @@ class Message(Head):
         if tag is not None and len(tag) > MAX_ID_BYTES:
             raise BadMessage("tag_too_long", *_position(self.data, span.start), head=self)
         return tag
+
+    @property
+    def branch(self) -> bytes:
+        """Of the top Via, by which its sender knows the transaction; empty for one that has none, or names it oddly."""
+        places = self._fields.get(b"via")
+        taken = BRANCH.search(self.data, *places[0]) if places else None
+        return taken[1] if taken is not None else b""
 
     def address(self, name: bytes) -> tuple[Span, Address]:
         """The value of From or To, of which there is one in each message, and it is no list. Raises BadMessage."""

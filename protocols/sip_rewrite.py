@@ -22,7 +22,7 @@ from protocols import sip_values as values
 from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
 from protocols.sip_contacts import LEAST_PORT, Contacts
 from protocols.sip_hiding import CallIds
-from protocols.sip_message import Message
+from protocols.sip_message import BadMessage, Message
 from protocols.sip_options import SipOptions
 from protocols.sip_table import SipTable
 from protocols.spans import Span
@@ -50,6 +50,17 @@ ADDRESSES = frozenset(
 """Fields whose values are addresses, of those in which a party names itself or the other."""
 IDENTITIES = frozenset((b"from", b"to"))
 """Names of people, and signed (S80, S81): mapped only to hide the network behind us."""
+NAMES = IDENTITIES | frozenset(
+    (
+        b"referred-by",
+        b"p-asserted-identity",
+        b"p-preferred-identity",
+        b"remote-party-id",
+        b"diversion",
+    )
+)
+"""Fields that say who somebody is, and where nobody sends a request to: the host is mapped and nothing opened, and one
+that cannot be read costs no call."""
 
 _AGENT = re.compile(rb"(?:\A|,)[ \t\r\n]*+[0-9]{3} ([^ ,\"]++) \"")
 """RFC 3261 s.20.43: who warns, by name or by address."""
@@ -72,7 +83,7 @@ class _Mapped(NamedTuple):
     """What becomes of an address; spans are offsets into the value."""
 
     changes: tuple[Change, ...]
-    known_as: tuple[tuple[Endpoint, bool], bytes] | None
+    known_as: tuple[tuple[Endpoint, Endpoint, bool], bytes] | None
     """For the table: how the party spelled what it is now known as."""
     is_lasting: bool
     """It depends on the two hosts of the flow alone, so it is always the same."""
@@ -142,9 +153,8 @@ class Rewriter:
                 changes.append(("via", change))
         for name in names:
             if name in self._fields:
-                for span in message.parts(name):
-                    for change in self._value(message, span, side, values.read_address):
-                        changes.append((name.decode(), change))
+                for change in self._names(message, name, side) if name in NAMES else self._places(message, name, side):
+                    changes.append((name.decode(), change))
         if b"warning" in names:
             for span in message.spans(b"warning"):
                 changes += [("warning", change) for change in self._agents(span, data, side)]
@@ -157,6 +167,28 @@ class Rewriter:
                     changes += ((name.decode(), (values.within(span, Span(*match.span())), b"")) for match in found)
         changes.sort(key=lambda named: named[1][0])
         return changes
+
+    def _places(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
+        for span in message.parts(name):
+            yield from self._value(message, span, side, values.read_address)
+
+    def _names(self, message: Message, name: bytes, side: Side) -> Sequence[Change]:
+        party, ours = self._peers.own(side), self._peers.as_seen(side.other)
+        to = {}
+        if self._is_mapped[side]:
+            to[party.host] = (party, self._peers.as_seen(side))
+        if self._is_mapped[side.other]:
+            to.setdefault(ours.host, (ours, self._peers.own(side.other)))
+        try:
+            found = message.addresses(name)
+        except BadMessage:
+            return ()
+        return [
+            change
+            for span, address in found
+            if isinstance(address.host, Host) and address.host in to
+            for change in _renamed(span, address, *to[address.host])
+        ]
 
     def call_id(self, message: Message, side: Side) -> bytes:
         """What the call is known by, whichever side names it."""
@@ -197,7 +229,7 @@ class Rewriter:
         if self._is_mapped[side] and Endpoint(address.host, address.port or DEFAULT_PORT) == self._peers.as_seen(side):
             # Who knows from STUN how it is known gets just that back.
             itself = self._peers.as_seen(side), address.port is not None
-            return _Mapped((), (itself, value[at.start : at.end]), True)
+            return _Mapped((), ((party, *itself), value[at.start : at.end]), True)
         if not (
             (self._is_mapped[side] and address.host == party.host)
             or (self._is_mapped[side.other] and address.host == other.host)
@@ -210,10 +242,14 @@ class Rewriter:
             changes = (at, _hostport(seen, has_port)), *_maddr(address, party.host, seen.host)
             # Any other port has a contact of its own, which each message that names it keeps alive.
             is_lasting = (address.port or DEFAULT_PORT) == party.port and transport is self._peers.transport
-            known_as = (seen, has_port or seen.port != DEFAULT_PORT), value[at.start : at.end]
+            shows_port = has_port or seen.port != DEFAULT_PORT
+            own = Endpoint(address.host, address.port or DEFAULT_PORT)
+            known_as = (own, seen, shows_port), value[at.start : at.end]
             return _Mapped(changes, None if self.stands_in and not is_lasting else known_as, is_lasting)
         uris = self._table.uris
-        new = self._inward(side.other, address.host, address.port, transport, lambda seen: uris.get((seen, has_port)))
+        new = self._inward(
+            side.other, address.host, address.port, transport, lambda own, seen: uris.get((own, seen, has_port))
+        )
         if new is None:
             return _Mapped((), None, False)
         return _Mapped(((at, new), *_maddr(address, address.host, self._peers.own(side.other).host)), None, False)
@@ -268,7 +304,9 @@ class Rewriter:
         if not isinstance(via.host, Host) or via.host != seen.host:
             return _VIA_STAYS
         port, has_port, branch = via.port or DEFAULT_PORT, via.port is not None, via.branch or b""
-        new = self._inward(party, via.host, via.port, transport, lambda known: self._spelled(branch, (known, has_port)))
+        new = self._inward(
+            party, via.host, via.port, transport, lambda _, seen: self._spelled(branch, (seen, has_port))
+        )
         if new is None:
             return _MappedVia((), None, False)
         changes = [(via.hostport, new), *_added(via, seen.host, own.host)]
@@ -329,12 +367,22 @@ class Rewriter:
         host: Host,
         port: int | None,
         transport: Transport,
-        spelling: Callable[[Endpoint], bytes | None],
+        spelling: Callable[[Endpoint, Endpoint], bytes | None],
     ) -> bytes | None:
         own = self.inward(side, host, port, transport)
         if own is None:
             return None
-        return spelling(Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
+        return spelling(own, Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
+
+
+def _renamed(span: Span, address: values.Address, before: Endpoint, after: Endpoint) -> Iterator[Change]:
+    """The host, with its port only where that is the one that is mapped with it."""
+    if address.hostport is not None:
+        port = after.port if address.port == before.port else address.port
+        yield (
+            values.within(span, address.hostport),
+            _hostport(Endpoint(after.host, port or DEFAULT_PORT), port is not None),
+        )
 
 
 def _remember(known: dict[Key, Value], key: Key, mapped: Value) -> None:

@@ -176,9 +176,9 @@ class SipTable:
     """By the address of a phone, and that of ours under which others know it."""
     inside: dict[tuple[Transport, Endpoint], Endpoint] = field(default_factory=dict)
     """Where others know a contact -> its own address."""
-    uris: Recent[tuple[Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
-    """How the phone itself spelled host and port in its Contact: by where others know it, and whether they are told
-    the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
+    uris: Recent[tuple[Endpoint, Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
+    """How the phone itself spelled host and port in its Contact: by its own, where others know it, and whether they are
+    told the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
     vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
     """And in the Via of a transaction: by branch and the address that took its place."""
     call_ids: Recent[tuple[bytes, Host], bytes] = field(default_factory=lambda: Recent(MAX_CALL_IDS))

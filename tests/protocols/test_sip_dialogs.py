@@ -116,13 +116,33 @@ def test_a_refresh_of_the_session_timer_puts_its_end_off() -> None:
 
 
 def test_without_session_timer_any_sign_of_life_puts_the_end_off() -> None:
-    flow = established(Flow(call_idle=100))
+    flow = Flow(call_idle=100)
+    flow.hear(CLIENT, invite(body=""))
+    flow.hear(SERVER, response(200))
     flow.now = 90.0
     flow.hear(CLIENT, bye().replace(b"BYE", b"INFO"))
     flow.hear(SERVER, response(200, 2, "INFO"))
     flow.tick(150.0)
     assert flow.table.calls
     flow.tick(190.0)
+    assert not flow.table.calls
+
+
+def test_while_its_media_is_heard_a_call_goes_on_without_a_word() -> None:
+    """X14: what is silent is closed by itself, and the call with it."""
+    flow = established(Flow(call_idle=100))
+    for now in range(100, 2000, 100):
+        flow.tick(float(now))
+    assert flow.table.calls
+    flow.tick(8 * 86400.0)
+    assert not flow.table.calls
+
+
+def test_a_call_on_hold_does_not_go_on_for_ever_without_a_word() -> None:
+    flow = Flow(call_idle=100)
+    flow.hear(CLIENT, invite(body=sdp("10.1.0.2", 7000, "a=inactive\r\n")))
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000, "a=inactive\r\n")))
+    flow.tick(101.0)
     assert not flow.table.calls
 
 

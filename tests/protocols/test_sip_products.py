@@ -1,0 +1,280 @@
+"""Ordinary traffic of products that gateways are known to mangle: forking servers, trunks, switchboards, gateways."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocols.engine import MediaGrant, Peers, Side, Transport
+from tests.sip_flow import (
+    CLIENT,
+    DIALOG,
+    OURS,
+    SDP,
+    SERVER,
+    Flow,
+    at,
+    established,
+    invite,
+    message,
+    response,
+    sdp,
+)
+
+TO_BOB = "To: <sip:bob@example.org>;tag=b"
+
+
+def media(flow: Flow) -> list[str]:
+    """Where parties whose places stand wait."""
+    grants = flow.places.standing.values()
+    return [str(grant.media.party.rtp) for grant in grants if isinstance(grant, MediaGrant)]
+
+
+# -- forks that end at one address -------------------------------------------------------------------------------------
+
+
+def forked(branch: str) -> bytes:
+    """An INVITE of a proxy to one of two lines of a phone."""
+    via = f"Via: SIP/2.0/UDP 198.51.100.2;branch={branch}"
+    fields = ("From: <sip:carol@example.org>;tag=c", "To: <sip:alice@example.org>", "Call-ID: fork", "CSeq: 7 INVITE")
+    contact = "Contact: <sip:carol@198.51.100.2>"
+    return message("INVITE sip:alice@203.0.113.1 SIP/2.0", via, *fields, contact, SDP, body=sdp("198.51.100.9", 8000))
+
+
+def answers(status: int, branch: str, tag: str, body: str = "") -> bytes:
+    via = f"Via: SIP/2.0/UDP 198.51.100.2;branch={branch}"
+    to = f"To: <sip:alice@example.org>;tag={tag}"
+    fields = ("From: <sip:carol@example.org>;tag=c", to, "Call-ID: fork", "CSeq: 7 INVITE")
+    return message(
+        f"SIP/2.0 {status} X", via, *fields, "Contact: <sip:alice@10.1.0.2>", *([SDP] * bool(body)), body=body
+    )
+
+
+@pytest.mark.parametrize("status", [480, 482, 486, 487, 603])
+@pytest.mark.parametrize("nat", [True, False])
+def test_of_two_lines_of_one_phone_one_may_refuse_and_the_other_answer(status: int, nat: bool) -> None:
+    flow = Flow(nat)
+    flow.hear(SERVER, forked("z9hG4bKf1"))
+    flow.hear(SERVER, forked("z9hG4bKf2"))
+    flow.hear(CLIENT, answers(status, "z9hG4bKf1", "t1"))
+    answer = flow.passes(CLIENT, answers(200, "z9hG4bKf2", "t2", sdp("10.1.0.2", 7000)))
+    assert (b"10.1.0.2" not in answer) is nat
+    assert sorted(media(flow)) == ["10.1.0.2:7000", "198.51.100.9:8000"]
+    assert "call.started" in flow.events()
+
+
+def test_the_line_that_loses_takes_nothing_from_the_one_that_won() -> None:
+    flow = Flow()
+    flow.hear(SERVER, forked("z9hG4bKf1"))
+    flow.hear(SERVER, forked("z9hG4bKf2"))
+    flow.hear(CLIENT, answers(200, "z9hG4bKf2", "t2", sdp("10.1.0.2", 7000)))
+    flow.hear(CLIENT, answers(487, "z9hG4bKf1", "t1"))
+    assert sorted(media(flow)) == ["10.1.0.2:7000", "198.51.100.9:8000"]
+
+
+def test_when_both_lines_refuse_nothing_is_left() -> None:
+    flow = Flow()
+    for branch in ("z9hG4bKf1", "z9hG4bKf2"):
+        flow.hear(SERVER, forked(branch))
+    for branch in ("z9hG4bKf1", "z9hG4bKf2"):
+        flow.hear(CLIENT, answers(486, branch, branch[-2:]))
+    assert not flow.places.standing
+    assert not flow.table.calls
+
+
+@pytest.mark.parametrize("method", ["PRACK", "UPDATE"])
+def test_a_branch_that_has_lost_does_not_end_the_one_that_won(method: str) -> None:
+    """RFC 3262 s.3: 481 is what a PRACK gets that comes too late."""
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(183, tag="b1", body=sdp("198.51.100.10", 9000)))
+    flow.hear(SERVER, response(200, tag="b2", body=sdp("198.51.100.9", 8000)))
+    via, to = "Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bK2", "To: <sip:bob@example.org>;tag=b1"
+    flow.hear(
+        CLIENT,
+        message(f"{method} sip:bob@198.51.100.2 SIP/2.0", via, *DIALOG, to, "RAck: 1 1 INVITE", f"CSeq: 2 {method}"),
+    )
+    flow.hear(SERVER, response(481, 2, method, tag="b1"))
+    assert sorted(media(flow)) == ["10.1.0.2:7000", "198.51.100.9:8000"]
+
+
+# -- trunks ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("server", ["203.0.113.1:5060", "10.1.0.9:5060"])
+def test_a_provider_whose_media_comes_from_beside_its_signalling_is_heard(server: str) -> None:
+    """An exchange inside, published by destination NAT, or let in by policy alone."""
+    trunk, exchange = at("217.10.79.9:5060"), at("10.1.0.9:5060")
+    flow = Flow(peers=Peers(trunk, trunk, exchange, at(server), Transport.UDP))
+    via = "Via: SIP/2.0/UDP 217.10.79.9;branch=z9hG4bK1"
+    contact = "Contact: <sip:trunk@217.10.79.9>"
+    start = f"INVITE sip:bob@{server} SIP/2.0"
+    flow.hear(
+        CLIENT,
+        message(start, via, *DIALOG, "To: <sip:b@x>", "CSeq: 1 INVITE", contact, SDP, body=sdp("217.10.79.23", 20000)),
+    )
+    answer = message(
+        "SIP/2.0 200 OK",
+        via,
+        *DIALOG,
+        "To: <sip:b@x>;tag=b",
+        "CSeq: 1 INVITE",
+        "Contact: <sip:b@10.1.0.9>",
+        SDP,
+        body=sdp("10.1.0.9", 12000),
+    )
+    flow.passes(SERVER, answer)
+    assert media(flow) == ["217.10.79.23:20000", "10.1.0.9:12000"]
+
+
+def test_a_remote_phone_behind_its_providers_nat_is_learned_from_its_packets() -> None:
+    """RFC 6598."""
+    remote, exchange = at("8.8.4.4:5060"), at("10.1.0.9:5060")
+    flow = Flow(peers=Peers(remote, remote, exchange, OURS, Transport.UDP))
+    flow.hear(CLIENT, invite(body=sdp("100.64.1.2", 7000)).replace(b"UDP 10.1.0.2", b"UDP 8.8.4.4"))
+    (grant,) = flow.places.standing.values()
+    assert isinstance(grant, MediaGrant)
+    assert grant.media.party.learn
+    assert "8.8.4.4/32" in map(str, grant.media.party.allow)
+
+
+# -- offers and answers ------------------------------------------------------------------------------------------------
+
+
+def test_an_ack_for_a_2xx_that_came_again_has_the_same_answer() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite(body=""))
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
+    ack = invite(to="<sip:bob@example.org>;tag=b").replace(b"INVITE", b"ACK")
+    first, second = (flow.passes(CLIENT, ack.replace(b"z9hG4bK1", branch)) for branch in (b"z9hG4bKx", b"z9hG4bKy"))
+    assert second == first.replace(b"z9hG4bKx", b"z9hG4bKy")
+    assert b"10.1.0.2" not in second.partition(b"\r\n\r\n")[2]
+
+
+def test_a_callee_that_offered_first_may_offer_once_more_before_it_answers() -> None:
+    """RFC 3311 s.5.1."""
+    flow = Flow()
+    call = message(
+        "INVITE sip:alice@203.0.113.1 SIP/2.0", "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK1", *DIALOG,
+        "To: <sip:b@x>", "CSeq: 1 INVITE", "Contact: <sip:c@198.51.100.2>",
+    )  # fmt: skip
+    flow.hear(SERVER, call)
+    reply = ("Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK{}", *DIALOG, "To: <sip:b@x>;tag=b", "CSeq: {}")
+
+    def replies(number: int, method: str) -> list[str]:
+        return [reply[0].format(number), *reply[1:4], f"CSeq: {number} {method}", "Contact: <sip:b@10.1.0.2>"]
+
+    flow.hear(CLIENT, message("SIP/2.0 183 X", *replies(1, "INVITE"), SDP, body=sdp("10.1.0.2", 7000)))
+    prack = message(
+        "PRACK sip:b@203.0.113.1 SIP/2.0", *replies(2, "PRACK"), "RAck: 1 1 INVITE", SDP, body=sdp("198.51.100.9", 8000)
+    )
+    flow.hear(SERVER, prack)
+    via = "Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bKu"
+    tags = ("From: <sip:b@x>;tag=b", "To: <sip:alice@example.org>;tag=a", "Call-ID: one@10.1.0.2")
+    update = message("UPDATE sip:c@198.51.100.2 SIP/2.0", via, *tags, "CSeq: 1 UPDATE", SDP, body=sdp("10.1.0.2", 7010))
+    assert b"10.1.0.2" not in flow.passes(CLIENT, update).partition(b"\r\n\r\n")[2]
+
+
+def test_a_refused_change_is_undone_though_it_had_a_provisional_answer() -> None:
+    """RFC 6141 s.3."""
+    flow = established(Flow())
+    flow.hear(CLIENT, invite(2, body=sdp("10.1.0.2", 7100), to="<sip:bob@example.org>;tag=b"))
+    flow.hear(SERVER, response(183, 2, body=sdp("198.51.100.10", 9000)))
+    assert sorted(media(flow)) == ["10.1.0.2:7100", "198.51.100.10:9000"]
+    flow.hear(SERVER, response(486, 2))
+    assert sorted(media(flow)) == ["10.1.0.2:7000", "198.51.100.9:8000"]
+
+
+@pytest.mark.parametrize("offered", ["0.0.0.0", "media.example.net"])
+def test_an_answer_to_an_offer_without_an_address_tells_ours(offered: str) -> None:
+    """RFC 3725: a third party that connects two others offers nothing at first."""
+    flow = Flow()
+    contact = "Contact: <sip:c@198.51.100.2>"
+    via = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK{}"
+
+    def call(number: int, host: str, to: str) -> bytes:
+        start = "INVITE sip:alice@203.0.113.1 SIP/2.0"
+        return message(
+            start, via.format(number), *DIALOG, to, f"CSeq: {number} INVITE", contact, SDP, body=sdp(host, 8000)
+        )
+
+    def answer(number: int) -> bytes:
+        fields = (
+            via.format(number),
+            *DIALOG,
+            "To: <sip:b@x>;tag=b",
+            f"CSeq: {number} INVITE",
+            "Contact: <sip:b@10.1.0.2>",
+        )
+        return message("SIP/2.0 200 OK", *fields, SDP, body=sdp("10.1.0.2", 7000))
+
+    flow.hear(SERVER, call(1, offered, "To: <sip:b@x>"))
+    assert b"10.1.0.2" not in flow.passes(CLIENT, answer(1)).partition(b"\r\n\r\n")[2]
+    flow.hear(SERVER, call(2, "198.51.100.9", "To: <sip:b@x>;tag=b"))
+    assert b"10.1.0.2" not in flow.passes(CLIENT, answer(2)).partition(b"\r\n\r\n")[2]
+    assert sorted(media(flow)) == ["10.1.0.2:7000", "198.51.100.9:8000"]
+
+
+# -- names of people ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("field", ["P-Asserted-Identity", "Remote-Party-ID", "Diversion", "Referred-By"])
+def test_who_somebody_is_gets_no_port_and_opens_nothing(field: str) -> None:
+    phone = at("10.1.0.2:5080")
+    flow = Flow(
+        peers=Peers(phone, at("203.0.113.1:5080"), at("198.51.100.2:5060"), at("198.51.100.2:5060"), Transport.UDP)
+    )
+    asked = (
+        invite(body="").replace(b"10.1.0.2;", b"10.1.0.2:5080;").replace(b"alice@10.1.0.2>", b"alice@10.1.0.2:5080>")
+    )
+    asked = asked.replace(b"Contact:", f'{field}: "x" <sip:1001@10.1.0.2>\r\nContact:'.encode())
+    passed = flow.passes(CLIENT, asked)
+    assert f'{field}: "x" <sip:1001@203.0.113.1>\r\n'.encode() in passed
+    assert flow.places.log == []
+
+
+def test_who_somebody_is_changes_nothing_of_where_requests_go() -> None:
+    own, seen = at("10.1.0.3:5060"), at("203.0.113.1:5061")
+    flow = Flow(peers=Peers(own, seen, at("198.51.100.2:5060"), at("198.51.100.2:5060"), Transport.UDP))
+    asked = invite(body="").replace(b"10.1.0.2;", b"10.1.0.3;").replace(b"alice@10.1.0.2>", b"alice@10.1.0.3:5060>")
+    flow.hear(CLIENT, asked + b"")
+    flow.hear(
+        CLIENT, asked.replace(b"Contact", b"P-Asserted-Identity: <sip:1001@10.1.0.3>\r\nContact").replace(b"K1", b"K2")
+    )
+    bye = message(
+        "BYE sip:alice@203.0.113.1:5061 SIP/2.0",
+        "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKb",
+        *DIALOG,
+        TO_BOB,
+        "CSeq: 9 BYE",
+    )
+    assert flow.passes(SERVER, bye).startswith(b"BYE sip:alice@10.1.0.3:5060 SIP/2.0\r\n")
+
+
+def test_an_address_of_ours_that_another_phone_has_now_is_spelled_as_that_one_does() -> None:
+    first = Flow()
+    first.passes(CLIENT, invite(body=""))
+    second = Flow(
+        peers=Peers(at("10.1.0.3:5060"), OURS, at("198.51.100.2:5060"), at("198.51.100.2:5060"), Transport.UDP),
+        beside=first,
+    )
+    asked = message(
+        "OPTIONS sip:bob@203.0.113.1 SIP/2.0",
+        "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKo",
+        *DIALOG,
+        TO_BOB,
+        "CSeq: 1 OPTIONS",
+    )
+    assert second.passes(SERVER, asked).startswith(b"OPTIONS sip:bob@10.1.0.3 SIP/2.0\r\n")
+
+
+@pytest.mark.parametrize(
+    "field", ["Diversion: <sip:+49123>", "P-Asserted-Identity: <sip:1001>", 'Remote-Party-ID: "Bob" <sip:1001@>']
+)
+@pytest.mark.parametrize("side", list(Side))
+def test_a_name_that_cannot_be_read_costs_no_call(field: str, side: Side) -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite(body=""))
+    heard = (invite(2, body="") if side is CLIENT else response(200)).replace(
+        b"Contact", field.encode() + b"\r\nContact", 1
+    )
+    assert field.encode() in flow.passes(side, heard)
