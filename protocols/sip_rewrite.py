@@ -139,9 +139,11 @@ class Rewriter:
 
         Raises Malformed when an address in it cannot be read.
         """
-        if not self._is_needed:
-            return []
         self._now = now
+        if not self._is_needed:
+            if message.is_request and self._peers.transport is Transport.UDP and not self._is_mapped[side]:
+                self._expect_answers(message, side)
+            return []
         self.stands_in = False
         data = message.data
         changes: list[tuple[str, Change]] = []
@@ -167,6 +169,17 @@ class Rewriter:
                     changes += ((name.decode(), (values.within(span, Span(*match.span())), b"")) for match in found)
         changes.sort(key=lambda named: named[1][0])
         return changes
+
+    def _expect_answers(self, message: Message, side: Side) -> None:
+        """Without rport they come to the port in Via, from which the request need not have come (RFC 3261 s.18.2.2)."""
+        own = self._peers.own(side)
+        try:
+            via = message.read(message.parts(b"via")[0], values.read_via)
+        except BadMessage:
+            return
+        port = via.port or DEFAULT_PORT
+        if via.host == own.host and port != own.port and b"rport" not in via.parameters:
+            self._contacts.mentioned(side, Endpoint(own.host, port), Transport.UDP, self._now)
 
     def _places(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
         for span in message.parts(name):

@@ -278,3 +278,15 @@ def test_a_name_that_cannot_be_read_costs_no_call(field: str, side: Side) -> Non
         b"Contact", field.encode() + b"\r\nContact", 1
     )
     assert field.encode() in flow.passes(side, heard)
+
+
+def test_a_phone_that_does_not_wait_where_it_sends_from_is_answered_without_nat_too() -> None:
+    """Cisco's 7900 series."""
+    sends, server = at("10.1.0.2:49152"), at("198.51.100.2:5060")
+    flow = Flow(peers=Peers(sends, sends, server, server, Transport.UDP))
+    asked = invite(body="").replace(b";rport", b"")
+    assert flow.passes(CLIENT, asked) == asked
+    assert flow.places.log == ["open 10.1.0.2:5060 for 10.1.0.2:5060 from 198.51.100.2"]
+    flow = Flow(peers=Peers(sends, sends, server, server, Transport.UDP))
+    flow.passes(CLIENT, invite(body=""))
+    assert flow.places.log == []
