@@ -41,9 +41,10 @@ from protocols.engine import (
     Side,
     Splice,
     Transport,
+    only,
     violation,
 )
-from protocols.sip_contacts import Claimed, Contacts
+from protocols.sip_contacts import LAST_WORDS_SECONDS, Claimed, Contacts
 from protocols.sip_dialogs import Dialogs, trigger_of
 from protocols.sip_message import (
     MAX_ID_BYTES,
@@ -66,6 +67,7 @@ from protocols.spans import Span, replace
 
 CLIENT = Side.CLIENT
 
+MAX_SUBSCRIBED_SECONDS = 7 * 86400
 MAX_INVITES = 8
 """Of a call that are not to be repeated when it is over."""
 MAX_LOGGED = 64
@@ -91,6 +93,7 @@ class SipEngine:
         "_peers",
         "_registrations",
         "_rewriter",
+        "_subscribed_until",
         "_table",
     )
 
@@ -112,6 +115,7 @@ class SipEngine:
         is_stream = peers.transport is Transport.TCP
         self._framers = {side: StreamFramer() for side in Side} if is_stream else {}
         self._ended: set[Side] = set()
+        self._subscribed_until = 0.0
         self._has_begun = False
         """A byte of the stream has come."""
         self._logged: set[tuple[str, bytes, bytes]] = set()
@@ -258,13 +262,33 @@ class SipEngine:
 
     def _follow(self, side: Side, message: Message) -> bytes | None:
         """What the message means to calls and registrations; its body, if that is another now."""
-        if message.cseq.method != b"REGISTER":
+        method = message.cseq.method
+        if method == b"SUBSCRIBE" and 200 <= message.status < 300:
+            self._subscribed(message, side)
+        if method != b"REGISTER":
             return self._dialogs.follow(side, message, self._now)
         if message.is_request:
             self._registrations.asked(message, side)
         elif message.status >= 200:
             self._registrations.answered(message, side, self._now)
         return None
+
+    def _subscribed(self, message: Message, side: Side) -> None:
+        """The notifier has something to say for so long (RFC 6665 s.4.4.1; S72). By a connection it says it there."""
+        seconds = (message.first(b"expires") or b"").strip()
+        if side is CLIENT or self._framers or not seconds.isdigit() or len(seconds) > 9:
+            return
+        until = self._now + min(int(seconds), MAX_SUBSCRIBED_SECONDS) + LAST_WORDS_SECONDS
+        if int(seconds) and until > self._subscribed_until:
+            self._subscribed_until = until
+            hosts = [self._peers.own(side).host]
+            hosts += [
+                address.host for _, address in message.addresses(b"contact")[:1] if isinstance(address.host, Host)
+            ]
+            allow = tuple(network for host in dict.fromkeys(hosts) for network in only(host))
+            own, left = self._peers.own(CLIENT), until - self._now
+            key = (b"SUBSCRIBE", self._number)
+            self._contacts.claim(CLIENT, own, Transport.UDP, key, allow, left, "200 SUBSCRIBE", self._now)
 
     @staticmethod
     def _length(message: Message, length: int) -> Iterator[tuple[Span, bytes]]:

@@ -290,3 +290,22 @@ def test_a_phone_that_does_not_wait_where_it_sends_from_is_answered_without_nat_
     flow = Flow(peers=Peers(sends, sends, server, server, Transport.UDP))
     flow.passes(CLIENT, invite(body=""))
     assert flow.places.log == []
+
+
+def test_a_notifier_reaches_who_has_subscribed_for_as_long_as_it_has_said() -> None:
+    """RFC 6665 s.4.4.1: lamps and waiting messages, of a server that the phone is not registered at."""
+    flow = Flow()
+    fields = ("Via: SIP/2.0/UDP {};branch=z9hG4bK1;rport", *DIALOG)
+    flow.hear(
+        CLIENT,
+        message(
+            "SUBSCRIBE sip:bob@x SIP/2.0", fields[0].format("10.1.0.2"), *DIALOG, "To: <sip:bob@x>", "CSeq: 1 SUBSCRIBE"
+        ),
+    )
+    granted = ("CSeq: 1 SUBSCRIBE", "Expires: 600", "Contact: <sip:198.51.100.50>")
+    flow.hear(SERVER, message("SIP/2.0 200 OK", fields[0].format("203.0.113.1"), *DIALOG, TO_BOB, *granted))
+    assert flow.places.log == ["open 203.0.113.1:5060 for 10.1.0.2:5060 from 198.51.100.2 198.51.100.50"]
+    assert flow.engine.is_needed()
+    flow.tick(700.0)
+    assert not flow.engine.is_needed()
+    assert not flow.places.standing
