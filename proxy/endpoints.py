@@ -23,6 +23,7 @@ from proxy.sockets import Address, Ancillary
 
 if TYPE_CHECKING:
     from proxy.admission import DatagramPinhole
+    from proxy.flows import Flow
 
 MOST_UNREAD = 64
 """Datagrams that are counted, of those that nobody has read."""
@@ -40,6 +41,7 @@ class UdpEndpoint:
         "address",
         "admits",
         "at",
+        "flows",
         "is_leased",
         "is_media",
         "mapped",
@@ -62,6 +64,8 @@ class UdpEndpoint:
         self.uses = 0
         self.routes: dict[Address, Route] = {}
         """Who takes datagrams from this address."""
+        self.flows: dict[str, Flow] = {}
+        """Of the client that is known by this address, by the host of the server."""
         self.admits: list[DatagramPinhole] = []
         """Whom a pinhole lets begin a flow here."""
         self.sock = sockets.datagrams(at, is_media)

@@ -55,7 +55,10 @@ class Flows:
                 self._arrive(data, ancillary, source, at.at, pinhole)
                 return
             pinhole.refuse()
-        self._arrive(data, ancillary, source, at.at)
+        # Not every server sends its requests from the port that it waits on; its host is known while a call stands.
+        flow = at.flows.get(source[0])
+        beside = flow if flow is not None and flow.is_needed else None
+        self._arrive(data, ancillary, source, at.at, beside=beside)
 
     def _arrive(
         self,
@@ -64,7 +67,9 @@ class Flows:
         source: Address,
         server: Endpoint,
         pinhole: DatagramPinhole | None = None,
+        beside: Flow | None = None,
     ) -> None:
+        """pinhole: who comes is expected. beside: another port of a server comes to a client that it talks to."""
         try:
             interface = self._interfaces.of(sockets.arrival_interface(ancillary), self.sessions.loop.time())
         except OSError:  # no room to ask, so none for a flow
@@ -83,6 +88,8 @@ class Flows:
             # From ourselves to ourselves, and so on for ever (rule X28).
             self.sessions.deny(arrival, Denied("loop", None))
             return
+        elif beside is not None:
+            admission = self.sessions.admit_expected(beside, arrival, beside.way_back(arrival.client.host))
         else:
             admission = self.sessions.admit(arrival)
         if admission is None:
@@ -146,10 +153,26 @@ class Flow(Session):
         self._active_at = self.opened_at
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self._receive, side)
+        if not is_expected:
+            far.flows[self._server_host] = self
         self._sessions.register(self)
         self._open(peers)
         self._idle_seconds = self._sessions.timeouts.udp_idle
         self._timer = self._loop.call_later(self._idle_seconds, self._look)
+
+    @property
+    def _server_host(self) -> str:
+        host: str = self._ends[Side.SERVER][1][0]
+        return host
+
+    @property
+    def is_needed(self) -> bool:
+        return self._driver is not None and self._driver.is_needed
+
+    def way_back(self, server: Host) -> Nat:
+        """How one comes to the client who is at the server's host."""
+        dial = self._nat.dial
+        return Nat(server if dial == self.arrival.server else self.arrival.server.host, self.arrival.client)
 
     # -- datagrams in ---------------------------------------------------------------------------------------------
 
@@ -223,6 +246,9 @@ class Flow(Session):
 
     def _end(self, reason: str) -> None:
         self._timer.cancel()
+        far = self._ends[Side.SERVER][0]
+        if far.flows.get(self._server_host) is self:
+            del far.flows[self._server_host]
         for endpoint, address in self._ends.values():
             del endpoint.routes[address]
             self._endpoints.give(endpoint)

@@ -375,6 +375,28 @@ async def test_after_a_reload_a_flow_begins_anew_if_it_would_be_another_one(host
         assert (await shell.until("session.denied"))["reason"] == "denied_by_policy"
 
 
+@pytest.mark.parametrize("snat", ["interface", "none"])
+async def test_another_port_of_a_server_reaches_a_client_that_is_in_a_call_with_it(hosts: Hosts, snat: str) -> None:
+    class Waiting(PassOn):
+        def is_needed(self) -> bool:
+            return True
+
+    hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
+    async with Gateway(hosts, Waiting, snat=snat, interfaces=("lan0",)) as gateway:
+        client, server, other = gateway.client(), gateway.server(), gateway.server(port=54321)
+        stranger = gateway.socket(hosts.server, "192.0.2.66")
+        client.sendto(b"x", server.getsockname())
+        _, outside = await hear(server)
+        other.sendto(b"request", outside)
+        assert await hear(client) == (b"request", other.getsockname())
+        client.sendto(b"response", other.getsockname())
+        assert await hear(other) == (b"response", outside)
+        stranger.sendto(b"attack", outside)
+        assert (await gateway.shell.until("session.denied"))["reason"] == "no_policy"
+        assert gateway.shell.log.events().count("session.opened") == 2
+        await silence(client)
+
+
 async def test_an_engine_ends_its_session(hosts: Hosts) -> None:
     class Refusing(PassOn):
         def receive(self, side: Side, data: bytes, now: float) -> Any:
