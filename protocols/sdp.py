@@ -579,6 +579,14 @@ def _insert(body: bytes, up_to: re.Pattern[bytes], media: Media, line: bytes) ->
     return Span(before.end(), before.end()), line
 
 
+def with_other_host(body: bytes, before: Host, after: Host) -> bytes:
+    """Of a description that no media follows (RFC 3261 s.11: what somebody can do): the same, of another host."""
+    if before.version != after.version:
+        return body
+    lines = rb"(?m)^((?:[oc]=|a=rtcp:)[^\r\n]*\bIN IP[46] )%b(?=[ \t/\r\n]|\Z)" % re.escape(str(before).encode())
+    return re.sub(lines, rb"\g<1>" + str(after).encode(), body, flags=re.IGNORECASE)
+
+
 # -- what still tells an address -----------------------------------------------------------------------------------
 
 

@@ -114,7 +114,7 @@ class Dialogs:
         from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
         found = self._find(message, from_tag, to_tag, hosts)
         if found is None:
-            return None
+            return self._of_no_call(message, side)
         call, asker = found
         speaker = Speaker(
             asker if message.is_request else asker.other,
@@ -126,6 +126,25 @@ class Dialogs:
         if message.is_request:
             return self._requested(call, speaker, message, hosts, side)
         return self._responded(call, speaker, message, hosts, side)
+
+    def _of_no_call(self, message: Message, side: Side) -> bytes | None:
+        """It opens nothing, and tells no address of the inside either."""
+        data = message.data[message.body.start : message.body.end]
+        if not data or not self._follows_media or not self._peers.is_mapped(side):
+            return None
+        found = self._find_sdp(message, data)
+        own, seen = self._peers.own(side).host, self._peers.as_seen(side).host
+        parts = [(part, sdp.with_other_host(data[part.span.start : part.span.end], own, seen)) for part in found.sdp]
+        return sip_body.rebuild(data, parts) if parts else None
+
+    @staticmethod
+    def _find_sdp(message: Message, data: bytes) -> sip_body.Found:
+        return sip_body.find_sdp(
+            message.first(b"content-type"),
+            message.first(b"content-encoding"),
+            message.first(b"content-disposition"),
+            data,
+        )
 
     def _is_behind_us(self, side: Side) -> bool:
         """Who has an address of ours is. Without NAT, whom a policy lets out, unless that is a public host let in."""
@@ -371,12 +390,7 @@ class Dialogs:
         data = message.data[message.body.start : message.body.end]
         if not data or not self._follows_media:
             return None
-        found = sip_body.find_sdp(
-            message.first(b"content-type"),
-            message.first(b"content-encoding"),
-            message.first(b"content-disposition"),
-            data,
-        )
+        found = self._find_sdp(message, data)
         if found.unfollowed is not None:
             self._tell_kept(message, [_change("body", None, found.unfollowed)])
         ordinary = [part for part in found.sdp if not part.is_early][:1]

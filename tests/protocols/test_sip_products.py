@@ -309,3 +309,15 @@ def test_a_notifier_reaches_who_has_subscribed_for_as_long_as_it_has_said() -> N
     flow.tick(700.0)
     assert not flow.engine.is_needed()
     assert not flow.places.standing
+
+
+@pytest.mark.parametrize("port", [0, 7000])
+def test_what_a_phone_says_that_it_can_do_tells_no_address_of_the_inside(port: int) -> None:
+    """RFC 3261 s.11.2: a 200 to OPTIONS may describe media."""
+    flow = Flow()
+    fields = ("Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKo", *DIALOG, TO_BOB, "CSeq: 1 OPTIONS")
+    flow.hear(SERVER, message("OPTIONS sip:alice@203.0.113.1 SIP/2.0", *fields))
+    told = flow.passes(CLIENT, message("SIP/2.0 200 OK", *fields, SDP, body=sdp("10.1.0.2", port)))
+    assert told.endswith(sdp("203.0.113.1", port).encode())
+    assert f"Content-Length: {len(sdp('203.0.113.1', port))}\r\n".encode() in told
+    assert flow.places.log == []
