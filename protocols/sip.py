@@ -138,6 +138,7 @@ class SipEngine:
             return (*self._take_notes(), *sends)
         if again is not None:
             return again
+        self._dialogs.invited = None
         sends = self._message(side, data)
         self._table.repeats.put(key, sends, now)
         if (call := self._dialogs.invited) is not None and len(call.invites) < MAX_INVITES:
@@ -281,13 +282,8 @@ class SipEngine:
         until = self._now + min(int(seconds), MAX_SUBSCRIBED_SECONDS) + LAST_WORDS_SECONDS
         if int(seconds) and until > self._subscribed_until:
             self._subscribed_until = until
-            hosts = [self._peers.own(side).host]
-            hosts += [
-                address.host for _, address in message.addresses(b"contact")[:1] if isinstance(address.host, Host)
-            ]
-            allow = tuple(network for host in dict.fromkeys(hosts) for network in only(host))
-            own, left = self._peers.own(CLIENT), until - self._now
-            key = (b"SUBSCRIBE", self._number)
+            own, allow = self._peers.own(CLIENT), only(self._peers.own(side).host)
+            key, left = (b"SUBSCRIBE", self._number), until - self._now
             self._contacts.claim(CLIENT, own, Transport.UDP, key, allow, left, "200 SUBSCRIBE", self._now)
 
     @staticmethod

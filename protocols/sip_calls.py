@@ -388,7 +388,13 @@ class Call:
                 continue
             offered = slot.place(offer.by, speaker.tag)
             wanted = self._wanted(speaker, medium, slot, trigger)
-            if wanted is None or offered is None:
+            if wanted is None:
+                continue
+            if offered is None:
+                # The same answer again (D21): what its party was given alone.
+                if (alone := slot.place(speaker.role, speaker.tag)) is not None:
+                    self._settle(alone, wanted)
+                    _announce(moves, medium, alone.grant)
                 continue
             offer.before.setdefault(offered, offered.grant.media)
             self._settle(offered, offer.wanted.pop(medium.slot, None))

@@ -93,7 +93,7 @@ class Dialogs:
         self.moved: list[tuple[str, Endpoint | None, Endpoint]] = []
         """Media that the last message announces elsewhere, for the log: what it is, and where it was before."""
         self.invited: Call | None = None
-        """The call of the last message, if that was an INVITE."""
+        """The call of the last INVITE, until somebody has taken note."""
         self._behind_us = Side.SERVER if peers.is_expected else Side.CLIENT
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
@@ -107,7 +107,6 @@ class Dialogs:
     def follow(self, side: Side, message: Message, now: float) -> bytes | None:
         """What a message from `side` means to its call; its body, if that is another now. Raises Refused."""
         self._now = now
-        self.invited = None
         self.moved.clear()
         asking = side if message.is_request else side.other
         hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
