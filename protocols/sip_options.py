@@ -65,7 +65,8 @@ class SipOptions:
     """Seconds without a packet of either party after which media is closed; never while on hold."""
 
     call_idle: Seconds = 14400.0
-    """Seconds without any signalling after which an established call without session timer is taken for over."""
+    """Seconds without any signalling after which an established call without session timer is taken for over, unless
+    its media is still heard."""
 
     max_calls: Count = 10000
     """Calls at once that came by the sessions of one client address; more are answered 503."""
