@@ -610,8 +610,9 @@ class Call:
         is_leaving = any(one.method == b"BYE" for one in self.transactions)
         if is_leaving or self.started_at is None or now > self.started_at + at_most:
             return False
-        places = (place for slot in self.slots.values() for place in slot.places.values())
-        return any(place.grant.media.idle_seconds != float("inf") for place in places)
+        # Whoever has put it on hold may be silent for ever, and its partners with it (D25).
+        waits = ([place.grant.media.idle_seconds for place in slot.places.values()] for slot in self.slots.values())
+        return any(seconds and float("inf") not in seconds for seconds in waits)
 
     def streams(self) -> list[dict[str, Any]]:
         """What passed, for the log; complete once all is closed."""

@@ -138,10 +138,11 @@ def test_while_its_media_is_heard_a_call_goes_on_without_a_word() -> None:
     assert not flow.table.calls
 
 
-def test_a_call_on_hold_does_not_go_on_for_ever_without_a_word() -> None:
+@pytest.mark.parametrize("answered", ["a=recvonly\r\n", "a=inactive\r\n", ""])
+def test_a_call_on_hold_does_not_go_on_for_ever_without_a_word(answered: str) -> None:
     flow = Flow(call_idle=100)
     flow.hear(CLIENT, invite(body=sdp("10.1.0.2", 7000, "a=inactive\r\n")))
-    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000, "a=inactive\r\n")))
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000, answered)))
     flow.tick(101.0)
     assert not flow.table.calls
 
