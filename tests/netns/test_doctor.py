@@ -5,14 +5,14 @@ from __future__ import annotations
 import socket
 import sys
 from collections.abc import Iterator
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
 
 from protocols.engine import Transport
 from proxy import doctor, net, rules
-from proxy.config import Config, HelperEntry, NetworkSettings, Policy, PortRange
+from proxy.config import Config, HelperEntry, NetworkSettings, Policy, PortRange, default
 from proxy.doctor import Finding, Level
 from proxy.rules import Backend
 from tests.netns.namespaces import Hosts, needs_root, run, three_hosts
@@ -315,6 +315,25 @@ def test_transparent_sockets_without_the_right(hosts: Hosts, config: Config) -> 
     with hosts.gateway.inside():
         said = run("setpriv", "--bounding-set=-all", "--inh-caps=-all", *python("-c", program))
     assert said.splitlines() == ["fail not permitted"] * 2
+
+
+def test_a_service_that_has_a_udp_port_on_every_address_is_found(hosts: Hosts) -> None:
+    """Our sockets would have to stand on that port of others' addresses."""
+    with hosts.gateway.inside():
+        assert list(doctor._datagram_ports(default())) == []
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
+            service.bind(("0.0.0.0", 5060))
+            (found,) = doctor._datagram_ports(default())
+    assert (found.level, found.check) == (Level.FAIL, "UDP port 5060")
+
+
+def test_an_address_for_source_nat_that_is_not_this_hosts_is_found(hosts: Hosts) -> None:
+    ours, other = hosts.gateway_address(4), ip_address("192.0.2.200")
+    policy = Policy(name="out", accept=True, snat=(ours, other))
+    with hosts.gateway.inside():
+        (found,) = doctor._addresses(default().model_copy(update={"policies": (policy,)}))
+    assert (found.level, found.check) == (Level.WARN, "policy out, snat")
+    assert found.detail.startswith("192.0.2.200 ")
 
 
 def python(*arguments: str) -> tuple[str, ...]:
