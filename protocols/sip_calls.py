@@ -250,7 +250,7 @@ class Call:
         self.transactions: list[Transaction] = []
         self._pinholes = pinholes
         self._terms = terms
-        self._grants: dict[int, tuple[int, Role]] = {}
+        self._grants: dict[int, tuple[int, Role, Place]] = {}
         """Whose place for which medium each open pinhole is."""
         self._totals: dict[int, Totals] = {}
 
@@ -429,11 +429,12 @@ class Call:
         _announce(moves, medium, place.grant)
 
     def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
-        self._grants[grant.id] = (medium.slot, speaker.role)
+        place = Place(grant)
+        self._grants[grant.id] = (medium.slot, speaker.role, place)
         self._table.media[grant.id] = self
         if grant.media.party.mapped is not None:
             self._table.announced[grant.rtp] = grant.media.party
-        return Place(grant)
+        return place
 
     def _may_fork(self, offer: Offer) -> bool:
         """Another callee may still take what this one refused."""
@@ -584,6 +585,8 @@ class Call:
             self._close(number)
         for slot in tuple(self._waiting):
             self._drop(slot)
+        for _, _, place in tuple(self._grants.values()):  # whatever else it holds
+            self._pinholes.close(place.grant)
         for contact, contacts in self.claims:
             contacts.give_up(contact, self, now)
         self.claims.clear()
@@ -593,7 +596,7 @@ class Call:
         del self._table.media[grant.id]
         if isinstance(grant, MediaGrant):
             self._table.announced.pop(grant.rtp, None)
-        number, role = self._grants.pop(grant.id)
+        number, role, _ = self._grants.pop(grant.id)
         self._totals.setdefault(number, Totals()).add(role, event)
         slot = self.slots.get(number)
         if slot is not None:
