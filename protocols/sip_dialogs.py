@@ -534,7 +534,7 @@ class Dialogs:
             self._tell_end(call)
 
     def _drop(self, call: Call) -> None:
-        for clock in (*call.clocks, self._clock):
+        for clock in call.clocks[1:]:
             clock.forget(call)
         table, key = self._table, (call.key, call.caller_tag)
         if call in (calls := table.calls.get(key, [])):
@@ -550,6 +550,7 @@ class Dialogs:
         if call.ending is None or call.has_media or call.is_told:
             return
         call.is_told = True
+        call.clocks[0].forget(call)  # whose engine was needed until now, to hear of what is closed
         if call.started_at is not None:
             facts = {"duration_seconds": round(self._now - call.started_at, 3), "streams": call.streams()}
             self._note("call.ended", {"call_id": call.key, "reason": call.ending, **facts})

@@ -17,8 +17,9 @@ import pytest
 
 from protocols import sip
 from protocols.sip_options import SipOptions
-from tests.netns.datagrams import Gateway
+from tests.netns.datagrams import Gateway, hear
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
+from tests.sip_flow import SDP, message, sdp
 
 pytestmark = [
     pytest.mark.netns,
@@ -131,3 +132,38 @@ async def test_with_nat_the_callee_sees_our_address_and_the_caller_gets_its_own_
         log = through.shell.log.events()
         assert log.count("call.ended") == CALLS
         assert log.count("pinhole.opened") == log.count("pinhole.closed") == 2 * CALLS
+
+
+async def test_a_call_that_outlives_its_session_is_told_of_when_another_one_ends_it(hosts: Hosts) -> None:
+    """S75: of a phone that has come anew, be it by another connection or after a reload."""
+    async with gateway(hosts) as through:
+        shell, phone, server = through.shell, through.client(), through.server()
+        dialog = ("From: <sip:a@x>;tag=a", "Call-ID: one")
+        here, there = hosts.client_address(4), hosts.server_address(4)
+
+        def says(start: str, number: int, method: str, host: Any, to: str = "To: <sip:b@x>;tag=b") -> bytes:
+            via = f"Via: SIP/2.0/UDP {here};branch=z9hG4bK{number}{method}"
+            fields = (via, *dialog, to, f"CSeq: {number} {method}", f"Contact: <sip:{host}>")
+            return (
+                message(start, *fields, SDP, body=sdp(str(host), 7000))
+                if method == "INVITE"
+                else message(start, *fields)
+            )
+
+        async def pass_on(data: bytes) -> None:
+            sender, hearer = (server, phone) if data.startswith(b"SIP/2.0") else (phone, server)
+            sender.sendto(data, hearer.getsockname())
+            assert (await hear(hearer))[0] == data
+
+        await pass_on(says(f"INVITE sip:b@{there} SIP/2.0", 1, "INVITE", here, "To: <sip:b@x>"))
+        await pass_on(says("SIP/2.0 200 OK", 1, "INVITE", there))
+        (policy,) = shell.config.policies
+        other = policy.model_copy(update={"name": "other"})
+        shell.sessions.use(shell.config.model_copy(update={"policies": (other,)}))
+        assert len(shell.sessions.lingering) == 1
+        await pass_on(says(f"BYE sip:b@{there} SIP/2.0", 2, "BYE", here))
+        await pass_on(says("SIP/2.0 200 OK", 2, "BYE", there))
+        ended = await shell.until("call.ended")
+        assert (ended["reason"], len(ended["streams"])) == ("bye_of_caller", 1)
+        assert shell.sessions.lingering == ()
+        assert dict(shell.engines[0]._table.media) == {}
