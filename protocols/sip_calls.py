@@ -250,7 +250,7 @@ class Call:
         self.transactions: list[Transaction] = []
         self._pinholes = pinholes
         self._terms = terms
-        self._grants: dict[int, tuple[int, Role, Place]] = {}
+        self._grants: dict[int, tuple[int, Role]] = {}
         """Whose place for which medium each open pinhole is."""
         self._totals: dict[int, Totals] = {}
 
@@ -429,12 +429,11 @@ class Call:
         _announce(moves, medium, place.grant)
 
     def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
-        place = Place(grant)
-        self._grants[grant.id] = (medium.slot, speaker.role, place)
+        self._grants[grant.id] = (medium.slot, speaker.role)
         self._table.media[grant.id] = self
         if grant.media.party.mapped is not None:
             self._table.announced[grant.rtp] = grant.media.party
-        return place
+        return Place(grant)
 
     def _may_fork(self, offer: Offer) -> bool:
         """Another callee may still take what this one refused."""
@@ -585,8 +584,6 @@ class Call:
             self._close(number)
         for slot in tuple(self._waiting):
             self._drop(slot)
-        for _, _, place in tuple(self._grants.values()):  # whatever else it holds
-            self._pinholes.close(place.grant)
         for contact, contacts in self.claims:
             contacts.give_up(contact, self, now)
         self.claims.clear()
@@ -596,7 +593,7 @@ class Call:
         del self._table.media[grant.id]
         if isinstance(grant, MediaGrant):
             self._table.announced.pop(grant.rtp, None)
-        number, role, _ = self._grants.pop(grant.id)
+        number, role = self._grants.pop(grant.id)
         self._totals.setdefault(number, Totals()).add(role, event)
         slot = self.slots.get(number)
         if slot is not None:

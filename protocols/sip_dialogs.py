@@ -57,6 +57,7 @@ class Dialogs:
         "_clock",
         "_contacts",
         "_follows_media",
+        "_inside",
         "_note",
         "_now",
         "_options",
@@ -95,6 +96,7 @@ class Dialogs:
         self.invited: Call | None = None
         """The call of the last INVITE, until somebody has taken note."""
         self._behind_us = Side.SERVER if peers.is_expected else Side.CLIENT
+        self._inside = frozenset(filter(self._is_inside, Side))
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
         self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
@@ -120,7 +122,7 @@ class Dialogs:
             to_tag if asker is Role.CALLER else from_tag,
             self._peers.own(side).host,
             self._peers.as_seen(side).host if self._peers.is_mapped(side) else None,
-            self._is_behind_us(side),
+            side in self._inside,
         )
         if message.is_request:
             return self._requested(call, speaker, message, hosts, side)
@@ -145,7 +147,7 @@ class Dialogs:
             data,
         )
 
-    def _is_behind_us(self, side: Side) -> bool:
+    def _is_inside(self, side: Side) -> bool:
         """Who has an address of ours is. Without NAT, whom a policy lets out, unless that is a public host let in."""
         peers = self._peers
         if any(map(peers.is_mapped, Side)):

@@ -13,7 +13,7 @@ Only values are mapped (X8): the host's own address, and the one that stands for
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
@@ -155,8 +155,8 @@ class Rewriter:
                 changes.append(("via", change))
         for name in names:
             if name in self._fields:
-                for change in self._names(message, name, side) if name in NAMES else self._places(message, name, side):
-                    changes.append((name.decode(), change))
+                of_field = self._of_name if name in NAMES else self._of_target
+                changes += [(name.decode(), change) for change in of_field(message, name, side)]
         if b"warning" in names:
             for span in message.spans(b"warning"):
                 changes += [("warning", change) for change in self._agents(span, data, side)]
@@ -181,11 +181,11 @@ class Rewriter:
         if via.host == own.host and port != own.port and b"rport" not in via.parameters:
             self._contacts.mentioned(side, Endpoint(own.host, port), Transport.UDP, self._now)
 
-    def _places(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
+    def _of_target(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
         for span in message.parts(name):
             yield from self._value(message, span, side, values.read_address)
 
-    def _names(self, message: Message, name: bytes, side: Side) -> Sequence[Change]:
+    def _of_name(self, message: Message, name: bytes, side: Side) -> Iterable[Change]:
         party, ours = self._peers.own(side), self._peers.as_seen(side.other)
         to = {}
         if self._is_mapped[side]:

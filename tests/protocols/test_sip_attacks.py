@@ -126,10 +126,13 @@ def test_when_things_are_over_is_one_entry_for_each() -> None:
 @pytest.mark.parametrize("field", ["Record-Route", "Contact", "Via", "Path"])
 def test_no_field_has_more_values_than_a_message_can_have_passed_hops(field: str) -> None:
     flow = Flow()
-    many = f"{field}: SIP/2.0/UDP a" + ",<sip:10.1.0.2>" * 300
-    (answer,) = flow.hear(CLIENT, request("OPTIONS", 1, TO_BOB, many))
+    value = "SIP/2.0/UDP a;branch=z9hG4bKx" if field == "Via" else "<sip:a>"
+    (most, more) = (request("OPTIONS", 1, TO_BOB, f"{field}: {','.join([value] * count)}") for count in (255, 257))
+    assert flow.passes(CLIENT, most) == most
+    (answer,) = flow.hear(CLIENT, more)
     assert isinstance(answer, Send)
     assert answer.data.startswith(b"SIP/2.0 400 ")
+    assert flow.notes[-1].facts["detail"].startswith("too_many_values ")
 
 
 def test_where_no_address_is_left_for_one_contact_none_is_asked_for_a_thousand() -> None:

@@ -9,6 +9,7 @@ from tests.sip_flow import (
     CLIENT,
     DIALOG,
     OURS,
+    PROXY,
     SDP,
     SERVER,
     Flow,
@@ -21,6 +22,29 @@ from tests.sip_flow import (
 )
 
 TO_BOB = "To: <sip:bob@example.org>;tag=b"
+PHONE_URI = "sip:bob@203.0.113.1"
+
+
+def flow_of(phone: str, seen: str, beside: Flow | None = None) -> Flow:
+    """Between another phone, known as `seen`, and the proxy."""
+    return Flow(peers=Peers(at(phone), at(seen), PROXY, PROXY, Transport.UDP), beside=beside)
+
+
+def asks(method: str, uri: str, number: int = 1, to: str = TO_BOB, *more: str, body: str = "") -> bytes:
+    """A request of the proxy."""
+    via = f"Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKp{number}"
+    return message(f"{method} {uri} SIP/2.0", via, *DIALOG, to, f"CSeq: {number} {method}", *more, body=body)
+
+
+def replies(status: int, method: str = "INVITE", number: int = 1, body: str = "") -> bytes:
+    """Of the phone, to a request of the proxy."""
+    via = f"Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKp{number}"
+    fields = (via, *DIALOG, TO_BOB, f"CSeq: {number} {method}", "Contact: <sip:bob@10.1.0.2>")
+    return message(f"SIP/2.0 {status} X", *fields, *([SDP] if body else []), body=body)
+
+
+def body_of(data: bytes) -> bytes:
+    return data.partition(b"\r\n\r\n")[2]
 
 
 def media(flow: Flow) -> list[str]:
@@ -147,31 +171,19 @@ def test_an_ack_for_a_2xx_that_came_again_has_the_same_answer() -> None:
     ack = invite(to="<sip:bob@example.org>;tag=b").replace(b"INVITE", b"ACK")
     first, second = (flow.passes(CLIENT, ack.replace(b"z9hG4bK1", branch)) for branch in (b"z9hG4bKx", b"z9hG4bKy"))
     assert second == first.replace(b"z9hG4bKx", b"z9hG4bKy")
-    assert b"10.1.0.2" not in second.partition(b"\r\n\r\n")[2]
+    assert b"10.1.0.2" not in body_of(second)
 
 
 def test_a_callee_that_offered_first_may_offer_once_more_before_it_answers() -> None:
     """RFC 3311 s.5.1."""
     flow = Flow()
-    call = message(
-        "INVITE sip:alice@203.0.113.1 SIP/2.0", "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK1", *DIALOG,
-        "To: <sip:b@x>", "CSeq: 1 INVITE", "Contact: <sip:c@198.51.100.2>",
-    )  # fmt: skip
-    flow.hear(SERVER, call)
-    reply = ("Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK{}", *DIALOG, "To: <sip:b@x>;tag=b", "CSeq: {}")
-
-    def replies(number: int, method: str) -> list[str]:
-        return [reply[0].format(number), *reply[1:4], f"CSeq: {number} {method}", "Contact: <sip:b@10.1.0.2>"]
-
-    flow.hear(CLIENT, message("SIP/2.0 183 X", *replies(1, "INVITE"), SDP, body=sdp("10.1.0.2", 7000)))
-    prack = message(
-        "PRACK sip:b@203.0.113.1 SIP/2.0", *replies(2, "PRACK"), "RAck: 1 1 INVITE", SDP, body=sdp("198.51.100.9", 8000)
-    )
-    flow.hear(SERVER, prack)
+    flow.hear(SERVER, asks("INVITE", PHONE_URI, 1, "To: <sip:bob@example.org>"))
+    flow.hear(CLIENT, replies(183, body=sdp("10.1.0.2", 7000)))
+    flow.hear(SERVER, asks("PRACK", PHONE_URI, 2, TO_BOB, "RAck: 1 1 INVITE", SDP, body=sdp("198.51.100.9", 8000)))
     via = "Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bKu"
-    tags = ("From: <sip:b@x>;tag=b", "To: <sip:alice@example.org>;tag=a", "Call-ID: one@10.1.0.2")
+    tags = ("From: <sip:bob@example.org>;tag=b", "To: <sip:alice@example.org>;tag=a", "Call-ID: one@10.1.0.2")
     update = message("UPDATE sip:c@198.51.100.2 SIP/2.0", via, *tags, "CSeq: 1 UPDATE", SDP, body=sdp("10.1.0.2", 7010))
-    assert b"10.1.0.2" not in flow.passes(CLIENT, update).partition(b"\r\n\r\n")[2]
+    assert b"10.1.0.2" not in body_of(flow.passes(CLIENT, update))
 
 
 def test_a_refused_change_is_undone_though_it_had_a_provisional_answer() -> None:
@@ -188,31 +200,11 @@ def test_a_refused_change_is_undone_though_it_had_a_provisional_answer() -> None
 def test_an_answer_to_an_offer_without_an_address_tells_ours(offered: str) -> None:
     """RFC 3725: a third party that connects two others offers nothing at first."""
     flow = Flow()
-    contact = "Contact: <sip:c@198.51.100.2>"
-    via = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK{}"
-
-    def call(number: int, host: str, to: str) -> bytes:
-        start = "INVITE sip:alice@203.0.113.1 SIP/2.0"
-        return message(
-            start, via.format(number), *DIALOG, to, f"CSeq: {number} INVITE", contact, SDP, body=sdp(host, 8000)
-        )
-
-    def answer(number: int) -> bytes:
-        fields = (
-            via.format(number),
-            *DIALOG,
-            "To: <sip:b@x>;tag=b",
-            f"CSeq: {number} INVITE",
-            "Contact: <sip:b@10.1.0.2>",
-        )
-        return message("SIP/2.0 200 OK", *fields, SDP, body=sdp("10.1.0.2", 7000))
-
-    flow.hear(SERVER, call(1, offered, "To: <sip:b@x>"))
-    early = answer(1).replace(b"200 OK", b"183 X")
-    assert b"10.1.0.2" not in flow.passes(CLIENT, early).partition(b"\r\n\r\n")[2]
-    assert b"10.1.0.2" not in flow.passes(CLIENT, answer(1)).partition(b"\r\n\r\n")[2]
-    flow.hear(SERVER, call(2, "198.51.100.9", "To: <sip:b@x>;tag=b"))
-    assert b"10.1.0.2" not in flow.passes(CLIENT, answer(2)).partition(b"\r\n\r\n")[2]
+    flow.hear(SERVER, asks("INVITE", PHONE_URI, 1, "To: <sip:bob@example.org>", SDP, body=sdp(offered, 8000)))
+    for status in (183, 200):
+        assert b"10.1.0.2" not in body_of(flow.passes(CLIENT, replies(status, body=sdp("10.1.0.2", 7000))))
+    flow.hear(SERVER, asks("INVITE", PHONE_URI, 2, TO_BOB, SDP, body=sdp("198.51.100.9", 8000)))
+    assert b"10.1.0.2" not in body_of(flow.passes(CLIENT, replies(200, number=2, body=sdp("10.1.0.2", 7000))))
     assert sorted(media(flow)) == ["10.1.0.2:7000", "198.51.100.9:8000"]
 
 
@@ -221,10 +213,7 @@ def test_an_answer_to_an_offer_without_an_address_tells_ours(offered: str) -> No
 
 @pytest.mark.parametrize("field", ["P-Asserted-Identity", "Remote-Party-ID", "Diversion", "Referred-By"])
 def test_who_somebody_is_gets_no_port_and_opens_nothing(field: str) -> None:
-    phone = at("10.1.0.2:5080")
-    flow = Flow(
-        peers=Peers(phone, at("203.0.113.1:5080"), at("198.51.100.2:5060"), at("198.51.100.2:5060"), Transport.UDP)
-    )
+    flow = flow_of("10.1.0.2:5080", "203.0.113.1:5080")
     asked = (
         invite(body="").replace(b"10.1.0.2;", b"10.1.0.2:5080;").replace(b"alice@10.1.0.2>", b"alice@10.1.0.2:5080>")
     )
@@ -235,38 +224,19 @@ def test_who_somebody_is_gets_no_port_and_opens_nothing(field: str) -> None:
 
 
 def test_who_somebody_is_changes_nothing_of_where_requests_go() -> None:
-    own, seen = at("10.1.0.3:5060"), at("203.0.113.1:5061")
-    flow = Flow(peers=Peers(own, seen, at("198.51.100.2:5060"), at("198.51.100.2:5060"), Transport.UDP))
+    flow = flow_of("10.1.0.3:5060", "203.0.113.1:5061")
     asked = invite(body="").replace(b"10.1.0.2;", b"10.1.0.3;").replace(b"alice@10.1.0.2>", b"alice@10.1.0.3:5060>")
-    flow.hear(CLIENT, asked + b"")
-    flow.hear(
-        CLIENT, asked.replace(b"Contact", b"P-Asserted-Identity: <sip:1001@10.1.0.3>\r\nContact").replace(b"K1", b"K2")
-    )
-    bye = message(
-        "BYE sip:alice@203.0.113.1:5061 SIP/2.0",
-        "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKb",
-        *DIALOG,
-        TO_BOB,
-        "CSeq: 9 BYE",
-    )
-    assert flow.passes(SERVER, bye).startswith(b"BYE sip:alice@10.1.0.3:5060 SIP/2.0\r\n")
+    flow.hear(CLIENT, asked.replace(b"Content-Type", b"P-Asserted-Identity: <sip:1001@10.1.0.3>\r\nContent-Type"))
+    told = flow.passes(SERVER, asks("BYE", "sip:alice@203.0.113.1:5061"))
+    assert told.startswith(b"BYE sip:alice@10.1.0.3:5060 SIP/2.0\r\n")
 
 
 def test_an_address_of_ours_that_another_phone_has_now_is_spelled_as_that_one_does() -> None:
     first = Flow()
     first.passes(CLIENT, invite(body=""))
-    second = Flow(
-        peers=Peers(at("10.1.0.3:5060"), OURS, at("198.51.100.2:5060"), at("198.51.100.2:5060"), Transport.UDP),
-        beside=first,
-    )
-    asked = message(
-        "OPTIONS sip:bob@203.0.113.1 SIP/2.0",
-        "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKo",
-        *DIALOG,
-        TO_BOB,
-        "CSeq: 1 OPTIONS",
-    )
-    assert second.passes(SERVER, asked).startswith(b"OPTIONS sip:bob@10.1.0.3 SIP/2.0\r\n")
+    second = flow_of("10.1.0.3:5060", "203.0.113.1:5060", first)
+    told = second.passes(SERVER, asks("OPTIONS", "sip:bob@203.0.113.1"))
+    assert told.startswith(b"OPTIONS sip:bob@10.1.0.3 SIP/2.0\r\n")
 
 
 @pytest.mark.parametrize(
@@ -284,12 +254,11 @@ def test_a_name_that_cannot_be_read_costs_no_call(field: str, side: Side) -> Non
 
 def test_a_phone_that_does_not_wait_where_it_sends_from_is_answered_without_nat_too() -> None:
     """Cisco's 7900 series."""
-    sends, server = at("10.1.0.2:49152"), at("198.51.100.2:5060")
-    flow = Flow(peers=Peers(sends, sends, server, server, Transport.UDP))
+    flow = flow_of("10.1.0.2:49152", "10.1.0.2:49152")
     asked = invite(body="").replace(b";rport", b"")
     assert flow.passes(CLIENT, asked) == asked
     assert flow.places.log == ["open 10.1.0.2:5060 for 10.1.0.2:5060 from 198.51.100.2"]
-    flow = Flow(peers=Peers(sends, sends, server, server, Transport.UDP))
+    flow = flow_of("10.1.0.2:49152", "10.1.0.2:49152")
     flow.passes(CLIENT, invite(body=""))
     assert flow.places.log == []
 
@@ -297,15 +266,11 @@ def test_a_phone_that_does_not_wait_where_it_sends_from_is_answered_without_nat_
 def test_a_notifier_reaches_who_has_subscribed_for_as_long_as_it_has_said() -> None:
     """RFC 6665 s.4.4.1: lamps and waiting messages, of a server that the phone is not registered at."""
     flow = Flow()
-    fields = ("Via: SIP/2.0/UDP {};branch=z9hG4bK1;rport", *DIALOG)
-    flow.hear(
-        CLIENT,
-        message(
-            "SUBSCRIBE sip:bob@x SIP/2.0", fields[0].format("10.1.0.2"), *DIALOG, "To: <sip:bob@x>", "CSeq: 1 SUBSCRIBE"
-        ),
-    )
-    granted = ("CSeq: 1 SUBSCRIBE", "Expires: 600", "Contact: <sip:198.51.100.50>")
-    flow.hear(SERVER, message("SIP/2.0 200 OK", fields[0].format("203.0.113.1"), *DIALOG, TO_BOB, *granted))
+    via = "Via: SIP/2.0/UDP {};branch=z9hG4bK1;rport"
+    asked = (via.format("10.1.0.2"), *DIALOG, "To: <sip:bob@x>", "CSeq: 1 SUBSCRIBE")
+    flow.hear(CLIENT, message("SUBSCRIBE sip:bob@x SIP/2.0", *asked))
+    granted = (via.format("203.0.113.1"), *DIALOG, TO_BOB, "CSeq: 1 SUBSCRIBE", "Expires: 600")
+    flow.hear(SERVER, message("SIP/2.0 200 OK", *granted, "Contact: <sip:198.51.100.50>"))
     assert flow.places.log == ["open 203.0.113.1:5060 for 10.1.0.2:5060 from 198.51.100.2"]
     assert flow.engine.is_needed()
     flow.tick(700.0)
@@ -317,9 +282,8 @@ def test_a_notifier_reaches_who_has_subscribed_for_as_long_as_it_has_said() -> N
 def test_what_a_phone_says_that_it_can_do_tells_no_address_of_the_inside(port: int) -> None:
     """RFC 3261 s.11.2: a 200 to OPTIONS may describe media."""
     flow = Flow()
-    fields = ("Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKo", *DIALOG, TO_BOB, "CSeq: 1 OPTIONS")
-    flow.hear(SERVER, message("OPTIONS sip:alice@203.0.113.1 SIP/2.0", *fields))
-    told = flow.passes(CLIENT, message("SIP/2.0 200 OK", *fields, SDP, body=sdp("10.1.0.2", port)))
+    flow.hear(SERVER, asks("OPTIONS", PHONE_URI))
+    told = flow.passes(CLIENT, replies(200, "OPTIONS", body=sdp("10.1.0.2", port)))
     assert told.endswith(sdp("203.0.113.1", port).encode())
     assert f"Content-Length: {len(sdp('203.0.113.1', port))}\r\n".encode() in told
     assert flow.places.log == []
