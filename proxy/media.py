@@ -128,7 +128,7 @@ class _Lane:
             if take is not None and take != self.take:  # whose parties both name places of ours would hand it to itself
                 take(data, ancillary)
         else:
-            try:  # noqa: SIM105 (which takes a tenth of the time that a packet takes)
+            try:  # noqa: SIM105  (contextlib.suppress takes a tenth of the time that a packet takes)
                 self._send(data, to)
             except OSError:
                 pass

@@ -142,7 +142,7 @@ def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint] | None:
     """The next connection, or None when there is none. Raises OSError only when this machine has no room for it."""
     try:
         # The interpreter's own accept() looks the family up again; _accept is the bare system call.
-        fd, address = listener._accept()  # type: ignore[attr-defined]
+        fd, address = listener._accept()  # type: ignore[attr-defined]  # not in typeshed
     except OSError as error:
         if error.errno in NO_ROOM:
             raise

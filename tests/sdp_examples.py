@@ -5,9 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from protocols.engine import Host
-from protocols.sdp import Description, Move
+from protocols.sdp import Description, Media, Move, read_sdp, relocate
 
 OUTSIDE = ip_address("203.0.113.7")
+OUTSIDE6 = ip_address("2001:db8:f::7")
+INSIDE = ip_address("10.1.0.2")
 
 
 def sdp(text: str, end: str = "\r\n") -> bytes:
@@ -16,6 +18,15 @@ def sdp(text: str, end: str = "\r\n") -> bytes:
 
 def to(port: int, rtcp_port: int | None = None, host: Host = OUTSIDE) -> Move:
     return Move(host, port, rtcp_port)
+
+
+def only(body: bytes) -> Media:
+    (media,) = read_sdp(body).media
+    return media
+
+
+def moved(body: bytes, moves: dict[int, Move], origin: Host | None = None, ice: bool = False) -> bytes:
+    return relocate(read_sdp(body), moves, origin, "strip" if ice else "pass")
 
 
 def stay(description: Description) -> dict[int, Move]:

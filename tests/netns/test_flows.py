@@ -24,6 +24,13 @@ def hosts() -> Iterator[Hosts]:
         yield hosts
 
 
+class Waiting(PassOn):
+    """There is a call."""
+
+    def is_needed(self) -> bool:
+        return True
+
+
 # -- who sees whom -----------------------------------------------------------------------------------------------------
 
 
@@ -308,10 +315,6 @@ async def test_a_silent_session_ends_and_leaves_nothing(hosts: Hosts) -> None:
 
 
 async def test_a_session_whose_engine_looks_after_something_stays(hosts: Hosts) -> None:
-    class Waiting(PassOn):
-        def is_needed(self) -> bool:
-            return True
-
     async with Gateway(hosts, Waiting, timeouts=Timeouts(udp_idle=0.05)) as gateway:
         client, server = gateway.client(), gateway.server()
         client.sendto(b"x", server.getsockname())
@@ -344,14 +347,22 @@ async def test_a_client_goes_on_by_another_address_when_ours_has_changed(hosts: 
 
 
 async def test_an_address_that_comes_back_at_once_ends_nothing(hosts: Hosts) -> None:
+    looked = asyncio.Event()
+
+    class Watch(AddressWatch):
+        def _look(self, host: Host) -> None:
+            super()._look(host)
+            looked.set()
+
     async with Gateway(hosts, snat="interface") as gateway:
-        watch = AddressWatch(gateway.shell.loop, gateway.shell.sessions.address_gone)
+        watch = Watch(gateway.shell.loop, gateway.shell.sessions.address_gone)
         client, server = gateway.client(), gateway.server()
         client.sendto(b"x", server.getsockname())
         ours = (await hear(server))[1][0]
         hosts.gateway.run("ip", "address", "del", f"{ours}/24", "dev", "wan0")
         hosts.gateway.run("ip", "address", "add", f"{ours}/24", "dev", "wan0")
-        await asyncio.sleep(RETURN_SECONDS + 0.2)
+        async with asyncio.timeout(RETURN_SECONDS + 3):
+            await looked.wait()
         assert len(gateway.shell.sessions) == 1
         watch.close()
 
@@ -377,10 +388,6 @@ async def test_after_a_reload_a_flow_begins_anew_if_it_would_be_another_one(host
 
 @pytest.mark.parametrize("snat", ["interface", "none"])
 async def test_another_port_of_a_server_reaches_a_client_that_is_in_a_call_with_it(hosts: Hosts, snat: str) -> None:
-    class Waiting(PassOn):
-        def is_needed(self) -> bool:
-            return True
-
     hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
     async with Gateway(hosts, Waiting, snat=snat, interfaces=("lan0",)) as gateway:
         client, server, other = gateway.client(), gateway.server(), gateway.server(port=54321)

@@ -185,11 +185,12 @@ listen bulk
                     type filter hook prerouting priority mangle - 1;
                     tcp sport {port} socket transparent 1 meta mark set {MARK} accept
                     iifname lan0 tcp dport {port} socket transparent 1 meta mark set {MARK} accept
-                    iifname lan0 meta nfproto ipv4 tcp dport {port} meta mark set {MARK} tproxy ip to 127.0.0.1:{HAPROXY_PORT} accept
+                    iifname lan0 meta nfproto ipv4 tcp dport {port} meta mark set {MARK} \
+                        tproxy ip to 127.0.0.1:{HAPROXY_PORT} accept
                 }}
             }}
             insert rule inet lock_down input meta mark {MARK} accept
-            """  # noqa: E501
+            """
         )
         path = Path(directory, "haproxy.cfg")
         path.write_text(settings)
