@@ -1,6 +1,7 @@
 """Tests run on the event loop that the daemon runs on: another one differs where it matters, in what a reset does.
 
-When a test fails while a daemon serves, what that said is told with the failure.
+When a test fails while a daemon serves, what that said is told with the failure. With `--none-skipped` a test that
+cannot run is one that fails: `tools/test` has installed all that they need, but captures that a licence keeps out.
 """
 
 from __future__ import annotations
@@ -11,7 +12,12 @@ from typing import Any
 import pytest
 import uvloop
 
+from tests.recordings import NOT_BESIDE
 from tools.lab import daemon
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--none-skipped", action="store_true", help="a test that is skipped fails")
 
 
 def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> Mapping[str, type]:
@@ -23,6 +29,8 @@ def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
+    if report.skipped and item.config.getoption("none_skipped") and NOT_BESIDE not in str(report.longrepr):
+        report.outcome = "failed"
     if report.failed:
         report.sections += [("pinhole", running.report()) for running in daemon.RUNNING]
     return report

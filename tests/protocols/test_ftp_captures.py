@@ -7,7 +7,6 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
 
@@ -16,10 +15,9 @@ from protocols.engine import Endpoint, Peers, Side
 from protocols.ftp import HELPER
 from tests.pcap import Connection, connections
 from tests.playbook import Session, render
+from tests.recordings import HERE, found, names
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
-HERE = Path(__file__).parents[1] / "captures" / "ftp"
-BESIDE = Path(__file__).parents[3] / "shared" / "captures" / "ftp"
 
 
 @dataclass(frozen=True)
@@ -98,18 +96,9 @@ LONG = "zeek-pasv-address-not-the-server.pcap"
 CAPTURES = [pytest.param(name, marks=pytest.mark.slow if name == LONG else ()) for name in EXPECTED]
 
 
-def capture(name: str) -> Path:
-    here = HERE / name
-    if here.exists():
-        return here
-    if not (BESIDE / name).exists():
-        pytest.skip(f"{name} is under a licence that keeps it out of this tree, and is not beside it")
-    return BESIDE / name
-
-
 @cache
 def spoken(name: str) -> tuple[Connection, ...]:
-    return tuple(connections(capture(name), 21))
+    return tuple(connections(found("ftp", name), 21))
 
 
 def replay(connection: Connection, peers: Peers, cut: int | None = None) -> Session:
@@ -156,7 +145,7 @@ ACTIVE, PASSIVE = ("PORT", "EPRT"), ("PASV", "EPSV")
 
 
 def test_every_capture_has_its_expectation() -> None:
-    captures = {path.name for path in HERE.iterdir()} | {path.name for path in BESIDE.glob("*")}
+    captures = names("ftp")
     assert captures <= EXPECTED.keys()
 
 
@@ -262,7 +251,7 @@ def test_capture_tells_of_each_transfer_that_ended(name: str) -> None:
 @pytest.mark.slow
 def test_secrets_of_the_captures_stay_out_of_the_log() -> None:
     for name in EXPECTED:
-        if (HERE / name).exists():
+        if (HERE / "ftp" / name).exists():
             for connection in spoken(name):
                 secrets = {line[5:] for line in lines(connection.stream(CLIENT)) if line.startswith(b"PASS ")}
                 secrets -= {line[5:] for line in lines(connection.stream(CLIENT)) if line.startswith(b"USER ")}

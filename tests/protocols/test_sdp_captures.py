@@ -12,9 +12,8 @@ from pathlib import Path
 import pytest
 
 from protocols.sdp import read_sdp, relocate, residual
+from tests.recordings import PLACES, found
 from tests.sdp_examples import OUTSIDE, stay, to
-
-PLACES = (Path(__file__).parents[1] / "captures", Path(__file__).parents[3] / "shared" / "captures")
 
 # What follows an empty line and begins with v=0, as far as lines of SDP go.
 _IN_A_MESSAGE = re.compile(rb"\n\r?\n(?:\r?\n)?(v=0\r?\n(?:[a-z]=[^\r\n]*+(?:\r?\n|\Z))*+)")
@@ -67,10 +66,8 @@ def captured(path: Path) -> list[bytes]:
 
 @pytest.fixture
 def capture(request: pytest.FixtureRequest) -> Path:
-    for place in PLACES:
-        if (path := place / str(request.param)).exists():
-            return path
-    pytest.skip(f"{request.param} is under a licence that keeps it out of this tree, and is not beside it")
+    folder, _, name = str(request.param).rpartition("/")
+    return found(folder, name)
 
 
 def test_every_capture_with_sdp_has_its_expectation() -> None:

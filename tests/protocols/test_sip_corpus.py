@@ -18,8 +18,9 @@ from protocols.sip import HELPER
 from protocols.sip_message import BadMessage, is_keep_alive, read_message
 from tests.pcap import connections, datagrams
 from tests.playbook import NETWORKS, Session, on, render_messages
-from tests.protocols.test_sip_torture import CAPTURES, MESSAGES, TORTURE, Refused, found, told
+from tests.protocols.test_sip_torture import CAPTURES, MESSAGES, TORTURE, Refused, told
 from tests.protocols.test_sip_transcripts import nothing_is_left
+from tests.recordings import found
 
 SINGLE = [*(("sip-torture", name) for name in TORTURE), *(("sip-messages", name) for name in MESSAGES)]
 

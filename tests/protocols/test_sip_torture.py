@@ -19,8 +19,7 @@ from protocols.sip_message import BadMessage, Message, StreamFramer, is_keep_ali
 from protocols.sip_values import Address, within
 from protocols.spans import Span
 from tests.pcap import connections, datagrams
-
-PLACES = (Path(__file__).parents[1] / "captures", Path(__file__).parents[3] / "shared" / "captures")
+from tests.recordings import found, names
 
 ROUTES = (b"route", b"record-route")
 
@@ -380,13 +379,6 @@ def status_of(answer: bytes) -> int:
     return int(answer.split(b" ")[1])
 
 
-def found(folder: str, name: str) -> Path:
-    for place in PLACES:
-        if (path := place / folder / name).exists():
-            return path
-    pytest.skip(f"{name} is under a licence that keeps it out of this tree, and is not beside it")
-
-
 def said(path: Path) -> list[bytes]:
     """Every datagram to and from SIP's port, and every message of streams."""
     messages = [datagram.data for datagram in datagrams(path, 5060)]
@@ -424,7 +416,7 @@ def named(data: bytes) -> set[str]:
     ("folder", "expected"), [("sip-torture", TORTURE), ("sip-messages", MESSAGES), ("sip", CAPTURES)]
 )
 def test_every_message_has_its_expectation(folder: str, expected: dict[str, object]) -> None:
-    files = {path.name for place in PLACES for path in (place / folder).glob("*")}
+    files = names(folder)
     assert files <= expected.keys()
 
 

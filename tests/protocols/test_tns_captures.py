@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
-from pathlib import Path
 
 import pytest
 
@@ -11,10 +10,9 @@ from protocols.engine import Endpoint, Note, Peers, Side, Splice, Transport
 from protocols.tns import HELPER
 from tests.pcap import connections
 from tests.playbook import NETWORKS, Session, on, render
+from tests.recordings import found
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
-HERE = Path(__file__).parents[1] / "captures" / "tns"
-BESIDE = Path(__file__).parents[3] / "shared" / "captures" / "tns"
 OPAQUE = "splice 86400"
 NEIGHBOURS = ip_network("192.168.0.0/24")
 CUTS = [0, 1, 7]
@@ -22,7 +20,7 @@ CUTS = [0, 1, 7]
 
 
 def recorded(name: str) -> bytes:
-    return (HERE / f"net-tns-{name}.raw").read_bytes()
+    return found("tns", f"net-tns-{name}.raw").read_bytes()
 
 
 def say(session: Session, side: Side, data: bytes, cut: int) -> None:
@@ -108,10 +106,7 @@ def test_what_does_not_begin_a_session_ends_it(name):
 @pytest.mark.parametrize("snat", [None, "198.51.100.1"])
 @pytest.mark.parametrize("oob", ["disable", "carry"])
 def test_sqlplus_logs_in_after_a_resend_and_is_let_alone(oob, snat, cut):
-    path = BESIDE / "ndpi-oracle12-sqlplus.pcapng"
-    if not path.exists():
-        pytest.skip(f"{path.name} is under a licence that keeps it out of this tree, and is not beside it")
-    (connection,) = connections(path, 1521)
+    (connection,) = connections(found("tns", "ndpi-oracle12-sqlplus.pcapng"), 1521)
     client, server = connection.client, connection.server
     seen = client if snat is None else Endpoint(ip_address(snat), 40000)
     session = Session.of(HELPER, Peers(client, seen, server, server), HELPER.options(oob=oob))
