@@ -9,13 +9,17 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-WRITERS = {"write", "Note", "_note", "_violation"}
+WRITERS = {"write", "Note", "_note", "_violation", "violation"}
 
 
 def _names() -> Iterator[str]:
-    """Event names and rules that stand as literals at the calls that write them."""
+    """Event names and rules that stand as literals at the calls that write them, or as `rule` of what is written."""
     for source in sorted([*ROOT.glob("proxy/*.py"), *ROOT.glob("protocols/*.py")]):
         for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.Dict):
+                for key, value in zip(node.keys, node.values, strict=True):
+                    if isinstance(key, ast.Constant) and key.value == "rule" and isinstance(value, ast.Constant):
+                        yield str(value.value)
             if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
                 continue
             function = node.func
@@ -30,4 +34,4 @@ def test_catalogue_names_every_event_and_rule(name: str) -> None:
 
 
 def test_the_events_are_found() -> None:
-    assert {"session.opened", "session.closed", "pinhole.opened", "violation"} <= set(_names())
+    assert {"session.opened", "session.closed", "pinhole.opened", "violation", "sip.low_port"} <= set(_names())
