@@ -76,12 +76,16 @@ def run(command: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProces
         raise NetError(f"{' '.join(command)} did not end within {COMMAND_SECONDS} s") from None
 
 
+def _said(failed: subprocess.CompletedProcess[str]) -> str:
+    return failed.stderr.strip() or f"exit status {failed.returncode}"
+
+
 def _do(step: Step) -> None:
     """Raises NetError when the command fails."""
     done = run(step.command, step.stdin)
     if done.returncode == 0:
         return
-    text = done.stderr.strip() or f"exit status {done.returncode}"
+    text = _said(done)
     remedy = ""
     # What the kernel says when it has no such expression, target or match.
     if step.stdin and ("No such file or directory" in text or "No chain/target/match by that name" in text):
@@ -145,7 +149,7 @@ def down(config: Config, backend: Backend, say: Say = _silent) -> None:
 def _read(command: tuple[str, ...]) -> str:
     done = run(command)
     if done.returncode != 0:
-        raise NetError(f"{' '.join(command)}: {done.stderr.strip()}")
+        raise NetError(f"{' '.join(command)}: {_said(done)}")
     return done.stdout
 
 
