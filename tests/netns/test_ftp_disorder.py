@@ -83,6 +83,8 @@ def serve(peer: Peer, host: str) -> None:
         while peer.mind.random() > 0.01:
             verb = peer.line()[:4].strip().upper()
             if verb in (b"PASV", b"EPSV"):
+                if listener is not None:
+                    listener.close()
                 listener = socket.create_server((host, 0))
                 listener.settimeout(PEER_SECONDS)
                 peer.say(passive_reply(verb, host, listener.getsockname()[1], peer.mind))
@@ -130,10 +132,10 @@ def use(peer: Peer, dial: Callable[[int], socket.socket]) -> None:
                 if line.startswith(b"4"):
                     raise EOFError
             numbers = [int(text) for text in line.partition(b"(")[2].strip(b"|).\r").split(b",")]
-            data = dial(numbers[-2] << 8 | numbers[-1] if len(numbers) > 1 else numbers[0])
             command = peer.mind.choice([b"RETR", b"STOR"])
-            peer.say(command + b" file\r\n")
-            peer.move(data, sends=command == b"STOR")
+            with dial(numbers[-2] << 8 | numbers[-1] if len(numbers) > 1 else numbers[0]) as data:
+                peer.say(command + b" file\r\n")
+                peer.move(data, sends=command == b"STOR")
     except (OSError, EOFError):
         pass
     finally:
