@@ -11,9 +11,16 @@ from typing import Any
 
 import pytest
 import uvloop
+from hypothesis import settings
 
 from tests.recordings import NOT_BESIDE
 from tools.lab import daemon
+
+# How long an example takes tells of the machine, not of the code.
+settings.register_profile("pinhole", deadline=None)
+# What lands is told from its change, not from its luck; a campaign (CONTRIBUTING.md) looks for what nobody knows yet.
+settings.register_profile("landing", settings.get_profile("pinhole"), derandomize=True, database=None, print_blob=True)
+settings.load_profile("pinhole")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
