@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import re
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
@@ -93,12 +93,14 @@ class Legs:
     def are_complete(self) -> bool:
         """What has come to one segment has gone to the other, too: nothing is on its way through the gateway."""
         try:
-            return len(messages(self.lan)) == len(messages(self.wan))
+            lan, wan = (Counter(map(_name, messages(frames))) for frames in (self.lan, self.wan))
+            return lan == wan
         except (AssertionError, ValueError):  # half a message of a stream
             return False
 
     def are_the_same(self) -> None:
-        """Each host said the same to each other on both."""
+        """Each host said the same to each other on both. Datagrams of several processes, on their way on several
+        processors, may come to a socket in another order than they were seen in."""
         lan, wan = (_by_ends(messages(frames)) for frames in (self.lan, self.wan))
         assert lan
         assert lan == wan
@@ -138,10 +140,16 @@ def _is_hidden(networks: Sequence[Network], frames: Sequence[bytes], spared: Col
     assert told == [], told
 
 
-def _by_ends(said: Sequence[Message]) -> dict[tuple[Address, Address], list[bytes]]:
-    ends = defaultdict(list)
+def _name(message: Message) -> tuple[bytes, ...]:
+    """By which it is known on both segments, whatever was rewritten."""
+    kind = message.start.split(b" ")[1 if message.is_response else 0]
+    return (kind, *message.values(b"call-id"), *message.values(b"cseq"))
+
+
+def _by_ends(said: Sequence[Message]) -> dict[tuple[Address, Address], Counter[bytes]]:
+    ends: defaultdict[tuple[Address, Address], Counter[bytes]] = defaultdict(Counter)
     for message in said:
-        ends[message.source, message.destination].append(message.data)
+        ends[message.source, message.destination][message.data] += 1
     return ends
 
 

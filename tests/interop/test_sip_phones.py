@@ -119,6 +119,7 @@ def test_an_unanswered_call_is_cancelled(exchange: Exchange) -> None:
         for caller, callee in ((alice, bob), (bob, alice)):
             caller.dial(callee.user)
             callee.wait_for("CALL_INCOMING")
+            caller.wait_for("CALL_RINGING")  # before, a phone sends no CANCEL (RFC 3261 s.9.1)
             caller.hang_up()
             callee.wait_for("CALL_CLOSED")
     assert "call.started" not in [line["event"] for line in log]
