@@ -7,6 +7,7 @@ the log, and nothing else (rule X29).
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import traceback
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -72,8 +73,7 @@ class EngineDriver:
             try:
                 wanted = call(*arguments, self._loop.time())
             except Exception:
-                self.stop()
-                self._performer.engine_failed(traceback.format_exc(limit=-8).splitlines())
+                self._fail()
                 return
             finally:
                 self._in_engine = False
@@ -126,14 +126,33 @@ class EngineDriver:
         self._in_engine = True  # events of pinholes it closes now are nobody's any more
         try:
             for call in calls:
-                for effect in call(self._loop.time()):
-                    if isinstance(effect, Note):
-                        self._performer.note(effect.event, effect.facts)
+                self._tell(call(self._loop.time()))
         except Exception:
-            self.stop()
-            self._performer.engine_failed(traceback.format_exc(limit=-8).splitlines())
+            self._fail()
         finally:
             self._in_engine = False
+
+    def _fail(self) -> None:
+        """The engine has raised. What it shares with others of its helper must not outlive it there: it is told to end,
+        and hears of what it closes, as far as it still can."""
+        lines = traceback.format_exc(limit=-8).splitlines()
+        engine, now = self._engine, self._loop.time()
+        said: list[Effect] = []
+        self._in_engine = True
+        with contextlib.suppress(Exception):
+            if engine is not None:
+                said += engine.stop(now)
+                while self._events:
+                    said += engine.pinhole(*self._events.popleft(), now)
+        self._in_engine = False
+        self.stop()
+        self._tell(said)
+        self._performer.engine_failed(lines)
+
+    def _tell(self, effects: Sequence[Effect]) -> None:
+        for effect in effects:
+            if isinstance(effect, Note):
+                self._performer.note(effect.event, effect.facts)
 
     def stop(self) -> None:
         """The engine is not asked any more."""
