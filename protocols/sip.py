@@ -68,6 +68,8 @@ from protocols.spans import Span, replace
 CLIENT = Side.CLIENT
 
 MAX_SUBSCRIBED_SECONDS = 7 * 86400
+MAX_SUBSCRIBING = 64
+"""Of a flow, that wait for their answers."""
 MAX_INVITES = 8
 """Of a call that are not to be repeated when it is over."""
 MAX_LOGGED = 64
@@ -94,6 +96,7 @@ class SipEngine:
         "_registrations",
         "_rewriter",
         "_subscribed_until",
+        "_subscribing",
         "_table",
     )
 
@@ -115,6 +118,8 @@ class SipEngine:
         is_stream = peers.transport is Transport.TCP
         self._framers = {side: StreamFramer() for side in Side} if is_stream else {}
         self._ended: set[Side] = set()
+        self._subscribing: dict[tuple[bytes, int], None] = {}
+        """What has no final response yet, the oldest first."""
         self._subscribed_until = 0.0
         self._has_begun = False
         """A byte of the stream has come."""
@@ -264,7 +269,7 @@ class SipEngine:
     def _follow(self, side: Side, message: Message) -> bytes | None:
         """What the message means to calls and registrations; its body, if that is another now."""
         method = message.cseq.method
-        if method == b"SUBSCRIBE" and 200 <= message.status < 300:
+        if method == b"SUBSCRIBE":
             self._subscribed(message, side)
         if method != b"REGISTER":
             return self._dialogs.follow(side, message, self._now)
@@ -276,8 +281,20 @@ class SipEngine:
 
     def _subscribed(self, message: Message, side: Side) -> None:
         """The notifier has something to say for so long (RFC 6665 s.4.4.1; S72). By a connection it says it there."""
+        if self._framers:
+            return
+        asked = message.call_id, message.cseq.number
+        if message.is_request:
+            if len(self._subscribing) >= MAX_SUBSCRIBING:
+                del self._subscribing[next(iter(self._subscribing))]
+            if side is CLIENT:
+                self._subscribing[asked] = None
+            return
+        if side is CLIENT or message.status < 200 or asked not in self._subscribing:
+            return
+        del self._subscribing[asked]
         seconds = (message.first(b"expires") or b"").strip()
-        if side is CLIENT or self._framers or not seconds.isdigit() or len(seconds) > 9:
+        if message.status >= 300 or not seconds.isdigit() or len(seconds) > 9:
             return
         until = self._now + min(int(seconds), MAX_SUBSCRIBED_SECONDS) + LAST_WORDS_SECONDS
         if int(seconds) and until > self._subscribed_until:
@@ -409,21 +426,23 @@ def _answer(side: Side, message: Message, status: int, reason: bytes) -> Sequenc
 
 
 class SipEngines:
-    """Those of one daemon: they share a table."""
+    """Those of one daemon share a table; observers have one of their own, for what stands in theirs stands nowhere
+    else, and another engine would announce it (a reload may make the one of the other)."""
 
     def __init__(self) -> None:
-        self._table = SipTable()
+        active = SipTable()
+        self._tables = {"active": active, "observe": SipTable(numbers=active.numbers)}
 
     def __call__(self, peers: Peers, options: SipOptions, pinholes: Pinholes, now: float) -> SipEngine:
-        return SipEngine(peers, options, pinholes, now, self._table)
+        return SipEngine(peers, options, pinholes, now, self._tables[options.mode])
 
     def counts(self) -> Mapping[str, int]:
         """What is under way, for the daemon's status."""
-        table = self._table
+        tables = self._tables.values()
         return {
-            "calls": sum(map(len, table.calls.values())),
-            "media": len(table.media),
-            "contacts": len(table.contacts),
+            "calls": sum(len(calls) for table in tables for calls in table.calls.values()),
+            "media": sum(len(table.media) for table in tables),
+            "contacts": sum(len(table.contacts) for table in tables),
         }
 
 

@@ -21,25 +21,11 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from enum import Enum
-from ipaddress import ip_network
 from typing import TYPE_CHECKING, Any
 
-from protocols import engine, sdp
-from protocols.engine import (
-    AnyGrant,
-    Closed,
-    Endpoint,
-    Host,
-    MediaGrant,
-    Network,
-    Party,
-    Pinholes,
-    Refusal,
-    Side,
-    Transport,
-    only,
-)
+from protocols import engine, sdp, sip_media
+from protocols.engine import AnyGrant, Closed, Endpoint, Host, MediaGrant, Pinholes, Refusal, Side, Transport
+from protocols.sip_media import Role, Speaker, Terms
 
 if TYPE_CHECKING:
     from protocols.sip_contacts import Contact, Contacts
@@ -47,38 +33,8 @@ if TYPE_CHECKING:
 
 MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""
-LEAST_PORT = 1024
-"""Services of the system are below, and no media."""
-_SHARED = ip_network("100.64.0.0/10")
 MAX_TRANSACTIONS = 32
 """Remembered of one call at a time."""
-
-
-class Role(Enum):
-    CALLER = "caller"
-    CALLEE = "callee"
-
-    # Each is one object; Enum would make the hash of its name each time.
-    __hash__ = object.__hash__
-
-    @property
-    def other(self) -> Role:
-        return Role.CALLEE if self is Role.CALLER else Role.CALLER
-
-
-@dataclass(frozen=True, slots=True)
-class Speaker:
-    """Who says an SDP, as the flow that it came by knows: what is needed to find its media."""
-
-    role: Role
-    tag: bytes
-    """Of the callee, which may be one of several."""
-    host: Host
-    """Where its signalling comes from."""
-    mapped: Host | None
-    """The address of ours by which the other side knows it."""
-    is_behind_us: bool
-    """Whether policies let its sessions out, not in: what is opened for it opens its own network."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,8 +83,10 @@ class Offer:
     """What the offerer's places become if it is answered."""
     fresh: dict[int, Slot] = field(default_factory=dict)
     """Slots that are new, and gone if it is refused. One that stands in the place of another waits for the answer."""
+    joined: list[Place] = field(default_factory=list)
+    """Places in slots where the other party had one alone; gone likewise."""
     removed: set[int] = field(default_factory=set)
-    """Slots that are gone if it is answered."""
+    """Slots that are gone once it is agreed, since one side or the other has declined them."""
     before: dict[Place, engine.Media] = field(default_factory=dict)
     """What a provisional answer has changed, as it was."""
 
@@ -162,16 +120,6 @@ class Totals:
     def add(self, role: Role, event: Closed) -> None:
         self.packets_to[role] = self.packets_to.get(role, 0) + event.packets_in
         self.bytes_to[role] = self.bytes_to.get(role, 0) + event.bytes_in
-
-
-@dataclass(frozen=True, slots=True)
-class Terms:
-    """How long media may wait and be silent, and whose addresses it may name."""
-
-    open_seconds: float
-    idle_seconds: float
-    hosts: tuple[Network, ...]
-    """Besides those that signalling comes from."""
 
 
 class Call:
@@ -328,6 +276,8 @@ class Call:
         mapped. A Refusal leaves all as it was."""
         offer = Offer(speaker.role)
         moves: dict[int, sdp.Move] = {}
+        # Where the other one has its place alone (an offer on hold, RFC 3264 s.8.4), its partner joins it.
+        may_join = self.started_at is not None and self.is_of(speaker.role, speaker.host)
         for medium in media:
             slot = self.slots.get(medium.slot)
             if not medium.port and not medium.is_bundle_only:
@@ -339,13 +289,18 @@ class Call:
                 continue
             place = slot.place(speaker.role, speaker.tag) if slot is not None else None
             if place is None:
-                grant = self._pinholes.offer(wanted)
+                alone = slot.place(speaker.role.other, speaker.tag) if slot is not None and may_join else None
+                grant = self._pinholes.answer(alone.grant, wanted) if alone else self._pinholes.offer(wanted)
                 if isinstance(grant, Refusal):
                     self.take_back(offer)
                     return grant
                 place = self._held(grant, medium, speaker)
-                slot = offer.fresh[medium.slot] = Slot(speaker.role)
-                slot.places[speaker.role, b""] = place
+                if slot is not None and alone is not None:
+                    slot.places[speaker.role, speaker.tag] = place
+                    offer.joined.append(place)
+                else:
+                    slot = offer.fresh[medium.slot] = Slot(speaker.role)
+                    slot.places[speaker.role, b""] = place
             else:
                 offer.wanted[medium.slot] = wanted
             _announce(moves, medium, place.grant)
@@ -383,8 +338,8 @@ class Call:
                     self._answer_alone(medium, speaker, trigger, moves)
                 continue
             if not medium.port:
-                if medium.slot in offer.fresh and len(slot.places) == 1 and not self._may_fork(offer):
-                    self._close(medium.slot)
+                if not self._may_fork(offer) and not self.others(speaker.tag):
+                    offer.removed.add(medium.slot)
                 continue
             offered = slot.place(offer.by, speaker.tag)
             wanted = self._wanted(speaker, medium, slot, trigger)
@@ -410,9 +365,14 @@ class Call:
                 offer.before.setdefault(place, place.grant.media)
                 self._settle(place, wanted)
             _announce(moves, medium, place.grant)
-        for number in offer.removed:
-            self._close(number)
         return moves
+
+    def agree(self, offer: Offer) -> None:
+        """Its answer is final. A provisional one may still be followed by a refusal."""
+        if not offer.is_open:
+            for number in offer.removed:
+                self._close(number)
+            offer.removed.clear()
 
     def _answer_alone(self, medium: sdp.Media, speaker: Speaker, trigger: str, moves: dict[int, sdp.Move]) -> None:
         """The offer named no address that could have a place (hold by 0.0.0.0, a name, a third host): the answerer gets
@@ -445,7 +405,7 @@ class Call:
         offer = transaction.offer
         if offer is None:
             return
-        for one in self.transactions:
+        for one in self.transactions if transaction.method == b"INVITE" else ():
             if one.method != b"INVITE" or one.offer is None or one.offer.by is not offer.by:
                 continue
             if one.number == transaction.number or not self.is_under_way:
@@ -463,63 +423,17 @@ class Call:
                 self._close(number)
             else:
                 self._drop(slot)
-
-    def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> engine.Media | None:
-        """What the party's place for this medium should be; None if it is to be left alone."""
-        if not medium.is_movable:
-            return None
-        held = slot.place(speaker.role, speaker.tag) if slot is not None else None
-        rtp = medium.endpoint
-        if rtp is None:  # hold by address: where it was stays known (D25)
-            if held is None:
-                return None
-            party = held.grant.media.party
-        else:
-            rtcp = None if medium.is_udptl else medium.rtcp_endpoint
-            allow = only(rtp.host)
-            learn = rtp.host != speaker.host and _is_private(rtp.host) and not _is_private(speaker.host)
-            if rtp.host != speaker.host and learn:
-                allow += only(speaker.host)
-            party = Party(rtp, rtcp, speaker.mapped, allow, learn)
-        silent = medium.is_hold
-        for_ever = float("inf")
-        return engine.Media(
-            "udptl" if medium.is_udptl else "rtp",
-            trigger,
-            party,
-            for_ever if silent else self._terms.idle_seconds,
-            for_ever if silent else self._terms.open_seconds,
-        )
+        for place in offer.joined:
+            self._pinholes.close(place.grant)
 
     def objection(self, speaker: Speaker, medium: sdp.Media) -> tuple[str, Endpoint] | None:
         """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
-        if not medium.is_movable:
-            return None
-        for at in (medium.endpoint, None if medium.is_udptl else medium.rtcp_endpoint):
-            if at is not None and at.port < LEAST_PORT:
-                return "low_port", at
-            if at is not None and not self._may_name(speaker, at.host):
-                return "third_host", at
-            if at is not None and medium.count > 1:  # D7: all of the pairs, or none
-                return "several_pairs", at
-        return None
+        return sip_media.objection(speaker, medium, self._terms, self._table.announced)
 
-    def _may_name(self, speaker: Speaker, host: Host) -> bool:
-        """A third host is a matter of policy, where it is inside; outside, media servers are hosts of their own.
-
-        Without NAT what is inside is known by who lets whom in alone, and by its network."""
-        if host == speaker.host or any(host in network for network in self._terms.hosts):
-            return True
-        if host.is_loopback or host.is_link_local or host.is_multicast:
-            return False
-        # A private address that comes from a public one is behind a NAT of its own: learned from its packets, or never.
-        if speaker.mapped is not None:
-            return False
-        if speaker.is_behind_us:
-            return not _may_be_neighbours(speaker.host, host)
-        # Nor may one outside name neighbours of who is inside, unless they are its own.
-        inside = self.hosts[speaker.role.other]
-        return _are_near(speaker.host, host) or not any(_are_near(one, host) for one in inside)
+    def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> engine.Media | None:
+        place = slot.place(speaker.role, speaker.tag) if slot is not None else None
+        held = place.grant.media if place is not None else None
+        return sip_media.wanted(speaker, medium, held, trigger, self._terms, self._table.announced)
 
     def _settle(self, place: Place, wanted: engine.Media | None) -> None:
         # The same SDP may come by another message: 183 and 200 (D21).
@@ -624,24 +538,6 @@ class Call:
             }
             for number, totals in sorted(self._totals.items())
         ]
-
-
-def _may_be_neighbours(one: Host, other: Host) -> bool:
-    if one.version != other.version:
-        return True  # who can tell
-    return (one.is_private and other.is_private) or _are_near(one, other)
-
-
-def _is_private(host: Host) -> bool:
-    """Also those between a provider's NAT and its customers' (RFC 6598)."""
-    return host.is_private or host in _SHARED
-
-
-def _are_near(one: Host, other: Host) -> bool:
-    """Whether they may be in one network."""
-    if one.version != other.version:
-        return False
-    return other in ip_network((one, 24 if one.version == 4 else 64), strict=False)
 
 
 def _announce(moves: dict[int, sdp.Move], medium: sdp.Media, grant: MediaGrant) -> None:

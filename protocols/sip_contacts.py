@@ -7,6 +7,7 @@ names, and stands while there is one. Where it stands, it stays the same (S58).
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -35,6 +36,10 @@ class Contact:
     opener: Contacts
     """Of the session whose pinhole it is."""
     claims: dict[Hashable, Claim] = field(default_factory=dict)
+    until: float = 0.0
+    """When the last claim is over, at the latest; the pinhole goes with it."""
+    _callers: Counter[Network] = field(default_factory=Counter)
+    """By how many claims each may come: a trunk has one for each of its calls, so they are not gone through."""
 
     @property
     def seen(self) -> Endpoint:
@@ -43,7 +48,27 @@ class Contact:
 
     @property
     def allow(self) -> tuple[Network, ...]:
-        return tuple(dict.fromkeys(network for claim in self.claims.values() for network in claim.allow))
+        return tuple(self._callers)
+
+    def put(self, key: Hashable, claim: Claim) -> bool:
+        """In place of the one with that key. Whether others may come now, or for another time."""
+        before = len(self._callers), self.until
+        self._callers.update(claim.allow)
+        is_wider = len(self._callers) > before[0]
+        is_narrower = self.drop(key)
+        self.until = max(self.until, claim.until) if self.claims else claim.until
+        self.claims[key] = claim
+        return is_wider or is_narrower or self.until != before[1]
+
+    def drop(self, key: Hashable) -> bool:
+        """Whether somebody may come no more."""
+        claim = self.claims.pop(key, None)
+        before = len(self._callers)
+        for network in claim.allow if claim is not None else ():
+            self._callers[network] -= 1
+            if not self._callers[network]:
+                del self._callers[network]
+        return len(self._callers) < before
 
 
 Claimed = tuple[Contact, Hashable]
@@ -104,12 +129,12 @@ class Contacts:
             grant = self._open(side, own, transport, allow, seconds, trigger)
             if isinstance(grant, Refusal):
                 return None
-            contact = Contact(transport, own, grant, self, {key: claim})
+            contact = Contact(transport, own, grant, self)
+            contact.put(key, claim)
             self._standing[grant.id] = contact
             self._table.contacts[transport, own, grant.listen.host] = contact
             self._table.inside[transport, grant.listen] = own
-        else:
-            contact.claims[key] = claim
+        elif contact.put(key, claim):
             self._renew(contact, now)
         self._clock.set((contact, key), claim.until)
         return contact
@@ -139,18 +164,19 @@ class Contacts:
         )  # fmt: skip
 
     def _renew(self, contact: Contact, now: float) -> None:
-        seconds = max(claim.until for claim in contact.claims.values()) - now
-        contact.opener._pinholes.renew(contact.grant, contact.allow, seconds)
+        contact.opener._pinholes.renew(contact.grant, contact.allow, contact.until - now)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def give_up(self, contact: Contact, key: Hashable, now: float, reason: str = "closed_by_session") -> bool:
         """The claim is over; the pinhole too, if it was the last one. Whether there was such a claim."""
         self._clock.forget((contact, key))
-        if contact.claims.pop(key, None) is None:
+        if key not in contact.claims:
             return False
+        is_narrower = contact.drop(key)
         if contact.claims:
-            self._renew(contact, now)
+            if is_narrower:
+                self._renew(contact, now)
         else:
             contact.opener._forget(contact)
             contact.opener._pinholes.close(contact.grant, reason)
@@ -187,9 +213,10 @@ class Contacts:
         over = []
         for contact, key in self._clock.due(now):
             if key is self and in_call and key in contact.claims:
-                contact.claims[key] = contact.claims[key]._replace(until=now + LAST_WORDS_SECONDS)
-                self._clock.set((contact, key), now + LAST_WORDS_SECONDS)
-                self._renew(contact, now)
+                until = now + LAST_WORDS_SECONDS
+                self._clock.set((contact, key), until)
+                if contact.put(key, contact.claims[key]._replace(until=until)):
+                    self._renew(contact, now)
             elif self.give_up(contact, key, now, "expired"):
                 over.append((contact, key))
         return over

@@ -28,8 +28,9 @@ from protocols.engine import (
     Transport,
     only,
 )
-from protocols.sip_calls import Call, Hop, Hosts, Offer, Role, Speaker, Terms, Transaction
+from protocols.sip_calls import Call, Hop, Hosts, Offer, Transaction
 from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
+from protocols.sip_media import Role, Speaker, Terms
 from protocols.sip_message import Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
@@ -117,12 +118,14 @@ class Dialogs:
         if found is None:
             return self._of_no_call(message, side)
         call, asker = found
+        role = asker if message.is_request else asker.other
         speaker = Speaker(
-            asker if message.is_request else asker.other,
+            role,
             to_tag if asker is Role.CALLER else from_tag,
             self._peers.own(side).host,
             self._peers.as_seen(side).host if self._peers.is_mapped(side) else None,
             side in self._inside,
+            call.hosts[role.other],
         )
         if message.is_request:
             return self._requested(call, speaker, message, hosts, side)
@@ -206,7 +209,11 @@ class Dialogs:
             return None
         if method == b"ACK":
             offer = self._offer_to(call, speaker, number, again=True)  # it is sent for each 2xx that comes again
-            return self._described(call, speaker, message, side, answers=offer) if offer is not None else None
+            if offer is None:
+                return None
+            body = self._described(call, speaker, message, side, answers=offer)
+            call.agree(offer)
+            return body
         transaction = call.begin(number, method, speaker.role, hosts, message.branch)
         if method == b"INVITE":
             self.invited = call
@@ -224,7 +231,9 @@ class Dialogs:
             and call.is_of(speaker.role, speaker.host)
         ):
             self._put_off(call, self._options.ring_seconds)
-            if (hop := self._hop(message, side, 0)) is not None:
+            # A request of a dialog that is under way has no Record-Route, though a proxy may stand between.
+            hop = None if call.is_resumed and b"route" in message.names else self._hop(message, side, 0)
+            if hop is not None:
                 call.hops[Role.CALLER] = hop.behind(call.hops.get(Role.CALLER))
         if method == b"PRACK" and (offer := self._offer_to(call, speaker, _of_rack(message))) is not None:
             return self._described(call, speaker, message, side, answers=offer)
@@ -256,6 +265,8 @@ class Dialogs:
         else:
             body = self._described(call, speaker, message, side, answers=transaction.offer)
         if status >= 200:
+            if transaction.offer is not None:
+                call.agree(transaction.offer)
             if (method == b"INVITE" or call.is_resumed) and call.start(speaker.tag, self._now):
                 self._note("call.started", {"call_id": call.key, **_who(message)})
                 self._establish(call, message, side)
@@ -300,7 +311,7 @@ class Dialogs:
                 self._leave(call, transaction, tag)
             elif call.started_at is not None:
                 self._put_off(call, call.lasts)
-        elif transaction.method == b"INVITE" and call.started_at is None:
+        elif call.started_at is None and (transaction.method == b"INVITE" or call.is_resumed):
             if call.is_asked(transaction.by):
                 pass  # of others, who may be behind the same address (S65)
             elif status in _ASKED_AGAIN:
@@ -530,7 +541,9 @@ class Dialogs:
         if call.ending is None:
             call.ending = reason
             self._drop(call)
-            for key in call.invites:  # again they would announce places that are gone
+            # Again they would announce places that are gone: but who has refused one reads no more of it (RFC 3261
+            # s.17.2.1), and says again what would not be read here, so that the call would stand.
+            for key in call.invites if call.started_at is not None else ():
                 self._table.repeats.drop(key)
             call.close(self._now)
             self._tell_end(call)

@@ -140,11 +140,11 @@ class Rewriter:
         Raises Malformed when an address in it cannot be read.
         """
         self._now = now
+        self.stands_in = False
         if not self._is_needed:
             if message.is_request and self._peers.transport is Transport.UDP and not self._is_mapped[side]:
                 self._expect_answers(message, side)
             return []
-        self.stands_in = False
         data = message.data
         changes: list[tuple[str, Change]] = []
         names = message.names
@@ -186,22 +186,23 @@ class Rewriter:
             yield from self._value(message, span, side, values.read_address)
 
     def _of_name(self, message: Message, name: bytes, side: Side) -> Iterable[Change]:
+        """An address of ours stands for all who are behind it: the other side is meant where its own words come back,
+        or by its port."""
         party, ours = self._peers.own(side), self._peers.as_seen(side.other)
-        to = {}
-        if self._is_mapped[side]:
-            to[party.host] = (party, self._peers.as_seen(side))
-        if self._is_mapped[side.other]:
-            to.setdefault(ours.host, (ours, self._peers.own(side.other)))
+        comes_back = name == b"to" or (name == b"from" and not message.is_request)
         try:
             found = message.addresses(name)
         except BadMessage:
             return ()
-        return [
-            change
-            for span, address in found
-            if isinstance(address.host, Host) and address.host in to
-            for change in _renamed(span, address, *to[address.host])
-        ]
+        changes: list[Change] = []
+        for span, address in found:
+            if self._is_mapped[side] and address.host == party.host:
+                changes += _renamed(span, address, party, self._peers.as_seen(side))
+            elif (
+                self._is_mapped[side.other] and address.host == ours.host and (comes_back or address.port == ours.port)
+            ):
+                changes += _renamed(span, address, ours, self._peers.own(side.other))
+        return changes
 
     def call_id(self, message: Message, side: Side) -> bytes:
         """What the call is known by, whichever side names it."""
@@ -343,8 +344,8 @@ class Rewriter:
         return Transport.UDP if named == b"udp" else self._peers.transport
 
     def outward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
-        """What the other side knows this side's own address as; None if it is not its own, or not mapped."""
-        if not self._is_mapped[side]:
+        """What the other side is told in place of this side's own address; None if it is not its own, or stays."""
+        if not self._is_needed or not self._is_mapped[side]:
             return None
         peers, signals = self._peers, self._peers.own(side)
         if host != signals.host:

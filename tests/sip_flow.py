@@ -25,7 +25,6 @@ from protocols.engine import (
     Transport,
 )
 from protocols.sip_options import SipOptions
-from protocols.sip_table import SipTable
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -113,11 +112,12 @@ class Flow:
     ) -> None:
         """beside: another one of the same daemon."""
         self.places = beside.places if beside else Places()
-        self.table = beside.table if beside else SipTable()
+        self.engines = beside.engines if beside else sip.SipEngines()
         self.now = 0.0
         seen = OURS if nat else PHONE
         peers = peers or Peers(PHONE, seen, PROXY, PROXY, transport)
-        self.engine = self.places.engine = sip.SipEngine(peers, SipOptions(**options), self.places, 0.0, self.table)
+        self.engine = self.places.engine = self.engines(peers, SipOptions(**options), self.places, 0.0)
+        self.table = self.engine._table
         self.notes: list[Note] = []
 
     def hear(self, side: Side, data: bytes) -> list[Effect]:

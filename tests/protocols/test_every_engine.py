@@ -269,6 +269,7 @@ FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_sc
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @given(data=st.data())
 @FUZZ
 def test_no_input_raises_or_opens_what_the_session_has_no_right_to(helper: Helper, data: st.DataObject) -> None:
@@ -279,6 +280,7 @@ def test_no_input_raises_or_opens_what_the_session_has_no_right_to(helper: Helpe
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @given(data=st.data())
 @FUZZ
 def test_mutated_conversations_keep_to_the_options(helper: Helper, data: st.DataObject) -> None:
@@ -296,6 +298,7 @@ def test_mutated_conversations_keep_to_the_options(helper: Helper, data: st.Data
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @given(data=st.data())
 @settings(FUZZ, max_examples=60)
 def test_sessions_of_one_daemon_do_not_spoil_each_other(helper: Helper, data: st.DataObject) -> None:
@@ -312,6 +315,7 @@ def test_sessions_of_one_daemon_do_not_spoil_each_other(helper: Helper, data: st
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(300)
 @given(data=st.data())
 @FUZZ
 def test_any_cutting_of_any_input_has_the_same_effects(helper: Helper, data: st.DataObject) -> None:

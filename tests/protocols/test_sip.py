@@ -485,6 +485,7 @@ def test_a_refresh_prolongs_and_an_expiry_of_zero_removes() -> None:
     flow = Flow()
     flow.hear(CLIENT, register(1))
     flow.hear(SERVER, registered(1))
+    flow.now = 100.0
     flow.hear(CLIENT, register(2))
     flow.hear(SERVER, registered(2))
     assert flow.places.log[1:] == ["renew 203.0.113.1:5060 332 for 198.51.100.2"]

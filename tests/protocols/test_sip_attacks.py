@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.engine import MediaGrant, Peers, Send, Splice, Transport
+from protocols.engine import MediaGrant, Peers, Send, Side, Splice, Transport
 from protocols.sip_table import Clock
 from tests.sip_flow import (
     CLIENT,
@@ -202,15 +202,91 @@ def test_a_via_with_two_branches_is_refused_whatever_was_remembered() -> None:
     assert flow.hear(CLIENT, invite(2, body="").replace(b";branch=z9hG4bK2;rport", b";branch=Y;branch=Z")) == []
 
 
-def test_a_repeat_of_a_call_that_is_over_announces_no_place_that_is_gone() -> None:
+def test_an_invite_that_was_refused_is_repeated_as_it_was_and_begins_no_other_call() -> None:
+    """S62: its final response was lost behind us. Who has refused it says so again, and reads no more of it."""
     flow = Flow()
-    flow.hear(CLIENT, invite())
-    flow.hear(SERVER, response(486))
+    first = flow.passes(CLIENT, invite())
+    refusal = flow.passes(SERVER, response(486))
+    flow.now = 0.5
+    assert flow.passes(CLIENT, invite()) == first
+    assert flow.passes(SERVER, response(486)) == refusal
+    assert not flow.places.standing and not flow.table.calls
+
+
+def test_a_repeat_of_a_call_that_is_over_announces_no_place_that_is_gone() -> None:
+    flow = established(Flow())
+    flow.hear(CLIENT, request("BYE", 3, TO_BOB, host="10.1.0.2"))
+    flow.hear(SERVER, response(200, 3, "BYE"))
     flow.now = 20.0
     again = flow.passes(CLIENT, invite())
     (standing,) = flow.places.standing.values()
     assert isinstance(standing, MediaGrant)
     assert f"m=audio {standing.rtp.port} ".encode() in again
+
+
+@pytest.mark.parametrize("via", [b"Via: ", b"Via: ,", b"Via: , ,"])
+@pytest.mark.parametrize("options", [{}, {"mode": "observe"}, {"fixup": "never"}], ids=["active", "observe", "never"])
+@pytest.mark.parametrize("nat", [True, False], ids=["nat", "no_nat"])
+@pytest.mark.parametrize("side", list(Side))
+def test_a_request_by_nobody_is_malformed(side: Side, nat: bool, options: dict[str, str], via: bytes) -> None:
+    flow = Flow(nat, **options)
+    lines = [via if line.startswith(b"Via") else line for line in invite().split(b"\r\n")]
+    assert len(flow.hear(side, b"\r\n".join(lines))) == (options == {"mode": "observe"})
+    assert flow.notes[-1].facts["detail"] == "missing_via in line 1, column 1"
+
+
+def test_a_call_taken_up_again_lets_in_nobody_who_may_stand_behind_a_proxy() -> None:
+    """Requests of a dialog need no Record-Route; this one goes by a proxy, as its Route says."""
+    flow = Flow()
+    again = invite(5, to="<sip:bob@example.org>;tag=b")
+    flow.hear(CLIENT, again.replace(b"Max-Forwards", b"Route: <sip:198.51.100.2;lr>\r\nMax-Forwards"))
+    answer = response(200, 5, body=sdp("198.51.100.9", 8000))
+    flow.hear(SERVER, answer.replace(b"sip:bob@198.51.100.2:5060", b"sip:bob@192.0.2.77:5060"))
+    assert flow.places.log == ["offer 10.1.0.2:7000", "answer 198.51.100.9:8000"]
+
+
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+def test_a_call_taken_up_again_that_the_other_party_does_not_know_is_over(method: str) -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite(5, to="<sip:bob@example.org>;tag=b").replace(b"INVITE", method.encode()))
+    flow.hear(SERVER, response(481, 5, method))
+    assert not flow.table.calls and not flow.places.standing
+
+
+def test_nobody_is_let_in_for_a_subscription_that_was_not_asked_for() -> None:
+    flow = Flow()
+    granted = message(
+        "SIP/2.0 200 OK", "Via: SIP/2.0/UDP 203.0.113.1", *DIALOG, TO_BOB, "CSeq: 7 SUBSCRIBE", "Expires: 60"
+    )
+    flow.hear(SERVER, granted)
+    assert flow.places.log == []
+
+
+def test_what_only_an_observer_has_seen_is_told_to_nobody_as_open() -> None:
+    """A reload may make an active engine of an observer, in the middle of a call."""
+    watching = established(Flow(mode="observe"))
+    flow = Flow(beside=watching)
+    flow.hear(CLIENT, invite(2, to="<sip:bob@example.org>;tag=b"))
+    (place,) = flow.places.standing.values()
+    assert isinstance(place, MediaGrant)
+
+
+def test_what_is_open_is_changed_by_no_observer() -> None:
+    flow = established(Flow())
+    watching = Flow(beside=flow, mode="observe")
+    watching.hear(CLIENT, invite(2, body=sdp("10.1.0.2", 7777), to="<sip:bob@example.org>;tag=b"))
+    watching.hear(SERVER, response(200, 2, body=sdp("198.51.100.9", 8000)))
+    assert flow.places.log == []
+
+
+def test_without_fixup_a_pinhole_that_could_not_be_had_refuses_no_later_registration() -> None:
+    flow = Flow(fixup="never")
+    elsewhere = "<sip:alice@10.1.0.2:5070>"
+    flow.hear(CLIENT, register(1, elsewhere))
+    flow.places.refuses = True
+    flow.hear(SERVER, registered(1, elsewhere + ";expires=300"))
+    flow.places.refuses = False
+    assert flow.passes(CLIENT, register(2)) == register(2)
 
 
 def test_a_call_that_is_over_is_not_waited_for_by_any_flow_that_it_passed() -> None:

@@ -37,8 +37,8 @@ def test_a_registration_over_a_connection_has_an_address_to_call_back() -> None:
     assert outside.startswith("203.0.113.1:5")
     flow.hear(SERVER, registered(contacts=f"<sip:alice@{outside}>;expires=300"))
     assert "registration.added" in flow.events()
-    # It was named before, and now the registrar has it: one pinhole, whose time is the longer one.
-    assert flow.places.log[1:] == [f"renew {outside} 3600 for 198.51.100.2"]
+    # It was named before, and now the registrar has it: one pinhole, whose time is the longer one, that of before.
+    assert flow.places.log[1:] == []
     flow.tick(3700.0)
     assert flow.events()[-1] == "registration.expired"
     assert not flow.engine.is_needed()
@@ -122,3 +122,20 @@ def test_a_call_adds_its_callers_to_the_address_of_a_registered_phone_and_takes_
 def test_calls_of_an_established_call_need_no_contact_beside_its_own_server() -> None:
     flow = established(Flow())
     assert not flow.table.contacts
+
+
+def test_a_caller_of_many_calls_may_come_until_the_last_of_them_is_over() -> None:
+    """A trunk: what a call costs does not grow with those that stand."""
+    flow = Flow()
+    for number in (1, 2):
+        for side, data in ((CLIENT, invite(1)), (SERVER, response(200, body=sdp("198.51.100.9", 8000)))):
+            data = data.replace(b"one@10.1.0.2", b"call%d" % number).replace(b"b@198.51.100.2:5060", b"b@192.0.2.77")
+            flow.hear(side, data)
+    opened = [line for line in flow.places.log if not line.startswith(("offer", "answer"))]
+    assert opened == ["open 203.0.113.1:5060 for 10.1.0.2:5060 from 192.0.2.77"]
+    for number in (1, 2):
+        ends = invite(2, body="", to="<sip:bob@example.org>;tag=b").replace(b"INVITE", b"BYE")
+        for side, data in ((CLIENT, ends), (SERVER, response(200, 2, "BYE"))):
+            assert sum(isinstance(grant, Grant) for grant in flow.places.standing.values()) == 1
+            flow.hear(side, data.replace(b"one@10.1.0.2", b"call%d" % number))
+    assert not flow.places.standing

@@ -231,6 +231,25 @@ def test_who_somebody_is_changes_nothing_of_where_requests_go() -> None:
     assert told.startswith(b"BYE sip:alice@10.1.0.3:5060 SIP/2.0\r\n")
 
 
+@pytest.mark.parametrize("name", ["<sip:1002@10.1.0.3:5060>", "<sip:1002@10.1.0.3>"])
+def test_who_calls_from_behind_the_same_address_is_not_shown_as_the_callee_itself(name: str) -> None:
+    """Calling back from the list would ring at oneself."""
+    one = Flow()
+    other = flow_of("10.1.0.3:5060", "203.0.113.1:5062", one)
+    call = invite(body="").replace(b"10.1.0.2", b"10.1.0.3")
+    sent = other.passes(CLIENT, call.replace(b"Contact", f"P-Asserted-Identity: {name}\r\nContact".encode()))
+    shown = next(line for line in sent.split(b"\r\n") if line.startswith(b"P-Asserted"))
+    assert b"203.0.113.1" in shown
+    told = sent.replace(b"INVITE sip:bob@198.51.100.2", b"INVITE sip:alice@203.0.113.1")
+    told = told.replace(b"Via:", b"Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKp\r\nVia:")
+    assert shown in one.passes(SERVER, told)
+
+
+def test_who_is_named_by_his_own_port_is_shown_as_himself() -> None:
+    told = Flow().passes(SERVER, asks("OPTIONS", PHONE_URI, 1, TO_BOB, "P-Asserted-Identity: <sip:b@203.0.113.1:5060>"))
+    assert b"P-Asserted-Identity: <sip:b@10.1.0.2:5060>\r\n" in told
+
+
 def test_an_address_of_ours_that_another_phone_has_now_is_spelled_as_that_one_does() -> None:
     first = Flow()
     first.passes(CLIENT, invite(body=""))

@@ -1,0 +1,126 @@
+"""Where a party has its media by what it says of itself; what becomes of it when an offer is refused or declined."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocols.engine import Endpoint, MediaGrant, Peers, Transport
+from tests.sip_flow import CLIENT, OURS, PROXY, SERVER, Flow, at, established, invite, response, sdp
+
+TO_BOB = "<sip:bob@example.org>;tag=b"
+VIDEO = "m=video {} RTP/AVP 96\r\n"
+
+
+def grants(flow: Flow) -> list[MediaGrant]:
+    return [grant for grant in flow.places.standing.values() if isinstance(grant, MediaGrant)]
+
+
+def waiting(flow: Flow) -> list[str]:
+    """Where parties whose places stand wait."""
+    return [str(grant.media.party.rtp) for grant in grants(flow)]
+
+
+def ports(data: bytes) -> list[int]:
+    return [int(line.split()[1]) for line in data.split(b"\r\n") if line.startswith(b"m=")]
+
+
+# -- by what it names itself -------------------------------------------------------------------------------------------
+
+
+def test_who_knows_how_it_is_known_outside_has_its_media_at_itself() -> None:
+    """An exchange that is told its outside address (Asterisk's `externip`), a phone that asks STUN."""
+    flow = Flow()
+    sent = flow.passes(CLIENT, invite(body=sdp("203.0.113.1", 7000)))
+    (grant,) = grants(flow)
+    assert grant.media.party.rtp == at("10.1.0.2:7000")
+    assert ports(sent) == [grant.rtp.port]
+
+
+def test_a_place_of_ours_that_a_server_behind_us_tells_of_stays_what_it_is() -> None:
+    flow = established(Flow())
+    place = next(grant.rtp for grant in grants(flow) if grant.media.party.mapped is not None)
+    proxy = Flow(peers=Peers(at("10.1.0.9:5060"), at("203.0.113.1:40009"), PROXY, PROXY, Transport.UDP), beside=flow)
+    told = (
+        invite(5, body=sdp(str(place.host), place.port))
+        .replace(b"one@10.1.0.2", b"two")
+        .replace(b"10.1.0.2", b"10.1.0.9")
+    )
+    assert ports(proxy.passes(CLIENT, told)) == [place.port]
+
+
+@pytest.mark.parametrize("home", ["192.168.1.20", "192.168.178.20"], ids=["numbered_as_here", "numbered_otherwise"])
+@pytest.mark.parametrize("seen", [OURS, at("192.168.1.5:5060")], ids=["published", "let_in"])
+def test_a_phone_behind_a_nat_of_its_own_is_learned_whatever_its_network_is_called(home: str, seen: Endpoint) -> None:
+    """D41. Where its network is numbered as the one of the exchange, nothing is sent to that address."""
+    remote = at("8.8.4.4:5060")
+    flow = Flow(peers=Peers(remote, remote, at("192.168.1.5:5060"), seen, Transport.UDP))
+    flow.hear(CLIENT, invite(body=sdp(home, 7000)).replace(b"UDP 10.1.0.2", b"UDP 8.8.4.4"))
+    (grant,) = grants(flow)
+    party = grant.media.party
+    assert party.learn
+    assert remote.host in party.allow[-1]
+    assert str(party.rtp.host) == ("8.8.4.4" if home == "192.168.1.20" else home)
+
+
+# -- offers that are refused, media that is declined -------------------------------------------------------------------
+
+
+def test_a_party_that_has_answered_a_hold_keeps_its_place_when_the_call_is_taken_up() -> None:
+    """D22: it answers with the very description as before, which its partner need not read again."""
+    flow = Flow(peers=Peers(PROXY, PROXY, at("10.1.0.2:5060"), OURS, Transport.UDP))
+    flow.hear(CLIENT, invite(body=sdp("0.0.0.0", 8000)))
+    held = ports(flow.passes(SERVER, response(200, body=sdp("10.1.0.2", 7000))))
+    flow.hear(CLIENT, invite(2, body=sdp("198.51.100.9", 8000), to=TO_BOB))
+    assert ports(flow.passes(SERVER, response(200, 2, body=sdp("10.1.0.2", 7000)))) == held
+
+
+def test_when_taking_it_up_is_refused_the_party_has_its_place_alone_again() -> None:
+    flow = Flow(peers=Peers(PROXY, PROXY, at("10.1.0.2:5060"), OURS, Transport.UDP))
+    flow.hear(CLIENT, invite(body=sdp("0.0.0.0", 8000)))
+    flow.hear(SERVER, response(200, body=sdp("10.1.0.2", 7000)))
+    flow.hear(CLIENT, invite(2, body=sdp("198.51.100.9", 8000), to=TO_BOB))
+    flow.hear(SERVER, response(488, 2))
+    assert waiting(flow) == ["10.1.0.2:7000"]
+
+
+def test_a_refused_early_update_leaves_nothing_of_what_it_offered() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(183, body=sdp("198.51.100.9", 8000)))
+    before = waiting(flow)
+    more = invite(2, body=sdp("10.1.0.2", 7000, VIDEO.format(7002)), to=TO_BOB).replace(b"INVITE", b"UPDATE")
+    flow.hear(CLIENT, more)
+    flow.hear(SERVER, response(488, 2, "UPDATE"))
+    assert waiting(flow) == before
+
+
+def with_video(flow: Flow) -> Flow:
+    flow.hear(CLIENT, invite(body=sdp("10.1.0.2", 7000, VIDEO.format(7002))))
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000, VIDEO.format(8002))))
+    return flow
+
+
+def test_what_a_refused_offer_would_have_removed_goes_on() -> None:
+    """S67, also when a provisional response had agreed to it."""
+    flow = with_video(Flow())
+    before = waiting(flow)
+    flow.hear(CLIENT, invite(2, body=sdp("10.1.0.2", 7000, VIDEO.format(0)), to=TO_BOB))
+    flow.hear(SERVER, response(183, 2, body=sdp("198.51.100.9", 8000, VIDEO.format(0))))
+    flow.hear(SERVER, response(488, 2))
+    assert waiting(flow) == before
+
+
+def test_what_was_removed_provisionally_is_gone_with_the_2xx_that_says_nothing_of_it() -> None:
+    flow = with_video(Flow())
+    flow.hear(CLIENT, invite(2, body=sdp("10.1.0.2", 7000, VIDEO.format(0)), to=TO_BOB))
+    flow.hear(SERVER, response(183, 2, body=sdp("198.51.100.9", 8000, VIDEO.format(0))))
+    flow.hear(SERVER, response(200, 2))
+    assert waiting(flow) == ["10.1.0.2:7000", "198.51.100.9:8000"]
+
+
+def test_media_that_the_answer_declines_is_over() -> None:
+    """D8."""
+    flow = with_video(Flow())
+    flow.hear(CLIENT, invite(2, body=sdp("10.1.0.2", 7000, VIDEO.format(7002)), to=TO_BOB))
+    flow.hear(SERVER, response(200, 2, body=sdp("198.51.100.9", 8000, VIDEO.format(0))))
+    assert waiting(flow) == ["10.1.0.2:7000", "198.51.100.9:8000"]
