@@ -198,7 +198,10 @@ class Dialogs:
         return call
 
     def _forget_orphans(self) -> None:
-        """Calls whose engine has failed: nobody keeps their time."""
+        """Calls whose engine has failed, and could not even stop: nobody keeps their time."""
+        if self._now < self._table.looked_through_at + LAST_WORDS_SECONDS:
+            return
+        self._table.looked_through_at = self._now
         for call in [call for calls in self._table.calls.values() for call in calls]:
             if call.ends_at + LAST_WORDS_SECONDS < self._now:
                 self._drop(call)

@@ -77,12 +77,12 @@ def wanted(
             return None
         party = held.party
     else:
-        rtp = meant(speaker, medium.endpoint, terms, announced)
-        rtcp = None if medium.is_udptl or medium.rtcp_endpoint is None else medium.rtcp_endpoint
-        if rtcp is not None:
+        rtp, rtcp, learn = medium.endpoint, None if medium.is_udptl else medium.rtcp_endpoint, False
+        if rtcp is not None and rtcp.host != speaker.host:
             rtcp = meant(speaker, rtcp, terms, announced)
-        named = medium.endpoint.host
-        learn = named != speaker.host and _is_private(named) and not _is_private(speaker.host)
+        if rtp.host != speaker.host:
+            learn = _is_private(rtp.host) and not _is_private(speaker.host)
+            rtp = meant(speaker, rtp, terms, announced)
         allow = only(rtp.host)
         if learn and rtp.host != speaker.host:
             allow += only(speaker.host)
@@ -104,19 +104,22 @@ def objection(
     if not medium.is_movable:
         return None
     for at in (medium.endpoint, None if medium.is_udptl else medium.rtcp_endpoint):
-        if at is not None and at.port < LEAST_PORT:
+        if at is None:
+            continue
+        if at.port < LEAST_PORT:
             return "low_port", at
-        if at is not None and not _may_name(speaker, meant(speaker, at, terms, announced).host, terms):
+        if at.host != speaker.host and not _may_name(speaker, meant(speaker, at, terms, announced).host, terms):
             return "third_host", at
-        if at is not None and medium.count > 1:  # D7: all of the pairs, or none
+        if medium.count > 1:  # D7: all of the pairs, or none
             return "several_pairs", at
     return None
 
 
 def meant(speaker: Speaker, at: Endpoint, terms: Terms, announced: Container[Endpoint]) -> Endpoint:
-    """Where media really waits: at the party's own host, when that is named by the address that stands for it outside
-    (who knows it from STUN, or was told), or by one behind a NAT of its own that could be a host of ours (D41)."""
-    if at.host == speaker.host or any(at.host in network for network in terms.hosts):
+    """Where media really waits that is announced elsewhere than at the party's own host: there all the same, when that
+    is named by the address that stands for it outside (who knows it from STUN, or was told), or by one behind a NAT of
+    its own that could be a host of ours (D41)."""
+    if any(at.host in network for network in terms.hosts):
         return at
     if at.host == speaker.mapped:
         return at if at in announced else Endpoint(speaker.host, at.port)

@@ -358,7 +358,8 @@ def _canonical(spelling: bytes) -> bytes:
 def _checked(head: Head) -> CSeq:
     """The CSeq, when all is there that must be, and once. RFC 3261 s.8.1.1; Max-Forwards is not missed (S23)."""
     fields, data = head._fields, head.data
-    if b"via" not in fields or not any(data[start:end].strip(b", \t\r\n") for start, end in fields[b"via"]):
+    via = fields.get(b"via")
+    if via is None or not data[via[0][0] : via[0][1]].strip(b", \t\r\n"):
         raise BadMessage("missing_via", 1, 1, head=head)
     for name in _ONCE:
         if name not in fields:

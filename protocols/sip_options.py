@@ -41,8 +41,8 @@ class SipOptions:
 
     rates: Mapping[str, Count] = field(default_factory=dict)
     """Requests a second of one method and one source address, as {INVITE: 20, REGISTER: 50}; OTHER: of all methods
-    together that have no name here. As many again are answered 503, what is beyond is dropped unread. Without: as many
-    as come."""
+    together that have no name here, but ACK, BYE and CANCEL. As many again are answered 503, what is beyond is dropped
+    unread. Without: as many as come."""
 
     strict_register: bool = True
     """A registered phone can be called by its registrar, by the hosts of Service-Route and Path, and by trusted_peers;

@@ -45,6 +45,7 @@ class Recent(Generic[Key, Value]):
 
     def put(self, key: Key, value: Value) -> None:
         self._entries[key] = value
+        self._entries.move_to_end(key)
         if len(self._entries) > self._most:
             self._entries.popitem(last=False)
 
@@ -166,6 +167,8 @@ class SipTable:
     calls: dict[tuple[bytes, bytes], list[Call]] = field(default_factory=dict)
     """By Call-ID and the caller's tag. More than one when it passes us several times, on its way to a server and on its
     way back."""
+    looked_through_at: float = float("-inf")
+    """When all calls were last looked through, which takes its time."""
     calls_of: Counter[Host] = field(default_factory=Counter)
     """How many there are by the client whose sessions they are of."""
     media: dict[int, Call] = field(default_factory=dict)

@@ -64,7 +64,7 @@ class UdpEndpoint:
         self.uses = 0
         self.routes: dict[Address, Route] = {}
         """Who takes datagrams from this address."""
-        self.flows: dict[str, Flow] = {}
+        self.flows: dict[str, list[Flow]] = {}
         """Of the client that is known by this address, by the host of the server."""
         self.admits: list[DatagramPinhole] = []
         """Whom a pinhole lets begin a flow here."""
@@ -224,6 +224,10 @@ class UdpEndpoints:
         meet = self._meet_media if is_media else self._meet
         endpoint = self._endpoints[at] = UdpEndpoint(self._readers, at, meet, is_media)
         return endpoint
+
+    def keep(self, endpoint: UdpEndpoint) -> None:
+        """One more holds it; `give` it back."""
+        endpoint.uses += 1
 
     def give(self, endpoint: UdpEndpoint) -> None:
         endpoint.uses -= 1

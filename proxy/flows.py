@@ -56,8 +56,7 @@ class Flows:
                 return
             pinhole.refuse()
         # Not every server sends its requests from the port that it waits on; its host is known while a call stands.
-        flow = at.flows.get(source[0])
-        beside = flow if flow is not None and flow.is_needed else None
+        beside = next((flow for flow in at.flows.get(source[0], ()) if flow.is_needed), None)
         self._arrive(data, ancillary, source, at.at, beside=beside)
 
     def _arrive(
@@ -92,18 +91,22 @@ class Flows:
             admission = self.sessions.admit_expected(beside, arrival, beside.way_back(arrival.client.host))
         else:
             admission = self.sessions.admit(arrival)
-        if admission is None:
-            return
-        try:
-            flow = self._begin(admission, source)
-        except OSError as error:
-            self.sessions.deny(arrival, Denied(_refusal(error), admission.policy.name))
+        flow = None if admission is None else self.begin(admission, source)
+        if flow is None:
             return
         if pinhole is not None:
             pinhole.use(source)
-        flow.from_client(data)
+        flow.receive(Side.CLIENT, data)
 
-    def _begin(self, admission: Admission, client: Address) -> Flow:
+    def begin(self, admission: Admission, client: Address, before: Flow | None = None) -> Flow | None:
+        """before: the one that it goes on for. None, and a line in the audit log, when there is no way."""
+        try:
+            return self._begin(admission, client, before)
+        except OSError as error:
+            self.sessions.deny(admission.arrival, Denied(_refusal(error), admission.policy.name))
+            return None
+
+    def _begin(self, admission: Admission, client: Address, before: Flow | None) -> Flow:
         near = self.endpoints.take(admission.arrival.server)
         try:
             far = self._far(admission.arrival.client, admission.nat)
@@ -115,7 +118,7 @@ class Flows:
             self.endpoints.give(near)
             self.endpoints.give(far)
             raise OSError(errno.EADDRINUSE, "two flows of one client to one server")
-        return Flow(self, admission, near, far, client)
+        return Flow(self, admission, near, far, client, before)
 
     def _far(self, client: Endpoint, nat: Nat) -> UdpEndpoint:
         """The client as the server knows it."""
@@ -140,10 +143,19 @@ def _refusal(error: OSError) -> str:
 
 class Flow(Session):
     def __init__(
-        self, flows: Flows, admission: Admission, near: UdpEndpoint, far: UdpEndpoint, client: Address
+        self,
+        flows: Flows,
+        admission: Admission,
+        near: UdpEndpoint,
+        far: UdpEndpoint,
+        client: Address,
+        before: Flow | None,
     ) -> None:
         super().__init__(flows.sessions, admission)
+        self._flows = flows
         self._endpoints = flows.endpoints
+        self._before = before
+        """The same by another policy, whose calls go on."""
         arrival, dial, is_expected = self.arrival, self._nat.dial, self._is_expected
         peers = Peers(arrival.client, far.at, dial, arrival.server, Transport.UDP, is_expected=is_expected)
         self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, sockets.address(peers.server))}
@@ -152,9 +164,9 @@ class Flow(Session):
         self._lost = 0
         self._active_at = self.opened_at
         for side, (endpoint, address) in self._ends.items():
-            endpoint.routes[address] = partial(self._receive, side)
+            endpoint.routes[address] = partial(self.receive, side)
         if not is_expected:
-            far.flows[self._server_host] = self
+            far.flows.setdefault(self._server_host, []).append(self)
         self._sessions.register(self)
         self._open(peers)
         self._idle_seconds = self._sessions.timeouts.udp_idle
@@ -167,7 +179,10 @@ class Flow(Session):
 
     @property
     def is_needed(self) -> bool:
-        return self._driver is not None and self._driver.is_needed
+        """By its engine, or by that of the one that it goes on for: by this way its calls are ended."""
+        if self._driver is not None and self._driver.is_needed:
+            return True
+        return self._before is not None and self._before.is_needed
 
     def way_back(self, server: Host) -> Nat:
         """How one comes to the client who is at the server's host."""
@@ -176,10 +191,7 @@ class Flow(Session):
 
     # -- datagrams in ---------------------------------------------------------------------------------------------
 
-    def from_client(self, data: bytes) -> None:
-        self._receive(Side.CLIENT, data)
-
-    def _receive(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
+    def receive(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
         self._active_at = self._loop.time()
         self._received[side] += len(data)
         if self._driver is not None:
@@ -189,8 +201,10 @@ class Flow(Session):
 
     def _look(self) -> None:
         """From time to time: silent for too long, and nothing left that the engine waits for?"""
+        if self._before is not None and not self._before.is_needed:
+            self._before = None
         left = self._active_at + self._idle_seconds - self._loop.time()
-        if left <= 0 and not (self._driver is not None and self._driver.is_needed):
+        if left <= 0 and not self.is_needed:
             self.cut("idle")
         else:
             self._timer = self._loop.call_later(left if left > 0 else self._idle_seconds, self._look)
@@ -235,20 +249,40 @@ class Flow(Session):
 
     def reconfigured(self) -> None:
         """Phones refresh their flows for ever, so that they would never come to know of a new policy."""
-        if self._is_expected:
-            return  # it is its owner's
-        decision = self._sessions.policies.decide(self.arrival)
+        decision = self._sessions.policies.decide(self.decided_by)
         if isinstance(decision, Denied):
             self.cut(decision.reason)
             self.dissolve()
-        elif decision.policy != self.policy or decision.entry.name != self.helper.name:
-            self.cut("reconfigured")  # calls go on, and its next datagram begins another one
+        elif not self.is_over and (decision.policy != self.policy or decision.entry.name != self.helper.name):
+            for side, (endpoint, address) in self._ends.items():
+                endpoint.routes[address] = partial(self._begin_anew, side)
+
+    def _begin_anew(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
+        """With the first datagram after a reload, from whichever side it comes; the other one notices nothing. Calls
+        go on."""
+        endpoints = [endpoint for endpoint, _ in self._ends.values()]
+        for endpoint in endpoints:
+            self._endpoints.keep(endpoint)
+        self.cut("reconfigured")
+        if self._is_expected:
+            admission = self._sessions.admit_expected(self, self.arrival, self._nat, self._via)
+        else:
+            admission = self._sessions.admit(self.arrival)
+        client = self._ends[Side.CLIENT][1]
+        flow = None if admission is None else self._flows.begin(admission, client, self if self.is_needed else None)
+        for endpoint in endpoints:
+            self._endpoints.give(endpoint)
+        if flow is not None:
+            flow.receive(side, data)
 
     def _end(self, reason: str) -> None:
         self._timer.cancel()
         far = self._ends[Side.SERVER][0]
-        if far.flows.get(self._server_host) is self:
-            del far.flows[self._server_host]
+        beside = far.flows.get(self._server_host, [])
+        if self in beside:
+            beside.remove(self)
+            if not beside:
+                del far.flows[self._server_host]
         for endpoint, address in self._ends.values():
             del endpoint.routes[address]
             self._endpoints.give(endpoint)

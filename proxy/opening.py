@@ -13,6 +13,7 @@ from proxy.config import Policy
 
 if TYPE_CHECKING:
     from proxy.pinholes import PinholeTable
+    from proxy.policy import Arrival
 
 
 class Owner(Protocol):
@@ -32,6 +33,9 @@ class Owner(Protocol):
 
     @property
     def charged_to(self) -> Host: ...
+
+    @property
+    def decided_by(self) -> Arrival: ...
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
 

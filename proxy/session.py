@@ -30,6 +30,8 @@ class Admission:
     log: Log
     charged_to: Host
     """Whose limit it counts against."""
+    decided_by: Arrival
+    """What policies decide about: the session itself, or the first of those that lead to one that is expected."""
     via: tuple[Endpoint, ...] = ()
     is_expected: bool = False
     """These two for its `Peers`."""
@@ -50,6 +52,7 @@ class Session(Performer):
         self.policy = admission.policy
         self.helper = admission.helper
         self.charged_to = admission.charged_to
+        self.decided_by = admission.decided_by
         self._via = admission.via
         self._is_expected = admission.is_expected
         self.pinholes = sessions.pinholes.of(self)
@@ -121,7 +124,7 @@ class Session(Performer):
         """End as soon as nothing is being transferred."""
 
     def reconfigured(self) -> None:
-        """Other policies are in force for new sessions."""
+        """Other policies are in force for new sessions. Also told to one that lingers."""
 
     @abstractmethod
     def cut(self, reason: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterator, Mapping
 from protocols.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy import sockets
 from proxy.audit import Log
-from proxy.config import Config, Policy
+from proxy.config import Config
 from proxy.metrics import Metrics
 from proxy.opening import Owner
 from proxy.pinholes import PinholeTable
@@ -65,7 +65,7 @@ class Sessions:
         self._limits = config.limits
         self.policies = PolicyTable(config)
         self.pinholes.has_helper = self.policies.has_helper
-        for session in self:
+        for session in (*self._sessions, *self._lingering):
             session.reconfigured()
 
     def address_gone(self, host: Host) -> None:
@@ -132,28 +132,33 @@ class Sessions:
             # Dialling ourselves would come back to us, and again, until the descriptors are gone (rule X28).
             self.deny(arrival, Denied("loop", decision.policy.name), decision)
             return None
-        return self._admission(arrival, decision.policy, self._helpers[decision.entry.name], how, arrival.client.host)
+        return self._admission(arrival, decision, how, arrival.client.host, arrival)
 
     def admit_expected(
         self, owner: Owner, arrival: Arrival, how: Nat, via: tuple[Endpoint, ...] = ()
     ) -> Admission | None:
-        """As `admit`, for whom an engine has named: by the policy of its session, and on the same account."""
+        """As `admit`, for whom an engine has named: as policies decide about its session now, and on its account."""
+        decision = self.policies.decide(owner.decided_by)
+        if isinstance(decision, Denied):
+            self.deny(arrival, decision)
+            return None
         limit = self._limit_reached(owner.charged_to)
         if limit is not None:
-            self.deny(arrival, Denied(limit, owner.policy.name))
+            self.deny(arrival, Denied(limit, decision.policy.name), decision)
             return None
-        return self._admission(arrival, owner.policy, owner.helper, how, owner.charged_to, via, is_expected=True)
+        return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, via, is_expected=True)
 
     def _admission(
         self,
         arrival: Arrival,
-        policy: Policy,
-        helper: Helper,
+        decision: Accepted,
         how: Nat,
         charged_to: Host,
+        decided_by: Arrival,
         via: tuple[Endpoint, ...] = (),
         is_expected: bool = False,
     ) -> Admission:
+        policy, helper = decision.policy, self._helpers[decision.entry.name]
         key = f"{self._prefix}-{next(self._numbers)}"
         log = self.log.bind(
             session=key,
@@ -162,7 +167,7 @@ class Sessions:
             client=str(arrival.client),
             server=str(arrival.server),
         )
-        return Admission(key, arrival, policy, helper, how, log, charged_to, via, is_expected)
+        return Admission(key, arrival, policy, helper, how, log, charged_to, decided_by, via, is_expected)
 
     def _limit_reached(self, client: Host) -> str | None:
         if len(self._sessions) >= self._limits.sessions:

@@ -31,6 +31,19 @@ class Waiting(PassOn):
         return True
 
 
+class Busy(PassOn):
+    """There is one from the moment that it is said."""
+
+    is_called = False
+
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        self.is_called |= data == b"call"
+        return super().receive(side, data, now)
+
+    def is_needed(self) -> bool:
+        return self.is_called
+
+
 # -- who sees whom -----------------------------------------------------------------------------------------------------
 
 
@@ -367,25 +380,6 @@ async def test_an_address_that_comes_back_at_once_ends_nothing(hosts: Hosts) -> 
         watch.close()
 
 
-async def test_after_a_reload_a_flow_begins_anew_if_it_would_be_another_one(hosts: Hosts) -> None:
-    async with Gateway(hosts, snat="interface") as gateway:
-        shell = gateway.shell
-        client, server = gateway.client(), gateway.server()
-        client.sendto(b"x", server.getsockname())
-        assert (await hear(server))[1][0] == str(hosts.gateway_address(4))
-        shell.sessions.use(shell.config)
-        assert len(shell.sessions) == 1
-        (policy,) = shell.config.policies
-        shell.sessions.use(shell.config.model_copy(update={"policies": (policy.model_copy(update={"snat": "none"}),)}))
-        assert (await shell.until("session.closed"))["reason"] == "reconfigured"
-        client.sendto(b"x", server.getsockname())
-        assert (await hear(server))[1][0] == str(hosts.client_address(4))
-        shell.sessions.use(shell.config.model_copy(update={"policies": (policy.model_copy(update={"accept": False}),)}))
-        assert (await shell.until("session.closed", 2))["reason"] == "denied_by_policy"
-        client.sendto(b"x", server.getsockname())
-        assert (await shell.until("session.denied"))["reason"] == "denied_by_policy"
-
-
 @pytest.mark.parametrize("snat", ["interface", "none"])
 async def test_another_port_of_a_server_reaches_a_client_that_is_in_a_call_with_it(hosts: Hosts, snat: str) -> None:
     hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
@@ -402,6 +396,18 @@ async def test_another_port_of_a_server_reaches_a_client_that_is_in_a_call_with_
         assert (await gateway.shell.until("session.denied"))["reason"] == "no_policy"
         assert gateway.shell.log.events().count("session.opened") == 2
         await silence(client)
+
+
+async def test_it_does_so_too_when_the_client_talks_to_another_service_of_that_server(hosts: Hosts) -> None:
+    async with Gateway(hosts, Busy, snat="interface", interfaces=("lan0",)) as gateway:
+        client, server, other = gateway.client(), gateway.server(), gateway.server(port=54321)
+        beside = gateway.server(port=5061)
+        client.sendto(b"call", server.getsockname())
+        _, outside = await hear(server)
+        client.sendto(b"x", beside.getsockname())
+        await hear(beside)
+        other.sendto(b"request", outside)
+        assert await hear(client) == (b"request", other.getsockname())
 
 
 async def test_an_engine_ends_its_session(hosts: Hosts) -> None:

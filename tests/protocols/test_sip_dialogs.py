@@ -384,6 +384,14 @@ def test_invented_methods_have_one_limit_together() -> None:
     assert len(passed) == 2
 
 
+@pytest.mark.parametrize("method", [b"ACK", b"BYE", b"CANCEL"])
+def test_what_brings_a_call_to_its_end_is_limited_by_its_own_name_alone(method: bytes) -> None:
+    flow = Flow(rates={"OTHER": 1})
+    for number in range(1, 6):
+        (send,) = flow.hear(CLIENT, bye(number).replace(b"BYE", method))
+        assert isinstance(send, Send) and send.to is SERVER
+
+
 def test_others_are_not_limited_by_what_one_source_sends() -> None:
     flow = Flow(rates={"OTHER": 1})
     other = Flow(peers=Peers(OTHER, OTHER_SEEN, PROXY, PROXY, Transport.UDP), beside=flow, rates={"OTHER": 1})

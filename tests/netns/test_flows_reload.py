@@ -1,0 +1,211 @@
+"""What a reload does to UDP sessions that stand: nobody is cut off in the middle, nobody goes on by an old policy."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from protocols.sip import SipEngines
+from protocols.sip_options import SipOptions
+from proxy.config import Timeouts
+from tests.netns.datagrams import Gateway, hear, silence
+from tests.netns.namespaces import Hosts, needs_root, three_hosts
+from tests.proxy.shell import PassOn
+from tests.sip_flow import message
+
+pytestmark = [pytest.mark.netns, needs_root]
+
+DIALOG = ("From: <sip:alice@x>;tag=r", "To: <sip:alice@x>", "Call-ID: reg")
+DENIED = {"accept": False}
+OTHER = {"options": {"test": SipOptions(block_methods=("MESSAGE",))}}
+"""A policy that is another one."""
+YET_ANOTHER = {"options": {"test": SipOptions(block_methods=("PUBLISH",))}}
+
+
+@pytest.fixture
+def hosts() -> Iterator[Hosts]:
+    with three_hosts() as hosts, hosts.gateway.inside():
+        yield hosts
+
+
+def reload(gateway: Gateway, changes: dict[str, Any]) -> None:
+    shell = gateway.shell
+    (policy,) = shell.config.policies
+    shell.sessions.use(shell.config.model_copy(update={"policies": (policy.model_copy(update=changes),)}))
+
+
+class Waiting(PassOn):
+    """There is a call until somebody says that it is over."""
+
+    is_over = False
+
+    def receive(self, side: Any, data: bytes, now: float) -> Any:
+        self.is_over |= data == b"over"
+        return super().receive(side, data, now)
+
+    def is_needed(self) -> bool:
+        return not self.is_over
+
+
+# -- the flow itself ---------------------------------------------------------------------------------------------------
+
+
+async def test_a_flow_that_would_be_the_same_goes_on(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        await hear(server)
+        reload(gateway, {})
+        client.sendto(b"x", server.getsockname())
+        await hear(server)
+        assert gateway.shell.log.events() == ["session.opened"]
+
+
+async def test_one_that_would_be_another_begins_anew_with_its_next_datagram(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        assert (await hear(server))[1][0] == str(hosts.gateway_address(4))
+        reload(gateway, {"snat": "none"})
+        client.sendto(b"y", server.getsockname())
+        assert await hear(server) == (b"y", client.getsockname())
+        assert gateway.shell.log.last("session.closed")["reason"] == "reconfigured"
+
+
+async def test_one_that_nothing_accepts_ends_at_once(hosts: Hosts) -> None:
+    async with Gateway(hosts, Waiting, snat="interface") as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        await hear(server)
+        reload(gateway, DENIED)
+        assert (await gateway.shell.until("session.closed"))["reason"] == "denied_by_policy"
+        assert not gateway.shell.sessions.lingering
+        client.sendto(b"x", server.getsockname())
+        assert (await gateway.shell.until("session.denied"))["reason"] == "denied_by_policy"
+        await silence(server)
+
+
+async def test_the_server_may_be_the_first_to_say_something(hosts: Hosts) -> None:
+    """A 200 for a phone that rings, a BYE: whoever waits for it says nothing himself."""
+    async with Gateway(hosts, Waiting, snat="interface") as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        _, outside = await hear(server)
+        reload(gateway, OTHER)
+        server.sendto(b"200", outside)
+        assert await hear(client) == (b"200", server.getsockname())
+        client.sendto(b"ack", server.getsockname())
+        assert await hear(server) == (b"ack", outside)
+        assert gateway.shell.log.events().count("session.opened") == 2
+
+
+async def test_it_stays_while_a_call_of_before_goes_on(hosts: Hosts) -> None:
+    timeouts = Timeouts(udp_idle=1)
+    async with Gateway(hosts, Waiting, snat="interface", timeouts=timeouts) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        _, outside = await hear(server)
+        reload(gateway, OTHER)
+        client.sendto(b"over", server.getsockname())  # of a call that began after it
+        await hear(server)
+        await asyncio.sleep(2.5)
+        server.sendto(b"bye", outside)
+        assert (await hear(client))[0] == b"bye"
+        old, _ = gateway.shell.engines
+        assert isinstance(old, Waiting)
+        old.is_over = True
+        assert (await gateway.shell.until("session.closed", 2))["reason"] == "idle"
+
+
+# -- phones that are called by their registrar -------------------------------------------------------------------------
+
+
+def registers(me: str, number: int) -> bytes:
+    via = f"Via: SIP/2.0/UDP {me};branch=z9hG4bKr{number};rport"
+    more = (f"CSeq: {number} REGISTER", f"Contact: <sip:alice@{me}>", "Expires: 3600")
+    return message("REGISTER sip:x SIP/2.0", via, *DIALOG, *more)
+
+
+def accepts(asked: bytes) -> bytes:
+    names = ("Via", "From", "To", "Call-ID", "CSeq", "Contact", "Expires")
+    return message(
+        "SIP/2.0 200 OK", *(line for line in asked.decode().split("\r\n") if line.partition(":")[0] in names)
+    )
+
+
+def pings(server: str, outside: tuple[Any, ...]) -> bytes:
+    via, dialog = f"Via: SIP/2.0/UDP {server};branch=z9hG4bKo;rport", ("From: <sip:s@x>;tag=o", "To: <sip:alice@x>")
+    uri = f"sip:alice@{outside[0]}:{outside[1]}"
+    return message(f"OPTIONS {uri} SIP/2.0", via, *dialog, "Call-ID: o", "CSeq: 1 OPTIONS")
+
+
+def writes(me: str) -> bytes:
+    via, dialog = f"Via: SIP/2.0/UDP {me};branch=z9hG4bKm;rport", ("From: <sip:alice@x>;tag=m", "To: <sip:bob@x>")
+    return message("MESSAGE sip:bob@x SIP/2.0", via, *dialog, "Call-ID: m", "CSeq: 1 MESSAGE")
+
+
+async def registered(gateway: Gateway) -> tuple[socket.socket, socket.socket, tuple[Any, ...]]:
+    client, server = gateway.client(), gateway.server()
+    client.sendto(registers(client.getsockname()[0], 1), server.getsockname())
+    asked, outside = await hear(server)
+    server.sendto(accepts(asked), outside)
+    await hear(client)
+    return client, server, outside
+
+
+def sip(hosts: Hosts) -> Gateway:
+    return Gateway(hosts, SipEngines(), snat="interface", options={"test": SipOptions()})
+
+
+@pytest.mark.parametrize("first", ["phone", "server"])
+async def test_the_new_policy_holds_whoever_is_the_first_to_say_something(hosts: Hosts, first: str) -> None:
+    async with sip(hosts) as gateway:
+        client, server, outside = await registered(gateway)
+        reload(gateway, OTHER)
+        if first == "server":
+            server.sendto(pings(server.getsockname()[0], outside), outside)
+            asked, _ = await hear(client)
+            client.sendto(accepts(asked), server.getsockname())
+            await hear(server)
+        client.sendto(writes(client.getsockname()[0]), server.getsockname())
+        assert (await hear(client))[0].startswith(b"SIP/2.0 403 ")
+        await silence(server)
+
+
+@pytest.mark.parametrize("is_called_between", [False, True])
+async def test_who_is_denied_by_a_later_reload_is_reached_no_more(hosts: Hosts, is_called_between: bool) -> None:
+    async with sip(hosts) as gateway:
+        client, server, outside = await registered(gateway)
+        reload(gateway, YET_ANOTHER)
+        if is_called_between:
+            server.sendto(pings(server.getsockname()[0], outside), outside)
+            asked, _ = await hear(client)
+            client.sendto(accepts(asked), server.getsockname())
+            await hear(server)
+        reload(gateway, DENIED)
+        shell = gateway.shell
+        assert (len(shell.sessions), len(shell.sessions.lingering), len(shell.pinholes)) == (0, 0, 0)
+        server.sendto(pings(server.getsockname()[0], outside), outside)
+        client.sendto(writes(client.getsockname()[0]), server.getsockname())
+        await silence(client)
+        await silence(server)
+
+
+async def test_another_host_that_may_call_a_phone_comes_by_the_policy_of_now(hosts: Hosts) -> None:
+    """By its pinhole, which stands as long as its registration."""
+    hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
+    options = {"test": SipOptions(strict_register=False)}
+    async with Gateway(hosts, SipEngines(), snat="interface", options=options) as gateway:
+        client, _, outside = await registered(gateway)
+        caller = gateway.socket(hosts.server, "192.0.2.66")
+        reload(gateway, {"options": {"test": SipOptions(strict_register=False, block_methods=("OPTIONS",))}})
+        caller.sendto(pings("192.0.2.66", outside), outside)
+        assert (await hear(caller))[0].startswith(b"SIP/2.0 403 ")
+        reload(gateway, DENIED)
+        caller.sendto(pings("192.0.2.66", outside), outside)
+        await silence(caller)
+        await silence(client)
