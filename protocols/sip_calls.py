@@ -77,6 +77,8 @@ class Offer:
     """An offer, and what it changes when it is answered."""
 
     by: Role
+    tag: bytes
+    """Of the callee, by whom or to whom it is."""
     is_open: bool = True
     """It has no answer yet."""
     wanted: dict[int, engine.Media] = field(default_factory=dict)
@@ -274,7 +276,7 @@ class Call:
     ) -> tuple[Offer, dict[int, sdp.Move]] | Refusal:
         """Hold what an offer needs. The moves say where its media is to be announced; they are of slots whose party is
         mapped. A Refusal leaves all as it was."""
-        offer = Offer(speaker.role)
+        offer = Offer(speaker.role, speaker.tag)
         moves: dict[int, sdp.Move] = {}
         # Where the other one has its place alone (an offer on hold, RFC 3264 s.8.4), its partner joins it.
         may_join = self.started_at is not None and self.is_of(speaker.role, speaker.host)
@@ -309,14 +311,17 @@ class Call:
                 self._waiting.append(slot)
         return offer, moves
 
-    def offer_to(self, role: Role, number: int, again: bool) -> Offer | None:
+    def offer_to(self, speaker: Speaker, number: int, again: bool) -> Offer | None:
         """What this party, which sent INVITE with that number, was offered in a response, and has not answered; or
         answers `again`."""
+        found: Offer | None = None
         for one in self.transactions:
             offer = one.offer
-            if (one.number, one.method, one.by) == (number, b"INVITE", role) and offer is not None:
-                return offer if (offer.is_open or again) and offer.by is not role else None
-        return None
+            if offer is None or (one.number, one.method, one.by) != (number, b"INVITE", speaker.role):
+                continue
+            if offer.by is not speaker.role and (found is None or offer.tag == speaker.tag):
+                found = offer  # of two lines at one address each has its own
+        return found if found is not None and (found.is_open or again) else None
 
     def make_answer(
         self, offer: Offer, speaker: Speaker, media: Sequence[sdp.Media], trigger: str

@@ -244,7 +244,7 @@ class Dialogs:
 
     @staticmethod
     def _offer_to(call: Call, speaker: Speaker, number: int, again: bool = False) -> Offer | None:
-        return call.offer_to(speaker.role, number, again) if call.is_of(speaker.role, speaker.host) else None
+        return call.offer_to(speaker, number, again) if call.is_of(speaker.role, speaker.host) else None
 
     def _responded(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
         method, status = message.cseq.method, message.status

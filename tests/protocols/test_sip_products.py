@@ -95,6 +95,21 @@ def test_the_line_that_loses_takes_nothing_from_the_one_that_won() -> None:
     assert sorted(media(flow)) == ["10.1.0.2:7000", "198.51.100.9:8000"]
 
 
+def test_of_two_lines_that_offer_each_is_answered_for_itself() -> None:
+    """A late offer: the INVITE has none, and the ACK of each 2xx its answer."""
+    flow = Flow()
+    for line, port in ((b"z9hG4bKf1", 7000), (b"z9hG4bKf2", 7100)):
+        asked = forked(line.decode()).partition(b"Content-Type")[0] + b"Content-Length: 0\r\n\r\n"
+        flow.hear(SERVER, asked)
+        flow.hear(CLIENT, answers(200, line.decode(), line[-2:].decode(), sdp("10.1.0.2", port)))
+    flow.places.log.clear()
+    via, to = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKk", "To: <sip:alice@example.org>;tag=f2"
+    fields = (via, "From: <sip:carol@example.org>;tag=c", to, "Call-ID: fork", "CSeq: 7 ACK")
+    flow.hear(SERVER, message("ACK sip:alice@203.0.113.1 SIP/2.0", *fields, SDP, body=sdp("198.51.100.9", 8000)))
+    (call,) = next(iter(flow.table.calls.values()))
+    assert [one.offer.is_open for one in call.transactions if one.offer is not None] == [True, False]
+
+
 def test_when_both_lines_refuse_nothing_is_left() -> None:
     flow = Flow()
     for branch in ("z9hG4bKf1", "z9hG4bKf2"):
