@@ -113,7 +113,7 @@ class SipEngine:
         holes: Pinholes = pinholes if self._observed is None else self._observed
         self._contacts = Contacts(peers, holes, table)
         self._rewriter = Rewriter(peers, table, self._contacts, options)
-        self._registrations = Registrations(peers, options, self._rewriter, self._contacts, self._note)
+        self._registrations = Registrations(peers, options, self._rewriter, self._contacts, table, self._note)
         self._dialogs = Dialogs(peers, options, holes, self._rewriter, self._contacts, table, self._note)
         is_stream = peers.transport is Transport.TCP
         self._framers = {side: StreamFramer() for side in Side} if is_stream else {}

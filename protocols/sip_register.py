@@ -16,6 +16,7 @@ from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
 from protocols.sip_message import MAX_ID_BYTES, Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip_table import SipTable
 from protocols.sip_values import Address
 
 DEFAULT_SECONDS = 3600
@@ -58,7 +59,7 @@ class Wish:
 class Registrations:
     """Those that came by one flow or connection."""
 
-    __slots__ = ("_bindings", "_contacts", "_note", "_options", "_peers", "_pending", "_rewriter")
+    __slots__ = ("_bindings", "_contacts", "_note", "_options", "_peers", "_pending", "_rewriter", "_table")
 
     def __init__(
         self,
@@ -66,12 +67,14 @@ class Registrations:
         options: SipOptions,
         rewriter: Rewriter,
         contacts: Contacts,
+        table: SipTable,
         note: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._peers = peers
         self._options = options
         self._rewriter = rewriter
         self._contacts = contacts
+        self._table = table
         self._note = note
         self._bindings: dict[Name, Contact] = {}
         self._pending: dict[tuple[bytes, int], Wish] = {}
@@ -131,9 +134,9 @@ class Registrations:
         }
         default = _seconds(message.first(b"expires"))
         if wish.removes_all:
-            for name in tuple(self._bindings):
-                if name.aor == wish.aor:
-                    self._remove(wish.side, name, now)
+            host = self._peers.own(wish.side).host
+            for name in tuple(self._table.bindings.get((host, wish.aor), ())):  # by whatever connection
+                self._remove(wish.side, name, now)
         for name, asked in wish.contacts.items():
             own = name.contact
             seen = self._rewriter.outward(wish.side, own.host, own.port, name.transport) or own
@@ -174,10 +177,11 @@ class Registrations:
             side, name.contact, name.transport, (self, name), allow, lasts, "200 REGISTER", now
         )
         if contact is None:
-            self._bindings.pop(name, None)
+            self._forget(name)
             return
-        self._bindings[name] = contact
         known = known or self._taken_over(side, name, now)
+        self._bindings[name] = contact
+        self._table.bindings.setdefault((name.contact.host, name.aor), {})[name] = None
         event = "registration.added" if known is None else "registration.refreshed"
         self._tell(event, name, contact, expires_seconds=seconds)
 
@@ -187,9 +191,17 @@ class Registrations:
             self._tell("registration.removed", name, contact)
 
     def _given_up(self, name: Name, now: float) -> Contact | None:
-        contact = self._bindings.pop(name, None)
+        contact = self._forget(name)
         if contact is not None:
             self._contacts.give_up(contact, (self, name), now)
+        return contact
+
+    def _forget(self, name: Name) -> Contact | None:
+        contact, key = self._bindings.pop(name, None), (name.contact.host, name.aor)
+        if contact is not None and (names := self._table.bindings.get(key)) is not None:
+            names.pop(name, None)
+            if not names:
+                del self._table.bindings[key]
         return contact
 
     def _taken_over(self, side: Side, name: Name, now: float) -> Contact | None:
@@ -202,7 +214,7 @@ class Registrations:
 
     def lapsed(self, name: Name) -> None:
         """Its time is over, or its pinhole is gone by itself."""
-        if (contact := self._bindings.pop(name, None)) is not None:
+        if (contact := self._forget(name)) is not None:
             self._tell("registration.expired", name, contact)
 
     def _tell(self, event: str, name: Name, contact: Contact, **facts: Any) -> None:

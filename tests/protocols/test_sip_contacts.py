@@ -58,6 +58,25 @@ def over_tcp() -> Flow:
     return Flow(peers=Peers(at("10.1.0.2:41000"), at("203.0.113.1:41001"), PROXY, PROXY, Transport.TCP))
 
 
+def test_all_is_removed_that_the_phone_had_registered_by_whatever_connection() -> None:
+    """RFC 3261 s.10.2.2: it has started anew, and forgotten which one it was."""
+    first = over_tcp()
+    first.hear(CLIENT, register())
+    outside = first.places.log[0].split()[1]
+    first.hear(SERVER, registered(contacts=f"<sip:alice@{outside}>;expires=300"))
+    for side in Side:
+        first.engine.eof(side, 1.0)
+    second = Flow(peers=Peers(at("10.1.0.2:42000"), at("203.0.113.1:42001"), PROXY, PROXY, Transport.TCP), beside=first)
+    second.hear(CLIENT, register(2, "*", expires=0))
+    second.hear(SERVER, registered(2, f"<sip:alice@{outside}>;expires=0"))
+    assert "registration.removed" in second.events()
+    for side in Side:
+        second.engine.eof(side, 2.0)
+    assert not first.places.standing
+    assert not first.engine.is_needed()
+    assert not first.table.bindings
+
+
 def test_an_address_that_was_only_named_goes_with_the_connection() -> None:
     first = over_tcp()
     second = Flow(peers=Peers(at("10.1.0.2:42000"), at("203.0.113.1:42001"), PROXY, PROXY, Transport.TCP), beside=first)
