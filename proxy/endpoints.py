@@ -225,10 +225,6 @@ class UdpEndpoints:
         endpoint = self._endpoints[at] = UdpEndpoint(self._readers, at, meet, is_media)
         return endpoint
 
-    def keep(self, endpoint: UdpEndpoint) -> None:
-        """One more holds it; `give` it back."""
-        endpoint.uses += 1
-
     def give(self, endpoint: UdpEndpoint) -> None:
         endpoint.uses -= 1
         if not endpoint.uses:

@@ -99,26 +99,32 @@ class Flows:
         flow.receive(Side.CLIENT, data)
 
     def begin(self, admission: Admission, client: Address, before: Flow | None = None) -> Flow | None:
-        """before: the one that it goes on for. None, and a line in the audit log, when there is no way."""
+        """before: the one that it takes the place of, if it can. None, and a line in the audit log, when it cannot."""
         try:
-            return self._begin(admission, client, before)
+            near, far = self._stand(admission, before)
         except OSError as error:
             self.sessions.deny(admission.arrival, Denied(_refusal(error), admission.policy.name))
             return None
+        if before is not None:
+            before.cut("reconfigured")
+        return Flow(self, admission, near, far, client, before)
 
-    def _begin(self, admission: Admission, client: Address, before: Flow | None) -> Flow:
+    def _stand(self, admission: Admission, before: Flow | None) -> tuple[UdpEndpoint, UdpEndpoint]:
+        """The two endpoints, taken. Raises OSError."""
         near = self.endpoints.take(admission.arrival.server)
         try:
             far = self._far(admission.arrival.client, admission.nat)
         except OSError:
             self.endpoints.give(near)
             raise
-        if sockets.address(admission.nat.dial) in far.routes:
-            # The client talks to this server already, by another address of it: whose the replies are nobody could say.
+        # The client talks to this server already, by another address of it: whose the replies are nobody could say. Nor
+        # could one say who is who where somebody talks to himself.
+        is_taken = sockets.address(admission.nat.dial) in far.routes and not (before is not None and before.has(far))
+        if is_taken or near is far:
             self.endpoints.give(near)
             self.endpoints.give(far)
             raise OSError(errno.EADDRINUSE, "two flows of one client to one server")
-        return Flow(self, admission, near, far, client, before)
+        return near, far
 
     def _far(self, client: Endpoint, nat: Nat) -> UdpEndpoint:
         """The client as the server knows it."""
@@ -179,10 +185,17 @@ class Flow(Session):
 
     @property
     def is_needed(self) -> bool:
-        """By its engine, or by that of the one that it goes on for: by this way its calls are ended."""
-        if self._driver is not None and self._driver.is_needed:
-            return True
-        return self._before is not None and self._before.is_needed
+        """By its engine, or by those before it: by this way their calls are ended."""
+        flow: Flow | None = self
+        while flow is not None:
+            if flow._driver is not None and flow._driver.is_needed:
+                return True
+            flow = flow._before
+        return False
+
+    def has(self, far: UdpEndpoint) -> bool:
+        """Whether it is what the server's datagrams come to."""
+        return not self.is_over and self._ends[Side.SERVER][0] is far
 
     def way_back(self, server: Host) -> Nat:
         """How one comes to the client who is at the server's host."""
@@ -201,8 +214,7 @@ class Flow(Session):
 
     def _look(self) -> None:
         """From time to time: silent for too long, and nothing left that the engine waits for?"""
-        if self._before is not None and not self._before.is_needed:
-            self._before = None
+        self._forget_before()
         left = self._active_at + self._idle_seconds - self._loop.time()
         if left <= 0 and not self.is_needed:
             self.cut("idle")
@@ -249,31 +261,38 @@ class Flow(Session):
 
     def reconfigured(self) -> None:
         """Phones refresh their flows for ever, so that they would never come to know of a new policy."""
+        super().reconfigured()
+        if self.is_over:
+            return
         decision = self._sessions.policies.decide(self.decided_by)
         if isinstance(decision, Denied):
             self.cut(decision.reason)
             self.dissolve()
-        elif not self.is_over and (decision.policy != self.policy or decision.entry.name != self.helper.name):
-            for side, (endpoint, address) in self._ends.items():
-                endpoint.routes[address] = partial(self._begin_anew, side)
+            return
+        # What the server says is an answer to something of before, or is answered soon.
+        near, client = self._ends[Side.CLIENT]
+        is_another = decision.policy != self.policy or decision.entry.name != self.helper.name
+        near.routes[client] = self._begin_anew if is_another else partial(self.receive, Side.CLIENT)
 
-    def _begin_anew(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
-        """With the first datagram after a reload, from whichever side it comes; the other one notices nothing. Calls
-        go on."""
-        endpoints = [endpoint for endpoint, _ in self._ends.values()]
-        for endpoint in endpoints:
-            self._endpoints.keep(endpoint)
-        self.cut("reconfigured")
+    def _begin_anew(self, data: bytes, _: Ancillary = ()) -> None:
+        """With the client's first datagram after a reload; the server notices nothing unless its NAT is another. What
+        the engine looks after goes on. Without room for it this flow stays, until there is."""
         if self._is_expected:
-            admission = self._sessions.admit_expected(self, self.arrival, self._nat, self._via)
+            admission = self._sessions.admit_expected(self, self.arrival, self._nat, self._via, is_renewed=True)
         else:
-            admission = self._sessions.admit(self.arrival)
-        client = self._ends[Side.CLIENT][1]
-        flow = None if admission is None else self._flows.begin(admission, client, self if self.is_needed else None)
-        for endpoint in endpoints:
-            self._endpoints.give(endpoint)
+            admission = self._sessions.admit(self.arrival, is_renewed=True)
+        flow = None if admission is None else self._flows.begin(admission, self._ends[Side.CLIENT][1], self)
         if flow is not None:
-            flow.receive(side, data)
+            flow._forget_before()
+            flow.receive(Side.CLIENT, data)
+
+    def _forget_before(self) -> None:
+        """Those whose engines look after nothing any more."""
+        while self._before is not None:
+            self._before.settle()
+            if self._before._driver is not None:
+                return
+            self._before = self._before._before
 
     def _end(self, reason: str) -> None:
         self._timer.cancel()

@@ -12,7 +12,7 @@ from protocols.engine import AnyGrant, Endpoint, Helper, Host, Peers, PinholeEve
 from proxy.audit import Log
 from proxy.config import Policy
 from proxy.driver import EngineDriver, Performer
-from proxy.policy import Arrival, Nat
+from proxy.policy import Arrival, Denied, Nat
 
 if TYPE_CHECKING:
     from proxy.sessions import Sessions
@@ -124,7 +124,12 @@ class Session(Performer):
         """End as soon as nothing is being transferred."""
 
     def reconfigured(self) -> None:
-        """Other policies are in force for new sessions. Also told to one that lingers."""
+        """Other policies are in force for new sessions. Also told to one that lingers: it ends if it is denied now."""
+        if not self.is_over:
+            return
+        self.settle()
+        if isinstance(self._sessions.policies.decide(self.decided_by), Denied):
+            self.dissolve()
 
     @abstractmethod
     def cut(self, reason: str) -> None:

@@ -7,7 +7,8 @@ import itertools
 import secrets
 import socket
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
 
 from protocols.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy import sockets
@@ -66,14 +67,21 @@ class Sessions:
         self.policies = PolicyTable(config)
         self.pinholes.has_helper = self.policies.has_helper
         for session in (*self._sessions, *self._lingering):
-            session.reconfigured()
+            self._guarded(session.reconfigured)
 
     def address_gone(self, host: Host) -> None:
         """It is none of this host's any more. The next datagram, or connection, begins a session by another one."""
         for session in (*self._sessions, *self._lingering):
             if session.is_known_by(host):
-                session.break_off("address_gone")
-                session.dissolve()
+                self._guarded(session.break_off, "address_gone")
+                self._guarded(session.dissolve)
+
+    def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
+        """A bug in one session keeps no other one from what all are to do."""
+        try:
+            step(*arguments)
+        except Exception as error:
+            self.loop.call_exception_handler({"message": "a session failed", "exception": error})
 
     def __len__(self) -> int:
         return len(self._sessions)
@@ -117,13 +125,14 @@ class Sessions:
         how = Nat(peer.host if expect.source is None else expect.source.host, expect.target)
         self._serve(client, self.admit_expected(owner, arrival, how, expect.via))
 
-    def admit(self, arrival: Arrival) -> Admission | None:
-        """What a new session goes on with; None, and a line in the audit log, when it may not."""
+    def admit(self, arrival: Arrival, is_renewed: bool = False) -> Admission | None:
+        """What a new session goes on with; None, and a line in the audit log, when it may not. is_renewed: in the place
+        of one that counts already."""
         decision = self.policies.decide(arrival)
         if isinstance(decision, Denied):
             self.deny(arrival, decision)
             return None
-        limit = self._limit_reached(arrival.client.host)
+        limit = self._limit_reached(arrival.client.host, is_renewed)
         how = Denied(limit, decision.policy.name) if limit else nat(decision.policy, arrival)
         if isinstance(how, Denied):
             self.deny(arrival, how, decision)
@@ -135,14 +144,14 @@ class Sessions:
         return self._admission(arrival, decision, how, arrival.client.host, arrival)
 
     def admit_expected(
-        self, owner: Owner, arrival: Arrival, how: Nat, via: tuple[Endpoint, ...] = ()
+        self, owner: Owner, arrival: Arrival, how: Nat, via: tuple[Endpoint, ...] = (), is_renewed: bool = False
     ) -> Admission | None:
         """As `admit`, for whom an engine has named: as policies decide about its session now, and on its account."""
         decision = self.policies.decide(owner.decided_by)
         if isinstance(decision, Denied):
             self.deny(arrival, decision)
             return None
-        limit = self._limit_reached(owner.charged_to)
+        limit = self._limit_reached(owner.charged_to, is_renewed)
         if limit is not None:
             self.deny(arrival, Denied(limit, decision.policy.name), decision)
             return None
@@ -169,10 +178,10 @@ class Sessions:
         )
         return Admission(key, arrival, policy, helper, how, log, charged_to, decided_by, via, is_expected)
 
-    def _limit_reached(self, client: Host) -> str | None:
-        if len(self._sessions) >= self._limits.sessions:
+    def _limit_reached(self, client: Host, is_renewed: bool) -> str | None:
+        if len(self._sessions) - is_renewed >= self._limits.sessions:
             return "limit_total"
-        if self._per_client[client] >= self._limits.sessions_per_client:
+        if self._per_client[client] - is_renewed >= self._limits.sessions_per_client:
             return "limit_per_client"
         return None
 
@@ -220,9 +229,9 @@ class Sessions:
         """
         self._all_gone.clear()
         for session in self:
-            session.stop()
+            self._guarded(session.stop)
         for session in tuple(self._lingering):
-            session.dissolve()
+            self._guarded(session.dissolve)
         try:
             async with asyncio.timeout(limit_seconds):
                 if self._sessions:
@@ -236,7 +245,7 @@ class Sessions:
     def cut(self) -> None:
         """End everything now."""
         for session in self:
-            session.cut("stopped")
+            self._guarded(session.cut, "stopped")
         for session in tuple(self._lingering):
-            session.dissolve()
+            self._guarded(session.dissolve)
         self.pinholes.close("stopped")

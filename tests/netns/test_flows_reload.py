@@ -11,7 +11,7 @@ import pytest
 
 from protocols.sip import SipEngines
 from protocols.sip_options import SipOptions
-from proxy.config import Timeouts
+from proxy.config import Limits, Timeouts
 from tests.netns.datagrams import Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 from tests.proxy.shell import PassOn
@@ -89,6 +89,54 @@ async def test_one_that_nothing_accepts_ends_at_once(hosts: Hosts) -> None:
         await silence(server)
 
 
+async def test_one_that_would_be_the_same_again_goes_on(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        await hear(server)
+        reload(gateway, {"snat": "none"})
+        reload(gateway, {})
+        client.sendto(b"x", server.getsockname())
+        assert (await hear(server))[1][0] == str(hosts.gateway_address(4))
+        assert gateway.shell.log.events() == ["session.opened"]
+
+
+async def test_without_room_for_another_it_stays_until_there_is(hosts: Hosts) -> None:
+    async with Gateway(hosts, Waiting, snat="interface") as gateway:
+        shell, client, server = gateway.shell, gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        _, outside = await hear(server)
+        gateway.client(port=7001).sendto(b"another of that client", server.getsockname())
+        await hear(server)
+        (policy,) = shell.config.policies
+        changed = {"policies": (policy.model_copy(update=OTHER),), "limits": Limits(sessions_per_client=1)}
+        shell.sessions.use(shell.config.model_copy(update=changed))
+        client.sendto(b"y", server.getsockname())
+        await silence(server)
+        assert shell.log.last("session.denied")["reason"] == "limit_per_client"
+        server.sendto(b"bye", outside)
+        assert (await hear(client))[0] == b"bye"
+        reload(gateway, OTHER)
+        client.sendto(b"z", server.getsockname())
+        assert await hear(server) == (b"z", outside)
+
+
+async def test_a_session_that_fails_keeps_no_other_from_being_denied(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        shell, server = gateway.shell, gateway.server()
+        told: list[Any] = []
+        shell.loop.set_exception_handler(lambda _, context: told.append(context["exception"]))
+        for port in (7001, 7002, 7003):
+            gateway.client(port=port).sendto(b"x", server.getsockname())
+            await hear(server)
+        broken = next(iter(shell.sessions))
+        cut, broken.cut = broken.cut, None  # type: ignore[method-assign,assignment]
+        reload(gateway, DENIED)
+        assert list(shell.sessions) == [broken]
+        assert len(told) == 1
+        cut("stopped")
+
+
 async def test_the_server_may_be_the_first_to_say_something(hosts: Hosts) -> None:
     """A 200 for a phone that rings, a BYE: whoever waits for it says nothing himself."""
     async with Gateway(hosts, Waiting, snat="interface") as gateway:
@@ -96,8 +144,9 @@ async def test_the_server_may_be_the_first_to_say_something(hosts: Hosts) -> Non
         client.sendto(b"x", server.getsockname())
         _, outside = await hear(server)
         reload(gateway, OTHER)
-        server.sendto(b"200", outside)
-        assert await hear(client) == (b"200", server.getsockname())
+        for again in (b"180", b"200"):
+            server.sendto(again, outside)
+            assert await hear(client) == (again, server.getsockname())
         client.sendto(b"ack", server.getsockname())
         assert await hear(server) == (b"ack", outside)
         assert gateway.shell.log.events().count("session.opened") == 2
@@ -159,6 +208,40 @@ async def registered(gateway: Gateway) -> tuple[socket.socket, socket.socket, tu
 
 def sip(hosts: Hosts) -> Gateway:
     return Gateway(hosts, SipEngines(), snat="interface", options={"test": SipOptions()})
+
+
+async def test_what_was_asked_before_a_reload_is_answered_as_if_there_had_been_none(hosts: Hosts) -> None:
+    async with sip(hosts) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(registers(client.getsockname()[0], 1), server.getsockname())
+        asked, outside = await hear(server)
+        reload(gateway, YET_ANOTHER)
+        server.sendto(accepts(asked), outside)
+        await hear(client)
+        assert "registration.added" in gateway.shell.log.events()
+
+
+async def test_of_many_reloads_no_more_is_left_than_of_two(hosts: Hosts) -> None:
+    async with sip(hosts) as gateway:
+        client, server, _ = await registered(gateway)
+        for number in range(2, 12):
+            reload(gateway, OTHER if number % 2 else YET_ANOTHER)
+            client.sendto(registers(client.getsockname()[0], number), server.getsockname())
+            asked, outside = await hear(server)
+            server.sendto(accepts(asked), outside)
+            await hear(client)
+        assert len(gateway.shell.sessions) == 1
+        assert len(gateway.shell.sessions.lingering) <= 2
+
+
+async def test_who_calls_himself_gets_no_session(hosts: Hosts) -> None:
+    options = {"test": SipOptions(strict_register=False)}
+    async with Gateway(hosts, SipEngines(), snat="interface", options=options) as gateway:
+        client, _, outside = await registered(gateway)
+        client.sendto(writes(client.getsockname()[0]), outside)
+        assert (await gateway.shell.until("session.denied"))["reason"] == "address_in_use"
+        reload(gateway, DENIED)
+        assert (len(gateway.shell.sessions), len(gateway.shell.pinholes)) == (0, 0)
 
 
 @pytest.mark.parametrize("first", ["phone", "server"])
