@@ -286,9 +286,9 @@ class SipEngine:
             return
         asked = message.call_id, message.cseq.number
         if message.is_request:
-            if len(self._subscribing) >= MAX_SUBSCRIBING:
-                del self._subscribing[next(iter(self._subscribing))]
             if side is CLIENT:
+                if len(self._subscribing) >= MAX_SUBSCRIBING:
+                    del self._subscribing[next(iter(self._subscribing))]
                 self._subscribing[asked] = None
             return
         if side is CLIENT or message.status < 200 or asked not in self._subscribing:
@@ -385,7 +385,8 @@ class SipEngine:
     def stop(self, now: float) -> Sequence[Effect]:
         self._now = now
         self._dialogs.stop(now)
-        self._contacts.stop(now)
+        self._registrations.stop()
+        self._lapsed(self._contacts.stop(now))
         self._hear_of_closed()
         return self._take_notes()
 

@@ -67,6 +67,8 @@ class Slot:
     offerer: Role
     places: dict[tuple[Role, bytes], Place] = field(default_factory=dict)
     """The tag is empty for the party that offered first: it has one place for all who answer."""
+    is_on_hold: bool = False
+    """What was offered has no place: the one who answered has its own alone, and a partner with the next offer."""
 
     def place(self, role: Role, tag: bytes) -> Place | None:
         return self.places.get((role, b"" if role is self.offerer else tag))
@@ -88,7 +90,9 @@ class Offer:
     joined: list[Place] = field(default_factory=list)
     """Places in slots where the other party had one alone; gone likewise."""
     removed: set[int] = field(default_factory=set)
-    """Slots that are gone once it is agreed, since one side or the other has declined them."""
+    """Slots that are gone once it is agreed: the offerer has given them up."""
+    declined: set[int] = field(default_factory=set)
+    """Likewise: whoever answers does not take them."""
     before: dict[Place, engine.Media] = field(default_factory=dict)
     """What a provisional answer has changed, as it was."""
 
@@ -262,7 +266,9 @@ class Call:
         return None
 
     def is_asked(self, by: Role) -> bool:
-        """Whether an INVITE of that party has no final response yet."""
+        """Whether an INVITE of that party has no final response yet. A call that is taken up again waits for any."""
+        if self.is_resumed:
+            return any(one.method in (b"INVITE", b"UPDATE") for one in self.transactions)
         return any(one.method == b"INVITE" and one.by is by for one in self.transactions)
 
     def end(self, transaction: Transaction) -> None:
@@ -278,8 +284,8 @@ class Call:
         mapped. A Refusal leaves all as it was."""
         offer = Offer(speaker.role, speaker.tag)
         moves: dict[int, sdp.Move] = {}
-        # Where the other one has its place alone (an offer on hold, RFC 3264 s.8.4), its partner joins it.
-        may_join = self.started_at is not None and self.is_of(speaker.role, speaker.host)
+        # A partner joins who has answered a hold, and so agreed to media at his place (RFC 3264 s.8.4).
+        is_party = self.started_at is not None and self.is_of(speaker.role, speaker.host)
         for medium in media:
             slot = self.slots.get(medium.slot)
             if not medium.port and not medium.is_bundle_only:
@@ -291,6 +297,7 @@ class Call:
                 continue
             place = slot.place(speaker.role, speaker.tag) if slot is not None else None
             if place is None:
+                may_join = slot is not None and slot.is_on_hold and is_party
                 alone = slot.place(speaker.role.other, speaker.tag) if slot is not None and may_join else None
                 grant = self._pinholes.answer(alone.grant, wanted) if alone else self._pinholes.offer(wanted)
                 if isinstance(grant, Refusal):
@@ -344,7 +351,7 @@ class Call:
                 continue
             if not medium.port:
                 if not self._may_fork(offer) and not self.others(speaker.tag):
-                    offer.removed.add(medium.slot)
+                    offer.declined.add(medium.slot)
                 continue
             offered = slot.place(offer.by, speaker.tag)
             wanted = self._wanted(speaker, medium, slot, trigger)
@@ -353,9 +360,10 @@ class Call:
             if offered is None:
                 # The same answer again (D21): what its party was given alone.
                 if (alone := slot.place(speaker.role, speaker.tag)) is not None:
-                    self._settle(alone, wanted)
+                    self._settle(alone, _without_end(wanted))
                     _announce(moves, medium, alone.grant)
                 continue
+            self._keep(medium.slot, offered, offer)
             offer.before.setdefault(offered, offered.grant.media)
             self._settle(offered, offer.wanted.pop(medium.slot, None))
             place = slot.place(speaker.role, speaker.tag)
@@ -375,9 +383,20 @@ class Call:
     def agree(self, offer: Offer) -> None:
         """Its answer is final. A provisional one may still be followed by a refusal."""
         if not offer.is_open:
-            for number in offer.removed:
+            for number in offer.removed | offer.declined:
                 self._close(number)
             offer.removed.clear()
+            offer.declined.clear()
+
+    def _keep(self, number: int, place: Place, answered: Offer) -> None:
+        """It is agreed now, whatever was said of it before, and not taken back with what else is refused."""
+        answered.declined.discard(number)
+        for one in self.transactions:
+            if one.offer is not None and one.offer is not answered:
+                one.offer.declined.discard(number)
+                one.offer.removed.discard(number)
+                if place in one.offer.joined:
+                    one.offer.joined.remove(place)
 
     def _answer_alone(self, medium: sdp.Media, speaker: Speaker, trigger: str, moves: dict[int, sdp.Move]) -> None:
         """The offer named no address that could have a place (hold by 0.0.0.0, a name, a third host): the answerer gets
@@ -385,11 +404,11 @@ class Call:
         wanted = self._wanted(speaker, medium, None, trigger)
         if speaker.mapped is None or wanted is None:
             return
-        grant = self._pinholes.offer(wanted)
+        grant = self._pinholes.offer(_without_end(wanted))
         if isinstance(grant, Refusal):
             moves[medium.slot] = sdp.Move(speaker.mapped, 0, None)
             return
-        slot = self.slots[medium.slot] = Slot(speaker.role)
+        slot = self.slots[medium.slot] = Slot(speaker.role, is_on_hold=True)
         place = slot.places[speaker.role, b""] = self._held(grant, medium, speaker)
         _announce(moves, medium, place.grant)
 
@@ -415,6 +434,7 @@ class Call:
                 continue
             if one.number == transaction.number or not self.is_under_way:
                 one.offer.fresh.update(offer.fresh)
+                one.offer.joined += offer.joined
                 return
         self.take_back(offer)
 
@@ -543,6 +563,11 @@ class Call:
             }
             for number, totals in sorted(self._totals.items())
         ]
+
+
+def _without_end(media: engine.Media) -> engine.Media:
+    """For as long as the call lasts: who is on hold waits."""
+    return replace(media, open_seconds=float("inf"), idle_seconds=float("inf"))
 
 
 def _announce(moves: dict[int, sdp.Move], medium: sdp.Media, grant: MediaGrant) -> None:

@@ -189,20 +189,25 @@ class Contacts:
         if self._table.inside.get((contact.transport, contact.seen)) == contact.own:
             del self._table.inside[contact.transport, contact.seen]
 
+    def forget(self, contact: Contact, key: Hashable) -> None:
+        """A claim of this session, which went with the pinhole of another one."""
+        self._clock.forget((contact, key))
+
     def over(self, now: float) -> None:
         """Nothing more is said by this session."""
         for contact, key in self._clock.all():
             if key is self:
                 self.give_up(contact, key, now)
 
-    def stop(self, now: float) -> None:
-        """The session ends, and with it all that it has opened or claims."""
+    def stop(self, now: float) -> list[Claimed]:
+        """The session ends, and with it all that it has opened or claims. Returns claims of others that are over."""
+        left: list[Claimed] = []
         for contact in tuple(self._standing.values()):
-            contact.claims.clear()
-            self._forget(contact)
+            left += self._gone(contact)
             self._pinholes.close(contact.grant, "session_closed")
         for claim in self._clock.all():
             self.give_up(*claim, now)
+        return left
 
     def next(self) -> float | None:
         """When a claim is over."""
@@ -224,8 +229,9 @@ class Contacts:
     def closed(self, grant: Grant) -> list[Claimed]:
         """A pinhole is gone, and the claims with it that there still were."""
         contact = self._standing.get(grant.id)
-        if contact is None:
-            return []
+        return [] if contact is None else self._gone(contact)
+
+    def _gone(self, contact: Contact) -> list[Claimed]:
         self._forget(contact)
         left = [(contact, key) for key in contact.claims]
         contact.claims.clear()

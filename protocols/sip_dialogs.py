@@ -314,7 +314,7 @@ class Dialogs:
                 self._leave(call, transaction, tag)
             elif call.started_at is not None:
                 self._put_off(call, call.lasts)
-        elif call.started_at is None and (transaction.method == b"INVITE" or call.is_resumed):
+        elif call.started_at is None and transaction.method in (_REFRESHING if call.is_resumed else (b"INVITE",)):
             if call.is_asked(transaction.by):
                 pass  # of others, who may be behind the same address (S65)
             elif status in _ASKED_AGAIN:

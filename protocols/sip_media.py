@@ -6,7 +6,7 @@ themselves by an address at which nobody finds them from here: that is seen thro
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_network
@@ -64,11 +64,11 @@ def wanted(
     held: engine.Media | None,
     trigger: str,
     terms: Terms,
-    announced: Container[Endpoint],
+    announced: Mapping[Endpoint, Party],
 ) -> engine.Media | None:
     """What the party's place for this medium should be; None if it is to be left alone.
 
-    held: what it is now. announced: places of ours.
+    held: what it is now. announced: places of ours, and whose they are.
     """
     if not medium.is_movable:
         return None
@@ -98,7 +98,7 @@ def wanted(
 
 
 def objection(
-    speaker: Speaker, medium: sdp.Media, terms: Terms, announced: Container[Endpoint]
+    speaker: Speaker, medium: sdp.Media, terms: Terms, announced: Mapping[Endpoint, Party]
 ) -> tuple[str, Endpoint] | None:
     """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
     if not medium.is_movable:
@@ -115,14 +115,16 @@ def objection(
     return None
 
 
-def meant(speaker: Speaker, at: Endpoint, terms: Terms, announced: Container[Endpoint]) -> Endpoint:
+def meant(speaker: Speaker, at: Endpoint, terms: Terms, announced: Mapping[Endpoint, Party]) -> Endpoint:
     """Where media really waits that is announced elsewhere than at the party's own host: there all the same, when that
     is named by the address that stands for it outside (who knows it from STUN, or was told), or by one behind a NAT of
     its own that could be a host of ours (D41)."""
     if any(at.host in network for network in terms.hosts):
         return at
     if at.host == speaker.mapped:
-        return at if at in announced else Endpoint(speaker.host, at.port)
+        # Or it passes on what it was told: the place of another one behind us.
+        party = announced.get(at)
+        return at if party is not None and party.rtp.host != speaker.host else Endpoint(speaker.host, at.port)
     if _is_private(at.host) and not _is_private(speaker.host):
         is_ours = speaker.mapped is not None or any(_are_near(one, at.host) for one in speaker.opposite)
         return Endpoint(speaker.host, at.port) if is_ours else at

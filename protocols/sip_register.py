@@ -41,6 +41,7 @@ class Name(NamedTuple):
     transport: Transport
     contact: Endpoint
     """The phone's own address."""
+    registrar: Host
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +102,8 @@ class Registrations:
                 if contact.host != host or contact.port < LEAST_PORT:
                     elsewhere.append(contact)
                 elif len(contacts) < MAX_CONTACTS:
-                    name = Name(aor, self._rewriter.transport(address), contact)
+                    transport = self._rewriter.transport(address)
+                    name = Name(aor, transport, contact, self._peers.own(side.other).host)
                     contacts[name] = _seconds(address.parameter(b"expires"))
         if elsewhere:
             detail = ", ".join(map(str, elsewhere[:MAX_TOLD]))
@@ -134,9 +136,10 @@ class Registrations:
         }
         default = _seconds(message.first(b"expires"))
         if wish.removes_all:
-            host = self._peers.own(wish.side).host
-            for name in tuple(self._table.bindings.get((host, wish.aor), ())):  # by whatever connection
-                self._remove(wish.side, name, now)
+            key = self._peers.own(wish.side).host, self._peers.own(side).host, wish.aor
+            for registrations, name in tuple(self._table.bindings.get(key, ())):  # by whatever connection
+                if (contact := registrations._given_up(name, now)) is not None:
+                    self._tell("registration.removed", name, contact)
         for name, asked in wish.contacts.items():
             own = name.contact
             seen = self._rewriter.outward(wish.side, own.host, own.port, name.transport) or own
@@ -181,7 +184,7 @@ class Registrations:
             return
         known = known or self._taken_over(side, name, now)
         self._bindings[name] = contact
-        self._table.bindings.setdefault((name.contact.host, name.aor), {})[name] = None
+        self._table.bindings.setdefault((name.contact.host, name.registrar, name.aor), {})[self, name] = None
         event = "registration.added" if known is None else "registration.refreshed"
         self._tell(event, name, contact, expires_seconds=seconds)
 
@@ -197,12 +200,18 @@ class Registrations:
         return contact
 
     def _forget(self, name: Name) -> Contact | None:
-        contact, key = self._bindings.pop(name, None), (name.contact.host, name.aor)
-        if contact is not None and (names := self._table.bindings.get(key)) is not None:
-            names.pop(name, None)
-            if not names:
-                del self._table.bindings[key]
+        contact = self._bindings.pop(name, None)
+        if contact is not None:
+            bindings, key = self._table.bindings, (name.contact.host, name.registrar, name.aor)
+            del bindings[key][self, name]
+            if not bindings[key]:
+                del bindings[key]
         return contact
+
+    def stop(self) -> None:
+        """The session ends, and what it has registered with it."""
+        for name in tuple(self._bindings):
+            self._forget(name)
 
     def _taken_over(self, side: Side, name: Name, now: float) -> Contact | None:
         """The same binding, if the phone had it made by another connection: it goes on here, or ends."""
@@ -215,6 +224,7 @@ class Registrations:
     def lapsed(self, name: Name) -> None:
         """Its time is over, or its pinhole is gone by itself."""
         if (contact := self._forget(name)) is not None:
+            self._contacts.forget(contact, (self, name))
             self._tell("registration.expired", name, contact)
 
     def _tell(self, event: str, name: Name, contact: Contact, **facts: Any) -> None:

@@ -19,7 +19,7 @@ from protocols.engine import AnyGrant, Closed, Endpoint, Host, Party, Send, Tran
 if TYPE_CHECKING:
     from protocols.sip_calls import Call
     from protocols.sip_contacts import Contact
-    from protocols.sip_register import Name
+    from protocols.sip_register import Name, Registrations
 
 MAX_CALLS = 50_000
 MAX_TEXTS = 200_000
@@ -178,8 +178,8 @@ class SipTable:
     """Where we announced media -> whose it is."""
     contacts: dict[tuple[Transport, Endpoint, Host], Contact] = field(default_factory=dict)
     """By the address of a phone, and that of ours under which others know it."""
-    bindings: dict[tuple[Host, bytes], dict[Name, None]] = field(default_factory=dict)
-    """What a phone has registered, by its host and the address of record."""
+    bindings: dict[tuple[Host, Host, bytes], dict[tuple[Registrations, Name], None]] = field(default_factory=dict)
+    """What a phone has registered, by its host, its registrar's and the address of record."""
     inside: dict[tuple[Transport, Endpoint], Endpoint] = field(default_factory=dict)
     """Where others know a contact -> its own address."""
     uris: Recent[tuple[Endpoint, Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))

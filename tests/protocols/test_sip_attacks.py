@@ -253,6 +253,23 @@ def test_a_call_taken_up_again_that_the_other_party_does_not_know_is_over(method
     assert not flow.table.calls and not flow.places.standing
 
 
+@pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
+@pytest.mark.parametrize("side", list(Side))
+def test_a_call_taken_up_again_waits_for_its_answer_whatever_else_is_refused(side: Side, method: str) -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite(5, to="<sip:bob@example.org>;tag=b").replace(b"INVITE", method.encode()))
+    if side is CLIENT:
+        flow.hear(CLIENT, request("INFO", 6, TO_BOB, host="10.1.0.2"))
+        flow.hear(SERVER, response(415, 6, "INFO"))
+    else:
+        fields = ("From: <sip:bob@x>;tag=b", "To: <sip:alice@x>;tag=a", "Call-ID: one@10.1.0.2", "CSeq: 7 UPDATE")
+        via = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKq"
+        flow.hear(SERVER, message("UPDATE sip:alice@203.0.113.1 SIP/2.0", via, *fields))
+        flow.hear(CLIENT, message("SIP/2.0 500 X", via, *fields))
+    flow.hear(SERVER, response(200, 5, method, body=sdp("198.51.100.9", 8000)))
+    assert len(flow.places.standing) == 2
+
+
 def test_nobody_is_let_in_for_a_subscription_that_was_not_asked_for() -> None:
     flow = Flow()
     granted = message(

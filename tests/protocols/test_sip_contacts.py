@@ -3,7 +3,21 @@
 from __future__ import annotations
 
 from protocols.engine import Closed, Grant, Peers, Side, Transport
-from tests.sip_flow import CLIENT, PROXY, SERVER, Flow, at, established, invite, register, registered, response, sdp
+from tests.sip_flow import (
+    CLIENT,
+    OURS,
+    PHONE,
+    PROXY,
+    SERVER,
+    Flow,
+    at,
+    established,
+    invite,
+    register,
+    registered,
+    response,
+    sdp,
+)
 
 
 def lines(data: bytes, aor: str) -> bytes:
@@ -75,6 +89,40 @@ def test_all_is_removed_that_the_phone_had_registered_by_whatever_connection() -
     assert not first.places.standing
     assert not first.engine.is_needed()
     assert not first.table.bindings
+
+
+def test_what_was_registered_elsewhere_stays() -> None:
+    """At a second registrar, for the same address of record."""
+    first, backup = Flow(), at("198.51.100.3:5060")
+    second = Flow(peers=Peers(PHONE, OURS, backup, backup, Transport.UDP), beside=first)
+    for flow in (first, second):
+        flow.hear(CLIENT, register())
+        flow.hear(SERVER, registered())
+    assert first.places.log[-1].endswith(" for 198.51.100.2 198.51.100.3")
+    first.hear(CLIENT, register(2, "*", expires=0))
+    first.hear(SERVER, registered(2, "<sip:x@198.51.100.50>;expires=0"))
+    assert first.events()[-1] == "registration.removed"
+    assert len(first.places.standing) == 1
+    assert first.places.log[-1].endswith(" for 198.51.100.3")
+    assert len(second.engine._registrations) == 1
+
+
+def test_a_session_that_ends_leaves_nothing_of_its_registrations_and_those_that_relied_on_it() -> None:
+    first = over_tcp()
+    second = Flow(peers=Peers(at("10.1.0.2:42000"), at("203.0.113.1:42001"), PROXY, PROXY, Transport.TCP), beside=first)
+    first.hear(CLIENT, register())
+    outside = first.places.log[0].split()[1]
+    for number, flow in ((1, first), (2, second)):
+        flow.hear(CLIENT, register(number))
+        flow.hear(SERVER, registered(number, f"<sip:alice@{outside}>;expires=300"))
+    first.engine.stop(1.0)
+    assert not first.table.bindings and not first.table.contacts
+    assert not second.engine.is_needed()
+    third = Flow()
+    third.hear(CLIENT, register())
+    third.hear(SERVER, registered())
+    third.engine.stop(1.0)
+    assert not third.table.bindings
 
 
 def test_an_address_that_was_only_named_goes_with_the_connection() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocols.engine import Endpoint, MediaGrant, Peers, Transport
-from tests.sip_flow import CLIENT, OURS, PROXY, SERVER, Flow, at, established, invite, response, sdp
+from tests.sip_flow import CLIENT, OURS, PROXY, SDP, SERVER, Flow, at, established, invite, message, response, sdp
 
 TO_BOB = "<sip:bob@example.org>;tag=b"
 VIDEO = "m=video {} RTP/AVP 96\r\n"
@@ -48,6 +48,16 @@ def test_a_place_of_ours_that_a_server_behind_us_tells_of_stays_what_it_is() -> 
     assert ports(proxy.passes(CLIENT, told)) == [place.port]
 
 
+def test_who_names_a_place_of_his_own_other_call_by_chance_has_a_place_for_each() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite(body=sdp("203.0.113.1", 7000)))
+    taken = next(grant.rtp.port for grant in grants(flow))
+    other = invite(body=sdp("203.0.113.1", taken)).replace(b"one@10.1.0.2", b"two").replace(b"bK1", b"bK2")
+    (told,) = ports(flow.passes(CLIENT, other))
+    assert told != taken
+    assert waiting(flow) == ["10.1.0.2:7000", f"10.1.0.2:{taken}"]
+
+
 @pytest.mark.parametrize("home", ["192.168.1.20", "192.168.178.20"], ids=["numbered_as_here", "numbered_otherwise"])
 @pytest.mark.parametrize("seen", [OURS, at("192.168.1.5:5060")], ids=["published", "let_in"])
 def test_a_phone_behind_a_nat_of_its_own_is_learned_whatever_its_network_is_called(home: str, seen: Endpoint) -> None:
@@ -72,6 +82,27 @@ def test_a_party_that_has_answered_a_hold_keeps_its_place_when_the_call_is_taken
     held = ports(flow.passes(SERVER, response(200, body=sdp("10.1.0.2", 7000))))
     flow.hear(CLIENT, invite(2, body=sdp("198.51.100.9", 8000), to=TO_BOB))
     assert ports(flow.passes(SERVER, response(200, 2, body=sdp("10.1.0.2", 7000)))) == held
+
+
+def test_who_has_answered_a_hold_waits_as_long_as_the_call() -> None:
+    flow = Flow(peers=Peers(PROXY, PROXY, at("10.1.0.2:5060"), OURS, Transport.UDP))
+    flow.hear(CLIENT, invite(body=sdp("0.0.0.0", 8000)))
+    for _ in range(2):  # 183 and 200 may say the same
+        flow.hear(SERVER, response(200, body=sdp("10.1.0.2", 7000)))
+        (grant,) = grants(flow)
+        assert grant.media.open_seconds == grant.media.idle_seconds == float("inf")
+
+
+def test_of_two_branches_of_one_offer_to_take_it_up_both_may_refuse() -> None:
+    flow = Flow(peers=Peers(PROXY, PROXY, at("10.1.0.2:5060"), OURS, Transport.UDP))
+    flow.hear(CLIENT, invite(body=sdp("0.0.0.0", 8000)))
+    flow.hear(SERVER, response(200, body=sdp("10.1.0.2", 7000)))
+    again = invite(2, body=sdp("198.51.100.9", 8000), to=TO_BOB)
+    for branch in (b"z9hG4bK2", b"z9hG4bKf"):
+        flow.hear(CLIENT, again.replace(b"z9hG4bK2", branch))
+    for branch in (b"z9hG4bK2", b"z9hG4bKf"):
+        flow.hear(SERVER, response(503, 2).replace(b"z9hG4bK2", branch))
+    assert waiting(flow) == ["10.1.0.2:7000"]
 
 
 def test_when_taking_it_up_is_refused_the_party_has_its_place_alone_again() -> None:
@@ -124,3 +155,37 @@ def test_media_that_the_answer_declines_is_over() -> None:
     flow.hear(CLIENT, invite(2, body=sdp("10.1.0.2", 7000, VIDEO.format(7002)), to=TO_BOB))
     flow.hear(SERVER, response(200, 2, body=sdp("198.51.100.9", 8000, VIDEO.format(0))))
     assert waiting(flow) == ["10.1.0.2:7000", "198.51.100.9:8000"]
+
+
+@pytest.mark.parametrize("ran", [True, False], ids=["of_before", "new"])
+def test_media_that_is_declined_provisionally_and_then_accepted_runs(ran: bool) -> None:
+    flow = with_video(Flow()) if ran else established(Flow())
+    flow.hear(CLIENT, invite(2, body=sdp("10.1.0.2", 7000, VIDEO.format(7002)), to=TO_BOB))
+    flow.hear(SERVER, response(183, 2, body=sdp("198.51.100.9", 8000, VIDEO.format(0))))
+    flow.hear(SERVER, response(200, 2, body=sdp("198.51.100.9", 8000, VIDEO.format(8002))))
+    assert sorted(waiting(flow)) == ["10.1.0.2:7000", "10.1.0.2:7002", "198.51.100.9:8000", "198.51.100.9:8002"]
+
+
+def test_what_was_removed_provisionally_may_be_taken_up_again_before_the_2xx() -> None:
+    """RFC 6337 s.2.2: by UPDATE, once a reliable response has answered."""
+    flow = with_video(Flow())
+    before = waiting(flow)
+    flow.hear(CLIENT, invite(2, body=sdp("10.1.0.2", 7000, VIDEO.format(0)), to=TO_BOB))
+    flow.hear(SERVER, response(183, 2, body=sdp("198.51.100.9", 8000, VIDEO.format(0))))
+    again = invite(3, body=sdp("10.1.0.2", 7000, VIDEO.format(7002)), to=TO_BOB).replace(b"INVITE", b"UPDATE")
+    flow.hear(CLIENT, again)
+    flow.hear(SERVER, response(200, 3, "UPDATE", body=sdp("198.51.100.9", 8000, VIDEO.format(8002))))
+    flow.hear(SERVER, response(200, 2))
+    assert waiting(flow) == before
+
+
+def test_what_a_party_has_declined_opens_for_nobody_when_it_is_only_offered_again() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite(body=sdp("10.1.0.2", 7000, VIDEO.format(7002))))
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000, VIDEO.format(0))))
+    flow.places.log.clear()
+    fields = ("Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKq", f"From: {TO_BOB}", "To: <sip:alice@x>;tag=a")
+    body = sdp("198.51.100.9", 8000, VIDEO.format(8002))
+    more = ("Call-ID: one@10.1.0.2", "CSeq: 77 INVITE", "Contact: <sip:bob@198.51.100.2>", SDP)
+    flow.hear(SERVER, message("INVITE sip:alice@203.0.113.1 SIP/2.0", *fields, *more, body=body))
+    assert flow.places.log == ["offer 198.51.100.9:8002"]
