@@ -44,6 +44,7 @@ def serve(host: Host, listener: socket.socket) -> None:
             control.sendall(b"150 here it comes\r\n")
             data.sendall(b"the file")
         control.sendall(b"226 done\r\n")
+        assert lines.readline() == b""
 
 
 @pytest.mark.parametrize("snat", ["none", "interface"])
@@ -69,7 +70,8 @@ def test_a_transfer_over_the_default_data_port(snat):
                 assert incoming.recv(100) == b"the file"
             assert replies.readline() == b"150 here it comes\r\n"
             assert replies.readline() == b"226 done\r\n"
-            serving.join()
+            daemon.wait_for("pinhole.closed")  # or what passed would not be known when the session is over
+        serving.join()
         opened = daemon.wait_for("pinhole.opened")
         assert (opened["trigger"], opened["allow"]) == ("RETR", [f"{lab.server.v4}/32"])
         assert daemon.wait_for("ftp.transfer")["bytes"] == len("the file")

@@ -160,8 +160,8 @@ async def test_a_call_that_outlives_its_session_is_told_of_when_another_one_ends
         (policy,) = shell.config.policies
         other = policy.model_copy(update={"name": "other"})
         shell.sessions.use(shell.config.model_copy(update={"policies": (other,)}))
-        assert len(shell.sessions.lingering) == 1
         await pass_on(says(f"BYE sip:b@{there} SIP/2.0", 2, "BYE", here))
+        assert len(shell.sessions.lingering) == 1
         await pass_on(says("SIP/2.0 200 OK", 2, "BYE", there))
         ended = await shell.until("call.ended")
         assert (ended["reason"], len(ended["streams"])) == ("bye_of_caller", 1)
