@@ -269,12 +269,13 @@ class Flow(Session):
             self.cut(decision.reason)
             self.dissolve()
             return
-        # What the server says is an answer to something of before, or is answered soon.
-        near, client = self._ends[Side.CLIENT]
         is_another = decision.policy != self.policy or decision.entry.name != self.helper.name
-        near.routes[client] = self._begin_anew if is_another else partial(self.receive, Side.CLIENT)
+        # What the server of a client says is an answer to something of before, or is answered soon.
+        for side in Side if self._is_expected else (Side.CLIENT,):
+            endpoint, address = self._ends[side]
+            endpoint.routes[address] = partial(self._begin_anew if is_another else self.receive, side)
 
-    def _begin_anew(self, data: bytes, _: Ancillary = ()) -> None:
+    def _begin_anew(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
         """With the client's first datagram after a reload; the server notices nothing unless its NAT is another. What
         the engine looks after goes on. Without room for it this flow stays, until there is."""
         if self._is_expected:
@@ -284,7 +285,7 @@ class Flow(Session):
         flow = None if admission is None else self._flows.begin(admission, self._ends[Side.CLIENT][1], self)
         if flow is not None:
             flow._forget_before()
-            flow.receive(Side.CLIENT, data)
+            flow.receive(side, data)
 
     def _forget_before(self) -> None:
         """Those whose engines look after nothing any more."""

@@ -278,6 +278,20 @@ async def test_who_is_denied_by_a_later_reload_is_reached_no_more(hosts: Hosts, 
         await silence(server)
 
 
+async def test_a_phone_that_was_called_by_another_host_answers_by_the_policy_of_now(hosts: Hosts) -> None:
+    hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
+    options = {"test": SipOptions(strict_register=False)}
+    async with Gateway(hosts, SipEngines(), snat="interface", options=options) as gateway:
+        client, _, outside = await registered(gateway)
+        caller = gateway.socket(hosts.server, "192.0.2.66")
+        caller.sendto(pings("192.0.2.66", outside), outside)
+        await hear(client)
+        reload(gateway, {"options": {"test": SipOptions(strict_register=False, block_methods=("MESSAGE",))}})
+        client.sendto(writes(client.getsockname()[0]), caller.getsockname())
+        assert (await hear(client))[0].startswith(b"SIP/2.0 403 ")
+        await silence(caller)
+
+
 async def test_another_host_that_may_call_a_phone_comes_by_the_policy_of_now(hosts: Hosts) -> None:
     """By its pinhole, which stands as long as its registration."""
     hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
