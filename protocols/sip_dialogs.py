@@ -182,9 +182,9 @@ class Dialogs:
     def _begin(self, message: Message, tag: bytes, hosts: Hosts, is_resumed: bool) -> Call:
         table = self._table
         key = message.call_id, tag
-        if len(table.calls) >= MAX_CALLS:
-            self._forget_orphans()
         client = self._peers.own(self._behind_us).host
+        if len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls:
+            self._forget_orphans()
         if len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls:
             status = 500 if is_resumed else 503
             detail = f"{table.calls_of[client]} of {client}, {len(table.calls)} in all"
@@ -227,7 +227,7 @@ class Dialogs:
         if method not in _OFFERING:
             return self._trickled(message) if method == b"INFO" else None
         if speaker.role is Role.CALLEE and not call.knows(speaker.tag):
-            return None  # who has not answered is no party of it yet, as the other will say
+            return self._of_no_call(message, side)  # who has not answered is no party of it yet, as the other will say
         if (
             call.started_at is None
             and (method == b"INVITE" or call.is_resumed)
@@ -249,7 +249,9 @@ class Dialogs:
     def _responded(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
         method, status = message.cseq.method, message.status
         transaction = call.transaction(message.cseq.number, method, speaker.role.other, hosts, message.branch)
-        if transaction is None or status == 100:
+        if transaction is None:
+            return self._of_no_call(message, side)
+        if status == 100:
             return None
         if status >= 300:
             self._failed(call, transaction, status, speaker.tag)

@@ -223,6 +223,27 @@ def test_an_answer_to_an_offer_without_an_address_tells_ours(offered: str) -> No
     assert sorted(media(flow)) == ["10.1.0.2:7000", "198.51.100.9:8000"]
 
 
+def test_an_answer_that_comes_again_in_other_words_tells_no_address_of_the_inside() -> None:
+    flow = established(Flow())
+    contact = "Contact: <sip:bob@198.51.100.2>"
+    dialog = ("From: <sip:bob@example.org>;tag=b", "To: <sip:alice@example.org>;tag=a", "Call-ID: one@10.1.0.2")
+    fields = ("Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKu", *dialog, "CSeq: 1 UPDATE", contact)
+    update = message("UPDATE sip:alice@203.0.113.1 SIP/2.0", *fields, SDP, body=sdp("198.51.100.9", 8000))
+    flow.hear(SERVER, update)
+    for more in ((), ("Date: Fri, 27 Nov 2026 20:00:00 GMT",)):
+        agreed = message("SIP/2.0 200 OK", *fields, *more, SDP, body=sdp("10.1.0.2", 7000))
+        assert b"10.1.0.2" not in body_of(flow.passes(CLIENT, agreed))
+
+
+def test_an_early_update_of_who_has_not_answered_tells_no_address_of_the_inside() -> None:
+    flow = Flow()
+    flow.hear(SERVER, asks("INVITE", PHONE_URI, 1, "To: <sip:bob@example.org>", SDP, body=sdp("198.51.100.9", 8000)))
+    fields = ("Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bKu", "From: <sip:bob@x>;tag=b", "To: <sip:alice@x>;tag=a")
+    more = ("Call-ID: one@10.1.0.2", "CSeq: 1 UPDATE", "Contact: <sip:bob@10.1.0.2>", SDP)
+    update = message("UPDATE sip:alice@198.51.100.2 SIP/2.0", *fields, *more, body=sdp("10.1.0.2", 7000))
+    assert b"10.1.0.2" not in body_of(flow.passes(CLIENT, update))
+
+
 # -- names of people ---------------------------------------------------------------------------------------------------
 
 
