@@ -16,7 +16,7 @@ from protocols.engine import Endpoint, Host, Peers, Side, Transport
 from proxy import sockets
 from proxy.admission import DatagramPinhole
 from proxy.endpoints import UdpEndpoint, UdpEndpoints
-from proxy.policy import Arrival, Denied, Nat
+from proxy.policy import Accepted, Arrival, Denied, Nat, nat
 from proxy.session import Admission, Session
 from proxy.sessions import Sessions
 from proxy.sockets import Address, Ancillary
@@ -103,6 +103,8 @@ class Flows:
         try:
             near, far = self._stand(admission, before)
         except OSError as error:
+            if before is not None and error.errno == errno.EADDRINUSE:  # by another one, which may wait for just that
+                before.cut("reconfigured")
             self.sessions.deny(admission.arrival, Denied(_refusal(error), admission.policy.name))
             return None
         if before is not None:
@@ -119,7 +121,8 @@ class Flows:
             raise
         # The client talks to this server already, by another address of it: whose the replies are nobody could say. Nor
         # could one say who is who where somebody talks to himself.
-        is_taken = sockets.address(admission.nat.dial) in far.routes and not (before is not None and before.has(far))
+        server = sockets.address(admission.nat.dial)
+        is_taken = server in far.routes and not (before is not None and before.hears(far, server))
         if is_taken or near is far:
             self.endpoints.give(near)
             self.endpoints.give(far)
@@ -193,9 +196,9 @@ class Flow(Session):
             flow = flow._before
         return False
 
-    def has(self, far: UdpEndpoint) -> bool:
-        """Whether it is what the server's datagrams come to."""
-        return not self.is_over and self._ends[Side.SERVER][0] is far
+    def hears(self, far: UdpEndpoint, server: Address) -> bool:
+        """Whether it is what that server's datagrams there come to."""
+        return not self.is_over and self._ends[Side.SERVER] == (far, server)
 
     def way_back(self, server: Host) -> Nat:
         """How one comes to the client who is at the server's host."""
@@ -265,6 +268,8 @@ class Flow(Session):
         if self.is_over:
             return
         decision = self._sessions.policies.decide(self.decided_by)
+        if isinstance(decision, Accepted) and isinstance(how := nat(decision.policy, self.decided_by), Denied):
+            decision = how
         if isinstance(decision, Denied):
             self.cut(decision.reason)
             self.dissolve()

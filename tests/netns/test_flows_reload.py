@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections.abc import Iterator
+from ipaddress import ip_network
 from typing import Any
 
 import pytest
 
 from protocols.sip import SipEngines
 from protocols.sip_options import SipOptions
-from proxy.config import Limits, Timeouts
+from proxy.config import Dnat, Limits, Timeouts
 from tests.netns.datagrams import Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 from tests.proxy.shell import PassOn
@@ -118,6 +119,38 @@ async def test_without_room_for_another_it_stays_until_there_is(hosts: Hosts) ->
         assert (await hear(client))[0] == b"bye"
         reload(gateway, OTHER)
         client.sendto(b"z", server.getsockname())
+        assert await hear(server) == (b"z", outside)
+
+
+async def test_one_for_which_there_is_no_nat_any_more_ends_at_once(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        _, outside = await hear(server)
+        reload(gateway, {"snat": (hosts.gateway_address(6),)})
+        assert (await gateway.shell.until("session.closed"))["reason"] == "no_snat_address"
+        server.sendto(b"y", outside)
+        await silence(client)
+
+
+async def test_one_that_would_be_another_flow_of_its_client_waits_for_that_to_end(hosts: Hosts) -> None:
+    """A server has moved to where the client has another one."""
+    hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
+    async with Gateway(hosts, snat="interface", timeouts=Timeouts(udp_idle=1)) as gateway:
+        client, server, moved = gateway.client(), gateway.server(), gateway.socket(hosts.server, "192.0.2.66")
+        for one in (server, moved):
+            client.sendto(b"x", one.getsockname())
+            _, outside = await hear(one)
+        (policy,) = gateway.shell.config.policies
+        leads = {"destinations": (ip_network("192.0.2.66/32"),), "dnat": Dnat(hosts.server_address(4), None)}
+        both = (policy.model_copy(update={"name": "moved", **leads}), policy)
+        gateway.shell.sessions.use(gateway.shell.config.model_copy(update={"policies": both}))
+        client.sendto(b"y", moved.getsockname())
+        assert (await gateway.shell.until("session.denied"))["reason"] == "address_in_use"
+        server.sendto(b"of its own flow", outside)
+        assert await hear(client) == (b"of its own flow", server.getsockname())
+        await gateway.shell.until("session.closed", 2)
+        client.sendto(b"z", moved.getsockname())
         assert await hear(server) == (b"z", outside)
 
 
