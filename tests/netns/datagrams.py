@@ -4,17 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
 
 import pytest
 
+from protocols.engine import Effect, Side
 from proxy import rules
 from proxy.listener import DatagramListener, loopback
 from tests.netns.namespaces import Hosts, Namespace
-from tests.proxy.shell import Shell, close_all, descriptors
+from tests.proxy.shell import PassOn, Shell, close_all, descriptors
 
 PORT = 5060
+
+
+class InCalls(PassOn):
+    """An engine that is needed from the datagram `call` on, until one says `over`."""
+
+    is_called = False
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        self.is_called = data == b"call" or (self.is_called and data != b"over")
+        return super().receive(side, data, now)
+
+    def is_needed(self) -> bool:
+        return self.is_called
 
 
 class Gateway:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,37 +10,11 @@ import pytest
 from protocols.engine import Abort, Endpoint, Expect, Host, Peers, Send, Side, Splice, Transport, only
 from proxy.addresses import RETURN_SECONDS, AddressWatch
 from proxy.config import Dnat, Limits, Timeouts
-from tests.netns.datagrams import PORT, Gateway, hear, silence
-from tests.netns.namespaces import Hosts, needs_root, three_hosts
+from tests.netns.datagrams import PORT, Gateway, InCalls, hear, silence
+from tests.netns.namespaces import Hosts, needs_root
 from tests.proxy.shell import PassOn
 
 pytestmark = [pytest.mark.netns, needs_root]
-
-
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    with three_hosts() as hosts, hosts.gateway.inside():
-        yield hosts
-
-
-class Waiting(PassOn):
-    """There is a call."""
-
-    def is_needed(self) -> bool:
-        return True
-
-
-class Busy(PassOn):
-    """There is one from the moment that it is said."""
-
-    is_called = False
-
-    def receive(self, side: Side, data: bytes, now: float) -> Any:
-        self.is_called |= data == b"call"
-        return super().receive(side, data, now)
-
-    def is_needed(self) -> bool:
-        return self.is_called
 
 
 # -- who sees whom -----------------------------------------------------------------------------------------------------
@@ -328,11 +301,11 @@ async def test_a_silent_session_ends_and_leaves_nothing(hosts: Hosts) -> None:
 
 
 async def test_a_session_whose_engine_looks_after_something_stays(hosts: Hosts) -> None:
-    async with Gateway(hosts, Waiting, timeouts=Timeouts(udp_idle=0.05)) as gateway:
+    async with Gateway(hosts, InCalls, timeouts=Timeouts(udp_idle=0.05)) as gateway:
         client, server = gateway.client(), gateway.server()
-        client.sendto(b"x", server.getsockname())
+        client.sendto(b"call", server.getsockname())
         await hear(server)
-        await asyncio.sleep(0.2)
+        await silence(server)
         assert len(gateway.shell.sessions) == 1
 
 
@@ -383,10 +356,10 @@ async def test_an_address_that_comes_back_at_once_ends_nothing(hosts: Hosts) -> 
 @pytest.mark.parametrize("snat", ["interface", "none"])
 async def test_another_port_of_a_server_reaches_a_client_that_is_in_a_call_with_it(hosts: Hosts, snat: str) -> None:
     hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
-    async with Gateway(hosts, Waiting, snat=snat, interfaces=("lan0",)) as gateway:
+    async with Gateway(hosts, InCalls, snat=snat, interfaces=("lan0",)) as gateway:
         client, server, other = gateway.client(), gateway.server(), gateway.server(port=54321)
         stranger = gateway.socket(hosts.server, "192.0.2.66")
-        client.sendto(b"x", server.getsockname())
+        client.sendto(b"call", server.getsockname())
         _, outside = await hear(server)
         other.sendto(b"request", outside)
         assert await hear(client) == (b"request", other.getsockname())
@@ -399,7 +372,7 @@ async def test_another_port_of_a_server_reaches_a_client_that_is_in_a_call_with_
 
 
 async def test_it_does_so_too_when_the_client_talks_to_another_service_of_that_server(hosts: Hosts) -> None:
-    async with Gateway(hosts, Busy, snat="interface", interfaces=("lan0",)) as gateway:
+    async with Gateway(hosts, InCalls, snat="interface", interfaces=("lan0",)) as gateway:
         client, server, other = gateway.client(), gateway.server(), gateway.server(port=54321)
         beside = gateway.server(port=5061)
         client.sendto(b"call", server.getsockname())

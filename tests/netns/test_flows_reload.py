@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
-from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
@@ -13,9 +11,8 @@ import pytest
 from protocols.sip import SipEngines
 from protocols.sip_options import SipOptions
 from proxy.config import Dnat, Limits, Timeouts
-from tests.netns.datagrams import Gateway, hear, silence
-from tests.netns.namespaces import Hosts, needs_root, three_hosts
-from tests.proxy.shell import PassOn
+from tests.netns.datagrams import Gateway, InCalls, hear, silence
+from tests.netns.namespaces import Hosts, needs_root
 from tests.sip_flow import message
 
 pytestmark = [pytest.mark.netns, needs_root]
@@ -27,29 +24,10 @@ OTHER = {"options": {"test": SipOptions(block_methods=("MESSAGE",))}}
 YET_ANOTHER = {"options": {"test": SipOptions(block_methods=("PUBLISH",))}}
 
 
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    with three_hosts() as hosts, hosts.gateway.inside():
-        yield hosts
-
-
 def reload(gateway: Gateway, changes: dict[str, Any]) -> None:
     shell = gateway.shell
     (policy,) = shell.config.policies
     shell.sessions.use(shell.config.model_copy(update={"policies": (policy.model_copy(update=changes),)}))
-
-
-class Waiting(PassOn):
-    """There is a call until somebody says that it is over."""
-
-    is_over = False
-
-    def receive(self, side: Any, data: bytes, now: float) -> Any:
-        self.is_over |= data == b"over"
-        return super().receive(side, data, now)
-
-    def is_needed(self) -> bool:
-        return not self.is_over
 
 
 # -- the flow itself ---------------------------------------------------------------------------------------------------
@@ -78,9 +56,9 @@ async def test_one_that_would_be_another_begins_anew_with_its_next_datagram(host
 
 
 async def test_one_that_nothing_accepts_ends_at_once(hosts: Hosts) -> None:
-    async with Gateway(hosts, Waiting, snat="interface") as gateway:
+    async with Gateway(hosts, InCalls, snat="interface") as gateway:
         client, server = gateway.client(), gateway.server()
-        client.sendto(b"x", server.getsockname())
+        client.sendto(b"call", server.getsockname())
         await hear(server)
         reload(gateway, DENIED)
         assert (await gateway.shell.until("session.closed"))["reason"] == "denied_by_policy"
@@ -103,9 +81,9 @@ async def test_one_that_would_be_the_same_again_goes_on(hosts: Hosts) -> None:
 
 
 async def test_without_room_for_another_it_stays_until_there_is(hosts: Hosts) -> None:
-    async with Gateway(hosts, Waiting, snat="interface") as gateway:
+    async with Gateway(hosts, InCalls, snat="interface") as gateway:
         shell, client, server = gateway.shell, gateway.client(), gateway.server()
-        client.sendto(b"x", server.getsockname())
+        client.sendto(b"call", server.getsockname())
         _, outside = await hear(server)
         gateway.client(port=7001).sendto(b"another of that client", server.getsockname())
         await hear(server)
@@ -154,7 +132,9 @@ async def test_one_that_would_be_another_flow_of_its_client_waits_for_that_to_en
         assert await hear(server) == (b"z", outside)
 
 
-async def test_a_session_that_fails_keeps_no_other_from_being_denied(hosts: Hosts) -> None:
+async def test_a_session_that_fails_keeps_no_other_from_being_denied(
+    hosts: Hosts, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async with Gateway(hosts) as gateway:
         shell, server = gateway.shell, gateway.server()
         told: list[Any] = []
@@ -163,18 +143,18 @@ async def test_a_session_that_fails_keeps_no_other_from_being_denied(hosts: Host
             gateway.client(port=port).sendto(b"x", server.getsockname())
             await hear(server)
         broken = next(iter(shell.sessions))
-        cut, broken.cut = broken.cut, None  # type: ignore[method-assign,assignment]
+        monkeypatch.setattr(broken, "cut", None)
         reload(gateway, DENIED)
         assert list(shell.sessions) == [broken]
         assert len(told) == 1
-        cut("stopped")
+        monkeypatch.undo()
 
 
 async def test_the_server_may_be_the_first_to_say_something(hosts: Hosts) -> None:
     """A 200 for a phone that rings, a BYE: whoever waits for it says nothing himself."""
-    async with Gateway(hosts, Waiting, snat="interface") as gateway:
+    async with Gateway(hosts, InCalls, snat="interface") as gateway:
         client, server = gateway.client(), gateway.server()
-        client.sendto(b"x", server.getsockname())
+        client.sendto(b"call", server.getsockname())
         _, outside = await hear(server)
         reload(gateway, OTHER)
         for again in (b"180", b"200"):
@@ -186,20 +166,19 @@ async def test_the_server_may_be_the_first_to_say_something(hosts: Hosts) -> Non
 
 
 async def test_it_stays_while_a_call_of_before_goes_on(hosts: Hosts) -> None:
-    timeouts = Timeouts(udp_idle=1)
-    async with Gateway(hosts, Waiting, snat="interface", timeouts=timeouts) as gateway:
+    timeouts = Timeouts(udp_idle=0.1)
+    async with Gateway(hosts, InCalls, snat="interface", timeouts=timeouts) as gateway:
         client, server = gateway.client(), gateway.server()
-        client.sendto(b"x", server.getsockname())
+        client.sendto(b"call", server.getsockname())
         _, outside = await hear(server)
         reload(gateway, OTHER)
-        client.sendto(b"over", server.getsockname())  # of a call that began after it
+        client.sendto(b"x", server.getsockname())
         await hear(server)
-        await asyncio.sleep(2.5)
+        await silence(server)
         server.sendto(b"bye", outside)
         assert (await hear(client))[0] == b"bye"
         old, _ = gateway.shell.engines
-        assert isinstance(old, Waiting)
-        old.is_over = True
+        old.is_called = False
         assert (await gateway.shell.until("session.closed", 2))["reason"] == "idle"
 
 
@@ -239,8 +218,14 @@ async def registered(gateway: Gateway) -> tuple[socket.socket, socket.socket, tu
     return client, server, outside
 
 
-def sip(hosts: Hosts) -> Gateway:
-    return Gateway(hosts, SipEngines(), snat="interface", options={"test": SipOptions()})
+def sip(hosts: Hosts, **options: Any) -> Gateway:
+    return Gateway(hosts, SipEngines(), snat="interface", options={"test": SipOptions(**options)})
+
+
+def another_caller(gateway: Gateway) -> socket.socket:
+    """Not the registrar."""
+    gateway.hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
+    return gateway.socket(gateway.hosts.server, "192.0.2.66")
 
 
 async def test_what_was_asked_before_a_reload_is_answered_as_if_there_had_been_none(hosts: Hosts) -> None:
@@ -268,8 +253,7 @@ async def test_of_many_reloads_no_more_is_left_than_of_two(hosts: Hosts) -> None
 
 
 async def test_who_calls_himself_gets_no_session(hosts: Hosts) -> None:
-    options = {"test": SipOptions(strict_register=False)}
-    async with Gateway(hosts, SipEngines(), snat="interface", options=options) as gateway:
+    async with sip(hosts, strict_register=False) as gateway:
         client, _, outside = await registered(gateway)
         client.sendto(writes(client.getsockname()[0]), outside)
         assert (await gateway.shell.until("session.denied"))["reason"] == "address_in_use"
@@ -312,11 +296,9 @@ async def test_who_is_denied_by_a_later_reload_is_reached_no_more(hosts: Hosts, 
 
 
 async def test_a_phone_that_was_called_by_another_host_answers_by_the_policy_of_now(hosts: Hosts) -> None:
-    hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
-    options = {"test": SipOptions(strict_register=False)}
-    async with Gateway(hosts, SipEngines(), snat="interface", options=options) as gateway:
+    async with sip(hosts, strict_register=False) as gateway:
         client, _, outside = await registered(gateway)
-        caller = gateway.socket(hosts.server, "192.0.2.66")
+        caller = another_caller(gateway)
         caller.sendto(pings("192.0.2.66", outside), outside)
         await hear(client)
         reload(gateway, {"options": {"test": SipOptions(strict_register=False, block_methods=("MESSAGE",))}})
@@ -327,11 +309,9 @@ async def test_a_phone_that_was_called_by_another_host_answers_by_the_policy_of_
 
 async def test_another_host_that_may_call_a_phone_comes_by_the_policy_of_now(hosts: Hosts) -> None:
     """By its pinhole, which stands as long as its registration."""
-    hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
-    options = {"test": SipOptions(strict_register=False)}
-    async with Gateway(hosts, SipEngines(), snat="interface", options=options) as gateway:
+    async with sip(hosts, strict_register=False) as gateway:
         client, _, outside = await registered(gateway)
-        caller = gateway.socket(hosts.server, "192.0.2.66")
+        caller = another_caller(gateway)
         reload(gateway, {"options": {"test": SipOptions(strict_register=False, block_methods=("OPTIONS",))}})
         caller.sendto(pings("192.0.2.66", outside), outside)
         assert (await hear(caller))[0].startswith(b"SIP/2.0 403 ")

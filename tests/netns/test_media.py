@@ -6,7 +6,6 @@ import asyncio
 import gc
 import socket
 import weakref
-from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
@@ -29,16 +28,10 @@ from proxy.config import Limits
 from proxy.media import LOCK_PACKETS
 from proxy.sockets import endpoint
 from tests.netns.datagrams import Gateway, hear, silence
-from tests.netns.namespaces import Hosts, needs_root, three_hosts
+from tests.netns.namespaces import Hosts, needs_root
 from tests.proxy.shell import Memory
 
 pytestmark = [pytest.mark.netns, needs_root]
-
-
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    with three_hosts() as hosts, hosts.gateway.inside():
-        yield hosts
 
 
 class Call:

@@ -9,7 +9,6 @@ import asyncio
 import shutil
 import subprocess
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ import pytest
 from protocols import sip
 from protocols.sip_options import SipOptions
 from tests.netns.datagrams import Gateway, hear
-from tests.netns.namespaces import Hosts, needs_root, three_hosts
+from tests.netns.namespaces import Hosts, needs_root
 from tests.sip_flow import SDP, message, sdp
 
 pytestmark = [
@@ -29,12 +28,6 @@ pytestmark = [
 ]
 
 CALLS = 5
-
-
-@pytest.fixture
-def hosts() -> Iterator[Hosts]:
-    with three_hosts() as hosts, hosts.gateway.inside():
-        yield hosts
 
 
 def text(host: Any) -> str:
