@@ -141,13 +141,11 @@ def _know_interface(sock: socket.socket) -> None:
 def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint] | None:
     """The next connection, or None when there is none. Raises OSError only when this machine has no room for it."""
     try:
-        # The interpreter's own accept() looks the family up again; _accept is the bare system call.
-        fd, address = listener._accept()  # type: ignore[attr-defined]  # not in typeshed
+        sock, address = listener.accept()
     except OSError as error:
         if error.errno in NO_ROOM:
             raise
         return None  # none there, or it went away while it waited; accept(2) reports network errors of its own, too
-    sock = socket.socket(listener.family, socket.SOCK_STREAM, 0, fileno=fd)
     sock.setblocking(False)
     return sock, endpoint(address)
 

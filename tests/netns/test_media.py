@@ -291,6 +291,27 @@ async def test_the_class_of_traffic_is_kept(hosts: Hosts) -> None:
 # -- changes -----------------------------------------------------------------------------------------------------------
 
 
+async def test_packets_that_cannot_be_sent_are_lost_and_counted_and_the_stream_goes_on(hosts: Hosts) -> None:
+    """D50."""
+    way = (f"{hosts.client_address(4)}/32",)
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        call.answer(offered, party(other))
+        hosts.gateway.run("ip", "route", "add", "unreachable", *way)
+        for _ in range(2):
+            other.sendto(b"lost", to(offered))
+        await silence(phone)
+        hosts.gateway.run("ip", "route", "del", "unreachable", *way)
+        other.sendto(b"arrives", to(offered))
+        assert (await hear(phone))[0] == b"arrives"
+        call.pinholes.close(offered)
+        closed = next(
+            line for line in gateway.shell.log.lines if line["event"] == "pinhole.closed" and line["packets_in"]
+        )
+        assert (closed["packets_in"], closed["packets_lost"]) == (3, 2)
+
+
 async def test_a_mapped_place_stays_when_its_party_moves(hosts: Hosts) -> None:
     async with Gateway(hosts) as gateway:
         call, other = Call(gateway), gateway.server(port=8000)
