@@ -62,7 +62,7 @@ from protocols.sip_observe import Observed
 from protocols.sip_options import SipOptions
 from protocols.sip_register import Name, Registrations
 from protocols.sip_rewrite import Rewriter
-from protocols.sip_table import SipTable
+from protocols.sip_table import Recent, SipTable
 from protocols.spans import Span, replace
 
 CLIENT = Side.CLIENT
@@ -118,8 +118,8 @@ class SipEngine:
         is_stream = peers.transport is Transport.TCP
         self._framers = {side: StreamFramer() for side in Side} if is_stream else {}
         self._ended: set[Side] = set()
-        self._subscribing: dict[tuple[bytes, int], None] = {}
-        """What has no final response yet, the oldest first."""
+        self._subscribing: Recent[tuple[bytes, int], bool] = Recent(MAX_SUBSCRIBING)
+        """What has no final response yet."""
         self._subscribed_until = 0.0
         self._has_begun = False
         """A byte of the stream has come."""
@@ -287,13 +287,11 @@ class SipEngine:
         asked = message.call_id, message.cseq.number
         if message.is_request:
             if side is CLIENT:
-                if len(self._subscribing) >= MAX_SUBSCRIBING:
-                    del self._subscribing[next(iter(self._subscribing))]
-                self._subscribing[asked] = None
+                self._subscribing.put(asked, True)
             return
-        if side is CLIENT or message.status < 200 or asked not in self._subscribing:
+        if side is CLIENT or message.status < 200 or not self._subscribing.get(asked):
             return
-        del self._subscribing[asked]
+        self._subscribing.drop(asked)
         seconds = (message.first(b"expires") or b"").strip()
         if message.status >= 300 or not seconds.isdigit() or len(seconds) > 9:
             return

@@ -16,7 +16,7 @@ from protocols.engine import Endpoint, Expect, Grant, Network, Peers, Pinholes, 
 from protocols.sip_table import Clock, SipTable
 
 LEAST_PORT = 1024
-"""Services of the system are below, and no phone (S57)."""
+"""Services of the system are below, and no phone (S57), and no media."""
 MENTIONED_SECONDS = 3600.0
 """How long an address stands that a message named; each one that names it again puts that off."""
 LAST_WORDS_SECONDS = 32.0

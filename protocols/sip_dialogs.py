@@ -184,8 +184,6 @@ class Dialogs:
         key = message.call_id, tag
         client = self._peers.own(self._behind_us).host
         if len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls:
-            self._forget_orphans()
-        if len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls:
             status = 500 if is_resumed else 503
             detail = f"{table.calls_of[client]} of {client}, {len(table.calls)} in all"
             self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": f"answered {status}"})
@@ -195,16 +193,8 @@ class Dialogs:
         call.lasts = self._options.call_idle
         table.calls.setdefault(key, []).append(call)
         table.calls_of[client] += 1
+        self._put_off(call, self._options.ring_seconds)
         return call
-
-    def _forget_orphans(self) -> None:
-        """Calls whose engine has failed, and could not even stop: nobody keeps their time."""
-        if self._now < self._table.looked_through_at + LAST_WORDS_SECONDS:
-            return
-        self._table.looked_through_at = self._now
-        for call in [call for calls in self._table.calls.values() for call in calls]:
-            if call.ends_at + LAST_WORDS_SECONDS < self._now:
-                self._drop(call)
 
     def _requested(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
         method, number = message.method, message.cseq.number
@@ -546,8 +536,8 @@ class Dialogs:
         if call.ending is None:
             call.ending = reason
             self._drop(call)
-            # Again they would announce places that are gone: but who has refused one reads no more of it (RFC 3261
-            # s.17.2.1), and says again what would not be read here, so that the call would stand.
+            # An INVITE that comes again would announce places that are gone. Of one that was refused nobody reads that
+            # any more (RFC 3261 s.17.2.1), and the refusal, which comes again too, would end no call begun by it.
             for key in call.invites if call.started_at is not None else ():
                 self._table.repeats.drop(key)
             call.close(self._now)

@@ -13,9 +13,8 @@ from ipaddress import ip_network
 
 from protocols import engine, sdp
 from protocols.engine import Endpoint, Host, Network, Party, only
+from protocols.sip_contacts import LEAST_PORT
 
-LEAST_PORT = 1024
-"""Services of the system are below, and no media."""
 _SHARED = ip_network("100.64.0.0/10")
 
 

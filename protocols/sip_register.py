@@ -16,7 +16,7 @@ from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
 from protocols.sip_message import MAX_ID_BYTES, Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
-from protocols.sip_table import SipTable
+from protocols.sip_table import Recent, SipTable
 from protocols.sip_values import Address
 
 DEFAULT_SECONDS = 3600
@@ -78,7 +78,7 @@ class Registrations:
         self._table = table
         self._note = note
         self._bindings: dict[Name, Contact] = {}
-        self._pending: dict[tuple[bytes, int], Wish] = {}
+        self._pending: Recent[tuple[bytes, int], Wish] = Recent(MAX_PENDING)
 
     def __len__(self) -> int:
         return len(self._bindings)
@@ -115,18 +115,17 @@ class Registrations:
             return
         if self._rewriter.stands_in:  # calls to it would ring at another one's (D49)
             raise Refused(503, b"No Contact Available")
-        if len(self._pending) >= MAX_PENDING:
-            del self._pending[next(iter(self._pending))]
         default = _seconds(message.first(b"expires"))
-        self._pending[message.call_id, message.cseq.number] = Wish(side, aor, contacts, default, removes_all)
+        self._pending.put((message.call_id, message.cseq.number), Wish(side, aor, contacts, default, removes_all))
 
     def answered(self, message: Message, side: Side, now: float) -> None:
         """A final response to a REGISTER, from `side`. One to an older request, or to one that nobody sent to this
         side, means nothing (S56)."""
-        wish = self._pending.get((message.call_id, message.cseq.number))
+        transaction = message.call_id, message.cseq.number
+        wish = self._pending.get(transaction)
         if wish is None or wish.side is side:
             return
-        del self._pending[message.call_id, message.cseq.number]
+        self._pending.drop(transaction)
         if message.status >= 300:
             return
         granted = {

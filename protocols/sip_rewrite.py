@@ -13,7 +13,7 @@ Only values are mapped (X8): the host's own address, and the one that stands for
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
@@ -185,7 +185,7 @@ class Rewriter:
         for span in message.parts(name):
             yield from self._value(message, span, side, values.read_address)
 
-    def _of_name(self, message: Message, name: bytes, side: Side) -> Iterable[Change]:
+    def _of_name(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
         """An address of ours stands for all who are behind it: the other side is meant where its own words come back,
         or by its port."""
         party, ours = self._peers.own(side), self._peers.as_seen(side.other)
@@ -193,16 +193,13 @@ class Rewriter:
         try:
             found = message.addresses(name)
         except BadMessage:
-            return ()
-        changes: list[Change] = []
+            return
         for span, address in found:
+            is_meant = comes_back or address.port == ours.port
             if self._is_mapped[side] and address.host == party.host:
-                changes += _renamed(span, address, party, self._peers.as_seen(side))
-            elif (
-                self._is_mapped[side.other] and address.host == ours.host and (comes_back or address.port == ours.port)
-            ):
-                changes += _renamed(span, address, ours, self._peers.own(side.other))
-        return changes
+                yield from _renamed(span, address, party, self._peers.as_seen(side))
+            elif self._is_mapped[side.other] and address.host == ours.host and is_meant:
+                yield from _renamed(span, address, ours, self._peers.own(side.other))
 
     def call_id(self, message: Message, side: Side) -> bytes:
         """What the call is known by, whichever side names it."""

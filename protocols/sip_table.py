@@ -53,6 +53,9 @@ class Recent(Generic[Key, Value]):
     def get(self, key: Key) -> Value | None:
         return self._entries.get(key)
 
+    def drop(self, key: Key) -> None:
+        self._entries.pop(key, None)
+
 
 class Repeats:
     """Datagrams of late and what was sent for them, so that the same again is sent for the same again (S62)."""
@@ -168,8 +171,6 @@ class SipTable:
     calls: dict[tuple[bytes, bytes], list[Call]] = field(default_factory=dict)
     """By Call-ID and the caller's tag. More than one when it passes us several times, on its way to a server and on its
     way back."""
-    looked_through_at: float = float("-inf")
-    """When all calls were last looked through, which takes its time."""
     calls_of: Counter[Host] = field(default_factory=Counter)
     """How many there are by the client whose sessions they are of."""
     media: dict[int, Call] = field(default_factory=dict)

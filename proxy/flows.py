@@ -16,7 +16,7 @@ from protocols.engine import Endpoint, Host, Peers, Side, Transport
 from proxy import sockets
 from proxy.admission import DatagramPinhole
 from proxy.endpoints import UdpEndpoint, UdpEndpoints
-from proxy.policy import Accepted, Arrival, Denied, Nat, nat
+from proxy.policy import Arrival, Denied, Nat
 from proxy.session import Admission, Session
 from proxy.sessions import Sessions
 from proxy.sockets import Address, Ancillary
@@ -267,9 +267,7 @@ class Flow(Session):
         super().reconfigured()
         if self.is_over:
             return
-        decision = self._sessions.policies.decide(self.decided_by)
-        if isinstance(decision, Accepted) and isinstance(how := nat(decision.policy, self.decided_by), Denied):
-            decision = how
+        decision = self._sessions.policies.judge(self.decided_by)
         if isinstance(decision, Denied):
             self.cut(decision.reason)
             self.dissolve()

@@ -99,6 +99,12 @@ class PolicyTable:
                 return Denied("denied_by_policy", rule.policy.name)
         return Denied("no_policy", None)
 
+    def judge(self, arrival: Arrival) -> Accepted | Denied:
+        """The same, and Denied too when the policy has no NAT for it."""
+        decision = self.decide(arrival)
+        how = nat(decision.policy, arrival) if isinstance(decision, Accepted) else decision
+        return how if isinstance(how, Denied) else decision
+
     def has_helper(self, transport: Transport, port: int) -> bool:
         """Whether sessions to this port are taken over, whoever's it is."""
         return (transport, port) in self._entries

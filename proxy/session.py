@@ -128,7 +128,7 @@ class Session(Performer):
         if not self.is_over:
             return
         self.settle()
-        if isinstance(self._sessions.policies.decide(self.decided_by), Denied):
+        if isinstance(self._sessions.policies.judge(self.decided_by), Denied):
             self.dissolve()
 
     @abstractmethod

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocols.engine import MediaGrant, Peers, Send, Side, Splice, Transport
-from protocols.sip_table import Clock
+from protocols.sip_calls import Call
+from protocols.sip_table import Clock, Recent
 from tests.sip_flow import (
     CLIENT,
     DIALOG,
@@ -268,6 +269,25 @@ def test_a_call_taken_up_again_waits_for_its_answer_whatever_else_is_refused(sid
         flow.hear(CLIENT, message("SIP/2.0 500 X", via, *fields))
     flow.hear(SERVER, response(200, 5, method, body=sdp("198.51.100.9", 8000)))
     assert len(flow.places.standing) == 2
+
+
+def test_a_call_whose_engine_fails_as_it_begins_ends_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fails(*_: object, **__: object) -> None:
+        raise ValueError("a bug")
+
+    flow = Flow()
+    monkeypatch.setattr(Call, "begin", fails)
+    with pytest.raises(ValueError, match="a bug"):
+        flow.hear(CLIENT, invite())
+    flow.engine.stop(1.0)
+    assert not flow.table.calls and not flow.table.calls_of
+
+
+def test_what_was_said_again_is_remembered_longest() -> None:
+    known: Recent[int, str] = Recent(2)
+    for key in (1, 2, 1, 3):
+        known.put(key, "x")
+    assert [known.get(key) for key in (1, 2, 3)] == ["x", None, "x"]
 
 
 def test_nobody_is_let_in_for_a_subscription_that_was_not_asked_for() -> None:
