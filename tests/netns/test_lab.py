@@ -67,6 +67,45 @@ def test_without_a_route_back_the_server_does_not_reach_the_client(version: int)
         dial(made.server, made.client, version)
 
 
+@both_versions
+@pytest.mark.parametrize("routes", ["nat", "routed"])
+def test_a_wide_lab_has_another_network_inside_and_a_host_farther_outside(routes: str, version: int) -> None:
+    with Lab("nat" if routes == "nat" else "routed", wide=True) as made:
+        inside, outside = (made.client, made.neighbour), (made.server, made.elsewhere)
+        pairs = [inside, inside[::-1], outside, outside[::-1]]
+        pairs += [(near, far) for near in inside for far in outside if routes == "routed"]
+        pairs += [(far, near) for near in inside for far in outside if routes == "routed"]
+        for near, far in pairs:
+            with serve(far, version) as listener, dial(near, far, version):
+                accepted, peer = listener.accept()
+                accepted.close()
+            assert peer[0] == str(near.address(version))
+        made.lock_down()
+        with serve(made.neighbour, version), pytest.raises(TimeoutError):
+            dial(made.client, made.neighbour, version, timeout=0.2)
+
+
+@both_versions
+@pytest.mark.parametrize(
+    ("addresses", "are_global"),
+    [("documentation", ()), ("global-wan", ("wan0",)), ("global", ("lan0", "lan1", "wan0"))],
+)
+def test_addresses_are_global_where_they_are_asked_for(
+    addresses: lab.Addresses, are_global: tuple[str, ...], version: int
+) -> None:
+    with Lab("routed", addresses, wide=True) as made:
+        gateway = made.gateway
+        assert [port for port in sorted(gateway.interfaces) if gateway.address(version, port).is_global] == [
+            *are_global
+        ]
+        assert made.elsewhere.address(version).is_global is ("wan0" in are_global)
+        assert made.client.address(version).is_global is ("lan0" in are_global)
+        with serve(made.elsewhere, version), dial(made.client, made.elsewhere, version):
+            pass
+        # None of them leads out of this machine.
+        assert gateway.run(["ip", f"-{version}", "route", "show", "default"]).stdout == ""
+
+
 @both_backends
 @both_versions
 def test_locked_down_nothing_passes_the_gateway_nor_enters_it(version: int, backend: str) -> None:

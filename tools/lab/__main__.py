@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from typing import Literal, get_args
 
 import click
 
@@ -28,14 +29,16 @@ def main() -> None:
 
 @main.command()
 @click.option("--routes", type=click.Choice(["nat", "routed"]), default="nat", show_default=True)
+@click.option("--addresses", type=click.Choice(get_args(lab.Addresses)), default="documentation", show_default=True)
+@click.option("--wide", is_flag=True, help="With a second network inside, and a host farther outside.")
 @click.option("--lock-down", is_flag=True, help="The gateway drops everything that no rule of yours accepts.")
-def up(routes: str, lock_down: bool) -> None:
+def up(routes: Literal["nat", "routed"], addresses: lab.Addresses, wide: bool, lock_down: bool) -> None:
     """Make a lab; it stands until this command is ended (^C, or however)."""
-    with lab.Lab("routed" if routes == "routed" else "nat") as made:
+    with lab.Lab(routes, addresses, wide) as made:
         if lock_down:
             made.lock_down()
-        for name in made.hosts:
-            click.echo(f"{name:16} {lab.addresses(name)}")
+        for name, host in made.hosts.items():
+            click.echo(f"{name:16} {lab.addresses(host)}")
         click.echo(f"{made.name} stands until ^C. In another terminal: python -m tools.lab shell HOST", err=True)
         signal.sigwait({signal.SIGINT, signal.SIGTERM, signal.SIGHUP})
 

@@ -7,7 +7,8 @@ import os
 import re
 import subprocess
 import sys
-from ipaddress import IPv4Network, IPv6Network, ip_address
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from types import TracebackType
 from typing import Literal
 
@@ -16,14 +17,44 @@ from tools.lab.host import Host
 
 PREFIX = "pinhole-lab"
 LAN4, LAN6 = IPv4Network("10.1.0.0/24"), IPv6Network("fd01::/64")
-"""The client's segment."""
+"""The client's segment, unless it is told otherwise."""
 WAN4, WAN6 = IPv4Network("198.51.100.0/24"), IPv6Network("2001:db8:2::/64")
-"""The server's segment."""
+"""The server's segment, unless it is told otherwise."""
 
-_SEGMENTS = (
-    ("lan0", LAN4, LAN6, ("client", "client_stranger")),
-    ("wan0", WAN4, WAN6, ("server", "server_stranger")),
-)
+Addresses = Literal["documentation", "global-wan", "global"]
+Networks = tuple[IPv4Network, IPv6Network]
+
+_DOCUMENTATION: dict[str, Networks] = {
+    "lan0": (LAN4, LAN6),
+    "lan1": (IPv4Network("10.9.0.0/24"), IPv6Network("fd09::/64")),
+    "wan0": (WAN4, WAN6),
+    "elsewhere": (IPv4Network("203.0.113.0/24"), IPv6Network("2001:db8:3::/64")),
+}
+# What is_global says yes to, and yet belongs to no ordinary host: IPv4 networks of services that IANA lists as
+# globally reachable (AS112, AMT, the former 6to4 relays), and IPv6 networks that are given to nobody.
+_GLOBAL: dict[str, Networks] = {
+    "lan0": (IPv4Network("192.31.196.0/24"), IPv6Network("2d00:1::/64")),
+    "lan1": (IPv4Network("192.175.48.0/24"), IPv6Network("2d00:9::/64")),
+    "wan0": (IPv4Network("192.88.99.0/24"), IPv6Network("2d00:2::/64")),
+    "elsewhere": (IPv4Network("192.52.193.0/24"), IPv6Network("2d00:3::/64")),
+}
+_NETWORKS: dict[Addresses, dict[str, Networks]] = {
+    "documentation": _DOCUMENTATION,
+    "global-wan": _GLOBAL | {port: _DOCUMENTATION[port] for port in ("lan0", "lan1")},
+    "global": _GLOBAL,
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    port: str
+    """The gateway's interface on it."""
+    networks: Networks
+    names: tuple[str, ...]
+    """Of the hosts on it, by their numbers from 2 on."""
+    is_inside: bool
+
+
 _numbers = itertools.count()
 
 
@@ -32,20 +63,52 @@ class Lab:
 
     routes: `nat`: the server knows no way to the client's network, so that an address that leaks leads nowhere;
     `routed`: it has one, through the gateway. The client can always reach the server's network.
+    addresses: `documentation`: all that stand outside are for documentation, which Python calls private; `global-wan`:
+    those have global addresses; `global`: all have. The hosts are in namespaces of their own without a way out.
+    wide: there are also a second network inside (`lan1`, with the host `neighbour`), and behind `wan0` a host in a
+    network of its own (`elsewhere`), which all hosts outside reach directly.
     Raises RuntimeError when the hosts cannot be made.
     """
 
-    def __init__(self, routes: Literal["nat", "routed"] = "nat") -> None:
+    def __init__(
+        self,
+        routes: Literal["nat", "routed"] = "nat",
+        addresses: Addresses = "documentation",
+        wide: bool = False,
+    ) -> None:
         self.name = f"{PREFIX}-{os.getpid()}-{next(_numbers)}"
         self._routes = routes
-        both = {port: (four[1], six[1]) for port, four, six, _ in reversed(_SEGMENTS)}
-        self.gateway = Host("gateway", f"{self.name}-gateway", both)
+        self.networks = _NETWORKS[addresses]
+        """By the gateway's interface; and `elsewhere`."""
+        self.segments = (
+            Segment("lan0", self.networks["lan0"], ("client", "client_stranger"), is_inside=True),
+            *([Segment("lan1", self.networks["lan1"], ("neighbour",), is_inside=True)] if wide else []),
+            Segment("wan0", self.networks["wan0"], ("server", "server_stranger"), is_inside=False),
+        )
+        self._is_wide = wide
+        ports = {segment.port: _hosts_of(segment.networks, 1) for segment in reversed(self.segments)}
+        self.gateway = Host("gateway", f"{self.name}-gateway", ports)
         self.hosts = {"gateway": self.gateway}
-        for _, four, six, names in _SEGMENTS:
-            for number, name in enumerate(names, 2):
-                self.hosts[name] = Host(name, f"{self.name}-{name}", {"eth0": (four[number], six[number])})
+        for segment in self.segments:
+            for number, name in enumerate(segment.names, 2):
+                self._add(name, segment.networks, number)
+        if wide:
+            self._add("elsewhere", self.networks["elsewhere"], 2)
         self.client, self.client_stranger = self.hosts["client"], self.hosts["client_stranger"]
         self.server, self.server_stranger = self.hosts["server"], self.hosts["server_stranger"]
+
+    def _add(self, name: str, networks: Networks, number: int) -> None:
+        self.hosts[name] = Host(name, f"{self.name}-{name}", {"eth0": _hosts_of(networks, number)})
+
+    @property
+    def neighbour(self) -> Host:
+        """Of a wide lab: the host in the second network inside."""
+        return self.hosts["neighbour"]
+
+    @property
+    def elsewhere(self) -> Host:
+        """Of a wide lab: the host outside that is in no network of the gateway's."""
+        return self.hosts["elsewhere"]
 
     def __enter__(self) -> Lab:
         names = [host.netns for host in self.hosts.values()]
@@ -58,9 +121,11 @@ class Lab:
             for host in self.hosts.values():
                 _before_links(host)
             _ip(self._gateway_links(), self.gateway)
-            for port, four, six, ends in _SEGMENTS:
-                for name in ends:
-                    _ip(self._end_links(self.hosts[name], four, six, routed=port == "lan0"), self.hosts[name])
+            for segment in self.segments:
+                for name in segment.names:
+                    _ip(self._end_links(self.hosts[name], segment), self.hosts[name])
+            if self._is_wide:
+                _ip(self._elsewhere_links(), self.elsewhere)
         except BaseException:
             self.close()
             raise
@@ -82,26 +147,35 @@ class Lab:
     def _gateway_links(self) -> str:
         # A segment is a bridge whose own interface is the gateway's: one hop less than a bridge that stands apart.
         lines = ["link set lo up"]
-        for port, four, six, ends in _SEGMENTS:
+        for segment in self.segments:
+            port, (four, six) = segment.port, segment.networks
             lines.append(f"link add {port} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
             lines.append(f"address add {four[1]}/{four.prefixlen} dev {port}")
             lines.append(f"address add {six[1]}/{six.prefixlen} dev {port} nodad")
+            ends = [*segment.names, "elsewhere"] if self._is_wide and not segment.is_inside else segment.names
             for number, name in enumerate(ends):
                 link = f"{port}-{number}"
                 lines.append(f"link add {link} type veth peer name eth0 netns {self.hosts[name].netns}")
                 lines.append(f"link set {link} master {port} up")
             lines.append(f"link set {port} up")
+        if self._is_wide:
+            lines += (f"route add {network} dev wan0" for network in self.networks["elsewhere"])
         return "".join(f"{line}\n" for line in lines)
 
-    def _end_links(self, host: Host, four: IPv4Network, six: IPv6Network, routed: bool) -> str:
-        lines = [
-            "link set lo up",
-            f"address add {host.v4}/{four.prefixlen} dev eth0",
-            f"address add {host.v6}/{six.prefixlen} dev eth0 nodad",
-            "link set eth0 up",
-        ]
-        if routed or self._routes == "routed":
+    def _end_links(self, host: Host, segment: Segment) -> str:
+        four, six = segment.networks
+        lines = _own_links(host, segment.networks)
+        if segment.is_inside or self._routes == "routed":
             lines += [f"route add default via {four[1]}", f"route add default via {six[1]}"]
+        if self._is_wide and not segment.is_inside:
+            lines += (f"route add {network} dev eth0" for network in self.networks["elsewhere"])
+        return "".join(f"{line}\n" for line in lines)
+
+    def _elsewhere_links(self) -> str:
+        lines = _own_links(self.elsewhere, self.networks["elsewhere"])
+        lines += (f"route add {network} dev eth0" for network in self.networks["wan0"])
+        if self._routes == "routed":
+            lines += (f"route add default via {network[1]}" for network in self.networks["wan0"])
         return "".join(f"{line}\n" for line in lines)
 
     # -- the gateway's own ruleset ----------------------------------------------------------------------------------
@@ -138,6 +212,21 @@ class Lab:
             if restore == "ip6tables-restore":
                 rules += [f"-A INPUT -p icmpv6 --icmpv6-type {kind} -j ACCEPT" for kind in (135, 136)]
             self.gateway.run([restore], stdin="".join(f"{rule}\n" for rule in (*rules, "COMMIT")))
+
+
+def _hosts_of(networks: Networks, number: int) -> tuple[IPv4Address, IPv6Address]:
+    four, six = networks
+    return four[number], six[number]
+
+
+def _own_links(host: Host, networks: Networks) -> list[str]:
+    four, six = networks
+    return [
+        "link set lo up",
+        f"address add {host.v4}/{four.prefixlen} dev eth0",
+        f"address add {host.v6}/{six.prefixlen} dev eth0 nodad",
+        "link set eth0 up",
+    ]
 
 
 def _before_links(host: Host) -> None:
@@ -191,12 +280,6 @@ def has_creator(name: str) -> bool:
     return os.path.exists(f"/proc/{creator(name)}")
 
 
-def addresses(host: str) -> str:
+def addresses(host: Host) -> str:
     """For people: the interfaces and addresses of a host."""
-    if host == "gateway":
-        return ", ".join(f"{port} {four[1]} {six[1]}" for port, four, six, _ in _SEGMENTS)
-    for _, four, six, names in _SEGMENTS:
-        if host in names:
-            number = names.index(host) + 2
-            return f"eth0 {four[number]} {six[number]}"
-    return str(ip_address(0))
+    return ", ".join(f"{port} {four} {six}" for port, (four, six) in host.interfaces.items())
