@@ -1,16 +1,18 @@
 """A pinhole for datagrams that an engine is to read: who may begin a flow to a party, and for how long.
 
-It stands on an endpoint, the party's address as others know it: the one that its own flows go out from, or one for this
-alone. A phone that has registered can be called through it, by whom its engine named.
+It stands on the party's address as others know it. On an address of ours that is the endpoint that the party's own
+flows go out from, or one for this alone; without NAT it is an endpoint for each host that the pinhole admits. A phone
+that has registered can be called through it, by whom its engine named.
 """
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any
 
 from protocols.engine import Expect, Grant, Host, Network
 from proxy import sockets
-from proxy.endpoints import UdpEndpoint
+from proxy.endpoints import EVERYBODY, Heard, UdpEndpoint
 from proxy.opening import Opening, Owner
 
 if TYPE_CHECKING:
@@ -25,11 +27,9 @@ class DatagramPinhole(Opening):
     def __init__(self, table: PinholeTable, owner: Owner, number: int, expect: Expect) -> None:
         """Raises OSError when the endpoint cannot be had."""
         super().__init__(table, owner)
-        endpoints = table.endpoints
+        self._endpoints = self._stand(expect)
         at = expect.listen
-        self._endpoint: UdpEndpoint = endpoints.take(at) if at.port else endpoints.take_free(at.host)
-        self._endpoint.admits.append(self)
-        self.grant = Grant(number, expect, self._endpoint.at)
+        self.grant = Grant(number, expect, at if at.port else self._endpoints[EVERYBODY].at)
         self._uses_left = expect.uses
         self._used = self._refused = 0
         self._is_confirmed = expect.confirmed
@@ -39,6 +39,38 @@ class DatagramPinhole(Opening):
         listen = self.grant.listen
         self._tell_opened(expect.purpose, expect.transport, listen, expect.allow, expect.target, wait, expect.trigger)
 
+    def _stand(self, expect: Expect) -> dict[Heard, UdpEndpoint]:
+        """The sockets that hear whom it admits. Raises OSError."""
+        endpoints, at = self._table.endpoints, expect.listen
+        if not at.port:
+            return {EVERYBODY: self._at(endpoints.take_free(at.host))}
+        standing: dict[Heard, UdpEndpoint] = {}
+        try:
+            for hears in self._heard(expect):
+                standing[hears] = self._at(endpoints.take(at, hears=hears))
+        except OSError:
+            for endpoint in standing.values():
+                self._leave(endpoint)
+            raise
+        return standing
+
+    @staticmethod
+    def _heard(expect: Expect) -> list[Heard]:
+        """Who is heard at the pinhole's address. At one of ours everybody is, and strangers are counted. At the party's
+        own address others must pass as if nobody stood there, as far as single hosts are admitted and not networks."""
+        is_in_place = expect.listen == expect.target
+        if not is_in_place or any(network.num_addresses > 1 for network in expect.allow):
+            return [EVERYBODY]
+        return list(dict.fromkeys(network.network_address for network in expect.allow))
+
+    def _at(self, endpoint: UdpEndpoint) -> UdpEndpoint:
+        endpoint.admits.append(self)
+        return endpoint
+
+    def _leave(self, endpoint: UdpEndpoint) -> None:
+        endpoint.admits.remove(self)
+        self._table.endpoints.give(endpoint)
+
     def confirm(self) -> None:
         self._is_confirmed = True
 
@@ -46,7 +78,20 @@ class DatagramPinhole(Opening):
         if not self._is_over:
             self._timer.cancel()
             self._timer = self._table.loop.call_later(seconds, self._expire)
+            before = self.grant.expect.allow
             self._readmit(allow, seconds)
+            if allow != before and self.grant.expect.listen.port:
+                self._move()
+
+    def _move(self) -> None:
+        """It admits others now, so others are to be heard. A host that no socket can be had for is not admitted."""
+        heard = self._heard(self.grant.expect)
+        for hears in heard:
+            if hears not in self._endpoints:
+                with contextlib.suppress(OSError):
+                    self._endpoints[hears] = self._at(self._table.endpoints.take(self.grant.listen, hears=hears))
+        for hears in [hears for hears in self._endpoints if hears not in heard]:
+            self._leave(self._endpoints.pop(hears))
 
     def admits(self, host: Host) -> bool:
         return self._is_confirmed and any(host in network for network in self.grant.expect.allow)
@@ -73,8 +118,8 @@ class DatagramPinhole(Opening):
             return
         self._is_over = True
         self._timer.cancel()
-        self._endpoint.admits.remove(self)
-        self._table.endpoints.give(self._endpoint)
+        for endpoint in self._endpoints.values():
+            self._leave(endpoint)
         self._gone(reason, {}, sessions=self._used, refused=self._refused)
 
     abort = shut

@@ -1,17 +1,24 @@
-"""UDP sockets on impersonated addresses: one for each address and port, whoever uses it.
+"""UDP sockets on impersonated addresses, each shared by all who need the same address and the same hearing.
 
-One unconnected transparent socket both receives all that is sent to its address and sends with that address as source.
-So a registrar that a thousand phones talk to takes one socket here, and each phone one:
+A transparent socket sends with its address as source, whoever's address that is. What it receives is a matter of whom
+it hears, because the firewall rules bring it every packet that the kernel would give it:
 
-    phone --> [socket on the registrar's address]  flow  [socket on the phone's address, or one of ours] --> registrar
+    everybody   an address of ours: whatever is sent there is for us
+    one host    another host's address: packets of all other hosts pass this gateway as if nobody stood there
+    nobody      a server's address, to which the rules bring sessions by the main listener: this socket only sends
 
-A datagram is handed on by whom it is from. Who is not known is a matter for whoever made the table.
+    phone --> main listener --> flow --> [phone's address, hears the registrar] --> registrar
+    phone <-- [registrar's address, hears nobody] <-- flow <-- [phone's address, hears the registrar] <-- registrar
+
+So a registrar that a thousand phones talk to takes one socket here, and each phone one. A datagram is handed on by its
+source address; one from an unknown source goes to the `stranger` of the table.
 """
 
 from __future__ import annotations
 
 import errno
 from collections.abc import Callable, Iterable, Sequence
+from enum import Enum
 from itertools import chain
 from typing import TYPE_CHECKING
 
@@ -28,12 +35,28 @@ if TYPE_CHECKING:
 MOST_UNREAD = 64
 """Datagrams that are counted, of those that nobody has read."""
 
+
+class Hearing(Enum):
+    """Whom a socket hears, if that is not one host."""
+
+    EVERYBODY = "everybody"
+    NOBODY = "nobody"
+
+    # Each is one object; Enum would make the hash of its name each time.
+    __hash__ = object.__hash__
+
+
+EVERYBODY, NOBODY = Hearing.EVERYBODY, Hearing.NOBODY
+
+Heard = Host | Hearing
+"""Whom a socket hears: one host from every port, or as `Hearing` says."""
+
 Stranger = Callable[["UdpEndpoint", bytes, Ancillary, Address], None]
 Route = Callable[[bytes, Ancillary], None]
 
 
 class UdpEndpoint:
-    """What is sent to `at` arrives here, and what is sent from here comes from `at`."""
+    """What `hears` sends to `at` arrives here, and what is sent from here comes from `at`."""
 
     __slots__ = (
         "_is_read",
@@ -42,6 +65,7 @@ class UdpEndpoint:
         "admits",
         "at",
         "flows",
+        "hears",
         "is_leased",
         "is_media",
         "mapped",
@@ -51,10 +75,14 @@ class UdpEndpoint:
         "uses",
     )
 
-    def __init__(self, readers: Readers, at: Endpoint, stranger: Stranger, is_media: bool) -> None:
+    def __init__(
+        self, readers: Readers, at: Endpoint, hears: Heard, stranger: Stranger, is_media: bool, may_share: bool
+    ) -> None:
+        """may_share: others of other hearing may stand on the same address. Raises OSError."""
         self._readers = readers
         self.stranger = stranger
         self.at = at
+        self.hears = hears
         self.address = sockets.address(at)
         self.is_media = is_media
         self.mapped: tuple[Endpoint, Host] | None = None
@@ -68,14 +96,18 @@ class UdpEndpoint:
         """Of the client that is known by this address, by the host of the server."""
         self.admits: list[DatagramPinhole] = []
         """Whom a pinhole lets begin a flow here."""
-        self.sock = sockets.datagrams(at, is_media)
+        self.sock = sockets.datagrams(at, is_media, may_share)
         self._is_read = False
-        if not is_media:
-            try:
+        try:
+            if hears is NOBODY:
+                sockets.hear_nobody(self.sock)
+            elif not isinstance(hears, Hearing):
+                sockets.hear_only(self.sock, hears)
+            if not is_media and hears is not NOBODY:
                 self.read()
-            except OSError:
-                self.sock.close()
-                raise
+        except OSError:
+            self.sock.close()
+            raise
 
     def read(self) -> None:
         """From now on somebody is expected here. Of media, what came before has waited: it is a party's that was faster
@@ -126,23 +158,42 @@ class UdpEndpoint:
         """Whether it went out. No buffer, no route, too long: a datagram may always be lost."""
         try:
             self.sock.sendto(data, to)
+        except ConnectionRefusedError:
+            # A socket that hears one host is told by ICMP of a datagram before this one, and then has sent nothing.
+            try:
+                self.sock.sendto(data, to)
+            except OSError:
+                return False
         except OSError:
             return False
         return True
 
-    def close(self) -> None:
+    def close(self) -> list[tuple[bytes, Ancillary, Address]]:
+        """The socket is gone. Returns the datagrams that had already arrived and that nobody has read (of media: none,
+        since what is late there is of no use)."""
+        left: list[tuple[bytes, Ancillary, Address]] = []
         if self._is_read:
             self._readers.remove(self.sock)
+            while not self.is_media and len(left) < MOST_UNREAD:
+                try:
+                    arrived = sockets.receive(self.sock)
+                except OSError:  # of an earlier datagram's way (ICMP)
+                    continue
+                if arrived is None:
+                    break
+                left.append(arrived)
         self.sock.close()
+        return left
 
 
 class UdpEndpoints:
-    """All of them, by address."""
+    """All of them, by address and by whom they hear."""
 
     def __init__(self, readers: Readers, ports: PortPool) -> None:
         self._readers = readers
         self._ports = ports
-        self._endpoints: dict[Endpoint, UdpEndpoint] = {}
+        self._standing: dict[Endpoint, dict[Heard, UdpEndpoint]] = {}
+        self._count = 0
         self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
         self.leased: dict[Address, UdpEndpoint] = {}
         """On addresses of ours. What one of them sends to another would have to pass our own firewall."""
@@ -151,14 +202,19 @@ class UdpEndpoints:
         self.media_stranger: Stranger = lambda *_: None
 
     def __len__(self) -> int:
-        return len(self._endpoints)
+        return self._count
 
-    def get(self, at: Endpoint) -> UdpEndpoint | None:
-        return self._endpoints.get(at)
+    def get(self, at: Endpoint, hears: Heard) -> UdpEndpoint | None:
+        standing = self._standing.get(at)
+        return standing.get(hears) if standing is not None else None
 
-    def take(self, at: Endpoint, is_media: bool = False) -> UdpEndpoint:
+    def hearing(self, at: Endpoint, host: Host) -> UdpEndpoint | None:
+        """The one that the kernel gives what this host sends to `at`."""
+        return self.get(at, host) or self.get(at, EVERYBODY)
+
+    def take(self, at: Endpoint, is_media: bool = False, hears: Heard = EVERYBODY) -> UdpEndpoint:
         """The one that stands there, or a new one; `give` it back. Raises OSError when it cannot be had."""
-        endpoint = self._endpoints.get(at) or self._stand(at, is_media)
+        endpoint = self.get(at, hears) or self._stand(at, hears, is_media, may_share=True)
         if endpoint.is_media != is_media:
             raise OSError(errno.EADDRINUSE, "signalling and media on one address")
         endpoint.uses += 1
@@ -201,12 +257,12 @@ class UdpEndpoints:
         """Endpoints on the first ports that are all free."""
         for ports in choices:
             wanted = [Endpoint(host, port) for port in ports]
-            if any(at in self._endpoints for at in wanted):
+            if any(at in self._standing for at in wanted):
                 continue
             standing: list[UdpEndpoint] = []
             try:
                 for at in wanted:
-                    standing.append(self._stand(at, is_media))
+                    standing.append(self._stand(at, EVERYBODY, is_media, may_share=False))
             except OSError as error:
                 for endpoint in standing:
                     self._remove(endpoint)
@@ -220,9 +276,11 @@ class UdpEndpoints:
             return standing
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
-    def _stand(self, at: Endpoint, is_media: bool) -> UdpEndpoint:
+    def _stand(self, at: Endpoint, hears: Heard, is_media: bool, may_share: bool) -> UdpEndpoint:
         meet = self._meet_media if is_media else self._meet
-        endpoint = self._endpoints[at] = UdpEndpoint(self._readers, at, meet, is_media)
+        endpoint = UdpEndpoint(self._readers, at, hears, meet, is_media, may_share)
+        self._standing.setdefault(at, {})[hears] = endpoint
+        self._count += 1
         return endpoint
 
     def give(self, endpoint: UdpEndpoint) -> None:
@@ -231,13 +289,29 @@ class UdpEndpoints:
             self._remove(endpoint)
 
     def _remove(self, endpoint: UdpEndpoint) -> None:
-        del self._endpoints[endpoint.at]
+        standing = self._standing[endpoint.at]
+        del standing[endpoint.hears]
+        if not standing:
+            del self._standing[endpoint.at]
+        self._count -= 1
         if endpoint.mapped is not None:
             del self._mapped[endpoint.mapped]
         if endpoint.is_leased:
             del self.leased[endpoint.address]
             self._ports.release(Transport.UDP, endpoint.at.host, endpoint.at.port)
-        endpoint.close()
+        if left := endpoint.close():
+            # Whoever gives an endpoint back is in the middle of something.
+            self._readers.loop.call_soon(self._hand_on, endpoint, left)
+
+    def _hand_on(self, endpoint: UdpEndpoint, left: Iterable[tuple[bytes, Ancillary, Address]]) -> None:
+        """Datagrams that had arrived before the socket was closed are for whoever stands there now, or are the first of
+        a session of their own."""
+        for data, ancillary, source in left:
+            now = self.get(endpoint.at, endpoint.hears) or endpoint
+            if (take := now.routes.get(source)) is not None:
+                take(data, ancillary)
+            else:
+                self.stranger(now, data, ancillary, source)
 
     def _meet(self, endpoint: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
         self.stranger(endpoint, data, ancillary, source)

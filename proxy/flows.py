@@ -1,7 +1,8 @@
 """UDP sessions: two hosts that exchange datagrams, one engine, and a socket towards each.
 
-    first datagram -> policy -> [near: the server's address as the client knows it]  engine  [far: the client's] -> ...
-    later ones     -> whichever of the two sockets they were sent to, by whom they are from
+    first datagram -> policy -> engine, [far: the client's address as the server knows it] --> server
+    the client's   -> main listener, to which the rules bring whatever a policy's clients send to helper ports
+    the server's   -> far -> engine, [near: the server's address as the client knows it] --> client
     silence        -> closed, unless the engine still waits for something
 
 No task and no lock: every step is a callback of the loop that runs to its end.
@@ -15,7 +16,7 @@ from functools import partial
 from protocols.engine import Endpoint, Host, Peers, Side, Transport
 from proxy import sockets
 from proxy.admission import DatagramPinhole
-from proxy.endpoints import UdpEndpoint, UdpEndpoints
+from proxy.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
 from proxy.policy import Arrival, Denied, Nat
 from proxy.session import Admission, Session
 from proxy.sessions import Sessions
@@ -39,25 +40,29 @@ class Flows:
         server = sockets.original_destination(ancillary)
         if server is None:
             return
-        near = self.endpoints.get(server)
-        if near is None:
+        near = self.endpoints.get(server, NOBODY)
+        if near is not None and (take := near.routes.get(source)) is not None:
+            take(data, ancillary)
+            return
+        hearing = self.endpoints.hearing(server, sockets.endpoint(source).host)
+        if hearing is None:
             self._arrive(data, ancillary, source, server)
-        elif (take := near.routes.get(source)) is not None:
+        elif (take := hearing.routes.get(source)) is not None:
             take(data, ancillary)  # sent before its flow's socket stood
         else:
-            self._stranger(near, data, ancillary, source)
+            self._stranger(hearing, data, ancillary, source)
 
     def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
         host = sockets.endpoint(source).host if at.admits else None
         for pinhole in at.admits:
             assert host is not None
             if pinhole.admits(host):
-                self._arrive(data, ancillary, source, at.at, pinhole)
+                self._arrive(data, ancillary, source, at.at, at, pinhole)
                 return
             pinhole.refuse()
         # Not every server sends its requests from the port that it waits on; its host is known while a call stands.
         beside = next((flow for flow in at.flows.get(source[0], ()) if flow.is_needed), None)
-        self._arrive(data, ancillary, source, at.at, beside=beside)
+        self._arrive(data, ancillary, source, at.at, at, beside=beside)
 
     def _arrive(
         self,
@@ -65,10 +70,12 @@ class Flows:
         ancillary: Ancillary,
         source: Address,
         server: Endpoint,
+        at: UdpEndpoint | None = None,
         pinhole: DatagramPinhole | None = None,
         beside: Flow | None = None,
     ) -> None:
-        """pinhole: who comes is expected. beside: another port of a server comes to a client that it talks to."""
+        """The first datagram of a flow. at: the socket that heard it; None: the main listener did. pinhole: one that
+        admits its sender. beside: the flow of a client whose server sends from another port."""
         try:
             interface = self._interfaces.of(sockets.arrival_interface(ancillary), self.sessions.loop.time())
         except OSError:  # no room to ask, so none for a flow
@@ -83,7 +90,7 @@ class Flows:
                 known_as = server.host  # one client calls another, and is known to it as to everybody (RFC 4787 s.6)
             how = Nat(known_as, expect.target)
             admission = self.sessions.admit_expected(pinhole.owner, arrival, how)
-        elif (ours := self.endpoints.get(arrival.client)) is not None and ours.mapped is not None:
+        elif (ours := self.endpoints.get(arrival.client, EVERYBODY)) is not None and ours.mapped is not None:
             # From ourselves to ourselves, and so on for ever (rule X28).
             self.sessions.deny(arrival, Denied("loop", None))
             return
@@ -91,17 +98,20 @@ class Flows:
             admission = self.sessions.admit_expected(beside, arrival, beside.way_back(arrival.client.host))
         else:
             admission = self.sessions.admit(arrival)
-        flow = None if admission is None else self.begin(admission, source)
+        flow = None if admission is None else self.begin(admission, source, NOBODY if at is None else at.hears)
         if flow is None:
             return
         if pinhole is not None:
             pinhole.use(source)
         flow.receive(Side.CLIENT, data)
 
-    def begin(self, admission: Admission, client: Address, before: Flow | None = None) -> Flow | None:
-        """before: the one that it takes the place of, if it can. None, and a line in the audit log, when it cannot."""
+    def begin(
+        self, admission: Admission, client: Address, near_hears: Heard, before: Flow | None = None
+    ) -> Flow | None:
+        """near_hears: whom the socket towards the client hears; NOBODY when the main listener hears the client. before:
+        the flow whose place this one takes, if it can. None, and a line in the audit log, when it cannot."""
         try:
-            near, far = self._stand(admission, before)
+            near, far = self._stand(admission, near_hears, before)
         except OSError as error:
             if before is not None and error.errno == errno.EADDRINUSE:  # by another one, which may wait for just that
                 before.cut("reconfigured")
@@ -111,9 +121,9 @@ class Flows:
             before.cut("reconfigured")
         return Flow(self, admission, near, far, client, before)
 
-    def _stand(self, admission: Admission, before: Flow | None) -> tuple[UdpEndpoint, UdpEndpoint]:
+    def _stand(self, admission: Admission, near_hears: Heard, before: Flow | None) -> tuple[UdpEndpoint, UdpEndpoint]:
         """The two endpoints, taken. Raises OSError."""
-        near = self.endpoints.take(admission.arrival.server)
+        near = self.endpoints.take(admission.arrival.server, hears=near_hears)
         try:
             far = self._far(admission.arrival.client, admission.nat)
         except OSError:
@@ -123,7 +133,7 @@ class Flows:
         # could one say who is who where somebody talks to himself.
         server = sockets.address(admission.nat.dial)
         is_taken = server in far.routes and not (before is not None and before.hears(far, server))
-        if is_taken or near is far:
+        if is_taken or near.at == far.at:
             self.endpoints.give(near)
             self.endpoints.give(far)
             raise OSError(errno.EADDRINUSE, "two flows of one client to one server")
@@ -133,7 +143,7 @@ class Flows:
         """The client as the server knows it."""
         host: Host = nat.source if nat.source is not None else sockets.route_source(nat.dial)
         if host == client.host:
-            return self.endpoints.take(client)
+            return self.endpoints.take(client, hears=nat.dial.host)
         published = self.sessions.policies.is_published(Transport.UDP, Endpoint(host, client.port))
         return self.endpoints.take_mapped(client, host, client.port >= LEAST_KEPT_PORT and not published)
 
@@ -285,7 +295,8 @@ class Flow(Session):
             admission = self._sessions.admit_expected(self, self.arrival, self._nat, self._via, is_renewed=True)
         else:
             admission = self._sessions.admit(self.arrival, is_renewed=True)
-        flow = None if admission is None else self._flows.begin(admission, self._ends[Side.CLIENT][1], self)
+        near, client = self._ends[Side.CLIENT]
+        flow = None if admission is None else self._flows.begin(admission, client, near.hears, self)
         if flow is not None:
             flow._forget_before()
             flow.receive(side, data)

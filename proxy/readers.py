@@ -18,7 +18,7 @@ LOOKS_PER_WAKEUP = 8
 
 class Readers:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
+        self.loop = loop
         self._epoll: select.epoll | None = None
         self._readers: dict[int, Callable[[], None]] = {}
 
@@ -27,7 +27,7 @@ class Readers:
         OSError when there is no descriptor left for the first one."""
         if self._epoll is None:
             self._epoll = select.epoll()
-            self._loop.add_reader(self._epoll, self._readable, self._epoll)
+            self.loop.add_reader(self._epoll, self._readable, self._epoll)
         descriptor = sock.fileno()
         self._epoll.register(descriptor, select.EPOLLIN)
         self._readers[descriptor] = reader
@@ -37,7 +37,7 @@ class Readers:
         assert self._epoll is not None
         del self._readers[sock.fileno()]
         if not self._readers:
-            self._loop.remove_reader(self._epoll)
+            self.loop.remove_reader(self._epoll)
             self._epoll.close()
             self._epoll = None
 

@@ -14,6 +14,7 @@ import socket
 import struct
 import sys
 from collections.abc import Sequence
+from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
@@ -178,15 +179,18 @@ def dial_result(sock: socket.socket) -> int:
     return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
-def datagrams(at: Endpoint, of_media: bool = False) -> socket.socket:
+def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> socket.socket:
     """A transparent UDP socket on any address, our own or foreign: it receives all that is sent there. With each
-    datagram comes the interface that it came in by; with media its DSCP instead.
+    datagram comes the interface that it came in by; with media its DSCP instead. `may_share`: sockets that hear others
+    (`hear_only`) may stand on the same address, if they allow it too.
 
     Raises OSError (EADDRINUSE, EACCES, EMFILE ...) and SocketError when the process may not make transparent sockets.
     """
-    # Not SO_REUSEADDR: a second socket on the address would take the first one's datagrams without a word.
     sock = _transparent(at.host, socket.SOCK_DGRAM)
     try:
+        # Else not SO_REUSEADDR: a second socket on the address would take the first one's datagrams without a word.
+        if may_share:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         buffer_bytes = EARLY_MEDIA_BYTES if of_media else DATAGRAM_BUFFER_BYTES
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         # A message that rewriting made longer than the link allows goes out in fragments (rule S7).
@@ -201,6 +205,18 @@ def datagrams(at: Endpoint, of_media: bool = False) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def hear_only(sock: socket.socket, host: IPv4Address | IPv6Address) -> None:
+    """From now on a socket for datagrams hears this host alone, whatever port it sends from, and can still send to
+    anybody. The kernel compares the parts of a peer's address that are set, and the port is not; nor does the rule
+    `socket transparent` find the socket for packets of others. Raises OSError when there is no route to the host."""
+    sock.connect((str(host), 0))
+
+
+def hear_nobody(sock: socket.socket) -> None:
+    """From now on the socket only sends. Nothing that comes from elsewhere may bear a loopback address."""
+    sock.connect(("127.0.0.1" if sock.family == socket.AF_INET else "::1", 0))
 
 
 def widen(sock: socket.socket) -> None:
@@ -236,10 +252,18 @@ def original_destination(ancillary: Ancillary) -> Endpoint | None:
     """Where a datagram was sent to before TPROXY (rule X21)."""
     for level, kind, data in ancillary:
         if level == socket.SOL_IP and kind == IP_RECVORIGDSTADDR:
-            return Endpoint(IPv4Address(data[4:8]), int.from_bytes(data[2:4], "big"))
+            return _destination(data[2:8])
         if level == socket.IPPROTO_IPV6 and kind == IPV6_RECVORIGDSTADDR:
-            return Endpoint(IPv6Address(data[8:24]), int.from_bytes(data[2:4], "big"))
+            return _destination(data[2:4] + data[8:24])
     return None
+
+
+@lru_cache(maxsize=4096)
+def _destination(port_and_host: bytes) -> Endpoint:
+    """Of the same few servers again and again."""
+    host = port_and_host[2:]
+    port = int.from_bytes(port_and_host[:2], "big")
+    return Endpoint(IPv4Address(host) if len(host) == 4 else IPv6Address(host), port)
 
 
 def arrival_interface(ancillary: Ancillary) -> int:

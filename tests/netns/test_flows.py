@@ -366,9 +366,12 @@ async def test_another_port_of_a_server_reaches_a_client_that_is_in_a_call_with_
         client.sendto(b"response", other.getsockname())
         assert await hear(other) == (b"response", outside)
         stranger.sendto(b"attack", outside)
-        assert (await gateway.shell.until("session.denied"))["reason"] == "no_policy"
+        if snat == "interface":
+            assert (await gateway.shell.until("session.denied"))["reason"] == "no_policy"
+            await silence(client)
+        else:  # the forward chain decides, as if nobody stood at the client's address; here it lets everything pass
+            assert await hear(client) == (b"attack", stranger.getsockname())
         assert gateway.shell.log.events().count("session.opened") == 2
-        await silence(client)
 
 
 async def test_it_does_so_too_when_the_client_talks_to_another_service_of_that_server(hosts: Hosts) -> None:
