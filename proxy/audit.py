@@ -16,7 +16,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Mapping, MutableMapping
 from enum import Enum
-from functools import lru_cache
+from functools import lru_cache, partial
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
 from json.encoder import encode_basestring_ascii
 from math import isfinite
@@ -26,6 +26,7 @@ from typing import Any, Protocol
 import structlog
 
 from protocols.engine import Endpoint, Transport
+from proxy.errors import PinholeError
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 MAX_VALUE_LENGTH = 256
@@ -196,14 +197,18 @@ def _cut(text: str, true_length: int) -> str:
 class Sink:
     """Takes rendered lines from the loop and writes them from a thread."""
 
-    def __init__(self, to: str, report: Callable[[str], None] | None = None) -> None:
+    def __init__(
+        self, to: str, report: Callable[[str], None] | None = None, opens: Callable[[], int] | None = None
+    ) -> None:
         """`to`: stdout, stderr or a file's path. Raises OSError when the file cannot be opened.
 
         `report` is told, once each, when writing begins to fail and when it works again; the default tells stderr.
+        `opens`: opens the file, also the next one after rotation; the default does so by itself.
         """
         self._to = to
         self._report = report or (lambda text: print(f"pinhole: {text}", file=sys.stderr, flush=True))
-        self._fd = _open(to)
+        self._opens = opens or partial(open_file, to)
+        self._fd = self._opens()
         self._lines: deque[bytes] = deque()
         self._queued_bytes = 0
         self._lost = 0
@@ -282,9 +287,10 @@ class Sink:
 
     def _open_anew(self) -> bool:
         try:
-            fresh = _open(self._to)
-        except OSError as error:
-            self._report(f"audit log {self._to}: {error.strerror}; it goes on in the file it has")
+            fresh = self._opens()
+        except (OSError, PinholeError) as error:
+            text = error.strerror if isinstance(error, OSError) else error
+            self._report(f"audit log {self._to}: {text}; it goes on in the file it has")
             return False
         if self._fd > 2:
             os.close(self._fd)
@@ -301,7 +307,8 @@ def _unfinished(written: bytes) -> bytes:
     return written[written.rfind(b"\n") + 1 :]
 
 
-def _open(to: str) -> int:
+def open_file(to: str) -> int:
+    """Where the lines go. Raises OSError."""
     match to:
         case "stdout":
             return 1

@@ -12,8 +12,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -54,6 +55,7 @@ from proxy.config_values import (
     parse_snat,
     parse_socket_path,
     parse_table,
+    parse_user,
     ports_or_many,
 )
 from proxy.errors import ConfigError
@@ -220,6 +222,10 @@ class Audit(_Section):
     format: Literal["json", "console"] = "json"
     """json: one object a line. console: for the eye."""
 
+    @property
+    def is_file(self) -> bool:
+        return self.to not in ("stdout", "stderr")
+
 
 class NetworkSettings(_Section):
     """The firewall and routing rules that bring packets to the daemon."""
@@ -261,6 +267,9 @@ class File(_Section):
     audit: Audit = Audit()
     control: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = "/run/pinhole/control.sock"
     """UNIX socket where `pinhole sessions`, `reload` and the like reach the daemon."""
+    user: Annotated[str, PlainValidator(parse_user), WithJsonSchema({"type": ["string", "integer"]})] | None = None
+    """Who serves, once rules and routes are set up, when the daemon is started as root: the name or number of a user.
+    Left out: `pinhole` if there is such a user, else a number that nobody has. It has two capabilities in any case."""
     network: NetworkSettings = NetworkSettings()
 
     @property
@@ -284,16 +293,17 @@ def default() -> Config:
     return Config(policies=(Policy(name="private", sources=tuple(map(ip_network, private)), accept=True),))
 
 
-def in_force(path: str | None) -> Config:
-    """The configuration for `-c PATH`; without one the system's, else the built-in. Raises ConfigError."""
-    file = _file(path)
-    return load(file) if file is not None else default()
+def in_force(path: str | None, opener: Opener | None = None) -> Config:
+    """The configuration for `-c PATH`; without one the system's, else the built-in. opener: who opens the file, if not
+    this process itself. Raises ConfigError."""
+    file = chosen(path)
+    return load(file, opener) if file is not None else default()
 
 
 def control_in_force(path: str | None) -> str:
     """Where the daemon with that configuration answers. Whatever else is wrong with its file does not matter: that is
     when one has to ask. Raises ConfigError when this cannot be known."""
-    file = _file(path)
+    file = chosen(path)
     if file is None:
         return default().control
     document = _read(file)
@@ -304,23 +314,28 @@ def control_in_force(path: str | None) -> str:
     return load(file).control
 
 
-def _file(path: str | None) -> str | Path | None:
-    return path if path is not None else SYSTEM_PATH if SYSTEM_PATH.exists() else None
+def chosen(path: str | None) -> str | None:
+    """The file for `-c PATH`; None: the built-in configuration."""
+    return path if path is not None else str(SYSTEM_PATH) if os.path.exists(SYSTEM_PATH) else None
 
 
-def load(path: str | Path) -> Config:
+Opener = Callable[[str, int], int]
+"""As open() takes it: gives a descriptor for a path and flags."""
+
+
+def load(path: str | Path, opener: Opener | None = None) -> Config:
     """Read a configuration file. Raises ConfigError with everything that is wrong with it, in the order of the file."""
-    document = _read(path)
+    document = _read(path, opener)
     settings, problems = _examine(document)
     if problems or settings is None:
         raise ConfigError(yaml_marks.render(str(path), problems))
     return Config(**dict(settings), source=str(path))
 
 
-def _read(path: str | Path) -> yaml_marks.Document:
+def _read(path: str | Path, opener: Opener | None = None) -> yaml_marks.Document:
     name = str(path)
     try:
-        with open(path, "rb") as file:
+        with open(path, "rb", opener=opener) as file:
             data = file.read(_MAX_FILE_BYTES + 1)
     except OSError as error:
         raise ConfigError([f"{name}: cannot be read: {error.strerror}"]) from error

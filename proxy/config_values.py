@@ -228,6 +228,16 @@ def parse_interface(value: Any) -> str:
     return value
 
 
+def parse_user(value: Any) -> str:
+    """The name or number of a user, in one form."""
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 0xFFFFFFFF:
+        return str(value)
+    # As useradd(8) has names; digits alone would be a number.
+    if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,9}", value):
+        return value
+    raise _wrong("expected the name or the number of a user of this host")
+
+
 def parse_name(value: Any) -> str:
     if not isinstance(value, str) or not value.isprintable() or value != value.strip() or not 1 <= len(value) <= 63:
         raise _wrong("expected a name of 1 to 63 printable characters")

@@ -12,6 +12,7 @@ import os
 import socket
 import stat
 from collections.abc import Awaitable, Callable, Iterable, Mapping
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -39,8 +40,12 @@ class Control:
         tables: Mapping[str, Table],
         metrics: Metrics,
         reload: Callable[[], Awaitable[dict[str, Any]]],
+        bound: Callable[[], socket.socket] | None = None,
+        removed: Callable[[], None] | None = None,
     ) -> None:
-        self._path = Path(path)
+        """bound, removed: who makes the socket at `path` and takes it away; by default this process itself does."""
+        self._bind = bound or partial(bind, path)
+        self._remove = removed or partial(remove, path)
         app = web.Application()
         for name, report in reports.items():
             app.router.add_get(f"/{name}", _answering(report))
@@ -59,41 +64,56 @@ class Control:
 
     async def start(self) -> None:
         """Raises SocketError when the path cannot be used or another daemon answers there."""
-        try:
-            self._path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-            self._remove_stale()
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-            before = os.umask(0o117)  # owner and group may talk to the daemon, nobody else; never open for an instant
-            try:
-                sock.bind(str(self._path))
-            except OSError:
-                sock.close()
-                raise
-            finally:
-                os.umask(before)
-        except OSError as error:
-            raise SocketError(
-                f"control socket {self._path}: {error.strerror}; choose another `control:` path or give the daemon's "
-                f"user a directory there (systemd: RuntimeDirectory=pinhole)"
-            ) from error
+        sock = self._bind()
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()
 
-    def _remove_stale(self) -> None:
-        """A daemon that was killed leaves its socket behind; one that lives answers, and keeps it."""
-        if not self._path.exists():
-            return
-        if not stat.S_ISSOCK(self._path.stat().st_mode):
-            raise SocketError(f"control socket {self._path}: there is a file that is no socket; remove it")
-        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(ConnectionRefusedError):
-            probe.connect(str(self._path))
-            raise SocketError(f"control socket {self._path}: another daemon serves there; stop it first")
-        self._path.unlink()
-
     async def stop(self) -> None:
         await self._runner.cleanup()
-        with contextlib.suppress(OSError):
-            self._path.unlink()
+        self._remove()
+
+
+def bind(path: str, group: int | None = None) -> socket.socket:
+    """The control socket, for its owner and its group alone. group: another one than this process'. Raises SocketError
+    when the path cannot be used or another daemon answers there."""
+    at = Path(path)
+    try:
+        at.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        _remove_stale(at)
+        sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        before = os.umask(0o117)  # owner and group may talk to the daemon, nobody else; never open for an instant
+        try:
+            sock.bind(path)
+            if group is not None:
+                os.chown(path, -1, group, follow_symlinks=False)
+        except OSError:
+            sock.close()
+            raise
+        finally:
+            os.umask(before)
+    except OSError as error:
+        raise SocketError(
+            f"control socket {path}: {error.strerror}; choose another `control:` path or give the daemon's "
+            f"user a directory there (systemd: RuntimeDirectory=pinhole)"
+        ) from error
+    return sock
+
+
+def remove(path: str) -> None:
+    with contextlib.suppress(OSError):
+        os.unlink(path)
+
+
+def _remove_stale(path: Path) -> None:
+    """A daemon that was killed leaves its socket behind; one that lives answers, and keeps it."""
+    if not path.exists():
+        return
+    if not stat.S_ISSOCK(path.stat().st_mode):
+        raise SocketError(f"control socket {path}: there is a file that is no socket; remove it")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(ConnectionRefusedError):
+        probe.connect(str(path))
+        raise SocketError(f"control socket {path}: another daemon serves there; stop it first")
+    path.unlink()
 
 
 def _answering(report: Report) -> Callable[[web.Request], Awaitable[web.Response]]:

@@ -10,13 +10,16 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import importlib
 import os
 import resource
 import signal
+import socket
 import sys
 import time
 import traceback
 from collections.abc import Iterator
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -24,15 +27,19 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.engine import Counts
-from proxy import audit, config, listener, net, rules
+from proxy import audit, config, listener, net, privileges, rules
 from proxy.addresses import AddressWatch
 from proxy.config import Config
 from proxy.control import Control
+from proxy.control import bind as bind_control
+from proxy.control import remove as remove_control
 from proxy.errors import ConfigError, PinholeError, SocketError
 from proxy.flows import Flows
+from proxy.keeper import Keeper, Wish, fork_keeper
 from proxy.metrics import Metrics
 from proxy.pinholes import PinholeTable
 from proxy.ports import PortPool
+from proxy.privileges import User
 from proxy.rules import Backend
 from proxy.sessions import Sessions
 
@@ -46,23 +53,72 @@ def run(path: str | None, backend: Backend | None) -> int:
     """`pinhole run`: serve until told to stop. Returns the exit status; raises PinholeError when it cannot begin.
 
     backend: set the firewall rules and routes up with it before, and take them down at the end; None: leave them alone.
+    Whoever starts it as root serves as an ordinary user.
     """
+    path = config.chosen(path)
     settings = config.in_force(path)
-    if backend is None:
-        return uvloop.run(_serve(path, settings))
+    is_root = os.geteuid() == 0
+    who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
+    keeper: Keeper | None = None
     try:
-        net.up(settings, backend, _say)
-        return uvloop.run(_serve(path, settings))
+        if backend is not None:
+            net.up(settings, backend, _say)
+        if is_root or backend is not None:
+            keeper = _keeper(path, settings, who, backend)
+    except BaseException:
+        if backend is not None:
+            net.down(settings, backend, _say)
+        raise
+    try:
+        _load_what_comes_late()
+        privileges.become(who)
+        return uvloop.run(_serve(path, settings, keeper))
     finally:
-        net.down(settings, backend, _say)
+        if keeper is not None:
+            keeper.end("end")
+
+
+def _keeper(path: str | None, settings: Config, who: User, backend: Backend | None) -> Keeper:
+    """The process that does what the serving one may not any more."""
+
+    def control() -> int:
+        return bind_control(settings.control, who.gid).detach()
+
+    def forget_control() -> None:
+        remove_control(settings.control)
+
+    def end() -> None:
+        if backend is not None:
+            net.down(settings, backend, _say)
+
+    def deserted() -> None:
+        remove_control(settings.control)
+        if backend is not None:
+            _say("it ended without a word; rules and routes stay as they are (`pinhole net down` removes them)")
+
+    wishes: dict[str, Wish] = {
+        "audit": partial(audit.open_file, settings.audit.to),
+        "control": control,
+        "forget-control": forget_control,
+        "end": end,
+    }
+    if path is not None:
+        wishes["configuration"] = partial(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
+    return fork_keeper(wishes, "end", deserted)
+
+
+def _load_what_comes_late() -> None:
+    """What is imported only when it is needed lies where root installed it, which nobody else may be able to read."""
+    for name in ("encodings.idna", "encodings.unicode_escape"):
+        importlib.import_module(name)
 
 
 def _say(text: str) -> None:
     print(f"pinhole: {text}", file=sys.stderr, flush=True)
 
 
-async def _serve(path: str | None, settings: Config) -> int:
-    daemon = Daemon(path, settings)
+async def _serve(path: str | None, settings: Config, keeper: Keeper | None) -> int:
+    daemon = Daemon(path, settings, keeper)
     try:
         await daemon.start()
         await daemon.until_stopped()
@@ -74,8 +130,10 @@ async def _serve(path: str | None, settings: Config) -> int:
 class Daemon:
     """All parts of one running pinhole."""
 
-    def __init__(self, path: str | None, settings: Config) -> None:
+    def __init__(self, path: str | None, settings: Config, keeper: Keeper | None = None) -> None:
+        """keeper: opens the files that this process may not open itself."""
         self._path = path
+        self._keeper = keeper
         self._config = settings
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
@@ -85,7 +143,8 @@ class Daemon:
         self._control: Control | None = None
         self._watch: AddressWatch | None = None
         try:
-            self._sink = audit.Sink(settings.audit.to)
+            opens = partial(keeper.descriptor, "audit") if keeper and settings.audit.is_file else None
+            self._sink = audit.Sink(settings.audit.to, opens=opens)
         except OSError as error:
             raise PinholeError(f"audit log {settings.audit.to}: {error.strerror}") from error
         self._log = audit.open_log(self._sink, settings.audit.format)
@@ -110,7 +169,14 @@ class Daemon:
                 f"`network: listen_port` chooses another port"
             ) from error
         tables = {"sessions": self._session_rows, "pinholes": self._pinhole_rows}
-        control = Control(self._config.control, {"status": self._status}, tables, self._metrics, self._reload)
+        control = Control(
+            self._config.control,
+            {"status": self._status},
+            tables,
+            self._metrics,
+            self._reload,
+            *((self._kept_control, self._forget_control) if self._keeper else ()),
+        )
         await control.start()
         self._control = control  # only now is the socket ours to remove
         try:
@@ -129,6 +195,15 @@ class Daemon:
         gc.set_threshold(50_000, 50, 100)
         listen = list(dict.fromkeys(one.at for one in self._listeners))
         self._log.write("daemon.started", version=self._version, config=self._config.source, listen=listen)
+
+    def _kept_control(self) -> socket.socket:
+        assert self._keeper is not None
+        return socket.socket(fileno=self._keeper.descriptor("control"))
+
+    def _forget_control(self) -> None:
+        assert self._keeper is not None
+        with contextlib.suppress(PinholeError):
+            self._keeper.ask("forget-control")
 
     async def until_stopped(self) -> None:
         await self._stop_asked.wait()
@@ -185,10 +260,12 @@ class Daemon:
         """New sessions go by the new configuration; what is wrong with it leaves the old one in force. Remarks: what is
         still to be done."""
         try:
-            fresh = config.in_force(self._path)
+            fresh = config.in_force(self._path, self._configuration if self._keeper else None)
         except ConfigError as error:
             return self._rejected(list(error.problems))
-        fixed = [name for name in ("control", "network") if getattr(fresh, name) != getattr(self._config, name)]
+        except PinholeError as error:
+            return self._rejected([str(error)])
+        fixed = [name for name in ("control", "network", "user") if getattr(fresh, name) != getattr(self._config, name)]
         if fresh.audit != self._config.audit:
             fixed.append("audit")
         if fixed:
@@ -204,6 +281,11 @@ class Daemon:
         self._sink.reopen()
         self._log.write("config.reloaded", config=fresh.source)
         return {"ok": True, "problems": [], "remarks": remarks}
+
+    def _configuration(self, _path: str, _flags: int) -> int:
+        """The file, opened."""
+        assert self._keeper is not None
+        return self._keeper.descriptor("configuration")
 
     def _rejected(self, problems: list[str]) -> dict[str, Any]:
         self._log.write("config.rejected", problems=problems)

@@ -694,3 +694,17 @@ def test_calls_need_a_pair_of_ports_that_nobody_comes_to_for_a_session(load: Loa
 
 def test_a_method_may_have_any_name_that_the_grammar_lets_it(load: Load) -> None:
     load(policy("options: {sip: {block_methods: [X-FOO, MESSAGE]}}"))
+
+
+@pytest.mark.parametrize(
+    ("written", "user"), [("pinhole", "pinhole"), ("_ph-1", "_ph-1"), ("65521", "65521"), ('"007"', "007"), ("0", "0")]
+)
+def test_the_user_is_a_name_or_a_number(load: Load, written: str, user: str) -> None:
+    assert load(f"{POLICY}\nuser: {written}").user == user
+    assert load(POLICY).user is None
+
+
+@pytest.mark.parametrize("written", ["-1", "true", '""', '"a b"', "1.5", '"-x"', "[root]", '"root\\n"', "4294967295"])
+def test_what_is_no_user_is_refused(load: Load, written: str) -> None:
+    with pytest.raises(ConfigError, match="expected the name or the number of a user"):
+        load(f"{POLICY}\nuser: {written}")

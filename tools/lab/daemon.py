@@ -61,9 +61,10 @@ class Daemon:
     def net_down(self) -> None:
         self.command("net", "down", "--backend", self._backend, "-c", str(self.config))
 
-    def start(self, **limits: int) -> None:
-        """Begin to serve. limits: for prlimit, as `nofile=64`. Raises RuntimeError, with what it said, when it ends."""
-        command: tuple[str, ...] = (*COMMAND, "run", "-c", str(self.config))
+    def start(self, *words: str, **limits: int) -> None:
+        """Begin to serve. words: further ones for `pinhole run`. limits: for prlimit, as `nofile=64`. Raises
+        RuntimeError, with what it said, when it ends."""
+        command: tuple[str, ...] = (*COMMAND, "run", "-c", str(self.config), *words)
         if self._unprivileged:
             drop = f"-all,+{CAPABILITIES.replace(',', ',+')}"
             identity = ("--reuid", UNPRIVILEGED, "--regid", "nogroup", "--clear-groups")

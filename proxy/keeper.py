@@ -1,0 +1,122 @@
+"""A small process beside the serving one, which keeps the rights that the serving one gives up.
+
+    root: rules up --fork--> keeper: waits for four kinds of wishes, takes the rules down at the end
+             |
+             +--> becomes an ordinary user with two capabilities, serves
+
+Peers never reach the keeper: it opens no socket towards them, reads no byte of theirs, and what it can be asked for is
+fixed before the first packet comes: the configuration, the audit log, the control socket, the end. It is also there for
+files that only root may open, when the configuration is read again or the log is rotated.
+
+When the serving process ends without a word (it was killed), the rules stay: `on_daemon_down` decides what passes.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import threading
+import traceback
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from proxy import privileges
+from proxy.errors import NetError, PinholeError, SocketError
+
+KEPT = frozenset({privileges.NET_ADMIN, privileges.NET_RAW, privileges.DAC_OVERRIDE, privileges.CHOWN})
+"""Rules and routes (iptables asks by a raw socket); files and directories of whomever the operator chose, and who may
+talk to the control socket."""
+
+_MAX_MESSAGE = 65536
+_ERRORS: Mapping[str, type[PinholeError]] = {kind.__name__: kind for kind in (NetError, PinholeError, SocketError)}
+
+Wish = Callable[[], int | None]
+"""What the keeper does when it is asked; a descriptor that it returns goes to who asked, and is closed here."""
+
+
+class Keeper:
+    """The serving process' side."""
+
+    def __init__(self, pid: int, sock: socket.socket) -> None:
+        self._pid = pid
+        self._sock = sock
+        self._lock = threading.Lock()  # the audit log's thread asks too
+
+    def ask(self, wish: str) -> int | None:
+        """A descriptor, if there is one for it. Raises what the wish raised: OSError, PinholeError; PinholeError when
+        the keeper is gone."""
+        try:
+            with self._lock:
+                self._sock.send(wish.encode())
+                data, descriptors, _, _ = socket.recv_fds(self._sock, _MAX_MESSAGE, 1)
+        except OSError as error:
+            raise PinholeError(f"the process that keeps root's rights has ended ({error.strerror})") from error
+        if not data:
+            raise PinholeError("the process that keeps root's rights has ended")
+        answer = json.loads(data)
+        if "errno" in answer:
+            raise OSError(answer["errno"], answer["text"])
+        if "text" in answer:
+            raise _ERRORS.get(answer["kind"], PinholeError)(answer["text"])
+        return descriptors[0] if descriptors else None
+
+    def descriptor(self, wish: str) -> int:
+        """As `ask`, of a wish for a file."""
+        descriptor = self.ask(wish)
+        assert descriptor is not None
+        return descriptor
+
+    def end(self, wish: str) -> None:
+        """The last wish, if the keeper has one of that name; it ends then. Raises as `ask`."""
+        try:
+            self.ask(wish)
+        finally:
+            self._sock.close()
+            os.waitpid(self._pid, 0)
+
+
+def fork_keeper(wishes: Mapping[str, Wish], last: str, deserted: Callable[[], None]) -> Keeper:
+    """To be called before there is a second thread. last: the wish after which the keeper ends. deserted: what it does
+    when the serving process is gone without having asked for that. Raises PinholeError."""
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    pid = os.fork()
+    if pid:
+        theirs.close()
+        return Keeper(pid, ours)
+    status = 1
+    try:
+        ours.close()
+        # What ends the daemon is told to it alone: from a terminal, or by systemd, all processes hear of it.
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+            signal.signal(number, signal.SIG_IGN)
+        privileges.keep(KEPT)
+        status = _serve(theirs, wishes, last, deserted)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(status)
+
+
+def _serve(sock: socket.socket, wishes: Mapping[str, Wish], last: str, deserted: Callable[[], None]) -> int:
+    while wish := sock.recv(_MAX_MESSAGE).decode():
+        answer, descriptor = _grant(wishes[wish])
+        with contextlib.suppress(BrokenPipeError):
+            socket.send_fds(sock, [json.dumps(answer).encode()], [] if descriptor is None else [descriptor])
+        if descriptor is not None:
+            os.close(descriptor)
+        if wish == last:
+            return 0
+    deserted()
+    return 1
+
+
+def _grant(wish: Wish) -> tuple[dict[str, Any], int | None]:
+    try:
+        return {}, wish()
+    except PinholeError as error:
+        return {"kind": type(error).__name__, "text": str(error)}, None
+    except OSError as error:
+        return {"errno": error.errno, "text": error.strerror}, None

@@ -1,0 +1,243 @@
+"""What the daemon may when it was started as root: it serves as somebody else, and nothing that root's rights are
+needed for later is lost: the end of the rules, another configuration, a rotated log, the control socket."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import socket
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from proxy import keeper, privileges
+from tests.netns.ftp_talk import Talk, fate, passive_address, server
+from tests.netns.namespaces import needs_root
+from tools.lab import Daemon, Lab
+from tools.lab.daemon import COMMAND, ROOT
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
+
+ALL = "policies: [{name: all, from: [lan0], action: accept}]"
+NONE = "policies: [{name: none, from: [lan0], action: deny}]"
+SERVING = sum(1 << number for number in privileges.SERVING)
+KEPT = sum(1 << number for number in keeper.KEPT)
+
+
+@pytest.fixture
+def lab() -> Iterator[Lab]:
+    with Lab("routed") as lab:
+        yield lab
+
+
+@pytest.fixture
+def daemon(lab: Lab) -> Iterator[Daemon]:
+    """Not started. All its files are root's, in a directory of root's."""
+    daemon = Daemon(lab, ALL, "nft", unprivileged=False)
+    daemon.directory.chmod(0o700)
+    daemon.config.chmod(0o600)
+    yield daemon
+    if daemon.is_running():
+        daemon.stop()
+    shutil.rmtree(daemon.directory)
+
+
+def status_of(pid: int) -> dict[str, str]:
+    return dict(line.split(":\t", 1) for line in Path(f"/proc/{pid}/status").read_text().splitlines())
+
+
+def capabilities(pid: int) -> dict[str, int]:
+    return {key: int(value, 16) for key, value in status_of(pid).items() if key.startswith("Cap")}
+
+
+def children(pid: int) -> list[int]:
+    return list(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
+
+
+def serves_as_ordinary_user(pid: int, uid: int = privileges.USUAL_NUMBER) -> None:
+    status = status_of(pid)
+    assert set(status["Uid"].split()) == {str(uid)}
+    assert status["Groups"].strip() == ""
+    assert status["NoNewPrivs"] == "1"
+    held = capabilities(pid)
+    assert {held[key] for key in ("CapPrm", "CapEff", "CapBnd")} == {SERVING}
+    assert {held[key] for key in ("CapInh", "CapAmb")} == {0}
+
+
+def rules_and_routes(lab: Lab) -> str:
+    gateway = lab.gateway
+    said = [gateway.run(["nft", "list", "tables"]).stdout]
+    for version in ("-4", "-6"):
+        said.append(gateway.run(["ip", version, "rule", "show", "protocol", "213"]).stdout)
+        said.append(gateway.run(["ip", version, "route", "show", "table", "all", "protocol", "213"]).stdout)
+    return "".join(said)
+
+
+def a_download(lab: Lab) -> str:
+    with server(lab.server), Talk(lab.client, str(lab.server.v4)) as talk:
+        return fate(lab.client, *passive_address(talk.ask("PASV")))
+
+
+@pytest.mark.parametrize("backend", ["nft", "iptables"])
+def test_started_as_root_it_serves_as_an_ordinary_user_and_takes_the_rules_down(lab, daemon, backend):
+    daemon.start("--net", "--backend", backend)
+    serves_as_ordinary_user(daemon.pid)
+    assert a_download(lab) == "open payload"
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait() == 0
+    assert "pinhole" not in rules_and_routes(lab).lower()
+    assert "5353" not in rules_and_routes(lab)
+    assert not (daemon.directory / "control.sock").exists()
+
+
+def test_without_the_rules_it_gives_its_rights_up_as_well(lab, daemon):
+    daemon.net_up()
+    daemon.start()
+    serves_as_ordinary_user(daemon.pid)
+    assert a_download(lab) == "open payload"
+
+
+def test_the_process_beside_it_has_what_it_needs_and_no_more(lab, daemon):
+    daemon.start("--net")
+    (beside,) = children(daemon.pid)
+    assert status_of(beside)["NoNewPrivs"] == "1"
+    held = capabilities(beside)
+    assert {held[key] for key in ("CapPrm", "CapEff", "CapBnd")} == {KEPT}
+    assert not lab.gateway.run(["ss", "-Htunlp"]).stdout.count(f"pid={beside},")
+    daemon.stop()
+    assert not os.path.exists(f"/proc/{beside}")
+
+
+def test_a_configuration_that_only_root_can_read_is_read_again(lab, daemon):
+    daemon.start("--net")
+    daemon.write_config(NONE)
+    assert daemon.command("reload", "-c", str(daemon.config)).stdout == "reloaded\n"
+    assert fate(lab.client, str(lab.server.v4), 21) == "reset"
+    daemon.write_config("policies: [{name: all, acton: accept}]")
+    daemon.signal(signal.SIGHUP)
+    assert daemon.wait_for("config.rejected")["problems"][0].startswith(f"{daemon.config}:1:")
+    daemon.config.unlink()
+    daemon.signal(signal.SIGHUP)
+    assert "cannot be read: No such file" in daemon.wait_for("config.rejected", 2)["problems"][0]
+
+
+def test_a_log_where_only_root_can_write_is_rotated(lab, daemon):
+    daemon.start("--net")
+    rotated = daemon.log.with_suffix(".1")
+    daemon.log.rename(rotated)
+    daemon.signal(signal.SIGUSR1)
+    assert a_download(lab) == "open payload"
+    daemon.wait_for("session.closed")
+    assert daemon.audit("daemon.started") == []
+    assert daemon.log.stat().st_uid == 0
+    assert daemon.log.stat().st_mode & 0o777 == 0o640
+
+
+def test_the_control_socket_is_for_root_and_the_group_of_the_daemon(lab, daemon):
+    daemon.start("--net")
+    made = (daemon.directory / "control.sock").stat()
+    assert (made.st_uid, made.st_gid, made.st_mode & 0o777) == (0, privileges.USUAL_NUMBER, 0o660)
+    assert daemon.ask("status")["state"] == "serving"
+
+
+def test_killed_it_leaves_the_rules_and_says_so(lab, daemon):
+    daemon.start("--net")
+    (beside,) = children(daemon.pid)
+    daemon.signal(signal.SIGKILL)
+    daemon.wait()
+    gone(beside)
+    assert "table inet pinhole" in rules_and_routes(lab)
+    assert "rules and routes stay" in daemon.stderr.read_text()
+    assert not (daemon.directory / "control.sock").exists()
+    daemon.start("--net")
+    assert a_download(lab) == "open payload"
+
+
+def gone(pid: int) -> None:
+    for _ in range(1000):
+        if not os.path.exists(f"/proc/{pid}"):
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{pid} does not end")
+
+
+def test_an_interrupt_from_the_terminal_ends_both_in_order(lab, daemon):
+    daemon.start("--net")
+    os.killpg(daemon.pid, signal.SIGINT)
+    assert daemon.wait() == 0
+    assert "pinhole" not in rules_and_routes(lab)
+    assert daemon.audit("daemon.stopped")
+
+
+def test_the_end_tells_when_the_rules_could_not_be_taken_down(lab, daemon):
+    daemon.start("--net")
+    (beside,) = children(daemon.pid)
+    os.kill(beside, signal.SIGKILL)
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait() == 1
+    assert "has ended" in daemon.stderr.read_text()
+
+
+def test_the_user_is_the_operators_choice(lab, daemon):
+    daemon.config.write_text(f"{daemon.config.read_text()}user: nobody\n")
+    daemon.start("--net")
+    serves_as_ordinary_user(daemon.pid, 65534)
+
+
+def test_where_there_is_only_root_its_capabilities_are_given_up(lab, daemon):
+    daemon.config.write_text(f"{daemon.config.read_text()}user: root\n")
+    daemon.start("--net")
+    serves_as_ordinary_user(daemon.pid, 0)
+    assert a_download(lab) == "open payload"
+
+
+def test_an_unknown_user_is_an_error_before_any_rule_stands(lab, daemon):
+    daemon.config.write_text(f"{daemon.config.read_text()}user: no-such-user\n")
+    with pytest.raises(RuntimeError, match="there is no user 'no-such-user'"):
+        daemon.start("--net")
+    assert "pinhole" not in rules_and_routes(lab)
+
+
+def test_a_start_that_fails_takes_the_rules_down(lab, daemon):
+    with lab.gateway.inside():
+        taken = socket.create_server(("127.0.0.1", 50000))
+    with taken, pytest.raises(RuntimeError, match="is another pinhole running"):
+        daemon.start("--net")
+    assert "pinhole" not in rules_and_routes(lab)
+
+
+def test_installed_where_only_root_can_read_it_serves(lab, daemon, monkeypatch):
+    """A clone in root's own home directory is what a router has."""
+    place = daemon.directory / "clone"
+    place.mkdir(mode=0o700)
+    for name in ("proxy", "protocols"):
+        shutil.copytree(ROOT / name, place / name)
+    monkeypatch.setattr("tools.lab.daemon.ROOT", place)
+    daemon.start("--net")
+    assert a_download(lab) == "open payload"
+    daemon.write_config(NONE)
+    assert daemon.command("reload", "-c", str(daemon.config)).stdout == "reloaded\n"
+    assert daemon.ask("sessions") == {"sessions": []}
+    assert not daemon.audit("daemon.failed")
+
+
+def test_whoever_is_not_root_gives_up_what_serving_does_not_need(lab, daemon):
+    daemon.directory.chmod(0o755)
+    daemon.config.chmod(0o644)
+    shutil.chown(daemon.directory, "nobody")
+    daemon.net_up()
+    several = "-all,+net_raw,+net_bind_service,+net_admin,+sys_ptrace"
+    identity = ("--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
+    with daemon.stderr.open("ab") as stderr:
+        command = ("setpriv", *identity, "--inh-caps", several, "--ambient-caps", several, "--bounding-set", several)
+        run = (*command, *COMMAND, "run", "-c", str(daemon.config))
+        process = lab.gateway.popen(run, cwd=ROOT, stdout=stderr, stderr=stderr)
+    daemon.wait_for("daemon.started")
+    held = capabilities(process.pid)
+    assert (held["CapPrm"], held["CapEff"], held["CapAmb"]) == (SERVING, SERVING, 0)
+    assert status_of(process.pid)["NoNewPrivs"] == "1"
+    process.terminate()
+    assert process.wait(20) == 0
