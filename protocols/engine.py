@@ -386,6 +386,11 @@ class Helper:
     a number its type says what it may be; of other things `__post_init__`, by `ValueError("key: what is wrong")`."""
     start: Callable[[], EngineFactory]
     """Called once for each daemon. What the engines of a helper share lives in what it returns."""
+    begins: Callable[[bytes, Any], bool] = lambda data, options: True
+    """Whether a datagram, as the options read it, can be the first of a flow. Anybody can send one, from any address: a
+    session, and a port of ours, are only for those that can."""
+    answers: Callable[[bytes], bool] = lambda data: False
+    """Whether a datagram answers another one. Servers answer from other ports, too."""
     urgent_inline: bool = True
     """Whether TCP urgent data stays in the stream (rules F8, T27)."""
 

@@ -55,6 +55,7 @@ from protocols.sip_message import (
     Refused,
     StreamFramer,
     is_keep_alive,
+    is_sip,
     read_message,
     refuse,
 )
@@ -446,10 +447,17 @@ class SipEngines:
         }
 
 
+def begins(data: bytes, options: SipOptions) -> bool:
+    """Whether a flow may begin with this datagram: what is no SIP costs nobody a socket."""
+    return is_sip(data) or options.malformed == "pass" or options.mode == "observe"
+
+
 HELPER = Helper(
     name="sip",
     summary="SIP: calls, registrations and their media over UDP and TCP",
     ports=((Transport.UDP, 5060), (Transport.TCP, 5060)),
     options=SipOptions,
     start=SipEngines,
+    begins=begins,
+    answers=lambda data: data.startswith(b"SIP/2.0 "),
 )

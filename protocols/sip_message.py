@@ -436,6 +436,12 @@ def _method_and_version(line: bytes) -> tuple[bytes, bytes] | None:
     return None
 
 
+def is_sip(data: bytes) -> bool:
+    """Whether the first line says SIP where it must, whatever else is wrong with the message."""
+    at = _end_of(_LINE_ENDS, data, 0)
+    return _method_and_version(data[at : _end_of(_LINE, data, at)]) is not None
+
+
 def _bad_start(data: bytes) -> BadMessage:
     at = _end_of(_LINE_ENDS, data, 0)
     said = _method_and_version(data[at : _end_of(_LINE, data, at)])

@@ -187,11 +187,15 @@ class Limits(_Section):
     """How much there may be at once. Beyond it a session is refused, or a pinhole answered in its own protocol."""
 
     sessions: _Positive = 20_000
-    """Sessions in all. Each takes two descriptors and some 60 KiB."""
+    """Sessions in all. Each takes two descriptors and some 60 KiB. Half of them are kept for each helper and direction
+    alike, so that none takes all; UDP sessions that nothing depends on give way to new ones."""
     sessions_per_client: _Positive = 200
-    """Sessions of one client address."""
+    """Sessions of one client."""
+    client_prefix_ipv6: Annotated[int, Field(ge=32, le=128)] = 64
+    """So many bits of an IPv6 address tell one client from another: a host mostly has a whole /64 of addresses. Where
+    many clients share a /64, raise the limits for each client, or this to 128."""
     pinholes: _Positive = 100_000
-    """Pinholes in all."""
+    """Pinholes in all, kept for helpers and directions as sessions are."""
     pinholes_per_session: _Positive = 64
     """Pinholes of one session."""
     pinholes_per_client: _Positive = 1000
@@ -210,6 +214,8 @@ class Timeouts(_Section):
     """For the second side to end after the first has."""
     udp_idle: _Seconds = 180
     """Without a datagram, until a UDP session is over; those of SIP phones send one every 30 or so."""
+    udp_unanswered: _Seconds = 32
+    """The same while the server has not answered at all. SIP repeats a request for so long (RFC 3261: timers B, F)."""
     drain: _Seconds = 30
     """For transfers of TCP to end when the daemon is stopped; then they are cut. Calls end at once."""
 

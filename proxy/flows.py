@@ -11,6 +11,7 @@ No task and no lock: every step is a callback of the loop that runs to its end.
 from __future__ import annotations
 
 import errno
+from collections import OrderedDict
 from functools import partial
 
 from protocols.engine import Endpoint, Host, Peers, Side, Transport
@@ -20,10 +21,15 @@ from proxy.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
 from proxy.policy import Arrival, Denied, Nat
 from proxy.session import Admission, Session
 from proxy.sessions import Sessions
+from proxy.shares import Group
 from proxy.sockets import Address, Ancillary
 
 # Below are the ports of services that this machine may want for itself later.
 LEAST_KEPT_PORT = 1024
+# RFC 3261, timers B and F: so long an answer to what a client has sent may come, from whichever port of its server.
+ANSWER_SECONDS = 32.0
+MOST_LOOKS = 64
+"""At flows that may give way, for one that comes."""
 
 
 class Flows:
@@ -33,7 +39,10 @@ class Flows:
         self.sessions = sessions
         self.endpoints = endpoints
         self._interfaces = sockets.InterfaceNames()
+        self._by_age: dict[Group, OrderedDict[Flow, float]] = {}
+        """Flows, those first that were looked at longest ago, with when each had been active then."""
         endpoints.stranger = self._stranger
+        sessions.give_way = self._give_way
 
     def redirected(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
         """A datagram that TPROXY brought to the main listener."""
@@ -60,9 +69,13 @@ class Flows:
                 self._arrive(data, ancillary, source, at.at, at, pinhole)
                 return
             pinhole.refuse()
-        # Not every server sends its requests from the port that it waits on; its host is known while a call stands.
-        beside = next((flow for flow in at.flows.get(source[0], ()) if flow.is_needed), None)
-        self._arrive(data, ancillary, source, at.at, at, beside=beside)
+        # Not every server sends from the port that it waits on; its host is known while a call stands, or it is asked.
+        beside = at.flows.get(source[0], ())
+        if (asked := next((flow for flow in beside if flow.is_answer(data)), None)) is not None:
+            asked.answered_from(source[1], data)
+            return
+        called = next((flow for flow in beside if flow.is_needed), None)
+        self._arrive(data, ancillary, source, at.at, at, beside=called)
 
     def _arrive(
         self,
@@ -89,15 +102,15 @@ class Flows:
             if self.endpoints.is_mapped(arrival.client, server.host):
                 known_as = server.host  # one client calls another, and is known to it as to everybody (RFC 4787 s.6)
             how = Nat(known_as, expect.target)
-            admission = self.sessions.admit_expected(pinhole.owner, arrival, how)
+            admission = self.sessions.admit_expected(pinhole.owner, arrival, how, first=data)
         elif (ours := self.endpoints.get(arrival.client, EVERYBODY)) is not None and ours.mapped is not None:
             # From ourselves to ourselves, and so on for ever (rule X28).
             self.sessions.deny(arrival, Denied("loop", None))
             return
         elif beside is not None:
-            admission = self.sessions.admit_expected(beside, arrival, beside.way_back(arrival.client.host))
+            admission = self.sessions.admit_expected(beside, arrival, beside.way_back(arrival.client.host), first=data)
         else:
-            admission = self.sessions.admit(arrival)
+            admission = self.sessions.admit(arrival, data)
         flow = None if admission is None else self.begin(admission, source, NOBODY if at is None else at.hears)
         if flow is None:
             return
@@ -139,6 +152,28 @@ class Flows:
             raise OSError(errno.EADDRINUSE, "two flows of one client to one server")
         return near, far
 
+    def began(self, flow: Flow) -> None:
+        self._by_age.setdefault(flow.group, OrderedDict())[flow] = flow.active_at
+
+    def ended(self, flow: Flow) -> None:
+        flows = self._by_age[flow.group]
+        flows.pop(flow, None)
+        if not flows:
+            del self._by_age[flow.group]
+
+    def _give_way(self, group: Group) -> bool:
+        """End the flow of this group that has been silent longest, of those that nothing depends on: a phone that has
+        registered or is in a call stays, forged sources go. Whether there was one."""
+        flows = self._by_age.get(group, OrderedDict())
+        for _ in range(min(len(flows), MOST_LOOKS)):
+            flow, active_at = next(iter(flows.items()))
+            if flow.active_at == active_at and not flow.is_needed:
+                flow.cut("gave_way")
+                return True
+            flows[flow] = flow.active_at
+            flows.move_to_end(flow)
+        return False
+
     def _far(self, client: Endpoint, nat: Nat) -> UdpEndpoint:
         """The client as the server knows it."""
         host: Host = nat.source if nat.source is not None else sockets.route_source(nat.dial)
@@ -179,17 +214,21 @@ class Flow(Session):
         peers = Peers(arrival.client, far.at, dial, arrival.server, Transport.UDP, is_expected=is_expected)
         self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, sockets.address(peers.server))}
         """The socket towards each side, and the side's address."""
+        self._voice: UdpEndpoint | None = None
+        """Another port of the server, while it answers from there."""
         self._received = dict.fromkeys(Side, 0)
         self._lost = 0
-        self._active_at = self.opened_at
+        self.active_at = self._asked_at = self.opened_at
+        self._is_answered = before is not None
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self.receive, side)
         if not is_expected:
             far.flows.setdefault(self._server_host, []).append(self)
         self._sessions.register(self)
-        self._open(peers)
+        flows.began(self)
         self._idle_seconds = self._sessions.timeouts.udp_idle
-        self._timer = self._loop.call_later(self._idle_seconds, self._look)
+        self._timer = self._loop.call_later(self._wait(), self._look)
+        self._open(peers)
 
     @property
     def _server_host(self) -> str:
@@ -206,6 +245,10 @@ class Flow(Session):
             flow = flow._before
         return False
 
+    def is_answer(self, data: bytes) -> bool:
+        """Whether this is an answer, and comes while one to what the client has sent may."""
+        return self._loop.time() - self._asked_at < ANSWER_SECONDS and self.helper.answers(data)
+
     def hears(self, far: UdpEndpoint, server: Address) -> bool:
         """Whether it is what that server's datagrams there come to."""
         return not self.is_over and self._ends[Side.SERVER] == (far, server)
@@ -218,26 +261,55 @@ class Flow(Session):
     # -- datagrams in ---------------------------------------------------------------------------------------------
 
     def receive(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
-        self._active_at = self._loop.time()
+        self.active_at = now = self._loop.time()
+        if side is Side.CLIENT:
+            self._asked_at = now
+        else:
+            self._is_answered = True
         self._received[side] += len(data)
         if self._driver is not None:
             self._driver.receive(side, data)
         else:
             self.send(side.other, data)
 
+    def answered_from(self, port: int, data: bytes) -> None:
+        """An answer from another port of the server. The client sees it come from there, if it knows the server by its
+        own address."""
+        at = Endpoint(self._nat.dial.host, port)
+        if at.host != self.arrival.server.host:
+            self.receive(Side.SERVER, data)
+            return
+        try:
+            voice = self._endpoints.take(at, hears=NOBODY)
+        except OSError:
+            self._lost += 1
+            return
+        self._voice = voice
+        self.receive(Side.SERVER, data)
+        self._voice = None
+        self._endpoints.give(voice)
+
     def _look(self) -> None:
         """From time to time: silent for too long, and nothing left that the engine waits for?"""
         self._forget_before()
-        left = self._active_at + self._idle_seconds - self._loop.time()
+        left = self.active_at + self._wait() - self._loop.time()
         if left <= 0 and not self.is_needed:
-            self.cut("idle")
+            self.cut("idle" if self._is_answered else "unanswered")
         else:
-            self._timer = self._loop.call_later(left if left > 0 else self._idle_seconds, self._look)
+            self._timer = self._loop.call_later(left if left > 0 else self._wait(), self._look)
+
+    def _wait(self) -> float:
+        """Seconds for which it may be silent. What nobody has answered may be nobody's."""
+        return (
+            self._idle_seconds if self._is_answered else min(self._idle_seconds, self._sessions.timeouts.udp_unanswered)
+        )
 
     # -- effects --------------------------------------------------------------------------------------------------
 
     def send(self, to: Side, data: bytes) -> None:
         endpoint, address = self._ends[to]
+        if self._voice is not None and to is Side.CLIENT:
+            endpoint = self._voice
         if self.is_over or not endpoint.send(data, address):
             self._lost += 1
 
@@ -311,6 +383,7 @@ class Flow(Session):
 
     def _end(self, reason: str) -> None:
         self._timer.cancel()
+        self._flows.ended(self)
         far = self._ends[Side.SERVER][0]
         beside = far.flows.get(self._server_host, [])
         if self in beside:

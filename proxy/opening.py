@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 from protocols.engine import AnyGrant, Closed, Endpoint, Helper, Host, Network, PinholeEvent, Transport, Used
 from proxy.audit import Log
 from proxy.config import Policy
+from proxy.shares import Group
 
 if TYPE_CHECKING:
     from proxy.pinholes import PinholeTable
@@ -33,6 +34,9 @@ class Owner(Protocol):
 
     @property
     def charged_to(self) -> Host: ...
+
+    @property
+    def group(self) -> Group: ...
 
     @property
     def decided_by(self) -> Arrival: ...

@@ -13,7 +13,7 @@ import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from typing import Any, TypeVar
 
@@ -40,6 +40,7 @@ from proxy.opening import Opening, Owner
 from proxy.ports import PortPool
 from proxy.readers import Readers
 from proxy.relay import Splicer, SpliceRelay
+from proxy.shares import Group, Shares
 
 _Kind = TypeVar("_Kind", bound=Opening)
 
@@ -75,6 +76,7 @@ class PinholeTable:
         metrics.pinholes.set_function(self._pinholes.__len__)
         self._count_opened = cache(metrics.pinholes_opened.labels)  # of few purposes
         self._per_client: Counter[Host] = Counter()
+        self._shares = Shares(limits.pinholes)
         self._last_id = 0
         self._all_gone = asyncio.Event()
 
@@ -90,6 +92,10 @@ class PinholeTable:
     def use(self, limits: Limits, timeouts: Timeouts) -> None:
         """Open new pinholes by these; those that stand keep theirs."""
         self.limits, self.timeouts = limits, timeouts
+
+    def share(self, groups: Collection[Group]) -> None:
+        """Keep a part of the limit for each of these groups."""
+        self._shares.use(self.limits.pinholes, groups)
 
     def of(self, owner: Owner) -> SessionPinholes:
         return SessionPinholes(self, owner)
@@ -134,7 +140,7 @@ class PinholeTable:
             return Refusal("limit_per_session")
         if self._per_client[owner.charged_to] >= self.limits.pinholes_per_client:
             return Refusal("limit_per_client")
-        if len(self._pinholes) >= self.limits.pinholes:
+        if not self._shares.has_room(owner.group):
             return Refusal("limit_total")
         if target.host.is_loopback or target in self._own_listeners or not target.port:
             return Refusal("target_not_allowed")
@@ -157,6 +163,7 @@ class PinholeTable:
     def _add(self, pinhole: _Kind, purpose: str) -> _Kind:
         self._pinholes[pinhole.grant.id] = pinhole
         self._per_client[pinhole.owner.charged_to] += 1
+        self._shares.take(pinhole.owner.group)
         self._count_opened(purpose).inc()
         return pinhole
 
@@ -178,6 +185,7 @@ class PinholeTable:
 
     def forget(self, pinhole: Opening) -> None:
         del self._pinholes[pinhole.grant.id]
+        self._shares.give(pinhole.owner.group)
         client = pinhole.owner.charged_to
         self._per_client[client] -= 1
         if not self._per_client[client]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from protocols.engine import Endpoint, Host, Network, Transport
 from proxy.config import Config, HelperEntry, Policy
 from proxy.config_values import plain_host
+from proxy.shares import Group
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,10 @@ class Arrival:
 class Accepted:
     entry: HelperEntry
     policy: Policy
+
+    @property
+    def group(self) -> Group:
+        return Group(self.entry.name, self.policy.dnat is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +86,15 @@ class PolicyTable:
             name: tuple(_compile(policy) for policy in config.policies if not policy.helpers or name in policy.helpers)
             for name in {entry.name for entry in config.helpers}
         }
+
+    def groups(self) -> frozenset[Group]:
+        """Those that sessions can be of."""
+        return frozenset(
+            Group(name, rule.policy.dnat is not None)
+            for name, rules in self._rules.items()
+            for rule in rules
+            if rule.policy.accept
+        )
 
     def decide(self, arrival: Arrival) -> Accepted | Denied:
         """The first policy that matches decides. None is a deny (`no_policy`), no table entry too (`no_helper`)."""

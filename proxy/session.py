@@ -13,6 +13,7 @@ from proxy.audit import Log
 from proxy.config import Policy
 from proxy.driver import EngineDriver, Performer
 from proxy.policy import Arrival, Denied, Nat
+from proxy.shares import Group
 
 if TYPE_CHECKING:
     from proxy.sessions import Sessions
@@ -29,7 +30,8 @@ class Admission:
     nat: Nat
     log: Log
     charged_to: Host
-    """Whose limit it counts against."""
+    """The client whose limit it counts against (`shares.account_of`)."""
+    group: Group
     decided_by: Arrival
     """What policies decide about: the session itself, or the first of those that lead to one that is expected."""
     via: tuple[Endpoint, ...] = ()
@@ -52,6 +54,7 @@ class Session(Performer):
         self.policy = admission.policy
         self.helper = admission.helper
         self.charged_to = admission.charged_to
+        self.group = admission.group
         self.decided_by = admission.decided_by
         self._via = admission.via
         self._is_expected = admission.is_expected

@@ -20,6 +20,7 @@ from proxy.pinholes import PinholeTable
 from proxy.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
 from proxy.resolver import Resolver
 from proxy.session import Admission, Session
+from proxy.shares import Group, Shares, account_of
 from proxy.stream import StreamSession
 
 
@@ -50,6 +51,9 @@ class Sessions:
         self._lingering: set[Session] = set()
         """Those that are over but for what their engines look after."""
         self._per_client: Counter[Host] = Counter()
+        self._shares = Shares(config.limits.sessions)
+        self.give_way: Callable[[Group], bool] = lambda _: False
+        """Ends a session of the group that nothing depends on, if there is one; set by whoever has the flows."""
         # Unique over restarts too, so that one log can hold many lives of the daemon.
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
@@ -65,6 +69,9 @@ class Sessions:
         self.timeouts = config.timeouts
         self._limits = config.limits
         self.policies = PolicyTable(config)
+        groups = self.policies.groups()
+        self._shares.use(config.limits.sessions, groups)
+        self.pinholes.share(groups)
         self.pinholes.has_helper = self.policies.has_helper
         for session in (*self._sessions, *self._lingering):
             self._guarded(session.reconfigured)
@@ -125,14 +132,15 @@ class Sessions:
         how = Nat(peer.host if expect.source is None else expect.source.host, expect.target)
         self._serve(client, self.admit_expected(owner, arrival, how, expect.via))
 
-    def admit(self, arrival: Arrival, is_renewed: bool = False) -> Admission | None:
-        """What a new session goes on with; None, and a line in the audit log, when it may not. is_renewed: in the place
-        of one that counts already."""
-        decision = self.policies.decide(arrival)
+    def admit(self, arrival: Arrival, first: bytes | None = None, is_renewed: bool = False) -> Admission | None:
+        """What a new session goes on with; None, and a line in the audit log, when it may not. first: the datagram that
+        a flow is to begin with. is_renewed: in the place of one that counts already."""
+        decision = self._decide(arrival, first)
         if isinstance(decision, Denied):
             self.deny(arrival, decision)
             return None
-        limit = self._limit_reached(arrival.client.host, is_renewed)
+        account = account_of(arrival.client.host, self._limits.client_prefix_ipv6)
+        limit = self._limit_reached(account, decision.group, is_renewed)
         how = Denied(limit, decision.policy.name) if limit else nat(decision.policy, arrival)
         if isinstance(how, Denied):
             self.deny(arrival, how, decision)
@@ -141,21 +149,37 @@ class Sessions:
             # Dialling ourselves would come back to us, and again, until the descriptors are gone (rule X28).
             self.deny(arrival, Denied("loop", decision.policy.name), decision)
             return None
-        return self._admission(arrival, decision, how, arrival.client.host, arrival)
+        return self._admission(arrival, decision, how, account, arrival)
 
     def admit_expected(
-        self, owner: Owner, arrival: Arrival, how: Nat, via: tuple[Endpoint, ...] = (), is_renewed: bool = False
+        self,
+        owner: Owner,
+        arrival: Arrival,
+        how: Nat,
+        via: tuple[Endpoint, ...] = (),
+        first: bytes | None = None,
+        is_renewed: bool = False,
     ) -> Admission | None:
         """As `admit`, for whom an engine has named: as policies decide about its session now, and on its account."""
-        decision = self.policies.decide(owner.decided_by)
+        decision = self._decide(owner.decided_by, first)
         if isinstance(decision, Denied):
             self.deny(arrival, decision)
             return None
-        limit = self._limit_reached(owner.charged_to, is_renewed)
+        limit = self._limit_reached(owner.charged_to, decision.group, is_renewed)
         if limit is not None:
             self.deny(arrival, Denied(limit, decision.policy.name), decision)
             return None
         return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, via, is_expected=True)
+
+    def _decide(self, arrival: Arrival, first: bytes | None) -> Accepted | Denied:
+        """As policies decide; and a flow begins with what its helper speaks, or not at all."""
+        decision = self.policies.decide(arrival)
+        if isinstance(decision, Denied) or first is None:
+            return decision
+        name, policy = decision.entry.name, decision.policy
+        return (
+            decision if self._helpers[name].begins(first, policy.options[name]) else Denied(f"not_{name}", policy.name)
+        )
 
     def _admission(
         self,
@@ -176,13 +200,14 @@ class Sessions:
             client=str(arrival.client),
             server=str(arrival.server),
         )
-        return Admission(key, arrival, policy, helper, how, log, charged_to, decided_by, via, is_expected)
+        group = decision.group
+        return Admission(key, arrival, policy, helper, how, log, charged_to, group, decided_by, via, is_expected)
 
-    def _limit_reached(self, client: Host, is_renewed: bool) -> str | None:
-        if len(self._sessions) - is_renewed >= self._limits.sessions:
-            return "limit_total"
+    def _limit_reached(self, client: Host, group: Group, is_renewed: bool) -> str | None:
         if self._per_client[client] - is_renewed >= self._limits.sessions_per_client:
             return "limit_per_client"
+        if not (is_renewed or self._shares.has_room(group) or self.give_way(group)):
+            return "limit_total"
         return None
 
     def deny(self, arrival: Arrival, why: Denied, accepted: Accepted | None = None) -> None:
@@ -200,6 +225,7 @@ class Sessions:
     def register(self, session: Session) -> None:
         self._sessions.add(session)
         self._per_client[session.charged_to] += 1
+        self._shares.take(session.group)
         self.metrics.sessions.set(len(self._sessions))
 
     def count_opened(self, helper: Helper) -> None:
@@ -208,6 +234,7 @@ class Sessions:
 
     def forget(self, session: Session) -> None:
         self._sessions.discard(session)
+        self._shares.give(session.group)
         client = session.charged_to
         self._per_client[client] -= 1
         if not self._per_client[client]:

@@ -26,6 +26,7 @@ from protocols.engine import (
 )
 from proxy.config import Limits
 from proxy.media import LOCK_PACKETS
+from proxy.shares import Group
 from proxy.sockets import endpoint
 from tests.netns.datagrams import Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
@@ -40,6 +41,7 @@ class Call:
     def __init__(self, gateway: Gateway) -> None:
         self.key = "call"
         self.charged_to = gateway.hosts.client_address(4)
+        self.group = Group("test", False)
         self.log: Memory = gateway.shell.log
         self.events: list[PinholeEvent] = []
         self.pinholes = gateway.shell.pinholes.of(self)

@@ -15,6 +15,7 @@ import pytest
 from protocols.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refusal, Transport, Used, only
 from proxy import sockets
 from proxy.config import Limits, Timeouts
+from proxy.shares import Group
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
 from tests.proxy.shell import Memory, Shell, accept, dial, read_to_end, receive, say, serve
 
@@ -38,6 +39,7 @@ class Session:
 
     key = "s-1"
     charged_to = ip_address(CLIENT)
+    group = Group("test", False)
 
     def __init__(self, shell: Shell) -> None:
         self.log: Memory = shell.log

@@ -1,0 +1,94 @@
+"""By which interface this host reaches another one: asked of the kernel by rtnetlink (rtnetlink(7), RTM_GETROUTE).
+
+No privilege is needed. Answers are kept for a moment: who is asked about a flood of packets asks the kernel once.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from protocols.engine import Host
+
+KEPT_SECONDS = 2.0
+MAX_KEPT = 4096
+MAX_ANSWER_BYTES = 4096
+
+_RTM_GETROUTE, _NLM_F_REQUEST, _NLMSG_ERROR = 26, 1, 2
+_RTA_DST, _RTA_OIF = 1, 4
+_HEADER = struct.Struct("=IHHII")
+"""struct nlmsghdr: length, type, flags, sequence number, port."""
+_ROUTE = struct.Struct("=BBBBBBBBI")
+"""struct rtmsg: family, bits of destination and source, TOS, table, protocol, scope, type, flags."""
+_ATTRIBUTE = struct.Struct("=HH")
+"""struct rtattr: length, type."""
+
+
+_UNICAST, _LOCAL = 1, 2
+"""Types of routes (RTN_UNICAST, RTN_LOCAL); others are broadcast, multicast, and those that lead nowhere."""
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How packets to a host leave this one."""
+
+    interface: int
+    """Its index; 0: none."""
+    is_to_us: bool = False
+    """The host is this one."""
+    is_to_one_host: bool = True
+    """Not to a broadcast or multicast address, and not to nowhere."""
+
+
+NO_WAY = Way(0, is_to_one_host=False)
+
+
+def way_to(host: Host) -> Way:
+    """Raises OSError, also when there is no route."""
+    packed = host.packed
+    family = socket.AF_INET if host.version == 4 else socket.AF_INET6
+    body = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
+    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        sock.sendto(_HEADER.pack(_HEADER.size + len(body), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + body, (0, 0))
+        answer = sock.recv(MAX_ANSWER_BYTES)
+    _, kind, _, _, _ = _HEADER.unpack_from(answer)
+    if kind == _NLMSG_ERROR:
+        (code,) = struct.unpack_from("=i", answer, _HEADER.size)
+        raise OSError(-code, os.strerror(-code))
+    route_type = _ROUTE.unpack_from(answer, _HEADER.size)[7]
+    at = _HEADER.size + _ROUTE.size
+    while at + _ATTRIBUTE.size <= len(answer):
+        length, kind = _ATTRIBUTE.unpack_from(answer, at)
+        if kind == _RTA_OIF:
+            (index,) = struct.unpack_from("=i", answer, at + _ATTRIBUTE.size)
+            return Way(index, route_type == _LOCAL, route_type in (_UNICAST, _LOCAL))
+        at += max(_ATTRIBUTE.size, (length + 3) & ~3)
+    raise OSError(errno.ENETUNREACH, "the route names no interface")
+
+
+class Ways:
+    """The interfaces to hosts, as they were a moment ago."""
+
+    def __init__(self, clock: Callable[[], float], ask: Callable[[Host], Way] = way_to) -> None:
+        self._clock = clock
+        self._ask = ask
+        self._known: dict[Host, tuple[float, Way]] = {}
+
+    def to(self, host: Host) -> Way:
+        """NO_WAY when no route leads to the host, or there is no room to ask."""
+        now = self._clock()
+        asked_at, way = self._known.get(host, (-KEPT_SECONDS, NO_WAY))
+        if now - asked_at >= KEPT_SECONDS:
+            try:
+                way = self._ask(host)
+            except OSError:
+                way = NO_WAY
+            if len(self._known) >= MAX_KEPT:
+                self._known.clear()
+            self._known[host] = (now, way)
+        return way

@@ -1,0 +1,70 @@
+"""How much of a limit each group of sessions may use, and which clients count as one. Pure.
+
+A group is a helper together with a direction: sessions that policies let out, or sessions to a server that one of them
+publishes. Half of each limit is kept for the groups, the same for each; the other half belongs to whoever comes. So
+whatever strangers do to a published SIP server, there is room left for the phones inside and for FTP.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv6Address
+from typing import NamedTuple
+
+from protocols.engine import Host
+
+
+class Group(NamedTuple):
+    """Sessions that share a part of each limit."""
+
+    helper: str
+    is_published: bool
+    """They lead to a server that a policy publishes (`dnat`)."""
+
+
+class Shares:
+    """One limit, and how much of it each group holds."""
+
+    def __init__(self, limit: int) -> None:
+        self._used: Counter[Group] = Counter()
+        self._beyond = 0
+        """Held by groups beyond what is kept for them."""
+        self.use(limit, ())
+
+    def use(self, limit: int, groups: Collection[Group]) -> None:
+        """Another limit from now on, for these groups. What is held stays held."""
+        self._kept = limit // 2 // len(groups) if groups else 0
+        self._common = limit - self._kept * len(groups)
+        self._groups = frozenset(groups)
+        self._beyond = sum(max(0, used - self._kept_for(group)) for group, used in self._used.items())
+
+    def _kept_for(self, group: Group) -> int:
+        return self._kept if group in self._groups else 0
+
+    def __len__(self) -> int:
+        return self._used.total()
+
+    def has_room(self, group: Group) -> bool:
+        return self._used[group] < self._kept_for(group) or self._beyond < self._common
+
+    def take(self, group: Group) -> None:
+        self._used[group] += 1
+        if self._used[group] > self._kept_for(group):
+            self._beyond += 1
+
+    def give(self, group: Group) -> None:
+        if self._used[group] > self._kept_for(group):
+            self._beyond -= 1
+        self._used[group] -= 1
+        if not self._used[group]:
+            del self._used[group]
+
+
+def account_of(host: Host, prefix: int) -> Host:
+    """The address under which a client is counted. Whoever has one IPv6 address mostly has its whole network, so that
+    all addresses with the same `prefix` bits are one client."""
+    if isinstance(host, IPv4Address):
+        return host
+    bits = 128 - prefix
+    return IPv6Address(int(host) >> bits << bits)
