@@ -12,13 +12,16 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
+from dataclasses import replace
 from functools import partial
 
 from protocols.engine import Endpoint, Host, Peers, Side, Transport
 from proxy import sockets
 from proxy.admission import DatagramPinhole
 from proxy.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
-from proxy.policy import Arrival, Denied, Nat
+from proxy.opening import Owner
+from proxy.policy import Accepted, Arrival, Denied, Nat
+from proxy.routes import Ways
 from proxy.session import Admission, Session
 from proxy.sessions import Sessions
 from proxy.shares import Group
@@ -39,6 +42,7 @@ class Flows:
         self.sessions = sessions
         self.endpoints = endpoints
         self._interfaces = sockets.InterfaceNames()
+        self._ways = Ways(sessions.loop.time)
         self._by_age: dict[Group, OrderedDict[Flow, float]] = {}
         """Flows, those first that were looked at longest ago, with when each had been active then."""
         endpoints.stranger = self._stranger
@@ -65,7 +69,7 @@ class Flows:
         host = sockets.endpoint(source).host if at.admits else None
         for pinhole in at.admits:
             assert host is not None
-            if pinhole.admits(host):
+            if pinhole.admits(host) and self.leads_to(host, sockets.arrival_interface(ancillary), pinhole.owner):
                 self._arrive(data, ancillary, source, at.at, at, pinhole)
                 return
             pinhole.refuse()
@@ -117,6 +121,21 @@ class Flows:
         if pinhole is not None:
             pinhole.use(source)
         flow.receive(Side.CLIENT, data)
+
+    def name_of(self, index: int) -> str:
+        """The name of an interface; "" if there is no such interface, or no room to ask."""
+        try:
+            return self._interfaces.of(index, self.sessions.loop.time())
+        except OSError:
+            return ""
+
+    def leads_to(self, host: Host, index: int, owner: Owner) -> bool:
+        """Whether that host's datagrams to a client of this session may come by the interface: the one that leads to
+        the host, or any but those that the session's clients come by. Routers with two providers hear by either."""
+        if index in (0, self._ways.to(host).interface):
+            return True
+        inside = {*owner.policy.interfaces, owner.decided_by.interface}
+        return self.name_of(index) not in inside
 
     def begin(
         self, admission: Admission, client: Address, near_hears: Heard, before: Flow | None = None
@@ -220,6 +239,9 @@ class Flow(Session):
         self._lost = 0
         self.active_at = self._asked_at = self.opened_at
         self._is_answered = before is not None
+        self._came_by: dict[Side, Ancillary] = dict.fromkeys(Side, ())
+        """With the last datagram of each side: the interface that it came by, as the kernel said it."""
+        self._refused = 0
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self.receive, side)
         if not is_expected:
@@ -260,7 +282,10 @@ class Flow(Session):
 
     # -- datagrams in ---------------------------------------------------------------------------------------------
 
-    def receive(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
+    def receive(self, side: Side, data: bytes, ancillary: Ancillary = ()) -> None:
+        # The interface mostly is that of the datagram before: to compare what the kernel said is quicker than to read.
+        if ancillary != self._came_by[side] and not self._may_come_by(side, ancillary):
+            return
         self.active_at = now = self._loop.time()
         if side is Side.CLIENT:
             self._asked_at = now
@@ -271,6 +296,28 @@ class Flow(Session):
             self._driver.receive(side, data)
         else:
             self.send(side.other, data)
+
+    def _may_come_by(self, side: Side, ancillary: Ancillary) -> bool:
+        """Whether datagrams of that side come by this interface; if not, somebody bears the side's address."""
+        host = (self.arrival.client if side is Side.CLIENT else self._nat.dial).host
+        index = sockets.arrival_interface(ancillary)
+        if side is Side.CLIENT and not self._is_expected:
+            is_theirs = self._flows.name_of(index) == self.arrival.interface or self._is_let_in_by(index)
+        else:
+            is_theirs = self._flows.leads_to(host, index, self)
+        if is_theirs:
+            self._came_by[side] = ancillary
+            return True
+        self._refused += 1
+        if self._refused == 1:  # the rest is a number in session.closed
+            detail = f"{host} seems to send by {self._flows.name_of(index)}"
+            self.note("violation", {"rule": "session.spoofed", "detail": detail, "action": "dropped"})
+        return False
+
+    def _is_let_in_by(self, index: int) -> bool:
+        """Whether the same policy lets the client in by another interface, too."""
+        decision = self._sessions.policies.decide(replace(self.arrival, interface=self._flows.name_of(index)))
+        return isinstance(decision, Accepted) and decision.policy == self.policy
 
     def answered_from(self, port: int, data: bytes) -> None:
         """An answer from another port of the server. The client sees it come from there, if it knows the server by its
@@ -393,4 +440,5 @@ class Flow(Session):
         for endpoint, address in self._ends.values():
             del endpoint.routes[address]
             self._endpoints.give(endpoint)
-        self._closed(reason, self._received, **({"datagrams_lost": self._lost} if self._lost else {}))
+        counts = {"datagrams_lost": self._lost, "datagrams_refused": self._refused}
+        self._closed(reason, self._received, **{name: count for name, count in counts.items() if count})
