@@ -27,6 +27,7 @@ import structlog
 
 from protocols.engine import Endpoint, Transport
 from proxy.errors import PinholeError
+from proxy.text import printable
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 MAX_VALUE_LENGTH = 256
@@ -81,7 +82,7 @@ def open_log(sink: Sink, form: str) -> BoundLog:
     prepare: list[Any] = [Sampler(time.monotonic), stamp, plain_values]
     if form == "json":
         return JsonLog(sink, [*prepare, _render_json], {})
-    return BoundLog(sink, [*prepare, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())], {})
+    return BoundLog(sink, [*prepare, for_terminal, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())], {})
 
 
 # One encoder for all lines: json.dumps would make one for each.
@@ -95,6 +96,11 @@ def _render_json(_: Any, __: str, record: MutableMapping[str, Any]) -> str:
 def _members(facts: Mapping[str, Any]) -> str:
     """Of a JSON object, each with the comma before it."""
     return "".join([f',"{key}":{_RENDER.get(type(value), _json)(value)}' for key, value in facts.items()])
+
+
+def _member(key: str, value: Any) -> str:
+    """Of an object within a line, whose keys are not our own words for sure."""
+    return f"{encode_basestring_ascii(key)}:{_RENDER.get(type(value), _json)(value)}"
 
 
 def _json(value: Any) -> str:
@@ -114,7 +120,7 @@ _RENDER: dict[type, Callable[[Any], str]] = {
     NoneType: lambda _: "null",
     Endpoint: lambda value: f'"{value}"',
     Transport: lambda value: f'"{value.value}"',
-    dict: lambda facts: f"{{{_members(facts)[1:]}}}",
+    dict: lambda facts: f"{{{','.join([_member(key, value) for key, value in facts.items()])}}}",
     list: lambda values: f"[{','.join([_RENDER.get(type(value), _json)(value) for value in values])}]",
     IPv4Network: lru_cache(maxsize=1024)(_json),
     IPv6Network: lru_cache(maxsize=1024)(_json),
@@ -165,6 +171,23 @@ def plain_values(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMa
     return record
 
 
+def for_terminal(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Plain values as an eye may see them; JSON escapes by itself what does not print."""
+    return {key: _printable(value) for key, value in record.items()}
+
+
+def _printable(value: Any) -> Any:
+    match value:
+        case str():
+            return printable(value)
+        case dict():
+            return {printable(key): _printable(item) for key, item in value.items()}
+        case list():
+            return [_printable(item) for item in value]
+        case _:
+            return value
+
+
 def plain(value: Any) -> Any:
     """A value as the log shows it: peer bytes escaped and cut with their true length noted (rule X18)."""
     match value:
@@ -206,7 +229,7 @@ class Sink:
         `opens`: opens the file, also the next one after rotation; the default does so by itself.
         """
         self._to = to
-        self._report = report or (lambda text: print(f"pinhole: {text}", file=sys.stderr, flush=True))
+        self._report = report or (lambda text: print(f"pinhole: {printable(text)}", file=sys.stderr, flush=True))
         self._opens = opens or partial(open_file, to)
         self._fd = self._opens()
         self._lines: deque[bytes] = deque()

@@ -17,6 +17,7 @@ from proxy import config, show
 from proxy.config import Config
 from proxy.errors import ConfigError, PinholeError
 from proxy.terminal import print_fields, print_json, print_rows, say
+from proxy.text import printable
 
 if TYPE_CHECKING:
     from proxy.rules import Backend
@@ -166,7 +167,7 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
         else:
             results.append({"file": file, "ok": True, "problems": []})
             if not as_json:
-                click.echo(f"{file}: fine ({_counted(settings)})")
+                click.echo(f"{printable(file)}: fine ({_counted(settings)})")
     if as_json:
         print_json({"files": results})
     sys.exit(0 if all(result["ok"] for result in results) else 1)

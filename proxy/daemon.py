@@ -42,6 +42,7 @@ from proxy.ports import PortPool
 from proxy.privileges import User
 from proxy.rules import Backend
 from proxy.sessions import Sessions
+from proxy.text import printable
 
 # Both legs of a session, and for each of some transfers at once two sockets and a pipe.
 DESCRIPTORS_PER_SESSION = 3
@@ -114,7 +115,8 @@ def _load_what_comes_late() -> None:
 
 
 def _say(text: str) -> None:
-    print(f"pinhole: {text}", file=sys.stderr, flush=True)
+    shown = printable(text, keep="\n")
+    print(f"pinhole: {shown}", file=sys.stderr, flush=True)
 
 
 async def _serve(path: str | None, settings: Config, keeper: Keeper | None) -> int:

@@ -12,6 +12,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from proxy.text import printable
+
 
 class PinholeError(Exception):
     """Something the operator can act on. The text says what is wrong and how to mend it."""
@@ -21,8 +23,9 @@ class ConfigError(PinholeError):
     """`problems`: one line each, `file:line:column: path: what is wrong`, in the order of the file."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        super().__init__("\n".join(problems))
-        self.problems = tuple(problems)
+        # A file says what it likes, also in its name; a problem is one line all the same.
+        self.problems = tuple(map(printable, problems))
+        super().__init__("\n".join(self.problems))
 
 
 class SocketError(PinholeError):

@@ -9,14 +9,16 @@ from typing import Any
 
 import click
 
+from proxy.text import printable, printable_json
+
 
 def say(text: str) -> None:
     """To people, beside the output: progress and problems."""
-    click.echo(text, err=True)
+    click.echo(printable(text, keep="\n"), err=True)
 
 
 def print_json(value: Any) -> None:
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False))
+    click.echo(printable_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_rows(
@@ -71,10 +73,9 @@ def _cell(column: str, value: Any) -> str:
         case list() | tuple():
             return ", ".join(_cell("", item) for item in value) or "-"
         case Mapping():
-            return json.dumps(value, ensure_ascii=False)
+            return printable(json.dumps(value, ensure_ascii=False))
         case _:
-            # What came from a peer must not speak to the terminal.
-            return "".join(char if char.isprintable() else f"\\x{ord(char):02x}" for char in str(value))
+            return printable(str(value))
 
 
 def duration(seconds: float) -> str:

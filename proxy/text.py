@@ -1,0 +1,28 @@
+"""Text for a terminal: what came from a peer, or from a file, must not speak to it.
+
+Escape sequences (ESC, and C1 for terminals that take eight bits) move the cursor, change titles and answer as if
+somebody typed; marks of direction show a line in another order than it has; a line feed begins one that nobody wrote.
+"""
+
+from __future__ import annotations
+
+import json
+
+
+def printable(text: str, keep: str = "") -> str:
+    """With `\\x1b`, `\\u202e` and the like in place of all that does not print. keep: characters that stay."""
+    if text.isprintable():
+        return text
+    return "".join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
+
+
+def printable_json(document: str) -> str:
+    """The same of JSON that was laid out over lines: whatever reads it gets the same values."""
+    if document.replace("\n", "").isprintable():
+        return document
+    return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in document)
+
+
+def _escaped(char: str) -> str:
+    number = ord(char)
+    return f"\\x{number:02x}" if number <= 0xFF else f"\\u{number:04x}" if number <= 0xFFFF else f"\\U{number:08x}"
