@@ -17,6 +17,7 @@ source address; one from an unknown source goes to the `stranger` of the table.
 from __future__ import annotations
 
 import errno
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from itertools import chain
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from proxy.admission import DatagramPinhole
     from proxy.flows import Flow
 
+SHARES = {False: 1 / 2, True: 3 / 4}
+"""How much of the port pool signalling may take on one address, and media: neither takes what the other needs."""
 MOST_UNREAD = 64
 """Datagrams that are counted, of those that nobody has read."""
 
@@ -194,6 +197,8 @@ class UdpEndpoints:
         self._ports = ports
         self._standing: dict[Endpoint, dict[Heard, UdpEndpoint]] = {}
         self._count = 0
+        self._held: Counter[tuple[Host, bool]] = Counter()
+        """Leased endpoints on each address of ours, of media or not."""
         self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
         self.leased: dict[Address, UdpEndpoint] = {}
         """On addresses of ours. What one of them sends to another would have to pass our own firewall."""
@@ -254,7 +259,9 @@ class UdpEndpoints:
         return endpoints
 
     def _lease(self, host: Host, choices: Iterable[Sequence[int]], is_media: bool) -> list[UdpEndpoint]:
-        """Endpoints on the first ports that are all free."""
+        """Endpoints on the first ports that are all free, as long as signalling, or media, has not had its share."""
+        if self._held[host, is_media] >= len(self._ports) * SHARES[is_media]:
+            raise OSError(errno.EADDRNOTAVAIL, "no free port")
         for ports in choices:
             wanted = [Endpoint(host, port) for port in ports]
             if any(at in self._standing for at in wanted):
@@ -271,6 +278,7 @@ class UdpEndpoints:
                 continue
             for endpoint in standing:
                 endpoint.is_leased = True
+                self._held[host, is_media] += 1
                 self.leased[endpoint.address] = endpoint
                 self._ports.lease(Transport.UDP, host, endpoint.at.port)
             return standing
@@ -298,6 +306,7 @@ class UdpEndpoints:
             del self._mapped[endpoint.mapped]
         if endpoint.is_leased:
             del self.leased[endpoint.address]
+            self._held[endpoint.at.host, endpoint.is_media] -= 1
             self._ports.release(Transport.UDP, endpoint.at.host, endpoint.at.port)
         if left := endpoint.close():
             # Whoever gives an endpoint back is in the middle of something.

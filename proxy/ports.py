@@ -24,6 +24,9 @@ class PortPool:
         self._first = first
         self._size = last - first + 1
 
+    def __len__(self) -> int:
+        return self._size
+
     def __contains__(self, port: int) -> bool:
         return self._first <= port < self._first + self._size and port not in self._taken
 

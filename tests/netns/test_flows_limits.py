@@ -1,0 +1,103 @@
+"""What a flood of first datagrams costs others: nothing that is needed, and no more than its share (C4)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.config import Limits, Timeouts
+from tests.netns.datagrams import Gateway, InCalls, hear
+from tests.netns.namespaces import Hosts, needs_root
+from tests.netns.test_sip_attacks import Site, site
+
+pytestmark = [pytest.mark.netns, needs_root]
+
+MANY = 12
+
+
+def many_addresses(hosts: Hosts, version: int) -> list[str]:
+    """Of one host on the client's side."""
+    four, six = (
+        [f"10.1.0.{100 + number}" for number in range(MANY)],
+        [f"fd01::{100 + number}" for number in range(MANY)],
+    )
+    for host in four if version == 4 else six:
+        bits = "24" if version == 4 else "64"
+        hosts.client.run("ip", "address", "add", f"{host}/{bits}", "dev", "eth0", *(["nodad"] if version == 6 else []))
+    return four if version == 4 else six
+
+
+async def test_forged_sources_push_out_each_other_and_nobody_who_is_in_a_call(hosts: Hosts) -> None:
+    async with Gateway(hosts, InCalls, snat="interface", limits=Limits(sessions=4)) as gateway:
+        phone, server = gateway.client(), gateway.server()
+        phone.sendto(b"call", server.getsockname())
+        _, outside = await hear(server)
+        for host in many_addresses(hosts, 4):
+            gateway.socket(hosts.client, host).sendto(b"forged", server.getsockname())
+            await hear(server)
+        assert len(gateway.shell.sessions) == 4
+        closed = [line for line in gateway.shell.log.lines if line["event"] == "session.closed"]
+        assert [line["reason"] for line in closed] == ["gave_way"] * (MANY - 3)
+        server.sendto(b"ring", outside)
+        assert (await hear(phone))[0] == b"ring"
+
+
+async def test_when_all_are_needed_the_next_one_is_denied(hosts: Hosts) -> None:
+    async with Gateway(hosts, InCalls, limits=Limits(sessions=2)) as gateway:
+        server = gateway.server()
+        for port in (6000, 6001):
+            gateway.client(port=port).sendto(b"call", server.getsockname())
+            await hear(server)
+        gateway.client(port=6002).sendto(b"call", server.getsockname())
+        assert (await gateway.shell.until("session.denied"))["reason"] == "limit_total"
+
+
+@pytest.mark.parametrize(("prefix", "most"), [(64, 3), (128, MANY)])
+async def test_all_addresses_of_a_hosts_network_are_one_client(hosts: Hosts, prefix: int, most: int) -> None:
+    limits = Limits(sessions_per_client=3, client_prefix_ipv6=prefix)
+    async with Gateway(hosts, limits=limits) as gateway:
+        server = gateway.server(6)
+        for host in many_addresses(hosts, 6):
+            gateway.socket(hosts.client, host).sendto(b"x", server.getsockname()[:2])
+        for _ in range(most):
+            await hear(server)
+        if most < MANY:
+            assert (await gateway.shell.until("session.denied", MANY - most))["reason"] == "limit_per_client"
+        assert len(gateway.shell.sessions) == most
+
+
+async def test_a_session_that_nobody_answers_is_over_sooner(hosts: Hosts) -> None:
+    async with Gateway(hosts, timeouts=Timeouts(udp_unanswered=0.2)) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        await hear(server)
+        assert (await gateway.shell.until("session.closed"))["reason"] == "unanswered"
+
+
+async def test_one_that_was_answered_has_its_whole_time(hosts: Hosts) -> None:
+    async with Gateway(hosts, timeouts=Timeouts(udp_unanswered=0.1, udp_idle=0.5)) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"x", server.getsockname())
+        server.sendto(b"y", (await hear(server))[1])
+        await hear(client)
+        closed = await gateway.shell.until("session.closed")
+        assert (closed["reason"], closed["duration_seconds"] > 0.4) == ("idle", True)
+
+
+@pytest.fixture(scope="module", params=["none", "interface"])
+def gate(request: pytest.FixtureRequest) -> Iterator[Site]:
+    with site(request.param) as gate:
+        yield gate
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "data", [b"x", b"\r\n\r\n", b"\0" * 4, b"GET / HTTP/1.0\r\n\r\n", bytes.fromhex("000100002112a442")]
+)
+def test_what_is_no_sip_begins_no_session(gate: Site, data: bytes) -> None:
+    denied = len(gate.daemon.audit("session.denied"))
+    gate.phone.say(data, (gate.server_at, 5060))
+    assert gate.daemon.wait_for("session.denied", denied + 1)["reason"] == "not_sip"
+    assert gate.daemon.ask("sessions")["sessions"] == []
+    assert gate.daemon.audit("session.opened") == []
