@@ -1,52 +1,115 @@
 """Which of two listeners on one address and port a packet is for: programs of classic BPF (linux/filter.h).
 
 SO_ATTACH_REUSEPORT_CBPF   runs them whenever the kernel, or a firewall rule, looks for the listener of a packet
+
+The kernel takes 4096 instructions at most, and fewer where `net.core.optmem_max` is small. So one list of networks has
+several programs: the first one is exact; each that follows admits larger networks around them, and is shorter.
 """
 
 from __future__ import annotations
 
-import ctypes
 import socket
 import struct
+from collections.abc import Collection, Iterator, Sequence
 
-_LOAD_BYTE, _LOAD_BYTE_AT_X, _AND, _SHIFT_LEFT, _TO_X, _IF_EQUAL, _RETURN = 0x30, 0x50, 0x54, 0x64, 0x07, 0x15, 0x06
+from protocols.engine import Network
+
+ASIDE, IN_PLACE = 0, 1
+"""What a program answers: the number of a listener, in the order in which they began to listen."""
+
+MAX_INSTRUCTIONS = 4096
+"""BPF_MAXINSNS."""
+BYTES_PER_INSTRUCTION = 8
+
+_PREFIXES = {4: (32, 24, 16, 0), 6: (128, 64, 48, 0)}
+"""By IP version: the longest prefix that each program of a list has."""
+
+_LOAD_WORD, _LOAD_BYTE, _LOAD_BYTE_AT_X = 0x20, 0x30, 0x50
+_AND, _SHIFT_LEFT, _TO_X, _IF_EQUAL, _RETURN = 0x54, 0x64, 0x07, 0x15, 0x06
+_FURTHEST = 255
+"""A conditional jump has one byte for its distance."""
+
 _HEADER = 0xFFF00000
 """SKF_NET_OFF: offsets from here count from the IP header."""
 _NEXT_HEADER_V6, _HEADER_BYTES_V6 = 6, 40
+_SOURCE = {4: 12, 6: 8}
 _FLAGS, _SYN, _SYN_ACK = 13, 0x02, 0x12
 """Of the TCP header."""
 
-_kept: list[ctypes.Array[ctypes.c_char]] = []
-"""The programs: options hold their addresses."""
+_Instruction = tuple[int, int, int, int]
+"""Code, distance to jump if true, and if false, and operand."""
 
-
-def _program(*instructions: tuple[int, int, int, int]) -> bytes:
-    """Code, distance to jump if true, and if false, and operand of each, as a socket option takes it (sock_fprog)."""
-    code = ctypes.create_string_buffer(b"".join(struct.pack("=HBBI", *one) for one in instructions))
-    _kept.append(code)
-    return struct.pack("@HP", len(instructions), ctypes.addressof(code))
-
-
-NEW_TO_THE_FIRST = {
-    4: _program(
+_BEGINS_A_CONNECTION: dict[int, tuple[_Instruction, ...]] = {
+    4: (
         (_LOAD_BYTE, 0, 0, _HEADER),
         (_AND, 0, 0, 0x0F),
         (_SHIFT_LEFT, 0, 0, 2),
         (_TO_X, 0, 0, 0),
         (_LOAD_BYTE_AT_X, 0, 0, _HEADER + _FLAGS),
         (_AND, 0, 0, _SYN_ACK),
-        (_IF_EQUAL, 0, 1, _SYN),
-        (_RETURN, 0, 0, 0),
-        (_RETURN, 0, 0, 1),
+        (_IF_EQUAL, 1, 0, _SYN),
+        (_RETURN, 0, 0, ASIDE),
     ),
-    6: _program(
+    6: (
         (_LOAD_BYTE, 0, 0, _HEADER + _NEXT_HEADER_V6),
-        (_IF_EQUAL, 0, 3, socket.IPPROTO_TCP),  # behind extension headers it is not looked for
+        (_IF_EQUAL, 1, 0, socket.IPPROTO_TCP),  # behind extension headers it is not looked for
+        (_RETURN, 0, 0, ASIDE),
         (_LOAD_BYTE, 0, 0, _HEADER + _HEADER_BYTES_V6 + _FLAGS),
         (_AND, 0, 0, _SYN_ACK),
-        (_IF_EQUAL, 0, 1, _SYN),
-        (_RETURN, 0, 0, 0),
-        (_RETURN, 0, 0, 1),
+        (_IF_EQUAL, 1, 0, _SYN),
+        (_RETURN, 0, 0, ASIDE),
     ),
 }
-"""By IP version. A packet that begins a connection is for the first listener, any other for the second."""
+"""By IP version: what goes on behind it is a packet that begins a connection; all others are answered."""
+
+
+def new_from(version: int, allow: Collection[Network]) -> Iterator[bytes]:
+    """Programs by which packets that begin a connection and come from one of these networks are for the listener
+    IN_PLACE, and all others for the one ASIDE: the exact one, if it is not too long, then ever wider ones."""
+    for longest in _PREFIXES[version]:
+        wider = {_shortened(network, longest) for network in allow if network.version == version}
+        checks = _is_in_v4(wider) if version == 4 else _is_in_v6(wider)
+        program = [*_BEGINS_A_CONNECTION[version], *checks, (_RETURN, 0, 0, ASIDE)]
+        if len(program) <= MAX_INSTRUCTIONS:
+            yield b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+
+
+def _shortened(network: Network, longest: int) -> tuple[int, int]:
+    """The network around it that has no longer prefix: its address and its mask as numbers."""
+    bits = network.max_prefixlen
+    mask = (1 << bits) - (1 << bits - min(network.prefixlen, longest))
+    return int(network.network_address) & mask, mask
+
+
+def _is_in_v4(networks: Collection[tuple[int, int]]) -> Iterator[_Instruction]:
+    for mask in {mask for _, mask in networks}:
+        yield _LOAD_WORD, 0, 0, _HEADER + _SOURCE[4]
+        yield _AND, 0, 0, mask
+        addresses = [address for address, its_mask in networks if its_mask == mask]
+        for at in range(0, len(addresses), _FURTHEST):
+            yield from _admit_any(addresses[at : at + _FURTHEST])
+
+
+def _admit_any(values: Sequence[int]) -> Iterator[_Instruction]:
+    """If what is loaded is one of these. All of them jump to the one answer at the end."""
+    for number, value in enumerate(values):
+        to_the_answer = len(values) - 1 - number
+        yield _IF_EQUAL, to_the_answer, 0 if to_the_answer else 1, value
+    yield _RETURN, 0, 0, IN_PLACE
+
+
+def _is_in_v6(networks: Collection[tuple[int, int]]) -> Iterator[_Instruction]:
+    for address, mask in networks:
+        checks: list[_Instruction] = []
+        for word in (3, 2, 1, 0):  # neighbours have the first ones in common
+            part, part_mask = (number >> 32 * (3 - word) & 0xFFFFFFFF for number in (address, mask))
+            if not part_mask:
+                continue
+            checks.append((_LOAD_WORD, 0, 0, _HEADER + _SOURCE[6] + 4 * word))
+            if part_mask != 0xFFFFFFFF:
+                checks.append((_AND, 0, 0, part_mask))
+            checks.append((_IF_EQUAL, 0, 0, part))
+        # What is not equal goes on behind the answer.
+        for at, (code, _, _, operand) in enumerate(checks):
+            yield code, 0, len(checks) - at if code == _IF_EQUAL else 0, operand
+        yield _RETURN, 0, 0, IN_PLACE

@@ -3,17 +3,22 @@
 Mostly one pinhole has a socket of its own. But a listener of Oracle without NAT leads all its clients to the same
 address, and some servers of FTP have one passive port for everybody: such pinholes share one, and whoever comes is the
 first's that allows it.
+
+Where no NAT maps a host, the door stands on that host's own address, and there may be a service behind it to which
+others come. It is then a door `in place`: it is there only for those whom a pinhole allows.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
+from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from protocols.engine import Endpoint, Host
+from protocols.engine import Endpoint, Host, Network
 from proxy import sockets
 
 # Enough for those who are expected and some strangers at the same moment; each is looked at, at once.
@@ -23,6 +28,10 @@ ACCEPTS_PER_WAKEUP = 16
 
 class Waiting(Protocol):
     """What stands at a door."""
+
+    @property
+    def allow(self) -> tuple[Network, ...]:
+        """Who may come. When it has changed, the door is told (`Door.allows_others`)."""
 
     def allows(self, host: Host) -> bool: ...
 
@@ -39,7 +48,7 @@ class Waiting(Protocol):
 class Door:
     """One listening socket, closed when the last leaves: connections that have not been accepted are reset then."""
 
-    __slots__ = ("_aside", "_doors", "_sock", "_waiting", "at", "is_open")
+    __slots__ = ("_allowed", "_aside", "_doors", "_sock", "_waiting", "at", "is_open")
 
     def __init__(self, doors: Doors, at: Endpoint, in_place: bool) -> None:
         """Raises OSError when it cannot be had."""
@@ -51,27 +60,59 @@ class Door:
         else:
             self._sock = sockets.listen(at, BACKLOG)
         self._waiting: dict[Waiting, None] = {}
+        self._allowed: Counter[Network] = Counter()
+        """By how many of them."""
         self.at = at
         self.is_open = False
         """Whether anybody is let in; until then connections wait."""
 
     def enter(self, who: Waiting) -> None:
+        """Raises OSError when this machine has no room to tell who may come; it has not entered then."""
         self._waiting[who] = None
+        try:
+            self._admit(joined=who.allow)
+        except OSError:
+            self.leave(who)
+            raise
 
     def open(self) -> None:
         if not self.is_open:
             self.is_open = True
             self._doors.loop.add_reader(self._sock, self._look)
 
+    def allows_others(self, who: Waiting, before: tuple[Network, ...]) -> None:
+        """One of those that stand here has changed its mind."""
+        # Without room for a new list the old one stands until there is a change again; `_look` knows better.
+        with contextlib.suppress(OSError):
+            self._admit(joined=who.allow, left=before)
+
     def leave(self, who: Waiting) -> None:
         del self._waiting[who]
-        if not self._waiting:
-            if self.is_open:
-                self._doors.loop.remove_reader(self._sock)
-            self._sock.close()
-            if self._aside is not None:
-                self._aside.close()
-            self._doors.forget(self)
+        if self._waiting:
+            with contextlib.suppress(OSError):  # as above
+                self._admit(left=who.allow)
+            return
+        if self.is_open:
+            self._doors.loop.remove_reader(self._sock)
+        self._sock.close()
+        if self._aside is not None:
+            self._aside.close()
+        self._doors.forget(self)
+
+    def _admit(self, joined: tuple[Network, ...] = (), left: tuple[Network, ...] = ()) -> None:
+        if self._aside is None:
+            return
+        is_new = False
+        for network in joined:
+            is_new = is_new or network not in self._allowed
+            self._allowed[network] += 1
+        for network in left:
+            self._allowed[network] -= 1
+            if not self._allowed[network]:
+                del self._allowed[network]
+                is_new = True
+        if is_new:
+            sockets.admit(self._aside, self._allowed)
 
     def _look(self) -> None:
         for _ in range(ACCEPTS_PER_WAKEUP):
@@ -104,7 +145,7 @@ class Doors:
         self._standing: dict[Endpoint, Door] = {}
 
     def take(self, at: Endpoint, may_share: bool, in_place: bool = False) -> Door:
-        """`in_place`: others come there as well, to the server whose address and port it is.
+        """`in_place`: the host whose address and port it is may have a service there, to which others come.
 
         Raises OSError: EADDRINUSE when one stands there that cannot be shared.
         """

@@ -2,7 +2,8 @@
 
     open(expect) -> bind + listen -> [confirm] -> accept the expected peer -> dial the target -> relay -> closed
                                          |
-                     anyone else: reset, counted, and the pinhole stays
+                     anyone else: reset, counted, and the pinhole stays;
+                     on a host's own address: passes this host as if there were no pinhole
 
 If the process dies, the kernel closes every pinhole in the same instant.
 """
@@ -169,7 +170,7 @@ class PinholeTable:
 
     def _door(self, expect: Expect) -> Door:
         if expect.listen.port:
-            in_place = expect.is_read and expect.listen == expect.target
+            in_place = expect.listen.host == expect.target.host  # no address of ours
             return self.doors.take(expect.listen, may_share=expect.confirmed, in_place=in_place)
         for port in self.ports.candidates(Transport.TCP, expect.listen.host):
             at = Endpoint(expect.listen.host, port)
@@ -372,15 +373,21 @@ class Pinhole(Opening):
         if self._door is not None:
             self._timer.cancel()
             self._timer = self._table.loop.call_later(seconds, self.shut, "expired")
+            before = self.allow
             self._readmit(allow, seconds)
+            self._door.allows_others(self, before)
 
     def confirm(self) -> None:
         if self._door is not None and not self._is_confirmed:
             self._is_confirmed = True
             self._door.open()
 
+    @property
+    def allow(self) -> tuple[Network, ...]:
+        return self.grant.expect.allow
+
     def allows(self, host: Host) -> bool:
-        return any(host in network for network in self.grant.expect.allow)
+        return any(host in network for network in self.allow)
 
     def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
         sockets.reset(sock)

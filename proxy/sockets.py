@@ -7,18 +7,19 @@ Every socket here is transparent (`IP_TRANSPARENT`), also those on addresses of 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import errno
 import fcntl
 import os
 import socket
 import struct
 import sys
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from protocols.engine import Endpoint
+from protocols.engine import Endpoint, Network
 from proxy import bpf
 from proxy.errors import SocketError
 
@@ -84,9 +85,8 @@ def _transparent(host: IPv4Address | IPv6Address, kind: socket.SocketKind = sock
     return sock
 
 
-def listen(at: Endpoint, backlog: int, may_share: bool = False) -> socket.socket:
-    """A transparent, non-blocking TCP listener on any address, our own or foreign. `may_share`: other listeners of this
-    process may stand on the same one, if they allow it too.
+def listen(at: Endpoint, backlog: int) -> socket.socket:
+    """A transparent, non-blocking TCP listener on any address, our own or foreign.
 
     Raises OSError (EADDRINUSE, EACCES, EMFILE ...) and SocketError when the process may not make transparent sockets.
     """
@@ -94,8 +94,6 @@ def listen(at: Endpoint, backlog: int, may_share: bool = False) -> socket.socket
     try:
         # Also lets a listener share the port of a connection of ours (FTP's default data port, F33).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        if may_share:
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind((str(at.host), at.port))
         sock.listen(backlog)
     except OSError:
@@ -112,24 +110,52 @@ def listen_main(at: Endpoint) -> socket.socket:
 
 
 def listen_in_place(at: Endpoint, backlog: int) -> tuple[socket.socket, socket.socket]:
-    """A listener where somebody else's service is, for new connections only: those that pass through this host already
-    go on. Second, a socket that sees to that, to be closed after the first. Connections know their interface.
+    """A listener on an address and port of somebody else, for new connections of those whom `admit` names, at first of
+    nobody; all other packets pass through this host as if it were not there. Second, the socket that sees to that, to
+    be closed after the first. Connections know their interface.
 
-    The firewall rules ask for the socket that a packet finds, and where there is no connection that is the listener.
-    Of two listeners the kernel lets a program of ours choose; the other one is not transparent, so what finds it is
-    nothing to the rules.
+    The firewall rules ask for the socket that a packet finds, and where there is no connection that is a listener. Of
+    two listeners the kernel lets a program of ours choose. The one aside is not transparent, so what finds it is
+    nothing to the rules; it is there first and goes last, so that nothing finds the other one by chance.
+
+    Raises as `listen`.
     """
     with contextlib.ExitStack() as made:
-        sock = made.enter_context(listen(at, backlog, may_share=True))
-        _know_interface(sock)
-        aside = made.enter_context(listen(at, 1, may_share=True))
+        aside = made.enter_context(_transparent(at.host))
+        sock = made.enter_context(_transparent(at.host))
+        for one in (aside, sock):
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+            one.bind((str(at.host), at.port))
         if at.host.version == 4:
             aside.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 0)
         else:
             aside.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 0)
-        sock.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, bpf.NEW_TO_THE_FIRST[at.host.version])
+        _know_interface(sock)
+        aside.listen(1)
+        admit(aside, ())
+        sock.listen(backlog)
         made.pop_all()
     return sock, aside
+
+
+def admit(aside: socket.socket, allow: Collection[Network]) -> None:
+    """From now on the listener in place is for new connections from these networks. Where there are too many for one
+    program, neighbours of theirs may come too. Raises OSError (ENOMEM, ENOBUFS)."""
+    version = 4 if aside.family == socket.AF_INET else 6
+    failure = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
+    for program in bpf.new_from(version, allow):
+        code = ctypes.create_string_buffer(program, len(program))
+        # struct sock_fprog; the kernel copies the program before setsockopt() returns.
+        option = struct.pack("@HP", len(program) // bpf.BYTES_PER_INSTRUCTION, ctypes.addressof(code))
+        try:
+            aside.setsockopt(socket.SOL_SOCKET, SO_ATTACH_REUSEPORT_CBPF, option)
+            return
+        except OSError as error:
+            if error.errno != errno.ENOMEM:
+                raise
+            failure = error  # longer than net.core.optmem_max allows: a shorter one may do
+    raise failure
 
 
 def _know_interface(sock: socket.socket) -> None:

@@ -63,11 +63,12 @@ def plain_server(served: Served, line: bytes) -> bytes | None:
 
 
 @contextlib.contextmanager
-def server(host: Host, script: Script = plain_server, greeting: bytes = b"220 ready\r\n") -> Iterator[list[bytes]]:
-    """Serve on port 21 of a host, IPv4. Yields the command lines that arrived, of all connections."""
+def server(
+    host: Host, script: Script = plain_server, greeting: bytes = b"220 ready\r\n", version: int = 4
+) -> Iterator[list[bytes]]:
+    """Serve on port 21 of a host. Yields the command lines that arrived, of all connections."""
     heard: list[bytes] = []
-    with host.inside():
-        listener = socket.create_server((str(host.v4), 21))
+    listener = serving(host, 21, version)
     connections: list[socket.socket] = []
 
     def serve(control: socket.socket) -> None:
@@ -100,9 +101,16 @@ def server(host: Host, script: Script = plain_server, greeting: bytes = b"220 re
                 control.shutdown(socket.SHUT_RDWR)
 
 
-def dial(host: Host, address: str, port: int) -> socket.socket:
+def serving(host: Host, port: int, version: int = 4) -> socket.socket:
+    """A listener on the host's own address."""
     with host.inside():
-        return socket.create_connection((address, port), timeout=SECONDS)
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        return socket.create_server((str(host.address(version)), port), family=family)
+
+
+def dial(host: Host, address: str, port: int, source: str = "") -> socket.socket:
+    with host.inside():
+        return socket.create_connection((address, port), SECONDS, (source, 0) if source else None)
 
 
 class Talk:

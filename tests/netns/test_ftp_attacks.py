@@ -10,7 +10,7 @@ import pytest
 
 from proxy import config
 from proxy.rules import Backend, input_line
-from tests.netns.ftp_talk import Served, Talk, dial, fate, open_ports, passive_address, plain_server, server
+from tests.netns.ftp_talk import Served, Talk, dial, fate, open_ports, passive_address, plain_server, server, serving
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
 
@@ -222,14 +222,29 @@ def test_commands_glued_behind_auth_never_reach_the_server(gate):
 # -- strangers at a pinhole --------------------------------------------------------------------------------------------
 
 
-def test_a_stranger_who_comes_first_is_refused_and_the_right_peer_still_gets_in(gate):
+def test_a_stranger_who_comes_first_is_refused_and_the_right_peer_still_gets_in():
+    """At a port of ours."""
+    with site("interface") as gate, server(gate.lab.server), gate.talk() as talk:
+        assert talk.ask("PORT 10,1,0,2,156,70").startswith("200")
+        address, port = gate.daemon.wait_for("pinhole.opened")["listen"].split(":")
+        with serving(gate.lab.client, 156 << 8 | 70) as waiting:
+            for _ in range(3):
+                assert fate(gate.lab.server_stranger, address, int(port)) == "reset"
+            with dial(gate.lab.server, address, int(port)) as sock, waiting.accept()[0] as data:
+                sock.sendall(b"payload")
+                assert data.recv(100) == b"payload"
+        assert gate.daemon.wait_for("pinhole.closed")["refused"] == 3
+        assert [line["rule"] for line in gate.daemon.audit("violation")] == ["pinhole.stranger"]
+        assert len(gate.daemon.audit("pinhole.used")) == 1
+
+
+def test_at_an_address_that_is_not_ours_a_stranger_finds_nothing_and_the_right_peer_still_gets_in(gate):
     with server(gate.lab.server), gate.talk() as talk:
         address, port = passive_address(talk.ask("PASV"))
-        for _ in range(3):
-            assert fate(gate.lab.client_stranger, address, port) == "reset"
+        assert fate(gate.lab.client_stranger, address, port) == "silent"
         assert fate(gate.lab.client, address, port) == "open payload"
-        assert gate.daemon.wait_for("pinhole.closed")["refused"] == 3
-    assert gate.violations() == ["pinhole.stranger"]
+        gate.daemon.wait_for("pinhole.closed")
+    assert gate.violations() == []
     assert len(gate.daemon.audit("pinhole.used")) == 1
 
 
@@ -267,14 +282,16 @@ def test_a_port_scan_finds_the_agreed_pinhole_alone(backend, snat):
         nothing = {"outside": set(), "through to the client": set(), "inside": set()}
         assert scan() == nothing
         with gate.talk() as talk:
-            # Active: the pinhole stands where the server knows the client, and answers handshakes there alone.
+            # Active: the pinhole stands where the server knows the client, and answers handshakes there alone; where
+            # that is the client's own address, it answers the server alone.
             assert talk.ask("PORT 10,1,0,2,156,70").startswith("200")
             stands = gate.daemon.wait_for("pinhole.opened")["listen"]
             host, port = stands.rsplit(":", 1)
-            where = "outside" if snat == "interface" else "through to the client"
             assert host == (gateway_outside if snat == "interface" else str(lab.client.v4))
-            assert scan([int(port)]) == {**nothing, where: {int(port)}}
-            assert fate(lab.server_stranger, host, int(port)) == "reset"
+            found = {**nothing, "outside": {int(port)}} if snat == "interface" else nothing
+            assert scan([int(port)]) == found
+            assert fate(lab.server_stranger, host, int(port)) == ("reset" if snat == "interface" else "silent")
+            assert open_ports(lab.server, host, [int(port)]) == {int(port)}
         gate.daemon.wait_for("pinhole.closed")
         assert scan([int(port)]) == nothing
 

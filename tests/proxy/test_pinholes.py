@@ -291,7 +291,7 @@ async def test_the_address_of_somebody_else_is_refused():
 async def test_at_a_shared_address_each_gets_its_own_and_a_stranger_nothing():
     """A listener without NAT leads all its clients to one address (T23)."""
     world = World()
-    there = at(SERVER, 45678)
+    there = at(OURS, 45678)
     mine = world.open(listen=there)
     waiting, target = serve(SERVER)
     others = world.open(listen=there, allow=only(at(OURS).host), target=target, source=at(OURS))
