@@ -214,6 +214,8 @@ class Expect:
     """For that session's `Peers`."""
     confirmed: bool = True
     """False: bound and listening, but nobody is admitted before `Pinholes.confirm` (rules X10, F30)."""
+    prefer: int = 0
+    """The port that it should have if `listen` leaves that open and the port is free; 0: any."""
 
 
 @dataclass(frozen=True, slots=True)

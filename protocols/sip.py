@@ -28,6 +28,7 @@ from protocols.engine import (
     AnyGrant,
     Closed,
     Effect,
+    Endpoint,
     Finish,
     Grant,
     Helper,
@@ -44,8 +45,10 @@ from protocols.engine import (
     only,
     violation,
 )
-from protocols.sip_contacts import LAST_WORDS_SECONDS, Claimed, Contacts
+from protocols.sip_clock import StreamClock
+from protocols.sip_contacts import LAST_WORDS_SECONDS, LEAST_PORT, Claimed, Contacts
 from protocols.sip_dialogs import Dialogs, trigger_of
+from protocols.sip_memory import Recent, short
 from protocols.sip_message import (
     MAX_ID_BYTES,
     MAX_METHOD_BYTES,
@@ -62,15 +65,17 @@ from protocols.sip_message import (
 from protocols.sip_observe import Observed
 from protocols.sip_options import SipOptions
 from protocols.sip_register import Name, Registrations
-from protocols.sip_rewrite import Rewriter
-from protocols.sip_table import Recent, SipTable
+from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip_table import SipTable
 from protocols.spans import Span, replace
 
-CLIENT = Side.CLIENT
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 MAX_SUBSCRIBED_SECONDS = 7 * 86400
 MAX_SUBSCRIBING = 64
 """Of a flow, that wait for their answers."""
+MAX_SUBSCRIBED = 16
+"""Of a connection, that are told of elsewhere."""
 MAX_INVITES = 8
 """Of a call that are not to be repeated when it is over."""
 MAX_LOGGED = 64
@@ -81,11 +86,14 @@ _TLS_HANDSHAKE = 0x16
 class SipEngine:
     __slots__ = (
         "_blocked",
+        "_clock",
         "_contacts",
         "_dialogs",
         "_ended",
         "_framers",
         "_has_begun",
+        "_held",
+        "_is_proved",
         "_logged",
         "_notes",
         "_now",
@@ -96,6 +104,7 @@ class SipEngine:
         "_peers",
         "_registrations",
         "_rewriter",
+        "_spoken",
         "_subscribed_until",
         "_subscribing",
         "_table",
@@ -117,14 +126,24 @@ class SipEngine:
         self._registrations = Registrations(peers, options, self._rewriter, self._contacts, table, self._note)
         self._dialogs = Dialogs(peers, options, holes, self._rewriter, self._contacts, table, self._note)
         is_stream = peers.transport is Transport.TCP
+        if not is_stream:
+            table.flows.add(peers.client, peers.client_as_seen)
         self._framers = {side: StreamFramer() for side in Side} if is_stream else {}
+        self._clock = StreamClock(options, now) if is_stream else None
+        self._spoken: set[Side] = set()
+        """Sides that have said a message."""
+        self._is_proved = False
+        """Both have, so each has shown that it speaks SIP and gets what is sent to it."""
+        self._held = dict.fromkeys(self._framers, 0)
+        """Bytes of unfinished messages, as the table has counted them."""
         self._ended: set[Side] = set()
-        self._subscribing: Recent[tuple[bytes, int], bool] = Recent(MAX_SUBSCRIBING)
-        """What has no final response yet."""
-        self._subscribed_until = 0.0
+        self._subscribing: Recent[tuple[bytes, int], Endpoint] = Recent(MAX_SUBSCRIBING)
+        """What has no final response yet, and where it is to be told of."""
+        self._subscribed_until: dict[Endpoint, float] = {}
         self._has_begun = False
         """A byte of the stream has come."""
-        self._logged: set[tuple[str, bytes, bytes]] = set()
+        self._logged: set[int] = set()
+        """What the log was told, by hash."""
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -135,7 +154,7 @@ class SipEngine:
         if self._framers:
             return self._stream(side, data)
         if is_keep_alive(data):
-            return (Send(side.other, data),)
+            return (Send(side.other, data),) if self._may_pass_unread() else ()
         key = self._number, side, hash(data), len(data)
         again = self._table.repeats.get(key, now)
         if self._options.rates and (sends := self._too_often(side, data, again is not None)) is not None:
@@ -158,12 +177,15 @@ class SipEngine:
                 self._over = True
                 return self._tls(data)
         framer = self._framers[side]
+        before, is_anew = len(framer), False
         framer.push(data)
         effects: list[Effect] = []
         try:
             while (piece := framer.pop()) is not None:
+                is_anew = True
                 sends = self._piece(side, piece)
                 effects += (*self._take_notes(), *sends)
+            effects += self._hold(side, before, len(framer), is_anew)
         except NotSip:
             self._violation("sip.not_sip", "the stream does not begin as SIP", "closed")
             effects += self._break_off("not_sip")
@@ -179,9 +201,30 @@ class SipEngine:
             return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
 
+    def _hold(self, side: Side, before: int, after: int, is_anew: bool) -> Sequence[Effect]:
+        """Of a message that is not whole so many bytes wait, where others were before; of another message, if
+        `is_anew`."""
+        clock, client = self._clock, self._peers.client.host
+        assert clock is not None
+        if not after:
+            clock.waits_not(side)
+        elif is_anew or not before:
+            clock.waits(side, self._now)
+        if self._table.held.change(client, self._held[side], after):
+            self._held[side] = after
+            return ()
+        self._violation("sip.held_too_much", f"{after} bytes of a message that is not whole yet", "closed")
+        return self._break_off("held_too_much")
+
     def _piece(self, side: Side, data: bytes) -> Sequence[Send]:
+        assert self._clock is not None
         if not data.strip():
+            if not self._may_pass_unread():
+                return ()
+            if self._is_proved:
+                self._clock.heard(self._now)
             return (Send(side.other, data),)
+        self._clock.heard(self._now)
         if self._options.rates and (sends := self._too_often(side, data, False)) is not None:
             return sends
         return self._message(side, data)
@@ -189,14 +232,17 @@ class SipEngine:
     def _break_off(self, reason: str) -> Sequence[Effect]:
         """The stream cannot be read; an observer lets it go on, what it holds back first."""
         self._over = True
+        self._let_held_go()
         if self._observed is None:
             return (*self._take_notes(), Abort(reason))
         held = [Send(side.other, bytes(framer)) for side, framer in self._framers.items() if len(framer)]
         return (*self._take_notes(), *held, Splice(self._options.call_idle))
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
-        if self._options.tls == "deny":
-            self._violation("sip.tls_denied", "the connection begins with TLS", "closed")
+        if self._options.tls == "deny" or self._peers.is_expected:
+            # A pinhole is for messages that are read. Behind TLS anything could go to any service of the party (X10).
+            how = " and came by a pinhole" if self._peers.is_expected else ""
+            self._violation("sip.tls_denied", f"the connection begins with TLS{how}", "closed")
             if self._observed is None:
                 return (*self._take_notes(), Abort("tls_denied"))
         self._note("sip.tls", {"action": "connection relayed unread"})
@@ -205,7 +251,11 @@ class SipEngine:
     def _message(self, side: Side, data: bytes) -> Sequence[Send]:
         """What is sent for it; what is to be told of it has been noted."""
         try:
-            sends = self._pass(side, read_message(data))
+            message = read_message(data)
+            if not self._is_proved:
+                self._spoken.add(side)
+                self._is_proved = len(self._spoken) == len(Side)
+            sends = self._pass(side, message)
         except BadMessage as bad:
             sends = self._malformed(side, data, bad)
         except Malformed as bad:
@@ -214,6 +264,11 @@ class SipEngine:
             sends = (Send(side.other, data),)
             self._hear_of_closed()
         return sends
+
+    def _may_pass_unread(self) -> bool:
+        """What is no message goes on, but not to somebody who has not shown that SIP is spoken there: by a pinhole it
+        could be anything, for any service of that host (X10)."""
+        return not self._peers.is_expected or self._is_proved
 
     def _too_often(self, side: Side, data: bytes, is_repeat: bool) -> Sequence[Send] | None:
         """One request more than the source may send: the first ones are answered, a flood is not even read. Repeats are
@@ -239,7 +294,7 @@ class SipEngine:
         sends: Sequence[Send] = ()
         if count <= 2 * limit and not is_repeat:
             try:
-                sends = _answer(side, read_message(data), 503, b"Too Many Requests")
+                sends = self._answer(side, read_message(data), 503, b"Too Many Requests")
             except Malformed:
                 sends = ()
         if count == limit + 1 or (count == 2 * limit + 1 and not is_repeat):
@@ -250,13 +305,13 @@ class SipEngine:
     def _pass(self, side: Side, message: Message) -> Sequence[Send]:
         if message.is_request and message.method in self._blocked:
             self._violation("sip.method_blocked", message.method.decode(), "answered 403")
-            return _answer(side, message, 403, b"Forbidden")
+            return self._answer(side, message, 403, b"Forbidden")
         changes = self._rewriter.rewrite(message, side, self._now)
         message.call_id = self._rewriter.call_id(message, side)
         try:
             body = self._follow(side, message)
         except Refused as refused:
-            return _answer(side, message, refused.status, refused.reason)
+            return self._answer(side, message, refused.status, refused.reason)
         edits = [change for _, change in changes]
         if body is not None:
             edits += self._length(message, len(body))
@@ -282,26 +337,47 @@ class SipEngine:
         return None
 
     def _subscribed(self, message: Message, side: Side) -> None:
-        """The notifier has something to say for so long (RFC 6665 s.4.4.1; S72). By a connection it says it there."""
-        if self._framers:
-            return
-        asked = message.call_id, message.cseq.number
+        """The notifier has something to say for so long (RFC 6665 s.4.4.1; S72), where its subscriber has said that it
+        waits. Of one that waits at the connection alone it says it there."""
+        asked = short(message.call_id), message.cseq.number
         if message.is_request:
             if side is CLIENT:
-                self._subscribing.put(asked, True)
+                self._subscribing.put(asked, self._waits_at(message))
             return
-        if side is CLIENT or message.status < 200 or not self._subscribing.get(asked):
+        at = self._subscribing.get(asked)
+        if side is CLIENT or message.status < 200 or at is None:
             return
         self._subscribing.drop(asked)
         seconds = (message.first(b"expires") or b"").strip()
         if message.status >= 300 or not seconds.isdigit() or len(seconds) > 9:
             return
         until = self._now + min(int(seconds), MAX_SUBSCRIBED_SECONDS) + LAST_WORDS_SECONDS
-        if int(seconds) and until > self._subscribed_until:
-            self._subscribed_until = until
-            own, allow = self._peers.own(CLIENT), only(self._peers.own(side).host)
-            key, left = (b"SUBSCRIBE", self._number), until - self._now
-            self._contacts.claim(CLIENT, own, Transport.UDP, key, allow, left, "200 SUBSCRIBE", self._now)
+        if not int(seconds) or until <= self._subscribed_until.get(at, 0.0):
+            return
+        own, transport = self._peers.own(CLIENT), self._peers.transport
+        if at == own and transport is Transport.TCP:
+            return
+        if at not in self._subscribed_until and len(self._subscribed_until) >= MAX_SUBSCRIBED:
+            return
+        self._subscribed_until[at] = until
+        allow, key, left = only(self._peers.own(SERVER).host), (b"SUBSCRIBE", self._number), until - self._now
+        self._contacts.claim(CLIENT, at, transport, key, allow, left, "200 SUBSCRIBE", self._now)
+
+    def _waits_at(self, message: Message) -> Endpoint:
+        """The Contact of a request of the client's, if it is its own and for the transport that it signals by; else
+        where it signals from."""
+        own = self._peers.own(CLIENT)
+        try:
+            found = message.addresses(b"contact")
+        except Malformed:
+            return own
+        for _, address in found[:1]:
+            if isinstance(address.host, Host) and self._rewriter.transport(address) is self._peers.transport:
+                at = Endpoint(address.host, address.port or DEFAULT_PORT)
+                at = self._rewriter.alias_of(CLIENT, at) or at
+                if at.host == own.host and at.port >= LEAST_PORT:
+                    return at
+        return own
 
     @staticmethod
     def _length(message: Message, length: int) -> Iterator[tuple[Span, bytes]]:
@@ -315,11 +391,22 @@ class SipEngine:
         sends: Sequence[Send] = ()
         action = "dropped"
         if policy == "pass" and data is not None:
-            sends, action = (Send(side.other, data),), "passed"
-        elif policy == "respond" and (answer := refuse(bad, bad.status, b"Bad Request")) is not None:
-            sends, action = (Send(side, answer),), f"answered {bad.status}"
+            says_sip = not isinstance(bad, NotSip) or not self._peers.is_expected
+            if says_sip and self._may_pass_unread():
+                sends, action = (Send(side.other, data),), "passed"
+        elif policy == "respond":
+            sends = self._answer(side, bad, bad.status, b"Bad Request")
+            action = f"answered {bad.status}" if sends else action
         self._violation("sip.malformed", f"{bad.reason} in line {bad.line}, column {bad.column}", action)
         return sends
+
+    def _answer(self, side: Side, request: Message | BadMessage, status: int, reason: bytes) -> Sequence[Send]:
+        """Our own response. Nobody who has only shown a source address gets more bytes for it than it has sent: that
+        may be another one's address, and we would be its enemy's amplifier."""
+        head = request.head if isinstance(request, BadMessage) else request
+        may_be_forged = not self._framers and not self._is_proved and head is not None
+        answer = refuse(request, status, reason, len(head.data) if may_be_forged and head is not None else None)
+        return () if answer is None else (Send(side, answer),)
 
     # -- what else happens -------------------------------------------------------------------------------------------
 
@@ -351,10 +438,9 @@ class SipEngine:
             self._closed(*self._table.unheard.pop())
 
     def deadline(self) -> float | None:
-        first, second = self._dialogs.next(), self._contacts.next()
-        if first is None or second is None:
-            return second if first is None else first
-        return min(first, second)
+        clock = self._clock.next() if self._clock is not None and not self._is_left else None
+        times = [at for at in (self._dialogs.next(), self._contacts.next(), clock) if at is not None]
+        return min(times, default=None)
 
     def tick(self, now: float) -> Sequence[Effect]:
         self._now = now
@@ -362,7 +448,21 @@ class SipEngine:
         self._lapsed(self._contacts.due(now, bool(self._dialogs)))
         self._hear_of_closed()
         self._let_go()
-        return self._take_notes()
+        if self._clock is None or self._is_left:
+            return self._take_notes()
+        reason = self._clock.over(now, self.is_needed())
+        return self._take_notes() if reason is None else self._break_off(reason)
+
+    @property
+    def _is_left(self) -> bool:
+        """Nobody is there whom a clock could hurry: both sides are gone, or nothing is read any more."""
+        return self._over or len(self._ended) == len(Side)
+
+    def _let_held_go(self, *sides: Side) -> None:
+        """What waited of a message will never be whole."""
+        for side in sides or tuple(self._held):
+            if held := self._held.pop(side, 0):
+                self._table.held.change(self._peers.client.host, held, 0)
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """Calls do not end with the connection that they began on (S75)."""
@@ -370,6 +470,9 @@ class SipEngine:
         if side in self._ended:
             return ()
         self._ended.add(side)
+        self._let_held_go(side)
+        if self._clock is not None:
+            self._clock.waits_not(side)
         self._let_go()
         return (Finish(side.other),)
 
@@ -383,6 +486,9 @@ class SipEngine:
 
     def stop(self, now: float) -> Sequence[Effect]:
         self._now = now
+        self._let_held_go()
+        if not self._framers:
+            self._table.flows.remove(self._peers.client, self._peers.client_as_seen)
         self._dialogs.stop(now)
         self._registrations.stop()
         self._lapsed(self._contacts.stop(now))
@@ -411,19 +517,15 @@ class SipEngine:
         data = message.data
         fresh: list[dict[str, Any]] = []
         for field, (span, new) in changes:
-            key = (field, data[span.start : span.end][:MAX_ID_BYTES], new)
-            if key[1] != new and key not in self._logged and len(self._logged) < MAX_LOGGED:
+            before = data[span.start : span.end][:MAX_ID_BYTES]
+            key = hash((field, before, new))
+            if before != new and key not in self._logged and len(self._logged) < MAX_LOGGED:
                 self._logged.add(key)
-                fresh.append({"field": field, "before": key[1], "after": new})
+                fresh.append({"field": field, "before": before, "after": new})
         fresh += ({"field": field, "before": before, "after": after} for field, before, after in self._dialogs.moved)
         if fresh:
             event = "address.rewritten" if self._observed is None else "address.observed"
             self._note(event, {"message": trigger_of(message), "changes": fresh})
-
-
-def _answer(side: Side, message: Message, status: int, reason: bytes) -> Sequence[Send]:
-    answer = refuse(message, status, reason)
-    return () if answer is None else (Send(side, answer),)
 
 
 class SipEngines:

@@ -46,6 +46,8 @@ class Hop:
     transport: Transport
     routes: int
     """How many Record-Routes the message had."""
+    is_own_word: bool = False
+    """The party has said it of itself, in the Contact of a request of its own, for the transport that it signals by."""
 
     def behind(self, earlier: Hop | None) -> Hop:
         """This one, of an INVITE sent once more in another way. Which of them is answered is not known, so none of the

@@ -3,6 +3,9 @@
 One address may be needed for several reasons at once: a Via names it, a registrar has it (RFC 3261 s.10), a dialog goes
 to it (s.12.2). Each reason is a claim, with its own callers and its own time; the pinhole admits those whom any claim
 names, and stands while there is one. Where it stands, it stays the same (S58).
+
+A Contact has to be announced before anybody has agreed to it. Until then its port is only reserved: that is a claim
+which names no caller, so nobody is admitted. The 2xx to REGISTER, or the one that begins a dialog, brings callers.
 """
 
 from __future__ import annotations
@@ -17,8 +20,12 @@ from protocols.sip_table import Clock, SipTable
 
 LEAST_PORT = 1024
 """Services of the system are below, and no phone (S57), and no media."""
-MENTIONED_SECONDS = 3600.0
-"""How long an address stands that a message named; each one that names it again puts that off."""
+NAMED_SECONDS = 600.0
+"""How long a port stands that a message has named; each message that names it again puts that off. A phone may ring for
+five minutes before the answer comes."""
+MAX_NAMED = 4
+"""Ports of one flow that are open or reserved because a message has named them, and for no other reason. A phone waits
+at one, or at one for each transport; whoever makes it name more wants to use ports up."""
 LAST_WORDS_SECONDS = 32.0
 """Timers B, F and H of RFC 3261: after that no answer comes any more."""
 
@@ -38,6 +45,8 @@ class Contact:
     claims: dict[Hashable, Claim] = field(default_factory=dict)
     until: float = 0.0
     """When the last claim is over, at the latest; the pinhole goes with it."""
+    is_confirmed: bool = True
+    """False while the port has never been more than reserved."""
     _callers: Counter[Network] = field(default_factory=Counter)
     """By how many claims each may come: a trunk has one for each of its calls, so they are not gone through."""
 
@@ -78,7 +87,7 @@ Claimed = tuple[Contact, Hashable]
 class Contacts:
     """Those that one flow or connection has opened."""
 
-    __slots__ = ("_clock", "_peers", "_pinholes", "_standing", "_table")
+    __slots__ = ("_clock", "_named", "_peers", "_pinholes", "_reservation", "_responses", "_standing", "_table")
 
     def __init__(self, peers: Peers, pinholes: Pinholes, table: SipTable) -> None:
         self._peers = peers
@@ -86,27 +95,53 @@ class Contacts:
         self._table = table
         self._clock: Clock[Claimed] = Clock()
         self._standing: dict[int, Contact] = {}
+        self._reservation, self._responses = object(), object()
+        """The keys of claims that this session has because a message named an address, in Contact and in Via."""
+        self._named: set[Claimed] = set()
+        """The claims with these keys."""
 
     @property
     def are_claimed(self) -> bool:
         """Here or by this session, by more than its messages, which mean nothing to anybody once it is over."""
         claims = [key for contact in self._standing.values() for key in contact.claims]
-        return any(key is not self for key in (*claims, *(key for _, key in self._clock.all())))
+        return any(not self._is_mere_name(key) for key in (*claims, *(key for _, key in self._clock.all())))
+
+    def _is_mere_name(self, key: Hashable) -> bool:
+        return key is self._reservation or key is self._responses
 
     # -- where a party is known --------------------------------------------------------------------------------------
 
-    def mentioned(self, side: Side, own: Endpoint, transport: Transport, now: float) -> Endpoint | None:
-        """Where the other side finds a port that the party on this side waits on, but does not send from (S32)."""
-        contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
-        if contact is not None and self._until(contact) > now + MENTIONED_SECONDS / 2:
-            return contact.seen
-        allow = only(self._peers.own(side.other).host)
-        contact = self.claim(side, own, transport, self, allow, MENTIONED_SECONDS, "Contact", now)
-        return None if contact is None else contact.seen
+    def known(self, side: Side, own: Endpoint, *transports: Transport) -> Endpoint | None:
+        """Where the other side finds a port of the party on this side that is open or reserved already, by the first of
+        these transports by which there is one."""
+        contacts, host = self._table.contacts, self._peers.as_seen(side).host
+        for transport in transports:
+            if (contact := contacts.get((transport, own, host))) is not None:
+                return contact.seen
+        return None
 
-    def _until(self, contact: Contact) -> float:
-        claim = contact.claims.get(self)
-        return claim.until if claim is not None else 0.0
+    def reserve(self, side: Side, own: Endpoint, now: float) -> Endpoint | None:
+        """Where the other side is to find the port that the party on this side names as its Contact, by the transport
+        that it signals by. Nobody is admitted there before a 2xx has agreed to it (S56)."""
+        return self._name(side, own, self._reservation, (), "Contact", now)
+
+    def await_responses(self, side: Side, own: Endpoint, now: float) -> Endpoint | None:
+        """Where the other side sends responses to, when the party on this side wants them at a port that it does not
+        send from (RFC 3261 s.18.2.2; S32). Only of datagrams: on a stream they come by the connection."""
+        return self._name(side, own, self._responses, only(self._peers.own(side.other).host), "Via", now)
+
+    def _name(
+        self, side: Side, own: Endpoint, key: Hashable, allow: tuple[Network, ...], trigger: str, now: float
+    ) -> Endpoint | None:
+        transport = self._peers.transport
+        contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
+        claim = contact.claims.get(key) if contact is not None else None
+        if contact is not None and claim is not None and claim.until > now + NAMED_SECONDS / 2:
+            return contact.seen
+        if claim is None and len(self._named) >= MAX_NAMED:
+            return None if contact is None else contact.seen
+        contact = self.claim(side, own, transport, key, allow, NAMED_SECONDS, trigger, now)
+        return None if contact is None else contact.seen
 
     def claim(
         self,
@@ -119,8 +154,8 @@ class Contacts:
         trigger: str,
         now: float,
     ) -> Contact | None:
-        """Requests may come to the party on this side from `allow` for so long. The same key again: instead of what it
-        claimed before. None: it cannot be had."""
+        """Requests may come to the party on this side from `allow` for so long; from nobody, if that is empty. The same
+        key again: instead of what it claimed before. None: it cannot be had."""
         if own.port < LEAST_PORT:
             return None
         claim = Claim(allow, now + seconds)
@@ -129,14 +164,19 @@ class Contacts:
             grant = self._open(side, own, transport, allow, seconds, trigger)
             if isinstance(grant, Refusal):
                 return None
-            contact = Contact(transport, own, grant, self)
+            contact = Contact(transport, own, grant, self, is_confirmed=bool(allow))
             contact.put(key, claim)
             self._standing[grant.id] = contact
             self._table.contacts[transport, own, grant.listen.host] = contact
             self._table.inside[transport, grant.listen] = own
         elif contact.put(key, claim):
             self._renew(contact, now)
+        if allow and not contact.is_confirmed:
+            contact.is_confirmed = True
+            contact.opener._pinholes.confirm(contact.grant)
         self._clock.set((contact, key), claim.until)
+        if self._is_mere_name(key):
+            self._named.add((contact, key))
         return contact
 
     def claims_to(self, side: Side, own: Endpoint, transport: Transport) -> tuple[Hashable, ...]:
@@ -147,19 +187,21 @@ class Contacts:
     def _open(
         self, side: Side, own: Endpoint, transport: Transport, allow: tuple[Network, ...], seconds: float, trigger: str
     ) -> Grant | Refusal:
-        peers = self._peers
+        peers, prefer = self._peers, 0
         if not peers.is_mapped(side):
             listen = own
         elif transport is peers.transport and own == peers.own(side):
             listen = peers.as_seen(side)
         else:
             listen = Endpoint(peers.as_seen(side).host, 0)
+            seen = self._table.flows.seen(own, listen.host) or self.known(side, own, *Transport)
+            prefer = own.port if seen is None else seen.port
         # Whoever comes from the other side is known to this one as that side is.
         source = Endpoint(peers.as_seen(side.other).host, 0) if peers.is_mapped(side.other) else None
         return self._pinholes.open(
             Expect(
                 transport, "sip", trigger, listen=listen, allow=allow, target=own, source=source, idle_seconds=seconds,
-                open_seconds=seconds, uses=None, is_read=True,
+                open_seconds=seconds, uses=None, is_read=True, confirmed=bool(allow), prefer=prefer,
             )
         )  # fmt: skip
 
@@ -170,7 +212,7 @@ class Contacts:
 
     def give_up(self, contact: Contact, key: Hashable, now: float, reason: str = "closed_by_session") -> bool:
         """The claim is over; the pinhole too, if it was the last one. Whether there was such a claim."""
-        self._clock.forget((contact, key))
+        self.forget(contact, key)
         if key not in contact.claims:
             return False
         is_narrower = contact.drop(key)
@@ -192,11 +234,12 @@ class Contacts:
     def forget(self, contact: Contact, key: Hashable) -> None:
         """A claim of this session, which went with the pinhole of another one."""
         self._clock.forget((contact, key))
+        self._named.discard((contact, key))
 
     def over(self, now: float) -> None:
         """Nothing more is said by this session."""
         for contact, key in self._clock.all():
-            if key is self:
+            if self._is_mere_name(key):
                 self.give_up(contact, key, now)
 
     def stop(self, now: float) -> list[Claimed]:
@@ -217,7 +260,7 @@ class Contacts:
         """Claims whose time is over. While there are calls, what a message named is still needed for them."""
         over = []
         for contact, key in self._clock.due(now):
-            if key is self and in_call and key in contact.claims:
+            if self._is_mere_name(key) and in_call and key in contact.claims:
                 until = now + LAST_WORDS_SECONDS
                 self._clock.set((contact, key), until)
                 if contact.put(key, contact.claims[key]._replace(until=until)):
@@ -236,5 +279,5 @@ class Contacts:
         left = [(contact, key) for key in contact.claims]
         contact.claims.clear()
         for claim in left:
-            self._clock.forget(claim)
+            self.forget(*claim)
         return left

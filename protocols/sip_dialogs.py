@@ -329,12 +329,11 @@ class Dialogs:
         if not known or not isinstance(known[0][1].host, Host):
             return None
         address = known[0][1]
-        return Hop(
-            side,
-            Endpoint(known[0][1].host, address.port or DEFAULT_PORT),
-            self._rewriter.transport(address),
-            len(routes),
-        )
+        at, transport = Endpoint(known[0][1].host, address.port or DEFAULT_PORT), self._rewriter.transport(address)
+        if not routes and message.is_request:
+            at = self._rewriter.alias_of(side, at) or at
+        is_own_word = not routes and message.is_request and transport is self._peers.transport
+        return Hop(side, at, transport, len(routes), is_own_word)
 
     def _establish(self, call: Call, message: Message, side: Side) -> None:
         """The 2xx has the routes that the INVITE had when it passed us, and before them those of the callee's side."""
@@ -345,34 +344,48 @@ class Dialogs:
         callee = self._hop(message, side, added - 1 if added > 0 else MAX_ROUTES)
         if callee is not None:
             call.hops[Role.CALLEE] = callee
-            self._reach(call)
+        self._reach(call)
 
     def _reach(self, call: Call) -> None:
-        """A next hop that is not who this call came by gets a way in, or its BYE would stand before a wall (S43)."""
+        """A party gets a way in for whoever sends it requests in the dialog, unless it is reached already; or a BYE
+        would stand before a wall (S43)."""
+        peers = self._peers
         for role in Role:
             hop, other = call.hops.get(role), call.hops.get(role.other)
-            if hop is None or other is None or hop.at.host != self._peers.own(hop.side).host:
+            if hop is None or hop.at.host != peers.own(hop.side).host:
                 continue
-            comes_from = other.at.host
-            if comes_from in self._ours:  # another one behind us
-                own = self._table.inside.get((other.transport, other.at))
-                if own is None:
-                    continue
-                comes_from = own.host
-            if comes_from == self._peers.own(other.side).host and (
-                hop.side is Side.SERVER  # which a policy lets it call
-                or self._peers.transport is Transport.UDP
-                or hop.at == self._peers.own(hop.side)  # it calls by the connection that there is
-            ):
+            # What it did not say of itself is known outside by the address that it signals from, and by that alone.
+            at = hop.at if hop.is_own_word else peers.own(hop.side)
+            signals_from = peers.own(hop.side.other).host
+            comes_from = signals_from if other is None else self._really(other)
+            if comes_from is None:
                 continue
-            allow = only(comes_from)
+            is_reached = at == peers.own(hop.side) or (hop.side is Side.SERVER and not peers.is_mapped(hop.side))
+            if is_reached and (comes_from == signals_from or self._is_port_of_connection(hop.side, at)):
+                continue  # by the flow or connection that there is, or because a policy lets it
+            hosts = dict.fromkeys((comes_from, signals_from) if at != peers.own(hop.side) else (comes_from,))
+            allow = tuple(network for host in hosts for network in only(host))
             contact = self._contacts.claim(
-                hop.side, hop.at, hop.transport, call, allow, DIALOG_SECONDS, "200 INVITE", self._now
+                hop.side, at, peers.transport, call, allow, DIALOG_SECONDS, "200 INVITE", self._now
             )
             if contact is not None:
                 call.claims.append((contact, self._contacts))
                 if not call.is_of(role.other, comes_from):
                     call.hosts[role.other].append(comes_from)
+
+    def _really(self, hop: Hop) -> Host | None:
+        """From which host requests of that hop come. None: from an address of ours that is nobody's, or from the party
+        on the other side, whose inside address this one cannot know."""
+        other = hop.side.other
+        if hop.at.host not in self._ours:
+            is_guess = self._peers.is_mapped(other) and hop.at.host == self._peers.own(other).host
+            return None if is_guess else hop.at.host
+        own = self._table.inside.get((hop.transport, hop.at))  # another one behind us
+        return own.host if own is not None else None
+
+    def _is_port_of_connection(self, side: Side, at: Endpoint) -> bool:
+        """The kernel chose it for the one who dialled, and nobody waits there."""
+        return self._peers.transport is Transport.TCP and side is Side.CLIENT and at == self._peers.own(side)
 
     def _trickled(self, message: Message) -> bytes | None:
         """Candidates on their own: they go with those of the offers and answers (D35)."""

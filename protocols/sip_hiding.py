@@ -11,8 +11,8 @@ import re
 from collections.abc import Iterator
 
 from protocols.engine import Host, Peers, Side
+from protocols.sip_memory import Recent
 from protocols.sip_message import Message
-from protocols.sip_table import Recent
 from protocols.spans import Span
 
 _FIELDS = (b"call-id", b"replaces", b"join", b"target-dialog", b"in-reply-to")
@@ -47,6 +47,9 @@ class CallIds:
     def changes(self, message: Message, side: Side) -> Iterator[tuple[str, tuple[Span, bytes]]]:
         """What a message from `side` says otherwise on the other one."""
         data = message.data
+        if (other := self._own.get(side.other)) is not None and other.search(message.call_id):
+            # It names the other one as only that one knows it: whoever guesses gets its own back, right or wrong.
+            self._known.put((message.call_id, self._peers.own(side).host), message.call_id)
         for name in _FIELDS:
             for span in message.spans(name):
                 for match in _CALL_ID.finditer(data[span.start : span.end]):

@@ -68,6 +68,17 @@ class SipOptions:
     """Seconds without any signalling after which an established call without session timer is taken for over, unless
     its media is still heard."""
 
+    handshake_seconds: Seconds = 30.0
+    """Seconds from a TCP connection to the end of its first message. Who calls by SIP speaks at once."""
+
+    message_seconds: Seconds = 30.0
+    """Seconds from the first byte of a message on a TCP connection to its last one. The longest messages have 288 KiB,
+    and a lost packet is sent again within seconds."""
+
+    connection_idle: Seconds = 3600.0
+    """Seconds without a message after which a TCP connection is closed for which no call and no registration is looked
+    after. Keep-alives count as messages once both sides have said one; before that anybody could send them."""
+
     max_calls: Count = 10000
     """Calls at once that came by the sessions of one client address; more are answered 503."""
 

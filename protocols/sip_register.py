@@ -13,10 +13,11 @@ from typing import Any, NamedTuple
 
 from protocols.engine import Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
+from protocols.sip_memory import Recent, short
 from protocols.sip_message import MAX_ID_BYTES, Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
-from protocols.sip_table import Recent, SipTable
+from protocols.sip_table import SipTable
 from protocols.sip_values import Address
 
 DEFAULT_SECONDS = 3600
@@ -92,6 +93,7 @@ class Registrations:
         contacts: dict[Name, int | None] = {}
         removes_all = False
         elsewhere: list[Endpoint] = []
+        by_another: list[Endpoint] = []
         for _, address in message.addresses(b"contact"):
             if address.is_star:
                 removes_all = True
@@ -99,10 +101,12 @@ class Registrations:
                 contact = Endpoint(address.host, address.port or DEFAULT_PORT)
                 if contact == self._peers.as_seen(side):  # it knows how it is known, from STUN
                     contact = self._peers.own(side)
+                contact = self._rewriter.alias_of(side, contact) or contact
                 if contact.host != host or contact.port < LEAST_PORT:
                     elsewhere.append(contact)
+                elif (transport := self._rewriter.transport(address)) is not self._peers.transport:
+                    by_another.append(contact)
                 elif len(contacts) < MAX_CONTACTS:
-                    transport = self._rewriter.transport(address)
                     name = Name(aor, transport, contact, self._peers.own(side.other).host)
                     contacts[name] = _seconds(address.parameter(b"expires"))
         if elsewhere:
@@ -111,17 +115,23 @@ class Registrations:
                 detail += f" and {len(elsewhere) - MAX_TOLD} more"
             facts = {"rule": "sip.contact_elsewhere", "detail": detail, "action": "no pinhole opened"}
             self._note("violation", facts)
+        if by_another:
+            # It has not shown that it is there by that transport.
+            changes = [{"field": "contact", "value": at, "reason": "other_transport"} for at in by_another[:MAX_TOLD]]
+            self._note("address.kept", {"message": "REGISTER", "changes": changes})
         if len(aor) > MAX_ID_BYTES:
             return
         if self._rewriter.stands_in:  # calls to it would ring at another one's (D49)
             raise Refused(503, b"No Contact Available")
         default = _seconds(message.first(b"expires"))
-        self._pending.put((message.call_id, message.cseq.number), Wish(side, aor, contacts, default, removes_all))
+        self._pending.put(
+            (short(message.call_id), message.cseq.number), Wish(side, aor, contacts, default, removes_all)
+        )
 
     def answered(self, message: Message, side: Side, now: float) -> None:
         """A final response to a REGISTER, from `side`. One to an older request, or to one that nobody sent to this
         side, means nothing (S56)."""
-        transaction = message.call_id, message.cseq.number
+        transaction = short(message.call_id), message.cseq.number
         wish = self._pending.get(transaction)
         if wish is None or wish.side is side:
             return

@@ -8,6 +8,14 @@ RFC 3261 s.8.1.3.3 (a Via must come back as it was sent), s.19.1.4 (a port left 
 3) everybody else's address stays, and so does each byte around the addresses.
 
 Only values are mapped (X8): the host's own address, and the one that stands for it. Names are nobody's.
+
+What a field may open (ARCHITECTURE.md has the reasons):
+
+- Contact of a request that a 2xx can agree to reserves a port, for the transport that the party signals by;
+- the top Via of a request opens the port that its responses are sent to, if they are datagrams;
+- an address in any other field opens nothing. If its port is known outside already, it is mapped to that one, else to
+  the address that its party signals from, which stands in for it;
+- what the other side has named itself comes back to it as it was (sip_echoes.py).
 """
 
 from __future__ import annotations
@@ -15,22 +23,20 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
-from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
 from protocols import sip_values as values
 from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
 from protocols.sip_contacts import LEAST_PORT, Contacts
+from protocols.sip_echoes import Echoes
 from protocols.sip_hiding import CallIds
+from protocols.sip_memory import MAX_KEY_BYTES, short
 from protocols.sip_message import BadMessage, Message
 from protocols.sip_options import SipOptions
 from protocols.sip_table import SipTable
 from protocols.spans import Span
 
 DEFAULT_PORT = 5060
-
-MAX_KEY_BYTES = 128
-"""What is remembered of each of many transactions: the branch, and how sent-by was spelled."""
 
 ADDRESSES = frozenset(
     (
@@ -69,6 +75,9 @@ _TRICKLE = re.compile(rb",[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:
 
 _EXTENSIONS = frozenset((b"supported", b"require"))
 
+AGREED_BY_2XX = frozenset((b"REGISTER", b"INVITE", b"SUBSCRIBE"))
+"""Requests whose Contact the other side is to use from their 2xx on (RFC 3261 s.10, s.12; RFC 6665)."""
+
 MAX_MAPPED = 64
 MAX_MAPPED_BYTES = 256
 """Values of a flow that are remembered with what they become: a phone has one Contact or two, and calls by few
@@ -87,6 +96,10 @@ class _Mapped(NamedTuple):
     """For the table: how the party spelled what it is now known as."""
     is_lasting: bool
     """It depends on the two hosts of the flow alone, so it is always the same."""
+    is_own: bool = False
+    """It names the host that the message is from."""
+    is_guess: bool = False
+    """It names the other side's host by an address of the inside, which this side cannot know."""
 
 
 class _MappedVia(NamedTuple):
@@ -107,6 +120,7 @@ class Rewriter:
     __slots__ = (
         "_call_ids",
         "_contacts",
+        "_echoes",
         "_fields",
         "_is_mapped",
         "_is_needed",
@@ -123,12 +137,13 @@ class Rewriter:
         self._peers = peers
         self._table = table
         self._contacts = contacts
+        self._echoes = Echoes(peers, table)
         self._fields = ADDRESSES | IDENTITIES if options.topology_hiding else ADDRESSES
         self._call_ids = CallIds(peers, table.call_ids) if options.topology_hiding else None
         self._strips_ice = options.ice == "strip"
         self._now = 0.0
-        self._mapped: dict[tuple[Side, object, bytes], _Mapped] = {}
-        self._mapped_vias: dict[tuple[Side, bool, int, bytes], _MappedVia] = {}
+        self._mapped: dict[tuple[Side, bool, object, bytes], _Mapped] = {}
+        self._mapped_vias: dict[tuple[Side, bool, bool, int, bytes], _MappedVia] = {}
         self._is_mapped = {side: peers.is_mapped(side) for side in Side}
         self._is_needed = options.fixup == "auto" and any(self._is_mapped.values())
         self.stands_in = False
@@ -149,9 +164,10 @@ class Rewriter:
         changes: list[tuple[str, Change]] = []
         names = message.names
         if message.is_request:
-            changes += [("request-uri", change) for change in self._value(message, message.uri, side, values.read_uri)]
-        for span in message.parts(b"via"):
-            for change in self._via(message, span, side):
+            of_target = self._value(message, message.uri, side, values.read_uri, b"request-uri")
+            changes += [("request-uri", change) for change in of_target]
+        for number, span in enumerate(message.parts(b"via")):
+            for change in self._via(message, span, side, number == 0):
                 changes.append(("via", change))
         for name in names:
             if name in self._fields:
@@ -179,11 +195,12 @@ class Rewriter:
             return
         port = via.port or DEFAULT_PORT
         if via.host == own.host and port != own.port and b"rport" not in via.parameters:
-            self._contacts.mentioned(side, Endpoint(own.host, port), Transport.UDP, self._now)
+            self._contacts.await_responses(side, Endpoint(own.host, port), self._now)
 
     def _of_target(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
-        for span in message.parts(name):
-            yield from self._value(message, span, side, values.read_address)
+        parts = message.parts(name)
+        for number, span in enumerate(parts):
+            yield from self._value(message, span, side, values.read_address, name, len(parts) - 1 - number)
 
     def _of_name(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
         """An address of ours stands for all who are behind it: the other side is meant where its own words come back,
@@ -196,7 +213,11 @@ class Rewriter:
             return
         for span, address in found:
             is_meant = comes_back or address.port == ours.port
+            if self._is_mapped[side.other] and address.host == self._peers.own(side.other).host:
+                self._echoes.hear(self.call_id(message, side), side, name)
             if self._is_mapped[side] and address.host == party.host:
+                if self._echoes.is_one(self.call_id(message, side), side, name, message.cseq.method):
+                    continue
                 yield from _renamed(span, address, party, self._peers.as_seen(side))
             elif self._is_mapped[side.other] and address.host == ours.host and is_meant:
                 yield from _renamed(span, address, ours, self._peers.own(side.other))
@@ -218,64 +239,117 @@ class Rewriter:
                 yield Span(at.start + change[0].start - 4, at.start + change[0].end - 4), change[1]
 
     def _value(
-        self, message: Message, span: Span, side: Side, read: Callable[[bytes], values.Address]
+        self,
+        message: Message,
+        span: Span,
+        side: Side,
+        read: Callable[[bytes], values.Address],
+        field: bytes,
+        from_last: int = 0,
     ) -> Sequence[Change]:
-        """What changes in the address that stands there."""
-        value = message.data[span.start : span.end]
-        key = (side, read, value)
+        """What changes in the address that stands there. from_last: how many values of this field stand behind it."""
+        value, is_contact = message.data[span.start : span.end], field == b"contact"
+        key = (side, is_contact, read, value)
         mapped = self._mapped.get(key)
         if mapped is None:
-            mapped = self._address(value, message.read(span, read), side)
+            address = message.read(span, read)
+            may_reserve = is_contact and message.is_request and message.method in AGREED_BY_2XX
+            mapped = self._address(value, address, side, is_contact, may_reserve)
             if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES:
                 _remember(self._mapped, key, mapped)
+        if mapped.is_guess:
+            self._echoes.hear(self.call_id(message, side), side, field, from_last)
+        if not (mapped.changes or mapped.known_as) or self._comes_back(message, side, field, from_last, mapped):
+            return ()
         if mapped.known_as is not None:
             self._table.uris.put(*mapped.known_as)
         return [(values.within(span, at), new) for at, new in mapped.changes] if mapped.changes else ()
 
-    def _address(self, value: bytes, address: values.Address, side: Side) -> _Mapped:
+    def _comes_back(self, message: Message, side: Side, field: bytes, from_last: int, mapped: _Mapped) -> bool:
+        """Whether the value there is what the other side has said, and so stays as it is."""
+        if field != b"contact":
+            call_id, method = self.call_id(message, side), message.cseq.method
+            return mapped.is_own and self._echoes.is_one(call_id, side, field, method, from_last)
+        # A phone registers itself, and never its registrar; and what the registrar lists is what phones have said.
+        return message.cseq.method == b"REGISTER" and message.is_request is not mapped.is_own
+
+    def _address(
+        self, value: bytes, address: values.Address, side: Side, is_contact: bool = False, may_reserve: bool = False
+    ) -> _Mapped:
         at = address.hostport
         if at is None or not isinstance(address.host, Host):
             return _STAYS
         party, other = self._peers.own(side), self._peers.as_seen(side.other)
-        if self._is_mapped[side] and Endpoint(address.host, address.port or DEFAULT_PORT) == self._peers.as_seen(side):
+        own = Endpoint(address.host, address.port or DEFAULT_PORT)
+        if self._is_mapped[side] and own == self._peers.as_seen(side):
             # Who knows from STUN how it is known gets just that back.
             itself = self._peers.as_seen(side), address.port is not None
-            return _Mapped((), ((party, *itself), value[at.start : at.end]), True)
-        if not (
-            (self._is_mapped[side] and address.host == party.host)
-            or (self._is_mapped[side.other] and address.host == other.host)
-        ):
-            return _STAYS
-        transport = self.transport(address)
-        seen = self.outward(side, address.host, address.port, transport)
-        has_port = address.port is not None
-        if seen is not None:
+            return _Mapped((), ((party, *itself), value[at.start : at.end]), True, is_own=True)
+        if is_contact and (alias := self.alias_of(side, own)) is not None:
+            return self._stand_in(value, address, side, self._outside(side, alias, may_reserve))
+        if self._is_mapped[side] and address.host == party.host:
+            transport = self.transport(address)
+            may_reserve = may_reserve and transport is self._peers.transport
+            seen = self.outward(side, own.host, own.port, transport, may_reserve)
+            if seen is None:
+                return _Mapped((), None, False, is_own=True)
+            if self.inward(side, seen.host, seen.port, transport) != own:
+                return self._stand_in(value, address, side, seen)
+            has_port = address.port is not None
+            shows_port = has_port or seen.port != DEFAULT_PORT
             changes = (at, _hostport(seen, has_port)), *_maddr(address, party.host, seen.host)
             # Any other port has a contact of its own, which each message that names it keeps alive.
-            is_lasting = (address.port or DEFAULT_PORT) == party.port and transport is self._peers.transport
-            shows_port = has_port or seen.port != DEFAULT_PORT
-            own = Endpoint(address.host, address.port or DEFAULT_PORT)
-            known_as = (own, seen, shows_port), value[at.start : at.end]
-            return _Mapped(changes, None if self.stands_in and not is_lasting else known_as, is_lasting)
-        uris = self._table.uris
-        new = self._inward(
-            side.other, address.host, address.port, transport, lambda own, seen: uris.get((own, seen, has_port))
-        )
-        if new is None:
-            return _Mapped((), None, False)
-        return _Mapped(((at, new), *_maddr(address, address.host, self._peers.own(side.other).host)), None, False)
+            is_lasting = own == party and transport is self._peers.transport
+            return _Mapped(changes, ((own, seen, shows_port), value[at.start : at.end]), is_lasting, is_own=True)
+        if self._is_mapped[side.other] and address.host == other.host:
+            return _Mapped(self._of_other(value, address, side), None, False)
+        if self._is_mapped[side.other] and address.host == self._peers.own(side.other).host:
+            return _Mapped((), None, True, is_guess=True)
+        # A contact may turn out to be another name of its own host.
+        return _Mapped((), None, not (is_contact and self._maps_outward(side)))
 
-    def _via(self, message: Message, span: Span, side: Side) -> Sequence[Change]:
+    def _stand_in(self, value: bytes, address: values.Address, side: Side, seen: Endpoint) -> _Mapped:
+        """The party is named by an address that has no port of its own outside."""
+        at = address.hostport
+        assert at is not None and isinstance(address.host, Host)
+        new = _hostport(seen, address.port is not None)
+        if at.end - at.start <= MAX_KEY_BYTES:
+            self._table.stand_ins.put((seen, _without(value, address.uri, at)), value[at.start : at.end])
+        return _Mapped(((at, new), *_maddr(address, address.host, seen.host)), None, False, is_own=True)
+
+    def _of_other(self, value: bytes, address: values.Address, side: Side) -> tuple[Change, ...]:
+        """What becomes of an address of ours, by which the other side's host is meant."""
+        at, has_port = address.hostport, address.port is not None
+        assert at is not None and isinstance(address.host, Host)
+        known = Endpoint(address.host, address.port or DEFAULT_PORT)
+        new: bytes | None = None
+        if len(self._table.stand_ins):
+            new = self._table.stand_ins.get((known, _without(value, address.uri, at)))
+        if new is None:
+            uris, transport = self._table.uris, self.transport(address)
+            new = self._inward(
+                side.other, known.host, address.port, transport, lambda own, seen: uris.get((own, seen, has_port))
+            )
+        if new is None:
+            return ()
+        return (at, new), *_maddr(address, address.host, self._peers.own(side.other).host)
+
+    def _via(self, message: Message, span: Span, side: Side, is_top: bool) -> Sequence[Change]:
         """What changes in the Via that stands there. It is remembered without its branch, which is another in each
         transaction, and on which nothing depends but how sent-by was spelled."""
         value = message.data[span.start : span.end]
         taken = values.BRANCH.search(value)
         at, end = taken.span(1) if taken is not None else (len(value), len(value))
-        key = (side, message.is_request, at, value[:at] + value[end:])
+        key = (side, message.is_request, is_top, at, value[:at] + value[end:])
         mapped = self._mapped_vias.get(key)
         if mapped is None or (mapped.answers is not None and self._spelled(value[at:end], mapped.answers) is not None):
             via = message.read(span, values.read_via)
-            mapped = self._request_via(value, via, side) if message.is_request else self._response_via(via, side)
+            if message.is_request:
+                if is_top and isinstance(via.host, Host):
+                    self._learn_alias(message, via.host, side)
+                mapped = self._request_via(value, via, side, is_top)
+            else:
+                mapped = self._response_via(via, side, is_top)
             branch = via.parameters.get(b"branch")
             is_the_one = branch is None or (branch.span == (at, end) and value.lower().count(b"branch") == 1)
             if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and is_the_one:
@@ -284,19 +358,35 @@ class Rewriter:
             mapped = mapped._replace(changes=_moved(mapped.changes, at, end - at))
         return [(values.within(span, at), new) for at, new in mapped.changes]
 
-    def _request_via(self, value: bytes, via: values.Via, side: Side) -> _MappedVia:
+    def _request_via(self, value: bytes, via: values.Via, side: Side, is_top: bool) -> _MappedVia:
         own, transport = self._peers.own(side), self._peers.transport
         if isinstance(via.host, Host) and self._is_mapped[side] and via.host == self._peers.as_seen(side).host:
             # Who knows from STUN how it is known gets just that back.
             at, known_as = via.hostport, (Endpoint(via.host, via.port or DEFAULT_PORT), via.port is not None)
             if at.end - at.start <= MAX_KEY_BYTES:
-                self._table.vias.put((_key(via.branch or b""), *known_as), value[at.start : at.end])
+                self._table.vias.put((short(via.branch or b""), *known_as), value[at.start : at.end])
             return _MappedVia((), None, False)
-        if not isinstance(via.host, Host) or via.host != own.host:
+        if not isinstance(via.host, Host):
             return _VIA_STAYS
+        alias = self.alias_of(side, Endpoint(via.host, via.port or DEFAULT_PORT)) if is_top else None
+        if via.host != own.host and alias is None:
+            # It may turn out to be another name of its own host.
+            return _VIA_STAYS._replace(is_lasting=not (is_top and self._maps_outward(side)))
         # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
-        port = own.port if b"rport" in via.parameters else via.port or DEFAULT_PORT
-        seen = self.outward(side, via.host, port, transport)
+        is_usual_port = b"rport" in via.parameters or alias is not None
+        port = own.port if is_usual_port else via.port or DEFAULT_PORT
+        seen: Endpoint | None
+        if (
+            is_top
+            and transport is Transport.UDP
+            and port != own.port
+            and self._maps_outward(side)
+            and port >= LEAST_PORT
+        ):
+            seen = self._contacts.await_responses(side, Endpoint(own.host, port), self._now)
+            seen = seen or self._peers.as_seen(side)
+        else:
+            seen = self.outward(side, own.host, port, transport)
         if seen is None:
             return _MappedVia((), None, False)
         at, has_port = via.hostport, via.port is not None
@@ -304,12 +394,12 @@ class Rewriter:
         put_back = self.inward(side, seen.host, seen.port, transport)
         is_usual = put_back is not None and value[at.start : at.end] == _hostport(put_back, shows_port)
         if not is_usual and at.end - at.start <= MAX_KEY_BYTES:
-            self._table.vias.put((_key(via.branch or b""), seen, shows_port), value[at.start : at.end])
+            self._table.vias.put((short(via.branch or b""), seen, shows_port), value[at.start : at.end])
         # Of a hop before its last one: what that hop saw, which is behind us, too.
         added = _added(via, own.host, self._peers.as_seen(side).host)
         return _MappedVia(((at, _hostport(seen, has_port)), *added), None, is_usual and port == own.port)
 
-    def _response_via(self, via: values.Via, side: Side) -> _MappedVia:
+    def _response_via(self, via: values.Via, side: Side, is_top: bool) -> _MappedVia:
         party, transport = side.other, self._peers.transport
         own, seen = self._peers.own(party), self._peers.as_seen(party)
         if not isinstance(via.host, Host) or via.host != seen.host:
@@ -321,7 +411,10 @@ class Rewriter:
         if new is None:
             return _MappedVia((), None, False)
         changes = [(via.hostport, new), *_added(via, seen.host, own.host)]
-        if via.rport == seen.port:
+        # Who says that it has seen the party at its own host, but at another port, would have it name that port in its
+        # Contact. Behind another NAT `received` says who it is.
+        is_seen_here = is_top and via.rport is not None and via.received in (None, seen.host, own.host)
+        if via.rport == seen.port or is_seen_here:
             changes.append((via.parameters[b"rport"].span, b"%d" % own.port))
         answers = Endpoint(via.host, port), has_port
         is_usual = self._spelled(branch, answers) is None
@@ -329,7 +422,7 @@ class Rewriter:
 
     def _spelled(self, branch: bytes, answers: tuple[Endpoint, bool]) -> bytes | None:
         """How sent-by stood in the request that a response is for, unless in the usual form."""
-        return self._table.vias.get((_key(branch), *answers))
+        return self._table.vias.get((short(branch), *answers))
 
     # -- the two names of an address ---------------------------------------------------------------------------------
 
@@ -340,23 +433,35 @@ class Rewriter:
             return Transport.TCP
         return Transport.UDP if named == b"udp" else self._peers.transport
 
-    def outward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
-        """What the other side is told in place of this side's own address; None if it is not its own, or stays."""
-        if not self._is_needed or not self._is_mapped[side]:
-            return None
-        peers, signals = self._peers, self._peers.own(side)
-        if host != signals.host:
+    def _maps_outward(self, side: Side) -> bool:
+        return self._is_needed and self._is_mapped[side]
+
+    def outward(
+        self, side: Side, host: Host, port: int | None, transport: Transport, may_reserve: bool = False
+    ) -> Endpoint | None:
+        """What the other side is told in place of this side's own address; None if it is not its own, or stays.
+
+        may_reserve: the party names it as its Contact, for the transport that it signals by. Any other address that is
+        not known outside is stood in for by the one that the party signals from."""
+        if not self._maps_outward(side) or host != self._peers.own(side).host:
             return None
         port = port or DEFAULT_PORT
-        if port == signals.port and transport is peers.transport:
-            return peers.as_seen(side)
-        if port < LEAST_PORT:  # no phone is there (S57)
+        if port < LEAST_PORT and port != self._peers.own(side).port:  # no phone is there (S57)
             return None
+        own, peers = Endpoint(host, port), self._peers
+        if may_reserve or (own == peers.own(side) and transport is peers.transport):
+            return self._outside(side, own, may_reserve)
+        # A phone has one address outside, whatever the transport (RFC 3263 s.4.1: who names none means any).
+        kinds = (transport,) if own == peers.own(side) else (transport, *Transport)
+        return self._contacts.known(side, own, *kinds) or peers.as_seen(side)
+
+    def _outside(self, side: Side, own: Endpoint, may_reserve: bool) -> Endpoint:
+        if own == self._peers.own(side) or not may_reserve:
+            return self._peers.as_seen(side)
         # Where one cannot be had, a thousand others cannot.
-        at = Endpoint(host, port)
-        seen = None if self.stands_in else self._contacts.mentioned(side, at, transport, self._now)
+        seen = None if self.stands_in else self._contacts.reserve(side, own, self._now)
         self.stands_in = seen is None
-        return seen or peers.as_seen(side)
+        return seen or self._peers.as_seen(side)
 
     def inward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
         """Which address of this side's own the other side means."""
@@ -365,12 +470,41 @@ class Rewriter:
         peers, signals = self._peers, self._peers.as_seen(side)
         if host != signals.host:
             return None
-        port = port or DEFAULT_PORT
-        if port == signals.port and transport is peers.transport:
+        at, inside = Endpoint(host, port or DEFAULT_PORT), self._table.inside
+        if at == signals and (transport is peers.transport or (transport, at) not in inside):
             return peers.own(side)
-        own = self._table.inside.get((transport, Endpoint(host, port)))
+        # A phone has one address outside, whatever the transport.
+        own = next((inside[kind, at] for kind in (transport, *Transport) if (kind, at) in inside), None)
         # That of another one behind us stays what it is to everybody: requests to it come by way of us, too.
         return own if own is not None and own.host == peers.own(side).host else None
+
+    # -- other names of a host ---------------------------------------------------------------------------------------
+
+    def alias_of(self, side: Side, named: Endpoint) -> Endpoint | None:
+        """Where a party of this side really is that calls itself by an address at which nobody finds it from here; None
+        if it is not known to do so. By a connection it says at least at which port it waits."""
+        own = self._peers.own(side)
+        if not self._maps_outward(side) or not len(self._table.aliases):
+            return None
+        if not self._table.aliases.get((own.host, named.host)):
+            return None
+        return own if self._peers.transport is Transport.UDP else Endpoint(own.host, named.port)
+
+    def _learn_alias(self, message: Message, host: Host, side: Side) -> None:
+        """A phone that took the address of its VPN, or of a container, for its own: Via and Contact of a request that
+        has passed nobody name it, and it comes from another. Nobody answers there, so it is to be known by the address
+        that it signals from, as one behind a NAT of its own is outside."""
+        own = self._peers.own(side)
+        if not self._maps_outward(side) or host == own.host or host.is_global or host.version != own.host.version:
+            return
+        if len(message.parts(b"via")) > 1 or host == self._peers.own(side.other).host:
+            return
+        try:
+            contacts = message.addresses(b"contact")
+        except BadMessage:
+            return
+        if contacts and all(address.host == host for _, address in contacts):
+            self._table.aliases.put((own.host, host), True)
 
     def _inward(
         self,
@@ -407,9 +541,9 @@ def _moved(changes: Sequence[Change], behind: int, by: int) -> tuple[Change, ...
     return tuple((Span(at.start + by, at.end + by), new) if at.start >= behind else (at, new) for at, new in changes)
 
 
-def _key(branch: bytes) -> bytes:
-    """For a table of many: a long one by its hash (RFC 3261 sets no bound)."""
-    return branch if len(branch) <= MAX_KEY_BYTES else blake2b(branch, digest_size=32).digest()
+def _without(value: bytes, uri: Span, at: Span) -> bytes:
+    """What a URI says besides its host and port."""
+    return short(value[uri.start : at.start] + b"\0" + value[at.end : uri.end])
 
 
 def _maddr(address: values.Address, before: Host, after: Host) -> Iterator[Change]:

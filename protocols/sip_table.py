@@ -8,13 +8,14 @@ time.
 from __future__ import annotations
 
 import heapq
-from collections import Counter, OrderedDict
-from collections.abc import Hashable, Iterator, Sequence
+from collections import Counter
+from collections.abc import Hashable, Iterator
 from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from protocols.engine import AnyGrant, Closed, Endpoint, Host, Party, Send, Transport
+from protocols.engine import AnyGrant, Closed, Endpoint, Host, Party, Transport
+from protocols.sip_memory import Held, KnownAs, Memory, Recent, Repeats
 
 if TYPE_CHECKING:
     from protocols.sip_calls import Call
@@ -25,65 +26,11 @@ MAX_CALLS = 50_000
 MAX_TEXTS = 200_000
 """Spellings remembered; the oldest ones go. A lost one is written in the usual form."""
 MAX_CALL_IDS = 50_000
-REPEATED_SECONDS = 32.0
-"""64 * T1: nobody repeats a message later (RFC 3261 s.17)."""
-MAX_REPEATED_BYTES = 32 * 1024 * 1024
-_ENTRY_BYTES = 300
-"""Of one, besides what was sent."""
+MAX_ECHOES = 10_000
+"""Dialogs, and pairs of hosts, in which one side has named the inside address of the other one. Nobody does by
+chance."""
 
 Key = TypeVar("Key", bound=Hashable)
-Value = TypeVar("Value")
-
-
-class Recent(Generic[Key, Value]):
-    """The newest entries of a table."""
-
-    __slots__ = ("_entries", "_most")
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._entries: OrderedDict[Key, Value] = OrderedDict()
-
-    def put(self, key: Key, value: Value) -> None:
-        self._entries[key] = value
-        self._entries.move_to_end(key)
-        if len(self._entries) > self._most:
-            self._entries.popitem(last=False)
-
-    def get(self, key: Key) -> Value | None:
-        return self._entries.get(key)
-
-    def drop(self, key: Key) -> None:
-        self._entries.pop(key, None)
-
-
-class Repeats:
-    """Datagrams of late and what was sent for them, so that the same again is sent for the same again (S62)."""
-
-    __slots__ = ("_bytes", "_entries")
-
-    def __init__(self) -> None:
-        self._entries: OrderedDict[Hashable, tuple[float, Sequence[Send], int]] = OrderedDict()
-        self._bytes = 0
-
-    def put(self, key: Hashable, sends: Sequence[Send], now: float) -> None:
-        entries = self._entries
-        while entries and (self._bytes > MAX_REPEATED_BYTES or next(iter(entries.values()))[0] < now):
-            _, (_, _, size) = entries.popitem(last=False)
-            self._bytes -= size
-        size = _ENTRY_BYTES
-        for send in sends:
-            size += len(send.data)
-        entries[key] = (now + REPEATED_SECONDS, sends, size)
-        self._bytes += size
-
-    def drop(self, key: Hashable) -> None:
-        if (entry := self._entries.pop(key, None)) is not None:
-            self._bytes -= entry[2]
-
-    def get(self, key: Hashable, now: float) -> Sequence[Send] | None:
-        found = self._entries.get(key)
-        return found[1] if found is not None and found[0] >= now else None
 
 
 class Clock(Generic[Key]):
@@ -183,16 +130,36 @@ class SipTable:
     """What a phone has registered, by its host, its registrar's and the address of record."""
     inside: dict[tuple[Transport, Endpoint], Endpoint] = field(default_factory=dict)
     """Where others know a contact -> its own address."""
-    uris: Recent[tuple[Endpoint, Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
+    memory: Memory = field(default_factory=Memory)
+    """How much all that is remembered may take."""
+    uris: Recent[tuple[Endpoint, Endpoint, bool], bytes] = field(init=False)
     """How the phone itself spelled host and port in its Contact: by its own, where others know it, and whether they are
     told the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
-    vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(default_factory=lambda: Recent(MAX_TEXTS))
+    stand_ins: Recent[tuple[Endpoint, bytes], bytes] = field(init=False)
+    """Host and port in a URI that was given the address of its sender's signalling, by that address and the rest of the
+    URI."""
+    vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(init=False)
     """And in the Via of a transaction: by branch and the address that took its place."""
-    call_ids: Recent[tuple[bytes, Host], bytes] = field(default_factory=lambda: Recent(MAX_CALL_IDS))
+    call_ids: Recent[tuple[bytes, Host], bytes] = field(init=False)
     """Hidden ones, each with the host that is to have its own back, and what they were."""
-    repeats: Repeats = field(default_factory=Repeats)
+    repeats: Repeats = field(init=False)
+    echoes: Recent[tuple[bytes, Host], frozenset[Hashable]] = field(init=False)
+    """By Call-ID and the address of a host inside: in which fields the other side has named that address."""
+    guessed: Recent[tuple[Host, Host], bool] = field(init=False)
+    """Hosts inside whose addresses a host outside has named, each with that one."""
+    aliases: Recent[tuple[Host, Host], bool] = field(init=False)
+    """Hosts by the address that they signal from, with another one by which they call themselves."""
+    flows: KnownAs = field(default_factory=KnownAs)
+    held: Held = field(default_factory=Held)
     rates: Rates = field(default_factory=Rates)
     unheard: list[tuple[AnyGrant, Closed]] = field(default_factory=list)
     """What observers have closed of what only they have."""
     numbers: Iterator[int] = field(default_factory=count)
     """Of engines, and of grants that only observers have."""
+
+    def __post_init__(self) -> None:
+        memory = self.memory
+        self.uris, self.vias = Recent(MAX_TEXTS, memory), Recent(MAX_TEXTS, memory)
+        self.stand_ins, self.call_ids = Recent(MAX_TEXTS, memory), Recent(MAX_CALL_IDS, memory)
+        self.echoes, self.guessed, self.aliases = (Recent(MAX_ECHOES, memory) for _ in range(3))
+        self.repeats = Repeats(memory)

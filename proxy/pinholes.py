@@ -16,6 +16,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator
 from functools import cache
+from itertools import chain
 from typing import Any, TypeVar
 
 from protocols.engine import (
@@ -73,6 +74,8 @@ class PinholeTable:
         """Begins the session of a connection that an engine is to read; set by whoever has the sessions."""
         self.has_helper: Callable[[Transport, int], bool] = lambda *_: False
         """Whether sessions to this port are taken over; set likewise."""
+        self.is_published: Callable[[Transport, Endpoint], bool] = lambda *_: False
+        """Whether sessions to this address of ours are led to a server inside; set likewise."""
         self._pinholes: dict[int, Opening] = {}
         metrics.pinholes.set_function(self._pinholes.__len__)
         self._count_opened = cache(metrics.pinholes_opened.labels)  # of few purposes
@@ -172,8 +175,10 @@ class PinholeTable:
         if expect.listen.port:
             in_place = expect.listen.host == expect.target.host  # no address of ours
             return self.doors.take(expect.listen, may_share=expect.confirmed, in_place=in_place)
-        for port in self.ports.candidates(Transport.TCP, expect.listen.host):
-            at = Endpoint(expect.listen.host, port)
+        host, prefer = expect.listen.host, expect.prefer
+        wanted = (prefer,) if prefer and not self.is_published(Transport.TCP, Endpoint(host, prefer)) else ()
+        for port in chain(wanted, self.ports.candidates(Transport.TCP, host)):
+            at = Endpoint(host, port)
             try:
                 door = self.doors.take(at, may_share=False)
             except OSError as error:

@@ -73,6 +73,7 @@ class Sessions:
         self._shares.use(config.limits.sessions, groups)
         self.pinholes.share(groups)
         self.pinholes.has_helper = self.policies.has_helper
+        self.pinholes.is_published = self.policies.is_published
         for session in (*self._sessions, *self._lingering):
             self._guarded(session.reconfigured)
 

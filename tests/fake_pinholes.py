@@ -154,6 +154,8 @@ class FakePinholes:
 
 
 def _hosts(networks: tuple[Network, ...]) -> str:
+    if not networks:
+        return "nobody"
     return ", ".join(str(net.network_address) if net.num_addresses == 1 else str(net) for net in networks)
 
 

@@ -111,6 +111,7 @@ class SipPinholes(StrictPinholes):
         assert expect.source is None or expect.source.host in self.seen, f"a foreign source: {expect}"
         assert expect.purpose == "sip" and expect.trigger and expect.is_read and expect.uses is None
         assert expect.open_seconds is not None and 0 < expect.open_seconds <= 8 * 86400, f"for ever: {expect}"
+        assert bool(expect.allow) is expect.confirmed, f"reserved for somebody, or open to nobody: {expect}"
         self._check_callers(expect.allow)
         return super().open(expect)
 
@@ -120,7 +121,6 @@ class SipPinholes(StrictPinholes):
         super().renew(grant, allow, seconds)
 
     def _check_callers(self, allow: tuple[Network, ...]) -> None:
-        assert allow
         hosts = self.own | self.named
         for network in set(allow) - set(self.options.trusted_peers):
             if network in ANYBODY:

@@ -96,7 +96,7 @@ class Places:
             self.late.append((grant, Closed(reason, 100, 50, 1.0, 10, 5)))
 
     def confirm(self, grant: Grant) -> None:
-        raise AssertionError("SIP opens nothing that is to be confirmed")
+        self.log.append(f"confirm {grant.listen}")
 
 
 class Flow:

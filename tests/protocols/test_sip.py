@@ -423,10 +423,18 @@ def test_nobody_answers_its_own_register() -> None:
 
 
 def test_no_more_contacts_of_one_register_are_followed_than_a_phone_has() -> None:
-    flow = Flow()
+    flow = Flow(nat=False)
     flow.hear(CLIENT, register(1, ",".join(f"<sip:10.1.0.2:{2000 + number}>" for number in range(200))))
     flow.hear(SERVER, registered(1, "<sip:bob@10.9.9.9>;expires=600"))
     assert flow.events().count("registration.added") == 32
+
+
+def test_a_phone_that_waits_at_more_ports_than_one_has_is_told_that_there_are_none_left() -> None:
+    flow = Flow()
+    (answer,) = flow.hear(CLIENT, register(1, ",".join(f"<sip:10.1.0.2:{2000 + number}>" for number in range(5))))
+    assert isinstance(answer, Send)
+    assert answer.data.startswith(b"SIP/2.0 503 ")
+    assert len(flow.places.log) == 4
 
 
 def test_many_contacts_of_others_are_one_violation() -> None:

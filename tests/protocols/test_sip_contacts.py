@@ -52,7 +52,7 @@ def test_a_registration_over_a_connection_has_an_address_to_call_back() -> None:
     flow.hear(SERVER, registered(contacts=f"<sip:alice@{outside}>;expires=300"))
     assert "registration.added" in flow.events()
     # It was named before, and now the registrar has it: one pinhole, whose time is the longer one, that of before.
-    assert flow.places.log[1:] == []
+    assert flow.places.log[1:] == [f"renew {outside} 600 for 198.51.100.2", f"confirm {outside}"]
     flow.tick(3700.0)
     assert flow.events()[-1] == "registration.expired"
     assert not flow.engine.is_needed()

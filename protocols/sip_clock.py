@@ -1,0 +1,59 @@
+"""The clocks of a SIP connection: nobody holds one open, or half a message in it, for nothing.
+
+RFC 3261 s.18.3 frames messages by their length, so whoever never ends a message could have us keep it for ever.
+Datagrams need none of this: each is a whole message, and a flow is idle after `udp_idle`.
+"""
+
+from __future__ import annotations
+
+from protocols.engine import Side
+from protocols.sip_options import SipOptions
+
+
+class StreamClock:
+    """Of one connection. Times are those of the engine."""
+
+    __slots__ = ("_begun", "_first_until", "_idle_seconds", "_last", "_message_seconds")
+
+    def __init__(self, options: SipOptions, now: float) -> None:
+        self._first_until: float | None = now + options.handshake_seconds
+        self._message_seconds = options.message_seconds
+        self._idle_seconds = options.connection_idle
+        self._begun: dict[Side, float] = {}
+        """When the first byte came of a message that is not whole yet."""
+        self._last = now
+        """The last sign of life."""
+
+    def heard(self, now: float) -> None:
+        """A whole message, or a keep-alive between two that have answered each other."""
+        self._first_until = None
+        self._last = now
+
+    def waits(self, side: Side, now: float) -> None:
+        """A part of a message has come from there, its first one."""
+        self._begun[side] = now
+
+    def waits_not(self, side: Side) -> None:
+        self._begun.pop(side, None)
+
+    def next(self) -> float:
+        """When the connection is over, unless something is heard."""
+        times = [self._last + self._idle_seconds]
+        times += (begun + self._message_seconds for begun in self._begun.values())
+        if self._first_until is not None:
+            times.append(self._first_until)
+        return min(times)
+
+    def over(self, now: float, is_needed: bool) -> str | None:
+        """Why it is over by now, as one snake_case word. is_needed: something is looked after that goes on in
+        silence."""
+        if self._first_until is not None and now >= self._first_until:
+            return "handshake_timeout"
+        if any(now >= begun + self._message_seconds for begun in self._begun.values()):
+            return "message_timeout"
+        if now < self._last + self._idle_seconds:
+            return None
+        if is_needed:
+            self._last = now
+            return None
+        return "idle"

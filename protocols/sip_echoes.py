@@ -1,0 +1,64 @@
+"""Addresses that one side has said and the other one says again: they come back as they were.
+
+Who sends a request to a server inside may name in it any address, in fields that the answer repeats (Record-Route,
+Path, To; RFC 3261 s.12.1.1, RFC 3327) or that later requests go by (Route, Request-URI). If we mapped whichever of them
+is the server's own, the sender would read from the answer which of its guesses was right. So it is remembered in which
+fields a side has named the other one by its inside address. Nobody does so by chance, and for all others nothing is
+kept.
+
+A proxy inside may have put its own Record-Route on top of the sender's, with the same address in it. So values of lists
+are told apart by their place, counted from the last one, for proxies only ever add at the beginning.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from protocols.engine import Peers, Side
+from protocols.sip_memory import short
+from protocols.sip_table import SipTable
+
+MAX_MARKS = 64
+"""Places remembered of one dialog; of a field with more, every value is taken for an echo."""
+
+_LISTS = frozenset((b"record-route", b"path"))
+_SAME = {b"from": b"identity", b"to": b"identity"}
+"""What is From in one direction is To in the other."""
+_FROM_ANY_DIALOG = frozenset((b"request-uri", b"route"))
+"""Where one is sent to, from a Contact, a Refer-To or a Service-Route of another dialog too. A host does not name
+itself there."""
+
+
+class Echoes:
+    """Of the two sides of one flow."""
+
+    __slots__ = ("_peers", "_table")
+
+    def __init__(self, peers: Peers, table: SipTable) -> None:
+        self._peers = peers
+        self._table = table
+
+    def hear(self, call_id: bytes, side: Side, field: bytes, from_last: int = 0) -> None:
+        """A message from `side` names the other one's host as only that one knows it."""
+        named, by = self._peers.own(side.other).host, self._peers.own(side).host
+        self._table.guessed.put((named, by), True)
+        key = short(call_id), named
+        marks = self._table.echoes.get(key) or frozenset()
+        mark = _mark(field, from_last if len(marks) < MAX_MARKS else None)
+        if mark not in marks:
+            self._table.echoes.put(key, marks | {mark})
+
+    def is_one(self, call_id: bytes, side: Side, field: bytes, method: bytes, from_last: int = 0) -> bool:
+        """Whether a value in a message from `side`, which names its own host, was said by the other one first."""
+        if not len(self._table.guessed):
+            return False
+        own, other = self._peers.own(side).host, self._peers.own(side.other).host
+        if field in _FROM_ANY_DIALOG or (field == b"referred-by" and method != b"REFER"):
+            return self._table.guessed.get((own, other)) is not None
+        marks = self._table.echoes.get((short(call_id), own)) or frozenset()
+        return _mark(field, from_last) in marks or _mark(field, None) in marks
+
+
+def _mark(field: bytes, from_last: int | None) -> Hashable:
+    """None: wherever it stands."""
+    return (field, from_last) if field in _LISTS else (_SAME.get(field, field), None)

@@ -1,0 +1,229 @@
+"""What the SIP engines of a daemon remember for each other, and how many bytes all of it may take.
+
+Spellings, hidden Call-IDs and answers are kept so that each party gets its own words back. All of that comes from
+peers, so it has one budget. When that is used up, the oldest entry of the largest store goes: whoever fills one store
+with odd values loses what is in that store, and others keep theirs.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Hashable, Sequence
+from hashlib import blake2b
+from typing import Generic, Protocol, TypeVar
+
+from protocols.engine import Endpoint, Host, Send
+
+MAX_TABLE_BYTES = 64 * 1024 * 1024
+"""Of all that is remembered, with what Python needs for each entry. A hundred thousand phones with odd Vias need
+less."""
+MAX_KEPT_BYTES = MAX_TABLE_BYTES // 2
+"""Of it, what cannot be forgotten while it lasts: the names of calls and of registrations. 50,000 calls with Call-IDs
+and tags of a hundred bytes need 25 MiB."""
+MAX_HELD_BYTES = 32 * 1024 * 1024
+"""Of messages on streams that are not whole yet. A hundred of the largest ones at a time."""
+MAX_HELD_OF_CLIENT = 2 * 1024 * 1024
+"""Of one client address: seven of the largest messages at a time."""
+FREE_BYTES = 4096
+"""Held for one side of a stream, these count for nothing: an ordinary message of which a part has come. Their sum is
+bounded by the number of sessions."""
+
+REPEATED_SECONDS = 32.0
+"""64 * T1: nobody repeats a message later (RFC 3261 s.17)."""
+
+MAX_KEY_BYTES = 128
+"""A longer key is remembered by its hash (RFC 3261 bounds neither branches nor Call-IDs)."""
+
+_ENTRY_BYTES = 300
+"""Of one entry, besides what peers have said."""
+
+Key = TypeVar("Key", bound=Hashable)
+Value = TypeVar("Value")
+
+
+def short(key: bytes) -> bytes:
+    """The same for the same key, and never long."""
+    return key if len(key) <= MAX_KEY_BYTES else blake2b(key, digest_size=32).digest()
+
+
+class Store(Protocol):
+    bytes_held: int
+
+    def drop_oldest(self) -> None: ...
+
+
+class Memory:
+    """The budget of one table."""
+
+    __slots__ = ("_kept", "_stores", "used")
+
+    def __init__(self) -> None:
+        self.used = 0
+        self._kept = 0
+        self._stores: list[Store] = []
+
+    def add(self, store: Store) -> None:
+        self._stores.append(store)
+
+    def charge(self, size: int) -> None:
+        """Something was remembered (or forgotten, if negative). What is too much goes, the oldest first."""
+        self.used += size
+        while self.used > MAX_TABLE_BYTES:
+            largest = max(self._stores, key=lambda store: store.bytes_held)
+            if not largest.bytes_held:
+                return
+            largest.drop_oldest()
+
+    def keep(self, size: int) -> bool:
+        """Remember so much until `release`; false if there is no room for it."""
+        if self._kept + size > MAX_KEPT_BYTES:
+            return False
+        self._kept += size
+        self.charge(size)
+        return True
+
+    def release(self, size: int) -> None:
+        self._kept -= size
+        self.used -= size
+
+
+class Recent(Generic[Key, Value]):
+    """The newest entries of a table."""
+
+    __slots__ = ("_entries", "_memory", "_most", "bytes_held")
+
+    def __init__(self, most: int, memory: Memory | None = None) -> None:
+        """memory: whose budget it counts against."""
+        self._most = most
+        self._memory = memory
+        self._entries: OrderedDict[Key, Value] = OrderedDict()
+        self.bytes_held = 0
+        if memory is not None:
+            memory.add(self)
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def put(self, key: Key, value: Value) -> None:
+        entries = self._entries
+        before = entries.get(key)
+        entries[key] = value
+        entries.move_to_end(key)
+        if before != value or before is None:
+            self._count((_size(key) + _size(value)) - (_size(key) + _size(before) if before is not None else 0))
+        if len(entries) > self._most:
+            self.drop_oldest()
+
+    def get(self, key: Key) -> Value | None:
+        return self._entries.get(key)
+
+    def drop(self, key: Key) -> None:
+        if (value := self._entries.pop(key, None)) is not None:
+            self._count(-_size(key) - _size(value))
+
+    def drop_oldest(self) -> None:
+        key, value = self._entries.popitem(last=False)
+        self._count(-_size(key) - _size(value))
+
+    def _count(self, size: int) -> None:
+        if self._memory is not None:
+            self.bytes_held += size
+            self._memory.charge(size)
+
+
+def _size(thing: object) -> int:
+    match thing:
+        case bytes():
+            return _ENTRY_BYTES // 2 + len(thing)
+        case tuple():
+            return _ENTRY_BYTES // 2 + sum(len(part) for part in thing if isinstance(part, bytes))
+        case _:
+            return _ENTRY_BYTES // 2
+
+
+class Repeats:
+    """Datagrams of late and what was sent for them, so that the same again is sent for the same again (S62)."""
+
+    __slots__ = ("_entries", "_memory", "bytes_held")
+
+    def __init__(self, memory: Memory) -> None:
+        self._entries: OrderedDict[Hashable, tuple[float, Sequence[Send], int]] = OrderedDict()
+        self._memory = memory
+        self.bytes_held = 0
+        memory.add(self)
+
+    def put(self, key: Hashable, sends: Sequence[Send], now: float) -> None:
+        entries = self._entries
+        while entries and next(iter(entries.values()))[0] < now:
+            self.drop_oldest()
+        self.drop(key)
+        size = _ENTRY_BYTES
+        for send in sends:
+            size += len(send.data)
+        entries[key] = (now + REPEATED_SECONDS, sends, size)
+        self._count(size)
+
+    def drop(self, key: Hashable) -> None:
+        if (entry := self._entries.pop(key, None)) is not None:
+            self._count(-entry[2])
+
+    def drop_oldest(self) -> None:
+        _, (_, _, size) = self._entries.popitem(last=False)
+        self._count(-size)
+
+    def _count(self, size: int) -> None:
+        self.bytes_held += size
+        self._memory.charge(size)
+
+    def get(self, key: Hashable, now: float) -> Sequence[Send] | None:
+        found = self._entries.get(key)
+        return found[1] if found is not None and found[0] >= now else None
+
+
+class Held:
+    """Bytes of unfinished messages on all streams, and on those of each client."""
+
+    __slots__ = ("_of", "total")
+
+    def __init__(self) -> None:
+        self._of: Counter[Host] = Counter()
+        self.total = 0
+
+    def change(self, client: Host, before: int, after: int) -> bool:
+        """A side of a stream holds so many bytes now. False, and nothing has changed, if that is too much."""
+        by = max(after - FREE_BYTES, 0) - max(before - FREE_BYTES, 0)
+        if by > 0 and (self.total + by > MAX_HELD_BYTES or self._of[client] + by > MAX_HELD_OF_CLIENT):
+            if not self._of[client]:
+                del self._of[client]
+            return False
+        if by:
+            self.total += by
+            self._of[client] += by
+            if not self._of[client]:
+                del self._of[client]
+        return True
+
+
+class KnownAs:
+    """Where the other side knows phones that signal by datagrams: the same address for all flows of a phone."""
+
+    __slots__ = ("_seen",)
+
+    def __init__(self) -> None:
+        self._seen: dict[tuple[Endpoint, Host], tuple[Endpoint, int]] = {}
+
+    def add(self, own: Endpoint, seen: Endpoint) -> None:
+        """A flow has begun."""
+        _, count = self._seen.get((own, seen.host), (seen, 0))
+        self._seen[own, seen.host] = seen, count + 1
+
+    def remove(self, own: Endpoint, seen: Endpoint) -> None:
+        """It is over."""
+        known, count = self._seen.pop((own, seen.host), (seen, 0))
+        if count > 1:
+            self._seen[own, seen.host] = known, count - 1
+
+    def seen(self, own: Endpoint, host: Host) -> Endpoint | None:
+        """By that address of ours."""
+        found = self._seen.get((own, host))
+        return found[0] if found is not None else None
