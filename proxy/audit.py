@@ -27,6 +27,7 @@ import structlog
 
 from protocols.engine import Endpoint, Transport
 from proxy.errors import PinholeError
+from proxy.sampling import BUDGETS, Sampler
 from proxy.text import printable
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
@@ -36,10 +37,6 @@ MAX_VALUE_LENGTH = 256
 GATHER_SECONDS = 0.02
 RETRY_SECONDS = 1.0
 CLOSE_SECONDS = 5.0
-
-# Events that anybody can provoke: at most this many of each a second, the rest counted (design: never silently).
-SAMPLED = frozenset({"session.denied", "session.failed", "listener.overloaded"})
-SAMPLED_PER_SECOND = 50
 
 
 class Log(Protocol):
@@ -66,20 +63,25 @@ class JsonLog(BoundLog):
 
     def __init__(self, logger: Any, processors: Any, context: Any) -> None:
         super().__init__(logger, processors, context)
+        self._sampler: Sampler = processors[0]
+        self._client = context.get("client", "")
         self._bound = _members(context)
 
     def write(self, event: str, **facts: Any) -> None:
-        if event in SAMPLED:
-            super().write(event, **facts)
-            return
+        if event in BUDGETS:
+            left_out = self._sampler.left_out(event, facts, self._client)
+            if left_out is None:
+                return
+            if left_out:
+                facts["suppressed"] = left_out
         second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
         moment = f"{_until_second(second)}.{nanoseconds // 1000:06d}Z"
         self._logger(f'{{"time":"{moment}","event":"{event}"{self._bound}{_members(facts)}}}')
 
 
-def open_log(sink: Sink, form: str) -> BoundLog:
+def open_log(sink: Sink, form: str, sampler: Sampler | None = None) -> BoundLog:
     """The log that all others are bound from. `form`: json, or console for people."""
-    prepare: list[Any] = [Sampler(time.monotonic), stamp, plain_values]
+    prepare: list[Any] = [sampler or Sampler(time.monotonic), stamp, plain_values]
     if form == "json":
         return JsonLog(sink, [*prepare, _render_json], {})
     return BoundLog(sink, [*prepare, for_terminal, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())], {})
@@ -126,31 +128,6 @@ _RENDER: dict[type, Callable[[Any], str]] = {
     IPv6Network: lru_cache(maxsize=1024)(_json),
 }
 _RENDER[tuple] = _RENDER[list]
-
-
-class Sampler:
-    """Lets through a bounded number a second of each event that peers can provoke, and counts what it holds back."""
-
-    def __init__(self, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self._windows: dict[str, list[float]] = {}  # event -> second, written, suppressed
-
-    def __call__(self, _: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        event = record["event"]
-        if event not in SAMPLED:
-            return record
-        second = self._clock() // 1
-        window = self._windows.setdefault(event, [second, 0, 0])
-        if window[0] != second:
-            window[0], window[1] = second, 0
-        if window[1] >= SAMPLED_PER_SECOND:
-            window[2] += 1
-            raise structlog.DropEvent
-        window[1] += 1
-        if window[2]:
-            record["suppressed"] = int(window[2])
-            window[2] = 0
-        return record
 
 
 def stamp(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:

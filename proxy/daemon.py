@@ -41,6 +41,7 @@ from proxy.pinholes import PinholeTable
 from proxy.ports import PortPool
 from proxy.privileges import User
 from proxy.rules import Backend
+from proxy.sampling import Sampler
 from proxy.sessions import Sessions
 from proxy.text import printable
 
@@ -48,6 +49,8 @@ from proxy.text import printable
 DESCRIPTORS_PER_SESSION = 3
 # RTP and RTCP.
 DESCRIPTORS_PER_PINHOLE = 2
+# How long after a line was left out the log says so, at the latest a window of its kind later.
+LEFT_OUT_SECONDS = 60.0
 
 
 def run(path: str | None, backend: Backend | None) -> int:
@@ -149,8 +152,11 @@ class Daemon:
             self._sink = audit.Sink(settings.audit.to, opens=opens)
         except OSError as error:
             raise PinholeError(f"audit log {settings.audit.to}: {error.strerror}") from error
-        self._log = audit.open_log(self._sink, settings.audit.format)
         self._metrics = Metrics()
+        self._sampler = Sampler(time.monotonic)
+        self._sampler.suppressed = lambda event: self._metrics.audit_suppressed.labels(event).inc()
+        self._sampler.began = self._tell_left_out_later
+        self._log = audit.open_log(self._sink, settings.audit.format, self._sampler)
         self._metrics.audit_lost.set_function(lambda: self._sink.lost)
         self._version = _version()  # which reads a file, and there may be no descriptor left
         own = frozenset(listener.loopback(settings.network.listen_port))
@@ -226,6 +232,7 @@ class Daemon:
             await self._sessions.drain(self._config.timeouts.drain)
             self._pinholes.close("stopped")
             await self._control.stop()
+            self._tell_left_out(is_last=True)
             self._log.write("daemon.stopped")
         self._sink.close()
 
@@ -247,6 +254,17 @@ class Daemon:
         lines = "".join(traceback.format_exception(error)).splitlines() if error else [str(context.get("message"))]
         self._metrics.engine_failures.inc()
         self._log.write("daemon.failed", traceback=lines[-40:])
+
+    def _tell_left_out_later(self) -> None:
+        self._loop.call_later(LEFT_OUT_SECONDS, self._tell_left_out)
+
+    def _tell_left_out(self, is_last: bool = False) -> None:
+        """Lines of the log that were too many of their kind, when no other one of it has told of them."""
+        for left_out in self._sampler.ended(is_last):
+            event, kind, source = left_out.event, left_out.kind or None, left_out.source or None
+            self._log.write("audit.left_out", of=event, kind=kind, source=source, lines=left_out.lines)
+        if self._sampler.has_some:
+            self._tell_left_out_later()
 
     # -- reload ---------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,12 @@ class Metrics:
         self.audit_lost = Gauge(
             "pinhole_audit_lines_lost", "Audit lines that could not be written, since the start", registry=registry
         )
+        self.audit_suppressed = Counter(
+            "pinhole_audit_lines_suppressed",
+            "Audit lines left out, as too many of their kind",
+            ["event"],
+            registry=registry,
+        )
 
     def exposition(self) -> bytes:
         """Prometheus text format."""

@@ -110,6 +110,7 @@ class Opening:
         self.owner.pinhole_event(self.grant, Used(peer))
 
     def _tell_stranger(self, detail: str, action: str) -> None:
+        self._table.metrics.violations.labels("pinhole.stranger").inc()
         self.owner.log.write("violation", rule="pinhole.stranger", pinhole=self.grant.id, detail=detail, action=action)
 
     def _gone(self, reason: str, counts: dict[str, int], **facts: Any) -> None:

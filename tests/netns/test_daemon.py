@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from proxy.sampling import BUDGETS
 from tests.netns.ftp_talk import Served, Talk, dial, fate, passive_address, plain_server, server
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
@@ -316,6 +317,22 @@ def test_a_login_that_takes_too_long_is_told_so(lab):
         assert talk.reply().startswith("421")
         assert talk.end() in ("closed", "reset")
         assert daemon.wait_for("session.closed")["reason"] == "login_timeout"
+
+
+def test_who_breaks_a_rule_over_and_over_fills_no_log_and_each_time_counts(lab, daemon):
+    times, written = 300, BUDGETS["violation"].lines
+    with server(lab.server), Talk(lab.client, str(lab.server.v4)) as talk:
+        for _ in range(times):
+            assert talk.ask("PORT 198,51,100,3,100,100").startswith("5")
+        assert len(daemon.audit("violation", rule="ftp.bounce")) == written
+        curl = ["curl", "-s", "--unix-socket", f"{daemon.directory}/control.sock", "http://pinhole/metrics"]
+        counted = lab.gateway.run(curl).stdout
+        assert f'pinhole_violations_total{{rule="ftp.bounce"}} {times}.0' in counted
+        assert f'pinhole_audit_lines_suppressed_total{{event="violation"}} {times - written}.0' in counted
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait() == 0
+    (left_out,) = daemon.audit("audit.left_out", of="violation")
+    assert (left_out["kind"], left_out["source"], left_out["lines"]) == ("ftp.bounce", "10.1.0.2", times - written)
 
 
 # -- a machine that fails ----------------------------------------------------------------------------------------------

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import re
@@ -11,11 +10,10 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import pytest
-import structlog
 
 from protocols.engine import Endpoint, Transport
 from proxy import audit
-from proxy.audit import Sampler, Sink, open_log, plain
+from proxy.audit import Sink, open_log, plain
 
 
 def lines(path: Path) -> list[dict]:
@@ -69,26 +67,6 @@ def test_long_values_are_cut_and_their_true_length_noted():
 def test_lists_and_mappings_are_made_plain_inside():
     value = [{"field": "PORT", "before": ip_address("10.0.0.1"), "after": b"\xff"}]
     assert plain(value) == [{"field": "PORT", "before": "10.0.0.1", "after": "\\xff"}]
-
-
-def test_events_that_peers_can_provoke_are_sampled_and_counted():
-    now = 0.0
-    written = []
-
-    def offer(event: str) -> None:
-        with contextlib.suppress(structlog.DropEvent):
-            written.append(sampler(None, "", {"event": event}))
-
-    sampler = Sampler(lambda: now)
-    for _ in range(audit.SAMPLED_PER_SECOND + 7):
-        offer("session.denied")
-        offer("pinhole.opened")
-    denied = [record for record in written if record["event"] == "session.denied"]
-    assert len(denied) == audit.SAMPLED_PER_SECOND
-    assert len(written) - len(denied) == audit.SAMPLED_PER_SECOND + 7
-    now = 1.0
-    offer("session.denied")
-    assert written[-1] == {"event": "session.denied", "suppressed": 7}
 
 
 def test_after_rotation_lines_go_to_the_new_file(path):
