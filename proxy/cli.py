@@ -286,7 +286,8 @@ def net_status(path: str | None, backend: str, as_json: bool) -> None:
     """Say which parts of the set-up stand. Exit status 1 unless all do."""
     from proxy import net
 
-    parts = [part._asdict() for part in net.status(config.in_force(path), _backend(backend))]
+    settings = config.in_force(path)
+    parts = [part._asdict() for part in (*net.status(settings, _backend(backend)), *net.overtaking(settings))]
     is_up = all(part["present"] for part in parts)
     if as_json:
         print_json({"up": is_up, "parts": parts})

@@ -440,12 +440,6 @@ def _sysctl(name: str) -> str:
 
 
 def _sysctls(config: Config) -> Iterator[Finding]:
-    yield from judge_valid_mark(
-        {
-            path.parent.name: path.read_text().strip()
-            for path in sorted((_SYSCTL / "ipv4/conf").glob("*/src_valid_mark"))
-        }
-    )
     bridges = [
         str(link["ifname"]) for link in json.loads(net.run(("ip", "-json", "link", "show", "type", "bridge")).stdout)
     ]
@@ -460,24 +454,6 @@ def _sysctls(config: Config) -> Iterator[Finding]:
         elif _sysctl(name):
             yield Finding(Level.OK, check, "on")
     yield judge_ports(config.ports, _sysctl("ipv4/ip_local_port_range"), _sysctl("ipv4/ip_local_reserved_ports"))
-
-
-def judge_valid_mark(values: dict[str, str]) -> Iterator[Finding]:
-    """values: src_valid_mark by interface.
-
-    With it the kernel looks for the way back to a packet's source with the packet's mark, finds our route instead, and
-    drops the packet as if it came from this host itself; even with rp_filter=0.
-    """
-    wrong = [name for name, value in values.items() if value != "0"]
-    for name in wrong:
-        yield Finding(
-            Level.FAIL,
-            "reverse path",
-            f"net.ipv4.conf.{name}.src_valid_mark is on (wg-quick does that): IPv4 packets of ours are dropped",
-            f"sysctl -w net.ipv4.conf.{name}.src_valid_mark=0",
-        )
-    if not wrong:
-        yield Finding(Level.OK, "reverse path", "src_valid_mark is off; rp_filter may be strict")
 
 
 def judge_bridges(bridges: list[str], name: str, value: str) -> Finding:

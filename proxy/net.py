@@ -9,23 +9,43 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from proxy import rules
-from proxy.config import Config
+from proxy.config import Config, Mark
 from proxy.errors import NetError
-from proxy.rules import Backend, Step
+from proxy.rules import Backend, RoutingRule, Step
 
 COMMAND_SECONDS = 30
 """iptables waits for its lock as long as it takes; a command that takes longer than this hangs."""
 
 _PACKAGES = {"nft": "nftables", "ip": "iproute2"}
 _CAP_NET_ADMIN = 12
+_SYSTEM_PATH = ":/usr/sbin:/sbin"
+"""Behind PATH."""
 RTN_LOCAL = "2"
 """linux/rtnetlink.h; what `ip -Numeric` says instead of `local`."""
+_RT_TABLE_LOCAL = "255"
+_TAKES_NOTHING = (
+    "MARK",
+    "CONNMARK",
+    "CLASSIFY",
+    "DSCP",
+    "TOS",
+    "TTL",
+    "HL",
+    "LOG",
+    "NFLOG",
+    "TRACE",
+    "SET",
+    "TEE",
+    "TCPMSS",
+)
+"""Targets of iptables after which a packet goes on to the next rule."""
 _IPV6_ADDRESSES = Path("/proc/thread-self/net/if_inet6")
 
 Say = Callable[[str], None]
@@ -67,7 +87,7 @@ def run(command: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProces
             check=False,
             timeout=COMMAND_SECONDS,
             # Their messages are read below, and PATH of a service may lack /usr/sbin.
-            env={**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', os.defpath)}:/usr/sbin:/sbin"},
+            env={**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', os.defpath)}{_SYSTEM_PATH}"},
         )
     except FileNotFoundError:
         package = _PACKAGES.get(command[0], "iptables")
@@ -106,9 +126,14 @@ def up(config: Config, backend: Backend, say: Say = _silent) -> None:
 
     say: is told each command.  Raises NetError at the first that fails; `down` then removes what was done before it.
     """
-    todo = rules.steps(config, backend)
+    todo = rules.steps(config, backend)  # what cannot be set up is refused before anything else is
     _require_admin()
     ipv6 = has_ipv6()
+    others = [rule for version in ((4, 6) if ipv6 else (4,)) for rule in routing_rules_of_others(version)]
+    priority = rules.rule_priority(others, config.network.mark)
+    if priority != rules.RULE_PRIORITY:
+        say(f"others have routing rules before {rules.RULE_PRIORITY}: ours begin at {priority}")
+        todo = rules.steps(config, backend, priority)
     if not ipv6:
         say("no interface has an IPv6 address: set up for IPv4 alone")
     for step in todo:
@@ -141,9 +166,20 @@ def down(config: Config, backend: Backend, say: Say = _silent) -> None:
         say(" ".join(step.command))
         _do(step)
     for version in emptied:
-        # The table was not there before `up`; left empty it would be a trace. Only iptables over nftables can drop one.
-        if rules.iptables_is_untouched(_saved_mangle(version)):
+        # The table was not there before `up`; left empty it would be a trace.
+        if _tables_can_be_dropped(version) and rules.iptables_is_untouched(_saved_mangle(version)):
             _do(Step(("nft", "delete", "table", "ip" if version == 4 else "ip6", "mangle")))
+
+
+def _tables_can_be_dropped(version: int) -> bool:
+    """Whether this iptables keeps its tables in nftables, and nft is there to drop an empty one. A table of the legacy
+    kind stays for as long as its kernel module."""
+    if "nf_tables" not in _read((rules.iptables(version), "--version")):
+        return False
+    try:
+        return run(("nft", "--version")).returncode == 0
+    except NetError:
+        return False
 
 
 def _read(command: tuple[str, ...]) -> str:
@@ -177,6 +213,26 @@ def routing(version: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     return json.loads(_read((*ip, "rule", "show")) or "[]"), json.loads(_read((*ip, "route", "show", *ours)) or "[]")
 
 
+def routing_rules_of_others(version: int) -> list[RoutingRule]:
+    """Those that may decide about packets to other hosts: not ours, and not the one for this host's own addresses."""
+    return [
+        _routing_rule(rule)
+        for rule in routing(version)[0]
+        if rule.get("protocol") != str(rules.ROUTE_PROTOCOL) and rule.get("table") != _RT_TABLE_LOCAL
+    ]
+
+
+def _routing_rule(rule: dict[str, Any]) -> RoutingRule:
+    """rule: as `ip -Numeric --json rule show` tells it."""
+    mark = Mark(int(rule["fwmark"], 0), int(rule.get("fwmask", "0xffffffff"), 0)) if "fwmark" in rule else None
+    return RoutingRule(
+        rule["priority"],
+        mark,
+        is_inverted="not" in rule,
+        is_for_arrivals="oif" not in rule and "l3mdev" not in rule and rule.get("iif") != "lo" and "nop" not in rule,
+    )
+
+
 _OLD = "from another configuration; `pinhole net up` replaces it"
 
 
@@ -197,29 +253,58 @@ def _firewall_status(config: Config, backend: Backend) -> list[Status]:
                 detail = _OLD
             elif (jumps := saved.count(f"-A {hook} -j {chain}")) != 1:
                 detail = f"{jumps} jumps from {hook} instead of one"
+            elif taker := _takes_before(saved, hook, chain):
+                detail = f"{taker!r} comes before the jump to it; `pinhole net up` puts that first"
             else:
                 detail = ""
             found.append(Status(f"{rules.iptables(version)} chain {chain}", not detail, detail or "as configured"))
     return found
 
 
+def _takes_before(saved: list[str], hook: str, chain: str) -> str:
+    """The first rule of others before our jump that may keep packets from it; "" when there is none."""
+    for line in saved:
+        if line == f"-A {hook} -j {chain}":
+            break
+        target = re.search(r" -[jg] (\S+)", line)
+        if line.startswith(f"-A {hook} ") and target and target[1] not in _TAKES_NOTHING:
+            return line
+    return ""
+
+
 def _routing_status(config: Config, version: int) -> list[Status]:
     mark, table = config.network.mark, str(config.network.table)
     all_rules, routes = routing(version)
-    selects = {"fwmark": f"{mark.value:#x}", "table": table}
+    selects = {"fwmark": f"{mark.value:#x}"}
     if mark.mask != 0xFFFFFFFF:
         selects["fwmask"] = f"{mark.mask:#x}"
-    has_rule = any(selects.items() <= rule.items() for rule in all_rules)
+    ours = [rule for rule in all_rules if rule.get("protocol") == str(rules.ROUTE_PROTOCOL)]
+    to_table = next((rule for rule in ours if (selects | {"table": table}).items() <= rule.items()), None)
+    has_way_past = any((selects | {"iif": "lo"}).items() <= rule.items() for rule in ours)
+    missing = "missing" if to_table is None else "" if has_way_past else "the rule before it, for `lo`, is missing"
     wanted = {"type": RTN_LOCAL, "dst": "default", "dev": "lo", "table": table}
     has_route = any(wanted.items() <= route.items() for route in routes)
     return [
-        Status(f"IPv{version} rule fwmark {mark} lookup {table}", has_rule, "as configured" if has_rule else "missing"),
+        Status(f"IPv{version} rule fwmark {mark} lookup {table}", not missing, missing or "as configured"),
         Status(
             f"IPv{version} route local default dev lo table {table}",
             has_route,
             "as configured" if has_route else "missing",
         ),
     ]
+
+
+def overtaking(config: Config) -> list[Status]:
+    """By IP version whether routing rules of others may decide about packets with our mark before ours do, which must
+    be there. Raises NetError when that cannot be told."""
+    found = []
+    for version in (4, 6) if has_ipv6() else (4,):
+        ours = [rule["priority"] for rule in routing(version)[0] if rule.get("protocol") == str(rules.ROUTE_PROTOCOL)]
+        before = rules.overtaking(routing_rules_of_others(version), config.network.mark, min(ours)) if ours else []
+        numbers = ", ".join(str(rule.priority) for rule in before)
+        detail = f"priority {numbers}; `pinhole net up` puts ours first" if before else "none may match our mark"
+        found.append(Status(f"IPv{version} rules of others before ours", not before, detail))
+    return found
 
 
 def status(config: Config, backend: Backend) -> list[Status]:

@@ -3,9 +3,11 @@
 The rules are static; opening or closing a pinhole never changes them. In the order in which a packet meets them:
 
 1) What a process of this host sends is never ours (it comes by `lo`).
-2) A packet for a transparent socket, be it a session or a pinhole, is marked. Sockets bound to a wildcard address are
-   some other program's and are skipped: ours each stand on one address.
-3) A new session to a port of the session-helper table, within what a policy names, is handed to the main listener.
+2) A packet for a transparent socket, be it a session or a pinhole, is marked; so is an ICMP error about a packet that
+   such a socket sent, without which it would never learn the path MTU. Sockets bound to a wildcard address are some
+   other program's and are skipped: ours each stand on one address.
+3) A session to a port of the session-helper table, within what a policy names, is handed to the main listener; of
+   datagrams, each one that no socket of ours has asked for.
 4) Nobody listens: it is refused (`on_daemon_down: block`), or goes on as if we were not there (`bypass`).
 5) Marked packets are routed to this host, whatever their destination; one that comes to be forwarded all the same (the
    routing rule was removed behind our back) is dropped.
@@ -15,6 +17,28 @@ the ports of its helpers. A session outside all of them is not ours, and the for
 it; who wants it refused and audited instead ends the list with a policy that denies. A session to an address of this
 host is taken only where a policy with `dnat` names it, so that the host's own services on the same ports stay what they
 are.
+
+A router has other rulesets as well, loaded before ours or after, and this is how both live beside each other:
+
+- Marks. Others write whole marks (`meta mark set ct mark`), accept what is marked, save marks to connections, and look
+  up ways back by the mark. With nft our chain is the last one of prerouting (`PREROUTING_PRIORITY`): nobody overwrites
+  our bit, nobody sees it or saves it before the packet has its route, and an `accept` of another chain does not keep
+  packets from ours. What this costs: a `dnat` of the kernel's (priority -100) comes before us, so policies see the
+  address that it leads to, and addresses within such a session are mapped back by nobody; `dnat` of a policy is the way
+  to publish a server.
+- iptables knows TPROXY in the mangle table alone (priority -150). There ours is the first rule of the table's chains,
+  and accepts what it marks, so that no other rule of the table sees it. What this costs: those rules do not save marks
+  of our connections, so that a site with several uplinks which finds the way of its answers by nothing but connection
+  marks needs routing rules by source address, or the nft backend; and a chain of nft at mangle or later can overwrite
+  the mark. Where the kernel has nf_tables, nft is the better backend, whatever the other rulesets are written in.
+- Ways back. Whoever asks for the route back to a packet's source with the packet's mark (`fib saddr . mark`, `-m
+  rpfilter --validmark`, net.ipv4.conf.*.src_valid_mark) would find our route to this host, and drop the packet. Such
+  a question is asked as if for a packet from `lo`, as is the one for what this host sends; so a routing rule leads what
+  has our mark and comes from `lo` past ours.
+- Order of routing rules. Ours are before those for uplinks and VPNs, which are numbered from 1000 or down from 32765,
+  and leave room before them: a rule that is added without a priority gets the number before the second rule of all,
+  and wg-quick relies on two such rules to stand in the order that follows from that. Then the new rule comes before
+  ours, and may decide about packets with our mark; `overtaking` says whether it may, and `up` takes a place before it.
 
 Everything here is ours by name (table `inet pinhole`; chains PINHOLE and PINHOLE-GUARD) or by number (routing protocol
 `ROUTE_PROTOCOL`), which is how it is found again and removed, whatever the configuration has become in the meantime.
@@ -31,7 +55,7 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from protocols.engine import Network, Transport
-from proxy.config import Config, Policy, PortRange
+from proxy.config import Config, Mark, Policy, PortRange
 from proxy.errors import NetError
 
 TABLE = "pinhole"
@@ -46,7 +70,16 @@ ROUTE_PROTOCOL = 213
 """Author of our routing rules and routes (`proto` in `ip rule`, `ip route`); linux/rtnetlink.h leaves it free."""
 
 RULE_PRIORITY = 100
-"""Before the rules for several uplinks or VPNs, which are usually numbered from 1000 or down from 32765."""
+"""Of the first of our routing rules, where no other one is before 103. At 0 none could overtake it, but then the kernel
+would number those of others 0, 0 ... in the order in which they are added, and not each before the one before it."""
+
+RULES_IN_A_ROW = 3
+"""Routing rules of ours: what comes from `lo` goes past the second, the second leads to our route, past it is a third.
+(`goto` needs a rule of ours to go to.)"""
+
+PREROUTING_PRIORITY = 200
+"""nft: after every chain that others have in prerouting: mangle -150, dstnat -100, filter 0, security 50, and the 10
+that firewalld adds to each. Only SELinux (225) and connection tracking itself come later."""
 
 MULTIPORT_SLOTS = 15
 """iptables' multiport match takes 15 ports, and a range counts as two (XT_MULTI_PORTS)."""
@@ -201,6 +234,7 @@ def _nft_table(config: Config, comment: str) -> str:
     network = config.network
     port = network.listen_port
     protocols = "meta l4proto { tcp, udp }"
+    with_errors = "meta l4proto { tcp, udp, icmp, ipv6-icmp }"
     mark = f"meta mark set meta mark & {network.mark.mask ^ 0xFFFFFFFF:#010x} | {network.mark.value:#x}"
     taken = list(scopes(config))
     lines = [
@@ -226,9 +260,9 @@ def _nft_table(config: Config, comment: str) -> str:
     lines += [
         "    }",
         "    chain prerouting {",
-        "        type filter hook prerouting priority mangle; policy accept;",
+        f"        type filter hook prerouting priority {PREROUTING_PRIORITY}; policy accept;",
         '        iifname "lo" accept',
-        f"        {protocols} socket transparent 1 jump ours",
+        f"        {with_errors} socket transparent 1 jump ours",
     ]
     for transport in Transport:
         ports = merge_ports(item for scope in taken if scope.transport is transport for item in scope.ports)
@@ -329,20 +363,65 @@ def _iptables_steps(config: Config) -> Iterator[Step]:
             why=f"The firewall rules, IPv{version}: our own chains {CHAIN} and {GUARD}, emptied and filled at once ...",
         )
         for number, (hook, chain) in enumerate(JUMPS):
-            mangle = (iptables(version), "--wait", "--table", "mangle")
+            mangle = f"{iptables(version)} --wait --table mangle"
+            jump = f"{hook} --jump {chain}"
             yield Step(
-                (*mangle, "--append", hook, "--jump", chain),
-                unless=(*mangle, "--check", hook, "--jump", chain),
+                # Without the old one, if rules of others have come before it.
+                ("sh", "-c", f"{mangle} --delete {jump} 2>/dev/null; {mangle} --insert {jump}"),
+                unless=("sh", "-c", f'test "$({mangle} --list-rules {hook} 1)" = "-A {hook} -j {chain}"'),
                 version=version,
-                why="" if number else "... and one jump to each.",
+                why="" if number else "... and one jump to each, before all else: what is ours, no other rule sees.",
             )
 
 
 # -- the whole ---------------------------------------------------------------------------------------------------------
 
 
-def _routing_steps(config: Config) -> Iterator[Step]:
-    mark, table, protocol = config.network.mark, str(config.network.table), str(ROUTE_PROTOCOL)
+@dataclass(frozen=True, slots=True)
+class RoutingRule:
+    """A routing rule, as far as it decides whether it may come between a packet with our mark and our route."""
+
+    priority: int
+    mark: Mark | None = None
+    """None: whatever the mark."""
+    is_inverted: bool = False
+    """`not`: it matches what its selectors do not."""
+    is_for_arrivals: bool = True
+    """False: only what this host sends, or what comes by a VRF, ever matches."""
+
+    def may_match(self, mark: Mark) -> bool:
+        """Whether it may decide about packets that carry this mark and come from outside."""
+        if self.is_inverted:
+            return True
+        if not self.is_for_arrivals:
+            return False
+        return self.mark is None or not (self.mark.value ^ mark.value) & self.mark.mask & mark.mask
+
+
+def overtaking(others: Iterable[RoutingRule], mark: Mark, priority: int) -> list[RoutingRule]:
+    """Those rules of others that may decide about packets with our mark before ours, which begin at `priority`."""
+    return [rule for rule in others if rule.priority < priority + RULES_IN_A_ROW and rule.may_match(mark)]
+
+
+def rule_priority(others: Iterable[RoutingRule], mark: Mark) -> int:
+    """Where our routing rules are to begin: before those of others that may match, with room for later ones."""
+    lowest = min((rule.priority for rule in overtaking(others, mark, RULE_PRIORITY)), default=None)
+    return RULE_PRIORITY if lowest is None else max(1, min(lowest // 2, lowest - RULES_IN_A_ROW))
+
+
+def routing_rules(config: Config, priority: int) -> tuple[tuple[str, ...], ...]:
+    """Our routing rules as arguments of `ip rule add`, without their protocol."""
+    mark, table = str(config.network.mark), str(config.network.table)
+    past = priority + RULES_IN_A_ROW - 1
+    return (
+        ("priority", str(priority), "iif", "lo", "fwmark", mark, "goto", str(past)),
+        ("priority", str(priority + 1), "fwmark", mark, "lookup", table),
+        ("priority", str(past), "nop"),
+    )
+
+
+def _routing_steps(config: Config, priority: int) -> Iterator[Step]:
+    table, protocol = str(config.network.table), str(ROUTE_PROTOCOL)
     for version in (4, 6):
         ip = ("ip", f"-{version}")
         old = [step for step in routing_removal() if step.version == version]
@@ -351,15 +430,19 @@ def _routing_steps(config: Config) -> Iterator[Step]:
         yield from old[1:]
         local = (*ip, "route", "replace", "local", "default", "dev", "lo", "table", table, "protocol", protocol)
         yield Step(local, version=version)
-        rule = ("fwmark", str(mark), "lookup", table, "priority", str(RULE_PRIORITY), "protocol", protocol)
-        yield Step((*ip, "rule", "add", *rule), version=version)
+        # The last one first: it is where the first one goes to.
+        for rule in reversed(routing_rules(config, priority)):
+            yield Step((*ip, "rule", "add", *rule, "protocol", protocol), version=version)
 
 
-def steps(config: Config, backend: Backend) -> tuple[Step, ...]:
-    """What sets everything up, in order, also over an older set-up. Raises NetError for what the backend cannot do."""
+def steps(config: Config, backend: Backend, priority: int = RULE_PRIORITY) -> tuple[Step, ...]:
+    """What sets everything up, in order, also over an older set-up. priority: of our first routing rule.
+
+    Raises NetError for what the backend cannot do.
+    """
     firewall = _nft_steps(config) if backend is Backend.NFT else _iptables_steps(config)
     # Routes first: a packet is never marked before there is a way for it.
-    return (*_routing_steps(config), *firewall)
+    return (*_routing_steps(config, priority), *firewall)
 
 
 def routing_removal() -> tuple[Step, ...]:
@@ -455,8 +538,7 @@ def _preface(config: Config, backend: Backend) -> Iterator[str]:
     else:
         for version in (4, 6):
             yield f"    {iptables(version)} --insert INPUT {input_line(config, backend)}"
-    yield "Strict reverse-path filtering (rp_filter=1) is fine, but net.ipv4.conf.*.src_valid_mark must be 0."
-    yield "Where sessions come in by a bridge, so must net.bridge.bridge-nf-call-iptables and -ip6tables."
+    yield "Where sessions come in by a bridge, net.bridge.bridge-nf-call-iptables and -ip6tables must be 0."
     yield ""
     yield "To undo:"
     for line in _removal_text(backend):

@@ -8,8 +8,7 @@
 # out of step.
 #     iptables --insert INPUT -m mark --mark 0x1000000/0x1000000 -j ACCEPT
 #     ip6tables --insert INPUT -m mark --mark 0x1000000/0x1000000 -j ACCEPT
-# Strict reverse-path filtering (rp_filter=1) is fine, but net.ipv4.conf.*.src_valid_mark must be 0.
-# Where sessions come in by a bridge, so must net.bridge.bridge-nf-call-iptables and -ip6tables.
+# Where sessions come in by a bridge, net.bridge.bridge-nf-call-iptables and -ip6tables must be 0.
 #
 # To undo:
 #     iptables -t mangle -D PREROUTING -j PINHOLE; iptables -t mangle -F PINHOLE; iptables -t mangle -X PINHOLE
@@ -29,14 +28,18 @@ set -e
 ip -4 rule flush protocol 213
 ip -4 route flush table all protocol 213
 ip -4 route replace local default dev lo table 5353 protocol 213
-ip -4 rule add fwmark 0x1000000/0x1000000 lookup 5353 priority 100 protocol 213
+ip -4 rule add priority 102 nop protocol 213
+ip -4 rule add priority 101 fwmark 0x1000000/0x1000000 lookup 5353 protocol 213
+ip -4 rule add priority 100 iif lo fwmark 0x1000000/0x1000000 goto 102 protocol 213
 
 # IPv6: what is marked is for this host. Protocol 213 says that an entry is ours.
 if grep -q . /proc/net/if_inet6 2>/dev/null; then
 ip -6 rule flush protocol 213
 ip -6 route flush table all protocol 213
 ip -6 route replace local default dev lo table 5353 protocol 213
-ip -6 rule add fwmark 0x1000000/0x1000000 lookup 5353 priority 100 protocol 213
+ip -6 rule add priority 102 nop protocol 213
+ip -6 rule add priority 101 fwmark 0x1000000/0x1000000 lookup 5353 protocol 213
+ip -6 rule add priority 100 iif lo fwmark 0x1000000/0x1000000 goto 102 protocol 213
 fi
 
 # IPv4: where there is no mangle table yet, remember that.
@@ -60,9 +63,9 @@ iptables-restore --noflush --wait <<'EOF'
 COMMIT
 EOF
 
-# ... and one jump to each.
-iptables --wait --table mangle --check PREROUTING --jump PINHOLE 2>/dev/null || iptables --wait --table mangle --append PREROUTING --jump PINHOLE
-iptables --wait --table mangle --check FORWARD --jump PINHOLE-GUARD 2>/dev/null || iptables --wait --table mangle --append FORWARD --jump PINHOLE-GUARD
+# ... and one jump to each, before all else: what is ours, no other rule sees.
+sh -c 'test "$(iptables --wait --table mangle --list-rules PREROUTING 1)" = "-A PREROUTING -j PINHOLE"' 2>/dev/null || sh -c 'iptables --wait --table mangle --delete PREROUTING --jump PINHOLE 2>/dev/null; iptables --wait --table mangle --insert PREROUTING --jump PINHOLE'
+sh -c 'test "$(iptables --wait --table mangle --list-rules FORWARD 1)" = "-A FORWARD -j PINHOLE-GUARD"' 2>/dev/null || sh -c 'iptables --wait --table mangle --delete FORWARD --jump PINHOLE-GUARD 2>/dev/null; iptables --wait --table mangle --insert FORWARD --jump PINHOLE-GUARD'
 
 # IPv6: where there is no mangle table yet, remember that.
 if grep -q . /proc/net/if_inet6 2>/dev/null; then
@@ -82,8 +85,8 @@ ip6tables-restore --noflush --wait <<'EOF'
 COMMIT
 EOF
 
-# ... and one jump to each.
-ip6tables --wait --table mangle --check PREROUTING --jump PINHOLE 2>/dev/null || ip6tables --wait --table mangle --append PREROUTING --jump PINHOLE
-ip6tables --wait --table mangle --check FORWARD --jump PINHOLE-GUARD 2>/dev/null || ip6tables --wait --table mangle --append FORWARD --jump PINHOLE-GUARD
+# ... and one jump to each, before all else: what is ours, no other rule sees.
+sh -c 'test "$(ip6tables --wait --table mangle --list-rules PREROUTING 1)" = "-A PREROUTING -j PINHOLE"' 2>/dev/null || sh -c 'ip6tables --wait --table mangle --delete PREROUTING --jump PINHOLE 2>/dev/null; ip6tables --wait --table mangle --insert PREROUTING --jump PINHOLE'
+sh -c 'test "$(ip6tables --wait --table mangle --list-rules FORWARD 1)" = "-A FORWARD -j PINHOLE-GUARD"' 2>/dev/null || sh -c 'ip6tables --wait --table mangle --delete FORWARD --jump PINHOLE-GUARD 2>/dev/null; ip6tables --wait --table mangle --insert FORWARD --jump PINHOLE-GUARD'
 fi
 )

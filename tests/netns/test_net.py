@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shutil
 import socket
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
+from pathlib import Path
 
 import pytest
 
@@ -191,6 +194,218 @@ def test_wildcard_socket_of_another_program_takes_nothing(hosts: Hosts, backend:
         connect(hosts.client, at) as client,
     ):
         assert serves(server, client)
+
+
+# -- rules and routes of others ---------------------------------------------------------------------------------------
+
+
+def session_passes(hosts: Hosts, config: Config, version: int) -> bool:
+    """Whether a session and its second leg, with the client's own address as its source, carry bytes both ways."""
+    target = Endpoint(hosts.server_address(version), 21)
+    with (
+        listen_main(hosts.gateway, config, version) as main,
+        listen(hosts.server, target.host, target.port) as server,
+    ):
+        try:
+            client = connect(hosts.client, target, seconds=1.5)
+        except OSError:
+            return False
+        main.settimeout(1.5)
+        server.settimeout(1.5)
+        with client:
+            try:
+                near = main.accept()[0]
+                with hosts.gateway.inside():
+                    far = sockets.dial(target, Endpoint(hosts.client_address(version), 0))
+                inside = server.accept()[0]
+            except TimeoutError:
+                return False
+            with near, far, inside:
+                far.settimeout(SECONDS)
+                return echo(client, near) and echo(far, inside)
+
+
+WAYS_BACK_BY_MARK = {
+    "early": "table inet guard { chain pre { type filter hook prerouting priority mangle + 10; %s; }; }",
+    "firewalld": "table inet guard { chain pre { type filter hook prerouting priority filter + 10; %s; }; }",
+    "last": "table inet guard { chain pre { type filter hook prerouting priority 210; %s; }; }",
+}
+
+
+@both_backends
+@pytest.mark.parametrize("place", WAYS_BACK_BY_MARK)
+def test_who_asks_for_the_way_back_by_the_mark_finds_the_one_to_the_source(
+    hosts: Hosts, backend: Backend, place: str
+) -> None:
+    hosts.gateway.run("nft", "-f", "-", stdin=WAYS_BACK_BY_MARK[place] % "fib saddr . mark . iif oif missing drop")
+    for version in (4, 6):
+        text = "*mangle\n-A PREROUTING -m rpfilter --validmark --invert -j DROP\nCOMMIT\n"
+        hosts.gateway.run(f"{rules.iptables(version)}-restore", stdin=text)
+    for interface in ("all", "lan0", "wan0"):
+        hosts.gateway.sysctl(f"ipv4.conf.{interface}.src_valid_mark", 1)
+        hosts.gateway.sysctl(f"ipv4.conf.{interface}.rp_filter", 1)
+    config = configuration()
+    with hosts.gateway.inside():
+        net.up(config, backend)
+    assert session_passes(hosts, config, 4)
+    assert session_passes(hosts, config, 6)
+
+
+WHOLE_MARKS = {
+    "from the connection": "meta mark set ct mark; meta mark != 0 accept; meta mark set 0x1; ct mark set meta mark",
+    "of one host": "ip saddr 10.1.0.2 meta mark set 0x2; ip6 saddr fd01::2 meta mark set 0x2",
+    "none": "meta mark set 0",
+}
+
+
+@pytest.mark.parametrize("marks", WHOLE_MARKS)
+@pytest.mark.parametrize("priority", ["mangle", "filter + 10"])
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
+def test_nft_whoever_writes_whole_marks_does_not_wipe_ours(
+    hosts: Hosts, marks: str, priority: str, is_first: bool
+) -> None:
+    config = configuration()
+    text = f"""
+        table inet uplinks {{
+            chain pre {{ type filter hook prerouting priority {priority}; {WHOLE_MARKS[marks]}; }}
+            chain in {{ type filter hook input priority mangle; ct mark set meta mark; }}
+            chain out {{ type route hook output priority mangle; meta mark set ct mark; }}
+        }}
+    """
+    if is_first:
+        hosts.gateway.run("nft", "-f", "-", stdin=text)
+    with hosts.gateway.inside():
+        net.up(config, Backend.NFT)
+    if not is_first:
+        hosts.gateway.run("nft", "-f", "-", stdin=text)
+    assert session_passes(hosts, config, 4)
+    assert session_passes(hosts, config, 6)
+
+
+IPTABLES_MARKS = (
+    "-A PREROUTING -j CONNMARK --restore-mark\n"
+    "-A PREROUTING -m mark ! --mark 0 -j ACCEPT\n"
+    "-A PREROUTING -j MARK --set-mark 1\n"
+    "-A PREROUTING -j CONNMARK --save-mark\n"
+)
+
+
+@both_backends
+@pytest.mark.parametrize("is_first", [True, False], ids=["before", "after"])
+def test_rules_of_iptables_that_accept_what_is_marked_do_not_keep_it_from_us(
+    hosts: Hosts, backend: Backend, is_first: bool
+) -> None:
+    config = configuration()
+
+    def others() -> None:
+        for version in (4, 6):
+            text = f"*mangle\n{IPTABLES_MARKS}COMMIT\n"
+            hosts.gateway.run(f"{rules.iptables(version)}-restore", "--noflush", stdin=text)
+
+    if is_first:
+        others()
+    with hosts.gateway.inside():
+        net.up(config, backend)
+    if not is_first:
+        others()
+    assert session_passes(hosts, config, 4)
+    assert session_passes(hosts, config, 6)
+
+
+def test_iptables_rules_that_came_before_ours_are_told_and_up_is_the_remedy(hosts: Hosts) -> None:
+    config = configuration()
+    with hosts.gateway.inside():
+        net.up(config, Backend.IPTABLES)
+        mangle = ("-t", "mangle", "-I", "PREROUTING")
+        run("iptables", *mangle, "-m", "conntrack", "--ctstate", "ESTABLISHED", "-j", "ACCEPT")
+        run("ip6tables", *mangle, "-j", "MARK", "--set-mark", "1")  # takes nothing
+        wrong = [item for item in net.status(config, Backend.IPTABLES) if not item.present]
+        assert [item.what for item in wrong] == ["iptables chain PINHOLE"]
+        assert "ESTABLISHED" in wrong[0].detail
+        assert not session_passes(hosts, config, 4)
+        net.up(config, Backend.IPTABLES)
+        assert all(item.present for item in net.status(config, Backend.IPTABLES))
+    assert session_passes(hosts, config, 4)
+
+
+@both_backends
+def test_answers_to_what_the_kernel_masquerades_come_to_our_sockets(hosts: Hosts, backend: Backend) -> None:
+    """The kernel's `socket` match knows the addresses from before it."""
+    masquerade = (
+        'table inet nat { chain post { type nat hook postrouting priority srcnat; oifname "wan0" masquerade; }; }'
+    )
+    hosts.gateway.run("nft", "-f", "-", stdin=masquerade)
+    config = configuration()
+    with hosts.gateway.inside():
+        net.up(config, backend)
+    assert session_passes(hosts, config, 4)
+    assert session_passes(hosts, config, 6)
+
+
+@both_versions
+def test_nft_session_that_the_kernel_maps_is_taken_as_where_it_leads(hosts: Hosts, version: int) -> None:
+    """What coming after the kernel's `dnat` means."""
+    published = f"tcp dport 21 dnat ip{'' if version == 4 else '6'} to {hosts.client_address(version)}"
+    text = (
+        f'table inet nat {{ chain pre {{ type nat hook prerouting priority dstnat; iifname "wan0" {published}; }}; }}'
+    )
+    hosts.gateway.run("nft", "-f", "-", stdin=text)
+    config = configuration(Policy(name="in", interfaces=("wan0",), accept=True))
+    with hosts.gateway.inside():
+        net.up(config, Backend.NFT)
+    own = Endpoint(hosts.gateway_address(version), 21)
+    with (
+        listen_main(hosts.gateway, config, version) as main,
+        connect(hosts.server, own) as client,
+        main.accept()[0] as near,
+    ):
+        assert sockets.local(near) == Endpoint(hosts.client_address(version), 21)
+        assert echo(client, near)
+
+
+@both_versions
+def test_routing_rules_without_a_priority_overtake_ours_until_up_and_stay_in_their_order(
+    hosts: Hosts, version: int
+) -> None:
+    """As wg-quick adds them. The kernel numbers the second one before the first, as long as there is room."""
+    config = configuration()
+    with hosts.gateway.inside():
+        net.up(config, Backend.NFT)
+        assert all(item.present for item in net.overtaking(config))
+        run("ip", f"-{version}", "route", "add", "default", "dev", "lan0", "table", "51820")
+        for _ in range(2):
+            for rule in (("not", "fwmark", "51820", "table", "51820"), ("table", "main", "suppress_prefixlength", "0")):
+                run("ip", f"-{version}", "rule", "add", *rule)
+            (wrong,) = (item for item in net.overtaking(config) if not item.present)
+            assert wrong.what == f"IPv{version} rules of others before ours"
+            net.up(config, Backend.NFT)
+            assert all(item.present for item in (*net.status(config, Backend.NFT), *net.overtaking(config)))
+        kinds = ["suppress" if "suppress" in line else "not" for line in rules_of_others(version)]
+    assert kinds == ["suppress", "not", "suppress", "not"]
+    assert session_passes(hosts, config, version)
+
+
+def rules_of_others(version: int) -> list[str]:
+    lines = run("ip", f"-{version}", "rule").splitlines()
+    return [line for line in lines if re.search(r"suppress|not", line) and "proto 213" not in line]
+
+
+def test_routing_rule_at_the_lowest_number_is_told_even_after_up(hosts: Hosts) -> None:
+    config = configuration()
+    with hosts.gateway.inside():
+        run("ip", "-4", "rule", "add", "priority", "1", "from", "10.1.0.0/24", "lookup", "main")
+        net.up(config, Backend.NFT)
+        assert [item.present for item in net.overtaking(config)] == [False, True]
+
+
+@both_versions
+def test_status_misses_the_rule_for_what_comes_by_lo(hosts: Hosts, version: int) -> None:
+    config = configuration()
+    with hosts.gateway.inside():
+        net.up(config, Backend.NFT)
+        run("ip", f"-{version}", "rule", "del", "priority", "100")
+        (wrong,) = (item for item in net.status(config, Backend.NFT) if not item.present)
+    assert (wrong.what[:9], wrong.detail) == (f"IPv{version} rule", "the rule before it, for `lo`, is missing")
 
 
 # -- the daemon is down -----------------------------------------------------------------------------------------------
@@ -423,7 +638,9 @@ def everything(gateway: Namespace) -> str:
         for table in saved.split("COMMIT\n"):
             found += sorted(table.splitlines(), key=lambda line: line.split()[:2])
         found.append(gateway.run("ip", f"-{version}", "rule"))
-        found.append(gateway.run("ip", f"-{version}", "route", "show", "table", "all"))
+        routes = gateway.run("ip", f"-{version}", "route", "show", "table", "all")
+        # Routes of link-local addresses appear a moment after their links.
+        found += [line for line in routes.splitlines() if "fe80:" not in line]
     return "\n".join(found)
 
 
@@ -510,6 +727,52 @@ def test_down_with_nothing_set_up_is_no_error(hosts: Hosts, backend: Backend) ->
     with hosts.gateway.inside():
         net.down(configuration(), backend)
     assert everything(hosts.gateway) == before
+
+
+@pytest.fixture
+def legacy_iptables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """`iptables` is the one that does not keep its tables in nftables."""
+    for command in ("iptables", "ip6tables"):
+        for form in ("", "-save", "-restore"):
+            there = shutil.which(f"{command}-legacy{form}")
+            assert there
+            (tmp_path / f"{command}{form}").symlink_to(there)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+
+@pytest.mark.usefixtures("legacy_iptables")
+def test_legacy_iptables_carries_sessions_and_is_taken_down_without_an_error(hosts: Hosts) -> None:
+    """Its mangle table stays, empty, for as long as its kernel module."""
+    config = configuration()
+    before = everything(hosts.gateway)
+    with hosts.gateway.inside():
+        net.up(config, Backend.IPTABLES)
+        assert all(item.present for item in net.status(config, Backend.IPTABLES))
+    assert session_passes(hosts, config, 4)
+    assert session_passes(hosts, config, 6)
+    with hosts.gateway.inside():
+        net.down(config, Backend.IPTABLES)
+        net.down(config, Backend.IPTABLES)
+    assert [line for line in everything(hosts.gateway).splitlines() if ":" not in line[:1] and line != "*mangle"] == [
+        line for line in before.splitlines() if ":" not in line[:1] and line != "*mangle"
+    ]
+
+
+def test_down_without_nft_leaves_an_empty_table(hosts: Hosts, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """iptables over nftables is there, the package nftables is not: all that is ours goes even so."""
+    config = configuration()
+    for command in ("iptables", "ip6tables"):
+        for form in ("", "-save", "-restore"):
+            (tmp_path / f"{command}{form}").symlink_to(shutil.which(f"{command}{form}") or "")
+    for command in ("ip", "sh", "grep"):
+        (tmp_path / command).symlink_to(shutil.which(command) or "")
+    with hosts.gateway.inside():
+        net.up(config, Backend.IPTABLES)
+        with monkeypatch.context() as patched:
+            patched.setattr(net, "_SYSTEM_PATH", "")
+            patched.setenv("PATH", str(tmp_path))
+            net.down(config, Backend.IPTABLES)
+    assert "PINHOLE" not in everything(hosts.gateway)
 
 
 def test_status_tells_a_second_jump_and_down_removes_both(hosts: Hosts) -> None:

@@ -267,7 +267,8 @@ def test_net_status_is_fine_only_when_all_parts_stand(
     monkeypatch: pytest.MonkeyPatch, present: bool, code: int
 ) -> None:
     parts = [net.Status("rules", True, "as configured"), net.Status("route", present, "x")]
-    monkeypatch.setattr(net, "status", lambda settings, backend: parts)
+    monkeypatch.setattr(net, "status", lambda settings, backend: parts[:1])
+    monkeypatch.setattr(net, "overtaking", lambda settings: parts[1:])
     result = pinhole("net", "status", "--json")
     assert result.exit_code == code
     assert json.loads(result.stdout) == {"up": present, "parts": [part._asdict() for part in parts]}

@@ -15,7 +15,7 @@ from proxy import config as configuration
 from proxy import rules
 from proxy.config import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
 from proxy.errors import NetError
-from proxy.rules import Backend
+from proxy.rules import Backend, RoutingRule
 
 ROOT = Path(__file__).parents[2]
 
@@ -176,8 +176,74 @@ def test_bits_of_the_mark_that_are_not_ours_are_left_alone() -> None:
 def test_marked_packets_are_routed_to_this_host_in_both_families(backend: Backend) -> None:
     text = rules.plan(made(ANY, mark=Mark(0x20, 0xF0), table=77), backend)
     for version in (4, 6):
-        assert f"\nip -{version} rule add fwmark 0x20/0xf0 lookup 77 priority 100 protocol 213\n" in text
+        assert f"\nip -{version} rule add priority 101 fwmark 0x20/0xf0 lookup 77 protocol 213\n" in text
         assert f"\nip -{version} route replace local default dev lo table 77 protocol 213\n" in text
+
+
+@both_backends
+def test_who_asks_for_the_way_back_is_led_past_our_route(backend: Backend) -> None:
+    """Reverse-path filters that look at the mark ask as if for a packet from lo; the rule to go to is there first."""
+    text = rules.plan(made(ANY, mark=Mark(0x20, 0xF0), table=77), backend)
+    for version in (4, 6):
+        past = text.index(f"ip -{version} rule add priority 102 nop protocol 213\n")
+        assert past < text.index(f"ip -{version} rule add priority 100 iif lo fwmark 0x20/0xf0 goto 102 protocol 213\n")
+
+
+@pytest.mark.parametrize(
+    ("rule", "may"),
+    [
+        (RoutingRule(99), True),
+        (RoutingRule(103), False),
+        (RoutingRule(99, Mark(0x1, 0xFF)), True),  # it says nothing about our bit, so a packet may carry both
+        (RoutingRule(99, Mark(0x1, 0xFFFFFFFF)), False),  # the whole mark, without our bit
+        (RoutingRule(99, Mark(0x1000000, 0xFF000000)), True),
+        (RoutingRule(99, Mark(0x2000000, 0xFF000000)), False),
+        (RoutingRule(99, Mark(0xCA6C, 0xFFFFFFFF), is_inverted=True), True),  # wg-quick: not fwmark 51820
+        (RoutingRule(99, is_for_arrivals=False), False),
+    ],
+)
+def test_routing_rule_overtakes_ours_if_it_is_before_them_and_may_match_our_mark(rule: RoutingRule, may: bool) -> None:
+    mark = Mark(0x1000000, 0x1000000)
+    assert bool(rules.overtaking([rule], mark, rules.RULE_PRIORITY)) == may
+
+
+@pytest.mark.parametrize(
+    ("others", "priority"),
+    [
+        ([], 100),
+        ([103, 1000, 32766], 100),
+        ([102], 51),
+        ([99, 98], 49),  # wg-quick came after us
+        ([48, 47], 23),
+        ([5], 2),
+        ([4, 200], 1),
+        ([1], 1),  # there is no place before it; `net status` says so
+    ],
+)
+def test_our_routing_rules_are_before_those_of_others_and_leave_room(others: list[int], priority: int) -> None:
+    mark = Mark(0x1000000, 0x1000000)
+    found = [RoutingRule(number) for number in others]
+    assert rules.rule_priority(found, mark) == priority
+    assert (rules.overtaking(found, mark, priority) == []) == (others != [1])
+
+
+def test_icmp_errors_about_our_packets_come_to_our_sockets() -> None:
+    """iptables' match looks into them by itself."""
+    assert "meta l4proto { tcp, udp, icmp, ipv6-icmp } socket transparent 1" in rules.plan(made(ANY), Backend.NFT)
+    assert "-m socket --transparent" in rules.plan(made(ANY), Backend.IPTABLES)
+
+
+def test_nft_rules_come_after_those_of_everybody_else() -> None:
+    (hook,) = re.findall(r"hook prerouting priority (\d+);", rules.plan(made(ANY), Backend.NFT))
+    security, firewalld_adds, selinux_last = 50, 10, 225
+    assert security + firewalld_adds < int(hook) < selinux_last
+
+
+def test_iptables_jumps_come_before_all_other_rules() -> None:
+    text = rules.plan(made(ANY), Backend.IPTABLES)
+    for hook, chain in rules.JUMPS:
+        assert f"--insert {hook} --jump {chain}" in text
+    assert "--append" not in text
 
 
 @both_backends
