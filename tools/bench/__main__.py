@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from statistics import median
 from typing import NoReturn, TypeVar
 
@@ -13,7 +14,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import ftp, sip, tns
+from tools.bench import ftp, sip, tns, versus
 from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
 
 
@@ -48,7 +49,24 @@ def tns_command(quick: bool, as_json: bool) -> None:
     _report(lambda say: tns.run(tns.QUICK if quick else tns.FULL, say), _show_tns, as_json)
 
 
-AnyReport = TypeVar("AnyReport", Report, sip.Report, tns.Report)
+@main.command("versus")
+@click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
+def versus_command(checkout: Path, quick: bool, as_json: bool) -> None:
+    """This checkout beside CHECKOUT, an older one. Exit status 1 when a figure is worse by more than 3 %."""
+    _report(lambda say: versus.run(checkout, versus.QUICK if quick else versus.FULL, say), _show_versus, as_json)
+
+
+def _show_versus(report: versus.Report, console: Console) -> None:
+    console.print(f"{report.machine}; medians of {report.effort.rounds} rounds; with each ratio its 95 % range.")
+    table = Table("", versus.BEFORE, versus.AFTER, "after / before", "")
+    for row in versus.rows(report):
+        table.add_row(*row)
+    console.print(table)
+
+
+AnyReport = TypeVar("AnyReport", Report, sip.Report, tns.Report, versus.Report)
 
 
 def _report(

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 import resource
+import secrets
 import select
 import socket
 import sys
@@ -67,7 +68,8 @@ class Caller:
         self._sock = _udp(host, 5060)
         self._sock.settimeout(PATIENCE_SECONDS)
         self._held: list[Call] = []
-        self._next = 0
+        # Not where another run has begun: the same datagrams within half a minute would be repeats of that one's.
+        self._next = secrets.randbelow(1 << 30)
 
     def hold(self, count: int, kind: str) -> dict[str, Any]:
         """So many more calls. Returns the number of the first one."""

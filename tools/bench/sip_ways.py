@@ -18,6 +18,7 @@ from proxy.rules import Backend, input_line
 from tools import kamailio
 from tools.bench.ways import give_order, start_program
 from tools.lab import Daemon, Lab
+from tools.lab.daemon import ROOT
 from tools.peers import UNPACKED
 
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -119,8 +120,9 @@ def kernel() -> Iterator[Way]:
 
 
 @contextlib.contextmanager
-def pinhole(name: str = "pinhole") -> Iterator[Way]:
-    """As an ordinary user with two capabilities, `snat: interface`. Nothing is forwarded, so nothing passes it by."""
+def pinhole(name: str = "pinhole", tree: Path = ROOT) -> Iterator[Way]:
+    """As an ordinary user with two capabilities, `snat: interface`. tree: the checkout whose pinhole it is. Nothing is
+    forwarded, so nothing passes it by."""
     text = f"""
 version: 1
 policies:
@@ -134,7 +136,7 @@ limits: {{pinholes: {_MOST}, pinholes_per_session: {_MOST}, pinholes_per_client:
 """
     with Lab("nat") as lab:
         _for_load(lab)
-        daemon = Daemon(lab, text, "nft", unprivileged=True)
+        daemon = Daemon(lab, text, "nft", unprivileged=True, tree=tree)
         daemon.net_up()
         try:
             daemon.start(nofile=DESCRIPTORS)

@@ -130,8 +130,9 @@ def kernel(ports: str = "21") -> Iterator[Way]:
 
 
 @contextlib.contextmanager
-def pinhole(name: str, snat: str) -> Iterator[Way]:
-    """snat: `interface` (what masquerade does) or `none`. Nothing is forwarded, so nothing passes it by."""
+def pinhole(name: str, snat: str, tree: Path = ROOT) -> Iterator[Way]:
+    """snat: `interface` (what masquerade does) or `none`. tree: the checkout whose pinhole it is. Nothing is forwarded,
+    so nothing passes it by."""
     text = f"""
 version: 1
 policies: [{{name: lan-out, from: [lan0], action: accept, snat: {snat}}}]
@@ -139,7 +140,7 @@ limits: {{sessions: {DESCRIPTORS}, sessions_per_client: {DESCRIPTORS}}}
 """
     with Lab("routed" if snat == "none" else "nat") as lab:
         _hosts_for_load(lab)
-        daemon = Daemon(lab, text, "nft", unprivileged=True)
+        daemon = Daemon(lab, text, "nft", unprivileged=True, tree=tree)
         daemon.net_up()
         try:
             daemon.start(nofile=DESCRIPTORS)

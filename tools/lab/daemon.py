@@ -31,10 +31,14 @@ RUNNING: list[Daemon] = []
 class Daemon:
     """A running pinhole. `directory` holds its configuration, control socket and audit log."""
 
-    def __init__(self, lab: Lab, text: str, backend: Literal["nft", "iptables"], unprivileged: bool) -> None:
+    def __init__(
+        self, lab: Lab, text: str, backend: Literal["nft", "iptables"], unprivileged: bool, tree: Path = ROOT
+    ) -> None:
+        """tree: the checkout whose pinhole it is."""
         self._lab = lab
         self._backend = backend
         self._unprivileged = unprivileged
+        self._tree = tree
         self.directory = Path(tempfile.mkdtemp(prefix="pinhole-"))
         self.directory.chmod(0o777)
         self.log = self.directory / "audit.log"
@@ -50,7 +54,7 @@ class Daemon:
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`pinhole WORDS` on the gateway."""
-        return self._lab.gateway.run((*COMMAND, *words), cwd=ROOT, check=check)
+        return self._lab.gateway.run((*COMMAND, *words), cwd=self._tree, check=check)
 
     def plan(self) -> str:
         return self.command("net", "plan", "--backend", self._backend, "-c", str(self.config)).stdout
@@ -85,7 +89,9 @@ class Daemon:
         self._is_to_end = False
         with self.stderr.open("ab") as stderr:
             environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
-            self._process = self._lab.gateway.popen(command, cwd=ROOT, env=environment, stdout=stderr, stderr=stderr)
+            self._process = self._lab.gateway.popen(
+                command, cwd=self._tree, env=environment, stdout=stderr, stderr=stderr
+            )
         for _ in _ticks(START_SECONDS):
             if len(self.audit("daemon.started")) > started:
                 return

@@ -1,0 +1,174 @@
+"""Two checkouts of pinhole side by side: what a change costs, or gains.
+
+Each has a lab of its own for FTP and TNS and one for SIP, driven by the programs of this checkout. All stand for the
+whole run and are measured in turn, round by round; a ratio is taken within a round, so that a machine which is busy
+with something else for a while moves both of its sides.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from tools.bench import ftp, sip, sip_ways, sipp, ways
+from tools.bench.ftp import GIB, Bar, Progress
+from tools.bench.server import LISTENER_PORT
+from tools.lab.daemon import ROOT
+
+BEFORE, AFTER = "before", "after"
+MOST_CHANGE = 0.03
+"""By which a figure may be worse."""
+STREAMS = 100
+HELD_CALLS = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class Effort:
+    rounds: int
+    bulk_bytes: int
+    sessions: int
+    seconds: float
+    """Of each load of calls, and of audio."""
+
+
+FULL = Effort(rounds=11, bulk_bytes=GIB // 2, sessions=640, seconds=5)
+QUICK = Effort(rounds=3, bulk_bytes=GIB // 4, sessions=320, seconds=3)
+
+
+@dataclass(slots=True)
+class Figure:
+    """One thing that was measured, a value for each round and checkout."""
+
+    name: str
+    unit: str
+    more_is_better: bool
+    before: list[float] = field(default_factory=list)
+    after: list[float] = field(default_factory=list)
+
+    @property
+    def ratio(self) -> float:
+        return ftp.ratio(self.after, self.before)
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """Where the median ratio lies with a probability of 95 %."""
+        return ftp.interval([after / before for after, before in zip(self.after, self.before, strict=True)])
+
+    @property
+    def is_worse(self) -> bool:
+        """By more than is allowed, and beyond what chance explains."""
+        low, high = self.interval
+        return high < 1 - MOST_CHANGE if self.more_is_better else low > 1 + MOST_CHANGE
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    machine: str
+    effort: Effort
+    figures: list[Figure]
+
+    @property
+    def bars(self) -> list[Bar]:
+        """One for each figure."""
+        limits = {True: f"at least {1 - MOST_CHANGE:.2f}", False: f"at most {1 + MOST_CHANGE:.2f}"}
+        return [Bar(one.name, one.ratio, limits[one.more_is_better], not one.is_worse) for one in self.figures]
+
+    def plain(self) -> dict[str, Any]:
+        """For JSON."""
+        return asdict(self) | {"bars": [asdict(bar) for bar in self.bars]}
+
+
+def run(tree: Path, effort: Effort, say: Progress) -> Report:
+    """Build the labs, measure, take them down. `tree`: the checkout that this one is compared with. Raises RuntimeError
+    when one of the two does not carry what it should."""
+    figures: dict[str, Figure] = {}
+
+    def note(when: str, name: str, unit: str, more_is_better: bool, value: float) -> None:
+        figure = figures.setdefault(name, Figure(name, unit, more_is_better))
+        (figure.before if when == BEFORE else figure.after).append(value)
+
+    with contextlib.ExitStack() as stack:
+        say("building the labs")
+        streams = {
+            when: stack.enter_context(ways.pinhole(when, snat="interface", tree=at)) for when, at in _trees(tree)
+        }
+        calls = {when: stack.enter_context(sip_ways.pinhole(when, tree=at)) for when, at in _trees(tree)}
+        for number in range(-1, effort.rounds):
+            # The first round fills caches and pools, and counts for nothing.
+            tell = note if number >= 0 else _nothing
+            for when in (BEFORE, AFTER) if number % 2 else (AFTER, BEFORE):
+                say(f"round {number + 1} of {effort.rounds}: {when}")
+                _measure_streams(streams[when], effort, _bound(tell, when))
+                _measure_calls(calls[when], effort, _bound(tell, when))
+        for when in (BEFORE, AFTER):
+            say(f"holding {HELD_CALLS} calls: {when}")
+            with sip.phones(calls[when]) as pair:
+                at = calls[when].resident_bytes()
+                pair.hold(HELD_CALLS, "audio")
+                held = (calls[when].resident_bytes() - at) / HELD_CALLS
+                note(when, "memory of a held call", "KiB", False, held / 1024)
+    return Report(ftp.machine(), effort, list(figures.values()))
+
+
+Tell = Callable[[str, str, bool, float], None]
+
+
+def _bound(note: Callable[[str, str, str, bool, float], None], when: str) -> Tell:
+    return lambda name, unit, more_is_better, value: note(when, name, unit, more_is_better, value)
+
+
+def _nothing(when: str, name: str, unit: str, more_is_better: bool, value: float) -> None:
+    """What the first round says."""
+
+
+def _trees(tree: Path) -> Iterator[tuple[str, Path]]:
+    yield BEFORE, tree.resolve()
+    yield AFTER, ROOT
+
+
+def _measure_streams(way: ways.Way, effort: Effort, tell: Tell) -> None:
+    at = way.cpu_seconds()
+    for upload, name in ((False, "ftp download"), (True, "ftp upload")):
+        seconds = way.clients.order("transfer", upload=upload, count=effort.bulk_bytes)["seconds"]
+        tell(name, "GiB/s", True, effort.bulk_bytes / seconds / GIB)
+    tell("ftp CPU for a GiB", "s", False, (way.cpu_seconds() - at) / (2 * effort.bulk_bytes / GIB))
+    at = way.cpu_seconds()
+    seconds = way.clients.order("sessions", count=effort.sessions)["seconds"]
+    tell("ftp sessions", "/s", True, effort.sessions / seconds)
+    tell("ftp CPU for a session", "ms", False, (way.cpu_seconds() - at) / effort.sessions * 1e3)
+    for redirected, name in ((False, "tns"), (True, "tns redirected")):
+        at = way.cpu_seconds()
+        done = way.clients.order("tns_sessions", count=effort.sessions, port=LISTENER_PORT, redirected=redirected)
+        tell(f"{name} sessions", "/s", True, effort.sessions / done["seconds"])
+        tell(f"{name} CPU for a session", "ms", False, (way.cpu_seconds() - at) / effort.sessions * 1e3)
+
+
+def _measure_calls(way: sip_ways.Way, effort: Effort, tell: Tell) -> None:
+    at = way.cpu_seconds()
+    done = sipp.load(way.lab, sip.COMMON_RATE, effort.seconds)
+    if not done.made:
+        raise RuntimeError(f"{way.name} carries no calls")
+    tell("sip CPU for a call", "ms", False, (way.cpu_seconds() - at) / done.made * 1e3)
+    with sip.phones(way) as pair:
+        first = pair.hold(STREAMS, "audio")
+        pair.callee("listen", first=first, streams=STREAMS)
+        at = way.cpu_seconds()
+        pair.caller("send", streams=STREAMS, seconds=effort.seconds)
+        spent = way.cpu_seconds() - at
+        heard = pair.callee("heard")
+        pair.caller("release")
+    tell("sip packets a core", "/s", True, heard["packets"] / spent)
+    tell("sip delay of a packet", "µs", False, heard["median"] * 1e6)
+
+
+def rows(report: Report) -> Iterator[tuple[str, str, str, str, str]]:
+    """For people: what, before, after, their ratio with its range, and a verdict."""
+    for figure in report.figures:
+        low, high = figure.interval
+        verdict = "worse" if figure.is_worse else ""
+        before, after = (f"{median(values):.4g} {figure.unit}" for values in (figure.before, figure.after))
+        yield figure.name, before, after, f"{figure.ratio:.3f} ({low:.3f} to {high:.3f})", verdict
