@@ -57,6 +57,7 @@ from protocols.sip_message import (
     NotSip,
     Refused,
     StreamFramer,
+    is_filling,
     is_keep_alive,
     is_sip,
     read_message,
@@ -218,7 +219,7 @@ class SipEngine:
 
     def _piece(self, side: Side, data: bytes) -> Sequence[Send]:
         assert self._clock is not None
-        if not data.strip():
+        if is_filling(data):
             if not self._may_pass_unread():
                 return ()
             if self._is_proved:
@@ -319,6 +320,8 @@ class SipEngine:
             edits.sort(key=lambda change: change[0])
         if changes or self._dialogs.moved:
             self._log_changes(message, changes)
+        if message.oddities:
+            self._log_oddities(message)
         tail = len(message.data) - message.body.end  # what is behind Content-Length is no part of it (S1)
         new = replace(message.data, edits) if edits else message.data
         return (Send(side.other, new[: len(new) - tail] if tail and edits else new),)
@@ -526,6 +529,19 @@ class SipEngine:
         if fresh:
             event = "address.rewritten" if self._observed is None else "address.observed"
             self._note(event, {"message": trigger_of(message), "changes": fresh})
+
+    def _log_oddities(self, message: Message) -> None:
+        """What is not as the grammar has it and passed all the same. Where it stands is told and not what it says, for
+        it may hold a password (X18)."""
+        fresh: list[dict[str, Any]] = []
+        for oddity in message.oddities:
+            field, reason = oddity.name.decode("latin-1") or "line", message.where(oddity)
+            key = hash((field, message.data[oddity.span.start : oddity.span.end]))
+            if key not in self._logged and len(self._logged) < MAX_LOGGED:
+                self._logged.add(key)
+                fresh.append({"field": field, "value": None, "reason": reason})
+        if fresh:
+            self._note("address.kept", {"message": trigger_of(message), "changes": fresh})
 
 
 class SipEngines:

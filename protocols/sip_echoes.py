@@ -38,8 +38,9 @@ class Echoes:
         self._peers = peers
         self._table = table
 
-    def hear(self, call_id: bytes, side: Side, field: bytes, from_last: int = 0) -> None:
-        """A message from `side` names the other one's host as only that one knows it."""
+    def hear(self, call_id: bytes, side: Side, field: bytes, from_last: int | None = 0) -> None:
+        """A message from `side` names the other one's host as only that one knows it. from_last: None where the value
+        cannot be read; then it is one wherever it stands."""
         named, by = self._peers.own(side.other).host, self._peers.own(side).host
         self._table.guessed.put((named, by), True)
         key = short(call_id), named

@@ -7,8 +7,11 @@ sip_values.py, when somebody asks.
 House rules:
 - The start line and then each field are matched once, by two linear patterns, from the first byte on (X1). Nothing is
   parsed that nobody asks for but what every message is checked by: Call-ID, CSeq, Content-Length.
-- Whoever stands behind us may read a message in his own way. What is not one header field a line, or says twice what is
-  said once, is refused, so that there is but one way (S3, S9, S26).
+- A hop in the middle reads strictly only what decides about an address of ours, a call or a pinhole: the start line,
+  where the header and the body end, Call-ID, CSeq, the tags. What cannot be read of these is refused. All else passes
+  byte for byte, and is noted (`Message.oddities`): values, lines that are no field, a field twice that says the same.
+- Where a message ends is never found in two ways: a bare CR, which others take for the end of a line, and
+  Content-Lengths that differ are refused (S3, S9).
 - A refused message is passed, answered or dropped as a policy says, but never rewritten.
 """
 
@@ -16,11 +19,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import Enum
 from hashlib import blake2b
 from typing import NamedTuple, TypeVar
 
+from protocols import sip_odd
 from protocols.engine import Malformed
 from protocols.sip_memory import short
 from protocols.sip_values import (
@@ -29,7 +33,6 @@ from protocols.sip_values import (
     Address,
     Via,
     read_address,
-    read_tag,
     read_uri,
     read_via,
     split,
@@ -103,6 +106,16 @@ class Field(NamedTuple):
     """Of the value, without the blanks around it."""
 
 
+class Oddity(NamedTuple):
+    """Something that is not as the grammar has it, and passes all the same."""
+
+    name: bytes
+    """Of the field, as in Field; empty for a line that is none."""
+    span: Span
+    reason: str
+    """One snake_case word for the log."""
+
+
 class CSeq(NamedTuple):
     number: int
     method: bytes
@@ -161,25 +174,26 @@ class Message(Head):
     content_length: Span | None
     """The digits. Should there be more such fields, they say the same, and `spans` has them all."""
     body: Span
+    oddities: list[Oddity] = field(default_factory=list)
+    """What was found to be not as the grammar has it, so far: values are read when somebody asks."""
 
     @property
     def from_tag(self) -> bytes | None:
-        """None for one that has none, as RFC 2543 had it. Raises BadMessage."""
+        """None for one that has none, as RFC 2543 had it. Raises BadMessage if it is too long."""
         return self._tag(b"from")
 
     @property
     def to_tag(self) -> bytes | None:
-        """None outside of dialogs. Raises BadMessage."""
+        """None outside of dialogs. Raises BadMessage if it is too long."""
         return self._tag(b"to")
 
     def _tag(self, name: bytes) -> bytes | None:
         span = stripped(self.data, *self._fields[name][0])
-        try:
-            tag = read_tag(self.data[span.start : span.end])
-        except Malformed as error:
-            raise self.bad(span, error) from None
+        tag, oddity = sip_odd.read_tag(self.data[span.start : span.end])
+        if oddity is not None:
+            self.oddities.append(Oddity(name, span, oddity))
         if tag is not None and len(tag) > MAX_ID_BYTES:
-            raise BadMessage("tag_too_long", *_position(self.data, span.start), head=self)
+            raise self._bad("tag_too_long", span.start)
         return tag
 
     @property
@@ -190,50 +204,59 @@ class Message(Head):
         return short(taken[1]) if taken is not None else b""
 
     def address(self, name: bytes) -> tuple[Span, Address]:
-        """The value of From or To, of which there is one in each message, and it is no list. Raises BadMessage."""
+        """The value of From or To, of which there is one in each message, and it is no list."""
         span = stripped(self.data, *self._fields[name][0])
-        try:
-            return span, read_address(self.data[span.start : span.end])
-        except Malformed as error:
-            raise self.bad(span, error) from None
+        return span, self.read(span, read_address)
 
     def request_uri(self) -> Address:
-        """Of a request; spans are offsets into `uri`. Raises BadMessage."""
+        """Of a request; spans are offsets into `uri`."""
         return self.read(self.uri, read_uri)
 
     def addresses(self, name: bytes) -> list[tuple[Span, Address]]:
         """Every value of these fields, in their order: where it stands, and what it says. Raises BadMessage."""
-        return self._values(name, read_address)
+        return [(part, self.read(part, read_address)) for part in self.parts(name)]
 
     def vias(self) -> list[tuple[Span, Via]]:
         """Every Via, the top one first. Raises BadMessage."""
-        return self._values(b"via", read_via)
+        return [(part, self.read(part, read_via)) for part in self.parts(b"via")]
 
-    def _values(self, name: bytes, read: Callable[[bytes], Value]) -> list[tuple[Span, Value]]:
-        return [(part, self.read(part, read)) for part in self.parts(name)]
+    def read(self, span: Span, read: Callable[[bytes], Value]) -> Value:
+        """What the value says that stands there, or what can be found in it if it is odd: then it is noted."""
+        value = self.data[span.start : span.end]
+        try:
+            return read(value)
+        except Malformed as error:
+            self.oddities.append(Oddity(self._name_at(span.start), span, str(error)))
+            return sip_odd.found(value, read)
+
+    def _name_at(self, at: int) -> bytes:
+        """Of the field that stands there."""
+        for name, places in self._fields.items():
+            if any(start <= at <= end for start, end in places):
+                return name
+        return b"request-uri"
 
     def parts(self, name: bytes) -> list[Span]:
-        """Where every value of these fields stands, in their order. Raises BadMessage."""
+        """Where every value of these fields stands, in their order. Raises BadMessage for more than MAX_VALUES: what is
+        not read cannot be mapped."""
         found: list[Span] = []
         for at in self._fields.get(name, ()):
             try:
                 found += split(self.data, Span(*at))
-                if len(found) > MAX_VALUES:
-                    raise Malformed("too_many_values")
             except Malformed as error:
-                raise self.bad(stripped(self.data, *at), error) from None
+                self.oddities.append(Oddity(name, stripped(self.data, *at), str(error)))
+                found += sip_odd.split(self.data, Span(*at))
+            if len(found) > MAX_VALUES:
+                raise self._bad("too_many_values", at[0])
         return found
 
-    def read(self, span: Span, read: Callable[[bytes], Value]) -> Value:
-        """What the value that stands there says. Raises BadMessage."""
-        try:
-            return read(self.data[span.start : span.end])
-        except Malformed as error:
-            raise self.bad(span, error) from None
+    def _bad(self, reason: str, at: int) -> BadMessage:
+        return BadMessage(reason, *_position(self.data, at), head=self)
 
-    def bad(self, span: Span, error: Malformed) -> BadMessage:
-        """The message is refused because of the value that stands there."""
-        return BadMessage(str(error), *_position(self.data, span.start), head=self)
+    def where(self, oddity: Oddity) -> str:
+        """For the log."""
+        line, column = _position(self.data, oddity.span.start)
+        return f"{oddity.reason} in line {line}, column {column}"
 
 
 class BadMessage(Malformed):
@@ -281,14 +304,27 @@ _END = rb"\r?\n"
 _START = re.compile(
     rb"(?:\r?\n)*(?:"
     rb"(?P<method>%b{1,%d}+)\x20(?P<uri>[^ \t\r\n\0<>\"]++)\x20(?i:SIP)/2\.0|"
-    rb"(?i:SIP)/2\.0\x20(?P<status>[1-6][0-9][0-9])(?:\x20[^\r\n\0]*+)?"
+    rb"(?i:SIP)/2\.0\x20(?P<status>[1-6][0-9][0-9])(?:\x20[^\r\n]*+)?"
+    rb")%b" % (_TOKEN, MAX_METHOD_BYTES, _END)
+)
+
+# The same with blanks where none should be, and a URI that holds anything but a NUL: whose it is, is for those to say
+# who serve it. The status and the version are what they are (S24, S25).
+_ODD_START = re.compile(
+    rb"(?:\r?\n)*(?:"
+    rb"(?P<method>%b{1,%d}+)[ \t]++(?P<uri>[^ \t\r\n\0](?:[^\r\n\0]*?[^ \t\r\n\0])??)[ \t]++(?i:SIP)/2\.0[ \t]*+|"
+    rb"(?i:SIP)/2\.0[ \t]++(?P<status>[1-6][0-9][0-9])(?![0-9])[^\r\n]*+"
     rb")%b" % (_TOKEN, MAX_METHOD_BYTES, _END)
 )
 
 # Name, value with the blanks around it and all the lines that continue it (S12, S14); or nothing: no field stands here.
-_VALUE = rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*"
+# A NUL may stand in a value (RFC 4475 s.3.1.1.2 has one behind a backslash): those that decide have their own grammars.
+_VALUE = rb"[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*"
 _END_OF_FIELD = rb"\r?\n(?![ \t])"
 _FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)%b|" % (_TOKEN, _VALUE, _END_OF_FIELD))
+_LAST_FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)\r?\Z" % (_TOKEN, _VALUE))
+_NO_FIELD = re.compile(rb"(?![ \t])([^\r\n:]*+)[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*%b" % _END_OF_FIELD)
+_LETTERS = re.compile(rb"[^A-Za-z]+")
 
 _CSEQ = re.compile(rb"[ \t\r\n]*+([0-9]{1,10}+)[ \t\r\n]++(%b++)[ \t\r\n]*+\Z" % _TOKEN)
 _LENGTH = re.compile(rb"[ \t\r\n]*+([0-9]{1,7}+)[ \t\r\n]*+\Z")
@@ -300,42 +336,73 @@ def read_message(data: bytes) -> Message:
     """A datagram, or what StreamFramer cut from a stream. Raises BadMessage.
 
     Reasons: not_sip, bad_version, bad_request_line, bad_status_line; unfinished_line, bad_header_line, bare_cr,
-    nul_in_header, header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), repeated_from (and the
-    like, and content_type), bad_call_id, bad_cseq, cseq_mismatch; bad_content_length,
-    content_length_conflict, body_too_short. Values that are only read on demand have reasons of their own.
+    header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), repeated_from (and the like, and
+    content_type) for one that says two things, bad_call_id, bad_cseq, cseq_mismatch; bad_content_length,
+    content_length_conflict, body_too_short; tag_too_long and too_many_values when somebody asks.
     """
+    oddities: list[Oddity] = []
     start = _START.match(data)
     if start is None:
-        raise _bad_start(data)
+        start = _ODD_START.match(data)
+        if start is None:
+            raise _bad_start(data)
+        oddities.append(Oddity(b"", Span(*start.span()), "odd_start_line"))
     fields: _Fields = {}
-    end = start.end()
-    for match in _FIELD.finditer(data, end):  # pragma: no branch (where no field stands, there is a match of nothing)
-        spelling: bytes | None = match[1]
-        if spelling is None:
-            end = match.start()
-            break
-        name = _NAMES.get(spelling) or _canonical(spelling)
-        if name in fields:
-            fields[name].append(match.span(2))
-        else:
-            fields[name] = [match.span(2)]
+    end: int | None = start.end()
+    begin = start.end()
+    while end is not None:
+        begin = _read_fields(data, end, fields)
+        end = _skip(data, begin, fields, oddities)
+    end = begin
     begin = _begin_of_body(data, end)
     method = start["method"] or b""
     head = Head(data, method, fields)
     if begin > MAX_HEAD_BYTES:
         raise BadMessage("header_too_large", *_position(data, MAX_HEAD_BYTES), 513, head)
-    if sum(map(len, fields.values())) > MAX_FIELDS:
+    if sum(map(len, fields.values())) + len(oddities) > MAX_FIELDS:
         raise BadMessage("too_many_fields", *_position(data, end), 513, head)
-    cseq = _checked(head)
+    cseq = _checked(head, oddities)
     call_id_at, end_of_call_id = fields[b"call-id"][0]
     call_id = data[call_id_at:end_of_call_id].strip()
-    if not call_id or b"\n" in call_id or len(call_id) > MAX_ID_BYTES:
+    if not call_id or b"\n" in call_id or b"\0" in call_id or len(call_id) > MAX_ID_BYTES:
         raise BadMessage("bad_call_id", *_position(data, call_id_at), head=head)
     length_span, body = _body(head, begin)
     if method:
-        return Message(data, method, fields, Span(*start.span("uri")), 0, call_id, cseq, length_span, body)
+        return Message(data, method, fields, Span(*start.span("uri")), 0, call_id, cseq, length_span, body, oddities)
     uri = Span(start.start("status"), start.start("status"))
-    return Message(data, b"", fields, uri, int(start["status"]), call_id, cseq, length_span, body)
+    return Message(data, b"", fields, uri, int(start["status"]), call_id, cseq, length_span, body, oddities)
+
+
+def _read_fields(data: bytes, end: int, fields: _Fields) -> int:
+    """Those from there on; where no field stands any more."""
+    for match in _FIELD.finditer(data, end):  # pragma: no branch (where no field stands, there is a match of nothing)
+        spelling: bytes | None = match[1]
+        if spelling is None:
+            return match.start()
+        name = _NAMES.get(spelling) or _canonical(spelling)
+        if name in fields:
+            fields[name].append(match.span(2))
+        else:
+            fields[name] = [match.span(2)]
+    return end
+
+
+def _skip(data: bytes, at: int, fields: _Fields, oddities: list[Oddity]) -> int | None:
+    """Behind a line that is no field, or a last one that the end of a datagram ends; None where neither stands.
+
+    What could be taken for Content-Length by others is not skipped: on a stream it would end the message elsewhere.
+    """
+    if data.startswith((b"\r\n", b"\n"), at) or at == len(data) or len(oddities) > MAX_FIELDS:
+        return None
+    if (last := _LAST_FIELD.match(data, at)) is not None:
+        fields.setdefault(_canonical(last[1]), []).append(last.span(2))
+        oddities.append(Oddity(_canonical(last[1]), Span(*last.span()), "unfinished_line"))
+        return len(data)
+    line = _NO_FIELD.match(data, at) if fields else None
+    if line is None or _LETTERS.sub(b"", line[1]).lower() in (b"contentlength", b"l"):
+        return None
+    oddities.append(Oddity(b"", Span(*line.span()), "bad_header_line"))
+    return line.end()
 
 
 def _begin_of_body(data: bytes, at: int) -> int:
@@ -357,7 +424,7 @@ def _canonical(spelling: bytes) -> bytes:
     return _COMPACT.get(name, name)
 
 
-def _checked(head: Head) -> CSeq:
+def _checked(head: Head, oddities: list[Oddity]) -> CSeq:
     """The CSeq, when all is there that must be, and once. RFC 3261 s.8.1.1; Max-Forwards is not missed (S23)."""
     fields, data = head._fields, head.data
     via = fields.get(b"via")
@@ -367,9 +434,9 @@ def _checked(head: Head) -> CSeq:
         if name not in fields:
             raise BadMessage(f"missing_{_word(name)}", 1, 1, head=head)
         if len(fields[name]) > 1:
-            raise _repeated(head, name)
+            _agreeing(head, name, oddities)
     if len(fields.get(b"content-type", ())) > 1:
-        raise _repeated(head, b"content-type")
+        _agreeing(head, b"content-type", oddities)
     at = fields[b"cseq"][0]
     match = _CSEQ.match(data, *at)
     if match is None or (number := int(match[1])) >= 2**31:
@@ -383,8 +450,17 @@ def _word(name: bytes) -> str:
     return name.decode().replace("-", "_")
 
 
-def _repeated(head: Head, name: bytes) -> BadMessage:
-    return BadMessage(f"repeated_{_word(name)}", *_position(head.data, head._fields[name][1][0]), head=head)
+def _agreeing(head: Head, name: bytes, oddities: list[Oddity]) -> None:
+    """A field of which there may be one stands there again. Of From and To the tag decides, which is of a dialog; of
+    the others all. Raises BadMessage if they say two things, for each end may go by another one."""
+    values = [head.data[span.start : span.end] for span in head.spans(name)]
+    if name in (b"from", b"to"):
+        said = {sip_odd.read_tag(value).tag for value in values}
+    else:
+        said = {b" ".join(value.split()) for value in values}
+    if len(said) > 1:
+        raise BadMessage(f"repeated_{_word(name)}", *_position(head.data, head._fields[name][1][0]), head=head)
+    oddities.append(Oddity(name, head.spans(name)[1], f"repeated_{_word(name)}"))
 
 
 def _content_length(head: Head) -> tuple[int, Span] | None:
@@ -418,7 +494,7 @@ _LINE = re.compile(rb"[^\n]*+")
 _METHOD = re.compile(rb"%b{1,%d}+(?=[ \t])" % (_TOKEN, MAX_METHOD_BYTES))
 _FIRST_VERSION = re.compile(rb"(?i:SIP)/([0-9]\.[0-9])(?![^ \t\r])")
 _LAST_VERSION = re.compile(rb"[ \t](?i:SIP)/([0-9]\.[0-9])[ \t\r]*+\Z")
-_FIELD_LINES = re.compile(rb"[^\r\n\0]*+(?:\r?\n[ \t][^\r\n\0]*+)*")
+_FIELD_LINES = re.compile(rb"[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*")
 _ANY_FIELD = re.compile(rb"(?<=\n)(%b++)[ \t]*+:(%b)%b" % (_TOKEN, _VALUE, _END_OF_FIELD))
 _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
@@ -463,8 +539,6 @@ def _bad_line(data: bytes, at: int) -> BadMessage:
     rest = data[stop : stop + 2]
     if rest in (b"", b"\r"):
         reason = "unfinished_line"
-    elif rest.startswith(b"\0"):
-        reason = "nul_in_header"
     elif rest.startswith(b"\r") and rest != b"\r\n":
         reason = "bare_cr"
     else:
@@ -565,20 +639,27 @@ def _with_tag(head: Head, to: bytes) -> bytes:
 # Of a line whose end has not come: a method, whole or not; the beginning of a response; the beginning of an empty line.
 _MAY_START = re.compile(rb"%b{1,%d}+(?:[ \t]|\Z)|(?i:SIP)/|\r?\Z" % (_TOKEN, MAX_METHOD_BYTES))
 
+_FILLING = re.compile(rb"(?:\r?\n|[\0 \t])*")
+
 _LENGTH_FIELD = re.compile(rb"\n(?i:Content-Length|l)[ \t]*+:(%b)(?=%b)" % (_VALUE, _END_OF_FIELD))
 
 
 class StreamFramer:
-    """Messages from a stream, each as long as its Content-Length says, and the line ends between them.
+    """Messages from a stream, each as long as its Content-Length says, and what stands between them.
+
+    Before the first message that is line ends alone (S4, S6). Behind one NULs and blanks are seen as well: proxies
+    count the NUL at the end of a string in. Nothing is searched for there, so what is passed by does not make a message
+    begin anywhere else.
 
     `push()` what arrives, then `pop()` until it answers None. The work is linear in what arrives, however it is cut;
     what is held back is at most one message, and what one read brought.
     """
 
-    __slots__ = ("_begun", "_data", "_searched", "_whole")
+    __slots__ = ("_begun", "_between", "_data", "_searched", "_whole")
 
     def __init__(self) -> None:
         self._data = bytearray()
+        self._between = _LINE_ENDS
         self._begun = False
         """Whether there is a start line, one of SIP."""
         self._searched = 0
@@ -597,21 +678,23 @@ class StreamFramer:
         self._data += data
 
     def pop(self) -> bytes | None:
-        """The next whole message, or as many line ends before one as have come (S4); None if there is neither yet.
+        """The next whole message, or as much of what stands before one as has come (`is_filling`); None if there is
+        neither yet.
 
         Raises NotSip as soon as it cannot be SIP; BadMessage if its end cannot be known (content_length_missing,
         bad_content_length, content_length_conflict) or is too far (header_too_large, body_too_large). The stream is of
         no use after that. All else that may be wrong with a message is left to `read_message`.
         """
         if not self._begun:
-            line_ends = _LINE_ENDS.match(self._data)
-            if line_ends is not None and line_ends.end():
-                return self._cut(line_ends.end())
+            between = self._between.match(self._data)
+            if between is not None and between.end():
+                return self._cut(between.end())
             self._begun = self._find_start()
         if self._begun and self._whole is None:
             self._whole = self._find_whole()
         if self._whole is None or self._whole > len(self._data):
             return None
+        self._between = _FILLING
         return self._cut(self._whole)
 
     def _cut(self, end: int) -> bytes:
@@ -653,6 +736,11 @@ class StreamFramer:
             error.head = _salvaged(head)
             raise
         return empty.end() + length[0]
+
+
+def is_filling(piece: bytes) -> bool:
+    """Whether it stands between messages of a stream and is none."""
+    return not piece.strip(b"\r\n\0 \t")
 
 
 def is_keep_alive(datagram: bytes) -> bool:

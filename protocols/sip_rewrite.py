@@ -25,6 +25,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
+from protocols import sip_odd
 from protocols import sip_values as values
 from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
 from protocols.sip_contacts import LEAST_PORT, Contacts
@@ -51,6 +52,11 @@ ADDRESSES = frozenset(
         b"p-preferred-identity",
         b"remote-party-id",
         b"diversion",
+        b"reply-to",
+        b"history-info",
+        b"p-associated-uri",
+        b"p-called-party-id",
+        b"p-served-user",
     )
 )
 """Fields whose values are addresses, of those in which a party names itself or the other."""
@@ -63,6 +69,11 @@ NAMES = IDENTITIES | frozenset(
         b"p-preferred-identity",
         b"remote-party-id",
         b"diversion",
+        b"reply-to",
+        b"history-info",
+        b"p-associated-uri",
+        b"p-called-party-id",
+        b"p-served-user",
     )
 )
 """Fields that say who somebody is, and where nobody sends a request to: the host is mapped and nothing opened, and one
@@ -152,7 +163,8 @@ class Rewriter:
     def rewrite(self, message: Message, side: Side, now: float) -> list[tuple[str, Change]]:
         """What changes in the head of a message from `side`, in order, with the name of the field.
 
-        Raises Malformed when an address in it cannot be read.
+        What the grammar does not know is read as far as it can be (sip_odd.py), and an address of ours in it that has
+        no place there is found as it stands. Raises Malformed when there is more of something than is read.
         """
         self._now = now
         self.stands_in = False
@@ -183,15 +195,36 @@ class Rewriter:
                 for span in message.spans(name):
                     found = _TRICKLE.finditer(data[span.start : span.end])
                     changes += ((name.decode(), (values.within(span, Span(*match.span())), b"")) for match in found)
+        if message.oddities:
+            changes += self._unreadable(message, side)
         changes.sort(key=lambda named: named[1][0])
         return changes
+
+    def _unreadable(self, message: Message, side: Side) -> Iterator[tuple[str, Change]]:
+        """Addresses of ours in values of which nothing can be read, where they stand as such."""
+        party, other = self._peers.own(side), self._peers.as_seen(side.other)
+        for name, span in {(oddity.name, oddity.span) for oddity in message.oddities}:
+            value = message.data[span.start : span.end]
+            if name not in self._fields and name not in (b"via", b"request-uri"):
+                continue
+            if sip_odd.find_address(value).host or sip_odd.find_via(value).host:
+                continue  # it has been mapped by that, or needs not to be
+            call_id, inside = self.call_id(message, side), self._peers.own(side.other)
+            if self._is_mapped[side.other]:
+                if any(sip_odd.renamed(value, inside, inside)):
+                    self._echoes.hear(call_id, side, name, None)
+                for at, new in sip_odd.renamed(value, other, inside):
+                    yield name.decode(), (values.within(span, at), new)
+            if self._is_mapped[side] and not self._echoes.is_one(call_id, side, name, message.cseq.method):
+                for at, new in sip_odd.renamed(value, party, self._peers.as_seen(side)):
+                    yield name.decode(), (values.within(span, at), new)
 
     def _expect_answers(self, message: Message, side: Side) -> None:
         """Without rport they come to the port in Via, from which the request need not have come (RFC 3261 s.18.2.2)."""
         own = self._peers.own(side)
         try:
             via = message.read(message.parts(b"via")[0], values.read_via)
-        except BadMessage:
+        except BadMessage:  # more than are read
             return
         port = via.port or DEFAULT_PORT
         if via.host == own.host and port != own.port and b"rport" not in via.parameters:
@@ -209,7 +242,7 @@ class Rewriter:
         comes_back = name == b"to" or (name == b"from" and not message.is_request)
         try:
             found = message.addresses(name)
-        except BadMessage:
+        except BadMessage:  # more than are read
             return
         for span, address in found:
             is_meant = comes_back or address.port == ours.port
@@ -255,7 +288,7 @@ class Rewriter:
             address = message.read(span, read)
             may_reserve = is_contact and message.is_request and message.method in AGREED_BY_2XX
             mapped = self._address(value, address, side, is_contact, may_reserve)
-            if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES:
+            if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and not message.oddities:
                 _remember(self._mapped, key, mapped)
         if mapped.is_guess:
             self._echoes.hear(self.call_id(message, side), side, field, from_last)
@@ -352,7 +385,7 @@ class Rewriter:
                 mapped = self._response_via(via, side, is_top)
             branch = via.parameters.get(b"branch")
             is_the_one = branch is None or (branch.span == (at, end) and value.lower().count(b"branch") == 1)
-            if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and is_the_one:
+            if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and is_the_one and not message.oddities:
                 _remember(self._mapped_vias, key, mapped._replace(changes=_moved(mapped.changes, end, at - end)))
         else:
             mapped = mapped._replace(changes=_moved(mapped.changes, at, end - at))

@@ -6,8 +6,9 @@ RFC 3261 s.7.3.1 (fields), s.19.1 (URIs), s.20.10 and 20.42 (Contact, Via), s.25
 House rules:
 - A value is one coarse pyparsing `Regex`: each token costs three microseconds, whatever it matches. What is repeated in
   it can match in one way only, so the work is linear in the length of the value.
-- What two readers could read in two ways is refused: a parameter given twice, an `@` behind the host, a quote without
-  end. What can only be read in one way passes, though the grammar may have it otherwise.
+- What two readers could read in two ways is no value here: a parameter given twice, an `@` behind the host, a quote
+  without end. What can only be read in one way is read, though the grammar may have it otherwise. What becomes of a
+  value that is none is not decided here: sip_odd.py looks for what can be found in it all the same.
 - The same few values come in every message of a phone, so what was read is remembered, and is not to be changed.
 """
 
@@ -32,7 +33,7 @@ Read = TypeVar("Read")
 MAX_VALUES = 256
 """Of one field: a message has passed 70 hops at most (RFC 3261 s.8.1.1.6)."""
 
-_REMEMBERED = 4096
+REMEMBERED = 4096
 _MAX_REMEMBERED_BYTES = 512
 _MAX_REMEMBERED_PARAMETERS = 12
 """Values with more are read each time: what is remembered takes at most some tens of megabytes, whatever peers send."""
@@ -125,10 +126,10 @@ Parameters = Mapping[bytes, Parameter]
 
 _NONE: Parameters = {}
 
-_HEADER_PARAMETER = re.compile(
+HEADER_PARAMETER = re.compile(
     rb';[ \t\r\n]*+(?P<name>[^;= \t\r\n]*+)(?:[ \t\r\n]*+=[ \t\r\n]*+(?P<value>"(?:[^"\\]++|\\.)*"|[^; \t\r\n]*+))?'
 )
-_URI_PARAMETER = re.compile(rb";(?P<name>[^;=]*+)(?:=(?P<value>[^;]*+))?")
+URI_PARAMETER = re.compile(rb";(?P<name>[^;=]*+)(?:=(?P<value>[^;]*+))?")
 
 
 def _parameters(pattern: re.Pattern[bytes], value: bytes, span: tuple[int, int]) -> Parameters:
@@ -155,8 +156,8 @@ def _parameters(pattern: re.Pattern[bytes], value: bytes, span: tuple[int, int])
 _NUMERIC = re.compile(rb"[0-9.]++")
 
 
-@lru_cache(maxsize=_REMEMBERED)
-def _read_host(text: bytes) -> Host | bytes:
+@lru_cache(maxsize=REMEMBERED)
+def read_host(text: bytes) -> Host | bytes:
     """An address, IPv6 in brackets, or a name as it came. Raises Malformed.
 
     No name ends in a label of digits (RFC 1123 s.2.1), so what looks like an address is one, or nothing.
@@ -173,7 +174,7 @@ def _read_host(text: bytes) -> Host | bytes:
 
 def _host(text: bytes) -> Host | bytes:
     try:
-        return _read_host(text)
+        return read_host(text)
     except Malformed:
         raise Malformed("bad_host") from None
 
@@ -273,7 +274,7 @@ def _pattern(text: str) -> ParserElement:
 _ADDRESS = _pattern(rf"{_B}(?:{_DISPLAY_NAME}{_B}(?P<open><))?{_URI}(?(open)>){_B}{_HEADER_PARAMETERS}")
 _ONLY_URI = _pattern(rf"(?P<open>){_URI}(?P<parameters>)")
 
-_STAR = Address(Span(0, 1), b"*")
+STAR = Address(Span(0, 1), b"*")
 
 
 def _match(pattern: ParserElement, value: bytes, otherwise: str) -> re.Match[str]:
@@ -285,7 +286,7 @@ def _match(pattern: ParserElement, value: bytes, otherwise: str) -> re.Match[str
 
 
 def _read_address(value: bytes) -> Address:
-    return _STAR if value == b"*" else _address(value, _match(_ADDRESS, value, "bad_address"))
+    return STAR if value == b"*" else _address(value, _match(_ADDRESS, value, "bad_address"))
 
 
 def _read_uri(value: bytes) -> Address:
@@ -293,7 +294,7 @@ def _read_uri(value: bytes) -> Address:
 
 
 def _address(value: bytes, match: re.Match[str]) -> Address:
-    uri, parameters = Span(*match.span("uri")), _parameters(_HEADER_PARAMETER, value, match.span("parameters"))
+    uri, parameters = Span(*match.span("uri")), _parameters(HEADER_PARAMETER, value, match.span("parameters"))
     if match["scheme"] is None:
         return Address(uri, match["other"].lower().encode(), parameters=parameters)
     host, port = match.span("host"), match.span("port")
@@ -305,7 +306,7 @@ def _address(value: bytes, match: re.Match[str]) -> Address:
         Span(*host),
         None if port[0] < 0 else _port(value[port[0] : port[1]]),
         None if port[0] < 0 else Span(*port),
-        _parameters(_URI_PARAMETER, value, match.span("uri_parameters")),
+        _parameters(URI_PARAMETER, value, match.span("uri_parameters")),
         parameters,
     )
 
@@ -352,7 +353,7 @@ _VIA = _pattern(
 def _read_via(value: bytes) -> Via:
     match = _match(_VIA, value, "bad_via")
     host, port = match.span("host"), match.span("port")
-    parameters = _parameters(_HEADER_PARAMETER, value, match.span("parameters"))
+    parameters = _parameters(HEADER_PARAMETER, value, match.span("parameters"))
     received, rport, maddr = (_given(parameters, name) for name in (b"received", b"rport", b"maddr"))
     return Via(
         match["transport"].upper().encode(),
@@ -391,9 +392,9 @@ _RPORT = re.compile(rb"[0-9]{1,5}")
 
 # -- remembered ------------------------------------------------------------------------------------------------------
 
-_remembered_address = lru_cache(maxsize=_REMEMBERED)(_read_address)
-_remembered_uri = lru_cache(maxsize=_REMEMBERED)(_read_uri)
-_remembered_via = lru_cache(maxsize=_REMEMBERED)(_read_via)
+_remembered_address = lru_cache(maxsize=REMEMBERED)(_read_address)
+_remembered_uri = lru_cache(maxsize=REMEMBERED)(_read_uri)
+_remembered_via = lru_cache(maxsize=REMEMBERED)(_read_via)
 
 # What is another in each call and transaction: without it, a value is one of the few that are remembered.
 _TAG = re.compile(rb";tag=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
@@ -414,11 +415,6 @@ def read_address(value: bytes) -> Address:
         if parameters is not None:
             return Address(*rest[:-1], parameters)
     return _remembered_address(value)
-
-
-def read_tag(value: bytes) -> bytes | None:
-    """The tag in a value of From or To; None if there is none. Raises Malformed, as `read_address` does."""
-    return _remembered_tag(value) if len(value) <= _MAX_REMEMBERED_BYTES else _read_tag(value)
 
 
 def read_uri(value: bytes) -> Address:
@@ -443,14 +439,6 @@ def read_via(value: bytes) -> Via:
         if parameters is not None:
             return Via(*rest[:5], parameters, branch[1], *rest[7:])
     return _remembered_via(value)
-
-
-def _read_tag(value: bytes) -> bytes | None:
-    return read_address(value).parameter(b"tag") or None
-
-
-_remembered_tag = lru_cache(maxsize=_REMEMBERED)(_read_tag)
-"""All messages of a call have the same two."""
 
 
 def _rest(read: Callable[[bytes], Read], value: bytes, taken: re.Match[bytes]) -> Read | None:

@@ -28,7 +28,7 @@ Expected = tuple[str, ...] | int | None
 """The lines that are new in what is sent on; or with what the sender is answered; or nothing is sent."""
 
 WITH_NAT: dict[str, Expected] = {
-    "badaspec.dat": 400,
+    "badaspec.dat": (),
     "badbranch.dat": ("+ Via: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bK",),
     "baddate.dat": (),
     "badvers.dat": 505,
@@ -39,16 +39,23 @@ WITH_NAT: dict[str, Expected] = {
     "esc02.dat": (),
     "inv2543.dat": (),
     "invut.dat": (),
-    "ipv6-bug-abnf-3-colons.dat": 400,
+    "ipv6-bug-abnf-3-colons.dat": (),
     "ipv6-good.dat": ("+ Via: SIP/2.0/UDP [2001:db8:1::1];branch=z9hG4bKas3-111",),
     "ipv6-in-sdp.dat": 400,
     "longreq.dat": (),
-    "lwsruri.dat": 400,
+    "lwsruri.dat": (
+        "+ Via: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bKkdjuw2395",
+        "+ Content-Length: 166",
+        "+ o=mhandley 29739 7272939 IN IP4 198.51.100.1",
+        "+ c=IN IP4 198.51.100.1",
+        "+ m=audio 40000 RTP/AVP 0 12",
+        "+ m=video 40002 RTP/AVP 31",
+    ),
     "mismatch02.dat": 400,
     "mpart01.dat": (
         "+ Via: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bK-d87543-4dade06d0bdb11ee-1--d87543-;rport",
-        "+ Route: <sip:198.51.100.1:61000>",
-        "+ Contact: <sip:fluffy@198.51.100.1:61001>",
+        "+ Route: <sip:198.51.100.1:5060>",
+        "+ Contact: <sip:fluffy@198.51.100.1:5060>",
     ),
     "mult-ip-in-sdp.dat": (
         "+ Via: SIP/2.0/UDP [2001:db8:1::1];branch=z9hG4bKas3-111",
@@ -58,11 +65,11 @@ WITH_NAT: dict[str, Expected] = {
     "multi01.dat": 400,
     "noreason.dat": ("+ Via: SIP/2.0/UDP 10.1.0.2;branch=z9hG4bK2398ndaoe",),
     "port-unambiguous.dat": ("+ Via: SIP/2.0/UDP [2001:db8:1::1];branch=z9hG4bKas3-111",),
-    "quotbal.dat": 400,
+    "quotbal.dat": ("+ Via: SIP/2.0/UDP 198.51.100.1:61000;branch=z9hG4bKkdjuw39234",),
     "regescrt.dat": (),
     "scalar02.dat": 400,
     "semiuri.dat": ("+ Via: SIP/2.0/UDP 198.51.100.1;branch=z9hG4bKkdjuw",),
-    "trws.dat": 400,
+    "trws.dat": (),
     "unkscm.dat": (),
     "unksm2.dat": ("+ Via: SIP/2.0/UDP 198.51.100.1:5060;branch=z9hG4bKkdjuw",),
     "via-received-param-no-delim.dat": (
@@ -85,13 +92,17 @@ WITH_NAT: dict[str, Expected] = {
     "invite5-callid.sip": 400,
     "long.sip": 400,
     "message02.sip": 400,
-    "ms-invite-00-rpl.sip": None,
+    "ms-invite-00-rpl.sip": ("+ Via: SIP/2.0/UDP 10.1.0.2;branch=902932441872fa3682b9de564b113050.e1.0\\n",),
     "ms-invite-01-rpl.sip": ("+ Via: SIP/2.0/UDP 10.1.0.2;branch=902932441872fa3682b9de564b113050.e1.0\\n",),
     "nmr.sip": 400,
     "pingtel.sip": (),
     "register02.sip": (),
-    "register04.sip": 400,
-    "req-test1.sip": 400,
+    "register04.sip": (),
+    "req-test1.sip": (
+        "+ INVITE sip:foo@198.51.100.1:5060  SIP/2.0\\n",
+        "+ Via: SIP/2.0/UDP 198.51.100.1\\n",
+        "+ Via: SIP/2.0/UDP 198.51.100.1:5060\\n",
+    ),
     "req1.sip": 400,
     "route.sip": 400,
     "sg.sip": 400,
@@ -132,8 +143,7 @@ def test_without_nat_a_message_passes_as_it_came_or_meets_the_policy(folder: str
     if isinstance(expected, Refused):
         assert done == expected.answer
     else:
-        # Whose call it is of is asked of every message, so From and To have to be readable.
-        assert done == (400 if expected.unreadable else ())
+        assert done == ()
     assert ("sip.malformed" in session.violations()) == (not isinstance(done, tuple))
     nothing_is_left(session)
 
@@ -187,10 +197,10 @@ def is_whole(data: bytes) -> bool:
     if is_keep_alive(data):
         return True
     try:
-        message = read_message(data)
-        return bool((message.from_tag, message.to_tag))
+        read_message(data)
     except BadMessage:
         return False
+    return True
 
 
 def sent(session: Session, side: Side, data: bytes) -> list[Send]:

@@ -12,10 +12,12 @@ from protocols.sip_message import (
     BadMessage,
     CSeq,
     Field,
+    Message,
     NotSip,
     read_message,
     refuse,
 )
+from protocols.sip_values import MAX_VALUES
 from protocols.spans import Span
 from tests.sip_messages import (
     BAD_LENGTHS,
@@ -198,18 +200,49 @@ def test_bare_lf_ends_lines_too() -> None:
 
 
 @pytest.mark.parametrize(
+    "line", [b"no colon here", b": no name", b"two words: x", b"na\xefve: x", b"X\0: a", b"a\r\n b c\r\n\td"]
+)
+@pytest.mark.parametrize("name", [b"Max-Forwards", b"Contact", b"Content-Length"])
+def test_line_that_is_no_header_field_is_noted_and_hides_none(line: bytes, name: bytes) -> None:
+    kept = next(part for part in INVITE.split(b"\r\n") if part.startswith(name + b":"))
+    for lines in ((kept, line), (line, kept), (line, kept, line)):
+        message = read_message(put(INVITE, name, *lines))
+        assert [field.name for field in message.fields] == [field.name for field in read_message(INVITE).fields]
+        assert [oddity.reason for oddity in message.oddities] == ["bad_header_line"] * lines.count(line)
+        assert text(message, message.body) == BODY
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"Content-Length\0: 5", b"Content Length: 5", b"content-length 5", b"\xa0Content-Length: 5", b"l;: 5", b"(L): 5"],
+)
+def test_line_that_others_could_take_for_a_content_length_is_refused(line: bytes) -> None:
+    assert refused(put(INVITE, b"Contact", line)).reason == "bad_header_line"
+
+
+@pytest.mark.parametrize("value", [b'"a\\\0b" <sip:a@h>', b"a\0b", b"\0", b'"\0" <sip:a@h>'])
+def test_nul_in_a_value_passes(value: bytes) -> None:
+    """RFC 4475 s.3.1.1.2 has one behind a backslash, which is right; of others nobody here makes use."""
+    message = read_message(put(INVITE, b"Contact", b"Subject: " + value))
+    assert (values(message, b"subject"), message.oddities) == ([value], [])
+
+
+@pytest.mark.parametrize(
+    ("field", "reason"),
+    [(b"CSeq: 314159\0 INVITE", "bad_cseq"), (b"Call-ID: a\0b", "bad_call_id"), (b"l: 3\0", "bad_content_length")],
+)
+def test_nul_in_a_value_that_decides_is_refused(field: bytes, reason: str) -> None:
+    name = {b"l": b"Content-Length"}.get(field.partition(b":")[0], field.partition(b":")[0])
+    assert refused(put(INVITE, name, field)).reason == reason
+
+
+@pytest.mark.parametrize(
     ("line", "reason", "column"),
     [
-        (b"no colon here", "bad_header_line", 1),
-        (b": no name", "bad_header_line", 1),
-        (b"two words: x", "bad_header_line", 1),
-        (b"na\xefve: x", "bad_header_line", 1),
         (b"X: a\rb", "bare_cr", 5),
         (b"X: a\r", "bare_cr", 5),
         (b"X: a\r\r", "bare_cr", 5),
         (b"X\r: a", "bare_cr", 2),
-        (b"X: a\0b", "nul_in_header", 5),
-        (b"X\0: a", "nul_in_header", 2),
     ],
 )
 def test_line_that_is_no_header_field_is_refused_with_its_place(line: bytes, reason: str, column: int) -> None:
@@ -233,7 +266,14 @@ def test_end_of_a_datagram_ends_its_header() -> None:
     assert message.body == Span(len(RINGING) - 2, len(RINGING) - 2)
 
 
-@pytest.mark.parametrize("cut", [-3, -4, -10, -18])
+@pytest.mark.parametrize("cut", [-3, -4])
+def test_end_of_a_datagram_ends_its_last_field_too(cut: int) -> None:
+    message = read_message(RINGING[:cut])
+    assert values(message, b"content-length") == [b"0"]
+    assert [oddity.reason for oddity in message.oddities] == ["unfinished_line"]
+
+
+@pytest.mark.parametrize("cut", [-10, -18])
 def test_datagram_that_ends_within_a_line_is_refused(cut: int) -> None:
     assert refused(RINGING[:cut]).reason == "unfinished_line"
 
@@ -247,7 +287,25 @@ def test_message_without_a_required_field_is_refused(message: bytes, name: bytes
 
 
 @pytest.mark.parametrize(
-    "field", [b"f: <sip:a@h>", b"T: <sip:a@h>", b"Call-Id: 1", b"cseq: 1 INVITE", b"c: text/plain"]
+    "field",
+    [
+        b'f: "Alice" <sip:alice@example.com>;tag=1928301774',
+        b"From: sip:other@example.com;tag=1928301774;x",
+        b"T: <sip:a@h>",
+        b"t: Bob  <sip:b",
+        b"i: a84b4c76e66710@10.1.0.2",
+        b"cseq:  314159  INVITE",
+        b"c:application/sdp",
+    ],
+)
+def test_field_that_says_the_same_again_is_noted(field: bytes) -> None:
+    message = read_message(put(INVITE, b"Content-Type", b"Content-Type: application/sdp", field))
+    assert [oddity.reason.partition("_")[0] for oddity in message.oddities] == ["repeated"]
+    assert (message.from_tag, message.to_tag, message.call_id) == (b"1928301774", None, b"a84b4c76e66710@10.1.0.2")
+
+
+@pytest.mark.parametrize(
+    "field", [b"f: <sip:a@h>", b"T: <sip:a@h>;tag=1", b"Call-Id: 1", b"cseq: 1 INVITE", b"c: text/plain"]
 )
 def test_field_that_says_twice_what_is_said_once_is_refused(field: bytes) -> None:
     bad = refused(put(INVITE, b"Content-Type", b"Content-Type: application/sdp", field))
@@ -279,14 +337,28 @@ def test_number_of_fields_is_bounded() -> None:
         b"INVITE  sip:h SIP/2.0",
         b"INVITE sip:h  SIP/2.0",
         b"INVITE sip:h SIP/2.0 ",
-        b"INVITE sip:h SIP/2.0\r",
         b"INVITE\tsip:h SIP/2.0",
         b"INVITE sip:h; lr SIP/2.0",
         b"INVITE <sip:h> SIP/2.0",
         b'INVITE sip:"h" SIP/2.0',
-        b"INVITE sip:\0 SIP/2.0",
-        b"INVITE SIP/2.0",
+        b"INVITE x SIP/2.0 sip:h SIP/2.0\t",
     ],
+)
+def test_request_line_with_blanks_and_a_uri_of_any_shape_is_noted(line: bytes) -> None:
+    message = read_message(put(INVITE, b"", line))
+    assert (message.method, [oddity.reason for oddity in message.oddities]) == (b"INVITE", ["odd_start_line"])
+    assert text(message, message.uri) == line.strip().removeprefix(b"INVITE").removesuffix(b"SIP/2.0").strip()
+
+
+@pytest.mark.parametrize("line", [b"SIP/2.0  200 OK", b"SIP/2.0\t200 OK", b"SIP/2.0 200OK", b"SIP/2.0 200\t"])
+def test_status_line_with_other_blanks_is_noted(line: bytes) -> None:
+    message = read_message(put(RINGING, b"", line))
+    assert (message.status, [oddity.reason for oddity in message.oddities]) == (200, ["odd_start_line"])
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"INVITE sip:h SIP/2.0\r", b"INVITE sip:\0 SIP/2.0", b"INVITE SIP/2.0", b"INVITE  SIP/2.0"],
 )
 def test_malformed_request_line_is_answered_with_400(line: bytes) -> None:
     bad = refused(put(INVITE, b"", line))
@@ -296,7 +368,7 @@ def test_malformed_request_line_is_answered_with_400(line: bytes) -> None:
 
 
 def test_line_is_counted_behind_the_empty_ones() -> None:
-    bad = refused(b"\r\n\r\n" + put(INVITE, b"", b"INVITE  sip:h SIP/2.0"))
+    bad = refused(b"\r\n\r\n" + put(INVITE, b"", b"INVITE SIP/2.0"))
     assert (bad.line, bad.column) == (3, 1)
 
 
@@ -316,9 +388,7 @@ def test_request_of_another_version_is_answered_with_505(line: bytes) -> None:
         (b"SIP/2.0 2000 OK", "bad_status_line"),
         (b"SIP/2.0 4294967301 better not", "bad_status_line"),
         (b"SIP/2.0 +20 OK", "bad_status_line"),
-        (b"SIP/2.0  200 OK", "bad_status_line"),
         (b"SIP/2.0 200 a\rb", "bad_status_line"),
-        (b"SIP/2.0 200 a\0b", "bad_status_line"),
         (b"SIP/2.0", "bad_status_line"),
     ],
 )
@@ -452,44 +522,57 @@ def test_content_lengths_that_differ_are_refused() -> None:
 # -- values that cannot be read ----------------------------------------------------------------------------------------
 
 
-def test_value_that_is_no_address_is_told_with_its_place() -> None:
+def odd(message: Message) -> list[str]:
+    return [f"{oddity.name.decode()}: {message.where(oddity)}" for oddity in message.oddities]
+
+
+def test_value_that_is_no_address_is_noted_with_its_place() -> None:
     message = read_message(put(INVITE, b"Contact", b"Contact: <sip:a@h>,\r\n  < sip:b@h>"))
-    with pytest.raises(BadMessage) as caught:
-        message.addresses(b"contact")
-    bad = caught.value
-    assert (bad.reason, bad.line, bad.column, bad.status, bad.is_request) == ("bad_address", 9, 3, 400, True)
+    assert [address.host for _, address in message.addresses(b"contact")] == [b"h", b"h"]
+    assert odd(message) == ["contact: bad_address in line 9, column 3"]
 
 
 @pytest.mark.parametrize(
-    ("value", "reason"),
-    [(b"<sip:a@h", "bad_address"), (b'"a, <sip:a@h>', "unclosed_quote"), (b"<sip:300.1.1.1>", "bad_host")],
+    ("value", "reason", "hosts"),
+    [
+        (b"<sip:a@h", ["bad_address"], [b"h"]),
+        (b'"a, <sip:a@h>', ["unclosed_quote", "bad_address"], [None, b"h"]),
+        (b"<sip:300.1.1.1>", ["bad_host"], [None]),
+    ],
 )
-def test_list_that_cannot_be_split_is_told_with_its_place(value: bytes, reason: str) -> None:
+def test_list_that_cannot_be_split_is_noted_with_its_place(
+    value: bytes, reason: list[str], hosts: list[bytes | None]
+) -> None:
     message = read_message(put(INVITE, b"Contact", b"Contact:  " + value))
-    with pytest.raises(BadMessage) as caught:
-        message.addresses(b"contact")
-    assert (caught.value.reason, caught.value.line, caught.value.column) == (reason, 8, 11)
+    assert [address.host for _, address in message.addresses(b"contact")] == hosts
+    assert odd(message) == [f"contact: {word} in line 8, column 11" for word in reason]
 
 
-def test_via_that_cannot_be_read_is_told_with_its_place() -> None:
+def test_via_that_names_no_hop_is_nobodys() -> None:
     message = read_message(put(INVITE, b"Via", b"Via: SIP/2.0/UDP h", b"Via: SIP/2.0 h"))
-    with pytest.raises(BadMessage, match="bad_via at 3:6"):
-        message.vias()
+    assert [via.host for _, via in message.vias()] == [b"h", b""]
+    assert odd(message) == ["via: bad_via in line 3, column 6"]
 
 
-def test_tag_of_what_is_no_address_is_told_with_its_place() -> None:
-    message = read_message(put(INVITE, b"To", b'To: "Mr. J. User <sip:j.user@example.com>'))
-    with pytest.raises(BadMessage, match="bad_address at 5:5"):
-        assert message.to_tag
+def test_tag_of_what_is_no_address_is_found() -> None:
+    message = read_message(put(INVITE, b"To", b'To: "Mr. J. User <sip:j.user@example.com>;tag=1'))
+    assert message.to_tag == b"1"
+    assert odd(message) == ["to: bad_address in line 5, column 5"]
 
 
 def test_to_that_is_empty_is_no_address() -> None:
     message = read_message(put(INVITE, b"To", b"To: ,"))
-    with pytest.raises(BadMessage, match="at 5:5"):
-        message.address(b"to")
+    assert (message.to_tag, message.address(b"to")[1].host) == (None, None)
 
 
-def test_request_uri_that_is_none_is_told_with_its_place() -> None:
+def test_request_uri_that_is_none_is_noted_with_its_place() -> None:
     message = read_message(put(INVITE, b"", b"INVITE sip:[::1::] SIP/2.0"))
-    with pytest.raises(BadMessage, match="bad_host at 1:8"):
-        message.request_uri()
+    assert message.request_uri().host is None
+    assert odd(message) == ["request-uri: bad_host in line 1, column 8"]
+
+
+def test_number_of_values_is_bounded() -> None:
+    many = b",".join([b"<sip:a@h>"] * (MAX_VALUES + 1))
+    for value in (many, many + b',"'):
+        with pytest.raises(BadMessage, match="too_many_values"):
+            read_message(put(INVITE, b"Contact", b"Contact: " + value)).addresses(b"contact")

@@ -13,6 +13,7 @@ from protocols.sip_message import (
     BadMessage,
     NotSip,
     StreamFramer,
+    is_filling,
     is_keep_alive,
     read_message,
     refuse,
@@ -136,9 +137,43 @@ def test_stream_with_content_lengths_that_differ_is_refused() -> None:
     assert (bad.reason, bad.line) == ("content_length_conflict", 11)
 
 
-@pytest.mark.parametrize("more", [b"\r\n \0", b"\r\n 1\r"])
-def test_content_length_is_not_cut_where_its_field_goes_on(more: bytes) -> None:
-    assert stream_fault(length(b"31" + more)).reason == "content_length_missing"
+@pytest.mark.parametrize(
+    ("more", "reason"), [(b"\r\n \0", "bad_content_length"), (b"\r\n 1\r", "content_length_missing")]
+)
+def test_content_length_is_not_cut_where_its_field_goes_on(more: bytes, reason: str) -> None:
+    assert stream_fault(length(b"31" + more)).reason == reason
+
+
+@pytest.mark.parametrize("between", [b"\0", b"\0\0\0\0", b"\r\n\0\r\n", b" ", b"\t\0 \n"])
+@pytest.mark.parametrize("step", [1, 3, 10000])
+def test_nuls_and_blanks_between_messages_of_a_stream_pass_as_they_came(between: bytes, step: int) -> None:
+    """A proxy that counts the NUL of a string in sends one behind each message."""
+    stream = RINGING + between + INVITE + between + RINGING
+    framer, pieces = StreamFramer(), []
+    for at in range(0, len(stream), step):
+        framer.push(stream[at : at + step])
+        while (piece := framer.pop()) is not None:
+            pieces.append(piece)
+    assert b"".join(pieces) == stream
+    assert [piece for piece in pieces if not is_filling(piece)] == [RINGING, INVITE, RINGING]
+
+
+@pytest.mark.parametrize("junk", [b"\0x", b"\1", b"x\0", b"\x0b", b"\xa0"])
+def test_nothing_else_stands_between_messages_of_a_stream(junk: bytes) -> None:
+    framer = StreamFramer()
+    framer.push(RINGING + junk + b"\r\n" + RINGING)
+    assert framer.pop() == RINGING
+    with pytest.raises(NotSip):
+        while framer.pop() is not None:
+            pass
+
+
+@pytest.mark.parametrize("junk", [b"\0", b" ", b"\0\r\n"])
+def test_before_the_first_message_of_a_stream_stand_line_ends_alone(junk: bytes) -> None:
+    framer = StreamFramer()
+    framer.push(junk + RINGING)
+    with pytest.raises(NotSip):
+        framer.pop()
 
 
 def test_content_length_counts_only_as_a_field_of_its_own() -> None:

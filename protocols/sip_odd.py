@@ -1,0 +1,249 @@
+"""Values of SIP header fields that are not what the grammar has them to be: what is found in them all the same.
+
+A hop in the middle reads strictly only what decides about an address of ours, a call or a pinhole. All else passes byte
+for byte and is noted. Only what cannot be read and decides about one of these is refused: the two ends of a call agree
+on many things that the grammar does not know, and a hop that does not use a value gains nothing by refusing it.
+
+So a value is read by the grammar (sip_values.py) first. What does not follow it is read once more here, as the most of
+the SIP stacks would. That opens nothing that a well-formed value would not: who may be named is decided by the address
+that is found, and whoever writes an odd value could have written a plain one.
+
+House rules:
+- Nothing here raises. What is not found is None, and a value without anything that is found passes as it came.
+- An address of ours that cannot be found by the structure of the value is still found where it stands as such
+  (`renamed`): left there, it would be told to the other side.
+- Of a parameter that is given twice the first one counts. What depends on it is not opened wider by that.
+- The work is linear in the length of the value.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from functools import lru_cache
+from typing import NamedTuple, TypeVar, cast
+
+from protocols.engine import Endpoint, Host, Malformed
+from protocols.sip_values import (
+    HEADER_PARAMETER,
+    MAX_VALUES,
+    REMEMBERED,
+    STAR,
+    URI_PARAMETER,
+    Address,
+    Parameter,
+    Parameters,
+    Via,
+    read_address,
+    read_host,
+    read_uri,
+    read_via,
+    stripped,
+)
+from protocols.spans import Span
+
+Value = TypeVar("Value")
+
+_BLANK = rb"[ \t\r\n]*+"
+
+# Brackets that are missing around an IPv6 address are seen in the field, zones behind it as well. A port with a sixth
+# digit is none, and so is one with a letter behind it that could be part of a name.
+_HOST = (
+    rb"(?P<host>\[[^\]\s<>@;?,]{2,64}\]|(?:[0-9A-Fa-f]{0,4}:){2,8}[0-9A-Fa-f.]{0,15}|[A-Za-z0-9_.-]{1,255}+)"
+    rb"(?:(?P<colon>" + _BLANK + rb":" + _BLANK + rb")(?P<port>[0-9]*+))?"
+)
+_HOSTPORT = re.compile(_BLANK + _HOST)
+_BRACKETED = re.compile(rb"<[ \t\r\n]*+(?=(?i:sips?):)")
+_SCHEME = re.compile(rb"(?<![A-Za-z0-9.+-])(?P<scheme>(?i:sips?)):")
+_ANY_STAR = re.compile(_BLANK + rb"\*" + _BLANK + rb"(?:;.*)?\Z", re.DOTALL)
+_VIA = re.compile(
+    _BLANK + rb"(?i:SIP)" + _BLANK + rb"/" + _BLANK + rb"[^/\s;,]++" + _BLANK + rb"/" + _BLANK
+    + rb"(?P<transport>[^\s;,/]++)[ \t\r\n]++" + _HOST
+)  # fmt: skip
+_TAG = re.compile(rb";[ \t\r\n]*+(?i:tag)[ \t\r\n]*+=[ \t\r\n]*+\"?([^;,<>\" \t\r\n\0]++)")
+
+_BEHIND_HOST = re.compile(rb"[;?]")
+_MAX_ATS = 8
+"""Each is looked behind for a host."""
+_MAX_BYTES = 512
+"""Of values that are remembered."""
+
+
+_Place = tuple[Host | bytes | None, Span | None, int | None, Span | None, int]
+_NOWHERE: _Place = (None, None, None, None, 0)
+
+
+def _hostport(value: bytes, match: re.Match[bytes]) -> _Place:
+    """Host and port as found, where they stand, and where what follows them begins.
+
+    A colon with nothing behind it goes with the host, as an empty port that stands behind it. A number that is no port
+    is none: what is mapped then is the host alone.
+    """
+    at, text = Span(*match.span("host")), match["host"]
+    if text.startswith(b"["):
+        text = text.strip(b"[]").partition(b"%")[0].join((b"[", b"]"))  # a zone means nothing to another host
+    elif b":" in text:
+        text = b"[%b]" % text
+    try:
+        host: Host | bytes | None = read_host(text)
+    except Malformed:
+        return None, None, None, None, at.end
+    if match["colon"] is None:
+        return host, at, None, None, at.end
+    port_at, digits = Span(*match.span("port")), match["port"]
+    if not digits:
+        return host, at, None, port_at, port_at.end
+    if len(digits) > 5 or not 0 < int(digits) < 65536:
+        return host, at, None, None, port_at.end
+    return host, at, int(digits), port_at, port_at.end
+
+
+def _first_of_each(pattern: re.Pattern[bytes], value: bytes, start: int, end: int) -> Parameters:
+    found: dict[bytes, Parameter] = {}
+    for match in pattern.finditer(value, start, end):
+        name, text = match["name"].lower(), match["value"]
+        if name in found:
+            continue
+        at = Span(*match.span("value")) if text is not None else Span(match.end("name"), match.end("name"))
+        found[name] = Parameter(text[1:-1] if text is not None and text[:1] == b'"' else text, at, Span(*match.span()))
+    return found
+
+
+def _user_ends(value: bytes, start: int, end: int) -> Iterator[int]:
+    """Where a host may begin, the likeliest first: behind the last `@` that belongs to the user, as in sip_values.py
+    (one behind a parameter of the host does not), else behind an earlier one."""
+    ends: list[int] = []
+    at = value.find(b"@", start, end)
+    while at >= 0 and len(ends) < _MAX_ATS:
+        ends.append(at + 1)
+        further = value.find(b"@", at + 1, end)
+        at = further if further >= 0 and not _BEHIND_HOST.search(value, at + 1, further) else -1
+    yield from reversed(ends or [start])
+
+
+def find_address(value: bytes) -> Address:
+    """What there is of an address, wherever its URI stands; `host` is None if there is none."""
+    return _find_address(value) if len(value) > _MAX_BYTES else _remembered_address(value)
+
+
+def _find_address(value: bytes) -> Address:
+    if _ANY_STAR.match(value):
+        return STAR
+    opened = None
+    for opened in _BRACKETED.finditer(value):  # noqa: B007 (the last one: those before it stand in a name)
+        pass
+    scheme = _SCHEME.search(value, opened.end() if opened is not None else 0)
+    if scheme is None:
+        return Address(Span(0, len(value)), b"")
+    closed = value.find(b">", scheme.end())
+    end = closed if closed >= 0 else len(value)
+    name = scheme["scheme"].lower()
+    for begin in _user_ends(value, scheme.end(), end):
+        found = _HOSTPORT.match(value, begin, end)
+        host, host_span, port, port_span, behind = _hostport(value, found) if found is not None else _NOWHERE
+        if host is not None:
+            break
+    else:
+        return Address(Span(scheme.start(), end), name)
+    user = Span(scheme.end(), begin - 1) if begin > scheme.end() else None
+    if opened is None and closed < 0:  # without brackets all are of the field (RFC 3261 s.20.10)
+        own: Parameters = {}
+        rest = _first_of_each(HEADER_PARAMETER, value, behind, end)
+    else:
+        own = _first_of_each(URI_PARAMETER, value, behind, end)
+        rest = _first_of_each(HEADER_PARAMETER, value, end, len(value))
+    return Address(Span(scheme.start(), end), name, user, host, host_span, port, port_span, own, rest)
+
+
+def find_via(value: bytes) -> Via:
+    """What there is of a Via: transport, sent-by, parameters. What `received` and `rport` say is not used. One that
+    names no hop has a host without a name, which is nobody's."""
+    match = _VIA.match(value)
+    host, host_span, port, port_span, behind = _hostport(value, match) if match is not None else _NOWHERE
+    if match is None or host is None or host_span is None:
+        return _NO_HOP
+    parameters = _first_of_each(HEADER_PARAMETER, value, behind, len(value))
+    branch = parameters.get(b"branch")
+    transport, given = match["transport"].upper(), branch.value if branch is not None else None
+    return Via(transport, host, host_span, port, port_span, parameters, given, None, None, None)
+
+
+_NO_HOP = Via(b"", b"", Span(0, 0), None, None, {}, None, None, None, None)
+
+_FINDERS: Mapping[object, object] = {read_address: find_address, read_uri: find_address, read_via: find_via}
+
+
+def found(value: bytes, read: Callable[[bytes], Value]) -> Value:
+    """What is found in a value that this reader of sip_values.py does not take."""
+    find = cast("Callable[[bytes], Value]", _FINDERS[read])  # each finds what its reader reads
+    return find(value)
+
+
+class Tag(NamedTuple):
+    """What a value of From or To says of its dialog."""
+
+    tag: bytes | None
+    """None if there is none."""
+    oddity: str | None
+    """Why the value is no address, as one snake_case word; None if it is one."""
+
+
+def read_tag(value: bytes) -> Tag:
+    """By the grammar, or else as it is found."""
+    return _read_tag(value) if len(value) > _MAX_BYTES else _remembered_tag(value)
+
+
+def _read_tag(value: bytes) -> Tag:
+    try:
+        return Tag(read_address(value).parameter(b"tag") or None, None)
+    except Malformed as error:
+        return Tag(find_tag(value), str(error))
+
+
+_remembered_tag = lru_cache(maxsize=REMEMBERED)(_read_tag)
+"""All messages of a call have the same two."""
+
+
+def find_tag(value: bytes) -> bytes | None:
+    """The tag in a value of From or To: the first one behind the URI, or, if no bracket is closed, the first at all."""
+    match = _TAG.search(value, value.rfind(b">") + 1)
+    return match[1] if match is not None else None
+
+
+_PIECES = re.compile(rb"<[^<>]*+>|,")
+
+
+def split(data: bytes, span: Span) -> list[Span]:
+    """The values of a list whose quotes, brackets or comments have no end: cut at the commas outside of brackets."""
+    parts: list[Span] = []
+    start = span.start
+    for match in _PIECES.finditer(data, *span):
+        if match[0] == b"," and len(parts) < MAX_VALUES:
+            parts.append(Span(start, match.start()))
+            start = match.end()
+    found = [stripped(data, *part) for part in (*parts, Span(start, span.end))]
+    return [part for part in found if part.start < part.end]
+
+
+@lru_cache(maxsize=64)
+def _literal(host: Host) -> re.Pattern[bytes]:
+    text = re.escape(str(host).encode())
+    if host.version == 6:
+        return re.compile(rb"(?<![0-9A-Za-z.:])(?:\[%b\](?::(?P<port>[0-9]{1,5})(?![0-9]))?|%b(?![0-9A-Za-z:]))"
+                          % (text, text), re.IGNORECASE)  # fmt: skip
+    return re.compile(rb"(?<![0-9A-Za-z.])%b(?![0-9A-Za-z]|\.[0-9])(?::(?P<port>[0-9]{1,5})(?![0-9]))?" % text)
+
+
+def renamed(value: bytes, before: Endpoint, after: Endpoint) -> Iterator[tuple[Span, bytes]]:
+    """Where an address of ours stands in a value as such, and what becomes of it. Its port is mapped with it where it
+    is the one that is mapped; any other one stays."""
+    if str(before.host).encode() not in value.lower():
+        return
+    for match in _literal(before.host).finditer(value):
+        digits, is_plain = match["port"], not match[0].startswith(b"[")
+        port = b":%d" % after.port if digits and int(digits) == before.port else b":%b" % digits if digits else b""
+        host = str(after.host).encode()
+        yield Span(*match.span()), (host if after.host.version == 4 or is_plain else b"[%b]" % host) + port
+
+
+_remembered_address = lru_cache(maxsize=REMEMBERED)(_find_address)
