@@ -59,6 +59,10 @@ request_route {{
         exit;
     }}
     t_check_trans();
+    if (is_method("OPTIONS")) {{
+        sl_send_reply("200", "OK");
+        exit;
+    }}
     if (is_method("REGISTER")) {{
         if (!pv_www_authenticate("{domain}", "secret-of-$au", "0")) {{
             www_challenge("{domain}", "0");
