@@ -31,6 +31,7 @@ from protocols.engine import (
 from protocols.sip_calls import Call, Hop, Hosts, Offer, Transaction
 from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip_media import Role, Speaker, Terms
+from protocols.sip_memory import NAMES_BYTES, short
 from protocols.sip_message import Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
@@ -113,7 +114,7 @@ class Dialogs:
         self.moved.clear()
         asking = side if message.is_request else side.other
         hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
-        from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
+        from_tag, to_tag = short(message.from_tag or b""), short(message.to_tag or b"")
         found = self._find(message, from_tag, to_tag, hosts)
         if found is None:
             return self._of_no_call(message, side)
@@ -183,7 +184,8 @@ class Dialogs:
         table = self._table
         key = message.call_id, tag
         client = self._peers.own(self._behind_us).host
-        if len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls:
+        is_full = len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls
+        if is_full or not table.memory.keep(_bytes_kept(key)):
             status = 500 if is_resumed else 503
             detail = f"{table.calls_of[client]} of {client}, {len(table.calls)} in all"
             self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": f"answered {status}"})
@@ -562,6 +564,7 @@ class Dialogs:
         table, key = self._table, (call.key, call.caller_tag)
         if call in (calls := table.calls.get(key, [])):
             calls.remove(call)
+            table.memory.release(_bytes_kept(key))
             if not calls:
                 del table.calls[key]
             table.calls_of[call.charged_to] -= 1
@@ -583,6 +586,11 @@ def trigger_of(message: Message) -> str:
     """What the log calls it: INVITE, 200 INVITE."""
     method = message.cseq.method.decode("latin-1")
     return method if message.is_request else f"{message.status} {method}"
+
+
+def _bytes_kept(key: tuple[bytes, bytes]) -> int:
+    """Of a call by its Call-ID and the caller's tag, which stand in the table and in the call."""
+    return 2 * (len(key[0]) + len(key[1])) + NAMES_BYTES
 
 
 def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 from collections.abc import Hashable, Sequence
+from functools import lru_cache
 from hashlib import blake2b
+from ipaddress import ip_network
 from typing import Generic, Protocol, TypeVar
 
 from protocols.engine import Endpoint, Host, Send
@@ -33,6 +35,9 @@ REPEATED_SECONDS = 32.0
 
 MAX_KEY_BYTES = 128
 """A longer key is remembered by its hash (RFC 3261 bounds neither branches nor Call-IDs)."""
+
+NAMES_BYTES = 200
+"""Of a call or a registration, for the objects that hold its names."""
 
 _ENTRY_BYTES = 300
 """Of one entry, besides what peers have said."""
@@ -180,6 +185,12 @@ class Repeats:
         return found[1] if found is not None and found[0] >= now else None
 
 
+@lru_cache(maxsize=4096)
+def _as_client(host: Host) -> Host:
+    """All addresses of a /64 are one host's, or could be."""
+    return host if host.version == 4 else ip_network((host, 64), strict=False).network_address
+
+
 class Held:
     """Bytes of unfinished messages on all streams, and on those of each client."""
 
@@ -191,6 +202,7 @@ class Held:
 
     def change(self, client: Host, before: int, after: int) -> bool:
         """A side of a stream holds so many bytes now. False, and nothing has changed, if that is too much."""
+        client = _as_client(client)
         by = max(after - FREE_BYTES, 0) - max(before - FREE_BYTES, 0)
         if by > 0 and (self.total + by > MAX_HELD_BYTES or self._of[client] + by > MAX_HELD_OF_CLIENT):
             if not self._of[client]:

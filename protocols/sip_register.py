@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from protocols.engine import Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
-from protocols.sip_memory import Recent, short
+from protocols.sip_memory import NAMES_BYTES, Recent, short
 from protocols.sip_message import MAX_ID_BYTES, Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
@@ -179,7 +179,8 @@ class Registrations:
 
     def _bind(self, side: Side, name: Name, seconds: int, allow: tuple[Network, ...], now: float) -> None:
         known = self._bindings.get(name)
-        if known is None and len(self._bindings) >= self._options.max_registrations:
+        is_full = len(self._bindings) >= self._options.max_registrations
+        if known is None and (is_full or not self._table.memory.keep(_bytes_kept(name))):
             detail = f"{len(self._bindings)} of this session"
             facts = {"rule": "sip.too_many_registrations", "detail": detail, "action": "no pinhole opened"}
             self._note("violation", facts)
@@ -189,6 +190,8 @@ class Registrations:
             side, name.contact, name.transport, (self, name), allow, lasts, "200 REGISTER", now
         )
         if contact is None:
+            if known is None:
+                self._table.memory.release(_bytes_kept(name))
             self._forget(name)
             return
         known = known or self._taken_over(side, name, now)
@@ -211,6 +214,7 @@ class Registrations:
     def _forget(self, name: Name) -> Contact | None:
         contact = self._bindings.pop(name, None)
         if contact is not None:
+            self._table.memory.release(_bytes_kept(name))
             bindings, key = self._table.bindings, (name.contact.host, name.registrar, name.aor)
             del bindings[key][self, name]
             if not bindings[key]:
@@ -238,6 +242,10 @@ class Registrations:
 
     def _tell(self, event: str, name: Name, contact: Contact, **facts: Any) -> None:
         self._note(event, {"aor": name.aor, "contact": name.contact, "known_as": contact.seen, **facts})
+
+
+def _bytes_kept(name: Name) -> int:
+    return len(name.aor) + NAMES_BYTES
 
 
 def _seconds(text: bytes | None) -> int | None:
