@@ -163,7 +163,6 @@ async def test_sides_that_do_not_read_hold_no_more_than_their_budget_together(mo
     monkeypatch.setattr("proxy.leg.MOST_HELD_BYTES", 1)
     call = await Call.connect(Shell())
     held = call.shell.sessions.held
-    call.server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.3):
             while True:
