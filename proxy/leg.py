@@ -151,13 +151,6 @@ class Leg:
         if (was_congested and len(self._waiting) <= LOW_WATER) or not self._waiting:
             self._drained()
 
-    def give_up(self) -> None:
-        """A bug of ours while it sent (`proxy/failures.py`)."""
-        try:
-            self._failed()
-        finally:
-            self.reset()
-
     # -- ends: after any of these the leg is gone -----------------------------------------------------------------
 
     def _detach(self) -> None:
@@ -221,10 +214,6 @@ class LastWords:
             pass
         except OSError:
             self._end()
-
-    def give_up(self) -> None:
-        """A bug of ours (`proxy/failures.py`)."""
-        self._end()
 
     def _end(self) -> None:
         self._timer.cancel()

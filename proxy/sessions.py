@@ -246,12 +246,6 @@ class Sessions:
         if not self._sessions:
             self._all_gone.set()
 
-    def lost(self, session: Session) -> None:
-        """One that may have failed on its way out."""
-        if session in self._sessions:
-            self.forget(session)
-        self._lingering.discard(session)
-
     def linger(self, session: Session) -> None:
         self._lingering.add(session)
 

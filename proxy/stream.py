@@ -239,16 +239,7 @@ class StreamSession(Session):
             self.close(reason, Leg.close)
 
     def break_off(self, reason: str) -> None:
-        if self._driver is None and self._relay is None and not self.is_over:
-            self._not_reached(reason)
-        else:
-            self.close(reason, Leg.reset)
-
-    def _last_steps(self) -> list[Callable[[], None]]:
-        steps: list[Callable[[], None]] = [self._stop_dialling, *(leg.reset for leg in self._legs.values())]
-        if self._relay is not None:
-            steps.append(self._relay.give_up)
-        return [*steps, *(partial(sockets.reset, sock) for sock in (self._client, self._server) if sock is not None)]
+        self.close(reason, Leg.reset)
 
     def close(self, reason: str, how: Callable[[Leg], None]) -> None:
         if self.is_over:
