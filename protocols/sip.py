@@ -120,9 +120,7 @@ class SipEngine:
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
-        self._observed = (
-            Observed(self._note, table.numbers, table.unheard, pinholes.may_wait) if options.mode == "observe" else None
-        )
+        self._observed = Observed(self._note, table.numbers, table.unheard) if options.mode == "observe" else None
         holes: Pinholes = pinholes if self._observed is None else self._observed
         self._contacts = Contacts(peers, holes, table)
         self._rewriter = Rewriter(peers, table, self._contacts, options)
@@ -270,8 +268,8 @@ class SipEngine:
 
     def _may_pass_unread(self) -> bool:
         """What is no message goes on, but not to somebody who has not shown that SIP is spoken there: by a pinhole it
-        could be anything, for any service of that host (X10)."""
-        return not self._peers.is_expected or self._is_proved
+        could be anything, for any service of that host (X10). An observer holds nothing back."""
+        return not self._peers.is_expected or self._is_proved or self._observed is not None
 
     def _too_often(self, side: Side, data: bytes, is_repeat: bool) -> Sequence[Send] | None:
         """One request more than the source may send: the first ones are answered, a flood is not even read. Repeats are
@@ -423,8 +421,6 @@ class SipEngine:
         if isinstance(event, Closed):
             self._closed(grant, event)
             self._let_go()
-        elif (call := self._table.media.get(grant.id)) is not None:
-            call.used(grant)
         return self._take_notes()
 
     def _closed(self, grant: AnyGrant, event: Closed) -> None:

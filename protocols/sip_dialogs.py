@@ -41,8 +41,6 @@ MAX_ROUTES = 64
 """Behind any Record-Route."""
 MAX_TOLD = 16
 """Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""
-UNHEARD_SECONDS = 32.0
-"""From an INVITE to any response: who asks has given up then (RFC 3261 s.17.1.1.2, timer B)."""
 DIALOG_SECONDS = 7 * 86400.0
 """A way to a party stands as long as its call; this is for one that nobody ends."""
 
@@ -92,7 +90,7 @@ class Dialogs:
         self._contacts = contacts
         self._table = table
         self._note = note
-        self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts, options.media_from)
+        self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts)
         self._clock: Clock[Call] = Clock()
         self._now = 0.0
         self.moved: list[tuple[str, Endpoint | None, Endpoint]] = []
@@ -128,7 +126,7 @@ class Dialogs:
             self._peers.own(side).host,
             self._peers.as_seen(side).host if self._peers.is_mapped(side) else None,
             side in self._inside,
-            side.other if self._peers.is_expected else side,
+            call.hosts[role.other],
         )
         if message.is_request:
             return self._requested(call, speaker, message, hosts, side)
@@ -194,11 +192,10 @@ class Dialogs:
             raise Refused(status, b"Too Many Calls")
         call = Call(message.call_id, tag, hosts, client, self._pinholes.apart(), self._terms, table, self._clock)
         call.is_resumed = is_resumed
-        call.began_at = self._now
         call.lasts = self._options.call_idle
         table.calls.setdefault(key, []).append(call)
         table.calls_of[client] += 1
-        self._put_off(call, min(UNHEARD_SECONDS, self._options.ring_seconds))
+        self._put_off(call, self._options.ring_seconds)
         return call
 
     def _requested(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
@@ -228,7 +225,7 @@ class Dialogs:
             and (method == b"INVITE" or call.is_resumed)
             and call.is_of(speaker.role, speaker.host)
         ):
-            self._put_off(call, max(min(UNHEARD_SECONDS, self._options.ring_seconds), call.ends_at - self._now))
+            self._put_off(call, self._options.ring_seconds)
             # A request of a dialog that is under way has no Record-Route, though a proxy may stand between.
             hop = None if call.is_resumed and b"route" in message.names else self._hop(message, side, 0)
             if hop is not None:
@@ -246,9 +243,6 @@ class Dialogs:
         transaction = call.transaction(message.cseq.number, method, speaker.role.other, hosts, message.branch)
         if transaction is None:
             return self._of_no_call(message, side)
-        if status < 200 and method == b"INVITE" and call.started_at is None:
-            self._put_off(call, self._options.ring_seconds)
-            call.keep(self._options.ring_seconds)
         if status == 100:
             return None
         if status >= 300:
@@ -274,6 +268,8 @@ class Dialogs:
                 self._note("call.started", {"call_id": call.key, **_who(message)})
                 self._establish(call, message, side)
             self._is_alive(call, message)
+        elif method == b"INVITE" and call.started_at is None:
+            self._put_off(call, self._options.ring_seconds)
         return body
 
     def _left(self, call: Call, bye: Transaction, agreed: Speaker) -> None:
@@ -296,7 +292,6 @@ class Dialogs:
         elif call.lasts != self._options.call_idle:
             return
         self._put_off(call, call.lasts)
-        call.keep(self._options.media_idle if call.lasts == self._options.call_idle else call.lasts)
 
     def _put_off(self, call: Call, seconds: float) -> None:
         call.put_off(self._now + seconds, self._clock)
@@ -361,8 +356,10 @@ class Dialogs:
             hop, other = call.hops.get(role), call.hops.get(role.other)
             if hop is None or hop.at.host != peers.own(hop.side).host:
                 continue
-            # What it did not say of itself is known outside by the address that it signals from, and by that alone.
-            at = hop.at if hop.is_own_word else peers.own(hop.side)
+            # What it did not say of itself, or not for the transport of this session, is known outside by the address
+            # that it signals from, and by that alone.
+            is_for_here = hop.is_own_word and hop.transport is peers.transport
+            at = hop.at if is_for_here else peers.own(hop.side)
             signals_from = peers.own(hop.side.other).host
             comes_from = signals_from if other is None else self._really(other)
             if comes_from is None:
@@ -440,7 +437,6 @@ class Dialogs:
         direct = self._direct(description, side.other)
         kept = self._kept(call, speaker, description)
         media = [medium for medium in description.media if medium.slot not in kept]
-        self._tell_learned(call, speaker, media)
         trigger = trigger_of(message)
         if answers is not None:
             moves = call.make_answer(answers, speaker, media, trigger)
@@ -465,9 +461,7 @@ class Dialogs:
             return sip_body.rebuild(data, [(part, sdp.without_ice(description.body))])
         origin = description.origin.host if description.origin is not None else None
         is_own = origin is not None and (
-            origin == speaker.host
-            or any(origin in network for network in self._options.media_hosts)
-            or call.is_elsewhere(speaker, Endpoint(origin, 0))
+            origin == speaker.host or any(origin in network for network in self._options.media_hosts)
         )
         moves |= direct
         for medium in description.media:
@@ -494,16 +488,6 @@ class Dialogs:
             facts = {"rule": "sip.low_port", "detail": ", ".join(low), "action": "media is not followed"}
             self._note("violation", facts)
         return kept
-
-    def _tell_learned(self, call: Call, speaker: Speaker, media: list[sdp.Media]) -> None:
-        """If the address is not of the speaker's VPN or container after all, but another host's, its media is lost."""
-        for medium in media:
-            at = medium.endpoint
-            if at is None or not medium.is_movable or not call.is_elsewhere(speaker, at):
-                continue
-            if (at, at) not in call.told and len(call.told) < MAX_TOLD:
-                call.told.add((at, at))
-                self._note("media.learned", {"medium": medium.kind, "named": at, "expected": speaker.host})
 
     def _tell_kept(self, message: Message, changes: list[dict[str, Any]]) -> None:
         if changes:
@@ -553,10 +537,8 @@ class Dialogs:
                 continue
             if call.ends_at > now:
                 self._clock.set(call, call.ends_at)
-            elif call.started_at is None and call.is_heard(now, DIALOG_SECONDS):
-                call.put_off(now + self._options.media_idle, self._clock)  # whoever waits is told something meanwhile
             elif call.lasts == self._options.call_idle and call.is_heard(now, DIALOG_SECONDS):
-                call.put_off(now + call.lasts, self._clock)  # a session does not idle out while its data moves (X14)
+                self._put_off(call, call.lasts)  # a session does not idle out while its data moves (X14)
             else:
                 self._end(call, "timeout" if call.started_at is not None else "not_answered")
 

@@ -14,7 +14,6 @@ from protocols.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy import sockets
 from proxy.audit import Log
 from proxy.config import Config
-from proxy.leg import Held
 from proxy.metrics import Metrics
 from proxy.opening import Owner
 from proxy.pinholes import PinholeTable
@@ -48,7 +47,6 @@ class Sessions:
         self._own_listeners = own_listeners
         self.resolver = Resolver(loop)
         self._interfaces = sockets.InterfaceNames()
-        self.held = Held()
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
         """Those that are over but for what their engines look after."""

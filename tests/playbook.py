@@ -47,6 +47,7 @@ import shlex
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
+from functools import cache
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -164,11 +165,22 @@ class Session:
 
     def _settle(self) -> None:
         """When nothing needs the engine any more, what it has opened goes with it, and nobody is told."""
-        if self.is_over and not self.is_dissolved and not self.engine.is_needed():
-            self.is_dissolved = True
-            self.effects += (effect for effect in self.engine.stop(self.now) if isinstance(effect, Note))
-            for number in tuple(self.pinholes.standing):
-                self.pinholes.drop(number, "session_closed")
+        if self.is_over and not self.engine.is_needed():
+            self._stop()
+
+    def dissolve(self) -> None:
+        """All ends that it has begun; of what is open the engine hears that it is closed."""
+        for number in tuple(self.pinholes.standing):
+            self.pinholes.drop(number, "session_closed")
+        self._stop()
+
+    def _stop(self) -> None:
+        if self.is_dissolved:
+            return
+        self.is_dissolved = True
+        self.effects += (effect for effect in self.engine.stop(self.now) if isinstance(effect, Note))
+        for number in tuple(self.pinholes.standing):
+            self.pinholes.drop(number, "session_closed")
 
     def _done(self, effects: Sequence[Effect]) -> None:
         self.effects += effects
@@ -482,6 +494,7 @@ def _option(text: str) -> Any:
     return value
 
 
+@cache
 def transcripts(helper: str) -> list[Transcript]:
     return [load(path) for path in sorted((TRANSCRIPTS / helper).glob("*.txt"))]
 

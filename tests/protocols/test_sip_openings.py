@@ -430,3 +430,23 @@ def test_a_guess_is_remembered_only_of_who_is_mapped(side: Side) -> None:
     flow = Flow(nat=False)
     flow.hear(side, asks("OPTIONS", "Record-Route: <sip:10.1.0.2;lr>, <sip:198.51.100.2;lr>"))
     assert not len(flow.table.echoes)
+
+
+# -- what a search by coverage has found -------------------------------------------------------------------------------
+
+
+def test_a_contact_said_by_datagram_opens_no_port_for_connections() -> None:
+    by_datagram = Flow()
+    again = asks("INVITE", "Contact: <sip:alice@10.1.0.2>", number=2, via="UDP 10.1.0.2")
+    by_datagram.passes(CLIENT, again.replace(b"example.org>\r\nCSeq", b"example.org>;tag=b\r\nCSeq"))
+    by_connection = over_tcp(by_datagram)
+    by_connection.passes(CLIENT, asks("INVITE", via="TCP 10.1.0.2:41000"))
+    answer = answers("INVITE", "Contact: <sip:bob@198.51.100.2;transport=tcp>", via="TCP 203.0.113.1:41001")
+    by_connection.passes(SERVER, answer)
+    assert opened(by_connection) == []
+
+
+@pytest.mark.parametrize("transport", Transport)
+def test_an_observer_holds_nothing_back_that_came_by_a_pinhole(transport: Transport) -> None:
+    flow = expected(transport, mode="observe")
+    assert flow.passes(CLIENT, b"\r\n\r\n") == b"\r\n\r\n"

@@ -1,0 +1,147 @@
+"""What the party on each side of a SIP flow has said of itself, read apart from the engine, and more loosely.
+
+An address opens something only if its own party said it in a request of its own: in Contact, or in the top Via. Where
+it stands elsewhere, in Record-Route, in a response, in a body, it may be an echo of what somebody else said.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from functools import lru_cache
+from ipaddress import ip_address
+
+from protocols.engine import Endpoint, Host, Side, Transport
+
+MAX_BYTES = 400_000
+"""Of a stream that are remembered: more than an engine holds of one message."""
+DEFAULT_PORTS = frozenset((5060, 5061))
+
+_START = re.compile(rb"(?:\S+ .* )?SIP/\d\.\d(?: .*)?\s*", re.IGNORECASE | re.DOTALL)
+_FIELD = re.compile(rb"([^\s:]+)[ \t]*:(.*)", re.DOTALL)
+_HOST = re.compile(rb"[0-9a-fA-F.:]{2,}")
+_PORT = re.compile(rb"\d{1,5}")
+_LONG_NAMES = {b"m": b"contact", b"v": b"via", b"i": b"call-id"}
+
+Transaction = tuple[bytes, bytes]
+"""Call-ID and CSeq, blanks apart."""
+
+
+@dataclass(slots=True)
+class Saying:
+    """A message, as far as it tells who is where."""
+
+    status: int = 0
+    """0 of a request."""
+    contacts: list[bytes] = field(default_factory=list)
+    vias: list[bytes] = field(default_factory=list)
+    call_id: bytes = b""
+    cseq: bytes = b""
+
+    @property
+    def transaction(self) -> Transaction:
+        return self.call_id, b" ".join(self.cseq.split())
+
+
+class Sayings:
+    """Of one flow."""
+
+    def __init__(self, transport: Transport) -> None:
+        self._transport = transport
+        self._text = dict.fromkeys(Side, b"")
+        self._streams: dict[Side, list[Saying]] = {side: [] for side in Side}
+        self.requests: dict[Side, list[Saying]] = {side: [] for side in Side}
+        self.answered: dict[Side, set[Transaction]] = {side: set() for side in Side}
+        """What this side has answered 2xx."""
+
+    def hear(self, side: Side, data: bytes) -> None:
+        if self._transport is Transport.TCP:
+            self._text[side] = data = (self._text[side] + data)[-MAX_BYTES:]
+            self.requests[side].clear()
+        for saying in _messages(data):
+            if not saying.status:
+                self.requests[side].append(saying)
+            elif 200 <= saying.status < 300:
+                self.answered[side].add(saying.transaction)
+
+    def has_said(self, side: Side, at: Endpoint, in_via: bool = False, is_agreed: bool = False) -> bool:
+        """Whether the party named this address as its own: in a request's Contact or top Via, in its Via alone, or in
+        the Contact of one that the other side has answered 2xx."""
+        requests = self.requests[side]
+        # What it calls itself in both is an alias of where it signals from: the address of its VPN, or of a container.
+        aliases = {host for one in requests for host in {*_hosts(one.contacts)} & {*_hosts(one.vias[:1])}}
+        for request in requests:
+            if is_agreed and request.transaction not in self.answered[side.other]:
+                continue
+            values = [*request.vias[:1] * (not is_agreed), *request.contacts * (not in_via)]
+            if any(at.port in _ports(value) and ({at.host} | aliases) & {*hosts_in(value)} for value in values):
+                return True
+        return False
+
+
+def _messages(data: bytes) -> Iterator[Saying]:
+    found: Saying | None = None
+    for line in _lines(data):
+        if _START.fullmatch(line) is not None:
+            if found is not None:
+                yield found
+            status = re.match(rb"SIP/\S+\s+(\d{3})", line, re.IGNORECASE)
+            found = Saying(int(status[1]) if status else 0)
+        elif found is not None and (match := _FIELD.fullmatch(line)) is not None:
+            name, value = _LONG_NAMES.get(match[1].lower(), match[1].lower()), match[2]
+            match name:
+                case b"contact":
+                    found.contacts.append(value)
+                case b"via":
+                    found.vias += (part for part in value.split(b",") if part.strip())
+                case b"call-id":
+                    found.call_id = value.strip()
+                case b"cseq":
+                    found.cseq = value
+    if found is not None:
+        yield found
+
+
+def _lines(data: bytes) -> Iterator[bytes]:
+    """With those that continue them."""
+    line: bytes | None = None
+    for one in re.split(rb"\r?\n", data):
+        if line is not None and one[:1] in (b" ", b"\t"):
+            line += one
+            continue
+        if line is not None:
+            yield line
+        line = one
+    if line is not None:
+        yield line
+
+
+def _ports(value: bytes) -> set[int]:
+    return {int(port) for port in _PORT.findall(value)} | DEFAULT_PORTS
+
+
+def _hosts(values: list[bytes]) -> Iterator[Host]:
+    return (host for value in values for host in hosts_in(value))
+
+
+def hosts_in(data: bytes) -> Iterator[Host]:
+    """Whatever may be read as an address."""
+    for word in _HOST.findall(data):
+        bare = word.strip(b".:")
+        for text in {word, bare, bare.partition(b":")[0]}:
+            if (host := _read_host(text)) is not None:
+                yield host
+
+
+@lru_cache(maxsize=4096)
+def _read_host(text: bytes) -> Host | None:
+    try:
+        return ip_address(text.decode())
+    except ValueError:
+        return None
+
+
+def is_sip(data: bytes) -> bool:
+    """Whether it begins as a message does, line ends before it apart."""
+    return b"SIP/2.0" in data.lstrip(b"\r\n").partition(b"\n")[0].upper()

@@ -1,0 +1,129 @@
+"""The search for inputs that an engine does not stand (tools/fuzz), but for the search itself: that needs atheris."""
+
+from __future__ import annotations
+
+import random
+from ipaddress import ip_address
+
+import pytest
+from click.testing import CliRunner
+
+from protocols import HELPERS
+from protocols.engine import Endpoint, Helper, Side, Transport
+from tests.scripts import Arrival, End, Step, Visit, Wait
+from tests.sip_sayings import Sayings
+from tools.fuzz.__main__ import main
+from tools.fuzz.cases import Case, Said, Setting, decoded, encoded
+from tools.fuzz.drive import Run
+from tools.fuzz.mutations import Mutator, mended_sip, mended_tns
+from tools.fuzz.seeds import seeds
+
+STEPS: list[Step] = [
+    Arrival(Side.CLIENT, b"USER a\r\n"),
+    Arrival(Side.SERVER, b"\x00\xfe\xff"),
+    Wait(200.0),
+    Visit(1, False),
+    Visit(2, True),
+    End(Side.SERVER),
+    End(Side.CLIENT),
+]
+
+
+@pytest.fixture(params=HELPERS.values(), ids=lambda helper: helper.name)
+def helper(request: pytest.FixtureRequest) -> Helper:
+    chosen: Helper = request.param
+    return chosen
+
+
+def test_a_case_is_the_same_after_it_was_saved() -> None:
+    helper = HELPERS["sip"]
+    options = (("mode", "'observe'"), ("strict_register", "False"))
+    settings = [
+        Setting("dnat6", Transport.UDP, is_expected=True, tells_late=True, cut=7, client_port=40000, options=options),
+        Setting("none", Transport.TCP),
+    ]
+    case = Case(settings, [Said(number % 2, step) for number, step in enumerate(STEPS)])
+    assert decoded(encoded(case), helper) == case
+    assert settings[0].chosen(helper) == helper.options(mode="observe", strict_register=False)
+    assert settings[0].peers(helper).is_expected
+
+
+def test_anything_is_some_case(helper: Helper) -> None:
+    chance = random.Random(1)
+    for length in range(200):
+        Run(helper, decoded(chance.randbytes(length), helper)).to_the_end()
+
+
+def test_searches_begin_with_sessions_that_are_hidden_let_in_observed_and_captured(helper: Helper) -> None:
+    known = list(seeds(helper))
+    assert any(case.settings[0].is_expected for case in known)
+    assert any("#" in case.settings[0].network for case in known)
+    assert any(case.settings[0].network.endswith("+snat") for case in known)
+    if helper.name == "sip":
+        assert any(("mode", "'observe'") in case.settings[0].options for case in known)
+        assert {case.settings[0].transport for case in known} == set(Transport)
+    for case in known:
+        Run(helper, decoded(encoded(case), helper)).to_the_end(is_thorough=False)
+
+
+@pytest.mark.slow
+def test_what_seeds_become_is_stood(helper: Helper) -> None:
+    """A few, always the same ones; the search tries a million."""
+    mutator, known = Mutator(helper, lambda data, most: data[::-1][:most]), list(seeds(helper))
+    for seed in range(300):
+        case = mutator.changed(known[seed % len(known)], seed)
+        case = mutator.crossed(case, known[seed * 7 % len(known)], seed)
+        Run(helper, decoded(encoded(case), helper)).to_the_end(is_thorough=False)
+
+
+def test_what_is_changed_is_mended() -> None:
+    assert mended_sip(b"A b SIP/2.0\r\nl: 99\r\n\r\nbody") == b"A b SIP/2.0\r\nl: 4\r\n\r\nbody"
+    assert mended_tns(b"\x00\x00\x00\x00\x01\x00\x00\x00more") == b"\x00\x0c\x00\x00\x01\x00\x00\x00more"
+
+
+def test_a_saved_input_is_run_again_step_by_step(tmp_path_factory: pytest.TempPathFactory) -> None:
+    saved = tmp_path_factory.mktemp("saved") / "input"
+    saved.write_bytes(encoded(Case([Setting("snat")], [Said(0, Arrival(Side.CLIENT, b"USER anna\r\n"))])))
+    done = CliRunner().invoke(main, ["ftp", str(saved)])
+    assert done.exit_code == 0
+    assert "-> server: USER anna" in done.output
+    assert "nothing is wrong with it" in done.output
+
+
+# -- what a party has said of itself: the model that searches judge by -------------------------------------------------
+
+
+def said(*lines: str) -> bytes:
+    return "\r\n".join((*lines, "", "")).encode()
+
+
+CALL = ("Call-ID: c", "CSeq: 1  REGISTER")
+
+
+@pytest.mark.parametrize(
+    ("line", "counts"),
+    [
+        ("Contact: <sip:a@10.1.0.2:8443>", True),
+        ("m: <sip:a@10.1.0.2:8443>", True),
+        ("Contact:\r\n <sip:a@10.1.0.2:8443>", True),
+        ("Record-Route: <sip:10.1.0.2:8443;lr>", False),
+        ("Route: <sip:10.1.0.2:8443;lr>", False),
+        ("Path: <sip:10.1.0.2:8443;lr>", False),
+        ("Refer-To: <sip:10.1.0.2:8443>", False),
+        ("Via: SIP/2.0/UDP 10.1.0.2:8443", False),
+    ],
+)
+def test_an_address_is_a_partys_own_in_its_contact_and_its_top_via_alone(line: str, counts: bool) -> None:
+    sayings, at = Sayings(Transport.UDP), Endpoint(ip_address("10.1.0.2"), 8443)
+    sayings.hear(Side.CLIENT, said("REGISTER sip:b SIP/2.0", "Via: SIP/2.0/UDP 10.1.0.2", line, *CALL))
+    assert sayings.has_said(Side.CLIENT, at) is counts
+    assert not sayings.has_said(Side.CLIENT, at, is_agreed=True)
+    sayings.hear(Side.SERVER, said("SIP/2.0 200 OK", "Call-ID: c", "CSeq: 1 REGISTER"))
+    assert sayings.has_said(Side.CLIENT, at, is_agreed=True) is counts
+    assert not sayings.has_said(Side.SERVER, at)
+
+
+def test_what_a_response_says_is_nobodys_own_word() -> None:
+    sayings, at = Sayings(Transport.TCP), Endpoint(ip_address("10.1.0.2"), 8443)
+    sayings.hear(Side.CLIENT, said("SIP/2.0 200 OK", "Via: SIP/2.0/TCP 10.1.0.2:8443", "Contact: <sip:10.1.0.2:8443>"))
+    assert not sayings.has_said(Side.CLIENT, at)

@@ -1,0 +1,37 @@
+"""A case, run: its sessions begun, its steps taken, and all that must hold looked at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from protocols.engine import Helper
+from tests.playbook import Session
+from tests.scripts import begin, end, take
+from tools.fuzz.cases import Case, Said
+
+
+@dataclass
+class Run:
+    helper: Helper
+    case: Case
+
+    def __post_init__(self) -> None:
+        start = self.helper.start()
+        self.sessions: list[Session] = []
+        for setting in self.case.settings:
+            beside = self.sessions[0] if self.sessions else None
+            session = begin(self.helper, setting.peers(self.helper), setting.chosen(self.helper), start, beside)
+            session.tells_late = setting.tells_late
+            self.sessions.append(session)
+
+    def take(self, said: Said) -> None:
+        take(self.sessions[said.session], said.step, self.case.settings[said.session].cut or None)
+
+    def end(self, is_thorough: bool = True) -> None:
+        """As `scripts.end` does, which takes longer than most cases do when it is thorough."""
+        end(self.helper, *self.sessions, is_thorough=is_thorough)
+
+    def to_the_end(self, is_thorough: bool = True) -> None:
+        for said in self.case.said:
+            self.take(said)
+        self.end(is_thorough)

@@ -1,0 +1,38 @@
+"""The inputs that a search begins with: what transcripts and captures have, each also hidden, let in, and observed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+from protocols.engine import Helper, Transport
+from tests.playbook import NETWORKS, Transcript, on, transcripts
+from tests.scripts import conversation
+from tools.fuzz.captured import recordings
+from tools.fuzz.cases import CLIENT_PORTS, Case, Said, Setting, choices
+
+
+def seeds(helper: Helper) -> Iterator[Case]:
+    for transcript in transcripts(helper.name):
+        said = [Said(0, step) for step in conversation(transcript)]
+        yield from (Case([setting], said) for setting in _others(_setting(transcript, helper), helper))
+    for name, (peers, _, steps) in recordings(helper).items():
+        for network in (name, f"{name}+snat"):
+            setting = Setting(network, peers.transport)
+            yield from (Case([one], [Said(0, step) for step in steps]) for one in _others(setting, helper))
+
+
+def _others(setting: Setting, helper: Helper) -> Iterator[Setting]:
+    yield setting
+    yield replace(setting, is_expected=True)
+    if "'observe'" in choices(helper).get("mode", ()):
+        yield replace(setting, options=tuple(sorted({**dict(setting.options), "mode": "'observe'"}.items())))
+
+
+def _setting(transcript: Transcript, helper: Helper) -> Setting:
+    transport = transcript.network.transport
+    port = transcript.network.client.port if transport is Transport.UDP else None
+    port = port if port in CLIENT_PORTS else None
+    network = next(name for name, hosts in NETWORKS.items() if on(hosts, helper, transport, port) == transcript.network)
+    options = tuple(sorted((name, repr(value).replace(" ", "")) for name, value in transcript.options.items()))
+    return Setting(network, transport, client_port=port, options=options)
