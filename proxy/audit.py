@@ -8,6 +8,7 @@ works again.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import sys
@@ -316,6 +317,13 @@ def open_file(to: str) -> int:
             return 2
         case path:
             # Not to wait for ever for somebody to read from a FIFO; from then on writing may wait.
-            fd = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o640)
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+            # A link there may be somebody else's, to a file that only root may write.
+            try:
+                fd = os.open(path, flags | os.O_NOFOLLOW, 0o640)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise OSError(errno.ELOOP, "is a symbolic link, which is not followed: name the file itself") from error
             os.set_blocking(fd, True)
             return fd

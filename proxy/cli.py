@@ -159,6 +159,7 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
     for file in files:
         try:
             settings = config.load(file)
+            config.judge_places(file, settings)
         except ConfigError as error:
             results.append({"file": file, "ok": False, "problems": list(error.problems)})
             if not as_json:

@@ -338,6 +338,16 @@ def load(path: str | Path, opener: Opener | None = None) -> Config:
     return Config(**dict(settings), source=str(path))
 
 
+def judge_places(path: str, settings: Config) -> None:
+    """Whether files are where only those may put them who should. Raises ConfigError."""
+    from proxy import places  # which knows this module
+
+    document = _read(path)
+    problems = [document.problem(location, text) for location, text in places.findings(settings, path)]
+    if problems:
+        raise ConfigError(yaml_marks.render(path, problems))
+
+
 def _read(path: str | Path, opener: Opener | None = None) -> yaml_marks.Document:
     name = str(path)
     try:

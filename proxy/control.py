@@ -106,9 +106,11 @@ def remove(path: str) -> None:
 
 def _remove_stale(path: Path) -> None:
     """A daemon that was killed leaves its socket behind; one that lives answers, and keeps it."""
-    if not path.exists():
+    try:
+        mode = path.lstat().st_mode
+    except FileNotFoundError:
         return
-    if not stat.S_ISSOCK(path.stat().st_mode):
+    if not stat.S_ISSOCK(mode):  # nor a link to one, which may be somebody else's
         raise SocketError(f"control socket {path}: there is a file that is no socket; remove it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(ConnectionRefusedError):
         probe.connect(str(path))

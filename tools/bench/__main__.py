@@ -15,6 +15,7 @@ from rich.console import Console
 from rich.table import Table
 
 from tools.bench import ftp, sip, tns, versus
+from tools.bench.figures import figure
 from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
 
 
@@ -126,7 +127,7 @@ def _table_of(every: Mapping[str, Figures | tns.Figures], rows: Sequence[_Row]) 
             if not any(values):
                 cells.append("")
                 continue
-            text = form.format(median(values) * scale)
+            text = figure(median(values), form, scale)
             if name == "first_byte":
                 text += f", p99 {ftp.percentile_99(values) * scale:.0f}\n{_added(values, base)}"
             elif any(base) and figures is not kernel:
@@ -164,14 +165,14 @@ def _show_sip(report: sip.Report, console: Console) -> None:
     table = Table("", *report.figures)
     kernel = report.figures[sip.KERNEL]
     every = report.figures.values()
-    table.add_row("calls a second", *(f"{median(figures.rate):.0f}" for figures in every))
+    table.add_row("calls a second", *(figure(median(figures.rate)) for figures in every))
     table.add_row("CPU of a call, ms", *(_cpu_of_call(figures) for figures in every))
     for streams in sip.STREAMS:
         audio = [figures.audio[streams] for figures in every]
         title = f"{streams} streams"
-        table.add_row(f"{title}: packets/s a core", *(f"{median(one.per_core):.0f}".strip("0") for one in audio))
-        table.add_row(f"{title}: delay, µs", *(f"{median(one.median_delay) * 1e6:.0f}" for one in audio))
-        table.add_row(f"{title}: 99th percentile", *(f"{median(one.percentile_99) * 1e6:.0f}" for one in audio))
+        table.add_row(f"{title}: packets/s a core", *(figure(median(one.per_core)) for one in audio))
+        table.add_row(f"{title}: delay, µs", *(figure(median(one.median_delay), scale=1e6) for one in audio))
+        table.add_row(f"{title}: 99th percentile", *(figure(median(one.percentile_99), scale=1e6) for one in audio))
         bare = kernel.audio[streams]
         added = [
             (
@@ -188,7 +189,7 @@ def _show_sip(report: sip.Report, console: Console) -> None:
         f"{count / sip.MIB:.0f} MiB"
         for count in (held.bytes_of_calls, held.bytes_of_audio_calls, held.bytes_of_many_audio_calls)
     )
-    few_cpu, many_cpu = (f"{median(values) * 1e3:.2f} ms" for values in (held.few_cpu, held.many_cpu))
+    few_cpu, many_cpu = (figure(median(values), "{:.2f} ms", 1e3) for values in (held.few_cpu, held.many_cpu))
     console.print(f"{held.calls} calls held ({held.kind}): {all_held}; {held.audio_calls} with audio: {some_audio}, ")
     console.print(f"which makes {all_audio} for {sip.MANY} of them.")
     console.print(f"The next call: {few_cpu} beside {sip.FEW} others, {many_cpu} beside {sip.MANY}.")
@@ -198,8 +199,8 @@ def _show_sip(report: sip.Report, console: Console) -> None:
 def _cpu_of_call(figures: sip.Figures) -> str:
     if not figures.call_cpu:
         return ""
-    parts = ", ".join(f"{name} {median(values) * 1e3:.2f}" for name, values in figures.parts.items())
-    total = f"{median(figures.call_cpu) * 1e3:.2f}"
+    parts = ", ".join(f"{name} {figure(median(values), '{:.2f}', 1e3)}" for name, values in figures.parts.items())
+    total = figure(median(figures.call_cpu), "{:.2f}", 1e3)
     return f"{total} ({parts})" if len(figures.parts) > 1 else total
 
 

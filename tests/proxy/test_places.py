@@ -1,0 +1,104 @@
+"""Files of the daemon are nowhere where others could put something in their place, and no link is followed."""
+
+from __future__ import annotations
+
+import os
+import socket
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from proxy import audit, control
+from proxy.cli import main
+from proxy.errors import SocketError
+
+
+def check(tmp_path: Path, **keys: object) -> Result:
+    file = tmp_path / "pinhole.yaml"
+    lines = [f"{key}: {value}\n" for key, value in keys.items()]
+    file.write_text("policies: [{name: all, action: accept}]\n" + "".join(lines))
+    return CliRunner().invoke(main, ["check", str(file)])
+
+
+def open_directory(tmp_path: Path, mode: int) -> Path:
+    directory = tmp_path / "open"
+    directory.mkdir()
+    directory.chmod(mode)
+    return directory
+
+
+@pytest.mark.parametrize("mode", [0o777, 0o1777, 0o703])
+@pytest.mark.parametrize("key", ["audit", "control"])
+def test_a_directory_that_everybody_may_write_to_is_refused(tmp_path: Path, mode: int, key: str) -> None:
+    at = open_directory(tmp_path, mode) / "x"
+    result = check(tmp_path, **{key: f"{{to: {at}}}" if key == "audit" else at})
+    assert result.exit_code == 1
+    assert "pinhole.yaml:2:" in result.output
+    assert f"everybody may write into {at.parent}" in result.output
+
+
+@pytest.mark.parametrize("key", ["audit", "control"])
+def test_so_is_one_below_it_unless_it_is_sticky(tmp_path: Path, key: str) -> None:
+    above = open_directory(tmp_path, 0o777)
+    (above / "own").mkdir(mode=0o755)
+    at = above / "own" / "x"
+    keys = {key: f"{{to: {at}}}" if key == "audit" else at}
+    assert "in the place of" in check(tmp_path, **keys).output
+    above.chmod(0o1777)
+    assert check(tmp_path, **keys).exit_code == 0
+
+
+def test_a_configuration_that_everybody_may_change_is_refused(tmp_path: Path) -> None:
+    assert check(tmp_path).exit_code == 0
+    (tmp_path / "pinhole.yaml").chmod(0o666)
+    assert "chmod o-w" in check(tmp_path).output
+    (tmp_path / "pinhole.yaml").chmod(0o644)
+    tmp_path.chmod(0o777)
+    assert "put another file in its place" in check(tmp_path).output
+
+
+def test_places_that_are_not_there_yet_are_not_judged(tmp_path: Path) -> None:
+    assert check(tmp_path, control=tmp_path / "not" / "there", audit=f"{{to: {tmp_path}/neither}}").exit_code == 0
+
+
+def test_no_link_is_followed_to_where_the_log_would_be_written(tmp_path: Path) -> None:
+    victim, log = tmp_path / "victim", tmp_path / "audit.log"
+    victim.write_text("precious")
+    log.symlink_to(victim)
+    with pytest.raises(OSError, match="symbolic link"):
+        audit.open_file(str(log))
+    assert victim.read_text() == "precious"
+    log.unlink()
+    log.symlink_to(tmp_path / "made")
+    with pytest.raises(OSError, match="symbolic link"):
+        audit.open_file(str(log))
+    assert not (tmp_path / "made").exists()
+    assert "symbolic link" in check(tmp_path, audit=f"{{to: {log}}}").output
+
+
+def test_after_rotation_no_link_is_followed_either(tmp_path: Path) -> None:
+    log, victim = tmp_path / "audit.log", tmp_path / "victim"
+    victim.write_text("precious")
+    os.close(audit.open_file(str(log)))
+    reports: list[str] = []
+    sink = audit.Sink(str(log), reports.append)
+    log.rename(tmp_path / "old")
+    log.symlink_to(victim)
+    sink.reopen()
+    sink("line")
+    sink.close()
+    assert victim.read_text() == "precious"
+    assert "line" in (tmp_path / "old").read_text()
+    assert "symbolic link" in reports[0]
+
+
+def test_no_link_in_the_place_of_the_control_socket_is_followed(tmp_path: Path) -> None:
+    elsewhere, at = tmp_path / "elsewhere", tmp_path / "control.sock"
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(elsewhere))
+    at.symlink_to(elsewhere)
+    with pytest.raises(SocketError, match="remove it"):
+        control.bind(str(at))
+    assert elsewhere.exists()
+    assert at.is_symlink()
