@@ -9,8 +9,10 @@ House rules:
 - Rewriting touches the tokens of an address or port that changes, adds at most a c= and an a=rtcp line to a media part,
   and removes whole lines of ICE. All other bytes stay as they came: order, line ends, unknown lines (X6, D1). A value
   that would not change keeps its spelling.
-- What says where media goes and can be read in two ways is refused, never guessed: two c= lines for one medium, an
-  address that is not of the family beside it, a bare CR.
+- A hop in the middle reads strictly only what decides where media goes. A line that is none of its kind is passed by
+  and told of (`oddities`), and costs at most its own medium. What two readers could read in two ways is made to say one
+  thing where media moves: each c= of a medium names its new place, and a second a=rtcp is taken out.
+- What names the party's own address besides (an alternative, a filter of sources) is mapped or taken out with it.
 
 Ports stand in the walking pattern itself and go through no grammar: they differ in every call, so no cache would help.
 `nettype addrtype address`, which c=, o= and a=rtcp have in common, is the same for every call of a phone; it is read by
@@ -37,9 +39,14 @@ from protocols.spans import Span, replace
 MAX_BYTES = 65535
 """What one datagram can carry; the largest WebRTC offers seen have a third of it."""
 
+NO_NAMES: Mapping[Host, Host] = {}
+
 MAX_MEDIA = 16
 """m= lines in one description. Phones offer two or three, conferences with BUNDLE about ten; each may cost two relays
 (D49)."""
+
+MAX_ODDITIES = 16
+"""Of one description that are told of."""
 
 _DISCARD = 9
 """The port of a medium that has none yet: ICE that trickles, or TCP that will only connect (D9)."""
@@ -71,10 +78,11 @@ class _Address(NamedTuple):
     is_multicast: bool
 
 
-# RFC 8866 s.9: nettype SP addrtype SP connection-address, and whatever words a phone adds behind it.
+# RFC 8866 s.9: nettype SP addrtype SP connection-address, and whatever words a phone adds behind it. Brackets around an
+# IPv6 address, and an address of the other family than the word before it says, are seen in the field.
 _ADDRESS = Regex(
     r"[ \t]{0,4}(?i:IN)[ \t]{1,4}(?P<family>(?i:IP[46]))[ \t]{1,4}"
-    r"(?P<token>(?P<address>[0-9A-Za-z_.:-]{1,255})(?:/[0-9]{1,3}){0,2})(?=[ \t]|\Z)",
+    r"(?P<token>(?P<open>\[)?(?P<address>[0-9A-Za-z_.:-]{1,255})(?(open)\])(?:/[0-9]{1,3}){0,2})(?=[ \t\0]|\Z)",
     as_match=True,
 )
 # pyparsing would skip blanks, and make eight of each tab: then no span would be right.
@@ -92,7 +100,7 @@ def _read_address(text: bytes) -> _Address | None:
         match = _ADDRESS.parse_string(text.decode("latin-1"))[0]
         host: Host | None = None
         if _NUMERIC.fullmatch(match["address"]):
-            piece = grammar.IPV4 if match["family"].endswith("4") else grammar.IPV6
+            piece = grammar.IPV6 if ":" in match["address"] else grammar.IPV4
             host = grammar.read(piece, match["address"].encode())
     except (ParseException, Malformed):
         return None
@@ -169,8 +177,12 @@ class Media:
     setup: bytes | None
     has_ice: bool
     connection: Connection | None = None
-    """The c= in force, its own or that of the session. None only if the slot is not live."""
+    """The c= in force, its own or that of the session. None only if the slot is not live, or no c= can be read."""
+    others: list[Connection] = field(default_factory=list)
+    """Further c= lines of its own, which other readers may go by."""
     rtcp: Rtcp | None = None
+    surplus: list[Span] = field(default_factory=list)
+    """Further a=rtcp lines."""
     is_mux: bool = False
     is_bundle_only: bool = False
     mid: bytes | None = None
@@ -219,6 +231,17 @@ class Media:
         )
 
     @property
+    def obstacle(self) -> str | None:
+        """Why a live medium cannot move, as one snake_case word; None if it can, or is not live."""
+        if self.is_movable or not self.is_live:
+            return None
+        if self.connection is None:
+            return "no_address"
+        if self.connection.host is None:
+            return "host_name"
+        return "multicast" if self.connection.is_multicast else "other_transport"
+
+    @property
     def endpoint(self) -> Endpoint | None:
         """Where the author wants to receive. None for what is not live, hold by address, a name, multicast."""
         return self._endpoint(self.connection, self.port) if self.is_live else None
@@ -246,6 +269,8 @@ class Media:
 @dataclass(slots=True)
 class Description:
     body: bytes
+    text: bytes
+    """The same with each line ended by LF: as long, so that offsets are those of the body."""
     origin: Connection | None = None
     """The address of o=, which names the author and is nowhere to send media to (D2). None: no o= line that one can
     read."""
@@ -261,13 +286,22 @@ class Description:
     has_ice: bool = False
     groups: list[tuple[bytes, ...]] = field(default_factory=list)
     """The mids of each a=group:BUNDLE (D17)."""
+    others: list[Connection] = field(default_factory=list)
+    """Further c= lines of the session level, which other readers may go by."""
+    oddities: list[str] = field(default_factory=list)
+    """Lines that are not of their kind and were passed by: the number of each, and why."""
+
+    def tell(self, text: bytes, at: int, what: str) -> None:
+        if len(self.oddities) < MAX_ODDITIES:
+            self.oddities.append(_told(text, at, what))
 
 
 # -- reading -------------------------------------------------------------------------------------------------------
 
-_BEGIN = re.compile(rb"[\r\n]*+v=")
+_BEGIN = re.compile(rb"(?:\A|(?<=[\r\n]))[ \t]*+v=")
 
-# A CR may be half of a line end, or the last byte that a wrong Content-Length left; some phones write CR CR LF.
+# A CR may be half of a line end, or the last byte that a wrong Content-Length left; some phones write CR CR LF, and
+# some end their lines by CR alone.
 _BARE_CR = re.compile(rb"\r(?![\r\n]|\Z)")
 
 # Stops only at lines that matter; possessive, so linear. Names of attributes are compared up to the colon (D11), and in
@@ -300,6 +334,7 @@ _LINES = re.compile(
     re.VERBOSE,
 )
 
+_LINE_END = re.compile(rb"[^\r\n]*+\r*\n?")
 _DIRECTIONS = {direction.value: direction for direction in Direction}
 
 
@@ -307,21 +342,18 @@ def read_sdp(body: bytes) -> Description:
     """Read one session description.
 
     Raises Malformed, with the number of the line and what is wrong there, if it cannot be followed: no v=, a second
-    one, an m= without a port, a c= or a=rtcp that is none, a live slot without c= (D3), more than MAX_MEDIA media, more
-    than MAX_BYTES, a bare CR or a NUL. Lines that do not say where media goes may hold anything.
+    one, more than MAX_MEDIA media, more than MAX_BYTES. An m= without a port, a c= or a=rtcp that is none, a live slot
+    without c= (D3) are `oddities`. Lines that do not say where media goes may hold anything.
     """
     if len(body) > MAX_BYTES:
         raise Malformed(f"more than {MAX_BYTES} bytes")
-    begin = _BEGIN.match(body)
+    begin = _BEGIN.search(body)
     if begin is None:
         raise Malformed("line 1: no v=")
-    if b"\0" in body:
-        raise _malformed(body, body.index(b"\0"), "a NUL")
-    if body.count(b"\r") != body.count(b"\r\n") and (bare := _BARE_CR.search(body)):
-        raise _malformed(body, bare.start(), "a bare CR")
-    description = Description(body)
+    text = body if body.count(b"\r") == body.count(b"\r\n") else _BARE_CR.sub(b"\n", body)
+    description = Description(body, text)
     media: Media | None = None
-    for line in _LINES.finditer(body, begin.end()):
+    for line in _LINES.finditer(text, begin.end()):
         field_name = line.lastgroup
         if field_name == "media":
             media = _read_media(description, line)
@@ -331,15 +363,25 @@ def read_sdp(body: bytes) -> Description:
         elif media is None:
             _session_line(description, line)
         else:
-            _media_line(media, line)
+            _media_line(description, media, line)
     for media in description.media:
         if media.connection is None and media.is_live:
-            raise _malformed(body, media.start, "no c= for this medium")
+            description.tell(text, media.start, "no c= for this medium")
     return description
 
 
+def _whole_line(line: re.Match[bytes]) -> Span:
+    """With its end, and without that of the line before it."""
+    end = _LINE_END.match(line.string, line.end())
+    return Span(line.start() + 1, end.end() if end is not None else line.end())
+
+
+def _told(body: bytes, at: int, what: str) -> str:
+    return f"line {body.count(10, 0, at) + 1}: {what}"
+
+
 def _malformed(body: bytes, at: int, what: str) -> Malformed:
-    return Malformed(f"line {body.count(10, 0, at) + 1}: {what}")
+    return Malformed(_told(body, at, what))
 
 
 def _read_media(description: Description, line: re.Match[bytes]) -> Media:
@@ -347,11 +389,12 @@ def _read_media(description: Description, line: re.Match[bytes]) -> Media:
     if slot == MAX_MEDIA:
         raise TooManyMedia(*_malformed(line.string, line.start("media"), f"more than {MAX_MEDIA} media").args)
     kind, port, count, proto = line.group("kind", "port", "count", "proto")
-    if kind is None:
-        raise _malformed(line.string, line.start("media"), "m= without a port")
-    number, pairs = int(port), int(count or 1)
-    if number > 65535 or not pairs:
-        raise _malformed(line.string, line.start("media"), "port above 65535, or none of them")
+    number, pairs = int(port or 0), int(count or 1)
+    if kind is None or number > 65535 or not pairs:
+        # It has its place among the others (D10), and is none that anybody could send to.
+        what = "m= without a port" if kind is None else "port above 65535, or none of them"
+        description.tell(line.string, line.start("media"), what)
+        kind, proto, number, pairs = kind or b"", proto or b"", 0, 1
     return Media(
         slot,
         line.start("media"),
@@ -374,9 +417,11 @@ def _session_line(description: Description, line: re.Match[bytes]) -> None:
                 description.origin_key, description.origin_version = line.group("key", "version")
                 description.origin = _connection(line["author"], line.start("author"), True)
         case "connection":
-            if description.connection is not None:
-                raise _malformed(line.string, line.start() + 1, "a second c= of the session")
-            description.connection = _read_connection(line, True)
+            connection = _read_connection(description, line, True)
+            if connection is not None and description.connection is not None:
+                description.others.append(connection)
+            else:
+                description.connection = connection or description.connection
         case "direction":
             description.direction = _DIRECTIONS[line["direction"].lower()]
         case "setup":
@@ -389,24 +434,25 @@ def _session_line(description: Description, line: re.Match[bytes]) -> None:
             pass  # a=rtcp and the like mean something beside a medium only
 
 
-def _media_line(media: Media, line: re.Match[bytes]) -> None:
+def _media_line(description: Description, media: Media, line: re.Match[bytes]) -> None:
     match line.lastgroup:
         case "direction":
             media.direction = _DIRECTIONS[line["direction"].lower()]
         case "connection":
-            connection, before = _read_connection(line), media.connection
+            connection = _read_connection(description, line)
+            if connection is None:
+                return
             # Several are for layers of multicast alone (D5).
-            if (
-                before is not None
-                and not before.is_session_level
-                and not (before.is_multicast and connection.is_multicast)
-            ):
-                raise _malformed(line.string, line.start() + 1, "a second c= of this medium")
-            media.connection = connection
+            if media.connection is not None and not media.connection.is_session_level:
+                media.others.append(connection)
+            else:
+                media.connection = connection
         case "rtcp":
-            if media.rtcp is not None:
-                raise _malformed(line.string, line.start() + 1, "a second a=rtcp of this medium")
-            media.rtcp = _read_rtcp(line)
+            rtcp = _read_rtcp(description, line)
+            if rtcp is None or media.rtcp is not None:
+                media.surplus.append(_whole_line(line))
+            else:
+                media.rtcp = rtcp
         case "mux":
             media.is_mux = True
         case "mid":
@@ -426,26 +472,32 @@ def _connection(text: bytes, at: int, is_session_level: bool) -> Connection | No
     return None if address is None else Connection(address, at, is_session_level)
 
 
-def _read_connection(line: re.Match[bytes], is_session_level: bool = False) -> Connection:
+def _read_connection(
+    description: Description, line: re.Match[bytes], is_session_level: bool = False
+) -> Connection | None:
     connection = _connection(line["connection"], line.start("connection"), is_session_level)
     if connection is None:
-        raise _malformed(line.string, line.start() + 1, "c= is not IN, IP4 or IP6, and such an address")
+        what = "c= is not IN, IP4 or IP6, and an address"
+        description.tell(line.string, line.start() + 1, what)
     return connection
 
 
 _RTCP = re.compile(rb"[ \t]*+(?P<port>[0-9]{1,5}+)[ \t]*+(?P<address>(?<=[ \t])[^ \t].*+)?\Z", re.DOTALL)
 
 
-def _read_rtcp(line: re.Match[bytes]) -> Rtcp:
+def _read_rtcp(description: Description, line: re.Match[bytes]) -> Rtcp | None:
     at = line.start("rtcp")
     value = _RTCP.match(line["rtcp"])
     if value is None or int(value["port"]) > 65535:
-        raise _malformed(line.string, at, "a=rtcp without a port")
+        description.tell(line.string, at, "a=rtcp without a port")
+        return None
     connection = None
     if value["address"] is not None:
         connection = _connection(value["address"], at + value.start("address"), False)
         if connection is None:
-            raise _malformed(line.string, at, "the address of a=rtcp is not IN, IP4 or IP6, and such an address")
+            what = "the address of a=rtcp is not IN, IP4 or IP6, and an address"
+            description.tell(line.string, at, what)
+            return None
     return Rtcp(int(value["port"]), Span(at + value.start("port"), at + value.end("port")), connection)
 
 
@@ -461,10 +513,10 @@ class Move(NamedTuple):
     """Where RTCP goes on the same host. None: to the port of RTP, or there is none."""
 
 
-# All that ICE has written in any of its drafts, and what Microsoft made of it. One name left over would be the half-way
-# that D33 warns of.
+# All that ICE has written in any of its drafts, `alt` of its forerunner among it, and what Microsoft made of it. One
+# name left over would be the half-way that D33 warns of.
 _ICE_LINES = re.compile(
-    rb"\n(?=(a=(?i:ice-[a-z0-9-]++|(?:x-|rtcp-)?(?:remote-)?candidates?+(?:-[a-z0-9-]++)?|end-of-candidates)"
+    rb"\n(?=(a=(?i:ice-[a-z0-9-]++|(?:x-|rtcp-)?(?:remote-)?candidates?+(?:-[a-z0-9-]++)?|end-of-candidates|alt)"
     rb"(?![^:\s])[^\n]*+\n?+))"
 )
 
@@ -473,6 +525,12 @@ _TO_TITLE = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++i=[^\r\n]*+)?")
 
 _TO_ATTRIBUTES = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++[^am\r\n][^\r\n]*+)*")
 """From an m= to where its first attribute belongs."""
+
+_ALTERNATIVES = re.compile(rb"\n(?=(a=(?i:altc):[^\n]*+\n?+))")
+"""RFC 6947: where else the medium is. One of a medium that is elsewhere now is none of its places any more."""
+_FILTERS = re.compile(rb"\na=(?i:source-filter):(?P<value>[^\r\n]*+)")
+"""RFC 4570: whose packets are taken, and at which address."""
+_WORD = re.compile(rb"[^ \t]++")
 
 Change = tuple[Span, bytes]
 
@@ -484,7 +542,11 @@ def without_ice(body: bytes) -> bytes:
 
 
 def relocate(
-    description: Description, moves: Mapping[int, Move], origin: Host | None, ice: Literal["strip", "pass"]
+    description: Description,
+    moves: Mapping[int, Move],
+    origin: Host | None,
+    ice: Literal["strip", "pass"],
+    names: Mapping[Host, Host] = NO_NAMES,
 ) -> bytes:
     """The body with the media of some slots elsewhere.
 
@@ -493,6 +555,8 @@ def relocate(
     (D2, D22).
     ice: "strip" removes every line of ICE, at both levels (D32). With "pass" there should be no moves: a peer that
     finds candidates beside an address that is not among them gives ICE up (D33).
+    names: hosts that are known by another address where the description goes to. They are replaced where an address
+    says who somebody is and not where media goes: in filters of sources, and in the c= of a medium that is refused.
     Raises ValueError for a slot that cannot move; that is a bug of the caller.
 
     The same arguments give the same bytes. An address 0.0.0.0 or `::` stays, since it says hold (D25), and port 0 stays
@@ -507,14 +571,37 @@ def relocate(
         changes += _point(body, description.origin, origin)
     session = _session_host(description, moves, origin)
     if session is not None and description.connection is not None:
-        changes += _point(body, description.connection, session)
+        for one in (description.connection, *description.others):
+            changes += _point(body, one, session)
     for slot, move in moves.items():
         changes += _move(body, description.media[slot], move, session)
+    for media in description.media:
+        connection = media.connection
+        if connection is not None and not connection.is_session_level and not media.is_live:
+            changes += _point(body, connection, names.get(connection.host) if connection.host else None)
     if ice == "strip":
-        changes += ((Span(*line.span(1)), b"") for line in _ICE_LINES.finditer(body))
+        changes += ((Span(*line.span(1)), b"") for line in _ICE_LINES.finditer(description.text))
+    if moves:
+        changes += ((Span(*line.span(1)), b"") for line in _ALTERNATIVES.finditer(description.text))
+    changes += _filters(description.text, names)
     # Stable: what is inserted at one place stays in the order in which it was made.
     changes.sort(key=lambda change: change[0])
     return replace(body, changes)
+
+
+def alike(body: bytes, model: Description, moves: Mapping[int, Move], names: Mapping[Host, Host]) -> bytes:
+    """Another description of the same message, with those of its media elsewhere that are where the model's were."""
+    try:
+        description = read_sdp(body)
+    except Malformed:
+        return body
+    places = {model.media[slot].endpoint: move for slot, move in moves.items()}
+    same = {
+        medium.slot: places[medium.endpoint]
+        for medium in description.media
+        if medium.is_movable and medium.endpoint is not None and medium.endpoint in places
+    }
+    return relocate(description, same, None, "strip", names)
 
 
 def _session_host(description: Description, moves: Mapping[int, Move], origin: Host | None) -> Host | None:
@@ -541,9 +628,11 @@ def _host(media: Media) -> Host | None:
 def _move(body: bytes, media: Media, move: Move, session: Host | None) -> Iterator[Change]:
     connection = media.connection
     assert connection is not None  # it is movable
-    end = b"\r\n" if b"\r\n" in body else b"\n"
+    end = next((end for end in (b"\r\n", b"\n") if end in body), b"\r")
+    yield from ((span, b"") for span in media.surplus)
     if not connection.is_session_level:
-        yield from _point(body, connection, move.host)
+        for one in (connection, *media.others):
+            yield from _point(body, one, move.host)
     elif not connection.is_unspecified and (session or connection.host) != move.host:
         yield _insert(body, _TO_TITLE, media, end + b"c=IN IP%d %b" % (move.host.version, str(move.host).encode()))
     if not media.port:
@@ -558,8 +647,8 @@ def _move(body: bytes, media: Media, move: Move, session: Host | None) -> Iterat
             yield from _point(body, media.rtcp.connection, move.host)
 
 
-def _point(body: bytes, connection: Connection, host: Host) -> Iterator[Change]:
-    if connection.host == host or connection.is_unspecified:
+def _point(body: bytes, connection: Connection, host: Host | None) -> Iterator[Change]:
+    if host is None or connection.host == host or connection.is_unspecified:
         return
     family = b"IP%d" % host.version
     if body[connection.family_span.start : connection.family_span.end].upper() != family:
@@ -579,11 +668,45 @@ def _insert(body: bytes, up_to: re.Pattern[bytes], media: Media, line: bytes) ->
     return Span(before.end(), before.end()), line
 
 
+def _filters(text: bytes, names: Mapping[Host, Host]) -> Iterator[Change]:
+    for line in _FILTERS.finditer(text) if names and b"source-filter" in text else ():
+        at = line.start("value")
+        words = [(word, _address_in(word[0])) for word in _WORD.finditer(line["value"])]
+        news = [(word, names[host]) for word, host in words if host is not None and host in names]
+        if any(new.version != host.version for host, new in names.items()) and news:
+            yield _whole_line(line), b""  # it has one family for all
+            continue
+        for word, new in news:
+            yield Span(at + word.start(), at + word.end()), str(new).encode()
+
+
+def with_names(body: bytes, names: Mapping[Host, Host]) -> bytes:
+    """A description whose media stays where it is: the same, with filters of sources as its reader knows the hosts."""
+    return replace(body, sorted(_filters(body, names)))
+
+
+def prefer(description: Description, host: Host) -> None:
+    """Of several c= lines, the one that names this host counts."""
+    if description.connection is not None and description.others:
+        first = description.connection
+        chosen = next((one for one in (first, *description.others) if one.host == host), first)
+        description.others = [one for one in (first, *description.others) if one is not chosen]
+        description.connection = chosen
+        for media in description.media:
+            media.connection = chosen if media.connection is first else media.connection
+    for media in description.media:
+        if media.connection is not None and media.others:
+            every = [media.connection, *media.others]
+            media.connection = next((one for one in every if one.host == host), every[0])
+            media.others = [one for one in every if one is not media.connection]
+
+
 def with_other_host(body: bytes, before: Host, after: Host) -> bytes:
     """Of a description that no media follows (RFC 3261 s.11: what somebody can do): the same, of another host."""
     if before.version != after.version:
         return body
-    lines = rb"(?m)^((?:[oc]=|a=rtcp:)[^\r\n]*\bIN IP[46] )%b(?=[ \t/\r\n]|\Z)" % re.escape(str(before).encode())
+    host = re.escape(str(before).encode())
+    lines = rb"(?m)^((?:[oc]=|a=rtcp:)[^\r\n]*\bIN[ \t]+IP[46][ \t]+)(?:%b(?=[ \t/\r\n]|\Z)|\[%b\])" % (host, host)
     return re.sub(lines, rb"\g<1>" + str(after).encode(), body, flags=re.IGNORECASE)
 
 

@@ -23,6 +23,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from protocols import sip_left
 from protocols.engine import (
     Abort,
     AnyGrant,
@@ -322,6 +323,8 @@ class SipEngine:
             self._log_changes(message, changes)
         if message.oddities:
             self._log_oddities(message)
+        if self._rewriter.is_needed:
+            self._log_left(message, side, body)
         tail = len(message.data) - message.body.end  # what is behind Content-Length is no part of it (S1)
         new = replace(message.data, edits) if edits else message.data
         return (Send(side.other, new[: len(new) - tail] if tail and edits else new),)
@@ -529,6 +532,23 @@ class SipEngine:
         if fresh:
             event = "address.rewritten" if self._observed is None else "address.observed"
             self._note(event, {"message": trigger_of(message), "changes": fresh})
+
+    def _log_left(self, message: Message, side: Side, body: bytes | None) -> None:
+        """Where an address that is known otherwise on the other side stands in something that is not followed."""
+        own = self._peers.own(side).host if self._peers.is_mapped(side) else None
+        left = [(name, "not_mapped") for name in sip_left.in_fields(message, own)] if own is not None else []
+        if message.body.end > message.body.start:
+            known = self._peers.as_seen(side.other).host if self._peers.is_mapped(side.other) else None
+            now = message.data[message.body.start : message.body.end] if body is None else body
+            kind = sip_left.in_body(message, now, [host for host in (own, known) if host is not None])
+            left += [(f"body {kind}", "not_followed")] if kind is not None else []
+        fresh = []
+        for field, reason in left:
+            if (key := hash((field, reason))) not in self._logged and len(self._logged) < MAX_LOGGED:
+                self._logged.add(key)
+                fresh.append({"field": field, "value": None, "reason": reason})
+        if fresh:
+            self._note("address.kept", {"message": trigger_of(message), "changes": fresh})
 
     def _log_oddities(self, message: Message) -> None:
         """What is not as the grammar has it and passed all the same. Where it stands is told and not what it says, for

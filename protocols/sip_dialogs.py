@@ -11,7 +11,7 @@ Who may say what (design: a pinhole needs a confirmed exchange):
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from protocols import sdp, sip_body
@@ -137,10 +137,25 @@ class Dialogs:
         data = message.data[message.body.start : message.body.end]
         if not data or not self._follows_media or not self._peers.is_mapped(side):
             return None
-        found = self._find_sdp(message, data)
+        return self._renamed(data, self._find_sdp(message, data).sdp, side)
+
+    def _renamed(self, data: bytes, parts: Sequence[sip_body.Sdp], side: Side) -> bytes | None:
+        """The body with descriptions of which no media is followed, as the other side knows the hosts in them."""
         own, seen = self._peers.own(side).host, self._peers.as_seen(side).host
-        parts = [(part, sdp.with_other_host(data[part.span.start : part.span.end], own, seen)) for part in found.sdp]
-        return sip_body.rebuild(data, parts) if parts else None
+        news: list[tuple[sip_body.Sdp, bytes]] = []
+        for part in parts:
+            text = sdp.with_other_host(data[part.span.start : part.span.end], own, seen)
+            news.append((part, sdp.with_names(text, self._names(side))))
+        return sip_body.rebuild(data, news) if news else None
+
+    def _names(self, side: Side) -> dict[Host, Host]:
+        """Hosts that the side which is not `side` knows by another address."""
+        peers, names = self._peers, {}
+        if peers.is_mapped(side.other):
+            names[peers.as_seen(side.other).host] = peers.own(side.other).host
+        if peers.is_mapped(side):
+            names[peers.own(side).host] = peers.as_seen(side).host
+        return names
 
     @staticmethod
     def _find_sdp(message: Message, data: bytes) -> sip_body.Found:
@@ -418,8 +433,14 @@ class Dialogs:
         if found.unfollowed is not None:
             self._tell_kept(message, [_change("body", None, found.unfollowed)])
         ordinary = [part for part in found.sdp if not part.is_early][:1]
+        others = [part for part in found.sdp if part not in ordinary]
+        # Another part may be the same again, for readers of another kind; media of a description of its own, as that of
+        # an early session is (RFC 3959), is not followed.
+        self._tell_kept(
+            message, [_change(f"sdp in part {found.sdp.index(part) + 1}", None, "second") for part in others]
+        )
         if not ordinary:
-            return None
+            return self._renamed(data, others, side) if speaker.mapped is not None else None
         part = ordinary[0]
         try:
             description = sdp.read_sdp(data[part.span.start : part.span.end])
@@ -433,9 +454,12 @@ class Dialogs:
                 raise Refused(status, b"Too Many Media") from None
             return None
         if self._options.ice == "pass" and _has_ice(description):
+            self._tell_kept(message, [_change("sdp", None, "ice_passed")])
             return None
+        sdp.prefer(description, speaker.host)
         direct = self._direct(description, side.other)
         kept = self._kept(call, speaker, description)
+        left_alone = _left_alone(description)
         media = [medium for medium in description.media if medium.slot not in kept]
         trigger = trigger_of(message)
         if answers is not None:
@@ -454,11 +478,13 @@ class Dialogs:
                 offers.offer, moves = made
         if speaker.mapped is None and not direct:
             # A low port has been told of.
-            self._tell_kept(message, [change for change in kept.values() if change["reason"] != "low_port"])
-            if not self._ours or not _has_ice(description):
-                return None
-            # Both ends are to believe that the other one knows nothing of ICE (D32, D33).
-            return sip_body.rebuild(data, [(part, sdp.without_ice(description.body))])
+            told = [change for change in kept.values() if change["reason"] != "low_port"]
+            self._tell_kept(message, [*left_alone, *told])
+            new = sdp.with_names(description.body, self._names(side))
+            if self._ours and _has_ice(description):
+                # Both ends are to believe that the other one knows nothing of ICE (D32, D33).
+                new = sdp.without_ice(new)
+            return sip_body.rebuild(data, [(part, new)]) if new != description.body else None
         origin = description.origin.host if description.origin is not None else None
         is_own = origin is not None and (
             origin == speaker.host or any(origin in network for network in self._options.media_hosts)
@@ -470,11 +496,15 @@ class Dialogs:
                 if change not in call.told and len(call.told) < MAX_TOLD:
                     call.told.add(change)
                     self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
-        new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip")
+        new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip", self._names(side))
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
         changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
-        self._tell_kept(message, [*kept.values(), *changes[:MAX_TOLD]])
-        return sip_body.rebuild(data, [(part, new)])
+        self._tell_kept(message, [*left_alone, *kept.values(), *changes[:MAX_TOLD]])
+        news = [(part, new)]
+        for other in others if speaker.mapped is not None else ():
+            text = sdp.alike(data[other.span.start : other.span.end], description, moves, self._names(side))
+            news.append((other, sdp.with_other_host(text, speaker.host, speaker.mapped or speaker.host)))
+        return sip_body.rebuild(data, news)
 
     def _kept(self, call: Call, speaker: Speaker, description: sdp.Description) -> dict[int, dict[str, Any]]:
         """Media that is left as it is, and for the log why."""
@@ -598,6 +628,13 @@ def _bytes_kept(key: tuple[bytes, bytes]) -> int:
 def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:
     """One that is not made."""
     return {"field": field, "value": value, "reason": reason}
+
+
+def _left_alone(description: sdp.Description) -> list[dict[str, Any]]:
+    """Lines that are none of their kind, and live media that is left to the ends, for the log."""
+    odd = [_change("sdp", None, oddity) for oddity in description.oddities]
+    found = [(medium.kind.decode("latin-1"), medium.obstacle) for medium in description.media]
+    return odd + [_change(f"sdp m={kind}", None, obstacle) for kind, obstacle in found if obstacle is not None]
 
 
 def _of_rack(message: Message) -> int:

@@ -33,7 +33,8 @@ class SipOptions:
     through the relays. They must be able to reach each other."""
 
     malformed: Literal["respond", "discard", "pass"] = "respond"
-    """A message that cannot be read. `respond`: a request is answered 400, a response dropped; `discard`: both are
+    """A message in which something cannot be read that decides about an address of ours, a call or a pinhole (all else
+    passes, and the log tells of it). `respond`: a request is answered 400, a response dropped; `discard`: both are
     dropped; `pass`: both go on untouched."""
 
     block_methods: tuple[str, ...] = ()

@@ -134,13 +134,13 @@ class Rewriter:
         "_echoes",
         "_fields",
         "_is_mapped",
-        "_is_needed",
         "_mapped",
         "_mapped_vias",
         "_now",
         "_peers",
         "_strips_ice",
         "_table",
+        "is_needed",
         "stands_in",
     )
 
@@ -156,7 +156,7 @@ class Rewriter:
         self._mapped: dict[tuple[Side, bool, object, bytes], _Mapped] = {}
         self._mapped_vias: dict[tuple[Side, bool, bool, int, bytes], _MappedVia] = {}
         self._is_mapped = {side: peers.is_mapped(side) for side in Side}
-        self._is_needed = options.fixup == "auto" and any(self._is_mapped.values())
+        self.is_needed = options.fixup == "auto" and any(self._is_mapped.values())
         self.stands_in = False
         """In the last message an address could not be had, and the one that its sender is known by stands for it."""
 
@@ -168,7 +168,7 @@ class Rewriter:
         """
         self._now = now
         self.stands_in = False
-        if not self._is_needed:
+        if not self.is_needed:
             if message.is_request and self._peers.transport is Transport.UDP and not self._is_mapped[side]:
                 self._expect_answers(message, side)
             return []
@@ -257,7 +257,7 @@ class Rewriter:
 
     def call_id(self, message: Message, side: Side) -> bytes:
         """What the call is known by, whichever side names it."""
-        if self._call_ids is None or not self._is_needed:
+        if self._call_ids is None or not self.is_needed:
             return message.call_id
         return self._call_ids.hidden(message.call_id, side)
 
@@ -467,7 +467,7 @@ class Rewriter:
         return Transport.UDP if named == b"udp" else self._peers.transport
 
     def _maps_outward(self, side: Side) -> bool:
-        return self._is_needed and self._is_mapped[side]
+        return self.is_needed and self._is_mapped[side]
 
     def outward(
         self, side: Side, host: Host, port: int | None, transport: Transport, may_reserve: bool = False

@@ -251,6 +251,96 @@ def test_over_ipv6_too() -> None:
         assert b"Contact: <sip:a@[2001:db8:ffff::1]" in got
 
 
+# -- other places that name the inside (entries 13 to 18) --------------------------------------------------------------
+
+KIN = ["Reply-To", "History-Info", "P-Associated-URI", "P-Called-Party-ID", "P-Served-User"]
+
+
+@pytest.mark.parametrize("name", KIN)
+def test_fields_that_say_who_somebody_is_are_mapped_like_their_kin(name: str) -> None:
+    flow = Flow()
+    line = f"{name}: <sip:alice@10.1.0.2:5060>;index=1, <sip:bob@192.0.2.1>"
+    assert f"{name}: <sip:alice@203.0.113.1:5060>;index=1, <sip:bob@192.0.2.1>".encode() in flow.passes(
+        CLIENT, with_line(invite(), "Max-Forwards", line)
+    )
+    back = with_line(response(180), "Contact", f"{name}: <sip:alice@203.0.113.1:5060>")
+    assert f"{name}: <sip:alice@10.1.0.2:5060>".encode() in flow.passes(SERVER, back)
+
+
+def kept(flow: Flow) -> list[tuple[str, str]]:
+    notes = [note.facts["changes"] for note in flow.notes if note.event == "address.kept"]
+    return [(change["field"], change["reason"]) for changes in notes for change in changes]
+
+
+@pytest.mark.parametrize("line", ["Alert-Info: <http://10.1.0.2/ring>", "Call-Info: <sip:10.1.0.2>", "X-Own: 10.1.0.2"])
+def test_an_inside_address_in_a_field_that_is_not_mapped_is_told_of_once(line: str) -> None:
+    flow = Flow()
+    for number in (1, 2):
+        assert line.encode() in flow.passes(CLIENT, with_line(invite(number), "Max-Forwards", line))
+    assert kept(flow) == [(line.partition(":")[0].lower(), "not_mapped")]
+    flow = Flow(False)
+    flow.passes(CLIENT, with_line(invite(), "Max-Forwards", line))
+    assert kept(flow) == []
+
+
+def notify(host: str, kind: str, body: str) -> bytes:
+    fields = ("From: <sip:a@h>;tag=1", "To: <sip:b@h>;tag=2", "Call-ID: n", "CSeq: 1 NOTIFY", f"Content-Type: {kind}")
+    return message(f"NOTIFY sip:{host} SIP/2.0", "Via: SIP/2.0/UDP 192.0.2.77;branch=z9hG4bK7", *fields, body=body)
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["application/reginfo+xml", "application/dialog-info+xml;charset=x", "application/pidf+xml", "message/sipfrag"],
+)
+def test_a_body_that_names_a_mapped_address_passes_and_is_told_of_once(kind: str) -> None:
+    for side, host in ((CLIENT, "10.1.0.2"), (SERVER, "203.0.113.1")):
+        flow, body = Flow(), f"<uri>sip:alice@{host}:5060</uri>"
+        for number in (b"1", b"2"):
+            asked = notify("192.0.2.5", kind, body).replace(b"CSeq: 1", b"CSeq: " + number)
+            assert flow.passes(side, asked).endswith(body.encode())
+        assert kept(flow) == [(f"body {kind.partition(';')[0]}", "not_followed")]
+        flow = Flow()
+        flow.passes(side, notify("192.0.2.5", kind, body.replace(host, "192.0.2.1")))
+        assert kept(flow) == []
+
+
+def test_in_a_call_too_a_body_that_names_a_mapped_address_is_told_of() -> None:
+    flow = Flow()
+    flow.passes(CLIENT, invite().replace(b"application/sdp", b"application/x-own"))
+    assert kept(flow) == [("body application/x-own", "not_followed")]
+
+
+def test_a_rejected_medium_and_all_that_names_an_address_beside_it_are_mapped_or_taken_out() -> None:
+    more = (
+        "a=altc:1 IP4 10.1.0.2 7000\r\na=alt:1 1 : x y 10.1.0.2 7000\r\n"
+        "a=source-filter: incl IN IP4 * 10.1.0.2\r\nm=video 0 RTP/AVP 31\r\nc=IN IP4 10.1.0.2\r\n"
+    )
+    flow = Flow()
+    shown = flow.passes(CLIENT, invite(body=sdp("10.1.0.2", 7000, more)))
+    assert b"10.1.0.2" not in shown.partition(b"\r\n\r\n")[2]
+    assert shown.endswith(
+        b"a=source-filter: incl IN IP4 * 203.0.113.1\r\nm=video 0 RTP/AVP 31\r\nc=IN IP4 203.0.113.1\r\n"
+    )
+    filtered = sdp("198.51.100.9", 8000, "a=source-filter: incl IN IP4 * 203.0.113.1\r\n")
+    got = flow.passes(SERVER, response(200, body=filtered))
+    assert got.endswith(b"a=source-filter: incl IN IP4 * 10.1.0.2\r\n")
+
+
+def test_every_description_of_a_message_has_its_addresses_mapped() -> None:
+    flow = Flow()
+    first, second = sdp("10.1.0.2", 7000), sdp("10.1.0.2", 7000).replace("AVP 0", "SAVP 8")
+    early = sdp("10.1.0.2", 7100)
+    parts = [f"Content-Type: application/sdp\r\n\r\n{text}" for text in (first, second)]
+    parts.append(f"Content-Type: application/sdp\r\nContent-Disposition: early-session\r\n\r\n{early}")
+    body = "".join(f"--b\r\n{part}\r\n" for part in parts) + "--b--\r\n"
+    asked = invite(body=body).replace(b"application/sdp", b"multipart/mixed;boundary=b", 1)
+    shown = flow.passes(CLIENT, asked).partition(b"\r\n\r\n")[2]
+    assert b"10.1.0.2" not in shown
+    assert shown.count(b"m=audio 40000 RTP/AVP 0") == shown.count(b"m=audio 40000 RTP/SAVP 8") == 1
+    assert b"m=audio 7100" in shown
+    assert kept(flow)[:2] == [("sdp in part 2", "second"), ("sdp in part 3", "second")]
+
+
 # -- what stays refused ------------------------------------------------------------------------------------------------
 
 
