@@ -303,9 +303,10 @@ def net_status(path: str | None, backend: str, as_json: bool) -> None:
 def doctor(path: str | None, as_json: bool) -> None:
     """Look for what on this host stands in the way. Exit status 1 when something does."""
     from proxy import doctor as examination
+    from proxy.findings import Level
 
     found = examination.examine(config.in_force(path))
-    is_well = all(finding.level is not examination.Level.FAIL for finding in found)
+    is_well = all(finding.level is not Level.FAIL for finding in found)
     rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
     if as_json:
         print_json({"ok": is_well, "findings": rows})

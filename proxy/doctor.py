@@ -1,27 +1,31 @@
 """What keeps pinhole from working on this host, found by looking: kernel, rights, routes, and the rulesets of others.
 
-Each check says what it saw and, when that is wrong, what to do. Facts are gathered first and judged by plain functions.
-A ruleset can be written in ways that nobody recognises from outside, so what is judged from foreign rules is a warning.
+Facts are gathered here; what they mean is judged by plain functions: `judging` for rulesets, `judging_host` for routing
+rules and kernel parameters. What cannot be read is said, never taken for well.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
-import re
+import pwd
 import socket
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
-from ipaddress import ip_address
+import struct
+from collections.abc import Iterable, Iterator, Sequence
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from protocols.engine import Endpoint, Transport
-from proxy import net, rules, sockets
-from proxy.config import Config, Mark, PortRange
+from protocols.engine import Endpoint, Network, Transport
+from proxy import judging, judging_host, net, rules, sockets, traffic
+from proxy.config import Config, PortRange
 from proxy.errors import NetError, SocketError
+from proxy.findings import Finding, Level
+from proxy.judging import Firewall, Saved
+from proxy.judging_host import RoutingRule
 from proxy.rules import Backend
+from proxy.traffic import Links
 
 CAP_NET_BIND_SERVICE = 10
 CAP_NET_ADMIN = 12
@@ -31,59 +35,9 @@ _DOCUMENTATION_ADDRESSES = ("192.0.2.1", "2001:db8::1")
 """Never addresses of this host (RFC 5737, RFC 3849), so only a transparent socket can be bound to them."""
 
 _SYSCTL = Path("/proc/sys/net")
-_MANGLE_PRIORITY = -150
-
-
-class Level(StrEnum):
-    OK = "ok"
-    WARN = "warn"
-    FAIL = "fail"
-
-
-@dataclass(frozen=True, slots=True)
-class Finding:
-    level: Level
-    check: str
-    detail: str
-    remedy: str = ""
-
-
-def iptables_table(saved: str, table: str) -> str:
-    """The part of `iptables-save` that is about one table; "" when there is none."""
-    return saved.partition(f"*{table}\n")[2].partition("COMMIT\n")[0]
-
-
-@dataclass(frozen=True, slots=True)
-class Firewall:
-    """The rulesets of this host: the objects of `nft --json list ruleset`, and `iptables-save` by IP version."""
-
-    nft: list[dict[str, Any]] = field(default_factory=list)
-    iptables: dict[int, str] = field(default_factory=dict)
-
-    def chains(self) -> Iterator[dict[str, Any]]:
-        """Chains of others, but not those that iptables made: they are read in its own words."""
-        chains = (item["chain"] for item in self.nft if "chain" in item)
-        return (chain for chain in chains if self._is_foreign(chain, chain["name"]))
-
-    def rules(self) -> Iterator[dict[str, Any]]:
-        found = (item["rule"] for item in self.nft if "rule" in item)
-        return (rule for rule in found if self._is_foreign(rule, rule["chain"]))
-
-    def _is_foreign(self, item: dict[str, Any], chain: str) -> bool:
-        if item["family"] == "inet" and item["table"] == rules.TABLE:
-            return False
-        saved = self.iptables.get({"ip": 4, "ip6": 6}.get(item["family"], 0), "")
-        return not re.search(rf"^:{re.escape(chain)} ", iptables_table(saved, item["table"]), flags=re.MULTILINE)
-
-    def iptables_rules(self) -> Iterator[tuple[str, str, str]]:
-        """(command, table, rule) of others."""
-        for version, saved in self.iptables.items():
-            table = ""
-            for line in saved.splitlines():
-                if line.startswith("*"):
-                    table = line[1:]
-                elif line.startswith(("-A ", ":")) and "PINHOLE" not in line:
-                    yield rules.iptables(version), table, line
+_USER = "pinhole"
+"""As the systemd unit names it."""
+_FLAVOURS = ("nft", "legacy")
 
 
 def examine(config: Config) -> list[Finding]:
@@ -91,15 +45,17 @@ def examine(config: Config) -> list[Finding]:
     findings = [*_rights(), *_transparent_sockets(), *_listener(config), *_datagram_ports(config), *_addresses(config)]
     if net.capabilities() >> CAP_NET_ADMIN & 1:
         try:
-            firewall = _gather()
-            findings += _setup(config)
-            findings += judge_marks(config, firewall)
-            findings += _routing_rules(config)
-            findings += judge_input(config, firewall)
-            findings += judge_nat(config, firewall)
-            findings += judge_helpers(config, firewall)
+            firewall, unread = _firewall()
+            findings += unread
+            findings += _setup(config, firewall)
+            traffics = traffic.of_config(config, _links())
+            routes = _routing_rules()
+            findings += judging_host.judge_routing_rules(config, routes, traffics)
+            findings += judging.judge(config, firewall, traffics, _user(config.control))
+            findings += judging_host.judge_ways(firewall, routes, traffics)
+            findings += _automatic_helpers()
         except NetError as error:
-            findings.append(Finding(Level.FAIL, "firewall", f"cannot be read: {error}", "see the message"))
+            findings.append(Finding(Level.FAIL, "firewall", f"cannot be read: {error}", "# see the message"))
     else:
         findings.append(
             Finding(Level.WARN, "firewall", "not examined: rules are shown only to root", "sudo pinhole doctor")
@@ -184,30 +140,103 @@ def _addresses(config: Config) -> Iterator[Finding]:
                 yield Finding(Level.WARN, f"policy {policy.name}, snat", trouble, "snat: interface; or add the address")
 
 
+def _user(control: str) -> str:
+    """Whom the daemon runs as, now or by its unit: a number, or the name of a user that there is only while it runs."""
+    with socket.socket(socket.AF_UNIX) as client:
+        if client.connect_ex(control) != 0:
+            with contextlib.suppress(KeyError):
+                return str(pwd.getpwnam(_USER).pw_uid)
+            return _USER
+        _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+    return str(uid)
+
+
 def _daemon_runs(control: str) -> bool:
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(control) == 0
 
 
-# -- our own rules and routes -----------------------------------------------------------------------------------------
+# -- the rulesets of this host -----------------------------------------------------------------------------------------
 
 
-def _gather() -> Firewall:
-    """Raises NetError. A firewall command that is not installed has no rules to show."""
+def _output(command: tuple[str, ...]) -> str | None:
+    """What a command says; None when it is not installed or fails."""
+    try:
+        done = net.run(command)
+    except NetError:
+        return None
+    return done.stdout if done.returncode == 0 else None
 
-    def output(command: tuple[str, ...]) -> str:
+
+def _firewall() -> tuple[Firewall, list[Finding]]:
+    """The rulesets, and what could not be read of them. A command that is not installed has no rules to show."""
+    unread = []
+    objects: Sequence[object] = ()
+    if _output(("nft", "--version")) is not None:
         try:
-            done = net.run(command)
-        except NetError:
-            return ""
-        return done.stdout if done.returncode == 0 else ""
-
-    nft = output(("nft", "--json", "list", "ruleset"))
-    saved = {version: output((f"{rules.iptables(version)}-save",)) for version in (4, 6)}
-    return Firewall(json.loads(nft)["nftables"] if nft else [], saved)
+            said = json.loads(_output(("nft", "--json", "list", "ruleset")) or "")
+            objects = said["nftables"] if isinstance(said, dict) and isinstance(said.get("nftables"), list) else ()
+        except json.JSONDecodeError:
+            remedy = "# an nft with JSON: Debian nftables, OpenWrt nftables-json"
+            unread.append(Finding(Level.WARN, "firewall", "nft does not tell its rules as JSON: not examined", remedy))
+    return Firewall(objects, tuple(_saved())), unread
 
 
-def _setup(config: Config) -> Iterator[Finding]:
+def _saved() -> Iterator[Saved]:
+    """Both flavours of iptables, for rules of both are in force; the plain command is one of the two."""
+    for version in (4, 6):
+        plain = rules.iptables(version)
+        names = _output((plain, "--version"))
+        default = "nft" if names is not None and "nf_tables" in names else "legacy"
+        for flavour in _FLAVOURS:
+            command = plain if flavour == default else f"{plain}-{flavour}"
+            if (text := _output((f"{command}-save",))) is not None:
+                yield Saved(command, version, text, is_in_nft=flavour == "nft")
+
+
+# -- links and routes --------------------------------------------------------------------------------------------------
+
+
+def _of_ip(*words: str) -> list[dict[str, Any]]:
+    found = json.loads(net.read(("ip", "-json", *words)) or "[]")
+    return [item for item in found if isinstance(item, dict)]
+
+
+def _links() -> Links:
+    """Raises NetError."""
+    networks: dict[str, tuple[Network, ...]] = {}
+    for link in _of_ip("address", "show"):
+        if "LOOPBACK" in link.get("flags", ()):
+            continue
+        networks[str(link.get("ifname"))] = tuple(
+            ip_network(f"{item['local']}/{item['prefixlen']}", strict=False)
+            for item in link.get("addr_info", ())
+            if item.get("scope") == "global" and "local" in item
+        )
+    outward = {
+        version: tuple(
+            str(route["dev"]) for route in _of_ip(f"-{version}", "route", "show", "default") if "dev" in route
+        )
+        for version in (4, 6)
+    }
+    return Links(networks, outward)
+
+
+def _routing_rules() -> list[RoutingRule]:
+    """Raises NetError."""
+    return [
+        rule
+        for version in ((4, 6) if net.has_ipv6() else (4,))
+        for rule in judging_host.routing_rules(
+            version, net.read(("ip", f"-{version}", "-Numeric", "-details", "rule", "show"))
+        )
+    ]
+
+
+# -- our own rules and routes ------------------------------------------------------------------------------------------
+
+
+def _setup(config: Config, firewall: Firewall) -> Iterator[Finding]:
     stands: dict[Backend, list[net.Status]] = {}
     for backend in Backend:
         try:
@@ -228,6 +257,8 @@ def _setup(config: Config) -> Iterator[Finding]:
                 yield Finding(Level.OK, part.what, part.detail)
             else:
                 yield Finding(Level.FAIL, part.what, part.detail, f"pinhole net up --backend {backend.value}")
+        if all(part.present for part in parts):
+            yield from judging.judge_own(config, firewall, backend)
 
 
 def _kernel(config: Config) -> Iterator[Finding]:
@@ -245,192 +276,18 @@ def _kernel(config: Config) -> Iterator[Finding]:
         )
 
 
-def _routing_rules(config: Config) -> Iterator[Finding]:
-    """Routing rules that may decide about a packet with our mark before ours does."""
-    mark = config.network.mark
-    check = "routing rules"
-    found = False
-    for version in (4, 6) if net.has_ipv6() else (4,):
-        for rule in net.routing(version)[0]:
-            if rule["priority"] > rules.RULE_PRIORITY or rule.get("table") == "255":
-                continue
-            if rule.get("protocol") == str(rules.ROUTE_PROTOCOL):
-                continue
-            value, mask = int(rule.get("fwmark", "0"), 0), int(rule.get("fwmask", "0xffffffff"), 0)
-            if "fwmark" in rule and (value ^ mark.value) & mask & mark.mask:
-                continue  # never matches what carries our mark
-            found = True
-            yield Finding(
-                Level.WARN,
-                check,
-                f"IPv{version} rule {rule['priority']} may match packets marked {mark} before ours does",
-                f"give it a priority above {rules.RULE_PRIORITY}",
-            )
-    if not found:
-        yield Finding(Level.OK, check, "none comes before ours")
+# -- kernel parameters -------------------------------------------------------------------------------------------------
 
 
-# -- the rulesets of others -------------------------------------------------------------------------------------------
-
-
-def _meta_mark(expression: Any) -> bool:
-    return bool(expression == {"meta": {"key": "mark"}})
-
-
-def _accepts(rule: dict[str, Any], mark: Mark) -> bool:
-    """Whether an nft rule accepts packets because of our mark."""
-    expressions = rule["expr"]
-    if not expressions or "accept" not in expressions[-1]:
-        return False
-    for match in (item["match"] for item in expressions if "match" in item):
-        left, right, mask = match["left"], match["right"], 0xFFFFFFFF
-        if isinstance(left, dict) and "&" in left:
-            left, mask = left["&"]
-        if isinstance(right, dict) and "prefix" in right:  # how nft shows a mask of leading ones
-            right, mask = right["prefix"]["addr"], 0xFFFFFFFF << (32 - right["prefix"]["len"]) & 0xFFFFFFFF
-        if _meta_mark(left) and match["op"] == "==" and isinstance(right, int) and isinstance(mask, int):
-            return right == mark.value & mask and mask & ~mark.mask == 0
-    return False
-
-
-def judge_input(config: Config, firewall: Firewall) -> Iterator[Finding]:
-    """Input chains that drop by default, without the line that lets our packets in."""
-    mark, check = config.network.mark, "input policy"
-    found = False
-    for chain in firewall.chains():
-        if chain.get("hook") != "input":
-            continue
-        own = [
-            rule for rule in firewall.rules() if (rule["family"], rule["table"]) == (chain["family"], chain["table"])
-        ]
-        last = [rule["expr"] for rule in own if rule["chain"] == chain["name"]][-1:]
-        drops = chain.get("policy") == "drop" or any("drop" in expr[0] or "reject" in expr[0] for expr in last)
-        if drops and not any(_accepts(rule, mark) for rule in own):
-            found = True
-            where = f"{chain['family']} {chain['table']} {chain['name']}"
-            line = rules.input_line(config, Backend.NFT)
-            yield Finding(
-                Level.WARN,
-                check,
-                f"nft chain {where} drops by default and has no line for mark {mark}: sessions may hang",
-                f"nft insert rule {where} {line}",
-            )
-    for version, saved in firewall.iptables.items():
-        text = iptables_table(saved, "filter")
-        shown = f"{mark.value:#x}" if mark.mask == 0xFFFFFFFF else str(mark)
-        drops = bool(re.search(r"^:INPUT DROP |^-A INPUT -j (DROP|REJECT)\b", text, flags=re.MULTILINE))
-        if drops and f"-m mark --mark {shown} -j ACCEPT" not in text:
-            found = True
-            command = rules.iptables(version)
-            yield Finding(
-                Level.WARN,
-                check,
-                f"{command}: INPUT drops by default and has no line for mark {mark}: sessions may hang",
-                f"{command} --insert INPUT {rules.input_line(config, Backend.IPTABLES)}",
-            )
-    if not found:
-        yield Finding(Level.OK, check, "lets packets with our mark in")
-
-
-def judge_nat(config: Config, firewall: Firewall) -> Iterator[Finding]:
-    """Source NAT of the kernel's, which would give a session that we send with the client's address another one."""
-    check = "source NAT"
-    if not any(policy.accept and policy.snat == "none" for policy in config.policies):
-        yield Finding(Level.OK, check, "every policy has its own, the kernel finds nothing to change")
-        return
-    places = {
-        f"nft {rule['family']} {rule['table']} {rule['chain']}"
-        for rule in firewall.rules()
-        if any("masquerade" in item or "snat" in item for item in rule["expr"])
-    }
-    places |= {
-        f"{command} {table}"
-        for command, table, rule in firewall.iptables_rules()
-        if re.search(r" -j (MASQUERADE|SNAT|NETMAP)\b", rule)
-    }
-    for place in sorted(places):
+def _automatic_helpers() -> Iterator[Finding]:
+    """Until Linux 5.19 the kernel attached its helpers by itself; later a helper is only attached by a rule."""
+    if _sysctl("netfilter/nf_conntrack_helper") == "1":
         yield Finding(
             Level.WARN,
-            check,
-            f"{place} translates sources; where it meets sessions of a policy with `snat: none`, the server sees "
-            "another address than the one announced in the session",
-            "set `snat: interface` in that policy, or exempt these sessions from the rule",
+            "kernel helpers",
+            "attached to every session on its port: they would rewrite addresses a second time",
+            "sysctl -w net.netfilter.nf_conntrack_helper=0",
         )
-    if not places:
-        yield Finding(Level.OK, check, "none by the kernel")
-
-
-def judge_helpers(config: Config, firewall: Firewall) -> Iterator[Finding]:
-    """Helpers of the kernel's connection tracking, which read and rewrite the same sessions."""
-    check = "kernel helpers"
-    ours = {entry.name for entry in config.helpers}
-    found = []
-    switch = _SYSCTL / "netfilter/nf_conntrack_helper"
-    # Until Linux 5.19; later a helper is only attached by a rule.
-    if switch.exists() and switch.read_text().strip() == "1":
-        found.append(("attached to every session on its port", "sysctl -w net.netfilter.nf_conntrack_helper=0"))
-    for helper in (item["ct helper"] for item in firewall.nft if "ct helper" in item):
-        where = f"{helper['family']} {helper['table']}"
-        used = any({"ct helper": helper["name"]} in rule["expr"] for rule in firewall.rules())
-        if used and helper["type"] in ours:
-            remedy = f'remove the rules `ct helper set "{helper["name"]}"` from nft table {where}'
-            found.append((f"nft table {where} attaches {helper['type']}", remedy))
-    for command, table, rule in firewall.iptables_rules():
-        match = re.search(r" -j CT .*--helper (\S+)", rule)
-        if match and match[1] in ours:
-            found.append((f"{command} attaches {match[1]}", f"{command} -t {table} {rule.replace('-A', '-D', 1)}"))
-    for detail, remedy in found:
-        yield Finding(Level.WARN, check, f"{detail}: it would rewrite addresses a second time", remedy)
-    if not found:
-        yield Finding(Level.OK, check, "none attached to ours")
-
-
-def _set_bits(value: Any) -> tuple[int, int] | None:
-    """(bits that are set, bits that are kept) by an nft `meta mark set`; None when they are not known beforehand."""
-    match value:
-        case int():
-            return value, 0
-        case {"|": [inner, int(bits)]} if _meta_mark(inner):
-            return bits, 0xFFFFFFFF
-        case {"|": [{"&": [inner, int(kept)]}, int(bits)]} if _meta_mark(inner):
-            return bits, kept
-        case {"&": [inner, int(kept)]} if _meta_mark(inner):
-            return 0, kept
-    return None
-
-
-def judge_marks(config: Config, firewall: Firewall) -> Iterator[Finding]:
-    """Rules of others that set bits of our mark, or clear them after we have set them."""
-    mark, check = config.network.mark, "mark"
-    found = False
-    late = {
-        (chain["family"], chain["table"], chain["name"])
-        for chain in firewall.chains()
-        if chain.get("hook") == "prerouting" and chain["prio"] > _MANGLE_PRIORITY
-    }
-    for rule in firewall.rules():
-        where = (rule["family"], rule["table"], rule["chain"])
-        for mangle in (item["mangle"] for item in rule["expr"] if "mangle" in item):
-            bits = _set_bits(mangle["value"]) if _meta_mark(mangle["key"]) else None
-            if bits is None:
-                continue
-            sets, keeps = bits
-            if sets & mark.mask == mark.value or (where in late and mark.mask & ~keeps):
-                found = True
-                yield Finding(Level.WARN, check, f"nft chain {' '.join(where)} changes bits of {mark}", _OTHER_MARK)
-    for command, table, line in firewall.iptables_rules():
-        match = re.search(r" -j (?:CONN)?MARK --set-xmark (0x[0-9a-f]+)/(0x[0-9a-f]+)", line)
-        if match and int(match[1], 0) & mark.mask == mark.value:
-            found = True
-            yield Finding(Level.WARN, check, f"{command} -t {table} sets bits of {mark}: {line}", _OTHER_MARK)
-    if not found:
-        yield Finding(Level.OK, check, f"nobody else uses {mark}")
-
-
-_OTHER_MARK = "choose other bits for network.mark, or for that rule"
-
-
-# -- kernel parameters ------------------------------------------------------------------------------------------------
 
 
 def _sysctl(name: str) -> str:
@@ -445,7 +302,7 @@ def _sysctls(config: Config) -> Iterator[Finding]:
     ]
     for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
         if (value := _sysctl(f"bridge/{name}")) and bridges:
-            yield judge_bridges(bridges, name, value)
+            yield judging_host.judge_bridges(bridges, name, value)
     for version, name in ((4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding")):
         check = f"forwarding, IPv{version}"
         if _sysctl(name) == "0" and (version == 4 or net.has_ipv6()):
@@ -453,38 +310,5 @@ def _sysctls(config: Config) -> Iterator[Finding]:
             yield Finding(Level.WARN, check, detail, f"sysctl -w net.{name.replace('/', '.')}=1")
         elif _sysctl(name):
             yield Finding(Level.OK, check, "on")
-    yield judge_ports(config.ports, _sysctl("ipv4/ip_local_port_range"), _sysctl("ipv4/ip_local_reserved_ports"))
-
-
-def judge_bridges(bridges: list[str], name: str, value: str) -> Finding:
-    """With br_netfilter, IP rules see a bridged packet while it is still on the bridge; the socket that TPROXY finds
-    for it there is forgotten before the packet reaches IP, and the client's SYN is never answered."""
-    if value == "0":
-        return Finding(Level.OK, name, "off; sessions may come in by a bridge")
-    detail = f"on (Docker does that): sessions that come in by a bridge ({', '.join(bridges)}) are never answered"
-    return Finding(Level.FAIL, name, detail, f"sysctl -w net.bridge.{name}=0")
-
-
-def judge_ports(ports: PortRange, local_range: str, reserved: str) -> Finding:
-    """Whether the kernel gives ports of our pool to connections of other programs.
-
-    local_range, reserved: ip_local_port_range ("32768 60999") and ip_local_reserved_ports ("40000-40009,8080").
-    """
-    first, last = map(int, local_range.split())
-    shared = PortRange(max(first, ports.first), min(last, ports.last))
-    kept = rules.merge_ports(_ranges(reserved.split(",") if reserved else ()))
-    if shared.first > shared.last or any(item.first <= shared.first and shared.last <= item.last for item in kept):
-        return Finding(Level.OK, "ports", f"{ports} are not given to other programs")
-    wanted = ",".join(str(item) for item in rules.merge_ports((*kept, ports)))
-    return Finding(
-        Level.WARN,
-        "ports",
-        f"the kernel gives {shared} to connections of other programs; a pinhole cannot stand on a port in use",
-        f"sysctl -w net.ipv4.ip_local_reserved_ports={wanted}",
-    )
-
-
-def _ranges(texts: Iterable[str]) -> Iterator[PortRange]:
-    for text in texts:
-        first, _, last = text.partition("-")
-        yield PortRange(int(first), int(last or first))
+    range_, reserved = _sysctl("ipv4/ip_local_port_range"), _sysctl("ipv4/ip_local_reserved_ports")
+    yield judging_host.judge_ports(config.ports, range_, reserved)

@@ -174,7 +174,7 @@ def down(config: Config, backend: Backend, say: Say = _silent) -> None:
 def _tables_can_be_dropped(version: int) -> bool:
     """Whether this iptables keeps its tables in nftables, and nft is there to drop an empty one. A table of the legacy
     kind stays for as long as its kernel module."""
-    if "nf_tables" not in _read((rules.iptables(version), "--version")):
+    if "nf_tables" not in read((rules.iptables(version), "--version")):
         return False
     try:
         return run(("nft", "--version")).returncode == 0
@@ -182,7 +182,8 @@ def _tables_can_be_dropped(version: int) -> bool:
         return False
 
 
-def _read(command: tuple[str, ...]) -> str:
+def read(command: tuple[str, ...]) -> str:
+    """What a command says. Raises NetError when it fails."""
     done = run(command)
     if done.returncode != 0:
         raise NetError(f"{' '.join(command)}: {_said(done)}")
@@ -191,17 +192,17 @@ def _read(command: tuple[str, ...]) -> str:
 
 def _nft_comment() -> str | None:
     """The comment of our table; None when there is no such table. (nft 1.0.6 leaves it out of its JSON.)"""
-    names = json.loads(_read(("nft", "--json", "list", "tables")))["nftables"]
+    names = json.loads(read(("nft", "--json", "list", "tables")))["nftables"]
     if not any(item["table"]["name"] == rules.TABLE for item in names if item.get("table", {}).get("family") == "inet"):
         return None
-    for line in _read(("nft", "list", "table", "inet", rules.TABLE)).splitlines():
+    for line in read(("nft", "list", "table", "inet", rules.TABLE)).splitlines():
         if line.strip().startswith("comment "):
             return line.strip().removeprefix("comment ").strip('"')
     return ""
 
 
 def _saved_mangle(version: int) -> str:
-    return _read((f"{rules.iptables(version)}-save", "-t", "mangle"))
+    return read((f"{rules.iptables(version)}-save", "-t", "mangle"))
 
 
 def routing(version: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
@@ -210,7 +211,7 @@ def routing(version: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """
     ip = ("ip", f"-{version}", "-Numeric", "--json")
     ours = ("table", "all", "protocol", str(rules.ROUTE_PROTOCOL))
-    return json.loads(_read((*ip, "rule", "show")) or "[]"), json.loads(_read((*ip, "route", "show", *ours)) or "[]")
+    return json.loads(read((*ip, "rule", "show")) or "[]"), json.loads(read((*ip, "route", "show", *ours)) or "[]")
 
 
 def routing_rules_of_others(version: int) -> list[RoutingRule]:

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from protocols.engine import Transport
-from proxy import doctor, net, rules
+from proxy import doctor, judging_host, net, rules
 from proxy.config import Config, HelperEntry, NetworkSettings, Policy, PortRange, default
-from proxy.doctor import Finding, Level
+from proxy.findings import Finding, Level
 from proxy.rules import Backend
 from tests.netns.namespaces import Hosts, needs_root, run, three_hosts
 
@@ -34,7 +34,9 @@ def hosts() -> Iterator[Hosts]:
 
 @pytest.fixture
 def config(tmp_path: Path) -> Config:
-    policy = Policy(name="lan-out", interfaces=("lan0",), sources=(ip_network("10.1.0.0/24"),), accept=True)
+    policy = Policy(
+        name="lan-out", interfaces=("lan0",), sources=(ip_network("10.1.0.0/24"), ip_network("fd01::/64")), accept=True
+    )
     return Config(helpers=(FTP,), policies=(policy,), control=str(tmp_path / "control.sock"))
 
 
@@ -196,7 +198,7 @@ def test_nft_masquerade_on_a_policy_without_nat(hosts: Hosts, config: Config) ->
     )
     found = only(hosts, config)
     assert (found.level, found.check) == (Level.WARN, "source NAT")
-    assert found.detail.startswith("nft ip nat out ")
+    assert found.detail.startswith("nft ip nat out: ")
     policy = config.policies[0].model_copy(update={"snat": "interface"})
     config = config.model_copy(update={"policies": (policy,)})
     assert wrong(hosts, config) == []
@@ -205,7 +207,7 @@ def test_nft_masquerade_on_a_policy_without_nat(hosts: Hosts, config: Config) ->
 def test_iptables_masquerade_on_a_policy_without_nat(hosts: Hosts, config: Config) -> None:
     up(hosts, config, Backend.IPTABLES)
     hosts.gateway.run("iptables", "-t", "nat", "-A", "POSTROUTING", "-o", "wan0", "-j", "MASQUERADE")
-    assert only(hosts, config).detail.startswith("iptables nat ")
+    assert only(hosts, config).detail.startswith("iptables -t nat POSTROUTING: ")
 
 
 def test_nft_kernel_helper_of_ours(hosts: Hosts, config: Config) -> None:
@@ -254,7 +256,7 @@ def test_nft_rules_that_change_our_bits_after_us(hosts: Hosts, config: Config, r
         hosts,
         f"""table inet other {{
             chain late {{
-                type filter hook prerouting priority -140
+                type filter hook prerouting priority {rules.PREROUTING_PRIORITY + 1}
                 {rule}
             }}
         }}""",
@@ -355,7 +357,7 @@ def python(*arguments: str) -> tuple[str, ...]:
     ],
 )
 def test_ports_that_the_kernel_gives_away(local_range: str, reserved: str, remedy: str) -> None:
-    found = doctor.judge_ports(PortRange(40000, 59999), local_range, reserved)
+    found = judging_host.judge_ports(PortRange(40000, 59999), local_range, reserved)
     assert found.remedy == remedy
     assert (found.level is Level.OK) == (not remedy)
 

@@ -21,8 +21,8 @@ from click.testing import CliRunner, Result
 import proxy
 from proxy import config, doctor, net, terminal
 from proxy.cli import main
-from proxy.doctor import Finding, Level
 from proxy.errors import NetError, PinholeError
+from proxy.findings import Finding, Level
 from proxy.rules import Backend
 
 ROOT = Path(__file__).parents[2]

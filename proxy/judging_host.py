@@ -1,0 +1,250 @@
+"""Judges what the host itself decides about packets of ours: routing rules and kernel parameters (pure)."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import ip_network
+
+from protocols.engine import Network
+from proxy import rules
+from proxy.config import Config, PortRange
+from proxy.findings import Finding, Level
+from proxy.judging import Firewall
+from proxy.traffic import Traffic, marked
+from proxy.walk import Bits, Packet, at_hook, walk
+
+_LOCAL, _MAIN, _DEFAULT = "255", "254", "253"
+
+
+@dataclass(frozen=True, slots=True)
+class RoutingRule:
+    """text: as `ip -Numeric rule show` has it, without its priority; `ip rule add` takes the same words."""
+
+    version: int
+    priority: int
+    text: str
+    is_ours: bool = False
+
+    def after(self, word: str) -> str:
+        """What stands behind a word; "" when it is not there."""
+        words = self.text.split()
+        return words[words.index(word) + 1] if word in words[:-1] else ""
+
+    @property
+    def arguments(self) -> str:
+        """For `ip rule add` and `del`: without what is only said of it."""
+        return re.sub(r" ?\[[a-z]+\]| ?proto \S+", "", self.text)
+
+
+def routing_rules(version: int, text: str) -> list[RoutingRule]:
+    """text: what `ip -Numeric rule show` says."""
+    found = []
+    for line in text.splitlines():
+        priority, colon, rest = line.partition(":")
+        if colon and priority.strip().isdecimal():
+            ours = re.search(rf"\bproto {rules.ROUTE_PROTOCOL}\b", rest) is not None
+            found.append(RoutingRule(version, int(priority), " ".join(rest.split()), ours))
+    return found
+
+
+def _networks(text: str, version: int) -> tuple[Network, ...]:
+    if text in ("", "all"):
+        return ()
+    try:
+        return (ip_network(text, strict=False),)
+    except ValueError:
+        return ()
+
+
+def _apart(one: tuple[Network, ...], other: tuple[Network, ...]) -> bool:
+    """Whether no address is in both; () is every address."""
+    return bool(one and other) and not any(
+        left.version == right.version
+        and int(left.network_address) <= int(right.broadcast_address)
+        and int(right.network_address) <= int(left.broadcast_address)
+        for left in one
+        for right in other
+    )
+
+
+def _wanted_mark(rule: RoutingRule) -> tuple[int, int] | None:
+    """(value, mask) that the rule asks for; None: it asks for none, or cannot be read."""
+    value, _, mask = rule.after("fwmark").partition("/")
+    try:
+        return int(value, 0), int(mask or "0xffffffff", 0)
+    except ValueError:
+        return None
+
+
+def may_select(rule: RoutingRule, packet: Packet) -> bool:
+    """Whether a routing rule may decide about a packet that comes in."""
+    if rule.version != packet.version or " nop" in rule.text or "l3mdev" in rule.text:
+        return False
+    wanted = _wanted_mark(rule)
+    mark = packet.mark
+    fits = (
+        not (wanted is not None and (wanted[0] ^ mark.value) & wanted[1] & mark.known)
+        and not _apart(_networks(rule.after("from"), rule.version), packet.sources)
+        and not _apart(_networks(rule.after("to"), rule.version), packet.destinations)
+        and not (rule.after("iif") and packet.interface and rule.after("iif") != packet.interface)
+        and rule.after("iif") != "lo"
+        and not rule.after("oif")
+        and rule.after("ipproto") in ("", packet.transport.value, {"tcp": "6", "udp": "17"}[packet.transport.value])
+    )
+    if not rule.text.startswith("not "):
+        return fits
+    # What is surely named is left alone; that can only be told of a rule that names nothing but bits that are known.
+    names_only_mark = re.fullmatch(r"not from all fwmark \S+ .*", rule.text) is not None
+    is_known = wanted is not None and not wanted[1] & ~mark.known
+    return not (names_only_mark and is_known and fits)
+
+
+def judge_routing_rules(config: Config, found: Sequence[RoutingRule], traffics: Iterable[Traffic]) -> Iterator[Finding]:
+    """Routing rules that may decide about a packet with our mark before ours does."""
+    check = "routing rules"
+    packets = [
+        # Bits beside ours belong to others, who may have set them.
+        replace(packet, mark=Bits(packet.mark.value & packet.our_bits, packet.our_bits))
+        for traffic in traffics
+        for packet in map(marked, traffic.inward)
+    ]
+    nothing = True
+    for version in sorted({rule.version for rule in found}):
+        before = _before_ours([rule for rule in found if rule.version == version], packets)
+        for rule in before:
+            nothing = False
+            yield Finding(
+                Level.WARN,
+                check,
+                f"IPv{version} rule {rule.priority} ({rule.text}) decides about packets marked {config.network.mark} "
+                "before ours does: they are not delivered",
+                _taken_back(rule),
+            )
+    if nothing:
+        yield Finding(Level.OK, check, "none comes before ours")
+
+
+def _before_ours(found: Sequence[RoutingRule], packets: Sequence[Packet]) -> list[RoutingRule]:
+    """Rules of others that stand before the one of ours that leads to our route, in the order of the list."""
+    ours = next((number for number, rule in enumerate(found) if rule.is_ours and rule.after("lookup")), None)
+    if ours is None:
+        ours = sum(rule.priority <= rules.RULE_PRIORITY for rule in found)
+    return [
+        rule
+        for rule in found[:ours]
+        if not rule.is_ours and rule.after("lookup") != _LOCAL and any(may_select(rule, packet) for packet in packets)
+    ]
+
+
+def _taken_back(rule: RoutingRule) -> str:
+    """`net up` takes a place before all others, as long as there is one."""
+    if rule.priority > rules.RULES_IN_A_ROW:
+        words = rule.arguments
+        wireguard = "suppress_" in words or words.startswith("not ")
+        return "pinhole net up" + ("  # to last: PostUp = pinhole net up, in the file of wg-quick" if wireguard else "")
+    ip, words = f"ip -{rule.version} rule", rule.arguments
+    place = rules.RULE_PRIORITY + rules.RULES_IN_A_ROW
+    return f"{ip} add {words} priority {place} && {ip} del {words} priority {rule.priority}"
+
+
+# -- the way of our own sessions to servers ----------------------------------------------------------------------------
+
+
+def judge_ways(firewall: Firewall, found: Sequence[RoutingRule], traffics: Sequence[Traffic]) -> Iterator[Finding]:
+    """Routing that goes by a client's mark or interface: the session that we begin towards the server has neither."""
+    check = "policy routing"
+    said: dict[str, Finding] = {}
+    for rule in found:
+        table = rule.after("lookup")
+        if rule.is_ours or rule.after("iif") == "lo" or table in (_LOCAL, _MAIN, _DEFAULT):
+            continue
+        for traffic in traffics:
+            if _is_followed_by_clients_alone(firewall, rule, traffic):
+                said[rule.text] = _another_way(rule, traffic)
+    yield from said.values()
+    if not said:
+        yield Finding(Level.OK, check, "none goes by what only the client's packets have")
+
+
+def _is_followed_by_clients_alone(firewall: Firewall, rule: RoutingRule, traffic: Traffic) -> bool:
+    """Whether the client's first packet would go by this rule, and the session that we begin would not."""
+    clients = [packet for packet in traffic.inward if packet.state == "new" and not packet.is_transparent]
+    servers = [packet for packet in traffic.outward if packet.state == "new"]
+    if rule.after("iif"):
+        return not rule.text.startswith("not ") and any(may_select(rule, packet) for packet in clients)
+    if not rule.after("fwmark") or rule.text.startswith("not "):
+        return False
+    return any(_is_given(firewall, rule, packet, "prerouting") for packet in clients) and not any(
+        _is_given(firewall, rule, packet, "output") for packet in servers
+    )
+
+
+def _is_given(firewall: Firewall, rule: RoutingRule, packet: Packet, hook: str) -> bool:
+    """Whether a firewall rule gives packets the mark that a routing rule asks for."""
+    order = at_hook(firewall.chains, hook, packet.version)
+    if hook == "output":
+        # Only these make the kernel look for a route again.
+        order = [base for base in order if base.kind == "route"]
+    order = [base for base in order if not base.is_ours]
+    return any(
+        may_select(rule, replace(packet, mark=change.after))
+        for change in walk(firewall.chains, order, packet).changes
+        if not change.is_restored and not change.chain.is_ours and change.after.value
+    )
+
+
+def _another_way(rule: RoutingRule, traffic: Traffic) -> Finding:
+    policy = traffic.policy.name
+    ip, table = f"ip -{rule.version} rule", rule.after("lookup")
+    by = f"mark {rule.after('fwmark')}" if rule.after("fwmark") else f"interface {rule.after('iif')}"
+    detail = (
+        f"IPv{rule.version} rule {rule.priority} ({rule.text}) routes by {by}; a session of policy {policy} to a "
+        "server begins on this host, has neither mark nor interface of its client, and goes by another table"
+    )
+    sources = [network for packet in traffic.inward for network in packet.sources if not packet.is_transparent]
+    where = f"lookup {table}" if table else rule.arguments.rpartition(" ")[2]
+    if traffic.policy.snat == "none" and sources:
+        remedy = f"{ip} add from {sources[0]} {where} priority {rule.priority}"
+    else:
+        remedy = f"# snat: ADDRESS in policy {policy}, and {ip} add from ADDRESS {where}"
+    return Finding(Level.WARN, "policy routing", detail, remedy)
+
+
+# -- kernel parameters -------------------------------------------------------------------------------------------------
+
+
+def judge_bridges(bridges: list[str], name: str, value: str) -> Finding:
+    """With br_netfilter, IP rules see a bridged packet while it is still on the bridge; the socket that TPROXY finds
+    for it there is forgotten before the packet reaches IP, and the client's SYN is never answered."""
+    if value == "0":
+        return Finding(Level.OK, name, "off; sessions may come in by a bridge")
+    detail = f"on (Docker does that): sessions that come in by a bridge ({', '.join(bridges)}) are never answered"
+    return Finding(Level.FAIL, name, detail, f"sysctl -w net.bridge.{name}=0")
+
+
+def judge_ports(ports: PortRange, local_range: str, reserved: str) -> Finding:
+    """Whether the kernel gives ports of our pool to connections of other programs.
+
+    local_range, reserved: ip_local_port_range ("32768 60999") and ip_local_reserved_ports ("40000-40009,8080").
+    """
+    first, last = map(int, local_range.split())
+    shared = PortRange(max(first, ports.first), min(last, ports.last))
+    kept = rules.merge_ports(_ranges(reserved.split(",") if reserved else ()))
+    if shared.first > shared.last or any(item.first <= shared.first and shared.last <= item.last for item in kept):
+        detail = f"{ports} are not given to other programs by themselves; a local user may still bind them"
+        return Finding(Level.OK, "ports", detail)
+    wanted = ",".join(str(item) for item in rules.merge_ports((*kept, ports)))
+    return Finding(
+        Level.WARN,
+        "ports",
+        f"the kernel gives {shared} to connections of other programs; a pinhole cannot stand on a port in use",
+        f"sysctl -w net.ipv4.ip_local_reserved_ports={wanted}",
+    )
+
+
+def _ranges(texts: Iterable[str]) -> Iterator[PortRange]:
+    for text in texts:
+        first, _, last = text.partition("-")
+        yield PortRange(int(first), int(last or first))

@@ -1,0 +1,187 @@
+"""The packets that pinhole's sessions are made of, as far as the configuration says what they look like (pure).
+
+For each accepting policy and IP version: what comes from clients and servers and must reach sockets of this host, and
+what those sockets send. `judging` sends them through the rulesets of others.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
+
+from protocols.engine import Host, Network, Transport
+from proxy import rules
+from proxy.config import Config, Policy, PortRange
+from proxy.rules import Scope
+from proxy.walk import Bits, Packet
+
+_HIGH = (PortRange(1024, 65535),)
+_DATA_HELPERS = {"ftp": Transport.TCP, "sip": Transport.UDP}
+"""Helpers whose servers begin data connections (active FTP) or media of their own."""
+
+
+@dataclass(frozen=True, slots=True)
+class Links:
+    """The interfaces of this host: what is connected to each, and where a packet to somebody far away leaves."""
+
+    networks: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
+    """By interface, without loopback ones."""
+    outward: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
+    """By IP version: interfaces of default routes."""
+
+    def connected(self, interface: str, version: int) -> tuple[Network, ...]:
+        return tuple(item for item in self.networks.get(interface, ()) if item.version == version)
+
+    def towards(self, networks: tuple[Network, ...], version: int, away_from: tuple[str, ...]) -> tuple[str, ...]:
+        """The interfaces that lead to these networks; () when they cannot be told."""
+        found = [
+            name
+            for name, connected in self.networks.items()
+            for item in connected
+            for network in networks
+            if item.version == network.version == version and _overlap(item, network)
+        ]
+        if found:
+            return tuple(dict.fromkeys(found))
+        if outward := tuple(name for name in self.outward.get(version, ()) if name not in away_from):
+            return outward
+        return tuple(
+            name
+            for name, connected in self.networks.items()
+            if name not in away_from and any(item.version == version for item in connected)
+        )
+
+
+def _overlap(one: Network, other: Network) -> bool:
+    """one, other: of the same IP version."""
+    return int(one.network_address) <= int(other.broadcast_address) and int(other.network_address) <= int(
+        one.broadcast_address
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The packets of one policy and IP version."""
+
+    policy: Policy
+    inward: tuple[Packet, ...]
+    """For sockets of ours."""
+    outward: tuple[Packet, ...]
+    """From sockets of ours."""
+
+
+def _alone(host: Host) -> Network:
+    return ip_network(host)
+
+
+def _first(scope: Scope, config: Config, interface: str, sources: tuple[Network, ...]) -> Packet:
+    return Packet(
+        name="new sessions of clients",
+        version=scope.version,
+        transport=scope.transport,
+        state="new",
+        interface=interface,
+        sources=sources,
+        destinations=scope.destinations,
+        source_ports=_HIGH,
+        destination_ports=scope.ports,
+        destination_is_ours=scope.own_addresses,
+        our_bits=config.network.mark.mask,
+        our_value=config.network.mark.value,
+        is_transparent=False,
+    )
+
+
+def of_scope(config: Config, policy: Policy, scope: Scope, links: Links) -> Traffic:
+    """Everything that a session of this scope may consist of."""
+    interfaces = scope.interfaces or ("",)
+    # With NAT the server talks to an address of this host.
+    has_nat = policy.snat != "none"
+    servers = (_alone(policy.dnat.host),) if policy.dnat is not None else scope.destinations
+    to_servers = links.towards(servers, scope.version, scope.interfaces) or ("",)
+    inward: list[Packet] = []
+    outward: list[Packet] = []
+    for interface in interfaces:
+        clients = scope.sources or links.connected(interface, scope.version)
+        first = _first(scope, config, interface, clients)
+        inward.append(first)
+        outward.append(replace(_reply(first, "answers to clients"), out=interface, interface=""))
+        if scope.transport is Transport.TCP:
+            more = replace(first, name="data connections of clients", destination_ports=_HIGH, is_transparent=True)
+            inward.append(more)
+        for out in to_servers:
+            towards = replace(
+                first,
+                name="sessions to servers",
+                interface="",
+                out=out,
+                sources=() if has_nat else clients,
+                source_is_ours=has_nat,
+                destinations=servers,
+                destination_is_ours=False,
+                is_transparent=True,
+            )
+            outward.append(towards)
+            inward.append(replace(_reply(towards, "answers of servers"), interface=out, out=""))
+            inward += _begun_by_servers(policy, scope, towards, out, has_nat)
+    unique = tuple(dict.fromkeys(inward)), tuple(dict.fromkeys(outward))
+    return Traffic(policy, *unique)
+
+
+def _reply(packet: Packet, name: str) -> Packet:
+    return replace(
+        packet,
+        name=name,
+        state="established",
+        interface=packet.out,
+        out=packet.interface,
+        sources=packet.destinations,
+        destinations=packet.sources,
+        source_ports=packet.destination_ports,
+        destination_ports=packet.source_ports,
+        source_is_ours=packet.destination_is_ours,
+        destination_is_ours=packet.source_is_ours,
+        is_transparent=True,
+    )
+
+
+def _begun_by_servers(policy: Policy, scope: Scope, towards: Packet, out: str, has_nat: bool) -> Iterator[Packet]:
+    """Data connections and media that a server begins, and those of them that have the same addresses on both legs."""
+    for helper, transport in _DATA_HELPERS.items():
+        if policy.helpers and helper not in policy.helpers:
+            continue
+        if helper == "ftp" and scope.transport is not Transport.TCP:
+            continue
+        data = replace(
+            _reply(towards, "data connections of servers" if helper == "ftp" else "media of servers"),
+            transport=transport,
+            state="new",
+            interface=out,
+            out="",
+            source_ports=_HIGH,
+            destination_ports=_HIGH,
+        )
+        yield data
+        if helper == "ftp" and not has_nat:
+            # The server's leg and the client's have the same addresses and ports: one connection out of step.
+            yield replace(data, name="data connections with the same addresses on both legs", state="invalid")
+
+
+def of_config(config: Config, links: Links) -> list[Traffic]:
+    """Raises NetError as `rules.scopes` does."""
+    policies = {policy.name: policy for policy in config.policies}
+    names = {entry.name for entry in config.helpers}
+    found = []
+    for scope in rules.scopes(config):
+        policy = policies[scope.policy]
+        if policy.accept:
+            reduced = policy if policy.helpers else policy.model_copy(update={"helpers": tuple(sorted(names))})
+            found.append(of_scope(config, reduced, scope, links))
+    return found
+
+
+def marked(packet: Packet) -> Packet:
+    """The same packet with our mark on it."""
+    mark = Bits(packet.mark.value & ~packet.our_bits | packet.our_value, packet.mark.known | packet.our_bits)
+    return replace(packet, mark=mark)
