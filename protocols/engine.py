@@ -251,6 +251,19 @@ class Party:
     """From where its packets may come; which of them it is, is learned from the first ones and then held to (D39)."""
     learn: bool = False
     """Send to where its packets come from, not to where it says that it waits: it stands behind a NAT (D41)."""
+    host: Host | None = None
+    """Where its signalling comes from; None: where it waits. Another host is a third one, a matter of `may_wait`."""
+    side: Side | None = None
+    """On which side of the policy it is: of those whom the policy lets in (CLIENT), or of those who are called."""
+    is_inside: bool = False
+    """It is behind us: what is opened for it opens our own network."""
+    is_named: bool = False
+    """An option names the third host as one that may have media there."""
+
+    @property
+    def is_at_itself(self) -> bool:
+        """It waits where its signalling comes from."""
+        return all(at is None or self.host in (None, at.host) for at in (self.rtp, self.rtcp))
 
 
 @dataclass(frozen=True, slots=True)
@@ -298,6 +311,13 @@ class Pinholes(Protocol):
 
     def apart(self) -> Pinholes:
         """For something that has a life of its own, such as a call: limited as if it were a session."""
+
+    def may_wait(self, party: Party) -> bool:
+        """Whether a party may have media at a third host: one that is reached as its own signalling is, that is neither
+        this host nor many, and that the policy names."""
+
+    def keep(self, seconds: float) -> None:
+        """Signalling says that what is done here lives for so long: its media may be silent."""
 
     def offer(self, media: Media) -> MediaGrant | Refusal:
         """Hold the place at which the offerer can be reached. Nobody reaches it before there is an answer."""

@@ -121,7 +121,9 @@ class SipEngine:
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
-        self._observed = Observed(self._note, table.numbers, table.unheard) if options.mode == "observe" else None
+        self._observed = (
+            Observed(self._note, table.numbers, table.unheard, pinholes.may_wait) if options.mode == "observe" else None
+        )
         holes: Pinholes = pinholes if self._observed is None else self._observed
         self._contacts = Contacts(peers, holes, table)
         self._rewriter = Rewriter(peers, table, self._contacts, options)
@@ -424,6 +426,8 @@ class SipEngine:
         if isinstance(event, Closed):
             self._closed(grant, event)
             self._let_go()
+        elif (call := self._table.media.get(grant.id)) is not None:
+            call.used(grant)
         return self._take_notes()
 
     def _closed(self, grant: AnyGrant, event: Closed) -> None:

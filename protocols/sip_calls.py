@@ -139,7 +139,9 @@ class Call:
         "_table",
         "_terms",
         "_totals",
+        "_used",
         "_waiting",
+        "began_at",
         "caller_tag",
         "charged_to",
         "claims",
@@ -197,6 +199,7 @@ class Call:
         self.caller_tag = caller_tag
         self.ends_at = 0.0
         """Unless it is put off: ringing, session timer, the last word after BYE."""
+        self.began_at = 0.0
         self.started_at: float | None = None
         self.tags: set[bytes] = set()
         """Of those callees whose 2xx has come: mostly one (RFC 3261 s.13.2.2.4)."""
@@ -208,6 +211,8 @@ class Call:
         self._terms = terms
         self._grants: dict[int, tuple[int, Role]] = {}
         """Whose place for which medium each open pinhole is."""
+        self._used: set[int] = set()
+        """Those of them that packets have come to."""
         self._totals: dict[int, Totals] = {}
 
     # -- transactions ------------------------------------------------------------------------------------------------
@@ -223,6 +228,10 @@ class Call:
     def leads_to(self, other: Call) -> bool:
         """Whether the callee's host here is the caller's there: a server, on whose other side the same call goes on."""
         return any(host in other.hosts[Role.CALLER] for host in self.hosts[Role.CALLEE])
+
+    def keep(self, seconds: float) -> None:
+        """Signalling says that it lives for so long, be its media silent or not."""
+        self._pinholes.keep(seconds)
 
     def put_off(self, at: float, clock: Clock[Call]) -> None:
         """It is over then. clock: of whoever says so, since the owner's is not looked at before its own time."""
@@ -455,12 +464,18 @@ class Call:
 
     def objection(self, speaker: Speaker, medium: sdp.Media) -> tuple[str, Endpoint] | None:
         """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
-        return sip_media.objection(speaker, medium, self._terms, self._table.announced)
+        return sip_media.objection(speaker, medium, self._terms, self._table.announced, self._pinholes.may_wait)
+
+    def is_elsewhere(self, speaker: Speaker, at: Endpoint) -> bool:
+        """Whether it is an address of the speaker's VPN or container, in whose place its own host is meant."""
+        return sip_media.is_elsewhere(speaker, at, self._terms, self._pinholes.may_wait)
 
     def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> engine.Media | None:
         place = slot.place(speaker.role, speaker.tag) if slot is not None else None
         held = place.grant.media if place is not None else None
-        return sip_media.wanted(speaker, medium, held, trigger, self._terms, self._table.announced)
+        return sip_media.wanted(
+            speaker, medium, held, trigger, self._terms, self._table.announced, self._pinholes.may_wait
+        )
 
     def _settle(self, place: Place, wanted: engine.Media | None) -> None:
         # The same SDP may come by another message: 183 and 200 (D21).
@@ -532,6 +547,7 @@ class Call:
     def closed(self, grant: AnyGrant, event: Closed) -> None:
         """A place of this call is gone."""
         del self._table.media[grant.id]
+        self._used.discard(grant.id)
         if isinstance(grant, MediaGrant):
             self._table.announced.pop(grant.rtp, None)
         number, role = self._grants.pop(grant.id)
@@ -547,13 +563,23 @@ class Call:
         return bool(self._grants)
 
     def is_heard(self, now: float, at_most: float) -> bool:
-        """Whether there is media that would be closed if it were silent, in a call that does not go on for ever."""
+        """Whether there is media that was used and would be closed if it were silent, in a call that does not go on for
+        ever. Before there is an answer that is early media: announcements, music in a queue."""
         is_leaving = any(one.method == b"BYE" for one in self.transactions)
-        if is_leaving or self.started_at is None or now > self.started_at + at_most:
+        if is_leaving or now > (self.began_at if self.started_at is None else self.started_at) + at_most:
             return False
         # Whoever has put it on hold may be silent for ever, and its partners with it (D25).
-        waits = ([place.grant.media.idle_seconds for place in slot.places.values()] for slot in self.slots.values())
-        return any(seconds and float("inf") not in seconds for seconds in waits)
+        for slot in self.slots.values():
+            places = slot.places.values()
+            if any(place.grant.id in self._used for place in places) and all(
+                place.grant.media.idle_seconds != float("inf") for place in places
+            ):
+                return True
+        return False
+
+    def used(self, grant: AnyGrant) -> None:
+        """A packet has come to a place of this call."""
+        self._used.add(grant.id)
 
     def streams(self) -> list[dict[str, Any]]:
         """What passed, for the log; complete once all is closed."""

@@ -41,6 +41,8 @@ MAX_ROUTES = 64
 """Behind any Record-Route."""
 MAX_TOLD = 16
 """Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""
+UNHEARD_SECONDS = 32.0
+"""From an INVITE to any response: who asks has given up then (RFC 3261 s.17.1.1.2, timer B)."""
 DIALOG_SECONDS = 7 * 86400.0
 """A way to a party stands as long as its call; this is for one that nobody ends."""
 
@@ -90,7 +92,7 @@ class Dialogs:
         self._contacts = contacts
         self._table = table
         self._note = note
-        self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts)
+        self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts, options.media_from)
         self._clock: Clock[Call] = Clock()
         self._now = 0.0
         self.moved: list[tuple[str, Endpoint | None, Endpoint]] = []
@@ -126,7 +128,7 @@ class Dialogs:
             self._peers.own(side).host,
             self._peers.as_seen(side).host if self._peers.is_mapped(side) else None,
             side in self._inside,
-            call.hosts[role.other],
+            side.other if self._peers.is_expected else side,
         )
         if message.is_request:
             return self._requested(call, speaker, message, hosts, side)
@@ -207,10 +209,11 @@ class Dialogs:
             raise Refused(status, b"Too Many Calls")
         call = Call(message.call_id, tag, hosts, client, self._pinholes.apart(), self._terms, table, self._clock)
         call.is_resumed = is_resumed
+        call.began_at = self._now
         call.lasts = self._options.call_idle
         table.calls.setdefault(key, []).append(call)
         table.calls_of[client] += 1
-        self._put_off(call, self._options.ring_seconds)
+        self._put_off(call, min(UNHEARD_SECONDS, self._options.ring_seconds))
         return call
 
     def _requested(self, call: Call, speaker: Speaker, message: Message, hosts: Hosts, side: Side) -> bytes | None:
@@ -240,7 +243,7 @@ class Dialogs:
             and (method == b"INVITE" or call.is_resumed)
             and call.is_of(speaker.role, speaker.host)
         ):
-            self._put_off(call, self._options.ring_seconds)
+            self._put_off(call, max(min(UNHEARD_SECONDS, self._options.ring_seconds), call.ends_at - self._now))
             # A request of a dialog that is under way has no Record-Route, though a proxy may stand between.
             hop = None if call.is_resumed and b"route" in message.names else self._hop(message, side, 0)
             if hop is not None:
@@ -258,6 +261,9 @@ class Dialogs:
         transaction = call.transaction(message.cseq.number, method, speaker.role.other, hosts, message.branch)
         if transaction is None:
             return self._of_no_call(message, side)
+        if status < 200 and method == b"INVITE" and call.started_at is None:
+            self._put_off(call, self._options.ring_seconds)
+            call.keep(self._options.ring_seconds)
         if status == 100:
             return None
         if status >= 300:
@@ -283,8 +289,6 @@ class Dialogs:
                 self._note("call.started", {"call_id": call.key, **_who(message)})
                 self._establish(call, message, side)
             self._is_alive(call, message)
-        elif method == b"INVITE" and call.started_at is None:
-            self._put_off(call, self._options.ring_seconds)
         return body
 
     def _left(self, call: Call, bye: Transaction, agreed: Speaker) -> None:
@@ -307,6 +311,7 @@ class Dialogs:
         elif call.lasts != self._options.call_idle:
             return
         self._put_off(call, call.lasts)
+        call.keep(self._options.media_idle if call.lasts == self._options.call_idle else call.lasts)
 
     def _put_off(self, call: Call, seconds: float) -> None:
         call.put_off(self._now + seconds, self._clock)
@@ -461,6 +466,7 @@ class Dialogs:
         kept = self._kept(call, speaker, description)
         left_alone = _left_alone(description)
         media = [medium for medium in description.media if medium.slot not in kept]
+        self._tell_learned(call, speaker, media)
         trigger = trigger_of(message)
         if answers is not None:
             moves = call.make_answer(answers, speaker, media, trigger)
@@ -487,7 +493,9 @@ class Dialogs:
             return sip_body.rebuild(data, [(part, new)]) if new != description.body else None
         origin = description.origin.host if description.origin is not None else None
         is_own = origin is not None and (
-            origin == speaker.host or any(origin in network for network in self._options.media_hosts)
+            origin == speaker.host
+            or any(origin in network for network in self._options.media_hosts)
+            or call.is_elsewhere(speaker, Endpoint(origin, 0))
         )
         moves |= direct
         for medium in description.media:
@@ -518,6 +526,16 @@ class Dialogs:
             facts = {"rule": "sip.low_port", "detail": ", ".join(low), "action": "media is not followed"}
             self._note("violation", facts)
         return kept
+
+    def _tell_learned(self, call: Call, speaker: Speaker, media: list[sdp.Media]) -> None:
+        """If the address is not of the speaker's VPN or container after all, but another host's, its media is lost."""
+        for medium in media:
+            at = medium.endpoint
+            if at is None or not medium.is_movable or not call.is_elsewhere(speaker, at):
+                continue
+            if (at, at) not in call.told and len(call.told) < MAX_TOLD:
+                call.told.add((at, at))
+                self._note("media.learned", {"medium": medium.kind, "named": at, "expected": speaker.host})
 
     def _tell_kept(self, message: Message, changes: list[dict[str, Any]]) -> None:
         if changes:
@@ -567,8 +585,10 @@ class Dialogs:
                 continue
             if call.ends_at > now:
                 self._clock.set(call, call.ends_at)
+            elif call.started_at is None and call.is_heard(now, DIALOG_SECONDS):
+                call.put_off(now + self._options.media_idle, self._clock)  # whoever waits is told something meanwhile
             elif call.lasts == self._options.call_idle and call.is_heard(now, DIALOG_SECONDS):
-                self._put_off(call, call.lasts)  # a session does not idle out while its data moves (X14)
+                call.put_off(now + call.lasts, self._clock)  # a session does not idle out while its data moves (X14)
             else:
                 self._end(call, "timeout" if call.started_at is not None else "not_answered")
 

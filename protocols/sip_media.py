@@ -1,21 +1,35 @@
 """Where a party of a SIP call wants its media, by what its session description says, and whether it may have it there.
 
-A party may name itself, and outside media servers that are hosts of their own; inside, whom policy allows. Some name
-themselves by an address at which nobody finds them from here: that is seen through.
+A party may name itself, and outside media servers that are hosts of their own; inside, whom an option names. Some name
+themselves by an address at which nobody finds them from here: that is seen through. Which third hosts are outside at
+all, and may be named, depends on routes and policies, and is asked of `Pinholes.may_wait`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_network
 
 from protocols import engine, sdp
-from protocols.engine import Endpoint, Host, Network, Party, only
+from protocols.engine import Endpoint, Host, Network, Party, Side, only
 from protocols.sip_contacts import LEAST_PORT
 
 _SHARED = ip_network("100.64.0.0/10")
+_UNREACHABLE = tuple(
+    ip_network(net)
+    for net in (
+        "10.0.0.0/8",
+        "172.16.0.0/12",
+        "192.168.0.0/16",
+        "100.64.0.0/10",
+        "169.254.0.0/16",
+        "fc00::/7",
+        "fe80::/10",
+    )
+)
+"""Addresses that nobody outside can mean: RFC 1918, 6598, 3927, 4193, 4291."""
 
 
 class Role(Enum):
@@ -43,8 +57,8 @@ class Speaker:
     """The address of ours by which the other side knows it."""
     is_behind_us: bool
     """Whether policies let its sessions out, not in: what is opened for it opens its own network."""
-    opposite: Collection[Host]
-    """Where the other party's signalling comes from."""
+    side: Side
+    """On which side of the policy it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +68,9 @@ class Terms:
     open_seconds: float
     idle_seconds: float
     hosts: tuple[Network, ...]
-    """Besides those that signalling comes from."""
+    """Behind us, besides those that signalling comes from."""
+    sources: tuple[Network, ...] = ()
+    """From where media may come besides, for parties that are not behind us."""
 
 
 def wanted(
@@ -64,10 +80,11 @@ def wanted(
     trigger: str,
     terms: Terms,
     announced: Mapping[Endpoint, Party],
+    may_wait: Callable[[Party], bool],
 ) -> engine.Media | None:
     """What the party's place for this medium should be; None if it is to be left alone.
 
-    held: what it is now. announced: places of ours, and whose they are.
+    held: what it is now. announced: places of ours, and whose they are. may_wait: of `Pinholes`.
     """
     if not medium.is_movable:
         return None
@@ -76,16 +93,8 @@ def wanted(
             return None
         party = held.party
     else:
-        rtp, rtcp, learn = medium.endpoint, None if medium.is_udptl else medium.rtcp_endpoint, False
-        if rtcp is not None and rtcp.host != speaker.host:
-            rtcp = meant(speaker, rtcp, terms, announced)
-        if rtp.host != speaker.host:
-            learn = _is_private(rtp.host) and not _is_private(speaker.host)
-            rtp = meant(speaker, rtp, terms, announced)
-        allow = only(rtp.host)
-        if learn and rtp.host != speaker.host:
-            allow += only(speaker.host)
-        party = Party(rtp, rtcp, speaker.mapped, allow, learn)
+        rtcp = None if medium.is_udptl else medium.rtcp_endpoint
+        party = _party(speaker, medium.endpoint, rtcp, terms, announced, may_wait)
     for_ever = float("inf")
     return engine.Media(
         "udptl" if medium.is_udptl else "rtp",
@@ -96,70 +105,108 @@ def wanted(
     )
 
 
+def _party(
+    speaker: Speaker,
+    rtp: Endpoint,
+    rtcp: Endpoint | None,
+    terms: Terms,
+    announced: Mapping[Endpoint, Party],
+    may_wait: Callable[[Party], bool],
+) -> Party:
+    is_hidden = _is_private(rtp.host) and not _is_private(speaker.host)
+    learn = is_elsewhere(speaker, rtp, terms, may_wait) or is_hidden
+    rtp = meant(speaker, rtp, terms, announced, may_wait)
+    rtcp = meant(speaker, rtcp, terms, announced, may_wait) if rtcp is not None else None
+    party = _named(speaker, rtp, rtcp, terms, learn)
+    if is_hidden and speaker.mapped is None and not may_wait(party):
+        # Behind a NAT of its own, and numbered as a network of ours: nothing is sent to that address (D41).
+        rtcp = Endpoint(speaker.host, rtcp.port) if rtcp is not None else None
+        party = _named(speaker, Endpoint(speaker.host, rtp.port), rtcp, terms, learn)
+    return party
+
+
+def _named(speaker: Speaker, rtp: Endpoint, rtcp: Endpoint | None, terms: Terms, learn: bool) -> Party:
+    allow = only(rtp.host)
+    if learn and rtp.host != speaker.host:
+        allow += only(speaker.host)
+    if speaker.mapped is None:
+        allow += tuple(network for network in terms.sources if network not in allow)
+    third = [at.host for at in (rtp, rtcp) if at is not None and at.host != speaker.host]
+    is_named = _is_behind_us(speaker) and all(any(host in network for network in terms.hosts) for host in third)
+    host, side, is_inside = speaker.host, speaker.side, speaker.is_behind_us
+    return Party(rtp, rtcp, speaker.mapped, allow, learn, host, side, is_inside, bool(third) and is_named)
+
+
 def objection(
-    speaker: Speaker, medium: sdp.Media, terms: Terms, announced: Mapping[Endpoint, Party]
+    speaker: Speaker,
+    medium: sdp.Media,
+    terms: Terms,
+    announced: Mapping[Endpoint, Party],
+    may_wait: Callable[[Party], bool],
 ) -> tuple[str, Endpoint] | None:
     """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
     if not medium.is_movable:
         return None
-    for at in (medium.endpoint, None if medium.is_udptl else medium.rtcp_endpoint):
+    rtcp = None if medium.is_udptl else medium.rtcp_endpoint
+    for at in (medium.endpoint, rtcp):
         if at is None:
             continue
         if at.port < LEAST_PORT:
             return "low_port", at
-        if at.host != speaker.host and not _may_name(speaker, meant(speaker, at, terms, announced).host, terms):
+        if at.host != speaker.host and not _may_name(speaker, meant(speaker, at, terms, announced, may_wait), terms):
             return "third_host", at
         if medium.count > 1:  # D7: all of the pairs, or none
             return "several_pairs", at
-    return None
+    if medium.endpoint is None or may_wait(_party(speaker, medium.endpoint, rtcp, terms, announced, may_wait)):
+        return None
+    return "third_host", rtcp if rtcp is not None and medium.endpoint.host == speaker.host else medium.endpoint
 
 
-def meant(speaker: Speaker, at: Endpoint, terms: Terms, announced: Mapping[Endpoint, Party]) -> Endpoint:
+def meant(
+    speaker: Speaker,
+    at: Endpoint,
+    terms: Terms,
+    announced: Mapping[Endpoint, Party],
+    may_wait: Callable[[Party], bool],
+) -> Endpoint:
     """Where media really waits that is announced elsewhere than at the party's own host: there all the same, when that
-    is named by the address that stands for it outside (who knows it from STUN, or was told), or by one behind a NAT of
-    its own that could be a host of ours (D41)."""
-    if any(at.host in network for network in terms.hosts):
+    is named by the address that stands for it outside (who knows it from STUN, or was told), or by one of its VPN or
+    container that nobody outside can mean."""
+    if at.host == speaker.host or (_is_behind_us(speaker) and any(at.host in network for network in terms.hosts)):
         return at
     if at.host == speaker.mapped:
         # Or it passes on what it was told: the place of another one behind us.
         party = announced.get(at)
         return at if party is not None and party.rtp.host != speaker.host else Endpoint(speaker.host, at.port)
-    if _is_private(at.host) and not _is_private(speaker.host):
-        is_ours = speaker.mapped is not None or any(_are_near(one, at.host) for one in speaker.opposite)
-        return Endpoint(speaker.host, at.port) if is_ours else at
+    if is_elsewhere(speaker, at, terms, may_wait):
+        return Endpoint(speaker.host, at.port)
     return at
 
 
-def _may_name(speaker: Speaker, host: Host, terms: Terms) -> bool:
-    """A third host is a matter of policy, where it is inside; outside, media servers are hosts of their own.
+def is_elsewhere(speaker: Speaker, at: Endpoint, terms: Terms, may_wait: Callable[[Party], bool]) -> bool:
+    """Whether a party with an address of ours names one that only itself can have meant, of its VPN or of a container:
+    nobody outside can mean it, and it is no neighbour of the party's. Media is learned from the host that signals, and
+    from no other."""
+    return (
+        speaker.mapped is not None
+        and at.host not in (speaker.host, speaker.mapped)
+        and any(at.host in network for network in _UNREACHABLE)
+        and not any(at.host in network for network in terms.hosts)
+        and not may_wait(Party(at, None, None, (), host=speaker.host, side=speaker.side))
+    )
 
-    Without NAT what is inside is known by who lets whom in alone, and by its network."""
-    if host == speaker.host or any(host in network for network in terms.hosts):
+
+def _is_behind_us(speaker: Speaker) -> bool:
+    return speaker.mapped is not None or speaker.is_behind_us
+
+
+def _may_name(speaker: Speaker, at: Endpoint, terms: Terms) -> bool:
+    """What can be said without routes: of those that have an address of ours, an option names the third hosts."""
+    if at.host == speaker.host or speaker.mapped is None:
         return True
-    if host.is_loopback or host.is_link_local or host.is_multicast:
-        return False
-    # A private address that comes from a public one is behind a NAT of its own: learned from its packets, or never.
-    if speaker.mapped is not None:
-        return False
-    if speaker.is_behind_us:
-        return not _may_be_neighbours(speaker.host, host)
-    # Nor may one outside name neighbours of who is inside, unless they are its own.
-    return _are_near(speaker.host, host) or not any(_are_near(one, host) for one in speaker.opposite)
-
-
-def _may_be_neighbours(one: Host, other: Host) -> bool:
-    if one.version != other.version:
-        return True  # who can tell
-    return (one.is_private and other.is_private) or _are_near(one, other)
+    return any(at.host in network for network in terms.hosts)
 
 
 def _is_private(host: Host) -> bool:
     """Also those between a provider's NAT and its customers' (RFC 6598)."""
     return host.is_private or host in _SHARED
-
-
-def _are_near(one: Host, other: Host) -> bool:
-    """Whether they may be in one network."""
-    if one.version != other.version:
-        return False
-    return other in ip_network((one, 24 if one.version == 4 else 64), strict=False)

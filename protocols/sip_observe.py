@@ -18,6 +18,7 @@ from protocols.engine import (
     Media,
     MediaGrant,
     Network,
+    Party,
     Pinholes,
     Refusal,
 )
@@ -29,16 +30,18 @@ MAX_CONTACTS = 64
 class Observed:
     """In place of the session's `Pinholes`."""
 
-    __slots__ = ("_closed", "_note", "_numbers", "_standing")
+    __slots__ = ("_closed", "_note", "_numbers", "_standing", "may_wait")
 
     def __init__(
         self,
         note: Callable[[str, dict[str, Any]], None],
         numbers: Iterator[int],
         closed: list[tuple[AnyGrant, Closed]],
+        may_wait: Callable[[Party], bool],
     ) -> None:
         """numbers, closed: of the daemon. Grants of all its sessions are told apart by their ids, and what one session
-        has opened, another may close."""
+        has opened, another may close. may_wait: of the session's `Pinholes`."""
+        self.may_wait = may_wait
         self._note = note
         self._numbers = numbers
         self._standing: dict[int, AnyGrant] = {}
@@ -83,6 +86,9 @@ class Observed:
     def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
         if self._standing.pop(grant.id, None) is not None:
             self._closed.append((grant, Closed(reason, 0, 0, 0.0)))
+
+    def keep(self, seconds: float) -> None:
+        """Nor has media, which nobody hears here."""
 
     def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
         """It has no time of its own: the engine's is the same."""

@@ -56,14 +56,20 @@ class SipOptions:
     """Networks of hosts behind us, other than the one that signals, whose addresses a session description may name:
     media gateways of a PBX."""
 
+    media_from: tuple[Network, ...] = ()
+    """Networks from which media of parties outside may come, besides the address that their session description names:
+    a carrier's media servers. Without NAT it has an effect where the party behind us names its own address."""
+
     topology_hiding: bool = False
     """With NAT, map addresses in From, To and Call-ID as well. They are identities, and some ends compare them."""
 
     ring_seconds: Seconds = 300.0
-    """Seconds from INVITE, or the last provisional response, to the answer."""
+    """Seconds from the last provisional response to an INVITE to the answer. Without any response at all an INVITE is
+    given up after 32. Early media that is heard goes on for longer."""
 
     media_idle: Seconds = 120.0
-    """Seconds without a packet of either party after which media is closed; never while on hold."""
+    """Seconds without a packet of either party in any medium of a call after which its media is closed; never while on
+    hold, while a session timer runs, or before any packet has come at all."""
 
     call_idle: Seconds = 14400.0
     """Seconds without any signalling after which an established call without session timer is taken for over, unless

@@ -27,7 +27,7 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.engine import Counts
-from proxy import audit, config, listener, net, privileges, rules
+from proxy import audit, config, failures, listener, net, privileges, rules
 from proxy.addresses import AddressWatch
 from proxy.config import Config
 from proxy.control import Control
@@ -249,11 +249,13 @@ class Daemon:
             )
 
     def _callback_failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A bug of ours outside any engine: say so, count it, keep serving."""
+        """A bug of ours outside any engine: say so, count it, let go of whoever it happened to, keep serving."""
         error = context.get("exception")
         lines = "".join(traceback.format_exception(error)).splitlines() if error else [str(context.get("message"))]
         self._metrics.engine_failures.inc()
         self._log.write("daemon.failed", traceback=lines[-40:])
+        if error is not None:
+            failures.let_go(error)
 
     def _tell_left_out_later(self) -> None:
         self._loop.call_later(LEFT_OUT_SECONDS, self._tell_left_out)

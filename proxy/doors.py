@@ -127,14 +127,19 @@ class Door:
                 return
             if arrival is None:
                 return
-            sock, peer = arrival
-            for who in self._waiting:
-                if who.allows(peer.host):
-                    who.use(sock, peer)
-                    break
-            else:
-                if self._aside is None or not self._doors.stranger(self.at, sock, peer):
-                    next(iter(self._waiting)).refuse(sock, peer)
+            try:
+                self._let_in(*arrival)
+            except Exception:
+                sockets.reset(arrival[0])  # a bug of ours: nobody is left whose it is
+                raise
+
+    def _let_in(self, sock: socket.socket, peer: Endpoint) -> None:
+        for who in self._waiting:
+            if who.allows(peer.host):
+                who.use(sock, peer)
+                return
+        if self._aside is None or not self._doors.stranger(self.at, sock, peer):
+            next(iter(self._waiting)).refuse(sock, peer)
 
 
 class Doors:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import errno
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
@@ -427,6 +428,17 @@ class Flow(Session):
             if self._before._driver is not None:
                 return
             self._before = self._before._before
+
+    def _last_steps(self) -> list[Callable[[], None]]:
+        return [self._stop_looking, partial(self._flows.ended, self), self._give_ends]
+
+    def _stop_looking(self) -> None:
+        self._timer.cancel()
+
+    def _give_ends(self) -> None:
+        for endpoint, address in self._ends.values():
+            if endpoint.routes.pop(address, None) is not None:
+                self._endpoints.give(endpoint)
 
     def _end(self, reason: str) -> None:
         self._timer.cancel()

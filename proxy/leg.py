@@ -12,8 +12,25 @@ RECEIVE_BYTES = 16 * 1024
 # Above the high mark of either leg nothing more is read from both sides; below the low mark reading goes on (rule X25).
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
+# What all legs may hold together. Beyond it a leg that holds anything counts as full, so that thousands of peers who
+# read nothing cost no more than this and what each was sent at once.
+MOST_HELD_BYTES = 64 * 1024 * 1024
 # How long the peer has to fetch a last answer, before the connection is reset whatever it does.
 LAST_WORDS_SECONDS = 2.0
+
+
+class Held:
+    """Bytes that the legs of all sessions hold for peers who do not read."""
+
+    __slots__ = ("bytes",)
+
+    def __init__(self) -> None:
+        self.bytes = 0
+
+    @property
+    def high_water(self) -> int:
+        """What one leg may hold before nothing more is read for it."""
+        return HIGH_WATER if self.bytes < MOST_HELD_BYTES else 0
 
 
 class Leg:
@@ -25,6 +42,7 @@ class Leg:
         "_drained",
         "_failed",
         "_finishing",
+        "_held",
         "_loop",
         "_reader",
         "_waiting",
@@ -39,8 +57,10 @@ class Leg:
         sock: socket.socket,
         failed: Callable[[], None],
         drained: Callable[[], None],
+        held: Held,
     ) -> None:
         self._loop = loop
+        self._held = held
         self.sock = sock
         self._failed = failed
         self._drained = drained
@@ -53,7 +73,7 @@ class Leg:
 
     @property
     def is_congested(self) -> bool:
-        return len(self._waiting) > HIGH_WATER
+        return len(self._waiting) > self._held.high_water
 
     @property
     def is_reading(self) -> bool:
@@ -104,6 +124,7 @@ class Leg:
             data = data[sent:]
             self._loop.add_writer(self.sock, self._flush)
         self._waiting += data
+        self._held.bytes += len(data)
 
     def finish(self) -> None:
         """Half-close, after what waits."""
@@ -122,6 +143,7 @@ class Leg:
             return
         was_congested = len(self._waiting) > LOW_WATER
         del self._waiting[:sent]
+        self._held.bytes -= sent
         if not self._waiting:
             self._loop.remove_writer(self.sock)
             if self._finishing:
@@ -129,10 +151,18 @@ class Leg:
         if (was_congested and len(self._waiting) <= LOW_WATER) or not self._waiting:
             self._drained()
 
+    def give_up(self) -> None:
+        """A bug of ours while it sent (`proxy/failures.py`)."""
+        try:
+            self._failed()
+        finally:
+            self.reset()
+
     # -- ends: after any of these the leg is gone -----------------------------------------------------------------
 
     def _detach(self) -> None:
         self.read_with(None)
+        self._held.bytes -= len(self._waiting)
         if self._waiting:
             self._loop.remove_writer(self.sock)
 
@@ -191,6 +221,10 @@ class LastWords:
             pass
         except OSError:
             self._end()
+
+    def give_up(self) -> None:
+        """A bug of ours (`proxy/failures.py`)."""
+        self._end()
 
     def _end(self) -> None:
         self._timer.cancel()

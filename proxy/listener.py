@@ -60,7 +60,11 @@ class StreamListener:
             except OSError:  # no room to ask, or it was reset while it waited
                 sockets.reset(sock)
                 continue
-            self._sessions.begin(sock, where)
+            try:
+                self._sessions.begin(sock, where)
+            except Exception:
+                sockets.reset(sock)  # a bug of ours: nobody is left whose it is
+                raise
 
     def _shed(self, error: OSError) -> None:
         """No descriptors: give up the spare one to tell the next client, by a reset, that there is no service."""

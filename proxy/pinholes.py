@@ -28,6 +28,7 @@ from protocols.engine import (
     Media,
     MediaGrant,
     Network,
+    Party,
     Refusal,
     Transport,
 )
@@ -36,13 +37,16 @@ from proxy.admission import DatagramPinhole
 from proxy.config import Limits, Timeouts
 from proxy.doors import Door, Doors
 from proxy.endpoints import UdpEndpoints
-from proxy.media import MediaPlace, MediaPlaces
+from proxy.lanes import Stands
+from proxy.media import MediaPlace, Together
+from proxy.media_offers import Offers
 from proxy.metrics import Metrics
 from proxy.opening import Opening, Owner
 from proxy.ports import PortPool
 from proxy.readers import Readers
 from proxy.relay import Splicer, SpliceRelay
 from proxy.shares import Group, Shares
+from proxy.third_hosts import ThirdHosts
 
 _Kind = TypeVar("_Kind", bound=Opening)
 
@@ -67,8 +71,9 @@ class PinholeTable:
         self.splicer = Splicer(loop)
         self.doors = Doors(loop)
         self.endpoints = UdpEndpoints(Readers(loop), ports)
-        self.places = MediaPlaces()
-        self.endpoints.media_stranger = self.places.stranger
+        self.stands = Stands(self.endpoints)
+        self._third_hosts = ThirdHosts(loop.time, self.stands.is_leased)
+        self._offers = Offers(ports)
         self._own_listeners = own_listeners
         self.begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
         """Begins the session of a connection that an engine is to read; set by whoever has the sessions."""
@@ -125,19 +130,33 @@ class PinholeTable:
         self._last_id += 1
         return self._add(pinhole, expect.purpose)
 
-    def place(self, owner: Owner, media: Media, held: int, offerer: MediaPlace | None) -> MediaPlace | Refusal:
+    def may_wait(self, owner: Owner, party: Party) -> bool:
+        return self._third_hosts.may_wait(owner.policy, party)
+
+    def place(
+        self, owner: Owner, media: Media, held: int, together: Together, offerer: MediaPlace | None
+    ) -> MediaPlace | Refusal:
         """A place for a party of a media stream; `offerer`: the one that it answers."""
         refusal = self._refuses(owner, media.party.rtp, held)
+        if refusal is None and not self.may_wait(owner, media.party):
+            refusal = Refusal("third_host")
+        if refusal is None and offerer is None and not self._offers.make_room(owner.charged_to):
+            refusal = Refusal("limit_of_offers")
         if refusal is None:
             try:
-                place = MediaPlace(self, owner, self._last_id + 1, media, offerer)
+                place = MediaPlace(self, owner, self._last_id + 1, media, together, offerer)
             except OSError as error:
                 refusal = Refusal(_refusal(error))
         if refusal is not None:
             self._refused(owner, media, Transport.UDP, media.party.mapped or media.party.rtp, media.party.rtp, refusal)
             return refusal
         self._last_id += 1
+        if offerer is None:
+            self._offers.add(place)
         return self._add(place, media.purpose)
+
+    def answered(self, place: MediaPlace) -> None:
+        self._offers.remove(place)
 
     def _refuses(self, owner: Owner, target: Endpoint, held: int) -> Refusal | None:
         if held >= self.limits.pinholes_per_session:
@@ -191,6 +210,8 @@ class PinholeTable:
 
     def forget(self, pinhole: Opening) -> None:
         del self._pinholes[pinhole.grant.id]
+        if isinstance(pinhole, MediaPlace):
+            self._offers.remove(pinhole)
         self._shares.give(pinhole.owner.group)
         client = pinhole.owner.charged_to
         self._per_client[client] -= 1
@@ -237,13 +258,14 @@ def _refusal(error: OSError) -> str:
 class SessionPinholes:
     """What an engine holds as `Pinholes`: the table, seen by one session."""
 
-    __slots__ = ("_apart", "_held", "_owner", "_parent", "_table")
+    __slots__ = ("_apart", "_held", "_owner", "_parent", "_table", "kept_until")
 
     def __init__(self, table: PinholeTable, owner: Owner, parent: SessionPinholes | None = None) -> None:
         self._table = table
         self._owner = owner
         self._parent = parent
         self._held: dict[int, Opening] = {}
+        self.kept_until = 0.0
         self._apart: set[SessionPinholes] = set()
         """Of those that are limited by themselves, the ones that hold something."""
 
@@ -277,14 +299,26 @@ class SessionPinholes:
         offerer = self._held.get(offered.id)
         return self._place(media, offerer) if isinstance(offerer, MediaPlace) else Refusal("offer_gone")
 
+    def may_wait(self, party: Party) -> bool:
+        return self._table.may_wait(self._owner, party)
+
+    def keep(self, seconds: float) -> None:
+        self.kept_until = self._table.loop.time() + seconds
+
+    @property
+    def places(self) -> list[MediaPlace]:
+        return [pinhole for pinhole in self._held.values() if isinstance(pinhole, MediaPlace)]
+
     def _place(self, media: Media, offerer: MediaPlace | None) -> MediaGrant | Refusal:
-        answer = self._table.place(self._owner, media, len(self._held), offerer)
+        answer = self._table.place(self._owner, media, len(self._held), self, offerer)
         return answer if isinstance(answer, Refusal) else self._hold(answer).grant
 
     def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
         place = self._held.get(grant.id)
         if not isinstance(place, MediaPlace):
             return Refusal("closed")
+        if not self._table.may_wait(self._owner, media.party):
+            return Refusal("third_host")
         try:
             place.change(media)
         except OSError as error:
@@ -513,6 +547,10 @@ class _Dial:
             sockets.reset(self._target)
         sockets.reset(self._peer)
         self._pinhole.not_connected(self, reason)
+
+    def give_up(self) -> None:
+        """A bug of ours (`proxy/failures.py`)."""
+        self.abort("failed")
 
     def _release(self) -> None:
         if self._timer is not None:

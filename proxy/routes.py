@@ -20,6 +20,8 @@ MAX_ANSWER_BYTES = 4096
 
 _RTM_GETROUTE, _NLM_F_REQUEST, _NLMSG_ERROR = 26, 1, 2
 _RTA_DST, _RTA_OIF = 1, 4
+_RTM_F_FIB_MATCH = 0x2000
+"""The route as it stands in the table, not as it is for this one host."""
 _HEADER = struct.Struct("=IHHII")
 """struct nlmsghdr: length, type, flags, sequence number, port."""
 _ROUTE = struct.Struct("=BBBBBBBBI")
@@ -49,17 +51,7 @@ NO_WAY = Way(0, is_to_one_host=False)
 
 def way_to(host: Host) -> Way:
     """Raises OSError, also when there is no route."""
-    packed = host.packed
-    family = socket.AF_INET if host.version == 4 else socket.AF_INET6
-    body = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, 0)
-    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
-    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        sock.sendto(_HEADER.pack(_HEADER.size + len(body), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + body, (0, 0))
-        answer = sock.recv(MAX_ANSWER_BYTES)
-    _, kind, _, _, _ = _HEADER.unpack_from(answer)
-    if kind == _NLMSG_ERROR:
-        (code,) = struct.unpack_from("=i", answer, _HEADER.size)
-        raise OSError(-code, os.strerror(-code))
+    answer = _ask(host)
     route_type = _ROUTE.unpack_from(answer, _HEADER.size)[7]
     at = _HEADER.size + _ROUTE.size
     while at + _ATTRIBUTE.size <= len(answer):
@@ -69,6 +61,29 @@ def way_to(host: Host) -> Way:
             return Way(index, route_type == _LOCAL, route_type in (_UNICAST, _LOCAL))
         at += max(_ATTRIBUTE.size, (length + 3) & ~3)
     raise OSError(errno.ENETUNREACH, "the route names no interface")
+
+
+def default_way_to(host: Host) -> Way:
+    """As `way_to` without the interface, but NO_WAY when a route to some network leads there, and not the one to all
+    the rest of the internet (which some write in two halves, or as 2000::/3). Raises OSError when there is no route."""
+    bits = _ROUTE.unpack_from(_ask(host, _RTM_F_FIB_MATCH), _HEADER.size)[1]
+    return Way(0) if bits <= (1 if host.version == 4 else 3) else NO_WAY
+
+
+def _ask(host: Host, flags: int = 0) -> bytes:
+    """The kernel's answer. Raises OSError."""
+    packed = host.packed
+    family = socket.AF_INET if host.version == 4 else socket.AF_INET6
+    body = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, flags)
+    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
+    with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
+        sock.sendto(_HEADER.pack(_HEADER.size + len(body), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + body, (0, 0))
+        answer = sock.recv(MAX_ANSWER_BYTES)
+    _, kind, _, _, _ = _HEADER.unpack_from(answer)
+    if kind == _NLMSG_ERROR:
+        (code,) = struct.unpack_from("=i", answer, _HEADER.size)
+        raise OSError(-code, os.strerror(-code))
+    return answer
 
 
 class Ways:

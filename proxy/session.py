@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
@@ -141,6 +142,21 @@ class Session(Performer):
     @abstractmethod
     def break_off(self, reason: str) -> None:
         """End now, so that nobody takes it for the proper end."""
+
+    def give_up(self) -> None:
+        """A bug of ours, outside the engine (`proxy/failures.py`)."""
+        steps: list[Callable[[], None]] = [partial(self.break_off, "failed"), self.dissolve]
+        if not self.is_over:
+            steps[1:1] = self._last_steps()
+        steps += [self._stop_engine, partial(self.pinholes.end, "failed"), partial(self._sessions.lost, self)]
+        for step in steps:
+            with contextlib.suppress(Exception):
+                step()
+        self.is_over = True
+
+    @abstractmethod
+    def _last_steps(self) -> list[Callable[[], None]]:
+        """What lets go of its sockets, whatever state it is in; each may fail."""
 
     def _stop_engine(self) -> None:
         if self._driver is not None:

@@ -14,6 +14,7 @@ from protocols.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy import sockets
 from proxy.audit import Log
 from proxy.config import Config
+from proxy.leg import Held
 from proxy.metrics import Metrics
 from proxy.opening import Owner
 from proxy.pinholes import PinholeTable
@@ -47,6 +48,7 @@ class Sessions:
         self._own_listeners = own_listeners
         self.resolver = Resolver(loop)
         self._interfaces = sockets.InterfaceNames()
+        self.held = Held()
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
         """Those that are over but for what their engines look after."""
@@ -243,6 +245,12 @@ class Sessions:
         self.metrics.sessions.set(len(self._sessions))
         if not self._sessions:
             self._all_gone.set()
+
+    def lost(self, session: Session) -> None:
+        """One that may have failed on its way out."""
+        if session in self._sessions:
+            self.forget(session)
+        self._lingering.discard(session)
 
     def linger(self, session: Session) -> None:
         self._lingering.add(session)

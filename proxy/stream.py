@@ -68,7 +68,7 @@ class StreamSession(Session):
         client, server = self.arrival.client, self.arrival.server
         peers = Peers(client, known_as, self._nat.dial, server, via=self._via, is_expected=self._is_expected)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
-            self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume)
+            self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume, self._sessions.held)
         self._open(peers)
         self._resume()
 
@@ -239,7 +239,16 @@ class StreamSession(Session):
             self.close(reason, Leg.close)
 
     def break_off(self, reason: str) -> None:
-        self.close(reason, Leg.reset)
+        if self._driver is None and self._relay is None and not self.is_over:
+            self._not_reached(reason)
+        else:
+            self.close(reason, Leg.reset)
+
+    def _last_steps(self) -> list[Callable[[], None]]:
+        steps: list[Callable[[], None]] = [self._stop_dialling, *(leg.reset for leg in self._legs.values())]
+        if self._relay is not None:
+            steps.append(self._relay.give_up)
+        return [*steps, *(partial(sockets.reset, sock) for sock in (self._client, self._server) if sock is not None)]
 
     def close(self, reason: str, how: Callable[[Leg], None]) -> None:
         if self.is_over:

@@ -15,6 +15,7 @@ from protocols.engine import (
     Media,
     MediaGrant,
     Network,
+    Party,
     PinholeEvent,
     Refusal,
     Transport,
@@ -37,6 +38,7 @@ class FakePinholes:
         self.standing: dict[int, AnyGrant] = {}
         self.confirmed: set[int] = set()
         self.refuse_next: list[str] = []
+        self.unroutable: tuple[Network, ...] = ()
         self.report: Callable[[AnyGrant, PinholeEvent], None] = lambda grant, event: None
         self._offerers: dict[int, int] = {}
         """Of each answerer."""
@@ -97,6 +99,17 @@ class FakePinholes:
         ]
 
     # -- media ---------------------------------------------------------------------------------------------------------
+
+    def may_wait(self, party: Party) -> bool:
+        """Routes and policies are the shell's matter; here whoever is outside may name any host
+        that is not `unroutable`, and whoever is inside those of the options."""
+        hosts = {at.host for at in (party.rtp, party.rtcp) if at is not None} - {party.host}
+        return party.is_named or not (
+            hosts and (party.is_inside or any(host in network for host in hosts for network in self.unroutable))
+        )
+
+    def keep(self, seconds: float) -> None:
+        """Nothing is ever taken for idle."""
 
     def offer(self, media: Media) -> MediaGrant | Refusal:
         return self._place("offer", media)

@@ -14,15 +14,18 @@ from protocols.engine import (
     Endpoint,
     Expect,
     Grant,
+    Host,
     Media,
     MediaGrant,
     Network,
     Note,
+    Party,
     Peers,
     Refusal,
     Send,
     Side,
     Transport,
+    Used,
 )
 from protocols.sip_options import SipOptions
 
@@ -44,6 +47,9 @@ class Places:
         self.standing: dict[int, AnyGrant] = {}
         self.log: list[str] = []
         self.refuses = False
+        self.unroutable: set[Host] = set()
+        """Third hosts that the shell would refuse."""
+        self.kept: list[float] = []
         self.late: list[tuple[AnyGrant, Closed]] = []
         self.engine: sip.SipEngine | None = None
         self._last = 0
@@ -76,6 +82,13 @@ class Places:
         port = 40000 + 2 * self._last
         rtcp = Endpoint(party.mapped, port + 1) if party.rtcp else None
         return self._add(lambda number: MediaGrant(number, media, Endpoint(party.mapped, port), rtcp))
+
+    def may_wait(self, party: Party) -> bool:
+        hosts = {at.host for at in (party.rtp, party.rtcp) if at is not None} - {party.host}
+        return party.is_named or not (hosts and (party.is_inside or hosts & self.unroutable))
+
+    def keep(self, seconds: float) -> None:
+        self.kept.append(seconds)
 
     def offer(self, media: Media) -> MediaGrant | Refusal:
         return self._place("offer", media)
@@ -126,6 +139,12 @@ class Flow:
     def tick(self, now: float) -> list[Effect]:
         self.now = now
         return self._settle(self.engine.tick(now))
+
+    def use_media(self) -> None:
+        """Packets have come to each place for media."""
+        for grant in tuple(self.places.standing.values()):
+            if isinstance(grant, MediaGrant):
+                self._settle(self.engine.pinhole(grant, Used(grant.media.party.rtp), self.now))
 
     def _settle(self, effects: Sequence[Effect]) -> list[Effect]:
         """As the shell does: what the engine closed is told to it when it is done."""

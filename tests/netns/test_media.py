@@ -25,7 +25,7 @@ from protocols.engine import (
     only,
 )
 from proxy.config import Limits
-from proxy.media import LOCK_PACKETS
+from proxy.lanes import LOCK_PACKETS
 from proxy.shares import Group
 from proxy.sockets import endpoint
 from tests.netns.datagrams import Gateway, hear, silence
@@ -41,6 +41,7 @@ class Call:
     def __init__(self, gateway: Gateway) -> None:
         self.key = "call"
         self.charged_to = gateway.hosts.client_address(4)
+        (self.policy,) = gateway.shell.config.policies
         self.group = Group("test", False)
         self.log: Memory = gateway.shell.log
         self.events: list[PinholeEvent] = []
@@ -470,19 +471,23 @@ async def test_either_party_may_put_it_on_hold(hosts: Hosts) -> None:
         for_ever = float("inf")
         offered = call.offer(party(phone), idle_seconds=0.1, open_seconds=0.1)
         answered = call.answer(offered, party(other), idle_seconds=for_ever, open_seconds=for_ever)
+        other.sendto(b"x", to(offered))
+        await hear(phone)
         await asyncio.sleep(0.2)
         assert len(call.pinholes) == 2
         resumed = call.pinholes.change(answered, media(party(other)))
         assert isinstance(resumed, MediaGrant)
-        assert (await gateway.shell.until("pinhole.closed", 2))["reason"] == "never_used"
+        assert (await gateway.shell.until("pinhole.closed", 2))["reason"] == "idle"
 
 
 async def test_what_cannot_be_had_is_refused_and_leaves_nothing(hosts: Hosts) -> None:
     async with Gateway(hosts, limits=Limits(pinholes_per_session=2)) as gateway:
         call, phone = Call(gateway), gateway.client(port=7000)
         held = gateway.socket(hosts.gateway, "192.0.2.1", 8001)
-        taken = Party(Endpoint(at(held).host, 8000), at(held), None, ())
-        assert call.pinholes.offer(media(taken)) == Refusal("address_in_use")
+        taken = Party(Endpoint(at(held).host, 8000), at(held), None, only(at(held).host))
+        offered = call.offer(party(phone, gateway.client(port=7001)))
+        assert call.pinholes.answer(offered, media(taken)) == Refusal("address_in_use")
+        call.pinholes.close(offered)
         server = hosts.server_address(4)
         for signalling in (
             Party(Endpoint(server, 5060), None, None, ()),

@@ -410,10 +410,13 @@ def test_media_of_a_stranger_is_never_relayed_and_is_counted(gate: Site) -> None
     assert media.is_deaf()
     violation = gate.violation()
     assert violation["rule"] == "pinhole.stranger"
-    assert str(gate.lab.server_stranger.v4) in violation["detail"]
+    # At the phone's own address its partner alone is heard; what other hosts send there is the forward chain's.
+    is_at_ours = gate.seen_at != gate.phone_at
+    first = gate.lab.server_stranger if is_at_ours else gate.lab.server
+    assert str(first.v4) in violation["detail"]
     gate.hang_up()
     closed = {line["pinhole"]: line for line in gate.daemon.audit("pinhole.closed")}
-    assert sorted(line["packets_refused"] for line in closed.values()) == [0, 4]
+    assert sorted(line["packets_refused"] for line in closed.values()) == [0, 4 if is_at_ours else 1]
     assert sum(line["packets_in"] for line in closed.values()) == 2
     gate.daemon.until(pinholes=0, ports_leased=0 if gate.seen_at == gate.phone_at else 1)
 

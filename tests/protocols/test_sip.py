@@ -341,14 +341,38 @@ def test_bye_closes_media_when_it_is_answered() -> None:
 def test_a_call_nobody_answers_is_given_up() -> None:
     flow = Flow(ring_seconds=180)
     flow.hear(CLIENT, invite())
-    assert flow.engine.deadline() == 180
+    flow.now = 20
+    flow.hear(SERVER, response(100))
+    assert flow.engine.deadline() == 200
     flow.now = 170
     flow.hear(SERVER, response(180))
-    flow.tick(180)
+    flow.tick(200)
     assert flow.places.standing
     flow.tick(351)
     assert not flow.places.standing
     assert not flow.table.calls
+
+
+@pytest.mark.parametrize(("ring_seconds", "until"), [(180.0, 32.0), (10.0, 10.0)])
+def test_a_call_of_which_nobody_says_a_word_is_given_up_as_soon_as_its_caller_does(
+    ring_seconds: float, until: float
+) -> None:
+    """RFC 3261 s.17.1.1.2, timer B: what is offered costs one datagram, and holds ports."""
+    flow = Flow(ring_seconds=ring_seconds)
+    flow.hear(CLIENT, invite())
+    assert flow.engine.deadline() == until
+    flow.tick(until)
+    assert not flow.places.standing
+    assert not flow.table.calls
+
+
+def test_another_invite_of_a_call_that_rings_leaves_it_its_time() -> None:
+    """A proxy asks several at one address."""
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(180))
+    flow.hear(CLIENT, invite().replace(b"z9hG4bK1", b"z9hG4bKf"))
+    assert flow.engine.deadline() == 300
 
 
 def test_an_offer_that_cannot_have_its_place_is_refused_as_a_whole() -> None:
@@ -361,7 +385,7 @@ def test_an_offer_that_cannot_have_its_place_is_refused_as_a_whole() -> None:
 
 def test_a_third_host_behind_us_is_not_opened_for_unless_it_is_named() -> None:
     flow = Flow()
-    flow.hear(CLIENT, invite(body=sdp("10.1.0.30", 7000)))
+    flow.hear(CLIENT, invite(body=sdp("192.0.2.30", 7000)))
     assert flow.places.log == []
     flow = Flow(media_hosts=(ip_network("10.1.0.30/32"),))
     sent = flow.passes(CLIENT, invite(body=sdp("10.1.0.30", 7000)))

@@ -68,6 +68,7 @@ def test_strangers_push_no_transaction_out_of_a_call() -> None:
 
 def test_who_is_outside_opens_no_place_at_a_neighbour_of_the_phone() -> None:
     flow = Flow()
+    flow.places.unroutable.add(at("10.1.0.77:0").host)
     flow.hear(CLIENT, invite())
     flow.hear(SERVER, response(200, body=sdp("10.1.0.77", 8000)))
     assert flow.places.log == ["offer 10.1.0.2:7000"]

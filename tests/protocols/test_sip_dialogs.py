@@ -84,7 +84,52 @@ def test_ringing_begins_anew_when_the_call_is_asked_for_again_with_a_password() 
     flow.hear(SERVER, response(407))
     flow.now = 10.0
     flow.hear(CLIENT, invite(2))
+    flow.hear(SERVER, response(100, 2))
     assert flow.engine.deadline() == 310.0
+
+
+def test_media_that_was_never_used_does_not_make_a_call_go_on() -> None:
+    """It waits as long as its call, and not the other way round."""
+    flow = established(Flow(call_idle=100))
+    flow.tick(100.0)
+    assert not flow.table.calls
+
+
+def test_early_media_is_not_cut_while_it_flows() -> None:
+    """F9: a queue plays its music for longer than anything rings."""
+    flow = Flow(ring_seconds=60, media_idle=20)
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(183, body=sdp("198.51.100.9", 8000)))
+    flow.use_media()
+    for now in range(60, 900, 20):
+        flow.tick(float(now))
+    assert len(flow.places.standing) == 2
+    flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000)))
+    assert "call.started" in flow.events()
+    assert len(flow.places.standing) == 2
+
+
+def test_early_media_that_nobody_hears_ends_with_the_ringing() -> None:
+    flow = Flow(ring_seconds=60)
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(183, body=sdp("198.51.100.9", 8000)))
+    flow.tick(60.0)
+    assert not flow.places.standing
+
+
+def test_signalling_says_how_long_media_may_be_silent() -> None:
+    """F2: while it rings, until the session timer runs out, and after each sign of life for the time of silence."""
+    flow = Flow(ring_seconds=60, media_idle=20)
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(180))
+    assert flow.places.kept == [60]
+    flow.hear(SERVER, timed())
+    assert flow.places.kept == [60, 90 + 32]
+    plain = established(Flow(media_idle=20))
+    assert plain.places.kept == [20]
+    plain.hear(CLIENT, bye().replace(b"BYE", b"OPTIONS"))
+    plain.hear(SERVER, response(200, 2, "OPTIONS"))
+    assert plain.places.kept == [20, 20]
 
 
 def timed(number: int = 1, field: str = "Session-Expires: 90;refresher=uac") -> bytes:
@@ -131,6 +176,7 @@ def test_without_session_timer_any_sign_of_life_puts_the_end_off() -> None:
 def test_while_its_media_is_heard_a_call_goes_on_without_a_word() -> None:
     """X14: what is silent is closed by itself, and the call with it."""
     flow = established(Flow(call_idle=100))
+    flow.use_media()
     for now in range(100, 2000, 100):
         flow.tick(float(now))
     assert flow.table.calls

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
-from protocols.engine import Endpoint, MediaGrant, Peers, Transport
-from tests.sip_flow import CLIENT, OURS, PROXY, SDP, SERVER, Flow, at, established, invite, message, response, sdp
+from protocols.engine import Endpoint, MediaGrant, Peers, Transport, only
+from tests.sip_flow import (
+    CLIENT,
+    OURS,
+    PHONE,
+    PROXY,
+    SDP,
+    SERVER,
+    Flow,
+    at,
+    established,
+    invite,
+    message,
+    response,
+    sdp,
+)
 
 TO_BOB = "<sip:bob@example.org>;tag=b"
 VIDEO = "m=video {} RTP/AVP 96\r\n"
@@ -64,12 +80,72 @@ def test_a_phone_behind_a_nat_of_its_own_is_learned_whatever_its_network_is_call
     """D41. Where its network is numbered as the one of the exchange, nothing is sent to that address."""
     remote = at("8.8.4.4:5060")
     flow = Flow(peers=Peers(remote, remote, at("192.168.1.5:5060"), seen, Transport.UDP))
+    flow.places.unroutable.add(at("192.168.1.20:0").host)  # it is reached by another interface than the phone
     flow.hear(CLIENT, invite(body=sdp(home, 7000)).replace(b"UDP 10.1.0.2", b"UDP 8.8.4.4"))
     (grant,) = grants(flow)
     party = grant.media.party
     assert party.learn
     assert remote.host in party.allow[-1]
     assert str(party.rtp.host) == ("8.8.4.4" if home == "192.168.1.20" else home)
+
+
+@pytest.mark.parametrize("elsewhere", ["10.8.0.2", "172.17.0.1", "192.168.99.4", "100.64.3.3", "169.254.7.7"])
+def test_a_phone_that_names_its_vpn_or_container_is_learned_from_its_own_host_alone(elsewhere: str) -> None:
+    """F10: nobody outside can mean such an address, and nobody else inside is opened for."""
+    flow = Flow()
+    flow.places.unroutable.add(at(f"{elsewhere}:0").host)
+    sent = flow.passes(CLIENT, invite(body=sdp(elsewhere, 7000)))
+    assert elsewhere.encode() not in sent
+    (learned,) = (note for note in flow.notes if note.event == "media.learned")
+    assert learned.facts == {"medium": b"audio", "named": at(f"{elsewhere}:7000"), "expected": PHONE.host}
+    (grant,) = grants(flow)
+    party = grant.media.party
+    assert (str(party.rtp), party.learn, party.allow) == ("10.1.0.2:7000", True, only(PHONE.host))
+    assert party.mapped == OURS.host
+
+
+def test_a_neighbour_that_a_phone_names_is_none_of_its_containers() -> None:
+    """It is reached by the interface by which the phone is reached, and an option would have to name it."""
+    flow = Flow()
+    flow.hear(CLIENT, invite(body=sdp("10.1.0.77", 7000)))
+    assert grants(flow) == []
+
+
+def test_a_host_outside_that_a_phone_names_is_left_as_it_is() -> None:
+    """An exchange that leads two parties outside together (direct media)."""
+    flow = Flow()
+    sent = flow.passes(CLIENT, invite(body=sdp("192.0.2.80", 7000)))
+    assert grants(flow) == []
+    assert b"c=IN IP4 192.0.2.80" in sent
+
+
+def test_media_of_parties_outside_may_come_from_networks_that_an_option_names() -> None:
+    farm = ip_network("192.0.2.64/26")
+    flow = established(Flow(media_from=(farm,)))
+    phone, server = (grant.media.party for grant in grants(flow))
+    assert phone.allow == only(phone.rtp.host)
+    assert server.allow == (*only(server.rtp.host), farm)
+
+
+def test_the_shell_is_told_who_names_whom() -> None:
+    """It knows the routes."""
+    flow = established(Flow())
+    phone, server = (grant.media.party for grant in grants(flow))
+    assert (phone.host, phone.side, phone.is_inside, phone.is_named) == (PHONE.host, CLIENT, True, False)
+    assert (server.host, server.side, server.is_inside, server.is_named) == (PROXY.host, SERVER, False, False)
+    let_in = Flow(peers=Peers(PROXY, PROXY, PHONE, OURS, Transport.UDP, is_expected=True))
+    let_in.hear(CLIENT, invite(body=sdp("198.51.100.9", 8000)))
+    (grant,) = grants(let_in)
+    assert (grant.media.party.host, grant.media.party.side) == (PROXY.host, SERVER)
+
+
+def test_whom_media_hosts_name_is_inside() -> None:
+    """Who is outside has no say about them."""
+    flow = Flow(media_hosts=(ip_network("10.1.0.30/32"),))
+    flow.places.unroutable.add(at("10.1.0.30:0").host)
+    flow.hear(CLIENT, invite(body=sdp("10.1.0.30", 7000)))
+    flow.hear(SERVER, response(200, body=sdp("10.1.0.30", 8000)))
+    assert waiting(flow) == ["10.1.0.30:7000"]
 
 
 # -- offers that are refused, media that is declined -------------------------------------------------------------------

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.media import protocol_of
+from proxy.lanes import protocol_of
 
 STUN_HEADER = bytes.fromhex("000100002112a442") + bytes(12)
 

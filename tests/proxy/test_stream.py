@@ -11,6 +11,7 @@ import pytest
 from protocols.engine import Abort, Endpoint, Expect, Note, Send, Side, Splice, Transport, only
 from proxy import sockets
 from proxy.config import Limits, Timeouts
+from proxy.leg import RECEIVE_BYTES
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
 from tests.proxy.shell import PassOn, Shell, accept, dial, read_to_end, receive, say, serve
 
@@ -155,6 +156,23 @@ async def test_a_side_that_does_not_read_stops_the_other():
 class Refuses(PassOn):
     def receive(self, side, data, now):
         return [Send(Side.CLIENT, b"500 no\r\n"), Abort("refused_by_engine"), Send(Side.SERVER, b"never")]
+
+
+async def test_sides_that_do_not_read_hold_no_more_than_their_budget_together(monkeypatch):
+    """Nothing is held for one who does not read, once others have used up what may be held for all."""
+    monkeypatch.setattr("proxy.leg.MOST_HELD_BYTES", 1)
+    call = await Call.connect(Shell())
+    held = call.shell.sessions.held
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            while True:
+                await say(call.client, bytes(1 << 16))
+    assert 0 < held.bytes <= RECEIVE_BYTES
+    while held.bytes:
+        await receive(call.server)
+    await say(call.server, b"on")
+    assert await receive(call.client) == b"on"
+    call.close()
 
 
 async def test_who_was_told_why_can_read_it_and_the_other_is_reset():

@@ -1,0 +1,507 @@
+"""Lanes: how packets of media get from one party's socket to the other party.
+
+    sender --> [a stand: a socket on the receiver's place] --> lane --> [a socket on the sender's place] --> receiver
+
+Whose packets a lane takes (rules D39 to D41, RFC 7362, RFC 3264 s.8.3.1):
+
+- The address that a party has announced is never a stranger: it was agreed on. It takes the lane back at any time.
+- A party may send from another port, or from another host that the agreement allows. Its first packets tell from where;
+  after `LOCK_PACKETS` of them the lane keeps to that address, and refuses others.
+- A party may move in the middle of its stream: a NAT before it has given it another port. A packet of the same stream
+  (same SSRC, next sequence numbers) from elsewhere waits for `GOES_ON_SECONDS`. If the address of before stays silent
+  meanwhile, the party has moved, and what has waited is passed on; if not, a stranger has tried. Who does not know the
+  stream cannot continue it.
+- What comes after a new agreement without being announced (music on hold from another port of a server), or is no RTP,
+  cannot be told by its stream. It must be alone for `ALONE_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING, Final
+
+from protocols.engine import Endpoint, Host, Party
+from proxy import sockets
+from proxy.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEndpoints
+from proxy.sockets import Address, Ancillary
+
+if TYPE_CHECKING:
+    from proxy.media import MediaPlace
+
+# Who has sent so many from elsewhere is the one: RFC 7362 s.4 asks for a lock. From the announced address, one will do.
+LOCK_PACKETS = 8
+# Longer than any packet of speech lasts (RFC 3551 s.4.2: 20 ms; 60 and 100 are seen).
+GOES_ON_SECONDS = 0.2
+ALONE_SECONDS = 2.0
+MAX_DROPOUT = 3000
+"""How far the numbers of a stream that goes on may have gone meanwhile: RFC 3550 appendix A.1."""
+MOST_KEPT, MOST_KEPT_BYTES = 32, 2048
+"""Packets that wait for the decision, and how long one may be; others are lost."""
+
+# RFC 5389 s.6: tells STUN from UDPTL, whose packets begin with a number that counts from 0.
+_STUN_COOKIE = bytes.fromhex("2112a442")
+
+
+def protocol_of(packet: bytes) -> str:
+    """What a packet on a port of media is: rtp, rtcp, stun, dtls, zrtp or other (UDPTL, a keep-alive of one byte).
+
+    RFC 7983 s.7, RFC 5761 s.4.
+    """
+    first = packet[0] if len(packet) > 1 else 0xFF
+    if 128 <= first <= 191:
+        return "rtcp" if 192 <= packet[1] <= 223 else "rtp"
+    if first <= 3 and packet[4:8] == _STUN_COOKIE:
+        return "stun"
+    if 16 <= first <= 19:
+        return "zrtp"
+    return "dtls" if 20 <= first <= 63 else "other"
+
+
+def tells_source(packet: bytes) -> bool:
+    """Whether it is of the stream itself. STUN comes from every port of a party that tries them all, and a keep-alive
+    (D45) from whatever holds a mapping open."""
+    return len(packet) > 1 and protocol_of(packet) != "stun"
+
+
+def source_of_stream(packet: bytes) -> bytes | None:
+    """The SSRC of RTP or RTCP (RFC 3550 s.5.1, s.6.4.1); None of anything else."""
+    match protocol_of(packet):
+        case "rtp" if len(packet) >= 12:
+            return packet[8:12]
+        case "rtcp" if len(packet) >= 8:
+            return packet[4:8]
+    return None
+
+
+def goes_on(before: bytes, after: bytes) -> bool:
+    """Whether `after` is a later packet of the same stream as `before`."""
+    ssrc = source_of_stream(before)
+    if ssrc is None or ssrc != source_of_stream(after):
+        return False
+    if protocol_of(before) != "rtp" or protocol_of(after) != "rtp":
+        return after != before  # RTCP has no number of its own
+    ahead = (int.from_bytes(after[2:4], "big") - int.from_bytes(before[2:4], "big")) & 0xFFFF
+    return 0 < ahead < MAX_DROPOUT
+
+
+def _too_late(data: bytes, ancillary: Ancillary) -> None:
+    """The last packets of a stream that is over, at a place that others still use, are no stranger's."""
+
+
+class Stand:
+    """A socket that media comes to: whose lanes begin there, and who takes packets of which address."""
+
+    __slots__ = ("_takers", "endpoint", "keeper", "lanes")
+
+    def __init__(self, endpoint: UdpEndpoint, keeper: MediaPlace | None) -> None:
+        """keeper: whose place it is, if that has it without any lane."""
+        self.endpoint = endpoint
+        self.keeper = keeper
+        self.lanes: list[Lane] = []
+        self._takers: dict[Address, list[Route]] = {}
+        """Of each address, the newest one last: whose port it is, is known by the newest call, for whoever did not hang
+        up the one before."""
+
+    def hears(self, host: Host) -> bool:
+        return self.endpoint.hears is EVERYBODY or self.endpoint.hears == host
+
+    def claim(self, source: Address, take: Route) -> None:
+        self._takers.setdefault(source, []).append(take)
+        self.endpoint.routes[source] = take
+
+    def unclaim(self, source: Address, take: Route, is_over: bool = False) -> None:
+        """Packets are for whoever took them before. is_over: with the stream, so that what still comes is no
+        stranger's."""
+        takers = self._takers[source]
+        takers.remove(take)
+        if takers:
+            self.endpoint.routes[source] = takers[-1]
+            return
+        del self._takers[source]
+        if is_over and len(self.lanes) > 1:
+            self.endpoint.routes[source] = _too_late
+        else:
+            del self.endpoint.routes[source]
+
+    def is_anothers(self, source: Address, lane: Lane) -> bool:
+        """Whether packets of this address are of a stream that this lane is not of."""
+        return any(take.__self__ is not lane for take in self._takers.get(source, ()))  # type: ignore[attr-defined]
+
+    def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        """Somebody unknown: a partner whose address is to be learned?"""
+        host = sockets.endpoint(source).host
+        for lane in self.lanes:
+            if lane.may_learn(host) and lane.sender.meet(lane, source, data, ancillary):
+                return
+        place = self.keeper or (self.lanes[0].receiver.place if self.lanes else None)
+        if place is not None:
+            place.refuse(source)
+
+
+class Stands:
+    """Those of all media."""
+
+    def __init__(self, endpoints: UdpEndpoints) -> None:
+        self._endpoints = endpoints
+        self._at: dict[UdpEndpoint, Stand] = {}
+        endpoints.media_stranger = self._stranger
+
+    def lease(self, keeper: MediaPlace, host: Host, count: int) -> list[Stand]:
+        """On so many ports of an address of ours. Raises OSError."""
+        stands = [Stand(endpoint, keeper) for endpoint in self._endpoints.take_media(host, count)]
+        for stand in stands:
+            self._at[stand.endpoint] = stand
+        return stands
+
+    def take(self, at: Endpoint, hears: Heard) -> Stand:
+        """Raises OSError."""
+        endpoint = self._endpoints.take(at, is_media=True, hears=hears)
+        stand = self._at.get(endpoint)
+        if stand is None:
+            stand = self._at[endpoint] = Stand(endpoint, None)
+        return stand
+
+    def is_leased(self, at: Endpoint) -> bool:
+        """Whether it is a place of ours for media."""
+        endpoint = self._endpoints.get(at, EVERYBODY)
+        return endpoint is not None and endpoint.is_leased and endpoint.is_media
+
+    def give(self, stand: Stand) -> None:
+        if stand.endpoint.uses == 1:
+            del self._at[stand.endpoint]
+        self._endpoints.give(stand.endpoint)
+
+    def _stranger(self, endpoint: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        self._at[endpoint].stranger(data, ancillary, source)
+
+
+class _Candidate:
+    """Who may be the party, elsewhere than before: it waits until that address has been silent for long enough."""
+
+    __slots__ = ("count", "goes_on", "heard", "kept", "lane", "source", "timer")
+
+    def __init__(self, lane: Lane, source: Address, heard: int, is_stream: bool, timer: asyncio.TimerHandle) -> None:
+        self.lane = lane
+        self.source = source
+        self.heard = heard
+        """Packets of the party when this one first came."""
+        self.goes_on = is_stream
+        self.timer = timer
+        self.count = 0
+        self.kept: list[tuple[bytes, Ancillary]] = []
+
+    def keep(self, data: bytes, ancillary: Ancillary) -> None:
+        self.count += 1
+        if len(self.kept) < MOST_KEPT and len(data) <= MOST_KEPT_BYTES:
+            self.kept.append((data, ancillary))
+
+
+class Component:
+    """A party's RTP, or its RTCP: its place, where it is sent to, and where its own packets come from."""
+
+    __slots__ = (
+        "_candidate",
+        "_is_reopened",
+        "announced",
+        "at",
+        "inward",
+        "is_locked",
+        "lanes",
+        "leased",
+        "party",
+        "place",
+        "received",
+        "source",
+        "to",
+    )
+
+    def __init__(self, place: MediaPlace, party: Party, waits: Endpoint, leased: Stand | None, is_new: bool) -> None:
+        """waits: where the party is to be sent to. leased: the socket of its place, if that is on an address of ours.
+        is_new: the party was not known before; else it has agreed anew."""
+        self.place = place
+        self.party = party
+        self.leased = leased
+        self.at = leased.endpoint.at if leased is not None else waits
+        """Where its place is."""
+        self.announced: Final = sockets.address(waits)
+        self.to = self.source = self.announced
+        self.is_locked = False
+        self.received = 0
+        """Packets of this party that tell where its stream comes from, until it is locked."""
+        self.lanes: list[Lane] = []
+        """By which its packets go to its partners."""
+        self.inward: list[Lane] = []
+        """By which those of its partners come."""
+        self._candidate: _Candidate | None = None
+        self._is_reopened = not is_new
+
+    def stands_for(self, partner: Party, stands: Stands) -> list[Stand]:
+        """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
+        if self.leased is not None:
+            return [stands.take(self.at, EVERYBODY)]
+        if stands.is_leased(self.at):  # it passes on what it was told: the place of another party
+            return [stands.take(self.at, EVERYBODY)]
+        wanted = self._to_hear(partner)
+        taken: list[Stand] = []
+        failed = OSError(errno.EADDRNOTAVAIL, "nobody to hear")
+        for heard in wanted:
+            try:
+                taken.append(stands.take(self.at, heard))
+            except OSError as error:  # also when no route leads there; then nothing can come from there
+                failed = error
+        if not taken:
+            raise failed
+        return taken
+
+    def _to_hear(self, partner: Party) -> Iterable[Heard]:
+        """On another host's address only single hosts are heard, so that all else passes as if nobody stood there. But
+        for a party at its own address whose partner may be anywhere in a network that the policy names."""
+        hosts = {net.network_address: None for net in partner.allow if net.num_addresses == 1}
+        if len(hosts) < len(set(partner.allow)) and self.party.is_at_itself:
+            return (EVERYBODY,)
+        return hosts
+
+    def learn(self, source: Address) -> None:
+        """Its packets come from there. Raises OSError when they are another stream's."""
+        if source == self.source:
+            return
+        if any(lane.cannot_take(source) for lane in self.lanes):
+            raise OSError(errno.EADDRINUSE, "another stream's")
+        self.source = source
+        for lane in self.lanes:
+            lane.move()
+
+    def reopen(self) -> None:
+        """The parties have agreed anew: it may send from elsewhere from now on without saying so."""
+        self._is_reopened = True
+
+    def come_back(self) -> None:
+        """It has sent from where it said that it waits."""
+        self.learn(self.announced)
+        self.to = self.announced
+        self.is_locked = True
+        self._is_reopened = False
+        self.forget()
+
+    def meet(self, lane: Lane, source: Address, data: bytes, ancillary: Ancillary) -> bool:
+        """A packet from elsewhere, of a host that may be this party. Whether it is taken, or kept for a moment."""
+        if self.is_locked:
+            return tells_source(data) and self._consider(lane, source, data, ancillary)
+        if self.received and not tells_source(data):
+            return False
+        try:
+            self.learn(source)
+        except OSError:
+            return False
+        if self.party.learn:
+            self.to = source
+        lane.take(data, ancillary)
+        return True
+
+    # -- a party that moves --------------------------------------------------------------------------------------------
+
+    def _heard(self) -> int:
+        return sum(lane.packets for lane in self.lanes)
+
+    def _consider(self, lane: Lane, source: Address, data: bytes, ancillary: Ancillary) -> bool:
+        is_stream = goes_on(lane.last, data)
+        if not is_stream and not self._is_reopened and source_of_stream(lane.last) is not None:
+            candidate = self._candidate
+            if candidate is None or candidate.source != source or not candidate.goes_on:
+                return False
+            is_stream = True  # of several streams in one, or its RTCP
+        if self._candidate is not None and self._candidate.source != source:
+            if self._candidate.goes_on or not is_stream:
+                return False
+            self.forget()
+        if self._candidate is None:
+            seconds = GOES_ON_SECONDS if is_stream else ALONE_SECONDS
+            timer = self.place.loop.call_later(seconds, self._decide)
+            self._candidate = _Candidate(lane, source, self._heard(), is_stream, timer)
+        self._candidate.keep(data, ancillary)
+        return True
+
+    def _decide(self) -> None:
+        candidate = self._candidate
+        assert candidate is not None
+        is_alone = candidate.heard == self._heard()
+        if not is_alone or not (candidate.goes_on or candidate.count >= LOCK_PACKETS):
+            self.forget()
+            return
+        is_symmetric = self.to == self.source
+        try:
+            self.learn(candidate.source)
+        except OSError:
+            self.forget()
+            return
+        self._candidate = None
+        self._is_reopened = False
+        if self.party.learn or (is_symmetric and candidate.goes_on):
+            self.to = candidate.source  # its NAT has another port for it, for both directions
+        for data, ancillary in candidate.kept:
+            candidate.lane.take(data, ancillary)
+
+    def forget(self) -> None:
+        """Who has waited was a stranger."""
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None:
+            candidate.timer.cancel()
+            candidate.lane.receiver.place.refuse(candidate.source, candidate.count)
+
+
+class Lane:
+    """One way between two parties' components."""
+
+    __slots__ = (
+        "_ancillary",
+        "_claims",
+        "_leased",
+        "_own",
+        "_send",
+        "_sock",
+        "_stands",
+        "bytes",
+        "last",
+        "lost",
+        "packets",
+        "receiver",
+        "sender",
+    )
+
+    def __init__(self, sender: Component, receiver: Component, stands: Stands) -> None:
+        """Takes packets from now on, also of an older stream between the same two addresses. Where they go out from is
+        said by `send_from`. Raises OSError."""
+        self.sender = sender
+        self.receiver = receiver
+        self.packets = self.bytes = self.lost = 0
+        self.last = b""
+        """The newest packet: who comes from elsewhere must go on where it ended."""
+        self._ancillary: Ancillary = ()
+        self._own = sockets.address(sender.at)
+        self._leased = sender.place.leased
+        self._stands = receiver.stands_for(sender.party, stands)
+        self._claims: list[tuple[Stand, Address, Route]] = []
+        for stand in self._stands:
+            stand.lanes.append(self)
+        sender.lanes.append(self)
+        receiver.inward.append(self)
+        try:
+            for stand in self._stands:
+                stand.endpoint.read()
+            self._claim()
+        except OSError:
+            self.end(stands)
+            raise
+
+    def send_from(self, back: Lane) -> None:
+        """By the socket that hears the partner at the sender's place."""
+        self._sock = back._stands[0].endpoint.sock
+        self._send = self._sock.sendto
+
+    def take(self, data: bytes, ancillary: Ancillary) -> None:
+        """A packet of the sender that came to the receiver's place."""
+        self.packets += 1
+        self.bytes += len(data)
+        self.last = data
+        if ancillary != self._ancillary:
+            self._ancillary = ancillary
+            sockets.set_traffic_class(self._sock, sockets.traffic_class(ancillary))  # D46
+        to = self.receiver.to
+        if (near := self._leased.get(to)) is not None:  # another call's place: of one of two phones behind us
+            take = near.routes.get(self._own)
+            if take is not None and take != self.take:  # whose parties both name places of ours would hand it to itself
+                take(data, ancillary)
+        else:
+            try:
+                self._send(data, to)
+            except OSError as error:
+                self._send_again(error, data, to)
+        if not self.sender.is_locked:
+            self._count(data)
+
+    def _send_again(self, error: OSError, data: bytes, to: Address) -> None:
+        """No route, a full buffer: media may always be lost, and the stream goes on (D50). But a socket that hears one
+        host is told by ICMP of a packet before this one, and then has sent nothing."""
+        if isinstance(error, ConnectionRefusedError):
+            try:
+                self._send(data, to)
+                return
+            except OSError:
+                pass
+        self.lost += 1
+
+    def _count(self, data: bytes) -> None:
+        sender = self.sender
+        if tells_source(data):
+            sender.received += 1
+            sender.is_locked = sender.source == sender.announced or sender.received >= LOCK_PACKETS
+        if self.packets == 1:
+            self.receiver.place.used(sender.source, data)
+
+    def come_back(self, data: bytes, ancillary: Ancillary) -> None:
+        """A packet from the address that the sender has announced, though its packets have come from elsewhere."""
+        if tells_source(data) or not self.sender.received:
+            self.sender.come_back()
+        self.take(data, ancillary)
+
+    # -- whose packets it takes ----------------------------------------------------------------------------------------
+
+    def may_learn(self, host: Host) -> bool:
+        return any(host in network for network in self.sender.party.allow)
+
+    def _stand_of(self, source: Address) -> Stand | None:
+        """Where packets from there come to; None when nothing hears that host."""
+        host = sockets.endpoint(source).host
+        return next((stand for stand in self._stands if stand.hears(host)), None)
+
+    def cannot_take(self, source: Address) -> bool:
+        stand = self._stand_of(source)
+        return stand is None or stand.is_anothers(source, self)
+
+    def _claim(self) -> None:
+        """Packets of the sender, and those from where it has said that it waits, which stays its own."""
+        source, announced = self.sender.source, self.sender.announced
+        wanted = [(source, self.take)] if source == announced else [(announced, self.come_back), (source, self.take)]
+        for address, take in wanted:
+            if (stand := self._stand_of(address)) is not None:
+                stand.claim(address, take)
+                self._claims.append((stand, address, take))
+
+    def _give_up(self, is_over: bool) -> None:
+        for stand, address, take in self._claims:
+            stand.unclaim(address, take, is_over)
+        self._claims.clear()
+
+    def move(self) -> None:
+        """The sender's packets come from elsewhere than before."""
+        self._give_up(is_over=False)
+        self._claim()
+
+    def give_up(self) -> None:
+        """A bug of ours (`proxy/failures.py`)."""
+        self.receiver.place.give_up()
+        self.sender.place.give_up()
+
+    def end(self, stands: Stands, is_over: bool = False) -> None:
+        """is_over: the stream is, and does not go on by another lane."""
+        self._give_up(is_over)
+        for stand in self._stands:
+            stand.lanes.remove(self)
+            stands.give(stand)
+        self.sender.lanes.remove(self)
+        self.receiver.inward.remove(self)
+
+
+def join(one: Component, other: Component, stands: Stands) -> Sequence[Lane]:
+    """Packets pass both ways from now on. Raises OSError, and then they do not."""
+    there = Lane(one, other, stands)
+    try:
+        back = Lane(other, one, stands)
+    except OSError:
+        there.end(stands)
+        raise
+    there.send_from(back)
+    back.send_from(there)
+    return there, back
