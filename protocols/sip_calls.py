@@ -33,6 +33,9 @@ if TYPE_CHECKING:
 
 MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""
+MAX_UNANSWERED_PLACES = 128
+"""Of one client none of whose calls has been answered of late. Whoever floods us with INVITEs that nobody answers, from
+whatever addresses, has no more ports from each of them."""
 MAX_TRANSACTIONS = 32
 """Remembered of one call at a time."""
 
@@ -134,6 +137,7 @@ class Call:
     """One Call-ID and the caller's tag."""
 
     __slots__ = (
+        "_counted",
         "_grants",
         "_pinholes",
         "_table",
@@ -151,6 +155,7 @@ class Call:
         "hops",
         "hosts",
         "invites",
+        "is_answered",
         "is_resumed",
         "is_told",
         "key",
@@ -211,6 +216,10 @@ class Call:
         self._terms = terms
         self._grants: dict[int, tuple[int, Role]] = {}
         """Whose place for which medium each open pinhole is."""
+        self.is_answered = False
+        """It rings somewhere, or more."""
+        self._counted: set[int] = set()
+        """Of them, those that count among its client's while nobody has answered."""
         self._used: set[int] = set()
         """Those of them that packets have come to."""
         self._totals: dict[int, Totals] = {}
@@ -310,7 +319,7 @@ class Call:
             if place is None:
                 may_join = slot is not None and slot.is_on_hold and is_party
                 alone = slot.place(speaker.role.other, speaker.tag) if slot is not None and may_join else None
-                grant = self._pinholes.answer(alone.grant, wanted) if alone else self._pinholes.offer(wanted)
+                grant = self._pinholes.answer(alone.grant, wanted) if alone else self._offered(wanted)
                 if isinstance(grant, Refusal):
                     self.take_back(offer)
                     return grant
@@ -423,9 +432,35 @@ class Call:
         place = slot.places[speaker.role, b""] = self._held(grant, medium, speaker)
         _announce(moves, medium, place.grant)
 
+    def _offered(self, wanted: engine.Media) -> MediaGrant | Refusal:
+        """A place for whoever offers. One whose calls nobody has answered yet has few: he may be forging addresses."""
+        table = self._table
+        is_proved = self.is_answered or table.answered.get(self.charged_to) is not None
+        if not is_proved and table.unanswered[self.charged_to] >= MAX_UNANSWERED_PLACES:
+            return Refusal("unanswered")
+        return self._pinholes.offer(wanted)
+
+    def answered(self) -> None:
+        """By somebody who takes it for a call: it rings there, or more."""
+        if not self.is_answered:
+            self.is_answered = True
+            self._table.answered.put(self.charged_to, True)
+            self._uncount(*self._counted)
+
+    def _uncount(self, *numbers: int) -> None:
+        for number in numbers:
+            if number in self._counted:
+                self._counted.remove(number)
+                self._table.unanswered[self.charged_to] -= 1
+                if not self._table.unanswered[self.charged_to]:
+                    del self._table.unanswered[self.charged_to]
+
     def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
         self._grants[grant.id] = (medium.slot, speaker.role)
         self._table.media[grant.id] = self
+        if not self.is_answered:
+            self._counted.add(grant.id)
+            self._table.unanswered[self.charged_to] += 1
         if grant.media.party.mapped is not None:
             self._table.announced[grant.rtp] = grant.media.party
         return Place(grant)
@@ -547,6 +582,7 @@ class Call:
     def closed(self, grant: AnyGrant, event: Closed) -> None:
         """A place of this call is gone."""
         del self._table.media[grant.id]
+        self._uncount(grant.id)
         self._used.discard(grant.id)
         if isinstance(grant, MediaGrant):
             self._table.announced.pop(grant.rtp, None)

@@ -31,7 +31,7 @@ from protocols.engine import (
 from protocols.sip_calls import Call, Hop, Hosts, Offer, Transaction
 from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip_media import Role, Speaker, Terms
-from protocols.sip_memory import NAMES_BYTES, short
+from protocols.sip_memory import NAMES_BYTES, as_client, short
 from protocols.sip_message import Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
@@ -200,7 +200,7 @@ class Dialogs:
     def _begin(self, message: Message, tag: bytes, hosts: Hosts, is_resumed: bool) -> Call:
         table = self._table
         key = message.call_id, tag
-        client = self._peers.own(self._behind_us).host
+        client = as_client(self._peers.own(self._behind_us).host)
         is_full = len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls
         if is_full or not table.memory.keep(_bytes_kept(key)):
             status = 500 if is_resumed else 503
@@ -266,6 +266,8 @@ class Dialogs:
             call.keep(self._options.ring_seconds)
         if status == 100:
             return None
+        if status < 300:
+            call.answered()
         if status >= 300:
             self._failed(call, transaction, status, speaker.tag)
             return None

@@ -186,7 +186,7 @@ class Repeats:
 
 
 @lru_cache(maxsize=4096)
-def _as_client(host: Host) -> Host:
+def as_client(host: Host) -> Host:
     """All addresses of a /64 are one host's, or could be."""
     return host if host.version == 4 else ip_network((host, 64), strict=False).network_address
 
@@ -202,7 +202,7 @@ class Held:
 
     def change(self, client: Host, before: int, after: int) -> bool:
         """A side of a stream holds so many bytes now. False, and nothing has changed, if that is too much."""
-        client = _as_client(client)
+        client = as_client(client)
         by = max(after - FREE_BYTES, 0) - max(before - FREE_BYTES, 0)
         if by > 0 and (self.total + by > MAX_HELD_BYTES or self._of[client] + by > MAX_HELD_OF_CLIENT):
             if not self._of[client]:

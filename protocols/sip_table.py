@@ -120,6 +120,8 @@ class SipTable:
     way back."""
     calls_of: Counter[Host] = field(default_factory=Counter)
     """How many there are by the client whose sessions they are of."""
+    unanswered: Counter[Host] = field(default_factory=Counter)
+    """How many places for media are held for calls of a client that nobody has answered."""
     media: dict[int, Call] = field(default_factory=dict)
     """The call of each open place for media, by the id of its grant."""
     announced: dict[Endpoint, Party] = field(default_factory=dict)
@@ -149,6 +151,8 @@ class SipTable:
     """Hosts inside whose addresses a host outside has named, each with that one."""
     aliases: Recent[tuple[Host, Host], bool] = field(init=False)
     """Hosts by the address that they signal from, with another one by which they call themselves."""
+    answered: Recent[Host, bool] = field(init=False)
+    """Clients of whose calls somebody has answered one."""
     flows: KnownAs = field(default_factory=KnownAs)
     held: Held = field(default_factory=Held)
     rates: Rates = field(default_factory=Rates)
@@ -162,4 +166,5 @@ class SipTable:
         self.uris, self.vias = Recent(MAX_TEXTS, memory), Recent(MAX_TEXTS, memory)
         self.stand_ins, self.call_ids = Recent(MAX_TEXTS, memory), Recent(MAX_CALL_IDS, memory)
         self.echoes, self.guessed, self.aliases = (Recent(MAX_ECHOES, memory) for _ in range(3))
+        self.answered = Recent(MAX_ECHOES, memory)
         self.repeats = Repeats(memory)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
+
 import pytest
 
-from protocols.engine import MediaGrant, Peers, Send, Side, Splice, Transport
+from protocols.engine import Endpoint, MediaGrant, Peers, Send, Side, Splice, Transport
 from protocols.sip_calls import Call
 from protocols.sip_memory import Recent
 from protocols.sip_table import Clock
 from tests.sip_flow import (
     CLIENT,
     DIALOG,
+    PHONE,
     PROXY,
     SERVER,
     Flow,
@@ -398,3 +401,63 @@ def test_an_observer_lets_a_stream_go_on_that_would_be_closed() -> None:
     assert flow.notes[-1].facts["action"] == "passed; else closed"
     flow = Flow(transport=Transport.TCP, mode="observe", tls="deny")
     assert flow.hear(CLIENT, b"\x16\x03\x01") == [Send(SERVER, b"\x16\x03\x01"), Splice(14400.0)]
+
+
+# -- INVITEs that nobody answers ---------------------------------------------------------------------------------------
+
+
+def calls_of(flow: Flow, first: int, count: int, media: int = 16) -> list[bytes]:
+    """INVITEs with many media each. Returns the answers of ours."""
+    body = sdp("10.1.0.2", 7000, "".join(f"m=audio {7000 + 2 * number} RTP/AVP 0\r\n" for number in range(1, media)))
+    answers = []
+    for number in range(first, first + count):
+        sent = flow.hear(CLIENT, invite(1, body).replace(b"one@", b"%d@" % number))
+        answers += [one.data for one in sent if isinstance(one, Send) and one.to is CLIENT]
+    return answers
+
+
+def test_a_client_whose_calls_nobody_answers_has_few_places_for_media() -> None:
+    flow = Flow()
+    answers = calls_of(flow, 1, 63)
+    assert sum(isinstance(grant, MediaGrant) for grant in flow.places.standing.values()) == 128
+    assert all(answer.startswith(b"SIP/2.0 503 ") for answer in answers) and len(answers) == 63 - 8
+    other = eve(flow)
+    assert len(other.hear(CLIENT, invite(1, sdp("10.1.0.66", 7000)).replace(b"10.1.0.2", b"10.1.0.66"))) == 1
+    assert len(flow.places.standing) == 129
+    flow.tick(1000.0)
+    other.tick(1000.0)
+    assert not flow.table.unanswered
+
+
+def test_a_client_that_was_answered_once_has_as_many_as_its_limits_allow() -> None:
+    flow = established(Flow())
+    assert calls_of(flow, 1, 63) == []
+    assert sum(isinstance(grant, MediaGrant) for grant in flow.places.standing.values()) == 2 + 63 * 16
+    # A refusal is no answer.
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    flow.hear(SERVER, response(486))
+    assert len(calls_of(flow, 1, 63)) == 63 - 8
+
+
+def test_places_of_a_call_that_rings_count_no_more() -> None:
+    flow = Flow()
+    flow.hear(CLIENT, invite())
+    assert flow.table.unanswered[PHONE.host] == 1
+    flow.hear(SERVER, response(180))
+    assert not flow.table.unanswered
+    flow.hear(SERVER, response(486))
+    assert not flow.places.standing and not flow.table.unanswered
+
+
+def test_all_addresses_of_one_network_are_one_client_of_calls() -> None:
+    first: Flow | None = None
+    refused = 0
+    for number in range(2, 12):
+        own, seen, far = (
+            Endpoint(ip_address(host), 5060) for host in (f"fd01::{number}", "2001:db8::1", "2001:db8:2::7")
+        )
+        first = flow = Flow(peers=Peers(own, seen, far, far, Transport.UDP), beside=first, max_calls=4)
+        data = invite(1, body="").replace(b"one@", b"%d@" % number)
+        refused += any(isinstance(sent, Send) and sent.to is CLIENT for sent in flow.hear(CLIENT, data))
+    assert refused == 10 - 4
