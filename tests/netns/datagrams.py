@@ -35,12 +35,14 @@ class InCalls(PassOn):
 class Gateway:
     """The listeners and rules around a shell; the loop runs in the gateway's namespace."""
 
-    def __init__(self, hosts: Hosts, *arguments: Any, **keywords: Any) -> None:
+    def __init__(
+        self, hosts: Hosts, *arguments: Any, backend: rules.Backend = rules.Backend.NFT, **keywords: Any
+    ) -> None:
         self.before = descriptors()
         self.hosts = hosts
         self.shell = Shell(*arguments, **keywords)
         self.peers: list[socket.socket] = []
-        for step in rules.steps(self.shell.config, rules.Backend.NFT):
+        for step in rules.steps(self.shell.config, backend):
             hosts.gateway.run(*step.command, stdin=step.stdin)
         port = self.shell.config.network.listen_port
         self.listeners = [DatagramListener(self.shell.loop, at, self.shell.flows) for at in loopback(port)]

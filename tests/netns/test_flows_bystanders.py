@@ -21,6 +21,7 @@ from protocols.engine import (
     Transport,
     only,
 )
+from proxy.rules import Backend
 from tests.netns.datagrams import Gateway, InCalls, hear
 from tests.netns.namespaces import Hosts, needs_root
 from tests.proxy.shell import PassOn
@@ -41,11 +42,14 @@ def also(hosts: Hosts, version: int) -> None:
 
 @pytest.mark.parametrize("version", [4, 6])
 @pytest.mark.parametrize("snat", ["none", "interface"])
+@pytest.mark.parametrize("backend", list(Backend))
 async def test_hosts_that_no_policy_names_reach_the_server_of_one_that_is_named(
-    hosts: Hosts, version: int, snat: str
+    hosts: Hosts, version: int, snat: str, backend: Backend
 ) -> None:
     also(hosts, version)
-    async with Gateway(hosts, InCalls, snat=snat, sources=only(hosts.client_address(version))) as gateway:
+    async with Gateway(
+        hosts, InCalls, snat=snat, sources=only(hosts.client_address(version)), backend=backend
+    ) as gateway:
         client, server = gateway.client(version), gateway.server(version)
         bystander = gateway.socket(hosts.client, BYSTANDERS[version])
         client.sendto(b"call", server.getsockname()[:2])
@@ -54,6 +58,8 @@ async def test_hosts_that_no_policy_names_reach_the_server_of_one_that_is_named(
         assert await hear(server) == (b"mine", bystander.getsockname()[:2])
         server.sendto(b"yours", bystander.getsockname()[:2])
         assert await hear(bystander) == (b"yours", server.getsockname()[:2])
+        client.sendto(b"call", server.getsockname()[:2])
+        assert (await hear(server))[0] == b"call"
         assert gateway.shell.log.events().count("session.opened") == 1
         assert "session.denied" not in gateway.shell.log.events()
 
