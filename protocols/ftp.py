@@ -21,6 +21,8 @@ House rules:
 - Data connections run between the two hosts of the session, whatever the text says (F24, F42). `third_party` names
   exceptions.
 - A reply of ours waits its turn behind those that the server still owes.
+- Nothing is agreed on before a login (2yz to USER, PASS or ACCT), and until then whoever speaks another protocol is
+  found out by each of its lines: browsers and servers can be made to send requests whose method is an FTP verb.
 
 Not supported: data connections of a session after AUTH (it is relayed, not read); LPRT and LPSV (refused with 502).
 """
@@ -62,7 +64,11 @@ MAX_COMMAND_BYTES = 4096
 MAX_REPLY_BYTES = 8192
 """F18: banners and quota lines are long. The same bound holds for a reply to PASV as a whole."""
 MAX_UNKNOWN = 10
-"""F12: verbs in a row that nobody knows. Clients probe one or two."""
+"""F12: verbs in a row that nobody knows: before the login we, after it the server. Clients probe one or two."""
+MAX_WAITING_BYTES = 16384
+"""Behind a command that waits for the login."""
+UNKNOWN_REPLIES = frozenset({500, 502})
+"""By which a server says that it does not know a command (RFC 959 s.4.2). All others are about what it was to do."""
 CLOSING_SECONDS = 5.0
 """F16: after 421 the server closes by itself; if it does not, we do."""
 
@@ -73,12 +79,15 @@ class FtpEngine:
         "_answered",
         "_auth",
         "_busy",
+        "_client_ends",
         "_data",
         "_denied",
         "_ending_by",
         "_finished",
         "_held",
         "_hidden",
+        "_is_leaving",
+        "_kept",
         "_last",
         "_lines",
         "_logged_in",
@@ -93,6 +102,7 @@ class FtpEngine:
         "_queue",
         "_spoken",
         "_stray_noted",
+        "_unanswered_noted",
         "_unknown",
         "_user",
     )
@@ -118,14 +128,20 @@ class FtpEngine:
         self._over = False
         self._finished: set[Side] = set()
 
-        self._queue = ReplyQueue(self._out)
+        self._queue = ReplyQueue(self._out, is_translated=self._agreements.is_translated)
+        self._kept: bytes | None = None
+        """A command line that waits for the reply to a login; all lines behind it wait too."""
+        self._client_ends = False
+        """The client has said all, and some of it waits."""
+        self._is_leaving = False
+        """It has said QUIT."""
         self._spoken: set[Side] = set()
         self._unknown = 0
         # The reply that is coming in: its code, the command it answers, and its lines if they cannot go on as they are.
         self._multi: bytes | None = None
         self._answered: Pending | None = None
         self._held: bytearray | None = None
-        self._stray_noted = False
+        self._stray_noted = self._unanswered_noted = False
 
         self._user = b""
         self._logged_in = False
@@ -141,7 +157,7 @@ class FtpEngine:
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         if self._over or side in self._finished:
             return ()
-        self._now = self._last = now
+        self._now = now
         self._busy = True
         if self._opaque is not None:
             self._first_opaque(side, data)
@@ -157,6 +173,9 @@ class FtpEngine:
         self._busy = True
         if side is CLIENT and self._auth is not None and self._lines[CLIENT]:
             self._injected("commands behind AUTH, then the end")
+        elif side is CLIENT and self._kept is not None and SERVER not in self._finished:
+            self._client_ends = True  # what waits is read first
+            return self._done()
         elif self._opaque is None and SERVER not in self._finished:
             self._read_rest(side)
         if not self._over:
@@ -182,13 +201,36 @@ class FtpEngine:
                 self._read_commands(self._lines[CLIENT])
         except Malformed as fault:
             self._bad_line(side, fault)
+        if self._client_ends and self._kept is None and not self._over:
+            self._client_ends = False
+            self._read_rest(CLIENT)
+            if not self._over:
+                self._end(CLIENT)
 
     def _read_commands(self, lines: LineBuffer) -> None:
         # What stands behind AUTH waits: if the server agrees, it must not have been sent (F67).
-        while not self._over and self._auth is None and (line := lines.pop()) is not None:
+        while not self._over and self._auth is None and (line := self._next_command(lines)) is not None:
             self._command_line(line)
-        if not self._over and self._auth is not None and len(lines) > MAX_COMMAND_BYTES:
+        if self._over:
+            return
+        if self._auth is not None and len(lines) > MAX_COMMAND_BYTES:
             self._injected("commands behind AUTH")
+        elif self._kept is not None and len(lines) > MAX_WAITING_BYTES:
+            detail = f"{MAX_WAITING_BYTES} bytes of commands behind one that needs a login"
+            self._quit(b"421 Too many commands at once.", "too_many_pending", "ftp.too_many_pending", detail)
+
+    def _next_command(self, lines: LineBuffer) -> bytes | None:
+        if self._kept is None:
+            return lines.pop()
+        if self._queue.is_logging_in():
+            return None
+        # Said before the login as well: a whole request may stand behind a login that was smuggled into its first line.
+        for waiting in bytes(lines).splitlines(keepends=True):
+            if wire.read_command(waiting).is_foreign(is_first=False):
+                self._not_ftp("a line of another protocol")
+                return None
+        line, self._kept = self._kept, None
+        return line
 
     def _read_rest(self, side: Side) -> None:
         """The last line of a stream may lack its end. Some readers take it all the same, so it is checked as any
@@ -214,20 +256,17 @@ class FtpEngine:
     # -- commands --------------------------------------------------------------------------------------------------
 
     def _command_line(self, line: bytes) -> None:
+        self._last = self._now
         command = wire.read_command(line)
         verb = command.verb
-        if CLIENT not in self._spoken:
-            self._spoken.add(CLIENT)
-            if command.is_foreign():
-                self._not_ftp("the first line is no FTP command")
+        if not self._logged_in:
+            if verb in _NEED_LOGIN and self._queue.is_logging_in():
+                self._kept = line
                 return
-        if verb in wire.KNOWN:
+            if self._is_foreign(command):
+                return
+        elif verb in wire.KNOWN:
             self._unknown = 0
-        else:
-            self._unknown += 1
-            if self._unknown > MAX_UNKNOWN:
-                self._not_ftp(f"{self._unknown} unknown commands in a row")
-                return
         if not verb:
             self._answer(command, b"500 No command.")
         elif verb in self._denied:
@@ -238,8 +277,25 @@ class FtpEngine:
         else:
             self._forward(command, line)
 
+    def _is_foreign(self, command: wire.Command) -> bool:
+        """Before the login: whether this was no FTP session, which has ended then."""
+        is_first = CLIENT not in self._spoken
+        if command.verb:
+            self._spoken.add(CLIENT)
+            if command.is_foreign(is_first):
+                self._not_ftp("the first line is no FTP command" if is_first else "a line of another protocol")
+                return True
+        self._unknown = 0 if command.verb in wire.KNOWN else self._unknown + 1
+        return self._are_too_many_unknown()
+
+    def _are_too_many_unknown(self) -> bool:
+        if self._unknown > MAX_UNKNOWN:
+            self._not_ftp(f"{self._unknown} unknown commands in a row")
+        return self._over
+
     def _forward(self, command: wire.Command, line: bytes, **known: Any) -> None:
         """Send a command on; `line` is what the server gets. Its reply is due when those before it have come."""
+        self._is_leaving = self._is_leaving or command.verb == "QUIT"
         if self._enqueue(Pending(command.verb, command.argument, **known)):
             self._out.send(SERVER, self._line_end(CLIENT, line))
 
@@ -263,24 +319,28 @@ class FtpEngine:
 
     def _transfer(self, command: wire.Command, line: bytes) -> None:
         agreement, data = self._data.agreement, None
-        if agreement is not None:
-            agreement.close_at = None
-        elif self._may_use_default_port() and not self._queue.is_agreeing():
+        if agreement is None and self._may_use_default_port() and not self._queue.is_agreeing():
             opened = self._data.open_default(command.verb)
             if not isinstance(opened, Refusal):  # else nearly every server answers 425, and that says it best
                 data = opened
+        self._data.wait(agreement or data)
         self._forward(command, line, data=data, transfer=Transfer(command.verb, command.argument))
 
     def _may_use_default_port(self) -> bool:
         options = self._options
         return (
-            options.default_data_port
+            self._logged_in
+            and options.default_data_port
             and not self._agreements.is_epsv_only
             and self._peers.client.port >= options.min_port
         )
 
     def _agree(self, command: wire.Command, line: bytes) -> None:
         """PORT, EPRT, PASV, EPSV and their kin."""
+        if not self._logged_in and command.verb in wire.AGREEMENTS:
+            self._violation("ftp.before_login", command.verb, "answered 530")
+            self._answer(command, _LOG_IN_FIRST)
+            return
         match self._agreements.asked(command, line):
             case Forward(new, data):
                 self._forward(command, new, data=data)
@@ -300,6 +360,7 @@ class FtpEngine:
     # -- replies ---------------------------------------------------------------------------------------------------
 
     def _reply_line(self, line: bytes) -> None:
+        self._last = self._now
         text = wire.without_telnet(line) if 0xFF in line else line
         if self._multi is not None:
             if wire.ends_reply(text, self._multi):
@@ -347,12 +408,26 @@ class FtpEngine:
 
     def _turn(self, code: int) -> Pending | None:
         """The command that this reply answers, or None."""
-        answered = self._queue.turn(code)
+        answered, unanswered = self._queue.turn(code)
+        for pending in unanswered:
+            self._give_up(pending, answered, code)
         if answered is None and code != 421:
             self._stray(f"{code} with no command pending")
         elif answered is not None and code in (227, 229) and not _is_passive(answered):
             self._stray(f"{code} in answer to another command")
         return answered
+
+    def _give_up(self, pending: Pending, answered: Pending | None, code: int) -> None:
+        """The server has left it without a reply, and gone on to the one that it answers now."""
+        if not self._unanswered_noted:  # once is enough to know the server
+            self._unanswered_noted = True
+            self._violation("ftp.no_reply", f"{pending.verb}: the server went on without one", "passed over")
+        if pending is self._auth:
+            self._auth = None
+        goes_ahead = answered is not None and answered.transfer is not None and code < 400
+        if pending.data is not None and goes_ahead and self._logged_in:
+            self._data.confirm(pending.data)  # PORT: its reply may have been taken for that of an older command
+        self._will_not_be_answered(pending)
 
     def _reply_ends(self, code: int) -> None:
         answered, held = self._answered, self._held
@@ -362,7 +437,12 @@ class FtpEngine:
         if answered is None:
             return
         if code < 200:
-            self._transfer_starts(answered)
+            if code != 120:  # which is for the service as a whole
+                self._transfer_starts(answered)
+            return
+        if self._is_anothers(answered, code, held):
+            self._stray(f"{code} in answer to {answered.verb}")
+            self._out.send(CLIENT, self._line_end(SERVER, bytes(held or b"")))
             return
         if code == 426 and answered.verb == "ABOR" and answered.transfer is None:
             return  # of a transfer that we took for ended; ABOR's own reply follows (F10)
@@ -370,13 +450,33 @@ class FtpEngine:
             self._reply_to(head, code, b"")  # ABOR has ended it, and it gets no reply of its own
         self._reply_to(answered, code, bytes(held or b""))
 
+    def _is_anothers(self, answered: Pending, code: int, held: bytearray | None) -> bool:
+        """Whether this success of a command that asks for an address has none, and no right to have one: it is the
+        second reply to an older command, and the one that is waited for comes behind it."""
+        return (
+            held is not None and code not in (227, 229) and not _is_all(answered) and not wire.names_port(bytes(held))
+        )
+
     def _reply_to(self, answered: Pending, code: int, held: bytes) -> None:
+        if answered.verb not in wire.KNOWN and answered.verb:
+            if code not in UNKNOWN_REPLIES:
+                self._unknown = 0
+            elif self._logged_in:
+                self._unknown += 1
+                if self._are_too_many_unknown():
+                    return
         if (handler := _REPLIES.get(answered.verb)) is not None:
             handler(self, answered, code, held)
-        if not self._over:
-            self._queue.settle(answered)
+        if self._over:
+            return
+        self._queue.settle(answered)
+        # A transfer may have been asked for before its agreement stood.
+        if answered.verb in wire.AGREEMENTS and (coming := self._queue.coming_transfer()) and not coming.has_begun:
+            self._data.wait(self._data.agreement)
 
     def _stray(self, detail: str) -> None:
+        if self._is_leaving or CLIENT in self._finished:
+            return  # some say good-bye twice
         if not self._stray_noted:  # once is enough to know the server
             self._stray_noted = True
             self._violation("ftp.unsolicited_reply", detail, "passed as text")
@@ -386,6 +486,7 @@ class FtpEngine:
             self._user = answered.argument
         if code < 300:
             self._logged_in = True
+            self._unknown = 0
         if code < 300 or code >= 400:
             self._note("ftp.login", user=self._user, result=code)
 
@@ -432,18 +533,21 @@ class FtpEngine:
         """F28: any 2yz is success."""
         if answered.data is None:
             return
-        if code < 300:
-            self._data.confirm(answered.data)
-        else:
+        if code >= 300 or not self._logged_in:
             self._data.close(answered.data)
+            return
+        self._data.confirm(answered.data)
 
     def _transfer_starts(self, answered: Pending) -> None:
         """The server goes ahead: over the agreement of this moment, or to the default data port."""
-        if answered.transfer is not None:
-            if answered.data is not None:
-                self._data.confirm(answered.data)
-                answered.data = None
-            self._data.attach(answered.transfer)
+        if answered.transfer is None:
+            self._data.wait(self._data.agreement)  # some command that we do not know for one that moves data (F58)
+            return
+        answered.transfer.has_begun = True
+        if answered.data is not None and self._logged_in:
+            self._data.confirm(answered.data)
+            answered.data = None
+        self._data.attach(answered.transfer)
 
     def _transfer_replied(self, answered: Pending, code: int, _: bytes) -> None:
         assert answered.transfer is not None
@@ -454,7 +558,10 @@ class FtpEngine:
         self._data.replied(answered.transfer, code, self._now)
 
     def _passive_replied(self, answered: Pending, code: int, reply: bytes) -> None:
-        if told := self._agreements.replied(answered, code, reply):
+        if code < 300 and not self._logged_in:
+            self._violation("ftp.before_login", f"{code} in answer to {answered.verb}", "answered 530")
+            self._out.send(CLIENT, _LOG_IN_FIRST + wire.CRLF)
+        elif told := self._agreements.replied(answered, code, reply):
             self._out.send(CLIENT, told)
 
     def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
@@ -523,6 +630,9 @@ class FtpEngine:
         self._finished.add(side)
         if side is SERVER:
             self._no_more_replies()
+            if self._client_ends:
+                self._client_ends = False
+                self._end(CLIENT)
         if len(self._finished) == 2:
             self._report_transfers()
         self._out.add(Finish(side.other))
@@ -530,13 +640,16 @@ class FtpEngine:
     def _no_more_replies(self) -> None:
         """What the server owes will not come: unconfirmed pinholes go, transfers wait for their data alone."""
         for pending in self._queue:
-            if pending.data is not None and pending.data is not self._data.agreement:
-                self._data.close(pending.data)
-            if pending.transfer is not None:
-                pending.transfer.is_unanswered = True
-                if pending.transfer.data is None:
-                    self._data.report(pending.transfer)
+            self._will_not_be_answered(pending)
         self._queue.clear()
+
+    def _will_not_be_answered(self, pending: Pending) -> None:
+        if pending.data is not None and pending.data is not self._data.agreement:
+            self._data.close(pending.data)
+        if pending.transfer is not None:
+            pending.transfer.is_unanswered = True
+            if pending.transfer.data is None:
+                self._data.report(pending.transfer)
 
     def _report_transfers(self) -> None:
         """At the end each transfer is told of with what is known."""
@@ -577,6 +690,15 @@ class FtpEngine:
 def _is_passive(pending: Pending) -> bool:
     return pending.verb in wire.PASSIVE_227 or pending.verb == "EPSV"
 
+
+def _is_all(pending: Pending) -> bool:
+    """EPSV ALL asks for no address."""
+    return pending.argument.upper() == b"ALL"
+
+
+_LOG_IN_FIRST = b"530 Log in with USER and PASS first."
+_NEED_LOGIN = wire.AGREEMENTS | wire.TRANSFERS
+"""If the reply to a login is on its way, they wait for it: a client may send all at once (F5)."""
 
 _COMMANDS: Mapping[str, Callable[[FtpEngine, wire.Command, bytes], None]] = {
     **dict.fromkeys(wire.TRANSFERS, FtpEngine._transfer),

@@ -52,7 +52,8 @@ class Agreements:
         return self._peers.own(side).host.version
 
     @property
-    def _is_translated(self) -> bool:
+    def is_translated(self) -> bool:
+        """Whether the two hosts speak different IP versions with us."""
         return self.family(CLIENT) != self.family(SERVER)
 
     # -- commands --------------------------------------------------------------------------------------------------
@@ -76,9 +77,9 @@ class Agreements:
         argument = command.argument.upper()
         if argument == b"ALL":
             # A server of another family will hear PASV or EPRT from us, whatever is promised here.
-            return Answer(b"504 EPSV ALL cannot be kept here.") if self._is_translated else Forward(line)
+            return Answer(b"504 EPSV ALL cannot be kept here.") if self.is_translated else Forward(line)
         if argument in (b"", wire.FAMILY[self.family(CLIENT)]):
-            if not self._is_translated:
+            if not self.is_translated:
                 return Forward(line)
             # RFC 6384 s.6: IPv4 servers need not know EPSV.
             return Forward(b"PASV\r\n" if self.family(SERVER) == 4 else b"EPSV\r\n")
@@ -90,7 +91,7 @@ class Agreements:
         return Answer(b"522 Network protocol not supported, use (" + wire.FAMILY[self.family(CLIENT)] + b")")
 
     def _pasv(self, command: wire.Command, line: bytes) -> Forward | Answer:
-        if not self._is_translated:
+        if not self.is_translated:
             return Forward(line)
         if self.family(CLIENT) == 4 and command.verb != "CPSV":
             return Forward(b"EPSV\r\n")
@@ -144,7 +145,7 @@ class Agreements:
         listen = opened.grant.listen
         self._rewritten(command.verb, announced, listen)
         # F27: PORT where the server speaks IPv4, EPRT where it speaks IPv6 or the client chose it.
-        use_port = self.family(SERVER) == 4 and (command.verb == "PORT" or self._is_translated)
+        use_port = self.family(SERVER) == 4 and (command.verb == "PORT" or self.is_translated)
         new = wire.port_line(listen) if use_port else wire.eprt_line(listen)
         return Forward(wire.only_telnet(line) + new, opened)
 
@@ -210,11 +211,11 @@ class Agreements:
 
     def _asks_epsv(self, verb: str) -> bool:
         """Whether the server hears EPSV when the client says this."""
-        return self.family(SERVER) == 6 if self._is_translated else verb == "EPSV"
+        return self.family(SERVER) == 6 if self.is_translated else verb == "EPSV"
 
     def _announcement(self, verb: str, text: bytes, span: Span, listen: Endpoint) -> bytes:
         """The reply to PASV or EPSV with our address in it, in the words of the server where the form is the same."""
-        other_form = self._is_translated and (verb == "EPSV") != self._asks_epsv(verb)
+        other_form = self.is_translated and (verb == "EPSV") != self._asks_epsv(verb)
         if other_form or self._names_server(text[: span.start] + text[span.end :]):
             return wire.epsv_reply(listen.port) if verb == "EPSV" else wire.pasv_reply(listen)
         if verb == "EPSV":

@@ -30,6 +30,8 @@ from protocols.framing import Outbox
 GRACE_SECONDS = 5.0
 """F59: after a failed transfer some servers keep the agreement for the next try, and clients use it at once or
 never."""
+LATE_SECONDS = 60.0
+"""After the final reply of a transfer whose data connection has not come: its SYN may have been lost once or twice."""
 
 
 @dataclass(slots=True, eq=False)
@@ -39,6 +41,8 @@ class Transfer:
     command: str
     path: bytes
     data: Data | None = None
+    has_begun: bool = False
+    """The server goes ahead with it."""
     is_over: bool = False
     """The data connection is; `moved` (bytes) and `seconds` say what it was."""
     moved: int | None = None
@@ -209,15 +213,23 @@ class DataConnections:
             self.report(data.transfer)  # its connection goes on with this one
         transfer.data, data.transfer = data, transfer
 
+    def wait(self, data: Data | None) -> None:
+        """A transfer wants this pinhole, which stands until that has its final reply: files are fetched from tape, and
+        listings of large directories sorted. The bound is that of silence."""
+        if data is not None and data.used_at is None:
+            data.close_at = None
+            self._pinholes.renew(data.grant, data.grant.expect.allow, self._idle_seconds)
+
     def replied(self, transfer: Transfer, code: int, now: float) -> None:
         """The final reply of a transfer. A connection that has come is drained, whatever the reply (F55)."""
         transfer.result = code
         if code < 400:
             self.attach(transfer)
         data = transfer.data if transfer.data is not None else self.agreement
-        if code >= 400 and data is not None and data.used_at is None:
-            data.close_at = now + GRACE_SECONDS
-            transfer.data = data.transfer = None
+        if data is not None and data.used_at is None:
+            data.close_at = now + (LATE_SECONDS if code < 400 else GRACE_SECONDS)
+            if code >= 400:
+                transfer.data = data.transfer = None
         if transfer.data is None or self.is_persistent:
             self.report(transfer)
 

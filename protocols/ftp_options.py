@@ -41,9 +41,10 @@ class FtpOptions:
     answered 534, and FEAT does not name it."""
 
     idle: Annotated[Seconds, Ge(300)] = 3600.0
-    """Seconds without a byte after which a control or data connection is closed, 300 at least (RFC 1123 s.4.1.3.2).
-    Servers have shorter ones and say so politely; this one is for those that have none. The control connection's
-    clock stands still while data moves."""
+    """Seconds after which a control connection without a whole line, or a data connection without a byte, is closed,
+    300 at least (RFC 1123 s.4.1.3.2). Servers have shorter ones and say so politely; this one is for those that have
+    none. The control connection's clock stands still while data moves. For so long, too, the way for data stands open
+    when a transfer was asked for and its data has not come."""
 
     login_seconds: Seconds = 120.0
     """Seconds from the connection to a successful login."""

@@ -1,14 +1,18 @@
 """FTP's replies in their turn: which command the server answers, and when an answer of ours may go out.
 
-The n-th final reply belongs to the n-th command (RFC 1123 s.4.1.2.10; F5). The exceptions are few and all have to do
-with a transfer that is still running; they are in one table below.
+The n-th final reply belongs to the n-th command (RFC 1123 s.4.1.2.10; F5). There are two kinds of exceptions, each in a
+table below: what may be answered while a transfer is still running, and codes that only certain commands are answered
+by. By the latter the queue falls into step again after a server has left a command without a reply: some swallow every
+NOOP by which a client keeps a control connection alive.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
+from typing import NamedTuple
 
 from protocols import ftp_wire as wire
 from protocols.engine import Side
@@ -26,6 +30,27 @@ _OVERTAKES: Mapping[str, frozenset[int]] = {
 }
 """Replies that may come before that of an older transfer, and that a transfer itself does not have (F9, F10)."""
 
+_TELLING: Mapping[int, frozenset[str]] = {
+    **dict.fromkeys((110, 125, 150), wire.TRANSFERS),
+    **dict.fromkeys((226, 426), wire.TRANSFERS | {"ABOR"}),
+    225: frozenset({"ABOR"}),
+    220: frozenset({"REIN"}),
+    221: frozenset({"QUIT"}),
+    211: frozenset({"FEAT", "STAT", "HELP", "SITE"}),
+    213: frozenset({"STAT", "SIZE", "MDTM", "MFMT", "MFCT", "HASH", "AVBL"}),
+    215: frozenset({"SYST"}),
+    227: wire.PASSIVE_227,
+    229: frozenset({"EPSV"}),
+    **dict.fromkeys((230, 331, 332), wire.LOGIN),
+    **dict.fromkeys((234, 334), frozenset({"AUTH"})),
+    257: frozenset({"MKD", "XMKD", "PWD", "XPWD"}),
+    350: frozenset({"RNFR", "REST"}),
+}
+"""Codes that tell which commands they can be the answer to. If the oldest command is none of them and a later one is,
+then those before that one have no reply."""
+
+_PASSIVE = wire.PASSIVE_227 | {"EPSV"}
+
 _ABOR_REPLIES = frozenset({225, 226, 426, 500, 501, 502, 530})
 
 
@@ -41,14 +66,26 @@ class Pending:
     """What was opened for it and waits for the server's consent."""
     transfer: Transfer | None = None
 
+    def has_begun(self) -> bool:
+        return self.transfer is not None and self.transfer.has_begun
+
+
+class Turn(NamedTuple):
+    answered: Pending | None
+    """None: the reply answers none of them."""
+    unanswered: Sequence[Pending] = ()
+    """Commands that have no reply, as is known from this one on."""
+
 
 class ReplyQueue:
     """The commands without a final reply, oldest first. An answer of ours is never the oldest: it is sent at once."""
 
-    __slots__ = ("_out", "_waiting")
+    __slots__ = ("_out", "_telling", "_waiting")
 
-    def __init__(self, out: Outbox) -> None:
+    def __init__(self, out: Outbox, is_translated: bool) -> None:
+        """is_translated: the server may be asked for EPSV where the client said PASV, and the other way round."""
         self._out = out
+        self._telling = {**_TELLING, 227: _PASSIVE, 229: _PASSIVE} if is_translated else _TELLING
         # The greeting is the reply to a command that nobody sent.
         self._waiting: deque[Pending] = deque([Pending("")])
 
@@ -76,21 +113,43 @@ class ReplyQueue:
     def clear(self) -> None:
         self._waiting.clear()
 
-    def turn(self, code: int) -> Pending | None:
-        """Which command a reply with this code answers: the oldest one, but for the cases below. None: none of them."""
+    def turn(self, code: int) -> Turn:
+        """Which command a reply with this code answers: the oldest one, but for the cases above."""
         waiting = self._waiting
         if not waiting or code == 421:  # 421 comes at any moment and answers nothing (F16)
-            return None
+            return Turn(None)
         head = waiting[0]
         if head.transfer is not None:
             for other in waiting:
                 if other.answer is None and code in _OVERTAKES.get(other.verb, ()):
-                    return other
+                    return Turn(other)
         if head.verb == "ABOR" and len(waiting) > 1 and code not in _ABOR_REPLIES:
             # The 226 before it was for ABOR and the transfer together, not for the transfer alone (F10).
             self.settle(head)
             return self.turn(code)
+        answered = self._told_by(code)
+        return Turn(answered, self._give_up_before(answered))
+
+    def _told_by(self, code: int) -> Pending:
+        head, verbs = self.oldest, self._telling.get(code, frozenset())
+        # The greeting is the first reply, whatever its code. And who knows what an unknown command is answered by.
+        if head.verb not in wire.KNOWN or (head.verb in verbs and not (code < 200 and head.has_begun())):
+            return head
+        for other in self._waiting:
+            if other.answer is None and other.verb in verbs and not (code < 200 and other.has_begun()):
+                return other
         return head
+
+    def _give_up_before(self, answered: Pending) -> Sequence[Pending]:
+        lost = [
+            pending
+            for pending in takewhile(lambda pending: pending is not answered, self._waiting)
+            # A transfer may have been overtaken by something else than the next transfer.
+            if pending.answer is None and (pending.transfer is None or answered.transfer is not None)
+        ]
+        for pending in lost:
+            self.settle(pending)
+        return lost
 
     def settle(self, answered: Pending) -> None:
         """This command has its final reply; answers of ours that waited behind it are due."""
@@ -98,6 +157,10 @@ class ReplyQueue:
         while self._waiting and (answer := self._waiting[0].answer) is not None:
             self._out.send(Side.CLIENT, answer)
             self._waiting.popleft()
+
+    def is_logging_in(self) -> bool:
+        """Whether a command that may log in waits for its reply."""
+        return any(pending.verb in wire.LOGIN and pending.answer is None for pending in self._waiting)
 
     def is_agreeing(self) -> bool:
         """Whether a command that may bring an agreement waits for its reply."""

@@ -36,6 +36,8 @@ AGREEMENTS = frozenset(["PORT", "EPRT", "EPSV"]) | PASSIVE_227
 
 TLS_COMMANDS = frozenset(["AUTH", "PBSZ", "PROT", "CCC"])
 
+LOGIN = frozenset(["USER", "PASS", "ACCT"])
+
 _OTHERS = """
     USER PASS ACCT CWD CDUP SMNT REIN QUIT TYPE STRU MODE ALLO REST RNFR RNTO ABOR DELE RMD MKD PWD SITE SYST STAT
     HELP NOOP XCUP XCWD XMKD XPWD XRMD XRCP XRSQ XSEM XSEN MAIL MLFL MRCP MRSQ MSAM MSND MSOM LPRT LPSV ADAT CONF ENC
@@ -47,30 +49,22 @@ _OTHERS = """
 
 KNOWN = TRANSFERS | AGREEMENTS | TLS_COMMANDS | frozenset(_OTHERS.split())
 
-FOREIGN = frozenset(
-    [
-        "GET",
-        "POST",
-        "PUT",
-        "HEAD",
-        "OPTIONS",
-        "CONNECT",
-        "DELETE",
-        "PATCH",
-        "TRACE",
-        "PROPFIND",
-        "PRI",
-        "HELO",
-        "EHLO",
-        "LHLO",
-        "INVITE",
-        "REGISTER",
-        "NICK",
-    ]
-)
-"""Verbs of protocols that a browser or a bot can be made to speak to this port (F12). None is an FTP command."""
+_FOREIGN_VERBS = """
+    GET POST PUT HEAD OPTIONS CONNECT DELETE PATCH TRACE PROPFIND PROPPATCH MKCOL COPY MOVE LOCK UNLOCK SEARCH REPORT
+    PRI HELO EHLO LHLO RCPT DATA BDAT VRFY EXPN STARTTLS NICK CAP JOIN PRIVMSG NOTICE PING PONG
+    INVITE REGISTER SUBSCRIBE NOTIFY MESSAGE PUBLISH REFER ACK CANCEL UPDATE PRACK
+    DESCRIBE ANNOUNCE SETUP PLAY RECORD TEARDOWN REDIRECT CAPA APOP STLS EVAL SLAVEOF REPLICAOF
+"""
+_FOREIGN = frozenset(_FOREIGN_VERBS.split())
+"""Verbs of protocols that a browser or a server can be made to speak to this port (F12). In this order: HTTP and
+WebDAV, SMTP, IRC, SIP, RTSP, POP3, Redis. None is an FTP command."""
 
 _VERB_SHAPE = re.compile(r"[A-Z]{3,}[0-9]{0,3}\Z")
+_OTHER_PROTOCOL = re.compile(
+    rb"(?:.*[ \t])?(?:HTTPS?|RTSP|SIP|ICAP|SHTTP)/[0-9](?:\.[0-9])?\Z", re.IGNORECASE | re.DOTALL
+)
+"""How request lines end in protocols that take any word for a method, such as USER."""
+_REGISTERS_WITH_IRC = re.compile(rb"[^ ]+ [^ ]+ [^ ]+ :")
 
 
 class Command(NamedTuple):
@@ -79,9 +73,20 @@ class Command(NamedTuple):
     argument: bytes
     """Without the blanks around it. It may be a password."""
 
-    def is_foreign(self) -> bool:
-        """Whether a session that begins with this is no FTP session."""
-        return self.verb not in KNOWN and (self.verb in FOREIGN or not _VERB_SHAPE.match(self.verb))
+    def is_foreign(self, is_first: bool) -> bool:
+        """Whether a session in which this comes before the login is no FTP session. is_first: of all lines that are not
+        blank."""
+        verb, argument = self.verb, self.argument
+        if ":" in verb or verb in _FOREIGN:  # the first is a field of HTTP, SIP or mail
+            return True
+        if is_first and verb not in KNOWN and not _VERB_SHAPE.match(verb):
+            return True
+        # Names and passwords may be anything.
+        if (is_first or verb not in LOGIN) and _OTHER_PROTOCOL.match(argument):
+            return True
+        if verb == "MAIL":
+            return argument[:5].upper() == b"FROM:"
+        return is_first and verb == "USER" and _REGISTERS_WITH_IRC.match(argument) is not None
 
 
 def read_command(line: bytes) -> Command:
@@ -192,6 +197,11 @@ def read_eprt(argument: bytes, version: int) -> Endpoint:
         raise FamilyNotSupported(fields[1].decode())
     host: Host = grammar.read(grammar.IPV4 if version == 4 else grammar.IPV6, fields[2])
     return Endpoint(host, grammar.read(grammar.PORT, fields[3]))
+
+
+def names_port(reply: bytes) -> bool:
+    """Whether the text of a reply holds something that a client may read as an address or a port to dial."""
+    return _SIX_IN_TEXT.search(reply, 4) is not None or _EPSV_IN_TEXT.search(reply, 4) is not None
 
 
 def read_227(reply: bytes) -> tuple[Endpoint, Span]:

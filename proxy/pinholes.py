@@ -355,6 +355,7 @@ class Pinhole(Opening):
     __slots__ = (
         "_bytes_in",
         "_bytes_out",
+        "_dial_seconds",
         "_door",
         "_is_confirmed",
         "_refused",
@@ -378,6 +379,7 @@ class Pinhole(Opening):
         self.relays: set[SpliceRelay] = set()
         expect = grant.expect
         wait = expect.open_seconds if expect.open_seconds is not None else table.timeouts.pinhole_open
+        self._dial_seconds = wait
         self._timer = table.loop.call_later(wait, self.shut, "never_used")
         self._tell_opened(
             expect.purpose, expect.transport, grant.listen, expect.allow, expect.target, wait, expect.trigger
@@ -411,7 +413,10 @@ class Pinhole(Opening):
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         if self._door is not None:
             self._timer.cancel()
-            self._timer = self._table.loop.call_later(seconds, self.shut, "expired")
+            # Of one that is for a single use it matters only that nobody came.
+            reason = "expired" if self._uses_left is None else "never_used"
+            self._timer = self._table.loop.call_later(seconds, self.shut, reason)
+            self._dial_seconds = seconds
             before = self.allow
             self._readmit(allow, seconds)
             self._door.allows_others(self, before)
@@ -486,7 +491,7 @@ class Pinhole(Opening):
 
     def dial_seconds(self) -> float:
         """Some servers accept data only after the transfer command, so this may take as long as the pinhole (F49)."""
-        return self.grant.expect.open_seconds or self._table.timeouts.pinhole_open
+        return self._dial_seconds
 
     # -- ends -----------------------------------------------------------------------------------------------------
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from ipaddress import ip_network
 from typing import Any
 
 from protocols.engine import Expect, Grant, Host, Network, Peers, Refusal, Side, Transport, only
+from protocols.ftp_wire import without_telnet
 from tests.sip_rights import SipPinholes
 from tests.strict_pinholes import StrictPinholes
 
@@ -14,10 +16,22 @@ class FtpPinholes(StrictPinholes):
     def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
         super().__init__(peers, options, beside)
         self.third_party: tuple[Network, ...] = () if options.third_party == "deny" else options.third_party
+        self._said = dict.fromkeys(Side, b"")
+        self.has_asked_to_log_in = self.may_be_logged_in = False
+
+    def hear(self, side: Side, data: bytes) -> None:
+        super().hear(side, data)
+        said = self._said[side] + without_telnet(data)
+        if side is Side.CLIENT:
+            self.has_asked_to_log_in = self.has_asked_to_log_in or bool(re.search(rb"(?i)USER|PASS|ACCT", said))
+        elif self.has_asked_to_log_in:
+            self.may_be_logged_in = self.may_be_logged_in or bool(re.search(rb"(?m)^[\xf0-\xff]*2[0-9][0-9]", said))
+        self._said[side] = said[-10:]
 
     def open(self, expect: Expect) -> Grant | Refusal:
         if self.is_full:
             return Refusal("limit_per_session")
+        assert self.may_be_logged_in, f"before a login: {expect}"
         sides = [side for side in Side if self.peers.own(side).host == expect.target.host]
         assert sides or self._may_be_third(expect.target.host), f"a third host: {expect}"
         assert expect.target.port >= self.options.min_port, f"a low port: {expect}"
@@ -32,6 +46,10 @@ class FtpPinholes(StrictPinholes):
         assert expect.purpose and expect.trigger and expect.uses is not None and expect.uses >= 1
         assert expect.idle_seconds > 0
         return super().open(expect)
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        assert allow == grant.expect.allow and 0 < seconds <= self.options.idle, f"{allow} for {seconds}"
+        super().renew(grant, allow, seconds)
 
     def _may_be_third(self, host: Host) -> bool:
         return any(host in network for network in self.third_party)

@@ -25,6 +25,8 @@ class Served:
         self.control = control
         self.heard = heard
         self.data: socket.socket | None = None
+        self.port: tuple[str, int] | None = None
+        """What the client has announced, for scripts that remember it."""
 
     def passive(self, payload: bytes | None = b"") -> bytes:
         """Listen for a data connection and say so with 227; who comes is sent `payload`. None: nobody listens."""

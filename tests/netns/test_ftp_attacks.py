@@ -180,6 +180,53 @@ def test_http_with_ftp_inside_is_closed_and_nothing_of_it_arrives(gate):
     gate.quiet()
 
 
+HOSTILE = {
+    "an FTP verb as method": ["-X", "USER"],
+    "another one": ["-X", "PASS"],
+    "the agreement itself as method": ["-X", "PORT 10,1,0,2,31,144"],
+    "a login in the method": ["-X", "USER x\r\nPASS y\r\nPORT 10,1,0,2,31,144\r\nNOOP"],
+    "HTTP/1.0": ["-0", "-X", "USER"],
+    "fields without a body": ["-X", "FEAT", "-H", "USER: x", "-H", "PASS: y"],
+}
+
+
+@pytest.mark.parametrize("words", HOSTILE.values(), ids=HOSTILE.keys())
+def test_a_request_whose_method_is_an_ftp_verb_opens_nothing(gate, words):
+    """NAT slipstreaming by what a client of HTTP can be made to send, to a server that agrees to everything."""
+    body = "\r\nUSER x\r\nPASS y\r\nPORT 10,1,0,2,31,144\r\nEPRT |1|10.1.0.2|8080|\r\nPASV\r\nLIST\r\n"
+    curl = ("curl", "-s", "--max-time", "5", "--http0.9")
+    with server(gate.lab.server, lambda *_: b"230 in\r\n") as heard:
+        gate.lab.client.run((*curl, *words, "--data-binary", body, f"http://{gate.server_at}:21/"), check=False)
+        assert gate.daemon.wait_for("session.closed")["reason"] == "not_ftp"
+        assert not any(line.split()[0] in (b"PORT", b"EPRT", b"PASV") for line in heard)
+    assert gate.opened() == []
+    assert gate.violations() == ["ftp.not_ftp"]
+
+
+@pytest.mark.parametrize("address", ["smtp://{}:21/x", "rtsp://{}:21/", "imap://{}:21/", "gopher://{}:21/_NICK%20x"])
+def test_what_other_protocols_say_first_opens_nothing(gate, address):
+    words = ("--mail-from", "a@example.org", "--mail-rcpt", "b@example.org") if address.startswith("smtp") else ()
+    with server(gate.lab.server, lambda *_: b"230 in\r\n") as heard:
+        gate.lab.client.run(("curl", "-s", "--max-time", "5", *words, address.format(gate.server_at)), check=False)
+        gate.daemon.wait_for("session.closed")
+        assert not any(line.split()[0].upper() in (b"EHLO", b"HELO", b"OPTIONS", b"A001", b"NICK") for line in heard)
+    assert gate.opened() == []
+
+
+@pytest.mark.parametrize("command", ["PORT 10,1,0,2,31,144", "EPRT |1|10.1.0.2|8080|", "PASV", "EPSV", "LIST"])
+def test_without_a_login_nothing_is_opened(gate, command):
+    """Also at servers that want none."""
+    with server(gate.lab.server, lambda *_: b"200 fine\r\n") as heard, gate.talk(login=False) as talk:
+        talk.reply()
+        assert talk.ask("NOOP").startswith("200")
+        assert talk.ask(command)[:3] == ("200" if command == "LIST" else "530")
+        assert heard == [b"NOOP\r\n", *([b"LIST\r\n"] if command == "LIST" else [])]
+        assert talk.ask("USER anybody").startswith("200")
+        assert talk.ask("PORT 10,1,0,2,31,144").startswith("200")
+        gate.daemon.wait_for("pinhole.opened")
+    assert len(gate.opened()) == 1
+
+
 def test_a_port_after_garbage_is_not_found_again(gate):
     with server(gate.lab.server) as heard, gate.talk(login=False) as talk:
         with contextlib.suppress(OSError):

@@ -29,9 +29,12 @@ CLIENT, SERVER = Side.CLIENT, Side.SERVER
 TRANSCRIPTS = transcripts("ftp")
 
 
-def start(network: str = "none", options: FtpOptions | None = None) -> Session:
+def start(network: str = "none", options: FtpOptions | None = None, is_logged_in: bool = True) -> Session:
     session = Session.of(HELPER, NETWORKS[network], options)
     session.server(b"220 ready")
+    if is_logged_in:
+        session.client(b"USER u")
+        session.server(b"230 in")
     session.effects.clear()
     return session
 
@@ -156,22 +159,259 @@ def test_a_10000_byte_line_is_answered_500() -> None:
     assert session.sent(SERVER) == b""
 
 
-@pytest.mark.parametrize(
-    "line", [b"GET / HTTP/1.1", b"OPTIONS / HTTP/1.1", b"EHLO example.org", b"REGISTER sip:x SIP/2.0", b"Host: x", b""]
-)
+FOREIGN = [
+    b"GET / HTTP/1.1",
+    b"OPTIONS / HTTP/1.1",
+    b"EHLO example.org",
+    b"REGISTER sip:x SIP/2.0",
+    b"Host: x",
+    b"X-Field:x",
+    b"MAIL FROM:<a@example.org>",
+    b"RCPT TO:<a@example.org>",
+    b"NICK guest",
+    b"CAP LS 302",
+    b"PRIVMSG #x :PORT 198,51,100,2,195,80",
+    b"DESCRIBE rtsp://x RTSP/1.0",
+    # Any word may be a method, and any of ours.
+    b"XYZZY / HTTP/1.1",
+    b"FEAT / HTTP/1.0",
+    b"OPTS * http/2",
+    b"HELP sip:x SIP/2.0",
+]
+
+
+@pytest.mark.parametrize("line", [*FOREIGN, b"USER / HTTP/1.1", b"PASS / HTTP/1.1", b"USER guest 0 * :Guest"])
 def test_a_first_line_of_another_protocol_closes_the_session(line: bytes) -> None:
-    session = start()
-    session.client(line, b"PORT 198,51,100,2,195,80")
-    assert session.violations() == ["ftp.not_ftp"]
-    assert session.sent(CLIENT) == session.sent(SERVER) == b""
-    assert session.pinholes.opened == []
+    for blank in ((), (b"",), (b" ", b"\t")):
+        session = start(is_logged_in=False)
+        session.client(*blank, line, b"USER x", b"PASS y", b"PORT 198,51,100,2,195,80")
+        assert session.violations() == ["ftp.not_ftp"]
+        assert session.sent(SERVER) == b""
+        assert session.pinholes.opened == []
+
+
+@pytest.mark.parametrize("line", FOREIGN)
+def test_a_line_of_another_protocol_closes_the_session_until_the_login(line: bytes) -> None:
+    """Whatever the server answers meanwhile: it may be the attacker's."""
+    for begin in (b"USER /", b"FEAT", b"XYZZY", b"PASS x"):
+        session = start(is_logged_in=False)
+        session.client(begin, line, b"USER x", b"PASS y", b"PORT 198,51,100,2,195,80")
+        assert session.violations() == ["ftp.not_ftp"]
+        assert session.sent(SERVER) == begin + b"\r\n"
+        session = start()
+        session.client(line)
+        assert session.sent(SERVER) == line + b"\r\n"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [b"USER x HTTP/1.1", b"PASS HTTP/1.1", b"PASS a:b x y :z", b"ACCT SIP/2.0", b"CLNT WS_FTP/1.0", b"OPTS UTF8 ON"],
+)
+def test_names_and_passwords_may_be_anything(line: bytes) -> None:
+    session = start(is_logged_in=False)
+    session.client(b"FEAT", line)
+    assert session.violations() == []
+    assert session.sent(SERVER).endswith(line + b"\r\n")
 
 
 @pytest.mark.parametrize("line", [b"USER x", b"auth tls", b"HOST ftp.example.org", b"CLNT x", b"XYZZY", b"XSHA256 f"])
 def test_a_first_line_that_may_be_ftp_passes(line: bytes) -> None:
-    session = start()
+    session = start(is_logged_in=False)
     session.client(line)
     assert session.sent(SERVER) == line + b"\r\n"
+
+
+AGREEMENTS = [
+    b"PORT 198,51,100,2,195,80",
+    b"EPRT |1|198.51.100.2|50000|",
+    b"PASV",
+    b"CPSV",
+    b"P@SW",
+    b"EPSV",
+    b"EPSV ALL",
+]
+
+
+@pytest.mark.parametrize("command", AGREEMENTS)
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        [(b"USER x", b"331 password")],
+        [(b"USER x", b"331 password"), (b"PASS y", b"530 no")],
+        [(b"USER x", b"331 password"), (b"PASS y", b"332 account")],
+        [(b"PASS y", b"503 who")],
+        [(b"USER x", b"530 no")],
+        [(b"NOOP", b"230 in")],
+        [(b"SITE USER x", b"230 in")],
+        [(b"AUTH TLS", b"504 no")],
+        [(b"USER x", b"230 in"), (b"REIN", b"220 again")],
+    ],
+)
+def test_without_a_login_nothing_is_opened_and_nothing_asked_of_the_server(
+    command: bytes, said: list[tuple[bytes, bytes]]
+) -> None:
+    session = start(is_logged_in=False)
+    for line, reply in said:
+        session.client(line)
+        session.server(reply)
+    session.effects.clear()
+    session.client(command)
+    session.server(b"227 (203,0,113,7,195,80)", b"229 ok (|||50000|)", b"200 ok")
+    assert session.sent(SERVER) == b""
+    assert session.sent(CLIENT).startswith(b"530 ")
+    assert session.pinholes.opened == []
+    assert "ftp.before_login" in session.violations()
+    session.client(b"LIST")
+    assert session.pinholes.opened == []
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [(b"USER x", b"230 in")],
+        [(b"USER x", b"331 password"), (b"PASS y", b"230 in")],
+        [(b"USER x", b"331 password"), (b"PASS y", b"202 superfluous")],
+        [(b"USER x", b"331 password"), (b"PASS y", b"332 account"), (b"ACCT z", b"230 in")],
+        [(b"AUTH TLS", b"534 no"), (b"USER x", b"230-hello\r\n230 in")],
+        [(b"HOST x", b"220 ok"), (b"XYZZY", b"500 what"), (b"USER x", b"232 in")],
+    ],
+)
+def test_after_any_kind_of_login_agreements_are_made(said: list[tuple[bytes, bytes]]) -> None:
+    session = start(is_logged_in=False)
+    for line, reply in said:
+        session.client(line)
+        session.server(reply)
+    session.client(b"PASV")
+    session.server(b"227 (203,0,113,7,195,80)")
+    assert len(session.pinholes.opened) == 1
+
+
+@pytest.mark.parametrize("line", FOREIGN)
+def test_a_login_in_front_of_a_request_of_another_protocol_opens_nothing(line: bytes) -> None:
+    """Into the method or the path of HTTP some clients can be made to put line ends."""
+    session = start(is_logged_in=False)
+    session.client(b"USER x", b"PASS y", b"PORT 198,51,100,2,195,80", b"NOOP", b"", line, b"\xff")
+    session.server(b"331 password", b"230 in")
+    assert session.violations() == ["ftp.not_ftp"]
+    assert session.pinholes.opened == []
+    assert session.sent(SERVER) == b"USER x\r\nPASS y\r\n"
+
+
+def test_commands_behind_one_that_waits_for_the_login_are_bounded() -> None:
+    session = start(is_logged_in=False)
+    session.client(b"USER x", b"PASV", *[b"NOOP " + b"x" * 1000] * 16)
+    assert not session.is_over
+    session.client(b"NOOP " + b"x" * 1000)
+    assert session.violations() == ["ftp.too_many_pending"]
+    assert session.sent(SERVER) == b"USER x\r\n"
+
+
+def test_the_server_ends_while_commands_wait_for_the_login() -> None:
+    session = start(is_logged_in=False)
+    session.client(b"USER x", b"PASV", b"NOO")
+    session.eof(CLIENT)
+    assert render(session.effects) == ["-> server: USER x"]
+    session.eof(SERVER)
+    assert sorted(render(session.effects)[1:]) == ["finish client", "finish server"]
+    assert list(session.engine.receive(CLIENT, b"P\r\n", 1.0)) == []
+
+
+# -- replies in their turn -----------------------------------------------------------------------------------------
+
+
+SWALLOWED = [b"NOOP", b"STAT", b"ABOR", b"ALLO 5", b"SITE UMASK 022", b"TYPE I", b"CWD x", b"SIZE x", b"OPTS UTF8 ON"]
+
+
+@pytest.mark.parametrize("network", ["none", "snat", "dnat", "none6", "4to6", "6to4"])
+@pytest.mark.parametrize("command", SWALLOWED)
+@pytest.mark.parametrize("count", [1, 5])
+def test_commands_that_a_server_swallows_do_not_keep_a_passive_port_shut(
+    network: str, command: bytes, count: int
+) -> None:
+    session = start(network)
+    session.client(*[command] * count, b"EPSV")
+    asked = session.sent(SERVER).splitlines()[-1]
+    session.server(b"229 ok (|||50000|)" if asked == b"EPSV" else b"227 (203,0,113,7,195,80)")
+    assert len(session.pinholes.opened) == 1
+    assert session.violations() in (["ftp.no_reply"], ["ftp.no_reply", "ftp.pasv_mismatch"], ["ftp.pasv_mismatch"], [])
+    session.client(b"NOOP")
+    session.effects.clear()
+    session.server(b"200 ok")
+    assert session.violations() == []
+
+
+@pytest.mark.parametrize("extra", [b"200 ok", b"226 done", b"225 nothing", b"250 ok", b"211-status\r\n x\r\n211 end"])
+@pytest.mark.parametrize("times", [1, 3])
+def test_replies_that_come_twice_do_not_keep_a_passive_port_shut(extra: bytes, times: int) -> None:
+    session = start()
+    session.client(b"PASV")
+    session.server(*[extra] * times)
+    assert session.sent(CLIENT) == (extra + b"\r\n") * times
+    session.server(b"227 (203,0,113,7,195,80)")
+    assert len(session.pinholes.opened) == 1
+
+
+def test_auth_is_agreed_to_behind_a_noop_without_a_reply() -> None:
+    session = start()
+    session.client(b"NOOP", b"AUTH TLS")
+    session.server(b"234 go")
+    session.receive(CLIENT, b"\x16\x03\x01")
+    assert render(session.effects)[-1] == "splice 3600"
+
+
+def test_the_greeting_is_the_first_reply_whatever_its_code() -> None:
+    session = Session.of(HELPER, NETWORKS["none"])
+    session.client(b"USER x")
+    session.server(b"230 hello")
+    session.client(b"PASV")
+    assert b"PASV" not in session.sent(SERVER)
+    session.server(b"331 password")
+    assert session.pinholes.opened == []
+
+
+# -- clocks --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("side", "line"), [(CLIENT, b"CWD " + b"a" * 4000), (SERVER, b"220-" + b"a" * 4000)])
+@pytest.mark.parametrize("is_logged_in", [False, True])
+def test_a_line_that_never_ends_does_not_stop_the_clock(side: Side, line: bytes, is_logged_in: bool) -> None:
+    """A byte a second, for as long as lines may be."""
+    session = start(is_logged_in=is_logged_in, options=FtpOptions(idle=600))
+    for byte in line:
+        session.wait(1)
+        session.receive(side, bytes((byte,)))
+        if session.is_over:
+            break
+    assert render(session.effects)[-1] == ("abort idle" if is_logged_in else "abort login_timeout")
+    assert session.now <= 602
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        [(SERVER, b"120 soon\r\n")],
+        [(SERVER, b"220-half a greeting\r\n")],
+        [(SERVER, b"220 ready\r\n"), (CLIENT, b"USER x\r\nPASS y\r\nPASV\r\n")],
+        [(SERVER, b"220 ready\r\n"), (CLIENT, b"AUTH TLS\r\n")],
+        [(SERVER, b"220 ready\r\n"), (CLIENT, b"AUTH TLS\r\n"), (SERVER, b"234 go\r\n")],
+        [(SERVER, b"220 ready\r\n"), (CLIENT, b"USER x\r\n"), (SERVER, b"230 in\r\n"), (CLIENT, b"PASV\r\n")],
+        [(SERVER, b"220 ready\r\n"), (CLIENT, b"USER x\r\n"), (SERVER, b"230 in\r\n"), (CLIENT, b"REIN\r\n")],
+        [(SERVER, b"220 ready\r\n"), (CLIENT, b"USER x\r\n"), (SERVER, b"230 in\r\n211-status\r\n")],
+    ],
+)
+def test_every_state_has_a_clock(said: list[tuple[Side, bytes]]) -> None:
+    session = Session.of(HELPER, NETWORKS["none"], FtpOptions(idle=600))
+    for side, data in said:
+        session.receive(side, data)
+    for ends in (None, CLIENT, SERVER):
+        if ends is not None:
+            session.eof(ends)
+        deadline = session.engine.deadline()
+        assert deadline is not None and deadline <= session.now + 600
+    session.wait(700)
+    assert session.is_over
 
 
 def test_bytes_glued_behind_the_reply_to_auth_are_injection() -> None:
@@ -239,6 +479,8 @@ def test_a_pinhole_that_ends_while_it_is_confirmed_is_no_agreement() -> None:
     engine = FtpEngine(NETWORKS["none"], FtpOptions(default_data_port=False), pinholes, 0.0)
     session.engine, session.pinholes = engine, pinholes
     session.server(b"220 ready")
+    session.client(b"USER u")
+    session.server(b"230 in")
     session.client(b"PORT 198,51,100,2,195,80", b"LIST")
     session.server(b"200 ok", b"150 go", b"425 no")
     assert pinholes.log[1:] == ["confirm 1"]
@@ -273,8 +515,8 @@ def test_passwords_never_reach_a_note() -> None:
 
 def test_neighbouring_sends_are_one_effect() -> None:
     session = start()
-    session.client(b"USER a", b"PASS b", b"PASV")
-    assert session.effects == [Send(SERVER, b"USER a\r\nPASS b\r\nPASV\r\n")]
+    session.client(b"CWD a", b"PWD", b"PASV")
+    assert session.effects == [Send(SERVER, b"CWD a\r\nPWD\r\nPASV\r\n")]
 
 
 # -- options -------------------------------------------------------------------------------------------------------
