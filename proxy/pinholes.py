@@ -86,6 +86,8 @@ class PinholeTable:
         self._count_opened = cache(metrics.pinholes_opened.labels)  # of few purposes
         self._per_client: Counter[Host] = Counter()
         self._shares = Shares(limits.pinholes)
+        self._shares_of_ports = Shares(len(ports))
+        """Of the ports on which connections are awaited; those for datagrams have shares of their own."""
         self._last_id = 0
         self._all_gone = asyncio.Event()
 
@@ -105,6 +107,7 @@ class PinholeTable:
     def share(self, groups: Collection[Group]) -> None:
         """Keep a part of the limit for each of these groups."""
         self._shares.use(self.limits.pinholes, groups)
+        self._shares_of_ports.use(len(self.ports), groups)
 
     def of(self, owner: Owner) -> SessionPinholes:
         return SessionPinholes(self, owner)
@@ -120,7 +123,7 @@ class PinholeTable:
                 if expect.transport is Transport.UDP:
                     pinhole = DatagramPinhole(self, owner, self._last_id + 1, expect)
                 else:
-                    door = self._door(expect)
+                    door = self._door(owner, expect)
                     pinhole = Pinhole(self, owner, Grant(self._last_id + 1, expect, door.at), door)
             except OSError as error:
                 refusal = Refusal(_refusal(error))
@@ -190,10 +193,12 @@ class PinholeTable:
         self._count_opened(purpose).inc()
         return pinhole
 
-    def _door(self, expect: Expect) -> Door:
+    def _door(self, owner: Owner, expect: Expect) -> Door:
         if expect.listen.port:
             in_place = expect.listen.host == expect.target.host  # no address of ours
             return self.doors.take(expect.listen, may_share=expect.confirmed, in_place=in_place)
+        if not self._shares_of_ports.has_room(owner.group):
+            raise OSError(errno.EADDRNOTAVAIL, "no free port")
         host, prefer = expect.listen.host, expect.prefer
         wanted = (prefer,) if prefer and not self.is_published(Transport.TCP, Endpoint(host, prefer)) else ()
         for port in chain(wanted, self.ports.candidates(Transport.TCP, host)):
@@ -205,8 +210,15 @@ class PinholeTable:
                     raise
                 continue
             self.ports.lease(Transport.TCP, at.host, port)
+            self._shares_of_ports.take(owner.group)
             return door
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
+
+    def release(self, pinhole: Pinhole) -> None:
+        """Its port is others' to have, if it was one of ours."""
+        if not pinhole.grant.expect.listen.port:
+            self.ports.release(Transport.TCP, pinhole.grant.listen.host, pinhole.grant.listen.port)
+            self._shares_of_ports.give(pinhole.owner.group)
 
     def forget(self, pinhole: Opening) -> None:
         del self._pinholes[pinhole.grant.id]
@@ -511,8 +523,7 @@ class Pinhole(Opening):
     def _close_if_over(self, reason: str) -> None:
         if self._door is not None or self.dialling or self.relays or self.grant.id not in self._table:
             return
-        if not self.grant.expect.listen.port:
-            self._table.ports.release(Transport.TCP, self.grant.listen.host, self.grant.listen.port)
+        self._table.release(self)
         counts = {"bytes_in": self._bytes_in, "bytes_out": self._bytes_out}
         self._gone(reason, counts, **({"refused": self._refused} if self._refused else {}))
 

@@ -360,6 +360,24 @@ async def test_without_descriptors_a_pinhole_is_refused(monkeypatch):
     world.close()
 
 
+async def test_one_helper_leaves_ports_for_connections_to_others():
+    world = World()
+    table, published, inside = world.shell.pinholes, Session(world.shell), Session(world.shell)
+    published.group, inside.group = Group("sip", True), Group("ftp", False)
+    world.shell.ports.use(40000, 40007)
+    table.share((published.group, inside.group))
+    expect = replace(world.expect, listen=at(world.ours, 0))
+    answers = [published.pinholes.open(expect) for _ in range(8)]
+    assert [isinstance(answer, Grant) for answer in answers] == [True] * 6 + [False] * 2
+    assert answers[-1] == Refusal("no_free_port")
+    assert isinstance(inside.pinholes.open(expect), Grant)
+    published.pinholes.end("done")
+    assert isinstance(published.pinholes.open(expect), Grant)
+    for session in (published, inside):
+        session.pinholes.end("done")
+    world.waiting.close()
+
+
 async def test_pinholes_of_one_client_are_limited_over_all_its_sessions():
     """A transfer may outlive its session, so a limit for each session is not enough."""
     world = World(Shell(limits=Limits(pinholes_per_client=2)))
