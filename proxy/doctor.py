@@ -198,8 +198,8 @@ def _saved() -> Iterator[Saved]:
 
 
 def _of_ip(*words: str) -> list[dict[str, Any]]:
-    found = json.loads(net.read(("ip", "-json", *words)) or "[]")
-    return [item for item in found if isinstance(item, dict)]
+    """Raises NetError."""
+    return net.read_json(("ip", "-json", *words))
 
 
 def _links() -> Links:
@@ -241,8 +241,10 @@ def _setup(config: Config, firewall: Firewall) -> Iterator[Finding]:
     for backend in Backend:
         try:
             parts = net.status(config, backend)
-        except NetError:
-            continue  # its command is not installed
+        except NetError as error:
+            if _output((backend.value, "--version")) is not None:
+                yield Finding(Level.FAIL, "rules", f"cannot be told with {backend.value}: {error}", "# see the message")
+            continue
         if any(part.detail != "missing" for part in parts if not part.what.startswith("IPv")):
             stands[backend] = parts
     if not stands:
@@ -271,7 +273,7 @@ def _kernel(config: Config) -> Iterator[Finding]:
         yield Finding(
             Level.FAIL,
             "kernel",
-            f"refuses the rules: {done.stderr.strip().splitlines()[0]}",
+            f"refuses the rules: {(done.stderr.strip() or 'without a word').splitlines()[0]}",
             "modprobe -a nft_tproxy nft_socket nft_fib_inet; or use --backend iptables",
         )
 
@@ -297,9 +299,11 @@ def _sysctl(name: str) -> str:
 
 
 def _sysctls(config: Config) -> Iterator[Finding]:
-    bridges = [
-        str(link["ifname"]) for link in json.loads(net.run(("ip", "-json", "link", "show", "type", "bridge")).stdout)
-    ]
+    try:
+        bridges = [str(link.get("ifname")) for link in _of_ip("link", "show", "type", "bridge")]
+    except NetError as error:
+        bridges = []
+        yield Finding(Level.WARN, "bridges", f"cannot be looked at: {error}")
     for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
         if (value := _sysctl(f"bridge/{name}")) and bridges:
             yield judging_host.judge_bridges(bridges, name, value)

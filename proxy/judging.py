@@ -136,7 +136,11 @@ def _orders(chains: Chains, version: int) -> list[tuple[bool, list[Chain]]]:
     unknown_first = sorted(order, key=lambda base: (base.priority, base.age is not None, -(base.age or 0)))
     early = sorted(order, key=lambda base: (base.priority, id(base) not in ours))
     late = sorted(order, key=lambda base: (base.priority, id(base) in ours))
-    return [(True, order), (True, unknown_first), (False, early), (False, late)]
+    found: list[tuple[bool, list[Chain]]] = []
+    for is_now, item in ((True, order), (True, unknown_first), (False, early), (False, late)):
+        if all(item != other for _, other in found):
+            found.append((is_now, item))
+    return found
 
 
 def _leads_to_ours(chains: Chains, base: Chain) -> bool:

@@ -161,23 +161,41 @@ def judge_ways(firewall: Firewall, found: Sequence[RoutingRule], traffics: Seque
         if rule.is_ours or rule.after("iif") == "lo" or table in (_LOCAL, _MAIN, _DEFAULT):
             continue
         for traffic in traffics:
-            if _is_followed_by_clients_alone(firewall, rule, traffic):
+            if _is_followed_by_clients_alone(firewall, found, rule, traffic):
                 said[rule.text] = _another_way(rule, traffic)
     yield from said.values()
     if not said:
         yield Finding(Level.OK, check, "none goes by what only the client's packets have")
 
 
-def _is_followed_by_clients_alone(firewall: Firewall, rule: RoutingRule, traffic: Traffic) -> bool:
+def _is_followed_by_clients_alone(
+    firewall: Firewall, found: Sequence[RoutingRule], rule: RoutingRule, traffic: Traffic
+) -> bool:
     """Whether the client's first packet would go by this rule, and the session that we begin would not."""
     clients = [packet for packet in traffic.inward if packet.state == "new" and not packet.is_transparent]
-    servers = [packet for packet in traffic.outward if packet.state == "new"]
+    servers = [packet for packet in traffic.outward if packet.state == "new" and packet.version == rule.version]
+    if rule.text.startswith("not ") or all(_goes_by_source(found, rule, packet, traffic) for packet in servers):
+        return False
     if rule.after("iif"):
-        return not rule.text.startswith("not ") and any(may_select(rule, packet) for packet in clients)
-    if not rule.after("fwmark") or rule.text.startswith("not "):
+        return any(may_select(rule, packet) for packet in clients)
+    if not rule.after("fwmark"):
         return False
     return any(_is_given(firewall, rule, packet, "prerouting") for packet in clients) and not any(
         _is_given(firewall, rule, packet, "output") for packet in servers
+    )
+
+
+def _goes_by_source(found: Sequence[RoutingRule], rule: RoutingRule, packet: Packet, traffic: Traffic) -> bool:
+    """Whether another rule leads a session that we begin to the same table, by its source address."""
+    snat = traffic.policy.snat
+    sources = packet.sources if isinstance(snat, str) else tuple(ip_network(host) for host in snat)
+    return bool(sources) and any(
+        other.after("lookup") == rule.after("lookup")
+        and not (other.after("fwmark") or other.after("iif"))
+        and (networks := _networks(other.after("from"), rule.version))
+        and not _apart(networks, sources)
+        for other in found
+        if other.version == rule.version
     )
 
 
@@ -229,7 +247,10 @@ def judge_ports(ports: PortRange, local_range: str, reserved: str) -> Finding:
 
     local_range, reserved: ip_local_port_range ("32768 60999") and ip_local_reserved_ports ("40000-40009,8080").
     """
-    first, last = map(int, local_range.split())
+    words = local_range.split()
+    if len(words) != 2:
+        return Finding(Level.WARN, "ports", "net.ipv4.ip_local_port_range cannot be read: not examined")
+    first, last = map(int, words)
     shared = PortRange(max(first, ports.first), min(last, ports.last))
     kept = rules.merge_ports(_ranges(reserved.split(",") if reserved else ()))
     if shared.first > shared.last or any(item.first <= shared.first and shared.last <= item.last for item in kept):

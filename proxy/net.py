@@ -84,6 +84,7 @@ def run(command: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProces
             input=stdin,
             capture_output=True,
             text=True,
+            errors="backslashreplace",  # comments of rules and names of interfaces may be any bytes
             check=False,
             timeout=COMMAND_SECONDS,
             # Their messages are read below, and PATH of a service may lack /usr/sbin.
@@ -190,10 +191,19 @@ def read(command: tuple[str, ...]) -> str:
     return done.stdout
 
 
+def read_json(command: tuple[str, ...]) -> list[dict[str, Any]]:
+    """What a command of iproute2 says. Raises NetError, also for an `ip` that knows no JSON (BusyBox)."""
+    try:
+        found = json.loads(read(command) or "[]")
+    except json.JSONDecodeError:
+        raise NetError(f"{' '.join(command)} does not answer in JSON: install iproute2 (OpenWrt: ip-full)") from None
+    return [item for item in found if isinstance(item, dict)]
+
+
 def _nft_comment() -> str | None:
-    """The comment of our table; None when there is no such table. (nft 1.0.6 leaves it out of its JSON.)"""
-    names = json.loads(read(("nft", "--json", "list", "tables")))["nftables"]
-    if not any(item["table"]["name"] == rules.TABLE for item in names if item.get("table", {}).get("family") == "inet"):
+    """The comment of our table; None when there is no such table. (nft 1.0.6 leaves it out of its JSON, and some nft
+    have none.)"""
+    if f"table inet {rules.TABLE}" not in read(("nft", "list", "tables")).splitlines():
         return None
     for line in read(("nft", "list", "table", "inet", rules.TABLE)).splitlines():
         if line.strip().startswith("comment "):
@@ -211,7 +221,7 @@ def routing(version: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """
     ip = ("ip", f"-{version}", "-Numeric", "--json")
     ours = ("table", "all", "protocol", str(rules.ROUTE_PROTOCOL))
-    return json.loads(read((*ip, "rule", "show")) or "[]"), json.loads(read((*ip, "route", "show", *ours)) or "[]")
+    return read_json((*ip, "rule", "show")), read_json((*ip, "route", "show", *ours))
 
 
 def routing_rules_of_others(version: int) -> list[RoutingRule]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import shutil
 import socket
 import sys
 from collections.abc import Iterator
@@ -89,6 +91,76 @@ def test_both_backends_at_once(hosts: Hosts, config: Config) -> None:
     up(hosts, config, Backend.NFT)
     up(hosts, config, Backend.IPTABLES)
     assert only(hosts, config).detail == "set up with both backends"
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "nft flush chain inet pinhole sessions",
+        "nft add rule inet pinhole prerouting accept",
+        "nft flush chain inet pinhole forward; nft delete chain inet pinhole forward",
+    ],
+)
+def test_rules_of_ours_that_were_changed_by_hand(hosts: Hosts, config: Config, change: str) -> None:
+    """The comment of the table still says that it is up to date."""
+    up(hosts, config)
+    hosts.gateway.run("sh", "-ec", change)
+    found = only(hosts, config)
+    assert (found.level, found.remedy) == (Level.FAIL, "pinhole net up --backend nft")
+    up(hosts, config)
+    assert wrong(hosts, config) == []
+
+
+def test_rules_of_ours_that_were_changed_by_hand_with_iptables(hosts: Hosts, config: Config) -> None:
+    up(hosts, config, Backend.IPTABLES)
+    hosts.gateway.run("ip6tables", "-t", "mangle", "-D", "PINHOLE", "2")
+    found = only(hosts, config)
+    assert (found.level, found.remedy) == (Level.FAIL, "pinhole net up --backend iptables")
+
+
+def test_everything_of_ours_flushed(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    hosts.gateway.run("nft", "flush", "ruleset")
+    assert {finding.remedy for finding in wrong(hosts, config)} == {"pinhole net up"}
+    up(hosts, config)
+    assert wrong(hosts, config) == []
+
+
+def test_a_route_that_went_with_the_loopback_interface(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    hosts.gateway.run("ip", "link", "set", "lo", "down")
+    hosts.gateway.run("ip", "link", "set", "lo", "up")
+    found = only(hosts, config)
+    assert (found.check, found.remedy) == (
+        "IPv6 route local default dev lo table 5353",
+        "pinhole net up --backend nft",
+    )
+
+
+def test_commands_that_do_not_speak_json(
+    hosts: Hosts, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OpenWrt has an nft and an ip without it: what cannot be read is said."""
+    up(hosts, config)
+    for name, word in (("nft", "--json"), ("ip", "-json")):
+        real = shutil.which(name)
+        script = tmp_path / name
+        script.write_text(
+            f'#!/bin/sh\n[ "$1" = {word} ] && {{ echo "JSON support not compiled-in"; exit 0; }}\nexec {real} "$@"\n'
+        )
+        script.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    found = wrong(hosts, config)
+    assert {finding.check for finding in found} == {"firewall", "bridges"}
+
+
+def test_comments_in_any_encoding(hosts: Hosts, config: Config) -> None:
+    up(hosts, config)
+    hosts.gateway.run(
+        "sh", "-c", "nft add table inet other; printf 'add table inet x { comment \"\\344\\377\"; }' | nft -f -"
+    )
+    hosts.gateway.run("sh", "-c", "iptables -A INPUT -s 192.0.2.99 -m comment --comment \"$(printf 'h\\344')\" -j DROP")
+    assert wrong(hosts, config) == []
 
 
 def test_src_valid_mark_is_no_matter(hosts: Hosts, config: Config) -> None:

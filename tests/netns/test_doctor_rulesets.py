@@ -42,6 +42,15 @@ _TRANSLATION = re.compile(
 )
 """The policy leaves clients their address. What a masquerade does to their sessions is judged in test_doctor.py."""
 
+MARKED_BY_INTERFACE = """
+table inet uplinks {
+    chain prerouting {
+        type filter hook prerouting priority mangle
+        iifname "lan0" meta mark set 2
+    }
+}
+"""
+
 Flavour = Literal["nft", "legacy"]
 
 
@@ -73,6 +82,11 @@ class Gateway:
         with self.lab.gateway.inside():
             found = doctor.examine(self.config)
         return [item for item in found if item.level is not Level.OK and item.check in FATAL]
+
+    def ways(self) -> list[Finding]:
+        with self.lab.gateway.inside():
+            found = doctor.examine(self.config)
+        return [item for item in found if item.level is not Level.OK and item.check == "policy routing"]
 
     def is_dead(self, found: list[Finding], version: int) -> bool:
         return any(f"IPv{version}" in item.detail for item in found if not _PERHAPS.search(item.detail))
@@ -198,3 +212,17 @@ def test_the_doctor_says_what_happens_and_its_remedies_mend_it(
     assert found == []
     for version in (4, 6):
         assert clean.works(version), version
+
+
+def test_a_client_that_is_routed_by_its_mark_goes_that_way_after_the_remedy(clean: Gateway) -> None:
+    """The table leads nowhere: as long as sessions arrive, they go by another one."""
+    run = clean.lab.gateway.run
+    run(["sh", "-ec", "ip route add blackhole default table 201; ip rule add fwmark 2/0xff lookup 201 priority 500"])
+    run(["nft", "-f", "-"], stdin=MARKED_BY_INTERFACE)
+    clean.up()
+    assert clean.works(4)
+    (found,) = clean.ways()
+    assert found.remedy == "ip -4 rule add from 10.1.0.0/24 lookup 201 priority 500"
+    clean.follow(found, Backend.NFT)
+    assert clean.ways() == []
+    assert not clean.works(4, SILENCE_SECONDS)
