@@ -123,12 +123,13 @@ def pinholes(path: str | None, as_json: bool) -> None:
 @_with_config
 @_with_json
 def status(path: str | None, as_json: bool) -> None:
-    """Say how the daemon is. Exit status 1 when none runs."""
+    """Say how the daemon is. Exit status 1 when none runs, or when rules or routes are missing that it needs."""
     answer = _ask(path, "GET", "status")
     if as_json:
         print_json(answer)
     else:
         print_fields(answer, title="Status")
+    sys.exit(1 if answer.get("state") == "degraded" else 0)
 
 
 @main.command()

@@ -21,7 +21,7 @@ import traceback
 from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from typing import Any
+from typing import Any, Literal, cast
 
 import uvloop
 
@@ -41,6 +41,7 @@ from proxy.pinholes import PinholeTable
 from proxy.ports import PortPool
 from proxy.privileges import User
 from proxy.rules import Backend
+from proxy.rules_watch import Watcher, fork_watcher
 from proxy.sampling import Sampler
 from proxy.sessions import Sessions
 from proxy.text import printable
@@ -64,25 +65,30 @@ def run(path: str | None, backend: Backend | None) -> int:
     is_root = os.geteuid() == 0
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
     keeper: Keeper | None = None
+    watcher: Watcher | None = None
     try:
         if backend is not None:
             net.up(settings, backend, _say)
+        watcher = fork_watcher(settings, backend)
         if is_root or backend is not None:
-            keeper = _keeper(path, settings, who, backend)
+            keeper = _keeper(path, settings, who, backend, watcher)
     except BaseException:
+        if watcher is not None:
+            watcher.end()
         if backend is not None:
             net.down(settings, backend, _say)
         raise
     try:
         _load_what_comes_late()
         privileges.become(who)
-        return uvloop.run(_serve(path, settings, keeper))
+        return uvloop.run(_serve(path, settings, keeper, watcher))
     finally:
+        watcher.end()
         if keeper is not None:
             keeper.end("end")
 
 
-def _keeper(path: str | None, settings: Config, who: User, backend: Backend | None) -> Keeper:
+def _keeper(path: str | None, settings: Config, who: User, backend: Backend | None, watcher: Watcher) -> Keeper:
     """The process that does what the serving one may not any more."""
 
     def control() -> int:
@@ -108,7 +114,7 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
     }
     if path is not None:
         wishes["configuration"] = partial(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
-    return fork_keeper(wishes, "end", deserted)
+    return fork_keeper(wishes, "end", deserted, [watcher.sock])
 
 
 def _load_what_comes_late() -> None:
@@ -122,8 +128,8 @@ def _say(text: str) -> None:
     print(f"pinhole: {shown}", file=sys.stderr, flush=True)
 
 
-async def _serve(path: str | None, settings: Config, keeper: Keeper | None) -> int:
-    daemon = Daemon(path, settings, keeper)
+async def _serve(path: str | None, settings: Config, keeper: Keeper | None, watcher: Watcher) -> int:
+    daemon = Daemon(path, settings, keeper, watcher)
     try:
         await daemon.start()
         await daemon.until_stopped()
@@ -135,10 +141,15 @@ async def _serve(path: str | None, settings: Config, keeper: Keeper | None) -> i
 class Daemon:
     """All parts of one running pinhole."""
 
-    def __init__(self, path: str | None, settings: Config, keeper: Keeper | None = None) -> None:
-        """keeper: opens the files that this process may not open itself."""
+    def __init__(
+        self, path: str | None, settings: Config, keeper: Keeper | None = None, watcher: Watcher | None = None
+    ) -> None:
+        """keeper: opens the files that this process may not open itself. watcher: tells of the rules."""
         self._path = path
         self._keeper = keeper
+        self._watcher = watcher
+        self._rules_missing: list[str] = []
+        self._rules_watched: Literal["all", "routing", "nothing"] = "nothing"
         self._config = settings
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
@@ -191,6 +202,8 @@ class Daemon:
             self._watch = AddressWatch(self._loop, self._sessions.address_gone)
         except OSError as error:
             _say(f"cannot be told of addresses of this host that go away: {error.strerror} (systemd: AF_NETLINK)")
+        if self._watcher is not None:
+            self._loop.add_reader(self._watcher.sock, self._rules_told, self._watcher)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ask_to_stop)
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_now)
@@ -227,6 +240,8 @@ class Daemon:
             one.close()
         if self._watch is not None:
             self._watch.close()
+        if self._watcher is not None:
+            self._loop.remove_reader(self._watcher.sock)
         if self._control is not None:  # else it never began to serve
             self._log.write("daemon.stopping", sessions=len(self._sessions), transfers=self._pinholes.relays())
             await self._sessions.drain(self._config.timeouts.drain)
@@ -256,6 +271,35 @@ class Daemon:
         self._log.write("daemon.failed", traceback=lines[-40:])
         if error is not None:
             failures.let_go(error)
+
+    # -- rules that others take away ------------------------------------------------------------------------------
+
+    def _rules_told(self, watcher: Watcher) -> None:
+        try:
+            told = watcher.read()
+        except EOFError:
+            self._loop.remove_reader(watcher.sock)
+            self._rules_watched = "nothing"
+            _say("the process that watches rules and routes has ended; nobody will tell when they are taken away")
+            return
+        if told is None:
+            return
+        self._rules_watched = "all" if told["sees_rules"] else "routing"
+        before, now = self._rules_missing, [str(part) for part in cast(list[object], told["missing"])]
+        self._rules_missing = now
+        self._metrics.rules_missing.set(len(now))
+        if now:
+            self._log.write("rules.missing", parts=now)
+        elif before:
+            self._log.write("rules.restored", parts=before)
+
+    @property
+    def _state(self) -> str:
+        if self._is_draining:
+            return "draining"
+        return "degraded" if self._rules_missing else "serving"
+
+    # -- lines that are left out ----------------------------------------------------------------------------------
 
     def _tell_left_out_later(self) -> None:
         self._loop.call_later(LEFT_OUT_SECONDS, self._tell_left_out)
@@ -320,7 +364,9 @@ class Daemon:
             "version": self._version,
             "config": self._config.source,
             "uptime_seconds": round(time.monotonic() - self._began, 3),
-            "state": "draining" if self._is_draining else "serving",
+            "state": self._state,
+            "rules_missing": self._rules_missing,
+            "rules_watched": self._rules_watched,
             "sessions": len(self._sessions),
             "sessions_opened": self._sessions.opened,
             "pinholes": len(self._pinholes),

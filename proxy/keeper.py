@@ -20,7 +20,7 @@ import signal
 import socket
 import threading
 import traceback
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from proxy import privileges
@@ -78,9 +78,12 @@ class Keeper:
             os.waitpid(self._pid, 0)
 
 
-def fork_keeper(wishes: Mapping[str, Wish], last: str, deserted: Callable[[], None]) -> Keeper:
+def fork_keeper(
+    wishes: Mapping[str, Wish], last: str, deserted: Callable[[], None], of_others: Iterable[socket.socket] = ()
+) -> Keeper:
     """To be called before there is a second thread. last: the wish after which the keeper ends. deserted: what it does
-    when the serving process is gone without having asked for that. Raises PinholeError."""
+    when the serving process is gone without having asked for that. of_others: whoever is at their other ends is to
+    notice that, too. Raises PinholeError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid:
@@ -88,7 +91,8 @@ def fork_keeper(wishes: Mapping[str, Wish], last: str, deserted: Callable[[], No
         return Keeper(pid, ours)
     status = 1
     try:
-        ours.close()
+        for sock in (ours, *of_others):
+            sock.close()
         # What ends the daemon is told to it alone: from a terminal, or by systemd, all processes hear of it.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)

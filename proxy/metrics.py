@@ -30,6 +30,11 @@ class Metrics:
         self.audit_lost = Gauge(
             "pinhole_audit_lines_lost", "Audit lines that could not be written, since the start", registry=registry
         )
+        self.rules_missing = Gauge(
+            "pinhole_rules_missing",
+            "Parts of the firewall rules and routes that are not as they were",
+            registry=registry,
+        )
         self.audit_suppressed = Counter(
             "pinhole_audit_lines_suppressed",
             "Audit lines left out, as too many of their kind",

@@ -318,6 +318,53 @@ def overtaking(config: Config) -> list[Status]:
     return found
 
 
+def routing_status(config: Config) -> list[Status]:
+    """The parts that everybody may look at. Raises NetError when that cannot be told."""
+    return [part for version in ((4, 6) if has_ipv6() else (4,)) for part in _routing_status(config, version)]
+
+
+def standing() -> Backend:
+    """Whose rules of ours stand; nft's, if there are none. Raises NetError."""
+    try:
+        if _nft_comment() is not None:
+            return Backend.NFT
+    except NetError:  # not installed
+        return Backend.IPTABLES
+    try:
+        is_iptables = any(f":{rules.CHAIN} " in _saved_mangle(version) for version in (4, 6))
+    except NetError:
+        return Backend.NFT
+    return Backend.IPTABLES if is_iptables else Backend.NFT
+
+
+def is_legacy() -> bool:
+    """Whether iptables keeps its tables where nobody tells of changes."""
+    return "legacy" in read((rules.iptables(4), "--version"))
+
+
+def standing_rules(backend: Backend) -> list[tuple[str, str, str | None]]:
+    """Rules of ours as they stand: what it is, the comment that tells of which configuration they are, and their text;
+    None when they are missing. Raises NetError."""
+    if backend is Backend.NFT:
+        comment = _nft_comment()
+        text = None if comment is None else read(("nft", "--stateless", "list", "table", "inet", rules.TABLE))
+        return [(f"nft table inet {rules.TABLE}", comment or "", text)]
+    found: list[tuple[str, str, str | None]] = []
+    for version in (4, 6) if has_ipv6() else (4,):
+        saved = _saved_mangle(version).splitlines()
+        comments = [line.partition('"')[2].partition('"')[0] for line in saved if '--comment "pinhole ' in line]
+        comment = comments[0] if comments else ""
+        for hook, chain in rules.JUMPS:
+            what = f"{rules.iptables(version)} chain {chain}"
+            if not any(line.startswith(f":{chain} ") for line in saved) or f"-A {hook} -j {chain}" not in saved:
+                found.append((what, "", None))
+                continue
+            own = (f":{chain} ", f"-A {chain} ")
+            ours = [line for line in saved if line.startswith(own) or line.endswith(f" -j {chain}")]
+            found.append((what, comment, "\n".join(line.partition("[")[0] for line in ours)))
+    return found
+
+
 def status(config: Config, backend: Backend) -> list[Status]:
     """Each part of the set-up, and whether it stands as configured. Raises NetError when that cannot be told."""
     _require_admin()

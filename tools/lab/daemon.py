@@ -166,7 +166,10 @@ class Daemon:
 
     def ask(self, name: Literal["status", "sessions", "pinholes"]) -> dict[str, Any]:
         """The daemon's own report, through its control socket."""
-        answer = json.loads(self.command(name, "--json", "-c", str(self.config)).stdout)
+        said = self.command(name, "--json", "-c", str(self.config), check=False)
+        if not said.stdout:
+            raise RuntimeError(said.stderr)
+        answer = json.loads(said.stdout)
         assert isinstance(answer, dict)
         return answer
 
