@@ -255,7 +255,7 @@ class SipEngine:
     def _message(self, side: Side, data: bytes) -> Sequence[Send]:
         """What is sent for it; what is to be told of it has been noted."""
         try:
-            message = read_message(data)
+            message = read_message(data, bool(self._framers))
             if not self._is_proved:
                 self._spoken.add(side)
                 self._is_proved = len(self._spoken) == len(Side)
@@ -298,7 +298,7 @@ class SipEngine:
         sends: Sequence[Send] = ()
         if count <= 2 * limit and not is_repeat:
             try:
-                sends = self._answer(side, read_message(data), 503, b"Too Many Requests")
+                sends = self._answer(side, read_message(data, bool(self._framers)), 503, b"Too Many Requests")
             except Malformed:
                 sends = ()
         if count == limit + 1 or (count == 2 * limit + 1 and not is_repeat):

@@ -329,11 +329,15 @@ _LETTERS = re.compile(rb"[^A-Za-z]+")
 _CSEQ = re.compile(rb"[ \t\r\n]*+([0-9]{1,10}+)[ \t\r\n]++(%b++)[ \t\r\n]*+\Z" % _TOKEN)
 _LENGTH = re.compile(rb"[ \t\r\n]*+([0-9]{1,7}+)[ \t\r\n]*+\Z")
 
+_NO_DESCRIPTION = re.compile(rb"(?i)[ \t\r\n]*+(?!application/sdp|multipart/)")
+
 _ONCE = (b"from", b"to", b"call-id", b"cseq")
 
 
-def read_message(data: bytes) -> Message:
-    """A datagram, or what StreamFramer cut from a stream. Raises BadMessage.
+def read_message(data: bytes, is_cut: bool = False) -> Message:
+    """A datagram, or (`is_cut`) what StreamFramer cut from a stream. Raises BadMessage.
+
+    Of a datagram all know the end, so a line that is no field may look like a Content-Length there.
 
     Reasons: not_sip, bad_version, bad_request_line, bad_status_line; unfinished_line, bad_header_line, bare_cr,
     header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), repeated_from (and the like, and
@@ -347,14 +351,7 @@ def read_message(data: bytes) -> Message:
         if start is None:
             raise _bad_start(data)
         oddities.append(Oddity(b"", Span(*start.span()), "odd_start_line"))
-    fields: _Fields = {}
-    end: int | None = start.end()
-    begin = start.end()
-    while end is not None:
-        begin = _read_fields(data, end, fields)
-        end = _skip(data, begin, fields, oddities)
-    end = begin
-    begin = _begin_of_body(data, end)
+    fields, end, begin = _read_head(data, start.end(), oddities, is_cut)
     method = start["method"] or b""
     head = Head(data, method, fields)
     if begin > MAX_HEAD_BYTES:
@@ -373,6 +370,16 @@ def read_message(data: bytes) -> Message:
     return Message(data, b"", fields, uri, int(start["status"]), call_id, cseq, length_span, body, oddities)
 
 
+def _read_head(data: bytes, at: int, oddities: list[Oddity], is_cut: bool) -> tuple[_Fields, int, int]:
+    """The fields behind the start line, where they end, and where the body begins."""
+    fields: _Fields = {}
+    begin, end = at, at
+    while end >= 0:
+        begin = _read_fields(data, end, fields)
+        end = _skip(data, begin, fields, oddities, is_cut)
+    return fields, begin, _begin_of_body(data, begin)
+
+
 def _read_fields(data: bytes, end: int, fields: _Fields) -> int:
     """Those from there on; where no field stands any more."""
     for match in _FIELD.finditer(data, end):  # pragma: no branch (where no field stands, there is a match of nothing)
@@ -387,20 +394,20 @@ def _read_fields(data: bytes, end: int, fields: _Fields) -> int:
     return end
 
 
-def _skip(data: bytes, at: int, fields: _Fields, oddities: list[Oddity]) -> int | None:
-    """Behind a line that is no field, or a last one that the end of a datagram ends; None where neither stands.
+def _skip(data: bytes, at: int, fields: _Fields, oddities: list[Oddity], is_cut: bool) -> int:
+    """Behind a line that is no field, or a last one that the end of a datagram ends; -1 where neither stands.
 
-    What could be taken for Content-Length by others is not skipped: on a stream it would end the message elsewhere.
+    What could be taken for Content-Length by others is not skipped in a stream: it would end the message elsewhere.
     """
     if data.startswith((b"\r\n", b"\n"), at) or at == len(data) or len(oddities) > MAX_FIELDS:
-        return None
+        return -1
     if (last := _LAST_FIELD.match(data, at)) is not None:
         fields.setdefault(_canonical(last[1]), []).append(last.span(2))
         oddities.append(Oddity(_canonical(last[1]), Span(*last.span()), "unfinished_line"))
         return len(data)
     line = _NO_FIELD.match(data, at) if fields else None
-    if line is None or _LETTERS.sub(b"", line[1]).lower() in (b"contentlength", b"l"):
-        return None
+    if line is None or (is_cut and _LETTERS.sub(b"", line[1]).lower() in (b"contentlength", b"l")):
+        return -1
     oddities.append(Oddity(b"", Span(*line.span()), "bad_header_line"))
     return line.end()
 
@@ -452,10 +459,13 @@ def _word(name: bytes) -> str:
 
 def _agreeing(head: Head, name: bytes, oddities: list[Oddity]) -> None:
     """A field of which there may be one stands there again. Of From and To the tag decides, which is of a dialog; of
-    the others all. Raises BadMessage if they say two things, for each end may go by another one."""
+    the others all. Raises BadMessage if they say two things, for each end may go by another one; of two Content-Types
+    only if one of them has session descriptions."""
     values = [head.data[span.start : span.end] for span in head.spans(name)]
     if name in (b"from", b"to"):
-        said = {sip_odd.read_tag(value).tag for value in values}
+        said: set[object] = {sip_odd.read_tag(value).tag for value in values}
+    elif name == b"content-type" and all(_NO_DESCRIPTION.match(value) for value in values):
+        said = set()  # what else a body may be, nobody here reads
     else:
         said = {b" ".join(value.split()) for value in values}
     if len(said) > 1:

@@ -118,7 +118,7 @@ STREAM = b"".join(STREAM_PIECES)
 FAULTS = {
     "bad_request_line": put(INVITE, b"", b"INVITE SIP/2.0"),
     "bad_version": put(INVITE, b"", b"INVITE sip:h SIP/3.0"),
-    "bad_header_line": put(INVITE, b"Contact", b"Content Length: 5"),
+    "bad_header_line": put(INVITE, b"", b"INVITE sip:h SIP/2.0\r\n x"),
     "bare_cr": put(INVITE, b"Contact", b"Contact: x\r"),
     "cseq_mismatch": put(INVITE, b"Max-Forwards", b"Max-Forwards: 70").replace(b"INVITE sip", b"BYE sip"),
     "body_too_short": INVITE[:-1],

@@ -216,8 +216,16 @@ def test_line_that_is_no_header_field_is_noted_and_hides_none(line: bytes, name:
     "line",
     [b"Content-Length\0: 5", b"Content Length: 5", b"content-length 5", b"\xa0Content-Length: 5", b"l;: 5", b"(L): 5"],
 )
-def test_line_that_others_could_take_for_a_content_length_is_refused(line: bytes) -> None:
-    assert refused(put(INVITE, b"Contact", line)).reason == "bad_header_line"
+def test_line_that_others_could_take_for_a_content_length_is_refused_in_a_stream(line: bytes) -> None:
+    data = put(INVITE, b"Contact", line)
+    with pytest.raises(BadMessage, match="bad_header_line at 8:1"):
+        read_message(data, is_cut=True)
+    assert text(read_message(data), read_message(data).body) == BODY
+
+
+def test_other_kinds_of_body_may_be_named_twice() -> None:
+    message = read_message(put(INVITE, b"Content-Type", b"Content-Type: text/plain", b"c: text/html"))
+    assert [oddity.reason for oddity in message.oddities] == ["repeated_content_type"]
 
 
 @pytest.mark.parametrize("value", [b'"a\\\0b" <sip:a@h>', b"a\0b", b"\0", b'"\0" <sip:a@h>'])
