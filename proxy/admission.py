@@ -8,9 +8,10 @@ that has registered can be called through it, by whom its engine named.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import Expect, Grant, Host, Network
+from protocols.engine import Endpoint, Expect, Grant, Host, Network
 from proxy import sockets
 from proxy.endpoints import EVERYBODY, Heard, UdpEndpoint
 from proxy.opening import Opening, Owner
@@ -111,6 +112,9 @@ class DatagramPinhole(Opening):
 
     def _expire(self) -> None:
         self.shut("expired" if self._used or self.grant.expect.uses is None else "never_used")
+
+    def _places(self) -> Iterable[Endpoint]:
+        return [self.grant.listen]
 
     def shut(self, reason: str) -> None:
         """Nobody more may begin; flows that it admitted go on."""

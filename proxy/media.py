@@ -20,10 +20,10 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from protocols.engine import Media, MediaGrant, Network, Party, Transport
+from protocols.engine import Endpoint, Media, MediaGrant, Network, Party, Transport
 from proxy import sockets
 from proxy.endpoints import UdpEndpoint
 from proxy.lanes import Component, Lane, Stand, join, protocol_of
@@ -278,6 +278,9 @@ class MediaPlace(Opening):
         return [place for place in self._together.places if place._offerer is None and place is not self]
 
     # -- ends ------------------------------------------------------------------------------------------------------
+
+    def _places(self) -> Iterable[Endpoint]:
+        return [component.at for component in self.components]
 
     def shut(self, reason: str) -> None:
         """With those that answered it."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -59,6 +59,14 @@ class Opening:
         self.closed: Callable[[Any], None] = lambda _: None
         """For whoever keeps it: told when it is gone."""
         self._opened_at = table.loop.time()
+
+    def stands_on(self, host: Host) -> bool:
+        """Whether it, or what it admitted, is known to somebody by this address of ours."""
+        return any(at.host == host for at in self._places())
+
+    @abstractmethod
+    def _places(self) -> Iterable[Endpoint]:
+        """Where it stands, and our ends of what it admitted."""
 
     @abstractmethod
     def shut(self, reason: str) -> None:

@@ -11,10 +11,11 @@ If the process dies, the kernel closes every pinhole in the same instant.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
@@ -422,6 +423,13 @@ class Pinhole(Opening):
     def bytes_out(self) -> int:
         return self._bytes_out + sum(relay.bytes_out for relay in self.relays)
 
+    def _places(self) -> Iterable[Endpoint]:
+        yield self.grant.listen
+        admitted = [relay.sockets for relay in self.relays] + [dial.sockets for dial in self.dialling]
+        for sock in chain.from_iterable(admitted):
+            with contextlib.suppress(OSError):
+                yield sockets.local(sock)
+
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         if self._door is not None:
             self._timer.cancel()
@@ -538,6 +546,10 @@ class _Dial:
         self._peer = peer
         self._target: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
+
+    @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return (self._peer,) if self._target is None else (self._peer, self._target)
 
     def start(self) -> None:
         expect = self._pinhole.grant.expect

@@ -231,6 +231,10 @@ class SpliceRelay:
             self.abort("no_descriptors")
 
     @property
+    def sockets(self) -> tuple[socket.socket, ...]:
+        return self._peer, self._outward.source
+
+    @property
     def bytes_in(self) -> int:
         """From the peer to the target."""
         return self._inward.moved

@@ -85,6 +85,10 @@ class Sessions:
             if session.is_known_by(host):
                 self._guarded(session.break_off, "address_gone")
                 self._guarded(session.dissolve)
+        # Also those whose session has ended before, and data connections, which end by themselves in many minutes.
+        for pinhole in self.pinholes:
+            if pinhole.stands_on(host):
+                self._guarded(pinhole.abort, "address_gone")
 
     def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
         """A bug in one session keeps no other one from what all are to do."""

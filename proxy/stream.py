@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from protocols.engine import AnyGrant, Endpoint, Peers, PinholeEvent, Side
+from protocols.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side
 from proxy import sockets
 from proxy.leg import Leg
 from proxy.pinholes import dial_failure
@@ -238,8 +238,17 @@ class StreamSession(Session):
         else:
             self.close(reason, Leg.close)
 
+    def is_known_by(self, host: Host) -> bool:
+        if self._peers is None:  # it is dialled from there, and nobody would ever answer
+            return self._server is not None and sockets.local(self._server).host == host
+        return super().is_known_by(host)
+
     def break_off(self, reason: str) -> None:
-        if self._driver is None and self._relay is None and not self.is_over:
+        if self.is_over:
+            return
+        if self._relay is not None:
+            self._relay.abort(reason)
+        elif self._driver is None:
             self._not_reached(reason)
         else:
             self.close(reason, Leg.reset)

@@ -335,6 +335,72 @@ def test_who_breaks_a_rule_over_and_over_fills_no_log_and_each_time_counts(lab, 
     assert (left_out["kind"], left_out["source"], left_out["lines"]) == ("ftp.bounce", "10.1.0.2", times - written)
 
 
+# -- an address that goes away -----------------------------------------------------------------------------------------
+
+
+SNAT = "policies: [{name: all, from: [lan0], action: accept, snat: interface}]"
+
+
+def lose_address(lab: Lab) -> None:
+    """As a line does whose address is another one after it was dialled up again."""
+    lab.gateway.run(["ip", "address", "add", "198.51.100.77/24", "dev", "wan0"])
+    lab.gateway.run(["ip", "address", "del", "198.51.100.1/24", "dev", "wan0"])
+
+
+def test_an_address_that_goes_away_ends_data_connections_with_their_session(lab, held):
+    with (
+        pinhole(lab, SNAT) as daemon,
+        server(lab.server, held),
+        Talk(lab.client, str(lab.server.v4)) as talk,
+        half_way(lab, talk) as data,
+    ):
+        lose_address(lab)
+        assert ending(data) == "reset"
+        assert talk.end() == "reset"
+        daemon.wait_for("session.closed", reason="address_gone")
+        daemon.wait_for("pinhole.closed", reason="address_gone")
+        daemon.until(sessions=0, pinholes=0, transfers=0, ports_leased=0)
+
+
+def test_so_it_does_with_those_whose_session_has_ended_before(lab, held):
+    with (
+        pinhole(lab, SNAT) as daemon,
+        server(lab.server, held),
+        Talk(lab.client, str(lab.server.v4)) as talk,
+        half_way(lab, talk) as data,
+    ):
+        talk.close()
+        daemon.wait_for("session.closed")
+        lose_address(lab)
+        assert ending(data) == "reset"
+        daemon.wait_for("pinhole.closed", reason="address_gone")
+
+
+def test_so_it_does_with_a_session_that_is_relayed_unread(lab):
+    def with_tls(served: Served, line: bytes) -> bytes | None:
+        return b"234 go on\r\n" if line.startswith(b"AUTH") else plain_server(served, line)
+
+    with (
+        pinhole(lab, SNAT) as daemon,
+        server(lab.server, with_tls),
+        Talk(lab.client, str(lab.server.v4)) as talk,
+    ):
+        assert talk.ask("AUTH TLS").startswith("234")
+        lose_address(lab)
+        assert talk.end() == "reset"
+        daemon.wait_for("session.closed", reason="address_gone")
+
+
+def test_sessions_that_nobody_knows_by_that_address_go_on(lab, daemon, held):
+    with server(lab.server, held), Talk(lab.client, str(lab.server.v4)) as talk, half_way(lab, talk) as data:
+        lab.gateway.run(["ip", "address", "add", "198.51.100.78/24", "dev", "wan0"])
+        lab.gateway.run(["ip", "address", "del", "198.51.100.78/24", "dev", "wan0"])
+        lab.gateway.run(["ip", "address", "add", "10.1.0.99/24", "dev", "lan0"])
+        held.finish()
+        assert ending(data) == "closed"
+        assert talk.reply().startswith("226")
+
+
 # -- a machine that fails ----------------------------------------------------------------------------------------------
 
 
