@@ -357,6 +357,7 @@ class Lane:
     __slots__ = (
         "_ancillary",
         "_claims",
+        "_is_new",
         "_leased",
         "_own",
         "_send",
@@ -378,6 +379,8 @@ class Lane:
         self.packets = self.bytes = self.lost = 0
         self.last = b""
         """The newest packet: who comes from elsewhere must go on where it ended."""
+        self._is_new = True
+        """Where its packets come from is not settled yet."""
         self._ancillary: Ancillary = ()
         self._own = sockets.address(sender.at)
         self._leased = sender.place.leased
@@ -418,7 +421,7 @@ class Lane:
                 self._send(data, to)
             except OSError as error:
                 self._send_again(error, data, to)
-        if not self.sender.is_locked:
+        if self._is_new:
             self._count(data)
 
     def _send_again(self, error: OSError, data: bytes, to: Address) -> None:
@@ -434,9 +437,10 @@ class Lane:
 
     def _count(self, data: bytes) -> None:
         sender = self.sender
-        if tells_source(data):
+        if not sender.is_locked and tells_source(data):
             sender.received += 1
             sender.is_locked = sender.source == sender.announced or sender.received >= LOCK_PACKETS
+        self._is_new = not sender.is_locked
         if self.packets == 1:
             self.receiver.place.used(sender.source, data)
 

@@ -1,0 +1,226 @@
+"""Media that moves, with and without NAT, after any number of packets from where it was: heard at both ends, and nobody
+else is (RFC 3264 s.8.3.1, RFC 4961; rules D21 to D28, D39 to D45)."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.netns.media_site import Fax, Mode, Phone, Site, Talk, Voice, site
+from tests.netns.namespaces import needs_root
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
+
+STRAGGLERS = (0, 5, 20, 200)
+NEW = 30
+BACK = 10
+MEDIA_IDLE, RING = 0.4, 0.6
+
+
+@pytest.fixture(scope="module", params=["S", "N", "D"])
+def place(request: pytest.FixtureRequest) -> Iterator[Site]:
+    mode: Mode = request.param
+    with site(mode) as found:
+        yield found
+
+
+@pytest.fixture(params=["near", "far"])
+def mover(place: Site, request: pytest.FixtureRequest) -> Phone:
+    return place.near if request.param == "near" else place.far
+
+
+@contextlib.contextmanager
+def talking(place: Site, early: bool = False) -> Iterator[Talk]:
+    """A call in which both have been heard."""
+    talk = place.talk(early=early)
+    for phone in (talk.caller, talk.callee):
+        assert talk.is_heard(phone, BACK) == BACK
+    yield talk
+    talk.hang_up()
+
+
+def both_are_heard(talk: Talk, mover: Phone, voice: Voice | None = None) -> None:
+    """After a move: the one that has moved, from its first packet on, and the other one by it."""
+    assert talk.is_heard(mover, NEW, voice=voice) == NEW
+    assert talk.is_heard(talk.other(mover), BACK) == BACK
+
+
+def moves_by(method: str) -> Callable[[Talk, Phone, int], None]:
+    def move(talk: Talk, mover: Phone, stragglers: int) -> None:
+        before = talk.media[mover][0]
+        talk.media[mover] = [mover.media()]
+        talk.change(mover, method)
+        talk.say(mover, stragglers, before)
+        both_are_heard(talk, mover)
+
+    return move
+
+
+def stays_and_sends_from_before(talk: Talk, mover: Phone, stragglers: int) -> None:
+    """It has announced another port, and goes on to send from the one of before: symmetry is a recommendation."""
+    before = talk.media[mover][0]
+    talk.media[mover] = [mover.media()]
+    talk.change(mover)
+    talk.say(mover, stragglers, before)
+    talk.media[talk.other(mover)][0].hears(talk.voices[mover], stragglers)
+    assert talk.is_heard(mover, NEW, before) == NEW
+    assert talk.is_heard(talk.other(mover), BACK) == BACK
+
+
+def sends_a_fax(talk: Talk, mover: Phone, stragglers: int) -> None:
+    before = talk.media[mover][0]
+    for phone in (talk.caller, talk.callee):
+        talk.media[phone] = [phone.media()]
+    talk.change(mover, kinds=("image",))
+    talk.say(mover, stragglers, before)
+    for phone in (mover, talk.other(mover)):
+        assert talk.is_heard(phone, NEW, voice=Fax()) == NEW
+
+
+def plays_music(talk: Talk, mover: Phone, stragglers: int) -> None:
+    """Hold: music from another port, then speech again from the one of before."""
+    speech = talk.media[mover]
+    music = [mover.media()]
+    talk.media[mover] = music
+    talk.change(mover, more="a=sendonly\r\n", answer_more="a=recvonly\r\n")
+    talk.say(mover, stragglers, speech[0])
+    tune = Voice()
+    assert talk.is_heard(mover, NEW, voice=tune) == NEW
+    talk.media[mover] = speech
+    talk.change(mover)
+    talk.say(mover, stragglers, music[0], voice=tune)
+    both_are_heard(talk, mover)
+
+
+def has_another_port_of_its_nat(talk: Talk, mover: Phone, stragglers: int) -> None:
+    """In the middle of the call, and without a word."""
+    before = talk.media[mover][0]
+    talk.say(mover, stragglers, before)
+    talk.media[talk.other(mover)][0].hears(talk.voices[mover], stragglers)
+    talk.media[mover] = [mover.media()]
+    both_are_heard(talk, mover)
+
+
+MOVES: list[Callable[[Talk, Phone, int], None]] = [
+    moves_by("INVITE"),
+    moves_by("UPDATE"),
+    stays_and_sends_from_before,
+    sends_a_fax,
+    plays_music,
+    has_another_port_of_its_nat,
+]
+IDS = ["reinvite", "update", "asymmetric", "fax", "music", "rebinding"]
+
+
+@pytest.mark.parametrize("move", MOVES, ids=IDS)
+def test_who_moves_is_heard_whatever_comes_from_before(
+    place: Site, mover: Phone, move: Callable[[Talk, Phone, int], None]
+) -> None:
+    for stragglers in STRAGGLERS:
+        with talking(place) as talk:
+            move(talk, mover, stragglers)
+
+
+def test_the_answer_may_name_another_port_than_early_media_had(place: Site) -> None:
+    for stragglers in STRAGGLERS:
+        with talking(place, early=True) as talk:
+            before = talk.media[talk.callee][0]
+            talk.media[talk.callee] = [talk.callee.media()]
+            talk.answered()
+            talk.say(talk.callee, stragglers, before)
+            both_are_heard(talk, talk.callee)
+
+
+# -- attacks -----------------------------------------------------------------------------------------------------------
+
+
+def test_a_stranger_of_the_same_host_is_not_heard(place: Site, mover: Phone) -> None:
+    """Beside the party, in its pauses, and after it: who does not know the stream cannot continue it (RTP bleed)."""
+    with talking(place) as talk:
+        hearer = talk.media[talk.other(mover)][0]
+        eve, bleed = mover.media(), Voice()
+        for _ in range(3):
+            talk.say(mover, 40, eve, bleed)
+            assert hearer.is_deaf_to(bleed)
+            assert talk.is_heard(mover, BACK) == BACK
+        talk.say(mover, 40, eve, bleed)
+        assert hearer.is_deaf_to(bleed)
+
+
+def test_a_stranger_before_the_party_does_not_keep_it_out(place: Site, mover: Phone) -> None:
+    talk = place.talk()
+    talk.say(mover, 40, mover.media(), Voice())
+    both_are_heard(talk, mover)
+    eve, bleed = mover.media(), Voice()
+    talk.say(mover, 40, eve, bleed)
+    assert talk.media[talk.other(mover)][0].is_deaf_to(bleed)
+    talk.hang_up()
+
+
+def test_who_continues_a_stream_that_goes_on_where_it_was_is_not_heard(place: Site, mover: Phone) -> None:
+    """A source that moves without a word while the old one still sends."""
+    with talking(place) as talk:
+        hearer, eve = talk.media[talk.other(mover)][0], mover.media()
+        ours = talk.media[mover][0]
+        seen = 0
+        for _ in range(20):
+            ours.say(talk.voices[mover], talk.to[mover][0], 1)
+            eve.say(talk.voices[mover], talk.to[mover][0], 1)
+            time.sleep(0.02)
+        hearer.socket.settimeout(0.4)
+        seen = hearer.hears(talk.voices[mover], 40)
+        hearer.socket.settimeout(5)
+        assert 20 <= seen <= 21  # the last one of the other port had nothing beside it
+
+
+def test_another_host_is_not_heard_whatever_address_it_bears(place: Site) -> None:
+    """Its own, or another port of the party's host."""
+    with talking(place) as talk:
+        hearer = talk.media[place.near][0]
+        for spoofs in ("", place.far.at):
+            eve, bleed = place.open(place.lab.server_stranger, talk.media[place.far][0].port + 4, spoofs), Voice()
+            talk.say(place.far, 40, eve, bleed)
+            assert hearer.is_deaf_to(bleed)
+        assert talk.is_heard(place.far, BACK) == BACK
+
+
+# -- silence -----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(params=["S", "N", "D"])
+def hasty(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """With short clocks."""
+    with site(request.param, f"media_idle: {MEDIA_IDLE}, ring_seconds: {RING}") as found:
+        yield found
+
+
+def test_silence_of_one_medium_and_long_early_media_cost_nothing(hasty: Site) -> None:
+    # Text, of which nothing comes while nobody types, beside speech (F2).
+    talk = hasty.talk(kinds=("audio", "text"))
+    typed = {phone: Voice() for phone in (talk.caller, talk.callee)}
+    assert talk.is_heard(talk.caller, 1, voice=typed[talk.caller], line=1) == 1
+    end = time.monotonic() + 10 * MEDIA_IDLE
+    while time.monotonic() < end:
+        for phone in typed:
+            assert talk.is_heard(phone, 1) == 1
+        time.sleep(MEDIA_IDLE / 8)
+    for phone, text in typed.items():
+        assert talk.is_heard(phone, 1, voice=text, line=1) == 1
+    talk.hang_up()
+    # Music before anybody answers, for longer than anything may ring (F9).
+    talk = hasty.talk(early=True)
+    end = time.monotonic() + 5 * RING
+    while time.monotonic() < end:
+        assert talk.is_heard(talk.callee, 1) == 1
+        time.sleep(RING / 10)
+    talk.answered()
+    for phone in (talk.caller, talk.callee):
+        assert talk.is_heard(phone, BACK) == BACK
+    talk.hang_up()
+    # When nothing at all is heard, the call is over.
+    talk = hasty.talk()
+    assert talk.is_heard(talk.caller, BACK) == BACK
+    hasty.daemon.wait_for("call.ended", call_id=talk.call, reason="media_idle")
