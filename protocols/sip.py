@@ -96,6 +96,7 @@ class SipEngine:
         "_has_begun",
         "_held",
         "_is_proved",
+        "_is_tls",
         "_logged",
         "_notes",
         "_now",
@@ -144,6 +145,8 @@ class SipEngine:
         self._subscribing: Recent[tuple[bytes, int], Endpoint] = Recent(MAX_SUBSCRIBING)
         """What has no final response yet, and where it is to be told of."""
         self._subscribed_until: dict[Endpoint, float] = {}
+        self._is_tls = False
+        """The client has begun with TLS, and its server has not answered."""
         self._has_begun = False
         """A byte of the stream has come."""
         self._logged: set[int] = set()
@@ -175,10 +178,11 @@ class SipEngine:
         return (*self._take_notes(), *sends)
 
     def _stream(self, side: Side, data: bytes) -> Sequence[Effect]:
+        if self._is_tls:
+            return self._unread(side, data)
         if not self._has_begun:
             self._has_begun = True
             if data[0] == _TLS_HANDSHAKE and side is CLIENT:
-                self._over = True
                 return self._tls(data)
         framer = self._framers[side]
         before, is_anew = len(framer), False
@@ -248,9 +252,22 @@ class SipEngine:
             how = " and came by a pinhole" if self._peers.is_expected else ""
             self._violation("sip.tls_denied", f"the connection begins with TLS{how}", "closed")
             if self._observed is None:
+                self._over = True
                 return (*self._take_notes(), Abort("tls_denied"))
         self._note("sip.tls", {"action": "connection relayed unread"})
-        return (*self._take_notes(), Send(Side.SERVER, data), Splice(self._options.call_idle))
+        if self._observed is not None:
+            self._over = True
+            return (*self._take_notes(), Send(SERVER, data), Splice(self._options.call_idle))
+        self._is_tls = True
+        return (*self._take_notes(), Send(SERVER, data))
+
+    def _unread(self, side: Side, data: bytes) -> Sequence[Effect]:
+        """Of a connection that begins with TLS. Until its server answers, the clock of the handshake runs: one byte of
+        the client's is no reason to hold a connection for hours."""
+        if side is CLIENT:
+            return (Send(SERVER, data),)
+        self._over = True
+        return (Send(CLIENT, data), Splice(self._options.call_idle))
 
     def _message(self, side: Side, data: bytes) -> Sequence[Send]:
         """What is sent for it; what is to be told of it has been noted."""

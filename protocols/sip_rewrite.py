@@ -303,6 +303,11 @@ class Rewriter:
         if field != b"contact":
             call_id, method = self.call_id(message, side), message.cseq.method
             return mapped.is_own and self._echoes.is_one(call_id, side, field, method, from_last)
+        if (
+            message.status >= 300 and mapped.is_own
+        ):  # a redirect is made of the Request-URI, or of what phones have said
+            call_id = self.call_id(message, side)
+            return self._echoes.is_one(call_id, side, b"request-uri", message.cseq.method)
         # A phone registers itself, and never its registrar; and what the registrar lists is what phones have said.
         return message.cseq.method == b"REGISTER" and message.is_request is not mapped.is_own
 

@@ -273,6 +273,32 @@ def test_a_bye_by_udp_finds_the_phone_that_has_called_by_tcp() -> None:
         assert phone.hear().startswith(f"BYE sip:alice@{gate.inside.v4}:5060 ".encode())
 
 
+def test_a_bye_finds_a_phone_that_names_the_address_of_its_vpn() -> None:
+    with gateway() as gate:
+        phone, server = gate.speaker(gate.inside), gate.speaker(gate.outside)
+        to, vpn = str(gate.outside.v4), "172.17.0.2"
+        call = asks("INVITE", gate.inside, to, f"Contact: <sip:alice@{vpn}>")
+        phone.say(call.replace(f"UDP {gate.inside.v4}:5060".encode(), f"UDP {vpn}".encode()), (to, 5060))
+        heard = server.hear()
+        assert vpn.encode() not in heard
+        uri = heard.decode().partition("Contact: <sip:")[2].partition(">")[0]
+        server.say(answer_to(heard, f"Contact: <sip:bob@{to}>"), (gate.ours, 5060))
+        assert f"Via: SIP/2.0/UDP {vpn};".encode() in phone.hear()
+        server.say(asks("BYE", gate.outside, uri, number=2), (gate.ours, 5060))
+        assert phone.hear().startswith(f"BYE sip:alice@{vpn} ".encode())
+
+
+def test_messages_full_of_contacts_take_four_ports_at_most() -> None:
+    with gateway() as gate:
+        phone, server, to = gate.speaker(gate.inside), gate.speaker(gate.outside), str(gate.outside.v4)
+        contacts = [f"Contact: <sip:a@{gate.inside.v4}:{port}>" for port in range(2000, 2064)]
+        for number, method in enumerate(("OPTIONS", "MESSAGE", "INVITE", "SUBSCRIBE", "INVITE"), 1):
+            phone.say(asks(method, gate.inside, to, *contacts, number=number), (to, 5060))
+            assert f"{gate.inside.v4}:2".encode() not in server.hear()
+        # Its own, and of those that it has named.
+        gate.daemon.until(ports_leased=1 + 4)
+
+
 # -- clocks ------------------------------------------------------------------------------------------------------------
 
 HALF = b"OPTIONS sip:x@y SIP/2.0\r\nVia: SIP/2.0/TCP 10.1.0.2;branch=z9hG4bK1\r\n"

@@ -113,6 +113,15 @@ def test_each_clock_is_an_option() -> None:
     assert ends(answered(connection(connection_idle=50.0)), 50.0) == [Abort("idle")]
 
 
+def test_one_byte_of_tls_holds_no_connection() -> None:
+    flow = connection()
+    flow.hear(CLIENT, b"\x16")
+    flow.now = 20.0
+    flow.hear(CLIENT, b"\x03\x01" * 100)
+    assert ends(flow, 30.0) == [Abort("handshake_timeout")]
+    assert flow.hear(SERVER, b"\x16\x03") == []
+
+
 def test_a_connection_that_both_sides_have_left_has_no_clock() -> None:
     flow = established(connection())
     for side in Side:

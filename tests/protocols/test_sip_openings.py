@@ -116,6 +116,18 @@ def test_a_registrar_inside_lists_guessed_contacts_as_they_were_sent() -> None:
     assert contacts.encode() in other.passes(SERVER, answers("REGISTER", contacts, number=2))
 
 
+def test_a_redirect_that_repeats_a_guess_tells_nothing() -> None:
+    flow = published()
+    flow.passes(CLIENT, asks("INVITE", uri="sip:x@10.0.0.5:8089"))
+    contact = "Contact: <sip:x@10.0.0.5:8089>"
+    assert contact.encode() in flow.passes(SERVER, answers("INVITE", contact, status=302))
+    flow.passes(CLIENT, asks("INVITE", number=2))
+    assert b"Contact: <sip:x@203.0.113.7>" in flow.passes(
+        SERVER, answers("INVITE", "Contact: <sip:x@10.0.0.5>", number=2)
+    )
+    assert opened(flow) == []
+
+
 def test_a_registrar_inside_is_not_told_its_own_address_for_a_contact_that_names_the_published_one() -> None:
     flow = published()
     contact = "Contact: <sip:x@203.0.113.7>"
@@ -292,7 +304,9 @@ def test_tls_is_not_relayed_in_a_session_that_a_pinhole_let_in() -> None:
     flow = expected(Transport.TCP)
     assert flow.hear(CLIENT, b"\x16\x03\x01\x02\0\x01") == [Abort("tls_denied")]
     assert flow.notes[-1].facts["rule"] == "sip.tls_denied"
-    assert isinstance(Flow(transport=Transport.TCP).hear(CLIENT, b"\x16\x03\x01")[-1], Splice)
+    flow = Flow(transport=Transport.TCP)
+    assert flow.hear(CLIENT, b"\x16\x03\x01") == [Send(SERVER, b"\x16\x03\x01")]
+    assert isinstance(flow.hear(SERVER, b"\x16\x03\x03")[-1], Splice)
 
 
 STUN = b"\0\1\0\x08\x21\x12\xa4\x42twelve bytespayload!"
