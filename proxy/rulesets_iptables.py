@@ -57,6 +57,8 @@ UNKNOWN = Test(Key.OTHER)
 
 
 def _words(line: str) -> list[str]:
+    if '"' not in line and "\\" not in line:
+        return line.split()
     try:
         return shlex.split(line)
     except ValueError:
@@ -254,7 +256,8 @@ def _mark(arguments: dict[str, str]) -> SetMark:
     return SetMark(None)
 
 
-def _rule(words: list[str]) -> Rule:
+def _rule(words: list[str], text: str) -> Rule:
+    """text: the rule without the name of its chain."""
     questions: list[Question] = []
     actions: list[Action] = []
     arguments = _Arguments(words)
@@ -282,7 +285,7 @@ def _rule(words: list[str]) -> Rule:
         elif word == "-f":
             questions.append(UNKNOWN)
         negated = False
-    return Rule(shlex.join(words), tuple(questions), tuple(actions))
+    return Rule(text, tuple(questions), tuple(actions))
 
 
 def _first(options: list[tuple[str, bool, list[str]]], wanted: str) -> str:
@@ -302,7 +305,7 @@ def read(saved: str, version: int, ours: Sequence[str], tool: str = "") -> list[
             name, _, rest = line[1:].partition(" ")
             policies[table, name] = rest.partition(" ")[0]
         elif line.startswith("-A ") and len(words := _words(line)) > 1:
-            rules.setdefault((table, words[1]), []).append(_rule(words[2:]))
+            rules.setdefault((table, words[1]), []).append(_rule(words[2:], line.partition(f" {words[1]} ")[2]))
     return [
         Chain(
             tool=tool,
