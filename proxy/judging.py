@@ -104,7 +104,7 @@ def lasting(config: Config, firewall: Firewall, base: Chain) -> str:
     names = {chain.name for chain in firewall.chains.values() if (chain.tool, chain.table) == (base.tool, base.table)}
     nft_line, line = rules.input_line(config, Backend.NFT), rules.input_line(config, Backend.IPTABLES)
     if base.tool == "nft" and base.table == "firewalld":
-        return "  # firewalld forgets it at each reload: see firewalld in configs/README.md"
+        return "  # firewalld forgets it at each reload; to last: systemctl enable --now pinhole-firewalld (configs/)"
     if base.tool == "nft" and base.table == "fw4":
         directory = f"/usr/share/nftables.d/chain-pre/{base.name}"
         return f"  # to last: mkdir -p {directory}; echo '{nft_line}' >{directory}/pinhole.nft; fw4 reload"
