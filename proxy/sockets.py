@@ -32,6 +32,9 @@ IP_RECVORIGDSTADDR = 20
 IP_BIND_ADDRESS_NO_PORT = 24
 IPV6_2292PKTOPTIONS = 6
 IPV6_MTU_DISCOVER = 23
+IPV6_MTU = 24
+IPV6_LEAST_MTU = 1280
+"""RFC 8200 s.5."""
 IPV6_RECVORIGDSTADDR = 74
 IPV6_TRANSPARENT = 75
 
@@ -226,6 +229,9 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
         else:
             sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS if of_media else socket.IPV6_RECVPKTINFO, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DONT)
+            if not of_media:
+                # No router cuts them further, and a socket that hears nobody is not told what fits: this always does.
+                sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, IPV6_LEAST_MTU)
         sock.bind((str(at.host), at.port))
     except OSError:
         sock.close()

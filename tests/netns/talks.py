@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import BinaryIO
 
+from tests.netns.tns_talk import read, read_connect
 from tools.lab import Host
+from tools.tns_packets import accept, connect
 
 Address = IPv4Address | IPv6Address
 
@@ -28,10 +30,21 @@ class Way:
     version: int
     seconds: float = 5.0
     """The longest wait for what should come."""
+    stands_on: Address | None = None
+    """The server's address; None: its first one."""
+    known_as: Address | None = None
+    """What the client dials; None: the server's address."""
+
+    @property
+    def serving(self) -> Address:
+        return self.stands_on or self.server.address(self.version)
 
     @property
     def dialled(self) -> Address:
-        return self.server.address(self.version)
+        return self.known_as or self.serving
+
+    def address(self, host: Host) -> Address:
+        return self.serving if host is self.server else host.address(self.version)
 
 
 def _family(address: Address) -> socket.AddressFamily:
@@ -39,7 +52,7 @@ def _family(address: Address) -> socket.AddressFamily:
 
 
 def _listen(way: Way, host: Host, port: int) -> socket.socket:
-    address = host.address(way.version)
+    address = way.address(host)
     with host.inside():
         listener = socket.create_server((str(address), port), family=_family(address))
     listener.settimeout(way.seconds)
@@ -48,7 +61,7 @@ def _listen(way: Way, host: Host, port: int) -> socket.socket:
 
 def _dial(way: Way, host: Host, to: str, port: int) -> socket.socket:
     with host.inside():
-        return socket.create_connection((to, port), timeout=way.seconds)
+        return socket.create_connection((to, port), way.seconds, (str(way.address(host)), 0))
 
 
 def _whole(sock: socket.socket) -> int:
@@ -127,7 +140,7 @@ def transfer(way: Way, *, active: bool, upload: bool = False, size: int = 20_000
             with contextlib.ExitStack() as stack:
                 if active:
                     waiting = stack.enter_context(_listen(way, way.client, 0))
-                    kind, own = 1 if way.version == 4 else 2, way.client.address(way.version)
+                    kind, own = 1 if way.version == 4 else 2, way.address(way.client)
                     control.sendall(f"EPRT |{kind}|{own}|{waiting.getsockname()[1]}|\r\n".encode())
                     _reply(lines, b"200")
                 else:
@@ -150,8 +163,43 @@ def transfer(way: Way, *, active: bool, upload: bool = False, size: int = 20_000
             _reply(lines, b"221")
 
 
+# -- Oracle TNS --------------------------------------------------------------------------------------------------------
+
+
+def database(way: Way, *, upload: bool, size: int = 20_000) -> None:
+    """A session that is accepted, and then data in one direction."""
+    payload = bytes(size)
+
+    def serve() -> None:
+        connection, _ = listener.accept()
+        with connection:
+            connection.settimeout(way.seconds)
+            read_connect(connection)
+            connection.sendall(accept())
+            if upload:
+                assert _whole(connection) == size
+            else:
+                connection.sendall(payload)
+
+    with (
+        _listen(way, way.server, 1521) as listener,
+        _beside(serve),
+        _dial(way, way.client, str(way.dialled), 1521) as client,
+    ):
+        client.sendall(connect())
+        read(client, len(accept()))
+        if upload:
+            client.sendall(payload)
+            client.shutdown(socket.SHUT_WR)
+            assert client.recv(1) == b""
+        else:
+            assert _whole(client) == size
+
+
 # -- SIP ---------------------------------------------------------------------------------------------------------------
 
+REPEAT_SECONDS = 0.3
+"""Until a datagram is sent again that nobody has answered."""
 RTP = bytes((0x80, 0, 0, 1)) + bytes(8) + b"voice " * 25
 
 
@@ -187,7 +235,7 @@ class _Party:
     """A phone, for one call: what it says it is, its socket for media, and its signalling over UDP or TCP."""
 
     def __init__(self, way: Way, host: Host, signalling: socket.socket, peer: tuple[str, int] | None) -> None:
-        self.address = host.address(way.version)
+        self.address = way.address(host)
         self.signalling, self._peer = signalling, peer
         signalling.settimeout(way.seconds)
         with host.inside():
@@ -196,6 +244,9 @@ class _Party:
         self.media.settimeout(way.seconds)
         self._is_stream = signalling.type == socket.SOCK_STREAM
         self._read = b""
+        self._sent, self._heard = b"", b""
+        self.other: _Party | None = None
+        self._repeats = int(way.seconds / REPEAT_SECONDS)
 
     def close(self) -> None:
         self.media.close()
@@ -209,17 +260,36 @@ class _Party:
         more = ["Content-Type: application/sdp"] if body else []
         head = [first, *fields, *more, f"Content-Length: {len(body)}", "", ""]
         data = ("\r\n".join(head) + body).encode()
+        self._sent = data
+        self.repeat()
+
+    def repeat(self) -> None:
         if self._is_stream:
-            self.signalling.sendall(data)
+            self.signalling.sendall(self._sent)
         else:
             assert self._peer
-            self.signalling.sendto(data, self._peer)
+            self.signalling.sendto(self._sent, self._peer)
 
     def hear(self) -> str:
-        if not self._is_stream:
-            data, source = self.signalling.recvfrom(65536)
-            self._peer = source[:2]
-            return data.decode()
+        return self._hear_stream() if self._is_stream else self._hear_datagram()
+
+    def _hear_datagram(self) -> str:
+        """What does not come is said again by the other party (RFC 3261 s.17): a datagram that is too long for the way
+        is lost before anybody knows how long they may be."""
+        self.signalling.settimeout(REPEAT_SECONDS)
+        for _ in range(self._repeats):
+            try:
+                data, source = self.signalling.recvfrom(65536)
+            except TimeoutError:
+                assert self.other
+                self.other.repeat()
+                continue
+            if data != self._heard:
+                self._peer, self._heard = source[:2], data
+                return data.decode()
+        raise TimeoutError("no datagram came")
+
+    def _hear_stream(self) -> str:
         while True:
             head, blank, rest = self._read.partition(b"\r\n\r\n")
             if blank:
@@ -253,7 +323,7 @@ def _signalling(way: Way, transport: str) -> tuple[_Party, _Party, socket.socket
     for host in (way.client, way.server):
         with host.inside():
             sock = socket.socket(_family(way.dialled), socket.SOCK_DGRAM)
-        sock.bind((str(host.address(way.version)), 5060))
+        sock.bind((str(way.address(host)), 5060))
         found.append(sock)
     return _Party(way, way.client, found[0], at), _Party(way, way.server, found[1], None), None
 
@@ -262,6 +332,7 @@ def call(way: Way, number: int, *, transport: str = "udp", padding: int = 0) -> 
     """INVITE, 200, ACK, media both ways, BYE, 200. number: another one for each call. padding: bytes that descriptions
     are longer by."""
     caller, callee, listener = _signalling(way, transport)
+    caller.other, callee.other = callee, caller
     where = f"sip:callee@{_brackets(way.dialled)}"
 
     def request(method: str, cseq: int, tag: str = "") -> list[str]:
