@@ -29,7 +29,6 @@ from protocols.engine import (
     AnyGrant,
     Closed,
     Effect,
-    Endpoint,
     Finish,
     Grant,
     Helper,
@@ -43,13 +42,11 @@ from protocols.engine import (
     Side,
     Splice,
     Transport,
-    only,
     violation,
 )
 from protocols.sip_clock import StreamClock
-from protocols.sip_contacts import LAST_WORDS_SECONDS, LEAST_PORT, Claimed, Contacts
+from protocols.sip_contacts import Claimed, Contacts
 from protocols.sip_dialogs import Dialogs, trigger_of
-from protocols.sip_memory import Recent, short
 from protocols.sip_message import (
     MAX_ID_BYTES,
     MAX_METHOD_BYTES,
@@ -67,17 +64,13 @@ from protocols.sip_message import (
 from protocols.sip_observe import Observed
 from protocols.sip_options import SipOptions
 from protocols.sip_register import Name, Registrations
-from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip_rewrite import Rewriter
+from protocols.sip_subscriptions import Subscriptions
 from protocols.sip_table import SipTable
 from protocols.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
-MAX_SUBSCRIBED_SECONDS = 7 * 86400
-MAX_SUBSCRIBING = 64
-"""Of a flow, that wait for their answers."""
-MAX_SUBSCRIBED = 16
-"""Of a connection, that are told of elsewhere."""
 MAX_INVITES = 8
 """Of a call that are not to be repeated when it is over."""
 MAX_LOGGED = 64
@@ -108,8 +101,7 @@ class SipEngine:
         "_registrations",
         "_rewriter",
         "_spoken",
-        "_subscribed_until",
-        "_subscribing",
+        "_subscriptions",
         "_table",
     )
 
@@ -142,9 +134,7 @@ class SipEngine:
         self._held = dict.fromkeys(self._framers, 0)
         """Bytes of unfinished messages, as the table has counted them."""
         self._ended: set[Side] = set()
-        self._subscribing: Recent[tuple[bytes, int], Endpoint] = Recent(MAX_SUBSCRIBING)
-        """What has no final response yet, and where it is to be told of."""
-        self._subscribed_until: dict[Endpoint, float] = {}
+        self._subscriptions = Subscriptions(peers, self._rewriter, self._contacts, (b"SUBSCRIBE", self._number))
         self._is_tls = False
         """The client has begun with TLS, and its server has not answered."""
         self._has_begun = False
@@ -352,7 +342,7 @@ class SipEngine:
         """What the message means to calls and registrations; its body, if that is another now."""
         method = message.cseq.method
         if method == b"SUBSCRIBE":
-            self._subscribed(message, side)
+            self._subscriptions.hear(message, side, self._now)
         if method != b"REGISTER":
             return self._dialogs.follow(side, message, self._now)
         if message.is_request:
@@ -360,49 +350,6 @@ class SipEngine:
         elif message.status >= 200:
             self._registrations.answered(message, side, self._now)
         return None
-
-    def _subscribed(self, message: Message, side: Side) -> None:
-        """The notifier has something to say for so long (RFC 6665 s.4.4.1; S72), where its subscriber has said that it
-        waits. Of one that waits at the connection alone it says it there."""
-        asked = short(message.call_id), message.cseq.number
-        if message.is_request:
-            if side is CLIENT:
-                self._subscribing.put(asked, self._waits_at(message))
-            return
-        at = self._subscribing.get(asked)
-        if side is CLIENT or message.status < 200 or at is None:
-            return
-        self._subscribing.drop(asked)
-        seconds = (message.first(b"expires") or b"").strip()
-        if message.status >= 300 or not seconds.isdigit() or len(seconds) > 9:
-            return
-        until = self._now + min(int(seconds), MAX_SUBSCRIBED_SECONDS) + LAST_WORDS_SECONDS
-        if not int(seconds) or until <= self._subscribed_until.get(at, 0.0):
-            return
-        own, transport = self._peers.own(CLIENT), self._peers.transport
-        if at == own and transport is Transport.TCP:
-            return
-        if at not in self._subscribed_until and len(self._subscribed_until) >= MAX_SUBSCRIBED:
-            return
-        self._subscribed_until[at] = until
-        allow, key, left = only(self._peers.own(SERVER).host), (b"SUBSCRIBE", self._number), until - self._now
-        self._contacts.claim(CLIENT, at, transport, key, allow, left, "200 SUBSCRIBE", self._now)
-
-    def _waits_at(self, message: Message) -> Endpoint:
-        """The Contact of a request of the client's, if it is its own and for the transport that it signals by; else
-        where it signals from."""
-        own = self._peers.own(CLIENT)
-        try:
-            found = message.addresses(b"contact")
-        except Malformed:
-            return own
-        for _, address in found[:1]:
-            if isinstance(address.host, Host) and self._rewriter.transport(address) is self._peers.transport:
-                at = Endpoint(address.host, address.port or DEFAULT_PORT)
-                at = self._rewriter.alias_of(CLIENT, at) or at
-                if at.host == own.host and at.port >= LEAST_PORT:
-                    return at
-        return own
 
     @staticmethod
     def _length(message: Message, length: int) -> Iterator[tuple[Span, bytes]]:

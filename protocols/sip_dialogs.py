@@ -25,26 +25,21 @@ from protocols.engine import (
     Pinholes,
     Refusal,
     Side,
-    Transport,
-    only,
 )
-from protocols.sip_calls import Call, Hop, Hosts, Offer, Transaction
+from protocols.sip_calls import Call, Hosts, Offer, Transaction
 from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip_media import Role, Speaker, Terms
 from protocols.sip_memory import NAMES_BYTES, as_client, short
 from protocols.sip_message import Message, Refused
 from protocols.sip_options import SipOptions
-from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip_rewrite import Rewriter
 from protocols.sip_table import MAX_CALLS, Clock, SipTable
+from protocols.sip_ways import DIALOG_SECONDS, Ways
 
-MAX_ROUTES = 64
-"""Behind any Record-Route."""
 MAX_TOLD = 16
 """Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""
 UNHEARD_SECONDS = 32.0
 """From an INVITE to any response: who asks has given up then (RFC 3261 s.17.1.1.2, timer B)."""
-DIALOG_SECONDS = 7 * 86400.0
-"""A way to a party stands as long as its call; this is for one that nobody ends."""
 
 _OFFERING = frozenset((b"INVITE", b"UPDATE", b"PRACK"))
 _REFRESHING = frozenset((b"INVITE", b"UPDATE"))
@@ -59,7 +54,6 @@ class Dialogs:
     __slots__ = (
         "_behind_us",
         "_clock",
-        "_contacts",
         "_follows_media",
         "_inside",
         "_note",
@@ -71,6 +65,7 @@ class Dialogs:
         "_rewriter",
         "_table",
         "_terms",
+        "_ways",
         "invited",
         "moved",
     )
@@ -89,7 +84,7 @@ class Dialogs:
         self._options = options
         self._pinholes = pinholes
         self._rewriter = rewriter
-        self._contacts = contacts
+        self._ways = Ways(peers, rewriter, contacts, table)
         self._table = table
         self._note = note
         self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts, options.media_from)
@@ -245,7 +240,7 @@ class Dialogs:
         ):
             self._put_off(call, max(min(UNHEARD_SECONDS, self._options.ring_seconds), call.ends_at - self._now))
             # A request of a dialog that is under way has no Record-Route, though a proxy may stand between.
-            hop = None if call.is_resumed and b"route" in message.names else self._hop(message, side, 0)
+            hop = None if call.is_resumed and b"route" in message.names else self._ways.hop(message, side, 0)
             if hop is not None:
                 call.hops[Role.CALLER] = hop.behind(call.hops.get(Role.CALLER))
         if method == b"PRACK" and (offer := self._offer_to(call, speaker, _of_rack(message))) is not None:
@@ -289,7 +284,7 @@ class Dialogs:
                 call.agree(transaction.offer)
             if (method == b"INVITE" or call.is_resumed) and call.start(speaker.tag, self._now):
                 self._note("call.started", {"call_id": call.key, **_who(message)})
-                self._establish(call, message, side)
+                self._ways.establish(call, message, side, self._now)
             self._is_alive(call, message)
         return body
 
@@ -342,76 +337,6 @@ class Dialogs:
                 call.leave(tag)
             else:
                 self._end(call, f"gone_{status}")  # the other party knows nothing of it any more
-
-    # -- how the parties reach each other ----------------------------------------------------------------------------
-
-    def _hop(self, message: Message, side: Side, number: int) -> Hop | None:
-        """Where requests of a dialog come from on this side and go to (RFC 3261 s.12.2.1.1): the Record-Route of that
-        number, or behind the last one the Contact. None for a name, or nothing."""
-        routes = message.addresses(b"record-route")
-        known = routes[number : number + 1] or message.addresses(b"contact")
-        if not known or not isinstance(known[0][1].host, Host):
-            return None
-        address = known[0][1]
-        at, transport = Endpoint(known[0][1].host, address.port or DEFAULT_PORT), self._rewriter.transport(address)
-        if not routes and message.is_request:
-            at = self._rewriter.alias_of(side, at) or at
-        is_own_word = not routes and message.is_request and transport is self._peers.transport
-        return Hop(side, at, transport, len(routes), is_own_word)
-
-    def _establish(self, call: Call, message: Message, side: Side) -> None:
-        """The 2xx has the routes that the INVITE had when it passed us, and before them those of the callee's side."""
-        caller = call.hops.get(Role.CALLER)
-        if caller is None:
-            return
-        added = len(message.addresses(b"record-route")) - caller.routes
-        callee = self._hop(message, side, added - 1 if added > 0 else MAX_ROUTES)
-        if callee is not None:
-            call.hops[Role.CALLEE] = callee
-        self._reach(call)
-
-    def _reach(self, call: Call) -> None:
-        """A party gets a way in for whoever sends it requests in the dialog, unless it is reached already; or a BYE
-        would stand before a wall (S43)."""
-        peers = self._peers
-        for role in Role:
-            hop, other = call.hops.get(role), call.hops.get(role.other)
-            if hop is None or hop.at.host != peers.own(hop.side).host:
-                continue
-            # What it did not say of itself, or not for the transport of this session, is known outside by the address
-            # that it signals from, and by that alone.
-            is_for_here = hop.is_own_word and hop.transport is peers.transport
-            at = hop.at if is_for_here else peers.own(hop.side)
-            signals_from = peers.own(hop.side.other).host
-            comes_from = signals_from if other is None else self._really(other)
-            if comes_from is None:
-                continue
-            is_reached = at == peers.own(hop.side) or (hop.side is Side.SERVER and not peers.is_mapped(hop.side))
-            if is_reached and (comes_from == signals_from or self._is_port_of_connection(hop.side, at)):
-                continue  # by the flow or connection that there is, or because a policy lets it
-            hosts = dict.fromkeys((comes_from, signals_from) if at != peers.own(hop.side) else (comes_from,))
-            allow = tuple(network for host in hosts for network in only(host))
-            contact = self._contacts.claim(
-                hop.side, at, peers.transport, call, allow, DIALOG_SECONDS, "200 INVITE", self._now
-            )
-            if contact is not None:
-                call.claims.append((contact, self._contacts))
-                if not call.is_of(role.other, comes_from):
-                    call.hosts[role.other].append(comes_from)
-
-    def _really(self, hop: Hop) -> Host | None:
-        """From which host requests of that hop come. None: from an address of ours that is nobody's, or from the party
-        on the other side, whose inside address this one cannot know."""
-        other = hop.side.other
-        if hop.at.host not in self._ours:
-            is_guess = self._peers.is_mapped(other) and hop.at.host == self._peers.own(other).host
-            return None if is_guess else hop.at.host
-        own = self._table.inside.get((hop.transport, hop.at))  # another one behind us
-        return own.host if own is not None else None
-
-    def _is_port_of_connection(self, side: Side, at: Endpoint) -> bool:
-        """The kernel chose it for the one who dialled, and nobody waits there."""
-        return self._peers.transport is Transport.TCP and side is Side.CLIENT and at == self._peers.own(side)
 
     def _trickled(self, message: Message) -> bytes | None:
         """Candidates on their own: they go with those of the offers and answers (D35)."""

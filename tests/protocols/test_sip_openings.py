@@ -464,3 +464,17 @@ def test_a_contact_said_by_datagram_opens_no_port_for_connections() -> None:
 def test_an_observer_holds_nothing_back_that_came_by_a_pinhole(transport: Transport) -> None:
     flow = expected(transport, mode="observe")
     assert flow.passes(CLIENT, b"\r\n\r\n") == b"\r\n\r\n"
+
+
+def test_a_connection_has_few_places_to_be_told_at_and_those_that_are_over_make_room() -> None:
+    flow = Flow(nat=False, transport=Transport.TCP)
+    for number in range(1, 40):
+        flow.now = float(number)
+        contact = f"Contact: <sip:alice@10.1.0.2:{7000 + number}>"
+        flow.passes(CLIENT, asks("SUBSCRIBE", contact, via="TCP 10.1.0.2", number=number))
+        flow.hear(SERVER, answers("SUBSCRIBE", "Expires: 300", via="TCP 10.1.0.2", number=number))
+    assert len(opened(flow)) == 16
+    flow.now = 1000.0
+    flow.passes(CLIENT, asks("SUBSCRIBE", "Contact: <sip:alice@10.1.0.2:6000>", via="TCP 10.1.0.2", number=50))
+    flow.hear(SERVER, answers("SUBSCRIBE", "Expires: 300", via="TCP 10.1.0.2", number=50))
+    assert len(opened(flow)) == 17

@@ -1,0 +1,84 @@
+"""SIP subscriptions: who has asked to be told of something is reached by its notifier for as long as that has said.
+
+RFC 6665 s.4.1 and s.4.4: a 2xx to SUBSCRIBE says for how long; NOTIFY comes to the Contact of the SUBSCRIBE.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+
+from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport, only
+from protocols.sip_contacts import LAST_WORDS_SECONDS, LEAST_PORT, Contacts
+from protocols.sip_memory import Recent, short
+from protocols.sip_message import Message
+from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+
+MAX_SUBSCRIBED_SECONDS = 7 * 86400
+MAX_SUBSCRIBING = 64
+"""Of a flow, that wait for their answers."""
+MAX_SUBSCRIBED = 16
+"""Of a connection, that are told of elsewhere."""
+
+
+class Subscriptions:
+    """Those of the client of one flow or connection."""
+
+    __slots__ = ("_asked", "_contacts", "_key", "_peers", "_rewriter", "_until")
+
+    def __init__(self, peers: Peers, rewriter: Rewriter, contacts: Contacts, key: Hashable) -> None:
+        """key: of what is claimed for them."""
+        self._peers = peers
+        self._rewriter = rewriter
+        self._contacts = contacts
+        self._key = key
+        self._asked: Recent[tuple[bytes, int], Endpoint] = Recent(MAX_SUBSCRIBING)
+        """What has no final response yet, and where it is to be told of."""
+        self._until: dict[Endpoint, float] = {}
+        """For how long it is told of something, by where."""
+
+    def hear(self, message: Message, side: Side, now: float) -> None:
+        """The notifier has something to say for so long (RFC 6665 s.4.4.1; S72), where its subscriber has said that it
+        waits. Of one that waits at the connection alone it says it there."""
+        asked = short(message.call_id), message.cseq.number
+        if message.is_request:
+            if side is CLIENT:
+                self._asked.put(asked, self._waits_at(message))
+            return
+        at = self._asked.get(asked)
+        if side is CLIENT or message.status < 200 or at is None:
+            return
+        self._asked.drop(asked)
+        seconds = (message.first(b"expires") or b"").strip()
+        if message.status >= 300 or not seconds.isdigit() or len(seconds) > 9:
+            return
+        until = now + min(int(seconds), MAX_SUBSCRIBED_SECONDS) + LAST_WORDS_SECONDS
+        if not int(seconds) or until <= self._until.get(at, 0.0):
+            return
+        own, transport = self._peers.own(CLIENT), self._peers.transport
+        if at == own and transport is Transport.TCP:
+            return
+        if at not in self._until and len(self._until) >= MAX_SUBSCRIBED:
+            self._until = {where: end for where, end in self._until.items() if end > now}
+            if len(self._until) >= MAX_SUBSCRIBED:
+                return
+        self._until[at] = until
+        allow, left = only(self._peers.own(SERVER).host), until - now
+        self._contacts.claim(CLIENT, at, transport, self._key, allow, left, "200 SUBSCRIBE", now)
+
+    def _waits_at(self, message: Message) -> Endpoint:
+        """The Contact of a request of the client's, if it is its own and for the transport that it signals by; else
+        where it signals from."""
+        own = self._peers.own(CLIENT)
+        try:
+            found = message.addresses(b"contact")
+        except Malformed:
+            return own
+        for _, address in found[:1]:
+            if isinstance(address.host, Host) and self._rewriter.transport(address) is self._peers.transport:
+                at = Endpoint(address.host, address.port or DEFAULT_PORT)
+                at = self._rewriter.alias_of(CLIENT, at) or at
+                if at.host == own.host and at.port >= LEAST_PORT:
+                    return at
+        return own

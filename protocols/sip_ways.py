@@ -1,0 +1,101 @@
+"""How the parties of a SIP call reach each other, when requests of its dialog go another way than its INVITE did.
+
+RFC 3261 s.12.1, s.12.2.1.1: they go by the Record-Routes of the INVITE, or to the Contact. A way in is opened with the
+2xx: at the Contact that a party has named in a request of its own, or else where that party signals from.
+"""
+
+from __future__ import annotations
+
+from protocols.engine import Endpoint, Host, Peers, Side, Transport, only
+from protocols.sip_calls import Call, Hop
+from protocols.sip_contacts import Contacts
+from protocols.sip_media import Role
+from protocols.sip_message import Message
+from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip_table import SipTable
+
+MAX_ROUTES = 64
+"""Behind any Record-Route."""
+DIALOG_SECONDS = 7 * 86400.0
+"""A way to a party stands as long as its call; this is for one that nobody ends."""
+
+
+class Ways:
+    """As one flow or connection knows them."""
+
+    __slots__ = ("_contacts", "_ours", "_peers", "_rewriter", "_table")
+
+    def __init__(self, peers: Peers, rewriter: Rewriter, contacts: Contacts, table: SipTable) -> None:
+        self._peers = peers
+        self._rewriter = rewriter
+        self._contacts = contacts
+        self._table = table
+        self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
+
+    def hop(self, message: Message, side: Side, number: int) -> Hop | None:
+        """Where requests of a dialog come from on this side and go to (RFC 3261 s.12.2.1.1): the Record-Route of that
+        number, or behind the last one the Contact. None for a name, or nothing."""
+        routes = message.addresses(b"record-route")
+        known = routes[number : number + 1] or message.addresses(b"contact")
+        if not known or not isinstance(known[0][1].host, Host):
+            return None
+        address = known[0][1]
+        at, transport = Endpoint(known[0][1].host, address.port or DEFAULT_PORT), self._rewriter.transport(address)
+        if not routes and message.is_request:
+            at = self._rewriter.alias_of(side, at) or at
+        is_own_word = not routes and message.is_request and transport is self._peers.transport
+        return Hop(side, at, transport, len(routes), is_own_word)
+
+    def establish(self, call: Call, message: Message, side: Side, now: float) -> None:
+        """The 2xx has the routes that the INVITE had when it passed us, and before them those of the callee's side."""
+        caller = call.hops.get(Role.CALLER)
+        if caller is None:
+            return
+        added = len(message.addresses(b"record-route")) - caller.routes
+        callee = self.hop(message, side, added - 1 if added > 0 else MAX_ROUTES)
+        if callee is not None:
+            call.hops[Role.CALLEE] = callee
+        self._reach(call, now)
+
+    def _reach(self, call: Call, now: float) -> None:
+        """A party gets a way in for whoever sends it requests in the dialog, unless it is reached already; or a BYE
+        would stand before a wall (S43)."""
+        peers = self._peers
+        for role in Role:
+            hop, other = call.hops.get(role), call.hops.get(role.other)
+            if hop is None or hop.at.host != peers.own(hop.side).host:
+                continue
+            # What it did not say of itself, or not for the transport of this session, is known outside by the address
+            # that it signals from, and by that alone.
+            is_for_here = hop.is_own_word and hop.transport is peers.transport
+            at = hop.at if is_for_here else peers.own(hop.side)
+            signals_from = peers.own(hop.side.other).host
+            comes_from = signals_from if other is None else self._really(other)
+            if comes_from is None:
+                continue
+            is_reached = at == peers.own(hop.side) or (hop.side is Side.SERVER and not peers.is_mapped(hop.side))
+            if is_reached and (comes_from == signals_from or self._is_port_of_connection(hop.side, at)):
+                continue  # by the flow or connection that there is, or because a policy lets it
+            hosts = dict.fromkeys((comes_from, signals_from) if at != peers.own(hop.side) else (comes_from,))
+            allow = tuple(network for host in hosts for network in only(host))
+            contact = self._contacts.claim(
+                hop.side, at, peers.transport, call, allow, DIALOG_SECONDS, "200 INVITE", now
+            )
+            if contact is not None:
+                call.claims.append((contact, self._contacts))
+                if not call.is_of(role.other, comes_from):
+                    call.hosts[role.other].append(comes_from)
+
+    def _really(self, hop: Hop) -> Host | None:
+        """From which host requests of that hop come. None: from an address of ours that is nobody's, or from the party
+        on the other side, whose inside address this one cannot know."""
+        other = hop.side.other
+        if hop.at.host not in self._ours:
+            is_guess = self._peers.is_mapped(other) and hop.at.host == self._peers.own(other).host
+            return None if is_guess else hop.at.host
+        own = self._table.inside.get((hop.transport, hop.at))  # another one behind us
+        return own.host if own is not None else None
+
+    def _is_port_of_connection(self, side: Side, at: Endpoint) -> bool:
+        """The kernel chose it for the one who dialled, and nobody waits there."""
+        return self._peers.transport is Transport.TCP and side is Side.CLIENT and at == self._peers.own(side)
