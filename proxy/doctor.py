@@ -6,10 +6,8 @@ rules and kernel parameters. What cannot be read is said, never taken for well.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import json
-import pwd
 import socket
 import struct
 from collections.abc import Iterable, Iterator, Sequence
@@ -18,9 +16,9 @@ from pathlib import Path
 from typing import Any
 
 from protocols.engine import Endpoint, Network, Transport
-from proxy import judging, judging_host, net, rules, sockets, traffic
+from proxy import judging, judging_host, net, privileges, rules, sockets, traffic
 from proxy.config import Config, PortRange
-from proxy.errors import NetError, SocketError
+from proxy.errors import NetError, PinholeError, SocketError
 from proxy.findings import Finding, Level
 from proxy.judging import Firewall, Saved
 from proxy.judging_host import RoutingRule
@@ -35,8 +33,6 @@ _DOCUMENTATION_ADDRESSES = ("192.0.2.1", "2001:db8::1")
 """Never addresses of this host (RFC 5737, RFC 3849), so only a transparent socket can be bound to them."""
 
 _SYSCTL = Path("/proc/sys/net")
-_USER = "pinhole"
-"""As the systemd unit names it."""
 _FLAVOURS = ("nft", "legacy")
 
 
@@ -51,7 +47,7 @@ def examine(config: Config) -> list[Finding]:
             traffics = traffic.of_config(config, _links())
             routes = _routing_rules()
             findings += judging_host.judge_routing_rules(config, routes, traffics)
-            findings += judging.judge(config, firewall, traffics, _user(config.control))
+            findings += judging.judge(config, firewall, traffics, _user(config))
             findings += judging_host.judge_ways(firewall, routes, traffics)
             findings += _automatic_helpers()
         except NetError as error:
@@ -140,15 +136,16 @@ def _addresses(config: Config) -> Iterator[Finding]:
                 yield Finding(Level.WARN, f"policy {policy.name}, snat", trouble, "snat: interface; or add the address")
 
 
-def _user(control: str) -> str:
-    """Whom the daemon runs as, now or by its unit: a number, or the name of a user that there is only while it runs."""
+def _user(config: Config) -> str:
+    """Number of the user that the daemon runs as, or would run as."""
     with socket.socket(socket.AF_UNIX) as client:
-        if client.connect_ex(control) != 0:
-            with contextlib.suppress(KeyError):
-                return str(pwd.getpwnam(_USER).pw_uid)
-            return _USER
-        _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return str(uid)
+        if client.connect_ex(config.control) == 0:
+            _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+            return str(uid)
+    try:
+        return str(privileges.user(config.user).uid)
+    except PinholeError:
+        return config.user or privileges.USUAL_NAME  # that there is no such user is said when it starts
 
 
 def _daemon_runs(control: str) -> bool:

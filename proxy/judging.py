@@ -73,6 +73,7 @@ def judge(config: Config, firewall: Firewall, traffics: Sequence[Traffic], user:
     yield from judge_input(config, firewall, inward)
     yield from judge_output(firewall, outward, user)
     yield from judge_nat(config, firewall, traffics)
+    yield from judge_destinations(firewall, inward)
     yield from judge_helpers(config, firewall)
     yield from judge_segments(firewall)
 
@@ -356,6 +357,25 @@ def judge_nat(config: Config, firewall: Firewall, traffics: Iterable[Traffic]) -
         for place, (text, policy, versions) in places.items()
     )
     yield from _well(check, found, "none by the kernel for sessions that keep their address")
+
+
+def judge_destinations(firewall: Firewall, packets: Iterable[Packet]) -> Iterator[Finding]:
+    """Rules of others that lead new sessions to helper ports elsewhere, where pinhole does not look for them."""
+    check = "destination NAT"
+    found: dict[str, Finding] = {}
+    for packet in packets:
+        if packet.is_transparent or packet.state != "new":
+            continue
+        order = at_hook(firewall.chains, "prerouting", packet.version)
+        for chain, rule in walk(firewall.chains, order, packet).translations:
+            found[chain.place + rule.text] = Finding(
+                Level.WARN,
+                check,
+                f"{chain.place}: {rule.text!r} leads sessions of helper ports elsewhere: policies see the new "
+                "address, and addresses within the sessions are not mapped back",
+                "# publish the server by `dnat` of a policy, and take the rule away",
+            )
+    yield from _well(check, found.values(), "none by the kernel on helper ports")
 
 
 def judge_helpers(config: Config, firewall: Firewall) -> Iterator[Finding]:

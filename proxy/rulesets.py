@@ -99,8 +99,10 @@ class SetMark:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceNat:
-    """Another source address; ends the chain."""
+class Translation:
+    """Another source address, or another destination; ends the chain."""
+
+    is_of_source: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +124,7 @@ class Choice:
     cases: tuple[tuple[tuple[Question, ...], Action], ...]
 
 
-Action = Verdict | Jump | SetMark | SourceNat | SetSegment | Untrack | Choice
+Action = Verdict | Jump | SetMark | Translation | SetSegment | Untrack | Choice
 
 
 @dataclass(frozen=True, slots=True)

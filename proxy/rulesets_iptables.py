@@ -22,8 +22,8 @@ from proxy.rulesets import (
     Rule,
     SetMark,
     SetSegment,
-    SourceNat,
     Test,
+    Translation,
     Untrack,
     Verdict,
 )
@@ -225,7 +225,9 @@ def _target(name: str, options: list[tuple[str, bool, list[str]]]) -> Action | N
         case "TPROXY":
             return Verdict.ACCEPT
         case "MASQUERADE" | "SNAT" | "NETMAP":
-            return SourceNat()
+            return Translation(is_of_source=True)
+        case "DNAT" | "REDIRECT":
+            return Translation(is_of_source=False)
         case "NOTRACK":
             return Untrack()
         case "CT" if "--notrack" in arguments:

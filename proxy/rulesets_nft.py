@@ -26,8 +26,8 @@ from proxy.rulesets import (
     Rule,
     SetMark,
     SetSegment,
-    SourceNat,
     Test,
+    Translation,
     Untrack,
     Value,
     Verdict,
@@ -143,7 +143,7 @@ class _Reader:
                     actions.append(action)
                 elif name == "mangle" and isinstance(body, dict):
                     actions += _mangle(body)
-                elif name not in _SILENT and name not in ("dnat", "redirect", "dup", "fwd"):
+                elif name not in _SILENT and name not in ("dup", "fwd"):
                     questions.append(UNKNOWN)
         return Rule(_words(statements), tuple(questions), tuple(actions))
 
@@ -374,7 +374,9 @@ def _action(name: str, body: object) -> Action | None:
     if name in ("jump", "goto") and isinstance(body, dict):
         return Jump(_text(body.get("target")), name == "goto")
     if name in ("masquerade", "snat"):
-        return SourceNat()
+        return Translation(is_of_source=True)
+    if name in ("dnat", "redirect"):
+        return Translation(is_of_source=False)
     if name == "notrack":
         return Untrack()
     return None

@@ -31,8 +31,8 @@ from proxy.rulesets import (
     Rule,
     SetMark,
     SetSegment,
-    SourceNat,
     Test,
+    Translation,
     Untrack,
     Value,
     Verdict,
@@ -388,8 +388,9 @@ class _Walker:
                 journey.changes.append(Change(chain, self._base, rule, hit, before, after, action.is_restored))
                 if hit > Chance.RARELY:
                     journey.packet = replace(journey.packet, mark=after)
-            case SourceNat():
-                journey.translations.append((chain, rule))
+            case Translation():
+                if hit > Chance.RARELY or action.is_of_source:
+                    journey.translations.append((chain, rule))
                 return (chain, rule, Verdict.ACCEPT), True
             case Untrack():
                 if hit > Chance.RARELY:

@@ -219,6 +219,22 @@ def test_a_masquerade_for_ipv4_says_nothing_of_a_policy_without_nat_for_ipv6() -
     assert judge(nat("-o wan0 -j MASQUERADE"), config) == []
 
 
+@pytest.mark.parametrize(
+    ("rule", "is_found"),
+    [
+        ("-p tcp -m tcp --dport 21 -j REDIRECT --to-ports 2121", True),
+        ("-i lan0 -p tcp -m multiport --dports 20,21 -j DNAT --to-destination 10.9.9.9", True),
+        ("-m addrtype --dst-type LOCAL -j DOCKER", False),
+        ("-d 203.0.113.7/32 -p tcp -m tcp --dport 21 -j DNAT --to-destination 10.9.9.9", False),
+        ("-i lan0 -p tcp -m tcp --dport 80 -j REDIRECT --to-ports 3128", False),
+    ],
+)
+def test_sessions_of_helper_ports_that_others_lead_elsewhere(rule: str, is_found: bool) -> None:
+    docker = ":DOCKER - [0:0]\n-A DOCKER ! -i docker0 -p tcp -m tcp --dport 21 -j DNAT --to-destination 172.17.0.2:21"
+    text = f"*nat\n:PREROUTING ACCEPT [0:0]\n{docker}\n-A PREROUTING {rule}\nCOMMIT\n"
+    assert [item.check for item in judge(Firewall((), (saved(text),)))] == ["destination NAT"] * is_found
+
+
 # -- marks of UDP, segment sizes ---------------------------------------------------------------------------------------
 
 
