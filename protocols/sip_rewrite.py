@@ -535,7 +535,7 @@ class Rewriter:
         own = self._peers.own(side)
         if not self._maps_outward(side) or host == own.host or host.is_global or host.version != own.host.version:
             return
-        if len(message.parts(b"via")) > 1 or host == self._peers.own(side.other).host:
+        if len(message.parts(b"via")) > 1 or host in (self._peers.as_seen(side).host, self._peers.own(side.other).host):
             return
         try:
             contacts = message.addresses(b"contact")

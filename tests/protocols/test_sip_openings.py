@@ -431,6 +431,12 @@ def test_the_contact_of_another_phone_behind_a_proxy_stays_and_so_do_addresses_t
     assert b"10.1.0.3>" in flow.passes(CLIENT, asks("INVITE", lower, "Contact: <sip:c@10.1.0.3>", via="UDP 10.1.0.3"))
 
 
+def test_an_address_of_ours_is_no_other_name_of_who_knows_it() -> None:
+    flow = Flow()
+    flow.passes(CLIENT, asks("INVITE", "Contact: <sip:alice@203.0.113.1:5080>", via="UDP 203.0.113.1:5080"))
+    assert not len(flow.table.aliases)
+
+
 def test_a_host_on_ipv6_has_other_names_too() -> None:
     own, seen, far = (Endpoint(ip_address(host), 5060) for host in ("fd01::2", "2001:db8::1", "2001:db8:2::7"))
     flow = Flow(peers=Peers(own, seen, far, far, Transport.UDP))
