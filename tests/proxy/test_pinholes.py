@@ -389,3 +389,16 @@ async def test_pinholes_of_one_client_are_limited_over_all_its_sessions():
     assert isinstance(other.pinholes.open(world.expect), Grant)
     other.pinholes.end("done")
     world.waiting.close()
+
+
+async def test_a_port_that_is_preferred_is_had_if_it_is_free_and_no_service_is_published_there():
+    world = World()
+    first, second = world.open(prefer=39001), world.open(prefer=39001)
+    assert first.listen.port == 39001
+    assert 40000 <= second.listen.port <= 40999
+    world.session.pinholes.close(first)
+    world.shell.pinholes.is_published = lambda transport, at: (transport, at.port) == (Transport.TCP, 39001)
+    assert 40000 <= world.open(prefer=39001).listen.port <= 40999
+    world.session.pinholes.end("over")
+    assert world.shell.pinholes.ports.in_use() == 0
+    world.close()
