@@ -288,6 +288,8 @@ class Description:
     """The mids of each a=group:BUNDLE (D17)."""
     others: list[Connection] = field(default_factory=list)
     """Further c= lines of the session level, which other readers may go by."""
+    has_choice: bool = False
+    """Somewhere there is more than one c= to go by."""
     oddities: list[str] = field(default_factory=list)
     """Lines that are not of their kind and were passed by: the number of each, and why."""
 
@@ -420,6 +422,7 @@ def _session_line(description: Description, line: re.Match[bytes]) -> None:
             connection = _read_connection(description, line, True)
             if connection is not None and description.connection is not None:
                 description.others.append(connection)
+                description.has_choice = True
             else:
                 description.connection = connection or description.connection
         case "direction":
@@ -445,6 +448,7 @@ def _media_line(description: Description, media: Media, line: re.Match[bytes]) -
             # Several are for layers of multicast alone (D5).
             if media.connection is not None and not media.connection.is_session_level:
                 media.others.append(connection)
+                description.has_choice = True
             else:
                 media.connection = connection
         case "rtcp":
@@ -581,9 +585,10 @@ def relocate(
             changes += _point(body, connection, names.get(connection.host) if connection.host else None)
     if ice == "strip":
         changes += ((Span(*line.span(1)), b"") for line in _ICE_LINES.finditer(description.text))
-    if moves:
+    if moves and b"altc" in description.text.lower():
         changes += ((Span(*line.span(1)), b"") for line in _ALTERNATIVES.finditer(description.text))
-    changes += _filters(description.text, names)
+    if names:
+        changes += _filters(description.text, names)
     # Stable: what is inserted at one place stays in the order in which it was made.
     changes.sort(key=lambda change: change[0])
     return replace(body, changes)
@@ -682,11 +687,14 @@ def _filters(text: bytes, names: Mapping[Host, Host]) -> Iterator[Change]:
 
 def with_names(body: bytes, names: Mapping[Host, Host]) -> bytes:
     """A description whose media stays where it is: the same, with filters of sources as its reader knows the hosts."""
-    return replace(body, sorted(_filters(body, names)))
+    changes = sorted(_filters(body, names))
+    return replace(body, changes) if changes else body
 
 
 def prefer(description: Description, host: Host) -> None:
     """Of several c= lines, the one that names this host counts."""
+    if not description.has_choice:
+        return
     if description.connection is not None and description.others:
         first = description.connection
         chosen = next((one for one in (first, *description.others) if one.host == host), first)

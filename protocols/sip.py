@@ -103,6 +103,7 @@ class SipEngine:
         "_spoken",
         "_subscriptions",
         "_table",
+        "_watched",
     )
 
     def __init__(self, peers: Peers, options: SipOptions, pinholes: Pinholes, now: float, table: SipTable) -> None:
@@ -140,6 +141,7 @@ class SipEngine:
         self._has_begun = False
         """A byte of the stream has come."""
         self._logged: set[int] = set()
+        self._watched = {side: _watched(peers, side) for side in Side}
         """What the log was told, by hash."""
 
     # -- what comes in -----------------------------------------------------------------------------------------------
@@ -503,15 +505,23 @@ class SipEngine:
 
     def _log_left(self, message: Message, side: Side, body: bytes | None) -> None:
         """Where an address that is known otherwise on the other side stands in something that is not followed."""
-        own = self._peers.own(side).host if self._peers.is_mapped(side) else None
-        left = [(name, "not_mapped") for name in sip_left.in_fields(message, own)] if own is not None else []
+        own, watched = self._watched[side]
+        left: list[tuple[str, str]] = []
+        if own is not None and not message.names <= sip_left.SILENT:
+            left += ((name, "not_mapped") for name in sip_left.in_fields(message, own))
         if message.body.end > message.body.start:
-            known = self._peers.as_seen(side.other).host if self._peers.is_mapped(side.other) else None
             now = message.data[message.body.start : message.body.end] if body is None else body
-            kind = sip_left.in_body(message, now, [host for host in (own, known) if host is not None])
-            left += [(f"body {kind}", "not_followed")] if kind is not None else []
-        fresh = []
-        for field, reason in left:
+            # Of most bodies that is known by a search for the text of an address.
+            named = [host for host, text in watched if text in now]
+            if named and (kind := sip_left.in_body(message, now, named)) is not None:
+                left.append((f"body {kind}", "not_followed"))
+        if left:
+            self._tell_fresh(message, left)
+
+    def _tell_fresh(self, message: Message, kept: Sequence[tuple[str, str]]) -> None:
+        """Each of them once for this flow: a field, and why it is as it came."""
+        fresh: list[dict[str, Any]] = []
+        for field, reason in kept:
             if (key := hash((field, reason))) not in self._logged and len(self._logged) < MAX_LOGGED:
                 self._logged.add(key)
                 fresh.append({"field": field, "value": None, "reason": reason})
@@ -530,6 +540,14 @@ class SipEngine:
                 fresh.append({"field": field, "value": None, "reason": reason})
         if fresh:
             self._note("address.kept", {"message": trigger_of(message), "changes": fresh})
+
+
+def _watched(peers: Peers, side: Side) -> tuple[Host | None, list[tuple[Host, bytes]]]:
+    """What a message from this side should not tell the other one: its own host, if that is known there by another
+    address; and with it the address of ours by which it knows the other one, which does not find itself by that."""
+    own = peers.own(side).host if peers.is_mapped(side) else None
+    known = peers.as_seen(side.other).host if peers.is_mapped(side.other) else None
+    return own, [(host, str(host).encode()) for host in (own, known) if host is not None]
 
 
 class SipEngines:

@@ -13,7 +13,7 @@ from protocols import sip_odd
 from protocols.engine import Endpoint, Host
 from protocols.sip_message import Message
 
-_SILENT = frozenset(
+SILENT = frozenset(
     b"""
     via from to contact route record-route path service-route refer-to referred-by p-asserted-identity
     p-preferred-identity remote-party-id diversion reply-to history-info p-associated-uri p-called-party-id
@@ -30,9 +30,7 @@ _SILENT = frozenset(
 
 def in_fields(message: Message, host: Host) -> Iterator[str]:
     """Names of the fields besides those that are mapped, in which this address stands."""
-    if message.names <= _SILENT:
-        return
-    for name in message.names - _SILENT:
+    for name in message.names - SILENT:
         if any(_names(message.data[span.start : span.end], host) for span in message.spans(name)):
             yield name.decode("latin-1")
 

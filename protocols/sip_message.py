@@ -351,7 +351,14 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
         if start is None:
             raise _bad_start(data)
         oddities.append(Oddity(b"", Span(*start.span()), "odd_start_line"))
-    fields, end, begin = _read_head(data, start.end(), oddities, is_cut)
+    fields: _Fields = {}
+    end = _read_fields(data, start.end(), fields)
+    if data.startswith(b"\r\n", end):
+        begin = end + 2
+    else:
+        while (behind := _skip(data, end, fields, oddities, is_cut)) >= 0:
+            end = _read_fields(data, behind, fields)
+        begin = _begin_of_body(data, end)
     method = start["method"] or b""
     head = Head(data, method, fields)
     if begin > MAX_HEAD_BYTES:
@@ -368,16 +375,6 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
         return Message(data, method, fields, Span(*start.span("uri")), 0, call_id, cseq, length_span, body, oddities)
     uri = Span(start.start("status"), start.start("status"))
     return Message(data, b"", fields, uri, int(start["status"]), call_id, cseq, length_span, body, oddities)
-
-
-def _read_head(data: bytes, at: int, oddities: list[Oddity], is_cut: bool) -> tuple[_Fields, int, int]:
-    """The fields behind the start line, where they end, and where the body begins."""
-    fields: _Fields = {}
-    begin, end = at, at
-    while end >= 0:
-        begin = _read_fields(data, end, fields)
-        end = _skip(data, begin, fields, oddities, is_cut)
-    return fields, begin, _begin_of_body(data, begin)
 
 
 def _read_fields(data: bytes, end: int, fields: _Fields) -> int:
