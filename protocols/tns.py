@@ -214,6 +214,8 @@ class TnsEngine:
         elif self._state is State.START:
             connect = wire.read_connect(packet)
             self._state = State.WAIT
+            if not self._resends:
+                self._ends_at = self._now + self._options.handshake_seconds
             self._version = connect.version
             if not self._resends:
                 self._connect_data = connect.data[:MAX_TEXT]
@@ -314,7 +316,9 @@ class TnsEngine:
             if address.protocol not in text.NETWORKED:
                 continue
             if isinstance(address.host, str) and (name := address.host.lower()) not in self._hosts:
-                known = next((host for alias, host in self._options.hosts.items() if alias.lower() == name), None)
+                known = next(
+                    (host for alias, host in self._options.hosts.items() if _plain(alias) == _plain(name)), None
+                )
                 if known is None:
                     self._awaited = name
                     self._out.add(Resolve(name))
@@ -426,7 +430,7 @@ class TnsEngine:
             return ""
         for allowed in self._options.redirect_to:
             if isinstance(allowed, str):
-                if isinstance(address.host, str) and _is_named(address.host.lower(), allowed.lower()):
+                if isinstance(address.host, str) and _is_named(address.host, allowed):
                     return ""
             elif host in allowed:
                 return ""
@@ -523,8 +527,14 @@ class TnsEngine:
         self._out.add(violation(rule, detail, action))
 
 
+def _plain(name: str) -> str:
+    """Names are the same in any case, and with the dot of the root at their end (RFC 1034 s.3.1)."""
+    return name.lower().rstrip(".")
+
+
 def _is_named(name: str, pattern: str) -> bool:
     """`*.example.org` is every name below it."""
+    name, pattern = _plain(name), _plain(pattern)
     return name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
 
 

@@ -17,8 +17,9 @@ MIN_PORT = 1024
 @dataclass(frozen=True)
 class TnsOptions:
     redirect_to: tuple[Network | str, ...] = ()
-    """Where a listener may send its clients besides its own address: networks, and names as `*.db.example.org`.
-    Without: to the hosts of its own /24 or /64, unless it is published by `dnat`."""
+    """Where a listener may send its clients besides its own address: networks, and names as `*.db.example.org`, in any
+    case and with or without a dot at their end. Without: to the hosts of its own /24 or /64, unless it is published by
+    `dnat`."""
 
     hosts: Mapping[str, Host] = field(default_factory=dict)
     """Addresses of names that listeners may use, for those that the resolver of this host does not know or should not
@@ -36,10 +37,12 @@ class TnsOptions:
     own. `deny`: it is closed."""
 
     idle: Seconds = 86400.0
-    """Seconds without a byte after which an established session is closed. Pools keep sessions silent for hours."""
+    """Seconds without a byte after which an established session is closed, if not both of its ends answer keep-alives;
+    if they do, it is there and has nothing to say (`timeouts: silent`)."""
 
     redirect_idle: Seconds | None = None
     """The same for sessions that a redirect has brought about; without, as `idle`."""
 
-    handshake_seconds: Seconds = 30.0
-    """From the connection to the listener's answer."""
+    handshake_seconds: Seconds = 90.0
+    """From the connection to the client's CONNECT, and from there to the listener's answer. Oracle's own limit is 60:
+    whoever gives up first should be one of the two who know why."""

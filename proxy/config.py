@@ -35,7 +35,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
 from protocols import HELPERS
-from protocols.engine import Helper, Host, Network, Transport
+from protocols.engine import Helper, Host, Network, Seconds, Transport
 from proxy import config_checks, yaml_marks
 from proxy.config_values import (
     Dnat,
@@ -216,6 +216,10 @@ class Timeouts(_Section):
     """Without a datagram, until a UDP session is over; those of SIP phones send one every 30 or so."""
     udp_unanswered: _Seconds = 32
     """The same while the server has not answered at all. SIP repeats a request for so long (RFC 3261: timers B, F)."""
+    silent: Seconds = 2_592_000
+    """Without a byte, of a TCP session that is relayed unread while both of its ends answer keep-alives: pools are
+    silent over holidays, and transfers behind TLS take hours. The helper's `idle` is for those of which one end does
+    not."""
     drain: _Seconds = 30
     """For transfers of TCP to end when the daemon is stopped; then they are cut. Calls end at once."""
 

@@ -169,7 +169,9 @@ class PinholeTable:
             return Refusal("limit_per_client")
         if not self._shares.has_room(owner.group):
             return Refusal("limit_total")
-        if target.host.is_loopback or target in self._own_listeners or not target.port:
+        # A link-local address of IPv6 is nothing without its zone (RFC 4007 s.6), which no protocol of ours can say.
+        is_of_a_link = target.host.version == 6 and target.host.is_link_local
+        if target.host.is_loopback or is_of_a_link or target in self._own_listeners or not target.port:
             return Refusal("target_not_allowed")
         return None
 

@@ -136,8 +136,12 @@ def nat(policy: Policy, arrival: Arrival) -> Nat | Denied:
     """Whom the server of an accepted session sees, and where it is dialled.
 
     Denied: `no_snat_address` when none of the policy's addresses has the IP version that is dialled;
-    `client_other_family` when the server would have to see a client of the other version by its own address.
+    `client_other_family` when the server would have to see a client of the other version by its own address;
+    `link_local` when one of the two would have to be known to the other by an address that means something on one link
+    only: nothing else could come to the server at it, and no server could answer it.
     """
+    if _is_of_a_link(arrival.server.host) or (policy.snat == "none" and _is_of_a_link(arrival.client.host)):
+        return Denied("link_local", policy.name)
     client, dial = plain_host(arrival.client.host), Endpoint(plain_host(arrival.server.host), arrival.server.port)
     if policy.dnat is not None:
         dial = Endpoint(policy.dnat.host, policy.dnat.port or dial.port)
@@ -154,6 +158,11 @@ def nat(policy: Policy, arrival: Arrival) -> Nat | Denied:
                 return Denied("no_snat_address", policy.name)
             # By the client's number, so that it keeps its address over sessions, restarts and gateways.
             return Nat(ours[int(client) % len(ours)], dial)
+
+
+def _is_of_a_link(host: Host) -> bool:
+    """An IPv6 address that is nothing without its zone (RFC 4007 s.6)."""
+    return host.version == 6 and host.is_link_local
 
 
 def _compile(policy: Policy) -> _Rule:

@@ -189,25 +189,30 @@ class SpliceRelay:
         ended: Callable[[str], None],
         heads: tuple[bytes, bytes] = (b"", b""),
         carries_urgent: bool = False,
+        silent_seconds: float | None = None,
     ) -> None:
         """heads: what goes first to the target, and to the peer. carries_urgent: urgent data goes on as such; else it
-        becomes part of the stream."""
+        becomes part of the stream. silent_seconds: takes the place of `idle_seconds` while both ends answer
+        keep-alives."""
         self._loop = loop
         self._splicer = splicer
         self._peer = peer
         self._inward = _Direction(peer, target, heads[0])
         self._outward = _Direction(target, peer, heads[1])
         self._idle_seconds = idle_seconds
+        self._silent_seconds = silent_seconds
         self._ended = ended
         self._is_over = False
         self._is_half_closed = False
-        self._is_kept_alive = False
         self._active_at = loop.time()
         self._timer = loop.call_later(min(idle_seconds, KEEP_ALIVE_AFTER_SECONDS), self._look)
         # If this process dies, the kernel closes both: as a reset, or half a file would look like a whole one (F56).
         for sock in (peer, target):
             sockets.reset_when_closed(sock)
             sockets.no_delay(sock)
+            if silent_seconds is not None:
+                sockets.keep_alive(sock, idle_seconds)
+        self._is_kept_alive = silent_seconds is not None
         self._carries_urgent = carries_urgent
         if not carries_urgent:
             sockets.urgent_inline(peer)
@@ -391,7 +396,10 @@ class SpliceRelay:
         # Not while a slow reader still fetches what it was sent.
         if self._is_half_closed and not (sockets.unsent(self._inward.sink) or sockets.unsent(self._outward.sink)):
             limit = min(limit, HALF_CLOSED_SECONDS)
-        left = self._active_at + limit - self._loop.time()
+        silent_for = self._loop.time() - self._active_at
+        left = limit - silent_for
+        if left <= 0 and limit == self._idle_seconds and self._is_alive(silent_for):
+            left = limit  # asked again then
         if left <= 0:
             self.abort("idle" if limit == self._idle_seconds else "half_closed")
             return
@@ -400,6 +408,15 @@ class SpliceRelay:
             sockets.keep_alive(self._peer)
             sockets.keep_alive(self._outward.source)
         self._timer = self._loop.call_later(min(left, HALF_CLOSED_SECONDS), self._look)
+
+    def _is_alive(self, silent_for: float) -> bool:
+        """Whether silence is all that is wrong: both ends answer keep-alives, and neither keeps the other waiting."""
+        if self._silent_seconds is None or silent_for >= self._silent_seconds:
+            return False
+        return all(
+            not way.is_loaded and not sockets.unsent(way.sink) and sockets.heard_within(way.source, self._idle_seconds)
+            for way in (self._inward, self._outward)
+        )
 
     def give_up(self) -> None:
         """A bug of ours (`proxy/failures.py`)."""

@@ -58,6 +58,9 @@ KEEPALIVE_IDLE_SECONDS = 120
 KEEPALIVE_INTERVAL_SECONDS = 60
 KEEPALIVE_PROBES = 8
 
+LAST_ACK_RECEIVED = 56
+"""Where struct tcp_info (linux/tcp.h) has the milliseconds since then."""
+
 SIOCATMARK = 0x8905
 SIOCOUTQ = 0x5411
 _NO_INT = bytes(4)
@@ -387,11 +390,22 @@ def unsent(sock: socket.socket) -> int:
     return int.from_bytes(fcntl.ioctl(sock, SIOCOUTQ, _NO_INT), sys.byteorder)
 
 
-def keep_alive(sock: socket.socket) -> None:
+def keep_alive(sock: socket.socket, idle_seconds: float | None = None) -> None:
+    """idle_seconds: in less time there is to be an answer."""
+    idle, interval = KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS
+    if idle_seconds is not None:
+        idle, interval = (max(1, min(usual, int(idle_seconds / 2))) for usual in (idle, interval))
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, KEEPALIVE_IDLE_SECONDS)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, KEEPALIVE_INTERVAL_SECONDS)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def heard_within(sock: socket.socket, seconds: float) -> bool:
+    """Whether the peer has acknowledged something in that time, be it a keep-alive."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_ACK_RECEIVED + 4)
+    milliseconds = int.from_bytes(info[LAST_ACK_RECEIVED:], sys.byteorder)
+    return len(info) == LAST_ACK_RECEIVED + 4 and milliseconds < 1000 * seconds
 
 
 def incoming_interface(sock: socket.socket) -> int:

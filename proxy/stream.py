@@ -199,6 +199,7 @@ class StreamSession(Session):
             ended,
             (to_server, to_client),
             carries_urgent,
+            self._sessions.timeouts.silent,
         )
         relay.start()
 

@@ -36,6 +36,8 @@ def serve(host: Host, listener: socket.socket) -> None:
     control, client = listener.accept()
     with control, control.makefile("rb") as lines:
         control.sendall(b"220 ready\r\n")
+        assert lines.readline() == b"USER anybody\r\n"
+        control.sendall(b"230 in\r\n")
         assert lines.readline() == b"RETR file\r\n"
         with host.inside():
             data = reusable((control.getsockname()[0], 20))
@@ -63,6 +65,8 @@ def test_a_transfer_over_the_default_data_port(snat):
                 data = reusable(control.getsockname())
             data.listen()
             assert replies.readline() == b"220 ready\r\n"
+            control.sendall(b"USER anybody\r\n")
+            assert replies.readline() == b"230 in\r\n"
             control.sendall(b"RETR file\r\n")
             with data:
                 incoming, _ = data.accept()

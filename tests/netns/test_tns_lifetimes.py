@@ -103,6 +103,35 @@ def test_a_redirected_session_that_is_silent_for_longer_than_its_pinhole_stood_i
     assert last["reason"] in ("finished", "reset_by_client")
 
 
+ANSWERED = f"timeouts: {{pinhole_open: {OPEN_SECONDS}, connect: 0.4, silent: 2}}"
+"""A session is over after two seconds of silence, though both of its ends answer keep-alives."""
+
+
+@pytest.mark.parametrize("kind", ["accepted", "redirected", "TLS"])
+def test_a_session_whose_ends_answer_keep_alives_is_not_dead(kind: str) -> None:
+    """A pool over a weekend."""
+    with site(options="idle: 2", more=QUICK) as gate, gate.one_test(), contextlib.ExitStack() as stack:
+        if kind == "redirected":
+            _, client, server = stack.enter_context(established(gate))
+        else:
+            listener = stack.enter_context(listening(gate.server, accept() if kind == "accepted" else None))
+            client = stack.enter_context(gate.calling(None if kind == "accepted" else b"\x16\x03\x01"))
+            server = listener.take()
+            read(*((client, len(accept())) if kind == "accepted" else (server, 3)))
+        let_pinholes_expire(gate, 15)
+        assert passes(client, server)
+
+
+@pytest.mark.parametrize("who", ["client", "server"])
+def test_a_session_of_which_one_end_has_vanished_is_dead(who: str) -> None:
+    with site(options="idle: 4", more=QUICK) as gate, established(gate) as (_, client, server):
+        gone = gate.client if who == "client" else gate.server
+        gone.run(["ip", "link", "set", "eth0", "down"])
+        closed = gate.daemon.wait_for("session.closed", server=f"{gate.server.v4}:{PORT}")
+        assert closed["reason"] in ("idle", f"reset_by_{who}")
+        assert ending(server if who == "client" else client) == "reset"
+
+
 def is_over_by_silence(gate: Site, client: socket.socket, server: socket.socket, seconds: float) -> None:
     """Closed at both ends, and logged."""
     assert ending(client) == ending(server) == "reset"
@@ -116,7 +145,7 @@ def test_one_that_is_silent_beyond_its_own_idle_limit_is_closed_at_both_ends_and
     """A session of the same policy that no redirect has brought about goes on: that limit is not its own."""
     neighbour = ("198.51.100.3", 1521)
     with (
-        site(options="redirect_idle: 0.8") as gate,
+        site(options="redirect_idle: 2", more=ANSWERED) as gate,
         gate.one_test(),
         listening(gate.lab.server_stranger, accept()) as other,
         calling(gate.client, neighbour) as plain,
@@ -124,13 +153,13 @@ def test_one_that_is_silent_beyond_its_own_idle_limit_is_closed_at_both_ends_and
     ):
         read(plain, len(accept()))
         assert passes(client, server)
-        is_over_by_silence(gate, client, server, 0.8)
+        is_over_by_silence(gate, client, server, 2)
         assert passes(plain, other.take())
 
 
 def test_without_a_limit_of_its_own_that_of_its_policy_holds_and_bytes_renew_it() -> None:
     """Not the time in which its pinhole had to be used."""
-    with site(options="idle: 2", more=QUICK) as gate, gate.one_test(), established(gate) as (_, client, server):
+    with site(options="idle: 2", more=ANSWERED) as gate, gate.one_test(), established(gate) as (_, client, server):
         for _ in range(6):
             let_pinholes_expire(gate, 1)
             assert passes(client, server)

@@ -72,11 +72,21 @@ class Session:
         self.engine = tns.TnsEngine(peers, TnsOptions(**options), self.pinholes, now)  # type: ignore[arg-type]
         self.effects: list[Effect] = []
 
-    def hear(self, side: Side, stream: bytes, cut: int = 0) -> Session:
+    def hear(self, side: Side, stream: bytes, cut: int = 0, now: float = 1.0) -> Session:
         for start in range(0, len(stream), cut or len(stream)):
             if not self.is_over:
-                self.effects += self.engine.receive(side, stream[start : start + (cut or len(stream))], 1.0)
+                self.effects += self.engine.receive(side, stream[start : start + (cut or len(stream))], now)
         return self
+
+    def hear_slowly(self, side: Side, stream: bytes, now: float) -> float:
+        """A byte a second; when it was over, or all had come."""
+        for byte in stream:
+            if self.is_over:
+                break
+            now += 1
+            self.effects += self.engine.tick(now)
+            self.hear(side, bytes((byte,)), now=now)
+        return now
 
     @property
     def is_over(self) -> bool:
@@ -400,6 +410,26 @@ def test_names_may_be_allowed_by_pattern() -> None:
     assert session.pinholes.opened[0].target == at("10.9.9.9:1600")
 
 
+@pytest.mark.parametrize("name", ["rac1.db.example.org", "rac1.db.example.org.", "RAC1.DB.Example.Org."])
+@pytest.mark.parametrize(
+    "pattern", ["*.db.example.org", "*.DB.example.ORG.", "rac1.db.example.org", "Rac1.db.example.org."]
+)
+def test_names_are_the_same_in_any_case_and_with_a_dot_at_their_end(name: str, pattern: str) -> None:
+    session = asked(PUBLISHED, redirect_to=(pattern,)).hear(SERVER, in_two(address(name, 1600)))
+    session.effects += session.engine.resolved(name.lower(), (ip_address("10.9.9.9"),), 3.0)
+    assert session.pinholes.opened[0].target == at("10.9.9.9:1600")
+    known = asked(PUBLISHED, redirect_to=(pattern,), hosts={pattern.replace("*", "rac1"): ip_address("10.9.9.9")})
+    known.hear(SERVER, in_two(address(name, 1600)))
+    assert known.pinholes.opened[0].target == at("10.9.9.9:1600")
+
+
+@pytest.mark.parametrize("name", ["db.example.org.", "xdb.example.org.", "rac1.db.example.org.evil.test.", "org."])
+def test_a_dot_at_the_end_admits_no_other_name(name: str) -> None:
+    session = asked(PUBLISHED, redirect_to=("*.db.example.org",)).hear(SERVER, in_two(address(name, 1600)))
+    session.effects += session.engine.resolved(name, (ip_address("10.9.9.9"),), 3.0)
+    assert session.pinholes.opened == []
+
+
 # -- what is refused ---------------------------------------------------------------------------------------------------
 
 
@@ -511,13 +541,77 @@ def test_tls_passes_unread_or_is_denied() -> None:
 
 
 def test_a_handshake_has_its_time() -> None:
-    session = asked(now=5.0, handshake_seconds=10)
-    assert session.engine.deadline() == 15.0
-    session.effects += session.engine.tick(15.0)
+    session = asked(now=0.0, handshake_seconds=10)
+    assert session.engine.deadline() == 11.0
+    session.effects += session.engine.tick(11.0)
     assert b"(ERR=12535)" in session.sent(CLIENT)
     assert session.last() == Abort("handshake_timeout")
     silent = Session(now=5.0, handshake_seconds=10)
     assert silent.engine.tick(15.0) == (Abort("handshake_timeout"),)
+
+
+@pytest.mark.parametrize("seconds", [35, 61, 89])
+@pytest.mark.parametrize("answer", [accept(), packets.refuse(), packets.RESEND, in_two(address("203.0.113.9", 1522))])
+def test_a_slow_listener_is_not_given_up_before_oracle_would(answer: bytes, seconds: float) -> None:
+    """Oracle's own limits are 60 seconds, at both ends."""
+    session = asked()
+    assert session.engine.tick(1.0 + seconds) == ()
+    assert session.hear(SERVER, answer, now=1.0 + seconds).sent(CLIENT) != b""
+    assert session.notes("tns.refused") in ([], [{"error": 12514}])
+
+
+def test_the_listeners_time_begins_when_it_is_asked() -> None:
+    session = Session(handshake_seconds=10).hear(CLIENT, connect(), now=9.0)
+    assert session.engine.deadline() == 19.0
+    session.hear(SERVER, packets.RESEND, now=12.0).hear(CLIENT, connect(), now=13.0)
+    assert session.engine.deadline() == 19.0  # once
+
+
+LONG_CONNECT = connect(packets.CONNECT_DATA.replace(b"svc", b"s" * 2000))
+
+
+@pytest.mark.parametrize(
+    ("side", "before", "slowly"),
+    [
+        (CLIENT, b"", LONG_CONNECT),
+        (CLIENT, LONG_CONNECT[:300], LONG_CONNECT[300:]),
+        (SERVER, connect(), packet(2, bytes(2000))),
+        (SERVER, connect(), in_two(address("203.0.113.9", 1522) + b" " * 4000)),
+        (SERVER, connect(), packet(5, (8000).to_bytes(2, "big") + b"(" * 7000)),
+    ],
+)
+def test_a_byte_a_second_does_not_stop_the_clock(side: Side, before: bytes, slowly: bytes) -> None:
+    session = Session(handshake_seconds=90)
+    if before:
+        session.hear(CLIENT, before)
+    assert session.hear_slowly(side, slowly, 1.0) <= 182
+    assert session.last() == Abort("handshake_timeout")
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        [],
+        [(CLIENT, connect()[:20])],
+        [(CLIENT, connect())],
+        [(CLIENT, connect()), (SERVER, packets.RESEND)],
+        [(CLIENT, connect()), (SERVER, accept()[:20])],
+        [(CLIENT, connect()), (SERVER, in_two(address("203.0.113.9", 1522))[:30])],
+        [(CLIENT, connect()), (SERVER, in_two(address("db1", 1522)))],
+    ],
+)
+@pytest.mark.parametrize("ends", [None, CLIENT, SERVER])
+def test_every_state_of_the_handshake_has_a_clock(said: list[tuple[Side, bytes]], ends: Side | None) -> None:
+    session = Session()
+    for side, stream in said:
+        session.hear(side, stream)
+    if ends is not None:
+        session.effects += session.engine.eof(ends, 2.0)
+    if not session.is_over:
+        deadline = session.engine.deadline()
+        assert deadline is not None and deadline <= 92
+        session.effects += session.engine.tick(deadline)
+    assert session.is_over
 
 
 def test_who_is_told_that_nothing_more_comes_hears_nothing_more() -> None:
