@@ -113,6 +113,8 @@ def _party(
     announced: Mapping[Endpoint, Party],
     may_wait: Callable[[Party], bool],
 ) -> Party:
+    if rtp.host == speaker.host and (rtcp is None or rtcp.host == speaker.host):
+        return _named(speaker, rtp, rtcp, terms, learn=False)
     is_hidden = _is_private(rtp.host) and not _is_private(speaker.host)
     learn = is_elsewhere(speaker, rtp, terms, may_wait) or is_hidden
     rtp = meant(speaker, rtp, terms, announced, may_wait)
@@ -157,6 +159,8 @@ def objection(
             return "third_host", at
         if medium.count > 1:  # D7: all of the pairs, or none
             return "several_pairs", at
+    if all(at is None or at.host == speaker.host for at in (medium.endpoint, rtcp)):
+        return None
     if medium.endpoint is None or may_wait(_party(speaker, medium.endpoint, rtcp, terms, announced, may_wait)):
         return None
     return "third_host", rtcp if rtcp is not None and medium.endpoint.host == speaker.host else medium.endpoint

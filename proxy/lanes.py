@@ -11,8 +11,8 @@ Whose packets a lane takes (rules D39 to D41, RFC 7362, RFC 3264 s.8.3.1):
   (same SSRC, next sequence numbers) from elsewhere waits for `GOES_ON_SECONDS`. If the address of before stays silent
   meanwhile, the party has moved, and what has waited is passed on; if not, a stranger has tried. Who does not know the
   stream cannot continue it.
-- What comes after a new agreement without being announced (music on hold from another port of a server), or is no RTP,
-  cannot be told by its stream. It must be alone for `ALONE_SECONDS`.
+- What comes soon after a new agreement without being announced (music on hold from another port of a server), or is no
+  RTP, cannot be told by its stream. It must be alone for `ALONE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -35,6 +35,8 @@ LOCK_PACKETS = 8
 # Longer than any packet of speech lasts (RFC 3551 s.4.2: 20 ms; 60 and 100 are seen).
 GOES_ON_SECONDS = 0.2
 ALONE_SECONDS = 2.0
+REOPENED_SECONDS = 5.0
+"""So soon after an agreement another stream of the same party begins, if it does."""
 MAX_DROPOUT = 3000
 """How far the numbers of a stream that goes on may have gone meanwhile: RFC 3550 appendix A.1."""
 MOST_KEPT, MOST_KEPT_BYTES = 32, 2048
@@ -203,7 +205,7 @@ class Component:
 
     __slots__ = (
         "_candidate",
-        "_is_reopened",
+        "_reopened_at",
         "announced",
         "at",
         "inward",
@@ -235,7 +237,10 @@ class Component:
         self.inward: list[Lane] = []
         """By which those of its partners come."""
         self._candidate: _Candidate | None = None
-        self._is_reopened = not is_new
+        self._reopened_at: float | None = None
+        """When the parties have agreed anew; None: not since it has sent from where it was to be."""
+        if not is_new:
+            self.reopen()
 
     def stands_for(self, partner: Party, stands: Stands) -> list[Stand]:
         """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
@@ -275,14 +280,13 @@ class Component:
 
     def reopen(self) -> None:
         """The parties have agreed anew: it may send from elsewhere from now on without saying so."""
-        self._is_reopened = True
+        self._reopened_at = self.place.loop.time()
 
     def come_back(self) -> None:
         """It has sent from where it said that it waits."""
         self.learn(self.announced)
         self.to = self.announced
         self.is_locked = True
-        self._is_reopened = False
         self.forget()
 
     def meet(self, lane: Lane, source: Address, data: bytes, ancillary: Ancillary) -> bool:
@@ -302,12 +306,16 @@ class Component:
 
     # -- a party that moves --------------------------------------------------------------------------------------------
 
+    def _is_open(self) -> bool:
+        """Whether the parties have agreed anew a moment ago."""
+        return self._reopened_at is not None and self.place.loop.time() - self._reopened_at < REOPENED_SECONDS
+
     def _heard(self) -> int:
         return sum(lane.packets for lane in self.lanes)
 
     def _consider(self, lane: Lane, source: Address, data: bytes, ancillary: Ancillary) -> bool:
-        is_stream = goes_on(lane.last, data)
-        if not is_stream and not self._is_reopened and source_of_stream(lane.last) is not None:
+        is_stream = lane.is_continued_by(data)
+        if not is_stream and lane.is_stream and not self._is_open():
             candidate = self._candidate
             if candidate is None or candidate.source != source or not candidate.goes_on:
                 return False
@@ -337,7 +345,7 @@ class Component:
             self.forget()
             return
         self._candidate = None
-        self._is_reopened = False
+        self._reopened_at = None
         if self.party.learn or (is_symmetric and candidate.goes_on):
             self.to = candidate.source  # its NAT has another port for it, for both directions
         for data, ancillary in candidate.kept:
@@ -357,6 +365,7 @@ class Lane:
     __slots__ = (
         "_ancillary",
         "_claims",
+        "_first",
         "_is_new",
         "_leased",
         "_own",
@@ -381,6 +390,8 @@ class Lane:
         """The newest packet: who comes from elsewhere must go on where it ended."""
         self._is_new = True
         """Where its packets come from is not settled yet."""
+        self._first = b""
+        """A packet of RTP or RTCP from before it was settled: what came last may be a keep-alive."""
         self._ancillary: Ancillary = ()
         self._own = sockets.address(sender.at)
         self._leased = sender.place.leased
@@ -437,6 +448,8 @@ class Lane:
 
     def _count(self, data: bytes) -> None:
         sender = self.sender
+        if source_of_stream(data) is not None:
+            self._first = data
         if not sender.is_locked and tells_source(data):
             sender.received += 1
             sender.is_locked = sender.source == sender.announced or sender.received >= LOCK_PACKETS
@@ -449,6 +462,18 @@ class Lane:
         if tells_source(data) or not self.sender.received:
             self.sender.come_back()
         self.take(data, ancillary)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether RTP or RTCP has come by it, so that its stream is known by a number."""
+        return source_of_stream(self.last) is not None or bool(self._first)
+
+    def is_continued_by(self, data: bytes) -> bool:
+        """Whether a packet from elsewhere is the next one of its stream."""
+        if source_of_stream(self.last) is not None:
+            return goes_on(self.last, data)
+        ssrc = source_of_stream(self._first)
+        return ssrc is not None and ssrc == source_of_stream(data)
 
     # -- whose packets it takes ----------------------------------------------------------------------------------------
 

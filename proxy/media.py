@@ -247,12 +247,10 @@ class MediaPlace(Opening):
         seen = self.packets_in + self.packets_out
         self._silent = 0 if seen != self._seen else self._silent + 1
         self._seen = seen
-        if self._silent < LOOKS:
+        if self._silent < LOOKS or self._is_call_alive():
             self._look_later()
         elif not seen:
             self.shut("never_used")
-        elif self._is_call_alive():
-            self._look_later()
         else:
             for place in self._silent_ones():
                 place.shut("idle" if place._seen else "never_used")

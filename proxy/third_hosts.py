@@ -14,7 +14,7 @@ from ipaddress import ip_network
 
 from protocols.engine import Endpoint, Host, Party, Side
 from proxy.config import Policy
-from proxy.routes import NO_WAY, Ways, default_way_to
+from proxy.routes import NO_WAY, Way, Ways, default_way_to, way_to
 
 _NOBODY = tuple(
     ip_network(net)
@@ -25,10 +25,16 @@ reserved (240.0.0.0/4), and the broadcast address."""
 
 
 class ThirdHosts:
-    def __init__(self, clock: Callable[[], float], is_leased: Callable[[Endpoint], bool]) -> None:
-        """is_leased: whether an address and port of ours is a place of media."""
-        self._ways = Ways(clock)
-        self._by_default = Ways(clock, default_way_to)
+    def __init__(
+        self,
+        clock: Callable[[], float],
+        is_leased: Callable[[Endpoint], bool],
+        ask: Callable[[Host], Way] = way_to,
+        ask_default: Callable[[Host], Way] = default_way_to,
+    ) -> None:
+        """is_leased: whether an address and port of ours is a place of media. The others: of `routes`."""
+        self._ways = Ways(clock, ask)
+        self._by_default = Ways(clock, ask_default)
         self._is_leased = is_leased
 
     def may_wait(self, policy: Policy, party: Party) -> bool:

@@ -167,6 +167,114 @@ async def test_two_streams_to_one_remote_address_do_not_mix(hosts: Hosts) -> Non
             call.pinholes.close(offered)
 
 
+ELSEWHERE = {4: "192.0.2.66", 6: "2001:db8::66"}
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_on_a_partys_own_address_nothing_stands_before_the_answer_and_then_its_partner_alone_is_heard(
+    hosts: Hosts, version: int
+) -> None:
+    """Everybody else's packets to that address and port pass as if nobody stood there."""
+    nodad = ("nodad",) if version == 6 else ()
+    bits = "24" if version == 4 else "64"
+    hosts.server.run("ip", "address", "add", f"{ELSEWHERE[version]}/{bits}", "dev", "eth0", *nodad)
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(version, 7000), gateway.server(version, 8000)
+        bystander = gateway.socket(hosts.server, ELSEWHERE[version], 8000)
+        offered = call.offer(party(phone))
+        assert len(gateway.shell.pinholes.endpoints) == 0
+        for step in range(2):
+            bystander.sendto(b"to the service", phone.getsockname()[:2])
+            assert await hear(phone) == (b"to the service", bystander.getsockname()[:2])
+            phone.sendto(b"from the service", bystander.getsockname()[:2])
+            assert await hear(bystander) == (b"from the service", phone.getsockname()[:2])
+            if not step:
+                answered = call.answer(offered, party(other))
+                assert len(gateway.shell.pinholes.endpoints) == 2
+        for _ in range(3):
+            other.sendto(b"media", to(offered))
+            assert await hear(phone) == (b"media", other.getsockname()[:2])
+            phone.sendto(b"media", to(answered))
+            assert await hear(other) == (b"media", phone.getsockname()[:2])
+        call.pinholes.close(offered)
+        assert gateway.shell.log.last("pinhole.closed")["packets_refused"] == 0
+
+
+def rtp_packet(number: int) -> bytes:
+    return b"\x80\x00" + number.to_bytes(2, "big") + bytes(4) + b"ssrc" + bytes(160)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("mapped", [True, False])
+async def test_a_party_whose_nat_has_another_port_for_it_is_followed_both_ways(
+    hosts: Hosts, version: int, mapped: bool
+) -> None:
+    """D41. And a neighbour behind the same NAT, who does not know the stream, is not."""
+    async with Gateway(hosts) as gateway:
+        call, phone = Call(gateway), gateway.client(version, 7000)
+        before, after, neighbour = (gateway.server(version, port) for port in (8000, 8100, 8200))
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(version) if mapped else None))
+        answered = call.answer(offered, party(before))
+        for number in range(3):
+            before.sendto(rtp_packet(number), to(offered))
+            assert (await hear(phone))[0] == rtp_packet(number)
+        neighbour.sendto(rtp_packet(100).replace(b"ssrc", b"evil"), to(offered))
+        for number in range(3, 33):
+            after.sendto(rtp_packet(number), to(offered))
+        for number in range(3, 33):
+            assert (await hear(phone))[0] == rtp_packet(number)
+        phone.sendto(b"back", to(answered))
+        assert (await hear(after))[0] == b"back"
+        before.sendto(rtp_packet(40), to(offered))  # its announced address stays its own
+        assert (await hear(phone))[0] == rtp_packet(40)
+        phone.sendto(b"back", to(answered))
+        assert (await hear(before))[0] == b"back"
+        call.pinholes.close(offered)
+        closed = {line["pinhole"]: line for line in gateway.shell.log.lines if line["event"] == "pinhole.closed"}
+        assert closed[offered.id]["packets_refused"] == 1
+
+
+async def test_media_of_a_call_is_silent_together_or_not_at_all(hosts: Hosts) -> None:
+    """RFC 4103: nothing is sent while nobody types; D44."""
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        texts = gateway.client(port=7002), gateway.server(port=8002)
+        unused = gateway.client(port=7004), gateway.server(port=8004)
+        idle = 0.2
+        offers = []
+        for one, two in ((phone, other), texts, unused):
+            offers.append(call.offer(party(one), idle_seconds=idle, open_seconds=idle))
+            call.answer(offers[-1], party(two), idle_seconds=idle, open_seconds=idle)
+        texts[1].sendto(b"H", to(offers[1]))
+        await hear(texts[0])
+        for _ in range(20):
+            other.sendto(b"speech", to(offers[0]))
+            await hear(phone)
+            await asyncio.sleep(idle / 4)
+        texts[1].sendto(b"i", to(offers[1]))
+        assert (await hear(texts[0]))[0] == b"i"
+        unused[1].sendto(b"at last", to(offers[2]))
+        assert (await hear(unused[0]))[0] == b"at last"
+        await gateway.shell.until("pinhole.closed")
+        assert not len(call.pinholes)
+
+
+async def test_while_signalling_says_that_a_call_lives_its_media_may_be_silent(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        call.pinholes.keep(60)
+        offered = call.offer(party(phone), idle_seconds=0.05, open_seconds=0.05)
+        await asyncio.sleep(0.2)
+        call.answer(offered, party(other), idle_seconds=0.05, open_seconds=0.05)
+        other.sendto(b"x", to(offered))
+        await hear(phone)
+        await asyncio.sleep(0.2)
+        other.sendto(b"y", to(offered))
+        assert (await hear(phone))[0] == b"y"
+        call.pinholes.keep(0)
+        assert (await gateway.shell.until("pinhole.closed"))["reason"] == "idle"
+
+
 # -- who is let in -----------------------------------------------------------------------------------------------------
 
 
