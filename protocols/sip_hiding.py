@@ -15,7 +15,8 @@ from protocols.sip_memory import Recent
 from protocols.sip_message import Message
 from protocols.spans import Span
 
-_FIELDS = (b"call-id", b"replaces", b"join", b"target-dialog", b"in-reply-to")
+_OTHERS = (b"replaces", b"join", b"target-dialog", b"in-reply-to")
+"""Fields that name another dialog."""
 _CALL_ID = re.compile(rb"(?:\A|,)[ \t\r\n]*+([^;, \t\r\n]++)")
 _ESCAPED = re.compile(rb"[?&](?i:replaces|join|call-id)=([^;&>]*?)(?=%3[Bb]|[;&>]|\Z)")
 
@@ -50,7 +51,10 @@ class CallIds:
         if (other := self._own.get(side.other)) is not None and other.search(message.call_id):
             # It names the other one as only that one knows it: whoever guesses gets its own back, right or wrong.
             self._known.put((message.call_id, self._peers.own(side).host), message.call_id)
-        for name in _FIELDS:
+        for span in message.spans(b"call-id"):  # all of it, whatever stands in it
+            if (new := self._other(data[span.start : span.end], side)) is not None:
+                yield "call-id", (span, new)
+        for name in _OTHERS:
             for span in message.spans(name):
                 for match in _CALL_ID.finditer(data[span.start : span.end]):
                     if (new := self._other(match[1], side)) is not None:

@@ -187,7 +187,7 @@ class Rewriter:
                 changes += [(name.decode(), change) for change in of_field(message, name, side)]
         if b"warning" in names:
             for span in message.spans(b"warning"):
-                changes += [("warning", change) for change in self._agents(span, data, side)]
+                changes += [("warning", change) for change in self._agents(message, span, side)]
         if self._call_ids is not None:
             changes += self._call_ids.changes(message, side)
         if self._strips_ice:
@@ -261,14 +261,19 @@ class Rewriter:
             return message.call_id
         return self._call_ids.hidden(message.call_id, side)
 
-    def _agents(self, span: Span, data: bytes, side: Side) -> Iterator[Change]:
-        for match in _AGENT.finditer(data[span.start : span.end]):
+    def _agents(self, message: Message, span: Span, side: Side) -> Iterator[Change]:
+        for match in _AGENT.finditer(message.data[span.start : span.end]):
             try:
                 uri = values.read_uri(b"sip:" + match[1])
             except Malformed:
                 continue  # a name may be anything
             at = Span(span.start + match.start(1), span.start + match.end(1))
-            for change in self._address(b"sip:" + match[1], uri, side).changes:
+            mapped = self._address(b"sip:" + match[1], uri, side)
+            if mapped.is_guess:
+                self._echoes.hear(self.call_id(message, side), side, b"warning")
+            if self._comes_back(message, side, b"warning", 0, mapped):
+                continue
+            for change in mapped.changes:
                 yield Span(at.start + change[0].start - 4, at.start + change[0].end - 4), change[1]
 
     def _value(

@@ -116,6 +116,32 @@ def test_a_registrar_inside_lists_guessed_contacts_as_they_were_sent() -> None:
     assert contacts.encode() in other.passes(SERVER, answers("REGISTER", contacts, number=2))
 
 
+ODD = (
+    "<sip:{};lr>", "sip:{}:8089", '"x" sip:{}>', "<sip:{}", "<sip:a@{}:99999>", "<sip:{}:5060transport=udp>",
+    "<sip:a@{};lr>;x=,y", '"a"b" <sip:{}>', "<sip:a b@{}>", "<tel:{}>", "{}", "<sip:x@y;maddr={}>", "<<sip:{}>>",
+    '399 {} "so"', "SIP/2.0/UDP {};branch=z9hG4bKq",
+)  # fmt: skip
+FIELDS = (
+    "Record-Route", "Path", "Route", "Service-Route", "Refer-To", "Referred-By", "P-Asserted-Identity", "Diversion",
+    "Reply-To", "History-Info", "Warning", "Via", "Subject",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("hiding", [False, True], ids=["plain", "hiding"])
+@pytest.mark.parametrize("field", FIELDS)
+def test_a_right_guess_is_answered_like_a_wrong_one_in_whatever_field_and_form(field: str, hiding: bool) -> None:
+    for form in ODD:
+        heard = []
+        for host in ("10.0.0.5", "10.0.0.4"):
+            flow = published(topology_hiding=hiding)
+            line = f"{field}: {form.format(host)}"
+            flow.hear(CLIENT, asks("OPTIONS", line))
+            for status in (200, 302, 404):
+                sent = flow.hear(SERVER, answers("OPTIONS", line, status=status))
+                heard.append([one.data.replace(host.encode(), b"HOST") for one in sent if isinstance(one, Send)])
+        assert heard[:3] == heard[3:], form
+
+
 def test_a_redirect_that_repeats_a_guess_tells_nothing() -> None:
     flow = published()
     flow.passes(CLIENT, asks("INVITE", uri="sip:x@10.0.0.5:8089"))
@@ -135,7 +161,10 @@ def test_a_registrar_inside_is_not_told_its_own_address_for_a_contact_that_names
     assert contact.encode() in flow.passes(SERVER, answers("REGISTER", contact))
 
 
-@pytest.mark.parametrize("field", ["To: <sip:bob@10.0.0.5>", "From: <sip:alice@10.0.0.5>;tag=a", "Call-ID: x@10.0.0.5"])
+@pytest.mark.parametrize(
+    "field",
+    ["To: <sip:bob@10.0.0.5>", "From: <sip:alice@10.0.0.5>;tag=a", "Call-ID: x@10.0.0.5", "Call-ID: x@10.0.0.5;y"],
+)
 def test_names_that_are_guessed_come_back_as_they_were_though_the_topology_is_hidden(field: str) -> None:
     flow = published(topology_hiding=True)
 
