@@ -69,6 +69,7 @@ def judge(config: Config, firewall: Firewall, traffics: Sequence[Traffic], user:
     """
     inward = [packet for traffic in traffics for packet in traffic.inward]
     outward = [replace(packet, owner=user) for traffic in traffics for packet in traffic.outward]
+    yield from _judge_extent(firewall, inward)
     yield from judge_marks(config, firewall, inward)
     yield from judge_input(config, firewall, inward)
     yield from judge_output(firewall, outward, user)
@@ -76,6 +77,15 @@ def judge(config: Config, firewall: Firewall, traffics: Sequence[Traffic], user:
     yield from judge_destinations(firewall, inward)
     yield from judge_helpers(config, firewall)
     yield from judge_segments(firewall)
+
+
+def _judge_extent(firewall: Firewall, packets: Iterable[Packet]) -> Iterator[Finding]:
+    """Chains that call each other too often are not followed to their end: what is said of them is half the truth."""
+    for hook, packet in itertools.product(("prerouting", "input"), packets):
+        if not walk(firewall.chains, at_hook(firewall.chains, hook, packet.version), packet).is_whole:
+            detail = f"chains of {hook} call each other too often to be followed: not all of them were judged"
+            yield Finding(Level.WARN, "firewall", detail)
+            return
 
 
 def _well(check: str, found: Iterable[Finding], detail: str) -> Iterator[Finding]:
@@ -148,8 +158,8 @@ def _leads_to_ours(chains: Chains, base: Chain) -> bool:
     return any(chain.is_ours for chain in reachable(chains, base))
 
 
-def _lost_to(journey: Journey) -> tuple[Change | End | None, Chance]:
-    """Who takes our mark away again, or ends the packet before we can set it, and for how many packets."""
+def _lost_to(journey: Journey) -> tuple[Change | None, Chance]:
+    """(who takes our mark away again, from how many packets); (None, YES): it never was set."""
     was_set = False
     for change in journey.changes:
         before = replace(journey.packet, mark=change.before).is_marked()
@@ -196,7 +206,7 @@ def _before_routing(config: Config, firewall: Firewall, journey: Journey) -> Ite
         yield _dropped_before_routing(config, firewall, journey, end)
         return
     culprit, chance = _lost_to(journey)
-    if isinstance(culprit, Change):
+    if culprit is not None:
         some = "" if chance > Chance.RARELY else "some of "
         verb = "overwrites the mark of" if not culprit.is_restored else "restores another mark on"
         yield Finding(

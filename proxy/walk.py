@@ -39,7 +39,7 @@ from proxy.rulesets import (
     cases,
 )
 
-MOST_STEPS = 200_000
+MOST_STEPS = 100_000
 """Rules that one walk looks at; a ruleset that calls its chains more often than that is given up."""
 DEEPEST = 64
 """Chains within chains. The kernel allows 16 (NFT_JUMP_STACK_SIZE)."""

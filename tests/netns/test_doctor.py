@@ -137,6 +137,15 @@ def test_a_route_that_went_with_the_loopback_interface(hosts: Hosts, config: Con
     )
 
 
+def test_the_rule_for_ways_back_by_the_mark_is_missing(hosts: Hosts, config: Config) -> None:
+    """Reverse-path filters that look at the mark (firewalld, NixOS) need it."""
+    up(hosts, config)
+    hosts.gateway.run("sh", "-ec", "ip -6 rule del iif lo fwmark 0x1000000/0x1000000 priority 100")
+    found = only(hosts, config)
+    assert found.detail == "the rule before it, for `lo`, is missing"
+    assert found.remedy == "pinhole net up --backend nft"
+
+
 def test_commands_that_do_not_speak_json(
     hosts: Hosts, config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -432,6 +441,8 @@ def test_ports_that_the_kernel_gives_away(local_range: str, reserved: str, remed
     found = judging_host.judge_ports(PortRange(40000, 59999), local_range, reserved)
     assert found.remedy == remedy
     assert (found.level is Level.OK) == (not remedy)
+    # Reserved ports are for those who ask for them by number, whoever that is.
+    assert remedy or "a local user may still bind them" in found.detail
 
 
 def test_netfilter_on_bridges(hosts: Hosts, config: Config) -> None:
