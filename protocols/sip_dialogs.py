@@ -56,6 +56,7 @@ class Dialogs:
         "_clock",
         "_follows_media",
         "_inside",
+        "_names",
         "_note",
         "_now",
         "_options",
@@ -94,6 +95,8 @@ class Dialogs:
         """Media that the last message announces elsewhere, for the log: what it is, and where it was before."""
         self.invited: Call | None = None
         """The call of the last INVITE, until somebody has taken note."""
+        self._names = {side: _names(peers, side) for side in Side}
+        """Hosts that the side which is not this one knows by another address."""
         self._behind_us = Side.SERVER if peers.is_expected else Side.CLIENT
         self._inside = frozenset(filter(self._is_inside, Side))
         is_mapped = any(map(peers.is_mapped, Side))
@@ -142,17 +145,8 @@ class Dialogs:
         news: list[tuple[sip_body.Sdp, bytes]] = []
         for part in parts:
             text = sdp.with_other_host(data[part.span.start : part.span.end], own, seen)
-            news.append((part, sdp.with_names(text, self._names(side))))
+            news.append((part, sdp.with_names(text, self._names[side])))
         return sip_body.rebuild(data, news) if news else None
-
-    def _names(self, side: Side) -> dict[Host, Host]:
-        """Hosts that the side which is not `side` knows by another address."""
-        peers, names = self._peers, {}
-        if peers.is_mapped(side.other):
-            names[peers.as_seen(side.other).host] = peers.own(side.other).host
-        if peers.is_mapped(side):
-            names[peers.own(side).host] = peers.as_seen(side).host
-        return names
 
     @staticmethod
     def _find_sdp(message: Message, data: bytes) -> sip_body.Found:
@@ -413,7 +407,7 @@ class Dialogs:
             # A low port has been told of.
             told = [change for change in kept.values() if change["reason"] != "low_port"]
             self._tell_kept(message, [*left_alone, *told])
-            new = sdp.with_names(description.body, self._names(side))
+            new = sdp.with_names(description.body, self._names[side])
             if self._ours and _has_ice(description):
                 # Both ends are to believe that the other one knows nothing of ICE (D32, D33).
                 new = sdp.without_ice(new)
@@ -431,13 +425,13 @@ class Dialogs:
                 if change not in call.told and len(call.told) < MAX_TOLD:
                     call.told.add(change)
                     self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
-        new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip", self._names(side))
+        new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip", self._names[side])
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
         changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
         self._tell_kept(message, [*left_alone, *kept.values(), *changes[:MAX_TOLD]])
         news = [(part, new)]
         for other in others if speaker.mapped is not None else ():
-            text = sdp.alike(data[other.span.start : other.span.end], description, moves, self._names(side))
+            text = sdp.alike(data[other.span.start : other.span.end], description, moves, self._names[side])
             news.append((other, sdp.with_other_host(text, speaker.host, speaker.mapped or speaker.host)))
         return sip_body.rebuild(data, news)
 
@@ -577,8 +571,19 @@ def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:
     return {"field": field, "value": value, "reason": reason}
 
 
+def _names(peers: Peers, side: Side) -> dict[Host, Host]:
+    names = {}
+    if peers.is_mapped(side.other):
+        names[peers.as_seen(side.other).host] = peers.own(side.other).host
+    if peers.is_mapped(side):
+        names[peers.own(side).host] = peers.as_seen(side).host
+    return names
+
+
 def _left_alone(description: sdp.Description) -> list[dict[str, Any]]:
     """Lines that are none of their kind, and live media that is left to the ends, for the log."""
+    if not description.oddities and all(medium.is_movable for medium in description.media):
+        return []
     odd = [_change("sdp", None, oddity) for oddity in description.oddities]
     found = [(medium.kind.decode("latin-1"), medium.obstacle) for medium in description.media]
     return odd + [_change(f"sdp m={kind}", None, obstacle) for kind, obstacle in found if obstacle is not None]

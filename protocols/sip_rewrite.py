@@ -21,7 +21,7 @@ What a field may open (ARCHITECTURE.md has the reasons):
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple, TypeVar
 
@@ -195,10 +195,8 @@ class Rewriter:
                 for span in message.spans(name):
                     found = _TRICKLE.finditer(data[span.start : span.end])
                     changes += ((name.decode(), (values.within(span, Span(*match.span())), b"")) for match in found)
-        if message.oddities:
-            changes += self._unreadable(message, side)
         changes.sort(key=lambda named: named[1][0])
-        return changes
+        return _beside(changes, self._unreadable(message, side)) if message.oddities else changes
 
     def _unreadable(self, message: Message, side: Side) -> Iterator[tuple[str, Change]]:
         """Addresses of ours in values of which nothing can be read, where they stand as such."""
@@ -207,7 +205,7 @@ class Rewriter:
             value = message.data[span.start : span.end]
             if name not in self._fields and name not in (b"via", b"request-uri"):
                 continue
-            if sip_odd.find_address(value).host or sip_odd.find_via(value).host:
+            if sip_odd.find_via(value).host if name == b"via" else sip_odd.find_address(value).host:
                 continue  # it has been mapped by that, or needs not to be
             call_id, inside = self.call_id(message, side), self._peers.own(side.other)
             if self._is_mapped[side.other]:
@@ -571,6 +569,23 @@ def _renamed(span: Span, address: values.Address, before: Endpoint, after: Endpo
             values.within(span, address.hostport),
             _hostport(Endpoint(after.host, port or DEFAULT_PORT), port is not None),
         )
+
+
+def _beside(changes: list[tuple[str, Change]], found: Iterable[tuple[str, Change]]) -> list[tuple[str, Change]]:
+    """In their order. What was found as it stands gives way to what was read: a list that has no end is read in parts,
+    and of a value as a whole and of its parts the same may be found."""
+    merged: list[tuple[str, Change]] = []
+    ranked = [(change[0], 0, name, change) for name, change in changes]
+    ranked += ((change[0], 1, name, change) for name, change in found)
+    ranks: list[int] = []
+    for at, rank, name, change in sorted(ranked):
+        while merged and ranks[-1] > rank and merged[-1][1][0].end > at.start:
+            merged.pop()
+            ranks.pop()
+        if not merged or not rank or merged[-1][1][0].end <= at.start:
+            merged.append((name, change))
+            ranks.append(rank)
+    return merged
 
 
 def _remember(known: dict[Key, Value], key: Key, mapped: Value) -> None:

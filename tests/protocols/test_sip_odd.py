@@ -9,6 +9,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from protocols.engine import Endpoint, MediaGrant, Peers, Transport
 from protocols.sip_odd import find_address, find_tag, find_via, renamed, split
@@ -457,3 +459,77 @@ def test_work_on_a_hostile_value_is_linear(value: bytes) -> None:
     find_tag(value)
     split(value, Span(0, len(value)))
     list(renamed(value + b" 10.1.0.2", PHONE, OURS))
+
+
+# -- nothing is learned from an odd value ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["Record-Route", "Path", "Via", "X-Own", "P-Asserted-Identity"])
+@pytest.mark.parametrize("shape", ["10.1.0.{n} , <nothing", "<sips-or-so:10.1.0.{n}>, (", "10.1.0.{n}:5060;x"])
+def test_a_guess_in_an_odd_value_comes_back_as_it_was(name: str, shape: str) -> None:
+    """Who asks with many addresses in values that nobody can read is not told by the answer which of them is the
+    phone's: what was said first by the other side is not mapped."""
+    flow = Flow()
+    guesses = "\r\n".join(f"{name}: {shape.format(n=number)}" for number in range(1, 9)).encode()
+    asked = invite().replace(b"10.1.0.2", b"198.51.100.2").replace(b"one@198.51.100.2", b"one@10.1.0.2")
+    asked = asked.replace(b"sip:bob@198.51.100.2", b"sip:alice@203.0.113.1")
+    got = flow.passes(SERVER, asked.replace(b"Max-Forwards: 70", guesses, 1))
+    assert guesses in got
+    answer = response(180, host="198.51.100.2").replace(b"<sip:bob@198.51.100.2:5060>", b"<sip:alice@10.1.0.2>")
+    told = flow.passes(CLIENT, answer.replace(b"Contact", guesses + b"\r\nContact", 1))
+    assert guesses in told and b"Contact: <sip:alice@203.0.113.1>" in told
+
+
+@pytest.mark.parametrize(
+    "contact", ["<sip:alice@10.1.0.3:5060transport=udp>", "<sip:alice@10.1.0.2:80@:;x>", "10.1.0.2:7777"]
+)
+@pytest.mark.parametrize("nat", [True, False])
+def test_an_odd_contact_opens_nothing_that_a_plain_one_would_not(contact: str, nat: bool) -> None:
+    flow = Flow(nat)
+    flow.passes(CLIENT, register(1, contact))
+    flow.passes(SERVER, registered(1, contact).replace(b"203.0.113.1", b"203.0.113.1" if nat else b"10.1.0.2"))
+    assert "registration.added" not in flow.events()
+    assert not any(line.startswith("open") for line in flow.places.log)
+
+
+@pytest.mark.parametrize(
+    "name", ["Contact", "Record-Route", "Via", "From", "To", "P-Asserted-Identity", "Refer-To", "Route"]
+)
+@pytest.mark.parametrize(
+    "value",
+    [
+        '<sip:a@10.1.0.2>, <sip:@[>, "',
+        '10.1.0.2, 10.1.0.2, "',
+        "<sip:a@10.1.0.2;maddr=10.1.0.2>, ( 10.1.0.2 <",
+        "10.1.0.2:5060,10.1.0.2:5060",
+        'SIP/2.0/UDP 10.1.0.2;received=10.1.0.2;x="10.1.0.2, SIP/2.0 10.1.0.2',
+        "<sip:10.1.0.2:99999>, <sip:x@@10.1.0.2@>, 10.1.0.2@10.1.0.2",
+    ],
+)
+@pytest.mark.parametrize("hiding", [True, False])
+def test_of_lists_without_an_end_each_address_is_mapped_once(name: str, value: str, hiding: bool) -> None:
+    flow = Flow(topology_hiding=hiding)
+    data = with_line(invite(), name if name in ("Contact", "Via", "From", "To") else "Max-Forwards", f"{name}: {value}")
+    line = line_of(flow.passes(CLIENT, data), name)
+    assert line.replace(b"203.0.113.1", b"10.1.0.2").replace(b":5060", b"") == (
+        f"{name}: {value}".replace(":5060", "").encode()
+    )
+    assert b"203.0.113.1" in line or (name in ("From", "To") and not hiding)
+
+
+_PIECES = ["10.1.0.2", "203.0.113.1", "<", ">", "sip:", "@", ",", '"', ";", "(", ":5060", "maddr=", " ", "SIP/2.0/UDP "]
+
+
+@given(st.lists(st.sampled_from(_PIECES)))
+def test_whatever_a_value_is_nothing_raises(parts: list[str]) -> None:
+    value = "".join(parts)
+    for name in ("Contact", "Record-Route", "Via", "From", "Request"):
+        for hiding in (True, False):
+            flow = Flow(topology_hiding=hiding)
+            asked, answer = invite(), response(200)
+            if name == "Request":
+                flow.hear(CLIENT, asked.replace(b"sip:bob@198.51.100.2 ", value.encode() + b" ", 1))
+                continue
+            old = name if name != "Record-Route" else "Max-Forwards"
+            flow.hear(CLIENT, with_line(asked, old, f"{name}: {value}"))
+            flow.hear(SERVER, with_line(answer, old if old != "Max-Forwards" else "Contact", f"{name}: {value}"))
