@@ -52,6 +52,7 @@ from proxy.config_values import (
     parse_pool,
     parse_ports,
     parse_protocol,
+    parse_route_mark,
     parse_snat,
     parse_socket_path,
     parse_table,
@@ -179,6 +180,11 @@ class Policy(_Section):
     Otherwise an address or a list of them; a client always gets the same one."""
     dnat: Annotated[Dnat, PlainValidator(parse_dnat), _WORD, WithJsonSchema(_TEXT)] | None = None
     """Dial this ADDRESS or ADDRESS:PORT instead of what the client dialled: publishes an inside server."""
+    route_mark: (
+        Annotated[int, PlainValidator(parse_route_mark), WithJsonSchema({"type": ["integer", "string"]})] | None
+    ) = None
+    """Mark of all packets to the server, for routing rules that choose the way by it (`ip rule add fwmark ...`).
+    `snat: interface` is then the address of that way."""
     options: _OptionsByName = Field(default_factory=lambda: _options_by_name(_Options()))
     """Options of each helper for sessions of this policy."""
 
@@ -248,6 +254,9 @@ class NetworkSettings(_Section):
     """Number of a routing table of our own, which delivers marked packets locally."""
     on_daemon_down: Literal["block", "bypass"] = "block"
     """While nobody serves. block: sessions on helper ports do not pass. bypass (nft only): they pass as without us."""
+    max_segment: Annotated[int, Field(ge=536, le=32767)] | None = None
+    """Most bytes in a TCP segment, told to both sides of each session and data connection, and kept to: for paths whose
+    routers drop what is too long without a word. Clamps in a forward chain do not see these connections."""
     listen_port: Annotated[int, Field(ge=1024, le=65535)] = 50000
     """Port on 127.0.0.1 and ::1 where the rules hand sessions over."""
 

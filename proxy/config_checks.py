@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from proxy.config import File, HelperEntry, Policy
+    from proxy.config_values import Mark
 
 Location = tuple[str | int, ...]
 Finding = tuple[Location, str]
@@ -52,6 +53,7 @@ def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bo
         names.add(policy.name)
         yield from _helper_names(here, policy, registry, table)
         yield from _nat(here, policy)
+        yield from _route_mark(here, policy, config.network.mark)
         yield from _families(here, policy)
         yield from _shadow(here, policy, config.policies[:index], table)
 
@@ -133,6 +135,18 @@ def _nat(here: Location, policy: Policy) -> Iterator[Finding]:
             yield (*here, "dnat"), f"{words}; give them another one with `snat`"
     elif policy.snat != "interface" and not dialled & {host.version for host in policy.snat}:
         yield (*here, "snat"), f"has no IPv{min(dialled)} address, so no session of this policy could be dialled"
+
+
+def _route_mark(here: Location, policy: Policy, ours: Mark) -> Iterator[Finding]:
+    if policy.route_mark is None:
+        return
+    if not policy.accept:
+        yield (*here, "route_mark"), "has no effect in a policy that denies"
+    elif policy.route_mark & ours.mask:
+        yield (
+            (*here, "route_mark"),
+            f"has bits of `network: mark` ({ours}), by which packets are delivered to this host; choose others",
+        )
 
 
 def _families(here: Location, policy: Policy) -> Iterator[Finding]:

@@ -191,6 +191,19 @@ def parse_mark(value: Any) -> Mark:
     return Mark(number, mask)
 
 
+def parse_route_mark(value: Any) -> int:
+    number = _number_or_hex(value)
+    if number is None or not 1 <= number <= 0xFFFFFFFF:
+        raise _wrong("expected the mark of a routing rule, 1 to 0xffffffff, as 0x2")
+    return number
+
+
+def _number_or_hex(value: Any) -> int | None:
+    if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,8}|[0-9]{1,10}", value):
+        return int(value, 0) if value.startswith("0x") else int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
 def parse_table(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 0xFFFFFFFF:
         raise _wrong("expected the number of a routing table of our own, 1 to 4294967295")

@@ -27,7 +27,7 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.engine import Counts
-from proxy import audit, config, failures, listener, net, privileges, rules
+from proxy import audit, config, failures, listener, net, privileges, rules, sockets
 from proxy.addresses import AddressWatch
 from proxy.config import Config
 from proxy.control import Control
@@ -172,13 +172,16 @@ class Daemon:
         self._version = _version()  # which reads a file, and there may be no descriptor left
         own = frozenset(listener.loopback(settings.network.listen_port))
         ports = PortPool(settings.ports.first, settings.ports.last, taken=settings.helper_ports)
-        self._pinholes = PinholeTable(self._loop, settings.limits, settings.timeouts, ports, self._metrics, own)
+        most = settings.network.max_segment
+        self._pinholes = PinholeTable(self._loop, settings.limits, settings.timeouts, ports, self._metrics, own, most)
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
 
     async def start(self) -> None:
         """Raises SocketError, naming the remedy, when a listener or the control socket cannot be had."""
         self._raise_descriptor_limit()
+        if any(policy.route_mark for policy in self._config.policies):
+            sockets.check_marks()
         port = self._config.network.listen_port
         try:
             self._listeners = listener.listen_all(self._loop, port, self._sessions, self._flows, self._log)

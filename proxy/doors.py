@@ -59,12 +59,18 @@ class Door:
             self._sock, self._aside = sockets.listen_in_place(at, BACKLOG)
         else:
             self._sock = sockets.listen(at, BACKLOG)
+        sockets.limit_segments(self._sock, doors.max_segment)
         self._waiting: dict[Waiting, None] = {}
         self._allowed: Counter[Network] = Counter()
         """By how many of them."""
         self.at = at
         self.is_open = False
         """Whether anybody is let in; until then connections wait."""
+
+    def mark(self, mark: int) -> None:
+        """All that is sent to those who come. Where it may not be set, it could not be when the daemon began."""
+        with contextlib.suppress(OSError):
+            sockets.set_mark(self._sock, mark)
 
     def enter(self, who: Waiting) -> None:
         """Raises OSError when this machine has no room to tell who may come; it has not entered then."""
@@ -143,8 +149,9 @@ class Door:
 
 
 class Doors:
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, loop: asyncio.AbstractEventLoop, max_segment: int | None = None) -> None:
         self.loop = loop
+        self.max_segment = max_segment
         self.stranger: Callable[[Endpoint, socket.socket, Endpoint], bool] = lambda *_: False
         """May take whom no pinhole expects, where others come as well."""
         self._standing: dict[Endpoint, Door] = {}

@@ -158,7 +158,7 @@ class Flows:
         """The two endpoints, taken. Raises OSError."""
         near = self.endpoints.take(admission.arrival.server, hears=near_hears)
         try:
-            far = self._far(admission.arrival.client, admission.nat)
+            far = self._far(admission.arrival.client, admission.nat, mark_of(admission))
         except OSError:
             self.endpoints.give(near)
             raise
@@ -194,13 +194,25 @@ class Flows:
             flows.move_to_end(flow)
         return False
 
-    def _far(self, client: Endpoint, nat: Nat) -> UdpEndpoint:
-        """The client as the server knows it."""
-        host: Host = nat.source if nat.source is not None else sockets.route_source(nat.dial)
+    def _far(self, client: Endpoint, nat: Nat, mark: int) -> UdpEndpoint:
+        """The client as the server knows it. mark: of what is sent to the server."""
+        host: Host = nat.source if nat.source is not None else sockets.route_source(nat.dial, mark)
         if host == client.host:
-            return self.endpoints.take(client, hears=nat.dial.host)
-        published = self.sessions.policies.is_published(Transport.UDP, Endpoint(host, client.port))
-        return self.endpoints.take_mapped(client, host, client.port >= LEAST_KEPT_PORT and not published)
+            far = self.endpoints.take(client, hears=nat.dial.host)
+        else:
+            published = self.sessions.policies.is_published(Transport.UDP, Endpoint(host, client.port))
+            far = self.endpoints.take_mapped(client, host, client.port >= LEAST_KEPT_PORT and not published)
+        try:
+            sockets.set_mark(far.sock, mark)
+        except OSError:
+            self.endpoints.give(far)
+            raise
+        return far
+
+
+def mark_of(admission: Admission) -> int:
+    """Of what a flow sends to its server; 0 where that is the client of the policy, who is called."""
+    return 0 if admission.nat.dial.host == admission.decided_by.client.host else admission.policy.route_mark or 0
 
 
 def _refusal(error: OSError) -> str:

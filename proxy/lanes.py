@@ -150,16 +150,18 @@ class Stands:
         self._at: dict[UdpEndpoint, Stand] = {}
         endpoints.media_stranger = self._stranger
 
-    def lease(self, keeper: MediaPlace, host: Host, count: int) -> list[Stand]:
-        """On so many ports of an address of ours. Raises OSError."""
+    def lease(self, keeper: MediaPlace, host: Host, count: int, mark: int = 0) -> list[Stand]:
+        """On so many ports of an address of ours. mark: of what is sent from there. Raises OSError."""
         stands = [Stand(endpoint, keeper) for endpoint in self._endpoints.take_media(host, count)]
         for stand in stands:
             self._at[stand.endpoint] = stand
+            sockets.set_mark(stand.endpoint.sock, mark)
         return stands
 
-    def take(self, at: Endpoint, hears: Heard) -> Stand:
-        """Raises OSError."""
+    def take(self, at: Endpoint, hears: Heard, mark: int = 0) -> Stand:
+        """As `lease`."""
         endpoint = self._endpoints.take(at, is_media=True, hears=hears)
+        sockets.set_mark(endpoint.sock, mark)
         stand = self._at.get(endpoint)
         if stand is None:
             stand = self._at[endpoint] = Stand(endpoint, None)
@@ -244,8 +246,9 @@ class Component:
 
     def stands_for(self, partner: Party, stands: Stands) -> list[Stand]:
         """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
+        mark = self.place.mark_of(self.party)
         if self.leased is not None:
-            return [stands.take(self.at, EVERYBODY)]
+            return [stands.take(self.at, EVERYBODY, mark)]
         if stands.is_leased(self.at):  # it passes on what it was told: the place of another party
             return [stands.take(self.at, EVERYBODY)]
         wanted = self._to_hear(partner)
@@ -253,7 +256,7 @@ class Component:
         failed = OSError(errno.EADDRNOTAVAIL, "nobody to hear")
         for heard in wanted:
             try:
-                taken.append(stands.take(self.at, heard))
+                taken.append(stands.take(self.at, heard, mark))
             except OSError as error:  # also when no route leads there; then nothing can come from there
                 failed = error
         if not taken:

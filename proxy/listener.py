@@ -32,6 +32,7 @@ class StreamListener:
         self._interfaces = sockets.InterfaceNames()
         self._spare: int | None = _spare_descriptor()
         self._sock = sockets.listen_main(at)
+        sockets.limit_segments(self._sock, sessions.pinholes.max_segment)
         self._pause: asyncio.TimerHandle | None = None
         loop.add_reader(self._sock, self._acceptable)
 

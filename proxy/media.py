@@ -120,7 +120,12 @@ class MediaPlace(Opening):
         """The sockets of a place on an address of ours, which it keeps. Raises OSError."""
         if party.mapped is None:
             return []
-        return self._table.stands.lease(self, party.mapped, 1 if party.rtcp is None else 2)
+        return self._table.stands.lease(self, party.mapped, 1 if party.rtcp is None else 2, self.mark_of(party))
+
+    def mark_of(self, party: Party) -> int:
+        """Of what is sent from a party's place, to its partners: `route_mark`, if it is the session's client."""
+        is_client = party.rtp.host == self.owner.decided_by.client.host
+        return (self.owner.policy.route_mark or 0) if is_client else 0
 
     def _wait_at(self, party: Party, is_new: bool) -> list[Component]:
         """Where the party waits. Raises OSError."""

@@ -44,6 +44,11 @@ class Owner(Protocol):
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
 
 
+def mark_to(owner: Owner, host: Host) -> int:
+    """Of packets to a host, for a session: its policy's `route_mark`, but not towards its own client."""
+    return 0 if host == owner.decided_by.client.host else owner.policy.route_mark or 0
+
+
 class Opening:
     __slots__ = ("_opened_at", "_table", "closed", "grant", "owner")
 

@@ -42,7 +42,7 @@ from proxy.lanes import Stands
 from proxy.media import MediaPlace, Together
 from proxy.media_offers import Offers
 from proxy.metrics import Metrics
-from proxy.opening import Opening, Owner
+from proxy.opening import Opening, Owner, mark_to
 from proxy.ports import PortPool
 from proxy.readers import Readers
 from proxy.relay import Splicer, SpliceRelay
@@ -63,14 +63,17 @@ class PinholeTable:
         ports: PortPool,
         metrics: Metrics,
         own_listeners: frozenset[Endpoint] = frozenset(),
+        max_segment: int | None = None,
     ) -> None:
+        """max_segment: bytes of a TCP segment, at most, of sessions and data connections."""
         self.loop = loop
+        self.max_segment = max_segment
         self.limits = limits
         self.timeouts = timeouts
         self.ports = ports
         self.metrics = metrics
         self.splicer = Splicer(loop)
-        self.doors = Doors(loop)
+        self.doors = Doors(loop, max_segment)
         self.endpoints = UdpEndpoints(Readers(loop), ports)
         self.stands = Stands(self.endpoints)
         self._third_hosts = ThirdHosts(loop.time, self.stands.is_leased)
@@ -125,6 +128,8 @@ class PinholeTable:
                     pinhole = DatagramPinhole(self, owner, self._last_id + 1, expect)
                 else:
                     door = self._door(owner, expect)
+                    if expect.target.host == owner.decided_by.client.host:  # who comes is on the server's side
+                        door.mark(owner.policy.route_mark or 0)
                     pinhole = Pinhole(self, owner, Grant(self._last_id + 1, expect, door.at), door)
             except OSError as error:
                 refusal = Refusal(_refusal(error))
@@ -511,6 +516,10 @@ class Pinhole(Opening):
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._table.loop
 
+    def call(self, target: Endpoint, source: Endpoint) -> socket.socket:
+        """Begin a connection to its target. Raises OSError."""
+        return sockets.dial(target, source, mark_to(self.owner, target.host), self._table.max_segment)
+
     def dial_seconds(self) -> float:
         """Some servers accept data only after the transfer command, so this may take as long as the pinhole (F49)."""
         return self._dial_seconds
@@ -556,7 +565,8 @@ class _Dial:
     def start(self) -> None:
         expect = self._pinhole.grant.expect
         try:
-            self._target = sockets.dial(expect.target, expect.source or Endpoint(sockets.remote(self._peer).host, 0))
+            source = expect.source or Endpoint(sockets.remote(self._peer).host, 0)
+            self._target = self._pinhole.call(expect.target, source)
         except OSError as error:
             self.abort("target_" + dial_failure(error.errno))
             return

@@ -183,15 +183,18 @@ def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint] | None:
     return sock, endpoint(address)
 
 
-def dial(target: Endpoint, source: Endpoint | None) -> socket.socket:
+def dial(target: Endpoint, source: Endpoint | None, mark: int = 0, max_segment: int | None = None) -> socket.socket:
     """Begin a TCP connection to `target`, seen there as from `source` (port 0: the kernel's choice; None: from
-    the address of the route). It stands when the socket becomes writable; `dial_result` then tells.
+    the address of the route). It stands when the socket becomes writable; `dial_result` then tells. mark: of its
+    packets, by which they may be routed. max_segment: bytes of a segment, at most, both ways.
 
     Raises OSError when it fails at once (EMFILE, ENETUNREACH, EADDRINUSE ...).
     """
     sock = _transparent(target.host)
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        set_mark(sock, mark)
+        limit_segments(sock, max_segment)
         if source is not None:
             if source.port == 0:
                 # The port is chosen at connect() by the whole 4-tuple, so 64,000 ports are not the limit.
@@ -204,6 +207,32 @@ def dial(target: Endpoint, source: Endpoint | None) -> socket.socket:
         sock.close()
         raise
     return sock
+
+
+def set_mark(sock: socket.socket, mark: int) -> None:
+    """Of all packets that are sent from now on; 0: none. Raises OSError (EPERM before Linux 5.17, where it takes
+    CAP_NET_ADMIN)."""
+    if mark:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", mark))
+
+
+def check_marks() -> None:
+    """Raises SocketError when this process may not set the mark of its packets."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        try:
+            set_mark(sock, 1)
+        except PermissionError as error:
+            raise SocketError(
+                "`route_mark`: packets cannot be marked; before Linux 5.17 that takes CAP_NET_ADMIN "
+                "(systemd: AmbientCapabilities), which the daemon gives up: use routing by source address there"
+            ) from error
+
+
+def limit_segments(sock: socket.socket, most_bytes: int | None) -> None:
+    """Of a connection that is to be, or of all that a listener accepts: both sides keep to it (tcp(7), TCP_MAXSEG). One
+    that stands already has told its peer another limit."""
+    if most_bytes is not None:
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, most_bytes)
 
 
 def dial_result(sock: socket.socket) -> int:
@@ -336,9 +365,10 @@ def address(of: Endpoint) -> Address:
     return (str(host), of.port) if host.version == 4 else (str(host), of.port, 0, 0)
 
 
-def route_source(target: Endpoint) -> IPv4Address | IPv6Address:
-    """Our address on the way to a host. Raises OSError when there is none."""
+def route_source(target: Endpoint, mark: int = 0) -> IPv4Address | IPv6Address:
+    """Our address on the way to a host, for packets of that mark. Raises OSError when there is none."""
     with _transparent(target.host, socket.SOCK_DGRAM) as sock:
+        set_mark(sock, mark)
         sock.connect((str(target.host), target.port))
         return endpoint(sock.getsockname()).host
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 from protocols.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side
 from proxy import sockets
 from proxy.leg import Leg
+from proxy.opening import mark_to
 from proxy.pinholes import dial_failure
 from proxy.relay import SpliceRelay
 from proxy.session import Admission, Session
@@ -49,7 +50,8 @@ class StreamSession(Session):
         server out of reach must become a reset, never a silent hang (rule X20)."""
         source = None if self._nat.source is None else Endpoint(self._nat.source, 0)
         try:
-            self._server = sockets.dial(self._nat.dial, source)
+            mark = mark_to(self, self._nat.dial.host)
+            self._server = sockets.dial(self._nat.dial, source, mark, self._sessions.pinholes.max_segment)
         except OSError as error:
             self._not_reached("server_" + dial_failure(error.errno))
             return

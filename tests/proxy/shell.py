@@ -142,7 +142,14 @@ class Shell:
 
     @staticmethod
     def _policy(changes: dict[str, Any]) -> dict[str, Any]:
-        fields = {"name": "all", "accept": True, "snat": "none", "dnat": None, "options": {"test": NoOptions()}}
+        fields = {
+            "name": "all",
+            "accept": True,
+            "snat": "none",
+            "dnat": None,
+            "route_mark": None,
+            "options": {"test": NoOptions()},
+        }
         return {"interfaces": (), "sources": (), "destinations": (), "helpers": (), **fields, **changes}
 
     def begin(self, client: socket.socket, server: Endpoint) -> None:

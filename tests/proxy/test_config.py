@@ -708,3 +708,37 @@ def test_the_user_is_a_name_or_a_number(load: Load, written: str, user: str) -> 
 def test_what_is_no_user_is_refused(load: Load, written: str) -> None:
     with pytest.raises(ConfigError, match="expected the name or the number of a user"):
         load(f"{POLICY}\nuser: {written}")
+
+
+@pytest.mark.parametrize(("written", "mark"), [("2", 2), ("0x2", 2), ('"0x20"', 32), ("0xfeffffff", 0xFEFFFFFF)])
+def test_a_mark_for_routing_is_a_number(load: Load, written: str, mark: int) -> None:
+    assert load(policy(f"route_mark: {written}")).policies[0].route_mark == mark
+
+
+@pytest.mark.parametrize("written", ["0", "-1", "0x100000000", "true", '""', "0x2/0xff", "[2]", "two"])
+def test_what_is_no_mark_for_routing_is_refused(problems: Problems, written: str) -> None:
+    (problem,) = problems(policy(f"route_mark: {written}"))
+    assert "expected the mark of a routing rule" in problem
+
+
+def test_a_mark_for_routing_shares_no_bit_with_ours(problems: Problems) -> None:
+    (problem,) = problems(policy("route_mark: 0x1000002"))
+    assert "policies[0].route_mark: has bits of `network: mark`" in problem
+
+
+def test_a_policy_that_denies_needs_no_mark_for_routing(problems: Problems) -> None:
+    (problem,) = problems(
+        "policies: [{name: a, action: accept, source: [10.0.0.0/8]}, {name: b, action: deny, route_mark: 2}]"
+    )
+    assert "route_mark: has no effect in a policy that denies" in problem
+
+
+@pytest.mark.parametrize("written", ["535", "32768", '"1300"', "1300.5"])
+def test_a_longest_segment_that_no_kernel_takes_is_refused(problems: Problems, written: str) -> None:
+    (problem,) = problems(f"{POLICY}network: {{max_segment: {written}}}")
+    assert "network.max_segment" in problem
+
+
+def test_a_longest_segment_is_a_number_of_bytes(load: Load) -> None:
+    assert load(f"{POLICY}network: {{max_segment: 1300}}").network.max_segment == 1300
+    assert load(POLICY).network.max_segment is None
