@@ -21,14 +21,16 @@ from protocols.engine import (
     Party,
     PinholeEvent,
     Refusal,
+    Transport,
     Used,
     only,
 )
 from proxy.config import Limits
 from proxy.lanes import LOCK_PACKETS
+from proxy.policy import Arrival
 from proxy.shares import Group
 from proxy.sockets import endpoint
-from tests.netns.datagrams import Gateway, hear, silence
+from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
 from tests.proxy.shell import Memory
 
@@ -42,6 +44,8 @@ class Call:
         self.key = "call"
         self.charged_to = gateway.hosts.client_address(4)
         (self.policy,) = gateway.shell.config.policies
+        client, server = Endpoint(self.charged_to, PORT), Endpoint(gateway.hosts.server_address(4), PORT)
+        self.decided_by = Arrival(Transport.UDP, "lan0", client, server)
         self.group = Group("test", False)
         self.log: Memory = gateway.shell.log
         self.events: list[PinholeEvent] = []

@@ -15,6 +15,7 @@ import pytest
 from protocols.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refusal, Transport, Used, only
 from proxy import sockets
 from proxy.config import Limits, Timeouts
+from proxy.policy import Arrival
 from proxy.shares import Group
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
 from tests.proxy.shell import Memory, Shell, accept, dial, read_to_end, receive, say, serve
@@ -43,6 +44,8 @@ class Session:
 
     def __init__(self, shell: Shell) -> None:
         self.log: Memory = shell.log
+        self.policy = shell.config.policies[0]
+        self.decided_by = Arrival(Transport.TCP, "lan0", Endpoint(self.charged_to, 1), Endpoint(ip_address(SERVER), 7))
         self.pinholes = shell.pinholes.of(self)
         self.heard: list[PinholeEvent] = []
 
