@@ -58,6 +58,8 @@ class Socket:
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
         self.socket.bind((spoofs or str(host.v4), port))
         self.socket.settimeout(SECONDS)
+        self.came_from = ("", 0)
+        """The source of what came last."""
 
     @property
     def port(self) -> int:
@@ -73,7 +75,8 @@ class Socket:
         mark, found = struct.pack("!I", voice.ssrc), 0
         with contextlib.suppress(TimeoutError):
             while found < count:
-                found += mark in self.socket.recv(65535)[:12]
+                data, self.came_from = self.socket.recvfrom(65535)
+                found += mark in data[:12]
         return found
 
     def is_deaf_to(self, voice: Voice) -> bool:
@@ -172,6 +175,8 @@ class Talk:
         self.tags = {caller: "a", callee: "b"}
         self.is_begun = False
         self.media: dict[Phone, list[Socket]] = {}
+        self.media_at: dict[Phone, str] = {}
+        """The address that a party names, if not its own."""
         self.to: dict[Phone, list[tuple[str, int]]] = {}
         """Where each party sends its media."""
         self.voices = {phone: Voice() for phone in (caller, callee)}
@@ -185,7 +190,7 @@ class Talk:
             f"image {sock.port} udptl t38" if kind == "image" else f"{kind} {sock.port} RTP/AVP 0"
             for kind, sock in zip(kinds, self.media[phone], strict=True)
         ]
-        return described(phone.at, *lines, more=more)
+        return described(self.media_at.get(phone, phone.at), *lines, more=more)
 
     def begin(self, kinds: tuple[str, ...] = ("audio",), early: bool = False) -> None:
         """early: it ends with a 183 that has an answer."""

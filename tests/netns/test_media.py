@@ -204,6 +204,31 @@ async def test_on_a_partys_own_address_nothing_stands_before_the_answer_and_then
         assert gateway.shell.log.last("pinhole.closed")["packets_refused"] == 0
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+async def test_two_hosts_that_answered_are_both_heard_and_one_may_move_to_another_host(
+    hosts: Hosts, mapped: bool
+) -> None:
+    """Each has a socket of its own at a party's own address (D27)."""
+    for host in ("192.0.2.66", "192.0.2.67"):
+        hosts.server.run("ip", "address", "add", f"{host}/24", "dev", "eth0")
+    async with Gateway(hosts) as gateway:
+        call, phone, first = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        second, third = (gateway.socket(hosts.server, host, 8000) for host in ("192.0.2.66", "192.0.2.67"))
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4) if mapped else None))
+        grants = {first: call.answer(offered, party(first)), second: call.answer(offered, party(second))}
+        for _ in range(2):
+            for other, granted in grants.items():
+                other.sendto(b"ringing", to(offered))
+                assert await hear(phone) == (b"ringing", other.getsockname())
+                phone.sendto(b"hello", to(granted))
+                assert await hear(other) == (b"hello", to(offered))
+            if second in grants:
+                moved = call.pinholes.change(grants.pop(second), media(party(third)))
+                assert isinstance(moved, MediaGrant)
+                grants[third] = moved
+        call.pinholes.close(offered)
+
+
 def rtp_packet(number: int) -> bytes:
     return b"\x80\x00" + number.to_bytes(2, "big") + bytes(4) + b"ssrc" + bytes(160)
 

@@ -134,6 +134,59 @@ def test_the_answer_may_name_another_port_than_early_media_had(place: Site) -> N
             both_are_heard(talk, talk.callee)
 
 
+def test_music_may_come_from_another_host_that_is_named(place: Site) -> None:
+    """A media server of its own, for as long as the call is on hold."""
+    mover, server = place.far, place.lab.server_stranger
+    for stragglers in STRAGGLERS:
+        with talking(place) as talk:
+            speech = talk.media[mover]
+            music = [place.open(server, 9000 + stragglers)]
+            talk.media[mover], talk.media_at[mover] = music, str(server.v4)
+            talk.change(mover, more="a=sendonly\r\n", answer_more="a=recvonly\r\n")
+            talk.say(mover, stragglers, speech[0])
+            tune = Voice()
+            assert talk.is_heard(mover, NEW, voice=tune) == NEW
+            talk.media[mover] = speech
+            del talk.media_at[mover]
+            talk.change(mover)
+            talk.say(mover, stragglers, music[0], voice=tune)
+            both_are_heard(talk, mover)
+
+
+def test_a_phone_behind_a_nat_of_its_own_is_followed_to_another_port_of_it() -> None:
+    """It names an address of its home, and is known by its packets alone (D41)."""
+    with site("D", addresses="global-wan") as home:
+        for address in ("192.168.77.7", str(home.lab.client_stranger.v4)):  # also one that means a host of ours
+            for stragglers in STRAGGLERS:
+                talk = Talk(home.far, home.near)
+                talk.media_at[home.far] = address
+                talk.begin()
+                for _ in range(2):
+                    assert talk.is_heard(home.far, NEW) == NEW
+                    talk.to[home.near] = [talk.media[home.near][0].came_from]  # as exchanges do
+                    assert talk.is_heard(home.near, BACK) == BACK
+                    talk.say(home.far, stragglers)
+                    talk.media[home.near][0].hears(talk.voices[home.far], stragglers)
+                    talk.media[home.far] = [home.far.media()]
+                talk.hang_up()
+
+
+@pytest.mark.parametrize("elsewhere", ["10.8.0.2", "172.17.0.1"])
+def test_a_phone_that_names_its_vpn_or_container_has_media(place: Site, elsewhere: str) -> None:
+    """F10. Without NAT its peer is told that address, and nothing can be done about it but to say so."""
+    talk = Talk(place.far, place.near) if place.mode == "D" else Talk(place.near, place.far)
+    talk.media_at[place.near] = elsewhere
+    talk.begin()
+    if place.mode == "N":
+        kept = place.daemon.wait_for("address.kept")
+        assert kept["changes"][0]["reason"] == "third_host"
+    else:
+        place.daemon.wait_for("media.learned", expected=place.near.at)
+        for phone in (place.near, place.far):
+            assert talk.is_heard(phone, NEW) == NEW
+    talk.hang_up()
+
+
 # -- attacks -----------------------------------------------------------------------------------------------------------
 
 
