@@ -76,7 +76,7 @@ def judge(config: Config, firewall: Firewall, traffics: Sequence[Traffic], user:
     yield from judge_nat(config, firewall, traffics)
     yield from judge_destinations(firewall, inward)
     yield from judge_helpers(config, firewall)
-    yield from judge_segments(firewall)
+    yield from judge_segments(config, firewall)
 
 
 def _judge_extent(firewall: Firewall, packets: Iterable[Packet]) -> Iterator[Finding]:
@@ -430,27 +430,32 @@ def _iptables_helpers(config: Config, firewall: Firewall) -> Iterator[tuple[str,
                 yield f"{chain.tool} attaches {match[1]}", f"{chain.tool} -t {chain.table} -D {chain.name} {rule.text}"
 
 
-def judge_segments(firewall: Firewall) -> Iterator[Finding]:
+def judge_segments(config: Config, firewall: Firewall) -> Iterator[Finding]:
     """Sessions that are taken over never pass forward, so a segment size that is set there does not hold for them.
 
     A size that follows the route is no loss: each leg of a session is a socket of this host, which knows its route.
     """
     check = "segment size"
+    ours = config.network.max_segment
     found: dict[tuple[str, int], Finding] = {}
     for version in (4, 6):
         for base in at_hook(firewall.chains, "forward", version):
             for chain in reachable(firewall.chains, base):
                 for rule in chain.rules:
                     for action in rule.actions:
-                        if isinstance(action, SetSegment) and action.size is not None:
+                        if isinstance(action, SetSegment) and action.size is not None and _exceeds(ours, action.size):
                             found[chain.place, action.size] = Finding(
                                 Level.WARN,
                                 check,
                                 f"{chain.place}: {rule.text!r} does not reach sessions that pinhole takes over: "
                                 "they never pass forward; where a path needs it, they stall",
-                                f"# set `max_segment: {action.size}` in the configuration",
+                                f"# network: {{max_segment: {action.size}}}",
                             )
     yield from _well(check, found.values(), "none is set in forward alone")
+
+
+def _exceeds(ours: int | None, wanted: int) -> bool:
+    return ours is None or ours > wanted
 
 
 # -- our own rules -----------------------------------------------------------------------------------------------------

@@ -174,7 +174,7 @@ def _is_followed_by_clients_alone(
     """Whether the client's first packet would go by this rule, and the session that we begin would not."""
     clients = [packet for packet in traffic.inward if packet.state == "new" and not packet.is_transparent]
     servers = [packet for packet in traffic.outward if packet.state == "new" and packet.version == rule.version]
-    if rule.text.startswith("not ") or all(_goes_by_source(found, rule, packet, traffic) for packet in servers):
+    if rule.text.startswith("not ") or all(_goes_that_way(found, rule, packet, traffic) for packet in servers):
         return False
     if rule.after("iif"):
         return any(may_select(rule, packet) for packet in clients)
@@ -185,18 +185,20 @@ def _is_followed_by_clients_alone(
     )
 
 
-def _goes_by_source(found: Sequence[RoutingRule], rule: RoutingRule, packet: Packet, traffic: Traffic) -> bool:
-    """Whether another rule leads a session that we begin to the same table, by its source address."""
-    snat = traffic.policy.snat
-    sources = packet.sources if isinstance(snat, str) else tuple(ip_network(host) for host in snat)
-    return bool(sources) and any(
-        other.after("lookup") == rule.after("lookup")
-        and not (other.after("fwmark") or other.after("iif"))
-        and (networks := _networks(other.after("from"), rule.version))
-        and not _apart(networks, sources)
-        for other in found
-        if other.version == rule.version
-    )
+def _goes_that_way(found: Sequence[RoutingRule], rule: RoutingRule, packet: Packet, traffic: Traffic) -> bool:
+    """Whether a session that we begin is led to the same table, by its source address or the mark of its policy."""
+    policy = traffic.policy
+    sources = packet.sources if isinstance(policy.snat, str) else tuple(ip_network(host) for host in policy.snat)
+    for other in found:
+        if other.version != rule.version or other.after("lookup") != rule.after("lookup") or other.after("iif"):
+            continue
+        if other.after("fwmark"):
+            mark = policy.route_mark
+            if mark is not None and may_select(other, replace(packet, mark=Bits(mark))):
+                return True
+        elif sources and (networks := _networks(other.after("from"), rule.version)) and not _apart(networks, sources):
+            return True
+    return False
 
 
 def _is_given(firewall: Firewall, rule: RoutingRule, packet: Packet, hook: str) -> bool:
@@ -226,7 +228,9 @@ def _another_way(rule: RoutingRule, traffic: Traffic) -> Finding:
     if traffic.policy.snat == "none" and sources:
         remedy = f"{ip} add from {sources[0]} {where} priority {rule.priority}"
     else:
-        remedy = f"# snat: ADDRESS in policy {policy}, and {ip} add from ADDRESS {where}"
+        mark = rule.after("fwmark")
+        too = "" if mark else f", and {ip} add fwmark 0x2 {where} priority {rule.priority}"
+        remedy = f"# route_mark: {mark.partition('/')[0] or '0x2'} in policy {policy}{too}"
     return Finding(Level.WARN, "policy routing", detail, remedy)
 
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from protocols.engine import Transport
 from proxy import judging, judging_host, rules, traffic
-from proxy.config import Config, HelperEntry, Policy, PortRange
+from proxy.config import Config, HelperEntry, NetworkSettings, Policy, PortRange
 from proxy.findings import Finding, Level
 from proxy.judging import Firewall, Saved
 from proxy.rules import Backend
@@ -272,6 +272,23 @@ def test_a_segment_size_that_is_set_in_forward() -> None:
     assert [item.check for item in judge(base("forward", [size]))] == ["segment size"]
 
 
+def test_a_segment_size_that_our_own_sessions_keep_to() -> None:
+    size = {"mangle": {"key": {"tcp option": {"name": "maxseg", "field": "size"}}, "value": 1300}}
+    for most, count in ((1301, 1), (1300, 0), (1200, 0)):
+        config = CONFIG.model_copy(update={"network": NetworkSettings(max_segment=most)})
+        assert len(judge(base("forward", [size]), config)) == count
+
+
+def test_the_mark_of_a_policy_leads_its_sessions_the_same_way() -> None:
+    mark = [match(IIFNAME, "lan0"), {"mangle": {"key": META_MARK, "value": 2}}]
+    found = judging_host.routing_rules(4, "200:\tfrom all fwmark 0x2/0xff lookup 102")
+    for route_mark, level in ((2, Level.OK), (3, Level.WARN)):
+        policy = Policy(name="nat", interfaces=("lan0",), accept=True, snat="interface", route_mark=route_mark)
+        traffics = traffic.of_config(CONFIG.model_copy(update={"policies": (policy,)}), LINKS)
+        marking = base("prerouting", mark, priority=-150)
+        assert {item.level for item in judging_host.judge_ways(marking, found, traffics)} == {level}
+
+
 def test_a_segment_size_that_follows_the_route_is_no_loss() -> None:
     text = "*mangle\n:FORWARD ACCEPT [0:0]\n-A FORWARD -p tcp -j TCPMSS --clamp-mss-to-pmtu\nCOMMIT\n"
     assert judge(Firewall((), (saved(text),))) == []
@@ -367,7 +384,11 @@ def test_routing_by_a_clients_mark_or_interface_that_our_own_session_has_not(pol
     found = list(
         judging_host.judge_ways(Firewall(), judging_host.routing_rules(4, "9:\tfrom all iif lan0 lookup 102"), traffics)
     )
-    wanted = "ip -4 rule add from 10.1.0.0/24 lookup 102 priority 9" if policy is LAN else "# snat: ADDRESS"
+    wanted = (
+        "ip -4 rule add from 10.1.0.0/24 lookup 102 priority 9"
+        if policy is LAN
+        else "# route_mark: 0x2 in policy nat, and ip -4 rule add fwmark 0x2 lookup 102 priority 9"
+    )
     assert found[0].remedy.startswith(wanted)
 
 
