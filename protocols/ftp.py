@@ -54,6 +54,8 @@ from protocols.engine import (
 from protocols.framing import LineBuffer, LineTooLong, Outbox
 from protocols.ftp_agreement import Agreements, Answer, Forward
 from protocols.ftp_data import DataConnections, Transfer
+from protocols.ftp_login import FIRST as LOG_IN_FIRST
+from protocols.ftp_login import NEED_LOGIN, Login
 from protocols.ftp_options import FtpOptions
 from protocols.ftp_queue import MAX_PENDING, Pending, ReplyQueue
 
@@ -63,12 +65,8 @@ MAX_COMMAND_BYTES = 4096
 """F2. 512 would break long UTF-8 paths; Linux paths end at 4096."""
 MAX_REPLY_BYTES = 8192
 """F18: banners and quota lines are long. The same bound holds for a reply to PASV as a whole."""
-MAX_UNKNOWN = 10
-"""F12: verbs in a row that nobody knows: before the login we, after it the server. Clients probe one or two."""
 MAX_WAITING_BYTES = 16384
 """Behind a command that waits for the login."""
-UNKNOWN_REPLIES = frozenset({500, 502})
-"""By which a server says that it does not know a command (RFC 959 s.4.2). All others are about what it was to do."""
 CLOSING_SECONDS = 5.0
 """F16: after 421 the server closes by itself; if it does not, we do."""
 
@@ -90,8 +88,7 @@ class FtpEngine:
         "_kept",
         "_last",
         "_lines",
-        "_logged_in",
-        "_login_by",
+        "_login",
         "_multi",
         "_now",
         "_opaque",
@@ -103,8 +100,6 @@ class FtpEngine:
         "_spoken",
         "_stray_noted",
         "_unanswered_noted",
-        "_unknown",
-        "_user",
     )
 
     def __init__(self, peers: Peers, options: FtpOptions, pinholes: Pinholes, now: float) -> None:
@@ -136,20 +131,17 @@ class FtpEngine:
         self._is_leaving = False
         """It has said QUIT."""
         self._spoken: set[Side] = set()
-        self._unknown = 0
         # The reply that is coming in: its code, the command it answers, and its lines if they cannot go on as they are.
         self._multi: bytes | None = None
         self._answered: Pending | None = None
         self._held: bytearray | None = None
         self._stray_noted = self._unanswered_noted = False
 
-        self._user = b""
-        self._logged_in = False
+        self._login = Login(now + options.login_seconds)
         self._auth: Pending | None = None
         self._opaque: Pending | None = None
 
         self._now = self._last = now
-        self._login_by = now + options.login_seconds
         self._ending_by: float | None = None
 
     # -- what comes in ---------------------------------------------------------------------------------------------
@@ -224,11 +216,9 @@ class FtpEngine:
             return lines.pop()
         if self._queue.is_logging_in():
             return None
-        # Said before the login as well: a whole request may stand behind a login that was smuggled into its first line.
-        for waiting in bytes(lines).splitlines(keepends=True):
-            if wire.read_command(waiting).is_foreign(is_first=False):
-                self._not_ftp("a line of another protocol")
-                return None
+        if why := self._login.waits(bytes(lines)):
+            self._not_ftp(why)
+            return None
         line, self._kept = self._kept, None
         return line
 
@@ -259,14 +249,14 @@ class FtpEngine:
         self._last = self._now
         command = wire.read_command(line)
         verb = command.verb
-        if not self._logged_in:
-            if verb in _NEED_LOGIN and self._queue.is_logging_in():
-                self._kept = line
-                return
-            if self._is_foreign(command):
-                return
-        elif verb in wire.KNOWN:
-            self._unknown = 0
+        if verb in NEED_LOGIN and not self._login.is_done and self._queue.is_logging_in():
+            self._kept = line
+            return
+        if verb:
+            self._spoken.add(CLIENT)
+        if why := self._login.said(command):
+            self._not_ftp(why)
+            return
         if not verb:
             self._answer(command, b"500 No command.")
         elif verb in self._denied:
@@ -276,22 +266,6 @@ class FtpEngine:
             handler(self, command, line)
         else:
             self._forward(command, line)
-
-    def _is_foreign(self, command: wire.Command) -> bool:
-        """Before the login: whether this was no FTP session, which has ended then."""
-        is_first = CLIENT not in self._spoken
-        if command.verb:
-            self._spoken.add(CLIENT)
-            if command.is_foreign(is_first):
-                self._not_ftp("the first line is no FTP command" if is_first else "a line of another protocol")
-                return True
-        self._unknown = 0 if command.verb in wire.KNOWN else self._unknown + 1
-        return self._are_too_many_unknown()
-
-    def _are_too_many_unknown(self) -> bool:
-        if self._unknown > MAX_UNKNOWN:
-            self._not_ftp(f"{self._unknown} unknown commands in a row")
-        return self._over
 
     def _forward(self, command: wire.Command, line: bytes, **known: Any) -> None:
         """Send a command on; `line` is what the server gets. Its reply is due when those before it have come."""
@@ -329,7 +303,7 @@ class FtpEngine:
     def _may_use_default_port(self) -> bool:
         options = self._options
         return (
-            self._logged_in
+            self._login.is_done
             and options.default_data_port
             and not self._agreements.is_epsv_only
             and self._peers.client.port >= options.min_port
@@ -337,9 +311,9 @@ class FtpEngine:
 
     def _agree(self, command: wire.Command, line: bytes) -> None:
         """PORT, EPRT, PASV, EPSV and their kin."""
-        if not self._logged_in and command.verb in wire.AGREEMENTS:
+        if not self._login.is_done and command.verb in wire.AGREEMENTS:
             self._violation("ftp.before_login", command.verb, "answered 530")
-            self._answer(command, _LOG_IN_FIRST)
+            self._answer(command, LOG_IN_FIRST)
             return
         match self._agreements.asked(command, line):
             case Forward(new, data):
@@ -425,7 +399,7 @@ class FtpEngine:
         if pending is self._auth:
             self._auth = None
         goes_ahead = answered is not None and answered.transfer is not None and code < 400
-        if pending.data is not None and goes_ahead and self._logged_in:
+        if pending.data is not None and goes_ahead and self._login.is_done:
             self._data.confirm(pending.data)  # PORT: its reply may have been taken for that of an older command
         self._will_not_be_answered(pending)
 
@@ -458,13 +432,9 @@ class FtpEngine:
         )
 
     def _reply_to(self, answered: Pending, code: int, held: bytes) -> None:
-        if answered.verb not in wire.KNOWN and answered.verb:
-            if code not in UNKNOWN_REPLIES:
-                self._unknown = 0
-            elif self._logged_in:
-                self._unknown += 1
-                if self._are_too_many_unknown():
-                    return
+        if why := self._login.replied(answered.verb, code):
+            self._not_ftp(why)
+            return
         if (handler := _REPLIES.get(answered.verb)) is not None:
             handler(self, answered, code, held)
         if self._over:
@@ -483,20 +453,18 @@ class FtpEngine:
 
     def _login_replied(self, answered: Pending, code: int, _: bytes) -> None:
         if answered.verb == "USER":
-            self._user = answered.argument
+            self._login.user = answered.argument
         if code < 300:
-            self._logged_in = True
-            self._unknown = 0
+            self._login.done()
         if code < 300 or code >= 400:
-            self._note("ftp.login", user=self._user, result=code)
+            self._note("ftp.login", user=self._login.user, result=code)
 
     def _rein_replied(self, answered: Pending, code: int, _: bytes) -> None:
         """F71: everything is as after the greeting; a running transfer ends by itself."""
         if code < 300:
             self._data.replace(None)
-            self._logged_in = self._agreements.is_epsv_only = self._data.is_persistent = False
-            self._user = b""
-            self._login_by = self._now + self._options.login_seconds
+            self._agreements.is_epsv_only = self._data.is_persistent = False
+            self._login.begin_again(self._now + self._options.login_seconds)
 
     def _mode_replied(self, answered: Pending, code: int, _: bytes) -> None:
         """F57: in block and compressed mode one data connection carries many files."""
@@ -533,7 +501,7 @@ class FtpEngine:
         """F28: any 2yz is success."""
         if answered.data is None:
             return
-        if code >= 300 or not self._logged_in:
+        if code >= 300 or not self._login.is_done:
             self._data.close(answered.data)
             return
         self._data.confirm(answered.data)
@@ -544,7 +512,7 @@ class FtpEngine:
             self._data.wait(self._data.agreement)  # some command that we do not know for one that moves data (F58)
             return
         answered.transfer.has_begun = True
-        if answered.data is not None and self._logged_in:
+        if answered.data is not None and self._login.is_done:
             self._data.confirm(answered.data)
             answered.data = None
         self._data.attach(answered.transfer)
@@ -558,9 +526,9 @@ class FtpEngine:
         self._data.replied(answered.transfer, code, self._now)
 
     def _passive_replied(self, answered: Pending, code: int, reply: bytes) -> None:
-        if code < 300 and not self._logged_in:
+        if code < 300 and not self._login.is_done:
             self._violation("ftp.before_login", f"{code} in answer to {answered.verb}", "answered 530")
-            self._out.send(CLIENT, _LOG_IN_FIRST + wire.CRLF)
+            self._out.send(CLIENT, LOG_IN_FIRST + wire.CRLF)
         elif told := self._agreements.replied(answered, code, reply):
             self._out.send(CLIENT, told)
 
@@ -601,8 +569,8 @@ class FtpEngine:
             return
         if self._ending_by is not None:
             yield self._ending_by, self._closed_by_server
-        if not self._logged_in:
-            yield self._login_by, self._login_too_slow
+        if not self._login.is_done:
+            yield self._login.by, self._login_too_slow
         if not self._data.using:  # X14, F75: stands still while data moves
             yield self._last + self._options.idle, self._idle
         if (agreement := self._data.agreement) is not None and agreement.close_at is not None:
@@ -695,10 +663,6 @@ def _is_all(pending: Pending) -> bool:
     """EPSV ALL asks for no address."""
     return pending.argument.upper() == b"ALL"
 
-
-_LOG_IN_FIRST = b"530 Log in with USER and PASS first."
-_NEED_LOGIN = wire.AGREEMENTS | wire.TRANSFERS
-"""If the reply to a login is on its way, they wait for it: a client may send all at once (F5)."""
 
 _COMMANDS: Mapping[str, Callable[[FtpEngine, wire.Command, bytes], None]] = {
     **dict.fromkeys(wire.TRANSFERS, FtpEngine._transfer),

@@ -43,7 +43,8 @@ class FtpOptions:
     idle: Annotated[Seconds, Ge(300)] = 3600.0
     """Seconds after which a control connection without a whole line, or a data connection without a byte, is closed,
     300 at least (RFC 1123 s.4.1.3.2). Servers have shorter ones and say so politely; this one is for those that have
-    none. The control connection's clock stands still while data moves. For so long, too, the way for data stands open
+    none. The control connection's clock stands still while data moves, and a data connection both of whose ends answer
+    keep-alives is not idle (`timeouts: silent`). For so long, too, the way for data stands open
     when a transfer was asked for and its data has not come."""
 
     login_seconds: Seconds = 120.0

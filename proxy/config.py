@@ -223,9 +223,9 @@ class Timeouts(_Section):
     udp_unanswered: _Seconds = 32
     """The same while the server has not answered at all. SIP repeats a request for so long (RFC 3261: timers B, F)."""
     silent: Seconds = 2_592_000
-    """Without a byte, of a TCP session that is relayed unread while both of its ends answer keep-alives: pools are
-    silent over holidays, and transfers behind TLS take hours. The helper's `idle` is for those of which one end does
-    not."""
+    """Without a byte, of a TCP session or data connection that is relayed unread while both of its ends answer
+    keep-alives: pools are silent over holidays, and transfers behind TLS take hours. The helper's `idle` is for those
+    of which one end does not."""
     drain: _Seconds = 30
     """For transfers of TCP to end when the daemon is stopped; then they are cut. Calls end at once."""
 

@@ -504,7 +504,9 @@ class Pinhole(Opening):
             self._bytes_out += relay.bytes_out
             self._close_if_over(reason)
 
-        relay = SpliceRelay(self._table.loop, self._table.splicer, peer, target, self.grant.expect.idle_seconds, ended)
+        silent, idle = self._table.timeouts.silent, self.grant.expect.idle_seconds
+        splicer = self._table.splicer
+        relay = SpliceRelay(self._table.loop, splicer, peer, target, idle, ended, silent_seconds=silent)
         self.relays.add(relay)
         relay.start()
 

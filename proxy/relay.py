@@ -204,15 +204,15 @@ class SpliceRelay:
         self._ended = ended
         self._is_over = False
         self._is_half_closed = False
+        self._is_kept_alive = False
         self._active_at = loop.time()
         self._timer = loop.call_later(min(idle_seconds, KEEP_ALIVE_AFTER_SECONDS), self._look)
         # If this process dies, the kernel closes both: as a reset, or half a file would look like a whole one (F56).
         for sock in (peer, target):
             sockets.reset_when_closed(sock)
             sockets.no_delay(sock)
-            if silent_seconds is not None:
+            if silent_seconds is not None and idle_seconds < 2 * KEEP_ALIVE_AFTER_SECONDS:
                 sockets.keep_alive(sock, idle_seconds)
-        self._is_kept_alive = silent_seconds is not None
         self._carries_urgent = carries_urgent
         if not carries_urgent:
             sockets.urgent_inline(peer)
@@ -405,8 +405,8 @@ class SpliceRelay:
             return
         if not self._is_kept_alive:
             self._is_kept_alive = True
-            sockets.keep_alive(self._peer)
-            sockets.keep_alive(self._outward.source)
+            for way in (self._inward, self._outward):
+                sockets.keep_alive(way.source, self._idle_seconds)
         self._timer = self._loop.call_later(min(left, HALF_CLOSED_SECONDS), self._look)
 
     def _is_alive(self, silent_for: float) -> bool:

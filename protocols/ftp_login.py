@@ -1,0 +1,80 @@
+"""FTP before and after the login: whether the client has logged in, and whether it is a client of FTP at all.
+
+Browsers, mail programs and servers can be made to send requests of their own protocols to any port, and what stands in
+them may look like FTP (NAT slipstreaming). So until the login every line is looked at, and nothing is agreed on (F12).
+"""
+
+from __future__ import annotations
+
+from protocols import ftp_wire as wire
+
+MAX_UNKNOWN = 10
+"""F12: verbs in a row that nobody knows: before the login we, after it the server. Clients probe one or two."""
+UNKNOWN_REPLIES = frozenset({500, 502})
+"""By which a server says that it does not know a command (RFC 959 s.4.2). All others are about what it was to do."""
+
+NEED_LOGIN = wire.AGREEMENTS | wire.TRANSFERS
+"""If the reply to a login is on its way, they wait for it: a client may send all at once (F5)."""
+FIRST = b"530 Log in with USER and PASS first."
+
+_OTHER_PROTOCOL = "a line of another protocol"
+
+
+class Login:
+    """Of one session. Where a text is returned, it says why this is no FTP session; it is empty if it may be one."""
+
+    __slots__ = ("_has_spoken", "_unknown", "by", "is_done", "user")
+
+    def __init__(self, by: float) -> None:
+        self.by = by
+        """When it is to be done at the latest."""
+        self.is_done = False
+        """2yz to USER, PASS or ACCT."""
+        self.user = b""
+        self._has_spoken = False
+        self._unknown = 0
+
+    def said(self, command: wire.Command) -> str:
+        """A command has come."""
+        is_known = command.verb in wire.KNOWN
+        if self.is_done:
+            self._unknown = 0 if is_known else self._unknown
+            return ""
+        is_first = not self._has_spoken
+        if command.verb:
+            self._has_spoken = True
+            if command.is_foreign(is_first):
+                return "the first line is no FTP command" if is_first else _OTHER_PROTOCOL
+        self._unknown = 0 if is_known else self._unknown + 1
+        return self._too_many()
+
+    def waits(self, lines: bytes) -> str:
+        """These were said before the login was done: a whole request may stand behind one that was smuggled into its
+        first line."""
+        for line in lines.splitlines(keepends=True):
+            if wire.read_command(line).is_foreign(is_first=False):
+                return _OTHER_PROTOCOL
+        return ""
+
+    def replied(self, verb: str, code: int) -> str:
+        """The server has answered a command."""
+        if not verb or verb in wire.KNOWN:
+            return ""
+        if code not in UNKNOWN_REPLIES:
+            self._unknown = 0
+        elif self.is_done:
+            self._unknown += 1
+        return self._too_many()
+
+    def _too_many(self) -> str:
+        return f"{self._unknown} unknown commands in a row" if self._unknown > MAX_UNKNOWN else ""
+
+    def done(self) -> None:
+        self.is_done = True
+        self._unknown = 0
+
+    def begin_again(self, by: float) -> None:
+        """As after the greeting (F71)."""
+        self.by = by
+        self.is_done = False
+        self.user = b""
