@@ -263,7 +263,8 @@ class Party:
     @property
     def is_at_itself(self) -> bool:
         """It waits where its signalling comes from."""
-        return all(at is None or self.host in (None, at.host) for at in (self.rtp, self.rtcp))
+        host = self.host
+        return host is None or (host == self.rtp.host and (self.rtcp is None or host == self.rtcp.host))
 
 
 @dataclass(frozen=True, slots=True)

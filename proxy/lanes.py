@@ -95,19 +95,21 @@ def _too_late(data: bytes, ancillary: Ancillary) -> None:
 class Stand:
     """A socket that media comes to: whose lanes begin there, and who takes packets of which address."""
 
-    __slots__ = ("_takers", "endpoint", "keeper", "lanes")
+    __slots__ = ("_heard", "_takers", "endpoint", "keeper", "lanes")
 
     def __init__(self, endpoint: UdpEndpoint, keeper: MediaPlace | None) -> None:
         """keeper: whose place it is, if that has it without any lane."""
         self.endpoint = endpoint
         self.keeper = keeper
+        self._heard = None if endpoint.hears is EVERYBODY else str(endpoint.hears)
+        """The host that it hears, as the kernel writes it; None for everybody."""
         self.lanes: list[Lane] = []
         self._takers: dict[Address, list[Route]] = {}
         """Of each address, the newest one last: whose port it is, is known by the newest call, for whoever did not hang
         up the one before."""
 
-    def hears(self, host: Host) -> bool:
-        return self.endpoint.hears is EVERYBODY or self.endpoint.hears == host
+    def hears(self, source: Address) -> bool:
+        return self._heard is None or self._heard == source[0]
 
     def claim(self, source: Address, take: Route) -> None:
         self._takers.setdefault(source, []).append(take)
@@ -214,6 +216,7 @@ class Component:
         "is_locked",
         "lanes",
         "leased",
+        "own",
         "party",
         "place",
         "received",
@@ -230,6 +233,8 @@ class Component:
         self.at = leased.endpoint.at if leased is not None else waits
         """Where its place is."""
         self.announced: Final = sockets.address(waits)
+        self.own: Final = self.announced if leased is None else leased.endpoint.address
+        """The same as `at`, as the kernel has it."""
         self.to = self.source = self.announced
         self.is_locked = False
         self.received = 0
@@ -266,8 +271,8 @@ class Component:
     def _to_hear(self, partner: Party) -> Iterable[Heard]:
         """On another host's address only single hosts are heard, so that all else passes as if nobody stood there. But
         for a party at its own address whose partner may be anywhere in a network that the policy names."""
-        hosts = {net.network_address: None for net in partner.allow if net.num_addresses == 1}
-        if len(hosts) < len(set(partner.allow)) and self.party.is_at_itself:
+        hosts = [net.network_address for net in partner.allow if net.prefixlen == net.max_prefixlen]
+        if len(hosts) < len(partner.allow) and self.party.is_at_itself:
             return (EVERYBODY,)
         return hosts
 
@@ -396,7 +401,7 @@ class Lane:
         self._first = b""
         """A packet of RTP or RTCP from before it was settled: what came last may be a keep-alive."""
         self._ancillary: Ancillary = ()
-        self._own = sockets.address(sender.at)
+        self._own = sender.own
         self._leased = sender.place.leased
         self._stands = receiver.stands_for(sender.party, stands)
         self._claims: list[tuple[Stand, Address, Route]] = []
@@ -485,8 +490,7 @@ class Lane:
 
     def _stand_of(self, source: Address) -> Stand | None:
         """Where packets from there come to; None when nothing hears that host."""
-        host = sockets.endpoint(source).host
-        return next((stand for stand in self._stands if stand.hears(host)), None)
+        return next((stand for stand in self._stands if stand.hears(source)), None)
 
     def cannot_take(self, source: Address) -> bool:
         stand = self._stand_of(source)

@@ -38,8 +38,10 @@ class ThirdHosts:
         self._is_leased = is_leased
 
     def may_wait(self, policy: Policy, party: Party) -> bool:
+        if party.is_at_itself:
+            return True
         return all(
-            at is None or party.host in (None, at.host) or self._may_wait_at(policy, party, at)
+            at is None or at.host == party.host or self._may_wait_at(policy, party, at)
             for at in (party.rtp, party.rtcp)
         )
 
