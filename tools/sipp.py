@@ -40,7 +40,7 @@ Content-Type: application/sdp
 Content-Length: [len]
 
 v=0
-o=caller 1 1 IN IP[media_ip_type] [media_ip]
+o=caller 1 1 IN IP[media_ip_type] [local_ip]
 s=-
 c=IN IP[media_ip_type] [media_ip]
 t=0 0
@@ -105,7 +105,7 @@ Content-Type: application/sdp
 Content-Length: [len]
 
 v=0
-o=callee 1 1 IN IP[media_ip_type] [media_ip]
+o=callee 1 1 IN IP[media_ip_type] [local_ip]
 s=-
 c=IN IP[media_ip_type] [media_ip]
 t=0 0

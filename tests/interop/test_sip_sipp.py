@@ -68,4 +68,5 @@ def test_audio_arrives_as_it_was_sent_and_comes_back_so(
         assert {line["pinhole"] for line in log if line["event"] == event} >= set(places)
     events = {line["event"] for line in log}
     assert ("address.rewritten" in events) == (gateway.role.hides_client or gateway.role.hides_server)
-    assert not {"violation", "engine.failed", "pinhole.refused"} & events
+    # sipp writes o= of IPv6 in brackets, as its own scenarios do: no address of the inside is left in a description.
+    assert not {"violation", "engine.failed", "pinhole.refused", "address.kept"} & events
