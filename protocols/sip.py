@@ -44,6 +44,7 @@ from protocols.engine import (
     Transport,
     violation,
 )
+from protocols.sip_answers import refuse
 from protocols.sip_clock import StreamClock
 from protocols.sip_contacts import Claimed, Contacts
 from protocols.sip_dialogs import Dialogs, trigger_of
@@ -59,7 +60,6 @@ from protocols.sip_message import (
     is_keep_alive,
     is_sip,
     read_message,
-    refuse,
 )
 from protocols.sip_observe import Observed
 from protocols.sip_options import SipOptions

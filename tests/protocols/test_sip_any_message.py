@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.engine import Malformed
+from protocols.sip_answers import refuse
 from protocols.sip_message import (
     BadMessage,
     StreamFramer,
     is_keep_alive,
     read_message,
-    refuse,
 )
 from protocols.spans import Span, replace
 from tests.sip_messages import (

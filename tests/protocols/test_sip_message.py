@@ -6,6 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from protocols.sip_answers import refuse
 from protocols.sip_message import (
     MAX_FIELDS,
     MAX_HEAD_BYTES,
@@ -15,7 +16,6 @@ from protocols.sip_message import (
     Message,
     NotSip,
     read_message,
-    refuse,
 )
 from protocols.sip_values import MAX_VALUES
 from protocols.spans import Span

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from protocols.sip_answers import refuse
 from protocols.sip_message import (
     BadMessage,
     read_message,
-    refuse,
 )
 from tests.sip_messages import (
     FAULTS,

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from protocols.sip_answers import refuse
 from protocols.sip_message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
@@ -16,7 +17,6 @@ from protocols.sip_message import (
     is_filling,
     is_keep_alive,
     read_message,
-    refuse,
 )
 from tests.sip_messages import (
     BAD_LENGTHS,
