@@ -50,29 +50,40 @@ class Sayings:
     def __init__(self, transport: Transport) -> None:
         self._transport = transport
         self._text = dict.fromkeys(Side, b"")
-        self._streams: dict[Side, list[Saying]] = {side: [] for side in Side}
-        self.requests: dict[Side, list[Saying]] = {side: [] for side in Side}
-        self.answered: dict[Side, set[Transaction]] = {side: set() for side in Side}
+        """Of a stream."""
+        self._unread: list[tuple[Side, bytes]] = []
+        """Mostly nobody asks."""
+        self._requests: dict[Side, list[Saying]] = {side: [] for side in Side}
+        self._answered: dict[Side, set[Transaction]] = {side: set() for side in Side}
         """What this side has answered 2xx."""
 
     def hear(self, side: Side, data: bytes) -> None:
         if self._transport is Transport.TCP:
-            self._text[side] = data = (self._text[side] + data)[-MAX_BYTES:]
-            self.requests[side].clear()
-        for saying in _messages(data):
-            if not saying.status:
-                self.requests[side].append(saying)
-            elif 200 <= saying.status < 300:
-                self.answered[side].add(saying.transaction)
+            self._text[side] = (self._text[side] + data)[-MAX_BYTES:]
+        self._unread.append((side, data))
+
+    def _read(self) -> None:
+        if self._transport is Transport.TCP:
+            self._unread = [*self._text.items()] if self._unread else []
+            for side, _ in self._unread:
+                self._requests[side].clear()
+        for side, data in self._unread:
+            for saying in _messages(data):
+                if not saying.status:
+                    self._requests[side].append(saying)
+                elif 200 <= saying.status < 300:
+                    self._answered[side].add(saying.transaction)
+        self._unread = []
 
     def has_said(self, side: Side, at: Endpoint, in_via: bool = False, is_agreed: bool = False) -> bool:
         """Whether the party named this address as its own: in a request's Contact or top Via, in its Via alone, or in
         the Contact of one that the other side has answered 2xx."""
-        requests = self.requests[side]
+        self._read()
+        requests = self._requests[side]
         # What it calls itself in both is an alias of where it signals from: the address of its VPN, or of a container.
         aliases = {host for one in requests for host in {*_hosts(one.contacts)} & {*_hosts(one.vias[:1])}}
         for request in requests:
-            if is_agreed and request.transaction not in self.answered[side.other]:
+            if is_agreed and request.transaction not in self._answered[side.other]:
                 continue
             values = [*request.vias[:1] * (not is_agreed), *request.contacts * (not in_via)]
             if any(at.port in _ports(value) and ({at.host} | aliases) & {*hosts_in(value)} for value in values):

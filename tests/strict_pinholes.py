@@ -25,8 +25,9 @@ class StrictPinholes(FakePinholes):
         self.options_of_all: list[Any] = beside.options_of_all if beside else []
         """Of the sessions: whom one lets in may come to what another has opened."""
         self.options_of_all.append(options)
-        self.named: set[Host] = beside.named if beside else set()
-        """Every address that somebody has said to this daemon."""
+        self._named: set[Host] = beside._named if beside else set()
+        self._unread: list[bytes] = beside._unread if beside else []
+        """What was said to this daemon, and has not been looked through for names yet: mostly nobody asks."""
         self.visited: set[int] = set()
         self._half_said = dict.fromkeys(Side, b"")
 
@@ -42,6 +43,14 @@ class StrictPinholes(FakePinholes):
     def seen(self) -> set[Host]:
         return {peers.as_seen(side).host for peers in self.sessions for side in Side}
 
+    @property
+    def named(self) -> set[Host]:
+        """Every address that somebody has said to this daemon."""
+        for data in self._unread:
+            self._named.update(hosts_in(data))
+        self._unread.clear()
+        return self._named
+
     def mapped_to(self, host: Host) -> set[Host]:
         """Who is known by this address."""
         return {peers.own(side).host for peers in self.sessions for side in Side if peers.as_seen(side).host == host}
@@ -50,7 +59,7 @@ class StrictPinholes(FakePinholes):
         """Something arrives that may name hosts; on a stream perhaps but the second half of a name."""
         data = self._half_said[side] + data
         self._half_said[side] = data[-50:] if self.peers.transport is Transport.TCP else b""
-        self.named.update(hosts_in(data))
+        self._unread.append(data)
 
     def judge(self, side: Side, data: bytes, effects: Sequence[Effect]) -> None:
         """What this has brought about, of what was heard of that side last."""

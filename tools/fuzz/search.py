@@ -17,7 +17,7 @@ from tools.fuzz.seeds import seeds
 
 THOROUGH = 200
 """One case of so many has what it holds measured, and its calls end by themselves."""
-MAX_BYTES = 5_000
+MAX_BYTES = 3_500
 SECONDS = 20
 """For one case: far more than any takes."""
 
