@@ -107,9 +107,9 @@ def _messages(data: bytes) -> Iterator[Saying]:
                 case b"via":
                     found.vias += (part for part in value.split(b",") if part.strip())
                 case b"call-id":
-                    found.call_id = value.strip()
+                    found.call_id = found.call_id or value.strip()  # what a body has does not count
                 case b"cseq":
-                    found.cseq = value
+                    found.cseq = found.cseq or value
     if found is not None:
         yield found
 
