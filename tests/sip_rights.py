@@ -44,7 +44,7 @@ class SipPinholes(StrictPinholes):
         """Of a stream: what has come and is held back."""
         self._has_spoken: set[Side] = set()
         """Who has sent what begins as SIP."""
-        self._sayings = Sayings(peers.transport)
+        self._sayings: Sayings = Sayings(peers, beside._sayings if isinstance(beside, SipPinholes) else None)
         self._everybody: list[SipPinholes] = beside._everybody if isinstance(beside, SipPinholes) else []
         """Of the sessions: a party may name itself in one, and be agreed to in another."""
         self._everybody.append(self)
@@ -123,6 +123,8 @@ class SipPinholes(StrictPinholes):
         """Whether the party in this session that has this address has named it as its own."""
         if self.peers.transport is not transport:
             return False
+        for one in self._everybody:
+            one._sayings.read()
         sides = [side for side in Side if self.peers.own(side).host == at.host]
         return any(self._sayings.has_said(side, at, in_via, is_agreed) for side in sides)
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 
-from protocols.engine import Endpoint, Host, Side, Transport
+from protocols.engine import Endpoint, Host, Peers, Side, Transport
 
 MAX_BYTES = 400_000
 """Of a stream that are remembered: more than an engine holds of one message."""
@@ -47,23 +47,25 @@ class Saying:
 class Sayings:
     """Of one flow."""
 
-    def __init__(self, transport: Transport) -> None:
-        self._transport = transport
+    def __init__(self, peers: Peers, beside: Sayings | None = None) -> None:
+        """beside: of another flow of the same daemon; a request of one may be answered in another."""
+        self._peers = peers
         self._text = dict.fromkeys(Side, b"")
         """Of a stream."""
         self._unread: list[tuple[Side, bytes]] = []
         """Mostly nobody asks."""
         self._requests: dict[Side, list[Saying]] = {side: [] for side in Side}
-        self._answered: dict[Side, set[Transaction]] = {side: set() for side in Side}
-        """What this side has answered 2xx."""
+        self._answered: set[tuple[Host, Transaction]] = beside._answered if beside else set()
+        """Who has answered what 2xx."""
 
     def hear(self, side: Side, data: bytes) -> None:
-        if self._transport is Transport.TCP:
+        if self._peers.transport is Transport.TCP:
             self._text[side] = (self._text[side] + data)[-MAX_BYTES:]
         self._unread.append((side, data))
 
-    def _read(self) -> None:
-        if self._transport is Transport.TCP:
+    def read(self) -> None:
+        """What was heard since the last time."""
+        if self._peers.transport is Transport.TCP:
             self._unread = [*self._text.items()] if self._unread else []
             for side, _ in self._unread:
                 self._requests[side].clear()
@@ -72,23 +74,28 @@ class Sayings:
                 if not saying.status:
                     self._requests[side].append(saying)
                 elif 200 <= saying.status < 300:
-                    self._answered[side].add(saying.transaction)
+                    self._answered.add((self._peers.own(side).host, saying.transaction))
         self._unread = []
 
     def has_said(self, side: Side, at: Endpoint, in_via: bool = False, is_agreed: bool = False) -> bool:
         """Whether the party named this address as its own: in a request's Contact or top Via, in its Via alone, or in
         the Contact of one that the other side has answered 2xx."""
-        self._read()
         requests = self._requests[side]
         # What it calls itself in both is an alias of where it signals from: the address of its VPN, or of a container.
         aliases = {host for one in requests for host in {*_hosts(one.contacts)} & {*_hosts(one.vias[:1])}}
         for request in requests:
-            if is_agreed and request.transaction not in self._answered[side.other]:
+            if is_agreed and not self._is_agreed(side, request):
                 continue
             values = [*request.vias[:1] * (not is_agreed), *request.contacts * (not in_via)]
             if any(at.port in _ports(value) and ({at.host} | aliases) & {*hosts_in(value)} for value in values):
                 return True
         return False
+
+    def _is_agreed(self, side: Side, request: Saying) -> bool:
+        """The other side said 2xx to it, or its own party did in the same dialog."""
+        own, other = self._peers.own(side).host, self._peers.own(side.other).host
+        dialogs = {call_id for host, (call_id, _) in self._answered if host == own}
+        return (other, request.transaction) in self._answered or request.call_id in dialogs
 
 
 def _messages(data: bytes) -> Iterator[Saying]:

@@ -10,6 +10,7 @@ from click.testing import CliRunner
 
 from protocols import HELPERS
 from protocols.engine import Endpoint, Helper, Side, Transport
+from tests.playbook import NETWORKS, on
 from tests.scripts import Arrival, End, Step, Visit, Wait
 from tests.sip_sayings import Sayings
 from tools.fuzz.__main__ import main
@@ -97,6 +98,7 @@ def said(*lines: str) -> bytes:
     return "\r\n".join((*lines, "", "")).encode()
 
 
+PHONE = on(NETWORKS["snat"], HELPERS["sip"], Transport.UDP)
 CALL = ("Call-ID: c", "CSeq: 1  REGISTER")
 
 
@@ -114,16 +116,19 @@ CALL = ("Call-ID: c", "CSeq: 1  REGISTER")
     ],
 )
 def test_an_address_is_a_partys_own_in_its_contact_and_its_top_via_alone(line: str, counts: bool) -> None:
-    sayings, at = Sayings(Transport.UDP), Endpoint(ip_address("10.1.0.2"), 8443)
+    sayings, at = Sayings(PHONE), Endpoint(ip_address("10.1.0.2"), 8443)
     sayings.hear(Side.CLIENT, said("REGISTER sip:b SIP/2.0", "Via: SIP/2.0/UDP 10.1.0.2", line, *CALL))
+    sayings.read()
     assert sayings.has_said(Side.CLIENT, at) is counts
     assert not sayings.has_said(Side.CLIENT, at, is_agreed=True)
     sayings.hear(Side.SERVER, said("SIP/2.0 200 OK", "Call-ID: c", "CSeq: 1 REGISTER"))
+    sayings.read()
     assert sayings.has_said(Side.CLIENT, at, is_agreed=True) is counts
     assert not sayings.has_said(Side.SERVER, at)
 
 
 def test_what_a_response_says_is_nobodys_own_word() -> None:
-    sayings, at = Sayings(Transport.TCP), Endpoint(ip_address("10.1.0.2"), 8443)
+    sayings, at = Sayings(PHONE), Endpoint(ip_address("10.1.0.2"), 8443)
     sayings.hear(Side.CLIENT, said("SIP/2.0 200 OK", "Via: SIP/2.0/TCP 10.1.0.2:8443", "Contact: <sip:10.1.0.2:8443>"))
+    sayings.read()
     assert not sayings.has_said(Side.CLIENT, at)
