@@ -513,3 +513,12 @@ def test_a_connection_has_few_places_to_be_told_at_and_those_that_are_over_make_
     flow.passes(CLIENT, asks("SUBSCRIBE", "Contact: <sip:alice@10.1.0.2:6000>", via="TCP 10.1.0.2", number=50))
     flow.hear(SERVER, answers("SUBSCRIBE", "Expires: 300", via="TCP 10.1.0.2", number=50))
     assert len(opened(flow)) == 17
+
+
+@pytest.mark.parametrize("nat", [True, False])
+def test_a_line_without_an_end_is_mapped_once(nat: bool) -> None:
+    """The last one of a datagram that was cut on its way."""
+    via = b"Via: SIP/2.0/UDP 203.0.113.1;rport"
+    answer = answers("REGISTER", via="UDP 203.0.113.1").partition(b"Content-Length")[0]
+    heard = Flow(nat).passes(SERVER, answer + via)
+    assert heard.count(b"10.1.0.2") == (2 + heard.count(b"one@10.1.0.2") if nat else 1)
