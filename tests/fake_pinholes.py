@@ -36,7 +36,9 @@ class FakePinholes:
         self.log: list[str] = []
         self.opened: list[AnyGrant] = []
         self.standing: dict[int, AnyGrant] = {}
-        self.confirmed: set[int] = set()
+        self.confirmed: set[int] = beside.confirmed if beside else set()
+        self.allowed: dict[int, tuple[Network, ...]] = beside.allowed if beside else {}
+        """Who may come to a pinhole, where that is no longer what was asked for first."""
         self.refuse_next: list[str] = []
         self.unroutable: tuple[Network, ...] = ()
         self.report: Callable[[AnyGrant, PinholeEvent], None] = lambda grant, event: None
@@ -85,17 +87,22 @@ class FakePinholes:
         self.confirmed.add(grant.id)
 
     def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        self.allowed[grant.id] = allow
         self.log.append(f"renew {grant.id} from {_hosts(allow)} for {seconds:g} s")
 
     def apart(self) -> FakePinholes:
         return self
+
+    def callers(self, grant: Grant) -> tuple[Network, ...]:
+        return self.allowed.get(grant.id, grant.expect.allow)
 
     def admitting(self) -> list[AnyGrant]:
         """Those that let somebody in."""
         return [
             grant
             for grant in self.standing.values()
-            if isinstance(grant, MediaGrant) or grant.expect.confirmed or grant.id in self.confirmed
+            if isinstance(grant, MediaGrant)
+            or (self.callers(grant) and (grant.expect.confirmed or grant.id in self.confirmed))
         ]
 
     # -- media ---------------------------------------------------------------------------------------------------------

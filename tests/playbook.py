@@ -234,7 +234,7 @@ class Session:
     def use(self, number: int) -> None:
         grant = self.pinholes.standing[number]
         assert grant in self.pinholes.admitting(), f"pinhole {number} is not confirmed"
-        allow = grant.expect.allow if isinstance(grant, Grant) else grant.media.party.allow
+        allow = self.pinholes.callers(grant) if isinstance(grant, Grant) else grant.media.party.allow
         self.effects += self.engine.pinhole(grant, Used(Endpoint(allow[0].network_address, 50123)), self.now)
 
     def end(self, number: int, bytes_in: int, bytes_out: int, reason: str = "finished") -> None:
