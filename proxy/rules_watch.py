@@ -75,7 +75,7 @@ class Guard:
             if self._backend is None:
                 self._backend = net.standing()
             found += [f"{what}: {how}" for what, how in self._firewall()]
-        for part in net.routing_status(self._config):
+        for part in (*net.routing_status(self._config), *net.overtaking(self._config)):
             if not part.present:
                 found.append(f"{part.what}: {part.detail}")
         return found

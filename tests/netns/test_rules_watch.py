@@ -105,6 +105,9 @@ def restored(daemon: Daemon) -> None:
         ("ip route flush table 5353", "IPv4 route local default"),
         ("ip -6 route flush table 5353", "IPv6 route local default"),
         ("ip link set lo down", "IPv6 route local default"),
+        # Nothing is gone, but a rule without a priority comes before ours.
+        ("ip rule add from 10.1.0.0/24 lookup main", "IPv4 rules of others before ours: priority 99"),
+        ("ip -6 rule add not fwmark 51820 table main", "IPv6 rules of others before ours: priority 99"),
     ],
 )
 def test_what_somebody_takes_away_is_told_and_so_is_its_return(lab, daemon, command, part):
