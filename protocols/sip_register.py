@@ -102,7 +102,8 @@ class Registrations:
                 if contact == self._peers.as_seen(side):  # it knows how it is known, from STUN
                     contact = self._peers.own(side)
                 contact = self._rewriter.alias_of(side, contact) or contact
-                if contact.host != host or contact.port < LEAST_PORT:
+                is_its_own = contact.host == host and self._rewriter.is_own_word(message, side, contact)
+                if not is_its_own or contact.port < LEAST_PORT:
                     elsewhere.append(contact)
                 elif (transport := self._rewriter.transport(address)) is not self._peers.transport:
                     by_another.append(contact)

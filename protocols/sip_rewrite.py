@@ -290,11 +290,14 @@ class Rewriter:
         if mapped is None:
             address = message.read(span, read)
             may_reserve = is_contact and message.is_request and message.method in AGREED_BY_2XX
+            if may_reserve and isinstance(address.host, Host):
+                may_reserve = self.is_own_word(message, side, Endpoint(address.host, address.port or DEFAULT_PORT))
             mapped = self._address(value, address, side, is_contact, may_reserve)
             if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and not message.oddities:
                 _remember(self._mapped, key, mapped)
         if mapped.is_guess:
-            self._echoes.hear(self.call_id(message, side), side, field, from_last)
+            said_in = _contact_of(message) if is_contact else field
+            self._echoes.hear(self.call_id(message, side), side, said_in, from_last)
         if not (mapped.changes or mapped.known_as) or self._comes_back(message, side, field, from_last, mapped):
             return ()
         if mapped.known_as is not None:
@@ -303,16 +306,44 @@ class Rewriter:
 
     def _comes_back(self, message: Message, side: Side, field: bytes, from_last: int, mapped: _Mapped) -> bool:
         """Whether the value there is what the other side has said, and so stays as it is."""
+        call_id, method = self.call_id(message, side), message.cseq.method
         if field != b"contact":
-            call_id, method = self.call_id(message, side), message.cseq.method
             return mapped.is_own and self._echoes.is_one(call_id, side, field, method, from_last)
+        is_echo = mapped.is_own and self._echoes.is_one(call_id, side, _contact_of(message), method)
+        if is_echo and (not message.is_request or self._is_forwarded(message, side)):
+            return True  # a proxy forwards it; of itself a party says it in a request that has passed nobody
         if (
             message.status >= 300 and mapped.is_own
         ):  # a redirect is made of the Request-URI, or of what phones have said
-            call_id = self.call_id(message, side)
-            return self._echoes.is_one(call_id, side, b"request-uri", message.cseq.method)
+            return self._echoes.is_one(call_id, side, b"request-uri", method)
         # A phone registers itself, and never its registrar; and what the registrar lists is what phones have said.
-        return message.cseq.method == b"REGISTER" and message.is_request is not mapped.is_own
+        return method == b"REGISTER" and message.is_request is not mapped.is_own
+
+    def is_own_word(self, message: Message, side: Side, at: Endpoint) -> bool:
+        """Whether the party on this side has said of itself that it waits there, in the Contact of its request. In one
+        that it forwards for another host that host speaks, whatever address it names (a stranger names any that it
+        likes). The proxy's own word in it is where it signals from, and where its Via has responses sent to."""
+        if at == self._peers.own(side) or not self._is_forwarded(message, side):
+            return True
+        try:
+            top = message.read(message.parts(b"via")[0], values.read_via)
+        except BadMessage:  # more than are read
+            return False
+        return top.host == at.host and (top.port or DEFAULT_PORT) == at.port
+
+    def _is_forwarded(self, message: Message, side: Side) -> bool:
+        """Whether a request is another host's: a Via below the top one names that, or says that it was received from
+        there (RFC 3261 s.18.2.1)."""
+        own = self._peers.own(side).host
+        try:
+            lower = message.parts(b"via")[1:]
+        except BadMessage:
+            return True
+        for span in lower:
+            via = message.read(span, values.read_via)
+            if via.host != own or via.received not in (None, own):
+                return True
+        return False
 
     def _address(
         self, value: bytes, address: values.Address, side: Side, is_contact: bool = False, may_reserve: bool = False
@@ -559,6 +590,11 @@ class Rewriter:
         if own is None:
             return None
         return spelling(own, Endpoint(host, port or DEFAULT_PORT)) or _hostport(own, port is not None)
+
+
+def _contact_of(message: Message) -> bytes:
+    """A proxy that forwards requests of one side forwards responses of the other; a host that answers does not."""
+    return b"contact" if message.is_request else b"contact of a response"
 
 
 def _renamed(span: Span, address: values.Address, before: Endpoint, after: Endpoint) -> Iterator[Change]:

@@ -79,6 +79,7 @@ class Subscriptions:
             if isinstance(address.host, Host) and self._rewriter.transport(address) is self._peers.transport:
                 at = Endpoint(address.host, address.port or DEFAULT_PORT)
                 at = self._rewriter.alias_of(CLIENT, at) or at
-                if at.host == own.host and at.port >= LEAST_PORT:
-                    return at
+                if at.host != own.host or at.port < LEAST_PORT:
+                    return own
+                return at if self._rewriter.is_own_word(message, CLIENT, at) else own
         return own

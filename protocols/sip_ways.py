@@ -43,7 +43,12 @@ class Ways:
         at, transport = Endpoint(known[0][1].host, address.port or DEFAULT_PORT), self._rewriter.transport(address)
         if not routes and message.is_request:
             at = self._rewriter.alias_of(side, at) or at
-        is_own_word = not routes and message.is_request and transport is self._peers.transport
+        is_own_word = (
+            not routes
+            and message.is_request
+            and transport is self._peers.transport
+            and self._rewriter.is_own_word(message, side, at)
+        )
         return Hop(side, at, transport, len(routes), is_own_word)
 
     def establish(self, call: Call, message: Message, side: Side, now: float) -> None:
