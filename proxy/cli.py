@@ -53,6 +53,13 @@ def _with_backend(command: Command) -> Command:
     return click.option("--backend", type=choice, default="nft", show_default=True, help="Whose rules.")(command)
 
 
+def _with_backend_that_stands(command: Command) -> Command:
+    """Rules of both backends at once are in each other's way, so whose rules stand is whose are meant."""
+    choice = click.Choice(["nft", "iptables"])
+    text = "Whose rules. Without: those that stand; nft, if none do (iptables, where there is no nft)."
+    return click.option("--backend", type=choice, default=None, help=text)(command)
+
+
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
@@ -78,8 +85,8 @@ def main() -> None:
 @main.command()
 @_with_config
 @click.option("--net", is_flag=True, help="Also set up firewall rules and routes, and remove them at the end.")
-@_with_backend
-def run(path: str | None, net: bool, backend: str) -> None:
+@_with_backend_that_stands
+def run(path: str | None, net: bool, backend: str | None) -> None:
     """Serve until told to stop.
 
     SIGTERM ends it when transfers are done, SIGHUP reads the configuration again, SIGUSR1 reopens the audit log.
@@ -244,10 +251,12 @@ def net_group() -> None:
     """Firewall rules and routes that bring sessions to the daemon. Nothing but our own is ever touched."""
 
 
-def _backend(name: str) -> Backend:
+def _backend(name: str | None) -> Backend:
+    """None: whose rules stand."""
+    from proxy import net
     from proxy.rules import Backend
 
-    return Backend(name)
+    return net.standing() if name is None else Backend(name)
 
 
 @net_group.command()
@@ -262,8 +271,8 @@ def plan(path: str | None, backend: str) -> None:
 
 @net_group.command()
 @_with_config
-@_with_backend
-def up(path: str | None, backend: str) -> None:
+@_with_backend_that_stands
+def up(path: str | None, backend: str | None) -> None:
     """Set rules and routes up, in place of what an earlier `up` left."""
     from proxy import net
 
@@ -272,19 +281,20 @@ def up(path: str | None, backend: str) -> None:
 
 @net_group.command()
 @click.option("-c", "--config", "path", metavar="FILE", help="Not read: what stands is removed, whoever configured it.")
-@_with_backend
-def down(path: str | None, backend: str) -> None:
-    """Remove our rules and routes."""
+@_with_backend_that_stands
+def down(path: str | None, backend: str | None) -> None:
+    """Remove our rules and routes; without --backend those of both."""
     from proxy import net
 
-    net.down(config.default(), _backend(backend), say)
+    for one in [_backend(backend)] if backend else net.all_standing() or [_backend(None)]:
+        net.down(config.default(), one, say)
 
 
 @net_group.command("status")
 @_with_config
-@_with_backend
+@_with_backend_that_stands
 @_with_json
-def net_status(path: str | None, backend: str, as_json: bool) -> None:
+def net_status(path: str | None, backend: str | None, as_json: bool) -> None:
     """Say which parts of the set-up stand. Exit status 1 unless all do."""
     from proxy import net
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
 Location = tuple[str | int, ...]
 Finding = tuple[Location, str]
+
+NAMEABLE = r"[A-Za-z0-9_.@-]+"
+"""Names of interfaces that mean nothing else in a firewall rule, as `lan+` and `lan*` do."""
 
 ENTRIES, POLICIES = "session-helpers", "policies"
 
@@ -51,6 +55,7 @@ def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bo
         if policy.name in names:
             yield (*here, "name"), f"another policy has the name {policy.name!r} too"
         names.add(policy.name)
+        yield from _interfaces(here, policy)
         yield from _helper_names(here, policy, registry, table)
         yield from _nat(here, policy)
         yield from _route_mark(here, policy, config.network.mark)
@@ -95,6 +100,15 @@ def _overlaps(here: Location, entry: HelperEntry, earlier: Sequence[HelperEntry]
                 both = type(ports)(first, last)
                 owner = "this entry already" if other is entry else f"entry {other.id} ({other.name}) too"
                 yield (*here, "port", number), f"{entry.protocol.value} port {both} is in {owner}"
+
+
+def _interfaces(here: Location, policy: Policy) -> Iterator[Finding]:
+    for index, name in enumerate(policy.interfaces):
+        if not re.fullmatch(NAMEABLE, name):
+            yield (
+                (*here, "from", index),
+                f"firewall rules cannot name the interface {name!r}; name each one that is meant, or leave `from` out",
+            )
 
 
 def _helper_names(

@@ -129,6 +129,9 @@ def up(config: Config, backend: Backend, say: Say = _silent) -> None:
     """
     todo = rules.steps(config, backend)  # what cannot be set up is refused before anything else is
     _require_admin()
+    for other in all_standing():
+        if other is not backend:
+            say(f"rules by {other.value} stand, too: remove them by `pinhole net down --backend {other.value}`")
     ipv6 = has_ipv6()
     others = [rule for version in ((4, 6) if ipv6 else (4,)) for rule in routing_rules_of_others(version)]
     priority = rules.rule_priority(others, config.network.mark)
@@ -145,7 +148,8 @@ def up(config: Config, backend: Backend, say: Say = _silent) -> None:
 
 
 def down(config: Config, backend: Backend, say: Say = _silent) -> None:
-    """Removes all that `up` ever set up with this backend, whatever the configuration was then. Raises NetError."""
+    """Removes all that `up` ever set up with this backend, whatever the configuration was then. Rules of the other
+    backend keep the routes, which both have in common. Raises NetError."""
     _require_admin()
     todo: list[Step] = []
     emptied: list[int] = []
@@ -162,7 +166,8 @@ def down(config: Config, backend: Backend, say: Say = _silent) -> None:
             if removal := rules.iptables_removal(saved):
                 todo.append(Step((f"{rules.iptables(version)}-restore", "--noflush", "--wait"), removal))
     # Routes last: what is marked has a way as long as there is a rule that marks.
-    todo += [step for step in rules.routing_removal() if step.version in versions]
+    if not any(_stands(other) for other in Backend if other is not backend):
+        todo += [step for step in rules.routing_removal() if step.version in versions]
     for step in todo:
         say(" ".join(step.command))
         _do(step)
@@ -323,18 +328,29 @@ def routing_status(config: Config) -> list[Status]:
     return [part for version in ((4, 6) if has_ipv6() else (4,)) for part in _routing_status(config, version)]
 
 
-def standing() -> Backend:
-    """Whose rules of ours stand; nft's, if there are none. Raises NetError."""
+def all_standing() -> list[Backend]:
+    """Whose rules of ours stand. A command that is not installed has none."""
+    return [backend for backend in Backend if _stands(backend)]
+
+
+def _stands(backend: Backend) -> bool:
     try:
-        if _nft_comment() is not None:
-            return Backend.NFT
-    except NetError:  # not installed
-        return Backend.IPTABLES
-    try:
-        is_iptables = any(f":{rules.CHAIN} " in _saved_mangle(version) for version in (4, 6))
+        if backend is Backend.NFT:
+            return _nft_comment() is not None
+        return any(f":{rules.CHAIN} " in _saved_mangle(version) for version in (4, 6))
     except NetError:
-        return Backend.NFT
-    return Backend.IPTABLES if is_iptables else Backend.NFT
+        return False
+
+
+def standing() -> Backend:
+    """Whose rules of ours stand; nft's, if there are none or those of both, and iptables' where there is no nft."""
+    if stand := all_standing():
+        return stand[0]
+    try:
+        run(("nft", "--version"))
+    except NetError:
+        return Backend.IPTABLES
+    return Backend.NFT
 
 
 def is_legacy() -> bool:

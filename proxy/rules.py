@@ -56,6 +56,7 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from protocols.engine import Network, Transport
 from proxy.config import Config, Mark, Policy, PortRange
+from proxy.config_checks import NAMEABLE
 from proxy.errors import NetError
 
 TABLE = "pinhole"
@@ -168,7 +169,7 @@ def scopes(config: Config) -> Iterator[Scope]:
     """
     for policy in config.policies:
         for interface in policy.interfaces:
-            if not re.fullmatch(r"[A-Za-z0-9_.@-]+", interface):
+            if not re.fullmatch(NAMEABLE, interface):
                 raise NetError(
                     f"policy {policy.name}: firewall rules cannot name the interface {interface!r}; "
                     "rename it (ip link set ... name ...), or leave `from` out"

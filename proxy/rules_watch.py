@@ -64,7 +64,9 @@ class Guard:
     def __init__(self, config: Config, backend: Backend | None, sees_rules: bool) -> None:
         """backend: whose rules are to be there; None: whosever are. sees_rules: else routing alone is looked at."""
         self._config = config
+        self._wanted = backend
         self._backend = backend
+        """Whose rules were there last."""
         self._sees_rules = sees_rules
         self._known: dict[str, str] = {}
 
@@ -72,13 +74,20 @@ class Guard:
         """What is not as it should be, in words. Raises NetError when it cannot be told."""
         found = []
         if self._sees_rules:
-            if self._backend is None:
-                self._backend = net.standing()
+            if self._wanted is None:
+                self._backend = self._now_there()
             found += [f"{what}: {how}" for what, how in self._firewall()]
         for part in (*net.routing_status(self._config), *net.overtaking(self._config)):
             if not part.present:
                 found.append(f"{part.what}: {part.detail}")
         return found
+
+    def _now_there(self) -> Backend:
+        """Rules may be set up after the daemon has begun, and by the other backend later on."""
+        stand = net.all_standing()
+        if self._backend in stand:
+            return self._backend
+        return stand[0] if stand else self._backend or net.standing()
 
     @property
     def needs_looking(self) -> bool:

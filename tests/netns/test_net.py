@@ -802,6 +802,24 @@ def test_host_without_ipv6_is_set_up_for_ipv4(hosts: Hosts, backend: Backend) ->
     assert said[0] == "no interface has an IPv6 address: set up for IPv4 alone"
 
 
+@both_backends
+def test_the_other_backend_is_named_at_up_and_keeps_its_routes_at_down(hosts: Hosts, backend: Backend) -> None:
+    config = configuration()
+    (other,) = set(Backend) - {backend}
+    said: list[str] = []
+    before = everything(hosts.gateway)
+    with hosts.gateway.inside():
+        net.up(config, other)
+        assert (net.standing(), net.all_standing()) == (other, [other])
+        net.up(config, backend, said.append)
+        assert said[0].endswith(f"`pinhole net down --backend {other.value}`")
+        net.down(config, backend)
+        assert [part for part in net.status(config, other) if not part.present] == []
+        assert net.standing() is other
+        net.down(config, other)
+    assert everything(hosts.gateway) == before
+
+
 def test_missing_command_names_the_package() -> None:
     with pytest.raises(NetError, match="apt install iptables"):
         net.run(("iptables-that-is-not-there",))

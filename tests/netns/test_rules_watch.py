@@ -158,6 +158,26 @@ def test_started_without_rules_it_says_so(lab):
     shutil.rmtree(daemon.directory)
 
 
+@pytest.mark.parametrize("begun_with", ["nothing", "nft"])
+def test_rules_of_the_other_backend_set_up_while_it_serves_are_rules(lab, begun_with):
+    daemon = Daemon(lab, ALL, "nft", unprivileged=False)
+    if begun_with == "nft":
+        daemon.net_up()
+    daemon.start()
+    watched(daemon, "all")
+    if begun_with == "nft":
+        daemon.net_down()
+    missing(lab, daemon, "nft table inet pinhole: missing")
+    daemon.command("net", "up", "--backend", "iptables", "-c", str(daemon.config))
+    daemon.wait_for("rules.restored")
+    assert said(daemon)[0] == 0
+    lab.gateway.run(["iptables", "-t", "mangle", "-F"])
+    told = len(daemon.audit("rules.missing"))
+    assert "chain PINHOLE" in daemon.wait_for("rules.missing", told + 1)["parts"][0]
+    daemon.stop()
+    shutil.rmtree(daemon.directory)
+
+
 def test_with_two_capabilities_alone_it_watches_what_everybody_may_see(lab):
     daemon = made(lab, "nft", unprivileged=True)
     daemon.start()

@@ -248,9 +248,31 @@ def test_net_up_says_each_step(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_net_down_does_not_need_a_readable_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Backend] = []
+    monkeypatch.setattr(net, "all_standing", list)
     monkeypatch.setattr(net, "down", lambda settings, backend, say: said.append(backend))
     assert pinhole("net", "down", "-c", "/no/such/file").exit_code == 0
     assert said == [Backend.NFT]
+
+
+def test_without_a_backend_that_one_is_meant_whose_rules_stand(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a remedy of the doctor's, `pinhole net up`, would set the other one up beside it."""
+    said: list[tuple[str, Backend]] = []
+    monkeypatch.setattr(net, "all_standing", lambda: [Backend.IPTABLES])
+    monkeypatch.setattr(net, "overtaking", lambda settings: [])
+    monkeypatch.setattr(net, "status", lambda settings, backend: said.append(("status", backend)) or [])
+    for name in ("up", "down"):
+        monkeypatch.setattr(net, name, lambda settings, backend, say, name=name: said.append((name, backend)))
+    for name in ("up", "status", "down"):
+        assert pinhole("net", name, "-c", file).exit_code == 0
+    assert said == [("up", Backend.IPTABLES), ("status", Backend.IPTABLES), ("down", Backend.IPTABLES)]
+
+
+def test_net_down_without_a_backend_removes_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Backend] = []
+    monkeypatch.setattr(net, "all_standing", lambda: list(Backend))
+    monkeypatch.setattr(net, "down", lambda settings, backend, say: said.append(backend))
+    assert pinhole("net", "down").exit_code == 0
+    assert said == list(Backend)
 
 
 def test_net_failure_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -742,3 +742,9 @@ def test_a_longest_segment_that_no_kernel_takes_is_refused(problems: Problems, w
 def test_a_longest_segment_is_a_number_of_bytes(load: Load) -> None:
     assert load(f"{POLICY}network: {{max_segment: 1300}}").network.max_segment == 1300
     assert load(POLICY).network.max_segment is None
+
+
+@pytest.mark.parametrize("written", ["lan+", "lan*", "la;n", "$(id)"])
+def test_an_interface_that_rules_cannot_name_is_a_mistake_of_the_file(problems: Problems, written: str) -> None:
+    (problem,) = problems(policy(f'from: [lan0, "{written}"]'))
+    assert f"policies[0].from[1]: firewall rules cannot name the interface '{written}'" in problem
