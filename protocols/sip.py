@@ -375,11 +375,11 @@ class SipEngine:
         return sends
 
     def _answer(self, side: Side, request: Message | BadMessage, status: int, reason: bytes) -> Sequence[Send]:
-        """Our own response. Nobody who has only shown a source address gets more bytes for it than it has sent: that
-        may be another one's address, and we would be its enemy's amplifier."""
+        """Our own response. A datagram gets no more bytes for it than it has: its source may be another one's address,
+        and we would be its enemy's amplifier. That a server has answered before proves nothing: it would answer a
+        forged source, too."""
         head = request.head if isinstance(request, BadMessage) else request
-        may_be_forged = not self._framers and not self._is_proved and head is not None
-        answer = refuse(request, status, reason, len(head.data) if may_be_forged and head is not None else None)
+        answer = refuse(request, status, reason, len(head.data) if head is not None and not self._framers else None)
         return () if answer is None else (Send(side, answer),)
 
     # -- what else happens -------------------------------------------------------------------------------------------

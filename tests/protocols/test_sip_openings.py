@@ -416,6 +416,16 @@ def test_a_proxy_inside_that_changes_the_transport_knows_both_its_routes_again()
     assert inside.encode() in flow.passes(CLIENT, asks("ACK", f"Route: {outside}"))
 
 
+def test_a_proxy_inside_with_two_ports_knows_both_its_routes_again() -> None:
+    """Kamailio leaves the usual port out of its Record-Route, and that alone tells them apart outside."""
+    flow = published()
+    flow.passes(CLIENT, asks("INVITE"))
+    inside = "<sip:10.0.0.5:5080;r2=on;lr>, <sip:10.0.0.5;r2=on;lr>"
+    outside = "<sip:203.0.113.7:5060;r2=on;lr>, <sip:203.0.113.7;r2=on;lr>"
+    assert outside.encode() in flow.passes(SERVER, answers("INVITE", f"Record-Route: {inside}"))
+    assert inside.encode() in flow.passes(CLIENT, asks("ACK", f"Route: {outside}"))
+
+
 # -- other names of a host ---------------------------------------------------------------------------------------------
 
 ALIAS = "172.17.0.2"
