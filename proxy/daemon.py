@@ -106,14 +106,17 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
         if backend is not None:
             _say("it ended without a word; rules and routes stay as they are (`pinhole net down` removes them)")
 
+    def configuration() -> int:
+        # Whoever began with the built-in one may have a file by now.
+        return os.open(config.chosen(path) or config.SYSTEM_PATH, os.O_RDONLY | os.O_CLOEXEC)
+
     wishes: dict[str, Wish] = {
         "audit": partial(audit.open_file, settings.audit.to),
+        "configuration": configuration,
         "control": control,
         "forget-control": forget_control,
         "end": end,
     }
-    if path is not None:
-        wishes["configuration"] = partial(os.open, path, os.O_RDONLY | os.O_CLOEXEC)
     return fork_keeper(wishes, "end", deserted, [watcher.sock])
 
 
@@ -344,9 +347,10 @@ class Daemon:
         if rules.label(fresh, Backend.NFT) != rules.label(self._config, Backend.NFT):
             remarks.append("the firewall rules are others now: `pinhole net up` puts them in force")
         self._config = fresh
-        self._sessions.use(fresh)
+        # The sessions come last: they divide the limits and the ports of the table among the new policies.
         self._pinholes.use(fresh.limits, fresh.timeouts)
         self._pinholes.ports.use(fresh.ports.first, fresh.ports.last, fresh.helper_ports)
+        self._sessions.use(fresh)
         self._sink.reopen()
         self._log.write("config.reloaded", config=fresh.source)
         return {"ok": True, "problems": [], "remarks": remarks}

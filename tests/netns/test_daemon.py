@@ -458,3 +458,19 @@ def test_a_full_disk_stops_no_session_and_loses_no_line_that_fits_in_memory(lab,
             assert "No space left on device" in daemon.stderr.read_text()
     finally:
         run(["umount", str(tmp_path)], check=True)
+
+
+def test_a_reload_puts_other_limits_of_pinholes_in_force(lab, daemon):
+    def replies(count: int) -> list[str]:
+        with contextlib.ExitStack() as stack:
+            talks = [stack.enter_context(Talk(lab.client, str(lab.server.v4))) for _ in range(count)]
+            return [talk.ask("PASV")[:3] for talk in talks]
+
+    with server(lab.server):
+        assert replies(3) == ["227"] * 3
+        daemon.write_config(ALL + "\nlimits: {pinholes: 2}")
+        daemon.command("reload", "-c", str(daemon.config))
+        assert replies(3) == ["227", "227", "425"]
+        daemon.write_config(ALL)
+        daemon.command("reload", "-c", str(daemon.config))
+        assert replies(3) == ["227"] * 3

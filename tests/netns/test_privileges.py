@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy import keeper, privileges
+from proxy import config, keeper, privileges
+from proxy import daemon as daemon_module
+from proxy.rules_watch import Watcher
 from tests.netns.ftp_talk import Talk, fate, passive_address, server
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab
@@ -124,6 +126,19 @@ def test_a_configuration_that_only_root_can_read_is_read_again(lab, daemon):
     daemon.config.unlink()
     daemon.signal(signal.SIGHUP)
     assert "cannot be read: No such file" in daemon.wait_for("config.rejected", 2)["problems"][0]
+
+
+def test_a_configuration_that_was_not_there_at_the_start_is_read_as_well(monkeypatch, tmp_path):
+    monkeypatch.setattr(config, "SYSTEM_PATH", tmp_path / "pinhole.yaml")
+    ours, theirs = socket.socketpair()
+    who = privileges.User("nobody", 65534, 65534)
+    with ours, theirs:
+        beside = daemon_module._keeper(None, config.default(), who, None, Watcher(0, ours))
+        with pytest.raises(FileNotFoundError):
+            beside.descriptor("configuration")
+        (tmp_path / "pinhole.yaml").write_text(NONE)
+        assert config.in_force(None, lambda *_: beside.descriptor("configuration")).policies[0].name == "none"
+        beside.end("end")
 
 
 def test_a_log_where_only_root_can_write_is_rotated(lab, daemon):
@@ -243,3 +258,15 @@ def test_whoever_is_not_root_gives_up_what_serving_does_not_need(lab, daemon):
     assert status_of(process.pid)["NoNewPrivs"] == "1"
     process.terminate()
     assert process.wait(20) == 0
+
+
+def test_from_a_clone_that_only_root_can_read_it_serves_as_an_ordinary_user_as_well(lab, tmp_path):
+    """As in root's home. The demo starts it so."""
+    tmp_path.chmod(0o700)
+    for package in ("proxy", "protocols"):
+        (tmp_path / package).symlink_to(ROOT / package)
+    daemon = Daemon(lab, ALL, "nft", unprivileged=True, tree=tmp_path)
+    daemon.start()
+    serves_as_ordinary_user(daemon.pid)
+    daemon.stop()
+    shutil.rmtree(daemon.directory)

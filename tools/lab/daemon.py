@@ -7,6 +7,7 @@ import json
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -37,7 +38,8 @@ class Daemon:
         """tree: the checkout whose pinhole it is."""
         self._lab = lab
         self._backend = backend
-        self._unprivileged = unprivileged
+        # A clone in root's home (mode 0700) is root's alone; started as root, pinhole becomes an ordinary user itself.
+        self._unprivileged = unprivileged and _may_be_read_by_all(tree)
         self._tree = tree
         self.directory = Path(tempfile.mkdtemp(prefix="pinhole-"))
         self.directory.chmod(0o777)
@@ -172,6 +174,10 @@ class Daemon:
         answer = json.loads(said.stdout)
         assert isinstance(answer, dict)
         return answer
+
+
+def _may_be_read_by_all(tree: Path) -> bool:
+    return all(directory.stat().st_mode & stat.S_IXOTH for directory in (tree, *tree.parents))
 
 
 def _ticks(seconds: float) -> Iterator[None]:
