@@ -66,7 +66,7 @@ MAX_COMMAND_BYTES = 4096
 MAX_REPLY_BYTES = 8192
 """F18: banners and quota lines are long. The same bound holds for a reply to PASV as a whole."""
 MAX_WAITING_BYTES = 16384
-"""Behind a command that waits for the login."""
+"""Most bytes of commands behind one that waits for the reply to a login."""
 CLOSING_SECONDS = 5.0
 """F16: after 421 the server closes by itself; if it does not, we do."""
 
@@ -125,11 +125,11 @@ class FtpEngine:
 
         self._queue = ReplyQueue(self._out, is_translated=self._agreements.is_translated)
         self._kept: bytes | None = None
-        """A command line that waits for the reply to a login; all lines behind it wait too."""
+        """A command line that waits for the reply to a login; all lines behind this one wait, too."""
         self._client_ends = False
-        """The client has said all, and some of it waits."""
+        """The client has ended its side, and some of its commands wait for the reply to a login."""
         self._is_leaving = False
-        """It has said QUIT."""
+        """The client has said QUIT."""
         self._spoken: set[Side] = set()
         # The reply that is coming in: its code, the command it answers, and its lines if they cannot go on as they are.
         self._multi: bytes | None = None
@@ -392,7 +392,7 @@ class FtpEngine:
         return answered
 
     def _give_up(self, pending: Pending, answered: Pending | None, code: int) -> None:
-        """The server has left it without a reply, and gone on to the one that it answers now."""
+        """The server has left this command without a reply, and answers a later one now."""
         if not self._unanswered_noted:  # once is enough to know the server
             self._unanswered_noted = True
             self._violation("ftp.no_reply", f"{pending.verb}: the server went on without one", "passed over")

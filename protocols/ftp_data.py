@@ -42,7 +42,7 @@ class Transfer:
     path: bytes
     data: Data | None = None
     has_begun: bool = False
-    """The server goes ahead with it."""
+    """The server goes ahead with the transfer."""
     is_over: bool = False
     """The data connection is; `moved` (bytes) and `seconds` say what it was."""
     moved: int | None = None
@@ -214,8 +214,8 @@ class DataConnections:
         transfer.data, data.transfer = data, transfer
 
     def wait(self, data: Data | None) -> None:
-        """A transfer wants this pinhole, which stands until that has its final reply: files are fetched from tape, and
-        listings of large directories sorted. The bound is that of silence."""
+        """A transfer wants this pinhole, which then stands until the final reply, for `idle` at most: files are fetched
+        from tape, and listings of large directories sorted."""
         if data is not None and data.used_at is None:
             data.close_at = None
             self._pinholes.renew(data.grant, data.grant.expect.allow, self._idle_seconds)

@@ -11,25 +11,25 @@ from protocols import ftp_wire as wire
 MAX_UNKNOWN = 10
 """F12: verbs in a row that nobody knows: before the login we, after it the server. Clients probe one or two."""
 UNKNOWN_REPLIES = frozenset({500, 502})
-"""By which a server says that it does not know a command (RFC 959 s.4.2). All others are about what it was to do."""
+"""Replies by which a server says that it does not know a command (RFC 959 s.4.2)."""
 
 NEED_LOGIN = wire.AGREEMENTS | wire.TRANSFERS
-"""If the reply to a login is on its way, they wait for it: a client may send all at once (F5)."""
+"""Commands that wait while the reply to a login is on its way: a client may send all at once (F5)."""
 FIRST = b"530 Log in with USER and PASS first."
 
 _OTHER_PROTOCOL = "a line of another protocol"
 
 
 class Login:
-    """Of one session. Where a text is returned, it says why this is no FTP session; it is empty if it may be one."""
+    """The login of one session. A text that a method returns says why this is no FTP session; "" if it may be one."""
 
     __slots__ = ("_has_spoken", "_unknown", "by", "is_done", "user")
 
     def __init__(self, by: float) -> None:
         self.by = by
-        """When it is to be done at the latest."""
+        """When the client must have logged in at the latest."""
         self.is_done = False
-        """2yz to USER, PASS or ACCT."""
+        """Whether the server has answered USER, PASS or ACCT by 2yz."""
         self.user = b""
         self._has_spoken = False
         self._unknown = 0
@@ -49,8 +49,7 @@ class Login:
         return self._too_many()
 
     def waits(self, lines: bytes) -> str:
-        """These were said before the login was done: a whole request may stand behind one that was smuggled into its
-        first line."""
+        """Lines have come that wait for the login: the rest of a request of another protocol may stand in them."""
         for line in lines.splitlines(keepends=True):
             if wire.read_command(line).is_foreign(is_first=False):
                 return _OTHER_PROTOCOL
@@ -74,7 +73,7 @@ class Login:
         self._unknown = 0
 
     def begin_again(self, by: float) -> None:
-        """As after the greeting (F71)."""
+        """After REIN all is as after the greeting (F71)."""
         self.by = by
         self.is_done = False
         self.user = b""

@@ -44,8 +44,8 @@ class FtpOptions:
     """Seconds after which a control connection without a whole line, or a data connection without a byte, is closed,
     300 at least (RFC 1123 s.4.1.3.2). Servers have shorter ones and say so politely; this one is for those that have
     none. The control connection's clock stands still while data moves, and a data connection both of whose ends answer
-    keep-alives is not idle (`timeouts: silent`). For so long, too, the way for data stands open
-    when a transfer was asked for and its data has not come."""
+    keep-alives is not idle (`timeouts: silent`). A pinhole stands open for as long when a transfer was asked for and
+    its data has not come."""
 
     login_seconds: Seconds = 120.0
     """Seconds from the connection to a successful login."""

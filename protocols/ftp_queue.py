@@ -72,9 +72,9 @@ class Pending:
 
 class Turn(NamedTuple):
     answered: Pending | None
-    """None: the reply answers none of them."""
+    """None: the reply answers no command."""
     unanswered: Sequence[Pending] = ()
-    """Commands that have no reply, as is known from this one on."""
+    """Older commands that will have no reply, as this reply shows."""
 
 
 class ReplyQueue:
@@ -132,7 +132,7 @@ class ReplyQueue:
 
     def _told_by(self, code: int) -> Pending:
         head, verbs = self.oldest, self._telling.get(code, frozenset())
-        # The greeting is the first reply, whatever its code. And who knows what an unknown command is answered by.
+        # The greeting is the first reply, whatever its code. What answers an unknown command is not known, either.
         if head.verb not in wire.KNOWN or (head.verb in verbs and not (code < 200 and head.has_begun())):
             return head
         for other in self._waiting:

@@ -46,7 +46,7 @@ MAX_MEDIA = 16
 (D49)."""
 
 MAX_ODDITIES = 16
-"""Of one description that are told of."""
+"""Lines of one description that the log tells of."""
 
 _DISCARD = 9
 """The port of a medium that has none yet: ICE that trickles, or TCP that will only connect (D9)."""
@@ -373,7 +373,7 @@ def read_sdp(body: bytes) -> Description:
 
 
 def _whole_line(line: re.Match[bytes]) -> Span:
-    """With its end, and without that of the line before it."""
+    """The line with its own line end, and without that of the line before it."""
     end = _LINE_END.match(line.string, line.end())
     return Span(line.start() + 1, end.end() if end is not None else line.end())
 
@@ -393,7 +393,7 @@ def _read_media(description: Description, line: re.Match[bytes]) -> Media:
     kind, port, count, proto = line.group("kind", "port", "count", "proto")
     number, pairs = int(port or 0), int(count or 1)
     if kind is None or number > 65535 or not pairs:
-        # It has its place among the others (D10), and is none that anybody could send to.
+        # The line keeps its place among the media (D10), and is none that anybody could send to.
         what = "m= without a port" if kind is None else "port above 65535, or none of them"
         description.tell(line.string, line.start("media"), what)
         kind, proto, number, pairs = kind or b"", proto or b"", 0, 1
@@ -679,14 +679,14 @@ def _filters(text: bytes, names: Mapping[Host, Host]) -> Iterator[Change]:
         words = [(word, _address_in(word[0])) for word in _WORD.finditer(line["value"])]
         news = [(word, names[host]) for word, host in words if host is not None and host in names]
         if any(new.version != host.version for host, new in names.items()) and news:
-            yield _whole_line(line), b""  # it has one family for all
+            yield _whole_line(line), b""  # a filter has one family for all its addresses
             continue
         for word, new in news:
             yield Span(at + word.start(), at + word.end()), str(new).encode()
 
 
 def with_names(body: bytes, names: Mapping[Host, Host]) -> bytes:
-    """A description whose media stays where it is: the same, with filters of sources as its reader knows the hosts."""
+    """A description whose media stays where it is: its filters of sources name hosts as its reader knows them."""
     changes = sorted(_filters(body, names))
     return replace(body, changes) if changes else body
 

@@ -20,7 +20,7 @@ Not supported: relaying ICE candidates of our own; S/MIME bodies and those in ot
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from protocols import sip_left
@@ -131,7 +131,7 @@ class SipEngine:
         self._spoken: set[Side] = set()
         """Sides that have said a message."""
         self._is_proved = False
-        """Both have, so each has shown that it speaks SIP and gets what is sent to it."""
+        """Both sides have said a message, so each has shown that it speaks SIP and gets what is sent to it."""
         self._held = dict.fromkeys(self._framers, 0)
         """Bytes of unfinished messages, as the table has counted them."""
         self._ended: set[Side] = set()
@@ -141,8 +141,8 @@ class SipEngine:
         self._has_begun = False
         """A byte of the stream has come."""
         self._logged: set[int] = set()
-        self._watched = {side: _watched(peers, side) for side in Side}
         """What the log was told, by hash."""
+        self._watched = {side: _watched(peers, side) for side in Side}
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -202,8 +202,8 @@ class SipEngine:
         return effects
 
     def _hold(self, side: Side, before: int, after: int, is_anew: bool) -> Sequence[Effect]:
-        """Of a message that is not whole so many bytes wait, where others were before; of another message, if
-        `is_anew`."""
+        """`after` bytes of a message that is not whole wait, where there were `before`. is_anew: they are of a later
+        message than those were."""
         clock, client = self._clock, self._peers.client.host
         assert clock is not None
         if not after:
@@ -254,8 +254,8 @@ class SipEngine:
         return (*self._take_notes(), Send(SERVER, data))
 
     def _unread(self, side: Side, data: bytes) -> Sequence[Effect]:
-        """Of a connection that begins with TLS. Until its server answers, the clock of the handshake runs: one byte of
-        the client's is no reason to hold a connection for hours."""
+        """A connection that begins with TLS goes on. Until its server answers, the clock of the handshake runs: one
+        byte of the client's is no reason to hold a connection for hours."""
         if side is CLIENT:
             return (Send(SERVER, data),)
         self._over = True
@@ -279,8 +279,9 @@ class SipEngine:
         return sends
 
     def _may_pass_unread(self) -> bool:
-        """What is no message goes on, but not to somebody who has not shown that SIP is spoken there: by a pinhole it
-        could be anything, for any service of that host (X10). An observer holds nothing back."""
+        """Whether what is no message goes on. Of a session that a pinhole let in it does not before both sides have
+        shown that they speak SIP: it could be anything, for any service of that host (X10). An observer holds nothing
+        back."""
         return not self._peers.is_expected or self._is_proved or self._observed is not None
 
     def _too_often(self, side: Side, data: bytes, is_repeat: bool) -> Sequence[Send] | None:
@@ -431,11 +432,11 @@ class SipEngine:
 
     @property
     def _is_left(self) -> bool:
-        """Nobody is there whom a clock could hurry: both sides are gone, or nothing is read any more."""
+        """Whether no clock runs any more: both sides have ended, or nothing is read."""
         return self._over or len(self._ended) == len(Side)
 
     def _let_held_go(self, *sides: Side) -> None:
-        """What waited of a message will never be whole."""
+        """The bytes that waited of these sides' messages will never make whole ones, and count no longer."""
         for side in sides or tuple(self._held):
             if held := self._held.pop(side, 0):
                 self._table.held.change(self._peers.client.host, held, 0)
@@ -489,14 +490,12 @@ class SipEngine:
         return notes
 
     def _log_changes(self, message: Message, changes: Sequence[tuple[str, tuple[Span, bytes]]]) -> None:
-        """What is new among them."""
+        """Tell the log what changes, each of them once for this flow."""
         data = message.data
         fresh: list[dict[str, Any]] = []
         for field, (span, new) in changes:
             before = data[span.start : span.end][:MAX_ID_BYTES]
-            key = hash((field, before, new))
-            if before != new and key not in self._logged and len(self._logged) < MAX_LOGGED:
-                self._logged.add(key)
+            if before != new and self._is_fresh((field, before, new)):
                 fresh.append({"field": field, "before": before, "after": new})
         fresh += ({"field": field, "before": before, "after": after} for field, before, after in self._dialogs.moved)
         if fresh:
@@ -504,7 +503,8 @@ class SipEngine:
             self._note(event, {"message": trigger_of(message), "changes": fresh})
 
     def _log_left(self, message: Message, side: Side, body: bytes | None) -> None:
-        """Where an address that is known otherwise on the other side stands in something that is not followed."""
+        """Tell the log where an address that the other side knows by another one stands in something that is not
+        followed."""
         own, watched = self._watched[side]
         left: list[tuple[str, str]] = []
         if own is not None and not message.names <= sip_left.SILENT:
@@ -515,36 +515,37 @@ class SipEngine:
             named = [host for host, text in watched if text in now]
             if named and (kind := sip_left.in_body(message, now, named)) is not None:
                 left.append((f"body {kind}", "not_followed"))
-        if left:
-            self._tell_fresh(message, left)
-
-    def _tell_fresh(self, message: Message, kept: Sequence[tuple[str, str]]) -> None:
-        """Each of them once for this flow: a field, and why it is as it came."""
-        fresh: list[dict[str, Any]] = []
-        for field, reason in kept:
-            if (key := hash((field, reason))) not in self._logged and len(self._logged) < MAX_LOGGED:
-                self._logged.add(key)
-                fresh.append({"field": field, "value": None, "reason": reason})
-        if fresh:
-            self._note("address.kept", {"message": trigger_of(message), "changes": fresh})
+        self._tell_kept(message, [one for one in left if self._is_fresh(one)])
 
     def _log_oddities(self, message: Message) -> None:
-        """What is not as the grammar has it and passed all the same. Where it stands is told and not what it says, for
-        it may hold a password (X18)."""
-        fresh: list[dict[str, Any]] = []
+        """Tell the log what is not as the grammar has it and passed all the same. The log is told where it stands and
+        not what it says, for it may hold a password (X18)."""
+        kept: list[tuple[str, str]] = []
         for oddity in message.oddities:
-            field, reason = oddity.name.decode("latin-1") or "line", message.where(oddity)
-            key = hash((field, message.data[oddity.span.start : oddity.span.end]))
-            if key not in self._logged and len(self._logged) < MAX_LOGGED:
-                self._logged.add(key)
-                fresh.append({"field": field, "value": None, "reason": reason})
-        if fresh:
-            self._note("address.kept", {"message": trigger_of(message), "changes": fresh})
+            field = oddity.name.decode("latin-1") or "line"
+            if self._is_fresh((field, message.data[oddity.span.start : oddity.span.end])):
+                kept.append((field, message.where(oddity)))
+        self._tell_kept(message, kept)
+
+    def _is_fresh(self, what: Hashable) -> bool:
+        """Whether the log of this flow was not told of this before. From now on it was."""
+        key = hash(what)
+        if key in self._logged or len(self._logged) >= MAX_LOGGED:
+            return False
+        self._logged.add(key)
+        return True
+
+    def _tell_kept(self, message: Message, kept: Sequence[tuple[str, str]]) -> None:
+        """kept: fields, each with the reason why it is as it came."""
+        if kept:
+            changes = [{"field": field, "value": None, "reason": reason} for field, reason in kept]
+            self._note("address.kept", {"message": trigger_of(message), "changes": changes})
 
 
 def _watched(peers: Peers, side: Side) -> tuple[Host | None, list[tuple[Host, bytes]]]:
-    """What a message from this side should not tell the other one: its own host, if that is known there by another
-    address; and with it the address of ours by which it knows the other one, which does not find itself by that."""
+    """What a message from this side should not tell the other one: this side's own host, if the other one knows that by
+    another address; and, with its text, each address that means nothing to the other side, the one of ours by which
+    this side knows it among them."""
     own = peers.own(side).host if peers.is_mapped(side) else None
     known = peers.as_seen(side.other).host if peers.is_mapped(side.other) else None
     return own, [(host, str(host).encode()) for host in (own, known) if host is not None]

@@ -38,13 +38,13 @@ def refuse(message: Message | BadMessage, status: int, reason: bytes, at_most: i
 
 
 class _Form(Enum):
-    """Of a response, from the usual one to the shortest."""
+    """Forms of a response, from the usual one to the shortest."""
 
     USUAL = "usual"
     COMPACT = "compact"
     """RFC 3261 s.7.3.3."""
     SHORTEST = "shortest"
-    """Also without a tag and a reason phrase, by which nobody knows a response."""
+    """COMPACT without a tag and a reason phrase, by which nobody knows a response."""
 
 
 def _refusal(head: Head, vias: list[bytes], status: int, reason: bytes, form: _Form) -> bytes:

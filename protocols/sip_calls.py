@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""
 MAX_UNANSWERED_PLACES = 128
-"""Of one client none of whose calls has been answered of late. Whoever floods us with INVITEs that nobody answers, from
-whatever addresses, has no more ports from each of them."""
+"""Places for media of one client none of whose calls has been answered of late: so many ports, and no more, whoever
+floods us with INVITEs that nobody answers has by each address that he forges."""
 MAX_TRANSACTIONS = 32
 """Remembered of one call at a time."""
 
@@ -50,7 +50,8 @@ class Hop:
     routes: int
     """How many Record-Routes the message had."""
     is_own_word: bool = False
-    """The party has said it of itself, in the Contact of a request of its own, for the transport that it signals by."""
+    """The party has said of itself that it waits there, in the Contact of a request of its own, for the transport that
+    it signals by."""
 
     def behind(self, earlier: Hop | None) -> Hop:
         """This one, of an INVITE sent once more in another way. Which of them is answered is not known, so none of the
@@ -217,11 +218,11 @@ class Call:
         self._grants: dict[int, tuple[int, Role]] = {}
         """Whose place for which medium each open pinhole is."""
         self.is_answered = False
-        """It rings somewhere, or more."""
+        """A callee has answered by 101 or more: it rings somewhere."""
         self._counted: set[int] = set()
-        """Of them, those that count among its client's while nobody has answered."""
+        """The ids of places that count against MAX_UNANSWERED_PLACES of the client."""
         self._used: set[int] = set()
-        """Those of them that packets have come to."""
+        """The ids of places that packets have come to."""
         self._totals: dict[int, Totals] = {}
 
     # -- transactions ------------------------------------------------------------------------------------------------
@@ -239,7 +240,7 @@ class Call:
         return any(host in other.hosts[Role.CALLER] for host in self.hosts[Role.CALLEE])
 
     def keep(self, seconds: float) -> None:
-        """Signalling says that it lives for so long, be its media silent or not."""
+        """Signalling says that the call lives for so long, be its media silent or not."""
         self._pinholes.keep(seconds)
 
     def put_off(self, at: float, clock: Clock[Call]) -> None:
@@ -433,7 +434,8 @@ class Call:
         _announce(moves, medium, place.grant)
 
     def _offered(self, wanted: engine.Media) -> MediaGrant | Refusal:
-        """A place for whoever offers. One whose calls nobody has answered yet has few: he may be forging addresses."""
+        """A place for the party that offers. A client whose calls nobody has answered has few: it may be forging
+        addresses."""
         table = self._table
         is_proved = self.is_answered or table.answered.get(self.charged_to) is not None
         if not is_proved and table.unanswered[self.charged_to] >= MAX_UNANSWERED_PLACES:
@@ -441,7 +443,7 @@ class Call:
         return self._pinholes.offer(wanted)
 
     def answered(self) -> None:
-        """By somebody who takes it for a call: it rings there, or more."""
+        """Somebody who takes the INVITE for a call has answered it, if only by ringing."""
         if not self.is_answered:
             self.is_answered = True
             self._table.answered.put(self.charged_to, True)

@@ -11,7 +11,7 @@ from protocols.sip_options import SipOptions
 
 
 class StreamClock:
-    """Of one connection. Times are those of the engine."""
+    """The clocks of one connection. Times are those of the engine."""
 
     __slots__ = ("_begun", "_first_until", "_idle_seconds", "_last", "_message_seconds")
 
@@ -20,20 +20,21 @@ class StreamClock:
         self._message_seconds = options.message_seconds
         self._idle_seconds = options.connection_idle
         self._begun: dict[Side, float] = {}
-        """When the first byte came of a message that is not whole yet."""
+        """When the first byte of an unfinished message came from this side."""
         self._last = now
         """The last sign of life."""
 
     def heard(self, now: float) -> None:
-        """A whole message, or a keep-alive between two that have answered each other."""
+        """A whole message has come, or a keep-alive between two sides that have both said a message."""
         self._first_until = None
         self._last = now
 
     def waits(self, side: Side, now: float) -> None:
-        """A part of a message has come from there, its first one."""
+        """The first part of a message has come from this side."""
         self._begun[side] = now
 
     def waits_not(self, side: Side) -> None:
+        """No part of a message waits for its rest."""
         self._begun.pop(side, None)
 
     def next(self) -> float:
@@ -45,8 +46,8 @@ class StreamClock:
         return min(times)
 
     def over(self, now: float, is_needed: bool) -> str | None:
-        """Why it is over by now, as one snake_case word. is_needed: something is looked after that goes on in
-        silence."""
+        """Why the connection is over by now, as one snake_case word; None: it is not. is_needed: a call or a
+        registration depends on the connection, and goes on in silence."""
         if self._first_until is not None and now >= self._first_until:
             return "handshake_timeout"
         if any(now >= begun + self._message_seconds for begun in self._begun.values()):

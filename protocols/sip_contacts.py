@@ -46,7 +46,7 @@ class Contact:
     until: float = 0.0
     """When the last claim is over, at the latest; the pinhole goes with it."""
     is_confirmed: bool = True
-    """False while the port has never been more than reserved."""
+    """False as long as the port was never more than reserved."""
     _callers: Counter[Network] = field(default_factory=Counter)
     """By how many claims each may come: a trunk has one for each of its calls, so they are not gone through."""
 

@@ -11,7 +11,7 @@ Who may say what (design: a pinhole needs a confirmed exchange):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from protocols import sdp, sip_body
@@ -96,7 +96,7 @@ class Dialogs:
         self.invited: Call | None = None
         """The call of the last INVITE, until somebody has taken note."""
         self._names = {side: _names(peers, side) for side in Side}
-        """Hosts that the side which is not this one knows by another address."""
+        """By the side that speaks: hosts, and the addresses by which the other side knows them."""
         self._behind_us = Side.SERVER if peers.is_expected else Side.CLIENT
         self._inside = frozenset(filter(self._is_inside, Side))
         is_mapped = any(map(peers.is_mapped, Side))
@@ -368,16 +368,8 @@ class Dialogs:
         if not ordinary:
             return self._renamed(data, others, side) if speaker.mapped is not None else None
         part = ordinary[0]
-        try:
-            description = sdp.read_sdp(data[part.span.start : part.span.end])
-        except Malformed as error:
-            # An ACK cannot be refused.
-            refused = message.is_request and message.method != b"ACK" and isinstance(error, sdp.TooManyMedia)
-            status = 500 if call.is_under_way else 503
-            action = f"answered {status}" if refused else "media is not followed"
-            self._note("violation", {"rule": "sip.bad_sdp", "detail": str(error), "action": action})
-            if refused:  # D49
-                raise Refused(status, b"Too Many Media") from None
+        description = self._read(call, message, data[part.span.start : part.span.end])
+        if description is None:
             return None
         if self._options.ice == "pass" and _has_ice(description):
             self._tell_kept(message, [_change("sdp", None, "ice_passed")])
@@ -388,21 +380,9 @@ class Dialogs:
         left_alone = _left_alone(description)
         media = [medium for medium in description.media if medium.slot not in kept]
         self._tell_learned(call, speaker, media)
-        trigger = trigger_of(message)
-        if answers is not None:
-            moves = call.make_answer(answers, speaker, media, trigger)
-        else:
-            assert offers is not None
-            made = call.make_offer(speaker, media, trigger)
-            if isinstance(made, Refusal):
-                if message.is_request:
-                    raise Refused(500 if call.is_under_way else 503, b"No Media Available")
-                if speaker.mapped is None:
-                    return None
-                # What comes in a response can only be withdrawn, each medium by its port (D49).
-                moves = {medium.slot: sdp.Move(speaker.mapped, 0, None) for medium in media if medium.is_movable}
-            else:
-                offers.offer, moves = made
+        moves = self._opened(call, speaker, message, media, offers, answers)
+        if moves is None:
+            return None
         if speaker.mapped is None and not direct:
             # A low port has been told of.
             told = [change for change in kept.values() if change["reason"] != "low_port"]
@@ -412,20 +392,10 @@ class Dialogs:
                 # Both ends are to believe that the other one knows nothing of ICE (D32, D33).
                 new = sdp.without_ice(new)
             return sip_body.rebuild(data, [(part, new)]) if new != description.body else None
-        origin = description.origin.host if description.origin is not None else None
-        is_own = origin is not None and (
-            origin == speaker.host
-            or any(origin in network for network in self._options.media_hosts)
-            or call.is_elsewhere(speaker, Endpoint(origin, 0))
-        )
         moves |= direct
-        for medium in description.media:
-            if (move := moves.get(medium.slot)) is not None:
-                change = (medium.endpoint, Endpoint(move.host, move.port))
-                if change not in call.told and len(call.told) < MAX_TOLD:
-                    call.told.add(change)
-                    self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
-        new = sdp.relocate(description, moves, speaker.mapped if is_own else None, "strip", self._names[side])
+        self._tell_moved(call, description, moves)
+        mapped = speaker.mapped if self._is_author(call, speaker, description) else None
+        new = sdp.relocate(description, moves, mapped, "strip", self._names[side])
         left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
         changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
         self._tell_kept(message, [*left_alone, *kept.values(), *changes[:MAX_TOLD]])
@@ -434,6 +404,62 @@ class Dialogs:
             text = sdp.alike(data[other.span.start : other.span.end], description, moves, self._names[side])
             news.append((other, sdp.with_other_host(text, speaker.host, speaker.mapped or speaker.host)))
         return sip_body.rebuild(data, news)
+
+    def _read(self, call: Call, message: Message, body: bytes) -> sdp.Description | None:
+        """A description that can be followed; None if it cannot be read. Raises Refused for too many media."""
+        try:
+            return sdp.read_sdp(body)
+        except Malformed as error:
+            # An ACK cannot be refused.
+            refused = message.is_request and message.method != b"ACK" and isinstance(error, sdp.TooManyMedia)
+            status = 500 if call.is_under_way else 503
+            action = f"answered {status}" if refused else "media is not followed"
+            self._note("violation", {"rule": "sip.bad_sdp", "detail": str(error), "action": action})
+            if refused:  # D49
+                raise Refused(status, b"Too Many Media") from None
+            return None
+
+    @staticmethod
+    def _opened(
+        call: Call,
+        speaker: Speaker,
+        message: Message,
+        media: list[sdp.Media],
+        offers: Transaction | None,
+        answers: Offer | None,
+    ) -> dict[int, sdp.Move] | None:
+        """Places for these media, by their slots; None if there are none and nothing is to be changed. Raises Refused
+        when a request has to go without."""
+        if answers is not None:
+            return call.make_answer(answers, speaker, media, trigger_of(message))
+        assert offers is not None
+        made = call.make_offer(speaker, media, trigger_of(message))
+        if not isinstance(made, Refusal):
+            offers.offer, moves = made
+            return moves
+        if message.is_request:
+            raise Refused(500 if call.is_under_way else 503, b"No Media Available")
+        if speaker.mapped is None:
+            return None
+        # What comes in a response can only be withdrawn, each medium by its port (D49).
+        return {medium.slot: sdp.Move(speaker.mapped, 0, None) for medium in media if medium.is_movable}
+
+    def _is_author(self, call: Call, speaker: Speaker, description: sdp.Description) -> bool:
+        """Whether o= names the speaker, or a host that stands for it."""
+        origin = description.origin.host if description.origin is not None else None
+        return origin is not None and (
+            origin == speaker.host
+            or any(origin in network for network in self._options.media_hosts)
+            or call.is_elsewhere(speaker, Endpoint(origin, 0))
+        )
+
+    def _tell_moved(self, call: Call, description: sdp.Description, moves: Mapping[int, sdp.Move]) -> None:
+        for medium in description.media:
+            if (move := moves.get(medium.slot)) is not None:
+                change = (medium.endpoint, Endpoint(move.host, move.port))
+                if change not in call.told and len(call.told) < MAX_TOLD:
+                    call.told.add(change)
+                    self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
 
     def _kept(self, call: Call, speaker: Speaker, description: sdp.Description) -> dict[int, dict[str, Any]]:
         """Media that is left as it is, and for the log why."""
@@ -562,12 +588,12 @@ def trigger_of(message: Message) -> str:
 
 
 def _bytes_kept(key: tuple[bytes, bytes]) -> int:
-    """Of a call by its Call-ID and the caller's tag, which stand in the table and in the call."""
+    """Bytes of a call's Call-ID and caller's tag, which stand in the table and in the call."""
     return 2 * (len(key[0]) + len(key[1])) + NAMES_BYTES
 
 
 def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:
-    """One that is not made."""
+    """For the log: a change that is not made, and why."""
     return {"field": field, "value": value, "reason": reason}
 
 

@@ -19,7 +19,7 @@ from protocols.sip_memory import short
 from protocols.sip_table import SipTable
 
 MAX_MARKS = 64
-"""Places remembered of one dialog; of a field with more, every value is taken for an echo."""
+"""Places remembered of one dialog; in a field with more of them, every value is taken for an echo."""
 
 _LISTS = frozenset((b"record-route", b"path"))
 _SAME = {b"from": b"identity", b"to": b"identity"}
@@ -30,7 +30,7 @@ itself there."""
 
 
 class Echoes:
-    """Of the two sides of one flow."""
+    """What each of the two sides of one flow has said of the other one's host."""
 
     __slots__ = ("_peers", "_table")
 
@@ -61,5 +61,5 @@ class Echoes:
 
 
 def _mark(field: bytes, from_last: int | None) -> Hashable:
-    """None: wherever it stands."""
+    """A place, as it is remembered. from_last: None for every place of the field."""
     return (field, from_last) if field in _LISTS else (_SAME.get(field, field), None)

@@ -17,15 +17,15 @@ from typing import Generic, Protocol, TypeVar
 from protocols.engine import Endpoint, Host, Send
 
 MAX_TABLE_BYTES = 64 * 1024 * 1024
-"""Of all that is remembered, with what Python needs for each entry. A hundred thousand phones with odd Vias need
+"""Bytes of all that is remembered, with what Python needs for each entry. A hundred thousand phones with odd Vias need
 less."""
 MAX_KEPT_BYTES = MAX_TABLE_BYTES // 2
-"""Of it, what cannot be forgotten while it lasts: the names of calls and of registrations. 50,000 calls with Call-IDs
-and tags of a hundred bytes need 25 MiB."""
+"""Bytes of those that cannot be forgotten while something lasts: the names of calls and of registrations. 50,000 calls
+with Call-IDs and tags of a hundred bytes need 25 MiB."""
 MAX_HELD_BYTES = 32 * 1024 * 1024
-"""Of messages on streams that are not whole yet. A hundred of the largest ones at a time."""
+"""Bytes of messages on streams that are not whole yet. A hundred of the largest ones at a time."""
 MAX_HELD_OF_CLIENT = 2 * 1024 * 1024
-"""Of one client address: seven of the largest messages at a time."""
+"""The same of one client address: seven of the largest messages at a time."""
 FREE_BYTES = 4096
 """Held for one side of a stream, these count for nothing: an ordinary message of which a part has come. Their sum is
 bounded by the number of sessions."""
@@ -37,17 +37,17 @@ MAX_KEY_BYTES = 128
 """A longer key is remembered by its hash (RFC 3261 bounds neither branches nor Call-IDs)."""
 
 NAMES_BYTES = 200
-"""Of a call or a registration, for the objects that hold its names."""
+"""Bytes of the objects that hold the names of a call or of a registration."""
 
 _ENTRY_BYTES = 300
-"""Of one entry, besides what peers have said."""
+"""Bytes of one entry, besides what peers have said."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
 
 
 def short(key: bytes) -> bytes:
-    """The same for the same key, and never long."""
+    """The key itself, or the hash of a long one."""
     return key if len(key) <= MAX_KEY_BYTES else blake2b(key, digest_size=32).digest()
 
 
@@ -236,6 +236,6 @@ class KnownAs:
             self._seen[own, seen.host] = known, count - 1
 
     def seen(self, own: Endpoint, host: Host) -> Endpoint | None:
-        """By that address of ours."""
+        """Where the phone at `own` is known by this address of ours."""
         found = self._seen.get((own, host))
         return found[0] if found is not None else None

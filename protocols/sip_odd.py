@@ -64,9 +64,9 @@ _TAG = re.compile(rb";[ \t\r\n]*+(?i:tag)[ \t\r\n]*+=[ \t\r\n]*+\"?([^;,<>\" \t\
 
 _BEHIND_HOST = re.compile(rb"[;?]")
 _MAX_ATS = 8
-"""Each is looked behind for a host."""
+"""Signs `@` of one value behind which a host is looked for."""
 _MAX_BYTES = 512
-"""Of values that are remembered."""
+"""Longer values are not remembered."""
 
 
 _Place = tuple[Host | bytes | None, Span | None, int | None, Span | None, int]

@@ -312,9 +312,8 @@ class Rewriter:
         is_echo = mapped.is_own and self._echoes.is_one(call_id, side, _contact_of(message), method)
         if is_echo and (not message.is_request or self._is_forwarded(message, side)):
             return True  # a proxy forwards it; of itself a party says it in a request that has passed nobody
-        if (
-            message.status >= 300 and mapped.is_own
-        ):  # a redirect is made of the Request-URI, or of what phones have said
+        if message.status >= 300 and mapped.is_own:
+            # A redirect is made of the Request-URI, or of what phones have said.
             return self._echoes.is_one(call_id, side, b"request-uri", method)
         # A phone registers itself, and never its registrar; and what the registrar lists is what phones have said.
         return method == b"REGISTER" and message.is_request is not mapped.is_own

@@ -17,9 +17,9 @@ CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 MAX_SUBSCRIBED_SECONDS = 7 * 86400
 MAX_SUBSCRIBING = 64
-"""Of a flow, that wait for their answers."""
+"""SUBSCRIBE requests of one flow that wait for their answers."""
 MAX_SUBSCRIBED = 16
-"""Of a connection, that are told of elsewhere."""
+"""Places of one connection's client to which notifications come other than by the connection."""
 
 
 class Subscriptions:
@@ -28,19 +28,20 @@ class Subscriptions:
     __slots__ = ("_asked", "_contacts", "_key", "_peers", "_rewriter", "_until")
 
     def __init__(self, peers: Peers, rewriter: Rewriter, contacts: Contacts, key: Hashable) -> None:
-        """key: of what is claimed for them."""
+        """key: under which ports are claimed for them."""
         self._peers = peers
         self._rewriter = rewriter
         self._contacts = contacts
         self._key = key
         self._asked: Recent[tuple[bytes, int], Endpoint] = Recent(MAX_SUBSCRIBING)
-        """What has no final response yet, and where it is to be told of."""
+        """Requests without a final response, by Call-ID and CSeq, and where the subscriber waits for notifications."""
         self._until: dict[Endpoint, float] = {}
-        """For how long it is told of something, by where."""
+        """Until when notifications may come, by where the subscriber waits for them."""
 
     def hear(self, message: Message, side: Side, now: float) -> None:
-        """The notifier has something to say for so long (RFC 6665 s.4.4.1; S72), where its subscriber has said that it
-        waits. Of one that waits at the connection alone it says it there."""
+        """A SUBSCRIBE or its response. A 2xx lets the notifier in where the subscriber has said that it waits, for as
+        long as the response says (RFC 6665 s.4.4.1; S72). A subscriber that named no other place than its TCP
+        connection is notified there."""
         asked = short(message.call_id), message.cseq.number
         if message.is_request:
             if side is CLIENT:

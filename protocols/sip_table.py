@@ -27,7 +27,7 @@ MAX_TEXTS = 200_000
 """Spellings remembered; the oldest ones go. A lost one is written in the usual form."""
 MAX_CALL_IDS = 50_000
 MAX_ECHOES = 10_000
-"""Dialogs, and pairs of hosts, in which one side has named the inside address of the other one. Nobody does by
+"""Dialogs, and pairs of hosts, in which one side has named the inside address of the other one. Nobody does that by
 chance."""
 
 Key = TypeVar("Key", bound=Hashable)
@@ -133,7 +133,7 @@ class SipTable:
     inside: dict[tuple[Transport, Endpoint], Endpoint] = field(default_factory=dict)
     """Where others know a contact -> its own address."""
     memory: Memory = field(default_factory=Memory)
-    """How much all that is remembered may take."""
+    """The budget for all that is remembered."""
     uris: Recent[tuple[Endpoint, Endpoint, bool], bytes] = field(init=False)
     """How the phone itself spelled host and port in its Contact: by its own, where others know it, and whether they are
     told the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
@@ -152,7 +152,7 @@ class SipTable:
     aliases: Recent[tuple[Host, Host], bool] = field(init=False)
     """Hosts by the address that they signal from, with another one by which they call themselves."""
     answered: Recent[Host, bool] = field(init=False)
-    """Clients of whose calls somebody has answered one."""
+    """Clients that made a call which somebody has answered."""
     flows: KnownAs = field(default_factory=KnownAs)
     held: Held = field(default_factory=Held)
     rates: Rates = field(default_factory=Rates)

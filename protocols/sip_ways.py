@@ -15,13 +15,13 @@ from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip_table import SipTable
 
 MAX_ROUTES = 64
-"""Behind any Record-Route."""
+"""A number that no Record-Route has: behind the last one, which is the Contact."""
 DIALOG_SECONDS = 7 * 86400.0
 """A way to a party stands as long as its call; this is for one that nobody ends."""
 
 
 class Ways:
-    """As one flow or connection knows them."""
+    """The ways to the parties on both sides of one flow or connection."""
 
     __slots__ = ("_contacts", "_ours", "_peers", "_rewriter", "_table")
 
