@@ -20,7 +20,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, ClassVar, Final
 
 from protocols.engine import Endpoint, Host, Party
 from proxy import sockets
@@ -41,6 +41,8 @@ MAX_DROPOUT = 3000
 """How far the numbers of a stream that goes on may have gone meanwhile: RFC 3550 appendix A.1."""
 MOST_KEPT, MOST_KEPT_BYTES = 32, 2048
 """Packets that wait for the decision, and how long one may be; others are lost."""
+MOST_HANDED = 8
+"""From lane to lane of ours: a call between two phones behind us takes one step, a place passed on one more."""
 
 # RFC 5389 s.6: tells STUN from UDPTL, whose packets begin with a number that counts from 0.
 _STUN_COOKIE = bytes.fromhex("2112a442")
@@ -222,12 +224,14 @@ class Component:
         "received",
         "source",
         "to",
+        "waits",
     )
 
     def __init__(self, place: MediaPlace, party: Party, waits: Endpoint, leased: Stand | None, is_new: bool) -> None:
         """waits: where the party is to be sent to. leased: the socket of its place, if that is on an address of ours.
         is_new: the party was not known before; else it has agreed anew."""
         self.place = place
+        self.waits = waits
         self.party = party
         self.leased = leased
         self.at = leased.endpoint.at if leased is not None else waits
@@ -249,7 +253,7 @@ class Component:
         if not is_new:
             self.reopen()
 
-    def stands_for(self, partner: Party, stands: Stands) -> list[Stand]:
+    def stands_for(self, partner: Component, stands: Stands) -> list[Stand]:
         """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
         mark = self.place.mark_of(self.party)
         if self.leased is not None:
@@ -268,12 +272,15 @@ class Component:
             raise failed
         return taken
 
-    def _to_hear(self, partner: Party) -> Iterable[Heard]:
+    def _to_hear(self, partner: Component) -> Iterable[Heard]:
         """On another host's address only single hosts are heard, so that all else passes as if nobody stood there. But
         for a party at its own address whose partner may be anywhere in a network that the policy names."""
-        hosts = [net.network_address for net in partner.allow if net.prefixlen == net.max_prefixlen]
-        if len(hosts) < len(partner.allow) and self.party.is_at_itself:
+        allow = partner.party.allow
+        hosts = [net.network_address for net in allow if net.prefixlen == net.max_prefixlen]
+        if len(hosts) < len(allow) and self.party.is_at_itself:
             return (EVERYBODY,)
+        if partner.party.rtcp is not None and partner.waits.host not in hosts:
+            hosts.append(partner.waits.host)  # RTCP on a host of its own (RFC 3605 s.2.1), from where it comes as well
         return hosts
 
     def learn(self, source: Address) -> None:
@@ -370,6 +377,9 @@ class Component:
 class Lane:
     """One way between two parties' components."""
 
+    handed: ClassVar[int] = 0
+    """From how many lanes to the next one the packet has gone that is looked at now."""
+
     __slots__ = (
         "_ancillary",
         "_claims",
@@ -403,7 +413,7 @@ class Lane:
         self._ancillary: Ancillary = ()
         self._own = sender.own
         self._leased = sender.place.leased
-        self._stands = receiver.stands_for(sender.party, stands)
+        self._stands = receiver.stands_for(sender, stands)
         self._claims: list[tuple[Stand, Address, Route]] = []
         for stand in self._stands:
             stand.lanes.append(self)
@@ -433,8 +443,13 @@ class Lane:
         to = self.receiver.to
         if (near := self._leased.get(to)) is not None:  # another call's place: of one of two phones behind us
             take = near.routes.get(self._own)
-            if take is not None and take != self.take:  # whose parties both name places of ours would hand it to itself
-                take(data, ancillary)
+            # Parties that name places of ours, of this call or of several, could make a ring of lanes.
+            if take is not None and take != self.take and Lane.handed < MOST_HANDED:
+                Lane.handed += 1
+                try:
+                    take(data, ancillary)
+                finally:
+                    Lane.handed -= 1
         else:
             try:
                 self._send(data, to)

@@ -660,3 +660,23 @@ async def test_a_call_between_two_places_of_ours_does_not_go_round_in_circles(ho
         assert sum(place.packets_in for place in liar.pinholes) == 1
         call.pinholes.end("over")
         liar.pinholes.end("over")
+
+
+async def test_two_calls_that_name_the_places_of_each_other_do_not_go_round_in_circles(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, ours = Call(gateway), hosts.gateway_address(4)
+        phone, neighbour, other = gateway.client(4, 7000), gateway.client(4, 7100), gateway.server(4, 8000)
+        first = call.offer(party(phone, mapped=ours))
+        second = call.offer(party(neighbour, mapped=ours))
+        for offered in (first, second):
+            call.answer(offered, party(other))
+        for offered, named in ((first, second), (second, first)):
+            call.pinholes.change(offered, media(Party(named.rtp, None, ours, only(ours))))
+        raised: list[Any] = []
+        gateway.shell.loop.set_exception_handler(lambda _, context: raised.append(context))
+        other.sendto(b"hello", to(first))
+        await silence(phone)
+        assert raised == []
+        assert "failed" not in {line.get("reason") for line in gateway.shell.log.lines}
+        assert len(call.pinholes) == 4
+        call.pinholes.end("over")
