@@ -142,6 +142,8 @@ def _size(thing: object) -> int:
             return _ENTRY_BYTES // 2 + len(thing)
         case tuple():
             return _ENTRY_BYTES // 2 + sum(len(part) for part in thing if isinstance(part, bytes))
+        case frozenset():
+            return _ENTRY_BYTES // 2 * (1 + len(thing))
         case _:
             return _ENTRY_BYTES // 2
 

@@ -23,7 +23,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from protocols import sip_odd
 from protocols import sip_values as values
@@ -89,17 +89,13 @@ _EXTENSIONS = frozenset((b"supported", b"require"))
 AGREED_BY_2XX = frozenset((b"REGISTER", b"INVITE", b"SUBSCRIBE"))
 """Requests whose Contact the other side is to use from their 2xx on (RFC 3261 s.10, s.12; RFC 6665)."""
 
-MAX_MAPPED = 64
 MAX_MAPPED_BYTES = 256
-"""Values of a flow that are remembered with what they become: a phone has one Contact or two, and calls by few
-routes."""
+"""Of values that are remembered with what they become: a phone has one Contact or two, and calls by few routes."""
 
 Change = tuple[Span, bytes]
-Key = TypeVar("Key")
-Value = TypeVar("Value")
 
 
-class _Mapped(NamedTuple):
+class Mapped(NamedTuple):
     """What becomes of an address; spans are offsets into the value."""
 
     changes: tuple[Change, ...]
@@ -113,16 +109,16 @@ class _Mapped(NamedTuple):
     """It names the other side's host by an address of the inside, which this side cannot know."""
 
 
-class _MappedVia(NamedTuple):
+class MappedVia(NamedTuple):
     changes: tuple[Change, ...]
     answers: tuple[Endpoint, bool] | None
     """Of a response: the sent-by that it came to, and whether it has a port."""
     is_lasting: bool
-    """As of _Mapped, as long as sent-by was spelled as usual."""
+    """As of Mapped, as long as sent-by was spelled as usual."""
 
 
-_STAYS = _Mapped((), None, True)
-_VIA_STAYS = _MappedVia((), None, True)
+_STAYS = Mapped((), None, True)
+_VIA_STAYS = MappedVia((), None, True)
 
 
 class Rewriter:
@@ -137,6 +133,7 @@ class Rewriter:
         "_mapped",
         "_mapped_vias",
         "_now",
+        "_number",
         "_peers",
         "_strips_ice",
         "_table",
@@ -153,8 +150,8 @@ class Rewriter:
         self._call_ids = CallIds(peers, table.call_ids) if options.topology_hiding else None
         self._strips_ice = options.ice == "strip"
         self._now = 0.0
-        self._mapped: dict[tuple[Side, bool, object, bytes], _Mapped] = {}
-        self._mapped_vias: dict[tuple[Side, bool, bool, int, bytes], _MappedVia] = {}
+        self._number = next(table.numbers)
+        self._mapped, self._mapped_vias = table.mapped, table.mapped_vias
         self._is_mapped = {side: peers.is_mapped(side) for side in Side}
         self.is_needed = options.fixup == "auto" and any(self._is_mapped.values())
         self.stands_in = False
@@ -285,7 +282,7 @@ class Rewriter:
     ) -> Sequence[Change]:
         """What changes in the address that stands there. from_last: how many values of this field stand behind it."""
         value, is_contact = message.data[span.start : span.end], field == b"contact"
-        key = (side, is_contact, read, value)
+        key = (self._number, side, is_contact, read, value)
         mapped = self._mapped.get(key)
         if mapped is None:
             address = message.read(span, read)
@@ -294,7 +291,7 @@ class Rewriter:
                 may_reserve = self.is_own_word(message, side, Endpoint(address.host, address.port or DEFAULT_PORT))
             mapped = self._address(value, address, side, is_contact, may_reserve)
             if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and not message.oddities:
-                _remember(self._mapped, key, mapped)
+                self._mapped.put(key, mapped)
         if mapped.is_guess:
             said_in = _contact_of(message) if is_contact else field
             self._echoes.hear(self.call_id(message, side), side, said_in, from_last)
@@ -304,7 +301,7 @@ class Rewriter:
             self._table.uris.put(*mapped.known_as)
         return [(values.within(span, at), new) for at, new in mapped.changes] if mapped.changes else ()
 
-    def _comes_back(self, message: Message, side: Side, field: bytes, from_last: int, mapped: _Mapped) -> bool:
+    def _comes_back(self, message: Message, side: Side, field: bytes, from_last: int, mapped: Mapped) -> bool:
         """Whether the value there is what the other side has said, and so stays as it is."""
         call_id, method = self.call_id(message, side), message.cseq.method
         if field != b"contact":
@@ -346,7 +343,7 @@ class Rewriter:
 
     def _address(
         self, value: bytes, address: values.Address, side: Side, is_contact: bool = False, may_reserve: bool = False
-    ) -> _Mapped:
+    ) -> Mapped:
         at = address.hostport
         if at is None or not isinstance(address.host, Host):
             return _STAYS
@@ -355,7 +352,7 @@ class Rewriter:
         if self._is_mapped[side] and own == self._peers.as_seen(side):
             # Who knows from STUN how it is known gets just that back.
             itself = self._peers.as_seen(side), address.port is not None
-            return _Mapped((), ((party, *itself), value[at.start : at.end]), True, is_own=True)
+            return Mapped((), ((party, *itself), value[at.start : at.end]), True, is_own=True)
         if is_contact and (alias := self.alias_of(side, own)) is not None:
             return self._stand_in(value, address, side, self._outside(side, alias, may_reserve))
         if self._is_mapped[side] and address.host == party.host:
@@ -363,7 +360,7 @@ class Rewriter:
             may_reserve = may_reserve and transport is self._peers.transport
             seen = self.outward(side, own.host, own.port, transport, may_reserve)
             if seen is None:
-                return _Mapped((), None, False, is_own=True)
+                return Mapped((), None, False, is_own=True)
             if self.inward(side, seen.host, seen.port, transport) != own:
                 return self._stand_in(value, address, side, seen)
             has_port = address.port is not None
@@ -371,22 +368,22 @@ class Rewriter:
             changes = (at, _hostport(seen, has_port)), *_maddr(address, party.host, seen.host)
             # Any other port has a contact of its own, which each message that names it keeps alive.
             is_lasting = own == party and transport is self._peers.transport
-            return _Mapped(changes, ((own, seen, shows_port), value[at.start : at.end]), is_lasting, is_own=True)
+            return Mapped(changes, ((own, seen, shows_port), value[at.start : at.end]), is_lasting, is_own=True)
         if self._is_mapped[side.other] and address.host == other.host:
-            return _Mapped(self._of_other(value, address, side), None, False)
+            return Mapped(self._of_other(value, address, side), None, False)
         if self._is_mapped[side.other] and address.host == self._peers.own(side.other).host:
-            return _Mapped((), None, True, is_guess=True)
+            return Mapped((), None, True, is_guess=True)
         # A contact may turn out to be another name of its own host.
-        return _Mapped((), None, not (is_contact and self._maps_outward(side)))
+        return Mapped((), None, not (is_contact and self._maps_outward(side)))
 
-    def _stand_in(self, value: bytes, address: values.Address, side: Side, seen: Endpoint) -> _Mapped:
+    def _stand_in(self, value: bytes, address: values.Address, side: Side, seen: Endpoint) -> Mapped:
         """The party is named by an address that has no port of its own outside."""
         at = address.hostport
         assert at is not None and isinstance(address.host, Host)
         new = _hostport(seen, address.port is not None)
         if at.end - at.start <= MAX_KEY_BYTES:
             self._table.stand_ins.put((seen, _without(value, address, at)), value[at.start : at.end])
-        return _Mapped(((at, new), *_maddr(address, address.host, seen.host)), None, False, is_own=True)
+        return Mapped(((at, new), *_maddr(address, address.host, seen.host)), None, False, is_own=True)
 
     def _of_other(self, value: bytes, address: values.Address, side: Side) -> tuple[Change, ...]:
         """What becomes of an address of ours, by which the other side's host is meant."""
@@ -411,7 +408,7 @@ class Rewriter:
         value = message.data[span.start : span.end]
         taken = values.BRANCH.search(value)
         at, end = taken.span(1) if taken is not None else (len(value), len(value))
-        key = (side, message.is_request, is_top, at, value[:at] + value[end:])
+        key = (self._number, side, message.is_request, is_top, at, value[:at] + value[end:])
         mapped = self._mapped_vias.get(key)
         if mapped is None or (mapped.answers is not None and self._spelled(value[at:end], mapped.answers) is not None):
             via = message.read(span, values.read_via)
@@ -424,19 +421,19 @@ class Rewriter:
             branch = via.parameters.get(b"branch")
             is_the_one = branch is None or (branch.span == (at, end) and value.lower().count(b"branch") == 1)
             if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and is_the_one and not message.oddities:
-                _remember(self._mapped_vias, key, mapped._replace(changes=_moved(mapped.changes, end, at - end)))
+                self._mapped_vias.put(key, mapped._replace(changes=_moved(mapped.changes, end, at - end)))
         else:
             mapped = mapped._replace(changes=_moved(mapped.changes, at, end - at))
         return [(values.within(span, at), new) for at, new in mapped.changes]
 
-    def _request_via(self, value: bytes, via: values.Via, side: Side, is_top: bool) -> _MappedVia:
+    def _request_via(self, value: bytes, via: values.Via, side: Side, is_top: bool) -> MappedVia:
         own, transport = self._peers.own(side), self._peers.transport
         if isinstance(via.host, Host) and self._is_mapped[side] and via.host == self._peers.as_seen(side).host:
             # Who knows from STUN how it is known gets just that back.
             at, known_as = via.hostport, (Endpoint(via.host, via.port or DEFAULT_PORT), via.port is not None)
             if at.end - at.start <= MAX_KEY_BYTES:
                 self._table.vias.put((short(via.branch or b""), *known_as), value[at.start : at.end])
-            return _MappedVia((), None, False)
+            return MappedVia((), None, False)
         if not isinstance(via.host, Host):
             return _VIA_STAYS
         alias = self.alias_of(side, Endpoint(via.host, via.port or DEFAULT_PORT)) if is_top else None
@@ -459,7 +456,7 @@ class Rewriter:
         else:
             seen = self.outward(side, own.host, port, transport)
         if seen is None:
-            return _MappedVia((), None, False)
+            return MappedVia((), None, False)
         at, has_port = via.hostport, via.port is not None
         shows_port = has_port or seen.port != DEFAULT_PORT
         put_back = self.inward(side, seen.host, seen.port, transport)
@@ -468,9 +465,9 @@ class Rewriter:
             self._table.vias.put((short(via.branch or b""), seen, shows_port), value[at.start : at.end])
         # Of a hop before its last one: what that hop saw, which is behind us, too.
         added = _added(via, own.host, self._peers.as_seen(side).host)
-        return _MappedVia(((at, _hostport(seen, has_port)), *added), None, is_usual and port == own.port)
+        return MappedVia(((at, _hostport(seen, has_port)), *added), None, is_usual and port == own.port)
 
-    def _response_via(self, via: values.Via, side: Side, is_top: bool) -> _MappedVia:
+    def _response_via(self, via: values.Via, side: Side, is_top: bool) -> MappedVia:
         party, transport = side.other, self._peers.transport
         own, seen = self._peers.own(party), self._peers.as_seen(party)
         if not isinstance(via.host, Host) or via.host != seen.host:
@@ -480,7 +477,7 @@ class Rewriter:
             party, via.host, via.port, transport, lambda _, seen: self._spelled(branch, (seen, has_port))
         )
         if new is None:
-            return _MappedVia((), None, False)
+            return MappedVia((), None, False)
         changes = [(via.hostport, new), *_added(via, seen.host, own.host)]
         # Who says that it has seen the party at its own host, but at another port, would have it name that port in its
         # Contact. Behind another NAT `received` says who it is.
@@ -489,7 +486,7 @@ class Rewriter:
             changes.append((via.parameters[b"rport"].span, b"%d" % own.port))
         answers = Endpoint(via.host, port), has_port
         is_usual = self._spelled(branch, answers) is None
-        return _MappedVia(tuple(changes), answers, is_usual and port == seen.port)
+        return MappedVia(tuple(changes), answers, is_usual and port == seen.port)
 
     def _spelled(self, branch: bytes, answers: tuple[Endpoint, bool]) -> bytes | None:
         """How sent-by stood in the request that a response is for, unless in the usual form."""
@@ -621,12 +618,6 @@ def _beside(changes: list[tuple[str, Change]], found: Iterable[tuple[str, Change
             merged.append((name, change))
             ranks.append(rank)
     return merged
-
-
-def _remember(known: dict[Key, Value], key: Key, mapped: Value) -> None:
-    if len(known) >= MAX_MAPPED:
-        known.clear()
-    known[key] = mapped
 
 
 def _moved(changes: Sequence[Change], behind: int, by: int) -> tuple[Change, ...]:

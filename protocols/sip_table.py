@@ -14,17 +14,20 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from protocols.engine import AnyGrant, Closed, Endpoint, Host, Party, Transport
+from protocols.engine import AnyGrant, Closed, Endpoint, Host, Party, Side, Transport
 from protocols.sip_memory import Held, KnownAs, Memory, Recent, Repeats
 
 if TYPE_CHECKING:
     from protocols.sip_calls import Call
     from protocols.sip_contacts import Contact
     from protocols.sip_register import Name, Registrations
+    from protocols.sip_rewrite import Mapped, MappedVia
 
 MAX_CALLS = 50_000
 MAX_TEXTS = 200_000
 """Spellings remembered; the oldest ones go. A lost one is written in the usual form."""
+MAX_MAPPED = 100_000
+"""Values whose addresses are found and mapped already. A lost one is read again."""
 MAX_CALL_IDS = 50_000
 MAX_ECHOES = 10_000
 """Dialogs, and pairs of hosts, in which one side has named the inside address of the other one. Nobody does that by
@@ -142,6 +145,11 @@ class SipTable:
     URI."""
     vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(init=False)
     """And in the Via of a transaction: by branch and the address that took its place."""
+    mapped: Recent[tuple[int, Side, bool, object, bytes], Mapped] = field(init=False)
+    """Values of fields, by the flow, and what becomes of them in it. Peers choose both, so they have no room of their
+    own in each flow."""
+    mapped_vias: Recent[tuple[int, Side, bool, bool, int, bytes], MappedVia] = field(init=False)
+    """The same of Vias."""
     call_ids: Recent[tuple[bytes, Host], bytes] = field(init=False)
     """Hidden ones, each with the host that is to have its own back, and what they were."""
     repeats: Repeats = field(init=False)
@@ -165,6 +173,7 @@ class SipTable:
         memory = self.memory
         self.uris, self.vias = Recent(MAX_TEXTS, memory), Recent(MAX_TEXTS, memory)
         self.stand_ins, self.call_ids = Recent(MAX_TEXTS, memory), Recent(MAX_CALL_IDS, memory)
+        self.mapped, self.mapped_vias = Recent(MAX_MAPPED, memory), Recent(MAX_MAPPED, memory)
         self.echoes, self.guessed, self.aliases = (Recent(MAX_ECHOES, memory) for _ in range(3))
         self.answered = Recent(MAX_ECHOES, memory)
         self.repeats = Repeats(memory)

@@ -11,7 +11,20 @@ import pytest
 from protocols import sip_memory
 from protocols.engine import Abort, Effect, Peers, Send, Side, Splice, Transport
 from protocols.sip_memory import FREE_BYTES, MAX_HELD_OF_CLIENT, Held, Memory, Recent
-from tests.sip_flow import CLIENT, PROXY, SERVER, Flow, at, established, invite, message, register, registered, response
+from tests.sip_flow import (
+    CLIENT,
+    DIALOG,
+    PROXY,
+    SERVER,
+    Flow,
+    at,
+    established,
+    invite,
+    message,
+    register,
+    registered,
+    response,
+)
 
 BODY = "x" * 200_000
 LONG = message("MESSAGE sip:x@y SIP/2.0", "Via: SIP/2.0/TCP 10.1.0.2;branch=z9hG4bK1", body=BODY)
@@ -230,6 +243,37 @@ def test_odd_vias_hidden_call_ids_and_repeats_share_it(monkeypatch: pytest.Monke
             call = call.replace(b"UDP 10.1.0.2;", b"UDP 10.1.0.2:05060;")
             flow.hear(CLIENT, call.replace(b"one@", b"x" * 900 + b"%d@" % number))
             assert flow.table.memory.used <= 300_000
+
+
+def test_values_that_each_of_many_flows_has_of_its_own_share_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Flows cost a forged source one datagram each, and that may hold a hundred values that nobody will say again."""
+    with little(monkeypatch, 300_000):
+        first = Flow()
+        for number in range(20):
+            peers = Peers(
+                at(f"10.1.0.{number + 3}:5060"), at(f"203.0.113.1:{4000 + number}"), PROXY, PROXY, Transport.UDP
+            )
+            flow = Flow(peers=peers, beside=first)
+            values = [f"{number}-{value}-{'x' * 150}" for value in range(64)]
+            fields = [f"Via: SIP/2.0/UDP a;b={value}" for value in values]
+            fields += [f"Record-Route: <sip:a;b={value}>" for value in values]
+            via = f"Via: SIP/2.0/UDP 10.1.0.{number + 3};branch=z9hG4bK1"
+            flow.passes(
+                CLIENT, message("OPTIONS sip:b SIP/2.0", via, *fields, *DIALOG, "To: <sip:b>", "CSeq: 1 OPTIONS")
+            )
+            assert first.table.memory.used <= 300_000
+        held = first.table.mapped.bytes_held + first.table.mapped_vias.bytes_held
+        assert held > 100_000
+        assert len(first.table.mapped) + len(first.table.mapped_vias) < 1000
+
+
+def test_each_place_in_which_a_guess_was_heard_counts() -> None:
+    flow = Flow()
+    guesses = ", ".join(["<sip:10.1.0.2;lr>"] * 60)
+    via = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK1"
+    fields = f"Record-Route: {guesses}", "To: <sip:b>", "CSeq: 1 OPTIONS"
+    flow.passes(SERVER, message("OPTIONS sip:a SIP/2.0", via, *DIALOG, *fields))
+    assert flow.table.echoes.bytes_held > 60 * 100
 
 
 def test_calls_with_long_names_are_refused_when_they_have_used_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
