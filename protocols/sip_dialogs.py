@@ -3,7 +3,7 @@
 RFC 3261 s.12 to 15, RFC 3264, RFC 4028 (session timers). Offers and answers are read here, and handed to the call
 (sip_calls.py), which opens what they need; here is decided when a call begins, lives on and ends.
 
-Who may say what (design: a pinhole needs a confirmed exchange):
+Who may say what (a pinhole needs an exchange that both sides have confirmed):
 - a response counts when it comes from whom the request went to;
 - a refusal ends a call only when the request was one of its own parties';
 - a BYE from elsewhere ends it when the other party has agreed to it.

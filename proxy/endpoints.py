@@ -227,7 +227,7 @@ class UdpEndpoints:
 
     def take_mapped(self, client: Endpoint, host: Host, keep_port: bool) -> UdpEndpoint:
         """Where `client` is known as `host`: the same place for as long as anybody uses it (rule S58), and with the
-        client's own port if that is free and wanted (design: SIP devices expect it). Raises OSError.
+        client's own port if that is free and wanted (SIP devices expect it). Raises OSError.
         """
         endpoint = self._mapped.get((client, host))
         if endpoint is None:

@@ -1,8 +1,7 @@
 """Who may: the first policy that matches a session, and the addresses it goes on with. Pure.
 
-A session needs both, an entry of the session-helper table for its transport and port, and a policy that accepts it
-(design: sessions, policy, NAT). Addresses are compared as numbers, and an IPv4-mapped IPv6 address is the IPv4 address
-that it stands for (rule X5).
+A session needs both, an entry of the session-helper table for its transport and port, and a policy that accepts it.
+Addresses are compared as numbers, and an IPv4-mapped IPv6 address is the IPv4 address that it stands for (rule X5).
 """
 
 from __future__ import annotations

@@ -23,7 +23,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "proxy")
 START_SECONDS = 20
 LONGEST_WAIT_SECONDS = 20
-# What the serving process needs, and nothing else (design: a pinhole is a socket).
+# What the serving process needs, and nothing else: a pinhole is a socket, and no rule changes.
 CAPABILITIES = "net_raw,net_bind_service"
 UNPRIVILEGED = "nobody"
 RUNNING: list[Daemon] = []
