@@ -147,6 +147,7 @@ class Call:
         "_used",
         "_waiting",
         "began_at",
+        "behind_us",
         "caller_tag",
         "charged_to",
         "claims",
@@ -161,6 +162,7 @@ class Call:
         "is_told",
         "key",
         "lasts",
+        "sides",
         "slots",
         "started_at",
         "tags",
@@ -186,6 +188,11 @@ class Call:
         self.hosts = {Role.CALLER: [hosts[0]], Role.CALLEE: [hosts[1]]}
         """Where the signalling of each party comes from, as this gateway sees it: itself, or its server."""
         self.charged_to = charged_to
+        self.sides: dict[Role, Side] = {}
+        """On which side each party is of the policy that let it begin. All its media is judged by that policy, also
+        what is said by a session of another policy, on whose other side the party may be."""
+        self.behind_us: set[Role] = set()
+        """Likewise: who is inside."""
         self.is_resumed = False
         """It was under way before it was first heard of."""
         self.claims: list[tuple[Contact, Contacts]] = []

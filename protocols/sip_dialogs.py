@@ -115,7 +115,7 @@ class Dialogs:
         asking = side if message.is_request else side.other
         hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
         from_tag, to_tag = short(message.from_tag or b""), short(message.to_tag or b"")
-        found = self._find(message, from_tag, to_tag, hosts)
+        found = self._find(message, from_tag, to_tag, hosts, asking)
         if found is None:
             return self._of_no_call(message, side)
         call, asker = found
@@ -125,8 +125,8 @@ class Dialogs:
             to_tag if asker is Role.CALLER else from_tag,
             self._peers.own(side).host,
             self._peers.as_seen(side).host if self._peers.is_mapped(side) else None,
-            side in self._inside,
-            side.other if self._peers.is_expected else side,
+            role in call.behind_us,
+            call.sides[role],
         )
         if message.is_request:
             return self._requested(call, speaker, message, hosts, side)
@@ -166,7 +166,9 @@ class Dialogs:
             return False
         return side is self._behind_us
 
-    def _find(self, message: Message, from_tag: bytes, to_tag: bytes, hosts: Hosts) -> tuple[Call, Role] | None:
+    def _find(
+        self, message: Message, from_tag: bytes, to_tag: bytes, hosts: Hosts, asking: Side
+    ) -> tuple[Call, Role] | None:
         """The call, and which of its parties asks (S66). A call may pass us several times, between other hosts each."""
         asker, asked = hosts
         close: tuple[Call, Role] | None = None
@@ -179,14 +181,14 @@ class Dialogs:
                 if is_asker or is_asked:
                     close = close or (call, role)
         if not to_tag and message.method == b"INVITE":
-            return self._begin(message, from_tag, hosts, False), Role.CALLER
+            return self._begin(message, from_tag, hosts, asking, False), Role.CALLER
         if close is None and to_tag and message.is_request and message.method in _REFRESHING:
             # Of before a restart, or taken for over. Whoever refreshes it is its caller from now on: which one was is
             # not known, and who is told of an address of the inside would look for media there (S70).
-            return self._begin(message, from_tag, hosts, True), Role.CALLER
+            return self._begin(message, from_tag, hosts, asking, True), Role.CALLER
         return close
 
-    def _begin(self, message: Message, tag: bytes, hosts: Hosts, is_resumed: bool) -> Call:
+    def _begin(self, message: Message, tag: bytes, hosts: Hosts, asking: Side, is_resumed: bool) -> Call:
         table = self._table
         key = message.call_id, tag
         client = as_client(self._peers.own(self._behind_us).host)
@@ -198,6 +200,10 @@ class Dialogs:
             raise Refused(status, b"Too Many Calls")
         call = Call(message.call_id, tag, hosts, client, self._pinholes.apart(), self._terms, table, self._clock)
         call.is_resumed = is_resumed
+        for role, side in ((Role.CALLER, asking), (Role.CALLEE, asking.other)):
+            call.sides[role] = side.other if self._peers.is_expected else side
+            if side in self._inside:
+                call.behind_us.add(role)
         call.began_at = self._now
         call.lasts = self._options.call_idle
         table.calls.setdefault(key, []).append(call)
@@ -216,9 +222,23 @@ class Dialogs:
             body = self._described(call, speaker, message, side, answers=offer)
             call.agree(offer)
             return body
+        is_again = call.transaction(number, method, speaker.role, hosts, message.branch) is not None
         transaction = call.begin(number, method, speaker.role, hosts, message.branch)
         if method == b"INVITE":
             self.invited = call
+        try:
+            return self._asked(call, transaction, speaker, message, side)
+        except Refused as refused:
+            if not is_again:  # the one before it was passed on, and has its answer still to come
+                self._failed(call, transaction, refused.status, speaker.tag)
+            raise
+
+    def _asked(
+        self, call: Call, transaction: Transaction, speaker: Speaker, message: Message, side: Side
+    ) -> bytes | None:
+        """What a request means, other than CANCEL and ACK. Raises Refused: nobody but the asker hears of it then, so
+        nobody can answer it."""
+        method = message.method
         if method == b"BYE":
             if call.is_of(speaker.role, speaker.host) and not call.others(speaker.tag):
                 self._put_off(call, LAST_WORDS_SECONDS)
