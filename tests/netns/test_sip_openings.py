@@ -112,6 +112,27 @@ def test_one_options_with_245_guesses_tells_a_stranger_nothing_and_opens_nothing
 
 
 @pytest.mark.interop
+@pytest.mark.skipif(kamailio.find() is None, reason="not installed (tools/setup --test): kamailio")
+def test_what_a_real_proxy_forwards_for_a_stranger_opens_none_of_its_ports() -> None:
+    """A request with a tag in To needs no password, and its Route has the proxy send it to anybody: here to one who is
+    in league with its sender, and says 200."""
+    with gateway(is_published=True) as gate, kamailio.kamailio(gate.inside):
+        stranger, accomplice = gate.speaker(gate.lab.server_stranger), gate.speaker(gate.outside)
+        contact = f"Contact: <sip:x@{gate.inside.v4}:8089>"
+        call = asks("INVITE", gate.lab.server_stranger, gate.ours, f"Route: <sip:{gate.ours};lr>", contact)
+        start, _, rest = call.partition(b"\r\n")
+        assert start == f"INVITE sip:{gate.ours} SIP/2.0".encode()
+        rest = rest.replace(f"To: <sip:{gate.ours}>".encode(), b"To: <sip:x@example.net>;tag=x")
+        stranger.say(f"INVITE sip:x@{gate.outside.v4} SIP/2.0\r\n".encode() + rest, (gate.ours, 5060))
+        forwarded, source = accomplice.socket.recvfrom(65535)
+        assert f"\r\n{contact}\r\n".encode() in forwarded
+        accomplice.say(answer_to(forwarded, f"Contact: <sip:x@{gate.outside.v4}>"), source)
+        while not stranger.hear().startswith(b"SIP/2.0 200 "):
+            pass
+        assert not [line for line in gate.daemon.audit("pinhole.opened") if "8089" in str(line)]
+
+
+@pytest.mark.interop
 @pytest.mark.skipif(baresip.is_missing(), reason="not installed (tools/setup --test): baresip-core")
 def test_a_record_route_that_a_real_phone_copies_leads_nobody_to_another_of_its_ports() -> None:
     with gateway() as gate:
