@@ -39,6 +39,7 @@ _FLAVOURS = ("nft", "legacy")
 def examine(config: Config) -> list[Finding]:
     """All checks, in the order in which they should be mended. Reads only; what it binds it closes at once."""
     findings = [*_rights(), *_transparent_sockets(), *_listener(config), *_datagram_ports(config), *_addresses(config)]
+    findings += judging_host.judge_interfaces(config, [name for _, name in socket.if_nameindex()])
     if net.capabilities() >> CAP_NET_ADMIN & 1:
         try:
             firewall, unread = _firewall()
@@ -49,6 +50,7 @@ def examine(config: Config) -> list[Finding]:
             findings += judging_host.judge_routing_rules(config, routes, traffics)
             findings += judging.judge(config, firewall, traffics, _user(config))
             findings += judging_host.judge_ways(firewall, routes, traffics)
+            findings += judging_host.judge_route_marks(config, routes, _strict_ways(routes))
             findings += _automatic_helpers()
         except NetError as error:
             findings.append(Finding(Level.FAIL, "firewall", f"cannot be read: {error}", "# see the message"))
@@ -210,13 +212,7 @@ def _links() -> Links:
             for item in link.get("addr_info", ())
             if item.get("scope") == "global" and "local" in item
         )
-    outward = {
-        version: tuple(
-            str(route["dev"]) for route in _of_ip(f"-{version}", "route", "show", "default") if "dev" in route
-        )
-        for version in (4, 6)
-    }
-    return Links(networks, outward)
+    return Links(networks, {version: _default_ways(version, "main") for version in (4, 6)})
 
 
 def _routing_rules() -> list[RoutingRule]:
@@ -228,6 +224,35 @@ def _routing_rules() -> list[RoutingRule]:
             version, net.read(("ip", f"-{version}", "-Numeric", "-details", "rule", "show"))
         )
     ]
+
+
+def _strict_ways(routes: Iterable[RoutingRule]) -> dict[str, tuple[str, ...]]:
+    """By routing table that a mark leads to: interfaces that are no way of the usual default route, where the kernel
+    takes packets from nobody else's way (rp_filter, of IPv4 alone). Raises NetError."""
+    usual = _default_ways(4, "main")
+    tables = {
+        rule.after("lookup") for rule in routes if rule.version == 4 and rule.after("fwmark") and not rule.is_ours
+    }
+    found = {}
+    for table in tables - {""}:
+        try:
+            ways = _default_ways(4, table)
+        except NetError:  # there is no such table: it has no route yet
+            continue
+        found[table] = tuple(name for name in ways if name not in usual and _filters_strictly(name))
+    return found
+
+
+def _default_ways(version: int, table: str) -> tuple[str, ...]:
+    """The interfaces of default routes, which may share one of several next hops. Raises NetError."""
+    routes = _of_ip(f"-{version}", "route", "show", "table", table, "default")
+    ways = (way for route in routes for way in (route, *route.get("nexthops", ())))
+    return tuple(dict.fromkeys(str(way["dev"]) for way in ways if "dev" in way))
+
+
+def _filters_strictly(interface: str) -> bool:
+    """The greater of both values is in force."""
+    return max(_sysctl(f"ipv4/conf/{name}/rp_filter") or "0" for name in ("all", interface)) == "1"
 
 
 # -- our own rules and routes ------------------------------------------------------------------------------------------
@@ -295,6 +320,14 @@ def _sysctl(name: str) -> str:
     return path.read_text().strip() if path.exists() else ""
 
 
+def _used(config: Config) -> set[str]:
+    """Interfaces by which packets of sessions come in; "" is any, as it is when they cannot be told."""
+    try:
+        return {packet.interface for one in traffic.of_config(config, _links()) for packet in one.inward}
+    except NetError:
+        return {""}
+
+
 def _sysctls(config: Config) -> Iterator[Finding]:
     try:
         bridges = [str(link.get("ifname")) for link in _of_ip("link", "show", "type", "bridge")]
@@ -303,7 +336,7 @@ def _sysctls(config: Config) -> Iterator[Finding]:
         yield Finding(Level.WARN, "bridges", f"cannot be looked at: {error}")
     for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
         if (value := _sysctl(f"bridge/{name}")) and bridges:
-            yield judging_host.judge_bridges(bridges, name, value)
+            yield judging_host.judge_bridges(bridges, _used(config), name, value)
     for version, name in ((4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding")):
         check = f"forwarding, IPv{version}"
         if _sysctl(name) == "0" and (version == 4 or net.has_ipv6()):

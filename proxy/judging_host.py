@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
@@ -234,15 +234,64 @@ def _another_way(rule: RoutingRule, traffic: Traffic) -> Finding:
     return Finding(Level.WARN, "policy routing", detail, remedy)
 
 
+def judge_route_marks(
+    config: Config, found: Sequence[RoutingRule], strict: Mapping[str, Sequence[str]]
+) -> Iterator[Finding]:
+    """Policies with `route_mark`: whether a routing rule looks at it, and whether answers may come in by its way.
+
+    strict: by routing table, interfaces of its default routes at which rp_filter drops what comes by another way than
+    the usual one.
+    """
+    for policy in config.policies:
+        mark = policy.route_mark
+        if mark is None:
+            continue
+        check = f"policy {policy.name}, route_mark"
+        looking = [rule for rule in found if not rule.is_ours and _looks_at(rule, mark)]
+        if not looking:
+            detail = f"no routing rule asks for {mark:#x}: sessions to servers go by the usual way"
+            yield Finding(Level.WARN, check, detail, f"# ip rule add fwmark {mark:#x} lookup TABLE; or leave it out")
+        tables = {rule.after("lookup") for rule in looking if rule.version == 4}
+        for interface in sorted({name for table in tables for name in strict.get(table, ())}):
+            detail = (
+                f"answers that come by {interface} are dropped: rp_filter is strict, and the usual way is another one"
+            )
+            yield Finding(
+                Level.WARN, check, detail, f"sysctl -w net.ipv4.conf.{interface.replace('.', '/')}.rp_filter=2"
+            )
+
+
+def _looks_at(rule: RoutingRule, mark: int) -> bool:
+    wanted = _wanted_mark(rule)
+    return wanted is not None and not (wanted[0] ^ mark) & wanted[1]
+
+
+def judge_interfaces(config: Config, present: Collection[str]) -> Iterator[Finding]:
+    """Interfaces of policies that this host does not have: a name of an example, or one that has changed."""
+    for policy in config.policies:
+        for name in policy.interfaces:
+            if name not in present:
+                detail = f"there is no interface {name} now, so no session comes in by it"
+                yield Finding(
+                    Level.WARN, f"policy {policy.name}, from", detail, "# see `ip link` for the names there are"
+                )
+
+
 # -- kernel parameters -------------------------------------------------------------------------------------------------
 
 
-def judge_bridges(bridges: list[str], name: str, value: str) -> Finding:
+def judge_bridges(bridges: Sequence[str], used: Collection[str], name: str, value: str) -> Finding:
     """With br_netfilter, IP rules see a bridged packet while it is still on the bridge; the socket that TPROXY finds
-    for it there is forgotten before the packet reaches IP, and the client's SYN is never answered."""
+    for it there is forgotten before the packet reaches IP, and the client's SYN is never answered.
+
+    used: the interfaces by which packets of sessions come in; "" is any.
+    """
     if value == "0":
         return Finding(Level.OK, name, "off; sessions may come in by a bridge")
-    detail = f"on (Docker does that): sessions that come in by a bridge ({', '.join(bridges)}) are never answered"
+    concerned = [bridge for bridge in bridges if bridge in used or "" in used]
+    if not concerned:
+        return Finding(Level.OK, name, f"on, but sessions of the policies come in by no bridge ({', '.join(bridges)})")
+    detail = f"on (Docker does that): sessions that come in by a bridge ({', '.join(concerned)}) are never answered"
     return Finding(Level.FAIL, name, detail, f"sysctl -w net.bridge.{name}=0")
 
 

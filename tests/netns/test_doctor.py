@@ -382,6 +382,40 @@ def test_routing_rules_before_ours(hosts: Hosts, config: Config, rule: tuple[str
     assert [finding.check for finding in wrong(hosts, config)] == (["routing rules"] if is_wrong else [])
 
 
+def test_an_interface_of_a_policy_that_is_not_there_is_found(hosts: Hosts, config: Config) -> None:
+    policy = config.policies[0].model_copy(update={"interfaces": ("lan0", "eth7")})
+    config = config.model_copy(update={"policies": (policy,)})
+    up(hosts, config)
+    found = only(hosts, config)
+    assert (found.level, found.check) == (Level.WARN, "policy lan-out, from")
+    assert "eth7" in found.detail
+    hosts.gateway.run("ip", "link", "add", "eth7", "type", "veth", "peer", "name", "peer")
+    assert wrong(hosts, config) == []
+
+
+def test_a_mark_for_routing_needs_a_rule_and_a_way_back(hosts: Hosts, config: Config) -> None:
+    policy = config.policies[0].model_copy(update={"route_mark": 2, "snat": "interface"})
+    config = config.model_copy(update={"policies": (policy,)})
+    up(hosts, config)
+    gateway = hosts.gateway
+    gateway.run("ip", "route", "add", "default", "via", "192.0.2.2")
+    gateway.run("ip", "link", "add", "wan1.7", "type", "veth", "peer", "name", "peer")
+    gateway.run("ip", "address", "add", "198.51.100.1/24", "dev", "wan1.7")
+    for name in ("peer", "wan1.7"):
+        gateway.run("ip", "link", "set", name, "up")
+    found = only(hosts, config)
+    assert (found.level, found.check) == (Level.WARN, "policy lan-out, route_mark")
+    assert "no routing rule asks for 0x2" in found.detail
+    gateway.run("ip", "rule", "add", "fwmark", "0x2/0xff", "lookup", "102", "priority", "1000")
+    assert wrong(hosts, config) == []  # there is no table 102 yet
+    gateway.run("ip", "route", "add", "default", "via", "198.51.100.2", "table", "102")
+    gateway.run("sysctl", "-w", "net.ipv4.conf.wan1/7.rp_filter=1", "net.ipv4.conf.wan0.rp_filter=1")
+    found = only(hosts, config)
+    assert "come by wan1.7 are dropped: rp_filter" in found.detail
+    run_remedy(hosts, found)
+    assert wrong(hosts, config) == []
+
+
 def test_without_rights_it_says_what_is_missing(hosts: Hosts, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(net, "capabilities", lambda: 1 << doctor.CAP_NET_RAW)
     assert [(finding.level, finding.check) for finding in wrong(hosts, config)] == [
@@ -446,10 +480,55 @@ def test_ports_that_the_kernel_gives_away(local_range: str, reserved: str, remed
 
 
 def test_netfilter_on_bridges(hosts: Hosts, config: Config) -> None:
+    policy = config.policies[0].model_copy(update={"interfaces": ("lan0", "br-lan")})
+    config = config.model_copy(update={"policies": (policy,)})
     up(hosts, config)
     hosts.gateway.sysctl("bridge.bridge-nf-call-iptables", 1)
     hosts.gateway.run("ip", "link", "add", "br-lan", "type", "bridge")
+    hosts.gateway.run("ip", "link", "add", "docker0", "type", "bridge")
     hosts.gateway.sysctl("bridge.bridge-nf-call-ip6tables", 0)
     found = only(hosts, config)
     assert (found.level, found.remedy) == (Level.FAIL, "sysctl -w net.bridge.bridge-nf-call-iptables=0")
     assert "br-lan" in found.detail
+    assert "docker0" not in found.detail
+
+
+@pytest.mark.parametrize(
+    ("network", "is_wrong"), [("172.17.0.1/16", False), ("198.51.100.1/24", True)], ids=["docker", "servers"]
+)
+def test_netfilter_on_bridges_that_sessions_do_not_come_by(
+    hosts: Hosts, config: Config, network: str, is_wrong: bool
+) -> None:
+    """Docker sets it, and has a bridge of its own, on many a router whose sessions never see that bridge."""
+    destinations = (ip_network("192.0.2.0/24"), ip_network("198.51.100.0/24"))
+    policy = config.policies[0].model_copy(update={"destinations": destinations})
+    config = config.model_copy(update={"policies": (policy,)})
+    up(hosts, config)
+    hosts.gateway.sysctl("bridge.bridge-nf-call-iptables", 1)
+    hosts.gateway.sysctl("bridge.bridge-nf-call-ip6tables", 0)
+    hosts.gateway.run("ip", "link", "add", "docker0", "type", "bridge")
+    hosts.gateway.run("ip", "address", "add", network, "dev", "docker0")
+    assert [found.check for found in wrong(hosts, config)] == (["bridge-nf-call-iptables"] if is_wrong else [])
+
+
+def test_a_default_route_over_two_uplinks_is_the_way_of_both(hosts: Hosts, config: Config) -> None:
+    hosts.gateway.run("ip", "link", "add", "wan1", "type", "veth", "peer", "name", "peer")
+    hosts.gateway.run("ip", "address", "add", "198.51.100.1/24", "dev", "wan1")
+    hosts.gateway.run("ip", "link", "set", "wan1", "up")
+    hosts.gateway.run("ip", "link", "set", "peer", "up")
+    hops = ("nexthop", "via", "192.0.2.2", "nexthop", "via", "198.51.100.2")
+    hosts.gateway.run("ip", "route", "add", "default", *hops)
+    up(hosts, config)
+    nft(
+        hosts,
+        f"""table inet filter {{
+            chain input {{
+                type filter hook input priority filter
+                iifname "wan0" {rules.input_line(config, Backend.NFT)}
+                iifname {{ "wan0", "wan1" }} drop
+            }}
+        }}""",
+    )
+    assert only(hosts, config).check == "input policy"  # answers by wan1 are dropped
+    with hosts.gateway.inside():
+        assert doctor._links().outward[4] == ("wan0", "wan1")
