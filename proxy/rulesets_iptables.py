@@ -167,6 +167,8 @@ def _matches(module: str, options: list[tuple[str, bool, list[str]]]) -> Iterato
         yield Test(Key.WITHIN_RATE)
     elif module == "hashlimit":
         yield Test(Key.WITHIN_RATE, negated="--hashlimit-above" in names)
+    elif module == "quota":
+        yield Test(Key.WITHIN_RATE, negated=any(negated for _, negated, _ in options))
     elif module == "connlimit":
         yield Test(Key.WITHIN_RATE, negated="--connlimit-above" in names)
     elif module != "comment":

@@ -68,8 +68,10 @@ _VERDICTS = {
     "queue": Verdict.QUEUE,
     "tproxy": Verdict.ACCEPT,
 }
-_SILENT = frozenset({"counter", "log", "quota", "comment", "last", "ct helper", "ct timeout", "ct expectation", "flow"})
+_SILENT = frozenset({"counter", "log", "comment", "last", "ct helper", "ct timeout", "ct expectation", "flow"})
 """Statements that decide nothing."""
+_LIMITS = ("limit", "quota", "ct count")
+"""Statements that fit as long as there is not too much, or (`over`) from then on."""
 _HOOKS = frozenset({"prerouting", "input", "forward", "output", "postrouting"})
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 
@@ -134,11 +136,15 @@ class _Reader:
                 elif name == "vmap" and isinstance(body, dict):
                     questions += _implied(body.get("key"))
                     actions.append(self._choice(path, body))
-                elif name == "limit":
-                    over = isinstance(body, dict) and body.get("inv") is True
-                    questions.append(Test(Key.WITHIN_RATE, negated=over))
+                elif name in _LIMITS:
+                    questions.append(self._limit(path, name, body))
                 elif name == "set" and isinstance(body, dict):
-                    questions += [self._rate(item) for item in _dicts(body.get("stmt")) if "limit" in item]
+                    questions += [
+                        self._limit(path, kind, item[kind])
+                        for item in _dicts(body.get("stmt"))
+                        for kind in _LIMITS
+                        if kind in item
+                    ]
                 elif (action := _action(name, body)) is not None:
                     actions.append(action)
                 elif name == "mangle" and isinstance(body, dict):
@@ -147,10 +153,12 @@ class _Reader:
                     questions.append(UNKNOWN)
         return Rule(_words(statements), tuple(questions), tuple(actions))
 
-    @staticmethod
-    def _rate(statement: dict[str, Any]) -> Test:
-        limit = statement["limit"]
-        return Test(Key.WITHIN_RATE, negated=isinstance(limit, dict) and limit.get("inv") is True)
+    def _limit(self, path: _Path, kind: str, limit: object) -> Question:
+        """limit: as it is written in a rule, or the name of one that its table has."""
+        if isinstance(limit, str):
+            named = (item for item in self._of(kind) if _path(item, "name") == (path[0], path[1], limit))
+            limit = next(named, None)
+        return Test(Key.WITHIN_RATE, negated=limit.get("inv") is True) if isinstance(limit, dict) else UNKNOWN
 
     # -- matches
 

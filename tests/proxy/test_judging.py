@@ -126,6 +126,31 @@ def test_rules_that_drop_others_say_nothing_of_us(rules: list[str]) -> None:
     assert judge(filter_table(":INPUT ACCEPT [0:0]", ":SUB - [0:0]", *rules)) == []
 
 
+@pytest.mark.parametrize("kind", ["limit", "quota", "ct count"])
+@pytest.mark.parametrize("place", ["rule", "set", "object"])
+def test_what_drops_only_what_is_too_much_says_nothing_of_us(kind: str, place: str) -> None:
+    body = {"val": 5, "rate": 5, "inv": True}
+    statement: dict[str, Any] = {kind: body}
+    if place == "set":
+        statement = {"set": {"op": "add", "elem": SOURCE6, "set": "@s", "stmt": [statement]}}
+    elif place == "object":
+        statement = {kind: "mine"}
+    named = {kind: {"family": "inet", "table": "t", "name": "mine", **body}}
+    firewall = base("input", [statement, DROP])
+    assert judge(Firewall([named, *firewall.nft])) == []
+    # The other way round, only what is too much gets through.
+    within = Firewall([{kind: named[kind] | {"inv": False}}, *base("input", [{kind: "mine"}, DROP]).nft])
+    assert [found.check for found in judge(within)] == ["input policy"]
+
+
+def test_a_quota_of_iptables_lets_in_until_it_is_used_up() -> None:
+    quota = "-A INPUT -m quota {} 1000000 -j {}"
+    assert judge(filter_table(":INPUT ACCEPT [0:0]", quota.format("! --quota", "DROP"))) == []
+    assert judge(filter_table(":INPUT DROP [0:0]", quota.format("--quota", "ACCEPT"))) == []
+    (found,) = judge(filter_table(":INPUT ACCEPT [0:0]", quota.format("--quota", "DROP")))
+    assert found.check == "input policy"
+
+
 def test_a_verdict_map_decides_by_interface() -> None:
     def vmap(lan: dict[str, Any]) -> dict[str, Any]:
         return {"vmap": {"key": IIFNAME, "data": {"set": [["lan0", lan], ["wan0", ACCEPT]]}}}
