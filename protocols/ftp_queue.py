@@ -21,6 +21,8 @@ from protocols.ftp_data import Data, Transfer
 
 MAX_PENDING = 64
 """F77: commands without a final reply. Clients that pipeline at all send a handful."""
+MAX_KEEP_ALIVES = 32
+"""Of those that are waited for while a transfer runs, and behind which there is room for others."""
 
 _OVERTAKES: Mapping[str, frozenset[int]] = {
     "ABOR": frozenset({225}),
@@ -49,7 +51,14 @@ _TELLING: Mapping[int, frozenset[str]] = {
 """Codes that tell which commands they can be the answer to. If the oldest command is none of them and a later one is,
 then those before that one have no reply."""
 
+_OF_DATA = frozenset({125, 150, 227, 229})
+"""Of the codes above, those that nearly always are about a data connection. They tell even behind a command that nobody
+knows: a client that had begun a transfer by it would wait for its end before it asked for another one."""
+
 _PASSIVE = wire.PASSIVE_227 | {"EPSV"}
+
+_KEEP_ALIVES = frozenset({"NOOP", "XNOP", "STAT", "PWD", "SYST", "TYPE", "SITE", "ALLO"})
+"""By which clients keep a control connection alive, for hours and without waiting for the replies."""
 
 _ABOR_REPLIES = frozenset({225, 226, 426, 500, 501, 502, 530})
 
@@ -104,11 +113,17 @@ class ReplyQueue:
         return self._waiting[-1]
 
     def append(self, pending: Pending) -> bool:
-        """False: there are too many."""
+        """False: there are too many. What keeps the connection alive while a transfer runs may be said without end;
+        beyond a bound no reply to it is waited for, and one that comes all the same is passed on as any other."""
+        if len(self._waiting) > MAX_KEEP_ALIVES and self._is_keep_alive(pending):
+            return True
         if len(self._waiting) >= MAX_PENDING:
             return False
         self._waiting.append(pending)
         return True
+
+    def _is_keep_alive(self, pending: Pending) -> bool:
+        return pending.answer is None and pending.verb in _KEEP_ALIVES and self.oldest.has_begun()
 
     def clear(self) -> None:
         self._waiting.clear()
@@ -132,8 +147,10 @@ class ReplyQueue:
 
     def _told_by(self, code: int) -> Pending:
         head, verbs = self.oldest, self._telling.get(code, frozenset())
-        # The greeting is the first reply, whatever its code. What answers an unknown command is not known, either.
-        if head.verb not in wire.KNOWN or (head.verb in verbs and not (code < 200 and head.has_begun())):
+        # The greeting is the first reply, whatever its code. What answers an unknown command is not known, either,
+        # but for data connections.
+        is_open = not head.verb or (head.verb not in wire.KNOWN and code not in _OF_DATA)
+        if is_open or (head.verb in verbs and not (code < 200 and head.has_begun())):
             return head
         for other in self._waiting:
             if other.answer is None and other.verb in verbs and not (code < 200 and other.has_begun()):

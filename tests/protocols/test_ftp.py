@@ -320,7 +320,18 @@ def test_the_server_ends_while_commands_wait_for_the_login() -> None:
 # -- replies in their turn -----------------------------------------------------------------------------------------
 
 
-SWALLOWED = [b"NOOP", b"STAT", b"ABOR", b"ALLO 5", b"SITE UMASK 022", b"TYPE I", b"CWD x", b"SIZE x", b"OPTS UTF8 ON"]
+SWALLOWED = [
+    b"NOOP",
+    b"STAT",
+    b"ABOR",
+    b"ALLO 5",
+    b"SITE UMASK 022",
+    b"TYPE I",
+    b"CWD x",
+    b"SIZE x",
+    b"OPTS UTF8 ON",
+    b"XYZZY",
+]
 
 
 @pytest.mark.parametrize("network", ["none", "snat", "dnat", "none6", "4to6", "6to4"])
@@ -339,6 +350,47 @@ def test_commands_that_a_server_swallows_do_not_keep_a_passive_port_shut(
     session.effects.clear()
     session.server(b"200 ok")
     assert session.violations() == []
+
+
+@pytest.mark.parametrize("command", [command for command in SWALLOWED if command != b"ABOR"])
+@pytest.mark.parametrize("count", [1, 5])
+def test_commands_that_a_server_swallows_do_not_keep_an_active_port_shut(command: bytes, count: int) -> None:
+    session = start()
+    session.client(*[command] * count, b"PORT 198,51,100,2,195,80")
+    session.server(b"200 fine")
+    session.client(b"RETR x")
+    session.server(b"150 go")
+    session.use(1)  # which fails as long as nobody is let in
+    assert session.violations() == ["ftp.no_reply"]
+
+
+@pytest.mark.parametrize("keep_alives", [[b"NOOP"], [b"NOOP", b"PWD", b"TYPE I", b"STAT", b"XNOP", b"SITE IDLE"]])
+@pytest.mark.parametrize("are_answered", [False, True])
+def test_a_transfer_may_last_for_any_number_of_keep_alives(keep_alives: list[bytes], are_answered: bool) -> None:
+    """Whether a server swallows them, or answers all of them at the transfer's end."""
+    session = start()
+    session.client(b"PASV")
+    session.server(b"227 (203,0,113,7,195,80)")
+    session.client(b"RETR x")
+    session.server(b"150 go")
+    session.use(1)
+    said = keep_alives * 300
+    for command in said:
+        session.client(command)
+    assert session.sent(SERVER).count(b"\r\n") == len(said) + 2
+    session.end(1, 0, 5)
+    session.server(b"226 done", *[b"200 ok"] * (len(said) if are_answered else 0))
+    session.client(b"CWD x", b"TYPE I", b"PASV")
+    session.server(b"250 done", b"200 ok", b"227 (203,0,113,7,195,81)")
+    assert len(session.pinholes.opened) == 2
+    assert [note["result"] for note in session.notes("ftp.transfer")] == [226]
+    assert not session.is_over
+
+
+def test_keep_alives_that_no_transfer_waits_for_are_bounded() -> None:
+    session = start()
+    session.client(b"PASV", b"RETR x", *[b"NOOP"] * MAX_PENDING)
+    assert session.violations() == ["ftp.too_many_pending"]
 
 
 @pytest.mark.parametrize("extra", [b"200 ok", b"226 done", b"225 nothing", b"250 ok", b"211-status\r\n x\r\n211 end"])
