@@ -318,7 +318,10 @@ def overtaking(config: Config) -> list[Status]:
         ours = [rule["priority"] for rule in routing(version)[0] if rule.get("protocol") == str(rules.ROUTE_PROTOCOL)]
         before = rules.overtaking(routing_rules_of_others(version), config.network.mark, min(ours)) if ours else []
         numbers = ", ".join(str(rule.priority) for rule in before)
-        detail = f"priority {numbers}; `pinhole net up` puts ours first" if before else "none may match our mark"
+        # Before the first numbers there is no place for ours: what stands there has to be moved itself.
+        has_place = all(rule.priority > rules.RULES_IN_A_ROW for rule in before)
+        remedy = "`pinhole net up` puts ours first" if has_place else "`pinhole doctor` says how to move it"
+        detail = f"priority {numbers}; {remedy}" if before else "none may match our mark"
         found.append(Status(f"IPv{version} rules of others before ours", not before, detail))
     return found
 
