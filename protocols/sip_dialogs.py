@@ -391,6 +391,9 @@ class Dialogs:
         description = self._read(call, message, data[part.span.start : part.span.end])
         if description is None:
             return None
+        if self._comes_back(message, side, description):
+            self._tell_kept(message, [_change("sdp", None, "said_by_other")])
+            return None
         if self._options.ice == "pass" and _has_ice(description):
             self._tell_kept(message, [_change("sdp", None, "ice_passed")])
             return None
@@ -480,6 +483,15 @@ class Dialogs:
                 if change not in call.told and len(call.told) < MAX_TOLD:
                     call.told.add(change)
                     self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
+
+    def _comes_back(self, message: Message, side: Side, description: sdp.Description) -> bool:
+        """Whether a proxy on this side forwards media that somebody on the other side has put at a port of the proxy's
+        host: that one has guessed where, and somebody else would be let in there."""
+        own, other, echoes = self._peers.own(side).host, self._peers.own(side.other).host, self._rewriter.echoes
+        found = {at for medium in description.media for at in (medium.endpoint, medium.rtcp_endpoint) if at is not None}
+        if self._peers.is_mapped(side.other):
+            echoes.hear_media(message.call_id, side, [at.port for at in found if at.host == other])
+        return any(at.host == own and echoes.is_media(message.call_id, side, at.port) for at in found)
 
     def _kept(self, call: Call, speaker: Speaker, description: sdp.Description) -> dict[int, dict[str, Any]]:
         """Media that is left as it is, and for the log why."""

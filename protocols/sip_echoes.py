@@ -12,7 +12,7 @@ are told apart by their place, counted from the last one, for proxies only ever 
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Iterable
 
 from protocols.engine import Peers, Side
 from protocols.sip_memory import short
@@ -59,7 +59,27 @@ class Echoes:
         marks = self._table.echoes.get((short(call_id), own)) or frozenset()
         return _mark(field, from_last) in marks or _mark(field, None) in marks
 
+    def hear_media(self, call_id: bytes, side: Side, ports: Iterable[int]) -> None:
+        """A description from `side` has media at these ports of the other one's host, as only that one knows it."""
+        key = short(call_id), self._peers.own(side.other).host
+        marks = self._table.echoes.get(key) or frozenset()
+        new: set[Hashable] = {_mark(b"sdp %d" % port, None) for port in ports} - marks
+        if new:
+            self._table.guessed.put((key[1], self._peers.own(side).host), True)
+            self._table.echoes.put(key, marks | (new if len(marks) < MAX_MARKS else {_ANY_MEDIA}))
+
+    def is_media(self, call_id: bytes, side: Side, port: int) -> bool:
+        """Whether the other side, or one behind it, has had media in this call at this port of this side's host. So it
+        is a proxy that forwards its description."""
+        if not len(self._table.guessed):
+            return False
+        marks = self._table.echoes.get((short(call_id), self._peers.own(side).host)) or frozenset()
+        return _mark(b"sdp %d" % port, None) in marks or _ANY_MEDIA in marks
+
 
 def _mark(field: bytes, from_last: int | None) -> Hashable:
     """A place, as it is remembered. from_last: None for every place of the field."""
     return (field, from_last) if field in _LISTS else (_SAME.get(field, field), None)
+
+
+_ANY_MEDIA = _mark(b"sdp", None)

@@ -127,7 +127,6 @@ class Rewriter:
     __slots__ = (
         "_call_ids",
         "_contacts",
-        "_echoes",
         "_fields",
         "_is_mapped",
         "_mapped",
@@ -137,6 +136,7 @@ class Rewriter:
         "_peers",
         "_strips_ice",
         "_table",
+        "echoes",
         "is_needed",
         "stands_in",
     )
@@ -145,7 +145,7 @@ class Rewriter:
         self._peers = peers
         self._table = table
         self._contacts = contacts
-        self._echoes = Echoes(peers, table)
+        self.echoes = Echoes(peers, table)
         self._fields = ADDRESSES | IDENTITIES if options.topology_hiding else ADDRESSES
         self._call_ids = CallIds(peers, table.call_ids) if options.topology_hiding else None
         self._strips_ice = options.ice == "strip"
@@ -207,10 +207,10 @@ class Rewriter:
             call_id, inside = self.call_id(message, side), self._peers.own(side.other)
             if self._is_mapped[side.other]:
                 if any(sip_odd.renamed(value, inside, inside)):
-                    self._echoes.hear(call_id, side, name, None)
+                    self.echoes.hear(call_id, side, name, None)
                 for at, new in sip_odd.renamed(value, other, inside):
                     yield name.decode(), (values.within(span, at), new)
-            if self._is_mapped[side] and not self._echoes.is_one(call_id, side, name, message.cseq.method):
+            if self._is_mapped[side] and not self.echoes.is_one(call_id, side, name, message.cseq.method):
                 for at, new in sip_odd.renamed(value, party, self._peers.as_seen(side)):
                     yield name.decode(), (values.within(span, at), new)
 
@@ -242,9 +242,9 @@ class Rewriter:
         for span, address in found:
             is_meant = comes_back or address.port == ours.port
             if self._is_mapped[side.other] and address.host == self._peers.own(side.other).host:
-                self._echoes.hear(self.call_id(message, side), side, name)
+                self.echoes.hear(self.call_id(message, side), side, name)
             if self._is_mapped[side] and address.host == party.host:
-                if self._echoes.is_one(self.call_id(message, side), side, name, message.cseq.method):
+                if self.echoes.is_one(self.call_id(message, side), side, name, message.cseq.method):
                     continue
                 yield from _renamed(span, address, party, self._peers.as_seen(side))
             elif self._is_mapped[side.other] and address.host == ours.host and is_meant:
@@ -265,7 +265,7 @@ class Rewriter:
             at = Span(span.start + match.start(1), span.start + match.end(1))
             mapped = self._address(b"sip:" + match[1], uri, side)
             if mapped.is_guess:
-                self._echoes.hear(self.call_id(message, side), side, b"warning")
+                self.echoes.hear(self.call_id(message, side), side, b"warning")
             if self._comes_back(message, side, b"warning", 0, mapped):
                 continue
             for change in mapped.changes:
@@ -294,7 +294,7 @@ class Rewriter:
                 self._mapped.put(key, mapped)
         if mapped.is_guess:
             said_in = _contact_of(message) if is_contact else field
-            self._echoes.hear(self.call_id(message, side), side, said_in, from_last)
+            self.echoes.hear(self.call_id(message, side), side, said_in, from_last)
         if not (mapped.changes or mapped.known_as) or self._comes_back(message, side, field, from_last, mapped):
             return ()
         if mapped.known_as is not None:
@@ -305,13 +305,13 @@ class Rewriter:
         """Whether the value there is what the other side has said, and so stays as it is."""
         call_id, method = self.call_id(message, side), message.cseq.method
         if field != b"contact":
-            return mapped.is_own and self._echoes.is_one(call_id, side, field, method, from_last)
-        is_echo = mapped.is_own and self._echoes.is_one(call_id, side, _contact_of(message), method)
+            return mapped.is_own and self.echoes.is_one(call_id, side, field, method, from_last)
+        is_echo = mapped.is_own and self.echoes.is_one(call_id, side, _contact_of(message), method)
         if is_echo and (not message.is_request or self._is_forwarded(message, side)):
             return True  # a proxy forwards it; of itself a party says it in a request that has passed nobody
         if message.status >= 300 and mapped.is_own:
             # A redirect is made of the Request-URI, or of what phones have said.
-            return self._echoes.is_one(call_id, side, b"request-uri", method)
+            return self.echoes.is_one(call_id, side, b"request-uri", method)
         # A phone registers itself, and never its registrar; and what the registrar lists is what phones have said.
         return method == b"REGISTER" and message.is_request is not mapped.is_own
 

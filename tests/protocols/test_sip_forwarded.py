@@ -8,7 +8,7 @@ import pytest
 
 from protocols.engine import Peers, Side, Transport
 from tests.protocols.test_sip_openings import answers, asks, opened, published
-from tests.sip_flow import CLIENT, SERVER, Flow, at
+from tests.sip_flow import CLIENT, SDP, SERVER, Flow, at, sdp
 
 SEEN = at("203.0.113.7:5060")
 LATER = "Contact: <sip:bob@192.0.2.77>"
@@ -86,6 +86,46 @@ def test_a_pbx_that_answers_a_guesser_itself_is_known_by_its_published_address()
     assert b"Contact: <sip:bob@203.0.113.7>" in flow.passes(SERVER, answers("INVITE", "Contact: <sip:bob@10.0.0.5>"))
     again = asks("INVITE", "Contact: <sip:bob@10.0.0.5>", via="UDP 10.0.0.5", uri="sip:x@192.0.2.66", number=2)
     assert b"Contact: <sip:bob@203.0.113.7>" in flow.passes(SERVER, again)
+
+
+# -- media -------------------------------------------------------------------------------------------------------------
+
+
+def described(data: bytes, host: str, port: int, more: str = "") -> bytes:
+    body = sdp(host, port, more)
+    fields = f"{SDP}\r\nContent-Length: {len(body)}".encode()
+    return data.replace(b"Content-Length: 0", fields) + body.encode()
+
+
+@pytest.mark.parametrize("more", ["", "a=rtcp:5007\r\n"])
+@pytest.mark.parametrize("is_answer", [False, True], ids=["offer", "answer"])
+def test_media_that_is_forwarded_for_another_opens_nothing_at_the_proxy(is_answer: bool, more: str) -> None:
+    """A stranger and one whom the proxy reaches, either of whom says that its media is at a port of the proxy's."""
+    stranger = published()
+    stranger.places.unroutable.add(at("10.0.0.5:0").host)  # for who is outside
+    here = ("10.0.0.5", 5006, more)
+    theirs = ("192.0.2.66", 7000) if is_answer else here
+    offer, below = asks("INVITE", "Contact: <sip:eve@192.0.2.66>"), lower(Transport.UDP)
+    stranger.passes(CLIENT, described(offer, *theirs))
+    flow = trunk(stranger, Transport.UDP)
+    offer = asks("INVITE", below, "Contact: <sip:eve@192.0.2.66>", via="UDP 10.0.0.5")
+    passed = flow.passes(CLIENT, described(offer, *theirs))
+    assert passed.endswith(sdp(*theirs).encode() if is_answer else sdp(*here).encode())
+    answer = answers("INVITE", below, LATER, via="UDP 203.0.113.7:5060")
+    flow.hear(SERVER, described(answer, *(here if is_answer else ("192.0.2.77", 6000))))
+    stranger.hear(SERVER, described(answers("INVITE", LATER), *(here if is_answer else ("192.0.2.77", 6000))))
+    assert not [line for line in flow.places.log if "10.0.0.5" in line]
+    kept = [note for one in (flow, stranger) for note in one.notes if note.event == "address.kept"]
+    assert "said_by_other" in [note.facts["changes"][0]["reason"] for note in kept]
+
+
+def test_a_relay_for_media_on_the_proxys_own_host_is_reached() -> None:
+    stranger = published()
+    stranger.passes(CLIENT, described(asks("INVITE", "Contact: <sip:eve@192.0.2.66>"), "192.0.2.66", 7000))
+    flow = trunk(stranger, Transport.UDP)
+    offer = asks("INVITE", lower(Transport.UDP), "Contact: <sip:eve@192.0.2.66>", via="UDP 10.0.0.5")
+    assert b"c=IN IP4 203.0.113.7\r\n" in flow.passes(CLIENT, described(offer, "10.0.0.5", 5006))
+    assert "offer 10.0.0.5:5006" in flow.places.log
 
 
 # -- what a proxy says of itself ---------------------------------------------------------------------------------------
