@@ -77,7 +77,7 @@ def has_ipv6() -> bool:
 
 
 def run(command: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end. Raises NetError when it is not installed or does not end."""
+    """Runs a command to its end. Raises NetError when it is not installed, cannot be started or does not end."""
     try:
         return subprocess.run(
             command,
@@ -93,6 +93,8 @@ def run(command: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProces
     except FileNotFoundError:
         package = _PACKAGES.get(command[0], "iptables")
         raise NetError(f"{command[0]} is not installed: apt install {package}") from None
+    except OSError as error:  # not for us to execute; no room for another process
+        raise NetError(f"{command[0]} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise NetError(f"{' '.join(command)} did not end within {COMMAND_SECONDS} s") from None
 

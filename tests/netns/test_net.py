@@ -829,6 +829,13 @@ def test_missing_command_names_the_package() -> None:
         net.run(("iptables-that-is-not-there",))
 
 
+def test_a_command_that_cannot_be_started_is_no_traceback(tmp_path: Path) -> None:
+    program = tmp_path / "nft"
+    program.touch(0o644)
+    with pytest.raises(NetError, match="nft cannot be started: Permission denied"):
+        net.run((str(program),))
+
+
 def test_refused_rules_are_reported_with_the_command(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
     broken = rules.Step(("nft", "-f", "-"), "table inet pinhole { nonsense }\n")
     monkeypatch.setattr(rules, "steps", lambda config, backend: (broken,))
