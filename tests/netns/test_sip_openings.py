@@ -14,7 +14,7 @@ from proxy import config
 from proxy.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_attacks import SECONDS, Speaker, said_until_the_end
-from tests.sip_flow import message
+from tests.sip_flow import SDP, message, sdp
 from tools import baresip, kamailio
 from tools.lab import Daemon, Host, Lab, pinhole
 
@@ -120,16 +120,25 @@ def test_what_a_real_proxy_forwards_for_a_stranger_opens_none_of_its_ports() -> 
         stranger, accomplice = gate.speaker(gate.lab.server_stranger), gate.speaker(gate.outside)
         contact = f"Contact: <sip:x@{gate.inside.v4}:8089>"
         call = asks("INVITE", gate.lab.server_stranger, gate.ours, f"Route: <sip:{gate.ours};lr>", contact)
+        body = sdp(str(gate.inside.v4), 5004)
+        fields = f"{SDP}\r\nContent-Length: {len(body)}".encode()
+        call = call.replace(b"Content-Length: 0", fields) + body.encode()
         start, _, rest = call.partition(b"\r\n")
         assert start == f"INVITE sip:{gate.ours} SIP/2.0".encode()
         rest = rest.replace(f"To: <sip:{gate.ours}>".encode(), b"To: <sip:x@example.net>;tag=x")
         stranger.say(f"INVITE sip:x@{gate.outside.v4} SIP/2.0\r\n".encode() + rest, (gate.ours, 5060))
         forwarded, source = accomplice.socket.recvfrom(65535)
         assert f"\r\n{contact}\r\n".encode() in forwarded
-        accomplice.say(answer_to(forwarded, f"Contact: <sip:x@{gate.outside.v4}>"), source)
+        assert forwarded.endswith(body.encode())
+        theirs = sdp(str(gate.outside.v4), 6000)
+        answer = answer_to(forwarded, f"Contact: <sip:x@{gate.outside.v4}>", SDP)
+        accomplice.say(
+            answer.replace(b"Content-Length: 0", b"Content-Length: %d" % len(theirs)) + theirs.encode(), source
+        )
         while not stranger.hear().startswith(b"SIP/2.0 200 "):
             pass
-        assert not [line for line in gate.daemon.audit("pinhole.opened") if "8089" in str(line)]
+        lines = [str(line) for line in gate.daemon.audit("pinhole.opened")]
+        assert not [line for line in lines if f"{gate.inside.v4}:8089" in line or f"{gate.inside.v4}:5004" in line]
 
 
 @pytest.mark.interop
