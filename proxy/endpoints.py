@@ -63,11 +63,13 @@ class UdpEndpoint:
 
     __slots__ = (
         "_is_read",
+        "_may_share",
         "_readers",
         "address",
         "admits",
         "at",
         "flows",
+        "heard",
         "hears",
         "is_leased",
         "is_media",
@@ -100,12 +102,16 @@ class UdpEndpoint:
         self.admits: list[DatagramPinhole] = []
         """Whom a pinhole lets begin a flow here."""
         self.sock = sockets.datagrams(at, is_media, may_share)
+        self.heard: str | None = None
+        """The one host that is heard, as the kernel writes it."""
         self._is_read = False
+        self._may_share = may_share
         try:
             if hears is NOBODY:
                 sockets.hear_nobody(self.sock)
             elif not isinstance(hears, Hearing):
-                sockets.hear_only(self.sock, hears)
+                self.heard = str(hears)
+                sockets.hear_only(self.sock, self.heard)
             if not is_media and hears is not NOBODY:
                 self.read()
         except OSError:
@@ -118,7 +124,7 @@ class UdpEndpoint:
         if not self._is_read:
             self._readers.add(self.sock, self._packet if self.is_media else self._readable)
             self._is_read = True
-            if self.is_media:
+            if self.is_media and not self._may_share:
                 sockets.widen(self.sock)
 
     def unread(self) -> int:

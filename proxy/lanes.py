@@ -103,7 +103,7 @@ class Stand:
         """keeper: whose place it is, if that has it without any lane."""
         self.endpoint = endpoint
         self.keeper = keeper
-        self._heard = None if endpoint.hears is EVERYBODY else str(endpoint.hears)
+        self._heard = endpoint.heard
         """The host that it hears, as the kernel writes it; None for everybody."""
         self.lanes: list[Lane] = []
         self._takers: dict[Address, list[Route]] = {}
@@ -257,7 +257,9 @@ class Component:
         """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
         mark = self.place.mark_of(self.party)
         if self.leased is not None:
-            return [stands.take(self.at, EVERYBODY, mark)]
+            self.leased.endpoint.uses += 1
+            sockets.set_mark(self.leased.endpoint.sock, mark)
+            return [self.leased]
         if stands.is_leased(self.at):  # it passes on what it was told: the place of another party
             return [stands.take(self.at, EVERYBODY)]
         wanted = self._to_hear(partner)
@@ -505,7 +507,10 @@ class Lane:
 
     def _stand_of(self, source: Address) -> Stand | None:
         """Where packets from there come to; None when nothing hears that host."""
-        return next((stand for stand in self._stands if stand.hears(source)), None)
+        for stand in self._stands:
+            if stand.hears(source):
+                return stand
+        return None
 
     def cannot_take(self, source: Address) -> bool:
         stand = self._stand_of(source)

@@ -124,8 +124,8 @@ class MediaPlace(Opening):
 
     def mark_of(self, party: Party) -> int:
         """Of what is sent from a party's place, to its partners: `route_mark`, if it is the session's client."""
-        is_client = party.rtp.host == self.owner.decided_by.client.host
-        return (self.owner.policy.route_mark or 0) if is_client else 0
+        mark = self.owner.policy.route_mark
+        return mark if mark and party.rtp.host == self.owner.decided_by.client.host else 0
 
     def _wait_at(self, party: Party, is_new: bool) -> list[Component]:
         """Where the party waits. Raises OSError."""

@@ -7,7 +7,7 @@ that half is full, the oldest offer of the client with the most of them gives wa
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from operator import attrgetter
 from typing import TYPE_CHECKING
 
 from protocols.engine import Host
@@ -24,39 +24,55 @@ LEAST_OF_A_CLIENT = 64
 """However few ports there are: two calls of 16 media."""
 
 
+class _Held:
+    """What one client has offered."""
+
+    __slots__ = ("places", "ports")
+
+    def __init__(self) -> None:
+        self.places: dict[MediaPlace, int] = {}
+        """The oldest first, with the ports of each."""
+        self.ports = 0
+        """Of all of them."""
+
+
 class Offers:
     def __init__(self, ports: PortPool) -> None:
         self._pool = ports
-        self._of: dict[Host, OrderedDict[MediaPlace, int]] = {}
-        """Of each client, the oldest first, with the ports of each."""
-        self._ports_of: dict[Host, int] = {}
+        self._of: dict[Host, _Held] = {}
+        self._client_of: dict[MediaPlace, Host] = {}
         self._ports = 0
 
     def make_room(self, client: Host) -> bool:
         """Whether this client may make an offer more."""
-        if self._ports_of.get(client, 0) >= max(len(self._pool) // OF_A_CLIENT, LEAST_OF_A_CLIENT):
+        held = self._of.get(client)
+        if held is not None and held.ports >= max(len(self._pool) // OF_A_CLIENT, LEAST_OF_A_CLIENT):
             return False
         if self._ports >= len(self._pool) // OF_ALL:
-            most = max(self._ports_of, key=self._ports_of.__getitem__)
-            next(iter(self._of[most])).shut("gave_way")
+            most = max(self._of.values(), key=attrgetter("ports"))
+            next(iter(most.places)).shut("gave_way")
         return True
 
     def add(self, place: MediaPlace) -> None:
-        if not place.ports:
+        if not (ports := place.ports):
             return
         client = place.owner.charged_to
-        self._of.setdefault(client, OrderedDict())[place] = place.ports
-        self._ports_of[client] = self._ports_of.get(client, 0) + place.ports
-        self._ports += place.ports
+        held = self._of.get(client)
+        if held is None:
+            held = self._of[client] = _Held()
+        held.places[place] = ports
+        held.ports += ports
+        self._client_of[place] = client
+        self._ports += ports
 
     def remove(self, place: MediaPlace) -> None:
         """It was answered, or is over. Again: no effect."""
-        client = place.owner.charged_to
-        held = self._of.get(client)
-        ports = held.pop(place, 0) if held is not None else 0
-        if not ports:
+        client = self._client_of.pop(place, None)
+        if client is None:
             return
+        held = self._of[client]
+        ports = held.places.pop(place)
         self._ports -= ports
-        self._ports_of[client] -= ports
-        if not held:
-            del self._of[client], self._ports_of[client]
+        held.ports -= ports
+        if not held.places:
+            del self._of[client]

@@ -234,8 +234,9 @@ class PinholeTable:
             self._offers.remove(pinhole)
         self._shares.give(pinhole.owner.group)
         client = pinhole.owner.charged_to
-        self._per_client[client] -= 1
-        if not self._per_client[client]:
+        if left := self._per_client[client] - 1:
+            self._per_client[client] = left
+        else:
             del self._per_client[client]
         if not self._pinholes:
             self._all_gone.set()

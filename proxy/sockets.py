@@ -252,7 +252,8 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
         # Else not SO_REUSEADDR: a second socket on the address would take the first one's datagrams without a word.
         if may_share:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        buffer_bytes = EARLY_MEDIA_BYTES if of_media else DATAGRAM_BUFFER_BYTES
+        # What may be shared is not there before somebody is to be heard.
+        buffer_bytes = EARLY_MEDIA_BYTES if of_media and not may_share else DATAGRAM_BUFFER_BYTES
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         # A message that rewriting made longer than the link allows goes out in fragments (rule S7).
         if at.host.version == 4:
@@ -271,11 +272,11 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
     return sock
 
 
-def hear_only(sock: socket.socket, host: IPv4Address | IPv6Address) -> None:
+def hear_only(sock: socket.socket, host: str) -> None:
     """From now on a socket for datagrams hears this host alone, whatever port it sends from, and can still send to
     anybody. The kernel compares the parts of a peer's address that are set, and the port is not; nor does the rule
     `socket transparent` find the socket for packets of others. Raises OSError when there is no route to the host."""
-    sock.connect((str(host), 0))
+    sock.connect((host, 0))
 
 
 def hear_nobody(sock: socket.socket) -> None:
