@@ -41,6 +41,8 @@ MAX_DROPOUT = 3000
 """How far the numbers of a stream that goes on may have gone meanwhile: RFC 3550 appendix A.1."""
 MOST_KEPT, MOST_KEPT_BYTES = 32, 2048
 """Packets that wait for the decision, and how long one may be; others are lost."""
+MOST_OVER = 64
+"""Addresses remembered at one socket whose streams are over."""
 MOST_HANDED = 8
 """From lane to lane of ours: a call between two phones behind us takes one step, a place passed on one more."""
 
@@ -90,14 +92,10 @@ def goes_on(before: bytes, after: bytes) -> bool:
     return 0 < ahead < MAX_DROPOUT
 
 
-def _too_late(data: bytes, ancillary: Ancillary) -> None:
-    """The last packets of a stream that is over, at a place that others still use, are no stranger's."""
-
-
 class Stand:
     """A socket that media comes to: whose lanes begin there, and who takes packets of which address."""
 
-    __slots__ = ("_heard", "_takers", "endpoint", "keeper", "lanes")
+    __slots__ = ("_heard", "_takers", "endpoint", "keeper", "lanes", "over")
 
     def __init__(self, endpoint: UdpEndpoint, keeper: MediaPlace | None) -> None:
         """keeper: whose place it is, if that has it without any lane."""
@@ -106,6 +104,8 @@ class Stand:
         self._heard = endpoint.heard
         """The host that it hears, as the kernel writes it; None for everybody."""
         self.lanes: list[Lane] = []
+        self.over: set[Address] = set()
+        """Where streams came from that are over, while others still come here: their last packets are no stranger's."""
         self._takers: dict[Address, list[Route]] = {}
         """Of each address, the newest one last: whose port it is, is known by the newest call, for whoever did not hang
         up the one before."""
@@ -115,6 +115,7 @@ class Stand:
 
     def claim(self, source: Address, take: Route) -> None:
         self._takers.setdefault(source, []).append(take)
+        self.over.discard(source)
         self.endpoint.routes[source] = take
 
     def unclaim(self, source: Address, take: Route, is_over: bool = False) -> None:
@@ -125,11 +126,9 @@ class Stand:
         if takers:
             self.endpoint.routes[source] = takers[-1]
             return
-        del self._takers[source]
-        if is_over and len(self.lanes) > 1:
-            self.endpoint.routes[source] = _too_late
-        else:
-            del self.endpoint.routes[source]
+        del self._takers[source], self.endpoint.routes[source]
+        if is_over and len(self.lanes) > 1 and len(self.over) < MOST_OVER:
+            self.over.add(source)
 
     def is_anothers(self, source: Address, lane: Lane) -> bool:
         """Whether packets of this address are of a stream that this lane is not of."""
@@ -137,10 +136,12 @@ class Stand:
 
     def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
         """Somebody unknown: a partner whose address is to be learned?"""
-        host = sockets.endpoint(source).host
+        host, is_late = sockets.endpoint(source).host, source in self.over
         for lane in self.lanes:
-            if lane.may_learn(host) and lane.sender.meet(lane, source, data, ancillary):
+            if lane.may_learn(host) and lane.sender.meet(lane, source, data, ancillary, is_late):
                 return
+        if is_late:
+            return
         place = self.keeper or (self.lanes[0].receiver.place if self.lanes else None)
         if place is not None:
             place.refuse(source)
@@ -306,9 +307,11 @@ class Component:
         self.is_locked = True
         self.forget()
 
-    def meet(self, lane: Lane, source: Address, data: bytes, ancillary: Ancillary) -> bool:
-        """A packet from elsewhere, of a host that may be this party. Whether it is taken, or kept for a moment."""
-        if self.is_locked:
+    def meet(self, lane: Lane, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
+        """A packet from elsewhere, of a host that may be this party. Whether it is taken, or kept for a moment.
+        is_late: another stream came from there, which is over. Its last packets are not the party's, but a server may
+        send for one branch of a forked call from where it sent for another."""
+        if self.is_locked or is_late:
             return tells_source(data) and self._consider(lane, source, data, ancillary)
         if self.received and not tells_source(data):
             return False
@@ -373,7 +376,8 @@ class Component:
         candidate, self._candidate = self._candidate, None
         if candidate is not None:
             candidate.timer.cancel()
-            candidate.lane.receiver.place.refuse(candidate.source, candidate.count)
+            if not candidate.lane.is_late(candidate.source):
+                candidate.lane.receiver.place.refuse(candidate.source, candidate.count)
 
 
 class Lane:
@@ -511,6 +515,11 @@ class Lane:
             if stand.hears(source):
                 return stand
         return None
+
+    def is_late(self, source: Address) -> bool:
+        """Whether another stream came from there, which is over."""
+        stand = self._stand_of(source)
+        return stand is not None and source in stand.over
 
     def cannot_take(self, source: Address) -> bool:
         stand = self._stand_of(source)

@@ -350,3 +350,17 @@ def test_rtcp_apart(place: Site, is_elsewhere: bool) -> None:
         for _ in range(3):
             assert rtcp[talk.other(phone)].socket.recvfrom(2000)[0] == report
     talk.hang_up()
+
+
+def test_who_answers_with_another_tag_and_port_may_go_on_from_the_port_of_before(place: Site) -> None:
+    """Early media of one branch, an answer of another one, and all of it sent by one socket."""
+    caller, callee = pair(place)
+    talk = Talk(caller, callee)
+    talk.begin(early=True)
+    before = talk.media[callee][0]
+    assert talk.is_heard(callee, FEW) == FEW
+    talk.tags[callee], talk.media[callee] = "b2", [callee.media()]
+    talk.to[caller] = places(callee.answer(talk, talk.invite, 200, talk.describes(callee)))
+    assert talk.is_heard(callee, MANY, before) == MANY
+    both_are_heard(talk, MANY)
+    talk.hang_up()
