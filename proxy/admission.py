@@ -7,6 +7,7 @@ that has registered can be called through it, by whom its engine named.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
@@ -28,7 +29,18 @@ class DatagramPinhole(Opening):
     def __init__(self, table: PinholeTable, owner: Owner, number: int, expect: Expect) -> None:
         """Raises OSError when the endpoint cannot be had."""
         super().__init__(table, owner)
-        self._endpoints = self._stand(expect)
+        self._endpoints: dict[Heard, UdpEndpoint] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        try:
+            self._begin(number, expect)
+        except Exception:  # no room, or a bug of ours
+            self._undo()
+            raise
+
+    def _begin(self, number: int, expect: Expect) -> None:
+        """Raises OSError."""
+        table = self._table
+        self._stand(expect)
         at = expect.listen
         self.grant = Grant(number, expect, at if at.port else self._endpoints[EVERYBODY].at)
         self._uses_left = expect.uses
@@ -40,20 +52,25 @@ class DatagramPinhole(Opening):
         listen = self.grant.listen
         self._tell_opened(expect.purpose, expect.transport, listen, expect.allow, expect.target, wait, expect.trigger)
 
-    def _stand(self, expect: Expect) -> dict[Heard, UdpEndpoint]:
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _undo(self) -> None:
+        """What stands, or has been begun."""
+        self._stop_timer()
+        for endpoint in self._endpoints.values():
+            self._leave(endpoint)
+
+    def _stand(self, expect: Expect) -> None:
         """The sockets that hear whom it admits. Raises OSError."""
         endpoints, at = self._table.endpoints, expect.listen
         if not at.port:
-            return {EVERYBODY: self._at(endpoints.take_free(at.host))}
-        standing: dict[Heard, UdpEndpoint] = {}
-        try:
-            for hears in self._heard(expect):
-                standing[hears] = self._at(endpoints.take(at, hears=hears))
-        except OSError:
-            for endpoint in standing.values():
-                self._leave(endpoint)
-            raise
-        return standing
+            self._endpoints[EVERYBODY] = self._at(endpoints.take_free(at.host))
+            return
+        for hears in self._heard(expect):
+            self._endpoints[hears] = self._at(endpoints.take(at, hears=hears))
 
     @staticmethod
     def _heard(expect: Expect) -> list[Heard]:
@@ -77,7 +94,7 @@ class DatagramPinhole(Opening):
 
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         if not self._is_over:
-            self._timer.cancel()
+            self._stop_timer()
             self._timer = self._table.loop.call_later(seconds, self._expire)
             before = self.grant.expect.allow
             self._readmit(allow, seconds)
@@ -121,9 +138,7 @@ class DatagramPinhole(Opening):
         if self._is_over:
             return
         self._is_over = True
-        self._timer.cancel()
-        for endpoint in self._endpoints.values():
-            self._leave(endpoint)
+        self._undo()
         self._gone(reason, {}, sessions=self._used, refused=self._refused)
 
     abort = shut

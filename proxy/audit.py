@@ -85,7 +85,8 @@ def open_log(sink: Sink, form: str, sampler: Sampler | None = None) -> BoundLog:
     prepare: list[Any] = [sampler or Sampler(time.monotonic), stamp, plain_values]
     if form == "json":
         return JsonLog(sink, [*prepare, _render_json], {})
-    return BoundLog(sink, [*prepare, for_terminal, structlog.dev.ConsoleRenderer(colors=sys.stdout.isatty())], {})
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: it is closed
+    return BoundLog(sink, [*prepare, for_terminal, structlog.dev.ConsoleRenderer(colors=is_terminal)], {})
 
 
 # One encoder for all lines: json.dumps would make one for each.

@@ -60,6 +60,7 @@ def run(path: str | None, backend: Backend | None) -> int:
     backend: set the firewall rules and routes up with it before, and take them down at the end; None: leave them alone.
     Whoever starts it as root serves as an ordinary user.
     """
+    _fill_standard_descriptors()
     path = config.chosen(path)
     settings = config.in_force(path)
     is_root = os.geteuid() == 0
@@ -118,6 +119,13 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
         "end": end,
     }
     return fork_keeper(wishes, "end", deserted, [watcher.sock])
+
+
+def _fill_standard_descriptors() -> None:
+    """Whoever started this may have closed them: then a socket would get such a number, and peers the audit log."""
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def _load_what_comes_late() -> None:

@@ -77,7 +77,7 @@ class Door:
         self._waiting[who] = None
         try:
             self._admit(joined=who.allow)
-        except OSError:
+        except Exception:
             self.leave(who)
             raise
 
@@ -97,6 +97,12 @@ class Door:
         if self._waiting:
             with contextlib.suppress(OSError):  # as above
                 self._admit(left=who.allow)
+            return
+        self.close_if_empty()
+
+    def close_if_empty(self) -> None:
+        """Also if nobody has ever stood here. Again: no effect."""
+        if self._waiting or self._sock.fileno() < 0:
             return
         if self.is_open:
             self._doors.loop.remove_reader(self._sock)

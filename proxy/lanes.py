@@ -160,16 +160,26 @@ class Stands:
         stands = [Stand(endpoint, keeper) for endpoint in self._endpoints.take_media(host, count)]
         for stand in stands:
             self._at[stand.endpoint] = stand
-            sockets.set_mark(stand.endpoint.sock, mark)
+        try:
+            for stand in stands:
+                sockets.set_mark(stand.endpoint.sock, mark)
+        except Exception:
+            for stand in stands:
+                self.give(stand)
+            raise
         return stands
 
     def take(self, at: Endpoint, hears: Heard, mark: int = 0) -> Stand:
         """As `lease`."""
         endpoint = self._endpoints.take(at, is_media=True, hears=hears)
-        sockets.set_mark(endpoint.sock, mark)
         stand = self._at.get(endpoint)
         if stand is None:
             stand = self._at[endpoint] = Stand(endpoint, None)
+        try:
+            sockets.set_mark(endpoint.sock, mark)
+        except Exception:
+            self.give(stand)
+            raise
         return stand
 
     def is_leased(self, at: Endpoint) -> bool:
@@ -429,7 +439,7 @@ class Lane:
             for stand in self._stands:
                 stand.endpoint.read()
             self._claim()
-        except OSError:
+        except Exception:
             self.end(stands)
             raise
 
@@ -564,7 +574,7 @@ def join(one: Component, other: Component, stands: Stands) -> Sequence[Lane]:
     there = Lane(one, other, stands)
     try:
         back = Lane(other, one, stands)
-    except OSError:
+    except Exception:
         there.end(stands)
         raise
     there.send_from(back)

@@ -71,19 +71,26 @@ class MediaPlace(Opening):
         self._answerers: list[MediaPlace] = []
         self._bytes_in = self._bytes_out = self._packets_in = self._packets_out = self._refused = self._lost = 0
         self._is_used = self._is_over = False
+        self._seen = self._silent = 0
+        self._timer: asyncio.TimerHandle | None = None
+        self._leased: list[Stand] = []
+        self.components: list[Component] = []
+        try:
+            self._begin(number, media)
+        except Exception:  # no room, or a bug of ours: whose place it is will never know of it
+            self._undo()
+            raise
+
+    def _begin(self, number: int, media: Media) -> None:
+        """Raises OSError."""
+        offerer = self._offerer
         self._leased = self._lease(media.party)
         self.components = self._wait_at(media.party, is_new=True)
         self.grant = self._granted(number, media)
         if offerer is not None:
-            try:
-                self._join(self.components, offerer)
-            except OSError:
-                self._clear()
-                raise
+            self._join(self.components, offerer)
             offerer._answerers.append(self)
             offerer._told_of_answer()
-        self._seen = self._silent = 0
-        self._timer: asyncio.TimerHandle | None = None
         self._tell_opened(
             media.purpose,
             Transport.UDP,
@@ -96,6 +103,15 @@ class MediaPlace(Opening):
             answers=offerer.grant.id if offerer else None,
         )
         (offerer or self)._look_later()
+
+    def _undo(self) -> None:
+        """What has been begun."""
+        self._is_over = True
+        if self._timer is not None:
+            self._timer.cancel()
+        if self._offerer is not None and self in self._offerer._answerers:
+            self._offerer._answerers.remove(self)
+        self._clear()
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:

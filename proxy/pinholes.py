@@ -127,10 +127,7 @@ class PinholeTable:
                 if expect.transport is Transport.UDP:
                     pinhole = DatagramPinhole(self, owner, self._last_id + 1, expect)
                 else:
-                    door = self._door(owner, expect)
-                    if expect.target.host == owner.decided_by.client.host:  # who comes is on the server's side
-                        door.mark(owner.policy.route_mark or 0)
-                    pinhole = Pinhole(self, owner, Grant(self._last_id + 1, expect, door.at), door)
+                    pinhole = self._at_a_door(owner, expect)
             except OSError as error:
                 refusal = Refusal(_refusal(error))
         if refusal is not None:
@@ -138,6 +135,18 @@ class PinholeTable:
             return refusal
         self._last_id += 1
         return self._add(pinhole, expect.purpose)
+
+    def _at_a_door(self, owner: Owner, expect: Expect) -> Pinhole:
+        """Raises OSError."""
+        door = self._door(owner, expect)
+        try:
+            if expect.target.host == owner.decided_by.client.host:  # who comes is on the server's side
+                door.mark(owner.policy.route_mark or 0)
+            return Pinhole(self, owner, Grant(self._last_id + 1, expect, door.at), door)
+        except Exception:  # no room, or a bug of ours
+            door.close_if_empty()
+            self._give_port(owner, expect, door.at)
+            raise
 
     def may_wait(self, owner: Owner, party: Party) -> bool:
         return self._third_hosts.may_wait(owner.policy, party)
@@ -223,10 +232,13 @@ class PinholeTable:
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
     def release(self, pinhole: Pinhole) -> None:
-        """Its port is others' to have, if it was one of ours."""
-        if not pinhole.grant.expect.listen.port:
-            self.ports.release(Transport.TCP, pinhole.grant.listen.host, pinhole.grant.listen.port)
-            self._shares_of_ports.give(pinhole.owner.group)
+        self._give_port(pinhole.owner, pinhole.grant.expect, pinhole.grant.listen)
+
+    def _give_port(self, owner: Owner, expect: Expect, at: Endpoint) -> None:
+        """It is others' to have, if it was one of ours."""
+        if not expect.listen.port:
+            self.ports.release(Transport.TCP, at.host, at.port)
+            self._shares_of_ports.give(owner.group)
 
     def forget(self, pinhole: Opening) -> None:
         del self._pinholes[pinhole.grant.id]
@@ -389,8 +401,19 @@ class Pinhole(Opening):
     def __init__(self, table: PinholeTable, owner: Owner, grant: Grant, door: Door) -> None:
         super().__init__(table, owner)
         self.grant = grant
-        self._door: Door | None = door
+        self._door: Door | None = None
+        self._timer: asyncio.TimerHandle | None = None
+        try:
+            self._begin(grant, door)
+        except Exception:  # no room, or a bug of ours
+            self._leave_door()
+            raise
+
+    def _begin(self, grant: Grant, door: Door) -> None:
+        """Raises OSError."""
+        table = self._table
         door.enter(self)
+        self._door = door
         self._is_confirmed = False
         self._uses_left = grant.expect.uses
         self._bytes_in = 0
@@ -440,7 +463,7 @@ class Pinhole(Opening):
 
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         if self._door is not None:
-            self._timer.cancel()
+            self._stop_timer()
             # Of one that is for a single use it matters only that nobody came.
             reason = "expired" if self._uses_left is None else "never_used"
             self._timer = self._table.loop.call_later(seconds, self.shut, reason)
@@ -487,8 +510,13 @@ class Pinhole(Opening):
         if dial in self.dialling:  # unless the engine thought better of it
             dial.start()
 
+    def _stop_timer(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
     def _leave_door(self) -> None:
-        self._timer.cancel()
+        self._stop_timer()
         if self._door is not None:
             door, self._door = self._door, None
             door.leave(self)

@@ -229,7 +229,10 @@ def _watch(told: socket.socket, config: Config, backend: Backend | None) -> None
         except NetError as error:
             line = json.dumps({"missing": [f"cannot be looked at: {error}"], "sees_rules": sees_rules})
         if line != said:
-            told.send(line.encode())
+            try:
+                told.send(line.encode())
+            except BrokenPipeError:  # it ended while this was looked at
+                return
             said = line
         seconds = LOOK_SECONDS if guard.needs_looking else None
         if not _wait(poll, told.fileno(), of_rules, config.network.table, seconds):

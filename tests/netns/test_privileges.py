@@ -8,7 +8,7 @@ import shutil
 import signal
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -270,3 +270,31 @@ def test_from_a_clone_that_only_root_can_read_it_serves_as_an_ordinary_user_as_w
     serves_as_ordinary_user(daemon.pid)
     daemon.stop()
     shutil.rmtree(daemon.directory)
+
+
+@pytest.mark.parametrize("form", ["json", "console"])
+def test_started_with_its_standard_descriptors_closed_no_socket_gets_their_numbers(lab, daemon, form):
+    log = f"audit: {{to: stdout, format: {form}}}"
+    daemon.config.write_text(f"{ALL}\n{log}\ncontrol: {daemon.directory}/control.sock\n")
+    run = (*COMMAND, "run", "--net", "-c", str(daemon.config))
+    process = lab.gateway.popen(["sh", "-c", 'exec "$@" <&- >&- 2>&-', "sh", *run], cwd=ROOT)
+    until(lambda: (daemon.directory / "control.sock").exists())
+    assert a_download(lab) == "open payload"
+    assert [os.readlink(f"/proc/{process.pid}/fd/{number}") for number in range(3)] == [os.devnull] * 3
+    process.terminate()
+    assert process.wait(20) == 0
+    assert "5353" not in rules_and_routes(lab)
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.01)
+
+
+def test_what_keeps_it_from_starting_is_one_line(lab, daemon):
+    daemon.config.write_text(f"{ALL}\naudit: {{to: /nowhere/audit.log}}\ncontrol: {daemon.directory}/control.sock\n")
+    with pytest.raises(RuntimeError, match=r"audit log /nowhere/audit\.log: No such file or directory"):
+        daemon.start()
+    assert len(daemon.stderr.read_text().splitlines()) == 1

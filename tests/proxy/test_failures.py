@@ -11,8 +11,8 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Expect, Send, Side, Splice, Transport
-from proxy import driver, failures, flows, leg, pinholes, relay, sockets, stream
+from protocols.engine import Endpoint, Expect, Media, Party, Send, Side, Splice, Transport
+from proxy import admission, doors, driver, failures, flows, lanes, leg, media, pinholes, relay, sockets, stream
 from proxy.session import Session
 from tests.proxy.conftest import CLIENT, OURS, SERVER, STRANGER
 from tests.proxy.shell import PassOn, Shell, accept, dial, receive, say, serve
@@ -286,6 +286,87 @@ async def test_a_way_out_that_fails_too_keeps_nothing_from_being_let_go(monkeypa
     await is_reset(call.server)
     assert len(shell.sessions) == 0
     call.close()
+
+
+# -- what an engine asks for -------------------------------------------------------------------------------------------
+
+
+def _at(host: str, port: int) -> Endpoint:
+    return sockets.endpoint((host, port))
+
+
+def _media(host: str, port: int, mapped: str | None) -> Media:
+    ours = None if mapped is None else ip_address(mapped)
+    partner = (ip_network(f"{SERVER if host == CLIENT else CLIENT}/32"),)
+    return Media("rtp", "INVITE", Party(_at(host, port), _at(host, port + 1), ours, partner), 60.0)
+
+
+class Asks(PassOn):
+    """Opens what it is told to open: media with an answer, or a pinhole for datagrams or connections."""
+
+    def receive(self, side, data, now):
+        if data == b"media":
+            offered = self.pinholes.offer(_media(CLIENT, 7000, OURS))
+            answered = self.pinholes.answer(offered, _media(SERVER, 8000, None))
+            self.pinholes.change(answered, _media(SERVER, 8010, None))
+        elif data != b"hello":
+            where, transport = data.split()
+            target, by = _at(CLIENT, 7010), Transport(transport.decode())
+            listen = target if where == b"in_place" else _at(OURS, 0)
+            allow = (ip_network(f"{SERVER}/32"),)
+            self.pinholes.open(Expect(by, "data", "test", listen, allow, target, None, 60.0, confirmed=True))
+        return []
+
+
+@pytest.mark.parametrize("kind", [Bug, OSError])
+@pytest.mark.parametrize("nth", [1, 2])
+@pytest.mark.parametrize(
+    ("asked", "where", "name"),
+    [
+        *(("media", media.MediaPlace, name) for name in ("_lease", "_wait_at", "_granted", "_join", "_tell_opened")),
+        *(("media", media.MediaPlace, name) for name in ("_wait", "_look_later", "_told_of_answer")),
+        *(("media", lanes.Lane, name) for name in ("_claim", "send_from")),
+        *(("media", lanes.Component, name) for name in ("__init__", "stands_for", "reopen")),
+        ("media", lanes.sockets, "set_mark"),
+        *((f"{at} udp", admission.DatagramPinhole, "_tell_opened") for at in ("mapped", "in_place")),
+        *(
+            (f"{at} tcp", pinholes.Pinhole, name)
+            for at in ("mapped", "in_place")
+            for name in ("_tell_opened", "confirm")
+        ),
+        *((f"{at} tcp", doors.Door, name) for at in ("mapped", "in_place") for name in ("mark", "enter", "open")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+async def test_what_fails_while_it_begins_leaves_nothing(monkeypatch, asked, where, name, nth, kind):
+    shell, counted, as_it_is = Shell(Asks, snat=(ip_address(OURS),)), 0, getattr(where, name)
+    bring, failing = brings(shell), Failing()
+    bring(b"hello")
+    await shell.until("session.opened")
+
+    def fails_once(*arguments: Any, **named: Any) -> Any:
+        nonlocal counted
+        counted += 1
+        if counted == nth:
+            raise kind(errno.EIO, "now")
+        return as_it_is(*arguments, **named)
+
+    monkeypatch.setattr(where, name, fails_once)
+    bring(asked.encode())
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    monkeypatch.undo()
+    for session in shell.sessions:
+        session.cut("test")
+    table = shell.pinholes
+    left = [len(shell.sessions), len(table), len(table.endpoints), shell.ports.in_use(), len(table._shares)]
+    assert left == [0] * 5
+    assert [
+        len(table._shares_of_ports),
+        table._offers._ports,
+        *map(len, (table.stands._at, table.doors._standing)),
+    ] == [0] * 4
+    assert all(isinstance(error, OSError | Bug) for error in failing.errors)
 
 
 def test_an_error_of_nobodys_is_nobodys() -> None:
