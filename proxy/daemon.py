@@ -67,6 +67,7 @@ def run(path: str | None, backend: Backend | None) -> int:
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
     keeper: Keeper | None = None
     watcher: Watcher | None = None
+    _end_in_order_until_served()
     try:
         if backend is not None:
             net.up(settings, backend, _say)
@@ -119,6 +120,13 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
         "end": end,
     }
     return fork_keeper(wishes, "end", deserted, [watcher.sock])
+
+
+def _end_in_order_until_served() -> None:
+    """What comes before the loop takes signals must not leave the rules behind; a log to rotate there is none yet."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
+    for number in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
 
 
 def _fill_standard_descriptors() -> None:

@@ -105,9 +105,9 @@ def fork_keeper(
 
 
 def _serve(sock: socket.socket, wishes: Mapping[str, Wish], last: str, deserted: Callable[[], None]) -> int:
-    while wish := sock.recv(_MAX_MESSAGE).decode():
+    while wish := _next(sock):
         answer, descriptor = _grant(wishes[wish])
-        with contextlib.suppress(BrokenPipeError):
+        with contextlib.suppress(ConnectionError):  # nobody is there any more
             socket.send_fds(sock, [json.dumps(answer).encode()], [] if descriptor is None else [descriptor])
         if descriptor is not None:
             os.close(descriptor)
@@ -115,6 +115,14 @@ def _serve(sock: socket.socket, wishes: Mapping[str, Wish], last: str, deserted:
             return 0
     deserted()
     return 1
+
+
+def _next(sock: socket.socket) -> str:
+    """The name of a wish; "" when nobody is there any more, also when an answer of before has not been read."""
+    try:
+        return sock.recv(_MAX_MESSAGE).decode()
+    except ConnectionResetError:
+        return ""
 
 
 def _grant(wish: Wish) -> tuple[dict[str, Any], int | None]:

@@ -298,3 +298,29 @@ def test_what_keeps_it_from_starting_is_one_line(lab, daemon):
     with pytest.raises(RuntimeError, match=r"audit log /nowhere/audit\.log: No such file or directory"):
         daemon.start()
     assert len(daemon.stderr.read_text().splitlines()) == 1
+
+
+def test_told_to_end_before_it_serves_it_takes_the_rules_down(lab, daemon):
+    process = lab.gateway.popen((*COMMAND, "run", "--net", "-c", str(daemon.config)), cwd=ROOT)
+    until(lambda: "pinhole" in rules_and_routes(lab))
+    process.terminate()
+    assert process.wait(20) == 0
+    assert "5353" not in rules_and_routes(lab)
+
+
+def test_the_process_beside_it_ends_in_order_when_nobody_fetches_its_answer():
+    deserted_read, deserted_write = os.pipe()
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    ours.send(b"wish")
+    ours.send(b"wish")
+    answered: list[int] = []
+
+    def wish() -> None:
+        if answered:
+            ours.close()
+        answered.append(1)
+
+    with theirs:
+        assert keeper._serve(theirs, {"wish": wish}, "end", lambda: os.close(deserted_write)) == 1
+    assert os.read(deserted_read, 1) == b""
+    os.close(deserted_read)
