@@ -183,16 +183,24 @@ class Flows:
 
     def _give_way(self, group: Group) -> bool:
         """End the flow of this group that has been silent longest, of those that nothing depends on: a phone that has
-        registered or is in a call stays, forged sources go. Whether there was one."""
+        registered or is in a call stays, forged sources go. When there is none, a call that its server has not
+        answered at all depends on nothing either, for whoever forges sources begins calls. Whether there was one."""
         flows = self._by_age.get(group, OrderedDict())
+        unanswered: Flow | None = None
         for _ in range(min(len(flows), MOST_LOOKS)):
             flow, active_at = next(iter(flows.items()))
-            if flow.active_at == active_at and not flow.is_needed:
-                flow.cut("gave_way")
-                return True
+            if flow.active_at == active_at:
+                if not flow.is_needed:
+                    flow.cut("gave_way")
+                    return True
+                if unanswered is None and not flow.is_answered:
+                    unanswered = flow
             flows[flow] = flow.active_at
             flows.move_to_end(flow)
-        return False
+        if unanswered is None:
+            return False
+        unanswered.cut("gave_way")
+        return True
 
     def _far(self, client: Endpoint, nat: Nat, mark: int) -> UdpEndpoint:
         """The client as the server knows it. mark: of what is sent to the server."""
@@ -251,7 +259,8 @@ class Flow(Session):
         self._received = dict.fromkeys(Side, 0)
         self._lost = 0
         self.active_at = self._asked_at = self.opened_at
-        self._is_answered = before is not None
+        self.is_answered = before is not None
+        """The server has said something, or had to a flow that this one stands for."""
         self._came_by: dict[Side, Ancillary] = dict.fromkeys(Side, ())
         """With the last datagram of each side: the interface that it came by, as the kernel said it."""
         self._refused = 0
@@ -303,7 +312,7 @@ class Flow(Session):
         if side is Side.CLIENT:
             self._asked_at = now
         else:
-            self._is_answered = True
+            self.is_answered = True
         self._received[side] += len(data)
         if self._driver is not None:
             self._driver.receive(side, data)
@@ -354,14 +363,14 @@ class Flow(Session):
         self._forget_before()
         left = self.active_at + self._wait() - self._loop.time()
         if left <= 0 and not self.is_needed:
-            self.cut("idle" if self._is_answered else "unanswered")
+            self.cut("idle" if self.is_answered else "unanswered")
         else:
             self._timer = self._loop.call_later(left if left > 0 else self._wait(), self._look)
 
     def _wait(self) -> float:
         """Seconds for which it may be silent. What nobody has answered may be nobody's."""
         return (
-            self._idle_seconds if self._is_answered else min(self._idle_seconds, self._sessions.timeouts.udp_unanswered)
+            self._idle_seconds if self.is_answered else min(self._idle_seconds, self._sessions.timeouts.udp_unanswered)
         )
 
     # -- effects --------------------------------------------------------------------------------------------------

@@ -11,6 +11,9 @@ from protocols.ftp_wire import without_telnet
 from tests.sip_rights import SipPinholes
 from tests.strict_pinholes import StrictPinholes
 
+_MARK_BYTES = 10
+"""Of what was said, enough to find a verb or the code of a reply in, however they are cut."""
+
 
 class FtpPinholes(StrictPinholes):
     def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
@@ -24,9 +27,12 @@ class FtpPinholes(StrictPinholes):
         said = self._said[side] + without_telnet(data)
         if side is Side.CLIENT:
             self.has_asked_to_log_in = self.has_asked_to_log_in or bool(re.search(rb"(?i)USER|PASS|ACCT", said))
-        elif self.has_asked_to_log_in:
-            self.may_be_logged_in = self.may_be_logged_in or bool(re.search(rb"(?m)^[\xf0-\xff]*2[0-9][0-9]", said))
-        self._said[side] = said[-10:]
+        else:
+            if self.has_asked_to_log_in and re.search(rb"(?m)^[\xf0-\xff]*2[0-9][0-9]", said):
+                self.may_be_logged_in = True
+            # Its first bytes say what a reply is, also when the client's USER overtakes the rest of it.
+            said = said.rpartition(b"\n")[2][:_MARK_BYTES]
+        self._said[side] = said[-_MARK_BYTES:]
 
     def open(self, expect: Expect) -> Grant | Refusal:
         if self.is_full:

@@ -55,6 +55,17 @@ def test_anything_is_some_case(helper: Helper) -> None:
         Run(helper, decoded(chance.randbytes(length), helper)).to_the_end()
 
 
+@pytest.mark.parametrize("early", [b"", b"2", b"230", b"230 in", b"220 ready\r\x08"])
+def test_a_login_is_one_however_much_of_its_reply_has_come_before_the_command(early: bytes) -> None:
+    """Found by a search: whose login it is says the server, and rights are those that it gives."""
+    steps = [(Side.SERVER, b"220 hi\r\n" + early), (Side.CLIENT, b"USER u\r\n")]
+    steps += [(Side.SERVER, b"230 in\r\n"[len(early) :] if b"230".startswith(early[:3]) else b"230 in\r\n")]
+    steps += [(Side.CLIENT, b"PORT 198,51,100,2,195,80\r\n")]
+    run = Run(HELPERS["ftp"], Case([Setting("none")], [Said(0, Arrival(*step)) for step in steps]))
+    run.to_the_end()
+    assert len(run.sessions[0].pinholes.log) == 2
+
+
 def test_searches_begin_with_sessions_that_are_hidden_let_in_observed_and_captured(helper: Helper) -> None:
     known = list(seeds(helper))
     assert any(case.settings[0].is_expected for case in known)

@@ -47,10 +47,30 @@ async def test_when_all_are_needed_the_next_one_is_denied(hosts: Hosts) -> None:
     async with Gateway(hosts, InCalls, limits=Limits(sessions=2)) as gateway:
         server = gateway.server()
         for port in (6000, 6001):
-            gateway.client(port=port).sendto(b"call", server.getsockname())
-            await hear(server)
+            client = gateway.client(port=port)
+            client.sendto(b"call", server.getsockname())
+            server.sendto(b"ring", (await hear(server))[1])
+            await hear(client)
         gateway.client(port=6002).sendto(b"call", server.getsockname())
         assert (await gateway.shell.until("session.denied"))["reason"] == "limit_total"
+
+
+async def test_calls_that_their_server_has_not_answered_at_all_make_room_for_others(hosts: Hosts) -> None:
+    """Whoever forges sources begins calls; those that go on stay."""
+    async with Gateway(hosts, InCalls, limits=Limits(sessions=3)) as gateway:
+        server = gateway.server()
+        phone = gateway.client(port=6000)
+        phone.sendto(b"call", server.getsockname())
+        _, outside = await hear(server)
+        server.sendto(b"ring", outside)
+        await hear(phone)
+        for host in many_addresses(hosts, 4):
+            gateway.socket(hosts.client, host).sendto(b"call", server.getsockname())
+            await hear(server)
+        closed = await gateway.shell.until("session.closed", MANY - 2)
+        assert closed["reason"] == "gave_way"
+        server.sendto(b"ring", outside)
+        assert (await hear(phone))[0] == b"ring"
 
 
 @pytest.mark.parametrize(("prefix", "most"), [(64, 3), (128, MANY)])
