@@ -54,8 +54,9 @@ table inet guard {
 class Talker:
     """A UDP socket on a host."""
 
-    def __init__(self, host: Host, version: int, port: int) -> None:
-        self.at = str(host.address(version))
+    def __init__(self, host: Host, version: int, port: int, at: str = "") -> None:
+        """at: another IPv4 address of the host than its own one."""
+        self.at = at or str(host.address(version))
         with host.inside():
             self.socket = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
         self.socket.bind((self.at, port))
@@ -95,8 +96,8 @@ class Site:
     def address(self, host: Host) -> str:
         return str(host.address(self.version))
 
-    def talker(self, host: Host, port: int) -> Talker:
-        talker = Talker(host, self.version, port)
+    def talker(self, host: Host, port: int, at: str = "") -> Talker:
+        talker = Talker(host, 4 if at else self.version, port, at)
         self._open.callback(talker.socket.close)
         return talker
 
