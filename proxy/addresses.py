@@ -8,19 +8,18 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 from protocols.engine import Host
-from proxy import sockets
+from proxy import netlink, sockets
 
 RETURN_SECONDS = 2.0
 
 _GROUPS = 0x10 | 0x100  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 _RTM_DELADDR = 21
 _IFA_ADDRESS, _IFA_LOCAL = 1, 2  # the first is the other end's, on a line between two
-_MESSAGE, _ADDRESS, _ATTRIBUTE = struct.Struct("=IHHII"), struct.Struct("=BBBBI"), struct.Struct("=HH")
+_ADDRESS_BYTES = 8  # struct ifaddrmsg
 
 
 class AddressWatch:
@@ -55,23 +54,8 @@ class AddressWatch:
 
 def removed(news: bytes) -> Iterator[Host]:
     """The addresses that messages of rtnetlink say were taken away."""
-    at = 0
-    while at + _MESSAGE.size <= len(news):
-        length, kind, *_ = _MESSAGE.unpack_from(news, at)
-        if length < _MESSAGE.size:
-            return
+    for kind, body in netlink.messages(news):
         if kind == _RTM_DELADDR:
-            found = dict(_attributes(news[at + _MESSAGE.size + _ADDRESS.size : at + length]))
+            found = dict(netlink.attributes(body[_ADDRESS_BYTES:]))
             if (address := found.get(_IFA_LOCAL) or found.get(_IFA_ADDRESS)) is not None and len(address) in (4, 16):
                 yield ip_address(address)
-        at += (length + 3) & ~3
-
-
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind, data[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3

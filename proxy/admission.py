@@ -102,7 +102,8 @@ class DatagramPinhole(Opening):
                 self._move()
 
     def _move(self) -> None:
-        """It admits others now, so others are to be heard. A host that no socket can be had for is not admitted."""
+        """The pinhole admits others now, so others are to be heard. A host for which no socket can be had is not
+        admitted."""
         heard = self._heard(self.grant.expect)
         for hears in heard:
             if hears not in self._endpoints:

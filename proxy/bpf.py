@@ -60,7 +60,7 @@ _BEGINS_A_CONNECTION: dict[int, tuple[_Instruction, ...]] = {
         (_RETURN, 0, 0, ASIDE),
     ),
 }
-"""By IP version: what goes on behind it is a packet that begins a connection; all others are answered."""
+"""By IP version: the part of a program that answers ASIDE for all packets but those that begin a connection."""
 
 
 def new_from(version: int, allow: Collection[Network]) -> Iterator[bytes]:
@@ -91,7 +91,7 @@ def _is_in_v4(networks: Collection[tuple[int, int]]) -> Iterator[_Instruction]:
 
 
 def _admit_any(values: Sequence[int]) -> Iterator[_Instruction]:
-    """If what is loaded is one of these. All of them jump to the one answer at the end."""
+    """IN_PLACE if what was loaded is one of these values. All comparisons jump to one answer at their end."""
     for number, value in enumerate(values):
         to_the_answer = len(values) - 1 - number
         yield _IF_EQUAL, to_the_answer, 0 if to_the_answer else 1, value

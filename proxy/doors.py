@@ -62,13 +62,14 @@ class Door:
         sockets.limit_segments(self._sock, doors.max_segment)
         self._waiting: dict[Waiting, None] = {}
         self._allowed: Counter[Network] = Counter()
-        """By how many of them."""
+        """By how many of the pinholes that wait here each network may come."""
         self.at = at
         self.is_open = False
         """Whether anybody is let in; until then connections wait."""
 
     def mark(self, mark: int) -> None:
-        """All that is sent to those who come. Where it may not be set, it could not be when the daemon began."""
+        """Give all that is sent to those who come this mark. Where that is not permitted, the daemon said so at its
+        start."""
         with contextlib.suppress(OSError):
             sockets.set_mark(self._sock, mark)
 
@@ -87,7 +88,7 @@ class Door:
             self._doors.loop.add_reader(self._sock, self._look)
 
     def allows_others(self, who: Waiting, before: tuple[Network, ...]) -> None:
-        """One of those that stand here has changed its mind."""
+        """One of those that wait here allows others than `before` now."""
         # Without room for a new list the old one stands until there is a change again; `_look` knows better.
         with contextlib.suppress(OSError):
             self._admit(joined=who.allow, left=before)

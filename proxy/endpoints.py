@@ -178,7 +178,7 @@ class UdpEndpoint:
         return True
 
     def close(self) -> list[tuple[bytes, Ancillary, Address]]:
-        """The socket is gone. Returns the datagrams that had already arrived and that nobody has read (of media: none,
+        """Close the socket. Returns the datagrams that had already arrived and that nobody has read (of media: none,
         since what is late there is of no use)."""
         left: list[tuple[bytes, Ancillary, Address]] = []
         if self._is_read:
@@ -315,7 +315,7 @@ class UdpEndpoints:
             self._held[endpoint.at.host, endpoint.is_media] -= 1
             self._ports.release(Transport.UDP, endpoint.at.host, endpoint.at.port)
         if left := endpoint.close():
-            # Whoever gives an endpoint back is in the middle of something.
+            # Not at once: whoever gives an endpoint back is in the middle of something.
             self._readers.loop.call_soon(self._hand_on, endpoint, left)
 
     def _hand_on(self, endpoint: UdpEndpoint, left: Iterable[tuple[bytes, Ancillary, Address]]) -> None:

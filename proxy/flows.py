@@ -33,7 +33,7 @@ LEAST_KEPT_PORT = 1024
 # RFC 3261, timers B and F: so long an answer to what a client has sent may come, from whichever port of its server.
 ANSWER_SECONDS = 32.0
 MOST_LOOKS = 64
-"""At flows that may give way, for one that comes."""
+"""How many flows are looked at to find one that gives way to a new one."""
 
 
 class Flows:
@@ -219,7 +219,7 @@ class Flows:
 
 
 def mark_of(admission: Admission) -> int:
-    """Of what a flow sends to its server; 0 where that is the client of the policy, who is called."""
+    """The mark of what a flow sends to its server; 0 where that is the policy's client, to whom a pinhole leads."""
     return 0 if admission.nat.dial.host == admission.decided_by.client.host else admission.policy.route_mark or 0
 
 
@@ -262,7 +262,7 @@ class Flow(Session):
         self.is_answered = before is not None
         """The server has said something, or had to a flow that this one stands for."""
         self._came_by: dict[Side, Ancillary] = dict.fromkeys(Side, ())
-        """With the last datagram of each side: the interface that it came by, as the kernel said it."""
+        """The interface by which the last datagram of each side came, as the kernel told it."""
         self._refused = 0
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self.receive, side)
@@ -290,7 +290,7 @@ class Flow(Session):
         return False
 
     def is_answer(self, data: bytes) -> bool:
-        """Whether this is an answer, and comes while one to what the client has sent may."""
+        """Whether this is an answer, and comes while an answer to what the client has sent may come."""
         return self._loop.time() - self._asked_at < ANSWER_SECONDS and self.helper.answers(data)
 
     def hears(self, far: UdpEndpoint, server: Address) -> bool:
@@ -368,7 +368,7 @@ class Flow(Session):
             self._timer = self._loop.call_later(left if left > 0 else self._wait(), self._look)
 
     def _wait(self) -> float:
-        """Seconds for which it may be silent. What nobody has answered may be nobody's."""
+        """Seconds for which the flow may be silent. One that no server has answered may be of a forged source."""
         return (
             self._idle_seconds if self.is_answered else min(self._idle_seconds, self._sessions.timeouts.udp_unanswered)
         )

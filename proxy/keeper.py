@@ -64,13 +64,13 @@ class Keeper:
         return descriptors[0] if descriptors else None
 
     def descriptor(self, wish: str) -> int:
-        """As `ask`, of a wish for a file."""
+        """As `ask`, for a wish that brings a descriptor."""
         descriptor = self.ask(wish)
         assert descriptor is not None
         return descriptor
 
     def end(self, wish: str) -> None:
-        """The last wish, if the keeper has one of that name; it ends then. Raises as `ask`."""
+        """Ask for the last wish, after which the keeper ends. Raises as `ask`."""
         try:
             self.ask(wish)
         finally:

@@ -45,7 +45,7 @@ class Owner(Protocol):
 
 
 def mark_to(owner: Owner, host: Host) -> int:
-    """Of packets to a host, for a session: its policy's `route_mark`, but not towards its own client."""
+    """The mark of a session's packets to a host: its policy's `route_mark`, but none towards its own client."""
     return 0 if host == owner.decided_by.client.host else owner.policy.route_mark or 0
 
 

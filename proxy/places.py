@@ -17,7 +17,8 @@ Location = tuple[str | int, ...]
 
 
 def findings(settings: Config, file: str) -> Iterator[tuple[Location, str]]:
-    """Everything wrong with the places that a configuration names, and with its own. What is not there is not."""
+    """Everything wrong with the places that a configuration names, and with its own. What does not exist yet is not
+    looked at."""
     if settings.audit.is_file:
         for text in _of(settings.audit.to):
             yield ("audit", "to"), text

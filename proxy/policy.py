@@ -87,7 +87,7 @@ class PolicyTable:
         }
 
     def groups(self) -> frozenset[Group]:
-        """Those that sessions can be of."""
+        """The groups that sessions can be of."""
         return frozenset(
             Group(name, rule.policy.dnat is not None)
             for name, rules in self._rules.items()

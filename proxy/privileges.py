@@ -100,7 +100,7 @@ def keep(wanted: frozenset[int]) -> None:
 
 
 def _bound(wanted: frozenset[int], had: frozenset[int]) -> None:
-    """No program that is started may ever have others."""
+    """No program that this process starts may ever have other capabilities than these."""
     if SETPCAP not in had:
         return  # and no command of ours gains any: no_new_privs
     for number in range(64):

@@ -1,6 +1,6 @@
 """By which interface this host reaches another one: asked of the kernel by rtnetlink (rtnetlink(7), RTM_GETROUTE).
 
-No privilege is needed. Answers are kept for a moment: who is asked about a flood of packets asks the kernel once.
+No privilege is needed. Answers are kept for a moment, so that a flood of packets asks the kernel once.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocols.engine import Host
+from proxy import netlink
 
 KEPT_SECONDS = 2.0
 MAX_KEPT = 4096
@@ -22,13 +23,8 @@ _RTM_GETROUTE, _NLM_F_REQUEST, _NLMSG_ERROR = 26, 1, 2
 _RTA_DST, _RTA_OIF = 1, 4
 _RTM_F_FIB_MATCH = 0x2000
 """The route as it stands in the table, not as it is for this one host."""
-_HEADER = struct.Struct("=IHHII")
-"""struct nlmsghdr: length, type, flags, sequence number, port."""
 _ROUTE = struct.Struct("=BBBBBBBBI")
 """struct rtmsg: family, bits of destination and source, TOS, table, protocol, scope, type, flags."""
-_ATTRIBUTE = struct.Struct("=HH")
-"""struct rtattr: length, type."""
-
 
 _UNICAST, _LOCAL = 1, 2
 """Types of routes (RTN_UNICAST, RTN_LOCAL); others are broadcast, multicast, and those that lead nowhere."""
@@ -52,36 +48,33 @@ NO_WAY = Way(0, is_to_one_host=False)
 def way_to(host: Host) -> Way:
     """Raises OSError, also when there is no route."""
     answer = _ask(host)
-    route_type = _ROUTE.unpack_from(answer, _HEADER.size)[7]
-    at = _HEADER.size + _ROUTE.size
-    while at + _ATTRIBUTE.size <= len(answer):
-        length, kind = _ATTRIBUTE.unpack_from(answer, at)
+    route_type = _ROUTE.unpack_from(answer)[7]
+    for kind, value in netlink.attributes(answer[_ROUTE.size :]):
         if kind == _RTA_OIF:
-            (index,) = struct.unpack_from("=i", answer, at + _ATTRIBUTE.size)
+            (index,) = struct.unpack("=i", value)
             return Way(index, route_type == _LOCAL, route_type in (_UNICAST, _LOCAL))
-        at += max(_ATTRIBUTE.size, (length + 3) & ~3)
     raise OSError(errno.ENETUNREACH, "the route names no interface")
 
 
 def default_way_to(host: Host) -> Way:
     """As `way_to` without the interface, but NO_WAY when a route to some network leads there, and not the one to all
     the rest of the internet (which some write in two halves, or as 2000::/3). Raises OSError when there is no route."""
-    bits = _ROUTE.unpack_from(_ask(host, _RTM_F_FIB_MATCH), _HEADER.size)[1]
+    bits = _ROUTE.unpack_from(_ask(host, _RTM_F_FIB_MATCH))[1]
     return Way(0) if bits <= (1 if host.version == 4 else 3) else NO_WAY
 
 
 def _ask(host: Host, flags: int = 0) -> bytes:
-    """The kernel's answer. Raises OSError."""
+    """The kernel's answer, without the header of its message. Raises OSError."""
     packed = host.packed
     family = socket.AF_INET if host.version == 4 else socket.AF_INET6
     body = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, flags)
-    body += _ATTRIBUTE.pack(_ATTRIBUTE.size + len(packed), _RTA_DST) + packed
+    body += netlink.ATTRIBUTE.pack(netlink.ATTRIBUTE.size + len(packed), _RTA_DST) + packed
+    header = netlink.HEADER.pack(netlink.HEADER.size + len(body), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        sock.sendto(_HEADER.pack(_HEADER.size + len(body), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0) + body, (0, 0))
-        answer = sock.recv(MAX_ANSWER_BYTES)
-    _, kind, _, _, _ = _HEADER.unpack_from(answer)
+        sock.sendto(header + body, (0, 0))
+        kind, answer = next(netlink.messages(sock.recv(MAX_ANSWER_BYTES)))
     if kind == _NLMSG_ERROR:
-        (code,) = struct.unpack_from("=i", answer, _HEADER.size)
+        (code,) = struct.unpack_from("=i", answer)
         raise OSError(-code, os.strerror(-code))
     return answer
 

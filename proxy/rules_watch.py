@@ -21,7 +21,7 @@ import time
 import traceback
 from collections.abc import Iterator
 
-from proxy import net, privileges, rules
+from proxy import net, netlink, privileges, rules
 from proxy.config import Config
 from proxy.errors import NetError
 from proxy.rules import Backend
@@ -41,17 +41,11 @@ _NETLINK_NETFILTER, _NFTABLES_NEWS = 12, 1 << 6
 _NFNL_SUBSYS_NFTABLES = 10
 _RTM_LINKS, _RTM_ROUTES, _RTM_RULES = (16, 17), (24, 25), (32, 33)
 _LOOPBACK = 1
-"""Every network namespace has it under this number. It takes routes of IPv6 over it along when it goes
-down."""
+"""The index of `lo` in every network namespace. When `lo` goes down, routes of IPv6 over it go too."""
 _NFTA_TABLE = 1
 """The name of the table, in news of tables, chains, rules and sets alike."""
 _RECEIVE_BYTES = 1 << 16
-_HEADER, _LINK, _ROUTE, _ATTRIBUTE = (
-    struct.Struct("=IHHII"),
-    struct.Struct("=BxHi"),
-    struct.Struct("=BBBBBBBBI"),
-    struct.Struct("=HH"),
-)
+_LINK, _ROUTE = struct.Struct("=BxHi"), struct.Struct("=BBBBBBBBI")
 
 
 # -- what is missing ---------------------------------------------------------------------------------------------------
@@ -91,7 +85,7 @@ class Guard:
 
     @property
     def needs_looking(self) -> bool:
-        """Whether nobody tells of changes."""
+        """Whether no news of changes come, so that one has to look now and then."""
         return self._sees_rules and self._backend is Backend.IPTABLES and net.is_legacy()
 
     def _firewall(self) -> Iterator[tuple[str, str]]:
@@ -109,25 +103,15 @@ def concerns_us(news: bytes, of_rules: bool, table: int) -> bool:
     """Whether one of these messages may be about rules or routes of ours. table: the number of our routing table."""
     return any(
         _is_of_our_tables(kind, body) if of_rules else _is_of_our_routing(kind, body, table)
-        for kind, body in _messages(news)
+        for kind, body in netlink.messages(news)
     )
-
-
-def _messages(news: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _HEADER.size <= len(news):
-        length, kind, *_ = _HEADER.unpack_from(news, at)
-        if length < _HEADER.size:
-            return
-        yield kind, news[at + _HEADER.size : at + length]
-        at += (length + 3) & ~3
 
 
 def _is_of_our_tables(kind: int, body: bytes) -> bool:
     if kind >> 8 != _NFNL_SUBSYS_NFTABLES:
         return False
     names = (rules.TABLE.encode(), b"mangle")
-    return any(number == _NFTA_TABLE and data.rstrip(b"\0") in names for number, data in _attributes(body[4:]))
+    return any(number == _NFTA_TABLE and data.rstrip(b"\0") in names for number, data in netlink.attributes(body[4:]))
 
 
 def _is_of_our_routing(kind: int, body: bytes, table: int) -> bool:
@@ -142,18 +126,8 @@ def _is_of_our_routing(kind: int, body: bytes, table: int) -> bool:
     return False
 
 
-def _attributes(data: bytes) -> Iterator[tuple[int, bytes]]:
-    at = 0
-    while at + _ATTRIBUTE.size <= len(data):
-        length, kind = _ATTRIBUTE.unpack_from(data, at)
-        if length < _ATTRIBUTE.size:
-            return
-        yield kind, data[at + _ATTRIBUTE.size : at + length]
-        at += (length + 3) & ~3
-
-
 def _news_of(family: int, groups: int) -> socket.socket | None:
-    """None: nobody tells us."""
+    """A socket for news of these groups; None: this process may not hear them."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
     try:
         sock.bind((0, groups))
@@ -213,7 +187,7 @@ def fork_watcher(config: Config, backend: Backend | None) -> Watcher:
 
 
 def _watch(told: socket.socket, config: Config, backend: Backend | None) -> None:
-    """Until the serving process is gone."""
+    """Look and tell, until the serving process is gone."""
     sees_rules = privileges.NET_ADMIN in privileges.effective()
     routing = _news_of(socket.NETLINK_ROUTE, _ROUTING_NEWS)
     firewall = _news_of(_NETLINK_NETFILTER, _NFTABLES_NEWS) if sees_rules else None
@@ -240,7 +214,8 @@ def _watch(told: socket.socket, config: Config, backend: Backend | None) -> None
 
 
 def _wait(poll: select.poll, told: int, of_rules: dict[int, bool], table: int, seconds: float | None) -> bool:
-    """For news that concern us, and what belongs to them; or so many seconds. False: nobody wants to know any more."""
+    """Wait for news that concern us and the rest of the same change, or for so many seconds. False: the serving process
+    is gone."""
     until = None if seconds is None else time.monotonic() + seconds
     latest: float | None = None
     while True:
@@ -257,7 +232,7 @@ def _wait(poll: select.poll, told: int, of_rules: dict[int, bool], table: int, s
 
 
 def _drain(descriptor: int, of_rules: bool, table: int) -> bool:
-    """Whether there were news of ours, or more of them than could wait to be read."""
+    """Read all news that wait. Whether some of them concern us, or more came than could wait to be read."""
     found = False
     while True:
         try:

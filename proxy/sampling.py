@@ -103,7 +103,8 @@ class Sampler:
         return record
 
     def left_out(self, event: str, facts: Mapping[str, Any], client: str) -> int | None:
-        """How many lines were left out before this one; None: so is this one. client: its address and port."""
+        """How many lines were left out before this one; None: this one is left out, too. client: its address and
+        port."""
         budget = BUDGETS[event]
         now = self._clock()
         kind = str(facts.get(budget.of, "")) if budget.of else ""
@@ -144,7 +145,7 @@ class Sampler:
             self.began()
 
     def _forget(self, now: float) -> None:
-        """Those whose time has passed and of which nothing is to be told."""
+        """Drop windows that have passed and of which nothing is to be told."""
         self._windows = {key: window for key, window in self._windows.items() if window.suppressed or now < window.ends}
 
     def ended(self, is_last: bool = False) -> Iterator[LeftOut]:

@@ -179,7 +179,7 @@ class Sessions:
         return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, via, is_expected=True)
 
     def _decide(self, arrival: Arrival, first: bytes | None) -> Accepted | Denied:
-        """As policies decide; and a flow begins with what its helper speaks, or not at all."""
+        """What policies decide. A flow begins with what its helper speaks, or not at all."""
         decision = self.policies.decide(arrival)
         if isinstance(decision, Denied) or first is None:
             return decision
@@ -251,7 +251,7 @@ class Sessions:
             self._all_gone.set()
 
     def lost(self, session: Session) -> None:
-        """One that may have failed on its way out."""
+        """Forget a session that may have failed on its way out."""
         if session in self._sessions:
             self.forget(session)
         self._lingering.discard(session)

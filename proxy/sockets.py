@@ -210,8 +210,8 @@ def dial(target: Endpoint, source: Endpoint | None, mark: int = 0, max_segment: 
 
 
 def set_mark(sock: socket.socket, mark: int) -> None:
-    """Of all packets that are sent from now on; 0: none. Raises OSError (EPERM before Linux 5.17, where it takes
-    CAP_NET_ADMIN)."""
+    """Mark all packets that are sent from now on; 0: as they are. Raises OSError (EPERM before Linux 5.17, where it
+    takes CAP_NET_ADMIN)."""
     if mark:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", mark))
 
@@ -229,8 +229,8 @@ def check_marks() -> None:
 
 
 def limit_segments(sock: socket.socket, most_bytes: int | None) -> None:
-    """Of a connection that is to be, or of all that a listener accepts: both sides keep to it (tcp(7), TCP_MAXSEG). One
-    that stands already has told its peer another limit."""
+    """Limit the segments of a connection that is yet to be made, or of all that a listener accepts: both sides keep to
+    the limit (tcp(7), TCP_MAXSEG). A connection that stands already has told its peer another one."""
     if most_bytes is not None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, most_bytes)
 
@@ -325,7 +325,7 @@ def original_destination(ancillary: Ancillary) -> Endpoint | None:
 
 @lru_cache(maxsize=4096)
 def _destination(port_and_host: bytes) -> Endpoint:
-    """Of the same few servers again and again."""
+    """An endpoint as the kernel tells it. The same few servers come again and again, so they are remembered."""
     host = port_and_host[2:]
     port = int.from_bytes(port_and_host[:2], "big")
     return Endpoint(IPv4Address(host) if len(host) == 4 else IPv6Address(host), port)
@@ -422,7 +422,8 @@ def unsent(sock: socket.socket) -> int:
 
 
 def keep_alive(sock: socket.socket, idle_seconds: float | None = None) -> None:
-    """idle_seconds: in less time there is to be an answer."""
+    """Have the kernel ask whether the peer is still there. idle_seconds: early enough for an answer within that
+    time."""
     idle, interval = KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS
     if idle_seconds is not None:
         idle, interval = (max(1, min(usual, int(idle_seconds / 2))) for usual in (idle, interval))

@@ -32,7 +32,8 @@ class ThirdHosts:
         ask: Callable[[Host], Way] = way_to,
         ask_default: Callable[[Host], Way] = default_way_to,
     ) -> None:
-        """is_leased: whether an address and port of ours is a place of media. The others: of `routes`."""
+        """is_leased: whether an address and port of ours is a place of media. ask, ask_default: from
+        `routes`."""
         self._ways = Ways(clock, ask)
         self._by_default = Ways(clock, ask_default)
         self._is_leased = is_leased
