@@ -114,8 +114,10 @@ class Recent(Generic[Key, Value]):
         before = entries.get(key)
         entries[key] = value
         entries.move_to_end(key)
-        if before != value or before is None:
-            self._count((_size(key) + _size(value)) - (_size(key) + _size(before) if before is not None else 0))
+        if before is None:
+            self._count(_size(key) + _size(value))
+        elif before is not value and before != value:
+            self._count(_size(value) - _size(before))
         if len(entries) > self._most:
             self.drop_oldest()
 
@@ -163,12 +165,12 @@ class Repeats:
         entries = self._entries
         while entries and next(iter(entries.values()))[0] < now:
             self.drop_oldest()
-        self.drop(key)
         size = _ENTRY_BYTES
         for send in sends:
             size += len(send.data)
+        before = entries.pop(key, None)
         entries[key] = (now + REPEATED_SECONDS, sends, size)
-        self._count(size)
+        self._count(size if before is None else size - before[2])
 
     def drop(self, key: Hashable) -> None:
         if (entry := self._entries.pop(key, None)) is not None:
