@@ -8,7 +8,7 @@ comments (S31, D22) are those of the project's list of protocol facts.
       -> head rewritten (sip_rewrite.py)  each party finds the other where it knows it, and gets its own back
       -> call or registration             offers and answers open places for media (sip_dialogs.py, sip_calls.py);
                                           a 2xx to REGISTER lets the phone be called (sip_register.py)
-      -> body rewritten (sdp.py), Content-Length made right, sent on
+      -> body rewritten (sdp_moves.py), Content-Length made right, sent on
 
 House rules:
 - The same datagram again is answered with the same bytes and opens nothing (S62).

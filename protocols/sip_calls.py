@@ -23,7 +23,7 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from protocols import engine, sdp, sip_media
+from protocols import engine, sdp, sdp_moves, sip_media
 from protocols.engine import AnyGrant, Closed, Endpoint, Host, MediaGrant, Pinholes, Refusal, Side, Transport
 from protocols.sip_media import Role, Speaker, Terms
 
@@ -307,11 +307,11 @@ class Call:
 
     def make_offer(
         self, speaker: Speaker, media: Sequence[sdp.Media], trigger: str
-    ) -> tuple[Offer, dict[int, sdp.Move]] | Refusal:
+    ) -> tuple[Offer, dict[int, sdp_moves.Move]] | Refusal:
         """Hold what an offer needs. The moves say where its media is to be announced; they are of slots whose party is
         mapped. A Refusal leaves all as it was."""
         offer = Offer(speaker.role, speaker.tag)
-        moves: dict[int, sdp.Move] = {}
+        moves: dict[int, sdp_moves.Move] = {}
         # A partner joins who has answered a hold, and so agreed to media at his place (RFC 3264 s.8.4).
         is_party = self.started_at is not None and self.is_of(speaker.role, speaker.host)
         for medium in media:
@@ -360,10 +360,10 @@ class Call:
 
     def make_answer(
         self, offer: Offer, speaker: Speaker, media: Sequence[sdp.Media], trigger: str
-    ) -> dict[int, sdp.Move]:
+    ) -> dict[int, sdp_moves.Move]:
         """Join the answerer's places to what was offered. The first answer of each callee counts; the same one again
         changes nothing. A medium that cannot have its place is declined in the answer, if its address is mapped."""
-        moves: dict[int, sdp.Move] = {}
+        moves: dict[int, sdp_moves.Move] = {}
         if offer.is_open:
             offer.is_open = False
             for number, fresh in offer.fresh.items():
@@ -399,7 +399,7 @@ class Call:
                 grant = self._pinholes.answer(offered.grant, wanted) if len(slot.places) <= MAX_BRANCHES else None
                 if not isinstance(grant, MediaGrant):
                     if speaker.mapped is not None:
-                        moves[medium.slot] = sdp.Move(speaker.mapped, 0, None)
+                        moves[medium.slot] = sdp_moves.Move(speaker.mapped, 0, None)
                     continue
                 place = slot.places[speaker.role, speaker.tag] = self._held(grant, medium, speaker)
             else:
@@ -426,7 +426,9 @@ class Call:
                 if place in one.offer.joined:
                     one.offer.joined.remove(place)
 
-    def _answer_alone(self, medium: sdp.Media, speaker: Speaker, trigger: str, moves: dict[int, sdp.Move]) -> None:
+    def _answer_alone(
+        self, medium: sdp.Media, speaker: Speaker, trigger: str, moves: dict[int, sdp_moves.Move]
+    ) -> None:
         """The offer named no address that could have a place (hold by 0.0.0.0, a name, a third host): the answerer gets
         its own, so that the other side is told one of ours, and a partner with the next offer."""
         wanted = self._wanted(speaker, medium, None, trigger)
@@ -434,7 +436,7 @@ class Call:
             return
         grant = self._pinholes.offer(_without_end(wanted))
         if isinstance(grant, Refusal):
-            moves[medium.slot] = sdp.Move(speaker.mapped, 0, None)
+            moves[medium.slot] = sdp_moves.Move(speaker.mapped, 0, None)
             return
         slot = self.slots[medium.slot] = Slot(speaker.role, is_on_hold=True)
         place = slot.places[speaker.role, b""] = self._held(grant, medium, speaker)
@@ -643,6 +645,6 @@ def _without_end(media: engine.Media) -> engine.Media:
     return replace(media, open_seconds=float("inf"), idle_seconds=float("inf"))
 
 
-def _announce(moves: dict[int, sdp.Move], medium: sdp.Media, grant: MediaGrant) -> None:
+def _announce(moves: dict[int, sdp_moves.Move], medium: sdp.Media, grant: MediaGrant) -> None:
     if grant.media.party.mapped is not None:
-        moves[medium.slot] = sdp.Move(grant.rtp.host, grant.rtp.port, grant.rtcp.port if grant.rtcp else None)
+        moves[medium.slot] = sdp_moves.Move(grant.rtp.host, grant.rtp.port, grant.rtcp.port if grant.rtcp else None)

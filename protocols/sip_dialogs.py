@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from protocols import sdp, sip_body
+from protocols import sdp, sdp_moves, sip_body
 from protocols.engine import (
     AnyGrant,
     Closed,
@@ -144,8 +144,8 @@ class Dialogs:
         own, seen = self._peers.own(side).host, self._peers.as_seen(side).host
         news: list[tuple[sip_body.Sdp, bytes]] = []
         for part in parts:
-            text = sdp.with_other_host(data[part.span.start : part.span.end], own, seen)
-            news.append((part, sdp.with_names(text, self._names[side])))
+            text = sdp_moves.with_other_host(data[part.span.start : part.span.end], own, seen)
+            news.append((part, sdp_moves.with_names(text, self._names[side])))
         return sip_body.rebuild(data, news) if news else None
 
     @staticmethod
@@ -357,7 +357,9 @@ class Dialogs:
         kind = (message.first(b"content-type") or b"").partition(b";")[0].strip().lower()
         if kind != b"application/trickle-ice-sdpfrag" or self._options.ice == "pass" or not self._ours:
             return None
-        return sdp.without_ice(message.data[message.body.start : message.body.end]) if self._follows_media else None
+        return (
+            sdp_moves.without_ice(message.data[message.body.start : message.body.end]) if self._follows_media else None
+        )
 
     # -- offers and answers ------------------------------------------------------------------------------------------
 
@@ -410,22 +412,22 @@ class Dialogs:
             # A low port has been told of.
             told = [change for change in kept.values() if change["reason"] != "low_port"]
             self._tell_kept(message, [*left_alone, *told])
-            new = sdp.with_names(description.body, self._names[side])
+            new = sdp_moves.with_names(description.body, self._names[side])
             if self._ours and _has_ice(description):
                 # Both ends are to believe that the other one knows nothing of ICE (D32, D33).
-                new = sdp.without_ice(new)
+                new = sdp_moves.without_ice(new)
             return sip_body.rebuild(data, [(part, new)]) if new != description.body else None
         moves |= direct
         self._tell_moved(call, description, moves)
         mapped = speaker.mapped if self._is_author(call, speaker, description) else None
-        new = sdp.relocate(description, moves, mapped, "strip", self._names[side])
-        left = sdp.residual(new, [speaker.host]) if speaker.mapped is not None else []
+        new = sdp_moves.relocate(description, moves, mapped, "strip", self._names[side])
+        left = sdp_moves.residual(new, [speaker.host]) if speaker.mapped is not None else []
         changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
         self._tell_kept(message, [*left_alone, *kept.values(), *changes[:MAX_TOLD]])
         news = [(part, new)]
         for other in others if speaker.mapped is not None else ():
-            text = sdp.alike(data[other.span.start : other.span.end], description, moves, self._names[side])
-            news.append((other, sdp.with_other_host(text, speaker.host, speaker.mapped or speaker.host)))
+            text = sdp_moves.alike(data[other.span.start : other.span.end], description, moves, self._names[side])
+            news.append((other, sdp_moves.with_other_host(text, speaker.host, speaker.mapped or speaker.host)))
         return sip_body.rebuild(data, news)
 
     def _read(self, call: Call, message: Message, body: bytes) -> sdp.Description | None:
@@ -450,7 +452,7 @@ class Dialogs:
         media: list[sdp.Media],
         offers: Transaction | None,
         answers: Offer | None,
-    ) -> dict[int, sdp.Move] | None:
+    ) -> dict[int, sdp_moves.Move] | None:
         """Places for these media, by their slots; None if there are none and nothing is to be changed. Raises Refused
         when a request has to go without."""
         if answers is not None:
@@ -465,7 +467,7 @@ class Dialogs:
         if speaker.mapped is None:
             return None
         # What comes in a response can only be withdrawn, each medium by its port (D49).
-        return {medium.slot: sdp.Move(speaker.mapped, 0, None) for medium in media if medium.is_movable}
+        return {medium.slot: sdp_moves.Move(speaker.mapped, 0, None) for medium in media if medium.is_movable}
 
     def _is_author(self, call: Call, speaker: Speaker, description: sdp.Description) -> bool:
         """Whether o= names the speaker, or a host that stands for it."""
@@ -476,7 +478,7 @@ class Dialogs:
             or call.is_elsewhere(speaker, Endpoint(origin, 0))
         )
 
-    def _tell_moved(self, call: Call, description: sdp.Description, moves: Mapping[int, sdp.Move]) -> None:
+    def _tell_moved(self, call: Call, description: sdp.Description, moves: Mapping[int, sdp_moves.Move]) -> None:
         for medium in description.media:
             if (move := moves.get(medium.slot)) is not None:
                 change = (medium.endpoint, Endpoint(move.host, move.port))
@@ -520,19 +522,21 @@ class Dialogs:
         if changes:
             self._note("address.kept", {"message": trigger_of(message), "changes": changes})
 
-    def _direct(self, description: sdp.Description, to: Side) -> dict[int, sdp.Move]:
+    def _direct(self, description: sdp.Description, to: Side) -> dict[int, sdp_moves.Move]:
         """Media of a party on the very side that is told of it, which has come back from a server: it can do without
         us (D29)."""
         if not self._options.direct_media or not self._peers.is_mapped(to):
             return {}
         ours, announced = self._peers.as_seen(to).host, self._table.announced
-        found: dict[int, sdp.Move] = {}
+        found: dict[int, sdp_moves.Move] = {}
         for medium in description.media:
             at = medium.endpoint
             if not medium.is_movable or at is None or at.host != ours:
                 continue
             if (party := announced.get(at)) is not None:
-                found[medium.slot] = sdp.Move(party.rtp.host, party.rtp.port, party.rtcp.port if party.rtcp else None)
+                found[medium.slot] = sdp_moves.Move(
+                    party.rtp.host, party.rtp.port, party.rtcp.port if party.rtcp else None
+                )
         return found
 
     def _leave(self, call: Call, bye: Transaction, tag: bytes) -> None:

@@ -5,7 +5,15 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from protocols.engine import Host
-from protocols.sdp import Description, Media, Move, read_sdp, relocate
+from protocols.sdp import (
+    Description,
+    Media,
+    read_sdp,
+)
+from protocols.sdp_moves import (
+    Move,
+    relocate,
+)
 
 OUTSIDE = ip_address("203.0.113.7")
 OUTSIDE6 = ip_address("2001:db8:f::7")

@@ -13,10 +13,12 @@ from protocols.sdp import (
     MAX_BYTES,
     MAX_MEDIA,
     Direction,
-    Move,
-    alike,
     prefer,
     read_sdp,
+)
+from protocols.sdp_moves import (
+    Move,
+    alike,
     relocate,
     residual,
     with_names,

@@ -12,8 +12,10 @@ from protocols.engine import Endpoint, Malformed
 from protocols.sdp import (
     Description,
     Media,
-    Move,
     read_sdp,
+)
+from protocols.sdp_moves import (
+    Move,
     relocate,
 )
 from tests.sdp_examples import (

@@ -11,7 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from protocols.sdp import read_sdp, relocate, residual
+from protocols.sdp import read_sdp
+from protocols.sdp_moves import (
+    relocate,
+    residual,
+)
 from tests.recordings import PLACES, found
 from tests.sdp_examples import OUTSIDE, stay, to
 

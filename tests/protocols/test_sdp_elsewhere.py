@@ -8,10 +8,10 @@ from ipaddress import ip_address
 import pytest
 
 from protocols.engine import Endpoint
-from protocols.sdp import (
+from protocols.sdp import read_sdp
+from protocols.sdp_moves import (
     Move,
     Residual,
-    read_sdp,
     relocate,
     residual,
 )
