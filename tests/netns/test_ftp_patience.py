@@ -102,6 +102,33 @@ def test_downloads_go_on_after_commands_that_nobody_answers(snat: str, is_passiv
         assert [(line["bytes"], line["result"]) for line in transfers] == [(len(PAYLOAD), 226)] * 3
 
 
+@pytest.mark.parametrize("snat", ["none", "interface"])
+def test_a_transfer_outlasts_any_number_of_keep_alives_that_nobody_answers(snat: str) -> None:
+    count = 200
+
+    def script(served: Served, line: bytes) -> bytes | None:
+        if line.startswith(b"RETR"):
+            return b"150 go\r\n"
+        if line.startswith(b"NOOP"):
+            return b"226 done\r\n" if served.heard.count(line) == count else None
+        return plain_server(served, line)
+
+    with (
+        gateway(snat) as (lab, daemon),
+        server(lab.server, script),
+        Talk(lab.client, str(lab.server.v4)) as talk,
+    ):
+        for_data = passive_address(talk.ask("PASV"))
+        with dial(lab.client, *for_data) as data:
+            assert talk.ask("RETR long").startswith("150")
+            for _ in range(count):
+                talk.send(b"NOOP\r\n")
+            assert talk.reply().startswith("226")
+            assert data.recv(100) == b"payload"
+        assert fate(lab.client, *passive_address(talk.ask("PASV"))) == "open payload"
+        assert daemon.wait_for("ftp.transfer")["result"] == 226
+
+
 # -- data that comes late ----------------------------------------------------------------------------------------------
 
 QUICK = "timeouts: {pinhole_open: 0.4}"
