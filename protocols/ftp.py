@@ -439,6 +439,8 @@ class FtpEngine:
             handler(self, answered, code, held)
         if self._over:
             return
+        if answered.waits_for is not None and self._queue.coming_transfer() is None:
+            self._data.expect_no_longer(answered.waits_for, code, self._now)
         self._queue.settle(answered)
         # A transfer may have been asked for before its agreement stood.
         if answered.verb in wire.AGREEMENTS and (coming := self._queue.coming_transfer()) and not coming.has_begun:
@@ -509,7 +511,9 @@ class FtpEngine:
     def _transfer_starts(self, answered: Pending) -> None:
         """The server goes ahead: over the agreement of this moment, or to the default data port."""
         if answered.transfer is None:
-            self._data.wait(self._data.agreement)  # some command that we do not know for one that moves data (F58)
+            # Some command that is not known for one that moves data (F58).
+            answered.waits_for = self._data.agreement
+            self._data.wait(answered.waits_for)
             return
         answered.transfer.has_begun = True
         if answered.data is not None and self._login.is_done:

@@ -227,11 +227,16 @@ class DataConnections:
             self.attach(transfer)
         data = transfer.data if transfer.data is not None else self.agreement
         if data is not None and data.used_at is None:
-            data.close_at = now + (LATE_SECONDS if code < 400 else GRACE_SECONDS)
+            self.expect_no_longer(data, code, now)
             if code >= 400:
                 transfer.data = data.transfer = None
         if transfer.data is None or self.is_persistent:
             self.report(transfer)
+
+    def expect_no_longer(self, data: Data, code: int, now: float) -> None:
+        """What it was opened for has its final reply."""
+        if data.used_at is None:
+            data.close_at = now + (LATE_SECONDS if code < 400 else GRACE_SECONDS)
 
     def report(self, transfer: Transfer) -> None:
         """Tell of it, with what is known; whoever calls this forgets it."""

@@ -74,6 +74,8 @@ class Pending:
     data: Data | None = None
     """What was opened for it and waits for the server's consent."""
     transfer: Transfer | None = None
+    waits_for: Data | None = None
+    """Nobody knows it for a command that moves data, but the server has gone ahead as with one."""
 
     def has_begun(self) -> bool:
         return self.transfer is not None and self.transfer.has_begun

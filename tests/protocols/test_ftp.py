@@ -387,6 +387,21 @@ def test_a_transfer_may_last_for_any_number_of_keep_alives(keep_alives: list[byt
     assert not session.is_over
 
 
+@pytest.mark.parametrize(("code", "seconds"), [(b"226", 60), (b"426", 5)])
+def test_a_command_that_nobody_knows_leaves_no_pinhole_behind(code: bytes, seconds: int) -> None:
+    """The server went ahead as with a transfer, and no data came."""
+    session = start()
+    session.client(b"PASV")
+    session.server(b"227 (203,0,113,7,195,80)")
+    session.client(b"XYZZY x")
+    session.server(b"150 go")
+    session.wait(1000)
+    assert len(session.pinholes.standing) == 1
+    session.server(code + b" done")
+    session.wait(seconds + 1)
+    assert not session.pinholes.standing
+
+
 def test_keep_alives_that_no_transfer_waits_for_are_bounded() -> None:
     session = start()
     session.client(b"PASV", b"RETR x", *[b"NOOP"] * MAX_PENDING)
