@@ -36,11 +36,11 @@ LOCK_PACKETS = 8
 GOES_ON_SECONDS = 0.2
 ALONE_SECONDS = 2.0
 REOPENED_SECONDS = 5.0
-"""So soon after an agreement another stream of the same party begins, if it does."""
+"""For so long after an agreement a party may begin another stream from elsewhere."""
 MAX_DROPOUT = 3000
 """How far the numbers of a stream that goes on may have gone meanwhile: RFC 3550 appendix A.1."""
 MOST_KEPT, MOST_KEPT_BYTES = 32, 2048
-"""Packets that wait for the decision, and how long one may be; others are lost."""
+"""Packets of a candidate that wait for the decision, and how many bytes one may have; others are lost."""
 MOST_OVER = 64
 """Addresses remembered at one socket whose streams are over."""
 MOST_HANDED = 8
@@ -66,8 +66,8 @@ def protocol_of(packet: bytes) -> str:
 
 
 def tells_source(packet: bytes) -> bool:
-    """Whether it is of the stream itself. STUN comes from every port of a party that tries them all, and a keep-alive
-    (D45) from whatever holds a mapping open."""
+    """Whether the packet is of the stream itself. STUN comes from every port of a party that tries them all, and a
+    keep-alive (D45) from whatever holds a mapping open."""
     return len(packet) > 1 and protocol_of(packet) != "stun"
 
 
@@ -131,7 +131,7 @@ class Stand:
             self.over.add(source)
 
     def is_anothers(self, source: Address, lane: Lane) -> bool:
-        """Whether packets of this address are of a stream that this lane is not of."""
+        """Whether packets of this address belong to another lane's stream."""
         return any(take.__self__ is not lane for take in self._takers.get(source, ()))  # type: ignore[attr-defined]
 
     def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
@@ -148,7 +148,7 @@ class Stand:
 
 
 class Stands:
-    """Those of all media."""
+    """The stands of all media."""
 
     def __init__(self, endpoints: UdpEndpoints) -> None:
         self._endpoints = endpoints
@@ -382,7 +382,7 @@ class Component:
             candidate.lane.take(data, ancillary)
 
     def forget(self) -> None:
-        """Who has waited was a stranger."""
+        """The candidate, if there is one, was a stranger."""
         candidate, self._candidate = self._candidate, None
         if candidate is not None:
             candidate.timer.cancel()

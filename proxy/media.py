@@ -40,7 +40,7 @@ FOR_EVER = float("inf")
 
 
 class Together(Protocol):
-    """Media of one call: it lives and ends together."""
+    """All media of one call, which lives and ends together."""
 
     @property
     def places(self) -> Collection[MediaPlace]: ...
@@ -123,7 +123,7 @@ class MediaPlace(Opening):
 
     @property
     def ports(self) -> int:
-        """How many of ours it holds."""
+        """How many ports of our addresses it holds."""
         return len(self._leased)
 
     @property
@@ -139,7 +139,8 @@ class MediaPlace(Opening):
         return self._table.stands.lease(self, party.mapped, 1 if party.rtcp is None else 2, self.mark_of(party))
 
     def mark_of(self, party: Party) -> int:
-        """Of what is sent from a party's place, to its partners: `route_mark`, if it is the session's client."""
+        """The mark of what is sent from a party's place to its partners: `route_mark`, if the party is the session's
+        client."""
         mark = self.owner.policy.route_mark
         return mark if mark and party.rtp.host == self.owner.decided_by.client.host else 0
 
@@ -241,7 +242,7 @@ class MediaPlace(Opening):
     # -- time ------------------------------------------------------------------------------------------------------
 
     def _told_of_answer(self) -> None:
-        """Somebody has answered: the table counts it among offers no longer."""
+        """The offer has an answer, so the table does not count it among the unanswered ones any longer."""
         self._table.answered(self)
 
     def _wait(self) -> float:

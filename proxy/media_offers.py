@@ -20,6 +20,7 @@ OF_A_CLIENT = 16
 """The part of the ports that unanswered offers of one client may hold: of 20,000 ports that is 1,250, as many as 625
 phones that ring at once."""
 OF_ALL = 2
+"""The part of the ports that unanswered offers of all clients may hold."""
 LEAST_OF_A_CLIENT = 64
 """However few ports there are: two calls of 16 media."""
 
@@ -44,7 +45,7 @@ class Offers:
         self._ports = 0
 
     def make_room(self, client: Host) -> bool:
-        """Whether this client may make an offer more."""
+        """Whether this client may make one more offer. When all offers have too many ports, one gives way."""
         held = self._of.get(client)
         if held is not None and held.ports >= max(len(self._pool) // OF_A_CLIENT, LEAST_OF_A_CLIENT):
             return False
@@ -66,7 +67,7 @@ class Offers:
         self._ports += ports
 
     def remove(self, place: MediaPlace) -> None:
-        """It was answered, or is over. Again: no effect."""
+        """The offer was answered, or its place is gone. A second time this has no effect."""
         client = self._client_of.pop(place, None)
         if client is None:
             return
