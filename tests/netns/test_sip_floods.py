@@ -161,7 +161,7 @@ def test_forged_sources_take_nothing_from_anybody(place: Site, by: str, method: 
     place.others_go_on(phone, at, 6900)
     status = place.daemon.ask("status")
     assert status["ports_leased"] <= 400
-    # Measured: 2 to 3 bytes of log for a byte of the flood, and 17 where each INVITE has places for 16 media.
+    # Most is told of an INVITE: a line for each of its 16 places that opens, and one when it closes.
     assert place.daemon.log.stat().st_size - before < 20 * sent
 
 
