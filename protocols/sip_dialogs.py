@@ -421,13 +421,12 @@ class Dialogs:
         self._tell_moved(call, description, moves)
         mapped = speaker.mapped if self._is_author(call, speaker, description) else None
         new = sdp_moves.relocate(description, moves, mapped, "strip", self._names[side])
-        left = sdp_moves.residual(new, [speaker.host]) if speaker.mapped is not None else []
-        changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
-        self._tell_kept(message, [*left_alone, *kept.values(), *changes[:MAX_TOLD]])
+        self._tell_kept(message, [*left_alone, *kept.values(), *_still_told(new, speaker)])
         news = [(part, new)]
-        for other in others if speaker.mapped is not None else ():
-            text = sdp_moves.alike(data[other.span.start : other.span.end], description, moves, self._names[side])
-            news.append((other, sdp_moves.with_other_host(text, speaker.host, speaker.mapped or speaker.host)))
+        if speaker.mapped is not None:
+            for other in others:
+                text = sdp_moves.alike(data[other.span.start : other.span.end], description, moves, self._names[side])
+                news.append((other, sdp_moves.with_other_host(text, speaker.host, speaker.mapped)))
         return sip_body.rebuild(data, news)
 
     def _read(self, call: Call, message: Message, body: bytes) -> sdp.Description | None:
@@ -640,6 +639,13 @@ def _names(peers: Peers, side: Side) -> dict[Host, Host]:
     if peers.is_mapped(side):
         names[peers.own(side).host] = peers.as_seen(side).host
     return names
+
+
+def _still_told(body: bytes, speaker: Speaker) -> list[dict[str, Any]]:
+    """Lines of a description that still tell the host of a speaker who has an address of ours, for the log."""
+    left = sdp_moves.residual(body, [speaker.host]) if speaker.mapped is not None else []
+    changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
+    return changes[:MAX_TOLD]
 
 
 def _left_alone(description: sdp.Description) -> list[dict[str, Any]]:
