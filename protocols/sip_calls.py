@@ -34,10 +34,10 @@ if TYPE_CHECKING:
 MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""
 MAX_UNANSWERED_PLACES = 128
-"""Places for media of one client none of whose calls has been answered of late: so many ports, and no more, whoever
-floods us with INVITEs that nobody answers has by each address that he forges."""
+"""Places for media of one client none of whose calls has been answered of late. A flood of INVITEs that nobody answers
+takes no more ports than these for each address that it forges."""
 MAX_TRANSACTIONS = 32
-"""Remembered of one call at a time."""
+"""Transactions of one call that are remembered at a time."""
 
 
 @dataclass(frozen=True, slots=True)

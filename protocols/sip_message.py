@@ -667,7 +667,7 @@ class StreamFramer:
 
 
 def is_filling(piece: bytes) -> bool:
-    """Whether it stands between messages of a stream and is none."""
+    """Whether a piece that was cut from a stream stands between messages and is none."""
     return not piece.strip(b"\r\n\0 \t")
 
 
