@@ -515,7 +515,8 @@ class SipEngine:
             named = [host for host, text in watched if text in now]
             if named and (kind := sip_left.in_body(message, now, named)) is not None:
                 left.append((f"body {kind}", "not_followed"))
-        self._tell_kept(message, [one for one in left if self._is_fresh(one)])
+        if left:
+            self._tell_kept(message, [one for one in left if self._is_fresh(one)])
 
     def _log_oddities(self, message: Message) -> None:
         """Tell the log what is not as the grammar has it and passed all the same. The log is told where it stands and

@@ -29,7 +29,7 @@ from protocols.engine import (
 from protocols.sip_calls import Call, Hosts, Offer, Transaction
 from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip_media import Role, Speaker, Terms
-from protocols.sip_memory import NAMES_BYTES, as_client, short
+from protocols.sip_memory import MAX_KEY_BYTES, NAMES_BYTES, as_client, short
 from protocols.sip_message import Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import Rewriter
@@ -114,7 +114,9 @@ class Dialogs:
         self.moved.clear()
         asking = side if message.is_request else side.other
         hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
-        from_tag, to_tag = short(message.from_tag or b""), short(message.to_tag or b"")
+        from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
+        if len(from_tag) > MAX_KEY_BYTES or len(to_tag) > MAX_KEY_BYTES:
+            from_tag, to_tag = short(from_tag), short(to_tag)
         found = self._find(message, from_tag, to_tag, hosts, asking)
         if found is None:
             return self._of_no_call(message, side)
@@ -489,9 +491,9 @@ class Dialogs:
         """Whether a proxy on this side forwards media that somebody on the other side has put at a port of the proxy's
         host: that one has guessed where, and somebody else would be let in there."""
         own, other, echoes = self._peers.own(side).host, self._peers.own(side.other).host, self._rewriter.echoes
-        found = {at for medium in description.media for at in (medium.endpoint, medium.rtcp_endpoint) if at is not None}
-        if self._peers.is_mapped(side.other):
-            echoes.hear_media(message.call_id, side, [at.port for at in found if at.host == other])
+        found = [at for medium in description.media for at in (medium.endpoint, medium.rtcp_endpoint) if at is not None]
+        if self._peers.is_mapped(side.other) and (guesses := {at.port for at in found if at.host == other}):
+            echoes.hear_media(message.call_id, side, list(guesses))
         return any(at.host == own and echoes.is_media(message.call_id, side, at.port) for at in found)
 
     def _kept(self, call: Call, speaker: Speaker, description: sdp.Description) -> dict[int, dict[str, Any]]:

@@ -88,13 +88,14 @@ def wanted(
     """
     if not medium.is_movable:
         return None
-    if medium.endpoint is None:  # hold by address: where it was stays known (D25)
+    rtp = medium.endpoint
+    if rtp is None:  # hold by address: where it was stays known (D25)
         if held is None:
             return None
         party = held.party
     else:
         rtcp = None if medium.is_udptl else medium.rtcp_endpoint
-        party = _party(speaker, medium.endpoint, rtcp, terms, announced, may_wait)
+        party = _party(speaker, rtp, rtcp, terms, announced, may_wait)
     for_ever = float("inf")
     return engine.Media(
         "udptl" if medium.is_udptl else "rtp",
@@ -149,8 +150,8 @@ def objection(
     """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
     if not medium.is_movable:
         return None
-    rtcp = None if medium.is_udptl else medium.rtcp_endpoint
-    for at in (medium.endpoint, rtcp):
+    rtp, rtcp = medium.endpoint, None if medium.is_udptl else medium.rtcp_endpoint
+    for at in (rtp, rtcp):
         if at is None:
             continue
         if at.port < LEAST_PORT:
@@ -159,11 +160,11 @@ def objection(
             return "third_host", at
         if medium.count > 1:  # D7: all of the pairs, or none
             return "several_pairs", at
-    if all(at is None or at.host == speaker.host for at in (medium.endpoint, rtcp)):
+    if rtp is None or (rtp.host == speaker.host and (rtcp is None or rtcp.host == speaker.host)):
         return None
-    if medium.endpoint is None or may_wait(_party(speaker, medium.endpoint, rtcp, terms, announced, may_wait)):
+    if may_wait(_party(speaker, rtp, rtcp, terms, announced, may_wait)):
         return None
-    return "third_host", rtcp if rtcp is not None and medium.endpoint.host == speaker.host else medium.endpoint
+    return "third_host", rtcp if rtcp is not None and rtp.host == speaker.host else rtp
 
 
 def meant(

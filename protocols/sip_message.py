@@ -24,7 +24,7 @@ from typing import NamedTuple, TypeVar
 
 from protocols import sip_odd
 from protocols.engine import Malformed
-from protocols.sip_memory import short
+from protocols.sip_memory import MAX_KEY_BYTES, short
 from protocols.sip_values import (
     BRANCH,
     MAX_VALUES,
@@ -199,7 +199,10 @@ class Message(Head):
         """Of the top Via, by which its sender knows the transaction; empty for one that has none, or names it oddly."""
         places = self._fields.get(b"via")
         taken = BRANCH.search(self.data, *places[0]) if places else None
-        return short(taken[1]) if taken is not None else b""
+        if taken is None:
+            return b""
+        branch: bytes = taken[1]
+        return branch if len(branch) <= MAX_KEY_BYTES else short(branch)
 
     def address(self, name: bytes) -> tuple[Span, Address]:
         """The value of From or To, of which there is one in each message, and it is no list."""
