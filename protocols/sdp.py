@@ -176,6 +176,10 @@ class Media:
     is_mux: bool = False
     is_bundle_only: bool = False
     mid: bytes | None = None
+    endpoint: Endpoint | None = None
+    """Where the author wants to receive. None for what is not live, hold by address, a name, multicast."""
+    rtcp_endpoint: Endpoint | None = None
+    """Where the author wants to receive RTCP that is not multiplexed: a=rtcp, or the port above RTP (D12)."""
 
     @property
     def is_live(self) -> bool:
@@ -231,29 +235,26 @@ class Media:
             return "host_name"
         return "multicast" if self.connection.is_multicast else "other_transport"
 
-    @property
-    def endpoint(self) -> Endpoint | None:
-        """Where the author wants to receive. None for what is not live, hold by address, a name, multicast."""
-        return self._endpoint(self.connection, self.port) if self.is_live else None
-
-    @property
-    def rtcp_endpoint(self) -> Endpoint | None:
-        """Where the author wants to receive RTCP that is not multiplexed: a=rtcp, or the port above RTP (D12)."""
-        if not self.is_live or not self.is_rtp:
-            return None
+    def settle(self) -> None:
+        """Its lines have been read: where it is received does not change from now on, unless another c= counts."""
+        self.endpoint = self.rtcp_endpoint = None
+        if not self.is_live:
+            return
+        self.endpoint = _endpoint(self.connection, self.port)
+        if not self.is_rtp:
+            return
         if self.rtcp is None:
-            return self._endpoint(self.connection, self.port and self.port + 1)
-        if self.rtcp.is_placeholder:
-            return None
-        return self._endpoint(self.rtcp.connection or self.connection, self.rtcp.port)
+            self.rtcp_endpoint = _endpoint(self.connection, self.port and self.port + 1)
+        elif not self.rtcp.is_placeholder:
+            self.rtcp_endpoint = _endpoint(self.rtcp.connection or self.connection, self.rtcp.port)
 
-    @staticmethod
-    def _endpoint(connection: Connection | None, port: int) -> Endpoint | None:
-        if connection is None or connection.host is None or not 0 < port < 65536:
-            return None
-        if connection.is_unspecified or connection.is_multicast:
-            return None
-        return Endpoint(connection.host, port)
+
+def _endpoint(connection: Connection | None, port: int) -> Endpoint | None:
+    if connection is None or connection.host is None or not 0 < port < 65536:
+        return None
+    if connection.is_unspecified or connection.is_multicast:
+        return None
+    return Endpoint(connection.host, port)
 
 
 @dataclass(slots=True)
@@ -357,6 +358,7 @@ def read_sdp(body: bytes) -> Description:
         else:
             _media_line(description, media, line)
     for media in description.media:
+        media.settle()
         if media.connection is None and media.is_live:
             description.tell(text, media.start, "no c= for this medium")
     return description
@@ -511,3 +513,4 @@ def prefer(description: Description, host: Host) -> None:
             every = [media.connection, *media.others]
             media.connection = next((one for one in every if one.host == host), every[0])
             media.others = [one for one in every if one is not media.connection]
+        media.settle()

@@ -386,9 +386,9 @@ class Dialogs:
         others = [part for part in found.sdp if part not in ordinary]
         # Another part may be the same again, for readers of another kind; media of a description of its own, as that of
         # an early session is (RFC 3959), is not followed.
-        self._tell_kept(
-            message, [_change(f"sdp in part {found.sdp.index(part) + 1}", None, "second") for part in others]
-        )
+        if others:
+            parts = [found.sdp.index(part) + 1 for part in others]
+            self._tell_kept(message, [_change(f"sdp in part {number}", None, "second") for number in parts])
         if not ordinary:
             return self._renamed(data, others, side) if speaker.mapped is not None else None
         part = ordinary[0]
