@@ -490,6 +490,8 @@ class Dialogs:
     def _comes_back(self, message: Message, side: Side, description: sdp.Description) -> bool:
         """Whether a proxy on this side forwards media that somebody on the other side has put at a port of the proxy's
         host: that one has guessed where, and somebody else would be let in there."""
+        if not self._ours and not len(self._table.guessed):
+            return False  # without NAT nobody has to guess, and nobody has where there is NAT
         own, other, echoes = self._peers.own(side).host, self._peers.own(side.other).host, self._rewriter.echoes
         found = [at for medium in description.media for at in (medium.endpoint, medium.rtcp_endpoint) if at is not None]
         if self._peers.is_mapped(side.other) and (guesses := {at.port for at in found if at.host == other}):

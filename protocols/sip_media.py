@@ -7,7 +7,7 @@ all, and may be named, depends on routes and policies, and is asked of `Pinholes
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_network
@@ -135,9 +135,13 @@ def _named(speaker: Speaker, rtp: Endpoint, rtcp: Endpoint | None, terms: Terms,
     if speaker.mapped is None:
         allow += tuple(network for network in terms.sources if network not in allow)
     third = [at.host for at in (rtp, rtcp) if at is not None and at.host != speaker.host]
-    is_named = _is_behind_us(speaker) and all(any(host in network for network in terms.hosts) for host in third)
+    is_named = bool(third) and _is_behind_us(speaker) and all(_is_in(host, terms.hosts) for host in third)
     host, side, is_inside = speaker.host, speaker.side, speaker.is_behind_us
-    return Party(rtp, rtcp, speaker.mapped, allow, learn, host, side, is_inside, bool(third) and is_named)
+    return Party(rtp, rtcp, speaker.mapped, allow, learn, host, side, is_inside, is_named)
+
+
+def _is_in(host: Host, networks: Sequence[Network]) -> bool:
+    return any(host in network for network in networks)
 
 
 def objection(
