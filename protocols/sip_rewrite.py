@@ -382,7 +382,8 @@ class Rewriter:
         assert at is not None and isinstance(address.host, Host)
         new = _hostport(seen, address.port is not None)
         if at.end - at.start <= MAX_KEY_BYTES:
-            self._table.stand_ins.put((seen, _without(value, address, at)), value[at.start : at.end])
+            has_port = address.port is not None or seen.port != DEFAULT_PORT
+            self._table.stand_ins.put((seen, _without(value, address.uri, at, has_port)), value[at.start : at.end])
         return Mapped(((at, new), *_maddr(address, address.host, seen.host)), None, False, is_own=True)
 
     def _of_other(self, value: bytes, address: values.Address, side: Side) -> tuple[Change, ...]:
@@ -392,7 +393,8 @@ class Rewriter:
         known = Endpoint(address.host, address.port or DEFAULT_PORT)
         new: bytes | None = None
         if len(self._table.stand_ins):
-            new = self._table.stand_ins.get((known, _without(value, address, at)))
+            has_port = address.port is not None
+            new = self._table.stand_ins.get((known, _without(value, address.uri, at, has_port)))
         if new is None:
             uris, transport = self._table.uris, self.transport(address)
             new = self._inward(
@@ -625,11 +627,10 @@ def _moved(changes: Sequence[Change], behind: int, by: int) -> tuple[Change, ...
     return tuple((Span(at.start + by, at.end + by), new) if at.start >= behind else (at, new) for at, new in changes)
 
 
-def _without(value: bytes, address: values.Address, at: Span) -> bytes:
-    """What a URI says besides its host and port, and whether it has a port: with and without one it is another URI (RFC
-    3261 s.19.1.4), as the two Record-Routes of a proxy with two ports are."""
-    uri, mark = address.uri, b"\0" if address.port is None else b"\0:"
-    return short(value[uri.start : at.start] + mark + value[at.end : uri.end])
+def _without(value: bytes, uri: Span, at: Span, has_port: bool) -> bytes:
+    """What a URI says besides its host and port, and whether the other side is told a port: with and without one it is
+    another URI (RFC 3261 s.19.1.4), as the two Record-Routes of a proxy with two ports are."""
+    return short(value[uri.start : at.start] + (b"\0:" if has_port else b"\0") + value[at.end : uri.end])
 
 
 def _maddr(address: values.Address, before: Host, after: Host) -> Iterator[Change]:
