@@ -426,6 +426,17 @@ def test_a_proxy_inside_with_two_ports_knows_both_its_routes_again() -> None:
     assert inside.encode() in flow.passes(CLIENT, asks("ACK", f"Route: {outside}"))
 
 
+def test_a_proxy_inside_that_names_no_port_knows_its_route_again_by_whatever_port_stands_for_it() -> None:
+    """It has called out by TCP, so that the port that stands for it is one of its connection's."""
+    proxy, seen = at("10.0.0.5:40810"), at("203.0.113.7:46962")
+    flow = Flow(peers=Peers(proxy, seen, STRANGER, STRANGER, Transport.TCP))
+    inside, outside = "<sip:10.0.0.5;transport=tcp;lr>", "<sip:203.0.113.7:46962;transport=tcp;lr>"
+    asked = asks("INVITE", f"Record-Route: {inside}", via="TCP 10.0.0.5")
+    assert outside.encode() in flow.passes(CLIENT, asked)
+    answer = answers("INVITE", f"Record-Route: {outside}", via="TCP 203.0.113.7:46962")
+    assert inside.encode() in flow.passes(SERVER, answer)
+
+
 # -- other names of a host ---------------------------------------------------------------------------------------------
 
 ALIAS = "172.17.0.2"
