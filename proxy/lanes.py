@@ -132,6 +132,7 @@ class Stand:
 
     def is_anothers(self, source: Address, lane: Lane) -> bool:
         """Whether packets of this address belong to another lane's stream."""
+        # Each is a method bound to its lane, which the type of a callable does not say.
         return any(take.__self__ is not lane for take in self._takers.get(source, ()))  # type: ignore[attr-defined]
 
     def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
