@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import random
+import sys
+from contextlib import nullcontext
 from ipaddress import ip_address
+from pathlib import Path
+from types import ModuleType
 
 import pytest
 from click.testing import CliRunner
@@ -100,6 +104,28 @@ def test_a_saved_input_is_run_again_step_by_step(tmp_path_factory: pytest.TempPa
     assert done.exit_code == 0
     assert "-> server: USER anna" in done.output
     assert "nothing is wrong with it" in done.output
+
+
+def test_the_directory_for_what_is_found_is_there_before_the_search_begins(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """libFuzzer itself is not needed for that: what it is told is enough."""
+    told: list[str] = []
+    fuzzer = ModuleType("atheris")
+    vars(fuzzer).update(
+        instrument_imports=lambda include: nullcontext(),
+        Setup=lambda words, tried, **options: told.extend(words),
+        Fuzz=lambda: None,
+    )
+    monkeypatch.setitem(sys.modules, "atheris", fuzzer)
+    monkeypatch.setattr("tools.fuzz.seeds.seeds", lambda helper: iter(()))
+    monkeypatch.setattr("tools.fuzz.__main__.CACHE", tmp_path / "cache" / "fuzz")
+    done = CliRunner().invoke(main, ["ftp", "--corpus", str(tmp_path / "corpus")], catch_exceptions=False)
+    del sys.modules["tools.fuzz.search"]
+    assert done.exit_code == 0
+    (prefix,) = (word.removeprefix("-artifact_prefix=") for word in told if word.startswith("-artifact_prefix="))
+    assert Path(prefix).parent == tmp_path / "cache" / "fuzz"
+    assert Path(prefix).parent.is_dir()
 
 
 # -- what a party has said of itself: the model that searches judge by -------------------------------------------------

@@ -36,6 +36,8 @@ class Search:
     def run(self, inputs: int, seed: int) -> None:
         """Until so many were tried, or one is not stood, which is saved. Ends the process, as libFuzzer does."""
         self._corpus.mkdir(parents=True, exist_ok=True)
+        # libFuzzer writes into this directory and does not make it.
+        self._found.mkdir(parents=True, exist_ok=True)
         for number, case in enumerate(seeds(self._helper)):
             if len(data := encoded(case)) <= MAX_BYTES:
                 (self._corpus / f"seed-{number}").write_bytes(data)
