@@ -1,4 +1,4 @@
-"""Which module may know which: `protocols` knows no system and no `proxy`."""
+"""Which module may know which: `protocols` knows no system and no `proxy`, and each room only those below it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from tools import structure
+
 ROOT = Path(__file__).parent.parent
-PURE = sorted((ROOT / "protocols").glob("*.py"))
+PURE = sorted((ROOT / "protocols").rglob("*.py"))
 
 ALLOWED = {
     "__future__",
@@ -35,6 +37,39 @@ ALLOWED = {
 }
 """All of these are functions of their arguments: no socket, no clock, no chance, no file, no log."""
 
+FILES = structure.modules()
+
+KNOWN_CIRCLES = [
+    [
+        "protocols.sip_calls",
+        "protocols.sip_contacts",
+        "protocols.sip_echoes",
+        "protocols.sip_media",
+        "protocols.sip_register",
+        "protocols.sip_rewrite",
+        "protocols.sip_table",
+    ],
+    [
+        "proxy.admission",
+        "proxy.endpoints",
+        "proxy.flows",
+        "proxy.lanes",
+        "proxy.media",
+        "proxy.media_offers",
+        "proxy.opening",
+        "proxy.pinholes",
+        "proxy.session",
+        "proxy.sessions",
+        "proxy.stream",
+    ],
+    ["proxy.config", "proxy.config_checks", "proxy.places"],
+    ["tools.lab.capture", "tools.lab.host"],
+]
+"""Modules that import each other, to become none: no module is to be added, and one that is out of its circle goes."""
+
+NOT_YET_IN_ROOMS = {"protocols", "proxy", "tools"}
+"""Folders in which modules lie that no floor of `tools/structure.py` names, to become none."""
+
 
 def imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
@@ -46,28 +81,55 @@ def imports(path: Path) -> Iterator[str]:
 
 
 def test_there_is_something_to_look_at() -> None:
-    assert ROOT / "protocols" / "engine.py" in PURE
+    assert {"protocols", "protocols.ftp", "protocols.sip", "protocols.tns"} <= {
+        structure.room_of(name) for name in FILES
+    }
+    assert len(PURE) == sum(name.partition(".")[0] == "protocols" for name in FILES) > 30
 
 
-@pytest.mark.parametrize("path", PURE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_protocols_imports_nothing_that_touches_the_system(path: Path) -> None:
     assert set(imports(path)) <= ALLOWED
 
 
-@pytest.mark.parametrize("path", PURE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_protocols_opens_no_file_and_prints_nothing(path: Path) -> None:
-    calls = {node.func.id for node in ast.walk(ast.parse(path.read_text())) if _is_plain_call(node)}
-    assert not calls & {"open", "print", "input", "eval", "exec", "__import__"}
+    calls = [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    names = {function.id for function in calls if isinstance(function, ast.Name)}
+    assert not names & {"open", "print", "input", "eval", "exec", "__import__"}
 
 
-def _is_plain_call(node: ast.AST) -> bool:
-    return isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-
-
-@pytest.mark.parametrize("path", PURE, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
 def test_no_group_of_a_pattern_is_possessive(path: Path) -> None:
     """Python before 3.11.5 matches `(...)*+` wrongly (gh-106052); what is tested on a newer one would not show it."""
     strings = (node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant))
     texts = (text.decode("latin-1") if isinstance(text, bytes) else text for text in strings)
     found = [text for text in texts if isinstance(text, str) and re.search(r"\)(?:[*+?]|\{[0-9,]*\})\+", text)]
     assert [text for text in found if "gh-106052" not in text] == []
+
+
+# -- rooms and floors --------------------------------------------------------------------------------------------------
+
+
+def test_no_modules_import_each_other_but_those_that_are_known() -> None:
+    assert structure.circles(FILES) == sorted(sorted(circle) for circle in KNOWN_CIRCLES)
+
+
+def test_no_rooms_import_each_other() -> None:
+    """But by what known circles of modules need."""
+    assert structure.circles(structure.rooms(structure.without(FILES, KNOWN_CIRCLES))) == []
+
+
+def test_each_room_imports_only_rooms_below_it() -> None:
+    """A helper so imports no other one: they are on one floor."""
+    assert structure.arrows_up(structure.rooms(structure.without(FILES, KNOWN_CIRCLES))) == []
+
+
+def test_every_folder_has_its_floor() -> None:
+    folders = {structure.room_of(name) for name in FILES if name.count(".") > 1}
+    assert folders <= structure.PLACED
+
+
+def test_modules_beside_the_rooms_have_their_floor_except_in_folders_that_are_not_yet_in_rooms() -> None:
+    without_floor = {structure.room_of(name) for name in FILES} - structure.PLACED
+    assert {room.partition(".")[0] for room in without_floor} == NOT_YET_IN_ROOMS
