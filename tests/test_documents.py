@@ -11,7 +11,8 @@ import pytest
 from proxy.cli import main
 
 ROOT = Path(__file__).parents[1]
-DOCUMENTS = sorted([*ROOT.glob("*.md"), ROOT / "configs/README.md", ROOT / "tools/bench/README.md"])
+FOLDERS = ("configs", "protocols", "proxy", "tests", "tools")
+DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
 A_PATH = re.compile(r"`((?:proxy|protocols|tests|tools|configs|\.ci)/[\w./-]*\w)`")
 A_COMMAND = re.compile(r"(?:`|^    )pinhole ((?:[a-z-]+ ?)+)", re.MULTILINE)
 
@@ -28,11 +29,14 @@ def test_every_command_that_a_document_names_exists(document: Path) -> None:
         assert words.split()[0] in main.commands, words
 
 
-def test_the_architecture_names_every_module() -> None:
+def test_the_architecture_names_every_room_and_every_module_beside_them() -> None:
+    """A room is a folder in `protocols` or `proxy`; what modules it has tells itself."""
+    modules = [path for folder in ("protocols", "proxy") for path in (ROOT / folder).rglob("*.py")]
+    beside = {path for path in modules if path.parent.parent == ROOT and path.stem.strip("_") == path.stem}
+    rooms = {path.parent for path in modules if path.parent.parent != ROOT}
     text = (ROOT / "ARCHITECTURE.md").read_text()
-    modules = [*ROOT.glob("proxy/*.py"), *ROOT.glob("protocols/*.py")]
-    missing = [path.name for path in modules if path.stem.strip("_") == path.stem and f"/{path.name}`" not in text]
-    assert missing == []
+    named = [str(path.relative_to(ROOT)) for path in sorted(beside | rooms)]
+    assert [name for name in named if not re.search(rf"`{name}/?`", text)] == []
 
 
 def test_no_file_names_a_package_index_or_a_place_on_somebodys_machine() -> None:

@@ -14,7 +14,7 @@ WRITERS = {"write", "Note", "_note", "_violation", "violation"}
 
 def _names() -> Iterator[str]:
     """Event names and rules that stand as literals at the calls that write them, or as `rule` of what is written."""
-    for source in sorted([*ROOT.glob("proxy/*.py"), *ROOT.glob("protocols/*.py")]):
+    for source in sorted([*ROOT.glob("proxy/**/*.py"), *ROOT.glob("protocols/**/*.py")]):
         for node in ast.walk(ast.parse(source.read_text())):
             if isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values, strict=True):
