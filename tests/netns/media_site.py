@@ -13,16 +13,22 @@ from typing import Literal
 
 from proxy import config
 from proxy.rules import Backend, input_line
+from proxy.sockets import IPV6_TRANSPARENT
 from tests.sip_flow import SDP, message
 from tools.lab import Daemon, Host, Lab, pinhole
 from tools.lab.lab import Addresses
 
 Mode = Literal["S", "N", "D"]
 """Source NAT, no NAT, a published phone (destination NAT)."""
+MODES: tuple[Mode, ...] = ("S", "N", "D")
+VERSIONS = (4, 6)
+SITES = [(mode, version) for version in VERSIONS for mode in MODES]
+"""What there is to be tried: each way of NAT with each IP version."""
 
 SECONDS = 5.0
 SILENCE_SECONDS = 0.4
 RECEIVE_BYTES = 4 << 20
+FEW = 5
 _numbers = itertools.count(1)
 _ports = itertools.count(10000, 10)
 
@@ -50,13 +56,14 @@ class Fax(Voice):
 class Socket:
     """A UDP socket on a host of the lab. spoofs: an address that is another host's."""
 
-    def __init__(self, host: Host, port: int, spoofs: str = "") -> None:
+    def __init__(self, host: Host, port: int, spoofs: str = "", version: int = 4) -> None:
         with host.inside():
-            self.socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            self.socket = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
         if spoofs:
-            self.socket.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
+            in_v4, in_v6 = (socket.SOL_IP, socket.IP_TRANSPARENT), (socket.IPPROTO_IPV6, IPV6_TRANSPARENT)
+            self.socket.setsockopt(*(in_v4 if version == 4 else in_v6), 1)
         self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, RECEIVE_BYTES)
-        self.socket.bind((spoofs or str(host.v4), port))
+        self.socket.bind((spoofs or str(host.address(version)), port))
         self.socket.settimeout(SECONDS)
         self.came_from = ("", 0)
         """The source of what came last."""
@@ -75,7 +82,8 @@ class Socket:
         mark, found = struct.pack("!I", voice.ssrc), 0
         with contextlib.suppress(TimeoutError):
             while found < count:
-                data, self.came_from = self.socket.recvfrom(65535)
+                data, source = self.socket.recvfrom(65535)
+                self.came_from = source[:2]
                 found += mark in data[:12]
         return found
 
@@ -87,10 +95,17 @@ class Socket:
             self.socket.settimeout(SECONDS)
 
 
+def in_sdp(host: str) -> str:
+    return f"IN IP{6 if ':' in host else 4} {host}"
+
+
+def in_uri(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
 def described(host: str, *media: str, more: str = "") -> str:
-    return f"v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n" + "".join(
-        f"m={line}\r\n{more}" for line in media
-    )
+    at = in_sdp(host)
+    return f"v=0\r\no=- 1 1 {at}\r\ns=-\r\nc={at}\r\nt=0 0\r\n" + "".join(f"m={line}\r\n{more}" for line in media)
 
 
 def audio(port: int) -> str:
@@ -100,7 +115,7 @@ def audio(port: int) -> str:
 def places(body: bytes) -> list[tuple[str, int]]:
     """Where a description wants media."""
     text = body.partition(b"\r\n\r\n")[2].decode()
-    host = re.search(r"^c=IN IP4 (\S+)", text, re.M)
+    host = re.search(r"^c=IN IP[46] (\S+)", text, re.M)
     assert host is not None, body
     return [(host[1], int(port)) for port in re.findall(r"^m=\w+ (\d+)", text, re.M)]
 
@@ -117,7 +132,7 @@ class Phone:
     def __init__(self, site: Site, host: Host, to: tuple[str, int]) -> None:
         self.site = site
         self.host = host
-        self.at = str(host.v4)
+        self.at = str(host.address(site.version))
         self.to = to
         """Where its peer is, as it knows it."""
         self.signalling = site.open(host, 5060)
@@ -142,14 +157,14 @@ class Phone:
         mine, theirs = talk.tags[self], talk.tags[talk.other(self)]
         to = "<sip:b@example.org>" + (f";tag={theirs}" if talk.is_begun else "")
         data = message(
-            f"{method} sip:x@{self.to[0]} SIP/2.0",
-            f"Via: SIP/2.0/UDP {self.at};branch=z9hG4bK{talk.call}{mine}{number}{method};rport",
+            f"{method} sip:x@{in_uri(self.to[0])} SIP/2.0",
+            f"Via: SIP/2.0/UDP {in_uri(self.at)};branch=z9hG4bK{talk.call}{mine}{number}{method};rport",
             "Max-Forwards: 70",
             f"From: <sip:a@example.org>;tag={mine}",
             f"To: {to}",
             f"Call-ID: {talk.call}",
             f"CSeq: {number} {method}",
-            f"Contact: <sip:x@{self.at}>",
+            f"Contact: <sip:x@{in_uri(self.at)}>",
             *([SDP] if body else []),
             body=body,
         )
@@ -160,7 +175,7 @@ class Phone:
         to = field(request, "To")
         fields = [f"{name}: {field(request, name)}" for name in ("Via", "From", "Call-ID", "CSeq")]
         tag = "" if ";tag=" in to else f";tag={talk.tags[self]}"
-        more = [f"Contact: <sip:x@{self.at}>", *([SDP] if body else [])]
+        more = [f"Contact: <sip:x@{in_uri(self.at)}>", *([SDP] if body else [])]
         data = message(f"SIP/2.0 {status} So", *fields, f"To: {to}{tag}", *more, body=body)
         self.signalling.socket.sendto(data, self.to)
         return talk.other(self).hear(talk.call)
@@ -232,6 +247,18 @@ class Talk:
     ) -> None:
         (sock or self.media[phone][line]).say(voice or self.voices[phone], self.to[phone][line], count)
 
+    def take_new_ports(self, *phones: Phone) -> dict[Phone, Socket]:
+        """For what these describe from now on. Returns where the first medium of each was."""
+        before = {phone: self.media[phone][0] for phone in phones}
+        for phone in phones:
+            self.media[phone] = [phone.media()]
+        return before
+
+    def say_from(self, before: dict[Phone, Socket], count: int) -> None:
+        """Stragglers, from where media was before."""
+        for phone, sock in before.items():
+            self.say(phone, count, sock)
+
     def is_heard(
         self, phone: Phone, count: int, sock: Socket | None = None, voice: Voice | None = None, line: int = 0
     ) -> int:
@@ -240,25 +267,41 @@ class Talk:
         return self.media[self.other(phone)][line].hears(voice or self.voices[phone], count)
 
 
+def both_are_heard(talk: Talk, count: int = FEW, first: Phone | None = None) -> None:
+    """Each from its first packet on, from where its partner was told that it is. first: who speaks first."""
+    first = first or talk.caller
+    for phone in (first, talk.other(first)):
+        assert talk.is_heard(phone, count) == count
+        assert talk.media[talk.other(phone)][0].came_from == talk.to[talk.other(phone)][0]
+
+
 class Site:
     """`near` is inside, `far` outside; in mode D the far one calls a published phone."""
 
-    def __init__(self, lab: Lab, daemon: Daemon, mode: Mode) -> None:
-        self.lab, self.daemon, self.mode = lab, daemon, mode
+    def __init__(self, lab: Lab, daemon: Daemon, mode: Mode, version: int) -> None:
+        self.lab, self.daemon, self.mode, self.version = lab, daemon, mode, version
         self._open = contextlib.ExitStack()
-        outside = str(lab.client.v4 if mode == "N" else lab.gateway.address(4, "wan0"))
-        self.near = Phone(self, lab.client, (str(lab.server.v4), 5060))
+        outside = str(lab.client.address(version) if mode == "N" else lab.gateway.address(version, "wan0"))
+        self.near = Phone(self, lab.client, (str(lab.server.address(version)), 5060))
         self.far = Phone(self, lab.server, (outside, 5060))
-        self._of_call = contextlib.ExitStack()
+
+    @property
+    def parties(self) -> tuple[Phone, Phone]:
+        """Who calls whom."""
+        return (self.far, self.near) if self.mode == "D" else (self.near, self.far)
+
+    @property
+    def hold(self) -> str:
+        """The address that says hold (RFC 2543)."""
+        return "0.0.0.0" if self.version == 4 else "::"
 
     def open(self, host: Host, port: int, spoofs: str = "") -> Socket:
-        opened = Socket(host, port, spoofs)
+        opened = Socket(host, port, spoofs, self.version)
         self._open.callback(opened.socket.close)
         return opened
 
     def talk(self, kinds: tuple[str, ...] = ("audio",), early: bool = False) -> Talk:
-        pair = (self.far, self.near) if self.mode == "D" else (self.near, self.far)
-        talk = Talk(*pair)
+        talk = Talk(*self.parties)
         talk.begin(kinds, early)
         return talk
 
@@ -274,6 +317,11 @@ class Site:
         self._open.close()
 
 
+def site_id(one: tuple[Mode, int]) -> str:
+    mode, version = one
+    return f"{mode}{version}"
+
+
 @contextlib.contextmanager
 def site(
     mode: Mode,
@@ -283,11 +331,13 @@ def site(
     wide: bool = False,
     addresses: Addresses = "documentation",
     is_locked: bool = True,
+    version: int = 4,
 ) -> Iterator[Site]:
-    """policy: further keys of it. is_locked: the gateway's firewall lets nothing else pass."""
+    """policy: further keys of it. is_locked: the gateway's firewall lets nothing else pass. version: of IP."""
     with Lab("routed", addresses, wide) as lab:
         if mode == "D":
-            leads = f"from: [wan0], destination: [{lab.gateway.address(4, 'wan0')}], dnat: {lab.client.v4}"
+            published, phone = lab.gateway.address(version, "wan0"), lab.client.address(version)
+            leads = f"from: [wan0], destination: ['{published}'], dnat: '{phone}'"
         else:
             leads = f"from: [lan0], snat: {'none' if mode == 'N' else 'interface'}"
         words = ", ".join(
@@ -297,7 +347,7 @@ def site(
         with pinhole(lab, text, unprivileged=True) as daemon:
             if is_locked:
                 lab.lock_down(input_line(config.load(daemon.config), Backend.NFT))
-            found = Site(lab, daemon, mode)
+            found = Site(lab, daemon, mode, version)
             try:
                 yield found
             finally:

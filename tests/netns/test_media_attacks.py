@@ -48,9 +48,7 @@ class Service:
 
 def names(talk: Talk, phone: Phone, *at: tuple[str, int]) -> str:
     """A description of that party which names these."""
-    host = at[0][0]
-    version = 6 if ":" in host else 4
-    return described(host, *(audio(port) for _, port in at)).replace("IN IP4", f"IN IP{version}")
+    return described(at[0][0], *(audio(port) for _, port in at))
 
 
 def asks(talk: Talk, body: str) -> bytes:
@@ -74,10 +72,6 @@ def open_place(request: pytest.FixtureRequest) -> Iterator[Site]:
         yield found
 
 
-def parties(place: Site) -> tuple[Phone, Phone]:
-    return (place.far, place.near) if place.mode == "D" else (place.near, place.far)
-
-
 def test_who_is_named_in_an_offer_that_nobody_answers_is_there_for_everybody(open_place: Site) -> None:
     place = open_place
     outside, inside = Service(place, place.lab.elsewhere), Service(place, place.lab.neighbour)
@@ -86,7 +80,7 @@ def test_who_is_named_in_an_offer_that_nobody_answers_is_there_for_everybody(ope
     for number in range(MANY):
         for service in (outside, inside) if place.mode == "D" else (outside,):
             others = ((service.at[0], 30000 + number * 16 + line) for line in range(15))
-            talk = Talk(*parties(place))
+            talk = Talk(*place.parties)
             talk.caller.say(talk, "INVITE", 1, names(talk, talk.caller, service.at, *others))
             place.hear_any()
     assert all(outside.answers(user) for user in users)
@@ -99,7 +93,7 @@ def test_who_is_named_in_an_answer_is_there_for_everybody_but_the_partner(open_p
     place = open_place
     outside = Service(place, place.lab.elsewhere, VPN + status)
     user = place.open(place.lab.client_stranger, 5000 + status)
-    talk = Talk(*parties(place))
+    talk = Talk(*place.parties)
     if talk.caller is place.far:
         heard = asks(talk, names(talk, talk.caller, outside.at))
         talk.callee.answer(talk, heard, status, own(talk, talk.callee))
@@ -116,7 +110,7 @@ def test_an_update_of_a_call_that_nobody_knows_binds_nothing(open_place: Site) -
     place = open_place
     outside = Service(place, place.lab.elsewhere, VPN + 1)
     user = place.open(place.lab.client_stranger, 4100)
-    talk = Talk(*parties(place))
+    talk = Talk(*place.parties)
     talk.is_begun = True
     talk.caller.ask(talk, "UPDATE", 1, names(talk, talk.caller, outside.at))
     assert outside.answers(user)

@@ -3,49 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.media_site import Fax, Phone, Site, Talk, Voice, audio, described, places, site
+from tests.netns.media_site import FEW, Fax, Phone, Site, Talk, Voice, audio, both_are_heard, described, in_sdp, places
 from tests.netns.namespaces import needs_root
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
-FEW, MANY = 5, 20
-
-
-@pytest.fixture(scope="module", params=["S", "N", "D"])
-def place(request: pytest.FixtureRequest) -> Iterator[Site]:
-    with site(request.param) as found:
-        yield found
-
-
-@pytest.fixture(params=["near", "far"])
-def mover(place: Site, request: pytest.FixtureRequest) -> Phone:
-    return place.near if request.param == "near" else place.far
-
-
-def pair(place: Site) -> tuple[Phone, Phone]:
-    return (place.far, place.near) if place.mode == "D" else (place.near, place.far)
-
-
-def both_are_heard(talk: Talk, count: int = FEW) -> None:
-    for phone in (talk.caller, talk.callee):
-        assert talk.is_heard(phone, count) == count
-        assert talk.media[talk.other(phone)][0].came_from == talk.to[talk.other(phone)][0]
+MANY = 20
 
 
 def test_both_move_at_once(place: Site, mover: Phone) -> None:
     talk = place.talk()
     both_are_heard(talk)
     for _ in range(3):
-        before = dict(talk.media)
-        for phone in (talk.caller, talk.callee):
-            talk.media[phone] = [phone.media()]
+        before = talk.take_new_ports(talk.caller, talk.callee)
         talk.change(mover)
-        for phone in before:
-            talk.say(phone, FEW, before[phone][0])
+        talk.say_from(before, FEW)
         both_are_heard(talk, MANY)
     talk.hang_up()
 
@@ -56,13 +31,13 @@ def test_a_refused_move_leaves_all(place: Site, mover: Phone, status: int) -> No
     both_are_heard(talk)
     other = talk.other(mover)
     before, to = talk.media[mover], dict(talk.to)
-    talk.media[mover] = [mover.media()]
+    talk.take_new_ports(mover)
     offer = mover.ask(talk, "INVITE", 20, talk.describes(mover))
     other.answer(talk, offer, status)
     mover.ask(talk, "ACK", 20)
     talk.media[mover], talk.to = before, to
     both_are_heard(talk, MANY)
-    talk.media[mover] = [mover.media()]
+    talk.take_new_ports(mover)
     talk.change(mover)
     both_are_heard(talk, MANY)
     talk.hang_up()
@@ -73,8 +48,7 @@ def test_glare(place: Site, mover: Phone) -> None:
     both_are_heard(talk)
     other = talk.other(mover)
     before, to = dict(talk.media), dict(talk.to)
-    for phone in before:
-        talk.media[phone] = [phone.media()]
+    talk.take_new_ports(mover, other)
     mover.say(talk, "INVITE", 20, talk.describes(mover))
     other.say(talk, "INVITE", 20, talk.describes(other))
     at_other, at_mover = other.hear(talk.call), mover.hear(talk.call)
@@ -94,8 +68,7 @@ def test_glare_with_update_that_one_accepts(place: Site, mover: Phone) -> None:
     both_are_heard(talk)
     other = talk.other(mover)
     before = talk.media[other]
-    talk.media[mover] = [mover.media()]
-    talk.media[other] = [other.media()]
+    talk.take_new_ports(mover, other)
     mover.say(talk, "UPDATE", 20, talk.describes(mover))
     other.say(talk, "UPDATE", 20, talk.describes(other))
     at_other, at_mover = other.hear(talk.call), mover.hear(talk.call)
@@ -110,10 +83,10 @@ def test_glare_with_update_that_one_accepts(place: Site, mover: Phone) -> None:
 def test_hold_by_address_and_back_from_another_port(place: Site, mover: Phone) -> None:
     talk = place.talk()
     both_are_heard(talk)
-    talk.media_at[mover] = "0.0.0.0"
+    talk.media_at[mover] = place.hold
     talk.change(mover, more="a=inactive\r\n", answer_more="a=inactive\r\n")
     del talk.media_at[mover]
-    talk.media[mover] = [mover.media()]
+    talk.take_new_ports(mover)
     talk.change(mover)
     both_are_heard(talk, MANY)
     talk.hang_up()
@@ -123,12 +96,11 @@ def test_hold_by_both_and_back_one_after_the_other(place: Site, mover: Phone) ->
     talk = place.talk()
     both_are_heard(talk)
     other = talk.other(mover)
-    talk.media_at[mover] = "0.0.0.0"
+    talk.media_at[mover] = place.hold
     talk.change(mover, more="a=inactive\r\n", answer_more="a=inactive\r\n")
-    talk.media_at[other] = "0.0.0.0"
+    talk.media_at[other] = place.hold
     talk.change(other, more="a=inactive\r\n", answer_more="a=inactive\r\n")
-    talk.media[mover] = [mover.media()]
-    talk.media[other] = [other.media()]
+    talk.take_new_ports(mover, other)
     del talk.media_at[mover]
     talk.change(mover, answer_more="a=inactive\r\n")
     del talk.media_at[other]
@@ -138,7 +110,7 @@ def test_hold_by_both_and_back_one_after_the_other(place: Site, mover: Phone) ->
 
 
 def test_late_offer(place: Site) -> None:
-    caller, callee = pair(place)
+    caller, callee = place.parties
     talk = Talk(caller, callee)
     for phone in (caller, callee):
         talk.media[phone] = [phone.media()]
@@ -155,32 +127,26 @@ def test_late_offer_within(place: Site, mover: Phone) -> None:
     both_are_heard(talk)
     other = talk.other(mover)
     for number in (20, 21):
-        before = dict(talk.media)
-        for phone in before:
-            talk.media[phone] = [phone.media()]
+        before = talk.take_new_ports(mover, other)
         invite = mover.ask(talk, "INVITE", number)
         talk.to[mover] = places(other.answer(talk, invite, 200, talk.describes(other)))
         talk.to[other] = places(mover.ask(talk, "ACK", number, talk.describes(mover)))
-        for phone in before:
-            talk.say(phone, FEW, before[phone][0])
+        talk.say_from(before, FEW)
         both_are_heard(talk, MANY)
     talk.hang_up()
 
 
 def test_reliable_provisional_and_update_before_200(place: Site) -> None:
-    caller, callee = pair(place)
+    caller, callee = place.parties
     talk = Talk(caller, callee)
     talk.begin(early=True)
     both_are_heard(talk)
     prack = caller.ask(talk, "PRACK", 2)
     callee.answer(talk, prack, 200)
     for by in (caller, callee):
-        before = dict(talk.media)
-        for phone in before:
-            talk.media[phone] = [phone.media()]
+        before = talk.take_new_ports(caller, callee)
         talk.change(by, "UPDATE")
-        for phone in before:
-            talk.say(phone, FEW, before[phone][0])
+        talk.say_from(before, FEW)
         both_are_heard(talk, MANY)
     callee.answer(talk, talk.invite, 200)
     both_are_heard(talk, MANY)
@@ -189,7 +155,7 @@ def test_reliable_provisional_and_update_before_200(place: Site) -> None:
 
 def test_forks_of_several_forms(place: Site) -> None:
     """183 of three branches, two of them at the same port, one 180 without, then a 200 of the second."""
-    caller, callee = pair(place)
+    caller, callee = place.parties
     talk = Talk(caller, callee)
     talk.media[caller] = [caller.media()]
     first, second = callee.media(), callee.media()
@@ -214,14 +180,14 @@ def test_forks_of_several_forms(place: Site) -> None:
     talk.to[caller] = places(callee.answer(talk, invite, 200, talk.describes(callee)))
     talk.is_begun = True
     both_are_heard(talk, MANY)
-    talk.media[callee] = [callee.media()]
+    talk.take_new_ports(callee)
     talk.change(callee)
     both_are_heard(talk, MANY)
     talk.hang_up()
 
 
 def test_fork_wins_that_shares_its_port_with_one_that_lost(place: Site) -> None:
-    caller, callee = pair(place)
+    caller, callee = place.parties
     talk = Talk(caller, callee)
     talk.media[caller], talk.media[callee] = [caller.media()], [callee.media()]
     invite = caller.ask(talk, "INVITE", 1, talk.describes(caller))
@@ -243,12 +209,9 @@ def test_fax_and_back_with_new_ports(place: Site, mover: Phone) -> None:
     both_are_heard(talk)
     for _ in range(2):
         for kind in ("image", "audio"):
-            before = dict(talk.media)
-            for phone in before:
-                talk.media[phone] = [phone.media()]
+            before = talk.take_new_ports(talk.caller, talk.callee)
             talk.change(mover, kinds=(kind,))
-            for phone in before:
-                talk.say(phone, FEW, before[phone][0])
+            talk.say_from(before, FEW)
             for phone in before:
                 voice = Fax() if kind == "image" else Voice()
                 assert talk.is_heard(phone, MANY, voice=voice) == MANY
@@ -319,13 +282,13 @@ def test_video_is_added_dropped_and_added_again(place: Site, mover: Phone) -> No
 
 def rtcp_at(data: bytes) -> tuple[str, int]:
     host, port = places(data)[0]
-    found = re.search(rb"a=rtcp:(\d+)(?: IN IP4 (\S+))?", data)
+    found = re.search(rb"a=rtcp:(\d+)(?: IN IP[46] (\S+))?", data)
     return (host, port + 1) if found is None else ((found[2] or host.encode()).decode(), int(found[1]))
 
 
 @pytest.mark.parametrize("is_elsewhere", [False, True])
 def test_rtcp_apart(place: Site, is_elsewhere: bool) -> None:
-    caller, callee = pair(place)
+    caller, callee = place.parties
     talk = Talk(caller, callee)
     far, near = place.far, place.near
     rtcp_host = place.lab.server_stranger if is_elsewhere else far.host
@@ -334,7 +297,7 @@ def test_rtcp_apart(place: Site, is_elsewhere: bool) -> None:
         talk.media[phone] = [phone.media()]
 
     def body(phone: Phone) -> str:
-        host = f" IN IP4 {rtcp_host.v4}" if phone is far and is_elsewhere else ""
+        host = f" {in_sdp(str(rtcp_host.address(place.version)))}" if phone is far and is_elsewhere else ""
         return talk.describes(phone, more=f"a=rtcp:{rtcp[phone].port}{host}\r\n")
 
     invite = caller.ask(talk, "INVITE", 1, body(caller))
@@ -354,7 +317,7 @@ def test_rtcp_apart(place: Site, is_elsewhere: bool) -> None:
 
 def test_who_answers_with_another_tag_and_port_may_go_on_from_the_port_of_before(place: Site) -> None:
     """Early media of one branch, an answer of another one, and all of it sent by one socket."""
-    caller, callee = pair(place)
+    caller, callee = place.parties
     talk = Talk(caller, callee)
     talk.begin(early=True)
     before = talk.media[callee][0]

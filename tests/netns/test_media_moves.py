@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.netns.media_site import Fax, Mode, Phone, Site, Talk, Voice, site
+from tests.netns.media_site import SITES, VERSIONS, Fax, Phone, Site, Talk, Voice, both_are_heard, site, site_id
 from tests.netns.namespaces import needs_root
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
@@ -18,18 +18,6 @@ STRAGGLERS = (0, 5, 20, 200)
 NEW = 30
 BACK = 10
 MEDIA_IDLE, RING = 0.4, 0.6
-
-
-@pytest.fixture(scope="module", params=["S", "N", "D"])
-def place(request: pytest.FixtureRequest) -> Iterator[Site]:
-    mode: Mode = request.param
-    with site(mode) as found:
-        yield found
-
-
-@pytest.fixture(params=["near", "far"])
-def mover(place: Site, request: pytest.FixtureRequest) -> Phone:
-    return place.near if request.param == "near" else place.far
 
 
 @contextlib.contextmanager
@@ -42,40 +30,30 @@ def talking(place: Site, early: bool = False) -> Iterator[Talk]:
     talk.hang_up()
 
 
-def both_are_heard(talk: Talk, mover: Phone, voice: Voice | None = None) -> None:
-    """After a move: the one that has moved, from its first packet on, and the other one by it."""
-    assert talk.is_heard(mover, NEW, voice=voice) == NEW
-    assert talk.is_heard(talk.other(mover), BACK) == BACK
-
-
 def moves_by(method: str) -> Callable[[Talk, Phone, int], None]:
     def move(talk: Talk, mover: Phone, stragglers: int) -> None:
-        before = talk.media[mover][0]
-        talk.media[mover] = [mover.media()]
+        before = talk.take_new_ports(mover)
         talk.change(mover, method)
-        talk.say(mover, stragglers, before)
-        both_are_heard(talk, mover)
+        talk.say_from(before, stragglers)
+        both_are_heard(talk, NEW, mover)
 
     return move
 
 
 def stays_and_sends_from_before(talk: Talk, mover: Phone, stragglers: int) -> None:
     """It has announced another port, and goes on to send from the one of before: symmetry is a recommendation."""
-    before = talk.media[mover][0]
-    talk.media[mover] = [mover.media()]
+    before = talk.take_new_ports(mover)
     talk.change(mover)
-    talk.say(mover, stragglers, before)
+    talk.say_from(before, stragglers)
     talk.media[talk.other(mover)][0].hears(talk.voices[mover], stragglers)
-    assert talk.is_heard(mover, NEW, before) == NEW
+    assert talk.is_heard(mover, NEW, before[mover]) == NEW
     assert talk.is_heard(talk.other(mover), BACK) == BACK
 
 
 def sends_a_fax(talk: Talk, mover: Phone, stragglers: int) -> None:
-    before = talk.media[mover][0]
-    for phone in (talk.caller, talk.callee):
-        talk.media[phone] = [phone.media()]
+    before = talk.take_new_ports(talk.caller, talk.callee)
     talk.change(mover, kinds=("image",))
-    talk.say(mover, stragglers, before)
+    talk.say(mover, stragglers, before[mover])
     for phone in (mover, talk.other(mover)):
         assert talk.is_heard(phone, NEW, voice=Fax()) == NEW
 
@@ -92,16 +70,15 @@ def plays_music(talk: Talk, mover: Phone, stragglers: int) -> None:
     talk.media[mover] = speech
     talk.change(mover)
     talk.say(mover, stragglers, music[0], voice=tune)
-    both_are_heard(talk, mover)
+    both_are_heard(talk, NEW, mover)
 
 
 def has_another_port_of_its_nat(talk: Talk, mover: Phone, stragglers: int) -> None:
     """In the middle of the call, and without a word."""
-    before = talk.media[mover][0]
-    talk.say(mover, stragglers, before)
+    talk.say(mover, stragglers)
     talk.media[talk.other(mover)][0].hears(talk.voices[mover], stragglers)
-    talk.media[mover] = [mover.media()]
-    both_are_heard(talk, mover)
+    talk.take_new_ports(mover)
+    both_are_heard(talk, NEW, mover)
 
 
 MOVES: list[Callable[[Talk, Phone, int], None]] = [
@@ -127,11 +104,10 @@ def test_who_moves_is_heard_whatever_comes_from_before(
 def test_the_answer_may_name_another_port_than_early_media_had(place: Site) -> None:
     for stragglers in STRAGGLERS:
         with talking(place, early=True) as talk:
-            before = talk.media[talk.callee][0]
-            talk.media[talk.callee] = [talk.callee.media()]
+            before = talk.take_new_ports(talk.callee)
             talk.answered()
-            talk.say(talk.callee, stragglers, before)
-            both_are_heard(talk, talk.callee)
+            talk.say_from(before, stragglers)
+            both_are_heard(talk, NEW, talk.callee)
 
 
 def test_music_may_come_from_another_host_that_is_named(place: Site) -> None:
@@ -141,7 +117,7 @@ def test_music_may_come_from_another_host_that_is_named(place: Site) -> None:
         with talking(place) as talk:
             speech = talk.media[mover]
             music = [place.open(server, 9000 + stragglers)]
-            talk.media[mover], talk.media_at[mover] = music, str(server.v4)
+            talk.media[mover], talk.media_at[mover] = music, str(server.address(place.version))
             talk.change(mover, more="a=sendonly\r\n", answer_more="a=recvonly\r\n")
             talk.say(mover, stragglers, speech[0])
             tune = Voice()
@@ -150,13 +126,15 @@ def test_music_may_come_from_another_host_that_is_named(place: Site) -> None:
             del talk.media_at[mover]
             talk.change(mover)
             talk.say(mover, stragglers, music[0], voice=tune)
-            both_are_heard(talk, mover)
+            both_are_heard(talk, NEW, mover)
 
 
-def test_a_phone_behind_a_nat_of_its_own_is_followed_to_another_port_of_it() -> None:
+@pytest.mark.parametrize("version", VERSIONS)
+def test_a_phone_behind_a_nat_of_its_own_is_followed_to_another_port_of_it(version: int) -> None:
     """It names an address of its home, and is known by its packets alone (D41)."""
-    with site("D", addresses="global-wan") as home:
-        for address in ("192.168.77.7", str(home.lab.client_stranger.v4)):  # also one that means a host of ours
+    with site("D", addresses="global-wan", version=version) as home:
+        ours = str(home.lab.client_stranger.address(version))
+        for address in ("192.168.77.7" if version == 4 else "fd77::7", ours):  # also one that means a host of ours
             for stragglers in STRAGGLERS:
                 talk = Talk(home.far, home.near)
                 talk.media_at[home.far] = address
@@ -171,11 +149,11 @@ def test_a_phone_behind_a_nat_of_its_own_is_followed_to_another_port_of_it() -> 
                 talk.hang_up()
 
 
-@pytest.mark.parametrize("elsewhere", ["10.8.0.2", "172.17.0.1"])
-def test_a_phone_that_names_its_vpn_or_container_has_media(place: Site, elsewhere: str) -> None:
+@pytest.mark.parametrize("elsewhere", [("10.8.0.2", "fd08::2"), ("172.17.0.1", "fd17::1")], ids=["vpn", "container"])
+def test_a_phone_that_names_its_vpn_or_container_has_media(place: Site, elsewhere: tuple[str, str]) -> None:
     """F10. Without NAT its peer is told that address, and nothing can be done about it but to say so."""
-    talk = Talk(place.far, place.near) if place.mode == "D" else Talk(place.near, place.far)
-    talk.media_at[place.near] = elsewhere
+    talk = Talk(*place.parties)
+    talk.media_at[place.near] = elsewhere[place.version == 6]
     talk.begin()
     if place.mode == "N":
         kept = place.daemon.wait_for("address.kept")
@@ -206,7 +184,7 @@ def test_a_stranger_of_the_same_host_is_not_heard(place: Site, mover: Phone) -> 
 def test_a_stranger_before_the_party_does_not_keep_it_out(place: Site, mover: Phone) -> None:
     talk = place.talk()
     talk.say(mover, 40, mover.media(), Voice())
-    both_are_heard(talk, mover)
+    both_are_heard(talk, NEW, mover)
     eve, bleed = mover.media(), Voice()
     talk.say(mover, 40, eve, bleed)
     assert talk.media[talk.other(mover)][0].is_deaf_to(bleed)
@@ -243,10 +221,11 @@ def test_another_host_is_not_heard_whatever_address_it_bears(place: Site) -> Non
 # -- silence -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(params=["S", "N", "D"])
+@pytest.fixture(params=SITES, ids=site_id)
 def hasty(request: pytest.FixtureRequest) -> Iterator[Site]:
     """With short clocks."""
-    with site(request.param, f"media_idle: {MEDIA_IDLE}, ring_seconds: {RING}") as found:
+    mode, version = request.param
+    with site(mode, f"media_idle: {MEDIA_IDLE}, ring_seconds: {RING}", version=version) as found:
         yield found
 
 
