@@ -1,8 +1,7 @@
 """FTP: the control connection, and the data connections that PORT, EPRT, PASV and EPSV agree on.
 
 RFC 959, RFC 1123 s.4.1 (FTP as it is), RFC 2428 (EPRT, EPSV), RFC 4217 (TLS), RFC 2577 (bounce), RFC 6384 (gateways
-that translate addresses and families). Ids in comments (F24, X13) are those of the project's list of protocol facts;
-in short:
+that translate addresses and families). Ids in comments (F24, X13) are those of `protocols/FACTS.md`; in short:
 
     client                       pinhole                       server
       | PORT a ------------------> | open, not yet confirmed     |         active: the server comes to us,

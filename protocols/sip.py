@@ -1,7 +1,7 @@
 """SIP: signalling between phones, proxies and registrars, rewritten where NAT is in force, and what it opens.
 
 RFC 3261 (SIP), RFC 3264 (offer and answer), RFC 3581 (rport); RFC 7362 (what a middlebox does to media). Ids in
-comments (S31, D22) are those of the project's list of protocol facts.
+comments (S31, D22) are those of `protocols/FACTS.md`.
 
     a datagram, or one message cut from a stream
       -> read (sip_message.py)            what cannot be read is answered 400, dropped or passed, as the policy says

@@ -1,6 +1,6 @@
 """Oracle TNS: a listener's redirect followed and, where NAT is in force, rewritten; then out of the way.
 
-There is no public specification; ids in comments (T14) are those of the project's list of protocol facts.
+There is no public specification; ids in comments (T14) are those of `protocols/FACTS.md`.
 
     client: CONNECT (+ DATA)   read for the log, passed on           tns_wire.py
     server: RESEND             the same once more

@@ -1,7 +1,7 @@
 """TNS packets as bytes: cut from a stream, read, and written anew with lengths that fit.
 
-There is no public specification. What is known of the format stands in the list of protocol facts (T1 to T33). Up to
-and including the packet that answers CONNECT lengths have 16 bits; what comes after needs no reading (T3, T28).
+There is no public specification. What is known of the format stands in `protocols/FACTS.md` (T1 to T33). Up to and
+including the packet that answers CONNECT lengths have 16 bits; what comes after needs no reading (T3, T28).
 """
 
 from __future__ import annotations

@@ -151,7 +151,7 @@ def test_a_phone_behind_a_nat_of_its_own_is_followed_to_another_port_of_it(versi
 
 @pytest.mark.parametrize("elsewhere", [("10.8.0.2", "fd08::2"), ("172.17.0.1", "fd17::1")], ids=["vpn", "container"])
 def test_a_phone_that_names_its_vpn_or_container_has_media(place: Site, elsewhere: tuple[str, str]) -> None:
-    """F10. Without NAT its peer is told that address, and nothing can be done about it but to say so."""
+    """Without NAT its peer is told that address, and nothing can be done about it but to say so."""
     talk = Talk(*place.parties)
     talk.media_at[place.near] = elsewhere[place.version == 6]
     talk.begin()
@@ -230,7 +230,7 @@ def hasty(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 def test_silence_of_one_medium_and_long_early_media_cost_nothing(hasty: Site) -> None:
-    # Text, of which nothing comes while nobody types, beside speech (F2).
+    # Text, of which nothing comes while nobody types, beside speech.
     talk = hasty.talk(kinds=("audio", "text"))
     typed = {phone: Voice() for phone in (talk.caller, talk.callee)}
     assert talk.is_heard(talk.caller, 1, voice=typed[talk.caller], line=1) == 1
@@ -242,7 +242,7 @@ def test_silence_of_one_medium_and_long_early_media_cost_nothing(hasty: Site) ->
     for phone, text in typed.items():
         assert talk.is_heard(phone, 1, voice=text, line=1) == 1
     talk.hang_up()
-    # Music before anybody answers, for longer than anything may ring (F9).
+    # Music before anybody answers, for longer than anything may ring.
     talk = hasty.talk(early=True)
     end = time.monotonic() + 5 * RING
     while time.monotonic() < end:

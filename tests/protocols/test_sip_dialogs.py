@@ -96,7 +96,7 @@ def test_media_that_was_never_used_does_not_make_a_call_go_on() -> None:
 
 
 def test_early_media_is_not_cut_while_it_flows() -> None:
-    """F9: a queue plays its music for longer than anything rings."""
+    """A queue plays its music for longer than anything rings."""
     flow = Flow(ring_seconds=60, media_idle=20)
     flow.hear(CLIENT, invite())
     flow.hear(SERVER, response(183, body=sdp("198.51.100.9", 8000)))
@@ -118,7 +118,7 @@ def test_early_media_that_nobody_hears_ends_with_the_ringing() -> None:
 
 
 def test_signalling_says_how_long_media_may_be_silent() -> None:
-    """F2: while it rings, until the session timer runs out, and after each sign of life for the time of silence."""
+    """While it rings, until the session timer runs out, and after each sign of life for the time of silence."""
     flow = Flow(ring_seconds=60, media_idle=20)
     flow.hear(CLIENT, invite())
     flow.hear(SERVER, response(180))

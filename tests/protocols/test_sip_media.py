@@ -91,7 +91,7 @@ def test_a_phone_behind_a_nat_of_its_own_is_learned_whatever_its_network_is_call
 
 @pytest.mark.parametrize("elsewhere", ["10.8.0.2", "172.17.0.1", "192.168.99.4", "100.64.3.3", "169.254.7.7"])
 def test_a_phone_that_names_its_vpn_or_container_is_learned_from_its_own_host_alone(elsewhere: str) -> None:
-    """F10: nobody outside can mean such an address, and nobody else inside is opened for."""
+    """Nobody outside can mean such an address, and nobody else inside is opened for."""
     flow = Flow()
     flow.places.unroutable.add(at(f"{elsewhere}:0").host)
     sent = flow.passes(CLIENT, invite(body=sdp(elsewhere, 7000)))

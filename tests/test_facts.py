@@ -1,0 +1,57 @@
+"""The rules that comments and tests cite by number stand in protocols/FACTS.md, each of them once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+FACTS = ROOT / "protocols" / "FACTS.md"
+A_RULE = re.compile(r"^- \*\*([A-Z]+[0-9]+)\*\* (.+(?:\n  .+)*)", re.MULTILINE)
+AN_ID = re.compile(r"\b[XFSDT][1-9][0-9]?\b")
+FOLDERS = ("configs", "protocols", "proxy", "tests", "tools")
+TEXTS = {".md", ".py", ".sh", ".txt", ".yaml"}
+
+
+def rules() -> list[tuple[str, str]]:
+    return A_RULE.findall(FACTS.read_text())
+
+
+def cited() -> Iterator[tuple[str, str]]:
+    """Each id in the project's own texts, with the file that it stands in."""
+    files = [*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*"))]
+    for path in files:
+        if path.suffix in TEXTS and path != FACTS and "captures" not in path.parts:
+            yield from ((found, str(path.relative_to(ROOT))) for found in set(AN_ID.findall(path.read_text())))
+
+
+def test_every_id_that_is_cited_is_a_rule() -> None:
+    known = {name for name, _ in rules()}
+    assert sorted((name, path) for name, path in cited() if name not in known) == []
+
+
+def test_rules_that_rules_refer_to_are_there() -> None:
+    known = {name for name, _ in rules()}
+    assert [(name, other) for name, text in rules() for other in AN_ID.findall(text) if other not in known] == []
+
+
+def test_no_number_is_given_twice_and_they_stand_in_order() -> None:
+    numbers: dict[str, list[int]] = {}
+    for name, _ in rules():
+        numbers.setdefault(name[0], []).append(int(name[1:]))
+    assert list(numbers) == ["X", "F", "S", "D", "T"]
+    assert [letter for letter, given in numbers.items() if given != sorted(set(given))] == []
+
+
+def test_rules_and_those_who_cite_them_are_found() -> None:
+    names = {name for name, _ in cited()}
+    assert {"D41", "F24", "S62", "T23", "X8"} <= names & {name for name, _ in rules()}
+    assert len(rules()) == FACTS.read_text().count("\n- ")
+    assert len(names) > 200
+
+
+def test_every_rule_ends_with_its_source() -> None:
+    """But those of Oracle TNS, of which the heading says it."""
+    source = re.compile(r"(?:RFC [0-9]{3,4}[^*]*\.|\*(?:field|linux|own)\.\*)$", re.IGNORECASE)
+    assert [name for name, text in rules() if name[0] != "T" and not source.search(" ".join(text.split()))] == []
