@@ -54,8 +54,8 @@ class Hop:
     it signals by."""
 
     def behind(self, earlier: Hop | None) -> Hop:
-        """This one, of an INVITE sent once more in another way. Which of them is answered is not known, so none of the
-        routes of either is taken for the callee's."""
+        """This one, of a request sent once more with other routes. Which of them is answered is not known, so none of
+        the routes of either is taken for the callee's."""
         return self if earlier is None or earlier.routes <= self.routes else replace(self, routes=earlier.routes)
 
 
@@ -120,6 +120,8 @@ class Transaction:
     """Of the asker's Via: a proxy may ask several at one address for the same call."""
     offer: Offer | None = None
     """The one that the request brought, or a response to it."""
+    hop: Hop | None = None
+    """The caller's, as the request that is to begin a dialog names it: a 2xx agrees to what its own request said."""
 
 
 @dataclass(slots=True)
@@ -154,7 +156,6 @@ class Call:
         "clocks",
         "ending",
         "ends_at",
-        "hops",
         "hosts",
         "invites",
         "is_answered",
@@ -199,7 +200,6 @@ class Call:
         """Addresses at which its parties are reached by others than those hosts."""
         self.invites: list[Hashable] = []
         """Datagrams that the table remembers for it, by their keys."""
-        self.hops: dict[Role, Hop] = {}
         self.told: set[tuple[Endpoint | None, Endpoint]] = set()
         """Places that the log has told of."""
         self.lasts = 0.0

@@ -258,7 +258,7 @@ class Dialogs:
             # A request of a dialog that is under way has no Record-Route, though a proxy may stand between.
             hop = None if call.is_resumed and b"route" in message.names else self._ways.hop(message, side, 0)
             if hop is not None:
-                call.hops[Role.CALLER] = hop.behind(call.hops.get(Role.CALLER))
+                transaction.hop = hop.behind(transaction.hop)
         if method == b"PRACK" and (offer := self._offer_to(call, speaker, _of_rack(message))) is not None:
             return self._described(call, speaker, message, side, answers=offer)
         return self._described(call, speaker, message, side, offers=transaction)
@@ -300,7 +300,7 @@ class Dialogs:
                 call.agree(transaction.offer)
             if (method == b"INVITE" or call.is_resumed) and call.start(speaker.tag, self._now):
                 self._note("call.started", {"call_id": call.key, **_who(message)})
-                self._ways.establish(call, message, side, self._now)
+                self._ways.establish(call, transaction, message, side, self._now)
             self._is_alive(call, message)
         return body
 

@@ -6,8 +6,10 @@ RFC 3261 s.12.1, s.12.2.1.1: they go by the Record-Routes of the INVITE, or to t
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 from protocols.engine import Endpoint, Host, Peers, Side, Transport, only
-from protocols.sip_calls import Call, Hop
+from protocols.sip_calls import Call, Hop, Transaction
 from protocols.sip_contacts import Contacts
 from protocols.sip_media import Role
 from protocols.sip_message import Message
@@ -51,23 +53,22 @@ class Ways:
         )
         return Hop(side, at, transport, len(routes), is_own_word)
 
-    def establish(self, call: Call, message: Message, side: Side, now: float) -> None:
-        """The 2xx has the routes that the INVITE had when it passed us, and before them those of the callee's side."""
-        caller = call.hops.get(Role.CALLER)
+    def establish(self, call: Call, asked: Transaction, message: Message, side: Side, now: float) -> None:
+        """The 2xx has the routes that the INVITE had when it passed us, and before them those of the callee's side. Of
+        another INVITE of the same call it says nothing, nor of the addresses in that."""
+        caller = asked.hop
         if caller is None:
             return
         added = len(message.addresses(b"record-route")) - caller.routes
         callee = self.hop(message, side, added - 1 if added > 0 else MAX_ROUTES)
-        if callee is not None:
-            call.hops[Role.CALLEE] = callee
-        self._reach(call, now)
+        self._reach(call, {Role.CALLER: caller, Role.CALLEE: callee}, now)
 
-    def _reach(self, call: Call, now: float) -> None:
+    def _reach(self, call: Call, hops: Mapping[Role, Hop | None], now: float) -> None:
         """A party gets a way in for whoever sends it requests in the dialog, unless it is reached already; or a BYE
         would stand before a wall (S43)."""
         peers = self._peers
         for role in Role:
-            hop, other = call.hops.get(role), call.hops.get(role.other)
+            hop, other = hops[role], hops[role.other]
             if hop is None or hop.at.host != peers.own(hop.side).host:
                 continue
             # What it did not say of itself, or not for the transport of this session, is known outside by the address

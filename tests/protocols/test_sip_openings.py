@@ -516,6 +516,19 @@ def test_a_contact_said_by_datagram_opens_no_port_for_connections() -> None:
     assert opened(by_connection) == []
 
 
+@pytest.mark.parametrize(("number", "asked"), [(1, ["open"]), (2, ["open", "renew", "confirm"])])
+def test_a_2xx_to_one_invite_opens_nothing_that_another_one_named(number: int, asked: list[str]) -> None:
+    """The first INVITE of the call came by datagram; the second one, over a connection, names another Contact."""
+    by_datagram = Flow()
+    by_datagram.passes(CLIENT, asks("INVITE", "Contact: <sip:alice@10.1.0.2>", via="UDP 10.1.0.2"))
+    by_connection = over_tcp(by_datagram)
+    again = asks("INVITE", "Contact: <sip:alice@10.1.0.2:8443;transport=tcp>", number=2, via="TCP 10.1.0.2:41000")
+    by_connection.passes(CLIENT, again)
+    answer = answers("INVITE", "Contact: <sip:bob@198.51.100.2>", number=number, via="TCP 203.0.113.1:41001")
+    by_connection.passes(SERVER, answer)
+    assert [line.split()[0] for line in opened(by_connection)] == asked
+
+
 @pytest.mark.parametrize("transport", Transport)
 def test_an_observer_holds_nothing_back_that_came_by_a_pinhole(transport: Transport) -> None:
     flow = expected(transport, mode="observe")
