@@ -446,8 +446,8 @@ class FtpEngine:
             self._data.wait(self._data.agreement)
 
     def _stray(self, detail: str) -> None:
-        if self._is_leaving or CLIENT in self._finished:
-            return  # some say good-bye twice
+        if self._is_leaving or self._ending_by is not None or CLIENT in self._finished:
+            return  # some say good-bye twice, and some say behind 421 what has failed
         if not self._stray_noted:  # once is enough to know the server
             self._stray_noted = True
             self._violation("ftp.unsolicited_reply", detail, "passed as text")

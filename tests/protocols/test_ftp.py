@@ -427,6 +427,35 @@ def test_auth_is_agreed_to_behind_a_noop_without_a_reply() -> None:
     assert render(session.effects)[-1] == "splice 3600"
 
 
+@pytest.mark.parametrize("said_by_client", [(b"QUIT",), (b"NOOP", b"QUIT"), ()], ids=["quit", "busy", "half-closed"])
+@pytest.mark.parametrize("more", [(b"200 Logout.",), (b"226 done", b"200 Logout."), (b"221-bye", b"221 Goodbye")])
+def test_what_a_server_says_behind_its_good_bye_is_nobodys_fault(
+    said_by_client: tuple[bytes, ...], more: tuple[bytes, ...]
+) -> None:
+    session = start()
+    session.client(*said_by_client)
+    if not said_by_client:
+        session.eof(CLIENT)
+    session.server(*(b"200 ok",) * (len(said_by_client) - 1), b"221 bye", *more)
+    assert session.sent(CLIENT).endswith(b"".join(line + b"\r\n" for line in more))
+    assert session.violations() == []
+
+
+@pytest.mark.parametrize("more", [b"500 OOPS: vsf_sysutil_recv_peek: no data", b"200 Logout.", b"221 Goodbye"])
+def test_what_a_server_says_behind_421_is_nobodys_fault(more: bytes) -> None:
+    """It may say so at any moment, and the client has asked for nothing."""
+    session = start()
+    session.server(b"421 Timeout.", more)
+    assert session.sent(CLIENT) == b"421 Timeout.\r\n" + more + b"\r\n"
+    assert session.violations() == []
+
+
+def test_a_reply_that_nobody_waits_for_is_noted_while_the_session_goes_on() -> None:
+    session = start()
+    session.server(b"200 Logout.", b"200 Logout.")
+    assert session.violations() == ["ftp.unsolicited_reply"]
+
+
 def test_the_greeting_is_the_first_reply_whatever_its_code() -> None:
     session = Session.of(HELPER, NETWORKS["none"])
     session.client(b"USER x")
