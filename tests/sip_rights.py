@@ -30,6 +30,8 @@ from protocols.engine import (
 from tests.sip_sayings import Sayings, is_sip
 from tests.strict_pinholes import StrictPinholes
 
+MAX_START_BYTES = 10_000
+"""Of a stream that are looked at for how it begins."""
 ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -42,6 +44,8 @@ class SipPinholes(StrictPinholes):
         self._is_to_pass = self._is_observed or not any(map(peers.is_mapped, Side))
         self._not_passed = dict.fromkeys(Side, b"")
         """Of a stream: what has come and is held back."""
+        self._begun = dict.fromkeys(Side, b"")
+        """How a stream has begun, or the last datagram."""
         self._has_spoken: set[Side] = set()
         """Who has sent what begins as SIP."""
         self._sayings: Sayings = Sayings(peers, beside._sayings if isinstance(beside, SipPinholes) else None)
@@ -80,6 +84,11 @@ class SipPinholes(StrictPinholes):
         """By a pinhole nothing goes on unread, or it could be meant for any service of the party."""
         if not self.peers.is_expected or self._is_observed:
             return
+        is_stream = self.peers.transport is Transport.TCP
+        self._begun[side] = (self._begun[side] + data)[:MAX_START_BYTES] if is_stream else data
+        # What is refused on its way was said all the same: its sender has shown what it is.
+        if is_sip(self._begun[side]):
+            self._has_spoken.add(side)
         for effect in effects:
             assert not isinstance(effect, Splice), "a pinhole is no tunnel"
             if isinstance(effect, Send) and effect.to is not side:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 from contextlib import nullcontext
+from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import ModuleType
@@ -13,9 +14,10 @@ import pytest
 from click.testing import CliRunner
 
 from protocols import HELPERS
-from protocols.engine import Endpoint, Helper, Side, Transport
+from protocols.engine import Endpoint, Helper, Send, Side, Transport
 from tests.playbook import NETWORKS, on
-from tests.scripts import Arrival, End, Step, Visit, Wait
+from tests.scripts import Arrival, End, Step, Visit, Wait, begin, take
+from tests.sip_rights import SipPinholes
 from tests.sip_sayings import Sayings
 from tools.fuzz.__main__ import main
 from tools.fuzz.cases import Case, Said, Setting, decoded, encoded
@@ -169,3 +171,28 @@ def test_what_a_response_says_is_nobodys_own_word() -> None:
     sayings.hear(Side.CLIENT, said("SIP/2.0 200 OK", "Via: SIP/2.0/TCP 10.1.0.2:8443", "Contact: <sip:10.1.0.2:8443>"))
     sayings.read()
     assert not sayings.has_said(Side.CLIENT, at)
+
+
+@pytest.mark.parametrize("transport", Transport)
+def test_who_is_refused_has_shown_all_the_same_that_it_speaks_sip(transport: Transport) -> None:
+    """Found by a search: line ends by a pinhole go on then, though no message has."""
+    peers = replace(on(NETWORKS["none"], HELPERS["sip"], transport), is_expected=True)
+    session = begin(HELPERS["sip"], peers, HELPERS["sip"].options(block_methods=("OPTIONS",)))
+    call = ("From: <a>;tag=a", "To: <b>", "Call-ID: c", "CSeq: 1 OPTIONS", "Content-Length: 0")
+    ping = said("OPTIONS sip:b SIP/2.0", "Via: SIP/2.0/UDP a", *call)
+    for side in Side:
+        take(session, Arrival(side, ping))
+        assert [effect.to for effect in session.effects if isinstance(effect, Send)][-1] is side
+    take(session, Arrival(Side.CLIENT, b"\r\n\r\n"))
+    assert session.effects[-1] == Send(Side.SERVER, b"\r\n\r\n")
+
+
+@pytest.mark.parametrize("first", [b"", b"PING", b"PING\r\n\r\nOPTIONS sip:b SIP/2.0\r\n\r\n"])
+@pytest.mark.parametrize("transport", Transport)
+def test_who_has_said_no_message_has_not(transport: Transport, first: bytes) -> None:
+    peers = replace(on(NETWORKS["none"], HELPERS["sip"], transport), is_expected=True)
+    pinholes = SipPinholes(peers, HELPERS["sip"].options())
+    pinholes.judge(Side.CLIENT, b"OPTIONS sip:b SIP/2.0\r\n\r\n", [])
+    pinholes.judge(Side.SERVER, first, [])
+    with pytest.raises(AssertionError, match="what is not SIP"):
+        pinholes.judge(Side.CLIENT, b"\r\n\r\n", [Send(Side.SERVER, b"\r\n\r\n")])
