@@ -55,9 +55,11 @@ class Side(Enum):
     # Each is one object; Enum would make the hash of its name each time.
     __hash__ = object.__hash__
 
-    @property
-    def other(self) -> Side:
-        return Side.SERVER if self is Side.CLIENT else Side.CLIENT
+    other: Side
+
+
+# Asked for dozens of times in each call: kept, not computed.
+Side.CLIENT.other, Side.SERVER.other = Side.SERVER, Side.CLIENT
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +118,9 @@ class Peers:
 
     def is_mapped(self, side: Side) -> bool:
         """Whether NAT gives the host on this side another address (a changed port alone is no NAT of the address)."""
-        return self.own(side).host != self.as_seen(side).host
+        if side is Side.CLIENT:
+            return self.client.host != self.client_as_seen.host
+        return self.server.host != self.server_as_seen.host
 
 
 # -- effects: what an engine wants done ----------------------------------------------------------------------------

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum
 from ipaddress import ip_network
+from typing import NamedTuple
 
 from protocols import engine, sdp
 from protocols.engine import Endpoint, Host, Network, Party, Side, only
@@ -39,13 +40,14 @@ class Role(Enum):
     # Each is one object; Enum would make the hash of its name each time.
     __hash__ = object.__hash__
 
-    @property
-    def other(self) -> Role:
-        return Role.CALLEE if self is Role.CALLER else Role.CALLER
+    other: Role
 
 
-@dataclass(frozen=True, slots=True)
-class Speaker:
+# As of Side.
+Role.CALLER.other, Role.CALLEE.other = Role.CALLEE, Role.CALLER
+
+
+class Speaker(NamedTuple):
     """Who says an SDP, as the flow that it came by knows: what is needed to find its media."""
 
     role: Role
