@@ -55,7 +55,9 @@ class Dialogs:
         "_behind_us",
         "_clock",
         "_follows_media",
+        "_hosts",
         "_inside",
+        "_known_as",
         "_names",
         "_note",
         "_now",
@@ -95,6 +97,10 @@ class Dialogs:
         """Media that the last message announces elsewhere, for the log: what it is, and where it was before."""
         self.invited: Call | None = None
         """The call of the last INVITE, until somebody has taken note."""
+        self._hosts: dict[Side, Hosts] = {side: (peers.own(side).host, peers.own(side.other).host) for side in Side}
+        """By the side that asks."""
+        self._known_as = {side: peers.as_seen(side).host if peers.is_mapped(side) else None for side in Side}
+        """Hosts that the other side knows by an address of ours."""
         self._names = {side: _names(peers, side) for side in Side}
         """By the side that speaks: hosts, and the addresses by which the other side knows them."""
         self._behind_us = Side.SERVER if peers.is_expected else Side.CLIENT
@@ -113,7 +119,7 @@ class Dialogs:
         self._now = now
         self.moved.clear()
         asking = side if message.is_request else side.other
-        hosts = self._peers.own(asking).host, self._peers.own(asking.other).host
+        hosts = self._hosts[asking]
         from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
         if len(from_tag) > MAX_KEY_BYTES or len(to_tag) > MAX_KEY_BYTES:
             from_tag, to_tag = short(from_tag), short(to_tag)
@@ -125,8 +131,8 @@ class Dialogs:
         speaker = Speaker(
             role,
             to_tag if asker is Role.CALLER else from_tag,
-            self._peers.own(side).host,
-            self._peers.as_seen(side).host if self._peers.is_mapped(side) else None,
+            self._hosts[side][0],
+            self._known_as[side],
             role in call.behind_us,
             call.sides[role],
         )
@@ -137,7 +143,7 @@ class Dialogs:
     def _of_no_call(self, message: Message, side: Side) -> bytes | None:
         """It opens nothing, and tells no address of the inside either."""
         data = message.data[message.body.start : message.body.end]
-        if not data or not self._follows_media or not self._peers.is_mapped(side):
+        if not data or not self._follows_media or self._known_as[side] is None:
             return None
         return self._renamed(data, self._find_sdp(message, data).sdp, side)
 
@@ -174,10 +180,11 @@ class Dialogs:
         """The call, and which of its parties asks (S66). A call may pass us several times, between other hosts each."""
         asker, asked = hosts
         close: tuple[Call, Role] | None = None
-        tags = ((from_tag, Role.CALLER), (to_tag, Role.CALLEE))
-        for tag, role in tags if to_tag else tags[:1]:
+        for tag, role in ((from_tag, Role.CALLER), (to_tag, Role.CALLEE)):
+            if role is Role.CALLEE and not tag:
+                break
             for call in self._table.calls.get((message.call_id, tag), ()):
-                is_asker, is_asked = call.is_of(role, asker), call.is_of(role.other, asked)
+                is_asker, is_asked = asker in call.hosts[role], asked in call.hosts[role.other]
                 if is_asker and is_asked:
                     return call, role
                 if is_asker or is_asked:
@@ -224,14 +231,15 @@ class Dialogs:
             body = self._described(call, speaker, message, side, answers=offer)
             call.agree(offer)
             return body
-        is_again = call.transaction(number, method, speaker.role, hosts, message.branch) is not None
-        transaction = call.begin(number, method, speaker.role, hosts, message.branch)
+        branch = message.branch
+        known = call.transaction(number, method, speaker.role, hosts, branch)
+        transaction = known or call.begin(number, method, speaker.role, hosts, branch)
         if method == b"INVITE":
             self.invited = call
         try:
             return self._asked(call, transaction, speaker, message, side)
         except Refused as refused:
-            if not is_again:  # the one before it was passed on, and has its answer still to come
+            if known is None:  # the one before it was passed on, and has its answer still to come
                 self._failed(call, transaction, refused.status, speaker.tag)
             raise
 
@@ -490,12 +498,15 @@ class Dialogs:
     def _comes_back(self, message: Message, side: Side, description: sdp.Description) -> bool:
         """Whether a proxy on this side forwards media that somebody on the other side has put at a port of the proxy's
         host: that one has guessed where, and somebody else would be let in there."""
-        if not self._ours and not len(self._table.guessed):
-            return False  # without NAT nobody has to guess, and nobody has where there is NAT
-        own, other, echoes = self._peers.own(side).host, self._peers.own(side.other).host, self._rewriter.echoes
+        may_guess = self._known_as[side.other] is not None
+        if not may_guess and not len(self._table.guessed):
+            return False  # whom one knows by its own address one need not guess, and nobody else has
+        (own, other), echoes = self._hosts[side], self._rewriter.echoes
         found = [at for medium in description.media for at in (medium.endpoint, medium.rtcp_endpoint) if at is not None]
-        if self._peers.is_mapped(side.other) and (guesses := {at.port for at in found if at.host == other}):
+        if may_guess and (guesses := {at.port for at in found if at.host == other}):
             echoes.hear_media(message.call_id, side, list(guesses))
+        if not len(self._table.guessed):
+            return False
         return any(at.host == own and echoes.is_media(message.call_id, side, at.port) for at in found)
 
     def _kept(self, call: Call, speaker: Speaker, description: sdp.Description) -> dict[int, dict[str, Any]]:
@@ -668,11 +679,7 @@ def _of_rack(message: Message) -> int:
 
 
 def _who(message: Message) -> dict[str, Any]:
-    who = {}
-    for name, field in (("from", b"from"), ("to", b"to")):
-        span, address = message.address(field)
-        who[name] = message.data[span.start : span.end][address.uri.start : address.uri.end]
-    return who
+    return {"from": message.identity(b"from"), "to": message.identity(b"to")}
 
 
 def _session_seconds(message: Message) -> int | None:

@@ -26,6 +26,7 @@ from protocols import sip_odd
 from protocols.engine import Malformed
 from protocols.sip_memory import MAX_KEY_BYTES, short
 from protocols.sip_values import (
+    BLANKS,
     BRANCH,
     MAX_VALUES,
     Address,
@@ -132,10 +133,10 @@ class Head:
     method: bytes
     """Empty for a response. Case counts (S24)."""
     _fields: _Fields
+    is_request: bool = field(init=False)
 
-    @property
-    def is_request(self) -> bool:
-        return bool(self.method)
+    def __post_init__(self) -> None:
+        self.is_request = bool(self.method)
 
     @property
     def names(self) -> Set[bytes]:
@@ -186,13 +187,18 @@ class Message(Head):
         return self._tag(b"to")
 
     def _tag(self, name: bytes) -> bytes | None:
-        span = stripped(self.data, *self._fields[name][0])
-        tag, oddity = sip_odd.read_tag(self.data[span.start : span.end])
+        start, end = self._fields[name][0]
+        tag, _, oddity = sip_odd.read_identity(self.data[start:end].strip(BLANKS))
         if oddity is not None:
-            self.oddities.append(Oddity(name, span, oddity))
+            self.oddities.append(Oddity(name, stripped(self.data, start, end), oddity))
         if tag is not None and len(tag) > MAX_ID_BYTES:
-            raise self._bad("tag_too_long", span.start)
+            raise self._bad("tag_too_long", stripped(self.data, start, end).start)
         return tag
+
+    def identity(self, name: bytes) -> bytes:
+        """The URI of From or To, as it stands there."""
+        start, end = self._fields[name][0]
+        return sip_odd.read_identity(self.data[start:end].strip(BLANKS)).uri
 
     @property
     def branch(self) -> bytes:
@@ -240,8 +246,14 @@ class Message(Head):
     def parts(self, name: bytes) -> list[Span]:
         """Where every value of these fields stands, in their order. Raises BadMessage for more than MAX_VALUES: what is
         not read cannot be mapped."""
+        places = self._fields.get(name)
+        if places is None:
+            return []
+        if len(places) == 1 and self.data.find(b",", *places[0]) < 0:  # as nearly always
+            only = stripped(self.data, *places[0])
+            return [only] if only.start < only.end else []
         found: list[Span] = []
-        for at in self._fields.get(name, ()):
+        for at in places:
             try:
                 found += split(self.data, Span(*at))
             except Malformed as error:
@@ -461,7 +473,7 @@ def _agreeing(head: Head, name: bytes, oddities: list[Oddity]) -> None:
     only if one of them has session descriptions."""
     values = [head.data[span.start : span.end] for span in head.spans(name)]
     if name in (b"from", b"to"):
-        said: set[object] = {sip_odd.read_tag(value).tag for value in values}
+        said: set[object] = {sip_odd.read_identity(value).tag for value in values}
     elif name == b"content-type" and all(_NO_DESCRIPTION.match(value) for value in values):
         said = set()  # what else a body may be, nobody here reads
     else:
@@ -680,10 +692,12 @@ def is_keep_alive(datagram: bytes) -> bool:
     RFC 5626 s.4.4.2 (line ends); in the field one or four NULs, blanks, `hello`. RFC 5389 s.6 (STUN), and that of
     RFC 3489, which has no cookie: no message begins with such a byte.
     """
-    if len(datagram) <= _MAX_KEEP_ALIVE_BYTES or not datagram.strip(b"\r\n"):
+    if len(datagram) <= _MAX_KEEP_ALIVE_BYTES or (datagram[0] in b"\r\n" and not datagram.strip(b"\r\n")):
         return True
+    if datagram[0] > 1:
+        return False
     length = len(datagram) - _STUN_HEADER_BYTES
-    return datagram[0] <= 1 and length >= 0 and length % 4 == 0 and int.from_bytes(datagram[2:4]) == length
+    return length >= 0 and length % 4 == 0 and int.from_bytes(datagram[2:4]) == length
 
 
 _MAX_KEEP_ALIVE_BYTES = 8

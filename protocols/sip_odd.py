@@ -179,28 +179,33 @@ def found(value: bytes, read: Callable[[bytes], Value]) -> Value:
     return find(value)
 
 
-class Tag(NamedTuple):
-    """What a value of From or To says of its dialog."""
+class Identity(NamedTuple):
+    """What a value of From or To says of its dialog, and of whom."""
 
     tag: bytes | None
     """None if there is none."""
+    uri: bytes
+    """As it stands there; all that there is where none can be found."""
     oddity: str | None
     """Why the value is no address, as one snake_case word; None if it is one."""
 
 
-def read_tag(value: bytes) -> Tag:
+def read_identity(value: bytes) -> Identity:
     """By the grammar, or else as it is found."""
-    return _read_tag(value) if len(value) > _MAX_BYTES else _remembered_tag(value)
+    return _read_identity(value) if len(value) > _MAX_BYTES else _remembered_identity(value)
 
 
-def _read_tag(value: bytes) -> Tag:
+def _read_identity(value: bytes) -> Identity:
     try:
-        return Tag(read_address(value).parameter(b"tag") or None, None)
+        address, oddity = read_address(value), None
+        tag = address.parameter(b"tag") or None
     except Malformed as error:
-        return Tag(find_tag(value), str(error))
+        address, oddity = find_address(value), str(error)
+        tag = find_tag(value)
+    return Identity(tag, value[address.uri.start : address.uri.end], oddity)
 
 
-_remembered_tag = lru_cache(maxsize=REMEMBERED)(_read_tag)
+_remembered_identity = lru_cache(maxsize=REMEMBERED)(_read_identity)
 """All messages of a call have the same two."""
 
 
