@@ -180,6 +180,9 @@ class Media:
     """Where the author wants to receive. None for what is not live, hold by address, a name, multicast."""
     rtcp_endpoint: Endpoint | None = None
     """Where the author wants to receive RTCP that is not multiplexed: a=rtcp, or the port above RTP (D12)."""
+    is_movable: bool = False
+    """Live, over UDP, and at a single address that is written as one: what `relocate` takes a Move for. False for TCP
+    and other transports, host names and multicast; these are left alone (D5, D6, D48)."""
 
     @property
     def is_live(self) -> bool:
@@ -211,20 +214,6 @@ class Media:
         return self.proto.startswith(b"tcp")
 
     @property
-    def is_movable(self) -> bool:
-        """Live, over UDP, and at a single address that is written as one: what `relocate` takes a Move for.
-
-        False for TCP and other transports, host names and multicast; these are left alone (D5, D6, D48).
-        """
-        return (
-            self.is_live
-            and self.proto.startswith((b"rtp", b"udp", b"dtls"))
-            and self.connection is not None
-            and self.connection.host is not None
-            and not self.connection.is_multicast
-        )
-
-    @property
     def obstacle(self) -> str | None:
         """Why a live medium cannot move, as one snake_case word; None if it can, or is not live."""
         if self.is_movable or not self.is_live:
@@ -238,8 +227,15 @@ class Media:
     def settle(self) -> None:
         """Its lines have been read: where it is received does not change from now on, unless another c= counts."""
         self.endpoint = self.rtcp_endpoint = None
+        self.is_movable = False
         if not self.is_live:
             return
+        self.is_movable = (
+            self.proto.startswith((b"rtp", b"udp", b"dtls"))
+            and self.connection is not None
+            and self.connection.host is not None
+            and not self.connection.is_multicast
+        )
         self.endpoint = _endpoint(self.connection, self.port)
         if not self.is_rtp:
             return

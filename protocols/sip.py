@@ -416,8 +416,11 @@ class SipEngine:
 
     def deadline(self) -> float | None:
         clock = self._clock.next() if self._clock is not None and not self._is_left else None
-        times = [at for at in (self._dialogs.next(), self._contacts.next(), clock) if at is not None]
-        return min(times, default=None)
+        soonest = self._dialogs.next()
+        for at in (self._contacts.next(), clock):
+            if at is not None and (soonest is None or at < soonest):
+                soonest = at
+        return soonest
 
     def tick(self, now: float) -> Sequence[Effect]:
         self._now = now

@@ -176,7 +176,7 @@ class Call:
         key: bytes,
         caller_tag: bytes,
         hosts: Hosts,
-        charged_to: Host,
+        charged_to: str,
         pinholes: Pinholes,
         terms: Terms,
         table: SipTable,
@@ -464,7 +464,7 @@ class Call:
                 self._counted.remove(number)
                 self._table.unanswered[self.charged_to] -= 1
                 if not self._table.unanswered[self.charged_to]:
-                    del self._table.unanswered[self.charged_to]
+                    self._table.unanswered.pop(self.charged_to)
 
     def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
         self._grants[grant.id] = (medium.slot, speaker.role)

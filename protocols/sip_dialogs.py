@@ -53,6 +53,7 @@ class Dialogs:
 
     __slots__ = (
         "_behind_us",
+        "_client",
         "_clock",
         "_follows_media",
         "_hosts",
@@ -104,6 +105,7 @@ class Dialogs:
         self._names = {side: _names(peers, side) for side in Side}
         """By the side that speaks: hosts, and the addresses by which the other side knows them."""
         self._behind_us = Side.SERVER if peers.is_expected else Side.CLIENT
+        self._client = as_client(peers.own(self._behind_us).host)
         self._inside = frozenset(filter(self._is_inside, Side))
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
@@ -200,7 +202,7 @@ class Dialogs:
     def _begin(self, message: Message, tag: bytes, hosts: Hosts, asking: Side, is_resumed: bool) -> Call:
         table = self._table
         key = message.call_id, tag
-        client = as_client(self._peers.own(self._behind_us).host)
+        client = self._client
         is_full = len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls
         if is_full or not table.memory.keep(_bytes_kept(key)):
             status = 500 if is_resumed else 503
@@ -524,7 +526,7 @@ class Dialogs:
 
     def _tell_learned(self, call: Call, speaker: Speaker, media: list[sdp.Media]) -> None:
         """If the address is not of the speaker's VPN or container after all, but another host's, its media is lost."""
-        for medium in media:
+        for medium in media if speaker.mapped is not None else ():
             at = medium.endpoint
             if at is None or not medium.is_movable or not call.is_elsewhere(speaker, at):
                 continue

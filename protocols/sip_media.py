@@ -98,14 +98,10 @@ def wanted(
     else:
         rtcp = None if medium.is_udptl else medium.rtcp_endpoint
         party = _party(speaker, rtp, rtcp, terms, announced, may_wait)
-    for_ever = float("inf")
-    return engine.Media(
-        "udptl" if medium.is_udptl else "rtp",
-        trigger,
-        party,
-        for_ever if medium.is_hold else terms.idle_seconds,
-        for_ever if medium.is_hold else terms.open_seconds,
-    )
+    kind = "udptl" if medium.is_udptl else "rtp"
+    if medium.is_hold:
+        return engine.Media(kind, trigger, party, float("inf"), float("inf"))
+    return engine.Media(kind, trigger, party, terms.idle_seconds, terms.open_seconds)
 
 
 def _party(
@@ -116,27 +112,39 @@ def _party(
     announced: Mapping[Endpoint, Party],
     may_wait: Callable[[Party], bool],
 ) -> Party:
-    if rtp.host == speaker.host and (rtcp is None or rtcp.host == speaker.host):
-        return _named(speaker, rtp, rtcp, terms, learn=False)
+    if _is_at_itself(speaker, rtp, rtcp):
+        return _named(speaker, rtp, rtcp, terms, learn=False, third=())
     is_hidden = _is_private(rtp.host) and not _is_private(speaker.host)
     learn = is_elsewhere(speaker, rtp, terms, may_wait) or is_hidden
     rtp = meant(speaker, rtp, terms, announced, may_wait)
     rtcp = meant(speaker, rtcp, terms, announced, may_wait) if rtcp is not None else None
-    party = _named(speaker, rtp, rtcp, terms, learn)
+    party = _named(speaker, rtp, rtcp, terms, learn, _third(speaker, rtp, rtcp))
     if is_hidden and speaker.mapped is None and not may_wait(party):
         # Behind a NAT of its own, and numbered as a network of ours: nothing is sent to that address (D41).
         rtcp = Endpoint(speaker.host, rtcp.port) if rtcp is not None else None
-        party = _named(speaker, Endpoint(speaker.host, rtp.port), rtcp, terms, learn)
+        party = _named(speaker, Endpoint(speaker.host, rtp.port), rtcp, terms, learn, third=())
     return party
 
 
-def _named(speaker: Speaker, rtp: Endpoint, rtcp: Endpoint | None, terms: Terms, learn: bool) -> Party:
+def _is_at_itself(speaker: Speaker, rtp: Endpoint, rtcp: Endpoint | None) -> bool:
+    """Whether it waits where it signals from, with both: as nearly always, and by the same c=."""
+    return rtp.host == speaker.host and (rtcp is None or rtcp.host is rtp.host or rtcp.host == speaker.host)
+
+
+def _third(speaker: Speaker, rtp: Endpoint, rtcp: Endpoint | None) -> Sequence[Host]:
+    """Hosts that are not the one which signals."""
+    return [at.host for at in (rtp, rtcp) if at is not None and at.host != speaker.host]
+
+
+def _named(
+    speaker: Speaker, rtp: Endpoint, rtcp: Endpoint | None, terms: Terms, learn: bool, third: Sequence[Host]
+) -> Party:
+    """third: as of `_third`."""
     allow = only(rtp.host)
     if learn and rtp.host != speaker.host:
         allow += only(speaker.host)
-    if speaker.mapped is None:
+    if speaker.mapped is None and terms.sources:
         allow += tuple(network for network in terms.sources if network not in allow)
-    third = [at.host for at in (rtp, rtcp) if at is not None and at.host != speaker.host]
     is_named = bool(third) and _is_behind_us(speaker) and all(_is_in(host, terms.hosts) for host in third)
     host, side, is_inside = speaker.host, speaker.side, speaker.is_behind_us
     return Party(rtp, rtcp, speaker.mapped, allow, learn, host, side, is_inside, is_named)
@@ -157,16 +165,21 @@ def objection(
     if not medium.is_movable:
         return None
     rtp, rtcp = medium.endpoint, None if medium.is_udptl else medium.rtcp_endpoint
+    is_at_itself = rtp is not None and _is_at_itself(speaker, rtp, rtcp)
     for at in (rtp, rtcp):
         if at is None:
             continue
         if at.port < LEAST_PORT:
             return "low_port", at
-        if at.host != speaker.host and not _may_name(speaker, meant(speaker, at, terms, announced, may_wait), terms):
+        if (
+            not is_at_itself
+            and at.host != speaker.host
+            and not _may_name(speaker, meant(speaker, at, terms, announced, may_wait), terms)
+        ):
             return "third_host", at
         if medium.count > 1:  # D7: all of the pairs, or none
             return "several_pairs", at
-    if rtp is None or (rtp.host == speaker.host and (rtcp is None or rtcp.host == speaker.host)):
+    if rtp is None or is_at_itself:
         return None
     if may_wait(_party(speaker, rtp, rtcp, terms, announced, may_wait)):
         return None

@@ -112,14 +112,16 @@ class Recent(Generic[Key, Value]):
     def put(self, key: Key, value: Value) -> None:
         entries = self._entries
         before = entries.get(key)
-        entries[key] = value
-        entries.move_to_end(key)
         if before is None:
+            entries[key] = value
             self._count(_size(key) + _size(value))
-        elif before is not value and before != value:
+            if len(entries) > self._most:
+                self.drop_oldest()
+            return
+        if before is not value and before != value:
+            entries[key] = value
             self._count(_size(value) - _size(before))
-        if len(entries) > self._most:
-            self.drop_oldest()
+        entries.move_to_end(key)
 
     def get(self, key: Key) -> Value | None:
         return self._entries.get(key)
@@ -190,9 +192,9 @@ class Repeats:
 
 
 @lru_cache(maxsize=4096)
-def as_client(host: Host) -> Host:
-    """All addresses of a /64 are one host's, or could be."""
-    return host if host.version == 4 else ip_network((host, 64), strict=False).network_address
+def as_client(host: Host) -> str:
+    """By what it is counted: all addresses of a /64 are one host's, or could be. A text, whose hash is made once."""
+    return str(host if host.version == 4 else ip_network((host, 64), strict=False).network_address)
 
 
 class Held:
@@ -201,12 +203,12 @@ class Held:
     __slots__ = ("_of", "total")
 
     def __init__(self) -> None:
-        self._of: Counter[Host] = Counter()
+        self._of: Counter[str] = Counter()
         self.total = 0
 
-    def change(self, client: Host, before: int, after: int) -> bool:
+    def change(self, of: Host, before: int, after: int) -> bool:
         """A side of a stream holds so many bytes now. False, and nothing has changed, if that is too much."""
-        client = as_client(client)
+        client = as_client(of)
         by = max(after - FREE_BYTES, 0) - max(before - FREE_BYTES, 0)
         if by > 0 and (self.total + by > MAX_HELD_BYTES or self._of[client] + by > MAX_HELD_OF_CLIENT):
             if not self._of[client]:

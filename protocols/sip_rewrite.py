@@ -136,6 +136,7 @@ class Rewriter:
         "_peers",
         "_strips_ice",
         "_table",
+        "_usual_vias",
         "echoes",
         "is_needed",
         "stands_in",
@@ -152,6 +153,9 @@ class Rewriter:
         self._now = 0.0
         self._number = next(table.numbers)
         self._mapped, self._mapped_vias = table.mapped, table.mapped_vias
+        self._usual_vias: dict[Side, tuple[int, bytes]] = {}
+        """The last Via of each side that is answered where its requests come from, without NAT: where its branch stands
+        in it, and the rest."""
         self._is_mapped = {side: peers.is_mapped(side) for side in Side}
         self.is_needed = options.fixup == "auto" and any(self._is_mapped.values())
         self.stands_in = False
@@ -176,8 +180,7 @@ class Rewriter:
             of_target = self._value(message, message.uri, side, values.read_uri, b"request-uri")
             changes += [("request-uri", change) for change in of_target]
         for number, span in enumerate(message.parts(b"via")):
-            for change in self._via(message, span, side, number == 0):
-                changes.append(("via", change))
+            changes += [("via", change) for change in self._via(message, span, side, number == 0)]
         for name in names:
             if name in self._fields:
                 of_field = self._of_name if name in NAMES else self._of_target
@@ -192,7 +195,8 @@ class Rewriter:
                 for span in message.spans(name):
                     found = _TRICKLE.finditer(data[span.start : span.end])
                     changes += ((name.decode(), (values.within(span, Span(*match.span())), b"")) for match in found)
-        changes.sort(key=lambda named: named[1][0])
+        if len(changes) > 1:
+            changes.sort(key=lambda named: named[1][0])
         return _beside(changes, self._unreadable(message, side)) if message.oddities else changes
 
     def _unreadable(self, message: Message, side: Side) -> Iterator[tuple[str, Change]]:
@@ -218,12 +222,22 @@ class Rewriter:
         """Without rport they come to the port in Via, from which the request need not have come (RFC 3261 s.18.2.2)."""
         own = self._peers.own(side)
         try:
-            via = message.read(message.parts(b"via")[0], values.read_via)
+            span = message.parts(b"via")[0]
         except BadMessage:  # more than are read
             return
+        # Without its branch, which is another in each transaction, it is the same in all requests of a phone.
+        value = message.data[span.start : span.end]
+        taken = values.BRANCH.search(value)
+        at, end = taken.span(1) if taken is not None else (len(value), len(value))
+        usual = at, value[:at] + value[end:]
+        if self._usual_vias.get(side) == usual:
+            return
+        via = message.read(span, values.read_via)
         port = via.port or DEFAULT_PORT
         if via.host == own.host and port != own.port and b"rport" not in via.parameters:
             self._contacts.await_responses(side, Endpoint(own.host, port), self._now)
+        elif len(value) <= MAX_MAPPED_BYTES and not message.oddities:
+            self._usual_vias[side] = usual
 
     def _of_target(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
         parts = message.parts(name)
@@ -424,13 +438,14 @@ class Rewriter:
             is_the_one = branch is None or (branch.span == (at, end) and value.lower().count(b"branch") == 1)
             if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and is_the_one and not message.oddities:
                 self._mapped_vias.put(key, mapped._replace(changes=_moved(mapped.changes, end, at - end)))
-        else:
-            mapped = mapped._replace(changes=_moved(mapped.changes, at, end - at))
-        return [(values.within(span, at), new) for at, new in mapped.changes]
+            return _moved(mapped.changes, 0, span.start)
+        return _moved(mapped.changes, at, end - at, span.start)
 
     def _request_via(self, value: bytes, via: values.Via, side: Side, is_top: bool) -> MappedVia:
+        if not self._maps_outward(side):
+            return _VIA_STAYS
         own, transport = self._peers.own(side), self._peers.transport
-        if isinstance(via.host, Host) and self._is_mapped[side] and via.host == self._peers.as_seen(side).host:
+        if isinstance(via.host, Host) and via.host == self._peers.as_seen(side).host:
             # Who knows from STUN how it is known gets just that back.
             at, known_as = via.hostport, (Endpoint(via.host, via.port or DEFAULT_PORT), via.port is not None)
             if at.end - at.start <= MAX_KEY_BYTES:
@@ -441,18 +456,12 @@ class Rewriter:
         alias = self.alias_of(side, Endpoint(via.host, via.port or DEFAULT_PORT)) if is_top else None
         if via.host != own.host and alias is None:
             # It may turn out to be another name of its own host.
-            return _VIA_STAYS._replace(is_lasting=not (is_top and self._maps_outward(side)))
+            return _VIA_STAYS._replace(is_lasting=not is_top)
         # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
         is_usual_port = b"rport" in via.parameters or alias is not None
         port = own.port if is_usual_port else via.port or DEFAULT_PORT
         seen: Endpoint | None
-        if (
-            is_top
-            and transport is Transport.UDP
-            and port != own.port
-            and self._maps_outward(side)
-            and port >= LEAST_PORT
-        ):
+        if is_top and transport is Transport.UDP and port != own.port and port >= LEAST_PORT:
             seen = self._contacts.await_responses(side, Endpoint(own.host, port), self._now)
             seen = seen or self._peers.as_seen(side)
         else:
@@ -471,6 +480,8 @@ class Rewriter:
 
     def _response_via(self, via: values.Via, side: Side, is_top: bool) -> MappedVia:
         party, transport = side.other, self._peers.transport
+        if not self._is_mapped[party]:
+            return _VIA_STAYS
         own, seen = self._peers.own(party), self._peers.as_seen(party)
         if not isinstance(via.host, Host) or via.host != seen.host:
             return _VIA_STAYS
@@ -622,9 +633,13 @@ def _beside(changes: list[tuple[str, Change]], found: Iterable[tuple[str, Change
     return merged
 
 
-def _moved(changes: Sequence[Change], behind: int, by: int) -> tuple[Change, ...]:
-    """Those that stand behind there, by so much."""
-    return tuple((Span(at.start + by, at.end + by), new) if at.start >= behind else (at, new) for at, new in changes)
+def _moved(changes: Sequence[Change], behind: int, by: int, all_by: int = 0) -> tuple[Change, ...]:
+    """Those that stand behind there, by so much; and all of them by so much."""
+    moved = []
+    for (start, end), new in changes:
+        further = all_by + by if start >= behind else all_by
+        moved.append((Span(start + further, end + further), new))
+    return tuple(moved)
 
 
 def _without(value: bytes, uri: Span, at: Span, has_port: bool) -> bytes:

@@ -121,9 +121,9 @@ class SipTable:
     calls: dict[tuple[bytes, bytes], list[Call]] = field(default_factory=dict)
     """By Call-ID and the caller's tag. More than one when it passes us several times, on its way to a server and on its
     way back."""
-    calls_of: Counter[Host] = field(default_factory=Counter)
-    """How many there are by the client whose sessions they are of."""
-    unanswered: Counter[Host] = field(default_factory=Counter)
+    calls_of: Counter[str] = field(default_factory=Counter)
+    """How many there are by the client (`as_client`) whose sessions they are of."""
+    unanswered: Counter[str] = field(default_factory=Counter)
     """How many places for media are held for calls of a client that nobody has answered."""
     media: dict[int, Call] = field(default_factory=dict)
     """The call of each open place for media, by the id of its grant."""
@@ -159,7 +159,7 @@ class SipTable:
     """Hosts inside whose addresses a host outside has named, each with that one."""
     aliases: Recent[tuple[Host, Host], bool] = field(init=False)
     """Hosts by the address that they signal from, with another one by which they call themselves."""
-    answered: Recent[Host, bool] = field(init=False)
+    answered: Recent[str, bool] = field(init=False)
     """Clients that made a call which somebody has answered."""
     flows: KnownAs = field(default_factory=KnownAs)
     held: Held = field(default_factory=Held)

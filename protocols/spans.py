@@ -21,10 +21,11 @@ def replace(message: bytes, changes: Iterable[tuple[Span, bytes]]) -> bytes:
     """
     parts: list[bytes] = []
     at = 0
-    for span, new in changes:
-        if not at <= span.start <= span.end <= len(message):
-            raise ValueError(f"{span} overlaps, is out of order or outside a message of {len(message)} bytes")
-        parts += (message[at : span.start], new)
-        at = span.end
+    length = len(message)
+    for (start, end), new in changes:
+        if not at <= start <= end <= length:
+            raise ValueError(f"{Span(start, end)} overlaps, is out of order or outside a message of {length} bytes")
+        parts += (message[at:start], new)
+        at = end
     parts.append(message[at:])
     return b"".join(parts)

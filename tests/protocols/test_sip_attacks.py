@@ -8,7 +8,7 @@ import pytest
 
 from protocols.engine import Endpoint, MediaGrant, Peers, Send, Side, Splice, Transport
 from protocols.sip_calls import Call
-from protocols.sip_memory import Recent
+from protocols.sip_memory import Recent, as_client
 from protocols.sip_table import Clock
 from tests.sip_flow import (
     CLIENT,
@@ -443,7 +443,7 @@ def test_a_client_that_was_answered_once_has_as_many_as_its_limits_allow() -> No
 def test_places_of_a_call_that_rings_count_no_more() -> None:
     flow = Flow()
     flow.hear(CLIENT, invite())
-    assert flow.table.unanswered[PHONE.host] == 1
+    assert flow.table.unanswered[as_client(PHONE.host)] == 1
     flow.hear(SERVER, response(180))
     assert not flow.table.unanswered
     flow.hear(SERVER, response(486))
