@@ -235,8 +235,12 @@ class SipEngine:
         self._let_held_go()
         if self._observed is None:
             return (*self._take_notes(), Abort(reason))
-        held = [Send(side.other, bytes(framer)) for side, framer in self._framers.items() if len(framer)]
-        return (*self._take_notes(), *held, Splice(self._options.call_idle))
+        return (*self._take_notes(), *self._held_back(*Side), Splice(self._options.call_idle))
+
+    def _held_back(self, *sides: Side) -> list[Effect]:
+        """What an observer has of these sides' messages that are not whole, to be sent on."""
+        rests = ((side, framer.pop_rest()) for side, framer in self._framers.items() if side in sides)
+        return [Send(side.other, rest) for side, rest in rests if rest]
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
         if self._options.tls == "deny" or self._peers.is_expected:
@@ -445,7 +449,8 @@ class SipEngine:
                 self._table.held.change(self._peers.client.host, held, 0)
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
-        """Calls do not end with the connection that they began on (S75)."""
+        """Calls do not end with the connection that they began on (S75). A message that is never whole is dropped; an
+        observer lets its part go on."""
         self._now = now
         if side in self._ended:
             return ()
@@ -454,7 +459,8 @@ class SipEngine:
         if self._clock is not None:
             self._clock.waits_not(side)
         self._let_go()
-        return (Finish(side.other),)
+        rest = self._held_back(side) if self._observed is not None and not self._over else ()
+        return (*rest, Finish(side.other))
 
     def _let_go(self) -> None:
         """What the two sides have named, when both are gone and no call of theirs needs it."""

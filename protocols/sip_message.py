@@ -613,10 +613,6 @@ class StreamFramer:
         """How many bytes wait here."""
         return len(self._data)
 
-    def __bytes__(self) -> bytes:
-        """What waits here, as it came."""
-        return bytes(self._data)
-
     def push(self, data: bytes) -> None:
         self._data += data
 
@@ -639,6 +635,10 @@ class StreamFramer:
             return None
         self._between = _FILLING
         return self._cut(self._whole)
+
+    def pop_rest(self) -> bytes:
+        """At the end of the stream, or of reading it: what came after the last piece."""
+        return self._cut(len(self._data))
 
     def _cut(self, end: int) -> bytes:
         piece = bytes(self._data[:end])

@@ -184,7 +184,10 @@ def resolve(session: Session) -> None:
 def finish(session: Session, side: Side) -> None:
     """A stream has one end, and datagrams have none."""
     if side not in session.ended and pinholes_of(session).peers.transport is Transport.TCP:
+        done, was_over = len(session.effects), session.is_over
         session.eof(side)
+        if not was_over:
+            pinholes_of(session).judge_end(side, session.effects[done:])
 
 
 def visit(session: Session, number: int, ends: bool) -> None:

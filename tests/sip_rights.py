@@ -80,6 +80,10 @@ class SipPinholes(StrictPinholes):
             assert found and not (before and self._is_observed), f"something else goes on: {effect}"
             self._not_passed[came_from] = after
 
+    def judge_end(self, side: Side, effects: Sequence[Effect]) -> None:
+        self.judge(side, b"", effects)
+        assert not self._is_observed or not self._not_passed[side], f"held back for good: {self._not_passed[side]!r}"
+
     def _judge_expected(self, side: Side, data: bytes, effects: Sequence[Effect]) -> None:
         """By a pinhole nothing goes on unread, or it could be meant for any service of the party."""
         if not self.peers.is_expected or self._is_observed:

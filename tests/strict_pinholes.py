@@ -63,3 +63,6 @@ class StrictPinholes(FakePinholes):
 
     def judge(self, side: Side, data: bytes, effects: Sequence[Effect]) -> None:
         """What this has brought about, of what was heard of that side last."""
+
+    def judge_end(self, side: Side, effects: Sequence[Effect]) -> None:
+        """What the end of that side's stream has brought about."""

@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from protocols import sip_memory
-from protocols.engine import Abort, Effect, Peers, Send, Side, Splice, Transport
+from protocols.engine import Abort, Effect, Finish, Peers, Send, Side, Splice, Transport
 from protocols.sip_memory import FREE_BYTES, MAX_HELD_OF_CLIENT, Held, Memory, Recent
 from tests.sip_flow import (
     CLIENT,
@@ -155,6 +155,20 @@ def test_an_observer_closes_nothing_but_reads_no_more() -> None:
     flow = connection(mode="observe")
     flow.hear(CLIENT, b"INVITE sip:x")
     assert flow.tick(30.0) == [Send(SERVER, b"INVITE sip:x"), Splice(14400.0)]
+
+
+def test_what_an_observer_has_of_a_message_goes_on_before_the_end_of_its_side() -> None:
+    flow = connection(mode="observe")
+    flow.hear(CLIENT, b"INVITE sip:x")
+    assert flow.engine.eof(CLIENT, 1.0) == (Send(SERVER, b"INVITE sip:x"), Finish(SERVER))
+    flow.hear(SERVER, b"SIP/2.0 100")
+    assert flow.tick(31.0) == [Send(CLIENT, b"SIP/2.0 100"), Splice(14400.0)]
+
+
+def test_what_only_a_part_has_come_of_is_dropped_by_others() -> None:
+    flow = connection()
+    flow.hear(CLIENT, b"INVITE sip:x")
+    assert flow.engine.eof(CLIENT, 1.0) == (Finish(SERVER),)
 
 
 # -- bytes held --------------------------------------------------------------------------------------------------------

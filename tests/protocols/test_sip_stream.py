@@ -43,8 +43,11 @@ def pieces(stream: bytes, *cuts: int) -> list[bytes]:
             if found and not piece.strip(b"\r\n") and not found[-1].strip(b"\r\n"):
                 piece = found.pop() + piece
             found.append(piece)
-    assert b"".join(found) + bytes(framer) == stream
-    assert len(framer) == len(bytes(framer))
+    waiting = len(framer)
+    rest = framer.pop_rest()
+    assert b"".join(found) + rest == stream
+    assert waiting == len(rest)
+    assert not len(framer)
     return found
 
 
