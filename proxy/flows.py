@@ -20,9 +20,7 @@ from protocols.engine import Endpoint, Host, Peers, Side, Transport
 from proxy import sockets
 from proxy.admission import DatagramPinhole
 from proxy.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
-from proxy.opening import Owner
 from proxy.policy import Accepted, Arrival, Denied, Nat
-from proxy.routes import Ways
 from proxy.session import Admission, Session
 from proxy.sessions import Sessions
 from proxy.shares import Group
@@ -43,7 +41,7 @@ class Flows:
         self.sessions = sessions
         self.endpoints = endpoints
         self._interfaces = sockets.InterfaceNames()
-        self._ways = Ways(sessions.loop.time)
+        self.borders = sessions.pinholes.borders
         self._by_age: dict[Group, OrderedDict[Flow, float]] = {}
         """Flows, those first that were looked at longest ago, with when each had been active then."""
         endpoints.stranger = self._stranger
@@ -70,7 +68,9 @@ class Flows:
         host = sockets.endpoint(source).host if at.admits else None
         for pinhole in at.admits:
             assert host is not None
-            if pinhole.admits(host) and self.leads_to(host, sockets.arrival_interface(ancillary), pinhole.owner):
+            if pinhole.admits(host) and self.borders.leads_to(
+                host, sockets.arrival_interface(ancillary), pinhole.owner
+            ):
                 self._arrive(data, ancillary, source, at.at, at, pinhole)
                 return
             pinhole.refuse()
@@ -122,21 +122,6 @@ class Flows:
         if pinhole is not None:
             pinhole.use(source)
         flow.receive(Side.CLIENT, data)
-
-    def name_of(self, index: int) -> str:
-        """The name of an interface; "" if there is no such interface, or no room to ask."""
-        try:
-            return self._interfaces.of(index, self.sessions.loop.time())
-        except OSError:
-            return ""
-
-    def leads_to(self, host: Host, index: int, owner: Owner) -> bool:
-        """Whether that host's datagrams to a client of this session may come by the interface: the one that leads to
-        the host, or any but those that the session's clients come by. Routers with two providers hear by either."""
-        if index in (0, self._ways.to(host).interface):
-            return True
-        inside = {*owner.policy.interfaces, owner.decided_by.interface}
-        return self.name_of(index) not in inside
 
     def begin(
         self, admission: Admission, client: Address, near_hears: Heard, before: Flow | None = None
@@ -247,6 +232,7 @@ class Flow(Session):
     ) -> None:
         super().__init__(flows.sessions, admission)
         self._flows = flows
+        self._borders = flows.borders
         self._endpoints = flows.endpoints
         self._before = before
         """The same by another policy, whose calls go on."""
@@ -324,21 +310,21 @@ class Flow(Session):
         host = (self.arrival.client if side is Side.CLIENT else self._nat.dial).host
         index = sockets.arrival_interface(ancillary)
         if side is Side.CLIENT and not self._is_expected:
-            is_theirs = self._flows.name_of(index) == self.arrival.interface or self._is_let_in_by(index)
+            is_theirs = self._borders.name_of(index) == self.arrival.interface or self._is_let_in_by(index)
         else:
-            is_theirs = self._flows.leads_to(host, index, self)
+            is_theirs = self._borders.leads_to(host, index, self)
         if is_theirs:
             self._came_by[side] = ancillary
             return True
         self._refused += 1
         if self._refused == 1:  # the rest is a number in session.closed
-            detail = f"{host} seems to send by {self._flows.name_of(index)}"
+            detail = f"{host} seems to send by {self._borders.name_of(index)}"
             self.note("violation", {"rule": "session.spoofed", "detail": detail, "action": "dropped"})
         return False
 
     def _is_let_in_by(self, index: int) -> bool:
         """Whether the same policy lets the client in by another interface, too."""
-        decision = self._sessions.policies.decide(replace(self.arrival, interface=self._flows.name_of(index)))
+        decision = self._sessions.policies.decide(replace(self.arrival, interface=self._borders.name_of(index)))
         return isinstance(decision, Accepted) and decision.policy == self.policy
 
     def answered_from(self, port: int, data: bytes) -> None:

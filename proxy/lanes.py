@@ -138,9 +138,13 @@ class Stand:
     def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
         """Somebody unknown: a partner whose address is to be learned?"""
         host, is_late = sockets.endpoint(source).host, source in self.over
-        for lane in self.lanes:
-            if lane.may_learn(host) and lane.sender.meet(lane, source, data, ancillary, is_late):
+        partners = [lane for lane in self.lanes if lane.may_learn(host)]
+        for lane in partners:
+            if lane.may_come_by(host, ancillary) and lane.sender.meet(lane, source, data, ancillary, is_late):
                 return
+        if partners and not any(lane.may_come_by(host, ancillary) for lane in partners):
+            partners[0].receiver.place.refuse_forged(host, ancillary)
+            return
         if is_late:
             return
         place = self.keeper or (self.lanes[0].receiver.place if self.lanes else None)
@@ -451,12 +455,12 @@ class Lane:
 
     def take(self, data: bytes, ancillary: Ancillary) -> None:
         """A packet of the sender that came to the receiver's place."""
+        # Mostly the kernel says the same as of the packet before: to compare that is quicker than to read it.
+        if ancillary != self._ancillary and not self._is_let_in(ancillary):
+            return
         self.packets += 1
         self.bytes += len(data)
         self.last = data
-        if ancillary != self._ancillary:
-            self._ancillary = ancillary
-            sockets.set_traffic_class(self._sock, sockets.traffic_class(ancillary))  # D46
         to = self.receiver.to
         if (near := self._leased.get(to)) is not None:  # another call's place: of one of two phones behind us
             take = near.routes.get(self._own)
@@ -474,6 +478,23 @@ class Lane:
                 self._send_again(error, data, to)
         if self._is_new:
             self._count(data)
+
+    def _is_let_in(self, ancillary: Ancillary) -> bool:
+        """Whether a packet is taken that came by another interface than the one before it, or with another DSCP."""
+        if self._is_forged(self.sender.source, ancillary):
+            return False
+        self._ancillary = ancillary
+        sockets.set_traffic_class(self._sock, sockets.traffic_class(ancillary))  # D46
+        return True
+
+    def _is_forged(self, source: Address, ancillary: Ancillary) -> bool:
+        if Lane.handed:  # by a lane of ours, which has looked at it
+            return False
+        host = sockets.endpoint(source).host
+        if self.may_come_by(host, ancillary):
+            return False
+        self.receiver.place.refuse_forged(host, ancillary)
+        return True
 
     def _send_again(self, error: OSError, data: bytes, to: Address) -> None:
         """No route, a full buffer: media may always be lost, and the stream goes on (D50). But a socket that hears one
@@ -499,6 +520,8 @@ class Lane:
 
     def come_back(self, data: bytes, ancillary: Ancillary) -> None:
         """A packet from the address that the sender has announced, though its packets have come from elsewhere."""
+        if self._is_forged(self.sender.announced, ancillary):
+            return
         if tells_source(data) or not self.sender.received:
             self.sender.come_back()
         self.take(data, ancillary)
@@ -519,6 +542,10 @@ class Lane:
 
     def may_learn(self, host: Host) -> bool:
         return any(host in network for network in self.sender.party.allow)
+
+    def may_come_by(self, host: Host, ancillary: Ancillary) -> bool:
+        """Whether the interface that a packet came by leads to the host whose address it bears."""
+        return self.receiver.place.may_come_by(self.sender.party, host, ancillary)
 
     def _stand_of(self, source: Address) -> Stand | None:
         """Where packets from there come to; None when nothing hears that host."""
@@ -552,6 +579,7 @@ class Lane:
 
     def move(self) -> None:
         """The sender's packets come from elsewhere than before."""
+        self._ancillary = ()  # an interface that leads to the one host need not lead to the other
         self._give_up(is_over=False)
         self._claim()
 

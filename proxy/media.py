@@ -23,12 +23,12 @@ import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from protocols.engine import Endpoint, Media, MediaGrant, Network, Party, Transport
+from protocols.engine import Endpoint, Host, Media, MediaGrant, Network, Party, Side, Transport
 from proxy import sockets
 from proxy.endpoints import UdpEndpoint
 from proxy.lanes import Component, Lane, Stand, join, protocol_of
 from proxy.opening import Opening, Owner
-from proxy.sockets import Address
+from proxy.sockets import Address, Ancillary
 
 if TYPE_CHECKING:
     from proxy.pinholes import PinholeTable
@@ -70,7 +70,7 @@ class MediaPlace(Opening):
         self._offerer = offerer
         self._answerers: list[MediaPlace] = []
         self._bytes_in = self._bytes_out = self._packets_in = self._packets_out = self._refused = self._lost = 0
-        self._is_used = self._is_over = False
+        self._is_used = self._is_over = self._is_forged = False
         self._seen = self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
         self._leased: list[Stand] = []
@@ -238,6 +238,20 @@ class MediaPlace(Opening):
         self._table.metrics.strangers.inc(count)
         if self.is_answered and self._refused == count:  # before there is an answer it may be the answerer, early
             self._tell_stranger(f"{sockets.endpoint(source)} sent to {self.grant.rtp}", "dropped")
+
+    def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
+        """Whether packets of that party, which bear this address of its, may come by the interface that they came
+        by."""
+        side = party.side or Side.SERVER
+        return self._table.borders.leads_to(host, sockets.arrival_interface(ancillary), self.owner, side)
+
+    def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
+        self._refused += 1
+        self._table.metrics.strangers.inc()
+        if not self._is_forged:
+            self._is_forged = True
+            by = self._table.borders.name_of(sockets.arrival_interface(ancillary))
+            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.rtp}", "dropped", "pinhole.spoofed")
 
     # -- time ------------------------------------------------------------------------------------------------------
 

@@ -131,9 +131,9 @@ class Opening:
         self.owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer, **facts)
         self.owner.pinhole_event(self.grant, Used(peer))
 
-    def _tell_stranger(self, detail: str, action: str) -> None:
-        self._table.metrics.violations.labels("pinhole.stranger").inc()
-        self.owner.log.write("violation", rule="pinhole.stranger", pinhole=self.grant.id, detail=detail, action=action)
+    def _tell_stranger(self, detail: str, action: str, rule: str = "pinhole.stranger") -> None:
+        self._table.metrics.violations.labels(rule).inc()
+        self.owner.log.write("violation", rule=rule, pinhole=self.grant.id, detail=detail, action=action)
 
     def _gone(self, reason: str, counts: dict[str, int], **facts: Any) -> None:
         """Nothing is left of it. counts: what passed, as the fields of `Closed`; facts: what else the log says."""

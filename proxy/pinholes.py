@@ -35,6 +35,7 @@ from protocols.engine import (
 )
 from proxy import sockets
 from proxy.admission import DatagramPinhole
+from proxy.borders import Borders
 from proxy.config import Limits, Timeouts
 from proxy.doors import Door, Doors
 from proxy.endpoints import UdpEndpoints
@@ -76,6 +77,7 @@ class PinholeTable:
         self.doors = Doors(loop, max_segment)
         self.endpoints = UdpEndpoints(Readers(loop), ports)
         self.stands = Stands(self.endpoints)
+        self.borders = Borders(loop.time)
         self._third_hosts = ThirdHosts(loop.time, self.stands.is_leased)
         self._offers = Offers(ports)
         self._own_listeners = own_listeners

@@ -242,7 +242,7 @@ def dial_result(sock: socket.socket) -> int:
 
 def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> socket.socket:
     """A transparent UDP socket on any address, our own or foreign: it receives all that is sent there. With each
-    datagram comes the interface that it came in by; with media its DSCP instead. `may_share`: sockets that hear others
+    datagram comes the interface that it came in by, and with media its DSCP. `may_share`: sockets that hear others
     (`hear_only`) may stand on the same address, if they allow it too.
 
     Raises OSError (EADDRINUSE, EACCES, EMFILE ...) and SocketError when the process may not make transparent sockets.
@@ -257,12 +257,16 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         # A message that rewriting made longer than the link allows goes out in fragments (rule S7).
         if at.host.version == 4:
-            sock.setsockopt(socket.SOL_IP, socket.IP_RECVTOS if of_media else IP_PKTINFO, 1)
+            sock.setsockopt(socket.SOL_IP, IP_PKTINFO, 1)
+            if of_media:
+                sock.setsockopt(socket.SOL_IP, socket.IP_RECVTOS, 1)
             sock.setsockopt(socket.SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
         else:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS if of_media else socket.IPV6_RECVPKTINFO, 1)
+            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
             sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU_DISCOVER, IP_PMTUDISC_DONT)
-            if not of_media:
+            if of_media:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
+            else:
                 # No router cuts them further, and a socket that hears nobody is not told what fits: this always does.
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, IPV6_LEAST_MTU)
         sock.bind((str(at.host), at.port))

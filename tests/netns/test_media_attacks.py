@@ -5,11 +5,28 @@ happened."""
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
-from tests.netns.media_site import Mode, Phone, Site, Socket, Talk, audio, described, places, site
+from proxy.routes import KEPT_SECONDS
+from tests.netns.media_site import (
+    SITES,
+    VERSIONS,
+    Mode,
+    Phone,
+    Site,
+    Socket,
+    Talk,
+    Voice,
+    audio,
+    both_are_heard,
+    described,
+    places,
+    site,
+    site_id,
+)
 from tests.netns.namespaces import needs_root
 from tests.sip_flow import SDP, message
 from tools.lab import Host
@@ -243,3 +260,113 @@ def test_offers_of_few_hosts_leave_ports_for_others() -> None:
         assert refused == {"limit_of_offers"}
         leased = place.daemon.ask("status")["ports_leased"]
         assert leased <= 3000 // 2 + 64
+
+
+# -- addresses that are somebody else's --------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=SITES, ids=site_id)
+def lax(request: pytest.FixtureRequest) -> Iterator[Site]:
+    """A gateway whose kernel does not look whether a source is on the right side."""
+    mode, version = request.param
+    with site(mode, version=version) as found:
+        for name in ("all", "default", "lan0", "wan0"):
+            found.lab.gateway.sysctl(f"ipv4.conf.{name}.rp_filter", 0)
+        yield found
+
+
+def other_side_of(place: Site, forged: Phone, talk: Talk) -> Socket:
+    """A socket on the other side of the gateway than that phone, at the very address and port of its media."""
+    host, port = (place.lab.server_stranger, "wan0") if forged is place.near else (place.lab.client_stranger, "lan0")
+    gateway = str(place.lab.gateway.address(place.version, port))
+    for at, _ in talk.to[forged]:  # also where that is a neighbour
+        host.run(["ip", "route", "replace", at, "via", gateway])
+    return place.open(host, talk.media[forged][0].port, spoofs=forged.at)
+
+
+@pytest.mark.parametrize("forged", ["near", "far"])
+def test_who_bears_a_partys_address_on_the_other_side_is_not_heard(lax: Site, forged: str) -> None:
+    """Before its first packet, beside it, and in the midst of its very stream; and nobody's media goes there."""
+    place, before = lax, len(lax.daemon.audit("violation", rule="pinhole.spoofed"))
+    phone = place.near if forged == "near" else place.far
+    talk, bleed = place.talk(), Voice()
+    eve, hearer = other_side_of(place, phone, talk), talk.media[talk.other(phone)][0]
+    for _ in range(2):
+        talk.say(phone, 20, eve, bleed)
+        assert hearer.is_deaf_to(bleed)
+        both_are_heard(talk, 10, first=phone)
+    talk.say(phone, 20, eve)
+    assert hearer.is_deaf_to(talk.voices[phone])
+    both_are_heard(talk, 10, first=phone)
+    (said,) = place.daemon.audit("violation", rule="pinhole.spoofed")[before:]
+    assert said["detail"].startswith(f"{phone.at} seems to send by {'wan0' if forged == 'near' else 'lan0'} ")
+    talk.hang_up()
+    place.daemon.wait_for("pinhole.closed", pinhole=said["pinhole"], packets_refused=60)
+
+
+@pytest.mark.parametrize("forged", ["near", "far"])
+def test_nor_does_a_party_move_to_another_port_of_who_bears_its_address_there(lax: Site, forged: str) -> None:
+    place = lax
+    phone = place.near if forged == "near" else place.far
+    talk, bleed = place.talk(), Voice()
+    eve = other_side_of(place, phone, talk)
+    eve_elsewhere = place.open(place.lab.hosts[f"{'server' if forged == 'near' else 'client'}_stranger"], 9, phone.at)
+    for sock in (eve_elsewhere, eve):
+        talk.say(phone, 20, sock, bleed)
+    assert talk.media[talk.other(phone)][0].is_deaf_to(bleed)
+    both_are_heard(talk, 10, first=talk.other(phone))
+    both_are_heard(talk, 10, first=phone)
+    talk.hang_up()
+
+
+# -- and are theirs though they come by another way --------------------------------------------------------------------
+
+
+def second_line(place: Site, phone: Phone, talk: Talk) -> str:
+    """Another link between that phone and the gateway, which it sends its media by from now on. Returns the phone's
+    address on it."""
+    lab, host, line = place.lab, phone.host, f"more{phone.host.name}"
+    theirs, ours = ("198.18.0.2", "198.18.0.1") if place.version == 4 else ("2001:db8:18::2", "2001:db8:18::1")
+    size = 24 if place.version == 4 else 64
+    lab.gateway.run(["ip", "link", "add", line, "type", "veth", "peer", "name", "eth1", "netns", host.netns])
+    for at, address, link in ((host, theirs, "eth1"), (lab.gateway, ours, line)):
+        at.run(["ip", "address", "add", f"{address}/{size}", "dev", link, *(["nodad"] if size == 64 else [])])
+        at.run(["ip", "link", "set", link, "up"])
+    lab.gateway.sysctl(f"ipv4.conf.{line}.rp_filter", 0)
+    for to, _ in talk.to[phone]:
+        host.run(["ip", "route", "replace", to, "via", ours])
+    return theirs
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("mode", ["S", "N"])
+def test_who_is_outside_may_come_by_another_line_than_the_way_there(mode: Mode, version: int) -> None:
+    """Two providers, or a route that has changed for one direction."""
+    with site(mode, version=version) as place:
+        for name in ("all", "wan0"):
+            place.lab.gateway.sysctl(f"ipv4.conf.{name}.rp_filter", 0)
+        talk = place.talk()
+        both_are_heard(talk)
+        second_line(place, place.far, talk)
+        both_are_heard(talk, 20)
+        talk.hang_up()
+        assert not place.daemon.audit("violation")
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("mode", ["S", "N"])
+def test_who_is_inside_may_come_by_any_line_that_the_route_to_it_leads_over(mode: Mode, version: int) -> None:
+    """And by no other one that the policy does not let it in by."""
+    with site(mode, version=version) as place:
+        gateway, near = place.lab.gateway, place.near
+        for name in ("all", "lan0"):
+            gateway.sysctl(f"ipv4.conf.{name}.rp_filter", 0)
+        talk = place.talk()
+        both_are_heard(talk)
+        at = second_line(place, near, talk)
+        talk.say(near, 5)
+        assert talk.media[place.far][0].is_deaf_to(talk.voices[near])
+        gateway.run(["ip", "route", "replace", near.at, "via", at])
+        place.daemon.wait_for("violation", rule="pinhole.spoofed")
+        time.sleep(KEPT_SECONDS)
+        both_are_heard(talk, 20)  # its signalling is not: the policy lets no session begin there
