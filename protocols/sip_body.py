@@ -135,6 +135,8 @@ def find_sdp(
         return Found((), None)
     if content_type is None:
         return Found((), "no_content_type")
+    if content_type == b"application/sdp" and content_encoding is None and disposition is None:  # as nearly always
+        return Found((Sdp(Span(0, len(body)), False, ()),), None)
     search = _Search(body)
     search.entity(content_type, [content_encoding], disposition, Span(0, len(body)), (), MAX_DEPTH)
     return Found(tuple(search.sdp), search.unfollowed)

@@ -598,7 +598,9 @@ class Call:
         if isinstance(grant, MediaGrant):
             self._table.announced.pop(grant.rtp, None)
         number, role = self._grants.pop(grant.id)
-        self._totals.setdefault(number, Totals()).add(role, event)
+        if number not in self._totals:
+            self._totals[number] = Totals()
+        self._totals[number].add(role, event)
         slot = self.slots.get(number)
         if slot is not None:
             slot.places = {key: place for key, place in slot.places.items() if place.grant.id != grant.id}

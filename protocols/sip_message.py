@@ -120,6 +120,8 @@ class CSeq(NamedTuple):
     method: bytes
 
 
+_NO_CSEQ = CSeq(0, b"")
+
 _Fields = dict[bytes, list[tuple[int, int]]]
 """By name, in their order: where each value stands, with the blanks around it."""
 
@@ -372,22 +374,24 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
         while (behind := _skip(data, end, fields, oddities, is_cut)) >= 0:
             end = _read_fields(data, behind, fields)
         begin = _begin_of_body(data, end)
-    method = start["method"] or b""
-    head = Head(data, method, fields)
+    method, status = start.group("method", "status")
+    uri = Span(*start.span("uri")) if method else Span(start.start("status"), start.start("status"))
+    # What can be read of it is known from here on, whatever is wrong with the rest.
+    message = Message(
+        data, method or b"", fields, uri, int(status or 0), b"", _NO_CSEQ, None, Span(begin, begin), oddities
+    )
     if begin > MAX_HEAD_BYTES:
-        raise BadMessage("header_too_large", *_position(data, MAX_HEAD_BYTES), 513, head)
+        raise BadMessage("header_too_large", *_position(data, MAX_HEAD_BYTES), 513, message)
     if sum(map(len, fields.values())) + len(oddities) > MAX_FIELDS:
-        raise BadMessage("too_many_fields", *_position(data, end), 513, head)
-    cseq = _checked(head, oddities)
+        raise BadMessage("too_many_fields", *_position(data, end), 513, message)
+    message.cseq = _checked(message, oddities)
     call_id_at, end_of_call_id = fields[b"call-id"][0]
     call_id = data[call_id_at:end_of_call_id].strip()
     if not call_id or b"\n" in call_id or b"\0" in call_id or len(call_id) > MAX_ID_BYTES:
-        raise BadMessage("bad_call_id", *_position(data, call_id_at), head=head)
-    length_span, body = _body(head, begin)
-    if method:
-        return Message(data, method, fields, Span(*start.span("uri")), 0, call_id, cseq, length_span, body, oddities)
-    uri = Span(start.start("status"), start.start("status"))
-    return Message(data, b"", fields, uri, int(start["status"]), call_id, cseq, length_span, body, oddities)
+        raise BadMessage("bad_call_id", *_position(data, call_id_at), head=message)
+    message.call_id = call_id
+    message.content_length, message.body = _body(message, begin)
+    return message
 
 
 def _read_fields(data: bytes, end: int, fields: _Fields) -> int:

@@ -23,6 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple, TypeVar, cast
 
+from protocols import sip_values
 from protocols.engine import Endpoint, Host, Malformed
 from protocols.sip_values import (
     HEADER_PARAMETER,
@@ -197,12 +198,11 @@ def read_identity(value: bytes) -> Identity:
 
 def _read_identity(value: bytes) -> Identity:
     try:
-        address, oddity = read_address(value), None
-        tag = address.parameter(b"tag") or None
+        uri, tag = sip_values.read_identity(value)
     except Malformed as error:
-        address, oddity = find_address(value), str(error)
-        tag = find_tag(value)
-    return Identity(tag, value[address.uri.start : address.uri.end], oddity)
+        uri = find_address(value).uri
+        return Identity(find_tag(value), value[uri.start : uri.end], str(error))
+    return Identity(tag, value[uri.start : uri.end], None)
 
 
 _remembered_identity = lru_cache(maxsize=REMEMBERED)(_read_identity)

@@ -417,6 +417,18 @@ def read_address(value: bytes) -> Address:
     return _remembered_address(value)
 
 
+def read_identity(value: bytes) -> tuple[Span, bytes | None]:
+    """Where the URI of From or To stands, and its tag, if there is one. Raises Malformed as `read_address` does, of
+    which nothing else is made here: each call has two values of its own."""
+    tag = _TAG.search(value) if _is_remembered(value) else None
+    if tag is not None and (rest := _rest(_remembered_address, value, tag)) is not None:
+        empty = rest.parameters.get(b"tag")
+        if empty is not None and empty.span.end == tag.start(1):  # it is no part of another parameter
+            return rest.uri, tag[1]
+    address = read_address(value)
+    return address.uri, address.parameter(b"tag") or None
+
+
 def read_uri(value: bytes) -> Address:
     """A URI alone, as in a request line: whatever parameters it has are its own. Raises Malformed.
 
