@@ -167,7 +167,7 @@ class SipEngine:
         self._table.repeats.put(key, sends, now)
         if (call := self._dialogs.invited) is not None and len(call.invites) < MAX_INVITES:
             call.invites.append(key)
-        return (*self._take_notes(), *sends)
+        return (*self._take_notes(), *sends) if self._notes else sends
 
     def _stream(self, side: Side, data: bytes) -> Sequence[Effect]:
         if self._is_tls:

@@ -347,6 +347,7 @@ _LENGTH = re.compile(rb"[ \t\r\n]*+([0-9]{1,7}+)[ \t\r\n]*+\Z")
 _NO_DESCRIPTION = re.compile(rb"(?i)[ \t\r\n]*+(?!application/sdp|multipart/)")
 
 _ONCE = (b"from", b"to", b"call-id", b"cseq")
+_ALL_ONCE = frozenset(_ONCE)
 
 
 def read_message(data: bytes, is_cut: bool = False) -> Message:
@@ -382,9 +383,10 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
     )
     if begin > MAX_HEAD_BYTES:
         raise BadMessage("header_too_large", *_position(data, MAX_HEAD_BYTES), 513, message)
-    if sum(map(len, fields.values())) + len(oddities) > MAX_FIELDS:
+    lines = sum(map(len, fields.values()))
+    if lines + len(oddities) > MAX_FIELDS:
         raise BadMessage("too_many_fields", *_position(data, end), 513, message)
-    message.cseq = _checked(message, oddities)
+    message.cseq = _checked(message, lines == len(fields), oddities)
     call_id_at, end_of_call_id = fields[b"call-id"][0]
     call_id = data[call_id_at:end_of_call_id].strip()
     if not call_id or b"\n" in call_id or b"\0" in call_id or len(call_id) > MAX_ID_BYTES:
@@ -445,18 +447,20 @@ def _canonical(spelling: bytes) -> bytes:
     return _COMPACT.get(name, name)
 
 
-def _checked(head: Head, oddities: list[Oddity]) -> CSeq:
-    """The CSeq, when all is there that must be, and once. RFC 3261 s.8.1.1; Max-Forwards is not missed (S23)."""
+def _checked(head: Head, is_each_once: bool, oddities: list[Oddity]) -> CSeq:
+    """The CSeq, when all is there that must be, and once. RFC 3261 s.8.1.1; Max-Forwards is not missed (S23).
+
+    is_each_once: no field at all stands there again, as in nearly every message."""
     fields, data = head._fields, head.data
     via = fields.get(b"via")
     if via is None or not data[via[0][0] : via[0][1]].strip(b", \t\r\n"):
         raise BadMessage("missing_via", 1, 1, head=head)
-    for name in _ONCE:
+    for name in _ONCE if not (is_each_once and fields.keys() >= _ALL_ONCE) else ():
         if name not in fields:
             raise BadMessage(f"missing_{_word(name)}", 1, 1, head=head)
         if len(fields[name]) > 1:
             _agreeing(head, name, oddities)
-    if len(fields.get(b"content-type", ())) > 1:
+    if not is_each_once and len(fields.get(b"content-type", ())) > 1:
         _agreeing(head, b"content-type", oddities)
     at = fields[b"cseq"][0]
     match = _CSEQ.match(data, *at)
