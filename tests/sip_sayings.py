@@ -18,7 +18,7 @@ MAX_BYTES = 400_000
 """Of a stream that are remembered: more than an engine holds of one message."""
 DEFAULT_PORTS = frozenset((5060, 5061))
 
-_START = re.compile(rb"(?:\S+ .* )?SIP/\d\.\d(?: .*)?\s*", re.IGNORECASE | re.DOTALL)
+_START = re.compile(rb"[\s\0]*(?:\S+ .* )?SIP/\d\.\d(?: .*)?\s*", re.IGNORECASE | re.DOTALL)
 _FIELD = re.compile(rb"([^\s:]+)[ \t]*:(.*)", re.DOTALL)
 _HOST = re.compile(rb"[0-9a-fA-F.:]{2,}")
 _PORT = re.compile(rb"\d{1,5}")
@@ -100,12 +100,16 @@ class Sayings:
 
 def _messages(data: bytes) -> Iterator[Saying]:
     found: Saying | None = None
+    is_in_head = False  # where a start line is a field that cannot be read
     for line in _lines(data):
-        if _START.fullmatch(line) is not None:
+        if not is_in_head and _START.fullmatch(line) is not None:
             if found is not None:
                 yield found
-            status = re.match(rb"SIP/\S+\s+(\d{3})", line, re.IGNORECASE)
+            is_in_head = True
+            status = re.match(rb"[\s\0]*SIP/\S+\s+(\d{3})", line, re.IGNORECASE)
             found = Saying(int(status[1]) if status else 0)
+        elif not line:
+            is_in_head = False
         elif found is not None and (match := _FIELD.fullmatch(line)) is not None:
             name, value = _LONG_NAMES.get(match[1].lower(), match[1].lower()), match[2]
             match name:
@@ -125,7 +129,7 @@ def _lines(data: bytes) -> Iterator[bytes]:
     """With those that continue them."""
     line: bytes | None = None
     for one in re.split(rb"\r?\n", data):
-        if line is not None and one[:1] in (b" ", b"\t"):
+        if line and one[:1] in (b" ", b"\t"):
             line += one
             continue
         if line is not None:

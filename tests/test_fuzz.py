@@ -166,6 +166,29 @@ def test_an_address_is_a_partys_own_in_its_contact_and_its_top_via_alone(line: s
     assert not sayings.has_said(Side.SERVER, at)
 
 
+def test_a_start_line_among_the_fields_begins_no_message() -> None:
+    """Found by a search: the names of the call stand behind it."""
+    sayings, at = Sayings(PHONE), Endpoint(ip_address("10.1.0.2"), 8443)
+    for data in (
+        said("REGISTER sip:b SIP/2.0", "Contact: <sip:a@10.1.0.2:8443>", "SIP/2.0 481 Gone", *CALL),
+        said("SIP/2.0 200 OK", *CALL),
+    ):
+        sayings.hear(Side.CLIENT if data[:1] == b"R" else Side.SERVER, data)
+    sayings.read()
+    assert sayings.has_said(Side.CLIENT, at, is_agreed=True)
+
+
+@pytest.mark.parametrize("between", ["", "body\r\n", "body ", "\r\n", " \0", "\r\n \0"])
+def test_a_message_on_a_stream_begins_behind_the_head_of_the_one_before(between: str) -> None:
+    sayings, at = Sayings(replace(PHONE, transport=Transport.TCP)), Endpoint(ip_address("10.1.0.2"), 8443)
+    ping = said("OPTIONS sip:b SIP/2.0", "Call-ID: p", "CSeq: 1 OPTIONS")
+    call = said("REGISTER sip:b SIP/2.0", "Contact: <sip:a@10.1.0.2:8443>", *CALL)
+    sayings.hear(Side.CLIENT, ping + between.encode() + call)
+    sayings.hear(Side.SERVER, said("SIP/2.0 200 OK", *CALL))
+    sayings.read()
+    assert sayings.has_said(Side.CLIENT, at, is_agreed=True)
+
+
 def test_what_a_response_says_is_nobodys_own_word() -> None:
     sayings, at = Sayings(PHONE), Endpoint(ip_address("10.1.0.2"), 8443)
     sayings.hear(Side.CLIENT, said("SIP/2.0 200 OK", "Via: SIP/2.0/TCP 10.1.0.2:8443", "Contact: <sip:10.1.0.2:8443>"))
