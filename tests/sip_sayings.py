@@ -18,7 +18,11 @@ MAX_BYTES = 400_000
 """Of a stream that are remembered: more than an engine holds of one message."""
 DEFAULT_PORTS = frozenset((5060, 5061))
 
-_START = re.compile(rb"[\s\0]*(?:\S+ .* )?SIP/\d\.\d(?: .*)?\s*", re.IGNORECASE | re.DOTALL)
+_START = re.compile(rb"(?:\S+\s.*\s)?SIP/\d\.\d(?:\s.*)?", re.IGNORECASE | re.DOTALL)
+_FILLING = b"\r\n\0 \t"
+"""What stands before a message, and is none of it."""
+_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_LENGTH = re.compile(rb"\n(?:Content-Length|l)[ \t]*:\s*(\d+)", re.IGNORECASE)
 _FIELD = re.compile(rb"([^\s:]+)[ \t]*:(.*)", re.DOTALL)
 _HOST = re.compile(rb"[0-9a-fA-F.:]{2,}")
 _PORT = re.compile(rb"\d{1,5}")
@@ -70,7 +74,7 @@ class Sayings:
             for side, _ in self._unread:
                 self._requests[side].clear()
         for side, data in self._unread:
-            for saying in _messages(data):
+            for saying in _messages(data, self._peers.transport):
                 if not saying.status:
                     self._requests[side].append(saying)
                 elif 200 <= saying.status < 300:
@@ -98,31 +102,45 @@ class Sayings:
         return (other, request.transaction) in self._answered or request.call_id in dialogs
 
 
-def _messages(data: bytes) -> Iterator[Saying]:
-    found: Saying | None = None
-    is_in_head = False  # where a start line is a field that cannot be read
-    for line in _lines(data):
-        if not is_in_head and _START.fullmatch(line) is not None:
-            if found is not None:
-                yield found
-            is_in_head = True
-            status = re.match(rb"[\s\0]*SIP/\S+\s+(\d{3})", line, re.IGNORECASE)
-            found = Saying(int(status[1]) if status else 0)
-        elif not line:
-            is_in_head = False
-        elif found is not None and (match := _FIELD.fullmatch(line)) is not None:
-            name, value = _LONG_NAMES.get(match[1].lower(), match[1].lower()), match[2]
-            match name:
-                case b"contact":
-                    found.contacts.append(value)
-                case b"via":
-                    found.vias += (part for part in value.split(b",") if part.strip())
-                case b"call-id":
-                    found.call_id = found.call_id or value.strip()  # what a body has does not count
-                case b"cseq":
-                    found.cseq = found.cseq or value
-    if found is not None:
-        yield found
+def _messages(data: bytes, transport: Transport) -> Iterator[Saying]:
+    for message in (data,) if transport is Transport.UDP else _cut(data):
+        if (found := _read(message)) is not None:
+            yield found
+
+
+def _cut(stream: bytes) -> Iterator[bytes]:
+    """Messages, each as long as its Content-Length says; behind one that does not say it all is one."""
+    while (stream := stream.lstrip(_FILLING)) and (head := _END_OF_HEAD.search(stream)) is not None:
+        lengths = {int(length) for length in _LENGTH.findall(stream[: head.end()])}
+        if len(lengths) != 1:
+            break
+        end = head.end() + lengths.pop()
+        yield stream[:end]
+        stream = stream[end:]
+    yield stream
+
+
+def _read(message: bytes) -> Saying | None:
+    lines = _lines(message.lstrip(_FILLING))
+    start = next(lines, b"")
+    if _START.fullmatch(start) is None:
+        return None
+    status = re.match(rb"SIP/\S+\s+(\d{3})", start, re.IGNORECASE)
+    found = Saying(int(status[1]) if status else 0)
+    for line in lines:
+        if (match := _FIELD.fullmatch(line)) is None:
+            continue
+        name, value = _LONG_NAMES.get(match[1].lower(), match[1].lower()), match[2]
+        match name:
+            case b"contact":
+                found.contacts.append(value)
+            case b"via":
+                found.vias += (part for part in value.split(b",") if part.strip())
+            case b"call-id":
+                found.call_id = found.call_id or value.strip()  # what a body has does not count
+            case b"cseq":
+                found.cseq = found.cseq or value
+    return found
 
 
 def _lines(data: bytes) -> Iterator[bytes]:
