@@ -86,13 +86,37 @@ async def test_one_socket_serves_all_clients_of_a_server(hosts: Hosts) -> None:
         assert len(gateway.shell.pinholes.endpoints) == 1 + 3
 
 
-async def test_datagrams_that_had_arrived_before_a_socket_was_closed_are_not_lost(hosts: Hosts) -> None:
-    """As with questions and answers: each session ends with its first answer, while further questions wait."""
+class Answered(PassOn):
+    """A session that ends with its first answer."""
 
-    class Answered(PassOn):
-        def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
-            effects = super().receive(side, data, now)
-            return [*effects, Abort("answered")] if side is Side.SERVER else effects
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        effects = super().receive(side, data, now)
+        return [*effects, Abort("answered")] if side is Side.SERVER else effects
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("snat", ["none", "interface"])
+async def test_questions_of_a_client_whose_session_ends_with_each_answer_are_not_lost(
+    hosts: Hosts, version: int, snat: str
+) -> None:
+    async with Gateway(hosts, Answered, snat=snat) as gateway:
+        client, server = gateway.client(version), gateway.server(version)
+        client.sendto(b"question 0", server.getsockname()[:2])
+        question, source = await hear(server)
+        server.sendto(b"answer", source)
+        for number in range(1, QUESTIONS):  # which wait when the session ends
+            client.sendto(b"question %d" % number, server.getsockname()[:2])
+        heard = {question}
+        while len(heard) < QUESTIONS:
+            question, source = await hear(server)
+            heard.add(question)
+            server.sendto(b"answer", source)
+        assert heard == {b"question %d" % number for number in range(QUESTIONS)}
+
+
+@pytest.mark.parametrize("askers", [1, 2], ids=["of one who asks", "of two who ask by turns"])
+async def test_datagrams_that_had_arrived_before_a_socket_was_closed_are_not_lost(hosts: Hosts, askers: int) -> None:
+    """As with questions and answers: each session ends with its first answer, while further questions wait."""
 
     class Called(Answered):
         """Of the called party: it is asked by a pinhole, so that the socket towards those who ask hears them itself."""
@@ -119,8 +143,9 @@ async def test_datagrams_that_had_arrived_before_a_socket_was_closed_are_not_los
         called.sendto(b"here", asker.getsockname())
         await hear(asker)
         at = (str(stands[0].host), stands[0].port)
+        asking = [asker, gateway.socket(hosts.server, hosts.server_address(4), 6060)][:askers]
         for number in range(QUESTIONS):
-            asker.sendto(b"question %d" % number, at)
+            asking[number % askers].sendto(b"question %d" % number, at)
         heard = set()
         while len(heard) < QUESTIONS:
             question, source = await hear(called)
