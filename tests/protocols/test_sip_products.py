@@ -318,6 +318,18 @@ def test_a_phone_that_does_not_wait_where_it_sends_from_is_answered_without_nat_
     assert flow.places.log == []
 
 
+def test_without_nat_each_via_is_looked_at_that_differs_by_more_than_its_branch() -> None:
+    flow = flow_of("10.1.0.2:49152", "10.1.0.2:49152")
+    for number in (1, 2):
+        flow.passes(CLIENT, invite(number, body=""))
+    assert flow.places.log == []
+    flow.passes(CLIENT, invite(3, body="").replace(b";rport", b""))
+    assert flow.places.log == ["open 10.1.0.2:5060 for 10.1.0.2:5060 from 198.51.100.2"]
+    flow.passes(CLIENT, invite(4, body=""))
+    flow.passes(CLIENT, invite(5, body="").replace(b"10.1.0.2;branch", b"10.1.0.2:6060;branch").replace(b";rport", b""))
+    assert flow.places.log[1:] == ["open 10.1.0.2:6060 for 10.1.0.2:6060 from 198.51.100.2"]
+
+
 def test_a_notifier_reaches_who_has_subscribed_for_as_long_as_it_has_said() -> None:
     """RFC 6665 s.4.4.1: lamps and waiting messages, of a server that the phone is not registered at."""
     flow = Flow()
