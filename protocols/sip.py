@@ -12,7 +12,8 @@ comments (S31, D22) are those of `protocols/FACTS.md`.
 
 House rules:
 - The same datagram again is answered with the same bytes and opens nothing (S62).
-- Without NAT every byte goes through as it came; what is opened and closed is the same.
+- Without NAT every byte goes through as it came, but for what others could read in another way than we do
+  (sip_mends.py); what is opened and closed is the same.
 - What cannot have what it needs is refused as a whole (503, 500 in a call), never passed half rewritten (D49).
 
 Not supported: relaying ICE candidates of our own; S/MIME bodies and those in other encodings pass unread.
@@ -324,6 +325,8 @@ class SipEngine:
         if message.is_request and message.method in self._blocked:
             self._violation("sip.method_blocked", message.method.decode(), "answered 403")
             return self._answer(side, message, 403, b"Forbidden")
+        if not message.call_id:
+            message.call_id = _unnamed(self._peers)
         changes = self._rewriter.rewrite(message, side, self._now)
         message.call_id = self._rewriter.call_id(message, side)
         try:
@@ -384,7 +387,10 @@ class SipEngine:
         and we would be its enemy's amplifier. That a server has answered before proves nothing: it would answer a
         forged source, too."""
         head = request.head if isinstance(request, BadMessage) else request
-        answer = refuse(request, status, reason, len(head.data) if head is not None and not self._framers else None)
+        at_most = len(head.data) if head is not None and not self._framers else None
+        if at_most is not None and isinstance(head, Message) and any(one.mended_at for one in head.oddities):
+            at_most -= MAX_METHOD_BYTES  # by which it may be longer than it came
+        answer = refuse(request, status, reason, at_most)
         return () if answer is None else (Send(side, answer),)
 
     # -- what else happens -------------------------------------------------------------------------------------------
@@ -528,10 +534,15 @@ class SipEngine:
             self._tell_kept(message, [one for one in left if self._is_fresh(one)])
 
     def _log_oddities(self, message: Message) -> None:
-        """Tell the log what is not as the grammar has it and passed all the same. The log is told where it stands and
-        not what it says, for it may hold a password (X18)."""
+        """Tell the log what is not as the grammar has it and passed all the same, or was mended. The log is told where
+        it stands and not what it says, for it may hold a password (X18)."""
         kept: list[tuple[str, str]] = []
         for oddity in message.oddities:
+            if oddity.mended_at is not None:
+                told = message.where(oddity)
+                if self._is_fresh((told, message.is_request)):
+                    self._violation("sip.malformed", told, "mended")
+                continue
             field = oddity.name.decode("latin-1") or "line"
             if self._is_fresh((field, message.data[oddity.span.start : oddity.span.end])):
                 kept.append((field, message.where(oddity)))
@@ -550,6 +561,13 @@ class SipEngine:
         if kept:
             changes = [{"field": field, "value": None, "reason": reason} for field, reason in kept]
             self._note("address.kept", {"message": trigger_of(message), "changes": changes})
+
+
+def _unnamed(peers: Peers) -> bytes:
+    """What a call is known by that has no Call-ID: all that anybody else might say without one is of another call. No
+    Call-ID begins with a blank, and no address stands in this one that could be hidden."""
+    hosts = sorted(str(host).replace(".", "-").replace(":", "-") for host in (peers.client.host, peers.server.host))
+    return f" none, between {' and '.join(hosts)}".encode()
 
 
 def _watched(peers: Peers, side: Side) -> tuple[Host | None, list[tuple[Host, bytes]]]:

@@ -10,8 +10,9 @@ House rules:
 - A hop in the middle reads strictly only what decides about an address of ours, a call or a pinhole: the start line,
   where the header and the body end, Call-ID, CSeq, the tags. What cannot be read of these is refused. All else passes
   byte for byte, and is noted (`Message.oddities`): values, lines that are no field, a field twice that says the same.
-- Where a message ends is never found in two ways: a bare CR, which others take for the end of a line, and
-  Content-Lengths that differ are refused (S3, S9).
+- What others could read in another way than we do is mended, and what is mended is read (sip_mends.py): of a field that
+  should stand once and says two things one counts, and the other lines do not go on. Where a message of a stream ends
+  is never found in two ways (S3, S9): there such messages are refused.
 - A refused message is passed, answered or dropped as a policy says, but never rewritten.
 """
 
@@ -22,7 +23,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from protocols import sip_odd
+from protocols import sip_mends, sip_odd
 from protocols.engine import Malformed
 from protocols.sip_memory import MAX_KEY_BYTES, short
 from protocols.sip_values import (
@@ -38,7 +39,7 @@ from protocols.sip_values import (
     stripped,
     unfolded,
 )
-from protocols.spans import Span
+from protocols.spans import Span, replace
 
 Value = TypeVar("Value")
 
@@ -106,13 +107,15 @@ class Field(NamedTuple):
 
 
 class Oddity(NamedTuple):
-    """Something that is not as the grammar has it, and passes all the same."""
+    """Something that is not as the grammar has it, in a message that goes on all the same."""
 
     name: bytes
     """Of the field, as in Field; empty for a line that is none."""
     span: Span
     reason: str
     """One snake_case word for the log."""
+    mended_at: tuple[int, int] | None = None
+    """Of something that does not go on as it came: its line and column there. `span` is empty then."""
 
 
 class CSeq(NamedTuple):
@@ -170,7 +173,7 @@ class Message(Head):
     status: int
     """100-699; 0 for a request."""
     call_id: bytes
-    """Opaque; compared byte by byte."""
+    """Opaque; compared byte by byte. Empty for one that names none, whose From has a tag then."""
     cseq: CSeq
     content_length: Span | None
     """The digits. Should there be more such fields, they say the same, and `spans` has them all."""
@@ -270,7 +273,7 @@ class Message(Head):
 
     def where(self, oddity: Oddity) -> str:
         """For the log."""
-        line, column = _position(self.data, oddity.span.start)
+        line, column = oddity.mended_at or _position(self.data, oddity.span.start)
         return f"{oddity.reason} in line {line}, column {column}"
 
 
@@ -339,26 +342,23 @@ _END_OF_FIELD = rb"\r?\n(?![ \t])"
 _FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)%b|" % (_TOKEN, _VALUE, _END_OF_FIELD))
 _LAST_FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)\r?\Z" % (_TOKEN, _VALUE))
 _NO_FIELD = re.compile(rb"(?![ \t])([^\r\n:]*+)[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*%b" % _END_OF_FIELD)
-_LETTERS = re.compile(rb"[^A-Za-z]+")
 
 _CSEQ = re.compile(rb"[ \t\r\n]*+([0-9]{1,10}+)[ \t\r\n]++(%b++)[ \t\r\n]*+\Z" % _TOKEN)
 _LENGTH = re.compile(rb"[ \t\r\n]*+([0-9]{1,7}+)[ \t\r\n]*+\Z")
 
-_NO_DESCRIPTION = re.compile(rb"(?i)[ \t\r\n]*+(?!application/sdp|multipart/)")
-
-_ONCE = (b"from", b"to", b"call-id", b"cseq")
-_ALL_ONCE = frozenset(_ONCE)
+_ALL_ONCE = frozenset(sip_mends.ONCE)
 
 
 def read_message(data: bytes, is_cut: bool = False) -> Message:
     """A datagram, or (`is_cut`) what StreamFramer cut from a stream. Raises BadMessage.
 
-    Of a datagram all know the end, so a line that is no field may look like a Content-Length there.
+    Of a datagram all know the end, so a line that is no field may look like a Content-Length there, and of two lengths
+    one counts. The message is what goes on: it has nothing any more that others could read in another way.
 
     Reasons: not_sip, bad_version, bad_request_line, bad_status_line; unfinished_line, bad_header_line, bare_cr,
-    header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), repeated_from (and the like, and
-    content_type) for one that says two things, bad_call_id, bad_cseq, cseq_mismatch; bad_content_length,
-    content_length_conflict, body_too_short; tag_too_long and too_many_values when somebody asks.
+    header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), bad_call_id, bad_cseq;
+    bad_content_length, content_length_conflict, body_too_short; tag_too_long and too_many_values when somebody asks.
+    Of what is mended: repeated_from (and to, call_id, cseq, content_type, content_length), cseq_mismatch, bare_cr.
     """
     oddities: list[Oddity] = []
     start = _START.match(data)
@@ -374,6 +374,8 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
     else:
         while (behind := _skip(data, end, fields, oddities, is_cut)) >= 0:
             end = _read_fields(data, behind, fields)
+        if (mended := sip_mends.without_bare_crs(data, end, is_cut)) is not None:
+            return _read_again(data, mended[0], [(mended[1], "bare_cr")], is_cut)
         begin = _begin_of_body(data, end)
     method, status = start.group("method", "status")
     uri = Span(*start.span("uri")) if method else Span(start.start("status"), start.start("status"))
@@ -386,13 +388,24 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
     lines = sum(map(len, fields.values()))
     if lines + len(oddities) > MAX_FIELDS:
         raise BadMessage("too_many_fields", *_position(data, end), 513, message)
-    message.cseq = _checked(message, lines == len(fields), oddities)
+    _require(message)
+    mends = _repeated(message, len(data) - begin, oddities, is_cut) if lines != len(fields) else []
+    message.cseq = cseq = _cseq(message)
+    if method and method != cseq.method:
+        # Its answer names the method of CSeq alone, and would be taken for that of another request.
+        at = data.rindex(cseq.method, *fields[b"cseq"][0])
+        mends.append(_Mend(Span(at, at + len(cseq.method)), method, at, "cseq_mismatch"))
     call_id_at, end_of_call_id = fields[b"call-id"][0]
     call_id = data[call_id_at:end_of_call_id].strip()
-    if not call_id or b"\n" in call_id or b"\0" in call_id or len(call_id) > MAX_ID_BYTES:
+    if b"\n" in call_id or b"\0" in call_id or len(call_id) > MAX_ID_BYTES:
         raise BadMessage("bad_call_id", *_position(data, call_id_at), head=message)
+    if not call_id:
+        _name_apart(message, oddities)
     message.call_id = call_id
     message.content_length, message.body = _body(message, begin)
+    if mends:
+        changed = replace(data, sorted((mend.span, mend.new) for mend in mends))
+        return _read_again(data, changed, sorted((mend.at, mend.reason) for mend in mends), is_cut)
     return message
 
 
@@ -422,7 +435,7 @@ def _skip(data: bytes, at: int, fields: _Fields, oddities: list[Oddity], is_cut:
         oddities.append(Oddity(_canonical(last[1]), Span(*last.span()), "unfinished_line"))
         return len(data)
     line = _NO_FIELD.match(data, at) if fields else None
-    if line is None or (is_cut and _LETTERS.sub(b"", line[1]).lower() in (b"contentlength", b"l")):
+    if line is None or (is_cut and sip_mends.is_like_length(line[1])):
         return -1
     oddities.append(Oddity(b"", Span(*line.span()), "bad_header_line"))
     return line.end()
@@ -447,27 +460,22 @@ def _canonical(spelling: bytes) -> bytes:
     return _COMPACT.get(name, name)
 
 
-def _checked(head: Head, is_each_once: bool, oddities: list[Oddity]) -> CSeq:
-    """The CSeq, when all is there that must be, and once. RFC 3261 s.8.1.1; Max-Forwards is not missed (S23).
-
-    is_each_once: no field at all stands there again, as in nearly every message."""
+def _require(head: Head) -> None:
+    """Raises BadMessage if not all is there that must be. RFC 3261 s.8.1.1; Max-Forwards is not missed (S23)."""
     fields, data = head._fields, head.data
     via = fields.get(b"via")
     if via is None or not data[via[0][0] : via[0][1]].strip(b", \t\r\n"):
         raise BadMessage("missing_via", 1, 1, head=head)
-    for name in _ONCE if not (is_each_once and fields.keys() >= _ALL_ONCE) else ():
-        if name not in fields:
-            raise BadMessage(f"missing_{_word(name)}", 1, 1, head=head)
-        if len(fields[name]) > 1:
-            _agreeing(head, name, oddities)
-    if not is_each_once and len(fields.get(b"content-type", ())) > 1:
-        _agreeing(head, b"content-type", oddities)
-    at = fields[b"cseq"][0]
-    match = _CSEQ.match(data, *at)
+    if not fields.keys() >= _ALL_ONCE:
+        name = next(name for name in sip_mends.ONCE if name not in fields)
+        raise BadMessage(f"missing_{_word(name)}", 1, 1, head=head)
+
+
+def _cseq(head: Head) -> CSeq:
+    at = head._fields[b"cseq"][0]
+    match = _CSEQ.match(head.data, *at)
     if match is None or (number := int(match[1])) >= 2**31:
-        raise BadMessage("bad_cseq", *_position(data, at[0]), head=head)
-    if head.method and head.method != match[2]:
-        raise BadMessage("cseq_mismatch", *_position(data, match.start(2)), head=head)
+        raise BadMessage("bad_cseq", *_position(head.data, at[0]), head=head)
     return CSeq(number, match[2])
 
 
@@ -475,20 +483,49 @@ def _word(name: bytes) -> str:
     return name.decode().replace("-", "_")
 
 
-def _agreeing(head: Head, name: bytes, oddities: list[Oddity]) -> None:
-    """A field of which there may be one stands there again. Of From and To the tag decides, which is of a dialog; of
-    the others all. Raises BadMessage if they say two things, for each end may go by another one; of two Content-Types
-    only if one of them has session descriptions."""
-    values = [head.data[span.start : span.end] for span in head.spans(name)]
-    if name in (b"from", b"to"):
-        said: set[object] = {sip_odd.read_identity(value).tag for value in values}
-    elif name == b"content-type" and all(_NO_DESCRIPTION.match(value) for value in values):
-        said = set()  # what else a body may be, nobody here reads
-    else:
-        said = {b" ".join(value.split()) for value in values}
-    if len(said) > 1:
-        raise BadMessage(f"repeated_{_word(name)}", *_position(head.data, head._fields[name][1][0]), head=head)
-    oddities.append(Oddity(name, head.spans(name)[1], f"repeated_{_word(name)}"))
+class _Mend(NamedTuple):
+    """A change without which others could read the message in another way."""
+
+    span: Span
+    new: bytes
+    at: int
+    """Where the fault stands, for the log."""
+    reason: str
+
+
+def _repeated(head: Head, room: int, oddities: list[Oddity], is_cut: bool) -> list[_Mend]:
+    """Fields of which there may be one stand there again: those lines go that do not say what counts. From now on the
+    head has those alone that do."""
+    mends: list[_Mend] = []
+    for name in sip_mends.TOLD_ONCE:
+        places = head._fields.get(name, ())
+        if len(places) < 2 or (is_cut and name == b"content-length"):
+            continue
+        spans, reason = head.spans(name), f"repeated_{_word(name)}"
+        agrees = sip_mends.agreeing(name, [head.data[span.start : span.end] for span in spans], room)
+        for span, place, does_agree in zip(spans, places, agrees, strict=True):
+            if not does_agree:
+                mends.append(_Mend(Span(*sip_mends.line_of(head.data, *place)), b"", span.start, reason))
+        head._fields[name] = [place for place, does_agree in zip(places, agrees, strict=True) if does_agree]
+        if all(agrees) and name != b"content-length":
+            oddities.append(Oddity(name, spans[1], reason))
+    return mends
+
+
+def _name_apart(head: Head, oddities: list[Oddity]) -> None:
+    """No Call-ID: then the tag of From alone tells the call apart from others between the same two hosts. Raises
+    BadMessage if there is none."""
+    span = head.spans(b"from")[0]
+    if sip_odd.read_identity(head.data[span.start : span.end]).tag is None:
+        raise BadMessage("bad_call_id", *_position(head.data, head._fields[b"call-id"][0][0]), head=head)
+    oddities.append(Oddity(b"call-id", head.spans(b"call-id")[0], "no_call_id"))
+
+
+def _read_again(data: bytes, mended: bytes, told: list[tuple[int, str]], is_cut: bool) -> Message:
+    """The message as it goes on. told: where in `data` it was mended, and why. Raises BadMessage."""
+    message = read_message(mended, is_cut)
+    message.oddities += (Oddity(b"", Span(0, 0), reason, _position(data, at)) for at, reason in told)
+    return message
 
 
 def _content_length(head: Head) -> tuple[int, Span] | None:

@@ -34,8 +34,8 @@ class SipOptions:
 
     malformed: Literal["respond", "discard", "pass"] = "respond"
     """A message in which something cannot be read that decides about an address of ours, a call or a pinhole (all else
-    passes, and the log tells of it). `respond`: a request is answered 400, a response dropped; `discard`: both are
-    dropped; `pass`: both go on untouched."""
+    passes, and the log tells of it; what others could read in another way is mended). `respond`: a request is
+    answered 400, a response dropped; `discard`: both are dropped; `pass`: both go on untouched."""
 
     block_methods: tuple[str, ...] = ()
     """Requests that are answered 403 and never passed on, as [MESSAGE, SUBSCRIBE]."""

@@ -161,17 +161,33 @@ def case(row: Row, way: Way) -> Case:
         value += b";tag=b"
     fields = _fields("INVITE", known, f"<sip:bob@{SERVER}>", to + b";tag=b")
     answer = _message(b"SIP/2.0 200 OK", *_with(row, fields, _sdp(SERVER, SERVER_PORT), value))
-    # Whoever answers has been told the same Via.
-    before = outgoing if row.field == "via" else _message(b"INVITE sip:bob@198.51.100.2 SIP/2.0", invite, sdp)
+    # Whoever answers has been told the same Via and Call-ID.
+    before = (
+        outgoing if row.field in ("via", "call-id") else _message(b"INVITE sip:bob@198.51.100.2 SIP/2.0", invite, sdp)
+    )
     return Case(before, answer, value, at.encode())
 
 
 def outcome(done: Case, sent: bytes | None, has_media: bool) -> str:
-    """In one word or two: passes, maps or refused, and whether media has its way."""
+    """In one word or two: passes, maps, mends or refused, and whether media has its way."""
     if sent is None:
         return "refused"
-    word = "maps" if done.value not in sent else "passes"
+    word = "passes" if done.value in sent else "mends" if _is_mended(done.message, sent) else "maps"
     return f"{word} media" if has_media else word
+
+
+def _is_mended(came: bytes, sent: bytes) -> bool:
+    """Whether a line of the head is gone, or a bare CR, or CSeq is another one."""
+    before, after = ((_BARE_CR.findall(head), head.split(b"\r\n")) for head in map(_head, (came, sent)))
+    cseqs = ([line for line in lines if line.startswith(b"CSeq:")] for _, lines in (before, after))
+    return before[0] != after[0] or len(before[1]) > len(after[1]) or len({*map(tuple, cseqs)}) > 1
+
+
+_BARE_CR = re.compile(rb"\r(?!\n)")
+
+
+def _head(data: bytes) -> bytes:
+    return data.partition(b"\r\n\r\n")[0]
 
 
 def is_not_worse(field: str, kernel: str, ours: str) -> bool:
@@ -180,7 +196,7 @@ def is_not_worse(field: str, kernel: str, ours: str) -> bool:
         return True
     if ours == "refused" or ("media" in kernel and "media" not in ours):
         return False
-    return field in IDENTITIES or not kernel.startswith("maps") or ours.startswith("maps")
+    return field in IDENTITIES or not kernel.startswith("maps") or ours.startswith(("maps", "mends"))
 
 
 def is_named(done: Case) -> bool:

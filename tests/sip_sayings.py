@@ -29,7 +29,7 @@ _PORT = re.compile(rb"\d{1,5}")
 _LONG_NAMES = {b"m": b"contact", b"v": b"via", b"i": b"call-id"}
 
 Transaction = tuple[bytes, bytes]
-"""Call-ID and CSeq, blanks apart."""
+"""Call-ID, and the number of CSeq with the method: of a request that of its first line, for which it is answered."""
 
 
 @dataclass(slots=True)
@@ -38,6 +38,8 @@ class Saying:
 
     status: int = 0
     """0 of a request."""
+    method: bytes = b""
+    """Of a request."""
     contacts: list[bytes] = field(default_factory=list)
     vias: list[bytes] = field(default_factory=list)
     call_id: bytes = b""
@@ -45,7 +47,8 @@ class Saying:
 
     @property
     def transaction(self) -> Transaction:
-        return self.call_id, b" ".join(self.cseq.split())
+        number, method = (*self.cseq.split(), b"", b"")[:2]
+        return self.call_id, b"%b %b" % (number, self.method or method)
 
 
 class Sayings:
@@ -126,7 +129,7 @@ def _read(message: bytes) -> Saying | None:
     if _START.fullmatch(start) is None:
         return None
     status = re.match(rb"SIP/\S+\s+(\d{3})", start, re.IGNORECASE)
-    found = Saying(int(status[1]) if status else 0)
+    found = Saying(int(status[1]) if status else 0, b"" if status else start.split()[0])
     for line in lines:
         if (match := _FIELD.fullmatch(line)) is None:
             continue

@@ -564,7 +564,7 @@ def test_hosts_of_service_route_and_trusted_peers_may_call_too() -> None:
 
 
 def test_what_cannot_be_read_is_answered_dropped_or_passed_as_the_policy_says() -> None:
-    bad = invite().replace(b"CSeq: 1 INVITE", b"CSeq: 1 BYE")
+    bad = invite().replace(b"CSeq: 1 INVITE", b"CSeq: x INVITE")
     (send,) = Flow().hear(CLIENT, bad)
     assert isinstance(send, Send)
     assert (send.to, send.data[:12]) == (CLIENT, b"SIP/2.0 400 ")

@@ -329,7 +329,7 @@ def test_long_branches_and_tags_are_remembered_by_their_hash() -> None:
 def requests() -> list[bytes]:
     via = "Via: SIP/2.0/UDP 10.1.0.2"
     names = "From: a:a", "To: a:a", "Call-ID: a"
-    short = message("X a:a SIP/2.0", via, *names, "CSeq: 1 Y").replace(b"Content-Length: 0\r\n", b"")
+    short = message("X a:a SIP/2.0", via, *names, "CSeq: x Y").replace(b"Content-Length: 0\r\n", b"")
     folded = short.replace(b": ", b":").replace(b"Via", b"v").replace(b"From", b"f").replace(b"To", b"t")
     return [short, folded, folded.replace(b"Call-ID", b"i"), invite().replace(b" SIP/2.0\r", b" SIP/3.0\r")]
 

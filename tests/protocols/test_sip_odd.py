@@ -350,12 +350,9 @@ def test_every_description_of_a_message_has_its_addresses_mapped() -> None:
     ("before", "after", "reason"),
     [
         (b"CSeq: 1 INVITE", b"CSeq: one INVITE", "bad_cseq"),
-        (b"Call-ID: one@10.1.0.2", b"Call-ID: one two\r\nCall-ID: one", "repeated_call_id"),
-        (b"tag=a\r\n", b"tag=a\r\nFrom: <sip:alice@example.org>;tag=c\r\n", "repeated_from"),
         (b"tag=a\r\n", b"tag=" + b"a" * 1025 + b"\r\n", "tag_too_long"),
-        (b"Max-Forwards: 70", b"X: a\rb", "bare_cr"),
+        (b"Max-Forwards: 70", b"\rX: ab", "bare_cr"),
         (b"SIP/2.0\r\n", b"SIP/3.0\r\n", "bad_version"),
-        (b"Content-Type: application/sdp", b"c: application/sdp\r\nc: text/plain", "repeated_content_type"),
     ],
 )
 def test_what_decides_about_a_call_and_cannot_be_read_is_refused(before: bytes, after: bytes, reason: str) -> None:

@@ -99,5 +99,5 @@ def test_answer_to_a_request_with_something_missing_has_what_there_is() -> None:
 
 def test_body_gives_no_fields_to_an_answer() -> None:
     body = b"Via: SIP/2.0/UDP evil\r\n"
-    bad = refused(put(INVITE, b"Contact", b"X: a\rb") + body)
+    bad = refused(put(INVITE, b"Contact", b"\rX: ab") + body)
     assert b"evil" not in (refuse(bad, 400, b"x") or b"")
