@@ -71,6 +71,7 @@ class Endpoint:
     # Made when they are first asked for: the key of many tables, and those of `ipaddress` cost a microsecond each time.
     _hash: int = field(init=False, repr=False, compare=False)
     _text: str = field(init=False, repr=False, compare=False)
+    _host_text: str = field(init=False, repr=False, compare=False)
 
     def __hash__(self) -> int:
         try:
@@ -84,9 +85,18 @@ class Endpoint:
         try:
             return self._text
         except AttributeError:
-            host = str(self.host)
+            host = self.host_text
             text = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
             object.__setattr__(self, "_text", text)
+            return text
+
+    @property
+    def host_text(self) -> str:
+        try:
+            return self._host_text
+        except AttributeError:
+            text = str(self.host)
+            object.__setattr__(self, "_host_text", text)
             return text
 
 

@@ -102,9 +102,12 @@ def _members(facts: Mapping[str, Any]) -> str:
     return "".join([f',"{key}":{_RENDER.get(type(value), _json)(value)}' for key, value in facts.items()])
 
 
-def _member(key: str, value: Any) -> str:
-    """Of an object within a line, whose keys are not our own words for sure."""
-    return f"{encode_basestring_ascii(key)}:{_RENDER.get(type(value), _json)(value)}"
+def _object(facts: Mapping[str, Any]) -> str:
+    """Within a line; its keys are not our own words for sure."""
+    members = [
+        f"{encode_basestring_ascii(key)}:{_RENDER.get(type(value), _json)(value)}" for key, value in facts.items()
+    ]
+    return f"{{{','.join(members)}}}"
 
 
 def _json(value: Any) -> str:
@@ -124,7 +127,7 @@ _RENDER: dict[type, Callable[[Any], str]] = {
     NoneType: lambda _: "null",
     Endpoint: lambda value: f'"{value}"',
     Transport: lambda value: f'"{value.value}"',
-    dict: lambda facts: f"{{{','.join([_member(key, value) for key, value in facts.items()])}}}",
+    dict: _object,
     list: lambda values: f"[{','.join([_RENDER.get(type(value), _json)(value) for value in values])}]",
     IPv4Network: lru_cache(maxsize=1024)(_json),
     IPv6Network: lru_cache(maxsize=1024)(_json),

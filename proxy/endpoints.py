@@ -199,12 +199,12 @@ class UdpEndpoints:
     """All of them, by address and by whom they hear."""
 
     def __init__(self, readers: Readers, ports: PortPool) -> None:
-        self._readers = readers
+        self.readers = readers
         self._ports = ports
         self._standing: dict[Endpoint, dict[Heard, UdpEndpoint]] = {}
         self._count = 0
-        self._held: Counter[tuple[Host, bool]] = Counter()
-        """Leased endpoints on each address of ours, of media or not."""
+        self._held: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
+        """Leased endpoints of signalling and of media, on each address of ours as the kernel writes it."""
         self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
         self.leased: dict[Address, UdpEndpoint] = {}
         """On addresses of ours. What one of them sends to another would have to pass our own firewall."""
@@ -266,7 +266,8 @@ class UdpEndpoints:
 
     def _lease(self, host: Host, choices: Iterable[Sequence[int]], is_media: bool) -> list[UdpEndpoint]:
         """Endpoints on the first ports that are all free, as long as signalling, or media, has not had its share."""
-        if self._held[host, is_media] >= len(self._ports) * SHARES[is_media]:
+        held = self._held[is_media]
+        if held[str(host)] >= len(self._ports) * SHARES[is_media]:
             raise OSError(errno.EADDRNOTAVAIL, "no free port")
         for ports in choices:
             wanted = [Endpoint(host, port) for port in ports]
@@ -284,7 +285,7 @@ class UdpEndpoints:
                 continue
             for endpoint in standing:
                 endpoint.is_leased = True
-                self._held[host, is_media] += 1
+                held[endpoint.address[0]] += 1
                 self.leased[endpoint.address] = endpoint
                 self._ports.lease(Transport.UDP, host, endpoint.at.port)
             return standing
@@ -292,7 +293,7 @@ class UdpEndpoints:
 
     def _stand(self, at: Endpoint, hears: Heard, is_media: bool, may_share: bool) -> UdpEndpoint:
         meet = self._meet_media if is_media else self._meet
-        endpoint = UdpEndpoint(self._readers, at, hears, meet, is_media, may_share)
+        endpoint = UdpEndpoint(self.readers, at, hears, meet, is_media, may_share)
         self._standing.setdefault(at, {})[hears] = endpoint
         self._count += 1
         return endpoint
@@ -304,19 +305,20 @@ class UdpEndpoints:
 
     def _remove(self, endpoint: UdpEndpoint) -> None:
         standing = self._standing[endpoint.at]
-        del standing[endpoint.hears]
-        if not standing:
+        if len(standing) > 1:
+            del standing[endpoint.hears]
+        else:
             del self._standing[endpoint.at]
         self._count -= 1
         if endpoint.mapped is not None:
             del self._mapped[endpoint.mapped]
         if endpoint.is_leased:
             del self.leased[endpoint.address]
-            self._held[endpoint.at.host, endpoint.is_media] -= 1
+            self._held[endpoint.is_media][endpoint.address[0]] -= 1
             self._ports.release(Transport.UDP, endpoint.at.host, endpoint.at.port)
         if left := endpoint.close():
             # Not at once: whoever gives an endpoint back is in the middle of something.
-            self._readers.loop.call_soon(self._hand_on, endpoint, left)
+            self.readers.loop.call_soon(self._hand_on, endpoint, left)
 
     def _hand_on(self, endpoint: UdpEndpoint, left: Iterable[tuple[bytes, Ancillary, Address]]) -> None:
         """Datagrams that had arrived before the socket was closed are for whoever stands there now, or are the first of

@@ -95,13 +95,13 @@ def goes_on(before: bytes, after: bytes) -> bool:
 class Stand:
     """A socket that media comes to: whose lanes begin there, and who takes packets of which address."""
 
-    __slots__ = ("_heard", "_takers", "endpoint", "keeper", "lanes", "over")
+    __slots__ = ("_takers", "endpoint", "heard", "keeper", "lanes", "over")
 
     def __init__(self, endpoint: UdpEndpoint, keeper: MediaPlace | None) -> None:
         """keeper: whose place it is, if that has it without any lane."""
         self.endpoint = endpoint
         self.keeper = keeper
-        self._heard = endpoint.heard
+        self.heard = endpoint.heard
         """The host that it hears, as the kernel writes it; None for everybody."""
         self.lanes: list[Lane] = []
         self.over: set[Address] = set()
@@ -109,9 +109,6 @@ class Stand:
         self._takers: dict[Address, list[Route]] = {}
         """Of each address, the newest one last: whose port it is, is known by the newest call, for whoever did not hang
         up the one before."""
-
-    def hears(self, source: Address) -> bool:
-        return self._heard is None or self._heard == source[0]
 
     def claim(self, source: Address, take: Route) -> None:
         self._takers.setdefault(source, []).append(take)
@@ -165,13 +162,8 @@ class Stands:
         stands = [Stand(endpoint, keeper) for endpoint in self._endpoints.take_media(host, count)]
         for stand in stands:
             self._at[stand.endpoint] = stand
-        try:
-            for stand in stands:
-                sockets.set_mark(stand.endpoint.sock, mark)
-        except Exception:
-            for stand in stands:
-                self.give(stand)
-            raise
+        if mark:
+            self._mark(stands, mark)
         return stands
 
     def take(self, at: Endpoint, hears: Heard, mark: int = 0) -> Stand:
@@ -180,12 +172,19 @@ class Stands:
         stand = self._at.get(endpoint)
         if stand is None:
             stand = self._at[endpoint] = Stand(endpoint, None)
-        try:
-            sockets.set_mark(endpoint.sock, mark)
-        except Exception:
-            self.give(stand)
-            raise
+        if mark:
+            self._mark([stand], mark)
         return stand
+
+    def _mark(self, stands: list[Stand], mark: int) -> None:
+        """Of those that were just taken. Raises OSError, and then they are given back."""
+        try:
+            for stand in stands:
+                sockets.set_mark(stand.endpoint.sock, mark)
+        except Exception:
+            for stand in stands:
+                self.give(stand)
+            raise
 
     def is_leased(self, at: Endpoint) -> bool:
         """Whether it is a place of ours for media."""
@@ -274,7 +273,8 @@ class Component:
         mark = self.place.mark_of(self.party)
         if self.leased is not None:
             self.leased.endpoint.uses += 1
-            sockets.set_mark(self.leased.endpoint.sock, mark)
+            if mark:
+                sockets.set_mark(self.leased.endpoint.sock, mark)
             return [self.leased]
         if stands.is_leased(self.at):  # it passes on what it was told: the place of another party
             return [stands.take(self.at, EVERYBODY)]
@@ -550,7 +550,7 @@ class Lane:
     def _stand_of(self, source: Address) -> Stand | None:
         """Where packets from there come to; None when nothing hears that host."""
         for stand in self._stands:
-            if stand.hears(source):
+            if stand.heard is None or stand.heard == source[0]:
                 return stand
         return None
 
@@ -566,11 +566,14 @@ class Lane:
     def _claim(self) -> None:
         """Packets of the sender, and those from where it has said that it waits, which stays its own."""
         source, announced = self.sender.source, self.sender.announced
-        wanted = [(source, self.take)] if source == announced else [(announced, self.come_back), (source, self.take)]
-        for address, take in wanted:
-            if (stand := self._stand_of(address)) is not None:
-                stand.claim(address, take)
-                self._claims.append((stand, address, take))
+        if source != announced:
+            self._claim_of(announced, self.come_back)
+        self._claim_of(source, self.take)
+
+    def _claim_of(self, address: Address, take: Route) -> None:
+        if (stand := self._stand_of(address)) is not None:
+            stand.claim(address, take)
+            self._claims.append((stand, address, take))
 
     def _give_up(self, is_over: bool) -> None:
         for stand, address, take in self._claims:

@@ -15,7 +15,7 @@ from proxy.flows import Flows
 from proxy.policy import Arrival
 from proxy.sessions import Sessions
 
-ACCEPTS_PER_WAKEUP = DATAGRAMS_PER_WAKEUP = 64
+ACCEPTS_PER_WAKEUP = 64
 # What cannot be accepted nor refused waits in the backlog; looking again at once would only burn the processor.
 RETRY_SECONDS = 0.2
 
@@ -90,28 +90,34 @@ class StreamListener:
 
 
 class DatagramListener:
-    """Takes redirected datagrams that no flow's own socket takes: the first one of each flow."""
+    """Takes redirected datagrams that no flow's own socket takes: whatever clients send.
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, flows: Flows) -> None:
+    It is read like the flows' own sockets (`proxy/readers.py`). A descriptor of its own to the loop would cost a call
+    three reads of an empty socket, and a wake-up each time that client and server take turns.
+    """
+
+    def __init__(self, at: Endpoint, flows: Flows) -> None:
         """Raises as StreamListener does."""
-        self._loop = loop
+        self._readers = flows.endpoints.readers
         self._flows = flows
         self.at = at
         self._sock = sockets.datagrams_main(at)
-        loop.add_reader(self._sock, self._readable)
+        try:
+            self._readers.add(self._sock, self._readable)
+        except OSError:
+            self._sock.close()
+            raise
 
     def close(self) -> None:
-        self._loop.remove_reader(self._sock)
+        self._readers.remove(self._sock)
         self._sock.close()
 
     def _readable(self) -> None:
-        for _ in range(DATAGRAMS_PER_WAKEUP):
-            try:
-                arrived = sockets.receive(self._sock)
-            except OSError:
-                continue
-            if arrived is None:
-                return
+        try:
+            arrived = sockets.receive(self._sock)
+        except OSError:
+            return
+        if arrived is not None:
             self._flows.redirected(*arrived)
 
 
@@ -136,7 +142,7 @@ def listen_all(
     for at in loopback(port):
         try:
             listeners.append(StreamListener(loop, at, sessions, log))
-            listeners.append(DatagramListener(loop, at, flows))
+            listeners.append(DatagramListener(at, flows))
         except OSError as error:
             if error.errno not in (errno.EAFNOSUPPORT, errno.EADDRNOTAVAIL):
                 for listener in listeners:

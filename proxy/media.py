@@ -176,7 +176,6 @@ class MediaPlace(Opening):
 
     def _end_lanes(self, components: list[Component], is_over: bool) -> None:
         for component in components:
-            component.forget()
             for lane in (*component.lanes, *component.inward):
                 lane.sender.forget()
                 self._account(lane)

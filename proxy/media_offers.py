@@ -10,7 +10,6 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from protocols.engine import Host
 from proxy.ports import PortPool
 
 if TYPE_CHECKING:
@@ -40,11 +39,11 @@ class _Held:
 class Offers:
     def __init__(self, ports: PortPool) -> None:
         self._pool = ports
-        self._of: dict[Host, _Held] = {}
-        self._client_of: dict[MediaPlace, Host] = {}
+        self._of: dict[str, _Held] = {}
+        self._client_of: dict[MediaPlace, str] = {}
         self._ports = 0
 
-    def make_room(self, client: Host) -> bool:
+    def make_room(self, client: str) -> bool:
         """Whether this client may make one more offer. When all offers have too many ports, one gives way."""
         held = self._of.get(client)
         if held is not None and held.ports >= max(len(self._pool) // OF_A_CLIENT, LEAST_OF_A_CLIENT):

@@ -33,7 +33,7 @@ class Owner(Protocol):
     def helper(self) -> Helper: ...
 
     @property
-    def charged_to(self) -> Host: ...
+    def charged_to(self) -> str: ...
 
     @property
     def group(self) -> Group: ...
@@ -144,11 +144,8 @@ class Opening:
         self.owner.log.write(
             "pinhole.closed", pinhole=self.grant.id, reason=reason, duration_seconds=duration, **counts, **facts
         )
-        event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds)
-        if "packets_in" in counts:
-            event = Closed(
-                reason, event.bytes_in, event.bytes_out, seconds, counts["packets_in"], counts["packets_out"]
-            )
+        packets = counts.get("packets_in", 0), counts.get("packets_out", 0)
+        event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds, *packets)
         if event.bytes_in or event.bytes_out:
             self._table.metrics.relayed_bytes.inc(event.bytes_in + event.bytes_out)
         self.owner.pinhole_event(self.grant, event)

@@ -90,7 +90,7 @@ class PinholeTable:
         self._pinholes: dict[int, Opening] = {}
         metrics.pinholes.set_function(self._pinholes.__len__)
         self._count_opened = cache(metrics.pinholes_opened.labels)  # of few purposes
-        self._per_client: Counter[Host] = Counter()
+        self._per_client: Counter[str] = Counter()
         self._shares = Shares(limits.pinholes)
         self._shares_of_ports = Shares(len(ports))
         """Of the ports on which connections are awaited; those for datagrams have shares of their own."""

@@ -30,7 +30,7 @@ class Admission:
     helper: Helper
     nat: Nat
     log: Log
-    charged_to: Host
+    charged_to: str
     """The client whose limit it counts against (`shares.account_of`)."""
     group: Group
     decided_by: Arrival

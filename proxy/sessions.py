@@ -52,7 +52,7 @@ class Sessions:
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
         """Those that are over but for what their engines look after."""
-        self._per_client: Counter[Host] = Counter()
+        self._per_client: Counter[str] = Counter()
         self._shares = Shares(config.limits.sessions)
         self.give_way: Callable[[Group], bool] = lambda _: False
         """Ends a session of the group that nothing depends on, if there is one; set by whoever has the flows."""
@@ -193,7 +193,7 @@ class Sessions:
         arrival: Arrival,
         decision: Accepted,
         how: Nat,
-        charged_to: Host,
+        charged_to: str,
         decided_by: Arrival,
         via: tuple[Endpoint, ...] = (),
         is_expected: bool = False,
@@ -210,7 +210,7 @@ class Sessions:
         group = decision.group
         return Admission(key, arrival, policy, helper, how, log, charged_to, group, decided_by, via, is_expected)
 
-    def _limit_reached(self, client: Host, group: Group, is_renewed: bool) -> str | None:
+    def _limit_reached(self, client: str, group: Group, is_renewed: bool) -> str | None:
         if self._per_client[client] - is_renewed >= self._limits.sessions_per_client:
             return "limit_per_client"
         if not (is_renewed or self._shares.has_room(group) or self.give_way(group)):

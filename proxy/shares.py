@@ -34,37 +34,36 @@ class Shares:
 
     def use(self, limit: int, groups: Collection[Group]) -> None:
         """Another limit from now on, for these groups. What is held stays held."""
-        self._kept = limit // 2 // len(groups) if groups else 0
-        self._common = limit - self._kept * len(groups)
-        self._groups = frozenset(groups)
-        self._beyond = sum(max(0, used - self._kept_for(group)) for group, used in self._used.items())
-
-    def _kept_for(self, group: Group) -> int:
-        return self._kept if group in self._groups else 0
+        self._kept = dict.fromkeys(groups, limit // 2 // len(groups) if groups else 0)
+        self._common = limit - sum(self._kept.values())
+        self._beyond = sum(max(0, used - self._kept.get(group, 0)) for group, used in self._used.items())
 
     def __len__(self) -> int:
         return self._used.total()
 
     def has_room(self, group: Group) -> bool:
-        return self._used[group] < self._kept_for(group) or self._beyond < self._common
+        return self._used.get(group, 0) < self._kept.get(group, 0) or self._beyond < self._common
 
     def take(self, group: Group) -> None:
-        self._used[group] += 1
-        if self._used[group] > self._kept_for(group):
+        used = self._used[group] = self._used.get(group, 0) + 1
+        if used > self._kept.get(group, 0):
             self._beyond += 1
 
     def give(self, group: Group) -> None:
-        if self._used[group] > self._kept_for(group):
+        used = self._used[group]
+        if used > self._kept.get(group, 0):
             self._beyond -= 1
-        self._used[group] -= 1
-        if not self._used[group]:
+        if used > 1:
+            self._used[group] = used - 1
+        else:
             del self._used[group]
 
 
-def account_of(host: Host, prefix: int) -> Host:
-    """The address under which a client is counted. Whoever has one IPv6 address mostly has its whole network, so that
-    all addresses with the same `prefix` bits are one client."""
+def account_of(host: Host, prefix: int) -> str:
+    """The address under which a client is counted, as text: a call looks it up some fifteen times, and a string knows
+    its hash. Whoever has one IPv6 address mostly has its whole network, so that all addresses with the same `prefix`
+    bits are one client."""
     if isinstance(host, IPv4Address):
-        return host
+        return str(host)
     bits = 128 - prefix
-    return IPv6Address(int(host) >> bits << bits)
+    return str(IPv6Address(int(host) >> bits << bits))

@@ -269,7 +269,7 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
             else:
                 # No router cuts them further, and a socket that hears nobody is not told what fits: this always does.
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, IPV6_LEAST_MTU)
-        sock.bind((str(at.host), at.port))
+        sock.bind(address(at))
     except OSError:
         sock.close()
         raise
@@ -366,8 +366,8 @@ def set_traffic_class(sock: socket.socket, value: int) -> None:
 
 def address(of: Endpoint) -> Address:
     """As `receive` gives it, whatever else the kernel adds."""
-    host = of.host
-    return (str(host), of.port) if host.version == 4 else (str(host), of.port, 0, 0)
+    host = of.host_text
+    return (host, of.port, 0, 0) if ":" in host else (host, of.port)
 
 
 def route_source(target: Endpoint, mark: int = 0) -> IPv4Address | IPv6Address:

@@ -45,7 +45,7 @@ class Gateway:
         for step in rules.steps(self.shell.config, backend):
             hosts.gateway.run(*step.command, stdin=step.stdin)
         port = self.shell.config.network.listen_port
-        self.listeners = [DatagramListener(self.shell.loop, at, self.shell.flows) for at in loopback(port)]
+        self.listeners = [DatagramListener(at, self.shell.flows) for at in loopback(port)]
 
     async def __aenter__(self) -> Gateway:
         return self

@@ -42,9 +42,10 @@ class Call:
 
     def __init__(self, gateway: Gateway) -> None:
         self.key = "call"
-        self.charged_to = gateway.hosts.client_address(4)
+        self.charged_to = str(gateway.hosts.client_address(4))
         (self.policy,) = gateway.shell.config.policies
-        client, server = Endpoint(self.charged_to, PORT), Endpoint(gateway.hosts.server_address(4), PORT)
+        client = Endpoint(gateway.hosts.client_address(4), PORT)
+        server = Endpoint(gateway.hosts.server_address(4), PORT)
         self.decided_by = Arrival(Transport.UDP, "lan0", client, server)
         self.group = Group("test", False)
         self.log: Memory = gateway.shell.log

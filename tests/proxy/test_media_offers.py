@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address
 from types import SimpleNamespace
 from typing import Any
 
@@ -10,7 +9,7 @@ from proxy.media_offers import LEAST_OF_A_CLIENT, OF_A_CLIENT, OF_ALL, Offers
 from proxy.ports import PortPool
 
 PORTS = 6400
-CLIENT = ip_address("192.0.2.1")
+CLIENT = "192.0.2.1"
 SHARE = PORTS // OF_A_CLIENT
 
 
@@ -29,7 +28,7 @@ def test_one_client_has_its_share_and_gets_it_back() -> None:
     offers = Offers(PortPool(40000, 40000 + PORTS - 1))
     held = [Place(offers) for _ in range(SHARE // 2)]
     assert not offers.make_room(CLIENT)
-    assert offers.make_room(ip_address("192.0.2.2"))
+    assert offers.make_room("192.0.2.2")
     offers.remove(held[0])  # type: ignore[arg-type]
     offers.remove(held[0])  # type: ignore[arg-type]
     assert offers.make_room(CLIENT)
@@ -51,10 +50,10 @@ def test_places_without_ports_of_ours_do_not_count() -> None:
 
 def test_when_all_are_too_many_the_oldest_of_who_has_most_gives_way() -> None:
     offers = Offers(PortPool(40000, 40000 + PORTS - 1))
-    phone = Place(offers, ip_address("10.1.0.2"))
-    crowd = [Place(offers, ip_address(f"192.0.2.{number}"), SHARE // 2) for number in range(1, 17) for _ in range(2)]
+    phone = Place(offers, "10.1.0.2")
+    crowd = [Place(offers, f"192.0.2.{number}", SHARE // 2) for number in range(1, 17) for _ in range(2)]
     assert sum(place.ports for place in (phone, *crowd)) > PORTS // OF_ALL
-    assert offers.make_room(ip_address("10.1.0.3"))
+    assert offers.make_room("10.1.0.3")
     assert [place.shut_by for place in crowd].count("gave_way") == 1
     assert crowd[0].shut_by == "gave_way"
     assert phone.shut_by == ""

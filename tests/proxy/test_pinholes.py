@@ -39,13 +39,15 @@ class Session:
     """Owner of the pinholes under test."""
 
     key = "s-1"
-    charged_to = ip_address(CLIENT)
+    charged_to = CLIENT
     group = Group("test", False)
 
     def __init__(self, shell: Shell) -> None:
         self.log: Memory = shell.log
         self.policy = shell.config.policies[0]
-        self.decided_by = Arrival(Transport.TCP, "lan0", Endpoint(self.charged_to, 1), Endpoint(ip_address(SERVER), 7))
+        self.decided_by = Arrival(
+            Transport.TCP, "lan0", Endpoint(ip_address(CLIENT), 1), Endpoint(ip_address(SERVER), 7)
+        )
         self.pinholes = shell.pinholes.of(self)
         self.heard: list[PinholeEvent] = []
 
