@@ -162,15 +162,13 @@ class FtpEngine:
             return ()
         self._now = self._last = now
         self._busy = True
-        if side is CLIENT and self._auth is not None and self._lines[CLIENT]:
-            self._injected("commands behind AUTH, then the end")
-        elif side is CLIENT and self._kept is not None and SERVER not in self._finished:
-            self._client_ends = True  # what waits is read first
-            return self._done()
-        elif self._opaque is None and SERVER not in self._finished:
-            self._read_rest(side)
-        if not self._over:
-            self._end(side)
+        if side is CLIENT:
+            self._end_client()
+        else:
+            if self._opaque is None:
+                self._read_rest(SERVER)
+            if not self._over:
+                self._end(SERVER)
         return self._done()
 
     def _done(self) -> Sequence[Effect]:
@@ -193,10 +191,7 @@ class FtpEngine:
         except Malformed as fault:
             self._bad_line(side, fault)
         if self._client_ends and self._kept is None and not self._over:
-            self._client_ends = False
-            self._read_rest(CLIENT)
-            if not self._over:
-                self._end(CLIENT)
+            self._end_client()
 
     def _read_commands(self, lines: LineBuffer) -> None:
         # What stands behind AUTH waits: if the server agrees, it must not have been sent (F67).
@@ -595,6 +590,17 @@ class FtpEngine:
         if SERVER not in self._finished:  # else the client has been told already that nothing more comes
             self._out.send(CLIENT, text)
         self._abort(reason)
+
+    def _end_client(self) -> None:
+        """The client says no more. What waits for a login is read first; its last line may have to wait, too."""
+        is_read = self._opaque is None and SERVER not in self._finished
+        if self._auth is not None and self._lines[CLIENT]:
+            self._injected("commands behind AUTH, then the end")
+        elif is_read and self._kept is None:
+            self._read_rest(CLIENT)
+        self._client_ends = is_read and self._kept is not None
+        if not self._client_ends and not self._over:
+            self._end(CLIENT)
 
     def _end(self, side: Side) -> None:
         """One direction is over: that is passed on, the other one goes on."""
