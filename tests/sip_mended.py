@@ -34,6 +34,10 @@ def rest_behind(came: bytes, sent: bytes) -> bytes | None:
             gone.add(_name(line))
         else:
             return None
+    # The head has no end: of a datagram that was cut on its way the last line may be gone, like any other.
+    while _name(line := _LINE.match(came, at)[0]) in _ONCE:  # type: ignore[index]
+        gone.add(_name(line))
+        at += len(line)
     return came[at:] if gone <= told else None
 
 

@@ -49,7 +49,8 @@ class SipPinholes(StrictPinholes):
         """How a stream has begun, or the last datagram."""
         self._has_spoken: set[Side] = set()
         """Who has sent what begins as SIP."""
-        self._sayings: Sayings = Sayings(peers, beside._sayings if isinstance(beside, SipPinholes) else None)
+        others = beside._sayings if isinstance(beside, SipPinholes) else None
+        self._sayings: Sayings = Sayings(peers, others, options.topology_hiding)
         self._everybody: list[SipPinholes] = beside._everybody if isinstance(beside, SipPinholes) else []
         """Of the sessions: a party may name itself in one, and be agreed to in another."""
         self._everybody.append(self)
@@ -201,7 +202,10 @@ class SipPinholes(StrictPinholes):
             assert party.mapped in mapped, media
 
     def _may_wait(self, at: Endpoint, mapped: Host | None) -> bool:
-        if at.port < 1024 or at.host.is_loopback or at.host.is_link_local or at.host.is_multicast:
+        # Who signals from a loopback address, as in captures of one machine, is there: an engine takes its word as any
+        # other party's, and it is the shell that lets nobody come to such a place (`target_not_allowed`).
+        is_local = at.host.is_loopback or at.host.is_link_local
+        if at.port < 1024 or (is_local and at.host not in self.own) or at.host.is_multicast:
             return False
         if at.host.is_unspecified:
             return False

@@ -54,9 +54,15 @@ class Saying:
 class Sayings:
     """Of one flow."""
 
-    def __init__(self, peers: Peers, beside: Sayings | None = None) -> None:
-        """beside: of another flow of the same daemon; a request of one may be answered in another."""
+    def __init__(self, peers: Peers, beside: Sayings | None = None, is_hidden: bool = False) -> None:
+        """beside: of another flow of the same daemon; a request of one may be answered in another. is_hidden: a Call-ID
+        tells the other side no host that is behind us."""
         self._peers = peers
+        self._hidden = {
+            str(peers.own(side).host).encode(): str(peers.as_seen(side).host).encode()
+            for side in Side
+            if is_hidden and peers.is_mapped(side)
+        }
         self._text = dict.fromkeys(Side, b"")
         """Of a stream."""
         self._unread: list[tuple[Side, bytes]] = []
@@ -78,6 +84,8 @@ class Sayings:
                 self._requests[side].clear()
         for side, data in self._unread:
             for saying in _messages(data, self._peers.transport):
+                for own, seen in self._hidden.items():  # one side knows it by the one, and the other by the other
+                    saying.call_id = saying.call_id.replace(own, seen)
                 if not saying.status:
                     self._requests[side].append(saying)
                 elif 200 <= saying.status < 300:
