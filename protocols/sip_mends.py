@@ -66,7 +66,7 @@ def is_like_length(name: bytes) -> bool:
 def without_bare_crs(data: bytes, start: int, is_cut: bool) -> tuple[bytes, int] | None:
     """The message with a blank for each bare CR in its head, from this line on, and where the first one stood. None if
     there is none, or if the head or (is_cut: of a stream) the message could end elsewhere by it."""
-    empty = _END_OF_HEAD.search(data, start)
+    empty = _END_OF_HEAD.search(data, start - 1)  # with the end of the line before, for this one may be the empty one
     head = data[start : empty.start() + 1 if empty is not None else len(data)]
     first = _BARE_CR.search(head)
     if first is None or _AT_LINE.search(head):

@@ -76,6 +76,15 @@ def test_bare_cr_in_a_body_stays() -> None:
     assert read_message(data).data == data.replace(b"a\rb", b"a b")
 
 
+@pytest.mark.parametrize("body", [b"v=0\ro=1", b"a\rb\r\n\r\nc", b"\ra"])
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_bare_cr_in_a_body_stays_behind_a_head_with_a_line_that_is_no_field(body: bytes, is_cut: bool) -> None:
+    data = length(len(body)).replace(BODY, body).replace(b"\r\nCall-ID", b"\r\nno field\r\nCall-ID")
+    read = read_message(data, is_cut)
+    assert read.data == data
+    assert [oddity.reason for oddity in read.oddities] == ["bad_header_line"]
+
+
 @pytest.mark.parametrize("line", [b"X: a\rl: 5", b"X: a\rContent Length: 5", b"X: a\r", b"X: a\r\rb"])
 def test_bare_cr_that_could_end_a_message_of_a_stream_elsewhere_is_refused_there(line: bytes) -> None:
     with pytest.raises(BadMessage, match="bare_cr at 8:5"):
