@@ -102,8 +102,12 @@ class Sayings:
             if is_agreed and not self._is_agreed(side, request):
                 continue
             values = [*request.vias[:1] * (not is_agreed), *request.contacts * (not in_via)]
-            if any(at.port in _ports(value) and ({at.host} | aliases) & {*hosts_in(value)} for value in values):
-                return True
+            for value in values:
+                hosts = {*hosts_in(value)}
+                if at.port in _ports(value) and ({at.host} | aliases) & hosts:
+                    return True
+                if at == self._peers.own(side) and aliases & hosts:
+                    return True
         return False
 
     def _is_agreed(self, side: Side, request: Saying) -> bool:

@@ -203,6 +203,17 @@ def test_a_hidden_call_id_is_the_same_on_both_sides(is_hidden: bool) -> None:
     assert sayings.has_said(Side.CLIENT, at, is_agreed=True) is is_hidden
 
 
+@pytest.mark.parametrize(("contact", "counts"), [("192.168.9.9", True), ("192.168.9.8", False)])
+def test_by_an_alias_a_party_names_where_it_signals_from(contact: str, counts: bool) -> None:
+    """Found by a search. What it calls itself in Via as well is an alias."""
+    sayings = Sayings(on(NETWORKS["snat"], HELPERS["sip"], Transport.UDP, 40000))
+    via = "Via: SIP/2.0/UDP 192.168.9.9;rport"
+    sayings.hear(Side.CLIENT, said("INVITE sip:b SIP/2.0", via, f"Contact: <sip:a@{contact}>", *CALL))
+    sayings.read()
+    assert sayings.has_said(Side.CLIENT, Endpoint(ip_address("10.1.0.2"), 40000)) is counts
+    assert not sayings.has_said(Side.CLIENT, Endpoint(ip_address("10.1.0.2"), 40001))
+
+
 def test_what_a_response_says_is_nobodys_own_word() -> None:
     sayings, at = Sayings(PHONE), Endpoint(ip_address("10.1.0.2"), 8443)
     sayings.hear(Side.CLIENT, said("SIP/2.0 200 OK", "Via: SIP/2.0/TCP 10.1.0.2:8443", "Contact: <sip:10.1.0.2:8443>"))
