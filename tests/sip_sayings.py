@@ -48,7 +48,7 @@ class Saying:
     @property
     def transaction(self) -> Transaction:
         number, method = (*self.cseq.split(), b"", b"")[:2]
-        return self.call_id, b"%b %b" % (number, self.method or method)
+        return self.call_id, b"%b %b" % (number.lstrip(b"0"), self.method or method)
 
 
 class Sayings:

@@ -214,6 +214,17 @@ def test_by_an_alias_a_party_names_where_it_signals_from(contact: str, counts: b
     assert not sayings.has_said(Side.CLIENT, Endpoint(ip_address("10.1.0.2"), 40001))
 
 
+@pytest.mark.parametrize("number", ["1", "01", "  0001", "0"])
+def test_a_number_is_the_same_with_zeros_before_it(number: str) -> None:
+    """Found by a search."""
+    sayings, at = Sayings(PHONE), Endpoint(ip_address("10.1.0.2"), 8443)
+    call = ("Call-ID: c", f"CSeq:{number} REGISTER")
+    sayings.hear(Side.CLIENT, said("REGISTER sip:b SIP/2.0", "Contact: <sip:a@10.1.0.2:8443>", *call))
+    sayings.hear(Side.SERVER, said("SIP/2.0 200 OK", *CALL))
+    sayings.read()
+    assert sayings.has_said(Side.CLIENT, at, is_agreed=True) is (number != "0")
+
+
 def test_what_a_response_says_is_nobodys_own_word() -> None:
     sayings, at = Sayings(PHONE), Endpoint(ip_address("10.1.0.2"), 8443)
     sayings.hear(Side.CLIENT, said("SIP/2.0 200 OK", "Via: SIP/2.0/TCP 10.1.0.2:8443", "Contact: <sip:10.1.0.2:8443>"))
