@@ -83,6 +83,8 @@ def run(path: str | None, backend: Backend | None) -> int:
     try:
         _load_what_comes_late()
         privileges.become(who)
+        # The loop, as it starts, stands an exit in its middle badly: SIGTERM waits until the loop takes signals itself.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         return uvloop.run(_serve(path, settings, keeper, watcher))
     finally:
         watcher.end()
@@ -228,6 +230,7 @@ class Daemon:
             self._loop.add_reader(self._watcher.sock, self._rules_told, self._watcher)
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ask_to_stop)
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_now)
         self._loop.add_signal_handler(signal.SIGUSR1, self._sink.reopen)
         self._loop.set_exception_handler(self._callback_failed)

@@ -16,7 +16,7 @@ def rest_behind(came: bytes, sent: bytes) -> bytes | None:
     In the head: a bare CR is a blank, CSeq of a request names its method, and of a field that should stand once further
     lines are gone, or earlier ones, but not all of them. The body is as it came.
     """
-    method = sent.lstrip(b"\r\n").partition(b" ")[0]
+    method = re.split(rb"[ \t]", sent.lstrip(b"\r\n"), maxsplit=1)[0]
     told, gone = set[bytes](), set[bytes]()
     at = of = 0
     while of < len(sent):
