@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from protocols import ftp, sip, tns
-from protocols.engine import Helper
+from protocols.contract.engine import Helper
 
 HELPERS: Mapping[str, Helper] = {
     helper.name: helper

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from protocols.engine import Effect, Malformed, Send, Side
+from protocols.contract.engine import Effect, Malformed, Send, Side
 
 _NUL_NOT_AFTER_CR = re.compile(rb"(?<!\r)\0")
 

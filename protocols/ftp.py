@@ -32,7 +32,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 from protocols import ftp_wire as wire
-from protocols.engine import (
+from protocols.contract.engine import (
     Abort,
     AnyGrant,
     Effect,

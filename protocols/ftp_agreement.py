@@ -10,7 +10,7 @@ import re
 from typing import NamedTuple
 
 from protocols import ftp_wire as wire
-from protocols.engine import Endpoint, Malformed, Note, Peers, Refusal, Side, violation
+from protocols.contract.engine import Endpoint, Malformed, Note, Peers, Refusal, Side, violation
 from protocols.framing import Outbox
 from protocols.ftp_data import Data, DataConnections
 from protocols.ftp_options import FtpOptions

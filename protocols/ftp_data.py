@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.engine import (
+from protocols.contract.engine import (
     AnyGrant,
     Endpoint,
     Expect,

@@ -15,7 +15,7 @@ from itertools import takewhile
 from typing import NamedTuple
 
 from protocols import ftp_wire as wire
-from protocols.engine import Side
+from protocols.contract.engine import Side
 from protocols.framing import Outbox
 from protocols.ftp_data import Data, Transfer
 

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address
 from typing import NamedTuple
 
 from protocols import grammar
-from protocols.engine import Endpoint, Host, Malformed
+from protocols.contract.engine import Endpoint, Host, Malformed
 from protocols.spans import Span
 
 CRLF = b"\r\n"

@@ -25,7 +25,7 @@ from typing import NamedTuple
 from pyparsing import ParseException, Regex
 
 from protocols import grammar
-from protocols.engine import Endpoint, Host, Malformed
+from protocols.contract.engine import Endpoint, Host, Malformed
 from protocols.spans import Span
 
 MAX_BYTES = 65535

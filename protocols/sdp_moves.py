@@ -17,7 +17,7 @@ from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from protocols.engine import Host, Malformed
+from protocols.contract.engine import Host, Malformed
 from protocols.sdp import Connection, Description, Media, read_sdp, whole_line
 from protocols.spans import Span, replace
 

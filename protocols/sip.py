@@ -25,7 +25,7 @@ from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
 from protocols import sip_left
-from protocols.engine import (
+from protocols.contract.engine import (
     Abort,
     AnyGrant,
     Closed,

@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from hashlib import blake2b
 
-from protocols.engine import Malformed
+from protocols.contract.engine import Malformed
 from protocols.sip_message import BadMessage, Head, Message
 from protocols.sip_values import read_address, read_via, split, unfolded
 from protocols.spans import Span

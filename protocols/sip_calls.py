@@ -23,8 +23,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from protocols import engine, sdp, sdp_moves, sip_media
-from protocols.engine import AnyGrant, Closed, Endpoint, Host, MediaGrant, Pinholes, Refusal, Side, Transport
+from protocols import sdp, sdp_moves, sip_media
+from protocols.contract import engine
+from protocols.contract.engine import AnyGrant, Closed, Endpoint, Host, MediaGrant, Pinholes, Refusal, Side, Transport
 from protocols.sip_media import Role, Speaker, Terms
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from protocols.engine import Endpoint, Expect, Grant, Network, Peers, Pinholes, Refusal, Side, Transport, only
+from protocols.contract.engine import Endpoint, Expect, Grant, Network, Peers, Pinholes, Refusal, Side, Transport, only
 from protocols.sip_table import Clock, SipTable
 
 LEAST_PORT = 1024

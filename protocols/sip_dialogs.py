@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from protocols import sdp, sdp_moves, sip_body
-from protocols.engine import (
+from protocols.contract.engine import (
     AnyGrant,
     Closed,
     Endpoint,

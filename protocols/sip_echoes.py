@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from protocols.engine import Peers, Side
+from protocols.contract.engine import Peers, Side
 from protocols.sip_memory import short
 from protocols.sip_table import SipTable
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from protocols.engine import Host, Peers, Side
+from protocols.contract.engine import Host, Peers, Side
 from protocols.sip_memory import Recent
 from protocols.sip_message import Message
 from protocols.spans import Span

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from protocols import sip_odd
-from protocols.engine import Endpoint, Host
+from protocols.contract.engine import Endpoint, Host
 from protocols.sip_message import Message
 
 SILENT = frozenset(

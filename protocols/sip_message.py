@@ -24,7 +24,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
 from protocols import sip_mends, sip_odd
-from protocols.engine import Malformed
+from protocols.contract.engine import Malformed
 from protocols.sip_memory import MAX_KEY_BYTES, short
 from protocols.sip_values import (
     BLANKS,

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from protocols.engine import (
+from protocols.contract.engine import (
     AnyGrant,
     Closed,
     Endpoint,

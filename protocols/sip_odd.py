@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar, cast
 
 from protocols import sip_values
-from protocols.engine import Endpoint, Host, Malformed
+from protocols.contract.engine import Endpoint, Host, Malformed
 from protocols.sip_values import (
     HEADER_PARAMETER,
     MAX_VALUES,

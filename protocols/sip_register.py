@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
-from protocols.engine import Endpoint, Host, Network, Peers, Side, Transport, only
+from protocols.contract.engine import Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
 from protocols.sip_memory import NAMES_BYTES, Recent, short
 from protocols.sip_message import MAX_ID_BYTES, Message, Refused

@@ -27,7 +27,7 @@ from typing import NamedTuple
 
 from protocols import sip_odd
 from protocols import sip_values as values
-from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport
+from protocols.contract.engine import Endpoint, Host, Malformed, Peers, Side, Transport
 from protocols.sip_contacts import LEAST_PORT, Contacts
 from protocols.sip_echoes import Echoes
 from protocols.sip_hiding import CallIds

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from protocols.engine import Endpoint, Host, Malformed, Peers, Side, Transport, only
+from protocols.contract.engine import Endpoint, Host, Malformed, Peers, Side, Transport, only
 from protocols.sip_contacts import LAST_WORDS_SECONDS, LEAST_PORT, Contacts
 from protocols.sip_memory import Recent, short
 from protocols.sip_message import Message

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from protocols.engine import AnyGrant, Closed, Endpoint, Host, Party, Side, Transport
+from protocols.contract.engine import AnyGrant, Closed, Endpoint, Host, Party, Side, Transport
 from protocols.sip_memory import Held, KnownAs, Memory, Recent, Repeats
 
 if TYPE_CHECKING:

@@ -22,7 +22,7 @@ from typing import NamedTuple, TypeVar
 from pyparsing import ParseException, ParserElement, Regex
 
 from protocols import grammar
-from protocols.engine import Host, Malformed
+from protocols.contract.engine import Host, Malformed
 from protocols.spans import Span
 
 BLANKS = b" \t\r\n"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protocols.engine import Endpoint, Host, Peers, Side, Transport, only
+from protocols.contract.engine import Endpoint, Host, Peers, Side, Transport, only
 from protocols.sip_calls import Call, Hop, Transaction
 from protocols.sip_contacts import Contacts
 from protocols.sip_media import Role

@@ -28,7 +28,7 @@ from typing import Any
 
 from protocols import tns_address as text
 from protocols import tns_wire as wire
-from protocols.engine import (
+from protocols.contract.engine import (
     Abort,
     AnyGrant,
     Closed,

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
-from protocols.engine import Host
+from protocols.contract.engine import Host
 from proxy import netlink, sockets
 
 RETURN_SECONDS = 2.0

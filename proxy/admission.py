@@ -12,7 +12,7 @@ import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import Endpoint, Expect, Grant, Host, Network
+from protocols.contract.engine import Endpoint, Expect, Grant, Host, Network
 from proxy import sockets
 from proxy.endpoints import EVERYBODY, Heard, UdpEndpoint
 from proxy.opening import Opening, Owner

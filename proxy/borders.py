@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from protocols.engine import Host, Side
+from protocols.contract.engine import Host, Side
 from proxy import sockets
 from proxy.config import Policy
 from proxy.policy import Arrival

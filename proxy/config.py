@@ -35,7 +35,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
 from protocols import HELPERS
-from protocols.engine import Helper, Host, Network, Seconds, Transport
+from protocols.contract.engine import Helper, Host, Network, Seconds, Transport
 from proxy import config_checks, yaml_marks
 from proxy.config_values import (
     Dnat,

@@ -9,7 +9,7 @@ from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 from typing import TYPE_CHECKING
 
-from protocols.engine import Helper, Network, Transport
+from protocols.contract.engine import Helper, Network, Transport
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

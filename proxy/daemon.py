@@ -26,7 +26,7 @@ from typing import Any, Literal, cast
 import uvloop
 
 from protocols import HELPERS
-from protocols.engine import Counts
+from protocols.contract.engine import Counts
 from proxy import audit, config, failures, listener, net, privileges, rules, sockets
 from proxy.addresses import AddressWatch
 from proxy.config import Config

@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from protocols.engine import Endpoint, Network, Transport
+from protocols.contract.engine import Endpoint, Network, Transport
 from proxy import judging, judging_host, net, privileges, rules, sockets, traffic
 from proxy.config import Config, PortRange
 from proxy.errors import NetError, PinholeError, SocketError

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from protocols.engine import AnyGrant, Effect, Engine, Host, Note, PinholeEvent, Side
+from protocols.contract.engine import AnyGrant, Effect, Engine, Host, Note, PinholeEvent, Side
 from proxy import effects
 from proxy.failures import GivesUp
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, assert_never
 
-from protocols.engine import Abort, Effect, Finish, Note, Resolve, Send, Side, Splice
+from protocols.contract.engine import Abort, Effect, Finish, Note, Resolve, Send, Side, Splice
 
 
 class Performer(Protocol):

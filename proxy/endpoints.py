@@ -23,7 +23,7 @@ from enum import Enum
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from protocols.engine import Endpoint, Host, Transport
+from protocols.contract.engine import Endpoint, Host, Transport
 from proxy import sockets
 from proxy.ports import PortPool
 from proxy.readers import Readers

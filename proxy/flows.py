@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from protocols.engine import Endpoint, Host, Peers, Side, Transport
+from protocols.contract.engine import Endpoint, Host, Peers, Side, Transport
 from proxy import sockets
 from proxy.admission import DatagramPinhole
 from proxy.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
-from protocols.engine import Network
+from protocols.contract.engine import Network
 from proxy import rules
 from proxy.config import Config, PortRange
 from proxy.findings import Finding, Level

@@ -22,7 +22,7 @@ import errno
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from protocols.engine import Endpoint, Host, Party
+from protocols.contract.engine import Endpoint, Host, Party
 from proxy import sockets
 from proxy.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEndpoints
 from proxy.sockets import Address, Ancillary

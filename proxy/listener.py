@@ -8,7 +8,7 @@ import errno
 import os
 from ipaddress import ip_address
 
-from protocols.engine import Endpoint, Transport
+from protocols.contract.engine import Endpoint, Transport
 from proxy import sockets
 from proxy.audit import Log
 from proxy.flows import Flows

@@ -23,7 +23,7 @@ import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from protocols.engine import Endpoint, Host, Media, MediaGrant, Network, Party, Side, Transport
+from protocols.contract.engine import Endpoint, Host, Media, MediaGrant, Network, Party, Side, Transport
 from proxy import sockets
 from proxy.endpoints import UdpEndpoint
 from proxy.lanes import Component, Lane, Stand, join, protocol_of

@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from protocols.engine import AnyGrant, Closed, Endpoint, Helper, Host, Network, PinholeEvent, Transport, Used
+from protocols.contract.engine import AnyGrant, Closed, Endpoint, Helper, Host, Network, PinholeEvent, Transport, Used
 from proxy.audit import Log
 from proxy.config import Policy
 from proxy.shares import Group

@@ -20,7 +20,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
 
-from protocols.engine import (
+from protocols.contract.engine import (
     AnyGrant,
     Endpoint,
     Expect,

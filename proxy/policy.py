@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocols.engine import Endpoint, Host, Network, Transport
+from protocols.contract.engine import Endpoint, Host, Network, Transport
 from proxy.config import Config, HelperEntry, Policy
 from proxy.config_values import plain_host
 from proxy.shares import Group

@@ -54,7 +54,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from protocols.engine import Network, Transport
+from protocols.contract.engine import Network, Transport
 from proxy.config import Config, Mark, Policy, PortRange
 from proxy.config_checks import NAMEABLE
 from proxy.errors import NetError

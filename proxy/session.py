@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from protocols.engine import AnyGrant, Endpoint, Helper, Host, Peers, PinholeEvent, Side
+from protocols.contract.engine import AnyGrant, Endpoint, Helper, Host, Peers, PinholeEvent, Side
 from proxy.audit import Log
 from proxy.config import Policy
 from proxy.driver import EngineDriver, Performer

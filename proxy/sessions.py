@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from protocols.engine import Endpoint, Grant, Helper, Host, Transport
+from protocols.contract.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy import sockets
 from proxy.audit import Log
 from proxy.config import Config

@@ -19,7 +19,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from protocols.engine import Endpoint, Network
+from protocols.contract.engine import Endpoint, Network
 from proxy import bpf
 from proxy.errors import SocketError
 

@@ -15,7 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from protocols.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side
+from protocols.contract.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side
 from proxy import sockets
 from proxy.leg import Leg
 from proxy.opening import mark_to

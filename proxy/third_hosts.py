@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_network
 
-from protocols.engine import Endpoint, Host, Party, Side
+from protocols.contract.engine import Endpoint, Host, Party, Side
 from proxy.config import Policy
 from proxy.routes import NO_WAY, Way, Ways, default_way_to, way_to
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
-from protocols.engine import Host, Network, Transport
+from protocols.contract.engine import Host, Network, Transport
 from proxy import rules
 from proxy.config import Config, Policy, PortRange
 from proxy.rules import Scope

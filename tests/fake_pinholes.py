@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 
-from protocols.engine import (
+from protocols.contract.engine import (
     AnyGrant,
     Closed,
     Endpoint,

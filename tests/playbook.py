@@ -53,7 +53,7 @@ from pathlib import Path
 from typing import Any
 
 from protocols import HELPERS
-from protocols.engine import (
+from protocols.contract.engine import (
     Abort,
     AnyGrant,
     Effect,

@@ -13,7 +13,7 @@ from functools import cache
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from protocols.engine import (
+from protocols.contract.engine import (
     Abort,
     EngineFactory,
     Finish,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from protocols.engine import Host
+from protocols.contract.engine import Host
 from protocols.sdp import (
     Description,
     Media,

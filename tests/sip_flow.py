@@ -7,7 +7,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from protocols import sip
-from protocols.engine import (
+from protocols.contract.engine import (
     AnyGrant,
     Closed,
     Effect,

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from protocols.engine import (
+from protocols.contract.engine import (
     Effect,
     Endpoint,
     Expect,

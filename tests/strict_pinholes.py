@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from protocols.engine import Effect, Host, Peers, Side, Transport
+from protocols.contract.engine import Effect, Host, Peers, Side, Transport
 from tests.fake_pinholes import FakePinholes
 from tests.sip_sayings import hosts_in
 

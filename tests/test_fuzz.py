@@ -14,7 +14,7 @@ import pytest
 from click.testing import CliRunner
 
 from protocols import HELPERS
-from protocols.engine import Endpoint, Helper, Peers, Send, Side, Transport
+from protocols.contract.engine import Endpoint, Helper, Peers, Send, Side, Transport
 from tests.playbook import NETWORKS, on
 from tests.scripts import Arrival, End, Step, Visit, Wait, begin, take
 from tests.sip_mended import rest_behind

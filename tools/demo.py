@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from protocols import HELPERS
-from protocols.engine import Endpoint
+from protocols.contract.engine import Endpoint
 from proxy.terminal import print_rows
 from tools import audio, baresip, gateways, oracle, peers, tns_packets
 from tools.baresip import CallFailed, phone

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from protocols.engine import Host as Address
-from protocols.engine import Network
+from protocols.contract.engine import Host as Address
+from protocols.contract.engine import Network
 from tests.interop.wire import headers, written
 from tests.netns.namespaces import needs_root
 from tools import gateways, peers

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Effect, Side
+from protocols.contract.engine import Effect, Side
 from proxy import rules
 from proxy.listener import DatagramListener, loopback
 from tests.netns.namespaces import Hosts, Namespace

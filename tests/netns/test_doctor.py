@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.engine import Transport
+from protocols.contract.engine import Transport
 from proxy import doctor, judging_host, net, rules
 from proxy.config import Config, HelperEntry, NetworkSettings, Policy, PortRange, default
 from proxy.findings import Finding, Level

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Abort, Endpoint, Expect, Host, Peers, Send, Side, Splice, Transport, only
+from protocols.contract.engine import Abort, Endpoint, Expect, Host, Peers, Send, Side, Splice, Transport, only
 from proxy.addresses import RETURN_SECONDS, AddressWatch
 from proxy.config import Dnat, Limits, Timeouts
 from tests.netns.datagrams import PORT, Gateway, InCalls, hear, silence

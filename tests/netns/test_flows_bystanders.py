@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import (
+from protocols.contract.engine import (
     Abort,
     Effect,
     Endpoint,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from protocols.engine import Endpoint
+from protocols.contract.engine import Endpoint
 from proxy import config, rules, sockets
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 

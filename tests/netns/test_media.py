@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import (
+from protocols.contract.engine import (
     AnyGrant,
     Closed,
     Endpoint,

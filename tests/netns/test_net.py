@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.engine import Endpoint, Host, Transport
+from protocols.contract.engine import Endpoint, Host, Transport
 from proxy import net, rules, sockets
 from proxy.config import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
 from proxy.errors import NetError

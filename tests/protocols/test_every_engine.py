@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocols import HELPERS
-from protocols.engine import Helper, Peers, Side, Splice, Transport
+from protocols.contract.engine import Helper, Peers, Side, Splice, Transport
 from tests.playbook import NETWORKS, Session, Transcript, on, render, transcripts
 from tests.scripts import (
     WORDS,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.engine import Finish, Send, Side
+from protocols.contract.engine import Finish, Send, Side
 from protocols.framing import LineBuffer, LineTooLong, NulInLine, Outbox
 
 

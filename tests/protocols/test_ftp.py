@@ -7,7 +7,7 @@ from ipaddress import ip_network
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from protocols.engine import Closed, Endpoint, Grant, Peers, Send, Side, Used
+from protocols.contract.engine import Closed, Endpoint, Grant, Peers, Send, Side, Used
 from protocols.ftp import HELPER, FtpEngine
 from protocols.ftp_options import FtpOptions
 from protocols.ftp_queue import MAX_PENDING

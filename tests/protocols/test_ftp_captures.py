@@ -11,7 +11,7 @@ from ipaddress import ip_address
 import pytest
 
 from protocols import ftp_wire as wire
-from protocols.engine import Endpoint, Peers, Side
+from protocols.contract.engine import Endpoint, Peers, Side
 from protocols.ftp import HELPER
 from tests.pcap import Connection, connections
 from tests.playbook import Session, render

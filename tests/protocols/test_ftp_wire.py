@@ -7,7 +7,7 @@ import time
 import pytest
 
 from protocols import ftp_wire as wire
-from protocols.engine import Malformed
+from protocols.contract.engine import Malformed
 from tests.playbook import endpoint
 
 

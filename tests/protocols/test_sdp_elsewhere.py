@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.engine import Endpoint
+from protocols.contract.engine import Endpoint
 from protocols.sdp import read_sdp
 from protocols.sdp_moves import (
     Move,

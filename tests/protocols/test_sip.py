@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.engine import (
+from protocols.contract.engine import (
     Abort,
     Endpoint,
     Grant,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.engine import Malformed
+from protocols.contract.engine import Malformed
 from protocols.sip_answers import refuse
 from protocols.sip_message import (
     BadMessage,

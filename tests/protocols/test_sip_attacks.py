@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.engine import Endpoint, MediaGrant, Peers, Send, Side, Splice, Transport
+from protocols.contract.engine import Endpoint, MediaGrant, Peers, Send, Side, Splice, Transport
 from protocols.sip_calls import Call
 from protocols.sip_memory import Recent, as_client
 from protocols.sip_table import Clock

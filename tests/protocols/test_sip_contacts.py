@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from protocols.engine import Closed, Grant, Peers, Side, Transport
+from protocols.contract.engine import Closed, Grant, Peers, Side, Transport
 from tests.sip_flow import (
     CLIENT,
     OURS,

@@ -13,7 +13,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.engine import Endpoint, Host, Peers, Send, Side, Transport
+from protocols.contract.engine import Endpoint, Host, Peers, Send, Side, Transport
 from protocols.sip import HELPER
 from protocols.sip_message import BadMessage, is_keep_alive, read_message
 from tests.pcap import connections, datagrams

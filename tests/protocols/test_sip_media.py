@@ -6,7 +6,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from protocols.engine import Endpoint, MediaGrant, Peers, Transport, only
+from protocols.contract.engine import Endpoint, MediaGrant, Peers, Transport, only
 from tests.sip_flow import (
     CLIENT,
     OURS,

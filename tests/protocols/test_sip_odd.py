@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.engine import Endpoint, MediaGrant, Peers, Transport
+from protocols.contract.engine import Endpoint, MediaGrant, Peers, Transport
 from protocols.sip_odd import find_address, find_tag, find_via, renamed, split
 from protocols.sip_values import MAX_VALUES
 from protocols.spans import Span, replace

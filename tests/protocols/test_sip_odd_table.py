@@ -6,7 +6,7 @@ from collections import Counter
 
 import pytest
 
-from protocols.engine import MediaGrant, Send
+from protocols.contract.engine import MediaGrant, Send
 from tests.sip_flow import CLIENT, SERVER, Flow
 from tests.sip_odd_values import (
     PHONE,

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.engine import Abort, Endpoint, Grant, Peers, Send, Side, Splice, Transport
+from protocols.contract.engine import Abort, Endpoint, Grant, Peers, Send, Side, Splice, Transport
 from tests.sip_flow import (
     CLIENT,
     DIALOG,

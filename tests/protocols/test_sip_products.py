@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.engine import MediaGrant, Peers, Side, Transport
+from protocols.contract.engine import MediaGrant, Peers, Side, Transport
 from tests.sip_flow import (
     CLIENT,
     DIALOG,

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.engine import Side
+from protocols.contract.engine import Side
 from protocols.sip_answers import refuse
 from protocols.sip_message import BadMessage, Message, Oddity, StreamFramer, is_keep_alive, read_message
 from protocols.sip_values import Address, within

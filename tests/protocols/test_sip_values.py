@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols import sip_values
-from protocols.engine import Host, Malformed
+from protocols.contract.engine import Host, Malformed
 from protocols.sip_values import (
     Address,
     Parameter,

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from protocols import tns
-from protocols.engine import (
+from protocols.contract.engine import (
     Abort,
     Closed,
     Effect,

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocols.engine import (
+from protocols.contract.engine import (
     Effect,
     Endpoint,
     Finish,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.engine import Endpoint, Transport
+from protocols.contract.engine import Endpoint, Transport
 from proxy import audit
 from proxy.audit import Sink, open_log, plain
 

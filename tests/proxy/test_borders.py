@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Side
+from protocols.contract.engine import Side
 from proxy.borders import Borders
 from proxy.routes import Way
 

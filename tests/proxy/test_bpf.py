@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.engine import Endpoint, Host, Network, only
+from protocols.contract.engine import Endpoint, Host, Network, only
 from proxy import bpf, sockets
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
 

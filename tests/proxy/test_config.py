@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from protocols.engine import Transport
+from protocols.contract.engine import Transport
 from proxy import config
 from proxy.config import Config, Dnat, HelperEntry, Mark, Policy, PortRange
 from proxy.errors import ConfigError

@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from protocols.engine import AnyGrant, Closed, Note, Side
+from protocols.contract.engine import AnyGrant, Closed, Note, Side
 from proxy.driver import EngineDriver, Performer
 from tests.proxy.shell import PassOn
 

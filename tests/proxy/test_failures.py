@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Endpoint, Expect, Media, Party, Send, Side, Splice, Transport
+from protocols.contract.engine import Endpoint, Expect, Media, Party, Send, Side, Splice, Transport
 from proxy import admission, doors, driver, failures, flows, lanes, leg, media, pinholes, relay, sockets, stream
 from proxy.session import Session
 from tests.proxy.conftest import CLIENT, OURS, SERVER, STRANGER

@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.engine import Transport
+from protocols.contract.engine import Transport
 from proxy import judging, judging_host, rules, traffic
 from proxy.config import Config, HelperEntry, NetworkSettings, Policy, PortRange
 from proxy.findings import Finding, Level

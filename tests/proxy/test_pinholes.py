@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refusal, Transport, Used, only
+from protocols.contract.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refusal, Transport, Used, only
 from proxy import sockets
 from proxy.config import Limits, Timeouts
 from proxy.policy import Arrival

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Endpoint, Transport
+from protocols.contract.engine import Endpoint, Transport
 from proxy.config import Config, Dnat, HelperEntry, Policy, PortRange
 from proxy.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
 

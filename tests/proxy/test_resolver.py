@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Host
+from protocols.contract.engine import Host
 from proxy import resolver
 from proxy.resolver import Resolver
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.engine import Transport
+from protocols.contract.engine import Transport
 from proxy import config as configuration
 from proxy import rules
 from proxy.config import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Note
+from protocols.contract.engine import Note
 from proxy import sampling
 from proxy.audit import open_log
 from proxy.sampling import BUDGETS, LeftOut, Sampler

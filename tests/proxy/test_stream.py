@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Abort, Endpoint, Expect, Note, Send, Side, Splice, Transport, only
+from protocols.contract.engine import Abort, Endpoint, Expect, Note, Send, Side, Splice, Transport, only
 from proxy import sockets
 from proxy.config import Limits, Timeouts
 from proxy.leg import RECEIVE_BYTES

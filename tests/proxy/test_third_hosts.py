@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.engine import Endpoint, Host, Party, Side
+from protocols.contract.engine import Endpoint, Host, Party, Side
 from proxy.config import Policy
 from proxy.routes import NO_WAY, Way
 from proxy.third_hosts import ThirdHosts

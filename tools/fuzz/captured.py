@@ -8,7 +8,7 @@ from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
-from protocols.engine import Endpoint, Helper, Peers, Side, Transport
+from protocols.contract.engine import Endpoint, Helper, Peers, Side, Transport
 from tests.pcap import connections, datagrams
 from tests.playbook import NETWORKS, on
 from tests.recordings import PLACES

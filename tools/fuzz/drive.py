@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.engine import Helper
+from protocols.contract.engine import Helper
 from tests.playbook import Session
 from tests.scripts import begin, end, take
 from tools.fuzz.cases import Case, Said

@@ -1,0 +1,1 @@
+"""What an engine and what drives it say to each other."""
