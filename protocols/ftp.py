@@ -50,13 +50,13 @@ from protocols.contract.engine import (
     Transport,
     violation,
 )
-from protocols.framing import LineBuffer, LineTooLong, Outbox
 from protocols.ftp_agreement import Agreements, Answer, Forward
 from protocols.ftp_data import DataConnections, Transfer
 from protocols.ftp_login import FIRST as LOG_IN_FIRST
 from protocols.ftp_login import NEED_LOGIN, Login
 from protocols.ftp_options import FtpOptions
 from protocols.ftp_queue import MAX_PENDING, Pending, ReplyQueue
+from protocols.toolbox.lines import LineBuffer, LineTooLong, Outbox
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 

@@ -11,11 +11,11 @@ from typing import NamedTuple
 
 from protocols import ftp_wire as wire
 from protocols.contract.engine import Endpoint, Malformed, Note, Peers, Refusal, Side, violation
-from protocols.framing import Outbox
 from protocols.ftp_data import Data, DataConnections
 from protocols.ftp_options import FtpOptions
 from protocols.ftp_queue import Pending
-from protocols.spans import Span, replace
+from protocols.toolbox.lines import Outbox
+from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 

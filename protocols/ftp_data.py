@@ -25,7 +25,7 @@ from protocols.contract.engine import (
     Used,
     only,
 )
-from protocols.framing import Outbox
+from protocols.toolbox.lines import Outbox
 
 GRACE_SECONDS = 5.0
 """F59: after a failed transfer some servers keep the agreement for the next try, and clients use it at once or

@@ -16,8 +16,8 @@ from typing import NamedTuple
 
 from protocols import ftp_wire as wire
 from protocols.contract.engine import Side
-from protocols.framing import Outbox
 from protocols.ftp_data import Data, Transfer
+from protocols.toolbox.lines import Outbox
 
 MAX_PENDING = 64
 """F77: commands without a final reply. Clients that pipeline at all send a handful."""

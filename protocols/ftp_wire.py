@@ -11,9 +11,9 @@ import re
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from protocols import grammar
 from protocols.contract.engine import Endpoint, Host, Malformed
-from protocols.spans import Span
+from protocols.toolbox import grammar
+from protocols.toolbox.spans import Span
 
 CRLF = b"\r\n"
 

@@ -24,9 +24,9 @@ from typing import NamedTuple
 
 from pyparsing import ParseException, Regex
 
-from protocols import grammar
 from protocols.contract.engine import Endpoint, Host, Malformed
-from protocols.spans import Span
+from protocols.toolbox import grammar
+from protocols.toolbox.spans import Span
 
 MAX_BYTES = 65535
 """What one datagram can carry; the largest WebRTC offers seen have a third of it."""

@@ -19,7 +19,7 @@ from typing import Literal, NamedTuple
 
 from protocols.contract.engine import Host, Malformed
 from protocols.sdp import Connection, Description, Media, read_sdp, whole_line
-from protocols.spans import Span, replace
+from protocols.toolbox.spans import Span, replace
 
 NO_NAMES: Mapping[Host, Host] = {}
 

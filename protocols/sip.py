@@ -68,7 +68,7 @@ from protocols.sip_register import Name, Registrations
 from protocols.sip_rewrite import Rewriter
 from protocols.sip_subscriptions import Subscriptions
 from protocols.sip_table import SipTable
-from protocols.spans import Span, replace
+from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 

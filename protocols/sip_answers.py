@@ -11,7 +11,7 @@ from hashlib import blake2b
 from protocols.contract.engine import Malformed
 from protocols.sip_message import BadMessage, Head, Message
 from protocols.sip_values import read_address, read_via, split, unfolded
-from protocols.spans import Span
+from protocols.toolbox.spans import Span
 
 _TAG_BYTES = 8
 """RFC 3261 s.19.3 wants at least four."""

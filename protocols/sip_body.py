@@ -20,7 +20,7 @@ from typing import NamedTuple
 
 from pyparsing import ParseException, Regex, StringEnd, ZeroOrMore
 
-from protocols.spans import Span, replace
+from protocols.toolbox.spans import Span, replace
 
 MAX_DEPTH = 4
 """Multipart in multipart. SDP beside ISUP or a location needs one; one more for each gateway that wraps what it got."""

@@ -29,12 +29,12 @@ from protocols.contract.engine import (
 from protocols.sip_calls import Call, Hosts, Offer, Transaction
 from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip_media import Role, Speaker, Terms
-from protocols.sip_memory import MAX_KEY_BYTES, NAMES_BYTES, as_client, short
 from protocols.sip_message import Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import Rewriter
 from protocols.sip_table import MAX_CALLS, Clock, SipTable
 from protocols.sip_ways import DIALOG_SECONDS, Ways
+from protocols.toolbox.memory import MAX_KEY_BYTES, NAMES_BYTES, as_client, short
 
 MAX_TOLD = 16
 """Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""

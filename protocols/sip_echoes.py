@@ -15,8 +15,8 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from protocols.contract.engine import Peers, Side
-from protocols.sip_memory import short
 from protocols.sip_table import SipTable
+from protocols.toolbox.memory import short
 
 MAX_MARKS = 64
 """Places remembered of one dialog; in a field with more of them, every value is taken for an echo."""

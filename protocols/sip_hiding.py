@@ -11,9 +11,9 @@ import re
 from collections.abc import Iterator
 
 from protocols.contract.engine import Host, Peers, Side
-from protocols.sip_memory import Recent
 from protocols.sip_message import Message
-from protocols.spans import Span
+from protocols.toolbox.memory import Recent
+from protocols.toolbox.spans import Span
 
 _OTHERS = (b"replaces", b"join", b"target-dialog", b"in-reply-to")
 """Fields that name another dialog."""

@@ -25,7 +25,6 @@ from typing import NamedTuple, TypeVar
 
 from protocols import sip_mends, sip_odd
 from protocols.contract.engine import Malformed
-from protocols.sip_memory import MAX_KEY_BYTES, short
 from protocols.sip_values import (
     BLANKS,
     BRANCH,
@@ -39,7 +38,8 @@ from protocols.sip_values import (
     stripped,
     unfolded,
 )
-from protocols.spans import Span, replace
+from protocols.toolbox.memory import MAX_KEY_BYTES, short
+from protocols.toolbox.spans import Span, replace
 
 Value = TypeVar("Value")
 

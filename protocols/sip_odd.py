@@ -41,7 +41,7 @@ from protocols.sip_values import (
     read_via,
     stripped,
 )
-from protocols.spans import Span
+from protocols.toolbox.spans import Span
 
 Value = TypeVar("Value")
 

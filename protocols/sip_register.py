@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 from protocols.contract.engine import Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
-from protocols.sip_memory import NAMES_BYTES, Recent, short
 from protocols.sip_message import MAX_ID_BYTES, Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip_table import SipTable
 from protocols.sip_values import Address
+from protocols.toolbox.memory import NAMES_BYTES, Recent, short
 
 DEFAULT_SECONDS = 3600
 """RFC 3261 s.10.2.1.1: where nobody says."""

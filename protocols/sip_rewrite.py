@@ -31,11 +31,11 @@ from protocols.contract.engine import Endpoint, Host, Malformed, Peers, Side, Tr
 from protocols.sip_contacts import LEAST_PORT, Contacts
 from protocols.sip_echoes import Echoes
 from protocols.sip_hiding import CallIds
-from protocols.sip_memory import MAX_KEY_BYTES, short
 from protocols.sip_message import BadMessage, Message
 from protocols.sip_options import SipOptions
 from protocols.sip_table import SipTable
-from protocols.spans import Span
+from protocols.toolbox.memory import MAX_KEY_BYTES, short
+from protocols.toolbox.spans import Span
 
 DEFAULT_PORT = 5060
 

@@ -9,9 +9,9 @@ from collections.abc import Hashable
 
 from protocols.contract.engine import Endpoint, Host, Malformed, Peers, Side, Transport, only
 from protocols.sip_contacts import LAST_WORDS_SECONDS, LEAST_PORT, Contacts
-from protocols.sip_memory import Recent, short
 from protocols.sip_message import Message
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
+from protocols.toolbox.memory import Recent, short
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 

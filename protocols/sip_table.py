@@ -15,7 +15,7 @@ from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 from protocols.contract.engine import AnyGrant, Closed, Endpoint, Host, Party, Side, Transport
-from protocols.sip_memory import Held, KnownAs, Memory, Recent, Repeats
+from protocols.toolbox.memory import Held, KnownAs, Memory, Recent, Repeats
 
 if TYPE_CHECKING:
     from protocols.sip_calls import Call

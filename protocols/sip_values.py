@@ -21,9 +21,9 @@ from typing import NamedTuple, TypeVar
 
 from pyparsing import ParseException, ParserElement, Regex
 
-from protocols import grammar
 from protocols.contract.engine import Host, Malformed
-from protocols.spans import Span
+from protocols.toolbox import grammar
+from protocols.toolbox.spans import Span
 
 BLANKS = b" \t\r\n"
 """LWS, a fold's line end included. RFC 3261 s.25.1."""

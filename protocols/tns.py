@@ -54,10 +54,10 @@ from protocols.contract.engine import (
     only,
     violation,
 )
-from protocols.framing import Outbox
-from protocols.spans import Span, replace
 from protocols.tns_options import MIN_PORT, TnsOptions
 from protocols.tns_wire import Kind, PacketBuffer
+from protocols.toolbox.lines import Outbox
+from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from pyparsing import ParseException, ParserElement, Regex, ZeroOrMore
 
 from protocols.contract.engine import Endpoint, Host, Malformed
-from protocols.spans import Span
+from protocols.toolbox.spans import Span
 
 MAX_DEPTH = 32
 MAX_ADDRESSES = 16

@@ -12,7 +12,7 @@ from protocols.sip_message import (
     Message,
     read_message,
 )
-from protocols.spans import Span
+from protocols.toolbox.spans import Span
 
 BODY = b"v=0\r\no=- 1 1 IN IP4 10.1.0.20\r\n"
 

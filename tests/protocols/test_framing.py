@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.engine import Finish, Send, Side
-from protocols.framing import LineBuffer, LineTooLong, NulInLine, Outbox
+from protocols.toolbox.lines import LineBuffer, LineTooLong, NulInLine, Outbox
 
 
 def lines_of(buffer: LineBuffer) -> list[bytes]:

@@ -6,7 +6,7 @@ import pytest
 from pyparsing import ParserElement
 
 from protocols.contract.engine import Malformed
-from protocols.grammar import IPV4, IPV6, PORT, read
+from protocols.toolbox.grammar import IPV4, IPV6, PORT, read
 
 
 @pytest.mark.parametrize(

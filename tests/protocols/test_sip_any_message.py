@@ -16,7 +16,7 @@ from protocols.sip_message import (
     is_keep_alive,
     read_message,
 )
-from protocols.spans import Span, replace
+from protocols.toolbox.spans import Span, replace
 from tests.sip_mended import rest_behind
 from tests.sip_messages import (
     BODY,

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.sip_body import MAX_DEPTH, MAX_PARTS, Found, Sdp, find_sdp, rebuild
-from protocols.spans import Span
+from protocols.toolbox.spans import Span
 from tests.sdp_examples import CALL, FAX
 
 TORTURE = Path(__file__).parents[1] / "captures" / "sip-torture"

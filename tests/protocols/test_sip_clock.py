@@ -8,9 +8,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols import sip_memory
 from protocols.contract.engine import Abort, Effect, Finish, Peers, Send, Side, Splice, Transport
-from protocols.sip_memory import FREE_BYTES, MAX_HELD_OF_CLIENT, Held, Memory, Recent
+from protocols.toolbox import memory as sip_memory
+from protocols.toolbox.memory import FREE_BYTES, MAX_HELD_OF_CLIENT, Held, Memory, Recent
 from tests.sip_flow import (
     CLIENT,
     DIALOG,

@@ -18,7 +18,7 @@ from protocols.sip_message import (
     read_message,
 )
 from protocols.sip_values import MAX_VALUES
-from protocols.spans import Span
+from protocols.toolbox.spans import Span
 from tests.sip_messages import (
     BAD_LENGTHS,
     BODY,

@@ -19,7 +19,7 @@ from protocols.contract.engine import Side
 from protocols.sip_answers import refuse
 from protocols.sip_message import BadMessage, Message, Oddity, StreamFramer, is_keep_alive, read_message
 from protocols.sip_values import Address, within
-from protocols.spans import Span
+from protocols.toolbox.spans import Span
 from tests.pcap import connections, datagrams
 from tests.recordings import found, names
 

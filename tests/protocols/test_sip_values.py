@@ -24,7 +24,7 @@ from protocols.sip_values import (
     unfolded,
     within,
 )
-from protocols.spans import Span, replace
+from protocols.toolbox.spans import Span, replace
 
 READERS: list[Callable[[bytes], Address | Via]] = [read_address, read_uri, read_via]
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.spans import Span, replace
+from protocols.toolbox.spans import Span, replace
 
 
 def test_only_the_bytes_of_a_span_change() -> None:
