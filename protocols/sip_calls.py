@@ -23,10 +23,12 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from protocols import sdp, sdp_moves, sip_media
 from protocols.contract import engine
 from protocols.contract.engine import AnyGrant, Closed, Endpoint, Host, MediaGrant, Pinholes, Refusal, Side, Transport
-from protocols.sip_media import Role, Speaker, Terms
+from protocols.sdp import description as sdp
+from protocols.sdp import parties as sip_media
+from protocols.sdp import relocate as sdp_moves
+from protocols.sdp.parties import Role, Speaker, Terms
 
 if TYPE_CHECKING:
     from protocols.sip_contacts import Contact, Contacts

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from protocols import sdp, sdp_moves, sip_body
+from protocols import sip_body
 from protocols.contract.engine import (
     AnyGrant,
     Closed,
@@ -26,9 +26,11 @@ from protocols.contract.engine import (
     Refusal,
     Side,
 )
+from protocols.sdp import description as sdp
+from protocols.sdp import relocate as sdp_moves
+from protocols.sdp.parties import Role, Speaker, Terms
 from protocols.sip_calls import Call, Hosts, Offer, Transaction
 from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
-from protocols.sip_media import Role, Speaker, Terms
 from protocols.sip_message import Message, Refused
 from protocols.sip_options import SipOptions
 from protocols.sip_rewrite import Rewriter

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from protocols.contract.engine import Endpoint, Host, Peers, Side, Transport, only
+from protocols.sdp.parties import Role
 from protocols.sip_calls import Call, Hop, Transaction
 from protocols.sip_contacts import Contacts
-from protocols.sip_media import Role
 from protocols.sip_message import Message
 from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip_table import SipTable

@@ -5,12 +5,12 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from protocols.contract.engine import Host
-from protocols.sdp import (
+from protocols.sdp.description import (
     Description,
     Media,
     read_sdp,
 )
-from protocols.sdp_moves import (
+from protocols.sdp.relocate import (
     Move,
     relocate,
 )

@@ -9,14 +9,14 @@ from ipaddress import ip_address
 import pytest
 
 from protocols.contract.engine import Host, Malformed
-from protocols.sdp import (
+from protocols.sdp.description import (
     MAX_BYTES,
     MAX_MEDIA,
     Direction,
     prefer,
     read_sdp,
 )
-from protocols.sdp_moves import (
+from protocols.sdp.relocate import (
     Move,
     alike,
     relocate,

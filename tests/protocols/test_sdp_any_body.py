@@ -9,12 +9,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.engine import Endpoint, Malformed
-from protocols.sdp import (
+from protocols.sdp.description import (
     Description,
     Media,
     read_sdp,
 )
-from protocols.sdp_moves import (
+from protocols.sdp.relocate import (
     Move,
     relocate,
 )

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from protocols.sdp import read_sdp
-from protocols.sdp_moves import (
+from protocols.sdp.description import read_sdp
+from protocols.sdp.relocate import (
     relocate,
     residual,
 )

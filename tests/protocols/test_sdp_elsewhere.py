@@ -8,8 +8,8 @@ from ipaddress import ip_address
 import pytest
 
 from protocols.contract.engine import Endpoint
-from protocols.sdp import read_sdp
-from protocols.sdp_moves import (
+from protocols.sdp.description import read_sdp
+from protocols.sdp.relocate import (
     Move,
     Residual,
     relocate,

@@ -18,7 +18,7 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from protocols.contract.engine import Host, Malformed
-from protocols.sdp import Connection, Description, Media, read_sdp, whole_line
+from protocols.sdp.description import Connection, Description, Media, read_sdp, whole_line
 from protocols.toolbox.spans import Span, replace
 
 NO_NAMES: Mapping[Host, Host] = {}

@@ -13,9 +13,9 @@ from enum import Enum
 from ipaddress import ip_network
 from typing import NamedTuple
 
-from protocols import sdp
 from protocols.contract import engine
 from protocols.contract.engine import Endpoint, Host, Network, Party, Side, only
+from protocols.sdp import description as sdp
 from protocols.sip_contacts import LEAST_PORT
 
 _SHARED = ip_network("100.64.0.0/10")
