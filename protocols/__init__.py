@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protocols import ftp, sip, tns
+from protocols import sip, tns
 from protocols.contract.engine import Helper
+from protocols.ftp import engine as ftp
 
 HELPERS: Mapping[str, Helper] = {
     helper.name: helper

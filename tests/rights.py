@@ -7,7 +7,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from protocols.contract.engine import Expect, Grant, Host, Network, Peers, Refusal, Side, Transport, only
-from protocols.ftp_wire import without_telnet
+from protocols.ftp.wire import without_telnet
 from tests.sip_rights import SipPinholes
 from tests.strict_pinholes import StrictPinholes
 

@@ -8,9 +8,9 @@ import pytest
 from pydantic import TypeAdapter, ValidationError
 
 from protocols.contract.engine import Closed, Endpoint, Grant, Peers, Send, Side, Used
-from protocols.ftp import HELPER, FtpEngine
-from protocols.ftp_options import FtpOptions
-from protocols.ftp_queue import MAX_PENDING
+from protocols.ftp.engine import HELPER, FtpEngine
+from protocols.ftp.options import FtpOptions
+from protocols.ftp.queue import MAX_PENDING
 from tests.fake_pinholes import FakePinholes
 from tests.playbook import (
     NETWORKS,

@@ -10,9 +10,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols import ftp_wire as wire
 from protocols.contract.engine import Endpoint, Peers, Side
-from protocols.ftp import HELPER
+from protocols.ftp import wire
+from protocols.ftp.engine import HELPER
 from tests.pcap import Connection, connections
 from tests.playbook import Session, render
 from tests.recordings import HERE, found, names

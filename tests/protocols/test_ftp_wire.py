@@ -6,8 +6,8 @@ import time
 
 import pytest
 
-from protocols import ftp_wire as wire
 from protocols.contract.engine import Malformed
+from protocols.ftp import wire
 from tests.playbook import endpoint
 
 

@@ -6,7 +6,7 @@ them may look like FTP (NAT slipstreaming). So until the login every line is loo
 
 from __future__ import annotations
 
-from protocols import ftp_wire as wire
+from protocols.ftp import wire
 
 MAX_UNKNOWN = 10
 """F12: verbs in a row that nobody knows: before the login we, after it the server. Clients probe one or two."""

@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple
 
-from protocols import ftp_wire as wire
 from protocols.contract.engine import Side
-from protocols.ftp_data import Data, Transfer
+from protocols.ftp import wire
+from protocols.ftp.data import Data, Transfer
 from protocols.toolbox.lines import Outbox
 
 MAX_PENDING = 64

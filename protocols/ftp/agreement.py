@@ -9,11 +9,11 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from protocols import ftp_wire as wire
 from protocols.contract.engine import Endpoint, Malformed, Note, Peers, Refusal, Side, violation
-from protocols.ftp_data import Data, DataConnections
-from protocols.ftp_options import FtpOptions
-from protocols.ftp_queue import Pending
+from protocols.ftp import wire
+from protocols.ftp.data import Data, DataConnections
+from protocols.ftp.options import FtpOptions
+from protocols.ftp.queue import Pending
 from protocols.toolbox.lines import Outbox
 from protocols.toolbox.spans import Span, replace
 

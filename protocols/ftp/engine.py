@@ -31,7 +31,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from protocols import ftp_wire as wire
 from protocols.contract.engine import (
     Abort,
     AnyGrant,
@@ -50,12 +49,13 @@ from protocols.contract.engine import (
     Transport,
     violation,
 )
-from protocols.ftp_agreement import Agreements, Answer, Forward
-from protocols.ftp_data import DataConnections, Transfer
-from protocols.ftp_login import FIRST as LOG_IN_FIRST
-from protocols.ftp_login import NEED_LOGIN, Login
-from protocols.ftp_options import FtpOptions
-from protocols.ftp_queue import MAX_PENDING, Pending, ReplyQueue
+from protocols.ftp import wire
+from protocols.ftp.agreement import Agreements, Answer, Forward
+from protocols.ftp.data import DataConnections, Transfer
+from protocols.ftp.login import FIRST as LOG_IN_FIRST
+from protocols.ftp.login import NEED_LOGIN, Login
+from protocols.ftp.options import FtpOptions
+from protocols.ftp.queue import MAX_PENDING, Pending, ReplyQueue
 from protocols.toolbox.lines import LineBuffer, LineTooLong, Outbox
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
