@@ -9,7 +9,6 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from protocols import tns
 from protocols.contract.engine import (
     Abort,
     Closed,
@@ -27,7 +26,8 @@ from protocols.contract.engine import (
     Splice,
     only,
 )
-from protocols.tns_options import TnsOptions
+from protocols.tns import engine as tns
+from protocols.tns.options import TnsOptions
 from tests.playbook import Transcript, bytewise, play, randomly, transcripts, whole
 from tools import tns_packets as packets
 from tools.tns_packets import FORMS, accept, address, connect, data, in_packet, in_two, packet

@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from protocols.contract.engine import Endpoint, Note, Peers, Side, Splice, Transport
-from protocols.tns import HELPER
+from protocols.tns.engine import HELPER
 from tests.pcap import connections
 from tests.playbook import NETWORKS, Session, on, render
 from tests.recordings import found

@@ -26,8 +26,6 @@ from enum import Enum, auto
 from ipaddress import ip_network
 from typing import Any
 
-from protocols import tns_address as text
-from protocols import tns_wire as wire
 from protocols.contract.engine import (
     Abort,
     AnyGrant,
@@ -54,8 +52,10 @@ from protocols.contract.engine import (
     only,
     violation,
 )
-from protocols.tns_options import MIN_PORT, TnsOptions
-from protocols.tns_wire import Kind, PacketBuffer
+from protocols.tns import address as text
+from protocols.tns import wire
+from protocols.tns.options import MIN_PORT, TnsOptions
+from protocols.tns.wire import Kind, PacketBuffer
 from protocols.toolbox.lines import Outbox
 from protocols.toolbox.spans import Span, replace
 
