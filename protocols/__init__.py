@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protocols import sip
 from protocols.contract.engine import Helper
 from protocols.ftp import engine as ftp
+from protocols.sip import engine as sip
 from protocols.tns import engine as tns
 
 HELPERS: Mapping[str, Helper] = {

@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from protocols import sip
 from protocols.contract.engine import (
     AnyGrant,
     Closed,
@@ -27,7 +26,8 @@ from protocols.contract.engine import (
     Transport,
     Used,
 )
-from protocols.sip_options import SipOptions
+from protocols.sip import engine as sip
+from protocols.sip.options import SipOptions
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 

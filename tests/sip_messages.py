@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.sip_message import (
+from protocols.sip.message import (
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     MAX_METHOD_BYTES,

@@ -16,7 +16,7 @@ from typing import NamedTuple
 from protocols.contract import engine
 from protocols.contract.engine import Endpoint, Host, Network, Party, Side, only
 from protocols.sdp import description as sdp
-from protocols.sip_contacts import LEAST_PORT
+from protocols.sip.contacts import LEAST_PORT
 
 _SHARED = ip_network("100.64.0.0/10")
 _UNREACHABLE = tuple(

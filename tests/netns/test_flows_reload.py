@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from protocols.sip import SipEngines
-from protocols.sip_options import SipOptions
+from protocols.sip.engine import SipEngines
+from protocols.sip.options import SipOptions
 from proxy.config import Dnat, Limits, Timeouts
 from tests.netns.datagrams import Gateway, InCalls, hear, silence
 from tests.netns.namespaces import Hosts, needs_root

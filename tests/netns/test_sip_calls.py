@@ -14,8 +14,8 @@ from typing import Any
 
 import pytest
 
-from protocols import sip
-from protocols.sip_options import SipOptions
+from protocols.sip import engine as sip
+from protocols.sip.options import SipOptions
 from tests.netns.datagrams import Gateway, hear
 from tests.netns.namespaces import Hosts, needs_root
 from tests.sip_flow import SDP, message, sdp

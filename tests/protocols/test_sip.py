@@ -20,7 +20,7 @@ from protocols.contract.engine import (
     Transport,
     only,
 )
-from protocols.sip_rewrite import MAX_MAPPED_BYTES
+from protocols.sip.rewrite import MAX_MAPPED_BYTES
 from tests.sip_flow import (
     CLIENT,
     DIALOG,

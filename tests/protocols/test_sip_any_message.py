@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.engine import Malformed
-from protocols.sip_answers import refuse
-from protocols.sip_message import (
+from protocols.sip.answers import refuse
+from protocols.sip.message import (
     BadMessage,
     StreamFramer,
     is_keep_alive,

@@ -7,8 +7,8 @@ from ipaddress import ip_address
 import pytest
 
 from protocols.contract.engine import Endpoint, MediaGrant, Peers, Send, Side, Splice, Transport
-from protocols.sip_calls import Call
-from protocols.sip_table import Clock
+from protocols.sip.calls import Call
+from protocols.sip.table import Clock
 from protocols.toolbox.memory import Recent, as_client
 from tests.sip_flow import (
     CLIENT,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.sip_body import MAX_DEPTH, MAX_PARTS, Found, Sdp, find_sdp, rebuild
+from protocols.sip.body import MAX_DEPTH, MAX_PARTS, Found, Sdp, find_sdp, rebuild
 from protocols.toolbox.spans import Span
 from tests.sdp_examples import CALL, FAX
 

@@ -14,8 +14,8 @@ from ipaddress import ip_address
 import pytest
 
 from protocols.contract.engine import Endpoint, Host, Peers, Send, Side, Transport
-from protocols.sip import HELPER
-from protocols.sip_message import BadMessage, is_keep_alive, read_message
+from protocols.sip.engine import HELPER
+from protocols.sip.message import BadMessage, is_keep_alive, read_message
 from tests.pcap import connections, datagrams
 from tests.playbook import NETWORKS, Session, on, render_messages
 from tests.protocols.test_sip_torture import CAPTURES, MESSAGES, TORTURE, Refused, told

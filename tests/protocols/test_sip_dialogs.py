@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from protocols.contract.engine import Abort, Peers, Send, Side, Splice, Transport
-from protocols.sip_options import SipOptions
+from protocols.sip.options import SipOptions
 from tests.sip_flow import (
     CLIENT,
     DIALOG,

@@ -6,8 +6,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.sip_answers import refuse
-from protocols.sip_message import (
+from protocols.sip.answers import refuse
+from protocols.sip.message import (
     MAX_FIELDS,
     MAX_HEAD_BYTES,
     BadMessage,
@@ -17,7 +17,7 @@ from protocols.sip_message import (
     NotSip,
     read_message,
 )
-from protocols.sip_values import MAX_VALUES
+from protocols.sip.values import MAX_VALUES
 from protocols.toolbox.spans import Span
 from tests.sip_messages import (
     BAD_LENGTHS,

@@ -13,8 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.engine import Endpoint, MediaGrant, Peers, Transport
-from protocols.sip_odd import find_address, find_tag, find_via, renamed, split
-from protocols.sip_values import MAX_VALUES
+from protocols.sip.odd import find_address, find_tag, find_via, renamed, split
+from protocols.sip.values import MAX_VALUES
 from protocols.toolbox.spans import Span, replace
 from tests.sip_flow import CLIENT, OURS, PHONE, SERVER, Flow, at, invite, message, register, registered, response, sdp
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.sip_answers import refuse
-from protocols.sip_message import (
+from protocols.sip.answers import refuse
+from protocols.sip.message import (
     BadMessage,
     read_message,
 )

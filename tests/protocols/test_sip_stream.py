@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.sip_answers import refuse
-from protocols.sip_message import (
+from protocols.sip.answers import refuse
+from protocols.sip.message import (
     MAX_BODY_BYTES,
     MAX_HEAD_BYTES,
     MAX_METHOD_BYTES,

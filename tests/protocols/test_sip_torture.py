@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Side
-from protocols.sip_answers import refuse
-from protocols.sip_message import BadMessage, Message, Oddity, StreamFramer, is_keep_alive, read_message
-from protocols.sip_values import Address, within
+from protocols.sip.answers import refuse
+from protocols.sip.message import BadMessage, Message, Oddity, StreamFramer, is_keep_alive, read_message
+from protocols.sip.values import Address, within
 from protocols.toolbox.spans import Span
 from tests.pcap import connections, datagrams
 from tests.recordings import found, names

@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from protocols.sip import HELPER
+from protocols.sip.engine import HELPER
 from tests.playbook import Session, Transcript, bytewise, play, randomly, transcripts, whole
 
 TRANSCRIPTS = transcripts("sip")

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols import sip_values
 from protocols.contract.engine import Host, Malformed
-from protocols.sip_values import (
+from protocols.sip import values as sip_values
+from protocols.sip.values import (
     Address,
     Parameter,
     Via,

@@ -7,7 +7,7 @@ Datagrams need none of this: each is a whole message, and a flow is idle after `
 from __future__ import annotations
 
 from protocols.contract.engine import Side
-from protocols.sip_options import SipOptions
+from protocols.sip.options import SipOptions
 
 
 class StreamClock:

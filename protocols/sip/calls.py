@@ -31,8 +31,8 @@ from protocols.sdp import relocate as sdp_moves
 from protocols.sdp.parties import Role, Speaker, Terms
 
 if TYPE_CHECKING:
-    from protocols.sip_contacts import Contact, Contacts
-    from protocols.sip_table import Clock, SipTable
+    from protocols.sip.contacts import Contact, Contacts
+    from protocols.sip.table import Clock, SipTable
 
 MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""

@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from protocols import sip_odd
+from protocols.sip import odd as sip_odd
 
 ONCE = (b"from", b"to", b"call-id", b"cseq")
 """Fields that each message has, and once."""

@@ -11,7 +11,7 @@ import re
 from collections.abc import Iterator
 
 from protocols.contract.engine import Host, Peers, Side
-from protocols.sip_message import Message
+from protocols.sip.message import Message
 from protocols.toolbox.memory import Recent
 from protocols.toolbox.spans import Span
 

@@ -8,9 +8,9 @@ from __future__ import annotations
 from collections.abc import Hashable
 
 from protocols.contract.engine import Endpoint, Host, Malformed, Peers, Side, Transport, only
-from protocols.sip_contacts import LAST_WORDS_SECONDS, LEAST_PORT, Contacts
-from protocols.sip_message import Message
-from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip.contacts import LAST_WORDS_SECONDS, LEAST_PORT, Contacts
+from protocols.sip.message import Message
+from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
 from protocols.toolbox.memory import Recent, short
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER

@@ -12,12 +12,12 @@ from ipaddress import ip_network
 from typing import Any, NamedTuple
 
 from protocols.contract.engine import Endpoint, Host, Network, Peers, Side, Transport, only
-from protocols.sip_contacts import LEAST_PORT, Contact, Contacts
-from protocols.sip_message import MAX_ID_BYTES, Message, Refused
-from protocols.sip_options import SipOptions
-from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
-from protocols.sip_table import SipTable
-from protocols.sip_values import Address
+from protocols.sip.contacts import LEAST_PORT, Contact, Contacts
+from protocols.sip.message import MAX_ID_BYTES, Message, Refused
+from protocols.sip.options import SipOptions
+from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip.table import SipTable
+from protocols.sip.values import Address
 from protocols.toolbox.memory import NAMES_BYTES, Recent, short
 
 DEFAULT_SECONDS = 3600

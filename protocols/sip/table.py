@@ -18,10 +18,10 @@ from protocols.contract.engine import AnyGrant, Closed, Endpoint, Host, Party, S
 from protocols.toolbox.memory import Held, KnownAs, Memory, Recent, Repeats
 
 if TYPE_CHECKING:
-    from protocols.sip_calls import Call
-    from protocols.sip_contacts import Contact
-    from protocols.sip_register import Name, Registrations
-    from protocols.sip_rewrite import Mapped, MappedVia
+    from protocols.sip.calls import Call
+    from protocols.sip.contacts import Contact
+    from protocols.sip.registrations import Name, Registrations
+    from protocols.sip.rewrite import Mapped, MappedVia
 
 MAX_CALLS = 50_000
 MAX_TEXTS = 200_000

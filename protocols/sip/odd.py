@@ -23,9 +23,9 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple, TypeVar, cast
 
-from protocols import sip_values
 from protocols.contract.engine import Endpoint, Host, Malformed
-from protocols.sip_values import (
+from protocols.sip import values as sip_values
+from protocols.sip.values import (
     HEADER_PARAMETER,
     MAX_VALUES,
     REMEMBERED,

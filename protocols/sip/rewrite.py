@@ -25,15 +25,15 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from protocols import sip_odd
-from protocols import sip_values as values
 from protocols.contract.engine import Endpoint, Host, Malformed, Peers, Side, Transport
-from protocols.sip_contacts import LEAST_PORT, Contacts
-from protocols.sip_echoes import Echoes
-from protocols.sip_hiding import CallIds
-from protocols.sip_message import BadMessage, Message
-from protocols.sip_options import SipOptions
-from protocols.sip_table import SipTable
+from protocols.sip import odd as sip_odd
+from protocols.sip import values
+from protocols.sip.contacts import LEAST_PORT, Contacts
+from protocols.sip.echoes import Echoes
+from protocols.sip.hiding import CallIds
+from protocols.sip.message import BadMessage, Message
+from protocols.sip.options import SipOptions
+from protocols.sip.table import SipTable
 from protocols.toolbox.memory import MAX_KEY_BYTES, short
 from protocols.toolbox.spans import Span
 

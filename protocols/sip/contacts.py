@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from protocols.contract.engine import Endpoint, Expect, Grant, Network, Peers, Pinholes, Refusal, Side, Transport, only
-from protocols.sip_table import Clock, SipTable
+from protocols.sip.table import Clock, SipTable
 
 LEAST_PORT = 1024
 """Services of the system are below, and no phone (S57), and no media."""

@@ -10,11 +10,11 @@ from collections.abc import Mapping
 
 from protocols.contract.engine import Endpoint, Host, Peers, Side, Transport, only
 from protocols.sdp.parties import Role
-from protocols.sip_calls import Call, Hop, Transaction
-from protocols.sip_contacts import Contacts
-from protocols.sip_message import Message
-from protocols.sip_rewrite import DEFAULT_PORT, Rewriter
-from protocols.sip_table import SipTable
+from protocols.sip.calls import Call, Hop, Transaction
+from protocols.sip.contacts import Contacts
+from protocols.sip.message import Message
+from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip.table import SipTable
 
 MAX_ROUTES = 64
 """A number that no Record-Route has: behind the last one, which is the Contact."""

@@ -23,9 +23,10 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from protocols import sip_mends, sip_odd
 from protocols.contract.engine import Malformed
-from protocols.sip_values import (
+from protocols.sip import mends as sip_mends
+from protocols.sip import odd as sip_odd
+from protocols.sip.values import (
     BLANKS,
     BRANCH,
     MAX_VALUES,

@@ -14,7 +14,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from protocols import sip_body
 from protocols.contract.engine import (
     AnyGrant,
     Closed,
@@ -29,13 +28,14 @@ from protocols.contract.engine import (
 from protocols.sdp import description as sdp
 from protocols.sdp import relocate as sdp_moves
 from protocols.sdp.parties import Role, Speaker, Terms
-from protocols.sip_calls import Call, Hosts, Offer, Transaction
-from protocols.sip_contacts import LAST_WORDS_SECONDS, Contacts
-from protocols.sip_message import Message, Refused
-from protocols.sip_options import SipOptions
-from protocols.sip_rewrite import Rewriter
-from protocols.sip_table import MAX_CALLS, Clock, SipTable
-from protocols.sip_ways import DIALOG_SECONDS, Ways
+from protocols.sip import body as sip_body
+from protocols.sip.calls import Call, Hosts, Offer, Transaction
+from protocols.sip.contacts import LAST_WORDS_SECONDS, Contacts
+from protocols.sip.message import Message, Refused
+from protocols.sip.options import SipOptions
+from protocols.sip.rewrite import Rewriter
+from protocols.sip.table import MAX_CALLS, Clock, SipTable
+from protocols.sip.ways import DIALOG_SECONDS, Ways
 from protocols.toolbox.memory import MAX_KEY_BYTES, NAMES_BYTES, as_client, short
 
 MAX_TOLD = 16

@@ -24,7 +24,6 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
-from protocols import sip_left
 from protocols.contract.engine import (
     Abort,
     AnyGrant,
@@ -45,11 +44,12 @@ from protocols.contract.engine import (
     Transport,
     violation,
 )
-from protocols.sip_answers import refuse
-from protocols.sip_clock import StreamClock
-from protocols.sip_contacts import Claimed, Contacts
-from protocols.sip_dialogs import Dialogs, trigger_of
-from protocols.sip_message import (
+from protocols.sip import left as sip_left
+from protocols.sip.answers import refuse
+from protocols.sip.clock import StreamClock
+from protocols.sip.contacts import Claimed, Contacts
+from protocols.sip.dialogs import Dialogs, trigger_of
+from protocols.sip.message import (
     MAX_ID_BYTES,
     MAX_METHOD_BYTES,
     BadMessage,
@@ -62,12 +62,12 @@ from protocols.sip_message import (
     is_sip,
     read_message,
 )
-from protocols.sip_observe import Observed
-from protocols.sip_options import SipOptions
-from protocols.sip_register import Name, Registrations
-from protocols.sip_rewrite import Rewriter
-from protocols.sip_subscriptions import Subscriptions
-from protocols.sip_table import SipTable
+from protocols.sip.observe import Observed
+from protocols.sip.options import SipOptions
+from protocols.sip.registrations import Name, Registrations
+from protocols.sip.rewrite import Rewriter
+from protocols.sip.subscriptions import Subscriptions
+from protocols.sip.table import SipTable
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER

@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterable
 
 from protocols.contract.engine import Peers, Side
-from protocols.sip_table import SipTable
+from protocols.sip.table import SipTable
 from protocols.toolbox.memory import short
 
 MAX_MARKS = 64

@@ -9,8 +9,8 @@ from enum import Enum
 from hashlib import blake2b
 
 from protocols.contract.engine import Malformed
-from protocols.sip_message import BadMessage, Head, Message
-from protocols.sip_values import read_address, read_via, split, unfolded
+from protocols.sip.message import BadMessage, Head, Message
+from protocols.sip.values import read_address, read_via, split, unfolded
 from protocols.toolbox.spans import Span
 
 _TAG_BYTES = 8

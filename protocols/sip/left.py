@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from protocols import sip_odd
 from protocols.contract.engine import Endpoint, Host
-from protocols.sip_message import Message
+from protocols.sip import odd as sip_odd
+from protocols.sip.message import Message
 
 SILENT = frozenset(
     b"""
