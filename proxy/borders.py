@@ -13,7 +13,7 @@ from typing import Protocol
 
 from protocols.contract.engine import Host, Side
 from proxy import sockets
-from proxy.config import Policy
+from proxy.config.schema import Policy
 from proxy.policy import Arrival
 from proxy.routes import Way, Ways, way_to
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from proxy import config, show
-from proxy.config import Config
+from proxy import show
+from proxy.config import schema as config
+from proxy.config.schema import Config
 from proxy.errors import ConfigError, PinholeError
 from proxy.terminal import print_fields, print_json, print_rows, say
 from proxy.text import printable

@@ -27,9 +27,10 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
-from proxy import audit, config, failures, listener, net, privileges, rules, sockets
+from proxy import audit, failures, listener, net, privileges, rules, sockets
 from proxy.addresses import AddressWatch
-from proxy.config import Config
+from proxy.config import schema as config
+from proxy.config.schema import Config
 from proxy.control import Control
 from proxy.control import bind as bind_control
 from proxy.control import remove as remove_control

@@ -17,7 +17,7 @@ from typing import Any
 
 from protocols.contract.engine import Endpoint, Network, Transport
 from proxy import judging, judging_host, net, privileges, rules, sockets, traffic
-from proxy.config import Config, PortRange
+from proxy.config.schema import Config, PortRange
 from proxy.errors import NetError, PinholeError, SocketError
 from proxy.findings import Finding, Level
 from proxy.judging import Firewall, Saved

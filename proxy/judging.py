@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
 from proxy import rules, rulesets_iptables, rulesets_nft
-from proxy.config import Config
+from proxy.config.schema import Config
 from proxy.findings import Finding, Level
 from proxy.rules import Backend
 from proxy.rulesets import Chain, Chains, SetMark, SetSegment, reachable

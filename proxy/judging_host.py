@@ -9,7 +9,7 @@ from ipaddress import ip_network
 
 from protocols.contract.engine import Network
 from proxy import rules
-from proxy.config import Config, PortRange
+from proxy.config.schema import Config, PortRange
 from proxy.findings import Finding, Level
 from proxy.judging import Firewall
 from proxy.traffic import Traffic, marked

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from proxy import rules
-from proxy.config import Config, Mark
+from proxy.config.schema import Config, Mark
 from proxy.errors import NetError
 from proxy.rules import Backend, RoutingRule, Step
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from protocols.contract.engine import AnyGrant, Closed, Endpoint, Helper, Host, Network, PinholeEvent, Transport, Used
 from proxy.audit import Log
-from proxy.config import Policy
+from proxy.config.schema import Policy
 from proxy.shares import Group
 
 if TYPE_CHECKING:

@@ -36,7 +36,7 @@ from protocols.contract.engine import (
 from proxy import sockets
 from proxy.admission import DatagramPinhole
 from proxy.borders import Borders
-from proxy.config import Limits, Timeouts
+from proxy.config.schema import Limits, Timeouts
 from proxy.doors import Door, Doors
 from proxy.endpoints import UdpEndpoints
 from proxy.lanes import Stands

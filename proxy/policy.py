@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from protocols.contract.engine import Endpoint, Host, Network, Transport
-from proxy.config import Config, HelperEntry, Policy
-from proxy.config_values import plain_host
+from proxy.config.schema import Config, HelperEntry, Policy
+from proxy.config.values import plain_host
 from proxy.shares import Group
 
 

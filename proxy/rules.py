@@ -55,8 +55,8 @@ from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from protocols.contract.engine import Network, Transport
-from proxy.config import Config, Mark, Policy, PortRange
-from proxy.config_checks import NAMEABLE
+from proxy.config.checks import NAMEABLE
+from proxy.config.schema import Config, Mark, Policy, PortRange
 from proxy.errors import NetError
 
 TABLE = "pinhole"

@@ -22,7 +22,7 @@ import traceback
 from collections.abc import Iterator
 
 from proxy import net, netlink, privileges, rules
-from proxy.config import Config
+from proxy.config.schema import Config
 from proxy.errors import NetError
 from proxy.rules import Backend
 

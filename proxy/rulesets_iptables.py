@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
-from proxy.config import PortRange
+from proxy.config.schema import PortRange
 from proxy.rulesets import (
     ALL_BITS,
     Action,

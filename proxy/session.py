@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from protocols.contract.engine import AnyGrant, Endpoint, Helper, Host, Peers, PinholeEvent, Side
 from proxy.audit import Log
-from proxy.config import Policy
+from proxy.config.schema import Policy
 from proxy.driver import EngineDriver, Performer
 from proxy.policy import Arrival, Denied, Nat
 from proxy.shares import Group

@@ -13,7 +13,7 @@ from typing import Any
 from protocols.contract.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy import sockets
 from proxy.audit import Log
-from proxy.config import Config
+from proxy.config.schema import Config
 from proxy.leg import Held
 from proxy.metrics import Metrics
 from proxy.opening import Owner

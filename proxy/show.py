@@ -7,7 +7,7 @@ from itertools import count
 from typing import Any
 
 from protocols.contract.engine import Transport
-from proxy.config import REGISTRY, HelperEntry, json_schema
+from proxy.config.schema import REGISTRY, HelperEntry, json_schema
 
 PROTOCOL_NUMBERS = {Transport.TCP: 6, Transport.UDP: 17}
 

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from ipaddress import ip_network
 
 from protocols.contract.engine import Endpoint, Host, Party, Side
-from proxy.config import Policy
+from proxy.config.schema import Policy
 from proxy.routes import NO_WAY, Way, Ways, default_way_to, way_to
 
 _NOBODY = tuple(

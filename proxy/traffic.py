@@ -12,7 +12,7 @@ from ipaddress import ip_network
 
 from protocols.contract.engine import Host, Network, Transport
 from proxy import rules
-from proxy.config import Config, Policy, PortRange
+from proxy.config.schema import Config, Policy, PortRange
 from proxy.rules import Scope
 from proxy.walk import Bits, Packet
 

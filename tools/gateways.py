@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab, pinhole
 from tools.lab.lab import LAN4, LAN6

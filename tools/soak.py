@@ -21,7 +21,7 @@ from typing import Any
 
 import click
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tools.lab import Daemon, Lab, pinhole
 from tools.lab.bad_link import Counts, Fate, bad_link

@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Literal
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from proxy.sockets import IPV6_TRANSPARENT
 from tests.sip_flow import SDP, message

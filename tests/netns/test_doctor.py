@@ -14,7 +14,7 @@ import pytest
 
 from protocols.contract.engine import Transport
 from proxy import doctor, judging_host, net, rules
-from proxy.config import Config, HelperEntry, NetworkSettings, Policy, PortRange, default
+from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy, PortRange, default
 from proxy.findings import Finding, Level
 from proxy.rules import Backend
 from tests.netns.namespaces import Hosts, needs_root, run, three_hosts

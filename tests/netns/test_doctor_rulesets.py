@@ -15,9 +15,9 @@ from typing import Literal
 
 import pytest
 
-from proxy import config as configuration
 from proxy import doctor, net
-from proxy.config import Config
+from proxy.config import schema as configuration
+from proxy.config.schema import Config
 from proxy.findings import Finding, Level
 from proxy.rules import Backend
 from tests.netns.namespaces import needs_root

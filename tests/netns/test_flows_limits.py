@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.config import Limits, Timeouts
+from proxy.config.schema import Limits, Timeouts
 from tests.netns.datagrams import Gateway, InCalls, hear
 from tests.netns.namespaces import Hosts, needs_root
 from tests.netns.test_sip_attacks import Site, site

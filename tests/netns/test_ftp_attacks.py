@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tests.netns.ftp_talk import Served, Talk, dial, fate, open_ports, passive_address, plain_server, server, serving
 from tests.netns.namespaces import needs_root

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tests.netns.ftp_talk import (
     SECONDS,

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from protocols.contract.engine import Endpoint
-from proxy import config, rules, sockets
+from proxy import rules, sockets
+from proxy.config import schema as config
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]

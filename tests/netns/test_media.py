@@ -25,7 +25,7 @@ from protocols.contract.engine import (
     Used,
     only,
 )
-from proxy.config import Limits
+from proxy.config.schema import Limits
 from proxy.lanes import LOCK_PACKETS
 from proxy.policy import Arrival
 from proxy.shares import Group

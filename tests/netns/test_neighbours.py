@@ -14,8 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy import config, net
-from proxy.config import Config
+from proxy import net
+from proxy.config import schema as config
+from proxy.config.schema import Config
 from proxy.rules import Backend, input_line, iptables
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer

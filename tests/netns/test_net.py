@@ -14,7 +14,7 @@ import pytest
 
 from protocols.contract.engine import Endpoint, Host, Transport
 from proxy import net, rules, sockets
-from proxy.config import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
+from proxy.config.schema import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
 from proxy.errors import NetError
 from proxy.rules import Backend
 from tests.netns.namespaces import Hosts, Namespace, needs_root, run, three_hosts

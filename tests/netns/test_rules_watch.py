@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy import config, net, privileges, rules, rules_watch
+from proxy import net, privileges, rules, rules_watch
+from proxy.config import schema as config
 from proxy.rules import Backend
 from proxy.rules_watch import concerns_us
 from tests.netns.namespaces import needs_root

@@ -11,7 +11,7 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tests.netns import ftp_talk
 from tests.netns.namespaces import needs_root

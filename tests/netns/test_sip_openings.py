@@ -10,7 +10,7 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_attacks import SECONDS, Speaker, said_until_the_end

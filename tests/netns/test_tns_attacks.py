@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tests.netns.ftp_talk import dial, fate, open_ports
 from tests.netns.namespaces import needs_root

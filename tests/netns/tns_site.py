@@ -9,7 +9,8 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from proxy import config, control_client
+from proxy import control_client
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tests.netns.ftp_talk import SECONDS
 from tests.netns.tns_talk import calling, listening, passes, read

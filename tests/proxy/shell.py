@@ -24,7 +24,7 @@ from protocols.contract.engine import (
     Transport,
 )
 from proxy.audit import plain
-from proxy.config import Config, HelperEntry, Limits, Policy, PortRange, Timeouts
+from proxy.config.schema import Config, HelperEntry, Limits, Policy, PortRange, Timeouts
 from proxy.flows import Flows
 from proxy.metrics import Metrics
 from proxy.pinholes import PinholeTable

@@ -19,8 +19,9 @@ import pytest
 from click.testing import CliRunner, Result
 
 import proxy
-from proxy import config, doctor, net, terminal
+from proxy import doctor, net, terminal
 from proxy.cli import main
+from proxy.config import schema as config
 from proxy.errors import NetError, PinholeError
 from proxy.findings import Finding, Level
 from proxy.rules import Backend

@@ -10,8 +10,8 @@ import jsonschema
 import pytest
 
 from protocols.contract.engine import Transport
-from proxy import config
-from proxy.config import Config, Dnat, HelperEntry, Mark, Policy, PortRange
+from proxy.config import schema as config
+from proxy.config.schema import Config, Dnat, HelperEntry, Mark, Policy, PortRange
 from proxy.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -639,7 +639,7 @@ def _written(value: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _plain(file: Path) -> Any:
-    from proxy import yaml_marks
+    from proxy.config import marks as yaml_marks
 
     return yaml_marks.read(file.read_bytes()).value
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from protocols.contract.engine import Transport
 from proxy import judging, judging_host, rules, traffic
-from proxy.config import Config, HelperEntry, NetworkSettings, Policy, PortRange
+from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy, PortRange
 from proxy.findings import Finding, Level
 from proxy.judging import Firewall, Saved
 from proxy.rules import Backend

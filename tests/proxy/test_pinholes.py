@@ -14,7 +14,7 @@ import pytest
 
 from protocols.contract.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refusal, Transport, Used, only
 from proxy import sockets
-from proxy.config import Limits, Timeouts
+from proxy.config.schema import Limits, Timeouts
 from proxy.policy import Arrival
 from proxy.shares import Group
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Transport
-from proxy import config as configuration
 from proxy import rules
-from proxy.config import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
+from proxy.config import schema as configuration
+from proxy.config.schema import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
 from proxy.errors import NetError
 from proxy.rules import Backend, RoutingRule
 

@@ -10,7 +10,7 @@ import pytest
 
 from protocols.contract.engine import Abort, Endpoint, Expect, Note, Send, Side, Splice, Transport, only
 from proxy import sockets
-from proxy.config import Limits, Timeouts
+from proxy.config.schema import Limits, Timeouts
 from proxy.leg import RECEIVE_BYTES
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
 from tests.proxy.shell import PassOn, Shell, accept, dial, read_to_end, receive, say, serve

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Endpoint, Host, Party, Side
-from proxy.config import Policy
+from proxy.config.schema import Policy
 from proxy.routes import NO_WAY, Way
 from proxy.third_hosts import ThirdHosts
 

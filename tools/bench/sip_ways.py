@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tools import kamailio
 from tools.bench.ways import give_order, start_program

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from proxy import config
+from proxy.config import schema as config
 from proxy.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab
 from tools.lab.daemon import ROOT

@@ -14,8 +14,8 @@ from protocols.contract.engine import Helper, Network, Transport
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from proxy.config import File, HelperEntry, Policy
-    from proxy.config_values import Mark
+    from proxy.config.schema import File, HelperEntry, Policy
+    from proxy.config.values import Mark
 
 Location = tuple[str | int, ...]
 Finding = tuple[Location, str]

@@ -11,7 +11,7 @@ import os
 import stat
 from collections.abc import Iterator
 
-from proxy.config import Config
+from proxy.config.schema import Config
 
 Location = tuple[str | int, ...]
 

@@ -36,8 +36,9 @@ from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
 
 from protocols import HELPERS
 from protocols.contract.engine import Helper, Host, Network, Seconds, Transport
-from proxy import config_checks, yaml_marks
-from proxy.config_values import (
+from proxy.config import checks as config_checks
+from proxy.config import marks as yaml_marks
+from proxy.config.values import (
     Dnat,
     Mark,
     PortRange,
@@ -353,7 +354,7 @@ def load(path: str | Path, opener: Opener | None = None) -> Config:
 
 def judge_places(path: str, settings: Config) -> None:
     """Whether files are where only those may put them who should. Raises ConfigError."""
-    from proxy import places  # which knows this module
+    from proxy.config import places  # which knows this module
 
     document = _read(path)
     problems = [document.problem(location, text) for location, text in places.findings(settings, path)]
