@@ -20,7 +20,7 @@ from typing import Any
 from aiohttp import web
 
 from proxy.errors import SocketError
-from proxy.metrics import Metrics
+from proxy.record.metrics import Metrics
 
 Report = Callable[[], dict[str, Any]]
 Table = Callable[[], Iterable[dict[str, Any]]]

@@ -27,7 +27,7 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
-from proxy import audit, failures, listener, net, privileges, rules, sockets
+from proxy import listener, net, privileges, rules, sockets
 from proxy.addresses import AddressWatch
 from proxy.config import schema as config
 from proxy.config.schema import Config
@@ -37,13 +37,14 @@ from proxy.control import remove as remove_control
 from proxy.errors import ConfigError, PinholeError, SocketError
 from proxy.flows import Flows
 from proxy.keeper import Keeper, Wish, fork_keeper
-from proxy.metrics import Metrics
 from proxy.pinholes import PinholeTable
 from proxy.ports import PortPool
 from proxy.privileges import User
+from proxy.record import audit, failures
+from proxy.record.metrics import Metrics
+from proxy.record.sampling import Sampler
 from proxy.rules import Backend
 from proxy.rules_watch import Watcher, fork_watcher
-from proxy.sampling import Sampler
 from proxy.sessions import Sessions
 from proxy.text import printable
 

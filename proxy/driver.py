@@ -16,7 +16,7 @@ from typing import Any, Protocol
 
 from protocols.contract.engine import AnyGrant, Effect, Engine, Host, Note, PinholeEvent, Side
 from proxy import effects
-from proxy.failures import GivesUp
+from proxy.record.failures import GivesUp
 
 
 class Performer(effects.Performer, Protocol):
@@ -156,7 +156,7 @@ class EngineDriver:
                 self._performer.note(effect.event, effect.facts)
 
     def give_up(self) -> None:
-        """A bug of ours at the engine's clock (`proxy/failures.py`)."""
+        """A bug of ours at the engine's clock (`proxy/record/failures.py`)."""
         if isinstance(self._performer, GivesUp):
             self._performer.give_up()
 

@@ -587,7 +587,7 @@ class Lane:
         self._claim()
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/failures.py`)."""
+        """A bug of ours (`proxy/record/failures.py`)."""
         self.receiver.place.give_up()
         self.sender.place.give_up()
 

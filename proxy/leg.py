@@ -152,7 +152,7 @@ class Leg:
             self._drained()
 
     def give_up(self) -> None:
-        """A bug of ours while it sent (`proxy/failures.py`)."""
+        """A bug of ours while it sent (`proxy/record/failures.py`)."""
         try:
             self._failed()
         finally:
@@ -223,7 +223,7 @@ class LastWords:
             self._end()
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/failures.py`)."""
+        """A bug of ours (`proxy/record/failures.py`)."""
         self._end()
 
     def _end(self) -> None:

@@ -10,9 +10,9 @@ from ipaddress import ip_address
 
 from protocols.contract.engine import Endpoint, Transport
 from proxy import sockets
-from proxy.audit import Log
 from proxy.flows import Flows
 from proxy.policy import Arrival
+from proxy.record.audit import Log
 from proxy.sessions import Sessions
 
 ACCEPTS_PER_WAKEUP = 64

@@ -8,8 +8,8 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protocols.contract.engine import AnyGrant, Closed, Endpoint, Helper, Host, Network, PinholeEvent, Transport, Used
-from proxy.audit import Log
 from proxy.config.schema import Policy
+from proxy.record.audit import Log
 from proxy.shares import Group
 
 if TYPE_CHECKING:
@@ -82,7 +82,7 @@ class Opening:
         """End it, with all that it admitted."""
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/failures.py`)."""
+        """A bug of ours (`proxy/record/failures.py`)."""
         try:
             self.abort("failed")
         finally:

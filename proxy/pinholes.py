@@ -42,10 +42,10 @@ from proxy.endpoints import UdpEndpoints
 from proxy.lanes import Stands
 from proxy.media import MediaPlace, Together
 from proxy.media_offers import Offers
-from proxy.metrics import Metrics
 from proxy.opening import Opening, Owner, mark_to
 from proxy.ports import PortPool
 from proxy.readers import Readers
+from proxy.record.metrics import Metrics
 from proxy.relay import Splicer, SpliceRelay
 from proxy.shares import Group, Shares
 from proxy.third_hosts import ThirdHosts
@@ -622,7 +622,7 @@ class _Dial:
         self._pinhole.not_connected(self, reason)
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/failures.py`)."""
+        """A bug of ours (`proxy/record/failures.py`)."""
         self.abort("failed")
 
     def _release(self) -> None:

@@ -419,7 +419,7 @@ class SpliceRelay:
         )
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/failures.py`)."""
+        """A bug of ours (`proxy/record/failures.py`)."""
         try:
             self.abort("failed")
         finally:

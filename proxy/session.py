@@ -10,10 +10,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from protocols.contract.engine import AnyGrant, Endpoint, Helper, Host, Peers, PinholeEvent, Side
-from proxy.audit import Log
 from proxy.config.schema import Policy
 from proxy.driver import EngineDriver, Performer
 from proxy.policy import Arrival, Denied, Nat
+from proxy.record.audit import Log
 from proxy.shares import Group
 
 if TYPE_CHECKING:
@@ -144,7 +144,7 @@ class Session(Performer):
         """End now, so that nobody takes it for the proper end."""
 
     def give_up(self) -> None:
-        """A bug of ours, outside the engine (`proxy/failures.py`)."""
+        """A bug of ours, outside the engine (`proxy/record/failures.py`)."""
         steps: list[Callable[[], None]] = [partial(self.break_off, "failed"), self.dissolve]
         if not self.is_over:
             steps[1:1] = self._last_steps()

@@ -12,13 +12,13 @@ from typing import Any
 
 from protocols.contract.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy import sockets
-from proxy.audit import Log
 from proxy.config.schema import Config
 from proxy.leg import Held
-from proxy.metrics import Metrics
 from proxy.opening import Owner
 from proxy.pinholes import PinholeTable
 from proxy.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
+from proxy.record.audit import Log
+from proxy.record.metrics import Metrics
 from proxy.resolver import Resolver
 from proxy.session import Admission, Session
 from proxy.shares import Group, Shares, account_of

@@ -23,13 +23,13 @@ from protocols.contract.engine import (
     Side,
     Transport,
 )
-from proxy.audit import plain
 from proxy.config.schema import Config, HelperEntry, Limits, Policy, PortRange, Timeouts
 from proxy.flows import Flows
-from proxy.metrics import Metrics
 from proxy.pinholes import PinholeTable
 from proxy.policy import Arrival
 from proxy.ports import PortPool
+from proxy.record.audit import plain
+from proxy.record.metrics import Metrics
 from proxy.sessions import Sessions
 from proxy.sockets import endpoint
 

@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Endpoint, Transport
-from proxy import audit
-from proxy.audit import Sink, open_log, plain
+from proxy.record import audit
+from proxy.record.audit import Sink, open_log, plain
 
 
 def lines(path: Path) -> list[dict]:

@@ -13,7 +13,7 @@ import pytest
 
 from proxy.control import ROWS_AT_ONCE, Control
 from proxy.errors import SocketError
-from proxy.metrics import Metrics
+from proxy.record.metrics import Metrics
 
 
 @pytest.fixture

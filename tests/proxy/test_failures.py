@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Endpoint, Expect, Media, Party, Send, Side, Splice, Transport
-from proxy import admission, doors, driver, failures, flows, lanes, leg, media, pinholes, relay, sockets, stream
+from proxy import admission, doors, driver, flows, lanes, leg, media, pinholes, relay, sockets, stream
+from proxy.record import failures
 from proxy.session import Session
 from tests.proxy.conftest import CLIENT, OURS, SERVER, STRANGER
 from tests.proxy.shell import PassOn, Shell, accept, dial, receive, say, serve

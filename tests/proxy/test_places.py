@@ -9,9 +9,10 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from proxy import audit, control
+from proxy import control
 from proxy.cli import main
 from proxy.errors import SocketError
+from proxy.record import audit
 
 
 def check(tmp_path: Path, **keys: object) -> Result:

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Note
-from proxy import sampling
-from proxy.audit import open_log
-from proxy.sampling import BUDGETS, LeftOut, Sampler
+from proxy.record import sampling
+from proxy.record.audit import open_log
+from proxy.record.sampling import BUDGETS, LeftOut, Sampler
 
 VIOLATIONS = BUDGETS["violation"].lines
 

@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from proxy import audit, daemon, terminal
-from proxy.audit import Sink, open_log
+from proxy import daemon, terminal
 from proxy.cli import main
 from proxy.errors import ConfigError
+from proxy.record import audit
+from proxy.record.audit import Sink, open_log
 from proxy.text import printable, printable_json
 
 SPEAKING = {

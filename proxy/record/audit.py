@@ -28,7 +28,7 @@ import structlog
 
 from protocols.contract.engine import Endpoint, Transport
 from proxy.errors import PinholeError
-from proxy.sampling import BUDGETS, Sampler
+from proxy.record.sampling import BUDGETS, Sampler
 from proxy.text import printable
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
