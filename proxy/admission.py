@@ -13,9 +13,9 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from protocols.contract.engine import Endpoint, Expect, Grant, Host, Network
-from proxy import sockets
-from proxy.endpoints import EVERYBODY, Heard, UdpEndpoint
 from proxy.opening import Opening, Owner
+from proxy.sockets import transparent as sockets
+from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint
 
 if TYPE_CHECKING:
     from proxy.pinholes import PinholeTable

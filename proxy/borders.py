@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import Protocol
 
 from protocols.contract.engine import Host, Side
-from proxy import sockets
 from proxy.config.schema import Policy
 from proxy.policy import Arrival
-from proxy.routes import Way, Ways, way_to
+from proxy.sockets import transparent as sockets
+from proxy.sockets.routes import Way, Ways, way_to
 
 
 class Decided(Protocol):

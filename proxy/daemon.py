@@ -27,8 +27,7 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
-from proxy import listener, net, privileges, rules, sockets
-from proxy.addresses import AddressWatch
+from proxy import listener, net, privileges, rules
 from proxy.config import schema as config
 from proxy.config.schema import Config
 from proxy.control import Control
@@ -38,7 +37,6 @@ from proxy.errors import ConfigError, PinholeError, SocketError
 from proxy.flows import Flows
 from proxy.keeper import Keeper, Wish, fork_keeper
 from proxy.pinholes import PinholeTable
-from proxy.ports import PortPool
 from proxy.privileges import User
 from proxy.record import audit, failures
 from proxy.record.metrics import Metrics
@@ -46,6 +44,9 @@ from proxy.record.sampling import Sampler
 from proxy.rules import Backend
 from proxy.rules_watch import Watcher, fork_watcher
 from proxy.sessions import Sessions
+from proxy.sockets import transparent as sockets
+from proxy.sockets.ports import PortPool
+from proxy.sockets.watch import AddressWatch
 from proxy.text import printable
 
 # Both legs of a session, and for each of some transfers at once two sockets and a pipe.

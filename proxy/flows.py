@@ -17,14 +17,14 @@ from dataclasses import replace
 from functools import partial
 
 from protocols.contract.engine import Endpoint, Host, Peers, Side, Transport
-from proxy import sockets
 from proxy.admission import DatagramPinhole
-from proxy.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
 from proxy.policy import Accepted, Arrival, Denied, Nat
 from proxy.session import Admission, Session
 from proxy.sessions import Sessions
 from proxy.shares import Group
-from proxy.sockets import Address, Ancillary
+from proxy.sockets import transparent as sockets
+from proxy.sockets.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
+from proxy.sockets.transparent import Address, Ancillary
 
 # Below are the ports of services that this machine may want for itself later.
 LEAST_KEPT_PORT = 1024

@@ -23,9 +23,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from protocols.contract.engine import Endpoint, Host, Party
-from proxy import sockets
-from proxy.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEndpoints
-from proxy.sockets import Address, Ancillary
+from proxy.sockets import transparent as sockets
+from proxy.sockets.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEndpoints
+from proxy.sockets.transparent import Address, Ancillary
 
 if TYPE_CHECKING:
     from proxy.media import MediaPlace

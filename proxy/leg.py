@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from proxy import sockets
+from proxy.sockets import transparent as sockets
 
 RECEIVE_BYTES = 16 * 1024
 # Above the high mark of either leg nothing more is read from both sides; below the low mark reading goes on (rule X25).

@@ -9,11 +9,11 @@ import os
 from ipaddress import ip_address
 
 from protocols.contract.engine import Endpoint, Transport
-from proxy import sockets
 from proxy.flows import Flows
 from proxy.policy import Arrival
 from proxy.record.audit import Log
 from proxy.sessions import Sessions
+from proxy.sockets import transparent as sockets
 
 ACCEPTS_PER_WAKEUP = 64
 # What cannot be accepted nor refused waits in the backlog; looking again at once would only burn the processor.
@@ -92,7 +92,7 @@ class StreamListener:
 class DatagramListener:
     """Takes redirected datagrams that no flow's own socket takes: whatever clients send.
 
-    It is read like the flows' own sockets (`proxy/readers.py`). A descriptor of its own to the loop would cost a call
+    It is read like the flows' own sockets (`proxy/sockets/readers.py`). A descriptor of its own to the loop would cost a call
     three reads of an empty socket, and a wake-up each time that client and server take turns.
     """
 

@@ -24,11 +24,11 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protocols.contract.engine import Endpoint, Host, Media, MediaGrant, Network, Party, Side, Transport
-from proxy import sockets
-from proxy.endpoints import UdpEndpoint
 from proxy.lanes import Component, Lane, Stand, join, protocol_of
 from proxy.opening import Opening, Owner
-from proxy.sockets import Address, Ancillary
+from proxy.sockets import transparent as sockets
+from proxy.sockets.endpoints import UdpEndpoint
+from proxy.sockets.transparent import Address, Ancillary
 
 if TYPE_CHECKING:
     from proxy.pinholes import PinholeTable

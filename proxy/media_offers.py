@@ -10,7 +10,7 @@ from __future__ import annotations
 from operator import attrgetter
 from typing import TYPE_CHECKING
 
-from proxy.ports import PortPool
+from proxy.sockets.ports import PortPool
 
 if TYPE_CHECKING:
     from proxy.media import MediaPlace

@@ -33,21 +33,21 @@ from protocols.contract.engine import (
     Refusal,
     Transport,
 )
-from proxy import sockets
 from proxy.admission import DatagramPinhole
 from proxy.borders import Borders
 from proxy.config.schema import Limits, Timeouts
-from proxy.doors import Door, Doors
-from proxy.endpoints import UdpEndpoints
 from proxy.lanes import Stands
 from proxy.media import MediaPlace, Together
 from proxy.media_offers import Offers
 from proxy.opening import Opening, Owner, mark_to
-from proxy.ports import PortPool
-from proxy.readers import Readers
 from proxy.record.metrics import Metrics
 from proxy.relay import Splicer, SpliceRelay
 from proxy.shares import Group, Shares
+from proxy.sockets import transparent as sockets
+from proxy.sockets.doors import Door, Doors
+from proxy.sockets.endpoints import UdpEndpoints
+from proxy.sockets.ports import PortPool
+from proxy.sockets.readers import Readers
 from proxy.third_hosts import ThirdHosts
 
 _Kind = TypeVar("_Kind", bound=Opening)

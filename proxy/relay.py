@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from proxy import sockets
+from proxy.sockets import transparent as sockets
 
 # One pipe slot holds one segment's pages, so a large pipe moves far more than its nominal size in two system calls.
 PIPE_BYTES = 1 << 20

@@ -21,10 +21,11 @@ import time
 import traceback
 from collections.abc import Iterator
 
-from proxy import net, netlink, privileges, rules
+from proxy import net, privileges, rules
 from proxy.config.schema import Config
 from proxy.errors import NetError
 from proxy.rules import Backend
+from proxy.sockets import netlink
 
 SETTLE_SECONDS = 0.2
 """A change comes in several pieces of news; `net up` makes several changes."""

@@ -11,7 +11,6 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from protocols.contract.engine import Endpoint, Grant, Helper, Host, Transport
-from proxy import sockets
 from proxy.config.schema import Config
 from proxy.leg import Held
 from proxy.opening import Owner
@@ -22,6 +21,7 @@ from proxy.record.metrics import Metrics
 from proxy.resolver import Resolver
 from proxy.session import Admission, Session
 from proxy.shares import Group, Shares, account_of
+from proxy.sockets import transparent as sockets
 from proxy.stream import StreamSession
 
 

@@ -16,12 +16,12 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from protocols.contract.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side
-from proxy import sockets
 from proxy.leg import Leg
 from proxy.opening import mark_to
 from proxy.pinholes import dial_failure
 from proxy.relay import SpliceRelay
 from proxy.session import Admission, Session
+from proxy.sockets import transparent as sockets
 
 if TYPE_CHECKING:
     from proxy.sessions import Sessions

@@ -14,7 +14,7 @@ from ipaddress import ip_network
 
 from protocols.contract.engine import Endpoint, Host, Party, Side
 from proxy.config.schema import Policy
-from proxy.routes import NO_WAY, Way, Ways, default_way_to, way_to
+from proxy.sockets.routes import NO_WAY, Way, Ways, default_way_to, way_to
 
 _NOBODY = tuple(
     ip_network(net)

@@ -13,7 +13,7 @@ from typing import Literal
 
 from proxy.config import schema as config
 from proxy.rules import Backend, input_line
-from proxy.sockets import IPV6_TRANSPARENT
+from proxy.sockets.transparent import IPV6_TRANSPARENT
 from tests.sip_flow import SDP, message
 from tools.lab import Daemon, Host, Lab, pinhole
 from tools.lab.lab import Addresses

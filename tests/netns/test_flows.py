@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Abort, Endpoint, Expect, Host, Peers, Send, Side, Splice, Transport, only
-from proxy.addresses import RETURN_SECONDS, AddressWatch
 from proxy.config.schema import Dnat, Limits, Timeouts
+from proxy.sockets.watch import RETURN_SECONDS, AddressWatch
 from tests.netns.datagrams import PORT, Gateway, InCalls, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
 from tests.proxy.shell import PassOn

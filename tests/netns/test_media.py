@@ -29,7 +29,7 @@ from proxy.config.schema import Limits
 from proxy.lanes import LOCK_PACKETS
 from proxy.policy import Arrival
 from proxy.shares import Group
-from proxy.sockets import endpoint
+from proxy.sockets.transparent import endpoint
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
 from tests.proxy.shell import Memory

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.routes import KEPT_SECONDS
+from proxy.sockets.routes import KEPT_SECONDS
 from tests.netns.media_site import (
     SITES,
     VERSIONS,

@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Endpoint, Host, Transport
-from proxy import net, rules, sockets
+from proxy import net, rules
 from proxy.config.schema import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
 from proxy.errors import NetError
 from proxy.rules import Backend
+from proxy.sockets import transparent as sockets
 from tests.netns.namespaces import Hosts, Namespace, needs_root, run, three_hosts
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from proxy.routes import KEPT_SECONDS, NO_WAY, Way, Ways, way_to
+from proxy.sockets.routes import KEPT_SECONDS, NO_WAY, Way, Ways, way_to
 from tests.netns.namespaces import Hosts, needs_root
 
 pytestmark = [pytest.mark.netns, needs_root]

@@ -27,11 +27,11 @@ from proxy.config.schema import Config, HelperEntry, Limits, Policy, PortRange, 
 from proxy.flows import Flows
 from proxy.pinholes import PinholeTable
 from proxy.policy import Arrival
-from proxy.ports import PortPool
 from proxy.record.audit import plain
 from proxy.record.metrics import Metrics
 from proxy.sessions import Sessions
-from proxy.sockets import endpoint
+from proxy.sockets.ports import PortPool
+from proxy.sockets.transparent import endpoint
 
 
 @dataclass

@@ -7,7 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from proxy.addresses import removed
+from proxy.sockets.watch import removed
 
 NEW, DEL, ADDRESS, LOCAL, LABEL = 20, 21, 1, 2, 3
 

@@ -11,7 +11,7 @@ import pytest
 
 from protocols.contract.engine import Side
 from proxy.borders import Borders
-from proxy.routes import Way
+from proxy.sockets.routes import Way
 
 LAN, LAN_OF_OTHERS, WAN, OTHER_WAN, GONE = 1, 2, 3, 4, 5
 NAMES = {LAN: "lan0", LAN_OF_OTHERS: "lan1", WAN: "wan0", OTHER_WAN: "wan1"}

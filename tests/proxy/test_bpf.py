@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.engine import Endpoint, Host, Network, only
-from proxy import bpf, sockets
+from proxy.sockets import bpf
+from proxy.sockets import transparent as sockets
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
 
 SYN, ACK, RST = 0x02, 0x10, 0x04

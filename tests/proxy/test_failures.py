@@ -12,9 +12,11 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Endpoint, Expect, Media, Party, Send, Side, Splice, Transport
-from proxy import admission, doors, driver, flows, lanes, leg, media, pinholes, relay, sockets, stream
+from proxy import admission, driver, flows, lanes, leg, media, pinholes, relay, stream
 from proxy.record import failures
 from proxy.session import Session
+from proxy.sockets import doors
+from proxy.sockets import transparent as sockets
 from tests.proxy.conftest import CLIENT, OURS, SERVER, STRANGER
 from tests.proxy.shell import PassOn, Shell, accept, dial, receive, say, serve
 from tests.proxy.test_stream import Call

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from proxy.media_offers import LEAST_OF_A_CLIENT, OF_A_CLIENT, OF_ALL, Offers
-from proxy.ports import PortPool
+from proxy.sockets.ports import PortPool
 
 PORTS = 6400
 CLIENT = "192.0.2.1"

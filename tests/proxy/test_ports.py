@@ -5,7 +5,7 @@ import random
 from ipaddress import ip_address
 
 from protocols.contract.engine import Transport
-from proxy.ports import PortPool
+from proxy.sockets.ports import PortPool
 
 HOST = ip_address("203.0.113.7")
 OTHER = ip_address("203.0.113.8")

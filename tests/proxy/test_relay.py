@@ -8,8 +8,9 @@ import struct
 
 import pytest
 
-from proxy import relay, sockets
+from proxy import relay
 from proxy.relay import Splicer, SpliceRelay
+from proxy.sockets import transparent as sockets
 
 
 def connected() -> tuple[socket.socket, socket.socket]:

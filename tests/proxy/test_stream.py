@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Abort, Endpoint, Expect, Note, Send, Side, Splice, Transport, only
-from proxy import sockets
 from proxy.config.schema import Limits, Timeouts
 from proxy.leg import RECEIVE_BYTES
+from proxy.sockets import transparent as sockets
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
 from tests.proxy.shell import PassOn, Shell, accept, dial, read_to_end, receive, say, serve
 

@@ -10,7 +10,7 @@ import pytest
 
 from protocols.contract.engine import Endpoint, Host, Party, Side
 from proxy.config.schema import Policy
-from proxy.routes import NO_WAY, Way
+from proxy.sockets.routes import NO_WAY, Way
 from proxy.third_hosts import ThirdHosts
 
 WAN, LAN, DMZ = Way(2), Way(3), Way(4)

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from protocols.contract.engine import Endpoint, Host, Network
-from proxy import sockets
+from proxy.sockets import transparent as sockets
 
 # Enough for those who are expected and some strangers at the same moment; each is looked at, at once.
 BACKLOG = 128

@@ -20,8 +20,8 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
 from protocols.contract.engine import Endpoint, Network
-from proxy import bpf
 from proxy.errors import SocketError
+from proxy.sockets import bpf
 
 # Not in Python's socket module; from linux/in.h and linux/in6.h.
 IP_MTU_DISCOVER = 10

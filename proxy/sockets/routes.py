@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from protocols.contract.engine import Host
-from proxy import netlink
+from proxy.sockets import netlink
 
 KEPT_SECONDS = 2.0
 MAX_KEPT = 4096

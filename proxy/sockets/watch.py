@@ -12,7 +12,8 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 from protocols.contract.engine import Host
-from proxy import netlink, sockets
+from proxy.sockets import netlink
+from proxy.sockets import transparent as sockets
 
 RETURN_SECONDS = 2.0
 

@@ -24,10 +24,10 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from protocols.contract.engine import Endpoint, Host, Transport
-from proxy import sockets
-from proxy.ports import PortPool
-from proxy.readers import Readers
-from proxy.sockets import Address, Ancillary
+from proxy.sockets import transparent as sockets
+from proxy.sockets.ports import PortPool
+from proxy.sockets.readers import Readers
+from proxy.sockets.transparent import Address, Ancillary
 
 if TYPE_CHECKING:
     from proxy.admission import DatagramPinhole
