@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
 from protocols.contract.engine import Endpoint, Host, Media, MediaGrant, Network, Party, Side, Transport
-from proxy.lanes import Component, Lane, Stand, join, protocol_of
+from proxy.movers.lanes import Component, Lane, Stand, join, protocol_of
 from proxy.opening import Opening, Owner
 from proxy.sockets import transparent as sockets
 from proxy.sockets.endpoints import UdpEndpoint

@@ -36,12 +36,12 @@ from protocols.contract.engine import (
 from proxy.admission import DatagramPinhole
 from proxy.borders import Borders
 from proxy.config.schema import Limits, Timeouts
-from proxy.lanes import Stands
 from proxy.media import MediaPlace, Together
 from proxy.media_offers import Offers
+from proxy.movers.lanes import Stands
+from proxy.movers.splice import Splicer, SpliceRelay
 from proxy.opening import Opening, Owner, mark_to
 from proxy.record.metrics import Metrics
-from proxy.relay import Splicer, SpliceRelay
 from proxy.shares import Group, Shares
 from proxy.sockets import transparent as sockets
 from proxy.sockets.doors import Door, Doors

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from protocols.contract.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side
 from proxy.leg import Leg
+from proxy.movers.splice import SpliceRelay
 from proxy.opening import mark_to
 from proxy.pinholes import dial_failure
-from proxy.relay import SpliceRelay
 from proxy.session import Admission, Session
 from proxy.sockets import transparent as sockets
 

@@ -26,7 +26,7 @@ from protocols.contract.engine import (
     only,
 )
 from proxy.config.schema import Limits
-from proxy.lanes import LOCK_PACKETS
+from proxy.movers.lanes import LOCK_PACKETS
 from proxy.policy import Arrival
 from proxy.shares import Group
 from proxy.sockets.transparent import endpoint

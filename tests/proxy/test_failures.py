@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Endpoint, Expect, Media, Party, Send, Side, Splice, Transport
-from proxy import admission, driver, flows, lanes, leg, media, pinholes, relay, stream
+from proxy import admission, driver, flows, leg, media, pinholes, stream
+from proxy.movers import lanes
+from proxy.movers import splice as relay
 from proxy.record import failures
 from proxy.session import Session
 from proxy.sockets import doors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.lanes import MAX_DROPOUT, goes_on, protocol_of
+from proxy.movers.lanes import MAX_DROPOUT, goes_on, protocol_of
 
 STUN_HEADER = bytes.fromhex("000100002112a442") + bytes(12)
 

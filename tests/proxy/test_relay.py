@@ -8,8 +8,8 @@ import struct
 
 import pytest
 
-from proxy import relay
-from proxy.relay import Splicer, SpliceRelay
+from proxy.movers import splice as relay
+from proxy.movers.splice import Splicer, SpliceRelay
 from proxy.sockets import transparent as sockets
 
 
