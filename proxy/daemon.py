@@ -36,7 +36,7 @@ from proxy.control import remove as remove_control
 from proxy.errors import ConfigError, PinholeError, SocketError
 from proxy.flows import Flows
 from proxy.keeper import Keeper, Wish, fork_keeper
-from proxy.pinholes import PinholeTable
+from proxy.pinholes.table import PinholeTable
 from proxy.privileges import User
 from proxy.record import audit, failures
 from proxy.record.metrics import Metrics

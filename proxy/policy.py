@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from protocols.contract.engine import Endpoint, Host, Network, Transport
 from proxy.config.schema import Config, HelperEntry, Policy
 from proxy.config.values import plain_host
-from proxy.shares import Group
+from proxy.pinholes.shares import Group
 
 
 @dataclass(frozen=True, slots=True)

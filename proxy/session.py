@@ -12,9 +12,9 @@ from typing import TYPE_CHECKING, Any
 from protocols.contract.engine import AnyGrant, Endpoint, Helper, Host, Peers, PinholeEvent, Side
 from proxy.config.schema import Policy
 from proxy.driver import EngineDriver, Performer
+from proxy.pinholes.shares import Group
 from proxy.policy import Arrival, Denied, Nat
 from proxy.record.audit import Log
-from proxy.shares import Group
 
 if TYPE_CHECKING:
     from proxy.sessions import Sessions

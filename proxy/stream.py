@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 from protocols.contract.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side
 from proxy.leg import Leg
 from proxy.movers.splice import SpliceRelay
-from proxy.opening import mark_to
-from proxy.pinholes import dial_failure
+from proxy.pinholes.opening import mark_to
+from proxy.pinholes.table import dial_failure
 from proxy.session import Admission, Session
 from proxy.sockets import transparent as sockets
 

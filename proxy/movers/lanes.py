@@ -28,7 +28,7 @@ from proxy.sockets.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEnd
 from proxy.sockets.transparent import Address, Ancillary
 
 if TYPE_CHECKING:
-    from proxy.media import MediaPlace
+    from proxy.pinholes.media import MediaPlace
 
 # Who has sent so many from elsewhere is the one: RFC 7362 s.4 asks for a lock. From the announced address, one will do.
 LOCK_PACKETS = 8

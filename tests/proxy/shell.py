@@ -25,7 +25,7 @@ from protocols.contract.engine import (
 )
 from proxy.config.schema import Config, HelperEntry, Limits, Policy, PortRange, Timeouts
 from proxy.flows import Flows
-from proxy.pinholes import PinholeTable
+from proxy.pinholes.table import PinholeTable
 from proxy.policy import Arrival
 from proxy.record.audit import plain
 from proxy.record.metrics import Metrics

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Side
-from proxy.borders import Borders
+from proxy.pinholes.borders import Borders
 from proxy.sockets.routes import Way
 
 LAN, LAN_OF_OTHERS, WAN, OTHER_WAN, GONE = 1, 2, 3, 4, 5

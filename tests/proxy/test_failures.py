@@ -12,9 +12,12 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Endpoint, Expect, Media, Party, Send, Side, Splice, Transport
-from proxy import admission, driver, flows, leg, media, pinholes, stream
+from proxy import driver, flows, leg, stream
 from proxy.movers import lanes
 from proxy.movers import splice as relay
+from proxy.pinholes import datagrams as admission
+from proxy.pinholes import media
+from proxy.pinholes import table as pinholes
 from proxy.record import failures
 from proxy.session import Session
 from proxy.sockets import doors

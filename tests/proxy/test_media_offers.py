@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from proxy.media_offers import LEAST_OF_A_CLIENT, OF_A_CLIENT, OF_ALL, Offers
+from proxy.pinholes.media_offers import LEAST_OF_A_CLIENT, OF_A_CLIENT, OF_ALL, Offers
 from proxy.sockets.ports import PortPool
 
 PORTS = 6400

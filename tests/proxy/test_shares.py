@@ -6,7 +6,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from proxy.shares import Group, Shares, account_of
+from proxy.pinholes.shares import Group, Shares, account_of
 
 OUT, PUBLISHED, FTP = Group("sip", False), Group("sip", True), Group("ftp", False)
 

@@ -10,8 +10,8 @@ import pytest
 
 from protocols.contract.engine import Endpoint, Host, Party, Side
 from proxy.config.schema import Policy
+from proxy.pinholes.third_hosts import ThirdHosts
 from proxy.sockets.routes import NO_WAY, Way
-from proxy.third_hosts import ThirdHosts
 
 WAN, LAN, DMZ = Way(2), Way(3), Way(4)
 ROUTES: dict[str, Way] = {

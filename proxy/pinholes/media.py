@@ -25,13 +25,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from protocols.contract.engine import Endpoint, Host, Media, MediaGrant, Network, Party, Side, Transport
 from proxy.movers.lanes import Component, Lane, Stand, join, protocol_of
-from proxy.opening import Opening, Owner
+from proxy.pinholes.opening import Opening, Owner
 from proxy.sockets import transparent as sockets
 from proxy.sockets.endpoints import UdpEndpoint
 from proxy.sockets.transparent import Address, Ancillary
 
 if TYPE_CHECKING:
-    from proxy.pinholes import PinholeTable
+    from proxy.pinholes.table import PinholeTable
 
 # How often a stream is looked at within its idle time: that spares a look at the clock for each packet.
 LOOKS = 4

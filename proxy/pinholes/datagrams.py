@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from protocols.contract.engine import Endpoint, Expect, Grant, Host, Network
-from proxy.opening import Opening, Owner
+from proxy.pinholes.opening import Opening, Owner
 from proxy.sockets import transparent as sockets
 from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint
 
 if TYPE_CHECKING:
-    from proxy.pinholes import PinholeTable
+    from proxy.pinholes.table import PinholeTable
 
 
 class DatagramPinhole(Opening):

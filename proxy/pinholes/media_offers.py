@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from proxy.sockets.ports import PortPool
 
 if TYPE_CHECKING:
-    from proxy.media import MediaPlace
+    from proxy.pinholes.media import MediaPlace
 
 OF_A_CLIENT = 16
 """The part of the ports that unanswered offers of one client may hold: of 20,000 ports that is 1,250, as many as 625

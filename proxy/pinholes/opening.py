@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from protocols.contract.engine import AnyGrant, Closed, Endpoint, Helper, Host, Network, PinholeEvent, Transport, Used
 from proxy.config.schema import Policy
+from proxy.pinholes.shares import Group
 from proxy.record.audit import Log
-from proxy.shares import Group
 
 if TYPE_CHECKING:
-    from proxy.pinholes import PinholeTable
+    from proxy.pinholes.table import PinholeTable
     from proxy.policy import Arrival
 
 

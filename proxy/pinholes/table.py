@@ -33,22 +33,22 @@ from protocols.contract.engine import (
     Refusal,
     Transport,
 )
-from proxy.admission import DatagramPinhole
-from proxy.borders import Borders
 from proxy.config.schema import Limits, Timeouts
-from proxy.media import MediaPlace, Together
-from proxy.media_offers import Offers
 from proxy.movers.lanes import Stands
 from proxy.movers.splice import Splicer, SpliceRelay
-from proxy.opening import Opening, Owner, mark_to
+from proxy.pinholes.borders import Borders
+from proxy.pinholes.datagrams import DatagramPinhole
+from proxy.pinholes.media import MediaPlace, Together
+from proxy.pinholes.media_offers import Offers
+from proxy.pinholes.opening import Opening, Owner, mark_to
+from proxy.pinholes.shares import Group, Shares
+from proxy.pinholes.third_hosts import ThirdHosts
 from proxy.record.metrics import Metrics
-from proxy.shares import Group, Shares
 from proxy.sockets import transparent as sockets
 from proxy.sockets.doors import Door, Doors
 from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
-from proxy.third_hosts import ThirdHosts
 
 _Kind = TypeVar("_Kind", bound=Opening)
 
