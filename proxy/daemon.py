@@ -27,14 +27,13 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
-from proxy import listener, net, privileges, rules
+from proxy import net, privileges, rules
 from proxy.config import schema as config
 from proxy.config.schema import Config
 from proxy.control import Control
 from proxy.control import bind as bind_control
 from proxy.control import remove as remove_control
 from proxy.errors import ConfigError, PinholeError, SocketError
-from proxy.flows import Flows
 from proxy.keeper import Keeper, Wish, fork_keeper
 from proxy.pinholes.table import PinholeTable
 from proxy.privileges import User
@@ -43,7 +42,9 @@ from proxy.record.metrics import Metrics
 from proxy.record.sampling import Sampler
 from proxy.rules import Backend
 from proxy.rules_watch import Watcher, fork_watcher
-from proxy.sessions import Sessions
+from proxy.sessions import listener
+from proxy.sessions.flows import Flows
+from proxy.sessions.registry import Sessions
 from proxy.sockets import transparent as sockets
 from proxy.sockets.ports import PortPool
 from proxy.sockets.watch import AddressWatch

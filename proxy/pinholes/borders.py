@@ -13,7 +13,7 @@ from typing import Protocol
 
 from protocols.contract.engine import Host, Side
 from proxy.config.schema import Policy
-from proxy.policy import Arrival
+from proxy.sessions.policy import Arrival
 from proxy.sockets import transparent as sockets
 from proxy.sockets.routes import Way, Ways, way_to
 

@@ -14,7 +14,7 @@ from proxy.record.audit import Log
 
 if TYPE_CHECKING:
     from proxy.pinholes.table import PinholeTable
-    from proxy.policy import Arrival
+    from proxy.sessions.policy import Arrival
 
 
 class Owner(Protocol):

@@ -30,8 +30,8 @@ from proxy.sockets.readers import Readers
 from proxy.sockets.transparent import Address, Ancillary
 
 if TYPE_CHECKING:
-    from proxy.flows import Flow
     from proxy.pinholes.datagrams import DatagramPinhole
+    from proxy.sessions.flows import Flow
 
 SHARES = {False: 1 / 2, True: 3 / 4}
 """How much of the port pool signalling may take on one address, and media: neither takes what the other needs."""

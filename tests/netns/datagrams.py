@@ -12,7 +12,7 @@ import pytest
 
 from protocols.contract.engine import Effect, Side
 from proxy import rules
-from proxy.listener import DatagramListener, loopback
+from proxy.sessions.listener import DatagramListener, loopback
 from tests.netns.namespaces import Hosts, Namespace
 from tests.proxy.shell import PassOn, Shell, close_all, descriptors
 

@@ -28,7 +28,7 @@ from protocols.contract.engine import (
 from proxy.config.schema import Limits
 from proxy.movers.lanes import LOCK_PACKETS
 from proxy.pinholes.shares import Group
-from proxy.policy import Arrival
+from proxy.sessions.policy import Arrival
 from proxy.sockets.transparent import endpoint
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root

@@ -24,12 +24,12 @@ from protocols.contract.engine import (
     Transport,
 )
 from proxy.config.schema import Config, HelperEntry, Limits, Policy, PortRange, Timeouts
-from proxy.flows import Flows
 from proxy.pinholes.table import PinholeTable
-from proxy.policy import Arrival
 from proxy.record.audit import plain
 from proxy.record.metrics import Metrics
-from proxy.sessions import Sessions
+from proxy.sessions.flows import Flows
+from proxy.sessions.policy import Arrival
+from proxy.sessions.registry import Sessions
 from proxy.sockets.ports import PortPool
 from proxy.sockets.transparent import endpoint
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any, cast
 
 from protocols.contract.engine import AnyGrant, Closed, Note, Side
-from proxy.driver import EngineDriver, Performer
+from proxy.sessions.driver import EngineDriver, Performer
 from tests.proxy.shell import PassOn
 
 MANY = 5000

@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Endpoint, Expect, Media, Party, Send, Side, Splice, Transport
-from proxy import driver, flows, leg, stream
 from proxy.movers import lanes
 from proxy.movers import splice as relay
 from proxy.pinholes import datagrams as admission
 from proxy.pinholes import media
 from proxy.pinholes import table as pinholes
 from proxy.record import failures
-from proxy.session import Session
+from proxy.sessions import driver, flows, leg, stream
+from proxy.sessions.session import Session
 from proxy.sockets import doors
 from proxy.sockets import transparent as sockets
 from tests.proxy.conftest import CLIENT, OURS, SERVER, STRANGER

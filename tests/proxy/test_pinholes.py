@@ -15,7 +15,7 @@ import pytest
 from protocols.contract.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refusal, Transport, Used, only
 from proxy.config.schema import Limits, Timeouts
 from proxy.pinholes.shares import Group
-from proxy.policy import Arrival
+from proxy.sessions.policy import Arrival
 from proxy.sockets import transparent as sockets
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
 from tests.proxy.shell import Memory, Shell, accept, dial, read_to_end, receive, say, serve

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Host
-from proxy import resolver
-from proxy.resolver import Resolver
+from proxy.sessions import resolver
+from proxy.sessions.resolver import Resolver
 
 Answer = tuple[Host, ...]
 
@@ -194,7 +194,7 @@ async def test_without_room_for_a_thread_there_is_no_answer(
 def test_a_program_does_not_wait_at_its_end_for_a_name_that_nobody_answers_for() -> None:
     program = """
 import asyncio, ipaddress, socket, time
-from proxy.resolver import Resolver
+from proxy.sessions.resolver import Resolver
 socket.getaddrinfo = lambda *_, **__: time.sleep(60)
 async def main():
     asking = Resolver(asyncio.get_running_loop())

@@ -10,7 +10,7 @@ import pytest
 
 from protocols.contract.engine import Abort, Endpoint, Expect, Note, Send, Side, Splice, Transport, only
 from proxy.config.schema import Limits, Timeouts
-from proxy.leg import RECEIVE_BYTES
+from proxy.sessions.leg import RECEIVE_BYTES
 from proxy.sockets import transparent as sockets
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
 from tests.proxy.shell import PassOn, Shell, accept, dial, read_to_end, receive, say, serve
@@ -160,7 +160,7 @@ class Refuses(PassOn):
 
 async def test_sides_that_do_not_read_hold_no_more_than_their_budget_together(monkeypatch):
     """Nothing is held for one who does not read, once others have used up what may be held for all."""
-    monkeypatch.setattr("proxy.leg.MOST_HELD_BYTES", 1)
+    monkeypatch.setattr("proxy.sessions.leg.MOST_HELD_BYTES", 1)
     call = await Call.connect(Shell())
     held = call.shell.sessions.held
     with pytest.raises(TimeoutError):

@@ -12,17 +12,17 @@ from typing import Any
 
 from protocols.contract.engine import Endpoint, Grant, Helper, Host, Transport
 from proxy.config.schema import Config
-from proxy.leg import Held
 from proxy.pinholes.opening import Owner
 from proxy.pinholes.shares import Group, Shares, account_of
 from proxy.pinholes.table import PinholeTable
-from proxy.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
 from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
-from proxy.resolver import Resolver
-from proxy.session import Admission, Session
+from proxy.sessions.leg import Held
+from proxy.sessions.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
+from proxy.sessions.resolver import Resolver
+from proxy.sessions.session import Admission, Session
+from proxy.sessions.stream import StreamSession
 from proxy.sockets import transparent as sockets
-from proxy.stream import StreamSession
 
 
 class Sessions:

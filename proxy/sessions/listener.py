@@ -9,10 +9,10 @@ import os
 from ipaddress import ip_address
 
 from protocols.contract.engine import Endpoint, Transport
-from proxy.flows import Flows
-from proxy.policy import Arrival
 from proxy.record.audit import Log
-from proxy.sessions import Sessions
+from proxy.sessions.flows import Flows
+from proxy.sessions.policy import Arrival
+from proxy.sessions.registry import Sessions
 from proxy.sockets import transparent as sockets
 
 ACCEPTS_PER_WAKEUP = 64

@@ -16,15 +16,15 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from protocols.contract.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side
-from proxy.leg import Leg
 from proxy.movers.splice import SpliceRelay
 from proxy.pinholes.opening import mark_to
 from proxy.pinholes.table import dial_failure
-from proxy.session import Admission, Session
+from proxy.sessions.leg import Leg
+from proxy.sessions.session import Admission, Session
 from proxy.sockets import transparent as sockets
 
 if TYPE_CHECKING:
-    from proxy.sessions import Sessions
+    from proxy.sessions.registry import Sessions
 
 # After the last data connection of a session that is to stop: time for the server's final reply to pass.
 LAST_REPLY_SECONDS = 1.0

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 
 from protocols.contract.engine import AnyGrant, Endpoint, Helper, Host, Peers, PinholeEvent, Side
 from proxy.config.schema import Policy
-from proxy.driver import EngineDriver, Performer
 from proxy.pinholes.shares import Group
-from proxy.policy import Arrival, Denied, Nat
 from proxy.record.audit import Log
+from proxy.sessions.driver import EngineDriver, Performer
+from proxy.sessions.policy import Arrival, Denied, Nat
 
 if TYPE_CHECKING:
-    from proxy.sessions import Sessions
+    from proxy.sessions.registry import Sessions
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,8 +15,8 @@ from functools import partial
 from typing import Any, Protocol
 
 from protocols.contract.engine import AnyGrant, Effect, Engine, Host, Note, PinholeEvent, Side
-from proxy import effects
 from proxy.record.failures import GivesUp
+from proxy.sessions import effects
 
 
 class Performer(effects.Performer, Protocol):

@@ -19,9 +19,9 @@ from functools import partial
 from protocols.contract.engine import Endpoint, Host, Peers, Side, Transport
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.shares import Group
-from proxy.policy import Accepted, Arrival, Denied, Nat
-from proxy.session import Admission, Session
-from proxy.sessions import Sessions
+from proxy.sessions.policy import Accepted, Arrival, Denied, Nat
+from proxy.sessions.registry import Sessions
+from proxy.sessions.session import Admission, Session
 from proxy.sockets import transparent as sockets
 from proxy.sockets.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
 from proxy.sockets.transparent import Address, Ancillary
