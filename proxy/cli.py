@@ -21,7 +21,7 @@ from proxy.terminal import print_fields, print_json, print_rows, say
 from proxy.text import printable
 
 if TYPE_CHECKING:
-    from proxy.rules import Backend
+    from proxy.host.rules import Backend
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -254,8 +254,8 @@ def net_group() -> None:
 
 def _backend(name: str | None) -> Backend:
     """None: whose rules stand."""
-    from proxy import net
-    from proxy.rules import Backend
+    from proxy.host import net
+    from proxy.host.rules import Backend
 
     return net.standing() if name is None else Backend(name)
 
@@ -265,7 +265,7 @@ def _backend(name: str | None) -> Backend:
 @_with_backend
 def plan(path: str | None, backend: str) -> None:
     """Print what `up` would do, as a shell script."""
-    from proxy import rules
+    from proxy.host import rules
 
     click.echo(rules.plan(config.in_force(path), _backend(backend)), nl=False)
 
@@ -275,7 +275,7 @@ def plan(path: str | None, backend: str) -> None:
 @_with_backend_that_stands
 def up(path: str | None, backend: str | None) -> None:
     """Set rules and routes up, in place of what an earlier `up` left."""
-    from proxy import net
+    from proxy.host import net
 
     net.up(config.in_force(path), _backend(backend), say)
 
@@ -285,7 +285,7 @@ def up(path: str | None, backend: str | None) -> None:
 @_with_backend_that_stands
 def down(path: str | None, backend: str | None) -> None:
     """Remove our rules and routes; without --backend those of both."""
-    from proxy import net
+    from proxy.host import net
 
     for one in [_backend(backend)] if backend else net.all_standing() or [_backend(None)]:
         net.down(config.default(), one, say)
@@ -297,7 +297,7 @@ def down(path: str | None, backend: str | None) -> None:
 @_with_json
 def net_status(path: str | None, backend: str | None, as_json: bool) -> None:
     """Say which parts of the set-up stand. Exit status 1 unless all do."""
-    from proxy import net
+    from proxy.host import net
 
     settings = config.in_force(path)
     parts = [part._asdict() for part in (*net.status(settings, _backend(backend)), *net.overtaking(settings))]

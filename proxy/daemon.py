@@ -27,21 +27,21 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
-from proxy import net, privileges, rules
 from proxy.config import schema as config
 from proxy.config.schema import Config
 from proxy.control import Control
 from proxy.control import bind as bind_control
 from proxy.control import remove as remove_control
 from proxy.errors import ConfigError, PinholeError, SocketError
-from proxy.keeper import Keeper, Wish, fork_keeper
+from proxy.host import net, privileges, rules
+from proxy.host.keeper import Keeper, Wish, fork_keeper
+from proxy.host.privileges import User
+from proxy.host.rules import Backend
+from proxy.host.watch import Watcher, fork_watcher
 from proxy.pinholes.table import PinholeTable
-from proxy.privileges import User
 from proxy.record import audit, failures
 from proxy.record.metrics import Metrics
 from proxy.record.sampling import Sampler
-from proxy.rules import Backend
-from proxy.rules_watch import Watcher, fork_watcher
 from proxy.sessions import listener
 from proxy.sessions.flows import Flows
 from proxy.sessions.registry import Sessions

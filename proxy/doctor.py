@@ -16,13 +16,14 @@ from pathlib import Path
 from typing import Any
 
 from protocols.contract.engine import Endpoint, Network, Transport
-from proxy import judging, judging_host, net, privileges, rules, traffic
+from proxy import judging, judging_host, traffic
 from proxy.config.schema import Config, PortRange
 from proxy.errors import NetError, PinholeError, SocketError
 from proxy.findings import Finding, Level
+from proxy.host import net, privileges, rules
+from proxy.host.rules import Backend
 from proxy.judging import Firewall, Saved
 from proxy.judging_host import RoutingRule
-from proxy.rules import Backend
 from proxy.sockets import transparent as sockets
 from proxy.traffic import Links
 

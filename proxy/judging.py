@@ -11,10 +11,11 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy import rules, rulesets_iptables, rulesets_nft
+from proxy import rulesets_iptables, rulesets_nft
 from proxy.config.schema import Config
 from proxy.findings import Finding, Level
-from proxy.rules import Backend
+from proxy.host import rules
+from proxy.host.rules import Backend
 from proxy.rulesets import Chain, Chains, SetMark, SetSegment, reachable
 from proxy.traffic import Traffic, marked
 from proxy.walk import Chance, Change, End, Journey, Packet, at_hook, walk

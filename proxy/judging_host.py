@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from protocols.contract.engine import Network
-from proxy import rules
 from proxy.config.schema import Config, PortRange
 from proxy.findings import Finding, Level
+from proxy.host import rules
 from proxy.judging import Firewall
 from proxy.traffic import Traffic, marked
 from proxy.walk import Bits, Packet, at_hook, walk

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 from protocols.contract.engine import Host, Network, Transport
-from proxy import rules
 from proxy.config.schema import Config, Policy, PortRange
-from proxy.rules import Scope
+from proxy.host import rules
+from proxy.host.rules import Scope
 from proxy.walk import Bits, Packet
 
 _HIGH = (PortRange(1024, 65535),)

@@ -13,7 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab, pinhole
 from tools.lab.lab import LAN4, LAN6
 

@@ -22,7 +22,7 @@ from typing import Any
 import click
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Lab, pinhole
 from tools.lab.bad_link import Counts, Fate, bad_link
 from tools.sip_phone import Phone, where

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tools import peers
 from tools.lab import Daemon, Lab, pinhole

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Effect, Side
-from proxy import rules
+from proxy.host import rules
 from proxy.sessions.listener import DatagramListener, loopback
 from tests.netns.namespaces import Hosts, Namespace
 from tests.proxy.shell import PassOn, Shell, close_all, descriptors

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from typing import Literal
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from proxy.sockets.transparent import IPV6_TRANSPARENT
 from tests.sip_flow import SDP, message
 from tools.lab import Daemon, Host, Lab, pinhole

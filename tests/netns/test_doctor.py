@@ -13,10 +13,11 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Transport
-from proxy import doctor, judging_host, net, rules
+from proxy import doctor, judging_host
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy, PortRange, default
 from proxy.findings import Finding, Level
-from proxy.rules import Backend
+from proxy.host import net, rules
+from proxy.host.rules import Backend
 from tests.netns.namespaces import Hosts, needs_root, run, three_hosts
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]

@@ -15,11 +15,12 @@ from typing import Literal
 
 import pytest
 
-from proxy import doctor, net
+from proxy import doctor
 from proxy.config import schema as configuration
 from proxy.config.schema import Config
 from proxy.findings import Finding, Level
-from proxy.rules import Backend
+from proxy.host import net
+from proxy.host.rules import Backend
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
 from tools.peers import Server, vsftpd

@@ -21,7 +21,7 @@ from protocols.contract.engine import (
     Transport,
     only,
 )
-from proxy.rules import Backend
+from proxy.host.rules import Backend
 from tests.netns.datagrams import Gateway, InCalls, hear
 from tests.netns.namespaces import Hosts, needs_root
 from tests.proxy.shell import PassOn

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import Served, Talk, dial, fate, open_ports, passive_address, plain_server, server, serving
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import (
     SECONDS,
     Script,

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from protocols.contract.engine import Endpoint
-from proxy import rules
 from proxy.config import schema as config
+from proxy.host import rules
 from proxy.sockets import transparent as sockets
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 

@@ -14,10 +14,10 @@ from pathlib import Path
 
 import pytest
 
-from proxy import net
 from proxy.config import schema as config
 from proxy.config.schema import Config
-from proxy.rules import Backend, input_line, iptables
+from proxy.host import net
+from proxy.host.rules import Backend, input_line, iptables
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer
 from tools.gateways import BACKENDS, BackendName

@@ -13,10 +13,10 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Endpoint, Host, Transport
-from proxy import net, rules
 from proxy.config.schema import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
 from proxy.errors import NetError
-from proxy.rules import Backend
+from proxy.host import net, rules
+from proxy.host.rules import Backend
 from proxy.sockets import transparent as sockets
 from tests.netns.namespaces import Hosts, Namespace, needs_root, run, three_hosts
 

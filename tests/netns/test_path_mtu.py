@@ -16,7 +16,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 import pytest
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Address, Way, call, database, transfer
 from tools.gateways import BACKENDS, BackendName

@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from proxy import daemon as daemon_module
-from proxy import keeper, privileges
 from proxy.config import schema as config
-from proxy.rules_watch import Watcher
+from proxy.host import keeper, privileges
+from proxy.host.watch import Watcher
 from tests.netns.ftp_talk import Talk, fate, passive_address, server
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab

@@ -13,10 +13,11 @@ from pathlib import Path
 
 import pytest
 
-from proxy import net, privileges, rules, rules_watch
 from proxy.config import schema as config
-from proxy.rules import Backend
-from proxy.rules_watch import concerns_us
+from proxy.host import net, privileges, rules
+from proxy.host import watch as rules_watch
+from proxy.host.rules import Backend
+from proxy.host.watch import concerns_us
 from tests.netns.namespaces import needs_root
 from tests.netns.test_privileges import capabilities
 from tools.lab import Daemon, Lab

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.sip_flow import SDP, message, sdp
 from tools.lab import Daemon, Host, Lab, pinhole

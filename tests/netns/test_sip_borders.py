@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.sip_flow import message
 from tools.lab import Daemon, Host, Lab, pinhole

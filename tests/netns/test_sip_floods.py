@@ -12,7 +12,7 @@ from ipaddress import IPv6Address
 import pytest
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns import ftp_talk
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_attacks import Speaker

@@ -11,7 +11,7 @@ from ipaddress import IPv4Address
 import pytest
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_attacks import SECONDS, Speaker, said_until_the_end
 from tests.sip_flow import SDP, message, sdp

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import dial, fate, open_ports
 from tests.netns.namespaces import needs_root
 from tests.netns.tns_site import Site, site

@@ -11,7 +11,7 @@ from typing import Any
 
 from proxy import control_client
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import SECONDS
 from tests.netns.tns_talk import calling, listening, passes, read
 from tools.lab import Daemon, Lab, pinhole

@@ -19,12 +19,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 import proxy
-from proxy import doctor, net, terminal
+from proxy import doctor, terminal
 from proxy.cli import main
 from proxy.config import schema as config
 from proxy.errors import NetError, PinholeError
 from proxy.findings import Finding, Level
-from proxy.rules import Backend
+from proxy.host import net
+from proxy.host.rules import Backend
 
 ROOT = Path(__file__).parents[2]
 

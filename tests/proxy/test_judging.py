@@ -15,11 +15,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.engine import Transport
-from proxy import judging, judging_host, rules, traffic
+from proxy import judging, judging_host, traffic
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy, PortRange
 from proxy.findings import Finding, Level
+from proxy.host import rules
+from proxy.host.rules import Backend
 from proxy.judging import Firewall, Saved
-from proxy.rules import Backend
 from proxy.traffic import Links
 
 RULESETS = Path(__file__).parents[1] / "rulesets"

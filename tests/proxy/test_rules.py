@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Transport
-from proxy import rules
 from proxy.config import schema as configuration
 from proxy.config.schema import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
 from proxy.errors import NetError
-from proxy.rules import Backend, RoutingRule
+from proxy.host import rules
+from proxy.host.rules import Backend, RoutingRule
 
 ROOT = Path(__file__).parents[2]
 

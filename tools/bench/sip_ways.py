@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tools import kamailio
 from tools.bench.ways import give_order, start_program
 from tools.lab import Daemon, Lab

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from proxy.config import schema as config
-from proxy.rules import Backend, input_line
+from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab
 from tools.lab.daemon import ROOT
 

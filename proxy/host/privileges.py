@@ -2,7 +2,7 @@
 
 Serving takes two capabilities. Whoever starts the daemon as root has all of them and every file of the machine besides:
 before the first packet is read the process becomes an ordinary user and keeps the two. What root's rights are needed
-for later on, a process beside it does (`proxy/keeper.py`).
+for later on, a process beside it does (`proxy/host/keeper.py`).
 """
 
 from __future__ import annotations

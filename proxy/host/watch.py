@@ -21,10 +21,10 @@ import time
 import traceback
 from collections.abc import Iterator
 
-from proxy import net, privileges, rules
 from proxy.config.schema import Config
 from proxy.errors import NetError
-from proxy.rules import Backend
+from proxy.host import net, privileges, rules
+from proxy.host.rules import Backend
 from proxy.sockets import netlink
 
 SETTLE_SECONDS = 0.2

@@ -23,8 +23,8 @@ import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from proxy import privileges
 from proxy.errors import NetError, PinholeError, SocketError
+from proxy.host import privileges
 
 KEPT = frozenset({privileges.NET_ADMIN, privileges.NET_RAW, privileges.DAC_OVERRIDE, privileges.CHOWN})
 """Rules and routes (iptables asks by a raw socket); files and directories of whomever the operator chose, and who may

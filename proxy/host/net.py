@@ -15,10 +15,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from proxy import rules
 from proxy.config.schema import Config, Mark
 from proxy.errors import NetError
-from proxy.rules import Backend, RoutingRule, Step
+from proxy.host import rules
+from proxy.host.rules import Backend, RoutingRule, Step
 
 COMMAND_SECONDS = 30
 """iptables waits for its lock as long as it takes; a command that takes longer than this hangs."""
