@@ -314,8 +314,8 @@ def net_status(path: str | None, backend: str | None, as_json: bool) -> None:
 @_with_json
 def doctor(path: str | None, as_json: bool) -> None:
     """Look for what on this host stands in the way. Exit status 1 when something does."""
-    from proxy import doctor as examination
-    from proxy.findings import Level
+    from proxy.doctor import examine as examination
+    from proxy.doctor.findings import Level
 
     found = examination.examine(config.in_force(path))
     is_well = all(finding.level is not Level.FAIL for finding in found)

@@ -13,9 +13,10 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Transport
-from proxy import doctor, judging_host
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy, PortRange, default
-from proxy.findings import Finding, Level
+from proxy.doctor import examine as doctor
+from proxy.doctor import judging_host
+from proxy.doctor.findings import Finding, Level
 from proxy.host import net, rules
 from proxy.host.rules import Backend
 from tests.netns.namespaces import Hosts, needs_root, run, three_hosts

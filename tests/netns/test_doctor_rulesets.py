@@ -15,10 +15,10 @@ from typing import Literal
 
 import pytest
 
-from proxy import doctor
 from proxy.config import schema as configuration
 from proxy.config.schema import Config
-from proxy.findings import Finding, Level
+from proxy.doctor import examine as doctor
+from proxy.doctor.findings import Finding, Level
 from proxy.host import net
 from proxy.host.rules import Backend
 from tests.netns.namespaces import needs_root

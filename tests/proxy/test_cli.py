@@ -19,11 +19,12 @@ import pytest
 from click.testing import CliRunner, Result
 
 import proxy
-from proxy import doctor, terminal
+from proxy import terminal
 from proxy.cli import main
 from proxy.config import schema as config
+from proxy.doctor import examine as doctor
+from proxy.doctor.findings import Finding, Level
 from proxy.errors import NetError, PinholeError
-from proxy.findings import Finding, Level
 from proxy.host import net
 from proxy.host.rules import Backend
 

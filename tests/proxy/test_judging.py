@@ -15,13 +15,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.engine import Transport
-from proxy import judging, judging_host, traffic
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy, PortRange
-from proxy.findings import Finding, Level
+from proxy.doctor import judging, judging_host, traffic
+from proxy.doctor.findings import Finding, Level
+from proxy.doctor.judging import Firewall, Saved
+from proxy.doctor.traffic import Links
 from proxy.host import rules
 from proxy.host.rules import Backend
-from proxy.judging import Firewall, Saved
-from proxy.traffic import Links
 
 RULESETS = Path(__file__).parents[1] / "rulesets"
 FTP = HelperEntry(id=1, name="ftp", protocol=Transport.TCP, ports=(PortRange(21, 21),))

@@ -11,14 +11,14 @@ import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from proxy import rulesets_iptables, rulesets_nft
 from proxy.config.schema import Config
-from proxy.findings import Finding, Level
+from proxy.doctor import rulesets_iptables, rulesets_nft
+from proxy.doctor.findings import Finding, Level
+from proxy.doctor.rulesets import Chain, Chains, SetMark, SetSegment, reachable
+from proxy.doctor.traffic import Traffic, marked
+from proxy.doctor.walk import Chance, Change, End, Journey, Packet, at_hook, walk
 from proxy.host import rules
 from proxy.host.rules import Backend
-from proxy.rulesets import Chain, Chains, SetMark, SetSegment, reachable
-from proxy.traffic import Traffic, marked
-from proxy.walk import Chance, Change, End, Journey, Packet, at_hook, walk
 
 _OUR_CHAINS = (*(chain for _, chain in rules.JUMPS), rules.NEW_TABLE)
 

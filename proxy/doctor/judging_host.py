@@ -9,11 +9,11 @@ from ipaddress import ip_network
 
 from protocols.contract.engine import Network
 from proxy.config.schema import Config, PortRange
-from proxy.findings import Finding, Level
+from proxy.doctor.findings import Finding, Level
+from proxy.doctor.judging import Firewall
+from proxy.doctor.traffic import Traffic, marked
+from proxy.doctor.walk import Bits, Packet, at_hook, walk
 from proxy.host import rules
-from proxy.judging import Firewall
-from proxy.traffic import Traffic, marked
-from proxy.walk import Bits, Packet, at_hook, walk
 
 _LOCAL, _MAIN, _DEFAULT = "255", "254", "253"
 

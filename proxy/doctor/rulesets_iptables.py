@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
 from proxy.config.schema import PortRange
-from proxy.rulesets import (
+from proxy.doctor.rulesets import (
     ALL_BITS,
     Action,
     Addresses,

@@ -12,9 +12,9 @@ from ipaddress import ip_network
 
 from protocols.contract.engine import Host, Network, Transport
 from proxy.config.schema import Config, Policy, PortRange
+from proxy.doctor.walk import Bits, Packet
 from proxy.host import rules
 from proxy.host.rules import Scope
-from proxy.walk import Bits, Packet
 
 _HIGH = (PortRange(1024, 65535),)
 _DATA_HELPERS = {"ftp": Transport.TCP, "sip": Transport.UDP}

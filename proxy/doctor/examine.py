@@ -16,16 +16,16 @@ from pathlib import Path
 from typing import Any
 
 from protocols.contract.engine import Endpoint, Network, Transport
-from proxy import judging, judging_host, traffic
 from proxy.config.schema import Config, PortRange
+from proxy.doctor import judging, judging_host, traffic
+from proxy.doctor.findings import Finding, Level
+from proxy.doctor.judging import Firewall, Saved
+from proxy.doctor.judging_host import RoutingRule
+from proxy.doctor.traffic import Links
 from proxy.errors import NetError, PinholeError, SocketError
-from proxy.findings import Finding, Level
 from proxy.host import net, privileges, rules
 from proxy.host.rules import Backend
-from proxy.judging import Firewall, Saved
-from proxy.judging_host import RoutingRule
 from proxy.sockets import transparent as sockets
-from proxy.traffic import Links
 
 CAP_NET_BIND_SERVICE = 10
 CAP_NET_ADMIN = 12

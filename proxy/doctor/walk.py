@@ -17,7 +17,7 @@ from enum import IntEnum
 
 from protocols.contract.engine import Network, Transport
 from proxy.config.schema import PortRange
-from proxy.rulesets import (
+from proxy.doctor.rulesets import (
     ALL_BITS,
     Action,
     Addresses,

@@ -13,7 +13,7 @@ from ipaddress import ip_address, ip_network
 from typing import Any
 
 from proxy.config.schema import PortRange
-from proxy.rulesets import (
+from proxy.doctor.rulesets import (
     ALL_BITS,
     Action,
     Addresses,
