@@ -92,7 +92,7 @@ def run(path: str | None, net: bool, backend: str | None) -> None:
 
     SIGTERM ends it when transfers are done, SIGHUP reads the configuration again, SIGUSR1 reopens the audit log.
     """
-    from proxy import daemon
+    from proxy.daemon import daemon
 
     sys.exit(daemon.run(path, _backend(backend) if net else None))
 

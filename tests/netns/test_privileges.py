@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy import daemon as daemon_module
 from proxy.config import schema as config
+from proxy.daemon import daemon as daemon_module
 from proxy.host import keeper, privileges
 from proxy.host.watch import Watcher
 from tests.netns.ftp_talk import Talk, fate, passive_address, server

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.control import ROWS_AT_ONCE, Control
+from proxy.daemon.control import ROWS_AT_ONCE, Control
 from proxy.errors import SocketError
 from proxy.record.metrics import Metrics
 

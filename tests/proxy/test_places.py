@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from proxy import control
 from proxy.cli import main
+from proxy.daemon import control
 from proxy.errors import SocketError
 from proxy.record import audit
 

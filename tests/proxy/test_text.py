@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from proxy import daemon, terminal
+from proxy import terminal
 from proxy.cli import main
+from proxy.daemon import daemon
 from proxy.errors import ConfigError
 from proxy.record import audit
 from proxy.record.audit import Sink, open_log

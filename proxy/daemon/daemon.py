@@ -29,9 +29,9 @@ from protocols import HELPERS
 from protocols.contract.engine import Counts
 from proxy.config import schema as config
 from proxy.config.schema import Config
-from proxy.control import Control
-from proxy.control import bind as bind_control
-from proxy.control import remove as remove_control
+from proxy.daemon.control import Control
+from proxy.daemon.control import bind as bind_control
+from proxy.daemon.control import remove as remove_control
 from proxy.errors import ConfigError, PinholeError, SocketError
 from proxy.host import net, privileges, rules
 from proxy.host.keeper import Keeper, Wish, fork_keeper
