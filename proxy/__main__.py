@@ -1,5 +1,5 @@
 """`python -m proxy` is the command `pinhole`."""
 
-from proxy.cli import main
+from proxy.command.cli import main
 
 main(prog_name="pinhole")

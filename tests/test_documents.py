@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli import main
+from proxy.command.cli import main
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("configs", "protocols", "proxy", "tests", "tools")

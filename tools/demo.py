@@ -28,7 +28,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from protocols import HELPERS
 from protocols.contract.engine import Endpoint
-from proxy.terminal import print_rows
+from proxy.command.terminal import print_rows
 from tools import audio, baresip, gateways, oracle, peers, tns_packets
 from tools.baresip import CallFailed, phone
 from tools.gateways import BACKENDS, ROLES, BackendName, Gateway

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
-from proxy import control_client
+from proxy.command import client as control_client
 from proxy.config import schema as config
 from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import SECONDS

@@ -19,8 +19,8 @@ import pytest
 from click.testing import CliRunner, Result
 
 import proxy
-from proxy import terminal
-from proxy.cli import main
+from proxy.command import terminal
+from proxy.command.cli import main
 from proxy.config import schema as config
 from proxy.doctor import examine as doctor
 from proxy.doctor.findings import Finding, Level

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from proxy.cli import main
+from proxy.command.cli import main
 from proxy.daemon import control
 from proxy.errors import SocketError
 from proxy.record import audit

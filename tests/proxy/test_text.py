@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from proxy import terminal
-from proxy.cli import main
+from proxy.command import terminal
+from proxy.command.cli import main
 from proxy.daemon import daemon
 from proxy.errors import ConfigError
 from proxy.record import audit

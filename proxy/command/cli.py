@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from proxy import show
+from proxy.command import show
+from proxy.command.terminal import print_fields, print_json, print_rows, say
 from proxy.config import schema as config
 from proxy.config.schema import Config
 from proxy.errors import ConfigError, PinholeError
-from proxy.terminal import print_fields, print_json, print_rows, say
 from proxy.text import printable
 
 if TYPE_CHECKING:
@@ -98,7 +98,7 @@ def run(path: str | None, net: bool, backend: str | None) -> None:
 
 
 def _ask(path: str | None, method: str, name: str) -> dict[str, Any]:
-    from proxy import control_client
+    from proxy.command import client as control_client
 
     return control_client.ask(config.control_in_force(path), method, name)
 
