@@ -29,10 +29,11 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from protocols import HELPERS
 from protocols.contract.engine import Endpoint
 from proxy.command.terminal import print_rows
-from tools import audio, baresip, gateways, oracle, peers, tns_packets
+from tools import audio, baresip, oracle, peers, tns_packets
 from tools.baresip import CallFailed, phone
-from tools.gateways import BACKENDS, ROLES, BackendName, Gateway
 from tools.kamailio import find, kamailio
+from tools.lab import gateways
+from tools.lab.gateways import BACKENDS, ROLES, BackendName, Gateway
 from tools.peers import CLIENTS, MODES, SERVERS, AbortGet, Get, List, Put, Step, TransferFailed
 
 MEBIBYTE = 1024 * 1024

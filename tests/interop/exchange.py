@@ -11,8 +11,8 @@ from typing import Any
 from tests.interop.sip_legs import agree, captured
 from tools import audio
 from tools.baresip import SECONDS, Phone, phone
-from tools.gateways import Gateway
 from tools.lab import Capture
+from tools.lab.gateways import Gateway
 
 THIRD_HOST = frozenset((b"start line", b"via", b"contact", b"proxy-authorization"))
 """Where a host behind us is named that is none of a session's own: there it stays as it is (S39, X8)."""

@@ -16,8 +16,8 @@ from ipaddress import IPv4Address, IPv6Address
 
 from protocols.contract.engine import Network
 from tests.interop.wire import headers, written
-from tools.gateways import Gateway
 from tools.lab import conversations, datagrams
+from tools.lab.gateways import Gateway
 from tools.lab.lab import LAN4, LAN6, WAN4, WAN6
 
 ROUNDS = 20

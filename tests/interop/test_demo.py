@@ -12,8 +12,9 @@ from click.testing import CliRunner
 
 from protocols import HELPERS
 from tests.netns.namespaces import needs_root
-from tools import demo, gateways, peers
+from tools import demo, peers
 from tools.demo import DEMONSTRATIONS, opened, rewritten
+from tools.lab import gateways
 
 needs_peers = pytest.mark.skipif(bool(demo.missing()), reason=f"not installed (tools/setup): {demo.missing()}")
 

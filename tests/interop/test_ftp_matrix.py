@@ -15,8 +15,9 @@ from pathlib import Path
 import pytest
 
 from tests.netns.namespaces import needs_root
-from tools import gateways, peers
-from tools.gateways import BACKENDS, ROLES, Gateway
+from tools import peers
+from tools.lab import gateways
+from tools.lab.gateways import BACKENDS, ROLES, Gateway
 from tools.peers import CLIENTS, MODES, PAIRS, SERVERS, AbortGet, Get, List, Put, Server
 
 pytestmark = [

@@ -13,10 +13,11 @@ import pytest
 from tests.interop.exchange import Exchange, connect, converse, hang_up
 from tests.interop.sip_legs import Legs, captured, messages
 from tests.netns.namespaces import needs_root
-from tools import baresip, gateways
+from tools import baresip
 from tools.baresip import phone
-from tools.gateways import HIDING, PUBLISHING, PUBLISHING_AND_HIDING, ROUTING, Gateway, Role
 from tools.kamailio import find, kamailio
+from tools.lab import gateways
+from tools.lab.gateways import HIDING, PUBLISHING, PUBLISHING_AND_HIDING, ROUTING, Gateway, Role
 
 pytestmark = [
     pytest.mark.interop,

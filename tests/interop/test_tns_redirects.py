@@ -12,9 +12,9 @@ from dataclasses import dataclass
 import pytest
 
 from tests.netns.namespaces import needs_root
-from tools import gateways, oracle
-from tools.gateways import BACKENDS, HIDING, ROLES, ROUTING, Gateway, Role
-from tools.lab import Host, Lab
+from tools import oracle
+from tools.lab import Host, Lab, gateways
+from tools.lab.gateways import BACKENDS, HIDING, ROLES, ROUTING, Gateway, Role
 from tools.oracle import NAME, REDIRECTED, Listener, accept, connect, listening, redirect
 from tools.tns_packets import address
 

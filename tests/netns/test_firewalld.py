@@ -13,8 +13,8 @@ import pytest
 
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer
-from tools.gateways import BACKENDS, BackendName
 from tools.lab import Lab, pinhole
+from tools.lab.gateways import BACKENDS, BackendName
 from tools.peers import UNPACKED
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]

@@ -20,9 +20,9 @@ from proxy.host import net
 from proxy.host.rules import Backend, input_line, iptables
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer
-from tools.gateways import BACKENDS, BackendName
 from tools.lab import Lab, pinhole
 from tools.lab.daemon import UNPRIVILEGED
+from tools.lab.gateways import BACKENDS, BackendName
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

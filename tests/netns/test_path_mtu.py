@@ -19,8 +19,8 @@ from proxy.config import schema as config
 from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Address, Way, call, database, transfer
-from tools.gateways import BACKENDS, BackendName
 from tools.lab import Host, Lab, pinhole
+from tools.lab.gateways import BACKENDS, BackendName
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

@@ -14,9 +14,9 @@ import pytest
 
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer
-from tools.gateways import BACKENDS, BackendName
 from tools.lab import Daemon, Lab, pinhole
 from tools.lab.daemon import ROOT
+from tools.lab.gateways import BACKENDS, BackendName
 from tools.peers import UNPACKED
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
