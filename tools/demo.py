@@ -29,12 +29,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from protocols import HELPERS
 from protocols.contract.engine import Endpoint
 from proxy.command.terminal import print_rows
-from tools import audio, baresip, oracle, peers, tns_packets
-from tools.baresip import CallFailed, phone
-from tools.kamailio import find, kamailio
 from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, BackendName, Gateway
-from tools.peers import CLIENTS, MODES, SERVERS, AbortGet, Get, List, Put, Step, TransferFailed
+from tools.peers import audio, baresip, oracle, tns_packets
+from tools.peers import ftp as peers
+from tools.peers.baresip import CallFailed, phone
+from tools.peers.ftp import CLIENTS, MODES, SERVERS, AbortGet, Get, List, Put, Step, TransferFailed
+from tools.peers.kamailio import find, kamailio
 
 MEBIBYTE = 1024 * 1024
 FILE_BYTES = 16 * MEBIBYTE

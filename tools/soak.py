@@ -25,7 +25,7 @@ from proxy.config import schema as config
 from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Lab, pinhole
 from tools.lab.bad_link import Counts, Fate, bad_link
-from tools.sip_phone import Phone, where
+from tools.peers.sip_phone import Phone, where
 
 PHONES = 12
 FIRST_PORT = 5070

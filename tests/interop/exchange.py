@@ -9,10 +9,10 @@ from contextlib import AbstractContextManager
 from typing import Any
 
 from tests.interop.sip_legs import agree, captured
-from tools import audio
-from tools.baresip import SECONDS, Phone, phone
 from tools.lab import Capture
 from tools.lab.gateways import Gateway
+from tools.peers import audio
+from tools.peers.baresip import SECONDS, Phone, phone
 
 THIRD_HOST = frozenset((b"start line", b"via", b"contact", b"proxy-authorization"))
 """Where a host behind us is named that is none of a session's own: there it stays as it is (S39, X8)."""

@@ -12,9 +12,10 @@ from click.testing import CliRunner
 
 from protocols import HELPERS
 from tests.netns.namespaces import needs_root
-from tools import demo, peers
+from tools import demo
 from tools.demo import DEMONSTRATIONS, opened, rewritten
 from tools.lab import gateways
+from tools.peers import ftp as peers
 
 needs_peers = pytest.mark.skipif(bool(demo.missing()), reason=f"not installed (tools/setup): {demo.missing()}")
 

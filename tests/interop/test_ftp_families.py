@@ -12,9 +12,9 @@ import pytest
 from proxy.config import schema as config
 from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
-from tools import peers
 from tools.lab import Daemon, Lab, pinhole
-from tools.peers import PAIRS, SERVERS, AbortGet, Client, Get, List, Mode, Put, Server
+from tools.peers import ftp as peers
+from tools.peers.ftp import PAIRS, SERVERS, AbortGet, Client, Get, List, Mode, Put, Server
 
 pytestmark = [
     pytest.mark.interop,

@@ -15,10 +15,10 @@ from pathlib import Path
 import pytest
 
 from tests.netns.namespaces import needs_root
-from tools import peers
 from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, Gateway
-from tools.peers import CLIENTS, MODES, PAIRS, SERVERS, AbortGet, Get, List, Put, Server
+from tools.peers import ftp as peers
+from tools.peers.ftp import CLIENTS, MODES, PAIRS, SERVERS, AbortGet, Get, List, Put, Server
 
 pytestmark = [
     pytest.mark.interop,

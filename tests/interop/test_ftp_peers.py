@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from tests.netns.namespaces import needs_root
-from tools import peers
 from tools.lab import Lab
-from tools.peers import CLIENTS, MODES, PAIRS, SERVERS, AbortGet, Client, Get, List, Mode, Put, Server
+from tools.peers import ftp as peers
+from tools.peers.ftp import CLIENTS, MODES, PAIRS, SERVERS, AbortGet, Client, Get, List, Mode, Put, Server
 
 pytestmark = [
     pytest.mark.interop,

@@ -18,11 +18,11 @@ from protocols.contract.engine import Host as Address
 from protocols.contract.engine import Network
 from tests.interop.wire import headers, written
 from tests.netns.namespaces import needs_root
-from tools import peers
 from tools.lab import Conversation, conversations, gateways
 from tools.lab.gateways import HIDING, PUBLISHING, PUBLISHING_AND_HIDING, ROUTING, Gateway, Role
 from tools.lab.lab import LAN4, LAN6, WAN4, WAN6
-from tools.peers import CLIENTS, MODES, SERVERS, AbortGet, Client, Get, List, Mode, Put, Server, Step
+from tools.peers import ftp as peers
+from tools.peers.ftp import CLIENTS, MODES, SERVERS, AbortGet, Client, Get, List, Mode, Put, Server, Step
 
 pytestmark = [
     pytest.mark.interop,

@@ -13,9 +13,9 @@ import pytest
 
 from tests.interop import test_sip_phones as phones
 from tests.interop.exchange import Exchange, connect, converse, hang_up
-from tools.kamailio import kamailio
 from tools.lab import gateways
 from tools.lab.gateways import HIDING, ROUTING, Role
+from tools.peers.kamailio import kamailio
 
 pytestmark = phones.pytestmark
 

@@ -12,10 +12,10 @@ import pytest
 
 from tests.interop.exchange import Exchange, connect, converse, hang_up, listening
 from tests.netns.namespaces import needs_root
-from tools import audio, baresip
-from tools.kamailio import find, kamailio
 from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, HIDING, ROLES, ROUTING, Gateway
+from tools.peers import audio, baresip
+from tools.peers.kamailio import find, kamailio
 
 pytestmark = [
     pytest.mark.interop,

@@ -13,11 +13,11 @@ import pytest
 from tests.interop.exchange import Exchange, connect, converse, hang_up
 from tests.interop.sip_legs import Legs, captured, messages
 from tests.netns.namespaces import needs_root
-from tools import baresip
-from tools.baresip import phone
-from tools.kamailio import find, kamailio
 from tools.lab import gateways
 from tools.lab.gateways import HIDING, PUBLISHING, PUBLISHING_AND_HIDING, ROUTING, Gateway, Role
+from tools.peers import baresip
+from tools.peers.baresip import phone
+from tools.peers.kamailio import find, kamailio
 
 pytestmark = [
     pytest.mark.interop,

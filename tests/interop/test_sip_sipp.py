@@ -12,9 +12,9 @@ import pytest
 
 from tests.interop.sip_legs import agree, captured
 from tests.netns.namespaces import needs_root
-from tools import audio, sipp
 from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, Gateway
+from tools.peers import audio, sipp
 
 pytestmark = [
     pytest.mark.interop,

@@ -1,6 +1,6 @@
 """python-oracledb led from one listener to another, through the gateway in each role.
 
-The listeners are emulated (tools/oracle.py), the drivers are not: several versions, synchronous and asyncio. They have
+The listeners are emulated (tools/peers/oracle.py), the drivers are not: several versions, synchronous and asyncio. They have
 got through when the last listener hears the packet that they send after ACCEPT.
 """
 
@@ -12,11 +12,11 @@ from dataclasses import dataclass
 import pytest
 
 from tests.netns.namespaces import needs_root
-from tools import oracle
 from tools.lab import Host, Lab, gateways
 from tools.lab.gateways import BACKENDS, HIDING, ROLES, ROUTING, Gateway, Role
-from tools.oracle import NAME, REDIRECTED, Listener, accept, connect, listening, redirect
-from tools.tns_packets import address
+from tools.peers import oracle
+from tools.peers.oracle import NAME, REDIRECTED, Listener, accept, connect, listening, redirect
+from tools.peers.tns_packets import address
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
 

@@ -16,7 +16,7 @@ from typing import BinaryIO
 
 from tests.netns.tns_talk import read, read_connect
 from tools.lab import Host
-from tools.tns_packets import accept, connect
+from tools.peers.tns_packets import accept, connect
 
 Address = IPv4Address | IPv6Address
 

@@ -16,7 +16,7 @@ from tests.netns.ftp_talk import Served, Talk, dial, plain_server, server, servi
 from tests.netns.namespaces import needs_root
 from tests.netns.tns_talk import calling, listening, passes, read, read_connect, redirected, to
 from tools.lab import Daemon, Host, Lab, pinhole
-from tools.tns_packets import accept
+from tools.peers.tns_packets import accept
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

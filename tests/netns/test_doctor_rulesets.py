@@ -23,7 +23,7 @@ from proxy.host import net
 from proxy.host.rules import Backend
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
-from tools.peers import Server, vsftpd
+from tools.peers.ftp import Server, vsftpd
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

@@ -15,7 +15,7 @@ from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer
 from tools.lab import Lab, pinhole
 from tools.lab.gateways import BACKENDS, BackendName
-from tools.peers import UNPACKED
+from tools.peers.ftp import UNPACKED
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

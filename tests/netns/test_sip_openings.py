@@ -15,8 +15,8 @@ from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_attacks import SECONDS, Speaker, said_until_the_end
 from tests.sip_flow import SDP, message, sdp
-from tools import baresip, kamailio
 from tools.lab import Daemon, Host, Lab, pinhole
+from tools.peers import baresip, kamailio
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

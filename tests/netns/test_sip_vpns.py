@@ -17,7 +17,7 @@ import pytest
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_borders import OPENVPN, RTP, SECONDS, WIREGUARD, Site, Talker, site
 from tools.lab import Host
-from tools.peers import UNPACKED
+from tools.peers.ftp import UNPACKED
 
 PATH = f"{UNPACKED}/usr/bin:{UNPACKED}/usr/sbin:{os.environ['PATH']}"
 PROGRAMS = ("wireguard-go", "wg", "openvpn")

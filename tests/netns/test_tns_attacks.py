@@ -29,7 +29,15 @@ from tests.netns.tns_talk import (
     to,
 )
 from tools.lab import Lab, pinhole
-from tools.tns_packets import accept, address, connect, data, packet, with_length_zero, with_length_zero_and_redirect
+from tools.peers.tns_packets import (
+    accept,
+    address,
+    connect,
+    data,
+    packet,
+    with_length_zero,
+    with_length_zero_and_redirect,
+)
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

@@ -17,7 +17,7 @@ from tests.netns.namespaces import needs_root
 from tests.netns.tns_site import Site, site
 from tests.netns.tns_talk import Listener, calling, ending, listening, passes, read, redirected, to
 from tools.lab import Host
-from tools.tns_packets import accept, connect
+from tools.peers.tns_packets import accept, connect
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

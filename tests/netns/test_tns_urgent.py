@@ -18,8 +18,8 @@ from tests.netns.ftp_talk import SECONDS
 from tests.netns.namespaces import needs_root
 from tests.netns.tns_site import Site, site
 from tests.netns.tns_talk import Listener, calling, listening, read, read_packet, redirected, to
-from tools import oracle
-from tools.tns_packets import accept, connect
+from tools.peers import oracle
+from tools.peers.tns_packets import accept, connect
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

@@ -15,7 +15,7 @@ from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import SECONDS
 from tests.netns.tns_talk import calling, listening, passes, read
 from tools.lab import Daemon, Lab, pinhole
-from tools.tns_packets import accept
+from tools.peers.tns_packets import accept
 
 
 class Site:

@@ -12,7 +12,7 @@ from ipaddress import IPv4Address, IPv6Address
 
 from tests.netns.ftp_talk import SECONDS, dial
 from tools.lab import Host
-from tools.tns_packets import address, connect, in_two
+from tools.peers.tns_packets import address, connect, in_two
 
 REFUSE, REDIRECT = 4, 5
 

@@ -29,8 +29,8 @@ from protocols.contract.engine import (
 from protocols.tns import engine as tns
 from protocols.tns.options import TnsOptions
 from tests.playbook import Transcript, bytewise, play, randomly, transcripts, whole
-from tools import tns_packets as packets
-from tools.tns_packets import FORMS, accept, address, connect, data, in_packet, in_two, packet
+from tools.peers import tns_packets as packets
+from tools.peers.tns_packets import FORMS, accept, address, connect, data, in_packet, in_two, packet
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 Form = Callable[[bytes], bytes]

@@ -26,7 +26,7 @@ from tools.bench.server import (
     receive_bytes,
     send_bytes,
 )
-from tools.tns_packets import connect
+from tools.peers.tns_packets import connect
 
 PARALLEL = 32
 SMALL_BYTES = 10 * 1024

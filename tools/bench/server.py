@@ -24,7 +24,7 @@ from typing import cast
 
 import uvloop
 
-from tools.tns_packets import accept, address, in_packet
+from tools.peers.tns_packets import accept, address, in_packet
 
 BULK_PORT = 2000
 LISTENER_PORT, INSTANCE_PORT, BARE_LISTENER_PORT = 1521, 1522, 2521

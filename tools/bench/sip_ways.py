@@ -15,11 +15,11 @@ from typing import Any
 
 from proxy.config import schema as config
 from proxy.host.rules import Backend, input_line
-from tools import kamailio
 from tools.bench.ways import give_order, start_program
 from tools.lab import Daemon, Lab
 from tools.lab.daemon import ROOT
-from tools.peers import UNPACKED
+from tools.peers import kamailio
+from tools.peers.ftp import UNPACKED
 
 TICKS = os.sysconf("SC_CLK_TCK")
 DESCRIPTORS = min(200_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tools.lab import Host
-from tools.peers import UNPACKED
+from tools.peers.ftp import UNPACKED
 
 DOMAIN = "example.org"
 SECONDS = 20

@@ -19,9 +19,9 @@ from collections.abc import Callable, Iterator
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from tools import tns_packets
 from tools.lab import Host
-from tools.tns_packets import data, packet
+from tools.peers import tns_packets
+from tools.peers.tns_packets import data, packet
 
 SECONDS = 20
 DRIVERS = Path(__file__).parents[1] / ".cache" / "oracledb"

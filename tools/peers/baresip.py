@@ -21,9 +21,9 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any, Literal
 
-from tools import audio
-from tools.kamailio import DOMAIN, password
 from tools.lab import Host
+from tools.peers import audio
+from tools.peers.kamailio import DOMAIN, password
 
 SECONDS = 20
 """For any one thing that a phone is told or waited for."""
