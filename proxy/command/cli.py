@@ -15,8 +15,8 @@ import click
 
 from proxy.command import show
 from proxy.command.terminal import print_fields, print_json, print_rows, say
-from proxy.config import schema as config
-from proxy.config.schema import Config
+from proxy.config import reading
+from proxy.config.schema import Config, json_schema
 from proxy.errors import ConfigError, PinholeError
 from proxy.text import printable
 
@@ -41,7 +41,7 @@ class _Group(click.Group):
 
 
 def _with_config(command: Command) -> Command:
-    where = f"Configuration file. Without: {config.SYSTEM_PATH} if it exists, else the built-in default."
+    where = f"Configuration file. Without: {reading.SYSTEM_PATH} if it exists, else the built-in default."
     return click.option("-c", "--config", "path", metavar="FILE", help=where)(command)
 
 
@@ -100,7 +100,7 @@ def run(path: str | None, net: bool, backend: str | None) -> None:
 def _ask(path: str | None, method: str, name: str) -> dict[str, Any]:
     from proxy.command import client as control_client
 
-    return control_client.ask(config.control_in_force(path), method, name)
+    return control_client.ask(reading.control_in_force(path), method, name)
 
 
 @main.command()
@@ -167,8 +167,8 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
     results = []
     for file in files:
         try:
-            settings = config.load(file)
-            config.judge_places(file, settings)
+            settings = reading.load(file)
+            reading.judge_places(file, settings)
         except ConfigError as error:
             results.append({"file": file, "ok": False, "problems": list(error.problems)})
             if not as_json:
@@ -195,7 +195,7 @@ def config_group() -> None:
 @config_group.command()
 def schema() -> None:
     """Print the JSON Schema of the configuration file, for editors."""
-    print_json(config.json_schema())
+    print_json(json_schema())
 
 
 @main.group("show")
@@ -212,7 +212,7 @@ def session_helper(number: int | None, path: str | None, as_json: bool, form: st
     """Print the session-helper table in force, or one entry of it, and the helpers that exist."""
     if as_json and form == "fortios":
         raise click.UsageError("--json and --format fortios exclude each other")
-    settings = config.in_force(path)
+    settings = reading.in_force(path)
     shown = [entry for entry in settings.helpers if number in (None, entry.id)]
     if number is not None and not shown:
         raise PinholeError(f"the session-helper table of {settings.source} has no entry {number}")
@@ -267,7 +267,7 @@ def plan(path: str | None, backend: str) -> None:
     """Print what `up` would do, as a shell script."""
     from proxy.host import rules
 
-    click.echo(rules.plan(config.in_force(path), _backend(backend)), nl=False)
+    click.echo(rules.plan(reading.in_force(path), _backend(backend)), nl=False)
 
 
 @net_group.command()
@@ -277,7 +277,7 @@ def up(path: str | None, backend: str | None) -> None:
     """Set rules and routes up, in place of what an earlier `up` left."""
     from proxy.host import net
 
-    net.up(config.in_force(path), _backend(backend), say)
+    net.up(reading.in_force(path), _backend(backend), say)
 
 
 @net_group.command()
@@ -288,7 +288,7 @@ def down(path: str | None, backend: str | None) -> None:
     from proxy.host import net
 
     for one in [_backend(backend)] if backend else net.all_standing() or [_backend(None)]:
-        net.down(config.default(), one, say)
+        net.down(reading.default(), one, say)
 
 
 @net_group.command("status")
@@ -299,7 +299,7 @@ def net_status(path: str | None, backend: str | None, as_json: bool) -> None:
     """Say which parts of the set-up stand. Exit status 1 unless all do."""
     from proxy.host import net
 
-    settings = config.in_force(path)
+    settings = reading.in_force(path)
     parts = [part._asdict() for part in (*net.status(settings, _backend(backend)), *net.overtaking(settings))]
     is_up = all(part["present"] for part in parts)
     if as_json:
@@ -317,7 +317,7 @@ def doctor(path: str | None, as_json: bool) -> None:
     from proxy.doctor import examine as examination
     from proxy.doctor.findings import Level
 
-    found = examination.examine(config.in_force(path))
+    found = examination.examine(reading.in_force(path))
     is_well = all(finding.level is not Level.FAIL for finding in found)
     rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
     if as_json:

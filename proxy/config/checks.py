@@ -4,18 +4,13 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
-from typing import TYPE_CHECKING
 
 from protocols.contract.engine import Helper, Network, Transport
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from proxy.config.schema import File, HelperEntry, Policy
-    from proxy.config.values import Mark
+from proxy.config.schema import File, HelperEntry, Policy
+from proxy.config.values import Mark
 
 Location = tuple[str | int, ...]
 Finding = tuple[Location, str]

@@ -1,22 +1,14 @@
 """The configuration: what the YAML file may say, as frozen values.
 
 The classes below are schema, defaults and manual at once: a field's name (or its alias) is the key in the file, the
-string under it is what `pinhole config schema` prints. `load` reads a file and reports all that is wrong, together.
-
-    text --yaml_marks--> plain values + where each stood --pydantic--> Config --config_checks--> Config | ConfigError
+string under it is what `pinhole config schema` prints.
 
 Values come out of YAML as a JSON document would hold them and are checked strictly: "21" is not 21, "true" no boolean.
 """
 
 from __future__ import annotations
 
-import contextlib
-import json
-import os
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from ipaddress import ip_network
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import (
@@ -27,17 +19,14 @@ from pydantic import (
     GetPydanticSchema,
     PlainSerializer,
     PlainValidator,
-    ValidationError,
     WithJsonSchema,
     create_model,
 )
 from pydantic.json_schema import GenerateJsonSchema
-from pydantic_core import ErrorDetails, PydanticCustomError, core_schema
+from pydantic_core import core_schema
 
 from protocols import HELPERS
 from protocols.contract.engine import Helper, Host, Network, Seconds, Transport
-from proxy.config import checks as config_checks
-from proxy.config import marks as yaml_marks
 from proxy.config.values import (
     Dnat,
     Mark,
@@ -60,19 +49,10 @@ from proxy.config.values import (
     parse_user,
     ports_or_many,
 )
-from proxy.errors import ConfigError
-
-__all__ = ["Audit", "Config", "Dnat", "HelperEntry", "Limits", "Mark", "NetworkSettings", "Policy", "PortRange"]
-__all__ += ["REGISTRY", "SYSTEM_PATH", "Timeouts", "default", "in_force", "json_schema", "load"]
 
 REGISTRY: Mapping[str, Helper] = HELPERS
 """The helpers that exist, by name."""
 
-SYSTEM_PATH = Path("/etc/pinhole/pinhole.yaml")
-"""Where the configuration is when the command line names none."""
-
-_MAX_FILE_BYTES = 4 << 20
-"""Reading YAML takes seconds a megabyte; a table of thousands of policies has some hundred kilobytes."""
 
 _PORT_SCHEMA: dict[str, Any] = {
     "anyOf": [
@@ -305,206 +285,6 @@ class Config(File):
 
     source: str = "built-in default"
     """Name of the file."""
-
-
-def default() -> Config:
-    """The built-in configuration: private networks may go anywhere, no NAT, every helper on its usual ports."""
-    private = ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")  # RFC 1918; RFC 4193
-    return Config(policies=(Policy(name="private", sources=tuple(map(ip_network, private)), accept=True),))
-
-
-def in_force(path: str | None, opener: Opener | None = None) -> Config:
-    """The configuration for `-c PATH`; without one the system's, else the built-in. opener: who opens the file, if not
-    this process itself. Raises ConfigError."""
-    file = chosen(path)
-    return load(file, opener) if file is not None else default()
-
-
-def control_in_force(path: str | None) -> str:
-    """Where the daemon with that configuration answers. Whatever else is wrong with its file does not matter: that is
-    when one has to ask. Raises ConfigError when this cannot be known."""
-    file = chosen(path)
-    if file is None:
-        return default().control
-    document = _read(file)
-    if isinstance(document.value, dict):
-        own = {key: document.value[key] for key in ("control",) if key in document.value}
-        with contextlib.suppress(ValidationError):
-            return _validate({"policies": [], **own}).control
-    return load(file).control
-
-
-def chosen(path: str | None) -> str | None:
-    """The file for `-c PATH`; None: the built-in configuration."""
-    return path if path is not None else str(SYSTEM_PATH) if os.path.exists(SYSTEM_PATH) else None
-
-
-Opener = Callable[[str, int], int]
-"""As open() takes it: gives a descriptor for a path and flags."""
-
-
-def load(path: str | Path, opener: Opener | None = None) -> Config:
-    """Read a configuration file. Raises ConfigError with everything that is wrong with it, in the order of the file."""
-    document = _read(path, opener)
-    settings, problems = _examine(document)
-    if problems or settings is None:
-        raise ConfigError(yaml_marks.render(str(path), problems))
-    return Config(**dict(settings), source=str(path))
-
-
-def judge_places(path: str, settings: Config) -> None:
-    """Whether files are where only those may put them who should. Raises ConfigError."""
-    from proxy.config import places  # which knows this module
-
-    document = _read(path)
-    problems = [document.problem(location, text) for location, text in places.findings(settings, path)]
-    if problems:
-        raise ConfigError(yaml_marks.render(path, problems))
-
-
-def _read(path: str | Path, opener: Opener | None = None) -> yaml_marks.Document:
-    name = str(path)
-    try:
-        with open(path, "rb", opener=opener) as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError([f"{name}: cannot be read: {error.strerror}"]) from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise ConfigError([f"{name}: larger than {_MAX_FILE_BYTES >> 20} MiB"])
-    return yaml_marks.read(data)
-
-
-def _examine(document: yaml_marks.Document) -> tuple[File | None, list[yaml_marks.Problem]]:
-    problems = list(document.problems)
-    if document.root is None:
-        return None, problems or [document.problem((), "the file is empty; it needs `policies` at least")]
-    if not isinstance(document.value, dict):
-        return None, problems or [document.problem((), "expected keys and values, `policies: ...` at least")]
-    broken: list[yaml_marks.Location] = []
-    try:
-        settings = _validate(document.value)
-    except ValidationError as error:
-        details = error.errors(include_url=False)
-        problems += _problems(document, details)
-        broken = [detail["loc"] for detail in details]
-    # What stands in the way is set aside, so that the rest can still be judged as a whole.
-    rest, indexes = _without(document.value, broken)
-    try:
-        settings = _validate(rest)
-    except ValidationError:
-        return None, problems
-    incomplete = {location[0] for location in broken}
-    complete_table = config_checks.ENTRIES not in incomplete
-    for (section, *path), text in config_checks.findings(settings, REGISTRY, table_complete=complete_table):
-        if not path and section in incomplete:
-            continue  # it is empty because its elements were set aside
-        if path and section in indexes:
-            path[0] = indexes[str(section)][int(path[0])]
-        problems.append(document.problem((section, *path), text))
-    return settings, problems
-
-
-def _validate(value: dict[str, Any]) -> File:
-    """As JSON, because that is where pydantic is strict about types and yet takes lists, words and numbers for ours."""
-    return File.model_validate_json(json.dumps(value), strict=True, by_alias=True, by_name=False)
-
-
-def _without(
-    value: dict[str, Any], broken: Sequence[yaml_marks.Location]
-) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """The document without its broken list elements and sections, and where the elements that stay were."""
-    rest: dict[str, Any] = {"policies": []}
-    indexes: dict[str, list[int]] = {}
-    elements = {location[:2] for location in broken if len(location) > 1}
-    for key, section in value.items():
-        if isinstance(section, list):
-            indexes[key] = [index for index in range(len(section)) if (key, index) not in elements]
-            section = [section[index] for index in indexes[key]]
-        elif any(location[0] == key for location in broken):
-            continue
-        if (key,) not in broken:
-            rest[key] = section
-    return rest, indexes
-
-
-def _problems(document: yaml_marks.Document, details: Sequence[ErrorDetails]) -> Iterator[yaml_marks.Problem]:
-    """What pydantic found, in words for people.
-
-    Where a key may be one thing or another, pydantic tells what is wrong with each of them, under locations with names
-    of types in between. Those are one problem, at the place where the attempt that went deepest ended.
-    """
-    choices: dict[yaml_marks.Location, list[tuple[yaml_marks.Location, str]]] = {}
-    for detail in details:
-        location = detail["loc"]
-        place = document.existing(location)
-        if place == location or detail["type"] == "missing":
-            yield _problem(document, detail)
-        else:
-            common = next(place[:n] for n in range(len(place) + 1) if place[: n + 1] != location[: n + 1])
-            choices.setdefault(common, []).append((place, _words(detail)))
-    for attempts in choices.values():
-        deepest = max((place for place, _ in attempts), key=len)
-        texts = dict.fromkeys(text for place, text in attempts if place == deepest)
-        yield document.problem(deepest, ", or ".join(texts))
-
-
-def _problem(document: yaml_marks.Document, detail: ErrorDetails) -> yaml_marks.Problem:
-    location = detail["loc"]
-    match detail["type"]:
-        case "extra_forbidden" | "unexpected_keyword_argument":
-            return document.problem(location, _unknown_key(location), at_key=True)
-        case "value_error":
-            # Options that check themselves say `key: what is wrong`.
-            text = _words(detail)
-            key, _, rest = text.partition(": ")
-            if rest and document.existing((*location, key)) == (*location, key):
-                return document.problem((*location, key), rest)
-    return document.problem(location, _words(detail))
-
-
-def _words(detail: ErrorDetails) -> str:
-    given = detail["input"]
-    match detail["type"]:
-        case "missing":
-            return "this key is missing"
-        case "model_type" | "dataclass_type":
-            return "expected keys and values"
-        case "tuple_type":
-            return "expected a list"
-        case "pinhole":
-            return detail["msg"]
-        case "value_error" if re.search("IPv[46]Network", str(detail["loc"][-1])):
-            # A network among a helper's options: pydantic has a complaint for each IP version, ours covers both.
-            try:
-                parse_network(given)
-            except PydanticCustomError as error:
-                return error.message()
-    text = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input is ")
-    if text == detail["msg"] or detail["type"] == "value_error":
-        return text.removeprefix("Value error, ")
-    return f"must be {text}, not {given!r}" if isinstance(given, str | int | float) else f"must be {text}"
-
-
-def _unknown_key(location: yaml_marks.Location) -> str:
-    word = str(location[-1])
-    if len(location) > 1 and location[-2] == "options":
-        return config_checks.no_such_helper(word, REGISTRY)
-    known = _keys_at(location[:-1])
-    return f"unknown key{config_checks.suggest(word, known) or '; known here: ' + ', '.join(known)}"
-
-
-def _keys_at(location: yaml_marks.Location) -> list[str]:
-    """The keys that the schema has at a place."""
-    schema = json_schema()
-
-    def resolved(node: dict[str, Any]) -> dict[str, Any]:
-        reference = node.get("$ref")
-        return schema["$defs"][reference.rpartition("/")[2]] if reference else node
-
-    node = schema
-    for step in location:
-        node = resolved(node["items"] if isinstance(step, int) else node["properties"][step])
-    return list(node["properties"])
 
 
 class _SchemaGenerator(GenerateJsonSchema):

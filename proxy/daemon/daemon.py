@@ -27,7 +27,7 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.config.schema import Config
 from proxy.daemon.control import Control
 from proxy.daemon.control import bind as bind_control
@@ -65,8 +65,8 @@ def run(path: str | None, backend: Backend | None) -> int:
     Whoever starts it as root serves as an ordinary user.
     """
     _fill_standard_descriptors()
-    path = config.chosen(path)
-    settings = config.in_force(path)
+    path = reading.chosen(path)
+    settings = reading.in_force(path)
     is_root = os.geteuid() == 0
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
     keeper: Keeper | None = None
@@ -116,7 +116,7 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
 
     def configuration() -> int:
         # Whoever began with the built-in one may have a file by now.
-        return os.open(config.chosen(path) or config.SYSTEM_PATH, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(reading.chosen(path) or reading.SYSTEM_PATH, os.O_RDONLY | os.O_CLOEXEC)
 
     wishes: dict[str, Wish] = {
         "audit": partial(audit.open_file, settings.audit.to),
@@ -355,7 +355,7 @@ class Daemon:
         """New sessions go by the new configuration; what is wrong with it leaves the old one in force. Remarks: what is
         still to be done."""
         try:
-            fresh = config.in_force(self._path, self._configuration if self._keeper else None)
+            fresh = reading.in_force(self._path, self._configuration if self._keeper else None)
         except ConfigError as error:
             return self._rejected(list(error.problems))
         except PinholeError as error:

@@ -16,7 +16,8 @@ from pathlib import Path
 from typing import Any
 
 from protocols.contract.engine import Endpoint, Network, Transport
-from proxy.config.schema import Config, PortRange
+from proxy.config.schema import Config
+from proxy.config.values import PortRange
 from proxy.doctor import judging, judging_host, traffic
 from proxy.doctor.findings import Finding, Level
 from proxy.doctor.judging import Firewall, Saved

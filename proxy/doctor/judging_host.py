@@ -8,7 +8,8 @@ from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
 from protocols.contract.engine import Network
-from proxy.config.schema import Config, PortRange
+from proxy.config.schema import Config
+from proxy.config.values import PortRange
 from proxy.doctor.findings import Finding, Level
 from proxy.doctor.judging import Firewall
 from proxy.doctor.traffic import Traffic, marked

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from enum import Enum
 
-from proxy.config.schema import PortRange
+from proxy.config.values import PortRange
 
 ALL_BITS = 0xFFFFFFFF
 

@@ -10,7 +10,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
 
-from proxy.config.schema import PortRange
+from proxy.config.values import PortRange
 from proxy.doctor.rulesets import (
     ALL_BITS,
     Action,

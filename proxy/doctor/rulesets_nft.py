@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
-from proxy.config.schema import PortRange
+from proxy.config.values import PortRange
 from proxy.doctor.rulesets import (
     ALL_BITS,
     Action,

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 from protocols.contract.engine import Host, Network, Transport
-from proxy.config.schema import Config, Policy, PortRange
+from proxy.config.schema import Config, Policy
+from proxy.config.values import PortRange
 from proxy.doctor.walk import Bits, Packet
 from proxy.host import rules
 from proxy.host.rules import Scope

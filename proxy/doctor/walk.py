@@ -16,7 +16,7 @@ from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
 from protocols.contract.engine import Network, Transport
-from proxy.config.schema import PortRange
+from proxy.config.values import PortRange
 from proxy.doctor.rulesets import (
     ALL_BITS,
     Action,

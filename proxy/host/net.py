@@ -15,7 +15,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from proxy.config.schema import Config, Mark
+from proxy.config.schema import Config
+from proxy.config.values import Mark
 from proxy.errors import NetError
 from proxy.host import rules
 from proxy.host.rules import Backend, RoutingRule, Step

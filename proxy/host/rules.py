@@ -56,7 +56,8 @@ from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from protocols.contract.engine import Network, Transport
 from proxy.config.checks import NAMEABLE
-from proxy.config.schema import Config, Mark, Policy, PortRange
+from proxy.config.schema import Config, Policy
+from proxy.config.values import Mark, PortRange
 from proxy.errors import NetError
 
 TABLE = "pinhole"

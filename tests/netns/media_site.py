@@ -11,7 +11,7 @@ import struct
 from collections.abc import Iterator
 from typing import Literal
 
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.host.rules import Backend, input_line
 from proxy.sockets.transparent import IPV6_TRANSPARENT
 from tests.sip_flow import SDP, message
@@ -346,7 +346,7 @@ def site(
         text = f"policies: [{{{words}}}]\nports: 40000-42999\n{more}"
         with pinhole(lab, text, unprivileged=True) as daemon:
             if is_locked:
-                lab.lock_down(input_line(config.load(daemon.config), Backend.NFT))
+                lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
             found = Site(lab, daemon, mode, version)
             try:
                 yield found

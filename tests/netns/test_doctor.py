@@ -13,7 +13,9 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Transport
-from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy, PortRange, default
+from proxy.config.reading import default
+from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
+from proxy.config.values import PortRange
 from proxy.doctor import examine as doctor
 from proxy.doctor import judging_host
 from proxy.doctor.findings import Finding, Level

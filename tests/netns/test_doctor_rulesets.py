@@ -15,7 +15,7 @@ from typing import Literal
 
 import pytest
 
-from proxy.config import schema as configuration
+from proxy.config import reading
 from proxy.config.schema import Config
 from proxy.doctor import examine as doctor
 from proxy.doctor.findings import Finding, Level
@@ -160,7 +160,7 @@ def _active(ftp: ftplib.FTP) -> socket.socket:
 def gateway() -> Iterator[Gateway]:
     with Lab(routes="routed") as lab, pinhole(lab, POLICY) as daemon, vsftpd(lab.server) as server:
         (server.home / "hello").write_bytes(b"hello")
-        made = Gateway(lab, daemon, server, configuration.load(daemon.config))
+        made = Gateway(lab, daemon, server, reading.load(daemon.config))
         made.clear()
         yield made
         made.clear()

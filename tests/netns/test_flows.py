@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Abort, Endpoint, Expect, Host, Peers, Send, Side, Splice, Transport, only
-from proxy.config.schema import Dnat, Limits, Timeouts
+from proxy.config.schema import Limits, Timeouts
+from proxy.config.values import Dnat
 from proxy.sockets.watch import RETURN_SECONDS, AddressWatch
 from tests.netns.datagrams import PORT, Gateway, InCalls, hear, silence
 from tests.netns.namespaces import Hosts, needs_root

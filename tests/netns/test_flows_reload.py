@@ -10,7 +10,8 @@ import pytest
 
 from protocols.sip.engine import SipEngines
 from protocols.sip.options import SipOptions
-from proxy.config.schema import Dnat, Limits, Timeouts
+from proxy.config.schema import Limits, Timeouts
+from proxy.config.values import Dnat
 from tests.netns.datagrams import Gateway, InCalls, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
 from tests.sip_flow import message

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import (
     SECONDS,
@@ -37,7 +37,7 @@ PORT = 40017
 def gateway(snat: str, more: str = "") -> Iterator[tuple[Lab, Daemon]]:
     policy = f"{{name: lan-out, from: [lan0], action: accept, snat: {snat}}}"
     with Lab("routed") as lab, pinhole(lab, f"policies: [{policy}]\n{more}", unprivileged=True) as daemon:
-        lab.lock_down(input_line(config.load(daemon.config), Backend.NFT))
+        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
         yield lab, daemon
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from protocols.contract.engine import Endpoint
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.host import rules
 from proxy.sockets import transparent as sockets
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
@@ -34,9 +34,9 @@ def hosts() -> Iterator[Hosts]:
 
 
 def steer(hosts: Hosts, wildcard: str = "") -> None:
-    mark = config.default().network.mark
+    mark = reading.default().network.mark
     hosts.gateway.run("nft", "-f", "-", stdin=RULES.format(wildcard=wildcard, mark=f"{mark.value:#x}"))
-    for step in rules.steps(config.default(), rules.Backend.NFT):
+    for step in rules.steps(reading.default(), rules.Backend.NFT):
         if step.command[0] == "ip":
             hosts.gateway.run(*step.command)
 

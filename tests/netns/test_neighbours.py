@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.config.schema import Config
 from proxy.host import net
 from proxy.host.rules import Backend, input_line, iptables
@@ -166,7 +166,7 @@ class Router:
 def router(request: pytest.FixtureRequest) -> Iterator[Router]:
     backend: BackendName = request.param
     with Lab("routed") as lab, pinhole(lab, POLICIES, backend, unprivileged=True) as daemon:
-        yield Router(lab, config.load(daemon.config), backend, itertools.count())
+        yield Router(lab, reading.load(daemon.config), backend, itertools.count())
 
 
 @pytest.mark.parametrize("order", ["after", "before"])

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Endpoint, Host, Transport
-from proxy.config.schema import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
+from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
+from proxy.config.values import Dnat, Mark, PortRange
 from proxy.errors import NetError
 from proxy.host import net, rules
 from proxy.host.rules import Backend

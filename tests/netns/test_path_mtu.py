@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Address, Way, call, database, transfer
@@ -130,7 +130,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
         made = Site(lab, far_client, far_server, itertools.count())
         made.wire()
         with pinhole(lab, POLICIES, backend, unprivileged=True) as daemon:
-            lab.lock_down(input_line(config.load(daemon.config), Backend(backend)), backend)
+            lab.lock_down(input_line(reading.load(daemon.config), Backend(backend)), backend)
             yield made
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.daemon import daemon as daemon_module
 from proxy.host import keeper, privileges
 from proxy.host.watch import Watcher
@@ -130,15 +130,15 @@ def test_a_configuration_that_only_root_can_read_is_read_again(lab, daemon):
 
 
 def test_a_configuration_that_was_not_there_at_the_start_is_read_as_well(monkeypatch, tmp_path):
-    monkeypatch.setattr(config, "SYSTEM_PATH", tmp_path / "pinhole.yaml")
+    monkeypatch.setattr(reading, "SYSTEM_PATH", tmp_path / "pinhole.yaml")
     ours, theirs = socket.socketpair()
     who = privileges.User("nobody", 65534, 65534)
     with ours, theirs:
-        beside = daemon_module._keeper(None, config.default(), who, None, Watcher(0, ours))
+        beside = daemon_module._keeper(None, reading.default(), who, None, Watcher(0, ours))
         with pytest.raises(FileNotFoundError):
             beside.descriptor("configuration")
         (tmp_path / "pinhole.yaml").write_text(NONE)
-        assert config.in_force(None, lambda *_: beside.descriptor("configuration")).policies[0].name == "none"
+        assert reading.in_force(None, lambda *_: beside.descriptor("configuration")).policies[0].name == "none"
         beside.end("end")
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.sip_flow import message
@@ -156,7 +156,7 @@ def site(version: int, is_hidden: bool, options: str = "", more: str = "") -> It
         words = {"options": options, "more": more, "ours4": wan0[0], "ours6": wan0[1]}
         words |= {"pbx4": lab.client.v4, "pbx6": lab.client.v6}
         with pinhole(lab, (HIDDEN if is_hidden else ROUTED) % words, unprivileged=True) as daemon:
-            lab.firewall(FIREWALL % input_line(config.load(daemon.config), Backend.NFT))
+            lab.firewall(FIREWALL % input_line(reading.load(daemon.config), Backend.NFT))
             made = Site(lab, daemon, version, is_hidden)
             try:
                 yield made

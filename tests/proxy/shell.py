@@ -23,7 +23,8 @@ from protocols.contract.engine import (
     Side,
     Transport,
 )
-from proxy.config.schema import Config, HelperEntry, Limits, Policy, PortRange, Timeouts
+from proxy.config.schema import Config, HelperEntry, Limits, Policy, Timeouts
+from proxy.config.values import PortRange
 from proxy.pinholes.table import PinholeTable
 from proxy.record.audit import plain
 from proxy.record.metrics import Metrics

@@ -21,7 +21,7 @@ from click.testing import CliRunner, Result
 import proxy
 from proxy.command import terminal
 from proxy.command.cli import main
-from proxy.config import schema as config
+from proxy.config import reading, schema
 from proxy.doctor import examine as doctor
 from proxy.doctor.findings import Finding, Level
 from proxy.errors import NetError, PinholeError
@@ -40,7 +40,7 @@ policies: [{name: all, action: accept}]
 
 @pytest.fixture(autouse=True)
 def _no_system_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "SYSTEM_PATH", tmp_path / "no-such-file.yaml")
+    monkeypatch.setattr(reading, "SYSTEM_PATH", tmp_path / "no-such-file.yaml")
 
 
 @pytest.fixture
@@ -128,7 +128,7 @@ def test_check_for_programs(file: Path, tmp_path: Path) -> None:
 
 
 def test_config_schema_is_a_json_schema() -> None:
-    assert json.loads(pinhole("config", "schema").stdout) == config.json_schema()
+    assert json.loads(pinhole("config", "schema").stdout) == schema.json_schema()
 
 
 def test_a_wrong_configuration_stops_a_command_with_its_problems(tmp_path: Path) -> None:
@@ -241,7 +241,7 @@ def test_net_plan_prints_the_rules(file: Path, backend: str, word: str) -> None:
 
 
 def test_net_up_says_each_step(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def up(settings: config.Config, backend: Backend, say: Any) -> None:
+    def up(settings: schema.Config, backend: Backend, say: Any) -> None:
         say(f"{settings.source} by {backend.value}")
 
     monkeypatch.setattr(net, "up", up)

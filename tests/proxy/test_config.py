@@ -10,8 +10,9 @@ import jsonschema
 import pytest
 
 from protocols.contract.engine import Transport
-from proxy.config import schema as config
-from proxy.config.schema import Config, Dnat, HelperEntry, Mark, Policy, PortRange
+from proxy.config import reading, schema
+from proxy.config.schema import REGISTRY, Config, HelperEntry, Policy, json_schema
+from proxy.config.values import Dnat, Mark, PortRange
 from proxy.errors import ConfigError
 
 CONFIGS = Path(__file__).parents[2] / "configs"
@@ -28,7 +29,7 @@ def load(tmp_path: Path) -> Load:
     def load(text: str) -> Config:
         file = tmp_path / "pinhole.yaml"
         file.write_text(text)
-        return config.load(file)
+        return reading.load(file)
 
     return load
 
@@ -58,13 +59,13 @@ def entries(*lines: str) -> str:
 
 def test_everything_but_the_policies_has_a_default(load: Load) -> None:
     read = load(POLICY)
-    assert read.helpers == config.default().helpers
+    assert read.helpers == reading.default().helpers
     assert (read.ports, read.limits, read.timeouts) == (
         PortRange(40000, 59999),
-        config.Limits(sessions=20_000, sessions_per_client=200, pinholes=100_000, pinholes_per_session=64),
-        config.Timeouts(pinhole_open=60, connect=10, half_closed=60, drain=30),
+        schema.Limits(sessions=20_000, sessions_per_client=200, pinholes=100_000, pinholes_per_session=64),
+        schema.Timeouts(pinhole_open=60, connect=10, half_closed=60, drain=30),
     )
-    assert read.audit == config.Audit(to="stdout", format="json")
+    assert read.audit == schema.Audit(to="stdout", format="json")
     assert read.control == "/run/pinhole/control.sock"
     network = read.network
     assert (network.mark, network.table) == (Mark(0x1000000, 0x1000000), 5353)
@@ -72,7 +73,7 @@ def test_everything_but_the_policies_has_a_default(load: Load) -> None:
 
 
 def test_default_lets_private_networks_go_anywhere_without_nat() -> None:
-    (only,) = config.default().policies
+    (only,) = reading.default().policies
     assert only.accept
     assert only.snat == "none"
     assert only.dnat is None
@@ -81,7 +82,7 @@ def test_default_lets_private_networks_go_anywhere_without_nat() -> None:
 
 
 def test_default_table_has_ftp_on_its_port() -> None:
-    (ftp,) = (entry for entry in config.default().helpers if entry.name == "ftp")
+    (ftp,) = (entry for entry in reading.default().helpers if entry.name == "ftp")
     assert (ftp.protocol, ftp.ports) == (Transport.TCP, (PortRange(21, 21),))
 
 
@@ -168,13 +169,13 @@ def test_dnat_forms(load: Load, written: str, dnat: Dnat) -> None:
 
 
 def test_options_are_complete_for_every_helper(load: Load) -> None:
-    helper = config.REGISTRY["ftp"]
+    helper = schema.REGISTRY["ftp"]
     plain, changed = load(
         "policies:\n"
         "  - {name: a, source: 10.0.0.0/8, action: accept}\n"
         "  - {name: b, action: accept, options: {ftp: {tls: deny}}}\n"
     ).policies
-    assert plain.options == {name: each.options() for name, each in config.REGISTRY.items()}
+    assert plain.options == {name: each.options() for name, each in schema.REGISTRY.items()}
     assert isinstance(changed.options["ftp"], helper.options)
     assert changed.options["ftp"] != helper.options()
     assert changed.options["ftp"].tls == "deny"
@@ -397,7 +398,7 @@ def test_id_of_an_entry_is_used_once(problems: Problems) -> None:
 def test_entry_of_a_helper_that_does_not_exist_names_those_that_do(problems: Problems) -> None:
     assert problems(entries("id: 1, name: gopher, protocol: tcp, port: 70")) == [
         "2:19: session-helpers[0].name: there is no helper 'gopher' in this version, only: "
-        + ", ".join(config.REGISTRY)
+        + ", ".join(schema.REGISTRY)
     ]
 
 
@@ -418,7 +419,7 @@ def test_an_empty_table_is_refused(problems: Problems) -> None:
 
 
 def test_policy_for_a_helper_without_entry_can_never_match(load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "REGISTRY", {**config.REGISTRY, "other": config.REGISTRY["ftp"]})
+    monkeypatch.setattr(schema, "REGISTRY", {**schema.REGISTRY, "other": schema.REGISTRY["ftp"]})
     table = "session-helpers: [{id: 1, name: ftp, protocol: tcp, port: 21}]\n"
     with pytest.raises(ConfigError, match=r"helpers\[1\]: session-helpers has no entry for other, so this can never"):
         load(table + policy("helpers: [ftp, other]"))
@@ -513,13 +514,13 @@ def test_what_a_denying_policy_has_no_use_for(problems: Problems, keys: str, whe
 
 def test_missing_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError) as caught:
-        config.load(tmp_path / "none.yaml")
+        reading.load(tmp_path / "none.yaml")
     assert caught.value.problems == (f"{tmp_path}/none.yaml: cannot be read: No such file or directory",)
 
 
 def test_directory_is_no_file(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        config.load(tmp_path)
+        reading.load(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "# nothing\n", "---\n"])
@@ -552,7 +553,7 @@ def test_bytes_that_are_no_text(tmp_path: Path) -> None:
     file = tmp_path / "pinhole.yaml"
     file.write_bytes(b"version: 1\nports: \xff\n")
     with pytest.raises(ConfigError) as caught:
-        config.load(file)
+        reading.load(file)
     assert caught.value.problems == (f"{file}:2:8: not UTF-8 text",)
 
 
@@ -592,22 +593,22 @@ def test_alias_of_itself_is_refused(problems: Problems) -> None:
 def test_huge_file_is_refused(problems: Problems, tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="larger than 4 MiB"):
         (tmp_path / "big.yaml").write_text("#" * (5 << 20))
-        config.load(tmp_path / "big.yaml")
+        reading.load(tmp_path / "big.yaml")
 
 
 # -- which file --------------------------------------------------------------------------------------------------------
 
 
 def test_without_a_file_the_built_in_default_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(config, "SYSTEM_PATH", tmp_path / "none.yaml")
-    assert config.in_force(None) == config.default()
+    monkeypatch.setattr(reading, "SYSTEM_PATH", tmp_path / "none.yaml")
+    assert reading.in_force(None) == reading.default()
 
 
 def test_the_systems_file_is_in_force_when_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "pinhole.yaml"
     file.write_text("policies: [{name: system, action: deny}]")
-    monkeypatch.setattr(config, "SYSTEM_PATH", file)
-    assert config.in_force(None).policies[0].name == "system"
+    monkeypatch.setattr(reading, "SYSTEM_PATH", file)
+    assert reading.in_force(None).policies[0].name == "system"
 
 
 # -- schema and examples -----------------------------------------------------------------------------------------------
@@ -645,7 +646,7 @@ def _plain(file: Path) -> Any:
 
 
 def test_schema_has_the_keys_of_the_file_with_descriptions() -> None:
-    schema = config.json_schema()
+    schema = json_schema()
     assert {"session-helpers", "policies", "network"} <= schema["properties"].keys()
     described = _resolved(schema["properties"]["policies"]["items"], schema)["properties"]
     assert {"from", "source", "destination", "action", "snat", "dnat", "options"} <= described.keys()
@@ -654,28 +655,28 @@ def test_schema_has_the_keys_of_the_file_with_descriptions() -> None:
 
 
 def test_schema_describes_every_option_of_every_helper() -> None:
-    schema = config.json_schema()
+    schema = json_schema()
     options = schema["$defs"]["Options"]["properties"]
-    assert set(options) == set(config.REGISTRY)
+    assert set(options) == set(REGISTRY)
     for reference in options.values():
         fields = _resolved(reference, schema)["properties"]
         assert [name for name, field in fields.items() if not field.get("description")] == []
 
 
 def test_the_full_example_has_every_key() -> None:
-    schema = config.json_schema()
+    schema = json_schema()
     assert set(_written(_plain(CONFIGS / "pinhole.yaml"))) == set(_keys(schema, schema))
 
 
 def test_the_full_example_says_what_holds_without_it() -> None:
-    read = config.load(CONFIGS / "pinhole.yaml")
-    assert read.model_copy(update={"source": config.default().source}) == config.default()
+    read = reading.load(CONFIGS / "pinhole.yaml")
+    assert read.model_copy(update={"source": reading.default().source}) == reading.default()
 
 
 @pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.name)
 def test_examples_are_valid(file: Path) -> None:
-    assert config.load(file).policies
-    jsonschema.Draft202012Validator(config.json_schema()).validate(_plain(file))
+    assert reading.load(file).policies
+    jsonschema.Draft202012Validator(json_schema()).validate(_plain(file))
 
 
 def test_policies_can_be_built_in_code() -> None:

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.engine import Transport
-from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy, PortRange
+from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
+from proxy.config.values import PortRange
 from proxy.doctor import judging, judging_host, traffic
 from proxy.doctor.findings import Finding, Level
 from proxy.doctor.judging import Firewall, Saved

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 
 from protocols.contract.engine import Endpoint, Transport
-from proxy.config.schema import Config, Dnat, HelperEntry, Policy, PortRange
+from proxy.config.schema import Config, HelperEntry, Policy
+from proxy.config.values import Dnat, PortRange
 from proxy.sessions.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
 
 CLIENT, SERVER = "10.1.0.5", "198.51.100.9"

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.engine import Transport
-from proxy.config import schema as configuration
-from proxy.config.schema import Config, Dnat, HelperEntry, Mark, NetworkSettings, Policy, PortRange
+from proxy.config import reading
+from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
+from proxy.config.values import Dnat, Mark, PortRange
 from proxy.errors import NetError
 from proxy.host import rules
 from proxy.host.rules import Backend, RoutingRule
@@ -331,7 +332,7 @@ def test_removal_of_nothing_is_nothing() -> None:
 def test_script_in_tools_is_the_plan_of_the_default_configuration() -> None:
     """When it is not, and /etc has no configuration: pinhole net plan --backend iptables > tools/pinhole-iptables.sh"""
     script = ROOT / "tools/pinhole-iptables.sh"
-    assert script.read_text() == rules.plan(configuration.default(), Backend.IPTABLES)
+    assert script.read_text() == rules.plan(reading.default(), Backend.IPTABLES)
     assert script.stat().st_mode & 0o111
 
 

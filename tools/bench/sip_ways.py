@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.host.rules import Backend, input_line
 from tools.bench.ways import give_order, start_program
 from tools.lab import Daemon, Lab
@@ -140,7 +140,7 @@ limits: {{pinholes: {_MOST}, pinholes_per_session: {_MOST}, pinholes_per_client:
         daemon.net_up()
         try:
             daemon.start(nofile=DESCRIPTORS)
-            lab.lock_down(input_line(config.load(daemon.config), Backend.NFT))
+            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
             yield Way(name, lab, {"pinhole": daemon.pid}, daemon)
         finally:
             daemon.stop()

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab
 from tools.lab.daemon import ROOT
@@ -144,7 +144,7 @@ limits: {{sessions: {DESCRIPTORS}, sessions_per_client: {DESCRIPTORS}}}
         daemon.net_up()
         try:
             daemon.start(nofile=DESCRIPTORS)
-            lab.lock_down(input_line(config.load(daemon.config), Backend.NFT))
+            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
             yield Way(name, lab, Clients(lab), daemon.pid, daemon)
         finally:
             daemon.stop()

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
-from proxy.config import schema as config
+from proxy.config import reading
 from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab, pinhole
 from tools.lab.lab import LAN4, LAN6
@@ -119,7 +119,7 @@ def serving(role: Role, backend: BackendName) -> Iterator[Gateway]:
     with Lab("nat" if role.hides_client or role.hides_server else "routed") as lab:
         text = f"version: 1\npolicies:{role.policies(lab)}\ntimeouts: {{udp_idle: {UDP_IDLE_SECONDS}}}"
         with pinhole(lab, text, backend, unprivileged=True) as daemon:
-            line = input_line(config.load(daemon.config), Backend(backend))
+            line = input_line(reading.load(daemon.config), Backend(backend))
             if line not in daemon.plan():
                 raise RuntimeError(f"`net plan` does not name the line for input: {line}")
             lab.lock_down(line, backend)

@@ -1,0 +1,93 @@
+"""What pydantic found in a configuration, in words for people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from pydantic_core import ErrorDetails, PydanticCustomError
+
+from proxy.config import checks, marks, schema
+from proxy.config.schema import json_schema
+from proxy.config.values import parse_network
+
+
+def problems(document: marks.Document, details: Sequence[ErrorDetails]) -> Iterator[marks.Problem]:
+    """What pydantic found, in words for people.
+
+    Where a key may be one thing or another, pydantic tells what is wrong with each of them, under locations with names
+    of types in between. Those are one problem, at the place where the attempt that went deepest ended.
+    """
+    choices: dict[marks.Location, list[tuple[marks.Location, str]]] = {}
+    for detail in details:
+        location = detail["loc"]
+        place = document.existing(location)
+        if place == location or detail["type"] == "missing":
+            yield _problem(document, detail)
+        else:
+            common = next(place[:n] for n in range(len(place) + 1) if place[: n + 1] != location[: n + 1])
+            choices.setdefault(common, []).append((place, _words(detail)))
+    for attempts in choices.values():
+        deepest = max((place for place, _ in attempts), key=len)
+        texts = dict.fromkeys(text for place, text in attempts if place == deepest)
+        yield document.problem(deepest, ", or ".join(texts))
+
+
+def _problem(document: marks.Document, detail: ErrorDetails) -> marks.Problem:
+    location = detail["loc"]
+    match detail["type"]:
+        case "extra_forbidden" | "unexpected_keyword_argument":
+            return document.problem(location, _unknown_key(location), at_key=True)
+        case "value_error":
+            # Options that check themselves say `key: what is wrong`.
+            text = _words(detail)
+            key, _, rest = text.partition(": ")
+            if rest and document.existing((*location, key)) == (*location, key):
+                return document.problem((*location, key), rest)
+    return document.problem(location, _words(detail))
+
+
+def _words(detail: ErrorDetails) -> str:
+    given = detail["input"]
+    match detail["type"]:
+        case "missing":
+            return "this key is missing"
+        case "model_type" | "dataclass_type":
+            return "expected keys and values"
+        case "tuple_type":
+            return "expected a list"
+        case "pinhole":
+            return detail["msg"]
+        case "value_error" if re.search("IPv[46]Network", str(detail["loc"][-1])):
+            # A network among a helper's options: pydantic has a complaint for each IP version, ours covers both.
+            try:
+                parse_network(given)
+            except PydanticCustomError as error:
+                return error.message()
+    text = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input is ")
+    if text == detail["msg"] or detail["type"] == "value_error":
+        return text.removeprefix("Value error, ")
+    return f"must be {text}, not {given!r}" if isinstance(given, str | int | float) else f"must be {text}"
+
+
+def _unknown_key(location: marks.Location) -> str:
+    word = str(location[-1])
+    if len(location) > 1 and location[-2] == "options":
+        return checks.no_such_helper(word, schema.REGISTRY)
+    known = _keys_at(location[:-1])
+    return f"unknown key{checks.suggest(word, known) or '; known here: ' + ', '.join(known)}"
+
+
+def _keys_at(location: marks.Location) -> list[str]:
+    """The keys that the schema has at a place."""
+    schema = json_schema()
+
+    def resolved(node: dict[str, Any]) -> dict[str, Any]:
+        reference = node.get("$ref")
+        return schema["$defs"][reference.rpartition("/")[2]] if reference else node
+
+    node = schema
+    for step in location:
+        node = resolved(node["items"] if isinstance(step, int) else node["properties"][step])
+    return list(node["properties"])
