@@ -45,7 +45,7 @@ from proxy.record.sampling import Sampler
 from proxy.sessions import listener
 from proxy.sessions.flows import Flows
 from proxy.sessions.registry import Sessions
-from proxy.sockets import transparent as sockets
+from proxy.sockets import transparent
 from proxy.sockets.ports import PortPool
 from proxy.sockets.watch import AddressWatch
 from proxy.text import printable
@@ -206,7 +206,7 @@ class Daemon:
         """Raises SocketError, naming the remedy, when a listener or the control socket cannot be had."""
         self._raise_descriptor_limit()
         if any(policy.route_mark for policy in self._config.policies):
-            sockets.check_marks()
+            transparent.check_marks()
         port = self._config.network.listen_port
         try:
             self._listeners = listener.listen_all(self._loop, port, self._sessions, self._flows, self._log)

@@ -26,7 +26,7 @@ from proxy.doctor.traffic import Links
 from proxy.errors import NetError, PinholeError, SocketError
 from proxy.host import net, privileges, rules
 from proxy.host.rules import Backend
-from proxy.sockets import transparent as sockets
+from proxy.sockets import transparent
 
 CAP_NET_BIND_SERVICE = 10
 CAP_NET_ADMIN = 12
@@ -84,7 +84,7 @@ def _transparent_sockets() -> Iterator[Finding]:
         host = ip_address(address)
         check = f"transparent sockets, IPv{host.version}"
         try:
-            sockets.listen(Endpoint(host, 0), 1).close()
+            transparent.listen(Endpoint(host, 0), 1).close()
             yield Finding(Level.OK, check, "can be bound")
         except SocketError as error:
             yield Finding(Level.FAIL, check, "not permitted", str(error))
@@ -99,7 +99,7 @@ def _listener(config: Config) -> Iterator[Finding]:
         at = Endpoint(ip_address(address), port)
         check = f"listener {at}"
         try:
-            sockets.listen(at, 1).close()
+            transparent.listen(at, 1).close()
             yield Finding(Level.OK, check, "free")
         except SocketError:
             continue  # reported by _transparent_sockets
@@ -116,7 +116,7 @@ def _datagram_ports(config: Config) -> Iterator[Finding]:
     ports = {port for entry in config.helpers if entry.protocol is Transport.UDP for port in _few(entry.ports)}
     for port in sorted(ports):
         try:
-            sockets.datagrams(Endpoint(ip_address(_DOCUMENTATION_ADDRESSES[0]), port)).close()
+            transparent.datagrams(Endpoint(ip_address(_DOCUMENTATION_ADDRESSES[0]), port)).close()
         except SocketError:
             return  # reported by _transparent_sockets
         except OSError as error:
@@ -136,7 +136,7 @@ def _few(ranges: Iterable[PortRange]) -> Iterator[int]:
 def _addresses(config: Config) -> Iterator[Finding]:
     for policy in config.policies:
         for host in policy.snat if not isinstance(policy.snat, str) else ():
-            if not sockets.is_own(host):
+            if not transparent.is_own(host):
                 trouble = f"{host} is no address of this host: answers come back only if they are routed here"
                 yield Finding(Level.WARN, f"policy {policy.name}, snat", trouble, "snat: interface; or add the address")
 

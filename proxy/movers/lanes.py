@@ -23,9 +23,9 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
 from protocols.contract.engine import Endpoint, Host, Party
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info, transparent
 from proxy.sockets.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEndpoints
-from proxy.sockets.transparent import Address, Ancillary
+from proxy.sockets.packet_info import Address, Ancillary
 
 if TYPE_CHECKING:
     from proxy.pinholes.media import MediaPlace
@@ -134,7 +134,7 @@ class Stand:
 
     def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
         """Somebody unknown: a partner whose address is to be learned?"""
-        host, is_late = sockets.endpoint(source).host, source in self.over
+        host, is_late = packet_info.endpoint(source).host, source in self.over
         partners = [lane for lane in self.lanes if lane.may_learn(host)]
         for lane in partners:
             if lane.may_come_by(host, ancillary) and lane.sender.meet(lane, source, data, ancillary, is_late):
@@ -180,7 +180,7 @@ class Stands:
         """Of those that were just taken. Raises OSError, and then they are given back."""
         try:
             for stand in stands:
-                sockets.set_mark(stand.endpoint.sock, mark)
+                transparent.set_mark(stand.endpoint.sock, mark)
         except Exception:
             for stand in stands:
                 self.give(stand)
@@ -251,7 +251,7 @@ class Component:
         self.leased = leased
         self.at = leased.endpoint.at if leased is not None else waits
         """Where its place is."""
-        self.announced: Final = sockets.address(waits)
+        self.announced: Final = transparent.address(waits)
         self.own: Final = self.announced if leased is None else leased.endpoint.address
         """The same as `at`, as the kernel has it."""
         self.to = self.source = self.announced
@@ -274,7 +274,7 @@ class Component:
         if self.leased is not None:
             self.leased.endpoint.uses += 1
             if mark:
-                sockets.set_mark(self.leased.endpoint.sock, mark)
+                transparent.set_mark(self.leased.endpoint.sock, mark)
             return [self.leased]
         if stands.is_leased(self.at):  # it passes on what it was told: the place of another party
             return [stands.take(self.at, EVERYBODY)]
@@ -484,13 +484,13 @@ class Lane:
         if self._is_forged(self.sender.source, ancillary):
             return False
         self._ancillary = ancillary
-        sockets.set_traffic_class(self._sock, sockets.traffic_class(ancillary))  # D46
+        packet_info.set_traffic_class(self._sock, packet_info.traffic_class(ancillary))  # D46
         return True
 
     def _is_forged(self, source: Address, ancillary: Ancillary) -> bool:
         if Lane.handed:  # by a lane of ours, which has looked at it
             return False
-        host = sockets.endpoint(source).host
+        host = packet_info.endpoint(source).host
         if self.may_come_by(host, ancillary):
             return False
         self.receiver.place.refuse_forged(host, ancillary)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
-from proxy.sockets import transparent as sockets
+from proxy.sockets import streams
 
 # One pipe slot holds one segment's pages, so a large pipe moves far more than its nominal size in two system calls.
 PIPE_BYTES = 1 << 20
@@ -209,14 +209,14 @@ class SpliceRelay:
         self._timer = loop.call_later(min(idle_seconds, KEEP_ALIVE_AFTER_SECONDS), self._look)
         # If this process dies, the kernel closes both: as a reset, or half a file would look like a whole one (F56).
         for sock in (peer, target):
-            sockets.reset_when_closed(sock)
-            sockets.no_delay(sock)
+            streams.reset_when_closed(sock)
+            streams.no_delay(sock)
             if silent_seconds is not None and idle_seconds < 2 * KEEP_ALIVE_AFTER_SECONDS:
-                sockets.keep_alive(sock, idle_seconds)
+                streams.keep_alive(sock, idle_seconds)
         self._carries_urgent = carries_urgent
         if not carries_urgent:
-            sockets.urgent_inline(peer)
-            sockets.urgent_inline(target)
+            streams.urgent_inline(peer)
+            streams.urgent_inline(target)
 
     def start(self) -> None:
         ways = (self._inward, self._outward)
@@ -250,7 +250,7 @@ class SpliceRelay:
 
     def abort(self, reason: str) -> None:
         """Reset both ends now."""
-        self._end(reason, sockets.reset)
+        self._end(reason, streams.reset)
 
     def _changed(self, reads: _Direction, writes: _Direction, events: int) -> None:
         if events & select.EPOLLERR and (reads.is_done or reads.is_loaded):
@@ -337,7 +337,7 @@ class SpliceRelay:
     def _look_behind(self, way: _Direction, has_ended: bool) -> bool:
         """The pipe is empty, and nothing more comes into it. Whether something came past it; at the source's end pass
         that on, and be over when the other way is."""
-        if (has_ended or way.has_urgent) and sockets.at_urgent_mark(way.source):
+        if (has_ended or way.has_urgent) and streams.at_urgent_mark(way.source):
             # splice() stops before urgent data, and calls that nothing, or the end. The byte itself may be on its way.
             has_ended = False
             if self._carries_urgent and not self._take_urgent(way):
@@ -357,9 +357,9 @@ class SpliceRelay:
             self._is_half_closed = True
             self._timer.cancel()
             self._timer = self._loop.call_later(min(self._idle_seconds, HALF_CLOSED_SECONDS), self._look)
-        sockets.finish(way.sink)
+        streams.finish(way.sink)
         if self._inward.is_done and self._outward.is_done:
-            self._end("finished", sockets.close)
+            self._end("finished", streams.close)
         return False
 
     def _take_urgent(self, way: _Direction) -> bool:
@@ -394,7 +394,7 @@ class SpliceRelay:
         """From time to time: idle for too long? And a relay that lasts wants to learn when a peer has vanished."""
         limit = self._idle_seconds
         # Not while a slow reader still fetches what it was sent.
-        if self._is_half_closed and not (sockets.unsent(self._inward.sink) or sockets.unsent(self._outward.sink)):
+        if self._is_half_closed and not (streams.unsent(self._inward.sink) or streams.unsent(self._outward.sink)):
             limit = min(limit, HALF_CLOSED_SECONDS)
         silent_for = self._loop.time() - self._active_at
         left = limit - silent_for
@@ -406,7 +406,7 @@ class SpliceRelay:
         if not self._is_kept_alive:
             self._is_kept_alive = True
             for way in (self._inward, self._outward):
-                sockets.keep_alive(way.source, self._idle_seconds)
+                streams.keep_alive(way.source, self._idle_seconds)
         self._timer = self._loop.call_later(min(left, HALF_CLOSED_SECONDS), self._look)
 
     def _is_alive(self, silent_for: float) -> bool:
@@ -414,7 +414,7 @@ class SpliceRelay:
         if self._silent_seconds is None or silent_for >= self._silent_seconds:
             return False
         return all(
-            not way.is_loaded and not sockets.unsent(way.sink) and sockets.heard_within(way.source, self._idle_seconds)
+            not way.is_loaded and not streams.unsent(way.sink) and streams.heard_within(way.source, self._idle_seconds)
             for way in (self._inward, self._outward)
         )
 
@@ -424,7 +424,7 @@ class SpliceRelay:
             self.abort("failed")
         finally:
             for sock in (self._peer, self._outward.source):
-                sockets.reset(sock)
+                streams.reset(sock)
 
     def _end(self, reason: str, close: Callable[[socket.socket], None]) -> None:
         if self._is_over:

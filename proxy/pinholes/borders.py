@@ -14,7 +14,7 @@ from typing import Protocol
 from protocols.contract.engine import Host, Side
 from proxy.config.schema import Policy
 from proxy.sessions.policy import Arrival
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info
 from proxy.sockets.routes import Way, Ways, way_to
 
 
@@ -32,7 +32,7 @@ class Borders:
     def __init__(self, clock: Callable[[], float], ask: Callable[[Host], Way] = way_to) -> None:
         """ask: from `routes`."""
         self._clock = clock
-        self._interfaces = sockets.InterfaceNames()
+        self._interfaces = packet_info.InterfaceNames()
         self._ways = Ways(clock, ask)
 
     def name_of(self, index: int) -> str:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from protocols.contract.engine import Endpoint, Expect, Grant, Host, Network
 from proxy.pinholes.opening import Opening, Owner
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info
 from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint
 
 if TYPE_CHECKING:
@@ -115,10 +115,10 @@ class DatagramPinhole(Opening):
     def admits(self, host: Host) -> bool:
         return self._is_confirmed and any(host in network for network in self.grant.expect.allow)
 
-    def use(self, peer: sockets.Address) -> None:
+    def use(self, peer: packet_info.Address) -> None:
         """Somebody whom it admits begins a flow."""
         self._used += 1
-        self._tell_used(sockets.endpoint(peer))
+        self._tell_used(packet_info.endpoint(peer))
         if self._uses_left is not None:
             self._uses_left -= 1
             if not self._uses_left:

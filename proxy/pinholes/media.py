@@ -26,9 +26,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 from protocols.contract.engine import Endpoint, Host, Media, MediaGrant, Network, Party, Side, Transport
 from proxy.movers.lanes import Component, Lane, Stand, join, protocol_of
 from proxy.pinholes.opening import Opening, Owner
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info
 from proxy.sockets.endpoints import UdpEndpoint
-from proxy.sockets.transparent import Address, Ancillary
+from proxy.sockets.packet_info import Address, Ancillary
 
 if TYPE_CHECKING:
     from proxy.pinholes.table import PinholeTable
@@ -227,7 +227,7 @@ class MediaPlace(Opening):
         """The first packet has come, from a partner."""
         if not self._is_used:
             self._is_used = True
-            self._tell_used(sockets.endpoint(source), protocol=protocol_of(data))
+            self._tell_used(packet_info.endpoint(source), protocol=protocol_of(data))
             first = self._offerer or self
             first._seen, first._silent = first.packets_in + first.packets_out, 0
             first._look_later()  # it may wait no longer than it may be silent
@@ -236,20 +236,20 @@ class MediaPlace(Opening):
         self._refused += count
         self._table.metrics.strangers.inc(count)
         if self.is_answered and self._refused == count:  # before there is an answer it may be the answerer, early
-            self._tell_stranger(f"{sockets.endpoint(source)} sent to {self.grant.rtp}", "dropped")
+            self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.rtp}", "dropped")
 
     def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
         """Whether packets of that party, which bear this address of its, may come by the interface that they came
         by."""
         side = party.side or Side.SERVER
-        return self._table.borders.leads_to(host, sockets.arrival_interface(ancillary), self.owner, side)
+        return self._table.borders.leads_to(host, packet_info.arrival_interface(ancillary), self.owner, side)
 
     def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
         self._refused += 1
         self._table.metrics.strangers.inc()
         if not self._is_forged:
             self._is_forged = True
-            by = self._table.borders.name_of(sockets.arrival_interface(ancillary))
+            by = self._table.borders.name_of(packet_info.arrival_interface(ancillary))
             self._tell_stranger(f"{host} seems to send by {by} to {self.grant.rtp}", "dropped", "pinhole.spoofed")
 
     # -- time ------------------------------------------------------------------------------------------------------

@@ -44,7 +44,7 @@ from proxy.pinholes.opening import Opening, Owner, mark_to
 from proxy.pinholes.shares import Group, Shares
 from proxy.pinholes.third_hosts import ThirdHosts
 from proxy.record.metrics import Metrics
-from proxy.sockets import transparent as sockets
+from proxy.sockets import streams, transparent
 from proxy.sockets.doors import Door, Doors
 from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.ports import PortPool
@@ -275,7 +275,7 @@ def _leads_to_this_host(expect: Expect) -> bool:
     """Whether a server that is elsewhere wants to send its client here (T23). Services of the gateway would meet a
     connection of its own, which no firewall looks at."""
     target = expect.target.host
-    return bool(expect.via) and all(hop.host != target for hop in expect.via) and sockets.is_own(target)
+    return bool(expect.via) and all(hop.host != target for hop in expect.via) and transparent.is_own(target)
 
 
 def _refusal(error: OSError) -> str:
@@ -461,7 +461,7 @@ class Pinhole(Opening):
         admitted = [relay.sockets for relay in self.relays] + [dial.sockets for dial in self.dialling]
         for sock in chain.from_iterable(admitted):
             with contextlib.suppress(OSError):
-                yield sockets.local(sock)
+                yield transparent.local(sock)
 
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         if self._door is not None:
@@ -487,7 +487,7 @@ class Pinhole(Opening):
         return any(host in network for network in self.allow)
 
     def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
-        sockets.reset(sock)
+        streams.reset(sock)
         self._refused += 1
         self._table.metrics.strangers.inc()
         if self._refused == 1:  # the rest is a number in pinhole.closed
@@ -551,7 +551,7 @@ class Pinhole(Opening):
 
     def call(self, target: Endpoint, source: Endpoint) -> socket.socket:
         """Begin a connection to its target. Raises OSError."""
-        return sockets.dial(target, source, mark_to(self.owner, target.host), self._table.max_segment)
+        return transparent.dial(target, source, mark_to(self.owner, target.host), self._table.max_segment)
 
     def dial_seconds(self) -> float:
         """Some servers accept data only after the transfer command, so this may take as long as the pinhole (F49)."""
@@ -598,7 +598,7 @@ class _Dial:
     def start(self) -> None:
         expect = self._pinhole.grant.expect
         try:
-            source = expect.source or Endpoint(sockets.remote(self._peer).host, 0)
+            source = expect.source or Endpoint(transparent.remote(self._peer).host, 0)
             self._target = self._pinhole.call(expect.target, source)
         except OSError as error:
             self.abort("target_" + dial_failure(error.errno))
@@ -608,7 +608,7 @@ class _Dial:
 
     def _settled(self) -> None:
         assert self._target is not None
-        if code := sockets.dial_result(self._target):
+        if code := transparent.dial_result(self._target):
             self.abort("target_" + dial_failure(code))
             return
         self._release()
@@ -617,8 +617,8 @@ class _Dial:
     def abort(self, reason: str) -> None:
         self._release()
         if self._target is not None:
-            sockets.reset(self._target)
-        sockets.reset(self._peer)
+            streams.reset(self._target)
+        streams.reset(self._peer)
         self._pinhole.not_connected(self, reason)
 
     def give_up(self) -> None:

@@ -22,9 +22,9 @@ from proxy.pinholes.shares import Group
 from proxy.sessions.policy import Accepted, Arrival, Denied, Nat
 from proxy.sessions.registry import Sessions
 from proxy.sessions.session import Admission, Session
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info, transparent
 from proxy.sockets.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
-from proxy.sockets.transparent import Address, Ancillary
+from proxy.sockets.packet_info import Address, Ancillary
 
 # Below are the ports of services that this machine may want for itself later.
 LEAST_KEPT_PORT = 1024
@@ -40,7 +40,7 @@ class Flows:
     def __init__(self, sessions: Sessions, endpoints: UdpEndpoints) -> None:
         self.sessions = sessions
         self.endpoints = endpoints
-        self._interfaces = sockets.InterfaceNames()
+        self._interfaces = packet_info.InterfaceNames()
         self.borders = sessions.pinholes.borders
         self._by_age: dict[Group, OrderedDict[Flow, float]] = {}
         """Flows, those first that were looked at longest ago, with when each had been active then."""
@@ -49,14 +49,14 @@ class Flows:
 
     def redirected(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
         """A datagram that TPROXY brought to the main listener."""
-        server = sockets.original_destination(ancillary)
+        server = packet_info.original_destination(ancillary)
         if server is None:
             return
         near = self.endpoints.get(server, NOBODY)
         if near is not None and (take := near.routes.get(source)) is not None:
             take(data, ancillary)
             return
-        hearing = self.endpoints.hearing(server, sockets.endpoint(source).host)
+        hearing = self.endpoints.hearing(server, packet_info.endpoint(source).host)
         if hearing is None:
             self._arrive(data, ancillary, source, server)
         elif (take := hearing.routes.get(source)) is not None:
@@ -65,11 +65,11 @@ class Flows:
             self._stranger(hearing, data, ancillary, source)
 
     def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
-        host = sockets.endpoint(source).host if at.admits else None
+        host = packet_info.endpoint(source).host if at.admits else None
         for pinhole in at.admits:
             assert host is not None
             if pinhole.admits(host) and self.borders.leads_to(
-                host, sockets.arrival_interface(ancillary), pinhole.owner
+                host, packet_info.arrival_interface(ancillary), pinhole.owner
             ):
                 self._arrive(data, ancillary, source, at.at, at, pinhole)
                 return
@@ -95,12 +95,12 @@ class Flows:
         """The first datagram of a flow. at: the socket that heard it; None: the main listener did. pinhole: one that
         admits its sender. beside: the flow of a client whose server sends from another port."""
         try:
-            interface = self._interfaces.of(sockets.arrival_interface(ancillary), self.sessions.loop.time())
+            interface = self._interfaces.of(packet_info.arrival_interface(ancillary), self.sessions.loop.time())
         except OSError:  # no room to ask, so none for a flow
-            arrival = Arrival(Transport.UDP, "", sockets.endpoint(source), server)
+            arrival = Arrival(Transport.UDP, "", packet_info.endpoint(source), server)
             self.sessions.deny(arrival, Denied("no_descriptors", None))
             return
-        arrival = Arrival(Transport.UDP, interface, sockets.endpoint(source), server)
+        arrival = Arrival(Transport.UDP, interface, packet_info.endpoint(source), server)
         if pinhole is not None:
             expect = pinhole.grant.expect
             known_as = arrival.client.host if expect.source is None else expect.source.host
@@ -149,7 +149,7 @@ class Flows:
             raise
         # The client talks to this server already, by another address of it: whose the replies are nobody could say. Nor
         # could one say who is who where somebody talks to himself.
-        server = sockets.address(admission.nat.dial)
+        server = transparent.address(admission.nat.dial)
         is_taken = server in far.routes and not (before is not None and before.hears(far, server))
         if is_taken or near.at == far.at:
             self.endpoints.give(near)
@@ -189,14 +189,14 @@ class Flows:
 
     def _far(self, client: Endpoint, nat: Nat, mark: int) -> UdpEndpoint:
         """The client as the server knows it. mark: of what is sent to the server."""
-        host: Host = nat.source if nat.source is not None else sockets.route_source(nat.dial, mark)
+        host: Host = nat.source if nat.source is not None else transparent.route_source(nat.dial, mark)
         if host == client.host:
             far = self.endpoints.take(client, hears=nat.dial.host)
         else:
             published = self.sessions.policies.is_published(Transport.UDP, Endpoint(host, client.port))
             far = self.endpoints.take_mapped(client, host, client.port >= LEAST_KEPT_PORT and not published)
         try:
-            sockets.set_mark(far.sock, mark)
+            transparent.set_mark(far.sock, mark)
         except OSError:
             self.endpoints.give(far)
             raise
@@ -238,7 +238,7 @@ class Flow(Session):
         """The same by another policy, whose calls go on."""
         arrival, dial, is_expected = self.arrival, self._nat.dial, self._is_expected
         peers = Peers(arrival.client, far.at, dial, arrival.server, Transport.UDP, is_expected=is_expected)
-        self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, sockets.address(peers.server))}
+        self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, transparent.address(peers.server))}
         """The socket towards each side, and the side's address."""
         self._voice: UdpEndpoint | None = None
         """Another port of the server, while it answers from there."""
@@ -308,7 +308,7 @@ class Flow(Session):
     def _may_come_by(self, side: Side, ancillary: Ancillary) -> bool:
         """Whether datagrams of that side come by this interface; if not, somebody bears the side's address."""
         host = (self.arrival.client if side is Side.CLIENT else self._nat.dial).host
-        index = sockets.arrival_interface(ancillary)
+        index = packet_info.arrival_interface(ancillary)
         if side is Side.CLIENT and not self._is_expected:
             is_theirs = self._borders.name_of(index) == self.arrival.interface or self._is_let_in_by(index)
         else:

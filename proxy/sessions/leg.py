@@ -6,7 +6,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 
-from proxy.sockets import transparent as sockets
+from proxy.sockets import streams
 
 RECEIVE_BYTES = 16 * 1024
 # Above the high mark of either leg nothing more is read from both sides; below the low mark reading goes on (rule X25).
@@ -131,7 +131,7 @@ class Leg:
         if not self._finishing:
             self._finishing = True
             if not self._waiting:
-                sockets.finish(self.sock)
+                streams.finish(self.sock)
 
     def _flush(self) -> None:
         try:
@@ -147,7 +147,7 @@ class Leg:
         if not self._waiting:
             self._loop.remove_writer(self.sock)
             if self._finishing:
-                sockets.finish(self.sock)
+                streams.finish(self.sock)
         if (was_congested and len(self._waiting) <= LOW_WATER) or not self._waiting:
             self._drained()
 
@@ -177,7 +177,7 @@ class Leg:
 
     def reset(self) -> None:
         self._detach()
-        sockets.reset(self.sock)
+        streams.reset(self.sock)
 
     def close_after_last_words(self) -> None:
         """Send what waits and the end of the stream, then let go; what the peer still says goes unread."""
@@ -199,7 +199,7 @@ class LastWords:
         if waiting:
             loop.add_writer(sock, self._flush)
         else:
-            sockets.finish(sock)
+            streams.finish(sock)
 
     def _flush(self) -> None:
         try:
@@ -211,7 +211,7 @@ class LastWords:
             return
         if not self._waiting:
             self._loop.remove_writer(self._sock)
-            sockets.finish(self._sock)
+            streams.finish(self._sock)
 
     def _discard(self) -> None:
         try:
@@ -231,4 +231,4 @@ class LastWords:
         self._loop.remove_reader(self._sock)
         if self._waiting:
             self._loop.remove_writer(self._sock)
-        sockets.reset(self._sock)
+        streams.reset(self._sock)

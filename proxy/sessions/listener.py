@@ -13,7 +13,7 @@ from proxy.record.audit import Log
 from proxy.sessions.flows import Flows
 from proxy.sessions.policy import Arrival
 from proxy.sessions.registry import Sessions
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info, streams, transparent
 
 ACCEPTS_PER_WAKEUP = 64
 # What cannot be accepted nor refused waits in the backlog; looking again at once would only burn the processor.
@@ -29,10 +29,10 @@ class StreamListener:
         self._sessions = sessions
         self._log = log
         self.at = at
-        self._interfaces = sockets.InterfaceNames()
+        self._interfaces = packet_info.InterfaceNames()
         self._spare: int | None = _spare_descriptor()
-        self._sock = sockets.listen_main(at)
-        sockets.limit_segments(self._sock, sessions.pinholes.max_segment)
+        self._sock = transparent.listen_main(at)
+        transparent.limit_segments(self._sock, sessions.pinholes.max_segment)
         self._pause: asyncio.TimerHandle | None = None
         loop.add_reader(self._sock, self._acceptable)
 
@@ -48,7 +48,7 @@ class StreamListener:
     def _acceptable(self) -> None:
         for _ in range(ACCEPTS_PER_WAKEUP):
             try:
-                arrival = sockets.accept(self._sock)
+                arrival = transparent.accept(self._sock)
             except OSError as error:
                 self._shed(error)
                 return
@@ -56,15 +56,15 @@ class StreamListener:
                 return
             sock, client = arrival
             try:
-                interface = self._interfaces.of(sockets.incoming_interface(sock), self._loop.time())
-                where = Arrival(Transport.TCP, interface, client, sockets.local(sock))
+                interface = self._interfaces.of(packet_info.incoming_interface(sock), self._loop.time())
+                where = Arrival(Transport.TCP, interface, client, transparent.local(sock))
             except OSError:  # no room to ask, or it was reset while it waited
-                sockets.reset(sock)
+                streams.reset(sock)
                 continue
             try:
                 self._sessions.begin(sock, where)
             except Exception:
-                sockets.reset(sock)  # a bug of ours: nobody is left whose it is
+                streams.reset(sock)  # a bug of ours: nobody is left whose it is
                 raise
 
     def _shed(self, error: OSError) -> None:
@@ -74,8 +74,8 @@ class StreamListener:
             os.close(self._spare)
             self._spare = None
             try:
-                if (refused := sockets.accept(self._sock)) is not None:
-                    sockets.reset(refused[0])
+                if (refused := transparent.accept(self._sock)) is not None:
+                    streams.reset(refused[0])
             except OSError:
                 pass
         self._spare = _spare_descriptor()
@@ -101,7 +101,7 @@ class DatagramListener:
         self._readers = flows.endpoints.readers
         self._flows = flows
         self.at = at
-        self._sock = sockets.datagrams_main(at)
+        self._sock = transparent.datagrams_main(at)
         try:
             self._readers.add(self._sock, self._readable)
         except OSError:
@@ -114,7 +114,7 @@ class DatagramListener:
 
     def _readable(self) -> None:
         try:
-            arrived = sockets.receive(self._sock)
+            arrived = packet_info.receive(self._sock)
         except OSError:
             return
         if arrived is not None:

@@ -22,7 +22,7 @@ from proxy.sessions.policy import Accepted, Arrival, Denied, Nat, PolicyTable, n
 from proxy.sessions.resolver import Resolver
 from proxy.sessions.session import Admission, Session
 from proxy.sessions.stream import StreamSession
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info, streams
 
 
 class Sessions:
@@ -47,7 +47,7 @@ class Sessions:
         self.engines = {name: helper.start() for name, helper in helpers.items()}
         self._own_listeners = own_listeners
         self.resolver = Resolver(loop)
-        self._interfaces = sockets.InterfaceNames()
+        self._interfaces = packet_info.InterfaceNames()
         self.held = Held()
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
@@ -113,7 +113,7 @@ class Sessions:
 
     def _serve(self, client: socket.socket, admission: Admission | None) -> None:
         if admission is None:
-            sockets.reset(client)
+            streams.reset(client)
             return
         session = StreamSession(self, admission, client)
         self.register(session)
@@ -125,9 +125,9 @@ class Sessions:
         if not self.policies.has_helper(Transport.TCP, at.port):
             return False
         try:
-            interface = self._interfaces.of(sockets.incoming_interface(client), self.loop.time())
+            interface = self._interfaces.of(packet_info.incoming_interface(client), self.loop.time())
         except OSError:  # no room to ask, or it was reset while it waited
-            sockets.reset(client)
+            streams.reset(client)
             return True
         self.begin(client, Arrival(Transport.TCP, interface, peer, at))
         return True

@@ -21,7 +21,7 @@ from proxy.pinholes.opening import mark_to
 from proxy.pinholes.table import dial_failure
 from proxy.sessions.leg import Leg
 from proxy.sessions.session import Admission, Session
-from proxy.sockets import transparent as sockets
+from proxy.sockets import streams, transparent
 
 if TYPE_CHECKING:
     from proxy.sessions.registry import Sessions
@@ -51,7 +51,7 @@ class StreamSession(Session):
         source = None if self._nat.source is None else Endpoint(self._nat.source, 0)
         try:
             mark = mark_to(self, self._nat.dial.host)
-            self._server = sockets.dial(self._nat.dial, source, mark, self._sessions.pinholes.max_segment)
+            self._server = transparent.dial(self._nat.dial, source, mark, self._sessions.pinholes.max_segment)
         except OSError as error:
             self._not_reached("server_" + dial_failure(error.errno))
             return
@@ -60,13 +60,13 @@ class StreamSession(Session):
 
     def _dialled(self) -> None:
         assert self._server is not None
-        if code := sockets.dial_result(self._server):
+        if code := transparent.dial_result(self._server):
             self._not_reached("server_" + dial_failure(code))
             return
         self._stop_dialling()
-        sockets.tune_control(self._client, self.helper.urgent_inline)
-        sockets.tune_control(self._server, self.helper.urgent_inline)
-        known_as = sockets.local(self._server)
+        streams.tune_control(self._client, self.helper.urgent_inline)
+        streams.tune_control(self._server, self.helper.urgent_inline)
+        known_as = transparent.local(self._server)
         client, server = self.arrival.client, self.arrival.server
         peers = Peers(client, known_as, self._nat.dial, server, via=self._via, is_expected=self._is_expected)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
@@ -79,8 +79,8 @@ class StreamSession(Session):
         self.log.write("session.failed", reason=reason, dialled=self._nat.dial)
         self._sessions.metrics.sessions_failed.labels(reason).inc()
         if self._server is not None:
-            sockets.reset(self._server)
-        sockets.reset(self._client)
+            streams.reset(self._server)
+        streams.reset(self._client)
         self._leave()
 
     def _stop_dialling(self) -> None:
@@ -243,7 +243,7 @@ class StreamSession(Session):
 
     def is_known_by(self, host: Host) -> bool:
         if self._peers is None:  # it is dialled from there, and nobody would ever answer
-            return self._server is not None and sockets.local(self._server).host == host
+            return self._server is not None and transparent.local(self._server).host == host
         return super().is_known_by(host)
 
     def break_off(self, reason: str) -> None:
@@ -260,7 +260,7 @@ class StreamSession(Session):
         steps: list[Callable[[], None]] = [self._stop_dialling, *(leg.reset for leg in self._legs.values())]
         if self._relay is not None:
             steps.append(self._relay.give_up)
-        return [*steps, *(partial(sockets.reset, sock) for sock in (self._client, self._server) if sock is not None)]
+        return [*steps, *(partial(streams.reset, sock) for sock in (self._client, self._server) if sock is not None)]
 
     def close(self, reason: str, how: Callable[[Leg], None]) -> None:
         if self.is_over:

@@ -19,7 +19,7 @@ from collections.abc import Callable
 from typing import Protocol
 
 from protocols.contract.engine import Endpoint, Host, Network
-from proxy.sockets import transparent as sockets
+from proxy.sockets import streams, transparent
 
 # Enough for those who are expected and some strangers at the same moment; each is looked at, at once.
 BACKLOG = 128
@@ -56,10 +56,10 @@ class Door:
         self._sock: socket.socket
         self._aside: socket.socket | None = None
         if in_place:
-            self._sock, self._aside = sockets.listen_in_place(at, BACKLOG)
+            self._sock, self._aside = transparent.listen_in_place(at, BACKLOG)
         else:
-            self._sock = sockets.listen(at, BACKLOG)
-        sockets.limit_segments(self._sock, doors.max_segment)
+            self._sock = transparent.listen(at, BACKLOG)
+        transparent.limit_segments(self._sock, doors.max_segment)
         self._waiting: dict[Waiting, None] = {}
         self._allowed: Counter[Network] = Counter()
         """By how many of the pinholes that wait here each network may come."""
@@ -71,7 +71,7 @@ class Door:
         """Give all that is sent to those who come this mark. Where that is not permitted, the daemon said so at its
         start."""
         with contextlib.suppress(OSError):
-            sockets.set_mark(self._sock, mark)
+            transparent.set_mark(self._sock, mark)
 
     def enter(self, who: Waiting) -> None:
         """Raises OSError when this machine has no room to tell who may come; it has not entered then."""
@@ -125,14 +125,14 @@ class Door:
                 del self._allowed[network]
                 is_new = True
         if is_new:
-            sockets.admit(self._aside, self._allowed)
+            transparent.admit(self._aside, self._allowed)
 
     def _look(self) -> None:
         for _ in range(ACCEPTS_PER_WAKEUP):
             if not self._waiting:
                 return
             try:
-                arrival = sockets.accept(self._sock)
+                arrival = transparent.accept(self._sock)
             except OSError as error:
                 # No descriptors: the connection cannot even be refused. Closing the socket resets all that wait.
                 for who in tuple(self._waiting):
@@ -143,7 +143,7 @@ class Door:
             try:
                 self._let_in(*arrival)
             except Exception:
-                sockets.reset(arrival[0])  # a bug of ours: nobody is left whose it is
+                streams.reset(arrival[0])  # a bug of ours: nobody is left whose it is
                 raise
 
     def _let_in(self, sock: socket.socket, peer: Endpoint) -> None:

@@ -24,10 +24,10 @@ from itertools import chain
 from typing import TYPE_CHECKING
 
 from protocols.contract.engine import Endpoint, Host, Transport
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info, transparent
+from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
-from proxy.sockets.transparent import Address, Ancillary
 
 if TYPE_CHECKING:
     from proxy.pinholes.datagrams import DatagramPinhole
@@ -88,7 +88,7 @@ class UdpEndpoint:
         self.stranger = stranger
         self.at = at
         self.hears = hears
-        self.address = sockets.address(at)
+        self.address = transparent.address(at)
         self.is_media = is_media
         self.mapped: tuple[Endpoint, Host] | None = None
         """Of which client this is the address on the other side."""
@@ -101,17 +101,17 @@ class UdpEndpoint:
         """Of the client that is known by this address, by the host of the server."""
         self.admits: list[DatagramPinhole] = []
         """Whom a pinhole lets begin a flow here."""
-        self.sock = sockets.datagrams(at, is_media, may_share)
+        self.sock = transparent.datagrams(at, is_media, may_share)
         self.heard: str | None = None
         """The one host that is heard, as the kernel writes it."""
         self._is_read = False
         self._may_share = may_share
         try:
             if hears is NOBODY:
-                sockets.hear_nobody(self.sock)
+                transparent.hear_nobody(self.sock)
             elif not isinstance(hears, Hearing):
                 self.heard = str(hears)
-                sockets.hear_only(self.sock, self.heard)
+                transparent.hear_only(self.sock, self.heard)
             if not is_media and hears is not NOBODY:
                 self.read()
         except OSError:
@@ -125,14 +125,14 @@ class UdpEndpoint:
             self._readers.add(self.sock, self._packet if self.is_media else self._readable)
             self._is_read = True
             if self.is_media and not self._may_share:
-                sockets.widen(self.sock)
+                transparent.widen(self.sock)
 
     def unread(self) -> int:
         """How many wait for nobody; they are lost."""
         count = 0
         for _ in range(0 if self._is_read else MOST_UNREAD):
             try:
-                if sockets.receive(self.sock) is None:
+                if packet_info.receive(self.sock) is None:
                     break
             except OSError:  # of an earlier datagram's way (ICMP)
                 continue
@@ -141,7 +141,7 @@ class UdpEndpoint:
 
     def _readable(self) -> None:
         try:
-            arrived = sockets.receive(self.sock)
+            arrived = packet_info.receive(self.sock)
         except OSError:  # of an earlier datagram's way (ICMP); the next one may be fine
             return
         if arrived is None:
@@ -155,7 +155,7 @@ class UdpEndpoint:
     def _packet(self) -> None:
         """The same with nothing between: it may come a hundred thousand times a second."""
         try:
-            data, ancillary, _, source = self.sock.recvmsg(sockets.MAX_DATAGRAM, sockets.ANCILLARY_BYTES)
+            data, ancillary, _, source = self.sock.recvmsg(packet_info.MAX_DATAGRAM, packet_info.ANCILLARY_BYTES)
         except OSError:
             return
         if (take := self.routes.get(source)) is not None:
@@ -185,7 +185,7 @@ class UdpEndpoint:
             self._readers.remove(self.sock)
             while not self.is_media and len(left) < MOST_UNREAD:
                 try:
-                    arrived = sockets.receive(self.sock)
+                    arrived = packet_info.receive(self.sock)
                 except OSError:  # of an earlier datagram's way (ICMP)
                     continue
                 if arrived is None:

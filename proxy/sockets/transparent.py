@@ -9,69 +9,44 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
-import fcntl
 import os
 import socket
 import struct
-import sys
-from collections.abc import Collection, Sequence
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv6Address, ip_address
-from typing import Any
+from collections.abc import Collection
+from ipaddress import IPv4Address, IPv6Address
 
 from protocols.contract.engine import Endpoint, Network
 from proxy.errors import SocketError
 from proxy.sockets import bpf
+from proxy.sockets.packet_info import (
+    IP_PKTINFO,
+    IP_RECVORIGDSTADDR,
+    IPV6_RECVORIGDSTADDR,
+    Address,
+    know_interface,
+    endpoint,
+)
 
 # Not in Python's socket module; from linux/in.h and linux/in6.h.
 IP_MTU_DISCOVER = 10
-IP_PKTINFO = 8
-IP_PKTOPTIONS = 9
 IP_PMTUDISC_DONT = 0
-IP_RECVORIGDSTADDR = 20
 IP_BIND_ADDRESS_NO_PORT = 24
-IPV6_2292PKTOPTIONS = 6
 IPV6_MTU_DISCOVER = 23
 IPV6_MTU = 24
 IPV6_LEAST_MTU = 1280
 """RFC 8200 s.5."""
-IPV6_RECVORIGDSTADDR = 74
 IPV6_TRANSPARENT = 75
 
 SO_ATTACH_REUSEPORT_CBPF = 51
 
 MAIN_BACKLOG = 4096
-MAX_DATAGRAM = 65535
-ANCILLARY_BYTES = 128
 # Bursts wait here for their turn; the kernel gives what it is configured to allow (net.core.rmem_max).
 DATAGRAM_BUFFER_BYTES = 1 << 20
 # Media that is faster than the answer that names it: some tenths of a second of speech, with what the kernel adds to
 # each packet.
 EARLY_MEDIA_BYTES = 8192
-INTERFACE_NAME_SECONDS = 2.0
-MAX_INTERFACES = 4096
 
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
-
-# NAT boxes nearby forget an idle connection after some minutes (rule F76); these find a dead peer within ten.
-KEEPALIVE_IDLE_SECONDS = 120
-KEEPALIVE_INTERVAL_SECONDS = 60
-KEEPALIVE_PROBES = 8
-
-LAST_ACK_RECEIVED = 56
-"""Where struct tcp_info (linux/tcp.h) has the milliseconds since then."""
-
-SIOCATMARK = 0x8905
-SIOCOUTQ = 0x5411
-_NO_INT = bytes(4)
-
-_LINGER_RESET = struct.pack("ii", 1, 0)
-_LINGER_OFF = struct.pack("ii", 0, 0)
-
-
-def endpoint(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
-    """The kernel's socket address as ours; an IPv6 scope id is dropped."""
-    return Endpoint(ip_address(address[0].partition("%")[0]), address[1])
 
 
 def _transparent(host: IPv4Address | IPv6Address, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
@@ -111,7 +86,7 @@ def listen(at: Endpoint, backlog: int) -> socket.socket:
 def listen_main(at: Endpoint) -> socket.socket:
     """The listener that TPROXY redirects to; its connections know the interface that they came in by."""
     sock = listen(at, MAIN_BACKLOG)
-    _know_interface(sock)
+    know_interface(sock)
     return sock
 
 
@@ -137,7 +112,7 @@ def listen_in_place(at: Endpoint, backlog: int) -> tuple[socket.socket, socket.s
             aside.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 0)
         else:
             aside.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 0)
-        _know_interface(sock)
+        know_interface(sock)
         aside.listen(1)
         admit(aside, ())
         sock.listen(backlog)
@@ -162,13 +137,6 @@ def admit(aside: socket.socket, allow: Collection[Network]) -> None:
                 raise
             failure = error  # longer than net.core.optmem_max allows: a shorter one may do
     raise failure
-
-
-def _know_interface(sock: socket.socket) -> None:
-    if sock.family == socket.AF_INET:
-        sock.setsockopt(socket.SOL_IP, IP_PKTINFO, 1)
-    else:
-        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO, 1)
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint] | None:
@@ -303,67 +271,6 @@ def datagrams_main(at: Endpoint) -> socket.socket:
     return sock
 
 
-Ancillary = Sequence[tuple[int, int, bytes]]
-Address = tuple[Any, ...]
-"""A socket address as the kernel has it; for datagrams, making an Endpoint of each would cost as much as the rest."""
-
-
-def receive(sock: socket.socket) -> tuple[bytes, Ancillary, Address] | None:
-    """The next datagram and whom it is from; None when there is none."""
-    try:
-        data, ancillary, _, source = sock.recvmsg(MAX_DATAGRAM, ANCILLARY_BYTES)
-    except BlockingIOError:
-        return None
-    return data, ancillary, source
-
-
-def original_destination(ancillary: Ancillary) -> Endpoint | None:
-    """Where a datagram was sent to before TPROXY (rule X21)."""
-    for level, kind, data in ancillary:
-        if level == socket.SOL_IP and kind == IP_RECVORIGDSTADDR:
-            return _destination(data[2:8])
-        if level == socket.IPPROTO_IPV6 and kind == IPV6_RECVORIGDSTADDR:
-            return _destination(data[2:4] + data[8:24])
-    return None
-
-
-@lru_cache(maxsize=4096)
-def _destination(port_and_host: bytes) -> Endpoint:
-    """An endpoint as the kernel tells it. The same few servers come again and again, so they are remembered."""
-    host = port_and_host[2:]
-    port = int.from_bytes(port_and_host[:2], "big")
-    return Endpoint(IPv4Address(host) if len(host) == 4 else IPv6Address(host), port)
-
-
-def arrival_interface(ancillary: Ancillary) -> int:
-    """The index of the interface that a datagram came in by; 0 if nobody knows."""
-    for level, kind, data in ancillary:
-        if level == socket.SOL_IP and kind == IP_PKTINFO:
-            return int(struct.unpack_from("i", data)[0])
-        if level == socket.IPPROTO_IPV6 and kind == socket.IPV6_PKTINFO:
-            return int(struct.unpack_from("i", data, 16)[0])
-    return 0
-
-
-def traffic_class(ancillary: Ancillary) -> int:
-    """DSCP and ECN of a datagram of media."""
-    for level, kind, data in ancillary:
-        if (level, kind) == (socket.SOL_IP, socket.IP_TOS):
-            return data[0]
-        if (level, kind) == (socket.IPPROTO_IPV6, socket.IPV6_TCLASS):
-            return int.from_bytes(data, sys.byteorder)
-    return 0
-
-
-def set_traffic_class(sock: socket.socket, value: int) -> None:
-    """Of all datagrams sent from now on."""
-    with contextlib.suppress(OSError):
-        if sock.family == socket.AF_INET:
-            sock.setsockopt(socket.SOL_IP, socket.IP_TOS, value)
-        else:
-            sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_TCLASS, value)
-
-
 def address(of: Endpoint) -> Address:
     """As `receive` gives it, whatever else the kernel adds."""
     host = of.host_text
@@ -395,130 +302,3 @@ def local(sock: socket.socket) -> Endpoint:
 def remote(sock: socket.socket) -> Endpoint:
     """The other end. Raises OSError when it is gone."""
     return endpoint(sock.getpeername())
-
-
-def tune_control(sock: socket.socket, inline: bool) -> None:
-    """For legs that an engine reads: no Nagle delay, keep-alive (X27), urgent data in the stream (F8) or not (T27)."""
-    no_delay(sock)
-    keep_alive(sock)
-    if inline:
-        urgent_inline(sock)
-
-
-def no_delay(sock: socket.socket) -> None:
-    """What is sent goes out, be it little: without Nagle's algorithm."""
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-
-
-def urgent_inline(sock: socket.socket) -> None:
-    """Urgent data is read where it stands in the stream."""
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
-
-
-def at_urgent_mark(sock: socket.socket) -> bool:
-    """Whether the next byte is urgent data (sockatmark(3))."""
-    return fcntl.ioctl(sock, SIOCATMARK, _NO_INT) != _NO_INT
-
-
-def unsent(sock: socket.socket) -> int:
-    """Bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
-    return int.from_bytes(fcntl.ioctl(sock, SIOCOUTQ, _NO_INT), sys.byteorder)
-
-
-def keep_alive(sock: socket.socket, idle_seconds: float | None = None) -> None:
-    """Have the kernel ask whether the peer is still there. idle_seconds: early enough for an answer within that
-    time."""
-    idle, interval = KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS
-    if idle_seconds is not None:
-        idle, interval = (max(1, min(usual, int(idle_seconds / 2))) for usual in (idle, interval))
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
-    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
-
-
-def heard_within(sock: socket.socket, seconds: float) -> bool:
-    """Whether the peer has acknowledged something in that time, be it a keep-alive."""
-    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_ACK_RECEIVED + 4)
-    milliseconds = int.from_bytes(info[LAST_ACK_RECEIVED:], sys.byteorder)
-    return len(info) == LAST_ACK_RECEIVED + 4 and milliseconds < 1000 * seconds
-
-
-def incoming_interface(sock: socket.socket) -> int:
-    """The index of the interface that a connection came in by; 0 if nobody knows: not every listener asks for it."""
-    if sock.family == socket.AF_INET:
-        level, option, kind = socket.SOL_IP, IP_PKTOPTIONS, IP_PKTINFO
-        index_at = 0  # struct in_pktinfo begins with the index,
-    else:
-        level, option, kind = socket.IPPROTO_IPV6, IPV6_2292PKTOPTIONS, socket.IPV6_PKTINFO
-        index_at = 16  # struct in6_pktinfo with the address
-    for message_kind, data in _control_messages(sock.getsockopt(level, option, 512)):
-        if message_kind == kind and len(data) >= index_at + 4:
-            return int(struct.unpack_from("i", data, index_at)[0])
-    return 0
-
-
-class InterfaceNames:
-    """Names of interfaces by their index. The kernel is asked again now and then: interfaces come, go and are renamed.
-
-    Asking takes a descriptor, so with none left the name of a moment ago must do.
-    """
-
-    def __init__(self) -> None:
-        self._known: dict[int, tuple[float, str]] = {}
-
-    def of(self, index: int, now: float) -> str:
-        """ "" if there is no such interface. Raises OSError when the machine has no room to ask."""
-        asked_at, name = self._known.get(index, (-INTERFACE_NAME_SECONDS, ""))
-        if now - asked_at >= INTERFACE_NAME_SECONDS:
-            try:
-                name = socket.if_indextoname(index)
-            except OSError as error:
-                # With no descriptor left to ask by, the C library says that there is nothing of that name (ENOENT).
-                if error.errno in (errno.ENXIO, errno.ENODEV):
-                    self._known.pop(index, None)
-                    return ""
-                if not name:
-                    raise
-            if len(self._known) >= MAX_INTERFACES:  # each dial-in that came and went had an index of its own
-                self._known.clear()
-            self._known[index] = (now, name)
-        return name
-
-
-def _control_messages(buffer: bytes) -> list[tuple[int, bytes]]:
-    """Take apart what the kernel writes as a chain of struct cmsghdr: (type, data) of each."""
-    header = struct.Struct("Lii")
-    messages, at = [], 0
-    while at + header.size <= len(buffer):
-        length, _, kind = header.unpack_from(buffer, at)
-        if length < header.size:
-            break
-        messages.append((kind, buffer[at + header.size : at + length]))
-        at += (length + 7) & ~7
-    return messages
-
-
-def reset(sock: socket.socket) -> None:
-    """Close with RST, so that the peer cannot take a cut stream for a whole one (rules X20, X24, F56)."""
-    reset_when_closed(sock)
-    sock.close()
-
-
-def reset_when_closed(sock: socket.socket) -> None:
-    """From now on any close is a reset, also the kernel's own when this process is killed; but for `close`."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
-
-
-def close(sock: socket.socket) -> None:
-    """Close in order: what was sent arrives, then the end of the stream."""
-    with contextlib.suppress(OSError):
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
-    sock.close()
-
-
-def finish(sock: socket.socket) -> None:
-    """Half-close: no more from us; the peer may go on. A connection already gone is as finished as can be."""
-    with contextlib.suppress(OSError):
-        sock.shutdown(socket.SHUT_WR)

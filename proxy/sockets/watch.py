@@ -12,8 +12,7 @@ from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
 from protocols.contract.engine import Host
-from proxy.sockets import netlink
-from proxy.sockets import transparent as sockets
+from proxy.sockets import netlink, transparent
 
 RETURN_SECONDS = 2.0
 
@@ -49,7 +48,7 @@ class AddressWatch:
             self._loop.call_later(RETURN_SECONDS, self._look, host)
 
     def _look(self, host: Host) -> None:
-        if not sockets.is_own(host):
+        if not transparent.is_own(host):
             self._gone(host)
 
 

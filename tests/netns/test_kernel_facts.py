@@ -11,7 +11,7 @@ import pytest
 from protocols.contract.engine import Endpoint
 from proxy.config import reading
 from proxy.host import rules
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info, transparent
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
@@ -51,21 +51,21 @@ def test_a_socket_on_a_foreign_address_receives_what_is_sent_there(hosts, versio
     steer(hosts)
     target = Endpoint(hosts.server_address(version), PORT)
     with hosts.gateway.inside():
-        listener = sockets.listen(target, 8)
+        listener = transparent.listen(target, 8)
     with listener, connect(hosts, target):
-        arrival = sockets.accept(listener)
+        arrival = transparent.accept(listener)
         assert arrival is not None
         sock, peer = arrival
         with sock:
             assert peer.host == hosts.client_address(version)
-            assert sockets.local(sock) == target
+            assert transparent.local(sock) == target
 
 
 def test_other_ports_of_that_host_still_reach_it(hosts):
     steer(hosts)
     target = Endpoint(hosts.server_address(4), PORT)
     with hosts.gateway.inside():
-        listener = sockets.listen(target, 8)
+        listener = transparent.listen(target, 8)
     with hosts.server.inside():
         real = socket.create_server((str(target.host), PORT + 1))
     with listener, real, connect(hosts, Endpoint(target.host, PORT + 1)):
@@ -78,12 +78,12 @@ def test_a_match_on_socket_wildcard_0_loses_the_end_of_the_handshake(hosts):
     steer(hosts, wildcard="socket wildcard 0")
     target = Endpoint(hosts.server_address(4), PORT)
     with hosts.gateway.inside():
-        listener = sockets.listen(target, 8)
+        listener = transparent.listen(target, 8)
     with listener, connect(hosts, target) as client:  # the SYN passes and is answered
         client.settimeout(0.3)
         with pytest.raises(OSError):
             client.recv(1)
-        assert sockets.accept(listener) is None
+        assert transparent.accept(listener) is None
 
 
 @pytest.mark.parametrize("version", [4, 6])
@@ -95,13 +95,13 @@ def test_the_answers_to_a_spoofed_source_come_back(hosts, version):
             (str(target.host), PORT), family=socket.AF_INET if version == 4 else socket.AF_INET6
         )
     with hosts.gateway.inside():
-        ours = sockets.dial(target, Endpoint(hosts.client_address(version), 0))
+        ours = transparent.dial(target, Endpoint(hosts.client_address(version), 0))
     with server, ours:
         server.settimeout(2)
         sock, address = server.accept()
         with sock:
-            assert sockets.endpoint(address).host == hosts.client_address(version)
+            assert packet_info.endpoint(address).host == hosts.client_address(version)
             sock.sendall(b"x")
             ours.settimeout(2)
             assert ours.recv(1) == b"x"
-            assert sockets.dial_result(ours) == 0
+            assert transparent.dial_result(ours) == 0

@@ -29,7 +29,7 @@ from proxy.config.schema import Limits
 from proxy.movers.lanes import LOCK_PACKETS
 from proxy.pinholes.shares import Group
 from proxy.sessions.policy import Arrival
-from proxy.sockets.transparent import endpoint
+from proxy.sockets.packet_info import endpoint
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
 from tests.proxy.shell import Memory

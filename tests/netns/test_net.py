@@ -18,7 +18,7 @@ from proxy.config.values import Dnat, Mark, PortRange
 from proxy.errors import NetError
 from proxy.host import net, rules
 from proxy.host.rules import Backend
-from proxy.sockets import transparent as sockets
+from proxy.sockets import transparent
 from tests.netns.namespaces import Hosts, Namespace, needs_root, run, three_hosts
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
@@ -78,7 +78,7 @@ def listen(namespace: Namespace, host: Host, port: int) -> socket.socket:
 
 def listen_transparent(namespace: Namespace, at: Endpoint) -> socket.socket:
     with namespace.inside():
-        sock = sockets.listen(at, 5)
+        sock = transparent.listen(at, 5)
     sock.settimeout(SECONDS)
     return sock
 
@@ -140,10 +140,10 @@ def test_session_goes_through_both_legs_with_only_the_named_line(
         connect(hosts.client, target) as client,
         main.accept()[0] as near,
     ):
-        assert sockets.local(near) == target
+        assert transparent.local(near) == target
         # The second leg, with the client's own address as its source.
         with hosts.gateway.inside():
-            far = sockets.dial(target, Endpoint(hosts.client_address(version), 0))
+            far = transparent.dial(target, Endpoint(hosts.client_address(version), 0))
         with far, server.accept()[0] as inside:
             far.settimeout(SECONDS)
             assert ip_address(inside.getpeername()[0]) == hosts.client_address(version)
@@ -218,7 +218,7 @@ def session_passes(hosts: Hosts, config: Config, version: int) -> bool:
             try:
                 near = main.accept()[0]
                 with hosts.gateway.inside():
-                    far = sockets.dial(target, Endpoint(hosts.client_address(version), 0))
+                    far = transparent.dial(target, Endpoint(hosts.client_address(version), 0))
                 inside = server.accept()[0]
             except TimeoutError:
                 return False
@@ -361,7 +361,7 @@ def test_nft_session_that_the_kernel_maps_is_taken_as_where_it_leads(hosts: Host
         connect(hosts.server, own) as client,
         main.accept()[0] as near,
     ):
-        assert sockets.local(near) == Endpoint(hosts.client_address(version), 21)
+        assert transparent.local(near) == Endpoint(hosts.client_address(version), 21)
         assert echo(client, near)
 
 

@@ -31,8 +31,8 @@ from proxy.record.metrics import Metrics
 from proxy.sessions.flows import Flows
 from proxy.sessions.policy import Arrival
 from proxy.sessions.registry import Sessions
+from proxy.sockets.packet_info import endpoint
 from proxy.sockets.ports import PortPool
-from proxy.sockets.transparent import endpoint
 
 
 @dataclass

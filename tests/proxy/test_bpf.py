@@ -15,8 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.engine import Endpoint, Host, Network, only
-from proxy.sockets import bpf
-from proxy.sockets import transparent as sockets
+from proxy.sockets import bpf, streams, transparent
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
 
 SYN, ACK, RST = 0x02, 0x10, 0x04
@@ -137,9 +136,9 @@ def arrives(source: str, pair: tuple[socket.socket, socket.socket]) -> bool:
         sock.bind((source, 0))
         sock.connect(pair[0].getsockname()[:2])
         (found,), _, _ = select.select(pair, (), ())
-        arrival = sockets.accept(found)
+        arrival = transparent.accept(found)
         assert arrival is not None
-        sockets.reset(arrival[0])
+        streams.reset(arrival[0])
         return found is pair[0]
 
 
@@ -147,15 +146,15 @@ def arrives(source: str, pair: tuple[socket.socket, socket.socket]) -> bool:
 @pytest.mark.parametrize(("client", "other", "server"), [(CLIENT, STRANGER, SERVER), (CLIENT6, SERVER6, SERVER6)])
 def test_the_kernel_takes_new_lists_while_the_listener_stands(client: str, other: str, server: str) -> None:
     target = Endpoint(ip_address(server), 45678)
-    pair = sock, aside = sockets.listen_in_place(target, 8)
+    pair = sock, aside = transparent.listen_in_place(target, 8)
     version = target.host.version
     with sock, aside:
         assert not arrives(client, pair)
-        sockets.admit(aside, only(ip_address(client)))
+        transparent.admit(aside, only(ip_address(client)))
         assert arrives(client, pair) and not arrives(other, pair)
-        sockets.admit(aside, many(version, 5000) | set(only(ip_address(other))))
+        transparent.admit(aside, many(version, 5000) | set(only(ip_address(other))))
         assert arrives(other, pair)
-        sockets.admit(aside, ())
+        transparent.admit(aside, ())
         assert not arrives(client, pair)
 
 
@@ -164,9 +163,9 @@ def test_where_the_kernel_has_little_room_for_programs_a_shorter_one_does() -> N
     """`net.core.optmem_max` was 20 KiB for long, and is what an administrator makes it."""
     Path("/proc/sys/net/core/optmem_max").write_text("4096")
     target = Endpoint(ip_address(SERVER), 45678)
-    pair = sock, aside = sockets.listen_in_place(target, 8)
+    pair = sock, aside = transparent.listen_in_place(target, 8)
     with sock, aside:
-        sockets.admit(aside, many(4, 4000) | set(only(ip_address(CLIENT))))
+        transparent.admit(aside, many(4, 4000) | set(only(ip_address(CLIENT))))
         assert arrives(CLIENT, pair)
         assert not arrives("127.0.0.1", pair)
 
@@ -176,6 +175,6 @@ def test_where_the_kernel_has_no_room_at_all_the_listener_cannot_be_had_and_noth
     Path("/proc/sys/net/core/optmem_max").write_text("16")
     before = len(os.listdir("/proc/self/fd"))
     with pytest.raises(OSError) as failure:
-        sockets.listen_in_place(Endpoint(ip_address(OURS), 45678), 8)
+        transparent.listen_in_place(Endpoint(ip_address(OURS), 45678), 8)
     assert failure.value.errno in (errno.ENOMEM, errno.ENOBUFS)
     assert len(os.listdir("/proc/self/fd")) == before

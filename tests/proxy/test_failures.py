@@ -20,8 +20,7 @@ from proxy.pinholes import table as pinholes
 from proxy.record import failures
 from proxy.sessions import driver, flows, leg, stream
 from proxy.sessions.session import Session
-from proxy.sockets import doors
-from proxy.sockets import transparent as sockets
+from proxy.sockets import doors, packet_info
 from tests.proxy.conftest import CLIENT, OURS, SERVER, STRANGER
 from tests.proxy.shell import PassOn, Shell, accept, dial, receive, say, serve
 from tests.proxy.test_stream import Call
@@ -197,9 +196,9 @@ class Opens(PassOn):
     """Opens a pinhole to the server for its client, when it hears something."""
 
     def receive(self, side, data, now):
-        target = sockets.endpoint((SERVER, int(data)))
+        target = packet_info.endpoint((SERVER, int(data)))
         allow = (ip_network(f"{CLIENT}/32"),)
-        listen = sockets.endpoint((SERVER, 0))
+        listen = packet_info.endpoint((SERVER, 0))
         expect = Expect(Transport.TCP, "data", "test", listen, allow, target, None, 60.0)
         self.grant = self.pinholes.open(expect)
         self.pinholes.confirm(self.grant)
@@ -226,7 +225,7 @@ async def test_a_bug_at_a_pinhole_resets_who_came_and_closes_it(monkeypatch, whe
     failing = Failing()
     monkeypatch.setattr(where, name, fails)
     with pytest.raises(ConnectionResetError):  # at once, or while it waits
-        data = await dial(CLIENT, sockets.endpoint((SERVER, port)))
+        data = await dial(CLIENT, packet_info.endpoint((SERVER, port)))
         with data:
             await receive(data)
     await failing.once()
@@ -239,7 +238,9 @@ async def test_a_bug_at_a_pinhole_resets_who_came_and_closes_it(monkeypatch, whe
 def brings(shell: Shell) -> Callable[[bytes], None]:
     """What brings a datagram of the client to the flows as the main listener does."""
     address = ip_address(STRANGER).packed
-    ancillary = [(socket.SOL_IP, sockets.IP_RECVORIGDSTADDR, b"\2\0" + (5060).to_bytes(2, "big") + address + bytes(8))]
+    ancillary = [
+        (socket.SOL_IP, packet_info.IP_RECVORIGDSTADDR, b"\2\0" + (5060).to_bytes(2, "big") + address + bytes(8))
+    ]
 
     def bring(data: bytes) -> None:
         shell.loop.call_soon(shell.flows.redirected, data, ancillary, (CLIENT, 5060))
@@ -300,7 +301,7 @@ async def test_a_way_out_that_fails_too_keeps_nothing_from_being_let_go(monkeypa
 
 
 def _at(host: str, port: int) -> Endpoint:
-    return sockets.endpoint((host, port))
+    return packet_info.endpoint((host, port))
 
 
 def _media(host: str, port: int, mapped: str | None) -> Media:

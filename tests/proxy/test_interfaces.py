@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from proxy.sockets.transparent import INTERFACE_NAME_SECONDS, InterfaceNames
+from proxy.sockets.packet_info import INTERFACE_NAME_SECONDS, InterfaceNames
 
 
 @pytest.fixture

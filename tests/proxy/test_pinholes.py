@@ -16,7 +16,7 @@ from protocols.contract.engine import Closed, Endpoint, Expect, Grant, PinholeEv
 from proxy.config.schema import Limits, Timeouts
 from proxy.pinholes.shares import Group
 from proxy.sessions.policy import Arrival
-from proxy.sockets import transparent as sockets
+from proxy.sockets import packet_info, transparent
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
 from tests.proxy.shell import Memory, Shell, accept, dial, read_to_end, receive, say, serve
 
@@ -26,7 +26,7 @@ ANY = 0
 
 
 def at(host: str, port: int = ANY) -> Endpoint:
-    return Endpoint(sockets.ip_address(host), port)
+    return Endpoint(transparent.ip_address(host), port)
 
 
 @asynccontextmanager
@@ -103,7 +103,7 @@ async def test_the_expected_peer_is_connected_to_the_target(client, server):
     grant = world.open()
     assert 40000 <= grant.listen.port <= 40999
     peer, target = await world.through(grant)
-    assert sockets.endpoint(target.getpeername()).host == at(client).host
+    assert packet_info.endpoint(target.getpeername()).host == at(client).host
     await say(target, b"file")
     target.close()
     assert await read_to_end(peer) == b"file"
@@ -360,7 +360,7 @@ async def test_without_descriptors_a_pinhole_is_refused(monkeypatch):
         raise OSError(24, "Too many open files")
 
     world = World()
-    monkeypatch.setattr(sockets, "listen", none_left)
+    monkeypatch.setattr(transparent, "listen", none_left)
     assert refusal(world) == "no_descriptors"
     world.close()
 

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.movers import splice as relay
 from proxy.movers.splice import Splicer, SpliceRelay
-from proxy.sockets import transparent as sockets
+from proxy.sockets import streams
 
 
 def connected() -> tuple[socket.socket, socket.socket]:
@@ -91,7 +91,7 @@ async def test_one_direction_goes_on_after_the_other_has_ended():
 @pytest.mark.parametrize(("who", "reason"), [("peer", "reset_by_peer"), ("target", "reset_by_target")])
 async def test_a_reset_on_one_leg_becomes_a_reset_on_the_other(who, reason):
     ends = Ends()
-    sockets.reset(getattr(ends, who))
+    streams.reset(getattr(ends, who))
     assert await ends.over == reason
     with pytest.raises(ConnectionResetError):
         await ends.read_all(ends.target if who == "peer" else ends.peer)
@@ -201,7 +201,7 @@ async def test_a_reset_is_passed_on_while_the_other_end_does_not_read(who, reaso
     with pytest.raises(TimeoutError):
         async with asyncio.timeout(0.5):  # until every buffer on the way is full
             await ends.loop.sock_sendall(source, bytes(64_000_000))
-    sockets.reset(source)
+    streams.reset(source)
     async with asyncio.timeout(5):
         assert await ends.over == reason
     sink.close()
@@ -240,10 +240,10 @@ async def up_to_mark(sock: socket.socket) -> bytes:
     data = b""
     with select.epoll() as poll:
         poll.register(sock, select.EPOLLIN | select.EPOLLPRI)
-        while not sockets.at_urgent_mark(sock):
+        while not streams.at_urgent_mark(sock):
             async with asyncio.timeout(5):
                 await readable(poll)
-            if poll.poll(0)[0][1] & select.EPOLLIN and not sockets.at_urgent_mark(sock):
+            if poll.poll(0)[0][1] & select.EPOLLIN and not streams.at_urgent_mark(sock):
                 more = sock.recv(1 << 16)
                 assert more, f"the end behind {data[-20:]!r}"
                 data += more

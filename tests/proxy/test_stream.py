@@ -11,7 +11,7 @@ import pytest
 from protocols.contract.engine import Abort, Endpoint, Expect, Note, Send, Side, Splice, Transport, only
 from proxy.config.schema import Limits, Timeouts
 from proxy.sessions.leg import RECEIVE_BYTES
-from proxy.sockets import transparent as sockets
+from proxy.sockets import streams, transparent
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
 from tests.proxy.shell import PassOn, Shell, accept, dial, read_to_end, receive, say, serve
 
@@ -70,7 +70,7 @@ async def test_without_source_nat_the_server_sees_the_client():
 
 
 async def test_source_nat_shows_the_server_another_address():
-    call = await Call.connect(Shell(snat=(sockets.ip_address(OURS),)))
+    call = await Call.connect(Shell(snat=(transparent.ip_address(OURS),)))
     assert str(call.client_as_seen.host) == OURS
     assert call.shell.engines[0].peers.is_mapped(Side.CLIENT)
     assert call.shell.log.last("session.opened")["snat"] == str(call.client_as_seen)
@@ -91,14 +91,14 @@ async def refused(shell: Shell, target: Endpoint) -> None:
 
 async def test_a_server_that_refuses_becomes_a_reset_for_the_client():
     shell = Shell()
-    await refused(shell, Endpoint(sockets.ip_address(SERVER), 9))
+    await refused(shell, Endpoint(transparent.ip_address(SERVER), 9))
     assert shell.log.last("session.failed")["reason"] == "server_refused"
     assert len(shell.sessions) == 0
 
 
 async def test_a_server_that_cannot_be_reached_becomes_a_reset_for_the_client():
     shell = Shell()
-    await refused(shell, Endpoint(sockets.ip_address("203.0.113.1"), 9))
+    await refused(shell, Endpoint(transparent.ip_address("203.0.113.1"), 9))
     assert shell.log.last("session.failed")["reason"] == "server_unreachable"
 
 
@@ -117,7 +117,7 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time():
 async def test_a_reset_by_one_side_reaches_the_other_as_a_reset(side):
     call = await Call.connect(Shell())
     one, other = (call.client, call.server) if side is Side.CLIENT else (call.server, call.client)
-    sockets.reset(one)
+    streams.reset(one)
     with pytest.raises(ConnectionResetError):
         await receive(other)
     assert (await call.shell.until("session.closed"))["reason"] == f"reset_by_{side.value}"
@@ -131,7 +131,7 @@ async def test_a_reset_right_behind_the_last_bytes_is_seen_too(side):
     ours, other = (call.client, call.server) if side == "client" else (call.server, call.client)
     # Both come before the loop looks again.
     ours.send(b"last")
-    sockets.reset(ours)
+    streams.reset(ours)
     assert (await call.shell.until("session.closed"))["reason"] == f"reset_by_{side}"
     with pytest.raises(ConnectionResetError):
         await read_to_end(other)
@@ -192,7 +192,7 @@ class TellsAtTheEnd(PassOn):
 
 async def test_a_session_that_is_reset_still_tells_what_it_knows():
     call = await Call.connect(Shell(TellsAtTheEnd))
-    sockets.reset(call.client)
+    streams.reset(call.client)
     await call.shell.until("session.closed")
     told = [line["side"] for line in call.shell.log.lines if line["event"] == "test.ended"]
     assert told == ["client", "server"]
@@ -312,9 +312,9 @@ async def test_a_session_half_closed_for_long_is_ended():
 async def test_beyond_a_limit_a_session_is_reset(limits, reason):
     shell = Shell(limits=limits)
     call = await Call.connect(shell)
-    await refused(shell, Endpoint(sockets.ip_address(SERVER), 9))
+    await refused(shell, Endpoint(transparent.ip_address(SERVER), 9))
     assert shell.log.last("session.denied")["reason"] == reason
-    sockets.reset(call.client)
+    streams.reset(call.client)
     await shell.until("session.closed")
     (await Call.connect(shell)).close()
     call.close()
@@ -322,7 +322,7 @@ async def test_beyond_a_limit_a_session_is_reset(limits, reason):
 
 async def test_a_denied_session_is_reset_and_logged_with_its_policy():
     shell = Shell(accept=False)
-    await refused(shell, Endpoint(sockets.ip_address(SERVER), 9))
+    await refused(shell, Endpoint(transparent.ip_address(SERVER), 9))
     denied = shell.log.last("session.denied")
     assert (denied["reason"], denied["policy"], denied["interface"]) == ("denied_by_policy", "all", "lan0")
 
@@ -343,10 +343,10 @@ async def test_draining_waits_for_a_transfer_and_for_the_reply_that_ends_it():
             Transport.TCP,
             "test-data",
             "TEST",
-            Endpoint(sockets.ip_address(OURS), 0),
-            only(sockets.ip_address(CLIENT)),
+            Endpoint(transparent.ip_address(OURS), 0),
+            only(transparent.ip_address(CLIENT)),
             target,
-            Endpoint(sockets.ip_address(CLIENT), 0),
+            Endpoint(transparent.ip_address(CLIENT), 0),
             idle_seconds=30,
         )
     )

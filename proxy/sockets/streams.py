@@ -1,0 +1,101 @@
+"""TCP sockets after they are connected: options, urgent data, what is unsent, and the ways to end."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import socket
+import struct
+import sys
+
+# NAT boxes nearby forget an idle connection after some minutes (rule F76); these find a dead peer within ten.
+KEEPALIVE_IDLE_SECONDS = 120
+
+KEEPALIVE_INTERVAL_SECONDS = 60
+
+KEEPALIVE_PROBES = 8
+
+LAST_ACK_RECEIVED = 56
+"""Where struct tcp_info (linux/tcp.h) has the milliseconds since then."""
+
+SIOCATMARK = 0x8905
+
+SIOCOUTQ = 0x5411
+
+_NO_INT = bytes(4)
+
+_LINGER_RESET = struct.pack("ii", 1, 0)
+
+_LINGER_OFF = struct.pack("ii", 0, 0)
+
+
+def tune_control(sock: socket.socket, inline: bool) -> None:
+    """For legs that an engine reads: no Nagle delay, keep-alive (X27), urgent data in the stream (F8) or not (T27)."""
+    no_delay(sock)
+    keep_alive(sock)
+    if inline:
+        urgent_inline(sock)
+
+
+def no_delay(sock: socket.socket) -> None:
+    """What is sent goes out, be it little: without Nagle's algorithm."""
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+
+
+def urgent_inline(sock: socket.socket) -> None:
+    """Urgent data is read where it stands in the stream."""
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
+
+
+def at_urgent_mark(sock: socket.socket) -> bool:
+    """Whether the next byte is urgent data (sockatmark(3))."""
+    return fcntl.ioctl(sock, SIOCATMARK, _NO_INT) != _NO_INT
+
+
+def unsent(sock: socket.socket) -> int:
+    """Bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
+    return int.from_bytes(fcntl.ioctl(sock, SIOCOUTQ, _NO_INT), sys.byteorder)
+
+
+def keep_alive(sock: socket.socket, idle_seconds: float | None = None) -> None:
+    """Have the kernel ask whether the peer is still there. idle_seconds: early enough for an answer within that
+    time."""
+    idle, interval = KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS
+    if idle_seconds is not None:
+        idle, interval = (max(1, min(usual, int(idle_seconds / 2))) for usual in (idle, interval))
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
+    sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def heard_within(sock: socket.socket, seconds: float) -> bool:
+    """Whether the peer has acknowledged something in that time, be it a keep-alive."""
+    info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_ACK_RECEIVED + 4)
+    milliseconds = int.from_bytes(info[LAST_ACK_RECEIVED:], sys.byteorder)
+    return len(info) == LAST_ACK_RECEIVED + 4 and milliseconds < 1000 * seconds
+
+
+def reset(sock: socket.socket) -> None:
+    """Close with RST, so that the peer cannot take a cut stream for a whole one (rules X20, X24, F56)."""
+    reset_when_closed(sock)
+    sock.close()
+
+
+def reset_when_closed(sock: socket.socket) -> None:
+    """From now on any close is a reset, also the kernel's own when this process is killed; but for `close`."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
+
+
+def close(sock: socket.socket) -> None:
+    """Close in order: what was sent arrives, then the end of the stream."""
+    with contextlib.suppress(OSError):
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
+    sock.close()
+
+
+def finish(sock: socket.socket) -> None:
+    """Half-close: no more from us; the peer may go on. A connection already gone is as finished as can be."""
+    with contextlib.suppress(OSError):
+        sock.shutdown(socket.SHUT_WR)
