@@ -6,20 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from itertools import count
 
-from protocols.contract.engine import (
-    AnyGrant,
-    Closed,
-    Endpoint,
-    Expect,
-    Grant,
-    Media,
-    MediaGrant,
-    Network,
-    Party,
-    PinholeEvent,
-    Refusal,
-    Transport,
-)
+from protocols.contract.addresses import Endpoint, Network, Transport
+from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Media, MediaGrant, Party, PinholeEvent, Refusal
 
 ASKED = ("open ", "confirm ", "renew ", "offer ", "answer ", "change ", "close ", "refused ")
 """How lines of the log begin."""

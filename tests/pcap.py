@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
-from protocols.contract.engine import Endpoint, Host, Side
+from protocols.contract.addresses import Endpoint, Host, Side
 
 ETHERNET, RAW_IP, LINUX_COOKED = 1, 101, 113
 INTERFACE_BLOCK, PACKET_BLOCK = 1, 6

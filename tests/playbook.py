@@ -53,26 +53,10 @@ from pathlib import Path
 from typing import Any
 
 from protocols import HELPERS
-from protocols.contract.engine import (
-    Abort,
-    AnyGrant,
-    Effect,
-    Endpoint,
-    Engine,
-    Finish,
-    Grant,
-    Helper,
-    Host,
-    Note,
-    Peers,
-    PinholeEvent,
-    Resolve,
-    Send,
-    Side,
-    Splice,
-    Transport,
-    Used,
-)
+from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
+from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
+from protocols.contract.engine import Engine, Helper
+from protocols.contract.pinholes import AnyGrant, Grant, PinholeEvent, Used
 from tests.fake_pinholes import ASKED, FakePinholes
 
 TRANSCRIPTS = Path(__file__).parent / "transcripts"

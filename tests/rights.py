@@ -6,7 +6,8 @@ import re
 from ipaddress import ip_network
 from typing import Any
 
-from protocols.contract.engine import Expect, Grant, Host, Network, Peers, Refusal, Side, Transport, only
+from protocols.contract.addresses import Host, Network, Peers, Side, Transport, only
+from protocols.contract.pinholes import Expect, Grant, Refusal
 from protocols.ftp.wire import without_telnet
 from tests.sip_rights import SipPinholes
 from tests.strict_pinholes import StrictPinholes

@@ -13,20 +13,10 @@ from functools import cache
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from protocols.contract.engine import (
-    Abort,
-    EngineFactory,
-    Finish,
-    Grant,
-    Helper,
-    Note,
-    Peers,
-    Resolve,
-    Send,
-    Side,
-    Splice,
-    Transport,
-)
+from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.effects import Abort, Finish, Note, Resolve, Send, Splice
+from protocols.contract.engine import EngineFactory, Helper
+from protocols.contract.pinholes import Grant
 from tests.fake_pinholes import FakePinholes
 from tests.playbook import Session, Transcript, transcripts
 from tests.rights import RIGHTS, left_of

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
-from protocols.contract.engine import Host
+from protocols.contract.addresses import Host
 from protocols.sdp.description import (
     Description,
     Media,

@@ -6,26 +6,9 @@ from collections.abc import Sequence
 from ipaddress import ip_address
 from typing import Any
 
-from protocols.contract.engine import (
-    AnyGrant,
-    Closed,
-    Effect,
-    Endpoint,
-    Expect,
-    Grant,
-    Host,
-    Media,
-    MediaGrant,
-    Network,
-    Note,
-    Party,
-    Peers,
-    Refusal,
-    Send,
-    Side,
-    Transport,
-    Used,
-)
+from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport
+from protocols.contract.effects import Effect, Note, Send
+from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Media, MediaGrant, Party, Refusal, Used
 from protocols.sip import engine as sip
 from protocols.sip.options import SipOptions
 

@@ -10,23 +10,9 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from protocols.contract.engine import (
-    Effect,
-    Endpoint,
-    Expect,
-    Grant,
-    Host,
-    Media,
-    MediaGrant,
-    Network,
-    Peers,
-    Refusal,
-    Send,
-    Side,
-    Splice,
-    Transport,
-    only,
-)
+from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport, only
+from protocols.contract.effects import Effect, Send, Splice
+from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Refusal
 from tests.sip_mended import rest_behind
 from tests.sip_sayings import Sayings, is_sip
 from tests.strict_pinholes import StrictPinholes

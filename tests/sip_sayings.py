@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
 
-from protocols.contract.engine import Endpoint, Host, Peers, Side, Transport
+from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
 
 MAX_BYTES = 400_000
 """Of a stream that are remembered: more than an engine holds of one message."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from protocols.contract.engine import Effect, Host, Peers, Side, Transport
+from protocols.contract.addresses import Host, Peers, Side, Transport
+from protocols.contract.effects import Effect
 from tests.fake_pinholes import FakePinholes
 from tests.sip_sayings import hosts_in
 

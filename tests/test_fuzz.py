@@ -14,7 +14,9 @@ import pytest
 from click.testing import CliRunner
 
 from protocols import HELPERS
-from protocols.contract.engine import Endpoint, Helper, Peers, Send, Side, Transport
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport
+from protocols.contract.effects import Send
+from protocols.contract.engine import Helper
 from tests.playbook import NETWORKS, on
 from tests.scripts import Arrival, End, Step, Visit, Wait, begin, take
 from tests.sip_mended import rest_behind

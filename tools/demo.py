@@ -27,7 +27,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from protocols import HELPERS
-from protocols.contract.engine import Endpoint
+from protocols.contract.addresses import Endpoint
 from proxy.command.terminal import print_rows
 from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, BackendName, Gateway

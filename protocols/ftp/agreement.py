@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from protocols.contract.engine import Endpoint, Malformed, Note, Peers, Refusal, Side, violation
+from protocols.contract.addresses import Endpoint, Malformed, Peers, Side
+from protocols.contract.effects import Note, Outbox, violation
+from protocols.contract.pinholes import Refusal
 from protocols.ftp import wire
 from protocols.ftp.data import Data, DataConnections
 from protocols.ftp.options import FtpOptions
 from protocols.ftp.queue import Pending
-from protocols.toolbox.lines import Outbox
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER

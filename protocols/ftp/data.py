@@ -8,24 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from protocols.contract.engine import (
-    AnyGrant,
-    Endpoint,
-    Expect,
-    Grant,
-    Host,
-    Network,
-    Note,
-    Peers,
-    PinholeEvent,
-    Pinholes,
-    Refusal,
-    Side,
-    Transport,
-    Used,
-    only,
-)
-from protocols.toolbox.lines import Outbox
+from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport, only
+from protocols.contract.effects import Note, Outbox
+from protocols.contract.pinholes import AnyGrant, Expect, Grant, PinholeEvent, Pinholes, Refusal, Used
 
 GRACE_SECONDS = 5.0
 """F59: after a failed transfer some servers keep the agreement for the next try, and clients use it at once or

@@ -31,24 +31,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
-from protocols.contract.engine import (
-    Abort,
-    AnyGrant,
-    Effect,
-    Finish,
-    Helper,
-    Host,
-    Malformed,
-    Note,
-    Peers,
-    PinholeEvent,
-    Pinholes,
-    Refusal,
-    Side,
-    Splice,
-    Transport,
-    violation,
-)
+from protocols.contract.addresses import Host, Malformed, Peers, Side, Transport
+from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Splice, violation
+from protocols.contract.engine import Helper
+from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes, Refusal
 from protocols.ftp import wire
 from protocols.ftp.agreement import Agreements, Answer, Forward
 from protocols.ftp.data import DataConnections, Transfer
@@ -56,7 +42,7 @@ from protocols.ftp.login import FIRST as LOG_IN_FIRST
 from protocols.ftp.login import NEED_LOGIN, Login
 from protocols.ftp.options import FtpOptions
 from protocols.ftp.queue import MAX_PENDING, Pending, ReplyQueue
-from protocols.toolbox.lines import LineBuffer, LineTooLong, Outbox
+from protocols.toolbox.lines import LineBuffer, LineTooLong
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 

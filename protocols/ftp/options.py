@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from protocols.contract.engine import Network, Seconds
+from protocols.contract.addresses import Network, Seconds
 
 
 @dataclass(frozen=True)

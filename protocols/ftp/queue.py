@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from itertools import takewhile
 from typing import NamedTuple
 
-from protocols.contract.engine import Side
+from protocols.contract.addresses import Side
+from protocols.contract.effects import Outbox
 from protocols.ftp import wire
 from protocols.ftp.data import Data, Transfer
-from protocols.toolbox.lines import Outbox
 
 MAX_PENDING = 64
 """F77: commands without a final reply. Clients that pipeline at all send a handful."""

@@ -11,7 +11,7 @@ import re
 from ipaddress import IPv4Address
 from typing import NamedTuple
 
-from protocols.contract.engine import Endpoint, Host, Malformed
+from protocols.contract.addresses import Endpoint, Host, Malformed
 from protocols.toolbox import grammar
 from protocols.toolbox.spans import Span
 

@@ -24,7 +24,7 @@ from typing import NamedTuple
 
 from pyparsing import ParseException, Regex
 
-from protocols.contract.engine import Endpoint, Host, Malformed
+from protocols.contract.addresses import Endpoint, Host, Malformed
 from protocols.toolbox import grammar
 from protocols.toolbox.spans import Span
 

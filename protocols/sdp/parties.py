@@ -13,8 +13,9 @@ from enum import Enum
 from ipaddress import ip_network
 from typing import NamedTuple
 
-from protocols.contract import engine
-from protocols.contract.engine import Endpoint, Host, Network, Party, Side, only
+from protocols.contract import pinholes
+from protocols.contract.addresses import Endpoint, Host, Network, Side, only
+from protocols.contract.pinholes import Party
 from protocols.sdp import description as sdp
 from protocols.sip.contacts import LEAST_PORT
 
@@ -79,12 +80,12 @@ class Terms:
 def wanted(
     speaker: Speaker,
     medium: sdp.Media,
-    held: engine.Media | None,
+    held: pinholes.Media | None,
     trigger: str,
     terms: Terms,
     announced: Mapping[Endpoint, Party],
     may_wait: Callable[[Party], bool],
-) -> engine.Media | None:
+) -> pinholes.Media | None:
     """What the party's place for this medium should be; None if it is to be left alone.
 
     held: what it is now. announced: places of ours, and whose they are. may_wait: of `Pinholes`.
@@ -101,8 +102,8 @@ def wanted(
         party = _party(speaker, rtp, rtcp, terms, announced, may_wait)
     kind = "udptl" if medium.is_udptl else "rtp"
     if medium.is_hold:
-        return engine.Media(kind, trigger, party, float("inf"), float("inf"))
-    return engine.Media(kind, trigger, party, terms.idle_seconds, terms.open_seconds)
+        return pinholes.Media(kind, trigger, party, float("inf"), float("inf"))
+    return pinholes.Media(kind, trigger, party, terms.idle_seconds, terms.open_seconds)
 
 
 def _party(

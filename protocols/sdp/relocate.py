@@ -17,7 +17,7 @@ from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from protocols.contract.engine import Host, Malformed
+from protocols.contract.addresses import Host, Malformed
 from protocols.sdp.description import Connection, Description, Media, read_sdp, whole_line
 from protocols.toolbox.spans import Span, replace
 

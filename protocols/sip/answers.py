@@ -8,7 +8,7 @@ from __future__ import annotations
 from enum import Enum
 from hashlib import blake2b
 
-from protocols.contract.engine import Malformed
+from protocols.contract.addresses import Malformed
 from protocols.sip.message import BadMessage, Head, Message
 from protocols.sip.values import read_address, read_via, split, unfolded
 from protocols.toolbox.spans import Span

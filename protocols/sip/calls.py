@@ -23,8 +23,9 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from protocols.contract import engine
-from protocols.contract.engine import AnyGrant, Closed, Endpoint, Host, MediaGrant, Pinholes, Refusal, Side, Transport
+from protocols.contract import pinholes
+from protocols.contract.addresses import Endpoint, Host, Side, Transport
+from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, Pinholes, Refusal
 from protocols.sdp import description as sdp
 from protocols.sdp import parties as sip_media
 from protocols.sdp import relocate as sdp_moves
@@ -92,7 +93,7 @@ class Offer:
     """Of the callee, by whom or to whom it is."""
     is_open: bool = True
     """It has no answer yet."""
-    wanted: dict[int, engine.Media] = field(default_factory=dict)
+    wanted: dict[int, pinholes.Media] = field(default_factory=dict)
     """What the offerer's places become if it is answered."""
     fresh: dict[int, Slot] = field(default_factory=dict)
     """Slots that are new, and gone if it is refused. One that stands in the place of another waits for the answer."""
@@ -102,7 +103,7 @@ class Offer:
     """Slots that are gone once it is agreed: the offerer has given them up."""
     declined: set[int] = field(default_factory=set)
     """Likewise: whoever answers does not take them."""
-    before: dict[Place, engine.Media] = field(default_factory=dict)
+    before: dict[Place, pinholes.Media] = field(default_factory=dict)
     """What a provisional answer has changed, as it was."""
 
 
@@ -445,7 +446,7 @@ class Call:
         place = slot.places[speaker.role, b""] = self._held(grant, medium, speaker)
         _announce(moves, medium, place.grant)
 
-    def _offered(self, wanted: engine.Media) -> MediaGrant | Refusal:
+    def _offered(self, wanted: pinholes.Media) -> MediaGrant | Refusal:
         """A place for the party that offers. A client whose calls nobody has answered has few: it may be forging
         addresses."""
         table = self._table
@@ -519,14 +520,14 @@ class Call:
         """Whether it is an address of the speaker's VPN or container, in whose place its own host is meant."""
         return sip_media.is_elsewhere(speaker, at, self._terms, self._pinholes.may_wait)
 
-    def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> engine.Media | None:
+    def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> pinholes.Media | None:
         place = slot.place(speaker.role, speaker.tag) if slot is not None else None
         held = place.grant.media if place is not None else None
         return sip_media.wanted(
             speaker, medium, held, trigger, self._terms, self._table.announced, self._pinholes.may_wait
         )
 
-    def _settle(self, place: Place, wanted: engine.Media | None) -> None:
+    def _settle(self, place: Place, wanted: pinholes.Media | None) -> None:
         # The same SDP may come by another message: 183 and 200 (D21).
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
@@ -645,7 +646,7 @@ class Call:
         ]
 
 
-def _without_end(media: engine.Media) -> engine.Media:
+def _without_end(media: pinholes.Media) -> pinholes.Media:
     """For as long as the call lasts: who is on hold waits."""
     return replace(media, open_seconds=float("inf"), idle_seconds=float("inf"))
 

@@ -6,7 +6,7 @@ Datagrams need none of this: each is a whole message, and a flow is idle after `
 
 from __future__ import annotations
 
-from protocols.contract.engine import Side
+from protocols.contract.addresses import Side
 from protocols.sip.options import SipOptions
 
 

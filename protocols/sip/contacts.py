@@ -15,7 +15,8 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from protocols.contract.engine import Endpoint, Expect, Grant, Network, Peers, Pinholes, Refusal, Side, Transport, only
+from protocols.contract.addresses import Endpoint, Network, Peers, Side, Transport, only
+from protocols.contract.pinholes import Expect, Grant, Pinholes, Refusal
 from protocols.sip.table import Clock, SipTable
 
 LEAST_PORT = 1024

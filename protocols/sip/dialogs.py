@@ -14,17 +14,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from protocols.contract.engine import (
-    AnyGrant,
-    Closed,
-    Endpoint,
-    Host,
-    Malformed,
-    Peers,
-    Pinholes,
-    Refusal,
-    Side,
-)
+from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side
+from protocols.contract.pinholes import AnyGrant, Closed, Pinholes, Refusal
 from protocols.sdp import description as sdp
 from protocols.sdp import relocate as sdp_moves
 from protocols.sdp.parties import Role, Speaker, Terms

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
 
-from protocols.contract.engine import Peers, Side
+from protocols.contract.addresses import Peers, Side
 from protocols.sip.table import SipTable
 from protocols.toolbox.memory import short
 

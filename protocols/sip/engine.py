@@ -24,26 +24,10 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
-from protocols.contract.engine import (
-    Abort,
-    AnyGrant,
-    Closed,
-    Effect,
-    Finish,
-    Grant,
-    Helper,
-    Host,
-    Malformed,
-    Note,
-    Peers,
-    PinholeEvent,
-    Pinholes,
-    Send,
-    Side,
-    Splice,
-    Transport,
-    violation,
-)
+from protocols.contract.addresses import Host, Malformed, Peers, Side, Transport
+from protocols.contract.effects import Abort, Effect, Finish, Note, Send, Splice, violation
+from protocols.contract.engine import Helper
+from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.sip import left as sip_left
 from protocols.sip.answers import refuse
 from protocols.sip.clock import StreamClock

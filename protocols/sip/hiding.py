@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from protocols.contract.engine import Host, Peers, Side
+from protocols.contract.addresses import Host, Peers, Side
 from protocols.sip.message import Message
 from protocols.toolbox.memory import Recent
 from protocols.toolbox.spans import Span

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 
-from protocols.contract.engine import Endpoint, Host
+from protocols.contract.addresses import Endpoint, Host
 from protocols.sip import odd as sip_odd
 from protocols.sip.message import Message
 

@@ -23,7 +23,7 @@ from collections.abc import Callable, Set
 from dataclasses import dataclass, field
 from typing import NamedTuple, TypeVar
 
-from protocols.contract.engine import Malformed
+from protocols.contract.addresses import Malformed
 from protocols.sip import mends as sip_mends
 from protocols.sip import odd as sip_odd
 from protocols.sip.values import (

@@ -9,19 +9,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
 
-from protocols.contract.engine import (
-    AnyGrant,
-    Closed,
-    Endpoint,
-    Expect,
-    Grant,
-    Media,
-    MediaGrant,
-    Network,
-    Party,
-    Pinholes,
-    Refusal,
-)
+from protocols.contract.addresses import Endpoint, Network
+from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Media, MediaGrant, Party, Pinholes, Refusal
 
 MAX_CONTACTS = 64
 """Of one session, as `limits: pinholes_per_session` would have it."""

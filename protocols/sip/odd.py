@@ -23,7 +23,7 @@ from collections.abc import Callable, Iterator, Mapping
 from functools import lru_cache
 from typing import NamedTuple, TypeVar, cast
 
-from protocols.contract.engine import Endpoint, Host, Malformed
+from protocols.contract.addresses import Endpoint, Host, Malformed
 from protocols.sip import values as sip_values
 from protocols.sip.values import (
     HEADER_PARAMETER,

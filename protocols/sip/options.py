@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from protocols.contract.engine import Count, Network, Seconds
+from protocols.contract.addresses import Count, Network, Seconds
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from protocols.contract.engine import Endpoint, Host, Malformed, Peers, Side, Transport
+from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side, Transport
 from protocols.sip import odd as sip_odd
 from protocols.sip import values
 from protocols.sip.contacts import LEAST_PORT, Contacts

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from protocols.contract.engine import Endpoint, Host, Malformed, Peers, Side, Transport, only
+from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side, Transport, only
 from protocols.sip.contacts import LAST_WORDS_SECONDS, LEAST_PORT, Contacts
 from protocols.sip.message import Message
 from protocols.sip.rewrite import DEFAULT_PORT, Rewriter

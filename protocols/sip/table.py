@@ -14,7 +14,8 @@ from dataclasses import dataclass, field
 from itertools import count
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from protocols.contract.engine import AnyGrant, Closed, Endpoint, Host, Party, Side, Transport
+from protocols.contract.addresses import Endpoint, Host, Side, Transport
+from protocols.contract.pinholes import AnyGrant, Closed, Party
 from protocols.toolbox.memory import Held, KnownAs, Memory, Recent, Repeats
 
 if TYPE_CHECKING:

@@ -21,7 +21,7 @@ from typing import NamedTuple, TypeVar
 
 from pyparsing import ParseException, ParserElement, Regex
 
-from protocols.contract.engine import Host, Malformed
+from protocols.contract.addresses import Host, Malformed
 from protocols.toolbox import grammar
 from protocols.toolbox.spans import Span
 

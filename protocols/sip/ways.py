@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from protocols.contract.engine import Endpoint, Host, Peers, Side, Transport, only
+from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport, only
 from protocols.sdp.parties import Role
 from protocols.sip.calls import Call, Hop, Transaction
 from protocols.sip.contacts import Contacts

@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 from pyparsing import ParseException, ParserElement, Regex, ZeroOrMore
 
-from protocols.contract.engine import Endpoint, Host, Malformed
+from protocols.contract.addresses import Endpoint, Host, Malformed
 from protocols.toolbox.spans import Span
 
 MAX_DEPTH = 32

@@ -26,37 +26,14 @@ from enum import Enum, auto
 from ipaddress import ip_network
 from typing import Any
 
-from protocols.contract.engine import (
-    Abort,
-    AnyGrant,
-    Closed,
-    Effect,
-    Endpoint,
-    Expect,
-    Finish,
-    Grant,
-    Helper,
-    Host,
-    Malformed,
-    Network,
-    Note,
-    Peers,
-    PinholeEvent,
-    Pinholes,
-    Refusal,
-    Resolve,
-    Send,
-    Side,
-    Splice,
-    Transport,
-    only,
-    violation,
-)
+from protocols.contract.addresses import Endpoint, Host, Malformed, Network, Peers, Side, Transport, only
+from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Resolve, Send, Splice, violation
+from protocols.contract.engine import Helper
+from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Pinholes, Refusal
 from protocols.tns import address as text
 from protocols.tns import wire
 from protocols.tns.options import MIN_PORT, TnsOptions
 from protocols.tns.wire import Kind, PacketBuffer
-from protocols.toolbox.lines import Outbox
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from protocols.contract.engine import Host, Network, Seconds
+from protocols.contract.addresses import Host, Network, Seconds
 
 MIN_PORT = 1024
 """Listeners and dispatchers are above; below are services that somebody might want to be led to (T23)."""

@@ -12,7 +12,7 @@ from enum import IntEnum
 from struct import unpack_from
 from typing import NamedTuple
 
-from protocols.contract.engine import Malformed
+from protocols.contract.addresses import Malformed
 
 HEADER_BYTES = 8
 DATA_BYTES = 10

@@ -18,7 +18,7 @@ from typing import Any
 
 from pyparsing import ParseException, ParserElement, Regex
 
-from protocols.contract.engine import Malformed
+from protocols.contract.addresses import Malformed
 
 
 def _checked(make: Any) -> Any:

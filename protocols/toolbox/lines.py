@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import re
 
-from protocols.contract.engine import Effect, Malformed, Send, Side
+from protocols.contract.addresses import Malformed
 
 _NUL_NOT_AFTER_CR = re.compile(rb"(?<!\r)\0")
 
@@ -87,34 +87,3 @@ class LineBuffer:
             del self._data[: self._start]
             self._searched -= self._start
             self._start = 0
-
-
-class Outbox:
-    """Effects in the order in which they arise; neighbouring sends to one side become one."""
-
-    __slots__ = ("_effects", "_parts", "_to")
-
-    def __init__(self) -> None:
-        self._effects: list[Effect] = []
-        self._parts: list[bytes] = []
-        self._to = Side.CLIENT
-
-    def send(self, to: Side, data: bytes) -> None:
-        if to is not self._to:
-            self._join()
-            self._to = to
-        self._parts.append(data)
-
-    def add(self, effect: Effect) -> None:
-        self._join()
-        self._effects.append(effect)
-
-    def take(self) -> list[Effect]:
-        self._join()
-        effects, self._effects = self._effects, []
-        return effects
-
-    def _join(self) -> None:
-        if self._parts:
-            self._effects.append(Send(self._to, b"".join(self._parts)))
-            self._parts.clear()

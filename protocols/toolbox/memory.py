@@ -14,7 +14,8 @@ from hashlib import blake2b
 from ipaddress import ip_network
 from typing import Generic, Protocol, TypeVar
 
-from protocols.contract.engine import Endpoint, Host, Send
+from protocols.contract.addresses import Endpoint, Host
+from protocols.contract.effects import Send
 
 MAX_TABLE_BYTES = 64 * 1024 * 1024
 """Bytes of all that is remembered, with what Python needs for each entry. A hundred thousand phones with odd Vias need

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import count
 from typing import Any
 
-from protocols.contract.engine import Transport
+from protocols.contract.addresses import Transport
 from proxy.config.schema import REGISTRY, HelperEntry, json_schema
 
 PROTOCOL_NUMBERS = {Transport.TCP: 6, Transport.UDP: 17}

@@ -8,7 +8,8 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from protocols.contract.engine import Helper, Network, Transport
+from protocols.contract.addresses import Network, Transport
+from protocols.contract.engine import Helper
 from proxy.config.schema import File, HelperEntry, Policy
 from proxy.config.values import Mark
 

@@ -26,7 +26,8 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from protocols import HELPERS
-from protocols.contract.engine import Helper, Host, Network, Seconds, Transport
+from protocols.contract.addresses import Host, Network, Seconds, Transport
+from protocols.contract.engine import Helper
 from proxy.config.values import (
     Dnat,
     Mark,

@@ -14,7 +14,7 @@ from typing import Any
 from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from protocols.contract.engine import Host, Network, Transport
+from protocols.contract.addresses import Host, Network, Transport
 
 _PROTOCOL_NUMBERS = {6: Transport.TCP, 17: Transport.UDP}
 """FortiOS writes the IP protocol as a number."""

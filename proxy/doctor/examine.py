@@ -15,7 +15,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
-from protocols.contract.engine import Endpoint, Network, Transport
+from protocols.contract.addresses import Endpoint, Network, Transport
 from proxy.config.schema import Config
 from proxy.config.values import PortRange
 from proxy.doctor import judging, judging_host, traffic

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
-from protocols.contract.engine import Network
+from protocols.contract.addresses import Network
 from proxy.config.schema import Config
 from proxy.config.values import PortRange
 from proxy.doctor.findings import Finding, Level

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
-from protocols.contract.engine import Host, Network, Transport
+from protocols.contract.addresses import Host, Network, Transport
 from proxy.config.schema import Config, Policy
 from proxy.config.values import PortRange
 from proxy.doctor.walk import Bits, Packet

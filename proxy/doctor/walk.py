@@ -15,7 +15,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from enum import IntEnum
 
-from protocols.contract.engine import Network, Transport
+from protocols.contract.addresses import Network, Transport
 from proxy.config.values import PortRange
 from proxy.doctor.rulesets import (
     ALL_BITS,

@@ -54,7 +54,7 @@ from dataclasses import dataclass, replace
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
-from protocols.contract.engine import Network, Transport
+from protocols.contract.addresses import Network, Transport
 from proxy.config.checks import NAMEABLE
 from proxy.config.schema import Config, Policy
 from proxy.config.values import Mark, PortRange

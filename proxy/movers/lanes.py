@@ -22,7 +22,8 @@ import errno
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from protocols.contract.engine import Endpoint, Host, Party
+from protocols.contract.addresses import Endpoint, Host
+from protocols.contract.pinholes import Party
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary

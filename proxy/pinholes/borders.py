@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Protocol
 
-from protocols.contract.engine import Host, Side
+from protocols.contract.addresses import Host, Side
 from proxy.config.schema import Policy
 from proxy.sessions.policy import Arrival
 from proxy.sockets import packet_info

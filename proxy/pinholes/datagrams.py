@@ -12,7 +12,8 @@ import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from protocols.contract.engine import Endpoint, Expect, Grant, Host, Network
+from protocols.contract.addresses import Endpoint, Host, Network
+from protocols.contract.pinholes import Expect, Grant
 from proxy.pinholes.opening import Opening, Owner
 from proxy.sockets import packet_info
 from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint

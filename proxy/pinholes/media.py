@@ -23,7 +23,8 @@ import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any, Protocol
 
-from protocols.contract.engine import Endpoint, Host, Media, MediaGrant, Network, Party, Side, Transport
+from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
+from protocols.contract.pinholes import Media, MediaGrant, Party
 from proxy.movers.lanes import Component, Lane, Stand, join, protocol_of
 from proxy.pinholes.opening import Opening, Owner
 from proxy.sockets import packet_info

@@ -7,7 +7,9 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Protocol
 
-from protocols.contract.engine import AnyGrant, Closed, Endpoint, Helper, Host, Network, PinholeEvent, Transport, Used
+from protocols.contract.addresses import Endpoint, Host, Network, Transport
+from protocols.contract.engine import Helper
+from protocols.contract.pinholes import AnyGrant, Closed, PinholeEvent, Used
 from proxy.config.schema import Policy
 from proxy.pinholes.shares import Group
 from proxy.record.audit import Log

@@ -12,7 +12,7 @@ from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from protocols.contract.engine import Host
+from protocols.contract.addresses import Host
 
 
 class Group(NamedTuple):

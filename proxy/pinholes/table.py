@@ -20,19 +20,8 @@ from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
 
-from protocols.contract.engine import (
-    AnyGrant,
-    Endpoint,
-    Expect,
-    Grant,
-    Host,
-    Media,
-    MediaGrant,
-    Network,
-    Party,
-    Refusal,
-    Transport,
-)
+from protocols.contract.addresses import Endpoint, Host, Network, Transport
+from protocols.contract.pinholes import AnyGrant, Expect, Grant, Media, MediaGrant, Party, Refusal
 from proxy.config.schema import Limits, Timeouts
 from proxy.movers.lanes import Stands
 from proxy.movers.splice import Splicer, SpliceRelay

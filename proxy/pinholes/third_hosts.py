@@ -12,7 +12,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from ipaddress import ip_network
 
-from protocols.contract.engine import Endpoint, Host, Party, Side
+from protocols.contract.addresses import Endpoint, Host, Side
+from protocols.contract.pinholes import Party
 from proxy.config.schema import Policy
 from proxy.sockets.routes import NO_WAY, Way, Ways, default_way_to, way_to
 

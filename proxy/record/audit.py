@@ -26,7 +26,7 @@ from typing import Any, Protocol
 
 import structlog
 
-from protocols.contract.engine import Endpoint, Transport
+from protocols.contract.addresses import Endpoint, Transport
 from proxy.errors import PinholeError
 from proxy.record.sampling import BUDGETS, Sampler
 from proxy.text import printable

@@ -14,7 +14,10 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
-from protocols.contract.engine import AnyGrant, Effect, Engine, Host, Note, PinholeEvent, Side
+from protocols.contract.addresses import Host, Side
+from protocols.contract.effects import Effect, Note
+from protocols.contract.engine import Engine
+from protocols.contract.pinholes import AnyGrant, PinholeEvent
 from proxy.record.failures import GivesUp
 from proxy.sessions import effects
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, assert_never
 
-from protocols.contract.engine import Abort, Effect, Finish, Note, Resolve, Send, Side, Splice
+from protocols.contract.addresses import Side
+from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
 
 
 class Performer(Protocol):

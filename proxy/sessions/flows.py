@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 
-from protocols.contract.engine import Endpoint, Host, Peers, Side, Transport
+from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.shares import Group
 from proxy.sessions.policy import Accepted, Arrival, Denied, Nat

@@ -8,7 +8,7 @@ import errno
 import os
 from ipaddress import ip_address
 
-from protocols.contract.engine import Endpoint, Transport
+from protocols.contract.addresses import Endpoint, Transport
 from proxy.record.audit import Log
 from proxy.sessions.flows import Flows
 from proxy.sessions.policy import Arrival

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocols.contract.engine import Endpoint, Host, Network, Transport
+from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from proxy.config.schema import Config, HelperEntry, Policy
 from proxy.config.values import plain_host
 from proxy.pinholes.shares import Group

@@ -10,7 +10,9 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
-from protocols.contract.engine import Endpoint, Grant, Helper, Host, Transport
+from protocols.contract.addresses import Endpoint, Host, Transport
+from protocols.contract.engine import Helper
+from protocols.contract.pinholes import Grant
 from proxy.config.schema import Config
 from proxy.pinholes.opening import Owner
 from proxy.pinholes.shares import Group, Shares, account_of

@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from ipaddress import ip_address
 
-from protocols.contract.engine import Host
+from protocols.contract.addresses import Host
 
 SECONDS = 5.0
 """As long as a resolver waits for its first server (resolv.conf(5))."""

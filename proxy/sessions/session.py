@@ -9,7 +9,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from protocols.contract.engine import AnyGrant, Endpoint, Helper, Host, Peers, PinholeEvent, Side
+from protocols.contract.addresses import Endpoint, Host, Peers, Side
+from protocols.contract.engine import Helper
+from protocols.contract.pinholes import AnyGrant, PinholeEvent
 from proxy.config.schema import Policy
 from proxy.pinholes.shares import Group
 from proxy.record.audit import Log

@@ -15,7 +15,8 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING
 
-from protocols.contract.engine import AnyGrant, Endpoint, Host, Peers, PinholeEvent, Side
+from protocols.contract.addresses import Endpoint, Host, Peers, Side
+from protocols.contract.pinholes import AnyGrant, PinholeEvent
 from proxy.movers.splice import SpliceRelay
 from proxy.pinholes.opening import mark_to
 from proxy.pinholes.table import dial_failure

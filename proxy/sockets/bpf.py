@@ -12,7 +12,7 @@ import socket
 import struct
 from collections.abc import Collection, Iterator, Sequence
 
-from protocols.contract.engine import Network
+from protocols.contract.addresses import Network
 
 ASIDE, IN_PLACE = 0, 1
 """What a program answers: the number of a listener, in the order in which they began to listen."""

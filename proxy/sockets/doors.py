@@ -18,7 +18,7 @@ from collections import Counter
 from collections.abc import Callable
 from typing import Protocol
 
-from protocols.contract.engine import Endpoint, Host, Network
+from protocols.contract.addresses import Endpoint, Host, Network
 from proxy.sockets import streams, transparent
 
 # Enough for those who are expected and some strangers at the same moment; each is looked at, at once.

@@ -23,7 +23,7 @@ from enum import Enum
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from protocols.contract.engine import Endpoint, Host, Transport
+from protocols.contract.addresses import Endpoint, Host, Transport
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.ports import PortPool

@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from protocols.contract.engine import Endpoint
+from protocols.contract.addresses import Endpoint
 
 IP_PKTINFO = 8
 

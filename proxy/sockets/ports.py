@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Iterator, Set
 
-from protocols.contract.engine import Host, Transport
+from protocols.contract.addresses import Host, Transport
 
 
 class PortPool:

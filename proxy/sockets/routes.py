@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from protocols.contract.engine import Host
+from protocols.contract.addresses import Host
 from proxy.sockets import netlink
 
 KEPT_SECONDS = 2.0

@@ -15,7 +15,7 @@ import struct
 from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address
 
-from protocols.contract.engine import Endpoint, Network
+from protocols.contract.addresses import Endpoint, Network
 from proxy.errors import SocketError
 from proxy.sockets import bpf
 from proxy.sockets.packet_info import (
@@ -23,8 +23,8 @@ from proxy.sockets.packet_info import (
     IP_RECVORIGDSTADDR,
     IPV6_RECVORIGDSTADDR,
     Address,
-    know_interface,
     endpoint,
+    know_interface,
 )
 
 # Not in Python's socket module; from linux/in.h and linux/in6.h.

@@ -11,7 +11,7 @@ import socket
 from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 
-from protocols.contract.engine import Host
+from protocols.contract.addresses import Host
 from proxy.sockets import netlink, transparent
 
 RETURN_SECONDS = 2.0

@@ -14,7 +14,7 @@ from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address
 
-from protocols.contract.engine import Network
+from protocols.contract.addresses import Network
 from tests.interop.wire import headers, written
 from tools.lab import conversations, datagrams
 from tools.lab.gateways import Gateway

@@ -14,8 +14,8 @@ from pathlib import Path
 
 import pytest
 
-from protocols.contract.engine import Host as Address
-from protocols.contract.engine import Network
+from protocols.contract.addresses import Host as Address
+from protocols.contract.addresses import Network
 from tests.interop.wire import headers, written
 from tests.netns.namespaces import needs_root
 from tools.lab import Conversation, conversations, gateways

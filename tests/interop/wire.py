@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
-from protocols.contract.engine import Network
+from protocols.contract.addresses import Network
 
 
 def headers(frames: Sequence[bytes]) -> Iterator[IPv4Address | IPv6Address]:

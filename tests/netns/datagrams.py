@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Effect, Side
+from protocols.contract.addresses import Side
+from protocols.contract.effects import Effect
 from proxy.host import rules
 from proxy.sessions.listener import DatagramListener, loopback
 from tests.netns.namespaces import Hosts, Namespace

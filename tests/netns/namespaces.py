@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.contract.engine import Host
+from protocols.contract.addresses import Host
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)

@@ -7,7 +7,9 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Abort, Endpoint, Expect, Host, Peers, Send, Side, Splice, Transport, only
+from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport, only
+from protocols.contract.effects import Abort, Send, Splice
+from protocols.contract.pinholes import Expect
 from proxy.config.schema import Limits, Timeouts
 from proxy.config.values import Dnat
 from proxy.sockets.watch import RETURN_SECONDS, AddressWatch

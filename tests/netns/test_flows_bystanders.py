@@ -8,19 +8,9 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import (
-    Abort,
-    Effect,
-    Endpoint,
-    Expect,
-    Grant,
-    Peers,
-    Pinholes,
-    Send,
-    Side,
-    Transport,
-    only,
-)
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport, only
+from protocols.contract.effects import Abort, Effect, Send
+from protocols.contract.pinholes import Expect, Grant, Pinholes
 from proxy.host.rules import Backend
 from tests.netns.datagrams import Gateway, InCalls, hear
 from tests.netns.namespaces import Hosts, needs_root

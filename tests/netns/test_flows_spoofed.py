@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Host
+from protocols.contract.addresses import Endpoint, Host
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, Namespace, needs_root
 from tests.netns.test_flows import Registering

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from protocols.contract.engine import Endpoint
+from protocols.contract.addresses import Endpoint
 from proxy.config import reading
 from proxy.host import rules
 from proxy.sockets import packet_info, transparent

@@ -11,20 +11,8 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import (
-    AnyGrant,
-    Closed,
-    Endpoint,
-    Host,
-    Media,
-    MediaGrant,
-    Party,
-    PinholeEvent,
-    Refusal,
-    Transport,
-    Used,
-    only,
-)
+from protocols.contract.addresses import Endpoint, Host, Transport, only
+from protocols.contract.pinholes import AnyGrant, Closed, Media, MediaGrant, Party, PinholeEvent, Refusal, Used
 from proxy.config.schema import Limits
 from proxy.movers.lanes import LOCK_PACKETS
 from proxy.pinholes.shares import Group

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Host, Transport
+from protocols.contract.addresses import Endpoint, Host, Transport
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import Dnat, Mark, PortRange
 from proxy.errors import NetError

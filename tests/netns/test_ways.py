@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from protocols.contract.engine import Side
+from protocols.contract.addresses import Side
 from tests.netns.datagrams import Gateway, hear
 from tests.netns.ftp_talk import Served, Talk, fate, passive_address, plain_server, server
 from tests.netns.namespaces import Hosts, needs_root

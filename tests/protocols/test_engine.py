@@ -4,7 +4,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Side, only
+from protocols.contract.addresses import Endpoint, Side, only
 from tests.playbook import NETWORKS, endpoint
 
 

@@ -7,7 +7,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from protocols import HELPERS
-from protocols.contract.engine import Helper, Peers, Side, Splice, Transport
+from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.effects import Splice
+from protocols.contract.engine import Helper
 from tests.playbook import NETWORKS, Session, Transcript, on, render, transcripts
 from tests.scripts import (
     WORDS,

@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.contract.engine import Finish, Send, Side
-from protocols.toolbox.lines import LineBuffer, LineTooLong, NulInLine, Outbox
+from protocols.contract.addresses import Side
+from protocols.contract.effects import Finish, Outbox, Send
+from protocols.toolbox.lines import LineBuffer, LineTooLong, NulInLine
 
 
 def lines_of(buffer: LineBuffer) -> list[bytes]:

@@ -7,7 +7,9 @@ from ipaddress import ip_network
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from protocols.contract.engine import Closed, Endpoint, Grant, Peers, Send, Side, Used
+from protocols.contract.addresses import Endpoint, Peers, Side
+from protocols.contract.effects import Send
+from protocols.contract.pinholes import Closed, Grant, Used
 from protocols.ftp.engine import HELPER, FtpEngine
 from protocols.ftp.options import FtpOptions
 from protocols.ftp.queue import MAX_PENDING

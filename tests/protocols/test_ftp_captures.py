@@ -10,7 +10,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Peers, Side
+from protocols.contract.addresses import Endpoint, Peers, Side
 from protocols.ftp import wire
 from protocols.ftp.engine import HELPER
 from tests.pcap import Connection, connections

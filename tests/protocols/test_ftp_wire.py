@@ -6,7 +6,7 @@ import time
 
 import pytest
 
-from protocols.contract.engine import Malformed
+from protocols.contract.addresses import Malformed
 from protocols.ftp import wire
 from tests.playbook import endpoint
 

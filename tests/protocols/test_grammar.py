@@ -5,7 +5,7 @@ from ipaddress import ip_address
 import pytest
 from pyparsing import ParserElement
 
-from protocols.contract.engine import Malformed
+from protocols.contract.addresses import Malformed
 from protocols.toolbox.grammar import IPV4, IPV6, PORT, read
 
 

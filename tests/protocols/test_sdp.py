@@ -8,7 +8,7 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.contract.engine import Host, Malformed
+from protocols.contract.addresses import Host, Malformed
 from protocols.sdp.description import (
     MAX_BYTES,
     MAX_MEDIA,

@@ -8,7 +8,7 @@ from ipaddress import ip_address
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.contract.engine import Endpoint, Malformed
+from protocols.contract.addresses import Endpoint, Malformed
 from protocols.sdp.description import (
     Description,
     Media,

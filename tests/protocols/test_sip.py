@@ -9,17 +9,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from protocols.contract.engine import (
-    Abort,
-    Endpoint,
-    Grant,
-    MediaGrant,
-    Peers,
-    Send,
-    Side,
-    Transport,
-    only,
-)
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport, only
+from protocols.contract.effects import Abort, Send
+from protocols.contract.pinholes import Grant, MediaGrant
 from protocols.sip.rewrite import MAX_MAPPED_BYTES
 from tests.sip_flow import (
     CLIENT,

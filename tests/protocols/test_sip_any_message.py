@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.contract.engine import Malformed
+from protocols.contract.addresses import Malformed
 from protocols.sip.answers import refuse
 from protocols.sip.message import (
     BadMessage,

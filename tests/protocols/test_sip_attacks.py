@@ -6,7 +6,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.contract.engine import Endpoint, MediaGrant, Peers, Send, Side, Splice, Transport
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport
+from protocols.contract.effects import Send, Splice
+from protocols.contract.pinholes import MediaGrant
 from protocols.sip.calls import Call
 from protocols.sip.table import Clock
 from protocols.toolbox.memory import Recent, as_client

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.contract.engine import Abort, Effect, Finish, Peers, Send, Side, Splice, Transport
+from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.effects import Abort, Effect, Finish, Send, Splice
 from protocols.toolbox import memory as sip_memory
 from protocols.toolbox.memory import FREE_BYTES, MAX_HELD_OF_CLIENT, Held, Memory, Recent
 from tests.sip_flow import (

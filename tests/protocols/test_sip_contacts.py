@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from protocols.contract.engine import Closed, Grant, Peers, Side, Transport
+from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.pinholes import Closed, Grant
 from tests.sip_flow import (
     CLIENT,
     OURS,

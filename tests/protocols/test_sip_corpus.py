@@ -13,7 +13,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Host, Peers, Send, Side, Transport
+from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
+from protocols.contract.effects import Send
 from protocols.sip.engine import HELPER
 from protocols.sip.message import BadMessage, is_keep_alive, read_message
 from tests.pcap import connections, datagrams

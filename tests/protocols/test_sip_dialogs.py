@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.contract.engine import Abort, Peers, Send, Side, Splice, Transport
+from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.effects import Abort, Send, Splice
 from protocols.sip.options import SipOptions
 from tests.sip_flow import (
     CLIENT,

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.contract.engine import Peers, Side, Transport
+from protocols.contract.addresses import Peers, Side, Transport
 from tests.protocols.test_sip_openings import answers, asks, opened, published
 from tests.sip_flow import CLIENT, SDP, SERVER, Flow, at, sdp
 

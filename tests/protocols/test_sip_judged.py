@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.contract.engine import MediaGrant, Peers, Send, Transport
+from protocols.contract.addresses import Peers, Transport
+from protocols.contract.effects import Send
+from protocols.contract.pinholes import MediaGrant
 from tests.sip_flow import (
     CLIENT,
     PHONE,

@@ -6,7 +6,8 @@ from ipaddress import ip_network
 
 import pytest
 
-from protocols.contract.engine import Endpoint, MediaGrant, Peers, Transport, only
+from protocols.contract.addresses import Endpoint, Peers, Transport, only
+from protocols.contract.pinholes import MediaGrant
 from tests.sip_flow import (
     CLIENT,
     OURS,

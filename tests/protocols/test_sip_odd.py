@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.contract.engine import Endpoint, MediaGrant, Peers, Transport
+from protocols.contract.addresses import Endpoint, Peers, Transport
+from protocols.contract.pinholes import MediaGrant
 from protocols.sip.odd import find_address, find_tag, find_via, renamed, split
 from protocols.sip.values import MAX_VALUES
 from protocols.toolbox.spans import Span, replace

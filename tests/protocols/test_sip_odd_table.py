@@ -6,7 +6,8 @@ from collections import Counter
 
 import pytest
 
-from protocols.contract.engine import MediaGrant, Send
+from protocols.contract.effects import Send
+from protocols.contract.pinholes import MediaGrant
 from tests.sip_flow import CLIENT, SERVER, Flow
 from tests.sip_odd_values import (
     PHONE,

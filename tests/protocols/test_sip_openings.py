@@ -7,7 +7,9 @@ from ipaddress import ip_address
 
 import pytest
 
-from protocols.contract.engine import Abort, Endpoint, Grant, Peers, Send, Side, Splice, Transport
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport
+from protocols.contract.effects import Abort, Send, Splice
+from protocols.contract.pinholes import Grant
 from tests.sip_flow import (
     CLIENT,
     DIALOG,

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.contract.engine import MediaGrant, Peers, Side, Transport
+from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.pinholes import MediaGrant
 from tests.sip_flow import (
     CLIENT,
     DIALOG,

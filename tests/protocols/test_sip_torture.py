@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.contract.engine import Side
+from protocols.contract.addresses import Side
 from protocols.sip.answers import refuse
 from protocols.sip.message import BadMessage, Message, Oddity, StreamFramer, is_keep_alive, read_message
 from protocols.sip.values import Address, within

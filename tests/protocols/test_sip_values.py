@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.contract.engine import Host, Malformed
+from protocols.contract.addresses import Host, Malformed
 from protocols.sip import values as sip_values
 from protocols.sip.values import (
     Address,

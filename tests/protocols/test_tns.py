@@ -9,23 +9,9 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from protocols.contract.engine import (
-    Abort,
-    Closed,
-    Effect,
-    Endpoint,
-    Expect,
-    Finish,
-    Grant,
-    Note,
-    Peers,
-    Refusal,
-    Resolve,
-    Send,
-    Side,
-    Splice,
-    only,
-)
+from protocols.contract.addresses import Endpoint, Peers, Side, only
+from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
+from protocols.contract.pinholes import Closed, Expect, Grant, Refusal
 from protocols.tns import engine as tns
 from protocols.tns.options import TnsOptions
 from tests.playbook import Transcript, bytewise, play, randomly, transcripts, whole

@@ -6,7 +6,8 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Note, Peers, Side, Splice, Transport
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport
+from protocols.contract.effects import Note, Splice
 from protocols.tns.engine import HELPER
 from tests.pcap import connections
 from tests.playbook import NETWORKS, Session, on, render

@@ -10,19 +10,10 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocols.contract.engine import (
-    Effect,
-    Endpoint,
-    Finish,
-    Grant,
-    Helper,
-    Peers,
-    PinholeEvent,
-    Pinholes,
-    Send,
-    Side,
-    Transport,
-)
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport
+from protocols.contract.effects import Effect, Finish, Send
+from protocols.contract.engine import Helper
+from protocols.contract.pinholes import Grant, PinholeEvent, Pinholes
 from proxy.config.schema import Config, HelperEntry, Limits, Policy, Timeouts
 from proxy.config.values import PortRange
 from proxy.pinholes.table import PinholeTable

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Transport
+from protocols.contract.addresses import Endpoint, Transport
 from proxy.record import audit
 from proxy.record.audit import Sink, open_log, plain
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Side
+from protocols.contract.addresses import Side
 from proxy.pinholes.borders import Borders
 from proxy.sockets.routes import Way
 

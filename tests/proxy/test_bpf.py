@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.contract.engine import Endpoint, Host, Network, only
+from protocols.contract.addresses import Endpoint, Host, Network, only
 from proxy.sockets import bpf, streams, transparent
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
 

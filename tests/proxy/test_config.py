@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from protocols.contract.engine import Transport
+from protocols.contract.addresses import Transport
 from proxy.config import reading, schema
 from proxy.config.schema import REGISTRY, Config, HelperEntry, Policy, json_schema
 from proxy.config.values import Dnat, Mark, PortRange

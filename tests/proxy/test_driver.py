@@ -6,7 +6,9 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from protocols.contract.engine import AnyGrant, Closed, Note, Side
+from protocols.contract.addresses import Side
+from protocols.contract.effects import Note
+from protocols.contract.pinholes import AnyGrant, Closed
 from proxy.sessions.driver import EngineDriver, Performer
 from tests.proxy.shell import PassOn
 

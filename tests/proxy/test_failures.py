@@ -11,7 +11,9 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Expect, Media, Party, Send, Side, Splice, Transport
+from protocols.contract.addresses import Endpoint, Side, Transport
+from protocols.contract.effects import Send, Splice
+from protocols.contract.pinholes import Expect, Media, Party
 from proxy.movers import lanes
 from proxy.movers import splice as relay
 from proxy.pinholes import datagrams as admission

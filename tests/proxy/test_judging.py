@@ -14,7 +14,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from protocols.contract.engine import Transport
+from protocols.contract.addresses import Transport
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import PortRange
 from proxy.doctor import judging, judging_host, traffic

@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Closed, Endpoint, Expect, Grant, PinholeEvent, Refusal, Transport, Used, only
+from protocols.contract.addresses import Endpoint, Transport, only
+from protocols.contract.pinholes import Closed, Expect, Grant, PinholeEvent, Refusal, Used
 from proxy.config.schema import Limits, Timeouts
 from proxy.pinholes.shares import Group
 from proxy.sessions.policy import Arrival

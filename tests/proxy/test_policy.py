@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Transport
+from protocols.contract.addresses import Endpoint, Transport
 from proxy.config.schema import Config, HelperEntry, Policy
 from proxy.config.values import Dnat, PortRange
 from proxy.sessions.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat

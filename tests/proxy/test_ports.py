@@ -4,7 +4,7 @@ import itertools
 import random
 from ipaddress import ip_address
 
-from protocols.contract.engine import Transport
+from protocols.contract.addresses import Transport
 from proxy.sockets.ports import PortPool
 
 HOST = ip_address("203.0.113.7")

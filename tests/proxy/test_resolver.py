@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Host
+from protocols.contract.addresses import Host
 from proxy.sessions import resolver
 from proxy.sessions.resolver import Resolver
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.contract.engine import Transport
+from protocols.contract.addresses import Transport
 from proxy.config import reading
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import Dnat, Mark, PortRange

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Note
+from protocols.contract.effects import Note
 from proxy.record import sampling
 from proxy.record.audit import open_log
 from proxy.record.sampling import BUDGETS, LeftOut, Sampler

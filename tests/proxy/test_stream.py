@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Abort, Endpoint, Expect, Note, Send, Side, Splice, Transport, only
+from protocols.contract.addresses import Endpoint, Side, Transport, only
+from protocols.contract.effects import Abort, Note, Send, Splice
+from protocols.contract.pinholes import Expect
 from proxy.config.schema import Limits, Timeouts
 from proxy.sessions.leg import RECEIVE_BYTES
 from proxy.sockets import streams, transparent

@@ -8,7 +8,8 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.engine import Endpoint, Host, Party, Side
+from protocols.contract.addresses import Endpoint, Host, Side
+from protocols.contract.pinholes import Party
 from proxy.config.schema import Policy
 from proxy.pinholes.third_hosts import ThirdHosts
 from proxy.sockets.routes import NO_WAY, Way

@@ -8,7 +8,8 @@ from functools import cache
 from ipaddress import ip_address
 from pathlib import Path
 
-from protocols.contract.engine import Endpoint, Helper, Peers, Side, Transport
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport
+from protocols.contract.engine import Helper
 from tests.pcap import connections, datagrams
 from tests.playbook import NETWORKS, on
 from tests.recordings import PLACES

@@ -18,7 +18,8 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cache, lru_cache
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
-from protocols.contract.engine import Helper, Peers, Side, Transport
+from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.engine import Helper
 from tests.playbook import NETWORKS, on, transcripts
 from tests.scripts import Arrival, End, Step, Visit, Wait
 from tools.fuzz.captured import captured

@@ -11,7 +11,8 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
 
-from protocols.contract.engine import Helper, Side
+from protocols.contract.addresses import Side
+from protocols.contract.engine import Helper
 from tests.scripts import WORDS, Arrival, End, Step, Visit, Wait, crossed, spoken
 from tools.fuzz.cases import (
     CLIENT_PORTS,

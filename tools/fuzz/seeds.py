@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from protocols.contract.engine import Helper, Transport
+from protocols.contract.addresses import Transport
+from protocols.contract.engine import Helper
 from tests.playbook import NETWORKS, Transcript, on, transcripts
 from tests.scripts import conversation
 from tools.fuzz.captured import recordings

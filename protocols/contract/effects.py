@@ -1,0 +1,98 @@
+"""What an engine asks for: bytes to send, an end, a line of the log."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from protocols.contract.addresses import Side
+
+
+@dataclass(frozen=True, slots=True)
+class Send:
+    """Forward or answer: these bytes to that side, in order with everything else sent there."""
+
+    to: Side
+    data: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Finish:
+    """Half-close towards that side, after what was sent before."""
+
+    to: Side
+
+
+@dataclass(frozen=True, slots=True)
+class Abort:
+    """Drop both legs by reset and every waiting pinhole of the session. `reason` is one snake_case word for the audit
+    log.
+
+    What was sent before is delivered first, so that an answer in the protocol can precede the reset.
+    """
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Splice:
+    """Nothing more to read here: after what was sent before, relay the rest both ways without the engine."""
+
+    idle_seconds: float
+    carries_urgent: bool = False
+    """Urgent data goes on as such; else it becomes part of the stream."""
+
+
+@dataclass(frozen=True, slots=True)
+class Note:
+    """One line of audit log. Facts hold plain values; peer bytes stay bytes and are escaped and cut by the log."""
+
+    event: str
+    facts: Mapping[str, Any]
+
+
+def violation(rule: str, detail: str, action: str) -> Note:
+    """A peer did what it may not: the rule by its name (`ftp.bounce`), what was seen, and what was done about it."""
+    return Note("violation", {"rule": rule, "detail": detail, "action": action})
+
+
+@dataclass(frozen=True, slots=True)
+class Resolve:
+    """Ask for the addresses of a name; the engine hears of them by `resolved`."""
+
+    name: str
+
+
+Effect = Send | Finish | Abort | Splice | Note | Resolve
+
+
+class Outbox:
+    """Effects in the order in which they arise; neighbouring sends to one side become one."""
+
+    __slots__ = ("_effects", "_parts", "_to")
+
+    def __init__(self) -> None:
+        self._effects: list[Effect] = []
+        self._parts: list[bytes] = []
+        self._to = Side.CLIENT
+
+    def send(self, to: Side, data: bytes) -> None:
+        if to is not self._to:
+            self._join()
+            self._to = to
+        self._parts.append(data)
+
+    def add(self, effect: Effect) -> None:
+        self._join()
+        self._effects.append(effect)
+
+    def take(self) -> list[Effect]:
+        self._join()
+        effects, self._effects = self._effects, []
+        return effects
+
+    def _join(self) -> None:
+        if self._parts:
+            self._effects.append(Send(self._to, b"".join(self._parts)))
+            self._parts.clear()

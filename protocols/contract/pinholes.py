@@ -1,0 +1,177 @@
+"""What an engine may have opened, what it gets for that, and what it hears of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
+
+
+@dataclass(frozen=True, slots=True)
+class Expect:
+    """A connection that both sides agreed on and that should be let through.
+
+    It will come from `allow` to `listen`; it is dialled on to `target`, which sees it come from `source`.
+    """
+
+    transport: Transport
+    purpose: str
+    """What it carries, for the log: ftp-data, rtp, tns."""
+    trigger: str
+    """The command, header or packet that asked for it."""
+    listen: Endpoint
+    """Where it will come to. Port 0: a random free one of ours."""
+    allow: tuple[Network, ...]
+    """Who may come. Everyone else is refused, counted, and does not use the pinhole up."""
+    target: Endpoint
+    source: Endpoint | None
+    """Port 0: the kernel's choice. None: as whom it came."""
+    idle_seconds: float
+    open_seconds: float | None = None
+    """Time to the first use; of one that may be used for ever, all its time. None: as configured (`timeouts:
+    pinhole_open`)."""
+    uses: int | None = 1
+    """None: as often as may be while it stands."""
+    is_read: bool = False
+    """What comes is a session of its own, read by an engine of the same helper; else it is relayed."""
+    via: tuple[Endpoint, ...] = ()
+    """For that session's `Peers`."""
+    confirmed: bool = True
+    """False: bound and listening, but nobody is admitted before `Pinholes.confirm` (rules X10, F30)."""
+    prefer: int = 0
+    """The port that it should have if `listen` leaves that open and the port is free; 0: any."""
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """An open pinhole. `listen` is where it stands: the address to announce."""
+
+    id: int
+    expect: Expect
+    listen: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why a pinhole was not opened, as one snake_case word: limit_per_session, no_free_port, address_in_use ..."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Party:
+    """One end of a media stream, as its own session description says."""
+
+    rtp: Endpoint
+    """Where it waits for packets."""
+    rtcp: Endpoint | None
+    """Where it waits for RTCP; None: with the rest."""
+    mapped: Host | None
+    """The address of ours under which its partner is to find it; None: its own."""
+    allow: tuple[Network, ...]
+    """From where its packets may come; which of them it is, is learned from the first ones and then held to (D39)."""
+    learn: bool = False
+    """Send to where its packets come from, not to where it says that it waits: it stands behind a NAT (D41)."""
+    host: Host | None = None
+    """Where its signalling comes from; None: where it waits. Another host is a third one, a matter of `may_wait`."""
+    side: Side | None = None
+    """On which side of the policy it is: of those whom the policy lets in (CLIENT), or of those who are called."""
+    is_inside: bool = False
+    """It is behind us: what is opened for it opens our own network."""
+    is_named: bool = False
+    """An option names the third host as one that may have media there."""
+
+    @property
+    def is_at_itself(self) -> bool:
+        """It waits where its signalling comes from."""
+        host = self.host
+        return host is None or (host == self.rtp.host and (self.rtcp is None or host == self.rtcp.host))
+
+
+@dataclass(frozen=True, slots=True)
+class Media:
+    """A stream that one party has offered, or one that another has answered with."""
+
+    purpose: str
+    """For the log: rtp, udptl."""
+    trigger: str
+    party: Party
+    idle_seconds: float
+    """Without a packet of either party, until it is over."""
+    open_seconds: float | None = None
+    """Until the first packet. None: as configured (`timeouts: pinhole_open`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MediaGrant:
+    """Where the party's partner finds it: the addresses to announce. RTCP is on the next port, unless the party is not
+    mapped and has it elsewhere."""
+
+    id: int
+    media: Media
+    rtp: Endpoint
+    rtcp: Endpoint | None
+
+
+AnyGrant = Grant | MediaGrant
+
+
+class Pinholes(Protocol):
+    """The only calls out of an engine. All are local and immediate."""
+
+    def open(self, expect: Expect) -> Grant | Refusal: ...
+
+    def confirm(self, grant: Grant) -> None:
+        """The other side agreed: admit the expected peer, also one that has been waiting. Again, or late: no effect."""
+
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
+        """Admit nobody more. A relay already admitted runs to its end. Closing again, or too late, has no effect.
+        Media stops at once: an answerer's, or an offerer's with all that were joined to it."""
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        """From now on it admits these and no others, and stands for so long, whatever it was to be. Late: no effect."""
+
+    def apart(self) -> Pinholes:
+        """For something that has a life of its own, such as a call: limited as if it were a session."""
+
+    def may_wait(self, party: Party) -> bool:
+        """Whether a party may have media at a third host: one that is reached as its own signalling is, that is neither
+        this host nor many, and that the policy names."""
+
+    def keep(self, seconds: float) -> None:
+        """Signalling says that what is done here lives for so long: its media may be silent."""
+
+    def offer(self, media: Media) -> MediaGrant | Refusal:
+        """Hold the place at which the offerer can be reached. Nobody reaches it before there is an answer."""
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        """Join an answerer to it: packets pass both ways from now on. Several may have answered (forking, D27); each
+        has a place of its own."""
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        """The party has another address, or other terms, from now on. A mapped place stays where it is, and what was
+        learned is forgotten (D28)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """The expected peer came and was admitted; its target is being called."""
+
+    peer: Endpoint
+
+
+@dataclass(frozen=True, slots=True)
+class Closed:
+    """The pinhole is gone, with its relays. Bytes are those from the peer that came (in) and those sent to it (out)."""
+
+    reason: str
+    bytes_in: int
+    bytes_out: int
+    seconds: float
+    packets_in: int = 0
+    packets_out: int = 0
+    """Of media: to the party, and from it."""
+
+
+PinholeEvent = Used | Closed
