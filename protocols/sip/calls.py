@@ -33,7 +33,8 @@ from protocols.sdp.parties import Role, Speaker, Terms
 
 if TYPE_CHECKING:
     from protocols.sip.contacts import Contact, Contacts
-    from protocols.sip.table import Clock, SipTable
+    from protocols.sip.table import SipTable
+    from protocols.toolbox.clock import Clock
 
 MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""

@@ -17,7 +17,8 @@ from typing import NamedTuple
 
 from protocols.contract.addresses import Endpoint, Network, Peers, Side, Transport, only
 from protocols.contract.pinholes import Expect, Grant, Pinholes, Refusal
-from protocols.sip.table import Clock, SipTable
+from protocols.sip.table import SipTable
+from protocols.toolbox.clock import Clock
 
 LEAST_PORT = 1024
 """Services of the system are below, and no phone (S57), and no media."""

@@ -25,8 +25,9 @@ from protocols.sip.contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip.message import Message, Refused
 from protocols.sip.options import SipOptions
 from protocols.sip.rewrite import Rewriter
-from protocols.sip.table import MAX_CALLS, Clock, SipTable
+from protocols.sip.table import MAX_CALLS, SipTable
 from protocols.sip.ways import DIALOG_SECONDS, Ways
+from protocols.toolbox.clock import Clock
 from protocols.toolbox.memory import MAX_KEY_BYTES, NAMES_BYTES, as_client, short
 
 MAX_TOLD = 16

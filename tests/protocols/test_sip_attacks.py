@@ -10,7 +10,7 @@ from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Send, Splice
 from protocols.contract.pinholes import MediaGrant
 from protocols.sip.calls import Call
-from protocols.sip.table import Clock
+from protocols.toolbox.clock import Clock
 from protocols.toolbox.memory import Recent, as_client
 from tests.sip_flow import (
     CLIENT,
