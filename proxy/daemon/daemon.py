@@ -39,7 +39,7 @@ from proxy.host.privileges import User
 from proxy.host.rules import Backend
 from proxy.host.watch import Watcher, fork_watcher
 from proxy.pinholes.table import PinholeTable
-from proxy.record import audit, failures
+from proxy.record import audit, failures, sinks
 from proxy.record.metrics import Metrics
 from proxy.record.sampling import Sampler
 from proxy.sessions import listener
@@ -119,7 +119,7 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
         return os.open(reading.chosen(path) or reading.SYSTEM_PATH, os.O_RDONLY | os.O_CLOEXEC)
 
     wishes: dict[str, Wish] = {
-        "audit": partial(audit.open_file, settings.audit.to),
+        "audit": partial(sinks.open_file, settings.audit.to),
         "configuration": configuration,
         "control": control,
         "forget-control": forget_control,
@@ -185,7 +185,7 @@ class Daemon:
         self._watch: AddressWatch | None = None
         try:
             opens = partial(keeper.descriptor, "audit") if keeper and settings.audit.is_file else None
-            self._sink = audit.Sink(settings.audit.to, opens=opens)
+            self._sink = sinks.Sink(settings.audit.to, opens=opens)
         except OSError as error:
             raise PinholeError(f"audit log {settings.audit.to}: {error.strerror}") from error
         self._metrics = Metrics()

@@ -17,8 +17,8 @@ from protocols.contract.pinholes import Grant, PinholeEvent, Pinholes
 from proxy.config.schema import Config, HelperEntry, Limits, Policy, Timeouts
 from proxy.config.values import PortRange
 from proxy.pinholes.table import PinholeTable
-from proxy.record.audit import plain
 from proxy.record.metrics import Metrics
+from proxy.record.render import plain
 from proxy.sessions.flows import Flows
 from proxy.sessions.policy import Arrival
 from proxy.sessions.registry import Sessions

@@ -12,8 +12,10 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.addresses import Endpoint, Transport
-from proxy.record import audit
-from proxy.record.audit import Sink, open_log, plain
+from proxy.record import audit, render, sinks
+from proxy.record.audit import open_log
+from proxy.record.render import plain
+from proxy.record.sinks import Sink
 
 
 def lines(path: Path) -> list[dict]:
@@ -102,7 +104,7 @@ def test_a_full_disk_loses_nothing_that_fits_in_memory_and_is_reported_once(path
             raise OSError(28, "No space left on device")
         return write(fd, data)
 
-    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(audit.os, "write", write_if_room)
     sink = Sink(str(path), reports.append)
     log = open_log(sink, "json")
@@ -124,7 +126,7 @@ def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(path, monkey
         room.wait(5)
         return write(fd, data)
 
-    monkeypatch.setattr(audit, "MAX_QUEUED_BYTES", 1000)
+    monkeypatch.setattr(sinks, "MAX_QUEUED_BYTES", 1000)
     monkeypatch.setattr(audit.os, "write", write_if_room)
     sink = Sink(str(path))
     log = open_log(sink, "json")
@@ -150,7 +152,7 @@ def test_a_line_that_was_half_written_is_whole_in_the_next_file(path, monkeypatc
         room[0] -= written
         return written
 
-    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
     monkeypatch.setattr(audit.os, "write", write_some)
     told = threading.Event()
     sink = Sink(str(path), lambda _: told.set())
@@ -177,7 +179,7 @@ def test_closing_does_not_wait_for_a_disk_that_stays_full(path, monkeypatch):
     def full(_fd: int, _data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(audit, "RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
     sink = Sink(str(path), lambda _: None)
     monkeypatch.setattr(audit.os, "write", full)
     open_log(sink, "json").write("event")
@@ -222,7 +224,7 @@ def test_lines_are_what_the_chain_of_processors_makes_of_them(path):
     }
     written: list[str] = []
     log = audit.open_log(written.append, "json").bind(session="s-1", client="10.1.0.2:5060")
-    chain = audit.BoundLog(written.append, [audit.stamp, audit.plain_values, audit._render_json], {})
+    chain = audit.BoundLog(written.append, [render.stamp, render.plain_values, render.render_json], {})
     log.write("pinhole.opened", **facts)
     chain.bind(session="s-1", client="10.1.0.2:5060").write("pinhole.opened", **facts)
     quick, chained = (re.sub(r'"time":"[^"]+"', "", line) for line in written)

@@ -14,7 +14,8 @@ from proxy.command.cli import main
 from proxy.daemon import daemon
 from proxy.errors import ConfigError
 from proxy.record import audit
-from proxy.record.audit import Sink, open_log
+from proxy.record.audit import open_log
+from proxy.record.sinks import Sink
 from proxy.text import printable, printable_json
 
 SPEAKING = {

@@ -1,0 +1,130 @@
+"""Values and facts as they stand in a line of the log."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, MutableMapping
+from enum import Enum
+from functools import lru_cache
+from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from json.encoder import encode_basestring_ascii
+from math import isfinite
+from types import NoneType
+from typing import Any
+
+from protocols.contract.addresses import Endpoint, Transport
+from proxy.text import printable
+
+MAX_VALUE_LENGTH = 256
+
+# One encoder for all lines: json.dumps would make one for each.
+to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
+
+
+def render_json(_: Any, __: str, record: MutableMapping[str, Any]) -> str:
+    return to_json(record)
+
+
+def members(facts: Mapping[str, Any]) -> str:
+    """Of a JSON object, each with the comma before it."""
+    return "".join([f',"{key}":{RENDERERS.get(type(value), value_json)(value)}' for key, value in facts.items()])
+
+
+def object(facts: Mapping[str, Any]) -> str:
+    """Within a line; its keys are not our own words for sure."""
+    members = [
+        f"{encode_basestring_ascii(key)}:{RENDERERS.get(type(value), value_json)(value)}"
+        for key, value in facts.items()
+    ]
+    return f"{{{','.join(members)}}}"
+
+
+def value_json(value: Any) -> str:
+    return to_json(plain(value))
+
+
+def _text_json(value: str) -> str:
+    return encode_basestring_ascii(value if len(value) <= MAX_VALUE_LENGTH else plain(value))
+
+
+# By type, for values that come in every line: how they are rendered at once. All others are made plain first.
+RENDERERS: dict[type, Callable[[Any], str]] = {
+    str: _text_json,
+    bytes: lambda value: encode_basestring_ascii(plain(value)),
+    float: lambda value: repr(value) if isfinite(value) else "null",
+    int: repr,
+    NoneType: lambda _: "null",
+    Endpoint: lambda value: f'"{value}"',
+    Transport: lambda value: f'"{value.value}"',
+    dict: object,
+    list: lambda values: f"[{','.join([RENDERERS.get(type(value), value_json)(value) for value in values])}]",
+    IPv4Network: lru_cache(maxsize=1024)(value_json),
+    IPv6Network: lru_cache(maxsize=1024)(value_json),
+}
+
+RENDERERS[tuple] = RENDERERS[list]
+
+
+def stamp(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """RFC 3339, UTC, microseconds, always of one width; first in the line, so that lines sort."""
+    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return {"time": f"{until_second(second)}.{nanoseconds // 1000:06d}Z", "event": record.pop("event"), **record}
+
+
+@lru_cache(maxsize=2)
+def until_second(second: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
+
+
+def plain_values(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    for key, value in record.items():
+        if type(value) is not str or len(value) > MAX_VALUE_LENGTH:
+            record[key] = plain(value)
+    return record
+
+
+def for_terminal(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Plain values as an eye may see them; JSON escapes by itself what does not print."""
+    return {key: _printable(value) for key, value in record.items()}
+
+
+def _printable(value: Any) -> Any:
+    match value:
+        case str():
+            return printable(value)
+        case dict():
+            return {printable(key): _printable(item) for key, item in value.items()}
+        case list():
+            return [_printable(item) for item in value]
+        case _:
+            return value
+
+
+def plain(value: Any) -> Any:
+    """A value as the log shows it: peer bytes escaped and cut with their true length noted (rule X18)."""
+    match value:
+        case float():
+            return value if isfinite(value) else None  # for ever: JSON has no such number
+        case bool() | int() | None:
+            return value
+        case str():
+            return value if len(value) <= MAX_VALUE_LENGTH else _cut(value, len(value))
+        case bytes() | bytearray() | memoryview():
+            text = bytes(value[:MAX_VALUE_LENGTH]).decode("latin-1").encode("unicode_escape").decode("ascii")
+            return text if len(value) <= MAX_VALUE_LENGTH else _cut(text, len(value))
+        case Endpoint() | IPv4Address() | IPv6Address():
+            return str(value)
+        case Enum():
+            return value.value
+        case dict():
+            return {str(key): plain(item) for key, item in value.items()}
+        case list() | tuple() | set() | frozenset():
+            return [plain(item) for item in value]
+        case _:
+            text = str(value)
+            return _cut(text, len(text))
+
+
+def _cut(text: str, true_length: int) -> str:
+    return text if true_length <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}... ({true_length} bytes)"

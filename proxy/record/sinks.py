@@ -1,0 +1,159 @@
+"""Where the lines of the log go: a file or a pipe that may be slow, full, or gone for a while."""
+
+from __future__ import annotations
+
+import errno
+import os
+import sys
+import threading
+from collections import deque
+from collections.abc import Callable
+from functools import partial
+
+from proxy.errors import PinholeError
+from proxy.record.render import stamp, to_json
+from proxy.text import printable
+
+MAX_QUEUED_BYTES = 32 * 1024 * 1024
+
+# Lines of this long are written together. The thread shares the interpreter with the loop: to wake it for every line
+# cost the loop as much as a third of its time.
+GATHER_SECONDS = 0.02
+
+RETRY_SECONDS = 1.0
+
+CLOSE_SECONDS = 5.0
+
+
+class Sink:
+    """Takes rendered lines from the loop and writes them from a thread."""
+
+    def __init__(
+        self, to: str, report: Callable[[str], None] | None = None, opens: Callable[[], int] | None = None
+    ) -> None:
+        """`to`: stdout, stderr or a file's path. Raises OSError when the file cannot be opened.
+
+        `report` is told, once each, when writing begins to fail and when it works again; the default tells stderr.
+        `opens`: opens the file, also the next one after rotation; the default does so by itself.
+        """
+        self._to = to
+        self._report = report or (lambda text: print(f"pinhole: {printable(text)}", file=sys.stderr, flush=True))
+        self._opens = opens or partial(open_file, to)
+        self._fd = self._opens()
+        self._lines: deque[bytes] = deque()
+        self._queued_bytes = 0
+        self._lost = 0
+        self.lost = 0
+        """Lines that nobody will ever read, since the start; those of late are `_lost`, until the log says so."""
+        self._wake = threading.Condition()
+        self._reopen = False
+        self._closing = False
+        self._thread = threading.Thread(target=self._write_all, name="audit", daemon=True)
+        self._thread.start()
+
+    def __call__(self, line: str) -> None:
+        data = line.encode() + b"\n"
+        with self._wake:
+            if self._queued_bytes + len(data) > MAX_QUEUED_BYTES:
+                self._lost += 1
+                self.lost += 1
+                return
+            self._lines.append(data)
+            self._queued_bytes += len(data)
+            if len(self._lines) == 1:
+                self._wake.notify()
+
+    def reopen(self) -> None:
+        """After log rotation: go on in a new file of the same name."""
+        with self._wake:
+            self._reopen = True
+            self._wake.notify()
+
+    def close(self) -> None:
+        """Write what is queued, within a limit: a full disk must not keep the daemon from ending."""
+        with self._wake:
+            self._closing = True
+            self._wake.notify()
+        self._thread.join(CLOSE_SECONDS)
+        if self._fd > 2 and not self._thread.is_alive():
+            os.close(self._fd)
+            self._fd = -1
+
+    def _write_all(self) -> None:
+        failing = False
+        rest = rest_of_line = b""  # to be written; of the line that is half written, what stands there
+        while True:
+            with self._wake:
+                while not (rest or self._lines or self._lost or self._reopen or self._closing):
+                    self._wake.wait()
+                if not rest:
+                    self._wake.wait_for(lambda: self._closing, GATHER_SECONDS)
+                reopen, self._reopen = self._reopen, False
+                if not rest:
+                    rest = b"".join(self._lines)
+                    self._lines.clear()
+                    self._queued_bytes = 0
+                    if self._lost:
+                        rest += self._lost_line()
+                if not rest and self._closing:
+                    return
+                closing = self._closing
+            if reopen and self._open_anew():
+                rest = rest_of_line + rest
+            try:
+                if rest:
+                    written = os.write(self._fd, rest)
+                    rest_of_line, rest = _unfinished(rest_of_line + rest[:written]), rest[written:]
+                if failing:
+                    failing = False
+                    self._report(f"audit log {self._to}: writing again")
+            except OSError as error:
+                if not failing:
+                    failing = True
+                    self._report(f"audit log {self._to}: {error.strerror}; lines wait in memory")
+                if closing:
+                    return
+                with self._wake:
+                    self._wake.wait(RETRY_SECONDS)
+
+    def _open_anew(self) -> bool:
+        try:
+            fresh = self._opens()
+        except (OSError, PinholeError) as error:
+            text = error.strerror if isinstance(error, OSError) else error
+            self._report(f"audit log {self._to}: {text}; it goes on in the file it has")
+            return False
+        if self._fd > 2:
+            os.close(self._fd)
+        self._fd = fresh
+        return True
+
+    def _lost_line(self) -> bytes:
+        lost, self._lost = self._lost, 0
+        return to_json(stamp(None, "", {"event": "audit.lost", "lines": lost})).encode() + b"\n"
+
+
+def _unfinished(written: bytes) -> bytes:
+    """What stands behind the last whole line."""
+    return written[written.rfind(b"\n") + 1 :]
+
+
+def open_file(to: str) -> int:
+    """Where the lines go. Raises OSError."""
+    match to:
+        case "stdout":
+            return 1
+        case "stderr":
+            return 2
+        case path:
+            # Not to wait for ever for somebody to read from a FIFO; from then on writing may wait.
+            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
+            # A link there may be somebody else's, to a file that only root may write.
+            try:
+                fd = os.open(path, flags | os.O_NOFOLLOW, 0o640)
+            except OSError as error:
+                if error.errno != errno.ELOOP:
+                    raise
+                raise OSError(errno.ELOOP, "is a symbolic link, which is not followed: name the file itself") from error
+            os.set_blocking(fd, True)
+            return fd
