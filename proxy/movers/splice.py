@@ -20,18 +20,15 @@ import select
 import socket
 import termios
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import Enum
 from functools import partial
 
+from proxy.movers.pipes import Pipe, Splicer
 from proxy.sockets import streams
 
-# One pipe slot holds one segment's pages, so a large pipe moves far more than its nominal size in two system calls.
-PIPE_BYTES = 1 << 20
 SPLICE_BYTES = 1 << 20
 # How often one direction may go round before the loop serves others.
 ROUNDS_PER_WAKEUP = 16
-POOLED_PIPES = 64
 # How much is read at a time where splice(2) cannot: around a byte of urgent data.
 PAST_URGENT_BYTES = 64 * 1024
 # One side has ended and nothing moves any more. Long, for a server may still be writing down what it was sent.
@@ -39,85 +36,10 @@ HALF_CLOSED_SECONDS = 600.0
 # Most transfers are over sooner and need no keep-alive.
 KEEP_ALIVE_AFTER_SECONDS = 60.0
 
-_EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _JUST_DATA = select.EPOLLIN | select.EPOLLOUT
 _NOTHING = bytes(4)  # an int for ioctl()
 _FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK; not in Python 3.11's os module.
 _AND_MORE = _FLAGS | 4  # SPLICE_F_MORE: the last segment waits until what comes next has filled it.
-
-
-@dataclass(slots=True)
-class Pipe:
-    read: int
-    write: int
-
-
-class Splicer:
-    """What all relays share: one watch over their sockets, and pipes that wait for use.
-
-    The watch is edge-triggered, so a socket is registered once in its life. With the loop's own, which is not, a relay
-    would change from waiting for its source to waiting for its sink and back at each turn.
-    """
-
-    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._loop = loop
-        self._epoll = select.epoll()
-        self._watched: dict[int, Callable[[int], None]] = {}
-        self._pipes: list[Pipe] = []
-        loop.add_reader(self._epoll.fileno(), self._look)
-
-    def watch(self, sock: socket.socket, changed: Callable[[int], None]) -> None:
-        """Call `changed` with epoll's events whenever there is more to read or room to write. Raises OSError."""
-        self._epoll.register(sock, _EVENTS)
-        self._watched[sock.fileno()] = changed
-
-    def forget(self, sock: socket.socket) -> None:
-        """Before it is closed."""
-        if self._watched.pop(sock.fileno(), None) is not None:
-            self._epoll.unregister(sock)
-
-    def _look(self) -> None:
-        for fd, events in self._epoll.poll(0):
-            # One before it in this list may have ended its relay.
-            if (changed := self._watched.get(fd)) is not None:
-                try:
-                    changed(events)
-                except Exception as error:  # a bug: reported as the loop would, and the others are not told twice
-                    self._loop.call_exception_handler({"message": "relay failed", "exception": error})
-
-    def take_pipe(self) -> Pipe:
-        """An empty one. Raises OSError when no descriptors are left."""
-        if self._pipes:
-            return self._pipes.pop()
-        read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
-        # Past the user's pipe budget the kernel refuses; the default size is slower, not wrong.
-        with contextlib.suppress(OSError):
-            fcntl.fcntl(write, fcntl.F_SETPIPE_SZ, PIPE_BYTES)
-        return Pipe(read, write)
-
-    def give_pipe(self, pipe: Pipe, is_empty: bool) -> None:
-        """Kept for the next relay: making and sizing one costs more than moving a small file through it."""
-        if is_empty and len(self._pipes) < POOLED_PIPES:
-            self._pipes.append(pipe)
-        else:
-            _close(pipe)
-
-    def drop_pipes(self) -> None:
-        """Close those that wait."""
-        while self._pipes:
-            _close(self._pipes.pop())
-
-    def close(self) -> None:
-        """When the last relay has ended."""
-        self.drop_pipes()
-        if not self._epoll.closed:
-            self._loop.remove_reader(self._epoll.fileno())
-            self._epoll.close()
-
-
-def _close(pipe: Pipe) -> None:
-    os.close(pipe.read)
-    os.close(pipe.write)
 
 
 class _Stop(Enum):

@@ -24,7 +24,8 @@ from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, Media, MediaGrant, Party, Refusal
 from proxy.config.schema import Limits, Timeouts
 from proxy.movers.lanes import Stands
-from proxy.movers.splice import Splicer, SpliceRelay
+from proxy.movers.pipes import Splicer
+from proxy.movers.splice import SpliceRelay
 from proxy.pinholes.borders import Borders
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.media import MediaPlace, Together

@@ -9,7 +9,8 @@ import struct
 import pytest
 
 from proxy.movers import splice as relay
-from proxy.movers.splice import Splicer, SpliceRelay
+from proxy.movers.pipes import Splicer
+from proxy.movers.splice import SpliceRelay
 from proxy.sockets import streams
 
 
