@@ -10,6 +10,7 @@ What a *peer* does wrong is `protocols.contract.engine.Malformed`; it never leav
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 
 from proxy.text import printable
@@ -34,3 +35,30 @@ class SocketError(PinholeError):
 
 class NetError(PinholeError):
     pass
+
+
+def refusal_reason(error: OSError) -> str:
+    match error.errno:
+        case errno.EADDRINUSE:
+            return "address_in_use"
+        case errno.EADDRNOTAVAIL:
+            return "no_free_port"
+        case errno.EMFILE | errno.ENFILE:
+            return "no_descriptors"
+        case _:
+            return "bind_failed"
+
+
+def dial_failure(code: int | None) -> str:
+    """The errno of a connection that did not come about, as one word for the audit log."""
+    match code:
+        case errno.ECONNREFUSED | errno.ECONNRESET:
+            return "refused"
+        case errno.ETIMEDOUT:
+            return "timeout"
+        case errno.EMFILE | errno.ENFILE:
+            return "no_descriptors"
+        case errno.EADDRINUSE | errno.EADDRNOTAVAIL:
+            return "no_source_port"
+        case _:
+            return "unreachable"

@@ -11,30 +11,31 @@ If the process dies, the kernel closes every pinhole in the same instant.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterator
 from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
 
-from protocols.contract.addresses import Endpoint, Host, Network, Transport
-from protocols.contract.pinholes import AnyGrant, Expect, Grant, Media, MediaGrant, Party, Refusal
+from protocols.contract.addresses import Endpoint, Transport
+from protocols.contract.pinholes import Expect, Grant, Media, Party, Refusal
 from proxy.config.schema import Limits, Timeouts
+from proxy.errors import refusal_reason
 from proxy.movers.lanes import Stands
 from proxy.movers.pipes import Splicer
-from proxy.movers.splice import SpliceRelay
 from proxy.pinholes.borders import Borders
+from proxy.pinholes.connections import Pinhole
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.media import MediaPlace, Together
 from proxy.pinholes.media_offers import Offers
-from proxy.pinholes.opening import Opening, Owner, mark_to
+from proxy.pinholes.of_session import SessionPinholes
+from proxy.pinholes.opening import Opening, Owner
 from proxy.pinholes.shares import Group, Shares
 from proxy.pinholes.third_hosts import ThirdHosts
 from proxy.record.metrics import Metrics
-from proxy.sockets import streams, transparent
+from proxy.sockets import transparent
 from proxy.sockets.doors import Door, Doors
 from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.ports import PortPool
@@ -121,7 +122,7 @@ class PinholeTable:
                 else:
                     pinhole = self._at_a_door(owner, expect)
             except OSError as error:
-                refusal = Refusal(_refusal(error))
+                refusal = Refusal(refusal_reason(error))
         if refusal is not None:
             self._refused(owner, expect, expect.transport, expect.listen, expect.target, refusal)
             return refusal
@@ -156,7 +157,7 @@ class PinholeTable:
             try:
                 place = MediaPlace(self, owner, self._last_id + 1, media, together, offerer)
             except OSError as error:
-                refusal = Refusal(_refusal(error))
+                refusal = Refusal(refusal_reason(error))
         if refusal is not None:
             self._refused(owner, media, Transport.UDP, media.party.mapped or media.party.rtp, media.party.rtp, refusal)
             return refusal
@@ -266,373 +267,3 @@ def _leads_to_this_host(expect: Expect) -> bool:
     connection of its own, which no firewall looks at."""
     target = expect.target.host
     return bool(expect.via) and all(hop.host != target for hop in expect.via) and transparent.is_own(target)
-
-
-def _refusal(error: OSError) -> str:
-    match error.errno:
-        case errno.EADDRINUSE:
-            return "address_in_use"
-        case errno.EADDRNOTAVAIL:
-            return "no_free_port"
-        case errno.EMFILE | errno.ENFILE:
-            return "no_descriptors"
-        case _:
-            return "bind_failed"
-
-
-class SessionPinholes:
-    """What an engine holds as `Pinholes`: the table, seen by one session."""
-
-    __slots__ = ("_apart", "_held", "_owner", "_parent", "_table", "kept_until")
-
-    def __init__(self, table: PinholeTable, owner: Owner, parent: SessionPinholes | None = None) -> None:
-        self._table = table
-        self._owner = owner
-        self._parent = parent
-        self._held: dict[int, Opening] = {}
-        self.kept_until = 0.0
-        self._apart: set[SessionPinholes] = set()
-        """Of those that are limited by themselves, the ones that hold something."""
-
-    def __iter__(self) -> Iterator[Opening]:
-        yield from tuple(self._held.values())
-        for others in tuple(self._apart):
-            yield from others
-
-    def __len__(self) -> int:
-        return len(self._held) + sum(map(len, self._apart))
-
-    def apart(self) -> SessionPinholes:
-        return SessionPinholes(self._table, self._owner, self)
-
-    def open(self, expect: Expect) -> Grant | Refusal:
-        answer = self._table.open(self._owner, expect, len(self._held))
-        return answer if isinstance(answer, Refusal) else self._hold(answer).grant
-
-    def confirm(self, grant: Grant) -> None:
-        if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
-            pinhole.confirm()
-
-    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
-        if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
-            pinhole.renew(allow, seconds)
-
-    def offer(self, media: Media) -> MediaGrant | Refusal:
-        return self._place(media, None)
-
-    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
-        offerer = self._held.get(offered.id)
-        return self._place(media, offerer) if isinstance(offerer, MediaPlace) else Refusal("offer_gone")
-
-    def may_wait(self, party: Party) -> bool:
-        return self._table.may_wait(self._owner, party)
-
-    def keep(self, seconds: float) -> None:
-        self.kept_until = self._table.loop.time() + seconds
-
-    @property
-    def places(self) -> list[MediaPlace]:
-        return [pinhole for pinhole in self._held.values() if isinstance(pinhole, MediaPlace)]
-
-    def _place(self, media: Media, offerer: MediaPlace | None) -> MediaGrant | Refusal:
-        answer = self._table.place(self._owner, media, len(self._held), self, offerer)
-        return answer if isinstance(answer, Refusal) else self._hold(answer).grant
-
-    def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
-        place = self._held.get(grant.id)
-        if not isinstance(place, MediaPlace):
-            return Refusal("closed")
-        if not self._table.may_wait(self._owner, media.party):
-            return Refusal("third_host")
-        try:
-            place.change(media)
-        except OSError as error:
-            return Refusal(_refusal(error))
-        return place.grant
-
-    def _hold(self, pinhole: _Kind) -> _Kind:
-        self._held[pinhole.grant.id] = pinhole
-        pinhole.closed = self._forget
-        if self._parent is not None:
-            self._parent._apart.add(self)
-        return pinhole
-
-    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
-        if pinhole := self._held.get(grant.id):
-            pinhole.shut(reason)
-
-    def end(self, reason: str) -> None:
-        """The session is over: waiting pinholes go with it, admitted relays run to their end (rule X15)."""
-        for pinhole in self:
-            pinhole.shut(reason)
-
-    def _forget(self, pinhole: Opening) -> None:
-        del self._held[pinhole.grant.id]
-        if self._parent is not None and not self._held:
-            self._parent._apart.remove(self)
-
-
-class Pinhole(Opening):
-    """One open pinhole and the relays that it admitted."""
-
-    grant: Grant
-
-    __slots__ = (
-        "_bytes_in",
-        "_bytes_out",
-        "_dial_seconds",
-        "_door",
-        "_is_confirmed",
-        "_refused",
-        "_timer",
-        "_uses_left",
-        "dialling",
-        "relays",
-    )
-
-    def __init__(self, table: PinholeTable, owner: Owner, grant: Grant, door: Door) -> None:
-        super().__init__(table, owner)
-        self.grant = grant
-        self._door: Door | None = None
-        self._timer: asyncio.TimerHandle | None = None
-        try:
-            self._begin(grant, door)
-        except Exception:  # no room, or a bug of ours
-            self._leave_door()
-            raise
-
-    def _begin(self, grant: Grant, door: Door) -> None:
-        """Raises OSError."""
-        table = self._table
-        door.enter(self)
-        self._door = door
-        self._is_confirmed = False
-        self._uses_left = grant.expect.uses
-        self._bytes_in = 0
-        self._bytes_out = 0
-        self._refused = 0
-        self.dialling: set[_Dial] = set()
-        self.relays: set[SpliceRelay] = set()
-        expect = grant.expect
-        wait = expect.open_seconds if expect.open_seconds is not None else table.timeouts.pinhole_open
-        self._dial_seconds = wait
-        self._timer = table.loop.call_later(wait, self.shut, "never_used")
-        self._tell_opened(
-            expect.purpose, expect.transport, grant.listen, expect.allow, expect.target, wait, expect.trigger
-        )
-        if expect.confirmed:
-            self.confirm()
-
-    @property
-    def state(self) -> str:
-        if self.relays:
-            return "relaying"
-        if self.dialling:
-            return "dialling"
-        return "waiting" if self._is_confirmed else "unconfirmed"
-
-    def summary(self, now: float) -> dict[str, Any]:
-        expect, at = self.grant.expect, self.grant.listen
-        passed = (self.bytes_in, self.bytes_out)
-        return self._describe(
-            now, self.state, expect.purpose, expect.transport, at, expect.allow, expect.target, *passed
-        )
-
-    @property
-    def bytes_in(self) -> int:
-        return self._bytes_in + sum(relay.bytes_in for relay in self.relays)
-
-    @property
-    def bytes_out(self) -> int:
-        return self._bytes_out + sum(relay.bytes_out for relay in self.relays)
-
-    def _places(self) -> Iterable[Endpoint]:
-        yield self.grant.listen
-        admitted = [relay.sockets for relay in self.relays] + [dial.sockets for dial in self.dialling]
-        for sock in chain.from_iterable(admitted):
-            with contextlib.suppress(OSError):
-                yield transparent.local(sock)
-
-    def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
-        if self._door is not None:
-            self._stop_timer()
-            # Of one that is for a single use it matters only that nobody came.
-            reason = "expired" if self._uses_left is None else "never_used"
-            self._timer = self._table.loop.call_later(seconds, self.shut, reason)
-            self._dial_seconds = seconds
-            before = self.allow
-            self._readmit(allow, seconds)
-            self._door.allows_others(self, before)
-
-    def confirm(self) -> None:
-        if self._door is not None and not self._is_confirmed:
-            self._is_confirmed = True
-            self._door.open()
-
-    @property
-    def allow(self) -> tuple[Network, ...]:
-        return self.grant.expect.allow
-
-    def allows(self, host: Host) -> bool:
-        return any(host in network for network in self.allow)
-
-    def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
-        streams.reset(sock)
-        self._refused += 1
-        self._table.metrics.strangers.inc()
-        if self._refused == 1:  # the rest is a number in pinhole.closed
-            self._tell_stranger(f"{peer} came to {self.grant.listen}", "reset")
-
-    def fail(self, error: OSError) -> None:
-        self.shut(_refusal(error))
-
-    def use(self, sock: socket.socket, peer: Endpoint) -> None:
-        if self._uses_left is not None:
-            self._uses_left -= 1
-        if self._uses_left == 0:
-            self._leave_door()
-        if self.grant.expect.is_read:
-            self._tell_used(peer)
-            self._table.begin(self.owner, self.grant, sock, peer)
-            self._close_if_over("used_up")
-            return
-        dial = _Dial(self, sock)
-        self.dialling.add(dial)
-        self._tell_used(peer)
-        if dial in self.dialling:  # unless the engine thought better of it
-            dial.start()
-
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
-    def _leave_door(self) -> None:
-        self._stop_timer()
-        if self._door is not None:
-            door, self._door = self._door, None
-            door.leave(self)
-
-    # -- from the dial and the relay ------------------------------------------------------------------------------
-
-    def connected(self, dial: _Dial, peer: socket.socket, target: socket.socket) -> None:
-        self.dialling.discard(dial)
-        relay: SpliceRelay
-
-        def ended(reason: str) -> None:
-            self.relays.discard(relay)
-            self._bytes_in += relay.bytes_in
-            self._bytes_out += relay.bytes_out
-            self._close_if_over(reason)
-
-        silent, idle = self._table.timeouts.silent, self.grant.expect.idle_seconds
-        splicer = self._table.splicer
-        relay = SpliceRelay(self._table.loop, splicer, peer, target, idle, ended, silent_seconds=silent)
-        self.relays.add(relay)
-        relay.start()
-
-    def not_connected(self, dial: _Dial, reason: str) -> None:
-        self.dialling.discard(dial)
-        self._close_if_over(reason)
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        return self._table.loop
-
-    def call(self, target: Endpoint, source: Endpoint) -> socket.socket:
-        """Begin a connection to its target. Raises OSError."""
-        return transparent.dial(target, source, mark_to(self.owner, target.host), self._table.max_segment)
-
-    def dial_seconds(self) -> float:
-        """Some servers accept data only after the transfer command, so this may take as long as the pinhole (F49)."""
-        return self._dial_seconds
-
-    # -- ends -----------------------------------------------------------------------------------------------------
-
-    def shut(self, reason: str) -> None:
-        """Admit nobody more; what was admitted goes on."""
-        self._leave_door()
-        self._close_if_over(reason)
-
-    def abort(self, reason: str) -> None:
-        self._leave_door()
-        for dial in tuple(self.dialling):
-            dial.abort(reason)
-        for relay in tuple(self.relays):
-            relay.abort(reason)
-        self._close_if_over(reason)
-
-    def _close_if_over(self, reason: str) -> None:
-        if self._door is not None or self.dialling or self.relays or self.grant.id not in self._table:
-            return
-        self._table.release(self)
-        counts = {"bytes_in": self._bytes_in, "bytes_out": self._bytes_out}
-        self._gone(reason, counts, **({"refused": self._refused} if self._refused else {}))
-
-
-class _Dial:
-    """The expected peer is here; its target is being called."""
-
-    __slots__ = ("_peer", "_pinhole", "_target", "_timer")
-
-    def __init__(self, pinhole: Pinhole, peer: socket.socket) -> None:
-        self._pinhole = pinhole
-        self._peer = peer
-        self._target: socket.socket | None = None
-        self._timer: asyncio.TimerHandle | None = None
-
-    @property
-    def sockets(self) -> tuple[socket.socket, ...]:
-        return (self._peer,) if self._target is None else (self._peer, self._target)
-
-    def start(self) -> None:
-        expect = self._pinhole.grant.expect
-        try:
-            source = expect.source or Endpoint(transparent.remote(self._peer).host, 0)
-            self._target = self._pinhole.call(expect.target, source)
-        except OSError as error:
-            self.abort("target_" + dial_failure(error.errno))
-            return
-        self._pinhole.loop.add_writer(self._target, self._settled)
-        self._timer = self._pinhole.loop.call_later(self._pinhole.dial_seconds(), self.abort, "target_timeout")
-
-    def _settled(self) -> None:
-        assert self._target is not None
-        if code := transparent.dial_result(self._target):
-            self.abort("target_" + dial_failure(code))
-            return
-        self._release()
-        self._pinhole.connected(self, self._peer, self._target)
-
-    def abort(self, reason: str) -> None:
-        self._release()
-        if self._target is not None:
-            streams.reset(self._target)
-        streams.reset(self._peer)
-        self._pinhole.not_connected(self, reason)
-
-    def give_up(self) -> None:
-        """A bug of ours (`proxy/record/failures.py`)."""
-        self.abort("failed")
-
-    def _release(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-            assert self._target is not None
-            self._pinhole.loop.remove_writer(self._target)
-
-
-def dial_failure(code: int | None) -> str:
-    """The errno of a connection that did not come about, as one word for the audit log."""
-    match code:
-        case errno.ECONNREFUSED | errno.ECONNRESET:
-            return "refused"
-        case errno.ETIMEDOUT:
-            return "timeout"
-        case errno.EMFILE | errno.ENFILE:
-            return "no_descriptors"
-        case errno.EADDRINUSE | errno.EADDRNOTAVAIL:
-            return "no_source_port"
-        case _:
-            return "unreachable"

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side
 from protocols.contract.pinholes import AnyGrant, PinholeEvent
+from proxy.errors import dial_failure
 from proxy.movers.splice import SpliceRelay
 from proxy.pinholes.opening import mark_to
-from proxy.pinholes.table import dial_failure
 from proxy.sessions.leg import Leg
 from proxy.sessions.session import Admission, Session
 from proxy.sockets import streams, transparent

@@ -16,9 +16,8 @@ from protocols.contract.effects import Send, Splice
 from protocols.contract.pinholes import Expect, Media, Party
 from proxy.movers import lanes
 from proxy.movers import splice as relay
+from proxy.pinholes import connections, media
 from proxy.pinholes import datagrams as admission
-from proxy.pinholes import media
-from proxy.pinholes import table as pinholes
 from proxy.record import failures
 from proxy.sessions import driver, flows, leg, stream
 from proxy.sessions.session import Session
@@ -210,11 +209,11 @@ class Opens(PassOn):
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (pinholes.Pinhole, "allows"),
-        (pinholes.Pinhole, "use"),
-        (pinholes._Dial, "start"),
-        (pinholes._Dial, "_settled"),
-        (pinholes.Pinhole, "connected"),
+        (connections.Pinhole, "allows"),
+        (connections.Pinhole, "use"),
+        (connections._Dial, "start"),
+        (connections._Dial, "_settled"),
+        (connections.Pinhole, "connected"),
         (relay.SpliceRelay, "start"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
@@ -341,7 +340,7 @@ class Asks(PassOn):
         ("media", lanes.sockets, "set_mark"),
         *((f"{at} udp", admission.DatagramPinhole, "_tell_opened") for at in ("mapped", "in_place")),
         *(
-            (f"{at} tcp", pinholes.Pinhole, name)
+            (f"{at} tcp", connections.Pinhole, name)
             for at in ("mapped", "in_place")
             for name in ("_tell_opened", "confirm")
         ),

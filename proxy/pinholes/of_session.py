@@ -1,0 +1,106 @@
+"""The pinholes of one session, as its engine sees them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from protocols.contract.addresses import Network
+from protocols.contract.pinholes import AnyGrant, Expect, Grant, Media, MediaGrant, Party, Refusal
+from proxy.errors import refusal_reason
+from proxy.pinholes.connections import Pinhole
+from proxy.pinholes.datagrams import DatagramPinhole
+from proxy.pinholes.media import MediaPlace
+from proxy.pinholes.opening import Opening, Owner
+from proxy.pinholes.table import PinholeTable, _Kind
+
+
+class SessionPinholes:
+    """What an engine holds as `Pinholes`: the table, seen by one session."""
+
+    __slots__ = ("_apart", "_held", "_owner", "_parent", "_table", "kept_until")
+
+    def __init__(self, table: PinholeTable, owner: Owner, parent: SessionPinholes | None = None) -> None:
+        self._table = table
+        self._owner = owner
+        self._parent = parent
+        self._held: dict[int, Opening] = {}
+        self.kept_until = 0.0
+        self._apart: set[SessionPinholes] = set()
+        """Of those that are limited by themselves, the ones that hold something."""
+
+    def __iter__(self) -> Iterator[Opening]:
+        yield from tuple(self._held.values())
+        for others in tuple(self._apart):
+            yield from others
+
+    def __len__(self) -> int:
+        return len(self._held) + sum(map(len, self._apart))
+
+    def apart(self) -> SessionPinholes:
+        return SessionPinholes(self._table, self._owner, self)
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        answer = self._table.open(self._owner, expect, len(self._held))
+        return answer if isinstance(answer, Refusal) else self._hold(answer).grant
+
+    def confirm(self, grant: Grant) -> None:
+        if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
+            pinhole.confirm()
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
+            pinhole.renew(allow, seconds)
+
+    def offer(self, media: Media) -> MediaGrant | Refusal:
+        return self._place(media, None)
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        offerer = self._held.get(offered.id)
+        return self._place(media, offerer) if isinstance(offerer, MediaPlace) else Refusal("offer_gone")
+
+    def may_wait(self, party: Party) -> bool:
+        return self._table.may_wait(self._owner, party)
+
+    def keep(self, seconds: float) -> None:
+        self.kept_until = self._table.loop.time() + seconds
+
+    @property
+    def places(self) -> list[MediaPlace]:
+        return [pinhole for pinhole in self._held.values() if isinstance(pinhole, MediaPlace)]
+
+    def _place(self, media: Media, offerer: MediaPlace | None) -> MediaGrant | Refusal:
+        answer = self._table.place(self._owner, media, len(self._held), self, offerer)
+        return answer if isinstance(answer, Refusal) else self._hold(answer).grant
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        place = self._held.get(grant.id)
+        if not isinstance(place, MediaPlace):
+            return Refusal("closed")
+        if not self._table.may_wait(self._owner, media.party):
+            return Refusal("third_host")
+        try:
+            place.change(media)
+        except OSError as error:
+            return Refusal(refusal_reason(error))
+        return place.grant
+
+    def _hold(self, pinhole: _Kind) -> _Kind:
+        self._held[pinhole.grant.id] = pinhole
+        pinhole.closed = self._forget
+        if self._parent is not None:
+            self._parent._apart.add(self)
+        return pinhole
+
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
+        if pinhole := self._held.get(grant.id):
+            pinhole.shut(reason)
+
+    def end(self, reason: str) -> None:
+        """The session is over: waiting pinholes go with it, admitted relays run to their end (rule X15)."""
+        for pinhole in self:
+            pinhole.shut(reason)
+
+    def _forget(self, pinhole: Opening) -> None:
+        del self._held[pinhole.grant.id]
+        if self._parent is not None and not self._held:
+            self._parent._apart.remove(self)
