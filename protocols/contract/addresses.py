@@ -21,6 +21,10 @@ Count = Annotated[int, Ge(1), Le(10_000_000)]
 """Of an option."""
 
 
+LEAST_PORT = 1024
+"""Below are services that a bounce wants to reach: no pinhole leads there unless an option says so."""
+
+
 class Malformed(Exception):
     """A peer sent what its protocol does not allow. Raised by parsers, caught at the engine's edge."""
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Le
 
-from protocols.contract.addresses import Network, Seconds
+from protocols.contract.addresses import LEAST_PORT, Network, Seconds
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,7 @@ class FtpOptions:
     server-to-server transfers (FXP) and server farms that send data from another address. `deny` or a list of
     networks."""
 
-    min_port: Annotated[int, Ge(1), Le(65535)] = 1024
+    min_port: Annotated[int, Ge(1), Le(65535)] = LEAST_PORT
     """The lowest port that PORT, EPRT, 227 and 229 may name. Below 1024 are services that a bounce attack wants to
     reach."""
 

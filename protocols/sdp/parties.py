@@ -14,10 +14,9 @@ from ipaddress import ip_network
 from typing import NamedTuple
 
 from protocols.contract import pinholes
-from protocols.contract.addresses import Endpoint, Host, Network, Side, only
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Side, only
 from protocols.contract.pinholes import Party
 from protocols.sdp import description as sdp
-from protocols.sip.contacts import LEAST_PORT
 
 _SHARED = ip_network("100.64.0.0/10")
 _UNREACHABLE = tuple(

@@ -15,13 +15,11 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from protocols.contract.addresses import Endpoint, Network, Peers, Side, Transport, only
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Network, Peers, Side, Transport, only
 from protocols.contract.pinholes import Expect, Grant, Pinholes, Refusal
 from protocols.sip.table import SipTable
 from protocols.toolbox.clock import Clock
 
-LEAST_PORT = 1024
-"""Services of the system are below, and no phone (S57), and no media."""
 NAMED_SECONDS = 600.0
 """How long a port stands that a message has named; each message that names it again puts that off. A phone may ring for
 five minutes before the answer comes."""

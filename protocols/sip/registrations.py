@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
-from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport, only
-from protocols.sip.contacts import LEAST_PORT, Contact, Contacts
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Peers, Side, Transport, only
+from protocols.sip.contacts import Contact, Contacts
 from protocols.sip.message import MAX_ID_BYTES, Message, Refused
 from protocols.sip.options import SipOptions
 from protocols.sip.rewrite import DEFAULT_PORT, Rewriter

@@ -25,10 +25,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
-from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side, Transport
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Peers, Side, Transport
 from protocols.sip import odd as sip_odd
 from protocols.sip import values
-from protocols.sip.contacts import LEAST_PORT, Contacts
+from protocols.sip.contacts import Contacts
 from protocols.sip.echoes import Echoes
 from protocols.sip.hiding import CallIds
 from protocols.sip.message import BadMessage, Message

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Hashable
 
-from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side, Transport, only
-from protocols.sip.contacts import LAST_WORDS_SECONDS, LEAST_PORT, Contacts
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Peers, Side, Transport, only
+from protocols.sip.contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip.message import Message
 from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
 from protocols.toolbox.memory import Recent, short

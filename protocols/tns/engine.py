@@ -26,13 +26,13 @@ from enum import Enum, auto
 from ipaddress import ip_network
 from typing import Any
 
-from protocols.contract.addresses import Endpoint, Host, Malformed, Network, Peers, Side, Transport, only
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Network, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Resolve, Send, Splice, violation
 from protocols.contract.engine import Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Pinholes, Refusal
 from protocols.tns import address as text
 from protocols.tns import wire
-from protocols.tns.options import MIN_PORT, TnsOptions
+from protocols.tns.options import TnsOptions
 from protocols.tns.wire import Kind, PacketBuffer
 from protocols.toolbox.spans import Span, replace
 
@@ -397,7 +397,7 @@ class TnsEngine:
     def _forbidden(self, address: text.Address, target: Endpoint) -> str:
         """Why the client must not be led there (T23); empty if it may."""
         host = target.host
-        if target.port < MIN_PORT:
+        if target.port < LEAST_PORT:
             return "the port is below 1024"
         if target == self._peers.server or target in self._peers.via:
             return "it has been there"

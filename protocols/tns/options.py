@@ -10,9 +10,6 @@ from annotated_types import Ge, Le
 
 from protocols.contract.addresses import Host, Network, Seconds
 
-MIN_PORT = 1024
-"""Listeners and dispatchers are above; below are services that somebody might want to be led to (T23)."""
-
 
 @dataclass(frozen=True)
 class TnsOptions:

@@ -19,17 +19,14 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, ClassVar, Final
+from collections.abc import Iterable, Mapping, Sequence
+from typing import ClassVar, Final, Protocol
 
 from protocols.contract.addresses import Endpoint, Host
 from protocols.contract.pinholes import Party
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary
-
-if TYPE_CHECKING:
-    from proxy.pinholes.media import MediaPlace
 
 # Who has sent so many from elsewhere is the one: RFC 7362 s.4 asks for a lock. From the announced address, one will do.
 LOCK_PACKETS = 8
@@ -93,12 +90,47 @@ def goes_on(before: bytes, after: bytes) -> bool:
     return 0 < ahead < MAX_DROPOUT
 
 
+class Keeper(Protocol):
+    """The place of a party, as far as its lanes need it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def leased(self) -> Mapping[Address, UdpEndpoint]:
+        """Endpoints on addresses of ours: what one of them sends to another would have to pass our own firewall."""
+
+    def mark_of(self, party: Party) -> int:
+        """The mark of what is sent from a party's place to its partners."""
+
+    def used(self, source: Address, data: bytes) -> None:
+        """The first packet has come, from a partner."""
+
+    def refuse(self, source: Address, count: int = 1) -> None:
+        """A stranger's packets were not passed on."""
+
+    def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
+        """Whether packets of that party, which bear this address of its, may come by the interface that they came by."""
+
+    def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
+        """A packet bore a party's address and came by the wrong interface."""
+
+    def count_in(self, packets: int, size: int, lost: int) -> None:
+        """What a lane has brought to the party, when the lane ends."""
+
+    def count_out(self, packets: int, size: int) -> None:
+        """What a lane has brought from the party, when the lane ends."""
+
+    def give_up(self) -> None:
+        """A bug of ours: the place ends with all its lanes."""
+
+
 class Stand:
     """A socket that media comes to: whose lanes begin there, and who takes packets of which address."""
 
     __slots__ = ("_takers", "endpoint", "heard", "keeper", "lanes", "over")
 
-    def __init__(self, endpoint: UdpEndpoint, keeper: MediaPlace | None) -> None:
+    def __init__(self, endpoint: UdpEndpoint, keeper: Keeper | None) -> None:
         """keeper: whose place it is, if that has it without any lane."""
         self.endpoint = endpoint
         self.keeper = keeper
@@ -158,7 +190,7 @@ class Stands:
         self._at: dict[UdpEndpoint, Stand] = {}
         endpoints.media_stranger = self._stranger
 
-    def lease(self, keeper: MediaPlace, host: Host, count: int, mark: int = 0) -> list[Stand]:
+    def lease(self, keeper: Keeper, host: Host, count: int, mark: int = 0) -> list[Stand]:
         """On so many ports of an address of ours. mark: of what is sent from there. Raises OSError."""
         stands = [Stand(endpoint, keeper) for endpoint in self._endpoints.take_media(host, count)]
         for stand in stands:
@@ -243,7 +275,7 @@ class Component:
         "waits",
     )
 
-    def __init__(self, place: MediaPlace, party: Party, waits: Endpoint, leased: Stand | None, is_new: bool) -> None:
+    def __init__(self, place: Keeper, party: Party, waits: Endpoint, leased: Stand | None, is_new: bool) -> None:
         """waits: where the party is to be sent to. leased: the socket of its place, if that is on an address of ours.
         is_new: the party was not known before; else it has agreed anew."""
         self.place = place

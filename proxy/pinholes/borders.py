@@ -13,8 +13,8 @@ from typing import Protocol
 
 from protocols.contract.addresses import Host, Side
 from proxy.config.schema import Policy
-from proxy.sessions.policy import Arrival
 from proxy.sockets import packet_info
+from proxy.sockets.arrival import Arrival
 from proxy.sockets.routes import Way, Ways, way_to
 
 

@@ -13,8 +13,7 @@ from protocols.contract.addresses import Endpoint, Host, Network
 from protocols.contract.pinholes import Grant
 from proxy.errors import dial_failure, refusal_reason
 from proxy.movers.splice import SpliceRelay
-from proxy.pinholes.opening import Opening, Owner, mark_to
-from proxy.pinholes.table import PinholeTable
+from proxy.pinholes.opening import Opening, Owner, Table, mark_to
 from proxy.sockets import streams, transparent
 from proxy.sockets.doors import Door
 
@@ -37,7 +36,7 @@ class Pinhole(Opening):
         "relays",
     )
 
-    def __init__(self, table: PinholeTable, owner: Owner, grant: Grant, door: Door) -> None:
+    def __init__(self, table: Table, owner: Owner, grant: Grant, door: Door) -> None:
         super().__init__(table, owner)
         self.grant = grant
         self._door: Door | None = None

@@ -10,16 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host, Network
 from protocols.contract.pinholes import Expect, Grant
-from proxy.pinholes.opening import Opening, Owner
+from proxy.pinholes.opening import Opening, Owner, Table
 from proxy.sockets import packet_info
 from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint
-
-if TYPE_CHECKING:
-    from proxy.pinholes.table import PinholeTable
 
 
 class DatagramPinhole(Opening):
@@ -27,7 +24,7 @@ class DatagramPinhole(Opening):
 
     grant: Grant
 
-    def __init__(self, table: PinholeTable, owner: Owner, number: int, expect: Expect) -> None:
+    def __init__(self, table: Table, owner: Owner, number: int, expect: Expect) -> None:
         """Raises OSError when the endpoint cannot be had."""
         super().__init__(table, owner)
         self._endpoints: dict[Heard, UdpEndpoint] = {}
@@ -83,11 +80,14 @@ class DatagramPinhole(Opening):
         return list(dict.fromkeys(network.network_address for network in expect.allow))
 
     def _at(self, endpoint: UdpEndpoint) -> UdpEndpoint:
-        endpoint.admits.append(self)
+        self._table.waiting.setdefault(endpoint, []).append(self)
         return endpoint
 
     def _leave(self, endpoint: UdpEndpoint) -> None:
-        endpoint.admits.remove(self)
+        waiting = self._table.waiting
+        waiting[endpoint].remove(self)
+        if not waiting[endpoint]:
+            del waiting[endpoint]
         self._table.endpoints.give(endpoint)
 
     def confirm(self) -> None:

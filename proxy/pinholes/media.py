@@ -21,18 +21,15 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
 from protocols.contract.pinholes import Media, MediaGrant, Party
 from proxy.movers.lanes import Component, Lane, Stand, join, protocol_of
-from proxy.pinholes.opening import Opening, Owner
+from proxy.pinholes.opening import Opening, Owner, Table
 from proxy.sockets import packet_info
 from proxy.sockets.endpoints import UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
-
-if TYPE_CHECKING:
-    from proxy.pinholes.table import PinholeTable
 
 # How often a stream is looked at within its idle time: that spares a look at the clock for each packet.
 LOOKS = 4
@@ -58,7 +55,7 @@ class MediaPlace(Opening):
 
     def __init__(
         self,
-        table: PinholeTable,
+        table: Table,
         owner: Owner,
         number: int,
         media: Media,
@@ -184,12 +181,17 @@ class MediaPlace(Opening):
 
     def _account(self, lane: Lane) -> None:
         """A lane that ends: both its parties remember what went over it."""
-        to, by = lane.receiver.place, lane.sender.place
-        to._packets_in += lane.packets
-        to._bytes_in += lane.bytes
-        to._lost += lane.lost
-        by._packets_out += lane.packets
-        by._bytes_out += lane.bytes
+        lane.receiver.place.count_in(lane.packets, lane.bytes, lane.lost)
+        lane.sender.place.count_out(lane.packets, lane.bytes)
+
+    def count_in(self, packets: int, size: int, lost: int) -> None:
+        self._packets_in += packets
+        self._bytes_in += size
+        self._lost += lost
+
+    def count_out(self, packets: int, size: int) -> None:
+        self._packets_out += packets
+        self._bytes_out += size
 
     def change(self, media: Media) -> None:
         """Another address, or other terms. Raises OSError when the place cannot be had; it is gone then."""

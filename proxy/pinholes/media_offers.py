@@ -8,12 +8,9 @@ that half is full, the oldest offer of the client with the most of them gives wa
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING
 
+from proxy.pinholes.media import MediaPlace
 from proxy.sockets.ports import PortPool
-
-if TYPE_CHECKING:
-    from proxy.pinholes.media import MediaPlace
 
 OF_A_CLIENT = 16
 """The part of the ports that unanswered offers of one client may hold: of 20,000 ports that is 1,250, as many as 625

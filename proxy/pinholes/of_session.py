@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import TypeVar
 
 from protocols.contract.addresses import Network
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, Media, MediaGrant, Party, Refusal
@@ -11,7 +12,9 @@ from proxy.pinholes.connections import Pinhole
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.media import MediaPlace
 from proxy.pinholes.opening import Opening, Owner
-from proxy.pinholes.table import PinholeTable, _Kind
+from proxy.pinholes.table import PinholeTable
+
+_Kind = TypeVar("_Kind", bound=Opening)
 
 
 class SessionPinholes:

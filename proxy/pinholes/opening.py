@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from protocols.contract.engine import Helper
-from protocols.contract.pinholes import AnyGrant, Closed, PinholeEvent, Used
-from proxy.config.schema import Policy
+from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Used
+from proxy.config.schema import Policy, Timeouts
+from proxy.movers.lanes import Stands
+from proxy.movers.pipes import Splicer
+from proxy.pinholes.borders import Borders
 from proxy.pinholes.shares import Group
 from proxy.record.audit import Log
-
-if TYPE_CHECKING:
-    from proxy.pinholes.table import PinholeTable
-    from proxy.sessions.policy import Arrival
+from proxy.record.metrics import Metrics
+from proxy.sockets.arrival import Arrival
+from proxy.sockets.endpoints import UdpEndpoint, UdpEndpoints
 
 
 class Owner(Protocol):
@@ -46,6 +50,36 @@ class Owner(Protocol):
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
 
 
+class Table(Protocol):
+    """The table that a pinhole stands in, as far as pinholes need it."""
+
+    loop: asyncio.AbstractEventLoop
+    timeouts: Timeouts
+    metrics: Metrics
+    max_segment: int | None
+    splicer: Splicer
+    endpoints: UdpEndpoints
+    stands: Stands
+    borders: Borders
+    waiting: dict[UdpEndpoint, list[Any]]
+    """The pinholes that let flows begin at an endpoint."""
+    begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
+    """Begins the session of a connection that an engine is to read."""
+    has_helper: Callable[[Transport, int], bool]
+    """Whether sessions to this port are taken over."""
+
+    def __contains__(self, number: int) -> bool: ...
+
+    def forget(self, pinhole: Opening) -> None:
+        """Nothing is left of it."""
+
+    def release(self, pinhole: Any) -> None:
+        """A pinhole for connections has left its door."""
+
+    def answered(self, place: Any) -> None:
+        """An offer of media has an answer."""
+
+
 def mark_to(owner: Owner, host: Host) -> int:
     """The mark of a session's packets to a host: its policy's `route_mark`, but none towards its own client."""
     return 0 if host == owner.decided_by.client.host else owner.policy.route_mark or 0
@@ -60,7 +94,7 @@ class Opening:
     """What it admitted, and whose target is being called."""
     grant: Any
 
-    def __init__(self, table: PinholeTable, owner: Owner) -> None:
+    def __init__(self, table: Table, owner: Owner) -> None:
         self._table = table
         self.owner = owner
         self.closed: Callable[[Any], None] = lambda _: None

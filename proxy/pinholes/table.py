@@ -30,14 +30,13 @@ from proxy.pinholes.connections import Pinhole
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.media import MediaPlace, Together
 from proxy.pinholes.media_offers import Offers
-from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.opening import Opening, Owner
 from proxy.pinholes.shares import Group, Shares
 from proxy.pinholes.third_hosts import ThirdHosts
 from proxy.record.metrics import Metrics
 from proxy.sockets import transparent
 from proxy.sockets.doors import Door, Doors
-from proxy.sockets.endpoints import UdpEndpoints
+from proxy.sockets.endpoints import UdpEndpoint, UdpEndpoints
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
 
@@ -69,6 +68,8 @@ class PinholeTable:
         self.endpoints = UdpEndpoints(Readers(loop), ports)
         self.stands = Stands(self.endpoints)
         self.borders = Borders(loop.time)
+        self.waiting: dict[UdpEndpoint, list[DatagramPinhole]] = {}
+        """The pinholes that let flows begin at an endpoint."""
         self._third_hosts = ThirdHosts(loop.time, self.stands.is_leased)
         self._offers = Offers(ports)
         self._own_listeners = own_listeners
@@ -105,9 +106,6 @@ class PinholeTable:
         """Keep a part of the limit for each of these groups."""
         self._shares.use(self.limits.pinholes, groups)
         self._shares_of_ports.use(len(self.ports), groups)
-
-    def of(self, owner: Owner) -> SessionPinholes:
-        return SessionPinholes(self, owner)
 
     def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | DatagramPinhole | Refusal:
         """`held`: how many the owner has already."""

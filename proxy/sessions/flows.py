@@ -19,10 +19,11 @@ from functools import partial
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.shares import Group
-from proxy.sessions.policy import Accepted, Arrival, Denied, Nat
+from proxy.sessions.policy import Accepted, Denied, Nat
 from proxy.sessions.registry import Sessions
 from proxy.sessions.session import Admission, Session
 from proxy.sockets import packet_info, transparent
+from proxy.sockets.arrival import Arrival
 from proxy.sockets.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary
 
@@ -45,6 +46,8 @@ class Flows:
         self._by_age: dict[Group, OrderedDict[Flow, float]] = {}
         """Flows, those first that were looked at longest ago, with when each had been active then."""
         endpoints.stranger = self._stranger
+        self.from_place: dict[tuple[UdpEndpoint, str], list[Flow]] = {}
+        """The flows of the client that is known by an endpoint, by the host of their server."""
         sessions.give_way = self._give_way
 
     def redirected(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
@@ -65,8 +68,9 @@ class Flows:
             self._stranger(hearing, data, ancillary, source)
 
     def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
-        host = packet_info.endpoint(source).host if at.admits else None
-        for pinhole in at.admits:
+        waiting = self.sessions.pinholes.waiting.get(at, ())
+        host = packet_info.endpoint(source).host if waiting else None
+        for pinhole in waiting:
             assert host is not None
             if pinhole.admits(host) and self.borders.leads_to(
                 host, packet_info.arrival_interface(ancillary), pinhole.owner
@@ -75,7 +79,7 @@ class Flows:
                 return
             pinhole.refuse()
         # Not every server sends from the port that it waits on; its host is known while a call stands, or it is asked.
-        beside = at.flows.get(source[0], ())
+        beside = self.from_place.get((at, source[0]), ())
         if (asked := next((flow for flow in beside if flow.is_answer(data)), None)) is not None:
             asked.answered_from(source[1], data)
             return
@@ -221,6 +225,8 @@ def _refusal(error: OSError) -> str:
 
 
 class Flow(Session):
+    _sessions: Sessions
+
     def __init__(
         self,
         flows: Flows,
@@ -253,7 +259,7 @@ class Flow(Session):
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self.receive, side)
         if not is_expected:
-            far.flows.setdefault(self._server_host, []).append(self)
+            flows.from_place.setdefault((far, self._server_host), []).append(self)
         self._sessions.register(self)
         flows.began(self)
         self._idle_seconds = self._sessions.timeouts.udp_idle
@@ -451,11 +457,12 @@ class Flow(Session):
         self._timer.cancel()
         self._flows.ended(self)
         far = self._ends[Side.SERVER][0]
-        beside = far.flows.get(self._server_host, [])
+        place, places = (far, self._server_host), self._flows.from_place
+        beside = places.get(place, [])
         if self in beside:
             beside.remove(self)
             if not beside:
-                del far.flows[self._server_host]
+                del places[place]
         for endpoint, address in self._ends.values():
             del endpoint.routes[address]
             self._endpoints.give(endpoint)

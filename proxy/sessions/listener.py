@@ -11,9 +11,9 @@ from ipaddress import ip_address
 from protocols.contract.addresses import Endpoint, Transport
 from proxy.record.audit import Log
 from proxy.sessions.flows import Flows
-from proxy.sessions.policy import Arrival
 from proxy.sessions.registry import Sessions
 from proxy.sockets import packet_info, streams, transparent
+from proxy.sockets.arrival import Arrival
 
 ACCEPTS_PER_WAKEUP = 64
 # What cannot be accepted nor refused waits in the backlog; looking again at once would only burn the processor.

@@ -13,16 +13,7 @@ from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from proxy.config.schema import Config, HelperEntry, Policy
 from proxy.config.values import plain_host
 from proxy.pinholes.shares import Group
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A new session as it reached us: who dialled whom, by which interface."""
-
-    transport: Transport
-    interface: str
-    client: Endpoint
-    server: Endpoint
+from proxy.sockets.arrival import Arrival
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,11 +20,12 @@ from proxy.pinholes.table import PinholeTable
 from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
 from proxy.sessions.leg import Held
-from proxy.sessions.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
+from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable, nat
 from proxy.sessions.resolver import Resolver
 from proxy.sessions.session import Admission, Session
 from proxy.sessions.stream import StreamSession
 from proxy.sockets import packet_info, streams
+from proxy.sockets.arrival import Arrival
 
 
 class Sessions:

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side
-from protocols.contract.engine import Helper
+from protocols.contract.engine import EngineFactory, Helper
 from protocols.contract.pinholes import AnyGrant, PinholeEvent
-from proxy.config.schema import Policy
+from proxy.config.schema import Policy, Timeouts
+from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.shares import Group
+from proxy.pinholes.table import PinholeTable
 from proxy.record.audit import Log
+from proxy.record.metrics import Metrics
 from proxy.sessions.driver import EngineDriver, Performer
-from proxy.sessions.policy import Arrival, Denied, Nat
-
-if TYPE_CHECKING:
-    from proxy.sessions.registry import Sessions
+from proxy.sessions.leg import Held
+from proxy.sessions.policy import Denied, Nat, PolicyTable
+from proxy.sessions.resolver import Resolver
+from proxy.sockets.arrival import Arrival
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +46,38 @@ class Admission:
     """These two for its `Peers`."""
 
 
+class Registry(Protocol):
+    """All sessions of the daemon, as far as one of them needs the others."""
+
+    loop: asyncio.AbstractEventLoop
+    engines: dict[str, EngineFactory]
+    metrics: Metrics
+    timeouts: Timeouts
+    policies: PolicyTable
+    pinholes: PinholeTable
+    resolver: Resolver
+    held: Held
+    """The budget of bytes that wait for peers."""
+
+    def count_opened(self, helper: Helper) -> None: ...
+
+    def lost(self, session: Any) -> None:
+        """A session has failed by a bug of ours."""
+
+    def forget(self, session: Any) -> None:
+        """A session is over."""
+
+    def linger(self, session: Any) -> None:
+        """A session is over but for what its engine looks after."""
+
+    def dissolved(self, session: Any) -> None:
+        """Nothing is left of a session that lingered."""
+
+
 class Session(Performer):
     """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`pinholes.Owner`)."""
 
-    def __init__(self, sessions: Sessions, admission: Admission) -> None:
+    def __init__(self, sessions: Registry, admission: Admission) -> None:
         self._sessions = sessions
         self._loop = sessions.loop
         self._nat = admission.nat
@@ -61,7 +93,7 @@ class Session(Performer):
         self.decided_by = admission.decided_by
         self._via = admission.via
         self._is_expected = admission.is_expected
-        self.pinholes = sessions.pinholes.of(self)
+        self.pinholes = SessionPinholes(sessions.pinholes, self)
         self.opened_at = self._loop.time()
         self.is_over = False
 

@@ -13,7 +13,6 @@ import asyncio
 import socket
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side
 from protocols.contract.pinholes import AnyGrant, PinholeEvent
@@ -21,11 +20,8 @@ from proxy.errors import dial_failure
 from proxy.movers.splice import SpliceRelay
 from proxy.pinholes.opening import mark_to
 from proxy.sessions.leg import Leg
-from proxy.sessions.session import Admission, Session
+from proxy.sessions.session import Admission, Registry, Session
 from proxy.sockets import streams, transparent
-
-if TYPE_CHECKING:
-    from proxy.sessions.registry import Sessions
 
 # After the last data connection of a session that is to stop: time for the server's final reply to pass.
 LAST_REPLY_SECONDS = 1.0
@@ -33,7 +29,7 @@ READS_PER_WAKEUP = 16
 
 
 class StreamSession(Session):
-    def __init__(self, sessions: Sessions, admission: Admission, client: socket.socket) -> None:
+    def __init__(self, sessions: Registry, admission: Admission, client: socket.socket) -> None:
         super().__init__(sessions, admission)
         self._client = client
         self._server: socket.socket | None = None

@@ -21,17 +21,12 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from itertools import chain
-from typing import TYPE_CHECKING
 
 from protocols.contract.addresses import Endpoint, Host, Transport
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
-
-if TYPE_CHECKING:
-    from proxy.pinholes.datagrams import DatagramPinhole
-    from proxy.sessions.flows import Flow
 
 SHARES = {False: 1 / 2, True: 3 / 4}
 """How much of the port pool signalling may take on one address, and media: neither takes what the other needs."""
@@ -66,9 +61,7 @@ class UdpEndpoint:
         "_may_share",
         "_readers",
         "address",
-        "admits",
         "at",
-        "flows",
         "heard",
         "hears",
         "is_leased",
@@ -97,10 +90,6 @@ class UdpEndpoint:
         self.uses = 0
         self.routes: dict[Address, Route] = {}
         """Who takes datagrams from this address."""
-        self.flows: dict[str, list[Flow]] = {}
-        """Of the client that is known by this address, by the host of the server."""
-        self.admits: list[DatagramPinhole] = []
-        """Whom a pinhole lets begin a flow here."""
         self.sock = transparent.datagrams(at, is_media, may_share)
         self.heard: str | None = None
         """The one host that is heard, as the kernel writes it."""

@@ -15,8 +15,9 @@ from protocols.contract.addresses import Endpoint, Host, Transport, only
 from protocols.contract.pinholes import AnyGrant, Closed, Media, MediaGrant, Party, PinholeEvent, Refusal, Used
 from proxy.config.schema import Limits
 from proxy.movers.lanes import LOCK_PACKETS
+from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.shares import Group
-from proxy.sessions.policy import Arrival
+from proxy.sockets.arrival import Arrival
 from proxy.sockets.packet_info import endpoint
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
@@ -38,7 +39,7 @@ class Call:
         self.group = Group("test", False)
         self.log: Memory = gateway.shell.log
         self.events: list[PinholeEvent] = []
-        self.pinholes = gateway.shell.pinholes.of(self)
+        self.pinholes = SessionPinholes(gateway.shell.pinholes, self)
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
         self.events.append(event)

@@ -20,8 +20,8 @@ from proxy.pinholes.table import PinholeTable
 from proxy.record.metrics import Metrics
 from proxy.record.render import plain
 from proxy.sessions.flows import Flows
-from proxy.sessions.policy import Arrival
 from proxy.sessions.registry import Sessions
+from proxy.sockets.arrival import Arrival
 from proxy.sockets.packet_info import endpoint
 from proxy.sockets.ports import PortPool
 

@@ -15,9 +15,10 @@ import pytest
 from protocols.contract.addresses import Endpoint, Transport, only
 from protocols.contract.pinholes import Closed, Expect, Grant, PinholeEvent, Refusal, Used
 from proxy.config.schema import Limits, Timeouts
+from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.shares import Group
-from proxy.sessions.policy import Arrival
 from proxy.sockets import packet_info, transparent
+from proxy.sockets.arrival import Arrival
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
 from tests.proxy.shell import Memory, Shell, accept, dial, read_to_end, receive, say, serve
 
@@ -49,7 +50,7 @@ class Session:
         self.decided_by = Arrival(
             Transport.TCP, "lan0", Endpoint(ip_address(CLIENT), 1), Endpoint(ip_address(SERVER), 7)
         )
-        self.pinholes = shell.pinholes.of(self)
+        self.pinholes = SessionPinholes(shell.pinholes, self)
         self.heard: list[PinholeEvent] = []
 
     def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None:

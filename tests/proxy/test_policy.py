@@ -8,7 +8,8 @@ import pytest
 from protocols.contract.addresses import Endpoint, Transport
 from proxy.config.schema import Config, HelperEntry, Policy
 from proxy.config.values import Dnat, PortRange
-from proxy.sessions.policy import Accepted, Arrival, Denied, Nat, PolicyTable, nat
+from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable, nat
+from proxy.sockets.arrival import Arrival
 
 CLIENT, SERVER = "10.1.0.5", "198.51.100.9"
 

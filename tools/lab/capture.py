@@ -9,14 +9,12 @@ import struct
 import subprocess
 import threading
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from pathlib import Path
 from types import TracebackType
-from typing import IO, TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from tools.lab.host import Host
+from typing import IO, Any, Protocol
 
 _MARKER = 0x88B5
 """EtherType for local experiments (IEEE 802). A frame of it shows that everything sent before has been read."""
@@ -27,10 +25,18 @@ _GLOBAL_HEADER, _RECORD_HEADER = struct.Struct("=IHHiIII"), struct.Struct("=IIII
 _FIN, _SYN, _ACK = 0x01, 0x02, 0x10
 
 
+class Station(Protocol):
+    """The host whose interface is watched."""
+
+    def popen(self, command: Sequence[str], **options: Any) -> subprocess.Popen[bytes]: ...
+
+    def inside(self) -> AbstractContextManager[None]: ...
+
+
 class Capture:
     """A running tcpdump. Entered, it surely captures; `collect()` returns every frame up to its own call."""
 
-    def __init__(self, host: Host, interface: str, filter: str, path: Path | None) -> None:
+    def __init__(self, host: Station, interface: str, filter: str, path: Path | None) -> None:
         self._host = host
         self._interface = interface
         self._filter = filter
