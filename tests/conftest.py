@@ -13,7 +13,7 @@ import pytest
 import uvloop
 from hypothesis import settings
 
-from tests.recordings import NOT_BESIDE
+from tests.harness.recordings import NOT_BESIDE
 from tools.lab import daemon
 
 # How long an example takes tells of the machine, not of the code.

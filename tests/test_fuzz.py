@@ -17,11 +17,11 @@ from protocols import HELPERS
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Send
 from protocols.contract.engine import Helper
-from tests.playbook import NETWORKS, on
-from tests.scripts import Arrival, End, Step, Visit, Wait, begin, take
-from tests.sip_mended import rest_behind
-from tests.sip_rights import SipPinholes
-from tests.sip_sayings import Sayings
+from tests.harness.playbook import NETWORKS, on
+from tests.harness.scripts import Arrival, End, Step, Visit, Wait, begin, take
+from tests.harness.sip_mended import rest_behind
+from tests.harness.sip_rights import SipPinholes
+from tests.harness.sip_sayings import Sayings
 from tools.fuzz.__main__ import main
 from tools.fuzz.cases import Case, Said, Setting, decoded, encoded
 from tools.fuzz.drive import Run

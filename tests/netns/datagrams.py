@@ -14,8 +14,8 @@ from protocols.contract.addresses import Side
 from protocols.contract.effects import Effect
 from proxy.host import rules
 from proxy.sessions.listener import DatagramListener, loopback
+from tests.harness.shell import PassOn, Shell, close_all, descriptors
 from tests.netns.namespaces import Hosts, Namespace
-from tests.proxy.shell import PassOn, Shell, close_all, descriptors
 
 PORT = 5060
 

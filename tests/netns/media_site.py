@@ -14,7 +14,7 @@ from typing import Literal
 from proxy.config import reading
 from proxy.host.rules import Backend, input_line
 from proxy.sockets.transparent import IPV6_TRANSPARENT
-from tests.sip_flow import SDP, message
+from tests.harness.sip_flow import SDP, message
 from tools.lab import Daemon, Host, Lab, pinhole
 from tools.lab.lab import Addresses
 

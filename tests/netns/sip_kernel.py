@@ -7,8 +7,8 @@ import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from tests.harness.sip_odd_values import OURS, PHONE, PHONE_PORT, SERVER, SERVER_PORT, Case, Row, Way, case, outcome
 from tests.netns.namespaces import Hosts, run, three_hosts
-from tests.sip_odd_values import OURS, PHONE, PHONE_PORT, SERVER, SERVER_PORT, Case, Row, Way, case, outcome
 
 MARKER = b"marker"
 """Too short to be SIP, and behind all that was sent before it."""

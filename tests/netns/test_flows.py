@@ -13,9 +13,9 @@ from protocols.contract.pinholes import Expect
 from proxy.config.schema import Limits, Timeouts
 from proxy.config.values import Dnat
 from proxy.sockets.watch import RETURN_SECONDS, AddressWatch
+from tests.harness.shell import PassOn
 from tests.netns.datagrams import PORT, Gateway, InCalls, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
-from tests.proxy.shell import PassOn
 
 pytestmark = [pytest.mark.netns, needs_root]
 

@@ -12,9 +12,9 @@ from protocols.contract.addresses import Endpoint, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Effect, Send
 from protocols.contract.pinholes import Expect, Grant, Pinholes
 from proxy.host.rules import Backend
+from tests.harness.shell import PassOn
 from tests.netns.datagrams import Gateway, InCalls, hear
 from tests.netns.namespaces import Hosts, needs_root
-from tests.proxy.shell import PassOn
 
 pytestmark = [pytest.mark.netns, needs_root]
 

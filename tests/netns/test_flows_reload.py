@@ -12,9 +12,9 @@ from protocols.sip.engine import SipEngines
 from protocols.sip.options import SipOptions
 from proxy.config.schema import Limits, Timeouts
 from proxy.config.values import Dnat
+from tests.harness.sip_flow import message
 from tests.netns.datagrams import Gateway, InCalls, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
-from tests.sip_flow import message
 
 pytestmark = [pytest.mark.netns, needs_root]
 

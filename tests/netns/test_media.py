@@ -19,9 +19,9 @@ from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.shares import Group
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.packet_info import endpoint
+from tests.harness.shell import Memory
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
-from tests.proxy.shell import Memory
 
 pytestmark = [pytest.mark.netns, needs_root]
 

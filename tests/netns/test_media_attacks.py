@@ -11,6 +11,7 @@ from collections.abc import Iterator
 import pytest
 
 from proxy.sockets.routes import KEPT_SECONDS
+from tests.harness.sip_flow import SDP, message
 from tests.netns.media_site import (
     SITES,
     VERSIONS,
@@ -28,7 +29,6 @@ from tests.netns.media_site import (
     site_id,
 )
 from tests.netns.namespaces import needs_root
-from tests.sip_flow import SDP, message
 from tools.lab import Host
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]

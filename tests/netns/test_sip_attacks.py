@@ -14,8 +14,8 @@ import pytest
 
 from proxy.config import reading
 from proxy.host.rules import Backend, input_line
+from tests.harness.sip_flow import SDP, message, sdp
 from tests.netns.namespaces import needs_root
-from tests.sip_flow import SDP, message, sdp
 from tools.lab import Daemon, Host, Lab, pinhole
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]

@@ -16,9 +16,9 @@ import pytest
 
 from protocols.sip import engine as sip
 from protocols.sip.options import SipOptions
+from tests.harness.sip_flow import SDP, message, sdp
 from tests.netns.datagrams import Gateway, hear
 from tests.netns.namespaces import Hosts, needs_root
-from tests.sip_flow import SDP, message, sdp
 
 pytestmark = [
     pytest.mark.netns,

@@ -13,10 +13,10 @@ import pytest
 
 from proxy.config import reading
 from proxy.host.rules import Backend, input_line
+from tests.harness.sip_flow import SDP, message
 from tests.netns import ftp_talk
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_attacks import Speaker
-from tests.sip_flow import SDP, message
 from tools.lab import Daemon, Host, Lab, pinhole
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from tests.harness.sip_odd_values import Way, rows
 from tests.netns.namespaces import needs_root
 from tests.netns.sip_kernel import at_the_kernel, kernels
-from tests.sip_odd_values import Way, rows
 
 pytestmark = needs_root
 

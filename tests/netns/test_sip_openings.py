@@ -12,9 +12,9 @@ import pytest
 
 from proxy.config import reading
 from proxy.host.rules import Backend, input_line
+from tests.harness.sip_flow import SDP, message, sdp
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_attacks import SECONDS, Speaker, said_until_the_end
-from tests.sip_flow import SDP, message, sdp
 from tools.lab import Daemon, Host, Lab, pinhole
 from tools.peers import baresip, kamailio
 

@@ -10,8 +10,8 @@ from protocols import HELPERS
 from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.effects import Splice
 from protocols.contract.engine import Helper
-from tests.playbook import NETWORKS, Session, Transcript, on, render, transcripts
-from tests.scripts import (
+from tests.harness.playbook import NETWORKS, Session, Transcript, on, render, transcripts
+from tests.harness.scripts import (
     WORDS,
     Arrival,
     End,

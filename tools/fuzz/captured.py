@@ -10,10 +10,10 @@ from pathlib import Path
 
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.engine import Helper
-from tests.pcap import connections, datagrams
-from tests.playbook import NETWORKS, on
-from tests.recordings import PLACES
-from tests.scripts import Arrival, Step
+from tests.harness.pcap import connections, datagrams
+from tests.harness.playbook import NETWORKS, on
+from tests.harness.recordings import PLACES
+from tests.harness.scripts import Arrival, Step
 
 Recorded = tuple[Peers, Transport, list[Step]]
 

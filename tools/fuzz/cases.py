@@ -20,8 +20,8 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.engine import Helper
-from tests.playbook import NETWORKS, on, transcripts
-from tests.scripts import Arrival, End, Step, Visit, Wait
+from tests.harness.playbook import NETWORKS, on, transcripts
+from tests.harness.scripts import Arrival, End, Step, Visit, Wait
 from tools.fuzz.captured import captured
 
 MARK = b"\xfe\xfd"

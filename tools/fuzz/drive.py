@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocols.contract.engine import Helper
-from tests.playbook import Session
-from tests.scripts import begin, end, take
+from tests.harness.playbook import Session
+from tests.harness.scripts import begin, end, take
 from tools.fuzz.cases import Case, Said
 
 

@@ -13,7 +13,7 @@ from functools import cache
 
 from protocols.contract.addresses import Side
 from protocols.contract.engine import Helper
-from tests.scripts import WORDS, Arrival, End, Step, Visit, Wait, crossed, spoken
+from tests.harness.scripts import WORDS, Arrival, End, Step, Visit, Wait, crossed, spoken
 from tools.fuzz.cases import (
     CLIENT_PORTS,
     CUTS,

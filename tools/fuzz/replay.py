@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from protocols import HELPERS
-from tests.playbook import render
+from tests.harness.playbook import render
 from tools.fuzz.cases import decoded
 from tools.fuzz.drive import Run
 

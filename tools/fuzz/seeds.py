@@ -7,8 +7,8 @@ from dataclasses import replace
 
 from protocols.contract.addresses import Transport
 from protocols.contract.engine import Helper
-from tests.playbook import NETWORKS, Transcript, on, transcripts
-from tests.scripts import conversation
+from tests.harness.playbook import NETWORKS, Transcript, on, transcripts
+from tests.harness.scripts import conversation
 from tools.fuzz.captured import recordings
 from tools.fuzz.cases import CLIENT_PORTS, Case, Said, Setting, choices
 

@@ -1,0 +1,93 @@
+"""What the session of each helper has the right to ask for. Whoever asks for more fails the test."""
+
+from __future__ import annotations
+
+import re
+from ipaddress import ip_network
+from typing import Any
+
+from protocols.contract.addresses import Host, Network, Peers, Side, Transport, only
+from protocols.contract.pinholes import Expect, Grant, Refusal
+from protocols.ftp.wire import without_telnet
+from tests.harness.sip_rights import SipPinholes
+from tests.harness.strict_pinholes import StrictPinholes
+
+_MARK_BYTES = 10
+"""Of what was said, enough to find a verb or the code of a reply in, however they are cut."""
+
+
+class FtpPinholes(StrictPinholes):
+    def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
+        super().__init__(peers, options, beside)
+        self.third_party: tuple[Network, ...] = () if options.third_party == "deny" else options.third_party
+        self._said = dict.fromkeys(Side, b"")
+        self.has_asked_to_log_in = self.may_be_logged_in = False
+
+    def hear(self, side: Side, data: bytes) -> None:
+        super().hear(side, data)
+        said = self._said[side] + without_telnet(data)
+        if side is Side.CLIENT:
+            self.has_asked_to_log_in = self.has_asked_to_log_in or bool(re.search(rb"(?i)USER|PASS|ACCT", said))
+        else:
+            if self.has_asked_to_log_in and re.search(rb"(?m)^[\xf0-\xff]*2[0-9][0-9]", said):
+                self.may_be_logged_in = True
+            # Its first bytes say what a reply is, also when the client's USER overtakes the rest of it.
+            said = said.rpartition(b"\n")[2][:_MARK_BYTES]
+        self._said[side] = said[-_MARK_BYTES:]
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if self.is_full:
+            return Refusal("limit_per_session")
+        assert self.may_be_logged_in, f"before a login: {expect}"
+        sides = [side for side in Side if self.peers.own(side).host == expect.target.host]
+        assert sides or self._may_be_third(expect.target.host), f"a third host: {expect}"
+        assert expect.target.port >= self.options.min_port, f"a low port: {expect}"
+        others = [self.peers.own(side.other).host for side in sides or Side]
+        allowed = set(expect.allow) - set(self.third_party)
+        assert len(allowed) == 1, f"more than the other side may come: {expect}"
+        (network,) = allowed
+        assert network.num_addresses == 1 and network.network_address in others, f"somebody else may come: {expect}"
+        assert expect.listen.host in self.seen or self._may_be_third(expect.listen.host), f"a foreign place: {expect}"
+        assert expect.source is not None and expect.source.host in self.seen, f"a foreign source: {expect}"
+        assert expect.transport is Transport.TCP and not expect.is_read
+        assert expect.purpose and expect.trigger and expect.uses is not None and expect.uses >= 1
+        assert expect.idle_seconds > 0
+        return super().open(expect)
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        assert allow == grant.expect.allow and 0 < seconds <= self.options.idle, f"{allow} for {seconds}"
+        super().renew(grant, allow, seconds)
+
+    def _may_be_third(self, host: Host) -> bool:
+        return any(host in network for network in self.third_party)
+
+
+class TnsPinholes(StrictPinholes):
+    """To the server's neighbours where it is not mapped, else to itself; for the client alone, once."""
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if self.is_full:
+            return Refusal("limit_per_session")
+        server, target = self.peers.server, expect.target
+        neighbours = ip_network(f"{server.host}/{24 if server.host.version == 4 else 64}", strict=False)
+        is_mapped = self.peers.is_mapped(Side.SERVER)
+        assert target.host == server.host or (target.host in neighbours and not is_mapped), expect
+        assert target.port >= 1024 and target != server, expect
+        listen = self.peers.server_as_seen.host if self.peers.is_mapped(Side.SERVER) else target.host
+        assert expect.listen.host == listen, expect
+        assert expect.allow == only(self.peers.client.host), expect
+        assert expect.source is not None and expect.source.host == self.peers.client_as_seen.host, expect
+        assert (expect.transport, expect.uses, expect.is_read) == (Transport.TCP, 1, True), expect
+        assert expect.via == (*self.peers.via, server), expect
+        return super().open(expect)
+
+
+RIGHTS: dict[str, type[StrictPinholes]] = {"ftp": FtpPinholes, "sip": SipPinholes, "tns": TnsPinholes}
+
+
+def left_of(engine: Any) -> dict[str, Any]:
+    """What still stands in the table that the engines of a daemon share, if they do."""
+    table = getattr(engine, "_table", None)
+    names = getattr(type(table), "__slots__", ())
+    held = {name: getattr(table, name) for name in names}
+    return {name: value for name, value in held.items() if isinstance(value, dict) and value}

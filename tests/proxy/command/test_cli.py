@@ -1,0 +1,504 @@
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler
+from pathlib import Path
+from socketserver import UnixStreamServer
+from tempfile import TemporaryDirectory
+from types import ModuleType
+from typing import Any
+
+import pytest
+from click.testing import CliRunner, Result
+
+import proxy
+from proxy.command import terminal
+from proxy.command.cli import main
+from proxy.config import reading, schema
+from proxy.doctor import examine as doctor
+from proxy.doctor.findings import Finding, Level
+from proxy.errors import NetError, PinholeError
+from proxy.host import net
+from proxy.host.rules import Backend
+
+ROOT = Path(__file__).parents[3]
+
+TABLE = """\
+session-helpers:
+  - {id: 1, name: ftp, protocol: tcp, port: 21}
+  - {id: 5, name: ftp, protocol: tcp, port: [2121, 3000-3001]}
+policies: [{name: all, action: accept}]
+"""
+
+
+@pytest.fixture(autouse=True)
+def _no_system_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(reading, "SYSTEM_PATH", tmp_path / "no-such-file.yaml")
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    file = tmp_path / "pinhole.yaml"
+    file.write_text(TABLE)
+    return file
+
+
+def pinhole(*arguments: object) -> Result:
+    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    return result
+
+
+def module(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> None:
+    """Stand something else in the place of `proxy.<name>`."""
+    stand_in = ModuleType(f"proxy.{name}")
+    for key, value in members.items():
+        setattr(stand_in, key, value)
+    monkeypatch.setitem(sys.modules, f"proxy.{name}", stand_in)
+    monkeypatch.setattr(proxy, name, stand_in, raising=False)
+
+
+# -- usage -------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["bogus"],
+        ["check"],
+        ["show", "session-helper", "one"],
+        ["net", "plan", "--backend", "pf"],
+        ["sessions", "--xml"],
+    ],
+)
+def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
+    assert pinhole(*arguments).exit_code == 2
+
+
+def test_version_is_printed() -> None:
+    result = pinhole("--version")
+    assert result.exit_code == 0
+    assert result.output.startswith("pinhole ")
+
+
+def test_the_package_can_be_run_as_a_module() -> None:
+    done = subprocess.run(
+        [sys.executable, "-m", "proxy", "check"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "Usage: pinhole check" in done.stderr
+
+
+# -- check, config -----------------------------------------------------------------------------------------------------
+
+
+def test_check_of_a_good_file(file: Path) -> None:
+    result = pinhole("check", file)
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == f"{file}: fine (entries in session-helpers: 2, policies: 1)\n"
+
+
+def test_check_prints_every_problem_of_every_file(file: Path, tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("prots: 1\nlimits: 2\npolicies: [{name: a, action: deny}]\n")
+    result = pinhole("check", bad, file, tmp_path / "none.yaml")
+    assert result.exit_code == 1
+    assert [line.removeprefix(str(tmp_path)) for line in result.stderr.splitlines()] == [
+        "/bad.yaml:1:1: prots: unknown key; did you mean 'ports'?",
+        "/bad.yaml:2:9: limits: expected keys and values",
+        "/none.yaml: cannot be read: No such file or directory",
+    ]
+    assert f"{file}: fine" in result.stdout
+
+
+def test_check_for_programs(file: Path, tmp_path: Path) -> None:
+    result = pinhole("check", "--json", file, tmp_path / "none.yaml")
+    assert result.exit_code == 1
+    good, bad = json.loads(result.stdout)["files"]
+    assert good == {"file": str(file), "ok": True, "problems": []}
+    assert bad["ok"] is False
+    assert len(bad["problems"]) == 1
+
+
+def test_config_schema_is_a_json_schema() -> None:
+    assert json.loads(pinhole("config", "schema").stdout) == schema.json_schema()
+
+
+def test_a_wrong_configuration_stops_a_command_with_its_problems(tmp_path: Path) -> None:
+    bad = tmp_path / "bad.yaml"
+    bad.write_text("a: 1\nb: 2\n")
+    result = pinhole("show", "session-helper", "-c", bad)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert [line.partition(": ")[0] for line in result.stderr.splitlines()] == [
+        f"{bad}:1:1",
+        f"{bad}:1:1",
+        f"{bad}:2:1",
+    ]
+
+
+# -- show session-helper -----------------------------------------------------------------------------------------------
+
+
+def test_table_in_force_and_the_helpers_that_exist(file: Path) -> None:
+    lines = pinhole("show", "session-helper", "--config", file).stdout.splitlines()
+    assert [line.split() for line in lines[:3]] == [
+        ["id", "name", "protocol", "port"],
+        ["1", "ftp", "tcp", "21"],
+        ["5", "ftp", "tcp", "2121,", "3000-3001"],
+    ]
+    assert any(line.startswith("ftp: ") and line.endswith("(usually 21/tcp)") for line in lines)
+    assert any(line.split()[:2] == ["ftp", "tls"] for line in lines)
+
+
+def test_table_of_the_built_in_default_without_a_file() -> None:
+    assert pinhole("show", "session-helper", 1).stdout.splitlines()[1].split() == ["1", "ftp", "tcp", "21"]
+
+
+def test_one_entry_of_the_table(file: Path) -> None:
+    shown = json.loads(pinhole("show", "session-helper", 5, "-c", file, "--json").stdout)
+    assert shown["source"] == str(file)
+    assert shown["session_helpers"] == [
+        {"id": 5, "name": "ftp", "protocol": "tcp", "protocol_number": 6, "port": ["2121", "3000-3001"]}
+    ]
+    (ftp,) = shown["helpers"]
+    assert ftp["ports"] == [{"protocol": "tcp", "port": 21}]
+    tls = next(option for option in ftp["options"] if option["name"] == "tls")
+    assert (tls["type"], tls["default"]) == ("allow | deny", "allow")
+    assert tls["description"]
+
+
+def test_an_entry_that_the_table_has_not(file: Path) -> None:
+    result = pinhole("show", "session-helper", 2, "-c", file)
+    assert (result.exit_code, result.stderr) == (1, f"pinhole: the session-helper table of {file} has no entry 2\n")
+
+
+def test_fortios_text_has_one_port_an_entry(file: Path) -> None:
+    ports = [(1, 21), (5, 2121), (6, 3000), (7, 3001)]
+    lines = ["config system session-helper"]
+    for number, port in ports:
+        lines += [f"    edit {number}", "        set name ftp", "        set protocol 6", f"        set port {port}"]
+        lines += ["    next"]
+    lines += ["end", ""]
+    assert pinhole("show", "session-helper", "-c", file, "--format", "fortios").stdout == "\n".join(lines)
+
+
+def test_fortios_text_of_one_entry_takes_no_id_of_another(file: Path) -> None:
+    file.write_text(TABLE.replace("id: 1,", "id: 6,"))
+    text = pinhole("show", "session-helper", 5, "-c", file, "--format", "fortios").stdout
+    assert [line.split()[1] for line in text.splitlines() if "edit" in line] == ["5", "7", "8"]
+
+
+def test_json_and_fortios_exclude_each_other() -> None:
+    assert pinhole("show", "session-helper", "--json", "--format", "fortios").exit_code == 2
+
+
+# -- run, net, doctor --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["run"], (None, None)),
+        (["run", "-c", "x.yaml", "--net"], ("x.yaml", Backend.NFT)),
+        (["run", "--net", "--backend", "iptables"], (None, Backend.IPTABLES)),
+    ],
+)
+def test_run_hands_over_to_the_daemon(
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: tuple[str | None, Backend | None]
+) -> None:
+    calls: list[tuple[str | None, Backend | None]] = []
+
+    def run(path: str | None, backend: Backend | None) -> int:
+        calls.append((path, backend))
+        return 0
+
+    module(monkeypatch, "daemon", run=run)
+    assert pinhole(*arguments).exit_code == 0
+    assert calls == [expected]
+
+
+def test_what_stops_the_daemon_from_starting_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    def run(path: str | None, backend: Backend | None) -> int:
+        raise PinholeError("no capability")
+
+    module(monkeypatch, "daemon", run=run)
+    result = pinhole("run")
+    assert (result.exit_code, result.stderr) == (1, "pinhole: no capability\n")
+
+
+@pytest.mark.parametrize(("backend", "word"), [("nft", "table inet pinhole"), ("iptables", "-j TPROXY")])
+def test_net_plan_prints_the_rules(file: Path, backend: str, word: str) -> None:
+    result = pinhole("net", "plan", "-c", file, "--backend", backend)
+    assert result.exit_code == 0
+    assert word in result.stdout
+
+
+def test_net_up_says_each_step(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(settings: schema.Config, backend: Backend, say: Any) -> None:
+        say(f"{settings.source} by {backend.value}")
+
+    monkeypatch.setattr(net, "up", up)
+    result = pinhole("net", "up", "-c", file, "--backend", "iptables")
+    assert (result.exit_code, result.stderr) == (0, f"{file} by iptables\n")
+
+
+def test_net_down_does_not_need_a_readable_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Backend] = []
+    monkeypatch.setattr(net, "all_standing", list)
+    monkeypatch.setattr(net, "down", lambda settings, backend, say: said.append(backend))
+    assert pinhole("net", "down", "-c", "/no/such/file").exit_code == 0
+    assert said == [Backend.NFT]
+
+
+def test_without_a_backend_that_one_is_meant_whose_rules_stand(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a remedy of the doctor's, `pinhole net up`, would set the other one up beside it."""
+    said: list[tuple[str, Backend]] = []
+    monkeypatch.setattr(net, "all_standing", lambda: [Backend.IPTABLES])
+    monkeypatch.setattr(net, "overtaking", lambda settings: [])
+    monkeypatch.setattr(net, "status", lambda settings, backend: said.append(("status", backend)) or [])
+    for name in ("up", "down"):
+        monkeypatch.setattr(net, name, lambda settings, backend, say, name=name: said.append((name, backend)))
+    for name in ("up", "status", "down"):
+        assert pinhole("net", name, "-c", file).exit_code == 0
+    assert said == [("up", Backend.IPTABLES), ("status", Backend.IPTABLES), ("down", Backend.IPTABLES)]
+
+
+def test_net_down_without_a_backend_removes_both(monkeypatch: pytest.MonkeyPatch) -> None:
+    said: list[Backend] = []
+    monkeypatch.setattr(net, "all_standing", lambda: list(Backend))
+    monkeypatch.setattr(net, "down", lambda settings, backend, say: said.append(backend))
+    assert pinhole("net", "down").exit_code == 0
+    assert said == list(Backend)
+
+
+def test_net_failure_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
+    def up(*_: object) -> None:
+        raise NetError("nft is not installed")
+
+    monkeypatch.setattr(net, "up", up)
+    result = pinhole("net", "up")
+    assert (result.exit_code, result.stderr) == (1, "pinhole: nft is not installed\n")
+
+
+@pytest.mark.parametrize(("present", "code"), [(True, 0), (False, 1)])
+def test_net_status_is_fine_only_when_all_parts_stand(
+    monkeypatch: pytest.MonkeyPatch, present: bool, code: int
+) -> None:
+    parts = [net.Status("rules", True, "as configured"), net.Status("route", present, "x")]
+    monkeypatch.setattr(net, "status", lambda settings, backend: parts[:1])
+    monkeypatch.setattr(net, "overtaking", lambda settings: parts[1:])
+    result = pinhole("net", "status", "--json")
+    assert result.exit_code == code
+    assert json.loads(result.stdout) == {"up": present, "parts": [part._asdict() for part in parts]}
+    assert [line.split()[:2] for line in pinhole("net", "status").stdout.splitlines()] == [
+        ["what", "present"],
+        ["rules", "yes"],
+        ["route", "yes" if present else "no"],
+    ]
+
+
+@pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
+def test_doctor_fails_for_failures_alone(monkeypatch: pytest.MonkeyPatch, level: str, code: int) -> None:
+    finding = Finding(Level(level), "masquerade", "wan0 rewrites again", "exclude the mark")
+    monkeypatch.setattr(doctor, "examine", lambda settings: [finding])
+    result = pinhole("doctor", "--json")
+    assert result.exit_code == code
+    found = {"level": level, "check": "masquerade", "detail": "wan0 rewrites again", "remedy": "exclude the mark"}
+    assert json.loads(result.stdout) == {"ok": not code, "findings": [found]}
+    plain = pinhole("doctor")
+    assert plain.exit_code == code
+    assert plain.stdout.splitlines()[1].split()[:2] == [level, "masquerade"]
+
+
+# -- the control socket ------------------------------------------------------------------------------------------------
+
+
+@contextmanager
+def daemon(path: Path, answers: Mapping[str, Any]) -> Iterator[list[str]]:
+    """Something that answers on the control socket; gives the requests it got."""
+    asked: list[str] = []
+
+    class Handler(BaseHTTPRequestHandler):
+        def _answer(self) -> None:
+            asked.append(f"{self.command} {self.path}")
+            answer = answers.get(self.path)
+            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
+            self.send_response(200 if answer is not None else 404)
+            self.send_header("Content-Length", str(len(body)))
+            self.end_headers()
+            self.wfile.write(body)
+
+        do_GET = do_POST = _answer
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+        def address_string(self) -> str:
+            return "unix"
+
+    with UnixStreamServer(str(path), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield asked
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def control(file: Path, tmp_path: Path) -> Path:
+    path = tmp_path / "control.sock"
+    file.write_text(f"{TABLE}control: {path}\n")
+    return path
+
+
+SESSION = {"session": "ab-1", "client": "[fd01::5]:40001", "age_seconds": 187.2, "pinholes": 1}
+
+
+def test_sessions_as_a_table_and_for_programs(file: Path, control: Path) -> None:
+    with daemon(control, {"/sessions": {"sessions": [SESSION]}}) as asked:
+        table = pinhole("sessions", "-c", file)
+        programs = pinhole("sessions", "-c", file, "--json")
+    assert asked == ["GET /sessions", "GET /sessions"]
+    assert [line.split() for line in table.stdout.splitlines()] == [
+        ["session", "client", "age", "pinholes"],
+        ["ab-1", "[fd01::5]:40001", "3m07s", "1"],
+    ]
+    assert json.loads(programs.stdout) == {"sessions": [SESSION]}
+
+
+def test_no_pinholes(file: Path, control: Path) -> None:
+    with daemon(control, {"/pinholes": {"pinholes": []}}):
+        result = pinhole("pinholes", "-c", file)
+    assert (result.exit_code, result.stdout) == (0, "no pinholes\n")
+
+
+def test_status_has_a_line_for_each_field(file: Path, control: Path) -> None:
+    with daemon(control, {"/status": {"version": "1.2", "uptime_seconds": 90000, "sessions": 3}}):
+        result = pinhole("status", "-c", file)
+    assert [line.split() for line in result.stdout.splitlines()] == [
+        ["version", "1.2"],
+        ["uptime", "1d01h"],
+        ["sessions", "3"],
+    ]
+
+
+def test_reload(file: Path, control: Path) -> None:
+    with daemon(control, {"/reload": {"ok": True, "problems": []}}) as asked:
+        result = pinhole("reload", "-c", file)
+    assert asked == ["POST /reload"]
+    assert (result.exit_code, result.stdout) == (0, "reloaded\n")
+
+
+def test_reload_of_a_wrong_configuration_prints_its_problems(file: Path, control: Path) -> None:
+    with daemon(control, {"/reload": {"ok": False, "problems": ["x.yaml:1:1: bad", "x.yaml:2:1: worse"]}}):
+        result = pinhole("reload", "-c", file)
+        programs = pinhole("reload", "-c", file, "--json")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == "x.yaml:1:1: bad\nx.yaml:2:1: worse\n"
+    assert programs.exit_code == 1
+    assert json.loads(programs.stdout)["ok"] is False
+
+
+def test_the_daemon_can_be_asked_while_its_file_is_wrong_elsewhere(file: Path, control: Path) -> None:
+    file.write_text(f"policies: [{{name: all, acton: accept}}]\ncontrol: {control}\n")
+    with daemon(control, {"/status": {"sessions": 3}}):
+        result = pinhole("status", "-c", file)
+    assert (result.exit_code, result.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("wrong", ["control: [5]", "policies: [", "just words", ""])
+def test_of_a_file_that_does_not_say_where_the_daemon_is_the_problems_are_printed(file: Path, wrong: str) -> None:
+    file.write_text(wrong)
+    result = pinhole("status", "-c", file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"{file}:1:")
+
+
+@pytest.mark.parametrize("command", ["sessions", "pinholes", "status", "reload"])
+def test_no_daemon_is_said_with_the_name_of_the_socket(file: Path, control: Path, command: str) -> None:
+    result = pinhole(command, "-c", file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(f"pinhole: no daemon answers at the control socket {control}: ")
+
+
+def test_socket_that_a_killed_daemon_left(file: Path, control: Path) -> None:
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(control))
+    result = pinhole("status", "-c", file)
+    assert (result.exit_code, "no daemon answers" in result.stderr) == (1, True)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="gives up root's rights")
+def test_socket_that_one_may_not_use() -> None:
+    ask = """
+import os, sys
+from proxy import control_client
+from proxy.errors import PinholeError
+os.setgroups([]), os.setgid(65534), os.setuid(65534)
+try:
+    control_client.ask(sys.argv[1], "GET", "status")
+except PinholeError as error:
+    print(error)
+"""
+    with TemporaryDirectory(dir="/tmp") as directory:
+        Path(directory).chmod(0o755)
+        path = Path(directory) / "control.sock"
+        with daemon(path, {}):
+            path.chmod(0o600)
+            command = [sys.executable, "-c", ask, str(path)]
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.startswith(f"not allowed to use the control socket {path}: ")
+
+
+@pytest.mark.parametrize(
+    ("answer", "words"), [(None, "answered 404 to GET /status"), (b"hello", "is not pinhole"), ([1], "is not pinhole")]
+)
+def test_something_else_behind_the_socket(file: Path, control: Path, answer: Any, words: str) -> None:
+    with daemon(control, {"/status": answer}):
+        result = pinhole("status", "-c", file)
+    assert result.exit_code == 1
+    assert words in result.stderr
+
+
+# -- printing ----------------------------------------------------------------------------------------------------------
+
+
+def test_a_terminal_gets_a_table_with_brackets_intact(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True, raising=False)
+    terminal.print_rows([{"client": "[fd01::5]:21", "age_seconds": 3}], title="Sessions")
+    shown = capsys.readouterr().out
+    assert "[fd01::5]:21" in shown
+    assert "┃" in shown and "3.0s" in shown
+
+
+def test_what_a_peer_said_cannot_speak_to_the_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_rows([{"path": "a\x1b[31m\r\nb"}])
+    assert capsys.readouterr().out == "path\na\\x1b[31m\\x0d\\x0ab\n"
+
+
+def test_absent_values_and_lists(capsys: pytest.CaptureFixture[str]) -> None:
+    terminal.print_rows([{"a": None, "b": [1, 2]}, {"b": [], "c": True}])
+    assert capsys.readouterr().out.splitlines() == [
+        "a  b     c",
+        "-  1, 2  -",
+        "-  -     yes",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.25, "0.2s"), (59.94, "59.9s"), (60, "1m00s"), (7505, "2h05m"), (273600, "3d04h")]
+)
+def test_durations(seconds: float, text: str) -> None:
+    assert terminal.duration(seconds) == text

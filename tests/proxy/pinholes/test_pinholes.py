@@ -1,0 +1,411 @@
+"""Pinholes: the expected peer gets in, once, in time; nobody else does; nothing outlives its reason."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from protocols.contract.addresses import Endpoint, Transport, only
+from protocols.contract.pinholes import Closed, Expect, Grant, PinholeEvent, Refusal, Used
+from proxy.config.schema import Limits, Timeouts
+from proxy.pinholes.of_session import SessionPinholes
+from proxy.pinholes.shares import Group
+from proxy.sockets import packet_info, transparent
+from proxy.sockets.arrival import Arrival
+from tests.harness.shell import Memory, Shell, accept, dial, read_to_end, receive, say, serve
+from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
+
+pytestmark = pytest.mark.usefixtures("network", "nothing_leaks")
+
+ANY = 0
+
+
+def at(host: str, port: int = ANY) -> Endpoint:
+    return Endpoint(transparent.ip_address(host), port)
+
+
+@asynccontextmanager
+async def dialled(source: str, target: Endpoint) -> AsyncIterator[socket.socket]:
+    with await dial(source, target) as sock:
+        yield sock
+
+
+class Session:
+    """Owner of the pinholes under test."""
+
+    key = "s-1"
+    charged_to = CLIENT
+    group = Group("test", False)
+
+    def __init__(self, shell: Shell) -> None:
+        self.log: Memory = shell.log
+        self.policy = shell.config.policies[0]
+        self.decided_by = Arrival(
+            Transport.TCP, "lan0", Endpoint(ip_address(CLIENT), 1), Endpoint(ip_address(SERVER), 7)
+        )
+        self.pinholes = SessionPinholes(shell.pinholes, self)
+        self.heard: list[PinholeEvent] = []
+
+    def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None:
+        self.heard.append(event)
+
+
+class World:
+    """A server that waits for data, and a session whose client may fetch it through a pinhole."""
+
+    def __init__(
+        self, shell: Shell | None = None, client: str = CLIENT, server: str = SERVER, ours: str = OURS
+    ) -> None:
+        self.shell = shell or Shell()
+        self.session = Session(self.shell)
+        self.client, self.ours = client, ours
+        self.waiting, target = serve(server)
+        self.expect = Expect(
+            transport=Transport.TCP,
+            purpose="test-data",
+            trigger="TEST",
+            listen=at(ours),
+            allow=only(at(client).host),
+            target=target,
+            source=at(client),
+            idle_seconds=30,
+        )
+
+    def open(self, **changes: Any) -> Grant:
+        answer = self.session.pinholes.open(replace(self.expect, **changes))
+        assert isinstance(answer, Grant), answer
+        return answer
+
+    async def through(self, grant: Grant) -> tuple[socket.socket, socket.socket]:
+        peer = await dial(self.client, grant.listen)
+        target, _ = await accept(self.waiting)
+        return peer, target
+
+    async def gone(self, grant: Grant) -> dict[str, Any]:
+        closed = await self.shell.until("pinhole.closed")
+        with pytest.raises(ConnectionRefusedError):
+            await dial(self.client, grant.listen)
+        return closed
+
+    def close(self, *others: socket.socket) -> None:
+        for sock in (self.waiting, *others):
+            sock.close()
+
+
+@pytest.mark.parametrize(("client", "server"), [(CLIENT, SERVER), (CLIENT6, SERVER6)])
+async def test_the_expected_peer_is_connected_to_the_target(client, server):
+    world = World(client=client, server=server, ours=server)
+    grant = world.open()
+    assert 40000 <= grant.listen.port <= 40999
+    peer, target = await world.through(grant)
+    assert packet_info.endpoint(target.getpeername()).host == at(client).host
+    await say(target, b"file")
+    target.close()
+    assert await read_to_end(peer) == b"file"
+    peer.close()
+    closed = await world.shell.until("pinhole.closed")
+    assert (closed["reason"], closed["bytes_in"], closed["bytes_out"]) == ("finished", 0, 4)
+    used, ended = world.session.heard
+    assert isinstance(used, Used) and used.peer.host == at(client).host
+    assert isinstance(ended, Closed) and (ended.reason, ended.bytes_in, ended.bytes_out) == ("finished", 0, 4)
+    world.close()
+
+
+async def test_an_exact_port_is_kept():
+    world = World()
+    grant = world.open(listen=at(SERVER, 45678))
+    assert grant.listen == at(SERVER, 45678)
+    peer, target = await world.through(grant)
+    assert world.shell.ports.in_use() == 0
+    world.close(peer, target)
+
+
+async def test_a_stranger_is_reset_and_the_right_peer_still_gets_in():
+    world = World()
+    grant = world.open()
+    for _ in range(3):
+        with pytest.raises(ConnectionResetError):  # as early as in connect(), or later
+            async with dialled(STRANGER, grant.listen) as stranger:
+                await receive(stranger)
+    peer, target = await world.through(grant)
+    await say(peer, b"x")
+    assert await receive(target) == b"x"
+    world.close(peer, target)
+    assert (await world.shell.until("pinhole.closed"))["refused"] == 3
+    assert world.shell.log.events().count("violation") == 1
+    assert world.shell.log.last("violation")["rule"] == "pinhole.stranger"
+
+
+async def test_a_pinhole_takes_one_connection():
+    world = World()
+    grant = world.open()
+    peer, target = await world.through(grant)
+    with pytest.raises(ConnectionRefusedError):
+        await dial(CLIENT, grant.listen)
+    world.close(peer, target)
+
+
+async def test_two_connections_at_the_same_moment_are_one_too_many():
+    world = World()
+    grant = world.open(confirmed=False)
+    first, second = await dial(CLIENT, grant.listen), await dial(CLIENT, grant.listen)
+    world.session.pinholes.confirm(grant)
+    target, _ = await accept(world.waiting)
+    await say(target, b"x")
+    assert await receive(first) == b"x"
+    with pytest.raises(ConnectionResetError):
+        await receive(second)
+    world.close(first, second, target)
+
+
+async def test_an_expect_may_allow_more_connections():
+    world = World()
+    grant = world.open(uses=2)
+    pairs = [await world.through(grant) for _ in range(2)]
+    with pytest.raises(ConnectionRefusedError):
+        await dial(CLIENT, grant.listen)
+    for pair in pairs:
+        for sock in pair:
+            sock.close()
+    await world.shell.until("pinhole.closed")
+    world.close()
+
+
+async def test_nobody_is_admitted_before_the_other_side_agreed():
+    world = World()
+    grant = world.open(confirmed=False)
+    early = await dial(CLIENT, grant.listen)  # the kernel completes the handshake: some servers probe first (F30)
+    await say(early, b"early")
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.05):
+            await accept(world.waiting)
+    assert "pinhole.used" not in world.shell.log.events()
+    world.session.pinholes.confirm(grant)
+    target, _ = await accept(world.waiting)
+    assert await receive(target) == b"early"
+    world.close(early, target)
+
+
+async def test_a_pinhole_closed_before_it_was_confirmed_resets_who_waited():
+    world = World()
+    grant = world.open(confirmed=False)
+    early = await dial(CLIENT, grant.listen)
+    world.session.pinholes.close(grant)
+    with pytest.raises(ConnectionResetError):
+        await receive(early)
+    world.session.pinholes.confirm(grant)
+    await world.gone(grant)
+    world.close(early)
+
+
+async def test_an_unused_pinhole_goes_after_its_time():
+    world = World(Shell(timeouts=Timeouts(pinhole_open=0.05)))
+    assert (await world.gone(world.open()))["reason"] == "never_used"
+    assert isinstance(world.session.heard[-1], Closed)
+    world.close()
+
+
+async def test_a_silent_relay_goes_after_its_time():
+    world = World()
+    grant = world.open(idle_seconds=0.05)
+    peer, target = await world.through(grant)
+    assert (await world.shell.until("pinhole.closed"))["reason"] == "idle"
+    with pytest.raises(ConnectionResetError):
+        await receive(peer)
+    world.close(peer, target)
+
+
+async def test_with_its_session_goes_a_waiting_pinhole():
+    world = World()
+    grant = world.open()
+    world.session.pinholes.end("session_closed")
+    assert (await world.gone(grant))["reason"] == "session_closed"
+    world.close()
+
+
+async def test_an_admitted_relay_runs_on_when_its_session_has_ended():
+    world = World()
+    peer, target = await world.through(world.open())
+    world.session.pinholes.end("session_closed")
+    await say(target, b"the rest")
+    target.close()
+    assert await read_to_end(peer) == b"the rest"
+    world.close(peer)
+
+
+async def test_a_target_that_refuses_becomes_a_reset_for_the_peer():
+    world = World()
+    world.waiting.close()
+    grant = world.open()
+    peer = await dial(CLIENT, grant.listen)
+    with pytest.raises(ConnectionResetError):
+        await receive(peer)
+    assert (await world.shell.until("pinhole.closed"))["reason"] == "target_refused"
+    peer.close()
+
+
+def refusal(world: World, **changes: Any) -> str:
+    answer = world.session.pinholes.open(replace(world.expect, **changes))
+    assert isinstance(answer, Refusal)
+    assert world.shell.log.last("pinhole.refused")["reason"] == answer.reason
+    return answer.reason
+
+
+async def test_more_pinholes_than_a_session_may_have_are_refused():
+    world = World(Shell(limits=Limits(pinholes_per_session=2)))
+    first = world.open()
+    world.open()
+    assert refusal(world) == "limit_per_session"
+    world.session.pinholes.close(first)
+    world.open()
+    world.close()
+
+
+async def test_more_pinholes_than_all_may_have_are_refused():
+    world = World(Shell(limits=Limits(pinholes=1)))
+    world.open()
+    assert refusal(world) == "limit_total"
+    world.close()
+
+
+@pytest.mark.parametrize("first", [True, False])
+@pytest.mark.parametrize("second", [True, False])
+async def test_an_address_is_shared_by_those_alone_who_may_come_at_once(first, second):
+    """Who is to wait would be mistaken for somebody who need not."""
+    world = World()
+    world.open(listen=at(SERVER, 45678), confirmed=first)
+    if first and second:
+        world.open(listen=at(SERVER, 45678), confirmed=second)
+    else:
+        assert refusal(world, listen=at(SERVER, 45678), confirmed=second) == "address_in_use"
+    world.close()
+
+
+async def test_the_address_of_somebody_else_is_refused():
+    world = World()
+    with socket.create_server((SERVER, 45678)):
+        assert refusal(world, listen=at(SERVER, 45678)) == "address_in_use"
+    world.close()
+
+
+async def test_at_a_shared_address_each_gets_its_own_and_a_stranger_nothing():
+    """A listener without NAT leads all its clients to one address (T23)."""
+    world = World()
+    there = at(OURS, 45678)
+    mine = world.open(listen=there)
+    waiting, target = serve(SERVER)
+    others = world.open(listen=there, allow=only(at(OURS).host), target=target, source=at(OURS))
+    with pytest.raises(ConnectionResetError):
+        async with dialled(STRANGER, there) as stranger:
+            await receive(stranger)
+    other = await dial(OURS, there)
+    at_other, _ = await accept(waiting)
+    assert world.shell.log.last("pinhole.used")["pinhole"] == others.id
+    peer, at_mine = await world.through(mine)
+    assert world.shell.log.last("pinhole.used")["pinhole"] == mine.id
+    with pytest.raises(ConnectionRefusedError):
+        await dial(CLIENT, there)
+    world.close(waiting, other, at_other, peer, at_mine)
+
+
+async def test_of_one_client_at_a_shared_address_whoever_waits_longest_is_served_first():
+    world = World()
+    there = at(SERVER, 45678)
+    grants = [world.open(listen=there) for _ in range(3)]
+    world.session.pinholes.close(grants[1])
+    pairs = [await world.through(grants[0]) for _ in range(2)]
+    used = [line["pinhole"] for line in world.shell.log.lines if line["event"] == "pinhole.used"]
+    assert used == [grants[0].id, grants[2].id]
+    with pytest.raises(ConnectionRefusedError):
+        await dial(CLIENT, there)
+    world.close(*(sock for pair in pairs for sock in pair))
+
+
+async def test_no_free_port_is_refused_and_a_taken_one_passed_over():
+    world = World()
+    world.shell.ports.use(40000, 40001)
+    taken, _ = socket.create_server((OURS, 40000)), None
+    assert world.open().listen.port == 40001
+    assert refusal(world) == "no_free_port"
+    world.close(taken)
+
+
+@pytest.mark.parametrize("target", [at("127.0.0.1", 22), at("::1", 22), at(SERVER, 0)])
+async def test_a_pinhole_never_points_to_the_gateway_itself(target):
+    world = World()
+    assert refusal(world, target=target) == "target_not_allowed"
+    world.close()
+
+
+async def test_a_server_elsewhere_cannot_send_its_client_to_the_gateway():
+    world = World()
+    elsewhere = (at("203.0.113.1", 1521), at("203.0.113.2", 1521))
+    assert refusal(world, target=at(OURS, 8443), via=elsewhere, is_read=True) == "target_is_gateway"
+    assert refusal(world, target=at(CLIENT6, 8443), via=elsewhere, is_read=True) == "target_is_gateway"
+    # Of hosts that are not this one nothing is refused, even if there is no way to them,
+    world.open(target=at("203.0.113.9", 1521), via=elsewhere, is_read=True)
+    world.open(target=at("2001:db8:9::1", 1521), via=elsewhere, is_read=True)
+    # and a server that is on the gateway itself is where the client wants to be.
+    world.open(target=at(SERVER, 21522), via=(*elsewhere, at(SERVER, 1521)), is_read=True)
+    world.close()
+
+
+async def test_without_descriptors_a_pinhole_is_refused(monkeypatch):
+    def none_left(*_: Any) -> socket.socket:
+        raise OSError(24, "Too many open files")
+
+    world = World()
+    monkeypatch.setattr(transparent, "listen", none_left)
+    assert refusal(world) == "no_descriptors"
+    world.close()
+
+
+async def test_one_helper_leaves_ports_for_connections_to_others():
+    world = World()
+    table, published, inside = world.shell.pinholes, Session(world.shell), Session(world.shell)
+    published.group, inside.group = Group("sip", True), Group("ftp", False)
+    world.shell.ports.use(40000, 40007)
+    table.share((published.group, inside.group))
+    expect = replace(world.expect, listen=at(world.ours, 0))
+    answers = [published.pinholes.open(expect) for _ in range(8)]
+    assert [isinstance(answer, Grant) for answer in answers] == [True] * 6 + [False] * 2
+    assert answers[-1] == Refusal("no_free_port")
+    assert isinstance(inside.pinholes.open(expect), Grant)
+    published.pinholes.end("done")
+    assert isinstance(published.pinholes.open(expect), Grant)
+    for session in (published, inside):
+        session.pinholes.end("done")
+    world.waiting.close()
+
+
+async def test_pinholes_of_one_client_are_limited_over_all_its_sessions():
+    """A transfer may outlive its session, so a limit for each session is not enough."""
+    world = World(Shell(limits=Limits(pinholes_per_client=2)))
+    world.open()
+    other = Session(world.shell)
+    assert isinstance(other.pinholes.open(world.expect), Grant)
+    assert other.pinholes.open(world.expect) == Refusal("limit_per_client")
+    world.session.pinholes.end("done")
+    assert isinstance(other.pinholes.open(world.expect), Grant)
+    other.pinholes.end("done")
+    world.waiting.close()
+
+
+async def test_a_port_that_is_preferred_is_had_if_it_is_free_and_no_service_is_published_there():
+    world = World()
+    first, second = world.open(prefer=39001), world.open(prefer=39001)
+    assert first.listen.port == 39001
+    assert 40000 <= second.listen.port <= 40999
+    world.session.pinholes.close(first)
+    world.shell.pinholes.is_published = lambda transport, at: (transport, at.port) == (Transport.TCP, 39001)
+    assert 40000 <= world.open(prefer=39001).listen.port <= 40999
+    world.session.pinholes.end("over")
+    assert world.shell.pinholes.ports.in_use() == 0
+    world.close()

@@ -1,0 +1,99 @@
+"""What an engine is told, and in which order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from typing import Any, cast
+
+from protocols.contract.addresses import Side
+from protocols.contract.effects import Note
+from protocols.contract.pinholes import AnyGrant, Closed
+from proxy.sessions.driver import EngineDriver, Performer
+from tests.harness.shell import PassOn
+
+MANY = 5000
+
+
+class ClosesMany(PassOn):
+    """What it closes is reported to it while it is still at it."""
+
+    driver: EngineDriver
+
+    def __init__(self) -> None:
+        self.told: list[Any] = []
+
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        for number in range(MANY):
+            self.driver.event(cast(AnyGrant, number), Closed("closed_by_session", 0, 0, 0.0))
+        return ()
+
+    def pinhole(self, grant: Any, event: Any, now: float) -> Any:
+        self.told.append(grant)
+        return ()
+
+
+class Settles:
+    def __init__(self) -> None:
+        self.settled = 0
+
+    def settle(self) -> None:
+        self.settled += 1
+
+
+async def test_an_engine_may_close_as_much_as_it_likes_at_once() -> None:
+    engine, session = ClosesMany(), Settles()
+    driver = engine.driver = EngineDriver(asyncio.get_running_loop(), engine, cast(Performer, session))
+    driver.receive(Side.CLIENT, b"x")
+    assert engine.told == list(range(MANY))
+    assert session.settled == 1
+    driver.stop()
+
+
+class Shares(PassOn):
+    """Fails, with something in a table that others see."""
+
+    driver: EngineDriver
+
+    def __init__(self, stops: bool) -> None:
+        self.stops = stops
+        self.shared = {"grant"}
+
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        raise ValueError("a bug")
+
+    def stop(self, now: float) -> Any:
+        if not self.stops:
+            raise ValueError("another one")
+        self.driver.event(cast(AnyGrant, "grant"), Closed("closed_by_session", 0, 0, 0.0))
+        return ()
+
+    def pinhole(self, grant: Any, event: Any, now: float) -> Any:
+        self.shared.remove(grant)
+        return [Note("call.ended", {})]
+
+
+class Ends:
+    def __init__(self) -> None:
+        self.told: list[str] = []
+
+    def note(self, event: str, facts: Any) -> None:
+        self.told.append(event)
+
+    def engine_failed(self, lines: Sequence[str]) -> None:
+        self.told.append(lines[-1])
+
+
+async def test_what_a_failed_engine_shares_with_others_ends_with_it() -> None:
+    engine, session = Shares(stops=True), Ends()
+    engine.driver = EngineDriver(asyncio.get_running_loop(), engine, cast(Performer, session))
+    engine.driver.receive(Side.CLIENT, b"x")
+    assert engine.shared == set()
+    assert session.told == ["call.ended", "ValueError: a bug"]
+
+
+async def test_an_engine_that_cannot_even_stop_is_told_of_once() -> None:
+    engine, session = Shares(stops=False), Ends()
+    engine.driver = EngineDriver(asyncio.get_running_loop(), engine, cast(Performer, session))
+    engine.driver.receive(Side.CLIENT, b"x")
+    assert session.told == ["ValueError: a bug"]

@@ -1,0 +1,454 @@
+"""A TCP session: dial first, bytes in, effects out, and every way it can end."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import Any
+
+import pytest
+
+from protocols.contract.addresses import Endpoint, Side, Transport, only
+from protocols.contract.effects import Abort, Note, Send, Splice
+from protocols.contract.pinholes import Expect
+from proxy.config.schema import Limits, Timeouts
+from proxy.sessions.leg import RECEIVE_BYTES
+from proxy.sockets import streams, transparent
+from tests.harness.shell import PassOn, Shell, accept, dial, read_to_end, receive, say, serve
+from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
+
+pytestmark = pytest.mark.usefixtures("network", "nothing_leaks")
+
+
+class Call:
+    """A client and a server with a session between them."""
+
+    def __init__(self, shell: Shell) -> None:
+        self.shell = shell
+        self.client: socket.socket
+        self.server: socket.socket
+
+    @classmethod
+    async def connect(cls, shell: Shell, client_host: str = CLIENT, server_host: str = SERVER) -> Call:
+        call = cls(shell)
+        gate, gate_at = serve(server_host)
+        listener, server_at = serve(server_host)
+        call.client = await dial(client_host, gate_at)
+        leg, _ = await accept(gate)
+        shell.begin(leg, server_at)
+        call.server, call.client_as_seen = await accept(listener)
+        gate.close()
+        listener.close()
+        await shell.until("session.opened")
+        return call
+
+    def close(self) -> None:
+        self.client.close()
+        self.server.close()
+
+
+@pytest.mark.parametrize(("client", "server"), [(CLIENT, SERVER), (CLIENT6, SERVER6)])
+async def test_bytes_pass_both_ways_and_the_ends_after_them(client, server):
+    call = await Call.connect(Shell(), client, server)
+    await say(call.client, b"hello")
+    assert await receive(call.server) == b"hello"
+    await say(call.server, b"welcome")
+    assert await receive(call.client) == b"welcome"
+    call.client.shutdown(socket.SHUT_WR)
+    assert await receive(call.server) == b""
+    await say(call.server, b"last")
+    call.server.shutdown(socket.SHUT_WR)
+    assert await read_to_end(call.client) == b"last"
+    closed = await call.shell.until("session.closed")
+    assert (closed["reason"], closed["bytes_from_client"], closed["bytes_from_server"]) == ("finished", 5, 11)
+    assert len(call.shell.sessions) == 0
+    call.close()
+
+
+async def test_without_source_nat_the_server_sees_the_client():
+    call = await Call.connect(Shell())
+    assert str(call.client_as_seen.host) == CLIENT
+    call.close()
+
+
+async def test_source_nat_shows_the_server_another_address():
+    call = await Call.connect(Shell(snat=(transparent.ip_address(OURS),)))
+    assert str(call.client_as_seen.host) == OURS
+    assert call.shell.engines[0].peers.is_mapped(Side.CLIENT)
+    assert call.shell.log.last("session.opened")["snat"] == str(call.client_as_seen)
+    call.close()
+
+
+async def refused(shell: Shell, target: Endpoint) -> None:
+    """The client of a session to `target` is reset."""
+    gate, gate_at = serve(SERVER)
+    client = await dial(CLIENT, gate_at)
+    leg, _ = await accept(gate)
+    shell.begin(leg, target)
+    with pytest.raises(ConnectionResetError):
+        await receive(client)
+    gate.close()
+    client.close()
+
+
+async def test_a_server_that_refuses_becomes_a_reset_for_the_client():
+    shell = Shell()
+    await refused(shell, Endpoint(transparent.ip_address(SERVER), 9))
+    assert shell.log.last("session.failed")["reason"] == "server_refused"
+    assert len(shell.sessions) == 0
+
+
+async def test_a_server_that_cannot_be_reached_becomes_a_reset_for_the_client():
+    shell = Shell()
+    await refused(shell, Endpoint(transparent.ip_address("203.0.113.1"), 9))
+    assert shell.log.last("session.failed")["reason"] == "server_unreachable"
+
+
+async def test_a_server_that_does_not_answer_is_given_up_in_time():
+    full, target = serve(SERVER)
+    full.listen(0)
+    fill = [await dial(CLIENT, target)]
+    shell = Shell(timeouts=Timeouts(connect=0.1))
+    await refused(shell, target)
+    assert shell.log.last("session.failed")["reason"] == "server_timeout"
+    for sock in (full, *fill):
+        sock.close()
+
+
+@pytest.mark.parametrize("side", list(Side))
+async def test_a_reset_by_one_side_reaches_the_other_as_a_reset(side):
+    call = await Call.connect(Shell())
+    one, other = (call.client, call.server) if side is Side.CLIENT else (call.server, call.client)
+    streams.reset(one)
+    with pytest.raises(ConnectionResetError):
+        await receive(other)
+    assert (await call.shell.until("session.closed"))["reason"] == f"reset_by_{side.value}"
+    other.close()
+
+
+@pytest.mark.parametrize("side", ["client", "server"])
+async def test_a_reset_right_behind_the_last_bytes_is_seen_too(side):
+    """The loop tells of an error on a socket once, whatever is read then."""
+    call = await Call.connect(Shell())
+    ours, other = (call.client, call.server) if side == "client" else (call.server, call.client)
+    # Both come before the loop looks again.
+    ours.send(b"last")
+    streams.reset(ours)
+    assert (await call.shell.until("session.closed"))["reason"] == f"reset_by_{side}"
+    with pytest.raises(ConnectionResetError):
+        await read_to_end(other)
+    call.close()
+
+
+async def test_a_side_that_does_not_read_stops_the_other():
+    call = await Call.connect(Shell())
+    sent = 0
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            while True:
+                await say(call.client, bytes(1 << 16))
+                sent += 1 << 16
+    assert sent < 32 << 20
+    received = 0
+    while received < sent:  # and goes on when it reads again
+        received += len(await receive(call.server, 1 << 20))
+    call.close()
+
+
+class Refuses(PassOn):
+    def receive(self, side, data, now):
+        return [Send(Side.CLIENT, b"500 no\r\n"), Abort("refused_by_engine"), Send(Side.SERVER, b"never")]
+
+
+async def test_sides_that_do_not_read_hold_no_more_than_their_budget_together(monkeypatch):
+    """Nothing is held for one who does not read, once others have used up what may be held for all."""
+    monkeypatch.setattr("proxy.sessions.leg.MOST_HELD_BYTES", 1)
+    call = await Call.connect(Shell())
+    held = call.shell.sessions.held
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(0.3):
+            while True:
+                await say(call.client, bytes(1 << 16))
+    assert 0 < held.bytes <= RECEIVE_BYTES
+    while held.bytes:
+        await receive(call.server)
+    await say(call.server, b"on")
+    assert await receive(call.client) == b"on"
+    call.close()
+
+
+async def test_who_was_told_why_can_read_it_and_the_other_is_reset():
+    call = await Call.connect(Shell(Refuses))
+    await say(call.client, b"anything")
+    assert await read_to_end(call.client) == b"500 no\r\n"
+    with pytest.raises(ConnectionResetError):
+        await receive(call.server)
+    assert (await call.shell.until("session.closed"))["reason"] == "refused_by_engine"
+    call.close()
+
+
+class TellsAtTheEnd(PassOn):
+    def eof(self, side, now):
+        return [*super().eof(side, now), Note("test.ended", {"side": side})]
+
+
+async def test_a_session_that_is_reset_still_tells_what_it_knows():
+    call = await Call.connect(Shell(TellsAtTheEnd))
+    streams.reset(call.client)
+    await call.shell.until("session.closed")
+    told = [line["side"] for line in call.shell.log.lines if line["event"] == "test.ended"]
+    assert told == ["client", "server"]
+    call.close()
+
+
+class Fails(PassOn):
+    def receive(self, side, data, now):
+        raise RuntimeError("a bug")
+
+
+async def test_a_bug_in_an_engine_ends_its_session_and_no_other():
+    good = await Call.connect(Shell())
+    bad = await Call.connect(Shell(Fails))
+    await say(bad.client, b"x")
+    with pytest.raises(ConnectionResetError):
+        await receive(bad.client)
+    assert bad.shell.log.last("engine.failed")["traceback"][-1] == "RuntimeError: a bug"
+    assert bad.shell.log.last("session.closed")["reason"] == "engine_failed"
+    await say(good.client, b"still")
+    assert await receive(good.server) == b"still"
+    good.close()
+    bad.close()
+
+
+class GoesOpaque(PassOn):
+    def receive(self, side, data, now):
+        return [Send(Side.SERVER, b"[" + data), Send(Side.CLIENT, b"ok "), Splice(30)]
+
+
+async def test_after_splice_the_rest_passes_without_the_engine():
+    call = await Call.connect(Shell(GoesOpaque))
+    await say(call.client, b"switch")
+    assert await receive(call.server) == b"[switch"
+    assert await receive(call.client) == b"ok "
+    await say(call.client, b"x" * 100_000)
+    call.client.shutdown(socket.SHUT_WR)
+    assert await read_to_end(call.server) == b"x" * 100_000
+    await say(call.server, b"bye")
+    call.server.close()
+    assert await read_to_end(call.client) == b"bye"
+    closed = await call.shell.until("session.closed")
+    assert (closed["reason"], closed["bytes_from_client"], closed["bytes_from_server"]) == ("finished", 100_006, 3)
+    call.close()
+
+
+class Expects(PassOn):
+    """Lets anybody who comes to CLIENT's pinhole reach what the peer names, as a session of its own."""
+
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        if not data.startswith(b"expect "):
+            return super().receive(side, data, now)
+        target = Endpoint(self.peers.server.host, int(data[7:]))
+        expect = Expect(
+            Transport.TCP, "tns", "REDIRECT", Endpoint(self.peers.server.host, 0), only(self.peers.client.host), target,
+            None, 60, is_read=True,
+        )  # fmt: skip
+        return [Send(side, str(self.pinholes.open(expect).listen.port).encode())]
+
+
+async def test_what_comes_to_a_pinhole_that_is_read_is_a_session_of_its_own():
+    call = await Call.connect(Shell(Expects))
+    listener, target = serve(SERVER)
+    await say(call.client, b"expect %d" % target.port)
+    port = int(await receive(call.client))
+    again = await dial(CLIENT, Endpoint(target.host, port))
+    server, as_seen = await accept(listener)
+    assert str(as_seen.host) == CLIENT
+    await say(again, b"connect")
+    assert await receive(server) == b"connect"
+    assert len(call.shell.sessions) == len(call.shell.engines) == 2
+    opened = [line for line in call.shell.log.lines if line["event"] == "session.opened"]
+    assert opened[1]["policy"] == opened[0]["policy"]
+    closed = await call.shell.until("pinhole.closed")
+    assert (closed["reason"], closed["bytes_in"]) == ("used_up", 0)
+    # It does not end with the session that expected it (T25).
+    call.close()
+    await call.shell.until("session.closed")
+    await say(server, b"accept")
+    assert await receive(again) == b"accept"
+    for sock in (listener, again, server):
+        sock.close()
+
+
+class Ticks(PassOn):
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.due: float | None = arguments[3] + 0.02
+
+    def deadline(self):
+        return self.due
+
+    def tick(self, now):
+        assert self.due is not None and now >= self.due
+        self.due = None
+        return [Note("test.ticked", {}), Abort("too_long")]
+
+
+async def test_an_engine_is_called_at_its_deadline():
+    call = await Call.connect(Shell(Ticks))
+    assert (await call.shell.until("session.closed"))["reason"] == "too_long"
+    assert call.shell.log.events().count("test.ticked") == 1
+    call.close()
+
+
+async def test_a_session_half_closed_for_long_is_ended():
+    call = await Call.connect(Shell(timeouts=Timeouts(half_closed=0.05)))
+    call.client.shutdown(socket.SHUT_WR)
+    assert (await call.shell.until("session.closed"))["reason"] == "half_closed"
+    call.close()
+
+
+@pytest.mark.parametrize(
+    ("limits", "reason"),
+    [(Limits(sessions=1), "limit_total"), (Limits(sessions_per_client=1), "limit_per_client")],
+)
+async def test_beyond_a_limit_a_session_is_reset(limits, reason):
+    shell = Shell(limits=limits)
+    call = await Call.connect(shell)
+    await refused(shell, Endpoint(transparent.ip_address(SERVER), 9))
+    assert shell.log.last("session.denied")["reason"] == reason
+    streams.reset(call.client)
+    await shell.until("session.closed")
+    (await Call.connect(shell)).close()
+    call.close()
+
+
+async def test_a_denied_session_is_reset_and_logged_with_its_policy():
+    shell = Shell(accept=False)
+    await refused(shell, Endpoint(transparent.ip_address(SERVER), 9))
+    denied = shell.log.last("session.denied")
+    assert (denied["reason"], denied["policy"], denied["interface"]) == ("denied_by_policy", "all", "lan0")
+
+
+async def test_draining_ends_quiet_sessions_at_once():
+    call = await Call.connect(Shell())
+    await call.shell.sessions.drain(30)
+    assert call.shell.log.last("session.closed")["reason"] == "stopped"
+    assert await receive(call.client) == b""
+    call.close()
+
+
+async def test_draining_waits_for_a_transfer_and_for_the_reply_that_ends_it():
+    call = await Call.connect(Shell())
+    waiting, target = serve(SERVER)
+    grant = call.shell.engines[0].pinholes.open(
+        Expect(
+            Transport.TCP,
+            "test-data",
+            "TEST",
+            Endpoint(transparent.ip_address(OURS), 0),
+            only(transparent.ip_address(CLIENT)),
+            target,
+            Endpoint(transparent.ip_address(CLIENT), 0),
+            idle_seconds=30,
+        )
+    )
+    data = await dial(CLIENT, grant.listen)
+    sending, _ = await accept(waiting)
+
+    async def finish() -> None:
+        await say(sending, b"the whole file")
+        sending.close()
+        assert await read_to_end(data) == b"the whole file"
+        data.close()
+        await say(call.server, b"226 done")
+        assert await receive(call.client) == b"226 done"
+
+    await asyncio.gather(call.shell.sessions.drain(10), finish())
+    assert call.shell.log.last("session.closed")["reason"] == "stopped"
+    waiting.close()
+    call.close()
+
+
+class Keeping(PassOn):
+    """Looks after something of its own, which ends when it is told so, or by time."""
+
+    keeps = True
+    due: float | None = None
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        self.own = self.pinholes.apart()
+
+    def is_needed(self) -> bool:
+        return self.keeps
+
+    def stop(self, now):
+        return [Note("test.stopped", {})] if self.keeps else []
+
+    def deadline(self):
+        return self.due
+
+    def tick(self, now):
+        self.keeps, self.due = False, None
+        return [Note("test.over", {}), Send(Side.CLIENT, b"nobody is there")]
+
+
+def waiting(engine: Keeping) -> None:
+    peers = engine.peers
+    expect = Expect(
+        Transport.TCP, "test", "test", listen=Endpoint(peers.server.host, 0), allow=only(peers.client.host),
+        target=peers.server, source=Endpoint(peers.client.host, 0), idle_seconds=60,
+    )  # fmt: skip
+    engine.own.open(expect)
+
+
+async def hang_up(call: Call) -> None:
+    call.close()
+    await call.shell.until("session.closed")
+    assert len(call.shell.sessions) == 0
+
+
+async def test_what_an_engine_looks_after_outlives_both_sides():
+    call = await Call.connect(Shell(Keeping))
+    (engine,) = call.shell.engines
+    waiting(engine)
+    engine.due = asyncio.get_running_loop().time() + 0.05
+    await say(call.client, b"x")  # so that its deadline is looked at
+    await receive(call.server)
+    await hang_up(call)
+    assert "pinhole.closed" not in call.shell.log.events()
+    await call.shell.until("pinhole.closed")
+    assert call.shell.log.events()[-2:] == ["test.over", "pinhole.closed"]
+
+
+async def test_what_ended_by_another_sessions_doing_is_let_go():
+    call = await Call.connect(Shell(Keeping))
+    (engine,) = call.shell.engines
+    waiting(engine)
+    engine.due = asyncio.get_running_loop().time() + 0.05
+    await say(call.client, b"x")
+    await receive(call.server)
+    await hang_up(call)
+    engine.keeps, engine.due = False, None
+    await call.shell.until("pinhole.closed")
+    assert "test.over" not in call.shell.log.events()
+
+
+async def test_at_the_end_of_the_daemon_it_ends_as_well():
+    call = await Call.connect(Shell(Keeping))
+    waiting(call.shell.engines[0])
+    await hang_up(call)
+    await call.shell.sessions.drain(0)
+    assert call.shell.log.events()[-2:] == ["pinhole.closed", "test.stopped"]
+
+
+async def test_what_stands_apart_is_limited_as_a_session_of_its_own():
+    call = await Call.connect(Shell(Keeping, limits=Limits(pinholes_per_session=1)))
+    (engine,) = call.shell.engines
+    waiting(engine)
+    waiting(engine)
+    assert call.shell.log.last("pinhole.refused")["reason"] == "limit_per_session"
+    engine.own = engine.pinholes.apart()
+    waiting(engine)
+    assert len(call.shell.pinholes) == 2
+    call.close()
