@@ -31,6 +31,7 @@ FLOORS = (
     ("proxy.daemon",),
     ("proxy.sessions",),
     ("proxy.pinholes",),
+    ("proxy.doctor",),
     ("proxy.host",),
     ("proxy.movers",),
     ("proxy.config",),

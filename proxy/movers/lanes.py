@@ -110,7 +110,7 @@ class Keeper(Protocol):
         """A stranger's packets were not passed on."""
 
     def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
-        """Whether packets of that party, which bear this address of its, may come by the interface that they came by."""
+        """Whether packets of that party, which bear this address of its, may come by the interface they came by."""
 
     def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
         """A packet bore a party's address and came by the wrong interface."""

@@ -1,9 +1,9 @@
 """A bug of ours in a callback of the loop: whoever it happened to is let go, whatever state it is in.
 
-A bug in an engine ends its session in order (`proxy/sessions/driver.py`). One in the shell itself, between accepting and
-relaying or in a timer, leaves things half done: a session that nothing will ever call again, with its sockets and its
-client. The loop hears of every exception that leaves a callback, so this is looked at there and costs nothing before:
-what the callback was at work on stands in the frames that the exception came through.
+A bug in an engine ends its session in order (`proxy/sessions/driver.py`). One in the shell itself, between accepting
+and relaying or in a timer, leaves things half done: a session that nothing will ever call again, with its sockets and
+its client. The loop hears of every exception that leaves a callback, so this is looked at there and costs nothing
+before: what the callback was at work on stands in the frames that the exception came through.
 """
 
 from __future__ import annotations

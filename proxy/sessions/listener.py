@@ -92,8 +92,8 @@ class StreamListener:
 class DatagramListener:
     """Takes redirected datagrams that no flow's own socket takes: whatever clients send.
 
-    It is read like the flows' own sockets (`proxy/sockets/readers.py`). A descriptor of its own to the loop would cost a call
-    three reads of an empty socket, and a wake-up each time that client and server take turns.
+    It is read like the flows' own sockets (`proxy/sockets/readers.py`). A descriptor of its own to the loop would cost
+    a call three reads of an empty socket, and a wake-up each time that client and server take turns.
     """
 
     def __init__(self, at: Endpoint, flows: Flows) -> None:

@@ -1,7 +1,7 @@
 """python-oracledb led from one listener to another, through the gateway in each role.
 
-The listeners are emulated (tools/peers/oracle.py), the drivers are not: several versions, synchronous and asyncio. They have
-got through when the last listener hears the packet that they send after ACCEPT.
+The listeners are emulated (tools/peers/oracle.py), the drivers are not: several versions, synchronous and asyncio. They
+have got through when the last listener hears the packet that they send after ACCEPT.
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from proxy.command import terminal
 from proxy.command.cli import main
 from proxy.daemon import daemon
 from proxy.errors import ConfigError
-from proxy.record import audit
+from proxy.record import sinks
 from proxy.record.audit import open_log
 from proxy.record.sinks import Sink
 from proxy.text import printable, printable_json
@@ -103,4 +103,4 @@ def test_standard_error(capsys: pytest.CaptureFixture[str], said: str) -> None:
     sink._report(said)
     sink.close()
     assert shows(capsys.readouterr().err)
-    assert audit.printable is printable
+    assert sinks.printable is printable

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib
 import json
 import os
 import socket
@@ -18,7 +19,6 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-import proxy
 from proxy.command import terminal
 from proxy.command.cli import main
 from proxy.config import reading, schema
@@ -57,12 +57,13 @@ def pinhole(*arguments: object) -> Result:
 
 
 def module(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> None:
-    """Stand something else in the place of `proxy.<name>`."""
-    stand_in = ModuleType(f"proxy.{name}")
+    """Stand something else in the place of the module of that name."""
+    stand_in = ModuleType(name)
     for key, value in members.items():
         setattr(stand_in, key, value)
-    monkeypatch.setitem(sys.modules, f"proxy.{name}", stand_in)
-    monkeypatch.setattr(proxy, name, stand_in, raising=False)
+    room, _, module = name.rpartition(".")
+    monkeypatch.setitem(sys.modules, name, stand_in)
+    monkeypatch.setattr(importlib.import_module(room), module, stand_in, raising=False)
 
 
 # -- usage -------------------------------------------------------------------------------------------------------------
@@ -219,7 +220,7 @@ def test_run_hands_over_to_the_daemon(
         calls.append((path, backend))
         return 0
 
-    module(monkeypatch, "daemon", run=run)
+    module(monkeypatch, "proxy.daemon.daemon", run=run)
     assert pinhole(*arguments).exit_code == 0
     assert calls == [expected]
 
@@ -228,7 +229,7 @@ def test_what_stops_the_daemon_from_starting_is_said_in_one_line(monkeypatch: py
     def run(path: str | None, backend: Backend | None) -> int:
         raise PinholeError("no capability")
 
-    module(monkeypatch, "daemon", run=run)
+    module(monkeypatch, "proxy.daemon.daemon", run=run)
     result = pinhole("run")
     assert (result.exit_code, result.stderr) == (1, "pinhole: no capability\n")
 
@@ -441,11 +442,11 @@ def test_socket_that_a_killed_daemon_left(file: Path, control: Path) -> None:
 def test_socket_that_one_may_not_use() -> None:
     ask = """
 import os, sys
-from proxy import control_client
+from proxy.command import client
 from proxy.errors import PinholeError
 os.setgroups([]), os.setgid(65534), os.setuid(65534)
 try:
-    control_client.ask(sys.argv[1], "GET", "status")
+    client.ask(sys.argv[1], "GET", "status")
 except PinholeError as error:
     print(error)
 """

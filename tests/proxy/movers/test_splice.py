@@ -48,10 +48,10 @@ class Ends:
             self.relay.start()
 
     async def read_all(self, sock: socket.socket) -> bytes:
-        received = b""
+        received = bytearray()
         while data := await self.loop.sock_recv(sock, 1 << 20):
             received += data
-        return received
+        return bytes(received)
 
     def leaked(self) -> int:
         self.peer.close()

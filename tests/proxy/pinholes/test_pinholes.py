@@ -28,7 +28,7 @@ ANY = 0
 
 
 def at(host: str, port: int = ANY) -> Endpoint:
-    return Endpoint(transparent.ip_address(host), port)
+    return Endpoint(ip_address(host), port)
 
 
 @asynccontextmanager

@@ -105,7 +105,7 @@ def test_a_full_disk_loses_nothing_that_fits_in_memory_and_is_reported_once(path
         return write(fd, data)
 
     monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(audit.os, "write", write_if_room)
+    monkeypatch.setattr(sinks.os, "write", write_if_room)
     sink = Sink(str(path), reports.append)
     log = open_log(sink, "json")
     for number in range(10):
@@ -127,7 +127,7 @@ def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(path, monkey
         return write(fd, data)
 
     monkeypatch.setattr(sinks, "MAX_QUEUED_BYTES", 1000)
-    monkeypatch.setattr(audit.os, "write", write_if_room)
+    monkeypatch.setattr(sinks.os, "write", write_if_room)
     sink = Sink(str(path))
     log = open_log(sink, "json")
     for number in range(100):
@@ -153,7 +153,7 @@ def test_a_line_that_was_half_written_is_whole_in_the_next_file(path, monkeypatc
         return written
 
     monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(audit.os, "write", write_some)
+    monkeypatch.setattr(sinks.os, "write", write_some)
     told = threading.Event()
     sink = Sink(str(path), lambda _: told.set())
     open_log(sink, "json").write("event", number=1)
@@ -181,7 +181,7 @@ def test_closing_does_not_wait_for_a_disk_that_stays_full(path, monkeypatch):
 
     monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
     sink = Sink(str(path), lambda _: None)
-    monkeypatch.setattr(audit.os, "write", full)
+    monkeypatch.setattr(sinks.os, "write", full)
     open_log(sink, "json").write("event")
     sink.close()
     assert path.read_text() == ""

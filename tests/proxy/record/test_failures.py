@@ -86,8 +86,8 @@ async def half_made(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> N
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (stream.sockets, "dial_result"),
-        (stream.sockets, "tune_control"),
+        (stream.transparent, "dial_result"),
+        (stream.streams, "tune_control"),
         (stream.StreamSession, "_stop_dialling"),
         (stream, "Leg"),
         (stream.StreamSession, "_open"),
@@ -97,7 +97,7 @@ async def half_made(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> N
 )
 async def test_a_bug_while_a_session_begins(monkeypatch, where, name):
     if name == "_stop_engine":
-        monkeypatch.setattr(stream.sockets, "tune_control", fails)
+        monkeypatch.setattr(stream.streams, "tune_control", fails)
     await half_made(monkeypatch, where, name)
 
 
@@ -337,7 +337,7 @@ class Asks(PassOn):
         *(("media", media.MediaPlace, name) for name in ("_wait", "_look_later", "_told_of_answer")),
         *(("media", lanes.Lane, name) for name in ("_claim", "send_from")),
         *(("media", lanes.Component, name) for name in ("__init__", "stands_for", "reopen")),
-        ("media", lanes.sockets, "set_mark"),
+        ("media", lanes.transparent, "set_mark"),
         *((f"{at} udp", admission.DatagramPinhole, "_tell_opened") for at in ("mapped", "in_place")),
         *(
             (f"{at} tcp", connections.Pinhole, name)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from protocols.contract.effects import Abort, Note, Send, Splice
 from protocols.contract.pinholes import Expect
 from proxy.config.schema import Limits, Timeouts
 from proxy.sessions.leg import RECEIVE_BYTES
-from proxy.sockets import streams, transparent
+from proxy.sockets import streams
 from tests.harness.shell import PassOn, Shell, accept, dial, read_to_end, receive, say, serve
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
 
@@ -72,7 +73,7 @@ async def test_without_source_nat_the_server_sees_the_client():
 
 
 async def test_source_nat_shows_the_server_another_address():
-    call = await Call.connect(Shell(snat=(transparent.ip_address(OURS),)))
+    call = await Call.connect(Shell(snat=(ip_address(OURS),)))
     assert str(call.client_as_seen.host) == OURS
     assert call.shell.engines[0].peers.is_mapped(Side.CLIENT)
     assert call.shell.log.last("session.opened")["snat"] == str(call.client_as_seen)
@@ -93,14 +94,14 @@ async def refused(shell: Shell, target: Endpoint) -> None:
 
 async def test_a_server_that_refuses_becomes_a_reset_for_the_client():
     shell = Shell()
-    await refused(shell, Endpoint(transparent.ip_address(SERVER), 9))
+    await refused(shell, Endpoint(ip_address(SERVER), 9))
     assert shell.log.last("session.failed")["reason"] == "server_refused"
     assert len(shell.sessions) == 0
 
 
 async def test_a_server_that_cannot_be_reached_becomes_a_reset_for_the_client():
     shell = Shell()
-    await refused(shell, Endpoint(transparent.ip_address("203.0.113.1"), 9))
+    await refused(shell, Endpoint(ip_address("203.0.113.1"), 9))
     assert shell.log.last("session.failed")["reason"] == "server_unreachable"
 
 
@@ -314,7 +315,7 @@ async def test_a_session_half_closed_for_long_is_ended():
 async def test_beyond_a_limit_a_session_is_reset(limits, reason):
     shell = Shell(limits=limits)
     call = await Call.connect(shell)
-    await refused(shell, Endpoint(transparent.ip_address(SERVER), 9))
+    await refused(shell, Endpoint(ip_address(SERVER), 9))
     assert shell.log.last("session.denied")["reason"] == reason
     streams.reset(call.client)
     await shell.until("session.closed")
@@ -324,7 +325,7 @@ async def test_beyond_a_limit_a_session_is_reset(limits, reason):
 
 async def test_a_denied_session_is_reset_and_logged_with_its_policy():
     shell = Shell(accept=False)
-    await refused(shell, Endpoint(transparent.ip_address(SERVER), 9))
+    await refused(shell, Endpoint(ip_address(SERVER), 9))
     denied = shell.log.last("session.denied")
     assert (denied["reason"], denied["policy"], denied["interface"]) == ("denied_by_policy", "all", "lan0")
 
@@ -345,10 +346,10 @@ async def test_draining_waits_for_a_transfer_and_for_the_reply_that_ends_it():
             Transport.TCP,
             "test-data",
             "TEST",
-            Endpoint(transparent.ip_address(OURS), 0),
-            only(transparent.ip_address(CLIENT)),
+            Endpoint(ip_address(OURS), 0),
+            only(ip_address(CLIENT)),
             target,
-            Endpoint(transparent.ip_address(CLIENT), 0),
+            Endpoint(ip_address(CLIENT), 0),
             idle_seconds=30,
         )
     )
