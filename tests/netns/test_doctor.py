@@ -431,7 +431,8 @@ def test_without_rights_it_says_what_is_missing(hosts: Hosts, config: Config, mo
 def test_transparent_sockets_without_the_right(hosts: Hosts, config: Config) -> None:
     """In a process of its own, without any capability."""
     program = (
-        "from proxy import doctor\nfor finding in doctor._transparent_sockets(): print(finding.level, finding.detail)\n"
+        "from proxy.doctor import examine\n"
+        "for finding in examine._transparent_sockets(): print(finding.level, finding.detail)\n"
     )
     with hosts.gateway.inside():
         said = run("setpriv", "--bounding-set=-all", "--inh-caps=-all", *python("-c", program))
