@@ -280,3 +280,9 @@ def test_a_party_on_the_machine_itself_may_name_its_own_address_and_no_other_loc
     pinholes = SipPinholes(peers, HELPERS["sip"].options())
     pinholes.hear(Side.CLIENT, host.encode())
     assert pinholes._may_wait(Endpoint(ip_address(host), 7000), peers.client_as_seen.host) is may
+
+
+def test_a_line_that_begins_with_a_blank_behind_the_head_is_the_rest() -> None:
+    """Found by a search: nothing continues an empty line, so the head has ended there."""
+    head = b"A b SIP/2.0\r\nTo: a\r\n"
+    assert rest_behind(head + b"To: c\r\n\r\n :x", head + b"\r\n") == b" :x"

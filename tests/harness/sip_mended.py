@@ -6,8 +6,8 @@ import re
 
 _LONG = {b"f": b"from", b"t": b"to", b"i": b"call-id", b"c": b"content-type", b"l": b"content-length"}
 _ONCE = frozenset((b"from", b"to", b"call-id", b"cseq", b"content-type", b"content-length"))
-_LINE = re.compile(rb"[^\n]*(?:\n[ \t][^\n]*)*\n?")
-"""With those that continue it."""
+_LINE = re.compile(rb"\r?\n|[^\n]*(?:\n[ \t][^\n]*)*\n?")
+"""With those that continue it; nothing continues an empty one."""
 
 
 def rest_behind(came: bytes, sent: bytes) -> bytes | None:
