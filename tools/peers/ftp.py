@@ -25,7 +25,7 @@ from pathlib import Path
 
 from tools.lab import Host
 
-UNPACKED = Path(__file__).parents[1] / ".cache" / "debian"
+UNPACKED = Path(__file__).parents[2] / ".cache" / "debian"
 """Where tools/setup unpacks servers."""
 SECONDS = 20
 """For any one answer or command; nothing in a lab should take a hundredth of it."""

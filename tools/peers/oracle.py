@@ -24,7 +24,7 @@ from tools.peers import tns_packets
 from tools.peers.tns_packets import data, packet
 
 SECONDS = 20
-DRIVERS = Path(__file__).parents[1] / ".cache" / "oracledb"
+DRIVERS = Path(__file__).parents[2] / ".cache" / "oracledb"
 """Where tools/setup puts versions of the driver besides the one in the environment."""
 REDIRECTED = 0x04
 NAME = b"python-oracledb"
