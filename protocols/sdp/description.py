@@ -1,4 +1,4 @@
-"""SDP: which media a description announces, and where. `sdp_moves.py` writes the same with its media elsewhere.
+"""SDP: which media a description announces, and where. `relocate.py` writes the same with its media elsewhere.
 
 RFC 8866 (the lines), RFC 3264 (port 0, hold), RFC 3605 (a=rtcp), RFC 5761 (a=rtcp-mux), RFC 8839 (ICE), RFC 9143
 (BUNDLE). What offers and answers do to a call is not decided here; nothing here keeps state.

@@ -27,8 +27,7 @@ from protocols.contract import pinholes
 from protocols.contract.addresses import Endpoint, Host, Side, Transport
 from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, Pinholes, Refusal
 from protocols.sdp import description as sdp
-from protocols.sdp import parties as sip_media
-from protocols.sdp import relocate as sdp_moves
+from protocols.sdp import parties, relocate
 from protocols.sdp.parties import Role, Speaker, Terms
 
 if TYPE_CHECKING:
@@ -312,11 +311,11 @@ class Call:
 
     def make_offer(
         self, speaker: Speaker, media: Sequence[sdp.Media], trigger: str
-    ) -> tuple[Offer, dict[int, sdp_moves.Move]] | Refusal:
+    ) -> tuple[Offer, dict[int, relocate.Move]] | Refusal:
         """Hold what an offer needs. The moves say where its media is to be announced; they are of slots whose party is
         mapped. A Refusal leaves all as it was."""
         offer = Offer(speaker.role, speaker.tag)
-        moves: dict[int, sdp_moves.Move] = {}
+        moves: dict[int, relocate.Move] = {}
         # A partner joins who has answered a hold, and so agreed to media at his place (RFC 3264 s.8.4).
         is_party = self.started_at is not None and self.is_of(speaker.role, speaker.host)
         for medium in media:
@@ -365,10 +364,10 @@ class Call:
 
     def make_answer(
         self, offer: Offer, speaker: Speaker, media: Sequence[sdp.Media], trigger: str
-    ) -> dict[int, sdp_moves.Move]:
+    ) -> dict[int, relocate.Move]:
         """Join the answerer's places to what was offered. The first answer of each callee counts; the same one again
         changes nothing. A medium that cannot have its place is declined in the answer, if its address is mapped."""
-        moves: dict[int, sdp_moves.Move] = {}
+        moves: dict[int, relocate.Move] = {}
         if offer.is_open:
             offer.is_open = False
             for number, fresh in offer.fresh.items():
@@ -404,7 +403,7 @@ class Call:
                 grant = self._pinholes.answer(offered.grant, wanted) if len(slot.places) <= MAX_BRANCHES else None
                 if not isinstance(grant, MediaGrant):
                     if speaker.mapped is not None:
-                        moves[medium.slot] = sdp_moves.Move(speaker.mapped, 0, None)
+                        moves[medium.slot] = relocate.Move(speaker.mapped, 0, None)
                     continue
                 place = slot.places[speaker.role, speaker.tag] = self._held(grant, medium, speaker)
             else:
@@ -431,9 +430,7 @@ class Call:
                 if place in one.offer.joined:
                     one.offer.joined.remove(place)
 
-    def _answer_alone(
-        self, medium: sdp.Media, speaker: Speaker, trigger: str, moves: dict[int, sdp_moves.Move]
-    ) -> None:
+    def _answer_alone(self, medium: sdp.Media, speaker: Speaker, trigger: str, moves: dict[int, relocate.Move]) -> None:
         """The offer named no address that could have a place (hold by 0.0.0.0, a name, a third host): the answerer gets
         its own, so that the other side is told one of ours, and a partner with the next offer."""
         wanted = self._wanted(speaker, medium, None, trigger)
@@ -441,7 +438,7 @@ class Call:
             return
         grant = self._pinholes.offer(_without_end(wanted))
         if isinstance(grant, Refusal):
-            moves[medium.slot] = sdp_moves.Move(speaker.mapped, 0, None)
+            moves[medium.slot] = relocate.Move(speaker.mapped, 0, None)
             return
         slot = self.slots[medium.slot] = Slot(speaker.role, is_on_hold=True)
         place = slot.places[speaker.role, b""] = self._held(grant, medium, speaker)
@@ -515,16 +512,16 @@ class Call:
 
     def objection(self, speaker: Speaker, medium: sdp.Media) -> tuple[str, Endpoint] | None:
         """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
-        return sip_media.objection(speaker, medium, self._terms, self._table.announced, self._pinholes.may_wait)
+        return parties.objection(speaker, medium, self._terms, self._table.announced, self._pinholes.may_wait)
 
     def is_elsewhere(self, speaker: Speaker, at: Endpoint) -> bool:
         """Whether it is an address of the speaker's VPN or container, in whose place its own host is meant."""
-        return sip_media.is_elsewhere(speaker, at, self._terms, self._pinholes.may_wait)
+        return parties.is_elsewhere(speaker, at, self._terms, self._pinholes.may_wait)
 
     def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> pinholes.Media | None:
         place = slot.place(speaker.role, speaker.tag) if slot is not None else None
         held = place.grant.media if place is not None else None
-        return sip_media.wanted(
+        return parties.wanted(
             speaker, medium, held, trigger, self._terms, self._table.announced, self._pinholes.may_wait
         )
 
@@ -652,6 +649,6 @@ def _without_end(media: pinholes.Media) -> pinholes.Media:
     return replace(media, open_seconds=float("inf"), idle_seconds=float("inf"))
 
 
-def _announce(moves: dict[int, sdp_moves.Move], medium: sdp.Media, grant: MediaGrant) -> None:
+def _announce(moves: dict[int, relocate.Move], medium: sdp.Media, grant: MediaGrant) -> None:
     if grant.media.party.mapped is not None:
-        moves[medium.slot] = sdp_moves.Move(grant.rtp.host, grant.rtp.port, grant.rtcp.port if grant.rtcp else None)
+        moves[medium.slot] = relocate.Move(grant.rtp.host, grant.rtp.port, grant.rtcp.port if grant.rtcp else None)

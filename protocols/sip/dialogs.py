@@ -1,7 +1,7 @@
 """SIP dialogs: what each request and response means to the call that it belongs to.
 
 RFC 3261 s.12 to 15, RFC 3264, RFC 4028 (session timers). Offers and answers are read here, and handed to the call
-(sip_calls.py), which opens what they need; here is decided when a call begins, lives on and ends.
+(calls.py), which opens what they need; here is decided when a call begins, lives on and ends.
 
 Who may say what (a pinhole needs an exchange that both sides have confirmed):
 - a response counts when it comes from whom the request went to;
@@ -17,7 +17,7 @@ from typing import Any
 from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side
 from protocols.contract.pinholes import AnyGrant, Closed, Pinholes, Refusal
 from protocols.sdp import description as sdp
-from protocols.sdp import relocate as sdp_moves
+from protocols.sdp import relocate
 from protocols.sdp.parties import Role, Speaker, Terms
 from protocols.sip import body as sip_body
 from protocols.sip.calls import Call, Hosts, Offer, Transaction
@@ -148,8 +148,8 @@ class Dialogs:
         own, seen = self._peers.own(side).host, self._peers.as_seen(side).host
         news: list[tuple[sip_body.Sdp, bytes]] = []
         for part in parts:
-            text = sdp_moves.with_other_host(data[part.span.start : part.span.end], own, seen)
-            news.append((part, sdp_moves.with_names(text, self._names[side])))
+            text = relocate.with_other_host(data[part.span.start : part.span.end], own, seen)
+            news.append((part, relocate.with_names(text, self._names[side])))
         return sip_body.rebuild(data, news) if news else None
 
     @staticmethod
@@ -364,7 +364,7 @@ class Dialogs:
         if kind != b"application/trickle-ice-sdpfrag" or self._options.ice == "pass" or not self._ours:
             return None
         return (
-            sdp_moves.without_ice(message.data[message.body.start : message.body.end]) if self._follows_media else None
+            relocate.without_ice(message.data[message.body.start : message.body.end]) if self._follows_media else None
         )
 
     # -- offers and answers ------------------------------------------------------------------------------------------
@@ -418,21 +418,21 @@ class Dialogs:
             # A low port has been told of.
             told = [change for change in kept.values() if change["reason"] != "low_port"]
             self._tell_kept(message, [*left_alone, *told])
-            new = sdp_moves.with_names(description.body, self._names[side])
+            new = relocate.with_names(description.body, self._names[side])
             if self._ours and _has_ice(description):
                 # Both ends are to believe that the other one knows nothing of ICE (D32, D33).
-                new = sdp_moves.without_ice(new)
+                new = relocate.without_ice(new)
             return sip_body.rebuild(data, [(part, new)]) if new != description.body else None
         moves |= direct
         self._tell_moved(call, description, moves)
         mapped = speaker.mapped if self._is_author(call, speaker, description) else None
-        new = sdp_moves.relocate(description, moves, mapped, "strip", self._names[side])
+        new = relocate.relocate(description, moves, mapped, "strip", self._names[side])
         self._tell_kept(message, [*left_alone, *kept.values(), *_still_told(new, speaker)])
         news = [(part, new)]
         if speaker.mapped is not None:
             for other in others:
-                text = sdp_moves.alike(data[other.span.start : other.span.end], description, moves, self._names[side])
-                news.append((other, sdp_moves.with_other_host(text, speaker.host, speaker.mapped)))
+                text = relocate.alike(data[other.span.start : other.span.end], description, moves, self._names[side])
+                news.append((other, relocate.with_other_host(text, speaker.host, speaker.mapped)))
         return sip_body.rebuild(data, news)
 
     def _read(self, call: Call, message: Message, body: bytes) -> sdp.Description | None:
@@ -457,7 +457,7 @@ class Dialogs:
         media: list[sdp.Media],
         offers: Transaction | None,
         answers: Offer | None,
-    ) -> dict[int, sdp_moves.Move] | None:
+    ) -> dict[int, relocate.Move] | None:
         """Places for these media, by their slots; None if there are none and nothing is to be changed. Raises Refused
         when a request has to go without."""
         if answers is not None:
@@ -472,7 +472,7 @@ class Dialogs:
         if speaker.mapped is None:
             return None
         # What comes in a response can only be withdrawn, each medium by its port (D49).
-        return {medium.slot: sdp_moves.Move(speaker.mapped, 0, None) for medium in media if medium.is_movable}
+        return {medium.slot: relocate.Move(speaker.mapped, 0, None) for medium in media if medium.is_movable}
 
     def _is_author(self, call: Call, speaker: Speaker, description: sdp.Description) -> bool:
         """Whether o= names the speaker, or a host that stands for it."""
@@ -483,7 +483,7 @@ class Dialogs:
             or call.is_elsewhere(speaker, Endpoint(origin, 0))
         )
 
-    def _tell_moved(self, call: Call, description: sdp.Description, moves: Mapping[int, sdp_moves.Move]) -> None:
+    def _tell_moved(self, call: Call, description: sdp.Description, moves: Mapping[int, relocate.Move]) -> None:
         for medium in description.media:
             if (move := moves.get(medium.slot)) is not None:
                 change = (medium.endpoint, Endpoint(move.host, move.port))
@@ -532,19 +532,19 @@ class Dialogs:
         if changes:
             self._note("address.kept", {"message": trigger_of(message), "changes": changes})
 
-    def _direct(self, description: sdp.Description, to: Side) -> dict[int, sdp_moves.Move]:
+    def _direct(self, description: sdp.Description, to: Side) -> dict[int, relocate.Move]:
         """Media of a party on the very side that is told of it, which has come back from a server: it can do without
         us (D29)."""
         if not self._options.direct_media or not self._peers.is_mapped(to):
             return {}
         ours, announced = self._peers.as_seen(to).host, self._table.announced
-        found: dict[int, sdp_moves.Move] = {}
+        found: dict[int, relocate.Move] = {}
         for medium in description.media:
             at = medium.endpoint
             if not medium.is_movable or at is None or at.host != ours:
                 continue
             if (party := announced.get(at)) is not None:
-                found[medium.slot] = sdp_moves.Move(
+                found[medium.slot] = relocate.Move(
                     party.rtp.host, party.rtp.port, party.rtcp.port if party.rtcp else None
                 )
         return found
@@ -654,7 +654,7 @@ def _names(peers: Peers, side: Side) -> dict[Host, Host]:
 
 def _still_told(body: bytes, speaker: Speaker) -> list[dict[str, Any]]:
     """Lines of a description that still tell the host of a speaker who has an address of ours, for the log."""
-    left = sdp_moves.residual(body, [speaker.host]) if speaker.mapped is not None else []
+    left = relocate.residual(body, [speaker.host]) if speaker.mapped is not None else []
     changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
     return changes[:MAX_TOLD]
 

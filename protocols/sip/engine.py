@@ -4,16 +4,16 @@ RFC 3261 (SIP), RFC 3264 (offer and answer), RFC 3581 (rport); RFC 7362 (what a 
 comments (S31, D22) are those of `protocols/FACTS.md`.
 
     a datagram, or one message cut from a stream
-      -> read (sip_message.py)            what cannot be read is answered 400, dropped or passed, as the policy says
-      -> head rewritten (sip_rewrite.py)  each party finds the other where it knows it, and gets its own back
-      -> call or registration             offers and answers open places for media (sip_dialogs.py, sip_calls.py);
-                                          a 2xx to REGISTER lets the phone be called (sip_register.py)
-      -> body rewritten (sdp_moves.py), Content-Length made right, sent on
+      -> read (message.py)                what cannot be read is answered 400, dropped or passed, as the policy says
+      -> head rewritten (rewrite.py)      each party finds the other where it knows it, and gets its own back
+      -> call or registration             offers and answers open places for media (dialogs.py, calls.py);
+                                          a 2xx to REGISTER lets the phone be called (registrations.py)
+      -> body rewritten (relocate.py), Content-Length made right, sent on
 
 House rules:
 - The same datagram again is answered with the same bytes and opens nothing (S62).
 - Without NAT every byte goes through as it came, but for what others could read in another way than we do
-  (sip_mends.py); what is opened and closed is the same.
+  (mends.py); what is opened and closed is the same.
 - What cannot have what it needs is refused as a whole (503, 500 in a call), never passed half rewritten (D49).
 
 Not supported: relaying ICE candidates of our own; S/MIME bodies and those in other encodings pass unread.
@@ -40,9 +40,6 @@ from protocols.sip.message import (
     Message,
     NotSip,
     Refused,
-    StreamFramer,
-    is_filling,
-    is_keep_alive,
     is_sip,
     read_message,
 )
@@ -50,6 +47,7 @@ from protocols.sip.observe import Observed
 from protocols.sip.options import SipOptions
 from protocols.sip.registrations import Name, Registrations
 from protocols.sip.rewrite import Rewriter
+from protocols.sip.stream import StreamFramer, is_filling, is_keep_alive
 from protocols.sip.subscriptions import Subscriptions
 from protocols.sip.table import SipTable
 from protocols.toolbox.spans import Span, replace

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 
 from protocols.contract.addresses import Endpoint, Host
-from protocols.sip import odd as sip_odd
+from protocols.sip import odd
 from protocols.sip.message import Message
 
 SILENT = frozenset(
@@ -46,4 +46,4 @@ def in_body(message: Message, body: bytes, hosts: Collection[Host]) -> str | Non
 
 def _names(text: bytes, host: Host) -> bool:
     at = Endpoint(host, 0)
-    return any(sip_odd.renamed(text, at, at))
+    return any(odd.renamed(text, at, at))

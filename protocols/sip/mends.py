@@ -14,7 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from protocols.sip import odd as sip_odd
+from protocols.sip import odd
 
 ONCE = (b"from", b"to", b"call-id", b"cseq")
 """Fields that each message has, and once."""
@@ -37,7 +37,7 @@ def agreeing(name: bytes, values: Sequence[bytes], room: int) -> list[bool]:
     """
     said: list[object]
     if name in (b"from", b"to"):
-        said = [sip_odd.read_identity(value).tag for value in values]
+        said = [odd.read_identity(value).tag for value in values]
     elif name == b"content-length":
         said = [int(value) if value.isdigit() and len(value) < 8 else value for value in values]
         if room in said:

@@ -2,7 +2,7 @@
 
 RFC 3261 s.7 (messages), s.8.2.6 (responses), s.18.3 (framing), s.20 (header fields), s.25.1 (grammar); RFC 4475 (what
 may be met). What dialogs and registrations make of a message is not decided here; values of fields are read in
-sip_values.py, when somebody asks.
+values.py, when somebody asks.
 
 House rules:
 - The start line and then each field are matched once, by two linear patterns, from the first byte on (X1). Nothing is
@@ -10,7 +10,7 @@ House rules:
 - A hop in the middle reads strictly only what decides about an address of ours, a call or a pinhole: the start line,
   where the header and the body end, Call-ID, CSeq, the tags. What cannot be read of these is refused. All else passes
   byte for byte, and is noted (`Message.oddities`): values, lines that are no field, a field twice that says the same.
-- What others could read in another way than we do is mended, and what is mended is read (sip_mends.py): of a field that
+- What others could read in another way than we do is mended, and what is mended is read (mends.py): of a field that
   should stand once and says two things one counts, and the other lines do not go on. Where a message of a stream ends
   is never found in two ways (S3, S9): there such messages are refused.
 - A refused message is passed, answered or dropped as a policy says, but never rewritten.
@@ -25,7 +25,7 @@ from typing import NamedTuple, TypeVar
 
 from protocols.contract.addresses import Malformed
 from protocols.sip import mends as sip_mends
-from protocols.sip import odd as sip_odd
+from protocols.sip import odd
 from protocols.sip.values import (
     BLANKS,
     BRANCH,
@@ -126,7 +126,7 @@ class CSeq(NamedTuple):
 
 _NO_CSEQ = CSeq(0, b"")
 
-_Fields = dict[bytes, list[tuple[int, int]]]
+Fields = dict[bytes, list[tuple[int, int]]]
 """By name, in their order: where each value stands, with the blanks around it."""
 
 
@@ -138,7 +138,7 @@ class Head:
     """The whole message; spans are offsets into it."""
     method: bytes
     """Empty for a response. Case counts (S24)."""
-    _fields: _Fields
+    _fields: Fields
     is_request: bool = field(init=False)
 
     def __post_init__(self) -> None:
@@ -194,7 +194,7 @@ class Message(Head):
 
     def _tag(self, name: bytes) -> bytes | None:
         start, end = self._fields[name][0]
-        tag, _, oddity = sip_odd.read_identity(self.data[start:end].strip(BLANKS))
+        tag, _, oddity = odd.read_identity(self.data[start:end].strip(BLANKS))
         if oddity is not None:
             self.oddities.append(Oddity(name, stripped(self.data, start, end), oddity))
         if tag is not None and len(tag) > MAX_ID_BYTES:
@@ -204,7 +204,7 @@ class Message(Head):
     def identity(self, name: bytes) -> bytes:
         """The URI of From or To, as it stands there."""
         start, end = self._fields[name][0]
-        return sip_odd.read_identity(self.data[start:end].strip(BLANKS)).uri
+        return odd.read_identity(self.data[start:end].strip(BLANKS)).uri
 
     @property
     def branch(self) -> bytes:
@@ -240,7 +240,7 @@ class Message(Head):
             return read(value)
         except Malformed as error:
             self.oddities.append(Oddity(self._name_at(span.start), span, str(error)))
-            return sip_odd.found(value, read)
+            return odd.found(value, read)
 
     def _name_at(self, at: int) -> bytes:
         """Of the field that stands there."""
@@ -264,17 +264,17 @@ class Message(Head):
                 found += split(self.data, Span(*at))
             except Malformed as error:
                 self.oddities.append(Oddity(name, stripped(self.data, *at), str(error)))
-                found += sip_odd.split(self.data, Span(*at))
+                found += odd.split(self.data, Span(*at))
             if len(found) > MAX_VALUES:
                 raise self._bad("too_many_values", at[0])
         return found
 
     def _bad(self, reason: str, at: int) -> BadMessage:
-        return BadMessage(reason, *_position(self.data, at), head=self)
+        return BadMessage(reason, *line_and_column(self.data, at), head=self)
 
     def where(self, oddity: Oddity) -> str:
         """For the log."""
-        line, column = oddity.mended_at or _position(self.data, oddity.span.start)
+        line, column = oddity.mended_at or line_and_column(self.data, oddity.span.start)
         return f"{oddity.reason} in line {line}, column {column}"
 
 
@@ -310,13 +310,13 @@ class Refused(Exception):
         self.reason = reason
 
 
-def _position(data: bytes, at: int) -> tuple[int, int]:
+def line_and_column(data: bytes, at: int) -> tuple[int, int]:
     return data.count(b"\n", 0, at) + 1, at - data.rfind(b"\n", 0, at)
 
 
 # -- reading ---------------------------------------------------------------------------------------------------------
 
-_TOKEN = rb"[A-Za-z0-9.!%*_+`'~-]"
+TOKEN = rb"[A-Za-z0-9.!%*_+`'~-]"
 _END = rb"\r?\n"
 
 # Empty lines before it mean nothing (S4). The reason phrase may be anything and nothing (S25), without its space too.
@@ -324,7 +324,7 @@ _START = re.compile(
     rb"(?:\r?\n)*(?:"
     rb"(?P<method>%b{1,%d}+)\x20(?P<uri>[^ \t\r\n\0<>\"]++)\x20(?i:SIP)/2\.0|"
     rb"(?i:SIP)/2\.0\x20(?P<status>[1-6][0-9][0-9])(?:\x20[^\r\n]*+)?"
-    rb")%b" % (_TOKEN, MAX_METHOD_BYTES, _END)
+    rb")%b" % (TOKEN, MAX_METHOD_BYTES, _END)
 )
 
 # The same with blanks where none should be, and a URI that holds anything but a NUL: whose it is, is for those to say
@@ -333,18 +333,18 @@ _ODD_START = re.compile(
     rb"(?:\r?\n)*(?:"
     rb"(?P<method>%b{1,%d}+)[ \t]++(?P<uri>[^ \t\r\n\0](?:[^\r\n\0]*?[^ \t\r\n\0])??)[ \t]++(?i:SIP)/2\.0[ \t]*+|"
     rb"(?i:SIP)/2\.0[ \t]++(?P<status>[1-6][0-9][0-9])(?![0-9])[^\r\n]*+"
-    rb")%b" % (_TOKEN, MAX_METHOD_BYTES, _END)
+    rb")%b" % (TOKEN, MAX_METHOD_BYTES, _END)
 )
 
 # Name, value with the blanks around it and all the lines that continue it (S12, S14); or nothing: no field stands here.
 # A NUL may stand in a value (RFC 4475 s.3.1.1.2 has one behind a backslash): those that decide have their own grammars.
-_VALUE = rb"[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*"
-_END_OF_FIELD = rb"\r?\n(?![ \t])"
-_FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)%b|" % (_TOKEN, _VALUE, _END_OF_FIELD))
-_LAST_FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)\r?\Z" % (_TOKEN, _VALUE))
-_NO_FIELD = re.compile(rb"(?![ \t])([^\r\n:]*+)[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*%b" % _END_OF_FIELD)
+VALUE = rb"[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*"
+END_OF_FIELD = rb"\r?\n(?![ \t])"
+_FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)%b|" % (TOKEN, VALUE, END_OF_FIELD))
+_LAST_FIELD = re.compile(rb"(%b++)[ \t]*+:(%b)\r?\Z" % (TOKEN, VALUE))
+_NO_FIELD = re.compile(rb"(?![ \t])([^\r\n:]*+)[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*%b" % END_OF_FIELD)
 
-_CSEQ = re.compile(rb"[ \t\r\n]*+([0-9]{1,10}+)[ \t\r\n]++(%b++)[ \t\r\n]*+\Z" % _TOKEN)
+_CSEQ = re.compile(rb"[ \t\r\n]*+([0-9]{1,10}+)[ \t\r\n]++(%b++)[ \t\r\n]*+\Z" % TOKEN)
 _LENGTH = re.compile(rb"[ \t\r\n]*+([0-9]{1,7}+)[ \t\r\n]*+\Z")
 
 _ALL_ONCE = frozenset(sip_mends.ONCE)
@@ -368,7 +368,7 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
         if start is None:
             raise _bad_start(data)
         oddities.append(Oddity(b"", Span(*start.span()), "odd_start_line"))
-    fields: _Fields = {}
+    fields: Fields = {}
     end = _read_fields(data, start.end(), fields)
     if data.startswith(b"\r\n", end):
         begin = end + 2
@@ -385,10 +385,10 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
         data, method or b"", fields, uri, int(status or 0), b"", _NO_CSEQ, None, Span(begin, begin), oddities
     )
     if begin > MAX_HEAD_BYTES:
-        raise BadMessage("header_too_large", *_position(data, MAX_HEAD_BYTES), 513, message)
+        raise BadMessage("header_too_large", *line_and_column(data, MAX_HEAD_BYTES), 513, message)
     lines = sum(map(len, fields.values()))
     if lines + len(oddities) > MAX_FIELDS:
-        raise BadMessage("too_many_fields", *_position(data, end), 513, message)
+        raise BadMessage("too_many_fields", *line_and_column(data, end), 513, message)
     _require(message)
     mends = _repeated(message, len(data) - begin, oddities, is_cut) if lines != len(fields) else []
     message.cseq = cseq = _cseq(message)
@@ -399,7 +399,7 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
     call_id_at, end_of_call_id = fields[b"call-id"][0]
     call_id = data[call_id_at:end_of_call_id].strip()
     if b"\n" in call_id or b"\0" in call_id or len(call_id) > MAX_ID_BYTES:
-        raise BadMessage("bad_call_id", *_position(data, call_id_at), head=message)
+        raise BadMessage("bad_call_id", *line_and_column(data, call_id_at), head=message)
     if not call_id:
         _name_apart(message, oddities)
     message.call_id = call_id
@@ -410,7 +410,7 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
     return message
 
 
-def _read_fields(data: bytes, end: int, fields: _Fields) -> int:
+def _read_fields(data: bytes, end: int, fields: Fields) -> int:
     """Those from there on; where no field stands any more."""
     for match in _FIELD.finditer(data, end):  # pragma: no branch (where no field stands, there is a match of nothing)
         spelling: bytes | None = match[1]
@@ -424,7 +424,7 @@ def _read_fields(data: bytes, end: int, fields: _Fields) -> int:
     return end
 
 
-def _skip(data: bytes, at: int, fields: _Fields, oddities: list[Oddity], is_cut: bool) -> int:
+def _skip(data: bytes, at: int, fields: Fields, oddities: list[Oddity], is_cut: bool) -> int:
     """Behind a line that is no field, or a last one that the end of a datagram ends; -1 where neither stands.
 
     What could be taken for Content-Length by others is not skipped in a stream: it would end the message elsewhere.
@@ -476,7 +476,7 @@ def _cseq(head: Head) -> CSeq:
     at = head._fields[b"cseq"][0]
     match = _CSEQ.match(head.data, *at)
     if match is None or (number := int(match[1])) >= 2**31:
-        raise BadMessage("bad_cseq", *_position(head.data, at[0]), head=head)
+        raise BadMessage("bad_cseq", *line_and_column(head.data, at[0]), head=head)
     return CSeq(number, match[2])
 
 
@@ -517,52 +517,52 @@ def _name_apart(head: Head, oddities: list[Oddity]) -> None:
     """No Call-ID: then the tag of From alone tells the call apart from others between the same two hosts. Raises
     BadMessage if there is none."""
     span = head.spans(b"from")[0]
-    if sip_odd.read_identity(head.data[span.start : span.end]).tag is None:
-        raise BadMessage("bad_call_id", *_position(head.data, head._fields[b"call-id"][0][0]), head=head)
+    if odd.read_identity(head.data[span.start : span.end]).tag is None:
+        raise BadMessage("bad_call_id", *line_and_column(head.data, head._fields[b"call-id"][0][0]), head=head)
     oddities.append(Oddity(b"call-id", head.spans(b"call-id")[0], "no_call_id"))
 
 
 def _read_again(data: bytes, mended: bytes, told: list[tuple[int, str]], is_cut: bool) -> Message:
     """The message as it goes on. told: where in `data` it was mended, and why. Raises BadMessage."""
     message = read_message(mended, is_cut)
-    message.oddities += (Oddity(b"", Span(0, 0), reason, _position(data, at)) for at, reason in told)
+    message.oddities += (Oddity(b"", Span(0, 0), reason, line_and_column(data, at)) for at, reason in told)
     return message
 
 
-def _content_length(head: Head) -> tuple[int, Span] | None:
+def read_length(head: Head) -> tuple[int, Span] | None:
     """Digits alone, and the same in each such field (S3)."""
     found: tuple[int, Span] | None = None
     for at in head._fields.get(b"content-length", ()):
         match = _LENGTH.match(head.data, *at)
         if match is None:
-            raise BadMessage("bad_content_length", *_position(head.data, at[0]), head=head)
+            raise BadMessage("bad_content_length", *line_and_column(head.data, at[0]), head=head)
         length = int(match[1])
         if found is not None and found[0] != length:
-            raise BadMessage("content_length_conflict", *_position(head.data, at[0]), head=head)
+            raise BadMessage("content_length_conflict", *line_and_column(head.data, at[0]), head=head)
         found = found or (length, Span(*match.span(1)))
     return found
 
 
 def _body(head: Head, begin: int) -> tuple[Span | None, Span]:
     """The Content-Length, and what it counts. What stands behind that is no part of the message (S1)."""
-    length = _content_length(head)
+    length = read_length(head)
     if length is None:
         return None, Span(begin, len(head.data))
     if begin + length[0] > len(head.data):
-        raise BadMessage("body_too_short", *_position(head.data, length[1].start), head=head)
+        raise BadMessage("body_too_short", *line_and_column(head.data, length[1].start), head=head)
     return length[1], Span(begin, begin + length[0])
 
 
 # -- what is wrong with it -------------------------------------------------------------------------------------------
 
-_LINE_ENDS = re.compile(rb"(?:\r?\n)*")
+LINE_ENDS = re.compile(rb"(?:\r?\n)*")
 _LINE = re.compile(rb"[^\n]*+")
-_METHOD = re.compile(rb"%b{1,%d}+(?=[ \t])" % (_TOKEN, MAX_METHOD_BYTES))
+_METHOD = re.compile(rb"%b{1,%d}+(?=[ \t])" % (TOKEN, MAX_METHOD_BYTES))
 _FIRST_VERSION = re.compile(rb"(?i:SIP)/([0-9]\.[0-9])(?![^ \t\r])")
 _LAST_VERSION = re.compile(rb"[ \t](?i:SIP)/([0-9]\.[0-9])[ \t\r]*+\Z")
 _FIELD_LINES = re.compile(rb"[^\r\n]*+(?:\r?\n[ \t][^\r\n]*+)*")
-_ANY_FIELD = re.compile(rb"(?<=\n)(%b++)[ \t]*+:(%b)%b" % (_TOKEN, _VALUE, _END_OF_FIELD))
-_END_OF_HEAD = re.compile(rb"\n\r?\n")
+_ANY_FIELD = re.compile(rb"(?<=\n)(%b++)[ \t]*+:(%b)%b" % (TOKEN, VALUE, END_OF_FIELD))
+END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
 def _end_of(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
@@ -571,7 +571,7 @@ def _end_of(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
     return at if match is None else match.end()
 
 
-def _method_and_version(line: bytes) -> tuple[bytes, bytes] | None:
+def method_and_version(line: bytes) -> tuple[bytes, bytes] | None:
     """Of a start line that says SIP where it must, whatever else is wrong with it; None of any other (S6)."""
     if (version := _FIRST_VERSION.match(line)) is not None:
         return b"", version[1]
@@ -582,18 +582,18 @@ def _method_and_version(line: bytes) -> tuple[bytes, bytes] | None:
 
 def is_sip(data: bytes) -> bool:
     """Whether the first line says SIP where it must, whatever else is wrong with the message."""
-    at = _end_of(_LINE_ENDS, data, 0)
-    return _method_and_version(data[at : _end_of(_LINE, data, at)]) is not None
+    at = _end_of(LINE_ENDS, data, 0)
+    return method_and_version(data[at : _end_of(_LINE, data, at)]) is not None
 
 
 def _bad_start(data: bytes) -> BadMessage:
-    at = _end_of(_LINE_ENDS, data, 0)
-    said = _method_and_version(data[at : _end_of(_LINE, data, at)])
-    position = _position(data, at)
+    at = _end_of(LINE_ENDS, data, 0)
+    said = method_and_version(data[at : _end_of(_LINE, data, at)])
+    position = line_and_column(data, at)
     if said is None:
         return NotSip("not_sip", *position)
     method, version = said
-    head = _salvaged(data)
+    head = salvaged(data)
     if version != b"2.0":
         return BadMessage("bad_version", *position, 505, head)
     return BadMessage("bad_request_line" if method else "bad_status_line", *position, head=head)
@@ -609,144 +609,18 @@ def _bad_line(data: bytes, at: int) -> BadMessage:
         reason = "bare_cr"
     else:
         reason, stop = "bad_header_line", at
-    return BadMessage(reason, *_position(data, stop), head=_salvaged(data))
+    return BadMessage(reason, *line_and_column(data, stop), head=salvaged(data))
 
 
-def _salvaged(data: bytes) -> Head:
+def salvaged(data: bytes) -> Head:
     """The method and those header fields that are some, for an answer to what is none."""
-    at = _end_of(_LINE_ENDS, data, 0)
-    said = _method_and_version(data[at : _end_of(_LINE, data, at)])
-    empty = _END_OF_HEAD.search(data, at)
-    fields: _Fields = {}
+    at = _end_of(LINE_ENDS, data, 0)
+    said = method_and_version(data[at : _end_of(_LINE, data, at)])
+    empty = END_OF_HEAD.search(data, at)
+    fields: Fields = {}
     for match in _ANY_FIELD.finditer(data, at, empty.end() if empty else min(len(data), MAX_HEAD_BYTES)):
         fields.setdefault(_canonical(match[1]), []).append(match.span(2))
     return Head(data, said[0] if said else b"", fields)
 
 
 # -- framing ---------------------------------------------------------------------------------------------------------
-
-# Of a line whose end has not come: a method, whole or not; the beginning of a response; the beginning of an empty line.
-_MAY_START = re.compile(rb"%b{1,%d}+(?:[ \t]|\Z)|(?i:SIP)/|\r?\Z" % (_TOKEN, MAX_METHOD_BYTES))
-
-_FILLING = re.compile(rb"(?:\r?\n|[\0 \t])*")
-
-_LENGTH_FIELD = re.compile(rb"\n(?i:Content-Length|l)[ \t]*+:(%b)(?=%b)" % (_VALUE, _END_OF_FIELD))
-
-
-class StreamFramer:
-    """Messages from a stream, each as long as its Content-Length says, and what stands between them.
-
-    Before the first message that is line ends alone (S4, S6). Behind one NULs and blanks are seen as well: proxies
-    count the NUL at the end of a string in. Nothing is searched for there, so what is passed by does not make a message
-    begin anywhere else.
-
-    `push()` what arrives, then `pop()` until it answers None. The work is linear in what arrives, however it is cut;
-    what is held back is at most one message, and what one read brought.
-    """
-
-    __slots__ = ("_begun", "_between", "_data", "_searched", "_whole")
-
-    def __init__(self) -> None:
-        self._data = bytearray()
-        self._between = _LINE_ENDS
-        self._begun = False
-        """Whether there is a start line, one of SIP."""
-        self._searched = 0
-        self._whole: int | None = None
-        """The length of the message, once it is known."""
-
-    def __len__(self) -> int:
-        """How many bytes wait here."""
-        return len(self._data)
-
-    def push(self, data: bytes) -> None:
-        self._data += data
-
-    def pop(self) -> bytes | None:
-        """The next whole message, or as much of what stands before one as has come (`is_filling`); None if there is
-        neither yet.
-
-        Raises NotSip as soon as it cannot be SIP; BadMessage if its end cannot be known (content_length_missing,
-        bad_content_length, content_length_conflict) or is too far (header_too_large, body_too_large). The stream is of
-        no use after that. All else that may be wrong with a message is left to `read_message`.
-        """
-        if not self._begun:
-            between = self._between.match(self._data)
-            if between is not None and between.end():
-                return self._cut(between.end())
-            self._begun = self._find_start()
-        if self._begun and self._whole is None:
-            self._whole = self._find_whole()
-        if self._whole is None or self._whole > len(self._data):
-            return None
-        self._between = _FILLING
-        return self._cut(self._whole)
-
-    def pop_rest(self) -> bytes:
-        """At the end of the stream, or of reading it: what came after the last piece."""
-        return self._cut(len(self._data))
-
-    def _cut(self, end: int) -> bytes:
-        piece = bytes(self._data[:end])
-        del self._data[:end]
-        self._begun, self._searched, self._whole = False, 0, None
-        return piece
-
-    def _find_start(self) -> bool:
-        end = self._data.find(b"\n", self._searched)
-        if end < 0:
-            if _MAY_START.match(self._data) is None or len(self._data) > MAX_HEAD_BYTES:
-                raise NotSip("not_sip", 1, 1)
-            self._searched = len(self._data)
-            return False
-        if _method_and_version(bytes(self._data[:end])) is None:
-            raise NotSip("not_sip", 1, 1)
-        self._searched = end
-        return True
-
-    def _find_whole(self) -> int | None:
-        empty = _END_OF_HEAD.search(self._data, self._searched)
-        if (empty.end() if empty else len(self._data)) > MAX_HEAD_BYTES:
-            head = bytes(self._data[:MAX_HEAD_BYTES])
-            raise BadMessage("header_too_large", *_position(head, MAX_HEAD_BYTES), 513, _salvaged(head))
-        if empty is None:
-            self._searched = len(self._data) - 2
-            return None
-        head = bytes(self._data[: empty.end()])
-        lengths: _Fields = {b"content-length": [match.span(1) for match in _LENGTH_FIELD.finditer(head)]}
-        try:
-            length = _content_length(Head(head, b"", lengths))
-            if length is None:
-                # Where the next one would begin is unknown (S2).
-                raise BadMessage("content_length_missing", *_position(head, empty.start()))
-            if length[0] > MAX_BODY_BYTES:
-                raise BadMessage("body_too_large", *_position(head, length[1].start), 513)
-        except BadMessage as error:
-            error.head = _salvaged(head)
-            raise
-        return empty.end() + length[0]
-
-
-def is_filling(piece: bytes) -> bool:
-    """Whether a piece that was cut from a stream stands between messages and is none."""
-    return not piece.strip(b"\r\n\0 \t")
-
-
-def is_keep_alive(datagram: bytes) -> bool:
-    """What keeps the mappings of NAT alive and is no message: line ends, a few bytes of anything, STUN (S5).
-
-    RFC 5626 s.4.4.2 (line ends); in the field one or four NULs, blanks, `hello`. RFC 5389 s.6 (STUN), and that of
-    RFC 3489, which has no cookie: no message begins with such a byte.
-    """
-    if len(datagram) <= _MAX_KEEP_ALIVE_BYTES or (datagram[0] in b"\r\n" and not datagram.strip(b"\r\n")):
-        return True
-    if datagram[0] > 1:
-        return False
-    length = len(datagram) - _STUN_HEADER_BYTES
-    return length >= 0 and length % 4 == 0 and int.from_bytes(datagram[2:4]) == length
-
-
-_MAX_KEEP_ALIVE_BYTES = 8
-"""The version alone takes seven."""
-
-_STUN_HEADER_BYTES = 20

@@ -4,7 +4,7 @@ A hop in the middle reads strictly only what decides about an address of ours, a
 for byte and is noted. Only what cannot be read and decides about one of these is refused: the two ends of a call agree
 on many things that the grammar does not know, and a hop that does not use a value gains nothing by refusing it.
 
-So a value is read by the grammar (sip_values.py) first. What does not follow it is read once more here, as the most of
+So a value is read by the grammar (values.py) first. What does not follow it is read once more here, as the most of
 the SIP stacks would. That opens nothing that a well-formed value would not: who may be named is decided by the address
 that is found, and whoever writes an odd value could have written a plain one.
 
@@ -24,7 +24,7 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar, cast
 
 from protocols.contract.addresses import Endpoint, Host, Malformed
-from protocols.sip import values as sip_values
+from protocols.sip import values
 from protocols.sip.values import (
     HEADER_PARAMETER,
     MAX_VALUES,
@@ -111,7 +111,7 @@ def _first_of_each(pattern: re.Pattern[bytes], value: bytes, start: int, end: in
 
 
 def _user_ends(value: bytes, start: int, end: int) -> Iterator[int]:
-    """Where a host may begin, the likeliest first: behind the last `@` that belongs to the user, as in sip_values.py
+    """Where a host may begin, the likeliest first: behind the last `@` that belongs to the user, as in values.py
     (one behind a parameter of the host does not), else behind an earlier one."""
     ends: list[int] = []
     at = value.find(b"@", start, end)
@@ -130,9 +130,8 @@ def find_address(value: bytes) -> Address:
 def _find_address(value: bytes) -> Address:
     if _ANY_STAR.match(value):
         return STAR
-    opened = None
-    for opened in _BRACKETED.finditer(value):  # noqa: B007 (the last one: those before it stand in a name)
-        pass
+    brackets = list(_BRACKETED.finditer(value))
+    opened = brackets[-1] if brackets else None  # those before the last one stand in a name
     scheme = _SCHEME.search(value, opened.end() if opened is not None else 0)
     if scheme is None:
         return Address(Span(0, len(value)), b"")
@@ -175,7 +174,7 @@ _FINDERS: Mapping[object, object] = {read_address: find_address, read_uri: find_
 
 
 def found(value: bytes, read: Callable[[bytes], Value]) -> Value:
-    """What is found in a value that this reader of sip_values.py does not take."""
+    """What is found in a value that this reader of values.py does not take."""
     find = cast("Callable[[bytes], Value]", _FINDERS[read])  # each finds what its reader reads
     return find(value)
 
@@ -198,7 +197,7 @@ def read_identity(value: bytes) -> Identity:
 
 def _read_identity(value: bytes) -> Identity:
     try:
-        uri, tag = sip_values.read_identity(value)
+        uri, tag = values.read_identity(value)
     except Malformed as error:
         uri = find_address(value).uri
         return Identity(find_tag(value), value[uri.start : uri.end], str(error))

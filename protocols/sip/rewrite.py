@@ -15,7 +15,7 @@ What a field may open (ARCHITECTURE.md has the reasons):
 - the top Via of a request opens the port that its responses are sent to, if they are datagrams;
 - an address in any other field opens nothing. If its port is known outside already, it is mapped to that one, else to
   the address that its party signals from, which stands in for it;
-- what the other side has named itself comes back to it as it was (sip_echoes.py).
+- what the other side has named itself comes back to it as it was (echoes.py).
 """
 
 from __future__ import annotations
@@ -26,8 +26,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Peers, Side, Transport
-from protocols.sip import odd as sip_odd
-from protocols.sip import values
+from protocols.sip import odd, values
 from protocols.sip.contacts import Contacts
 from protocols.sip.echoes import Echoes
 from protocols.sip.hiding import CallIds
@@ -39,14 +38,8 @@ from protocols.toolbox.spans import Span
 
 DEFAULT_PORT = 5060
 
-ADDRESSES = frozenset(
+_PEOPLE = frozenset(
     (
-        b"contact",
-        b"route",
-        b"record-route",
-        b"path",
-        b"service-route",
-        b"refer-to",
         b"referred-by",
         b"p-asserted-identity",
         b"p-preferred-identity",
@@ -59,23 +52,12 @@ ADDRESSES = frozenset(
         b"p-served-user",
     )
 )
+_PLACES = frozenset((b"contact", b"route", b"record-route", b"path", b"service-route", b"refer-to"))
+ADDRESSES = _PLACES | _PEOPLE
 """Fields whose values are addresses, of those in which a party names itself or the other."""
 IDENTITIES = frozenset((b"from", b"to"))
 """Names of people, and signed (S80, S81): mapped only to hide the network behind us."""
-NAMES = IDENTITIES | frozenset(
-    (
-        b"referred-by",
-        b"p-asserted-identity",
-        b"p-preferred-identity",
-        b"remote-party-id",
-        b"diversion",
-        b"reply-to",
-        b"history-info",
-        b"p-associated-uri",
-        b"p-called-party-id",
-        b"p-served-user",
-    )
-)
+NAMES = IDENTITIES | _PEOPLE
 """Fields that say who somebody is, and where nobody sends a request to: the host is mapped and nothing opened, and one
 that cannot be read costs no call."""
 
@@ -164,7 +146,7 @@ class Rewriter:
     def rewrite(self, message: Message, side: Side, now: float) -> list[tuple[str, Change]]:
         """What changes in the head of a message from `side`, in order, with the name of the field.
 
-        What the grammar does not know is read as far as it can be (sip_odd.py), and an address of ours in it that has
+        What the grammar does not know is read as far as it can be (odd.py), and an address of ours in it that has
         no place there is found as it stands. Raises Malformed when there is more of something than is read.
         """
         self._now = now
@@ -206,16 +188,16 @@ class Rewriter:
             value = message.data[span.start : span.end]
             if name not in self._fields and name not in (b"via", b"request-uri"):
                 continue
-            if sip_odd.find_via(value).host if name == b"via" else sip_odd.find_address(value).host:
+            if odd.find_via(value).host if name == b"via" else odd.find_address(value).host:
                 continue  # it has been mapped by that, or needs not to be
             call_id, inside = self.call_id(message, side), self._peers.own(side.other)
             if self._is_mapped[side.other]:
-                if any(sip_odd.renamed(value, inside, inside)):
+                if any(odd.renamed(value, inside, inside)):
                     self.echoes.hear(call_id, side, name, None)
-                for at, new in sip_odd.renamed(value, other, inside):
+                for at, new in odd.renamed(value, other, inside):
                     yield name.decode(), (values.within(span, at), new)
             if self._is_mapped[side] and not self.echoes.is_one(call_id, side, name, message.cseq.method):
-                for at, new in sip_odd.renamed(value, party, self._peers.as_seen(side)):
+                for at, new in odd.renamed(value, party, self._peers.as_seen(side)):
                     yield name.decode(), (values.within(span, at), new)
 
     def _expect_answers(self, message: Message, side: Side) -> None:

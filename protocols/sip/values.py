@@ -8,7 +8,7 @@ House rules:
   it can match in one way only, so the work is linear in the length of the value.
 - What two readers could read in two ways is no value here: a parameter given twice, an `@` behind the host, a quote
   without end. What can only be read in one way is read, though the grammar may have it otherwise. What becomes of a
-  value that is none is not decided here: sip_odd.py looks for what can be found in it all the same.
+  value that is none is not decided here: odd.py looks for what can be found in it all the same.
 - The same few values come in every message of a phone, so what was read is remembered, and is not to be changed.
 """
 

@@ -2,10 +2,10 @@
 
 There is no public specification; ids in comments (T14) are those of `protocols/FACTS.md`.
 
-    client: CONNECT (+ DATA)   read for the log, passed on           tns_wire.py
+    client: CONNECT (+ DATA)   read for the log, passed on           wire.py
     server: RESEND             the same once more
             ACCEPT, REFUSE     passed on; from here on bytes are relayed unread, both ways
-            REDIRECT           held until its text is whole          tns_address.py
+            REDIRECT           held until its text is whole          address.py
                                -> names resolved, addresses checked, a pinhole for each, text rewritten, passed on
 
 The client then opens a new connection to where it was sent. That comes through the pinhole and is a session of its own

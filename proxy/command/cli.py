@@ -98,9 +98,9 @@ def run(path: str | None, net: bool, backend: str | None) -> None:
 
 
 def _ask(path: str | None, method: str, name: str) -> dict[str, Any]:
-    from proxy.command import client as control_client
+    from proxy.command import client
 
-    return control_client.ask(reading.control_in_force(path), method, name)
+    return client.ask(reading.control_in_force(path), method, name)
 
 
 @main.command()
@@ -314,10 +314,10 @@ def net_status(path: str | None, backend: str | None, as_json: bool) -> None:
 @_with_json
 def doctor(path: str | None, as_json: bool) -> None:
     """Look for what on this host stands in the way. Exit status 1 when something does."""
-    from proxy.doctor import examine as examination
+    from proxy.doctor import examine
     from proxy.doctor.findings import Level
 
-    found = examination.examine(reading.in_force(path))
+    found = examine.examine(reading.in_force(path))
     is_well = all(finding.level is not Level.FAIL for finding in found)
     rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
     if as_json:

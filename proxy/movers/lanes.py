@@ -139,22 +139,22 @@ class Stand:
         self.lanes: list[Lane] = []
         self.over: set[Address] = set()
         """Where streams came from that are over, while others still come here: their last packets are no stranger's."""
-        self._takers: dict[Address, list[Route]] = {}
+        self._takers: dict[Address, list[tuple[Lane, Route]]] = {}
         """Of each address, the newest one last: whose port it is, is known by the newest call, for whoever did not hang
         up the one before."""
 
-    def claim(self, source: Address, take: Route) -> None:
-        self._takers.setdefault(source, []).append(take)
+    def claim(self, source: Address, lane: Lane, take: Route) -> None:
+        self._takers.setdefault(source, []).append((lane, take))
         self.over.discard(source)
         self.endpoint.routes[source] = take
 
-    def unclaim(self, source: Address, take: Route, is_over: bool = False) -> None:
+    def unclaim(self, source: Address, lane: Lane, take: Route, is_over: bool = False) -> None:
         """Packets are for whoever took them before. is_over: with the stream, so that what still comes is no
         stranger's."""
         takers = self._takers[source]
-        takers.remove(take)
+        takers.remove((lane, take))
         if takers:
-            self.endpoint.routes[source] = takers[-1]
+            self.endpoint.routes[source] = takers[-1][1]
             return
         del self._takers[source], self.endpoint.routes[source]
         if is_over and len(self.lanes) > 1 and len(self.over) < MOST_OVER:
@@ -162,8 +162,7 @@ class Stand:
 
     def is_anothers(self, source: Address, lane: Lane) -> bool:
         """Whether packets of this address belong to another lane's stream."""
-        # Each is a method bound to its lane, which the type of a callable does not say.
-        return any(take.__self__ is not lane for take in self._takers.get(source, ()))  # type: ignore[attr-defined]
+        return any(other is not lane for other, _ in self._takers.get(source, ()))
 
     def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
         """Somebody unknown: a partner whose address is to be learned?"""
@@ -605,12 +604,12 @@ class Lane:
 
     def _claim_of(self, address: Address, take: Route) -> None:
         if (stand := self._stand_of(address)) is not None:
-            stand.claim(address, take)
+            stand.claim(address, self, take)
             self._claims.append((stand, address, take))
 
     def _give_up(self, is_over: bool) -> None:
         for stand, address, take in self._claims:
-            stand.unclaim(address, take, is_over)
+            stand.unclaim(address, self, take, is_over)
         self._claims.clear()
 
     def move(self) -> None:

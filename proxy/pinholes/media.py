@@ -9,8 +9,8 @@ goes out from the other's, so each sees the other where it was told:
 A place on an address of ours is a socket, or two with RTCP apart, from the offer on. A place on a party's own address
 has no socket before there is an answer, and then one for each host of its partners, which hears nobody else: everybody
 else's packets to that address pass as if nobody stood there. An offerer's place may have several answerers (forking,
-rule D27). Which packets are taken is a matter of lanes (`lanes.py`); everybody else is refused and counted. STUN, DTLS
-and ZRTP pass like RTP (rule D42).
+rule D27). Which packets are taken is a matter of lanes (`proxy/movers/lanes.py`); everybody else is refused and
+counted. STUN, DTLS and ZRTP pass like RTP (rule D42).
 
 Media is over when it is silent, but not alone: while another medium of the same call is heard, or signalling says that
 the call lives, silence means nothing (D44, RFC 4103). A place that has an answer and was never used waits as long.

@@ -75,7 +75,7 @@ class Registry(Protocol):
 
 
 class Session(Performer):
-    """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`pinholes.Owner`)."""
+    """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`opening.Owner`)."""
 
     def __init__(self, sessions: Registry, admission: Admission) -> None:
         self._sessions = sessions

@@ -16,8 +16,7 @@ from protocols.contract.addresses import Transport
 from proxy.config.reading import default
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import PortRange
-from proxy.doctor import examine as doctor
-from proxy.doctor import judging_host
+from proxy.doctor import examine, judging_host
 from proxy.doctor.findings import Finding, Level
 from proxy.host import net, rules
 from proxy.host.rules import Backend
@@ -48,7 +47,7 @@ def config(tmp_path: Path) -> Config:
 
 def wrong(hosts: Hosts, config: Config) -> list[Finding]:
     with hosts.gateway.inside():
-        return [finding for finding in doctor.examine(config) if finding.level is not Level.OK]
+        return [finding for finding in examine.examine(config) if finding.level is not Level.OK]
 
 
 def only(hosts: Hosts, config: Config) -> Finding:
@@ -421,7 +420,7 @@ def test_a_mark_for_routing_needs_a_rule_and_a_way_back(hosts: Hosts, config: Co
 
 
 def test_without_rights_it_says_what_is_missing(hosts: Hosts, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(net, "capabilities", lambda: 1 << doctor.CAP_NET_RAW)
+    monkeypatch.setattr(net, "capabilities", lambda: 1 << examine.CAP_NET_RAW)
     assert [(finding.level, finding.check) for finding in wrong(hosts, config)] == [
         (Level.WARN, "CAP_NET_BIND_SERVICE"),
         (Level.WARN, "firewall"),
@@ -442,10 +441,10 @@ def test_transparent_sockets_without_the_right(hosts: Hosts, config: Config) -> 
 def test_a_service_that_has_a_udp_port_on_every_address_is_found(hosts: Hosts) -> None:
     """Our sockets would have to stand on that port of others' addresses."""
     with hosts.gateway.inside():
-        assert list(doctor._datagram_ports(default())) == []
+        assert list(examine._datagram_ports(default())) == []
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
             service.bind(("0.0.0.0", 5060))
-            (found,) = doctor._datagram_ports(default())
+            (found,) = examine._datagram_ports(default())
     assert (found.level, found.check) == (Level.FAIL, "UDP port 5060")
 
 
@@ -453,7 +452,7 @@ def test_an_address_for_source_nat_that_is_not_this_hosts_is_found(hosts: Hosts)
     ours, other = hosts.gateway_address(4), ip_address("192.0.2.200")
     policy = Policy(name="out", accept=True, snat=(ours, other))
     with hosts.gateway.inside():
-        (found,) = doctor._addresses(default().model_copy(update={"policies": (policy,)}))
+        (found,) = examine._addresses(default().model_copy(update={"policies": (policy,)}))
     assert (found.level, found.check) == (Level.WARN, "policy out, snat")
     assert found.detail.startswith("192.0.2.200 ")
 
@@ -536,4 +535,4 @@ def test_a_default_route_over_two_uplinks_is_the_way_of_both(hosts: Hosts, confi
     )
     assert only(hosts, config).check == "input policy"  # answers by wan1 are dropped
     with hosts.gateway.inside():
-        assert doctor._links().outward[4] == ("wan0", "wan1")
+        assert examine._links().outward[4] == ("wan0", "wan1")

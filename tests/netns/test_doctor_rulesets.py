@@ -17,7 +17,7 @@ import pytest
 
 from proxy.config import reading
 from proxy.config.schema import Config
-from proxy.doctor import examine as doctor
+from proxy.doctor import examine
 from proxy.doctor.findings import Finding, Level
 from proxy.host import net
 from proxy.host.rules import Backend
@@ -81,12 +81,12 @@ class Gateway:
 
     def fatal(self) -> list[Finding]:
         with self.lab.gateway.inside():
-            found = doctor.examine(self.config)
+            found = examine.examine(self.config)
         return [item for item in found if item.level is not Level.OK and item.check in FATAL]
 
     def ways(self) -> list[Finding]:
         with self.lab.gateway.inside():
-            found = doctor.examine(self.config)
+            found = examine.examine(self.config)
         return [item for item in found if item.level is not Level.OK and item.check == "policy routing"]
 
     def is_dead(self, found: list[Finding], version: int) -> bool:

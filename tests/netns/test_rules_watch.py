@@ -14,8 +14,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import reading
-from proxy.host import net, privileges, rules
-from proxy.host import watch as rules_watch
+from proxy.host import net, privileges, rules, watch
 from proxy.host.rules import Backend
 from proxy.host.watch import concerns_us
 from tests.netns.namespaces import needs_root
@@ -277,7 +276,7 @@ def test_of_all_news_few_concern_us(news, of_rules, is_ours):
 def test_where_nobody_tells_of_changes_it_looks_now_and_then(monkeypatch):
     for kind, looks in (("iptables v1.8.9 (legacy)", True), ("iptables v1.8.9 (nf_tables)", False)):
         monkeypatch.setattr(net, "read", lambda _, kind=kind: kind)
-        guard = rules_watch.Guard(reading.default(), Backend.IPTABLES, sees_rules=True)
+        guard = watch.Guard(reading.default(), Backend.IPTABLES, sees_rules=True)
         assert guard.needs_looking is looks
-    assert not rules_watch.Guard(reading.default(), Backend.NFT, sees_rules=True).needs_looking
-    assert not rules_watch.Guard(reading.default(), Backend.IPTABLES, sees_rules=False).needs_looking
+    assert not watch.Guard(reading.default(), Backend.NFT, sees_rules=True).needs_looking
+    assert not watch.Guard(reading.default(), Backend.IPTABLES, sees_rules=False).needs_looking

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.addresses import Host, Malformed
-from protocols.sip import values as sip_values
+from protocols.sip import values
 from protocols.sip.values import (
     Address,
     Parameter,
@@ -650,7 +650,7 @@ def test_long_values_are_not_remembered() -> None:
     ],
 )
 def test_a_tag_is_read_apart_from_the_rest_and_all_is_as_if_it_were_not(value: bytes) -> None:
-    assert outcome(read_address, value) == outcome(sip_values._read_address, value)
+    assert outcome(read_address, value) == outcome(values._read_address, value)
 
 
 @pytest.mark.parametrize(
@@ -667,7 +667,7 @@ def test_a_tag_is_read_apart_from_the_rest_and_all_is_as_if_it_were_not(value: b
     ],
 )
 def test_a_branch_is_read_apart_from_the_rest_and_all_is_as_if_it_were_not(value: bytes) -> None:
-    assert outcome(read_via, value) == outcome(sip_values._read_via, value)
+    assert outcome(read_via, value) == outcome(values._read_via, value)
 
 
 def outcome(read: Callable[[bytes], object], value: bytes) -> object:

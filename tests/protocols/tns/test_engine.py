@@ -15,7 +15,7 @@ from protocols.contract.pinholes import Closed, Expect, Grant, Refusal
 from protocols.tns import engine as tns
 from protocols.tns.options import TnsOptions
 from tests.harness.playbook import Transcript, bytewise, play, randomly, transcripts, whole
-from tools.peers import tns_packets as packets
+from tools.peers import tns_packets
 from tools.peers.tns_packets import FORMS, accept, address, connect, data, in_packet, in_two, packet
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -111,7 +111,7 @@ def test_connect_of_every_layout_passes_as_it_came_when_urgent_data_is_carried(
 
 @pytest.mark.parametrize("cut", [0, 1, 50])
 def test_long_connect_data_comes_in_a_packet_of_its_own(cut: int) -> None:
-    text = packets.CONNECT_DATA.replace(b"svc", b"s" * 200)
+    text = tns_packets.CONNECT_DATA.replace(b"svc", b"s" * 200)
     session = Session(oob="carry").hear(CLIENT, connect(text), cut)
     assert session.sent(SERVER) == connect(text)
     assert session.notes("tns.connect")[0]["service"] == "s" * 200
@@ -125,7 +125,7 @@ def test_connect_data_may_have_no_description_around_it_or_be_nothing_known() ->
 
 
 def test_secrets_in_connect_data_stay_out_of_the_log() -> None:
-    text = packets.CONNECT_DATA.replace(b"(CID=", b"(PASSWORD=tiger)(CID=")
+    text = tns_packets.CONNECT_DATA.replace(b"(CID=", b"(PASSWORD=tiger)(CID=")
     assert "tiger" not in str(Session().hear(CLIENT, connect(text)).effects[0])
 
 
@@ -155,8 +155,8 @@ def test_after_accept_nothing_is_read_and_what_is_here_goes_first(cut: int) -> N
 
 
 def test_after_refuse_neither_and_the_log_has_its_number() -> None:
-    session = asked().hear(SERVER, packets.refuse(12514))
-    assert session.sent(CLIENT) == packets.refuse(12514)
+    session = asked().hear(SERVER, tns_packets.refuse(12514))
+    assert session.sent(CLIENT) == tns_packets.refuse(12514)
     assert session.notes("tns.refused") == [{"error": 12514}]
     assert isinstance(session.last(), Splice)
 
@@ -175,28 +175,28 @@ def test_a_refuse_without_text_is_one() -> None:
 
 
 def test_resend_asks_for_the_same_again_on_the_same_connection() -> None:
-    session = asked(oob="carry").hear(SERVER, packets.RESEND).hear(CLIENT, connect()).hear(SERVER, accept())
+    session = asked(oob="carry").hear(SERVER, tns_packets.RESEND).hear(CLIENT, connect()).hear(SERVER, accept())
     assert session.sent(SERVER) == connect() * 2
-    assert session.sent(CLIENT) == packets.RESEND + accept()
+    assert session.sent(CLIENT) == tns_packets.RESEND + accept()
     assert len(session.notes("tns.connect")) == 1
 
 
 @pytest.mark.parametrize("cut", [0, 1, 50])
 def test_resend_may_overtake_the_rest_of_long_connect_data(cut: int) -> None:
-    text = packets.CONNECT_DATA.replace(b"svc", b"s" * 200)
+    text = tns_packets.CONNECT_DATA.replace(b"svc", b"s" * 200)
     whole = connect(text)
     head = int.from_bytes(whole[:2], "big")
-    session = Session(oob="carry").hear(CLIENT, whole[:head], cut).hear(SERVER, packets.RESEND)
+    session = Session(oob="carry").hear(CLIENT, whole[:head], cut).hear(SERVER, tns_packets.RESEND)
     session.hear(CLIENT, whole[head:], cut).hear(CLIENT, whole, cut).hear(SERVER, accept())
     assert session.sent(SERVER) == whole * 2
-    assert session.sent(CLIENT) == packets.RESEND + accept()
+    assert session.sent(CLIENT) == tns_packets.RESEND + accept()
     assert [note["service"] for note in session.notes("tns.connect")] == ["s" * 200]
 
 
 def test_resend_without_end_is_ended() -> None:
     session = asked()
     for _ in range(tns.MAX_RESENDS + 1):
-        session.hear(SERVER, packets.RESEND).hear(CLIENT, connect())
+        session.hear(SERVER, tns_packets.RESEND).hear(CLIENT, connect())
     assert session.last() == Abort("malformed")
 
 
@@ -233,10 +233,10 @@ def test_where_nothing_is_mapped_a_redirect_passes_as_it_came_and_the_pinhole_st
 def test_of_a_published_listener_address_and_all_lengths_become_others(form: Form, cut: int, host: str) -> None:
     session = asked(PUBLISHED, redirect_to=(ip_network("10.0.0.0/24"),)).hear(SERVER, form(address(host, 1522)), cut)
     # Cut over packets or not, it goes on in one: some clients read no further.
-    wanted = in_two if form is packets.in_three else form
+    wanted = in_two if form is tns_packets.in_three else form
     expected = wanted(address("203.0.113.7", 61000))
-    if form is packets.with_length_zero_and_redirect:
-        expected = packets.packet(5, b"\0\0") + in_packet(address("203.0.113.7", 61000))
+    if form is tns_packets.with_length_zero_and_redirect:
+        expected = tns_packets.packet(5, b"\0\0") + in_packet(address("203.0.113.7", 61000))
     assert session.sent(CLIENT) == expected
     (expect,) = session.pinholes.opened
     assert (expect.listen, expect.target) == (at("203.0.113.7:0"), at(f"{host}:1522"))
@@ -273,7 +273,7 @@ def with_ids(stream: bytes) -> bytes:
 @every_form
 def test_in_every_form_each_packet_keeps_its_id_of_the_connection(form: Form) -> None:
     session = asked(PUBLISHED).hear(SERVER, with_ids(form(address("10.0.0.5", 1600))))
-    wanted = in_two if form is packets.in_three else form
+    wanted = in_two if form is tns_packets.in_three else form
     assert session.sent(CLIENT) == with_ids(wanted(address("203.0.113.7", 61000)))
     same = with_ids(form(address("203.0.113.9", 1522)))
     assert asked().hear(SERVER, same).sent(CLIENT) == same
@@ -537,7 +537,9 @@ def test_a_handshake_has_its_time() -> None:
 
 
 @pytest.mark.parametrize("seconds", [35, 61, 89])
-@pytest.mark.parametrize("answer", [accept(), packets.refuse(), packets.RESEND, in_two(address("203.0.113.9", 1522))])
+@pytest.mark.parametrize(
+    "answer", [accept(), tns_packets.refuse(), tns_packets.RESEND, in_two(address("203.0.113.9", 1522))]
+)
 def test_a_slow_listener_is_not_given_up_before_oracle_would(answer: bytes, seconds: float) -> None:
     """Oracle's own limits are 60 seconds, at both ends."""
     session = asked()
@@ -549,11 +551,11 @@ def test_a_slow_listener_is_not_given_up_before_oracle_would(answer: bytes, seco
 def test_the_listeners_time_begins_when_it_is_asked() -> None:
     session = Session(handshake_seconds=10).hear(CLIENT, connect(), now=9.0)
     assert session.engine.deadline() == 19.0
-    session.hear(SERVER, packets.RESEND, now=12.0).hear(CLIENT, connect(), now=13.0)
+    session.hear(SERVER, tns_packets.RESEND, now=12.0).hear(CLIENT, connect(), now=13.0)
     assert session.engine.deadline() == 19.0  # once
 
 
-LONG_CONNECT = connect(packets.CONNECT_DATA.replace(b"svc", b"s" * 2000))
+LONG_CONNECT = connect(tns_packets.CONNECT_DATA.replace(b"svc", b"s" * 2000))
 
 
 @pytest.mark.parametrize(
@@ -580,7 +582,7 @@ def test_a_byte_a_second_does_not_stop_the_clock(side: Side, before: bytes, slow
         [],
         [(CLIENT, connect()[:20])],
         [(CLIENT, connect())],
-        [(CLIENT, connect()), (SERVER, packets.RESEND)],
+        [(CLIENT, connect()), (SERVER, tns_packets.RESEND)],
         [(CLIENT, connect()), (SERVER, accept()[:20])],
         [(CLIENT, connect()), (SERVER, in_two(address("203.0.113.9", 1522))[:30])],
         [(CLIENT, connect()), (SERVER, in_two(address("db1", 1522)))],

@@ -22,7 +22,7 @@ from click.testing import CliRunner, Result
 from proxy.command import terminal
 from proxy.command.cli import main
 from proxy.config import reading, schema
-from proxy.doctor import examine as doctor
+from proxy.doctor import examine
 from proxy.doctor.findings import Finding, Level
 from proxy.errors import NetError, PinholeError
 from proxy.host import net
@@ -308,7 +308,7 @@ def test_net_status_is_fine_only_when_all_parts_stand(
 @pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
 def test_doctor_fails_for_failures_alone(monkeypatch: pytest.MonkeyPatch, level: str, code: int) -> None:
     finding = Finding(Level(level), "masquerade", "wan0 rewrites again", "exclude the mark")
-    monkeypatch.setattr(doctor, "examine", lambda settings: [finding])
+    monkeypatch.setattr(examine, "examine", lambda settings: [finding])
     result = pinhole("doctor", "--json")
     assert result.exit_code == code
     found = {"level": level, "check": "masquerade", "detail": "wan0 rewrites again", "remedy": "exclude the mark"}

@@ -640,9 +640,9 @@ def _written(value: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _plain(file: Path) -> Any:
-    from proxy.config import marks as yaml_marks
+    from proxy.config import marks
 
-    return yaml_marks.read(file.read_bytes()).value
+    return marks.read(file.read_bytes()).value
 
 
 def test_schema_has_the_keys_of_the_file_with_descriptions() -> None:

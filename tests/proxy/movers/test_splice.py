@@ -9,7 +9,7 @@ import struct
 
 import pytest
 
-from proxy.movers import splice as relay
+from proxy.movers import splice
 from proxy.movers.pipes import Splicer
 from proxy.movers.splice import SpliceRelay
 from proxy.sockets import streams
@@ -168,7 +168,7 @@ async def test_a_daemon_that_is_killed_resets_both_ends():
 
 
 async def test_a_relay_that_lasts_is_kept_alive(monkeypatch):
-    monkeypatch.setattr(relay, "KEEP_ALIVE_AFTER_SECONDS", 0.01)
+    monkeypatch.setattr(splice, "KEEP_ALIVE_AFTER_SECONDS", 0.01)
     ends = Ends()
     async with asyncio.timeout(5):
         while not all(leg.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for leg in ends.legs):  # noqa: ASYNC110
@@ -212,7 +212,7 @@ async def test_a_reset_is_passed_on_while_the_other_end_does_not_read(who, reaso
 
 
 async def test_a_relay_of_which_one_side_has_ended_does_not_wait_for_the_other_for_ever(monkeypatch):
-    monkeypatch.setattr(relay, "HALF_CLOSED_SECONDS", 0.1)
+    monkeypatch.setattr(splice, "HALF_CLOSED_SECONDS", 0.1)
     ends = Ends()
     ends.peer.shutdown(socket.SHUT_WR)
     assert await ends.read_all(ends.target) == b""
@@ -222,7 +222,7 @@ async def test_a_relay_of_which_one_side_has_ended_does_not_wait_for_the_other_f
 
 
 async def test_what_a_slow_reader_was_sent_before_the_end_is_not_cut_off(monkeypatch):
-    monkeypatch.setattr(relay, "HALF_CLOSED_SECONDS", 0.1)
+    monkeypatch.setattr(splice, "HALF_CLOSED_SECONDS", 0.1)
     ends = Ends()
     # Less than the buffers on the way take, more than those of the reader alone.
     ends.target.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)

@@ -14,10 +14,8 @@ import pytest
 from protocols.contract.addresses import Endpoint, Side, Transport
 from protocols.contract.effects import Send, Splice
 from protocols.contract.pinholes import Expect, Media, Party
-from proxy.movers import lanes
-from proxy.movers import splice as relay
-from proxy.pinholes import connections, media
-from proxy.pinholes import datagrams as admission
+from proxy.movers import lanes, splice
+from proxy.pinholes import connections, datagrams, media
 from proxy.record import failures
 from proxy.sessions import driver, flows, leg, stream
 from proxy.sessions.session import Session
@@ -183,7 +181,7 @@ async def test_a_bug_in_a_relay(monkeypatch, name):
     await say(call.client, b"first")
     assert await receive(call.server) == b"first"
     failing = Failing()
-    monkeypatch.setattr(relay.SpliceRelay, name, fails)
+    monkeypatch.setattr(splice.SpliceRelay, name, fails)
     await say(call.client, b"more")
     await failing.once()
     monkeypatch.undo()
@@ -214,7 +212,7 @@ class Opens(PassOn):
         (connections._Dial, "start"),
         (connections._Dial, "_settled"),
         (connections.Pinhole, "connected"),
-        (relay.SpliceRelay, "start"),
+        (splice.SpliceRelay, "start"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
@@ -338,7 +336,7 @@ class Asks(PassOn):
         *(("media", lanes.Lane, name) for name in ("_claim", "send_from")),
         *(("media", lanes.Component, name) for name in ("__init__", "stands_for", "reopen")),
         ("media", lanes.transparent, "set_mark"),
-        *((f"{at} udp", admission.DatagramPinhole, "_tell_opened") for at in ("mapped", "in_place")),
+        *((f"{at} udp", datagrams.DatagramPinhole, "_tell_opened") for at in ("mapped", "in_place")),
         *(
             (f"{at} tcp", connections.Pinhole, name)
             for at in ("mapped", "in_place")
