@@ -5,7 +5,7 @@ PinholeError
 ├── SocketError      the system refused a socket: capability missing, no descriptors, address in use
 └── NetError         firewall rules or routes could not be read, set or removed
 
-What a *peer* does wrong is `protocols.contract.engine.Malformed`; it never leaves the engine.
+What a *peer* does wrong is `protocols.contract.addresses.Malformed`; it never leaves the engine.
 """
 
 from __future__ import annotations

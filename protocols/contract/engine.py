@@ -8,6 +8,8 @@ fuzzer.
                      |
                      +-> pinholes.open(expect) -> Grant | Refusal      (answered at once: it is a bind())
 
+Hosts and sides are named in addresses.py, effects in effects.py, what may be opened in pinholes.py.
+
 House rules:
 - An engine never raises. What the peer does wrong becomes an effect; an exception that leaves an engine is our bug.
 - An engine never announces an address that is not open yet: open first, announce after, undo on failure.
@@ -23,17 +25,6 @@ from typing import Any, Protocol, runtime_checkable
 from protocols.contract.addresses import Host, Peers, Side, Transport
 from protocols.contract.effects import Effect
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
-
-# -- effects: what an engine wants done ----------------------------------------------------------------------------
-
-
-# -- pinholes: what an engine asks for, and the answer -------------------------------------------------------------
-
-
-# -- media: streams of datagrams between two parties -----------------------------------------------------------------
-
-
-# -- engines and helpers -------------------------------------------------------------------------------------------
 
 
 class Engine(Protocol):

@@ -621,6 +621,3 @@ def salvaged(data: bytes) -> Head:
     for match in _ANY_FIELD.finditer(data, at, empty.end() if empty else min(len(data), MAX_HEAD_BYTES)):
         fields.setdefault(_canonical(match[1]), []).append(match.span(2))
     return Head(data, said[0] if said else b"", fields)
-
-
-# -- framing ---------------------------------------------------------------------------------------------------------

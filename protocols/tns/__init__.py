@@ -1,1 +1,1 @@
-"""Oracle TNS."""
+"""Oracle TNS: sessions with a listener, and where it redirects them."""

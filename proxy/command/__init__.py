@@ -1,1 +1,1 @@
-"""The command."""
+"""The command `pinhole`: what it reads, asks and prints."""

@@ -1,6 +1,8 @@
 """The configuration in force: a file read, examined as a whole, and everything that is wrong with it told together.
 
-text --marks--> plain values + where each stood --pydantic--> File --checks--> Config | ConfigError
+    text --marks--> plain values + where each stood --pydantic--> File --checks--> Config | ConfigError
+
+The checks know the schema, and nothing but this file knows the checks: so a schema can be used without a file.
 """
 
 from __future__ import annotations

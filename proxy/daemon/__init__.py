@@ -1,1 +1,1 @@
-"""The daemon."""
+"""The daemon: built, run, reloaded and taken down; and whom it answers."""

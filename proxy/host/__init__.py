@@ -1,1 +1,1 @@
-"""The host."""
+"""What pinhole sets up on its host: firewall rules, routes, rights; and who watches that they stay."""

@@ -1,1 +1,1 @@
-"""What carries bytes unread."""
+"""What carries bytes that nobody reads: spliced relays of TCP, and lanes of media."""

@@ -1,4 +1,12 @@
-"""Pinholes for TCP: each a door that its peers may come through, and the calls to its target."""
+"""Pinholes for TCP, and the calls to their targets.
+
+    open(expect) -> bind + listen -> [confirm] -> accept the expected peer -> dial the target -> relay -> closed
+                                         |
+                     anyone else: reset, counted, and the pinhole stays;
+                     on a host's own address: passes this host as if there were no pinhole
+
+A pinhole stands on a listening transparent socket, its door, which others that lead to the same address share.
+"""
 
 from __future__ import annotations
 

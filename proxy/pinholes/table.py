@@ -1,9 +1,4 @@
-"""The table of pinholes: open, admit, relay, expire, close. A pinhole stands on a listening transparent socket.
-
-    open(expect) -> bind + listen -> [confirm] -> accept the expected peer -> dial the target -> relay -> closed
-                                         |
-                     anyone else: reset, counted, and the pinhole stays;
-                     on a host's own address: passes this host as if there were no pinhole
+"""Every pinhole of the daemon: whether one more may be opened, by which limits, and on which port.
 
 If the process dies, the kernel closes every pinhole in the same instant.
 """

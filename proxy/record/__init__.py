@@ -1,1 +1,1 @@
-"""The log."""
+"""What is recorded: the audit log and the metrics."""

@@ -1,1 +1,1 @@
-"""Sockets."""
+"""The only room that knows the kernel's sockets."""

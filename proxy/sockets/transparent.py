@@ -1,4 +1,4 @@
-"""The only file that sets socket options and reads ancillary data. Open it when the kernel surprises you.
+"""Sockets made and dialled. Open this file, packet_info.py and streams.py when the kernel surprises you.
 
 Every socket here is transparent (`IP_TRANSPARENT`), also those on addresses of our own: the one static firewall rule
 `socket transparent 1` then recognises each of them, and one line in the administrator's input chain covers them all.
