@@ -39,21 +39,6 @@ ALLOWED = {
 
 FILES = structure.modules()
 
-KNOWN_CIRCLES = [
-    [
-        "protocols.sip.calls",
-        "protocols.sip.contacts",
-        "protocols.sip.echoes",
-        "protocols.sip.registrations",
-        "protocols.sip.rewrite",
-        "protocols.sip.table",
-    ],
-]
-"""Modules that import each other, to become none: no module is to be added, and one that is out of its circle goes."""
-
-NOT_YET_IN_ROOMS: set[str] = set()
-"""Folders in which modules lie that no floor of `tools/structure.py` names, to become none."""
-
 
 def imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
@@ -95,25 +80,18 @@ def test_no_group_of_a_pattern_is_possessive(path: Path) -> None:
 # -- rooms and floors --------------------------------------------------------------------------------------------------
 
 
-def test_no_modules_import_each_other_but_those_that_are_known() -> None:
-    assert structure.circles(FILES) == sorted(sorted(circle) for circle in KNOWN_CIRCLES)
+def test_no_modules_import_each_other() -> None:
+    assert structure.circles(FILES) == []
 
 
 def test_no_rooms_import_each_other() -> None:
-    """But by what known circles of modules need."""
-    assert structure.circles(structure.rooms(structure.without(FILES, KNOWN_CIRCLES))) == []
+    assert structure.circles(structure.rooms(FILES)) == []
 
 
 def test_each_room_imports_only_rooms_below_it() -> None:
     """A helper so imports no other one: they are on one floor."""
-    assert structure.arrows_up(structure.rooms(structure.without(FILES, KNOWN_CIRCLES))) == []
+    assert structure.arrows_up(structure.rooms(FILES)) == []
 
 
-def test_every_folder_has_its_floor() -> None:
-    folders = {structure.room_of(name) for name in FILES if name.count(".") > 1}
-    assert folders <= structure.PLACED
-
-
-def test_modules_beside_the_rooms_have_their_floor_except_in_folders_that_are_not_yet_in_rooms() -> None:
-    without_floor = {structure.room_of(name) for name in FILES} - structure.PLACED
-    assert {room.partition(".")[0] for room in without_floor} == NOT_YET_IN_ROOMS
+def test_every_room_has_its_floor() -> None:
+    assert {structure.room_of(name) for name in FILES} <= structure.PLACED

@@ -51,11 +51,6 @@ def test_a_circle_is_found_by_way_of_others_and_without_those_that_only_lead_to_
     assert structure.circles(graph) == [["a", "b", "c"], ["f", "g"]]
 
 
-def test_without_a_known_circle_only_what_is_between_its_members_is_gone() -> None:
-    graph = {"a": ["b", "c"], "b": ["a"], "c": ["a"]}
-    assert structure.without(graph, [["a", "b"]]) == {"a": {"c"}, "b": set(), "c": {"a"}}
-
-
 def test_rooms_can_form_a_circle_where_no_modules_do() -> None:
     files = {"proxy.x.one": ["proxy.y.two"], "proxy.y.two": [], "proxy.y.three": ["proxy.x.one"]}
     assert structure.circles(files) == []

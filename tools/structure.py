@@ -112,14 +112,6 @@ def _reached(graph: Graph, start: str) -> set[str]:
     return reached
 
 
-def without(graph: Graph, known: Collection[Collection[str]]) -> dict[str, set[str]]:
-    """Without the imports within these circles."""
-    return {
-        name: {other for other in imported if not any(name in circle and other in circle for circle in known)}
-        for name, imported in graph.items()
-    }
-
-
 def arrows_up(graph: Graph) -> list[tuple[str, str]]:
     """graph: of rooms. Those that import one that does not stand below them, and which one."""
     floors = {room: floor for floor, rooms in enumerate(FLOORS) for room in rooms}

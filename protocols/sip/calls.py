@@ -19,22 +19,24 @@ House rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from protocols.contract import pinholes
 from protocols.contract.addresses import Endpoint, Host, Side, Transport
-from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, Pinholes, Refusal
+from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, Party, Pinholes, Refusal
 from protocols.sdp import description as sdp
 from protocols.sdp import parties, relocate
 from protocols.sdp.parties import Role, Speaker, Terms
+from protocols.sip.contacts import Contact, Contacts
+from protocols.toolbox.clock import Clock
+from protocols.toolbox.memory import Memory, Recent
 
-if TYPE_CHECKING:
-    from protocols.sip.contacts import Contact, Contacts
-    from protocols.sip.table import SipTable
-    from protocols.toolbox.clock import Clock
-
+MAX_CALLS = 50_000
+MAX_ANSWERED = 10_000
+"""Clients of whom it is remembered that somebody has answered them."""
 MAX_BRANCHES = 12
 """Callees of one forked call that are told apart; the rest is passed on without media."""
 MAX_UNANSWERED_PLACES = 128
@@ -140,14 +142,37 @@ class Totals:
         self.bytes_to[role] = self.bytes_to.get(role, 0) + event.bytes_in
 
 
+@dataclass(slots=True)
+class CallBook:
+    """The calls of a daemon, whichever flow each of their messages comes by."""
+
+    memory: Memory
+    standing: dict[tuple[bytes, bytes], list[Call]] = field(default_factory=dict)
+    """By Call-ID and the caller's tag. More than one when it passes us several times, on its way to a server and on its
+    way back."""
+    of_client: Counter[str] = field(default_factory=Counter)
+    """How many there are by the client (`as_client`) whose sessions they are of."""
+    unanswered: Counter[str] = field(default_factory=Counter)
+    """How many places for media are held for calls of a client that nobody has answered."""
+    media: dict[int, Call] = field(default_factory=dict)
+    """The call of each open place for media, by the id of its grant."""
+    announced: dict[Endpoint, Party] = field(default_factory=dict)
+    """Where we announced media -> whose it is."""
+    answered: Recent[str, bool] = field(init=False)
+    """Clients that made a call which somebody has answered."""
+
+    def __post_init__(self) -> None:
+        self.answered = Recent(MAX_ANSWERED, self.memory)
+
+
 class Call:
     """One Call-ID and the caller's tag."""
 
     __slots__ = (
+        "_book",
         "_counted",
         "_grants",
         "_pinholes",
-        "_table",
         "_terms",
         "_totals",
         "_used",
@@ -183,11 +208,11 @@ class Call:
         charged_to: str,
         pinholes: Pinholes,
         terms: Terms,
-        table: SipTable,
+        book: CallBook,
         clock: Clock[Call],
     ) -> None:
         """hosts: whose signalling began it. charged_to: among whose calls it counts. clock: of its engine."""
-        self._table = table
+        self._book = book
         self.clocks = [clock]
         """Of the engine that it belongs to, and of those that have put it off."""
         self.hosts = {Role.CALLER: [hosts[0]], Role.CALLEE: [hosts[1]]}
@@ -447,9 +472,9 @@ class Call:
     def _offered(self, wanted: pinholes.Media) -> MediaGrant | Refusal:
         """A place for the party that offers. A client whose calls nobody has answered has few: it may be forging
         addresses."""
-        table = self._table
-        is_proved = self.is_answered or table.answered.get(self.charged_to) is not None
-        if not is_proved and table.unanswered[self.charged_to] >= MAX_UNANSWERED_PLACES:
+        book = self._book
+        is_proved = self.is_answered or book.answered.get(self.charged_to) is not None
+        if not is_proved and book.unanswered[self.charged_to] >= MAX_UNANSWERED_PLACES:
             return Refusal("unanswered")
         return self._pinholes.offer(wanted)
 
@@ -457,25 +482,25 @@ class Call:
         """Somebody who takes the INVITE for a call has answered it, if only by ringing."""
         if not self.is_answered:
             self.is_answered = True
-            self._table.answered.put(self.charged_to, True)
+            self._book.answered.put(self.charged_to, True)
             self._uncount(*self._counted)
 
     def _uncount(self, *numbers: int) -> None:
         for number in numbers:
             if number in self._counted:
                 self._counted.remove(number)
-                self._table.unanswered[self.charged_to] -= 1
-                if not self._table.unanswered[self.charged_to]:
-                    self._table.unanswered.pop(self.charged_to)
+                self._book.unanswered[self.charged_to] -= 1
+                if not self._book.unanswered[self.charged_to]:
+                    self._book.unanswered.pop(self.charged_to)
 
     def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
         self._grants[grant.id] = (medium.slot, speaker.role)
-        self._table.media[grant.id] = self
+        self._book.media[grant.id] = self
         if not self.is_answered:
             self._counted.add(grant.id)
-            self._table.unanswered[self.charged_to] += 1
+            self._book.unanswered[self.charged_to] += 1
         if grant.media.party.mapped is not None:
-            self._table.announced[grant.rtp] = grant.media.party
+            self._book.announced[grant.rtp] = grant.media.party
         return Place(grant)
 
     def _may_fork(self, offer: Offer) -> bool:
@@ -512,7 +537,7 @@ class Call:
 
     def objection(self, speaker: Speaker, medium: sdp.Media) -> tuple[str, Endpoint] | None:
         """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
-        return parties.objection(speaker, medium, self._terms, self._table.announced, self._pinholes.may_wait)
+        return parties.objection(speaker, medium, self._terms, self._book.announced, self._pinholes.may_wait)
 
     def is_elsewhere(self, speaker: Speaker, at: Endpoint) -> bool:
         """Whether it is an address of the speaker's VPN or container, in whose place its own host is meant."""
@@ -522,7 +547,7 @@ class Call:
         place = slot.place(speaker.role, speaker.tag) if slot is not None else None
         held = place.grant.media if place is not None else None
         return parties.wanted(
-            speaker, medium, held, trigger, self._terms, self._table.announced, self._pinholes.may_wait
+            speaker, medium, held, trigger, self._terms, self._book.announced, self._pinholes.may_wait
         )
 
     def _settle(self, place: Place, wanted: pinholes.Media | None) -> None:
@@ -530,10 +555,10 @@ class Call:
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
             if not isinstance(changed, Refusal):
-                self._table.announced.pop(place.grant.rtp, None)
+                self._book.announced.pop(place.grant.rtp, None)
                 place.grant = changed
                 if wanted.party.mapped is not None:
-                    self._table.announced[changed.rtp] = wanted.party
+                    self._book.announced[changed.rtp] = wanted.party
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
@@ -594,11 +619,11 @@ class Call:
 
     def closed(self, grant: AnyGrant, event: Closed) -> None:
         """A place of this call is gone."""
-        del self._table.media[grant.id]
+        del self._book.media[grant.id]
         self._uncount(grant.id)
         self._used.discard(grant.id)
         if isinstance(grant, MediaGrant):
-            self._table.announced.pop(grant.rtp, None)
+            self._book.announced.pop(grant.rtp, None)
         number, role = self._grants.pop(grant.id)
         if number not in self._totals:
             self._totals[number] = Totals()

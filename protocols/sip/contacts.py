@@ -15,10 +15,10 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from protocols.contract.addresses import LEAST_PORT, Endpoint, Network, Peers, Side, Transport, only
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.contract.pinholes import Expect, Grant, Pinholes, Refusal
-from protocols.sip.table import SipTable
 from protocols.toolbox.clock import Clock
+from protocols.toolbox.memory import KnownAs
 
 NAMED_SECONDS = 600.0
 """How long a port stands that a message has named; each message that names it again puts that off. A phone may ring for
@@ -84,15 +84,37 @@ Claimed = tuple[Contact, Hashable]
 """A claim by its key."""
 
 
+@dataclass(slots=True)
+class ContactBook:
+    """The addresses of phones that are open, and those that stand for them."""
+
+    standing: dict[tuple[Transport, Endpoint, Host], Contact] = field(default_factory=dict)
+    """By the address of a phone, and that of ours under which others know it."""
+    inside: dict[tuple[Transport, Endpoint], Endpoint] = field(default_factory=dict)
+    """Where others know a contact -> its own address."""
+    flows: KnownAs = field(default_factory=KnownAs)
+
+
 class Contacts:
     """Those that one flow or connection has opened."""
 
-    __slots__ = ("_clock", "_named", "_peers", "_pinholes", "_reservation", "_responses", "_standing", "_table")
+    __slots__ = (
+        "_book",
+        "_clock",
+        "_named",
+        "_peers",
+        "_pinholes",
+        "_reservation",
+        "_responses",
+        "_standing",
+        "inside",
+    )
 
-    def __init__(self, peers: Peers, pinholes: Pinholes, table: SipTable) -> None:
+    def __init__(self, peers: Peers, pinholes: Pinholes, book: ContactBook) -> None:
         self._peers = peers
         self._pinholes = pinholes
-        self._table = table
+        self._book = book
+        self.inside = book.inside
         self._clock: Clock[Claimed] = Clock()
         self._standing: dict[int, Contact] = {}
         self._reservation, self._responses = object(), object()
@@ -114,7 +136,7 @@ class Contacts:
     def known(self, side: Side, own: Endpoint, *transports: Transport) -> Endpoint | None:
         """Where the other side finds a port of the party on this side that is open or reserved already, by the first of
         these transports by which there is one."""
-        contacts, host = self._table.contacts, self._peers.as_seen(side).host
+        contacts, host = self._book.standing, self._peers.as_seen(side).host
         for transport in transports:
             if (contact := contacts.get((transport, own, host))) is not None:
                 return contact.seen
@@ -134,7 +156,7 @@ class Contacts:
         self, side: Side, own: Endpoint, key: Hashable, allow: tuple[Network, ...], trigger: str, now: float
     ) -> Endpoint | None:
         transport = self._peers.transport
-        contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
+        contact = self._book.standing.get((transport, own, self._peers.as_seen(side).host))
         claim = contact.claims.get(key) if contact is not None else None
         if contact is not None and claim is not None and claim.until > now + NAMED_SECONDS / 2:
             return contact.seen
@@ -159,7 +181,7 @@ class Contacts:
         if own.port < LEAST_PORT:
             return None
         claim = Claim(allow, now + seconds)
-        contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
+        contact = self._book.standing.get((transport, own, self._peers.as_seen(side).host))
         if contact is None:
             grant = self._open(side, own, transport, allow, seconds, trigger)
             if isinstance(grant, Refusal):
@@ -167,8 +189,8 @@ class Contacts:
             contact = Contact(transport, own, grant, self, is_confirmed=bool(allow))
             contact.put(key, claim)
             self._standing[grant.id] = contact
-            self._table.contacts[transport, own, grant.listen.host] = contact
-            self._table.inside[transport, grant.listen] = own
+            self._book.standing[transport, own, grant.listen.host] = contact
+            self._book.inside[transport, grant.listen] = own
         elif contact.put(key, claim):
             self._renew(contact, now)
         if allow and not contact.is_confirmed:
@@ -181,7 +203,7 @@ class Contacts:
 
     def claims_to(self, side: Side, own: Endpoint, transport: Transport) -> tuple[Hashable, ...]:
         """The keys of those who claim this contact, here or elsewhere."""
-        contact = self._table.contacts.get((transport, own, self._peers.as_seen(side).host))
+        contact = self._book.standing.get((transport, own, self._peers.as_seen(side).host))
         return tuple(contact.claims) if contact is not None else ()
 
     def _open(
@@ -194,7 +216,7 @@ class Contacts:
             listen = peers.as_seen(side)
         else:
             listen = Endpoint(peers.as_seen(side).host, 0)
-            seen = self._table.flows.seen(own, listen.host) or self.known(side, own, *Transport)
+            seen = self._book.flows.seen(own, listen.host) or self.known(side, own, *Transport)
             prefer = own.port if seen is None else seen.port
         # Whoever comes from the other side is known to this one as that side is.
         source = Endpoint(peers.as_seen(side.other).host, 0) if peers.is_mapped(side.other) else None
@@ -226,10 +248,10 @@ class Contacts:
 
     def _forget(self, contact: Contact) -> None:
         del self._standing[contact.grant.id]
-        del self._table.contacts[contact.transport, contact.own, contact.seen.host]
+        del self._book.standing[contact.transport, contact.own, contact.seen.host]
         # One address of ours may be two servers' (policies differ by who comes): the newer one has it.
-        if self._table.inside.get((contact.transport, contact.seen)) == contact.own:
-            del self._table.inside[contact.transport, contact.seen]
+        if self._book.inside.get((contact.transport, contact.seen)) == contact.own:
+            del self._book.inside[contact.transport, contact.seen]
 
     def forget(self, contact: Contact, key: Hashable) -> None:
         """A claim of this session, which went with the pinhole of another one."""

@@ -20,12 +20,12 @@ from protocols.sdp import description as sdp
 from protocols.sdp import relocate
 from protocols.sdp.parties import Role, Speaker, Terms
 from protocols.sip import body as sip_body
-from protocols.sip.calls import Call, Hosts, Offer, Transaction
+from protocols.sip.calls import MAX_CALLS, Call, Hosts, Offer, Transaction
 from protocols.sip.contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip.message import Message, Refused
 from protocols.sip.options import SipOptions
 from protocols.sip.rewrite import Rewriter
-from protocols.sip.table import MAX_CALLS, SipTable
+from protocols.sip.table import SipTable
 from protocols.sip.ways import DIALOG_SECONDS, Ways
 from protocols.toolbox.clock import Clock
 from protocols.toolbox.memory import MAX_KEY_BYTES, NAMES_BYTES, as_client, short
@@ -82,7 +82,7 @@ class Dialogs:
         self._options = options
         self._pinholes = pinholes
         self._rewriter = rewriter
-        self._ways = Ways(peers, rewriter, contacts, table)
+        self._ways = Ways(peers, rewriter, contacts)
         self._table = table
         self._note = note
         self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts, options.media_from)
@@ -179,7 +179,7 @@ class Dialogs:
         for tag, role in ((from_tag, Role.CALLER), (to_tag, Role.CALLEE)):
             if role is Role.CALLEE and not tag:
                 break
-            for call in self._table.calls.get((message.call_id, tag), ()):
+            for call in self._table.calls.standing.get((message.call_id, tag), ()):
                 is_asker, is_asked = asker in call.hosts[role], asked in call.hosts[role.other]
                 if is_asker and is_asked:
                     return call, role
@@ -197,13 +197,13 @@ class Dialogs:
         table = self._table
         key = message.call_id, tag
         client = self._client
-        is_full = len(table.calls) >= MAX_CALLS or table.calls_of[client] >= self._options.max_calls
+        is_full = len(table.calls.standing) >= MAX_CALLS or table.calls.of_client[client] >= self._options.max_calls
         if is_full or not table.memory.keep(_bytes_kept(key)):
             status = 500 if is_resumed else 503
-            detail = f"{table.calls_of[client]} of {client}, {len(table.calls)} in all"
+            detail = f"{table.calls.of_client[client]} of {client}, {len(table.calls.standing)} in all"
             self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": f"answered {status}"})
             raise Refused(status, b"Too Many Calls")
-        call = Call(message.call_id, tag, hosts, client, self._pinholes.apart(), self._terms, table, self._clock)
+        call = Call(message.call_id, tag, hosts, client, self._pinholes.apart(), self._terms, table.calls, self._clock)
         call.is_resumed = is_resumed
         for role, side in ((Role.CALLER, asking), (Role.CALLEE, asking.other)):
             call.sides[role] = side.other if self._peers.is_expected else side
@@ -211,8 +211,8 @@ class Dialogs:
                 call.behind_us.add(role)
         call.began_at = self._now
         call.lasts = self._options.call_idle
-        table.calls.setdefault(key, []).append(call)
-        table.calls_of[client] += 1
+        table.calls.standing.setdefault(key, []).append(call)
+        table.calls.of_client[client] += 1
         self._put_off(call, min(UNHEARD_SECONDS, self._options.ring_seconds))
         return call
 
@@ -310,7 +310,7 @@ class Dialogs:
 
     def _left(self, call: Call, bye: Transaction, agreed: Speaker) -> None:
         """A BYE was answered, by a party of the call as it passed us here or elsewhere: it is over everywhere."""
-        passes = self._table.calls.get((call.key, call.caller_tag), ())
+        passes = self._table.calls.standing.get((call.key, call.caller_tag), ())
         same = [one for one in passes if one is call or agreed.tag in one.tags]
         over = [one for one in same if one.is_of(agreed.role, agreed.host)]
         for one in over:  # grows: each pass leads to those before and behind it
@@ -495,13 +495,13 @@ class Dialogs:
         """Whether a proxy on this side forwards media that somebody on the other side has put at a port of the proxy's
         host: that one has guessed where, and somebody else would be let in there."""
         may_guess = self._known_as[side.other] is not None
-        if not may_guess and not len(self._table.guessed):
+        if not may_guess and not len(self._table.echoes.guessed):
             return False  # whom one knows by its own address one need not guess, and nobody else has
         (own, other), echoes = self._hosts[side], self._rewriter.echoes
         found = [at for medium in description.media for at in (medium.endpoint, medium.rtcp_endpoint) if at is not None]
         if may_guess and (guesses := {at.port for at in found if at.host == other}):
             echoes.hear_media(message.call_id, side, list(guesses))
-        if not len(self._table.guessed):
+        if not len(self._table.echoes.guessed):
             return False
         return any(at.host == own and echoes.is_media(message.call_id, side, at.port) for at in found)
 
@@ -537,7 +537,7 @@ class Dialogs:
         us (D29)."""
         if not self._options.direct_media or not self._peers.is_mapped(to):
             return {}
-        ours, announced = self._peers.as_seen(to).host, self._table.announced
+        ours, announced = self._peers.as_seen(to).host, self._table.calls.announced
         found: dict[int, relocate.Move] = {}
         for medium in description.media:
             at = medium.endpoint
@@ -607,14 +607,14 @@ class Dialogs:
         for clock in call.clocks[1:]:
             clock.forget(call)
         table, key = self._table, (call.key, call.caller_tag)
-        if call in (calls := table.calls.get(key, [])):
+        if call in (calls := table.calls.standing.get(key, [])):
             calls.remove(call)
             table.memory.release(_bytes_kept(key))
             if not calls:
-                del table.calls[key]
-            table.calls_of[call.charged_to] -= 1
-            if not table.calls_of[call.charged_to]:
-                del table.calls_of[call.charged_to]
+                del table.calls.standing[key]
+            table.calls.of_client[call.charged_to] -= 1
+            if not table.calls.of_client[call.charged_to]:
+                del table.calls.of_client[call.charged_to]
 
     def _tell_end(self, call: Call) -> None:
         """When the last of its media is closed, and counted."""

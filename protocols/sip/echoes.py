@@ -13,11 +13,14 @@ are told apart by their place, counted from the last one, for proxies only ever 
 from __future__ import annotations
 
 from collections.abc import Hashable, Iterable
+from dataclasses import dataclass, field
 
-from protocols.contract.addresses import Peers, Side
-from protocols.sip.table import SipTable
-from protocols.toolbox.memory import short
+from protocols.contract.addresses import Host, Peers, Side
+from protocols.toolbox.memory import Memory, Recent, short
 
+MAX_ECHOES = 10_000
+"""Dialogs, and pairs of hosts, in which one side has named the inside address of the other one. Nobody does that by
+chance."""
 MAX_MARKS = 64
 """Places remembered of one dialog; in a field with more of them, every value is taken for an echo."""
 
@@ -29,51 +32,65 @@ _FROM_ANY_DIALOG = frozenset((b"request-uri", b"route"))
 itself there."""
 
 
+@dataclass(slots=True)
+class EchoBook:
+    """What sides have said of each other's hosts, for all flows."""
+
+    memory: Memory
+    said: Recent[tuple[bytes, Host], frozenset[Hashable]] = field(init=False)
+    """By Call-ID and the address of a host inside: in which fields the other side has named that address."""
+    guessed: Recent[tuple[Host, Host], bool] = field(init=False)
+    """Hosts inside whose addresses a host outside has named, each with that one."""
+
+    def __post_init__(self) -> None:
+        self.said, self.guessed = Recent(MAX_ECHOES, self.memory), Recent(MAX_ECHOES, self.memory)
+
+
 class Echoes:
     """What each of the two sides of one flow has said of the other one's host."""
 
-    __slots__ = ("_peers", "_table")
+    __slots__ = ("_book", "_peers")
 
-    def __init__(self, peers: Peers, table: SipTable) -> None:
+    def __init__(self, peers: Peers, book: EchoBook) -> None:
         self._peers = peers
-        self._table = table
+        self._book = book
 
     def hear(self, call_id: bytes, side: Side, field: bytes, from_last: int | None = 0) -> None:
         """A message from `side` names the other one's host as only that one knows it. from_last: None where the value
         cannot be read; then it is one wherever it stands."""
         named, by = self._peers.own(side.other).host, self._peers.own(side).host
-        self._table.guessed.put((named, by), True)
+        self._book.guessed.put((named, by), True)
         key = short(call_id), named
-        marks = self._table.echoes.get(key) or frozenset()
+        marks = self._book.said.get(key) or frozenset()
         mark = _mark(field, from_last if len(marks) < MAX_MARKS else None)
         if mark not in marks:
-            self._table.echoes.put(key, marks | {mark})
+            self._book.said.put(key, marks | {mark})
 
     def is_one(self, call_id: bytes, side: Side, field: bytes, method: bytes, from_last: int = 0) -> bool:
         """Whether a value in a message from `side`, which names its own host, was said by the other one first."""
-        if not len(self._table.guessed):
+        if not len(self._book.guessed):
             return False
         own, other = self._peers.own(side).host, self._peers.own(side.other).host
         if field in _FROM_ANY_DIALOG or (field == b"referred-by" and method != b"REFER"):
-            return self._table.guessed.get((own, other)) is not None
-        marks = self._table.echoes.get((short(call_id), own)) or frozenset()
+            return self._book.guessed.get((own, other)) is not None
+        marks = self._book.said.get((short(call_id), own)) or frozenset()
         return _mark(field, from_last) in marks or _mark(field, None) in marks
 
     def hear_media(self, call_id: bytes, side: Side, ports: Iterable[int]) -> None:
         """A description from `side` has media at these ports of the other one's host, as only that one knows it."""
         key = short(call_id), self._peers.own(side.other).host
-        marks = self._table.echoes.get(key) or frozenset()
+        marks = self._book.said.get(key) or frozenset()
         new: set[Hashable] = {_mark(b"sdp %d" % port, None) for port in ports} - marks
         if new:
-            self._table.guessed.put((key[1], self._peers.own(side).host), True)
-            self._table.echoes.put(key, marks | (new if len(marks) < MAX_MARKS else {_ANY_MEDIA}))
+            self._book.guessed.put((key[1], self._peers.own(side).host), True)
+            self._book.said.put(key, marks | (new if len(marks) < MAX_MARKS else {_ANY_MEDIA}))
 
     def is_media(self, call_id: bytes, side: Side, port: int) -> bool:
         """Whether the other side, or one behind it, has had media in this call at this port of this side's host. So it
         is a proxy that forwards its description."""
-        if not len(self._table.guessed):
+        if not len(self._book.guessed):
             return False
-        marks = self._table.echoes.get((short(call_id), self._peers.own(side).host)) or frozenset()
+        marks = self._book.said.get((short(call_id), self._peers.own(side).host)) or frozenset()
         return _mark(b"sdp %d" % port, None) in marks or _ANY_MEDIA in marks
 
 

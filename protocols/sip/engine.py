@@ -33,6 +33,7 @@ from protocols.sip.answers import refuse
 from protocols.sip.clock import StreamClock
 from protocols.sip.contacts import Claimed, Contacts
 from protocols.sip.dialogs import Dialogs, trigger_of
+from protocols.sip.echoes import Echoes
 from protocols.sip.message import (
     MAX_ID_BYTES,
     MAX_METHOD_BYTES,
@@ -102,13 +103,17 @@ class SipEngine:
             Observed(self._note, table.numbers, table.unheard, pinholes.may_wait) if options.mode == "observe" else None
         )
         holes: Pinholes = pinholes if self._observed is None else self._observed
-        self._contacts = Contacts(peers, holes, table)
-        self._rewriter = Rewriter(peers, table, self._contacts, options)
-        self._registrations = Registrations(peers, options, self._rewriter, self._contacts, table, self._note)
+        self._contacts = Contacts(peers, holes, table.contacts)
+        self._rewriter = Rewriter(
+            peers, table.texts, Echoes(peers, table.echoes), self._contacts, options, next(table.numbers)
+        )
+        self._registrations = Registrations(
+            peers, options, self._rewriter, self._contacts, table.registrations, self._note
+        )
         self._dialogs = Dialogs(peers, options, holes, self._rewriter, self._contacts, table, self._note)
         is_stream = peers.transport is Transport.TCP
         if not is_stream:
-            table.flows.add(peers.client, peers.client_as_seen)
+            table.contacts.flows.add(peers.client, peers.client_as_seen)
         self._framers = {side: StreamFramer() for side in Side} if is_stream else {}
         self._clock = StreamClock(options, now) if is_stream else None
         self._spoken: set[Side] = set()
@@ -385,12 +390,12 @@ class SipEngine:
         if isinstance(event, Closed):
             self._closed(grant, event)
             self._let_go()
-        elif (call := self._table.media.get(grant.id)) is not None:
+        elif (call := self._table.calls.media.get(grant.id)) is not None:
             call.used(grant)
         return self._take_notes()
 
     def _closed(self, grant: AnyGrant, event: Closed) -> None:
-        if (call := self._table.media.get(grant.id)) is not None:
+        if (call := self._table.calls.media.get(grant.id)) is not None:
             self._dialogs.closed(call, grant, event, self._now)
         elif isinstance(grant, Grant):
             self._lapsed(self._contacts.closed(grant))
@@ -462,7 +467,7 @@ class SipEngine:
         self._now = now
         self._let_held_go()
         if not self._framers:
-            self._table.flows.remove(self._peers.client, self._peers.client_as_seen)
+            self._table.contacts.flows.remove(self._peers.client, self._peers.client_as_seen)
         self._dialogs.stop(now)
         self._registrations.stop()
         self._lapsed(self._contacts.stop(now))
@@ -576,9 +581,9 @@ class SipEngines:
         """What is under way, for the daemon's status."""
         tables = self._tables.values()
         return {
-            "calls": sum(len(calls) for table in tables for calls in table.calls.values()),
-            "media": sum(len(table.media) for table in tables),
-            "contacts": sum(len(table.contacts) for table in tables),
+            "calls": sum(len(calls) for table in tables for calls in table.calls.standing.values()),
+            "media": sum(len(table.calls.media) for table in tables),
+            "contacts": sum(len(table.contacts.standing) for table in tables),
         }
 
 

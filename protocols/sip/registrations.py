@@ -7,7 +7,7 @@ as long as the 2xx says for that contact (S53), and only the 2xx opens or closes
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
@@ -16,9 +16,8 @@ from protocols.sip.contacts import Contact, Contacts
 from protocols.sip.message import MAX_ID_BYTES, Message, Refused
 from protocols.sip.options import SipOptions
 from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
-from protocols.sip.table import SipTable
 from protocols.sip.values import Address
-from protocols.toolbox.memory import NAMES_BYTES, Recent, short
+from protocols.toolbox.memory import NAMES_BYTES, Memory, Recent, short
 
 DEFAULT_SECONDS = 3600
 """RFC 3261 s.10.2.1.1: where nobody says."""
@@ -58,10 +57,19 @@ class Wish:
     removes_all: bool
 
 
+@dataclass(slots=True)
+class RegistrationBook:
+    """What phones have registered, by whichever flow or connection."""
+
+    memory: Memory
+    bindings: dict[tuple[Host, Host, bytes], dict[tuple[Registrations, Name], None]] = field(default_factory=dict)
+    """What a phone has registered, by its host, its registrar's and the address of record."""
+
+
 class Registrations:
     """Those that came by one flow or connection."""
 
-    __slots__ = ("_bindings", "_contacts", "_note", "_options", "_peers", "_pending", "_rewriter", "_table")
+    __slots__ = ("_bindings", "_book", "_contacts", "_note", "_options", "_peers", "_pending", "_rewriter")
 
     def __init__(
         self,
@@ -69,14 +77,14 @@ class Registrations:
         options: SipOptions,
         rewriter: Rewriter,
         contacts: Contacts,
-        table: SipTable,
+        book: RegistrationBook,
         note: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._peers = peers
         self._options = options
         self._rewriter = rewriter
         self._contacts = contacts
-        self._table = table
+        self._book = book
         self._note = note
         self._bindings: dict[Name, Contact] = {}
         self._pending: Recent[tuple[bytes, int], Wish] = Recent(MAX_PENDING)
@@ -147,7 +155,7 @@ class Registrations:
         default = _seconds(message.first(b"expires"))
         if wish.removes_all:
             key = self._peers.own(wish.side).host, self._peers.own(side).host, wish.aor
-            for registrations, name in tuple(self._table.bindings.get(key, ())):  # by whatever connection
+            for registrations, name in tuple(self._book.bindings.get(key, ())):  # by whatever connection
                 if (contact := registrations._given_up(name, now)) is not None:
                     self._tell("registration.removed", name, contact)
         for name, asked in wish.contacts.items():
@@ -181,7 +189,7 @@ class Registrations:
     def _bind(self, side: Side, name: Name, seconds: int, allow: tuple[Network, ...], now: float) -> None:
         known = self._bindings.get(name)
         is_full = len(self._bindings) >= self._options.max_registrations
-        if known is None and (is_full or not self._table.memory.keep(_bytes_kept(name))):
+        if known is None and (is_full or not self._book.memory.keep(_bytes_kept(name))):
             detail = f"{len(self._bindings)} of this session"
             facts = {"rule": "sip.too_many_registrations", "detail": detail, "action": "no pinhole opened"}
             self._note("violation", facts)
@@ -192,12 +200,12 @@ class Registrations:
         )
         if contact is None:
             if known is None:
-                self._table.memory.release(_bytes_kept(name))
+                self._book.memory.release(_bytes_kept(name))
             self._forget(name)
             return
         known = known or self._taken_over(side, name, now)
         self._bindings[name] = contact
-        self._table.bindings.setdefault((name.contact.host, name.registrar, name.aor), {})[self, name] = None
+        self._book.bindings.setdefault((name.contact.host, name.registrar, name.aor), {})[self, name] = None
         event = "registration.added" if known is None else "registration.refreshed"
         self._tell(event, name, contact, expires_seconds=seconds)
 
@@ -215,8 +223,8 @@ class Registrations:
     def _forget(self, name: Name) -> Contact | None:
         contact = self._bindings.pop(name, None)
         if contact is not None:
-            self._table.memory.release(_bytes_kept(name))
-            bindings, key = self._table.bindings, (name.contact.host, name.registrar, name.aor)
+            self._book.memory.release(_bytes_kept(name))
+            bindings, key = self._book.bindings, (name.contact.host, name.registrar, name.aor)
             del bindings[key][self, name]
             if not bindings[key]:
                 del bindings[key]

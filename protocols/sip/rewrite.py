@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -32,11 +33,17 @@ from protocols.sip.echoes import Echoes
 from protocols.sip.hiding import CallIds
 from protocols.sip.message import BadMessage, Message
 from protocols.sip.options import SipOptions
-from protocols.sip.table import SipTable
-from protocols.toolbox.memory import MAX_KEY_BYTES, short
+from protocols.toolbox.memory import MAX_KEY_BYTES, Memory, Recent, short
 from protocols.toolbox.spans import Span
 
 DEFAULT_PORT = 5060
+MAX_TEXTS = 200_000
+"""Spellings remembered; the oldest ones go. A lost one is written in the usual form."""
+MAX_MAPPED = 100_000
+"""Values whose addresses are found and mapped already. A lost one is read again."""
+MAX_CALL_IDS = 50_000
+MAX_ALIASES = 10_000
+"""Hosts that call themselves by another address than they signal from."""
 
 _PEOPLE = frozenset(
     (
@@ -103,6 +110,37 @@ _STAYS = Mapped((), None, True)
 _VIA_STAYS = MappedVia((), None, True)
 
 
+@dataclass(slots=True)
+class Spellings:
+    """How each party spelled what others know in another way, for all flows."""
+
+    memory: Memory
+    uris: Recent[tuple[Endpoint, Endpoint, bool], bytes] = field(init=False)
+    """How the phone itself spelled host and port in its Contact: by its own, where others know it, and whether they are
+    told the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
+    stand_ins: Recent[tuple[Endpoint, bytes], bytes] = field(init=False)
+    """Host and port in a URI that was given the address of its sender's signalling, by that address and the rest of the
+    URI."""
+    vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(init=False)
+    """And in the Via of a transaction: by branch and the address that took its place."""
+    mapped: Recent[tuple[int, Side, bool, object, bytes], Mapped] = field(init=False)
+    """Values of fields, by the flow, and what becomes of them in it. Peers choose both, so they have no room of their
+    own in each flow."""
+    mapped_vias: Recent[tuple[int, Side, bool, bool, int, bytes], MappedVia] = field(init=False)
+    """The same of Vias."""
+    call_ids: Recent[tuple[bytes, Host], bytes] = field(init=False)
+    """Hidden ones, each with the host that is to have its own back, and what they were."""
+    aliases: Recent[tuple[Host, Host], bool] = field(init=False)
+    """Hosts by the address that they signal from, with another one by which they call themselves."""
+
+    def __post_init__(self) -> None:
+        memory = self.memory
+        self.uris, self.vias = Recent(MAX_TEXTS, memory), Recent(MAX_TEXTS, memory)
+        self.stand_ins, self.call_ids = Recent(MAX_TEXTS, memory), Recent(MAX_CALL_IDS, memory)
+        self.mapped, self.mapped_vias = Recent(MAX_MAPPED, memory), Recent(MAX_MAPPED, memory)
+        self.aliases = Recent(MAX_ALIASES, memory)
+
+
 class Rewriter:
     """For one flow or connection."""
 
@@ -117,24 +155,27 @@ class Rewriter:
         "_number",
         "_peers",
         "_strips_ice",
-        "_table",
+        "_texts",
         "_usual_vias",
         "echoes",
         "is_needed",
         "stands_in",
     )
 
-    def __init__(self, peers: Peers, table: SipTable, contacts: Contacts, options: SipOptions) -> None:
+    def __init__(
+        self, peers: Peers, texts: Spellings, echoes: Echoes, contacts: Contacts, options: SipOptions, number: int
+    ) -> None:
+        """number: of this flow, among those that share the spellings."""
         self._peers = peers
-        self._table = table
+        self._texts = texts
         self._contacts = contacts
-        self.echoes = Echoes(peers, table)
+        self.echoes = echoes
         self._fields = ADDRESSES | IDENTITIES if options.topology_hiding else ADDRESSES
-        self._call_ids = CallIds(peers, table.call_ids) if options.topology_hiding else None
+        self._call_ids = CallIds(peers, texts.call_ids) if options.topology_hiding else None
         self._strips_ice = options.ice == "strip"
         self._now = 0.0
-        self._number = next(table.numbers)
-        self._mapped, self._mapped_vias = table.mapped, table.mapped_vias
+        self._number = number
+        self._mapped, self._mapped_vias = texts.mapped, texts.mapped_vias
         self._usual_vias: dict[Side, tuple[int, bytes]] = {}
         """The last Via of each side that is answered where its requests come from, without NAT: where its branch stands
         in it, and the rest."""
@@ -294,7 +335,7 @@ class Rewriter:
         if not (mapped.changes or mapped.known_as) or self._comes_back(message, side, field, from_last, mapped):
             return ()
         if mapped.known_as is not None:
-            self._table.uris.put(*mapped.known_as)
+            self._texts.uris.put(*mapped.known_as)
         return [(values.within(span, at), new) for at, new in mapped.changes] if mapped.changes else ()
 
     def _comes_back(self, message: Message, side: Side, field: bytes, from_last: int, mapped: Mapped) -> bool:
@@ -379,7 +420,7 @@ class Rewriter:
         new = _hostport(seen, address.port is not None)
         if at.end - at.start <= MAX_KEY_BYTES:
             has_port = address.port is not None or seen.port != DEFAULT_PORT
-            self._table.stand_ins.put((seen, _without(value, address.uri, at, has_port)), value[at.start : at.end])
+            self._texts.stand_ins.put((seen, _without(value, address.uri, at, has_port)), value[at.start : at.end])
         return Mapped(((at, new), *_maddr(address, address.host, seen.host)), None, False, is_own=True)
 
     def _of_other(self, value: bytes, address: values.Address, side: Side) -> tuple[Change, ...]:
@@ -388,11 +429,11 @@ class Rewriter:
         assert at is not None and isinstance(address.host, Host)
         known = Endpoint(address.host, address.port or DEFAULT_PORT)
         new: bytes | None = None
-        if len(self._table.stand_ins):
+        if len(self._texts.stand_ins):
             has_port = address.port is not None
-            new = self._table.stand_ins.get((known, _without(value, address.uri, at, has_port)))
+            new = self._texts.stand_ins.get((known, _without(value, address.uri, at, has_port)))
         if new is None:
-            uris, transport = self._table.uris, self.transport(address)
+            uris, transport = self._texts.uris, self.transport(address)
             new = self._inward(
                 side.other, known.host, address.port, transport, lambda own, seen: uris.get((own, seen, has_port))
             )
@@ -431,7 +472,7 @@ class Rewriter:
             # Who knows from STUN how it is known gets just that back.
             at, known_as = via.hostport, (Endpoint(via.host, via.port or DEFAULT_PORT), via.port is not None)
             if at.end - at.start <= MAX_KEY_BYTES:
-                self._table.vias.put((short(via.branch or b""), *known_as), value[at.start : at.end])
+                self._texts.vias.put((short(via.branch or b""), *known_as), value[at.start : at.end])
             return MappedVia((), None, False)
         if not isinstance(via.host, Host):
             return _VIA_STAYS
@@ -455,7 +496,7 @@ class Rewriter:
         put_back = self.inward(side, seen.host, seen.port, transport)
         is_usual = put_back is not None and value[at.start : at.end] == _hostport(put_back, shows_port)
         if not is_usual and at.end - at.start <= MAX_KEY_BYTES:
-            self._table.vias.put((short(via.branch or b""), seen, shows_port), value[at.start : at.end])
+            self._texts.vias.put((short(via.branch or b""), seen, shows_port), value[at.start : at.end])
         # Of a hop before its last one: what that hop saw, which is behind us, too.
         added = _added(via, own.host, self._peers.as_seen(side).host)
         return MappedVia(((at, _hostport(seen, has_port)), *added), None, is_usual and port == own.port)
@@ -485,7 +526,7 @@ class Rewriter:
 
     def _spelled(self, branch: bytes, answers: tuple[Endpoint, bool]) -> bytes | None:
         """How sent-by stood in the request that a response is for, unless in the usual form."""
-        return self._table.vias.get((short(branch), *answers))
+        return self._texts.vias.get((short(branch), *answers))
 
     # -- the two names of an address ---------------------------------------------------------------------------------
 
@@ -533,7 +574,7 @@ class Rewriter:
         peers, signals = self._peers, self._peers.as_seen(side)
         if host != signals.host:
             return None
-        at, inside = Endpoint(host, port or DEFAULT_PORT), self._table.inside
+        at, inside = Endpoint(host, port or DEFAULT_PORT), self._contacts.inside
         if at == signals and (transport is peers.transport or (transport, at) not in inside):
             return peers.own(side)
         # A phone has one address outside, whatever the transport.
@@ -547,9 +588,9 @@ class Rewriter:
         """Where a party of this side really is that calls itself by an address at which nobody finds it from here; None
         if it is not known to do so. By a connection it says at least at which port it waits."""
         own = self._peers.own(side)
-        if not self._maps_outward(side) or not len(self._table.aliases):
+        if not self._maps_outward(side) or not len(self._texts.aliases):
             return None
-        if not self._table.aliases.get((own.host, named.host)):
+        if not self._texts.aliases.get((own.host, named.host)):
             return None
         return own if self._peers.transport is Transport.UDP else Endpoint(own.host, named.port)
 
@@ -567,7 +608,7 @@ class Rewriter:
         except BadMessage:
             return
         if contacts and all(address.host == host for _, address in contacts):
-            self._table.aliases.put((own.host, host), True)
+            self._texts.aliases.put((own.host, host), True)
 
     def _inward(
         self,

@@ -14,7 +14,6 @@ from protocols.sip.calls import Call, Hop, Transaction
 from protocols.sip.contacts import Contacts
 from protocols.sip.message import Message
 from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
-from protocols.sip.table import SipTable
 
 MAX_ROUTES = 64
 """A number that no Record-Route has: behind the last one, which is the Contact."""
@@ -25,13 +24,12 @@ DIALOG_SECONDS = 7 * 86400.0
 class Ways:
     """The ways to the parties on both sides of one flow or connection."""
 
-    __slots__ = ("_contacts", "_ours", "_peers", "_rewriter", "_table")
+    __slots__ = ("_contacts", "_ours", "_peers", "_rewriter")
 
-    def __init__(self, peers: Peers, rewriter: Rewriter, contacts: Contacts, table: SipTable) -> None:
+    def __init__(self, peers: Peers, rewriter: Rewriter, contacts: Contacts) -> None:
         self._peers = peers
         self._rewriter = rewriter
         self._contacts = contacts
-        self._table = table
         self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
 
     def hop(self, message: Message, side: Side, number: int) -> Hop | None:
@@ -99,7 +97,7 @@ class Ways:
         if hop.at.host not in self._ours:
             is_guess = self._peers.is_mapped(other) and hop.at.host == self._peers.own(other).host
             return None if is_guess else hop.at.host
-        own = self._table.inside.get((hop.transport, hop.at))  # another one behind us
+        own = self._contacts.inside.get((hop.transport, hop.at))  # another one behind us
         return own.host if own is not None else None
 
     def _is_port_of_connection(self, side: Side, at: Endpoint) -> bool:

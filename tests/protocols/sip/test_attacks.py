@@ -156,7 +156,7 @@ def test_an_observer_invents_no_more_contacts_than_a_session_may_have() -> None:
     for first in range(2000, 4000, 200):
         contacts = ",".join(f"<sip:a@10.1.0.2:{port}>" for port in range(first, first + 200))
         flow.hear(CLIENT, request("INVITE", first, TO_BOB, f"Contact: {contacts}", host="10.1.0.2"))
-    assert len(flow.table.contacts) == 4
+    assert len(flow.table.contacts.standing) == 4
 
 
 # -- what must not raise -----------------------------------------------------------------------------------------------
@@ -167,8 +167,8 @@ def test_contacts_of_an_observer_are_told_apart() -> None:
     for number, port in ((1, 5070), (2, 5080)):
         flow.hear(CLIENT, invite(number, body="").replace(b"alice@10.1.0.2>", b"alice@10.1.0.2:%d>" % port))
     flow.tick(100_000.0)
-    assert not flow.table.contacts
-    assert not flow.table.inside
+    assert not flow.table.contacts.standing
+    assert not flow.table.contacts.inside
 
 
 def test_one_published_address_may_be_two_servers() -> None:
@@ -186,7 +186,7 @@ def test_one_published_address_may_be_two_servers() -> None:
             )
             flow.hear(SERVER, asked)
             flow.hear(CLIENT, registered(1 + (not expires), f"<sip:pbx@203.0.113.7>;expires={expires}"))
-    assert not flows[0][0].table.inside
+    assert not flows[0][0].table.contacts.inside
 
 
 def test_media_that_cannot_move_is_not_moved_for_those_who_could_do_without_us() -> None:
@@ -220,7 +220,7 @@ def test_an_invite_that_was_refused_is_repeated_as_it_was_and_begins_no_other_ca
     flow.now = 0.5
     assert flow.passes(CLIENT, invite()) == first
     assert flow.passes(SERVER, response(486)) == refusal
-    assert not flow.places.standing and not flow.table.calls
+    assert not flow.places.standing and not flow.table.calls.standing
 
 
 def test_a_repeat_of_a_call_that_is_over_announces_no_place_that_is_gone() -> None:
@@ -260,7 +260,7 @@ def test_a_call_taken_up_again_that_the_other_party_does_not_know_is_over(method
     flow = Flow()
     flow.hear(CLIENT, invite(5, to="<sip:bob@example.org>;tag=b").replace(b"INVITE", method.encode()))
     flow.hear(SERVER, response(481, 5, method))
-    assert not flow.table.calls and not flow.places.standing
+    assert not flow.table.calls.standing and not flow.places.standing
 
 
 @pytest.mark.parametrize("method", ["INVITE", "UPDATE"])
@@ -289,7 +289,7 @@ def test_a_call_whose_engine_fails_as_it_begins_ends_with_it(monkeypatch: pytest
     with pytest.raises(ValueError, match="a bug"):
         flow.hear(CLIENT, invite())
     flow.engine.stop(1.0)
-    assert not flow.table.calls and not flow.table.calls_of
+    assert not flow.table.calls.standing and not flow.table.calls.of_client
 
 
 def test_what_was_said_again_is_remembered_longest() -> None:
@@ -428,7 +428,7 @@ def test_a_client_whose_calls_nobody_answers_has_few_places_for_media() -> None:
     assert len(flow.places.standing) == 129
     flow.tick(1000.0)
     other.tick(1000.0)
-    assert not flow.table.unanswered
+    assert not flow.table.calls.unanswered
 
 
 def test_a_client_that_was_answered_once_has_as_many_as_its_limits_allow() -> None:
@@ -445,11 +445,11 @@ def test_a_client_that_was_answered_once_has_as_many_as_its_limits_allow() -> No
 def test_places_of_a_call_that_rings_count_no_more() -> None:
     flow = Flow()
     flow.hear(CLIENT, invite())
-    assert flow.table.unanswered[as_client(PHONE.host)] == 1
+    assert flow.table.calls.unanswered[as_client(PHONE.host)] == 1
     flow.hear(SERVER, response(180))
-    assert not flow.table.unanswered
+    assert not flow.table.calls.unanswered
     flow.hear(SERVER, response(486))
-    assert not flow.places.standing and not flow.table.unanswered
+    assert not flow.places.standing and not flow.table.calls.unanswered
 
 
 def test_all_addresses_of_one_network_are_one_client_of_calls() -> None:

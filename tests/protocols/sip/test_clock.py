@@ -277,9 +277,9 @@ def test_values_that_each_of_many_flows_has_of_its_own_share_it(monkeypatch: pyt
                 CLIENT, message("OPTIONS sip:b SIP/2.0", via, *fields, *DIALOG, "To: <sip:b>", "CSeq: 1 OPTIONS")
             )
             assert first.table.memory.used <= 300_000
-        held = first.table.mapped.bytes_held + first.table.mapped_vias.bytes_held
+        held = first.table.texts.mapped.bytes_held + first.table.texts.mapped_vias.bytes_held
         assert held > 100_000
-        assert len(first.table.mapped) + len(first.table.mapped_vias) < 1000
+        assert len(first.table.texts.mapped) + len(first.table.texts.mapped_vias) < 1000
 
 
 def test_each_place_in_which_a_guess_was_heard_counts() -> None:
@@ -288,7 +288,7 @@ def test_each_place_in_which_a_guess_was_heard_counts() -> None:
     via = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bK1"
     fields = f"Record-Route: {guesses}", "To: <sip:b>", "CSeq: 1 OPTIONS"
     flow.passes(SERVER, message("OPTIONS sip:a SIP/2.0", via, *DIALOG, *fields))
-    assert flow.table.echoes.bytes_held > 60 * 100
+    assert flow.table.echoes.said.bytes_held > 60 * 100
 
 
 def test_calls_with_long_names_are_refused_when_they_have_used_it_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -300,7 +300,7 @@ def test_calls_with_long_names_are_refused_when_they_have_used_it_up(monkeypatch
             answers += [effect for effect in flow.hear(CLIENT, data) if isinstance(effect, Send)]
         refused = [send for send in answers if send.to is CLIENT]
         assert refused and all(send.data.startswith(b"SIP/2.0 503 ") for send in refused)
-        assert len(flow.table.calls) < 100
+        assert len(flow.table.calls.standing) < 100
         flow.engine.stop(1.0)
         assert flow.table.memory._kept == 0
 
@@ -320,7 +320,7 @@ def test_long_branches_and_tags_are_remembered_by_their_hash() -> None:
     flow = Flow()
     data = invite(1).replace(b"z9hG4bK1", b"z9hG4bK" + b"b" * 5000).replace(b"tag=a", b"tag=" + b"t" * 1000)
     flow.hear(CLIENT, data)
-    ((call,),) = flow.table.calls.values()
+    ((call,),) = flow.table.calls.standing.values()
     assert len(call.transactions[0].branch) == 32 and len(call.caller_tag) == 32
 
 

@@ -89,7 +89,7 @@ def test_all_is_removed_that_the_phone_had_registered_by_whatever_connection() -
         second.engine.eof(side, 2.0)
     assert not first.places.standing
     assert not first.engine.is_needed()
-    assert not first.table.bindings
+    assert not first.table.registrations.bindings
 
 
 def test_what_was_registered_elsewhere_stays() -> None:
@@ -117,13 +117,13 @@ def test_a_session_that_ends_leaves_nothing_of_its_registrations_and_those_that_
         flow.hear(CLIENT, register(number))
         flow.hear(SERVER, registered(number, f"<sip:alice@{outside}>;expires=300"))
     first.engine.stop(1.0)
-    assert not first.table.bindings and not first.table.contacts
+    assert not first.table.registrations.bindings and not first.table.contacts.standing
     assert not second.engine.is_needed()
     third = Flow()
     third.hear(CLIENT, register())
     third.hear(SERVER, registered())
     third.engine.stop(1.0)
-    assert not third.table.bindings
+    assert not third.table.registrations.bindings
 
 
 def test_an_address_that_was_only_named_goes_with_the_connection() -> None:
@@ -139,7 +139,7 @@ def test_an_address_that_was_only_named_goes_with_the_connection() -> None:
         second.engine.eof(side, 2.0)
     assert not first.engine.is_needed()
     assert not first.places.standing
-    assert not first.table.contacts and not first.table.inside
+    assert not first.table.contacts.standing and not first.table.contacts.inside
 
 
 def test_in_a_call_it_stays_until_that_is_over() -> None:
@@ -147,7 +147,7 @@ def test_in_a_call_it_stays_until_that_is_over() -> None:
     for side in Side:
         flow.engine.eof(side, 1.0)
     flow.tick(100.0)
-    assert flow.table.contacts
+    assert flow.table.contacts.standing
     flow.tick(8 * 86400.0)
     flow.tick(8 * 86400.0 + 100.0)
     assert not flow.places.standing
@@ -162,7 +162,7 @@ def test_a_pinhole_that_is_gone_by_itself_ends_the_registration() -> None:
     notes = flow.engine.pinhole(grant, Closed("expired", 0, 0, 1.0), 5.0)
     assert [note.event for note in notes] == ["registration.expired"]  # type: ignore[union-attr]
     assert not flow.engine.is_needed()
-    assert not flow.table.contacts and not flow.table.inside
+    assert not flow.table.contacts.standing and not flow.table.contacts.inside
 
 
 def test_another_connection_of_the_phone_renews_what_the_first_has_opened() -> None:
@@ -189,7 +189,7 @@ def test_a_call_adds_its_callers_to_the_address_of_a_registered_phone_and_takes_
 
 def test_calls_of_an_established_call_need_no_contact_beside_its_own_server() -> None:
     flow = established(Flow())
-    assert not flow.table.contacts
+    assert not flow.table.contacts.standing
 
 
 def test_a_caller_of_many_calls_may_come_until_the_last_of_them_is_over() -> None:

@@ -93,7 +93,7 @@ def test_media_that_was_never_used_does_not_make_a_call_go_on() -> None:
     """It waits as long as its call, and not the other way round."""
     flow = established(Flow(call_idle=100))
     flow.tick(100.0)
-    assert not flow.table.calls
+    assert not flow.table.calls.standing
 
 
 def test_early_media_is_not_cut_while_it_flows() -> None:
@@ -143,9 +143,9 @@ def test_a_call_with_a_session_timer_lives_as_long_as_that_says(field: str) -> N
     flow = Flow()
     flow.hear(CLIENT, invite())
     flow.hear(SERVER, timed(field=field))
-    assert flow.table.calls
+    assert flow.table.calls.standing
     flow.tick(121.0)
-    assert flow.table.calls
+    assert flow.table.calls.standing
     flow.tick(122.0)
     assert flow.notes[-1].facts["reason"] == "timeout"
 
@@ -158,7 +158,7 @@ def test_a_refresh_of_the_session_timer_puts_its_end_off() -> None:
     flow.hear(CLIENT, invite(2, to="<sip:bob@example.org>;tag=b"))
     flow.hear(SERVER, timed(number=2))
     flow.tick(181.0)
-    assert flow.table.calls
+    assert flow.table.calls.standing
 
 
 def test_without_session_timer_any_sign_of_life_puts_the_end_off() -> None:
@@ -169,9 +169,9 @@ def test_without_session_timer_any_sign_of_life_puts_the_end_off() -> None:
     flow.hear(CLIENT, bye().replace(b"BYE", b"INFO"))
     flow.hear(SERVER, response(200, 2, "INFO"))
     flow.tick(150.0)
-    assert flow.table.calls
+    assert flow.table.calls.standing
     flow.tick(190.0)
-    assert not flow.table.calls
+    assert not flow.table.calls.standing
 
 
 def test_while_its_media_is_heard_a_call_goes_on_without_a_word() -> None:
@@ -180,9 +180,9 @@ def test_while_its_media_is_heard_a_call_goes_on_without_a_word() -> None:
     flow.use_media()
     for now in range(100, 2000, 100):
         flow.tick(float(now))
-    assert flow.table.calls
+    assert flow.table.calls.standing
     flow.tick(8 * 86400.0)
-    assert not flow.table.calls
+    assert not flow.table.calls.standing
 
 
 @pytest.mark.parametrize("answered", ["a=recvonly\r\n", "a=inactive\r\n", ""])
@@ -191,7 +191,7 @@ def test_a_call_on_hold_does_not_go_on_for_ever_without_a_word(answered: str) ->
     flow.hear(CLIENT, invite(body=sdp("10.1.0.2", 7000, "a=inactive\r\n")))
     flow.hear(SERVER, response(200, body=sdp("198.51.100.9", 8000, answered)))
     flow.tick(101.0)
-    assert not flow.table.calls
+    assert not flow.table.calls.standing
 
 
 def test_when_the_engine_stops_its_calls_are_told_of() -> None:
@@ -240,7 +240,7 @@ def test_a_strangers_bye_that_is_refused_ends_nothing(status: int) -> None:
     stranger.hear(CLIENT, bye(7, "192.0.2.66"))
     stranger.hear(SERVER, of_pbx(response(status, 7, "BYE")))
     stranger.tick(100.0)
-    assert real.table.calls
+    assert real.table.calls.standing
     assert len(real.places.standing) == 2
 
 
@@ -250,7 +250,7 @@ def test_a_stranger_cannot_answer_for_a_party() -> None:
     stranger = published(STRANGER, beside=real)
     answer = response(200, 1, "BYE").replace(b"tag=a", b"tag=x").replace(b"tag=b", b"tag=a").replace(b"tag=x", b"tag=b")
     stranger.hear(CLIENT, answer)
-    assert real.table.calls
+    assert real.table.calls.standing
 
 
 def test_a_strangers_offer_is_an_offer_of_its_own_until_it_is_answered() -> None:
@@ -260,7 +260,7 @@ def test_a_strangers_offer_is_an_offer_of_its_own_until_it_is_answered() -> None
     stranger.hear(CLIENT, to_pbx(invite(3, sdp("192.0.2.66", 9000), "<sip:bob@example.org>;tag=b")))
     stranger.hear(SERVER, of_pbx(response(481, 3)))
     assert [line for line in real.places.log[len(before) :] if not line.startswith(("offer", "close"))] == []
-    assert real.table.calls
+    assert real.table.calls.standing
 
 
 def test_another_hosts_invite_with_the_same_names_is_another_call() -> None:
@@ -268,7 +268,7 @@ def test_another_hosts_invite_with_the_same_names_is_another_call() -> None:
     stranger = published(STRANGER, beside=real)
     stranger.hear(CLIENT, to_pbx(invite(1, sdp("192.0.2.66", 9000))))
     stranger.hear(SERVER, of_pbx(response(486)))
-    (calls,) = real.table.calls.values()
+    (calls,) = real.table.calls.standing.values()
     assert len(calls) == 1
     assert len(real.places.standing) == 2
 
@@ -303,7 +303,7 @@ def round_trip(first: Flow, **options: object) -> tuple[Flow, bytes, bytes]:
 def test_a_call_between_two_phones_behind_us_is_two_calls() -> None:
     first = Flow()
     second, there, back = round_trip(first)
-    (calls,) = first.table.calls.values()
+    (calls,) = first.table.calls.standing.values()
     assert len(calls) == 2
     assert [first.events().count("call.started"), second.events().count("call.started")] == [1, 1]
     assert b"m=audio 40000 " in there and b"c=IN IP4 203.0.113.1\r\n" in there
@@ -484,9 +484,9 @@ def test_observers_tell_their_calls_apart() -> None:
     other = Flow(beside=one, mode="observe", peers=Peers(at("10.1.0.3:5060"), at("203.0.113.1:5061"), PROXY, PROXY))
     one.hear(CLIENT, invite())
     other.hear(CLIENT, invite().replace(b"10.1.0.2", b"10.1.0.3"))
-    assert len(one.table.media) == 2
+    assert len(one.table.calls.media) == 2
     one.hear(SERVER, response(486))
-    assert len(one.table.media) == 1
+    assert len(one.table.calls.media) == 1
 
 
 def test_what_one_observer_has_opened_another_may_close() -> None:
@@ -494,8 +494,8 @@ def test_what_one_observer_has_opened_another_may_close() -> None:
     other = Flow(beside=one, mode="observe")
     one.hear(CLIENT, invite())
     other.hear(SERVER, response(486))
-    assert not one.table.media
-    assert not one.table.announced
+    assert not one.table.calls.media
+    assert not one.table.calls.announced
 
 
 def test_an_observer_passes_what_is_to_be_refused() -> None:

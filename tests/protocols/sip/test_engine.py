@@ -88,7 +88,7 @@ def test_long_branches_and_spellings_are_not_what_fills_the_memory() -> None:
         via = f"Via: SIP/2.0/UDP 203.0.113.1:5060;branch={branch}{len(sent_by)}"
         answer = message("SIP/2.0 200 OK", via, *DIALOG, "To: <sip:a>;tag=t", "CSeq: 1 OPTIONS")
         assert f"Via: SIP/2.0/UDP {back};branch=".encode() in flow.passes(SERVER, answer)
-    kept = flow.table.vias._entries.items()
+    kept = flow.table.texts.vias._entries.items()
     assert sum(len(key[0]) + len(text) for key, text in kept) < 100
 
 
@@ -163,7 +163,7 @@ def test_what_is_remembered_of_addresses_is_mapped_alike_and_never_long() -> Non
     for number in range(300):
         via = f"Via: SIP/2.0/UDP 10.1.0.2;x={number}{'0' * number}"
         flow.passes(CLIENT, invite(1000 + number, body="").replace(b"Via: SIP/2.0/UDP 10.1.0.2", via.encode()))
-    for remembered in (flow.table.mapped, flow.table.mapped_vias):
+    for remembered in (flow.table.texts.mapped, flow.table.texts.mapped_vias):
         assert len(remembered) > 90
         assert all(len(key[-1]) <= MAX_MAPPED_BYTES for key in remembered._entries)
 
@@ -296,7 +296,7 @@ def test_a_call_that_is_refused_closes_what_was_held() -> None:
     flow.hear(CLIENT, invite())
     flow.hear(SERVER, response(486))
     assert flow.places.log == ["offer 10.1.0.2:7000", "close 10.1.0.2:7000"]
-    assert not flow.table.calls
+    assert not flow.table.calls.standing
     assert "call.ended" not in flow.events()
 
 
@@ -341,7 +341,7 @@ def test_a_call_nobody_answers_is_given_up() -> None:
     assert flow.places.standing
     flow.tick(351)
     assert not flow.places.standing
-    assert not flow.table.calls
+    assert not flow.table.calls.standing
 
 
 @pytest.mark.parametrize(("ring_seconds", "until"), [(180.0, 32.0), (10.0, 10.0)])
@@ -354,7 +354,7 @@ def test_a_call_of_which_nobody_says_a_word_is_given_up_as_soon_as_its_caller_do
     assert flow.engine.deadline() == until
     flow.tick(until)
     assert not flow.places.standing
-    assert not flow.table.calls
+    assert not flow.table.calls.standing
 
 
 def test_another_invite_of_a_call_that_rings_leaves_it_its_time() -> None:
@@ -653,5 +653,5 @@ def test_whatever_comes_raises_nothing_and_leaves_no_media_behind(
         flow.now += 7
         flow.hear(side, data)
     flow.tick(flow.now + 1e6)
-    assert not flow.table.calls
+    assert not flow.table.calls.standing
     assert not [grant for grant in flow.places.standing.values() if isinstance(grant, MediaGrant)]

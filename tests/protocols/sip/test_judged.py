@@ -30,7 +30,7 @@ def test_an_invite_that_we_refuse_begins_no_call_that_another_answer_could_start
     (send,) = flow.hear(CLIENT, invite())
     assert isinstance(send, Send) and send.data.startswith(b"SIP/2.0 503 ")
     flow.places.refuses = False
-    assert flow.table.calls == {} and flow.table.calls_of == {}
+    assert flow.table.calls.standing == {} and flow.table.calls.of_client == {}
     flow.hear(SERVER, response(183, body=sdp("198.51.100.2", 8000)))
     flow.hear(SERVER, response(200, body=sdp("198.51.100.2", 8000)))
     assert ("call.started" in flow.events(), flow.places.standing) == (False, {})

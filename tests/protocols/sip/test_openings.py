@@ -390,9 +390,9 @@ def test_an_address_outside_is_forgotten_with_its_last_flow() -> None:
     flow = Flow()
     other = Flow(peers=Peers(PHONE, OURS, at("198.51.100.3:5060"), at("198.51.100.3:5060"), Transport.UDP), beside=flow)
     flow.engine.stop(1.0)
-    assert flow.table.flows.seen(PHONE, OURS.host) == OURS
+    assert flow.table.contacts.flows.seen(PHONE, OURS.host) == OURS
     other.engine.stop(1.0)
-    assert flow.table.flows.seen(PHONE, OURS.host) is None
+    assert flow.table.contacts.flows.seen(PHONE, OURS.host) is None
 
 
 def test_a_server_at_another_port_of_the_host_that_signals_is_reached_through_it() -> None:
@@ -486,7 +486,7 @@ def test_the_contact_of_another_phone_behind_a_proxy_stays_and_so_do_addresses_t
 def test_an_address_of_ours_is_no_other_name_of_who_knows_it() -> None:
     flow = Flow()
     flow.passes(CLIENT, asks("INVITE", "Contact: <sip:alice@203.0.113.1:5080>", via="UDP 203.0.113.1:5080"))
-    assert not len(flow.table.aliases)
+    assert not len(flow.table.texts.aliases)
 
 
 def test_a_host_on_ipv6_has_other_names_too() -> None:
@@ -494,14 +494,14 @@ def test_a_host_on_ipv6_has_other_names_too() -> None:
     flow = Flow(peers=Peers(own, seen, far, far, Transport.UDP))
     call = asks("INVITE", "Contact: <sip:alice@[fd99::2]>", via="UDP [fd99::2]")
     assert b"Contact: <sip:alice@[2001:db8::1]>" in flow.passes(CLIENT, call)
-    assert ip_address("fd99::2") in {alias for _, alias in flow.table.aliases._entries}
+    assert ip_address("fd99::2") in {alias for _, alias in flow.table.texts.aliases._entries}
 
 
 @pytest.mark.parametrize("side", list(Side))
 def test_a_guess_is_remembered_only_of_who_is_mapped(side: Side) -> None:
     flow = Flow(nat=False)
     flow.hear(side, asks("OPTIONS", "Record-Route: <sip:10.1.0.2;lr>, <sip:198.51.100.2;lr>"))
-    assert not len(flow.table.echoes)
+    assert not len(flow.table.echoes.said)
 
 
 # -- what a search by coverage has found -------------------------------------------------------------------------------

@@ -107,7 +107,7 @@ def test_of_two_lines_that_offer_each_is_answered_for_itself() -> None:
     via, to = "Via: SIP/2.0/UDP 198.51.100.2;branch=z9hG4bKk", "To: <sip:alice@example.org>;tag=f2"
     fields = (via, "From: <sip:carol@example.org>;tag=c", to, "Call-ID: fork", "CSeq: 7 ACK")
     flow.hear(SERVER, message("ACK sip:alice@203.0.113.1 SIP/2.0", *fields, SDP, body=sdp("198.51.100.9", 8000)))
-    (call,) = next(iter(flow.table.calls.values()))
+    (call,) = next(iter(flow.table.calls.standing.values()))
     assert [one.offer.is_open for one in call.transactions if one.offer is not None] == [True, False]
 
 
@@ -118,7 +118,7 @@ def test_when_both_lines_refuse_nothing_is_left() -> None:
     for branch in ("z9hG4bKf1", "z9hG4bKf2"):
         flow.hear(CLIENT, answers(486, branch, branch[-2:]))
     assert not flow.places.standing
-    assert not flow.table.calls
+    assert not flow.table.calls.standing
 
 
 @pytest.mark.parametrize("method", ["PRACK", "UPDATE"])
