@@ -70,6 +70,13 @@ class Place:
     """A party's place for one medium."""
 
     grant: MediaGrant
+    number: int
+    """Of its slot."""
+    role: Role
+    is_counted: bool
+    """It counts against MAX_UNANSWERED_PLACES of the client."""
+    is_used: bool = False
+    """Packets have come to it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -101,9 +108,9 @@ class Offer:
     """Slots that are new, and gone if it is refused. One that stands in the place of another waits for the answer."""
     joined: list[Place] = field(default_factory=list)
     """Places in slots where the other party had one alone; gone likewise."""
-    removed: set[int] = field(default_factory=set)
+    removed: frozenset[int] = frozenset()
     """Slots that are gone once it is agreed: the offerer has given them up."""
-    declined: set[int] = field(default_factory=set)
+    declined: frozenset[int] = frozenset()
     """Likewise: whoever answers does not take them."""
     before: dict[Place, pinholes.Media] = field(default_factory=dict)
     """What a provisional answer has changed, as it was."""
@@ -170,12 +177,10 @@ class Call:
 
     __slots__ = (
         "_book",
-        "_counted",
-        "_grants",
         "_pinholes",
+        "_places",
         "_terms",
         "_totals",
-        "_used",
         "_waiting",
         "began_at",
         "behind_us",
@@ -221,7 +226,7 @@ class Call:
         self.sides: dict[Role, Side] = {}
         """On which side each party is of the policy that let it begin. All its media is judged by that policy, also
         what is said by a session of another policy, on whose other side the party may be."""
-        self.behind_us: set[Role] = set()
+        self.behind_us: tuple[Role, ...] = ()
         """Likewise: who is inside."""
         self.is_resumed = False
         """It was under way before it was first heard of."""
@@ -229,7 +234,8 @@ class Call:
         """Addresses at which its parties are reached by others than those hosts."""
         self.invites: list[Hashable] = []
         """Datagrams that the table remembers for it, by their keys."""
-        self.told: set[tuple[Endpoint | None, Endpoint]] = set()
+        # Tuples where there is mostly nothing, or one thing: a set of its own takes 216 bytes.
+        self.told: tuple[tuple[Endpoint | None, Endpoint], ...] = ()
         """Places that the log has told of."""
         self.lasts = 0.0
         """Seconds from each sign of life, once it is established."""
@@ -243,7 +249,7 @@ class Call:
         """Unless it is put off: ringing, session timer, the last word after BYE."""
         self.began_at = 0.0
         self.started_at: float | None = None
-        self.tags: set[bytes] = set()
+        self.tags: tuple[bytes, ...] = ()
         """Of those callees whose 2xx has come: mostly one (RFC 3261 s.13.2.2.4)."""
         self.slots: dict[int, Slot] = {}
         self._waiting: list[Slot] = []
@@ -251,14 +257,10 @@ class Call:
         self.transactions: list[Transaction] = []
         self._pinholes = pinholes
         self._terms = terms
-        self._grants: dict[int, tuple[int, Role]] = {}
-        """Whose place for which medium each open pinhole is."""
+        self._places: dict[int, Place] = {}
+        """All that are open, by the ids of their grants."""
         self.is_answered = False
         """A callee has answered by 101 or more: it rings somewhere."""
-        self._counted: set[int] = set()
-        """The ids of places that count against MAX_UNANSWERED_PLACES of the client."""
-        self._used: set[int] = set()
-        """The ids of places that packets have come to."""
         self._totals: dict[int, Totals] = {}
 
     # -- transactions ------------------------------------------------------------------------------------------------
@@ -347,7 +349,7 @@ class Call:
             slot = self.slots.get(medium.slot)
             if not medium.port and not medium.is_bundle_only:
                 if slot is not None:
-                    offer.removed.add(medium.slot)
+                    offer.removed |= {medium.slot}
                 continue
             wanted = self._wanted(speaker, medium, slot, trigger)
             if wanted is None:
@@ -408,7 +410,7 @@ class Call:
                 continue
             if not medium.port:
                 if not self._may_fork(offer) and not self.others(speaker.tag):
-                    offer.declined.add(medium.slot)
+                    offer.declined |= {medium.slot}
                 continue
             offered = slot.place(offer.by, speaker.tag)
             wanted = self._wanted(speaker, medium, slot, trigger)
@@ -442,16 +444,18 @@ class Call:
         if not offer.is_open:
             for number in offer.removed | offer.declined:
                 self._close(number)
-            offer.removed.clear()
-            offer.declined.clear()
+            offer.removed = offer.declined = frozenset()
 
     def _keep(self, number: int, place: Place, answered: Offer) -> None:
         """It is agreed now, whatever was said of it before, and not taken back with what else is refused."""
-        answered.declined.discard(number)
+        if number in answered.declined:
+            answered.declined -= {number}
         for one in self.transactions:
             if one.offer is not None and one.offer is not answered:
-                one.offer.declined.discard(number)
-                one.offer.removed.discard(number)
+                if number in one.offer.declined:
+                    one.offer.declined -= {number}
+                if number in one.offer.removed:
+                    one.offer.removed -= {number}
                 if place in one.offer.joined:
                     one.offer.joined.remove(place)
 
@@ -483,25 +487,25 @@ class Call:
         if not self.is_answered:
             self.is_answered = True
             self._book.answered.put(self.charged_to, True)
-            self._uncount(*self._counted)
+            self._uncount(*self._places.values())
 
-    def _uncount(self, *numbers: int) -> None:
-        for number in numbers:
-            if number in self._counted:
-                self._counted.remove(number)
+    def _uncount(self, *places: Place) -> None:
+        for place in places:
+            if place.is_counted:
+                place.is_counted = False
                 self._book.unanswered[self.charged_to] -= 1
                 if not self._book.unanswered[self.charged_to]:
                     self._book.unanswered.pop(self.charged_to)
 
     def _held(self, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
-        self._grants[grant.id] = (medium.slot, speaker.role)
+        place = Place(grant, medium.slot, speaker.role, is_counted=not self.is_answered)
+        self._places[grant.id] = place
         self._book.media[grant.id] = self
-        if not self.is_answered:
-            self._counted.add(grant.id)
+        if place.is_counted:
             self._book.unanswered[self.charged_to] += 1
         if grant.media.party.mapped is not None:
             self._book.announced[grant.rtp] = grant.media.party
-        return Place(grant)
+        return place
 
     def _may_fork(self, offer: Offer) -> bool:
         """Another callee may still take what this one refused."""
@@ -525,7 +529,7 @@ class Call:
     def take_back(self, offer: Offer) -> None:
         """It was refused: what was agreed before holds (S67)."""
         for place, media in offer.before.items():
-            if place.grant.id in self._grants:
+            if place.grant.id in self._places:
                 self._settle(place, media)
         for number, slot in offer.fresh.items():
             if self.slots.get(number) is slot:
@@ -564,8 +568,8 @@ class Call:
 
     def start(self, tag: bytes, now: float) -> bool:
         """A 2xx to an INVITE. With the first one the places of other branches are given up. Whether it is that."""
-        if len(self.tags) < MAX_BRANCHES:
-            self.tags.add(tag)
+        if tag not in self.tags and len(self.tags) < MAX_BRANCHES:
+            self.tags += (tag,)
         if self.started_at is not None:
             return False
         self.started_at = now
@@ -579,7 +583,7 @@ class Call:
     def others(self, tag: bytes) -> bool:
         """Whether there are dialogs with other callees than this one, which do not end with its own."""
         if self.started_at is not None:
-            return bool(self.tags - {tag})
+            return any(other != tag for other in self.tags)
         return any(branch not in (b"", tag) for slot in self.slots.values() for _, branch in slot.places)
 
     def knows(self, tag: bytes) -> bool:
@@ -590,7 +594,7 @@ class Call:
 
     def leave(self, tag: bytes) -> None:
         """The dialog with this callee is over, those with others are not."""
-        self.tags.discard(tag)
+        self.tags = tuple(other for other in self.tags if other != tag)
         for slot in tuple(self.slots.values()):
             for (_, branch), place in tuple(slot.places.items()):
                 if branch == tag:
@@ -620,14 +624,14 @@ class Call:
     def closed(self, grant: AnyGrant, event: Closed) -> None:
         """A place of this call is gone."""
         del self._book.media[grant.id]
-        self._uncount(grant.id)
-        self._used.discard(grant.id)
+        place = self._places.pop(grant.id)
+        self._uncount(place)
         if isinstance(grant, MediaGrant):
             self._book.announced.pop(grant.rtp, None)
-        number, role = self._grants.pop(grant.id)
+        number = place.number
         if number not in self._totals:
             self._totals[number] = Totals()
-        self._totals[number].add(role, event)
+        self._totals[number].add(place.role, event)
         slot = self.slots.get(number)
         if slot is not None:
             slot.places = {key: place for key, place in slot.places.items() if place.grant.id != grant.id}
@@ -636,7 +640,7 @@ class Call:
 
     @property
     def has_media(self) -> bool:
-        return bool(self._grants)
+        return bool(self._places)
 
     def is_heard(self, now: float, at_most: float) -> bool:
         """Whether there is media that was used and would be closed if it were silent, in a call that does not go on for
@@ -647,7 +651,7 @@ class Call:
         # Whoever has put it on hold may be silent for ever, and its partners with it (D25).
         for slot in self.slots.values():
             places = slot.places.values()
-            if any(place.grant.id in self._used for place in places) and all(
+            if any(place.is_used for place in places) and all(
                 place.grant.media.idle_seconds != float("inf") for place in places
             ):
                 return True
@@ -655,7 +659,7 @@ class Call:
 
     def used(self, grant: AnyGrant) -> None:
         """A packet has come to a place of this call."""
-        self._used.add(grant.id)
+        self._places[grant.id].is_used = True
 
     def streams(self) -> list[dict[str, Any]]:
         """What passed, for the log; complete once all is closed."""

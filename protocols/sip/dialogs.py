@@ -208,7 +208,7 @@ class Dialogs:
         for role, side in ((Role.CALLER, asking), (Role.CALLEE, asking.other)):
             call.sides[role] = side.other if self._peers.is_expected else side
             if side in self._inside:
-                call.behind_us.add(role)
+                call.behind_us += (role,)
         call.began_at = self._now
         call.lasts = self._options.call_idle
         table.calls.standing.setdefault(key, []).append(call)
@@ -488,7 +488,7 @@ class Dialogs:
             if (move := moves.get(medium.slot)) is not None:
                 change = (medium.endpoint, Endpoint(move.host, move.port))
                 if change not in call.told and len(call.told) < MAX_TOLD:
-                    call.told.add(change)
+                    call.told += (change,)
                     self.moved.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
 
     def _comes_back(self, message: Message, side: Side, description: sdp.Description) -> bool:
@@ -525,7 +525,7 @@ class Dialogs:
             if at is None or not medium.is_movable or not call.is_elsewhere(speaker, at):
                 continue
             if (at, at) not in call.told and len(call.told) < MAX_TOLD:
-                call.told.add((at, at))
+                call.told += ((at, at),)
                 self._note("media.learned", {"medium": medium.kind, "named": at, "expected": speaker.host})
 
     def _tell_kept(self, message: Message, changes: list[dict[str, Any]]) -> None:

@@ -128,7 +128,7 @@ class Keeper(Protocol):
 class Stand:
     """A socket that media comes to: whose lanes begin there, and who takes packets of which address."""
 
-    __slots__ = ("_takers", "endpoint", "heard", "keeper", "lanes", "over")
+    __slots__ = ("_displaced", "endpoint", "heard", "keeper", "lanes", "over")
 
     def __init__(self, endpoint: UdpEndpoint, keeper: Keeper | None) -> None:
         """keeper: whose place it is, if that has it without any lane."""
@@ -137,32 +137,39 @@ class Stand:
         self.heard = endpoint.heard
         """The host that it hears, as the kernel writes it; None for everybody."""
         self.lanes: list[Lane] = []
-        self.over: set[Address] = set()
+        self.over: tuple[Address, ...] = ()
         """Where streams came from that are over, while others still come here: their last packets are no stranger's."""
-        self._takers: dict[Address, list[tuple[Lane, Route]]] = {}
-        """Of each address, the newest one last: whose port it is, is known by the newest call, for whoever did not hang
-        up the one before."""
+        self._displaced: dict[Address, list[Route]] = {}
+        """Who took packets of an address before, the newest one last: whose port it is, is known by the newest call,
+        for whoever did not hang up the one before."""
 
-    def claim(self, source: Address, lane: Lane, take: Route) -> None:
-        self._takers.setdefault(source, []).append((lane, take))
-        self.over.discard(source)
+    def claim(self, source: Address, take: Route) -> None:
+        before = self.endpoint.routes.get(source)
+        if before is not None:
+            self._displaced.setdefault(source, []).append(before)
+        elif source in self.over:
+            self.over = tuple(other for other in self.over if other != source)
         self.endpoint.routes[source] = take
 
-    def unclaim(self, source: Address, lane: Lane, take: Route, is_over: bool = False) -> None:
+    def unclaim(self, source: Address, take: Route, is_over: bool = False) -> None:
         """Packets are for whoever took them before. is_over: with the stream, so that what still comes is no
         stranger's."""
-        takers = self._takers[source]
-        takers.remove((lane, take))
-        if takers:
-            self.endpoint.routes[source] = takers[-1][1]
+        routes, displaced = self.endpoint.routes, self._displaced.get(source)
+        if displaced is None:
+            del routes[source]
+            if is_over and len(self.lanes) > 1 and len(self.over) < MOST_OVER:
+                self.over += (source,)
             return
-        del self._takers[source], self.endpoint.routes[source]
-        if is_over and len(self.lanes) > 1 and len(self.over) < MOST_OVER:
-            self.over.add(source)
+        if routes[source] == take:
+            routes[source] = displaced.pop()
+        else:
+            displaced.remove(take)
+        if not displaced:
+            del self._displaced[source]
 
     def is_anothers(self, source: Address, lane: Lane) -> bool:
         """Whether packets of this address belong to another lane's stream."""
-        return any(other is not lane for other, _ in self._takers.get(source, ()))
+        return any(other is not lane and other.claims(self, source) for other in self.lanes)
 
     def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
         """Somebody unknown: a partner whose address is to be learned?"""
@@ -604,12 +611,15 @@ class Lane:
 
     def _claim_of(self, address: Address, take: Route) -> None:
         if (stand := self._stand_of(address)) is not None:
-            stand.claim(address, self, take)
+            stand.claim(address, take)
             self._claims.append((stand, address, take))
+
+    def claims(self, at: Stand, source: Address) -> bool:
+        return any(stand is at and address == source for stand, address, _ in self._claims)
 
     def _give_up(self, is_over: bool) -> None:
         for stand, address, take in self._claims:
-            stand.unclaim(address, self, take, is_over)
+            stand.unclaim(address, take, is_over)
         self._claims.clear()
 
     def move(self) -> None:

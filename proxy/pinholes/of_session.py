@@ -28,7 +28,7 @@ class SessionPinholes:
         self._parent = parent
         self._held: dict[int, Opening] = {}
         self.kept_until = 0.0
-        self._apart: set[SessionPinholes] = set()
+        self._apart: dict[SessionPinholes, None] = {}
         """Of those that are limited by themselves, the ones that hold something."""
 
     def __iter__(self) -> Iterator[Opening]:
@@ -91,7 +91,7 @@ class SessionPinholes:
         self._held[pinhole.grant.id] = pinhole
         pinhole.closed = self._forget
         if self._parent is not None:
-            self._parent._apart.add(self)
+            self._parent._apart[self] = None
         return pinhole
 
     def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
@@ -106,4 +106,4 @@ class SessionPinholes:
     def _forget(self, pinhole: Opening) -> None:
         del self._held[pinhole.grant.id]
         if self._parent is not None and not self._held:
-            self._parent._apart.remove(self)
+            del self._parent._apart[self]

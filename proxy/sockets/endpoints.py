@@ -190,7 +190,8 @@ class UdpEndpoints:
     def __init__(self, readers: Readers, ports: PortPool) -> None:
         self.readers = readers
         self._ports = ports
-        self._standing: dict[Endpoint, dict[Heard, UdpEndpoint]] = {}
+        self._standing: dict[Endpoint, UdpEndpoint | dict[Heard, UdpEndpoint]] = {}
+        """Mostly one stands alone on its address: a dict for each would take 232 bytes."""
         self._count = 0
         self._held: dict[bool, Counter[str]] = {False: Counter(), True: Counter()}
         """Leased endpoints of signalling and of media, on each address of ours as the kernel writes it."""
@@ -206,6 +207,8 @@ class UdpEndpoints:
 
     def get(self, at: Endpoint, hears: Heard) -> UdpEndpoint | None:
         standing = self._standing.get(at)
+        if isinstance(standing, UdpEndpoint):
+            return standing if standing.hears == hears else None
         return standing.get(hears) if standing is not None else None
 
     def hearing(self, at: Endpoint, host: Host) -> UdpEndpoint | None:
@@ -283,7 +286,11 @@ class UdpEndpoints:
     def _stand(self, at: Endpoint, hears: Heard, is_media: bool, may_share: bool) -> UdpEndpoint:
         meet = self._meet_media if is_media else self._meet
         endpoint = UdpEndpoint(self.readers, at, hears, meet, is_media, may_share)
-        self._standing.setdefault(at, {})[hears] = endpoint
+        standing = self._standing.setdefault(at, endpoint)
+        if isinstance(standing, dict):
+            standing[hears] = endpoint
+        elif standing is not endpoint:
+            self._standing[at] = {standing.hears: standing, hears: endpoint}
         self._count += 1
         return endpoint
 
@@ -294,7 +301,7 @@ class UdpEndpoints:
 
     def _remove(self, endpoint: UdpEndpoint) -> None:
         standing = self._standing[endpoint.at]
-        if len(standing) > 1:
+        if isinstance(standing, dict) and len(standing) > 1:
             del standing[endpoint.hears]
         else:
             del self._standing[endpoint.at]
