@@ -20,7 +20,10 @@ ONCE = (b"from", b"to", b"call-id", b"cseq")
 """Fields that each message has, and once."""
 TOLD_ONCE = (*ONCE, b"content-type", b"content-length")
 
-_DESCRIPTION = re.compile(rb"(?i)[ \t\r\n]*+(?:application/sdp|multipart/)")
+# With the blanks that SLASH allows (RFC 3261 s.25.1): body.py reads these types with them, too.
+_DESCRIPTION = re.compile(
+    rb"(?i)[ \t\r\n]*+(?:application[ \t\r\n]*+/[ \t\r\n]*+sdp(?![^ \t\r\n;])|multipart[ \t\r\n]*+/)"
+)
 _LETTERS = re.compile(rb"[^A-Za-z]+")
 _BARE_CR = re.compile(rb"\r(?!\n)")
 _AT_LINE = re.compile(rb"(?:\A|\n)\r(?!\n)")
@@ -33,11 +36,11 @@ def agreeing(name: bytes, values: Sequence[bytes], room: int) -> list[bool]:
 
     That is the first one. But of Content-Lengths of a datagram it is the one that ends where the datagram does (room:
     bytes behind the head), and of Content-Types the first one that has session descriptions: what else a body may be,
-    nobody here reads. Of From and To the tag decides, which is of a dialog.
+    nobody here reads. Of From and To the tag decides, which is of a dialog, and the URI, by which a registrar binds.
     """
     said: list[object]
     if name in (b"from", b"to"):
-        said = [odd.read_identity(value).tag for value in values]
+        said = [odd.read_identity(value)[:2] for value in values]
     elif name == b"content-length":
         said = [int(value) if value.isdigit() and len(value) < 8 else value for value in values]
         if room in said:

@@ -34,6 +34,7 @@ MENDED: dict[str, tuple[str, ...]] = {
     "multi01.dat": (
         "- CSeq: 59 INVITE",
         "- Call-ID: multi01.98asdh@192.0.2.2",
+        "- To: sip:other@example.net",
         "- From: sip:caller@example.net;tag=2923420123",
     ),
     "sg.sip": (
@@ -42,6 +43,9 @@ MENDED: dict[str, tuple[str, ...]] = {
     ),
 }
 """What others could read in another way."""
+
+MENDED_CAPTURES = {"suricata-multi-value-headers.pcap": b"To: <sip:12345@voip.brujula.net>\r\n"}
+"""Likewise: made to call another one for whoever goes by the last To. The line that does not go on."""
 
 WITH_NAT: dict[str, Expected] = {
     "badaspec.dat": (),
@@ -241,6 +245,7 @@ def sent(session: Session, side: Side, data: bytes) -> list[Send]:
 
 @pytest.mark.parametrize("name", CAPTURES)
 def test_a_captured_conversation_passes_as_it_came_without_nat(name: str) -> None:
+    gone = MENDED_CAPTURES.get(name)
     for conversation in conversations(name):
         session = conversation.through(conversation.client.host)
         for side, data in conversation.said:
@@ -248,7 +253,7 @@ def test_a_captured_conversation_passes_as_it_came_without_nat(name: str) -> Non
             if conversation.transport is Transport.TCP:
                 continue
             if is_whole(data):
-                assert sends == [Send(side.other, data)]
+                assert sends == [Send(side.other, data.replace(gone, b"") if gone else data)]
             else:
                 assert all(send.to is side for send in sends)
                 assert session.violations()[-1] == "sip.malformed"

@@ -24,6 +24,7 @@ def told(data: bytes, is_cut: bool = False) -> list[str]:
     [
         (b"f: <sip:a@h>", "repeated_from"),
         (b"T: <sip:a@h>;tag=1", "repeated_to"),
+        (b"T: <sip:eve@h>", "repeated_to"),
         (b"Call-Id: 1", "repeated_call_id"),
         (b"cseq: 1 INVITE", "repeated_cseq"),
         (b"c: text/plain;x=1\r\n ;y=2", "repeated_content_type"),
@@ -64,6 +65,12 @@ def test_of_content_types_the_one_counts_that_has_descriptions() -> None:
         put(INVITE, b"Content-Type", b"c: text/plain", b"c: multipart/mixed;boundary=b", b"c: text/html")
     )
     assert [read.data[span.start : span.end] for span in read.spans(b"content-type")] == [b"multipart/mixed;boundary=b"]
+
+
+@pytest.mark.parametrize("kind", [b"application / sdp", b"Application/\r\n SDP;a=b", b"multipart /mixed;boundary=b"])
+def test_content_type_has_descriptions_whatever_blanks_stand_around_its_slash(kind: bytes) -> None:
+    read = read_message(put(INVITE, b"Content-Type", b"c: application/sdp-x", b"c: " + kind))
+    assert [read.data[span.start : span.end] for span in read.spans(b"content-type")] == [kind]
 
 
 @pytest.mark.parametrize("line", [b"X: a\rb", b"X: a\r", b"X\r: a", b"X: a\rl: 5", b"X: a\r\rContact: <sip:a@h>"])
@@ -244,3 +251,17 @@ def test_who_guesses_addresses_without_call_id_spoils_no_other_ones_call() -> No
     shown = victim.passes(CLIENT, nameless(invite()))
     assert b"c=IN IP4 203.0.113.1\r\n" in shown
     assert len([one for one in victim.places.standing.values() if isinstance(one, MediaGrant)]) == 1
+
+
+def test_a_registrar_is_told_of_no_other_user_than_the_one_whose_registration_is_followed() -> None:
+    flow = Flow()
+    to = b"To: <sip:alice@example.org>\r\n"
+    shown = flow.passes(CLIENT, register().replace(to, to + b"t: <sip:bob@example.org>\r\n"))
+    assert shown == Flow().passes(CLIENT, register())
+
+
+def test_what_names_the_same_user_twice_in_other_words_stays() -> None:
+    twice = register().replace(
+        b"To: <sip:alice@example.org>", b'To: <sip:alice@example.org>\r\nt: "A" <sip:alice@example.org>'
+    )
+    assert b't: "A" <sip:alice@example.org>\r\n' in Flow().passes(CLIENT, twice)

@@ -151,7 +151,7 @@ TORTURE: dict[str, Read | Refused] = {
         contact=("host25.example.net", "host36.example.net"),
         tags=("3413415", None),
         body=154,
-        unreadable=("repeated_to at 9:5", "repeated_cseq at 7:7", "repeated_call_id at 8:10", "repeated_from at 12:7"),
+        unreadable=("repeated_cseq at 7:7", "repeated_call_id at 8:10", "repeated_to at 11:5", "repeated_from at 12:7"),
     ),
     "noreason.dat": Read(
         "100", ("UDP 192.0.2.105",), contact=("host105.example.com",), tags=("39ansfi3", "902jndnke3")
