@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 from protocols.contract.addresses import Host
 from proxy.sockets import netlink
+from proxy.sockets.transparent import NO_ROOM
 
 KEPT_SECONDS = 2.0
 MAX_KEPT = 4096
@@ -88,14 +89,15 @@ class Ways:
         self._known: dict[Host, tuple[float, Way]] = {}
 
     def to(self, host: Host) -> Way:
-        """NO_WAY when no route leads to the host, or there is no room to ask."""
+        """NO_WAY when no route leads to the host. Where there is no room to ask, what was known before still holds."""
         now = self._clock()
         asked_at, way = self._known.get(host, (-KEPT_SECONDS, NO_WAY))
         if now - asked_at >= KEPT_SECONDS:
             try:
                 way = self._ask(host)
-            except OSError:
-                way = NO_WAY
+            except OSError as error:
+                if error.errno not in NO_ROOM:
+                    way = NO_WAY
             if len(self._known) >= MAX_KEPT:
                 self._known.clear()
             self._known[host] = (now, way)

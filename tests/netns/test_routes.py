@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 from ipaddress import ip_address
 
@@ -53,3 +54,18 @@ def test_the_kernel_is_asked_again_after_a_moment() -> None:
     assert [ways.to(host).interface, ways.to(host).interface] == [1, 1]
     now = KEPT_SECONDS
     assert ways.to(host).interface == 2
+
+
+@pytest.mark.parametrize(("code", "interface"), [(errno.EMFILE, 1), (errno.ENETUNREACH, 0)])
+def test_a_way_that_was_known_holds_while_there_is_no_room_to_ask(code: int, interface: int) -> None:
+    now = 0.0
+
+    def ask(host: object) -> Way:
+        if now:
+            raise OSError(code, "")
+        return Way(1)
+
+    ways, host = Ways(lambda: now, ask), ip_address("192.0.2.2")
+    assert ways.to(host).interface == 1
+    now = KEPT_SECONDS
+    assert ways.to(host).interface == interface
