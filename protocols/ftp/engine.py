@@ -28,7 +28,7 @@ Not supported: data connections of a session after AUTH (it is relayed, not read
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from protocols.contract.addresses import Host, Malformed, Peers, Side, Transport
@@ -181,7 +181,10 @@ class FtpEngine:
 
     def _read_commands(self, lines: LineBuffer) -> None:
         # What stands behind AUTH waits: if the server agrees, it must not have been sent (F67).
-        while not self._over and self._auth is None and (line := self._next_command(lines)) is not None:
+        while not self._over and self._auth is None:
+            line = lines.pop() if self._kept is None else self._kept_command(lines)
+            if line is None:
+                break
             self._command_line(line)
         if self._over:
             return
@@ -191,9 +194,8 @@ class FtpEngine:
             detail = f"{MAX_WAITING_BYTES} bytes of commands behind one that needs a login"
             self._quit(b"421 Too many commands at once.", "too_many_pending", "ftp.too_many_pending", detail)
 
-    def _next_command(self, lines: LineBuffer) -> bytes | None:
-        if self._kept is None:
-            return lines.pop()
+    def _kept_command(self, lines: LineBuffer) -> bytes | None:
+        """The command that waits for a login, once that is known."""
         if self._queue.is_logging_in():
             return None
         if why := self._login.waits(bytes(lines)):
@@ -536,29 +538,31 @@ class FtpEngine:
         return ()
 
     def deadline(self) -> float | None:
-        return min((at for at, _ in self._clocks()), default=None)
+        return min([at for at, _ in self._clocks()], default=None)
 
     def tick(self, now: float) -> Sequence[Effect]:
         if self._over:
             return ()
         self._now = now
         self._busy = True
-        for at, expired in tuple(self._clocks()):
+        for at, expired in self._clocks():
             if at <= now and not self._over:
                 expired()
         return self._done()
 
-    def _clocks(self) -> Iterator[tuple[float, Callable[[], None]]]:
+    def _clocks(self) -> list[tuple[float, Callable[[], None]]]:
+        clocks: list[tuple[float, Callable[[], None]]] = []
         if self._over:
-            return
+            return clocks
         if self._ending_by is not None:
-            yield self._ending_by, self._closed_by_server
+            clocks.append((self._ending_by, self._closed_by_server))
         if not self._login.is_done:
-            yield self._login.by, self._login_too_slow
+            clocks.append((self._login.by, self._login_too_slow))
         if not self._data.using:  # X14, F75: stands still while data moves
-            yield self._last + self._options.idle, self._idle
+            clocks.append((self._last + self._options.idle, self._idle))
         if (agreement := self._data.agreement) is not None and agreement.close_at is not None:
-            yield agreement.close_at, self._agreement_over
+            clocks.append((agreement.close_at, self._agreement_over))
+        return clocks
 
     def _agreement_over(self) -> None:
         self._data.replace(None)

@@ -160,6 +160,8 @@ class ReplyQueue:
         return head
 
     def _give_up_before(self, answered: Pending) -> Sequence[Pending]:
+        if self._waiting[0] is answered:
+            return ()
         lost = [
             pending
             for pending in takewhile(lambda pending: pending is not answered, self._waiting)

@@ -115,8 +115,9 @@ class Pinhole(Opening):
             self._timer = self._table.loop.call_later(seconds, self.shut, reason)
             self._dial_seconds = seconds
             before = self.allow
-            self._readmit(allow, seconds)
-            self._door.allows_others(self, before)
+            if allow != before:
+                self._readmit(allow, seconds)
+                self._door.allows_others(self, before)
 
     def confirm(self) -> None:
         if self._door is not None and not self._is_confirmed:

@@ -199,7 +199,7 @@ class PinholeTable:
     def _door(self, owner: Owner, expect: Expect) -> Door:
         if expect.listen.port:
             in_place = expect.listen.host == expect.target.host  # no address of ours
-            return self.doors.take(expect.listen, may_share=expect.confirmed, in_place=in_place)
+            return self.doors.take(expect.listen, may_share=expect.confirmed, in_place=in_place, allow=expect.allow)
         if not self._shares_of_ports.has_room(owner.group):
             raise OSError(errno.EADDRNOTAVAIL, "no free port")
         host, prefer = expect.listen.host, expect.prefer

@@ -73,7 +73,8 @@ class Leg:
 
     @property
     def is_congested(self) -> bool:
-        return len(self._waiting) > self._held.high_water
+        waiting = len(self._waiting)
+        return waiting > 0 and waiting > self._held.high_water
 
     @property
     def is_reading(self) -> bool:

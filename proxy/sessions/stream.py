@@ -126,13 +126,23 @@ class StreamSession(Session):
         if self._driver is None or self.is_over:
             super().settle()
             return
+        # After each read: plain loops, since generators cost this more than all that they ask.
         legs = self._legs.values()
-        if all(leg.has_ended and leg.has_sent_all for leg in legs):
+        for leg in legs:
+            if not (leg.has_ended and leg.has_sent_all):
+                break
+        else:
             self.close("finished", Leg.close)
-        elif any(leg.is_congested for leg in legs):
-            self._is_paused = True
-            for leg in legs:
-                leg.read_with(None)
+            return
+        for leg in legs:
+            if leg.is_congested:
+                self._pause()
+                return
+
+    def _pause(self) -> None:
+        self._is_paused = True
+        for leg in self._legs.values():
+            leg.read_with(None)
 
     def _resume(self) -> None:
         self._is_paused = False

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from protocols.contract.addresses import Network
 
@@ -63,15 +63,22 @@ _BEGINS_A_CONNECTION: dict[int, tuple[_Instruction, ...]] = {
 """By IP version: the part of a program that answers ASIDE for all packets but those that begin a connection."""
 
 
+def _packed(program: Iterable[_Instruction]) -> bytes:
+    return b"".join([struct.pack("=HBBI", *instruction) for instruction in program])
+
+
+_BEGINNING = {version: _packed(program) for version, program in _BEGINS_A_CONNECTION.items()}
+
+
 def new_from(version: int, allow: Collection[Network]) -> Iterator[bytes]:
     """Programs by which packets that begin a connection and come from one of these networks are for the listener
     IN_PLACE, and all others for the one ASIDE: the exact one, if it is not too long, then ever wider ones."""
     for longest in _PREFIXES[version]:
         wider = {_shortened(network, longest) for network in allow if network.version == version}
         checks = _is_in_v4(wider) if version == 4 else _is_in_v6(wider)
-        program = [*_BEGINS_A_CONNECTION[version], *checks, (_RETURN, 0, 0, ASIDE)]
-        if len(program) <= MAX_INSTRUCTIONS:
-            yield b"".join(struct.pack("=HBBI", *instruction) for instruction in program)
+        program = [*checks, (_RETURN, 0, 0, ASIDE)]
+        if len(_BEGINS_A_CONNECTION[version]) + len(program) <= MAX_INSTRUCTIONS:
+            yield _BEGINNING[version] + _packed(program)
 
 
 def _shortened(network: Network, longest: int) -> tuple[int, int]:

@@ -16,6 +16,7 @@ import errno
 import socket
 from collections import Counter
 from collections.abc import Callable
+from itertools import chain
 from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network
@@ -48,21 +49,24 @@ class Waiting(Protocol):
 class Door:
     """One listening socket, closed when the last leaves: connections that have not been accepted are reset then."""
 
-    __slots__ = ("_allowed", "_aside", "_doors", "_sock", "_waiting", "at", "is_open")
+    __slots__ = ("_allowed", "_aside", "_doors", "_sock", "_told", "_waiting", "at", "is_open")
 
-    def __init__(self, doors: Doors, at: Endpoint, in_place: bool) -> None:
-        """Raises OSError when it cannot be had."""
+    def __init__(self, doors: Doors, at: Endpoint, in_place: bool, allow: tuple[Network, ...] = ()) -> None:
+        """allow: whom the first one that enters will allow. Raises OSError when it cannot be had."""
         self._doors = doors
         self._sock: socket.socket
         self._aside: socket.socket | None = None
         if in_place:
-            self._sock, self._aside = transparent.listen_in_place(at, BACKLOG)
+            self._sock, self._aside = transparent.listen_in_place(at, BACKLOG, allow)
         else:
             self._sock = transparent.listen(at, BACKLOG)
         transparent.limit_segments(self._sock, doors.max_segment)
         self._waiting: dict[Waiting, None] = {}
-        self._allowed: Counter[Network] = Counter()
-        """By how many of the pinholes that wait here each network may come."""
+        self._told = allow
+        """From where the kernel lets connections in, while one alone waits."""
+        self._allowed: Counter[Network] | None = None
+        """By how many of the pinholes that wait here each network may come, once there is more than one: to hash a
+        network takes longer than all else that one alone needs."""
         self.at = at
         self.is_open = False
         """Whether anybody is let in; until then connections wait."""
@@ -75,6 +79,8 @@ class Door:
 
     def enter(self, who: Waiting) -> None:
         """Raises OSError when this machine has no room to tell who may come; it has not entered then."""
+        if self._aside is not None and self._waiting and self._allowed is None:
+            self._allowed = Counter(chain.from_iterable(one.allow for one in self._waiting))
         self._waiting[who] = None
         try:
             self._admit(joined=who.allow)
@@ -115,10 +121,14 @@ class Door:
     def _admit(self, joined: tuple[Network, ...] = (), left: tuple[Network, ...] = ()) -> None:
         if self._aside is None:
             return
-        is_new = False
-        for network in joined:
-            is_new = is_new or network not in self._allowed
-            self._allowed[network] += 1
+        if self._allowed is None:
+            if joined != self._told:
+                transparent.admit(self._aside, joined)
+                self._told = joined
+            return
+        before = len(self._allowed)
+        self._allowed.update(joined)
+        is_new = len(self._allowed) > before
         for network in left:
             self._allowed[network] -= 1
             if not self._allowed[network]:
@@ -163,14 +173,15 @@ class Doors:
         """May take whom no pinhole expects, where others come as well."""
         self._standing: dict[Endpoint, Door] = {}
 
-    def take(self, at: Endpoint, may_share: bool, in_place: bool = False) -> Door:
-        """`in_place`: the host whose address and port it is may have a service there, to which others come.
+    def take(self, at: Endpoint, may_share: bool, in_place: bool = False, allow: tuple[Network, ...] = ()) -> Door:
+        """`in_place`: the host whose address and port it is may have a service there, to which others come; allow: who
+        may come to whoever enters first.
 
         Raises OSError: EADDRINUSE when one stands there that cannot be shared.
         """
         door = self._standing.get(at)
         if door is None:
-            door = self._standing[at] = Door(self, at, in_place)
+            door = self._standing[at] = Door(self, at, in_place, allow)
         elif not (may_share and door.is_open):
             raise OSError(errno.EADDRINUSE, "another pinhole stands there")
         return door

@@ -30,7 +30,9 @@ from proxy.sockets.packet_info import (
 # Not in Python's socket module; from linux/in.h and linux/in6.h.
 IP_MTU_DISCOVER = 10
 IP_PMTUDISC_DONT = 0
+IP_FREEBIND = 15
 IP_BIND_ADDRESS_NO_PORT = 24
+IPV6_FREEBIND = 78
 IPV6_MTU_DISCOVER = 23
 IPV6_MTU = 24
 IPV6_LEAST_MTU = 1280
@@ -90,9 +92,9 @@ def listen_main(at: Endpoint) -> socket.socket:
     return sock
 
 
-def listen_in_place(at: Endpoint, backlog: int) -> tuple[socket.socket, socket.socket]:
-    """A listener on an address and port of somebody else, for new connections of those whom `admit` names, at first of
-    nobody; all other packets pass through this host as if it were not there. Second, the socket that sees to that, to
+def listen_in_place(at: Endpoint, backlog: int, allow: Collection[Network] = ()) -> tuple[socket.socket, socket.socket]:
+    """A listener on an address and port of somebody else, for new connections from these networks, until `admit` names
+    others; all other packets pass through this host as if it were not there. Second, the socket that sees to that, to
     be closed after the first. Connections know their interface.
 
     The firewall rules ask for the socket that a packet finds, and where there is no connection that is a listener. Of
@@ -102,22 +104,30 @@ def listen_in_place(at: Endpoint, backlog: int) -> tuple[socket.socket, socket.s
     Raises as `listen`.
     """
     with contextlib.ExitStack() as made:
-        aside = made.enter_context(_transparent(at.host))
+        aside = made.enter_context(_aside(at.host))
         sock = made.enter_context(_transparent(at.host))
         for one in (aside, sock):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
             one.bind((str(at.host), at.port))
-        if at.host.version == 4:
-            aside.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 0)
-        else:
-            aside.setsockopt(socket.IPPROTO_IPV6, IPV6_TRANSPARENT, 0)
         know_interface(sock)
         aside.listen(1)
-        admit(aside, ())
+        admit(aside, allow)
         sock.listen(backlog)
         made.pop_all()
     return sock, aside
+
+
+def _aside(host: IPv4Address | IPv6Address) -> socket.socket:
+    """A socket that may stand on any address and is not transparent."""
+    if host.version == 4:
+        sock = socket.socket(socket.AF_INET, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock.setsockopt(socket.SOL_IP, IP_FREEBIND, 1)
+    else:
+        sock = socket.socket(socket.AF_INET6, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+        sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        sock.setsockopt(socket.IPPROTO_IPV6, IPV6_FREEBIND, 1)
+    return sock
 
 
 def admit(aside: socket.socket, allow: Collection[Network]) -> None:
