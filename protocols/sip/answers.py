@@ -10,7 +10,8 @@ from hashlib import blake2b
 
 from protocols.contract.addresses import Malformed
 from protocols.sip.message import BadMessage, Head, Message
-from protocols.sip.values import read_address, read_via, split, unfolded
+from protocols.sip.remembered import read_address, read_via
+from protocols.sip.values import split, unfolded
 from protocols.toolbox.spans import Span
 
 _TAG_BYTES = 8

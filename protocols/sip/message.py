@@ -26,19 +26,8 @@ from typing import NamedTuple, TypeVar
 from protocols.contract.addresses import Malformed
 from protocols.sip import mends as sip_mends
 from protocols.sip import odd
-from protocols.sip.values import (
-    BLANKS,
-    BRANCH,
-    MAX_VALUES,
-    Address,
-    Via,
-    read_address,
-    read_uri,
-    read_via,
-    split,
-    stripped,
-    unfolded,
-)
+from protocols.sip.remembered import BRANCH, read_address, read_uri, read_via
+from protocols.sip.values import BLANKS, MAX_VALUES, Address, Via, split, stripped, unfolded
 from protocols.toolbox.memory import MAX_KEY_BYTES, short
 from protocols.toolbox.spans import Span, replace
 

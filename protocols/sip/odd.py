@@ -24,7 +24,8 @@ from functools import lru_cache
 from typing import NamedTuple, TypeVar, cast
 
 from protocols.contract.addresses import Endpoint, Host, Malformed
-from protocols.sip import values
+from protocols.sip import remembered
+from protocols.sip.remembered import read_address, read_uri, read_via
 from protocols.sip.values import (
     HEADER_PARAMETER,
     MAX_VALUES,
@@ -35,10 +36,7 @@ from protocols.sip.values import (
     Parameter,
     Parameters,
     Via,
-    read_address,
     read_host,
-    read_uri,
-    read_via,
     stripped,
 )
 from protocols.toolbox.spans import Span
@@ -197,7 +195,7 @@ def read_identity(value: bytes) -> Identity:
 
 def _read_identity(value: bytes) -> Identity:
     try:
-        uri, tag = values.read_identity(value)
+        uri, tag = remembered.read_identity(value)
     except Malformed as error:
         uri = find_address(value).uri
         return Identity(find_tag(value), value[uri.start : uri.end], str(error))

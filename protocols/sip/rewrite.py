@@ -27,7 +27,7 @@ from functools import lru_cache
 from typing import NamedTuple
 
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Peers, Side, Transport
-from protocols.sip import odd, values
+from protocols.sip import odd, remembered, values
 from protocols.sip.contacts import Contacts
 from protocols.sip.echoes import Echoes
 from protocols.sip.hiding import CallIds
@@ -200,7 +200,7 @@ class Rewriter:
         changes: list[tuple[str, Change]] = []
         names = message.names
         if message.is_request:
-            of_target = self._value(message, message.uri, side, values.read_uri, b"request-uri")
+            of_target = self._value(message, message.uri, side, remembered.read_uri, b"request-uri")
             changes += [("request-uri", change) for change in of_target]
         for number, span in enumerate(message.parts(b"via")):
             changes += [("via", change) for change in self._via(message, span, side, number == 0)]
@@ -250,12 +250,12 @@ class Rewriter:
             return
         # Without its branch, which is another in each transaction, it is the same in all requests of a phone.
         value = message.data[span.start : span.end]
-        taken = values.BRANCH.search(value)
+        taken = remembered.BRANCH.search(value)
         at, end = taken.span(1) if taken is not None else (len(value), len(value))
         usual = at, value[:at] + value[end:]
         if self._usual_vias.get(side) == usual:
             return
-        via = message.read(span, values.read_via)
+        via = message.read(span, remembered.read_via)
         port = via.port or DEFAULT_PORT
         if via.host == own.host and port != own.port and b"rport" not in via.parameters:
             self._contacts.await_responses(side, Endpoint(own.host, port), self._now)
@@ -265,7 +265,7 @@ class Rewriter:
     def _of_target(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
         parts = message.parts(name)
         for number, span in enumerate(parts):
-            yield from self._value(message, span, side, values.read_address, name, len(parts) - 1 - number)
+            yield from self._value(message, span, side, remembered.read_address, name, len(parts) - 1 - number)
 
     def _of_name(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
         """An address of ours stands for all who are behind it: the other side is meant where its own words come back,
@@ -296,7 +296,7 @@ class Rewriter:
     def _agents(self, message: Message, span: Span, side: Side) -> Iterator[Change]:
         for match in _AGENT.finditer(message.data[span.start : span.end]):
             try:
-                uri = values.read_uri(b"sip:" + match[1])
+                uri = remembered.read_uri(b"sip:" + match[1])
             except Malformed:
                 continue  # a name may be anything
             at = Span(span.start + match.start(1), span.start + match.end(1))
@@ -359,7 +359,7 @@ class Rewriter:
         if at == self._peers.own(side) or not self._is_forwarded(message, side):
             return True
         try:
-            top = message.read(message.parts(b"via")[0], values.read_via)
+            top = message.read(message.parts(b"via")[0], remembered.read_via)
         except BadMessage:  # more than are read
             return False
         return top.host == at.host and (top.port or DEFAULT_PORT) == at.port
@@ -373,7 +373,7 @@ class Rewriter:
         except BadMessage:
             return True
         for span in lower:
-            via = message.read(span, values.read_via)
+            via = message.read(span, remembered.read_via)
             if via.host != own or via.received not in (None, own):
                 return True
         return False
@@ -445,12 +445,12 @@ class Rewriter:
         """What changes in the Via that stands there. It is remembered without its branch, which is another in each
         transaction, and on which nothing depends but how sent-by was spelled."""
         value = message.data[span.start : span.end]
-        taken = values.BRANCH.search(value)
+        taken = remembered.BRANCH.search(value)
         at, end = taken.span(1) if taken is not None else (len(value), len(value))
         key = (self._number, side, message.is_request, is_top, at, value[:at] + value[end:])
         mapped = self._mapped_vias.get(key)
         if mapped is None or (mapped.answers is not None and self._spelled(value[at:end], mapped.answers) is not None):
-            via = message.read(span, values.read_via)
+            via = message.read(span, remembered.read_via)
             if message.is_request:
                 if is_top and isinstance(via.host, Host):
                     self._learn_alias(message, via.host, side)

@@ -15,9 +15,9 @@ House rules:
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from functools import lru_cache
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple
 
 from pyparsing import ParseException, ParserElement, Regex
 
@@ -28,19 +28,11 @@ from protocols.toolbox.spans import Span
 BLANKS = b" \t\r\n"
 """LWS, a fold's line end included. RFC 3261 s.25.1."""
 
-Read = TypeVar("Read")
-
 MAX_VALUES = 256
 """Of one field: a message has passed 70 hops at most (RFC 3261 s.8.1.1.6)."""
 
 REMEMBERED = 4096
-_MAX_REMEMBERED_BYTES = 512
-_MAX_REMEMBERED_PARAMETERS = 12
-"""Values with more are read each time: what is remembered takes at most some tens of megabytes, whatever peers send."""
-
-
-def _is_remembered(value: bytes) -> bool:
-    return len(value) <= _MAX_REMEMBERED_BYTES and value.count(b";") <= _MAX_REMEMBERED_PARAMETERS
+"""Values of one kind that are remembered with what was read in them."""
 
 
 def within(value: Span, part: Span) -> Span:
@@ -285,11 +277,11 @@ def _match(pattern: ParserElement, value: bytes, otherwise: str) -> re.Match[str
     return match
 
 
-def _read_address(value: bytes) -> Address:
+def parse_address(value: bytes) -> Address:
     return STAR if value == b"*" else _address(value, _match(_ADDRESS, value, "bad_address"))
 
 
-def _read_uri(value: bytes) -> Address:
+def parse_uri(value: bytes) -> Address:
     return _address(value, _match(_ONLY_URI, value, "bad_uri"))
 
 
@@ -350,7 +342,7 @@ _VIA = _pattern(
 )
 
 
-def _read_via(value: bytes) -> Via:
+def parse_via(value: bytes) -> Via:
     match = _match(_VIA, value, "bad_via")
     host, port = match.span("host"), match.span("port")
     parameters = _parameters(HEADER_PARAMETER, value, match.span("parameters"))
@@ -389,89 +381,3 @@ def _rport(text: bytes) -> int:
 
 
 _RPORT = re.compile(rb"[0-9]{1,5}")
-
-# -- remembered ------------------------------------------------------------------------------------------------------
-
-_remembered_address = lru_cache(maxsize=REMEMBERED)(_read_address)
-_remembered_uri = lru_cache(maxsize=REMEMBERED)(_read_uri)
-_remembered_via = lru_cache(maxsize=REMEMBERED)(_read_via)
-
-# What is another in each call and transaction: without it, a value is one of the few that are remembered.
-_TAG = re.compile(rb";tag=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
-BRANCH = re.compile(rb";branch=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
-"""Of a Via, as long as it is no part of another parameter."""
-
-
-def read_address(value: bytes) -> Address:
-    """One value of Contact, From, To, Route, Refer-To ..., folded or not. Raises Malformed.
-
-    RFC 3261 s.20.10; S16 to S22. Reasons: bad_address, bad_host, bad_port, repeated_parameter.
-    """
-    if not _is_remembered(value):
-        return _read_address(value)
-    tag = _TAG.search(value)
-    if tag is not None and (rest := _rest(_remembered_address, value, tag)) is not None:
-        parameters = _put_back(rest.parameters, b"tag", tag)
-        if parameters is not None:
-            return Address(*rest[:-1], parameters)
-    return _remembered_address(value)
-
-
-def read_identity(value: bytes) -> tuple[Span, bytes | None]:
-    """Where the URI of From or To stands, and its tag, if there is one. Raises Malformed as `read_address` does, of
-    which nothing else is made here: each call has two values of its own."""
-    tag = _TAG.search(value) if _is_remembered(value) else None
-    if tag is not None and (rest := _rest(_remembered_address, value, tag)) is not None:
-        empty = rest.parameters.get(b"tag")
-        if empty is not None and empty.span.end == tag.start(1):  # it is no part of another parameter
-            return rest.uri, tag[1]
-    address = read_address(value)
-    return address.uri, address.parameter(b"tag") or None
-
-
-def read_uri(value: bytes) -> Address:
-    """A URI alone, as in a request line: whatever parameters it has are its own. Raises Malformed.
-
-    RFC 3261 s.19.1. Reasons: bad_uri, bad_host, bad_port, repeated_parameter.
-    """
-    return _remembered_uri(value) if _is_remembered(value) else _read_uri(value)
-
-
-def read_via(value: bytes) -> Via:
-    """One value of Via, folded or not. Raises Malformed.
-
-    RFC 3261 s.20.42; RFC 3581; S22, S38. Reasons: bad_via, bad_host, bad_port, bad_received, bad_rport,
-    repeated_parameter.
-    """
-    if not _is_remembered(value):
-        return _read_via(value)
-    branch = BRANCH.search(value)
-    if branch is not None and (rest := _rest(_remembered_via, value, branch)) is not None:
-        parameters = _put_back(rest.parameters, b"branch", branch)
-        if parameters is not None:
-            return Via(*rest[:5], parameters, branch[1], *rest[7:])
-    return _remembered_via(value)
-
-
-def _rest(read: Callable[[bytes], Read], value: bytes, taken: re.Match[bytes]) -> Read | None:
-    """What the value says with nothing behind the `=` of that parameter; None if that is malformed."""
-    start, end = taken.span(1)
-    try:
-        return read(value[:start] + value[end:])
-    except Malformed:
-        return None
-
-
-def _put_back(parameters: Parameters, name: bytes, taken: re.Match[bytes]) -> Parameters | None:
-    """With the parameter that was taken out; None if it was none, but part of another one."""
-    start, end = taken.span(1)
-    empty = parameters.get(name)
-    if empty is None or empty.span != (start, start):
-        return None
-    full = {**parameters, name: Parameter(taken[1], Span(start, end), Span(taken.start(), end))}
-    if end != len(taken.string):
-        by = Span(end - start, end - start)
-        for other, parameter in parameters.items():
-            if parameter.whole.start >= start:  # behind it
-                full[other] = Parameter(parameter.value, within(by, parameter.span), within(by, parameter.whole))
-    return full
