@@ -9,13 +9,23 @@ from enum import Enum
 from hashlib import blake2b
 
 from protocols.contract.addresses import Malformed
-from protocols.sip.message import BadMessage, Head, Message
+from protocols.sip.head import BadMessage, Head
+from protocols.sip.message import Message
 from protocols.sip.remembered import read_address, read_via
 from protocols.sip.values import split, unfolded
 from protocols.toolbox.spans import Span
 
 _TAG_BYTES = 8
 """RFC 3261 s.19.3 wants at least four."""
+
+
+class Refused(Exception):
+    """The message cannot go on: with what its sender is answered."""
+
+    def __init__(self, status: int, reason: bytes) -> None:
+        super().__init__(status)
+        self.status = status
+        self.reason = reason
 
 
 def refuse(message: Message | BadMessage, status: int, reason: bytes, at_most: int | None = None) -> bytes | None:

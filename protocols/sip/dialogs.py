@@ -20,9 +20,10 @@ from protocols.sdp import description as sdp
 from protocols.sdp import relocate
 from protocols.sdp.parties import Role, Speaker, Terms
 from protocols.sip import body as sip_body
+from protocols.sip.answers import Refused
 from protocols.sip.calls import MAX_CALLS, Call, Hosts, Offer, Transaction
 from protocols.sip.contacts import LAST_WORDS_SECONDS, Contacts
-from protocols.sip.message import Message, Refused
+from protocols.sip.message import Message
 from protocols.sip.options import SipOptions
 from protocols.sip.rewrite import Rewriter
 from protocols.sip.table import SipTable

@@ -4,7 +4,7 @@ RFC 3261 (SIP), RFC 3264 (offer and answer), RFC 3581 (rport); RFC 7362 (what a 
 comments (S31, D22) are those of `protocols/FACTS.md`.
 
     a datagram, or one message cut from a stream
-      -> read (message.py)                what cannot be read is answered 400, dropped or passed, as the policy says
+      -> read (reading.py)                what cannot be read is answered 400, dropped or passed, as the policy says
       -> head rewritten (rewrite.py)      each party finds the other where it knows it, and gets its own back
       -> call or registration             offers and answers open places for media (dialogs.py, calls.py);
                                           a 2xx to REGISTER lets the phone be called (registrations.py)
@@ -29,23 +29,16 @@ from protocols.contract.effects import Abort, Effect, Finish, Note, Send, Splice
 from protocols.contract.engine import Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.sip import left as sip_left
-from protocols.sip.answers import refuse
+from protocols.sip.answers import Refused, refuse
 from protocols.sip.clock import StreamClock
 from protocols.sip.contacts import Claimed, Contacts
 from protocols.sip.dialogs import Dialogs, trigger_of
 from protocols.sip.echoes import Echoes
-from protocols.sip.message import (
-    MAX_ID_BYTES,
-    MAX_METHOD_BYTES,
-    BadMessage,
-    Message,
-    NotSip,
-    Refused,
-    is_sip,
-    read_message,
-)
+from protocols.sip.head import MAX_ID_BYTES, MAX_METHOD_BYTES, BadMessage, NotSip, is_sip
+from protocols.sip.message import Message
 from protocols.sip.observe import Observed
 from protocols.sip.options import SipOptions
+from protocols.sip.reading import read_message
 from protocols.sip.registrations import Name, Registrations
 from protocols.sip.rewrite import Rewriter
 from protocols.sip.stream import StreamFramer, is_filling, is_keep_alive

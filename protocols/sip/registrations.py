@@ -12,8 +12,10 @@ from ipaddress import ip_network
 from typing import Any, NamedTuple
 
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Peers, Side, Transport, only
+from protocols.sip.answers import Refused
 from protocols.sip.contacts import Contact, Contacts
-from protocols.sip.message import MAX_ID_BYTES, Message, Refused
+from protocols.sip.head import MAX_ID_BYTES
+from protocols.sip.message import Message
 from protocols.sip.options import SipOptions
 from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip.values import Address

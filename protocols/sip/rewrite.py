@@ -30,8 +30,9 @@ from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, 
 from protocols.sip import odd, remembered, values
 from protocols.sip.contacts import Contacts
 from protocols.sip.echoes import Echoes
+from protocols.sip.head import BadMessage
 from protocols.sip.hiding import CallIds
-from protocols.sip.message import BadMessage, Message
+from protocols.sip.message import Message
 from protocols.sip.options import SipOptions
 from protocols.toolbox.memory import MAX_KEY_BYTES, Memory, Recent, short
 from protocols.toolbox.spans import Span

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from protocols.sip.message import (
+from protocols.sip.head import (
     END_OF_FIELD,
     END_OF_HEAD,
     LINE_ENDS,

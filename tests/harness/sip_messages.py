@@ -4,14 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from protocols.sip.message import (
-    MAX_FIELDS,
-    MAX_HEAD_BYTES,
-    MAX_METHOD_BYTES,
-    BadMessage,
-    Message,
-    read_message,
-)
+from protocols.sip.head import MAX_FIELDS, MAX_HEAD_BYTES, MAX_METHOD_BYTES, BadMessage
+from protocols.sip.message import Message
+from protocols.sip.reading import read_message
 from protocols.toolbox.spans import Span
 
 BODY = b"v=0\r\no=- 1 1 IN IP4 10.1.0.20\r\n"

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from protocols.contract.addresses import Malformed
 from protocols.sip.answers import refuse
-from protocols.sip.message import BadMessage, read_message
+from protocols.sip.head import BadMessage
+from protocols.sip.reading import read_message
 from protocols.sip.stream import StreamFramer, is_keep_alive
 from protocols.toolbox.spans import Span, replace
 from tests.harness.sip_mended import rest_behind

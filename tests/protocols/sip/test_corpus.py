@@ -16,7 +16,8 @@ import pytest
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
 from protocols.contract.effects import Send
 from protocols.sip.engine import HELPER
-from protocols.sip.message import BadMessage, read_message
+from protocols.sip.head import BadMessage
+from protocols.sip.reading import read_message
 from protocols.sip.stream import is_keep_alive
 from tests.harness.pcap import connections, datagrams
 from tests.harness.playbook import NETWORKS, Session, on, render_messages

@@ -7,7 +7,8 @@ import pytest
 from protocols.contract.addresses import Peers, Transport
 from protocols.contract.effects import Send
 from protocols.contract.pinholes import MediaGrant
-from protocols.sip.message import BadMessage, read_message
+from protocols.sip.head import BadMessage
+from protocols.sip.reading import read_message
 from tests.harness.sip_flow import CLIENT, OURS, SERVER, Flow, at, established, invite, message, register, response, sdp
 from tests.harness.sip_messages import BODY, INVITE, length, put, refused
 

@@ -7,16 +7,9 @@ from ipaddress import ip_address
 import pytest
 
 from protocols.sip.answers import refuse
-from protocols.sip.message import (
-    MAX_FIELDS,
-    MAX_HEAD_BYTES,
-    BadMessage,
-    CSeq,
-    Field,
-    Message,
-    NotSip,
-    read_message,
-)
+from protocols.sip.head import MAX_FIELDS, MAX_HEAD_BYTES, BadMessage, CSeq, Field, NotSip
+from protocols.sip.message import Message
+from protocols.sip.reading import read_message
 from protocols.sip.values import MAX_VALUES
 from protocols.toolbox.spans import Span
 from tests.harness.sip_messages import (

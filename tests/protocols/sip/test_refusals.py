@@ -5,10 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocols.sip.answers import refuse
-from protocols.sip.message import (
-    BadMessage,
-    read_message,
-)
+from protocols.sip.head import BadMessage
+from protocols.sip.reading import read_message
 from tests.harness.sip_messages import (
     FAULTS,
     INVITE,

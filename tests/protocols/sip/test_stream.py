@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.sip.answers import refuse
-from protocols.sip.message import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_METHOD_BYTES, BadMessage, NotSip, read_message
+from protocols.sip.head import MAX_BODY_BYTES, MAX_HEAD_BYTES, MAX_METHOD_BYTES, BadMessage, NotSip
+from protocols.sip.reading import read_message
 from protocols.sip.stream import StreamFramer, is_filling, is_keep_alive
 from tests.harness.sip_messages import (
     BAD_LENGTHS,

@@ -17,7 +17,9 @@ import pytest
 
 from protocols.contract.addresses import Side
 from protocols.sip.answers import refuse
-from protocols.sip.message import BadMessage, Message, Oddity, read_message
+from protocols.sip.head import BadMessage
+from protocols.sip.message import Message, Oddity
+from protocols.sip.reading import read_message
 from protocols.sip.stream import StreamFramer, is_keep_alive
 from protocols.sip.values import Address, within
 from protocols.toolbox.spans import Span
