@@ -19,7 +19,7 @@ House rules:
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol, runtime_checkable
 
 from protocols.contract.addresses import Host, Peers, Side, Transport
@@ -78,6 +78,8 @@ class Helper:
     a number its type says what it may be; of other things `__post_init__`, by `ValueError("key: what is wrong")`."""
     start: Callable[[], EngineFactory]
     """Called once for each daemon. What the engines of a helper share lives in what it returns."""
+    off: Mapping[tuple[Transport, int], str] = field(default_factory=dict, hash=False)
+    """Those of `ports` that the table lists but does not serve until a configuration says so, each with the reason."""
     begins: Callable[[bytes, Any], bool] = lambda data, options: True
     """Whether a datagram, as the options read it, can be the first of a flow. Anybody can send one, from any address: a
     session, and a port of ours, are only for those that can."""

@@ -184,7 +184,7 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
 
 
 def _counted(settings: Config) -> str:
-    return f"entries in session-helpers: {len(settings.helpers)}, policies: {len(settings.policies)}"
+    return f"entries in session-helpers: {len(settings.served)}, policies: {len(settings.policies)}"
 
 
 @main.group("config")
@@ -223,9 +223,8 @@ def session_helper(number: int | None, path: str | None, as_json: bool, form: st
     elif form == "fortios":
         click.echo(show.fortios(shown, settings.helpers))
     else:
-        print_rows(
-            show.entries(shown), ("id", "name", "protocol", "port"), title=f"Session helpers ({settings.source})"
-        )
+        columns = ("id", "name", "protocol", "port", *(["off"] if not all(entry.enabled for entry in shown) else []))
+        print_rows(show.entries(shown), columns, title=f"Session helpers ({settings.source})")
         click.echo()
         _print_helpers(helpers)
 

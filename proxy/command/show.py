@@ -13,7 +13,8 @@ PROTOCOL_NUMBERS = {Transport.TCP: 6, Transport.UDP: 17}
 
 
 def entries(table: Sequence[HelperEntry]) -> list[dict[str, Any]]:
-    """The table as plain values: `id`, `name`, `protocol`, `protocol_number`, `port` (a list of ports and ranges)."""
+    """The table as plain values: `id`, `name`, `protocol`, `protocol_number`, `port` (a list of ports and ranges); with
+    an entry that is off also why it is `off`."""
     return [
         {
             "id": entry.id,
@@ -21,22 +22,31 @@ def entries(table: Sequence[HelperEntry]) -> list[dict[str, Any]]:
             "protocol": entry.protocol.value,
             "protocol_number": PROTOCOL_NUMBERS[entry.protocol],
             "port": [str(ports) for ports in entry.ports],
+            **({"off": why_off(entry)} if not entry.enabled else {}),
         }
         for entry in table
     ]
+
+
+def why_off(entry: HelperEntry) -> str:
+    """What the helper says of it, if it has one of the entry's ports off itself."""
+    reasons = REGISTRY[entry.name].off
+    own = (reasons.get((entry.protocol, ports.first)) for ports in entry.ports if ports.first == ports.last)
+    return next((reason for reason in own if reason is not None), "the configuration says so")
 
 
 def fortios(shown: Sequence[HelperEntry], table: Sequence[HelperEntry]) -> str:
     """Entries as `config system session-helper` lists them.
 
     shown: those to write, of the whole `table`.  FortiOS has one port an entry, so further ports of an entry of ours
-    become entries of their own, with ids that are free in the table.
+    become entries of their own, with ids that are free in the table. FortiOS has none that are off: a comment says so.
     """
     taken = {entry.id for entry in table}
     free = (number for number in count(max(taken, default=0) + 1))
     lines = ["config system session-helper"]
     for entry in shown:
         for index, port in enumerate(port for ports in entry.ports for port in range(ports.first, ports.last + 1)):
+            lines += [f"    # off: {why_off(entry)}"] if not entry.enabled else []
             lines += [
                 f"    edit {entry.id if index == 0 else next(free)}",
                 f"        set name {entry.name}",

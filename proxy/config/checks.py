@@ -40,8 +40,8 @@ def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bo
     table is then not judged. Locations name list elements by their index in `config`.
     """
     yield from _entries(config.helpers, registry)
-    table = {entry.name for entry in config.helpers} if table_complete else set(registry)
-    if table_complete and any(entry.protocol is Transport.UDP for entry in config.helpers):
+    table = {entry.name for entry in config.served} if table_complete else set(registry)
+    if table_complete and any(entry.protocol is Transport.UDP for entry in config.served):
         yield from _media_ports(config)
     if not config.policies:
         yield (POLICIES,), "no policy: every session would be denied"
@@ -52,7 +52,7 @@ def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bo
             yield (*here, "name"), f"another policy has the name {policy.name!r} too"
         names.add(policy.name)
         yield from _interfaces(here, policy)
-        yield from _helper_names(here, policy, registry, table)
+        yield from _helper_names(here, policy, registry, table, {entry.name for entry in config.helpers})
         yield from _nat(here, policy)
         yield from _route_mark(here, policy, config.network.mark)
         yield from _families(here, policy)
@@ -72,6 +72,8 @@ def _media_ports(config: File) -> Iterator[Finding]:
 def _entries(entries: Sequence[HelperEntry], registry: Mapping[str, Helper]) -> Iterator[Finding]:
     if not entries:
         yield (ENTRIES,), "the table is empty: no session would ever be read; leave it out for the usual ports"
+    elif not any(entry.enabled for entry in entries):
+        yield (ENTRIES,), "every entry is off: no session would ever be read"
     ids: set[int] = set()
     for index, entry in enumerate(entries):
         here: Location = (ENTRIES, index)
@@ -83,7 +85,8 @@ def _entries(entries: Sequence[HelperEntry], registry: Mapping[str, Helper]) -> 
         elif entry.protocol not in (spoken := {transport for transport, _ in registry[entry.name].ports}):
             runs_over = " and ".join(transport.value for transport in Transport if transport in spoken)
             yield (*here, "protocol"), f"{entry.name} runs over {runs_over} only"
-        yield from _overlaps(here, entry, entries[:index])
+        if entry.enabled:
+            yield from _overlaps(here, entry, [other for other in entries[:index] if other.enabled])
 
 
 def _overlaps(here: Location, entry: HelperEntry, earlier: Sequence[HelperEntry]) -> Iterator[Finding]:
@@ -108,13 +111,15 @@ def _interfaces(here: Location, policy: Policy) -> Iterator[Finding]:
 
 
 def _helper_names(
-    here: Location, policy: Policy, registry: Mapping[str, Helper], table: Collection[str]
+    here: Location, policy: Policy, registry: Mapping[str, Helper], table: Collection[str], listed: Collection[str]
 ) -> Iterator[Finding]:
+    """table: the helpers that have an entry; listed: those too whose entries are off."""
     for index, name in enumerate(policy.helpers):
         if name not in registry:
             yield (*here, "helpers", index), no_such_helper(name, registry)
         elif name not in table:
-            yield (*here, "helpers", index), f"session-helpers has no entry for {name}, so this can never match"
+            lacks = f"has {name} off" if name in listed else f"has no entry for {name}"
+            yield (*here, "helpers", index), f"session-helpers {lacks}, so this can never match"
     # Every helper has options, given or not; those that differ from the default were given.
     for name, options in policy.options.items():
         if options == registry[name].options():

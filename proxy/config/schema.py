@@ -128,6 +128,8 @@ class HelperEntry(_Section):
         validation_alias="port"
     )
     """Destination port, a range FIRST-LAST, or a list of both."""
+    enabled: bool = True
+    """false: the entry is listed, but off: sessions to its ports pass as if it were not there."""
 
 
 class Policy(_Section):
@@ -245,10 +247,21 @@ class NetworkSettings(_Section):
 
 def _default_table() -> tuple[HelperEntry, ...]:
     """Every registered helper on its own ports."""
-    ports = [(name, transport, port) for name, helper in REGISTRY.items() for transport, port in helper.ports]
+    return default_table(REGISTRY)
+
+
+def default_table(registry: Mapping[str, Helper]) -> tuple[HelperEntry, ...]:
+    """An entry for each port of each helper; those that a helper has off are off."""
+    ports = [(helper, transport, port) for helper in registry.values() for transport, port in helper.ports]
     return tuple(
-        HelperEntry(id=number, name=name, protocol=transport, ports=(PortRange(port, port),))
-        for number, (name, transport, port) in enumerate(ports, start=1)
+        HelperEntry(
+            id=number,
+            name=helper.name,
+            protocol=transport,
+            ports=(PortRange(port, port),),
+            enabled=(transport, port) not in helper.off,
+        )
+        for number, (helper, transport, port) in enumerate(ports, start=1)
     )
 
 
@@ -258,7 +271,7 @@ class File(_Section):
     version: Literal[1] = 1
     """Version of this format."""
     helpers: tuple[HelperEntry, ...] = Field(default_factory=_default_table, validation_alias="session-helpers")
-    """The session-helper table. Left out: every helper on its usual ports."""
+    """The session-helper table. Left out: every helper on its usual ports, but for those that are off."""
     policies: tuple[Policy, ...]
     """First match wins, no match is a deny."""
     ports: Annotated[PortRange, PlainValidator(parse_pool), _WORD, WithJsonSchema(_TEXT)] = PortRange(40000, 59999)
@@ -274,10 +287,15 @@ class File(_Section):
     network: NetworkSettings = NetworkSettings()
 
     @property
+    def served(self) -> tuple[HelperEntry, ...]:
+        """The entries of the session-helper table that are not off."""
+        return tuple(entry for entry in self.helpers if entry.enabled)
+
+    @property
     def helper_ports(self) -> frozenset[int]:
         """Of the session-helper table: who comes to one of them comes for a session."""
         return frozenset(
-            port for entry in self.helpers for ports in entry.ports for port in range(ports.first, ports.last + 1)
+            port for entry in self.served for ports in entry.ports for port in range(ports.first, ports.last + 1)
         )
 
 

@@ -113,7 +113,7 @@ def _listener(config: Config) -> Iterator[Finding]:
 
 def _datagram_ports(config: Config) -> Iterator[Finding]:
     """A service on every address has the port on those of others too, where our sockets would have to stand."""
-    ports = {port for entry in config.helpers if entry.protocol is Transport.UDP for port in _few(entry.ports)}
+    ports = {port for entry in config.served if entry.protocol is Transport.UDP for port in _few(entry.ports)}
     for port in sorted(ports):
         try:
             transparent.datagrams(Endpoint(ip_address(_DOCUMENTATION_ADDRESSES[0]), port)).close()

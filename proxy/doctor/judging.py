@@ -400,7 +400,7 @@ def judge_helpers(config: Config, firewall: Firewall) -> Iterator[Finding]:
 
 
 def _nft_helpers(config: Config, firewall: Firewall) -> Iterator[tuple[str, str]]:
-    ours = {entry.name for entry in config.helpers}
+    ours = {entry.name for entry in config.served}
     used: list[tuple[object, object, object]] = []
     helpers: list[tuple[object, object, str, str]] = []
     for item in firewall.nft:
@@ -421,7 +421,7 @@ def _nft_helpers(config: Config, firewall: Firewall) -> Iterator[tuple[str, str]
 
 
 def _iptables_helpers(config: Config, firewall: Firewall) -> Iterator[tuple[str, str]]:
-    ours = {entry.name for entry in config.helpers}
+    ours = {entry.name for entry in config.served}
     for chain in firewall.others():
         if chain.tool == "nft":
             continue

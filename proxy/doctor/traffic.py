@@ -172,7 +172,7 @@ def _begun_by_servers(policy: Policy, scope: Scope, towards: Packet, out: str, h
 def of_config(config: Config, links: Links) -> list[Traffic]:
     """Raises NetError as `rules.scopes` does."""
     policies = {policy.name: policy for policy in config.policies}
-    names = {entry.name for entry in config.helpers}
+    names = {entry.name for entry in config.served}
     found = []
     for scope in rules.scopes(config):
         policy = policies[scope.policy]

@@ -182,7 +182,7 @@ def scopes(config: Config) -> Iterator[Scope]:
             for transport in Transport:
                 ports = merge_ports(
                     ports
-                    for entry in config.helpers
+                    for entry in config.served
                     if entry.protocol is transport and _names(policy, entry.name)
                     for ports in entry.ports
                 )

@@ -68,13 +68,13 @@ class PolicyTable:
     def __init__(self, config: Config) -> None:
         self._entries = {
             (entry.protocol, port): entry
-            for entry in config.helpers
+            for entry in config.served
             for ports in entry.ports
             for port in range(ports.first, ports.last + 1)
         }
         self._rules = {
             name: tuple(_compile(policy) for policy in config.policies if not policy.helpers or name in policy.helpers)
-            for name in {entry.name for entry in config.helpers}
+            for name in {entry.name for entry in config.served}
         }
 
     def groups(self) -> frozenset[Group]:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
 from socketserver import UnixStreamServer
@@ -19,7 +20,8 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
-from proxy.command import terminal
+from protocols.contract.addresses import Transport
+from proxy.command import show, terminal
 from proxy.command.cli import main
 from proxy.config import reading, schema
 from proxy.doctor import examine
@@ -160,6 +162,22 @@ def test_table_in_force_and_the_helpers_that_exist(file: Path) -> None:
 
 def test_table_of_the_built_in_default_without_a_file() -> None:
     assert pinhole("show", "session-helper", 1).stdout.splitlines()[1].split() == ["1", "ftp", "tcp", "21"]
+
+
+def test_an_entry_that_is_off_is_listed_and_says_why(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file.write_text(TABLE.replace("id: 1,", "id: 1, enabled: false,"))
+    lines = pinhole("show", "session-helper", "-c", file).stdout.splitlines()
+    assert lines[0].split() == ["id", "name", "protocol", "port", "off"]
+    assert lines[1].split() == ["1", "ftp", "tcp", "21", "the", "configuration", "says", "so"]
+    assert lines[2].split()[-1] == "-"
+    ftp = replace(schema.REGISTRY["ftp"], off={(Transport.TCP, 21): "nobody needs it"})
+    monkeypatch.setattr(show, "REGISTRY", {"ftp": ftp})
+    lines = pinhole("show", "session-helper", "-c", file).stdout.splitlines()
+    assert lines[1].endswith("  nobody needs it")
+    (entry,) = json.loads(pinhole("show", "session-helper", 1, "-c", file, "--json").stdout)["session_helpers"]
+    assert entry["off"] == "nobody needs it"
+    text = pinhole("show", "session-helper", 1, "-c", file, "--format", "fortios").stdout
+    assert text.splitlines()[1:3] == ["    # off: nobody needs it", "    edit 1"]
 
 
 def test_one_entry_of_the_table(file: Path) -> None:

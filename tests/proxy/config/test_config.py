@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -371,6 +372,44 @@ def test_wrong_ports_of_an_entry(problems: Problems, port: str) -> None:
 def test_wrong_protocol_of_an_entry(problems: Problems, protocol: str) -> None:
     (found,) = problems(entries(f"id: 1, name: ftp, protocol: {protocol}, port: 21"))
     assert found.endswith("session-helpers[0].protocol: expected tcp or udp (or their numbers, 6 and 17)")
+
+
+# -- entries that are off ----------------------------------------------------------------------------------------------
+
+
+def test_the_built_in_table_has_those_entries_off_that_a_helper_has_off() -> None:
+    sip = replace(schema.REGISTRY["sip"], off={(Transport.TCP, 5060): "for a test"})
+    table = schema.default_table({"sip": sip})
+    assert [(entry.protocol, entry.enabled) for entry in table] == [(Transport.UDP, True), (Transport.TCP, False)]
+
+
+def test_an_entry_that_a_file_lists_is_on_unless_it_says_otherwise(load: Load) -> None:
+    one, other = (
+        "id: 1, name: ftp, protocol: tcp, port: 21",
+        "id: 2, name: ftp, protocol: tcp, port: 22, enabled: false",
+    )
+    assert [entry.id for entry in load(entries(one, other)).served] == [1]
+
+
+def test_an_entry_that_is_off_leaves_its_ports_to_another(load: Load) -> None:
+    one, other = (f"id: {number}, name: ftp, protocol: tcp, port: 21" for number in (1, 2))
+    read = load(entries(f"{one}, enabled: false", other))
+    assert [entry.id for entry in read.served] == [2]
+
+
+def test_a_table_with_every_entry_off_is_as_good_as_empty(problems: Problems) -> None:
+    (found,) = problems(entries("id: 1, name: ftp, protocol: tcp, port: 21, enabled: false"))
+    assert found == "2:3: session-helpers: every entry is off: no session would ever be read"
+
+
+def test_a_policy_for_a_helper_that_is_off_can_never_match(problems: Problems) -> None:
+    one, other = (
+        "id: 1, name: ftp, protocol: tcp, port: 21",
+        "id: 2, name: sip, protocol: tcp, port: 5060, enabled: false",
+    )
+    table = entries(one, other).removesuffix(POLICY)
+    (found,) = problems(table + policy("helpers: sip"))
+    assert found.endswith("session-helpers has sip off, so this can never match")
 
 
 # -- what is wrong between the parts -----------------------------------------------------------------------------------

@@ -54,6 +54,15 @@ def test_a_deny_above_an_accept_wins() -> None:
     assert decided(policies.decide(arrival(server="198.51.100.10"))) == "yes"
 
 
+def test_an_entry_that_is_off_serves_nobody() -> None:
+    entry = HelperEntry(id=1, name="ftp", protocol=Transport.TCP, ports=(PortRange(21, 21),), enabled=False)
+    other = HelperEntry(id=2, name="ftp", protocol=Transport.TCP, ports=(PortRange(2121, 2121),))
+    policies = PolicyTable(Config(helpers=(entry, other), policies=(policy(),)))
+    assert policies.decide(arrival()) == Denied("no_helper", None)
+    assert not policies.has_helper(Transport.TCP, 21)
+    assert decided(policies.decide(arrival(port=2121))) == "p"
+
+
 def test_no_match_is_a_deny() -> None:
     assert table(policy(sources=["192.168.0.0/16"])).decide(arrival()) == Denied("no_policy", None)
     assert table().decide(arrival()) == Denied("no_policy", None)
