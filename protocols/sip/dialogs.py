@@ -1,7 +1,7 @@
 """SIP dialogs: what each request and response means to the call that it belongs to.
 
 RFC 3261 s.12 to 15, RFC 3264, RFC 4028 (session timers). Offers and answers are read here, and handed to the call
-(calls.py), which opens what they need; here is decided when a call begins, lives on and ends.
+(offers.py), which opens what they need; here is decided when a call begins, lives on and ends.
 
 Who may say what (a pinhole needs an exchange that both sides have confirmed):
 - a response counts when it comes from whom the request went to;
@@ -21,10 +21,12 @@ from protocols.sdp import relocate
 from protocols.sdp.parties import Role, Speaker, Terms
 from protocols.sip import body as sip_body
 from protocols.sip.answers import Refused
-from protocols.sip.calls import MAX_CALLS, Call, Hosts, Offer, Transaction
+from protocols.sip.calls import MAX_CALLS, Call, Hosts, Transaction
 from protocols.sip.contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip.message import Message
+from protocols.sip.offers import CallMedia
 from protocols.sip.options import SipOptions
+from protocols.sip.places import Offer
 from protocols.sip.rewrite import Rewriter
 from protocols.sip.table import SipTable
 from protocols.sip.ways import DIALOG_SECONDS, Ways
@@ -131,7 +133,7 @@ class Dialogs:
             self._hosts[side][0],
             self._known_as[side],
             role in call.behind_us,
-            call.sides[role],
+            call.side_of(role),
         )
         if message.is_request:
             return self._requested(call, speaker, message, hosts, side)
@@ -204,12 +206,12 @@ class Dialogs:
             detail = f"{table.calls.of_client[client]} of {client}, {len(table.calls.standing)} in all"
             self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": f"answered {status}"})
             raise Refused(status, b"Too Many Calls")
-        call = Call(message.call_id, tag, hosts, client, self._pinholes.apart(), self._terms, table.calls, self._clock)
+        side = asking.other if self._peers.is_expected else asking
+        media: CallMedia[Call] = CallMedia(client, self._pinholes.apart(), self._terms, table.calls)
+        call = Call(message.call_id, tag, hosts, side, media, self._clock)
         call.is_resumed = is_resumed
-        for role, side in ((Role.CALLER, asking), (Role.CALLEE, asking.other)):
-            call.sides[role] = side.other if self._peers.is_expected else side
-            if side in self._inside:
-                call.behind_us += (role,)
+        sides = (Role.CALLER, asking), (Role.CALLEE, asking.other)
+        call.behind_us = tuple(role for role, at in sides if at in self._inside)
         call.began_at = self._now
         call.lasts = self._options.call_idle
         table.calls.standing.setdefault(key, []).append(call)
@@ -226,7 +228,7 @@ class Dialogs:
             if offer is None:
                 return None
             body = self._described(call, speaker, message, side, answers=offer)
-            call.agree(offer)
+            call.media.agree(offer)
             return body
         branch = message.branch
         known = call.transaction(number, method, speaker.role, hosts, branch)
@@ -279,11 +281,11 @@ class Dialogs:
             return self._of_no_call(message, side)
         if status < 200 and method == b"INVITE" and call.started_at is None:
             self._put_off(call, self._options.ring_seconds)
-            call.keep(self._options.ring_seconds)
+            call.media.keep(self._options.ring_seconds)
         if status == 100:
             return None
         if status < 300:
-            call.answered()
+            call.media.answered()
         if status >= 300:
             self._failed(call, transaction, status, speaker.tag)
             return None
@@ -302,7 +304,7 @@ class Dialogs:
             body = self._described(call, speaker, message, side, answers=transaction.offer)
         if status >= 200:
             if transaction.offer is not None:
-                call.agree(transaction.offer)
+                call.media.agree(transaction.offer)
             if (method == b"INVITE" or call.is_resumed) and call.start(speaker.tag, self._now):
                 self._note("call.started", {"call_id": call.key, **_who(message)})
                 self._ways.establish(call, transaction, message, side, self._now)
@@ -329,7 +331,7 @@ class Dialogs:
         elif call.lasts != self._options.call_idle:
             return
         self._put_off(call, call.lasts)
-        call.keep(self._options.media_idle if call.lasts == self._options.call_idle else call.lasts)
+        call.media.keep(self._options.media_idle if call.lasts == self._options.call_idle else call.lasts)
 
     def _put_off(self, call: Call, seconds: float) -> None:
         call.put_off(self._now + seconds, self._clock)
@@ -481,7 +483,7 @@ class Dialogs:
         return origin is not None and (
             origin == speaker.host
             or any(origin in network for network in self._options.media_hosts)
-            or call.is_elsewhere(speaker, Endpoint(origin, 0))
+            or call.media.is_elsewhere(speaker, Endpoint(origin, 0))
         )
 
     def _tell_moved(self, call: Call, description: sdp.Description, moves: Mapping[int, relocate.Move]) -> None:
@@ -510,7 +512,7 @@ class Dialogs:
         """Media that is left as it is, and for the log why."""
         kept: dict[int, dict[str, Any]] = {}
         for medium in description.media:
-            if (objection := call.objection(speaker, medium)) is not None:
+            if (objection := call.media.objection(speaker, medium)) is not None:
                 reason, at = objection
                 kept[medium.slot] = _change(f"sdp m={medium.kind.decode('latin-1')}", at, reason)
         low = [str(change["value"]) for change in kept.values() if change["reason"] == "low_port"]
@@ -523,7 +525,7 @@ class Dialogs:
         """If the address is not of the speaker's VPN or container after all, but another host's, its media is lost."""
         for medium in media if speaker.mapped is not None else ():
             at = medium.endpoint
-            if at is None or not medium.is_movable or not call.is_elsewhere(speaker, at):
+            if at is None or not medium.is_movable or not call.media.is_elsewhere(speaker, at):
                 continue
             if (at, at) not in call.told and len(call.told) < MAX_TOLD:
                 call.told += ((at, at),)
@@ -563,8 +565,8 @@ class Dialogs:
     def closed(self, call: Call, grant: AnyGrant, event: Closed, now: float) -> None:
         """A place of a call is gone."""
         self._now = now
-        call.closed(grant, event)
-        if call.ending is None and not call.has_media and event.reason == "idle":
+        call.media.closed(grant, event)
+        if call.ending is None and not call.media and event.reason == "idle":
             self._end(call, "media_idle")
         else:
             self._tell_end(call)
@@ -613,18 +615,18 @@ class Dialogs:
             table.memory.release(_bytes_kept(key))
             if not calls:
                 del table.calls.standing[key]
-            table.calls.of_client[call.charged_to] -= 1
-            if not table.calls.of_client[call.charged_to]:
-                del table.calls.of_client[call.charged_to]
+            table.calls.of_client[call.media.charged_to] -= 1
+            if not table.calls.of_client[call.media.charged_to]:
+                del table.calls.of_client[call.media.charged_to]
 
     def _tell_end(self, call: Call) -> None:
         """When the last of its media is closed, and counted."""
-        if call.ending is None or call.has_media or call.is_told:
+        if call.ending is None or call.media or call.is_told:
             return
         call.is_told = True
         call.clocks[0].forget(call)  # whose engine was needed until now, to hear of what is closed
         if call.started_at is not None:
-            facts = {"duration_seconds": round(self._now - call.started_at, 3), "streams": call.streams()}
+            facts = {"duration_seconds": round(self._now - call.started_at, 3), "streams": call.media.streams()}
             self._note("call.ended", {"call_id": call.key, "reason": call.ending, **facts})
 
 

@@ -6,7 +6,7 @@ comments (S31, D22) are those of `protocols/FACTS.md`.
     a datagram, or one message cut from a stream
       -> read (reading.py)                what cannot be read is answered 400, dropped or passed, as the policy says
       -> head rewritten (rewrite.py)      each party finds the other where it knows it, and gets its own back
-      -> call or registration             offers and answers open places for media (dialogs.py, calls.py);
+      -> call or registration             offers and answers open places for media (dialogs.py, offers.py);
                                           a 2xx to REGISTER lets the phone be called (registrations.py)
       -> body rewritten (relocate.py), Content-Length made right, sent on
 
@@ -384,7 +384,7 @@ class SipEngine:
             self._closed(grant, event)
             self._let_go()
         elif (call := self._table.calls.media.get(grant.id)) is not None:
-            call.used(grant)
+            call.media.used(grant)
         return self._take_notes()
 
     def _closed(self, grant: AnyGrant, event: Closed) -> None:

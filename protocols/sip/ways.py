@@ -87,8 +87,7 @@ class Ways:
             )
             if contact is not None:
                 call.claims.append((contact, self._contacts))
-                if not call.is_of(role.other, comes_from):
-                    call.hosts[role.other].append(comes_from)
+                call.comes_from(role.other, comes_from)
 
     def _really(self, hop: Hop) -> Host | None:
         """From which host requests of that hop come. None: from an address of ours that is nobody's, or from the party

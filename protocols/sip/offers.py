@@ -1,0 +1,389 @@
+"""The media of a SIP call: what is offered and answered in it, and the places that each party has for it.
+
+RFC 3264 (offer and answer), RFC 6337 (who may offer when), RFC 3261 s.13.2.2.4 (several callees).
+
+    offer              a place for each medium of the offerer is held       nobody gets in yet
+    answer             a place for each of the answerer is joined to it     media passes
+    offer 2            what changes is remembered                           the old media goes on (S67, D23)
+    answer 2           it is changed                                        or, if it is refused, forgotten
+
+House rules:
+- An SDP repeated in 183 and 200 is one answer (D21), and a refused offer takes back itself alone.
+- A party keeps its place for the life of the call: what it announced once stays true (D22).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any, Generic
+
+from protocols.contract import pinholes
+from protocols.contract.addresses import Endpoint
+from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, Pinholes, Refusal
+from protocols.sdp import description as sdp
+from protocols.sdp import parties, relocate
+from protocols.sdp.parties import Role, Speaker, Terms
+from protocols.sip.places import MediaBook, Of, Offer, Place, Slot, Totals
+
+MAX_BRANCHES = 12
+"""Callees of one forked call that are told apart; the rest is passed on without media."""
+MAX_UNANSWERED_PLACES = 128
+"""Places for media of one client none of whose calls has been answered of late. A flood of INVITEs that nobody answers
+takes no more ports than these for each address that it forges."""
+
+
+class CallMedia(Generic[Of]):
+    """The places that the parties of one call have for their media."""
+
+    __slots__ = (
+        "_book",
+        "_pinholes",
+        "_places",
+        "_terms",
+        "_totals",
+        "_waiting",
+        "charged_to",
+        "is_answered",
+        "slots",
+    )
+
+    def __init__(self, charged_to: str, pinholes: Pinholes, terms: Terms, book: MediaBook[Of]) -> None:
+        """charged_to: the client among whose places those of this call count."""
+        self.charged_to = charged_to
+        self._pinholes = pinholes
+        self._terms = terms
+        self._book = book
+        self.slots: dict[int, Slot] = {}
+        self._waiting: list[Slot] = []
+        """Offered in the place of others that stand until there is an answer."""
+        self._places: dict[int, Place] = {}
+        """All that are open, by the ids of their grants."""
+        self.is_answered = False
+        """A callee has answered by 101 or more: it rings somewhere."""
+        self._totals: dict[int, Totals] = {}
+
+    def __len__(self) -> int:
+        """How many places are open."""
+        return len(self._places)
+
+    # -- offers and answers ------------------------------------------------------------------------------------------
+
+    def offer(
+        self, of: Of, speaker: Speaker, media: Sequence[sdp.Media], trigger: str, may_join: bool
+    ) -> tuple[Offer, dict[int, relocate.Move]] | Refusal:
+        """Hold the places that an offer needs. The moves say where its media is to be announced; they are of slots
+        whose party is mapped. A Refusal leaves all as it was.
+
+        of: the call, for the book. may_join: the speaker is a party of an established call. One that has answered a
+        hold has agreed to media at its place (RFC 3264 s.8.4), so its partner gets a place beside that.
+        """
+        offer = Offer(speaker.role, speaker.tag)
+        moves: dict[int, relocate.Move] = {}
+        for medium in media:
+            slot = self.slots.get(medium.slot)
+            if not medium.port and not medium.is_bundle_only:
+                if slot is not None:
+                    offer.removed |= {medium.slot}
+                continue
+            wanted = self._wanted(speaker, medium, slot, trigger)
+            if wanted is None:
+                continue
+            place = slot.place(speaker.role, speaker.tag) if slot is not None else None
+            if place is None:
+                joins = may_join and slot is not None and slot.is_on_hold
+                alone = slot.place(speaker.role.other, speaker.tag) if slot is not None and joins else None
+                grant = self._pinholes.answer(alone.grant, wanted) if alone else self._offered(wanted)
+                if isinstance(grant, Refusal):
+                    self.take_back(offer)
+                    return grant
+                place = self._held(of, grant, medium, speaker)
+                if slot is not None and alone is not None:
+                    slot.places[speaker.role, speaker.tag] = place
+                    offer.joined.append(place)
+                else:
+                    slot = offer.fresh[medium.slot] = Slot(speaker.role)
+                    slot.places[speaker.role, b""] = place
+            else:
+                offer.wanted[medium.slot] = wanted
+            _announce(moves, medium, place.grant)
+        for number, slot in offer.fresh.items():
+            if self.slots.setdefault(number, slot) is not slot:
+                self._waiting.append(slot)
+        return offer, moves
+
+    def take_up(self, offer: Offer) -> None:
+        """An offer gets its first answer: what stood in the place of its slots until now is gone."""
+        if offer.is_open:
+            offer.is_open = False
+            for number, fresh in offer.fresh.items():
+                if fresh in self._waiting:
+                    self._waiting.remove(fresh)
+                    self._close(number)
+                    self.slots[number] = fresh
+
+    def answer(
+        self,
+        of: Of,
+        offer: Offer,
+        speaker: Speaker,
+        media: Sequence[sdp.Media],
+        trigger: str,
+        beside: Sequence[Offer],
+        may_decline: bool,
+    ) -> dict[int, relocate.Move]:
+        """Join the answerer's places to what was offered. The first answer of each callee counts; the same one again
+        changes nothing. A medium that cannot have its place is declined in the answer, if its address is mapped.
+
+        of: the call, for the book. beside: other offers that are under way. may_decline: no other callee may still take
+        a medium that this one refuses.
+        """
+        moves: dict[int, relocate.Move] = {}
+        for medium in media:
+            slot = self.slots.get(medium.slot)
+            if slot is None:
+                if medium.port:
+                    self._answer_alone(of, medium, speaker, trigger, moves)
+                continue
+            if not medium.port:
+                if may_decline:
+                    offer.declined |= {medium.slot}
+                continue
+            offered = slot.place(offer.by, speaker.tag)
+            wanted = self._wanted(speaker, medium, slot, trigger)
+            if wanted is None:
+                continue
+            if offered is None:
+                # The same answer again (D21): what its party was given alone.
+                if (alone := slot.place(speaker.role, speaker.tag)) is not None:
+                    self._settle(alone, _without_end(wanted))
+                    _announce(moves, medium, alone.grant)
+                continue
+            _keep(medium.slot, offered, offer, beside)
+            offer.before.setdefault(offered, offered.grant.media)
+            self._settle(offered, offer.wanted.pop(medium.slot, None))
+            place = slot.place(speaker.role, speaker.tag)
+            if place is None:
+                grant = self._pinholes.answer(offered.grant, wanted) if len(slot.places) <= MAX_BRANCHES else None
+                if not isinstance(grant, MediaGrant):
+                    if speaker.mapped is not None:
+                        moves[medium.slot] = relocate.Move(speaker.mapped, 0, None)
+                    continue
+                place = slot.places[speaker.role, speaker.tag] = self._held(of, grant, medium, speaker)
+            else:
+                offer.before.setdefault(place, place.grant.media)
+                self._settle(place, wanted)
+            _announce(moves, medium, place.grant)
+        return moves
+
+    def _answer_alone(
+        self, of: Of, medium: sdp.Media, speaker: Speaker, trigger: str, moves: dict[int, relocate.Move]
+    ) -> None:
+        """The offer named no address that could have a place (hold by 0.0.0.0, a name, a third host): the answerer gets
+        its own, so that the other side is told one of ours, and a partner with the next offer."""
+        wanted = self._wanted(speaker, medium, None, trigger)
+        if speaker.mapped is None or wanted is None:
+            return
+        grant = self._pinholes.offer(_without_end(wanted))
+        if isinstance(grant, Refusal):
+            moves[medium.slot] = relocate.Move(speaker.mapped, 0, None)
+            return
+        slot = self.slots[medium.slot] = Slot(speaker.role, is_on_hold=True)
+        place = slot.places[speaker.role, b""] = self._held(of, grant, medium, speaker)
+        _announce(moves, medium, place.grant)
+
+    def agree(self, offer: Offer) -> None:
+        """Its answer is final. A provisional one may still be followed by a refusal."""
+        if not offer.is_open:
+            for number in offer.removed | offer.declined:
+                self._close(number)
+            offer.removed = offer.declined = frozenset()
+
+    def take_back(self, offer: Offer) -> None:
+        """It was refused: what was agreed before holds (S67)."""
+        for place, media in offer.before.items():
+            if place.grant.id in self._places:
+                self._settle(place, media)
+        for number, slot in offer.fresh.items():
+            if self.slots.get(number) is slot:
+                self._close(number)
+            else:
+                self._drop(slot)
+        for place in offer.joined:
+            self._pinholes.close(place.grant)
+
+    # -- places ------------------------------------------------------------------------------------------------------
+
+    def objection(self, speaker: Speaker, medium: sdp.Media) -> tuple[str, Endpoint] | None:
+        """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
+        return parties.objection(speaker, medium, self._terms, self._book.announced, self._pinholes.may_wait)
+
+    def is_elsewhere(self, speaker: Speaker, at: Endpoint) -> bool:
+        """Whether it is an address of the speaker's VPN or container, in whose place its own host is meant."""
+        return parties.is_elsewhere(speaker, at, self._terms, self._pinholes.may_wait)
+
+    def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> pinholes.Media | None:
+        place = slot.place(speaker.role, speaker.tag) if slot is not None else None
+        held = place.grant.media if place is not None else None
+        return parties.wanted(
+            speaker, medium, held, trigger, self._terms, self._book.announced, self._pinholes.may_wait
+        )
+
+    def _offered(self, wanted: pinholes.Media) -> MediaGrant | Refusal:
+        """A place for the party that offers. A client whose calls nobody has answered has few: it may be forging
+        addresses."""
+        book = self._book
+        is_proved = self.is_answered or book.answered.get(self.charged_to) is not None
+        if not is_proved and book.unanswered[self.charged_to] >= MAX_UNANSWERED_PLACES:
+            return Refusal("unanswered")
+        return self._pinholes.offer(wanted)
+
+    def _held(self, of: Of, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
+        place = Place(grant, medium.slot, speaker.role, is_counted=not self.is_answered)
+        self._places[grant.id] = place
+        self._book.media[grant.id] = of
+        if place.is_counted:
+            self._book.unanswered[self.charged_to] += 1
+        if grant.media.party.mapped is not None:
+            self._book.announced[grant.rtp] = grant.media.party
+        return place
+
+    def _settle(self, place: Place, wanted: pinholes.Media | None) -> None:
+        # The same SDP may come by another message: 183 and 200 (D21).
+        if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
+            changed = self._pinholes.change(place.grant, wanted)
+            if not isinstance(changed, Refusal):
+                self._book.announced.pop(place.grant.rtp, None)
+                place.grant = changed
+                if wanted.party.mapped is not None:
+                    self._book.announced[changed.rtp] = wanted.party
+
+    def answered(self) -> None:
+        """Somebody who takes the INVITE for a call has answered it, if only by ringing."""
+        if not self.is_answered:
+            self.is_answered = True
+            self._book.answered.put(self.charged_to, True)
+            self._uncount(*self._places.values())
+
+    def _uncount(self, *places: Place) -> None:
+        for place in places:
+            if place.is_counted:
+                place.is_counted = False
+                self._book.unanswered[self.charged_to] -= 1
+                if not self._book.unanswered[self.charged_to]:
+                    self._book.unanswered.pop(self.charged_to)
+
+    # -- callees -----------------------------------------------------------------------------------------------------
+
+    def choose(self, tag: bytes) -> None:
+        """The callee with this tag has taken the call: the places of others are given up."""
+        for slot in self.slots.values():
+            for (role, branch), place in tuple(slot.places.items()):
+                if branch not in (b"", tag):
+                    del slot.places[role, branch]
+                    self._pinholes.close(place.grant)
+
+    def leave(self, tag: bytes) -> None:
+        """The callee with this tag has left the call: its own places are given up."""
+        for slot in tuple(self.slots.values()):
+            for (_, branch), place in tuple(slot.places.items()):
+                if branch == tag:
+                    self._pinholes.close(place.grant)
+
+    def has_others(self, tag: bytes) -> bool:
+        """Whether a callee with another tag has a place."""
+        return any(branch not in (b"", tag) for slot in self.slots.values() for _, branch in slot.places)
+
+    def knows(self, tag: bytes) -> bool:
+        """Whether the callee with this tag has a place, or had one for its own offer."""
+        return any(slot.offerer is Role.CALLEE or (Role.CALLEE, tag) in slot.places for slot in self.slots.values())
+
+    # -- ends --------------------------------------------------------------------------------------------------------
+
+    def _close(self, number: int) -> None:
+        slot = self.slots.pop(number, None)
+        if slot is not None:
+            self._drop(slot)
+
+    def _drop(self, slot: Slot) -> None:
+        if slot in self._waiting:
+            self._waiting.remove(slot)
+        for place in tuple(slot.places.values()):
+            self._pinholes.close(place.grant)
+
+    def close(self) -> None:
+        """The call is over: all places are given up."""
+        for number in tuple(self.slots):
+            self._close(number)
+        for slot in tuple(self._waiting):
+            self._drop(slot)
+
+    def keep(self, seconds: float) -> None:
+        """Signalling says that the call lives for so long, be its media silent or not."""
+        self._pinholes.keep(seconds)
+
+    def closed(self, grant: AnyGrant, event: Closed) -> None:
+        """A place of this call is gone."""
+        del self._book.media[grant.id]
+        place = self._places.pop(grant.id)
+        self._uncount(place)
+        if isinstance(grant, MediaGrant):
+            self._book.announced.pop(grant.rtp, None)
+        number = place.number
+        if number not in self._totals:
+            self._totals[number] = Totals()
+        self._totals[number].add(place.role, event)
+        slot = self.slots.get(number)
+        if slot is not None:
+            slot.places = {key: place for key, place in slot.places.items() if place.grant.id != grant.id}
+            if not slot.places:
+                del self.slots[number]
+
+    def is_heard(self) -> bool:
+        """Whether some medium was used and would be closed if it were silent."""
+        # Whoever has put it on hold may be silent for ever, and its partners with it (D25).
+        for slot in self.slots.values():
+            places = slot.places.values()
+            if any(place.is_used for place in places) and all(
+                place.grant.media.idle_seconds != float("inf") for place in places
+            ):
+                return True
+        return False
+
+    def used(self, grant: AnyGrant) -> None:
+        """A packet has come to a place of this call."""
+        self._places[grant.id].is_used = True
+
+    def streams(self) -> list[dict[str, Any]]:
+        """What passed, for the log; complete once all is closed."""
+        return [
+            {
+                "medium": number,
+                **{f"packets_to_{role.value}": totals.packets_to.get(role, 0) for role in Role},
+                **{f"bytes_to_{role.value}": totals.bytes_to.get(role, 0) for role in Role},
+            }
+            for number, totals in sorted(self._totals.items())
+        ]
+
+
+def _without_end(media: pinholes.Media) -> pinholes.Media:
+    """For as long as the call lasts: who is on hold waits."""
+    return replace(media, open_seconds=float("inf"), idle_seconds=float("inf"))
+
+
+def _announce(moves: dict[int, relocate.Move], medium: sdp.Media, grant: MediaGrant) -> None:
+    if grant.media.party.mapped is not None:
+        moves[medium.slot] = relocate.Move(grant.rtp.host, grant.rtp.port, grant.rtcp.port if grant.rtcp else None)
+
+
+def _keep(number: int, place: Place, answered: Offer, beside: Sequence[Offer]) -> None:
+    """A medium that is agreed now: whatever was said of it before, it is not taken back with what else is refused."""
+    if number in answered.declined:
+        answered.declined -= {number}
+    for offer in beside:
+        if number in offer.declined:
+            offer.declined -= {number}
+        if number in offer.removed:
+            offer.removed -= {number}
+        if place in offer.joined:
+            offer.joined.remove(place)

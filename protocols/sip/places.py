@@ -1,0 +1,104 @@
+"""What is remembered of the places for media: of one medium, of one offer, and of all calls of a daemon.
+
+A *place* is where one party's media comes to on this gateway: a pinhole for media (`MediaGrant`). A *slot* is one m=
+line of a call, in which each party has its place. An *offer* says what becomes of them when it is answered (offers.py).
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from protocols.contract import pinholes
+from protocols.contract.addresses import Endpoint
+from protocols.contract.pinholes import Closed, MediaGrant, Party
+from protocols.sdp.parties import Role
+from protocols.toolbox.memory import Memory, Recent
+
+MAX_ANSWERED = 10_000
+"""Clients of whom it is remembered that somebody has answered them."""
+
+Of = TypeVar("Of")
+"""A call, as the book of its media has it."""
+
+
+@dataclass(slots=True, eq=False)
+class Place:
+    """A party's place for one medium."""
+
+    grant: MediaGrant
+    number: int
+    """Of its slot."""
+    role: Role
+    is_counted: bool
+    """It counts against MAX_UNANSWERED_PLACES of the client."""
+    is_used: bool = False
+    """Packets have come to it."""
+
+
+@dataclass(slots=True, eq=False)
+class Slot:
+    """One m= line of a call."""
+
+    offerer: Role
+    places: dict[tuple[Role, bytes], Place] = field(default_factory=dict)
+    """The tag is empty for the party that offered first: it has one place for all who answer."""
+    is_on_hold: bool = False
+    """What was offered has no place: the one who answered has its own alone, and a partner with the next offer."""
+
+    def place(self, role: Role, tag: bytes) -> Place | None:
+        return self.places.get((role, b"" if role is self.offerer else tag))
+
+
+@dataclass(slots=True, eq=False)
+class Offer:
+    """An offer, and what it changes when it is answered."""
+
+    by: Role
+    tag: bytes
+    """Of the callee, by whom or to whom it is."""
+    is_open: bool = True
+    """It has no answer yet."""
+    wanted: dict[int, pinholes.Media] = field(default_factory=dict)
+    """What the offerer's places become if it is answered."""
+    fresh: dict[int, Slot] = field(default_factory=dict)
+    """Slots that are new, and gone if it is refused. One that stands in the place of another waits for the answer."""
+    joined: list[Place] = field(default_factory=list)
+    """Places in slots where the other party had one alone; gone likewise."""
+    removed: frozenset[int] = frozenset()
+    """Slots that are gone once it is agreed: the offerer has given them up."""
+    declined: frozenset[int] = frozenset()
+    """Likewise: whoever answers does not take them."""
+    before: dict[Place, pinholes.Media] = field(default_factory=dict)
+    """What a provisional answer has changed, as it was."""
+
+
+@dataclass(slots=True)
+class Totals:
+    """Of one medium of a call that is over, or of one place that is closed."""
+
+    packets_to: dict[Role, int] = field(default_factory=dict)
+    bytes_to: dict[Role, int] = field(default_factory=dict)
+
+    def add(self, role: Role, event: Closed) -> None:
+        self.packets_to[role] = self.packets_to.get(role, 0) + event.packets_in
+        self.bytes_to[role] = self.bytes_to.get(role, 0) + event.bytes_in
+
+
+@dataclass(slots=True)
+class MediaBook(Generic[Of]):
+    """The media of all calls of a daemon."""
+
+    memory: Memory
+    unanswered: Counter[str] = field(default_factory=Counter)
+    """How many places are held for calls of a client that nobody has answered."""
+    media: dict[int, Of] = field(default_factory=dict)
+    """The call of each open place, by the id of its grant."""
+    announced: dict[Endpoint, Party] = field(default_factory=dict)
+    """Where we announced media -> whose it is."""
+    answered: Recent[str, bool] = field(init=False)
+    """Clients that made a call which somebody has answered."""
+
+    def __post_init__(self) -> None:
+        self.answered = Recent(MAX_ANSWERED, self.memory)
