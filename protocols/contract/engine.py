@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from protocols.contract.addresses import Host, Peers, Side, Transport
 from protocols.contract.effects import Effect
@@ -63,6 +63,19 @@ class Counts(Protocol):
     def counts(self) -> Mapping[str, int]: ...
 
 
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """What a policy may set for every helper; the options of each are a dataclass that adds its own."""
+
+    # Of an inherited field the string under it is not read by what makes the schema.
+    mode: Literal["active", "observe"] = field(
+        default="active",
+        metadata={
+            "description": "`observe`: nothing is changed, opened or refused; the audit log says what would have been."
+        },
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Helper:
     """What the registry holds for each protocol: one line there, one of these at the bottom of the protocol's
@@ -73,7 +86,7 @@ class Helper:
     """One line for people who look for it."""
     ports: tuple[tuple[Transport, int], ...]
     """Default entries of the session-helper table, as FortiOS has them."""
-    options: type[Any]
+    options: type[Options]
     """A frozen dataclass; its fields, types, defaults and the string under each are schema and manual of `options`. Of
     a number its type says what it may be; of other things `__post_init__`, by `ValueError("key: what is wrong")`."""
     start: Callable[[], EngineFactory]

@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from protocols.contract.addresses import LEAST_PORT, Network, Seconds
+from protocols.contract.engine import Options
 
 
 @dataclass(frozen=True)
-class FtpOptions:
+class FtpOptions(Options):
     """What a policy may set under `options: ftp:`."""
 
     third_party: Literal["deny"] | tuple[Network, ...] = "deny"

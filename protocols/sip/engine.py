@@ -36,7 +36,6 @@ from protocols.sip.dialogs import Dialogs, trigger_of
 from protocols.sip.echoes import Echoes
 from protocols.sip.head import MAX_ID_BYTES, MAX_METHOD_BYTES, BadMessage, NotSip, is_sip
 from protocols.sip.message import Message
-from protocols.sip.observe import Observed
 from protocols.sip.options import SipOptions
 from protocols.sip.reading import read_message
 from protocols.sip.registrations import Name, Registrations
@@ -71,7 +70,6 @@ class SipEngine:
         "_notes",
         "_now",
         "_number",
-        "_observed",
         "_options",
         "_over",
         "_peers",
@@ -92,18 +90,14 @@ class SipEngine:
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
-        self._observed = (
-            Observed(self._note, table.numbers, table.unheard, pinholes.may_wait) if options.mode == "observe" else None
-        )
-        holes: Pinholes = pinholes if self._observed is None else self._observed
-        self._contacts = Contacts(peers, holes, table.contacts)
+        self._contacts = Contacts(peers, pinholes, table.contacts)
         self._rewriter = Rewriter(
             peers, table.texts, Echoes(peers, table.echoes), self._contacts, options, next(table.numbers)
         )
         self._registrations = Registrations(
             peers, options, self._rewriter, self._contacts, table.registrations, self._note
         )
-        self._dialogs = Dialogs(peers, options, holes, self._rewriter, self._contacts, table, self._note)
+        self._dialogs = Dialogs(peers, options, pinholes, self._rewriter, self._contacts, table, self._note)
         is_stream = peers.transport is Transport.TCP
         if not is_stream:
             table.contacts.flows.add(peers.client, peers.client_as_seen)
@@ -173,11 +167,7 @@ class SipEngine:
         except BadMessage as bad:
             # Where the next one begins is not known.
             sends = self._malformed(side, None, bad)
-            effects += (
-                *self._take_notes(),
-                *(sends if self._observed is None else ()),
-                *self._break_off("bad_framing"),
-            )
+            effects += (*self._take_notes(), *sends, *self._break_off("bad_framing"))
         if side.other in self._ended:  # this side has been told that nothing more comes: no answers of ours either
             return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
@@ -211,30 +201,18 @@ class SipEngine:
         return self._message(side, data)
 
     def _break_off(self, reason: str) -> Sequence[Effect]:
-        """The stream cannot be read; an observer lets it go on, what it holds back first."""
+        """The stream cannot be read any more, or not be waited for."""
         self._over = True
         self._let_held_go()
-        if self._observed is None:
-            return (*self._take_notes(), Abort(reason))
-        return (*self._take_notes(), *self._held_back(*Side), Splice(self._options.call_idle))
-
-    def _held_back(self, *sides: Side) -> list[Effect]:
-        """What an observer has of these sides' messages that are not whole, to be sent on."""
-        rests = ((side, framer.pop_rest()) for side, framer in self._framers.items() if side in sides)
-        return [Send(side.other, rest) for side, rest in rests if rest]
+        return (*self._take_notes(), Abort(reason))
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
         if self._options.tls == "deny" or self._peers.is_expected:
             # A pinhole is for messages that are read. Behind TLS anything could go to any service of the party (X10).
             how = " and came by a pinhole" if self._peers.is_expected else ""
             self._violation("sip.tls_denied", f"the connection begins with TLS{how}", "closed")
-            if self._observed is None:
-                self._over = True
-                return (*self._take_notes(), Abort("tls_denied"))
+            return self._break_off("tls_denied")
         self._note("sip.tls", {"action": "connection relayed unread"})
-        if self._observed is not None:
-            self._over = True
-            return (*self._take_notes(), Send(SERVER, data), Splice(self._options.call_idle))
         self._is_tls = True
         return (*self._take_notes(), Send(SERVER, data))
 
@@ -258,16 +236,12 @@ class SipEngine:
             sends = self._malformed(side, data, bad)
         except Malformed as bad:
             sends = self._malformed(side, data, BadMessage(str(bad), 0, 0))
-        if self._observed is not None:
-            sends = (Send(side.other, data),)
-            self._hear_of_closed()
         return sends
 
     def _may_pass_unread(self) -> bool:
         """Whether what is no message goes on. Of a session that a pinhole let in it does not before both sides have
-        shown that they speak SIP: it could be anything, for any service of that host (X10). An observer holds nothing
-        back."""
-        return not self._peers.is_expected or self._is_proved or self._observed is not None
+        shown that they speak SIP: it could be anything, for any service of that host (X10)."""
+        return not self._peers.is_expected or self._is_proved
 
     def _too_often(self, side: Side, data: bytes, is_repeat: bool) -> Sequence[Send] | None:
         """One request more than the source may send: the first ones are answered, a flood is not even read. Repeats are
@@ -299,7 +273,7 @@ class SipEngine:
         if count == limit + 1 or (count == 2 * limit + 1 and not is_repeat):
             action = "answered 503" if sends else "dropped"
             self._violation("sip.rate", f"more than {limit} {method} a second from {source}", action)
-        return sends if self._observed is None else None
+        return sends
 
     def _pass(self, side: Side, message: Message) -> Sequence[Send]:
         if message.is_request and message.method in self._blocked:
@@ -400,10 +374,6 @@ class SipEngine:
                 case (Registrations() as registrations, Name() as name):
                     registrations.lapsed(name)
 
-    def _hear_of_closed(self) -> None:
-        while self._table.unheard:
-            self._closed(*self._table.unheard.pop())
-
     def deadline(self) -> float | None:
         clock = self._clock.next() if self._clock is not None and not self._is_left else None
         soonest = self._dialogs.next()
@@ -416,7 +386,6 @@ class SipEngine:
         self._now = now
         self._dialogs.tick(now)
         self._lapsed(self._contacts.due(now, bool(self._dialogs)))
-        self._hear_of_closed()
         self._let_go()
         if self._clock is None or self._is_left:
             return self._take_notes()
@@ -435,8 +404,7 @@ class SipEngine:
                 self._table.held.change(self._peers.client.host, held, 0)
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
-        """Calls do not end with the connection that they began on (S75). A message that is never whole is dropped; an
-        observer lets its part go on."""
+        """Calls do not end with the connection that they began on (S75). A message that is never whole is dropped."""
         self._now = now
         if side in self._ended:
             return ()
@@ -445,8 +413,7 @@ class SipEngine:
         if self._clock is not None:
             self._clock.waits_not(side)
         self._let_go()
-        rest = self._held_back(side) if self._observed is not None and not self._over else ()
-        return (*rest, Finish(side.other))
+        return (Finish(side.other),)
 
     def _let_go(self) -> None:
         """What the two sides have named, when both are gone and no call of theirs needs it."""
@@ -464,7 +431,6 @@ class SipEngine:
         self._dialogs.stop(now)
         self._registrations.stop()
         self._lapsed(self._contacts.stop(now))
-        self._hear_of_closed()
         return self._take_notes()
 
     # -- lines of log ------------------------------------------------------------------------------------------------
@@ -476,8 +442,6 @@ class SipEngine:
             self._notes.append(Note(event, facts))
 
     def _violation(self, rule: str, detail: str, action: str) -> None:
-        if self._observed is not None and action != "passed":
-            action = f"passed; else {action}"
         self._notes.append(violation(rule, detail, action))
 
     def _take_notes(self) -> list[Effect]:
@@ -494,8 +458,7 @@ class SipEngine:
                 fresh.append({"field": field, "before": before, "after": new})
         fresh += ({"field": field, "before": before, "after": after} for field, before, after in self._dialogs.moved)
         if fresh:
-            event = "address.rewritten" if self._observed is None else "address.observed"
-            self._note(event, {"message": trigger_of(message), "changes": fresh})
+            self._note("address.rewritten", {"message": trigger_of(message), "changes": fresh})
 
     def _log_left(self, message: Message, side: Side, body: bytes | None) -> None:
         """Tell the log where an address that the other side knows by another one stands in something that is not
@@ -560,29 +523,27 @@ def _watched(peers: Peers, side: Side) -> tuple[Host | None, list[tuple[Host, by
 
 
 class SipEngines:
-    """Those of one daemon share a table; observers have one of their own, for what stands in theirs stands nowhere
-    else, and another engine would announce it (a reload may make the one of the other)."""
+    """Those of one daemon share a table."""
 
     def __init__(self) -> None:
-        active = SipTable()
-        self._tables = {"active": active, "observe": SipTable(numbers=active.numbers)}
+        self._table = SipTable()
 
     def __call__(self, peers: Peers, options: SipOptions, pinholes: Pinholes, now: float) -> SipEngine:
-        return SipEngine(peers, options, pinholes, now, self._tables[options.mode])
+        return SipEngine(peers, options, pinholes, now, self._table)
 
     def counts(self) -> Mapping[str, int]:
         """What is under way, for the daemon's status."""
-        tables = self._tables.values()
+        calls = self._table.calls
         return {
-            "calls": sum(len(calls) for table in tables for calls in table.calls.standing.values()),
-            "media": sum(len(table.calls.media) for table in tables),
-            "contacts": sum(len(table.contacts.standing) for table in tables),
+            "calls": sum(map(len, calls.standing.values())),
+            "media": len(calls.media),
+            "contacts": len(self._table.contacts.standing),
         }
 
 
 def begins(data: bytes, options: SipOptions) -> bool:
     """Whether a flow may begin with this datagram: what is no SIP costs nobody a socket."""
-    return is_sip(data) or options.malformed == "pass" or options.mode == "observe"
+    return is_sip(data) or options.malformed == "pass"
 
 
 HELPER = Helper(

@@ -8,13 +8,11 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from protocols.contract.addresses import Count, Network, Seconds
+from protocols.contract.engine import Options
 
 
 @dataclass(frozen=True)
-class SipOptions:
-    mode: Literal["active", "observe"] = "active"
-    """`observe`: nothing is changed, opened or refused; the audit log says what would have been."""
-
+class SipOptions(Options):
     fixup: Literal["auto", "never"] = "auto"
     """`auto`: with NAT, addresses are rewritten and media is relayed. `never`: with NAT, messages are read and their
     senders checked, but they and their media are left to ends that mend addresses themselves (STUN, a border

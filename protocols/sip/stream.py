@@ -80,10 +80,6 @@ class StreamFramer:
         self._between = _FILLING
         return self._cut(self._whole)
 
-    def pop_rest(self) -> bytes:
-        """At the end of the stream, or of reading it: what came after the last piece."""
-        return self._cut(len(self._data))
-
     def _cut(self, end: int) -> bytes:
         piece = bytes(self._data[:end])
         del self._data[:end]

@@ -13,7 +13,6 @@ from dataclasses import dataclass, field
 from itertools import count
 
 from protocols.contract.addresses import Host
-from protocols.contract.pinholes import AnyGrant, Closed
 from protocols.sip.calls import CallBook
 from protocols.sip.contacts import ContactBook
 from protocols.sip.echoes import EchoBook
@@ -52,10 +51,8 @@ class SipTable:
     repeats: Repeats = field(init=False)
     held: Held = field(default_factory=Held)
     rates: Rates = field(default_factory=Rates)
-    unheard: list[tuple[AnyGrant, Closed]] = field(default_factory=list)
-    """What observers have closed of what only they have."""
     numbers: Iterator[int] = field(default_factory=count)
-    """Of engines, and of grants that only observers have."""
+    """Of engines."""
 
     def __post_init__(self) -> None:
         memory = self.memory

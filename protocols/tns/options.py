@@ -9,10 +9,11 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from protocols.contract.addresses import Host, Network, Seconds
+from protocols.contract.engine import Options
 
 
 @dataclass(frozen=True)
-class TnsOptions:
+class TnsOptions(Options):
     redirect_to: tuple[Network | str, ...] = ()
     """Where a listener may send its clients besides its own address: networks, and names as `*.db.example.org`, in any
     case and with or without a dot at their end. Without: to the hosts of its own /24 or /64, unless it is published by

@@ -11,8 +11,9 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host, Transport
-from protocols.contract.engine import Helper
+from protocols.contract.engine import EngineFactory, Helper
 from protocols.contract.pinholes import Grant
+from protocols.observe import Engines
 from proxy.config.schema import Config
 from proxy.pinholes.opening import Owner
 from proxy.pinholes.shares import Group, Shares, account_of
@@ -47,7 +48,7 @@ class Sessions:
         self.log = log
         self.metrics = metrics
         self._helpers = helpers
-        self.engines = {name: helper.start() for name, helper in helpers.items()}
+        self.engines: dict[str, EngineFactory] = {name: Engines(helper) for name, helper in helpers.items()}
         self._own_listeners = own_listeners
         self.resolver = Resolver(loop)
         self._interfaces = packet_info.InterfaceNames()
@@ -182,14 +183,15 @@ class Sessions:
         return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, via, is_expected=True)
 
     def _decide(self, arrival: Arrival, first: bytes | None) -> Accepted | Denied:
-        """What policies decide. A flow begins with what its helper speaks, or not at all."""
+        """What policies decide. A flow begins with what its helper speaks, or not at all, unless that only observes."""
         decision = self.policies.decide(arrival)
         if isinstance(decision, Denied) or first is None:
             return decision
         name, policy = decision.entry.name, decision.policy
-        return (
-            decision if self._helpers[name].begins(first, policy.options[name]) else Denied(f"not_{name}", policy.name)
-        )
+        options = policy.options[name]
+        if options.mode == "observe" or self._helpers[name].begins(first, options):
+            return decision
+        return Denied(f"not_{name}", policy.name)
 
     def _admission(
         self,

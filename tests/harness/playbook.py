@@ -57,6 +57,7 @@ from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
 from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Grant, PinholeEvent, Used
+from protocols.observe import Engines
 from tests.harness.fake_pinholes import ASKED, FakePinholes
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
@@ -125,7 +126,7 @@ class Session:
     @classmethod
     def of(cls, helper: Helper, network: Peers, options: Any = None) -> Session:
         pinholes = FakePinholes()
-        engine = helper.start()(network, helper.options() if options is None else options, pinholes, 0.0)
+        engine = Engines(helper)(network, helper.options() if options is None else options, pinholes, 0.0)
         return cls(engine, pinholes)
 
     def _report(self, grant: AnyGrant, event: PinholeEvent) -> None:

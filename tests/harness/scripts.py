@@ -17,6 +17,7 @@ from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.effects import Abort, Finish, Note, Resolve, Send, Splice
 from protocols.contract.engine import EngineFactory, Helper
 from protocols.contract.pinholes import Grant
+from protocols.observe import Engines
 from tests.harness.fake_pinholes import FakePinholes
 from tests.harness.playbook import Session, Transcript, transcripts
 from tests.harness.rights import RIGHTS, left_of
@@ -34,7 +35,7 @@ def begin(
 ) -> Session:
     """start: of a daemon that has a session already, `beside`."""
     pinholes = RIGHTS[helper.name](network, options, pinholes_of(beside) if beside else None)
-    engine = (start or helper.start())(network, options, pinholes, 0.0)
+    engine = (start or Engines(helper))(network, options, pinholes, 0.0)
     return Session(engine, pinholes, daemon=beside.daemon if beside else [])
 
 

@@ -8,7 +8,9 @@ from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport
 from protocols.contract.effects import Effect, Note, Send
+from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Media, MediaGrant, Party, Refusal, Used
+from protocols.observe import Engines, Observer
 from protocols.sip import engine as sip
 from protocols.sip.options import SipOptions
 
@@ -34,7 +36,7 @@ class Places:
         """Third hosts that the shell would refuse."""
         self.kept: list[float] = []
         self.late: list[tuple[AnyGrant, Closed]] = []
-        self.engine: sip.SipEngine | None = None
+        self.engine: Engine | None = None
         self._last = 0
 
     def _add(self, make: Any) -> Any:
@@ -108,12 +110,14 @@ class Flow:
     ) -> None:
         """beside: another one of the same daemon."""
         self.places = beside.places if beside else Places()
-        self.engines = beside.engines if beside else sip.SipEngines()
+        self.engines = beside.engines if beside else Engines(sip.HELPER)
         self.now = 0.0
         seen = OURS if nat else PHONE
         peers = peers or Peers(PHONE, seen, PROXY, PROXY, transport)
         self.engine = self.places.engine = self.engines(peers, SipOptions(**options), self.places, 0.0)
-        self.table = self.engine._table
+        inner = self.engine.engine if isinstance(self.engine, Observer) else self.engine
+        assert isinstance(inner, sip.SipEngine)
+        self.table = inner._table
         self.notes: list[Note] = []
 
     def hear(self, side: Side, data: bytes) -> list[Effect]:

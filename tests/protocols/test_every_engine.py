@@ -10,6 +10,7 @@ from protocols import HELPERS
 from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.effects import Splice
 from protocols.contract.engine import Helper
+from protocols.observe import Engines
 from tests.harness.playbook import NETWORKS, Session, Transcript, on, render, transcripts
 from tests.harness.scripts import (
     WORDS,
@@ -96,7 +97,7 @@ def test_mutated_conversations_keep_to_the_options(helper: Helper, data: st.Data
 @settings(FUZZ, max_examples=60)
 def test_sessions_of_one_daemon_do_not_spoil_each_other(helper: Helper, data: st.DataObject) -> None:
     """What one says may be about what another has begun: then too nothing raises, and nothing is left."""
-    start, options = helper.start(), helper.options()
+    start, options = Engines(helper), helper.options()
     sessions: list[Session] = []
     for network in data.draw(st.lists(networks(helper), min_size=2, max_size=3)):
         sessions.append(begin(helper, network, options, start, sessions[0] if sessions else None))

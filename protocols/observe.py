@@ -1,0 +1,285 @@
+"""Any engine, watched: nothing is changed, opened or refused, and the log says what would have been (`mode: observe`).
+
+    bytes -> the engine -> notes                             -> the log, in words for what did not happen
+       |                -> bytes, ends                       -> nowhere
+       |                -> pinholes.open, offer, answer ...  -> granted, told to the log; nothing stands anywhere
+       +-------------------------------------------------------> the other side, as they came
+
+What an engine would have ended goes on unread. What it would have answered itself goes on as well, so that it may hear
+an answer that it does not wait for: what the log tells of such a session afterwards is what the engine makes of that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from itertools import count
+from typing import Any, assert_never
+
+from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side
+from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
+from protocols.contract.engine import Counts, Engine, EngineFactory, Helper
+from protocols.contract.pinholes import (
+    AnyGrant,
+    Closed,
+    Expect,
+    Grant,
+    Media,
+    MediaGrant,
+    Party,
+    PinholeEvent,
+    Pinholes,
+    Refusal,
+)
+from protocols.toolbox.clock import Clock
+
+MAX_STANDING = 64
+"""Pinholes of one session that are thought of as open, as `limits: pinholes_per_session` would have it."""
+OPEN_SECONDS = 60.0
+"""For so long a pinhole is thought of as open when nobody has used it, unless its engine names another time."""
+IDLE_SECONDS = 4 * 3600.0
+"""Silence after which a session is over that its engine would have ended."""
+
+_WOULD_HAVE_BEEN = {"address.rewritten": "address.observed"}
+"""Events of the log by what they are called when nothing was done."""
+
+
+@dataclass(slots=True)
+class _Shared:
+    """What the observers of one helper share, since one session may close what another one has opened."""
+
+    numbers: count[int] = field(default_factory=lambda: count(1))
+    """Of grants."""
+    closed: list[tuple[Engine, AnyGrant, Closed]] = field(default_factory=list)
+    """Pinholes that are over, with the engines that are to hear of it."""
+
+
+class Engines:
+    """The engines of one helper in one daemon: each works or observes, as the options of its policy say.
+
+    Both kinds share nothing: what stands for an observer stands nowhere, and another engine would announce it.
+    """
+
+    __slots__ = ("_active", "_observed", "_shared")
+
+    def __init__(self, helper: Helper) -> None:
+        self._active = helper.start()
+        self._observed = helper.start()
+        self._shared = _Shared()
+
+    def __call__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> Engine:
+        if options.mode == "active":
+            return self._active(peers, options, pinholes, now)
+        return Observer(self._observed, peers, options, pinholes, now, self._shared)
+
+    def counts(self) -> Mapping[str, int]:
+        """What is under way, for the daemon's status."""
+        total: dict[str, int] = {}
+        for engines in (self._active, self._observed):
+            if isinstance(engines, Counts):
+                for name, number in engines.counts().items():
+                    total[name] = total.get(name, 0) + number
+        return total
+
+
+class Observer:
+    """An engine whose inner engine is fed with all that comes and has no hands."""
+
+    __slots__ = ("_has_ended", "_pinholes", "_shared", "engine")
+
+    def __init__(
+        self,
+        start: EngineFactory,
+        peers: Peers,
+        options: Any,
+        pinholes: Pinholes,
+        now: float,
+        shared: _Shared,
+    ) -> None:
+        """start: makes the inner engine. pinholes: of the session; nothing is asked of them but whether media may be
+        at a third host."""
+        self._shared = shared
+        self._has_ended = False
+        """The inner engine has ended the session, or reads no more."""
+        self._pinholes = ObservedPinholes(self._closed, shared.numbers, pinholes.may_wait)
+        self.engine = start(peers, options, self._pinholes, now)
+
+    # -- what comes in -----------------------------------------------------------------------------------------------
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        if self._has_ended:
+            return (Send(side.other, data),)
+        notes, ends = self._step(self.engine.receive, side, data, now=now)
+        return (*notes, Send(side.other, data), *ends)
+
+    def eof(self, side: Side, now: float) -> Sequence[Effect]:
+        if self._has_ended:
+            return (Finish(side.other),)
+        notes, _ = self._step(self.engine.eof, side, now=now)
+        return (*notes, Finish(side.other))
+
+    def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
+        if self._has_ended:
+            return ()
+        notes, ends = self._step(self.engine.resolved, name, hosts, now=now)
+        return (*notes, *ends)
+
+    def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+        return ()  # none of the session's pinholes is ever opened
+
+    def deadline(self) -> float | None:
+        if self._has_ended and not self.engine.is_needed():
+            return None
+        inner, own = self.engine.deadline(), self._pinholes.clock.next()
+        return own if inner is None else inner if own is None else min(inner, own)
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        self._pinholes.expire(now)
+        notes, ends = self._step(self.engine.tick, now=now)
+        return (*notes, *ends)
+
+    def is_needed(self) -> bool:
+        return self.engine.is_needed()
+
+    def stop(self, now: float) -> Sequence[Effect]:
+        notes, _ = self._step(self.engine.stop, now=now)
+        self._pinholes.close_all()
+        return notes
+
+    # -- what the inner engine wants -----------------------------------------------------------------------------------
+
+    def _step(
+        self, call: Callable[..., Sequence[Effect]], *arguments: Any, now: float
+    ) -> tuple[list[Effect], list[Effect]]:
+        """What is to be told, and how the session goes on unread if it does."""
+        self._pinholes.now = now
+        told: list[Effect] = []
+        ends: list[Effect] = []
+        wanted = call(*arguments, now)
+        while True:
+            told += self._pinholes.take_notes()
+            self._sort(wanted, told, ends)
+            if not self._shared.closed:
+                break
+            engine, grant, event = self._shared.closed.pop(0)
+            wanted = engine.pinhole(grant, event, now)
+        self._has_ended = self._has_ended or bool(ends)
+        return told, ends[:1]
+
+    def _closed(self, grant: AnyGrant, event: Closed) -> None:
+        self._shared.closed.append((self.engine, grant, event))
+
+    @staticmethod
+    def _sort(wanted: Sequence[Effect], told: list[Effect], ends: list[Effect]) -> None:
+        for effect in wanted:
+            match effect:
+                case Note():
+                    told.append(_in_other_words(effect))
+                case Resolve():
+                    told.append(effect)
+                case Abort():
+                    ends.append(Splice(IDLE_SECONDS))
+                case Splice():
+                    ends.append(effect)
+                case Send() | Finish():
+                    pass
+                case _:
+                    assert_never(effect)
+
+
+def _in_other_words(note: Note) -> Note:
+    """The same for the log, where nothing of it was done."""
+    if note.event == "violation" and note.facts["action"] != "passed":
+        return replace(note, facts={**note.facts, "action": f"passed; else {note.facts['action']}"})
+    if (event := _WOULD_HAVE_BEEN.get(note.event)) is not None:
+        return replace(note, event=event)
+    return note
+
+
+class ObservedPinholes:
+    """In place of the session's `Pinholes`: whatever is asked for is granted, told to the log as what would have been
+    opened, and stands nowhere."""
+
+    __slots__ = ("_ended", "_notes", "_numbers", "_standing", "clock", "may_wait", "now")
+
+    def __init__(
+        self,
+        ended: Callable[[AnyGrant, Closed], None],
+        numbers: Iterator[int],
+        may_wait: Callable[[Party], bool],
+    ) -> None:
+        """ended: told of each that is over. numbers: grants of all observers of a helper are told apart by their
+        ids. may_wait: of the session's `Pinholes`."""
+        self.may_wait = may_wait
+        self.clock = Clock[int]()
+        """When those are over that nobody has used; a call's and a registration's last as long as these do."""
+        self.now = 0.0
+        """The time of the step that the engine is at."""
+        self._ended = ended
+        self._notes: list[Note] = []
+        self._numbers = numbers
+        self._standing: dict[int, AnyGrant] = {}
+
+    def take_notes(self) -> list[Note]:
+        notes, self._notes = self._notes, []
+        return notes
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if sum(isinstance(grant, Grant) for grant in self._standing.values()) >= MAX_STANDING:
+            return Refusal("limit_per_session")
+        listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, expect.target.port)
+        self._tell(expect.purpose, expect.trigger, listen, expect.target, expect.allow)
+        grant = Grant(next(self._numbers), expect, listen)
+        self._standing[grant.id] = grant
+        if expect.uses is not None:
+            self.clock.set(grant.id, self.now + (expect.open_seconds or OPEN_SECONDS))
+        return grant
+
+    def offer(self, media: Media) -> MediaGrant:
+        party = media.party
+        host = party.mapped or party.rtp.host
+        self._tell(media.purpose, media.trigger, Endpoint(host, party.rtp.port), party.rtp, party.allow)
+        rtcp = Endpoint(party.mapped or party.rtcp.host, party.rtcp.port) if party.rtcp else None
+        return self._hold(MediaGrant(next(self._numbers), media, Endpoint(host, party.rtp.port), rtcp))
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant:
+        return self.offer(media)
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant:
+        return self._hold(replace(grant, media=media))
+
+    def _hold(self, grant: MediaGrant) -> MediaGrant:
+        self._standing[grant.id] = grant
+        return grant
+
+    def _tell(self, purpose: str, trigger: str, listen: Endpoint, target: Endpoint, allow: tuple[Network, ...]) -> None:
+        facts = {"purpose": purpose, "trigger": trigger, "listen": listen, "target": target, "allow": allow}
+        self._notes.append(Note("pinhole.observed", facts))
+
+    def confirm(self, grant: Grant) -> None:
+        """Nobody is admitted all the same."""
+
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
+        if self._standing.pop(grant.id, None) is not None:
+            self.clock.forget(grant.id)
+            self._ended(grant, Closed(reason, 0, 0, 0.0))
+
+    def expire(self, now: float) -> None:
+        """Close those that would have waited in vain until now."""
+        for number in tuple(self.clock.due(now)):
+            self._ended(self._standing.pop(number), Closed("never_used", 0, 0, 0.0))
+
+    def close_all(self) -> None:
+        """The session is over; nobody is told."""
+        self._standing.clear()
+        self.clock = Clock()
+
+    def keep(self, seconds: float) -> None:
+        """Media, which nobody hears here, has no time of its own."""
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        """An engine that renews knows the end by a clock of its own."""
+        self.clock.forget(grant.id)
+
+    def apart(self) -> Pinholes:
+        return self
