@@ -23,11 +23,12 @@ from protocols.sip import body as sip_body
 from protocols.sip.answers import Refused
 from protocols.sip.calls import MAX_CALLS, Call, Hosts, Transaction
 from protocols.sip.contacts import LAST_WORDS_SECONDS, Contacts
+from protocols.sip.echoes import Echoes
 from protocols.sip.message import Message
+from protocols.sip.names import Names
 from protocols.sip.offers import CallMedia
 from protocols.sip.options import SipOptions
 from protocols.sip.places import Offer
-from protocols.sip.rewrite import Rewriter
 from protocols.sip.table import SipTable
 from protocols.sip.ways import DIALOG_SECONDS, Ways
 from protocols.toolbox.clock import Clock
@@ -52,6 +53,7 @@ class Dialogs:
         "_behind_us",
         "_client",
         "_clock",
+        "_echoes",
         "_follows_media",
         "_hosts",
         "_inside",
@@ -63,7 +65,6 @@ class Dialogs:
         "_ours",
         "_peers",
         "_pinholes",
-        "_rewriter",
         "_table",
         "_terms",
         "_ways",
@@ -76,7 +77,8 @@ class Dialogs:
         peers: Peers,
         options: SipOptions,
         pinholes: Pinholes,
-        rewriter: Rewriter,
+        names: Names,
+        echoes: Echoes,
         contacts: Contacts,
         table: SipTable,
         note: Callable[[str, dict[str, Any]], None],
@@ -84,8 +86,8 @@ class Dialogs:
         self._peers = peers
         self._options = options
         self._pinholes = pinholes
-        self._rewriter = rewriter
-        self._ways = Ways(peers, rewriter, contacts)
+        self._echoes = echoes
+        self._ways = Ways(peers, names, contacts)
         self._table = table
         self._note = note
         self._terms = Terms(options.ring_seconds + 60, options.media_idle, options.media_hosts, options.media_from)
@@ -500,7 +502,7 @@ class Dialogs:
         may_guess = self._known_as[side.other] is not None
         if not may_guess and not len(self._table.echoes.guessed):
             return False  # whom one knows by its own address one need not guess, and nobody else has
-        (own, other), echoes = self._hosts[side], self._rewriter.echoes
+        (own, other), echoes = self._hosts[side], self._echoes
         found = [at for medium in description.media for at in (medium.endpoint, medium.rtcp_endpoint) if at is not None]
         if may_guess and (guesses := {at.port for at in found if at.host == other}):
             echoes.hear_media(message.call_id, side, list(guesses))

@@ -36,6 +36,7 @@ from protocols.sip.dialogs import Dialogs, trigger_of
 from protocols.sip.echoes import Echoes
 from protocols.sip.head import MAX_ID_BYTES, MAX_METHOD_BYTES, BadMessage, NotSip, is_sip
 from protocols.sip.message import Message
+from protocols.sip.names import Names
 from protocols.sip.options import SipOptions
 from protocols.sip.reading import read_message
 from protocols.sip.registrations import Name, Registrations
@@ -67,6 +68,7 @@ class SipEngine:
         "_is_proved",
         "_is_tls",
         "_logged",
+        "_names",
         "_notes",
         "_now",
         "_number",
@@ -91,13 +93,11 @@ class SipEngine:
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
         self._contacts = Contacts(peers, pinholes, table.contacts)
-        self._rewriter = Rewriter(
-            peers, table.texts, Echoes(peers, table.echoes), self._contacts, options, next(table.numbers)
-        )
-        self._registrations = Registrations(
-            peers, options, self._rewriter, self._contacts, table.registrations, self._note
-        )
-        self._dialogs = Dialogs(peers, options, pinholes, self._rewriter, self._contacts, table, self._note)
+        self._names = names = Names(peers, table.texts, self._contacts, options)
+        echoes = Echoes(peers, table.echoes)
+        self._rewriter = Rewriter(peers, table.texts, echoes, names, self._contacts, options, next(table.numbers))
+        self._registrations = Registrations(peers, options, names, self._contacts, table.registrations, self._note)
+        self._dialogs = Dialogs(peers, options, pinholes, names, echoes, self._contacts, table, self._note)
         is_stream = peers.transport is Transport.TCP
         if not is_stream:
             table.contacts.flows.add(peers.client, peers.client_as_seen)
@@ -110,7 +110,7 @@ class SipEngine:
         self._held = dict.fromkeys(self._framers, 0)
         """Bytes of unfinished messages, as the table has counted them."""
         self._ended: set[Side] = set()
-        self._subscriptions = Subscriptions(peers, self._rewriter, self._contacts, (b"SUBSCRIBE", self._number))
+        self._subscriptions = Subscriptions(peers, names, self._contacts, (b"SUBSCRIBE", self._number))
         self._is_tls = False
         """The client has begun with TLS, and its server has not answered."""
         self._has_begun = False
@@ -281,10 +281,10 @@ class SipEngine:
             return self._answer(side, message, 403, b"Forbidden")
         if not message.call_id:
             message.call_id = _unnamed(self._peers)
-        changes = self._rewriter.rewrite(message, side, self._now)
+        changes, stands_in = self._rewriter.rewrite(message, side, self._now)
         message.call_id = self._rewriter.call_id(message, side)
         try:
-            body = self._follow(side, message)
+            body = self._follow(side, message, stands_in)
         except Refused as refused:
             return self._answer(side, message, refused.status, refused.reason)
         edits = [change for _, change in changes]
@@ -296,21 +296,22 @@ class SipEngine:
             self._log_changes(message, changes)
         if message.oddities:
             self._log_oddities(message)
-        if self._rewriter.is_needed:
+        if self._names.is_needed:
             self._log_left(message, side, body)
         tail = len(message.data) - message.body.end  # what is behind Content-Length is no part of it (S1)
         new = replace(message.data, edits) if edits else message.data
         return (Send(side.other, new[: len(new) - tail] if tail and edits else new),)
 
-    def _follow(self, side: Side, message: Message) -> bytes | None:
-        """What the message means to calls and registrations; its body, if that is another now."""
+    def _follow(self, side: Side, message: Message, stands_in: bool) -> bytes | None:
+        """What the message means to calls and registrations; its body, if that is another now. stands_in: one of its
+        contacts could not have an address of its own."""
         method = message.cseq.method
         if method == b"SUBSCRIBE":
             self._subscriptions.hear(message, side, self._now)
         if method != b"REGISTER":
             return self._dialogs.follow(side, message, self._now)
         if message.is_request:
-            self._registrations.asked(message, side)
+            self._registrations.asked(message, side, stands_in)
         elif message.status >= 200:
             self._registrations.answered(message, side, self._now)
         return None

@@ -16,9 +16,10 @@ from protocols.sip.answers import Refused
 from protocols.sip.contacts import Contact, Contacts
 from protocols.sip.head import MAX_ID_BYTES
 from protocols.sip.message import Message
+from protocols.sip.names import DEFAULT_PORT, Names
 from protocols.sip.options import SipOptions
-from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
 from protocols.sip.values import Address
+from protocols.sip.vias import is_own_word
 from protocols.toolbox.memory import NAMES_BYTES, Memory, Recent, short
 
 DEFAULT_SECONDS = 3600
@@ -71,20 +72,20 @@ class RegistrationBook:
 class Registrations:
     """Those that came by one flow or connection."""
 
-    __slots__ = ("_bindings", "_book", "_contacts", "_note", "_options", "_peers", "_pending", "_rewriter")
+    __slots__ = ("_bindings", "_book", "_contacts", "_names", "_note", "_options", "_peers", "_pending")
 
     def __init__(
         self,
         peers: Peers,
         options: SipOptions,
-        rewriter: Rewriter,
+        names: Names,
         contacts: Contacts,
         book: RegistrationBook,
         note: Callable[[str, dict[str, Any]], None],
     ) -> None:
         self._peers = peers
         self._options = options
-        self._rewriter = rewriter
+        self._names = names
         self._contacts = contacts
         self._book = book
         self._note = note
@@ -94,9 +95,9 @@ class Registrations:
     def __len__(self) -> int:
         return len(self._bindings)
 
-    def asked(self, message: Message, side: Side) -> None:
+    def asked(self, message: Message, side: Side, stands_in: bool) -> None:
         """A REGISTER from `side`. A contact that is not its own is somebody else's, and opens nothing (S57). Raises
-        Refused."""
+        Refused. stands_in: one of its contacts could not have an address of its own."""
         span, to = message.address(b"to")
         aor = message.data[span.start : span.end][to.uri.start : to.uri.end]
         host = self._peers.own(side).host
@@ -111,11 +112,11 @@ class Registrations:
                 contact = Endpoint(address.host, address.port or DEFAULT_PORT)
                 if contact == self._peers.as_seen(side):  # it knows how it is known, from STUN
                     contact = self._peers.own(side)
-                contact = self._rewriter.alias_of(side, contact) or contact
-                is_its_own = contact.host == host and self._rewriter.is_own_word(message, side, contact)
+                contact = self._names.alias_of(side, contact) or contact
+                is_its_own = contact.host == host and is_own_word(message, self._peers.own(side), contact)
                 if not is_its_own or contact.port < LEAST_PORT:
                     elsewhere.append(contact)
-                elif (transport := self._rewriter.transport(address)) is not self._peers.transport:
+                elif (transport := self._names.transport(address)) is not self._peers.transport:
                     by_another.append(contact)
                 elif len(contacts) < MAX_CONTACTS:
                     name = Name(aor, transport, contact, self._peers.own(side.other).host)
@@ -132,7 +133,7 @@ class Registrations:
             self._note("address.kept", {"message": "REGISTER", "changes": changes})
         if len(aor) > MAX_ID_BYTES:
             return
-        if self._rewriter.stands_in:  # calls to it would ring at another one's (D49)
+        if stands_in:  # calls to it would ring at another one's (D49)
             raise Refused(503, b"No Contact Available")
         default = _seconds(message.first(b"expires"))
         self._pending.put(
@@ -162,7 +163,7 @@ class Registrations:
                     self._tell("registration.removed", name, contact)
         for name, asked in wish.contacts.items():
             own = name.contact
-            seen = self._rewriter.outward(wish.side, own.host, own.port, name.transport) or own
+            seen = self._names.outward(wish.side, own.host, own.port, name.transport) or own
             seconds = self._granted(granted.get(seen), asked, default, wish)
             if seconds:
                 self._bind(wish.side, name, seconds, self._callers(message, wish.side), now)

@@ -10,7 +10,8 @@ from collections.abc import Hashable
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Peers, Side, Transport, only
 from protocols.sip.contacts import LAST_WORDS_SECONDS, Contacts
 from protocols.sip.message import Message
-from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip.names import DEFAULT_PORT, Names
+from protocols.sip.vias import is_own_word
 from protocols.toolbox.memory import Recent, short
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -25,12 +26,12 @@ MAX_SUBSCRIBED = 16
 class Subscriptions:
     """Those of the client of one flow or connection."""
 
-    __slots__ = ("_asked", "_contacts", "_key", "_peers", "_rewriter", "_until")
+    __slots__ = ("_asked", "_contacts", "_key", "_names", "_peers", "_until")
 
-    def __init__(self, peers: Peers, rewriter: Rewriter, contacts: Contacts, key: Hashable) -> None:
+    def __init__(self, peers: Peers, names: Names, contacts: Contacts, key: Hashable) -> None:
         """key: under which ports are claimed for them."""
         self._peers = peers
-        self._rewriter = rewriter
+        self._names = names
         self._contacts = contacts
         self._key = key
         self._asked: Recent[tuple[bytes, int], Endpoint] = Recent(MAX_SUBSCRIBING)
@@ -77,10 +78,10 @@ class Subscriptions:
         except Malformed:
             return own
         for _, address in found[:1]:
-            if isinstance(address.host, Host) and self._rewriter.transport(address) is self._peers.transport:
+            if isinstance(address.host, Host) and self._names.transport(address) is self._peers.transport:
                 at = Endpoint(address.host, address.port or DEFAULT_PORT)
-                at = self._rewriter.alias_of(CLIENT, at) or at
+                at = self._names.alias_of(CLIENT, at) or at
                 if at.host != own.host or at.port < LEAST_PORT:
                     return own
-                return at if self._rewriter.is_own_word(message, CLIENT, at) else own
+                return at if is_own_word(message, own, at) else own
         return own

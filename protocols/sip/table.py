@@ -17,7 +17,7 @@ from protocols.sip.calls import CallBook
 from protocols.sip.contacts import ContactBook
 from protocols.sip.echoes import EchoBook
 from protocols.sip.registrations import RegistrationBook
-from protocols.sip.rewrite import Spellings
+from protocols.sip.spellings import Spellings
 from protocols.toolbox.memory import Held, Memory, Repeats
 
 

@@ -13,7 +13,8 @@ from protocols.sdp.parties import Role
 from protocols.sip.calls import Call, Hop, Transaction
 from protocols.sip.contacts import Contacts
 from protocols.sip.message import Message
-from protocols.sip.rewrite import DEFAULT_PORT, Rewriter
+from protocols.sip.names import DEFAULT_PORT, Names
+from protocols.sip.vias import is_own_word
 
 MAX_ROUTES = 64
 """A number that no Record-Route has: behind the last one, which is the Contact."""
@@ -24,11 +25,11 @@ DIALOG_SECONDS = 7 * 86400.0
 class Ways:
     """The ways to the parties on both sides of one flow or connection."""
 
-    __slots__ = ("_contacts", "_ours", "_peers", "_rewriter")
+    __slots__ = ("_contacts", "_names", "_ours", "_peers")
 
-    def __init__(self, peers: Peers, rewriter: Rewriter, contacts: Contacts) -> None:
+    def __init__(self, peers: Peers, names: Names, contacts: Contacts) -> None:
         self._peers = peers
-        self._rewriter = rewriter
+        self._names = names
         self._contacts = contacts
         self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
 
@@ -40,16 +41,16 @@ class Ways:
         if not known or not isinstance(known[0][1].host, Host):
             return None
         address = known[0][1]
-        at, transport = Endpoint(known[0][1].host, address.port or DEFAULT_PORT), self._rewriter.transport(address)
+        at, transport = Endpoint(known[0][1].host, address.port or DEFAULT_PORT), self._names.transport(address)
         if not routes and message.is_request:
-            at = self._rewriter.alias_of(side, at) or at
-        is_own_word = (
+            at = self._names.alias_of(side, at) or at
+        is_its_word = (
             not routes
             and message.is_request
             and transport is self._peers.transport
-            and self._rewriter.is_own_word(message, side, at)
+            and is_own_word(message, self._peers.own(side), at)
         )
-        return Hop(side, at, transport, len(routes), is_own_word)
+        return Hop(side, at, transport, len(routes), is_its_word)
 
     def establish(self, call: Call, asked: Transaction, message: Message, side: Side, now: float) -> None:
         """The 2xx has the routes that the INVITE had when it passed us, and before them those of the callee's side. Of

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Send
 from protocols.contract.pinholes import Grant, MediaGrant
-from protocols.sip.rewrite import MAX_MAPPED_BYTES
+from protocols.sip.spellings import MAX_MAPPED_BYTES
 from tests.harness.sip_flow import (
     CLIENT,
     DIALOG,

@@ -1,0 +1,84 @@
+"""How addresses were spelled: what all flows remember of them, so that each party gets its own words back.
+
+A phone may leave its port out, write it with zeros, or put its IPv6 address in capitals, and wants its Via back as it
+sent it (RFC 3261 s.8.1.3.3). Others are told an address of ours in the usual form; what they say of it later is given
+back as the phone wrote it. A spelling that was lost, since peers may fill any table, is written in the usual form.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+from protocols.contract.addresses import Endpoint, Host, Side
+from protocols.toolbox.memory import Memory, Recent
+from protocols.toolbox.spans import Span
+
+MAX_TEXTS = 200_000
+"""Spellings remembered; the oldest ones go. A lost one is written in the usual form."""
+MAX_MAPPED = 100_000
+"""Values whose addresses are found and mapped already. A lost one is read again."""
+MAX_CALL_IDS = 50_000
+MAX_ALIASES = 10_000
+"""Hosts that call themselves by another address than they signal from."""
+
+MAX_MAPPED_BYTES = 256
+"""Of values that are remembered with what they become: a phone has one Contact or two, and calls by few routes."""
+
+Change = tuple[Span, bytes]
+"""Bytes of a message that become others."""
+
+
+class Mapped(NamedTuple):
+    """What becomes of an address; spans are offsets into the value."""
+
+    changes: tuple[Change, ...]
+    known_as: tuple[tuple[Endpoint, Endpoint, bool], bytes] | None
+    """For the table: how the party spelled what it is now known as."""
+    is_lasting: bool
+    """It depends on the two hosts of the flow alone, so it is always the same."""
+    is_own: bool = False
+    """It names the host that the message is from."""
+    is_guess: bool = False
+    """It names the other side's host by an address of the inside, which this side cannot know."""
+    stands_in: bool = False
+    """An address of its own could not be had for it, so the one that its sender signals from stands in."""
+
+
+class MappedVia(NamedTuple):
+    changes: tuple[Change, ...]
+    answers: tuple[Endpoint, bool] | None
+    """Of a response: the sent-by that it came to, and whether it has a port."""
+    is_lasting: bool
+    """As of Mapped, as long as sent-by was spelled as usual."""
+
+
+@dataclass(slots=True)
+class Spellings:
+    """How each party spelled what others know in another way, for all flows."""
+
+    memory: Memory
+    uris: Recent[tuple[Endpoint, Endpoint, bool], bytes] = field(init=False)
+    """How the phone itself spelled host and port in its Contact: by its own, where others know it, and whether they are
+    told the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
+    stand_ins: Recent[tuple[Endpoint, bytes], bytes] = field(init=False)
+    """Host and port in a URI that was given the address of its sender's signalling, by that address and the rest of the
+    URI."""
+    vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(init=False)
+    """And in the Via of a transaction: by branch and the address that took its place."""
+    mapped: Recent[tuple[int, Side, bool, object, bytes], Mapped] = field(init=False)
+    """Values of fields, by the flow, and what becomes of them in it. Peers choose both, so they have no room of their
+    own in each flow."""
+    mapped_vias: Recent[tuple[int, Side, bool, bool, int, bytes], MappedVia] = field(init=False)
+    """The same of Vias."""
+    call_ids: Recent[tuple[bytes, Host], bytes] = field(init=False)
+    """Hidden ones, each with the host that is to have its own back, and what they were."""
+    aliases: Recent[tuple[Host, Host], bool] = field(init=False)
+    """Hosts by the address that they signal from, with another one by which they call themselves."""
+
+    def __post_init__(self) -> None:
+        memory = self.memory
+        self.uris, self.vias = Recent(MAX_TEXTS, memory), Recent(MAX_TEXTS, memory)
+        self.stand_ins, self.call_ids = Recent(MAX_TEXTS, memory), Recent(MAX_CALL_IDS, memory)
+        self.mapped, self.mapped_vias = Recent(MAX_MAPPED, memory), Recent(MAX_MAPPED, memory)
+        self.aliases = Recent(MAX_ALIASES, memory)
