@@ -45,6 +45,8 @@ def refusal_reason(error: OSError) -> str:
             return "no_free_port"
         case errno.EMFILE | errno.ENFILE:
             return "no_descriptors"
+        case errno.EACCES:  # a port below 1024, without CAP_NET_BIND_SERVICE
+            return "not_permitted"
         case _:
             return "bind_failed"
 
@@ -60,5 +62,7 @@ def dial_failure(code: int | None) -> str:
             return "no_descriptors"
         case errno.EADDRINUSE | errno.EADDRNOTAVAIL:
             return "no_source_port"
+        case errno.EACCES:  # to be called from a port below 1024, without CAP_NET_BIND_SERVICE
+            return "not_permitted"
         case _:
             return "unreachable"

@@ -98,5 +98,9 @@ class Helper:
     session, and a port of ours, are only for those that can."""
     answers: Callable[[bytes], bool] = lambda data: False
     """Whether a datagram answers another one. Servers answer from other ports, too."""
+    reserved_source: bool = False
+    """The server of a TCP session is dialled from a port from 512 to 1023, the client's own if that is free, when the
+    client came from such a port (rshd demands one, as `Expect.reserved` says). A client that did not is dialled for
+    from any port, so that the server refuses it as without us. The daemon does not start without the right to."""
     urgent_inline: bool = True
     """Whether TCP urgent data stays in the stream (rules F8, T27)."""

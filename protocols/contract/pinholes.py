@@ -41,6 +41,11 @@ class Expect:
     """False: bound and listening, but nobody is admitted before `Pinholes.confirm` (rules X10, F30)."""
     prefer: int = 0
     """The port that it should have if `listen` leaves that open and the port is free; 0: any."""
+    reserved: bool = False
+    """Where a port of ours is to be chosen (`listen`, `source`), it is one from 512 to 1023, as rsh and its kin demand
+    (rcmd(3)), and none of the pool. As `source` only for a peer that comes from such a port itself: they stand for root
+    on its host, and nobody gains that by passing through here. The refusal is `no_free_port` when all that we may take
+    are taken, and `not_permitted` where the daemon may not bind them (CAP_NET_BIND_SERVICE)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,7 +45,7 @@ from proxy.record.sampling import Sampler
 from proxy.sessions import listener
 from proxy.sessions.flows import Flows
 from proxy.sessions.registry import Sessions
-from proxy.sockets import transparent
+from proxy.sockets import reserved, transparent
 from proxy.sockets.ports import PortPool
 from proxy.sockets.watch import AddressWatch
 from proxy.text import printable
@@ -199,6 +199,7 @@ class Daemon:
         ports = PortPool(settings.ports.first, settings.ports.last, taken=settings.helper_ports)
         most = settings.network.max_segment
         self._pinholes = PinholeTable(self._loop, settings.limits, settings.timeouts, ports, self._metrics, own, most)
+        self._pinholes.reserved.keep_off(settings.helper_ports)
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
 
@@ -207,6 +208,8 @@ class Daemon:
         self._raise_descriptor_limit()
         if any(policy.route_mark for policy in self._config.policies):
             transparent.check_marks()
+        if any(HELPERS[entry.name].reserved_source for entry in self._config.served):
+            reserved.check()
         port = self._config.network.listen_port
         try:
             self._listeners = listener.listen_all(self._loop, port, self._sessions, self._flows, self._log)
@@ -373,6 +376,7 @@ class Daemon:
         # The sessions come last: they divide the limits and the ports of the table among the new policies.
         self._pinholes.use(fresh.limits, fresh.timeouts)
         self._pinholes.ports.use(fresh.ports.first, fresh.ports.last, fresh.helper_ports)
+        self._pinholes.reserved.keep_off(fresh.helper_ports)
         self._sessions.use(fresh)
         self._sink.reopen()
         self._log.write("config.reloaded", config=fresh.source)

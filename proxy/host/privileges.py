@@ -21,7 +21,8 @@ CHOWN, DAC_OVERRIDE, SETPCAP, NET_BIND_SERVICE, NET_ADMIN, NET_RAW = 0, 1, 8, 10
 """Numbers of linux/capability.h."""
 
 SERVING = frozenset({NET_RAW, NET_BIND_SERVICE})
-"""Sockets on addresses of other hosts (IP_TRANSPARENT) and their mark; data connections that must come from port 20."""
+"""Sockets on addresses of other hosts (IP_TRANSPARENT) and their mark; connections that must come
+from a port below 1024 (FTP's data from port 20, rsh)."""
 
 USUAL_NAME = "pinhole"
 USUAL_NUMBER = 65521

@@ -194,9 +194,15 @@ class Pinhole(Opening):
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._table.loop
 
-    def call(self, target: Endpoint, source: Endpoint) -> socket.socket:
-        """Begin a connection to its target. Raises OSError."""
-        return transparent.dial(target, source, mark_to(self.owner, target.host), self._table.max_segment)
+    def call(self, peer: Endpoint) -> socket.socket:
+        """Begin a connection to its target, for whoever came. Raises OSError."""
+        expect = self.grant.expect
+        target, source = expect.target, expect.source or Endpoint(peer.host, 0)
+        ports: Iterable[int] = (source.port,)
+        if expect.reserved and not source.port:
+            ports = self._table.reserved.sources(peer, source.host)
+        mark = mark_to(self.owner, target.host)
+        return transparent.dial_from(ports, source.host, target, mark, self._table.max_segment)
 
     def dial_seconds(self) -> float:
         """Some servers accept data only after the transfer command, so this may take as long as the pinhole (F49)."""
@@ -241,10 +247,8 @@ class _Dial:
         return (self._peer,) if self._target is None else (self._peer, self._target)
 
     def start(self) -> None:
-        expect = self._pinhole.grant.expect
         try:
-            source = expect.source or Endpoint(transparent.remote(self._peer).host, 0)
-            self._target = self._pinhole.call(expect.target, source)
+            self._target = self._pinhole.call(transparent.remote(self._peer))
         except OSError as error:
             self.abort("target_" + dial_failure(error.errno))
             return

@@ -65,7 +65,7 @@ class DatagramPinhole(Opening):
         """The sockets that hear whom it admits. Raises OSError."""
         endpoints, at = self._table.endpoints, expect.listen
         if not at.port:
-            self._endpoints[EVERYBODY] = self._at(endpoints.take_free(at.host))
+            self._endpoints[EVERYBODY] = self._at(endpoints.take_free(at.host, expect.reserved))
             return
         for hears in self._heard(expect):
             self._endpoints[hears] = self._at(endpoints.take(at, hears=hears))

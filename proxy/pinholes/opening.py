@@ -21,6 +21,7 @@ from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.endpoints import UdpEndpoint, UdpEndpoints
+from proxy.sockets.reserved import ReservedPorts
 
 
 class Owner(Protocol):
@@ -58,6 +59,7 @@ class Table(Protocol):
     metrics: Metrics
     max_segment: int | None
     splicer: Splicer
+    reserved: ReservedPorts
     endpoints: UdpEndpoints
     stands: Stands
     borders: Borders

@@ -34,6 +34,7 @@ from proxy.sockets.doors import Door, Doors
 from proxy.sockets.endpoints import UdpEndpoint, UdpEndpoints
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
+from proxy.sockets.reserved import ReservedPorts
 
 _Kind = TypeVar("_Kind", bound=Opening)
 
@@ -60,7 +61,8 @@ class PinholeTable:
         self.metrics = metrics
         self.splicer = Splicer(loop)
         self.doors = Doors(loop, max_segment)
-        self.endpoints = UdpEndpoints(Readers(loop), ports)
+        self.reserved = ReservedPorts()
+        self.endpoints = UdpEndpoints(Readers(loop), ports, self.reserved)
         self.stands = Stands(self.endpoints)
         self.borders = Borders(loop.time)
         self.waiting: dict[UdpEndpoint, list[DatagramPinhole]] = {}
@@ -202,9 +204,9 @@ class PinholeTable:
             return self.doors.take(expect.listen, may_share=expect.confirmed, in_place=in_place, allow=expect.allow)
         if not self._shares_of_ports.has_room(owner.group):
             raise OSError(errno.EADDRNOTAVAIL, "no free port")
-        host, prefer = expect.listen.host, expect.prefer
-        wanted = (prefer,) if prefer and not self.is_published(Transport.TCP, Endpoint(host, prefer)) else ()
-        for port in chain(wanted, self.ports.candidates(Transport.TCP, host)):
+        host, prefer, pool = expect.listen.host, expect.prefer, self._pool_of(expect)
+        is_free = prefer and not expect.reserved and not self.is_published(Transport.TCP, Endpoint(host, prefer))
+        for port in chain((prefer,) if is_free else (), pool.candidates(Transport.TCP, host)):
             at = Endpoint(host, port)
             try:
                 door = self.doors.take(at, may_share=False)
@@ -212,10 +214,14 @@ class PinholeTable:
                 if error.errno != errno.EADDRINUSE:
                     raise
                 continue
-            self.ports.lease(Transport.TCP, at.host, port)
+            pool.lease(Transport.TCP, at.host, port)
             self._shares_of_ports.take(owner.group)
             return door
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
+
+    def _pool_of(self, expect: Expect) -> PortPool:
+        """From which its port comes, if it is to be one of ours."""
+        return self.reserved if expect.reserved else self.ports
 
     def release(self, pinhole: Pinhole) -> None:
         self._give_port(pinhole.owner, pinhole.grant.expect, pinhole.grant.listen)
@@ -223,7 +229,7 @@ class PinholeTable:
     def _give_port(self, owner: Owner, expect: Expect, at: Endpoint) -> None:
         """It is others' to have, if it was one of ours."""
         if not expect.listen.port:
-            self.ports.release(Transport.TCP, at.host, at.port)
+            self._pool_of(expect).release(Transport.TCP, at.host, at.port)
             self._shares_of_ports.give(owner.group)
 
     def forget(self, pinhole: Opening) -> None:

@@ -45,15 +45,23 @@ class StreamSession(Session):
     def dial(self) -> None:
         """Call the server before a byte of the client is read: the kernel has answered the client's SYN already, so a
         server out of reach must become a reset, never a silent hang (rule X20)."""
-        source = None if self._nat.source is None else Endpoint(self._nat.source, 0)
         try:
-            mark = mark_to(self, self._nat.dial.host)
-            self._server = transparent.dial(self._nat.dial, source, mark, self._sessions.pinholes.max_segment)
+            self._server = self._call(self._nat.dial, self._nat.source)
         except OSError as error:
             self._not_reached("server_" + dial_failure(error.errno))
             return
         self._loop.add_writer(self._server, self._dialled)
         self._dialling = self._loop.call_later(self._sessions.timeouts.connect, self._not_reached, "server_timeout")
+
+    def _call(self, server: Endpoint, host: Host | None) -> socket.socket:
+        """Begin the connection to the server, as from `host`; None: from the address of the route. Raises OSError."""
+        pinholes, mark = self._sessions.pinholes, mark_to(self, server.host)
+        if self.helper.reserved_source:
+            host = host or transparent.route_source(server, mark)
+            ports = pinholes.reserved.sources(self.arrival.client, host)
+            return transparent.dial_from(ports, host, server, mark, pinholes.max_segment)
+        source = None if host is None else Endpoint(host, 0)
+        return transparent.dial(server, source, mark, pinholes.max_segment)
 
     def _dialled(self) -> None:
         assert self._server is not None

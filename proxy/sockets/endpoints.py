@@ -27,6 +27,7 @@ from proxy.sockets import packet_info, transparent
 from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
+from proxy.sockets.reserved import is_reserved
 
 SHARES = {False: 1 / 2, True: 3 / 4}
 """How much of the port pool signalling may take on one address, and media: neither takes what the other needs."""
@@ -187,9 +188,10 @@ class UdpEndpoint:
 class UdpEndpoints:
     """All of them, by address and by whom they hear."""
 
-    def __init__(self, readers: Readers, ports: PortPool) -> None:
+    def __init__(self, readers: Readers, ports: PortPool, reserved: PortPool) -> None:
         self.readers = readers
         self._ports = ports
+        self._reserved = reserved
         self._standing: dict[Endpoint, UdpEndpoint | dict[Heard, UdpEndpoint]] = {}
         """Mostly one stands alone on its address: a dict for each would take 232 bytes."""
         self._count = 0
@@ -241,9 +243,10 @@ class UdpEndpoints:
         """Whether it is known to somebody as `host`."""
         return (client, host) in self._mapped
 
-    def take_free(self, host: Host) -> UdpEndpoint:
-        """A port of an address of ours that nobody has. Raises OSError."""
-        (endpoint,) = self._lease(host, ((port,) for port in self._ports.candidates(Transport.UDP, host)), False)
+    def take_free(self, host: Host, reserved: bool = False) -> UdpEndpoint:
+        """A port of an address of ours that nobody has, or a reserved one. Raises OSError."""
+        pool = self._reserved if reserved else self._ports
+        (endpoint,) = self._lease(host, ((port,) for port in pool.candidates(Transport.UDP, host)), False)
         endpoint.uses += 1
         return endpoint
 
@@ -279,7 +282,7 @@ class UdpEndpoints:
                 endpoint.is_leased = True
                 held[endpoint.address[0]] += 1
                 self.leased[endpoint.address] = endpoint
-                self._ports.lease(Transport.UDP, host, endpoint.at.port)
+                self._pool_of(endpoint).lease(Transport.UDP, host, endpoint.at.port)
             return standing
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
@@ -311,10 +314,13 @@ class UdpEndpoints:
         if endpoint.is_leased:
             del self.leased[endpoint.address]
             self._held[endpoint.is_media][endpoint.address[0]] -= 1
-            self._ports.release(Transport.UDP, endpoint.at.host, endpoint.at.port)
+            self._pool_of(endpoint).release(Transport.UDP, endpoint.at.host, endpoint.at.port)
         if left := endpoint.close():
             # Not at once: whoever gives an endpoint back is in the middle of something.
             self.readers.loop.call_soon(self._hand_on, endpoint, left)
+
+    def _pool_of(self, endpoint: UdpEndpoint) -> PortPool:
+        return self._reserved if is_reserved(endpoint.at.port) else self._ports
 
     def _hand_on(self, endpoint: UdpEndpoint, left: Iterable[tuple[bytes, Ancillary, Address]]) -> None:
         """Datagrams that had arrived before the socket was closed are for whoever stands there now, or are the first of

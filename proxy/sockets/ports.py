@@ -56,5 +56,9 @@ class PortPool:
             if not leased:
                 del self._leased[transport, host]
 
+    def leased(self, transport: Transport, host: Host) -> int:
+        """How many are leased on an address."""
+        return len(self._leased.get((transport, host), ()))
+
     def in_use(self) -> int:
         return sum(map(len, self._leased.values()))

@@ -12,10 +12,10 @@ import errno
 import os
 import socket
 import struct
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address
 
-from protocols.contract.addresses import Endpoint, Network
+from protocols.contract.addresses import Endpoint, Host, Network
 from proxy.errors import SocketError
 from proxy.sockets import bpf
 from proxy.sockets.packet_info import (
@@ -185,6 +185,20 @@ def dial(target: Endpoint, source: Endpoint | None, mark: int = 0, max_segment: 
         sock.close()
         raise
     return sock
+
+
+def dial_from(
+    ports: Iterable[int], host: Host, target: Endpoint, mark: int = 0, max_segment: int | None = None
+) -> socket.socket:
+    """`dial` as from the first of these ports of `host` that can be had. Raises OSError as `dial` does; EADDRNOTAVAIL
+    when all of them are taken."""
+    for port in ports:
+        try:
+            return dial(target, Endpoint(host, port), mark, max_segment)
+        except OSError as error:
+            if error.errno not in (errno.EADDRINUSE, errno.EADDRNOTAVAIL):
+                raise
+    raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
 
 def set_mark(sock: socket.socket, mark: int) -> None:

@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -104,8 +104,10 @@ class Shell:
         engine: Callable[..., Any] = PassOn,
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
+        traits: Mapping[str, Any] | None = None,
         **policy: Any,
     ) -> None:
+        """traits: fields of the helper."""
         self.loop = asyncio.get_running_loop()
         SHELLS.append(self)
         self.log = Memory()
@@ -115,7 +117,7 @@ class Shell:
             self.engines.append(engine(*arguments))
             return self.engines[-1]
 
-        helper = Helper("test", "for tests", ((Transport.TCP, 7),), NoOptions, lambda: make)
+        helper = Helper("test", "for tests", ((Transport.TCP, 7),), NoOptions, lambda: make, **(traits or {}))
         self.config = config = Config(
             helpers=(
                 HelperEntry(id=1, name="test", protocol=Transport.TCP, ports=(PortRange(1, 65535),)),
@@ -170,10 +172,12 @@ def serve(host: str) -> tuple[socket.socket, Endpoint]:
     return listener, endpoint(listener.getsockname())
 
 
-async def dial(source: str, target: Endpoint) -> socket.socket:
+async def dial(source: str, target: Endpoint, port: int = 0) -> socket.socket:
     family = socket.AF_INET6 if target.host.version == 6 else socket.AF_INET
     sock = socket.socket(family, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-    sock.bind((source, 0))
+    if port:  # which ours may have as well, since all hosts of a test may be this one
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    sock.bind((source, port))
     try:
         await asyncio.get_running_loop().sock_connect(sock, (str(target.host), target.port))
     except OSError:

@@ -4,14 +4,17 @@ sources and strangers are real and nothing of the machine is touched."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import os
+import struct
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 
 import pytest
 import pytest_asyncio
 
+from proxy.host.privileges import NET_BIND_SERVICE
 from tests.harness.shell import close_all, descriptors
 
 CLONE_NEWNET = 0x40000000
@@ -24,6 +27,20 @@ CLIENT6, SERVER6 = "2001:db8::1", "2001:db8::2"
 def _call(name: str, *arguments: int) -> None:
     if getattr(_libc, name)(*arguments):
         raise OSError(ctypes.get_errno(), f"{name}: {os.strerror(ctypes.get_errno())}")
+
+
+@contextlib.contextmanager
+def may_not_bind_reserved_ports() -> Iterator[None]:
+    """Without CAP_NET_BIND_SERVICE for a moment."""
+    every = ctypes.create_string_buffer(24)
+    header = struct.pack("=Ii", 0x20080522, 0)
+    assert _libc.capget(header, every) == 0
+    low, *rest = struct.unpack("=6I", every.raw)
+    assert _libc.capset(header, struct.pack("=6I", low & ~(1 << NET_BIND_SERVICE), *rest)) == 0
+    try:
+        yield
+    finally:
+        assert _libc.capset(header, every) == 0
 
 
 @pytest.fixture

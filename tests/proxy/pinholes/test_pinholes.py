@@ -19,8 +19,9 @@ from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.shares import Group
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.arrival import Arrival
+from proxy.sockets.reserved import MOST_LEASED, SERVICES, is_reserved
 from tests.harness.shell import Memory, Shell, accept, dial, read_to_end, receive, say, serve
-from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER
+from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER, may_not_bind_reserved_ports
 
 pytestmark = pytest.mark.usefixtures("network", "nothing_leaks")
 
@@ -125,6 +126,61 @@ async def test_an_exact_port_is_kept():
     peer, target = await world.through(grant)
     assert world.shell.ports.in_use() == 0
     world.close(peer, target)
+
+
+# -- reserved ports ----------------------------------------------------------------------------------------------------
+
+
+async def through_from(world: World, grant: Grant, port: int) -> Endpoint:
+    """Whom the target sees, when the peer comes from that port."""
+    peer = await dial(world.client, grant.listen, port)
+    target, seen = await accept(world.waiting)
+    peer.close()
+    target.close()
+    return seen
+
+
+async def test_a_reserved_port_of_ours_is_below_1024_and_none_of_the_pool():
+    world = World()
+    grant = world.open(reserved=True)
+    assert is_reserved(grant.listen.port) and grant.listen.port not in SERVICES
+    assert world.shell.ports.in_use() == 0
+    assert world.shell.pinholes.reserved.in_use() == 1
+    world.session.pinholes.close(grant)
+    assert world.shell.pinholes.reserved.in_use() == 0
+    world.close()
+
+
+@pytest.mark.parametrize("source", [at(CLIENT), at(OURS), None])
+async def test_who_comes_from_a_reserved_port_is_seen_to_come_from_one(source):
+    world = World()
+    seen = await through_from(world, world.open(reserved=True, source=source), 1020)
+    assert seen == Endpoint(ip_address(CLIENT) if source is None else source.host, 1020)
+    world.close()
+
+
+async def test_who_comes_from_another_port_gains_none():
+    world = World()
+    assert (await through_from(world, world.open(reserved=True), 0)).port >= 1024
+    world.close()
+
+
+async def test_reserved_ports_are_left_for_others_of_this_host():
+    world = World(Shell(limits=Limits(pinholes_per_session=MOST_LEASED + 1)))
+    for _ in range(MOST_LEASED):
+        world.open(reserved=True)
+    answer = world.session.pinholes.open(replace(world.expect, reserved=True))
+    assert answer == Refusal("no_free_port")
+    world.close()
+
+
+async def test_without_the_right_to_bind_them_a_pinhole_at_a_reserved_port_is_refused():
+    world = World()
+    with may_not_bind_reserved_ports():
+        answer = world.session.pinholes.open(replace(world.expect, reserved=True))
+    assert answer == Refusal("not_permitted")
+    assert world.shell.log.last("pinhole.refused")["reason"] == "not_permitted"
+    world.close()
 
 
 async def test_a_stranger_is_reset_and_the_right_peer_still_gets_in():

@@ -15,8 +15,9 @@ from protocols.contract.pinholes import Expect
 from proxy.config.schema import Limits, Timeouts
 from proxy.sessions.leg import RECEIVE_BYTES
 from proxy.sockets import streams
+from proxy.sockets.reserved import is_reserved
 from tests.harness.shell import PassOn, Shell, accept, dial, read_to_end, receive, say, serve
-from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6
+from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, may_not_bind_reserved_ports
 
 pytestmark = pytest.mark.usefixtures("network", "nothing_leaks")
 
@@ -30,11 +31,13 @@ class Call:
         self.server: socket.socket
 
     @classmethod
-    async def connect(cls, shell: Shell, client_host: str = CLIENT, server_host: str = SERVER) -> Call:
+    async def connect(
+        cls, shell: Shell, client_host: str = CLIENT, server_host: str = SERVER, client_port: int = 0
+    ) -> Call:
         call = cls(shell)
         gate, gate_at = serve(server_host)
         listener, server_at = serve(server_host)
-        call.client = await dial(client_host, gate_at)
+        call.client = await dial(client_host, gate_at, client_port)
         leg, _ = await accept(gate)
         shell.begin(leg, server_at)
         call.server, call.client_as_seen = await accept(listener)
@@ -70,6 +73,48 @@ async def test_without_source_nat_the_server_sees_the_client():
     call = await Call.connect(Shell())
     assert str(call.client_as_seen.host) == CLIENT
     call.close()
+
+
+RESERVED = {"reserved_source": True}
+
+
+@pytest.mark.parametrize(("client", "server"), [(CLIENT, SERVER), (CLIENT6, SERVER6)])
+async def test_a_server_that_trusts_reserved_ports_is_dialled_from_the_clients_own(client, server):
+    call = await Call.connect(Shell(traits=RESERVED), client, server, client_port=1022)
+    assert call.client_as_seen == Endpoint(ip_address(client), 1022)
+    call.close()
+
+
+@pytest.mark.parametrize("snat", [(ip_address(OURS),), "interface"])
+async def test_with_source_nat_it_is_dialled_from_a_reserved_port_of_ours(snat):
+    shell = Shell(traits=RESERVED, snat=snat)
+    first = await Call.connect(shell, client_port=1022)
+    assert first.client_as_seen.port == 1022
+    ours = str(first.client_as_seen.host)
+    with socket.create_server((ours, 1021)):  # a service of this host has that port
+        second = await Call.connect(shell, client_port=1021)
+    assert is_reserved(second.client_as_seen.port) and second.client_as_seen.port != 1021
+    first.close()
+    second.close()
+
+
+async def test_a_client_without_a_reserved_port_gains_none():
+    """Else whoever is on the client's host would be root on the server's."""
+    call = await Call.connect(Shell(traits=RESERVED))
+    assert call.client_as_seen.port >= 1024
+    call.close()
+
+
+async def test_without_the_right_to_bind_a_reserved_port_the_session_fails_and_says_so():
+    shell = Shell(traits=RESERVED)
+    gate, gate_at = serve(SERVER)
+    client = await dial(CLIENT, gate_at, 1022)
+    leg, _ = await accept(gate)
+    with may_not_bind_reserved_ports():
+        shell.begin(leg, gate_at)
+    assert shell.log.last("session.failed")["reason"] == "server_not_permitted"
+    gate.close()
+    client.close()
 
 
 async def test_source_nat_shows_the_server_another_address():

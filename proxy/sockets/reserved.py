@@ -1,0 +1,60 @@
+"""Ports that only a privileged process can bind, and that rsh and its kin trust for that (rcmd(3), rresvport(3)).
+
+A port below 1024 says "whoever speaks here is root on that host". So one of ours stands only for a peer that came from
+such a port itself: nobody gains trust by passing through here. (Linux' own NAT keeps to that as well.)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+from collections.abc import Iterator, Set
+from itertools import chain
+
+from protocols.contract.addresses import Endpoint, Host, Transport
+from proxy.errors import SocketError
+from proxy.sockets.ports import PortPool
+
+FIRST, LAST = 512, 1023
+"""Those that rresvport(3) hands out, and that rshd accepts."""
+SERVICES = frozenset({512, 513, 514, 515, 543, 544, 587, 623, 631, 636, 664, 749, 853, 873, 989, 990, 993, 995})
+"""Services that may be started on this host later, as those of the lists of bindresvport(3)."""
+MOST_LEASED = 128
+"""Of one address: the rest is for this host's own, such as mounts of NFS."""
+
+
+def is_reserved(port: int) -> bool:
+    return FIRST <= port <= LAST
+
+
+class ReservedPorts(PortPool):
+    """Those of each address of ours that pinholes may have."""
+
+    def __init__(self, taken: Set[int] = frozenset()) -> None:
+        super().__init__(FIRST, LAST, taken=taken | SERVICES)
+
+    def keep_off(self, taken: Set[int]) -> None:
+        """From now on these ports are others'."""
+        self.use(FIRST, LAST, taken | SERVICES)
+
+    def candidates(self, transport: Transport, host: Host) -> Iterator[int]:
+        return super().candidates(transport, host) if self.leased(transport, host) < MOST_LEASED else iter(())
+
+    def sources(self, peer: Endpoint, host: Host) -> Iterator[int]:
+        """From which port of `host` to dial for a peer: its own if that is free, or another reserved one if its own is
+        reserved, or any (0)."""
+        if not is_reserved(peer.port):
+            return iter((0,))
+        return chain((peer.port,), super().candidates(Transport.TCP, host))
+
+
+def check() -> None:
+    """Raises SocketError when this process may not bind a reserved port."""
+    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock, contextlib.suppress(OSError):
+        try:
+            sock.bind(("127.0.0.1", LAST))
+        except PermissionError as error:
+            raise SocketError(
+                "ports below 1024 cannot be bound, from which a helper has to dial: run as root, or give the process "
+                "CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_RAW CAP_NET_BIND_SERVICE)"
+            ) from error
