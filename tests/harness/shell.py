@@ -81,7 +81,7 @@ class PassOn:
 
 @dataclass(frozen=True, slots=True)
 class NoOptions:
-    pass
+    mode: str = "active"
 
 
 SHELLS: list[Shell] = []
