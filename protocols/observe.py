@@ -237,10 +237,10 @@ class ObservedPinholes:
 
     def offer(self, media: Media) -> MediaGrant:
         party = media.party
-        host = party.mapped or party.rtp.host
-        self._tell(media.purpose, media.trigger, Endpoint(host, party.rtp.port), party.rtp, party.allow)
-        rtcp = Endpoint(party.mapped or party.rtcp.host, party.rtcp.port) if party.rtcp else None
-        return self._hold(MediaGrant(next(self._numbers), media, Endpoint(host, party.rtp.port), rtcp))
+        host = party.mapped or party.data.host
+        self._tell(media.purpose, media.trigger, Endpoint(host, party.data.port), party.data, party.allow)
+        rtcp = Endpoint(party.mapped or party.control.host, party.control.port) if party.control else None
+        return self._hold(MediaGrant(next(self._numbers), media, Endpoint(host, party.data.port), rtcp))
 
     def answer(self, offered: MediaGrant, media: Media) -> MediaGrant:
         return self.offer(media)

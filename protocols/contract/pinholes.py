@@ -68,10 +68,10 @@ class Refusal:
 class Party:
     """One end of a media stream, as its own session description says."""
 
-    rtp: Endpoint
-    """Where it waits for packets."""
-    rtcp: Endpoint | None
-    """Where it waits for RTCP; None: with the rest."""
+    data: Endpoint
+    """Where it waits for its packets: RTP, UDPTL."""
+    control: Endpoint | None
+    """Where it waits for what is said about them: RTCP. None: at the same place."""
     mapped: Host | None
     """The address of ours under which its partner is to find it; None: its own."""
     allow: tuple[Network, ...]
@@ -91,7 +91,7 @@ class Party:
     def is_at_itself(self) -> bool:
         """It waits where its signalling comes from."""
         host = self.host
-        return host is None or (host == self.rtp.host and (self.rtcp is None or host == self.rtcp.host))
+        return host is None or (host == self.data.host and (self.control is None or host == self.control.host))
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +110,13 @@ class Media:
 
 @dataclass(frozen=True, slots=True)
 class MediaGrant:
-    """Where the party's partner finds it: the addresses to announce. RTCP is on the next port, unless the party is not
-    mapped and has it elsewhere."""
+    """Where the party's partner finds it: the addresses to announce. Control is on the port next to that of the data,
+    unless the party is not mapped and has it elsewhere."""
 
     id: int
     media: Media
-    rtp: Endpoint
-    rtcp: Endpoint | None
+    data: Endpoint
+    control: Endpoint | None
 
 
 AnyGrant = Grant | MediaGrant

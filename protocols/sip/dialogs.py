@@ -550,7 +550,7 @@ class Dialogs:
                 continue
             if (party := announced.get(at)) is not None:
                 found[medium.slot] = relocate.Move(
-                    party.rtp.host, party.rtp.port, party.rtcp.port if party.rtcp else None
+                    party.data.host, party.data.port, party.control.port if party.control else None
                 )
         return found
 

@@ -245,7 +245,7 @@ class CallMedia(Generic[Of]):
         if place.is_counted:
             self._book.unanswered[self.charged_to] += 1
         if grant.media.party.mapped is not None:
-            self._book.announced[grant.rtp] = grant.media.party
+            self._book.announced[grant.data] = grant.media.party
         return place
 
     def _settle(self, place: Place, wanted: pinholes.Media | None) -> None:
@@ -253,10 +253,10 @@ class CallMedia(Generic[Of]):
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
             if not isinstance(changed, Refusal):
-                self._book.announced.pop(place.grant.rtp, None)
+                self._book.announced.pop(place.grant.data, None)
                 place.grant = changed
                 if wanted.party.mapped is not None:
-                    self._book.announced[changed.rtp] = wanted.party
+                    self._book.announced[changed.data] = wanted.party
 
     def answered(self) -> None:
         """Somebody who takes the INVITE for a call has answered it, if only by ringing."""
@@ -328,7 +328,7 @@ class CallMedia(Generic[Of]):
         place = self._places.pop(grant.id)
         self._uncount(place)
         if isinstance(grant, MediaGrant):
-            self._book.announced.pop(grant.rtp, None)
+            self._book.announced.pop(grant.data, None)
         number = place.number
         if number not in self._totals:
             self._totals[number] = Totals()
@@ -373,7 +373,9 @@ def _without_end(media: pinholes.Media) -> pinholes.Media:
 
 def _announce(moves: dict[int, relocate.Move], medium: sdp.Media, grant: MediaGrant) -> None:
     if grant.media.party.mapped is not None:
-        moves[medium.slot] = relocate.Move(grant.rtp.host, grant.rtp.port, grant.rtcp.port if grant.rtcp else None)
+        moves[medium.slot] = relocate.Move(
+            grant.data.host, grant.data.port, grant.control.port if grant.control else None
+        )
 
 
 def _keep(number: int, place: Place, answered: Offer, beside: Sequence[Offer]) -> None:

@@ -336,7 +336,7 @@ class Component:
         hosts = [net.network_address for net in allow if net.prefixlen == net.max_prefixlen]
         if len(hosts) < len(allow) and self.party.is_at_itself:
             return (EVERYBODY,)
-        if partner.party.rtcp is not None and partner.waits.host not in hosts:
+        if partner.party.control is not None and partner.waits.host not in hosts:
             hosts.append(partner.waits.host)  # RTCP on a host of its own (RFC 3605 s.2.1), from where it comes as well
         return hosts
 

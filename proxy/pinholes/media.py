@@ -92,12 +92,12 @@ class MediaPlace(Opening):
         self._tell_opened(
             media.purpose,
             Transport.UDP,
-            self.grant.rtp,
+            self.grant.data,
             offerer.grant.media.party.allow if offerer else (),
-            media.party.rtp,
+            media.party.data,
             self._wait(),
             media.trigger,
-            rtcp=self.grant.rtcp,
+            rtcp=self.grant.control,
             answers=offerer.grant.id if offerer else None,
         )
         (offerer or self)._look_later()
@@ -134,17 +134,17 @@ class MediaPlace(Opening):
         """The sockets of a place on an address of ours, which it keeps. Raises OSError."""
         if party.mapped is None:
             return []
-        return self._table.stands.lease(self, party.mapped, 1 if party.rtcp is None else 2, self.mark_of(party))
+        return self._table.stands.lease(self, party.mapped, 1 if party.control is None else 2, self.mark_of(party))
 
     def mark_of(self, party: Party) -> int:
         """The mark of what is sent from a party's place to its partners: `route_mark`, if the party is the session's
         client."""
         mark = self.owner.policy.route_mark
-        return mark if mark and party.rtp.host == self.owner.decided_by.client.host else 0
+        return mark if mark and party.data.host == self.owner.decided_by.client.host else 0
 
     def _wait_at(self, party: Party, is_new: bool) -> list[Component]:
         """Where the party waits. Raises OSError."""
-        waits = [party.rtp] if party.rtcp is None else [party.rtp, party.rtcp]
+        waits = [party.data] if party.control is None else [party.data, party.control]
         if party.mapped is None:
             for at in waits:
                 if self._table.has_helper(Transport.UDP, at.port):  # signalling to that host would end here
@@ -239,7 +239,7 @@ class MediaPlace(Opening):
         self._refused += count
         self._table.metrics.strangers.inc(count)
         if self.is_answered and self._refused == count:  # before there is an answer it may be the answerer, early
-            self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.rtp}", "dropped")
+            self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.data}", "dropped")
 
     def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
         """Whether packets of that party, which bear this address of its, may come by the interface that they came
@@ -253,7 +253,7 @@ class MediaPlace(Opening):
         if not self._is_forged:
             self._is_forged = True
             by = self._table.borders.name_of(packet_info.arrival_interface(ancillary))
-            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.rtp}", "dropped", "pinhole.spoofed")
+            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.data}", "dropped", "pinhole.spoofed")
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -368,5 +368,5 @@ class MediaPlace(Opening):
             self._bytes_out + sum(lane.bytes for lane in self._out),
         )
         return self._describe(
-            now, state, media.purpose, Transport.UDP, self.grant.rtp, sorted(allow, key=str), media.party.rtp, *passed
+            now, state, media.purpose, Transport.UDP, self.grant.data, sorted(allow, key=str), media.party.data, *passed
         )

@@ -143,7 +143,7 @@ class PinholeTable:
         self, owner: Owner, media: Media, held: int, together: Together, offerer: MediaPlace | None
     ) -> MediaPlace | Refusal:
         """A place for a party of a media stream; `offerer`: the one that it answers."""
-        refusal = self._refuses(owner, media.party.rtp, held)
+        refusal = self._refuses(owner, media.party.data, held)
         if refusal is None and not self.may_wait(owner, media.party):
             refusal = Refusal("third_host")
         if refusal is None and offerer is None and not self._offers.make_room(owner.charged_to):
@@ -154,7 +154,9 @@ class PinholeTable:
             except OSError as error:
                 refusal = Refusal(refusal_reason(error))
         if refusal is not None:
-            self._refused(owner, media, Transport.UDP, media.party.mapped or media.party.rtp, media.party.rtp, refusal)
+            self._refused(
+                owner, media, Transport.UDP, media.party.mapped or media.party.data, media.party.data, refusal
+            )
             return refusal
         self._last_id += 1
         if offerer is None:

@@ -44,7 +44,7 @@ class ThirdHosts:
             return True
         return all(
             at is None or at.host == party.host or self._may_wait_at(policy, party, at)
-            for at in (party.rtp, party.rtcp)
+            for at in (party.data, party.control)
         )
 
     def _may_wait_at(self, policy: Policy, party: Party, at: Endpoint) -> bool:

@@ -59,7 +59,7 @@ class FakePinholes:
                 in_use = isinstance(other, Grant if transport is None else MediaGrant)
             else:
                 in_use = isinstance(other, Grant) and other.expect.transport is Transport.TCP
-            if in_use and listen == (other.listen if isinstance(other, Grant) else other.rtp):
+            if in_use and listen == (other.listen if isinstance(other, Grant) else other.data):
                 reason = reason or "address_in_use"
         if reason is None:
             return None
@@ -98,7 +98,7 @@ class FakePinholes:
     def may_wait(self, party: Party) -> bool:
         """Routes and policies are the shell's matter; here whoever is outside may name any host
         that is not `unroutable`, and whoever is inside those of the options."""
-        hosts = {at.host for at in (party.rtp, party.rtcp) if at is not None} - {party.host}
+        hosts = {at.host for at in (party.data, party.control) if at is not None} - {party.host}
         return party.is_named or not (
             hosts and (party.is_inside or any(host in network for host in hosts for network in self.unroutable))
         )
@@ -119,7 +119,7 @@ class FakePinholes:
 
     def _place(self, what: str, media: Media) -> MediaGrant | Refusal:
         party = media.party
-        rtp, rtcp = party.rtp, party.rtcp
+        rtp, rtcp = party.data, party.control
         if party.mapped is not None:
             port = next(self._media_ports)
             rtp = Endpoint(party.mapped, port)
@@ -136,11 +136,11 @@ class FakePinholes:
             return Refusal("closed")
         party = media.party
         if party.mapped is None:
-            changed = MediaGrant(grant.id, media, party.rtp, party.rtcp)
+            changed = MediaGrant(grant.id, media, party.data, party.control)
         else:
             changed = replace(grant, media=media)
         self.standing[grant.id] = changed
-        self.log.append(f"change {grant.id} {_terms(media)} = {changed.rtp}")
+        self.log.append(f"change {grant.id} {_terms(media)} = {changed.data}")
         return changed
 
     # -- ends ----------------------------------------------------------------------------------------------------------
@@ -169,9 +169,9 @@ def _hosts(networks: tuple[Network, ...]) -> str:
 
 def _terms(media: Media) -> str:
     party = media.party
-    words = [f"{media.purpose} for {party.rtp}"]
-    if party.rtcp is not None:
-        words.append(f"rtcp {party.rtcp.port if party.rtcp.host == party.rtp.host else party.rtcp}")
+    words = [f"{media.purpose} for {party.data}"]
+    if party.control is not None:
+        words.append(f"rtcp {party.control.port if party.control.host == party.data.host else party.control}")
     words.append(f"from {_hosts(party.allow)}")
     if party.learn:
         words.append("learning")

@@ -61,15 +61,15 @@ class Places:
 
     def _place(self, what: str, media: Media) -> MediaGrant | Refusal:
         party = media.party
-        self.log.append(f"{what} {party.rtp}")
+        self.log.append(f"{what} {party.data}")
         if party.mapped is None:
-            return self._add(lambda number: MediaGrant(number, media, party.rtp, party.rtcp))
+            return self._add(lambda number: MediaGrant(number, media, party.data, party.control))
         port = 40000 + 2 * self._last
-        rtcp = Endpoint(party.mapped, port + 1) if party.rtcp else None
+        rtcp = Endpoint(party.mapped, port + 1) if party.control else None
         return self._add(lambda number: MediaGrant(number, media, Endpoint(party.mapped, port), rtcp))
 
     def may_wait(self, party: Party) -> bool:
-        hosts = {at.host for at in (party.rtp, party.rtcp) if at is not None} - {party.host}
+        hosts = {at.host for at in (party.data, party.control) if at is not None} - {party.host}
         return party.is_named or not (hosts and (party.is_inside or hosts & self.unroutable))
 
     def keep(self, seconds: float) -> None:
@@ -82,14 +82,14 @@ class Places:
         return self._place("answer", media)
 
     def change(self, grant: MediaGrant, media: Media) -> MediaGrant:
-        self.log.append(f"change {grant.media.party.rtp} to {media.party.rtp}")
-        changed = MediaGrant(grant.id, media, grant.rtp, grant.rtcp)
+        self.log.append(f"change {grant.media.party.data} to {media.party.data}")
+        changed = MediaGrant(grant.id, media, grant.data, grant.control)
         self.standing[grant.id] = changed
         return changed
 
     def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
         if self.standing.pop(grant.id, None) is not None:
-            self.log.append(f"close {grant.media.party.rtp if isinstance(grant, MediaGrant) else grant.listen}")
+            self.log.append(f"close {grant.media.party.data if isinstance(grant, MediaGrant) else grant.listen}")
             assert self.engine is not None
             self.late.append((grant, Closed(reason, 100, 50, 1.0, 10, 5)))
 
@@ -131,7 +131,7 @@ class Flow:
         """Packets have come to each place for media."""
         for grant in tuple(self.places.standing.values()):
             if isinstance(grant, MediaGrant):
-                self._settle(self.engine.pinhole(grant, Used(grant.media.party.rtp), self.now))
+                self._settle(self.engine.pinhole(grant, Used(grant.media.party.data), self.now))
 
     def _settle(self, effects: Sequence[Effect]) -> list[Effect]:
         """As the shell does: what the engine closed is told to it when it is done."""

@@ -179,9 +179,9 @@ class SipPinholes(StrictPinholes):
     def _check(self, media: Media) -> None:
         party = media.party
         assert media.purpose in ("rtp", "udptl") and media.trigger and media.idle_seconds > 0
-        for at in (party.rtp, party.rtcp):
+        for at in (party.data, party.control):
             assert at is None or self._may_wait(at, party.mapped), f"not a place of a party: {media}"
-        hosts = self.own | {party.rtp.host}
+        hosts = self.own | {party.data.host}
         assert party.allow and {network for host in hosts for network in only(host)} >= set(party.allow), media
         if party.mapped is not None:
             mapped = {peers.as_seen(side).host for peers in self.sessions for side in Side if peers.is_mapped(side)}

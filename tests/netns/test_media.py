@@ -69,7 +69,7 @@ def party(rtp: socket.socket, rtcp: socket.socket | None = None, mapped: Host | 
 
 
 def to(grant: MediaGrant) -> tuple[str, int]:
-    return str(grant.rtp.host), grant.rtp.port
+    return str(grant.data.host), grant.data.port
 
 
 # -- who sees whom -----------------------------------------------------------------------------------------------------
@@ -83,9 +83,9 @@ async def test_with_nat_the_offerer_is_seen_at_our_address_and_the_answerer_at_i
         call, phone, other = Call(gateway), gateway.client(version, 7000), gateway.server(version, 8000)
         offered = call.offer(party(phone, mapped=hosts.gateway_address(version)))
         answered = call.answer(offered, party(other))
-        assert offered.rtp.host == hosts.gateway_address(version)
-        assert offered.rtp.port % 2 == 0
-        assert answered.rtp == at(other)
+        assert offered.data.host == hosts.gateway_address(version)
+        assert offered.data.port % 2 == 0
+        assert answered.data == at(other)
         phone.sendto(b"from the phone", to(answered))
         assert await hear(other) == (b"from the phone", to(offered))
         other.sendto(b"to the phone", to(offered))
@@ -99,7 +99,7 @@ async def test_without_nat_both_are_seen_where_they_are(hosts: Hosts, version: i
         call, phone, other = Call(gateway), gateway.client(version, 7000), gateway.server(version, 8000)
         offered = call.offer(party(phone))
         answered = call.answer(offered, party(other))
-        assert (offered.rtp, answered.rtp) == (at(phone), at(other))
+        assert (offered.data, answered.data) == (at(phone), at(other))
         phone.sendto(b"a", to(answered))
         assert await hear(other) == (b"a", phone.getsockname()[:2])
         other.sendto(b"b", to(offered))
@@ -113,10 +113,10 @@ async def test_rtcp_has_the_next_odd_port(hosts: Hosts) -> None:
         phone, phone_rtcp = gateway.client(port=7000), gateway.client(port=7009)
         other, other_rtcp = gateway.server(port=8000), gateway.server(port=8001)
         offered = call.offer(party(phone, phone_rtcp, mapped=hosts.gateway_address(4)))
-        assert offered.rtcp == Endpoint(offered.rtp.host, offered.rtp.port + 1)
+        assert offered.control == Endpoint(offered.data.host, offered.data.port + 1)
         answered = call.answer(offered, party(other, other_rtcp))
-        assert answered.rtcp == at(other_rtcp)
-        other_rtcp.sendto(b"report", (str(offered.rtcp.host), offered.rtcp.port))
+        assert answered.control == at(other_rtcp)
+        other_rtcp.sendto(b"report", (str(offered.control.host), offered.control.port))
         assert (await hear(phone_rtcp))[0] == b"report"
         phone_rtcp.sendto(b"report back", other_rtcp.getsockname())
         assert (await hear(other_rtcp))[0] == b"report back"
@@ -150,7 +150,7 @@ async def test_two_streams_to_one_remote_address_do_not_mix(hosts: Hosts) -> Non
         phones = [gateway.client(port=7000), gateway.client(port=7002)]
         offers = [call.offer(party(phone, mapped=hosts.gateway_address(4))) for phone in phones]
         answers = [call.answer(offered, party(server)) for offered in offers]
-        assert answers[0].rtp == answers[1].rtp
+        assert answers[0].data == answers[1].data
         for phone, offered in zip(phones, offers, strict=True):
             phone.sendto(b"%d" % at(phone).port, server.getsockname())
             data, source = await hear(server)
@@ -453,7 +453,7 @@ async def test_a_mapped_place_stays_when_its_party_moves(hosts: Hosts) -> None:
         await hear(other)
         moved = call.pinholes.change(offered, media(party(after, mapped=ours)))
         assert isinstance(moved, MediaGrant)
-        assert moved.rtp == offered.rtp
+        assert moved.data == offered.data
         other.sendto(b"y", to(offered))
         assert (await hear(after))[0] == b"y"
         after.sendto(b"z", to(answered))
@@ -469,7 +469,7 @@ async def test_a_place_without_nat_moves_with_its_party(hosts: Hosts) -> None:
         answered = call.answer(offered, party(before))
         moved = call.pinholes.change(answered, media(party(after)))
         assert isinstance(moved, MediaGrant)
-        assert moved.rtp == at(after)
+        assert moved.data == at(after)
         phone.sendto(b"x", to(moved))
         assert await hear(after) == (b"x", to(offered))
         before.sendto(b"late", to(offered))
@@ -639,9 +639,9 @@ async def test_a_call_between_two_places_of_ours_does_not_go_round_in_circles(ho
         phone, neighbour = gateway.client(4, 7000), gateway.client(4, 7100)
         first = call.offer(party(phone, mapped=ours))
         second = call.offer(party(neighbour, mapped=ours))
-        answered = call.answer(first, Party(second.rtp, None, None, only(ours)))
-        offered = liar.offer(Party(first.rtp, None, None, only(ours)))
-        liar.answer(offered, Party(second.rtp, None, None, only(ours)))
+        answered = call.answer(first, Party(second.data, None, None, only(ours)))
+        offered = liar.offer(Party(first.data, None, None, only(ours)))
+        liar.answer(offered, Party(second.data, None, None, only(ours)))
         raised: list[Any] = []
         gateway.shell.loop.set_exception_handler(lambda _, context: raised.append(context))
         phone.sendto(b"hello", to(answered))
@@ -661,7 +661,7 @@ async def test_two_calls_that_name_the_places_of_each_other_do_not_go_round_in_c
         for offered in (first, second):
             call.answer(offered, party(other))
         for offered, named in ((first, second), (second, first)):
-            call.pinholes.change(offered, media(Party(named.rtp, None, ours, only(ours))))
+            call.pinholes.change(offered, media(Party(named.data, None, ours, only(ours))))
         raised: list[Any] = []
         gateway.shell.loop.set_exception_handler(lambda _, context: raised.append(context))
         other.sendto(b"hello", to(first))

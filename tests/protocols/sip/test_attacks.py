@@ -231,7 +231,7 @@ def test_a_repeat_of_a_call_that_is_over_announces_no_place_that_is_gone() -> No
     again = flow.passes(CLIENT, invite())
     (standing,) = flow.places.standing.values()
     assert isinstance(standing, MediaGrant)
-    assert f"m=audio {standing.rtp.port} ".encode() in again
+    assert f"m=audio {standing.data.port} ".encode() in again
 
 
 @pytest.mark.parametrize("via", [b"Via: ", b"Via: ,", b"Via: , ,"])

@@ -104,7 +104,7 @@ def test_what_is_said_by_a_session_of_another_policy_is_judged_by_that_of_the_ca
         )  # fmt: skip
         back.hear(SERVER, changed)
     parties = {
-        (str(grant.media.party.rtp), grant.media.party.side, grant.media.party.is_inside)
+        (str(grant.media.party.data), grant.media.party.side, grant.media.party.is_inside)
         for grant in out.places.standing.values()
         if isinstance(grant, MediaGrant)
     }

@@ -68,7 +68,7 @@ def line_of(data: bytes, name: str) -> bytes:
 
 
 def media(flow: Flow) -> list[str]:
-    return sorted(str(one.media.party.rtp) for one in flow.places.standing.values() if isinstance(one, MediaGrant))
+    return sorted(str(one.media.party.data) for one in flow.places.standing.values() if isinstance(one, MediaGrant))
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -35,7 +35,7 @@ def through(row: Row, way: Way, **options: str) -> tuple[str, Flow]:
     done = flow.hear(side, said.message)
     sent = next((effect.data for effect in done if isinstance(effect, Send) and effect.to is side.other), None)
     places = flow.places.standing.values()
-    has_media = any(isinstance(one, MediaGrant) and str(one.media.party.rtp) == media for one in places)
+    has_media = any(isinstance(one, MediaGrant) and str(one.media.party.data) == media for one in places)
     return outcome(said, sent, has_media), flow
 
 

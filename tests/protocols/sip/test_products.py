@@ -51,7 +51,7 @@ def body_of(data: bytes) -> bytes:
 def media(flow: Flow) -> list[str]:
     """Where parties whose places stand wait."""
     grants = flow.places.standing.values()
-    return [str(grant.media.party.rtp) for grant in grants if isinstance(grant, MediaGrant)]
+    return [str(grant.media.party.data) for grant in grants if isinstance(grant, MediaGrant)]
 
 
 # -- forks that end at one address -------------------------------------------------------------------------------------

@@ -88,7 +88,7 @@ def test_what_the_policy_names_is_a_limit_for_both_sides() -> None:
 def test_what_rtcp_names_is_looked_at_as_well() -> None:
     own = outside(str(SERVER))
     assert may(own)
-    assert not may(replace(own, rtcp=Endpoint(ip_address("10.1.0.77"), 5005)))
+    assert not may(replace(own, control=Endpoint(ip_address("10.1.0.77"), 5005)))
 
 
 def test_who_is_behind_us_opens_none_of_our_networks() -> None:
