@@ -232,7 +232,7 @@ class ObservedPinholes:
         grant = Grant(next(self._numbers), expect, listen)
         self._standing[grant.id] = grant
         if expect.uses is not None:
-            self.clock.set(grant.id, self.now + (expect.open_seconds or OPEN_SECONDS))
+            self.clock.set(grant.id, self.now + (expect.open_seconds or expect.lasts_seconds or OPEN_SECONDS))
         return grant
 
     def offer(self, media: Media) -> MediaGrant:

@@ -104,10 +104,9 @@ class Peers:
     server: Endpoint
     server_as_seen: Endpoint
     transport: Transport = Transport.TCP
-    via: tuple[Endpoint, ...] = ()
-    """The servers that have sent the client here, one after the other: of a session that a pinhole has let in."""
-    is_expected: bool = False
-    """A pinhole has let it in, not a policy: it was the host on the server's side that had the way opened."""
+    role: object = None
+    """What the `Reader` of the pinhole that has let the session in says that it is to be. None: a policy has let it in,
+    or the reader says nothing."""
 
     def own(self, side: Side) -> Endpoint:
         """The address that the host on this side has itself."""

@@ -98,6 +98,11 @@ class Helper:
     session, and a port of ours, are only for those that can."""
     answers: Callable[[bytes], bool] = lambda data: False
     """Whether a datagram answers another one. Servers answer from other ports, too."""
+    roles: tuple[type[Any], ...] = ()
+    """What a `Reader` can have an engine be: frozen dataclasses of plain values."""
+    beside: object = None
+    """The role of a session that a server begins from another port of its host, towards a client whose own session is
+    needed."""
     reserved_source: bool = False
     """The server of a TCP session is dialled from a port from 512 to 1023, the client's own if that is free, when the
     client came from such a port (rshd demands one, as `Expect.reserved` says). A client that did not is dialled for

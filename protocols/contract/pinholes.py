@@ -9,6 +9,24 @@ from protocols.contract.addresses import Endpoint, Host, Network, Side, Transpor
 
 
 @dataclass(frozen=True, slots=True)
+class Reader:
+    """What comes through the pinhole is a session of its own, which an engine of this helper reads.
+
+    The engine that opens may name another helper than its own (RAS opens for H.225). The session is one as policies
+    accept it of that helper between the two hosts of the session that opened; whatever it costs is charged to that
+    session's client. Policies are asked when somebody comes. For another helper they and the limits of sessions are
+    asked when the pinhole is opened, too, so that nothing is announced that nobody would be let in by: the refusal says
+    `reader_` and a reason of `session.denied`.
+
+    These are plain values, so that a pinhole can be written down with its reader, and told to another gateway.
+    """
+
+    helper: str
+    role: object = None
+    """What the engine is to be: a value of one of the helper's `roles`. It finds that in `Peers.role`."""
+
+
+@dataclass(frozen=True, slots=True)
 class Expect:
     """A connection that both sides agreed on and that should be let through.
 
@@ -29,14 +47,14 @@ class Expect:
     """Port 0: the kernel's choice. None: as whom it came."""
     idle_seconds: float
     open_seconds: float | None = None
-    """Time to the first use; of one that may be used for ever, all its time. None: as configured (`timeouts:
-    pinhole_open`)."""
+    """Time to the first use. None: as configured (`timeouts: pinhole_open`), or as long as it lasts."""
+    lasts_seconds: float | None = None
+    """All the time of one that may be used more than once, whether it is used or not; `Pinholes.renew` gives it more.
+    None: until it is used up, or its session ends."""
     uses: int | None = 1
     """None: as often as may be while it stands."""
-    is_read: bool = False
-    """What comes is a session of its own, read by an engine of the same helper; else it is relayed."""
-    via: tuple[Endpoint, ...] = ()
-    """For that session's `Peers`."""
+    reader: Reader | None = None
+    """Who reads what comes; None: it is relayed unread."""
     confirmed: bool = True
     """False: bound and listening, but nobody is admitted before `Pinholes.confirm` (rules X10, F30)."""
     prefer: int = 0

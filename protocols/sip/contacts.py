@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Peers, Side, Transport, only
-from protocols.contract.pinholes import Expect, Grant, Pinholes, Refusal
+from protocols.contract.pinholes import Expect, Grant, Pinholes, Reader, Refusal
 from protocols.toolbox.clock import Clock
 from protocols.toolbox.memory import KnownAs
 
@@ -28,6 +28,15 @@ MAX_NAMED = 4
 at one, or at one for each transport; whoever makes it name more wants to use ports up."""
 LAST_WORDS_SECONDS = 32.0
 """Timers B, F and H of RFC 3261: after that no answer comes any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Called:
+    """The role of an engine whose session a pinhole let in: the host on the server's side had the way opened, so that
+    others can call it."""
+
+
+_READER = Reader("sip", Called())
 
 
 class Claim(NamedTuple):
@@ -223,7 +232,7 @@ class Contacts:
         return self._pinholes.open(
             Expect(
                 transport, "sip", trigger, listen=listen, allow=allow, target=own, source=source, idle_seconds=seconds,
-                open_seconds=seconds, uses=None, is_read=True, confirmed=bool(allow), prefer=prefer,
+                lasts_seconds=seconds, uses=None, reader=_READER, confirmed=bool(allow), prefer=prefer,
             )
         )  # fmt: skip
 

@@ -103,7 +103,7 @@ class Dialogs:
         """Hosts that the other side knows by an address of ours."""
         self._names = {side: _names(peers, side) for side in Side}
         """By the side that speaks: hosts, and the addresses by which the other side knows them."""
-        self._behind_us = Side.SERVER if peers.is_expected else Side.CLIENT
+        self._behind_us = Side.SERVER if peers.role is not None else Side.CLIENT
         self._client = as_client(peers.own(self._behind_us).host)
         self._inside = frozenset(filter(self._is_inside, Side))
         is_mapped = any(map(peers.is_mapped, Side))
@@ -208,7 +208,7 @@ class Dialogs:
             detail = f"{table.calls.of_client[client]} of {client}, {len(table.calls.standing)} in all"
             self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": f"answered {status}"})
             raise Refused(status, b"Too Many Calls")
-        side = asking.other if self._peers.is_expected else asking
+        side = asking.other if self._peers.role is not None else asking
         media: CallMedia[Call] = CallMedia(client, self._pinholes.apart(), self._terms, table.calls)
         call = Call(message.call_id, tag, hosts, side, media, self._clock)
         call.is_resumed = is_resumed

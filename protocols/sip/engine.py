@@ -31,7 +31,7 @@ from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, P
 from protocols.sip import left as sip_left
 from protocols.sip.answers import Refused, refuse
 from protocols.sip.clock import StreamClock
-from protocols.sip.contacts import Claimed, Contacts
+from protocols.sip.contacts import Called, Claimed, Contacts
 from protocols.sip.dialogs import Dialogs, trigger_of
 from protocols.sip.echoes import Echoes
 from protocols.sip.head import MAX_ID_BYTES, MAX_METHOD_BYTES, BadMessage, NotSip, is_sip
@@ -65,6 +65,7 @@ class SipEngine:
         "_framers",
         "_has_begun",
         "_held",
+        "_is_let_in",
         "_is_proved",
         "_is_tls",
         "_logged",
@@ -89,6 +90,8 @@ class SipEngine:
         self._table = table
         self._number = next(table.numbers)
         self._now = now
+        self._is_let_in = isinstance(peers.role, Called)
+        """By a pinhole; else by a policy."""
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
@@ -207,9 +210,9 @@ class SipEngine:
         return (*self._take_notes(), Abort(reason))
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
-        if self._options.tls == "deny" or self._peers.is_expected:
+        if self._options.tls == "deny" or self._is_let_in:
             # A pinhole is for messages that are read. Behind TLS anything could go to any service of the party (X10).
-            how = " and came by a pinhole" if self._peers.is_expected else ""
+            how = " and came by a pinhole" if self._is_let_in else ""
             self._violation("sip.tls_denied", f"the connection begins with TLS{how}", "closed")
             return self._break_off("tls_denied")
         self._note("sip.tls", {"action": "connection relayed unread"})
@@ -241,7 +244,7 @@ class SipEngine:
     def _may_pass_unread(self) -> bool:
         """Whether what is no message goes on. Of a session that a pinhole let in it does not before both sides have
         shown that they speak SIP: it could be anything, for any service of that host (X10)."""
-        return not self._peers.is_expected or self._is_proved
+        return not self._is_let_in or self._is_proved
 
     def _too_often(self, side: Side, data: bytes, is_repeat: bool) -> Sequence[Send] | None:
         """One request more than the source may send: the first ones are answered, a flood is not even read. Repeats are
@@ -328,7 +331,7 @@ class SipEngine:
         sends: Sequence[Send] = ()
         action = "dropped"
         if policy == "pass" and data is not None:
-            says_sip = not isinstance(bad, NotSip) or not self._peers.is_expected
+            says_sip = not isinstance(bad, NotSip) or not self._is_let_in
             if says_sip and self._may_pass_unread():
                 sends, action = (Send(side.other, data),), "passed"
         elif policy == "respond":
@@ -553,6 +556,8 @@ HELPER = Helper(
     ports=((Transport.UDP, 5060), (Transport.TCP, 5060)),
     options=SipOptions,
     start=SipEngines,
+    roles=(Called,),
+    beside=Called(),
     begins=begins,
     answers=lambda data: data.startswith(b"SIP/2.0 "),
 )

@@ -9,7 +9,7 @@ There is no public specification; ids in comments (T14) are those of `protocols/
                                -> names resolved, addresses checked, a pinhole for each, text rewritten, passed on
 
 The client then opens a new connection to where it was sent. That comes through the pinhole and is a session of its own
-with an engine of its own, which knows by `Peers.via` how the client got there.
+with an engine of its own, which knows by its role, `Redirected`, how the client got there.
 
 House rules:
 - Nothing is announced that is not open: a redirect is passed on when its pinholes stand (T25).
@@ -22,6 +22,7 @@ Not supported: what is inside TLS; rewriting of the connect data, which names th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from enum import Enum, auto
 from ipaddress import ip_network
 from typing import Any
@@ -29,7 +30,7 @@ from typing import Any
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Network, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Resolve, Send, Splice, violation
 from protocols.contract.engine import Helper
-from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Pinholes, Refusal
+from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal
 from protocols.tns import address as text
 from protocols.tns import wire
 from protocols.tns.options import TnsOptions
@@ -73,6 +74,14 @@ class State(Enum):
     """Passed on; what still comes means nothing."""
 
 
+@dataclass(frozen=True, slots=True)
+class Redirected:
+    """The role of an engine whose client comes because a listener has sent it."""
+
+    via: tuple[Endpoint, ...]
+    """The servers that have sent the client on, one after the other."""
+
+
 class TnsEngine:
     __slots__ = (
         "_address",
@@ -96,11 +105,13 @@ class TnsEngine:
         "_resends",
         "_state",
         "_version",
+        "_via",
         "_waiting",
     )
 
     def __init__(self, peers: Peers, options: TnsOptions, pinholes: Pinholes, now: float) -> None:
         self._peers = peers
+        self._via = peers.role.via if isinstance(peers.role, Redirected) else ()
         self._options = options
         self._pinholes = pinholes
         self._now = now
@@ -265,7 +276,7 @@ class TnsEngine:
 
     @property
     def _idle(self) -> float:
-        own = self._options.redirect_idle if self._peers.via else None
+        own = self._options.redirect_idle if self._via else None
         return own if own is not None else self._options.idle
 
     # -- redirects ---------------------------------------------------------------------------------------------------
@@ -276,7 +287,7 @@ class TnsEngine:
             raise Malformed(f"more than {MAX_TEXT} bytes of redirect text")
         if not self._redirect.is_whole:
             return
-        if len(self._peers.via) >= self._options.hops:
+        if len(self._via) >= self._options.hops:
             self._refuse("tns.too_many_hops", f"more than {self._options.hops} redirects")
             return
         self._address = self._redirect.text.partition(b"\0")[0]
@@ -348,7 +359,7 @@ class TnsEngine:
         if rewritten:
             self._note("address.rewritten", message="REDIRECT", changes=rewritten)
         for target, grant in opened:
-            hop = len(self._peers.via) + 1
+            hop = len(self._via) + 1
             self._note("tns.redirected", **{"from": self._peers.server}, to=target, known_as=grant.listen, hop=hop)
         self._passed_on(sent)
 
@@ -399,7 +410,7 @@ class TnsEngine:
         host = target.host
         if target.port < LEAST_PORT:
             return "the port is below 1024"
-        if target == self._peers.server or target in self._peers.via:
+        if target == self._peers.server or target in self._via:
             return "it has been there"
         if host.is_loopback or host.is_link_local or host.is_multicast or host.is_unspecified:
             return "no address of a server"
@@ -428,8 +439,7 @@ class TnsEngine:
                 target=target,
                 source=Endpoint(peers.client_as_seen.host, 0),
                 idle_seconds=self._idle,
-                is_read=True,
-                via=(*peers.via, peers.server),
+                reader=Reader("tns", Redirected((*self._via, peers.server))),
             )
         )
         if isinstance(grant, Grant):
@@ -521,7 +531,7 @@ def _neighbours(peers: Peers) -> Network:
 
 
 def start() -> Callable[[Peers, Any, Pinholes, float], TnsEngine]:
-    """Sessions know nothing of each other; what one has led to, the other hears by `Peers.via`."""
+    """Sessions know nothing of each other; what one has led to, the other hears by `Redirected`."""
     return TnsEngine
 
 
@@ -531,5 +541,6 @@ HELPER = Helper(
     ports=((Transport.TCP, 1521),),
     options=TnsOptions,
     start=start,
+    roles=(Redirected,),
     urgent_inline=False,
 )

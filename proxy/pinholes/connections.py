@@ -21,15 +21,13 @@ from protocols.contract.addresses import Endpoint, Host, Network
 from protocols.contract.pinholes import Grant
 from proxy.errors import dial_failure, refusal_reason
 from proxy.movers.splice import SpliceRelay
-from proxy.pinholes.opening import Opening, Owner, Table, mark_to
+from proxy.pinholes.opening import Owner, Table, Timed, mark_to
 from proxy.sockets import streams, transparent
 from proxy.sockets.doors import Door
 
 
-class Pinhole(Opening):
+class Pinhole(Timed):
     """One open pinhole and the relays that it admitted."""
-
-    grant: Grant
 
     __slots__ = (
         "_bytes_in",
@@ -38,7 +36,6 @@ class Pinhole(Opening):
         "_door",
         "_is_confirmed",
         "_refused",
-        "_timer",
         "_uses_left",
         "dialling",
         "relays",
@@ -48,7 +45,7 @@ class Pinhole(Opening):
         super().__init__(table, owner)
         self.grant = grant
         self._door: Door | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = None
         try:
             self._begin(grant, door)
         except Exception:  # no room, or a bug of ours
@@ -68,9 +65,8 @@ class Pinhole(Opening):
         self.dialling: set[_Dial] = set()
         self.relays: set[SpliceRelay] = set()
         expect = grant.expect
-        wait = expect.open_seconds if expect.open_seconds is not None else table.timeouts.pinhole_open
-        self._dial_seconds = wait
-        self._timer = table.loop.call_later(wait, self.shut, "never_used")
+        wait = self._start_clock(expect)
+        self._dial_seconds = wait if expect.lasts_seconds is None else table.timeouts.pinhole_open
         self._tell_opened(
             expect.purpose, expect.transport, grant.listen, expect.allow, expect.target, wait, expect.trigger
         )
@@ -109,14 +105,11 @@ class Pinhole(Opening):
 
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         if self._door is not None:
-            self._stop_timer()
-            # Of one that is for a single use it matters only that nobody came.
-            reason = "expired" if self._uses_left is None else "never_used"
-            self._timer = self._table.loop.call_later(seconds, self.shut, reason)
-            self._dial_seconds = seconds
+            if self._ends_at is None:
+                self._dial_seconds = seconds
             before = self.allow
+            self._renew(allow, seconds)
             if allow != before:
-                self._readmit(allow, seconds)
                 self._door.allows_others(self, before)
 
     def confirm(self) -> None:
@@ -142,11 +135,12 @@ class Pinhole(Opening):
         self.shut(refusal_reason(error))
 
     def use(self, sock: socket.socket, peer: Endpoint) -> None:
+        self._count_use()
         if self._uses_left is not None:
             self._uses_left -= 1
         if self._uses_left == 0:
             self._leave_door()
-        if self.grant.expect.is_read:
+        if self.grant.expect.reader is not None:
             self._tell_used(peer)
             self._table.begin(self.owner, self.grant, sock, peer)
             self._close_if_over("used_up")
@@ -157,13 +151,8 @@ class Pinhole(Opening):
         if dial in self.dialling:  # unless the engine thought better of it
             dial.start()
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _leave_door(self) -> None:
-        self._stop_timer()
+        self._stop_clock()
         if self._door is not None:
             door, self._door = self._door, None
             door.leave(self)

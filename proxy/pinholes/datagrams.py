@@ -7,28 +7,25 @@ that has registered can be called through it, by whom its engine named.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Iterable
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host, Network
 from protocols.contract.pinholes import Expect, Grant
-from proxy.pinholes.opening import Opening, Owner, Table
+from proxy.pinholes.opening import Owner, Table, Timed
 from proxy.sockets import packet_info
 from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint
 
 
-class DatagramPinhole(Opening):
+class DatagramPinhole(Timed):
     """In the table of pinholes, beside those for connections."""
-
-    grant: Grant
 
     def __init__(self, table: Table, owner: Owner, number: int, expect: Expect) -> None:
         """Raises OSError when the endpoint cannot be had."""
         super().__init__(table, owner)
         self._endpoints: dict[Heard, UdpEndpoint] = {}
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer = None
         try:
             self._begin(number, expect)
         except Exception:  # no room, or a bug of ours
@@ -37,27 +34,20 @@ class DatagramPinhole(Opening):
 
     def _begin(self, number: int, expect: Expect) -> None:
         """Raises OSError."""
-        table = self._table
         self._stand(expect)
         at = expect.listen
         self.grant = Grant(number, expect, at if at.port else self._endpoints[EVERYBODY].at)
         self._uses_left = expect.uses
-        self._used = self._refused = 0
+        self._refused = 0
         self._is_confirmed = expect.confirmed
         self._is_over = False
-        wait = expect.open_seconds if expect.open_seconds is not None else table.timeouts.pinhole_open
-        self._timer = table.loop.call_later(wait, self._expire)
+        wait = self._start_clock(expect)
         listen = self.grant.listen
         self._tell_opened(expect.purpose, expect.transport, listen, expect.allow, expect.target, wait, expect.trigger)
 
-    def _stop_timer(self) -> None:
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-
     def _undo(self) -> None:
         """What stands, or has been begun."""
-        self._stop_timer()
+        self._stop_clock()
         for endpoint in self._endpoints.values():
             self._leave(endpoint)
 
@@ -95,10 +85,8 @@ class DatagramPinhole(Opening):
 
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         if not self._is_over:
-            self._stop_timer()
-            self._timer = self._table.loop.call_later(seconds, self._expire)
             before = self.grant.expect.allow
-            self._readmit(allow, seconds)
+            self._renew(allow, seconds)
             if allow != before and self.grant.expect.listen.port:
                 self._move()
 
@@ -118,7 +106,7 @@ class DatagramPinhole(Opening):
 
     def use(self, peer: packet_info.Address) -> None:
         """Somebody whom it admits begins a flow."""
-        self._used += 1
+        self._count_use()
         self._tell_used(packet_info.endpoint(peer))
         if self._uses_left is not None:
             self._uses_left -= 1
@@ -128,9 +116,6 @@ class DatagramPinhole(Opening):
     def refuse(self) -> None:
         self._refused += 1
         self._table.metrics.strangers.inc()
-
-    def _expire(self) -> None:
-        self.shut("expired" if self._used or self.grant.expect.uses is None else "never_used")
 
     def _places(self) -> Iterable[Endpoint]:
         return [self.grant.listen]

@@ -11,7 +11,7 @@ from typing import Any, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from protocols.contract.engine import Helper
-from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Used
+from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Used
 from proxy.config.schema import Policy, Timeouts
 from proxy.movers.lanes import Stands
 from proxy.movers.pipes import Splicer
@@ -47,6 +47,10 @@ class Owner(Protocol):
 
     @property
     def decided_by(self) -> Arrival: ...
+
+    @property
+    def hosts(self) -> tuple[Host, Host]:
+        """The two that talk to each other, each by its own address."""
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
 
@@ -158,13 +162,6 @@ class Opening:
             **facts,
         )
 
-    def _readmit(self, allow: tuple[Network, ...], seconds: float) -> None:
-        """Of one that has an expect: who may come from now on."""
-        if allow == self.grant.expect.allow:
-            return
-        self.grant = replace(self.grant, expect=replace(self.grant.expect, allow=allow))
-        self.owner.log.write("pinhole.renewed", pinhole=self.grant.id, allow=allow, expires_seconds=seconds)
-
     def _tell_used(self, peer: Endpoint, **facts: Any) -> None:
         self.owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer, **facts)
         self.owner.pinhole_event(self.grant, Used(peer))
@@ -213,3 +210,51 @@ class Opening:
             "bytes_in": bytes_in,
             "bytes_out": bytes_out,
         }
+
+
+class Timed(Opening):
+    """A pinhole with an expect. It has a time to its first use, and one for all its life."""
+
+    __slots__ = ("_ends_at", "_timer", "_used")
+
+    grant: Grant
+
+    def _start_clock(self, expect: Expect) -> float:
+        """Seconds until it closes, if nobody comes."""
+        lasts, wait = expect.lasts_seconds, expect.open_seconds
+        if wait is None:
+            wait = self._table.timeouts.pinhole_open if lasts is None else lasts
+        elif lasts is not None:
+            wait = min(wait, lasts)
+        now = self._table.loop.time()
+        self._used = 0
+        self._ends_at = None if lasts is None else now + lasts
+        self._timer: asyncio.TimerHandle | None = self._table.loop.call_at(now + wait, self._expire)
+        return wait
+
+    def _stop_clock(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+    def _count_use(self) -> None:
+        """Somebody has come. There is no first use to wait for any more."""
+        self._used += 1
+        if self._used == 1 and self._timer is not None:
+            self._stop_clock()
+            if self._ends_at is not None:
+                self._timer = self._table.loop.call_at(self._ends_at, self._expire)
+
+    def _renew(self, allow: tuple[Network, ...], seconds: float) -> None:
+        """From now on it admits these, and stands for so long."""
+        self._stop_clock()
+        ends_at = self._table.loop.time() + seconds
+        if self._ends_at is not None:
+            self._ends_at = ends_at
+        self._timer = self._table.loop.call_at(ends_at, self._expire)
+        if allow != self.grant.expect.allow:
+            self.grant = replace(self.grant, expect=replace(self.grant.expect, allow=allow))
+            self.owner.log.write("pinhole.renewed", pinhole=self.grant.id, allow=allow, expires_seconds=seconds)
+
+    def _expire(self) -> None:
+        self.shut("expired" if self._used or self._ends_at is not None else "never_used")

@@ -15,7 +15,7 @@ from itertools import chain
 from typing import Any, TypeVar
 
 from protocols.contract.addresses import Endpoint, Transport
-from protocols.contract.pinholes import Expect, Grant, Media, Party, Refusal
+from protocols.contract.pinholes import Expect, Grant, Media, Party, Reader, Refusal
 from proxy.config.schema import Limits, Timeouts
 from proxy.errors import refusal_reason
 from proxy.movers.lanes import Stands
@@ -72,6 +72,8 @@ class PinholeTable:
         self._own_listeners = own_listeners
         self.begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
         """Begins the session of a connection that an engine is to read; set by whoever has the sessions."""
+        self.refuses_reader: Callable[[Owner, Reader], str | None] = lambda *_: None
+        """Why an engine may not have what comes read as this reader says; set likewise."""
         self.has_helper: Callable[[Transport, int], bool] = lambda *_: False
         """Whether sessions to this port are taken over; set likewise."""
         self.is_published: Callable[[Transport, Endpoint], bool] = lambda *_: False
@@ -106,9 +108,7 @@ class PinholeTable:
 
     def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | DatagramPinhole | Refusal:
         """`held`: how many the owner has already."""
-        refusal = self._refuses(owner, expect.target, held)
-        if refusal is None and _leads_to_this_host(expect):
-            refusal = Refusal("target_is_gateway")
+        refusal = self._refuses(owner, expect.target, held) or self._refuses_to_admit(owner, expect)
         pinhole: Pinhole | DatagramPinhole
         if refusal is None:
             try:
@@ -123,6 +123,16 @@ class PinholeTable:
             return refusal
         self._last_id += 1
         return self._add(pinhole, expect.purpose)
+
+    def _refuses_to_admit(self, owner: Owner, expect: Expect) -> Refusal | None:
+        target, reader = expect.target.host, expect.reader
+        if target not in owner.hosts and transparent.is_own(target):
+            return Refusal("target_is_gateway")
+        if reader is not None and (why := self.refuses_reader(owner, reader)) is not None:
+            return Refusal(f"reader_{why}")
+        if reader is None and expect.transport is Transport.UDP:
+            return Refusal("no_reader")
+        return None
 
     def _at_a_door(self, owner: Owner, expect: Expect) -> Pinhole:
         """Raises OSError."""
@@ -261,10 +271,3 @@ class PinholeTable:
         for pinhole in tuple(self._pinholes.values()):
             pinhole.abort(reason)
         self.splicer.close()
-
-
-def _leads_to_this_host(expect: Expect) -> bool:
-    """Whether a server that is elsewhere wants to send its client here (T23). Services of the gateway would meet a
-    connection of its own, which no firewall looks at."""
-    target = expect.target.host
-    return bool(expect.via) and all(hop.host != target for hop in expect.via) and transparent.is_own(target)

@@ -17,11 +17,12 @@ from dataclasses import replace
 from functools import partial
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
+from protocols.contract.pinholes import Reader
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.shares import Group
 from proxy.sessions.policy import Accepted, Denied, Nat
 from proxy.sessions.registry import Sessions
-from proxy.sessions.session import Admission, Session
+from proxy.sessions.session import Admission, LetIn, Session
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
@@ -111,13 +112,17 @@ class Flows:
             if self.endpoints.is_mapped(arrival.client, server.host):
                 known_as = server.host  # one client calls another, and is known to it as to everybody (RFC 4787 s.6)
             how = Nat(known_as, expect.target)
-            admission = self.sessions.admit_expected(pinhole.owner, arrival, how, first=data)
+            assert expect.reader is not None
+            let_in = LetIn(pinhole.owner.key, pinhole.grant.id, expect.reader)
+            admission = self.sessions.admit_expected(pinhole.owner, let_in, arrival, how, first=data)
         elif (ours := self.endpoints.get(arrival.client, EVERYBODY)) is not None and ours.mapped is not None:
             # From ourselves to ourselves, and so on for ever (rule X28).
             self.sessions.deny(arrival, Denied("loop", None))
             return
         elif beside is not None:
-            admission = self.sessions.admit_expected(beside, arrival, beside.way_back(arrival.client.host), first=data)
+            let_in = LetIn(beside.key, None, Reader(beside.helper.name, beside.helper.beside))
+            how = beside.way_back(arrival.client.host)
+            admission = self.sessions.admit_expected(beside, let_in, arrival, how, first=data)
         else:
             admission = self.sessions.admit(arrival, data)
         flow = None if admission is None else self.begin(admission, source, NOBODY if at is None else at.hears)
@@ -137,7 +142,8 @@ class Flows:
         except OSError as error:
             if before is not None and error.errno == errno.EADDRINUSE:  # by another one, which may wait for just that
                 before.cut("reconfigured")
-            self.sessions.deny(admission.arrival, Denied(_refusal(error), admission.policy.name))
+            why = Denied(_refusal(error), admission.policy.name)
+            self.sessions.deny(admission.arrival, why, let_in=admission.let_in)
             return None
         if before is not None:
             before.cut("reconfigured")
@@ -242,8 +248,8 @@ class Flow(Session):
         self._endpoints = flows.endpoints
         self._before = before
         """The same by another policy, whose calls go on."""
-        arrival, dial, is_expected = self.arrival, self._nat.dial, self._is_expected
-        peers = Peers(arrival.client, far.at, dial, arrival.server, Transport.UDP, is_expected=is_expected)
+        arrival, dial = self.arrival, self._nat.dial
+        peers = Peers(arrival.client, far.at, dial, arrival.server, Transport.UDP, self._role)
         self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, transparent.address(peers.server))}
         """The socket towards each side, and the side's address."""
         self._voice: UdpEndpoint | None = None
@@ -258,7 +264,7 @@ class Flow(Session):
         self._refused = 0
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self.receive, side)
-        if not is_expected:
+        if self._let_in is None:
             flows.from_place.setdefault((far, self._server_host), []).append(self)
         self._sessions.register(self)
         flows.began(self)
@@ -315,7 +321,7 @@ class Flow(Session):
         """Whether datagrams of that side come by this interface; if not, somebody bears the side's address."""
         host = (self.arrival.client if side is Side.CLIENT else self._nat.dial).host
         index = packet_info.arrival_interface(ancillary)
-        if side is Side.CLIENT and not self._is_expected:
+        if side is Side.CLIENT and self._let_in is None:
             is_theirs = self._borders.name_of(index) == self.arrival.interface or self._is_let_in_by(index)
         else:
             is_theirs = self._borders.leads_to(host, index, self)
@@ -410,22 +416,23 @@ class Flow(Session):
         super().reconfigured()
         if self.is_over:
             return
-        decision = self._sessions.policies.judge(self.decided_by)
+        helper = None if self._let_in is None else self._let_in.reader.helper
+        decision = self._sessions.policies.judge(self.decided_by, helper)
         if isinstance(decision, Denied):
             self.cut(decision.reason)
             self.dissolve()
             return
-        is_another = decision.policy != self.policy or decision.entry.name != self.helper.name
+        is_another = decision.policy != self.policy or decision.helper != self.helper.name
         # What the server of a client says is an answer to something of before, or is answered soon.
-        for side in Side if self._is_expected else (Side.CLIENT,):
+        for side in (Side.CLIENT,) if self._let_in is None else Side:
             endpoint, address = self._ends[side]
             endpoint.routes[address] = partial(self._begin_anew if is_another else self.receive, side)
 
     def _begin_anew(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
         """With the client's first datagram after a reload; the server notices nothing unless its NAT is another. What
         the engine looks after goes on. Without room for it this flow stays, until there is."""
-        if self._is_expected:
-            admission = self._sessions.admit_expected(self, self.arrival, self._nat, self._via, is_renewed=True)
+        if self._let_in is not None:
+            admission = self._sessions.admit_expected(self, self._let_in, self.arrival, self._nat, is_renewed=True)
         else:
             admission = self._sessions.admit(self.arrival, is_renewed=True)
         near, client = self._ends[Side.CLIENT]

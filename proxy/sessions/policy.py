@@ -20,10 +20,12 @@ from proxy.sockets.arrival import Arrival
 class Accepted:
     entry: HelperEntry
     policy: Policy
+    helper: str
+    """Whose engine reads the session: that of the entry, or another one that a pinhole names."""
 
     @property
     def group(self) -> Group:
-        return Group(self.entry.name, self.policy.dnat is not None)
+        return Group(self.helper, self.policy.dnat is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,26 +88,28 @@ class PolicyTable:
             if rule.policy.accept
         )
 
-    def decide(self, arrival: Arrival) -> Accepted | Denied:
-        """The first policy that matches decides. None is a deny (`no_policy`), no table entry too (`no_helper`)."""
+    def decide(self, arrival: Arrival, helper: str | None = None) -> Accepted | Denied:
+        """The first policy that matches decides. None is a deny (`no_policy`), no table entry too (`no_helper`).
+        helper: who is to read the session, where that is no matter of its port."""
         entry = self._entries.get((arrival.transport, arrival.server.port))
-        if entry is None:
+        if entry is None or (helper is not None and helper not in self._rules):
             return Denied("no_helper", None)
+        name = entry.name if helper is None else helper
         client, server = plain_host(arrival.client.host), plain_host(arrival.server.host)
-        for rule in self._rules[entry.name]:
+        for rule in self._rules[name]:
             if (
                 (rule.interfaces is None or arrival.interface in rule.interfaces)
                 and (rule.sources is None or _holds(rule.sources, client))
                 and (rule.destinations is None or _holds(rule.destinations, server))
             ):
                 if rule.policy.accept:
-                    return Accepted(entry, rule.policy)
+                    return Accepted(entry, rule.policy, name)
                 return Denied("denied_by_policy", rule.policy.name)
         return Denied("no_policy", None)
 
-    def judge(self, arrival: Arrival) -> Accepted | Denied:
+    def judge(self, arrival: Arrival, helper: str | None = None) -> Accepted | Denied:
         """The same, and Denied too when the policy has no NAT for it."""
-        decision = self.decide(arrival)
+        decision = self.decide(arrival, helper)
         how = nat(decision.policy, arrival) if isinstance(decision, Accepted) else decision
         return how if isinstance(how, Denied) else decision
 

@@ -12,7 +12,7 @@ from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host, Transport
 from protocols.contract.engine import EngineFactory, Helper
-from protocols.contract.pinholes import Grant
+from protocols.contract.pinholes import Grant, Reader
 from protocols.observe import Engines
 from proxy.config.schema import Config
 from proxy.pinholes.opening import Owner
@@ -23,7 +23,7 @@ from proxy.record.metrics import Metrics
 from proxy.sessions.leg import Held
 from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable, nat
 from proxy.sessions.resolver import Resolver
-from proxy.sessions.session import Admission, Session
+from proxy.sessions.session import Admission, LetIn, Session
 from proxy.sessions.stream import StreamSession
 from proxy.sockets import packet_info, streams
 from proxy.sockets.arrival import Arrival
@@ -67,6 +67,7 @@ class Sessions:
         self.opened = 0
         """Sessions that reached their server, since the start."""
         pinholes.begin = self._begin_expected
+        pinholes.refuses_reader = self._refuses_reader
         pinholes.doors.stranger = self._passes_by
         self.use(config)
 
@@ -139,9 +140,22 @@ class Sessions:
     def _begin_expected(self, owner: Owner, grant: Grant, client: socket.socket, peer: Endpoint) -> None:
         """The connection that a pinhole of `owner` was opened for is one for its helper."""
         expect = grant.expect
+        assert expect.reader is not None
         arrival = Arrival(Transport.TCP, "", peer, grant.listen)
         how = Nat(peer.host if expect.source is None else expect.source.host, expect.target)
-        self._serve(client, self.admit_expected(owner, arrival, how, expect.via))
+        let_in = LetIn(owner.key, grant.id, expect.reader)
+        self._serve(client, self.admit_expected(owner, let_in, arrival, how))
+
+    def _refuses_reader(self, owner: Owner, reader: Reader) -> str | None:
+        """Why what comes by a pinhole of this owner may not be read by an engine of another helper; None: it may."""
+        if reader.helper == owner.helper.name:
+            return None
+        decision = self.policies.decide(owner.decided_by, reader.helper)
+        if isinstance(decision, Denied):
+            return decision.reason
+        if self._per_client[owner.charged_to] >= self._limits.sessions_per_client:
+            return "limit_per_client"
+        return None if self._shares.has_room(decision.group) else "limit_total"
 
     def admit(self, arrival: Arrival, first: bytes | None = None, is_renewed: bool = False) -> Admission | None:
         """What a new session goes on with; None, and a line in the audit log, when it may not. first: the datagram that
@@ -165,29 +179,30 @@ class Sessions:
     def admit_expected(
         self,
         owner: Owner,
+        let_in: LetIn,
         arrival: Arrival,
         how: Nat,
-        via: tuple[Endpoint, ...] = (),
         first: bytes | None = None,
         is_renewed: bool = False,
     ) -> Admission | None:
-        """As `admit`, for whom an engine has named: as policies decide about its session now, and on its account."""
-        decision = self._decide(owner.decided_by, first)
+        """As `admit`, for whom an engine of `owner` has named: as policies decide now about such a session between the
+        owner's hosts, and on the owner's account."""
+        decision = self._decide(owner.decided_by, first, let_in.reader.helper)
         if isinstance(decision, Denied):
-            self.deny(arrival, decision)
+            self.deny(arrival, decision, let_in=let_in)
             return None
         limit = self._limit_reached(owner.charged_to, decision.group, is_renewed)
         if limit is not None:
-            self.deny(arrival, Denied(limit, decision.policy.name), decision)
+            self.deny(arrival, Denied(limit, decision.policy.name), decision, let_in)
             return None
-        return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, via, is_expected=True)
+        return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, let_in)
 
-    def _decide(self, arrival: Arrival, first: bytes | None) -> Accepted | Denied:
+    def _decide(self, arrival: Arrival, first: bytes | None, helper: str | None = None) -> Accepted | Denied:
         """What policies decide. A flow begins with what its helper speaks, or not at all, unless that only observes."""
-        decision = self.policies.decide(arrival)
+        decision = self.policies.decide(arrival, helper)
         if isinstance(decision, Denied) or first is None:
             return decision
-        name, policy = decision.entry.name, decision.policy
+        name, policy = decision.helper, decision.policy
         options = policy.options[name]
         if options.mode == "observe" or self._helpers[name].begins(first, options):
             return decision
@@ -200,10 +215,9 @@ class Sessions:
         how: Nat,
         charged_to: str,
         decided_by: Arrival,
-        via: tuple[Endpoint, ...] = (),
-        is_expected: bool = False,
+        let_in: LetIn | None = None,
     ) -> Admission:
-        policy, helper = decision.policy, self._helpers[decision.entry.name]
+        policy, helper = decision.policy, self._helpers[decision.helper]
         key = f"{self._prefix}-{next(self._numbers)}"
         log = self.log.bind(
             session=key,
@@ -213,7 +227,7 @@ class Sessions:
             server=str(arrival.server),
         )
         group = decision.group
-        return Admission(key, arrival, policy, helper, how, log, charged_to, group, decided_by, via, is_expected)
+        return Admission(key, arrival, policy, helper, how, log, charged_to, group, decided_by, let_in)
 
     def _limit_reached(self, client: str, group: Group, is_renewed: bool) -> str | None:
         if self._per_client[client] - is_renewed >= self._limits.sessions_per_client:
@@ -222,16 +236,19 @@ class Sessions:
             return "limit_total"
         return None
 
-    def deny(self, arrival: Arrival, why: Denied, accepted: Accepted | None = None) -> None:
+    def deny(
+        self, arrival: Arrival, why: Denied, accepted: Accepted | None = None, let_in: LetIn | None = None
+    ) -> None:
         self.metrics.sessions_denied.labels(why.reason).inc()
         self.log.write(
             "session.denied",
-            helper=accepted.entry.name if accepted else None,
+            helper=accepted.helper if accepted else None,
             policy=why.policy,
             client=arrival.client,
             server=arrival.server,
             interface=arrival.interface,
             reason=why.reason,
+            **({"by": let_in.facts} if let_in is not None else {}),
         )
 
     def register(self, session: Session) -> None:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from protocols.contract.addresses import Endpoint, Host, Peers, Side
+from protocols.contract.addresses import Host, Peers, Side
 from protocols.contract.engine import EngineFactory, Helper
-from protocols.contract.pinholes import AnyGrant, PinholeEvent
+from protocols.contract.pinholes import AnyGrant, PinholeEvent, Reader
 from proxy.config.schema import Policy, Timeouts
 from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.shares import Group
@@ -24,6 +24,22 @@ from proxy.sessions.leg import Held
 from proxy.sessions.policy import Denied, Nat, PolicyTable
 from proxy.sessions.resolver import Resolver
 from proxy.sockets.arrival import Arrival
+
+
+@dataclass(frozen=True, slots=True)
+class LetIn:
+    """What let a session in that no policy was asked to let in for itself."""
+
+    session: str
+    """The key of the session that had the way opened."""
+    pinhole: int | None
+    """None: whoever came had no need of one, since a server comes to a client that it talks to."""
+    reader: Reader
+
+    @property
+    def facts(self) -> dict[str, Any]:
+        """For the log."""
+        return {"session": self.session, "pinhole": self.pinhole}
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,9 +57,8 @@ class Admission:
     group: Group
     decided_by: Arrival
     """What policies decide about: the session itself, or the first of those that lead to one that is expected."""
-    via: tuple[Endpoint, ...] = ()
-    is_expected: bool = False
-    """These two for its `Peers`."""
+    let_in: LetIn | None = None
+    """None: a policy did."""
 
 
 class Registry(Protocol):
@@ -91,8 +106,7 @@ class Session(Performer):
         self.charged_to = admission.charged_to
         self.group = admission.group
         self.decided_by = admission.decided_by
-        self._via = admission.via
-        self._is_expected = admission.is_expected
+        self._let_in = admission.let_in
         self.pinholes = SessionPinholes(sessions.pinholes, self)
         self.opened_at = self._loop.time()
         self.is_over = False
@@ -106,12 +120,22 @@ class Session(Performer):
             interface=self.arrival.interface,
             snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
             dnat=peers.server if peers.server != peers.server_as_seen else None,
+            **({"by": self._let_in.facts} if self._let_in is not None else {}),
         )
         self._sessions.count_opened(self.helper)
         options = self.policy.options[self.helper.name]
         engine = self._sessions.engines[self.helper.name](peers, options, self.pinholes, self._loop.time())
         self._driver = EngineDriver(self._loop, engine, self)
         return self._driver
+
+    @property
+    def hosts(self) -> tuple[Host, Host]:
+        return self.arrival.client.host, self._nat.dial.host
+
+    @property
+    def _role(self) -> object:
+        """For its `Peers`."""
+        return None if self._let_in is None else self._let_in.reader.role
 
     def is_known_by(self, host: Host) -> bool:
         """Whether one side knows the other by this address of ours."""

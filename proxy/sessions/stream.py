@@ -73,7 +73,7 @@ class StreamSession(Session):
         streams.tune_control(self._server, self.helper.urgent_inline)
         known_as = transparent.local(self._server)
         client, server = self.arrival.client, self.arrival.server
-        peers = Peers(client, known_as, self._nat.dial, server, via=self._via, is_expected=self._is_expected)
+        peers = Peers(client, known_as, self._nat.dial, server, role=self._role)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
             self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume, self._sessions.held)
         self._open(peers)

@@ -45,8 +45,8 @@ class FakePinholes:
         grant = Grant(number, expect, listen)
         self._stand(grant)
         source = str(expect.source if expect.source is None or expect.source.port else expect.source.host)
-        uses = f"uses {expect.uses}" if expect.uses is not None else f"uses any for {expect.open_seconds:g} s"
-        uses += ("" if expect.confirmed else " unconfirmed") + (" read" if expect.is_read else "")
+        uses = f"uses {expect.uses}" if expect.uses is not None else f"uses any for {expect.lasts_seconds:g} s"
+        uses += ("" if expect.confirmed else " unconfirmed") + (" read" if expect.reader is not None else "")
         who = f"{expect.target} from {_hosts(expect.allow)} as {source}"
         self.log.append(f"open {expect.transport.value} for {who} {uses} = {listen}")
         return grant

@@ -7,8 +7,9 @@ from ipaddress import ip_network
 from typing import Any
 
 from protocols.contract.addresses import Host, Network, Peers, Side, Transport, only
-from protocols.contract.pinholes import Expect, Grant, Refusal
+from protocols.contract.pinholes import Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
+from protocols.tns.engine import Redirected
 from tests.harness.sip_rights import SipPinholes
 from tests.harness.strict_pinholes import StrictPinholes
 
@@ -49,7 +50,7 @@ class FtpPinholes(StrictPinholes):
         assert network.num_addresses == 1 and network.network_address in others, f"somebody else may come: {expect}"
         assert expect.listen.host in self.seen or self._may_be_third(expect.listen.host), f"a foreign place: {expect}"
         assert expect.source is not None and expect.source.host in self.seen, f"a foreign source: {expect}"
-        assert expect.transport is Transport.TCP and not expect.is_read
+        assert expect.transport is Transport.TCP and expect.reader is None
         assert expect.purpose and expect.trigger and expect.uses is not None and expect.uses >= 1
         assert expect.idle_seconds > 0
         return super().open(expect)
@@ -77,8 +78,9 @@ class TnsPinholes(StrictPinholes):
         assert expect.listen.host == listen, expect
         assert expect.allow == only(self.peers.client.host), expect
         assert expect.source is not None and expect.source.host == self.peers.client_as_seen.host, expect
-        assert (expect.transport, expect.uses, expect.is_read) == (Transport.TCP, 1, True), expect
-        assert expect.via == (*self.peers.via, server), expect
+        assert (expect.transport, expect.uses) == (Transport.TCP, 1), expect
+        before = self.peers.role.via if isinstance(self.peers.role, Redirected) else ()
+        assert expect.reader == Reader("tns", Redirected((*before, server))), expect
         return super().open(expect)
 
 

@@ -210,7 +210,7 @@ def end(helper: Helper, *sessions: Session, is_thorough: bool = True) -> None:
     for session in sessions:
         for grant in tuple(pinholes_of(session).standing.values()):
             stands = grant.id in pinholes_of(session).standing
-            if stands and isinstance(grant, Grant) and grant.expect.open_seconds is None:  # as long as configured
+            if stands and isinstance(grant, Grant) and grant.expect.lasts_seconds is None:  # as long as configured
                 session.end(grant.id, 0, 0, "never_used")
         check(session)
         assert session.is_dissolved

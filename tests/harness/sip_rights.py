@@ -12,7 +12,8 @@ from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.contract.effects import Effect, Send, Splice
-from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Refusal
+from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Reader, Refusal
+from protocols.sip.contacts import Called
 from tests.harness.sip_mended import rest_behind
 from tests.harness.sip_sayings import Sayings, is_sip
 from tests.harness.strict_pinholes import StrictPinholes
@@ -88,7 +89,7 @@ class SipPinholes(StrictPinholes):
 
     def _judge_expected(self, side: Side, data: bytes, effects: Sequence[Effect]) -> None:
         """By a pinhole nothing goes on unread, or it could be meant for any service of the party."""
-        if not self.peers.is_expected or self._is_observed:
+        if self.peers.role is None or self._is_observed:
             return
         is_stream = self.peers.transport is Transport.TCP
         self._begun[side] = (self._begun[side] + data)[:MAX_START_BYTES] if is_stream else data
@@ -109,8 +110,9 @@ class SipPinholes(StrictPinholes):
         assert expect.target.port >= 1024, f"a low port: {expect}"
         assert expect.target.host in self.mapped_to(expect.listen.host), f"a foreign place: {expect}"
         assert expect.source is None or expect.source.host in self.seen, f"a foreign source: {expect}"
-        assert expect.purpose == "sip" and expect.trigger and expect.is_read and expect.uses is None
-        assert expect.open_seconds is not None and 0 < expect.open_seconds <= 8 * 86400, f"for ever: {expect}"
+        assert expect.purpose == "sip" and expect.trigger and expect.uses is None
+        assert expect.reader == Reader("sip", Called()), f"read by another one: {expect}"
+        assert expect.lasts_seconds is not None and 0 < expect.lasts_seconds <= 8 * 86400, f"for ever: {expect}"
         assert bool(expect.allow) is expect.confirmed, f"reserved for somebody, or open to nobody: {expect}"
         self._check_callers(expect.allow)
         self._check_target(expect, is_reserved=not expect.confirmed)

@@ -9,7 +9,7 @@ import pytest
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Send, Splice
-from protocols.contract.pinholes import Expect
+from protocols.contract.pinholes import Expect, Reader
 from proxy.config.schema import Limits, Timeouts
 from proxy.config.values import Dnat
 from proxy.sockets.watch import RETURN_SECONDS, AddressWatch
@@ -219,9 +219,9 @@ class Registering(PassOn):
                     target=Endpoint(self.peers.client.host, self.contact_port),
                     source=None,
                     idle_seconds=0,
-                    open_seconds=30,
+                    lasts_seconds=30,
                     uses=None,
-                    is_read=True,
+                    reader=Reader("test", "called"),
                 )
             )
             return [Send(side.other, str(self.grant.listen).encode())]
@@ -245,7 +245,7 @@ async def test_a_registered_client_is_called_at_the_address_that_it_registered_f
             Endpoint(hosts.client_address(4), PORT),
             Endpoint(hosts.gateway_address(4), PORT),
             Transport.UDP,
-            is_expected=True,
+            role="called",
         )
         assert gateway.shell.log.last("pinhole.used")["peer"] == "192.0.2.2:5080"
 

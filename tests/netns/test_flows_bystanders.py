@@ -10,7 +10,7 @@ import pytest
 
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Effect, Send
-from protocols.contract.pinholes import Expect, Grant, Pinholes
+from protocols.contract.pinholes import Expect, Grant, Pinholes, Reader
 from proxy.host.rules import Backend
 from tests.harness.shell import PassOn
 from tests.netns.datagrams import Gateway, InCalls, hear
@@ -113,19 +113,19 @@ async def test_datagrams_that_had_arrived_before_a_socket_was_closed_are_not_los
 
         def __init__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> None:
             super().__init__(peers, options, pinholes, now)
-            if not peers.is_expected:
+            if peers.role is None:
                 own, known = peers.client, Endpoint(peers.client_as_seen.host, 0)
-                allow, forever = only(peers.server.host), 600.0
+                allow, reader = only(peers.server.host), Reader("test", "called")
                 grant = pinholes.open(
                     Expect(
-                        Transport.UDP, "test", "x", known, allow, own, None, forever, forever, uses=None, is_read=True
+                        Transport.UDP, "test", "x", known, allow, own, None, 600, None, 600, uses=None, reader=reader
                     )
                 )
                 assert isinstance(grant, Grant)
                 stands.append(grant.listen)
 
         def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
-            return super().receive(side, data, now) if self.peers.is_expected else [Send(side.other, data)]
+            return super().receive(side, data, now) if self.peers.role is not None else [Send(side.other, data)]
 
     stands: list[Endpoint] = []
     async with Gateway(hosts, Called, snat="interface") as gateway:

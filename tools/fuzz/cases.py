@@ -53,7 +53,7 @@ class Setting:
             hosts = on(NETWORKS[self.network], helper, self.transport, self.client_port)
         else:
             hosts = replace(captured(helper)[self.network], transport=self.transport)
-        return replace(hosts, is_expected=self.is_expected)
+        return replace(hosts, role=helper.beside if self.is_expected else None)
 
     def chosen(self, helper: Helper) -> Any:
         known = choices(helper)

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Send
 from protocols.contract.pinholes import Grant, MediaGrant
+from protocols.sip.contacts import Called
 from protocols.sip.spellings import MAX_MAPPED_BYTES
 from tests.harness.sip_flow import (
     CLIENT,
@@ -394,7 +395,7 @@ def test_without_nat_who_is_let_out_names_no_other_host_of_its_network_and_who_i
     named = Flow(peers=Peers(inside, inside, proxy, proxy), media_hosts=(ip_network("10.1.0.30/32"),))
     named.hear(CLIENT, invite(body=neighbour))
     assert named.places.log == ["offer 10.1.0.30:7000"]
-    into = Flow(peers=Peers(proxy, proxy, inside, inside, is_expected=True))
+    into = Flow(peers=Peers(proxy, proxy, inside, inside, role=Called()))
     into.hear(CLIENT, invite(body=sdp("10.9.0.30", 7000)))
     assert into.places.log == ["offer 10.9.0.30:7000"]
 
@@ -490,7 +491,7 @@ def test_a_phone_can_be_called_for_as_long_as_its_registrar_says() -> None:
     assert flow.places.log == ["open 203.0.113.1:5060 for 10.1.0.2:5060 from 198.51.100.2"]
     (grant,) = flow.places.standing.values()
     assert isinstance(grant, Grant)
-    assert (grant.expect.open_seconds, grant.expect.allow) == (332, only(PROXY.host))
+    assert (grant.expect.lasts_seconds, grant.expect.allow) == (332, only(PROXY.host))
     assert "registration.added" in flow.events()
 
 

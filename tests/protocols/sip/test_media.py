@@ -8,6 +8,7 @@ import pytest
 
 from protocols.contract.addresses import Endpoint, Peers, Transport, only
 from protocols.contract.pinholes import MediaGrant
+from protocols.sip.contacts import Called
 from tests.harness.sip_flow import (
     CLIENT,
     OURS,
@@ -134,7 +135,7 @@ def test_the_shell_is_told_who_names_whom() -> None:
     phone, server = (grant.media.party for grant in grants(flow))
     assert (phone.host, phone.side, phone.is_inside, phone.is_named) == (PHONE.host, CLIENT, True, False)
     assert (server.host, server.side, server.is_inside, server.is_named) == (PROXY.host, SERVER, False, False)
-    let_in = Flow(peers=Peers(PROXY, PROXY, PHONE, OURS, Transport.UDP, is_expected=True))
+    let_in = Flow(peers=Peers(PROXY, PROXY, PHONE, OURS, Transport.UDP, role=Called()))
     let_in.hear(CLIENT, invite(body=sdp("198.51.100.9", 8000)))
     (grant,) = grants(let_in)
     assert (grant.media.party.host, grant.media.party.side) == (PROXY.host, SERVER)

@@ -10,6 +10,7 @@ import pytest
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Abort, Send, Splice
 from protocols.contract.pinholes import Grant
+from protocols.sip.contacts import Called
 from tests.harness.sip_flow import (
     CLIENT,
     DIALOG,
@@ -40,7 +41,7 @@ def over_tcp(beside: Flow | None = None, port: int = 41000) -> Flow:
 
 def expected(transport: Transport = Transport.UDP, **options: object) -> Flow:
     """A session that a pinhole has let in: the server calls the phone."""
-    peers = Peers(at("198.51.100.2:5060"), at("198.51.100.2:5060"), PHONE, OURS, transport, is_expected=True)
+    peers = Peers(at("198.51.100.2:5060"), at("198.51.100.2:5060"), PHONE, OURS, transport, role=Called())
     return Flow(peers=peers, **options)
 
 

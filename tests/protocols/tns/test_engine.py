@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_network
 from typing import Any
 
@@ -11,8 +12,9 @@ from pydantic import TypeAdapter, ValidationError
 
 from protocols.contract.addresses import Endpoint, Peers, Side, only
 from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
-from protocols.contract.pinholes import Closed, Expect, Grant, Refusal
+from protocols.contract.pinholes import Closed, Expect, Grant, Reader, Refusal
 from protocols.tns import engine as tns
+from protocols.tns.engine import Redirected
 from protocols.tns.options import TnsOptions
 from tests.harness.playbook import Transcript, bytewise, play, randomly, transcripts, whole
 from tools.peers import tns_packets
@@ -220,7 +222,7 @@ def test_where_nothing_is_mapped_a_redirect_passes_as_it_came_and_the_pinhole_st
     (expect,) = session.pinholes.opened
     assert (expect.listen, expect.target) == (at("203.0.113.9:1522"), at("203.0.113.9:1522"))
     assert (expect.allow, expect.source) == (only(ROUTED.client.host), at("198.51.100.2:0"))
-    assert (expect.uses, expect.is_read, expect.via) == (1, True, (ROUTED.server,))
+    assert (expect.uses, expect.reader) == (1, Reader("tns", Redirected((ROUTED.server,))))
     assert session.notes("tns.redirected") == [
         {"from": ROUTED.server, "to": at("203.0.113.9:1522"), "known_as": at("203.0.113.9:1522"), "hop": 1}
     ]
@@ -461,14 +463,14 @@ def test_a_redirect_that_says_nothing_is_refused(where: bytes) -> None:
 
 def test_the_way_is_at_most_so_long_and_never_leads_back() -> None:
     via = (at("203.0.113.4:1521"), at("203.0.113.5:1521"))
-    peers = Peers(ROUTED.client, ROUTED.client_as_seen, ROUTED.server, ROUTED.server_as_seen, via=via)
+    peers = replace(ROUTED, role=Redirected(via))
     assert (
         "it has been there"
         in asked(peers).hear(SERVER, in_two(address("203.0.113.4", 1521))).notes("violation")[0]["detail"]
     )
     session = asked(peers).hear(SERVER, in_two(address("203.0.113.9", 1521)))
-    assert session.pinholes.opened[0].via == (*via, ROUTED.server)
-    peers = Peers(ROUTED.client, ROUTED.client_as_seen, ROUTED.server, ROUTED.server_as_seen, via=(*via, via[0]))
+    assert session.pinholes.opened[0].reader == Reader("tns", Redirected((*via, ROUTED.server)))
+    peers = replace(ROUTED, role=Redirected((*via, via[0])))
     assert (
         asked(peers).hear(SERVER, in_two(address("203.0.113.9", 1521))).notes("violation")[0]["rule"]
         == "tns.too_many_hops"
@@ -634,9 +636,7 @@ def test_bytes_after_a_redirect_pass() -> None:
 
 
 def test_a_session_that_a_redirect_has_brought_about_has_an_idle_time_of_its_own() -> None:
-    peers = Peers(
-        ROUTED.client, ROUTED.client_as_seen, ROUTED.server, ROUTED.server_as_seen, via=(at("203.0.113.4:1521"),)
-    )
+    peers = replace(ROUTED, role=Redirected((at("203.0.113.4:1521"),)))
     assert asked(peers, redirect_idle=5.0).hear(SERVER, accept()).last() == Splice(5.0)
     assert asked(peers, idle=7.0).hear(SERVER, accept()).last() == Splice(7.0)
     assert asked(redirect_idle=5.0, idle=7.0).hear(SERVER, accept()).last() == Splice(7.0)

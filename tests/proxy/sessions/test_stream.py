@@ -11,7 +11,7 @@ import pytest
 
 from protocols.contract.addresses import Endpoint, Side, Transport, only
 from protocols.contract.effects import Abort, Note, Send, Splice
-from protocols.contract.pinholes import Expect
+from protocols.contract.pinholes import Expect, Reader
 from proxy.config.schema import Limits, Timeouts
 from proxy.sessions.leg import RECEIVE_BYTES
 from proxy.sockets import streams
@@ -296,7 +296,7 @@ class Expects(PassOn):
         target = Endpoint(self.peers.server.host, int(data[7:]))
         expect = Expect(
             Transport.TCP, "tns", "REDIRECT", Endpoint(self.peers.server.host, 0), only(self.peers.client.host), target,
-            None, 60, is_read=True,
+            None, 60, reader=Reader("test"),
         )  # fmt: skip
         return [Send(side, str(self.pinholes.open(expect).listen.port).encode())]
 
