@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from tools.lab.forks import FORKS
+
 if TYPE_CHECKING:
     from tools.lab.lab import Lab
 
@@ -56,6 +58,8 @@ class Daemon:
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`pinhole WORDS` on the gateway."""
+        if self._tree == ROOT:
+            return FORKS.run(self._lab.gateway, words, self._tree, check=check)
         return self._lab.gateway.run((*COMMAND, *words), cwd=self._tree, check=check)
 
     def plan(self) -> str:

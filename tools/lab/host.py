@@ -27,6 +27,15 @@ def _enter(descriptor: int) -> None:
         raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
 
 
+def enter(netns: str) -> None:
+    """This thread goes into the network namespace, for good."""
+    there = os.open(f"{NAMESPACES}/{netns}", os.O_RDONLY)
+    try:
+        _enter(there)
+    finally:
+        os.close(there)
+
+
 @dataclass(slots=True)
 class Host:
     name: str
@@ -55,11 +64,7 @@ class Host:
         """Sockets made by this thread in here, and commands started, belong to the host, also afterwards."""
         before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
         try:
-            there = os.open(f"{NAMESPACES}/{self.netns}", os.O_RDONLY)
-            try:
-                _enter(there)
-            finally:
-                os.close(there)
+            enter(self.netns)
             try:
                 yield
             finally:
