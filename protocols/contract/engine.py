@@ -103,6 +103,9 @@ class Helper:
     beside: object = None
     """The role of a session that a server begins from another port of its host, towards a client whose own session is
     needed."""
+    audit: Literal["each", "counted"] = "each"
+    """Whether the audit log tells of each session. Those that are counted, since they are many and short, have one line
+    a minute together (`sessions.counted`); violations, pinholes and what engines note have lines of their own."""
     reserved_source: bool = False
     """The server of a TCP session is dialled from a port from 512 to 1023, the client's own if that is free, when the
     client came from such a port (rshd demands one, as `Expect.reserved` says). A client that did not is dialled for

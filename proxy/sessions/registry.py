@@ -20,6 +20,7 @@ from proxy.pinholes.shares import Group, Shares, account_of
 from proxy.pinholes.table import PinholeTable
 from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
+from proxy.sessions.counted import Counted
 from proxy.sessions.leg import Held
 from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable, nat
 from proxy.sessions.resolver import Resolver
@@ -53,6 +54,7 @@ class Sessions:
         self.resolver = Resolver(loop)
         self._interfaces = packet_info.InterfaceNames()
         self.held = Held()
+        self.counted = Counted(loop, log)
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
         """Those that are over but for what their engines look after."""
@@ -260,6 +262,8 @@ class Sessions:
     def count_opened(self, helper: Helper) -> None:
         self.opened += 1
         self.metrics.sessions_opened.labels(helper.name).inc()
+        if helper.audit == "counted":
+            self.counted.opened(helper.name)
 
     def forget(self, session: Session) -> None:
         self._sessions.discard(session)
@@ -302,6 +306,7 @@ class Sessions:
         except TimeoutError:
             self.cut()
         finally:
+            self.counted.tell()
             self.resolver.close()
 
     def cut(self) -> None:

@@ -19,6 +19,7 @@ from proxy.pinholes.shares import Group
 from proxy.pinholes.table import PinholeTable
 from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
+from proxy.sessions.counted import Counted
 from proxy.sessions.driver import EngineDriver, Performer
 from proxy.sessions.leg import Held
 from proxy.sessions.policy import Denied, Nat, PolicyTable
@@ -73,6 +74,8 @@ class Registry(Protocol):
     resolver: Resolver
     held: Held
     """The budget of bytes that wait for peers."""
+    counted: Counted
+    """Sessions of helpers that have no lines of their own in the audit log."""
 
     def count_opened(self, helper: Helper) -> None: ...
 
@@ -114,14 +117,15 @@ class Session(Performer):
     def _open(self, peers: Peers) -> EngineDriver:
         """Both sides can be reached: from now on an engine reads."""
         self._peers = peers
-        self.log.write(
-            "session.opened",
-            transport=peers.transport,
-            interface=self.arrival.interface,
-            snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
-            dnat=peers.server if peers.server != peers.server_as_seen else None,
-            **({"by": self._let_in.facts} if self._let_in is not None else {}),
-        )
+        if self.helper.audit == "each":
+            self.log.write(
+                "session.opened",
+                transport=peers.transport,
+                interface=self.arrival.interface,
+                snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
+                dnat=peers.server if peers.server != peers.server_as_seen else None,
+                **({"by": self._let_in.facts} if self._let_in is not None else {}),
+            )
         self._sessions.count_opened(self.helper)
         options = self.policy.options[self.helper.name]
         engine = self._sessions.engines[self.helper.name](peers, options, self.pinholes, self._loop.time())
@@ -228,14 +232,17 @@ class Session(Performer):
         lingers = reason != "stopped" and self._driver is not None and self._driver.is_needed
         if not lingers:
             self.dissolve()
-        self.log.write(
-            "session.closed",
-            reason=reason,
-            duration_seconds=round(self._loop.time() - self.opened_at, 6),
-            bytes_from_client=received[Side.CLIENT],
-            bytes_from_server=received[Side.SERVER],
-            **facts,
-        )
+        if self.helper.audit == "each":
+            self.log.write(
+                "session.closed",
+                reason=reason,
+                duration_seconds=round(self._loop.time() - self.opened_at, 6),
+                bytes_from_client=received[Side.CLIENT],
+                bytes_from_server=received[Side.SERVER],
+                **facts,
+            )
+        else:
+            self._sessions.counted.closed(self.helper.name, reason, received)
         if lingers:
             self._sessions.linger(self)
 

@@ -112,9 +112,12 @@ class Shell:
         SHELLS.append(self)
         self.log = Memory()
         self.engines: list[Any] = []
+        self.has_begun = asyncio.Event()
+        """An engine reads."""
 
         def make(*arguments: Any) -> Any:
             self.engines.append(engine(*arguments))
+            self.has_begun.set()
             return self.engines[-1]
 
         helper = Helper("test", "for tests", ((Transport.TCP, 7),), NoOptions, lambda: make, **(traits or {}))

@@ -43,7 +43,8 @@ class Call:
         call.server, call.client_as_seen = await accept(listener)
         gate.close()
         listener.close()
-        await shell.until("session.opened")
+        async with asyncio.timeout(5):
+            await shell.has_begun.wait()
         return call
 
     def close(self) -> None:
