@@ -16,8 +16,8 @@ from dataclasses import dataclass, field, replace
 from itertools import count
 from typing import Any, assert_never
 
-from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side
-from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
+from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport
+from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resolve, Send, Splice
 from protocols.contract.engine import Counts, Engine, EngineFactory, Helper
 from protocols.contract.pinholes import (
     AnyGrant,
@@ -82,10 +82,10 @@ class Engines:
         return total
 
 
-class Observer:
+class Observer(Engine):
     """An engine whose inner engine is fed with all that comes and has no hands."""
 
-    __slots__ = ("_has_ended", "_pinholes", "_shared", "engine")
+    __slots__ = ("_has_ended", "_is_stream", "_pinholes", "_shared", "engine")
 
     def __init__(
         self,
@@ -99,6 +99,7 @@ class Observer:
         """start: makes the inner engine. pinholes: of the session; nothing is asked of them but whether media may be
         at a third host."""
         self._shared = shared
+        self._is_stream = peers.transport is Transport.TCP
         self._has_ended = False
         """The inner engine has ended the session, or reads no more."""
         self._pinholes = ObservedPinholes(self._closed, shared.numbers, pinholes.may_wait)
@@ -169,15 +170,16 @@ class Observer:
     def _closed(self, grant: AnyGrant, event: Closed) -> None:
         self._shared.closed.append((self.engine, grant, event))
 
-    @staticmethod
-    def _sort(wanted: Sequence[Effect], told: list[Effect], ends: list[Effect]) -> None:
+    def _sort(self, wanted: Sequence[Effect], told: list[Effect], ends: list[Effect]) -> None:
         for effect in wanted:
             match effect:
                 case Note():
                     told.append(_in_other_words(effect))
                 case Resolve():
                     told.append(effect)
-                case Abort():
+                case Close() if not self._is_stream:
+                    ends.append(effect)  # nothing changes: the next datagram begins another session
+                case Abort() | Close():
                     ends.append(Splice(IDLE_SECONDS))
                 case Splice():
                     ends.append(effect)

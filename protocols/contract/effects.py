@@ -36,6 +36,19 @@ class Abort:
 
 
 @dataclass(frozen=True, slots=True)
+class Close:
+    """The session is over, in order.
+
+    What was sent before is delivered. Then a stream ends on both sides, and what the peers still say goes unread; a
+    flow gives its sockets back, and the next datagram of these two begins a session of its own. Waiting pinholes go
+    with it unless the engine `is_needed`; what they have admitted runs to its end. `reason` is one snake_case word for
+    the audit log.
+    """
+
+    reason: str = "finished"
+
+
+@dataclass(frozen=True, slots=True)
 class Splice:
     """Nothing more to read here: after what was sent before, relay the rest both ways without the engine."""
 
@@ -64,7 +77,7 @@ class Resolve:
     name: str
 
 
-Effect = Send | Finish | Abort | Splice | Note | Resolve
+Effect = Send | Finish | Abort | Close | Splice | Note | Resolve
 
 
 class Outbox:

@@ -23,33 +23,55 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, runtime_checkable
 
 from protocols.contract.addresses import Host, Peers, Side, Transport
-from protocols.contract.effects import Effect
+from protocols.contract.effects import Effect, Finish
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 
 
-class Engine(Protocol):
-    """`now` is in seconds of a monotonic clock. Nothing is called any more after an Abort or a Splice was returned."""
+class Engine:
+    """An answer for every call that an engine can get; an engine overrides those that it minds.
 
-    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]: ...
+    This is the one base class of the project that has behaviour: without it every engine would repeat some seven
+    methods that say nothing. `now` is in seconds of a monotonic clock.
 
-    def eof(self, side: Side, now: float) -> Sequence[Effect]: ...
+    After an Abort, a Close or a Splice was returned the engine hears of bytes and their ends no more. A Splice is the
+    last thing that it is asked at all. After the other two, and after the sides have gone by themselves, it is told to
+    `stop` at once; or when it is not needed any more, and until then its clock and its pinholes go on.
+    """
+
+    __slots__ = ()
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        """A side has said something: a part of its stream, or one datagram."""
+        raise NotImplementedError
+
+    def eof(self, side: Side, now: float) -> Sequence[Effect]:
+        """A side has no more to say, or is gone."""
+        return (Finish(side.other),)
 
     def is_needed(self) -> bool:
         """Whether it looks after something that goes on while both sides are silent, and when they are gone (S75)."""
+        return False
 
     def stop(self, now: float) -> Sequence[Effect]:
         """It ends with all that it looks after. Of the effects only notes are performed."""
+        return ()
 
     def deadline(self) -> float | None:
         """When tick() wants to be called next; may move with every call."""
+        return None
 
-    def tick(self, now: float) -> Sequence[Effect]: ...
+    def tick(self, now: float) -> Sequence[Effect]:
+        """The deadline has come."""
+        return ()
 
     def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
         """What a Resolve has asked for; no hosts when there are none, or in too long a time."""
+        return ()
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
-        """May come from inside `Pinholes.confirm` or `close`, before they return, while the engine is at work."""
+        """What has become of a pinhole. This may come from inside `Pinholes.confirm` or `close`, before they return,
+        while the engine is at work."""
+        return ()
 
 
 EngineFactory = Callable[[Peers, Any, Pinholes, float], Engine]

@@ -31,9 +31,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from protocols.contract.addresses import Host, Malformed, Peers, Side, Transport
+from protocols.contract.addresses import Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Splice, violation
-from protocols.contract.engine import Helper
+from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes, Refusal
 from protocols.ftp import wire
 from protocols.ftp.agreement import Agreements, Answer, Forward
@@ -56,7 +56,7 @@ CLOSING_SECONDS = 5.0
 """F16: after 421 the server closes by itself; if it does not, we do."""
 
 
-class FtpEngine:
+class FtpEngine(Engine):
     __slots__ = (
         "_agreements",
         "_answered",
@@ -518,9 +518,6 @@ class FtpEngine:
         elif told := self._agreements.replied(answered, code, reply):
             self._out.send(CLIENT, told)
 
-    def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
-        return ()  # it asks for none
-
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         if self._over:
             return ()
@@ -530,12 +527,6 @@ class FtpEngine:
         return () if self._busy else self._out.take()
 
     # -- clocks and ends -------------------------------------------------------------------------------------------
-
-    def is_needed(self) -> bool:
-        return False
-
-    def stop(self, now: float) -> Sequence[Effect]:
-        return ()
 
     def deadline(self) -> float | None:
         return min([at for at, _ in self._clocks()], default=None)

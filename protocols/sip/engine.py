@@ -26,7 +26,7 @@ from typing import Any
 
 from protocols.contract.addresses import Host, Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Effect, Finish, Note, Send, Splice, violation
-from protocols.contract.engine import Helper
+from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.sip import left as sip_left
 from protocols.sip.answers import Refused, refuse
@@ -55,7 +55,7 @@ MAX_LOGGED = 64
 _TLS_HANDSHAKE = 0x16
 
 
-class SipEngine:
+class SipEngine(Engine):
     __slots__ = (
         "_blocked",
         "_clock",
@@ -352,9 +352,6 @@ class SipEngine:
         return () if answer is None else (Send(side, answer),)
 
     # -- what else happens -------------------------------------------------------------------------------------------
-
-    def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
-        return ()  # it asks for none
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         self._now = now

@@ -29,7 +29,7 @@ from typing import Any
 
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Network, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Resolve, Send, Splice, violation
-from protocols.contract.engine import Helper
+from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal
 from protocols.tns import address as text
 from protocols.tns import wire
@@ -82,7 +82,7 @@ class Redirected:
     """The servers that have sent the client on, one after the other."""
 
 
-class TnsEngine:
+class TnsEngine(Engine):
     __slots__ = (
         "_address",
         "_addresses",
@@ -481,9 +481,6 @@ class TnsEngine:
     def is_needed(self) -> bool:
         """The client closes this connection, and comes to where it was sent, in either order (T25)."""
         return bool(self._waiting)
-
-    def stop(self, now: float) -> Sequence[Effect]:
-        return ()
 
     def deadline(self) -> float | None:
         return self._ends_at

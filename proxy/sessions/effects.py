@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, assert_never
 
 from protocols.contract.addresses import Side
-from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
+from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resolve, Send, Splice
 
 
 class Performer(Protocol):
@@ -18,6 +18,8 @@ class Performer(Protocol):
 
     def abort(self, reason: str, told: frozenset[Side]) -> None: ...
 
+    def conclude(self, reason: str) -> None: ...
+
     def splice(self, idle_seconds: float, carries_urgent: bool) -> None: ...
 
     def resolve(self, name: str) -> None: ...
@@ -26,7 +28,7 @@ class Performer(Protocol):
 
 
 def apply(effects: Sequence[Effect], performer: Performer) -> None:
-    """In order. Nothing follows an Abort or a Splice."""
+    """In order. Nothing follows an Abort, a Close or a Splice."""
     for number, effect in enumerate(effects):
         match effect:
             case Send(to, data):
@@ -38,6 +40,9 @@ def apply(effects: Sequence[Effect], performer: Performer) -> None:
             case Abort(reason):
                 told = frozenset(before.to for before in effects[:number] if isinstance(before, Send))
                 performer.abort(reason, told)
+                return
+            case Close(reason):
+                performer.conclude(reason)
                 return
             case Resolve(name):
                 performer.resolve(name)

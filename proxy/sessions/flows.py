@@ -386,6 +386,9 @@ class Flow(Session):
     def abort(self, reason: str, told: frozenset[Side]) -> None:
         self._end(reason)
 
+    def conclude(self, reason: str) -> None:
+        self._end(reason)
+
     def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
         """From now on datagrams pass unread."""
         self._idle_seconds = idle_seconds

@@ -183,19 +183,37 @@ class Leg:
     def close_after_last_words(self) -> None:
         """Send what waits and the end of the stream, then let go; what the peer still says goes unread."""
         self._detach()
-        LastWords(self._loop, self.sock, bytes(self._waiting))
+        LastWords(self._loop, self.sock, bytes(self._waiting), self._held, LAST_WORDS_SECONDS, streams.reset)
+
+    def close_in_order(self, seconds: float) -> None:
+        """The same, but the connection is not reset unless the peer does not take what waits in so many seconds."""
+        self._detach()
+        LastWords(self._loop, self.sock, bytes(self._waiting), self._held, seconds, socket.socket.close)
 
 
 class LastWords:
-    """A reset overtakes what was sent before it. So a peer that was just told why gets a moment to read that."""
+    """A reset overtakes what was sent before it, and what comes and nobody reads makes the kernel send one. So a peer
+    that was just told something gets a moment to read that."""
 
-    __slots__ = ("_loop", "_sock", "_timer", "_waiting")
+    __slots__ = ("_held", "_let_go", "_loop", "_sock", "_timer", "_waiting")
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, sock: socket.socket, waiting: bytes) -> None:
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        sock: socket.socket,
+        waiting: bytes,
+        held: Held,
+        seconds: float,
+        let_go: Callable[[socket.socket], None],
+    ) -> None:
+        """seconds: for the peer to take what waits. let_go: how the connection ends when it has had time to read."""
         self._loop = loop
         self._sock = sock
         self._waiting = waiting
-        self._timer = loop.call_later(LAST_WORDS_SECONDS, self._end)
+        self._held = held
+        self._let_go = let_go
+        held.bytes += len(waiting)
+        self._timer = loop.call_later(seconds if waiting else LAST_WORDS_SECONDS, self._end)
         loop.add_reader(sock, self._discard)
         if waiting:
             loop.add_writer(sock, self._flush)
@@ -204,15 +222,19 @@ class LastWords:
 
     def _flush(self) -> None:
         try:
-            self._waiting = self._waiting[self._sock.send(self._waiting) :]
+            sent = self._sock.send(self._waiting)
         except BlockingIOError:
             return
         except OSError:
             self._end()
             return
+        self._waiting = self._waiting[sent:]
+        self._held.bytes -= sent
         if not self._waiting:
             self._loop.remove_writer(self._sock)
             streams.finish(self._sock)
+            self._timer.cancel()
+            self._timer = self._loop.call_later(LAST_WORDS_SECONDS, self._end)
 
     def _discard(self) -> None:
         try:
@@ -230,6 +252,9 @@ class LastWords:
     def _end(self) -> None:
         self._timer.cancel()
         self._loop.remove_reader(self._sock)
+        self._held.bytes -= len(self._waiting)
         if self._waiting:
             self._loop.remove_writer(self._sock)
-        streams.reset(self._sock)
+            streams.reset(self._sock)
+        else:
+            self._let_go(self._sock)

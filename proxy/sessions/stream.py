@@ -191,6 +191,13 @@ class StreamSession(Session):
                 leg.reset()
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
 
+    def conclude(self, reason: str) -> None:
+        """Both sides get what was sent to them, and the end of the stream behind it."""
+        legs, self._legs = self._legs, {}
+        for leg in legs.values():
+            leg.close_in_order(self._sessions.timeouts.half_closed)
+        self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
+
     def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
         legs = self._legs
         client, to_client = legs[Side.CLIENT].hand_over()

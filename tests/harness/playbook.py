@@ -15,7 +15,7 @@
         open tcp for TARGET from ALLOW as SOURCE uses 1 = LISTEN
         confirm 1 / renew 1 from ALLOW for 60 s / close 1 / refused no_free_port
         offer rtp for PARTY rtcp PORT from ALLOW = ANNOUNCED / answer 1 rtp ... / change 1 rtp ...
-        finish client / abort REASON / splice 3600 / resolve NAME
+        finish client / abort REASON / over REASON / splice 3600 / resolve NAME
         note EVENT field=value ...
 
 `open` ends in `unconfirmed` before the `=` when nobody is admitted yet, and in `read` when an engine reads what comes.
@@ -54,7 +54,7 @@ from typing import Any
 
 from protocols import HELPERS
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
-from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
+from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resolve, Send, Splice
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Grant, PinholeEvent, Used
 from protocols.observe import Engines
@@ -169,7 +169,7 @@ class Session:
 
     def _done(self, effects: Sequence[Effect]) -> None:
         self.effects += effects
-        self.is_over = self.is_over or any(isinstance(effect, Abort | Splice) for effect in effects)
+        self.is_over = self.is_over or any(isinstance(effect, Abort | Close | Splice) for effect in effects)
 
     def close(self) -> None:
         """The connection is gone, from both sides or as a flow that was silent for too long."""
@@ -302,6 +302,8 @@ def render(effects: Iterable[Effect]) -> list[str]:
                 lines.append(f"finish {side.value}")
             case Abort(reason=reason):
                 lines.append(f"abort {reason}")
+            case Close(reason=reason):
+                lines.append(f"over {reason}")
             case Splice(idle_seconds=seconds, carries_urgent=carries):
                 lines.append(f"splice {seconds:g}" + (" urgent" if carries else ""))
             case Resolve(name=name):

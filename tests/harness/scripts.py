@@ -14,7 +14,7 @@ from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
 from protocols.contract.addresses import Peers, Side, Transport
-from protocols.contract.effects import Abort, Finish, Note, Resolve, Send, Splice
+from protocols.contract.effects import Abort, Close, Finish, Note, Resolve, Send, Splice
 from protocols.contract.engine import EngineFactory, Helper
 from protocols.contract.pinholes import Grant
 from protocols.observe import Engines
@@ -225,7 +225,7 @@ def check(session: Session) -> None:
     finished: set[Side] = set()
     for number, effect in enumerate(session.effects):
         match effect:
-            case Abort() | Splice():
+            case Abort() | Close() | Splice():
                 assert all(isinstance(later, Note) for later in session.effects[number + 1 :]), (
                     "an effect after the end"
                 )

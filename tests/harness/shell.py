@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
-from protocols.contract.effects import Effect, Finish, Send
-from protocols.contract.engine import Helper
-from protocols.contract.pinholes import Grant, PinholeEvent, Pinholes
+from protocols.contract.effects import Effect, Send
+from protocols.contract.engine import Engine, Helper
+from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 from proxy.config.schema import Config, HelperEntry, Limits, Policy, Timeouts
 from proxy.config.values import PortRange
 from proxy.pinholes.table import PinholeTable
@@ -48,7 +48,7 @@ class Memory:
         return next(line for line in reversed(self.lines) if line["event"] == event)
 
 
-class PassOn:
+class PassOn(Engine):
     """The simplest engine: what one side says goes to the other. Tests override what they are about."""
 
     def __init__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> None:
@@ -59,22 +59,7 @@ class PassOn:
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         return [Send(side.other, data)]
 
-    def eof(self, side: Side, now: float) -> Sequence[Effect]:
-        return [Finish(side.other)]
-
-    def is_needed(self) -> bool:
-        return False
-
-    def stop(self, now: float) -> Sequence[Effect]:
-        return []
-
-    def deadline(self) -> float | None:
-        return None
-
-    def tick(self, now: float) -> Sequence[Effect]:
-        return []
-
-    def pinhole(self, grant: Grant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+    def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         self.heard.append(event)
         return []
 

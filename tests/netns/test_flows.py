@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport, only
-from protocols.contract.effects import Abort, Send, Splice
+from protocols.contract.effects import Abort, Close, Send, Splice
 from protocols.contract.pinholes import Expect, Reader
 from proxy.config.schema import Limits, Timeouts
 from proxy.config.values import Dnat
@@ -154,6 +154,27 @@ async def test_a_server_that_is_away_for_a_while_is_served_again(hosts: Hosts) -
         while (await hear(server))[0] != b"hello":
             pass
         assert len(gateway.shell.sessions) == 1
+
+
+class Asked(PassOn):
+    """A session is over with the server's answer."""
+
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        return [*super().receive(side, data, now), *((Close("answered"),) if side is Side.SERVER else ())]
+
+
+@pytest.mark.parametrize("version", [4, 6])
+async def test_a_session_that_its_engine_closes_gives_its_sockets_back_when_all_is_sent(
+    hosts: Hosts, version: int
+) -> None:
+    async with Gateway(hosts, Asked, limits=Limits(sessions_per_client=1)) as gateway:
+        client, server = gateway.client(version), gateway.server(version)
+        for number in range(1, 4):  # each is a session of its own, which has to have room
+            client.sendto(b"question", server.getsockname()[:2])
+            server.sendto(b"answer", (await hear(server))[1])
+            assert (await hear(client))[0] == b"answer"
+            assert (await gateway.shell.until("session.closed", number))["reason"] == "answered"
+            assert (len(gateway.shell.sessions), len(gateway.shell.flows.endpoints)) == (0, 0)
 
 
 # -- who may not -------------------------------------------------------------------------------------------------------

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from protocols.contract.addresses import Endpoint, Side, Transport, only
-from protocols.contract.effects import Abort, Note, Send, Splice
-from protocols.contract.pinholes import Expect, Reader
+from protocols.contract.effects import Abort, Close, Note, Send, Splice
+from protocols.contract.pinholes import Expect, Reader, Used
 from proxy.config.schema import Limits, Timeouts
 from proxy.sessions.leg import RECEIVE_BYTES
 from proxy.sockets import streams
@@ -221,6 +221,83 @@ async def test_sides_that_do_not_read_hold_no_more_than_their_budget_together(mo
         await receive(call.server)
     await say(call.server, b"on")
     assert await receive(call.client) == b"on"
+    call.close()
+
+
+class Concludes(PassOn):
+    """Opens a pinhole for the client, and is over at the word `quit`."""
+
+    answer = b"221 bye\r\n"
+
+    def __init__(self, *arguments: Any) -> None:
+        super().__init__(*arguments)
+        server, client = self.peers.server, self.peers.client
+        expect = Expect(
+            Transport.TCP, "x-data", "X", Endpoint(server.host, 0), only(client.host), server, None, 60,
+        )  # fmt: skip
+        self.grant = self.pinholes.open(expect)
+
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        if data != b"quit":
+            return super().receive(side, data, now)
+        return [Send(Side.CLIENT, self.answer), Send(Side.SERVER, data), Close(), Send(Side.SERVER, b"never")]
+
+
+class IsNeeded(Concludes):
+    def is_needed(self) -> bool:
+        return not self.heard
+
+
+async def test_what_was_sent_before_a_close_is_delivered_and_then_both_streams_end():
+    class Verbose(Concludes):
+        answer = bytes(8_000_000)  # more than kernels hold
+
+    call = await Call.connect(Shell(Verbose))
+    await say(call.client, b"quit")
+    closed = await call.shell.until("session.closed")
+    assert (closed["reason"], closed["bytes_from_client"]) == ("finished", 4)
+    assert await read_to_end(call.server) == b"quit"
+    await say(call.client, b"what is said now goes unread, and resets nothing")
+    assert await read_to_end(call.client) == Verbose.answer
+    assert call.shell.sessions.held.bytes == 0
+    call.close()
+
+
+async def test_who_does_not_take_what_was_sent_before_a_close_is_reset_in_the_end(monkeypatch):
+    was_reset, reset = asyncio.Event(), streams.reset
+    monkeypatch.setattr(streams, "reset", lambda sock: (reset(sock), was_reset.set()))
+
+    class Verbose(Concludes):
+        answer = bytes(8_000_000)
+
+    call = await Call.connect(Shell(Verbose, timeouts=Timeouts(half_closed=0.05)))
+    await say(call.client, b"quit")
+    await call.shell.until("session.closed")
+    await was_reset.wait()
+    assert call.shell.sessions.held.bytes == 0
+    with pytest.raises(ConnectionResetError):
+        await read_to_end(call.client)
+    call.close()
+
+
+async def test_waiting_pinholes_go_with_a_session_that_its_engine_closes():
+    call = await Call.connect(Shell(Concludes))
+    await say(call.client, b"quit")
+    await call.shell.until("session.closed")
+    assert call.shell.log.last("pinhole.closed")["reason"] == "session_closed"
+    assert len(call.shell.pinholes) == 0
+    call.close()
+
+
+async def test_they_stay_while_the_engine_is_needed():
+    call = await Call.connect(Shell(IsNeeded))
+    await say(call.client, b"quit")
+    await call.shell.until("session.closed")
+    (engine,) = call.shell.engines
+    assert len(call.shell.pinholes) == 1
+    with await dial(CLIENT, engine.grant.listen):
+        await call.shell.until("pinhole.used")
+    assert [type(event) for event in engine.heard] == [Used]
     call.close()
 
 
