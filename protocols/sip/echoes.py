@@ -55,6 +55,11 @@ class Echoes:
         self._peers = peers
         self._book = book
 
+    @property
+    def are_any(self) -> bool:
+        """Whether anybody has said an address that the other side alone knows: nobody does so by chance."""
+        return len(self._book.guessed) > 0
+
     def hear(self, call_id: bytes, side: Side, field: bytes, from_last: int | None = 0) -> None:
         """A message from `side` names the other one's host as only that one knows it. from_last: None where the value
         cannot be read; then it is one wherever it stands."""

@@ -32,24 +32,26 @@ from protocols.sip import left as sip_left
 from protocols.sip.answers import Refused, refuse
 from protocols.sip.clock import StreamClock
 from protocols.sip.contacts import Called, Claimed, Contacts
-from protocols.sip.dialogs import Dialogs, trigger_of
+from protocols.sip.described import UNCHANGED, Descriptions, Followed, Moved
+from protocols.sip.dialogs import Dialogs
 from protocols.sip.echoes import Echoes
 from protocols.sip.head import MAX_ID_BYTES, MAX_METHOD_BYTES, BadMessage, NotSip, is_sip
+from protocols.sip.lifetimes import Lifetimes
 from protocols.sip.message import Message
 from protocols.sip.names import Names
 from protocols.sip.options import SipOptions
 from protocols.sip.reading import read_message
 from protocols.sip.registrations import Name, Registrations
 from protocols.sip.rewrite import Rewriter
+from protocols.sip.spellings import Change
 from protocols.sip.stream import StreamFramer, is_filling, is_keep_alive
 from protocols.sip.subscriptions import Subscriptions
 from protocols.sip.table import SipTable
+from protocols.sip.ways import Ways
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
-MAX_INVITES = 8
-"""Of a call that are not to be repeated when it is over."""
 MAX_LOGGED = 64
 """Rewritten addresses of a flow that stand in the log: the same few change in every message."""
 _TLS_HANDSHAKE = 0x16
@@ -68,10 +70,10 @@ class SipEngine(Engine):
         "_is_let_in",
         "_is_proved",
         "_is_tls",
+        "_lifetimes",
         "_logged",
         "_names",
         "_notes",
-        "_now",
         "_number",
         "_options",
         "_over",
@@ -89,9 +91,8 @@ class SipEngine(Engine):
         self._options = options
         self._table = table
         self._number = next(table.numbers)
-        self._now = now
         self._is_let_in = isinstance(peers.role, Called)
-        """By a pinhole; else by a policy."""
+        """A pinhole let the session in; else a policy."""
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
@@ -100,7 +101,10 @@ class SipEngine(Engine):
         echoes = Echoes(peers, table.echoes)
         self._rewriter = Rewriter(peers, table.texts, echoes, names, self._contacts, options, next(table.numbers))
         self._registrations = Registrations(peers, options, names, self._contacts, table.registrations, self._note)
-        self._dialogs = Dialogs(peers, options, pinholes, names, echoes, self._contacts, table, self._note)
+        self._lifetimes = Lifetimes(peers, options, pinholes, table, self._note)
+        descriptions = Descriptions(peers, options, echoes, table.calls, self._note)
+        ways = Ways(peers, names, self._contacts)
+        self._dialogs = Dialogs(peers, options, self._lifetimes, descriptions, ways, table.calls, self._note)
         is_stream = peers.transport is Transport.TCP
         if not is_stream:
             table.contacts.flows.add(peers.client, peers.client_as_seen)
@@ -127,27 +131,23 @@ class SipEngine(Engine):
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         if self._over:
             return ()
-        self._now = now
         if self._framers:
-            return self._stream(side, data)
+            return self._stream(side, data, now)
         if is_keep_alive(data):
             return (Send(side.other, data),) if self._may_pass_unread() else ()
         key = self._number, side, hash(data), len(data)
         again = self._table.repeats.get(key, now)
-        if self._options.rates and (sends := self._too_often(side, data, again is not None)) is not None:
+        if self._options.rates and (sends := self._too_often(side, data, again is not None, now)) is not None:
             if sends:
                 self._table.repeats.put(key, sends, now)
             return (*self._take_notes(), *sends)
         if again is not None:
             return again
-        self._dialogs.invited = None
-        sends = self._message(side, data)
+        sends = self._message(side, data, now, key)
         self._table.repeats.put(key, sends, now)
-        if (call := self._dialogs.invited) is not None and len(call.invites) < MAX_INVITES:
-            call.invites.append(key)
         return (*self._take_notes(), *sends) if self._notes else sends
 
-    def _stream(self, side: Side, data: bytes) -> Sequence[Effect]:
+    def _stream(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         if self._is_tls:
             return self._unread(side, data)
         if not self._has_begun:
@@ -161,9 +161,9 @@ class SipEngine(Engine):
         try:
             while (piece := framer.pop()) is not None:
                 is_anew = True
-                sends = self._piece(side, piece)
+                sends = self._piece(side, piece, now)
                 effects += (*self._take_notes(), *sends)
-            effects += self._hold(side, before, len(framer), is_anew)
+            effects += self._hold(side, before, len(framer), is_anew, now)
         except NotSip:
             self._violation("sip.not_sip", "the stream does not begin as SIP", "closed")
             effects += self._break_off("not_sip")
@@ -175,7 +175,7 @@ class SipEngine(Engine):
             return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
 
-    def _hold(self, side: Side, before: int, after: int, is_anew: bool) -> Sequence[Effect]:
+    def _hold(self, side: Side, before: int, after: int, is_anew: bool, now: float) -> Sequence[Effect]:
         """`after` bytes of a message that is not whole wait, where there were `before`. is_anew: they are of a later
         message than those were."""
         clock, client = self._clock, self._peers.client.host
@@ -183,25 +183,25 @@ class SipEngine(Engine):
         if not after:
             clock.waits_not(side)
         elif is_anew or not before:
-            clock.waits(side, self._now)
+            clock.waits(side, now)
         if self._table.held.change(client, self._held[side], after):
             self._held[side] = after
             return ()
         self._violation("sip.held_too_much", f"{after} bytes of a message that is not whole yet", "closed")
         return self._break_off("held_too_much")
 
-    def _piece(self, side: Side, data: bytes) -> Sequence[Send]:
+    def _piece(self, side: Side, data: bytes, now: float) -> Sequence[Send]:
         assert self._clock is not None
         if is_filling(data):
             if not self._may_pass_unread():
                 return ()
             if self._is_proved:
-                self._clock.heard(self._now)
+                self._clock.heard(now)
             return (Send(side.other, data),)
-        self._clock.heard(self._now)
-        if self._options.rates and (sends := self._too_often(side, data, False)) is not None:
+        self._clock.heard(now)
+        if self._options.rates and (sends := self._too_often(side, data, False, now)) is not None:
             return sends
-        return self._message(side, data)
+        return self._message(side, data, now)
 
     def _break_off(self, reason: str) -> Sequence[Effect]:
         """The stream cannot be read any more, or not be waited for."""
@@ -227,14 +227,15 @@ class SipEngine(Engine):
         self._over = True
         return (Send(CLIENT, data), Splice(self._options.call_idle))
 
-    def _message(self, side: Side, data: bytes) -> Sequence[Send]:
-        """What is sent for it; what is to be told of it has been noted."""
+    def _message(self, side: Side, data: bytes, now: float, key: Hashable | None = None) -> Sequence[Send]:
+        """What is sent for it; what is to be told of it has been noted. key: by which a datagram is known when it comes
+        again."""
         try:
             message = read_message(data, bool(self._framers))
             if not self._is_proved:
                 self._spoken.add(side)
                 self._is_proved = len(self._spoken) == len(Side)
-            sends = self._pass(side, message)
+            sends = self._pass(side, message, now, key)
         except BadMessage as bad:
             sends = self._malformed(side, data, bad)
         except Malformed as bad:
@@ -246,7 +247,7 @@ class SipEngine(Engine):
         shown that they speak SIP: it could be anything, for any service of that host (X10)."""
         return not self._is_let_in or self._is_proved
 
-    def _too_often(self, side: Side, data: bytes, is_repeat: bool) -> Sequence[Send] | None:
+    def _too_often(self, side: Side, data: bytes, is_repeat: bool, now: float) -> Sequence[Send] | None:
         """One request more than the source may send: the first ones are answered, a flood is not even read. Repeats are
         counted apart, and dropped, for each has had its answer or will have it."""
         # Line ends before it mean nothing (S4).
@@ -264,7 +265,7 @@ class SipEngine(Engine):
         if is_repeat:
             # Within a second a request comes twice again (timers A and E).
             method, limit = f"repeated {method}", 2 * limit
-        count = self._table.rates.count(source, method, limit, self._now)
+        count = self._table.rates.count(source, method, limit, now)
         if count <= limit:
             return None
         sends: Sequence[Send] = ()
@@ -278,25 +279,25 @@ class SipEngine(Engine):
             self._violation("sip.rate", f"more than {limit} {method} a second from {source}", action)
         return sends
 
-    def _pass(self, side: Side, message: Message) -> Sequence[Send]:
+    def _pass(self, side: Side, message: Message, now: float, key: Hashable | None) -> Sequence[Send]:
         if message.is_request and message.method in self._blocked:
             self._violation("sip.method_blocked", message.method.decode(), "answered 403")
             return self._answer(side, message, 403, b"Forbidden")
         if not message.call_id:
             message.call_id = _unnamed(self._peers)
-        changes, stands_in = self._rewriter.rewrite(message, side, self._now)
+        changes, stands_in = self._rewriter.rewrite(message, side, now)
         message.call_id = self._rewriter.call_id(message, side)
         try:
-            body = self._follow(side, message, stands_in)
+            body, moved = self._follow(side, message, stands_in, now, key)
         except Refused as refused:
             return self._answer(side, message, refused.status, refused.reason)
-        edits = [change for _, change in changes]
+        edits = [change for _, change in changes] if changes else []
         if body is not None:
             edits += self._length(message, len(body))
             edits.append((message.body, body))
             edits.sort(key=lambda change: change[0])
-        if changes or self._dialogs.moved:
-            self._log_changes(message, changes)
+        if changes or moved:
+            self._log_changes(message, changes, moved)
         if message.oddities:
             self._log_oddities(message)
         if self._names.is_needed:
@@ -305,19 +306,19 @@ class SipEngine(Engine):
         new = replace(message.data, edits) if edits else message.data
         return (Send(side.other, new[: len(new) - tail] if tail and edits else new),)
 
-    def _follow(self, side: Side, message: Message, stands_in: bool) -> bytes | None:
-        """What the message means to calls and registrations; its body, if that is another now. stands_in: one of its
-        contacts could not have an address of its own."""
+    def _follow(self, side: Side, message: Message, stands_in: bool, now: float, key: Hashable | None) -> Followed:
+        """What the message means to calls and registrations, and what its body is on the other side. stands_in: one of
+        its contacts could not have an address of its own."""
         method = message.cseq.method
         if method == b"SUBSCRIBE":
-            self._subscriptions.hear(message, side, self._now)
+            self._subscriptions.hear(message, side, now)
         if method != b"REGISTER":
-            return self._dialogs.follow(side, message, self._now)
+            return self._dialogs.follow(side, message, now, key)
         if message.is_request:
             self._registrations.asked(message, side, stands_in)
         elif message.status >= 200:
-            self._registrations.answered(message, side, self._now)
-        return None
+            self._registrations.answered(message, side, now)
+        return UNCHANGED
 
     @staticmethod
     def _length(message: Message, length: int) -> Iterator[tuple[Span, bytes]]:
@@ -354,17 +355,16 @@ class SipEngine(Engine):
     # -- what else happens -------------------------------------------------------------------------------------------
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
-        self._now = now
         if isinstance(event, Closed):
-            self._closed(grant, event)
-            self._let_go()
+            self._closed(grant, event, now)
+            self._let_go(now)
         elif (call := self._table.calls.media.get(grant.id)) is not None:
             call.media.used(grant)
         return self._take_notes()
 
-    def _closed(self, grant: AnyGrant, event: Closed) -> None:
+    def _closed(self, grant: AnyGrant, event: Closed, now: float) -> None:
         if (call := self._table.calls.media.get(grant.id)) is not None:
-            self._dialogs.closed(call, grant, event, self._now)
+            self._lifetimes.closed(call, grant, event, now)
         elif isinstance(grant, Grant):
             self._lapsed(self._contacts.closed(grant))
 
@@ -377,17 +377,16 @@ class SipEngine(Engine):
 
     def deadline(self) -> float | None:
         clock = self._clock.next() if self._clock is not None and not self._is_left else None
-        soonest = self._dialogs.next()
+        soonest = self._lifetimes.next()
         for at in (self._contacts.next(), clock):
             if at is not None and (soonest is None or at < soonest):
                 soonest = at
         return soonest
 
     def tick(self, now: float) -> Sequence[Effect]:
-        self._now = now
-        self._dialogs.tick(now)
-        self._lapsed(self._contacts.due(now, bool(self._dialogs)))
-        self._let_go()
+        self._lifetimes.tick(now)
+        self._lapsed(self._contacts.due(now, bool(self._lifetimes)))
+        self._let_go(now)
         if self._clock is None or self._is_left:
             return self._take_notes()
         reason = self._clock.over(now, self.is_needed())
@@ -406,30 +405,28 @@ class SipEngine(Engine):
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """Calls do not end with the connection that they began on (S75). A message that is never whole is dropped."""
-        self._now = now
         if side in self._ended:
             return ()
         self._ended.add(side)
         self._let_held_go(side)
         if self._clock is not None:
             self._clock.waits_not(side)
-        self._let_go()
+        self._let_go(now)
         return (Finish(side.other),)
 
-    def _let_go(self) -> None:
+    def _let_go(self, now: float) -> None:
         """What the two sides have named, when both are gone and no call of theirs needs it."""
-        if len(self._ended) == len(Side) and not self._dialogs:
-            self._contacts.over(self._now)
+        if len(self._ended) == len(Side) and not self._lifetimes:
+            self._contacts.over(now)
 
     def is_needed(self) -> bool:
-        return bool(self._dialogs) or self._contacts.are_claimed
+        return bool(self._lifetimes) or self._contacts.are_claimed
 
     def stop(self, now: float) -> Sequence[Effect]:
-        self._now = now
         self._let_held_go()
         if not self._framers:
             self._table.contacts.flows.remove(self._peers.client, self._peers.client_as_seen)
-        self._dialogs.stop(now)
+        self._lifetimes.stop(now)
         self._registrations.stop()
         self._lapsed(self._contacts.stop(now))
         return self._take_notes()
@@ -449,7 +446,7 @@ class SipEngine(Engine):
         notes, self._notes = self._notes, []
         return notes
 
-    def _log_changes(self, message: Message, changes: Sequence[tuple[str, tuple[Span, bytes]]]) -> None:
+    def _log_changes(self, message: Message, changes: Sequence[tuple[str, Change]], moved: Sequence[Moved]) -> None:
         """Tell the log what changes, each of them once for this flow."""
         data = message.data
         fresh: list[dict[str, Any]] = []
@@ -457,9 +454,9 @@ class SipEngine(Engine):
             before = data[span.start : span.end][:MAX_ID_BYTES]
             if before != new and self._is_fresh((field, before, new)):
                 fresh.append({"field": field, "before": before, "after": new})
-        fresh += ({"field": field, "before": before, "after": after} for field, before, after in self._dialogs.moved)
+        fresh += ({"field": field, "before": before, "after": after} for field, before, after in moved)
         if fresh:
-            self._note("address.rewritten", {"message": trigger_of(message), "changes": fresh})
+            self._note("address.rewritten", {"message": message.trigger, "changes": fresh})
 
     def _log_left(self, message: Message, side: Side, body: bytes | None) -> None:
         """Tell the log where an address that the other side knows by another one stands in something that is not
@@ -504,7 +501,7 @@ class SipEngine(Engine):
         """kept: fields, each with the reason why it is as it came."""
         if kept:
             changes = [{"field": field, "value": None, "reason": reason} for field, reason in kept]
-            self._note("address.kept", {"message": trigger_of(message), "changes": changes})
+            self._note("address.kept", {"message": message.trigger, "changes": changes})
 
 
 def _unnamed(peers: Peers) -> bytes:

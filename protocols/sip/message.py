@@ -60,6 +60,12 @@ class Message(Head):
         """None outside of dialogs. Raises BadMessage if it is too long."""
         return self._tag(b"to")
 
+    @property
+    def trigger(self) -> str:
+        """What the log calls it: INVITE, 200 INVITE."""
+        method = self.cseq.method.decode("latin-1")
+        return method if self.is_request else f"{self.status} {method}"
+
     def _tag(self, name: bytes) -> bytes | None:
         start, end = self.places[name][0]
         tag, _, oddity = odd.read_identity(self.data[start:end].strip(BLANKS))

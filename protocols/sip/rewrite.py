@@ -47,15 +47,19 @@ _TRICKLE = re.compile(rb",[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:
 _EXTENSIONS = frozenset((b"supported", b"require"))
 
 _STAYS = Mapped((), None, True)
+_STAYS_SO_FAR = Mapped((), None, False)
 
 
 class Rewritten(NamedTuple):
     """What becomes of the head of a message."""
 
-    changes: list[tuple[str, Change]]
+    changes: Sequence[tuple[str, Change]]
     """What changes, in order, each with the name of its field."""
     stands_in: bool = False
     """A Contact could not have an address of its own: the one that its sender signals from stands in for it."""
+
+
+_UNCHANGED = Rewritten(())
 
 
 class Rewriter:
@@ -109,7 +113,7 @@ class Rewriter:
         if not self._names.is_needed:
             if message.is_request and self._peers.transport is Transport.UDP and not self._is_mapped[side]:
                 self._vias.expect_answers(message, side, now)
-            return Rewritten([])
+            return _UNCHANGED
         data = message.data
         changes: list[tuple[str, Change]] = []
         names = message.names
@@ -166,7 +170,8 @@ class Rewriter:
         parts = message.parts(name)
         for number, span in enumerate(parts):
             mapped = self._value(message, span, side, remembered.read_address, name)
-            yield from self._changes(message, span, side, name, len(parts) - 1 - number, mapped)
+            if mapped is not _STAYS:
+                yield from self._changes(message, span, side, name, len(parts) - 1 - number, mapped)
 
     def _of_contact(self, message: Message, side: Side, now: float) -> tuple[list[Change], bool]:
         """What changes in Contact, and whether an address could not be had. Then no other one of the message is asked
@@ -302,7 +307,7 @@ class Rewriter:
         if self._is_mapped[side.other] and address.host == self._peers.own(side.other).host:
             return Mapped((), None, True, is_guess=True)
         # A contact may turn out to be another name of its own host.
-        return Mapped((), None, not (is_contact and self._names.maps_outward(side)))
+        return _STAYS if not is_contact or not self._names.maps_outward(side) else _STAYS_SO_FAR
 
     def _of_party(
         self, value: bytes, address: values.Address, side: Side, own: Endpoint, reserve_at: float | None

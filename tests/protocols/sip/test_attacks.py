@@ -344,7 +344,7 @@ def test_a_call_that_is_over_is_not_waited_for_by_any_flow_that_it_passed() -> N
     first.hear(CLIENT, request("BYE", 3, TO_BOB, host="10.1.0.2"))
     first.hear(SERVER, response(200, 3, "BYE"))
     second.tick(100.0)
-    assert not second.engine._dialogs
+    assert not second.engine._lifetimes
 
 
 def test_of_two_phones_each_gets_its_own_call_id_back_and_no_others() -> None:
