@@ -203,7 +203,8 @@ class Timeouts(_Section):
     half_closed: _Seconds = 60
     """For the second side to end after the first has."""
     udp_idle: _Seconds = 180
-    """Without a datagram, until a UDP session is over; those of SIP phones send one every 30 or so."""
+    """Without a datagram, until a UDP session is over, unless its helper ends it sooner. SIP phones send one every
+    30 seconds or so."""
     udp_unanswered: _Seconds = 32
     """The same while the server has not answered at all. SIP repeats a request for so long (RFC 3261: timers B, F)."""
     silent: Seconds = 2_592_000

@@ -113,6 +113,14 @@ class DatagramPinhole(Timed):
             if not self._uses_left:
                 self.shut("used_up")
 
+    def _expire(self) -> None:
+        """Who came in time is let in, though nobody has come to read it."""
+        timer = self._timer
+        for endpoint in tuple(self._endpoints.values()):
+            endpoint.read_left()
+        if self._timer is timer:  # neither used up nor renewed by what was read
+            super()._expire()
+
     def refuse(self) -> None:
         self._refused += 1
         self._table.metrics.strangers.inc()

@@ -14,6 +14,7 @@ from proxy.sessions.flows import Flows
 from proxy.sessions.registry import Sessions
 from proxy.sockets import packet_info, streams, transparent
 from proxy.sockets.arrival import Arrival
+from proxy.sockets.endpoints import MOST_LEFT
 
 ACCEPTS_PER_WAKEUP = 64
 # What cannot be accepted nor refused waits in the backlog; looking again at once would only burn the processor.
@@ -109,16 +110,22 @@ class DatagramListener:
             raise
 
     def close(self) -> None:
+        """What clients had sent before is still heard."""
         self._readers.remove(self._sock)
+        for _ in range(MOST_LEFT):
+            if not self._readable():
+                break
         self._sock.close()
 
-    def _readable(self) -> None:
+    def _readable(self) -> bool:
+        """Whether there was something."""
         try:
             arrived = packet_info.receive(self._sock)
         except OSError:
-            return
+            return True
         if arrived is not None:
             self._flows.redirected(*arrived)
+        return arrived is not None
 
 
 def _spare_descriptor() -> int | None:

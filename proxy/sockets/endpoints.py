@@ -17,6 +17,7 @@ source address; one from an unknown source goes to the `stranger` of the table.
 from __future__ import annotations
 
 import errno
+import socket
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
@@ -33,6 +34,8 @@ SHARES = {False: 1 / 2, True: 3 / 4}
 """How much of the port pool signalling may take on one address, and media: neither takes what the other needs."""
 MOST_UNREAD = 64
 """Datagrams that are counted, of those that nobody has read."""
+MOST_LEFT = 4096
+"""Datagrams that are read when a socket is about to be closed: as many as its buffer holds, if they are small."""
 
 
 class Hearing(Enum):
@@ -129,18 +132,34 @@ class UdpEndpoint:
             count += 1
         return count
 
-    def _readable(self) -> None:
+    def has_left(self) -> bool:
+        """Whether something has arrived that nobody has read yet."""
+        try:
+            return self._is_read and self.sock.recv(1, socket.MSG_PEEK) is not None
+        except OSError:
+            return False
+
+    def read_left(self) -> None:
+        """Read what has arrived, now. Whoever ends something that is silent, or whose time is over, does so before:
+        only what comes afterwards is late. Not for the midst of an engine's step, since other engines may hear it."""
+        for _ in range(MOST_LEFT if self._is_read else 0):
+            if self.sock.fileno() < 0 or not self._readable():  # whoever heard it may have had it closed
+                return
+
+    def _readable(self) -> bool:
+        """Whether there was something."""
         try:
             arrived = packet_info.receive(self.sock)
         except OSError:  # of an earlier datagram's way (ICMP); the next one may be fine
-            return
+            return True
         if arrived is None:
-            return
+            return False
         data, ancillary, source = arrived
         if (take := self.routes.get(source)) is not None:
             take(data, ancillary)
         else:
             self.stranger(self, data, ancillary, source)
+        return True
 
     def _packet(self) -> None:
         """The same with nothing between: it may come a hundred thousand times a second."""
@@ -173,7 +192,7 @@ class UdpEndpoint:
         left: list[tuple[bytes, Ancillary, Address]] = []
         if self._is_read:
             self._readers.remove(self.sock)
-            while not self.is_media and len(left) < MOST_UNREAD:
+            while not self.is_media and len(left) < MOST_LEFT:
                 try:
                     arrived = packet_info.receive(self.sock)
                 except OSError:  # of an earlier datagram's way (ICMP)

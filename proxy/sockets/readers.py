@@ -20,9 +20,9 @@ class Readers:
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._epoll: select.epoll | None = None
-        self._readers: dict[int, Callable[[], None]] = {}
+        self._readers: dict[int, Callable[[], object]] = {}
 
-    def add(self, sock: socket.socket, reader: Callable[[], None]) -> None:
+    def add(self, sock: socket.socket, reader: Callable[[], object]) -> None:
         """`reader` is called as long as there is something to read. It must cope with there being nothing. Raises
         OSError when there is no descriptor left for the first one."""
         if self._epoll is None:

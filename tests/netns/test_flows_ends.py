@@ -1,0 +1,134 @@
+"""What has arrived before the end of a session or pinhole is heard, however busy the daemon was: endpoints are read
+empty before they are closed. And how long a silent session lives."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+from protocols.contract.addresses import Side, Transport, only
+from protocols.contract.effects import Send
+from protocols.contract.pinholes import Expect, Grant, Reader
+from proxy.config.schema import Limits, Timeouts
+from tests.harness.shell import PassOn
+from tests.netns.datagrams import Gateway, hear
+from tests.netns.namespaces import Hosts, needs_root
+
+pytestmark = [pytest.mark.netns, needs_root]
+
+IDLE = 0.2
+
+
+async def while_busy(step: Callable[[], object]) -> None:
+    """Something comes while the daemon hears somebody else, for so long that time has run out when it looks again."""
+    busy, caller = socket.socketpair()
+    done = asyncio.Event()
+
+    def hear_somebody_else() -> None:
+        step()
+        time.sleep(2 * IDLE)
+        done.set()
+
+    with busy, caller:
+        asyncio.get_running_loop().add_reader(busy, hear_somebody_else)
+        caller.send(b"x")
+        await done.wait()
+        asyncio.get_running_loop().remove_reader(busy)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("snat", ["none", "interface"])
+async def test_an_answer_that_came_in_time_is_heard_though_the_silence_seems_over(
+    hosts: Hosts, version: int, snat: str
+) -> None:
+    async with Gateway(hosts, snat=snat, timeouts=Timeouts(udp_idle=IDLE)) as gateway:
+        client, server = gateway.client(version), gateway.server(version)
+        client.sendto(b"question", server.getsockname()[:2])
+        _, source = await hear(server)
+        await while_busy(lambda: server.sendto(b"answer", source))
+        assert await hear(client) == (b"answer", server.getsockname()[:2])
+        assert (await gateway.shell.until("session.closed"))["reason"] == "idle"
+        assert "session.denied" not in gateway.shell.log.events()
+
+
+async def test_an_answer_that_came_before_the_daemon_stops_is_heard(hosts: Hosts) -> None:
+    async with Gateway(hosts, snat="interface") as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"question", server.getsockname())
+        _, source = await hear(server)
+        server.sendto(b"answer", source)
+        await gateway.shell.sessions.drain(0)
+        assert (await hear(client))[0] == b"answer"
+        assert gateway.shell.log.last("session.closed")["bytes_from_server"] == len(b"answer")
+
+
+async def test_what_clients_have_sent_before_the_daemon_stops_is_heard(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        client, server = gateway.client(), gateway.server()
+        for number in range(100):
+            client.sendto(b"%d" % number, server.getsockname())
+        while gateway.listeners:
+            gateway.listeners.pop().close()
+        assert [int((await hear(server))[0]) for _ in range(100)] == list(range(100))
+
+
+async def test_a_session_whose_answer_waits_to_be_read_does_not_give_way(hosts: Hosts) -> None:
+    async with Gateway(hosts, limits=Limits(sessions=2)) as gateway:
+        server = gateway.server()
+        first, second, third = (gateway.client(port=port) for port in (7001, 7002, 7003))
+        for client in (first, second):
+            client.sendto(b"question", server.getsockname())
+            _, source = await hear(server)
+            if client is first:
+                at_first = source
+        third.sendto(b"question", server.getsockname())  # is read first
+        server.sendto(b"answer", at_first)
+        assert (await hear(first))[0] == b"answer"
+        assert (await gateway.shell.until("session.closed"))["client"].endswith(":7002")
+
+
+class Opening(PassOn):
+    """Has a pinhole opened for the server, with the first datagram of the client."""
+
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        if data == b"open":
+            seen, own = self.peers.client_as_seen, self.peers.client
+            allow, reader = only(self.peers.server.host), Reader("test", "called")
+            grant = self.pinholes.open(
+                Expect(Transport.UDP, "test", "x", seen, allow, own, None, 30, open_seconds=IDLE, reader=reader)
+            )
+            assert isinstance(grant, Grant)
+        return [Send(side.other, data)]
+
+
+async def test_who_came_to_a_pinhole_in_time_is_let_in_though_its_time_seems_over(hosts: Hosts) -> None:
+    async with Gateway(hosts, Opening, snat="interface", interfaces=("lan0",)) as gateway:
+        client, server, other = gateway.client(), gateway.server(), gateway.server(port=7000)
+        client.sendto(b"open", server.getsockname())
+        _, source = await hear(server)
+        await while_busy(lambda: other.sendto(b"called", source))
+        assert await hear(client) == (b"called", other.getsockname())
+        assert gateway.shell.log.last("pinhole.closed")["reason"] == "used_up"
+
+
+async def test_a_helper_ends_silent_sessions_sooner(hosts: Hosts) -> None:
+    traits = {"idle": lambda options: IDLE}
+    async with Gateway(hosts, traits=traits) as gateway:
+        client, server = gateway.client(), gateway.server()
+        client.sendto(b"question", server.getsockname())
+        _, source = await hear(server)
+        server.sendto(b"answer", source)
+        closed = await gateway.shell.until("session.closed")
+        assert closed["reason"] == "idle" and IDLE <= closed["duration_seconds"] < 60
+
+
+async def test_no_helper_lets_them_live_longer_than_configured(hosts: Hosts) -> None:
+    traits = {"idle": lambda options: 600.0}
+    async with Gateway(hosts, traits=traits, timeouts=Timeouts(udp_idle=IDLE)) as gateway:
+        gateway.client().sendto(b"question", (str(hosts.server_address(4)), 5060))
+        assert (await gateway.shell.until("session.closed"))["duration_seconds"] < 60

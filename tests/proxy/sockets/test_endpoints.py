@@ -1,0 +1,47 @@
+"""Endpoints for datagrams: what has arrived when one is closed is handed on."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from ipaddress import ip_address
+
+import pytest
+
+from protocols.contract.addresses import Endpoint
+from tests.harness.shell import Shell
+from tests.proxy.conftest import CLIENT, OURS
+
+pytestmark = pytest.mark.usefixtures("network", "nothing_leaks")
+
+MANY = 200
+
+
+async def test_all_that_waits_when_an_endpoint_is_closed_is_handed_on_in_order() -> None:
+    endpoints = Shell().pinholes.endpoints
+    heard: list[bytes] = []
+    endpoints.stranger = lambda endpoint, data, ancillary, source: heard.append(data)
+    endpoint = endpoints.take(Endpoint(ip_address(OURS), 5060))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((CLIENT, 0))
+        for number in range(MANY):
+            sender.sendto(b"%d" % number, endpoint.address)
+    endpoints.give(endpoint)
+    await asyncio.sleep(0)
+    await asyncio.sleep(0)
+    assert heard == [b"%d" % number for number in range(MANY)]
+
+
+async def test_what_waits_can_be_read_before() -> None:
+    endpoints = Shell().pinholes.endpoints
+    heard: list[bytes] = []
+    endpoints.stranger = lambda endpoint, data, ancillary, source: heard.append(data)
+    endpoint = endpoints.take(Endpoint(ip_address(OURS), 5060))
+    assert not endpoint.has_left()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((CLIENT, 0))
+        sender.sendto(b"x", endpoint.address)
+    assert endpoint.has_left()
+    endpoint.read_left()
+    assert heard == [b"x"] and not endpoint.has_left()
+    endpoints.give(endpoint)
