@@ -90,9 +90,10 @@ class Shell:
         limits: Limits | None = None,
         timeouts: Timeouts | None = None,
         traits: Mapping[str, Any] | None = None,
+        helper: str = "test",
         **policy: Any,
     ) -> None:
-        """traits: fields of the helper."""
+        """helper: its name, which an engine may give to a `Reader`. traits: its other fields."""
         self.loop = asyncio.get_running_loop()
         SHELLS.append(self)
         self.log = Memory()
@@ -105,11 +106,11 @@ class Shell:
             self.has_begun.set()
             return self.engines[-1]
 
-        helper = Helper("test", "for tests", ((Transport.TCP, 7),), NoOptions, lambda: make, **(traits or {}))
+        made = Helper(helper, "for tests", ((Transport.TCP, 7),), NoOptions, lambda: make, **(traits or {}))
         self.config = config = Config(
             helpers=(
-                HelperEntry(id=1, name="test", protocol=Transport.TCP, ports=(PortRange(1, 65535),)),
-                HelperEntry(id=2, name="test", protocol=Transport.UDP, ports=(PortRange(5060, 5069),)),
+                HelperEntry(id=1, name=helper, protocol=Transport.TCP, ports=(PortRange(1, 65535),)),
+                HelperEntry(id=2, name=helper, protocol=Transport.UDP, ports=(PortRange(5060, 5069),)),
             ),
             policies=(Policy.model_construct(**self._policy(policy)),),
             limits=limits or Limits(),
@@ -118,9 +119,7 @@ class Shell:
         self.metrics = Metrics()
         self.ports = PortPool(40000, 40999)
         self.pinholes = PinholeTable(self.loop, config.limits, config.timeouts, self.ports, self.metrics)
-        self.sessions = Sessions(
-            self.loop, config, {"test": helper}, self.pinholes, self.log, self.metrics, frozenset()
-        )
+        self.sessions = Sessions(self.loop, config, {helper: made}, self.pinholes, self.log, self.metrics, frozenset())
         self.flows = Flows(self.sessions, self.pinholes.endpoints)
 
     @staticmethod

@@ -20,9 +20,16 @@ pytestmark = [pytest.mark.netns, needs_root]
 
 DIALOG = ("From: <sip:alice@x>;tag=r", "To: <sip:alice@x>", "Call-ID: reg")
 DENIED = {"accept": False}
-OTHER = {"options": {"test": SipOptions(block_methods=("MESSAGE",))}}
+
+
+def with_options(**options: Any) -> dict[str, Any]:
+    """Of a policy: those of SIP, and of the helper of the tests."""
+    return {"options": dict.fromkeys(("sip", "test"), SipOptions(**options))}
+
+
+OTHER = with_options(block_methods=("MESSAGE",))
 """A policy that is another one."""
-YET_ANOTHER = {"options": {"test": SipOptions(block_methods=("PUBLISH",))}}
+YET_ANOTHER = with_options(block_methods=("PUBLISH",))
 
 
 def reload(gateway: Gateway, changes: dict[str, Any]) -> None:
@@ -220,7 +227,7 @@ async def registered(gateway: Gateway) -> tuple[socket.socket, socket.socket, tu
 
 
 def sip(hosts: Hosts, **options: Any) -> Gateway:
-    return Gateway(hosts, SipEngines(), snat="interface", options={"test": SipOptions(**options)})
+    return Gateway(hosts, SipEngines(), helper="sip", snat="interface", **with_options(**options))
 
 
 def another_caller(gateway: Gateway) -> socket.socket:
@@ -302,7 +309,7 @@ async def test_a_phone_that_was_called_by_another_host_answers_by_the_policy_of_
         caller = another_caller(gateway)
         caller.sendto(pings("192.0.2.66", outside), outside)
         await hear(client)
-        reload(gateway, {"options": {"test": SipOptions(strict_register=False, block_methods=("MESSAGE",))}})
+        reload(gateway, with_options(strict_register=False, block_methods=("MESSAGE",)))
         client.sendto(writes(client.getsockname()[0]), caller.getsockname())
         assert (await hear(client))[0].startswith(b"SIP/2.0 403 ")
         await silence(caller)
@@ -313,7 +320,7 @@ async def test_another_host_that_may_call_a_phone_comes_by_the_policy_of_now(hos
     async with sip(hosts, strict_register=False) as gateway:
         client, _, outside = await registered(gateway)
         caller = another_caller(gateway)
-        reload(gateway, {"options": {"test": SipOptions(strict_register=False, block_methods=("OPTIONS",))}})
+        reload(gateway, with_options(strict_register=False, block_methods=("OPTIONS",)))
         caller.sendto(pings("192.0.2.66", outside), outside)
         assert (await hear(caller))[0].startswith(b"SIP/2.0 403 ")
         reload(gateway, DENIED)

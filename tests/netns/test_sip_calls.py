@@ -83,8 +83,7 @@ class Calls:
 
 
 def gateway(hosts: Hosts, **policy: Any) -> Gateway:
-    options = {"test": SipOptions()}
-    return Gateway(hosts, sip.SipEngines(), options=options, **policy)
+    return Gateway(hosts, sip.SipEngines(), helper="sip", options={"sip": SipOptions()}, **policy)
 
 
 @pytest.mark.parametrize("version", [4, 6])
