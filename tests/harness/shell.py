@@ -6,8 +6,9 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
@@ -91,9 +92,11 @@ class Shell:
         timeouts: Timeouts | None = None,
         traits: Mapping[str, Any] | None = None,
         helper: str = "test",
+        others: Mapping[str, Callable[..., Any]] | None = None,
         **policy: Any,
     ) -> None:
-        """helper: its name, which an engine may give to a `Reader`. traits: its other fields."""
+        """helper: its name, which an engine may give to a `Reader`. traits: its other fields. others: further
+        helpers by their names, each with its engine."""
         self.loop = asyncio.get_running_loop()
         SHELLS.append(self)
         self.log = Memory()
@@ -101,36 +104,46 @@ class Shell:
         self.has_begun = asyncio.Event()
         """An engine reads."""
 
-        def make(*arguments: Any) -> Any:
-            self.engines.append(engine(*arguments))
-            self.has_begun.set()
-            return self.engines[-1]
+        def start(engine: Callable[..., Any]) -> Callable[..., Any]:
+            def make(*arguments: Any) -> Any:
+                self.engines.append(engine(*arguments))
+                self.has_begun.set()
+                return self.engines[-1]
 
-        made = Helper(helper, "for tests", ((Transport.TCP, 7),), NoOptions, lambda: make, **(traits or {}))
+            return make
+
+        ports = ((Transport.TCP, 7),)
+        helpers = {helper: Helper(helper, "for tests", ports, NoOptions, partial(start, engine), **(traits or {}))}
+        for name, other in (others or {}).items():
+            helpers[name] = Helper(name, "for tests", ports, NoOptions, partial(start, other))
         self.config = config = Config(
             helpers=(
                 HelperEntry(id=1, name=helper, protocol=Transport.TCP, ports=(PortRange(1, 65535),)),
                 HelperEntry(id=2, name=helper, protocol=Transport.UDP, ports=(PortRange(5060, 5069),)),
+                *(
+                    HelperEntry(id=number, name=name, protocol=Transport.UDP, ports=(PortRange(number, number),))
+                    for number, name in enumerate(others or (), 3)
+                ),
             ),
-            policies=(Policy.model_construct(**self._policy(policy)),),
+            policies=(Policy.model_construct(**self._policy(policy, helpers)),),
             limits=limits or Limits(),
             timeouts=timeouts or Timeouts(),
         )
         self.metrics = Metrics()
         self.ports = PortPool(40000, 40999)
         self.pinholes = PinholeTable(self.loop, config.limits, config.timeouts, self.ports, self.metrics)
-        self.sessions = Sessions(self.loop, config, {helper: made}, self.pinholes, self.log, self.metrics, frozenset())
+        self.sessions = Sessions(self.loop, config, helpers, self.pinholes, self.log, self.metrics, frozenset())
         self.flows = Flows(self.sessions, self.pinholes.endpoints)
 
     @staticmethod
-    def _policy(changes: dict[str, Any]) -> dict[str, Any]:
+    def _policy(changes: dict[str, Any], helpers: Collection[str]) -> dict[str, Any]:
         fields = {
             "name": "all",
             "accept": True,
             "snat": "none",
             "dnat": None,
             "route_mark": None,
-            "options": {"test": NoOptions()},
+            "options": {name: NoOptions() for name in helpers},
         }
         return {"interfaces": (), "sources": (), "destinations": (), "helpers": (), **fields, **changes}
 

@@ -269,6 +269,9 @@ async def test_a_registered_client_is_called_at_the_address_that_it_registered_f
             role="called",
         )
         assert gateway.shell.log.last("pinhole.used")["peer"] == "192.0.2.2:5080"
+        opener, called = (line for line in gateway.shell.log.lines if line["event"] == "session.opened")
+        pinhole = gateway.shell.log.last("pinhole.used")["pinhole"]
+        assert called["by"] == {"session": opener["session"], "pinhole": pinhole}
 
 
 async def test_a_client_that_waits_on_another_port_than_it_sends_from_has_an_address_for_that_too(hosts: Hosts) -> None:
@@ -380,7 +383,7 @@ async def test_an_address_that_comes_back_at_once_ends_nothing(hosts: Hosts) -> 
 @pytest.mark.parametrize("snat", ["interface", "none"])
 async def test_another_port_of_a_server_reaches_a_client_that_is_in_a_call_with_it(hosts: Hosts, snat: str) -> None:
     hosts.server.run("ip", "address", "add", "192.0.2.66/24", "dev", "eth0")
-    async with Gateway(hosts, InCalls, snat=snat, interfaces=("lan0",)) as gateway:
+    async with Gateway(hosts, InCalls, snat=snat, interfaces=("lan0",), traits={"beside": "called"}) as gateway:
         client, server, other = gateway.client(), gateway.server(), gateway.server(port=54321)
         stranger = gateway.socket(hosts.server, "192.0.2.66")
         client.sendto(b"call", server.getsockname())
@@ -389,6 +392,9 @@ async def test_another_port_of_a_server_reaches_a_client_that_is_in_a_call_with_
         assert await hear(client) == (b"request", other.getsockname())
         client.sendto(b"response", other.getsockname())
         assert await hear(other) == (b"response", outside)
+        of_client, of_server = (line for line in gateway.shell.log.lines if line["event"] == "session.opened")
+        assert of_server["by"] == {"session": of_client["session"], "pinhole": None}
+        assert gateway.shell.engines[1].peers.role == "called"
         stranger.sendto(b"attack", outside)
         if snat == "interface":
             assert (await gateway.shell.until("session.denied"))["reason"] == "no_policy"

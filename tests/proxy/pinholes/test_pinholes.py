@@ -235,6 +235,48 @@ async def test_an_expect_may_allow_more_connections():
     world.close()
 
 
+async def test_a_pinhole_that_lasts_ends_with_its_time_however_often_it_was_used():
+    world = World()
+    grant = world.open(uses=None, lasts_seconds=0.2)
+    for pair in [await world.through(grant) for _ in range(2)]:
+        for sock in pair:
+            sock.close()
+    closed = await world.shell.until("pinhole.closed")
+    assert closed["reason"] == "expired" and closed["duration_seconds"] >= 0.2
+    world.close()
+
+
+async def test_the_time_to_the_first_use_of_one_that_lasts_is_over_with_that():
+    world = World()
+    grant = world.open(uses=None, open_seconds=0.2, lasts_seconds=0.4)
+    world.close(*await world.through(grant))
+    assert (await world.gone(grant))["duration_seconds"] >= 0.4
+
+
+async def test_one_that_lasts_is_over_when_nobody_comes_in_the_time_to_the_first_use():
+    world = World()
+    grant = world.open(uses=None, open_seconds=0.05, lasts_seconds=600)
+    assert (await world.gone(grant))["duration_seconds"] < 5
+    world.close()
+
+
+async def test_one_for_several_uses_stands_after_the_first_until_it_is_used_up_or_its_session_ends():
+    world = World()
+    grant = world.open(uses=2, open_seconds=0.1)
+    pair = await world.through(grant)
+    await asyncio.sleep(0.15)
+    world.close(*pair, *await world.through(grant))
+    await world.gone(grant)
+
+
+async def test_a_renewed_pinhole_lasts_from_then_on():
+    world = World()
+    grant = world.open(uses=None, lasts_seconds=0.05)
+    world.session.pinholes.renew(grant, grant.expect.allow, 0.3)
+    world.close(*await world.through(grant))
+    assert (await world.gone(grant))["duration_seconds"] >= 0.3
+
+
 async def test_nobody_is_admitted_before_the_other_side_agreed():
     world = World()
     grant = world.open(confirmed=False)

@@ -11,7 +11,7 @@ import pytest
 
 from protocols.contract.addresses import Endpoint, Side, Transport, only
 from protocols.contract.effects import Abort, Close, Note, Send, Splice
-from protocols.contract.pinholes import Expect, Reader, Used
+from protocols.contract.pinholes import Expect, Reader, Refusal, Used
 from proxy.config.schema import Limits, Timeouts
 from proxy.sessions.leg import RECEIVE_BYTES
 from proxy.sockets import streams
@@ -368,15 +368,18 @@ async def test_after_splice_the_rest_passes_without_the_engine():
 class Expects(PassOn):
     """Lets anybody who comes to CLIENT's pinhole reach what the peer names, as a session of its own."""
 
+    reader = Reader("test")
+
     def receive(self, side: Side, data: bytes, now: float) -> Any:
         if not data.startswith(b"expect "):
             return super().receive(side, data, now)
         target = Endpoint(self.peers.server.host, int(data[7:]))
         expect = Expect(
             Transport.TCP, "tns", "REDIRECT", Endpoint(self.peers.server.host, 0), only(self.peers.client.host), target,
-            None, 60, reader=Reader("test"),
+            None, 60, reader=self.reader,
         )  # fmt: skip
-        return [Send(side, str(self.pinholes.open(expect).listen.port).encode())]
+        answer = self.pinholes.open(expect)
+        return [Send(side, (answer.reason if isinstance(answer, Refusal) else str(answer.listen.port)).encode())]
 
 
 async def test_what_comes_to_a_pinhole_that_is_read_is_a_session_of_its_own():
@@ -392,6 +395,10 @@ async def test_what_comes_to_a_pinhole_that_is_read_is_a_session_of_its_own():
     assert len(call.shell.sessions) == len(call.shell.engines) == 2
     opened = [line for line in call.shell.log.lines if line["event"] == "session.opened"]
     assert opened[1]["policy"] == opened[0]["policy"]
+    # The log says by which session and pinhole it was let in; of the first one a policy alone decided.
+    used = call.shell.log.last("pinhole.used")
+    assert opened[1]["by"] == {"session": opened[0]["session"], "pinhole": used["pinhole"]}
+    assert "by" not in opened[0]
     closed = await call.shell.until("pinhole.closed")
     assert (closed["reason"], closed["bytes_in"]) == ("used_up", 0)
     # It does not end with the session that expected it (T25).
@@ -401,6 +408,61 @@ async def test_what_comes_to_a_pinhole_that_is_read_is_a_session_of_its_own():
     assert await receive(again) == b"accept"
     for sock in (listener, again, server):
         sock.close()
+
+
+async def test_whoever_a_pinhole_does_not_let_in_after_all_is_told_of_with_that_pinhole():
+    call = await Call.connect(Shell(Expects, limits=Limits(sessions_per_client=1)))
+    await say(call.client, b"expect 9")
+    at = Endpoint(ip_address(SERVER), int(await receive(call.client)))
+    with pytest.raises(ConnectionResetError), await dial(CLIENT, at) as again:  # as early as in connect(), or later
+        await receive(again)
+    denied = await call.shell.until("session.denied")
+    (session,) = call.shell.sessions
+    pinhole = call.shell.log.last("pinhole.opened")["pinhole"]
+    assert (denied["reason"], denied["by"]) == ("limit_per_client", {"session": session.key, "pinhole": pinhole})
+    call.close()
+
+
+class ExpectsOther(Expects):
+    reader = Reader("other", "what it is to be")
+
+
+class Other(PassOn):
+    """The engine of another helper."""
+
+
+async def test_what_comes_may_be_read_by_an_engine_of_another_helper():
+    call = await Call.connect(Shell(ExpectsOther, others={"other": Other}))
+    listener, target = serve(SERVER)
+    await say(call.client, b"expect %d" % target.port)
+    again = await dial(CLIENT, Endpoint(target.host, int(await receive(call.client))))
+    server, _ = await accept(listener)
+    await say(again, b"connect")
+    assert await receive(server) == b"connect"
+    first, second = call.shell.engines
+    assert (type(first), first.peers.role) == (ExpectsOther, None)
+    assert (type(second), second.peers.role) == (Other, "what it is to be")
+    assert call.shell.log.last("session.opened")["helper"] == "other"
+    for sock in (listener, again, server):
+        sock.close()
+    call.close()
+
+
+@pytest.mark.parametrize(
+    ("others", "limits", "helpers", "reason"),
+    [
+        ({}, Limits(), (), "reader_no_helper"),
+        ({"other": Other}, Limits(), ("test",), "reader_no_policy"),
+        ({"other": Other}, Limits(sessions_per_client=1), (), "reader_limit_per_client"),
+        ({"other": Other}, Limits(sessions=1), (), "reader_limit_total"),
+    ],
+)
+async def test_a_pinhole_is_refused_when_no_session_of_its_reader_would_be_let_in(others, limits, helpers, reason):
+    call = await Call.connect(Shell(ExpectsOther, limits=limits, others=others, helpers=helpers))
+    await say(call.client, b"expect 9")
+    assert (await receive(call.client)).decode() == reason
+    assert call.shell.log.last("pinhole.refused")["reason"] == reason
+    call.close()
 
 
 class Ticks(PassOn):
