@@ -232,6 +232,8 @@ async def test_what_a_slow_reader_was_sent_before_the_end_is_not_cut_off(monkeyp
     ends.peer.shutdown(socket.SHUT_WR)
     await asyncio.sleep(0.5)
     assert not ends.over.done()
+    ends.target.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)  # from here on it may hurry
+    ends.target.setsockopt(socket.IPPROTO_TCP, socket.TCP_WINDOW_CLAMP, 1 << 20)
     assert await ends.read_all(ends.target) == sent
     ends.target.close()
     assert await ends.over == "finished"
