@@ -11,6 +11,7 @@ an answer that it does not wait for: what the log tells of such a session afterw
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
@@ -18,7 +19,7 @@ from typing import Any, assert_never
 
 from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport
 from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resolve, Send, Splice
-from protocols.contract.engine import Counts, Engine, EngineFactory, Helper
+from protocols.contract.engine import Counts, Engine, EngineFactory, Helper, Shares
 from protocols.contract.pinholes import (
     AnyGrant,
     Closed,
@@ -74,11 +75,18 @@ class Engines:
 
     def counts(self) -> Mapping[str, int]:
         """What is under way, for the daemon's status."""
-        total: dict[str, int] = {}
+        total: Counter[str] = Counter()
         for engines in (self._active, self._observed):
             if isinstance(engines, Counts):
-                for name, number in engines.counts().items():
-                    total[name] = total.get(name, 0) + number
+                total.update(engines.counts())
+        return total
+
+    def standing(self) -> Mapping[str, int]:
+        """What the engines of each kind share."""
+        total: Counter[str] = Counter()
+        for engines in (self._active, self._observed):
+            if isinstance(engines, Shares):
+                total.update(engines.standing())
         return total
 
 

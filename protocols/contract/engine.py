@@ -85,6 +85,17 @@ class Counts(Protocol):
     def counts(self) -> Mapping[str, int]: ...
 
 
+@runtime_checkable
+class Shares(Protocol):
+    """An EngineFactory whose engines share a table says how many entries stand in it, by kind.
+
+    There are none when the last session is over and no engine is needed: an entry that is left would stay for the life
+    of the daemon. What is only remembered, within a bound of its own, is not counted.
+    """
+
+    def standing(self) -> Mapping[str, int]: ...
+
+
 @dataclass(frozen=True, kw_only=True)
 class Options:
     """What a policy may set for every helper; the options of each are a dataclass that adds its own."""

@@ -538,6 +538,19 @@ class SipEngines:
             "contacts": len(self._table.contacts.standing),
         }
 
+    def standing(self) -> Mapping[str, int]:
+        calls, contacts = self._table.calls, self._table.contacts
+        return {
+            "calls": len(calls.standing),
+            "calls_of_clients": len(calls.of_client),
+            "media": len(calls.media),
+            "announced": len(calls.announced),
+            "unanswered_offers": len(calls.unanswered),
+            "contacts": len(contacts.standing),
+            "inside": len(contacts.inside),
+            "bindings": len(self._table.registrations.bindings),
+        }
+
 
 def begins(data: bytes, options: SipOptions) -> bool:
     """Whether a flow may begin with this datagram: what is no SIP costs nobody a socket."""

@@ -1,5 +1,6 @@
 """Conversations as files: what arrives stands at the margin, what the engine does is indented, in order.
 
+    as Redirected((at("192.0.2.1:1521"),))   a pinhole let the session in: a value of the helper's `roles`, in Python
     with snat                          who has which address: a name of NETWORKS below; without it, `none`
     transport udp                      what arrives are messages, as datagrams or (`tcp`) on a stream; see below
     option tls = deny                  a field of the helper's options, as a Python literal
@@ -44,6 +45,7 @@ import ast
 import random
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from difflib import SequenceMatcher
@@ -55,7 +57,7 @@ from typing import Any
 from protocols import HELPERS
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
 from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resolve, Send, Splice
-from protocols.contract.engine import Engine, Helper
+from protocols.contract.engine import Engine, EngineFactory, Helper
 from protocols.contract.pinholes import AnyGrant, Grant, PinholeEvent, Used
 from protocols.observe import Engines
 from tests.harness.fake_pinholes import ASKED, FakePinholes
@@ -88,14 +90,30 @@ NETWORKS = {
 
 
 def on(network: Peers, helper: Helper, transport: Transport, client_port: int | None = None) -> Peers:
-    """The same hosts with another helper. Over UDP the client sends from the helper's port, if nothing else is said,
-    and keeps it."""
-    (port,) = (port for kind, port in helper.ports if kind is transport)
+    """The same hosts with another helper, at the first of its ports for this transport. Over UDP the client sends from
+    the helper's port, if nothing else is said, and keeps it."""
+    port = next(port for kind, port in helper.ports if kind is transport)
     server, server_as = replace(network.server, port=port), replace(network.server_as_seen, port=port)
     client, client_as = network.client, network.client_as_seen
     if transport is Transport.UDP:
         client, client_as = (replace(end, port=client_port or port) for end in (client, client_as))
     return Peers(client, client_as, server, server_as, transport)
+
+
+def roles(helper: Helper) -> list[object]:
+    """What a session of this helper can be: let in by a policy, or by a pinhole in a role that transcripts have."""
+    known = [transcript.network.role for transcript in transcripts(helper.name)]
+    return [None, *dict.fromkeys(role for role in (helper.beside, *known) if role is not None)]
+
+
+def _role(text: str, helper: Helper) -> object:
+    """A role as Python writes it; the names in it are those of the modules that have the helper's roles."""
+    names: dict[str, Any] = {"at": endpoint, "host": ip_address}
+    for kind in helper.roles:
+        names.update(vars(sys.modules[kind.__module__]))
+    role: object = eval(text, names)  # of a file of ours
+    assert isinstance(role, helper.roles), f"{role} is no role of {helper.name}"
+    return role
 
 
 @dataclass
@@ -104,6 +122,8 @@ class Session:
 
     engine: Engine
     pinholes: FakePinholes
+    engines: EngineFactory
+    """Where it comes from, with what those of a daemon share."""
     now: float = 0.0
     effects: list[Effect] = field(default_factory=list)
     is_over: bool = False
@@ -126,8 +146,9 @@ class Session:
     @classmethod
     def of(cls, helper: Helper, network: Peers, options: Any = None) -> Session:
         pinholes = FakePinholes()
-        engine = Engines(helper)(network, helper.options() if options is None else options, pinholes, 0.0)
-        return cls(engine, pinholes)
+        engines = Engines(helper)
+        engine = engines(network, helper.options() if options is None else options, pinholes, 0.0)
+        return cls(engine, pinholes, engines)
 
     def _report(self, grant: AnyGrant, event: PinholeEvent) -> None:
         if self.is_dissolved:
@@ -393,7 +414,7 @@ Words = dict[str, list[str]]
 
 
 def load(path: Path) -> Transcript:
-    network, transport = "none", ""
+    network, transport, role = "none", "", ""
     options: dict[str, Any] = {}
     words = _read_words(path.parent / "words")
     steps: list[tuple[int, str, list[str], list[str]]] = []
@@ -408,6 +429,8 @@ def load(path: Path) -> Transcript:
             (steps[-1][2] if named is None else named).append(line.removeprefix("|").removeprefix(" "))
         elif line.startswith("with "):
             network = line.split()[1]
+        elif line.startswith("as "):
+            role = line.removeprefix("as ")
         elif line.startswith("transport "):
             transport = line.removeprefix("transport ")
         elif line.startswith("option "):
@@ -424,6 +447,8 @@ def load(path: Path) -> Transcript:
     elif transport:
         kind, *port = transport.split(" from ")
         hosts = on(hosts, HELPERS[path.parent.name], Transport(kind), int(port[0]) if port else None)
+    if role:
+        hosts = replace(hosts, role=_role(role, HELPERS[path.parent.name]))
     made = tuple(_step(*step, words) for step in steps)
     return Transcript(path, hosts, options, made, bool(transport))
 

@@ -7,6 +7,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from protocols.contract.addresses import Host, Network, Peers, Side, Transport, only
+from protocols.contract.engine import EngineFactory, Shares
 from protocols.contract.pinholes import Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
 from protocols.tns.engine import Redirected
@@ -87,9 +88,7 @@ class TnsPinholes(StrictPinholes):
 RIGHTS: dict[str, type[StrictPinholes]] = {"ftp": FtpPinholes, "sip": SipPinholes, "tns": TnsPinholes}
 
 
-def left_of(engine: Any) -> dict[str, Any]:
+def left_of(engines: EngineFactory) -> dict[str, int]:
     """What still stands in the table that the engines of a daemon share, if they do."""
-    table = getattr(engine, "_table", None)
-    names = getattr(type(table), "__slots__", ())
-    held = {name: getattr(table, name) for name in names}
-    return {name: value for name, value in held.items() if isinstance(value, dict) and value}
+    standing = engines.standing() if isinstance(engines, Shares) else {}
+    return {name: number for name, number in standing.items() if number}

@@ -35,8 +35,9 @@ def begin(
 ) -> Session:
     """start: of a daemon that has a session already, `beside`."""
     pinholes = RIGHTS[helper.name](network, options, pinholes_of(beside) if beside else None)
-    engine = (start or Engines(helper))(network, options, pinholes, 0.0)
-    return Session(engine, pinholes, daemon=beside.daemon if beside else [])
+    engines = start or Engines(helper)
+    engine = engines(network, options, pinholes, 0.0)
+    return Session(engine, pinholes, engines, daemon=beside.daemon if beside else [])
 
 
 def pinholes_of(session: Session) -> StrictPinholes:
@@ -169,7 +170,7 @@ def resolve(session: Session) -> None:
     """A name that the engine asks for has an address, or none, by its first letter."""
     if session.effects and isinstance(session.effects[-1], Resolve):
         name = session.effects[-1].name
-        session.resolved(name, *((session.engine._peers.server.host,) if name < "n" else ()))  # type: ignore[attr-defined]
+        session.resolved(name, *((pinholes_of(session).peers.server.host,) if name < "n" else ()))
 
 
 def finish(session: Session, side: Side) -> None:
@@ -215,7 +216,7 @@ def end(helper: Helper, *sessions: Session, is_thorough: bool = True) -> None:
         check(session)
         assert session.is_dissolved
         assert session.pinholes.standing == {}
-        assert left_of(session.engine) == {}
+        assert left_of(session.engines) == {}
 
 
 # -- what must hold ------------------------------------------------------------------------------------------------

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -11,7 +13,7 @@ from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.effects import Splice
 from protocols.contract.engine import Helper
 from protocols.observe import Engines
-from tests.harness.playbook import NETWORKS, Session, Transcript, on, render, transcripts
+from tests.harness.playbook import NETWORKS, Session, Transcript, on, render, roles, transcripts
 from tests.harness.scripts import (
     WORDS,
     Arrival,
@@ -32,9 +34,10 @@ from tests.harness.scripts import (
 
 def networks(helper: Helper) -> st.SearchStrategy[Peers]:
     return st.builds(
-        lambda name, transport: on(NETWORKS[name], helper, transport),
+        lambda name, transport, role: replace(on(NETWORKS[name], helper, transport), role=role),
         st.sampled_from(sorted(NETWORKS)),
         st.sampled_from([transport for transport, _ in helper.ports]),
+        st.sampled_from(roles(helper)),
     )
 
 
@@ -59,6 +62,8 @@ def helper(request: pytest.FixtureRequest) -> Helper:
     return chosen
 
 
+STREAMS = [helper for helper in HELPERS.values() if any(kind is Transport.TCP for kind, _ in helper.ports)]
+"""Helpers whose engines read streams, which may be cut anywhere."""
 FUZZ = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 
@@ -110,6 +115,7 @@ def test_sessions_of_one_daemon_do_not_spoil_each_other(helper: Helper, data: st
 
 @pytest.mark.slow
 @pytest.mark.timeout(300)
+@pytest.mark.parametrize("helper", STREAMS, ids=lambda helper: helper.name)
 @given(data=st.data())
 @FUZZ
 def test_any_cutting_of_any_input_has_the_same_effects(helper: Helper, data: st.DataObject) -> None:

@@ -20,7 +20,7 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.engine import Helper
-from tests.harness.playbook import NETWORKS, on, transcripts
+from tests.harness.playbook import NETWORKS, on, roles, transcripts
 from tests.harness.scripts import Arrival, End, Step, Visit, Wait
 from tools.fuzz.captured import captured
 
@@ -53,7 +53,7 @@ class Setting:
             hosts = on(NETWORKS[self.network], helper, self.transport, self.client_port)
         else:
             hosts = replace(captured(helper)[self.network], transport=self.transport)
-        return replace(hosts, role=helper.beside if self.is_expected else None)
+        return replace(hosts, role=roles(helper)[-1] if self.is_expected else None)
 
     def chosen(self, helper: Helper) -> Any:
         known = choices(helper)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from protocols.contract.engine import Helper
+from protocols.observe import Engines
 from tests.harness.playbook import Session
 from tests.harness.scripts import begin, end, take
 from tools.fuzz.cases import Case, Said
@@ -16,7 +17,7 @@ class Run:
     case: Case
 
     def __post_init__(self) -> None:
-        start = self.helper.start()
+        start = Engines(self.helper)
         self.sessions: list[Session] = []
         for setting in self.case.settings:
             beside = self.sessions[0] if self.sessions else None

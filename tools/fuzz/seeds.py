@@ -25,7 +25,7 @@ def seeds(helper: Helper) -> Iterator[Case]:
 
 def _others(setting: Setting, helper: Helper) -> Iterator[Setting]:
     yield setting
-    yield replace(setting, is_expected=True)
+    yield replace(setting, is_expected=not setting.is_expected)
     if "'observe'" in choices(helper).get("mode", ()):
         yield replace(setting, options=tuple(sorted({**dict(setting.options), "mode": "'observe'"}.items())))
 
@@ -34,6 +34,8 @@ def _setting(transcript: Transcript, helper: Helper) -> Setting:
     transport = transcript.network.transport
     port = transcript.network.client.port if transport is Transport.UDP else None
     port = port if port in CLIENT_PORTS else None
-    network = next(name for name, hosts in NETWORKS.items() if on(hosts, helper, transport, port) == transcript.network)
+    peers = replace(transcript.network, role=None)
+    network = next(name for name, hosts in NETWORKS.items() if on(hosts, helper, transport, port) == peers)
     options = tuple(sorted((name, repr(value).replace(" ", "")) for name, value in transcript.options.items()))
-    return Setting(network, transport, client_port=port, options=options)
+    is_expected = transcript.network.role is not None
+    return Setting(network, transport, is_expected, client_port=port, options=options)
