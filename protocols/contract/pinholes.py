@@ -54,7 +54,13 @@ class Expect:
     uses: int | None = 1
     """None: as often as may be while it stands."""
     reader: Reader | None = None
-    """Who reads what comes; None: it is relayed unread."""
+    """Who reads what comes; None: it is relayed unread.
+
+    Datagrams are relayed without an engine or a session. The first one that comes from `allow`, whatever port it comes
+    from, makes its sender the peer: what it sends goes to `target`, and what `target` answers goes to it, until both
+    have been silent for `idle_seconds`. The target knows the peer by the peer's own port, if `source` leaves that open
+    and it is free there. Each further use is for a further peer, of which there are few at once. Others' datagrams pass
+    undisturbed where the pinhole stands on the address of a host of the session, if `allow` names single hosts."""
     confirmed: bool = True
     """False: bound and listening, but nobody is admitted before `Pinholes.confirm` (rules X10, F30)."""
     prefer: int = 0
@@ -194,7 +200,7 @@ class Closed:
     seconds: float
     packets_in: int = 0
     packets_out: int = 0
-    """Of media: to the party, and from it."""
+    """Of datagrams that were relayed, as the bytes. Of media: to the party, and from it."""
 
 
 PinholeEvent = Used | Closed

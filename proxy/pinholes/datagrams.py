@@ -1,21 +1,30 @@
-"""A pinhole for datagrams that an engine is to read: who may begin a flow to a party, and for how long.
+"""A pinhole for datagrams: who may begin a flow to a party, or be relayed to it, and for how long.
 
 It stands on the party's address as others know it. On an address of ours that is the endpoint that the party's own
 flows go out from, or one for this alone; without NAT it is an endpoint for each host that the pinhole admits. A phone
-that has registered can be called through it, by whom its engine named.
+that has registered can be called through it, by whom its engine named; a server of TFTP sends its file through it.
 """
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
-from protocols.contract.addresses import Endpoint, Host, Network
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Side, Transport
 from protocols.contract.pinholes import Expect, Grant
-from proxy.pinholes.opening import Owner, Table, Timed
-from proxy.sockets import packet_info
-from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint
+from proxy.errors import refusal_reason
+from proxy.pinholes.opening import Owner, Table, Timed, mark_to
+from proxy.pinholes.relays import DatagramRelay
+from proxy.sockets import packet_info, transparent
+from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint, UdpEndpoints
+from proxy.sockets.packet_info import Address, Ancillary
+from proxy.sockets.reserved import is_reserved
+
+MOST_RELAYS = 64
+"""Of one pinhole at once: a host that may come as often as it likes has 65,535 ports to come from."""
 
 
 class DatagramPinhole(Timed):
@@ -38,7 +47,10 @@ class DatagramPinhole(Timed):
         at = expect.listen
         self.grant = Grant(number, expect, at if at.port else self._endpoints[EVERYBODY].at)
         self._uses_left = expect.uses
-        self._refused = 0
+        self._refused = self._forged = 0
+        self.relays: set[DatagramRelay] = set()
+        self._passed: Counter[str] = Counter()
+        """What relays that have ended have carried."""
         self._is_confirmed = expect.confirmed
         self._is_over = False
         wait = self._start_clock(expect)
@@ -48,8 +60,8 @@ class DatagramPinhole(Timed):
     def _undo(self) -> None:
         """What stands, or has been begun."""
         self._stop_clock()
-        for endpoint in self._endpoints.values():
-            self._leave(endpoint)
+        while self._endpoints:
+            self._leave(self._endpoints.popitem()[1])
 
     def _stand(self, expect: Expect) -> None:
         """The sockets that hear whom it admits. Raises OSError."""
@@ -104,14 +116,102 @@ class DatagramPinhole(Timed):
     def admits(self, host: Host) -> bool:
         return self._is_confirmed and any(host in network for network in self.grant.expect.allow)
 
-    def use(self, peer: packet_info.Address) -> None:
-        """Somebody whom it admits begins a flow."""
+    def is_led_to(self, host: Host, index: int) -> bool:
+        """Whether datagrams of a host may come by the interface of that index."""
+        side = Side.CLIENT if host == self.owner.decided_by.client.host else Side.SERVER
+        return self._table.borders.leads_to(host, index, self.owner, side)
+
+    def use(self, peer: Address) -> None:
+        """Somebody whom it admits begins a flow, or is relayed."""
         self._count_use()
-        self._tell_used(packet_info.endpoint(peer))
         if self._uses_left is not None:
             self._uses_left -= 1
             if not self._uses_left:
-                self.shut("used_up")
+                self._stop()
+        self._tell_used(packet_info.endpoint(peer))
+        self._close_if_over("used_up")
+
+    # -- relays ----------------------------------------------------------------------------------------------------
+
+    def relay(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        """The first datagram of a peer that it admits, which came to one of its endpoints; unless it is forged, or
+        whoever forges would be the peer."""
+        if not self.may_come_by(packet_info.endpoint(source).host, ancillary):
+            return
+        if len(self.relays) >= MOST_RELAYS:
+            self.refuse()
+            return
+        try:
+            relay = self._connect(at, source)
+        except OSError as error:
+            self.refuse()
+            self.shut(f"target_{refusal_reason(error)}")
+            return
+        self.relays.add(relay)
+        self.use(source)
+        relay.receive(data, ancillary)
+
+    def _connect(self, at: UdpEndpoint, source: Address) -> DatagramRelay:
+        """Raises OSError."""
+        target, peer = self.grant.expect.target, packet_info.endpoint(source)
+        with contextlib.ExitStack() as taken:
+            near = self.endpoints.take(at.at, hears=at.hears)
+            taken.callback(self.endpoints.give, near)
+            far = self._far(peer)
+            taken.callback(self.endpoints.give, far)
+            for endpoint, host in ((near, peer.host), (far, target.host)):
+                transparent.set_mark(endpoint.sock, mark_to(self.owner, host))
+            ends = (source, peer.host), (transparent.address(target), target.host)
+            relay = DatagramRelay(self, near, far, *ends, self.grant.expect.idle_seconds, self._ended)
+            taken.pop_all()
+            return relay
+
+    def _far(self, peer: Endpoint) -> UdpEndpoint:
+        """The peer as the target is to know it: by the port that it has itself, if that can be. Raises OSError."""
+        expect, endpoints = self.grant.expect, self.endpoints
+        source = expect.source or peer
+        if not source.port and source.host == peer.host:
+            source = peer
+        if source.port:
+            is_ours = endpoints.get(source, EVERYBODY) is not None
+            return endpoints.take(source, hears=EVERYBODY if is_ours else expect.target.host)
+        if expect.reserved and is_reserved(peer.port):
+            return endpoints.take_free(source.host, reserved=True)
+        is_published = self._table.is_published(Transport.UDP, Endpoint(source.host, peer.port))
+        return endpoints.take_mapped(peer, source.host, keep_port=peer.port >= LEAST_PORT and not is_published)
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        return self._table.loop
+
+    @property
+    def endpoints(self) -> UdpEndpoints:
+        return self._table.endpoints
+
+    def may_come_by(self, host: Host, ancillary: Ancillary) -> bool:
+        index = packet_info.arrival_interface(ancillary)
+        if self.is_led_to(host, index):
+            return True
+        self._forged += 1
+        self._table.metrics.strangers.inc()
+        if self._forged == 1:  # the rest is a number in pinhole.closed
+            by = self._table.borders.name_of(index)
+            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.listen}", "dropped", "pinhole.spoofed")
+        return False
+
+    def _ended(self, relay: DatagramRelay, reason: str) -> None:
+        self.relays.discard(relay)
+        self._passed.update(_carried(relay))
+        self._close_if_over(reason)
+
+    def _carried(self) -> Counter[str]:
+        """By all relays so far."""
+        passed = Counter(self._passed)
+        for relay in self.relays:
+            passed.update(_carried(relay))
+        return passed
+
+    # -- ends ------------------------------------------------------------------------------------------------------
 
     def _expire(self) -> None:
         """Who came in time is let in, though nobody has come to read it."""
@@ -126,19 +226,53 @@ class DatagramPinhole(Timed):
         self._table.metrics.strangers.inc()
 
     def _places(self) -> Iterable[Endpoint]:
-        return [self.grant.listen]
+        return [self.grant.listen, *(endpoint.at for relay in self.relays for endpoint in relay.places)]
 
     def shut(self, reason: str) -> None:
-        """Nobody more may begin; flows that it admitted go on."""
-        if self._is_over:
-            return
+        """Nobody more may begin; flows and relays that it admitted go on."""
+        self._stop()
+        self._close_if_over(reason)
+
+    def abort(self, reason: str) -> None:
+        self._stop()
+        for relay in tuple(self.relays):
+            relay.end(reason)
+        self._close_if_over(reason)
+
+    def _stop(self) -> None:
         self._is_over = True
         self._undo()
-        self._gone(reason, {}, sessions=self._used, refused=self._refused)
 
-    abort = shut
+    def _close_if_over(self, reason: str) -> None:
+        if not self._is_over or self.relays or self.grant.id not in self._table:
+            return
+        if self.grant.expect.reader is not None:
+            self._gone(reason, {}, sessions=self._used, refused=self._refused)
+            return
+        counts = {name: self._passed[name] for name in ("bytes_in", "bytes_out", "packets_in", "packets_out")}
+        some = {
+            "refused": self._refused,
+            "packets_refused": self._forged,
+            "packets_lost": self._passed["packets_lost"],
+        }
+        self._gone(reason, counts, **{name: count for name, count in some.items() if count})
 
     def summary(self, now: float) -> dict[str, Any]:
         expect, state = self.grant.expect, "waiting" if self._is_confirmed else "unconfirmed"
-        listen = self.grant.listen
-        return self._describe(now, state, expect.purpose, expect.transport, listen, expect.allow, expect.target)
+        if self.relays:
+            state = "relaying"
+        listen, carried = self.grant.listen, self._carried()
+        passed = carried["bytes_in"], carried["bytes_out"]
+        return self._describe(
+            now, state, expect.purpose, expect.transport, listen, expect.allow, expect.target, *passed
+        )
+
+
+def _carried(relay: DatagramRelay) -> dict[str, int]:
+    return {
+        "bytes_in": relay.bytes_in,
+        "bytes_out": relay.bytes_out,
+        "packets_in": relay.packets_in,
+        "packets_out": relay.packets_out,
+        "packets_lost": relay.packets_lost,
+    }

@@ -73,6 +73,8 @@ class Table(Protocol):
     """Begins the session of a connection that an engine is to read."""
     has_helper: Callable[[Transport, int], bool]
     """Whether sessions to this port are taken over."""
+    is_published: Callable[[Transport, Endpoint], bool]
+    """Whether sessions to this address of ours are led to a server inside."""
 
     def __contains__(self, number: int) -> bool: ...
 

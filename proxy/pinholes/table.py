@@ -130,8 +130,6 @@ class PinholeTable:
             return Refusal("target_is_gateway")
         if reader is not None and (why := self.refuses_reader(owner, reader)) is not None:
             return Refusal(f"reader_{why}")
-        if reader is None and expect.transport is Transport.UDP:
-            return Refusal("no_reader")
         return None
 
     def _at_a_door(self, owner: Owner, expect: Expect) -> Pinhole:

@@ -65,9 +65,11 @@ class Flows:
         host = packet_info.endpoint(source).host if waiting else None
         for pinhole in waiting:
             assert host is not None
-            if pinhole.admits(host) and self.borders.leads_to(
-                host, packet_info.arrival_interface(ancillary), pinhole.owner
-            ):
+            is_admitted = pinhole.admits(host)
+            if is_admitted and pinhole.grant.expect.reader is None:
+                pinhole.relay(at, data, ancillary, source)
+                return
+            if is_admitted and pinhole.is_led_to(host, packet_info.arrival_interface(ancillary)):
                 self._arrive(data, ancillary, source, at.at, at, pinhole)
                 return
             pinhole.refuse()
