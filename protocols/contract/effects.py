@@ -92,20 +92,22 @@ class Outbox:
 
     def send(self, to: Side, data: bytes) -> None:
         if to is not self._to:
-            self._join()
+            if self._parts:
+                self._join()
             self._to = to
         self._parts.append(data)
 
     def add(self, effect: Effect) -> None:
-        self._join()
+        if self._parts:
+            self._join()
         self._effects.append(effect)
 
     def take(self) -> list[Effect]:
-        self._join()
+        if self._parts:
+            self._join()
         effects, self._effects = self._effects, []
         return effects
 
     def _join(self) -> None:
-        if self._parts:
-            self._effects.append(Send(self._to, b"".join(self._parts)))
-            self._parts.clear()
+        self._effects.append(Send(self._to, b"".join(self._parts)))
+        self._parts.clear()

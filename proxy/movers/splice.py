@@ -36,6 +36,9 @@ HALF_CLOSED_SECONDS = 600.0
 # Most transfers are over sooner and need no keep-alive.
 KEEP_ALIVE_AFTER_SECONDS = 60.0
 
+# Edge-triggered, so that a socket is watched once in its life. Else a relay would change from waiting for its source to
+# waiting for its sink and back at each turn.
+_EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _JUST_DATA = select.EPOLLIN | select.EPOLLOUT
 _NOTHING = bytes(4)  # an int for ioctl()
 _FLAGS = 1 | 2  # SPLICE_F_MOVE | SPLICE_F_NONBLOCK; not in Python 3.11's os module.
@@ -125,10 +128,9 @@ class SpliceRelay:
         self._silent_seconds = silent_seconds
         self._ended = ended
         self._is_over = False
-        self._is_half_closed = False
         self._is_kept_alive = False
         self._active_at = loop.time()
-        self._timer = loop.call_later(min(idle_seconds, KEEP_ALIVE_AFTER_SECONDS), self._look)
+        self._timer = loop.call_later(min(idle_seconds, KEEP_ALIVE_AFTER_SECONDS, HALF_CLOSED_SECONDS), self._look)
         # If this process dies, the kernel closes both: as a reset, or half a file would look like a whole one (F56).
         for sock in (peer, target):
             streams.reset_when_closed(sock)
@@ -153,7 +155,7 @@ class SpliceRelay:
     def _watch(self, reads: _Direction, writes: _Direction) -> None:
         """The socket that the one direction reads from and the other writes to."""
         try:
-            self._splicer.watch(reads.source, partial(self._changed, reads, writes))
+            self._splicer.poll.add(reads.source, _EVENTS, partial(self._changed, reads, writes))
         except OSError:
             self.abort("no_descriptors")
 
@@ -275,13 +277,10 @@ class SpliceRelay:
         if not has_ended:
             return False
         way.is_done = True
-        if not self._is_half_closed:
-            self._is_half_closed = True
-            self._timer.cancel()
-            self._timer = self._loop.call_later(min(self._idle_seconds, HALF_CLOSED_SECONDS), self._look)
-        streams.finish(way.sink)
         if self._inward.is_done and self._outward.is_done:
             self._end("finished", streams.close)
+        else:
+            streams.finish(way.sink)
         return False
 
     def _take_urgent(self, way: _Direction) -> bool:
@@ -316,7 +315,8 @@ class SpliceRelay:
         """From time to time: idle for too long? And a relay that lasts wants to learn when a peer has vanished."""
         limit = self._idle_seconds
         # Not while a slow reader still fetches what it was sent.
-        if self._is_half_closed and not (streams.unsent(self._inward.sink) or streams.unsent(self._outward.sink)):
+        is_half_closed = self._inward.is_done or self._outward.is_done
+        if is_half_closed and not (streams.unsent(self._inward.sink) or streams.unsent(self._outward.sink)):
             limit = min(limit, HALF_CLOSED_SECONDS)
         silent_for = self._loop.time() - self._active_at
         left = limit - silent_for
@@ -355,6 +355,6 @@ class SpliceRelay:
         self._timer.cancel()
         for way in (self._inward, self._outward):
             self._give_pipe(way)
-            self._splicer.forget(way.source)
+            self._splicer.poll.closes(way.source)
             close(way.source)
         self._ended(reason)

@@ -24,6 +24,7 @@ from proxy.movers.splice import SpliceRelay
 from proxy.pinholes.opening import Owner, Table, Timed, mark_to
 from proxy.sockets import streams, transparent
 from proxy.sockets.doors import Door
+from proxy.sockets.poll import WRITE, Poll
 
 
 class Pinhole(Timed):
@@ -145,7 +146,7 @@ class Pinhole(Timed):
             self._table.begin(self.owner, self.grant, sock, peer)
             self._close_if_over("used_up")
             return
-        dial = _Dial(self, sock)
+        dial = _Dial(self, sock, peer)
         self.dialling.add(dial)
         self._tell_used(peer)
         if dial in self.dialling:  # unless the engine thought better of it
@@ -182,6 +183,10 @@ class Pinhole(Timed):
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
         return self._table.loop
+
+    @property
+    def poll(self) -> Poll:
+        return self._table.poll
 
     def call(self, peer: Endpoint) -> socket.socket:
         """Begin a connection to its target, for whoever came. Raises OSError."""
@@ -223,10 +228,11 @@ class Pinhole(Timed):
 class _Dial:
     """The expected peer is here; its target is being called."""
 
-    __slots__ = ("_peer", "_pinhole", "_target", "_timer")
+    __slots__ = ("_comes_from", "_peer", "_pinhole", "_target", "_timer")
 
-    def __init__(self, pinhole: Pinhole, peer: socket.socket) -> None:
+    def __init__(self, pinhole: Pinhole, peer: socket.socket, comes_from: Endpoint) -> None:
         self._pinhole = pinhole
+        self._comes_from = comes_from
         self._peer = peer
         self._target: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
@@ -237,16 +243,16 @@ class _Dial:
 
     def start(self) -> None:
         try:
-            self._target = self._pinhole.call(transparent.remote(self._peer))
+            self._target = self._pinhole.call(self._comes_from)
+            self._pinhole.poll.add(self._target, WRITE, self._settled)
         except OSError as error:
             self.abort("target_" + dial_failure(error.errno))
             return
-        self._pinhole.loop.add_writer(self._target, self._settled)
         self._timer = self._pinhole.loop.call_later(self._pinhole.dial_seconds(), self.abort, "target_timeout")
 
-    def _settled(self) -> None:
+    def _settled(self, events: int) -> None:
         assert self._target is not None
-        if code := transparent.dial_result(self._target):
+        if code := transparent.dial_result(self._target, events):
             self.abort("target_" + dial_failure(code))
             return
         self._release()
@@ -268,4 +274,4 @@ class _Dial:
             self._timer.cancel()
             self._timer = None
             assert self._target is not None
-            self._pinhole.loop.remove_writer(self._target)
+            self._pinhole.poll.forget(self._target)

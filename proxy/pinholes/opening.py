@@ -21,6 +21,7 @@ from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.endpoints import UdpEndpoint, UdpEndpoints
+from proxy.sockets.poll import Poll
 from proxy.sockets.reserved import ReservedPorts
 
 
@@ -62,6 +63,7 @@ class Table(Protocol):
     timeouts: Timeouts
     metrics: Metrics
     max_segment: int | None
+    poll: Poll
     splicer: Splicer
     reserved: ReservedPorts
     endpoints: UdpEndpoints

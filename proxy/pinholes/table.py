@@ -32,6 +32,7 @@ from proxy.record.metrics import Metrics
 from proxy.sockets import transparent
 from proxy.sockets.doors import Door, Doors
 from proxy.sockets.endpoints import UdpEndpoint, UdpEndpoints
+from proxy.sockets.poll import Poll
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
 from proxy.sockets.reserved import ReservedPorts
@@ -59,8 +60,9 @@ class PinholeTable:
         self.timeouts = timeouts
         self.ports = ports
         self.metrics = metrics
-        self.splicer = Splicer(loop)
-        self.doors = Doors(loop, max_segment)
+        self.poll = Poll(loop)
+        self.splicer = Splicer(self.poll)
+        self.doors = Doors(self.poll, max_segment)
         self.reserved = ReservedPorts()
         self.endpoints = UdpEndpoints(Readers(loop), ports, self.reserved)
         self.stands = Stands(self.endpoints)
@@ -268,4 +270,5 @@ class PinholeTable:
         """At the daemon's end: everything, relays too."""
         for pinhole in tuple(self._pinholes.values()):
             pinhole.abort(reason)
-        self.splicer.close()
+        self.splicer.drop_pipes()
+        self.poll.close()

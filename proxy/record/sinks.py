@@ -45,7 +45,8 @@ class Sink:
         self._lost = 0
         self.lost = 0
         """Lines that nobody will ever read, since the start; those of late are `_lost`, until the log says so."""
-        self._wake = threading.Condition()
+        self._lock = threading.RLock()
+        self._wake = threading.Condition(self._lock)
         self._reopen = False
         self._closing = False
         self._thread = threading.Thread(target=self._write_all, name="audit", daemon=True)
@@ -53,7 +54,7 @@ class Sink:
 
     def __call__(self, line: str) -> None:
         data = line.encode() + b"\n"
-        with self._wake:
+        with self._lock:  # the condition's own, without its detour through Python
             if self._queued_bytes + len(data) > MAX_QUEUED_BYTES:
                 self._lost += 1
                 self.lost += 1

@@ -7,6 +7,7 @@ import socket
 from collections.abc import Callable
 
 from proxy.sockets import streams
+from proxy.sockets.poll import READ, WRITE, Poll
 
 RECEIVE_BYTES = 16 * 1024
 # Above the high mark of either leg nothing more is read from both sides; below the low mark reading goes on (rule X25).
@@ -34,8 +35,8 @@ class Held:
 
 
 class Leg:
-    """Owns one connected, non-blocking socket. The session reads through `receive`; `failed` is told of errors on
-    write, `drained` when the buffer has fallen below the low mark.
+    """Owns one connected, non-blocking socket. What comes is handed to `received`, b"" for the end of the stream;
+    `failed` is told of a reset, `drained` when what waits to be sent has fallen below the low mark.
     """
 
     __slots__ = (
@@ -44,29 +45,38 @@ class Leg:
         "_finishing",
         "_held",
         "_loop",
-        "_reader",
+        "_poll",
+        "_received",
         "_waiting",
+        "_watched",
         "bytes_received",
         "has_ended",
+        "is_reading",
         "sock",
     )
 
     def __init__(
         self,
         loop: asyncio.AbstractEventLoop,
+        poll: Poll,
         sock: socket.socket,
+        received: Callable[[bytes], None],
         failed: Callable[[], None],
         drained: Callable[[], None],
         held: Held,
     ) -> None:
         self._loop = loop
+        self._poll = poll
         self._held = held
         self.sock = sock
+        self._received = received
         self._failed = failed
         self._drained = drained
         self._waiting = bytearray()
         self._finishing = False
-        self._reader: Callable[[], None] | None = None
+        self._watched = 0
+        """The events that are waited for."""
+        self.is_reading = False
         self.bytes_received = 0
         self.has_ended = False
         """Whether the peer has sent its last byte."""
@@ -77,10 +87,6 @@ class Leg:
         return waiting > 0 and waiting > self._held.high_water
 
     @property
-    def is_reading(self) -> bool:
-        return self._reader is not None
-
-    @property
     def has_sent_all(self) -> bool:
         return not self._waiting
 
@@ -89,24 +95,50 @@ class Leg:
         """Whether our last byte has gone out and the half-close behind it."""
         return self._finishing and not self._waiting
 
-    def read_with(self, reader: Callable[[], None] | None) -> None:
-        """Call `reader` when there is something to read; None stops that."""
-        if reader is self._reader:
-            return
-        if reader is None:
-            self._loop.remove_reader(self.sock)
-        else:
-            self._loop.add_reader(self.sock, reader)
-        self._reader = reader
+    def resume(self) -> None:
+        """Read from now on, unless the peer has ended."""
+        if not (self.is_reading or self.has_ended):
+            self.is_reading = True
+            self._watch()
 
-    def receive(self) -> bytes | None:
-        """What has come; b"" at the end of the stream; None when nothing has. Raises OSError on a reset."""
+    def pause(self) -> None:
+        """Read no more until `resume`."""
+        if self.is_reading:
+            self.is_reading = False
+            self._watch()
+
+    def _watch(self) -> None:
+        events = (READ if self.is_reading else 0) | (WRITE if self._waiting else 0)
+        if events == self._watched:
+            return
+        if not events:
+            self._poll.forget(self.sock)
+        elif self._watched:
+            self._poll.change(self.sock, events, self._ready)
+        else:
+            self._poll.add(self.sock, events, self._ready)
+        self._watched = events
+
+    def _ready(self, events: int) -> None:
+        if self._waiting and events != READ:
+            self._flush()
+        if self.is_reading and events != WRITE:
+            self._receive()
+
+    def _receive(self) -> None:
+        """Once: what is left is told of again."""
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
-            return None
+            return
+        except OSError:
+            self._failed()
+            return
         self.bytes_received += len(data)
-        return data
+        if not data:
+            self.has_ended = True
+            self.pause()
+        self._received(data)
 
     def send(self, data: bytes) -> None:
         if self._finishing:
@@ -123,9 +155,9 @@ class Leg:
             if sent == len(data):
                 return
             data = data[sent:]
-            self._loop.add_writer(self.sock, self._flush)
         self._waiting += data
         self._held.bytes += len(data)
+        self._watch()
 
     def finish(self) -> None:
         """Half-close, after what waits."""
@@ -146,7 +178,7 @@ class Leg:
         del self._waiting[:sent]
         self._held.bytes -= sent
         if not self._waiting:
-            self._loop.remove_writer(self.sock)
+            self._watch()
             if self._finishing:
                 streams.finish(self.sock)
         if (was_congested and len(self._waiting) <= LOW_WATER) or not self._waiting:
@@ -161,34 +193,33 @@ class Leg:
 
     # -- ends: after any of these the leg is gone -----------------------------------------------------------------
 
-    def _detach(self) -> None:
-        self.read_with(None)
-        self._held.bytes -= len(self._waiting)
-        if self._waiting:
-            self._loop.remove_writer(self.sock)
-
     def hand_over(self) -> tuple[socket.socket, bytes]:
         """Give the socket away, with what had not gone out yet."""
-        self._detach()
+        self._poll.forget(self.sock)
+        self._let_go()
         return self.sock, bytes(self._waiting)
 
     def close(self) -> None:
-        self._detach()
+        self._poll.closes(self.sock)
+        self._let_go()
         self.sock.close()
 
     def reset(self) -> None:
-        self._detach()
+        self._poll.closes(self.sock)
+        self._let_go()
         streams.reset(self.sock)
 
     def close_after_last_words(self) -> None:
         """Send what waits and the end of the stream, then let go; what the peer still says goes unread."""
-        self._detach()
-        LastWords(self._loop, self.sock, bytes(self._waiting), self._held, LAST_WORDS_SECONDS, streams.reset)
+        LastWords(self._loop, *self.hand_over(), self._held, LAST_WORDS_SECONDS, streams.reset)
 
     def close_in_order(self, seconds: float) -> None:
         """The same, but the connection is not reset unless the peer does not take what waits in so many seconds."""
-        self._detach()
-        LastWords(self._loop, self.sock, bytes(self._waiting), self._held, seconds, socket.socket.close)
+        LastWords(self._loop, *self.hand_over(), self._held, seconds, socket.socket.close)
+
+    def _let_go(self) -> None:
+        self.is_reading = False
+        self._held.bytes -= len(self._waiting)
 
 
 class LastWords:

@@ -34,6 +34,7 @@ class StreamListener:
         self._spare: int | None = _spare_descriptor()
         self._sock = transparent.listen_main(at)
         transparent.limit_segments(self._sock, sessions.pinholes.max_segment)
+        streams.tune_control(self._sock)
         self._pause: asyncio.TimerHandle | None = None
         loop.add_reader(self._sock, self._acceptable)
 

@@ -115,7 +115,8 @@ class Sessions:
         return iter(tuple(self._sessions))
 
     def begin(self, client: socket.socket, arrival: Arrival) -> None:
-        """Let an accepted connection in, or reset it; either way the audit log says so."""
+        """Let an accepted connection in, or reset it; either way the audit log says so. client: tuned for control
+        (`streams.tune_control`)."""
         self._serve(client, self.admit(arrival))
 
     def _serve(self, client: socket.socket, admission: Admission | None) -> None:
@@ -136,6 +137,7 @@ class Sessions:
         except OSError:  # no room to ask, or it was reset while it waited
             streams.reset(client)
             return True
+        streams.tune_control(client)
         self.begin(client, Arrival(Transport.TCP, interface, peer, at))
         return True
 
@@ -146,6 +148,7 @@ class Sessions:
         arrival = Arrival(Transport.TCP, "", peer, grant.listen)
         how = Nat(peer.host if expect.source is None else expect.source.host, expect.target)
         let_in = LetIn(owner.key, grant.id, expect.reader)
+        streams.tune_control(client)
         self._serve(client, self.admit_expected(owner, let_in, arrival, how))
 
     def _refuses_reader(self, owner: Owner, reader: Reader) -> str | None:

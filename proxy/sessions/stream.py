@@ -22,22 +22,24 @@ from proxy.pinholes.opening import mark_to
 from proxy.sessions.leg import Leg
 from proxy.sessions.session import Admission, Registry, Session
 from proxy.sockets import streams, transparent
+from proxy.sockets.poll import WRITE
 
 # After the last data connection of a session that is to stop: time for the server's final reply to pass.
 LAST_REPLY_SECONDS = 1.0
-READS_PER_WAKEUP = 16
 
 
 class StreamSession(Session):
     def __init__(self, sessions: Registry, admission: Admission, client: socket.socket) -> None:
         super().__init__(sessions, admission)
         self._client = client
+        self._poll = sessions.pinholes.poll
         self._server: socket.socket | None = None
         self._legs: dict[Side, Leg] = {}
-        self._readers = {side: partial(self._readable, side) for side in Side}
         self._relay: SpliceRelay | None = None
         self._dialling: asyncio.TimerHandle | None = None
-        self._is_paused = False
+        self._has_ended = False
+        """One side has, or both."""
+        self._half_closed_at: asyncio.TimerHandle | None = None
         self._is_stopping = False
 
     # -- beginning ------------------------------------------------------------------------------------------------
@@ -47,10 +49,10 @@ class StreamSession(Session):
         server out of reach must become a reset, never a silent hang (rule X20)."""
         try:
             self._server = self._call(self._nat.dial, self._nat.source)
+            self._poll.add(self._server, WRITE, self._dialled)
         except OSError as error:
             self._not_reached("server_" + dial_failure(error.errno))
             return
-        self._loop.add_writer(self._server, self._dialled)
         self._dialling = self._loop.call_later(self._sessions.timeouts.connect, self._not_reached, "server_timeout")
 
     def _call(self, server: Endpoint, host: Host | None) -> socket.socket:
@@ -63,19 +65,29 @@ class StreamSession(Session):
         source = None if host is None else Endpoint(host, 0)
         return transparent.dial(server, source, mark, pinholes.max_segment)
 
-    def _dialled(self) -> None:
+    def _dialled(self, events: int) -> None:
         assert self._server is not None
-        if code := transparent.dial_result(self._server):
+        if code := transparent.dial_result(self._server, events):
             self._not_reached("server_" + dial_failure(code))
             return
         self._stop_dialling()
-        streams.tune_control(self._client, self.helper.urgent_inline)
-        streams.tune_control(self._server, self.helper.urgent_inline)
+        streams.tune_control(self._server)
+        if self.helper.urgent_inline:  # in the stream (F8), or not (T27)
+            streams.urgent_inline(self._client)
+            streams.urgent_inline(self._server)
         known_as = transparent.local(self._server)
         client, server = self.arrival.client, self.arrival.server
         peers = Peers(client, known_as, self._nat.dial, server, role=self._role)
         for side, sock in ((Side.CLIENT, self._client), (Side.SERVER, self._server)):
-            self._legs[side] = Leg(self._loop, sock, partial(self._reset_by, side), self._resume, self._sessions.held)
+            self._legs[side] = Leg(
+                self._loop,
+                self._poll,
+                sock,
+                partial(self._received, side),
+                partial(self._reset_by, side),
+                self._resume,
+                self._sessions.held,
+            )
         self._open(peers)
         self._resume()
 
@@ -93,36 +105,23 @@ class StreamSession(Session):
             self._dialling.cancel()
             self._dialling = None
             assert self._server is not None
-            self._loop.remove_writer(self._server)
+            self._poll.forget(self._server)
 
     # -- bytes in -------------------------------------------------------------------------------------------------
 
-    def _readable(self, side: Side) -> None:
-        """Read until nothing is left: when a reset follows the data, the loop does not call a second time for it."""
-        for _ in range(READS_PER_WAKEUP):
-            leg = self._legs.get(side)
-            if self._driver is None or leg is None or not leg.is_reading:
-                return  # over, relayed, or one side is full
-            try:
-                data = leg.receive()
-            except OSError:
-                self._reset_by(side)
-                return
-            if data is None:
-                return
-            if not data:
-                self._ended(side, leg)
-                return
+    def _received(self, side: Side, data: bytes) -> None:
+        if self._driver is None:
+            return
+        if data:
             self._driver.receive(side, data)
-        self._loop.call_soon(self._readable, side)  # it is others' turn
-
-    def _ended(self, side: Side, leg: Leg) -> None:
-        assert self._driver is not None
-        leg.has_ended = True
-        leg.read_with(None)
+            return
+        is_first, self._has_ended = not self._has_ended, True
         self._driver.eof(side)
-        if not self.is_over and self._relay is None:
-            self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
+        if is_first and not self.is_over and self._relay is None:
+            self._wait_for_other_end()
+
+    def _wait_for_other_end(self) -> None:
+        self._half_closed_at = self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
         super().pinhole_event(grant, event)
@@ -134,31 +133,18 @@ class StreamSession(Session):
         if self._driver is None or self.is_over:
             super().settle()
             return
-        # After each read: plain loops, since generators cost this more than all that they ask.
-        legs = self._legs.values()
-        for leg in legs:
-            if not (leg.has_ended and leg.has_sent_all):
-                break
-        else:
+        # After each read, and mostly neither is so.
+        if self._has_ended and all(leg.has_ended and leg.has_sent_all for leg in self._legs.values()):
             self.close("finished", Leg.close)
-            return
-        for leg in legs:
-            if leg.is_congested:
-                self._pause()
-                return
-
-    def _pause(self) -> None:
-        self._is_paused = True
-        for leg in self._legs.values():
-            leg.read_with(None)
+        elif self._sessions.held.bytes and any(leg.is_congested for leg in self._legs.values()):
+            for leg in self._legs.values():
+                leg.pause()
 
     def _resume(self) -> None:
-        self._is_paused = False
         if self._driver is None:
             return
-        for side, leg in self._legs.items():
-            if not leg.has_ended:
-                leg.read_with(self._readers[side])
+        for leg in self._legs.values():
+            leg.resume()
         self.settle()
 
     def _half_closed(self) -> None:
@@ -166,7 +152,7 @@ class StreamSession(Session):
         if self.is_over or self._relay is not None:
             return
         if self.is_transferring:
-            self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
+            self._wait_for_other_end()
         else:
             self.close("half_closed", Leg.reset)
 
@@ -296,13 +282,10 @@ class StreamSession(Session):
             how(leg)
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
 
-    def _stop_engine(self) -> None:
-        # These refer back to the session; without them it goes when nobody holds it, not when cycles are collected.
-        super()._stop_engine()
-        self._readers = {}
-
     def _end(self, reason: str, received: Mapping[Side, int]) -> None:
         self._relay = None
+        if self._half_closed_at is not None:  # it would keep this session, over as it is, in memory until then
+            self._half_closed_at.cancel()
         self._closed(reason, received)
 
     def _leave(self) -> None:

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import socket
 import struct
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from functools import lru_cache
+from itertools import chain
 
 from protocols.contract.addresses import Network
 
@@ -23,6 +25,11 @@ BYTES_PER_INSTRUCTION = 8
 
 _PREFIXES = {4: (32, 24, 16, 0), 6: (128, 64, 48, 0)}
 """By IP version: the longest prefix that each program of a list has."""
+
+_MASKS = {
+    version: [(1 << bits) - (1 << bits - prefix) for prefix in range(bits + 1)] for version, bits in ((4, 32), (6, 128))
+}
+"""By IP version: the mask of each prefix, as a number."""
 
 _LOAD_WORD, _LOAD_BYTE, _LOAD_BYTE_AT_X = 0x20, 0x30, 0x50
 _AND, _SHIFT_LEFT, _TO_X, _IF_EQUAL, _RETURN = 0x54, 0x64, 0x07, 0x15, 0x06
@@ -63,8 +70,8 @@ _BEGINS_A_CONNECTION: dict[int, tuple[_Instruction, ...]] = {
 """By IP version: the part of a program that answers ASIDE for all packets but those that begin a connection."""
 
 
-def _packed(program: Iterable[_Instruction]) -> bytes:
-    return b"".join([struct.pack("=HBBI", *instruction) for instruction in program])
+def _packed(program: Sequence[_Instruction]) -> bytes:
+    return struct.pack("=" + "HBBI" * len(program), *chain.from_iterable(program))
 
 
 _BEGINNING = {version: _packed(program) for version, program in _BEGINS_A_CONNECTION.items()}
@@ -75,23 +82,36 @@ def new_from(version: int, allow: Collection[Network]) -> Iterator[bytes]:
     IN_PLACE, and all others for the one ASIDE: the exact one, if it is not too long, then ever wider ones."""
     for longest in _PREFIXES[version]:
         wider = {_shortened(network, longest) for network in allow if network.version == version}
-        checks = _is_in_v4(wider) if version == 4 else _is_in_v6(wider)
-        program = [*checks, (_RETURN, 0, 0, ASIDE)]
-        if len(_BEGINS_A_CONNECTION[version]) + len(program) <= MAX_INSTRUCTIONS:
-            yield _BEGINNING[version] + _packed(program)
+        if len(wider) == 1:
+            yield _for_one(version, *wider)
+            continue
+        checks = list(_is_in_v4(wider) if version == 4 else _is_in_v6(wider))
+        if len(_BEGINS_A_CONNECTION[version]) + len(checks) < MAX_INSTRUCTIONS:
+            yield _program(version, checks)
+
+
+@lru_cache(maxsize=1024)
+def _for_one(version: int, network: tuple[int, int]) -> bytes:
+    """The program for one network. Each data connection of FTP has its own, and a client has many in a row."""
+    return _program(version, list(_is_in_v4([network]) if version == 4 else _is_in_v6([network])))
+
+
+def _program(version: int, checks: Sequence[_Instruction]) -> bytes:
+    return _BEGINNING[version] + _packed([*checks, (_RETURN, 0, 0, ASIDE)])
 
 
 def _shortened(network: Network, longest: int) -> tuple[int, int]:
     """The network around it that has no longer prefix: its address and its mask as numbers."""
-    bits = network.max_prefixlen
-    mask = (1 << bits) - (1 << bits - min(network.prefixlen, longest))
+    prefix = min(network.prefixlen, longest)
+    mask = _MASKS[network.version][prefix]
     return int(network.network_address) & mask, mask
 
 
 def _is_in_v4(networks: Collection[tuple[int, int]]) -> Iterator[_Instruction]:
     for mask in {mask for _, mask in networks}:
         yield _LOAD_WORD, 0, 0, _HEADER + _SOURCE[4]
-        yield _AND, 0, 0, mask
+        if mask != 0xFFFFFFFF:
+            yield _AND, 0, 0, mask
         addresses = [address for address, its_mask in networks if its_mask == mask]
         for at in range(0, len(addresses), _FURTHEST):
             yield from _admit_any(addresses[at : at + _FURTHEST])

@@ -10,7 +10,6 @@ others come. It is then a door `in place`: it is there only for those whom a pin
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import errno
 import socket
@@ -21,6 +20,7 @@ from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network
 from proxy.sockets import streams, transparent
+from proxy.sockets.poll import READ, Poll
 
 # Enough for those who are expected and some strangers at the same moment; each is looked at, at once.
 BACKLOG = 128
@@ -91,7 +91,7 @@ class Door:
     def open(self) -> None:
         if not self.is_open:
             self.is_open = True
-            self._doors.loop.add_reader(self._sock, self._look)
+            self._doors.poll.add(self._sock, READ, self._look)
 
     def allows_others(self, who: Waiting, before: tuple[Network, ...]) -> None:
         """One of those that wait here allows others than `before` now."""
@@ -112,7 +112,7 @@ class Door:
         if self._waiting or self._sock.fileno() < 0:
             return
         if self.is_open:
-            self._doors.loop.remove_reader(self._sock)
+            self._doors.poll.closes(self._sock)
         self._sock.close()
         if self._aside is not None:
             self._aside.close()
@@ -137,7 +137,7 @@ class Door:
         if is_new:
             transparent.admit(self._aside, self._allowed)
 
-    def _look(self) -> None:
+    def _look(self, _: int) -> None:
         for _ in range(ACCEPTS_PER_WAKEUP):
             if not self._waiting:
                 return
@@ -166,8 +166,8 @@ class Door:
 
 
 class Doors:
-    def __init__(self, loop: asyncio.AbstractEventLoop, max_segment: int | None = None) -> None:
-        self.loop = loop
+    def __init__(self, poll: Poll, max_segment: int | None = None) -> None:
+        self.poll = poll
         self.max_segment = max_segment
         self.stranger: Callable[[Endpoint, socket.socket, Endpoint], bool] = lambda *_: False
         """May take whom no pinhole expects, where others come as well."""

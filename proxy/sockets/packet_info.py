@@ -12,7 +12,7 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address, ip_address
 from typing import Any
 
-from protocols.contract.addresses import Endpoint
+from protocols.contract.addresses import Endpoint, Host
 
 IP_PKTINFO = 8
 
@@ -35,7 +35,13 @@ MAX_INTERFACES = 4096
 
 def endpoint(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
     """The kernel's socket address as ours; an IPv6 scope id is dropped."""
-    return Endpoint(ip_address(address[0].partition("%")[0]), address[1])
+    return Endpoint(_host(address[0]), address[1])
+
+
+@lru_cache(maxsize=4096)
+def _host(text: str) -> Host:
+    """The same hosts come again and again, and to read an address takes as long as to accept a connection from it."""
+    return ip_address(text.partition("%")[0])
 
 
 def know_interface(sock: socket.socket) -> None:

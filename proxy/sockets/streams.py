@@ -29,12 +29,11 @@ _LINGER_RESET = struct.pack("ii", 1, 0)
 _LINGER_OFF = struct.pack("ii", 0, 0)
 
 
-def tune_control(sock: socket.socket, inline: bool) -> None:
-    """For legs that an engine reads: no Nagle delay, keep-alive (X27), urgent data in the stream (F8) or not (T27)."""
+def tune_control(sock: socket.socket) -> None:
+    """Set what a leg needs that an engine reads: no Nagle delay, and keep-alive (X27). A listener hands both on to what
+    it accepts."""
     no_delay(sock)
     keep_alive(sock)
-    if inline:
-        urgent_inline(sock)
 
 
 def no_delay(sock: socket.socket) -> None:

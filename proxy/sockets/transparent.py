@@ -6,7 +6,6 @@ Every socket here is transparent (`IP_TRANSPARENT`), also those on addresses of 
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import errno
 import os
@@ -26,6 +25,7 @@ from proxy.sockets.packet_info import (
     endpoint,
     know_interface,
 )
+from proxy.sockets.poll import WRITE
 
 # Not in Python's socket module; from linux/in.h and linux/in6.h.
 IP_MTU_DISCOVER = 10
@@ -77,7 +77,7 @@ def listen(at: Endpoint, backlog: int) -> socket.socket:
     try:
         # Also lets a listener share the port of a connection of ours (FTP's default data port, F33).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind((str(at.host), at.port))
+        sock.bind((at.host_text, at.port))
         sock.listen(backlog)
     except OSError:
         sock.close()
@@ -103,18 +103,22 @@ def listen_in_place(at: Endpoint, backlog: int, allow: Collection[Network] = ())
 
     Raises as `listen`.
     """
-    with contextlib.ExitStack() as made:
-        aside = made.enter_context(_aside(at.host))
-        sock = made.enter_context(_transparent(at.host))
+    aside, sock = _aside(at.host), None
+    try:
+        sock = _transparent(at.host)
         for one in (aside, sock):
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             one.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-            one.bind((str(at.host), at.port))
+            one.bind((at.host_text, at.port))
         know_interface(sock)
         aside.listen(1)
         admit(aside, allow)
         sock.listen(backlog)
-        made.pop_all()
+    except Exception:
+        if sock is not None:
+            sock.close()
+        aside.close()
+        raise
     return sock, aside
 
 
@@ -177,8 +181,8 @@ def dial(target: Endpoint, source: Endpoint | None, mark: int = 0, max_segment: 
             if source.port == 0:
                 # The port is chosen at connect() by the whole 4-tuple, so 64,000 ports are not the limit.
                 sock.setsockopt(socket.SOL_IP, IP_BIND_ADDRESS_NO_PORT, 1)
-            sock.bind((str(source.host), source.port))
-        code = sock.connect_ex((str(target.host), target.port))
+            sock.bind((source.host_text, source.port))
+        code = sock.connect_ex((target.host_text, target.port))
         if code not in (0, errno.EINPROGRESS):
             raise OSError(code, os.strerror(code))
     except OSError:
@@ -227,9 +231,9 @@ def limit_segments(sock: socket.socket, most_bytes: int | None) -> None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, most_bytes)
 
 
-def dial_result(sock: socket.socket) -> int:
-    """The errno that a dialled connection ended with; 0 when it stands."""
-    return sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
+def dial_result(sock: socket.socket, events: int) -> int:
+    """The errno that a dialled connection ended with; 0 when it stands. events: what the poll has told of it."""
+    return 0 if events == WRITE else sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> socket.socket:
@@ -321,8 +325,3 @@ def is_own(host: IPv4Address | IPv6Address) -> bool:
 def local(sock: socket.socket) -> Endpoint:
     """Our end. Of a connection redirected by TPROXY: the original destination (rule X20)."""
     return endpoint(sock.getsockname())
-
-
-def remote(sock: socket.socket) -> Endpoint:
-    """The other end. Raises OSError when it is gone."""
-    return endpoint(sock.getpeername())

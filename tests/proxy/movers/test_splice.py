@@ -13,6 +13,7 @@ from proxy.movers import splice
 from proxy.movers.pipes import Splicer
 from proxy.movers.splice import SpliceRelay
 from proxy.sockets import streams
+from proxy.sockets.poll import Poll
 
 
 def connected() -> tuple[socket.socket, socket.socket]:
@@ -41,7 +42,7 @@ class Ends:
         self.peer, peer_leg = connected()
         self.target, target_leg = connected()
         self.legs = (peer_leg, target_leg)
-        self.splicer = Splicer(self.loop)
+        self.splicer = Splicer(Poll(self.loop))
         self.over: asyncio.Future[str] = self.loop.create_future()
         self.relay = SpliceRelay(
             self.loop, self.splicer, peer_leg, target_leg, idle_seconds, self.over.set_result, heads, carries_urgent
@@ -58,7 +59,8 @@ class Ends:
     def leaked(self) -> int:
         self.peer.close()
         self.target.close()
-        self.splicer.close()
+        self.splicer.drop_pipes()
+        self.splicer.poll.close()
         return len(os.listdir("/proc/self/fd")) - self.descriptors
 
 

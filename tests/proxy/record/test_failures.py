@@ -102,7 +102,7 @@ async def test_a_bug_while_a_session_begins(monkeypatch, where, name):
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (leg.Leg, "receive"),
+        (leg.Leg, "_receive"),
         (leg.Leg, "send"),
         (stream.StreamSession, "settle"),
         (stream.StreamSession, "send"),
