@@ -201,10 +201,10 @@ class Contacts:
             self._book.standing[transport, own, grant.listen.host] = contact
             self._book.inside[transport, grant.listen] = own
         elif contact.put(key, claim):
-            self._renew(contact, now)
+            contact.opener.renew(contact, now)
         if allow and not contact.is_confirmed:
             contact.is_confirmed = True
-            contact.opener._pinholes.confirm(contact.grant)
+            contact.opener.confirm(contact)
         self._clock.set((contact, key), claim.until)
         if self._is_mere_name(key):
             self._named.add((contact, key))
@@ -236,8 +236,20 @@ class Contacts:
             )
         )  # fmt: skip
 
-    def _renew(self, contact: Contact, now: float) -> None:
-        contact.opener._pinholes.renew(contact.grant, contact.allow, contact.until - now)
+    # -- pinholes that this session has opened, on behalf of all who claim them --------------------------------------
+
+    def confirm(self, contact: Contact) -> None:
+        """The port was reserved, and is open to callers from now on."""
+        self._pinholes.confirm(contact.grant)
+
+    def renew(self, contact: Contact, now: float) -> None:
+        """Others may come now, or for another time."""
+        self._pinholes.renew(contact.grant, contact.allow, contact.until - now)
+
+    def close(self, contact: Contact, reason: str) -> None:
+        """Nobody claims the contact any more."""
+        self._forget(contact)
+        self._pinholes.close(contact.grant, reason)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
@@ -249,10 +261,9 @@ class Contacts:
         is_narrower = contact.drop(key)
         if contact.claims:
             if is_narrower:
-                self._renew(contact, now)
+                contact.opener.renew(contact, now)
         else:
-            contact.opener._forget(contact)
-            contact.opener._pinholes.close(contact.grant, reason)
+            contact.opener.close(contact, reason)
         return True
 
     def _forget(self, contact: Contact) -> None:
@@ -295,7 +306,7 @@ class Contacts:
                 until = now + LAST_WORDS_SECONDS
                 self._clock.set((contact, key), until)
                 if contact.put(key, contact.claims[key]._replace(until=until)):
-                    self._renew(contact, now)
+                    contact.opener.renew(contact, now)
             elif self.give_up(contact, key, now, "expired"):
                 over.append((contact, key))
         return over

@@ -454,7 +454,8 @@ class SipEngine(Engine):
             before = data[span.start : span.end][:MAX_ID_BYTES]
             if before != new and self._is_fresh((field, before, new)):
                 fresh.append({"field": field, "before": before, "after": new})
-        fresh += ({"field": field, "before": before, "after": after} for field, before, after in moved)
+        for field, was, now_at in moved:
+            fresh.append({"field": field, "before": was, "after": now_at})
         if fresh:
             self._note("address.rewritten", {"message": message.trigger, "changes": fresh})
 

@@ -159,7 +159,7 @@ class Registrations:
         if wish.removes_all:
             key = self._peers.own(wish.side).host, self._peers.own(side).host, wish.aor
             for registrations, name in tuple(self._book.bindings.get(key, ())):  # by whatever connection
-                if (contact := registrations._given_up(name, now)) is not None:
+                if (contact := registrations.give_up(name, now)) is not None:
                     self._tell("registration.removed", name, contact)
         for name, asked in wish.contacts.items():
             own = name.contact
@@ -213,11 +213,13 @@ class Registrations:
         self._tell(event, name, contact, expires_seconds=seconds)
 
     def _remove(self, side: Side, name: Name, now: float) -> None:
-        contact = self._given_up(name, now) or self._taken_over(side, name, now)
+        contact = self.give_up(name, now) or self._taken_over(side, name, now)
         if contact is not None:
             self._tell("registration.removed", name, contact)
 
-    def _given_up(self, name: Name, now: float) -> Contact | None:
+    def give_up(self, name: Name, now: float) -> Contact | None:
+        """The binding is removed, or goes on by another connection: nobody may call the phone by this one any more. Its
+        contact; None if there is no such binding."""
         contact = self._forget(name)
         if contact is not None:
             self._contacts.give_up(contact, (self, name), now)
@@ -243,7 +245,7 @@ class Registrations:
         for key in self._contacts.claims_to(side, name.contact, name.transport):
             match key:
                 case (Registrations() as other, Name() as its_name) if other is not self and its_name == name:
-                    return other._given_up(name, now)
+                    return other.give_up(name, now)
         return None
 
     def lapsed(self, name: Name) -> None:

@@ -119,16 +119,19 @@ class Rewriter:
         names = message.names
         if message.is_request:
             mapped = self._value(message, message.uri, side, remembered.read_uri, b"request-uri")
-            of_target = self._changes(message, message.uri, side, b"request-uri", 0, mapped)
-            changes += [("request-uri", change) for change in of_target]
+            if mapped is not _STAYS:
+                of_target = self._changes(message, message.uri, side, b"request-uri", 0, mapped)
+                changes += [("request-uri", change) for change in of_target]
         for number, span in enumerate(message.parts(b"via")):
             changes += [("via", change) for change in self._vias.changes(message, span, side, number == 0, now)]
-        stands_in = False
+        fields, stands_in = self._fields, False
         for name in names:
+            if name not in fields:
+                continue
             if name == b"contact":
                 of_contact, stands_in = self._of_contact(message, side, now)
                 changes += [("contact", change) for change in of_contact]
-            elif name in self._fields:
+            else:
                 of_field = self._of_name if name in NAMES else self._of_target
                 changes += [(name.decode(), change) for change in of_field(message, name, side)]
         if b"warning" in names:
@@ -167,23 +170,24 @@ class Rewriter:
                     yield name.decode(), (values.within(span, at), new)
 
     def _of_target(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
-        parts = message.parts(name)
-        for number, span in enumerate(parts):
+        from_last = len(parts := message.parts(name))
+        for span in parts:
+            from_last -= 1
             mapped = self._value(message, span, side, remembered.read_address, name)
             if mapped is not _STAYS:
-                yield from self._changes(message, span, side, name, len(parts) - 1 - number, mapped)
+                yield from self._changes(message, span, side, name, from_last, mapped)
 
     def _of_contact(self, message: Message, side: Side, now: float) -> tuple[list[Change], bool]:
         """What changes in Contact, and whether an address could not be had. Then no other one of the message is asked
         for: where one cannot be had, a thousand others cannot."""
         changes: list[Change] = []
-        may_reserve, stands_in = message.is_request and message.method in AGREED_BY_2XX, False
-        parts = message.parts(b"contact")
-        for number, span in enumerate(parts):
-            reserve_at = now if may_reserve and not stands_in else None
+        reserve_at, stands_in = now if message.is_request and message.method in AGREED_BY_2XX else None, False
+        for span in message.parts(b"contact"):
             mapped = self._value(message, span, side, remembered.read_address, b"contact", reserve_at)
-            stands_in |= mapped.stands_in
-            changes += self._changes(message, span, side, b"contact", len(parts) - 1 - number, mapped)
+            if mapped.stands_in:
+                reserve_at, stands_in = None, True
+            if mapped is not _STAYS:
+                changes += self._changes(message, span, side, b"contact", 0, mapped)
         return changes, stands_in
 
     def _of_name(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
