@@ -1,15 +1,13 @@
 """What SIP header fields say: addresses, URIs, Vias, and lists of them. Nothing here keeps state.
 
-RFC 3261 s.7.3.1 (fields), s.19.1 (URIs), s.20.10 and 20.42 (Contact, Via), s.25.1 (grammar); RFC 3581 (rport); RFC 5118
-(IPv6). A value is read as it came, folds included, so that its spans are offsets into what came.
+RFC 3261 s.7.3.1 (fields), s.19.1 (URIs), s.20.10 and 20.42 (Contact, Via); RFC 3581 (rport); RFC 5118 (IPv6). Their
+grammar stands in abnf.py. A value is read as it came, folds included, so that its spans are offsets into what came.
 
 House rules:
-- A value is one coarse pyparsing `Regex`: each token costs three microseconds, whatever it matches. What is repeated in
-  it can match in one way only, so the work is linear in the length of the value.
 - What two readers could read in two ways is no value here: a parameter given twice, an `@` behind the host, a quote
   without end. What can only be read in one way is read, though the grammar may have it otherwise. What becomes of a
   value that is none is not decided here: odd.py looks for what can be found in it all the same.
-- The same few values come in every message of a phone, so what was read is remembered, and is not to be changed.
+- What was read may be remembered (remembered.py), and is not to be changed.
 """
 
 from __future__ import annotations
@@ -19,9 +17,10 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import NamedTuple
 
-from pyparsing import ParseException, ParserElement, Regex
+from pyparsing import ParseException, ParserElement
 
 from protocols.contract.addresses import Host, Malformed
+from protocols.sip import abnf
 from protocols.toolbox import grammar
 from protocols.toolbox.spans import Span
 
@@ -178,11 +177,6 @@ def _port(digits: bytes) -> int:
     return port
 
 
-_B = r"[ \t\r\n]*+"
-_QUOTED = r'"(?:[^"\\]++|\\[^\r\n])*"'
-_HOST = r"(?P<host>\[[0-9A-Fa-f:.]{2,45}+\]|[A-Za-z0-9_.-]{1,255}+)"
-_DIGITS = r"(?P<port>[0-9]{1,5}+)"
-
 # -- addresses -------------------------------------------------------------------------------------------------------
 
 
@@ -238,34 +232,6 @@ def _value(parameters: Parameters, name: bytes) -> bytes | None:
     return None if parameter is None else parameter.value or b""
 
 
-# A user may hold nearly anything, also what looks like parameters (S18): the host begins after the last `@` before
-# these, and in them there is none. Behind `?` there are Call-IDs that should have had theirs escaped.
-_USER = r'[^@<>" \t\r\n]*+(?:@[^@;?<>" \t\r\n]*+(?=@))*'
-_SIP_URI = (
-    r"(?P<scheme>(?i:sips?)):"
-    rf"(?:(?P<user>(?(open){_USER}|[^@;?,<>\" \t\r\n]*+))@)?"
-    rf"{_HOST}(?::{_DIGITS})?"
-    r'(?P<uri_parameters>(?(open)(?:;[^@;?<>" \t\r\n]*+)*))'
-    r'(?(open)(?:\?[^<>" \t\r\n]*+)?)'
-)
-_OTHER_URI = r'(?P<other>(?!(?i:sips?):)[A-Za-z][A-Za-z0-9+.-]*+):(?(open)[^<>" \t\r\n]++|[^;?,<>" \t\r\n]++)'
-_URI = rf"(?P<uri>{_SIP_URI}|{_OTHER_URI})"
-
-# Names for people are taken as they are if they can be told from the rest; tokens are all that they should be.
-_DISPLAY_NAME = rf'(?:{_QUOTED}|[^"<>;,]*+)'
-
-_VALUE = rf'(?:{_QUOTED}|(?(open)[^;,<>" \t\r\n]*+|[^@;,<>" \t\r\n]*+))'
-_HEADER_PARAMETERS = rf'(?P<parameters>(?:;{_B}[^@;,=<>" \t\r\n]*+{_B}(?:={_B}{_VALUE}{_B})?)*)'
-
-
-def _pattern(text: str) -> ParserElement:
-    """A whole value. Positions are to be those of the message: no blank is skipped, no tab made into spaces."""
-    return Regex(text + r"\Z", as_match=True).leave_whitespace().parse_with_tabs()
-
-
-_ADDRESS = _pattern(rf"{_B}(?:{_DISPLAY_NAME}{_B}(?P<open><))?{_URI}(?(open)>){_B}{_HEADER_PARAMETERS}")
-_ONLY_URI = _pattern(rf"(?P<open>){_URI}(?P<parameters>)")
-
 STAR = Address(Span(0, 1), b"*")
 
 
@@ -278,11 +244,11 @@ def _match(pattern: ParserElement, value: bytes, otherwise: str) -> re.Match[str
 
 
 def parse_address(value: bytes) -> Address:
-    return STAR if value == b"*" else _address(value, _match(_ADDRESS, value, "bad_address"))
+    return STAR if value == b"*" else _address(value, _match(abnf.ADDRESS, value, "bad_address"))
 
 
 def parse_uri(value: bytes) -> Address:
-    return _address(value, _match(_ONLY_URI, value, "bad_uri"))
+    return _address(value, _match(abnf.URI, value, "bad_uri"))
 
 
 def _address(value: bytes, match: re.Match[str]) -> Address:
@@ -331,19 +297,8 @@ class Via(NamedTuple):
         return _hostport(self.host_span, self.port_span)
 
 
-_TOKEN = r"[A-Za-z0-9.!%*_+`'~-]++"
-_COMMENTS = rf"(?:\([^()]*+\){_B})*"
-
-# RFC 3261 s.20.42, with LWS wherever it may stand, and the comment of RFC 2543 s.6.40 behind all.
-_VIA = _pattern(
-    rf"{_B}(?i:SIP){_B}/{_B}{_TOKEN}{_B}/{_B}(?P<transport>{_TOKEN})[ \t\r\n]++"
-    rf"{_HOST}{_B}(?::{_B}{_DIGITS}{_B})?"
-    rf'(?P<parameters>(?:;{_B}[^;,=()<>" \t\r\n]*+{_B}(?:={_B}(?:{_QUOTED}|[^;,()<>" \t\r\n]*+){_B})?)*){_COMMENTS}'
-)
-
-
 def parse_via(value: bytes) -> Via:
-    match = _match(_VIA, value, "bad_via")
+    match = _match(abnf.VIA, value, "bad_via")
     host, port = match.span("host"), match.span("port")
     parameters = _parameters(HEADER_PARAMETER, value, match.span("parameters"))
     received, rport, maddr = (_given(parameters, name) for name in (b"received", b"rport", b"maddr"))
