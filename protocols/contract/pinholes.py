@@ -1,4 +1,20 @@
-"""What an engine may have opened, what it gets for that, and what it hears of it."""
+"""What an engine may have opened, what it gets for that, and what it hears of it.
+
+What an engine can rely on:
+
+1) A pinhole is there for those whom it allows. At an address of ours all others are refused and counted. Where it
+   stands on a host's own address and port (`listen` is `target`), others use the service that waits there, so their
+   packets pass this host as if there were no pinhole; of datagrams that holds while it allows single hosts, not
+   networks.
+2) Its target is none of this host's own addresses, unless that is one of the two hosts of the session
+   (`target_is_gateway`): a service of the gateway would meet a connection of the gateway's own, which no firewall looks
+   at.
+3) It has an end: a time to its first use, a number of uses, a time for all its life, and its session, unless the engine
+   is needed for longer (`Engine.is_needed`). What it has admitted ends by itself: its relays when their peers do or are
+   silent, its sessions as others do.
+4) What comes is relayed unread, or is a session of its own with a `Reader`. Client and server of such a session are not
+   those of the one that had the way opened, so the log says `by` which session and which pinhole it was let in.
+"""
 
 from __future__ import annotations
 
@@ -41,7 +57,7 @@ class Expect:
     listen: Endpoint
     """Where it will come to. Port 0: a random free one of ours."""
     allow: tuple[Network, ...]
-    """Who may come. Everyone else is refused, counted, and does not use the pinhole up."""
+    """Who may come. Nobody else uses the pinhole up."""
     target: Endpoint
     source: Endpoint | None
     """Port 0: the kernel's choice. None: as whom it came."""
