@@ -24,18 +24,17 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
-from protocols.contract.addresses import Host, Malformed, Peers, Side, Transport
+from protocols.contract.addresses import Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Effect, Finish, Note, Send, Splice, violation
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
-from protocols.sip import left as sip_left
 from protocols.sip.answers import Refused, refuse
 from protocols.sip.clock import StreamClock
 from protocols.sip.contacts import Called, Claimed, Contacts
-from protocols.sip.described import UNCHANGED, Descriptions, Followed, Moved
+from protocols.sip.described import UNCHANGED, Descriptions, Followed
 from protocols.sip.dialogs import Dialogs
 from protocols.sip.echoes import Echoes
-from protocols.sip.head import MAX_ID_BYTES, MAX_METHOD_BYTES, BadMessage, NotSip, is_sip
+from protocols.sip.head import MAX_METHOD_BYTES, BadMessage, NotSip, is_sip
 from protocols.sip.lifetimes import Lifetimes
 from protocols.sip.message import Message
 from protocols.sip.names import Names
@@ -43,17 +42,15 @@ from protocols.sip.options import SipOptions
 from protocols.sip.reading import read_message
 from protocols.sip.registrations import Name, Registrations
 from protocols.sip.rewrite import Rewriter
-from protocols.sip.spellings import Change
 from protocols.sip.stream import StreamFramer, is_filling, is_keep_alive
 from protocols.sip.subscriptions import Subscriptions
 from protocols.sip.table import SipTable
+from protocols.sip.told import Told
 from protocols.sip.ways import Ways
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
-MAX_LOGGED = 64
-"""Rewritten addresses of a flow that stand in the log: the same few change in every message."""
 _TLS_HANDSHAKE = 0x16
 
 
@@ -71,7 +68,6 @@ class SipEngine(Engine):
         "_is_proved",
         "_is_tls",
         "_lifetimes",
-        "_logged",
         "_names",
         "_notes",
         "_number",
@@ -83,7 +79,7 @@ class SipEngine(Engine):
         "_spoken",
         "_subscriptions",
         "_table",
-        "_watched",
+        "_told",
     )
 
     def __init__(self, peers: Peers, options: SipOptions, pinholes: Pinholes, now: float, table: SipTable) -> None:
@@ -122,9 +118,7 @@ class SipEngine(Engine):
         """The client has begun with TLS, and its server has not answered."""
         self._has_begun = False
         """A byte of the stream has come."""
-        self._logged: set[int] = set()
-        """What the log was told, by hash."""
-        self._watched = {side: _watched(peers, side) for side in Side}
+        self._told = Told(peers, self._note)
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -297,11 +291,11 @@ class SipEngine(Engine):
             edits.append((message.body, body))
             edits.sort(key=lambda change: change[0])
         if changes or moved:
-            self._log_changes(message, changes, moved)
+            self._told.changes(message, changes, moved)
         if message.oddities:
-            self._log_oddities(message)
+            self._told.oddities(message)
         if self._names.is_needed:
-            self._log_left(message, side, body)
+            self._told.left(message, side, body)
         tail = len(message.data) - message.body.end  # what is behind Content-Length is no part of it (S1)
         new = replace(message.data, edits) if edits else message.data
         return (Send(side.other, new[: len(new) - tail] if tail and edits else new),)
@@ -446,79 +440,12 @@ class SipEngine(Engine):
         notes, self._notes = self._notes, []
         return notes
 
-    def _log_changes(self, message: Message, changes: Sequence[tuple[str, Change]], moved: Sequence[Moved]) -> None:
-        """Tell the log what changes, each of them once for this flow."""
-        data = message.data
-        fresh: list[dict[str, Any]] = []
-        for field, (span, new) in changes:
-            before = data[span.start : span.end][:MAX_ID_BYTES]
-            if before != new and self._is_fresh((field, before, new)):
-                fresh.append({"field": field, "before": before, "after": new})
-        for field, was, now_at in moved:
-            fresh.append({"field": field, "before": was, "after": now_at})
-        if fresh:
-            self._note("address.rewritten", {"message": message.trigger, "changes": fresh})
-
-    def _log_left(self, message: Message, side: Side, body: bytes | None) -> None:
-        """Tell the log where an address that the other side knows by another one stands in something that is not
-        followed."""
-        own, watched = self._watched[side]
-        left: list[tuple[str, str]] = []
-        if own is not None and not message.names <= sip_left.SILENT:
-            left += ((name, "not_mapped") for name in sip_left.in_fields(message, own))
-        if message.body.end > message.body.start:
-            now = message.data[message.body.start : message.body.end] if body is None else body
-            # Of most bodies that is known by a search for the text of an address.
-            named = [host for host, text in watched if text in now]
-            if named and (kind := sip_left.in_body(message, now, named)) is not None:
-                left.append((f"body {kind}", "not_followed"))
-        if left:
-            self._tell_kept(message, [one for one in left if self._is_fresh(one)])
-
-    def _log_oddities(self, message: Message) -> None:
-        """Tell the log what is not as the grammar has it and passed all the same, or was mended. The log is told where
-        it stands and not what it says, for it may hold a password (X18)."""
-        kept: list[tuple[str, str]] = []
-        for oddity in message.oddities:
-            if oddity.mended_at is not None:
-                told = message.where(oddity)
-                if self._is_fresh((told, message.is_request)):
-                    self._violation("sip.malformed", told, "mended")
-                continue
-            field = oddity.name.decode("latin-1") or "line"
-            if self._is_fresh((field, message.data[oddity.span.start : oddity.span.end])):
-                kept.append((field, message.where(oddity)))
-        self._tell_kept(message, kept)
-
-    def _is_fresh(self, what: Hashable) -> bool:
-        """Whether the log of this flow was not told of this before. From now on it was."""
-        key = hash(what)
-        if key in self._logged or len(self._logged) >= MAX_LOGGED:
-            return False
-        self._logged.add(key)
-        return True
-
-    def _tell_kept(self, message: Message, kept: Sequence[tuple[str, str]]) -> None:
-        """kept: fields, each with the reason why it is as it came."""
-        if kept:
-            changes = [{"field": field, "value": None, "reason": reason} for field, reason in kept]
-            self._note("address.kept", {"message": message.trigger, "changes": changes})
-
 
 def _unnamed(peers: Peers) -> bytes:
     """What a call is known by that has no Call-ID: all that anybody else might say without one is of another call. No
     Call-ID begins with a blank, and no address stands in this one that could be hidden."""
     hosts = sorted(str(host).replace(".", "-").replace(":", "-") for host in (peers.client.host, peers.server.host))
     return f" none, between {' and '.join(hosts)}".encode()
-
-
-def _watched(peers: Peers, side: Side) -> tuple[Host | None, list[tuple[Host, bytes]]]:
-    """What a message from this side should not tell the other one: this side's own host, if the other one knows that by
-    another address; and, with its text, each address that means nothing to the other side, the one of ours by which
-    this side knows it among them."""
-    own = peers.own(side).host if peers.is_mapped(side) else None
-    known = peers.as_seen(side.other).host if peers.is_mapped(side.other) else None
-    return own, [(host, str(host).encode()) for host in (own, known) if host is not None]
 
 
 class SipEngines:
