@@ -81,6 +81,19 @@ def test_both_ends_of_a_port_range_belong_to_it(port: int, matches: bool) -> Non
     assert isinstance(table(policy()).decide(arrival(port=port)), Accepted) is matches
 
 
+def test_about_what_a_pinhole_lets_in_those_policies_decide_that_are_for_its_reader() -> None:
+    """`arrival` is of the session that had the way opened; its port says nothing of the reader."""
+    policies = table(policy("one", helpers=("ftp",)), policy("two", helpers=("other",)))
+    assert decided(policies.decide(arrival())) == "one"
+    decision = policies.decide(arrival(), "other")
+    assert isinstance(decision, Accepted) and (decision.policy.name, decision.helper) == ("two", "other")
+    assert decision.group.helper == "other"
+
+
+def test_a_reader_that_is_in_no_entry_has_no_helper() -> None:
+    assert table(policy()).decide(arrival(), "unknown") == Denied("no_helper", None)
+
+
 def test_the_entry_that_matched_is_told() -> None:
     decision = table(policy()).decide(arrival(port=3000))
     assert isinstance(decision, Accepted)
