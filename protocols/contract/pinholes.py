@@ -75,8 +75,10 @@ class Expect:
     Datagrams are relayed without an engine or a session. The first one that comes from `allow`, whatever port it comes
     from, makes its sender the peer: what it sends goes to `target`, and what `target` answers goes to it, until both
     have been silent for `idle_seconds`. The target knows the peer by the peer's own port, if `source` leaves that open
-    and it is free there. Each further use is for a further peer, of which there are few at once. Others' datagrams pass
-    undisturbed where the pinhole stands on the address of a host of the session, if `allow` names single hosts."""
+    and it is free there. Each further use is for a further peer, of which there are few at once.
+
+    Where the pinhole stands on the address of a host of the session, others' datagrams pass undisturbed, if `allow`
+    names single hosts; and those of other ports of the peer's host too, once it admits nobody more."""
     confirmed: bool = True
     """False: bound and listening, but nobody is admitted before `Pinholes.confirm` (rules X10, F30)."""
     prefer: int = 0

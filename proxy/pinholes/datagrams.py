@@ -150,19 +150,21 @@ class DatagramPinhole(Timed):
         self.relays.add(relay)
         self.use(source)
         relay.receive(data, ancillary)
+        at.read_left()  # what the peer has sent since, in order: from now on another socket may hear it
 
     def _connect(self, at: UdpEndpoint, source: Address) -> DatagramRelay:
         """Raises OSError."""
         target, peer = self.grant.expect.target, packet_info.endpoint(source)
         with contextlib.ExitStack() as taken:
-            near = self.endpoints.take(at.at, hears=at.hears)
+            # In place, others of the peer's host pass as well, once the pinhole admits nobody more.
+            near = self.endpoints.take(at.at, hears=EVERYBODY if at.hears is EVERYBODY else peer)
             taken.callback(self.endpoints.give, near)
             far = self._far(peer)
             taken.callback(self.endpoints.give, far)
             for endpoint, host in ((near, peer.host), (far, target.host)):
                 transparent.set_mark(endpoint.sock, mark_to(self.owner, host))
             ends = (source, peer.host), (transparent.address(target), target.host)
-            relay = DatagramRelay(self, near, far, *ends, self.grant.expect.idle_seconds, self._ended)
+            relay = DatagramRelay(self, at, near, far, *ends, self.grant.expect.idle_seconds, self._ended)
             taken.pop_all()
             return relay
 
@@ -174,7 +176,7 @@ class DatagramPinhole(Timed):
             source = peer
         if source.port:
             is_ours = endpoints.get(source, EVERYBODY) is not None
-            return endpoints.take(source, hears=EVERYBODY if is_ours else expect.target.host)
+            return endpoints.take(source, hears=EVERYBODY if is_ours else expect.target)
         if expect.reserved and is_reserved(peer.port):
             return endpoints.take_free(source.host, reserved=True)
         is_published = self._table.is_published(Transport.UDP, Endpoint(source.host, peer.port))

@@ -38,6 +38,7 @@ class DatagramRelay:
 
     __slots__ = (
         "_active_at",
+        "_at",
         "_ended",
         "_far",
         "_idle_seconds",
@@ -61,6 +62,7 @@ class DatagramRelay:
     def __init__(
         self,
         keeper: Keeper,
+        at: UdpEndpoint,
         near: UdpEndpoint,
         far: UdpEndpoint,
         peer: tuple[Address, Host],
@@ -68,20 +70,20 @@ class DatagramRelay:
         idle_seconds: float,
         ended: Callable[[DatagramRelay, str], None],
     ) -> None:
-        """near, far: taken, and given back at the end. Raises OSError when the same two talk to each other there
-        already: whose a datagram is, nobody could tell then."""
+        """at: where the peer's first datagrams came. near, far: taken, and given back at the end. Raises OSError when
+        the same two talk to each other there already: whose a datagram is, nobody could tell then."""
         self._peer, self._peer_host = peer
         self._target, self._target_host = target
         if near is far or self._peer in near.routes or self._target in far.routes:
             raise OSError(errno.EADDRINUSE, "two relays between the same two")
         self._keeper = keeper
-        self._near, self._far = near, far
+        self._at, self._near, self._far = at, near, far
         self._idle_seconds = idle_seconds
         self._ended = ended
         self._peer_came_by: Ancillary = ()
         self._target_came_by: Ancillary = ()
         self.bytes_in = self.bytes_out = self.packets_in = self.packets_out = self.packets_lost = 0
-        near.routes[self._peer] = self.receive
+        at.routes[self._peer] = near.routes[self._peer] = self.receive
         far.routes[self._target] = self._answer
         self._is_over = False
         self._active_at = keeper.loop.time()
@@ -134,7 +136,9 @@ class DatagramRelay:
             return
         self._is_over = True
         self._timer.cancel()
-        del self._near.routes[self._peer], self._far.routes[self._target]
+        for endpoint in {self._at, self._near}:
+            del endpoint.routes[self._peer]
+        del self._far.routes[self._target]
         for endpoint in self.places:
             self._keeper.endpoints.give(endpoint)
         self._ended(self, reason)

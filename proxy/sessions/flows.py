@@ -52,7 +52,7 @@ class Flows:
         if near is not None and (take := near.routes.get(source)) is not None:
             take(data, ancillary)
             return
-        hearing = self.endpoints.hearing(server, packet_info.endpoint(source).host)
+        hearing = self.endpoints.hearing(server, packet_info.endpoint(source))
         if hearing is None:
             self._arrive(data, ancillary, source, server)
         elif (take := hearing.routes.get(source)) is not None:

@@ -5,6 +5,7 @@ it hears, because the firewall rules bring it every packet that the kernel would
 
     everybody   an address of ours: whatever is sent there is for us
     one host    another host's address: packets of all other hosts pass this gateway as if nobody stood there
+    one peer    the same, of one port of that host
     nobody      a server's address, to which the rules bring sessions by the main listener: this socket only sends
 
     phone --> main listener --> flow --> [phone's address, hears the registrar] --> registrar
@@ -50,8 +51,8 @@ class Hearing(Enum):
 
 EVERYBODY, NOBODY = Hearing.EVERYBODY, Hearing.NOBODY
 
-Heard = Host | Hearing
-"""Whom a socket hears: one host from every port, or as `Hearing` says."""
+Heard = Host | Endpoint | Hearing
+"""Whom a socket hears: one host from every port, or from one, or as `Hearing` says."""
 
 Stranger = Callable[["UdpEndpoint", bytes, Ancillary, Address], None]
 Route = Callable[[bytes, Ancillary], None]
@@ -62,6 +63,7 @@ class UdpEndpoint:
 
     __slots__ = (
         "_is_read",
+        "_is_reading_left",
         "_may_share",
         "_readers",
         "address",
@@ -97,11 +99,13 @@ class UdpEndpoint:
         self.sock = transparent.datagrams(at, is_media, may_share)
         self.heard: str | None = None
         """The one host that is heard, as the kernel writes it."""
-        self._is_read = False
+        self._is_read = self._is_reading_left = False
         self._may_share = may_share
         try:
             if hears is NOBODY:
                 transparent.hear_nobody(self.sock)
+            elif isinstance(hears, Endpoint):
+                transparent.hear_only(self.sock, hears.host_text, hears.port)
             elif not isinstance(hears, Hearing):
                 self.heard = str(hears)
                 transparent.hear_only(self.sock, self.heard)
@@ -142,9 +146,13 @@ class UdpEndpoint:
     def read_left(self) -> None:
         """Read what has arrived, now. Whoever ends something that is silent, or whose time is over, does so before:
         only what comes afterwards is late. Not for the midst of an engine's step, since other engines may hear it."""
-        for _ in range(MOST_LEFT if self._is_read else 0):
+        if self._is_reading_left or not self._is_read:
+            return
+        self._is_reading_left = True
+        for _ in range(MOST_LEFT):
             if self.sock.fileno() < 0 or not self._readable():  # whoever heard it may have had it closed
-                return
+                break
+        self._is_reading_left = False
 
     def _readable(self) -> bool:
         """Whether there was something."""
@@ -232,9 +240,9 @@ class UdpEndpoints:
             return standing if standing.hears == hears else None
         return standing.get(hears) if standing is not None else None
 
-    def hearing(self, at: Endpoint, host: Host) -> UdpEndpoint | None:
-        """The one that the kernel gives what this host sends to `at`."""
-        return self.get(at, host) or self.get(at, EVERYBODY)
+    def hearing(self, at: Endpoint, peer: Endpoint) -> UdpEndpoint | None:
+        """The one that the kernel gives what this peer sends to `at`."""
+        return self.get(at, peer) or self.get(at, peer.host) or self.get(at, EVERYBODY)
 
     def take(self, at: Endpoint, is_media: bool = False, hears: Heard = EVERYBODY) -> UdpEndpoint:
         """The one that stands there, or a new one; `give` it back. Raises OSError when it cannot be had."""

@@ -272,11 +272,11 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
     return sock
 
 
-def hear_only(sock: socket.socket, host: str) -> None:
-    """From now on a socket for datagrams hears this host alone, whatever port it sends from, and can still send to
-    anybody. The kernel compares the parts of a peer's address that are set, and the port is not; nor does the rule
-    `socket transparent` find the socket for packets of others. Raises OSError when there is no route to the host."""
-    sock.connect((host, 0))
+def hear_only(sock: socket.socket, host: str, port: int = 0) -> None:
+    """From now on a socket for datagrams hears this host alone, from one port or (0) from any, and can still send to
+    anybody. The kernel compares the parts of a peer's address that are set; nor does the rule `socket transparent` find
+    the socket for packets of others. Raises OSError when there is no route to the host."""
+    sock.connect((host, port))
 
 
 def hear_nobody(sock: socket.socket) -> None:

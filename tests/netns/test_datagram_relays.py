@@ -92,6 +92,16 @@ async def test_what_the_server_sends_from_another_port_reaches_the_client_and_is
         assert gateway.shell.log.last("pinhole.used")["peer"] == str(Endpoint(hosts.server_address(version), 7000))
 
 
+@pytest.mark.parametrize("snat", ["none", "interface"])
+async def test_a_burst_that_comes_before_the_relay_stands_stays_in_order(hosts: Hosts, snat: str) -> None:
+    async with Gateway(hosts, Fetching, snat=snat) as gateway:
+        client, _, seen = await ask(gateway)
+        transfer = gateway.server(port=TRANSFER_PORT)
+        for number in range(100):
+            transfer.sendto(b"%d" % number, seen)
+        assert [int((await hear(client))[0]) for _ in range(100)] == list(range(100))
+
+
 async def test_it_is_no_session_and_has_no_engine(hosts: Hosts) -> None:
     async with Gateway(hosts, Fetching, snat="interface", limits=Limits(sessions_per_client=1)) as gateway:
         client, _, seen = await ask(gateway)
