@@ -36,13 +36,13 @@ MAX_TRANSACTIONS = 32
 
 @dataclass(frozen=True, slots=True)
 class Hop:
-    """Where requests of the dialog come from on one side, and go to."""
+    """The address from which a party sends requests of a dialog, and to which they are sent."""
 
     side: Side
     at: Endpoint
     transport: Transport
     routes: int
-    """How many Record-Routes the message had."""
+    """How many Record-Routes stood in the message that named it."""
     is_own_word: bool = False
     """The party has said of itself that it waits there, in the Contact of a request of its own, for the transport that
     it signals by."""
@@ -54,7 +54,7 @@ class Hop:
 
 
 Hosts = tuple[Host, Host]
-"""Who asks, and who is asked."""
+"""The hosts between which a request goes: whoever asks, and whoever is asked."""
 
 
 @dataclass(slots=True, eq=False)
@@ -65,11 +65,11 @@ class Transaction:
     method: bytes
     by: Role
     hosts: Hosts
-    """Between which it is: nobody else can answer it."""
+    """The two hosts between which the request went: nobody else can answer it."""
     branch: bytes
-    """Of the asker's Via: a proxy may ask several at one address for the same call."""
+    """The branch in the asker's Via: a proxy may ask several phones at one address for the same call."""
     offer: Offer | None = None
-    """The one that the request brought, or a response to it."""
+    """The offer that the request brought, or a response to it."""
     hop: Hop | None = None
     """The caller's, as the request that is to begin a dialog names it: a 2xx agrees to what its own request said."""
 
@@ -79,10 +79,10 @@ class CallBook(MediaBook["Call"]):
     """The calls of a daemon, whichever flow each of their messages comes by."""
 
     standing: dict[tuple[bytes, bytes], list[Call]] = field(default_factory=dict)
-    """By Call-ID and the caller's tag. More than one when it passes us several times, on its way to a server and on its
-    way back."""
+    """(Call-ID, caller's tag) -> the calls of that name. A call that goes to a server and comes back from it passes
+    this gateway several times, between other hosts each time, and is one for each of them."""
     of_client: Counter[str] = field(default_factory=Counter)
-    """How many there are by the client (`as_client`) whose sessions they are of."""
+    """client (`as_client`) -> how many calls came by its sessions."""
 
 
 class Call:
@@ -140,7 +140,7 @@ class Call:
         self.told: tuple[tuple[Endpoint | None, Endpoint], ...] = ()
         """Places that the log has told of."""
         self.is_resumed = False
-        """It was under way before it was first heard of."""
+        """The call was under way before its first message came here."""
         self.clocks = [clock]
         """The clock of the engine that it belongs to, then those of engines that have put it off."""
         self.began_at = 0.0
@@ -153,7 +153,7 @@ class Call:
         self.ending: str | None = None
         """Why it is over, as soon as it is."""
         self.is_told = False
-        """Its end stands in the log."""
+        """The log has been told of its end."""
 
     def side_of(self, role: Role) -> Side:
         """On which side that party is, by the policy that let the call begin."""
@@ -179,7 +179,8 @@ class Call:
         return any(host in other.hosts[Role.CALLER] for host in self.hosts[Role.CALLEE])
 
     def put_off(self, at: float, clock: Clock[Call]) -> None:
-        """It is over then. clock: of whoever says so, since the owner's is not looked at before its own time."""
+        """The call is over at that time, unless it is put off once more. clock: of the engine that says so, which looks
+        at its own clock only."""
         self.ends_at = at
         if clock not in self.clocks:
             self.clocks.append(clock)
@@ -188,7 +189,7 @@ class Call:
             clock.set(self, at)
 
     def begin(self, number: int, method: bytes, by: Role, hosts: Hosts, branch: bytes) -> Transaction:
-        """A request that is not under way yet."""
+        """Remember a request that was not known until now."""
         begun = Transaction(number, method, by, hosts, branch)
         if len(self.transactions) >= MAX_TRANSACTIONS:
             # Whoever is no party, and only knows what the call is called, pushes out none of a party's.
@@ -207,7 +208,8 @@ class Call:
         return self.is_of(transaction.by, asker) and self.is_of(transaction.by.other, asked)
 
     def transaction(self, number: int, method: bytes, by: Role, hosts: Hosts, branch: bytes) -> Transaction | None:
-        """The one that is under way. There are one or two at a time: to look is faster than to hash."""
+        """The request that is under way with these marks. There are one or two at a time: to look is faster than to
+        hash."""
         for one in self.transactions:
             if (
                 one.number == number
@@ -261,7 +263,8 @@ class Call:
         return found if found is not None and (found.is_open or again) else None
 
     def refuse(self, transaction: Transaction) -> None:
-        """What was agreed before holds (S67); what others are offered alike is theirs from now on."""
+        """A final refusal: what was agreed before holds (S67). Places of an offer that others were made, too, are
+        theirs from now on."""
         self.end(transaction)
         offer = transaction.offer
         if offer is None:

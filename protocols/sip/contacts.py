@@ -50,18 +50,19 @@ class Contact:
     own: Endpoint
     grant: Grant
     opener: Contacts
-    """Of the session whose pinhole it is."""
+    """The contacts of the session whose pinhole it is."""
     claims: dict[Hashable, Claim] = field(default_factory=dict)
     until: float = 0.0
     """When the last claim is over, at the latest; the pinhole goes with it."""
     is_confirmed: bool = True
     """False as long as the port was never more than reserved."""
     _callers: Counter[Network] = field(default_factory=Counter)
-    """By how many claims each may come: a trunk has one for each of its calls, so they are not gone through."""
+    """network -> by how many claims it may come. A trunk has one for each of its calls, so they are counted and not
+    gone through."""
 
     @property
     def seen(self) -> Endpoint:
-        """Where others know it."""
+        """The address by which others know the contact."""
         return self.grant.listen
 
     @property
@@ -69,7 +70,7 @@ class Contact:
         return tuple(self._callers)
 
     def put(self, key: Hashable, claim: Claim) -> bool:
-        """In place of the one with that key. Whether others may come now, or for another time."""
+        """Put a claim in place of the one with that key. True if others may come now, or for another time."""
         before = len(self._callers), self.until
         self._callers.update(claim.allow)
         is_wider = len(self._callers) > before[0]
@@ -79,7 +80,7 @@ class Contact:
         return is_wider or is_narrower or self.until != before[1]
 
     def drop(self, key: Hashable) -> bool:
-        """Whether somebody may come no more."""
+        """Drop the claim with that key. True if somebody may come no more."""
         claim = self.claims.pop(key, None)
         before = len(self._callers)
         for network in claim.allow if claim is not None else ():
@@ -90,7 +91,7 @@ class Contact:
 
 
 Claimed = tuple[Contact, Hashable]
-"""A claim by its key."""
+"""A contact, and the key of a claim to it."""
 
 
 @dataclass(slots=True)
@@ -98,14 +99,14 @@ class ContactBook:
     """The addresses of phones that are open, and those that stand for them."""
 
     standing: dict[tuple[Transport, Endpoint, Host], Contact] = field(default_factory=dict)
-    """By the address of a phone, and that of ours under which others know it."""
+    """(transport, address of a phone, our host by which others know it) -> the contact."""
     inside: dict[tuple[Transport, Endpoint], Endpoint] = field(default_factory=dict)
-    """Where others know a contact -> its own address."""
+    """(transport, address by which others know a contact) -> its own address."""
     flows: KnownAs = field(default_factory=KnownAs)
 
 
 class Contacts:
-    """Those that one flow or connection has opened."""
+    """The contacts that one flow or connection has opened, and its claims to those of others."""
 
     __slots__ = (
         "_book",
@@ -133,7 +134,8 @@ class Contacts:
 
     @property
     def are_claimed(self) -> bool:
-        """Here or by this session, by more than its messages, which mean nothing to anybody once it is over."""
+        """Whether a registration or a call depends on a pinhole of this session, or on one that this session claims.
+        What its messages alone have named means nothing to anybody once the session is over."""
         claims = [key for contact in self._standing.values() for key in contact.claims]
         return any(not self._is_mere_name(key) for key in (*claims, *(key for _, key in self._clock.all())))
 

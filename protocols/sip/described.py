@@ -32,12 +32,12 @@ Moved = tuple[str, Endpoint | None, Endpoint]
 
 
 class Followed(NamedTuple):
-    """What a message is on the other side, besides its head."""
+    """What a message says on the other side, besides its head."""
 
     body: bytes | None
     """Another body; None if it is what it was."""
     moved: Sequence[Moved] = ()
-    """Media of which the log was not told before."""
+    """Media that is announced elsewhere, of which the log was not told before."""
 
 
 UNCHANGED = Followed(None)
@@ -48,7 +48,7 @@ class Said(NamedTuple):
 
     message: Message
     side: Side
-    """From which it came."""
+    """The side that the message came from."""
     speaker: Speaker
 
 
@@ -84,12 +84,12 @@ class Descriptions:
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
         self._hosts = {side: (peers.own(side).host, peers.own(side.other).host) for side in Side}
-        """By the side that speaks: its own host, and the other side's."""
+        """side that speaks -> its own host, and the other side's."""
         self._known_as = {side: peers.as_seen(side).host if peers.is_mapped(side) else None for side in Side}
         """Addresses of ours by which the other side knows each side's host; None: it knows that itself."""
         self._ours = frozenset(filter(None, self._known_as.values()))
         self._names = {side: _names(peers, side) for side in Side}
-        """By the side that speaks: hosts, and the addresses by which the other side knows them."""
+        """side that speaks -> hosts, and the addresses by which the other side knows them."""
 
     # -- without a call ----------------------------------------------------------------------------------------------
 
@@ -327,7 +327,7 @@ def _moved(call: Call, description: sdp.Description, moves: Mapping[int, relocat
 
 
 def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:
-    """For the log: a change that is not made, and why."""
+    """A change that is not made, and why, as the log has it."""
     return {"field": field, "value": value, "reason": reason}
 
 

@@ -61,7 +61,7 @@ class Dialogs:
         self._book = book
         self._note = note
         self._hosts: dict[Side, Hosts] = {side: (peers.own(side).host, peers.own(side.other).host) for side in Side}
-        """By the side that asks."""
+        """side that asks -> its own host, and the host that it asks."""
         self._known_as = {side: peers.as_seen(side).host if peers.is_mapped(side) else None for side in Side}
         """Addresses of ours by which the other side knows each side's host; None: it knows that itself."""
 
@@ -98,7 +98,8 @@ class Dialogs:
     def _find(
         self, message: Message, from_tag: bytes, to_tag: bytes, hosts: Hosts, asking: Side, now: float
     ) -> tuple[Call, Role] | None:
-        """The call, and which of its parties asks (S66). A call may pass us several times, between other hosts each."""
+        """The call that a message belongs to, and which of its parties asks (S66). A call may pass this gateway several
+        times, between other hosts each time."""
         asker, asked = hosts
         close: tuple[Call, Role] | None = None
         # Who asks has its tag in From: the caller's in a request of the caller's, the callee's in one of the callee's.

@@ -26,7 +26,7 @@ MAX_MARKS = 64
 
 _LISTS = frozenset((b"record-route", b"path"))
 _SAME = {b"from": b"identity", b"to": b"identity"}
-"""What is From in one direction is To in the other."""
+"""From of a request is From of its response, and To of a request of the other party: one name for both."""
 _FROM_ANY_DIALOG = frozenset((b"request-uri", b"route"))
 """Where one is sent to, from a Contact, a Refer-To or a Service-Route of another dialog too. A host does not name
 itself there."""
@@ -38,7 +38,7 @@ class EchoBook:
 
     memory: Memory
     said: Recent[tuple[bytes, Host], frozenset[Hashable]] = field(init=False)
-    """By Call-ID and the address of a host inside: in which fields the other side has named that address."""
+    """(Call-ID, address of a host inside) -> the fields in which the other side has named that address."""
     guessed: Recent[tuple[Host, Host], bool] = field(init=False)
     """Hosts inside whose addresses a host outside has named, each with that one."""
 

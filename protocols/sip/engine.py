@@ -111,7 +111,7 @@ class SipEngine(Engine):
         self._is_proved = False
         """Both sides have said a message, so each has shown that it speaks SIP and gets what is sent to it."""
         self._held = dict.fromkeys(self._framers, 0)
-        """Bytes of unfinished messages, as the table has counted them."""
+        """side -> bytes of an unfinished message, as the table has counted them."""
         self._ended: set[Side] = set()
         self._subscriptions = Subscriptions(peers, names, self._contacts, (b"SUBSCRIBE", self._number))
         self._is_tls = False
@@ -409,7 +409,7 @@ class SipEngine(Engine):
         return (Finish(side.other),)
 
     def _let_go(self, now: float) -> None:
-        """What the two sides have named, when both are gone and no call of theirs needs it."""
+        """When both sides are gone and no call needs them, ports that only messages have named are given up."""
         if len(self._ended) == len(Side) and not self._lifetimes:
             self._contacts.over(now)
 
@@ -449,7 +449,7 @@ def _unnamed(peers: Peers) -> bytes:
 
 
 class SipEngines:
-    """Those of one daemon share a table."""
+    """Makes the engines of one daemon, which share a table."""
 
     def __init__(self) -> None:
         self._table = SipTable()

@@ -72,9 +72,9 @@ class Field(NamedTuple):
     """One header field, with the lines that continue it."""
 
     name: bytes
-    """In its long form and in lower case."""
+    """The name of the field, in its long form and in lower case."""
     span: Span
-    """Of the value, without the blanks around it."""
+    """Where the value stands, without the blanks around it."""
 
 
 class CSeq(NamedTuple):
@@ -83,7 +83,7 @@ class CSeq(NamedTuple):
 
 
 Fields = dict[bytes, list[tuple[int, int]]]
-"""By name, in their order: where each value stands, with the blanks around it."""
+"""name of a field -> where each of its values stands, in their order and with the blanks around them."""
 
 
 @dataclass(slots=True)
@@ -93,7 +93,7 @@ class Head:
     data: bytes
     """The whole message; spans are offsets into it."""
     method: bytes
-    """Empty for a response. Case counts (S24)."""
+    """The method of a request, whose case counts (S24); empty for a response."""
     places: Fields
     """Where the values of each field stand."""
     is_request: bool = field(init=False)
@@ -103,7 +103,7 @@ class Head:
 
     @property
     def names(self) -> Set[bytes]:
-        """Of the fields that there are, as in Field."""
+        """The names of the fields that there are, as in Field."""
         return self.places.keys()
 
     @property
@@ -113,7 +113,7 @@ class Head:
         return [Field(name, stripped(self.data, *at)) for at, name in sorted(found)]
 
     def spans(self, name: bytes) -> list[Span]:
-        """Of the values of the fields with this name (as in Field), in their order. A value may be a list."""
+        """Where the values of the fields with this name (as in Field) stand, in their order. A value may be a list."""
         return [stripped(self.data, *at) for at in self.places.get(name, ())]
 
     def first(self, name: bytes) -> bytes | None:
@@ -132,9 +132,9 @@ class BadMessage(Malformed):
         self.line = line
         self.column = column
         self.status = status
-        """With which a request should be answered."""
+        """The status with which a request should be answered."""
         self.head = head
-        """What could be read of it."""
+        """What could be read of the message."""
 
     @property
     def is_request(self) -> bool:
@@ -167,7 +167,8 @@ def canonical(spelling: bytes) -> bytes:
 
 
 def read_length(head: Head) -> tuple[int, Span] | None:
-    """Digits alone, and the same in each such field (S3)."""
+    """What Content-Length says, and where; None if there is none. It has digits alone, and says the same in each such
+    field (S3), or else BadMessage is raised."""
     found: tuple[int, Span] | None = None
     for at in head.places.get(b"content-length", ()):
         match = _LENGTH.match(head.data, *at)
@@ -193,13 +194,14 @@ END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
 def _end_of(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
-    """Where the longest match from there on ends."""
+    """Where the longest match of the pattern from `at` on ends; `at` if there is none."""
     match = pattern.match(data, at)
     return at if match is None else match.end()
 
 
 def method_and_version(line: bytes) -> tuple[bytes, bytes] | None:
-    """Of a start line that says SIP where it must, whatever else is wrong with it; None of any other (S6)."""
+    """The method and the version of a start line that says SIP where it must, whatever else is wrong with it; None for
+    any other line (S6)."""
     if (version := _FIRST_VERSION.match(line)) is not None:
         return b"", version[1]
     if (method := _METHOD.match(line)) is not None and (version := _LAST_VERSION.search(line)) is not None:
@@ -227,7 +229,7 @@ def bad_start(data: bytes) -> BadMessage:
 
 
 def bad_line(data: bytes, at: int) -> BadMessage:
-    """What begins there is no header field, nor the empty line behind them."""
+    """The error for a line that is no header field, and not the empty line behind them."""
     stop = _end_of(_FIELD_LINES, data, at)
     rest = data[stop : stop + 2]
     if rest in (b"", b"\r"):

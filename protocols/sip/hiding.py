@@ -22,7 +22,7 @@ _ESCAPED = re.compile(rb"[?&](?i:replaces|join|call-id)=([^;&>]*?)(?=%3[Bb]|[;&>
 
 
 class CallIds:
-    """Of the two sides of one flow."""
+    """Hides Call-IDs of the two sides of one flow."""
 
     __slots__ = ("_known", "_own", "_peers")
 
@@ -46,7 +46,7 @@ class CallIds:
         return own.sub(str(self._peers.as_seen(side).host).encode(), call_id)
 
     def changes(self, message: Message, side: Side) -> Iterator[tuple[str, tuple[Span, bytes]]]:
-        """What a message from `side` says otherwise on the other one."""
+        """Where a message from `side` names a Call-ID that is another one on the other side, and that one."""
         data = message.data
         if (other := self._own.get(side.other)) is not None and other.search(message.call_id):
             # It names the other one as only that one knows it: whoever guesses gets its own back, right or wrong.

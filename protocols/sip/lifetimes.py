@@ -101,7 +101,7 @@ class Lifetimes:
 
     @property
     def unheard_seconds(self) -> float:
-        """From an INVITE to any response."""
+        """For how long an INVITE may go without any response."""
         return min(UNHEARD_SECONDS, self._options.ring_seconds)
 
     def put_off(self, call: Call, seconds: float, now: float) -> None:

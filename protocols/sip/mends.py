@@ -56,7 +56,7 @@ def agreeing(name: bytes, values: Sequence[bytes], room: int) -> list[bool]:
 
 
 def line_of(data: bytes, start: int, end: int) -> tuple[int, int]:
-    """Of a field, where its line begins and where the next one does. start, end: of its value."""
+    """Where the line of a field begins, and where the next one does. start, end: of its value."""
     behind = data.find(b"\n", end)
     return data.rfind(b"\n", 0, start) + 1, behind + 1 if behind >= 0 else len(data)
 

@@ -25,12 +25,12 @@ class Oddity(NamedTuple):
     """Something that is not as the grammar has it, in a message that goes on all the same."""
 
     name: bytes
-    """Of the field, as in Field; empty for a line that is none."""
+    """The name of the field, as in Field; empty for a line that is no field."""
     span: Span
     reason: str
     """One snake_case word for the log."""
     mended_at: tuple[int, int] | None = None
-    """Of something that does not go on as it came: its line and column there. `span` is empty then."""
+    """Where something stood that was mended: its line and column in the message as it came. `span` is empty then."""
 
 
 @dataclass(slots=True)
@@ -38,7 +38,7 @@ class Message(Head):
     """A whole message that is what it should be."""
 
     uri: Span
-    """Of a request; empty for a response."""
+    """The Request-URI; empty for a response."""
     status: int
     """100-699; 0 for a request."""
     call_id: bytes
@@ -48,16 +48,16 @@ class Message(Head):
     """The digits. Should there be more such fields, they say the same, and `spans` has them all."""
     body: Span
     oddities: list[Oddity] = field(default_factory=list)
-    """What was found to be not as the grammar has it, so far: values are read when somebody asks."""
+    """What was found so far that is not as the grammar has it: values are read when somebody asks."""
 
     @property
     def from_tag(self) -> bytes | None:
-        """None for one that has none, as RFC 2543 had it. Raises BadMessage if it is too long."""
+        """The tag of From; None if there is none, as in RFC 2543. Raises BadMessage if it is too long."""
         return self._tag(b"from")
 
     @property
     def to_tag(self) -> bytes | None:
-        """None outside of dialogs. Raises BadMessage if it is too long."""
+        """The tag of To; None outside of dialogs. Raises BadMessage if it is too long."""
         return self._tag(b"to")
 
     @property
@@ -82,7 +82,8 @@ class Message(Head):
 
     @property
     def branch(self) -> bytes:
-        """Of the top Via, by which its sender knows the transaction; empty for one that has none, or names it oddly."""
+        """The branch of the top Via, by which its sender knows the transaction; empty if there is none, or an odd
+        one."""
         places = self.places.get(b"via")
         taken = BRANCH.search(self.data, *places[0]) if places else None
         if taken is None:
@@ -96,7 +97,7 @@ class Message(Head):
         return span, self.read(span, read_address)
 
     def request_uri(self) -> Address:
-        """Of a request; spans are offsets into `uri`."""
+        """What the Request-URI says; spans are offsets into `uri`."""
         return self.read(self.uri, read_uri)
 
     def addresses(self, name: bytes) -> list[tuple[Span, Address]]:
@@ -108,7 +109,7 @@ class Message(Head):
         return [(part, self.read(part, read_via)) for part in self.parts(b"via")]
 
     def read(self, span: Span, read: Callable[[bytes], Value]) -> Value:
-        """What the value says that stands there, or what can be found in it if it is odd: then it is noted."""
+        """What the value at that place says. If it is odd, what can be found in it, and the oddity is noted."""
         value = self.data[span.start : span.end]
         try:
             return read(value)
@@ -117,7 +118,7 @@ class Message(Head):
             return odd.found(value, read)
 
     def _name_at(self, at: int) -> bytes:
-        """Of the field that stands there."""
+        """The name of the field that stands at that place."""
         for name, places in self.places.items():
             if any(start <= at <= end for start, end in places):
                 return name
@@ -147,6 +148,6 @@ class Message(Head):
         return BadMessage(reason, *line_and_column(self.data, at), head=self)
 
     def where(self, oddity: Oddity) -> str:
-        """For the log."""
+        """Why something is odd, and where it stands, as the log has it."""
         line, column = oddity.mended_at or line_and_column(self.data, oddity.span.start)
         return f"{oddity.reason} in line {line}, column {column}"

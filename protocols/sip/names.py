@@ -35,7 +35,7 @@ class Names:
         """Whether messages are rewritten at all."""
 
     def transport(self, address: values.Address) -> Transport:
-        """By which it is to be reached (RFC 3261 s.19.1.1)."""
+        """The transport by which an address is to be reached (RFC 3261 s.19.1.1)."""
         named = (address.uri_parameter(b"transport") or b"").lower()
         if named in (b"tcp", b"tls"):
             return Transport.TCP
@@ -60,7 +60,7 @@ class Names:
         return self._contacts.known(side, own, *kinds) or peers.as_seen(side)
 
     def inward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
-        """Which address of this side's own the other side means."""
+        """The address of this side's own that the other side means by one of ours; None if it means none of them."""
         if not self.is_mapped[side]:
             return None
         peers, signals = self._peers, self._peers.as_seen(side)
@@ -119,7 +119,8 @@ class Names:
 
 
 def maddr_instead(address: values.Address, before: Host, after: Host) -> Iterator[Change]:
-    """Where requests go instead of to the host (RFC 3261 s.19.1.1), where it is the same one."""
+    """What becomes of the parameter maddr, where requests go instead of to the host (RFC 3261 s.19.1.1), if it names
+    the same host."""
     maddr = address.uri_parameters.get(b"maddr")
     if maddr is not None and maddr.value is not None:
         plain = maddr.value.strip(b"[]")

@@ -56,9 +56,9 @@ class CallMedia(Generic[Of]):
         self._book = book
         self.slots: dict[int, Slot] = {}
         self._waiting: list[Slot] = []
-        """Offered in the place of others that stand until there is an answer."""
+        """Slots that are offered in the place of others, which stand until there is an answer."""
         self._places: dict[int, Place] = {}
-        """All that are open, by the ids of their grants."""
+        """id of a grant -> the place; of all places that are open."""
         self.is_answered = False
         """A callee has answered by 101 or more: it rings somewhere."""
         self._totals: dict[int, Totals] = {}
@@ -193,14 +193,14 @@ class CallMedia(Generic[Of]):
         _announce(moves, medium, place.grant)
 
     def agree(self, offer: Offer) -> None:
-        """Its answer is final. A provisional one may still be followed by a refusal."""
+        """The answer to the offer is final. After a provisional one a refusal may still come."""
         if not offer.is_open:
             for number in offer.removed | offer.declined:
                 self._close(number)
             offer.removed = offer.declined = frozenset()
 
     def take_back(self, offer: Offer) -> None:
-        """It was refused: what was agreed before holds (S67)."""
+        """The offer was refused: what was agreed before holds (S67)."""
         for place, media in offer.before.items():
             if place.grant.id in self._places:
                 self._settle(place, media)
@@ -323,7 +323,7 @@ class CallMedia(Generic[Of]):
         self._pinholes.keep(seconds)
 
     def closed(self, grant: AnyGrant, event: Closed) -> None:
-        """A place of this call is gone."""
+        """A place of this call is gone, and what passed through it counts from now on."""
         del self._book.media[grant.id]
         place = self._places.pop(grant.id)
         self._uncount(place)
@@ -355,7 +355,7 @@ class CallMedia(Generic[Of]):
         self._places[grant.id].is_used = True
 
     def streams(self) -> list[dict[str, Any]]:
-        """What passed, for the log; complete once all is closed."""
+        """What passed in each medium, as the log has it; complete once all places are closed."""
         return [
             {
                 "medium": number,
@@ -367,7 +367,7 @@ class CallMedia(Generic[Of]):
 
 
 def _without_end(media: pinholes.Media) -> pinholes.Media:
-    """For as long as the call lasts: who is on hold waits."""
+    """The same media, for as long as the call lasts: who is on hold waits."""
     return replace(media, open_seconds=float("inf"), idle_seconds=float("inf"))
 
 

@@ -29,10 +29,10 @@ class Place:
 
     grant: MediaGrant
     number: int
-    """Of its slot."""
+    """The number of its slot."""
     role: Role
     is_counted: bool
-    """It counts against MAX_UNANSWERED_PLACES of the client."""
+    """The place counts against MAX_UNANSWERED_PLACES of the client."""
     is_used: bool = False
     """Packets have come to it."""
 
@@ -43,9 +43,10 @@ class Slot:
 
     offerer: Role
     places: dict[tuple[Role, bytes], Place] = field(default_factory=dict)
-    """The tag is empty for the party that offered first: it has one place for all who answer."""
+    """(role, tag of the callee) -> place. The tag is empty for the party that offered first: it has one place for all
+    who answer."""
     is_on_hold: bool = False
-    """What was offered has no place: the one who answered has its own alone, and a partner with the next offer."""
+    """What was offered has no place. Whoever answered has a place alone, and gets a partner with the next offer."""
 
     def place(self, role: Role, tag: bytes) -> Place | None:
         return self.places.get((role, b"" if role is self.offerer else tag))
@@ -57,26 +58,26 @@ class Offer:
 
     by: Role
     tag: bytes
-    """Of the callee, by whom or to whom it is."""
+    """The tag of the callee by whom or to whom the offer is made."""
     is_open: bool = True
-    """It has no answer yet."""
+    """The offer has no answer yet."""
     wanted: dict[int, pinholes.Media] = field(default_factory=dict)
-    """What the offerer's places become if it is answered."""
+    """slot -> what the offerer's place becomes if the offer is answered."""
     fresh: dict[int, Slot] = field(default_factory=dict)
-    """Slots that are new, and gone if it is refused. One that stands in the place of another waits for the answer."""
+    """Slots that are new, and gone if the offer is refused. One that is to replace another waits for the answer."""
     joined: list[Place] = field(default_factory=list)
-    """Places in slots where the other party had one alone; gone likewise."""
+    """Places in slots where the other party had one alone. They are gone if the offer is refused, too."""
     removed: frozenset[int] = frozenset()
     """Slots that are gone once it is agreed: the offerer has given them up."""
     declined: frozenset[int] = frozenset()
-    """Likewise: whoever answers does not take them."""
+    """Slots that are gone once it is agreed: whoever answers does not take them."""
     before: dict[Place, pinholes.Media] = field(default_factory=dict)
-    """What a provisional answer has changed, as it was."""
+    """place -> what it was before a provisional answer has changed it."""
 
 
 @dataclass(slots=True)
 class Totals:
-    """Of one medium of a call that is over, or of one place that is closed."""
+    """What has passed in one medium of a call, by the party that it came to."""
 
     packets_to: dict[Role, int] = field(default_factory=dict)
     bytes_to: dict[Role, int] = field(default_factory=dict)
@@ -92,9 +93,9 @@ class MediaBook(Generic[Of]):
 
     memory: Memory
     unanswered: Counter[str] = field(default_factory=Counter)
-    """How many places are held for calls of a client that nobody has answered."""
+    """client -> how many places are held for calls of its own that nobody has answered."""
     media: dict[int, Of] = field(default_factory=dict)
-    """The call of each open place, by the id of its grant."""
+    """id of a grant -> the call whose place it is; of all places that are open."""
     announced: dict[Endpoint, Party] = field(default_factory=dict)
     """Where we announced media -> whose it is."""
     answered: Recent[str, bool] = field(init=False)

@@ -136,7 +136,7 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
 
 
 def _read_fields(data: bytes, end: int, fields: Fields) -> int:
-    """Those from there on; where no field stands any more."""
+    """Read the fields from `end` on. Returns where no field stands any more."""
     for match in _FIELD.finditer(data, end):  # pragma: no branch (where no field stands, there is a match of nothing)
         spelling: bytes | None = match[1]
         if spelling is None:
@@ -150,7 +150,8 @@ def _read_fields(data: bytes, end: int, fields: Fields) -> int:
 
 
 def _skip(data: bytes, at: int, fields: Fields, oddities: list[Oddity], is_cut: bool) -> int:
-    """Behind a line that is no field, or a last one that the end of a datagram ends; -1 where neither stands.
+    """Pass a line that is no field, or a last field that the end of a datagram ends. Returns where it ends; -1 if
+    neither stands there.
 
     What could be taken for Content-Length by others is not skipped in a stream: it would end the message elsewhere.
     """
@@ -168,7 +169,8 @@ def _skip(data: bytes, at: int, fields: Fields, oddities: list[Oddity], is_cut: 
 
 
 def _begin_of_body(data: bytes, at: int) -> int:
-    """Behind the empty line that stands where there is no field any more. Raises BadMessage if none does.
+    """Where the body begins: behind the empty line that stands where there is no field any more. Raises BadMessage if
+    none does.
 
     Datagrams that end without it are seen in the field, ACKs above all; the end of the datagram says as much.
     """
@@ -250,7 +252,8 @@ def _read_again(data: bytes, mended: bytes, told: list[tuple[int, str]], is_cut:
 
 
 def _body(head: Head, begin: int) -> tuple[Span | None, Span]:
-    """The Content-Length, and what it counts. What stands behind that is no part of the message (S1)."""
+    """Where the digits of Content-Length stand, and the body that they count. What stands behind that is no part of the
+    message (S1)."""
     length = read_length(head)
     if length is None:
         return None, Span(begin, len(head.data))

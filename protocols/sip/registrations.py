@@ -28,9 +28,9 @@ GRACE_SECONDS = 32.0
 """Timer F: a refresh that is on its way still counts."""
 MAX_PENDING = 64
 MAX_CONTACTS = 32
-"""Of one REGISTER that are followed. Phones have one, or one for each transport."""
+"""Contacts of one REGISTER that are followed. Phones have one, or one for each transport."""
 MAX_CALLERS = 32
-"""Of those that one 2xx names."""
+"""Hosts that may call a phone because one 2xx names them."""
 MAX_TOLD = 8
 """Contacts in one line of log."""
 MAX_SECONDS = 7 * 86400
@@ -38,7 +38,7 @@ _ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 class Name(NamedTuple):
-    """What a binding binds."""
+    """What a binding binds: whom (the address of record), where, by which transport, and who said so."""
 
     aor: bytes
     transport: Transport
@@ -54,9 +54,9 @@ class Wish:
     side: Side
     aor: bytes
     contacts: dict[Name, int | None]
-    """Seconds, if it said."""
+    """contact -> for how many seconds; None if the REGISTER did not say."""
     default: int | None
-    """The Expires field."""
+    """Seconds that the Expires field says, for contacts that do not."""
     removes_all: bool
 
 
@@ -66,11 +66,11 @@ class RegistrationBook:
 
     memory: Memory
     bindings: dict[tuple[Host, Host, bytes], dict[tuple[Registrations, Name], None]] = field(default_factory=dict)
-    """What a phone has registered, by its host, its registrar's and the address of record."""
+    """(host of a phone, host of its registrar, address of record) -> its bindings, and who looks after each."""
 
 
 class Registrations:
-    """Those that came by one flow or connection."""
+    """The bindings that phones have made by one flow or connection."""
 
     __slots__ = ("_bindings", "_book", "_contacts", "_names", "_note", "_options", "_peers", "_pending")
 
@@ -249,7 +249,7 @@ class Registrations:
         return None
 
     def lapsed(self, name: Name) -> None:
-        """Its time is over, or its pinhole is gone by itself."""
+        """The time of a binding is over, or its pinhole is gone by itself."""
         if (contact := self._forget(name)) is not None:
             self._contacts.forget(contact, (self, name))
             self._tell("registration.expired", name, contact)

@@ -38,7 +38,7 @@ _remembered_via = lru_cache(maxsize=REMEMBERED)(parse_via)
 # What is another in each call and transaction: without it, a value is one of the few that are remembered.
 _TAG = re.compile(rb";tag=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
 BRANCH = re.compile(rb";branch=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
-"""Of a Via, as long as it is no part of another parameter."""
+"""The branch of a Via, as long as it is no part of another parameter."""
 
 
 def _is_remembered(value: bytes) -> bool:
@@ -97,7 +97,7 @@ def read_via(value: bytes) -> Via:
 
 
 def _rest(read: Callable[[bytes], Read], value: bytes, taken: re.Match[bytes]) -> Read | None:
-    """What the value says with nothing behind the `=` of that parameter; None if that is malformed."""
+    """What the value says if nothing stands behind the `=` of that parameter; None if that is malformed."""
     start, end = taken.span(1)
     try:
         return read(value[:start] + value[end:])
@@ -106,7 +106,7 @@ def _rest(read: Callable[[bytes], Read], value: bytes, taken: re.Match[bytes]) -
 
 
 def _put_back(parameters: Parameters, name: bytes, taken: re.Match[bytes]) -> Parameters | None:
-    """With the parameter that was taken out; None if it was none, but part of another one."""
+    """The parameters with the one that was taken out; None if that was part of another one."""
     start, end = taken.span(1)
     empty = parameters.get(name)
     if empty is None or empty.span != (start, start):

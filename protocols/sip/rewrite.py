@@ -54,7 +54,7 @@ class Rewritten(NamedTuple):
     """What becomes of the head of a message."""
 
     changes: Sequence[tuple[str, Change]]
-    """What changes, in order, each with the name of its field."""
+    """Names of fields and what changes in them, in the order of the message."""
     stands_in: bool = False
     """A Contact could not have an address of its own: the one that its sender signals from stands in for it."""
 
@@ -211,7 +211,7 @@ class Rewriter:
                 yield from _renamed(span, address, ours, self._peers.own(side.other))
 
     def call_id(self, message: Message, side: Side) -> bytes:
-        """What the call is known by, whichever side names it."""
+        """The Call-ID by which this gateway knows the call, whichever side names it."""
         if self._call_ids is None or not self._names.is_needed:
             return message.call_id
         return self._call_ids.hidden(message.call_id, side)
@@ -360,7 +360,7 @@ class Rewriter:
         )
 
     def _of_other(self, value: bytes, address: values.Address, side: Side) -> tuple[Change, ...]:
-        """What becomes of an address of ours, by which the other side's host is meant."""
+        """What becomes of an address of ours that stands in a message and means the other side's host."""
         at, has_port = address.hostport, address.port is not None
         assert at is not None and isinstance(address.host, Host)
         known = Endpoint(address.host, address.port or DEFAULT_PORT)
@@ -394,8 +394,8 @@ def _renamed(span: Span, address: values.Address, before: Endpoint, after: Endpo
 
 
 def _beside(changes: list[tuple[str, Change]], found: Iterable[tuple[str, Change]]) -> list[tuple[str, Change]]:
-    """In their order. What was found as it stands gives way to what was read: a list that has no end is read in parts,
-    and of a value as a whole and of its parts the same may be found."""
+    """Both kinds of changes in their order. What was found as it stands gives way to what was read: a list that has no
+    end is read in parts, and of a value as a whole and of its parts the same may be found."""
     merged: list[tuple[str, Change]] = []
     ranked = [(change[0], 0, name, change) for name, change in changes]
     ranked += ((change[0], 1, name, change) for name, change in found)

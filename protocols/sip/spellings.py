@@ -23,7 +23,8 @@ MAX_ALIASES = 10_000
 """Hosts that call themselves by another address than they signal from."""
 
 MAX_MAPPED_BYTES = 256
-"""Of values that are remembered with what they become: a phone has one Contact or two, and calls by few routes."""
+"""Bytes of a value that is remembered with what becomes of it: a phone has one Contact or two, and calls by few
+routes."""
 
 Change = tuple[Span, bytes]
 """Bytes of a message that become others."""
@@ -34,13 +35,14 @@ class Mapped(NamedTuple):
 
     changes: tuple[Change, ...]
     known_as: tuple[tuple[Endpoint, Endpoint, bool], bytes] | None
-    """For the table: how the party spelled what it is now known as."""
+    """How the party spelled an address, by its own, by the one it is known as, and by whether the port is told; to be
+    remembered for all flows."""
     is_lasting: bool
-    """It depends on the two hosts of the flow alone, so it is always the same."""
+    """The changes depend on the two hosts of the flow alone, so they are always the same."""
     is_own: bool = False
-    """It names the host that the message is from."""
+    """The value names the host that the message is from."""
     is_guess: bool = False
-    """It names the other side's host by an address of the inside, which this side cannot know."""
+    """The value names the other side's host by its own address, which NAT hides from this side."""
     stands_in: bool = False
     """An address of its own could not be had for it, so the one that its sender signals from stands in."""
 
@@ -48,9 +50,9 @@ class Mapped(NamedTuple):
 class MappedVia(NamedTuple):
     changes: tuple[Change, ...]
     answers: tuple[Endpoint, bool] | None
-    """Of a response: the sent-by that it came to, and whether it has a port."""
+    """In a response, the sent-by by which it came, and whether that has a port; None in a request."""
     is_lasting: bool
-    """As of Mapped, as long as sent-by was spelled as usual."""
+    """The changes are always the same, as long as sent-by was spelled as usual."""
 
 
 @dataclass(slots=True)
@@ -65,16 +67,16 @@ class Spellings:
     """Host and port in a URI that was given the address of its sender's signalling, by that address and the rest of the
     URI."""
     vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(init=False)
-    """And in the Via of a transaction: by branch and the address that took its place."""
+    """(branch, address that took its place, whether the port is told) -> how sent-by was spelled in that Via."""
     mapped: Recent[tuple[int, Side, bool, object, bytes], Mapped] = field(init=False)
     """Values of fields, by the flow, and what becomes of them in it. Peers choose both, so they have no room of their
     own in each flow."""
     mapped_vias: Recent[tuple[int, Side, bool, bool, int, bytes], MappedVia] = field(init=False)
-    """The same of Vias."""
+    """Vias, by the flow, and what becomes of them in it."""
     call_ids: Recent[tuple[bytes, Host], bytes] = field(init=False)
-    """Hidden ones, each with the host that is to have its own back, and what they were."""
+    """(hidden Call-ID, host that is to have its own back) -> what that was."""
     aliases: Recent[tuple[Host, Host], bool] = field(init=False)
-    """Hosts by the address that they signal from, with another one by which they call themselves."""
+    """(address that a host signals from, another one by which it calls itself) -> true."""
 
     def __post_init__(self) -> None:
         memory = self.memory

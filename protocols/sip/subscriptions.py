@@ -24,7 +24,7 @@ MAX_SUBSCRIBED = 16
 
 
 class Subscriptions:
-    """Those of the client of one flow or connection."""
+    """The subscriptions of the client of one flow or connection."""
 
     __slots__ = ("_asked", "_contacts", "_key", "_names", "_peers", "_until")
 
@@ -37,7 +37,7 @@ class Subscriptions:
         self._asked: Recent[tuple[bytes, int], Endpoint] = Recent(MAX_SUBSCRIBING)
         """Requests without a final response, by Call-ID and CSeq, and where the subscriber waits for notifications."""
         self._until: dict[Endpoint, float] = {}
-        """Until when notifications may come, by where the subscriber waits for them."""
+        """where the subscriber waits for notifications -> until when they may come."""
 
     def hear(self, message: Message, side: Side, now: float) -> None:
         """A SUBSCRIBE or its response. A 2xx lets the notifier in where the subscriber has said that it waits, for as

@@ -31,7 +31,7 @@ class Rates:
         self._counts: Counter[tuple[Host, str, int]] = Counter()
 
     def count(self, source: Host, method: str, limit: int, now: float) -> int:
-        """With this one."""
+        """How many requests there were in the current second, this one included."""
         if int(now) != self._second:
             self._second = int(now)
             self._counts.clear()
@@ -52,7 +52,7 @@ class SipTable:
     held: Held = field(default_factory=Held)
     rates: Rates = field(default_factory=Rates)
     numbers: Iterator[int] = field(default_factory=count)
-    """Of engines."""
+    """Numbers by which engines are told apart."""
 
     def __post_init__(self) -> None:
         memory = self.memory

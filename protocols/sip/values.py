@@ -28,7 +28,7 @@ BLANKS = b" \t\r\n"
 """LWS, a fold's line end included. RFC 3261 s.25.1."""
 
 MAX_VALUES = 256
-"""Of one field: a message has passed 70 hops at most (RFC 3261 s.8.1.1.6)."""
+"""Values of one field. A message has passed 70 hops at most (RFC 3261 s.8.1.1.6)."""
 
 REMEMBERED = 4096
 """Values of one kind that are remembered with what was read in them."""
@@ -40,7 +40,7 @@ def within(value: Span, part: Span) -> Span:
 
 
 def unfolded(value: bytes) -> bytes:
-    """With one space for folds and the blanks around them. RFC 3261 s.7.3.1; S14."""
+    """The value on one line: one space for each fold and the blanks around it. RFC 3261 s.7.3.1; S14."""
     return _FOLD.sub(b" ", value) if b"\n" in value else value
 
 
@@ -88,7 +88,7 @@ def _stripped(data: bytes, spans: list[Span]) -> list[Span]:
 
 
 def stripped(data: bytes, start: int, end: int) -> Span:
-    """Without the blanks at both ends."""
+    """The span without the blanks at both ends."""
     if start < end and data[start] == 32:  # as nearly always behind the colon
         start += 1
     if start < end and data[start] > 32 and data[end - 1] > 32:
@@ -105,15 +105,16 @@ class Parameter(NamedTuple):
     """`;name=value`, `;name="value"` or `;name`."""
 
     value: bytes | None
-    """Without quotes, escapes as they came; None if there is no `=`."""
+    """The value without quotes, with escapes as they came; None if there is no `=`."""
     span: Span
-    """Of the value, quotes included. Without one: empty, at the end of the name, where `=value` can be put."""
+    """Where the value stands, quotes included. Without one it is empty, at the end of the name, where `=value` can be
+    put."""
     whole: Span
-    """With the semicolon before it: what to take out."""
+    """Where the parameter stands with the semicolon before it: what to take out."""
 
 
 Parameters = Mapping[bytes, Parameter]
-"""By name, in lower case."""
+"""name in lower case -> parameter."""
 
 _NONE: Parameters = {}
 
@@ -187,22 +188,22 @@ class Address(NamedTuple):
     """
 
     uri: Span
-    """Without the brackets around it."""
+    """Where the URI stands, without the brackets around it."""
     scheme: bytes
-    """In lower case. Only `sip` and `sips` have a host that is read (S20)."""
+    """The scheme in lower case. Only `sip` and `sips` have a host that is read (S20)."""
     user: Span | None = None
-    """With the password. None: there is no `@`."""
+    """The user with the password; None if there is no `@`."""
     host: Host | bytes | None = None
     """An address, or a name as it came."""
     host_span: Span | None = None
     """Brackets of an IPv6 address included."""
     port: int | None = None
-    """None: none given, and none is to be guessed (S22)."""
+    """The port; None if none is given, and none is to be guessed (S22)."""
     port_span: Span | None = None
     """The digits."""
     uri_parameters: Parameters = _NONE
     parameters: Parameters = _NONE
-    """Of the header field. Without brackets all are (S17)."""
+    """Parameters of the header field. Without brackets all are (S17)."""
 
     @property
     def is_star(self) -> bool:
@@ -219,7 +220,7 @@ class Address(NamedTuple):
         return _value(self.parameters, name)
 
     def uri_parameter(self, name: bytes) -> bytes | None:
-        """The same of the URI: transport, lr, maddr ..."""
+        """The value of a parameter of the URI (transport, lr, maddr ...); empty or None as of `parameter`."""
         return _value(self.uri_parameters, name)
 
 
@@ -276,7 +277,7 @@ class Via(NamedTuple):
     """One hop. Spans are offsets into the value."""
 
     transport: bytes
-    """In capitals; any token (S38)."""
+    """The transport in capitals; any token (S38)."""
     host: Host | bytes
     """Sent-by: an address, or a name as it came."""
     host_span: Span
@@ -286,9 +287,9 @@ class Via(NamedTuple):
     parameters: Parameters
     branch: bytes | None
     received: Host | None
-    """With or without brackets (S22)."""
+    """The host in `received`, which may stand with or without brackets (S22)."""
     rport: int | None
-    """None also if it is asked for: then it is among the parameters."""
+    """The port in `rport`; None also if it is asked for and not given yet: then it is among the parameters."""
     maddr: Host | bytes | None
 
     @property
@@ -317,7 +318,7 @@ def parse_via(value: bytes) -> Via:
 
 
 def _given(parameters: Parameters, name: bytes) -> bytes | None:
-    """The value, or None also if there is nothing behind `=`."""
+    """The value of a parameter; None if there is none, or nothing behind its `=`."""
     parameter = parameters.get(name)
     return parameter.value or None if parameter is not None else None
 

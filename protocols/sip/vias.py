@@ -39,7 +39,8 @@ class Vias:
         in it, and the rest."""
 
     def expect_answers(self, message: Message, side: Side, now: float) -> None:
-        """Without rport they come to the port in Via, from which the request need not have come (RFC 3261 s.18.2.2)."""
+        """Responses to a request without rport come to the port in its Via, from which it need not have come (RFC 3261
+        s.18.2.2): there a way in is opened."""
         own = self._peers.own(side)
         try:
             span = message.parts(b"via")[0]
@@ -177,7 +178,7 @@ def is_own_word(message: Message, own: Endpoint, at: Endpoint) -> bool:
 
 
 def _moved(changes: Sequence[Change], behind: int, by: int, all_by: int = 0) -> tuple[Change, ...]:
-    """Those that stand behind there, by so much; and all of them by so much."""
+    """The changes with those that stand at `behind` or later moved by `by` bytes, and all of them by `all_by`."""
     moved = []
     for (start, end), new in changes:
         further = all_by + by if start >= behind else all_by
