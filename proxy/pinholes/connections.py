@@ -170,9 +170,7 @@ class Pinhole(Timed):
             self._bytes_out += relay.bytes_out
             self._close_if_over(reason)
 
-        silent, idle = self._table.timeouts.silent, self.grant.expect.idle_seconds
-        splicer = self._table.splicer
-        relay = SpliceRelay(self._table.loop, splicer, peer, target, idle, ended, silent_seconds=silent)
+        relay = self._table.relay(peer, target, self.grant.expect.idle_seconds, ended)
         self.relays.add(relay)
         relay.start()
 

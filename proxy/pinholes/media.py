@@ -20,15 +20,18 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable
 from typing import Any, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
 from protocols.contract.pinholes import Media, MediaGrant, Party
-from proxy.movers.lanes import Component, Lane, Stand, join, protocol_of
+from proxy.movers.lanes import Counts, Movers
+from proxy.movers.stands import Stand, Stands
+from proxy.pinholes.components import Component, join
 from proxy.pinholes.opening import Opening, Owner, Table
+from proxy.pinholes.packets import protocol_of
+from proxy.pinholes.paths import MediaPath
 from proxy.sockets import packet_info
-from proxy.sockets.endpoints import UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 
 # How often a stream is looked at within its idle time: that spares a look at the clock for each packet.
@@ -67,7 +70,9 @@ class MediaPlace(Opening):
         self._together = together
         self._offerer = offerer
         self._answerers: list[MediaPlace] = []
-        self._bytes_in = self._bytes_out = self._packets_in = self._packets_out = self._refused = self._lost = 0
+        self._in_before = self._out_before = Counts()
+        """What went to the party and came from it by paths that have ended."""
+        self._refused = 0
         self._is_used = self._is_over = self._is_forged = False
         self._seen = self._silent = 0
         self._timer: asyncio.TimerHandle | None = None
@@ -116,8 +121,12 @@ class MediaPlace(Opening):
         return self._table.loop
 
     @property
-    def leased(self) -> Mapping[Address, UdpEndpoint]:
-        return self._table.endpoints.leased
+    def movers(self) -> Movers:
+        return self._table.movers
+
+    @property
+    def stands(self) -> Stands:
+        return self._table.stands
 
     @property
     def ports(self) -> int:
@@ -134,7 +143,7 @@ class MediaPlace(Opening):
         """The sockets of a place on an address of ours, which it keeps. Raises OSError."""
         if party.mapped is None:
             return []
-        return self._table.stands.lease(self, party.mapped, 1 if party.control is None else 2, self.mark_of(party))
+        return self.stands.lease(self, party.mapped, 1 if party.control is None else 2, self.mark_of(party))
 
     def mark_of(self, party: Party) -> int:
         """The mark of what is sent from a party's place to its partners: `route_mark`, if the party is the session's
@@ -154,10 +163,10 @@ class MediaPlace(Opening):
 
     def _clear(self) -> None:
         """Give up the lanes with all partners, and the sockets."""
-        self._end_lanes(self.components, is_over=True)
+        self._end_paths(self.components, is_over=True)
         for stand in self._leased:
             self._refused += stand.endpoint.unread()
-            self._table.stands.give(stand)
+            self.stands.give(stand)
         # They refer back to it: without them it goes when nobody holds it, not when cycles are collected.
         self._leased = []
         self.components = []
@@ -166,32 +175,27 @@ class MediaPlace(Opening):
         first, *rest = (component.at for component in self.components)
         return MediaGrant(number, media, first, rest[0] if rest else None)
 
-    def _join(self, components: list[Component], partner: MediaPlace) -> list[Lane]:
-        """Raises OSError; then some of the lanes may stand."""
+    def _join(self, components: list[Component], partner: MediaPlace) -> None:
+        """Packets pass between these components and the partner's. Raises OSError; then some of the paths may stand."""
         # With RTCP apart on one side only it has no partner there; the other side has it with the rest (D13).
-        pairs = zip(components, partner.components, strict=False)
-        return [lane for one, other in pairs for lane in join(one, other, self._table.stands)]
+        for one, other in zip(components, partner.components, strict=False):
+            join(one, other)
 
-    def _end_lanes(self, components: list[Component], is_over: bool) -> None:
+    def _end_paths(self, components: list[Component], is_over: bool) -> None:
         for component in components:
-            for lane in (*component.lanes, *component.inward):
-                lane.sender.forget()
-                self._account(lane)
-                lane.end(self._table.stands, is_over)
+            for path in (*component.outward, *component.inward):
+                path.sender.forget()
+                counts = path.end(is_over)
+                path.receiver.place.count_in(counts)
+                path.sender.place.count_out(counts)
 
-    def _account(self, lane: Lane) -> None:
-        """A lane that ends: both its parties remember what went over it."""
-        lane.receiver.place.count_in(lane.packets, lane.bytes, lane.lost)
-        lane.sender.place.count_out(lane.packets, lane.bytes)
+    def count_in(self, counts: Counts) -> None:
+        """What a path that has ended has brought to the party."""
+        self._in_before = self._in_before.plus(counts)
 
-    def count_in(self, packets: int, size: int, lost: int) -> None:
-        self._packets_in += packets
-        self._bytes_in += size
-        self._lost += lost
-
-    def count_out(self, packets: int, size: int) -> None:
-        self._packets_out += packets
-        self._bytes_out += size
+    def count_out(self, counts: Counts) -> None:
+        """What a path that has ended has brought from the party."""
+        self._out_before = self._out_before.plus(counts)
 
     def change(self, media: Media) -> None:
         """Another address, or other terms. Raises OSError when the place cannot be had; it is gone then."""
@@ -215,10 +219,10 @@ class MediaPlace(Opening):
             for partner in self._partners:
                 self._join(after, partner)
         except OSError:
-            self._end_lanes(after, is_over=False)
+            self._end_paths(after, is_over=False)
             raise
         self.components = after
-        self._end_lanes(before, is_over=False)
+        self._end_paths(before, is_over=False)
 
     @property
     def _partners(self) -> list[MediaPlace]:
@@ -232,7 +236,7 @@ class MediaPlace(Opening):
             self._is_used = True
             self._tell_used(packet_info.endpoint(source), protocol=protocol_of(data))
             first = self._offerer or self
-            first._seen, first._silent = first.packets_in + first.packets_out, 0
+            first._seen, first._silent = first._passed(), 0
             first._look_later()  # it may wait no longer than it may be silent
 
     def refuse(self, source: Address, count: int = 1) -> None:
@@ -282,7 +286,7 @@ class MediaPlace(Opening):
 
     def _look(self) -> None:
         """Silence of one party is normal, of all of them it is not (D44)."""
-        seen = self.packets_in + self.packets_out
+        seen = self._passed()
         self._silent = 0 if seen != self._seen else self._silent + 1
         self._seen = seen
         if self._silent < LOOKS or self._is_call_alive():
@@ -333,40 +337,39 @@ class MediaPlace(Opening):
             self._offerer._answerers.remove(self)
             if not self._offerer._is_over:
                 self._offerer._look_later()
-        counts = {"bytes_in": self._bytes_in, "bytes_out": self._bytes_out}
-        counts |= {"packets_in": self._packets_in, "packets_out": self._packets_out}
-        self._gone(
-            reason, counts, packets_refused=self._refused, **({"packets_lost": self._lost} if self._lost else {})
-        )
+        into, out = self.counts_in(), self.counts_out()
+        counts = {"bytes_in": into.bytes, "bytes_out": out.bytes}
+        counts |= {"packets_in": into.packets, "packets_out": out.packets}
+        self._gone(reason, counts, packets_refused=self._refused, **({"packets_lost": into.lost} if into.lost else {}))
 
     abort = shut
 
     # -- reports ---------------------------------------------------------------------------------------------------
 
-    @property
-    def _in(self) -> Iterator[Lane]:
-        return (lane for component in self.components for lane in component.inward)
+    def counts_in(self) -> Counts:
+        """What has come to the party."""
+        return _total(self._in_before, (path for component in self.components for path in component.inward))
 
-    @property
-    def _out(self) -> Iterator[Lane]:
-        return (lane for component in self.components for lane in component.lanes)
+    def counts_out(self) -> Counts:
+        """What has come from the party."""
+        return _total(self._out_before, (path for component in self.components for path in component.outward))
 
-    @property
-    def packets_in(self) -> int:
-        return self._packets_in + sum(lane.packets for lane in self._in)
-
-    @property
-    def packets_out(self) -> int:
-        return self._packets_out + sum(lane.packets for lane in self._out)
+    def _passed(self) -> int:
+        """Packets to the party and from it."""
+        return self.counts_in().packets + self.counts_out().packets
 
     def summary(self, now: float) -> dict[str, Any]:
         media = self.grant.media
-        allow: set[Network] = {net for lane in self._in for net in lane.sender.party.allow}
+        paths = (path for component in self.components for path in component.inward)
+        allow: set[Network] = {net for path in paths for net in path.sender.party.allow}
         state = "relaying" if self._is_used else "waiting" if allow else "unconfirmed"
-        passed = (
-            self._bytes_in + sum(lane.bytes for lane in self._in),
-            self._bytes_out + sum(lane.bytes for lane in self._out),
-        )
+        passed = self.counts_in().bytes, self.counts_out().bytes
         return self._describe(
             now, state, media.purpose, Transport.UDP, self.grant.data, sorted(allow, key=str), media.party.data, *passed
         )
+
+
+def _total(before: Counts, paths: Iterable[MediaPath]) -> Counts:
+    for path in paths:
+        before = before.plus(path.lane.counts())
+    return before

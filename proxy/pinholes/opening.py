@@ -13,8 +13,9 @@ from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from protocols.contract.engine import Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Used
 from proxy.config.schema import Policy, Timeouts
-from proxy.movers.lanes import Stands
-from proxy.movers.pipes import Splicer
+from proxy.movers.lanes import Movers
+from proxy.movers.splice import SpliceRelay
+from proxy.movers.stands import Stands
 from proxy.pinholes.borders import Borders
 from proxy.pinholes.shares import Group
 from proxy.record.audit import Log
@@ -64,10 +65,10 @@ class Table(Protocol):
     metrics: Metrics
     max_segment: int | None
     poll: Poll
-    splicer: Splicer
     reserved: ReservedPorts
     endpoints: UdpEndpoints
     stands: Stands
+    movers: Movers
     borders: Borders
     waiting: dict[UdpEndpoint, list[Any]]
     """The pinholes that let flows begin at an endpoint."""
@@ -79,6 +80,11 @@ class Table(Protocol):
     """Whether sessions to this address of ours are led to a server inside."""
 
     def __contains__(self, number: int) -> bool: ...
+
+    def relay(
+        self, peer: socket.socket, target: socket.socket, idle_seconds: float, ended: Callable[[str], None]
+    ) -> SpliceRelay:
+        """Two connections that are each the other's sink from `start` on."""
 
     def forget(self, pinhole: Opening) -> None:
         """Nothing is left of it."""

@@ -18,8 +18,11 @@ from protocols.contract.addresses import Endpoint, Transport
 from protocols.contract.pinholes import Expect, Grant, Media, Party, Reader, Refusal
 from proxy.config.schema import Limits, Timeouts
 from proxy.errors import refusal_reason
-from proxy.movers.lanes import Stands
+from proxy.movers.lanes import Movers
 from proxy.movers.pipes import Splicer
+from proxy.movers.splice import SpliceRelay
+from proxy.movers.stands import Stands
+from proxy.movers.userspace import UserSpace
 from proxy.pinholes.borders import Borders
 from proxy.pinholes.connections import Pinhole
 from proxy.pinholes.datagrams import DatagramPinhole
@@ -66,6 +69,7 @@ class PinholeTable:
         self.reserved = ReservedPorts()
         self.endpoints = UdpEndpoints(Readers(loop), ports, self.reserved)
         self.stands = Stands(self.endpoints)
+        self.movers = Movers(UserSpace(self.endpoints.leased))
         self.borders = Borders(loop.time)
         self.waiting: dict[UdpEndpoint, list[DatagramPinhole]] = {}
         """The pinholes that let flows begin at an endpoint."""
@@ -243,6 +247,19 @@ class PinholeTable:
         if not expect.listen.port:
             self._pool_of(expect).release(Transport.TCP, at.host, at.port)
             self._shares_of_ports.give(owner.group)
+
+    def relay(
+        self,
+        peer: socket.socket,
+        target: socket.socket,
+        idle_seconds: float,
+        ended: Callable[[str], None],
+        heads: tuple[bytes, bytes] = (b"", b""),
+        carries_urgent: bool = False,
+    ) -> SpliceRelay:
+        """Two connections that are each the other's sink from `start` on."""
+        silent = self.timeouts.silent
+        return SpliceRelay(self.loop, self.splicer, peer, target, idle_seconds, ended, heads, carries_urgent, silent)
 
     def forget(self, pinhole: Opening) -> None:
         del self._pinholes[pinhole.grant.id]

@@ -200,16 +200,8 @@ class StreamSession(Session):
             self._legs = {}
             self._end(names.get(reason, reason), received)
 
-        relay = self._relay = SpliceRelay(
-            self._loop,
-            self._sessions.pinholes.splicer,
-            client,
-            server,
-            idle_seconds,
-            ended,
-            (to_server, to_client),
-            carries_urgent,
-            self._sessions.timeouts.silent,
+        relay = self._relay = self._sessions.pinholes.relay(
+            client, server, idle_seconds, ended, (to_server, to_client), carries_urgent
         )
         relay.start()
 

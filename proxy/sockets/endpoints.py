@@ -66,6 +66,7 @@ class UdpEndpoint:
         "_is_reading_left",
         "_may_share",
         "_readers",
+        "_traffic_class",
         "address",
         "at",
         "heard",
@@ -101,6 +102,7 @@ class UdpEndpoint:
         """The one host that is heard, as the kernel writes it."""
         self._is_read = self._is_reading_left = False
         self._may_share = may_share
+        self._traffic_class = 0
         try:
             if hears is NOBODY:
                 transparent.hear_nobody(self.sock)
@@ -193,6 +195,12 @@ class UdpEndpoint:
         except OSError:
             return False
         return True
+
+    def send_as(self, traffic_class: int) -> None:
+        """What is sent from now on bears this DSCP and ECN."""
+        if traffic_class != self._traffic_class:
+            packet_info.set_traffic_class(self.sock, traffic_class)
+            self._traffic_class = traffic_class
 
     def close(self) -> list[tuple[bytes, Ancillary, Address]]:
         """Close the socket. Returns the datagrams that had already arrived and that nobody has read (of media: none,

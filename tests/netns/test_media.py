@@ -14,7 +14,7 @@ import pytest
 from protocols.contract.addresses import Endpoint, Host, Transport, only
 from protocols.contract.pinholes import AnyGrant, Closed, Media, MediaGrant, Party, PinholeEvent, Refusal, Used
 from proxy.config.schema import Limits
-from proxy.movers.lanes import LOCK_PACKETS
+from proxy.pinholes.candidates import LOCK_PACKETS
 from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.shares import Group
 from proxy.sockets.arrival import Arrival
@@ -647,7 +647,7 @@ async def test_a_call_between_two_places_of_ours_does_not_go_round_in_circles(ho
         phone.sendto(b"hello", to(answered))
         await silence(neighbour)
         assert raised == []
-        assert sum(place.packets_in for place in liar.pinholes) == 1
+        assert sum(place.counts_in().packets for place in liar.pinholes) == 1
         call.pinholes.end("over")
         liar.pinholes.end("over")
 

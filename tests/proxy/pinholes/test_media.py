@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.movers.lanes import MAX_DROPOUT, goes_on, protocol_of
+from proxy.pinholes.packets import MAX_DROPOUT, goes_on, protocol_of
 
 STUN_HEADER = bytes.fromhex("000100002112a442") + bytes(12)
 
@@ -69,3 +69,10 @@ RTCP = b"\x80\xc8\x00\x06ssrc" + bytes(20)
 def test_a_stream_is_known_by_its_source_and_its_numbers(before: bytes, after: bytes, does: bool) -> None:
     """RFC 3550 s.5.1, appendix A.1."""
     assert goes_on(before, after) is does
+
+
+def test_a_stream_may_go_on_beyond_what_nobody_has_looked_at() -> None:
+    """Another mover than user space has carried so many of its packets."""
+    assert goes_on(rtp(7), rtp(7 + MAX_DROPOUT), unseen=1)
+    assert not goes_on(rtp(7), rtp(7 + MAX_DROPOUT + 1), unseen=1)
+    assert not goes_on(rtp(7), rtp(7), unseen=1)

@@ -14,8 +14,8 @@ import pytest
 from protocols.contract.addresses import Endpoint, Side, Transport
 from protocols.contract.effects import Send, Splice
 from protocols.contract.pinholes import Expect, Media, Party
-from proxy.movers import lanes, splice
-from proxy.pinholes import connections, datagrams, media
+from proxy.movers import lanes, splice, stands
+from proxy.pinholes import components, connections, datagrams, media, paths
 from proxy.record import failures
 from proxy.sessions import driver, flows, leg, stream
 from proxy.sessions.session import Session
@@ -333,9 +333,10 @@ class Asks(PassOn):
     [
         *(("media", media.MediaPlace, name) for name in ("_lease", "_wait_at", "_granted", "_join", "_tell_opened")),
         *(("media", media.MediaPlace, name) for name in ("_wait", "_look_later", "_told_of_answer")),
-        *(("media", lanes.Lane, name) for name in ("_claim", "send_from")),
-        *(("media", lanes.Component, name) for name in ("__init__", "stands_for", "reopen")),
-        ("media", lanes.transparent, "set_mark"),
+        *(("media", paths.MediaPath, name) for name in ("__init__", "_claim", "begin")),
+        ("media", lanes.Lane, "start"),
+        *(("media", components.Component, name) for name in ("__init__", "stands_for", "reopen")),
+        ("media", stands.transparent, "set_mark"),
         *((f"{at} udp", datagrams.DatagramPinhole, "_tell_opened") for at in ("mapped", "in_place")),
         *(
             (f"{at} tcp", connections.Pinhole, name)
@@ -372,7 +373,7 @@ async def test_what_fails_while_it_begins_leaves_nothing(monkeypatch, asked, whe
     assert [
         len(table._shares_of_ports),
         table._offers._ports,
-        *map(len, (table.stands._at, table.doors._standing)),
+        *map(len, (table.stands, table.doors._standing)),
     ] == [0] * 4
     assert all(isinstance(error, OSError | Bug) for error in failing.errors)
 

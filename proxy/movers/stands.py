@@ -1,0 +1,178 @@
+"""Stands: the sockets that lanes begin at, and who takes packets of which address there."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from protocols.contract.addresses import Endpoint, Host
+from proxy.sockets import packet_info, transparent
+from proxy.sockets.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEndpoints
+from proxy.sockets.packet_info import Address, Ancillary
+
+MOST_OVER = 64
+"""Addresses remembered at one socket whose streams are over."""
+
+
+class Keeper(Protocol):
+    """Whose stand it is, if a stand is kept while no lane begins there."""
+
+    def refuse(self, source: Address, count: int = 1) -> None:
+        """A stranger's packets were not passed on."""
+
+
+class Listener(Protocol):
+    """Somebody who waits at a stand for packets of one sender, wherever that sends from."""
+
+    def may_learn(self, host: Host) -> bool:
+        """Whether the sender may send from that host."""
+
+    def may_come_by(self, host: Host, ancillary: Ancillary) -> bool:
+        """Whether the interface that a packet came by leads to the host whose address it bears."""
+
+    def meet(self, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
+        """A packet from an address that nobody has claimed. Whether it is taken, or kept for a moment. is_late: a
+        stream came from that address which is over."""
+
+    def claims(self, at: Stand, source: Address) -> bool:
+        """Whether packets of that address are the sender's."""
+
+    def refuse(self, source: Address, count: int = 1) -> None:
+        """As of `Keeper`."""
+
+    def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
+        """A packet bore the sender's address and came by the wrong interface."""
+
+
+class Stand:
+    """A socket that packets come to: who listens there, and who takes packets of which address."""
+
+    __slots__ = ("_displaced", "_over", "endpoint", "heard", "keeper", "listeners")
+
+    def __init__(self, endpoint: UdpEndpoint, keeper: Keeper | None) -> None:
+        """keeper: whose place it is, if that has it without any lane."""
+        self.endpoint = endpoint
+        self.keeper = keeper
+        self.heard = endpoint.heard
+        """The host that it hears, as the kernel writes it; None for everybody."""
+        self.listeners: list[Listener] = []
+        self._over: tuple[Address, ...] = ()
+        """Where streams came from that are over, while others still come here: their last packets are no stranger's."""
+        self._displaced: dict[Address, list[Route]] = {}
+        """Who took packets of an address before, the newest one last: whose port it is, is known by the newest call,
+        for whoever did not hang up the one before."""
+
+    def claim(self, source: Address, take: Route) -> None:
+        """Packets of this address are for `take`, whoever took them before."""
+        before = self.endpoint.routes.get(source)
+        if before is not None:
+            self._displaced.setdefault(source, []).append(before)
+        elif source in self._over:
+            self._over = tuple(other for other in self._over if other != source)
+        self.endpoint.routes[source] = take
+
+    def unclaim(self, source: Address, take: Route) -> None:
+        """Packets of this address are for whoever took them before `take` did."""
+        routes, displaced = self.endpoint.routes, self._displaced.get(source)
+        if displaced is None:
+            del routes[source]
+            return
+        if routes[source] == take:
+            routes[source] = displaced.pop()
+        else:
+            displaced.remove(take)
+        if not displaced:
+            del self._displaced[source]
+
+    def remember_over(self, source: Address) -> None:
+        """The stream that came from there is over; what still comes is no stranger's, if nobody else has claimed it."""
+        if source not in self.endpoint.routes and len(self.listeners) > 1 and len(self._over) < MOST_OVER:
+            self._over += (source,)
+
+    def is_late(self, source: Address) -> bool:
+        """Whether a stream came from there that is over."""
+        return source in self._over
+
+    def is_anothers(self, source: Address, listener: Listener) -> bool:
+        """Whether packets of this address belong to the stream of another listener than this one."""
+        return any(other is not listener and other.claims(self, source) for other in self.listeners)
+
+    def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        """A packet from an address that nobody has claimed: of a sender that is to be learned, or of a stranger."""
+        host, is_late = packet_info.endpoint(source).host, self.is_late(source)
+        listeners = [listener for listener in self.listeners if listener.may_learn(host)]
+        for listener in listeners:
+            if listener.may_come_by(host, ancillary) and listener.meet(source, data, ancillary, is_late):
+                return
+        if listeners and not any(listener.may_come_by(host, ancillary) for listener in listeners):
+            listeners[0].refuse_forged(host, ancillary)
+            return
+        if is_late:
+            return
+        if self.keeper is not None:
+            self.keeper.refuse(source)
+        elif self.listeners:
+            self.listeners[0].refuse(source)
+
+
+class Stands:
+    """The stands of a daemon, each shared by all lanes that begin there."""
+
+    def __init__(self, endpoints: UdpEndpoints) -> None:
+        self._endpoints = endpoints
+        self._at: dict[UdpEndpoint, Stand] = {}
+        endpoints.media_stranger = self._stranger
+
+    def __len__(self) -> int:
+        return len(self._at)
+
+    def lease(self, keeper: Keeper, host: Host, count: int, mark: int = 0) -> list[Stand]:
+        """Stands on adjacent ports of an address of ours, the first one even. mark: of what is sent from there. Raises
+        OSError."""
+        stands = [Stand(endpoint, keeper) for endpoint in self._endpoints.take_media(host, count)]
+        for stand in stands:
+            self._at[stand.endpoint] = stand
+        if mark:
+            self._mark(stands, mark)
+        return stands
+
+    def take(self, at: Endpoint, hears: Heard, mark: int = 0) -> Stand:
+        """The stand on another host's address, or on a place of ours, that hears one host. `give` it back. mark: as of
+        `lease`. Raises OSError."""
+        endpoint = self._endpoints.take(at, is_media=True, hears=hears)
+        stand = self._at.get(endpoint)
+        if stand is None:
+            stand = self._at[endpoint] = Stand(endpoint, None)
+        if mark:
+            self._mark([stand], mark)
+        return stand
+
+    def share(self, stand: Stand, mark: int = 0) -> Stand:
+        """One that is leased, for one more lane. `give` it back as well. Raises OSError."""
+        stand.endpoint.uses += 1
+        if mark:
+            self._mark([stand], mark)
+        return stand
+
+    def _mark(self, stands: list[Stand], mark: int) -> None:
+        """Of those that were just taken. Raises OSError, and then they are given back."""
+        try:
+            for stand in stands:
+                transparent.set_mark(stand.endpoint.sock, mark)
+        except Exception:
+            for stand in stands:
+                self.give(stand)
+            raise
+
+    def is_leased(self, at: Endpoint) -> bool:
+        """Whether it is a place of ours for media."""
+        endpoint = self._endpoints.get(at, EVERYBODY)
+        return endpoint is not None and endpoint.is_leased and endpoint.is_media
+
+    def give(self, stand: Stand) -> None:
+        """One lane fewer begins there; the last one closes the socket."""
+        if stand.endpoint.uses == 1:
+            del self._at[stand.endpoint]
+        self._endpoints.give(stand.endpoint)
+
+    def _stranger(self, endpoint: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        self._at[endpoint].stranger(data, ancillary, source)

@@ -1,0 +1,123 @@
+"""The mover in user space: a packet costs one look-up of its source, one comparison and one `sendto`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from proxy.movers.lanes import Counts, Lane
+from proxy.sockets import packet_info
+from proxy.sockets.endpoints import UdpEndpoint
+from proxy.sockets.packet_info import Address, Ancillary
+
+MOST_HANDED = 8
+"""From lane to lane of ours: a call between two phones behind us takes one step, a place passed on one more."""
+
+
+class UserSpace:
+    """Carries every lane from its start on."""
+
+    def __init__(self, leased: Mapping[Address, UdpEndpoint]) -> None:
+        """leased: endpoints on addresses of ours. What one of them sends to another would have to pass our own
+        firewall, so it is handed on without the network."""
+        self.leased = leased
+        self.handed = 0
+        """From how many lanes to the next one the packet has gone that is looked at now."""
+
+    @property
+    def is_handing_on(self) -> bool:
+        """Whether the packet that is looked at now has come from another lane of ours, which has looked at it."""
+        return self.handed > 0
+
+    def start(self, lane: Lane) -> CarriedHere:
+        return CarriedHere(self, lane)
+
+
+class CarriedHere:
+    """A lane whose packets are read from its socket and sent by the other one."""
+
+    __slots__ = (
+        "_ancillary",
+        "_at",
+        "_lane",
+        "_leased",
+        "_mover",
+        "_out",
+        "_send",
+        "_source",
+        "bytes",
+        "lost",
+        "packets",
+    )
+
+    def __init__(self, mover: UserSpace, lane: Lane) -> None:
+        assert lane.at is not None and lane.out is not None
+        self._mover = mover
+        self._lane = lane
+        self._leased = mover.leased
+        self._out = lane.out
+        self._send = lane.out.sock.sendto
+        self._ancillary: Ancillary = ()
+        self.packets = self.bytes = self.lost = 0
+        self._at, self._source = lane.at, lane.source
+        self._at.claim(self._source, self.take)
+
+    def counts(self) -> Counts:
+        return Counts(self.packets, self.bytes, self.lost)
+
+    def stop(self) -> Counts:
+        self._at.unclaim(self._source, self.take)
+        return self.counts()
+
+    def take(self, data: bytes, ancillary: Ancillary) -> None:
+        """Pass on a packet. All that a stream costs is spent in these lines, so they ask nothing twice."""
+        # Mostly the kernel says the same as of the packet before: to compare that is quicker than to read it.
+        if ancillary != self._ancillary and not self._is_let_in(ancillary):
+            return
+        self.packets += 1
+        self.bytes += len(data)
+        lane = self._lane
+        lane.last = data
+        to = lane.to
+        if to in self._leased:  # another call's place: of one of two phones behind us
+            self._hand_on(self._leased[to], data, ancillary)
+        else:
+            try:
+                self._send(data, to)
+            except OSError as error:
+                self._send_again(error, data, to)
+        if lane.watch is not None:
+            lane.watch(data)
+
+    def _is_let_in(self, ancillary: Ancillary) -> bool:
+        """Whether a packet is taken that came by another interface than the one before it, or with another DSCP."""
+        if not self._mover.is_handing_on and not self._lane.owner.admits(self._source, ancillary):
+            return False
+        self._ancillary = ancillary
+        self._out.send_as(packet_info.traffic_class(ancillary))  # D46
+        return True
+
+    def _hand_on(self, near: UdpEndpoint, data: bytes, ancillary: Ancillary) -> None:
+        """To the lane that would take the packet if the network brought it."""
+        take, mover = near.routes.get(self._out.address), self._mover
+        # Parties that name places of ours, of this call or of several, could make a ring of lanes.
+        if take is not None and take != self.take and mover.handed < MOST_HANDED:
+            mover.handed += 1
+            try:
+                take(data, ancillary)
+            finally:
+                mover.handed -= 1
+
+    def _send_again(self, error: OSError, data: bytes, to: Address) -> None:
+        """No route, a full buffer: media may always be lost, and the stream goes on (D50). But a socket that hears one
+        host is told by ICMP of a packet before this one, and then has sent nothing."""
+        if isinstance(error, ConnectionRefusedError):
+            try:
+                self._send(data, to)
+                return
+            except OSError:
+                pass
+        self.lost += 1
+
+    def give_up(self) -> None:
+        """A bug of ours (`proxy/record/failures.py`)."""
+        self._lane.owner.give_up()

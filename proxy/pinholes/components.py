@@ -1,0 +1,225 @@
+"""Components of a party: its data and its control, each with a place, and with what is learned of where it sends from.
+
+Whose packets are taken (rules D39 to D41, RFC 7362, RFC 3264 s.8.3.1):
+
+- The address that a party has announced is never a stranger: it was agreed on. It takes its stream back at any time.
+- A party may send from another port, or from another host that the agreement allows. Its first packets tell from where;
+  after `LOCK_PACKETS` of them it keeps to that address, and refuses others.
+- A party may move in the middle of its stream: a NAT before it has given it another port. A packet of the same stream
+  (same SSRC, next sequence numbers) from elsewhere waits for `GOES_ON_SECONDS`. If the address of before stays silent
+  meanwhile, the party has moved, and what has waited is passed on; if not, a stranger has tried. Who does not know the
+  stream cannot continue it.
+- What comes soon after a new agreement without being announced (music on hold from another port of a server), or is no
+  RTP, cannot be told by its stream. It must be alone for `ALONE_SECONDS`.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable
+from typing import Final
+
+from protocols.contract.addresses import Endpoint
+from protocols.contract.pinholes import Party
+from proxy.movers.stands import Stand
+from proxy.pinholes.candidates import LOCK_PACKETS, Candidate
+from proxy.pinholes.packets import tells_source
+from proxy.pinholes.paths import MediaPath, Place
+from proxy.sockets import transparent
+from proxy.sockets.endpoints import EVERYBODY, Heard
+from proxy.sockets.packet_info import Address, Ancillary
+
+REOPENED_SECONDS = 5.0
+"""For so long after an agreement a party may begin another stream from elsewhere."""
+
+
+class Component:
+    """A party's data, or its control: its place, where it is sent to, and where its own packets come from."""
+
+    __slots__ = (
+        "_candidate",
+        "_reopened_at",
+        "announced",
+        "at",
+        "inward",
+        "is_locked",
+        "leased",
+        "outward",
+        "party",
+        "place",
+        "received",
+        "source",
+        "to",
+        "waits",
+    )
+
+    def __init__(self, place: Place, party: Party, waits: Endpoint, leased: Stand | None, is_new: bool) -> None:
+        """waits: where the party is to be sent to. leased: the socket of its place, if that is on an address of ours.
+        is_new: the party was not known before; else it has agreed anew."""
+        self.place = place
+        self.waits = waits
+        self.party = party
+        self.leased = leased
+        self.at = leased.endpoint.at if leased is not None else waits
+        """Where its place is."""
+        self.announced: Final = transparent.address(waits)
+        self.to = self.source = self.announced
+        self.is_locked = False
+        """Where its packets come from is settled."""
+        self.received = 0
+        """Packets of this party that tell where its stream comes from, until it is locked."""
+        self.outward: list[MediaPath] = []
+        """By which its packets go to its partners."""
+        self.inward: list[MediaPath] = []
+        """By which those of its partners come."""
+        self._candidate: Candidate | None = None
+        self._reopened_at: float | None = None
+        """When the parties have agreed anew; None: not since it has sent from where it was to be."""
+        if not is_new:
+            self.reopen()
+
+    def stands_for(self, partner: Component) -> list[Stand]:
+        """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
+        mark, stands = self.place.mark_of(self.party), self.place.stands
+        if self.leased is not None:
+            return [stands.share(self.leased, mark)]
+        if stands.is_leased(self.at):  # it passes on what it was told: the place of another party
+            return [stands.take(self.at, EVERYBODY)]
+        taken: list[Stand] = []
+        failed = OSError(errno.EADDRNOTAVAIL, "nobody to hear")
+        for heard in self._to_hear(partner):
+            try:
+                taken.append(stands.take(self.at, heard, mark))
+            except OSError as error:  # also when no route leads there; then nothing can come from there
+                failed = error
+        if not taken:
+            raise failed
+        return taken
+
+    def _to_hear(self, partner: Component) -> Iterable[Heard]:
+        """On another host's address only single hosts are heard, so that all else passes as if nobody stood there. But
+        for a party at its own address whose partner may be anywhere in a network that the policy names."""
+        allow = partner.party.allow
+        hosts = [net.network_address for net in allow if net.prefixlen == net.max_prefixlen]
+        if len(hosts) < len(allow) and self.party.is_at_itself:
+            return (EVERYBODY,)
+        if partner.party.control is not None and partner.waits.host not in hosts:
+            hosts.append(partner.waits.host)  # RTCP on a host of its own (RFC 3605 s.2.1), from where it comes as well
+        return hosts
+
+    # -- where its packets come from -----------------------------------------------------------------------------------
+
+    def learn(self, source: Address) -> None:
+        """Its packets come from there. Raises OSError when they are another stream's."""
+        if source == self.source:
+            return
+        if any(path.cannot_take(source) for path in self.outward):
+            raise OSError(errno.EADDRINUSE, "another stream's")
+        self.source = source
+        for path in self.outward:
+            path.move()
+
+    def _send_to(self, address: Address) -> None:
+        """What its partners send goes there from now on."""
+        if address != self.to:
+            self.to = address
+            for path in self.inward:
+                path.lane.redirect(address)
+
+    def reopen(self) -> None:
+        """The parties have agreed anew: it may send from elsewhere from now on without saying so."""
+        self._reopened_at = self.place.loop.time()
+
+    def come_back(self) -> None:
+        """It has sent from where it said that it waits."""
+        self.learn(self.announced)
+        self._send_to(self.announced)
+        self.is_locked = True
+        self.forget()
+
+    def meet(self, path: MediaPath, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
+        """A packet from elsewhere, of a host that may be this party. Whether it is taken, or kept for a moment.
+        is_late: another stream came from there, which is over. Its last packets are not the party's, but a server may
+        send for one branch of a forked call from where it sent for another."""
+        if self.is_locked or is_late:
+            return tells_source(data) and self._consider(path, source, data, ancillary)
+        if self.received and not tells_source(data):
+            return False
+        try:
+            self.learn(source)
+        except OSError:
+            return False
+        if self.party.learn:
+            self._send_to(source)
+        path.take(data, ancillary)
+        return True
+
+    def passed(self, data: bytes) -> None:
+        """One of its packets was passed on while it is not settled where they come from."""
+        if not self.is_locked and tells_source(data):
+            self.received += 1
+            self.is_locked = self.source == self.announced or self.received >= LOCK_PACKETS
+
+    # -- a party that moves --------------------------------------------------------------------------------------------
+
+    def _is_open(self) -> bool:
+        """Whether the parties have agreed anew a moment ago."""
+        return self._reopened_at is not None and self.place.loop.time() - self._reopened_at < REOPENED_SECONDS
+
+    def _heard(self) -> int:
+        return sum(path.lane.counts().packets for path in self.outward)
+
+    def _consider(self, path: MediaPath, source: Address, data: bytes, ancillary: Ancillary) -> bool:
+        is_stream = path.is_continued_by(data)
+        candidate = self._candidate
+        if not is_stream and path.is_stream and not self._is_open():
+            if candidate is None or candidate.source != source or not candidate.goes_on:
+                return False
+            is_stream = True  # of several streams in one, or its RTCP
+        if candidate is not None and candidate.source != source:
+            if candidate.goes_on or not is_stream:
+                return False
+            self.forget()
+        if self._candidate is None:
+            loop = self.place.loop
+            self._candidate = Candidate(loop, path, source, self._heard(), is_stream, self._decide)
+        self._candidate.keep(data, ancillary)
+        return True
+
+    def _decide(self) -> None:
+        candidate = self._candidate
+        assert candidate is not None
+        if not candidate.has_moved(self._heard()):
+            self.forget()
+            return
+        is_symmetric = self.to == self.source
+        try:
+            self.learn(candidate.source)
+        except OSError:
+            self.forget()
+            return
+        self._candidate = None
+        self._reopened_at = None
+        if self.party.learn or (is_symmetric and candidate.goes_on):
+            self._send_to(candidate.source)  # its NAT has another port for it, for both directions
+        candidate.admit()
+
+    def forget(self) -> None:
+        """The candidate, if there is one, was a stranger."""
+        candidate, self._candidate = self._candidate, None
+        if candidate is not None:
+            candidate.refuse()
+
+
+def join(one: Component, other: Component) -> None:
+    """Packets pass both ways from now on. Raises OSError, and then they do not."""
+    joined = [MediaPath(one, other)]
+    try:
+        joined.append(MediaPath(other, one))
+        there, back = joined
+        there.begin(back)
+        back.begin(there)
+    except Exception:
+        for path in joined:
+            path.end()
+        raise

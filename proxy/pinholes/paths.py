@@ -1,0 +1,261 @@
+"""Paths of media: the sockets that hear a sender, the addresses that are its, and the lane that its packets take.
+
+    sender --> [a stand on the receiver's place] --> lane --> [a stand on the sender's place] --> receiver
+
+A path looks at packets as long as it is not settled where they come from (`proxy/pinholes/components.py`). From then on
+they pass by its lane alone, whatever carries that (`proxy/movers/lanes.py`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any, Protocol
+
+from protocols.contract.addresses import Host
+from protocols.contract.pinholes import Party
+from proxy.movers.lanes import Counts, Lane, Movers
+from proxy.movers.stands import Stand, Stands
+from proxy.pinholes.packets import goes_on, source_of_stream, tells_source
+from proxy.sockets import packet_info
+from proxy.sockets.endpoints import Route, UdpEndpoint
+from proxy.sockets.packet_info import Address, Ancillary
+
+
+class Place(Protocol):
+    """The place of a party, as far as its components need it."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+    @property
+    def movers(self) -> Movers: ...
+
+    @property
+    def stands(self) -> Stands: ...
+
+    def mark_of(self, party: Party) -> int:
+        """The mark of what is sent from a party's place to its partners."""
+
+    def used(self, source: Address, data: bytes) -> None:
+        """The first packet has come, from a partner."""
+
+    def refuse(self, source: Address, count: int = 1) -> None:
+        """A stranger's packets were not passed on."""
+
+    def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
+        """Whether packets of that party, which bear this address of its, may come by the interface they came by."""
+
+    def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
+        """A packet bore a party's address and came by the wrong interface."""
+
+    def count_in(self, counts: Counts) -> None:
+        """What a path that has ended has brought to the party."""
+
+    def count_out(self, counts: Counts) -> None:
+        """What a path that has ended has brought from the party."""
+
+    def give_up(self) -> None:
+        """A bug of ours: the place ends with all its paths."""
+
+
+class End(Protocol):
+    """What a path begins or ends at: a party's data, or its control (`proxy/pinholes/components.py`)."""
+
+    place: Place
+    party: Party
+    source: Address
+    """Where its packets come from."""
+    to: Address
+    """Where it is sent to."""
+    is_locked: bool
+    """Where its packets come from is settled."""
+    received: int
+    """Packets that have told where they come from."""
+    outward: list[MediaPath]
+    inward: list[MediaPath]
+
+    @property
+    def announced(self) -> Address:
+        """Where the party has said that it waits."""
+
+    def stands_for(self, partner: Any) -> list[Stand]:
+        """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
+
+    def meet(self, path: MediaPath, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
+        """A packet from elsewhere, of a host that may be this party. Whether it is taken, or kept for a moment."""
+
+    def passed(self, data: bytes) -> None:
+        """One of its packets was passed on while it is not settled where they come from."""
+
+    def come_back(self) -> None:
+        """It has sent from where it said that it waits."""
+
+    def forget(self) -> None:
+        """Whoever has sent from elsewhere was a stranger."""
+
+
+class MediaPath:
+    """One way between two parties' components: the sockets that hear the sender, and the lane that its packets take."""
+
+    __slots__ = ("_claims", "_first", "_is_used", "_out", "_stands", "lane", "receiver", "sender")
+
+    def __init__(self, sender: End, receiver: End) -> None:
+        """Takes the sockets. Raises OSError."""
+        self.sender = sender
+        self.receiver = receiver
+        self._is_used = False
+        self._first = b""
+        """A packet of RTP or RTCP from before it was settled where packets come from: what came last may be a
+        keep-alive."""
+        self._claims: list[tuple[Stand, Address, Route]] = []
+        """Addresses of the sender that its lane does not take packets from."""
+        self._stands = receiver.stands_for(sender)
+        self._out: UdpEndpoint
+        """The socket by which its packets go on."""
+        self.lane = Lane(sender.place.movers, self, receiver.to)
+        self.lane.watch = self._watch
+        for stand in self._stands:
+            stand.listeners.append(self)
+        sender.outward.append(self)
+        receiver.inward.append(self)
+
+    def begin(self, back: MediaPath) -> None:
+        """Take packets from now on, also of an older stream between the same two addresses. They go out by the socket
+        that hears the partner at the sender's place. Raises OSError."""
+        self._out = back._stands[0].endpoint
+        for stand in self._stands:
+            stand.endpoint.read()
+        self._claim()
+
+    def take(self, data: bytes, ancillary: Ancillary) -> None:
+        """Pass on a packet of the sender that was not known as such when it came."""
+        self.lane.take(data, ancillary)
+
+    def _watch(self, data: bytes) -> None:
+        """Look at a packet that was passed on, until it is settled where they come from."""
+        if source_of_stream(data) is not None:
+            self._first = data
+        sender = self.sender
+        sender.passed(data)
+        if sender.is_locked:
+            self.lane.settle()
+        if not self._is_used:
+            self._is_used = True
+            self.receiver.place.used(sender.source, data)
+
+    def come_back(self, data: bytes, ancillary: Ancillary) -> None:
+        """A packet from the address that the sender has announced, though its packets have come from elsewhere."""
+        is_seen = self.sender.place.movers.local.is_handing_on
+        if not is_seen and not self.admits(self.sender.announced, ancillary):
+            return
+        if tells_source(data) or not self.sender.received:
+            self.sender.come_back()
+        self.take(data, ancillary)
+
+    @property
+    def is_stream(self) -> bool:
+        """Whether RTP or RTCP has come by it, so that its stream is known by a number."""
+        return source_of_stream(self.lane.last) is not None or bool(self._first)
+
+    def is_continued_by(self, data: bytes) -> bool:
+        """Whether a packet from elsewhere is the next one of its stream."""
+        if source_of_stream(self.lane.last) is not None:
+            return goes_on(self.lane.last, data, self.lane.unseen)
+        ssrc = source_of_stream(self._first)
+        return ssrc is not None and ssrc == source_of_stream(data)
+
+    # -- whose packets it takes ----------------------------------------------------------------------------------------
+
+    def may_learn(self, host: Host) -> bool:
+        """Whether the sender may send from that host."""
+        return any(host in network for network in self.sender.party.allow)
+
+    def may_come_by(self, host: Host, ancillary: Ancillary) -> bool:
+        """Whether the interface that a packet came by leads to the host whose address it bears."""
+        return self.receiver.place.may_come_by(self.sender.party, host, ancillary)
+
+    def admits(self, source: Address, ancillary: Ancillary) -> bool:
+        """Whether a packet with this source address may come by the interface that it came by; else it is counted."""
+        host = packet_info.endpoint(source).host
+        if self.may_come_by(host, ancillary):
+            return True
+        self.refuse_forged(host, ancillary)
+        return False
+
+    def meet(self, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
+        """As of `End`, for the sender."""
+        return self.sender.meet(self, source, data, ancillary, is_late)
+
+    def refuse(self, source: Address, count: int = 1) -> None:
+        """A stranger's packets were not passed on."""
+        self.receiver.place.refuse(source, count)
+
+    def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
+        """A packet bore the sender's address and came by the wrong interface."""
+        self.receiver.place.refuse_forged(host, ancillary)
+
+    def _stand_of(self, source: Address) -> Stand | None:
+        """Where packets from there come to; None when nothing hears that host."""
+        for stand in self._stands:
+            if stand.heard is None or stand.heard == source[0]:
+                return stand
+        return None
+
+    def is_late(self, source: Address) -> bool:
+        """Whether another stream came from there, which is over."""
+        stand = self._stand_of(source)
+        return stand is not None and stand.is_late(source)
+
+    def cannot_take(self, source: Address) -> bool:
+        """Whether nothing hears that address, or its packets are another stream's."""
+        stand = self._stand_of(source)
+        return stand is None or stand.is_anothers(source, self)
+
+    def _claim(self) -> None:
+        """Packets of the sender, and those from where it has said that it waits, which stays its own."""
+        source, announced = self.sender.source, self.sender.announced
+        if source != announced and (stand := self._stand_of(announced)) is not None:
+            stand.claim(announced, self.come_back)
+            self._claims.append((stand, announced, self.come_back))
+        self.lane.start(source, self._stand_of(source), self._out)
+
+    def claims(self, at: Stand, source: Address) -> bool:
+        """Whether packets of that address are the sender's."""
+        if self.lane.at is at and self.lane.source == source:
+            return True
+        return any(stand is at and address == source for stand, address, _ in self._claims)
+
+    def _release(self) -> list[tuple[Stand, Address]]:
+        """Take no packets any more. Returns where they were taken."""
+        released = [(stand, address) for stand, address, _ in self._claims]
+        for stand, address, take in self._claims:
+            stand.unclaim(address, take)
+        self._claims.clear()
+        if self.lane.at is not None:
+            released.append((self.lane.at, self.lane.source))
+        self.lane.stop()
+        return released
+
+    def move(self) -> None:
+        """The sender's packets come from elsewhere than before."""
+        self._release()
+        self._claim()
+
+    def give_up(self) -> None:
+        """A bug of ours (`proxy/record/failures.py`)."""
+        self.receiver.place.give_up()
+        self.sender.place.give_up()
+
+    def end(self, is_over: bool = False) -> Counts:
+        """Give back the sockets. is_over: the stream is, and does not go on by another path. Returns what
+        has passed."""
+        released = self._release()
+        if is_over:
+            for stand, address in released:
+                stand.remember_over(address)
+        for stand in self._stands:
+            stand.listeners.remove(self)
+            self.receiver.place.stands.give(stand)
+        self.sender.outward.remove(self)
+        self.receiver.inward.remove(self)
+        return self.lane.end()
