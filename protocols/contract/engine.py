@@ -138,8 +138,8 @@ class Helper:
     needed."""
     idle: Callable[[Any], float | None] = lambda options: None
     """For how many seconds both sides of a flow may be silent until it is over, as the options read it, unless its
-    engine is needed. None, or more than the configuration allows: `timeouts: udp_idle`. One that its server has not
-    answered ends after `timeouts: udp_unanswered` in any case."""
+    engine is needed. What has arrived in time is heard first. None, or more than the configuration allows: `timeouts:
+    udp_idle`. One that its server has not answered ends after `timeouts: udp_unanswered` in any case."""
     audit: Literal["each", "counted"] = "each"
     """Whether the audit log tells of each session. Those that are counted, since they are many and short, have one line
     a minute together (`sessions.counted`); violations, pinholes and what engines note have lines of their own."""

@@ -212,7 +212,8 @@ class Timeouts(_Section):
     keep-alives: pools are silent over holidays, and transfers behind TLS take hours. The helper's `idle` is for those
     of which one end does not."""
     drain: _Seconds = 30
-    """For transfers of TCP to end when the daemon is stopped; then they are cut. Calls end at once."""
+    """For transfers to end when the daemon is stopped; then they are cut. Those of datagrams have no end but silence.
+    Calls end at once."""
 
 
 class Audit(_Section):

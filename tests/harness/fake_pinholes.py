@@ -17,7 +17,8 @@ PACKET_BYTES = 160
 
 
 class FakePinholes:
-    """Free ports are counted up, from 61000 and for media from 40000. Ends are reported before close() returns."""
+    """Free ports are counted up, from 61000 and for media from 40000, and reserved ones down from 1023. Ends are
+    reported before close() returns."""
 
     def __init__(self, beside: FakePinholes | None = None) -> None:
         """beside: those of another session of the same daemon."""
@@ -39,7 +40,8 @@ class FakePinholes:
 
     def open(self, expect: Expect) -> Grant | Refusal:
         number = next(self._numbers)
-        listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, 60999 + number)
+        free = 1024 - number if expect.reserved else 60999 + number
+        listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, free)
         if (refusal := self._refuses(listen, expect.transport)) is not None:
             return refusal
         grant = Grant(number, expect, listen)
@@ -47,6 +49,7 @@ class FakePinholes:
         source = str(expect.source if expect.source is None or expect.source.port else expect.source.host)
         uses = f"uses {expect.uses}" if expect.uses is not None else f"uses any for {expect.lasts_seconds:g} s"
         uses += ("" if expect.confirmed else " unconfirmed") + (" read" if expect.reader is not None else "")
+        uses += " reserved" if expect.reserved else ""
         who = f"{expect.target} from {_hosts(expect.allow)} as {source}"
         self.log.append(f"open {expect.transport.value} for {who} {uses} = {listen}")
         return grant

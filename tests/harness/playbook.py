@@ -19,7 +19,8 @@
         finish client / abort REASON / over REASON / splice 3600 / resolve NAME
         note EVENT field=value ...
 
-`open` ends in `unconfirmed` before the `=` when nobody is admitted yet, and in `read` when an engine reads what comes.
+`open` ends in `unconfirmed` before the `=` when nobody is admitted yet, in `read` when an engine reads what comes, and
+in `reserved` when a port of ours is to be one below 1024.
 Media that is on hold or whose party is learned says so. In what is expected `*` stands for anything.
 In text `\\xff`, `\\r`, `\\0`, `\\\\` are bytes, `\\n` at the end is a bare LF, `\\c` no line end at all, `{A*5000}`
 repeats. A blank at the end of a line is written `\\x20`.
