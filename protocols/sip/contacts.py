@@ -40,12 +40,17 @@ _READER = Reader("sip", Called())
 
 
 class Claim(NamedTuple):
+    """One reason for which a contact is open."""
+
     allow: tuple[Network, ...]
+    """Callers that it lets in; empty if the port is only to be reserved."""
     until: float
 
 
 @dataclass(slots=True, eq=False)
 class Contact:
+    """An address of a phone at which others reach it, with the pinhole that is there for it."""
+
     transport: Transport
     own: Endpoint
     grant: Grant

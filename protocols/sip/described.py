@@ -154,7 +154,7 @@ class Descriptions:
         if description is None or self._is_left(message, side, description):
             return UNCHANGED
         sdp.prefer(description, speaker.host)
-        # Before anything is opened: what this message itself announces is not what it came back from.
+        # Asked before anything is opened, for that changes what is announced.
         direct = self._direct(description, side.other)
         kept = self._kept(call, speaker, description)
         media = [medium for medium in description.media if medium.slot not in kept]
@@ -164,7 +164,7 @@ class Descriptions:
             return UNCHANGED
         told = [*_left_alone(description), *kept.values()]
         if speaker.mapped is None and not direct:
-            # `violation` has told of low ports.
+            # The other side reads the speaker's addresses as they are. Low ports have been told of as a violation.
             self._tell_kept(message, [change for change in told if change["reason"] != "low_port"])
             new = self._as_known(description, side)
             return Followed(sip_body.rebuild(data, [(part, new)])) if new != description.body else UNCHANGED
@@ -189,7 +189,7 @@ class Descriptions:
             self._tell_kept(message, [_change(f"sdp in part {number}", None, "second") for number in parts])
 
     def _is_left(self, message: Message, side: Side, description: sdp.Description) -> bool:
-        """Whether a description is none of the speaker's, or left to the ends."""
+        """Whether a description is not the speaker's own, or is left to the two ends."""
         reason = None
         if self._comes_back(message, side, description):
             reason = "said_by_other"

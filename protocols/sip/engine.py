@@ -55,6 +55,13 @@ _TLS_HANDSHAKE = 0x16
 
 
 class SipEngine(Engine):
+    """One flow of datagrams or one TCP connection between a client and a server.
+
+    What it reads it hands to its parts: `_rewriter` maps the head, `_dialogs`, `_registrations` and `_subscriptions`
+    say what a message means and open ways. What must be known beyond this flow, calls above all, stands in `_table`,
+    which all engines of a daemon share; what this engine began there it also ends (`_lifetimes`, `_contacts`).
+    """
+
     __slots__ = (
         "_blocked",
         "_clock",

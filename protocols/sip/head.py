@@ -78,6 +78,8 @@ class Field(NamedTuple):
 
 
 class CSeq(NamedTuple):
+    """What the field CSeq says (RFC 3261 s.20.16)."""
+
     number: int
     method: bytes
 

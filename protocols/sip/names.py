@@ -42,6 +42,7 @@ class Names:
         return Transport.UDP if named == b"udp" else self._peers.transport
 
     def maps_outward(self, side: Side) -> bool:
+        """Whether the other side is told another address than this side's own."""
         return self.is_needed and self.is_mapped[side]
 
     def outward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
@@ -71,7 +72,8 @@ class Names:
             return peers.own(side)
         # A phone has one address outside, whatever the transport.
         own = next((inside[kind, at] for kind in (transport, *Transport) if (kind, at) in inside), None)
-        # That of another one behind us stays what it is to everybody: requests to it come by way of us, too.
+        # The address of ours that stands for another phone behind us stays: a request to it comes to this gateway as
+        # well, and is mapped to that phone on a flow of its own.
         return own if own is not None and own.host == peers.own(side).host else None
 
     def spelled_inward(
@@ -92,8 +94,9 @@ class Names:
     # -- other names of a host ---------------------------------------------------------------------------------------
 
     def alias_of(self, side: Side, named: Endpoint) -> Endpoint | None:
-        """Where a party of this side really is that calls itself by an address at which nobody finds it from here; None
-        if it is not known to do so. By a connection it says at least at which port it waits."""
+        """Where a party on this side really waits, if it is known to call itself by an address at which nobody finds it
+        from here; else None. That is where it signals from. On a connection, whose port the kernel has chosen, the port
+        that it names still says where it waits."""
         own = self._peers.own(side)
         if not self.maps_outward(side) or not len(self._texts.aliases):
             return None
@@ -102,9 +105,12 @@ class Names:
         return own if self._peers.transport is Transport.UDP else Endpoint(own.host, named.port)
 
     def learn_alias(self, message: Message, host: Host, side: Side) -> None:
-        """A phone that took the address of its VPN, or of a container, for its own: Via and Contact of a request that
-        has passed nobody name it, and it comes from another. Nobody answers there, so it is to be known by the address
-        that it signals from, as one behind a NAT of its own is outside."""
+        """Learn the other name of a phone that took the address of its VPN, or of a container, for its own.
+
+        Via and Contact of a request that has passed no proxy both name it, and yet the request comes from another host.
+        Nobody answers at the named address. So the phone is known by the one that it signals from, as a server outside
+        knows a phone behind a NAT of its own (RFC 3581 s.4).
+        """
         own = self._peers.own(side)
         if not self.maps_outward(side) or host == own.host or host.is_global or host.version != own.host.version:
             return

@@ -83,6 +83,8 @@ class CallMedia(Generic[Of]):
         for medium in media:
             slot = self.slots.get(medium.slot)
             if not medium.port and not medium.is_bundle_only:
+                # Port 0 takes a medium out of the session (RFC 3264 s.8.2), but not before the offer is agreed. With
+                # a=bundle-only it says that the medium shares the port of another one (RFC 8843 s.6).
                 if slot is not None:
                     offer.removed |= {medium.slot}
                 continue
@@ -105,8 +107,10 @@ class CallMedia(Generic[Of]):
                     slot = offer.fresh[medium.slot] = Slot(speaker.role)
                     slot.places[speaker.role, b""] = place
             else:
+                # Until there is an answer the party must take media at the old place, too (RFC 3264 s.8.3.1).
                 offer.wanted[medium.slot] = wanted
             _announce(moves, medium, place.grant)
+        # A slot that stands already, without a place of this party, is replaced only when the offer is answered.
         for number, slot in offer.fresh.items():
             if self.slots.setdefault(number, slot) is not slot:
                 self._waiting.append(slot)
@@ -230,8 +234,8 @@ class CallMedia(Generic[Of]):
         )
 
     def _offered(self, wanted: pinholes.Media) -> MediaGrant | Refusal:
-        """A place for the party that offers. A client whose calls nobody has answered has few: it may be forging
-        addresses."""
+        """A place for the party that offers, and nobody gets in yet. A client whose calls nobody has answered has few
+        places: it may be one host that forges the addresses of many."""
         book = self._book
         is_proved = self.is_answered or book.answered.get(self.charged_to) is not None
         if not is_proved and book.unanswered[self.charged_to] >= MAX_UNANSWERED_PLACES:
@@ -239,6 +243,7 @@ class CallMedia(Generic[Of]):
         return self._pinholes.offer(wanted)
 
     def _held(self, of: Of, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
+        """A place that was opened stands in the books of the call and of the daemon from now on."""
         place = Place(grant, medium.slot, speaker.role, is_counted=not self.is_answered)
         self._places[grant.id] = place
         self._book.media[grant.id] = of
@@ -249,6 +254,7 @@ class CallMedia(Generic[Of]):
         return place
 
     def _settle(self, place: Place, wanted: pinholes.Media | None) -> None:
+        """A place becomes what was agreed. If that cannot be had, it stays what it is."""
         # The same SDP may come by another message: 183 and 200 (D21).
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
@@ -295,12 +301,13 @@ class CallMedia(Generic[Of]):
         return any(branch not in (b"", tag) for slot in self.slots.values() for _, branch in slot.places)
 
     def knows(self, tag: bytes) -> bool:
-        """Whether the callee with this tag has a place, or had one for its own offer."""
+        """Whether the callee with this tag has a place, or some medium was offered by a callee."""
         return any(slot.offerer is Role.CALLEE or (Role.CALLEE, tag) in slot.places for slot in self.slots.values())
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def _close(self, number: int) -> None:
+        """A medium is over: the places of its slot are given up."""
         slot = self.slots.pop(number, None)
         if slot is not None:
             self._drop(slot)

@@ -296,7 +296,7 @@ class Rewriter:
         party, other = self._peers.own(side), self._peers.as_seen(side.other)
         own = Endpoint(address.host, address.port or DEFAULT_PORT)
         if self._is_mapped[side] and own == self._peers.as_seen(side):
-            # Who knows from STUN how it is known gets just that back.
+            # A phone that learned by STUN how it is known outside names that address itself, and gets just that back.
             itself = self._peers.as_seen(side), address.port is not None
             return Mapped((), ((party, *itself), value[at.start : at.end]), True, is_own=True)
         if is_contact and (alias := self._names.alias_of(side, own)) is not None:
@@ -310,7 +310,7 @@ class Rewriter:
             return Mapped(self._of_other(value, address, side), None, False)
         if self._is_mapped[side.other] and address.host == self._peers.own(side.other).host:
             return Mapped((), None, True, is_guess=True)
-        # A contact may turn out to be another name of its own host.
+        # The host in a Contact may turn out to be another name of the sender's own: that is not settled yet.
         return _STAYS if not is_contact or not self._names.maps_outward(side) else _STAYS_SO_FAR
 
     def _of_party(

@@ -48,6 +48,8 @@ class Mapped(NamedTuple):
 
 
 class MappedVia(NamedTuple):
+    """What becomes of a Via; spans are offsets into the value."""
+
     changes: tuple[Change, ...]
     answers: tuple[Endpoint, bool] | None
     """In a response, the sent-by by which it came, and whether that has a port; None in a request."""

@@ -41,6 +41,8 @@ class Rates:
 
 @dataclass(slots=True)
 class SipTable:
+    """The books of all SIP engines of a daemon, and the budget that they share."""
+
     memory: Memory = field(default_factory=Memory)
     """The budget for all that is remembered."""
     calls: CallBook = field(init=False)

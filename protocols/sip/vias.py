@@ -61,8 +61,11 @@ class Vias:
             self._usual[side] = usual
 
     def changes(self, message: Message, span: Span, side: Side, is_top: bool, now: float) -> Sequence[Change]:
-        """What changes in the Via that stands there. It is remembered without its branch, which is another in each
-        transaction, and on which nothing depends but how sent-by was spelled."""
+        """What changes in the Via that stands there.
+
+        What becomes of it is remembered without its branch, which is another in each transaction. Only how sent-by was
+        spelled depends on the branch: a response whose sent-by was spelled oddly is read anew.
+        """
         value = message.data[span.start : span.end]
         taken = remembered.BRANCH.search(value)
         at, end = taken.span(1) if taken is not None else (len(value), len(value))
@@ -84,11 +87,13 @@ class Vias:
         return _moved(mapped.changes, at, end - at, span.start)
 
     def _request_via(self, value: bytes, via: values.Via, side: Side, is_top: bool, now: float) -> MappedVia:
+        """A Via on its way to the server: sent-by becomes the address by which the other side knows this one, for
+        responses go there (RFC 3261 s.18.2.2). What it was is remembered unless it can be made again."""
         if not self._names.maps_outward(side):
             return _STAYS
         own, transport = self._peers.own(side), self._peers.transport
         if isinstance(via.host, Host) and via.host == self._peers.as_seen(side).host:
-            # Who knows from STUN how it is known gets just that back.
+            # A phone that learned by STUN how it is known outside names that address itself, and gets just that back.
             at, known_as = via.hostport, (Endpoint(via.host, via.port or DEFAULT_PORT), via.port is not None)
             if at.end - at.start <= MAX_KEY_BYTES:
                 self._texts.vias.put((short(via.branch or b""), *known_as), value[at.start : at.end])
@@ -97,7 +102,7 @@ class Vias:
             return _STAYS
         alias = self._names.alias_of(side, Endpoint(via.host, via.port or DEFAULT_PORT)) if is_top else None
         if via.host != own.host and alias is None:
-            # It may turn out to be another name of its own host.
+            # The host of the top Via may turn out to be another name of the sender's own: that is not settled yet.
             return _STAYS._replace(is_lasting=not is_top)
         # With rport the answer comes to where the request came from, whatever port is said here (RFC 3581 s.4).
         is_usual_port = b"rport" in via.parameters or alias is not None
@@ -116,11 +121,13 @@ class Vias:
         is_usual = put_back is not None and value[at.start : at.end] == hostport(put_back, shows_port)
         if not is_usual and at.end - at.start <= MAX_KEY_BYTES:
             self._texts.vias.put((short(via.branch or b""), seen, shows_port), value[at.start : at.end])
-        # Of a hop before its last one: what that hop saw, which is behind us, too.
+        # A proxy behind us has written into the Via of a hop before it what it saw: that host is behind us, too.
         added = _added(via, own.host, self._peers.as_seen(side).host)
         return MappedVia(((at, hostport(seen, has_port)), *added), None, is_usual and port == own.port)
 
     def _response_via(self, via: values.Via, side: Side, is_top: bool) -> MappedVia:
+        """A Via on its way back: sent-by is what it was in the request, and what the server says that it saw is what it
+        would have seen without NAT."""
         party, transport = side.other, self._peers.transport
         if not self._names.is_mapped[party]:
             return _STAYS

@@ -34,8 +34,8 @@ class Ways:
         self._ours = frozenset(peers.as_seen(side).host for side in Side if peers.is_mapped(side))
 
     def hop(self, message: Message, side: Side, number: int) -> Hop | None:
-        """Where requests of a dialog come from on this side and go to (RFC 3261 s.12.2.1.1): the Record-Route of that
-        number, or behind the last one the Contact. None for a name, or nothing."""
+        """Where requests of a dialog come from on this side and go to (RFC 3261 s.12.2.1.1): what the Record-Route of
+        that number names, or, if there is none of that number, the Contact. None if that is a name, or nothing."""
         routes = message.addresses(b"record-route")
         known = routes[number : number + 1] or message.addresses(b"contact")
         if not known or not isinstance(known[0][1].host, Host):
@@ -53,8 +53,11 @@ class Ways:
         return Hop(side, at, transport, len(routes), is_its_word)
 
     def establish(self, call: Call, asked: Transaction, message: Message, side: Side, now: float) -> None:
-        """The 2xx has the routes that the INVITE had when it passed us, and before them those of the callee's side. Of
-        another INVITE of the same call it says nothing, nor of the addresses in that."""
+        """A 2xx agrees to the dialog that its own request asked for: each party can be reached from now on.
+
+        Its Record-Routes are those that the INVITE had when it passed this gateway, and before them those that proxies
+        on the callee's side have added (RFC 3261 s.12.1.1), of which the last one names the proxy next to us.
+        """
         caller = asked.hop
         if caller is None:
             return
@@ -91,8 +94,8 @@ class Ways:
                 call.comes_from(role.other, comes_from)
 
     def _really(self, hop: Hop) -> Host | None:
-        """From which host requests of that hop come. None: from an address of ours that is nobody's, or from the party
-        on the other side, whose inside address this one cannot know."""
+        """The host from which requests of that hop come. None if it is an address of ours that is nobody's, or the own
+        address of the party on the other side: NAT hides that, so whoever names it has guessed."""
         other = hop.side.other
         if hop.at.host not in self._ours:
             is_guess = self._peers.is_mapped(other) and hop.at.host == self._peers.own(other).host
@@ -101,5 +104,6 @@ class Ways:
         return own.host if own is not None else None
 
     def _is_port_of_connection(self, side: Side, at: Endpoint) -> bool:
-        """The kernel chose it for the one who dialled, and nobody waits there."""
+        """Whether that is the port of the client's own TCP connection. Its kernel has chosen it, and nobody waits
+        there."""
         return self._peers.transport is Transport.TCP and side is Side.CLIENT and at == self._peers.own(side)
