@@ -20,5 +20,7 @@ from tools.bench.figures import figure
         (float("inf"), "{:.0f}", 1, ""),
     ],
 )
-def test_a_figure_keeps_its_zeros_and_what_was_not_measured_is_empty(value, form, scale, written):
+def test_a_figure_keeps_its_zeros_and_what_was_not_measured_is_empty(
+    value: float, form: str, scale: float | int, written: str
+) -> None:
     assert figure(value, form, scale) == written

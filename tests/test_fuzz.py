@@ -18,6 +18,7 @@ from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Send
 from protocols.contract.engine import Helper
 from protocols.sip.contacts import Called
+from protocols.sip.options import SipOptions
 from tests.harness.playbook import NETWORKS, on
 from tests.harness.scripts import Arrival, End, Step, Visit, Wait, begin, take
 from tests.harness.sip_mended import rest_behind
@@ -55,7 +56,7 @@ def test_a_case_is_the_same_after_it_was_saved() -> None:
     ]
     case = Case(settings, [Said(number % 2, step) for number, step in enumerate(STEPS)])
     assert decoded(encoded(case), helper) == case
-    assert settings[0].chosen(helper) == helper.options(mode="observe", strict_register=False)
+    assert settings[0].chosen(helper) == SipOptions(mode="observe", strict_register=False)
     assert settings[0].peers(helper).role == Called()
 
 
@@ -239,7 +240,7 @@ def test_what_a_response_says_is_nobodys_own_word() -> None:
 def test_who_is_refused_has_shown_all_the_same_that_it_speaks_sip(transport: Transport) -> None:
     """Found by a search: line ends by a pinhole go on then, though no message has."""
     peers = replace(on(NETWORKS["none"], HELPERS["sip"], transport), role=Called())
-    session = begin(HELPERS["sip"], peers, HELPERS["sip"].options(block_methods=("OPTIONS",)))
+    session = begin(HELPERS["sip"], peers, SipOptions(block_methods=("OPTIONS",)))
     call = ("From: <a>;tag=a", "To: <b>", "Call-ID: c", "CSeq: 1 OPTIONS", "Content-Length: 0")
     ping = said("OPTIONS sip:b SIP/2.0", "Via: SIP/2.0/UDP a", *call)
     for side in Side:

@@ -87,6 +87,10 @@ class FakePinholes:
     def callers(self, grant: Grant) -> tuple[Network, ...]:
         return self.allowed.get(grant.id, grant.expect.allow)
 
+    def expected(self) -> list[Grant]:
+        """The pinholes that were opened, media left out."""
+        return [grant for grant in self.opened if isinstance(grant, Grant)]
+
     def admitting(self) -> list[AnyGrant]:
         """Those that let somebody in."""
         return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from ipaddress import ip_network
 from typing import Any
 
@@ -90,5 +91,5 @@ RIGHTS: dict[str, type[StrictPinholes]] = {"ftp": FtpPinholes, "sip": SipPinhole
 
 def left_of(engines: EngineFactory) -> dict[str, int]:
     """What still stands in the table that the engines of a daemon share, if they do."""
-    standing = engines.standing() if isinstance(engines, Shares) else {}
+    standing: Mapping[str, int] = engines.standing() if isinstance(engines, Shares) else {}
     return {name: number for name, number in standing.items() if number}

@@ -6,14 +6,14 @@ import asyncio
 import gc
 import os
 import socket
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Effect, Send
-from protocols.contract.engine import Engine, Helper
+from protocols.contract.engine import Engine, Helper, Options
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 from proxy.config.schema import Config, HelperEntry, Limits, Policy, Timeouts
 from proxy.config.values import PortRange
@@ -66,8 +66,8 @@ class PassOn(Engine):
 
 
 @dataclass(frozen=True, slots=True)
-class NoOptions:
-    mode: str = "active"
+class NoOptions(Options):
+    """Those that every helper has."""
 
 
 SHELLS: list[Shell] = []
@@ -78,7 +78,7 @@ async def close_all() -> None:
         shell = SHELLS.pop()
         await shell.sessions.drain(0)
         shell.pinholes.close("stopped")
-        left = (shell.sessions, shell.pinholes, shell.pinholes.endpoints)
+        left: tuple[Sized, ...] = (shell.sessions, shell.pinholes, shell.pinholes.endpoints)
         assert [*map(len, left), shell.ports.in_use()] == [0, 0, 0, 0]
 
 
@@ -116,6 +116,7 @@ class Shell:
         helpers = {helper: Helper(helper, "for tests", ports, NoOptions, partial(start, engine), **(traits or {}))}
         for name, other in (others or {}).items():
             helpers[name] = Helper(name, "for tests", ports, NoOptions, partial(start, other))
+        self.helper = helpers[helper]
         self.config = config = Config(
             helpers=(
                 HelperEntry(id=1, name=helper, protocol=Transport.TCP, ports=(PortRange(1, 65535),)),

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, TypeVar
 
 from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport
 from protocols.contract.effects import Effect, Note, Send
@@ -25,6 +25,9 @@ def at(text: str) -> Endpoint:
 PHONE, OURS, PROXY = at("10.1.0.2:5060"), at("203.0.113.1:5060"), at("198.51.100.2:5060")
 
 
+G = TypeVar("G", Grant, MediaGrant)
+
+
 class Places:
     """Pinholes that are written down; ports are counted up from 40000."""
 
@@ -39,7 +42,7 @@ class Places:
         self.engine: Engine | None = None
         self._last = 0
 
-    def _add(self, make: Any) -> Any:
+    def _add(self, make: Callable[[int], G]) -> G | Refusal:
         if self.refuses:
             return Refusal("no_free_port")
         self._last += 1
@@ -65,8 +68,8 @@ class Places:
         if party.mapped is None:
             return self._add(lambda number: MediaGrant(number, media, party.data, party.control))
         port = 40000 + 2 * self._last
-        rtcp = Endpoint(party.mapped, port + 1) if party.control else None
-        return self._add(lambda number: MediaGrant(number, media, Endpoint(party.mapped, port), rtcp))
+        rtp, rtcp = Endpoint(party.mapped, port), Endpoint(party.mapped, port + 1) if party.control else None
+        return self._add(lambda number: MediaGrant(number, media, rtp, rtcp))
 
     def may_wait(self, party: Party) -> bool:
         hosts = {at.host for at in (party.data, party.control) if at is not None} - {party.host}
@@ -109,15 +112,15 @@ class Flow:
         **options: Any,
     ) -> None:
         """beside: another one of the same daemon."""
-        self.places = beside.places if beside else Places()
-        self.engines = beside.engines if beside else Engines(sip.HELPER)
+        self.places: Places = beside.places if beside else Places()
+        self.engines: Engines = beside.engines if beside else Engines(sip.HELPER)
         self.now = 0.0
         seen = OURS if nat else PHONE
         peers = peers or Peers(PHONE, seen, PROXY, PROXY, transport)
         self.engine = self.places.engine = self.engines(peers, SipOptions(**options), self.places, 0.0)
         inner = self.engine.engine if isinstance(self.engine, Observer) else self.engine
         assert isinstance(inner, sip.SipEngine)
-        self.table = inner._table
+        self.inner, self.table = inner, inner._table
         self.notes: list[Note] = []
 
     def hear(self, side: Side, data: bytes) -> list[Effect]:
@@ -137,7 +140,8 @@ class Flow:
         """As the shell does: what the engine closed is told to it when it is done."""
         done = list(effects)
         while self.places.late:
-            done += self.engine.pinhole(*self.places.late.pop(0), self.now)
+            grant, event = self.places.late.pop(0)
+            done += self.engine.pinhole(grant, event, self.now)
         self.notes += (effect for effect in done if isinstance(effect, Note))
         return [effect for effect in done if not isinstance(effect, Note)]
 

@@ -36,7 +36,8 @@ class Exchange:
 
         spared: fields in which addresses of hosts behind us may be told outside.
         """
-        before, log = len(self.gateway.daemon.audit()), []
+        before = len(self.gateway.daemon.audit())
+        log: list[dict[str, Any]] = []
         with captured(self.gateway) as legs:
             yield log
             self.gateway.calls_after(before, calls)

@@ -130,7 +130,7 @@ def test_a_redirect_to_a_neighbour_of_the_listener_is_followed_twice(gateway: Ga
 
 
 def test_a_name_is_resolved_here_and_a_neighbour_inside_is_named_by_the_policy() -> None:
-    def policies(lab: gateways.Lab) -> str:
+    def policies(lab: Lab) -> str:
         options = f"redirect_to: [10.1.0.0/24], hosts: {{node2: {lab.client_stranger.v4}}}"
         return f"""
   - name: publish

@@ -6,7 +6,8 @@ import asyncio
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Any
+from socket import socket as Socket
+from typing import Any, Self
 
 import pytest
 
@@ -48,7 +49,7 @@ class Gateway:
         port = self.shell.config.network.listen_port
         self.listeners = [DatagramListener(at, self.shell.flows) for at in loopback(port)]
 
-    async def __aenter__(self) -> Gateway:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -59,7 +60,7 @@ class Gateway:
         await close_all()
         assert descriptors() <= self.before
 
-    def socket(self, namespace: Namespace, host: Any, port: int = PORT) -> socket.socket:
+    def socket(self, namespace: Namespace, host: Any, port: int = PORT) -> Socket:
         address = ip_address(str(host))
         with namespace.inside():
             sock = socket.socket(socket.AF_INET6 if address.version == 6 else socket.AF_INET, socket.SOCK_DGRAM)
@@ -68,10 +69,10 @@ class Gateway:
         self.peers.append(sock)
         return sock
 
-    def client(self, version: int = 4, port: int = PORT) -> socket.socket:
+    def client(self, version: int = 4, port: int = PORT) -> Socket:
         return self.socket(self.hosts.client, self.hosts.client_address(version), port)
 
-    def server(self, version: int = 4, port: int = PORT) -> socket.socket:
+    def server(self, version: int = 4, port: int = PORT) -> Socket:
         return self.socket(self.hosts.server, self.hosts.server_address(version), port)
 
 

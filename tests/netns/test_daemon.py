@@ -60,6 +60,7 @@ class HeldServer:
         if line.startswith(b"RETR"):
             served.control.sendall(b"150 coming\r\n")
             self.control = served.control
+            assert self.listener
             self.listener.settimeout(10)
             sock, _ = self.listener.accept()
             self.listener.close()
@@ -118,7 +119,7 @@ def ending(sock: socket.socket) -> str:
 # -- least privilege, sudden death -------------------------------------------------------------------------------------
 
 
-def test_it_serves_with_two_capabilities_and_no_more(lab, daemon):
+def test_it_serves_with_two_capabilities_and_no_more(lab: Lab, daemon: Daemon) -> None:
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{daemon.pid}/status").read_text().splitlines())
     assert status["Uid"].split()[0] != "0"
     for kind in ("CapPrm", "CapEff", "CapBnd"):
@@ -132,7 +133,9 @@ def test_it_serves_with_two_capabilities_and_no_more(lab, daemon):
 @pytest.mark.parametrize(
     ("on_daemon_down", "then"), [("block", {"refused", "silent"}), ("bypass", {"open 220 ready\r\n"})]
 )
-def test_killed_in_mid_transfer_its_pinholes_are_gone_and_sessions_blocked_or_let_by(lab, on_daemon_down, then, held):
+def test_killed_in_mid_transfer_its_pinholes_are_gone_and_sessions_blocked_or_let_by(
+    lab: Lab, on_daemon_down: str, then: set[str], held: HeldServer
+) -> None:
     with (
         pinhole(lab, f"{ALL}\nnetwork: {{on_daemon_down: {on_daemon_down}}}", unprivileged=True) as daemon,
         server(lab.server, held),
@@ -158,7 +161,7 @@ def test_killed_in_mid_transfer_its_pinholes_are_gone_and_sessions_blocked_or_le
 # -- stop, reload, rotate ----------------------------------------------------------------------------------------------
 
 
-def test_asked_to_stop_it_lets_a_transfer_end_and_takes_nothing_new(lab, daemon, held):
+def test_asked_to_stop_it_lets_a_transfer_end_and_takes_nothing_new(lab: Lab, daemon: Daemon, held: HeldServer) -> None:
     with server(lab.server, held), Talk(lab.client, str(lab.server.v4)) as talk:
         data = half_way(lab, talk)
         quiet = Talk(lab.client, str(lab.server.v4))
@@ -176,7 +179,7 @@ def test_asked_to_stop_it_lets_a_transfer_end_and_takes_nothing_new(lab, daemon,
     assert [line["reason"] for line in daemon.audit("pinhole.closed")] == ["finished"]
 
 
-def test_asked_twice_it_stops_at_once(lab, daemon, held):
+def test_asked_twice_it_stops_at_once(lab: Lab, daemon: Daemon, held: HeldServer) -> None:
     with server(lab.server, held), Talk(lab.client, str(lab.server.v4)) as talk, half_way(lab, talk) as data:
         daemon.signal(signal.SIGTERM)
         daemon.wait_for("daemon.stopping")
@@ -186,7 +189,7 @@ def test_asked_twice_it_stops_at_once(lab, daemon, held):
         assert ending(data) == "reset"
 
 
-def test_what_does_not_end_in_time_is_cut(lab, held):
+def test_what_does_not_end_in_time_is_cut(lab: Lab, held: HeldServer) -> None:
     with (
         pinhole(lab, f"{ALL}\ntimeouts: {{drain: 0.3}}") as daemon,
         server(lab.server, held),
@@ -198,7 +201,7 @@ def test_what_does_not_end_in_time_is_cut(lab, held):
         assert ending(data) == "reset"
 
 
-def test_a_new_configuration_holds_for_new_sessions_alone(lab, daemon):
+def test_a_new_configuration_holds_for_new_sessions_alone(lab: Lab, daemon: Daemon) -> None:
     with server(lab.server), Talk(lab.client, str(lab.server.v4)) as old:
         daemon.write_config("policies: [{name: none, from: [lan0], action: deny}]")
         assert daemon.command("reload", "-c", str(daemon.config)).returncode == 0
@@ -208,7 +211,7 @@ def test_a_new_configuration_holds_for_new_sessions_alone(lab, daemon):
 
 
 @pytest.mark.parametrize("ask", ["reload", "SIGHUP"])
-def test_a_wrong_configuration_is_refused_with_its_lines_and_the_old_stays(lab, daemon, ask):
+def test_a_wrong_configuration_is_refused_with_its_lines_and_the_old_stays(lab: Lab, daemon: Daemon, ask: str) -> None:
     daemon.write_config("policies: [{name: all, acton: accept}]")
     if ask == "reload":
         refused = daemon.command(
@@ -227,7 +230,7 @@ def test_a_wrong_configuration_is_refused_with_its_lines_and_the_old_stays(lab, 
         assert talk.ask("NOOP").startswith("200")
 
 
-def test_a_rotated_log_is_begun_anew(lab, daemon):
+def test_a_rotated_log_is_begun_anew(lab: Lab, daemon: Daemon) -> None:
     daemon.log.rename(daemon.log.with_suffix(".1"))
     daemon.signal(signal.SIGUSR1)
     with server(lab.server), Talk(lab.client, str(lab.server.v4)) as talk:
@@ -236,7 +239,7 @@ def test_a_rotated_log_is_begun_anew(lab, daemon):
     assert daemon.audit("daemon.started") == []
 
 
-def test_a_second_daemon_is_refused_with_a_reason_and_the_first_goes_on(lab, daemon):
+def test_a_second_daemon_is_refused_with_a_reason_and_the_first_goes_on(lab: Lab, daemon: Daemon) -> None:
     second = daemon.command("run", "-c", str(daemon.config), check=False)
     assert second.returncode == 1
     assert "is another pinhole running?" in second.stderr
@@ -251,7 +254,7 @@ def test_a_second_daemon_is_refused_with_a_reason_and_the_first_goes_on(lab, dae
     ("target", "reason"),
     [("198.51.100.2", "server_refused"), ("203.0.113.9", "server_unreachable"), ("198.51.100.99", "server_timeout")],
 )
-def test_a_server_that_cannot_be_had_is_a_reset_for_the_client(lab, target, reason):
+def test_a_server_that_cannot_be_had_is_a_reset_for_the_client(lab: Lab, target: str, reason: str) -> None:
     with pinhole(lab, f"{ALL}\ntimeouts: {{connect: 0.5}}") as daemon:
         before = stock(daemon)
         assert fate(lab.client, target, 21) == "reset"
@@ -259,7 +262,9 @@ def test_a_server_that_cannot_be_had_is_a_reset_for_the_client(lab, target, reas
         assert stock(daemon) == before
 
 
-def test_a_server_that_resets_in_mid_transfer_is_a_reset_for_the_client(lab, daemon, held):
+def test_a_server_that_resets_in_mid_transfer_is_a_reset_for_the_client(
+    lab: Lab, daemon: Daemon, held: HeldServer
+) -> None:
     before = stock(daemon)
     with server(lab.server, held), Talk(lab.client, str(lab.server.v4)) as talk, half_way(lab, talk) as data:
         held.data[0].setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
@@ -270,7 +275,9 @@ def test_a_server_that_resets_in_mid_transfer_is_a_reset_for_the_client(lab, dae
     nothing_left(daemon, before)
 
 
-def test_a_client_that_vanishes_in_mid_transfer_is_a_reset_for_the_server(lab, daemon, held):
+def test_a_client_that_vanishes_in_mid_transfer_is_a_reset_for_the_server(
+    lab: Lab, daemon: Daemon, held: HeldServer
+) -> None:
     before = stock(daemon)
     with server(lab.server, held):
         talk = Talk(lab.client, str(lab.server.v4))
@@ -284,7 +291,7 @@ def test_a_client_that_vanishes_in_mid_transfer_is_a_reset_for_the_server(lab, d
     assert daemon.wait_for("session.closed")["reason"] == "reset_by_client"
 
 
-def test_an_upload_half_closed_by_the_client_is_whole_at_the_server(lab, daemon, held):
+def test_an_upload_half_closed_by_the_client_is_whole_at_the_server(lab: Lab, daemon: Daemon, held: HeldServer) -> None:
     before = stock(daemon)
     with server(lab.server, held), Talk(lab.client, str(lab.server.v4)) as talk, half_way(lab, talk) as data:
         data.sendall(b"the other way")
@@ -298,7 +305,7 @@ def test_an_upload_half_closed_by_the_client_is_whole_at_the_server(lab, daemon,
     nothing_left(daemon, before)
 
 
-def test_a_session_that_is_half_closed_for_long_is_ended(lab):
+def test_a_session_that_is_half_closed_for_long_is_ended(lab: Lab) -> None:
     with (
         pinhole(lab, f"{ALL}\ntimeouts: {{half_closed: 0.3}}") as daemon,
         server(lab.server, lambda *_: None),
@@ -309,7 +316,7 @@ def test_a_session_that_is_half_closed_for_long_is_ended(lab):
         assert daemon.wait_for("session.closed")["reason"] in ("half_closed", "finished")
 
 
-def test_a_login_that_takes_too_long_is_told_so(lab):
+def test_a_login_that_takes_too_long_is_told_so(lab: Lab) -> None:
     policy = "policies: [{name: all, from: [lan0], action: accept, options: {ftp: {login_seconds: 0.5}}}]"
     with pinhole(lab, policy) as daemon, server(lab.server), Talk(lab.client, str(lab.server.v4), login=False) as talk:
         talk.reply()
@@ -318,7 +325,7 @@ def test_a_login_that_takes_too_long_is_told_so(lab):
         assert daemon.wait_for("session.closed")["reason"] == "login_timeout"
 
 
-def test_who_breaks_a_rule_over_and_over_fills_no_log_and_each_time_counts(lab, daemon):
+def test_who_breaks_a_rule_over_and_over_fills_no_log_and_each_time_counts(lab: Lab, daemon: Daemon) -> None:
     times, written = 300, BUDGETS["violation"].lines
     with server(lab.server), Talk(lab.client, str(lab.server.v4)) as talk:
         for _ in range(times):
@@ -347,7 +354,7 @@ def lose_address(lab: Lab) -> None:
     lab.gateway.run(["ip", "address", "del", "198.51.100.1/24", "dev", "wan0"])
 
 
-def test_an_address_that_goes_away_ends_data_connections_with_their_session(lab, held):
+def test_an_address_that_goes_away_ends_data_connections_with_their_session(lab: Lab, held: HeldServer) -> None:
     with (
         pinhole(lab, SNAT) as daemon,
         server(lab.server, held),
@@ -362,7 +369,7 @@ def test_an_address_that_goes_away_ends_data_connections_with_their_session(lab,
         daemon.until(sessions=0, pinholes=0, transfers=0, ports_leased=0)
 
 
-def test_so_it_does_with_those_whose_session_has_ended_before(lab, held):
+def test_so_it_does_with_those_whose_session_has_ended_before(lab: Lab, held: HeldServer) -> None:
     with (
         pinhole(lab, SNAT) as daemon,
         server(lab.server, held),
@@ -376,7 +383,7 @@ def test_so_it_does_with_those_whose_session_has_ended_before(lab, held):
         daemon.wait_for("pinhole.closed", reason="address_gone")
 
 
-def test_so_it_does_with_a_session_that_is_relayed_unread(lab):
+def test_so_it_does_with_a_session_that_is_relayed_unread(lab: Lab) -> None:
     def with_tls(served: Served, line: bytes) -> bytes | None:
         return b"234 go on\r\n" if line.startswith(b"AUTH") else plain_server(served, line)
 
@@ -391,7 +398,7 @@ def test_so_it_does_with_a_session_that_is_relayed_unread(lab):
         daemon.wait_for("session.closed", reason="address_gone")
 
 
-def test_sessions_that_nobody_knows_by_that_address_go_on(lab, daemon, held):
+def test_sessions_that_nobody_knows_by_that_address_go_on(lab: Lab, daemon: Daemon, held: HeldServer) -> None:
     with server(lab.server, held), Talk(lab.client, str(lab.server.v4)) as talk, half_way(lab, talk) as data:
         lab.gateway.run(["ip", "address", "add", "198.51.100.78/24", "dev", "wan0"])
         lab.gateway.run(["ip", "address", "del", "198.51.100.78/24", "dev", "wan0"])
@@ -409,7 +416,7 @@ def cpu_seconds(pid: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def test_without_descriptors_clients_are_reset_and_the_daemon_neither_spins_nor_ends(lab):
+def test_without_descriptors_clients_are_reset_and_the_daemon_neither_spins_nor_ends(lab: Lab) -> None:
     with pinhole(lab, ALL) as daemon, server(lab.server):
         daemon.stop()
         daemon.start(nofile=40)
@@ -431,7 +438,7 @@ def test_without_descriptors_clients_are_reset_and_the_daemon_neither_spins_nor_
         assert fate(lab.client, str(lab.server.v4), 21).startswith("open 220")
 
 
-def test_a_full_disk_stops_no_session_and_loses_no_line_that_fits_in_memory(lab, tmp_path):
+def test_a_full_disk_stops_no_session_and_loses_no_line_that_fits_in_memory(lab: Lab, tmp_path: Path) -> None:
     run: Callable[..., Any] = subprocess.run
     run(["mount", "-t", "tmpfs", "-o", "size=64k,mode=0777", "tmpfs", str(tmp_path)], check=True)
     try:
@@ -460,7 +467,7 @@ def test_a_full_disk_stops_no_session_and_loses_no_line_that_fits_in_memory(lab,
         run(["umount", str(tmp_path)], check=True)
 
 
-def test_a_reload_puts_other_limits_of_pinholes_in_force(lab, daemon):
+def test_a_reload_puts_other_limits_of_pinholes_in_force(lab: Lab, daemon: Daemon) -> None:
     def replies(count: int) -> list[str]:
         with contextlib.ExitStack() as stack:
             talks = [stack.enter_context(Talk(lab.client, str(lab.server.v4))) for _ in range(count)]

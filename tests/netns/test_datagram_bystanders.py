@@ -36,8 +36,9 @@ class Mapping(PassOn):
             expect = Expect(
                 Transport.UDP, "x", "x", service, allow, service, None, 30, None, 30, uses=None, reader=self.reader
             )
-            self.grant = self.pinholes.open(expect)
-            assert isinstance(self.grant, Grant)
+            grant = self.pinholes.open(expect)
+            assert isinstance(grant, Grant)
+            self.grant = grant
         if data == b"unmap":
             self.pinholes.close(self.grant)
         return [Send(side.other, data)]
@@ -56,7 +57,7 @@ async def passes(near: socket.socket, far: socket.socket) -> None:
     assert await hear(near) == (b"fro", there)
 
 
-async def says(gateway: Gateway, client: socket.socket, word: bytes) -> None:
+async def says(gateway: Site, client: socket.socket, word: bytes) -> None:
     """A client to its server, which an engine hears."""
     server = gateway.servers[client.family]
     client.sendto(word, server.getsockname()[:2])

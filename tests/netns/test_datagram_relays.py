@@ -46,8 +46,9 @@ class Fetching(PassOn):
                 source=source,
                 **{"idle_seconds": IDLE, **self.terms},
             )
-            self.grant = self.pinholes.open(expect)
-            assert isinstance(self.grant, Grant)
+            grant = self.pinholes.open(expect)
+            assert isinstance(grant, Grant)
+            self.grant = grant
         if data == b"enough":
             self.pinholes.close(self.grant)
         return [Send(side.other, data)]
@@ -243,7 +244,12 @@ async def test_what_came_in_time_is_relayed_though_the_silence_seems_over(hosts:
         busy, caller = socket.socketpair()
         with busy, caller:
             loop, done = asyncio.get_running_loop(), asyncio.Event()
-            loop.add_reader(busy, lambda: (busily(lambda: transfer.sendto(b"two", seen)), done.set()))
+
+            def hears() -> None:
+                busily(lambda: transfer.sendto(b"two", seen))
+                done.set()
+
+            loop.add_reader(busy, hears)
             caller.send(b"x")
             await done.wait()
             loop.remove_reader(busy)

@@ -50,7 +50,7 @@ def serve(host: Host, listener: socket.socket) -> None:
 
 
 @pytest.mark.parametrize("snat", ["none", "interface"])
-def test_a_transfer_over_the_default_data_port(snat):
+def test_a_transfer_over_the_default_data_port(snat: str) -> None:
     with Lab("routed") as lab, pinhole(lab, POLICY.format(snat=snat)) as daemon:
         with lab.server.inside():
             server = reusable((str(lab.server.v4), 21))

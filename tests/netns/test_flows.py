@@ -9,7 +9,7 @@ import pytest
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Close, Send, Splice
-from protocols.contract.pinholes import Expect, Reader
+from protocols.contract.pinholes import Expect, Grant, Reader
 from proxy.config.schema import Limits, Timeouts
 from proxy.config.values import Dnat
 from proxy.sockets.watch import RETURN_SECONDS, AddressWatch
@@ -230,7 +230,7 @@ class Registering(PassOn):
     def receive(self, side: Side, data: bytes, now: float) -> Any:
         if data == b"register":
             seen = self.peers.client_as_seen
-            self.grant = self.pinholes.open(
+            grant = self.pinholes.open(
                 Expect(
                     Transport.UDP,
                     "sip",
@@ -245,7 +245,9 @@ class Registering(PassOn):
                     reader=Reader("test", "called"),
                 )
             )
-            return [Send(side.other, str(self.grant.listen).encode())]
+            assert isinstance(grant, Grant)
+            self.grant = grant
+            return [Send(side.other, str(grant.listen).encode())]
         if data == b"remove":
             self.pinholes.close(self.grant)
         return super().receive(side, data, now)

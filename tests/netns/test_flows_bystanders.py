@@ -136,7 +136,7 @@ async def test_datagrams_that_had_arrived_before_a_socket_was_closed_are_not_los
         asking = [asker, gateway.socket(hosts.server, hosts.server_address(4), 6060)][:askers]
         for number in range(QUESTIONS):
             asking[number % askers].sendto(b"question %d" % number, at)
-        heard = set()
+        heard: set[bytes] = set()
         while len(heard) < QUESTIONS:
             question, source = await hear(called)
             heard.add(question)

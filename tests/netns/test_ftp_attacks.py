@@ -65,7 +65,7 @@ def gate(request: pytest.FixtureRequest) -> Iterator[Site]:
 
 
 @pytest.mark.parametrize("command", ["PORT 10,1,0,3,20,20", "EPRT |1|10.1.0.3|5140|", "PORT 198,51,100,3,20,20"])
-def test_a_bounce_to_a_third_host_is_refused_and_not_forwarded(gate, command):
+def test_a_bounce_to_a_third_host_is_refused_and_not_forwarded(gate: Site, command: str) -> None:
     with server(gate.lab.server) as heard, gate.talk() as talk:
         assert talk.ask(command).startswith("504")
         assert talk.ask("NOOP").startswith("200")
@@ -85,7 +85,9 @@ def test_a_bounce_to_a_third_host_is_refused_and_not_forwarded(gate, command):
         ("PORT 10,1,0,2,20", "501", "ftp.bad_port"),
     ],
 )
-def test_a_port_that_is_low_or_nonsense_is_refused_and_not_forwarded(gate, command, code, rule):
+def test_a_port_that_is_low_or_nonsense_is_refused_and_not_forwarded(
+    gate: Site, command: str, code: str, rule: str
+) -> None:
     with server(gate.lab.server) as heard, gate.talk() as talk:
         assert talk.ask(command).startswith(code)
         talk.ask("NOOP")
@@ -94,7 +96,7 @@ def test_a_port_that_is_low_or_nonsense_is_refused_and_not_forwarded(gate, comma
     gate.quiet()
 
 
-def test_more_pinholes_than_the_cap_are_refused():
+def test_more_pinholes_than_the_cap_are_refused() -> None:
     with (
         site(more="limits: {pinholes: 2}") as gate,
         server(gate.lab.server),
@@ -114,7 +116,7 @@ def test_more_pinholes_than_the_cap_are_refused():
 # -- what a server may trick a gateway into ----------------------------------------------------------------------------
 
 
-def test_a_227_inside_another_reply_opens_nothing(gate):
+def test_a_227_inside_another_reply_opens_nothing(gate: Site) -> None:
     def script(served: Served, line: bytes) -> bytes | None:
         if line.startswith(b"STAT"):
             return b"211-status\r\n227 Entering Passive Mode (" + b"198,51,100,2,100,100" + b")\r\n211 end\r\n"
@@ -126,7 +128,7 @@ def test_a_227_inside_another_reply_opens_nothing(gate):
     assert gate.opened() == []
 
 
-def test_a_227_that_nobody_asked_for_opens_nothing(gate):
+def test_a_227_that_nobody_asked_for_opens_nothing(gate: Site) -> None:
     def script(served: Served, line: bytes) -> bytes | None:
         if line.startswith(b"NOOP"):
             return b"227 Entering Passive Mode (198,51,100,2,100,100)\r\n"
@@ -138,7 +140,7 @@ def test_a_227_that_nobody_asked_for_opens_nothing(gate):
     assert gate.opened() == []
 
 
-def test_a_227_that_names_a_third_host_leads_to_the_server_alone(gate):
+def test_a_227_that_names_a_third_host_leads_to_the_server_alone(gate: Site) -> None:
     def script(served: Served, line: bytes) -> bytes | None:
         if line.startswith(b"PASV"):
             return served.passive(b"from the server").replace(b"198,51,100,2", b"198,51,100,3")
@@ -151,7 +153,7 @@ def test_a_227_that_names_a_third_host_leads_to_the_server_alone(gate):
     assert gate.violations() == ["ftp.pasv_mismatch"]
 
 
-def test_a_low_port_in_a_227_is_refused(gate):
+def test_a_low_port_in_a_227_is_refused(gate: Site) -> None:
     def script(served: Served, line: bytes) -> bytes | None:
         if line.startswith(b"PASV"):
             return b"227 Entering Passive Mode (198,51,100,2,0,22)\r\n"
@@ -166,7 +168,7 @@ def test_a_low_port_in_a_227_is_refused(gate):
 # -- what is not FTP ---------------------------------------------------------------------------------------------------
 
 
-def test_http_with_ftp_inside_is_closed_and_nothing_of_it_arrives(gate):
+def test_http_with_ftp_inside_is_closed_and_nothing_of_it_arrives(gate: Site) -> None:
     """NAT slipstreaming: a browser is made to send a form whose body has a command at the edge of a packet."""
     post = b"POST / HTTP/1.1\r\nHost: x\r\nContent-Length: 3000\r\n\r\n" + b"a" * 1200
     with server(gate.lab.server) as heard, gate.talk(login=False) as talk:
@@ -191,7 +193,7 @@ HOSTILE = {
 
 
 @pytest.mark.parametrize("words", HOSTILE.values(), ids=HOSTILE.keys())
-def test_a_request_whose_method_is_an_ftp_verb_opens_nothing(gate, words):
+def test_a_request_whose_method_is_an_ftp_verb_opens_nothing(gate: Site, words: list[str]) -> None:
     """NAT slipstreaming by what a client of HTTP can be made to send, to a server that agrees to everything."""
     body = "\r\nUSER x\r\nPASS y\r\nPORT 10,1,0,2,31,144\r\nEPRT |1|10.1.0.2|8080|\r\nPASV\r\nLIST\r\n"
     curl = ("curl", "-s", "--max-time", "5", "--http0.9")
@@ -204,7 +206,7 @@ def test_a_request_whose_method_is_an_ftp_verb_opens_nothing(gate, words):
 
 
 @pytest.mark.parametrize("address", ["smtp://{}:21/x", "rtsp://{}:21/", "imap://{}:21/", "gopher://{}:21/_NICK%20x"])
-def test_what_other_protocols_say_first_opens_nothing(gate, address):
+def test_what_other_protocols_say_first_opens_nothing(gate: Site, address: str) -> None:
     words = ("--mail-from", "a@example.org", "--mail-rcpt", "b@example.org") if address.startswith("smtp") else ()
     with server(gate.lab.server, lambda *_: b"230 in\r\n") as heard:
         gate.lab.client.run(("curl", "-s", "--max-time", "5", *words, address.format(gate.server_at)), check=False)
@@ -214,7 +216,7 @@ def test_what_other_protocols_say_first_opens_nothing(gate, address):
 
 
 @pytest.mark.parametrize("command", ["PORT 10,1,0,2,31,144", "EPRT |1|10.1.0.2|8080|", "PASV", "EPSV", "LIST"])
-def test_without_a_login_nothing_is_opened(gate, command):
+def test_without_a_login_nothing_is_opened(gate: Site, command: str) -> None:
     """Also at servers that want none."""
     with server(gate.lab.server, lambda *_: b"200 fine\r\n") as heard, gate.talk(login=False) as talk:
         talk.reply()
@@ -227,7 +229,7 @@ def test_without_a_login_nothing_is_opened(gate, command):
     assert len(gate.opened()) == 1
 
 
-def test_a_port_after_garbage_is_not_found_again(gate):
+def test_a_port_after_garbage_is_not_found_again(gate: Site) -> None:
     with server(gate.lab.server) as heard, gate.talk(login=False) as talk:
         with contextlib.suppress(OSError):
             talk.send(b"\x80\x81\x82 garbage\r\n")
@@ -243,7 +245,7 @@ def test_a_port_after_garbage_is_not_found_again(gate):
     [(b"CWD " + b"a" * 10_000 + b"\r\n", "ftp.line_too_long"), (b"CWD a\0b\r\n", "ftp.nul")],
     ids=["10,000 bytes", "NUL"],
 )
-def test_a_line_that_no_client_sends_is_answered_500_and_the_end(gate, line, rule):
+def test_a_line_that_no_client_sends_is_answered_500_and_the_end(gate: Site, line: bytes, rule: str) -> None:
     with server(gate.lab.server) as heard, gate.talk() as talk:
         talk.send(line)
         assert talk.reply().startswith("500")
@@ -254,7 +256,7 @@ def test_a_line_that_no_client_sends_is_answered_500_and_the_end(gate, line, rul
     gate.quiet()
 
 
-def test_commands_glued_behind_auth_never_reach_the_server(gate):
+def test_commands_glued_behind_auth_never_reach_the_server(gate: Site) -> None:
     def script(served: Served, line: bytes) -> bytes | None:
         return b"234 go on\r\n" if line.startswith(b"AUTH") else plain_server(served, line)
 
@@ -269,7 +271,7 @@ def test_commands_glued_behind_auth_never_reach_the_server(gate):
 # -- strangers at a pinhole --------------------------------------------------------------------------------------------
 
 
-def test_a_stranger_who_comes_first_is_refused_and_the_right_peer_still_gets_in():
+def test_a_stranger_who_comes_first_is_refused_and_the_right_peer_still_gets_in() -> None:
     """At a port of ours."""
     with site("interface") as gate, server(gate.lab.server), gate.talk() as talk:
         assert talk.ask("PORT 10,1,0,2,156,70").startswith("200")
@@ -285,7 +287,7 @@ def test_a_stranger_who_comes_first_is_refused_and_the_right_peer_still_gets_in(
         assert len(gate.daemon.audit("pinhole.used")) == 1
 
 
-def test_at_an_address_that_is_not_ours_a_stranger_finds_nothing_and_the_right_peer_still_gets_in(gate):
+def test_at_an_address_that_is_not_ours_a_stranger_finds_nothing_and_the_right_peer_still_gets_in(gate: Site) -> None:
     with server(gate.lab.server), gate.talk() as talk:
         address, port = passive_address(talk.ask("PASV"))
         assert fate(gate.lab.client_stranger, address, port) == "silent"
@@ -295,7 +297,7 @@ def test_at_an_address_that_is_not_ours_a_stranger_finds_nothing_and_the_right_p
     assert len(gate.daemon.audit("pinhole.used")) == 1
 
 
-def test_a_used_pinhole_takes_no_second_connection(gate):
+def test_a_used_pinhole_takes_no_second_connection(gate: Site) -> None:
     with server(gate.lab.server), gate.talk() as talk:
         address, port = passive_address(talk.ask("PASV"))
         with dial(gate.lab.client, address, port) as first:
@@ -304,7 +306,7 @@ def test_a_used_pinhole_takes_no_second_connection(gate):
             assert first.recv(100) == b"payload"
 
 
-def test_an_unused_pinhole_is_gone_after_its_time():
+def test_an_unused_pinhole_is_gone_after_its_time() -> None:
     with site(more="timeouts: {pinhole_open: 0.3}") as gate, server(gate.lab.server), gate.talk() as talk:
         address, port = passive_address(talk.ask("PASV"))
         assert gate.daemon.wait_for("pinhole.closed")["reason"] == "never_used"
@@ -313,7 +315,7 @@ def test_an_unused_pinhole_is_gone_after_its_time():
 
 @pytest.mark.parametrize("backend", list(Backend), ids=lambda backend: backend.value)
 @pytest.mark.parametrize("snat", ["none", "interface"])
-def test_a_port_scan_finds_the_agreed_pinhole_alone(backend, snat):
+def test_a_port_scan_finds_the_agreed_pinhole_alone(backend: Backend, snat: str) -> None:
     with site(snat, backend) as gate, server(gate.lab.server):
         lab = gate.lab
         gateway_outside, gateway_inside = (str(lab.gateway.address(4, name)) for name in ("wan0", "lan0"))
@@ -326,7 +328,7 @@ def test_a_port_scan_finds_the_agreed_pinhole_alone(backend, snat):
                 "inside": open_ports(lab.client_stranger, gateway_inside, ports) - {21},
             }
 
-        nothing = {"outside": set(), "through to the client": set(), "inside": set()}
+        nothing: dict[str, set[int]] = {"outside": set(), "through to the client": set(), "inside": set()}
         assert scan() == nothing
         with gate.talk() as talk:
             # Active: the pinhole stands where the server knows the client, and answers handshakes there alone; where
@@ -343,13 +345,13 @@ def test_a_port_scan_finds_the_agreed_pinhole_alone(backend, snat):
         assert scan([int(port)]) == nothing
 
 
-def test_a_session_from_outside_is_not_taken(gate):
+def test_a_session_from_outside_is_not_taken(gate: Site) -> None:
     with server(gate.lab.client):
         assert fate(gate.lab.server, str(gate.lab.client.v4), 21) == "silent"
     assert gate.daemon.audit("session.opened") == []
 
 
-def test_nothing_is_logged_that_is_secret(gate):
+def test_nothing_is_logged_that_is_secret(gate: Site) -> None:
     with server(gate.lab.server), gate.talk(login=False) as talk:
         talk.reply()
         talk.ask("USER alice")

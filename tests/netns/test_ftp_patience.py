@@ -81,6 +81,7 @@ def fetch(client: ftplib.FTP, keep_alive: bytes) -> bytes:
     with client.transfercmd("RETR file") as data:
         while block := data.recv(65536):
             parts.append(block)
+            assert client.sock
             client.sock.sendall(keep_alive + b"\r\n")
     client.voidresp()
     return b"".join(parts)

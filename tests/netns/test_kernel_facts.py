@@ -12,6 +12,7 @@ from protocols.contract.addresses import Endpoint
 from proxy.config import reading
 from proxy.host import rules
 from proxy.sockets import packet_info, transparent
+from proxy.sockets.poll import READ
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
@@ -47,7 +48,7 @@ def connect(hosts: Hosts, target: Endpoint) -> socket.socket:
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_a_socket_on_a_foreign_address_receives_what_is_sent_there(hosts, version):
+def test_a_socket_on_a_foreign_address_receives_what_is_sent_there(hosts: Hosts, version: int) -> None:
     steer(hosts)
     target = Endpoint(hosts.server_address(version), PORT)
     with hosts.gateway.inside():
@@ -61,7 +62,7 @@ def test_a_socket_on_a_foreign_address_receives_what_is_sent_there(hosts, versio
             assert transparent.local(sock) == target
 
 
-def test_other_ports_of_that_host_still_reach_it(hosts):
+def test_other_ports_of_that_host_still_reach_it(hosts: Hosts) -> None:
     steer(hosts)
     target = Endpoint(hosts.server_address(4), PORT)
     with hosts.gateway.inside():
@@ -73,7 +74,7 @@ def test_other_ports_of_that_host_still_reach_it(hosts):
         sock.close()
 
 
-def test_a_match_on_socket_wildcard_0_loses_the_end_of_the_handshake(hosts):
+def test_a_match_on_socket_wildcard_0_loses_the_end_of_the_handshake(hosts: Hosts) -> None:
     """So the static rule must never have it, however tidy it looks."""
     steer(hosts, wildcard="socket wildcard 0")
     target = Endpoint(hosts.server_address(4), PORT)
@@ -87,7 +88,7 @@ def test_a_match_on_socket_wildcard_0_loses_the_end_of_the_handshake(hosts):
 
 
 @pytest.mark.parametrize("version", [4, 6])
-def test_the_answers_to_a_spoofed_source_come_back(hosts, version):
+def test_the_answers_to_a_spoofed_source_come_back(hosts: Hosts, version: int) -> None:
     steer(hosts)
     target = Endpoint(hosts.server_address(version), PORT)
     with hosts.server.inside():
@@ -104,4 +105,4 @@ def test_the_answers_to_a_spoofed_source_come_back(hosts, version):
             sock.sendall(b"x")
             ours.settimeout(2)
             assert ours.recv(1) == b"x"
-            assert transparent.dial_result(ours) == 0
+            assert transparent.dial_result(ours, READ) == 0

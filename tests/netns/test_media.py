@@ -15,11 +15,12 @@ from protocols.contract.addresses import Endpoint, Host, Transport, only
 from protocols.contract.pinholes import AnyGrant, Closed, Media, MediaGrant, Party, PinholeEvent, Refusal, Used
 from proxy.config.schema import Limits
 from proxy.pinholes.candidates import LOCK_PACKETS
+from proxy.pinholes.media import MediaPlace
 from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.shares import Group
+from proxy.record.audit import Log
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.packet_info import endpoint
-from tests.harness.shell import Memory
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
 
@@ -37,7 +38,9 @@ class Call:
         server = Endpoint(gateway.hosts.server_address(4), PORT)
         self.decided_by = Arrival(Transport.UDP, "lan0", client, server)
         self.group = Group("test", False)
-        self.log: Memory = gateway.shell.log
+        self.log: Log = gateway.shell.log
+        self.helper = gateway.shell.helper
+        self.hosts = client.host, server.host
         self.events: list[PinholeEvent] = []
         self.pinholes = SessionPinholes(gateway.shell.pinholes, self)
 
@@ -647,7 +650,7 @@ async def test_a_call_between_two_places_of_ours_does_not_go_round_in_circles(ho
         phone.sendto(b"hello", to(answered))
         await silence(neighbour)
         assert raised == []
-        assert sum(place.counts_in().packets for place in liar.pinholes) == 1
+        assert sum(place.counts_in().packets for place in liar.pinholes if isinstance(place, MediaPlace)) == 1
         call.pinholes.end("over")
         liar.pinholes.end("over")
 

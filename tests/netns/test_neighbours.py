@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -149,12 +149,13 @@ class Router:
         hidden = name in MASQUERADING
         client = self.lab.client_stranger if hidden else self.lab.client
         way = Way(client, self.lab.server, version, SECONDS_THAT_FAIL)
+        attempts: dict[str, Callable[[], object]] = {
+            "passive": lambda: transfer(way, active=False),
+            "active": lambda: transfer(way, active=True),
+            "call": lambda: call(way, next(self.calls)),
+        }
         found = []
-        for what, attempt in (
-            ("passive", lambda: transfer(way, active=False)),
-            ("active", lambda: transfer(way, active=True)),
-            ("call", lambda: call(way, next(self.calls))),
-        ):
+        for what, attempt in attempts.items():
             try:
                 attempt()
             except (OSError, AssertionError) as error:

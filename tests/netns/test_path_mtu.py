@@ -9,7 +9,7 @@ by ICMP errors, which must reach the sockets of the gateway, whoever's address t
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address, ip_address
 
@@ -138,7 +138,7 @@ def _both(four: str, six: str) -> tuple[IPv4Address, IPv6Address]:
     return IPv4Address(four), IPv6Address(six)
 
 
-ATTEMPTS = {
+ATTEMPTS: dict[str, Callable[[Way, int], object]] = {
     "FTP passive, download": lambda way, _: transfer(way, active=False, size=SIZE),
     "FTP passive, upload": lambda way, _: transfer(way, active=False, upload=True, size=SIZE),
     "FTP active, download": lambda way, _: transfer(way, active=True, size=SIZE),

@@ -87,7 +87,9 @@ def a_download(lab: Lab) -> str:
 
 
 @pytest.mark.parametrize("backend", ["nft", "iptables"])
-def test_started_as_root_it_serves_as_an_ordinary_user_and_takes_the_rules_down(lab, daemon, backend):
+def test_started_as_root_it_serves_as_an_ordinary_user_and_takes_the_rules_down(
+    lab: Lab, daemon: Daemon, backend: str
+) -> None:
     daemon.start("--net", "--backend", backend)
     serves_as_ordinary_user(daemon.pid)
     assert a_download(lab) == "open payload"
@@ -98,14 +100,14 @@ def test_started_as_root_it_serves_as_an_ordinary_user_and_takes_the_rules_down(
     assert not (daemon.directory / "control.sock").exists()
 
 
-def test_without_the_rules_it_gives_its_rights_up_as_well(lab, daemon):
+def test_without_the_rules_it_gives_its_rights_up_as_well(lab: Lab, daemon: Daemon) -> None:
     daemon.net_up()
     daemon.start()
     serves_as_ordinary_user(daemon.pid)
     assert a_download(lab) == "open payload"
 
 
-def test_the_process_beside_it_has_what_it_needs_and_no_more(lab, daemon):
+def test_the_process_beside_it_has_what_it_needs_and_no_more(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     (beside,) = keepers(daemon.pid)
     assert status_of(beside)["NoNewPrivs"] == "1"
@@ -116,7 +118,7 @@ def test_the_process_beside_it_has_what_it_needs_and_no_more(lab, daemon):
     assert not os.path.exists(f"/proc/{beside}")
 
 
-def test_a_configuration_that_only_root_can_read_is_read_again(lab, daemon):
+def test_a_configuration_that_only_root_can_read_is_read_again(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     daemon.write_config(NONE)
     assert daemon.command("reload", "-c", str(daemon.config)).stdout == "reloaded\n"
@@ -129,7 +131,9 @@ def test_a_configuration_that_only_root_can_read_is_read_again(lab, daemon):
     assert "cannot be read: No such file" in daemon.wait_for("config.rejected", 2)["problems"][0]
 
 
-def test_a_configuration_that_was_not_there_at_the_start_is_read_as_well(monkeypatch, tmp_path):
+def test_a_configuration_that_was_not_there_at_the_start_is_read_as_well(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     monkeypatch.setattr(reading, "SYSTEM_PATH", tmp_path / "pinhole.yaml")
     ours, theirs = socket.socketpair()
     who = privileges.User("nobody", 65534, 65534)
@@ -142,7 +146,7 @@ def test_a_configuration_that_was_not_there_at_the_start_is_read_as_well(monkeyp
         beside.end("end")
 
 
-def test_a_log_where_only_root_can_write_is_rotated(lab, daemon):
+def test_a_log_where_only_root_can_write_is_rotated(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     rotated = daemon.log.with_suffix(".1")
     daemon.log.rename(rotated)
@@ -154,14 +158,14 @@ def test_a_log_where_only_root_can_write_is_rotated(lab, daemon):
     assert daemon.log.stat().st_mode & 0o777 == 0o640
 
 
-def test_the_control_socket_is_for_root_and_the_group_of_the_daemon(lab, daemon):
+def test_the_control_socket_is_for_root_and_the_group_of_the_daemon(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     made = (daemon.directory / "control.sock").stat()
     assert (made.st_uid, made.st_gid, made.st_mode & 0o777) == (0, privileges.USUAL_NUMBER, 0o660)
     assert daemon.ask("status")["state"] == "serving"
 
 
-def test_killed_it_leaves_the_rules_and_says_so(lab, daemon):
+def test_killed_it_leaves_the_rules_and_says_so(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     (beside,) = keepers(daemon.pid)
     daemon.signal(signal.SIGKILL)
@@ -182,7 +186,7 @@ def gone(pid: int) -> None:
     raise AssertionError(f"{pid} does not end")
 
 
-def test_an_interrupt_from_the_terminal_ends_both_in_order(lab, daemon):
+def test_an_interrupt_from_the_terminal_ends_both_in_order(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     os.killpg(daemon.pid, signal.SIGINT)
     assert daemon.wait() == 0
@@ -190,7 +194,7 @@ def test_an_interrupt_from_the_terminal_ends_both_in_order(lab, daemon):
     assert daemon.audit("daemon.stopped")
 
 
-def test_the_end_tells_when_the_rules_could_not_be_taken_down(lab, daemon):
+def test_the_end_tells_when_the_rules_could_not_be_taken_down(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     (beside,) = keepers(daemon.pid)
     os.kill(beside, signal.SIGKILL)
@@ -199,27 +203,27 @@ def test_the_end_tells_when_the_rules_could_not_be_taken_down(lab, daemon):
     assert "has ended" in daemon.stderr.read_text()
 
 
-def test_the_user_is_the_operators_choice(lab, daemon):
+def test_the_user_is_the_operators_choice(lab: Lab, daemon: Daemon) -> None:
     daemon.config.write_text(f"{daemon.config.read_text()}user: nobody\n")
     daemon.start("--net")
     serves_as_ordinary_user(daemon.pid, 65534)
 
 
-def test_where_there_is_only_root_its_capabilities_are_given_up(lab, daemon):
+def test_where_there_is_only_root_its_capabilities_are_given_up(lab: Lab, daemon: Daemon) -> None:
     daemon.config.write_text(f"{daemon.config.read_text()}user: root\n")
     daemon.start("--net")
     serves_as_ordinary_user(daemon.pid, 0)
     assert a_download(lab) == "open payload"
 
 
-def test_an_unknown_user_is_an_error_before_any_rule_stands(lab, daemon):
+def test_an_unknown_user_is_an_error_before_any_rule_stands(lab: Lab, daemon: Daemon) -> None:
     daemon.config.write_text(f"{daemon.config.read_text()}user: no-such-user\n")
     with pytest.raises(RuntimeError, match="there is no user 'no-such-user'"):
         daemon.start("--net")
     assert "pinhole" not in rules_and_routes(lab)
 
 
-def test_a_start_that_fails_takes_the_rules_down(lab, daemon):
+def test_a_start_that_fails_takes_the_rules_down(lab: Lab, daemon: Daemon) -> None:
     with lab.gateway.inside():
         taken = socket.create_server(("127.0.0.1", 50000))
     with taken, pytest.raises(RuntimeError, match="is another pinhole running"):
@@ -227,7 +231,9 @@ def test_a_start_that_fails_takes_the_rules_down(lab, daemon):
     assert "pinhole" not in rules_and_routes(lab)
 
 
-def test_installed_where_only_root_can_read_it_serves(lab, daemon, monkeypatch):
+def test_installed_where_only_root_can_read_it_serves(
+    lab: Lab, daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A clone in root's own home directory is what a router has."""
     place = daemon.directory / "clone"
     place.mkdir(mode=0o700)
@@ -242,7 +248,7 @@ def test_installed_where_only_root_can_read_it_serves(lab, daemon, monkeypatch):
     assert not daemon.audit("daemon.failed")
 
 
-def test_whoever_is_not_root_gives_up_what_serving_does_not_need(lab, daemon):
+def test_whoever_is_not_root_gives_up_what_serving_does_not_need(lab: Lab, daemon: Daemon) -> None:
     daemon.directory.chmod(0o755)
     daemon.config.chmod(0o644)
     shutil.chown(daemon.directory, "nobody")
@@ -261,7 +267,7 @@ def test_whoever_is_not_root_gives_up_what_serving_does_not_need(lab, daemon):
     assert process.wait(20) == 0
 
 
-def test_from_a_clone_that_only_root_can_read_it_serves_as_an_ordinary_user_as_well(lab, tmp_path):
+def test_from_a_clone_that_only_root_can_read_it_serves_as_an_ordinary_user_as_well(lab: Lab, tmp_path: Path) -> None:
     """As in root's home. The demo starts it so."""
     tmp_path.chmod(0o700)
     for package in ("proxy", "protocols"):
@@ -274,7 +280,9 @@ def test_from_a_clone_that_only_root_can_read_it_serves_as_an_ordinary_user_as_w
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_started_with_its_standard_descriptors_closed_no_socket_gets_their_numbers(lab, daemon, form):
+def test_started_with_its_standard_descriptors_closed_no_socket_gets_their_numbers(
+    lab: Lab, daemon: Daemon, form: str
+) -> None:
     log = f"audit: {{to: stdout, format: {form}}}"
     daemon.config.write_text(f"{ALL}\n{log}\ncontrol: {daemon.directory}/control.sock\n")
     run = (*COMMAND, "run", "--net", "-c", str(daemon.config))
@@ -294,14 +302,14 @@ def until(holds: Callable[[], bool]) -> None:
         time.sleep(0.01)
 
 
-def test_what_keeps_it_from_starting_is_one_line(lab, daemon):
+def test_what_keeps_it_from_starting_is_one_line(lab: Lab, daemon: Daemon) -> None:
     daemon.config.write_text(f"{ALL}\naudit: {{to: /nowhere/audit.log}}\ncontrol: {daemon.directory}/control.sock\n")
     with pytest.raises(RuntimeError, match=r"audit log /nowhere/audit\.log: No such file or directory"):
         daemon.start()
     assert len(daemon.stderr.read_text().splitlines()) == 1
 
 
-def test_told_to_end_before_it_serves_it_takes_the_rules_down(lab, daemon):
+def test_told_to_end_before_it_serves_it_takes_the_rules_down(lab: Lab, daemon: Daemon) -> None:
     process = lab.gateway.popen((*COMMAND, "run", "--net", "-c", str(daemon.config)), cwd=ROOT)
     until(lambda: "pinhole" in rules_and_routes(lab))
     process.terminate()
@@ -309,7 +317,7 @@ def test_told_to_end_before_it_serves_it_takes_the_rules_down(lab, daemon):
     assert "5353" not in rules_and_routes(lab)
 
 
-def test_the_process_beside_it_ends_in_order_when_nobody_fetches_its_answer():
+def test_the_process_beside_it_ends_in_order_when_nobody_fetches_its_answer() -> None:
     deserted_read, deserted_write = os.pipe()
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     ours.send(b"wish")

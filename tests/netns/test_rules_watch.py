@@ -124,14 +124,16 @@ def restored(daemon: Daemon) -> None:
         ("ip -6 rule add not fwmark 51820 table main", "IPv6 rules of others before ours: priority 99"),
     ],
 )
-def test_what_somebody_takes_away_is_told_and_so_is_its_return(lab, daemon, command, part):
+def test_what_somebody_takes_away_is_told_and_so_is_its_return(
+    lab: Lab, daemon: Daemon, command: str, part: str
+) -> None:
     lab.gateway.run(command.split())
     missing(lab, daemon, part)
     lab.gateway.run(["ip", "link", "set", "lo", "up"])
     restored(daemon)
 
 
-def test_a_loopback_that_was_down_for_a_moment_has_lost_routes(lab, daemon):
+def test_a_loopback_that_was_down_for_a_moment_has_lost_routes(lab: Lab, daemon: Daemon) -> None:
     lab.gateway.run(["sh", "-c", "ip link set lo down; ip link set lo up"])
     missing(lab, daemon, "IPv6 route local default")
 
@@ -145,13 +147,13 @@ def test_a_loopback_that_was_down_for_a_moment_has_lost_routes(lab, daemon):
         "nft flush ruleset",
     ],
 )
-def test_rules_of_iptables_are_watched_too(lab, by_iptables, command):
+def test_rules_of_iptables_are_watched_too(lab: Lab, by_iptables: Daemon, command: str) -> None:
     lab.gateway.run(command.split())
     missing(lab, by_iptables, "tables chain PINHOLE")
     restored(by_iptables)
 
 
-def test_what_others_change_and_a_new_set_up_of_ours_are_nothing_to_tell(lab, daemon):
+def test_what_others_change_and_a_new_set_up_of_ours_are_nothing_to_tell(lab: Lab, daemon: Daemon) -> None:
     lab.gateway.run(["nft", "add table ip mine; add chain ip mine c; add rule ip mine c accept"])
     lab.gateway.run(["ip", "route", "add", "203.0.113.0/24", "via", "198.51.100.2"])
     daemon.net_up()
@@ -164,7 +166,7 @@ def test_what_others_change_and_a_new_set_up_of_ours_are_nothing_to_tell(lab, da
     assert len(daemon.audit("rules.missing")) == 1
 
 
-def test_started_without_rules_it_says_so(lab):
+def test_started_without_rules_it_says_so(lab: Lab) -> None:
     daemon = Daemon(lab, ALL, "nft", unprivileged=False)
     daemon.start()
     missing(lab, daemon, "nft table inet pinhole: missing")
@@ -173,7 +175,7 @@ def test_started_without_rules_it_says_so(lab):
 
 
 @pytest.mark.parametrize("begun_with", ["nothing", "nft"])
-def test_rules_of_the_other_backend_set_up_while_it_serves_are_rules(lab, begun_with):
+def test_rules_of_the_other_backend_set_up_while_it_serves_are_rules(lab: Lab, begun_with: str) -> None:
     daemon = Daemon(lab, ALL, "nft", unprivileged=False)
     if begun_with == "nft":
         daemon.net_up()
@@ -192,7 +194,7 @@ def test_rules_of_the_other_backend_set_up_while_it_serves_are_rules(lab, begun_
     shutil.rmtree(daemon.directory)
 
 
-def test_with_two_capabilities_alone_it_watches_what_everybody_may_see(lab):
+def test_with_two_capabilities_alone_it_watches_what_everybody_may_see(lab: Lab) -> None:
     daemon = made(lab, "nft", unprivileged=True)
     daemon.start()
     watched(daemon, "routing")
@@ -203,7 +205,7 @@ def test_with_two_capabilities_alone_it_watches_what_everybody_may_see(lab):
     shutil.rmtree(daemon.directory)
 
 
-def test_as_the_unit_starts_it_the_rules_are_watched_and_the_daemon_has_two_capabilities(lab):
+def test_as_the_unit_starts_it_the_rules_are_watched_and_the_daemon_has_two_capabilities(lab: Lab) -> None:
     daemon = made(lab, "nft")
     several = "-all,+net_raw,+net_bind_service,+net_admin"
     identity = ("--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
@@ -222,7 +224,7 @@ def test_as_the_unit_starts_it_the_rules_are_watched_and_the_daemon_has_two_capa
     shutil.rmtree(daemon.directory)
 
 
-def test_killed_it_leaves_no_process_behind(lab, daemon):
+def test_killed_it_leaves_no_process_behind(lab: Lab, daemon: Daemon) -> None:
     children = Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split()
     watching = [os.pidfd_open(int(child)) for child in children]
     assert len(watching) == 2
@@ -269,11 +271,11 @@ def route(kind: int, table: int, protocol: int) -> bytes:
         (message(16, b""), False, False),
     ],
 )
-def test_of_all_news_few_concern_us(news, of_rules, is_ours):
+def test_of_all_news_few_concern_us(news: bytes, of_rules: bool, is_ours: bool) -> None:
     assert concerns_us(news, of_rules, table=99) is is_ours
 
 
-def test_where_nobody_tells_of_changes_it_looks_now_and_then(monkeypatch):
+def test_where_nobody_tells_of_changes_it_looks_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, looks in (("iptables v1.8.9 (legacy)", True), ("iptables v1.8.9 (nf_tables)", False)):
         monkeypatch.setattr(net, "read", lambda _, kind=kind: kind)
         guard = watch.Guard(reading.default(), Backend.IPTABLES, sees_rules=True)

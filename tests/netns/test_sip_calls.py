@@ -157,5 +157,5 @@ async def test_a_call_that_outlives_its_session_is_told_of_when_another_one_ends
         await pass_on(says("SIP/2.0 200 OK", 2, "BYE", there))
         ended = await shell.until("call.ended")
         assert (ended["reason"], len(ended["streams"])) == ("bye_of_caller", 1)
-        assert shell.sessions.lingering == ()
+        assert not shell.sessions.lingering
         assert dict(shell.engines[0]._table.calls.media) == {}

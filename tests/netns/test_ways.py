@@ -67,7 +67,7 @@ def policy(**keys: object) -> str:
 
 
 @pytest.mark.parametrize("route_mark", [None, "0x2"])
-def test_control_and_data_connections_go_the_way_that_the_mark_chooses(lab, route_mark):
+def test_control_and_data_connections_go_the_way_that_the_mark_chooses(lab: Lab, route_mark: str | None) -> None:
     seen: list[str] = []
 
     def watch(served: Served, line: bytes) -> bytes | None:
@@ -85,7 +85,7 @@ def test_control_and_data_connections_go_the_way_that_the_mark_chooses(lab, rout
         assert set(seen) == {OTHER_WAY if route_mark else "198.51.100.1"}
 
 
-def test_a_data_connection_to_the_client_does_not(lab):
+def test_a_data_connection_to_the_client_does_not(lab: Lab) -> None:
     """In active mode it is the client that is dialled, who is on no such line."""
 
     def active(served: Served, line: bytes) -> bytes | None:
@@ -142,7 +142,7 @@ async def test_datagrams_go_the_way_that_the_mark_chooses(hosts: Hosts) -> None:
 
 
 @pytest.mark.parametrize("most", [None, 1300])
-def test_both_legs_and_data_connections_keep_to_the_longest_segment(lab, most):
+def test_both_legs_and_data_connections_keep_to_the_longest_segment(lab: Lab, most: int | None) -> None:
     count = """
         table ip count {
             counter longer { }

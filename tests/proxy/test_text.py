@@ -103,4 +103,4 @@ def test_standard_error(capsys: pytest.CaptureFixture[str], said: str) -> None:
     sink._report(said)
     sink.close()
     assert shows(capsys.readouterr().err)
-    assert sinks.printable is printable
+    assert vars(sinks)["printable"] is printable

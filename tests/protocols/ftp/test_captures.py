@@ -139,7 +139,7 @@ def lines(stream: bytes) -> list[bytes]:
 
 
 def opened(session: Session, *triggers: str) -> list[int]:
-    return [grant.expect.target.port for grant in session.pinholes.opened if grant.expect.trigger in triggers]
+    return [grant.expect.target.port for grant in session.pinholes.expected() if grant.expect.trigger in triggers]
 
 
 ACTIVE, PASSIVE = ("PORT", "EPRT"), ("PASV", "EPSV")
@@ -200,7 +200,7 @@ def test_capture_with_source_nat_changes_the_clients_announcements_alone(name: s
         plain, mapped = replay(connection, no_nat(connection)), replay(connection, source_nat(connection))
         assert mapped.sent(CLIENT) == plain.sent(CLIENT)
         changed = _changed(plain.sent(SERVER), mapped.sent(SERVER))
-        grants = [grant for grant in mapped.pinholes.opened if grant.expect.trigger in ACTIVE]
+        grants = [grant for grant in mapped.pinholes.expected() if grant.expect.trigger in ACTIVE]
         assert len(changed) == len(grants) == len(mapped.notes("address.rewritten"))
         for (before, after), grant in zip(changed, grants, strict=True):
             assert before.startswith((b"PORT ", b"EPRT "))
@@ -215,7 +215,7 @@ def test_capture_with_destination_nat_changes_the_servers_announcements_alone(na
         plain, mapped = replay(connection, no_nat(connection)), replay(connection, destination_nat(connection))
         assert mapped.sent(SERVER) == plain.sent(SERVER)
         changed = _changed(plain.sent(CLIENT), mapped.sent(CLIENT))
-        grants = [grant for grant in mapped.pinholes.opened if grant.expect.trigger in PASSIVE]
+        grants = [grant for grant in mapped.pinholes.expected() if grant.expect.trigger in PASSIVE]
         assert len(changed) == len(grants) == len(mapped.notes("address.rewritten"))
         for (before, after), grant in zip(changed, grants, strict=True):
             text = wire.six_numbers(grant.listen) if before.startswith(b"227") else b"|||%d|" % grant.listen.port

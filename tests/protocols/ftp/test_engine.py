@@ -81,7 +81,7 @@ def test_every_known_form_of_227_is_understood(text: bytes) -> None:
     session = start("dnat")
     session.client(b"PASV")
     session.server(*text.split(b"\r\n"))
-    assert session.pinholes.opened[0].expect.target == endpoint("10.0.0.5:50000")
+    assert session.pinholes.expected()[0].expect.target == endpoint("10.0.0.5:50000")
     assert b"(203,0,113,7,238,72)" in session.sent(CLIENT)
     assert b"10" not in session.sent(CLIENT)
 
@@ -558,7 +558,7 @@ def test_replies_go_on_after_the_clients_end() -> None:
 def _grant() -> Grant:
     session = start()
     session.client(b"PORT 198,51,100,2,195,80")
-    return session.pinholes.opened[0]
+    return session.pinholes.expected()[0]
 
 
 # -- what is opened ------------------------------------------------------------------------------------------------
@@ -599,7 +599,7 @@ def test_a_client_port_below_the_lowest_is_no_default_data_port() -> None:
 def test_a_lower_port_may_be_allowed() -> None:
     session = start(options=FtpOptions(min_port=20))
     session.client(b"PORT 198,51,100,2,0,20")
-    assert session.pinholes.opened[0].listen == Endpoint(endpoint("198.51.100.2:0").host, 20)
+    assert session.pinholes.expected()[0].listen == Endpoint(endpoint("198.51.100.2:0").host, 20)
 
 
 def test_passwords_never_reach_a_note() -> None:

@@ -150,8 +150,8 @@ def by_rules(rules: ParserElement, value: bytes) -> Found | None:
     except ParseException:
         return None
     found: Found = {name: tokens[name] for name in PARTS if name in tokens}
-    found["inside"] = list(tokens.get("uri_parameters", ()))
-    found["outside"] = [list(one) for one in tokens.get("parameters", ())]
+    found["inside"] = list(tokens["uri_parameters"]) if "uri_parameters" in tokens else []
+    found["outside"] = [list(one) for one in tokens["parameters"]] if "parameters" in tokens else []
     return found
 
 
@@ -191,16 +191,16 @@ def values() -> set[tuple[str, bytes]]:
             except BadMessage:
                 continue
     for row in rows():
-        name = row.field.partition(" ")[0]
+        header = row.field.partition(" ")[0]
         value = said(row, "10.1.0.2")
-        if name == "request-uri":
+        if header == "request-uri":
             collected.add(("uri", value))
-        elif name == "via" or name.encode() in ADDRESSES | IDENTITIES:
+        elif header == "via" or header.encode() in ADDRESSES | IDENTITIES:
             try:
                 parts = [value[start:end] for start, end in split(value, Span(0, len(value)))]
             except Malformed:
                 parts = [value]
-            collected |= {("via" if name == "via" else "address", part) for part in (value, *parts)}
+            collected |= {("via" if header == "via" else "address", part) for part in (value, *parts)}
     return collected
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -32,7 +33,7 @@ from tests.harness.sip_flow import (
 EVE, EVE_SEEN = at("10.1.0.66:5060"), at("203.0.113.1:40066")
 
 
-def eve(beside: Flow, server: str = "198.51.100.2:5060", **options: object) -> Flow:
+def eve(beside: Flow, server: str = "198.51.100.2:5060", **options: Any) -> Flow:
     """Another phone behind the same gateway."""
     return Flow(peers=Peers(EVE, EVE_SEEN, at(server), at(server), Transport.UDP), beside=beside, **options)
 
@@ -238,7 +239,7 @@ def test_a_repeat_of_a_call_that_is_over_announces_no_place_that_is_gone() -> No
 @pytest.mark.parametrize("options", [{}, {"mode": "observe"}, {"fixup": "never"}], ids=["active", "observe", "never"])
 @pytest.mark.parametrize("nat", [True, False], ids=["nat", "no_nat"])
 @pytest.mark.parametrize("side", list(Side))
-def test_a_request_by_nobody_is_malformed(side: Side, nat: bool, options: dict[str, str], via: bytes) -> None:
+def test_a_request_by_nobody_is_malformed(side: Side, nat: bool, options: dict[str, Any], via: bytes) -> None:
     flow = Flow(nat, **options)
     lines = [via if line.startswith(b"Via") else line for line in invite().split(b"\r\n")]
     assert len(flow.hear(side, b"\r\n".join(lines))) == (options == {"mode": "observe"})
@@ -344,7 +345,7 @@ def test_a_call_that_is_over_is_not_waited_for_by_any_flow_that_it_passed() -> N
     first.hear(CLIENT, request("BYE", 3, TO_BOB, host="10.1.0.2"))
     first.hear(SERVER, response(200, 3, "BYE"))
     second.tick(100.0)
-    assert not second.engine._lifetimes
+    assert not second.inner._lifetimes
 
 
 def test_of_two_phones_each_gets_its_own_call_id_back_and_no_others() -> None:

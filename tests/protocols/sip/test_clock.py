@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -31,7 +32,7 @@ BODY = "x" * 200_000
 LONG = message("MESSAGE sip:x@y SIP/2.0", "Via: SIP/2.0/TCP 10.1.0.2;branch=z9hG4bK1", body=BODY)
 
 
-def connection(number: int = 0, beside: Flow | None = None, host: str = "10.1.0.2", **options: object) -> Flow:
+def connection(number: int = 0, beside: Flow | None = None, host: str = "10.1.0.2", **options: Any) -> Flow:
     own, seen = at(f"{host}:{41000 + number}"), at(f"203.0.113.1:{42000 + number}")
     return Flow(peers=Peers(own, seen, PROXY, PROXY, Transport.TCP), beside=beside, **options)
 
@@ -344,7 +345,7 @@ def test_no_answer_is_longer_than_its_request(number: int) -> None:
 
 
 @pytest.mark.parametrize("options", [{"block_methods": ("INVITE",)}, {"rates": {"INVITE": 1}}, {"max_calls": 1}])
-def test_refusals_of_a_policy_are_no_longer_either(options: dict[str, object]) -> None:
+def test_refusals_of_a_policy_are_no_longer_either(options: dict[str, Any]) -> None:
     flow = Flow(**options)
     short = b"INVITE a:a SIP/2.0\r\nv:SIP/2.0/UDP 10.1.0.2;branch=%d\r\nf:a:a\r\nt:a:a\r\ni:%d\r\nCSeq:1 INVITE\r\n\r\n"
     refused = 0

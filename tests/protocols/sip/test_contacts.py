@@ -105,7 +105,7 @@ def test_what_was_registered_elsewhere_stays() -> None:
     assert first.events()[-1] == "registration.removed"
     assert len(first.places.standing) == 1
     assert first.places.log[-1].endswith(" for 198.51.100.3")
-    assert len(second.engine._registrations) == 1
+    assert len(second.inner._registrations) == 1
 
 
 def test_a_session_that_ends_leaves_nothing_of_its_registrations_and_those_that_relied_on_it() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from typing import Any
 
 import pytest
 
@@ -26,7 +27,7 @@ from tests.harness.sip_odd_values import SERVER as SERVER_HOST
 ROWS = rows()
 
 
-def through(row: Row, way: Way, **options: str) -> tuple[str, Flow]:
+def through(row: Row, way: Way, **options: Any) -> tuple[str, Flow]:
     said, flow = case(row, way), Flow(way.is_nat, **options)
     side, media = (CLIENT, f"{PHONE}:{PHONE_PORT}") if way.is_out else (SERVER, f"{SERVER_HOST}:{SERVER_PORT}")
     if said.before:

@@ -4,6 +4,7 @@ open"). The attacks are such as let a stranger reach any port of a phone or of a
 from __future__ import annotations
 
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -29,7 +30,7 @@ STRANGER, PBX, PUBLISHED = at("192.0.2.66:5060"), at("10.0.0.5:5060"), at("203.0
 TO_BOB = "To: <sip:bob@example.org>;tag=b"
 
 
-def published(transport: Transport = Transport.UDP, beside: Flow | None = None, **options: object) -> Flow:
+def published(transport: Transport = Transport.UDP, beside: Flow | None = None, **options: Any) -> Flow:
     """A PBX inside that anybody may call."""
     return Flow(peers=Peers(STRANGER, STRANGER, PBX, PUBLISHED, transport), beside=beside, **options)
 
@@ -39,7 +40,7 @@ def over_tcp(beside: Flow | None = None, port: int = 41000) -> Flow:
     return Flow(peers=peers, beside=beside)
 
 
-def expected(transport: Transport = Transport.UDP, **options: object) -> Flow:
+def expected(transport: Transport = Transport.UDP, **options: Any) -> Flow:
     """A session that a pinhole has let in: the server calls the phone."""
     peers = Peers(at("198.51.100.2:5060"), at("198.51.100.2:5060"), PHONE, OURS, transport, role=Called())
     return Flow(peers=peers, **options)
@@ -465,7 +466,7 @@ def test_such_a_phone_can_be_called_once_it_is_registered() -> None:
     assert f"Contact: <sip:alice@{ALIAS}>;expires=300".encode() in flow.passes(SERVER, registered())
     assert opened(flow) == ["open 203.0.113.1:5060 for 10.1.0.2:5060 from 198.51.100.2"]
     incoming = expected()
-    incoming = Flow(peers=incoming.engine._peers, beside=flow)
+    incoming = Flow(peers=incoming.inner._peers, beside=flow)
     incoming.hear(CLIENT, asks("INVITE", via="UDP 198.51.100.2", uri="sip:alice@203.0.113.1"))
     answer = answers("INVITE", f"Contact: <sip:alice@{ALIAS}>", via="UDP 198.51.100.2")
     assert b"Contact: <sip:alice@203.0.113.1>" in incoming.passes(SERVER, answer)

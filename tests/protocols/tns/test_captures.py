@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from ipaddress import ip_address, ip_network
+from typing import Any, Literal
 
 import pytest
 
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Note, Splice
 from protocols.tns.engine import HELPER
+from protocols.tns.options import TnsOptions
 from tests.harness.pcap import connections
 from tests.harness.playbook import NETWORKS, Session, on, render
 from tests.harness.recordings import found
@@ -34,7 +36,7 @@ def told(session: Session) -> list[str]:
     return [line for line in render(session.effects) if not line.startswith("->")]
 
 
-def begun(cut: int, network: str = "none", **options: object) -> Session:
+def begun(cut: int, network: str = "none", **options: Any) -> Session:
     session = Session.of(HELPER, on(NETWORKS[network], HELPER, Transport.TCP), HELPER.options(**options))
     say(session, CLIENT, recorded("connect"), cut)
     return session
@@ -55,7 +57,7 @@ ANSWERS = {
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("network", ["none", "snat", "dnat"])
 @pytest.mark.parametrize("name", ANSWERS)
-def test_packets_that_name_no_address_pass_as_they_came(name, network, cut):
+def test_packets_that_name_no_address_pass_as_they_came(name: str, network: str, cut: int) -> None:
     session = begun(cut, network)
     say(session, SERVER, recorded(name), cut)
     assert told(session) == [CONNECT, *ANSWERS[name]]
@@ -66,7 +68,9 @@ def test_packets_that_name_no_address_pass_as_they_came(name, network, cut):
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_the_recorded_redirect_without_nat_opens_the_host_that_the_policy_names_and_passes_as_it_came(cut):
+def test_the_recorded_redirect_without_nat_opens_the_host_that_the_policy_names_and_passes_as_it_came(
+    cut: int,
+) -> None:
     session = begun(cut, redirect_to=(NEIGHBOURS,))
     say(session, SERVER, recorded("redirect"), cut)
     (opened,) = session.pinholes.log
@@ -76,7 +80,7 @@ def test_the_recorded_redirect_without_nat_opens_the_host_that_the_policy_names_
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_the_recorded_redirect_of_a_published_listener_names_the_gateway(cut):
+def test_the_recorded_redirect_of_a_published_listener_names_the_gateway(cut: int) -> None:
     session = begun(cut, "dnat", redirect_to=(NEIGHBOURS,))
     say(session, SERVER, recorded("redirect"), cut)
     text = b"(ADDRESS=(PROTOCOL=tcp)(HOST=203.0.113.7)(PORT=61000))"
@@ -85,7 +89,7 @@ def test_the_recorded_redirect_of_a_published_listener_names_the_gateway(cut):
 
 
 @pytest.mark.parametrize("cut", CUTS)
-def test_the_recorded_redirect_leads_elsewhere_when_the_policy_does_not_name_it(cut):
+def test_the_recorded_redirect_leads_elsewhere_when_the_policy_does_not_name_it(cut: int) -> None:
     session = begun(cut)
     say(session, SERVER, recorded("redirect"), cut)
     assert [line.split()[1] for line in told(session)] == [
@@ -96,7 +100,7 @@ def test_the_recorded_redirect_leads_elsewhere_when_the_policy_does_not_name_it(
 
 
 @pytest.mark.parametrize("name", ["accept", "marker", "ano-request", "data-eof", "refuse", "redirect"])
-def test_what_does_not_begin_a_session_ends_it(name):
+def test_what_does_not_begin_a_session_ends_it(name: str) -> None:
     session = Session.of(HELPER, on(NETWORKS["none"], HELPER, Transport.TCP))
     say(session, CLIENT, recorded(name), 0)
     assert told(session)[-1] == "abort not_tns"
@@ -106,11 +110,13 @@ def test_what_does_not_begin_a_session_ends_it(name):
 @pytest.mark.parametrize("cut", CUTS)
 @pytest.mark.parametrize("snat", [None, "198.51.100.1"])
 @pytest.mark.parametrize("oob", ["disable", "carry"])
-def test_sqlplus_logs_in_after_a_resend_and_is_let_alone(oob, snat, cut):
+def test_sqlplus_logs_in_after_a_resend_and_is_let_alone(
+    oob: Literal["disable", "carry"], snat: str | None, cut: int
+) -> None:
     (connection,) = connections(found("tns", "ndpi-oracle12-sqlplus.pcapng"), 1521)
     client, server = connection.client, connection.server
     seen = client if snat is None else Endpoint(ip_address(snat), 40000)
-    session = Session.of(HELPER, Peers(client, seen, server, server), HELPER.options(oob=oob))
+    session = Session.of(HELPER, Peers(client, seen, server, server), TnsOptions(oob=oob))
     for side, data in connection.said[:4]:  # CONNECT, RESEND, CONNECT, ACCEPT
         say(session, side, data, cut)
     assert told(session) == [

@@ -24,6 +24,7 @@ from protocols.contract.addresses import Transport
 from proxy.command import show, terminal
 from proxy.command.cli import main
 from proxy.config import reading, schema
+from proxy.config.schema import Config
 from proxy.doctor import examine
 from proxy.doctor.findings import Finding, Level
 from proxy.errors import NetError, PinholeError
@@ -281,7 +282,12 @@ def test_without_a_backend_that_one_is_meant_whose_rules_stand(file: Path, monke
     said: list[tuple[str, Backend]] = []
     monkeypatch.setattr(net, "all_standing", lambda: [Backend.IPTABLES])
     monkeypatch.setattr(net, "overtaking", lambda settings: [])
-    monkeypatch.setattr(net, "status", lambda settings, backend: said.append(("status", backend)) or [])
+
+    def status(settings: Config, backend: Backend) -> list[str]:
+        said.append(("status", backend))
+        return []
+
+    monkeypatch.setattr(net, "status", status)
     for name in ("up", "down"):
         monkeypatch.setattr(net, name, lambda settings, backend, say, name=name: said.append((name, backend)))
     for name in ("up", "status", "down"):

@@ -38,7 +38,7 @@ async def ask(path: Path, method: str, name: str) -> aiohttp.ClientResponse:
         return answer
 
 
-async def test_reports_metrics_and_reload_are_answered(path):
+async def test_reports_metrics_and_reload_are_answered(path: Path) -> None:
     server = control(path)
     await server.start()
     assert await (await ask(path, "GET", "status")).json() == {"sessions": 3}
@@ -48,7 +48,7 @@ async def test_reports_metrics_and_reload_are_answered(path):
     await server.stop()
 
 
-async def test_tables_are_answered_whole(path):
+async def test_tables_are_answered_whole(path: Path) -> None:
     server = control(path)
     await server.start()
     assert await (await ask(path, "GET", "sessions")).json() == {"sessions": []}
@@ -56,7 +56,7 @@ async def test_tables_are_answered_whole(path):
     await server.stop()
 
 
-async def test_nobody_waits_for_a_long_table(path):
+async def test_nobody_waits_for_a_long_table(path: Path) -> None:
     turns, is_told = 0, False
 
     def tell_turn() -> None:
@@ -82,7 +82,7 @@ async def test_nobody_waits_for_a_long_table(path):
     await server.stop()
 
 
-async def test_only_owner_and_group_may_talk_to_the_daemon(path):
+async def test_only_owner_and_group_may_talk_to_the_daemon(path: Path) -> None:
     server = control(path)
     await server.start()
     assert stat.S_IMODE(path.stat().st_mode) == 0o660
@@ -90,7 +90,7 @@ async def test_only_owner_and_group_may_talk_to_the_daemon(path):
     assert not path.exists()
 
 
-async def test_the_socket_of_a_killed_daemon_is_replaced(path):
+async def test_the_socket_of_a_killed_daemon_is_replaced(path: Path) -> None:
     path.parent.mkdir()
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))
@@ -100,7 +100,7 @@ async def test_the_socket_of_a_killed_daemon_is_replaced(path):
     await server.stop()
 
 
-async def test_a_second_daemon_is_refused_and_the_first_goes_on(path):
+async def test_a_second_daemon_is_refused_and_the_first_goes_on(path: Path) -> None:
     first = control(path)
     await first.start()
     with pytest.raises(SocketError, match="another daemon serves there"):
@@ -109,7 +109,7 @@ async def test_a_second_daemon_is_refused_and_the_first_goes_on(path):
     await first.stop()
 
 
-async def test_a_file_in_the_place_of_the_socket_is_left_alone(path):
+async def test_a_file_in_the_place_of_the_socket_is_left_alone(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("precious")
     with pytest.raises(SocketError, match="remove it"):
@@ -117,7 +117,7 @@ async def test_a_file_in_the_place_of_the_socket_is_left_alone(path):
     assert path.read_text() == "precious"
 
 
-async def test_a_path_that_cannot_be_used_is_explained(tmp_path):
+async def test_a_path_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SocketError, match="choose another `control:` path"):
         await control(tmp_path / "file" / "control.sock").start()

@@ -437,7 +437,7 @@ def _nodes(value: Any) -> Iterator[tuple[Any, Any]]:
 @given(st.randoms(use_true_random=False), st.integers(1, 12))
 def test_no_ruleset_of_nft_is_too_odd(random: random.Random, changes: int) -> None:
     objects = json.loads(json.dumps(random.sample(JSON, 60)))
-    odd = [
+    odd: list[Any] = [
         None,
         True,
         -1,

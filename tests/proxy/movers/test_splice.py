@@ -64,7 +64,7 @@ class Ends:
         return len(os.listdir("/proc/self/fd")) - self.descriptors
 
 
-async def test_bytes_arrive_in_both_directions_and_ends_are_passed_on():
+async def test_bytes_arrive_in_both_directions_and_ends_are_passed_on() -> None:
     ends = Ends()
     upward, downward = os.urandom(1_000_000) * 64, os.urandom(2_000_000)
 
@@ -81,7 +81,7 @@ async def test_bytes_arrive_in_both_directions_and_ends_are_passed_on():
     assert ends.leaked() == 0
 
 
-async def test_one_direction_goes_on_after_the_other_has_ended():
+async def test_one_direction_goes_on_after_the_other_has_ended() -> None:
     ends = Ends()
     ends.peer.shutdown(socket.SHUT_WR)
     assert await ends.read_all(ends.target) == b""
@@ -94,7 +94,7 @@ async def test_one_direction_goes_on_after_the_other_has_ended():
 
 
 @pytest.mark.parametrize(("who", "reason"), [("peer", "reset_by_peer"), ("target", "reset_by_target")])
-async def test_a_reset_on_one_leg_becomes_a_reset_on_the_other(who, reason):
+async def test_a_reset_on_one_leg_becomes_a_reset_on_the_other(who: str, reason: str) -> None:
     ends = Ends()
     streams.reset(getattr(ends, who))
     assert await ends.over == reason
@@ -103,7 +103,7 @@ async def test_a_reset_on_one_leg_becomes_a_reset_on_the_other(who, reason):
     assert ends.leaked() == 0
 
 
-async def test_a_sink_that_does_not_read_stops_the_source():
+async def test_a_sink_that_does_not_read_stops_the_source() -> None:
     ends = Ends()
     sent = 0
     with pytest.raises(TimeoutError):
@@ -117,7 +117,7 @@ async def test_a_sink_that_does_not_read_stops_the_source():
     assert ends.leaked() == 0
 
 
-async def test_what_an_engine_left_behind_goes_first():
+async def test_what_an_engine_left_behind_goes_first() -> None:
     ends = Ends(heads=(b"to target ", b"to peer "))
     await ends.loop.sock_sendall(ends.peer, b"more")
     ends.peer.shutdown(socket.SHUT_WR)
@@ -129,7 +129,7 @@ async def test_what_an_engine_left_behind_goes_first():
     assert ends.leaked() == 0
 
 
-async def test_silence_in_both_directions_ends_a_relay():
+async def test_silence_in_both_directions_ends_a_relay() -> None:
     ends = Ends(idle_seconds=0.05)
     assert await ends.over == "idle"
     with pytest.raises(ConnectionResetError):
@@ -137,7 +137,7 @@ async def test_silence_in_both_directions_ends_a_relay():
     assert ends.leaked() == 0
 
 
-async def test_quiet_relays_hold_no_pipe():
+async def test_quiet_relays_hold_no_pipe() -> None:
     ends = Ends()
     await ends.loop.sock_sendall(ends.peer, b"x")
     assert await ends.loop.sock_recv(ends.target, 10) == b"x"
@@ -148,8 +148,8 @@ async def test_quiet_relays_hold_no_pipe():
     assert ends.leaked() == 0
 
 
-async def test_no_descriptor_for_a_pipe_ends_the_relay(monkeypatch):
-    def take(_: Splicer):
+async def test_no_descriptor_for_a_pipe_ends_the_relay(monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(_: Splicer) -> None:
         raise OSError(24, "Too many open files")
 
     monkeypatch.setattr(Splicer, "take_pipe", take)
@@ -158,7 +158,7 @@ async def test_no_descriptor_for_a_pipe_ends_the_relay(monkeypatch):
     assert ends.leaked() == 0
 
 
-async def test_a_daemon_that_is_killed_resets_both_ends():
+async def test_a_daemon_that_is_killed_resets_both_ends() -> None:
     """What the kernel does with the sockets of a dead process: so half a file never looks like a whole one (F56)."""
     ends = Ends()
     await ends.loop.sock_sendall(ends.peer, b"half")
@@ -169,7 +169,7 @@ async def test_a_daemon_that_is_killed_resets_both_ends():
     assert ends.leaked() == 0
 
 
-async def test_a_relay_that_lasts_is_kept_alive(monkeypatch):
+async def test_a_relay_that_lasts_is_kept_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splice, "KEEP_ALIVE_AFTER_SECONDS", 0.01)
     ends = Ends()
     async with asyncio.timeout(5):
@@ -180,7 +180,7 @@ async def test_a_relay_that_lasts_is_kept_alive(monkeypatch):
     assert ends.leaked() == 0
 
 
-async def test_urgent_data_stands_in_the_stream_and_hides_nothing_behind_it():
+async def test_urgent_data_stands_in_the_stream_and_hides_nothing_behind_it() -> None:
     """splice(2) stops before it, and takes it for the end when the end has come as well."""
     ends = Ends()
     before, behind = os.urandom(1000), os.urandom(2_000_000)
@@ -200,7 +200,7 @@ async def test_urgent_data_stands_in_the_stream_and_hides_nothing_behind_it():
 
 
 @pytest.mark.parametrize(("who", "reason"), [("peer", "reset_by_peer"), ("target", "reset_by_target")])
-async def test_a_reset_is_passed_on_while_the_other_end_does_not_read(who, reason):
+async def test_a_reset_is_passed_on_while_the_other_end_does_not_read(who: str, reason: str) -> None:
     ends = Ends()
     source, sink = (ends.peer, ends.target) if who == "peer" else (ends.target, ends.peer)
     with pytest.raises(TimeoutError):
@@ -213,7 +213,9 @@ async def test_a_reset_is_passed_on_while_the_other_end_does_not_read(who, reaso
     assert ends.leaked() == 0
 
 
-async def test_a_relay_of_which_one_side_has_ended_does_not_wait_for_the_other_for_ever(monkeypatch):
+async def test_a_relay_of_which_one_side_has_ended_does_not_wait_for_the_other_for_ever(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.setattr(splice, "HALF_CLOSED_SECONDS", 0.1)
     ends = Ends()
     ends.peer.shutdown(socket.SHUT_WR)
@@ -223,7 +225,7 @@ async def test_a_relay_of_which_one_side_has_ended_does_not_wait_for_the_other_f
     assert ends.leaked() == 0
 
 
-async def test_what_a_slow_reader_was_sent_before_the_end_is_not_cut_off(monkeypatch):
+async def test_what_a_slow_reader_was_sent_before_the_end_is_not_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(splice, "HALF_CLOSED_SECONDS", 0.1)
     ends = Ends()
     # Less than the buffers on the way take, more than those of the reader alone.
@@ -277,7 +279,7 @@ async def readable(poll: select.epoll) -> None:
 
 
 @pytest.mark.parametrize("by", ["peer", "target"])
-async def test_carried_urgent_data_stays_what_it_is_and_where_it_is(by):
+async def test_carried_urgent_data_stays_what_it_is_and_where_it_is(by: str) -> None:
     ends = Ends(carries_urgent=True)
     source, sink = (ends.peer, ends.target) if by == "peer" else (ends.target, ends.peer)
     for number in range(10):
@@ -291,7 +293,7 @@ async def test_carried_urgent_data_stays_what_it_is_and_where_it_is(by):
     assert ends.leaked() == 0
 
 
-async def test_carried_urgent_data_waits_its_turn_when_the_sink_is_full():
+async def test_carried_urgent_data_waits_its_turn_when_the_sink_is_full() -> None:
     ends = Ends(carries_urgent=True)
     before, behind = os.urandom(8_000_000), os.urandom(8_000_000)
 
@@ -313,7 +315,7 @@ async def test_carried_urgent_data_waits_its_turn_when_the_sink_is_full():
     assert ends.leaked() == 0
 
 
-async def test_carried_urgent_data_is_not_taken_for_the_end_nor_hides_it():
+async def test_carried_urgent_data_is_not_taken_for_the_end_nor_hides_it() -> None:
     ends = Ends(carries_urgent=True)
     ends.peer.send(b"!", socket.MSG_OOB)
     ends.peer.shutdown(socket.SHUT_WR)
@@ -326,7 +328,7 @@ async def test_carried_urgent_data_is_not_taken_for_the_end_nor_hides_it():
     assert ends.leaked() == 0
 
 
-async def test_urgent_data_that_came_before_the_relay_began_is_carried():
+async def test_urgent_data_that_came_before_the_relay_began_is_carried() -> None:
     """A client sends it as soon as it has ACCEPT, with what an engine left behind still to go out."""
     ends = Ends(heads=(b"head", b""), carries_urgent=True, is_begun=False)
     ends.peer.send(b"!", socket.MSG_OOB)

@@ -13,14 +13,15 @@ from typing import Any
 import pytest
 
 from protocols.contract.addresses import Endpoint, Transport, only
-from protocols.contract.pinholes import Closed, Expect, Grant, PinholeEvent, Refusal, Used
+from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Refusal, Used
 from proxy.config.schema import Limits, Timeouts
 from proxy.pinholes.of_session import SessionPinholes
 from proxy.pinholes.shares import Group
+from proxy.record.audit import Log
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.reserved import MOST_LEASED, SERVICES, is_reserved
-from tests.harness.shell import Memory, Shell, accept, dial, read_to_end, receive, say, serve
+from tests.harness.shell import Shell, accept, dial, read_to_end, receive, say, serve
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER, may_not_bind_reserved_ports
 
 pytestmark = pytest.mark.usefixtures("network", "nothing_leaks")
@@ -46,7 +47,8 @@ class Session:
     group = Group("test", False)
 
     def __init__(self, shell: Shell, client: str = CLIENT, server: str = SERVER) -> None:
-        self.log: Memory = shell.log
+        self.log: Log = shell.log
+        self.helper = shell.helper
         self.policy = shell.config.policies[0]
         self.decided_by = Arrival(
             Transport.TCP, "lan0", Endpoint(ip_address(CLIENT), 1), Endpoint(ip_address(SERVER), 7)
@@ -55,7 +57,7 @@ class Session:
         self.pinholes = SessionPinholes(shell.pinholes, self)
         self.heard: list[PinholeEvent] = []
 
-    def pinhole_event(self, grant: Grant, event: PinholeEvent) -> None:
+    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
         self.heard.append(event)
 
 
@@ -102,7 +104,7 @@ class World:
 
 
 @pytest.mark.parametrize(("client", "server"), [(CLIENT, SERVER), (CLIENT6, SERVER6)])
-async def test_the_expected_peer_is_connected_to_the_target(client, server):
+async def test_the_expected_peer_is_connected_to_the_target(client: str, server: str) -> None:
     world = World(client=client, server=server, ours=server)
     grant = world.open()
     assert 40000 <= grant.listen.port <= 40999
@@ -120,7 +122,7 @@ async def test_the_expected_peer_is_connected_to_the_target(client, server):
     world.close()
 
 
-async def test_an_exact_port_is_kept():
+async def test_an_exact_port_is_kept() -> None:
     world = World()
     grant = world.open(listen=at(SERVER, 45678))
     assert grant.listen == at(SERVER, 45678)
@@ -141,7 +143,7 @@ async def through_from(world: World, grant: Grant, port: int) -> Endpoint:
     return seen
 
 
-async def test_a_reserved_port_of_ours_is_below_1024_and_none_of_the_pool():
+async def test_a_reserved_port_of_ours_is_below_1024_and_none_of_the_pool() -> None:
     world = World()
     grant = world.open(reserved=True)
     assert is_reserved(grant.listen.port) and grant.listen.port not in SERVICES
@@ -153,20 +155,20 @@ async def test_a_reserved_port_of_ours_is_below_1024_and_none_of_the_pool():
 
 
 @pytest.mark.parametrize("source", [at(CLIENT), at(OURS), None])
-async def test_who_comes_from_a_reserved_port_is_seen_to_come_from_one(source):
+async def test_who_comes_from_a_reserved_port_is_seen_to_come_from_one(source: Endpoint | None) -> None:
     world = World()
     seen = await through_from(world, world.open(reserved=True, source=source), 1020)
     assert seen == Endpoint(ip_address(CLIENT) if source is None else source.host, 1020)
     world.close()
 
 
-async def test_who_comes_from_another_port_gains_none():
+async def test_who_comes_from_another_port_gains_none() -> None:
     world = World()
     assert (await through_from(world, world.open(reserved=True), 0)).port >= 1024
     world.close()
 
 
-async def test_reserved_ports_are_left_for_others_of_this_host():
+async def test_reserved_ports_are_left_for_others_of_this_host() -> None:
     world = World(Shell(limits=Limits(pinholes_per_session=MOST_LEASED + 1)))
     for _ in range(MOST_LEASED):
         world.open(reserved=True)
@@ -175,7 +177,7 @@ async def test_reserved_ports_are_left_for_others_of_this_host():
     world.close()
 
 
-async def test_without_the_right_to_bind_them_a_pinhole_at_a_reserved_port_is_refused():
+async def test_without_the_right_to_bind_them_a_pinhole_at_a_reserved_port_is_refused() -> None:
     world = World()
     with may_not_bind_reserved_ports():
         answer = world.session.pinholes.open(replace(world.expect, reserved=True))
@@ -184,7 +186,7 @@ async def test_without_the_right_to_bind_them_a_pinhole_at_a_reserved_port_is_re
     world.close()
 
 
-async def test_a_stranger_is_reset_and_the_right_peer_still_gets_in():
+async def test_a_stranger_is_reset_and_the_right_peer_still_gets_in() -> None:
     world = World()
     grant = world.open()
     for _ in range(3):
@@ -200,7 +202,7 @@ async def test_a_stranger_is_reset_and_the_right_peer_still_gets_in():
     assert world.shell.log.last("violation")["rule"] == "pinhole.stranger"
 
 
-async def test_a_pinhole_takes_one_connection():
+async def test_a_pinhole_takes_one_connection() -> None:
     world = World()
     grant = world.open()
     peer, target = await world.through(grant)
@@ -209,7 +211,7 @@ async def test_a_pinhole_takes_one_connection():
     world.close(peer, target)
 
 
-async def test_two_connections_at_the_same_moment_are_one_too_many():
+async def test_two_connections_at_the_same_moment_are_one_too_many() -> None:
     world = World()
     grant = world.open(confirmed=False)
     first, second = await dial(CLIENT, grant.listen), await dial(CLIENT, grant.listen)
@@ -222,7 +224,7 @@ async def test_two_connections_at_the_same_moment_are_one_too_many():
     world.close(first, second, target)
 
 
-async def test_an_expect_may_allow_more_connections():
+async def test_an_expect_may_allow_more_connections() -> None:
     world = World()
     grant = world.open(uses=2)
     pairs = [await world.through(grant) for _ in range(2)]
@@ -235,7 +237,7 @@ async def test_an_expect_may_allow_more_connections():
     world.close()
 
 
-async def test_a_pinhole_that_lasts_ends_with_its_time_however_often_it_was_used():
+async def test_a_pinhole_that_lasts_ends_with_its_time_however_often_it_was_used() -> None:
     world = World()
     grant = world.open(uses=None, lasts_seconds=0.2)
     for pair in [await world.through(grant) for _ in range(2)]:
@@ -246,21 +248,21 @@ async def test_a_pinhole_that_lasts_ends_with_its_time_however_often_it_was_used
     world.close()
 
 
-async def test_the_time_to_the_first_use_of_one_that_lasts_is_over_with_that():
+async def test_the_time_to_the_first_use_of_one_that_lasts_is_over_with_that() -> None:
     world = World()
     grant = world.open(uses=None, open_seconds=0.2, lasts_seconds=0.4)
     world.close(*await world.through(grant))
     assert (await world.gone(grant))["duration_seconds"] >= 0.4
 
 
-async def test_one_that_lasts_is_over_when_nobody_comes_in_the_time_to_the_first_use():
+async def test_one_that_lasts_is_over_when_nobody_comes_in_the_time_to_the_first_use() -> None:
     world = World()
     grant = world.open(uses=None, open_seconds=0.05, lasts_seconds=600)
     assert (await world.gone(grant))["duration_seconds"] < 5
     world.close()
 
 
-async def test_one_for_several_uses_stands_after_the_first_until_it_is_used_up_or_its_session_ends():
+async def test_one_for_several_uses_stands_after_the_first_until_it_is_used_up_or_its_session_ends() -> None:
     world = World()
     grant = world.open(uses=2, open_seconds=0.1)
     pair = await world.through(grant)
@@ -269,7 +271,7 @@ async def test_one_for_several_uses_stands_after_the_first_until_it_is_used_up_o
     await world.gone(grant)
 
 
-async def test_a_renewed_pinhole_lasts_from_then_on():
+async def test_a_renewed_pinhole_lasts_from_then_on() -> None:
     world = World()
     grant = world.open(uses=None, lasts_seconds=0.05)
     world.session.pinholes.renew(grant, grant.expect.allow, 0.3)
@@ -277,7 +279,7 @@ async def test_a_renewed_pinhole_lasts_from_then_on():
     assert (await world.gone(grant))["duration_seconds"] >= 0.3
 
 
-async def test_nobody_is_admitted_before_the_other_side_agreed():
+async def test_nobody_is_admitted_before_the_other_side_agreed() -> None:
     world = World()
     grant = world.open(confirmed=False)
     early = await dial(CLIENT, grant.listen)  # the kernel completes the handshake: some servers probe first (F30)
@@ -292,7 +294,7 @@ async def test_nobody_is_admitted_before_the_other_side_agreed():
     world.close(early, target)
 
 
-async def test_a_pinhole_closed_before_it_was_confirmed_resets_who_waited():
+async def test_a_pinhole_closed_before_it_was_confirmed_resets_who_waited() -> None:
     world = World()
     grant = world.open(confirmed=False)
     early = await dial(CLIENT, grant.listen)
@@ -304,14 +306,14 @@ async def test_a_pinhole_closed_before_it_was_confirmed_resets_who_waited():
     world.close(early)
 
 
-async def test_an_unused_pinhole_goes_after_its_time():
+async def test_an_unused_pinhole_goes_after_its_time() -> None:
     world = World(Shell(timeouts=Timeouts(pinhole_open=0.05)))
     assert (await world.gone(world.open()))["reason"] == "never_used"
     assert isinstance(world.session.heard[-1], Closed)
     world.close()
 
 
-async def test_a_silent_relay_goes_after_its_time():
+async def test_a_silent_relay_goes_after_its_time() -> None:
     world = World()
     grant = world.open(idle_seconds=0.05)
     peer, target = await world.through(grant)
@@ -321,7 +323,7 @@ async def test_a_silent_relay_goes_after_its_time():
     world.close(peer, target)
 
 
-async def test_with_its_session_goes_a_waiting_pinhole():
+async def test_with_its_session_goes_a_waiting_pinhole() -> None:
     world = World()
     grant = world.open()
     world.session.pinholes.end("session_closed")
@@ -329,7 +331,7 @@ async def test_with_its_session_goes_a_waiting_pinhole():
     world.close()
 
 
-async def test_an_admitted_relay_runs_on_when_its_session_has_ended():
+async def test_an_admitted_relay_runs_on_when_its_session_has_ended() -> None:
     world = World()
     peer, target = await world.through(world.open())
     world.session.pinholes.end("session_closed")
@@ -339,7 +341,7 @@ async def test_an_admitted_relay_runs_on_when_its_session_has_ended():
     world.close(peer)
 
 
-async def test_a_target_that_refuses_becomes_a_reset_for_the_peer():
+async def test_a_target_that_refuses_becomes_a_reset_for_the_peer() -> None:
     world = World()
     world.waiting.close()
     grant = world.open()
@@ -357,7 +359,7 @@ def refusal(world: World, **changes: Any) -> str:
     return answer.reason
 
 
-async def test_more_pinholes_than_a_session_may_have_are_refused():
+async def test_more_pinholes_than_a_session_may_have_are_refused() -> None:
     world = World(Shell(limits=Limits(pinholes_per_session=2)))
     first = world.open()
     world.open()
@@ -367,7 +369,7 @@ async def test_more_pinholes_than_a_session_may_have_are_refused():
     world.close()
 
 
-async def test_more_pinholes_than_all_may_have_are_refused():
+async def test_more_pinholes_than_all_may_have_are_refused() -> None:
     world = World(Shell(limits=Limits(pinholes=1)))
     world.open()
     assert refusal(world) == "limit_total"
@@ -376,7 +378,7 @@ async def test_more_pinholes_than_all_may_have_are_refused():
 
 @pytest.mark.parametrize("first", [True, False])
 @pytest.mark.parametrize("second", [True, False])
-async def test_an_address_is_shared_by_those_alone_who_may_come_at_once(first, second):
+async def test_an_address_is_shared_by_those_alone_who_may_come_at_once(first: bool, second: bool) -> None:
     """Who is to wait would be mistaken for somebody who need not."""
     world = World()
     world.open(listen=at(SERVER, 45678), confirmed=first)
@@ -387,14 +389,14 @@ async def test_an_address_is_shared_by_those_alone_who_may_come_at_once(first, s
     world.close()
 
 
-async def test_the_address_of_somebody_else_is_refused():
+async def test_the_address_of_somebody_else_is_refused() -> None:
     world = World()
     with socket.create_server((SERVER, 45678)):
         assert refusal(world, listen=at(SERVER, 45678)) == "address_in_use"
     world.close()
 
 
-async def test_at_a_shared_address_each_gets_its_own_and_a_stranger_nothing():
+async def test_at_a_shared_address_each_gets_its_own_and_a_stranger_nothing() -> None:
     """A listener without NAT leads all its clients to one address (T23)."""
     world = World()
     there = at(OURS, 45678)
@@ -414,7 +416,7 @@ async def test_at_a_shared_address_each_gets_its_own_and_a_stranger_nothing():
     world.close(waiting, other, at_other, peer, at_mine)
 
 
-async def test_of_one_client_at_a_shared_address_whoever_waits_longest_is_served_first():
+async def test_of_one_client_at_a_shared_address_whoever_waits_longest_is_served_first() -> None:
     world = World()
     there = at(SERVER, 45678)
     grants = [world.open(listen=there) for _ in range(3)]
@@ -427,7 +429,7 @@ async def test_of_one_client_at_a_shared_address_whoever_waits_longest_is_served
     world.close(*(sock for pair in pairs for sock in pair))
 
 
-async def test_no_free_port_is_refused_and_a_taken_one_passed_over():
+async def test_no_free_port_is_refused_and_a_taken_one_passed_over() -> None:
     world = World()
     world.shell.ports.use(40000, 40001)
     taken, _ = socket.create_server((OURS, 40000)), None
@@ -437,13 +439,13 @@ async def test_no_free_port_is_refused_and_a_taken_one_passed_over():
 
 
 @pytest.mark.parametrize("target", [at("127.0.0.1", 22), at("::1", 22), at(SERVER, 0)])
-async def test_a_pinhole_never_points_to_the_gateway_itself(target):
+async def test_a_pinhole_never_points_to_the_gateway_itself(target: Endpoint) -> None:
     world = World()
     assert refusal(world, target=target) == "target_not_allowed"
     world.close()
 
 
-async def test_a_target_on_this_host_is_refused_unless_it_is_a_host_of_the_session():
+async def test_a_target_on_this_host_is_refused_unless_it_is_a_host_of_the_session() -> None:
     world = World()
     world.session.hosts = at("203.0.113.1").host, at(SERVER).host
     assert refusal(world, target=at(OURS, 8443)) == "target_is_gateway"
@@ -456,7 +458,7 @@ async def test_a_target_on_this_host_is_refused_unless_it_is_a_host_of_the_sessi
     world.close()
 
 
-async def test_without_descriptors_a_pinhole_is_refused(monkeypatch):
+async def test_without_descriptors_a_pinhole_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left(*_: Any) -> socket.socket:
         raise OSError(24, "Too many open files")
 
@@ -466,7 +468,7 @@ async def test_without_descriptors_a_pinhole_is_refused(monkeypatch):
     world.close()
 
 
-async def test_one_helper_leaves_ports_for_connections_to_others():
+async def test_one_helper_leaves_ports_for_connections_to_others() -> None:
     world = World()
     table, published, inside = world.shell.pinholes, Session(world.shell), Session(world.shell)
     published.group, inside.group = Group("sip", True), Group("ftp", False)
@@ -484,7 +486,7 @@ async def test_one_helper_leaves_ports_for_connections_to_others():
     world.waiting.close()
 
 
-async def test_pinholes_of_one_client_are_limited_over_all_its_sessions():
+async def test_pinholes_of_one_client_are_limited_over_all_its_sessions() -> None:
     """A transfer may outlive its session, so a limit for each session is not enough."""
     world = World(Shell(limits=Limits(pinholes_per_client=2)))
     world.open()
@@ -497,7 +499,7 @@ async def test_pinholes_of_one_client_are_limited_over_all_its_sessions():
     world.waiting.close()
 
 
-async def test_a_port_that_is_preferred_is_had_if_it_is_free_and_no_service_is_published_there():
+async def test_a_port_that_is_preferred_is_had_if_it_is_free_and_no_service_is_published_there() -> None:
     world = World()
     first, second = world.open(prefer=39001), world.open(prefer=39001)
     assert first.listen.port == 39001

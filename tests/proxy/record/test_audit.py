@@ -6,8 +6,10 @@ import json
 import os
 import re
 import threading
+from collections.abc import Callable
 from ipaddress import ip_address, ip_network
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -18,7 +20,7 @@ from proxy.record.render import plain
 from proxy.record.sinks import Sink
 
 
-def lines(path: Path) -> list[dict]:
+def lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text().splitlines()]
 
 
@@ -27,7 +29,7 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "audit.log"
 
 
-def test_an_event_is_one_json_object_a_line_with_what_was_bound(path):
+def test_an_event_is_one_json_object_a_line_with_what_was_bound(path: Path) -> None:
     sink = Sink(str(path))
     log = open_log(sink, "json").bind(session="s-1", helper="ftp")
     log.write("pinhole.opened", listen=Endpoint(ip_address("2001:db8::1"), 40000), transport=Transport.TCP)
@@ -43,35 +45,35 @@ def test_an_event_is_one_json_object_a_line_with_what_was_bound(path):
     }
 
 
-def test_time_stamps_are_rfc_3339_utc_with_microseconds(path):
+def test_time_stamps_are_rfc_3339_utc_with_microseconds(path: Path) -> None:
     sink = Sink(str(path))
     open_log(sink, "json").write("daemon.started")
     sink.close()
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", lines(path)[0]["time"])
 
 
-def test_the_console_form_is_for_people(path):
+def test_the_console_form_is_for_people(path: Path) -> None:
     sink = Sink(str(path))
     open_log(sink, "console").write("daemon.started", version="1")
     sink.close()
     assert "daemon.started" in path.read_text()
 
 
-def test_peer_bytes_are_escaped():
+def test_peer_bytes_are_escaped() -> None:
     assert plain(b"caf\xe9 \x1b[2J\r\n\x00") == "caf\\xe9 \\x1b[2J\\r\\n\\x00"
 
 
-def test_long_values_are_cut_and_their_true_length_noted():
+def test_long_values_are_cut_and_their_true_length_noted() -> None:
     assert plain(b"a" * 5000) == "a" * 256 + "... (5000 bytes)"
     assert plain("a" * 5000) == "a" * 256 + "... (5000 bytes)"
 
 
-def test_lists_and_mappings_are_made_plain_inside():
+def test_lists_and_mappings_are_made_plain_inside() -> None:
     value = [{"field": "PORT", "before": ip_address("10.0.0.1"), "after": b"\xff"}]
     assert plain(value) == [{"field": "PORT", "before": "10.0.0.1", "after": "\\xff"}]
 
 
-def test_after_rotation_lines_go_to_the_new_file(path):
+def test_after_rotation_lines_go_to_the_new_file(path: Path) -> None:
     sink = Sink(str(path))
     log = open_log(sink, "json")
     log.write("one")
@@ -85,7 +87,7 @@ def test_after_rotation_lines_go_to_the_new_file(path):
     assert [line["event"] for line in lines(path.with_suffix(".1"))] == ["one"]
 
 
-def _until(condition) -> None:
+def _until(condition: Callable[[], object]) -> None:
     waited = threading.Event()
     for _ in range(500):
         if condition():
@@ -94,7 +96,9 @@ def _until(condition) -> None:
     raise AssertionError("did not come about")
 
 
-def test_a_full_disk_loses_nothing_that_fits_in_memory_and_is_reported_once(path, monkeypatch):
+def test_a_full_disk_loses_nothing_that_fits_in_memory_and_is_reported_once(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     reports: list[str] = []
     room = threading.Event()
     write = os.write
@@ -105,7 +109,7 @@ def test_a_full_disk_loses_nothing_that_fits_in_memory_and_is_reported_once(path
         return write(fd, data)
 
     monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(sinks.os, "write", write_if_room)
+    monkeypatch.setattr(os, "write", write_if_room)
     sink = Sink(str(path), reports.append)
     log = open_log(sink, "json")
     for number in range(10):
@@ -118,7 +122,9 @@ def test_a_full_disk_loses_nothing_that_fits_in_memory_and_is_reported_once(path
     assert ["No space left" in reports[0], "writing again" in reports[1]] == [True, True]
 
 
-def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(path, monkeypatch):
+def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(
+    path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     room = threading.Event()
     write = os.write
 
@@ -127,7 +133,7 @@ def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(path, monkey
         return write(fd, data)
 
     monkeypatch.setattr(sinks, "MAX_QUEUED_BYTES", 1000)
-    monkeypatch.setattr(sinks.os, "write", write_if_room)
+    monkeypatch.setattr(os, "write", write_if_room)
     sink = Sink(str(path))
     log = open_log(sink, "json")
     for number in range(100):
@@ -142,7 +148,7 @@ def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(path, monkey
     assert lines(path)[-1] == {"time": lines(path)[-1]["time"], "event": "audit.lost", "lines": lost}
 
 
-def test_a_line_that_was_half_written_is_whole_in_the_next_file(path, monkeypatch):
+def test_a_line_that_was_half_written_is_whole_in_the_next_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     write, room = os.write, [20]
 
     def write_some(fd: int, data: bytes) -> int:
@@ -153,7 +159,7 @@ def test_a_line_that_was_half_written_is_whole_in_the_next_file(path, monkeypatc
         return written
 
     monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(sinks.os, "write", write_some)
+    monkeypatch.setattr(os, "write", write_some)
     told = threading.Event()
     sink = Sink(str(path), lambda _: told.set())
     open_log(sink, "json").write("event", number=1)
@@ -166,7 +172,7 @@ def test_a_line_that_was_half_written_is_whole_in_the_next_file(path, monkeypatc
 
 
 @pytest.mark.parametrize("form", ["json", "console"])
-def test_for_ever_is_no_number_that_a_program_could_not_read(path, form):
+def test_for_ever_is_no_number_that_a_program_could_not_read(path: Path, form: str) -> None:
     sink = Sink(str(path))
     open_log(sink, form).write("event", expires_seconds=float("inf"), several=[float("nan")])
     sink.close()
@@ -175,19 +181,19 @@ def test_for_ever_is_no_number_that_a_program_could_not_read(path, form):
         assert (line["expires_seconds"], line["several"]) == (None, [None])
 
 
-def test_closing_does_not_wait_for_a_disk_that_stays_full(path, monkeypatch):
+def test_closing_does_not_wait_for_a_disk_that_stays_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(_fd: int, _data: bytes) -> int:
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
     sink = Sink(str(path), lambda _: None)
-    monkeypatch.setattr(sinks.os, "write", full)
+    monkeypatch.setattr(os, "write", full)
     open_log(sink, "json").write("event")
     sink.close()
     assert path.read_text() == ""
 
 
-def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
+def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path: Path) -> None:
     reports: list[str] = []
     (tmp_path / "log").mkdir()
     sink = Sink(str(tmp_path / "log" / "audit.log"), reports.append)
@@ -200,13 +206,13 @@ def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path):
     assert "No such file" in reports[0]
 
 
-def test_a_fifo_that_nobody_reads_is_an_error_and_not_a_wait(tmp_path):
+def test_a_fifo_that_nobody_reads_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")
     with pytest.raises(OSError, match="No such device"):
         Sink(str(tmp_path / "log"))
 
 
-def test_lines_are_what_the_chain_of_processors_makes_of_them(path):
+def test_lines_are_what_the_chain_of_processors_makes_of_them(path: Path) -> None:
     facts = {
         "text": 'a "quote" \u2028 and \x1b',
         "long": "x" * 1000,
@@ -223,8 +229,9 @@ def test_lines_are_what_the_chain_of_processors_makes_of_them(path):
         "unknown": object,
     }
     written: list[str] = []
-    log = audit.open_log(written.append, "json").bind(session="s-1", client="10.1.0.2:5060")
-    chain = audit.BoundLog(written.append, [render.stamp, render.plain_values, render.render_json], {})
+    sink = cast(Sink, written.append)
+    log = audit.open_log(sink, "json").bind(session="s-1", client="10.1.0.2:5060")
+    chain = audit.BoundLog(sink, [render.stamp, render.plain_values, render.render_json], {})
     log.write("pinhole.opened", **facts)
     chain.bind(session="s-1", client="10.1.0.2:5060").write("pinhole.opened", **facts)
     quick, chained = (re.sub(r'"time":"[^"]+"', "", line) for line in written)

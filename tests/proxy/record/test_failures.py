@@ -5,21 +5,22 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from ipaddress import ip_address, ip_network
 from typing import Any
 
 import pytest
 
 from protocols.contract.addresses import Endpoint, Side, Transport
-from protocols.contract.effects import Send, Splice
-from protocols.contract.pinholes import Expect, Media, Party
-from proxy.movers import lanes, splice, stands
+from protocols.contract.effects import Effect, Send, Splice
+from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Party
+from proxy.movers import lanes, splice
 from proxy.pinholes import components, connections, datagrams, media, paths
 from proxy.record import failures
-from proxy.sessions import driver, flows, leg, stream
+from proxy.sessions import driver, leg, stream
+from proxy.sessions.flow import Flow
 from proxy.sessions.session import Session
-from proxy.sockets import doors, packet_info
+from proxy.sockets import doors, packet_info, streams, transparent
 from tests.harness.shell import PassOn, Shell, accept, dial, receive, say, serve
 from tests.proxy.conftest import CLIENT, OURS, SERVER, STRANGER
 from tests.proxy.sessions.test_stream import Call
@@ -84,8 +85,8 @@ async def half_made(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> N
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (stream.transparent, "dial_result"),
-        (stream.streams, "tune_control"),
+        (transparent, "dial_result"),
+        (streams, "tune_control"),
         (stream.StreamSession, "_stop_dialling"),
         (stream, "Leg"),
         (stream.StreamSession, "_open"),
@@ -93,9 +94,9 @@ async def half_made(monkeypatch: pytest.MonkeyPatch, where: Any, name: str) -> N
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_bug_while_a_session_begins(monkeypatch, where, name):
+async def test_a_bug_while_a_session_begins(monkeypatch: pytest.MonkeyPatch, where: object, name: str) -> None:
     if name == "_stop_engine":
-        monkeypatch.setattr(stream.streams, "tune_control", fails)
+        monkeypatch.setattr(streams, "tune_control", fails)
     await half_made(monkeypatch, where, name)
 
 
@@ -111,7 +112,9 @@ async def test_a_bug_while_a_session_begins(monkeypatch, where, name):
     ids=lambda value: value if isinstance(value, str) else "",
 )
 @pytest.mark.parametrize("side", list(Side))
-async def test_a_bug_while_it_serves_resets_both_sides_and_no_other_session(monkeypatch, where, name, side):
+async def test_a_bug_while_it_serves_resets_both_sides_and_no_other_session(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str, side: Side
+) -> None:
     shell = Shell()
     bad, good = await Call.connect(shell), await Call.connect(shell)
     failing = Failing()
@@ -128,7 +131,7 @@ async def test_a_bug_while_it_serves_resets_both_sides_and_no_other_session(monk
     good.close()
 
 
-async def test_a_bug_when_a_full_leg_has_room_again(monkeypatch):
+async def test_a_bug_when_a_full_leg_has_room_again(monkeypatch: pytest.MonkeyPatch) -> None:
     call = await Call.connect(Shell())
     failing = Failing()
     monkeypatch.setattr(leg.Leg, "_flush", fails)
@@ -159,7 +162,7 @@ class Ticks(PassOn):
         return []
 
 
-async def test_a_bug_at_an_engines_clock():
+async def test_a_bug_at_an_engines_clock() -> None:
     Ticks.is_broken = False
     failing = Failing()
     call = await Call.connect(Shell(Ticks))
@@ -171,12 +174,12 @@ async def test_a_bug_at_an_engines_clock():
 
 
 class Splices(PassOn):
-    def receive(self, side, data, now):
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         return [Send(side.other, data), Splice(60.0)]
 
 
 @pytest.mark.parametrize("name", ["_pour", "_move", "_look_behind"])
-async def test_a_bug_in_a_relay(monkeypatch, name):
+async def test_a_bug_in_a_relay(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     call = await Call.connect(Shell(Splices))
     await say(call.client, b"first")
     assert await receive(call.server) == b"first"
@@ -194,14 +197,15 @@ async def test_a_bug_in_a_relay(monkeypatch, name):
 class Opens(PassOn):
     """Opens a pinhole to the server for its client, when it hears something."""
 
-    def receive(self, side, data, now):
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         target = packet_info.endpoint((SERVER, int(data)))
         allow = (ip_network(f"{CLIENT}/32"),)
         listen = packet_info.endpoint((SERVER, 0))
         expect = Expect(Transport.TCP, "data", "test", listen, allow, target, None, 60.0)
-        self.grant = self.pinholes.open(expect)
-        self.pinholes.confirm(self.grant)
-        return [Send(side, str(self.grant.listen.port).encode())]
+        grant = self.pinholes.open(expect)
+        assert isinstance(grant, Grant)
+        self.pinholes.confirm(grant)
+        return [Send(side, str(grant.listen.port).encode())]
 
 
 @pytest.mark.parametrize(
@@ -216,7 +220,9 @@ class Opens(PassOn):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_bug_at_a_pinhole_resets_who_came_and_closes_it(monkeypatch, where, name):
+async def test_a_bug_at_a_pinhole_resets_who_came_and_closes_it(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str
+) -> None:
     call = await Call.connect(Shell(Opens))
     listener, target = serve(SERVER)
     await say(call.client, str(target.port).encode())
@@ -250,15 +256,17 @@ def brings(shell: Shell) -> Callable[[bytes], None]:
 @pytest.mark.parametrize(
     ("where", "name"),
     [
-        (flows.Flow, "_open"),
-        (flows.Flow, "receive"),
-        (flows.Flow, "send"),
-        (flows.Flow, "settle"),
-        (flows.Flow, "_wait"),
+        (Flow, "_open"),
+        (Flow, "receive"),
+        (Flow, "send"),
+        (Flow, "settle"),
+        (Flow, "_wait"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_a_bug_in_a_flow_takes_its_sockets_with_it(monkeypatch, where, name):
+async def test_a_bug_in_a_flow_takes_its_sockets_with_it(
+    monkeypatch: pytest.MonkeyPatch, where: object, name: str
+) -> None:
     shell = Shell(snat=(ip_address(OURS),))
     bring, failing = brings(shell), Failing()
     monkeypatch.setattr(where, name, fails)
@@ -271,9 +279,9 @@ async def test_a_bug_in_a_flow_takes_its_sockets_with_it(monkeypatch, where, nam
     await shell.until("session.opened", opened + 1)
 
 
-async def test_a_bug_when_a_flow_is_looked_at(monkeypatch):
-    monkeypatch.setattr(flows.Flow, "_wait", lambda _: 0.01)
-    monkeypatch.setattr(flows.Flow, "_forget_before", fails)
+async def test_a_bug_when_a_flow_is_looked_at(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Flow, "_wait", lambda _: 0.01)
+    monkeypatch.setattr(Flow, "_forget_before", fails)
     shell = Shell(snat=(ip_address(OURS),))
     failing = Failing()
     brings(shell)(b"hello")
@@ -281,7 +289,7 @@ async def test_a_bug_when_a_flow_is_looked_at(monkeypatch):
     assert [len(shell.sessions), len(shell.pinholes.endpoints)] == [0, 0]
 
 
-async def test_a_way_out_that_fails_too_keeps_nothing_from_being_let_go(monkeypatch):
+async def test_a_way_out_that_fails_too_keeps_nothing_from_being_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
     shell = Shell()
     call = await Call.connect(shell)
     failing = Failing()
@@ -312,10 +320,12 @@ def _media(host: str, port: int, mapped: str | None) -> Media:
 class Asks(PassOn):
     """Opens what it is told to open: media with an answer, or a pinhole for datagrams or connections."""
 
-    def receive(self, side, data, now):
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         if data == b"media":
             offered = self.pinholes.offer(_media(CLIENT, 7000, OURS))
+            assert isinstance(offered, MediaGrant)
             answered = self.pinholes.answer(offered, _media(SERVER, 8000, None))
+            assert isinstance(answered, MediaGrant)
             self.pinholes.change(answered, _media(SERVER, 8010, None))
         elif data != b"hello":
             where, transport = data.split()
@@ -336,7 +346,7 @@ class Asks(PassOn):
         *(("media", paths.MediaPath, name) for name in ("__init__", "_claim", "begin")),
         ("media", lanes.Lane, "start"),
         *(("media", components.Component, name) for name in ("__init__", "stands_for", "reopen")),
-        ("media", stands.transparent, "set_mark"),
+        ("media", transparent, "set_mark"),
         *((f"{at} udp", datagrams.DatagramPinhole, "_tell_opened") for at in ("mapped", "in_place")),
         *(
             (f"{at} tcp", connections.Pinhole, name)
@@ -347,7 +357,9 @@ class Asks(PassOn):
     ],
     ids=lambda value: value if isinstance(value, str) else "",
 )
-async def test_what_fails_while_it_begins_leaves_nothing(monkeypatch, asked, where, name, nth, kind):
+async def test_what_fails_while_it_begins_leaves_nothing(
+    monkeypatch: pytest.MonkeyPatch, asked: str, where: object, name: str, nth: int, kind: type[Exception]
+) -> None:
     shell, counted, as_it_is = Shell(Asks, snat=(ip_address(OURS),)), 0, getattr(where, name)
     bring, failing = brings(shell), Failing()
     bring(b"hello")
@@ -370,11 +382,8 @@ async def test_what_fails_while_it_begins_leaves_nothing(monkeypatch, asked, whe
     table = shell.pinholes
     left = [len(shell.sessions), len(table), len(table.endpoints), shell.ports.in_use(), len(table._shares)]
     assert left == [0] * 5
-    assert [
-        len(table._shares_of_ports),
-        table._offers._ports,
-        *map(len, (table.stands, table.doors._standing)),
-    ] == [0] * 4
+    assert [len(table._shares_of_ports), table._offers._ports] == [0] * 2
+    assert [len(table.stands), len(table.doors._standing)] == [0] * 2
     assert all(isinstance(error, OSError | Bug) for error in failing.errors)
 
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Sequence
 from ipaddress import ip_address
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
 from protocols.contract.addresses import Endpoint, Side, Transport, only
-from protocols.contract.effects import Abort, Close, Note, Send, Splice
+from protocols.contract.effects import Abort, Close, Effect, Note, Send, Splice
 from protocols.contract.pinholes import Expect, Reader, Refusal, Used
 from proxy.config.schema import Limits, Timeouts
 from proxy.sessions.leg import RECEIVE_BYTES
@@ -29,6 +30,7 @@ class Call:
         self.shell = shell
         self.client: socket.socket
         self.server: socket.socket
+        self.client_as_seen: Endpoint
 
     @classmethod
     async def connect(
@@ -53,7 +55,7 @@ class Call:
 
 
 @pytest.mark.parametrize(("client", "server"), [(CLIENT, SERVER), (CLIENT6, SERVER6)])
-async def test_bytes_pass_both_ways_and_the_ends_after_them(client, server):
+async def test_bytes_pass_both_ways_and_the_ends_after_them(client: str, server: str) -> None:
     call = await Call.connect(Shell(), client, server)
     await say(call.client, b"hello")
     assert await receive(call.server) == b"hello"
@@ -70,7 +72,7 @@ async def test_bytes_pass_both_ways_and_the_ends_after_them(client, server):
     call.close()
 
 
-async def test_without_source_nat_the_server_sees_the_client():
+async def test_without_source_nat_the_server_sees_the_client() -> None:
     call = await Call.connect(Shell())
     assert str(call.client_as_seen.host) == CLIENT
     call.close()
@@ -80,14 +82,14 @@ RESERVED = {"reserved_source": True}
 
 
 @pytest.mark.parametrize(("client", "server"), [(CLIENT, SERVER), (CLIENT6, SERVER6)])
-async def test_a_server_that_trusts_reserved_ports_is_dialled_from_the_clients_own(client, server):
+async def test_a_server_that_trusts_reserved_ports_is_dialled_from_the_clients_own(client: str, server: str) -> None:
     call = await Call.connect(Shell(traits=RESERVED), client, server, client_port=1022)
     assert call.client_as_seen == Endpoint(ip_address(client), 1022)
     call.close()
 
 
 @pytest.mark.parametrize("snat", [(ip_address(OURS),), "interface"])
-async def test_with_source_nat_it_is_dialled_from_a_reserved_port_of_ours(snat):
+async def test_with_source_nat_it_is_dialled_from_a_reserved_port_of_ours(snat: object) -> None:
     shell = Shell(traits=RESERVED, snat=snat)
     first = await Call.connect(shell, client_port=1022)
     assert first.client_as_seen.port == 1022
@@ -99,14 +101,14 @@ async def test_with_source_nat_it_is_dialled_from_a_reserved_port_of_ours(snat):
     second.close()
 
 
-async def test_a_client_without_a_reserved_port_gains_none():
+async def test_a_client_without_a_reserved_port_gains_none() -> None:
     """Else whoever is on the client's host would be root on the server's."""
     call = await Call.connect(Shell(traits=RESERVED))
     assert call.client_as_seen.port >= 1024
     call.close()
 
 
-async def test_without_the_right_to_bind_a_reserved_port_the_session_fails_and_says_so():
+async def test_without_the_right_to_bind_a_reserved_port_the_session_fails_and_says_so() -> None:
     shell = Shell(traits=RESERVED)
     gate, gate_at = serve(SERVER)
     client = await dial(CLIENT, gate_at, 1022)
@@ -118,7 +120,7 @@ async def test_without_the_right_to_bind_a_reserved_port_the_session_fails_and_s
     client.close()
 
 
-async def test_source_nat_shows_the_server_another_address():
+async def test_source_nat_shows_the_server_another_address() -> None:
     call = await Call.connect(Shell(snat=(ip_address(OURS),)))
     assert str(call.client_as_seen.host) == OURS
     assert call.shell.engines[0].peers.is_mapped(Side.CLIENT)
@@ -138,20 +140,20 @@ async def refused(shell: Shell, target: Endpoint) -> None:
     client.close()
 
 
-async def test_a_server_that_refuses_becomes_a_reset_for_the_client():
+async def test_a_server_that_refuses_becomes_a_reset_for_the_client() -> None:
     shell = Shell()
     await refused(shell, Endpoint(ip_address(SERVER), 9))
     assert shell.log.last("session.failed")["reason"] == "server_refused"
     assert len(shell.sessions) == 0
 
 
-async def test_a_server_that_cannot_be_reached_becomes_a_reset_for_the_client():
+async def test_a_server_that_cannot_be_reached_becomes_a_reset_for_the_client() -> None:
     shell = Shell()
     await refused(shell, Endpoint(ip_address("203.0.113.1"), 9))
     assert shell.log.last("session.failed")["reason"] == "server_unreachable"
 
 
-async def test_a_server_that_does_not_answer_is_given_up_in_time():
+async def test_a_server_that_does_not_answer_is_given_up_in_time() -> None:
     full, target = serve(SERVER)
     full.listen(0)
     fill = [await dial(CLIENT, target)]
@@ -163,7 +165,7 @@ async def test_a_server_that_does_not_answer_is_given_up_in_time():
 
 
 @pytest.mark.parametrize("side", list(Side))
-async def test_a_reset_by_one_side_reaches_the_other_as_a_reset(side):
+async def test_a_reset_by_one_side_reaches_the_other_as_a_reset(side: Side) -> None:
     call = await Call.connect(Shell())
     one, other = (call.client, call.server) if side is Side.CLIENT else (call.server, call.client)
     streams.reset(one)
@@ -174,7 +176,7 @@ async def test_a_reset_by_one_side_reaches_the_other_as_a_reset(side):
 
 
 @pytest.mark.parametrize("side", ["client", "server"])
-async def test_a_reset_right_behind_the_last_bytes_is_seen_too(side):
+async def test_a_reset_right_behind_the_last_bytes_is_seen_too(side: str) -> None:
     """The loop tells of an error on a socket once, whatever is read then."""
     call = await Call.connect(Shell())
     ours, other = (call.client, call.server) if side == "client" else (call.server, call.client)
@@ -187,7 +189,7 @@ async def test_a_reset_right_behind_the_last_bytes_is_seen_too(side):
     call.close()
 
 
-async def test_a_side_that_does_not_read_stops_the_other():
+async def test_a_side_that_does_not_read_stops_the_other() -> None:
     call = await Call.connect(Shell())
     sent = 0
     with pytest.raises(TimeoutError):
@@ -203,11 +205,11 @@ async def test_a_side_that_does_not_read_stops_the_other():
 
 
 class Refuses(PassOn):
-    def receive(self, side, data, now):
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         return [Send(Side.CLIENT, b"500 no\r\n"), Abort("refused_by_engine"), Send(Side.SERVER, b"never")]
 
 
-async def test_sides_that_do_not_read_hold_no_more_than_their_budget_together(monkeypatch):
+async def test_sides_that_do_not_read_hold_no_more_than_their_budget_together(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing is held for one who does not read, once others have used up what may be held for all."""
     monkeypatch.setattr("proxy.sessions.leg.MOST_HELD_BYTES", 1)
     call = await Call.connect(Shell())
@@ -248,7 +250,7 @@ class IsNeeded(Concludes):
         return not self.heard
 
 
-async def test_what_was_sent_before_a_close_is_delivered_and_then_both_streams_end():
+async def test_what_was_sent_before_a_close_is_delivered_and_then_both_streams_end() -> None:
     class Verbose(Concludes):
         answer = bytes(8_000_000)  # more than kernels hold
 
@@ -263,9 +265,16 @@ async def test_what_was_sent_before_a_close_is_delivered_and_then_both_streams_e
     call.close()
 
 
-async def test_who_does_not_take_what_was_sent_before_a_close_is_reset_in_the_end(monkeypatch):
+async def test_who_does_not_take_what_was_sent_before_a_close_is_reset_in_the_end(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     was_reset, reset = asyncio.Event(), streams.reset
-    monkeypatch.setattr(streams, "reset", lambda sock: (reset(sock), was_reset.set()))
+
+    def told(sock: socket.socket) -> None:
+        reset(sock)
+        was_reset.set()
+
+    monkeypatch.setattr(streams, "reset", told)
 
     class Verbose(Concludes):
         answer = bytes(8_000_000)
@@ -280,7 +289,7 @@ async def test_who_does_not_take_what_was_sent_before_a_close_is_reset_in_the_en
     call.close()
 
 
-async def test_waiting_pinholes_go_with_a_session_that_its_engine_closes():
+async def test_waiting_pinholes_go_with_a_session_that_its_engine_closes() -> None:
     call = await Call.connect(Shell(Concludes))
     await say(call.client, b"quit")
     await call.shell.until("session.closed")
@@ -289,7 +298,7 @@ async def test_waiting_pinholes_go_with_a_session_that_its_engine_closes():
     call.close()
 
 
-async def test_they_stay_while_the_engine_is_needed():
+async def test_they_stay_while_the_engine_is_needed() -> None:
     call = await Call.connect(Shell(IsNeeded))
     await say(call.client, b"quit")
     await call.shell.until("session.closed")
@@ -301,7 +310,7 @@ async def test_they_stay_while_the_engine_is_needed():
     call.close()
 
 
-async def test_who_was_told_why_can_read_it_and_the_other_is_reset():
+async def test_who_was_told_why_can_read_it_and_the_other_is_reset() -> None:
     call = await Call.connect(Shell(Refuses))
     await say(call.client, b"anything")
     assert await read_to_end(call.client) == b"500 no\r\n"
@@ -312,11 +321,11 @@ async def test_who_was_told_why_can_read_it_and_the_other_is_reset():
 
 
 class TellsAtTheEnd(PassOn):
-    def eof(self, side, now):
+    def eof(self, side: Side, now: float) -> Sequence[Effect]:
         return [*super().eof(side, now), Note("test.ended", {"side": side})]
 
 
-async def test_a_session_that_is_reset_still_tells_what_it_knows():
+async def test_a_session_that_is_reset_still_tells_what_it_knows() -> None:
     call = await Call.connect(Shell(TellsAtTheEnd))
     streams.reset(call.client)
     await call.shell.until("session.closed")
@@ -326,11 +335,11 @@ async def test_a_session_that_is_reset_still_tells_what_it_knows():
 
 
 class Fails(PassOn):
-    def receive(self, side, data, now):
+    def receive(self, side: Side, data: bytes, now: float) -> NoReturn:
         raise RuntimeError("a bug")
 
 
-async def test_a_bug_in_an_engine_ends_its_session_and_no_other():
+async def test_a_bug_in_an_engine_ends_its_session_and_no_other() -> None:
     good = await Call.connect(Shell())
     bad = await Call.connect(Shell(Fails))
     await say(bad.client, b"x")
@@ -345,11 +354,11 @@ async def test_a_bug_in_an_engine_ends_its_session_and_no_other():
 
 
 class GoesOpaque(PassOn):
-    def receive(self, side, data, now):
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         return [Send(Side.SERVER, b"[" + data), Send(Side.CLIENT, b"ok "), Splice(30)]
 
 
-async def test_after_splice_the_rest_passes_without_the_engine():
+async def test_after_splice_the_rest_passes_without_the_engine() -> None:
     call = await Call.connect(Shell(GoesOpaque))
     await say(call.client, b"switch")
     assert await receive(call.server) == b"[switch"
@@ -382,7 +391,7 @@ class Expects(PassOn):
         return [Send(side, (answer.reason if isinstance(answer, Refusal) else str(answer.listen.port)).encode())]
 
 
-async def test_what_comes_to_a_pinhole_that_is_read_is_a_session_of_its_own():
+async def test_what_comes_to_a_pinhole_that_is_read_is_a_session_of_its_own() -> None:
     call = await Call.connect(Shell(Expects))
     listener, target = serve(SERVER)
     await say(call.client, b"expect %d" % target.port)
@@ -410,7 +419,7 @@ async def test_what_comes_to_a_pinhole_that_is_read_is_a_session_of_its_own():
         sock.close()
 
 
-async def test_whoever_a_pinhole_does_not_let_in_after_all_is_told_of_with_that_pinhole():
+async def test_whoever_a_pinhole_does_not_let_in_after_all_is_told_of_with_that_pinhole() -> None:
     call = await Call.connect(Shell(Expects, limits=Limits(sessions_per_client=1)))
     await say(call.client, b"expect 9")
     at = Endpoint(ip_address(SERVER), int(await receive(call.client)))
@@ -431,7 +440,7 @@ class Other(PassOn):
     """The engine of another helper."""
 
 
-async def test_what_comes_may_be_read_by_an_engine_of_another_helper():
+async def test_what_comes_may_be_read_by_an_engine_of_another_helper() -> None:
     call = await Call.connect(Shell(ExpectsOther, others={"other": Other}))
     listener, target = serve(SERVER)
     await say(call.client, b"expect %d" % target.port)
@@ -457,7 +466,9 @@ async def test_what_comes_may_be_read_by_an_engine_of_another_helper():
         ({"other": Other}, Limits(sessions=1), (), "reader_limit_total"),
     ],
 )
-async def test_a_pinhole_is_refused_when_no_session_of_its_reader_would_be_let_in(others, limits, helpers, reason):
+async def test_a_pinhole_is_refused_when_no_session_of_its_reader_would_be_let_in(
+    others: dict[str, type[PassOn]], limits: Limits, helpers: tuple[str, ...], reason: str
+) -> None:
     call = await Call.connect(Shell(ExpectsOther, limits=limits, others=others, helpers=helpers))
     await say(call.client, b"expect 9")
     assert (await receive(call.client)).decode() == reason
@@ -470,23 +481,23 @@ class Ticks(PassOn):
         super().__init__(*arguments)
         self.due: float | None = arguments[3] + 0.02
 
-    def deadline(self):
+    def deadline(self) -> float | None:
         return self.due
 
-    def tick(self, now):
+    def tick(self, now: float) -> Sequence[Effect]:
         assert self.due is not None and now >= self.due
         self.due = None
         return [Note("test.ticked", {}), Abort("too_long")]
 
 
-async def test_an_engine_is_called_at_its_deadline():
+async def test_an_engine_is_called_at_its_deadline() -> None:
     call = await Call.connect(Shell(Ticks))
     assert (await call.shell.until("session.closed"))["reason"] == "too_long"
     assert call.shell.log.events().count("test.ticked") == 1
     call.close()
 
 
-async def test_a_session_half_closed_for_long_is_ended():
+async def test_a_session_half_closed_for_long_is_ended() -> None:
     call = await Call.connect(Shell(timeouts=Timeouts(half_closed=0.05)))
     call.client.shutdown(socket.SHUT_WR)
     assert (await call.shell.until("session.closed"))["reason"] == "half_closed"
@@ -497,7 +508,7 @@ async def test_a_session_half_closed_for_long_is_ended():
     ("limits", "reason"),
     [(Limits(sessions=1), "limit_total"), (Limits(sessions_per_client=1), "limit_per_client")],
 )
-async def test_beyond_a_limit_a_session_is_reset(limits, reason):
+async def test_beyond_a_limit_a_session_is_reset(limits: Limits, reason: str) -> None:
     shell = Shell(limits=limits)
     call = await Call.connect(shell)
     await refused(shell, Endpoint(ip_address(SERVER), 9))
@@ -508,14 +519,14 @@ async def test_beyond_a_limit_a_session_is_reset(limits, reason):
     call.close()
 
 
-async def test_a_denied_session_is_reset_and_logged_with_its_policy():
+async def test_a_denied_session_is_reset_and_logged_with_its_policy() -> None:
     shell = Shell(accept=False)
     await refused(shell, Endpoint(ip_address(SERVER), 9))
     denied = shell.log.last("session.denied")
     assert (denied["reason"], denied["policy"], denied["interface"]) == ("denied_by_policy", "all", "lan0")
 
 
-async def test_draining_ends_quiet_sessions_at_once():
+async def test_draining_ends_quiet_sessions_at_once() -> None:
     call = await Call.connect(Shell())
     await call.shell.sessions.drain(30)
     assert call.shell.log.last("session.closed")["reason"] == "stopped"
@@ -523,7 +534,7 @@ async def test_draining_ends_quiet_sessions_at_once():
     call.close()
 
 
-async def test_draining_waits_for_a_transfer_and_for_the_reply_that_ends_it():
+async def test_draining_waits_for_a_transfer_and_for_the_reply_that_ends_it() -> None:
     call = await Call.connect(Shell())
     waiting, target = serve(SERVER)
     grant = call.shell.engines[0].pinholes.open(
@@ -568,13 +579,13 @@ class Keeping(PassOn):
     def is_needed(self) -> bool:
         return self.keeps
 
-    def stop(self, now):
+    def stop(self, now: float) -> Sequence[Effect]:
         return [Note("test.stopped", {})] if self.keeps else []
 
-    def deadline(self):
+    def deadline(self) -> float | None:
         return self.due
 
-    def tick(self, now):
+    def tick(self, now: float) -> Sequence[Effect]:
         self.keeps, self.due = False, None
         return [Note("test.over", {}), Send(Side.CLIENT, b"nobody is there")]
 
@@ -594,7 +605,7 @@ async def hang_up(call: Call) -> None:
     assert len(call.shell.sessions) == 0
 
 
-async def test_what_an_engine_looks_after_outlives_both_sides():
+async def test_what_an_engine_looks_after_outlives_both_sides() -> None:
     call = await Call.connect(Shell(Keeping))
     (engine,) = call.shell.engines
     waiting(engine)
@@ -607,7 +618,7 @@ async def test_what_an_engine_looks_after_outlives_both_sides():
     assert call.shell.log.events()[-2:] == ["test.over", "pinhole.closed"]
 
 
-async def test_what_ended_by_another_sessions_doing_is_let_go():
+async def test_what_ended_by_another_sessions_doing_is_let_go() -> None:
     call = await Call.connect(Shell(Keeping))
     (engine,) = call.shell.engines
     waiting(engine)
@@ -620,7 +631,7 @@ async def test_what_ended_by_another_sessions_doing_is_let_go():
     assert "test.over" not in call.shell.log.events()
 
 
-async def test_at_the_end_of_the_daemon_it_ends_as_well():
+async def test_at_the_end_of_the_daemon_it_ends_as_well() -> None:
     call = await Call.connect(Shell(Keeping))
     waiting(call.shell.engines[0])
     await hang_up(call)
@@ -628,7 +639,7 @@ async def test_at_the_end_of_the_daemon_it_ends_as_well():
     assert call.shell.log.events()[-2:] == ["pinhole.closed", "test.stopped"]
 
 
-async def test_what_stands_apart_is_limited_as_a_session_of_its_own():
+async def test_what_stands_apart_is_limited_as_a_session_of_its_own() -> None:
     call = await Call.connect(Shell(Keeping, limits=Limits(pinholes_per_session=1)))
     (engine,) = call.shell.engines
     waiting(engine)

@@ -9,6 +9,7 @@ import socket
 import struct
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 from pathlib import Path
+from typing import Literal
 
 import pytest
 from hypothesis import given
@@ -35,6 +36,7 @@ def run(program: bytes, data: bytes) -> int:
     """As linux/filter.h has it: what a program answers to a packet."""
     a = x = at = 0
     while True:
+        operand: int
         code, if_true, if_false, operand = struct.unpack_from("=HBBI", program, 8 * at)
         at += 1
         offset = operand - bpf._HEADER
@@ -59,10 +61,11 @@ def run(program: bytes, data: bytes) -> int:
                 raise AssertionError(f"no instruction: {code:#x}")
 
 
+Version = Literal[4, 6]
 V4, V6 = st.ip_addresses(v=4), st.ip_addresses(v=6)
 
 
-def networks(version: int) -> st.SearchStrategy[list[Network]]:
+def networks(version: Version) -> st.SearchStrategy[list[Network]]:
     bits = 32 if version == 4 else 128
     near = st.integers(0, 600).map(lambda number: ip_address(int(BASE[version]) + number))
     one = st.tuples(near | st.ip_addresses(v=version), st.sampled_from([0, 1, 20, 24, 31, 33, 64, bits, bits, bits]))
@@ -75,7 +78,7 @@ BASE = {4: IPv4Address("10.1.0.0"), 6: IPv6Address("fd01::")}
 
 @pytest.mark.parametrize("version", [4, 6])
 @given(data=st.data())
-def test_whoever_is_in_a_network_of_the_list_is_let_in_and_nobody_else(version: int, data: st.DataObject) -> None:
+def test_whoever_is_in_a_network_of_the_list_is_let_in_and_nobody_else(version: Version, data: st.DataObject) -> None:
     allow = data.draw(networks(version))
     near = st.integers(0, 600).map(lambda number: ip_address(int(BASE[version]) + number))
     source = data.draw(near | st.ip_addresses(v=version))

@@ -11,7 +11,7 @@ from proxy.sockets.packet_info import INTERFACE_NAME_SECONDS, InterfaceNames
 
 
 @pytest.fixture
-def answers(monkeypatch) -> list[str | int]:
+def answers(monkeypatch: pytest.MonkeyPatch) -> list[str | int]:
     """What the kernel answers: a name, or an errno."""
     answers: list[str | int] = []
 
@@ -26,7 +26,7 @@ def answers(monkeypatch) -> list[str | int]:
 
 
 @pytest.mark.parametrize("error", [errno.ENOENT, errno.EMFILE, errno.ENFILE, errno.ENOBUFS])
-def test_with_no_room_to_ask_the_name_of_a_moment_ago_must_do(answers, error):
+def test_with_no_room_to_ask_the_name_of_a_moment_ago_must_do(answers: list[str | int], error: int) -> None:
     """The C library says ENOENT when it has no descriptor to ask by; no policy may take that for another line."""
     names = InterfaceNames()
     answers[:] = ["lan0"]
@@ -38,7 +38,7 @@ def test_with_no_room_to_ask_the_name_of_a_moment_ago_must_do(answers, error):
 
 
 @pytest.mark.parametrize("error", [errno.ENXIO, errno.ENODEV])
-def test_an_interface_that_is_gone_has_no_name(answers, error):
+def test_an_interface_that_is_gone_has_no_name(answers: list[str | int], error: int) -> None:
     names = InterfaceNames()
     answers[:] = ["lan0"]
     assert names.of(3, 0.0) == "lan0"

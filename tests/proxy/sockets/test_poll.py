@@ -43,7 +43,7 @@ async def ends() -> AsyncIterator[Ends]:
     ends.poll.close()
 
 
-async def test_a_socket_is_told_of_again_until_it_is_read(ends):
+async def test_a_socket_is_told_of_again_until_it_is_read(ends: Ends) -> None:
     ends.poll.add(ends.near, READ, ends.tell)
     ends.far.send(b"x")
     await ends.wait()
@@ -54,7 +54,7 @@ async def test_a_socket_is_told_of_again_until_it_is_read(ends):
     assert not ends.told
 
 
-async def test_a_reset_behind_data_is_told_once_the_data_is_read(ends):
+async def test_a_reset_behind_data_is_told_once_the_data_is_read(ends: Ends) -> None:
     ends.poll.add(ends.near, READ, ends.tell)
     ends.far.send(b"x")
     streams.reset(ends.far)
@@ -65,7 +65,7 @@ async def test_a_reset_behind_data_is_told_once_the_data_is_read(ends):
     assert ends.told and all(events & select.EPOLLERR for events in ends.told)
 
 
-async def test_a_change_tells_what_is_so_already_and_only_that(ends):
+async def test_a_change_tells_what_is_so_already_and_only_that(ends: Ends) -> None:
     ends.poll.add(ends.near, READ, ends.tell)
     await ends.wait()
     assert not ends.told
@@ -74,7 +74,7 @@ async def test_a_change_tells_what_is_so_already_and_only_that(ends):
     assert set(ends.told) == {WRITE}
 
 
-async def test_nobody_is_told_of_a_socket_that_is_forgotten(ends):
+async def test_nobody_is_told_of_a_socket_that_is_forgotten(ends: Ends) -> None:
     ends.poll.add(ends.near, READ, ends.tell)
     ends.poll.forget(ends.near)
     ends.poll.forget(ends.near)
@@ -83,7 +83,7 @@ async def test_nobody_is_told_of_a_socket_that_is_forgotten(ends):
     assert not ends.told
 
 
-async def test_a_descriptor_that_is_used_again_is_a_new_socket(ends):
+async def test_a_descriptor_that_is_used_again_is_a_new_socket(ends: Ends) -> None:
     ends.poll.add(ends.near, READ, ends.tell)
     number = ends.near.fileno()
     fresh, other = socket.socketpair()
@@ -101,18 +101,19 @@ async def test_a_descriptor_that_is_used_again_is_a_new_socket(ends):
     assert told and not ends.told
 
 
-async def test_one_that_closes_another_in_the_same_look_spares_it(ends):
+async def test_one_that_closes_another_in_the_same_look_spares_it(ends: Ends) -> None:
     """Both have something to read; whoever is told first takes the other one with it."""
     near, far = socket.socketpair()
     told: list[str] = []
 
-    def closes(name: str, sock: socket.socket) -> None:
-        told.append(name)
-        ends.poll.closes(sock)
-        sock.close()
+    def reads(sock: socket.socket, other: socket.socket) -> None:
+        told.append("first" if sock is ends.near else "second")
+        ends.poll.closes(other)
+        other.close()
+        sock.recv(9)
 
-    ends.poll.add(ends.near, READ, lambda _: (closes("first", near), ends.near.recv(9)))
-    ends.poll.add(near, READ, lambda _: (closes("second", ends.near), near.recv(9)))
+    ends.poll.add(ends.near, READ, lambda _: reads(ends.near, near))
+    ends.poll.add(near, READ, lambda _: reads(near, ends.near))
     ends.far.send(b"x")
     far.send(b"x")
     await ends.wait()
@@ -121,7 +122,7 @@ async def test_one_that_closes_another_in_the_same_look_spares_it(ends):
     assert len(told) == 1
 
 
-async def test_a_bug_in_one_who_is_told_is_reported_and_the_others_are_told(ends):
+async def test_a_bug_in_one_who_is_told_is_reported_and_the_others_are_told(ends: Ends) -> None:
     reported: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(str(context["exception"])))
     near, far = socket.socketpair()
@@ -142,7 +143,7 @@ async def test_a_bug_in_one_who_is_told_is_reported_and_the_others_are_told(ends
     assert reported == ["a bug"] and told
 
 
-def test_what_a_listener_accepts_is_tuned_as_the_listener_is():
+def test_what_a_listener_accepts_is_tuned_as_the_listener_is() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         streams.tune_control(listener)
         with socket.create_connection(listener.getsockname()):

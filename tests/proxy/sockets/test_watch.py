@@ -7,6 +7,7 @@ from ipaddress import ip_address
 
 import pytest
 
+from protocols.contract.addresses import Host
 from proxy.sockets.watch import removed
 
 NEW, DEL, ADDRESS, LOCAL, LABEL = 20, 21, 1, 2, 3
@@ -37,5 +38,5 @@ V4, V6 = ip_address("192.0.2.7"), ip_address("2001:db8::7")
         (b"", []),
     ],
 )
-def test_addresses_taken_away_are_read_and_nothing_else(data, hosts):
+def test_addresses_taken_away_are_read_and_nothing_else(data: bytes, hosts: list[Host]) -> None:
     assert list(removed(data)) == hosts
