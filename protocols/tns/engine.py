@@ -35,6 +35,7 @@ from protocols.tns import address as text
 from protocols.tns import wire
 from protocols.tns.options import TnsOptions
 from protocols.tns.wire import Kind, PacketBuffer
+from protocols.toolbox import tls
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -49,7 +50,6 @@ MAX_ANSWERS = 16
 MAX_RESOLVED = 4
 """Addresses of one name that are opened for."""
 
-TLS_HANDSHAKE = 0x16
 REFUSED, TIMED_OUT = 12564, 12535
 """What the client is told by us: ORA-12564 TNS:connection refused, ORA-12535 TNS:operation timed out."""
 
@@ -148,7 +148,7 @@ class TnsEngine(Engine):
             return (Send(side.other, data),)
         if self._is_new and side is CLIENT:
             self._is_new = False
-            if data[0] == TLS_HANDSHAKE:
+            if tls.begins(data):
                 return self._tls(data)
         self._buffers[side].push(data)
         try:
@@ -173,10 +173,8 @@ class TnsEngine(Engine):
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
         if self._options.tls == "deny":
-            self._violation("tns.tls_denied", "the connection begins with TLS", "closed")
-            return (*self._out.take(), Abort("tls_denied"))
-        self._note("tns.tls", action="connection relayed unread")
-        return (*self._out.take(), Send(SERVER, data), Splice(self._idle))
+            return tls.is_denied("tns")
+        return tls.passes("tns"), Send(SERVER, data), Splice(self._idle)
 
     def _read(self, side: Side) -> None:
         buffer = self._buffers[side]
