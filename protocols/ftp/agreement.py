@@ -1,7 +1,7 @@
 """What FTP's PORT, EPRT, PASV and EPSV say, and how it is said to the other side: checked, opened for, rewritten.
 
 RFC 959 s.4.1.2 (PORT, PASV), RFC 2428 (EPRT, EPSV), RFC 2577 (bounce), RFC 6384 (hosts of different families). The
-pinholes themselves are `ftp_data`'s; which reply belongs to which command is the engine's.
+pinholes themselves are data.py's; which reply belongs to which command is queue.py's.
 """
 
 from __future__ import annotations
@@ -36,7 +36,8 @@ class Answer(NamedTuple):
 
 
 class Agreements:
-    """Of one session."""
+    """What the commands and replies of one session agree on: each is checked, opened for, and rewritten where NAT maps
+    the host that it names."""
 
     __slots__ = ("_data", "_options", "_out", "_peers", "is_epsv_only")
 

@@ -29,7 +29,7 @@ class Transfer:
     has_begun: bool = False
     """The server goes ahead with the transfer."""
     is_over: bool = False
-    """The data connection is; `moved` (bytes) and `seconds` say what it was."""
+    """The data connection has ended; `moved` (bytes) and `seconds` say what it was."""
     moved: int | None = None
     seconds: float | None = None
     result: int | None = None
@@ -44,12 +44,16 @@ class Data:
 
     grant: Grant
     used_at: float | None = None
+    """When the connection came that it was opened for."""
     close_at: float | None = None
+    """When it is closed if nobody has come: its transfer has had its final reply."""
     transfer: Transfer | None = None
+    """The transfer that goes over it."""
 
 
 class DataConnections:
-    """Of one session. `using` counts those that move data, or may."""
+    """The data connections of one session, and its agreement in force. `using` counts the connections that move data,
+    or may."""
 
     __slots__ = (
         "_allow_extra",
@@ -165,7 +169,7 @@ class DataConnections:
         self._pinholes.close(data.grant)
 
     def event(self, grant: AnyGrant, event: PinholeEvent, now: float, coming: Transfer | None) -> None:
-        """`coming`: the transfer whose command the server has but not answered yet, if there is one."""
+        """A pinhole was used, or is closed. coming: the transfer whose command the server has but not answered yet."""
         data = self._open.get(grant.id)
         if data is None:
             return
@@ -219,12 +223,12 @@ class DataConnections:
             self.report(transfer)
 
     def expect_no_longer(self, data: Data, code: int, now: float) -> None:
-        """What it was opened for has its final reply."""
+        """The command that a pinhole was opened for has its final reply: whoever is late gets some time (F59)."""
         if data.used_at is None:
             data.close_at = now + (LATE_SECONDS if code < 400 else GRACE_SECONDS)
 
     def report(self, transfer: Transfer) -> None:
-        """Tell of it, with what is known; whoever calls this forgets it."""
+        """Tell of a transfer, with what is known; whoever calls this forgets it."""
         if transfer.data is not None:
             transfer.data.transfer = None
             transfer.data = None

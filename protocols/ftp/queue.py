@@ -22,7 +22,8 @@ from protocols.ftp.data import Data, Transfer
 MAX_PENDING = 64
 """F77: commands without a final reply. Clients that pipeline at all send a handful."""
 MAX_KEEP_ALIVES = 32
-"""Of those that are waited for while a transfer runs, and behind which there is room for others."""
+"""Behind a transfer and more commands than this, one that only keeps the connection alive is not waited for: so there
+is room for others."""
 
 _OVERTAKES: Mapping[str, frozenset[int]] = {
     "ABOR": frozenset({225}),
@@ -70,20 +71,25 @@ class Pending:
     verb: str
     argument: bytes = b""
     answer: bytes | None = None
-    """Ours: it goes to the client when its turn comes, and the server knows nothing of the command."""
+    """An answer of ours: it goes to the client when its turn comes, and the server knows nothing of the command."""
     data: Data | None = None
-    """What was opened for it and waits for the server's consent."""
+    """What was opened for the command and waits for the server's consent."""
     transfer: Transfer | None = None
+    """What the command moves, if it is one that moves data."""
     waits_for: Data | None = None
-    """Nobody knows it for a command that moves data, but the server has gone ahead as with one."""
+    """The pinhole of a command that nobody knows for one that moves data, when the server has gone ahead as with
+    one."""
 
     def has_begun(self) -> bool:
+        """Whether its transfer is on its way."""
         return self.transfer is not None and self.transfer.has_begun
 
 
 class Turn(NamedTuple):
+    """Which command a reply answers, and what else it shows."""
+
     answered: Pending | None
-    """None: the reply answers no command."""
+    """The command; None: the reply answers none."""
     unanswered: Sequence[Pending] = ()
     """Older commands that will have no reply, as this reply shows."""
 

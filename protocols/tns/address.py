@@ -45,24 +45,25 @@ _EASY = re.compile(
 
 @dataclass(slots=True)
 class Node:
-    """One pair. Spans are offsets into the text."""
+    """One pair `(NAME=value)` or `(NAME=(...)(...))` of a text (T19). Spans are offsets into the text."""
 
     name: str
-    """In capitals."""
+    """The key in capitals."""
     start: int
     end: int = 0
-    """Behind its closing parenthesis."""
+    """The place behind the pair's closing parenthesis."""
     value: str | None = None
-    """Without quotes, escapes resolved; None if the value is other pairs, or nothing."""
+    """The value without quotes and with its escapes resolved; None if the value is other pairs, or nothing."""
     value_at: Span | None = None
-    """Within the quotes."""
+    """Where the value stands, within its quotes."""
     nodes: list[Node] = field(default_factory=list)
 
     def first(self, name: str) -> Node | None:
+        """The first pair of this name right below this one."""
         return next((node for node in self.nodes if node.name == name), None)
 
     def values(self, *path: str) -> Iterator[str]:
-        """Of all nodes with the last name below those with the names before."""
+        """The values of all pairs that this path of names leads to."""
         if not path:
             if self.value is not None:
                 yield self.value
@@ -123,18 +124,18 @@ class Address(NamedTuple):
     """Where a client may be sent. Spans are offsets into the text."""
 
     host: Host | str
-    """A name as it came; empty of a protocol that is none of these."""
+    """An address, or a name as it came; empty when the protocol is none of NETWORKED."""
     port: int
     protocol: str
-    """In small letters."""
+    """The PROTOCOL in small letters."""
     whole: Span
     """The ADDRESS with its parentheses: what to take out."""
     host_at: Span
     port_at: Span | None
-    """None: none is given; then one can be put behind HOST."""
+    """Where the port stands. None: the text gives none; then one can be put behind HOST."""
     behind_host: int
     is_easy: bool = False
-    """Easy connect: HOST:PORT/SERVICE, where a port is put behind a colon and IPv6 into brackets."""
+    """The text is of the form of easy connect, HOST:PORT/SERVICE: a port goes behind a colon, IPv6 into brackets."""
 
 
 _LISTS = ("DESCRIPTION_LIST", "DESCRIPTION", "ADDRESS_LIST")
@@ -151,6 +152,7 @@ def addresses(text: bytes) -> list[Address]:
 
 
 def _nodes(node: Node) -> Iterator[Node]:
+    """Every ADDRESS below, also within lists and descriptions. What stands elsewhere (CONNECT_DATA) is none (T16)."""
     for below in node.nodes:
         if below.name == "ADDRESS":
             yield below
@@ -159,6 +161,7 @@ def _nodes(node: Node) -> Iterator[Node]:
 
 
 def _address(node: Node) -> Address:
+    """What an ADDRESS says (T20, T21). Raises Malformed."""
     for name in ("PROTOCOL", "HOST", "PORT"):
         if sum(below.name == name for below in node.nodes) > 1:  # who knows which a client takes
             raise Malformed(f"an ADDRESS with more than one {name}")
@@ -181,6 +184,7 @@ def _address(node: Node) -> Address:
 
 
 def _easy(text: bytes) -> Address:
+    """What a text without parentheses says. Raises Malformed."""
     match = _EASY.fullmatch(text.decode("latin-1"))
     if match is None:
         raise Malformed("no address text")
@@ -198,6 +202,7 @@ def _easy(text: bytes) -> Address:
 
 
 def _host(text: str) -> Host | str:
+    """An address, or a name of the shape that names have. Raises Malformed."""
     try:
         host = ip_address(text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text)
         if "%" not in text:  # a zone means something on the listener's own host
@@ -216,7 +221,7 @@ def _port(text: str | None) -> int:
 
 
 def point(address: Address, at: Endpoint) -> list[tuple[Span, bytes]]:
-    """The changes that make it name `at`. IPv6 stands bare: in brackets no client knows it."""
+    """The changes that make an address name `at` (T17). IPv6 stands bare: in brackets no client knows it."""
     host, port = str(at.host), str(at.port)
     if address.is_easy and at.host.version == 6:
         host = f"[{host}]"

@@ -14,6 +14,8 @@ from protocols.contract.engine import Options
 
 @dataclass(frozen=True)
 class TnsOptions(Options):
+    """What a policy may set under `options: tns:`."""
+
     redirect_to: tuple[Network | str, ...] = ()
     """Where a listener may send its clients besides its own address: networks, and names as `*.db.example.org`, in any
     case and with or without a dot at their end. Without: to the hosts of its own /24 or /64, unless it is published by
@@ -39,7 +41,7 @@ class TnsOptions(Options):
     if they do, it is there and has nothing to say (`timeouts: silent`)."""
 
     redirect_idle: Seconds | None = None
-    """The same for sessions that a redirect has brought about; without, as `idle`."""
+    """As `idle`, for sessions that a redirect has brought about; without it `idle` counts for them too."""
 
     handshake_seconds: Seconds = 90.0
     """From the connection to the client's CONNECT, and from there to the listener's answer. Oracle's own limit is 60:

@@ -19,7 +19,7 @@ DATA_BYTES = 10
 """Header and data flags of a DATA packet; header and text length of a REDIRECT."""
 MAX_PACKET = 0xFFFF
 LEAST_CONNECT = 26
-"""Up to the length of the connect data; its offset, the next field, is at 26."""
+"""Bytes of a CONNECT up to the field, at 26, that says where its connect data begins (T6)."""
 
 HAS_ID, ID_BYTES = 0x01, 16
 """Flag of a packet: an id of the connection stands at its end."""
@@ -31,6 +31,8 @@ CHECKS_FROM = 318
 
 
 class Kind(IntEnum):
+    """The type of a packet, its fifth byte (T2). Names as Oracle's traces have them."""
+
     CONNECT = 1
     ACCEPT = 2
     ACK = 3
@@ -92,15 +94,18 @@ def kind(packet: bytes) -> int:
 
 
 class Connect(NamedTuple):
+    """What a CONNECT says, as far as the engine minds (T6)."""
+
     version: int
+    """The version of TNS that the client speaks."""
     missing: int
     """Bytes of connect data that follow in DATA packets (T7)."""
     data: bytes
-    """Those that stand in the packet."""
+    """The connect data that stands in the packet itself."""
 
 
 def read_connect(packet: bytes) -> Connect:
-    """T6. Raises Malformed."""
+    """Read the client's first packet (T6). Raises Malformed when it is no CONNECT."""
     if packet[4] != Kind.CONNECT or len(packet) < LEAST_CONNECT + 2:
         raise Malformed(f"the first packet has type {packet[4]} and {len(packet)} bytes")
     version = int.from_bytes(packet[8:10], "big")
@@ -112,7 +117,7 @@ def read_connect(packet: bytes) -> Connect:
 
 
 def without_attention(connect: bytes) -> bytes:
-    """The CONNECT of a client that knows nothing of urgent data; no length changes."""
+    """The CONNECT of a client that knows nothing of urgent data; no length changes (T27)."""
     changed = bytearray(connect)
     options = int.from_bytes(changed[12:14], "big") & ~ATTENTION
     changed[12:14] = options.to_bytes(2, "big")
@@ -122,11 +127,12 @@ def without_attention(connect: bytes) -> bytes:
 
 
 def accepted_version(accept: bytes) -> int | None:
+    """The version of TNS that the listener has agreed to; None when the ACCEPT is too short to say one."""
     return int.from_bytes(accept[8:10], "big") if len(accept) >= 10 else None
 
 
 def accepted_without_attention(accept: bytes) -> bytes:
-    """The same for the ACCEPT."""
+    """The ACCEPT of a listener that knows nothing of urgent data; no length changes (T27)."""
     changed = bytearray(accept)
     if len(changed) >= 12:
         options = int.from_bytes(changed[10:12], "big") & ~ATTENTION
@@ -176,6 +182,7 @@ class Redirect:
 
     @property
     def is_whole(self) -> bool:
+        """Whether all of the text has come that was announced; of an unknown length, one more packet (T14)."""
         return len(self.text) >= self.wanted and (self.wanted > 0 or bool(self.more))
 
     def add(self, packet: bytes) -> None:
@@ -188,6 +195,7 @@ class Redirect:
             raise Malformed("more redirect text than announced")
 
     def as_it_came(self) -> bytes:
+        """All packets of it, unchanged."""
         return self.first + b"".join(self.more)
 
     def with_text(self, text: bytes) -> bytes:
@@ -219,13 +227,13 @@ def _with_length(packet: bytearray) -> bytes:
 
 
 def _without_checksum(packet: bytearray) -> bytes:
-    """It would be that of other bytes (T1)."""
+    """The packet with no checksum in its header: after a change the old one would be that of other bytes (T1)."""
     packet[2:4] = b"\0\0"
     return bytes(packet)
 
 
 def begin_redirect(packet: bytes, limit: int) -> Redirect:
-    """Raises Malformed, also for more text than the limit."""
+    """A redirect of which this is the first packet. Raises Malformed, also for more than `limit` bytes of text."""
     if len(packet) < DATA_BYTES:
         raise Malformed("a redirect without a length")
     wanted = int.from_bytes(packet[8:10], "big")
@@ -235,5 +243,5 @@ def begin_redirect(packet: bytes, limit: int) -> Redirect:
 
 
 def _end(packet: bytes) -> int:
-    """Of what a packet of a redirect says."""
+    """Where the text in a packet of a redirect ends: before the id of the connection, if it has one."""
     return max(DATA_BYTES, len(packet) - (ID_BYTES if packet[5] & HAS_ID else 0))
