@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from protocols.contract.engine import Helper
 from protocols.ftp import engine as ftp
 from protocols.sip import engine as sip
+from protocols.tftp import engine as tftp
 from protocols.tns import engine as tns
 
 HELPERS: Mapping[str, Helper] = {
@@ -15,5 +16,6 @@ HELPERS: Mapping[str, Helper] = {
         ftp.HELPER,
         sip.HELPER,
         tns.HELPER,
+        tftp.HELPER,
     )
 }  # fmt: skip

@@ -9,7 +9,7 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 FACTS = ROOT / "protocols" / "FACTS.md"
 A_RULE = re.compile(r"^- \*\*([A-Z]+[0-9]+)\*\* (.+(?:\n  .+)*)", re.MULTILINE)
-AN_ID = re.compile(r"\b[XFSDT][1-9][0-9]?\b")
+AN_ID = re.compile(r"\b(?:TF|[XFSDT])[1-9][0-9]?\b")
 FOLDERS = ("configs", "protocols", "proxy", "tests", "tools")
 TEXTS = {".md", ".py", ".sh", ".txt", ".yaml"}
 
@@ -39,8 +39,9 @@ def test_rules_that_rules_refer_to_are_there() -> None:
 def test_no_number_is_given_twice_and_they_stand_in_order() -> None:
     numbers: dict[str, list[int]] = {}
     for name, _ in rules():
-        numbers.setdefault(name[0], []).append(int(name[1:]))
-    assert list(numbers) == ["X", "F", "S", "D", "T"]
+        letters = name.rstrip("0123456789")
+        numbers.setdefault(letters, []).append(int(name.removeprefix(letters)))
+    assert list(numbers) == ["X", "F", "S", "D", "T", "TF"]
     assert [letter for letter, given in numbers.items() if given != sorted(set(given))] == []
 
 
@@ -53,5 +54,8 @@ def test_rules_and_those_who_cite_them_are_found() -> None:
 
 def test_every_rule_ends_with_its_source() -> None:
     """But those of Oracle TNS, of which the heading says it."""
+    tns = re.compile(r"T[0-9]+")
     source = re.compile(r"(?:RFC [0-9]{3,4}[^*]*\.|\*(?:field|linux|own)\.\*)$", re.IGNORECASE)
-    assert [name for name, text in rules() if name[0] != "T" and not source.search(" ".join(text.split()))] == []
+    assert [
+        name for name, text in rules() if not tns.fullmatch(name) and not source.search(" ".join(text.split()))
+    ] == []

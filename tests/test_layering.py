@@ -22,6 +22,7 @@ ALLOWED = {
     "collections",
     "dataclasses",
     "enum",
+    "fnmatch",
     "functools",
     "hashlib",
     "heapq",

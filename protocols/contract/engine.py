@@ -126,9 +126,10 @@ class Helper:
     """Called once for each daemon. What the engines of a helper share lives in what it returns."""
     off: Mapping[tuple[Transport, int], str] = field(default_factory=dict, hash=False)
     """Those of `ports` that the table lists but does not serve until a configuration says so, each with the reason."""
-    begins: Callable[[bytes, Any], bool] = lambda data, options: True
-    """Whether a datagram, as the options read it, can be the first of a flow. Anybody can send one, from any address: a
-    session, and a port of ours, are only for those that can."""
+    begins: Callable[[bytes, Any, object], bool] = lambda data, options, role: True
+    """Called as begins(data, options, role): whether a datagram, as the options read it, can be the first of a flow
+    whose engine has this role. Anybody can send one, from any address: a session, and a port of ours, are only for
+    those that can."""
     answers: Callable[[bytes], bool] = lambda data: False
     """Whether a datagram answers another one. Servers answer from other ports, too."""
     roles: tuple[type[Any], ...] = ()

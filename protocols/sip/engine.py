@@ -47,10 +47,11 @@ from protocols.sip.subscriptions import Subscriptions
 from protocols.sip.table import SipTable
 from protocols.sip.told import Told
 from protocols.sip.ways import Ways
-from protocols.toolbox import tls
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
+
+_TLS_HANDSHAKE = 0x16
 
 
 class SipEngine(Engine):
@@ -152,7 +153,7 @@ class SipEngine(Engine):
             return self._unread(side, data)
         if not self._has_begun:
             self._has_begun = True
-            if side is CLIENT and tls.begins(data):
+            if data[0] == _TLS_HANDSHAKE and side is CLIENT:
                 return self._tls(data)
         framer = self._framers[side]
         before, is_anew = len(framer), False
@@ -213,11 +214,11 @@ class SipEngine(Engine):
         if self._options.tls == "deny" or self._is_let_in:
             # A pinhole is for messages that are read. Behind TLS anything could go to any service of the party (X10).
             how = " and came by a pinhole" if self._is_let_in else ""
-            self._over = True
-            self._let_held_go()
-            return (*self._take_notes(), *tls.is_denied("sip", how))
+            self._violation("sip.tls_denied", f"the connection begins with TLS{how}", "closed")
+            return self._break_off("tls_denied")
+        self._note("sip.tls", {"action": "connection relayed unread"})
         self._is_tls = True
-        return (*self._take_notes(), tls.passes("sip"), Send(SERVER, data))
+        return (*self._take_notes(), Send(SERVER, data))
 
     def _unread(self, side: Side, data: bytes) -> Sequence[Effect]:
         """A connection that begins with TLS goes on. Until its server answers, the clock of the handshake runs: one
@@ -486,7 +487,7 @@ class SipEngines:
         }
 
 
-def begins(data: bytes, options: SipOptions) -> bool:
+def begins(data: bytes, options: SipOptions, role: object) -> bool:
     """Whether a flow may begin with this datagram: what is no SIP costs nobody a socket."""
     return is_sip(data) or options.malformed == "pass"
 

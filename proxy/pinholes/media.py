@@ -21,7 +21,6 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Collection, Iterable
-from dataclasses import replace
 from typing import Any, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
@@ -98,9 +97,9 @@ class MediaPlace(Opening):
         self._tell_opened(
             media.purpose,
             Transport.UDP,
-            self.grant.known,
+            self.grant.data,
             offerer.grant.media.party.allow if offerer else (),
-            media.party.known,
+            media.party.data,
             self._wait(),
             media.trigger,
             rtcp=self.grant.control,
@@ -150,17 +149,14 @@ class MediaPlace(Opening):
         """The mark of what is sent from a party's place to its partners: `route_mark`, if the party is the session's
         client."""
         mark = self.owner.policy.route_mark
-        host = party.known.host if party.known is not None else party.host
-        return mark if mark and host == self.owner.decided_by.client.host else 0
+        return mark if mark and party.data.host == self.owner.decided_by.client.host else 0
 
     def _wait_at(self, party: Party, is_new: bool) -> list[Component]:
         """Where the party waits. Raises OSError."""
-        waits: list[Endpoint | None] = [party.data] if party.control is None else [party.data, party.control]
+        waits = [party.data] if party.control is None else [party.data, party.control]
         if party.mapped is None:
             for at in waits:
-                if at is not None and self._table.has_helper(
-                    Transport.UDP, at.port
-                ):  # signalling to that host would end here
+                if self._table.has_helper(Transport.UDP, at.port):  # signalling to that host would end here
                     raise OSError(errno.EADDRINUSE, "a port of signalling")
             return [Component(self, party, at, None, is_new) for at in waits]
         return [Component(self, party, at, stand, is_new) for at, stand in zip(waits, self._leased, strict=False)]
@@ -228,16 +224,6 @@ class MediaPlace(Opening):
         self.components = after
         self._end_paths(before, is_over=False)
 
-    def find(self, source: Address) -> bool:
-        """The party, of which nobody knew where it waits, sends from there: that is its place. Whether it could be
-        had."""
-        try:
-            self._move(replace(self.grant.media.party, data=packet_info.endpoint(source)))
-        except OSError:
-            return False
-        self.grant = self._granted(self.grant.id, self.grant.media)
-        return True
-
     @property
     def _partners(self) -> list[MediaPlace]:
         return self._answerers if self._offerer is None else [self._offerer]
@@ -257,7 +243,7 @@ class MediaPlace(Opening):
         self._refused += count
         self._table.metrics.strangers.inc(count)
         if self.is_answered and self._refused == count:  # before there is an answer it may be the answerer, early
-            self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.known}", "dropped")
+            self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.data}", "dropped")
 
     def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
         """Whether packets of that party, which bear this address of its, may come by the interface that they came
@@ -271,7 +257,7 @@ class MediaPlace(Opening):
         if not self._is_forged:
             self._is_forged = True
             by = self._table.borders.name_of(packet_info.arrival_interface(ancillary))
-            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.known}", "dropped", "pinhole.spoofed")
+            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.data}", "dropped", "pinhole.spoofed")
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -334,7 +320,7 @@ class MediaPlace(Opening):
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _places(self) -> Iterable[Endpoint]:
-        return [component.at for component in self.components if component.at is not None]
+        return [component.at for component in self.components]
 
     def shut(self, reason: str) -> None:
         """With those that answered it."""
@@ -379,14 +365,7 @@ class MediaPlace(Opening):
         state = "relaying" if self._is_used else "waiting" if allow else "unconfirmed"
         passed = self.counts_in().bytes, self.counts_out().bytes
         return self._describe(
-            now,
-            state,
-            media.purpose,
-            Transport.UDP,
-            self.grant.known,
-            sorted(allow, key=str),
-            media.party.known,
-            *passed,
+            now, state, media.purpose, Transport.UDP, self.grant.data, sorted(allow, key=str), media.party.data, *passed
         )
 
 

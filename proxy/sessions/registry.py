@@ -192,7 +192,7 @@ class Sessions:
     ) -> Admission | None:
         """As `admit`, for whom an engine of `owner` has named: as policies decide now about such a session between the
         owner's hosts, and on the owner's account."""
-        decision = self._decide(owner.decided_by, first, let_in.reader.helper)
+        decision = self._decide(owner.decided_by, first, let_in.reader)
         if isinstance(decision, Denied):
             self.deny(arrival, decision, let_in=let_in)
             return None
@@ -202,14 +202,16 @@ class Sessions:
             return None
         return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, let_in)
 
-    def _decide(self, arrival: Arrival, first: bytes | None, helper: str | None = None) -> Accepted | Denied:
-        """What policies decide. A flow begins with what its helper speaks, or not at all, unless that only observes."""
-        decision = self.policies.decide(arrival, helper)
+    def _decide(self, arrival: Arrival, first: bytes | None, reader: Reader | None = None) -> Accepted | Denied:
+        """What policies decide. A flow begins with what its helper speaks, or not at all, unless that only observes.
+        reader: of a session that a pinhole lets in."""
+        decision = self.policies.decide(arrival, None if reader is None else reader.helper)
         if isinstance(decision, Denied) or first is None:
             return decision
         name, policy = decision.helper, decision.policy
         options = policy.options[name]
-        if options.mode == "observe" or self._helpers[name].begins(first, options):
+        role = None if reader is None else reader.role
+        if options.mode == "observe" or self._helpers[name].begins(first, options, role):
             return decision
         return Denied(f"not_{name}", policy.name)
 

@@ -242,7 +242,8 @@ class Session:
         grant = self.pinholes.standing[number]
         assert grant in self.pinholes.admitting(), f"pinhole {number} is not confirmed"
         allow = self.pinholes.callers(grant) if isinstance(grant, Grant) else grant.media.party.allow
-        self.effects += self.engine.pinhole(grant, Used(Endpoint(allow[0].network_address, 50123)), self.now)
+        self._done(self.engine.pinhole(grant, Used(Endpoint(allow[0].network_address, 50123)), self.now))
+        self._settle()
 
     def end(self, number: int, bytes_in: int, bytes_out: int, reason: str = "finished") -> None:
         assert number in self.pinholes.standing, f"pinhole {number} is closed"

@@ -11,7 +11,7 @@ from protocols.contract.addresses import Host, Network, Peers, Side, Transport, 
 from protocols.contract.engine import EngineFactory, Shares
 from protocols.contract.pinholes import Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
-from protocols.tns.redirect import Redirected
+from protocols.tns.engine import Redirected
 from tests.harness.sip_rights import SipPinholes
 from tests.harness.strict_pinholes import StrictPinholes
 
@@ -86,7 +86,30 @@ class TnsPinholes(StrictPinholes):
         return super().open(expect)
 
 
+class OfTwoHosts(StrictPinholes):
+    """Ways from one host of a session to the other one, where each knows the other: all that most helpers need."""
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if self.is_full:
+            return Refusal("limit_per_session")
+        peers = self.peers
+        sides = [side for side in Side if expect.target.host == peers.own(side).host]
+        assert sides, f"a third host: {expect}"
+        assert any(expect.allow == only(peers.own(side.other).host) for side in sides), f"somebody else: {expect}"
+        assert any(expect.listen.host == peers.as_seen(side).host for side in sides), f"a foreign place: {expect}"
+        source = expect.source
+        assert source is None or any(source.host == peers.as_seen(side.other).host for side in sides), expect
+        assert expect.purpose and expect.trigger and expect.idle_seconds > 0
+        assert expect.uses is not None or expect.lasts_seconds is not None, f"for ever: {expect}"
+        return super().open(expect)
+
+
 RIGHTS: dict[str, type[StrictPinholes]] = {"ftp": FtpPinholes, "sip": SipPinholes, "tns": TnsPinholes}
+"""Those of helpers that need more, or are to have less."""
+
+
+def rights(helper: str) -> type[StrictPinholes]:
+    return RIGHTS.get(helper, OfTwoHosts)
 
 
 def left_of(engines: EngineFactory) -> dict[str, int]:

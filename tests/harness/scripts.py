@@ -20,10 +20,11 @@ from protocols.contract.pinholes import Grant
 from protocols.observe import Engines
 from tests.harness.fake_pinholes import FakePinholes
 from tests.harness.playbook import Session, Transcript, transcripts
-from tests.harness.rights import RIGHTS, left_of
+from tests.harness.rights import left_of, rights
 from tests.harness.strict_pinholes import StrictPinholes
 
-MAX_RETAINED_BYTES = {"ftp": 200_000, "sip": 2_500_000, "tns": 200_000}
+MAX_RETAINED_BYTES = {"sip": 2_500_000}
+USUALLY_RETAINED_BYTES = 200_000
 """What an engine may hold after any input, with what it shares with others: far below what a flood sends, far above
 what a session needs. SIP: a message of 288 KiB of each side, and the datagrams of half a minute."""
 LONG_SECONDS = 30 * 86400.0
@@ -34,7 +35,7 @@ def begin(
     helper: Helper, network: Peers, options: Any, start: EngineFactory | None = None, beside: Session | None = None
 ) -> Session:
     """start: of a daemon that has a session already, `beside`."""
-    pinholes = RIGHTS[helper.name](network, options, pinholes_of(beside) if beside else None)
+    pinholes = rights(helper.name)(network, options, pinholes_of(beside) if beside else None)
     engines = start or Engines(helper)
     engine = engines(network, options, pinholes, 0.0)
     return Session(engine, pinholes, engines, daemon=beside.daemon if beside else [])
@@ -202,7 +203,7 @@ def end(helper: Helper, *sessions: Session, is_thorough: bool = True) -> None:
     the daemon ends.
     """
     for session in sessions:
-        assert not is_thorough or retained(session) < MAX_RETAINED_BYTES[helper.name]
+        assert not is_thorough or retained(session) < MAX_RETAINED_BYTES.get(helper.name, USUALLY_RETAINED_BYTES)
         session.close()
     if is_thorough:
         sessions[0].wait(LONG_SECONDS)
@@ -213,6 +214,7 @@ def end(helper: Helper, *sessions: Session, is_thorough: bool = True) -> None:
             stands = grant.id in pinholes_of(session).standing
             if stands and isinstance(grant, Grant) and grant.expect.lasts_seconds is None:  # as long as configured
                 session.end(grant.id, 0, 0, "never_used")
+    for session in sessions:
         check(session)
         assert session.is_dissolved
         assert session.pinholes.standing == {}

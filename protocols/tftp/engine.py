@@ -1,0 +1,255 @@
+"""TFTP: a request to port 69, and a transfer from another port of the server (RFC 1350 s.4).
+
+Ids in comments (TF11) are those of `protocols/FACTS.md`.
+
+    client:C -> server:69   RRQ or WRQ    the request's session: a way in for the server's host is opened
+    server:S -> client:C    DATA, ACK ... comes by that way and is a session of its own (`Moving`), and the request's is
+                                          over; whoever comes from a third port finds nothing open (TF14)
+    the last ACK passes                   `tftp.transfer` in the log; some seconds later the session is over (TF16)
+
+What each must believe:
+1) The client asked `server_as_seen` and takes nothing from another host, so what moves comes to it from there (TF12).
+2) The server answers `client_as_seen`, the only address of the client that it knows, so the way in stands there.
+
+House rules:
+- No byte is changed: no address stands in any packet (TF9).
+- A server may answer from port 69 itself; then the request's session is the transfer's as well (TF10).
+- The same request again, while it waits for an answer or is answered, opens nothing more (TF15).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+from protocols.contract.addresses import Endpoint, Malformed, Peers, Side, Transport, only
+from protocols.contract.effects import Close, Effect, Note, Send, violation
+from protocols.contract.engine import Engine, Helper
+from protocols.contract.pinholes import AnyGrant, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal, Used
+from protocols.tftp.options import TftpOptions
+from protocols.tftp.transfer import LEAST_IDLE_SECONDS, Transfer, direction
+from protocols.tftp.wire import Code, Request, error, is_request, read_request
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+
+MAX_UNDER_WAY = 50_000
+"""Requests of a daemon that are remembered while they wait or move, so that the same again opens nothing. Who repeats
+one that is forgotten opens one way in more."""
+
+
+Ends = tuple[Endpoint, Endpoint]
+"""The client of a request, as its server sees it, and the server that it asked."""
+
+UnderWay = dict[Ends, Transfer]
+"""What the last request between two ends began, from that request to the end of its file."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moving:
+    """The role of the session that a request has let in: its server is the client of the request."""
+
+    request: Request
+    ends: Ends
+
+
+class RequestEngine(Engine):
+    """The session of one client port with port 69 of a server: its requests, and what the server sends from there."""
+
+    __slots__ = ("_ends", "_grant", "_options", "_peers", "_pinholes", "_transfer", "_under_way")
+
+    def __init__(self, peers: Peers, options: TftpOptions, pinholes: Pinholes, under_way: UnderWay) -> None:
+        self._peers = peers
+        self._options = options
+        self._pinholes = pinholes
+        self._under_way = under_way
+        self._ends = peers.client_as_seen, peers.server
+        self._grant: Grant | None = None
+        """The way in that stands while the last request waits for its answer."""
+        self._transfer: Transfer | None = None
+        """What the last request began, until it is known that another session has it."""
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        if side is CLIENT and is_request(data):
+            return self._asked(data, now)
+        if self._transfer is None:
+            return (violation("tftp.not_tftp", "what belongs to no request", "dropped"),)
+        if side is SERVER:  # it answers from where it was asked, so from nowhere else (TF10)
+            self._close()
+        return _moved(self._transfer, side, data, now, self._under_way, self._ends)
+
+    def _asked(self, data: bytes, now: float) -> Sequence[Effect]:
+        try:
+            request = read_request(data)
+        except Malformed as bad:
+            return (violation("tftp.malformed", str(bad), "dropped"),)
+        under_way = self._under_way.get(self._ends)
+        if under_way is not None and under_way.request == request:  # it comes again, perhaps by another session (TF15)
+            return (Send(SERVER, data),) if self._transfer is not None else (Send(SERVER, data), Close("repeated"))
+        if (refused := _refused(request, self._options)) is not None:
+            answer = refused, Send(CLIENT, error(Code.ACCESS_VIOLATION, "refused"))
+            return answer if self.is_needed() else (*answer, Close("refused"))
+        self._close()
+        told = self._end("replaced", now)
+        grant = self._pinholes.open(self._expect(request))
+        if isinstance(grant, Refusal):
+            return (*told, Send(CLIENT, error(Code.UNDEFINED, "no way in for the answer")), Close("refused"))
+        self._grant = grant
+        self._transfer = Transfer(request, SERVER, self._options.max_bytes, now)
+        if len(self._under_way) < MAX_UNDER_WAY:
+            self._under_way[self._ends] = self._transfer
+        facts = {"direction": direction(request), "file": request.name, "mode": request.mode}
+        return (*told, Note("tftp.request", {**facts, "options": dict(request.options)}), Send(SERVER, data))
+
+    def _expect(self, request: Request) -> Expect:
+        """TF11: for the server's host, from any port, to the client as that host knows it."""
+        peers = self._peers
+        return Expect(
+            transport=Transport.UDP,
+            purpose="tftp-transfer",
+            trigger=request.opcode.name,
+            listen=peers.client_as_seen,
+            allow=only(peers.server.host),
+            target=peers.client,
+            source=Endpoint(peers.server_as_seen.host, 0),
+            idle_seconds=LEAST_IDLE_SECONDS,
+            open_seconds=self._options.open_seconds,
+            reader=Reader("tftp", Moving(request, self._ends)),
+        )
+
+    def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+        if grant is not self._grant:
+            return ()  # it stood for a request in whose place another one is
+        self._grant = None
+        if isinstance(event, Used):  # the session that it begins has put its own transfer in the place of this one
+            self._forget()
+            self._transfer = None
+            return (Close("answered"),)
+        return (*self._end("unanswered", now), Close("unanswered"))
+
+    def _close(self) -> None:
+        grant, self._grant = self._grant, None
+        if grant is not None:
+            self._pinholes.close(grant)
+
+    def _end(self, result: str, now: float) -> Sequence[Effect]:
+        self._forget()
+        transfer, self._transfer = self._transfer, None
+        return () if transfer is None else transfer.end(result, now)
+
+    def _forget(self) -> None:
+        if self._transfer is not None:
+            _forget(self._under_way, self._ends, self._transfer)
+
+    def is_needed(self) -> bool:
+        return self._transfer is not None and self._transfer.result is None
+
+    def deadline(self) -> float | None:
+        """While a way in stands, that has a clock of its own."""
+        return None if self._transfer is None or self._grant is not None else self._transfer.deadline()
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        self._forget()
+        return () if self._transfer is None else self._transfer.tick(now)
+
+    def stop(self, now: float) -> Sequence[Effect]:
+        self._close()
+        return self._end("cut", now)
+
+
+class TransferEngine(Engine):
+    """The session that a server begins from another port, towards the client that asked it."""
+
+    __slots__ = ("_ends", "_transfer", "_under_way")
+
+    def __init__(self, role: Moving, options: TftpOptions, now: float, under_way: UnderWay) -> None:
+        self._ends = role.ends
+        self._under_way = under_way
+        self._transfer = Transfer(role.request, CLIENT, options.max_bytes, now)
+        if len(under_way) < MAX_UNDER_WAY:
+            under_way[self._ends] = self._transfer
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        return _moved(self._transfer, side, data, now, self._under_way, self._ends)
+
+    def is_needed(self) -> bool:
+        """Its own clock says how long its two sides may be silent (TF17)."""
+        return self._transfer.result is None
+
+    def deadline(self) -> float:
+        return self._transfer.deadline()
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        self._forget()
+        return self._transfer.tick(now)
+
+    def stop(self, now: float) -> Sequence[Effect]:
+        self._forget()
+        return self._transfer.end("cut", now)
+
+    def _forget(self) -> None:
+        _forget(self._under_way, self._ends, self._transfer)
+
+
+def _moved(
+    transfer: Transfer, side: Side, data: bytes, now: float, under_way: UnderWay, ends: Ends
+) -> Sequence[Effect]:
+    """A packet of a file, in whichever session it moves."""
+    effects = transfer.receive(side, data, now)
+    if transfer.result is not None:
+        _forget(under_way, ends, transfer)
+    return effects
+
+
+def _forget(under_way: UnderWay, ends: Ends, transfer: Transfer) -> None:
+    """The same request is another one from now on. What a later one between the same ends began stays."""
+    if under_way.get(ends) is transfer:
+        del under_way[ends]
+
+
+def _refused(request: Request, options: TftpOptions) -> Note | None:
+    """What the options have against it, for the log."""
+    name = request.name.decode("latin-1")
+    if request.is_read and options.read == "deny":
+        rule = "tftp.read"
+    elif not request.is_read and options.write == "deny":
+        rule = "tftp.write"
+    elif _is_any(name, options.deny_names) or (options.names and not _is_any(name, options.names)):
+        rule = "tftp.name"
+    else:
+        return None
+    return violation(rule, f"{request.opcode.name} of {name!r}", "answered ERROR 2")
+
+
+def _is_any(name: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+class TftpEngines:
+    """Those of one daemon share what is under way: the session of a transfer ends what that of a request began."""
+
+    def __init__(self) -> None:
+        self._under_way: UnderWay = {}
+
+    def __call__(self, peers: Peers, options: TftpOptions, pinholes: Pinholes, now: float) -> Engine:
+        if isinstance(peers.role, Moving):
+            return TransferEngine(peers.role, options, now, self._under_way)
+        return RequestEngine(peers, options, pinholes, self._under_way)
+
+    def counts(self) -> Mapping[str, int]:
+        """What is under way, for the daemon's status."""
+        return self.standing()
+
+    def standing(self) -> Mapping[str, int]:
+        return {"transfers": len(self._under_way)}
+
+
+HELPER = Helper(
+    name="tftp",
+    summary="TFTP: files from port 69, moved by another port of the server",
+    ports=((Transport.UDP, 69),),
+    options=TftpOptions,
+    start=TftpEngines,
+    begins=lambda data, options, role: role is not None or is_request(data),
+    roles=(Moving,),
+)

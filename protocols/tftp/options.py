@@ -1,0 +1,33 @@
+"""What a policy may set under `options: tftp:`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from protocols.contract.addresses import Count, Seconds
+from protocols.contract.engine import Options
+
+
+@dataclass(frozen=True)
+class TftpOptions(Options):
+    """What a policy may set under `options: tftp:`."""
+
+    read: Literal["allow", "deny"] = "allow"
+    """Whether clients may fetch files. `deny`: a read request is answered with ERROR 2 and never reaches the server."""
+
+    write: Literal["allow", "deny"] = "allow"
+    """Whether clients may store files there; `deny` is right for sites that only boot from it."""
+
+    names: tuple[str, ...] = ()
+    """Shell patterns, as `pxelinux*`, one of which the whole name of a file must match, upper and lower case alike told
+    apart. Without: any. A request for another one is answered with ERROR 2."""
+
+    deny_names: tuple[str, ...] = ()
+    """Shell patterns of names that are answered with ERROR 2 all the same, as `*-confg`."""
+
+    max_bytes: Count | None = None
+    """What a transfer may move. One that says that it is longer, or turns out to be, is ended with ERROR 3."""
+
+    open_seconds: Seconds = 15.0
+    """From a request to the first packet of its answer. Servers that fetch a file from elsewhere first need ten."""

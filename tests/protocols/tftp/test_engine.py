@@ -1,0 +1,240 @@
+"""Sessions of TFTP (protocols/tftp/engine.py): what a request opens, and who follows its file."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address
+from typing import Any
+
+import pytest
+
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport
+from protocols.contract.effects import Close, Effect, Note, Send
+from protocols.contract.pinholes import Expect, Grant, Reader
+from protocols.tftp.engine import HELPER, Moving, TftpEngines
+from protocols.tftp.options import TftpOptions
+from protocols.tftp.wire import Request
+from tests.harness.playbook import NETWORKS, Session, on
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+RRQ = b"\0\1boot.img\0octet\0"
+WRQ = b"\0\2backup\0octet\0"
+DATA = b"\0\3\0\1last"
+ACK = b"\0\4\0\1"
+PORT = 2070
+"""Of the client."""
+
+
+def asking(network: str = "none", **options: Any) -> Session:
+    peers = on(NETWORKS[network], HELPER, Transport.UDP, PORT)
+    return Session.of(HELPER, peers, HELPER.options(**options))
+
+
+def opened(session: Session) -> Expect:
+    (grant,) = session.pinholes.standing.values()
+    assert isinstance(grant, Grant)
+    return grant.expect
+
+
+def refused(session: Session) -> tuple[bytes, Effect]:
+    """What the client is told, and how the session ends."""
+    return session.sent(CLIENT), session.effects[-1]
+
+
+@pytest.mark.parametrize("network", ["none", "snat", "dnat", "none6", "snat6", "dnat6"])
+def test_a_request_opens_one_way_for_the_servers_host_to_where_it_sees_the_client(network: str) -> None:
+    """TF11, TF12."""
+    session = asking(network)
+    peers = on(NETWORKS[network], HELPER, Transport.UDP, PORT)
+    session.receive(CLIENT, RRQ)
+    expect = opened(session)
+    assert (expect.transport, expect.uses, expect.open_seconds) == (Transport.UDP, 1, 15.0)
+    assert (expect.listen, expect.target) == (peers.client_as_seen, peers.client)
+    assert [network.network_address for network in expect.allow] == [peers.server.host]
+    assert expect.source == Endpoint(peers.server_as_seen.host, 0)
+    request = Request(True, b"boot.img", b"octet")
+    assert expect.reader == Reader("tftp", Moving(request, (peers.client_as_seen, peers.server)))
+    assert session.sent(SERVER) == RRQ
+
+
+def test_the_log_says_what_was_asked_for() -> None:
+    session = asking()
+    session.receive(CLIENT, b"\0\2../conf\0octet\0tsize\x0042\0")
+    assert session.notes("tftp.request") == [
+        {"direction": "write", "file": b"../conf", "mode": b"octet", "options": {"tsize": b"42"}}
+    ]
+
+
+def test_the_same_request_again_opens_nothing_more() -> None:
+    """TF15."""
+    session = asking()
+    session.receive(CLIENT, RRQ)
+    session.receive(CLIENT, RRQ)
+    assert len(session.pinholes.opened) == 1
+    assert session.sent(SERVER) == RRQ + RRQ
+
+
+def test_another_request_of_the_same_port_takes_the_place_of_the_one_that_waits() -> None:
+    session = asking()
+    session.receive(CLIENT, RRQ)
+    session.receive(CLIENT, WRQ)
+    assert opened(session).trigger == "WRQ"
+    assert [note["result"] for note in session.notes("tftp.transfer")] == ["replaced"]
+    assert not session.is_over
+
+
+def test_a_denied_request_ends_no_other_one_of_the_same_port() -> None:
+    session = asking(write="deny")
+    session.receive(CLIENT, RRQ)
+    session.receive(CLIENT, WRQ)
+    assert session.sent(CLIENT) == b"\0\5\0\2refused\0"
+    session.use(1)
+    assert session.effects[-1] == Close("answered")
+
+
+def test_when_the_server_comes_the_session_of_the_request_is_over() -> None:
+    session = asking()
+    session.receive(CLIENT, RRQ)
+    session.use(1)
+    assert session.effects[-1] == Close("answered")
+
+
+def test_a_server_may_answer_from_port_69_itself_and_then_nothing_else_is_open() -> None:
+    """TF10."""
+    session = asking("snat")
+    session.receive(CLIENT, RRQ)
+    session.receive(SERVER, DATA)
+    assert session.pinholes.standing == {}
+    session.receive(CLIENT, ACK)
+    assert [(note["bytes"], note["result"]) for note in session.notes("tftp.transfer")] == [(4, "complete")]
+    assert session.sent(CLIENT) == DATA
+    session.wait(10.0)
+    assert session.effects[-1] == Close("finished")
+
+
+def test_a_file_is_asked_for_again_from_the_same_port_when_it_has_come() -> None:
+    session = asking()
+    for _ in range(2):
+        session.receive(CLIENT, RRQ)
+        session.receive(SERVER, DATA)
+        session.receive(CLIENT, ACK)
+    assert len(session.notes("tftp.transfer")) == len(session.pinholes.opened) == 2
+
+
+def test_a_request_that_nobody_answers_is_over_with_its_pinhole() -> None:
+    session = asking()
+    session.receive(CLIENT, RRQ)
+    session.end(1, 0, 0, "never_used")
+    (note,) = session.notes("tftp.transfer")
+    assert (note["result"], note["bytes"]) == ("unanswered", 0)
+    assert session.effects[-1] == Close("unanswered")
+
+
+@pytest.mark.parametrize(
+    ("options", "request_", "rule"),
+    [
+        ({"write": "deny"}, WRQ, "tftp.write"),
+        ({"read": "deny"}, RRQ, "tftp.read"),
+        ({"names": ("pxe*",)}, RRQ, "tftp.name"),
+        ({"deny_names": ("*.img",)}, RRQ, "tftp.name"),
+    ],
+    ids=["write", "read", "names", "deny_names"],
+)
+def test_what_an_option_denies_is_answered_and_reaches_no_server(
+    options: dict[str, Any], request_: bytes, rule: str
+) -> None:
+    session = asking(**options)
+    session.receive(CLIENT, request_)
+    assert refused(session) == (b"\0\5\0\2refused\0", Close("refused"))
+    assert session.sent(SERVER) == b""
+    assert session.violations() == [rule]
+    assert session.pinholes.opened == []
+
+
+def test_names_are_judged_as_a_whole_and_by_case() -> None:
+    session = asking(names=("boot*",), deny_names=("BOOT*",))
+    session.receive(CLIENT, RRQ)
+    assert session.sent(SERVER) == RRQ
+
+
+def test_without_a_way_in_nothing_is_asked_for() -> None:
+    session = asking()
+    session.pinholes.refuse_next.append("limit_per_client")
+    session.receive(CLIENT, RRQ)
+    assert refused(session) == (b"\0\5\0\0no way in for the answer\0", Close("refused"))
+    assert session.sent(SERVER) == b""
+
+
+def test_what_belongs_to_no_request_goes_nowhere() -> None:
+    session = asking()
+    for side, data in ((CLIENT, ACK), (SERVER, DATA), (CLIENT, b"\0\1no mode\0")):
+        session.receive(side, data)
+    assert session.violations() == ["tftp.not_tftp", "tftp.not_tftp", "tftp.malformed"]
+    assert not [effect for effect in session.effects if isinstance(effect, Send)]
+
+
+@pytest.mark.parametrize("data", [b"", b"\0\3\0\1data", b"\0\5\0\0no\0", b"GET / HTTP/1.1\r\n"])
+def test_no_session_begins_with_anything_but_a_request(data: bytes) -> None:
+    assert not HELPER.begins(data, HELPER.options(), None)
+    assert HELPER.begins(RRQ, HELPER.options(), None)
+
+
+def test_a_session_that_a_request_has_let_in_begins_with_whatever_its_server_sends() -> None:
+    ends = Endpoint(ip_address("10.1.0.2"), PORT), Endpoint(ip_address("10.1.0.3"), 69)
+    assert HELPER.begins(DATA, HELPER.options(), Moving(Request(True, b"f", b"octet"), ends))
+
+
+class Daemon:
+    """A request's session, and the one that its server begins."""
+
+    def __init__(self) -> None:
+        self.engines = TftpEngines()
+        self.request = self._session(on(NETWORKS["snat"], HELPER, Transport.UDP, PORT))
+        self.request.receive(CLIENT, RRQ)
+        self.role = opened(self.request).reader
+        assert self.role is not None
+        server, client = Endpoint(ip_address("203.0.113.7"), 40001), Endpoint(ip_address("10.1.0.2"), PORT)
+        known_as = Endpoint(ip_address("198.51.100.1"), PORT)
+        self.transfer = self._session(Peers(server, server, client, known_as, Transport.UDP, role=self.role.role))
+
+    def _session(self, peers: Peers) -> Session:
+        session = Session.of(HELPER, peers)
+        session.engine = self.engines(peers, TftpOptions(), session.pinholes, 0.0)
+        return session
+
+
+def test_the_session_that_the_server_begins_follows_the_file_to_its_end() -> None:
+    daemon = Daemon()
+    daemon.transfer.receive(CLIENT, DATA)
+    daemon.transfer.receive(SERVER, ACK)
+    (note,) = daemon.transfer.notes("tftp.transfer")
+    assert (note["file"], note["bytes"], note["result"]) == (b"boot.img", 4, "complete")
+    daemon.transfer.wait(10.0)
+    assert daemon.transfer.effects[-1] == Close("finished")
+
+
+def test_while_a_file_moves_its_request_may_come_again_by_another_session_and_opens_nothing() -> None:
+    daemon = Daemon()
+    daemon.request.use(1)
+    again = daemon._session(on(NETWORKS["snat"], HELPER, Transport.UDP, PORT))
+    again.receive(CLIENT, RRQ)
+    assert again.effects == [Send(SERVER, RRQ), Close("repeated")]
+    assert again.pinholes.opened == []
+
+
+def test_when_it_has_moved_the_same_request_is_another_one() -> None:
+    daemon = Daemon()
+    daemon.request.use(1)
+    daemon.transfer.receive(CLIENT, DATA)
+    daemon.transfer.receive(SERVER, ACK)
+    again = daemon._session(on(NETWORKS["snat"], HELPER, Transport.UDP, PORT))
+    again.receive(CLIENT, RRQ)
+    assert len(again.pinholes.opened) == 1
+
+
+def test_a_transfer_that_is_cut_is_told() -> None:
+    daemon = Daemon()
+    daemon.transfer.receive(CLIENT, b"\0\3\0\1" + bytes(512))
+    (note,) = daemon.transfer.engine.stop(1.0)
+    assert isinstance(note, Note)
+    assert (note.facts["result"], note.facts["bytes"]) == ("cut", 512)
+    assert daemon.engines.counts() == {"transfers": 0}

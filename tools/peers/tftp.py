@@ -1,0 +1,169 @@
+"""Real TFTP servers and clients, each told in its own words to do the same.
+
+Servers listen on port 69 of a host and answer from another port, but for dnsmasq when it is told not to. Clients read a
+file into a directory of theirs, or write one to the server.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from tools.lab import Host
+from tools.peers.ftp import SECONDS, UNPACKED
+
+Address = IPv4Address | IPv6Address
+PORT = 69
+
+
+class TransferFailed(Exception):
+    """A client did not get, or give, its file. Holds what it said."""
+
+
+def _program(name: str) -> str:
+    """As unpacked by tools/setup, or as installed."""
+    places = [str(UNPACKED / folder) for folder in ("usr/sbin", "usr/bin", "bin")]
+    return shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/bin", "/bin"])) or name
+
+
+# -- servers -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    name: str
+    host: Host
+    home: Path
+    """What clients read from and write to."""
+
+
+Serve = Callable[[Host], contextlib.AbstractContextManager[Server]]
+
+
+@contextlib.contextmanager
+def _serving(name: str, host: Host, command: Callable[[Path], Sequence[str]]) -> Iterator[Server]:
+    # Not in pytest's own directories, which only root may enter: servers give root up.
+    with tempfile.TemporaryDirectory(prefix=f"{name}-") as made:
+        home = Path(made) / "home"
+        Path(made).chmod(0o755)
+        home.mkdir()
+        home.chmod(0o777)
+        with (Path(made) / "log").open("wb") as output:
+            process = host.popen(command(home), stdout=output, stderr=output)
+        try:
+            host.wait_until_bound("udp", PORT, process, SECONDS)
+            yield Server(name, host, home)
+        finally:
+            host.end(process, SECONDS)
+
+
+@contextlib.contextmanager
+def tftpd_hpa(host: Host) -> Iterator[Server]:
+    def command(home: Path) -> Sequence[str]:
+        return [_program("in.tftpd"), "-L", "-c", "-p", "-u", "nobody", "-s", str(home)]
+
+    with _serving("tftpd-hpa", host, command) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def atftpd(host: Host) -> Iterator[Server]:
+    """It listens at all addresses of IPv4, and at none of IPv6."""
+
+    def command(home: Path) -> Sequence[str]:
+        return [_program("atftpd"), "--daemon", "--no-fork", "--logfile", "-", "--user", "nobody.nogroup", str(home)]
+
+    with _serving("atftpd", host, command) as server:
+        yield server
+
+
+def _dnsmasq(name: str, *more: str) -> Serve:
+    @contextlib.contextmanager
+    def serve(host: Host) -> Iterator[Server]:
+        def command(home: Path) -> Sequence[str]:
+            options = ["--conf-file=/dev/null", "--no-daemon", "--port=0", "--enable-tftp", f"--tftp-root={home}"]
+            return [_program("dnsmasq"), *options, "--user=root", "--pid-file=", *more]
+
+        with _serving(name, host, command) as server:
+            yield server
+
+    return serve
+
+
+dnsmasq = _dnsmasq("dnsmasq")
+dnsmasq_from_its_port = _dnsmasq("dnsmasq-single", "--tftp-single-port")
+
+READING: dict[str, Serve] = {
+    "tftpd-hpa": tftpd_hpa,
+    "atftpd": atftpd,
+    "dnsmasq": dnsmasq,
+    "dnsmasq-single": dnsmasq_from_its_port,
+}
+"""Servers that files are read from."""
+WRITING: dict[str, Serve] = {"tftpd-hpa": tftpd_hpa, "atftpd": atftpd}
+"""Servers that files can be written to."""
+
+
+# -- clients -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """Commands that read a remote file into a local one, and write a local file to a remote one."""
+
+    name: str
+    get: Callable[[Address, str, Path], Sequence[str]]
+    put: Callable[[Address, Path, str], Sequence[str]]
+
+    def read(self, host: Host, at: Address, remote: str, local: Path) -> None:
+        """Raises TransferFailed."""
+        _run(host, self.get(at, remote, local))
+
+    def write(self, host: Host, at: Address, local: Path, remote: str) -> None:
+        """Raises TransferFailed."""
+        _run(host, self.put(at, local, remote))
+
+
+def _run(host: Host, command: Sequence[str]) -> None:
+    process = host.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    try:
+        said, _ = process.communicate(timeout=SECONDS)
+    except subprocess.TimeoutExpired as late:
+        host.end(process, SECONDS)
+        raise TransferFailed(f"{command[0]}: no end") from late
+    if process.returncode or b"rror" in said:
+        raise TransferFailed(f"{command[0]}: {said.decode(errors='replace')}")
+
+
+def _url(at: Address, remote: str) -> str:
+    return f"tftp://{f'[{at}]' if at.version == 6 else at}/{remote}"
+
+
+CURL = Client(
+    "curl",
+    lambda at, remote, local: ["curl", "-gsS", "--max-time", str(SECONDS), "-o", str(local), _url(at, remote)],
+    lambda at, local, remote: ["curl", "-gsS", "--max-time", str(SECONDS), "-T", str(local), _url(at, remote)],
+)
+TFTP_HPA = Client(
+    "tftp-hpa",
+    lambda at, remote, local: [_program("tftp"), "-m", "binary", str(at), "-c", "get", remote, str(local)],
+    lambda at, local, remote: [_program("tftp"), "-m", "binary", str(at), "-c", "put", str(local), remote],
+)
+ATFTP = Client(
+    "atftp",
+    lambda at, remote, local: [_program("atftp"), "-g", "-r", remote, "-l", str(local), str(at), str(PORT)],
+    lambda at, local, remote: [_program("atftp"), "-p", "-l", str(local), "-r", remote, str(at), str(PORT)],
+)
+BUSYBOX = Client(
+    "busybox",
+    lambda at, remote, local: [_program("busybox"), "tftp", "-g", "-r", remote, "-l", str(local), str(at)],
+    lambda at, local, remote: [_program("busybox"), "tftp", "-p", "-l", str(local), "-r", remote, str(at)],
+)
+CLIENTS = (CURL, TFTP_HPA, ATFTP, BUSYBOX)
