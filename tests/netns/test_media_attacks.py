@@ -368,6 +368,7 @@ def test_who_is_inside_may_come_by_any_line_that_the_route_to_it_leads_over(mode
             talk.say(near, 5)
             if place.daemon.audit("violation", rule="pinhole.spoofed"):
                 break
+            time.sleep(0.05)
         assert place.daemon.audit("violation", rule="pinhole.spoofed")
         assert talk.media[place.far][0].is_deaf_to(talk.voices[near])
         gateway.run(["ip", "route", "replace", near.at, "via", at])
