@@ -181,6 +181,12 @@ class MediaPlace(Opening):
         for one, other in zip(components, partner.components, strict=False):
             join(one, other)
 
+    def _read_left(self) -> None:
+        """Pass on what has come by the terms so far, though nobody has come to read it."""
+        for component in self.components:
+            for path in (*component.outward, *component.inward):
+                path.read_left()
+
     def _end_paths(self, components: list[Component], is_over: bool) -> None:
         for component in components:
             for path in (*component.outward, *component.inward):
@@ -213,6 +219,7 @@ class MediaPlace(Opening):
 
     def _move(self, party: Party) -> None:
         """The new sockets stand before the old ones go, so that nothing falls between. Raises OSError."""
+        self._read_left()
         before = self.components
         after = self._wait_at(party, is_new=False)
         try:
@@ -323,15 +330,19 @@ class MediaPlace(Opening):
         return [component.at for component in self.components]
 
     def shut(self, reason: str) -> None:
-        """With those that answered it."""
-        if self._is_over:
-            return
+        """With those that answered it. Packets that have come before are passed on."""
+        if not self._is_over:
+            self._read_left()
+        if not self._is_over:  # by what it heard
+            self._end(reason)
+
+    def _end(self, reason: str) -> None:
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
         for answerer in tuple(self._answerers):
-            answerer.shut(reason)
+            answerer._end(reason)
         self._clear()
         if self._offerer is not None:
             self._offerer._answerers.remove(self)

@@ -127,6 +127,11 @@ class MediaPath:
             stand.endpoint.read()
         self._claim()
 
+    def read_left(self) -> None:
+        """Read what has come to its sockets."""
+        for stand in self._stands:
+            stand.endpoint.read_left()
+
     def take(self, data: bytes, ancillary: Ancillary) -> None:
         """Pass on a packet of the sender that was not known as such when it came."""
         self.lane.take(data, ancillary)

@@ -34,7 +34,7 @@ from proxy.sockets.reserved import is_reserved
 SHARES = {False: 1 / 2, True: 3 / 4}
 """How much of the port pool signalling may take on one address, and media: neither takes what the other needs."""
 MOST_UNREAD = 64
-"""Datagrams that are counted, of those that nobody has read."""
+"""Datagrams of media that are counted, or passed on, of those that nobody has read: more make no call longer."""
 MOST_LEFT = 4096
 """Datagrams that are read when a socket is about to be closed: as many as its buffer holds, if they are small."""
 
@@ -151,7 +151,7 @@ class UdpEndpoint:
         if self._is_reading_left or not self._is_read:
             return
         self._is_reading_left = True
-        for _ in range(MOST_LEFT):
+        for _ in range(MOST_UNREAD if self.is_media else MOST_LEFT):
             if self.sock.fileno() < 0 or not self._readable():  # whoever heard it may have had it closed
                 break
         self._is_reading_left = False

@@ -110,6 +110,34 @@ async def test_without_nat_both_are_seen_where_they_are(hosts: Hosts, version: i
         call.pinholes.close(offered)
 
 
+@pytest.mark.parametrize("mapped", [True, False])
+@pytest.mark.parametrize("ending", ["offerer", "answerer"])
+async def test_packets_that_had_come_before_the_end_are_passed_on(hosts: Hosts, mapped: bool, ending: str) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4) if mapped else None))
+        answered = call.answer(offered, party(other))
+        phone.sendto(b"last of the phone", to(answered))
+        other.sendto(b"last of the other", to(offered))
+        call.pinholes.close(offered if ending == "offerer" else answered)
+        assert (await hear(phone))[0] == b"last of the other"
+        assert (await hear(other))[0] == b"last of the phone"
+        closed = next(event for event in call.events if isinstance(event, Closed))
+        assert (closed.packets_in, closed.packets_out) == (1, 1)
+        call.pinholes.close(offered)
+
+
+async def test_packets_that_had_come_before_a_party_moves_are_passed_on(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        offered = call.offer(party(phone))
+        answered = call.answer(offered, party(other))
+        phone.sendto(b"before", to(answered))
+        call.pinholes.change(answered, media(party(gateway.server(port=8002))))
+        assert (await hear(other))[0] == b"before"
+        call.pinholes.close(offered)
+
+
 async def test_rtcp_has_the_next_odd_port(hosts: Hosts) -> None:
     async with Gateway(hosts) as gateway:
         call = Call(gateway)
