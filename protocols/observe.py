@@ -247,10 +247,11 @@ class ObservedPinholes:
 
     def offer(self, media: Media) -> MediaGrant:
         party = media.party
-        host = party.mapped or party.data.host
-        self._tell(media.purpose, media.trigger, Endpoint(host, party.data.port), party.data, party.allow)
-        rtcp = Endpoint(party.mapped or party.control.host, party.control.port) if party.control else None
-        return self._hold(MediaGrant(next(self._numbers), media, Endpoint(host, party.data.port), rtcp))
+        data, control = (
+            Endpoint(party.mapped or at.host, at.port) if at else None for at in (party.data, party.control)
+        )
+        self._tell(media.purpose, media.trigger, data or control, party.known, party.allow)
+        return self._hold(MediaGrant(next(self._numbers), media, data, control))
 
     def answer(self, offered: MediaGrant, media: Media) -> MediaGrant:
         return self.offer(media)
@@ -262,7 +263,9 @@ class ObservedPinholes:
         self._standing[grant.id] = grant
         return grant
 
-    def _tell(self, purpose: str, trigger: str, listen: Endpoint, target: Endpoint, allow: tuple[Network, ...]) -> None:
+    def _tell(
+        self, purpose: str, trigger: str, listen: Endpoint | None, target: Endpoint | None, allow: tuple[Network, ...]
+    ) -> None:
         facts = {"purpose": purpose, "trigger": trigger, "listen": listen, "target": target, "allow": allow}
         self._notes.append(Note("pinhole.observed", facts))
 

@@ -32,6 +32,8 @@ class Malformed(Exception):
 class Transport(Enum):
     TCP = "tcp"
     UDP = "udp"
+    GRE = "gre"
+    """An Endpoint's port is a call id (RFC 2637 s.4.1). Nothing carries it yet: what asks for it is refused."""
 
     # Each is one object; Enum would make the hash of its name each time.
     __hash__ = object.__hash__

@@ -110,10 +110,14 @@ class Refusal:
 class Party:
     """One end of a media stream, as its own session description says."""
 
-    data: Endpoint
-    """Where it waits for its packets: RTP, UDPTL."""
+    data: Endpoint | None
+    """Where it waits for its packets: RTP, UDPTL. None: it has not said where (RTSP without a server_port), or it only
+    sends (one-way media of H.323). Then its first packet from `allow` tells from where it sends, and what its partners
+    send goes there; before that packet it is lost."""
     control: Endpoint | None
-    """Where it waits for what is said about them: RTCP. None: at the same place."""
+    """Where it waits for what is said about them: RTCP. None: at the same place as the data. A mapped place with
+    `control` holds an even port and the next one from the beginning, whether `data` is known or not; whichever address
+    becomes known later stands there (`Pinholes.change`)."""
     mapped: Host | None
     """The address of ours under which its partner is to find it; None: its own."""
     allow: tuple[Network, ...]
@@ -133,7 +137,12 @@ class Party:
     def is_at_itself(self) -> bool:
         """It waits where its signalling comes from."""
         host = self.host
-        return host is None or (host == self.data.host and (self.control is None or host == self.control.host))
+        return host is None or all(at is None or at.host == host for at in (self.data, self.control))
+
+    @property
+    def known(self) -> Endpoint | None:
+        """Where it waits, as far as anybody has said."""
+        return self.data or self.control
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,6 +157,8 @@ class Media:
     """Without a packet of either party, until it is over."""
     open_seconds: float | None = None
     """Until the first packet. None: as configured (`timeouts: pinhole_open`)."""
+    transport: Transport = Transport.UDP
+    """Others are refused (`transport_not_carried`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,8 +168,14 @@ class MediaGrant:
 
     id: int
     media: Media
-    data: Endpoint
+    data: Endpoint | None
+    """None: the party is not mapped, and nobody knows yet where it waits."""
     control: Endpoint | None
+
+    @property
+    def known(self) -> Endpoint | None:
+        """Where the party is found, as far as anybody knows."""
+        return self.data or self.control
 
 
 AnyGrant = Grant | MediaGrant

@@ -202,7 +202,11 @@ def meant(
     if at.host == speaker.mapped:
         # Or it passes on what it was told: the place of another one behind us.
         party = announced.get(at)
-        return at if party is not None and party.data.host != speaker.host else Endpoint(speaker.host, at.port)
+        return (
+            at
+            if party is not None and party.data is not None and party.data.host != speaker.host
+            else Endpoint(speaker.host, at.port)
+        )
     if is_elsewhere(speaker, at, terms, may_wait):
         return Endpoint(speaker.host, at.port)
     return at

@@ -307,7 +307,7 @@ class Descriptions:
             at = medium.endpoint
             if not medium.is_movable or at is None or at.host != ours:
                 continue
-            if (party := self._announced.get(at)) is not None:
+            if (party := self._announced.get(at)) is not None and party.data is not None:
                 found[medium.slot] = relocate.Move(
                     party.data.host, party.data.port, party.control.port if party.control else None
                 )

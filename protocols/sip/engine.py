@@ -47,11 +47,10 @@ from protocols.sip.subscriptions import Subscriptions
 from protocols.sip.table import SipTable
 from protocols.sip.told import Told
 from protocols.sip.ways import Ways
+from protocols.toolbox import tls
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
-
-_TLS_HANDSHAKE = 0x16
 
 
 class SipEngine(Engine):
@@ -153,7 +152,7 @@ class SipEngine(Engine):
             return self._unread(side, data)
         if not self._has_begun:
             self._has_begun = True
-            if data[0] == _TLS_HANDSHAKE and side is CLIENT:
+            if side is CLIENT and tls.begins(data):
                 return self._tls(data)
         framer = self._framers[side]
         before, is_anew = len(framer), False
@@ -214,11 +213,11 @@ class SipEngine(Engine):
         if self._options.tls == "deny" or self._is_let_in:
             # A pinhole is for messages that are read. Behind TLS anything could go to any service of the party (X10).
             how = " and came by a pinhole" if self._is_let_in else ""
-            self._violation("sip.tls_denied", f"the connection begins with TLS{how}", "closed")
-            return self._break_off("tls_denied")
-        self._note("sip.tls", {"action": "connection relayed unread"})
+            self._over = True
+            self._let_held_go()
+            return (*self._take_notes(), *tls.is_denied("sip", how))
         self._is_tls = True
-        return (*self._take_notes(), Send(SERVER, data))
+        return (*self._take_notes(), tls.passes("sip"), Send(SERVER, data))
 
     def _unread(self, side: Side, data: bytes) -> Sequence[Effect]:
         """A connection that begins with TLS goes on. Until its server answers, the clock of the handshake runs: one

@@ -249,9 +249,16 @@ class CallMedia(Generic[Of]):
         self._book.media[grant.id] = of
         if place.is_counted:
             self._book.unanswered[self.charged_to] += 1
-        if grant.media.party.mapped is not None:
-            self._book.announced[grant.data] = grant.media.party
+        self._announced(grant)
         return place
+
+    def _announced(self, grant: MediaGrant) -> None:
+        if grant.media.party.mapped is not None and grant.data is not None:
+            self._book.announced[grant.data] = grant.media.party
+
+    def _withdrawn(self, grant: MediaGrant) -> None:
+        if grant.data is not None:
+            self._book.announced.pop(grant.data, None)
 
     def _settle(self, place: Place, wanted: pinholes.Media | None) -> None:
         """A place becomes what was agreed. If that cannot be had, it stays what it is."""
@@ -259,10 +266,9 @@ class CallMedia(Generic[Of]):
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
             if not isinstance(changed, Refusal):
-                self._book.announced.pop(place.grant.data, None)
+                self._withdrawn(place.grant)
                 place.grant = changed
-                if wanted.party.mapped is not None:
-                    self._book.announced[changed.data] = wanted.party
+                self._announced(changed)
 
     def answered(self) -> None:
         """Somebody who takes the INVITE for a call has answered it, if only by ringing."""
@@ -335,7 +341,7 @@ class CallMedia(Generic[Of]):
         place = self._places.pop(grant.id)
         self._uncount(place)
         if isinstance(grant, MediaGrant):
-            self._book.announced.pop(grant.data, None)
+            self._withdrawn(grant)
         number = place.number
         if number not in self._totals:
             self._totals[number] = Totals()
@@ -379,7 +385,7 @@ def _without_end(media: pinholes.Media) -> pinholes.Media:
 
 
 def _announce(moves: dict[int, relocate.Move], medium: sdp.Media, grant: MediaGrant) -> None:
-    if grant.media.party.mapped is not None:
+    if grant.media.party.mapped is not None and grant.data is not None:
         moves[medium.slot] = relocate.Move(
             grant.data.host, grant.data.port, grant.control.port if grant.control else None
         )

@@ -22,34 +22,29 @@ Not supported: what is inside TLS; rewriting of the connect data, which names th
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
-from ipaddress import ip_network
 from typing import Any
 
-from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Network, Peers, Side, Transport, only
+from protocols.contract.addresses import Host, Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Resolve, Send, Splice, violation
 from protocols.contract.engine import Engine, Helper
-from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal
+from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.tns import address as text
 from protocols.tns import wire
 from protocols.tns.options import TnsOptions
+from protocols.tns.redirect import MAX_TEXT, Ask, Follow, Redirect, Redirected, Refuse, Step
 from protocols.tns.wire import Kind, PacketBuffer
-from protocols.toolbox.spans import Span, replace
+from protocols.toolbox import tls
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
-MAX_TEXT = 8192
-"""Of a redirect, and of connect data that is read (T14)."""
 MAX_HELD = 65536
-"""Behind a redirect, while its names are resolved."""
+"""Most bytes of the listener's that wait behind a redirect while its names are resolved."""
 MAX_RESENDS = 5
+"""Most times that a listener may ask for the CONNECT again (T10)."""
 MAX_ANSWERS = 16
-"""Packets before the answer that ends the handshake."""
-MAX_RESOLVED = 4
-"""Addresses of one name that are opened for."""
+"""Most packets before the answer that ends the handshake."""
 
-TLS_HANDSHAKE = 0x16
 REFUSED, TIMED_OUT = 12564, 12535
 """What the client is told by us: ORA-12564 TNS:connection refused, ORA-12535 TNS:operation timed out."""
 
@@ -60,39 +55,39 @@ _LOGGED = {
     "host": ("CONNECT_DATA", "CID", "HOST"),
     "user": ("CONNECT_DATA", "CID", "USER"),
 }
-"""Of the connect data, and nothing else: other parameters may hold secrets (T8)."""
+"""What the log tells of the connect data. Nothing else is told: other parameters may hold secrets (T8)."""
 
 
 class State(Enum):
+    """How far the handshake has come.
+
+    START --CONNECT--> WAIT --ACCEPT, REFUSE, any other--> relayed unread
+      ^                 | |
+      +-----RESEND------+ +--REDIRECT--> REDIRECT --whole, resolved, open--> REDIRECTED
+    """
+
     START = auto()
-    """A CONNECT is to come."""
+    """The client's CONNECT is to come."""
     WAIT = auto()
-    """And the listener's answer."""
+    """The listener's answer to the CONNECT is to come."""
     REDIRECT = auto()
-    """Which is a redirect that is not whole, or whose names are not resolved."""
+    """The listener's answer is a redirect that is not whole, or whose names are not resolved."""
     REDIRECTED = auto()
-    """Passed on; what still comes means nothing."""
-
-
-@dataclass(frozen=True, slots=True)
-class Redirected:
-    """The role of an engine whose client comes because a listener has sent it."""
-
-    via: tuple[Endpoint, ...]
-    """The servers that have sent the client on, one after the other."""
+    """The redirect was passed on, or refused; what still comes means nothing."""
 
 
 class TnsEngine(Engine):
+    """One connection to a listener, until the listener has answered: accepted, refused, or sent elsewhere.
+
+    The driver calls it. The states are those of `State`; redirects are redirect.py's.
+    """
+
     __slots__ = (
-        "_address",
-        "_addresses",
-        "_awaited",
         "_buffers",
         "_connect_data",
         "_ended",
         "_ends_at",
         "_has_finished",
-        "_hosts",
         "_is_new",
         "_missing",
         "_now",
@@ -105,13 +100,11 @@ class TnsEngine(Engine):
         "_resends",
         "_state",
         "_version",
-        "_via",
         "_waiting",
     )
 
     def __init__(self, peers: Peers, options: TnsOptions, pinholes: Pinholes, now: float) -> None:
         self._peers = peers
-        self._via = peers.role.via if isinstance(peers.role, Redirected) else ()
         self._options = options
         self._pinholes = pinholes
         self._now = now
@@ -124,15 +117,10 @@ class TnsEngine(Engine):
         self._packets = self._resends = 0
         self._version = 0
         self._connect_data: bytes | None = None
-        """As far as it has come; None once it is in the log."""
+        """The connect data, as far as it has come; None once it is in the log."""
         self._missing = 0
-        self._redirect: wire.Redirect | None = None
-        self._address = b""
-        """The part of the redirect's text that says where to."""
-        self._addresses: list[text.Address] = []
-        self._hosts: dict[str, tuple[Host, ...]] = {}
-        """Names in it and their addresses."""
-        self._awaited: str | None = None
+        """Bytes of connect data that are still to come in DATA packets (T7)."""
+        self._redirect: Redirect | None = None
         self._ended: set[Side] = set()
         self._has_finished = False
         """The client has been told that nothing more comes."""
@@ -142,17 +130,18 @@ class TnsEngine(Engine):
     # -- what comes in -----------------------------------------------------------------------------------------------
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        """Read the packets that are whole now. A fault is an ending, never an exception."""
         self._now = now
         if self._state is State.REDIRECTED:
             self._ends_at = now + self._idle
             return (Send(side.other, data),)
         if self._is_new and side is CLIENT:
             self._is_new = False
-            if data[0] == TLS_HANDSHAKE:
+            if tls.begins(data):
                 return self._tls(data)
         self._buffers[side].push(data)
         try:
-            if self._awaited is not None and len(self._buffers[side]) > MAX_HELD:
+            if self._is_asking and len(self._buffers[side]) > MAX_HELD:
                 raise Malformed(f"more than {MAX_HELD} bytes behind a redirect")
             self._read(side)
         except Malformed as bad:
@@ -173,15 +162,13 @@ class TnsEngine(Engine):
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
         if self._options.tls == "deny":
-            self._violation("tns.tls_denied", "the connection begins with TLS", "closed")
-            return (*self._out.take(), Abort("tls_denied"))
-        self._note("tns.tls", action="connection relayed unread")
-        return (*self._out.take(), Send(SERVER, data), Splice(self._idle))
+            return tls.is_denied("tns")
+        return tls.passes("tns"), Send(SERVER, data), Splice(self._idle)
 
     def _read(self, side: Side) -> None:
         buffer = self._buffers[side]
         # What comes behind a redirect is no part of it, however long a name takes to resolve.
-        while not (side is SERVER and self._awaited is not None) and (packet := buffer.pop()) is not None:
+        while not (side is SERVER and self._is_asking) and (packet := buffer.pop()) is not None:
             self._packets += 1
             if self._packets > MAX_ANSWERS + 2 * MAX_RESENDS:
                 raise Malformed("no end of packets before the answer")
@@ -235,7 +222,7 @@ class TnsEngine(Engine):
             raise Malformed("the listener speaks first")
         if self._redirect is not None:
             self._redirect.add(packet)
-            self._gather()
+            self._do(self._redirect.step())
             return self._state is State.REDIRECTED
         if wire.kind(packet) != Kind.RESEND:
             self._tell_connect(is_whole=True)
@@ -257,9 +244,9 @@ class TnsEngine(Engine):
                 self._step_aside(packet)
                 return True
             case Kind.REDIRECT:
-                self._redirect = wire.begin_redirect(packet, MAX_TEXT)
+                self._redirect = Redirect(packet, self._peers, self._options, self._pinholes, self._out, self._idle)
                 self._state = State.REDIRECT
-                self._gather()
+                self._do(self._redirect.step())
                 return self._state is not State.REDIRECT
             case other:
                 self._note("tns.unread", type=other)
@@ -276,175 +263,50 @@ class TnsEngine(Engine):
 
     @property
     def _idle(self) -> float:
-        own = self._options.redirect_idle if self._via else None
+        """For how long the connection may be silent, by whether a redirect has led the client here."""
+        role = self._peers.role
+        own = self._options.redirect_idle if isinstance(role, Redirected) and role.via else None
         return own if own is not None else self._options.idle
+
+    @property
+    def _is_asking(self) -> bool:
+        """A redirect is held until the addresses of a name are known."""
+        return self._redirect is not None and self._redirect.awaited is not None
 
     # -- redirects ---------------------------------------------------------------------------------------------------
 
-    def _gather(self) -> None:
-        assert self._redirect is not None
-        if len(self._redirect.text) > MAX_TEXT:
-            raise Malformed(f"more than {MAX_TEXT} bytes of redirect text")
-        if not self._redirect.is_whole:
-            return
-        if len(self._via) >= self._options.hops:
-            self._refuse("tns.too_many_hops", f"more than {self._options.hops} redirects")
-            return
-        self._address = self._redirect.text.partition(b"\0")[0]
-        try:
-            self._addresses = text.addresses(self._address)
-        except Malformed as bad:
-            self._refuse("tns.bad_redirect", str(bad))
-            return
-        self._resolve()
-
-    def _resolve(self) -> None:
-        """The next name whose address is not known; the redirect is held while it is asked for."""
-        for address in self._addresses:
-            if address.protocol not in text.NETWORKED:
-                continue
-            if isinstance(address.host, str) and (name := address.host.lower()) not in self._hosts:
-                known = next(
-                    (host for alias, host in self._options.hosts.items() if _plain(alias) == _plain(name)), None
-                )
-                if known is None:
-                    self._awaited = name
-                    self._out.add(Resolve(name))
-                    return
-                self._hosts[name] = (known,)
-        self._follow()
+    def _do(self, step: Step | None) -> None:
+        """What a redirect has come to."""
+        match step:
+            case Ask(name):
+                self._out.add(Resolve(name))
+            case Refuse(rule, why):
+                self._refuse(rule, why)
+            case Follow(packet, grants):
+                self._waiting.update((grant.id, grant) for grant in grants)
+                self._pass_on(packet)
+            case None:
+                pass  # more of it is to come
 
     def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
+        """The addresses of a name that a redirect has."""
         self._now = now
-        if name != self._awaited or self._state is not State.REDIRECT:
+        if self._redirect is None or name != self._redirect.awaited:
             return ()
-        self._awaited = None
-        self._hosts[name] = hosts[:MAX_RESOLVED]
-        self._resolve()
+        self._do(self._redirect.resolved(name, hosts))
         return self._take()
 
-    def _follow(self) -> None:
-        """Open what may be opened, and send the redirect on; or refuse it as a whole."""
-        assert self._redirect is not None
-        is_mapped = self._peers.is_mapped(SERVER)
-        changes: list[tuple[Span, bytes]] = []
-        rewritten: list[dict[str, Any]] = []
-        opened: list[tuple[Endpoint, Grant]] = []
-        reason = ""
-        for address in self._addresses:
-            grants, why = self._open_for(address)
-            opened += grants
-            reason = reason or why
-            if not is_mapped:
-                continue
-            if grants:
-                target, grant = grants[0]
-                changes += text.point(address, grant.listen)
-                rewritten.append({"field": "address", "before": target, "after": grant.listen})
-            else:
-                changes.append((address.whole, b""))
-        if not opened:
-            self._refuse("tns.redirect_elsewhere", reason)
-            return
-        try:
-            sent = self._redirect.as_it_came()
-            if is_mapped:
-                new = replace(self._address, sorted(changes)) + self._redirect.text[len(self._address) :]
-                sent = self._redirect.with_text(new)
-        except Malformed as bad:
-            for _, grant in opened:
-                self._pinholes.close(grant)
-            self._refuse("tns.bad_redirect", str(bad))
-            return
-        if rewritten:
-            self._note("address.rewritten", message="REDIRECT", changes=rewritten)
-        for target, grant in opened:
-            hop = len(self._via) + 1
-            self._note("tns.redirected", **{"from": self._peers.server}, to=target, known_as=grant.listen, hop=hop)
-        self._passed_on(sent)
-
-    def _passed_on(self, sent: bytes) -> None:
+    def _pass_on(self, packet: bytes) -> None:
+        """The redirect goes to the client, and what had come behind it."""
         self._state = State.REDIRECTED
         self._redirect = None
         self._ends_at = self._now + self._idle
-        self._out.send(CLIENT, sent + self._buffers[SERVER].rest())
+        self._out.send(CLIENT, packet + self._buffers[SERVER].rest())
         if left := self._buffers[CLIENT].rest():
             self._out.send(SERVER, left)
         if SERVER in self._ended:
             self._has_finished = True
             self._out.add(Finish(CLIENT))
-
-    def _open_for(self, address: text.Address) -> tuple[list[tuple[Endpoint, Grant]], str]:
-        """Pinholes to the hosts that an address names; none, and why."""
-        if address.protocol not in text.NETWORKED:
-            return [], self._elsewhere(address, f"protocol {address.protocol}")
-        family = self._peers.server.host.version
-        hosts = self._hosts[address.host.lower()] if isinstance(address.host, str) else (address.host,)
-        if not hosts:
-            return [], self._elsewhere(address, "the name has no address")
-        found: list[tuple[Endpoint, Grant]] = []
-        reason = "no address of the server's family"
-        for host in hosts:
-            target = Endpoint(host, address.port)
-            if host.version != family:
-                continue
-            if why := self._forbidden(address, target):
-                reason = why
-                continue
-            grant = self._open(target)
-            if isinstance(grant, Refusal):
-                reason = grant.reason
-                continue
-            found.append((target, grant))
-            if self._peers.is_mapped(SERVER):
-                break  # one will do: the text names one
-        return found, "" if found else self._elsewhere(address, reason)
-
-    def _elsewhere(self, address: text.Address, why: str) -> str:
-        where = f"{address.host}:{address.port}"
-        self._violation("tns.redirect_elsewhere", f"{where}: {why}", "not opened")
-        return f"{where} {why}"
-
-    def _forbidden(self, address: text.Address, target: Endpoint) -> str:
-        """Why the client must not be led there (T23); empty if it may."""
-        host = target.host
-        if target.port < LEAST_PORT:
-            return "the port is below 1024"
-        if target == self._peers.server or target in self._via:
-            return "it has been there"
-        if host.is_loopback or host.is_link_local or host.is_multicast or host.is_unspecified:
-            return "no address of a server"
-        if host == self._peers.server.host:
-            return ""
-        for allowed in self._options.redirect_to:
-            if isinstance(allowed, str):
-                if isinstance(address.host, str) and _is_named(address.host, allowed):
-                    return ""
-            elif host in allowed:
-                return ""
-        if not self._options.redirect_to and not self._peers.is_mapped(SERVER) and host in _neighbours(self._peers):
-            return ""
-        return "the policy does not name it (redirect_to)"
-
-    def _open(self, target: Endpoint) -> Grant | Refusal:
-        peers = self._peers
-        listen = Endpoint(peers.server_as_seen.host, 0) if peers.is_mapped(SERVER) else target
-        grant = self._pinholes.open(
-            Expect(
-                Transport.TCP,
-                "tns",
-                "REDIRECT",
-                listen=listen,
-                allow=only(peers.client.host),
-                target=target,
-                source=Endpoint(peers.client_as_seen.host, 0),
-                idle_seconds=self._idle,
-                reader=Reader("tns", Redirected((*self._via, peers.server))),
-            )
-        )
-        if isinstance(grant, Grant):
-            self._waiting[grant.id] = grant
-        return grant
 
     def _refuse(self, rule: str, why: str) -> None:
         if rule != "tns.redirect_elsewhere":
@@ -458,15 +320,17 @@ class TnsEngine(Engine):
             self._out.send(CLIENT, wire.refuse(error, why))
         self._out.add(Abort(reason))
         self._state = State.REDIRECTED
+        self._redirect = None
 
     # -- ends and clocks ---------------------------------------------------------------------------------------------
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
+        """Pass the end on, behind what was not whole; but half a redirect is refused."""
         self._now = now
         if side in self._ended:
             return ()
         self._ended.add(side)
-        if side is SERVER and self._state is State.REDIRECT and self._awaited is not None:
+        if side is SERVER and self._is_asking:
             return ()  # it has said all; the client hears that after the redirect
         waiting = self._buffers[side].rest()
         if side is SERVER and (self._state is State.REDIRECT or self._begins_redirect(waiting)):
@@ -483,9 +347,11 @@ class TnsEngine(Engine):
         return bool(self._waiting)
 
     def deadline(self) -> float | None:
+        """When the handshake has taken too long, or a redirected client has been silent for too long."""
         return self._ends_at
 
     def tick(self, now: float) -> Sequence[Effect]:
+        """End the session; a client that waits for its listener hears why."""
         self._now = now
         if self._ends_at is None or now < self._ends_at:
             return ()
@@ -498,6 +364,7 @@ class TnsEngine(Engine):
         return self._take()
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+        """A way that a redirect has opened is closed: nothing of it is left to look after."""
         if isinstance(event, Closed):
             self._waiting.pop(grant.id, None)
         return ()
@@ -509,22 +376,6 @@ class TnsEngine(Engine):
 
     def _violation(self, rule: str, detail: str, action: str) -> None:
         self._out.add(violation(rule, detail, action))
-
-
-def _plain(name: str) -> str:
-    """Names are the same in any case, and with the dot of the root at their end (RFC 1034 s.3.1)."""
-    return name.lower().rstrip(".")
-
-
-def _is_named(name: str, pattern: str) -> bool:
-    """`*.example.org` is every name below it."""
-    name, pattern = _plain(name), _plain(pattern)
-    return name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
-
-
-def _neighbours(peers: Peers) -> Network:
-    host = peers.server.host
-    return ip_network(f"{host}/{24 if host.version == 4 else 64}", strict=False)
 
 
 def start() -> Callable[[Peers, Any, Pinholes, float], TnsEngine]:

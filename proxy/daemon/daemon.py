@@ -75,6 +75,9 @@ def run(path: str | None, backend: Backend | None) -> int:
     try:
         if backend is not None:
             net.up(settings, backend, _say)
+        # What Python does after a fork loses an exit in its middle, and the loop stands one badly as it starts: SIGTERM
+        # waits until the loop takes signals itself.
+        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         watcher = fork_watcher(settings, backend)
         if is_root or backend is not None:
             keeper = _keeper(path, settings, who, backend, watcher)
@@ -87,8 +90,6 @@ def run(path: str | None, backend: Backend | None) -> int:
     try:
         _load_what_comes_late()
         privileges.become(who)
-        # The loop, as it starts, stands an exit in its middle badly: SIGTERM waits until the loop takes signals itself.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         return uvloop.run(_serve(path, settings, keeper, watcher))
     finally:
         watcher.end()

@@ -25,6 +25,10 @@ from proxy.movers.stands import Stand
 from proxy.sockets.endpoints import Route, UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 
+NOWHERE: Address = ("", 0)
+"""An address that is not known yet. The kernel refuses to send there (EINVAL), so that a packet is lost as on any way
+that does not exist; and nothing comes from there."""
+
 Watch = Callable[[bytes], None]
 """Is shown each packet that a lane in user space has passed on."""
 

@@ -21,6 +21,7 @@ from typing import Final
 
 from protocols.contract.addresses import Endpoint
 from protocols.contract.pinholes import Party
+from proxy.movers.lanes import NOWHERE
 from proxy.movers.stands import Stand
 from proxy.pinholes.candidates import LOCK_PACKETS, Candidate
 from proxy.pinholes.packets import tells_source
@@ -53,16 +54,17 @@ class Component:
         "waits",
     )
 
-    def __init__(self, place: Place, party: Party, waits: Endpoint, leased: Stand | None, is_new: bool) -> None:
-        """waits: where the party is to be sent to. leased: the socket of its place, if that is on an address of ours.
+    def __init__(self, place: Place, party: Party, waits: Endpoint | None, leased: Stand | None, is_new: bool) -> None:
+        """waits: where the party is to be sent to; None: not known before its first packet. leased: the socket of its
+        place, if that is on an address of ours.
         is_new: the party was not known before; else it has agreed anew."""
         self.place = place
         self.waits = waits
         self.party = party
         self.leased = leased
         self.at = leased.endpoint.at if leased is not None else waits
-        """Where its place is."""
-        self.announced: Final = transparent.address(waits)
+        """Where its place is; None: nowhere before it is known where the party waits."""
+        self.announced: Final = transparent.address(waits) if waits is not None else NOWHERE
         self.to = self.source = self.announced
         self.is_locked = False
         """Where its packets come from is settled."""
@@ -81,6 +83,7 @@ class Component:
     def stands_for(self, partner: Component) -> list[Stand]:
         """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
         mark, stands = self.place.mark_of(self.party), self.place.stands
+        assert self.at is not None
         if self.leased is not None:
             return [stands.share(self.leased, mark)]
         if stands.is_leased(self.at):  # it passes on what it was told: the place of another party
@@ -103,7 +106,7 @@ class Component:
         hosts = [net.network_address for net in allow if net.prefixlen == net.max_prefixlen]
         if len(hosts) < len(allow) and self.party.is_at_itself:
             return (EVERYBODY,)
-        if partner.party.control is not None and partner.waits.host not in hosts:
+        if partner.party.control is not None and partner.waits is not None and partner.waits.host not in hosts:
             hosts.append(partner.waits.host)  # RTCP on a host of its own (RFC 3605 s.2.1), from where it comes as well
         return hosts
 
@@ -149,7 +152,7 @@ class Component:
             self.learn(source)
         except OSError:
             return False
-        if self.party.learn:
+        if self.party.learn or self.waits is None:
             self._send_to(source)
         path.take(data, ancillary)
         return True
@@ -212,13 +215,19 @@ class Component:
 
 
 def join(one: Component, other: Component) -> None:
-    """Packets pass both ways from now on. Raises OSError, and then they do not."""
-    joined = [MediaPath(one, other)]
+    """Packets pass both ways from now on; while it is not known where one of them waits, that one's first packet is
+    awaited. Raises OSError, and then they do not."""
+    joined: list[MediaPath] = []
     try:
-        joined.append(MediaPath(other, one))
-        there, back = joined
-        there.begin(back)
-        back.begin(there)
+        for sender, receiver in ((one, other), (other, one)):
+            if receiver.at is not None:
+                joined.append(MediaPath(sender, receiver))
+        if len(joined) == 2:
+            there, back = joined
+            there.begin(back)
+            back.begin(there)
+        for path in joined:
+            path.listen()
     except Exception:
         for path in joined:
             path.end()

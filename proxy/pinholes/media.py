@@ -21,6 +21,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import Collection, Iterable
+from dataclasses import replace
 from typing import Any, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
@@ -97,9 +98,9 @@ class MediaPlace(Opening):
         self._tell_opened(
             media.purpose,
             Transport.UDP,
-            self.grant.data,
+            self.grant.known,
             offerer.grant.media.party.allow if offerer else (),
-            media.party.data,
+            media.party.known,
             self._wait(),
             media.trigger,
             rtcp=self.grant.control,
@@ -149,14 +150,17 @@ class MediaPlace(Opening):
         """The mark of what is sent from a party's place to its partners: `route_mark`, if the party is the session's
         client."""
         mark = self.owner.policy.route_mark
-        return mark if mark and party.data.host == self.owner.decided_by.client.host else 0
+        host = party.known.host if party.known is not None else party.host
+        return mark if mark and host == self.owner.decided_by.client.host else 0
 
     def _wait_at(self, party: Party, is_new: bool) -> list[Component]:
         """Where the party waits. Raises OSError."""
-        waits = [party.data] if party.control is None else [party.data, party.control]
+        waits: list[Endpoint | None] = [party.data] if party.control is None else [party.data, party.control]
         if party.mapped is None:
             for at in waits:
-                if self._table.has_helper(Transport.UDP, at.port):  # signalling to that host would end here
+                if at is not None and self._table.has_helper(
+                    Transport.UDP, at.port
+                ):  # signalling to that host would end here
                     raise OSError(errno.EADDRINUSE, "a port of signalling")
             return [Component(self, party, at, None, is_new) for at in waits]
         return [Component(self, party, at, stand, is_new) for at, stand in zip(waits, self._leased, strict=False)]
@@ -231,6 +235,16 @@ class MediaPlace(Opening):
         self.components = after
         self._end_paths(before, is_over=False)
 
+    def find(self, source: Address) -> bool:
+        """The party, of which nobody knew where it waits, sends from there: that is its place. Whether it could be
+        had."""
+        try:
+            self._move(replace(self.grant.media.party, data=packet_info.endpoint(source)))
+        except OSError:
+            return False
+        self.grant = self._granted(self.grant.id, self.grant.media)
+        return True
+
     @property
     def _partners(self) -> list[MediaPlace]:
         return self._answerers if self._offerer is None else [self._offerer]
@@ -250,7 +264,7 @@ class MediaPlace(Opening):
         self._refused += count
         self._table.metrics.strangers.inc(count)
         if self.is_answered and self._refused == count:  # before there is an answer it may be the answerer, early
-            self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.data}", "dropped")
+            self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.known}", "dropped")
 
     def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
         """Whether packets of that party, which bear this address of its, may come by the interface that they came
@@ -264,7 +278,7 @@ class MediaPlace(Opening):
         if not self._is_forged:
             self._is_forged = True
             by = self._table.borders.name_of(packet_info.arrival_interface(ancillary))
-            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.data}", "dropped", "pinhole.spoofed")
+            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.known}", "dropped", "pinhole.spoofed")
 
     # -- time ------------------------------------------------------------------------------------------------------
 
@@ -327,7 +341,7 @@ class MediaPlace(Opening):
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _places(self) -> Iterable[Endpoint]:
-        return [component.at for component in self.components]
+        return [component.at for component in self.components if component.at is not None]
 
     def shut(self, reason: str) -> None:
         """With those that answered it. Packets that have come before are passed on."""
@@ -376,7 +390,14 @@ class MediaPlace(Opening):
         state = "relaying" if self._is_used else "waiting" if allow else "unconfirmed"
         passed = self.counts_in().bytes, self.counts_out().bytes
         return self._describe(
-            now, state, media.purpose, Transport.UDP, self.grant.data, sorted(allow, key=str), media.party.data, *passed
+            now,
+            state,
+            media.purpose,
+            Transport.UDP,
+            self.grant.known,
+            sorted(allow, key=str),
+            media.party.known,
+            *passed,
         )
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any, Protocol
 
-from protocols.contract.addresses import Host
+from protocols.contract.addresses import Endpoint, Host
 from protocols.contract.pinholes import Party
 from proxy.movers.lanes import Counts, Lane, Movers
 from proxy.movers.stands import Stand, Stands
@@ -35,6 +35,9 @@ class Place(Protocol):
 
     def mark_of(self, party: Party) -> int:
         """The mark of what is sent from a party's place to its partners."""
+
+    def find(self, source: Address) -> bool:
+        """The party, of which nobody knew where it waits, sends from there. Whether its place could be had."""
 
     def used(self, source: Address, data: bytes) -> None:
         """The first packet has come, from a partner."""
@@ -63,6 +66,8 @@ class End(Protocol):
 
     place: Place
     party: Party
+    at: Endpoint | None
+    """Where its place is; None: nowhere before it is known where the party waits."""
     source: Address
     """Where its packets come from."""
     to: Address
@@ -121,11 +126,14 @@ class MediaPath:
 
     def begin(self, back: MediaPath) -> None:
         """Take packets from now on, also of an older stream between the same two addresses. They go out by the socket
-        that hears the partner at the sender's place. Raises OSError."""
+        that hears the partner at the sender's place."""
         self._out = back._stands[0].endpoint
+        self._claim()
+
+    def listen(self) -> None:
+        """Whoever sends to its sockets is heard from now on. Raises OSError."""
         for stand in self._stands:
             stand.endpoint.read()
-        self._claim()
 
     def read_left(self) -> None:
         """Read what has come to its sockets."""
@@ -189,7 +197,14 @@ class MediaPath:
 
     def meet(self, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
         """As of `End`, for the sender."""
-        return self.sender.meet(self, source, data, ancillary, is_late)
+        if self.sender.at is not None:
+            return self.sender.meet(self, source, data, ancillary, is_late)
+        if is_late or not tells_source(data) or self.cannot_take(source) or not self.sender.place.find(source):
+            return False
+        # Now there is a path on which it can be sent on; this one has ended.
+        if (stand := self._stand_of(source)) is not None and (take := stand.endpoint.routes.get(source)) is not None:
+            take(data, ancillary)
+        return True
 
     def refuse(self, source: Address, count: int = 1) -> None:
         """A stranger's packets were not passed on."""

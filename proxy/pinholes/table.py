@@ -131,6 +131,8 @@ class PinholeTable:
         return self._add(pinhole, expect.purpose)
 
     def _refuses_to_admit(self, owner: Owner, expect: Expect) -> Refusal | None:
+        if expect.transport is Transport.GRE:
+            return Refusal("transport_not_carried")
         target, reader = expect.target.host, expect.reader
         if target not in owner.hosts and transparent.is_own(target):
             return Refusal("target_is_gateway")
@@ -157,8 +159,11 @@ class PinholeTable:
         self, owner: Owner, media: Media, held: int, together: Together, offerer: MediaPlace | None
     ) -> MediaPlace | Refusal:
         """A place for a party of a media stream; `offerer`: the one that it answers."""
-        refusal = self._refuses(owner, media.party.data, held)
-        if refusal is None and not self.may_wait(owner, media.party):
+        party = media.party
+        refusal = self._refuses(owner, party.known, held)
+        if refusal is None and media.transport is not Transport.UDP:
+            refusal = Refusal("transport_not_carried")
+        if refusal is None and not self.may_wait(owner, party):
             refusal = Refusal("third_host")
         if refusal is None and offerer is None and not self._offers.make_room(owner.charged_to):
             refusal = Refusal("limit_of_offers")
@@ -168,9 +173,7 @@ class PinholeTable:
             except OSError as error:
                 refusal = Refusal(refusal_reason(error))
         if refusal is not None:
-            self._refused(
-                owner, media, Transport.UDP, media.party.mapped or media.party.data, media.party.data, refusal
-            )
+            self._refused(owner, media, media.transport, party.mapped or party.known, party.known, refusal)
             return refusal
         self._last_id += 1
         if offerer is None:
@@ -180,13 +183,15 @@ class PinholeTable:
     def answered(self, place: MediaPlace) -> None:
         self._offers.remove(place)
 
-    def _refuses(self, owner: Owner, target: Endpoint, held: int) -> Refusal | None:
+    def _refuses(self, owner: Owner, target: Endpoint | None, held: int) -> Refusal | None:
         if held >= self.limits.pinholes_per_session:
             return Refusal("limit_per_session")
         if self._per_client[owner.charged_to] >= self.limits.pinholes_per_client:
             return Refusal("limit_per_client")
         if not self._shares.has_room(owner.group):
             return Refusal("limit_total")
+        if target is None:  # of media: it is not known yet, and learned from those only whom the engine allows
+            return None
         # A link-local address of IPv6 is nothing without its zone (RFC 4007 s.6), which no protocol of ours can say.
         is_of_a_link = target.host.version == 6 and target.host.is_link_local
         if target.host.is_loopback or is_of_a_link or target in self._own_listeners or not target.port:
@@ -194,7 +199,13 @@ class PinholeTable:
         return None
 
     def _refused(
-        self, owner: Owner, wanted: Expect | Media, transport: Transport, listen: Any, target: Endpoint, why: Refusal
+        self,
+        owner: Owner,
+        wanted: Expect | Media,
+        transport: Transport,
+        listen: Any,
+        target: Endpoint | None,
+        why: Refusal,
     ) -> None:
         self.metrics.pinholes_refused.labels(why.reason).inc()
         owner.log.write(

@@ -131,7 +131,7 @@ class FakePinholes:
             port = next(self._media_ports)
             rtp = Endpoint(party.mapped, port)
             rtcp = Endpoint(party.mapped, port + 1) if rtcp is not None else None
-        if (refusal := self._refuses(rtp, None)) is not None:
+        if rtp is not None and (refusal := self._refuses(rtp, None)) is not None:
             return refusal
         grant = MediaGrant(next(self._numbers), media, rtp, rtcp)
         self._stand(grant)
@@ -176,9 +176,10 @@ def _hosts(networks: tuple[Network, ...]) -> str:
 
 def _terms(media: Media) -> str:
     party = media.party
-    words = [f"{media.purpose} for {party.data}"]
+    words = [f"{media.purpose} for {party.data or 'whoever sends'}"]
     if party.control is not None:
-        words.append(f"rtcp {party.control.port if party.control.host == party.data.host else party.control}")
+        is_beside = party.data is not None and party.control.host == party.data.host
+        words.append(f"rtcp {party.control.port if is_beside else party.control}")
     words.append(f"from {_hosts(party.allow)}")
     if party.learn:
         words.append("learning")

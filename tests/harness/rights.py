@@ -11,7 +11,7 @@ from protocols.contract.addresses import Host, Network, Peers, Side, Transport, 
 from protocols.contract.engine import EngineFactory, Shares
 from protocols.contract.pinholes import Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
-from protocols.tns.engine import Redirected
+from protocols.tns.redirect import Redirected
 from tests.harness.sip_rights import SipPinholes
 from tests.harness.strict_pinholes import StrictPinholes
 

@@ -13,6 +13,7 @@ from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Media, 
 from protocols.observe import Engines, Observer
 from protocols.sip import engine as sip
 from protocols.sip.options import SipOptions
+from tests.harness.media import said
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -134,7 +135,7 @@ class Flow:
         """Packets have come to each place for media."""
         for grant in tuple(self.places.standing.values()):
             if isinstance(grant, MediaGrant):
-                self._settle(self.engine.pinhole(grant, Used(grant.media.party.data), self.now))
+                self._settle(self.engine.pinhole(grant, Used(said(grant.media.party.data)), self.now))
 
     def _settle(self, effects: Sequence[Effect]) -> list[Effect]:
         """As the shell does: what the engine closed is told to it when it is done."""

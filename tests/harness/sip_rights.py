@@ -14,6 +14,7 @@ from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, T
 from protocols.contract.effects import Effect, Send, Splice
 from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Reader, Refusal
 from protocols.sip.contacts import Called
+from tests.harness.media import said
 from tests.harness.sip_mended import rest_behind
 from tests.harness.sip_sayings import Sayings, is_sip
 from tests.harness.strict_pinholes import StrictPinholes
@@ -183,7 +184,7 @@ class SipPinholes(StrictPinholes):
         assert media.purpose in ("rtp", "udptl") and media.trigger and media.idle_seconds > 0
         for at in (party.data, party.control):
             assert at is None or self._may_wait(at, party.mapped), f"not a place of a party: {media}"
-        hosts = self.own | {party.data.host}
+        hosts = self.own | {said(party.data).host}
         assert party.allow and {network for host in hosts for network in only(host)} >= set(party.allow), media
         if party.mapped is not None:
             mapped = {peers.as_seen(side).host for peers in self.sessions for side in Side if peers.is_mapped(side)}

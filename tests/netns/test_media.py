@@ -6,6 +6,7 @@ import asyncio
 import gc
 import socket
 import weakref
+from dataclasses import replace
 from ipaddress import ip_network
 from typing import Any
 
@@ -21,6 +22,7 @@ from proxy.pinholes.shares import Group
 from proxy.record.audit import Log
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.packet_info import endpoint
+from tests.harness.media import said
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
 
@@ -72,7 +74,7 @@ def party(rtp: socket.socket, rtcp: socket.socket | None = None, mapped: Host | 
 
 
 def to(grant: MediaGrant) -> tuple[str, int]:
-    return str(grant.data.host), grant.data.port
+    return str(said(grant.data).host), said(grant.data).port
 
 
 # -- who sees whom -----------------------------------------------------------------------------------------------------
@@ -86,8 +88,8 @@ async def test_with_nat_the_offerer_is_seen_at_our_address_and_the_answerer_at_i
         call, phone, other = Call(gateway), gateway.client(version, 7000), gateway.server(version, 8000)
         offered = call.offer(party(phone, mapped=hosts.gateway_address(version)))
         answered = call.answer(offered, party(other))
-        assert offered.data.host == hosts.gateway_address(version)
-        assert offered.data.port % 2 == 0
+        assert said(offered.data).host == hosts.gateway_address(version)
+        assert said(offered.data).port % 2 == 0
         assert answered.data == at(other)
         phone.sendto(b"from the phone", to(answered))
         assert await hear(other) == (b"from the phone", to(offered))
@@ -138,13 +140,101 @@ async def test_packets_that_had_come_before_a_party_moves_are_passed_on(hosts: H
         call.pinholes.close(offered)
 
 
+# -- who has not said where it waits -----------------------------------------------------------------------------------
+
+
+def unsaid(host: Host, control: Endpoint | None = None, mapped: Host | None = None) -> Party:
+    """A party that only sends, or sends from nobody knows which port."""
+    return Party(None, control, mapped, only(host), host=host)
+
+
+@pytest.mark.parametrize("version", [4, 6])
+@pytest.mark.parametrize("is_mapped", [True, False])
+async def test_a_party_that_has_not_said_where_it_waits_is_found_by_its_first_packet(
+    hosts: Hosts, version: int, is_mapped: bool
+) -> None:
+    """An RTSP server that names no server_port."""
+    async with Gateway(hosts) as gateway:
+        call, phone, server = Call(gateway), gateway.client(version, 7000), gateway.server(version, 8000)
+        ours = hosts.gateway_address(version) if is_mapped else None
+        offered = call.offer(party(phone, mapped=ours))
+        call.answer(offered, unsaid(at(server).host))
+        server.sendto(rtp_packet(1), to(offered))
+        assert await hear(phone) == (rtp_packet(1), server.getsockname()[:2])
+        phone.sendto(b"to the server", server.getsockname())
+        assert await hear(server) == (b"to the server", to(offered))
+        server.sendto(rtp_packet(2), to(offered))
+        assert (await hear(phone))[0] == rtp_packet(2)
+        call.pinholes.close(offered)
+        closed = [line for line in gateway.shell.log.lines if line["event"] == "pinhole.closed"]
+        assert {(line["packets_in"], line["packets_out"]) for line in closed} == {(2, 1), (1, 2)}
+
+
+async def test_what_is_sent_to_a_party_before_it_is_known_where_it_waits_is_lost(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, server = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        offered = call.offer(unsaid(at(phone).host, mapped=hosts.gateway_address(4)))
+        call.answer(offered, party(server))
+        server.sendto(b"early", to(offered))
+        await asyncio.sleep(0.05)
+        phone.sendto(rtp_packet(1), server.getsockname())
+        assert await hear(server) == (rtp_packet(1), to(offered))
+        server.sendto(b"late", to(offered))
+        assert (await hear(phone))[0] == b"late"
+        call.pinholes.close(offered)
+        closed = gateway.shell.log.last("pinhole.closed")
+        assert (closed["packets_in"], closed["packets_lost"], closed["packets_refused"]) == (2, 1, 0)
+
+
+async def test_media_of_one_direction_has_control_both_ways(hosts: Hosts) -> None:
+    """A logical channel of H.323: the sender names RTCP alone, the receiver both. Its place has the pair of ports all
+    the same."""
+    async with Gateway(hosts) as gateway:
+        call = Call(gateway)
+        phone, phone_rtcp = gateway.client(port=7000), gateway.client(port=7001)
+        other, other_rtcp = gateway.server(port=8000), gateway.server(port=8001)
+        offered = call.offer(unsaid(at(phone).host, at(phone_rtcp), hosts.gateway_address(4)))
+        assert offered.data is not None
+        assert offered.data.port % 2 == 0
+        assert offered.control == Endpoint(offered.data.host, offered.data.port + 1)
+        call.answer(offered, party(other, other_rtcp))
+        other_rtcp.sendto(b"report", (str(offered.control.host), offered.control.port))
+        assert (await hear(phone_rtcp))[0] == b"report"
+        phone.sendto(rtp_packet(1), other.getsockname())
+        assert await hear(other) == (rtp_packet(1), to(offered))
+        named = call.pinholes.change(offered, media(party(phone, phone_rtcp, hosts.gateway_address(4))))
+        assert isinstance(named, MediaGrant)
+        assert (named.data, named.control) == (offered.data, offered.control)
+        call.pinholes.close(offered)
+
+
+async def test_whoever_is_not_allowed_is_not_taken_for_a_party_that_has_not_said_where_it_waits(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone, server = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        stranger = gateway.client(port=9000)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        call.answer(offered, unsaid(at(server).host))
+        stranger.sendto(rtp_packet(1), to(offered))
+        server.sendto(rtp_packet(2), to(offered))
+        assert (await hear(phone))[0] == rtp_packet(2)
+        call.pinholes.close(offered)
+        assert gateway.shell.log.last("pinhole.closed")["packets_refused"] == 1
+
+
+async def test_media_of_gre_is_refused(hosts: Hosts) -> None:
+    async with Gateway(hosts) as gateway:
+        call, phone = Call(gateway), gateway.client(port=7000)
+        tunnel = replace(media(party(phone)), transport=Transport.GRE)
+        assert call.pinholes.offer(tunnel) == Refusal("transport_not_carried")
+
+
 async def test_rtcp_has_the_next_odd_port(hosts: Hosts) -> None:
     async with Gateway(hosts) as gateway:
         call = Call(gateway)
         phone, phone_rtcp = gateway.client(port=7000), gateway.client(port=7009)
         other, other_rtcp = gateway.server(port=8000), gateway.server(port=8001)
         offered = call.offer(party(phone, phone_rtcp, mapped=hosts.gateway_address(4)))
-        assert offered.control == Endpoint(offered.data.host, offered.data.port + 1)
+        assert offered.control == Endpoint(said(offered.data).host, said(offered.data).port + 1)
         answered = call.answer(offered, party(other, other_rtcp))
         assert answered.control == at(other_rtcp)
         other_rtcp.sendto(b"report", (str(offered.control.host), offered.control.port))

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -313,6 +314,15 @@ def test_told_to_end_before_it_serves_it_takes_the_rules_down(lab: Lab, daemon: 
     process = lab.gateway.popen((*COMMAND, "run", "--net", "-c", str(daemon.config)), cwd=ROOT)
     until(lambda: "pinhole" in rules_and_routes(lab))
     process.terminate()
+    assert process.wait(20) == 0
+    assert "5353" not in rules_and_routes(lab)
+
+
+def test_told_to_end_while_it_forks_it_takes_the_rules_down(lab: Lab, daemon: Daemon) -> None:
+    """What Python itself does after a fork swallows an exit."""
+    told = "os.register_at_fork(after_in_parent=lambda: os.kill(os.getpid(), signal.SIGTERM))"
+    program = f"import os, signal; {told}; from proxy.command.cli import main; main(prog_name='pinhole')"
+    process = lab.gateway.popen((sys.executable, "-c", program, "run", "--net", "-c", str(daemon.config)), cwd=ROOT)
     assert process.wait(20) == 0
     assert "5353" not in rules_and_routes(lab)
 

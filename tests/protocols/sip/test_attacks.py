@@ -13,6 +13,7 @@ from protocols.contract.pinholes import MediaGrant
 from protocols.sip.calls import Call
 from protocols.toolbox.clock import Clock
 from protocols.toolbox.memory import Recent, as_client
+from tests.harness.media import said
 from tests.harness.sip_flow import (
     CLIENT,
     DIALOG,
@@ -232,7 +233,7 @@ def test_a_repeat_of_a_call_that_is_over_announces_no_place_that_is_gone() -> No
     again = flow.passes(CLIENT, invite())
     (standing,) = flow.places.standing.values()
     assert isinstance(standing, MediaGrant)
-    assert f"m=audio {standing.data.port} ".encode() in again
+    assert f"m=audio {said(standing.data).port} ".encode() in again
 
 
 @pytest.mark.parametrize("via", [b"Via: ", b"Via: ,", b"Via: , ,"])

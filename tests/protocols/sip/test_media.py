@@ -9,6 +9,7 @@ import pytest
 from protocols.contract.addresses import Endpoint, Peers, Transport, only
 from protocols.contract.pinholes import MediaGrant
 from protocols.sip.contacts import Called
+from tests.harness.media import said
 from tests.harness.sip_flow import (
     CLIENT,
     OURS,
@@ -51,12 +52,12 @@ def test_who_knows_how_it_is_known_outside_has_its_media_at_itself() -> None:
     sent = flow.passes(CLIENT, invite(body=sdp("203.0.113.1", 7000)))
     (grant,) = grants(flow)
     assert grant.media.party.data == at("10.1.0.2:7000")
-    assert ports(sent) == [grant.data.port]
+    assert ports(sent) == [said(grant.data).port]
 
 
 def test_a_place_of_ours_that_a_server_behind_us_tells_of_stays_what_it_is() -> None:
     flow = established(Flow())
-    place = next(grant.data for grant in grants(flow) if grant.media.party.mapped is not None)
+    place = said(next(grant.data for grant in grants(flow) if grant.media.party.mapped is not None))
     proxy = Flow(peers=Peers(at("10.1.0.9:5060"), at("203.0.113.1:40009"), PROXY, PROXY, Transport.UDP), beside=flow)
     told = (
         invite(5, body=sdp(str(place.host), place.port))
@@ -69,7 +70,7 @@ def test_a_place_of_ours_that_a_server_behind_us_tells_of_stays_what_it_is() -> 
 def test_who_names_a_place_of_his_own_other_call_by_chance_has_a_place_for_each() -> None:
     flow = Flow()
     flow.hear(CLIENT, invite(body=sdp("203.0.113.1", 7000)))
-    taken = next(grant.data.port for grant in grants(flow))
+    taken = next(said(grant.data).port for grant in grants(flow))
     other = invite(body=sdp("203.0.113.1", taken)).replace(b"one@10.1.0.2", b"two").replace(b"bK1", b"bK2")
     (told,) = ports(flow.passes(CLIENT, other))
     assert told != taken
@@ -88,7 +89,7 @@ def test_a_phone_behind_a_nat_of_its_own_is_learned_whatever_its_network_is_call
     party = grant.media.party
     assert party.learn
     assert remote.host in party.allow[-1]
-    assert str(party.data.host) == ("8.8.4.4" if home == "192.168.1.20" else home)
+    assert str(said(party.data).host) == ("8.8.4.4" if home == "192.168.1.20" else home)
 
 
 @pytest.mark.parametrize("elsewhere", ["10.8.0.2", "172.17.0.1", "192.168.99.4", "100.64.3.3", "169.254.7.7"])
@@ -125,8 +126,8 @@ def test_media_of_parties_outside_may_come_from_networks_that_an_option_names() 
     farm = ip_network("192.0.2.64/26")
     flow = established(Flow(media_from=(farm,)))
     phone, server = (grant.media.party for grant in grants(flow))
-    assert phone.allow == only(phone.data.host)
-    assert server.allow == (*only(server.data.host), farm)
+    assert phone.allow == only(said(phone.data).host)
+    assert server.allow == (*only(said(server.data).host), farm)
 
 
 def test_the_shell_is_told_who_names_whom() -> None:

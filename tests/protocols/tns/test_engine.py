@@ -14,8 +14,8 @@ from protocols.contract.addresses import Endpoint, Peers, Side, only
 from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
 from protocols.contract.pinholes import Closed, Expect, Grant, Reader, Refusal
 from protocols.tns import engine as tns
-from protocols.tns.engine import Redirected
 from protocols.tns.options import TnsOptions
+from protocols.tns.redirect import Redirected
 from tests.harness.playbook import Transcript, bytewise, play, randomly, transcripts, whole
 from tools.peers import tns_packets
 from tools.peers.tns_packets import FORMS, accept, address, connect, data, in_packet, in_two, packet
