@@ -29,7 +29,7 @@ from protocols.contract.effects import Abort, Effect, Finish, Note, Send, Splice
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.sip.answers import Refused, refuse
-from protocols.sip.clock import StreamClock
+from protocols.sip.connection import Connection, HeldTooMuch
 from protocols.sip.contacts import Called, Claimed, Contacts
 from protocols.sip.described import UNCHANGED, Descriptions, Followed
 from protocols.sip.dialogs import Dialogs
@@ -42,7 +42,7 @@ from protocols.sip.options import SipOptions
 from protocols.sip.reading import read_message
 from protocols.sip.registrations import Name, Registrations
 from protocols.sip.rewrite import Rewriter
-from protocols.sip.stream import StreamFramer, is_filling, is_keep_alive
+from protocols.sip.stream import is_filling, is_keep_alive
 from protocols.sip.subscriptions import Subscriptions
 from protocols.sip.table import SipTable
 from protocols.sip.told import Told
@@ -63,13 +63,11 @@ class SipEngine(Engine):
 
     __slots__ = (
         "_blocked",
-        "_clock",
+        "_connection",
         "_contacts",
         "_dialogs",
         "_ended",
-        "_framers",
         "_has_begun",
-        "_held",
         "_is_let_in",
         "_is_proved",
         "_is_tls",
@@ -110,14 +108,11 @@ class SipEngine(Engine):
         is_stream = peers.transport is Transport.TCP
         if not is_stream:
             table.contacts.flows.add(peers.client, peers.client_as_seen)
-        self._framers = {side: StreamFramer() for side in Side} if is_stream else {}
-        self._clock = StreamClock(options, now) if is_stream else None
+        self._connection = Connection(peers, options, table.held, now) if is_stream else None
         self._spoken: set[Side] = set()
         """Sides that have said a message."""
         self._is_proved = False
         """Both sides have said a message, so each has shown that it speaks SIP and gets what is sent to it."""
-        self._held = dict.fromkeys(self._framers, 0)
-        """side -> bytes of an unfinished message, as the table has counted them."""
         self._ended: set[Side] = set()
         self._subscriptions = Subscriptions(peers, names, self._contacts, (b"SUBSCRIBE", self._number))
         self._is_tls = False
@@ -131,8 +126,8 @@ class SipEngine(Engine):
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         if self._over:
             return ()
-        if self._framers:
-            return self._stream(side, data, now)
+        if self._connection is not None:
+            return self._stream(self._connection, side, data, now)
         if is_keep_alive(data):
             return (Send(side.other, data),) if self._may_pass_unread() else ()
         key = self._number, side, hash(data), len(data)
@@ -147,23 +142,21 @@ class SipEngine(Engine):
         self._table.repeats.put(key, sends, now)
         return (*self._take_notes(), *sends) if self._notes else sends
 
-    def _stream(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+    def _stream(self, connection: Connection, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         if self._is_tls:
             return self._unread(side, data)
         if not self._has_begun:
             self._has_begun = True
             if side is CLIENT and tls.begins(data):
                 return self._tls(data)
-        framer = self._framers[side]
-        before, is_anew = len(framer), False
-        framer.push(data)
         effects: list[Effect] = []
         try:
-            while (piece := framer.pop()) is not None:
-                is_anew = True
-                sends = self._piece(side, piece, now)
+            for piece in connection.cut(side, data, now):
+                sends = self._piece(connection, side, piece, now)
                 effects += (*self._take_notes(), *sends)
-            effects += self._hold(side, before, len(framer), is_anew, now)
+        except HeldTooMuch as held:
+            self._violation("sip.held_too_much", f"{held.size} bytes of a message that is not whole yet", "closed")
+            effects += self._break_off("held_too_much")
         except NotSip:
             self._violation("sip.not_sip", "the stream does not begin as SIP", "closed")
             effects += self._break_off("not_sip")
@@ -175,30 +168,15 @@ class SipEngine(Engine):
             return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
 
-    def _hold(self, side: Side, before: int, after: int, is_anew: bool, now: float) -> Sequence[Effect]:
-        """`after` bytes of a message that is not whole wait, where there were `before`. is_anew: they are of a later
-        message than those were."""
-        clock, client = self._clock, self._peers.client.host
-        assert clock is not None
-        if not after:
-            clock.waits_not(side)
-        elif is_anew or not before:
-            clock.waits(side, now)
-        if self._table.held.change(client, self._held[side], after):
-            self._held[side] = after
-            return ()
-        self._violation("sip.held_too_much", f"{after} bytes of a message that is not whole yet", "closed")
-        return self._break_off("held_too_much")
-
-    def _piece(self, side: Side, data: bytes, now: float) -> Sequence[Send]:
-        assert self._clock is not None
+    def _piece(self, connection: Connection, side: Side, data: bytes, now: float) -> Sequence[Send]:
+        """What is sent for a message, or for what stands between two of them."""
         if is_filling(data):
             if not self._may_pass_unread():
                 return ()
             if self._is_proved:
-                self._clock.heard(now)
+                connection.heard(now)
             return (Send(side.other, data),)
-        self._clock.heard(now)
+        connection.heard(now)
         if self._options.rates and (sends := self._too_often(side, data, False, now)) is not None:
             return sends
         return self._message(side, data, now)
@@ -206,7 +184,7 @@ class SipEngine(Engine):
     def _break_off(self, reason: str) -> Sequence[Effect]:
         """The stream cannot be read any more, or not be waited for."""
         self._over = True
-        self._let_held_go()
+        self._close()
         return (*self._take_notes(), Abort(reason))
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
@@ -214,7 +192,7 @@ class SipEngine(Engine):
             # A pinhole is for messages that are read. Behind TLS anything could go to any service of the party (X10).
             how = " and came by a pinhole" if self._is_let_in else ""
             self._over = True
-            self._let_held_go()
+            self._close()
             return (*self._take_notes(), *tls.is_denied("sip", how))
         self._is_tls = True
         return (*self._take_notes(), tls.passes("sip"), Send(SERVER, data))
@@ -231,7 +209,7 @@ class SipEngine(Engine):
         """What is sent for it; what is to be told of it has been noted. key: by which a datagram is known when it comes
         again."""
         try:
-            message = read_message(data, bool(self._framers))
+            message = read_message(data, self._connection is not None)
             if not self._is_proved:
                 self._spoken.add(side)
                 self._is_proved = len(self._spoken) == len(Side)
@@ -271,7 +249,7 @@ class SipEngine(Engine):
         sends: Sequence[Send] = ()
         if count <= 2 * limit and not is_repeat:
             try:
-                sends = self._answer(side, read_message(data, bool(self._framers)), 503, b"Too Many Requests")
+                sends = self._answer(side, read_message(data, self._connection is not None), 503, b"Too Many Requests")
             except Malformed:
                 sends = ()
         if count == limit + 1 or (count == 2 * limit + 1 and not is_repeat):
@@ -346,7 +324,7 @@ class SipEngine(Engine):
         and we would be its enemy's amplifier. That a server has answered before proves nothing: it would answer a
         forged source, too."""
         head = request.head if isinstance(request, BadMessage) else request
-        at_most = len(head.data) if head is not None and not self._framers else None
+        at_most = len(head.data) if head is not None and self._connection is None else None
         if at_most is not None and isinstance(head, Message) and any(one.mended_at for one in head.oddities):
             at_most -= MAX_METHOD_BYTES  # by which it may be longer than it came
         answer = refuse(request, status, reason, at_most)
@@ -376,7 +354,7 @@ class SipEngine(Engine):
                     registrations.lapsed(name)
 
     def deadline(self) -> float | None:
-        clock = self._clock.next() if self._clock is not None and not self._is_left else None
+        clock = self._connection.next() if self._connection is not None and not self._is_left else None
         soonest = self._lifetimes.next()
         for at in (self._contacts.next(), clock):
             if at is not None and (soonest is None or at < soonest):
@@ -387,9 +365,9 @@ class SipEngine(Engine):
         self._lifetimes.tick(now)
         self._lapsed(self._contacts.due(now, bool(self._lifetimes)))
         self._let_go(now)
-        if self._clock is None or self._is_left:
+        if self._connection is None or self._is_left:
             return self._take_notes()
-        reason = self._clock.over(now, self.is_needed())
+        reason = self._connection.over(now, self.is_needed())
         return self._take_notes() if reason is None else self._break_off(reason)
 
     @property
@@ -397,20 +375,18 @@ class SipEngine(Engine):
         """Whether no clock runs any more: both sides have ended, or nothing is read."""
         return self._over or len(self._ended) == len(Side)
 
-    def _let_held_go(self, *sides: Side) -> None:
-        """The bytes that waited of these sides' messages will never make whole ones, and count no longer."""
-        for side in sides or tuple(self._held):
-            if held := self._held.pop(side, 0):
-                self._table.held.change(self._peers.client.host, held, 0)
+    def _close(self) -> None:
+        """Nothing more is read of a connection."""
+        if self._connection is not None:
+            self._connection.close()
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """Calls do not end with the connection that they began on (S75). A message that is never whole is dropped."""
         if side in self._ended:
             return ()
         self._ended.add(side)
-        self._let_held_go(side)
-        if self._clock is not None:
-            self._clock.waits_not(side)
+        if self._connection is not None:
+            self._connection.ended(side)
         self._let_go(now)
         return (Finish(side.other),)
 
@@ -423,8 +399,8 @@ class SipEngine(Engine):
         return bool(self._lifetimes) or self._contacts.are_claimed
 
     def stop(self, now: float) -> Sequence[Effect]:
-        self._let_held_go()
-        if not self._framers:
+        self._close()
+        if self._connection is None:
             self._table.contacts.flows.remove(self._peers.client, self._peers.client_as_seen)
         self._lifetimes.stop(now)
         self._registrations.stop()
