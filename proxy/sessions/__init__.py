@@ -1,1 +1,1 @@
-"""A session from its arrival to its end: who may begin one, what drives its engine, what is left behind."""
+"""A session from its arrival to its end: which may begin, what drives its engine, and what is left behind."""

@@ -1,5 +1,8 @@
-"""Sessions that are counted, not told: of helpers with many short ones, such as one for each question to a name server,
-the audit log has a line a minute in place of two a session. Violations and pinholes have their lines as ever."""
+"""Sessions that are counted instead of logged one by one.
+
+Some helpers have many short sessions, such as one for each question to a name server. For these the audit log has one
+line a minute in place of two a session. Violations and pinholes have their own lines as ever.
+"""
 
 from __future__ import annotations
 
@@ -16,16 +19,18 @@ COUNT_SECONDS = 60.0
 
 @dataclass(slots=True)
 class _Counts:
-    """Of one helper, since its last line."""
+    """The counts of one helper since its last line."""
 
     opened: int = 0
     closed: Counter[str] = field(default_factory=Counter)
     """Sessions that have closed, by reason."""
     received: Counter[Side] = field(default_factory=Counter)
-    """Bytes that came from each side of those that have closed."""
+    """Bytes that came from each side of the sessions that have closed."""
 
 
 class Counted:
+    """Counts the sessions of such helpers, and writes one line for each helper at the end of each minute."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop, log: Log) -> None:
         self._loop = loop
         self._log = log
@@ -34,21 +39,24 @@ class Counted:
         self._timer: asyncio.TimerHandle | None = None
 
     def opened(self, helper: str) -> None:
+        """A session of this helper has reached its server."""
         self._of(helper).opened += 1
 
     def closed(self, helper: str, reason: str, received: Mapping[Side, int]) -> None:
+        """A session of this helper has ended."""
         counts = self._of(helper)
         counts.closed[reason] += 1
         counts.received.update(received)
 
     def _of(self, helper: str) -> _Counts:
+        """The counts of this helper. The first use starts the clock."""
         if self._timer is None:
             self._since = self._loop.time()
             self._timer = self._loop.call_later(COUNT_SECONDS, self.tell)
         return self._counts.setdefault(helper, _Counts())
 
     def tell(self) -> None:
-        """What has been counted so far, if anything has."""
+        """Write what has been counted since the last line, if anything has."""
         if self._timer is None:
             return
         self._timer.cancel()

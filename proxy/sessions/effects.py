@@ -1,4 +1,4 @@
-"""What an engine wants done, done: the one match statement over all effects."""
+"""Performs the effects that an engine returns: the one match statement over all of them."""
 
 from __future__ import annotations
 
@@ -10,25 +10,33 @@ from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resol
 
 
 class Performer(Protocol):
-    """What a session or flow can do for its engine."""
+    """What a session can do for its engine, one method for each effect."""
 
-    def send(self, to: Side, data: bytes) -> None: ...
+    def send(self, to: Side, data: bytes) -> None:
+        """Send bytes or a datagram to a side."""
 
-    def finish(self, to: Side) -> None: ...
+    def finish(self, to: Side) -> None:
+        """Tell a side that no byte follows (half-close)."""
 
-    def abort(self, reason: str, told: frozenset[Side]) -> None: ...
+    def abort(self, reason: str, told: frozenset[Side]) -> None:
+        """Drop the session. `told` names the sides that were sent something just before, so that they have a moment to
+        read it."""
 
-    def conclude(self, reason: str) -> None: ...
+    def conclude(self, reason: str) -> None:
+        """End the session in order, after everything that was sent has been delivered."""
 
-    def splice(self, idle_seconds: float, carries_urgent: bool) -> None: ...
+    def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
+        """Relay the rest of the session without the engine."""
 
-    def resolve(self, name: str) -> None: ...
+    def resolve(self, name: str) -> None:
+        """Look a name up; the engine hears the answer later."""
 
-    def note(self, event: str, facts: Mapping[str, Any]) -> None: ...
+    def note(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Write a line of audit log."""
 
 
 def apply(effects: Sequence[Effect], performer: Performer) -> None:
-    """In order. Nothing follows an Abort, a Close or a Splice."""
+    """Perform the effects in order. Nothing follows an Abort, a Close or a Splice."""
     for number, effect in enumerate(effects):
         match effect:
             case Send(to, data):

@@ -1,4 +1,5 @@
-"""A UDP session from its first datagram to its end: two hosts, an engine between them, and a socket towards each."""
+"""A UDP session from its first datagram to its end: two hosts, an engine between them, and a socket towards each
+host."""
 
 from __future__ import annotations
 
@@ -17,28 +18,35 @@ from proxy.sockets import packet_info, transparent
 from proxy.sockets.endpoints import NOBODY, Heard, UdpEndpoint, UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary
 
-# RFC 3261, timers B and F: so long an answer to what a client has sent may come, from whichever port of its server.
+# RFC 3261, timers B and F: for so long after a request of the client, its answer may come from any port of the server's
+# host.
 ANSWER_SECONDS = 32.0
 
 
 class Table(Protocol):
-    """All flows, as far as one of them needs the others."""
+    """The table of flows, as far as a single flow needs it. `Flows` is the only one."""
 
     sessions: Sessions
     endpoints: UdpEndpoints
     borders: Borders
     turns: Turns
     from_place: dict[tuple[UdpEndpoint, str], list[Flow]]
-    """The flows of the client that is known by an endpoint, by the host of their server."""
+    """(far endpoint of a client, host of a server) -> flows of this client with this server."""
 
     def begin(
         self, admission: Admission, client: Address, near_hears: Heard, before: Flow | None = None
     ) -> Flow | None:
-        """before: the flow whose place the new one takes, if it can. None, when it cannot."""
+        """Begin a flow. `before` is the flow that the new one replaces, if it can. Returns None when the new flow
+        cannot begin."""
 
 
 class Flow(Session):
-    """Its engine hears what either side sends, and what it sends goes out from the socket towards the other side."""
+    """A session over UDP. The engine hears what each side sends, and what it sends goes out by the socket towards the
+    other side.
+
+    `Flows` begins it. It shares its two endpoints with other flows, and routes datagrams there by their source address.
+    After a reload the new flow keeps the old one (`_before`) alive until the calls of the old one are over.
+    """
 
     _sessions: Sessions
 
@@ -56,21 +64,23 @@ class Flow(Session):
         self._borders = flows.borders
         self._endpoints = flows.endpoints
         self._before = before
-        """The same by another policy, whose calls go on."""
+        """The flow between the same two addresses under an older policy, whose calls still go on."""
         arrival, dial = self.arrival, self._nat.dial
         peers = Peers(arrival.client, far.at, dial, arrival.server, Transport.UDP, self._role)
         self._ends = {Side.CLIENT: (near, client), Side.SERVER: (far, transparent.address(peers.server))}
-        """The socket towards each side, and the side's address."""
+        """For each side, the socket towards it and the address of the side."""
         self._voice: UdpEndpoint | None = None
-        """Another port of the server, while it answers from there."""
+        """A socket on another port of the server, held while an answer from that port is passed to the client."""
         self._received = dict.fromkeys(Side, 0)
         self._lost = 0
+        """Datagrams that could not be sent on."""
         self.active_at = self._asked_at = self.opened_at
         self.is_answered = before is not None
-        """The server has said something, or had to a flow that this one stands for."""
+        """Whether the server has ever sent something to this flow, or to the flow that it replaced."""
         self._came_by: dict[Side, Ancillary] = dict.fromkeys(Side, ())
-        """The interface by which the last datagram of each side came, as the kernel told it."""
+        """For each side, the interface by which its last datagram came, as the kernel told it."""
         self._refused = 0
+        """Datagrams that came by the wrong interface."""
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self.receive, side)
         if self._let_in is None:
@@ -85,12 +95,14 @@ class Flow(Session):
 
     @property
     def _server_host(self) -> str:
+        """The server's host as text, as the kernel writes it."""
         host: str = self._ends[Side.SERVER][1][0]
         return host
 
     @property
     def is_needed(self) -> bool:
-        """By its engine, or by those before it: by this way their calls are ended."""
+        """Whether the engine of this flow, or of a flow that it replaced, still looks after a call. The messages that
+        end such a call come through this flow."""
         flow: Flow | None = self
         while flow is not None:
             if flow._driver is not None and flow._driver.is_needed:
@@ -99,22 +111,24 @@ class Flow(Session):
         return False
 
     def is_answer(self, data: bytes) -> bool:
-        """Whether this is an answer, and comes while an answer to what the client has sent may come."""
+        """Whether this datagram is an answer, and comes within the time that an answer to the client's last request may
+        take."""
         return self._loop.time() - self._asked_at < ANSWER_SECONDS and self.helper.answers(data)
 
     def hears(self, far: UdpEndpoint, server: Address) -> bool:
-        """Whether it is what that server's datagrams there come to."""
+        """Whether datagrams of this server that arrive at this endpoint belong to this flow."""
         return not self.is_over and self._ends[Side.SERVER] == (far, server)
 
     def way_back(self, server: Host) -> Nat:
-        """How one comes to the client who is at the server's host."""
+        """The NAT for a session in the other direction, from the server's host to this flow's client."""
         dial = self._nat.dial
         return Nat(server if dial == self.arrival.server else self.arrival.server.host, self.arrival.client)
 
     # -- datagrams in ---------------------------------------------------------------------------------------------
 
     def receive(self, side: Side, data: bytes, ancillary: Ancillary = ()) -> None:
-        # The interface mostly is that of the datagram before: to compare what the kernel said is quicker than to read.
+        """A datagram of this side has come."""
+        # Mostly the interface is the same as last time. To compare what the kernel said is quicker than to read it.
         if ancillary != self._came_by[side] and not self._may_come_by(side, ancillary):
             return
         self.active_at = now = self._loop.time()
@@ -129,7 +143,8 @@ class Flow(Session):
             self.send(side.other, data)
 
     def _may_come_by(self, side: Side, ancillary: Ancillary) -> bool:
-        """Whether datagrams of that side come by this interface; if not, somebody bears the side's address."""
+        """Whether datagrams of this side may come by this interface. If not, somebody forges the side's address, and
+        the datagram is counted."""
         host = (self.arrival.client if side is Side.CLIENT else self._nat.dial).host
         index = packet_info.arrival_interface(ancillary)
         if side is Side.CLIENT and self._let_in is None:
@@ -140,19 +155,19 @@ class Flow(Session):
             self._came_by[side] = ancillary
             return True
         self._refused += 1
-        if self._refused == 1:  # the rest is a number in session.closed
+        if self._refused == 1:  # later ones are a number in session.closed
             detail = f"{host} seems to send by {self._borders.name_of(index)}"
             self.note("violation", {"rule": "session.spoofed", "detail": detail, "action": "dropped"})
         return False
 
     def _is_let_in_by(self, index: int) -> bool:
-        """Whether the same policy lets the client in by another interface, too."""
+        """Whether the same policy also lets the client in by another interface."""
         decision = self._sessions.policies.decide(replace(self.arrival, interface=self._borders.name_of(index)))
         return isinstance(decision, Accepted) and decision.policy == self.policy
 
     def answered_from(self, port: int, data: bytes) -> None:
-        """An answer from another port of the server. The client sees it come from there, if it knows the server by its
-        own address."""
+        """The server has answered from another port. The client sees the answer come from that port, provided that it
+        knows the server by the server's own address."""
         at = Endpoint(self._nat.dial.host, port)
         if at.host != self.arrival.server.host:
             self.receive(Side.SERVER, data)
@@ -168,10 +183,11 @@ class Flow(Session):
         self._endpoints.give(voice)
 
     def _look(self) -> None:
-        """From time to time: silent for too long, and nothing left that the engine waits for?"""
+        """Runs from time to time. It ends the flow when that has been silent for too long and the engine waits for
+        nothing."""
         self._forget_before()
         self._hear_left()
-        if self.is_over:  # by what it heard
+        if self.is_over:  # what was just read has ended the flow
             return
         left = self.active_at + self._wait() - self._loop.time()
         if left <= 0 and not self.is_needed:
@@ -180,17 +196,19 @@ class Flow(Session):
             self._timer = self._loop.call_later(left if left > 0 else self._wait(), self._look)
 
     def _wait(self) -> float:
-        """Seconds for which the flow may be silent. One that no server has answered may be of a forged source."""
+        """Seconds for which the flow may be silent. They are fewer while the server has not answered, since the
+        client's address may be forged then."""
         return (
             self._idle_seconds if self.is_answered else min(self._idle_seconds, self._sessions.timeouts.udp_unanswered)
         )
 
     @property
     def is_silent(self) -> bool:
+        """Whether no datagram waits to be read at either socket."""
         return not any(endpoint.has_left() for endpoint, _ in self._ends.values())
 
     def _hear_left(self) -> None:
-        """What either side had sent in time, though nobody has come to read it."""
+        """Read what either side had sent in time but nobody has read yet."""
         for endpoint, _ in self._ends.values() if not self.is_over else ():
             endpoint.read_left()
 
@@ -204,7 +222,7 @@ class Flow(Session):
             self._lost += 1
 
     def finish(self, to: Side) -> None:
-        """Datagrams have no end."""
+        """Datagrams have no end of stream, so there is nothing to do."""
 
     def abort(self, reason: str, told: frozenset[Side]) -> None:
         self._end(reason)
@@ -213,7 +231,7 @@ class Flow(Session):
         self._end(reason)
 
     def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
-        """From now on datagrams pass unread."""
+        """From now on datagrams are passed on unread."""
         self._idle_seconds = idle_seconds
         self._stop_engine()
 
@@ -232,14 +250,15 @@ class Flow(Session):
             return
         if self._driver is not None:
             self._driver.hear_out()
-            if self.is_over:  # it failed
+            if self.is_over:  # the engine failed meanwhile, which has ended the flow
                 return
         self._end(reason)
 
     break_off = cut
 
     def reconfigured(self) -> None:
-        """Phones refresh their flows for ever, so that they would never come to know of a new policy."""
+        """Judge the flow by the new policies. Without this a phone, which refreshes its flow for ever, would never get
+        to know them."""
         super().reconfigured()
         if self.is_over:
             return
@@ -250,14 +269,15 @@ class Flow(Session):
             self.dissolve()
             return
         is_another = decision.policy != self.policy or decision.helper != self.helper.name
-        # What the server of a client says is an answer to something of before, or is answered soon.
+        # The flow waits for the client's next datagram: what the server says until then answers an older request, or
+        # will be answered soon.
         for side in (Side.CLIENT,) if self._let_in is None else Side:
             endpoint, address = self._ends[side]
             endpoint.routes[address] = partial(self._begin_anew if is_another else self.receive, side)
 
     def _begin_anew(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
-        """With the client's first datagram after a reload; the server notices nothing unless its NAT is another. What
-        the engine looks after goes on. Without room for it this flow stays, until there is."""
+        """Replace this flow, at the client's first datagram after a reload. The server notices nothing unless its NAT
+        changes. Calls of the old flow go on. If there is no room for the new flow, the old one stays until there is."""
         if self._let_in is not None:
             admission = self._sessions.admit_expected(self, self._let_in, self.arrival, self._nat, is_renewed=True)
         else:
@@ -269,7 +289,7 @@ class Flow(Session):
             flow.receive(side, data)
 
     def _forget_before(self) -> None:
-        """Those whose engines look after nothing any more."""
+        """Release the replaced flows whose engines look after nothing any more."""
         while self._before is not None:
             self._before.settle()
             if self._before._driver is not None:
@@ -283,11 +303,13 @@ class Flow(Session):
         self._timer.cancel()
 
     def _give_ends(self) -> None:
+        """Give both endpoints back, as far as the flow still holds them."""
         for endpoint, address in self._ends.values():
             if endpoint.routes.pop(address, None) is not None:
                 self._endpoints.give(endpoint)
 
     def _end(self, reason: str) -> None:
+        """Leave the tables, give both endpoints back, and write the last line of log."""
         self._timer.cancel()
         self._flows.turns.ended(self)
         far = self._ends[Side.SERVER][0]

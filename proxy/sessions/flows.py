@@ -25,12 +25,15 @@ from proxy.sockets.arrival import Arrival
 from proxy.sockets.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary
 
-# Below are the ports of services that this machine may want for itself later.
+# A client's port below this one may belong to a service that this machine will want to offer later.
 LEAST_KEPT_PORT = 1024
 
 
 class Flows:
-    """Begins flows, for the main listener and for whoever comes to an endpoint and is not known there."""
+    """Begins flows, and passes each datagram that no flow's route took to the flow or the pinhole that it belongs to.
+
+    The daemon makes one `Flows`. The main listener and the endpoints call it.
+    """
 
     def __init__(self, sessions: Sessions, endpoints: UdpEndpoints) -> None:
         self.sessions = sessions
@@ -40,11 +43,11 @@ class Flows:
         self.turns = Turns()
         endpoints.stranger = self._stranger
         self.from_place: dict[tuple[UdpEndpoint, str], list[Flow]] = {}
-        """The flows of the client that is known by an endpoint, by the host of their server."""
+        """(far endpoint of a client, host of a server) -> flows of this client with this server."""
         sessions.give_way = self.turns.give_way
 
     def redirected(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
-        """A datagram that TPROXY brought to the main listener."""
+        """Take a datagram that TPROXY brought to the main listener."""
         server = packet_info.original_destination(ancillary)
         if server is None:
             return
@@ -56,11 +59,13 @@ class Flows:
         if hearing is None:
             self._arrive(data, ancillary, source, server)
         elif (take := hearing.routes.get(source)) is not None:
-            take(data, ancillary)  # sent before its flow's socket stood
+            take(data, ancillary)  # this datagram was sent before the socket of its flow stood
         else:
             self._stranger(hearing, data, ancillary, source)
 
     def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
+        """Take a datagram from an address that the endpoint has no route for. A pinhole may admit it, a flow may know
+        the server's host, or else policies decide."""
         waiting = self.sessions.pinholes.waiting.get(at, ())
         host = packet_info.endpoint(source).host if waiting else None
         for pinhole in waiting:
@@ -73,7 +78,8 @@ class Flows:
                 self._arrive(data, ancillary, source, at.at, at, pinhole)
                 return
             pinhole.refuse()
-        # Not every server sends from the port that it waits on; its host is known while a call stands, or it is asked.
+        # Not every server sends from the port that it listens on. Its host is known to a flow that has asked it
+        # something, or is in a call with it.
         beside = self.from_place.get((at, source[0]), ())
         if (asked := next((flow for flow in beside if flow.is_answer(data)), None)) is not None:
             asked.answered_from(source[1], data)
@@ -91,11 +97,12 @@ class Flows:
         pinhole: DatagramPinhole | None = None,
         beside: Flow | None = None,
     ) -> None:
-        """The first datagram of a flow. at: the socket that heard it; None: the main listener did. pinhole: one that
-        admits its sender. beside: the flow of a client whose server sends from another port."""
+        """Begin a flow with its first datagram, if it may begin. `at` is the endpoint that heard the datagram (None:
+        the main listener heard it), `pinhole` one that admits the sender, and `beside` a flow whose server now sends
+        from another port."""
         try:
             interface = self._interfaces.of(packet_info.arrival_interface(ancillary), self.sessions.loop.time())
-        except OSError:  # no room to ask, so none for a flow
+        except OSError:  # there is no descriptor left to ask with, so there is none for a flow either
             arrival = Arrival(Transport.UDP, "", packet_info.endpoint(source), server)
             self.sessions.deny(arrival, Denied("no_descriptors", None))
             return
@@ -104,13 +111,15 @@ class Flows:
             expect = pinhole.grant.expect
             known_as = arrival.client.host if expect.source is None else expect.source.host
             if self.endpoints.is_mapped(arrival.client, server.host):
-                known_as = server.host  # one client calls another, and is known to it as to everybody (RFC 4787 s.6)
+                # One client calls another one through us, so the callee knows the caller by the address that everybody
+                # knows (RFC 4787 s.6).
+                known_as = server.host
             how = Nat(known_as, expect.target)
             assert expect.reader is not None
             let_in = LetIn(pinhole.owner.key, pinhole.grant.id, expect.reader)
             admission = self.sessions.admit_expected(pinhole.owner, let_in, arrival, how, first=data)
         elif (ours := self.endpoints.get(arrival.client, EVERYBODY)) is not None and ours.mapped is not None:
-            # From ourselves to ourselves, and so on for ever (rule X28).
+            # This datagram came from ourselves, and the flow would send it to ourselves for ever (rule X28).
             self.sessions.deny(arrival, Denied("loop", None))
             return
         elif beside is not None:
@@ -129,12 +138,14 @@ class Flows:
     def begin(
         self, admission: Admission, client: Address, near_hears: Heard, before: Flow | None = None
     ) -> Flow | None:
-        """near_hears: whom the socket towards the client hears; NOBODY when the main listener hears the client. before:
-        the flow whose place this one takes, if it can. None, and a line in the audit log, when it cannot."""
+        """Begin a flow for a client that has been admitted. `near_hears` says whom the socket towards the client hears
+        (NOBODY when the main listener hears the client). `before` is the flow to replace, if that is possible. Returns
+        None, with a line in the audit log, when the flow cannot begin."""
         try:
             near, far = self._stand(admission, near_hears, before)
         except OSError as error:
-            if before is not None and error.errno == errno.EADDRINUSE:  # by another one, which may wait for just that
+            # another flow holds the address, and may wait for just this one to end
+            if before is not None and error.errno == errno.EADDRINUSE:
                 before.cut("reconfigured")
             why = Denied(_refusal(error), admission.policy.name)
             self.sessions.deny(admission.arrival, why, let_in=admission.let_in)
@@ -144,15 +155,15 @@ class Flows:
         return Flow(self, admission, near, far, client, before)
 
     def _stand(self, admission: Admission, near_hears: Heard, before: Flow | None) -> tuple[UdpEndpoint, UdpEndpoint]:
-        """The two endpoints, taken. Raises OSError."""
+        """Take the two endpoints of a flow. Raises OSError."""
         near = self.endpoints.take(admission.arrival.server, hears=near_hears)
         try:
             far = self._far(admission.arrival.client, admission.nat, mark_of(admission))
         except OSError:
             self.endpoints.give(near)
             raise
-        # The client talks to this server already, by another address of it: whose the replies are nobody could say. Nor
-        # could one say who is who where somebody talks to himself.
+        # The client may already talk to this server by another address of the server: then nobody could say which flow
+        # a reply belongs to. The same holds when a host talks to itself.
         server = transparent.address(admission.nat.dial)
         is_taken = server in far.routes and not (before is not None and before.hears(far, server))
         if is_taken or near.at == far.at:
@@ -162,7 +173,8 @@ class Flows:
         return near, far
 
     def _far(self, client: Endpoint, nat: Nat, mark: int) -> UdpEndpoint:
-        """The client as the server knows it. mark: of what is sent to the server."""
+        """Take the endpoint on the address by which the server knows the client. `mark` is put on what is sent to the
+        server. Raises OSError."""
         host: Host = nat.source if nat.source is not None else transparent.route_source(nat.dial, mark)
         if host == client.host:
             far = self.endpoints.take(client, hears=nat.dial.host)
@@ -178,11 +190,13 @@ class Flows:
 
 
 def mark_of(admission: Admission) -> int:
-    """The mark of what a flow sends to its server; 0 where that is the policy's client, to whom a pinhole leads."""
+    """The mark for what a flow sends to its server. It is 0 where the target is the policy's own client, reached
+    through a pinhole."""
     return 0 if admission.nat.dial.host == admission.decided_by.client.host else admission.policy.route_mark or 0
 
 
 def _refusal(error: OSError) -> str:
+    """One word for the audit log on why the sockets of a flow could not be had."""
     match error.errno:
         case errno.EMFILE | errno.ENFILE:
             return "no_descriptors"

@@ -1,4 +1,5 @@
-"""Our socket towards one side of a control session: sends in order, buffers what the peer does not take yet."""
+"""A leg: our socket towards one side of a control session. It sends in order, and buffers what the peer does not take
+yet."""
 
 from __future__ import annotations
 
@@ -16,12 +17,12 @@ LOW_WATER = 16 * 1024
 # What all legs may hold together. Beyond it a leg that holds anything counts as full, so that thousands of peers who
 # read nothing cost no more than this and what each was sent at once.
 MOST_HELD_BYTES = 64 * 1024 * 1024
-# How long the peer has to fetch a last answer, before the connection is reset whatever it does.
+# So long the peer has to fetch a last answer; then the connection is reset whatever the peer does.
 LAST_WORDS_SECONDS = 2.0
 
 
 class Held:
-    """Bytes that the legs of all sessions hold for peers who do not read."""
+    """Counts the bytes that the legs of all sessions hold for peers who do not read."""
 
     __slots__ = ("bytes",)
 
@@ -30,13 +31,14 @@ class Held:
 
     @property
     def high_water(self) -> int:
-        """What one leg may hold before nothing more is read for it."""
+        """How many bytes one leg may hold before reading pauses."""
         return HIGH_WATER if self.bytes < MOST_HELD_BYTES else 0
 
 
 class Leg:
-    """Owns one connected, non-blocking socket. What comes is handed to `received`, b"" for the end of the stream;
-    `failed` is told of a reset, `drained` when what waits to be sent has fallen below the low mark.
+    """Owns one connected, non-blocking socket. The owner gives three callbacks: `received` gets the bytes that come,
+    and b"" at the end of the stream; `failed` is called after a reset; `drained` when the bytes that wait to be sent
+    have fallen below the low mark.
     """
 
     __slots__ = (
@@ -73,9 +75,11 @@ class Leg:
         self._failed = failed
         self._drained = drained
         self._waiting = bytearray()
+        """Bytes that the kernel has not taken yet."""
         self._finishing = False
+        """Whether a half-close follows the waiting bytes."""
         self._watched = 0
-        """The events that are waited for."""
+        """The events that the poll waits for at this socket."""
         self.is_reading = False
         self.bytes_received = 0
         self.has_ended = False
@@ -83,20 +87,22 @@ class Leg:
 
     @property
     def is_congested(self) -> bool:
+        """Whether so many bytes wait that reading should pause."""
         waiting = len(self._waiting)
         return waiting > 0 and waiting > self._held.high_water
 
     @property
     def has_sent_all(self) -> bool:
+        """Whether the kernel has taken every byte."""
         return not self._waiting
 
     @property
     def is_finished(self) -> bool:
-        """Whether our last byte has gone out and the half-close behind it."""
+        """Whether our last byte and the half-close behind it have gone out."""
         return self._finishing and not self._waiting
 
     def resume(self) -> None:
-        """Read from now on, unless the peer has ended."""
+        """Read from now on, unless the peer has ended its stream."""
         if not (self.is_reading or self.has_ended):
             self.is_reading = True
             self._watch()
@@ -126,7 +132,7 @@ class Leg:
             self._receive()
 
     def _receive(self) -> None:
-        """Once: what is left is told of again."""
+        """Read once. The poll reports again if more is left."""
         try:
             data = self.sock.recv(RECEIVE_BYTES)
         except BlockingIOError:
@@ -141,15 +147,17 @@ class Leg:
         self._received(data)
 
     def send(self, data: bytes) -> None:
+        """Send now what the kernel takes, and keep the rest for later."""
         if self._finishing:
-            return  # an answer for somebody who has been told the end: there is nobody to hear it
+            return  # the peer has been told that the stream ended, so nobody hears this answer
         if not self._waiting:
             try:
                 sent = self.sock.send(data)
             except BlockingIOError:
                 sent = 0
             except OSError:
-                # Told from the loop, so that the session is not closed in the midst of applying effects.
+                # The failure is reported from the loop, so that the session is not closed in the midst of applying
+                # effects.
                 self._loop.call_soon(self._failed)
                 return
             if sent == len(data):
@@ -160,13 +168,14 @@ class Leg:
         self._watch()
 
     def finish(self) -> None:
-        """Half-close, after what waits."""
+        """Half-close the connection behind the bytes that wait."""
         if not self._finishing:
             self._finishing = True
             if not self._waiting:
                 streams.finish(self.sock)
 
     def _flush(self) -> None:
+        """Send more of what waits."""
         try:
             sent = self.sock.send(self._waiting)
         except BlockingIOError:
@@ -185,7 +194,7 @@ class Leg:
             self._drained()
 
     def give_up(self) -> None:
-        """A bug of ours while it sent (`proxy/record/failures.py`)."""
+        """A bug of ours while this leg was at work ends the leg (`proxy/record/failures.py`)."""
         try:
             self._failed()
         finally:
@@ -194,27 +203,30 @@ class Leg:
     # -- ends: after any of these the leg is gone -----------------------------------------------------------------
 
     def hand_over(self) -> tuple[socket.socket, bytes]:
-        """Give the socket away, with what had not gone out yet."""
+        """Give the socket away, together with the bytes that have not gone out yet."""
         self._poll.forget(self.sock)
         self._let_go()
         return self.sock, bytes(self._waiting)
 
     def close(self) -> None:
+        """Close the connection now. Bytes that the kernel has not taken are lost."""
         self._poll.closes(self.sock)
         self._let_go()
         self.sock.close()
 
     def reset(self) -> None:
+        """Reset the connection now."""
         self._poll.closes(self.sock)
         self._let_go()
         streams.reset(self.sock)
 
     def close_after_last_words(self) -> None:
-        """Send what waits and the end of the stream, then let go; what the peer still says goes unread."""
+        """Send what waits and the end of the stream, then reset. What the peer still says goes unread."""
         LastWords(self._loop, *self.hand_over(), self._held, LAST_WORDS_SECONDS, streams.reset)
 
     def close_in_order(self, seconds: float) -> None:
-        """The same, but the connection is not reset unless the peer does not take what waits in so many seconds."""
+        """Send what waits and the end of the stream, then close. The connection is reset only if the peer does not take
+        the waiting bytes within so many seconds."""
         LastWords(self._loop, *self.hand_over(), self._held, seconds, socket.socket.close)
 
     def _let_go(self) -> None:
@@ -223,8 +235,11 @@ class Leg:
 
 
 class LastWords:
-    """A reset overtakes what was sent before it, and what comes and nobody reads makes the kernel send one. So a peer
-    that was just told something gets a moment to read that."""
+    """Ends a connection only after the peer has had a moment to read what it was just told.
+
+    A reset overtakes the bytes that were sent before it, and the kernel sends a reset when bytes arrive that nobody
+    reads. So the socket stays open, and whatever comes is read and thrown away.
+    """
 
     __slots__ = ("_held", "_let_go", "_loop", "_sock", "_timer", "_waiting")
 
@@ -237,7 +252,8 @@ class LastWords:
         seconds: float,
         let_go: Callable[[socket.socket], None],
     ) -> None:
-        """seconds: for the peer to take what waits. let_go: how the connection ends when it has had time to read."""
+        """`seconds` is the time for the peer to take what waits. `let_go` ends the connection once the peer has had
+        time to read."""
         self._loop = loop
         self._sock = sock
         self._waiting = waiting
@@ -277,7 +293,7 @@ class LastWords:
             self._end()
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/record/failures.py`)."""
+        """A bug of ours ends the connection at once (`proxy/record/failures.py`)."""
         self._end()
 
     def _end(self) -> None:

@@ -17,7 +17,8 @@ from proxy.sockets.arrival import Arrival
 from proxy.sockets.endpoints import MOST_LEFT
 
 ACCEPTS_PER_WAKEUP = 64
-# What cannot be accepted nor refused waits in the backlog; looking again at once would only burn the processor.
+# A connection that can be neither accepted nor refused waits in the backlog; to look again at once would only burn the
+# processor.
 RETRY_SECONDS = 0.2
 
 
@@ -25,7 +26,7 @@ class StreamListener:
     """Accepts redirected TCP connections and hands them to the sessions."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, at: Endpoint, sessions: Sessions, log: Log) -> None:
-        """Raises OSError when the address is taken or its family is not there, SocketError without the capability."""
+        """Raises OSError when the address is taken or its family is missing, SocketError without the capability."""
         self._loop = loop
         self._sessions = sessions
         self._log = log
@@ -39,6 +40,7 @@ class StreamListener:
         loop.add_reader(self._sock, self._acceptable)
 
     def close(self) -> None:
+        """Stop listening. Connections that were accepted go on."""
         if self._pause is not None:
             self._pause.cancel()
         self._loop.remove_reader(self._sock)
@@ -48,6 +50,7 @@ class StreamListener:
             self._spare = None
 
     def _acceptable(self) -> None:
+        """Accept the connections that wait, up to a limit for each wake-up."""
         for _ in range(ACCEPTS_PER_WAKEUP):
             try:
                 arrival = transparent.accept(self._sock)
@@ -60,17 +63,18 @@ class StreamListener:
             try:
                 interface = self._interfaces.of(packet_info.incoming_interface(sock), self._loop.time())
                 where = Arrival(Transport.TCP, interface, client, transparent.local(sock))
-            except OSError:  # no room to ask, or it was reset while it waited
+            except OSError:  # no descriptor is left to ask with, or the client has reset it
                 streams.reset(sock)
                 continue
             try:
                 self._sessions.begin(sock, where)
             except Exception:
-                streams.reset(sock)  # a bug of ours: nobody is left whose it is
+                streams.reset(sock)  # a bug of ours: no session owns the socket
                 raise
 
     def _shed(self, error: OSError) -> None:
-        """No descriptors: give up the spare one to tell the next client, by a reset, that there is no service."""
+        """There is no descriptor left. The spare one is given up to accept the next client and tell it, by a reset,
+        that there is no service."""
         self._log.write("listener.overloaded", listen=self.at, reason=os.strerror(error.errno or 0))
         if self._spare is not None:
             os.close(self._spare)
@@ -92,14 +96,15 @@ class StreamListener:
 
 
 class DatagramListener:
-    """Takes redirected datagrams that no flow's own socket takes: whatever clients send.
+    """Receives redirected datagrams that no flow's own socket receives: everything that clients send.
 
-    It is read like the flows' own sockets (`proxy/sockets/readers.py`). A descriptor of its own to the loop would cost
-    a call three reads of an empty socket, and a wake-up each time that client and server take turns.
+    It is read together with the flows' own sockets (`proxy/sockets/readers.py`). If the loop watched it as a descriptor
+    of its own, a call would cost three more reads of an empty socket, and a wake-up each time that client and server
+    take turns.
     """
 
     def __init__(self, at: Endpoint, flows: Flows) -> None:
-        """Raises as StreamListener does."""
+        """Raises the same errors as StreamListener."""
         self._readers = flows.endpoints.readers
         self._flows = flows
         self.at = at
@@ -111,7 +116,7 @@ class DatagramListener:
             raise
 
     def close(self) -> None:
-        """What clients had sent before is still heard."""
+        """Stop listening, after the datagrams that clients had already sent have been read."""
         self._readers.remove(self._sock)
         for _ in range(MOST_LEFT):
             if not self._readable():
@@ -119,7 +124,7 @@ class DatagramListener:
         self._sock.close()
 
     def _readable(self) -> bool:
-        """Whether there was something."""
+        """Read one datagram. Returns whether there may be more."""
         try:
             arrived = packet_info.receive(self._sock)
         except OSError:
@@ -130,6 +135,7 @@ class DatagramListener:
 
 
 def _spare_descriptor() -> int | None:
+    """Open a descriptor that can be given up when there are no others left."""
     try:
         return os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
@@ -137,14 +143,16 @@ def _spare_descriptor() -> int | None:
 
 
 def loopback(port: int) -> tuple[Endpoint, ...]:
-    """Where the main listeners stand. Never a wildcard address: that would capture the port for every destination."""
+    """The addresses of the main listeners. They are never wildcard addresses: one would capture the port for every
+    destination."""
     return tuple(Endpoint(ip_address(host), port) for host in ("127.0.0.1", "::1"))
 
 
 def listen_all(
     loop: asyncio.AbstractEventLoop, port: int, sessions: Sessions, flows: Flows, log: Log
 ) -> list[StreamListener | DatagramListener]:
-    """For each family that this machine has. Raises OSError when an address is taken or no family is there."""
+    """Start the listeners for each family that this machine has. Raises OSError when an address is taken or no family
+    is available."""
     listeners: list[StreamListener | DatagramListener] = []
     missing: OSError | None = None
     for at in loopback(port):

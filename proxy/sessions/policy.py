@@ -1,6 +1,7 @@
-"""Who may: the first policy that matches a session, and the addresses it goes on with. Pure.
+"""Which sessions may begin: the first policy that matches, and the addresses that the session goes on with. This module
+is pure.
 
-A session needs both, an entry of the session-helper table for its transport and port, and a policy that accepts it.
+A session needs both an entry of the session-helper table for its transport and port, and a policy that accepts it.
 Addresses are compared as numbers, and an IPv4-mapped IPv6 address is the IPv4 address that it stands for (rule X5).
 """
 
@@ -18,19 +19,23 @@ from proxy.sockets.arrival import Arrival
 
 @dataclass(frozen=True, slots=True)
 class Accepted:
+    """A policy accepts the session."""
+
     entry: HelperEntry
     policy: Policy
     helper: str
-    """Whose engine reads the session: that of the entry, or another one that a pinhole names."""
+    """The helper that reads the session: the one of the entry, or another one that a pinhole names."""
 
     @property
     def group(self) -> Group:
+        """The sessions that this one shares parts of the limits with."""
         return Group(self.helper, self.policy.dnat is not None)
 
 
 @dataclass(frozen=True, slots=True)
 class Denied:
-    """`reason` is one snake_case word; `policy` names the one that decided, if one did."""
+    """The session may not begin. `reason` is one snake_case word; `policy` names the policy that decided, if one
+    did."""
 
     reason: str
     policy: str | None
@@ -38,7 +43,8 @@ class Denied:
 
 @dataclass(frozen=True, slots=True)
 class Nat:
-    """How the server is dialled: as whom (None: the kernel chooses by its route), and where."""
+    """How the server is dialled: from which address (None: the kernel chooses it by the route), and to which
+    address."""
 
     source: Host | None
     dial: Endpoint
@@ -56,7 +62,7 @@ class _Networks:
 
 @dataclass(frozen=True, slots=True)
 class _Rule:
-    """A policy, ready to be compared. None: any."""
+    """A policy in a form that is quick to compare. None: any."""
 
     policy: Policy
     interfaces: frozenset[str] | None
@@ -80,7 +86,7 @@ class PolicyTable:
         }
 
     def groups(self) -> frozenset[Group]:
-        """The groups that sessions can be of."""
+        """Every group that a session can belong to."""
         return frozenset(
             Group(name, rule.policy.dnat is not None)
             for name, rules in self._rules.items()
@@ -89,8 +95,9 @@ class PolicyTable:
         )
 
     def decide(self, arrival: Arrival, helper: str | None = None) -> Accepted | Denied:
-        """The first policy that matches decides. None is a deny (`no_policy`), no table entry too (`no_helper`).
-        helper: who is to read the session, where that is no matter of its port."""
+        """The first policy that matches decides. Where no policy matches the answer is a deny (`no_policy`), as it is
+        without a table entry (`no_helper`). `helper` names the helper that is to read the session where the port does
+        not say it."""
         entry = self._entries.get((arrival.transport, arrival.server.port))
         if entry is None or (helper is not None and helper not in self._rules):
             return Denied("no_helper", None)
@@ -108,17 +115,17 @@ class PolicyTable:
         return Denied("no_policy", None)
 
     def judge(self, arrival: Arrival, helper: str | None = None) -> Accepted | Denied:
-        """The same, and Denied too when the policy has no NAT for it."""
+        """The answer of `decide`, but Denied also when the policy has no NAT for the session."""
         decision = self.decide(arrival, helper)
         how = nat(decision.policy, arrival) if isinstance(decision, Accepted) else decision
         return how if isinstance(how, Denied) else decision
 
     def has_helper(self, transport: Transport, port: int) -> bool:
-        """Whether sessions to this port are taken over, whoever's it is."""
+        """Whether sessions to this port are taken over, on whichever host it is."""
         return (transport, port) in self._entries
 
     def is_published(self, transport: Transport, at: Endpoint) -> bool:
-        """Whether a policy leads sessions to this address and port somewhere else."""
+        """Whether a policy leads sessions from this address and port to another server."""
         entry = self._entries.get((transport, at.port))
         return entry is not None and any(
             rule.policy.dnat is not None and (rule.destinations is None or _holds(rule.destinations, at.host))
@@ -127,7 +134,7 @@ class PolicyTable:
 
 
 def nat(policy: Policy, arrival: Arrival) -> Nat | Denied:
-    """Whom the server of an accepted session sees, and where it is dialled.
+    """The address that the server of an accepted session sees, and the address where the server is dialled.
 
     Denied: `no_snat_address` when none of the policy's addresses has the IP version that is dialled;
     `client_other_family` when the server would have to see a client of the other version by its own address;
@@ -150,16 +157,18 @@ def nat(policy: Policy, arrival: Arrival) -> Nat | Denied:
             ours = [host for host in addresses if host.version == dial.host.version]
             if not ours:
                 return Denied("no_snat_address", policy.name)
-            # By the client's number, so that it keeps its address over sessions, restarts and gateways.
+            # The choice depends only on the client's number, so the client keeps its address over sessions, restarts
+            # and gateways.
             return Nat(ours[int(client) % len(ours)], dial)
 
 
 def _is_of_a_link(host: Host) -> bool:
-    """An IPv6 address that is nothing without its zone (RFC 4007 s.6)."""
+    """Whether this is an IPv6 address that means nothing without its zone (RFC 4007 s.6)."""
     return host.version == 6 and host.is_link_local
 
 
 def _compile(policy: Policy) -> _Rule:
+    """Turn a policy into numbers."""
     return _Rule(
         policy,
         frozenset(policy.interfaces) or None,
@@ -176,5 +185,6 @@ def _masks(networks: Sequence[Network]) -> _Networks:
 
 
 def _holds(networks: _Networks, host: Host) -> bool:
+    """Whether one of these networks contains the host."""
     number = int(host)
     return any(number & mask == value for mask, value in (networks.v4 if host.version == 4 else networks.v6))

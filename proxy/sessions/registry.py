@@ -31,8 +31,12 @@ from proxy.sockets.arrival import Arrival
 
 
 class Sessions:
-    """The policy in force and the sessions it let in. A reload changes the first and leaves connections alone; flows
-    that would be others now begin anew."""
+    """The policies in force and the sessions that they let in. A reload changes the policies and leaves connections
+    alone; a flow that another policy would treat differently begins anew.
+
+    The daemon owns it. Listeners, flows and pinholes ask it to admit sessions, and each session tells it of its own
+    end.
+    """
 
     def __init__(
         self,
@@ -57,24 +61,24 @@ class Sessions:
         self.counted = Counted(loop, log)
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
-        """Those that are over but for what their engines look after."""
+        """Sessions that are over while their engines still look after something."""
         self._per_client: Counter[str] = Counter()
         self._shares = Shares(config.limits.sessions)
         self.give_way: Callable[[Group], bool] = lambda _: False
-        """Ends a session of the group that nothing depends on, if there is one; set by whoever has the flows."""
-        # Unique over restarts too, so that one log can hold many lives of the daemon.
+        """Ends one session of the group that nothing depends on, and returns whether there was one. `Flows` sets it."""
+        # The prefix differs after each restart, so that one log can hold many lives of the daemon.
         self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._all_gone = asyncio.Event()
         self.opened = 0
-        """Sessions that reached their server, since the start."""
+        """Sessions that have reached their server since the daemon started."""
         pinholes.begin = self._begin_expected
         pinholes.refuses_reader = self._refuses_reader
         pinholes.doors.stranger = self._passes_by
         self.use(config)
 
     def use(self, config: Config) -> None:
-        """Decide about new sessions by this configuration."""
+        """Decide about new sessions by this configuration from now on."""
         self.timeouts = config.timeouts
         self._limits = config.limits
         self.policies = PolicyTable(config)
@@ -87,18 +91,20 @@ class Sessions:
             self._guarded(session.reconfigured)
 
     def address_gone(self, host: Host) -> None:
-        """It is none of this host's any more. The next datagram, or connection, begins a session by another one."""
+        """This host has lost the address. Sessions known by it end, and the next datagram or connection begins a
+        session by another address."""
         for session in (*self._sessions, *self._lingering):
             if session.is_known_by(host):
                 self._guarded(session.break_off, "address_gone")
                 self._guarded(session.dissolve)
-        # Also those whose session has ended before, and data connections, which end by themselves in many minutes.
+        # This includes pinholes whose session has ended, and data connections, which would end by themselves only after
+        # many minutes.
         for pinhole in self.pinholes:
             if pinhole.stands_on(host):
                 self._guarded(pinhole.abort, "address_gone")
 
     def _guarded(self, step: Callable[..., None], *arguments: Any) -> None:
-        """A bug in one session keeps no other one from what all are to do."""
+        """Call one step of one session, so that a bug there does not keep the other sessions from theirs."""
         try:
             step(*arguments)
         except Exception as error:
@@ -109,14 +115,15 @@ class Sessions:
 
     @property
     def lingering(self) -> tuple[Session, ...]:
+        """The sessions that are over while their engines still look after something."""
         return tuple(self._lingering)
 
     def __iter__(self) -> Iterator[Session]:
         return iter(tuple(self._sessions))
 
     def begin(self, client: socket.socket, arrival: Arrival) -> None:
-        """Let an accepted connection in, or reset it; either way the audit log says so. client: tuned for control
-        (`streams.tune_control`)."""
+        """Let an accepted connection in, or reset it; either way the audit log says so. `client` is already tuned as a
+        control connection (`streams.tune_control`)."""
         self._serve(client, self.admit(arrival))
 
     def _serve(self, client: socket.socket, admission: Admission | None) -> None:
@@ -128,13 +135,14 @@ class Sessions:
         session.dial()
 
     def _passes_by(self, at: Endpoint, client: socket.socket, peer: Endpoint) -> bool:
-        """Who came to a pinhole that is not for him, on an address and port where sessions are taken over anyway: a
-        session as without that pinhole (one listener leads many to the address that others come to by themselves)."""
+        """Take a connection that reached a pinhole meant for somebody else. If the pinhole stands on an address and
+        port where sessions are taken over anyway, a session begins as if there were no pinhole: one server's redirect
+        may lead many clients to an address that others dial by themselves. Returns whether the connection was taken."""
         if not self.policies.has_helper(Transport.TCP, at.port):
             return False
         try:
             interface = self._interfaces.of(packet_info.incoming_interface(client), self.loop.time())
-        except OSError:  # no room to ask, or it was reset while it waited
+        except OSError:  # no descriptor is left to ask with, or the client has reset it
             streams.reset(client)
             return True
         streams.tune_control(client)
@@ -142,7 +150,7 @@ class Sessions:
         return True
 
     def _begin_expected(self, owner: Owner, grant: Grant, client: socket.socket, peer: Endpoint) -> None:
-        """The connection that a pinhole of `owner` was opened for is one for its helper."""
+        """Begin the session for a connection that came through a pinhole of `owner` and is to be read by a helper."""
         expect = grant.expect
         assert expect.reader is not None
         arrival = Arrival(Transport.TCP, "", peer, grant.listen)
@@ -152,7 +160,7 @@ class Sessions:
         self._serve(client, self.admit_expected(owner, let_in, arrival, how))
 
     def _refuses_reader(self, owner: Owner, reader: Reader) -> str | None:
-        """Why what comes by a pinhole of this owner may not be read by an engine of another helper; None: it may."""
+        """Why an engine of another helper may not read what comes through a pinhole of this owner. None: it may."""
         if reader.helper == owner.helper.name:
             return None
         decision = self.policies.decide(owner.decided_by, reader.helper)
@@ -163,8 +171,8 @@ class Sessions:
         return None if self._shares.has_room(decision.group) else "limit_total"
 
     def admit(self, arrival: Arrival, first: bytes | None = None, is_renewed: bool = False) -> Admission | None:
-        """What a new session goes on with; None, and a line in the audit log, when it may not. first: the datagram that
-        a flow is to begin with. is_renewed: in the place of one that counts already."""
+        """Let a session in. Returns None, with a line in the audit log, when it may not begin. `first` is the datagram
+        that a flow begins with. `is_renewed`: the session replaces one that counts already."""
         decision = self._decide(arrival, first)
         if isinstance(decision, Denied):
             self.deny(arrival, decision)
@@ -176,7 +184,8 @@ class Sessions:
             self.deny(arrival, how, decision)
             return None
         if arrival.server in self._own_listeners or how.dial in self._own_listeners:
-            # Dialling ourselves would come back to us, and again, until the descriptors are gone (rule X28).
+            # A session to our own listener would come back to us, and again, until the descriptors are used up (rule
+            # X28).
             self.deny(arrival, Denied("loop", decision.policy.name), decision)
             return None
         return self._admission(arrival, decision, how, account, arrival)
@@ -190,8 +199,9 @@ class Sessions:
         first: bytes | None = None,
         is_renewed: bool = False,
     ) -> Admission | None:
-        """As `admit`, for whom an engine of `owner` has named: as policies decide now about such a session between the
-        owner's hosts, and on the owner's account."""
+        """Let in a session that an engine of `owner` expects. Policies decide as they stand now about a session between
+        the owner's hosts, and the session counts against the owner's client. The other arguments and the result are
+        those of `admit`."""
         decision = self._decide(owner.decided_by, first, let_in.reader)
         if isinstance(decision, Denied):
             self.deny(arrival, decision, let_in=let_in)
@@ -203,8 +213,8 @@ class Sessions:
         return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, let_in)
 
     def _decide(self, arrival: Arrival, first: bytes | None, reader: Reader | None = None) -> Accepted | Denied:
-        """What policies decide. A flow begins with what its helper speaks, or not at all, unless that only observes.
-        reader: of a session that a pinhole lets in."""
+        """What policies decide about this arrival. A flow must also begin with a datagram of its helper's protocol,
+        unless the helper only observes. `reader` belongs to the pinhole that lets the session in, if there is one."""
         decision = self.policies.decide(arrival, None if reader is None else reader.helper)
         if isinstance(decision, Denied) or first is None:
             return decision
@@ -224,6 +234,7 @@ class Sessions:
         decided_by: Arrival,
         let_in: LetIn | None = None,
     ) -> Admission:
+        """Give the session its key and its log."""
         policy, helper = decision.policy, self._helpers[decision.helper]
         key = f"{self._prefix}-{next(self._numbers)}"
         log = self.log.bind(
@@ -237,6 +248,7 @@ class Sessions:
         return Admission(key, arrival, policy, helper, how, log, charged_to, group, decided_by, let_in)
 
     def _limit_reached(self, client: str, group: Group, is_renewed: bool) -> str | None:
+        """Which limit forbids one more session. None: there is room, perhaps because another flow has given way."""
         if self._per_client[client] - is_renewed >= self._limits.sessions_per_client:
             return "limit_per_client"
         if not (is_renewed or self._shares.has_room(group) or self.give_way(group)):
@@ -246,6 +258,7 @@ class Sessions:
     def deny(
         self, arrival: Arrival, why: Denied, accepted: Accepted | None = None, let_in: LetIn | None = None
     ) -> None:
+        """Count a session that may not begin, and write the reason to the audit log."""
         self.metrics.sessions_denied.labels(why.reason).inc()
         self.log.write(
             "session.denied",
@@ -259,18 +272,21 @@ class Sessions:
         )
 
     def register(self, session: Session) -> None:
+        """A session has begun and counts from now on."""
         self._sessions.add(session)
         self._per_client[session.charged_to] += 1
         self._shares.take(session.group)
         self.metrics.sessions.set(len(self._sessions))
 
     def count_opened(self, helper: Helper) -> None:
+        """A session has reached its server."""
         self.opened += 1
         self.metrics.sessions_opened.labels(helper.name).inc()
         if helper.audit == "counted":
             self.counted.opened(helper.name)
 
     def forget(self, session: Session) -> None:
+        """The session is over and no longer counts."""
         self._sessions.discard(session)
         self._shares.give(session.group)
         client = session.charged_to
@@ -288,15 +304,18 @@ class Sessions:
         self._lingering.discard(session)
 
     def linger(self, session: Session) -> None:
+        """Keep a finished session for as long as its engine looks after something."""
         self._lingering.add(session)
 
     def dissolved(self, session: Session) -> None:
+        """Nothing is left of a session that lingered."""
         self._lingering.discard(session)
 
     async def drain(self, limit_seconds: float) -> None:
-        """End every session: the quiet ones now, those with a transfer when it is done, all of them after the limit.
+        """End every session: those without a transfer now, the others when their transfer is done, and all of them
+        after the limit.
 
-        Transfers whose session has ended before them get the same time.
+        Transfers whose session ended before them get the same time.
         """
         self._all_gone.clear()
         for session in self:

@@ -1,4 +1,4 @@
-"""What every session is, of TCP or UDP: who it is, its engine and pinholes, and its lines of audit log."""
+"""What sessions over TCP and UDP have in common: who talks to whom, an engine, pinholes, and lines in the audit log."""
 
 from __future__ import annotations
 
@@ -29,41 +29,46 @@ from proxy.sockets.arrival import Arrival
 
 @dataclass(frozen=True, slots=True)
 class LetIn:
-    """What let a session in that no policy was asked to let in for itself."""
+    """The session and the pinhole through which another session came, where the peer was expected and no policy let it
+    in on its own account."""
 
     session: str
-    """The key of the session that had the way opened."""
+    """The key of the session whose engine opened the way."""
     pinhole: int | None
-    """None: whoever came had no need of one, since a server comes to a client that it talks to."""
+    """The number of the pinhole. None: the session needed none, because the server of a flow sent to the flow's client
+    from another port."""
     reader: Reader
+    """The helper that reads the session, and the session's role."""
 
     @property
     def facts(self) -> dict[str, Any]:
-        """For the log."""
+        """The same as fields of the audit log."""
         return {"session": self.session, "pinhole": self.pinhole}
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A session that may be: who it is, and what it goes on with."""
+    """All that a session which has been let in needs in order to begin."""
 
     key: str
+    """The name of the session in the audit log and for the operator."""
     arrival: Arrival
     policy: Policy
     helper: Helper
     nat: Nat
     log: Log
     charged_to: str
-    """The client whose limit it counts against (`shares.account_of`)."""
+    """The client whose limits this session counts against (`shares.account_of`)."""
     group: Group
     decided_by: Arrival
-    """What policies decide about: the session itself, or the first of those that lead to one that is expected."""
+    """The arrival that policies judge. For an expected session this is the arrival of the session that expected it, or
+    of the first one in such a chain."""
     let_in: LetIn | None = None
-    """None: a policy did."""
+    """None: a policy let the session in on its own account."""
 
 
 class Registry(Protocol):
-    """All sessions of the daemon, as far as one of them needs the others."""
+    """All sessions of the daemon, as far as a single session needs them. `Sessions` is the only one."""
 
     loop: asyncio.AbstractEventLoop
     engines: dict[str, EngineFactory]
@@ -73,27 +78,33 @@ class Registry(Protocol):
     pinholes: PinholeTable
     resolver: Resolver
     held: Held
-    """The budget of bytes that wait for peers."""
+    """The budget of bytes that wait for peers to read them."""
     counted: Counted
-    """Sessions of helpers that have no lines of their own in the audit log."""
+    """Counts the sessions of helpers whose sessions have no lines of their own in the audit log."""
 
-    def count_opened(self, helper: Helper) -> None: ...
+    def count_opened(self, helper: Helper) -> None:
+        """A session has reached its server."""
 
     def lost(self, session: Any) -> None:
-        """A session has failed by a bug of ours."""
+        """A bug of ours has ended the session, perhaps in the middle of its end."""
 
     def forget(self, session: Any) -> None:
-        """A session is over."""
+        """The session is over and no longer counts."""
 
     def linger(self, session: Any) -> None:
-        """A session is over but for what its engine looks after."""
+        """The session is over, but its engine still looks after something, such as a call."""
 
     def dissolved(self, session: Any) -> None:
         """Nothing is left of a session that lingered."""
 
 
 class Session(Performer):
-    """Performs the effects of its engine (`driver.Performer`) and owns its pinholes (`opening.Owner`)."""
+    """A session performs the effects of its engine (`driver.Performer`) and owns the pinholes that the engine opens
+    (`opening.Owner`).
+
+    The registry holds a session until it is over. After that it holds the session only as *lingering*, for as long as
+    the engine looks after something (`_closed`, `settle`). `StreamSession` and `Flow` add the sockets.
+    """
 
     def __init__(self, sessions: Registry, admission: Admission) -> None:
         self._sessions = sessions
@@ -115,7 +126,7 @@ class Session(Performer):
         self.is_over = False
 
     def _open(self, peers: Peers) -> EngineDriver:
-        """Both sides can be reached: from now on an engine reads."""
+        """Both sides can be reached. An engine is made and reads from now on."""
         self._peers = peers
         if self.helper.audit == "each":
             self.log.write(
@@ -134,15 +145,16 @@ class Session(Performer):
 
     @property
     def hosts(self) -> tuple[Host, Host]:
+        """The hosts of the two sides, each by its own address."""
         return self.arrival.client.host, self._nat.dial.host
 
     @property
     def _role(self) -> object:
-        """For its `Peers`."""
+        """The role that the engine finds in its `Peers`. None: a policy let the session in."""
         return None if self._let_in is None else self._let_in.reader.role
 
     def is_known_by(self, host: Host) -> bool:
-        """Whether one side knows the other by this address of ours."""
+        """Whether one side knows the other side by this address of ours."""
         peers = self._peers
         return peers is not None and any(peers.is_mapped(side) and peers.as_seen(side).host == host for side in Side)
 
@@ -152,11 +164,13 @@ class Session(Performer):
         self.log.write(event, **facts)
 
     def engine_failed(self, lines: Sequence[str]) -> None:
+        """Log the traceback of the engine and end the session."""
         self._sessions.metrics.engine_failures.inc()
         self.log.write("engine.failed", traceback=lines)
         self.break_off("engine_failed")
 
     def resolve(self, name: str) -> None:
+        """Ask for the addresses of a name that the server has named."""
         self._sessions.resolver.ask(name, self._nat.dial.host, partial(self._resolved, name))
 
     def _resolved(self, name: str, hosts: tuple[Host, ...]) -> None:
@@ -164,15 +178,17 @@ class Session(Performer):
             self._driver.resolved(name, hosts)
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
+        """Tell the engine what has happened at one of its pinholes."""
         if self._driver is not None:
             self._driver.event(grant, event)
 
     @property
     @abstractmethod
     def state(self) -> str:
-        """One word for people, of one that is not over."""
+        """One word for the operator. It describes a session that is not over."""
 
     def summary(self, now: float) -> dict[str, Any]:
+        """What the control socket tells of this session."""
         return {
             "session": self.key,
             "helper": self.helper.name,
@@ -187,10 +203,11 @@ class Session(Performer):
 
     @abstractmethod
     def stop(self) -> None:
-        """End as soon as nothing is being transferred."""
+        """End the session as soon as nothing is being transferred."""
 
     def reconfigured(self) -> None:
-        """Other policies are in force for new sessions. Also told to one that lingers: it ends if it is denied now."""
+        """Other policies are in force for new sessions. A lingering session is told too, and ends if policies deny it
+        now."""
         if not self.is_over:
             return
         self.settle()
@@ -199,14 +216,15 @@ class Session(Performer):
 
     @abstractmethod
     def cut(self, reason: str) -> None:
-        """End now, in order."""
+        """End the session now, in order."""
 
     @abstractmethod
     def break_off(self, reason: str) -> None:
-        """End now, so that nobody takes it for the proper end."""
+        """End the session now, in a way that neither peer mistakes for the proper end."""
 
     def give_up(self) -> None:
-        """A bug of ours, outside the engine (`proxy/record/failures.py`)."""
+        """A bug of ours outside the engine ends the session (`proxy/record/failures.py`). Each step may fail and the
+        next one is tried all the same."""
         steps: list[Callable[[], None]] = [partial(self.break_off, "failed"), self.dissolve]
         if not self.is_over:
             steps[1:1] = self._last_steps()
@@ -218,7 +236,7 @@ class Session(Performer):
 
     @abstractmethod
     def _last_steps(self) -> list[Callable[[], None]]:
-        """What lets go of its sockets, whatever state it is in; each may fail."""
+        """The steps that release the sockets, whatever state the session is in. Each of them may fail."""
 
     def _stop_engine(self) -> None:
         if self._driver is not None:
@@ -226,7 +244,8 @@ class Session(Performer):
         self._driver = None
 
     def _closed(self, reason: str, received: Mapping[Side, int], **facts: Any) -> None:
-        """It has ended, and its sockets are gone. What its engine looks after may go on."""
+        """The session has ended and its sockets are gone. If its engine still looks after something, the session
+        lingers, except when the daemon ends."""
         self.is_over = True
         self._sessions.forget(self)
         lingers = reason != "stopped" and self._driver is not None and self._driver.is_needed
@@ -247,9 +266,9 @@ class Session(Performer):
             self._sessions.linger(self)
 
     def dissolve(self) -> None:
-        """What it began ends as well."""
+        """The engine ends, and the pinholes that the session opened close with it."""
         if self._driver is not None and self._driver.is_needed:
-            self.pinholes.end("session_closed")  # the engine has something to say about it; that may settle all
+            self.pinholes.end("session_closed")  # the engine may react to the closing, and thereby settle everything
         if self._driver is not None:
             self._driver.end()
         self._stop_engine()
@@ -257,6 +276,7 @@ class Session(Performer):
         self._sessions.dissolved(self)
 
     def settle(self) -> None:
-        """After each step of the engine. It is left alone when it has nothing to look after any more."""
+        """Called after each step of the engine. A lingering session dissolves once its engine has nothing to look after
+        any more."""
         if self.is_over and self._driver is not None and not self._driver.is_needed:
             self.dissolve()

@@ -24,11 +24,18 @@ from proxy.sessions.session import Admission, Registry, Session
 from proxy.sockets import streams, transparent
 from proxy.sockets.poll import WRITE
 
-# After the last data connection of a session that is to stop: time for the server's final reply to pass.
+# When a session is to stop, its last data connection may just have ended. This is the time that the server's final
+# reply has to pass.
 LAST_REPLY_SECONDS = 1.0
 
 
 class StreamSession(Session):
+    """A session over TCP. It owns the two sockets, as legs once the server is connected, or the relay that took them
+    over.
+
+    `Sessions` begins it. Its legs, the relay and the pinholes call back; the registry calls `stop` and `cut`.
+    """
+
     def __init__(self, sessions: Registry, admission: Admission, client: socket.socket) -> None:
         super().__init__(sessions, admission)
         self._client = client
@@ -38,15 +45,16 @@ class StreamSession(Session):
         self._relay: SpliceRelay | None = None
         self._dialling: asyncio.TimerHandle | None = None
         self._has_ended = False
-        """One side has, or both."""
+        """Whether at least one side has sent its last byte."""
         self._half_closed_at: asyncio.TimerHandle | None = None
+        """The timer that runs while only one side has ended."""
         self._is_stopping = False
 
     # -- beginning ------------------------------------------------------------------------------------------------
 
     def dial(self) -> None:
-        """Call the server before a byte of the client is read: the kernel has answered the client's SYN already, so a
-        server out of reach must become a reset, never a silent hang (rule X20)."""
+        """Connect to the server before a byte of the client is read. The kernel has answered the client's SYN already,
+        so a server that cannot be reached must become a reset and never a silent hang (rule X20)."""
         try:
             self._server = self._call(self._nat.dial, self._nat.source)
             self._poll.add(self._server, WRITE, self._dialled)
@@ -56,7 +64,8 @@ class StreamSession(Session):
         self._dialling = self._loop.call_later(self._sessions.timeouts.connect, self._not_reached, "server_timeout")
 
     def _call(self, server: Endpoint, host: Host | None) -> socket.socket:
-        """Begin the connection to the server, as from `host`; None: from the address of the route. Raises OSError."""
+        """Begin the connection to the server from this host's address. None: from the address that the route prefers.
+        Raises OSError."""
         pinholes, mark = self._sessions.pinholes, mark_to(self, server.host)
         if self.helper.reserved_source:
             host = host or transparent.route_source(server, mark)
@@ -66,13 +75,14 @@ class StreamSession(Session):
         return transparent.dial(server, source, mark, pinholes.max_segment)
 
     def _dialled(self, events: int) -> None:
+        """The connection to the server stands, or has failed."""
         assert self._server is not None
         if code := transparent.dial_result(self._server, events):
             self._not_reached("server_" + dial_failure(code))
             return
         self._stop_dialling()
         streams.tune_control(self._server)
-        if self.helper.urgent_inline:  # in the stream (F8), or not (T27)
+        if self.helper.urgent_inline:  # the engine reads urgent data as part of the stream (F8), or never sees it (T27)
             streams.urgent_inline(self._client)
             streams.urgent_inline(self._server)
         known_as = transparent.local(self._server)
@@ -92,6 +102,7 @@ class StreamSession(Session):
         self._resume()
 
     def _not_reached(self, reason: str) -> None:
+        """The session ends before it has begun: the client is reset, since the server cannot be reached."""
         self._stop_dialling()
         self.log.write("session.failed", reason=reason, dialled=self._nat.dial)
         self._sessions.metrics.sessions_failed.labels(reason).inc()
@@ -110,6 +121,7 @@ class StreamSession(Session):
     # -- bytes in -------------------------------------------------------------------------------------------------
 
     def _received(self, side: Side, data: bytes) -> None:
+        """A leg has read bytes, or b"" at the end of the stream."""
         if self._driver is None:
             return
         if data:
@@ -129,11 +141,12 @@ class StreamSession(Session):
             self.stop()
 
     def settle(self) -> None:
-        """Over, when both sides have ended and all is passed on; or paused, when a leg is full."""
+        """Close the session when both sides have ended and everything has been passed on, or pause reading when a leg
+        is full."""
         if self._driver is None or self.is_over:
             super().settle()
             return
-        # After each read, and mostly neither is so.
+        # This is called after each read, and mostly there is nothing to do.
         if self._has_ended and all(leg.has_ended and leg.has_sent_all for leg in self._legs.values()):
             self.close("finished", Leg.close)
         elif self._sessions.held.bytes and any(leg.is_congested for leg in self._legs.values()):
@@ -141,6 +154,7 @@ class StreamSession(Session):
                 leg.pause()
 
     def _resume(self) -> None:
+        """Read from both legs again, since what waited in a leg has gone out."""
         if self._driver is None:
             return
         for leg in self._legs.values():
@@ -148,7 +162,8 @@ class StreamSession(Session):
         self.settle()
 
     def _half_closed(self) -> None:
-        """One side has ended long ago, the other does not: nobody is left who could want its bytes."""
+        """One side ended long ago and the other one has not. Nobody is left who could want the bytes of the other side,
+        unless a transfer still runs."""
         if self.is_over or self._relay is not None:
             return
         if self.is_transferring:
@@ -167,7 +182,7 @@ class StreamSession(Session):
             self._legs[to].finish()
 
     def abort(self, reason: str, told: frozenset[Side]) -> None:
-        """Who was just told why gets to read it; who was not, is reset."""
+        """A side that was just told the reason gets time to read it; the other side is reset."""
         legs = self._legs
         self._legs = {}
         for side, leg in legs.items():
@@ -178,13 +193,15 @@ class StreamSession(Session):
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
 
     def conclude(self, reason: str) -> None:
-        """Both sides get what was sent to them, and the end of the stream behind it."""
+        """Both sides get what was sent to them, and then the end of the stream."""
         legs, self._legs = self._legs, {}
         for leg in legs.values():
             leg.close_in_order(self._sessions.timeouts.half_closed)
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
 
     def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
+        """The kernel carries the bytes from now on, and the engine is released. The relay takes over the sockets
+        together with what had not gone out yet."""
         legs = self._legs
         client, to_client = legs[Side.CLIENT].hand_over()
         server, to_server = legs[Side.SERVER].hand_over()
@@ -209,6 +226,7 @@ class StreamSession(Session):
 
     @property
     def is_transferring(self) -> bool:
+        """Whether a data connection of this session is open or being dialled."""
         return any(pinhole.relays or pinhole.dialling for pinhole in self.pinholes)
 
     @property
@@ -216,11 +234,13 @@ class StreamSession(Session):
         return "dialling" if not (self._legs or self._relay) else "relaying" if self._relay else "serving"
 
     def _reset_by(self, side: Side) -> None:
+        """A side has reset its connection, so the session ends."""
         if not self.is_over and self._driver is not None:
             self.break_off(f"reset_by_{side.value}")
 
     def stop(self) -> None:
-        """The daemon is to end: at once when nothing is being transferred, else after that and its final reply."""
+        """The daemon is about to end. The session ends at once when nothing is being transferred; otherwise after the
+        transfer and its final reply."""
         if self.is_over:
             return
         if not self._is_stopping:
@@ -231,7 +251,7 @@ class StreamSession(Session):
             self._loop.call_later(LAST_REPLY_SECONDS, self.cut, "stopped")
 
     def cut(self, reason: str) -> None:
-        """End it now, in order (the peers see the end of the stream)."""
+        """End the session now, in order: both peers see the end of the stream."""
         if self.is_over:
             return
         if self._relay is not None:
@@ -242,7 +262,7 @@ class StreamSession(Session):
             self.close(reason, Leg.close)
 
     def is_known_by(self, host: Host) -> bool:
-        if self._peers is None:  # it is dialled from there, and nobody would ever answer
+        if self._peers is None:  # The server is being dialled from that address, and no answer would ever arrive.
             return self._server is not None and transparent.local(self._server).host == host
         return super().is_known_by(host)
 
@@ -263,11 +283,12 @@ class StreamSession(Session):
         return [*steps, *(partial(streams.reset, sock) for sock in (self._client, self._server) if sock is not None)]
 
     def close(self, reason: str, how: Callable[[Leg], None]) -> None:
+        """End both legs by the method `how`, after the engine has heard that the session is cut short."""
         if self.is_over:
             return
         if self._driver is not None:
             self._driver.hear_out()
-            if self.is_over:  # it failed
+            if self.is_over:  # the engine failed meanwhile, which has ended the session
                 return
         legs, self._legs = self._legs, {}
         for leg in legs.values():
@@ -275,12 +296,13 @@ class StreamSession(Session):
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
 
     def _end(self, reason: str, received: Mapping[Side, int]) -> None:
+        """The legs or the relay are gone; settle the rest."""
         self._relay = None
-        if self._half_closed_at is not None:  # it would keep this session, over as it is, in memory until then
+        if self._half_closed_at is not None:  # the timer would keep this finished session in memory until it runs out
             self._half_closed_at.cancel()
         self._closed(reason, received)
 
     def _leave(self) -> None:
-        """It never stood."""
+        """Forget the session, which never reached its server."""
         self.is_over = True
         self._sessions.forget(self)

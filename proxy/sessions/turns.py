@@ -8,46 +8,51 @@ from typing import Protocol
 from proxy.pinholes.shares import Group
 
 MOST_LOOKS = 64
-"""How many flows are looked at to find one that gives way to a new one."""
+"""How many flows are looked at, at most, to find one that gives way to a new flow."""
 
 
 class Waiting(Protocol):
-    """A flow, as far as it is asked whether it can be spared."""
+    """A flow, as far as must be known to decide whether it can be spared."""
 
     group: Group
     active_at: float
     is_answered: bool
 
     @property
-    def is_needed(self) -> bool: ...
+    def is_needed(self) -> bool:
+        """Whether an engine still looks after something, such as a call."""
 
     @property
     def is_silent(self) -> bool:
-        """Nothing has come since it was active last, nor waits to be read."""
+        """Whether no datagram has come since the flow was last active, and none waits to be read."""
 
     def cut(self, reason: str) -> None: ...
 
 
 class Turns:
-    """All flows, those of each group in turn."""
+    """The flows of each group, in the order in which they were last looked at."""
 
     def __init__(self) -> None:
         self._by_age: dict[Group, OrderedDict[Waiting, float]] = {}
-        """Flows, those first that were looked at longest ago, with when each had been active then."""
+        """For each group its flows, those looked at longest ago first, each with the time when it was then last
+        active."""
 
     def began(self, flow: Waiting) -> None:
+        """A flow has begun, and joins its group."""
         self._by_age.setdefault(flow.group, OrderedDict())[flow] = flow.active_at
 
     def ended(self, flow: Waiting) -> None:
+        """A flow has ended, and leaves its group."""
         flows = self._by_age[flow.group]
         flows.pop(flow, None)
         if not flows:
             del self._by_age[flow.group]
 
     def give_way(self, group: Group) -> bool:
-        """End the flow of this group that has been silent longest, of those that nothing depends on: a phone that has
-        registered or is in a call stays, forged sources go. When there is none, a call that its server has not
-        answered at all depends on nothing either, for whoever forges sources begins calls. Whether there was one."""
+        """End the flow of this group that has been silent longest and that nothing depends on. A phone that has
+        registered or is in a call stays, and flows from forged sources go. If there is no such flow, one in a call goes
+        whose server has never answered: nothing depends on that call either, since whoever forges sources also begins
+        calls. Returns whether a flow has ended."""
         flows = self._by_age.get(group, OrderedDict())
         unanswered: Waiting | None = None
         for _ in range(min(len(flows), MOST_LOOKS)):
