@@ -25,6 +25,7 @@ from tests.harness.sip_mended import rest_behind
 from tests.harness.sip_rights import SipPinholes
 from tests.harness.sip_sayings import Sayings
 from tools.fuzz.__main__ import main
+from tools.fuzz.captured import captured
 from tools.fuzz.cases import Case, Said, Setting, decoded, encoded
 from tools.fuzz.drive import Run
 from tools.fuzz.mutations import Mutator, mended_sip, mended_tns
@@ -80,8 +81,9 @@ def test_a_login_is_one_however_much_of_its_reply_has_come_before_the_command(ea
 def test_searches_begin_with_sessions_that_are_hidden_let_in_observed_and_captured(helper: Helper) -> None:
     known = list(seeds(helper))
     assert any(case.settings[0].is_expected for case in known)
-    assert any("#" in case.settings[0].network for case in known)
-    assert any(case.settings[0].network.endswith("+snat") for case in known)
+    if captured(helper):
+        assert any("#" in case.settings[0].network for case in known)
+        assert any(case.settings[0].network.endswith("+snat") for case in known)
     if helper.name == "sip":
         assert any(("mode", "'observe'") in case.settings[0].options for case in known)
         assert {case.settings[0].transport for case in known} == set(Transport)

@@ -193,10 +193,16 @@ def _ticks(seconds: float) -> Iterator[None]:
 
 @contextlib.contextmanager
 def pinhole(
-    lab: Lab, text: str, backend: Literal["nft", "iptables"] = "nft", unprivileged: bool = False
+    lab: Lab,
+    text: str,
+    backend: Literal["nft", "iptables"] = "nft",
+    unprivileged: bool = False,
+    tree: Path = ROOT,
 ) -> Iterator[Daemon]:
-    """Rules up, daemon serving; at the end both are gone again. What it wrote stays only after an error."""
-    daemon = Daemon(lab, text, backend, unprivileged)
+    """Rules up, daemon serving; at the end both are gone again. What it wrote stays only after an error.
+
+    tree: the checkout whose pinhole it is."""
+    daemon = Daemon(lab, text, backend, unprivileged, tree)
     daemon.net_up()
     RUNNING.append(daemon)
     try:

@@ -17,18 +17,11 @@ from tests.harness.fake_pinholes import FakePinholes
 from tests.harness.playbook import (
     NETWORKS,
     Session,
-    Transcript,
-    bytewise,
     endpoint,
-    play,
-    randomly,
     render,
-    transcripts,
-    whole,
 )
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
-TRANSCRIPTS = transcripts("ftp")
 
 
 def start(network: str = "none", options: FtpOptions | None = None, is_logged_in: bool = True) -> Session:
@@ -39,22 +32,6 @@ def start(network: str = "none", options: FtpOptions | None = None, is_logged_in
         session.server(b"230 in")
     session.effects.clear()
     return session
-
-
-@pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda transcript: transcript.name)
-def test_transcript_whole(transcript: Transcript) -> None:
-    play(transcript, HELPER, whole)
-
-
-@pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda transcript: transcript.name)
-def test_transcript_byte_by_byte(transcript: Transcript) -> None:
-    play(transcript, HELPER, bytewise)
-
-
-@pytest.mark.parametrize("seed", range(8))
-@pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda transcript: transcript.name)
-def test_transcript_cut_at_random(transcript: Transcript, seed: int) -> None:
-    play(transcript, HELPER, randomly(seed))
 
 
 # -- 227 and 229 ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""Conversations of SIP: those of tests/transcripts/sip, one behaviour a file, however they arrive."""
+"""Conversations of SIP: what holds for datagrams, and that nothing is left of any (see test_every_transcript.py)."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ import random
 import pytest
 
 from protocols.sip.engine import HELPER
-from tests.harness.playbook import Session, Transcript, bytewise, play, randomly, transcripts, whole
+from tests.harness.playbook import Session, Transcript, play, transcripts, whole
 
 TRANSCRIPTS = transcripts("sip")
-STREAMS = [transcript for transcript in TRANSCRIPTS if transcript.is_stream]
 DATAGRAMS = [transcript for transcript in TRANSCRIPTS if not transcript.is_stream]
 LONG_SECONDS = 30 * 86400.0
 """No clock runs longer."""
@@ -19,17 +18,6 @@ LONG_SECONDS = 30 * 86400.0
 @pytest.mark.parametrize("transcript", TRANSCRIPTS, ids=lambda transcript: transcript.name)
 def test_transcript_whole_and_nothing_is_left_of_it(transcript: Transcript) -> None:
     nothing_is_left(play(transcript, HELPER, whole))
-
-
-@pytest.mark.parametrize("transcript", STREAMS, ids=lambda transcript: transcript.name)
-def test_transcript_byte_by_byte(transcript: Transcript) -> None:
-    play(transcript, HELPER, bytewise)
-
-
-@pytest.mark.parametrize("seed", range(4))
-@pytest.mark.parametrize("transcript", STREAMS, ids=lambda transcript: transcript.name)
-def test_transcript_cut_at_random(transcript: Transcript, seed: int) -> None:
-    play(transcript, HELPER, randomly(seed))
 
 
 @pytest.mark.parametrize("transcript", DATAGRAMS, ids=lambda transcript: transcript.name)

@@ -16,7 +16,6 @@ from protocols.contract.pinholes import Closed, Expect, Grant, Reader, Refusal
 from protocols.tns import engine as tns
 from protocols.tns.options import TnsOptions
 from protocols.tns.redirect import Redirected
-from tests.harness.playbook import Transcript, bytewise, play, randomly, transcripts, whole
 from tools.peers import tns_packets
 from tools.peers.tns_packets import FORMS, accept, address, connect, data, in_packet, in_two, packet
 
@@ -672,24 +671,3 @@ def test_half_a_packet_is_passed_on_when_its_sender_ends() -> None:
 def test_options_that_mean_nothing_are_refused(options: dict[str, Any]) -> None:
     with pytest.raises(ValidationError, match=next(iter(options))):
         TypeAdapter(TnsOptions).validate_python(options)
-
-
-# -- conversations -----------------------------------------------------------------------------------------------------
-
-every_transcript = pytest.mark.parametrize("transcript", transcripts("tns"), ids=lambda transcript: transcript.name)
-
-
-@every_transcript
-def test_transcript_whole(transcript: Transcript) -> None:
-    play(transcript, tns.HELPER, whole)
-
-
-@every_transcript
-def test_transcript_byte_by_byte(transcript: Transcript) -> None:
-    play(transcript, tns.HELPER, bytewise)
-
-
-@pytest.mark.parametrize("seed", range(5))
-@every_transcript
-def test_transcript_cut_at_random(transcript: Transcript, seed: int) -> None:
-    play(transcript, tns.HELPER, randomly(seed))
