@@ -38,9 +38,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in waiting)
 
 
-def pytest_collection_finish(session: pytest.Session) -> None:
-    """Thousands of collected tests are no garbage: a collection that looks at each of them takes half a second, and
-    every test that counts descriptors asks for one."""
+@pytest.fixture(scope="module", autouse=True)
+def what_stands_is_no_garbage() -> None:
+    """Neither the thousands of collected tests nor the results of those before: a collection that looks at all of them
+    takes half a second, and every test that counts descriptors asks for one."""
     gc.collect()
     gc.freeze()
 

@@ -8,6 +8,7 @@ import select
 import shutil
 import signal
 import struct
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,7 +64,8 @@ def served(daemon: Daemon) -> Iterator[Daemon]:
 
 def watched(daemon: Daemon, what: str) -> None:
     """It has been looked at once."""
-    for _ in range(200):
+    end = time.monotonic() + 20
+    while time.monotonic() < end:
         if daemon.ask("status")["rules_watched"] == what:
             return
     raise TimeoutError(daemon.ask("status"))
