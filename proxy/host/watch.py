@@ -27,9 +27,9 @@ from proxy.host import net, privileges, rules
 from proxy.host.rules import Backend
 from proxy.sockets import netlink
 
-SETTLE_SECONDS = 0.2
-"""A change comes in several pieces of news; `net up` makes several changes."""
-LONGEST_SETTLE_SECONDS = 2.0
+SETTLE_SECONDS = 0.5
+"""A change comes in several pieces of news; `net up` makes several changes, one command after the other."""
+LONGEST_SETTLE_SECONDS = 5.0
 LOOK_SECONDS = 30.0
 """Between looks at what has no news."""
 
