@@ -33,6 +33,7 @@ from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, BackendName, Gateway
 from tools.peers import audio, baresip, oracle, tns_packets
 from tools.peers import ftp as peers
+from tools.peers import tftp as tftp_peers
 from tools.peers.baresip import CallFailed, phone
 from tools.peers.ftp import CLIENTS, MODES, SERVERS, AbortGet, Get, List, Put, Step, TransferFailed
 from tools.peers.kamailio import find, kamailio
@@ -199,10 +200,47 @@ def _tns_job(gateway: Gateway, mode: Literal["synchronous", "asyncio"], version:
     return Job("listener", "oracledb", f"{mode}-ipv{version}", run)
 
 
+# -- TFTP --------------------------------------------------------------------------------------------------------------
+
+
+BOOTS: tuple[tuple[Literal["read", "write"], int], ...] = (("read", 4), ("write", 6))
+"""What a client does, over which IP version."""
+BOOT_BYTES = MEBIBYTE
+
+
+def tftp(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """A client reads a file, as one that boots does, and writes one, as a switch that saves what it was told."""
+    source = directory / "boot"
+    source.write_bytes(os.urandom(BOOT_BYTES))
+    with tftp_peers.tftpd_hpa(gateway.server) as server:
+        for how, version in BOOTS:
+            yield _tftp_job(gateway, server, how, version, source)
+
+
+def _tftp_job(
+    gateway: Gateway, server: tftp_peers.Server, how: Literal["read", "write"], version: int, source: Path
+) -> Job:
+    at, there, here = gateway.dialled(version), server.home / "file", source.with_name("boot-here")
+
+    def run() -> Mapping[str, str]:
+        if how == "read":
+            shutil.copyfile(source, there)
+            tftp_peers.CURL.read(gateway.client, at, "file", here)
+        else:
+            tftp_peers.CURL.write(gateway.client, at, source, "written")
+        moved = here if how == "read" else server.home / "written"
+        if checksum(moved) != checksum(source):
+            raise TransferFailed(f"the file of {moved.stat().st_size} bytes differs from its source")
+        return {"moved": f"{BOOT_BYTES // MEBIBYTE} MiB", "checksums": f"equal ({checksum(source)[:8]}…)"}
+
+    return Job(server.name, "curl", f"{how}-ipv{version}", run)
+
+
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "ftp": Demonstration("Transferred", len(FTP_SERVERS) * len(CLIENTS), ftp),
     "sip": Demonstration("Called", len(PHONES), sip),
     "tns": Demonstration("Redirected", len(DRIVERS), tns),
+    "tftp": Demonstration("Booted", len(BOOTS), tftp),
 }
 
 
@@ -213,6 +251,7 @@ def missing() -> str:
         "baresip" if baresip.is_missing() else "",
         "" if find() else "kamailio",
         "" if oracle.has_driver() else "python-oracledb",
+        tftp_peers.missing(),
     )
     return ", ".join(filter(None, absent))
 

@@ -13,7 +13,8 @@ from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways
 from tools.lab.gateways import ROLES, Gateway
 from tools.peers import tftp
-from tools.peers.tftp import CLIENTS, CURL, READING, WRITING, Client, Server, TransferFailed
+from tools.peers.ftp import TransferFailed
+from tools.peers.tftp import CLIENTS, CURL, READING, WRITING, Client, Server
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
 

@@ -17,20 +17,21 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
-from tools.peers.ftp import SECONDS, UNPACKED
+from tools.peers.ftp import SECONDS, UNPACKED, TransferFailed
 
 Address = IPv4Address | IPv6Address
 PORT = 69
-
-
-class TransferFailed(Exception):
-    """A client did not get, or give, its file. Holds what it said."""
 
 
 def _program(name: str) -> str:
     """As unpacked by tools/setup, or as installed."""
     places = [str(UNPACKED / folder) for folder in ("usr/sbin", "usr/bin", "bin")]
     return shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/bin", "/bin"])) or name
+
+
+def missing() -> str:
+    """What the demo needs of all this and is not installed; empty when nothing is."""
+    return "" if shutil.which(_program("in.tftpd")) else "tftpd-hpa"
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
