@@ -1,1 +1,1 @@
-"""What is open, for whom and how long: for connections, for flows of datagrams, for media."""
+"""What is open, to which peers and how long: for connections, for flows of datagrams, for media."""

@@ -1,9 +1,9 @@
-"""By which interfaces the datagrams of a host may come: whoever bears its address on the other side of a policy, and
-comes by the wrong one, forges it. Where `rp_filter` is 1 the kernel has dropped what is forged, but Debian has 2, many
-routers have 0, and for IPv6 there is no such thing.
+"""By which interfaces the datagrams of a host may come. A sender that bears the address of a host on the other side of
+a policy comes by the wrong interface, and is a forger. Where `rp_filter` is 1 the kernel has already dropped such
+packets, but Debian has 2, many routers have 0, and IPv6 has no such check.
 
-A policy knows two sides: the interfaces that it lets clients in by, and all others. Between those of one side a way
-there need not be the way back (two providers, routing by source address), so they are as good as each other.
+A policy knows two sides: the interfaces by which it lets clients in, and all others. Within one side the way there need
+not be the way back (two providers, routing by source address), so all its interfaces are as good as each other.
 """
 
 from __future__ import annotations
@@ -19,35 +19,40 @@ from proxy.sockets.routes import Way, Ways, way_to
 
 
 class Decided(Protocol):
-    """What a policy has decided about."""
+    """A session that a policy has decided about."""
 
     @property
-    def policy(self) -> Policy: ...
+    def policy(self) -> Policy:
+        """The policy that let the session in."""
 
     @property
-    def decided_by(self) -> Arrival: ...
+    def decided_by(self) -> Arrival:
+        """The arrival that the policy decided about."""
 
 
 class Borders:
+    """Knows the interfaces of this host and the routes to other hosts. The table of pinholes owns it."""
+
     def __init__(self, clock: Callable[[], float], ask: Callable[[Host], Way] = way_to) -> None:
-        """ask: from `routes`."""
+        """`ask` asks the kernel for a route (`proxy/sockets/routes.py`)."""
         self._clock = clock
         self._interfaces = packet_info.InterfaceNames()
         self._ways = Ways(clock, ask)
 
     def name_of(self, index: int) -> str:
-        """The name of an interface; "" if there is no such interface, or no room to ask."""
+        """The name of an interface. It is "" if there is no such interface, or no descriptor left to ask with."""
         try:
             return self._interfaces.of(index, self._clock())
         except OSError:
             return ""
 
     def leads_to(self, host: Host, index: int, session: Decided, side: Side = Side.SERVER) -> bool:
-        """Whether datagrams of that host, which is on this side of the session's policy, may come by the interface of
-        that index (0: nobody knows by which they came). A policy that names no interfaces has its clients anywhere."""
+        """Whether datagrams of this host, which is on this side of the session's policy, may come by the interface with
+        this index (0: nobody knows by which one they came). A policy that names no interfaces may have its clients
+        anywhere."""
         if not index or (side is Side.CLIENT and not session.policy.interfaces):
             return True
         name = self.name_of(index)
         is_clients = name == session.decided_by.interface or name in session.policy.interfaces
-        # The route is asked for last: that costs more than the rest, and mostly is not needed.
+        # The route is looked up last: that costs more than the rest, and mostly is not needed.
         return is_clients == (side is Side.CLIENT) or index == self._ways.to(host).interface

@@ -1,16 +1,18 @@
-"""Components of a party: its data and its control, each with a place, and with what is learned of where it sends from.
+"""Components of a party, its data and its control: each has a place, and learns where the party sends from.
 
-Whose packets are taken (rules D39 to D41, RFC 7362, RFC 3264 s.8.3.1):
+Which packets are taken (rules D39 to D41, RFC 7362, RFC 3264 s.8.3.1):
 
-- The address that a party has announced is never a stranger: it was agreed on. It takes its stream back at any time.
+- A packet from the address that a party has announced is never a stranger's: that address was agreed on. From there the
+  party takes its stream back at any time.
 - A party may send from another port, or from another host that the agreement allows. Its first packets tell from where;
-  after `LOCK_PACKETS` of them it keeps to that address, and refuses others.
+  after `LOCK_PACKETS` of them that address is settled, and others are refused.
 - A party may move in the middle of its stream: a NAT before it has given it another port. A packet of the same stream
   (same SSRC, next sequence numbers) from elsewhere waits for `GOES_ON_SECONDS`. If the address of before stays silent
-  meanwhile, the party has moved, and what has waited is passed on; if not, a stranger has tried. Who does not know the
-  stream cannot continue it.
-- What comes soon after a new agreement without being announced (music on hold from another port of a server), or is no
-  RTP, cannot be told by its stream. It must be alone for `ALONE_SECONDS`.
+  meanwhile, the party has moved, and the packets that waited are passed on; if not, a stranger has tried. A stranger
+  who does not know the stream cannot continue it.
+- Some packets cannot be told by their stream: those that come soon after a new agreement without being announced (music
+  on hold from another port of a server), and those that are no RTP. Their source must be the only one for
+  `ALONE_SECONDS`.
 """
 
 from __future__ import annotations
@@ -31,11 +33,12 @@ from proxy.sockets.endpoints import EVERYBODY, Heard
 from proxy.sockets.packet_info import Address, Ancillary
 
 REOPENED_SECONDS = 5.0
-"""For so long after an agreement a party may begin another stream from elsewhere."""
+"""For so long after a new agreement a party may begin another stream from elsewhere."""
 
 
 class Component:
-    """A party's data, or its control: its place, where it is sent to, and where its own packets come from."""
+    """The data or the control of one party: its place, the address that packets are sent to, and the address that its
+    own packets come from."""
 
     __slots__ = (
         "_candidate",
@@ -55,65 +58,69 @@ class Component:
     )
 
     def __init__(self, place: Place, party: Party, waits: Endpoint | None, leased: Stand | None, is_new: bool) -> None:
-        """waits: where the party is to be sent to; None: not known before its first packet. leased: the socket of its
-        place, if that is on an address of ours.
-        is_new: the party was not known before; else it has agreed anew."""
+        """`waits` is the address that the party is to be sent to. `leased` is the socket of its place, if the place is
+        on an address of ours. `is_new`: the party was not known before; otherwise it has agreed anew."""
         self.place = place
         self.waits = waits
         self.party = party
         self.leased = leased
         self.at = leased.endpoint.at if leased is not None else waits
-        """Where its place is; None: nowhere before it is known where the party waits."""
+        """The address of the party's place."""
         self.announced: Final = transparent.address(waits) if waits is not None else NOWHERE
         self.to = self.source = self.announced
         self.is_locked = False
-        """Where its packets come from is settled."""
+        """Whether it is settled where the party's packets come from."""
         self.received = 0
-        """Packets of this party that tell where its stream comes from, until it is locked."""
+        """How many packets have told where the party's stream comes from, until that is settled."""
         self.outward: list[MediaPath] = []
-        """By which its packets go to its partners."""
+        """The paths of the party's packets to its partners."""
         self.inward: list[MediaPath] = []
-        """By which those of its partners come."""
+        """The paths of the partners' packets to the party."""
         self._candidate: Candidate | None = None
+        """The sender elsewhere that may be this party."""
         self._reopened_at: float | None = None
-        """When the parties have agreed anew; None: not since it has sent from where it was to be."""
+        """When the parties last agreed anew. None: the party has moved since, or nothing was agreed anew."""
         if not is_new:
             self.reopen()
 
     def stands_for(self, partner: Component) -> list[Stand]:
-        """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
+        """Take the stands at this party's place that hear the partner. Raises OSError when there can be none."""
         mark, stands = self.place.mark_of(self.party), self.place.stands
         assert self.at is not None
         if self.leased is not None:
             return [stands.share(self.leased, mark)]
-        if stands.is_leased(self.at):  # it passes on what it was told: the place of another party
+        if stands.is_leased(self.at):  # this party has passed on what it was told, which is the place of another party
             return [stands.take(self.at, EVERYBODY)]
         taken: list[Stand] = []
         failed = OSError(errno.EADDRNOTAVAIL, "nobody to hear")
         for heard in self._to_hear(partner):
             try:
                 taken.append(stands.take(self.at, heard, mark))
-            except OSError as error:  # also when no route leads there; then nothing can come from there
+            # the error also says that no route leads there, and then nothing can come from there
+            except OSError as error:
                 failed = error
         if not taken:
             raise failed
         return taken
 
     def _to_hear(self, partner: Component) -> Iterable[Heard]:
-        """On another host's address only single hosts are heard, so that all else passes as if nobody stood there. But
-        for a party at its own address whose partner may be anywhere in a network that the policy names."""
+        """Which hosts the stands hear. On another host's address they hear single hosts, so that all else passes as if
+        no place stood there. The exception is a party at its own address whose partner may be anywhere in a network
+        that the policy names."""
         allow = partner.party.allow
         hosts = [net.network_address for net in allow if net.prefixlen == net.max_prefixlen]
         if len(hosts) < len(allow) and self.party.is_at_itself:
             return (EVERYBODY,)
         if partner.party.control is not None and partner.waits is not None and partner.waits.host not in hosts:
-            hosts.append(partner.waits.host)  # RTCP on a host of its own (RFC 3605 s.2.1), from where it comes as well
+            # RTCP may have a host of its own (RFC 3605 s.2.1), and comes from there as well
+            hosts.append(partner.waits.host)
         return hosts
 
-    # -- where its packets come from -----------------------------------------------------------------------------------
+    # -- where the party's packets come from ---------------------------------------------------------------------------
 
     def learn(self, source: Address) -> None:
-        """Its packets come from there. Raises OSError when they are another stream's."""
+        """The party's packets come from this address. Raises OSError when packets from there belong to another
+        stream."""
         if source == self.source:
             return
         if any(path.cannot_take(source) for path in self.outward):
@@ -123,27 +130,27 @@ class Component:
             path.move()
 
     def _send_to(self, address: Address) -> None:
-        """What its partners send goes there from now on."""
+        """From now on the partners' packets go to this address."""
         if address != self.to:
             self.to = address
             for path in self.inward:
                 path.lane.redirect(address)
 
     def reopen(self) -> None:
-        """The parties have agreed anew: it may send from elsewhere from now on without saying so."""
+        """The parties have agreed anew, so this one may now send from elsewhere without announcing it."""
         self._reopened_at = self.place.loop.time()
 
     def come_back(self) -> None:
-        """It has sent from where it said that it waits."""
+        """The party has sent from the address that it announced."""
         self.learn(self.announced)
         self._send_to(self.announced)
         self.is_locked = True
         self.forget()
 
     def meet(self, path: MediaPath, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
-        """A packet from elsewhere, of a host that may be this party. Whether it is taken, or kept for a moment.
-        is_late: another stream came from there, which is over. Its last packets are not the party's, but a server may
-        send for one branch of a forked call from where it sent for another."""
+        """A packet has come from elsewhere, from a host that may be this party. Returns whether the packet is taken, or
+        kept for a moment. `is_late`: another stream came from that address and is over. Its last packets are not this
+        party's, but a server may send for one branch of a forked call from where it sent for another."""
         if self.is_locked or is_late:
             return tells_source(data) and self._consider(path, source, data, ancillary)
         if self.received and not tells_source(data):
@@ -158,7 +165,7 @@ class Component:
         return True
 
     def passed(self, data: bytes) -> None:
-        """One of its packets was passed on while it is not settled where they come from."""
+        """A packet of the party was passed on before it is settled where its packets come from."""
         if not self.is_locked and tells_source(data):
             self.received += 1
             self.is_locked = self.source == self.announced or self.received >= LOCK_PACKETS
@@ -170,15 +177,18 @@ class Component:
         return self._reopened_at is not None and self.place.loop.time() - self._reopened_at < REOPENED_SECONDS
 
     def _heard(self) -> int:
+        """How many packets of the party have passed."""
         return sum(path.lane.counts().packets for path in self.outward)
 
     def _consider(self, path: MediaPath, source: Address, data: bytes, ancillary: Ancillary) -> bool:
+        """A packet has come from elsewhere though the party's address is settled. Returns whether the packet is kept,
+        because its sender may be the party after a move."""
         is_stream = path.is_continued_by(data)
         candidate = self._candidate
         if not is_stream and path.is_stream and not self._is_open():
             if candidate is None or candidate.source != source or not candidate.goes_on:
                 return False
-            is_stream = True  # of several streams in one, or its RTCP
+            is_stream = True  # the source has several streams in one, or this is its RTCP
         if candidate is not None and candidate.source != source:
             if candidate.goes_on or not is_stream:
                 return False
@@ -190,6 +200,7 @@ class Component:
         return True
 
     def _decide(self) -> None:
+        """The time to wait is over: the candidate is the party, or a stranger."""
         candidate = self._candidate
         assert candidate is not None
         if not candidate.has_moved(self._heard()):
@@ -204,7 +215,7 @@ class Component:
         self._candidate = None
         self._reopened_at = None
         if self.party.learn or (is_symmetric and candidate.goes_on):
-            self._send_to(candidate.source)  # its NAT has another port for it, for both directions
+            self._send_to(candidate.source)  # the party's NAT has given it another port, for both directions
         candidate.admit()
 
     def forget(self) -> None:
@@ -215,8 +226,7 @@ class Component:
 
 
 def join(one: Component, other: Component) -> None:
-    """Packets pass both ways from now on; while it is not known where one of them waits, that one's first packet is
-    awaited. Raises OSError, and then they do not."""
+    """Let packets pass both ways between two components. Raises OSError, and then none pass."""
     joined: list[MediaPath] = []
     try:
         for sender, receiver in ((one, other), (other, one)):

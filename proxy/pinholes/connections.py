@@ -1,11 +1,12 @@
-"""Pinholes for TCP, and the calls to their targets.
+"""Pinholes for TCP, and the connections to their targets.
 
     open(expect) -> bind + listen -> [confirm] -> accept the expected peer -> dial the target -> relay -> closed
                                          |
                      anyone else: reset, counted, and the pinhole stays;
                      on a host's own address: passes this host as if there were no pinhole
 
-A pinhole stands on a listening transparent socket, its door, which others that lead to the same address share.
+A pinhole stands on a door, which is a listening transparent socket. Pinholes that lead to the same address may share a
+door.
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from proxy.sockets.poll import WRITE, Poll
 
 
 class Pinhole(Timed):
-    """One open pinhole and the relays that it admitted."""
+    """One open pinhole and the relays that it admitted. It is over when it has left its door and no dial and no relay
+    is left."""
 
     __slots__ = (
         "_bytes_in",
@@ -46,6 +48,7 @@ class Pinhole(Timed):
         super().__init__(table, owner)
         self.grant = grant
         self._door: Door | None = None
+        """None once the pinhole admits no more peers."""
         self._timer = None
         try:
             self._begin(grant, door)
@@ -54,7 +57,7 @@ class Pinhole(Timed):
             raise
 
     def _begin(self, grant: Grant, door: Door) -> None:
-        """Raises OSError."""
+        """Enter the door and start the clock. Raises OSError."""
         table = self._table
         door.enter(self)
         self._door = door
@@ -76,6 +79,7 @@ class Pinhole(Timed):
 
     @property
     def state(self) -> str:
+        """One word for the operator."""
         if self.relays:
             return "relaying"
         if self.dialling:
@@ -91,10 +95,12 @@ class Pinhole(Timed):
 
     @property
     def bytes_in(self) -> int:
+        """Bytes from peers to the target, by all relays so far."""
         return self._bytes_in + sum(relay.bytes_in for relay in self.relays)
 
     @property
     def bytes_out(self) -> int:
+        """Bytes from the target to peers, by all relays so far."""
         return self._bytes_out + sum(relay.bytes_out for relay in self.relays)
 
     def _places(self) -> Iterable[Endpoint]:
@@ -105,6 +111,7 @@ class Pinhole(Timed):
                 yield transparent.local(sock)
 
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
+        """From now on the pinhole admits these networks, and stands for so long."""
         if self._door is not None:
             if self._ends_at is None:
                 self._dial_seconds = seconds
@@ -114,28 +121,34 @@ class Pinhole(Timed):
                 self._door.allows_others(self, before)
 
     def confirm(self) -> None:
+        """The other side has agreed, so peers are let in from now on. Until then they wait in the door's backlog."""
         if self._door is not None and not self._is_confirmed:
             self._is_confirmed = True
             self._door.open()
 
     @property
     def allow(self) -> tuple[Network, ...]:
+        """The networks that a peer may come from."""
         return self.grant.expect.allow
 
     def allows(self, host: Host) -> bool:
+        """Whether a peer at this host may come."""
         return any(host in network for network in self.allow)
 
     def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
+        """Reset the connection of a peer that no pinhole at this door admits."""
         streams.reset(sock)
         self._refused += 1
         self._table.metrics.strangers.inc()
-        if self._refused == 1:  # the rest is a number in pinhole.closed
+        if self._refused == 1:  # later ones are a number in pinhole.closed
             self._tell_stranger(f"{peer} came to {self.grant.listen}", "reset")
 
     def fail(self, error: OSError) -> None:
+        """A connection could not even be accepted."""
         self.shut(refusal_reason(error))
 
     def use(self, sock: socket.socket, peer: Endpoint) -> None:
+        """The expected peer is here. Its connection is read by a helper, or relayed to the target."""
         self._count_use()
         if self._uses_left is not None:
             self._uses_left -= 1
@@ -149,18 +162,20 @@ class Pinhole(Timed):
         dial = _Dial(self, sock, peer)
         self.dialling.add(dial)
         self._tell_used(peer)
-        if dial in self.dialling:  # unless the engine thought better of it
+        if dial in self.dialling:  # the engine may have closed the pinhole meanwhile
             dial.start()
 
     def _leave_door(self) -> None:
+        """Admit no more peers."""
         self._stop_clock()
         if self._door is not None:
             door, self._door = self._door, None
             door.leave(self)
 
-    # -- from the dial and the relay ------------------------------------------------------------------------------
+    # -- called by the dial and the relay ---------------------------------------------------------------------------
 
     def connected(self, dial: _Dial, peer: socket.socket, target: socket.socket) -> None:
+        """The connection to the target stands, so the relay begins."""
         self.dialling.discard(dial)
         relay: SpliceRelay
 
@@ -175,19 +190,22 @@ class Pinhole(Timed):
         relay.start()
 
     def not_connected(self, dial: _Dial, reason: str) -> None:
+        """The target could not be reached."""
         self.dialling.discard(dial)
         self._close_if_over(reason)
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the daemon."""
         return self._table.loop
 
     @property
     def poll(self) -> Poll:
+        """The poll that watches sockets of connections."""
         return self._table.poll
 
     def call(self, peer: Endpoint) -> socket.socket:
-        """Begin a connection to its target, for whoever came. Raises OSError."""
+        """Begin a connection to the target for this peer. Raises OSError."""
         expect = self.grant.expect
         target, source = expect.target, expect.source or Endpoint(peer.host, 0)
         ports: Iterable[int] = (source.port,)
@@ -197,13 +215,14 @@ class Pinhole(Timed):
         return transparent.dial_from(ports, source.host, target, mark, self._table.max_segment)
 
     def dial_seconds(self) -> float:
-        """Some servers accept data only after the transfer command, so this may take as long as the pinhole (F49)."""
+        """How long the target may take. Some servers accept data only after the transfer command, so this may be as
+        long as the pinhole stands (F49)."""
         return self._dial_seconds
 
     # -- ends -----------------------------------------------------------------------------------------------------
 
     def shut(self, reason: str) -> None:
-        """Admit nobody more; what was admitted goes on."""
+        """Admit no more peers; relays that were admitted go on."""
         self._leave_door()
         self._close_if_over(reason)
 
@@ -216,6 +235,7 @@ class Pinhole(Timed):
         self._close_if_over(reason)
 
     def _close_if_over(self, reason: str) -> None:
+        """The pinhole is gone once it has left its door, and no dial and no relay is left."""
         if self._door is not None or self.dialling or self.relays or self.grant.id not in self._table:
             return
         self._table.release(self)
@@ -224,7 +244,8 @@ class Pinhole(Timed):
 
 
 class _Dial:
-    """The expected peer is here; its target is being called."""
+    """The expected peer is here, and the target is being dialled. The dial owns both sockets until the relay takes
+    them."""
 
     __slots__ = ("_comes_from", "_peer", "_pinhole", "_target", "_timer")
 
@@ -237,6 +258,7 @@ class _Dial:
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
+        """The sockets that the dial holds so far."""
         return (self._peer,) if self._target is None else (self._peer, self._target)
 
     def start(self) -> None:
@@ -249,6 +271,7 @@ class _Dial:
         self._timer = self._pinhole.loop.call_later(self._pinhole.dial_seconds(), self.abort, "target_timeout")
 
     def _settled(self, events: int) -> None:
+        """The connection to the target stands, or has failed."""
         assert self._target is not None
         if code := transparent.dial_result(self._target, events):
             self.abort("target_" + dial_failure(code))
@@ -257,6 +280,7 @@ class _Dial:
         self._pinhole.connected(self, self._peer, self._target)
 
     def abort(self, reason: str) -> None:
+        """Reset both connections."""
         self._release()
         if self._target is not None:
             streams.reset(self._target)
@@ -264,10 +288,11 @@ class _Dial:
         self._pinhole.not_connected(self, reason)
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/record/failures.py`)."""
+        """A bug of ours ends the dial (`proxy/record/failures.py`)."""
         self.abort("failed")
 
     def _release(self) -> None:
+        """Stop watching the socket towards the target."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None

@@ -1,8 +1,9 @@
-"""A pinhole for datagrams: who may begin a flow to a party, or be relayed to it, and for how long.
+"""A pinhole for datagrams: which peers may begin a flow to a party, or be relayed to it, and for how long.
 
-It stands on the party's address as others know it. On an address of ours that is the endpoint that the party's own
-flows go out from, or one for this alone; without NAT it is an endpoint for each host that the pinhole admits. A phone
-that has registered can be called through it, by whom its engine named; a server of TFTP sends its file through it.
+The pinhole stands on the party's address as others know it. On an address of ours that is the endpoint by which the
+party's own flows go out, or an endpoint for this pinhole alone. Without NAT it is one endpoint for each host that the
+pinhole admits. A phone that has registered can be called through such a pinhole, by the peers that its engine named; a
+server of TFTP sends its file through one.
 """
 
 from __future__ import annotations
@@ -24,16 +25,19 @@ from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.reserved import is_reserved
 
 MOST_RELAYS = 64
-"""Of one pinhole at once: a host that may come as often as it likes has 65,535 ports to come from."""
+"""How many relays one pinhole may have at once: a host that may come as often as it likes has 65,535 ports to come
+from."""
 
 
 class DatagramPinhole(Timed):
-    """In the table of pinholes, beside those for connections."""
+    """A pinhole for datagrams. It is over when its endpoints are given back and its last relay has ended; flows that it
+    admitted go on by themselves."""
 
     def __init__(self, table: Table, owner: Owner, number: int, expect: Expect) -> None:
         """Raises OSError when the endpoint cannot be had."""
         super().__init__(table, owner)
         self._endpoints: dict[Heard, UdpEndpoint] = {}
+        """For each hearing (`Heard`) the endpoint that the pinhole holds. Empty once it admits no more peers."""
         self._timer = None
         try:
             self._begin(number, expect)
@@ -42,7 +46,7 @@ class DatagramPinhole(Timed):
             raise
 
     def _begin(self, number: int, expect: Expect) -> None:
-        """Raises OSError."""
+        """Take the endpoints and start the clock. Raises OSError."""
         self._stand(expect)
         at = expect.listen
         self.grant = Grant(number, expect, at if at.port else self._endpoints[EVERYBODY].at)
@@ -50,7 +54,7 @@ class DatagramPinhole(Timed):
         self._refused = self._forged = 0
         self.relays: set[DatagramRelay] = set()
         self._passed: Counter[str] = Counter()
-        """What relays that have ended have carried."""
+        """What the relays that have ended have carried."""
         self._is_confirmed = expect.confirmed
         self._is_over = False
         wait = self._start_clock(expect)
@@ -58,13 +62,13 @@ class DatagramPinhole(Timed):
         self._tell_opened(expect.purpose, expect.transport, listen, expect.allow, expect.target, wait, expect.trigger)
 
     def _undo(self) -> None:
-        """What stands, or has been begun."""
+        """Stop the clock and give back the endpoints that were taken."""
         self._stop_clock()
         while self._endpoints:
             self._leave(self._endpoints.popitem()[1])
 
     def _stand(self, expect: Expect) -> None:
-        """The sockets that hear whom it admits. Raises OSError."""
+        """Take the sockets that hear the admitted peers. Raises OSError."""
         endpoints, at = self._table.endpoints, expect.listen
         if not at.port:
             self._endpoints[EVERYBODY] = self._at(endpoints.take_free(at.host, expect.reserved))
@@ -74,18 +78,21 @@ class DatagramPinhole(Timed):
 
     @staticmethod
     def _heard(expect: Expect) -> list[Heard]:
-        """Who is heard at the pinhole's address. At one of ours everybody is, and strangers are counted. At the party's
-        own address others must pass as if nobody stood there, as far as single hosts are admitted and not networks."""
+        """Which peers the sockets hear. At an address of ours they hear everybody, and strangers are counted. At the
+        party's own address the packets of others must pass as if no pinhole stood there, which is possible when single
+        hosts are admitted and not whole networks."""
         is_in_place = expect.listen == expect.target
         if not is_in_place or any(network.num_addresses > 1 for network in expect.allow):
             return [EVERYBODY]
         return list(dict.fromkeys(network.network_address for network in expect.allow))
 
     def _at(self, endpoint: UdpEndpoint) -> UdpEndpoint:
+        """The pinhole waits at this endpoint from now on."""
         self._table.waiting.setdefault(endpoint, []).append(self)
         return endpoint
 
     def _leave(self, endpoint: UdpEndpoint) -> None:
+        """Give one endpoint back."""
         waiting = self._table.waiting
         waiting[endpoint].remove(self)
         if not waiting[endpoint]:
@@ -93,9 +100,11 @@ class DatagramPinhole(Timed):
         self._table.endpoints.give(endpoint)
 
     def confirm(self) -> None:
+        """The other side has agreed, so peers are admitted from now on."""
         self._is_confirmed = True
 
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
+        """From now on the pinhole admits these networks, and stands for so long."""
         if not self._is_over:
             before = self.grant.expect.allow
             self._renew(allow, seconds)
@@ -103,7 +112,7 @@ class DatagramPinhole(Timed):
                 self._move()
 
     def _move(self) -> None:
-        """The pinhole admits others now, so others are to be heard. A host for which no socket can be had is not
+        """The pinhole admits other peers now, so other sockets are needed. A host for which no socket can be had is not
         admitted."""
         heard = self._heard(self.grant.expect)
         for hears in heard:
@@ -114,15 +123,16 @@ class DatagramPinhole(Timed):
             self._leave(self._endpoints.pop(hears))
 
     def admits(self, host: Host) -> bool:
+        """Whether a peer at this host may come."""
         return self._is_confirmed and any(host in network for network in self.grant.expect.allow)
 
     def is_led_to(self, host: Host, index: int) -> bool:
-        """Whether datagrams of a host may come by the interface of that index."""
+        """Whether datagrams of this host may come by the interface with this index."""
         side = Side.CLIENT if host == self.owner.decided_by.client.host else Side.SERVER
         return self._table.borders.leads_to(host, index, self.owner, side)
 
     def use(self, peer: Address) -> None:
-        """Somebody whom it admits begins a flow, or is relayed."""
+        """An admitted peer begins a flow, or is relayed."""
         self._count_use()
         if self._uses_left is not None:
             self._uses_left -= 1
@@ -134,8 +144,8 @@ class DatagramPinhole(Timed):
     # -- relays ----------------------------------------------------------------------------------------------------
 
     def relay(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
-        """The first datagram of a peer that it admits, which came to one of its endpoints; unless it is forged, or
-        whoever forges would be the peer."""
+        """Begin a relay with the first datagram of an admitted peer, which came to one of the endpoints. A datagram
+        with a forged source begins none, or the forger would be taken for the peer."""
         if not self.may_come_by(packet_info.endpoint(source).host, ancillary):
             return
         if len(self.relays) >= MOST_RELAYS:
@@ -150,13 +160,14 @@ class DatagramPinhole(Timed):
         self.relays.add(relay)
         self.use(source)
         relay.receive(data, ancillary)
-        at.read_left()  # what the peer has sent since, in order: from now on another socket may hear it
+        at.read_left()  # this reads what the peer has sent since, in order: from now on another socket may hear it
 
     def _connect(self, at: UdpEndpoint, source: Address) -> DatagramRelay:
-        """Raises OSError."""
+        """Take the two endpoints of a relay. Raises OSError."""
         target, peer = self.grant.expect.target, packet_info.endpoint(source)
         with contextlib.ExitStack() as taken:
-            # In place, others of the peer's host pass as well, once the pinhole admits nobody more.
+            # On the target's own address the socket hears this one peer, so that others on the peer's host pass as well
+            # once the pinhole admits no more peers.
             near = self.endpoints.take(at.at, hears=EVERYBODY if at.hears is EVERYBODY else peer)
             taken.callback(self.endpoints.give, near)
             far = self._far(peer)
@@ -169,7 +180,8 @@ class DatagramPinhole(Timed):
             return relay
 
     def _far(self, peer: Endpoint) -> UdpEndpoint:
-        """The peer as the target is to know it: by the port that it has itself, if that can be. Raises OSError."""
+        """Take the endpoint by which the target knows the peer: on the peer's own port if that is possible. Raises
+        OSError."""
         expect, endpoints = self.grant.expect, self.endpoints
         source = expect.source or peer
         if not source.port and source.host == peer.host:
@@ -184,30 +196,35 @@ class DatagramPinhole(Timed):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the daemon."""
         return self._table.loop
 
     @property
     def endpoints(self) -> UdpEndpoints:
+        """The UDP endpoints of the daemon."""
         return self._table.endpoints
 
     def may_come_by(self, host: Host, ancillary: Ancillary) -> bool:
+        """Whether a datagram of this host came by an interface that leads to the host. If not, it is counted as
+        forged."""
         index = packet_info.arrival_interface(ancillary)
         if self.is_led_to(host, index):
             return True
         self._forged += 1
         self._table.metrics.strangers.inc()
-        if self._forged == 1:  # the rest is a number in pinhole.closed
+        if self._forged == 1:  # later ones are a number in pinhole.closed
             by = self._table.borders.name_of(index)
             self._tell_stranger(f"{host} seems to send by {by} to {self.grant.listen}", "dropped", "pinhole.spoofed")
         return False
 
     def _ended(self, relay: DatagramRelay, reason: str) -> None:
+        """A relay has ended."""
         self.relays.discard(relay)
         self._passed.update(_carried(relay))
         self._close_if_over(reason)
 
     def _carried(self) -> Counter[str]:
-        """By all relays so far."""
+        """What all relays have carried so far."""
         passed = Counter(self._passed)
         for relay in self.relays:
             passed.update(_carried(relay))
@@ -216,7 +233,8 @@ class DatagramPinhole(Timed):
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def _expire(self) -> None:
-        """Who came in time is let in, though nobody has come to read it."""
+        """The time has run out. A peer whose datagram came in time is let in, even if the datagram has not been read
+        yet."""
         timer = self._timer
         for endpoint in tuple(self._endpoints.values()):
             endpoint.read_left()
@@ -224,6 +242,7 @@ class DatagramPinhole(Timed):
             super()._expire()
 
     def refuse(self) -> None:
+        """Count a datagram of a peer that is not admitted."""
         self._refused += 1
         self._table.metrics.strangers.inc()
 
@@ -231,7 +250,7 @@ class DatagramPinhole(Timed):
         return [self.grant.listen, *(endpoint.at for relay in self.relays for endpoint in relay.places)]
 
     def shut(self, reason: str) -> None:
-        """Nobody more may begin; flows and relays that it admitted go on."""
+        """Admit no more peers; flows and relays that were admitted go on."""
         self._stop()
         self._close_if_over(reason)
 
@@ -242,10 +261,12 @@ class DatagramPinhole(Timed):
         self._close_if_over(reason)
 
     def _stop(self) -> None:
+        """Give back the endpoints."""
         self._is_over = True
         self._undo()
 
     def _close_if_over(self, reason: str) -> None:
+        """The pinhole is gone once it admits no more peers and its last relay has ended."""
         if not self._is_over or self.relays or self.grant.id not in self._table:
             return
         if self.grant.expect.reader is not None:
@@ -271,6 +292,7 @@ class DatagramPinhole(Timed):
 
 
 def _carried(relay: DatagramRelay) -> dict[str, int]:
+    """What one relay has carried."""
     return {
         "bytes_in": relay.bytes_in,
         "bytes_out": relay.bytes_out,

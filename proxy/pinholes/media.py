@@ -6,14 +6,15 @@ goes out from the other's, so each sees the other where it was told:
     offerer --> [answerer's place] ------------------------> [offerer's place] --> answerer
             <-- [answerer's place] <------------------------ [offerer's place] <--
 
-A place on an address of ours is a socket, or two with RTCP apart, from the offer on. A place on a party's own address
-has no socket before there is an answer, and then one for each host of its partners, which hears nobody else: everybody
-else's packets to that address pass as if nobody stood there. An offerer's place may have several answerers (forking,
-rule D27). Which packets are taken is a matter of lanes (`proxy/movers/lanes.py`); everybody else is refused and
-counted. STUN, DTLS and ZRTP pass like RTP (rule D42).
+A place on an address of ours is a socket, or two when RTCP has a port of its own, from the offer on. A place on a
+party's own address has no socket before there is an answer. From then on it has one for each host of its partners,
+which hears that host alone: everybody else's packets to that address pass as if no place stood there. An offerer's
+place may have several answerers (forking, rule D27). Lanes (`proxy/movers/lanes.py`) carry the packets of the parties;
+all other packets are refused and counted. STUN, DTLS and ZRTP pass like RTP (rule D42).
 
-Media is over when it is silent, but not alone: while another medium of the same call is heard, or signalling says that
-the call lives, silence means nothing (D44, RFC 4103). A place that has an answer and was never used waits as long.
+A medium that falls silent is not over for that alone: while another medium of the same call is heard, or signalling
+says that the call lives, silence means nothing (D44, RFC 4103). A place that has an answer and was never used waits as
+long.
 """
 
 from __future__ import annotations
@@ -35,17 +36,18 @@ from proxy.pinholes.paths import MediaPath
 from proxy.sockets import packet_info
 from proxy.sockets.packet_info import Address, Ancillary
 
-# How often a stream is looked at within its idle time: that spares a look at the clock for each packet.
+# A stream is looked at so many times within its idle time. That spares a look at the clock for each packet.
 LOOKS = 4
 
 FOR_EVER = float("inf")
 
 
 class Together(Protocol):
-    """All media of one call, which lives and ends together."""
+    """All media of one call, which live and end together."""
 
     @property
-    def places(self) -> Collection[MediaPlace]: ...
+    def places(self) -> Collection[MediaPlace]:
+        """The places of the call's media."""
 
     @property
     def kept_until(self) -> float:
@@ -53,7 +55,11 @@ class Together(Protocol):
 
 
 class MediaPlace(Opening):
-    """Where one party is found by its partners; in the table of pinholes it is one of them."""
+    """The place where one party is found by its partners. In the table it is one pinhole.
+
+    An offerer's place outlives its answerers' places; when it ends, they end with it. The offerer's place also keeps
+    the clock for all of them.
+    """
 
     grant: MediaGrant
 
@@ -66,13 +72,14 @@ class MediaPlace(Opening):
         together: Together,
         offerer: MediaPlace | None = None,
     ) -> None:
-        """`offerer`: whom this one answers. Raises OSError when the place cannot be had."""
+        """`offerer` is the place that this one answers, if there is one. Raises OSError when the place cannot be
+        had."""
         super().__init__(table, owner)
         self._together = together
         self._offerer = offerer
         self._answerers: list[MediaPlace] = []
         self._in_before = self._out_before = Counts()
-        """What went to the party and came from it by paths that have ended."""
+        """What passed to the party by paths that have ended; `_out_before` is what came from it."""
         self._refused = 0
         self._is_used = self._is_over = self._is_forged = False
         self._seen = self._silent = 0
@@ -81,12 +88,12 @@ class MediaPlace(Opening):
         self.components: list[Component] = []
         try:
             self._begin(number, media)
-        except Exception:  # no room, or a bug of ours: whose place it is will never know of it
+        except Exception:  # no room, or a bug of ours: the owner will never know of this place
             self._undo()
             raise
 
     def _begin(self, number: int, media: Media) -> None:
-        """Raises OSError."""
+        """Take the sockets, join the offerer if there is one, and start the clock. Raises OSError."""
         offerer = self._offerer
         self._leased = self._lease(media.party)
         self.components = self._wait_at(media.party, is_new=True)
@@ -109,7 +116,7 @@ class MediaPlace(Opening):
         (offerer or self)._look_later()
 
     def _undo(self) -> None:
-        """What has been begun."""
+        """Take back what has been begun."""
         self._is_over = True
         if self._timer is not None:
             self._timer.cancel()
@@ -119,42 +126,46 @@ class MediaPlace(Opening):
 
     @property
     def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the daemon."""
         return self._table.loop
 
     @property
     def movers(self) -> Movers:
+        """What carries the lanes of the daemon."""
         return self._table.movers
 
     @property
     def stands(self) -> Stands:
+        """The stands of the daemon."""
         return self._table.stands
 
     @property
     def ports(self) -> int:
-        """How many ports of our addresses it holds."""
+        """How many ports of our addresses this place holds."""
         return len(self._leased)
 
     @property
     def is_answered(self) -> bool:
+        """Whether this place belongs to an answerer, or has one."""
         return self._offerer is not None or bool(self._answerers)
 
     # -- where it stands -------------------------------------------------------------------------------------------
 
     def _lease(self, party: Party) -> list[Stand]:
-        """The sockets of a place on an address of ours, which it keeps. Raises OSError."""
+        """Take the sockets of a place on an address of ours, which the place keeps until its end. Raises OSError."""
         if party.mapped is None:
             return []
         return self.stands.lease(self, party.mapped, 1 if party.control is None else 2, self.mark_of(party))
 
     def mark_of(self, party: Party) -> int:
-        """The mark of what is sent from a party's place to its partners: `route_mark`, if the party is the session's
+        """The mark of what is sent from a party's place to its partners: `route_mark` if the party is the session's
         client."""
         mark = self.owner.policy.route_mark
         host = party.known.host if party.known is not None else party.host
         return mark if mark and host == self.owner.decided_by.client.host else 0
 
     def _wait_at(self, party: Party, is_new: bool) -> list[Component]:
-        """Where the party waits. Raises OSError."""
+        """The components of the party, at the addresses where it waits. Raises OSError."""
         waits: list[Endpoint | None] = [party.data] if party.control is None else [party.data, party.control]
         if party.mapped is None:
             for at in waits:
@@ -171,27 +182,32 @@ class MediaPlace(Opening):
         for stand in self._leased:
             self._refused += stand.endpoint.unread()
             self.stands.give(stand)
-        # They refer back to it: without them it goes when nobody holds it, not when cycles are collected.
+        # Components and stands refer back to the place. Without these references the place is freed as soon as nobody
+        # holds it, and need not wait for the collector of cycles.
         self._leased = []
         self.components = []
 
     def _granted(self, number: int, media: Media) -> MediaGrant:
+        """The answer for the engine: the addresses that are open now."""
         first, *rest = (component.at for component in self.components)
         return MediaGrant(number, media, first, rest[0] if rest else None)
 
     def _join(self, components: list[Component], partner: MediaPlace) -> None:
-        """Packets pass between these components and the partner's. Raises OSError; then some of the paths may stand."""
-        # With RTCP apart on one side only it has no partner there; the other side has it with the rest (D13).
+        """Let packets pass between these components and the partner's. Raises OSError; some of the paths may stand
+        then."""
+        # If only one side has a port of its own for RTCP, that port has no partner; the other side has RTCP with the
+        # rest (D13).
         for one, other in zip(components, partner.components, strict=False):
             join(one, other)
 
     def _read_left(self) -> None:
-        """Pass on what has come by the terms so far, though nobody has come to read it."""
+        """Pass on, by the terms so far, what has arrived but has not been read yet."""
         for component in self.components:
             for path in (*component.outward, *component.inward):
                 path.read_left()
 
     def _end_paths(self, components: list[Component], is_over: bool) -> None:
+        """End all paths of these components. `is_over`: their streams end too, and do not go on by other paths."""
         for component in components:
             for path in (*component.outward, *component.inward):
                 path.sender.forget()
@@ -200,15 +216,16 @@ class MediaPlace(Opening):
                 path.sender.place.count_out(counts)
 
     def count_in(self, counts: Counts) -> None:
-        """What a path that has ended has brought to the party."""
+        """A path that brought these packets to the party has ended."""
         self._in_before = self._in_before.plus(counts)
 
     def count_out(self, counts: Counts) -> None:
-        """What a path that has ended has brought from the party."""
+        """A path that brought these packets from the party has ended."""
         self._out_before = self._out_before.plus(counts)
 
     def change(self, media: Media) -> None:
-        """Another address, or other terms. Raises OSError when the place cannot be had; it is gone then."""
+        """The party has another address, or other terms apply. Raises OSError when the new place cannot be had; the old
+        one is gone then."""
         if media.party != self.grant.media.party:
             try:
                 self._move(media.party)
@@ -222,7 +239,8 @@ class MediaPlace(Opening):
         (self._offerer or self)._look_later()
 
     def _move(self, party: Party) -> None:
-        """The new sockets stand before the old ones go, so that nothing falls between. Raises OSError."""
+        """Move the party to another address. The new sockets stand before the old ones go, so that no packet is lost
+        between. Raises OSError."""
         self._read_left()
         before = self.components
         after = self._wait_at(party, is_new=False)
@@ -247,32 +265,35 @@ class MediaPlace(Opening):
 
     @property
     def _partners(self) -> list[MediaPlace]:
+        """The places that exchange packets with this one."""
         return self._answerers if self._offerer is None else [self._offerer]
 
-    # -- who comes -------------------------------------------------------------------------------------------------
+    # -- packets that come -----------------------------------------------------------------------------------------
 
     def used(self, source: Address, data: bytes) -> None:
-        """The first packet has come, from a partner."""
+        """The first packet of a partner has come."""
         if not self._is_used:
             self._is_used = True
             self._tell_used(packet_info.endpoint(source), protocol=protocol_of(data))
             first = self._offerer or self
             first._seen, first._silent = first._passed(), 0
-            first._look_later()  # it may wait no longer than it may be silent
+            first._look_later()  # a stream that has begun may be silent for less time than it may take to begin
 
     def refuse(self, source: Address, count: int = 1) -> None:
+        """A stranger's packets were not passed on."""
         self._refused += count
         self._table.metrics.strangers.inc(count)
-        if self.is_answered and self._refused == count:  # before there is an answer it may be the answerer, early
+        # before there is an answer the sender may be the answerer, early
+        if self.is_answered and self._refused == count:
             self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.known}", "dropped")
 
     def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
-        """Whether packets of that party, which bear this address of its, may come by the interface that they came
-        by."""
+        """Whether a packet that bears this address of the party came by an interface that leads there."""
         side = party.side or Side.SERVER
         return self._table.borders.leads_to(host, packet_info.arrival_interface(ancillary), self.owner, side)
 
     def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
+        """A packet bore a party's address and came by the wrong interface."""
         self._refused += 1
         self._table.metrics.strangers.inc()
         if not self._is_forged:
@@ -283,12 +304,12 @@ class MediaPlace(Opening):
     # -- time ------------------------------------------------------------------------------------------------------
 
     def _told_of_answer(self) -> None:
-        """The offer has an answer, so the table does not count it among the unanswered ones any longer."""
+        """The offer has an answer, so the table no longer counts it among the unanswered ones."""
         self._table.answered(self)
 
     def _wait(self) -> float:
-        """How long it may be silent: as the offerer says, and for ever when an answerer has put it on hold (D25), or
-        when nothing has come since there is an answer: then its call ends it."""
+        """How long the stream may be silent: as long as the offerer says. It may be silent for ever when an answerer
+        has put it on hold (D25), or when nothing has come since the answer; then the end of the call ends it."""
         media = self.grant.media
         partners = [answerer.grant.media for answerer in self._answerers]
         if self._seen:
@@ -298,6 +319,7 @@ class MediaPlace(Opening):
         return media.open_seconds if media.open_seconds is not None else self._table.timeouts.pinhole_open
 
     def _look_later(self) -> None:
+        """Set the timer for the next look."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -306,7 +328,7 @@ class MediaPlace(Opening):
             self._timer = self._table.loop.call_later(wait / LOOKS, self._look)
 
     def _look(self) -> None:
-        """Silence of one party is normal, of all of them it is not (D44)."""
+        """Runs from time to time. Silence of one party is normal, silence of all parties is not (D44)."""
         seen = self._passed()
         self._silent = 0 if seen != self._seen else self._silent + 1
         self._seen = seen
@@ -320,22 +342,23 @@ class MediaPlace(Opening):
             self.shut("idle")
 
     def _is_call_alive(self) -> bool:
-        """Whether another medium of the call is heard, or on hold, or signalling says that the call lives."""
+        """Whether another medium of the call is heard or on hold, or signalling says that the call lives."""
         if self._together.kept_until > self._table.loop.time():
             return True
         return any(place.is_heard or place.is_on_hold for place in self._together.places if place is not self)
 
     @property
     def is_heard(self) -> bool:
-        """Of an offerer: whether something has passed within the time that it may be silent."""
+        """For an offerer's place: whether a packet has passed within the time that the stream may be silent."""
         return self._offerer is None and self._seen > 0 and self._silent < LOOKS
 
     @property
     def is_on_hold(self) -> bool:
+        """Whether the party may be silent for ever."""
         return self.grant.media.idle_seconds == FOR_EVER
 
     def _silent_ones(self) -> list[MediaPlace]:
-        """The other media of a call whose media is over."""
+        """The offerers' places of the other media, in a call whose media is over."""
         return [place for place in self._together.places if place._offerer is None and place is not self]
 
     # -- ends ------------------------------------------------------------------------------------------------------
@@ -344,10 +367,10 @@ class MediaPlace(Opening):
         return [component.at for component in self.components if component.at is not None]
 
     def shut(self, reason: str) -> None:
-        """With those that answered it. Packets that have come before are passed on."""
+        """End this place, and the places that answer it. Packets that have already come are passed on."""
         if not self._is_over:
             self._read_left()
-        if not self._is_over:  # by what it heard
+        if not self._is_over:  # what was just read has ended the place
             self._end(reason)
 
     def _end(self, reason: str) -> None:
@@ -372,15 +395,15 @@ class MediaPlace(Opening):
     # -- reports ---------------------------------------------------------------------------------------------------
 
     def counts_in(self) -> Counts:
-        """What has come to the party."""
+        """What has passed to the party."""
         return _total(self._in_before, (path for component in self.components for path in component.inward))
 
     def counts_out(self) -> Counts:
-        """What has come from the party."""
+        """What has passed from the party."""
         return _total(self._out_before, (path for component in self.components for path in component.outward))
 
     def _passed(self) -> int:
-        """Packets to the party and from it."""
+        """How many packets have passed to the party and from it."""
         return self.counts_in().packets + self.counts_out().packets
 
     def summary(self, now: float) -> dict[str, Any]:
@@ -402,6 +425,7 @@ class MediaPlace(Opening):
 
 
 def _total(before: Counts, paths: Iterable[MediaPath]) -> Counts:
+    """These counts together with those of the paths that still stand."""
     for path in paths:
         before = before.plus(path.lane.counts())
     return before

@@ -1,8 +1,8 @@
-"""Offers of media that nobody has answered yet, and how many of them there may be.
+"""Offers of media that have no answer yet, and how many of them there may be.
 
-An offer takes ports of ours for as long as it rings, and costs whoever makes it one datagram. So one client has a share
-of the ports for what it has offered, and all clients together have half of them: what runs is not touched by it. When
-that half is full, the oldest offer of the client with the most of them gives way.
+An offer takes ports of ours for as long as it rings, and costs its sender one datagram. So the unanswered offers of one
+client may hold a share of the ports, and those of all clients together half of them: calls that run are not touched by
+it. When that half is full, the oldest offer of the client with the most of them gives way.
 """
 
 from __future__ import annotations
@@ -13,27 +13,29 @@ from proxy.pinholes.media import MediaPlace
 from proxy.sockets.ports import PortPool
 
 OF_A_CLIENT = 16
-"""The part of the ports that unanswered offers of one client may hold: of 20,000 ports that is 1,250, as many as 625
-phones that ring at once."""
+"""The part of the ports (one divided by this) that unanswered offers of one client may hold: of 20,000 ports that is
+1,250, as many as 625 phones that ring at once."""
 OF_ALL = 2
-"""The part of the ports that unanswered offers of all clients may hold."""
+"""The part of the ports (one divided by this) that unanswered offers of all clients may hold."""
 LEAST_OF_A_CLIENT = 64
-"""However few ports there are: two calls of 16 media."""
+"""One client may hold this many ports, however few there are: two calls of 16 media."""
 
 
 class _Held:
-    """What one client has offered."""
+    """The unanswered offers of one client."""
 
     __slots__ = ("places", "ports")
 
     def __init__(self) -> None:
         self.places: dict[MediaPlace, int] = {}
-        """The oldest first, with the ports of each."""
+        """The places of the offers, oldest first, each with the number of its ports."""
         self.ports = 0
-        """Of all of them."""
+        """The ports of all these places together."""
 
 
 class Offers:
+    """All unanswered offers. The table of pinholes owns it."""
+
     def __init__(self, ports: PortPool) -> None:
         self._pool = ports
         self._of: dict[str, _Held] = {}
@@ -41,7 +43,8 @@ class Offers:
         self._ports = 0
 
     def make_room(self, client: str) -> bool:
-        """Whether this client may make one more offer. When all offers have too many ports, one gives way."""
+        """Whether this client may make one more offer. When all offers together hold too many ports, an older one gives
+        way."""
         held = self._of.get(client)
         if held is not None and held.ports >= max(len(self._pool) // OF_A_CLIENT, LEAST_OF_A_CLIENT):
             return False
@@ -51,6 +54,7 @@ class Offers:
         return True
 
     def add(self, place: MediaPlace) -> None:
+        """The place of a new offer counts from now on."""
         if not (ports := place.ports):
             return
         client = place.owner.charged_to

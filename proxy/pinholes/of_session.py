@@ -18,7 +18,11 @@ _Kind = TypeVar("_Kind", bound=Opening)
 
 
 class SessionPinholes:
-    """What an engine holds as `Pinholes`: the table, seen by one session."""
+    """The pinholes of one session, and its way to open more. An engine holds it as `Pinholes`.
+
+    It owns nothing that must end with it: a pinhole leaves it (`_forget`) when the pinhole is gone, which may be after
+    the session.
+    """
 
     __slots__ = ("_apart", "_held", "_owner", "_parent", "_table", "kept_until")
 
@@ -28,8 +32,9 @@ class SessionPinholes:
         self._parent = parent
         self._held: dict[int, Opening] = {}
         self.kept_until = 0.0
+        """Until then the call is known to live, by the loop's clock."""
         self._apart: dict[SessionPinholes, None] = {}
-        """Of those that are limited by themselves, the ones that hold something."""
+        """Those parts made by `apart` that hold a pinhole."""
 
     def __iter__(self) -> Iterator[Opening]:
         yield from tuple(self._held.values())
@@ -37,6 +42,7 @@ class SessionPinholes:
             yield from others
 
     def __len__(self) -> int:
+        """How many pinholes the session holds, in all its parts."""
         return len(self._held) + sum(map(len, self._apart))
 
     def apart(self) -> SessionPinholes:
@@ -69,9 +75,11 @@ class SessionPinholes:
 
     @property
     def places(self) -> list[MediaPlace]:
+        """The places of media that this part holds."""
         return [pinhole for pinhole in self._held.values() if isinstance(pinhole, MediaPlace)]
 
     def _place(self, media: Media, offerer: MediaPlace | None) -> MediaGrant | Refusal:
+        """Open a place of media, and hold it."""
         answer = self._table.place(self._owner, media, len(self._held), self, offerer)
         return answer if isinstance(answer, Refusal) else self._hold(answer).grant
 
@@ -88,6 +96,7 @@ class SessionPinholes:
         return place.grant
 
     def _hold(self, pinhole: _Kind) -> _Kind:
+        """Keep the pinhole until it is gone."""
         self._held[pinhole.grant.id] = pinhole
         pinhole.closed = self._forget
         if self._parent is not None:
@@ -99,11 +108,12 @@ class SessionPinholes:
             pinhole.shut(reason)
 
     def end(self, reason: str) -> None:
-        """The session is over: waiting pinholes go with it, admitted relays run to their end (rule X15)."""
+        """The session is over. Waiting pinholes go with it; relays that were admitted run to their end (rule X15)."""
         for pinhole in self:
             pinhole.shut(reason)
 
     def _forget(self, pinhole: Opening) -> None:
+        """The pinhole is gone."""
         del self._held[pinhole.grant.id]
         if self._parent is not None and not self._held:
             del self._parent._apart[self]

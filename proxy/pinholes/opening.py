@@ -1,4 +1,4 @@
-"""What every pinhole is, whatever comes through it: one of a table, known to its owner, with its lines of audit log."""
+"""What pinholes of every kind have in common: a place in the table, an owner, and lines in the audit log."""
 
 from __future__ import annotations
 
@@ -30,35 +30,43 @@ class Owner(Protocol):
     """The session that a pinhole belongs to."""
 
     @property
-    def log(self) -> Log: ...
+    def log(self) -> Log:
+        """The audit log, with the session's own fields."""
 
     @property
-    def key(self) -> str: ...
+    def key(self) -> str:
+        """The name of the session in the audit log."""
 
     @property
-    def policy(self) -> Policy: ...
+    def policy(self) -> Policy:
+        """The policy that let the session in."""
 
     @property
-    def helper(self) -> Helper: ...
+    def helper(self) -> Helper:
+        """The helper whose engine opens the pinholes."""
 
     @property
-    def charged_to(self) -> str: ...
+    def charged_to(self) -> str:
+        """The client whose limits the pinholes count against."""
 
     @property
-    def group(self) -> Group: ...
+    def group(self) -> Group:
+        """The sessions that this one shares parts of the limits with."""
 
     @property
-    def decided_by(self) -> Arrival: ...
+    def decided_by(self) -> Arrival:
+        """The arrival that policies judge (`Admission.decided_by`)."""
 
     @property
     def hosts(self) -> tuple[Host, Host]:
-        """The two that talk to each other, each by its own address."""
+        """The two hosts that talk to each other in this session, each by its own address."""
 
-    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None: ...
+    def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
+        """Tell the engine what has happened at one of its pinholes."""
 
 
 class Table(Protocol):
-    """The table that a pinhole stands in, as far as pinholes need it."""
+    """The table that a pinhole stands in, as far as a pinhole needs it. `PinholeTable` is the only one."""
 
     loop: asyncio.AbstractEventLoop
     timeouts: Timeouts
@@ -71,9 +79,9 @@ class Table(Protocol):
     movers: Movers
     borders: Borders
     waiting: dict[UdpEndpoint, list[Any]]
-    """The pinholes that let flows begin at an endpoint."""
+    """For each endpoint the pinholes that admit datagrams there."""
     begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
-    """Begins the session of a connection that an engine is to read."""
+    """Begins the session for a connection that an engine is to read."""
     has_helper: Callable[[Transport, int], bool]
     """Whether sessions to this port are taken over."""
     is_published: Callable[[Transport, Endpoint], bool]
@@ -84,13 +92,13 @@ class Table(Protocol):
     def relay(
         self, peer: socket.socket, target: socket.socket, idle_seconds: float, ended: Callable[[str], None]
     ) -> SpliceRelay:
-        """Two connections that are each the other's sink from `start` on."""
+        """A relay between two connections, each of which is the other's sink once `start` is called."""
 
     def forget(self, pinhole: Opening) -> None:
-        """Nothing is left of it."""
+        """Nothing is left of the pinhole."""
 
     def release(self, pinhole: Any) -> None:
-        """A pinhole for connections has left its door."""
+        """A pinhole for connections has left its door for good."""
 
     def answered(self, place: Any) -> None:
         """An offer of media has an answer."""
@@ -102,39 +110,45 @@ def mark_to(owner: Owner, host: Host) -> int:
 
 
 class Opening:
+    """The base class of all pinholes: connections (`Pinhole`), datagrams (`DatagramPinhole`) and media (`MediaPlace`).
+
+    The table holds a pinhole, and so does the owner's `SessionPinholes`, until `_gone`. That may come long after the
+    owner's end, since a relay that was admitted runs to its own end.
+    """
+
     __slots__ = ("_opened_at", "_table", "closed", "grant", "owner")
 
     relays: Collection[Any] = ()
-    """What it admitted and still runs."""
+    """The relays that this pinhole admitted and that still run."""
     dialling: Collection[Any] = ()
-    """What it admitted, and whose target is being called."""
+    """Peers that this pinhole admitted and whose target is being dialled."""
     grant: Any
 
     def __init__(self, table: Table, owner: Owner) -> None:
         self._table = table
         self.owner = owner
         self.closed: Callable[[Any], None] = lambda _: None
-        """For whoever keeps it: told when it is gone."""
+        """Called once the pinhole is gone; set by whoever keeps it."""
         self._opened_at = table.loop.time()
 
     def stands_on(self, host: Host) -> bool:
-        """Whether it, or what it admitted, is known to somebody by this address of ours."""
+        """Whether a peer knows the pinhole, or a relay that it admitted, by this address of ours."""
         return any(at.host == host for at in self._places())
 
     @abstractmethod
     def _places(self) -> Iterable[Endpoint]:
-        """Where it stands, and our ends of what it admitted."""
+        """The addresses of ours where the pinhole and the relays that it admitted stand."""
 
     @abstractmethod
     def shut(self, reason: str) -> None:
-        """Admit nobody more; what was admitted goes on, unless it cannot without it."""
+        """Admit no more peers. What was admitted goes on, unless it cannot go on without the pinhole."""
 
     @abstractmethod
     def abort(self, reason: str) -> None:
-        """End it, with all that it admitted."""
+        """End the pinhole, with all relays that it admitted."""
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/record/failures.py`)."""
+        """A bug of ours ends the pinhole (`proxy/record/failures.py`)."""
         try:
             self.abort("failed")
         finally:
@@ -144,9 +158,9 @@ class Opening:
 
     @abstractmethod
     def summary(self, now: float) -> dict[str, Any]:
-        """For people and programs who ask."""
+        """What the control socket tells of this pinhole."""
 
-    # -- its lines of log, and what its owner hears -----------------------------------------------------------------
+    # -- lines of the audit log, and events for the owner --------------------------------------------------------------
 
     def _tell_opened(
         self,
@@ -173,15 +187,18 @@ class Opening:
         )
 
     def _tell_used(self, peer: Endpoint, **facts: Any) -> None:
+        """A peer has been admitted. The owner's engine hears of it."""
         self.owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer, **facts)
         self.owner.pinhole_event(self.grant, Used(peer))
 
     def _tell_stranger(self, detail: str, action: str, rule: str = "pinhole.stranger") -> None:
+        """A peer came that the pinhole does not admit."""
         self._table.metrics.violations.labels(rule).inc()
         self.owner.log.write("violation", rule=rule, pinhole=self.grant.id, detail=detail, action=action)
 
     def _gone(self, reason: str, counts: dict[str, int], **facts: Any) -> None:
-        """Nothing is left of it. counts: what passed, as the fields of `Closed`; facts: what else the log says."""
+        """Nothing is left of the pinhole. `counts` says what has passed, by the field names of `Closed`; `facts` is
+        what else the log says."""
         self._table.forget(self)
         self.closed(self)
         seconds = self._table.loop.time() - self._opened_at
@@ -207,6 +224,7 @@ class Opening:
         bytes_in: int = 0,
         bytes_out: int = 0,
     ) -> dict[str, Any]:
+        """What a summary says of a pinhole of any kind."""
         return {
             "pinhole": self.grant.id,
             "session": self.owner.key,
@@ -223,14 +241,15 @@ class Opening:
 
 
 class Timed(Opening):
-    """A pinhole with an expect. It has a time to its first use, and one for all its life."""
+    """A pinhole that an engine opened with an `Expect`. It has a time to its first use, and may have one for its whole
+    life."""
 
     __slots__ = ("_ends_at", "_timer", "_used")
 
     grant: Grant
 
     def _start_clock(self, expect: Expect) -> float:
-        """Seconds until it closes, if nobody comes."""
+        """Start the clock. Returns the seconds until the pinhole closes if no peer comes."""
         lasts, wait = expect.lasts_seconds, expect.open_seconds
         if wait is None:
             wait = self._table.timeouts.pinhole_open if lasts is None else lasts
@@ -248,7 +267,7 @@ class Timed(Opening):
             self._timer = None
 
     def _count_use(self) -> None:
-        """Somebody has come. There is no first use to wait for any more."""
+        """A peer has come, so there is no first use to wait for any more."""
         self._used += 1
         if self._used == 1 and self._timer is not None:
             self._stop_clock()
@@ -256,7 +275,7 @@ class Timed(Opening):
                 self._timer = self._table.loop.call_at(self._ends_at, self._expire)
 
     def _renew(self, allow: tuple[Network, ...], seconds: float) -> None:
-        """From now on it admits these, and stands for so long."""
+        """From now on the pinhole admits these networks, and stands for so long."""
         self._stop_clock()
         ends_at = self._table.loop.time() + seconds
         if self._ends_at is not None:
@@ -267,4 +286,5 @@ class Timed(Opening):
             self.owner.log.write("pinhole.renewed", pinhole=self.grant.id, allow=allow, expires_seconds=seconds)
 
     def _expire(self) -> None:
+        """The time of the pinhole has run out."""
         self.shut("expired" if self._used or self._ends_at is not None else "never_used")

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 MAX_DROPOUT = 3000
-"""How far the numbers of a stream that goes on may have gone meanwhile: RFC 3550 appendix A.1."""
+"""How far the sequence numbers of a stream may have moved on meanwhile: RFC 3550 appendix A.1."""
 
-# RFC 5389 s.6: tells STUN from UDPTL, whose packets begin with a number that counts from 0.
+# RFC 5389 s.6. The cookie tells STUN from UDPTL, whose packets begin with a number that counts from 0.
 _STUN_COOKIE = bytes.fromhex("2112a442")
 
 
@@ -25,13 +25,13 @@ def protocol_of(packet: bytes) -> str:
 
 
 def tells_source(packet: bytes) -> bool:
-    """Whether the packet is of the stream itself. STUN comes from every port of a party that tries them all, and a
-    keep-alive (D45) from whatever holds a mapping open."""
+    """Whether the packet belongs to the stream itself. STUN comes from every port of a party that tries them all, and a
+    keep-alive (D45) from whichever port holds a mapping open."""
     return len(packet) > 1 and protocol_of(packet) != "stun"
 
 
 def source_of_stream(packet: bytes) -> bytes | None:
-    """The SSRC of RTP or RTCP (RFC 3550 s.5.1, s.6.4.1); None of anything else."""
+    """The SSRC of RTP or RTCP (RFC 3550 s.5.1, s.6.4.1). None: the packet is neither."""
     match protocol_of(packet):
         case "rtp" if len(packet) >= 12:
             return packet[8:12]
@@ -41,8 +41,8 @@ def source_of_stream(packet: bytes) -> bytes | None:
 
 
 def goes_on(before: bytes, after: bytes, unseen: int = 0) -> bool:
-    """Whether `after` is a later packet of the same stream as `before`. unseen: so many may have come between
-    that nobody has looked at."""
+    """Whether `after` is a later packet of the same stream as `before`. `unseen` says how many packets may have come
+    between without being looked at."""
     ssrc = source_of_stream(before)
     if ssrc is None or ssrc != source_of_stream(after):
         return False

@@ -1,9 +1,10 @@
-"""Paths of media: the sockets that hear a sender, the addresses that are its, and the lane that its packets take.
+"""Paths of media: the sockets that hear a sender, the addresses that belong to the sender, and the lane of its packets.
 
     sender --> [a stand on the receiver's place] --> lane --> [a stand on the sender's place] --> receiver
 
-A path looks at packets as long as it is not settled where they come from (`proxy/pinholes/components.py`). From then on
-they pass by its lane alone, whatever carries that (`proxy/movers/lanes.py`).
+A path looks at packets as long as it is not settled where the sender's packets come from
+(`proxy/pinholes/components.py`). From then on they pass by the lane alone, whatever carries it
+(`proxy/movers/lanes.py`).
 """
 
 from __future__ import annotations
@@ -25,13 +26,16 @@ class Place(Protocol):
     """The place of a party, as far as its components need it."""
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the daemon."""
 
     @property
-    def movers(self) -> Movers: ...
+    def movers(self) -> Movers:
+        """What carries the lanes of the daemon."""
 
     @property
-    def stands(self) -> Stands: ...
+    def stands(self) -> Stands:
+        """The stands of the daemon."""
 
     def mark_of(self, party: Party) -> int:
         """The mark of what is sent from a party's place to its partners."""
@@ -40,83 +44,85 @@ class Place(Protocol):
         """The party, of which nobody knew where it waits, sends from there. Whether its place could be had."""
 
     def used(self, source: Address, data: bytes) -> None:
-        """The first packet has come, from a partner."""
+        """The first packet of a partner has come."""
 
     def refuse(self, source: Address, count: int = 1) -> None:
         """A stranger's packets were not passed on."""
 
     def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
-        """Whether packets of that party, which bear this address of its, may come by the interface they came by."""
+        """Whether a packet that bears this address of the party came by an interface that leads there."""
 
     def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
         """A packet bore a party's address and came by the wrong interface."""
 
     def count_in(self, counts: Counts) -> None:
-        """What a path that has ended has brought to the party."""
+        """A path that brought these packets to the party has ended."""
 
     def count_out(self, counts: Counts) -> None:
-        """What a path that has ended has brought from the party."""
+        """A path that brought these packets from the party has ended."""
 
     def give_up(self) -> None:
         """A bug of ours: the place ends with all its paths."""
 
 
 class End(Protocol):
-    """What a path begins or ends at: a party's data, or its control (`proxy/pinholes/components.py`)."""
+    """The component that a path begins or ends at: a party's data, or its control (`proxy/pinholes/components.py`)."""
 
     place: Place
     party: Party
     at: Endpoint | None
     """Where its place is; None: nowhere before it is known where the party waits."""
     source: Address
-    """Where its packets come from."""
+    """The address that the party's packets come from."""
     to: Address
-    """Where it is sent to."""
+    """The address that the party is sent to."""
     is_locked: bool
-    """Where its packets come from is settled."""
+    """Whether it is settled where the party's packets come from."""
     received: int
-    """Packets that have told where they come from."""
+    """How many packets have told where the party's stream comes from."""
     outward: list[MediaPath]
     inward: list[MediaPath]
 
     @property
     def announced(self) -> Address:
-        """Where the party has said that it waits."""
+        """The address where the party has said that it waits."""
 
     def stands_for(self, partner: Any) -> list[Stand]:
-        """The sockets on its place that hear this partner, taken. Raises OSError when there can be none."""
+        """Take the stands at this party's place that hear the partner. Raises OSError when there can be none."""
 
     def meet(self, path: MediaPath, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
-        """A packet from elsewhere, of a host that may be this party. Whether it is taken, or kept for a moment."""
+        """A packet has come from elsewhere, from a host that may be this party. Returns whether the packet is taken, or
+        kept for a moment."""
 
     def passed(self, data: bytes) -> None:
-        """One of its packets was passed on while it is not settled where they come from."""
+        """A packet of the party was passed on before it is settled where its packets come from."""
 
     def come_back(self) -> None:
-        """It has sent from where it said that it waits."""
+        """The party has sent from the address that it announced."""
 
     def forget(self) -> None:
-        """Whoever has sent from elsewhere was a stranger."""
+        """The sender elsewhere, if there is one, was a stranger."""
 
 
 class MediaPath:
-    """One way between two parties' components: the sockets that hear the sender, and the lane that its packets take."""
+    """One direction between two parties' components: the sockets that hear the sender, and the lane of its packets.
+    Both components hold it until `end`."""
 
     __slots__ = ("_claims", "_first", "_is_used", "_out", "_stands", "lane", "receiver", "sender")
 
     def __init__(self, sender: End, receiver: End) -> None:
-        """Takes the sockets. Raises OSError."""
+        """Take the sockets. Raises OSError."""
         self.sender = sender
         self.receiver = receiver
         self._is_used = False
         self._first = b""
-        """A packet of RTP or RTCP from before it was settled where packets come from: what came last may be a
-        keep-alive."""
+        """A packet of RTP or RTCP from before the sender's address was settled. It tells the stream, while the last
+        packet may be a keep-alive that does not."""
         self._claims: list[tuple[Stand, Address, Route]] = []
-        """Addresses of the sender that its lane does not take packets from."""
+        """Addresses of the sender that the lane does not take packets from."""
         self._stands = receiver.stands_for(sender)
         self._out: UdpEndpoint
-        """The socket by which its packets go on."""
+        """The socket by which the sender's packets go on."""
         self.lane = Lane(sender.place.movers, self, receiver.to)
         self.lane.watch = self._watch
         for stand in self._stands:
@@ -125,8 +131,8 @@ class MediaPath:
         receiver.inward.append(self)
 
     def begin(self, back: MediaPath) -> None:
-        """Take packets from now on, also of an older stream between the same two addresses. They go out by the socket
-        that hears the partner at the sender's place."""
+        """Take the sender's packets from now on, also where an older stream between the same two addresses had them.
+        They go out by the socket that hears the partner at the sender's place. Raises OSError."""
         self._out = back._stands[0].endpoint
         self._claim()
 
@@ -136,16 +142,16 @@ class MediaPath:
             stand.endpoint.read()
 
     def read_left(self) -> None:
-        """Read what has come to its sockets."""
+        """Read the packets that have arrived at the path's sockets."""
         for stand in self._stands:
             stand.endpoint.read_left()
 
     def take(self, data: bytes, ancillary: Ancillary) -> None:
-        """Pass on a packet of the sender that was not known as such when it came."""
+        """Pass on a packet of the sender that was not known as the sender's when it came."""
         self.lane.take(data, ancillary)
 
     def _watch(self, data: bytes) -> None:
-        """Look at a packet that was passed on, until it is settled where they come from."""
+        """Look at a packet that was passed on, until the sender's address is settled."""
         if source_of_stream(data) is not None:
             self._first = data
         sender = self.sender
@@ -157,7 +163,8 @@ class MediaPath:
             self.receiver.place.used(sender.source, data)
 
     def come_back(self, data: bytes, ancillary: Ancillary) -> None:
-        """A packet from the address that the sender has announced, though its packets have come from elsewhere."""
+        """A packet has come from the address that the sender announced, though its earlier packets came from
+        elsewhere."""
         is_seen = self.sender.place.movers.local.is_handing_on
         if not is_seen and not self.admits(self.sender.announced, ancillary):
             return
@@ -167,17 +174,17 @@ class MediaPath:
 
     @property
     def is_stream(self) -> bool:
-        """Whether RTP or RTCP has come by it, so that its stream is known by a number."""
+        """Whether RTP or RTCP has passed, so that the stream is known by a number."""
         return source_of_stream(self.lane.last) is not None or bool(self._first)
 
     def is_continued_by(self, data: bytes) -> bool:
-        """Whether a packet from elsewhere is the next one of its stream."""
+        """Whether a packet from elsewhere is the next one of this path's stream."""
         if source_of_stream(self.lane.last) is not None:
             return goes_on(self.lane.last, data, self.lane.unseen)
         ssrc = source_of_stream(self._first)
         return ssrc is not None and ssrc == source_of_stream(data)
 
-    # -- whose packets it takes ----------------------------------------------------------------------------------------
+    # -- which packets the path takes ----------------------------------------------------------------------------------
 
     def may_learn(self, host: Host) -> bool:
         """Whether the sender may send from that host."""
@@ -188,7 +195,8 @@ class MediaPath:
         return self.receiver.place.may_come_by(self.sender.party, host, ancillary)
 
     def admits(self, source: Address, ancillary: Ancillary) -> bool:
-        """Whether a packet with this source address may come by the interface that it came by; else it is counted."""
+        """Whether a packet with this source address came by an interface that leads there; if not, the packet is
+        counted as forged."""
         host = packet_info.endpoint(source).host
         if self.may_come_by(host, ancillary):
             return True
@@ -196,7 +204,7 @@ class MediaPath:
         return False
 
     def meet(self, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
-        """As of `End`, for the sender."""
+        """Let the sender's component judge a packet from elsewhere (`End.meet`)."""
         if self.sender.at is not None:
             return self.sender.meet(self, source, data, ancillary, is_late)
         if is_late or not tells_source(data) or self.cannot_take(source) or not self.sender.place.find(source):
@@ -215,24 +223,24 @@ class MediaPath:
         self.receiver.place.refuse_forged(host, ancillary)
 
     def _stand_of(self, source: Address) -> Stand | None:
-        """Where packets from there come to; None when nothing hears that host."""
+        """The stand where packets from this address come to. None: no stand hears that host."""
         for stand in self._stands:
             if stand.heard is None or stand.heard == source[0]:
                 return stand
         return None
 
     def is_late(self, source: Address) -> bool:
-        """Whether another stream came from there, which is over."""
+        """Whether another stream came from this address and is over."""
         stand = self._stand_of(source)
         return stand is not None and stand.is_late(source)
 
     def cannot_take(self, source: Address) -> bool:
-        """Whether nothing hears that address, or its packets are another stream's."""
+        """Whether no stand hears this address, or its packets belong to another stream."""
         stand = self._stand_of(source)
         return stand is None or stand.is_anothers(source, self)
 
     def _claim(self) -> None:
-        """Packets of the sender, and those from where it has said that it waits, which stays its own."""
+        """Claim the sender's packets, and those from the address that it announced, which stays its own."""
         source, announced = self.sender.source, self.sender.announced
         if source != announced and (stand := self._stand_of(announced)) is not None:
             stand.claim(announced, self.come_back)
@@ -246,7 +254,7 @@ class MediaPath:
         return any(stand is at and address == source for stand, address, _ in self._claims)
 
     def _release(self) -> list[tuple[Stand, Address]]:
-        """Take no packets any more. Returns where they were taken."""
+        """Take no packets any more. Returns the stands and addresses where packets were taken."""
         released = [(stand, address) for stand, address, _ in self._claims]
         for stand, address, take in self._claims:
             stand.unclaim(address, take)
@@ -257,18 +265,18 @@ class MediaPath:
         return released
 
     def move(self) -> None:
-        """The sender's packets come from elsewhere than before."""
+        """The sender's packets come from another address than before."""
         self._release()
         self._claim()
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/record/failures.py`)."""
+        """A bug of ours ends both places (`proxy/record/failures.py`)."""
         self.receiver.place.give_up()
         self.sender.place.give_up()
 
     def end(self, is_over: bool = False) -> Counts:
-        """Give back the sockets. is_over: the stream is, and does not go on by another path. Returns what
-        has passed."""
+        """Give the sockets back, and return the counts of what has passed. `is_over`: the stream ends too, and does not
+        go on by another path."""
         released = self._release()
         if is_over:
             for stand, address in released:

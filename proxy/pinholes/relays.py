@@ -1,8 +1,8 @@
-"""Datagrams between two hosts that nobody reads: what one sends to us goes on to the other.
+"""Relays of datagrams between two hosts, which no engine reads: what one host sends to us goes on to the other.
 
     peer <--> [near: where the pinhole stands] <-- relay --> [far: the peer as the target knows it] <--> target
 
-Both sockets may be shared with others; whose a datagram is, its source address tells.
+Others may share both sockets. The source address of a datagram tells which relay it belongs to.
 """
 
 from __future__ import annotations
@@ -18,23 +18,27 @@ from proxy.sockets.packet_info import Address, Ancillary
 
 
 class Keeper(Protocol):
-    """The pinhole that has admitted the peer."""
+    """The pinhole that admitted the peer."""
 
     @property
-    def loop(self) -> asyncio.AbstractEventLoop: ...
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The event loop of the daemon."""
 
     @property
-    def endpoints(self) -> UdpEndpoints: ...
+    def endpoints(self) -> UdpEndpoints:
+        """The UDP endpoints of the daemon."""
 
     def may_come_by(self, host: Host, ancillary: Ancillary) -> bool:
-        """Whether datagrams that bear the address of the peer or the target may come by the interface they came by."""
+        """Whether a datagram that bears the address of the peer or the target came by an interface that leads to that
+        host."""
 
     def give_up(self) -> None:
-        """A bug of ours."""
+        """A bug of ours ends the pinhole."""
 
 
 class DatagramRelay:
-    """One peer, from its first datagram until both sides have been silent for too long."""
+    """Carries the datagrams of one peer and its target, from the peer's first datagram until both have been silent for
+    too long. The pinhole owns it."""
 
     __slots__ = (
         "_active_at",
@@ -70,8 +74,9 @@ class DatagramRelay:
         idle_seconds: float,
         ended: Callable[[DatagramRelay, str], None],
     ) -> None:
-        """at: where the peer's first datagrams came. near, far: taken, and given back at the end. Raises OSError when
-        the same two talk to each other there already: whose a datagram is, nobody could tell then."""
+        """`at` is the endpoint where the peer's first datagrams came. `near` and `far` are taken already, and the relay
+        gives them back at its end. Raises OSError when the same two hosts talk to each other there already: then nobody
+        could tell which of the two a datagram belongs to."""
         self._peer, self._peer_host = peer
         self._target, self._target_host = target
         if near is far or self._peer in near.routes or self._target in far.routes:
@@ -91,11 +96,12 @@ class DatagramRelay:
 
     @property
     def places(self) -> tuple[UdpEndpoint, UdpEndpoint]:
+        """The two endpoints that the relay holds."""
         return self._near, self._far
 
     def receive(self, data: bytes, ancillary: Ancillary) -> None:
-        """From the peer."""
-        # The interface mostly is that of the datagram before: to compare what the kernel said is quicker than to read.
+        """Pass on a datagram of the peer."""
+        # Mostly the interface is the same as last time. To compare what the kernel said is quicker than to read it.
         if ancillary != self._peer_came_by:
             if not self._keeper.may_come_by(self._peer_host, ancillary):
                 return
@@ -107,7 +113,7 @@ class DatagramRelay:
             self.packets_lost += 1
 
     def _answer(self, data: bytes, ancillary: Ancillary) -> None:
-        """From the target."""
+        """Pass on a datagram of the target."""
         if ancillary != self._target_came_by:
             if not self._keeper.may_come_by(self._target_host, ancillary):
                 return
@@ -119,7 +125,7 @@ class DatagramRelay:
             self.packets_lost += 1
 
     def _look(self) -> None:
-        """From time to time: silent for too long?"""
+        """Runs from time to time. It ends the relay when both hosts have been silent for too long."""
         for endpoint in self.places:
             endpoint.read_left()
         if self._is_over:
@@ -131,7 +137,7 @@ class DatagramRelay:
             self._timer = self._keeper.loop.call_later(left, self._look)
 
     def end(self, reason: str) -> None:
-        """Again: no effect."""
+        """End the relay. A second call has no effect."""
         if self._is_over:
             return
         self._is_over = True
@@ -144,5 +150,5 @@ class DatagramRelay:
         self._ended(self, reason)
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/record/failures.py`)."""
+        """A bug of ours ends the pinhole (`proxy/record/failures.py`)."""
         self._keeper.give_up()

@@ -44,7 +44,11 @@ _Kind = TypeVar("_Kind", bound=Opening)
 
 
 class PinholeTable:
-    """Every pinhole of the daemon. Cost of each operation does not grow with their number."""
+    """Every pinhole of the daemon, from its opening to its end.
+
+    The daemon owns the table. Sessions open pinholes through their `SessionPinholes`; each pinhole leaves the table by
+    itself (`forget`). The cost of an operation does not grow with the number of pinholes.
+    """
 
     def __init__(
         self,
@@ -56,7 +60,7 @@ class PinholeTable:
         own_listeners: frozenset[Endpoint] = frozenset(),
         max_segment: int | None = None,
     ) -> None:
-        """max_segment: bytes of a TCP segment, at most, of sessions and data connections."""
+        """`max_segment`: how many bytes a TCP segment of a session or data connection has at most."""
         self.loop = loop
         self.max_segment = max_segment
         self.limits = limits
@@ -72,25 +76,27 @@ class PinholeTable:
         self.movers = Movers(UserSpace(self.endpoints.leased))
         self.borders = Borders(loop.time)
         self.waiting: dict[UdpEndpoint, list[DatagramPinhole]] = {}
-        """The pinholes that let flows begin at an endpoint."""
+        """For each endpoint the pinholes that admit datagrams there."""
         self._third_hosts = ThirdHosts(loop.time, self.stands.is_leased)
         self._offers = Offers(ports)
         self._own_listeners = own_listeners
         self.begin: Callable[[Owner, Grant, socket.socket, Endpoint], None]
-        """Begins the session of a connection that an engine is to read; set by whoever has the sessions."""
+        """Begins the session for a connection that an engine is to read. The registry of sessions sets this function
+        and the three below."""
         self.refuses_reader: Callable[[Owner, Reader], str | None] = lambda *_: None
-        """Why an engine may not have what comes read as this reader says; set likewise."""
+        """Why an engine may not have the peer's bytes read by this reader. None: it may."""
         self.has_helper: Callable[[Transport, int], bool] = lambda *_: False
-        """Whether sessions to this port are taken over; set likewise."""
+        """Whether sessions to this port are taken over."""
         self.is_published: Callable[[Transport, Endpoint], bool] = lambda *_: False
-        """Whether sessions to this address of ours are led to a server inside; set likewise."""
+        """Whether sessions to this address of ours are led to a server inside."""
         self._pinholes: dict[int, Opening] = {}
         metrics.pinholes.set_function(self._pinholes.__len__)
-        self._count_opened = cache(metrics.pinholes_opened.labels)  # of few purposes
+        # there are only a few purposes, so each label is made once
+        self._count_opened = cache(metrics.pinholes_opened.labels)
         self._per_client: Counter[str] = Counter()
         self._shares = Shares(limits.pinholes)
         self._shares_of_ports = Shares(len(ports))
-        """Of the ports on which connections are awaited; those for datagrams have shares of their own."""
+        """Shares of the ports on which connections are awaited. Ports for datagrams have shares of their own."""
         self._last_id = 0
         self._all_gone = asyncio.Event()
 
@@ -104,16 +110,16 @@ class PinholeTable:
         return number in self._pinholes
 
     def use(self, limits: Limits, timeouts: Timeouts) -> None:
-        """Open new pinholes by these; those that stand keep theirs."""
+        """Open new pinholes by these limits. Pinholes that stand already keep theirs."""
         self.limits, self.timeouts = limits, timeouts
 
     def share(self, groups: Collection[Group]) -> None:
-        """Keep a part of the limit for each of these groups."""
+        """Keep a part of each limit for each of these groups."""
         self._shares.use(self.limits.pinholes, groups)
         self._shares_of_ports.use(len(self.ports), groups)
 
     def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | DatagramPinhole | Refusal:
-        """`held`: how many the owner has already."""
+        """Open a pinhole, or say why not. `held` is the number of pinholes that the owner has already."""
         refusal = self._refuses(owner, expect.target, held) or self._refuses_to_admit(owner, expect)
         pinhole: Pinhole | DatagramPinhole
         if refusal is None:
@@ -131,6 +137,7 @@ class PinholeTable:
         return self._add(pinhole, expect.purpose)
 
     def _refuses_to_admit(self, owner: Owner, expect: Expect) -> Refusal | None:
+        """Why this target or this reader is not allowed. None: both are."""
         if expect.transport is Transport.GRE:
             return Refusal("transport_not_carried")
         target, reader = expect.target.host, expect.reader
@@ -141,10 +148,10 @@ class PinholeTable:
         return None
 
     def _at_a_door(self, owner: Owner, expect: Expect) -> Pinhole:
-        """Raises OSError."""
+        """Open a pinhole for connections. Raises OSError."""
         door = self._door(owner, expect)
         try:
-            if expect.target.host == owner.decided_by.client.host:  # who comes is on the server's side
+            if expect.target.host == owner.decided_by.client.host:  # the peer is on the server's side
                 door.mark(owner.policy.route_mark or 0)
             return Pinhole(self, owner, Grant(self._last_id + 1, expect, door.at), door)
         except Exception:  # no room, or a bug of ours
@@ -153,12 +160,13 @@ class PinholeTable:
             raise
 
     def may_wait(self, owner: Owner, party: Party) -> bool:
+        """Whether the party may have its media where it says."""
         return self._third_hosts.may_wait(owner.policy, party)
 
     def place(
         self, owner: Owner, media: Media, held: int, together: Together, offerer: MediaPlace | None
     ) -> MediaPlace | Refusal:
-        """A place for a party of a media stream; `offerer`: the one that it answers."""
+        """Open a place for a party of a media stream. `offerer` is the place that this one answers, if there is one."""
         party = media.party
         refusal = self._refuses(owner, party.known, held)
         if refusal is None and media.transport is not Transport.UDP:
@@ -181,9 +189,11 @@ class PinholeTable:
         return self._add(place, media.purpose)
 
     def answered(self, place: MediaPlace) -> None:
+        """The offer has an answer, and no longer counts among the unanswered ones."""
         self._offers.remove(place)
 
     def _refuses(self, owner: Owner, target: Endpoint | None, held: int) -> Refusal | None:
+        """Why one more pinhole towards this target is not allowed. None: it is."""
         if held >= self.limits.pinholes_per_session:
             return Refusal("limit_per_session")
         if self._per_client[owner.charged_to] >= self.limits.pinholes_per_client:
@@ -207,6 +217,7 @@ class PinholeTable:
         target: Endpoint | None,
         why: Refusal,
     ) -> None:
+        """Count a refusal and write it to the audit log."""
         self.metrics.pinholes_refused.labels(why.reason).inc()
         owner.log.write(
             "pinhole.refused",
@@ -219,6 +230,7 @@ class PinholeTable:
         )
 
     def _add(self, pinhole: _Kind, purpose: str) -> _Kind:
+        """The pinhole stands, and counts from now on."""
         self._pinholes[pinhole.grant.id] = pinhole
         self._per_client[pinhole.owner.charged_to] += 1
         self._shares.take(pinhole.owner.group)
@@ -226,8 +238,10 @@ class PinholeTable:
         return pinhole
 
     def _door(self, owner: Owner, expect: Expect) -> Door:
+        """Take the door that the pinhole stands on: at the address that the engine names, or at a free port of ours.
+        Raises OSError."""
         if expect.listen.port:
-            in_place = expect.listen.host == expect.target.host  # no address of ours
+            in_place = expect.listen.host == expect.target.host  # the door stands on the target's own address
             return self.doors.take(expect.listen, may_share=expect.confirmed, in_place=in_place, allow=expect.allow)
         if not self._shares_of_ports.has_room(owner.group):
             raise OSError(errno.EADDRNOTAVAIL, "no free port")
@@ -247,14 +261,15 @@ class PinholeTable:
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
     def _pool_of(self, expect: Expect) -> PortPool:
-        """From which its port comes, if it is to be one of ours."""
+        """The pool that a port of ours comes from."""
         return self.reserved if expect.reserved else self.ports
 
     def release(self, pinhole: Pinhole) -> None:
+        """A pinhole for connections has left its door for good."""
         self._give_port(pinhole.owner, pinhole.grant.expect, pinhole.grant.listen)
 
     def _give_port(self, owner: Owner, expect: Expect, at: Endpoint) -> None:
-        """It is others' to have, if it was one of ours."""
+        """If the port was one of ours, others may have it now."""
         if not expect.listen.port:
             self._pool_of(expect).release(Transport.TCP, at.host, at.port)
             self._shares_of_ports.give(owner.group)
@@ -268,11 +283,12 @@ class PinholeTable:
         heads: tuple[bytes, bytes] = (b"", b""),
         carries_urgent: bool = False,
     ) -> SpliceRelay:
-        """Two connections that are each the other's sink from `start` on."""
+        """A relay between two connections, each of which is the other's sink once `start` is called."""
         silent = self.timeouts.silent
         return SpliceRelay(self.loop, self.splicer, peer, target, idle_seconds, ended, heads, carries_urgent, silent)
 
     def forget(self, pinhole: Opening) -> None:
+        """The pinhole is gone, and no longer counts."""
         del self._pinholes[pinhole.grant.id]
         if isinstance(pinhole, MediaPlace):
             self._offers.remove(pinhole)
@@ -286,6 +302,7 @@ class PinholeTable:
             self._all_gone.set()
 
     def relays(self) -> int:
+        """How many pinholes have a running relay."""
         return sum(bool(pinhole.relays) for pinhole in self._pinholes.values())
 
     async def drained(self) -> None:
@@ -295,7 +312,7 @@ class PinholeTable:
             await self._all_gone.wait()
 
     def close(self, reason: str) -> None:
-        """At the daemon's end: everything, relays too."""
+        """End every pinhole and every relay, at the end of the daemon."""
         for pinhole in tuple(self._pinholes.values()):
             pinhole.abort(reason)
         self.splicer.drop_pipes()

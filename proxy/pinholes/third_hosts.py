@@ -1,10 +1,10 @@
-"""Where a party of a call may have its media, if not where its own signalling comes from: at which third hosts.
+"""Third hosts: where else a party of a call may have its media than at the host where its signalling comes from.
 
 A session description can name any address. To open media there sends packets of this gateway to that address, past the
-firewall's forward chain. So a third host must be one that the party could speak for: on the same side of the gateway,
-one single host that is not the gateway, and within what the policy names for that side. Of a party that is behind us
-even that would let one host open the others of its network: there an option must name the third host, unless it is
-reached by the default route, and so is none of ours.
+firewall's forward chain. So a third host must be one that the party could speak for: on the same side of the gateway, a
+single host that is not the gateway, and within the networks that the policy names for that side. For a party behind us
+even that would let one host open the other hosts of its network. There an option must name the third host, unless the
+default route leads to it, so that it is none of ours.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ _NOBODY = tuple(
     ip_network(net)
     for net in ("0.0.0.0/8", "127.0.0.0/8", "169.254.0.0/16", "224.0.0.0/3", "::/127", "fe80::/10", "ff00::/8")
 )
-"""Addresses of no single host, or of hosts that only their own link knows (RFC 6890). 224.0.0.0/3 is multicast, what is
-reserved (240.0.0.0/4), and the broadcast address."""
+"""Addresses that belong to no single host, or to hosts that only their own link knows (RFC 6890). 224.0.0.0/3 is
+multicast, the reserved block 240.0.0.0/4, and the broadcast address."""
 
 
 class ThirdHosts:
+    """Decides about third hosts by routes and policy."""
+
     def __init__(
         self,
         clock: Callable[[], float],
@@ -33,13 +35,14 @@ class ThirdHosts:
         ask: Callable[[Host], Way] = way_to,
         ask_default: Callable[[Host], Way] = default_way_to,
     ) -> None:
-        """is_leased: whether an address and port of ours is a place of media. ask, ask_default: from
-        `routes`."""
+        """`is_leased` tells whether an address and port of ours is a place of media. `ask` and `ask_default` ask the
+        kernel for a route (`proxy/sockets/routes.py`)."""
         self._ways = Ways(clock, ask)
         self._by_default = Ways(clock, ask_default)
         self._is_leased = is_leased
 
     def may_wait(self, policy: Policy, party: Party) -> bool:
+        """Whether the party may have its media where it says."""
         if party.is_at_itself:
             return True
         return all(
@@ -55,7 +58,7 @@ class ThirdHosts:
             return False
         way = self._ways.to(host)
         if way.is_to_us:
-            return self._is_leased(at)  # the place of another party, passed on as it was told
+            return self._is_leased(at)  # this is the place of another party, passed on as the party was told it
         if not way.interface or not way.is_to_one_host:
             return False
         if party.is_named:
@@ -70,6 +73,6 @@ class ThirdHosts:
 
 
 def _names(policy: Policy, side: Side | None, host: Host) -> bool:
-    """Whether the policy is about that host on that side. Left out is any."""
+    """Whether the policy covers this host on this side. A list that is left out covers every host."""
     networks = policy.sources if side is Side.CLIENT else policy.destinations
     return not networks or any(host in network for network in networks)
