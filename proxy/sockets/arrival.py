@@ -1,4 +1,4 @@
-"""What has arrived: from where, to where and by which interface."""
+"""A new session as it arrives: from where, to where and by which interface."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from protocols.contract.addresses import Endpoint, Transport
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """A new session as it reached us: who dialled whom, by which interface."""
+    """A new session as it reached us: which client dialled which server, and by which interface."""
 
     transport: Transport
     interface: str

@@ -1,11 +1,11 @@
-"""The sockets that pinholes for connections stand on.
+"""Doors: the listening sockets that pinholes for connections stand on.
 
 Mostly one pinhole has a socket of its own. But a listener of Oracle without NAT leads all its clients to the same
-address, and some servers of FTP have one passive port for everybody: such pinholes share one, and whoever comes is the
-first's that allows it.
+address, and some servers of FTP have one passive port for every client. Such pinholes share one door, and a peer goes
+to the first pinhole that allows it.
 
-Where no NAT maps a host, the door stands on that host's own address, and there may be a service behind it to which
-others come. It is then a door `in place`: it is there only for those whom a pinhole allows.
+Where no NAT maps a host, the door stands on that host's own address. The host may have a service there for others too.
+Such a door is *in place*: it exists only for the peers that a pinhole allows.
 """
 
 from __future__ import annotations
@@ -22,37 +22,41 @@ from protocols.contract.addresses import Endpoint, Host, Network
 from proxy.sockets import streams, transparent
 from proxy.sockets.poll import READ, Poll
 
-# Enough for those who are expected and some strangers at the same moment; each is looked at, at once.
+# This is enough for the expected peers and some strangers at the same moment; each of them is accepted at once.
 BACKLOG = 128
 ACCEPTS_PER_WAKEUP = 16
 
 
 class Waiting(Protocol):
-    """What stands at a door."""
+    """A pinhole that waits at a door."""
 
     @property
     def allow(self) -> tuple[Network, ...]:
-        """Who may come. When it has changed, the door is told (`Door.allows_others`)."""
+        """The networks that a peer may come from. When they have changed, the pinhole tells the door
+        (`Door.allows_others`)."""
 
-    def allows(self, host: Host) -> bool: ...
+    def allows(self, host: Host) -> bool:
+        """Whether a peer at this host may come."""
 
     def use(self, sock: socket.socket, peer: Endpoint) -> None:
-        """Whom it expects is here. It may leave the door."""
+        """A peer is here that the pinhole allows. The pinhole may leave the door."""
 
     def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
-        """Somebody is here whom nobody expects."""
+        """A peer is here that no pinhole at the door allows."""
 
     def fail(self, error: OSError) -> None:
-        """A connection could not even be accepted. It has to leave the door."""
+        """A connection could not even be accepted. The pinhole has to leave the door."""
 
 
 class Door:
-    """One listening socket, closed when the last leaves: connections that have not been accepted are reset then."""
+    """One listening socket. It is closed when the last pinhole leaves; connections that have not been accepted are
+    reset then."""
 
     __slots__ = ("_allowed", "_aside", "_doors", "_sock", "_told", "_waiting", "at", "is_open")
 
     def __init__(self, doors: Doors, at: Endpoint, in_place: bool, allow: tuple[Network, ...] = ()) -> None:
-        """allow: whom the first one that enters will allow. Raises OSError when it cannot be had."""
+        """`allow` names the networks that the first pinhole will allow. Raises OSError when the socket cannot be
+        had."""
         self._doors = doors
         self._sock: socket.socket
         self._aside: socket.socket | None = None
@@ -63,22 +67,23 @@ class Door:
         transparent.limit_segments(self._sock, doors.max_segment)
         self._waiting: dict[Waiting, None] = {}
         self._told = allow
-        """From where the kernel lets connections in, while one alone waits."""
+        """The networks from which the kernel lets connections in, while a single pinhole waits."""
         self._allowed: Counter[Network] | None = None
-        """By how many of the pinholes that wait here each network may come, once there is more than one: to hash a
-        network takes longer than all else that one alone needs."""
+        """network -> how many of the waiting pinholes allow it. None until a second pinhole enters: to hash a network
+        takes longer than all else that a single pinhole needs."""
         self.at = at
         self.is_open = False
-        """Whether anybody is let in; until then connections wait."""
+        """Whether connections are accepted; until then they wait in the backlog."""
 
     def mark(self, mark: int) -> None:
-        """Give all that is sent to those who come this mark. Where that is not permitted, the daemon said so at its
-        start."""
+        """Put this mark on all that is sent to the peers of this door. Where marks are not permitted, the daemon has
+        said so at its start."""
         with contextlib.suppress(OSError):
             transparent.set_mark(self._sock, mark)
 
     def enter(self, who: Waiting) -> None:
-        """Raises OSError when this machine has no room to tell who may come; it has not entered then."""
+        """A pinhole waits here from now on. Raises OSError when the kernel has no room for the list of allowed
+        networks; the pinhole has not entered then."""
         if self._aside is not None and self._waiting and self._allowed is None:
             self._allowed = Counter(chain.from_iterable(one.allow for one in self._waiting))
         self._waiting[who] = None
@@ -89,26 +94,29 @@ class Door:
             raise
 
     def open(self) -> None:
+        """Accept connections from now on."""
         if not self.is_open:
             self.is_open = True
             self._doors.poll.add(self._sock, READ, self._look)
 
     def allows_others(self, who: Waiting, before: tuple[Network, ...]) -> None:
-        """One of those that wait here allows others than `before` now."""
-        # Without room for a new list the old one stands until there is a change again; `_look` knows better.
+        """A pinhole that waits here now allows other networks than `before`."""
+        # If there is no room for a new list, the old one stands until the next change. A peer that it lets in is still
+        # judged by `_let_in`.
         with contextlib.suppress(OSError):
             self._admit(joined=who.allow, left=before)
 
     def leave(self, who: Waiting) -> None:
+        """The pinhole no longer waits here."""
         del self._waiting[who]
         if self._waiting:
-            with contextlib.suppress(OSError):  # as above
+            with contextlib.suppress(OSError):  # as in `allows_others`
                 self._admit(left=who.allow)
             return
         self.close_if_empty()
 
     def close_if_empty(self) -> None:
-        """Also if nobody has ever stood here. Again: no effect."""
+        """Close the socket if no pinhole waits here, or none ever has. A second call has no effect."""
         if self._waiting or self._sock.fileno() < 0:
             return
         if self.is_open:
@@ -119,6 +127,7 @@ class Door:
         self._doors.forget(self)
 
     def _admit(self, joined: tuple[Network, ...] = (), left: tuple[Network, ...] = ()) -> None:
+        """Tell the kernel which networks may come now, if they have changed."""
         if self._aside is None:
             return
         if self._allowed is None:
@@ -138,13 +147,15 @@ class Door:
             transparent.admit(self._aside, self._allowed)
 
     def _look(self, _: int) -> None:
+        """Accept the connections that wait, up to a limit for each wake-up."""
         for _ in range(ACCEPTS_PER_WAKEUP):
             if not self._waiting:
                 return
             try:
                 arrival = transparent.accept(self._sock)
             except OSError as error:
-                # No descriptors: the connection cannot even be refused. Closing the socket resets all that wait.
+                # There are no descriptors left, so the connection cannot even be refused. Closing the socket resets all
+                # that wait.
                 for who in tuple(self._waiting):
                     who.fail(error)
                 return
@@ -153,10 +164,11 @@ class Door:
             try:
                 self._let_in(*arrival)
             except Exception:
-                streams.reset(arrival[0])  # a bug of ours: nobody is left whose it is
+                streams.reset(arrival[0])  # a bug of ours: no pinhole owns the socket
                 raise
 
     def _let_in(self, sock: socket.socket, peer: Endpoint) -> None:
+        """Give a connection to the first pinhole that allows the peer."""
         for who in self._waiting:
             if who.allows(peer.host):
                 who.use(sock, peer)
@@ -166,18 +178,21 @@ class Door:
 
 
 class Doors:
+    """All doors of the daemon, by their address. The table of pinholes owns it."""
+
     def __init__(self, poll: Poll, max_segment: int | None = None) -> None:
         self.poll = poll
         self.max_segment = max_segment
         self.stranger: Callable[[Endpoint, socket.socket, Endpoint], bool] = lambda *_: False
-        """May take whom no pinhole expects, where others come as well."""
+        """May take a peer that no pinhole at a door in place allows; returns whether it has. The registry of sessions
+        sets it."""
         self._standing: dict[Endpoint, Door] = {}
 
     def take(self, at: Endpoint, may_share: bool, in_place: bool = False, allow: tuple[Network, ...] = ()) -> Door:
-        """`in_place`: the host whose address and port it is may have a service there, to which others come; allow: who
-        may come to whoever enters first.
+        """The door at this address, or a new one. `in_place`: the address belongs to a host that may have a service
+        there for others. `allow`: the networks that the first pinhole to enter will allow.
 
-        Raises OSError: EADDRINUSE when one stands there that cannot be shared.
+        Raises OSError: EADDRINUSE when a door stands there that cannot be shared.
         """
         door = self._standing.get(at)
         if door is None:
@@ -187,4 +202,5 @@ class Doors:
         return door
 
     def forget(self, door: Door) -> None:
+        """The door is closed."""
         del self._standing[door.at]

@@ -1,4 +1,4 @@
-"""What the kernel says beside the bytes of a datagram or a connection: destination, interface, traffic class."""
+"""What the kernel says besides the bytes of a datagram or a connection: destination, interface, traffic class."""
 
 from __future__ import annotations
 
@@ -40,11 +40,13 @@ def endpoint(address: tuple[str, int] | tuple[str, int, int, int]) -> Endpoint:
 
 @lru_cache(maxsize=4096)
 def _host(text: str) -> Host:
-    """The same hosts come again and again, and to read an address takes as long as to accept a connection from it."""
+    """Read an address once. The same hosts come again and again, and to read an address takes as long as to accept a
+    connection from it."""
     return ip_address(text.partition("%")[0])
 
 
 def know_interface(sock: socket.socket) -> None:
+    """Have the kernel tell the interface of each datagram, or of each connection that this listener accepts."""
     if sock.family == socket.AF_INET:
         sock.setsockopt(socket.SOL_IP, IP_PKTINFO, 1)
     else:
@@ -52,13 +54,15 @@ def know_interface(sock: socket.socket) -> None:
 
 
 Ancillary = Sequence[tuple[int, int, bytes]]
+"""The control messages of a datagram: level, kind and data of each."""
 
 Address = tuple[Any, ...]
-"""A socket address as the kernel has it; for datagrams, making an Endpoint of each would cost as much as the rest."""
+"""A socket address as the kernel writes it. To make an Endpoint for each datagram would cost as much as all the
+rest."""
 
 
 def receive(sock: socket.socket) -> tuple[bytes, Ancillary, Address] | None:
-    """The next datagram and whom it is from; None when there is none."""
+    """The next datagram, its ancillary data and its source. None: there is none."""
     try:
         data, ancillary, _, source = sock.recvmsg(MAX_DATAGRAM, ANCILLARY_BYTES)
     except BlockingIOError:
@@ -85,7 +89,7 @@ def _destination(port_and_host: bytes) -> Endpoint:
 
 
 def arrival_interface(ancillary: Ancillary) -> int:
-    """The index of the interface that a datagram came in by; 0 if nobody knows."""
+    """The index of the interface by which a datagram came; 0 if the kernel has not told."""
     for level, kind, data in ancillary:
         if level == socket.SOL_IP and kind == IP_PKTINFO:
             return int(struct.unpack_from("i", data)[0])
@@ -105,7 +109,7 @@ def traffic_class(ancillary: Ancillary) -> int:
 
 
 def set_traffic_class(sock: socket.socket, value: int) -> None:
-    """Of all datagrams sent from now on."""
+    """Put this DSCP and ECN on all datagrams that are sent from now on."""
     with contextlib.suppress(OSError):
         if sock.family == socket.AF_INET:
             sock.setsockopt(socket.SOL_IP, socket.IP_TOS, value)
@@ -114,7 +118,8 @@ def set_traffic_class(sock: socket.socket, value: int) -> None:
 
 
 def incoming_interface(sock: socket.socket) -> int:
-    """The index of the interface that a connection came in by; 0 if nobody knows: not every listener asks for it."""
+    """The index of the interface by which a connection came; 0 if the kernel has not told, since not every listener
+    asks for it."""
     if sock.family == socket.AF_INET:
         level, option, kind = socket.SOL_IP, IP_PKTOPTIONS, IP_PKTINFO
         index_at = 0  # struct in_pktinfo begins with the index,
@@ -128,22 +133,24 @@ def incoming_interface(sock: socket.socket) -> int:
 
 
 class InterfaceNames:
-    """Names of interfaces by their index. The kernel is asked again now and then: interfaces come, go and are renamed.
+    """The names of interfaces by their index. The kernel is asked again now and then: interfaces come, go and are
+    renamed.
 
-    Asking takes a descriptor, so with none left the name of a moment ago must do.
+    A look-up takes a descriptor, so when there is none left the name of a moment ago must do.
     """
 
     def __init__(self) -> None:
         self._known: dict[int, tuple[float, str]] = {}
 
     def of(self, index: int, now: float) -> str:
-        """ "" if there is no such interface. Raises OSError when the machine has no room to ask."""
+        """The name of the interface. It is "" if there is no such interface. Raises OSError when no descriptor is left
+        to ask with."""
         asked_at, name = self._known.get(index, (-INTERFACE_NAME_SECONDS, ""))
         if now - asked_at >= INTERFACE_NAME_SECONDS:
             try:
                 name = socket.if_indextoname(index)
             except OSError as error:
-                # With no descriptor left to ask by, the C library says that there is nothing of that name (ENOENT).
+                # With no descriptor left, the C library says that there is nothing of that name (ENOENT).
                 if error.errno in (errno.ENXIO, errno.ENODEV):
                     self._known.pop(index, None)
                     return ""

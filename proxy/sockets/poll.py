@@ -1,9 +1,9 @@
-"""The sockets of connections, thousands of them, watched for what happens to them: to the loop they are one descriptor.
+"""The sockets of connections, thousands of them. To the loop all of them together are one descriptor.
 
-A session of FTP opens and closes seven sockets. The loop watches a socket at the price of seven system calls and
-some objects of its own; here it takes one call, and closing takes none. And the kernel's own words are heard: the loop
-says only that there is something to read, so whoever reads has to look again behind each byte for a reset that the
-loop would not tell of a second time.
+A session of FTP opens and closes seven sockets. The loop watches a socket at the price of seven system calls and some
+objects of its own; here it takes one call, and closing takes none. Besides, the owner of a socket hears the kernel's
+own words. The loop says only that there is something to read, so a reader would have to look again behind each byte for
+a reset that the loop would not report a second time.
 """
 
 from __future__ import annotations
@@ -14,52 +14,57 @@ import socket
 from collections.abc import Callable
 
 READ, WRITE = select.EPOLLIN, select.EPOLLOUT
-"""Told as long as it is so; and so are an error and the end of both directions, which nobody has to ask for."""
+"""Events that the poll reports for as long as they hold. An error and the end of both directions are reported too,
+without being asked for."""
 
 
 class Poll:
-    """One epoll, in which a socket stands from `add` until `forget` or its close."""
+    """One epoll. A socket stands in it from `add` until `forget` or its close. The table of pinholes owns it, and
+    sessions use the same one."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
         self._epoll = select.epoll()
         self._told: dict[int, Callable[[int], None]] = {}
-        """By descriptor: who is told epoll's events of it."""
+        """descriptor -> the callback that gets epoll's events."""
         loop.add_reader(self._epoll.fileno(), self._look)
 
     def add(self, sock: socket.socket, events: int, told: Callable[[int], None]) -> None:
-        """Call `told` with what has happened, of these events. Raises OSError when there is no room."""
+        """Call `told` with the events that have happened, of these. Raises OSError when there is no room."""
         descriptor = sock.fileno()
         self._epoll.register(descriptor, events)
         self._told[descriptor] = told
 
     def change(self, sock: socket.socket, events: int, told: Callable[[int], None]) -> None:
-        """For a socket that stands here: other events, and another who is told. What is so already is told at once."""
+        """Give a socket that stands here other events and another callback. An event that holds already is reported at
+        once."""
         descriptor = sock.fileno()
         self._epoll.modify(descriptor, events)
         self._told[descriptor] = told
 
     def forget(self, sock: socket.socket) -> None:
-        """Nobody is told of it any more. It may stand here or not."""
+        """Report nothing more about the socket. It need not stand here."""
         if self._told.pop(sock.fileno(), None) is not None:
             self._epoll.unregister(sock)
 
     def closes(self, sock: socket.socket) -> None:
-        """As `forget`, for a socket that is closed next: that tells the kernel."""
+        """Like `forget`, for a socket that is closed next: the closing tells the kernel."""
         self._told.pop(sock.fileno(), None)
 
     def _look(self) -> None:
+        """Report what has happened."""
         told = self._told
         for descriptor, events in self._epoll.poll(0):
-            # One before it in this list may have closed it.
+            # A callback that was called before it in this list may have closed the socket.
             if (tell := told.get(descriptor)) is not None:
                 try:
                     tell(events)
-                except Exception as error:  # a bug: reported as the loop would, and the others are told all the same
+                # a bug: it is reported as the loop would report it, and the other callbacks are called all the same
+                except Exception as error:
                     self._loop.call_exception_handler({"message": "a connection failed", "exception": error})
 
     def close(self) -> None:
-        """At the end, when no socket stands here any more."""
+        """Close the epoll, at the end of the daemon, when no socket stands here any more."""
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()

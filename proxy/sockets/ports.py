@@ -1,4 +1,5 @@
-"""The NAT port pool: which ports of the configured range are taken on each address. Pure; binding is elsewhere."""
+"""The NAT port pool: which ports of the configured range are taken on each address. This module is pure; binding
+happens elsewhere."""
 
 from __future__ import annotations
 
@@ -9,7 +10,8 @@ from protocols.contract.addresses import Host, Transport
 
 
 class PortPool:
-    """Ports are drawn at random, so that a stranger cannot guess the next one (rule X13, RFC 6056)."""
+    """A range of ports. Ports are drawn at random, so that a stranger cannot guess the next one (rule X13, RFC
+    6056)."""
 
     def __init__(
         self, first: int, last: int, choose: random.Random | None = None, taken: Set[int] = frozenset()
@@ -19,7 +21,8 @@ class PortPool:
         self._leased: dict[tuple[Transport, Host], set[int]] = {}
 
     def use(self, first: int, last: int, taken: Set[int] = frozenset()) -> None:
-        """Draw from this range from now on, but for ports that others have; what is leased stays so."""
+        """Draw from this range from now on, except for ports that are `taken` by others. What is leased stays
+        leased."""
         self._taken = taken
         self._first = first
         self._size = last - first + 1
@@ -31,10 +34,12 @@ class PortPool:
         return self._first <= port < self._first + self._size and port not in self._taken
 
     def candidates(self, transport: Transport, host: Host) -> Iterator[int]:
-        """Each free port once: a random one first, then on from there. Lease the one that could be bound."""
+        """Each free port once: random ones first, then all from a random start onwards. The caller leases the one that
+        it could bind."""
         leased: Set[int] = self._leased.get((transport, host), frozenset())
-        # On from a random start, the next free port is soon found while the range is half empty; past that, a taken run
-        # makes its successor likelier. A fresh draw for each of the first tries keeps the choice even.
+        # From a random start the next free port is soon found while the range is half empty. When it is fuller, the
+        # port behind a run of taken ones is chosen more often than others. A fresh draw for each of the first tries
+        # keeps the choice even.
         for _ in range(16):
             port = self._first + self._choose.randrange(self._size)
             if port not in leased and port not in self._taken:
@@ -46,10 +51,11 @@ class PortPool:
                 yield port
 
     def lease(self, transport: Transport, host: Host, port: int) -> None:
+        """The port is taken from now on."""
         self._leased.setdefault((transport, host), set()).add(port)
 
     def release(self, transport: Transport, host: Host, port: int) -> None:
-        """Give a port back. One that was never leased (an exact port, not from the pool) is no error."""
+        """Give a port back. It is no error if the port was never leased (an exact port, not from the pool)."""
         leased = self._leased.get((transport, host))
         if leased is not None:
             leased.discard(port)
@@ -57,8 +63,9 @@ class PortPool:
                 del self._leased[transport, host]
 
     def leased(self, transport: Transport, host: Host) -> int:
-        """How many are leased on an address."""
+        """How many ports are leased on an address."""
         return len(self._leased.get((transport, host), ()))
 
     def in_use(self) -> int:
+        """How many ports are leased on all addresses."""
         return sum(map(len, self._leased.values()))

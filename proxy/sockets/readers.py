@@ -1,8 +1,8 @@
-"""Sockets of datagrams that wait to be read, thousands of them: to the loop all together are one descriptor.
+"""UDP sockets that wait to be read, thousands of them. To the loop all of them together are one descriptor.
 
-A call opens and closes four sockets. To tell the kernel's epoll of one costs a third of what it costs to have a loop
-watch it, and to call whoever reads it a third as well. One datagram is read of each that is ready, then all are looked
-at again: to look for a second one where mostly there is none costs more than that.
+A call opens and closes four sockets. To add one to this epoll costs a third of what it costs to have the loop watch it,
+and to call its reader also costs a third. One datagram is read from each socket that is ready, and then all sockets are
+looked at again: to look for a second datagram, where mostly there is none, would cost more than that.
 """
 
 from __future__ import annotations
@@ -17,14 +17,17 @@ LOOKS_PER_WAKEUP = 8
 
 
 class Readers:
+    """One epoll for the readers of UDP sockets. `UdpEndpoints` and the main listeners share it."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self.loop = loop
         self._epoll: select.epoll | None = None
+        """None while there is no reader, so that the loop watches nothing."""
         self._readers: dict[int, Callable[[], object]] = {}
 
     def add(self, sock: socket.socket, reader: Callable[[], object]) -> None:
-        """`reader` is called as long as there is something to read. It must cope with there being nothing. Raises
-        OSError when there is no descriptor left for the first one."""
+        """Call `reader` for as long as there is something to read. The reader must cope with there being nothing.
+        Raises OSError when there is no descriptor left for the epoll."""
         if self._epoll is None:
             self._epoll = select.epoll()
             self.loop.add_reader(self._epoll, self._readable, self._epoll)
@@ -33,7 +36,7 @@ class Readers:
         self._readers[descriptor] = reader
 
     def remove(self, sock: socket.socket) -> None:
-        """Before it is closed, which tells the kernel."""
+        """Remove a socket just before it is closed. The closing tells the kernel."""
         assert self._epoll is not None
         del self._readers[sock.fileno()]
         if not self._readers:
@@ -42,11 +45,12 @@ class Readers:
             self._epoll = None
 
     def _readable(self, epoll: select.epoll) -> None:
+        """Call the readers of the sockets that are ready."""
         readers = self._readers
         for _ in range(LOOKS_PER_WAKEUP):
             ready = epoll.poll(0, SOCKETS_PER_LOOK)
             for descriptor, _ in ready:
-                # Whoever was read before may have closed it, and another may have been opened in its place.
+                # The reader before may have closed this socket, and may have opened another one with the same number.
                 if (reader := readers.get(descriptor)) is not None:
                     reader()
             if not ready or epoll.closed:

@@ -1,7 +1,8 @@
-"""Ports that only a privileged process can bind, and that rsh and its kin trust for that (rcmd(3), rresvport(3)).
+"""Reserved ports: only a privileged process can bind them, and rsh and its kin trust a peer for that (rcmd(3),
+rresvport(3)).
 
-A port below 1024 says "whoever speaks here is root on that host". So one of ours stands only for a peer that came from
-such a port itself: nobody gains trust by passing through here. (Linux' own NAT keeps to that as well.)
+A peer at a port below 1024 claims to be root on its host. So a reserved port of ours stands only for a peer that came
+from such a port itself: no peer gains trust by passing through here. (Linux' own NAT keeps to that as well.)
 """
 
 from __future__ import annotations
@@ -16,33 +17,35 @@ from proxy.errors import SocketError
 from proxy.sockets.ports import PortPool
 
 FIRST, LAST = 512, 1023
-"""Those that rresvport(3) hands out, and that rshd accepts."""
+"""The ports that rresvport(3) hands out, and that rshd accepts."""
 SERVICES = frozenset({512, 513, 514, 515, 543, 544, 587, 623, 631, 636, 664, 749, 853, 873, 989, 990, 993, 995})
-"""Services that may be started on this host later, as those of the lists of bindresvport(3)."""
+"""Ports of services that may be started on this host later. Lists of bindresvport(3) have the same ones."""
 MOST_LEASED = 128
-"""Of one address: the rest is for this host's own, such as mounts of NFS."""
+"""How many ports of one address pinholes may have: the rest is for this host's own use, such as mounts of NFS."""
 
 
 def is_reserved(port: int) -> bool:
+    """Whether this is a reserved port."""
     return FIRST <= port <= LAST
 
 
 class ReservedPorts(PortPool):
-    """Those of each address of ours that pinholes may have."""
+    """The reserved ports of each address of ours that pinholes may have."""
 
     def __init__(self, taken: Set[int] = frozenset()) -> None:
         super().__init__(FIRST, LAST, taken=taken | SERVICES)
 
     def keep_off(self, taken: Set[int]) -> None:
-        """From now on these ports are others'."""
+        """These ports belong to others from now on."""
         self.use(FIRST, LAST, taken | SERVICES)
 
     def candidates(self, transport: Transport, host: Host) -> Iterator[int]:
+        """As in `PortPool`, but none once pinholes have their share of the address."""
         return super().candidates(transport, host) if self.leased(transport, host) < MOST_LEASED else iter(())
 
     def sources(self, peer: Endpoint, host: Host) -> Iterator[int]:
-        """From which port of `host` to dial for a peer: its own if that is free, or another reserved one if its own is
-        reserved, or any (0)."""
+        """The ports of `host` to dial from, for this peer: the peer's own port first and then other reserved ones, if
+        the peer's port is reserved; otherwise any port (0)."""
         if not is_reserved(peer.port):
             return iter((0,))
         return chain((peer.port,), super().candidates(Transport.TCP, host))

@@ -1,4 +1,4 @@
-"""By which interface this host reaches another one: asked of the kernel by rtnetlink (rtnetlink(7), RTM_GETROUTE).
+"""By which interface this host reaches another one. The kernel is asked by rtnetlink (rtnetlink(7), RTM_GETROUTE).
 
 No privilege is needed. Answers are kept for a moment, so that a flood of packets asks the kernel once.
 """
@@ -23,12 +23,12 @@ MAX_ANSWER_BYTES = 4096
 _RTM_GETROUTE, _NLM_F_REQUEST, _NLMSG_ERROR = 26, 1, 2
 _RTA_DST, _RTA_OIF = 1, 4
 _RTM_F_FIB_MATCH = 0x2000
-"""The route as it stands in the table, not as it is for this one host."""
+"""This flag asks for the route as it stands in the table, not as it is for this one host."""
 _ROUTE = struct.Struct("=BBBBBBBBI")
 """struct rtmsg: family, bits of destination and source, TOS, table, protocol, scope, type, flags."""
 
 _UNICAST, _LOCAL = 1, 2
-"""Types of routes (RTN_UNICAST, RTN_LOCAL); others are broadcast, multicast, and those that lead nowhere."""
+"""Types of routes (RTN_UNICAST, RTN_LOCAL). The others are broadcast, multicast, and routes that lead nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,18 +36,18 @@ class Way:
     """How packets to a host leave this one."""
 
     interface: int
-    """Its index; 0: none."""
+    """The index of the interface; 0: none."""
     is_to_us: bool = False
-    """The host is this one."""
+    """Whether the host is this one."""
     is_to_one_host: bool = True
-    """Not to a broadcast or multicast address, and not to nowhere."""
+    """False for a broadcast or multicast address, and where no route leads."""
 
 
 NO_WAY = Way(0, is_to_one_host=False)
 
 
 def way_to(host: Host) -> Way:
-    """Raises OSError, also when there is no route."""
+    """The way to a host. Raises OSError, also when there is no route."""
     answer = _ask(host)
     route_type = _ROUTE.unpack_from(answer)[7]
     for kind, value in netlink.attributes(answer[_ROUTE.size :]):
@@ -58,8 +58,9 @@ def way_to(host: Host) -> Way:
 
 
 def default_way_to(host: Host) -> Way:
-    """As `way_to` without the interface, but NO_WAY when a route to some network leads there, and not the one to all
-    the rest of the internet (which some write in two halves, or as 2000::/3). Raises OSError when there is no route."""
+    """NO_WAY if a route to a particular network leads to this host; otherwise a Way that names no interface, because
+    the route to all the rest of the internet leads there (some write that one in two halves, or as 2000::/3). Raises
+    OSError when there is no route."""
     bits = _ROUTE.unpack_from(_ask(host, _RTM_F_FIB_MATCH))[1]
     return Way(0) if bits <= (1 if host.version == 4 else 3) else NO_WAY
 
@@ -81,7 +82,7 @@ def _ask(host: Host, flags: int = 0) -> bytes:
 
 
 class Ways:
-    """The interfaces to hosts, as they were a moment ago."""
+    """The ways to hosts as they were a moment ago."""
 
     def __init__(self, clock: Callable[[], float], ask: Callable[[Host], Way] = way_to) -> None:
         self._clock = clock
@@ -89,7 +90,8 @@ class Ways:
         self._known: dict[Host, tuple[float, Way]] = {}
 
     def to(self, host: Host) -> Way:
-        """NO_WAY when no route leads to the host. Where there is no room to ask, what was known before still holds."""
+        """The way to this host; NO_WAY when no route leads there. If there is no descriptor left to ask with, the last
+        answer still holds."""
         now = self._clock()
         asked_at, way = self._known.get(host, (-KEPT_SECONDS, NO_WAY))
         if now - asked_at >= KEPT_SECONDS:

@@ -1,4 +1,4 @@
-"""TCP sockets after they are connected: options, urgent data, what is unsent, and the ways to end."""
+"""TCP sockets after they are connected: options, urgent data, what is unsent, and how they end."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ KEEPALIVE_INTERVAL_SECONDS = 60
 KEEPALIVE_PROBES = 8
 
 LAST_ACK_RECEIVED = 56
-"""Where struct tcp_info (linux/tcp.h) has the milliseconds since then."""
+"""The offset in struct tcp_info (linux/tcp.h) of the milliseconds since the last acknowledgement."""
 
 SIOCATMARK = 0x8905
 
@@ -30,19 +30,19 @@ _LINGER_OFF = struct.pack("ii", 0, 0)
 
 
 def tune_control(sock: socket.socket) -> None:
-    """Set what a leg needs that an engine reads: no Nagle delay, and keep-alive (X27). A listener hands both on to what
-    it accepts."""
+    """Set the options of a leg that an engine reads: no Nagle delay, and keep-alive (X27). A listener hands both on to
+    the connections that it accepts."""
     no_delay(sock)
     keep_alive(sock)
 
 
 def no_delay(sock: socket.socket) -> None:
-    """What is sent goes out, be it little: without Nagle's algorithm."""
+    """Send even a few bytes at once, without Nagle's algorithm."""
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
 
 
 def urgent_inline(sock: socket.socket) -> None:
-    """Urgent data is read where it stands in the stream."""
+    """Read urgent data where it stands in the stream."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_OOBINLINE, 1)
 
 
@@ -52,13 +52,13 @@ def at_urgent_mark(sock: socket.socket) -> bool:
 
 
 def unsent(sock: socket.socket) -> int:
-    """Bytes that the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
+    """How many bytes the peer has not acknowledged (tcp(7), SIOCOUTQ)."""
     return int.from_bytes(fcntl.ioctl(sock, SIOCOUTQ, _NO_INT), sys.byteorder)
 
 
 def keep_alive(sock: socket.socket, idle_seconds: float | None = None) -> None:
-    """Have the kernel ask whether the peer is still there. idle_seconds: early enough for an answer within that
-    time."""
+    """Have the kernel ask whether the peer is still there. With `idle_seconds` it asks early enough for an answer
+    within that time."""
     idle, interval = KEEPALIVE_IDLE_SECONDS, KEEPALIVE_INTERVAL_SECONDS
     if idle_seconds is not None:
         idle, interval = (max(1, min(usual, int(idle_seconds / 2))) for usual in (idle, interval))
@@ -69,7 +69,7 @@ def keep_alive(sock: socket.socket, idle_seconds: float | None = None) -> None:
 
 
 def heard_within(sock: socket.socket, seconds: float) -> bool:
-    """Whether the peer has acknowledged something in that time, be it a keep-alive."""
+    """Whether the peer has acknowledged something within that time, even if only a keep-alive."""
     info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_ACK_RECEIVED + 4)
     milliseconds = int.from_bytes(info[LAST_ACK_RECEIVED:], sys.byteorder)
     return len(info) == LAST_ACK_RECEIVED + 4 and milliseconds < 1000 * seconds
@@ -82,19 +82,20 @@ def reset(sock: socket.socket) -> None:
 
 
 def reset_when_closed(sock: socket.socket) -> None:
-    """From now on any close is a reset, also the kernel's own when this process is killed; but for `close`."""
+    """From now on any close is a reset, also the kernel's own when this process is killed. Only the function `close`
+    still ends in order."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_RESET)
 
 
 def close(sock: socket.socket) -> None:
-    """Close in order: what was sent arrives, then the end of the stream."""
+    """Close in order: the peer gets what was sent, then the end of the stream."""
     with contextlib.suppress(OSError):
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_OFF)
     sock.close()
 
 
 def finish(sock: socket.socket) -> None:
-    """Half-close: no more from us; the peer may go on. A connection already gone is as finished as can be."""
+    """Half-close: no more bytes from us; the peer may go on. A connection that is already gone needs nothing more."""
     with contextlib.suppress(OSError):
         sock.shutdown(socket.SHUT_WR)

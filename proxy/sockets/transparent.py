@@ -1,4 +1,4 @@
-"""Sockets made and dialled. Open this file, packet_info.py and streams.py when the kernel surprises you.
+"""Makes sockets and dials. When the kernel surprises you, look here, in packet_info.py and in streams.py.
 
 Every socket here is transparent (`IP_TRANSPARENT`), also those on addresses of our own: the one static firewall rule
 `socket transparent 1` then recognises each of them, and one line in the administrator's input chain covers them all.
@@ -27,7 +27,7 @@ from proxy.sockets.packet_info import (
 )
 from proxy.sockets.poll import WRITE
 
-# Not in Python's socket module; from linux/in.h and linux/in6.h.
+# Python's socket module lacks these; they are from linux/in.h and linux/in6.h.
 IP_MTU_DISCOVER = 10
 IP_PMTUDISC_DONT = 0
 IP_FREEBIND = 15
@@ -36,22 +36,23 @@ IPV6_FREEBIND = 78
 IPV6_MTU_DISCOVER = 23
 IPV6_MTU = 24
 IPV6_LEAST_MTU = 1280
-"""RFC 8200 s.5."""
+"""Every IPv6 link carries packets of this size (RFC 8200 s.5)."""
 IPV6_TRANSPARENT = 75
 
 SO_ATTACH_REUSEPORT_CBPF = 51
 
 MAIN_BACKLOG = 4096
-# Bursts wait here for their turn; the kernel gives what it is configured to allow (net.core.rmem_max).
+# Bursts wait in the buffer. The kernel gives as much as it is configured to allow (net.core.rmem_max).
 DATAGRAM_BUFFER_BYTES = 1 << 20
-# Media that is faster than the answer that names it: some tenths of a second of speech, with what the kernel adds to
-# each packet.
+# This holds media that is faster than the answer that names it: some tenths of a second of speech, with what the kernel
+# adds to each packet.
 EARLY_MEDIA_BYTES = 8192
 
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 def _transparent(host: IPv4Address | IPv6Address, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+    """A transparent, non-blocking socket that is bound to no address yet. Raises SocketError without the capability."""
     try:
         if host.version == 4:
             sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
@@ -75,7 +76,7 @@ def listen(at: Endpoint, backlog: int) -> socket.socket:
     """
     sock = _transparent(at.host)
     try:
-        # Also lets a listener share the port of a connection of ours (FTP's default data port, F33).
+        # The option also lets a listener share the port of a connection of ours (FTP's default data port, F33).
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind((at.host_text, at.port))
         sock.listen(backlog)
@@ -86,22 +87,23 @@ def listen(at: Endpoint, backlog: int) -> socket.socket:
 
 
 def listen_main(at: Endpoint) -> socket.socket:
-    """The listener that TPROXY redirects to; its connections know the interface that they came in by."""
+    """The listener that TPROXY redirects to. Its connections know the interface by which they came."""
     sock = listen(at, MAIN_BACKLOG)
     know_interface(sock)
     return sock
 
 
 def listen_in_place(at: Endpoint, backlog: int, allow: Collection[Network] = ()) -> tuple[socket.socket, socket.socket]:
-    """A listener on an address and port of somebody else, for new connections from these networks, until `admit` names
-    others; all other packets pass through this host as if it were not there. Second, the socket that sees to that, to
-    be closed after the first. Connections know their interface.
+    """A listener on the address and port of another host, for new connections from these networks, until `admit` names
+    other networks. All other packets pass through this host as if it were not there. The second socket returned sees to
+    that, and is to be closed after the first. Connections know the interface by which they came.
 
-    The firewall rules ask for the socket that a packet finds, and where there is no connection that is a listener. Of
-    two listeners the kernel lets a program of ours choose. The one aside is not transparent, so what finds it is
-    nothing to the rules; it is there first and goes last, so that nothing finds the other one by chance.
+    The firewall rules look for the socket that a packet finds, and where there is no connection that is a listener. Two
+    listeners stand on the address, and a program of ours lets the kernel choose between them. The one *aside* is not
+    transparent, so the rules ignore a packet that finds it. It is there first and goes last, so that no packet finds
+    the other one by chance.
 
-    Raises as `listen`.
+    Raises the same errors as `listen`.
     """
     aside, sock = _aside(at.host), None
     try:
@@ -135,8 +137,8 @@ def _aside(host: IPv4Address | IPv6Address) -> socket.socket:
 
 
 def admit(aside: socket.socket, allow: Collection[Network]) -> None:
-    """From now on the listener in place is for new connections from these networks. Where there are too many for one
-    program, neighbours of theirs may come too. Raises OSError (ENOMEM, ENOBUFS)."""
+    """From now on the listener in place is for new connections from these networks. If there are too many networks for
+    one program, neighbours of them may come too. Raises OSError (ENOMEM, ENOBUFS)."""
     version = 4 if aside.family == socket.AF_INET else 6
     failure = OSError(errno.ENOMEM, os.strerror(errno.ENOMEM))
     for program in bpf.new_from(version, allow):
@@ -149,28 +151,30 @@ def admit(aside: socket.socket, allow: Collection[Network]) -> None:
         except OSError as error:
             if error.errno != errno.ENOMEM:
                 raise
-            failure = error  # longer than net.core.optmem_max allows: a shorter one may do
+            failure = error  # this program is longer than net.core.optmem_max allows, but a shorter one may do
     raise failure
 
 
 def accept(listener: socket.socket) -> tuple[socket.socket, Endpoint] | None:
-    """The next connection, or None when there is none. Raises OSError only when this machine has no room for it."""
+    """The next connection, or None when there is none. Raises OSError only when this machine has no room for the
+    connection."""
     try:
         sock, address = listener.accept()
     except OSError as error:
         if error.errno in NO_ROOM:
             raise
-        return None  # none there, or it went away while it waited; accept(2) reports network errors of its own, too
+        return None  # there is none, or it ended while it waited; accept(2) also reports network errors of its own
     sock.setblocking(False)
     return sock, endpoint(address)
 
 
 def dial(target: Endpoint, source: Endpoint | None, mark: int = 0, max_segment: int | None = None) -> socket.socket:
-    """Begin a TCP connection to `target`, seen there as from `source` (port 0: the kernel's choice; None: from
-    the address of the route). It stands when the socket becomes writable; `dial_result` then tells. mark: of its
-    packets, by which they may be routed. max_segment: bytes of a segment, at most, both ways.
+    """Begin a TCP connection to `target`. The target sees it come from `source` (port 0: the kernel chooses the port;
+    None: the route also decides the address). The connection stands, or has failed, when the socket becomes writable;
+    `dial_result` tells which. `mark` is put on its packets, by which they may be routed. `max_segment` is how many
+    bytes a segment has at most, both ways.
 
-    Raises OSError when it fails at once (EMFILE, ENETUNREACH, EADDRINUSE ...).
+    Raises OSError when the connection fails at once (EMFILE, ENETUNREACH, EADDRINUSE ...).
     """
     sock = _transparent(target.host)
     try:
@@ -194,8 +198,8 @@ def dial(target: Endpoint, source: Endpoint | None, mark: int = 0, max_segment: 
 def dial_from(
     ports: Iterable[int], host: Host, target: Endpoint, mark: int = 0, max_segment: int | None = None
 ) -> socket.socket:
-    """`dial` as from the first of these ports of `host` that can be had. Raises OSError as `dial` does; EADDRNOTAVAIL
-    when all of them are taken."""
+    """`dial` from the first of these ports of `host` that is free. Raises OSError as `dial` does, and EADDRNOTAVAIL
+    when all of the ports are taken."""
     for port in ports:
         try:
             return dial(target, Endpoint(host, port), mark, max_segment)
@@ -206,8 +210,8 @@ def dial_from(
 
 
 def set_mark(sock: socket.socket, mark: int) -> None:
-    """Mark all packets that are sent from now on; 0: as they are. Raises OSError (EPERM before Linux 5.17, where it
-    takes CAP_NET_ADMIN)."""
+    """Put this mark on all packets that the socket sends from now on; 0 leaves them as they are. Raises OSError (EPERM
+    before Linux 5.17, where a mark takes CAP_NET_ADMIN)."""
     if mark:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, struct.pack("=I", mark))
 
@@ -225,30 +229,32 @@ def check_marks() -> None:
 
 
 def limit_segments(sock: socket.socket, most_bytes: int | None) -> None:
-    """Limit the segments of a connection that is yet to be made, or of all that a listener accepts: both sides keep to
-    the limit (tcp(7), TCP_MAXSEG). A connection that stands already has told its peer another one."""
+    """Limit the segments of a connection that is yet to be made, or of all connections that a listener accepts. Both
+    sides keep to the limit (tcp(7), TCP_MAXSEG). It is too late for a connection that stands: its peer has been told
+    another limit."""
     if most_bytes is not None:
         sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, most_bytes)
 
 
 def dial_result(sock: socket.socket, events: int) -> int:
-    """The errno that a dialled connection ended with; 0 when it stands. events: what the poll has told of it."""
+    """The errno that a dialled connection ended with; 0 when it stands. `events` is what the poll has reported."""
     return 0 if events == WRITE else sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
 
 
 def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> socket.socket:
-    """A transparent UDP socket on any address, our own or foreign: it receives all that is sent there. With each
-    datagram comes the interface that it came in by, and with media its DSCP. `may_share`: sockets that hear others
+    """A transparent UDP socket on any address, our own or foreign. It receives all that is sent there. With each
+    datagram comes the interface by which it came, and with media its DSCP. `may_share`: sockets that hear other peers
     (`hear_only`) may stand on the same address, if they allow it too.
 
     Raises OSError (EADDRINUSE, EACCES, EMFILE ...) and SocketError when the process may not make transparent sockets.
     """
     sock = _transparent(at.host, socket.SOCK_DGRAM)
     try:
-        # Else not SO_REUSEADDR: a second socket on the address would take the first one's datagrams without a word.
+        # Otherwise SO_REUSEADDR stays off: a second socket on the address would take the first one's datagrams without
+        # a word.
         if may_share:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        # What may be shared is not there before somebody is to be heard.
+        # A socket that may be shared does not exist before a sender is expected, so early media never waits in it.
         buffer_bytes = EARLY_MEDIA_BYTES if of_media and not may_share else DATAGRAM_BUFFER_BYTES
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         # A message that rewriting made longer than the link allows goes out in fragments (rule S7).
@@ -263,7 +269,8 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
             if of_media:
                 sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS, 1)
             else:
-                # No router cuts them further, and a socket that hears nobody is not told what fits: this always does.
+                # No router cuts IPv6 packets further, and a socket that hears nobody is not told which size fits. This
+                # size always does.
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, IPV6_LEAST_MTU)
         sock.bind(address(at))
     except OSError:
@@ -273,24 +280,25 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
 
 
 def hear_only(sock: socket.socket, host: str, port: int = 0) -> None:
-    """From now on a socket for datagrams hears this host alone, from one port or (0) from any, and can still send to
-    anybody. The kernel compares the parts of a peer's address that are set; nor does the rule `socket transparent` find
-    the socket for packets of others. Raises OSError when there is no route to the host."""
+    """From now on a UDP socket hears this host alone, from one port or (0) from any, and can still send to any host.
+    The kernel compares the parts of a peer's address that are set, and the rule `socket transparent` does not find the
+    socket for packets of other hosts. Raises OSError when there is no route to the host."""
     sock.connect((host, port))
 
 
 def hear_nobody(sock: socket.socket) -> None:
-    """From now on the socket only sends. Nothing that comes from elsewhere may bear a loopback address."""
+    """From now on the socket only sends. It is connected to a loopback address, which no packet from elsewhere may
+    bear."""
     sock.connect(("127.0.0.1" if sock.family == socket.AF_INET else "::1", 0))
 
 
 def widen(sock: socket.socket) -> None:
-    """A socket for media that is read from now on."""
+    """Give a socket for media its full buffer, since it is read from now on."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, DATAGRAM_BUFFER_BYTES)
 
 
 def datagrams_main(at: Endpoint) -> socket.socket:
-    """The socket that TPROXY redirects to; its datagrams know where they were sent to."""
+    """The socket that TPROXY redirects to. Its datagrams know where they were sent to."""
     sock = datagrams(at)
     if at.host.version == 4:
         sock.setsockopt(socket.SOL_IP, IP_RECVORIGDSTADDR, 1)
@@ -300,13 +308,14 @@ def datagrams_main(at: Endpoint) -> socket.socket:
 
 
 def address(of: Endpoint) -> Address:
-    """As `receive` gives it, whatever else the kernel adds."""
+    """An endpoint as the kernel writes addresses. It equals the source address that `receive` returns for the same
+    endpoint, whatever else the kernel adds."""
     host = of.host_text
     return (host, of.port, 0, 0) if ":" in host else (host, of.port)
 
 
 def route_source(target: Endpoint, mark: int = 0) -> IPv4Address | IPv6Address:
-    """Our address on the way to a host, for packets of that mark. Raises OSError when there is none."""
+    """Our address on the way to a host, for packets with that mark. Raises OSError when there is none."""
     with _transparent(target.host, socket.SOCK_DGRAM) as sock:
         set_mark(sock, mark)
         sock.connect((str(target.host), target.port))
@@ -314,14 +323,14 @@ def route_source(target: Endpoint, mark: int = 0) -> IPv4Address | IPv6Address:
 
 
 def is_own(host: IPv4Address | IPv6Address) -> bool:
-    """Whether it is an address of this host: the kernel goes there as itself. Unlike bind(), this is not misled by
-    `ip_nonlocal_bind`, which gateways with a virtual address have set."""
+    """Whether this is an address of this host: the route to it begins at the address itself. Unlike bind(), this test
+    is not misled by `ip_nonlocal_bind`, which gateways with a virtual address have set."""
     try:
         return route_source(Endpoint(host, 9)) == host
-    except OSError:  # no route at all
+    except OSError:  # there is no route at all
         return False
 
 
 def local(sock: socket.socket) -> Endpoint:
-    """Our end. Of a connection redirected by TPROXY: the original destination (rule X20)."""
+    """Our end of a connection. If TPROXY redirected the connection, this is its original destination (rule X20)."""
     return endpoint(sock.getsockname())

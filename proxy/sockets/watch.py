@@ -1,7 +1,8 @@
-"""Addresses of this host that go away: sessions that others know by one of them cannot go on, and begin anew.
+"""Watches for addresses of this host that go away: sessions that peers know by such an address cannot go on, and begin
+anew.
 
 The kernel tells of it (rtnetlink(7), RTM_DELADDR), for which no capability is needed. A line whose address is renewed
-may take it away and give it back, so it is looked for once more a moment later.
+may take the address away and give it back, so a moment later the address is looked for once more.
 """
 
 from __future__ import annotations
@@ -15,16 +16,19 @@ from protocols.contract.addresses import Host
 from proxy.sockets import netlink, transparent
 
 RETURN_SECONDS = 2.0
+"""How long an address has to come back."""
 
 _GROUPS = 0x10 | 0x100  # RTMGRP_IPV4_IFADDR, RTMGRP_IPV6_IFADDR
 _RTM_DELADDR = 21
-_IFA_ADDRESS, _IFA_LOCAL = 1, 2  # the first is the other end's, on a line between two
+_IFA_ADDRESS, _IFA_LOCAL = 1, 2  # on a line between two hosts the first one is the other end's
 _ADDRESS_BYTES = 8  # struct ifaddrmsg
 
 
 class AddressWatch:
+    """Listens to the kernel, and calls `gone` for each address that has gone for good. The daemon owns it."""
+
     def __init__(self, loop: asyncio.AbstractEventLoop, gone: Callable[[Host], None]) -> None:
-        """`gone` is told each address that has gone. Raises OSError where netlink is not to be had."""
+        """`gone` is called with each address. Raises OSError where there is no netlink."""
         self._loop = loop
         self._gone = gone
         self._sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, socket.NETLINK_ROUTE)
@@ -42,18 +46,19 @@ class AddressWatch:
     def _readable(self) -> None:
         try:
             news = self._sock.recv(65536)
-        except OSError:  # more than could wait to be read: what was in it, nobody knows any more
+        except OSError:  # more messages came than could wait, so nobody knows what was in them
             return
         for host in removed(news):
             self._loop.call_later(RETURN_SECONDS, self._look, host)
 
     def _look(self, host: Host) -> None:
+        """Report the address unless it has come back."""
         if not transparent.is_own(host):
             self._gone(host)
 
 
 def removed(news: bytes) -> Iterator[Host]:
-    """The addresses that messages of rtnetlink say were taken away."""
+    """The addresses that these messages of rtnetlink say were taken away."""
     for kind, body in netlink.messages(news):
         if kind == _RTM_DELADDR:
             found = dict(netlink.attributes(body[_ADDRESS_BYTES:]))
