@@ -5,6 +5,9 @@
        |                -> pinholes.open, offer, answer ...  -> granted, told to the log; nothing stands anywhere
        +-------------------------------------------------------> the other side, as they came
 
+The daemon wraps the engines of every helper in `Engines` (`proxy/sessions/registry.py`), which looks at `mode` for each
+session. A helper does nothing for it, as long as its options are derived from the contract's `Options`.
+
 What an engine would have ended goes on unread. What it would have answered itself goes on as well, so that it may hear
 an answer that it does not wait for: what the log tells of such a session afterwards is what the engine makes of that.
 """

@@ -191,7 +191,8 @@ class Pinholes(Protocol):
 
     def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
         """Admit nobody more. A relay already admitted runs to its end. Closing again, or too late, has no effect.
-        Media stops at once: an answerer's, or an offerer's with all that were joined to it."""
+        Media stops at once: an answerer's, or an offerer's with all that were joined to it. `reason` is one snake_case
+        word for the audit log."""
 
     def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
         """From now on it admits these and no others, and stands for so long, whatever it was to be. Late: no effect."""
@@ -230,6 +231,21 @@ class Closed:
     """The pinhole is gone, with its relays. Bytes are those from the peer that came (in) and those sent to it (out)."""
 
     reason: str
+    """One word, which the audit log writes in `pinhole.closed`, too. Of every pinhole:
+
+    - `closed_by_session`, or the word that the engine gave to `Pinholes.close`;
+    - `session_closed`: the session is over, and its engine is not needed any more;
+    - `never_used`: nobody came in time; `expired`: the time of one that may be used more than once is over;
+    - `address_gone`: this host has lost the address; `stopped`: the daemon ends; `failed`: a bug of ours.
+
+    Of one that has admitted somebody, how the last relay ended: `finished`, `idle`, `half_closed`, `reset_by_peer`
+    (whoever came), `reset_by_target` (whoever was dialled), `no_descriptors`; or `target_` and why the target could not
+    be reached, in the words of `proxy/errors.py`. `used_up`: sessions came, as often as may be.
+
+    Of media: `idle`: all that the call has is silent; `gave_way`: too many offers waited for an answer; `no_place`: the
+    place that a party has moved to could not be had. An offerer's place ends all that were joined to it, with the same
+    word. The engine of SIP closes places when a medium is removed or declined, an offer is refused, another callee is
+    chosen, a callee leaves, or the call is over (`protocols/sip/offers.py`)."""
     bytes_in: int
     bytes_out: int
     seconds: float

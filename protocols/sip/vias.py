@@ -1,4 +1,5 @@
-"""Via fields: the way back of the responses, hop by hop, and what each hop is called on either side of this gateway.
+"""Via fields, which list the hops that a response goes back by. In a request the address of a hop becomes the one that
+the other side knows (`_request_via`); in a response it becomes again what it was (`_response_via`).
 
 RFC 3261 s.18.2.1 and s.18.2.2 (received, and where responses go), s.20.42; RFC 3581 (rport). A Via must come back as it
 was sent (s.8.1.3.3), or its sender takes the response for somebody else's.

@@ -142,7 +142,8 @@ class Lane:
                 self.settle()
 
     def settle(self) -> None:
-        """Nothing is to be learned from its packets: whatever can carry them may."""
+        """Nothing is to be learned from its packets, so the first mover whose `start` takes the lane carries it. If
+        none does, it stays in user space."""
         self.watch, self.is_settled = None, True
         if self._here is None or self._away is not None:
             return
@@ -202,7 +203,10 @@ class Lane:
 
 
 class Movers:
-    """What carries the lanes of a daemon: user space, and what it may hand settled lanes to, the best one first."""
+    """What carries the lanes of a daemon: user space, and what it may hand settled lanes to, the best one first.
+
+    The table of pinholes makes it (`proxy/pinholes/table.py`), today without any other mover than user space.
+    """
 
     def __init__(self, local: LocalMover, others: Sequence[Mover] = ()) -> None:
         self.local = local

@@ -1,5 +1,5 @@
-"""Attacks on the FTP helper, each really tried through a locked-down gateway (rules X10 to X13, F2, F12, F24 to F26,
-F47, F61, F67; RFC 2577)."""
+"""Attacks on the FTP helper, each really tried through a locked-down gateway (rules X10, X11, X12, X13, F2, F12, F24,
+F25, F26, F47, F61, F67; RFC 2577)."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """Media that moves, with and without NAT, after any number of packets from where it was: heard at both ends, and nobody
-else is (RFC 3264 s.8.3.1, RFC 4961; rules D21 to D28, D39 to D45)."""
+else is (RFC 3264 s.8.3.1, RFC 4961; rules D21, D22, D23, D24, D25, D26, D27, D28, D39, D40, D41, D42, D43, D44,
+D45)."""
 
 from __future__ import annotations
 

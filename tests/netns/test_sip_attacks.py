@@ -1,5 +1,5 @@
-"""Attacks on the SIP helper, each really tried through a locked-down gateway (rules X10 to X12, S1 to S6, S56, S57,
-D39). Nothing more opens than was agreed, and the audit log tells of each."""
+"""Attacks on the SIP helper, each really tried through a locked-down gateway (rules X10, X11, X12, S1, S2, S3, S4, S5,
+S6, S56, S57, D39). Nothing more opens than was agreed, and the audit log tells of each."""
 
 from __future__ import annotations
 

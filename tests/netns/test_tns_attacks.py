@@ -1,5 +1,6 @@
-"""Attacks on the TNS helper, each really tried through a locked-down gateway (rules X10 to X13, T4, T5, T14, T18, T23,
-T24): by a listener that sends its clients where they must not go, and by clients that want more than one connection."""
+"""Attacks on the TNS helper, each really tried through a locked-down gateway (rules X10, X11, X12, X13, T4, T5, T14,
+T18, T23, T24): by a listener that sends its clients where they must not go, and by clients that want more than one
+connection."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""How SDP is rewritten, and what still tells an address in it. Rules D1 to D17, D25, D32, D47, D48."""
+"""How SDP is rewritten, and what still tells an address in it. Rules D1, D2, D3, D4, D5, D6, D7, D8, D9, D10, D11, D12,
+D13, D14, D15, D16, D17, D25, D32, D47, D48."""
 
 from __future__ import annotations
 

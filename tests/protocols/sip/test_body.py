@@ -1,4 +1,4 @@
-"""Where SDP stands in SIP bodies. Rules S83 to S88."""
+"""Where SDP stands in SIP bodies. Rules S83, S85, S86, S87, S88."""
 
 from __future__ import annotations
 

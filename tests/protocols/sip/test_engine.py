@@ -245,6 +245,7 @@ def test_a_late_offer_is_answered_by_ack() -> None:
 
 
 def test_a_repeated_request_is_passed_again_and_opens_nothing_more() -> None:
+    """The same bytes go on, and no second place is asked for (S62)."""
     flow = Flow()
     first = flow.passes(CLIENT, invite())
     opened = list(flow.places.log)

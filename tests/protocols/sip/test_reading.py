@@ -1,4 +1,5 @@
-"""SIP messages: what is read, and why one is refused. Rules S1, S3, S6, S9 to S26."""
+"""SIP messages: what is read, and why one is refused. Rules S1, S3, S6, S9, S12, S13, S14, S15, S16, S17, S18, S19,
+S20, S21, S22, S23, S24, S25, S26."""
 
 from __future__ import annotations
 

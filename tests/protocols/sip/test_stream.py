@@ -1,4 +1,4 @@
-"""SIP messages on a stream: where one ends; and datagrams that are none. Rules S2, S4 to S6."""
+"""SIP messages on a stream: where one ends; and datagrams that are none. Rules S2, S4, S5, S6."""
 
 from __future__ import annotations
 

@@ -22,6 +22,7 @@ def test_transcript_whole_and_nothing_is_left_of_it(transcript: Transcript) -> N
 
 @pytest.mark.parametrize("transcript", DATAGRAMS, ids=lambda transcript: transcript.name)
 def test_datagrams_that_are_repeated_get_the_same_again_and_open_nothing(transcript: Transcript) -> None:
+    """Each datagram of a conversation comes twice (S62)."""
     nothing_is_left(play(transcript, HELPER, whole, twice=True))
 
 

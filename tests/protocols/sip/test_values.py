@@ -1,4 +1,4 @@
-"""Addresses, URIs, Vias and lists of SIP. Rules S14 to S22, S38."""
+"""Addresses, URIs, Vias and lists of SIP. Rules S14, S15, S16, S17, S18, S19, S20, S21, S22, S38."""
 
 from __future__ import annotations
 
