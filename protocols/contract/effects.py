@@ -42,7 +42,8 @@ class Close:
     What was sent before is delivered. Then a stream ends on both sides, and what the peers still say goes unread; a
     flow gives its sockets back, and the next datagram of these two begins a session of its own. Waiting pinholes go
     with it unless the engine `is_needed`; what they have admitted runs to its end. `reason` is one snake_case word for
-    the audit log.
+    the audit log. A flow that no engine closes ends when both sides have been silent for too long (`Helper.idle`),
+    unless the engine `is_needed`.
     """
 
     reason: str = "finished"

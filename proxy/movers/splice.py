@@ -100,8 +100,10 @@ class _Direction:
 class SpliceRelay:
     """Two connected sockets, each the other's sink, until both have finished, one is reset, or nothing moves for long.
 
-    Owns the sockets from construction on. `ended(reason)` is called exactly once, after both are closed; reason is
-    finished, idle, reset_by_peer (the first socket), reset_by_target (the second) or what abort() was given.
+    Owns the sockets from construction on. `ended(reason)` is called exactly once, after both are closed. The reason is
+    finished; idle; half_closed (one side had ended, and the other one was silent for too long); reset_by_peer (`peer`,
+    the side that came to us); reset_by_target (`target`, the side that we dialled); no_descriptors; or what abort() was
+    given.
     """
 
     def __init__(

@@ -367,7 +367,11 @@ class MediaPlace(Opening):
         return [component.at for component in self.components if component.at is not None]
 
     def shut(self, reason: str) -> None:
-        """End this place, and the places that answer it. Packets that have already come are passed on."""
+        """End this place, and the places that answer it. Packets that have already come are passed on.
+
+        Whatever ends a place ends it here, or ends the place that it answers. All causes stand at `Closed.reason` in
+        `protocols/contract/pinholes.py`.
+        """
         if not self._is_over:
             self._read_left()
         if not self._is_over:  # what was just read has ended the place

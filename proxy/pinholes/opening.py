@@ -198,7 +198,8 @@ class Opening:
 
     def _gone(self, reason: str, counts: dict[str, int], **facts: Any) -> None:
         """Nothing is left of the pinhole. `counts` says what has passed, by the field names of `Closed`; `facts` is
-        what else the log says."""
+        what else the log says. The words that `reason` may be stand at `Closed.reason` in
+        `protocols/contract/pinholes.py`."""
         self._table.forget(self)
         self.closed(self)
         seconds = self._table.loop.time() - self._opened_at
