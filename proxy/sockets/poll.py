@@ -54,9 +54,11 @@ class Poll:
     def _look(self) -> None:
         """Report what has happened."""
         told = self._told
-        for descriptor, events in self._epoll.poll(0):
-            # A callback that was called before it in this list may have closed the socket.
-            if (tell := told.get(descriptor)) is not None:
+        happened = [(descriptor, events, told.get(descriptor)) for descriptor, events in self._epoll.poll(0)]
+        for descriptor, events, tell in happened:
+            # A callback that was called before it in this list may have closed the socket, and another socket may have
+            # its number by now. A dial would take what happened to the closed one for its own success.
+            if tell is not None and told.get(descriptor) is tell:
                 try:
                     tell(events)
                 # a bug: it is reported as the loop would report it, and the other callbacks are called all the same

@@ -122,6 +122,31 @@ async def test_one_that_closes_another_in_the_same_look_spares_it(ends: Ends) ->
     assert len(told) == 1
 
 
+async def test_what_happened_to_one_is_not_told_of_another_that_has_its_number_since(ends: Ends) -> None:
+    """Whoever is told first closes the other one and dials: the dial would be taken to stand."""
+    near, far = socket.socketpair()
+    fresh, other = socket.socketpair()
+    told: list[int] = []
+
+    def takes_the_place_of(closed: socket.socket) -> None:
+        number = closed.fileno()
+        for sock in (ends.near, near):
+            ends.poll.forget(sock)
+        os.dup2(fresh.fileno(), number)
+        ends.poll.add(closed, READ, told.append)
+
+    ends.poll.add(ends.near, READ, lambda _: takes_the_place_of(near))
+    ends.poll.add(near, READ, lambda _: takes_the_place_of(ends.near))
+    ends.far.send(b"x")
+    far.send(b"x")
+    await ends.wait()
+    for sock in (near, ends.near):
+        ends.poll.forget(sock)
+    for sock in (near, far, fresh, other):
+        sock.close()
+    assert not told
+
+
 async def test_a_bug_in_one_who_is_told_is_reported_and_the_others_are_told(ends: Ends) -> None:
     reported: list[str] = []
     asyncio.get_running_loop().set_exception_handler(lambda _, context: reported.append(str(context["exception"])))
