@@ -12,6 +12,9 @@ from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resol
 class Performer(Protocol):
     """What a session can do for its engine, one method for each effect."""
 
+    is_over: bool
+    """Whether the sides are gone, so that nothing is left that an effect could end."""
+
     def send(self, to: Side, data: bytes) -> None:
         """Send bytes or a datagram to a side."""
 
@@ -36,7 +39,8 @@ class Performer(Protocol):
 
 
 def apply(effects: Sequence[Effect], performer: Performer) -> None:
-    """Perform the effects in order. Nothing follows an Abort, a Close or a Splice."""
+    """Perform the effects in order. Nothing follows an Abort, a Close or a Splice. After its session is over an engine
+    may still ask for an end, when what it looked after has ended: `settle` sees to that."""
     for number, effect in enumerate(effects):
         match effect:
             case Send(to, data):
@@ -45,6 +49,8 @@ def apply(effects: Sequence[Effect], performer: Performer) -> None:
                 performer.note(event, facts)
             case Finish(to):
                 performer.finish(to)
+            case Abort() | Close() | Splice() if performer.is_over:
+                return
             case Abort(reason):
                 told = frozenset(before.to for before in effects[:number] if isinstance(before, Send))
                 performer.abort(reason, told)

@@ -10,6 +10,8 @@ import pytest
 
 from protocols.sip.engine import SipEngines
 from protocols.sip.options import SipOptions
+from protocols.tftp.engine import HELPER as TFTP
+from protocols.tftp.options import TftpOptions
 from proxy.config.schema import Limits, Timeouts
 from proxy.config.values import Dnat
 from tests.harness.sip_flow import message
@@ -188,6 +190,26 @@ async def test_it_stays_while_a_call_of_before_goes_on(hosts: Hosts) -> None:
         old, _ = gateway.shell.engines
         old.is_called = False
         assert (await gateway.shell.until("session.closed", 2))["reason"] == "idle"
+
+
+@pytest.mark.parametrize("snat", ["none", "interface"])
+async def test_who_comes_by_a_pinhole_of_before_is_let_in_though_its_session_ends_by_that(
+    hosts: Hosts, snat: str
+) -> None:
+    """A server of TFTP answers a request that was made before a reload."""
+    request = b"\0\1boot.img\0octet\0"
+    traits, options = {"begins": TFTP.begins, "roles": TFTP.roles}, {"tftp": TftpOptions()}
+    async with Gateway(hosts, TFTP.start(), snat=snat, helper="tftp", traits=traits, options=options) as gateway:
+        client, server, transfer = gateway.client(), gateway.server(), gateway.server(port=7000)
+        client.sendto(request, server.getsockname())
+        await hear(server)
+        reload(gateway, {"options": {"tftp": TftpOptions(max_bytes=1000)}})
+        client.sendto(request, server.getsockname())
+        _, seen = await hear(server)
+        transfer.sendto(b"\0\3\0\1last", seen)
+        assert await hear(client) == (b"\0\3\0\1last", transfer.getsockname())
+        assert gateway.shell.log.events().count("session.closed") == 2
+        assert not gateway.shell.sessions.lingering
 
 
 # -- phones that are called by their registrar -------------------------------------------------------------------------

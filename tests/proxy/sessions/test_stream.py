@@ -631,6 +631,27 @@ async def test_what_ended_by_another_sessions_doing_is_let_go() -> None:
     assert "test.over" not in call.shell.log.events()
 
 
+@pytest.mark.parametrize("end", [Close("over"), Abort("over"), Splice(60.0)], ids=lambda end: type(end).__name__)
+async def test_an_engine_that_ends_its_session_when_that_is_over_ends_what_it_looks_after(end: Effect) -> None:
+    class Ending(Keeping):
+        def tick(self, now: float) -> Sequence[Effect]:
+            return [*super().tick(now), end]
+
+    call = await Call.connect(Shell(Ending))
+    (engine,), loop = call.shell.engines, asyncio.get_running_loop()
+    bugs: list[dict[str, Any]] = []
+    loop.set_exception_handler(lambda _, context: bugs.append(context))
+    waiting(engine)
+    engine.due = loop.time() + 0.05
+    await say(call.client, b"x")
+    await receive(call.server)
+    await hang_up(call)
+    await call.shell.until("pinhole.closed")
+    assert not bugs
+    assert call.shell.log.events().count("session.closed") == 1
+    assert not call.shell.sessions.lingering
+
+
 async def test_at_the_end_of_the_daemon_it_ends_as_well() -> None:
     call = await Call.connect(Shell(Keeping))
     waiting(call.shell.engines[0])
