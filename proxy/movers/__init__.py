@@ -1,1 +1,1 @@
-"""What carries bytes that nobody reads: spliced relays of TCP, and lanes of datagrams."""
+"""What carries bytes that no engine reads: spliced relays of TCP, and lanes of datagrams."""

@@ -2,18 +2,19 @@
 
     source --> [at: a socket of ours] --> lane --> [out: a socket of ours] --> to
 
-A lane says nothing of why: whose packets it takes, and until when, is decided by whoever made it (for media that is
-`proxy/pinholes/components.py`). What carries its packets is a *mover*. The one in user space (`userspace.py`) carries
-every lane from its start on. It also carries whatever another mover lets through, so another one may be there or not,
-may refuse a lane, and may lose what it carries: the packets come to the lane's socket then, as if it had never been.
+A lane does not know its purpose: its owner decides which packets it takes, and until when (for media that is
+`proxy/pinholes/components.py`). What carries its packets is a *mover*. The mover in user space (`userspace.py`) carries
+every lane from its start on. It also carries whatever another mover lets through. So another mover is optional, may
+refuse a lane, and may lose what it carries: the packets come to the lane's socket then, as if that mover had never
+been.
 
     start ---> watched --- settle ---> settled: others may carry it --- stop --> over
                   ^                       |   ^
                   |                    recall |
                   '---- restart ----------'   '--- settle
 
-A lane is watched as long as its packets tell something: where the sender's stream comes from. It is recalled when they
-may tell something again, and whenever one of its four parts changes.
+A lane is watched as long as its packets tell where the sender's stream comes from. It is recalled when they may tell
+that again, and whenever one of its four parts changes.
 """
 
 from __future__ import annotations
@@ -26,59 +27,61 @@ from proxy.sockets.endpoints import Route, UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 
 NOWHERE: Address = ("", 0)
-"""An address that is not known yet. The kernel refuses to send there (EINVAL), so that a packet is lost as on any way
-that does not exist; and nothing comes from there."""
+"""An address that is not known yet. The kernel refuses to send there (EINVAL), so a packet is lost as on any way that
+does not exist; and no packet comes from there."""
 
 Watch = Callable[[bytes], None]
-"""Is shown each packet that a lane in user space has passed on."""
+"""A function that is shown each packet which a lane in user space has passed on."""
 
 
 class LaneOwner(Protocol):
-    """Who has made a lane."""
+    """The maker of a lane, which decides about its packets."""
 
     def admits(self, source: Address, ancillary: Ancillary) -> bool:
-        """Whether a packet that bears this address may come as the kernel says that it came. One that may not is
-        counted by the owner."""
+        """Whether a packet that bears this address came by an interface that leads there. The owner counts a packet
+        that did not."""
 
     def give_up(self) -> None:
-        """A bug of ours in a callback: the owner ends, with the lane."""
+        """A bug of ours in a callback ends the owner, and the lane with it."""
 
 
 class Counts(NamedTuple):
-    """What a mover has carried of a lane. `lost` of `packets` did not go out."""
+    """What a mover has carried for a lane. `lost` says how many of `packets` did not go out."""
 
     packets: int = 0
     bytes: int = 0
     lost: int = 0
 
     def plus(self, other: Counts) -> Counts:
+        """The sum of both."""
         return Counts(self.packets + other.packets, self.bytes + other.bytes, self.lost + other.lost)
 
 
 class Carriage(Protocol):
-    """One lane that a mover carries."""
+    """A mover's work for one lane."""
 
     def counts(self) -> Counts:
-        """What it has carried by now."""
+        """What has been carried so far."""
 
     def stop(self) -> Counts:
-        """Carry nothing more: what comes from now on comes to the lane's socket. Returns the last counts."""
+        """Carry nothing more. What comes from now on comes to the lane's socket. Returns the last counts."""
 
 
 class Mover(Protocol):
-    """Something that can carry lanes: a program in the kernel, another process."""
+    """Something that can carry lanes, such as a program in the kernel or another process."""
 
     def start(self, lane: Lane) -> Carriage | None:
-        """Carry packets from exactly `lane.source` to `lane.at`, by `lane.out` to `lane.to`. None: it cannot carry this
-        one, and it stays in user space. None of the four changes before `stop`."""
+        """Carry packets from exactly `lane.source` to `lane.at`, by `lane.out` to `lane.to`. None: this mover cannot
+        carry the lane, which stays in user space. None of the four changes before `stop`."""
 
 
 class LocalCarriage(Carriage, Protocol):
-    """A lane that is carried in user space."""
+    """The work of user space for one lane."""
 
     @property
     def take(self) -> Route:
-        """Pass on a packet that has come at another moment, or by another hand, than the socket's."""
+        """Pass on a packet that the lane's socket did not just receive, because it waited or another lane hands it
+        on."""
 
 
 class LocalMover(Protocol):
@@ -86,13 +89,17 @@ class LocalMover(Protocol):
 
     @property
     def is_handing_on(self) -> bool:
-        """Whether the packet that is looked at now has come from another lane of ours, which has looked at it."""
+        """Whether the packet at hand comes from another lane of ours, which has already checked its interface."""
 
-    def start(self, lane: Lane) -> LocalCarriage: ...
+    def start(self, lane: Lane) -> LocalCarriage:
+        """Carry this lane."""
 
 
 class Lane:
-    """Datagrams from `source` that come to `at` go out by `out` to `to`."""
+    """Datagrams from `source` that come to `at` go out by `out` to `to`.
+
+    The owner, such as a path of media, starts, settles and ends the lane. The lane holds the carriages of its movers.
+    """
 
     __slots__ = (
         "_away",
@@ -115,25 +122,29 @@ class Lane:
         self.owner = owner
         self.source: Address = ()
         self.at: Stand | None = None
-        """Where packets come to; None as long as no socket hears them."""
+        """The stand where packets come to. None: no socket hears them."""
         self.out: UdpEndpoint | None = None
         self.to = to
         self.watch: Watch | None = None
-        """Who looks at each packet, until the lane is settled."""
+        """The function that looks at each packet, until the lane is settled."""
         self.is_settled = False
         self.last = b""
-        """The newest packet that user space has seen: who comes from elsewhere must go on where it ended."""
+        """The newest packet that user space has seen. A sender from elsewhere must continue the stream from there."""
         self._here: LocalCarriage | None = None
+        """The carriage in user space. None: the lane is stopped."""
         self._away: Carriage | None = None
+        """The carriage of another mover, if one carries the lane."""
         self._before = Counts()
-        """What passed before it was restarted or recalled."""
+        """What passed before the last restart or recall."""
         self._unseen = 0
+        """How many packets other movers have carried before the last recall."""
 
-    # -- its life ------------------------------------------------------------------------------------------------------
+    # -- the life of a lane
+    # ---------------------------------------------------------------------------------------------
 
     def start(self, source: Address, at: Stand | None, out: UdpEndpoint) -> None:
-        """Take packets from there, as they come to that socket, and send them by the other. Again: from there, and no
-        longer from elsewhere."""
+        """Take packets from this source as they come to this stand, and send them by this endpoint. A second call
+        changes the source: packets from the old one are no longer taken."""
         self.stop()
         self.source, self.at, self.out = source, at, out
         if at is not None:
@@ -153,38 +164,39 @@ class Lane:
                 return
 
     def recall(self) -> None:
-        """Each packet comes by user space from now on, until the lane is settled again."""
+        """From now on each packet passes user space, until the lane is settled again."""
         if self._away is not None:
             counts, self._away = self._away.stop(), None
             self._before = self._before.plus(counts)
             self._unseen += counts.packets
 
     def redirect(self, to: Address) -> None:
-        """Its packets go to another address from now on."""
+        """Send the packets to another address from now on."""
         self.recall()
         self.to = to
         if self.is_settled:
             self.settle()
 
     def stop(self) -> None:
-        """No packet is taken any more; what was counted stays."""
+        """Take no packet any more. The counts stay."""
         self.recall()
         if self._here is not None:
             self._before = self._before.plus(self._here.stop())
             self._here = None
 
     def end(self) -> Counts:
-        """Stop for good. Returns all that has passed."""
+        """Stop for good. Returns the counts of all that has passed."""
         self.stop()
-        # They refer to each other: without that both go when nobody holds them, not when cycles are collected.
+        # Lane and owner refer to each other. Without this reference both are freed as soon as nobody holds them, and
+        # need not wait for the collector of cycles.
         self.watch = None
         del self.owner
         return self._before
 
-    # -- its packets ---------------------------------------------------------------------------------------------------
+    # -- packets ------------------------------------------------------------------------------------------------------
 
     def take(self, data: bytes, ancillary: Ancillary) -> None:
-        """Pass on a packet of the sender that came before it was known as one."""
+        """Pass on a packet of the sender that came before it was known as the sender's."""
         if self._here is not None:
             self._here.take(data, ancillary)
 
@@ -194,7 +206,7 @@ class Lane:
         return self._unseen + (self._away.counts().packets if self._away is not None else 0)
 
     def counts(self) -> Counts:
-        """All that has passed, whoever carried it."""
+        """All that has passed, whichever mover carried it."""
         counts = self._before
         for carriage in (self._here, self._away):
             if carriage is not None:

@@ -1,4 +1,4 @@
-"""Pipes that bytes are spliced through, kept for the next relay."""
+"""Pipes for splice(2), kept for the next relay."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ from dataclasses import dataclass
 
 from proxy.sockets.poll import Poll
 
-# One pipe slot holds one segment's pages, so a large pipe moves far more than its nominal size in two system calls.
+# One slot of a pipe holds the pages of one segment, so a large pipe moves far more than its nominal size in two system
+# calls.
 PIPE_BYTES = 1 << 20
 
 POOLED_PIPES = 64
@@ -17,19 +18,22 @@ POOLED_PIPES = 64
 
 @dataclass(slots=True)
 class Pipe:
+    """The two descriptors of a pipe."""
+
     read: int
     write: int
 
 
 class Splicer:
-    """What all relays share: the poll that watches their sockets, and pipes that wait for use."""
+    """What all relays share: the poll that watches their sockets, and empty pipes for the next use. The table of
+    pinholes owns it."""
 
     def __init__(self, poll: Poll) -> None:
         self.poll = poll
         self._pipes: list[Pipe] = []
 
     def take_pipe(self) -> Pipe:
-        """An empty one. Raises OSError when no descriptors are left."""
+        """Take an empty pipe. Raises OSError when no descriptors are left."""
         if self._pipes:
             return self._pipes.pop()
         read, write = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
@@ -39,14 +43,15 @@ class Splicer:
         return Pipe(read, write)
 
     def give_pipe(self, pipe: Pipe, is_empty: bool) -> None:
-        """Kept for the next relay: making and sizing one costs more than moving a small file through it."""
+        """Keep an empty pipe for the next relay: to make and size a pipe costs more than to move a small file through
+        it."""
         if is_empty and len(self._pipes) < POOLED_PIPES:
             self._pipes.append(pipe)
         else:
             _close(pipe)
 
     def drop_pipes(self) -> None:
-        """Close those that wait."""
+        """Close the pipes that are kept."""
         while self._pipes:
             _close(self._pipes.pop())
 

@@ -1,6 +1,7 @@
-"""Data without an engine: TCP relayed by splice(2), so that no payload ever enters Python.
+"""Relays of TCP without an engine: splice(2) moves the bytes, so no payload ever enters Python.
 
-Each direction owns a pipe, taken when its first bytes come (most FTP data flows one way) and given back empty:
+Each direction owns a pipe. It takes the pipe when its first bytes come (most FTP data flows one way) and gives it back
+empty:
 
     source socket --splice--> pipe --splice--> sink socket
 
@@ -27,17 +28,18 @@ from proxy.movers.pipes import Pipe, Splicer
 from proxy.sockets import streams
 
 SPLICE_BYTES = 1 << 20
-# How often one direction may go round before the loop serves others.
+# One direction may go round so many times before the loop serves others.
 ROUNDS_PER_WAKEUP = 16
-# How much is read at a time where splice(2) cannot: around a byte of urgent data.
+# So much is read at a time where splice(2) cannot work: around a byte of urgent data.
 PAST_URGENT_BYTES = 64 * 1024
-# One side has ended and nothing moves any more. Long, for a server may still be writing down what it was sent.
+# One side has ended, and nothing moves for so long. It is long because a server may still be writing down what it was
+# sent.
 HALF_CLOSED_SECONDS = 600.0
-# Most transfers are over sooner and need no keep-alive.
+# Most transfers are over sooner than this, and need no keep-alive.
 KEEP_ALIVE_AFTER_SECONDS = 60.0
 
-# Edge-triggered, so that a socket is watched once in its life. Else a relay would change from waiting for its source to
-# waiting for its sink and back at each turn.
+# The events are edge-triggered, so that a socket is registered once in its life. Otherwise a relay would change from
+# waiting for its source to waiting for its sink and back at each turn.
 _EVENTS = select.EPOLLIN | select.EPOLLPRI | select.EPOLLOUT | select.EPOLLRDHUP | select.EPOLLET
 _JUST_DATA = select.EPOLLIN | select.EPOLLOUT
 _NOTHING = bytes(4)  # an int for ioctl()
@@ -46,7 +48,7 @@ _AND_MORE = _FLAGS | 4  # SPLICE_F_MORE: the last segment waits until what comes
 
 
 class _Stop(Enum):
-    """Why a way goes no further for now."""
+    """Why a direction goes no further for now."""
 
     SOURCE_DRY = "source_dry"
     SINK_FULL = "sink_full"
@@ -55,7 +57,7 @@ class _Stop(Enum):
 
 
 class _Direction:
-    """One way of a relay. `head`: bytes an engine left behind, to go out before all others."""
+    """One direction of a relay. `head` has bytes that an engine left behind, which go out before all others."""
 
     __slots__ = (
         "from_fd",
@@ -79,21 +81,25 @@ class _Direction:
         self.from_fd = source.fileno()
         self.to_fd = sink.fileno()
         self.has_urgent = False
-        """Urgent data has come, and may still be ahead."""
+        """Whether urgent data has come, and may not have been read yet."""
         self.may_stop = False
-        """An end, an error or urgent data has come: nothing to read does not mean that there is nothing to learn."""
+        """Whether an end, an error or urgent data has been reported: then an empty source may still have something to
+        tell."""
         self.urgent = b""
-        """That which has to go out next, as such."""
+        """The byte that goes out next as urgent data."""
         self.head = head
         self.pipe: Pipe | None = None
         self.in_pipe = 0
+        """Bytes in the pipe."""
         self.moved = 0
+        """Bytes that have gone out to the sink."""
         self.is_done = False
+        """Whether the source has ended and the sink has been told."""
         self.is_scheduled = False
 
     @property
     def is_loaded(self) -> bool:
-        """Something has come in that has not gone out."""
+        """Whether some bytes have come in that have not gone out."""
         return bool(self.in_pipe or self.head or self.urgent)
 
 
@@ -118,9 +124,9 @@ class SpliceRelay:
         carries_urgent: bool = False,
         silent_seconds: float | None = None,
     ) -> None:
-        """heads: what goes first to the target, and to the peer. carries_urgent: urgent data goes on as such; else it
-        becomes part of the stream. silent_seconds: takes the place of `idle_seconds` while both ends answer
-        keep-alives."""
+        """`heads` has the bytes that go first to the target, and to the peer. `carries_urgent`: urgent data goes on as
+        urgent data; otherwise it becomes part of the stream. `silent_seconds` replaces `idle_seconds` while both ends
+        answer keep-alives."""
         self._loop = loop
         self._splicer = splicer
         self._peer = peer
@@ -133,7 +139,8 @@ class SpliceRelay:
         self._is_kept_alive = False
         self._active_at = loop.time()
         self._timer = loop.call_later(min(idle_seconds, KEEP_ALIVE_AFTER_SECONDS, HALF_CLOSED_SECONDS), self._look)
-        # If this process dies, the kernel closes both: as a reset, or half a file would look like a whole one (F56).
+        # If this process dies, the kernel closes both sockets. It is a reset then, or half a file would look like a
+        # whole one (F56).
         for sock in (peer, target):
             streams.reset_when_closed(sock)
             streams.no_delay(sock)
@@ -145,17 +152,18 @@ class SpliceRelay:
             streams.urgent_inline(target)
 
     def start(self) -> None:
+        """Move what has come already, and watch both sockets from now on."""
         ways = (self._inward, self._outward)
         for way in ways:
             if not self._is_over:
                 self._move(way)
-        # What the first moves left waiting, or what came since, is told at once.
+        # The poll reports at once what the first moves left waiting, and what has come since.
         for reads, writes in (ways, ways[::-1]):
             if not self._is_over:
                 self._watch(reads, writes)
 
     def _watch(self, reads: _Direction, writes: _Direction) -> None:
-        """The socket that the one direction reads from and the other writes to."""
+        """Watch the socket that one direction reads from and the other one writes to."""
         try:
             self._splicer.poll.add(reads.source, _EVENTS, partial(self._changed, reads, writes))
         except OSError:
@@ -163,15 +171,17 @@ class SpliceRelay:
 
     @property
     def sockets(self) -> tuple[socket.socket, ...]:
+        """The sockets of the peer and the target."""
         return self._peer, self._outward.source
 
     @property
     def bytes_in(self) -> int:
-        """From the peer to the target."""
+        """Bytes that have gone from the peer to the target."""
         return self._inward.moved
 
     @property
     def bytes_out(self) -> int:
+        """Bytes that have gone from the target to the peer."""
         return self._outward.moved
 
     def abort(self, reason: str) -> None:
@@ -179,18 +189,21 @@ class SpliceRelay:
         self._end(reason, streams.reset)
 
     def _changed(self, reads: _Direction, writes: _Direction, events: int) -> None:
+        """The poll has reported events of a socket."""
         if events & select.EPOLLERR and (reads.is_done or reads.is_loaded):
-            # Nobody reads from it now, and this is told once: with the sink full it would be known much later.
+            # The relay does not read from this socket now, and the error is reported only once: with the sink full it
+            # would be noticed much later.
             self.abort(self._reset_by(reads.source))
         elif events & ~select.EPOLLOUT:
             reads.has_urgent = reads.has_urgent or bool(events & select.EPOLLPRI)
             reads.may_stop = reads.may_stop or bool(events & ~_JUST_DATA)
-            if not reads.is_loaded:  # else its sink has no room, and will say when it has
+            if not reads.is_loaded:  # otherwise its sink has no room, and the poll reports when it has
                 self._move(reads)
         if writes.is_loaded and events & ~select.EPOLLIN:
             self._move(writes)
 
     def _move(self, way: _Direction) -> None:
+        """Move what can be moved now."""
         if self._is_over or way.is_done:
             return
         try:
@@ -207,7 +220,7 @@ class SpliceRelay:
         except OSError as error:
             self._fail(way, error)
         else:
-            if not way.is_scheduled:  # there is more, but it is others' turn
+            if not way.is_scheduled:  # there is more to move, but the loop serves others first
                 way.is_scheduled = True
                 self._loop.call_soon(self._next_turn, way)
 
@@ -216,7 +229,7 @@ class SpliceRelay:
         self._move(way)
 
     def _send(self, way: _Direction) -> bool:
-        """Whether all that goes ahead of the pipe's content has gone out."""
+        """Send what goes ahead of the pipe's content. Returns whether all of it has gone out."""
         try:
             if way.urgent:
                 way.moved += way.sink.send(way.urgent, socket.MSG_OOB)
@@ -230,7 +243,8 @@ class SpliceRelay:
         return True
 
     def _pour(self, way: _Direction) -> _Stop:
-        """From the source to the sink. All of a bulk transfer is spent in these lines, so they ask nothing twice."""
+        """Move bytes from the source to the sink. All of a bulk transfer is spent in these lines, so they ask nothing
+        twice."""
         if way.pipe is None:
             way.pipe = self._splicer.take_pipe()
         splice, ioctl, source, sink = os.splice, fcntl.ioctl, way.from_fd, way.to_fd
@@ -238,13 +252,14 @@ class SpliceRelay:
         waiting, before, moved = way.in_pipe, way.in_pipe, 0
         try:
             for _ in range(ROUNDS_PER_WAKEUP):
-                # An error costs Python as much as ten such questions. What comes after it wakes us again.
+                # An exception costs Python as much as ten such questions. If more bytes come after the question, the
+                # poll reports them.
                 has_more = ioctl(source, termios.FIONREAD, _NOTHING) != _NOTHING
                 if waiting:
                     sent = splice(out_of, sink, waiting, None, None, _AND_MORE if has_more else _FLAGS)
                     waiting -= sent
                     moved += sent
-                    if waiting:  # it takes what there is room for; until all has gone out the source waits too
+                    if waiting:  # the sink takes what it has room for; until all has gone out the source waits too
                         return _Stop.SINK_FULL
                 if not (has_more or way.may_stop):
                     return _Stop.SOURCE_DRY
@@ -261,10 +276,12 @@ class SpliceRelay:
         return _Stop.TURN_OVER
 
     def _look_behind(self, way: _Direction, has_ended: bool) -> bool:
-        """The pipe is empty, and nothing more comes into it. Whether something came past it; at the source's end pass
-        that on, and be over when the other way is."""
+        """The pipe is empty, and splice(2) brings nothing more into it. Look for what it cannot bring: urgent data, and
+        the source's end. The end is passed on, and the relay is over when the other direction has ended too. Returns
+        whether there is more to move."""
         if (has_ended or way.has_urgent) and streams.at_urgent_mark(way.source):
-            # splice() stops before urgent data, and calls that nothing, or the end. The byte itself may be on its way.
+            # splice(2) stops before urgent data, and reports that as nothing to read, or as the end. The urgent byte
+            # itself may still be on its way.
             has_ended = False
             if self._carries_urgent and not self._take_urgent(way):
                 return False
@@ -286,13 +303,14 @@ class SpliceRelay:
         return False
 
     def _take_urgent(self, way: _Direction) -> bool:
-        """The byte that stands next, out of line. Whether it has come: it may be announced before."""
+        """Read the urgent byte that stands next, out of line. Returns whether it has come: it may be announced before
+        it comes."""
         try:
             way.urgent = way.source.recv(1, socket.MSG_OOB)
         except BlockingIOError:
             return False
         except OSError as error:
-            if error.errno != errno.EINVAL:  # it was taken already
+            if error.errno != errno.EINVAL:  # EINVAL: the byte was taken already
                 raise
         return True
 
@@ -302,28 +320,31 @@ class SpliceRelay:
             way.pipe = None
 
     def _fail(self, way: _Direction, error: OSError) -> None:
+        """A system call has failed, so both ends are reset."""
         if error.errno in (errno.EMFILE, errno.ENFILE):
             self.abort("no_descriptors")
             return
-        # EPIPE is the sink's doing. Of a reset we are told on whichever socket was touched; ask which one it was.
+        # EPIPE comes from the sink. A reset is reported on whichever socket was touched, so find out which peer it was.
         by_sink = error.errno == errno.EPIPE or way.is_loaded
         culprit = way.sink if by_sink else way.source
         self.abort(self._reset_by(culprit))
 
     def _reset_by(self, culprit: socket.socket) -> str:
+        """The reason that names the peer which has reset its connection."""
         return "reset_by_peer" if culprit is self._peer else "reset_by_target"
 
     def _look(self) -> None:
-        """From time to time: idle for too long? And a relay that lasts wants to learn when a peer has vanished."""
+        """Runs from time to time. It ends a relay that has been idle for too long. It also turns keep-alive on for a
+        relay that lasts, so that a peer that vanishes is noticed."""
         limit = self._idle_seconds
-        # Not while a slow reader still fetches what it was sent.
+        # A slow reader that still fetches what it was sent is left alone.
         is_half_closed = self._inward.is_done or self._outward.is_done
         if is_half_closed and not (streams.unsent(self._inward.sink) or streams.unsent(self._outward.sink)):
             limit = min(limit, HALF_CLOSED_SECONDS)
         silent_for = self._loop.time() - self._active_at
         left = limit - silent_for
         if left <= 0 and limit == self._idle_seconds and self._is_alive(silent_for):
-            left = limit  # asked again then
+            left = limit  # the question is asked again after that time
         if left <= 0:
             self.abort("idle" if limit == self._idle_seconds else "half_closed")
             return
@@ -334,7 +355,7 @@ class SpliceRelay:
         self._timer = self._loop.call_later(min(left, HALF_CLOSED_SECONDS), self._look)
 
     def _is_alive(self, silent_for: float) -> bool:
-        """Whether silence is all that is wrong: both ends answer keep-alives, and neither keeps the other waiting."""
+        """Whether the relay is merely silent: both ends answer keep-alives, and neither keeps the other waiting."""
         if self._silent_seconds is None or silent_for >= self._silent_seconds:
             return False
         return all(
@@ -343,7 +364,7 @@ class SpliceRelay:
         )
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/record/failures.py`)."""
+        """A bug of ours resets both ends (`proxy/record/failures.py`)."""
         try:
             self.abort("failed")
         finally:
@@ -351,6 +372,7 @@ class SpliceRelay:
                 streams.reset(sock)
 
     def _end(self, reason: str, close: Callable[[socket.socket], None]) -> None:
+        """Close both sockets by this function, once, and report the reason."""
         if self._is_over:
             return
         self._is_over = True

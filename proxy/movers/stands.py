@@ -1,4 +1,4 @@
-"""Stands: the sockets that lanes begin at, and who takes packets of which address there."""
+"""Stands: the sockets that lanes begin at. A stand knows which packets, by their source address, are for which lane."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from proxy.sockets.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEnd
 from proxy.sockets.packet_info import Address, Ancillary
 
 MOST_OVER = 64
-"""Addresses remembered at one socket whose streams are over."""
+"""How many addresses one stand remembers whose streams are over."""
 
 
 class Keeper(Protocol):
-    """Whose stand it is, if a stand is kept while no lane begins there."""
+    """The owner of a stand that stays while no lane begins there: a place of media on an address of ours."""
 
     def refuse(self, source: Address, count: int = 1) -> None:
         """A stranger's packets were not passed on."""
 
 
 class Listener(Protocol):
-    """Somebody who waits at a stand for packets of one sender, wherever that sends from."""
+    """A path that waits at a stand for packets of one sender, from wherever they come."""
 
     def may_learn(self, host: Host) -> bool:
         """Whether the sender may send from that host."""
@@ -30,39 +30,41 @@ class Listener(Protocol):
         """Whether the interface that a packet came by leads to the host whose address it bears."""
 
     def meet(self, source: Address, data: bytes, ancillary: Ancillary, is_late: bool) -> bool:
-        """A packet from an address that nobody has claimed. Whether it is taken, or kept for a moment. is_late: a
-        stream came from that address which is over."""
+        """A packet has come from an address that no path has claimed. Returns whether the packet is taken, or kept for
+        a moment. `is_late`: an earlier stream came from that address and is over."""
 
     def claims(self, at: Stand, source: Address) -> bool:
         """Whether packets of that address are the sender's."""
 
     def refuse(self, source: Address, count: int = 1) -> None:
-        """As of `Keeper`."""
+        """A stranger's packets were not passed on."""
 
     def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
         """A packet bore the sender's address and came by the wrong interface."""
 
 
 class Stand:
-    """A socket that packets come to: who listens there, and who takes packets of which address."""
+    """A socket that packets come to, with the paths that listen there and the routes for the addresses that they have
+    claimed."""
 
     __slots__ = ("_displaced", "_over", "endpoint", "heard", "keeper", "listeners")
 
     def __init__(self, endpoint: UdpEndpoint, keeper: Keeper | None) -> None:
-        """keeper: whose place it is, if that has it without any lane."""
+        """`keeper` is the place that keeps this stand while no lane begins there, if there is one."""
         self.endpoint = endpoint
         self.keeper = keeper
         self.heard = endpoint.heard
-        """The host that it hears, as the kernel writes it; None for everybody."""
+        """The single host that the socket hears, as the kernel writes it. None: it hears everybody."""
         self.listeners: list[Listener] = []
         self._over: tuple[Address, ...] = ()
-        """Where streams came from that are over, while others still come here: their last packets are no stranger's."""
+        """Addresses of streams that are over, while other streams still come here. Their last packets are not a
+        stranger's."""
         self._displaced: dict[Address, list[Route]] = {}
-        """Who took packets of an address before, the newest one last: whose port it is, is known by the newest call,
-        for whoever did not hang up the one before."""
+        """address -> the routes that took its packets before, the newest one last. If a party did not hang up an
+        earlier call, the newest call has its port."""
 
     def claim(self, source: Address, take: Route) -> None:
-        """Packets of this address are for `take`, whoever took them before."""
+        """Packets of this address go to `take` from now on, whichever route took them before."""
         before = self.endpoint.routes.get(source)
         if before is not None:
             self._displaced.setdefault(source, []).append(before)
@@ -71,7 +73,7 @@ class Stand:
         self.endpoint.routes[source] = take
 
     def unclaim(self, source: Address, take: Route) -> None:
-        """Packets of this address are for whoever took them before `take` did."""
+        """Packets of this address go to the route that took them before `take` did."""
         routes, displaced = self.endpoint.routes, self._displaced.get(source)
         if displaced is None:
             del routes[source]
@@ -84,20 +86,22 @@ class Stand:
             del self._displaced[source]
 
     def remember_over(self, source: Address) -> None:
-        """The stream that came from there is over; what still comes is no stranger's, if nobody else has claimed it."""
+        """The stream from this address is over. What still comes from there is not a stranger's, unless another path
+        has claimed the address."""
         if source not in self.endpoint.routes and len(self.listeners) > 1 and len(self._over) < MOST_OVER:
             self._over += (source,)
 
     def is_late(self, source: Address) -> bool:
-        """Whether a stream came from there that is over."""
+        """Whether an earlier stream came from this address and is over."""
         return source in self._over
 
     def is_anothers(self, source: Address, listener: Listener) -> bool:
-        """Whether packets of this address belong to the stream of another listener than this one."""
+        """Whether packets of this address belong to the stream of another path than this one."""
         return any(other is not listener and other.claims(self, source) for other in self.listeners)
 
     def stranger(self, data: bytes, ancillary: Ancillary, source: Address) -> None:
-        """A packet from an address that nobody has claimed: of a sender that is to be learned, or of a stranger."""
+        """A packet has come from an address that no path has claimed. It is of a sender whose address is still to be
+        learned, or of a stranger."""
         host, is_late = packet_info.endpoint(source).host, self.is_late(source)
         listeners = [listener for listener in self.listeners if listener.may_learn(host)]
         for listener in listeners:
@@ -115,7 +119,7 @@ class Stand:
 
 
 class Stands:
-    """The stands of a daemon, each shared by all lanes that begin there."""
+    """The stands of a daemon. All lanes that begin at one socket share its stand. The table of pinholes owns it."""
 
     def __init__(self, endpoints: UdpEndpoints) -> None:
         self._endpoints = endpoints
@@ -126,8 +130,8 @@ class Stands:
         return len(self._at)
 
     def lease(self, keeper: Keeper, host: Host, count: int, mark: int = 0) -> list[Stand]:
-        """Stands on adjacent ports of an address of ours, the first one even. mark: of what is sent from there. Raises
-        OSError."""
+        """Stands on adjacent ports of an address of ours, the first one even. `mark` is put on what is sent from there.
+        Raises OSError."""
         stands = [Stand(endpoint, keeper) for endpoint in self._endpoints.take_media(host, count)]
         for stand in stands:
             self._at[stand.endpoint] = stand
@@ -136,8 +140,8 @@ class Stands:
         return stands
 
     def take(self, at: Endpoint, hears: Heard, mark: int = 0) -> Stand:
-        """The stand on another host's address, or on a place of ours, that hears one host. `give` it back. mark: as of
-        `lease`. Raises OSError."""
+        """The stand that hears this host, on another host's address or on a place of ours. The caller gives it back
+        (`give`). `mark` is as in `lease`. Raises OSError."""
         endpoint = self._endpoints.take(at, is_media=True, hears=hears)
         stand = self._at.get(endpoint)
         if stand is None:
@@ -147,14 +151,15 @@ class Stands:
         return stand
 
     def share(self, stand: Stand, mark: int = 0) -> Stand:
-        """One that is leased, for one more lane. `give` it back as well. Raises OSError."""
+        """A leased stand, for one more lane. The caller gives it back as well. Raises OSError."""
         stand.endpoint.uses += 1
         if mark:
             self._mark([stand], mark)
         return stand
 
     def _mark(self, stands: list[Stand], mark: int) -> None:
-        """Of those that were just taken. Raises OSError, and then they are given back."""
+        """Mark what is sent from the stands that were just taken. Raises OSError, and then the stands are given
+        back."""
         try:
             for stand in stands:
                 transparent.set_mark(stand.endpoint.sock, mark)
@@ -164,12 +169,12 @@ class Stands:
             raise
 
     def is_leased(self, at: Endpoint) -> bool:
-        """Whether it is a place of ours for media."""
+        """Whether this is a place of media on an address of ours."""
         endpoint = self._endpoints.get(at, EVERYBODY)
         return endpoint is not None and endpoint.is_leased and endpoint.is_media
 
     def give(self, stand: Stand) -> None:
-        """One lane fewer begins there; the last one closes the socket."""
+        """One lane fewer begins there. The last one closes the socket."""
         if stand.endpoint.uses == 1:
             del self._at[stand.endpoint]
         self._endpoints.give(stand.endpoint)

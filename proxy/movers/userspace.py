@@ -10,22 +10,23 @@ from proxy.sockets.endpoints import UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 
 MOST_HANDED = 8
-"""From lane to lane of ours: a call between two phones behind us takes one step, a place passed on one more."""
+"""How many lanes of ours may hand one packet on: a call between two phones behind us takes one step, and a place that
+was passed on takes one more."""
 
 
 class UserSpace:
-    """Carries every lane from its start on."""
+    """The mover in this process. It carries every lane from its start on."""
 
     def __init__(self, leased: Mapping[Address, UdpEndpoint]) -> None:
-        """leased: endpoints on addresses of ours. What one of them sends to another would have to pass our own
+        """`leased` has the endpoints on addresses of ours. What one of them sends to another would have to pass our own
         firewall, so it is handed on without the network."""
         self.leased = leased
         self.handed = 0
-        """From how many lanes to the next one the packet has gone that is looked at now."""
+        """How many lanes have handed on the packet at hand."""
 
     @property
     def is_handing_on(self) -> bool:
-        """Whether the packet that is looked at now has come from another lane of ours, which has looked at it."""
+        """Whether the packet at hand comes from another lane of ours, which has already checked its interface."""
         return self.handed > 0
 
     def start(self, lane: Lane) -> CarriedHere:
@@ -33,7 +34,7 @@ class UserSpace:
 
 
 class CarriedHere:
-    """A lane whose packets are read from its socket and sent by the other one."""
+    """A lane whose packets are read from one socket and sent by another one."""
 
     __slots__ = (
         "_ancillary",
@@ -57,6 +58,7 @@ class CarriedHere:
         self._out = lane.out
         self._send = lane.out.sock.sendto
         self._ancillary: Ancillary = ()
+        """What the kernel said of the last packet whose interface was checked."""
         self.packets = self.bytes = self.lost = 0
         self._at, self._source = lane.at, lane.source
         self._at.claim(self._source, self.take)
@@ -70,7 +72,7 @@ class CarriedHere:
 
     def take(self, data: bytes, ancillary: Ancillary) -> None:
         """Pass on a packet. All that a stream costs is spent in these lines, so they ask nothing twice."""
-        # Mostly the kernel says the same as of the packet before: to compare that is quicker than to read it.
+        # Mostly the kernel says the same as for the packet before: to compare that is quicker than to read it.
         if ancillary != self._ancillary and not self._is_let_in(ancillary):
             return
         self.packets += 1
@@ -78,7 +80,8 @@ class CarriedHere:
         lane = self._lane
         lane.last = data
         to = lane.to
-        if to in self._leased:  # another call's place: of one of two phones behind us
+        # the address is a place of another call, such as the other leg of a call between two phones behind us
+        if to in self._leased:
             self._hand_on(self._leased[to], data, ancillary)
         else:
             try:
@@ -97,9 +100,9 @@ class CarriedHere:
         return True
 
     def _hand_on(self, near: UdpEndpoint, data: bytes, ancillary: Ancillary) -> None:
-        """To the lane that would take the packet if the network brought it."""
+        """Give the packet to the lane that would take it if the network brought it."""
         take, mover = near.routes.get(self._out.address), self._mover
-        # Parties that name places of ours, of this call or of several, could make a ring of lanes.
+        # Parties that name places of ours, in this call or in several, could make a ring of lanes.
         if take is not None and take != self.take and mover.handed < MOST_HANDED:
             mover.handed += 1
             try:
@@ -108,8 +111,9 @@ class CarriedHere:
                 mover.handed -= 1
 
     def _send_again(self, error: OSError, data: bytes, to: Address) -> None:
-        """No route, a full buffer: media may always be lost, and the stream goes on (D50). But a socket that hears one
-        host is told by ICMP of a packet before this one, and then has sent nothing."""
+        """The packet did not go out: no route, or a full buffer. Media may be lost at any time, and the stream goes on
+        (D50). But a socket that hears one host is told by ICMP of the fate of an earlier packet, and has sent nothing
+        then; so it tries once more."""
         if isinstance(error, ConnectionRefusedError):
             try:
                 self._send(data, to)
@@ -119,5 +123,5 @@ class CarriedHere:
         self.lost += 1
 
     def give_up(self) -> None:
-        """A bug of ours (`proxy/record/failures.py`)."""
+        """A bug of ours ends the lane's owner (`proxy/record/failures.py`)."""
         self._lane.owner.give_up()
