@@ -1,4 +1,4 @@
-"""Every exception of ours, drawn once.
+"""The exceptions of this package, drawn once.
 
 PinholeError
 ├── ConfigError      the configuration is wrong; carries every problem found, each with file, line and column
@@ -17,27 +17,29 @@ from proxy.text import printable
 
 
 class PinholeError(Exception):
-    """Something the operator can act on. The text says what is wrong and how to mend it."""
+    """A problem that the operator can act on. The text says what is wrong and how to mend it."""
 
 
 class ConfigError(PinholeError):
-    """`problems`: one line each, `file:line:column: path: what is wrong`, in the order of the file."""
+    """The configuration is wrong. `problems` has one line for each problem, `file:line:column: path: what is wrong`, in
+    the order of the file."""
 
     def __init__(self, problems: Sequence[str]) -> None:
-        # A file says what it likes, also in its name; a problem is one line all the same.
+        # A file may contain any characters, also in its name; a problem is printed as one line all the same.
         self.problems = tuple(map(printable, problems))
         super().__init__("\n".join(self.problems))
 
 
 class SocketError(PinholeError):
-    pass
+    """The system refused a socket."""
 
 
 class NetError(PinholeError):
-    pass
+    """Firewall rules or routes could not be read, set or removed."""
 
 
 def refusal_reason(error: OSError) -> str:
+    """The error of a pinhole that could not be opened, as one word for the audit log and the engine."""
     match error.errno:
         case errno.EADDRINUSE:
             return "address_in_use"
@@ -45,14 +47,14 @@ def refusal_reason(error: OSError) -> str:
             return "no_free_port"
         case errno.EMFILE | errno.ENFILE:
             return "no_descriptors"
-        case errno.EACCES:  # a port below 1024, without CAP_NET_BIND_SERVICE
+        case errno.EACCES:  # the port is below 1024, and the process lacks CAP_NET_BIND_SERVICE
             return "not_permitted"
         case _:
             return "bind_failed"
 
 
 def dial_failure(code: int | None) -> str:
-    """The errno of a connection that did not come about, as one word for the audit log."""
+    """The errno of a connection that could not be made, as one word for the audit log."""
     match code:
         case errno.ECONNREFUSED | errno.ECONNRESET:
             return "refused"
@@ -62,7 +64,7 @@ def dial_failure(code: int | None) -> str:
             return "no_descriptors"
         case errno.EADDRINUSE | errno.EADDRNOTAVAIL:
             return "no_source_port"
-        case errno.EACCES:  # to be called from a port below 1024, without CAP_NET_BIND_SERVICE
+        case errno.EACCES:  # the call had to come from a port below 1024, and the process lacks CAP_NET_BIND_SERVICE
             return "not_permitted"
         case _:
             return "unreachable"

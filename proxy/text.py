@@ -1,7 +1,8 @@
-"""Text for a terminal: what came from a peer, or from a file, must not speak to it.
+"""Text that is safe on a terminal, whichever peer or file it came from.
 
-Escape sequences (ESC, and C1 for terminals that take eight bits) move the cursor, change titles and answer as if
-somebody typed; marks of direction show a line in another order than it has; a line feed begins one that nobody wrote.
+Escape sequences (ESC, and C1 for terminals that take eight bits) move the cursor, change titles and answer as if the
+operator had typed; marks of direction show a line in another order than it has; a line feed begins a line that we did
+not write.
 """
 
 from __future__ import annotations
@@ -10,14 +11,15 @@ import json
 
 
 def printable(text: str, keep: str = "") -> str:
-    """With `\\x1b`, `\\u202e` and the like in place of all that does not print. keep: characters that stay."""
+    """The text with `\\x1b`, `\\u202e` and the like in place of all characters that do not print. `keep` lists
+    characters that stay."""
     if text.isprintable():
         return text
     return "".join(char if char.isprintable() or char in keep else _escaped(char) for char in text)
 
 
 def printable_json(document: str) -> str:
-    """The same of JSON that was laid out over lines: whatever reads it gets the same values."""
+    """A JSON document, laid out over lines, with such escapes as JSON knows. A reader gets the same values."""
     if document.replace("\n", "").isprintable():
         return document
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in document)

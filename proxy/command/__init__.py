@@ -1,1 +1,1 @@
-"""The command `pinhole`: what it reads, asks and prints."""
+"""The command `pinhole`: what it reads, what it asks the daemon, and what it prints."""

@@ -1,6 +1,6 @@
-"""The command `pinhole`. Exit status: 0 fine, 1 no, 2 wrong usage.
+"""The command `pinhole`. Its exit status is 0 for fine, 1 for no and 2 for wrong usage.
 
-Whatever only one command needs is imported there: `run` carries no firewall code, `check` no event loop.
+A module that only one command needs is imported in that command: `run` carries no firewall code, `check` no event loop.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 
 class _Group(click.Group):
-    """Says what an operator can act on in one line (or one for each problem of a file), and ends with status 1."""
+    """A group of commands that prints what the operator can act on in one line (or one for each problem of a file), and
+    ends with status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
         try:
@@ -41,21 +42,25 @@ class _Group(click.Group):
 
 
 def _with_config(command: Command) -> Command:
+    """Add the option `--config`."""
     where = f"Configuration file. Without: {reading.SYSTEM_PATH} if it exists, else the built-in default."
     return click.option("-c", "--config", "path", metavar="FILE", help=where)(command)
 
 
 def _with_json(command: Command) -> Command:
+    """Add the option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="For programs.")(command)
 
 
 def _with_backend(command: Command) -> Command:
+    """Add the option `--backend` with nft as its default."""
     choice = click.Choice(["nft", "iptables"])
     return click.option("--backend", type=choice, default="nft", show_default=True, help="Whose rules.")(command)
 
 
 def _with_backend_that_stands(command: Command) -> Command:
-    """Rules of both backends at once are in each other's way, so whose rules stand is whose are meant."""
+    """Add the option `--backend`. Its default is the backend whose rules are set up, since rules of both backends at
+    once are in each other's way."""
     choice = click.Choice(["nft", "iptables"])
     text = "Whose rules. Without: those that stand; nft, if none do (iptables, where there is no nft)."
     return click.option("--backend", type=choice, default=None, help=text)(command)
@@ -98,6 +103,7 @@ def run(path: str | None, net: bool, backend: str | None) -> None:
 
 
 def _ask(path: str | None, method: str, name: str) -> dict[str, Any]:
+    """Ask the daemon on its control socket."""
     from proxy.command import client
 
     return client.ask(reading.control_in_force(path), method, name)
@@ -184,6 +190,7 @@ def check(files: tuple[str, ...], as_json: bool) -> None:
 
 
 def _counted(settings: Config) -> str:
+    """The size of a configuration in a few words."""
     return f"entries in session-helpers: {len(settings.served)}, policies: {len(settings.policies)}"
 
 
@@ -230,6 +237,7 @@ def session_helper(number: int | None, path: str | None, as_json: bool, form: st
 
 
 def _print_helpers(helpers: list[dict[str, Any]]) -> None:
+    """Print the helpers that exist, and their options."""
     for helper in helpers:
         ports = ", ".join(f"{port['port']}/{port['protocol']}" for port in helper["ports"])
         click.echo(f"{helper['name']}: {helper['summary']} (usually {ports})")
@@ -252,7 +260,7 @@ def net_group() -> None:
 
 
 def _backend(name: str | None) -> Backend:
-    """None: whose rules stand."""
+    """The backend of this name. None: the one whose rules are set up."""
     from proxy.host import net
     from proxy.host.rules import Backend
 

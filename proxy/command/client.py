@@ -1,4 +1,4 @@
-"""The command line's side of the control socket: one HTTP request over UNIX, one JSON answer."""
+"""The command line's side of the control socket: one HTTP request over a UNIX socket, one JSON answer."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import aiohttp
 from proxy.errors import PinholeError
 
 _SECONDS = 10.0
-"""The daemon answers from memory; a reload reads one file."""
+"""How long an answer may take. The daemon answers from memory; for a reload it reads one file."""
 
 
 def ask(path: str, method: str, name: str) -> dict[str, Any]:
-    """What the daemon at the control socket `path` answers to `method /name`. Raises PinholeError."""
+    """The answer of the daemon at the control socket `path` to `method /name`. Raises PinholeError."""
     return asyncio.run(_ask(path, method, name))
 
 

@@ -1,4 +1,5 @@
-"""The session-helper table and the helpers that exist, for people, for programs, and as FortiOS writes them. Pure."""
+"""The session-helper table and the helpers that exist: for people, for programs, and as FortiOS writes them. This
+module is pure."""
 
 from __future__ import annotations
 
@@ -13,8 +14,8 @@ PROTOCOL_NUMBERS = {Transport.TCP: 6, Transport.UDP: 17}
 
 
 def entries(table: Sequence[HelperEntry]) -> list[dict[str, Any]]:
-    """The table as plain values: `id`, `name`, `protocol`, `protocol_number`, `port` (a list of ports and ranges); with
-    an entry that is off also why it is `off`."""
+    """The table as plain values: `id`, `name`, `protocol`, `protocol_number`, `port` (a list of ports and ranges). An
+    entry that is off also has `off`, which says why."""
     return [
         {
             "id": entry.id,
@@ -29,7 +30,8 @@ def entries(table: Sequence[HelperEntry]) -> list[dict[str, Any]]:
 
 
 def why_off(entry: HelperEntry) -> str:
-    """What the helper says of it, if it has one of the entry's ports off itself."""
+    """Why an entry is off: the helper's own reason if the helper has one of the entry's ports off, otherwise the
+    configuration."""
     reasons = REGISTRY[entry.name].off
     own = (reasons.get((entry.protocol, ports.first)) for ports in entry.ports if ports.first == ports.last)
     return next((reason for reason in own if reason is not None), "the configuration says so")
@@ -38,8 +40,9 @@ def why_off(entry: HelperEntry) -> str:
 def fortios(shown: Sequence[HelperEntry], table: Sequence[HelperEntry]) -> str:
     """Entries as `config system session-helper` lists them.
 
-    shown: those to write, of the whole `table`.  FortiOS has one port an entry, so further ports of an entry of ours
-    become entries of their own, with ids that are free in the table. FortiOS has none that are off: a comment says so.
+    `shown` are the entries to write, out of the whole `table`. FortiOS has one port in an entry, so further ports of an
+    entry of ours become entries of their own, with ids that are free in the table. FortiOS has no entries that are off,
+    so a comment says it.
     """
     taken = {entry.id for entry in table}
     free = (number for number in count(max(taken, default=0) + 1))
@@ -58,7 +61,8 @@ def fortios(shown: Sequence[HelperEntry], table: Sequence[HelperEntry]) -> str:
 
 
 def helpers() -> list[dict[str, Any]]:
-    """Every helper that exists: `name`, `summary`, `ports`, `options` (of `name`, `type`, `default`, `description`)."""
+    """Every helper that exists: `name`, `summary`, `ports`, and `options`, each with `name`, `type`, `default` and
+    `description`."""
     schema = json_schema()
 
     def definition(node: dict[str, Any]) -> dict[str, Any]:
@@ -77,6 +81,7 @@ def helpers() -> list[dict[str, Any]]:
 
 
 def _options(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """The options of a helper, from its JSON Schema."""
     for name, field in schema["properties"].items():
         yield {
             "name": name,
@@ -87,7 +92,7 @@ def _options(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
 
 
 def _type(field: dict[str, Any]) -> str:
-    """A JSON Schema in a few words: `allow | deny`, `number`, `list of string`."""
+    """The type in a JSON Schema in a few words: `allow | deny`, `number`, `list of string`."""
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
     if "anyOf" in field:

@@ -13,18 +13,20 @@ from proxy.text import printable, printable_json
 
 
 def say(text: str) -> None:
-    """To people, beside the output: progress and problems."""
+    """Print progress or a problem for people, on standard error."""
     click.echo(printable(text, keep="\n"), err=True)
 
 
 def print_json(value: Any) -> None:
+    """Print a value for programs."""
     click.echo(printable_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
 def print_rows(
     rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = (), title: str = "", empty: str = ""
 ) -> None:
-    """A table. columns: keys to show, in this order; by default those of the rows. empty: said for no rows."""
+    """Print a table. `columns` are the keys to show, in this order; by default those of the rows. `empty` is printed
+    when there are no rows."""
     if not rows:
         click.echo(empty)
         return
@@ -40,16 +42,18 @@ def print_rows(
 
 
 def print_fields(values: Mapping[str, Any], title: str = "") -> None:
-    """One record, a line for each of its fields."""
+    """Print one record, a line for each of its fields."""
     rows = [{"": _heading(name), " ": _cell(name, value)} for name, value in values.items()]
     print_rows(rows, title=title)
 
 
 def _heading(column: str) -> str:
+    """The key of a column as a heading for people."""
     return column.removesuffix("_seconds").replace("_", " ")
 
 
 def _print_rich(headings: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
+    """Print a table with lines around its cells, on a terminal."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -63,6 +67,7 @@ def _print_rich(headings: Sequence[str], cells: Sequence[Sequence[str]], title: 
 
 
 def _cell(column: str, value: Any) -> str:
+    """A value as the text of a cell."""
     match value:
         case None:
             return "-"
@@ -79,7 +84,7 @@ def _cell(column: str, value: Any) -> str:
 
 
 def duration(seconds: float) -> str:
-    """4.2s, 3m07s, 2h05m, 3d04h."""
+    """A time in short, such as 4.2s, 3m07s, 2h05m or 3d04h."""
     if seconds < 60:
         return f"{seconds:.1f}s"
     minutes, rest = divmod(int(seconds), 60)

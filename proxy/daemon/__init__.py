@@ -1,1 +1,1 @@
-"""The daemon: built, run, reloaded and taken down; and whom it answers."""
+"""The daemon: how it is built, run, reloaded and taken down, and what it answers on its control socket."""

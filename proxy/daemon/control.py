@@ -24,14 +24,16 @@ from proxy.record.metrics import Metrics
 
 Report = Callable[[], dict[str, Any]]
 Table = Callable[[], Iterable[dict[str, Any]]]
-"""Its rows, made as they are taken."""
+"""A function that returns the rows of a table. Each row is made when it is taken."""
 
-# About a millisecond. Of ten thousand calls there are forty thousand rows, and none of the calls may hear it.
+# Sending so many rows takes about a millisecond. Ten thousand calls have forty thousand rows, and nobody in a call
+# should hear them being sent.
 ROWS_AT_ONCE = 64
 
 
 class Control:
-    """Serves the reports and tables it is given; knows nothing of what is in them."""
+    """The server on the control socket. It serves the reports and tables that it is given, and does not know what is in
+    them."""
 
     def __init__(
         self,
@@ -43,7 +45,7 @@ class Control:
         bound: Callable[[], socket.socket] | None = None,
         removed: Callable[[], None] | None = None,
     ) -> None:
-        """bound, removed: who makes the socket at `path` and takes it away; by default this process itself does."""
+        """`bound` makes the socket at `path` and `removed` takes it away; by default this process does both itself."""
         self._bind = bound or partial(bind, path)
         self._remove = removed or partial(remove, path)
         app = web.Application()
@@ -63,25 +65,26 @@ class Control:
         self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
 
     async def start(self) -> None:
-        """Raises SocketError when the path cannot be used or another daemon answers there."""
+        """Begin to serve. Raises SocketError when the path cannot be used or another daemon answers there."""
         sock = self._bind()
         await self._runner.setup()
         await web.SockSite(self._runner, sock).start()
 
     async def stop(self) -> None:
+        """Stop serving and remove the socket."""
         await self._runner.cleanup()
         self._remove()
 
 
 def bind(path: str, group: int | None = None) -> socket.socket:
-    """The control socket, for its owner and its group alone. group: another one than this process'. Raises SocketError
-    when the path cannot be used or another daemon answers there."""
+    """Make the control socket, for its owner and its group alone. `group` names another group than this process has.
+    Raises SocketError when the path cannot be used or another daemon answers there."""
     at = Path(path)
     try:
         at.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         _remove_stale(at)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        before = os.umask(0o117)  # owner and group may talk to the daemon, nobody else; never open for an instant
+        before = os.umask(0o117)  # only owner and group may talk to the daemon, from the first instant on
         try:
             sock.bind(path)
             if group is not None:
@@ -100,17 +103,18 @@ def bind(path: str, group: int | None = None) -> socket.socket:
 
 
 def remove(path: str) -> None:
+    """Remove the control socket's file."""
     with contextlib.suppress(OSError):
         os.unlink(path)
 
 
 def _remove_stale(path: Path) -> None:
-    """A daemon that was killed leaves its socket behind; one that lives answers, and keeps it."""
+    """Remove the socket of a daemon that was killed. A daemon that lives answers, and keeps its socket."""
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
-    if not stat.S_ISSOCK(mode):  # nor a link to one, which may be somebody else's
+    if not stat.S_ISSOCK(mode):  # a link to a socket is refused too, which may belong to another user
         raise SocketError(f"control socket {path}: there is a file that is no socket; remove it")
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe, contextlib.suppress(ConnectionRefusedError):
         probe.connect(str(path))
@@ -119,6 +123,8 @@ def _remove_stale(path: Path) -> None:
 
 
 def _answering(report: Report) -> Callable[[web.Request], Awaitable[web.Response]]:
+    """The handler that answers with this report."""
+
     async def answer(_: web.Request) -> web.Response:
         return web.json_response(report())
 
@@ -126,6 +132,8 @@ def _answering(report: Report) -> Callable[[web.Request], Awaitable[web.Response
 
 
 def _listing(name: str, table: Table) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """The handler that answers with this table, a few rows at a time."""
+
     async def answer(request: web.Request) -> web.StreamResponse:
         response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
         await response.prepare(request)
@@ -134,7 +142,7 @@ def _listing(name: str, table: Table) -> Callable[[web.Request], Awaitable[web.S
         while some := list(islice(rows, ROWS_AT_ONCE)):
             await response.write((between + ", ".join(some)).encode())
             between = ", "
-            await asyncio.sleep(0)  # what has arrived meanwhile comes first
+            await asyncio.sleep(0)  # packets that have arrived meanwhile come first
         await response.write(b"]}")
         return response
 

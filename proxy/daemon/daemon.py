@@ -50,19 +50,19 @@ from proxy.sockets.ports import PortPool
 from proxy.sockets.watch import AddressWatch
 from proxy.text import printable
 
-# Both legs of a session, and for each of some transfers at once two sockets and a pipe.
+# This counts both legs of a session, and for some sessions with a transfer two sockets and a pipe.
 DESCRIPTORS_PER_SESSION = 3
-# RTP and RTCP.
+# A pinhole of media has one socket for RTP and one for RTCP.
 DESCRIPTORS_PER_PINHOLE = 2
-# How long after a line was left out the log says so, at the latest a window of its kind later.
+# After a line was left out, the log says so within this time and the window of the line's kind.
 LEFT_OUT_SECONDS = 60.0
 
 
 def run(path: str | None, backend: Backend | None) -> int:
     """`pinhole run`: serve until told to stop. Returns the exit status; raises PinholeError when it cannot begin.
 
-    backend: set the firewall rules and routes up with it before, and take them down at the end; None: leave them alone.
-    Whoever starts it as root serves as an ordinary user.
+    With `backend`, firewall rules and routes are set up before and taken down at the end. None: they are left alone. A
+    daemon that root starts serves as an ordinary user.
     """
     _fill_standard_descriptors()
     path = reading.chosen(path)
@@ -75,8 +75,8 @@ def run(path: str | None, backend: Backend | None) -> int:
     try:
         if backend is not None:
             net.up(settings, backend, _say)
-        # What Python does after a fork loses an exit in its middle, and the loop stands one badly as it starts: SIGTERM
-        # waits until the loop takes signals itself.
+        # A SIGTERM right after a fork may be lost in Python, and one while the loop starts does harm. So it is blocked
+        # until the loop takes signals itself.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
         watcher = fork_watcher(settings, backend)
         if is_root or backend is not None:
@@ -98,7 +98,7 @@ def run(path: str | None, backend: Backend | None) -> int:
 
 
 def _keeper(path: str | None, settings: Config, who: User, backend: Backend | None, watcher: Watcher) -> Keeper:
-    """The process that does what the serving one may not any more."""
+    """The process beside the serving one, which keeps root's rights and does what the serving process no longer may."""
 
     def control() -> int:
         return bind_control(settings.control, who.gid).detach()
@@ -116,7 +116,7 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
             _say("it ended without a word; rules and routes stay as they are (`pinhole net down` removes them)")
 
     def configuration() -> int:
-        # Whoever began with the built-in one may have a file by now.
+        # A daemon that began with the built-in configuration may have a file by now.
         return os.open(reading.chosen(path) or reading.SYSTEM_PATH, os.O_RDONLY | os.O_CLOEXEC)
 
     wishes: dict[str, Wish] = {
@@ -130,31 +130,36 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
 
 
 def _end_in_order_until_served() -> None:
-    """What comes before the loop takes signals must not leave the rules behind; a log to rotate there is none yet."""
+    """Until the loop takes signals, SIGTERM must not leave the rules behind. The other signals are ignored, since there
+    is no log to reopen yet."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     for number in (signal.SIGHUP, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
 
 
 def _fill_standard_descriptors() -> None:
-    """Whoever started this may have closed them: then a socket would get such a number, and peers the audit log."""
+    """The parent process may have closed the standard descriptors. Then a socket would get one of their numbers, and
+    the peer would get the audit log."""
     while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
         os.set_inheritable(descriptor, True)
     os.close(descriptor)
 
 
 def _load_what_comes_late() -> None:
-    """What is imported only when it is needed lies where root installed it, which nobody else may be able to read."""
+    """Import now the modules that Python imports only when it needs them. They lie where root installed them, and an
+    ordinary user may not be able to read them later."""
     for name in ("encodings.idna", "encodings.unicode_escape"):
         importlib.import_module(name)
 
 
 def _say(text: str) -> None:
+    """Tell the operator on standard error."""
     shown = printable(text, keep="\n")
     print(f"pinhole: {shown}", file=sys.stderr, flush=True)
 
 
 async def _serve(path: str | None, settings: Config, keeper: Keeper | None, watcher: Watcher) -> int:
+    """Run the daemon in this loop until it is told to stop."""
     daemon = Daemon(path, settings, keeper, watcher)
     try:
         await daemon.start()
@@ -165,12 +170,13 @@ async def _serve(path: str | None, settings: Config, keeper: Keeper | None, watc
 
 
 class Daemon:
-    """All parts of one running pinhole."""
+    """All parts of one running pinhole. It owns the listeners, the table of pinholes, the sessions, the flows, the
+    audit log and the control socket."""
 
     def __init__(
         self, path: str | None, settings: Config, keeper: Keeper | None = None, watcher: Watcher | None = None
     ) -> None:
-        """keeper: opens the files that this process may not open itself. watcher: tells of the rules."""
+        """`keeper` opens the files that this process may not open itself. `watcher` tells when rules go away."""
         self._path = path
         self._keeper = keeper
         self._watcher = watcher
@@ -195,7 +201,7 @@ class Daemon:
         self._sampler.began = self._tell_left_out_later
         self._log = audit.open_log(self._sink, settings.audit.format, self._sampler)
         self._metrics.audit_lost.set_function(lambda: self._sink.lost)
-        self._version = _version()  # which reads a file, and there may be no descriptor left
+        self._version = _version()  # this reads a file, for which there may be no descriptor left later
         own = frozenset(listener.loopback(settings.network.listen_port))
         ports = PortPool(settings.ports.first, settings.ports.last, taken=settings.helper_ports)
         most = settings.network.max_segment
@@ -205,7 +211,8 @@ class Daemon:
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
 
     async def start(self) -> None:
-        """Raises SocketError, naming the remedy, when a listener or the control socket cannot be had."""
+        """Begin to serve. Raises SocketError, which names the remedy, when a listener or the control socket cannot be
+        had."""
         self._raise_descriptor_limit()
         if any(policy.route_mark for policy in self._config.policies):
             transparent.check_marks()
@@ -229,7 +236,7 @@ class Daemon:
             *((self._kept_control, self._forget_control) if self._keeper else ()),
         )
         await control.start()
-        self._control = control  # only now is the socket ours to remove
+        self._control = control  # from here on the socket is ours to remove
         try:
             self._watch = AddressWatch(self._loop, self._sessions.address_gone)
         except OSError as error:
@@ -242,8 +249,8 @@ class Daemon:
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_now)
         self._loop.add_signal_handler(signal.SIGUSR1, self._sink.reopen)
         self._loop.set_exception_handler(self._callback_failed)
-        # What stands now stays: the collector need not look at it again, nor often at thousands of quiet sessions,
-        # which are freed by reference counts alone.
+        # The objects that exist now stay for good, so the collector need not look at them again. Nor need it look often
+        # at thousands of quiet sessions, which are freed by reference counts alone.
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
@@ -251,23 +258,28 @@ class Daemon:
         self._log.write("daemon.started", version=self._version, config=self._config.source, listen=listen)
 
     def _kept_control(self) -> socket.socket:
+        """The control socket, made by the keeper."""
         assert self._keeper is not None
         return socket.socket(fileno=self._keeper.descriptor("control"))
 
     def _forget_control(self) -> None:
+        """Have the keeper remove the control socket's file."""
         assert self._keeper is not None
         with contextlib.suppress(PinholeError):
             self._keeper.ask("forget-control")
 
     async def until_stopped(self) -> None:
+        """Wait for a signal to stop."""
         await self._stop_asked.wait()
 
     def _ask_to_stop(self) -> None:
+        """A signal asks the daemon to stop. The second one ends everything at once."""
         if self._is_draining:
             self._sessions.cut()
         self._stop_asked.set()
 
     async def stop(self) -> None:
+        """End in order: no new sessions, then the sessions that there are, then the log."""
         self._is_draining = True
         for one in self._listeners:
             one.close()
@@ -275,7 +287,7 @@ class Daemon:
             self._watch.close()
         if self._watcher is not None:
             self._loop.remove_reader(self._watcher.sock)
-        if self._control is not None:  # else it never began to serve
+        if self._control is not None:  # otherwise the daemon never began to serve
             self._log.write("daemon.stopping", sessions=len(self._sessions), transfers=self._pinholes.relays())
             await self._sessions.drain(self._config.timeouts.drain)
             self._pinholes.close("stopped")
@@ -285,6 +297,7 @@ class Daemon:
         self._sink.close()
 
     def _raise_descriptor_limit(self) -> None:
+        """Ask the system for as many descriptors as the limits of the configuration can need."""
         soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
         limits = self._config.limits
         wanted = limits.sessions * DESCRIPTORS_PER_SESSION + limits.pinholes * DESCRIPTORS_PER_PINHOLE
@@ -297,7 +310,8 @@ class Daemon:
             )
 
     def _callback_failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-        """A bug of ours outside any engine: say so, count it, let go of whoever it happened to, keep serving."""
+        """A bug of ours outside any engine: log it, count it, let go of the session or pinhole that it happened to, and
+        keep serving."""
         error = context.get("exception")
         lines = "".join(traceback.format_exception(error)).splitlines() if error else [str(context.get("message"))]
         self._metrics.engine_failures.inc()
@@ -305,9 +319,10 @@ class Daemon:
         if error is not None:
             failures.let_go(error)
 
-    # -- rules that others take away ------------------------------------------------------------------------------
+    # -- rules that go away --------------------------------------------------------------------------------------
 
     def _rules_told(self, watcher: Watcher) -> None:
+        """The watcher has something to tell about rules and routes."""
         try:
             told = watcher.read()
         except EOFError:
@@ -328,17 +343,18 @@ class Daemon:
 
     @property
     def _state(self) -> str:
+        """One word for the operator."""
         if self._is_draining:
             return "draining"
         return "degraded" if self._rules_missing else "serving"
 
-    # -- lines that are left out ----------------------------------------------------------------------------------
+    # -- lines that the audit log leaves out -------------------------------------------------------------------------
 
     def _tell_left_out_later(self) -> None:
         self._loop.call_later(LEFT_OUT_SECONDS, self._tell_left_out)
 
     def _tell_left_out(self, is_last: bool = False) -> None:
-        """Lines of the log that were too many of their kind, when no other one of it has told of them."""
+        """Say in the log how many lines were left out, unless a later line of the same kind has already said so."""
         for left_out in self._sampler.ended(is_last):
             event, kind, source = left_out.event, left_out.kind or None, left_out.source or None
             self._log.write("audit.left_out", of=event, kind=kind, source=source, lines=left_out.lines)
@@ -348,16 +364,18 @@ class Daemon:
     # -- reload ---------------------------------------------------------------------------------------------------
 
     def _reload_now(self) -> None:
+        """SIGHUP: read the configuration again, and report problems on standard error."""
         answer = self._read_again()
         for text in (*answer["problems"], *answer["remarks"]):
             _say(text)
 
     async def _reload(self) -> dict[str, Any]:
+        """The control socket's request to read the configuration again."""
         return self._read_again()
 
     def _read_again(self) -> dict[str, Any]:
-        """New sessions go by the new configuration; what is wrong with it leaves the old one in force. Remarks: what is
-        still to be done."""
+        """Read the configuration again. New sessions follow the new one. If it is wrong, the old one stays in force.
+        The remarks of the answer name what the operator still has to do."""
         try:
             fresh = reading.in_force(self._path, self._configuration if self._keeper else None)
         except ConfigError as error:
@@ -384,17 +402,19 @@ class Daemon:
         return {"ok": True, "problems": [], "remarks": remarks}
 
     def _configuration(self, _path: str, _flags: int) -> int:
-        """The file, opened."""
+        """The configuration file, opened by the keeper."""
         assert self._keeper is not None
         return self._keeper.descriptor("configuration")
 
     def _rejected(self, problems: list[str]) -> dict[str, Any]:
+        """The answer for a configuration that is not put in force."""
         self._log.write("config.rejected", problems=problems)
         return {"ok": False, "problems": problems, "remarks": []}
 
     # -- reports --------------------------------------------------------------------------------------------------
 
     def _status(self) -> dict[str, Any]:
+        """The report `/status` of the control socket."""
         return {
             "version": self._version,
             "config": self._config.source,
@@ -416,24 +436,27 @@ class Daemon:
         }
 
     def _session_rows(self) -> Iterator[dict[str, Any]]:
+        """The table `/sessions` of the control socket."""
         for session in self._sessions:
-            if not session.is_over:  # by the time that its row is made
+            if not session.is_over:  # the session may have ended before its row is made
                 yield session.summary(self._loop.time())
         for session in self._sessions.lingering:
             yield session.summary(self._loop.time())
 
     def _pinhole_rows(self) -> Iterator[dict[str, Any]]:
+        """The table `/pinholes` of the control socket."""
         for pinhole in self._pinholes:
             if pinhole.grant.id in self._pinholes:
                 yield pinhole.summary(self._loop.time())
 
 
 def _counts(engines: object) -> dict[str, int]:
+    """What the engines of a helper count, if they count something."""
     return dict(engines.counts()) if isinstance(engines, Counts) else {}
 
 
 def _descriptors() -> int:
-    """In use; all of them, when there is not even one left to count them by."""
+    """How many descriptors are in use. When not even one is left to count them with, all of them are."""
     try:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
@@ -441,6 +464,7 @@ def _descriptors() -> int:
 
 
 def _version() -> str:
+    """The version of the installed package."""
     with contextlib.suppress(PackageNotFoundError):
         return version("pinhole")
     return "unknown"
