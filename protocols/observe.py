@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import count
 from typing import Any, assert_never
 
@@ -96,7 +97,7 @@ class Engines:
 class Observer(Engine):
     """An engine whose inner engine is fed with all that comes and has no hands."""
 
-    __slots__ = ("_has_ended", "_is_stream", "_pinholes", "_shared", "engine")
+    __slots__ = ("_has_ended", "_is_stream", "_pinholes", "_shared", "_start", "engine")
 
     def __init__(
         self,
@@ -114,7 +115,8 @@ class Observer(Engine):
         self._has_ended = False
         """The inner engine has ended the session, or reads no more."""
         self._pinholes = ObservedPinholes(self._closed, shared.numbers, pinholes.may_wait)
-        self.engine = start(peers, options, self._pinholes, now)
+        self._start = partial(start, peers, options, self._pinholes)
+        self.engine = self._start(now)
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -122,6 +124,11 @@ class Observer(Engine):
         if self._has_ended:
             return (Send(side.other, data),)
         notes, ends = self._step(self.engine.receive, side, data, now=now)
+        if ends and not self._is_stream:
+            # The datagram may be answered yet, and the answer finds its way back by this session alone. What comes next
+            # would have been for an engine of another session.
+            notes, ends = [*notes, *self.stop(now)], []
+            self._has_ended, self.engine = False, self._start(now)
         return (*notes, Send(side.other, data), *ends)
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
@@ -147,7 +154,9 @@ class Observer(Engine):
 
     def tick(self, now: float) -> Sequence[Effect]:
         self._pinholes.expire(now)
-        notes, ends = self._step(self.engine.tick, now=now)
+        deadline = self.engine.deadline()
+        has_come = deadline is not None and deadline <= now
+        notes, ends = self._step(self.engine.tick if has_come else lambda _: (), now=now)
         return (*notes, *ends)
 
     def is_needed(self) -> bool:
@@ -188,10 +197,8 @@ class Observer(Engine):
                     told.append(_in_other_words(effect))
                 case Resolve():
                     told.append(effect)
-                case Close() if not self._is_stream:
-                    ends.append(effect)  # nothing changes: the next datagram begins another session
-                case Abort() | Close():
-                    ends.append(Splice(IDLE_SECONDS))
+                case Abort(reason) | Close(reason):
+                    ends.append(Splice(IDLE_SECONDS) if self._is_stream else Close(reason))
                 case Splice():
                     ends.append(effect)
                 case Send() | Finish():

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from protocols import HELPERS
-from protocols.contract.addresses import Transport
-from protocols.contract.effects import Abort, Finish, Send, Splice
+from protocols.contract.addresses import Side, Transport
+from protocols.contract.effects import Abort, Close, Finish, Send, Splice
 from protocols.contract.engine import Helper
 from protocols.observe import IDLE_SECONDS
 from tests.harness.playbook import NETWORKS, Session, Transcript, bytewise, on, transcripts
@@ -112,3 +112,29 @@ def test_a_session_that_would_have_been_ended_goes_on_unread() -> None:
     session.wait(LONG_SECONDS)
     assert session.effects[-1] == Splice(IDLE_SECONDS)
     assert session.is_over
+
+
+def asked(data: bytes, **options: Any) -> Session:
+    """A session of TFTP, whose client has said this."""
+    tftp = HELPERS["tftp"]
+    session = Session.of(tftp, on(NETWORKS["snat"], tftp, Transport.UDP), tftp.options(mode="observe", **options))
+    session.receive(Side.CLIENT, data)
+    return session
+
+
+def test_datagrams_that_would_have_ended_their_session_can_be_answered_and_what_comes_next_is_read() -> None:
+    """The answer has no other way back."""
+    session = asked(b"\0\2backup\0octet\0", write="deny")
+    session.receive(Side.SERVER, b"\0\4\0\0")
+    assert session.sent(Side.CLIENT) == b"\0\4\0\0"
+    session.receive(Side.CLIENT, b"\0\1boot.img\0octet\0")
+    assert not session.is_over
+    assert [note["file"] for note in session.notes("tftp.request")] == [b"boot.img"]
+    assert [note["rule"] for note in session.notes("violation")] == ["tftp.write", "tftp.not_tftp"]
+
+
+def test_of_a_way_in_that_nobody_took_the_log_says_what_it_would_have_said() -> None:
+    session = asked(b"\0\1boot.img\0octet\0")
+    session.wait(15.0)
+    assert [note["result"] for note in session.notes("tftp.transfer")] == ["unanswered"]
+    assert session.effects[-1] == Close("unanswered")
