@@ -1,12 +1,12 @@
 """A small process beside the serving one, which keeps the rights that the serving one gives up.
 
-    root: rules up --fork--> keeper: waits for four kinds of wishes, takes the rules down at the end
+    root: rules up --fork--> keeper: waits for wishes, takes the rules down at the end
              |
              +--> becomes an ordinary user with two capabilities, serves
 
-Peers never reach the keeper: it opens no socket towards them, reads no byte of theirs, and what it can be asked for is
-fixed before the first packet comes: the configuration, the audit log, the control socket, the end. It is also there for
-files that only root may open, when the configuration is read again or the log is rotated.
+Peers never reach the keeper: it opens no socket towards them and reads no byte of theirs. The wishes that it can be
+asked for are fixed before the first packet comes: the configuration, the audit log, the control socket, the end. It
+also opens files that only root may open, when the configuration is read again or the log is rotated.
 
 When the serving process ends without a word (it was killed), the rules stay: `on_daemon_down` decides what passes.
 """
@@ -27,27 +27,28 @@ from proxy.errors import NetError, PinholeError, SocketError
 from proxy.host import privileges
 
 KEPT = frozenset({privileges.NET_ADMIN, privileges.NET_RAW, privileges.DAC_OVERRIDE, privileges.CHOWN})
-"""Rules and routes (iptables asks by a raw socket); files and directories of whomever the operator chose, and who may
-talk to the control socket."""
+"""The rights that the keeper needs: rules and routes (iptables asks by a raw socket); files and directories of
+whichever user the operator chose; and the group of the control socket."""
 
 _MAX_MESSAGE = 65536
 _ERRORS: Mapping[str, type[PinholeError]] = {kind.__name__: kind for kind in (NetError, PinholeError, SocketError)}
 
 Wish = Callable[[], int | None]
-"""What the keeper does when it is asked; a descriptor that it returns goes to who asked, and is closed here."""
+"""What the keeper does when it is asked. A descriptor that it returns goes to the serving process, and is closed
+here."""
 
 
 class Keeper:
-    """The serving process' side."""
+    """The serving process's side of the keeper."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self._pid = pid
         self._sock = sock
-        self._lock = threading.Lock()  # the audit log's thread asks too
+        self._lock = threading.Lock()  # the thread of the audit log asks too
 
     def ask(self, wish: str) -> int | None:
-        """A descriptor, if there is one for it. Raises what the wish raised: OSError, PinholeError; PinholeError when
-        the keeper is gone."""
+        """Ask for a wish. Returns a descriptor, if the wish has one. Raises what the wish raised (OSError,
+        PinholeError), and PinholeError when the keeper is gone."""
         try:
             with self._lock:
                 self._sock.send(wish.encode())
@@ -64,13 +65,13 @@ class Keeper:
         return descriptors[0] if descriptors else None
 
     def descriptor(self, wish: str) -> int:
-        """As `ask`, for a wish that brings a descriptor."""
+        """Like `ask`, for a wish that always returns a descriptor."""
         descriptor = self.ask(wish)
         assert descriptor is not None
         return descriptor
 
     def end(self, wish: str) -> None:
-        """Ask for the last wish, after which the keeper ends. Raises as `ask`."""
+        """Ask for the last wish, after which the keeper ends. Raises the same errors as `ask`."""
         try:
             self.ask(wish)
         finally:
@@ -81,9 +82,10 @@ class Keeper:
 def fork_keeper(
     wishes: Mapping[str, Wish], last: str, deserted: Callable[[], None], of_others: Iterable[socket.socket] = ()
 ) -> Keeper:
-    """To be called before there is a second thread. last: the wish after which the keeper ends. deserted: what it does
-    when the serving process is gone without having asked for that. of_others: whoever is at their other ends is to
-    notice that, too. Raises PinholeError."""
+    """Start the keeper. This must be called before there is a second thread. `last` is the wish after which the keeper
+    ends. `deserted` is what it does when the serving process is gone without having asked for that wish. `of_others`
+    are sockets to other processes, which the keeper closes so that those processes notice the end of the serving one
+    too. Raises PinholeError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid:
@@ -93,7 +95,8 @@ def fork_keeper(
     try:
         for sock in (ours, *of_others):
             sock.close()
-        # What ends the daemon is told to it alone: from a terminal, or by systemd, all processes hear of it.
+        # Signals that end the daemon are for the serving process alone, but a terminal, or systemd, sends them to all
+        # processes.
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
             signal.signal(number, signal.SIG_IGN)
         privileges.keep(KEPT)
@@ -105,9 +108,10 @@ def fork_keeper(
 
 
 def _serve(sock: socket.socket, wishes: Mapping[str, Wish], last: str, deserted: Callable[[], None]) -> int:
+    """Grant wishes until the last one, or until the serving process is gone."""
     while wish := _next(sock):
         answer, descriptor = _grant(wishes[wish])
-        with contextlib.suppress(ConnectionError):  # nobody is there any more
+        with contextlib.suppress(ConnectionError):  # the serving process is gone
             socket.send_fds(sock, [json.dumps(answer).encode()], [] if descriptor is None else [descriptor])
         if descriptor is not None:
             os.close(descriptor)
@@ -118,7 +122,7 @@ def _serve(sock: socket.socket, wishes: Mapping[str, Wish], last: str, deserted:
 
 
 def _next(sock: socket.socket) -> str:
-    """The name of a wish; "" when nobody is there any more, also when an answer of before has not been read."""
+    """The name of the next wish. It is "" when the serving process is gone, even if it has left an answer unread."""
     try:
         return sock.recv(_MAX_MESSAGE).decode()
     except ConnectionResetError:
@@ -126,6 +130,7 @@ def _next(sock: socket.socket) -> str:
 
 
 def _grant(wish: Wish) -> tuple[dict[str, Any], int | None]:
+    """Grant one wish. Returns the answer, and the descriptor if there is one."""
     try:
         return {}, wish()
     except PinholeError as error:

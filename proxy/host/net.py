@@ -1,8 +1,8 @@
-"""Sets up, removes and inspects what `rules` describes, by the system's own commands: nft, iptables, ip.
+"""Sets up, removes and inspects what `rules` describes, with the system's own commands: nft, iptables, ip.
 
-What is ours is found by its names and by the protocol number of our routes, never by what the configuration says now:
-so `down` also removes what a crashed daemon, or one with another configuration, left behind. Every operation may be
-repeated.
+Our rules and routes are found by their names and by the protocol number of our routes, never by the present
+configuration. So `down` also removes what a crashed daemon, or one with another configuration, left behind. Every
+operation may be repeated.
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from proxy.host import rules
 from proxy.host.rules import Backend, RoutingRule, Step
 
 COMMAND_SECONDS = 30
-"""iptables waits for its lock as long as it takes; a command that takes longer than this hangs."""
+"""How long a command may take: iptables waits for its lock without a limit of its own. A command that takes longer
+hangs."""
 
 _PACKAGES = {"nft": "nftables", "ip": "iproute2"}
 _CAP_NET_ADMIN = 12
 _SYSTEM_PATH = ":/usr/sbin:/sbin"
-"""Behind PATH."""
+"""Directories that are searched after PATH."""
 RTN_LOCAL = "2"
-"""linux/rtnetlink.h; what `ip -Numeric` says instead of `local`."""
+"""The number in linux/rtnetlink.h that `ip -Numeric` prints instead of `local`."""
 _RT_TABLE_LOCAL = "255"
 _TAKES_NOTHING = (
     "MARK",
@@ -61,7 +62,7 @@ class Status(NamedTuple):
 
 
 def _silent(line: str) -> None:
-    """Nobody wants to know."""
+    """Say nothing."""
 
 
 def capabilities() -> int:
@@ -78,7 +79,7 @@ def has_ipv6() -> bool:
 
 
 def run(command: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Runs a command to its end. Raises NetError when it is not installed, cannot be started or does not end."""
+    """Run a command to its end. Raises NetError when it is not installed, cannot be started or does not end."""
     try:
         return subprocess.run(
             command,
@@ -88,30 +89,31 @@ def run(command: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProces
             errors="backslashreplace",  # comments of rules and names of interfaces may be any bytes
             check=False,
             timeout=COMMAND_SECONDS,
-            # Their messages are read below, and PATH of a service may lack /usr/sbin.
+            # The messages of the commands are read below, and PATH of a service may lack /usr/sbin.
             env={**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', os.defpath)}{_SYSTEM_PATH}"},
         )
     except FileNotFoundError:
         package = _PACKAGES.get(command[0], "iptables")
         raise NetError(f"{command[0]} is not installed: apt install {package}") from None
-    except OSError as error:  # not for us to execute; no room for another process
+    except OSError as error:  # this process may not execute it, or there is no room for another process
         raise NetError(f"{command[0]} cannot be started: {error.strerror}") from None
     except subprocess.TimeoutExpired:
         raise NetError(f"{' '.join(command)} did not end within {COMMAND_SECONDS} s") from None
 
 
 def _said(failed: subprocess.CompletedProcess[str]) -> str:
+    """What a command that failed has printed."""
     return failed.stderr.strip() or f"exit status {failed.returncode}"
 
 
 def _do(step: Step) -> None:
-    """Raises NetError when the command fails."""
+    """Run one step. Raises NetError when the command fails."""
     done = run(step.command, step.stdin)
     if done.returncode == 0:
         return
     text = _said(done)
     remedy = ""
-    # What the kernel says when it has no such expression, target or match.
+    # The kernel says so when it has no such expression, target or match.
     if step.stdin and ("No such file or directory" in text or "No chain/target/match by that name" in text):
         modules = (
             "nft_tproxy nft_socket nft_fib_inet" if step.command[0] == "nft" else "xt_TPROXY xt_socket xt_addrtype"
@@ -126,11 +128,12 @@ def _require_admin() -> None:
 
 
 def up(config: Config, backend: Backend, say: Say = _silent) -> None:
-    """Sets everything up as configured, in place of what an earlier `up` left.
+    """Set everything up as configured, in place of what an earlier `up` left.
 
-    say: is told each command.  Raises NetError at the first that fails; `down` then removes what was done before it.
+    `say` gets each command as text. Raises NetError at the first command that fails; `down` then removes what was done
+    before it.
     """
-    todo = rules.steps(config, backend)  # what cannot be set up is refused before anything else is
+    todo = rules.steps(config, backend)  # a configuration that cannot be set up is refused before anything is changed
     _require_admin()
     for other in all_standing():
         if other is not backend:
@@ -151,12 +154,12 @@ def up(config: Config, backend: Backend, say: Say = _silent) -> None:
 
 
 def down(config: Config, backend: Backend, say: Say = _silent) -> None:
-    """Removes all that `up` ever set up with this backend, whatever the configuration was then. Rules of the other
-    backend keep the routes, which both have in common. Raises NetError."""
+    """Remove all that `up` ever set up with this backend, whatever the configuration was then. If rules of the other
+    backend stand, the routes stay, since both backends share them. Raises NetError."""
     _require_admin()
     todo: list[Step] = []
     emptied: list[int] = []
-    # Also where IPv6 has lost its last address since `up`.
+    # This also holds where IPv6 has lost its last address since `up`.
     versions = (4, 6) if _IPV6_ADDRESSES.exists() else (4,)
     if backend is Backend.NFT:
         if _nft_comment() is not None:
@@ -168,14 +171,14 @@ def down(config: Config, backend: Backend, say: Say = _silent) -> None:
                 emptied.append(version)
             if removal := rules.iptables_removal(saved):
                 todo.append(Step((f"{rules.iptables(version)}-restore", "--noflush", "--wait"), removal))
-    # Routes last: what is marked has a way as long as there is a rule that marks.
+    # Routes go last, so that a marked packet has a way as long as a rule marks packets.
     if not any(_stands(other) for other in Backend if other is not backend):
         todo += [step for step in rules.routing_removal() if step.version in versions]
     for step in todo:
         say(" ".join(step.command))
         _do(step)
     for version in emptied:
-        # The table was not there before `up`; left empty it would be a trace.
+        # The table was not there before `up`, and left empty it would be a trace.
         if _tables_can_be_dropped(version) and rules.iptables_is_untouched(_saved_mangle(version)):
             _do(Step(("nft", "delete", "table", "ip" if version == 4 else "ip6", "mangle")))
 
@@ -192,7 +195,7 @@ def _tables_can_be_dropped(version: int) -> bool:
 
 
 def read(command: tuple[str, ...]) -> str:
-    """What a command says. Raises NetError when it fails."""
+    """What a command prints. Raises NetError when it fails."""
     done = run(command)
     if done.returncode != 0:
         raise NetError(f"{' '.join(command)}: {_said(done)}")
@@ -200,7 +203,7 @@ def read(command: tuple[str, ...]) -> str:
 
 
 def read_json(command: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What a command of iproute2 says. Raises NetError, also for an `ip` that knows no JSON (BusyBox)."""
+    """What a command of iproute2 prints, as values. Raises NetError, also for an `ip` that knows no JSON (BusyBox)."""
     try:
         found = json.loads(read(command) or "[]")
     except json.JSONDecodeError:
@@ -209,8 +212,8 @@ def read_json(command: tuple[str, ...]) -> list[dict[str, Any]]:
 
 
 def _nft_comment() -> str | None:
-    """The comment of our table; None when there is no such table. (nft 1.0.6 leaves it out of its JSON, and some nft
-    have none.)"""
+    """The comment of our table. None: there is no such table. (nft 1.0.6 leaves the comment out of its JSON, and some
+    versions of nft have no JSON.)"""
     if f"table inet {rules.TABLE}" not in read(("nft", "list", "tables")).splitlines():
         return None
     for line in read(("nft", "list", "table", "inet", rules.TABLE)).splitlines():
@@ -220,20 +223,21 @@ def _nft_comment() -> str | None:
 
 
 def _saved_mangle(version: int) -> str:
+    """The mangle table as `iptables-save` prints it."""
     return read((f"{rules.iptables(version)}-save", "-t", "mangle"))
 
 
 def routing(version: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """All routing rules of an IP version, and those routes that are ours, as `ip --json` tells them: in numbers, as
-    tables may have names (/etc/iproute2/rt_tables).
-    """
+    """All routing rules of an IP version, and those routes that are ours, as `ip --json` prints them. Tables are
+    numbers there, since their names depend on the host (/etc/iproute2/rt_tables)."""
     ip = ("ip", f"-{version}", "-Numeric", "--json")
     ours = ("table", "all", "protocol", str(rules.ROUTE_PROTOCOL))
     return read_json((*ip, "rule", "show")), read_json((*ip, "route", "show", *ours))
 
 
 def routing_rules_of_others(version: int) -> list[RoutingRule]:
-    """Those that may decide about packets to other hosts: not ours, and not the one for this host's own addresses."""
+    """Routing rules that may decide about packets to other hosts: all but ours, and but the one for this host's own
+    addresses."""
     return [
         _routing_rule(rule)
         for rule in routing(version)[0]
@@ -256,6 +260,7 @@ _OLD = "from another configuration; `pinhole net up` replaces it"
 
 
 def _firewall_status(config: Config, backend: Backend) -> list[Status]:
+    """Whether our firewall rules stand as configured."""
     if backend is Backend.NFT:
         comment, what = _nft_comment(), f"nft table inet {rules.TABLE}"
         if comment is None:
@@ -281,7 +286,8 @@ def _firewall_status(config: Config, backend: Backend) -> list[Status]:
 
 
 def _takes_before(saved: list[str], hook: str, chain: str) -> str:
-    """The first rule of others before our jump that may keep packets from it; "" when there is none."""
+    """The first rule of others that stands before our jump and may keep packets from it. It is "" when there is
+    none."""
     for line in saved:
         if line == f"-A {hook} -j {chain}":
             break
@@ -292,6 +298,7 @@ def _takes_before(saved: list[str], hook: str, chain: str) -> str:
 
 
 def _routing_status(config: Config, version: int) -> list[Status]:
+    """Whether our routing rules and routes of this IP version stand as configured."""
     mark, table = config.network.mark, str(config.network.table)
     all_rules, routes = routing(version)
     selects = {"fwmark": f"{mark.value:#x}"}
@@ -314,14 +321,15 @@ def _routing_status(config: Config, version: int) -> list[Status]:
 
 
 def overtaking(config: Config) -> list[Status]:
-    """By IP version whether routing rules of others may decide about packets with our mark before ours do, which must
-    be there. Raises NetError when that cannot be told."""
+    """For each IP version, whether routing rules of others may decide about packets with our mark before ours do. Our
+    rules must stand for this. Raises NetError when that cannot be told."""
     found = []
     for version in (4, 6) if has_ipv6() else (4,):
         ours = [rule["priority"] for rule in routing(version)[0] if rule.get("protocol") == str(rules.ROUTE_PROTOCOL)]
         before = rules.overtaking(routing_rules_of_others(version), config.network.mark, min(ours)) if ours else []
         numbers = ", ".join(str(rule.priority) for rule in before)
-        # Before the first numbers there is no place for ours: what stands there has to be moved itself.
+        # No rule of ours can stand before the first numbers, so a rule of others that stands there has to be moved
+        # itself.
         has_place = all(rule.priority > rules.RULES_IN_A_ROW for rule in before)
         remedy = "`pinhole net up` puts ours first" if has_place else "`pinhole doctor` says how to move it"
         detail = f"priority {numbers}; {remedy}" if before else "none may match our mark"
@@ -330,16 +338,18 @@ def overtaking(config: Config) -> list[Status]:
 
 
 def routing_status(config: Config) -> list[Status]:
-    """The parts that everybody may look at. Raises NetError when that cannot be told."""
+    """The status of our routing rules and routes, which any user may look at. Raises NetError when that cannot be
+    told."""
     return [part for version in ((4, 6) if has_ipv6() else (4,)) for part in _routing_status(config, version)]
 
 
 def all_standing() -> list[Backend]:
-    """Whose rules of ours stand. A command that is not installed has none."""
+    """The backends whose rules of ours are set up. A command that is not installed has none."""
     return [backend for backend in Backend if _stands(backend)]
 
 
 def _stands(backend: Backend) -> bool:
+    """Whether rules of ours by this backend are set up."""
     try:
         if backend is Backend.NFT:
             return _nft_comment() is not None
@@ -349,7 +359,8 @@ def _stands(backend: Backend) -> bool:
 
 
 def standing() -> Backend:
-    """Whose rules of ours stand; nft's, if there are none or those of both, and iptables' where there is no nft."""
+    """The backend whose rules of ours are set up. If neither or both have rules, it is nft, or iptables where there is
+    no nft."""
     if stand := all_standing():
         return stand[0]
     try:
@@ -360,13 +371,13 @@ def standing() -> Backend:
 
 
 def is_legacy() -> bool:
-    """Whether iptables keeps its tables where nobody tells of changes."""
+    """Whether iptables keeps its tables where the kernel does not report changes."""
     return "legacy" in read((rules.iptables(4), "--version"))
 
 
 def standing_rules(backend: Backend) -> list[tuple[str, str, str | None]]:
-    """Rules of ours as they stand: what it is, the comment that tells of which configuration they are, and their text;
-    None when they are missing. Raises NetError."""
+    """Our rules as they stand. For each part: its name, the comment that tells which configuration it is from, and its
+    text (None: it is missing). Raises NetError."""
     if backend is Backend.NFT:
         comment = _nft_comment()
         text = None if comment is None else read(("nft", "--stateless", "list", "table", "inet", rules.TABLE))

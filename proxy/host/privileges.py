@@ -1,8 +1,8 @@
-"""What this process may, and how it gives up what serving does not need (capabilities(7), prctl(2)).
+"""The rights of this process, and how it gives up those that serving does not need (capabilities(7), prctl(2)).
 
-Serving takes two capabilities. Whoever starts the daemon as root has all of them and every file of the machine besides:
-before the first packet is read the process becomes an ordinary user and keeps the two. What root's rights are needed
-for later on, a process beside it does (`proxy/host/keeper.py`).
+Serving takes two capabilities. A daemon that root starts has all of them and every file of the machine besides. So
+before the first packet is read the process becomes an ordinary user and keeps the two. Root's rights that are needed
+later on are left to a process beside it (`proxy/host/keeper.py`).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ CHOWN, DAC_OVERRIDE, SETPCAP, NET_BIND_SERVICE, NET_ADMIN, NET_RAW = 0, 1, 8, 10
 """Numbers of linux/capability.h."""
 
 SERVING = frozenset({NET_RAW, NET_BIND_SERVICE})
-"""Sockets on addresses of other hosts (IP_TRANSPARENT) and their mark; connections that must come
-from a port below 1024 (FTP's data from port 20, rsh)."""
+"""The two capabilities of serving. NET_RAW is for sockets on addresses of other hosts (IP_TRANSPARENT) and for their
+mark; NET_BIND_SERVICE is for connections that must come from a port below 1024 (FTP's data from port 20, rsh)."""
 
 USUAL_NAME = "pinhole"
 USUAL_NUMBER = 65521
-"""Without a user of that name: a number that nobody else has. systemd gives 61184 to 65519 to services of the moment,
-distributions number below, and 65534 is `nobody`, who has processes of others."""
+"""The user that serves where there is no user of that name: a number that nobody else has. systemd gives 61184 to 65519
+to services of the moment, distributions number below, and 65534 is `nobody`, who has processes of others."""
 
 _PR_SET_KEEPCAPS, _PR_CAPBSET_DROP, _PR_SET_NO_NEW_PRIVS, _PR_CAP_AMBIENT = 8, 24, 38, 47
 _AMBIENT_RAISE, _AMBIENT_CLEAR_ALL = 2, 4
@@ -36,13 +36,16 @@ _libc = ctypes.CDLL(None, use_errno=True)
 
 
 class User(NamedTuple):
+    """A user of this host, by numbers."""
+
     name: str
     uid: int
     gid: int
 
 
 def user(wanted: str | None) -> User:
-    """Who serves. wanted: a name or a number; None: the user `pinhole` if there is one, else a number of our own.
+    """The user that serves. `wanted` is a name or a number. None: the user `pinhole` if there is one, otherwise a
+    number of our own.
 
     Raises PinholeError when there is no such user.
     """
@@ -73,8 +76,8 @@ def effective() -> frozenset[int]:
 
 
 def become(who: User) -> None:
-    """The user for good, if this is root, and no capability but those of serving. To be called before a second thread
-    is there, for each has capabilities of its own. Raises PinholeError."""
+    """Become this user for good, if this process is root, and keep no capability but those of serving. This must be
+    called before there is a second thread, since each thread has its own capabilities. Raises PinholeError."""
     had = effective()
     if os.geteuid() == 0 and who.uid != 0:
         _prctl(_PR_SET_KEEPCAPS, 1)
@@ -94,7 +97,7 @@ def become(who: User) -> None:
 
 
 def keep(wanted: frozenset[int]) -> None:
-    """No capability but these, of those that this process has; commands that it starts have them too."""
+    """Keep these capabilities, as far as this process has them, and no other. Commands that it starts have them too."""
     had = effective()
     _bound(wanted, had)
     _keep(wanted & had, for_commands=os.geteuid() != 0)
@@ -103,13 +106,14 @@ def keep(wanted: frozenset[int]) -> None:
 def _bound(wanted: frozenset[int], had: frozenset[int]) -> None:
     """No program that this process starts may ever have other capabilities than these."""
     if SETPCAP not in had:
-        return  # and no command of ours gains any: no_new_privs
+        return  # without this right the bounding set stays, but `no_new_privs` keeps commands from gaining any
     for number in range(64):
         if number not in wanted and _libc.prctl(_PR_CAPBSET_DROP, number, 0, 0, 0):
-            return  # past the last one that this kernel knows
+            return  # this number is past the last capability that the kernel knows
 
 
 def _keep(left: frozenset[int], for_commands: bool = False) -> None:
+    """Give up all capabilities but these."""
     _libc.prctl(_PR_CAP_AMBIENT, _AMBIENT_CLEAR_ALL, 0, 0, 0)
     bits = sum(1 << number for number in left)
     header = struct.pack("=Ii", _VERSION_3, 0)
@@ -124,5 +128,6 @@ def _keep(left: frozenset[int], for_commands: bool = False) -> None:
 
 
 def _prctl(option: int, value: int) -> None:
+    """Call prctl(2). Raises PinholeError when it fails."""
     if _libc.prctl(option, value, 0, 0, 0):
         raise PinholeError(f"prctl({option}, {value}): {os.strerror(ctypes.get_errno())}")

@@ -64,20 +64,22 @@ TABLE = "pinhole"
 CHAIN = "PINHOLE"
 GUARD = "PINHOLE-GUARD"
 NEW_TABLE = "PINHOLE-NEW-TABLE"
-"""iptables: an empty chain of ours, there if `up` brought the mangle table into being; then it goes again at `down`."""
+"""iptables: an empty chain of ours. It stands if `up` made the mangle table, so that `down` removes the table again."""
 JUMPS = (("PREROUTING", CHAIN), ("FORWARD", GUARD))
-"""iptables: from which chain of the mangle table to which of ours."""
+"""iptables: the chains of the mangle table that jump to ours, and our chains."""
 
 ROUTE_PROTOCOL = 213
-"""Author of our routing rules and routes (`proto` in `ip rule`, `ip route`); linux/rtnetlink.h leaves it free."""
+"""The author of our routing rules and routes (`proto` in `ip rule`, `ip route`); linux/rtnetlink.h leaves the number
+free."""
 
 RULE_PRIORITY = 100
-"""Of the first of our routing rules, where no other one is before 103. At 0 none could overtake it, but then the kernel
-would number those of others 0, 0 ... in the order in which they are added, and not each before the one before it."""
+"""The number of our first routing rule, unless another rule stands before 103. At 0 none could overtake it, but then
+the kernel would number the rules of others 0, 0 ... in the order in which they are added, and not each before the one
+before it."""
 
 RULES_IN_A_ROW = 3
-"""Routing rules of ours: what comes from `lo` goes past the second, the second leads to our route, past it is a third.
-(`goto` needs a rule of ours to go to.)"""
+"""How many routing rules we have: the first leads what comes from `lo` past the second, the second leads to our route,
+and the third stands behind it, since `goto` needs a rule of ours to go to."""
 
 PREROUTING_PRIORITY = 200
 """nft: after every chain that others have in prerouting: mangle -150, dstnat -100, filter 0, security 50, and the 10
@@ -88,6 +90,8 @@ MULTIPORT_SLOTS = 15
 
 
 class Backend(Enum):
+    """The kind of firewall that our rules are written for."""
+
     NFT = "nft"
     IPTABLES = "iptables"
 
@@ -104,21 +108,21 @@ class Scope:
     sources: tuple[Network, ...]
     destinations: tuple[Network, ...]
     own_addresses: bool
-    """Also sessions to addresses of this host."""
+    """Whether sessions to addresses of this host are taken too."""
 
 
 @dataclass(frozen=True, slots=True)
 class Step:
-    """A command, and what it reads."""
+    """A command of the set-up, and its input."""
 
     command: tuple[str, ...]
     stdin: str = ""
     unless: tuple[str, ...] = ()
     """A command that succeeds when there is nothing to do."""
     version: int | None = None
-    """IP version it is for; None: both."""
+    """The IP version that the step is for. None: both."""
     why: str = ""
-    """For people."""
+    """The reason, as a comment in the printed script."""
 
     def shell(self) -> str:
         """The step as lines of POSIX shell."""
@@ -129,7 +133,7 @@ class Step:
 
 
 def merge_ports(ports: Iterable[PortRange]) -> tuple[PortRange, ...]:
-    """The same ports in order, as few ranges as possible."""
+    """The same ports in order, in as few ranges as possible."""
     merged: list[PortRange] = []
     for item in sorted(ports):
         if merged and item.first <= merged[-1].last + 1:
@@ -140,7 +144,8 @@ def merge_ports(ports: Iterable[PortRange]) -> tuple[PortRange, ...]:
 
 
 def _within(networks: Sequence[Network], version: int) -> tuple[Network, ...] | None:
-    """Those of one IP version, none of them inside another; () for any, None when there are none of this version."""
+    """The networks of one IP version, none of them inside another. () means any; None means that there is none of this
+    version."""
     if not networks:
         return ()
     ours: tuple[Network, ...]
@@ -154,17 +159,18 @@ def _within(networks: Sequence[Network], version: int) -> tuple[Network, ...] | 
 
 
 def _names(policy: Policy, name: str) -> bool:
+    """Whether the policy is about this helper."""
     return not policy.helpers or name in policy.helpers
 
 
 def _cannot_be_dialled(policy: Policy, version: int) -> bool:
-    """Whether clients of this IP version are published a server of the other one that would have to see them as they
-    are. With source NAT the helper translates (RFC 6384)."""
+    """Whether clients of this IP version would reach a published server of the other version, which would have to see
+    their own addresses. With source NAT the helper translates (RFC 6384)."""
     return policy.dnat is not None and policy.dnat.host.version != version and policy.snat == "none"
 
 
 def scopes(config: Config) -> Iterator[Scope]:
-    """What is taken over, in the order of the policies.
+    """The sessions that are taken over, in the order of the policies.
 
     Raises NetError for an interface whose name means something else in a firewall rule (`lan+`, `lan*`).
     """
@@ -214,11 +220,13 @@ def label(config: Config, backend: Backend, version: int = 4) -> str:
 
 
 def _set(items: Iterable[object]) -> str:
+    """Items as nft writes a set of them."""
     values = [str(item) for item in items]
     return values[0] if len(values) == 1 else f"{{ {', '.join(values)} }}"
 
 
 def _nft_scope(scope: Scope) -> str:
+    """The nft rule for one scope."""
     family = "ip" if scope.version == 4 else "ip6"
     matches = [f"meta nfproto ipv{scope.version}"]
     if scope.interfaces:
@@ -233,6 +241,7 @@ def _nft_scope(scope: Scope) -> str:
 
 
 def _nft_table(config: Config, comment: str) -> str:
+    """Our whole nft table."""
     network = config.network
     port = network.listen_port
     protocols = "meta l4proto { tcp, udp }"
@@ -282,7 +291,7 @@ def _nft_table(config: Config, comment: str) -> str:
 
 
 def _nft_steps(config: Config) -> Iterator[Step]:
-    # In one transaction: created so that it can be deleted, whether it was there or not.
+    # All of this is one transaction. The table is created first so that it can be deleted, whether it was there or not.
     fresh = f"table inet {TABLE} {{ }}\ndelete table inet {TABLE}\n"
     table = _nft_table(config, label(config, Backend.NFT))
     yield Step(("nft", "-f", "-"), fresh + table, why=f"The firewall rules: our own table inet {TABLE}.")
@@ -292,7 +301,7 @@ def _nft_steps(config: Config) -> Iterator[Step]:
 
 
 def _multiport(ports: Sequence[PortRange]) -> Iterator[str]:
-    """The ports as arguments of --dports, as many at a time as one rule takes."""
+    """The ports as arguments of --dports, as many in each as one rule takes."""
     chunk: list[str] = []
     slots = 0
     for item in ports:
@@ -307,7 +316,8 @@ def _multiport(ports: Sequence[PortRange]) -> Iterator[str]:
 
 
 def _iptables_scope(scope: Scope, target: str) -> Iterator[str]:
-    """Without sets of addresses, a rule for each combination."""
+    """The iptables rules for one scope. iptables knows no sets of addresses, so there is a rule for each
+    combination."""
     for interface in scope.interfaces or (None,):
         for source in scope.sources or (None,):
             for destination in scope.destinations or (None,):
@@ -323,6 +333,7 @@ def _iptables_scope(scope: Scope, target: str) -> Iterator[str]:
 
 
 def _iptables_table(config: Config, version: int, comment: str) -> str:
+    """Our chains, as input of iptables-restore."""
     network = config.network
     listener = "127.0.0.1" if version == 4 else "::1"
     target = f"-j TPROXY --on-ip {listener} --on-port {network.listen_port} --tproxy-mark {network.mark}"
@@ -341,6 +352,7 @@ def _iptables_table(config: Config, version: int, comment: str) -> str:
 
 
 def iptables(version: int) -> str:
+    """The command for this IP version."""
     return "iptables" if version == 4 else "ip6tables"
 
 
@@ -368,7 +380,7 @@ def _iptables_steps(config: Config) -> Iterator[Step]:
             mangle = f"{iptables(version)} --wait --table mangle"
             jump = f"{hook} --jump {chain}"
             yield Step(
-                # Without the old one, if rules of others have come before it.
+                # The old jump goes first, since rules of others may have come before it.
                 ("sh", "-c", f"{mangle} --delete {jump} 2>/dev/null; {mangle} --insert {jump}"),
                 unless=("sh", "-c", f'test "$({mangle} --list-rules {hook} 1)" = "-A {hook} -j {chain}"'),
                 version=version,
@@ -381,18 +393,18 @@ def _iptables_steps(config: Config) -> Iterator[Step]:
 
 @dataclass(frozen=True, slots=True)
 class RoutingRule:
-    """A routing rule, as far as it decides whether it may come between a packet with our mark and our route."""
+    """A routing rule, as far as it matters whether it can come between a packet with our mark and our route."""
 
     priority: int
     mark: Mark | None = None
-    """None: whatever the mark."""
+    """The mark that the rule asks for. None: any."""
     is_inverted: bool = False
-    """`not`: it matches what its selectors do not."""
+    """Whether the rule has a `not`: it matches packets that its selectors do not."""
     is_for_arrivals: bool = True
-    """False: only what this host sends, or what comes by a VRF, ever matches."""
+    """False: the rule matches only packets that this host sends, or that come by a VRF."""
 
     def may_match(self, mark: Mark) -> bool:
-        """Whether it may decide about packets that carry this mark and come from outside."""
+        """Whether the rule may decide about packets that carry this mark and come from outside."""
         if self.is_inverted:
             return True
         if not self.is_for_arrivals:
@@ -401,12 +413,13 @@ class RoutingRule:
 
 
 def overtaking(others: Iterable[RoutingRule], mark: Mark, priority: int) -> list[RoutingRule]:
-    """Those rules of others that may decide about packets with our mark before ours, which begin at `priority`."""
+    """The rules of others that may decide about packets with our mark before ours, which begin at `priority`."""
     return [rule for rule in others if rule.priority < priority + RULES_IN_A_ROW and rule.may_match(mark)]
 
 
 def rule_priority(others: Iterable[RoutingRule], mark: Mark) -> int:
-    """Where our routing rules are to begin: before those of others that may match, with room for later ones."""
+    """The number that our first routing rule gets: before the rules of others that may match, with room for later
+    ones."""
     lowest = min((rule.priority for rule in overtaking(others, mark, RULE_PRIORITY)), default=None)
     return RULE_PRIORITY if lowest is None else max(1, min(lowest // 2, lowest - RULES_IN_A_ROW))
 
@@ -432,23 +445,25 @@ def _routing_steps(config: Config, priority: int) -> Iterator[Step]:
         yield from old[1:]
         local = (*ip, "route", "replace", "local", "default", "dev", "lo", "table", table, "protocol", protocol)
         yield Step(local, version=version)
-        # The last one first: it is where the first one goes to.
+        # The last rule is added first, because the first one goes to it.
         for rule in reversed(routing_rules(config, priority)):
             yield Step((*ip, "rule", "add", *rule, "protocol", protocol), version=version)
 
 
 def steps(config: Config, backend: Backend, priority: int = RULE_PRIORITY) -> tuple[Step, ...]:
-    """What sets everything up, in order, also over an older set-up. priority: of our first routing rule.
+    """The steps that set everything up, in order, also over an older set-up. `priority` is the number of our first
+    routing rule.
 
     Raises NetError for what the backend cannot do.
     """
     firewall = _nft_steps(config) if backend is Backend.NFT else _iptables_steps(config)
-    # Routes first: a packet is never marked before there is a way for it.
+    # Routes come first: a packet must never be marked before there is a way for it.
     return (*_routing_steps(config, priority), *firewall)
 
 
 def routing_removal() -> tuple[Step, ...]:
-    """What removes our routing rules and routes, whatever the configuration was; no error when there are none."""
+    """The steps that remove our routing rules and routes, whatever the configuration was. It is no error when there are
+    none."""
     commands = []
     for version in (4, 6):
         ip, protocol = ("ip", f"-{version}"), str(ROUTE_PROTOCOL)
@@ -460,7 +475,7 @@ def routing_removal() -> tuple[Step, ...]:
 def iptables_removal(saved: str) -> str:
     """Input of `iptables-restore --noflush` that takes our chains, and all jumps to them, out of a mangle table.
 
-    saved: what `iptables-save -t mangle` says.  Returns "" when nothing of ours is there.
+    `saved` is what `iptables-save -t mangle` prints. Returns "" when no chain of ours is there.
     """
     lines = saved.splitlines()
     ours = [*(chain for _, chain in JUMPS), NEW_TABLE]
@@ -474,14 +489,14 @@ def iptables_removal(saved: str) -> str:
 
 
 def iptables_is_untouched(saved: str) -> bool:
-    """Whether a mangle table is as if nobody had ever used it. saved: what `iptables-save -t mangle` says."""
+    """Whether a mangle table is as if it had never been used. `saved` is what `iptables-save -t mangle` prints."""
     return all(line.split()[1] == "ACCEPT" for line in saved.splitlines() if line.startswith(":")) and not any(
         line.startswith("-A ") for line in saved.splitlines()
     )
 
 
 def _removal_text(backend: Backend) -> Iterator[str]:
-    """For people: how to remove a complete set-up by hand."""
+    """The commands that remove a complete set-up by hand."""
     if backend is Backend.NFT:
         yield f"nft delete table inet {TABLE}"
     else:
@@ -503,14 +518,16 @@ def input_line(config: Config, backend: Backend) -> str:
 
 
 IPV6_PRESENT = "grep -q . /proc/net/if_inet6 2>/dev/null"
-"""Shell: whether this host has any IPv6 address; without (`disable_ipv6=1`) IPv6 routes are refused."""
+"""A shell command that tells whether this host has any IPv6 address. A host without one (`disable_ipv6=1`) refuses IPv6
+routes."""
 
 
 def plan(config: Config, backend: Backend) -> str:
-    """All of it as a POSIX shell script that may also be pasted, again and again. Raises NetError as `steps` does."""
+    """The whole set-up as a POSIX shell script, which may also be pasted, again and again. Raises NetError as `steps`
+    does."""
     lines = ["#!/bin/sh\n"]
     lines += [f"# {line}\n" if line else "#\n" for line in _preface(config, backend)]
-    # In a subshell, so that a failure ends the script but not the shell that it is pasted into.
+    # The commands run in a subshell, so that a failure ends the script but not the shell that it is pasted into.
     lines.append("(\nset -e\n")
     version: int | None = None
     for step in steps(config, backend):
@@ -528,6 +545,7 @@ def plan(config: Config, backend: Backend) -> str:
 
 
 def _preface(config: Config, backend: Backend) -> Iterator[str]:
+    """The comment at the head of the script."""
     yield f"Brings sessions to pinhole ({backend.value}); written by `pinhole net plan --backend {backend.value}`."
     yield "It touches nothing that is not pinhole's own, and may be run again at any time."
     yield ""

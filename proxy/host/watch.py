@@ -1,10 +1,11 @@
-"""Whether the rules and routes that bring sessions here still stand: somebody reloads his ruleset with a flush,
-restarts a network, takes `lo` down, and from then on sessions stop, or pass unread.
+"""Watches whether the rules and routes that bring sessions here still stand. An operator may reload a ruleset with a
+flush, restart a network or take `lo` down, and from then on sessions stop, or pass unread.
 
-A process of its own watches, for it needs what serving does not: nftables tells its news, and what it holds, to
-CAP_NET_ADMIN alone. Routing tells everybody. The kernel sends news of each change (nfnetlink, rtnetlink), so nothing is
-looked at while nothing changes; only iptables of the legacy kind has no news, and is looked at now and then. News that
-concern us are few, and what they mean is found by looking at the whole, as `pinhole net status` does.
+A process of its own watches, because it needs more rights than serving does: nftables tells its news, and its contents,
+only to processes with CAP_NET_ADMIN. Routing tells every process. The kernel sends news of each change (nfnetlink,
+rtnetlink), so nothing is looked at while nothing changes; only iptables of the legacy kind has no news, and is looked
+at now and then. News about our rules are few, and what they mean is found by looking at the whole, as `pinhole net
+status` does.
 
     kernel --news--> this process --looks--> what is missing --one line of JSON--> the serving process
 """
@@ -28,13 +29,14 @@ from proxy.host.rules import Backend
 from proxy.sockets import netlink
 
 SETTLE_SECONDS = 0.5
-"""A change comes in several pieces of news; `net up` makes several changes, one command after the other."""
+"""How long to wait for the rest of a change. A change comes in several pieces of news; `net up` makes several changes,
+one command after the other."""
 LONGEST_SETTLE_SECONDS = 5.0
 LOOK_SECONDS = 30.0
-"""Between looks at what has no news."""
+"""The time between looks at rules that have no news."""
 
 _NEEDED = frozenset({privileges.NET_ADMIN, privileges.NET_RAW})
-"""iptables asks by a raw socket."""
+"""The rights of this process; iptables asks by a raw socket."""
 
 _ROUTING_NEWS = 1 << 0 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 18
 """RTNLGRP_LINK, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, _IPV6_RULE."""
@@ -42,7 +44,7 @@ _NETLINK_NETFILTER, _NFTABLES_NEWS = 12, 1 << 6
 _NFNL_SUBSYS_NFTABLES = 10
 _RTM_LINKS, _RTM_ROUTES, _RTM_RULES = (16, 17), (24, 25), (32, 33)
 _LOOPBACK = 1
-"""The index of `lo` in every network namespace. When `lo` goes down, routes of IPv6 over it go too."""
+"""The index of `lo` in every network namespace. When `lo` goes down, IPv6 routes over it go too."""
 _NFTA_TABLE = 1
 """The name of the table, in news of tables, chains, rules and sets alike."""
 _RECEIVE_BYTES = 1 << 16
@@ -53,15 +55,16 @@ _LINK, _ROUTE = struct.Struct("=BxHi"), struct.Struct("=BBBBBBBBI")
 
 
 class Guard:
-    """Looks at what there is, and remembers how rules looked whose comment it has seen: the same comment means the same
-    rules."""
+    """Looks at the rules and routes that there are. It remembers the text of rules by their comment: the same comment
+    must mean the same rules."""
 
     def __init__(self, config: Config, backend: Backend | None, sees_rules: bool) -> None:
-        """backend: whose rules are to be there; None: whosever are. sees_rules: else routing alone is looked at."""
+        """`backend` is the one whose rules must stand. None: either will do. `sees_rules`: without it only routing is
+        looked at."""
         self._config = config
         self._wanted = backend
         self._backend = backend
-        """Whose rules were there last."""
+        """The backend whose rules stood at the last look."""
         self._sees_rules = sees_rules
         self._known: dict[str, str] = {}
 
@@ -78,7 +81,8 @@ class Guard:
         return found
 
     def _now_there(self) -> Backend:
-        """Rules may be set up after the daemon has begun, and by the other backend later on."""
+        """The backend whose rules stand now. Rules may be set up after the daemon has begun, and by the other backend
+        later on."""
         stand = net.all_standing()
         if self._backend in stand:
             return self._backend
@@ -90,6 +94,7 @@ class Guard:
         return self._sees_rules and self._backend is Backend.IPTABLES and net.is_legacy()
 
     def _firewall(self) -> Iterator[tuple[str, str]]:
+        """Each of our rules that is missing or changed, and which of the two."""
         for what, comment, text in net.standing_rules(self._backend or Backend.NFT):
             if text is None:
                 yield what, "missing"
@@ -101,7 +106,8 @@ class Guard:
 
 
 def concerns_us(news: bytes, of_rules: bool, table: int) -> bool:
-    """Whether one of these messages may be about rules or routes of ours. table: the number of our routing table."""
+    """Whether one of these messages may be about rules or routes of ours. `table` is the number of our routing
+    table."""
     return any(
         _is_of_our_tables(kind, body) if of_rules else _is_of_our_routing(kind, body, table)
         for kind, body in netlink.messages(news)
@@ -128,7 +134,7 @@ def _is_of_our_routing(kind: int, body: bytes, table: int) -> bool:
 
 
 def _news_of(family: int, groups: int) -> socket.socket | None:
-    """A socket for news of these groups; None: this process may not hear them."""
+    """A socket for news of these groups. None: this process may not hear them."""
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, family)
     try:
         sock.bind((0, groups))
@@ -142,14 +148,14 @@ def _news_of(family: int, groups: int) -> socket.socket | None:
 
 
 class Watcher:
-    """The serving process' side: lines of JSON with `missing`, a list of words, and `sees_rules`."""
+    """The serving process's side of the watch. Each line of JSON has `missing`, a list of words, and `sees_rules`."""
 
     def __init__(self, pid: int, sock: socket.socket) -> None:
         self._pid = pid
         self.sock = sock
 
     def read(self) -> dict[str, object] | None:
-        """The newest line; None when there is none. Raises EOFError when nobody watches any more."""
+        """The newest line. None: there is no new one. Raises EOFError when the watching process has ended."""
         newest = None
         while True:
             try:
@@ -161,12 +167,13 @@ class Watcher:
             newest = json.loads(data)
 
     def end(self) -> None:
+        """End the watching process."""
         self.sock.close()
         os.waitpid(self._pid, 0)
 
 
 def fork_watcher(config: Config, backend: Backend | None) -> Watcher:
-    """To be called before there is a second thread."""
+    """Start the watching process. This must be called before there is a second thread."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     pid = os.fork()
     if pid:
@@ -206,7 +213,7 @@ def _watch(told: socket.socket, config: Config, backend: Backend | None) -> None
         if line != said:
             try:
                 told.send(line.encode())
-            except BrokenPipeError:  # it ended while this was looked at
+            except BrokenPipeError:  # the serving process ended during this look
                 return
             said = line
         seconds = LOOK_SECONDS if guard.needs_looking else None
@@ -215,8 +222,8 @@ def _watch(told: socket.socket, config: Config, backend: Backend | None) -> None
 
 
 def _wait(poll: select.poll, told: int, of_rules: dict[int, bool], table: int, seconds: float | None) -> bool:
-    """Wait for news that concern us and the rest of the same change, or for so many seconds. False: the serving process
-    is gone."""
+    """Wait for news about our rules and for the rest of the same change, or for so many seconds. Returns False when the
+    serving process is gone."""
     until = None if seconds is None else time.monotonic() + seconds
     latest: float | None = None
     while True:
@@ -233,13 +240,13 @@ def _wait(poll: select.poll, told: int, of_rules: dict[int, bool], table: int, s
 
 
 def _drain(descriptor: int, of_rules: bool, table: int) -> bool:
-    """Read all news that wait. Whether some of them concern us, or more came than could wait to be read."""
+    """Read all news that wait. Returns whether some of them may be about our rules, or more came than could wait."""
     found = False
     while True:
         try:
             news = os.read(descriptor, _RECEIVE_BYTES)
         except BlockingIOError:
             return found
-        except OSError:  # ENOBUFS
+        except OSError:  # ENOBUFS: more came than could wait
             return True
         found = found or concerns_us(news, of_rules, table)

@@ -1,8 +1,12 @@
-"""The audit log: one line an event, rendered at once, written in batches by a thread of its own.
+"""The audit log: one line for each event, rendered at once, written in batches by a thread of its own.
 
 The loop never waits for the disk: lines go into a bounded queue. When the disk is full or the reader of a pipe stalls,
 lines wait; when too many wait, the newest are dropped and counted, and `audit.lost` says how many as soon as writing
 works again.
+
+structlog gives the log its bound context (a session's lines carry its fields), the renderer for a console, and the
+chain of processors that says what a line is. A line of JSON takes a short cut past that chain, which a test compares
+with it.
 """
 
 from __future__ import annotations
@@ -20,26 +24,32 @@ from proxy.record.sinks import Sink
 
 
 class Log(Protocol):
-    """What the rest of the shell needs of a log: write an event, or bind fields to every later one."""
+    """A log, as the rest of the program needs it: write an event, or bind fields to every later one."""
 
-    def write(self, event: str, **facts: Any) -> None: ...
+    def write(self, event: str, **facts: Any) -> None:
+        """Write one line."""
 
-    def bind(self, **facts: Any) -> Log: ...
+    def bind(self, **facts: Any) -> Log:
+        """A log that adds these fields to every line."""
 
 
 class BoundLog(structlog.BoundLoggerBase):
+    """A log that renders its lines by structlog's chain of processors."""
+
     def write(self, event: str, **facts: Any) -> None:
+        """Write one line, unless the sampler leaves it out."""
         with contextlib.suppress(structlog.DropEvent):
             args, _ = self._process_event("info", event, facts)
             self._logger(args[0])
 
     def bind(self, **facts: Any) -> BoundLog:
+        """A log that adds these fields to every line."""
         return super().bind(**facts)
 
 
 class JsonLog(BoundLog):
-    """Writes what structlog's chain would have made of it, in a tenth of the time: of a call seven lines are told, and
-    what is bound to all lines of a session is rendered once."""
+    """Writes the line that structlog's chain would make, some three times as fast: a call writes seven lines, and the
+    fields that are bound to all lines of a session are rendered only once."""
 
     def __init__(self, logger: Any, processors: Any, context: Any) -> None:
         super().__init__(logger, processors, context)
@@ -48,6 +58,7 @@ class JsonLog(BoundLog):
         self._bound = members(context)
 
     def write(self, event: str, **facts: Any) -> None:
+        """Write one line, unless the sampler leaves it out."""
         if event in BUDGETS:
             left_out = self._sampler.left_out(event, facts, self._client)
             if left_out is None:
@@ -60,9 +71,9 @@ class JsonLog(BoundLog):
 
 
 def open_log(sink: Sink, form: str, sampler: Sampler | None = None) -> BoundLog:
-    """The log that all others are bound from. `form`: json, or console for people."""
+    """The log that all others are bound from. `form` is json, or console for people."""
     prepare: list[Any] = [sampler or Sampler(time.monotonic), stamp, plain_values]
     if form == "json":
         return JsonLog(sink, [*prepare, render_json], {})
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: it is closed
+    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: standard output is closed
     return BoundLog(sink, [*prepare, for_terminal, structlog.dev.ConsoleRenderer(colors=is_terminal)], {})

@@ -1,4 +1,4 @@
-"""Counters for what one wants to alarm on; the audit log has lines for what one wants to explain."""
+"""Counters for what an operator wants an alarm for; the audit log has lines for what an operator wants explained."""
 
 from __future__ import annotations
 
@@ -6,7 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
 
 
 class Metrics:
-    """A registry of its own, so that several daemons (tests) can live in one process."""
+    """All counters of one daemon. They have a registry of their own, so that several daemons (tests) can live in one
+    process."""
 
     def __init__(self) -> None:
         registry = self._registry = CollectorRegistry()
@@ -43,5 +44,5 @@ class Metrics:
         )
 
     def exposition(self) -> bytes:
-        """Prometheus text format."""
+        """All counters in Prometheus's text format."""
         return generate_latest(self._registry)

@@ -1,4 +1,4 @@
-"""Values and facts as they stand in a line of the log."""
+"""Renders values and facts as they stand in a line of the log."""
 
 from __future__ import annotations
 
@@ -18,21 +18,22 @@ from proxy.text import printable
 
 MAX_VALUE_LENGTH = 256
 
-# One encoder for all lines: json.dumps would make one for each.
+# One encoder serves all lines: json.dumps would make one for each.
 to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
 
 
 def render_json(_: Any, __: str, record: MutableMapping[str, Any]) -> str:
+    """Render a record as a line; the last of structlog's processors."""
     return to_json(record)
 
 
 def members(facts: Mapping[str, Any]) -> str:
-    """Of a JSON object, each with the comma before it."""
+    """The members of a JSON object, each with the comma before it."""
     return "".join([f',"{key}":{RENDERERS.get(type(value), value_json)(value)}' for key, value in facts.items()])
 
 
 def object(facts: Mapping[str, Any]) -> str:
-    """Within a line; its keys are not our own words for sure."""
+    """A JSON object within a line. Its keys may be any text, not only our own words."""
     members = [
         f"{encode_basestring_ascii(key)}:{RENDERERS.get(type(value), value_json)(value)}"
         for key, value in facts.items()
@@ -41,6 +42,7 @@ def object(facts: Mapping[str, Any]) -> str:
 
 
 def value_json(value: Any) -> str:
+    """A value as JSON."""
     return to_json(plain(value))
 
 
@@ -48,7 +50,7 @@ def _text_json(value: str) -> str:
     return encode_basestring_ascii(value if len(value) <= MAX_VALUE_LENGTH else plain(value))
 
 
-# By type, for values that come in every line: how they are rendered at once. All others are made plain first.
+# For types that come in every line, this is how their values are rendered at once. All others are made plain first.
 RENDERERS: dict[type, Callable[[Any], str]] = {
     str: _text_json,
     bytes: lambda value: encode_basestring_ascii(plain(value)),
@@ -67,17 +69,19 @@ RENDERERS[tuple] = RENDERERS[list]
 
 
 def stamp(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """RFC 3339, UTC, microseconds, always of one width; first in the line, so that lines sort."""
+    """Put the time before all else, so that lines sort: RFC 3339, UTC, microseconds, always of one width."""
     second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
     return {"time": f"{until_second(second)}.{nanoseconds // 1000:06d}Z", "event": record.pop("event"), **record}
 
 
 @lru_cache(maxsize=2)
 def until_second(second: int) -> str:
+    """The time until the second, remembered for the lines of the same second."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
 def plain_values(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
+    """Make every value plain; one of structlog's processors."""
     for key, value in record.items():
         if type(value) is not str or len(value) > MAX_VALUE_LENGTH:
             record[key] = plain(value)
@@ -85,7 +89,7 @@ def plain_values(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMa
 
 
 def for_terminal(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Plain values as an eye may see them; JSON escapes by itself what does not print."""
+    """Make values safe for a terminal. JSON needs no such step, since it escapes what does not print."""
     return {key: _printable(value) for key, value in record.items()}
 
 
@@ -105,7 +109,7 @@ def plain(value: Any) -> Any:
     """A value as the log shows it: peer bytes escaped and cut with their true length noted (rule X18)."""
     match value:
         case float():
-            return value if isfinite(value) else None  # for ever: JSON has no such number
+            return value if isfinite(value) else None  # infinity means for ever, and JSON has no such number
         case bool() | int() | None:
             return value
         case str():
@@ -127,4 +131,5 @@ def plain(value: Any) -> Any:
 
 
 def _cut(text: str, true_length: int) -> str:
+    """The beginning of a long text, with its true length noted."""
     return text if true_length <= MAX_VALUE_LENGTH else f"{text[:MAX_VALUE_LENGTH]}... ({true_length} bytes)"

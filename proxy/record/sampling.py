@@ -1,13 +1,14 @@
-"""Lines of the audit log that a peer can provoke at will: the first ones of each kind and source are written, the rest
-is counted.
+"""A bound on lines of the audit log that a peer can cause at will: the first ones of each kind and source are written,
+the others are counted.
 
-Nine bytes from anywhere make a line of 260, so without a bound a peer fills the disk, and with one for everybody it
-hides what others do. So each source has a budget of its own for each kind of line; all sources together have one as
-well where a source costs nothing (datagrams with forged addresses). What was left out is told by
-`suppressed` on the next line of that kind, or by `audit.left_out` when none comes. Metrics count everything.
+Nine bytes from anywhere make a line of 260. So without a bound a peer could fill the disk, and with one bound for all
+peers it could hide what others do. Therefore each source has a budget of its own for each kind of line. Where a source
+costs nothing (datagrams with forged addresses), all sources together have a budget as well. The next line of the same
+kind tells in `suppressed` how many were left out, or `audit.left_out` does when no such line comes. Metrics count
+everything.
 
-What opens or closes something is not among them (`pinhole.opened`, `.used`, `.closed`, sessions, calls): each such line
-costs the peer more than the line is long, and there are limits for what may be open.
+Lines about what opens or closes (`pinhole.opened`, `.used`, `.closed`, sessions, calls) have no such bound: each of
+them costs the peer more than the line is long, and there are limits for what may be open.
 """
 
 from __future__ import annotations
@@ -21,8 +22,9 @@ import structlog
 
 @dataclass(frozen=True, slots=True)
 class Budget:
-    """lines: so many within a window of `seconds`. of: the fact that tells one kind of line from another. for_all: it
-    is for all sources together. in_all: a second one, by the second, for those of all sources."""
+    """`lines` may be written within a window of `seconds`. `of` names the fact that tells one kind of line from
+    another. `for_all`: all sources share the budget. `in_all` is a second budget, for each second, for the lines of all
+    sources."""
 
     lines: int
     seconds: float = 1.0
@@ -32,7 +34,7 @@ class Budget:
 
 
 _REFUSED = Budget(50, for_all=True)
-# Of a trunk with twenty new calls a second each message still has its line.
+# A trunk with twenty new calls a second still has a line for each message.
 _DIALOGUE = Budget(200)
 _BUG = Budget(10, 60.0, for_all=True)
 
@@ -55,14 +57,16 @@ BUDGETS: Mapping[str, Budget] = {
 }
 
 MOST_SOURCES = 4096
-"""Budgets that are kept at once; who comes when there are so many shares one."""
+"""How many budgets are kept at once. Sources that come when there are so many share one."""
 
 _Key = tuple[str, str, str]
-"""Event, kind, source."""
+"""The event, the kind and the source of a line."""
 
 
 @dataclass(slots=True)
 class _Window:
+    """The lines of one kind and source within one window of time."""
+
     ends: float
     written: int = 0
     suppressed: int = 0
@@ -70,7 +74,7 @@ class _Window:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """What was not written of one kind of line and one source (none: all of them together)."""
+    """How many lines of one kind and one source were not written ("": of all sources together)."""
 
     event: str
     kind: str
@@ -85,14 +89,14 @@ class Sampler:
         self._clock = clock
         self._windows: dict[_Key, _Window] = {}
         self.began: Callable[[], None] = lambda: None
-        """Told when the first line is left out since nothing was left out; until `ended` has told of all."""
+        """Called when a line is left out while no other one is; then not again until `ended` has told of all."""
         self.suppressed: Callable[[str], None] = lambda _: None
-        """Told the event of each line that is left out."""
+        """Called with the event of each line that is left out."""
         self._has_some = False
         self._looks_again_at = 0.0
 
     def __call__(self, _: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """As one of structlog's processors."""
+        """Work as one of structlog's processors."""
         event = record["event"]
         if event in BUDGETS:
             left_out = self.left_out(event, record, str(record.get("client", "")))
@@ -103,8 +107,8 @@ class Sampler:
         return record
 
     def left_out(self, event: str, facts: Mapping[str, Any], client: str) -> int | None:
-        """How many lines were left out before this one; None: this one is left out, too. client: its address and
-        port."""
+        """How many lines were left out before this one. None: this one is left out, too. `client` is the peer's address
+        and port."""
         budget = BUDGETS[event]
         now = self._clock()
         kind = str(facts.get(budget.of, "")) if budget.of else ""
@@ -124,6 +128,7 @@ class Sampler:
         return before
 
     def _window(self, key: _Key, now: float, seconds: float) -> _Window:
+        """The window that counts for this line."""
         if key not in self._windows and len(self._windows) >= MOST_SOURCES:
             if now >= self._looks_again_at:
                 self._looks_again_at = now + 1.0
@@ -138,6 +143,7 @@ class Sampler:
         return window
 
     def _leave_out(self, event: str, window: _Window) -> None:
+        """Count a line that is left out."""
         window.suppressed += 1
         self.suppressed(event)
         if not self._has_some:
@@ -145,11 +151,11 @@ class Sampler:
             self.began()
 
     def _forget(self, now: float) -> None:
-        """Drop windows that have passed and of which nothing is to be told."""
+        """Drop windows that have passed and left nothing to tell."""
         self._windows = {key: window for key, window in self._windows.items() if window.suppressed or now < window.ends}
 
     def ended(self, is_last: bool = False) -> Iterator[LeftOut]:
-        """What was left out in windows that have passed, once each. is_last: also in those that have not."""
+        """What was left out in windows that have passed, once each. `is_last`: also in windows that have not passed."""
         now, self._has_some = self._clock(), False
         for (event, kind, source), window in tuple(self._windows.items()):
             if window.suppressed and (is_last or now >= window.ends):
@@ -160,5 +166,5 @@ class Sampler:
 
     @property
     def has_some(self) -> bool:
-        """Whether there is something left out that nobody was told of."""
+        """Whether lines were left out that the log has not told of yet."""
         return self._has_some

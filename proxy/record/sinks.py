@@ -1,4 +1,4 @@
-"""Where the lines of the log go: a file or a pipe that may be slow, full, or gone for a while."""
+"""Where the lines of the log go: a file or a pipe, which may be slow, full, or gone for a while."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from proxy.text import printable
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 
-# Lines of this long are written together. The thread shares the interpreter with the loop: to wake it for every line
-# cost the loop as much as a third of its time.
+# The lines of so many seconds are written together. The thread shares the interpreter with the loop: to wake it for
+# every line cost the loop as much as a third of its time.
 GATHER_SECONDS = 0.02
 
 RETRY_SECONDS = 1.0
@@ -26,15 +26,15 @@ CLOSE_SECONDS = 5.0
 
 
 class Sink:
-    """Takes rendered lines from the loop and writes them from a thread."""
+    """Takes rendered lines from the loop and writes them from a thread of its own."""
 
     def __init__(
         self, to: str, report: Callable[[str], None] | None = None, opens: Callable[[], int] | None = None
     ) -> None:
-        """`to`: stdout, stderr or a file's path. Raises OSError when the file cannot be opened.
+        """`to` is stdout, stderr or a file's path. Raises OSError when the file cannot be opened.
 
-        `report` is told, once each, when writing begins to fail and when it works again; the default tells stderr.
-        `opens`: opens the file, also the next one after rotation; the default does so by itself.
+        `report` is called once when writing begins to fail and once when it works again; by default it prints to
+        stderr. `opens` opens the file, and the next one after rotation; by default the sink opens it by itself.
         """
         self._to = to
         self._report = report or (lambda text: print(f"pinhole: {printable(text)}", file=sys.stderr, flush=True))
@@ -44,7 +44,7 @@ class Sink:
         self._queued_bytes = 0
         self._lost = 0
         self.lost = 0
-        """Lines that nobody will ever read, since the start; those of late are `_lost`, until the log says so."""
+        """Lines that were dropped, since the start. `_lost` counts those that the log has not told of yet."""
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
         self._reopen = False
@@ -53,8 +53,9 @@ class Sink:
         self._thread.start()
 
     def __call__(self, line: str) -> None:
+        """Queue one line."""
         data = line.encode() + b"\n"
-        with self._lock:  # the condition's own, without its detour through Python
+        with self._lock:  # this is the condition's own lock, taken without its detour through Python
             if self._queued_bytes + len(data) > MAX_QUEUED_BYTES:
                 self._lost += 1
                 self.lost += 1
@@ -65,7 +66,7 @@ class Sink:
                 self._wake.notify()
 
     def reopen(self) -> None:
-        """After log rotation: go on in a new file of the same name."""
+        """Go on in a new file of the same name, after log rotation."""
         with self._wake:
             self._reopen = True
             self._wake.notify()
@@ -81,8 +82,10 @@ class Sink:
             self._fd = -1
 
     def _write_all(self) -> None:
+        """The work of the thread."""
         failing = False
-        rest = rest_of_line = b""  # to be written; of the line that is half written, what stands there
+        # `rest` is still to be written; `rest_of_line` is the part of a half-written line that has been written
+        rest = rest_of_line = b""
         while True:
             with self._wake:
                 while not (rest or self._lines or self._lost or self._reopen or self._closing):
@@ -118,6 +121,7 @@ class Sink:
                     self._wake.wait(RETRY_SECONDS)
 
     def _open_anew(self) -> bool:
+        """Open the file again. Returns whether that worked."""
         try:
             fresh = self._opens()
         except (OSError, PinholeError) as error:
@@ -130,26 +134,27 @@ class Sink:
         return True
 
     def _lost_line(self) -> bytes:
+        """The line that tells how many were dropped."""
         lost, self._lost = self._lost, 0
         return to_json(stamp(None, "", {"event": "audit.lost", "lines": lost})).encode() + b"\n"
 
 
 def _unfinished(written: bytes) -> bytes:
-    """What stands behind the last whole line."""
+    """The bytes behind the last whole line."""
     return written[written.rfind(b"\n") + 1 :]
 
 
 def open_file(to: str) -> int:
-    """Where the lines go. Raises OSError."""
+    """Open the file that the lines go to. Raises OSError."""
     match to:
         case "stdout":
             return 1
         case "stderr":
             return 2
         case path:
-            # Not to wait for ever for somebody to read from a FIFO; from then on writing may wait.
+            # O_NONBLOCK: the opening of a FIFO must not wait for ever for a reader. From then on writing may wait.
             flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-            # A link there may be somebody else's, to a file that only root may write.
+            # A link is not followed: it may be another user's, and lead to a file that only root may write.
             try:
                 fd = os.open(path, flags | os.O_NOFOLLOW, 0o640)
             except OSError as error:
