@@ -1,1 +1,1 @@
-"""The configuration: what a file may say, what is wrong with it, and what is in force."""
+"""The configuration: what the file may say, what is wrong with it, and what is in force."""

@@ -1,4 +1,5 @@
-"""What is wrong between the parts of a configuration: each key is well-formed, yet the whole cannot do what it says."""
+"""Finds what is wrong between the parts of a configuration: each key is well-formed, yet the whole cannot do what it
+says."""
 
 from __future__ import annotations
 
@@ -29,15 +30,15 @@ def suggest(word: str, known: Iterable[str]) -> str:
 
 
 def no_such_helper(name: str, registry: Collection[str]) -> str:
-    """The message for the name of a helper that does not exist (here, or yet)."""
+    """The message for a name that no helper has, here or yet."""
     return f"there is no helper {name!r} in this version, only: {', '.join(registry)}{suggest(name, registry)}"
 
 
 def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bool) -> Iterator[Finding]:
-    """Everything wrong between the parts.
+    """Everything that is wrong between the parts.
 
-    table_complete: False when entries of the table are missing because they did not parse; what depends on the whole
-    table is then not judged. Locations name list elements by their index in `config`.
+    `table_complete` is False when entries of the table are missing because they could not be read; what depends on the
+    whole table is then not judged. Locations name list elements by their index in `config`.
     """
     yield from _entries(config.helpers, registry)
     table = {entry.name for entry in config.served} if table_complete else set(registry)
@@ -60,6 +61,7 @@ def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bo
 
 
 def _media_ports(config: File) -> Iterator[Finding]:
+    """Whether the range of ports has room for media."""
     ports, taken = config.ports, config.helper_ports
     if not any(
         port + 1 in ports and not {port, port + 1} & taken
@@ -70,6 +72,7 @@ def _media_ports(config: File) -> Iterator[Finding]:
 
 
 def _entries(entries: Sequence[HelperEntry], registry: Mapping[str, Helper]) -> Iterator[Finding]:
+    """What is wrong with the session-helper table."""
     if not entries:
         yield (ENTRIES,), "the table is empty: no session would ever be read; leave it out for the usual ports"
     elif not any(entry.enabled for entry in entries):
@@ -90,6 +93,7 @@ def _entries(entries: Sequence[HelperEntry], registry: Mapping[str, Helper]) -> 
 
 
 def _overlaps(here: Location, entry: HelperEntry, earlier: Sequence[HelperEntry]) -> Iterator[Finding]:
+    """Ports of this entry that an earlier entry has too."""
     for number, ports in enumerate(entry.ports):
         others = [(other, taken) for other in earlier if other.protocol is entry.protocol for taken in other.ports]
         others += [(entry, taken) for taken in entry.ports[:number]]
@@ -102,6 +106,7 @@ def _overlaps(here: Location, entry: HelperEntry, earlier: Sequence[HelperEntry]
 
 
 def _interfaces(here: Location, policy: Policy) -> Iterator[Finding]:
+    """Interfaces that firewall rules cannot name."""
     for index, name in enumerate(policy.interfaces):
         if not re.fullmatch(NAMEABLE, name):
             yield (
@@ -113,14 +118,15 @@ def _interfaces(here: Location, policy: Policy) -> Iterator[Finding]:
 def _helper_names(
     here: Location, policy: Policy, registry: Mapping[str, Helper], table: Collection[str], listed: Collection[str]
 ) -> Iterator[Finding]:
-    """table: the helpers that have an entry; listed: those too whose entries are off."""
+    """What is wrong with the helpers that a policy names. `table` are the helpers with an entry, `listed` those and the
+    ones whose entries are off."""
     for index, name in enumerate(policy.helpers):
         if name not in registry:
             yield (*here, "helpers", index), no_such_helper(name, registry)
         elif name not in table:
             lacks = f"has {name} off" if name in listed else f"has no entry for {name}"
             yield (*here, "helpers", index), f"session-helpers {lacks}, so this can never match"
-    # Every helper has options, given or not; those that differ from the default were given.
+    # Every helper has options, whether the file gives them or not. Those that differ from the default were given.
     for name, options in policy.options.items():
         if options == registry[name].options():
             continue
@@ -131,6 +137,7 @@ def _helper_names(
 
 
 def _nat(here: Location, policy: Policy) -> Iterator[Finding]:
+    """What is wrong with the NAT of a policy."""
     if not policy.accept:
         if policy.snat != "none":
             yield (*here, "snat"), "has no effect in a policy that denies"
@@ -153,6 +160,7 @@ def _nat(here: Location, policy: Policy) -> Iterator[Finding]:
 
 
 def _route_mark(here: Location, policy: Policy, ours: Mark) -> Iterator[Finding]:
+    """What is wrong with the `route_mark` of a policy."""
     if policy.route_mark is None:
         return
     if not policy.accept:
@@ -165,15 +173,19 @@ def _route_mark(here: Location, policy: Policy, ours: Mark) -> Iterator[Finding]
 
 
 def _families(here: Location, policy: Policy) -> Iterator[Finding]:
+    """Whether a policy can match any IP version."""
     if not _versions(policy.sources) & _versions(policy.destinations):
         yield here, "can never match: source and destination have no IP version in common"
 
 
 def _versions(networks: Sequence[Network]) -> set[int]:
+    """The IP versions of these networks. An empty list stands for both."""
     return {network.version for network in networks} or {4, 6}
 
 
 def _shadow(here: Location, policy: Policy, earlier: Sequence[Policy], table: Collection[str]) -> Iterator[Finding]:
+    """Whether an earlier policy takes all sessions of this one."""
+
     def contains(whole: Sequence[str], part: Sequence[str], every: Collection[str] | None = None) -> bool:
         """Whether names include all those of another list; an empty list stands for any."""
         return not whole or set(part or every or ["(any)"]) <= set(whole)
@@ -191,11 +203,11 @@ def _shadow(here: Location, policy: Policy, earlier: Sequence[Policy], table: Co
 
 _EVERYTHING: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
 _Range = tuple[int, int, int]
-"""IP version, first and last address."""
+"""An IP version, and a first and a last address."""
 
 
 def _covers(whole: Sequence[Network], part: Sequence[Network]) -> bool:
-    """Whether networks, taken together, include all those of another list; an empty list stands for any."""
+    """Whether these networks, taken together, contain all networks of another list. An empty list stands for any."""
     if not whole:
         return True
     wider = _ranges(tuple(whole))
@@ -207,7 +219,8 @@ def _covers(whole: Sequence[Network], part: Sequence[Network]) -> bool:
 
 @lru_cache(maxsize=65536)
 def _ranges(networks: tuple[Network, ...]) -> tuple[_Range, ...]:
-    """As numbers, neighbours joined: each policy is compared with all those above it."""
+    """Networks as numbers, with neighbours joined. The result is remembered, since each policy is compared with all
+    those above it."""
     v4 = collapse_addresses(network for network in networks if isinstance(network, IPv4Network))
     v6 = collapse_addresses(network for network in networks if isinstance(network, IPv6Network))
     merged: list[Network] = [*v4, *v6]

@@ -1,7 +1,8 @@
-"""YAML read into plain values, with the place of each: what error messages need.
+"""Reads YAML into plain values, each with its place in the file, which error messages need.
 
-Only what a configuration needs is understood: mappings with words as keys, lists, and the scalars of JSON. Words are
-read as YAML 1.2 does (`on`, `no` and `1:30` are words, 010 is no number). Nesting and alias expansion have a bound.
+The reader understands only what a configuration needs: mappings with words as keys, lists, and the scalars of JSON.
+Words are read as YAML 1.2 reads them (`on`, `no` and `1:30` are words, 010 is no number). Nesting and alias expansion
+have a bound.
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ from typing import Any
 import yaml
 
 MAX_DEPTH = 20
-"""Of nested lists and mappings. A configuration needs six."""
+"""How deep lists and mappings may be nested. A configuration needs six levels."""
 MAX_VALUES = 200_000
-"""After expansion of aliases: twenty thousand policies."""
+"""How many values a document may have, with its aliases expanded: that is enough for twenty thousand policies."""
 
 _INT = r"[-+]?(?:0|[1-9][0-9]{0,30})|0x[0-9a-fA-F]{1,30}"
 _FLOAT = r"[-+]?(?:0|[1-9][0-9]{0,30})\.[0-9]{0,30}(?:[eE][-+]?[0-9]{1,2})?"
@@ -29,7 +30,7 @@ Location = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True, order=True)
 class Problem:
-    """Something wrong at a place. Line and column count from 1; `path` is empty for the document as a whole."""
+    """A problem at a place. Line and column count from 1; `path` is empty for the document as a whole."""
 
     line: int
     column: int
@@ -56,14 +57,15 @@ for _tag, _pattern, _first in (
 
 @dataclass(slots=True)
 class Document:
-    """`value` holds None, bool, int, float, str, list and dict. What could not be read is in `problems`."""
+    """A document that was read. `value` holds None, bool, int, float, str, list and dict; `problems` says what could
+    not be read."""
 
     value: Any = None
     problems: list[Problem] = field(default_factory=list)
     root: yaml.Node | None = None
 
     def existing(self, location: Location) -> Location:
-        """The steps of a location that the document has; those that it has not are passed over."""
+        """Those steps of a location that the document has. The others are passed over."""
         node, found = self.root, []
         for step in location:
             _, child = _child(node, step)
@@ -73,8 +75,8 @@ class Document:
         return tuple(found)
 
     def problem(self, location: Location, text: str, *, at_key: bool = False) -> Problem:
-        """A problem with the value at `location`, or with its key. A place that is not in the file (a missing key, an
-        element of what is no list) is reported where its nearest container stands."""
+        """A problem with the value at `location`, or with its key. If the place is not in the file (a missing key, an
+        element of something that is no list), the problem is reported at its nearest container."""
         node, key, path = self.root, None, ""
         for depth, step in enumerate(location, start=1):
             key, child = _child(node, step)
@@ -87,10 +89,12 @@ class Document:
 
 
 def _step(step: str | int, path: str) -> str:
+    """One step of a path, as text."""
     return f"[{step}]" if isinstance(step, int) else f".{step}" if path else step
 
 
 def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, yaml.Node | None]:
+    """The key and the value of a child node. None: there is no such child."""
     match node:
         case yaml.MappingNode() if isinstance(step, str):
             return next(((key, value) for key, value in node.value if key.value == step), (None, None))
@@ -101,11 +105,12 @@ def _child(node: yaml.Node | None, step: str | int) -> tuple[yaml.Node | None, y
 
 
 def _position(node: yaml.Node | None) -> tuple[int, int]:
+    """The line and the column where a node begins."""
     return _line_and_column(node.start_mark if node is not None else None)
 
 
 def _line_and_column(mark: Any) -> tuple[int, int]:
-    """Of one of PyYAML's marks, which count from 0. None: the beginning of the file."""
+    """The line and the column of one of PyYAML's marks, which count from 0. None: the beginning of the file."""
     return (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
 
 
@@ -132,11 +137,13 @@ def read(data: bytes) -> Document:
 
 
 def _problem_after(before: str, text: str) -> Problem:
+    """A problem at the place behind this text."""
     return Problem(before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1, "", text)
 
 
 def _too_deep(text: str) -> Problem | None:
-    """Looked for in the stream of events, which costs no recursion; composing nodes does."""
+    """The first place that is nested too deeply. It is looked for in the stream of events, which takes no recursion;
+    composing nodes does."""
     depth = 0
     for event in yaml.parse(text, Loader=_Loader):
         match event:
@@ -150,17 +157,20 @@ def _too_deep(text: str) -> Problem | None:
 
 
 class _TooLarge(Exception):
+    """The document has too many values, or nests too deeply."""
+
     pass
 
 
 class _Reader:
-    """Turns nodes into values, once."""
+    """Turns nodes into values, and collects problems."""
 
     def __init__(self, problems: list[Problem]) -> None:
         self._problems = problems
         self._values = 0
 
     def value(self, node: yaml.Node, path: str, depth: int) -> Any:
+        """The value of a node."""
         try:
             return self._value(node, path, depth)
         except _TooLarge:
@@ -183,6 +193,7 @@ class _Reader:
         return self._scalar(node, path)
 
     def _pairs(self, node: yaml.MappingNode, path: str, depth: int) -> Iterator[tuple[str, Any]]:
+        """The keys and values of a mapping."""
         seen: dict[str, int] = {}
         for key, child in node.value:
             if not isinstance(key, yaml.ScalarNode):
@@ -197,6 +208,7 @@ class _Reader:
             yield name, self._value(child, where, depth + 1)
 
     def _scalar(self, node: yaml.Node, path: str) -> Any:
+        """The value of a scalar."""
         text: str = node.value
         match node.tag.removeprefix("tag:yaml.org,2002:"):
             case "null":

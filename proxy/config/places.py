@@ -1,8 +1,8 @@
-"""Where files of the daemon may be: not where others of this host can put something else in their place.
+"""Judges the places of the daemon's files: other users of this host must not be able to put something else there.
 
-The audit log is opened, and the control socket made, by root. Whoever may write into their directory may have a link
-waiting there, to a file that root would then write to, or a socket of his own that answers `pinhole status`. Whoever
-may write the configuration may do what root can.
+Root opens the audit log and makes the control socket. A user who may write into their directory could place a link
+there, to a file that root would then write to, or a socket of their own that answers `pinhole status`. A user who may
+write the configuration can do what root can.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ Location = tuple[str | int, ...]
 
 
 def findings(settings: Config, file: str) -> Iterator[tuple[Location, str]]:
-    """Everything wrong with the places that a configuration names, and with its own. What does not exist yet is not
-    looked at."""
+    """Everything that is wrong with the places that a configuration names, and with its own. Files that do not exist
+    yet are not looked at."""
     if settings.audit.is_file:
         for text in _of(settings.audit.to):
             yield ("audit", "to"), text
@@ -32,6 +32,7 @@ def findings(settings: Config, file: str) -> Iterator[tuple[Location, str]]:
 
 
 def _of(path: str) -> Iterator[str]:
+    """What is wrong with the place of one file."""
     directory = os.path.dirname(path)
     mode = _mode(directory)
     if mode is not None and mode & stat.S_IWOTH:
@@ -44,7 +45,7 @@ def _of(path: str) -> Iterator[str]:
 
 
 def _replaceable(directory: str) -> str | None:
-    """The first directory from here upwards in which everybody may rename what others made."""
+    """The first directory, from here upwards, in which any user may rename what another user made."""
     while True:
         mode = _mode(directory)
         if mode is not None and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
@@ -56,6 +57,7 @@ def _replaceable(directory: str) -> str | None:
 
 
 def _mode(path: str) -> int | None:
+    """The mode of a file. None: there is no such file."""
     try:
         return os.lstat(path).st_mode
     except OSError:

@@ -1,8 +1,9 @@
-"""The configuration in force: a file read, examined as a whole, and everything that is wrong with it told together.
+"""The configuration in force: a file is read and judged as a whole, and everything that is wrong with it is reported
+together.
 
-    text --marks--> plain values + where each stood --pydantic--> File --checks--> Config | ConfigError
+    text --marks--> plain values + the place of each --pydantic--> File --checks--> Config | ConfigError
 
-The checks know the schema, and nothing but this file knows the checks: so a schema can be used without a file.
+The checks know the schema, and only this file knows the checks. So the schema can be used without a file.
 """
 
 from __future__ import annotations
@@ -23,10 +24,11 @@ from proxy.config.wording import problems as in_words
 from proxy.errors import ConfigError
 
 SYSTEM_PATH = Path("/etc/pinhole/pinhole.yaml")
-"""Where the configuration is when the command line names none."""
+"""The configuration file when the command line names none."""
 
 _MAX_FILE_BYTES = 4 << 20
-"""Reading YAML takes seconds a megabyte; a table of thousands of policies has some hundred kilobytes."""
+"""The largest file that is read. Reading YAML takes seconds a megabyte; a table of thousands of policies has some
+hundred kilobytes."""
 
 
 def default() -> Config:
@@ -36,15 +38,15 @@ def default() -> Config:
 
 
 def in_force(path: str | None, opener: Opener | None = None) -> Config:
-    """The configuration for `-c PATH`; without one the system's, else the built-in. opener: who opens the file, if not
-    this process itself. Raises ConfigError."""
+    """The configuration for `-c PATH`; without a path the system's file, otherwise the built-in one. `opener` opens the
+    file, if this process does not do so itself. Raises ConfigError."""
     file = chosen(path)
     return load(file, opener) if file is not None else default()
 
 
 def control_in_force(path: str | None) -> str:
-    """Where the daemon with that configuration answers. Whatever else is wrong with its file does not matter: that is
-    when one has to ask. Raises ConfigError when this cannot be known."""
+    """The path of the control socket of a daemon with that configuration. Other mistakes in the file do not matter,
+    since they are a reason to ask the daemon. Raises ConfigError when the path cannot be known."""
     file = chosen(path)
     if file is None:
         return default().control
@@ -57,12 +59,12 @@ def control_in_force(path: str | None) -> str:
 
 
 def chosen(path: str | None) -> str | None:
-    """The file for `-c PATH`; None: the built-in configuration."""
+    """The file for `-c PATH`. None: the built-in configuration."""
     return path if path is not None else str(SYSTEM_PATH) if os.path.exists(SYSTEM_PATH) else None
 
 
 Opener = Callable[[str, int], int]
-"""As open() takes it: gives a descriptor for a path and flags."""
+"""A function as open() takes it: it gives a descriptor for a path and flags."""
 
 
 def load(path: str | Path, opener: Opener | None = None) -> Config:
@@ -75,7 +77,7 @@ def load(path: str | Path, opener: Opener | None = None) -> Config:
 
 
 def judge_places(path: str, settings: Config) -> None:
-    """Whether files are where only those may put them who should. Raises ConfigError."""
+    """Check that the configured files are where only the right users may put them. Raises ConfigError."""
     document = _read(path)
     problems = [document.problem(location, text) for location, text in places.findings(settings, path)]
     if problems:
@@ -83,6 +85,7 @@ def judge_places(path: str, settings: Config) -> None:
 
 
 def _read(path: str | Path, opener: Opener | None = None) -> marks.Document:
+    """Read a file as YAML. Raises ConfigError when it cannot be read at all."""
     name = str(path)
     try:
         with open(path, "rb", opener=opener) as file:
@@ -95,6 +98,7 @@ def _read(path: str | Path, opener: Opener | None = None) -> marks.Document:
 
 
 def _examine(document: marks.Document) -> tuple[File | None, list[marks.Problem]]:
+    """The configuration, if it can be judged, and all its problems."""
     problems = list(document.problems)
     if document.root is None:
         return None, problems or [document.problem((), "the file is empty; it needs `policies` at least")]
@@ -107,7 +111,7 @@ def _examine(document: marks.Document) -> tuple[File | None, list[marks.Problem]
         details = error.errors(include_url=False)
         problems += in_words(document, details)
         broken = [detail["loc"] for detail in details]
-    # What stands in the way is set aside, so that the rest can still be judged as a whole.
+    # Broken parts are set aside, so that the rest can still be judged as a whole.
     rest, indexes = _without(document.value, broken)
     try:
         settings = _validate(rest)
@@ -117,7 +121,7 @@ def _examine(document: marks.Document) -> tuple[File | None, list[marks.Problem]
     complete_table = checks.ENTRIES not in incomplete
     for (section, *path), text in checks.findings(settings, schema.REGISTRY, table_complete=complete_table):
         if not path and section in incomplete:
-            continue  # it is empty because its elements were set aside
+            continue  # the section is empty because its elements were set aside
         if path and section in indexes:
             path[0] = indexes[str(section)][int(path[0])]
         problems.append(document.problem((section, *path), text))
@@ -125,12 +129,13 @@ def _examine(document: marks.Document) -> tuple[File | None, list[marks.Problem]
 
 
 def _validate(value: dict[str, Any]) -> File:
-    """As JSON, because that is where pydantic is strict about types and yet takes lists, words and numbers for ours."""
+    """Check values as pydantic checks JSON: there it is strict about types, and yet takes lists, words and numbers for
+    types of ours."""
     return File.model_validate_json(json.dumps(value), strict=True, by_alias=True, by_name=False)
 
 
 def _without(value: dict[str, Any], broken: Sequence[marks.Location]) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """The document without its broken list elements and sections, and where the elements that stay were."""
+    """The document without its broken list elements and sections, and the former indexes of the elements that stay."""
     rest: dict[str, Any] = {"policies": []}
     indexes: dict[str, list[int]] = {}
     elements = {location[:2] for location in broken if len(location) > 1}

@@ -67,6 +67,7 @@ _PATH: dict[str, Any] = {"type": "string", "pattern": "^/"}
 
 
 def _many(item: dict[str, Any]) -> dict[str, Any]:
+    """The JSON Schema for one item or a list of items."""
     return {"anyOf": [item, {"type": "array", "items": item}]}
 
 
@@ -80,7 +81,8 @@ _Seconds = Annotated[float, Field(gt=0, le=604_800)]
 
 
 class _Section(BaseModel):
-    """A mapping of the file. Python code names the fields; the file may only use the keys (see `load`)."""
+    """A mapping of the file. Python code uses the names of the fields; the file may only use the keys
+    (`reading.py`)."""
 
     model_config = ConfigDict(
         frozen=True,
@@ -104,6 +106,7 @@ _Options = create_model(
 
 
 def _options_by_name(options: BaseModel) -> dict[str, Any]:
+    """The options as a mapping from helper to options."""
     return {name: getattr(options, name) for name in type(options).model_fields}
 
 
@@ -119,7 +122,7 @@ class HelperEntry(_Section):
     """A line of the session-helper table: which helper reads sessions to which port."""
 
     id: Annotated[int, Field(ge=1, le=0xFFFFFFFF)]
-    """Number of the entry, each once, as in FortiOS."""
+    """Number of the entry, as in FortiOS. Each number occurs once."""
     name: str
     """The helper. Several entries may name the same one."""
     protocol: Annotated[Transport, PlainValidator(parse_protocol), WithJsonSchema({"enum": ["tcp", "udp", 6, 17]})]
@@ -129,18 +132,19 @@ class HelperEntry(_Section):
     )
     """Destination port, a range FIRST-LAST, or a list of both."""
     enabled: bool = True
-    """false: the entry is listed, but off: sessions to its ports pass as if it were not there."""
+    """false: the entry is listed but off, and sessions to its ports pass as if it were not there."""
 
 
 class Policy(_Section):
-    """Which sessions are let through, and under whose address. The first policy that matches decides; none: deny."""
+    """Which sessions are let through, and under which address. The first policy that matches a session decides about
+    it. A session that no policy matches is denied."""
 
     name: _Name
-    """What the audit log calls it."""
+    """Name of the policy in the audit log."""
     interfaces: Annotated[tuple[_Interface, ...], _Any, WithJsonSchema(_many(_TEXT))] = Field(
         default=(), validation_alias="from"
     )
-    """Interfaces the session comes in by. Left out: any."""
+    """Interfaces by which the session comes in. Left out: any."""
     sources: Annotated[tuple[_Network, ...], _Any, WithJsonSchema(_many(_TEXT))] = Field(
         default=(), validation_alias="source"
     )
@@ -150,7 +154,7 @@ class Policy(_Section):
     )
     """Networks of the address that the client dials. Left out, or `any`: any."""
     helpers: Annotated[tuple[str, ...], _Any, WithJsonSchema(_many(_TEXT))] = ()
-    """Helpers it is for. Left out, or `any`: any."""
+    """Helpers that the policy is for. Left out, or `any`: any."""
     accept: Annotated[bool, PlainValidator(parse_action), WithJsonSchema({"enum": ["accept", "deny"]})] = Field(
         validation_alias="action"
     )
@@ -160,60 +164,64 @@ class Policy(_Section):
         PlainValidator(parse_snat),
         WithJsonSchema(_many(_TEXT)),
     ] = "none"
-    """Whom the server sees. none: the client itself. interface: the address that the route to the server would use.
-    Otherwise an address or a list of them; a client always gets the same one."""
+    """Client address that the server sees. none: the client's own. interface: the address that the route to the server
+    would use. Otherwise an address or a list of them; a client always gets the same one."""
     dnat: Annotated[Dnat, PlainValidator(parse_dnat), _WORD, WithJsonSchema(_TEXT)] | None = None
-    """Dial this ADDRESS or ADDRESS:PORT instead of what the client dialled: publishes an inside server."""
+    """Dial this ADDRESS or ADDRESS:PORT instead of the address that the client dialled. This publishes an inside
+    server."""
     route_mark: (
         Annotated[int, PlainValidator(parse_route_mark), WithJsonSchema({"type": ["integer", "string"]})] | None
     ) = None
-    """Mark of all packets to the server, for routing rules that choose the way by it (`ip rule add fwmark ...`).
-    `snat: interface` is then the address of that way."""
+    """Mark of all packets to the server, for routing rules that choose the way by a mark (`ip rule add fwmark ...`).
+    `snat: interface` then uses the address of that way."""
     options: _OptionsByName = Field(default_factory=lambda: _options_by_name(_Options()))
     """Options of each helper for sessions of this policy."""
 
 
 class Limits(_Section):
-    """How much there may be at once. Beyond it a session is refused, or a pinhole answered in its own protocol."""
+    """How much there may be at once. Beyond a limit a session is refused, and a pinhole is refused in the words of its
+    protocol."""
 
     sessions: _Positive = 20_000
-    """Sessions in all. Each takes two descriptors and some 60 KiB. Half of them are kept for each helper and direction
-    alike, so that none takes all; UDP sessions that nothing depends on give way to new ones."""
+    """Sessions in all. Each takes two descriptors and some 60 KiB. Half of the limit is kept for helpers and
+    directions, in equal parts, so that none of them takes all; UDP sessions that nothing depends on give way to new
+    ones."""
     sessions_per_client: _Positive = 200
     """Sessions of one client."""
     client_prefix_ipv6: Annotated[int, Field(ge=32, le=128)] = 64
-    """So many bits of an IPv6 address tell one client from another: a host mostly has a whole /64 of addresses. Where
+    """How many bits of an IPv6 address tell one client from another: a host mostly has a whole /64 of addresses. Where
     many clients share a /64, raise the limits for each client, or this to 128."""
     pinholes: _Positive = 100_000
     """Pinholes in all, kept for helpers and directions as sessions are."""
     pinholes_per_session: _Positive = 64
     """Pinholes of one session."""
     pinholes_per_client: _Positive = 1000
-    """Pinholes of all sessions of one client address, also of those that have ended before their transfers. A call with
+    """Pinholes of all sessions of one client address, including sessions that ended before their transfers. A call with
     audio takes two: behind one address that is 500 calls."""
 
 
 class Timeouts(_Section):
-    """Seconds. How long a session may be silent is an option of its helper."""
+    """Times in seconds. How long a session may be silent is an option of its helper."""
 
     pinhole_open: _Seconds = 60
-    """From the agreement to the first use of a pinhole; FTP needs at least 30."""
+    """Time from the agreement to the first use of a pinhole. FTP needs at least 30."""
     connect: _Seconds = 10
-    """For the server to answer when it is dialled."""
+    """Time for the server to answer when it is dialled."""
     half_closed: _Seconds = 60
-    """For the second side to end after the first has."""
+    """Time for the second side to end after the first side has ended."""
     udp_idle: _Seconds = 180
-    """Without a datagram, until a UDP session is over, unless its helper ends it sooner. SIP phones send one every
+    """Time without a datagram until a UDP session is over, unless its helper ends it sooner. SIP phones send one every
     30 seconds or so."""
     udp_unanswered: _Seconds = 32
-    """The same while the server has not answered at all. SIP repeats a request for so long (RFC 3261: timers B, F)."""
+    """Time without a datagram while the server has never answered. SIP repeats a request for so long (RFC 3261: timers
+    B, F)."""
     silent: Seconds = 2_592_000
-    """Without a byte, of a TCP session or data connection that is relayed unread while both of its ends answer
-    keep-alives: pools are silent over holidays, and transfers behind TLS take hours. The helper's `idle` is for those
-    of which one end does not."""
+    """Time without a byte for a TCP session or data connection that is relayed unread while both of its ends answer
+    keep-alives: pools are silent over holidays, and transfers behind TLS take hours. The helper's `idle` applies when
+    one end does not answer."""
     drain: _Seconds = 30
-    """For transfers to end when the daemon is stopped; then they are cut. Those of datagrams have no end but silence.
-    Calls end at once."""
+    """Time for transfers to end when the daemon is stopped; then they are cut. Transfers by datagrams end only by
+    silence. Calls end at once."""
 
 
 class Audit(_Section):
@@ -222,10 +230,11 @@ class Audit(_Section):
     to: Annotated[str, PlainValidator(parse_audit_to), WithJsonSchema(_TEXT)] = "stdout"
     """stdout, stderr, or the absolute path of a file, which is reopened on SIGUSR1 and on reload."""
     format: Literal["json", "console"] = "json"
-    """json: one object a line. console: for the eye."""
+    """json: one object a line. console: lines for people."""
 
     @property
     def is_file(self) -> bool:
+        """Whether the log goes to a file."""
         return self.to not in ("stdout", "stderr")
 
 
@@ -235,16 +244,18 @@ class NetworkSettings(_Section):
     mark: Annotated[
         Mark, PlainValidator(parse_mark), _WORD, WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+$"})
     ] = Mark(0x1000000, 0x1000000)
-    """Mark of packets that are ours, as VALUE/MASK; bits outside the mask are left alone."""
+    """Mark of the packets that are delivered to the daemon, as VALUE/MASK. Bits outside the mask are left alone."""
     table: Annotated[int, PlainValidator(parse_table), WithJsonSchema({"type": "integer", "minimum": 1})] = 5353
     """Number of a routing table of our own, which delivers marked packets locally."""
     on_daemon_down: Literal["block", "bypass"] = "block"
-    """While nobody serves. block: sessions on helper ports do not pass. bypass (nft only): they pass as without us."""
+    """What happens while the daemon is not running. block: sessions on helper ports do not pass. bypass (nft only):
+    they pass as they would without pinhole."""
     max_segment: Annotated[int, Field(ge=536, le=32767)] | None = None
-    """Most bytes in a TCP segment, told to both sides of each session and data connection, and kept to: for paths whose
-    routers drop what is too long without a word. Clamps in a forward chain do not see these connections."""
+    """Largest number of bytes in a TCP segment, announced to both sides of each session and data connection, and kept
+    to. It is for paths whose routers silently drop packets that are too long. Clamps in a forward chain do not see
+    these connections."""
     listen_port: Annotated[int, Field(ge=1024, le=65535)] = 50000
-    """Port on 127.0.0.1 and ::1 where the rules hand sessions over."""
+    """Port on 127.0.0.1 and ::1 to which the rules hand sessions over."""
 
 
 def _default_table() -> tuple[HelperEntry, ...]:
@@ -253,7 +264,7 @@ def _default_table() -> tuple[HelperEntry, ...]:
 
 
 def default_table(registry: Mapping[str, Helper]) -> tuple[HelperEntry, ...]:
-    """An entry for each port of each helper; those that a helper has off are off."""
+    """An entry for each port of each helper. Ports that a helper has off are off."""
     ports = [(helper, transport, port) for helper in registry.values() for transport, port in helper.ports]
     return tuple(
         HelperEntry(
@@ -273,19 +284,20 @@ class File(_Section):
     version: Literal[1] = 1
     """Version of this format."""
     helpers: tuple[HelperEntry, ...] = Field(default_factory=_default_table, validation_alias="session-helpers")
-    """The session-helper table. Left out: every helper on its usual ports, but for those that are off."""
+    """The session-helper table. Left out: every helper on its usual ports, except for entries that are off."""
     policies: tuple[Policy, ...]
-    """First match wins, no match is a deny."""
+    """The policies. The first one that matches a session decides; a session that none matches is denied."""
     ports: Annotated[PortRange, PlainValidator(parse_pool), _WORD, WithJsonSchema(_TEXT)] = PortRange(40000, 59999)
-    """Range of the ports that are opened on our own addresses, and of those announced under NAT."""
+    """Range of the ports that are opened on our own addresses, and of the ports announced under NAT."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     audit: Audit = Audit()
     control: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = "/run/pinhole/control.sock"
     """UNIX socket where `pinhole sessions`, `reload` and the like reach the daemon."""
     user: Annotated[str, PlainValidator(parse_user), WithJsonSchema({"type": ["string", "integer"]})] | None = None
-    """Who serves, once rules and routes are set up, when the daemon is started as root: the name or number of a user.
-    Left out: `pinhole` if there is such a user, else a number that nobody has. It has two capabilities in any case."""
+    """The user that serves, by name or number, after root has started the daemon and set up rules and routes. Left out:
+    `pinhole` if there is such a user, otherwise a number that no user has. The daemon keeps two capabilities in any
+    case."""
     network: NetworkSettings = NetworkSettings()
 
     @property
@@ -295,21 +307,21 @@ class File(_Section):
 
     @property
     def helper_ports(self) -> frozenset[int]:
-        """Of the session-helper table: who comes to one of them comes for a session."""
+        """The ports of the session-helper table. A peer that comes to one of them comes for a session."""
         return frozenset(
             port for entry in self.served for ports in entry.ports for port in range(ports.first, ports.last + 1)
         )
 
 
 class Config(File):
-    """A configuration in force: the keys of the file, and where they came from."""
+    """A configuration in force: the keys of the file, and the name of that file."""
 
     source: str = "built-in default"
     """Name of the file."""
 
 
 class _SchemaGenerator(GenerateJsonSchema):
-    """Without titles, which only repeat the keys, and with the defaults as one writes them."""
+    """Makes the JSON Schema without titles, which only repeat the keys, and with defaults as one writes them."""
 
     def field_title_should_be_set(self, schema: Any) -> bool:
         return False
@@ -319,6 +331,6 @@ class _SchemaGenerator(GenerateJsonSchema):
 
 
 def json_schema() -> dict[str, Any]:
-    """JSON Schema of the configuration file, for editors and for the curious."""
+    """JSON Schema of the configuration file, for editors and for readers."""
     schema = File.model_json_schema(schema_generator=_SchemaGenerator)
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", **schema, "title": "pinhole configuration"}

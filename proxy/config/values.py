@@ -1,6 +1,7 @@
-"""Values that the configuration writes as one word: ports, addresses, marks; their types and how they are read.
+"""Values that the configuration writes as one word, such as ports, addresses and marks: their types, and how they are
+read.
 
-Each `parse_` function takes what YAML holds there, or a value that is parsed already, and raises a PydanticCustomError
+Each `parse_` function takes what YAML holds there, or a value that is parsed already. It raises a PydanticCustomError
 whose text ends up behind file, line and column.
 """
 
@@ -44,7 +45,7 @@ class PortRange:
 
 @dataclass(frozen=True, slots=True)
 class Mark:
-    """A firewall mark: `value` in the bits of `mask`; the other bits belong to somebody else."""
+    """A firewall mark: `value` in the bits of `mask`. The other bits belong to other programs."""
 
     value: int
     mask: int
@@ -55,7 +56,7 @@ class Mark:
 
 @dataclass(frozen=True, slots=True)
 class Dnat:
-    """Where sessions of a policy are dialled instead. `port` None: the one that the client dialled."""
+    """Where sessions of a policy are dialled instead. `port` None: the port that the client dialled."""
 
     host: Host
     port: int | None
@@ -67,16 +68,17 @@ class Dnat:
 
 
 def plain_host(host: Host) -> Host:
-    """An IPv4-mapped IPv6 address as the IPv4 address it stands for, any other as it is (rule X5)."""
+    """An IPv4-mapped IPv6 address as the IPv4 address that it stands for; any other address as it is (rule X5)."""
     return (isinstance(host, IPv6Address) and host.ipv4_mapped) or host
 
 
 def _number(text: str, highest: int) -> int | None:
-    """Decimal digits up to `highest`, nothing else (rule X4)."""
+    """The number of these decimal digits, up to `highest`. None: the text is anything else (rule X4)."""
     return int(text) if re.fullmatch(r"[0-9]{1,10}", text) and int(text) <= highest else None
 
 
 def parse_ports(value: Any) -> PortRange:
+    """A port or a range of ports."""
     if isinstance(value, PortRange):
         return value
     if isinstance(value, int) and not isinstance(value, bool):
@@ -93,6 +95,7 @@ def parse_ports(value: Any) -> PortRange:
 
 
 def parse_pool(value: Any) -> PortRange:
+    """The range of ports that may be opened."""
     ports = parse_ports(value)
     if ports.first < 1024:
         raise _wrong("ports below 1024 belong to well-known services and are never opened; begin at 1024 or above")
@@ -100,6 +103,7 @@ def parse_pool(value: Any) -> PortRange:
 
 
 def parse_host(value: Any) -> Host:
+    """The address of a single host."""
     try:
         host = ip_address(value) if isinstance(value, str) else value
     except ValueError:
@@ -112,6 +116,7 @@ def parse_host(value: Any) -> Host:
 
 
 def parse_network(value: Any) -> Network:
+    """A network, or a single address as a network."""
     if isinstance(value, str):
         try:
             value = ip_network(value)
@@ -158,6 +163,7 @@ def parse_dnat(value: Any) -> Dnat:
 
 
 def parse_snat(value: Any) -> Any:
+    """The words `none` or `interface`, or a tuple of addresses."""
     if value in ("none", "interface"):
         return value
     items = value if isinstance(value, list | tuple) else [value]
@@ -170,6 +176,7 @@ def parse_snat(value: Any) -> Any:
 
 
 def parse_action(value: Any, info: ValidationInfo) -> bool:
+    """True for accept."""
     if isinstance(value, bool) and info.mode == "python":
         return value
     if value not in ("accept", "deny"):
@@ -178,6 +185,7 @@ def parse_action(value: Any, info: ValidationInfo) -> bool:
 
 
 def parse_mark(value: Any) -> Mark:
+    """A mark with its mask."""
     if isinstance(value, Mark):
         return value
     match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})/(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})", str(value))
@@ -192,6 +200,7 @@ def parse_mark(value: Any) -> Mark:
 
 
 def parse_route_mark(value: Any) -> int:
+    """The mark of a routing rule."""
     number = _number_or_hex(value)
     if number is None or not 1 <= number <= 0xFFFFFFFF:
         raise _wrong("expected the mark of a routing rule, 1 to 0xffffffff, as 0x2")
@@ -199,12 +208,14 @@ def parse_route_mark(value: Any) -> int:
 
 
 def _number_or_hex(value: Any) -> int | None:
+    """A number, written in decimal or hexadecimal digits. None: it is neither."""
     if isinstance(value, str) and re.fullmatch(r"0x[0-9a-fA-F]{1,8}|[0-9]{1,10}", value):
         return int(value, 0) if value.startswith("0x") else int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
 def parse_table(value: Any) -> int:
+    """The number of a routing table that is not the system's own."""
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 0xFFFFFFFF:
         raise _wrong("expected the number of a routing table of our own, 1 to 4294967295")
     if value in (253, 254, 255):
@@ -213,12 +224,14 @@ def parse_table(value: Any) -> int:
 
 
 def parse_path(value: Any) -> str:
+    """An absolute path."""
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
         raise _wrong("expected an absolute path")
     return value
 
 
 def parse_socket_path(value: Any) -> str:
+    """The path of a UNIX socket."""
     path = parse_path(value)
     if len(path.encode()) > 107:
         raise _wrong("the path is longer than the 107 bytes that the name of a UNIX socket can have")
@@ -226,6 +239,7 @@ def parse_socket_path(value: Any) -> str:
 
 
 def parse_audit_to(value: Any) -> str:
+    """The place that the audit log is written to."""
     if value in ("stdout", "stderr"):
         return str(value)
     try:
@@ -235,6 +249,7 @@ def parse_audit_to(value: Any) -> str:
 
 
 def parse_interface(value: Any) -> str:
+    """The name of a network interface."""
     # The kernel's own rule (dev_valid_name): 1 to 15 bytes, no slash, no colon, no blank, not "." or "..".
     if not isinstance(value, str) or not re.fullmatch(r"[^\s/:\0]{1,15}", value) or value in (".", ".."):
         raise _wrong("expected the name of a network interface, at most 15 characters")
@@ -242,23 +257,24 @@ def parse_interface(value: Any) -> str:
 
 
 def parse_user(value: Any) -> str:
-    """The name or number of a user, in one form."""
+    """The name or number of a user, as text."""
     if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 0xFFFFFFFF:
         return str(value)
-    # As useradd(8) has names; digits alone would be a number.
+    # These are the names that useradd(8) allows; digits alone are a number.
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,9}", value):
         return value
     raise _wrong("expected the name or the number of a user of this host")
 
 
 def parse_name(value: Any) -> str:
+    """The name of a policy."""
     if not isinstance(value, str) or not value.isprintable() or value != value.strip() or not 1 <= len(value) <= 63:
         raise _wrong("expected a name of 1 to 63 printable characters")
     return value
 
 
 def one_or_many(value: Any) -> Any:
-    """A single value stands for a list of it, and `any` for none."""
+    """A single value stands for a list of one, and `any` for an empty list."""
     items = tuple(value) if isinstance(value, list | tuple) else (value,)
     if "any" not in items:
         return items
@@ -268,6 +284,7 @@ def one_or_many(value: Any) -> Any:
 
 
 def ports_or_many(value: Any) -> Any:
+    """A single port or range stands for a list of one."""
     items = tuple(value) if isinstance(value, list | tuple) else (value,)
     if not items:
         raise _wrong("the list of ports is empty")

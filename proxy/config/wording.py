@@ -1,4 +1,4 @@
-"""What pydantic found in a configuration, in words for people."""
+"""Puts what pydantic found in a configuration into words for people."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from proxy.config.values import parse_network
 
 
 def problems(document: marks.Document, details: Sequence[ErrorDetails]) -> Iterator[marks.Problem]:
-    """What pydantic found, in words for people.
+    """The problems that pydantic found, in words for people.
 
-    Where a key may be one thing or another, pydantic tells what is wrong with each of them, under locations with names
-    of types in between. Those are one problem, at the place where the attempt that went deepest ended.
+    Where a key may be one thing or another, pydantic reports what is wrong with each of them, under locations with
+    names of types in between. Those are one problem, at the place where the attempt that went deepest ended.
     """
     choices: dict[marks.Location, list[tuple[marks.Location, str]]] = {}
     for detail in details:
@@ -35,12 +35,13 @@ def problems(document: marks.Document, details: Sequence[ErrorDetails]) -> Itera
 
 
 def _problem(document: marks.Document, detail: ErrorDetails) -> marks.Problem:
+    """One problem, at its key or its value."""
     location = detail["loc"]
     match detail["type"]:
         case "extra_forbidden" | "unexpected_keyword_argument":
             return document.problem(location, _unknown_key(location), at_key=True)
         case "value_error":
-            # Options that check themselves say `key: what is wrong`.
+            # Options that check themselves report `key: what is wrong`.
             text = _words(detail)
             key, _, rest = text.partition(": ")
             if rest and document.existing((*location, key)) == (*location, key):
@@ -49,6 +50,7 @@ def _problem(document: marks.Document, detail: ErrorDetails) -> marks.Problem:
 
 
 def _words(detail: ErrorDetails) -> str:
+    """What is wrong, without the place."""
     given = detail["input"]
     match detail["type"]:
         case "missing":
@@ -60,7 +62,7 @@ def _words(detail: ErrorDetails) -> str:
         case "pinhole":
             return detail["msg"]
         case "value_error" if re.search("IPv[46]Network", str(detail["loc"][-1])):
-            # A network among a helper's options: pydantic has a complaint for each IP version, ours covers both.
+            # For a network among a helper's options pydantic has a complaint for each IP version; ours covers both.
             try:
                 parse_network(given)
             except PydanticCustomError as error:
@@ -72,6 +74,7 @@ def _words(detail: ErrorDetails) -> str:
 
 
 def _unknown_key(location: marks.Location) -> str:
+    """The message for a key that the schema does not have."""
     word = str(location[-1])
     if len(location) > 1 and location[-2] == "options":
         return checks.no_such_helper(word, schema.REGISTRY)
