@@ -1,1 +1,1 @@
-"""What an engine and what drives it say to each other: addresses, effects, pinholes, and the engine itself."""
+"""What an engine and its driver say to each other: addresses, effects, pinholes, and the engine itself."""

@@ -1,4 +1,4 @@
-"""Hosts, ports and the two sides of a session, as engines and what drives them name them."""
+"""Hosts, ports and the two sides of a session, in the words of engines and their drivers."""
 
 from __future__ import annotations
 
@@ -15,32 +15,36 @@ Host = IPv4Address | IPv6Address
 Network = IPv4Network | IPv6Network
 
 Seconds = Annotated[float, Gt(0), Le(366 * 86400)]
-"""Of an option."""
+"""The type of an option that is a time."""
 
 Count = Annotated[int, Ge(1), Le(10_000_000)]
-"""Of an option."""
+"""The type of an option that is a number of things."""
 
 
 LEAST_PORT = 1024
-"""Below are services that a bounce wants to reach: no pinhole leads there unless an option says so."""
+"""The lowest port that a pinhole may lead to unless an option says so. Below it are services that a bounce attack wants
+to reach."""
 
 
 class Malformed(Exception):
-    """A peer sent what its protocol does not allow. Raised by parsers, caught at the engine's edge."""
+    """A peer sent what its protocol does not allow. Parsers raise this, and it is caught at the engine's edge."""
 
 
 class Transport(Enum):
+    """The protocol that carries a session or a pinhole."""
+
     TCP = "tcp"
     UDP = "udp"
     GRE = "gre"
-    """An Endpoint's port is a call id (RFC 2637 s.4.1). Nothing carries it yet: what asks for it is refused."""
+    """The port of an Endpoint is a call id here (RFC 2637 s.4.1). Nothing carries GRE yet, so a pinhole for it is
+    refused."""
 
     # Each is one object; Enum would make the hash of its name each time.
     __hash__ = object.__hash__
 
 
 class Side(Enum):
-    """Who is at the other end of a leg: the one who dialled, or the one who was dialled."""
+    """The host at the other end of a leg: the client that dialled, or the server that was dialled."""
 
     CLIENT = "client"
     SERVER = "server"
@@ -51,7 +55,7 @@ class Side(Enum):
     other: Side
 
 
-# Asked for dozens of times in each call: kept, not computed.
+# The other side is asked for dozens of times in each call, so it is stored and not computed.
 Side.CLIENT.other, Side.SERVER.other = Side.SERVER, Side.CLIENT
 
 
@@ -61,7 +65,8 @@ class Endpoint:
 
     host: Host
     port: int
-    # Made when they are first asked for: the key of many tables, and those of `ipaddress` cost a microsecond each time.
+    # These are made when they are first asked for. An endpoint is the key of many tables, and the hash and text of
+    # `ipaddress` cost a microsecond each time.
     _hash: int = field(init=False, repr=False, compare=False)
     _text: str = field(init=False, repr=False, compare=False)
     _host_text: str = field(init=False, repr=False, compare=False)
@@ -85,6 +90,7 @@ class Endpoint:
 
     @property
     def host_text(self) -> str:
+        """The host as text."""
         try:
             return self._host_text
         except AttributeError:
@@ -107,15 +113,15 @@ class Peers:
     server_as_seen: Endpoint
     transport: Transport = Transport.TCP
     role: object = None
-    """What the `Reader` of the pinhole that has let the session in says that it is to be. None: a policy has let it in,
-    or the reader says nothing."""
+    """The role that the `Reader` of the pinhole gives to the session which came through it. None: a policy let the
+    session in, or the reader says nothing."""
 
     def own(self, side: Side) -> Endpoint:
         """The address that the host on this side has itself."""
         return self.client if side is Side.CLIENT else self.server
 
     def as_seen(self, side: Side) -> Endpoint:
-        """The address under which the host on the other side knows this one."""
+        """The address by which the host on the other side knows this host."""
         return self.client_as_seen if side is Side.CLIENT else self.server_as_seen
 
     def is_mapped(self, side: Side) -> bool:

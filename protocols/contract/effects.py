@@ -11,7 +11,8 @@ from protocols.contract.addresses import Side
 
 @dataclass(frozen=True, slots=True)
 class Send:
-    """Forward or answer: these bytes to that side, in order with everything else sent there."""
+    """Send these bytes to that side, behind everything that was sent there before. Both a forwarded message and an
+    answer of ours are sent so."""
 
     to: Side
     data: bytes
@@ -19,14 +20,14 @@ class Send:
 
 @dataclass(frozen=True, slots=True)
 class Finish:
-    """Half-close towards that side, after what was sent before."""
+    """Half-close towards that side, behind what was sent before."""
 
     to: Side
 
 
 @dataclass(frozen=True, slots=True)
 class Abort:
-    """Drop both legs by reset and every waiting pinhole of the session. `reason` is one snake_case word for the audit
+    """Drop both legs by reset, and every waiting pinhole of the session. `reason` is one snake_case word for the audit
     log.
 
     What was sent before is delivered first, so that an answer in the protocol can precede the reset.
@@ -51,11 +52,12 @@ class Close:
 
 @dataclass(frozen=True, slots=True)
 class Splice:
-    """Nothing more to read here: after what was sent before, relay the rest both ways without the engine."""
+    """The engine has nothing more to read here. After what was sent before, the rest is relayed both ways without the
+    engine."""
 
     idle_seconds: float
     carries_urgent: bool = False
-    """Urgent data goes on as such; else it becomes part of the stream."""
+    """Whether urgent data goes on as urgent data. False: it becomes part of the stream."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,13 +69,14 @@ class Note:
 
 
 def violation(rule: str, detail: str, action: str) -> Note:
-    """A peer did what it may not: the rule by its name (`ftp.bounce`), what was seen, and what was done about it."""
+    """A note that a peer did what it may not: the rule by its name (`ftp.bounce`), what was seen, and what was done
+    about it."""
     return Note("violation", {"rule": rule, "detail": detail, "action": action})
 
 
 @dataclass(frozen=True, slots=True)
 class Resolve:
-    """Ask for the addresses of a name; the engine hears of them by `resolved`."""
+    """Ask for the addresses of a name. The engine gets them in a call of `resolved`."""
 
     name: str
 
@@ -82,7 +85,7 @@ Effect = Send | Finish | Abort | Close | Splice | Note | Resolve
 
 
 class Outbox:
-    """Effects in the order in which they arise; neighbouring sends to one side become one."""
+    """Collects effects in the order in which they arise. Neighbouring sends to one side become one."""
 
     __slots__ = ("_effects", "_parts", "_to")
 
@@ -92,6 +95,7 @@ class Outbox:
         self._to = Side.CLIENT
 
     def send(self, to: Side, data: bytes) -> None:
+        """Add bytes for this side."""
         if to is not self._to:
             if self._parts:
                 self._join()
@@ -99,11 +103,13 @@ class Outbox:
         self._parts.append(data)
 
     def add(self, effect: Effect) -> None:
+        """Add any other effect."""
         if self._parts:
             self._join()
         self._effects.append(effect)
 
     def take(self) -> list[Effect]:
+        """All effects so far. The outbox is empty afterwards."""
         if self._parts:
             self._join()
         effects, self._effects = self._effects, []
