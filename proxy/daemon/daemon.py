@@ -430,6 +430,7 @@ class Daemon:
             "ports_leased": self._pinholes.ports.in_use(),
             "descriptors": _descriptors(),
             "audit_lines_lost": self._sink.lost,
+            "audit_lines_waiting": self._sink.waiting,
             "helpers": {
                 name: counts for name, engines in self._sessions.engines.items() if (counts := _counts(engines))
             },

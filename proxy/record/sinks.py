@@ -42,6 +42,8 @@ class Sink:
         self._fd = self._opens()
         self._lines: deque[bytes] = deque()
         self._queued_bytes = 0
+        self._in_hand = 0
+        """Lines that the thread has taken and not written yet."""
         self._lost = 0
         self.lost = 0
         """Lines that were dropped, since the start. `_lost` counts those that the log has not told of yet."""
@@ -64,6 +66,12 @@ class Sink:
             self._queued_bytes += len(data)
             if len(self._lines) == 1:
                 self._wake.notify()
+
+    @property
+    def waiting(self) -> int:
+        """How many lines are not written yet."""
+        with self._lock:
+            return len(self._lines) + self._in_hand
 
     def reopen(self) -> None:
         """Go on in a new file of the same name, after log rotation."""
@@ -95,6 +103,7 @@ class Sink:
                 reopen, self._reopen = self._reopen, False
                 if not rest:
                     rest = b"".join(self._lines)
+                    self._in_hand = len(self._lines)
                     self._lines.clear()
                     self._queued_bytes = 0
                     if self._lost:
@@ -108,6 +117,8 @@ class Sink:
                 if rest:
                     written = os.write(self._fd, rest)
                     rest_of_line, rest = _unfinished(rest_of_line + rest[:written]), rest[written:]
+                    if not rest:
+                        self._in_hand = 0
                 if failing:
                     failing = False
                     self._report(f"audit log {self._to}: writing again")

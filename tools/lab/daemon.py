@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "proxy")
+WRITE_SECONDS = 1
+"""For lines of log to be written, which is done every 20 ms."""
 START_SECONDS = 20
 LONGEST_WAIT_SECONDS = 20
 # What the serving process needs, and nothing else: a pinhole is a socket, and no rule changes.
@@ -163,10 +165,15 @@ class Daemon:
         return "\n".join([f"{self.directory}: {state}", self.stderr.read_text()[-3000:], *tail])
 
     def until(self, **expected: int) -> dict[str, Any]:
-        """The daemon's status, when it says this. Raises TimeoutError with what it says instead."""
+        """The daemon's status, when it says this, and the lines of log that led there are written, unless nothing can
+        be written. Raises TimeoutError with what it says instead."""
         for _ in _ticks(LONGEST_WAIT_SECONDS):
             status = self.ask("status")
             if all(status[name] == value for name, value in expected.items()):
+                for _ in _ticks(WRITE_SECONDS):
+                    if not status.get("audit_lines_waiting"):
+                        break
+                    status = self.ask("status")
                 return status
         raise TimeoutError(f"the status did not become {expected}: {status}")
 

@@ -206,6 +206,25 @@ def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path: Path) -
     assert "No such file" in reports[0]
 
 
+def test_lines_wait_until_they_are_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    may_write = threading.Event()
+    write = os.write
+
+    def when_it_may(fd: int, data: bytes) -> int:
+        may_write.wait(5)
+        return write(fd, data)
+
+    monkeypatch.setattr("proxy.record.sinks.os.write", when_it_may)
+    sink = Sink(str(path))
+    sink("one")
+    sink("two")
+    assert sink.waiting == 2
+    may_write.set()
+    sink.close()
+    assert sink.waiting == 0
+    assert path.read_text() == "one\ntwo\n"
+
+
 def test_a_fifo_that_nobody_reads_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "log")
     with pytest.raises(OSError, match="No such device"):
