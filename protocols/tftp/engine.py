@@ -14,7 +14,8 @@ What each must believe:
 House rules:
 - No byte is changed: no address stands in any packet (TF9).
 - A server may answer from port 69 itself; then the request's session is the transfer's as well (TF10).
-- The same request again, while it waits for an answer or is answered, opens nothing more (TF15).
+- The same request again, until the client takes the answer up, opens nothing more. After that it is another one: of a
+  machine that has started anew (TF15).
 """
 
 from __future__ import annotations
@@ -22,14 +23,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
+from posixpath import normpath
 
 from protocols.contract.addresses import Endpoint, Malformed, Peers, Side, Transport, only
 from protocols.contract.effects import Close, Effect, Note, Send, violation
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal, Used
 from protocols.tftp.options import TftpOptions
-from protocols.tftp.transfer import LEAST_IDLE_SECONDS, Transfer, direction
-from protocols.tftp.wire import Code, Request, error, is_request, read_request
+from protocols.tftp.transfer import LEAST_IDLE_SECONDS, MAX_SIZE, Transfer, direction
+from protocols.tftp.wire import Code, Request, error, is_request, number, read_request
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -84,11 +86,11 @@ class RequestEngine(Engine):
         except Malformed as bad:
             return (violation("tftp.malformed", str(bad), "dropped"),)
         under_way = self._under_way.get(self._ends)
-        if under_way is not None and under_way.request == request:  # it comes again, perhaps by another session (TF15)
+        # It comes again, perhaps by another session (TF15).
+        if under_way is not None and under_way.request == request and not under_way.is_taken_up:
             return (Send(SERVER, data),) if self._transfer is not None else (Send(SERVER, data), Close("repeated"))
         if (refused := _refused(request, self._options)) is not None:
-            answer = refused, Send(CLIENT, error(Code.ACCESS_VIOLATION, "refused"))
-            return answer if self.is_needed() else (*answer, Close("refused"))
+            return refused if self.is_needed() else (*refused, Close("refused"))
         self._close()
         told = self._end("replaced", now)
         grant = self._pinholes.open(self._expect(request))
@@ -207,22 +209,44 @@ def _forget(under_way: UnderWay, ends: Ends, transfer: Transfer) -> None:
         del under_way[ends]
 
 
-def _refused(request: Request, options: TftpOptions) -> Note | None:
-    """What the options have against it, for the log."""
+def _refused(request: Request, options: TftpOptions) -> tuple[Note, Send] | None:
+    """What the options have against it, for the log and for the client."""
     name = request.name.decode("latin-1")
+    most, size = options.max_bytes, number(request.options, "tsize", 0, MAX_SIZE)
     if request.is_read and options.read == "deny":
         rule = "tftp.read"
     elif not request.is_read and options.write == "deny":
         rule = "tftp.write"
-    elif _is_any(name, options.deny_names) or (options.names and not _is_any(name, options.names)):
+    elif not _may_be_named(name, options):
         rule = "tftp.name"
+    elif most is not None and not request.is_read and size is not None and size > most:
+        # Not when it comes: the server would have thrown the old file away for it.
+        return (
+            violation("tftp.too_long", f"WRQ of {name!r} of {size} bytes", "answered ERROR 3"),
+            Send(CLIENT, error(Code.DISK_FULL, "file too long")),
+        )
     else:
         return None
-    return violation(rule, f"{request.opcode.name} of {name!r}", "answered ERROR 2")
+    told = violation(rule, f"{request.opcode.name} of {name!r}", "answered ERROR 2")
+    return told, Send(CLIENT, error(Code.ACCESS_VIOLATION, "refused"))
 
 
-def _is_any(name: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(name, pattern) for pattern in patterns)
+def _may_be_named(name: str, options: TftpOptions) -> bool:
+    """Judged as it is spelled, and as a file system reads it: `boot/../secret` is not in `boot`."""
+    spelled = _with_slashes(name)
+    spellings = {spelled, normpath(spelled)}
+    if any(_is_any(spelling, options.deny_names) for spelling in spellings):
+        return False
+    return not options.names or all(_is_any(spelling, options.names) for spelling in spellings)
+
+
+def _is_any(spelling: str, patterns: Sequence[str]) -> bool:
+    return any(fnmatchcase(spelling, _with_slashes(pattern)) for pattern in patterns)
+
+
+def _with_slashes(text: str) -> str:
+    """Servers on Windows take either."""
+    return text.replace("\\", "/")
 
 
 class TftpEngines:

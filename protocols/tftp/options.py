@@ -21,7 +21,8 @@ class TftpOptions(Options):
 
     names: tuple[str, ...] = ()
     """Shell patterns, as `pxelinux*`, one of which the whole name of a file must match, upper and lower case alike told
-    apart. Without: any. A request for another one is answered with ERROR 2."""
+    apart. Without: any. A request for another one is answered with ERROR 2. Names are judged as they are spelled and as
+    file systems read them (`boot/../x` is none of `boot/*`), and slashes of either kind are alike."""
 
     deny_names: tuple[str, ...] = ()
     """Shell patterns of names that are answered with ERROR 2 all the same, as `*-confg`."""

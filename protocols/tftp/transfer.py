@@ -59,6 +59,7 @@ class Transfer:
         "_size",
         "_timeout",
         "_window",
+        "is_taken_up",
         "request",
         "result",
     )
@@ -71,6 +72,8 @@ class Transfer:
         self._began_at = now
         self.result: str | None = None
         """How it ended; None while it goes on."""
+        self.is_taken_up = False
+        """Whether the client has said something since its request."""
         self._awaited = 1
         """The number of the block that comes next."""
         self._last: int | None = None
@@ -88,6 +91,7 @@ class Transfer:
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         """A packet of the transfer goes on, unless it is one too many."""
+        self.is_taken_up = self.is_taken_up or side is not self._server
         if self.result is None:
             self._follow(side, data)
             if self._is_too_long():

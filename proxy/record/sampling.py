@@ -52,6 +52,8 @@ BUDGETS: Mapping[str, Budget] = {
     "registration.refreshed": _DIALOGUE,
     "ftp.login": _DIALOGUE,
     "ftp.transfer": _DIALOGUE,
+    "tftp.request": _DIALOGUE,
+    "tftp.transfer": _DIALOGUE,
     "engine.failed": _BUG,
     "daemon.failed": _BUG,
 }

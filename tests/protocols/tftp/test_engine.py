@@ -156,6 +156,42 @@ def test_names_are_judged_as_a_whole_and_by_case() -> None:
     assert session.sent(SERVER) == RRQ
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        (b"boot/../etc/shadow", {"names": ("boot/*",)}),
+        (b"boot/..\\..\\etc/shadow", {"names": ("boot/*",)}),
+        (b"x/../secret/key", {"deny_names": ("secret/*",)}),
+        (b"./secret//key", {"deny_names": ("secret/key",)}),
+        (b"secret\\key", {"deny_names": ("secret/*",)}),
+    ],
+)
+def test_a_name_is_judged_as_file_systems_read_it_too(name: bytes, options: dict[str, Any]) -> None:
+    session = asking(**options)
+    session.receive(CLIENT, b"\0\1%b\0octet\0" % name)
+    assert session.violations() == ["tftp.name"]
+    assert session.sent(SERVER) == b""
+
+
+@pytest.mark.parametrize("name", [rb"boot\x64\wdsnbp.com", b"boot/x64/wdsnbp.com"])
+@pytest.mark.parametrize("pattern", ["boot\\*", "boot/*"])
+def test_slashes_of_either_kind_are_alike(name: bytes, pattern: str) -> None:
+    session = asking(names=(pattern,))
+    session.receive(CLIENT, b"\0\1%b\0octet\0" % name)
+    assert session.violations() == []
+
+
+@pytest.mark.parametrize(("size", "passes"), [(100, True), (101, False)])
+def test_a_file_that_says_that_it_is_too_long_to_be_written_reaches_no_server(size: int, passes: bool) -> None:
+    """The server would have thrown away the old one for it."""
+    session = asking(max_bytes=100)
+    session.receive(CLIENT, WRQ + b"tsize\0%d\0" % size)
+    assert bool(session.sent(SERVER)) is passes
+    if not passes:
+        assert refused(session) == (b"\0\5\0\3file too long\0", Close("refused"))
+        assert session.violations() == ["tftp.too_long"]
+
+
 def test_without_a_way_in_nothing_is_asked_for() -> None:
     session = asking()
     session.pinholes.refuse_next.append("limit_per_client")
@@ -219,6 +255,17 @@ def test_while_a_file_moves_its_request_may_come_again_by_another_session_and_op
     again.receive(CLIENT, RRQ)
     assert again.effects == [Send(SERVER, RRQ), Close("repeated")]
     assert again.pinholes.opened == []
+
+
+def test_of_a_client_that_has_answered_the_same_request_is_another_one() -> None:
+    """TF15: a machine that was switched off in the midst asks from the same port when it starts."""
+    daemon = Daemon()
+    daemon.request.use(1)
+    daemon.transfer.receive(CLIENT, b"\0\3\0\1" + bytes(512))
+    daemon.transfer.receive(SERVER, ACK)
+    again = daemon._session(on(NETWORKS["snat"], HELPER, Transport.UDP, PORT))
+    again.receive(CLIENT, RRQ)
+    assert len(again.pinholes.opened) == 1
 
 
 def test_when_it_has_moved_the_same_request_is_another_one() -> None:
