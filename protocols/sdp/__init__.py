@@ -1,1 +1,2 @@
-"""Session descriptions: which media they announce, whose it may be, and the same with the media elsewhere."""
+"""Session descriptions: which media they announce, who may have media there, and the same description with the media
+elsewhere."""

@@ -29,21 +29,21 @@ from protocols.toolbox import grammar
 from protocols.toolbox.spans import Span
 
 MAX_BYTES = 65535
-"""What one datagram can carry; the largest WebRTC offers seen have a third of it."""
+"""The longest body: what one datagram can carry. The largest WebRTC offers seen have a third of it."""
 
 MAX_MEDIA = 16
-"""m= lines in one description. Phones offer two or three, conferences with BUNDLE about ten; each may cost two relays
-(D49)."""
+"""The number of m= lines in one description. Phones offer two or three, conferences with BUNDLE about ten; each may
+cost two relays (D49)."""
 
 MAX_ODDITIES = 16
-"""Lines of one description that the log tells of."""
+"""How many lines of one description the log tells of."""
 
 _DISCARD = 9
 """The port of a medium that has none yet: ICE that trickles, or TCP that will only connect (D9)."""
 
 
 class TooManyMedia(Malformed):
-    """More than MAX_MEDIA: who offers them can be told so, for there is nothing else wrong."""
+    """A description has more than MAX_MEDIA media. Its author can be told so, for nothing else is wrong."""
 
 
 class Direction(Enum):
@@ -80,12 +80,13 @@ _ADDRESS.leave_whitespace().parse_with_tabs()
 
 _NUMERIC = re.compile(r"[0-9.]+|.*:.*")
 _MAX_ADDRESS_BYTES = 320
-"""A host name of 255 bytes, the words before it, and some behind."""
+"""The longest text that is read as an address: a host name of 255 bytes, the words before it, and some behind."""
 
 
 @lru_cache(maxsize=4096)
 def _read_address(text: bytes) -> _Address | None:
-    """None if the text is no address. The host in it is None for a name, and for the `-` of those who tell none."""
+    """The address in this text. None: the text is no address. The host in it is None for a name, and for the `-` of
+    authors who tell none."""
     try:
         match = _ADDRESS.parse_string(text.decode("latin-1"))[0]
         host: Host | None = None
@@ -109,26 +110,27 @@ class Connection(NamedTuple):
 
     @property
     def host(self) -> Host | None:
-        """None for a name, which is never looked up here (D6)."""
+        """The host. None: a name, which is never looked up here (D6)."""
         return self.value.host
 
     @property
     def family_span(self) -> Span:
-        """The word IP4 or IP6."""
+        """Where the word IP4 or IP6 stands."""
         return Span(self.at + self.value.family.start, self.at + self.value.family.end)
 
     @property
     def address_span(self) -> Span:
-        """The address or name, with /ttl and /count if there are any."""
+        """Where the address or name stands, with /ttl and /count if there are any."""
         return Span(self.at + self.value.token.start, self.at + self.value.token.end)
 
     @property
     def is_unspecified(self) -> bool:
-        """0.0.0.0 or `::`: hold as RFC 2543 had it, or an address that is not known yet."""
+        """Whether this is 0.0.0.0 or `::`: hold as RFC 2543 had it, or an address that is not known yet."""
         return self.value.is_unspecified
 
     @property
     def is_multicast(self) -> bool:
+        """Whether this is a multicast address."""
         return self.value.is_multicast
 
 
@@ -141,35 +143,37 @@ class Rtcp(NamedTuple):
     port: int
     port_span: Span
     connection: Connection | None
-    """None: the address of c=."""
+    """The address for RTCP. None: the address of c=."""
 
     @property
     def is_placeholder(self) -> bool:
-        """No port that anybody listens on. WebRTC writes `a=rtcp:9 IN IP4 0.0.0.0` whatever its m= line says."""
+        """Whether this is a port that nobody listens on. WebRTC writes `a=rtcp:9 IN IP4 0.0.0.0` whatever its m= line
+        says."""
         return self.port in (0, _DISCARD)
 
 
 @dataclass(slots=True)
 class Media:
-    """One m= line and what follows it. `kind`, `proto` and `setup` are in lower case, all else as it came."""
+    """One m= line and what follows it. `kind`, `proto` and `setup` are in lower case, all else is as it came."""
 
     slot: int
-    """Its place among the m= lines, from 0: all that pairs an answer with its offer (D10)."""
+    """The place among the m= lines, from 0: it is all that pairs an answer with its offer (D10)."""
     start: int
-    """Where the m= line begins."""
+    """The offset where the m= line begins."""
     kind: bytes
     port: int
     port_span: Span
     count: int
-    """Pairs of ports in a row (D7), nearly always 1."""
+    """How many pairs of ports follow each other (D7); nearly always 1."""
     proto: bytes
     direction: Direction
     setup: bytes | None
     has_ice: bool
     connection: Connection | None = None
-    """The c= in force, its own or that of the session. None only if the slot is not live, or no c= can be read."""
+    """The c= in force: the medium's own, or that of the session. It is None only if the slot is not live, or no c= can
+    be read."""
     others: list[Connection] = field(default_factory=list)
-    """Further c= lines of its own, which other readers may go by."""
+    """Further c= lines of the medium, which other readers may follow."""
     rtcp: Rtcp | None = None
     surplus: list[Span] = field(default_factory=list)
     """Further a=rtcp lines."""
@@ -177,45 +181,48 @@ class Media:
     is_bundle_only: bool = False
     mid: bytes | None = None
     endpoint: Endpoint | None = None
-    """Where the author wants to receive. None for what is not live, hold by address, a name, multicast."""
+    """The endpoint where the author wants to receive. None for what is not live, hold by address, a name, multicast."""
     rtcp_endpoint: Endpoint | None = None
-    """Where the author wants to receive RTCP that is not multiplexed: a=rtcp, or the port above RTP (D12)."""
+    """The endpoint where the author wants to receive RTCP that is not multiplexed: a=rtcp, or the port above RTP
+    (D12)."""
     is_movable: bool = False
-    """Live, over UDP, and at a single address that is written as one: what `relocate` takes a Move for. False for TCP
-    and other transports, host names and multicast; these are left alone (D5, D6, D48)."""
+    """Whether the medium is live, over UDP, and at a single address that is written as one: then `relocate` takes a
+    Move for it. False for TCP and other transports, host names and multicast; these are left alone (D5, D6, D48)."""
 
     @property
     def is_live(self) -> bool:
-        """Not refused or removed by port 0 (D8), nor without a port as yet (D9).
+        """Whether the medium is neither refused or removed by port 0 (D8), nor without a port as yet (D9).
 
-        bundle-only says something in offers alone; in an answer port 0 means no whatever stands beside it.
+        bundle-only says something in offers alone; in an answer port 0 means no, whatever stands beside it.
         """
         return self.is_bundle_only if self.port == 0 else self.port != _DISCARD
 
     @property
     def is_hold(self) -> bool:
-        """The author does not want to receive (D25). The answer to sendonly is recvonly, which is not seen here."""
+        """Whether the author does not want to receive (D25). The answer to sendonly is recvonly, which is not seen
+        here."""
         return self.direction in (Direction.SENDONLY, Direction.INACTIVE) or (
             self.connection is not None and self.connection.is_unspecified
         )
 
     @property
     def is_rtp(self) -> bool:
+        """Whether the medium is RTP in any profile."""
         return b"rtp" in self.proto.split(b"/")
 
     @property
     def is_udptl(self) -> bool:
-        """T.38 over UDP: one port, no RTCP, nothing in it looks like RTP (D43)."""
+        """Whether this is T.38 over UDP: one port, no RTCP, and nothing in it looks like RTP (D43)."""
         return self.proto.endswith(b"udptl")
 
     @property
     def is_tcp(self) -> bool:
-        """MSRP, BFCP, T.38 and RTP over TCP: a=setup decides who connects, not the port alone (D48)."""
+        """Whether this is MSRP, BFCP, T.38 or RTP over TCP: a=setup decides who connects, not the port alone (D48)."""
         return self.proto.startswith(b"tcp")
 
     @property
     def obstacle(self) -> str | None:
-        """Why a live medium cannot move, as one snake_case word; None if it can, or is not live."""
+        """Why a live medium cannot move, as one snake_case word. None: it can, or it is not live."""
         if self.is_movable or not self.is_live:
             return None
         if self.connection is None:
@@ -225,7 +232,8 @@ class Media:
         return "multicast" if self.connection.is_multicast else "other_transport"
 
     def settle(self) -> None:
-        """Its lines have been read: where it is received does not change from now on, unless another c= counts."""
+        """All lines of the medium have been read. Where it is received does not change from now on, unless another c=
+        counts."""
         self.endpoint = self.rtcp_endpoint = None
         self.is_movable = False
         if not self.is_live:
@@ -246,6 +254,7 @@ class Media:
 
 
 def _endpoint(connection: Connection | None, port: int) -> Endpoint | None:
+    """The endpoint for this address and port. None: no single host and port is named."""
     if connection is None or connection.host is None or not 0 < port < 65536:
         return None
     if connection.is_unspecified or connection.is_multicast:
@@ -255,16 +264,17 @@ def _endpoint(connection: Connection | None, port: int) -> Endpoint | None:
 
 @dataclass(slots=True)
 class Description:
+    """A session description: its media, and what it says of the session as a whole."""
+
     body: bytes
     text: bytes
-    """The same with each line ended by LF: as long, so that offsets are those of the body."""
+    """The body with each line ended by LF. It has the same length, so that offsets are those of the body."""
     origin: Connection | None = None
-    """The address of o=, which names the author and is nowhere to send media to (D2). None: no o= line that one can
-    read."""
+    """The address of o=, which names the author and is nowhere to send media to (D2). None: no o= line can be read."""
     origin_key: bytes = b""
-    """User and session id of o=: the same in all descriptions that one author makes for a session."""
+    """The user and the session id of o=: the same in all descriptions that one author makes for a session."""
     origin_version: bytes = b""
-    """The same version: the same description (D22)."""
+    """The version of o=. The same version means the same description (D22)."""
     connection: Connection | None = None
     """The c= of the session level."""
     media: list[Media] = field(default_factory=list)
@@ -274,13 +284,14 @@ class Description:
     groups: list[tuple[bytes, ...]] = field(default_factory=list)
     """The mids of each a=group:BUNDLE (D17)."""
     others: list[Connection] = field(default_factory=list)
-    """Further c= lines of the session level, which other readers may go by."""
+    """Further c= lines of the session level, which other readers may follow."""
     has_choice: bool = False
-    """Somewhere there is more than one c= to go by."""
+    """Whether the session or a medium has more than one c=."""
     oddities: list[str] = field(default_factory=list)
     """Lines that are not of their kind and were passed by: the number of each, and why."""
 
     def tell(self, text: bytes, at: int, what: str) -> None:
+        """Remember a line that was passed by."""
         if len(self.oddities) < MAX_ODDITIES:
             self.oddities.append(_told(text, at, what))
 
@@ -293,8 +304,8 @@ _BEGIN = re.compile(rb"(?:\A|(?<=[\r\n]))[ \t]*+v=")
 # some end their lines by CR alone.
 _BARE_CR = re.compile(rb"\r(?![\r\n]|\Z)")
 
-# Stops only at lines that matter; possessive, so linear. Names of attributes are compared up to the colon (D11), and in
-# any case: SendRecv is seen in the field. So are users with blanks in their names (o=).
+# The pattern stops only at lines that matter, and is possessive, so linear. Names of attributes are compared up to the
+# colon (D11), and in any case: SendRecv is seen in the field. So are users with blanks in their names (o=).
 _LINES = re.compile(
     rb"""
     \n(?:
@@ -330,9 +341,9 @@ _DIRECTIONS = {direction.value: direction for direction in Direction}
 def read_sdp(body: bytes) -> Description:
     """Read one session description.
 
-    Raises Malformed, with the number of the line and what is wrong there, if it cannot be followed: no v=, a second
-    one, more than MAX_MEDIA media, more than MAX_BYTES. An m= without a port, a c= or a=rtcp that is none, a live slot
-    without c= (D3) are `oddities`. Lines that do not say where media goes may hold anything.
+    Raises Malformed, with the number of the line and what is wrong there, if the description cannot be followed: no v=,
+    a second one, more than MAX_MEDIA media, more than MAX_BYTES. An m= without a port, a c= or a=rtcp that is none, and
+    a live slot without c= (D3) become `oddities`. Lines that do not say where media goes may hold anything.
     """
     if len(body) > MAX_BYTES:
         raise Malformed(f"more than {MAX_BYTES} bytes")
@@ -367,21 +378,24 @@ def whole_line(line: re.Match[bytes]) -> Span:
 
 
 def _told(body: bytes, at: int, what: str) -> str:
+    """What is wrong in which line, as text."""
     return f"line {body.count(10, 0, at) + 1}: {what}"
 
 
 def _malformed(body: bytes, at: int, what: str) -> Malformed:
+    """The error for this line."""
     return Malformed(_told(body, at, what))
 
 
 def _read_media(description: Description, line: re.Match[bytes]) -> Media:
+    """The medium of an m= line."""
     slot = len(description.media)
     if slot == MAX_MEDIA:
         raise TooManyMedia(*_malformed(line.string, line.start("media"), f"more than {MAX_MEDIA} media").args)
     kind, port, count, proto = line.group("kind", "port", "count", "proto")
     number, pairs = int(port or 0), int(count or 1)
     if kind is None or number > 65535 or not pairs:
-        # The line keeps its place among the media (D10), and is none that anybody could send to.
+        # The line keeps its place among the media (D10), but no peer could send to it.
         what = "m= without a port" if kind is None else "port above 65535, or none of them"
         description.tell(line.string, line.start("media"), what)
         kind, proto, number, pairs = kind or b"", proto or b"", 0, 1
@@ -401,6 +415,7 @@ def _read_media(description: Description, line: re.Match[bytes]) -> Media:
 
 
 def _session_line(description: Description, line: re.Match[bytes]) -> None:
+    """Read a line before the first m=."""
     match line.lastgroup:
         case "origin":
             if description.origin is None:
@@ -422,10 +437,11 @@ def _session_line(description: Description, line: re.Match[bytes]) -> None:
         case "group":
             description.groups.append(tuple(line["group"].split()))
         case _:
-            pass  # a=rtcp and the like mean something beside a medium only
+            pass  # a=rtcp and the like mean something only for a medium
 
 
 def _media_line(description: Description, media: Media, line: re.Match[bytes]) -> None:
+    """Read a line that belongs to a medium."""
     match line.lastgroup:
         case "direction":
             media.direction = _DIRECTIONS[line["direction"].lower()]
@@ -433,7 +449,7 @@ def _media_line(description: Description, media: Media, line: re.Match[bytes]) -
             connection = _read_connection(description, line)
             if connection is None:
                 return
-            # Several are for layers of multicast alone (D5).
+            # Several c= lines are for layers of multicast alone (D5).
             if media.connection is not None and not media.connection.is_session_level:
                 media.others.append(connection)
                 description.has_choice = True
@@ -456,10 +472,11 @@ def _media_line(description: Description, media: Media, line: re.Match[bytes]) -
         case "ice":
             media.has_ice = True
         case _:
-            pass  # o= and a=group stand above all media
+            pass  # o= and a=group belong above all media
 
 
 def _connection(text: bytes, at: int, is_session_level: bool) -> Connection | None:
+    """The address in this text, as it stands in the description."""
     address = _read_address(text) if len(text) <= _MAX_ADDRESS_BYTES else None
     return None if address is None else Connection(address, at, is_session_level)
 
@@ -467,6 +484,7 @@ def _connection(text: bytes, at: int, is_session_level: bool) -> Connection | No
 def _read_connection(
     description: Description, line: re.Match[bytes], is_session_level: bool = False
 ) -> Connection | None:
+    """The address of a c= line. None: it is none, and is told of."""
     connection = _connection(line["connection"], line.start("connection"), is_session_level)
     if connection is None:
         what = "c= is not IN, IP4 or IP6, and an address"
@@ -478,6 +496,7 @@ _RTCP = re.compile(rb"[ \t]*+(?P<port>[0-9]{1,5}+)[ \t]*+(?P<address>(?<=[ \t])[
 
 
 def _read_rtcp(description: Description, line: re.Match[bytes]) -> Rtcp | None:
+    """The value of an a=rtcp line. None: it is none, and is told of."""
     at = line.start("rtcp")
     value = _RTCP.match(line["rtcp"])
     if value is None or int(value["port"]) > 65535:
@@ -494,7 +513,7 @@ def _read_rtcp(description: Description, line: re.Match[bytes]) -> Rtcp | None:
 
 
 def prefer(description: Description, host: Host) -> None:
-    """Of several c= lines, the one that names this host counts."""
+    """If there are several c= lines, let the one that names this host count."""
     if not description.has_choice:
         return
     if description.connection is not None and description.others:

@@ -1,8 +1,8 @@
-"""Where a party of a SIP call wants its media, by what its session description says, and whether it may have it there.
+"""Where a party of a SIP call wants its media, as its session description says, and whether it may have it there.
 
-A party may name itself, and outside media servers that are hosts of their own; inside, whom an option names. Some name
-themselves by an address at which nobody finds them from here: that is seen through. Which third hosts are outside at
-all, and may be named, depends on routes and policies, and is asked of `Pinholes.may_wait`.
+A party may name itself, and outside media servers that are hosts of their own; inside, hosts that an option names. Some
+parties name themselves by an address at which nobody finds them from here: that is seen through. Which third hosts are
+outside at all, and may be named, depends on routes and policies, and is asked of `Pinholes.may_wait`.
 """
 
 from __future__ import annotations
@@ -31,10 +31,12 @@ _UNREACHABLE = tuple(
         "fe80::/10",
     )
 )
-"""Addresses that nobody outside can mean: RFC 1918, 6598, 3927, 4193, 4291."""
+"""Addresses that mean nothing to hosts outside: RFC 1918, 6598, 3927, 4193, 4291."""
 
 
 class Role(Enum):
+    """The part of a party in its call."""
+
     CALLER = "caller"
     CALLEE = "callee"
 
@@ -44,24 +46,25 @@ class Role(Enum):
     other: Role
 
 
-# As of Side.
+# The other role is stored and not computed, as that of a side is.
 Role.CALLER.other, Role.CALLEE.other = Role.CALLEE, Role.CALLER
 
 
 class Speaker(NamedTuple):
-    """Who says an SDP, as the flow that it came by knows: what is needed to find its media."""
+    """The author of a session description, as the flow knows it that the description came by: all that is needed to
+    find the author's media."""
 
     role: Role
     tag: bytes
-    """Of the callee, which may be one of several."""
+    """The tag of the callee, which may be one of several."""
     host: Host
-    """Where its signalling comes from."""
+    """The host that the speaker's signalling comes from."""
     mapped: Host | None
-    """The address of ours by which the other side knows it."""
+    """The address of ours by which the other side knows the speaker."""
     is_behind_us: bool
-    """Whether policies let its sessions out, not in: what is opened for it opens its own network."""
+    """Whether policies let the speaker's sessions out, not in: what is opened for it opens its own network."""
     side: Side
-    """On which side of the policy it is."""
+    """The side of the policy that the speaker is on."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +74,9 @@ class Terms:
     open_seconds: float
     idle_seconds: float
     hosts: tuple[Network, ...]
-    """Behind us, besides those that signalling comes from."""
+    """Third hosts behind us that may have media."""
     sources: tuple[Network, ...] = ()
-    """From where media may come besides, for parties that are not behind us."""
+    """Further networks that media may come from, for parties that are not behind us."""
 
 
 def wanted(
@@ -85,14 +88,15 @@ def wanted(
     announced: Mapping[Endpoint, Party],
     may_wait: Callable[[Party], bool],
 ) -> pinholes.Media | None:
-    """What the party's place for this medium should be; None if it is to be left alone.
+    """The place that the party needs for this medium. None: the medium is to be left alone.
 
-    held: what it is now. announced: places of ours, and whose they are. may_wait: of `Pinholes`.
+    `held` is the place that it has now. `announced` has places of ours, with their parties. `may_wait` is that of
+    `Pinholes`.
     """
     if not medium.is_movable:
         return None
     rtp = medium.endpoint
-    if rtp is None:  # hold by address: where it was stays known (D25)
+    if rtp is None:  # this is hold by address: the place where it was stays known (D25)
         if held is None:
             return None
         party = held.party
@@ -113,6 +117,7 @@ def _party(
     announced: Mapping[Endpoint, Party],
     may_wait: Callable[[Party], bool],
 ) -> Party:
+    """The party as it is to be sent to and heard."""
     if _is_at_itself(speaker, rtp, rtcp):
         return _named(speaker, rtp, rtcp, terms, learn=False, third=())
     is_hidden = _is_private(rtp.host) and not _is_private(speaker.host)
@@ -121,26 +126,28 @@ def _party(
     rtcp = meant(speaker, rtcp, terms, announced, may_wait) if rtcp is not None else None
     party = _named(speaker, rtp, rtcp, terms, learn, _third(speaker, rtp, rtcp))
     if is_hidden and speaker.mapped is None and not may_wait(party):
-        # Behind a NAT of its own, and numbered as a network of ours: nothing is sent to that address (D41).
+        # The party is behind a NAT of its own, and numbered as a network of ours: nothing is sent to that address
+        # (D41).
         rtcp = Endpoint(speaker.host, rtcp.port) if rtcp is not None else None
         party = _named(speaker, Endpoint(speaker.host, rtp.port), rtcp, terms, learn, third=())
     return party
 
 
 def _is_at_itself(speaker: Speaker, rtp: Endpoint, rtcp: Endpoint | None) -> bool:
-    """Whether it waits where it signals from, with both: as nearly always, and by the same c=."""
+    """Whether the party waits at the host that it signals from, with data and control. That is so nearly always, and by
+    the same c=."""
     return rtp.host == speaker.host and (rtcp is None or rtcp.host is rtp.host or rtcp.host == speaker.host)
 
 
 def _third(speaker: Speaker, rtp: Endpoint, rtcp: Endpoint | None) -> Sequence[Host]:
-    """Hosts that are not the one which signals."""
+    """The hosts among these that are not the one which signals."""
     return [at.host for at in (rtp, rtcp) if at is not None and at.host != speaker.host]
 
 
 def _named(
     speaker: Speaker, rtp: Endpoint, rtcp: Endpoint | None, terms: Terms, learn: bool, third: Sequence[Host]
 ) -> Party:
-    """third: as of `_third`."""
+    """The party at these endpoints. `third` is what `_third` returns."""
     allow = only(rtp.host)
     if learn and rtp.host != speaker.host:
         allow += only(speaker.host)
@@ -162,7 +169,8 @@ def objection(
     announced: Mapping[Endpoint, Party],
     may_wait: Callable[[Party], bool],
 ) -> tuple[str, Endpoint] | None:
-    """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
+    """Why no place is opened for this medium, as one snake_case word, and which endpoint is meant. None: nothing is
+    against it."""
     if not medium.is_movable:
         return None
     rtp, rtcp = medium.endpoint, None if medium.is_udptl else medium.rtcp_endpoint
@@ -178,7 +186,7 @@ def objection(
             and not _may_name(speaker, meant(speaker, at, terms, announced, may_wait), terms)
         ):
             return "third_host", at
-        if medium.count > 1:  # D7: all of the pairs, or none
+        if medium.count > 1:  # D7: all of the pairs move, or none
             return "several_pairs", at
     if rtp is None or is_at_itself:
         return None
@@ -194,13 +202,13 @@ def meant(
     announced: Mapping[Endpoint, Party],
     may_wait: Callable[[Party], bool],
 ) -> Endpoint:
-    """Where media really waits that is announced elsewhere than at the party's own host: there all the same, when that
-    is named by the address that stands for it outside (who knows it from STUN, or was told), or by one of its VPN or
-    container that nobody outside can mean."""
+    """The endpoint where media really waits. It may be announced elsewhere than at the party's own host and yet wait
+    there: under the address that stands for the party outside (which it knows from STUN, or was told), or under one of
+    its VPN or container that means nothing to hosts outside."""
     if at.host == speaker.host or (_is_behind_us(speaker) and any(at.host in network for network in terms.hosts)):
         return at
     if at.host == speaker.mapped:
-        # Or it passes on what it was told: the place of another one behind us.
+        # The party may also pass on what it was told: the place of another party behind us.
         party = announced.get(at)
         return (
             at
@@ -213,9 +221,9 @@ def meant(
 
 
 def is_elsewhere(speaker: Speaker, at: Endpoint, terms: Terms, may_wait: Callable[[Party], bool]) -> bool:
-    """Whether a party with an address of ours names one that only itself can have meant, of its VPN or of a container:
-    nobody outside can mean it, and it is no neighbour of the party's. Media is learned from the host that signals, and
-    from no other."""
+    """Whether a party with an address of ours names an address that only the party itself can mean, of its VPN or of a
+    container: it means nothing to hosts outside, and is no neighbour of the party's. Media is then learned from the
+    host that signals, and from no other."""
     return (
         speaker.mapped is not None
         and at.host not in (speaker.host, speaker.mapped)
@@ -226,16 +234,18 @@ def is_elsewhere(speaker: Speaker, at: Endpoint, terms: Terms, may_wait: Callabl
 
 
 def _is_behind_us(speaker: Speaker) -> bool:
+    """Whether the party is on our side of the NAT."""
     return speaker.mapped is not None or speaker.is_behind_us
 
 
 def _may_name(speaker: Speaker, at: Endpoint, terms: Terms) -> bool:
-    """What can be said without routes: of those that have an address of ours, an option names the third hosts."""
+    """What can be said without asking for routes: a party with an address of ours may name only third hosts that an
+    option names."""
     if at.host == speaker.host or speaker.mapped is None:
         return True
     return any(at.host in network for network in terms.hosts)
 
 
 def _is_private(host: Host) -> bool:
-    """Also those between a provider's NAT and its customers' (RFC 6598)."""
+    """Whether this is a private address, also one between a provider's NAT and its customers' (RFC 6598)."""
     return host.is_private or host in _SHARED

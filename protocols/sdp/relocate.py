@@ -1,4 +1,4 @@
-"""SDP: the same description with its media elsewhere, and what of a party's addresses is still told by it.
+"""SDP: the same description with its media elsewhere, and what it still tells of a party's addresses.
 
 House rules:
 - Rewriting touches the tokens of an address or port that changes, adds at most a c= and an a=rtcp line to a media part,
@@ -6,7 +6,8 @@ House rules:
   that would not change keeps its spelling.
 - What two readers could read in two ways is made to say one thing where media moves: each c= of a medium names its new
   place, and a second a=rtcp is taken out.
-- What names the party's own address besides (an alternative, a filter of sources) is mapped or taken out with it.
+- A line that names the party's own address besides (an alternative, a filter of sources) is mapped or taken out with
+  it.
 """
 
 from __future__ import annotations
@@ -25,31 +26,31 @@ NO_NAMES: Mapping[Host, Host] = {}
 
 
 class Move(NamedTuple):
-    """Where a slot's media is to go instead."""
+    """The new place of a slot's media."""
 
     host: Host
     port: int
     rtcp_port: int | None
-    """Where RTCP goes on the same host. None: to the port of RTP, or there is none."""
+    """The port for RTCP on the same host. None: RTCP goes to the port of RTP, or there is none."""
 
 
-# All that ICE has written in any of its drafts, `alt` of its forerunner among it, and what Microsoft made of it. One
-# name left over would be the half-way that D33 warns of.
+# These are the lines of all drafts of ICE, with `alt` of its forerunner, and of Microsoft's variant. One name left over
+# would be the half-way that D33 warns of.
 _ICE_LINES = re.compile(
     rb"\n(?=(a=(?i:ice-[a-z0-9-]++|(?:x-|rtcp-)?(?:remote-)?candidates?+(?:-[a-z0-9-]++)?|end-of-candidates|alt)"
     rb"(?![^:\s])[^\n]*+\n?+))"
 )
 
 _TO_TITLE = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++i=[^\r\n]*+)?")
-"""From an m= to where its c= belongs: RFC 8866 s.5, the order of lines."""
+"""From an m= line to where its c= belongs: RFC 8866 s.5, the order of lines."""
 
 _TO_ATTRIBUTES = re.compile(rb"m=[^\r\n]*+(?:[\r\n]++[^am\r\n][^\r\n]*+)*")
-"""From an m= to where its first attribute belongs."""
+"""From an m= line to where its first attribute belongs."""
 
 _ALTERNATIVES = re.compile(rb"\n(?=(a=(?i:altc):[^\n]*+\n?+))")
-"""RFC 6947: where else the medium is. One of a medium that is elsewhere now is none of its places any more."""
+"""RFC 6947: other places of the medium. When a medium has moved, none of them is its place any more."""
 _FILTERS = re.compile(rb"\na=(?i:source-filter):(?P<value>[^\r\n]*+)")
-"""RFC 4570: whose packets are taken, and at which address."""
+"""RFC 4570: the sources whose packets are taken, and the address where they are taken."""
 _WORD = re.compile(rb"[^ \t]++")
 
 Change = tuple[Span, bytes]
@@ -105,13 +106,14 @@ def relocate(
         changes += ((Span(*line.span(1)), b"") for line in _ALTERNATIVES.finditer(description.text))
     if names:
         changes += _filters(description.text, names)
-    # Stable: what is inserted at one place stays in the order in which it was made.
+    # The sort is stable: lines that are inserted at one place stay in the order in which they were made.
     changes.sort(key=lambda change: change[0])
     return replace(body, changes)
 
 
 def alike(body: bytes, model: Description, moves: Mapping[int, Move], names: Mapping[Host, Host]) -> bytes:
-    """Another description of the same message, with those of its media elsewhere that are where the model's were."""
+    """Another description of the same message. Those of its media that are where the model's media were go where the
+    model's went."""
     try:
         description = read_sdp(body)
     except Malformed:
@@ -126,10 +128,11 @@ def alike(body: bytes, model: Description, moves: Mapping[int, Move], names: Map
 
 
 def _session_host(description: Description, moves: Mapping[int, Move], origin: Host | None) -> Host | None:
-    """What the session's c= becomes (D4), or None if it stays.
+    """What the session's c= becomes (D4). None: it stays.
 
-    It may change if all media that it serves move; those that go elsewhere get a c= of their own. If it serves none,
-    because each has its own or is refused, it goes where the same address goes that is elsewhere in the description.
+    It may change if all media that it serves move; media that goes elsewhere gets a c= of its own. It may also serve no
+    media, because each medium has its own c= or is refused. Then it goes where the same address goes elsewhere in the
+    description.
     """
     connection = description.connection
     if connection is None or connection.host is None:
@@ -143,10 +146,12 @@ def _session_host(description: Description, moves: Mapping[int, Move], origin: H
 
 
 def _host(media: Media) -> Host | None:
+    """The host of a medium's c=."""
     return media.connection.host if media.connection is not None else None
 
 
 def _move(body: bytes, media: Media, move: Move, session: Host | None) -> Iterator[Change]:
+    """The changes that move one medium."""
     connection = media.connection
     assert connection is not None  # it is movable
     end = next((end for end in (b"\r\n", b"\n") if end in body), b"\r")
@@ -169,6 +174,7 @@ def _move(body: bytes, media: Media, move: Move, session: Host | None) -> Iterat
 
 
 def _point(body: bytes, connection: Connection, host: Host | None) -> Iterator[Change]:
+    """The changes that let an address name another host."""
     if host is None or connection.host == host or connection.is_unspecified:
         return
     family = b"IP%d" % host.version
@@ -178,18 +184,20 @@ def _point(body: bytes, connection: Connection, host: Host | None) -> Iterator[C
 
 
 def _renumber(before: int, span: Span, port: int) -> Iterator[Change]:
+    """The change that puts another port in place of one."""
     if before != port:
         yield span, b"%d" % port
 
 
 def _insert(body: bytes, up_to: re.Pattern[bytes], media: Media, line: bytes) -> Change:
-    """A line, its end before it: so it can follow a last line that has none."""
+    """The change that adds a line. Its line end stands before it, so it can follow a last line that has none."""
     before = up_to.match(body, media.start)
     assert before is not None  # an m= line stands there
     return Span(before.end(), before.end()), line
 
 
 def _filters(text: bytes, names: Mapping[Host, Host]) -> Iterator[Change]:
+    """The changes that map the addresses in filters of sources."""
     for line in _FILTERS.finditer(text) if names and b"source-filter" in text else ():
         at = line.start("value")
         words = [(word, _address_in(word[0])) for word in _WORD.finditer(line["value"])]
@@ -208,7 +216,7 @@ def with_names(body: bytes, names: Mapping[Host, Host]) -> bytes:
 
 
 def with_other_host(body: bytes, before: Host, after: Host) -> bytes:
-    """Of a description that no media follows (RFC 3261 s.11: what somebody can do): the same, of another host."""
+    """A description that no media follows (RFC 3261 s.11: what a phone can do), with another host in it."""
     if before.version != after.version:
         return body
     host = re.escape(str(before).encode())
@@ -220,22 +228,22 @@ def with_other_host(body: bytes, before: Host, after: Host) -> bytes:
 
 
 class Residual(NamedTuple):
-    """A line that holds an address. It is named and not quoted: it may hold a key as well (D16)."""
+    """A line that holds an address. The line is named and not quoted, since it may hold a key as well (D16)."""
 
     line: int
     field: bytes
-    """`c`, `i`, `a=candidate`."""
+    """The name of the line: `c`, `i`, `a=candidate`."""
     host: Host
 
 
 MAX_LOOKED_AT = 512
-"""What may be an address, of one body: it is for the log alone."""
+"""How many words of one body are looked at as addresses: this is for the log alone."""
 _ANY_ADDRESS = re.compile(rb"(?<![0-9A-Za-z.])(?:[0-9]{1,3}(?:\.[0-9]{1,3}){3}|[0-9A-Fa-f:.]{2,45}+)(?![0-9A-Za-z])")
 _FIELD = re.compile(rb"a=[^:\s]{0,40}|[^=\s]{0,40}")
 
 
 def residual(body: bytes, hosts: Collection[Host]) -> list[Residual]:
-    """Where one of these addresses still stands in a body, in whatever line and spelling (D15, X5)."""
+    """The lines of a body where one of these addresses still stands, in whatever spelling (D15, X5)."""
     if all(host.version == 4 for host in hosts) and not any(str(host).encode() in body for host in hosts):
         return []
     lines = enumerate(body.split(b"\n"), 1)
@@ -245,14 +253,16 @@ def residual(body: bytes, hosts: Collection[Host]) -> list[Residual]:
 
 
 def _address_in(token: bytes) -> Host | None:
+    """The address that this word is. None: it is something else."""
     try:
         host = ip_address(token.decode().rstrip("."))
     except ValueError:
-        return None  # a time, a fingerprint, a version
+        return None  # the word is a time, a fingerprint or a version
     return host.ipv4_mapped or host if isinstance(host, IPv6Address) else host
 
 
 def _field(line: bytes) -> bytes:
+    """The name of a line."""
     name = _FIELD.match(line)
     assert name is not None  # it may be empty
     return name[0]

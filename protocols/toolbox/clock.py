@@ -1,4 +1,4 @@
-"""When things are over, unless that is put off."""
+"""Tells when things are over, unless they are put off."""
 
 from __future__ import annotations
 
@@ -11,21 +11,25 @@ Key = TypeVar("Key", bound=Hashable)
 
 
 class Clock(Generic[Key]):
-    """When things are over, unless that is put off. Which it mostly is, so a later time costs nothing."""
+    """Tells when each of a set of things is over. Mostly a thing is put off before its time, so a later time costs
+    nothing."""
 
     __slots__ = ("_at", "_entries", "_heap", "_numbers")
 
     def __init__(self) -> None:
         self._at: dict[Key, float] = {}
+        """thing -> when it is over."""
         self._heap: list[tuple[float, int, Key]] = []
+        """(time, number, thing), the soonest first. The time may be earlier than the thing's own."""
         self._entries: dict[Key, int] = {}
-        """Of each thing the entry that counts, by its number: the one that is soonest. Others mean nothing."""
+        """thing -> number of its entry in the heap that counts. Entries with other numbers are stale."""
         self._numbers = count()
 
     def __len__(self) -> int:
         return len(self._at)
 
     def set(self, thing: Key, at: float) -> None:
+        """The thing is over at this time, whatever was said before."""
         before = self._at.get(thing)
         self._at[thing] = at
         if before is None or at < before:
@@ -33,6 +37,7 @@ class Clock(Generic[Key]):
             self._tidy()
 
     def forget(self, thing: Key) -> None:
+        """The thing has no time any more."""
         if self._at.pop(thing, None) is not None:
             self._entries.pop(thing, None)
             self._tidy()
@@ -42,14 +47,14 @@ class Clock(Generic[Key]):
         heapq.heappush(self._heap, (at, number, thing))
 
     def _tidy(self) -> None:
-        """Entries that mean nothing are never more than those that do."""
+        """Make the heap anew when stale entries outnumber the others."""
         if len(self._heap) > 2 * len(self._at) + 64:
             self._heap = []
             for left, at in self._at.items():
                 self._push(left, at)
 
     def next(self) -> float | None:
-        """When something is over."""
+        """When the next thing is over. None: no thing has a time."""
         heap = self._heap
         while heap:
             at, number, thing = heap[0]
@@ -57,16 +62,17 @@ class Clock(Generic[Key]):
             if counts and self._at[thing] == at:
                 return at
             heapq.heappop(heap)
-            if counts:  # put off
+            if counts:  # the thing was put off meanwhile
                 self._push(thing, self._at[thing])
         return None
 
     def due(self, now: float) -> Iterator[Key]:
-        """What is over; it is forgotten."""
+        """The things that are over by now. Each is forgotten."""
         while (at := self.next()) is not None and at <= now:
             thing = heapq.heappop(self._heap)[2]
             del self._at[thing], self._entries[thing]
             yield thing
 
     def all(self) -> list[Key]:
+        """All things that have a time."""
         return list(self._at)

@@ -22,7 +22,7 @@ from protocols.contract.addresses import Malformed
 
 
 def _checked(make: Any) -> Any:
-    """A parse action: the value made of the token, or no match."""
+    """A parse action that makes a value of the token, or refuses the match."""
 
     def action(text: str, at: int, tokens: Any) -> Any:
         try:
@@ -34,6 +34,7 @@ def _checked(make: Any) -> Any:
 
 
 def _port(digits: str) -> int:
+    """The number of these digits, if it is a port."""
     port = int(digits)
     if port > 65535:
         raise ValueError("port above 65535")
@@ -43,7 +44,7 @@ def _port(digits: str) -> int:
 IPV4: ParserElement = Regex(r"[0-9]{1,3}(?:\.[0-9]{1,3}){3}").set_parse_action(_checked(IPv4Address)).leave_whitespace()
 IPV6: ParserElement = Regex(r"[0-9A-Fa-f:.]{2,45}").set_parse_action(_checked(IPv6Address)).leave_whitespace()
 PORT: ParserElement = Regex(r"[0-9]{1,5}").set_parse_action(_checked(_port)).leave_whitespace()
-"""0-65535: what port 0 means is for the protocol to say."""
+"""A number from 0 to 65535. The protocol says what port 0 means."""
 
 
 def read(piece: ParserElement, text: bytes) -> Any:

@@ -45,14 +45,15 @@ class LineBuffer:
         return len(self._data) - self._start
 
     def __bytes__(self) -> bytes:
-        """What waits here, as it came."""
+        """The bytes that wait here, as they came."""
         return bytes(self._data[self._start :])
 
     def push(self, data: bytes) -> None:
+        """Add bytes that have arrived."""
         self._data += data
 
     def pop(self) -> bytes | None:
-        """The next whole line with its end, or None if there is none yet.
+        """The next whole line with its end. None: there is none yet.
 
         Raises LineTooLong, NulInLine; the stream is of no use after that.
         """
@@ -68,7 +69,7 @@ class LineBuffer:
         return self._checked(line)
 
     def pop_rest(self) -> bytes:
-        """At the end of the stream: what came after the last line end. Raises NulInLine."""
+        """What came after the last line end, when the stream has ended. Raises NulInLine."""
         rest = bytes(self)
         self._data.clear()
         self._start = self._searched = 0
@@ -82,7 +83,8 @@ class LineBuffer:
         return line
 
     def _drop_read(self) -> None:
-        """Once for each read, not for each line: moving the rest to the front costs its length."""
+        """Drop the lines that were read. This is done once for each read and not for each line: moving the rest to the
+        front costs its length."""
         if self._start:
             del self._data[: self._start]
             self._searched -= self._start

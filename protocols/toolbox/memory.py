@@ -1,8 +1,8 @@
 """What the SIP engines of a daemon remember for each other, and how many bytes all of it may take.
 
-Spellings, hidden Call-IDs and answers are kept so that each party gets its own words back. All of that comes from
-peers, so it has one budget. When that is used up, the oldest entry of the largest store goes: whoever fills one store
-with odd values loses what is in that store, and others keep theirs.
+Spellings, hidden Call-IDs and answers are kept so that each party gets its own words back. All of these come from
+peers, so they have one budget. When it is used up, the oldest entry of the largest store goes: a peer that fills one
+store with odd values loses what is in that store, and other stores keep theirs.
 """
 
 from __future__ import annotations
@@ -18,30 +18,30 @@ from protocols.contract.addresses import Endpoint, Host
 from protocols.contract.effects import Send
 
 MAX_TABLE_BYTES = 64 * 1024 * 1024
-"""Bytes of all that is remembered, with what Python needs for each entry. A hundred thousand phones with odd Vias need
-less."""
+"""The budget for all that is remembered, with what Python needs for each entry. A hundred thousand phones with odd Vias
+need less."""
 MAX_KEPT_BYTES = MAX_TABLE_BYTES // 2
-"""Bytes of those that cannot be forgotten while something lasts: the names of calls and of registrations. 50,000 calls
-with Call-IDs and tags of a hundred bytes need 25 MiB."""
+"""The part of it for entries that cannot be forgotten while something lasts: the names of calls and of registrations.
+50,000 calls with Call-IDs and tags of a hundred bytes need 25 MiB."""
 MAX_HELD_BYTES = 32 * 1024 * 1024
-"""Bytes of messages on streams that are not whole yet. A hundred of the largest ones at a time."""
+"""The budget for messages on streams that are not whole yet: a hundred of the largest ones at a time."""
 MAX_HELD_OF_CLIENT = 2 * 1024 * 1024
-"""The same of one client address: seven of the largest messages at a time."""
+"""The same budget for one client address: seven of the largest messages at a time."""
 FREE_BYTES = 4096
-"""Held for one side of a stream, these count for nothing: an ordinary message of which a part has come. Their sum is
-bounded by the number of sessions."""
+"""So many bytes held for one side of a stream count for nothing: an ordinary message of which a part has come. Their
+sum is bounded by the number of sessions."""
 
 REPEATED_SECONDS = 32.0
-"""64 * T1: nobody repeats a message later (RFC 3261 s.17)."""
+"""64 * T1: no peer repeats a message later than this (RFC 3261 s.17)."""
 
 MAX_KEY_BYTES = 128
 """A longer key is remembered by its hash (RFC 3261 bounds neither branches nor Call-IDs)."""
 
 NAMES_BYTES = 200
-"""Bytes of the objects that hold the names of a call or of a registration."""
+"""Bytes of the objects that hold the names of one call or registration."""
 
 _ENTRY_BYTES = 300
-"""Bytes of one entry, besides what peers have said."""
+"""Bytes of one entry, besides the words of peers."""
 
 Key = TypeVar("Key", bound=Hashable)
 Value = TypeVar("Value")
@@ -53,13 +53,16 @@ def short(key: bytes) -> bytes:
 
 
 class Store(Protocol):
+    """One store of remembered things, as the budget sees it."""
+
     bytes_held: int
 
-    def drop_oldest(self) -> None: ...
+    def drop_oldest(self) -> None:
+        """Forget the oldest entry."""
 
 
 class Memory:
-    """The budget of one table."""
+    """The budget of one table. When it is used up, the largest store forgets its oldest entries."""
 
     __slots__ = ("_kept", "_stores", "used")
 
@@ -69,10 +72,11 @@ class Memory:
         self._stores: list[Store] = []
 
     def add(self, store: Store) -> None:
+        """Let this store count against the budget."""
         self._stores.append(store)
 
     def charge(self, size: int) -> None:
-        """Something was remembered (or forgotten, if negative). What is too much goes, the oldest first."""
+        """Something was remembered, or forgotten if `size` is negative. What is too much goes, the oldest first."""
         self.used += size
         while self.used > MAX_TABLE_BYTES:
             largest = max(self._stores, key=lambda store: store.bytes_held)
@@ -81,7 +85,7 @@ class Memory:
             largest.drop_oldest()
 
     def keep(self, size: int) -> bool:
-        """Remember so much until `release`; false if there is no room for it."""
+        """Remember so many bytes until `release`. Returns False if there is no room for them."""
         if self._kept + size > MAX_KEPT_BYTES:
             return False
         self._kept += size
@@ -89,22 +93,23 @@ class Memory:
         return True
 
     def release(self, size: int) -> None:
+        """So many kept bytes are no longer needed."""
         self._kept -= size
         self.used -= size
 
 
 class Recent(Generic[Key, Value]):
-    """The newest entries of a table."""
+    """A table that keeps its newest entries."""
 
     __slots__ = ("_entries", "_memory", "_most", "bytes_held", "get")
 
     def __init__(self, most: int, memory: Memory | None = None) -> None:
-        """memory: whose budget it counts against."""
+        """`memory` is the budget that the entries count against, if there is one."""
         self._most = most
         self._memory = memory
         self._entries: OrderedDict[Key, Value] = OrderedDict()
         self.get: Callable[[Key], Value | None] = self._entries.get
-        """Some twenty times for each call: no method of ours stands between."""
+        """Look an entry up. It is called some twenty times for each call, so no method of ours stands between."""
         self.bytes_held = 0
         if memory is not None:
             memory.add(self)
@@ -113,6 +118,7 @@ class Recent(Generic[Key, Value]):
         return len(self._entries)
 
     def put(self, key: Key, value: Value) -> None:
+        """Remember an entry, as the newest one."""
         entries = self._entries
         before = entries.get(key)
         if before is None:
@@ -127,10 +133,12 @@ class Recent(Generic[Key, Value]):
         entries.move_to_end(key)
 
     def drop(self, key: Key) -> None:
+        """Forget an entry."""
         if (value := self._entries.pop(key, None)) is not None:
             self._count(-_size(key) - _size(value))
 
     def drop_oldest(self) -> None:
+        """Forget the oldest entry."""
         key, value = self._entries.popitem(last=False)
         self._count(-_size(key) - _size(value))
 
@@ -141,6 +149,7 @@ class Recent(Generic[Key, Value]):
 
 
 def _size(thing: object) -> int:
+    """About how many bytes a key or a value takes."""
     match thing:
         case bytes():
             return _ENTRY_BYTES // 2 + len(thing)
@@ -153,7 +162,7 @@ def _size(thing: object) -> int:
 
 
 class Repeats:
-    """Datagrams of late and what was sent for them, so that the same again is sent for the same again (S62)."""
+    """Recent datagrams and what was sent for each, so that a repeated datagram gets the same answer (S62)."""
 
     __slots__ = ("_entries", "_memory", "bytes_held")
 
@@ -164,6 +173,7 @@ class Repeats:
         memory.add(self)
 
     def put(self, key: Hashable, sends: Sequence[Send], now: float) -> None:
+        """Remember what was sent for this datagram."""
         entries = self._entries
         while entries and next(iter(entries.values()))[0] < now:
             self.drop_oldest()
@@ -175,10 +185,12 @@ class Repeats:
         self._count(size if before is None else size - before[2])
 
     def drop(self, key: Hashable) -> None:
+        """Forget a datagram."""
         if (entry := self._entries.pop(key, None)) is not None:
             self._count(-entry[2])
 
     def drop_oldest(self) -> None:
+        """Forget the oldest datagram."""
         _, (_, _, size) = self._entries.popitem(last=False)
         self._count(-size)
 
@@ -187,13 +199,15 @@ class Repeats:
         self._memory.charge(size)
 
     def get(self, key: Hashable, now: float) -> Sequence[Send] | None:
+        """What was sent for this datagram. None: it is not remembered."""
         found = self._entries.get(key)
         return found[1] if found is not None and found[0] >= now else None
 
 
 @lru_cache(maxsize=4096)
 def as_client(host: Host) -> str:
-    """By what it is counted: all addresses of a /64 are one host's, or could be. A text, whose hash is made once."""
+    """The name under which a client is counted: all addresses of a /64 belong to one host, or could. It is a text,
+    whose hash is made once."""
     return str(host if host.version == 4 else ip_network((host, 64), strict=False).network_address)
 
 
@@ -207,7 +221,8 @@ class Held:
         self.total = 0
 
     def change(self, of: Host, before: int, after: int) -> bool:
-        """A side of a stream holds so many bytes now. False, and nothing has changed, if that is too much."""
+        """A side of a stream holds `after` bytes now, and held `before`. Returns False, and changes nothing, if that is
+        too much."""
         client = as_client(of)
         by = max(after - FREE_BYTES, 0) - max(before - FREE_BYTES, 0)
         if by > 0 and (self.total + by > MAX_HELD_BYTES or self._of[client] + by > MAX_HELD_OF_CLIENT):
@@ -223,7 +238,8 @@ class Held:
 
 
 class KnownAs:
-    """Where the other side knows phones that signal by datagrams: the same address for all flows of a phone."""
+    """The addresses by which the other side knows phones that signal by datagrams: the same address for all flows of a
+    phone."""
 
     __slots__ = ("_seen",)
 
@@ -231,17 +247,17 @@ class KnownAs:
         self._seen: dict[tuple[Endpoint, Host], tuple[Endpoint, int]] = {}
 
     def add(self, own: Endpoint, seen: Endpoint) -> None:
-        """A flow has begun."""
+        """A flow of this phone has begun."""
         _, count = self._seen.get((own, seen.host), (seen, 0))
         self._seen[own, seen.host] = seen, count + 1
 
     def remove(self, own: Endpoint, seen: Endpoint) -> None:
-        """It is over."""
+        """A flow of this phone is over."""
         known, count = self._seen.pop((own, seen.host), (seen, 0))
         if count > 1:
             self._seen[own, seen.host] = known, count - 1
 
     def seen(self, own: Endpoint, host: Host) -> Endpoint | None:
-        """Where the phone at `own` is known by this address of ours."""
+        """The endpoint by which the phone at `own` is known on this address of ours. None: it has no flow there."""
         found = self._seen.get((own, host))
         return found[0] if found is not None else None

@@ -1,4 +1,4 @@
-"""Where something stands in a message, and putting something else there."""
+"""Spans: where something stands in a message, and how other bytes are put there."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class Span(NamedTuple):
 def replace(message: bytes, changes: Iterable[tuple[Span, bytes]]) -> bytes:
     """The message with each span's bytes replaced and all other bytes as they were.
 
-    changes: spans in the order in which they stand in the message, without overlap.
-    Raises ValueError if they are not; that is a bug of the caller, whatever the peer sent.
+    `changes` has the spans in the order in which they stand in the message, without overlap. Raises ValueError if they
+    are not so; that is a bug of the caller, whatever the peer sent.
     """
     parts: list[bytes] = []
     at = 0

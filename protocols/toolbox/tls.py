@@ -1,6 +1,6 @@
-"""TLS on a port where a protocol is spoken in clear: known by its first byte, then relayed unread or refused.
+"""TLS on a port where a protocol is spoken in clear: it is known by its first byte, and then relayed unread or refused.
 
-No engine reads what TLS carries. Whether such a connection may pass all the same is each helper's option `tls`.
+No engine reads what TLS carries. The option `tls` of each helper says whether such a connection may pass all the same.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ TNS."""
 
 
 def begins(data: bytes | bytearray) -> bool:
-    """Whether a stream of which this is the beginning, one byte or more, is one of TLS."""
+    """Whether a stream that begins with these bytes, one or more, is TLS."""
     return data[0] == HANDSHAKE
 
 
@@ -25,6 +25,6 @@ def passes(helper: str) -> Note:
 
 
 def is_denied(helper: str, how: str = "") -> Sequence[Effect]:
-    """The end of a connection that may not be TLS. how: what else there is to say of it."""
+    """The end of a connection that may not be TLS. `how` is what else there is to say about it."""
     detail = f"the connection begins with TLS{how}"
     return violation(f"{helper}.tls_denied", detail, "closed"), Abort("tls_denied")
