@@ -33,14 +33,15 @@ CAP_NET_ADMIN = 12
 CAP_NET_RAW = 13
 
 _DOCUMENTATION_ADDRESSES = ("192.0.2.1", "2001:db8::1")
-"""Never addresses of this host (RFC 5737, RFC 3849), so only a transparent socket can be bound to them."""
+"""Addresses that no host has (RFC 5737, RFC 3849), so only a transparent socket can be bound to them."""
 
 _SYSCTL = Path("/proc/sys/net")
 _FLAVOURS = ("nft", "legacy")
 
 
 def examine(config: Config) -> list[Finding]:
-    """All checks, in the order in which they should be mended. Reads only; what it binds it closes at once."""
+    """Run all checks, in the order in which their findings should be mended. They only read; a socket that they bind is
+    closed at once."""
     findings = [*_rights(), *_transparent_sockets(), *_listener(config), *_datagram_ports(config), *_addresses(config)]
     findings += judging_host.judge_interfaces(config, [name for _, name in socket.if_nameindex()])
     if net.capabilities() >> CAP_NET_ADMIN & 1:
@@ -68,6 +69,7 @@ def examine(config: Config) -> list[Finding]:
 
 
 def _rights() -> Iterator[Finding]:
+    """Whether this process has the rights that serving takes."""
     held = net.capabilities()
     for bit, name, level, purpose in (
         (CAP_NET_RAW, "CAP_NET_RAW", Level.FAIL, "transparent sockets need it"),
@@ -80,6 +82,7 @@ def _rights() -> Iterator[Finding]:
 
 
 def _transparent_sockets() -> Iterator[Finding]:
+    """Whether transparent sockets can be made."""
     for address in _DOCUMENTATION_ADDRESSES:
         host = ip_address(address)
         check = f"transparent sockets, IPv{host.version}"
@@ -94,6 +97,7 @@ def _transparent_sockets() -> Iterator[Finding]:
 
 
 def _listener(config: Config) -> Iterator[Finding]:
+    """Whether the port of the main listeners is free."""
     port = config.network.listen_port
     for address in ("127.0.0.1", "::1") if net.has_ipv6() else ("127.0.0.1",):
         at = Endpoint(ip_address(address), port)
@@ -112,7 +116,8 @@ def _listener(config: Config) -> Iterator[Finding]:
 
 
 def _datagram_ports(config: Config) -> Iterator[Finding]:
-    """A service on every address has the port on those of others too, where our sockets would have to stand."""
+    """Services on wildcard addresses that have a helper's port. They have the port on the addresses of other hosts too,
+    where our sockets would have to stand."""
     ports = {port for entry in config.served if entry.protocol is Transport.UDP for port in _few(entry.ports)}
     for port in sorted(ports):
         try:
@@ -129,11 +134,12 @@ def _datagram_ports(config: Config) -> Iterator[Finding]:
 
 
 def _few(ranges: Iterable[PortRange]) -> Iterator[int]:
-    """The first ports of each."""
+    """The first ports of each range."""
     return (port for ports in ranges for port in range(ports.first, min(ports.last, ports.first + 15) + 1))
 
 
 def _addresses(config: Config) -> Iterator[Finding]:
+    """Whether this host has the addresses that policies use for `snat`."""
     for policy in config.policies:
         for host in policy.snat if not isinstance(policy.snat, str) else ():
             if not transparent.is_own(host):
@@ -142,7 +148,7 @@ def _addresses(config: Config) -> Iterator[Finding]:
 
 
 def _user(config: Config) -> str:
-    """Number of the user that the daemon runs as, or would run as."""
+    """The number of the user that the daemon runs as, or would run as."""
     with socket.socket(socket.AF_UNIX) as client:
         if client.connect_ex(config.control) == 0:
             _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
@@ -150,10 +156,11 @@ def _user(config: Config) -> str:
     try:
         return str(privileges.user(config.user).uid)
     except PinholeError:
-        return config.user or privileges.USUAL_NAME  # that there is no such user is said when it starts
+        return config.user or privileges.USUAL_NAME  # the daemon says at its start that there is no such user
 
 
 def _daemon_runs(control: str) -> bool:
+    """Whether a daemon answers at this control socket."""
     with socket.socket(socket.AF_UNIX) as client:
         return client.connect_ex(control) == 0
 
@@ -162,7 +169,7 @@ def _daemon_runs(control: str) -> bool:
 
 
 def _output(command: tuple[str, ...]) -> str | None:
-    """What a command says; None when it is not installed or fails."""
+    """What a command prints. None: it is not installed, or fails."""
     try:
         done = net.run(command)
     except NetError:
@@ -171,7 +178,8 @@ def _output(command: tuple[str, ...]) -> str | None:
 
 
 def _firewall() -> tuple[Firewall, list[Finding]]:
-    """The rulesets, and what could not be read of them. A command that is not installed has no rules to show."""
+    """The rulesets of this host, and findings about those that could not be read. A command that is not installed has
+    no rules to show."""
     unread = []
     objects: Sequence[object] = ()
     if _output(("nft", "--version")) is not None:
@@ -185,7 +193,7 @@ def _firewall() -> tuple[Firewall, list[Finding]]:
 
 
 def _saved() -> Iterator[Saved]:
-    """Both flavours of iptables, for rules of both are in force; the plain command is one of the two."""
+    """The rules of both flavours of iptables, since both are in force. The plain command is one of the two."""
     for version in (4, 6):
         plain = rules.iptables(version)
         names = _output((plain, "--version"))
@@ -200,12 +208,12 @@ def _saved() -> Iterator[Saved]:
 
 
 def _of_ip(*words: str) -> list[dict[str, Any]]:
-    """Raises NetError."""
+    """What a command of iproute2 prints, as values. Raises NetError."""
     return net.read_json(("ip", "-json", *words))
 
 
 def _links() -> Links:
-    """Raises NetError."""
+    """The interfaces of this host and what is connected to them. Raises NetError."""
     networks: dict[str, tuple[Network, ...]] = {}
     for link in _of_ip("address", "show"):
         if "LOOPBACK" in link.get("flags", ()):
@@ -219,7 +227,7 @@ def _links() -> Links:
 
 
 def _routing_rules() -> list[RoutingRule]:
-    """Raises NetError."""
+    """The routing rules of this host. Raises NetError."""
     return [
         rule
         for version in ((4, 6) if net.has_ipv6() else (4,))
@@ -230,8 +238,8 @@ def _routing_rules() -> list[RoutingRule]:
 
 
 def _strict_ways(routes: Iterable[RoutingRule]) -> dict[str, tuple[str, ...]]:
-    """By routing table that a mark leads to: interfaces that are no way of the usual default route, where the kernel
-    takes packets from nobody else's way (rp_filter, of IPv4 alone). Raises NetError."""
+    """For each routing table that a mark leads to: the interfaces of its default routes where rp_filter (of IPv4 alone)
+    drops packets, because the usual default route does not lead there. Raises NetError."""
     usual = _default_ways(4, "main")
     tables = {
         rule.after("lookup") for rule in routes if rule.version == 4 and rule.after("fwmark") and not rule.is_ours
@@ -254,7 +262,7 @@ def _default_ways(version: int, table: str) -> tuple[str, ...]:
 
 
 def _filters_strictly(interface: str) -> bool:
-    """The greater of both values is in force."""
+    """Whether rp_filter is strict at this interface. The greater of both values is in force."""
     return max(_sysctl(f"ipv4/conf/{name}/rp_filter") or "0" for name in ("all", interface)) == "1"
 
 
@@ -262,6 +270,7 @@ def _filters_strictly(interface: str) -> bool:
 
 
 def _setup(config: Config, firewall: Firewall) -> Iterator[Finding]:
+    """Whether our own rules and routes stand."""
     stands: dict[Backend, list[net.Status]] = {}
     for backend in Backend:
         try:
@@ -307,7 +316,7 @@ def _kernel(config: Config) -> Iterator[Finding]:
 
 
 def _automatic_helpers() -> Iterator[Finding]:
-    """Until Linux 5.19 the kernel attached its helpers by itself; later a helper is only attached by a rule."""
+    """Whether the kernel attaches helpers by itself, as it did until Linux 5.19; later only a rule attaches one."""
     if _sysctl("netfilter/nf_conntrack_helper") == "1":
         yield Finding(
             Level.WARN,
@@ -318,13 +327,13 @@ def _automatic_helpers() -> Iterator[Finding]:
 
 
 def _sysctl(name: str) -> str:
-    """Its value; "" when this kernel has none of that name."""
+    """The value of a kernel parameter. It is "" when this kernel has no parameter of that name."""
     path = _SYSCTL / name
     return path.read_text().strip() if path.exists() else ""
 
 
 def _used(config: Config) -> set[str]:
-    """Interfaces by which packets of sessions come in; "" is any, as it is when they cannot be told."""
+    """Interfaces by which packets of sessions come in. "" is any, and also stands for those that cannot be told."""
     try:
         return {packet.interface for one in traffic.of_config(config, _links()) for packet in one.inward}
     except NetError:
@@ -332,6 +341,7 @@ def _used(config: Config) -> set[str]:
 
 
 def _sysctls(config: Config) -> Iterator[Finding]:
+    """What kernel parameters do to our packets."""
     try:
         bridges = [str(link.get("ifname")) for link in _of_ip("link", "show", "type", "bridge")]
     except NetError as error:

@@ -1,4 +1,4 @@
-"""What `pinhole doctor` says: one finding a check, with what to do when something is wrong."""
+"""What `pinhole doctor` reports: one finding for each check, with a remedy when something is wrong."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from enum import StrEnum
 
 
 class Level(StrEnum):
+    """How bad a finding is."""
+
     OK = "ok"
     WARN = "warn"
     FAIL = "fail"
@@ -14,8 +16,10 @@ class Level(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Finding:
+    """The result of one check."""
+
     level: Level
     check: str
     detail: str
     remedy: str = ""
-    """Shell commands, to be pasted as they are; what is not a command is behind a `#`."""
+    """Shell commands, to be pasted as they are. What is not a command stands behind a `#`."""

@@ -25,10 +25,10 @@ _OUR_CHAINS = (*(chain for _, chain in rules.JUMPS), rules.NEW_TABLE)
 
 @dataclass(frozen=True, slots=True)
 class Saved:
-    """What one of the save commands of iptables says."""
+    """The output of one of the save commands of iptables."""
 
     command: str
-    """iptables, ip6tables-legacy ...: the command that changes what is in there."""
+    """The command that changes these rules: iptables, ip6tables-legacy ..."""
     version: int
     text: str
     is_in_nft: bool
@@ -60,13 +60,14 @@ class Firewall:
         object.__setattr__(self, "chains", chains)
 
     def others(self) -> Iterator[Chain]:
+        """The chains that are not ours."""
         return (chain for chain in self.chains.values() if not chain.is_ours)
 
 
 def judge(config: Config, firewall: Firewall, traffics: Sequence[Traffic], user: str) -> Iterator[Finding]:
     """All that can be said about the rulesets of others, in the order in which packets meet them.
 
-    user: number of the user that the daemon runs as, or a name where there is no such user.
+    `user` is the number of the user that the daemon runs as, or a name where there is no such user.
     """
     inward = [packet for traffic in traffics for packet in traffic.inward]
     outward = [replace(packet, owner=user) for traffic in traffics for packet in traffic.outward]
@@ -81,7 +82,8 @@ def judge(config: Config, firewall: Firewall, traffics: Sequence[Traffic], user:
 
 
 def _judge_extent(firewall: Firewall, packets: Iterable[Packet]) -> Iterator[Finding]:
-    """Chains that call each other too often are not followed to their end: what is said of them is half the truth."""
+    """Report chains that call each other too often. They are not followed to their end, so what is said of them is half
+    the truth."""
     for hook, packet in itertools.product(("prerouting", "input"), packets):
         if not walk(firewall.chains, at_hook(firewall.chains, hook, packet.version), packet).is_whole:
             detail = f"chains of {hook} call each other too often to be followed: not all of them were judged"
@@ -90,7 +92,7 @@ def _judge_extent(firewall: Firewall, packets: Iterable[Packet]) -> Iterator[Fin
 
 
 def _well(check: str, found: Iterable[Finding], detail: str) -> Iterator[Finding]:
-    """The findings; one that says that all is well when there are none."""
+    """These findings, or one that says that all is well when there are none."""
     nothing = True
     for finding in found:
         nothing = False
@@ -112,7 +114,8 @@ def _accept_ours(config: Config, base: Chain) -> str:
 
 
 def lasting(config: Config, firewall: Firewall, base: Chain) -> str:
-    """Where the line belongs for whoever wrote the chain to keep it, as a comment; "" when nobody is known."""
+    """A comment that says where the line belongs so that the tool which wrote the chain keeps it. It is "" when that
+    tool is not known."""
     names = {chain.name for chain in firewall.chains.values() if (chain.tool, chain.table) == (base.tool, base.table)}
     nft_line, line = rules.input_line(config, Backend.NFT), rules.input_line(config, Backend.IPTABLES)
     if base.tool == "nft" and base.table == "firewalld":
@@ -138,10 +141,10 @@ def lasting(config: Config, firewall: Firewall, base: Chain) -> str:
 
 
 def _orders(chains: Chains, version: int) -> list[tuple[bool, list[Chain]]]:
-    """(whether it may be so now, prerouting in that order).
+    """The orders in which prerouting may run: whether each may be in force now, and the base chains in that order.
 
-    Chains of one priority run in an order that depends on when they were loaded. It is known by the age of tables; that
-    of a table of iptables-legacy is not. After the next start of the host it may be any.
+    Chains of one priority run in an order that depends on when they were loaded. The age of tables tells it; the age of
+    a table of iptables-legacy is not known. After the next start of the host it may be any order.
     """
     order = at_hook(chains, "prerouting", version)
     ours = {id(base) for base in order if _leads_to_ours(chains, base)}
@@ -156,11 +159,12 @@ def _orders(chains: Chains, version: int) -> list[tuple[bool, list[Chain]]]:
 
 
 def _leads_to_ours(chains: Chains, base: Chain) -> bool:
+    """Whether the chain leads to one of ours."""
     return any(chain.is_ours for chain in reachable(chains, base))
 
 
 def _lost_to(journey: Journey) -> tuple[Change | None, Chance]:
-    """(who takes our mark away again, from how many packets); (None, YES): it never was set."""
+    """The rule that takes our mark away again, and from how many packets. (None, YES): the mark never was set."""
     was_set = False
     for change in journey.changes:
         before = replace(journey.packet, mark=change.before).is_marked()
@@ -180,7 +184,7 @@ def _judge_marks(config: Config, firewall: Firewall, packets: list[Packet]) -> I
     yield from _others_who_set(config, firewall)
     chains = firewall.chains
     if not any(chain.is_ours for chain in chains.values()):
-        return  # that nothing is set up is said elsewhere
+        return  # another check says that nothing is set up
     found: dict[str, tuple[Finding, set[int]]] = {}
     for packet in packets:
         for is_now, order in _orders(chains, packet.version):
@@ -219,7 +223,7 @@ def _before_routing(config: Config, firewall: Firewall, journey: Journey) -> Ite
         )
     elif chance is Chance.YES:
         for said in journey.passed:
-            # Of our own chains, only a jump from a chain of iptables can be passed by.
+            # A packet can miss our own chains only where a chain of iptables jumps to them.
             if said.rule is not None and not said.chain.is_ours and _jump_to_ours(firewall, said.base):
                 yield Finding(
                     Level.WARN,
@@ -257,7 +261,7 @@ def _dropped_before_routing(config: Config, firewall: Firewall, journey: Journey
 
 
 def _others_who_set(config: Config, firewall: Firewall) -> Iterator[Finding]:
-    """Wherever it is done: a packet that somebody else marks as ours is delivered to this host."""
+    """Rules of others that set our mark. Wherever that is done, the packet is delivered to this host."""
     mark = config.network.mark
     for chain in firewall.others():
         for rule in chain.rules:
@@ -272,6 +276,7 @@ def _others_who_set(config: Config, firewall: Firewall) -> Iterator[Finding]:
 
 
 def _gives(action: SetMark, value: int, mask: int) -> bool:
+    """Whether the action can give a packet this mark."""
     assert action.sets is not None
     return (
         bool(action.sets & mask) and (action.sets ^ value) & mask & ~action.keeps == 0 and action.sets & mask == value
@@ -290,6 +295,7 @@ class _Dropped:
     versions: set[int] = field(default_factory=set)
 
     def said(self) -> str:
+        """The packets in words."""
         rule = self.end.rule
         what = f"{rule.text!r}" if rule is not None else f"its policy {self.end.verdict.value}"
         place = self.end.chain.place
@@ -297,7 +303,7 @@ class _Dropped:
 
 
 def _dropped(chains: Chains, hook: str, packets: Iterable[Packet]) -> list[_Dropped]:
-    """By base chain: the first rule that drops packets of ours, for the remedy is one for all of them."""
+    """For each base chain the first rule that drops packets of ours, since one remedy helps all of them."""
     found: dict[int, _Dropped] = {}
     for packet in packets:
         end = walk(chains, at_hook(chains, hook, packet.version), packet).end
@@ -326,7 +332,7 @@ def judge_input(config: Config, firewall: Firewall, packets: Iterable[Packet]) -
 
 
 def judge_output(firewall: Firewall, packets: Iterable[Packet], user: str) -> Iterator[Finding]:
-    """Output chains that drop what our sockets send. They are known by their owner: what they send has no mark."""
+    """Output chains that drop what our sockets send. Such packets have no mark and are known by their owner."""
     found = (
         Finding(Level.WARN, "output policy", dropped.said(), _let_out(dropped.end.base, user))
         for dropped in _dropped(firewall.chains, "output", packets)
@@ -345,7 +351,7 @@ def _let_out(base: Chain, user: str) -> str:
 
 
 def judge_nat(config: Config, firewall: Firewall, traffics: Iterable[Traffic]) -> Iterator[Finding]:
-    """Source NAT of the kernel's, which would give a session that we send with the client's address another one."""
+    """Source NAT of the kernel that would give another address to a session which we send with the client's address."""
     check = "source NAT"
     places: dict[str, tuple[str, str, set[int]]] = {}
     for traffic in traffics:
@@ -456,6 +462,7 @@ def judge_segments(config: Config, firewall: Firewall) -> Iterator[Finding]:
 
 
 def _exceeds(ours: int | None, wanted: int) -> bool:
+    """Whether our segments may be longer than the rule wants."""
     return ours is None or ours > wanted
 
 
@@ -476,7 +483,7 @@ def judge_own(config: Config, firewall: Firewall, backend: Backend) -> Iterator[
     families = {family for family, _ in held}
     for (family, name), count in wanted.items():
         if family not in families:
-            continue  # the whole table is missing, which the set-up says
+            continue  # the whole table is missing, which the check of the set-up says
         if held.get((family, name), 0) != count:
             where = f"inet {rules.TABLE} {name}" if backend is Backend.NFT else f"{family} mangle {name}"
             yield Finding(
@@ -488,7 +495,7 @@ def judge_own(config: Config, firewall: Firewall, backend: Backend) -> Iterator[
 
 
 def _rules_by_chain(config: Config, backend: Backend) -> dict[tuple[str, str], int]:
-    """How many rules each chain of ours is given."""
+    """How many rules each chain of ours should have."""
     counts: dict[tuple[str, str], int] = {}
     for step in rules.steps(config, backend):
         if backend is Backend.NFT and step.command[0] == "nft":

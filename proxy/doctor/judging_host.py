@@ -1,4 +1,5 @@
-"""Judges what the host itself decides about packets of ours: routing rules and kernel parameters (pure)."""
+"""Judges what the host itself decides about packets of ours: routing rules and kernel parameters. This module is
+pure."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ _LOCAL, _MAIN, _DEFAULT = "255", "254", "253"
 
 @dataclass(frozen=True, slots=True)
 class RoutingRule:
-    """text: as `ip -Numeric rule show` has it, without its priority; `ip rule add` takes the same words."""
+    """A routing rule. `text` is its line in `ip -Numeric rule show`, without the priority; `ip rule add` takes the same
+    words."""
 
     version: int
     priority: int
@@ -29,18 +31,18 @@ class RoutingRule:
     is_ours: bool = False
 
     def after(self, word: str) -> str:
-        """What stands behind a word; "" when it is not there."""
+        """The word that stands behind this one. It is "" when there is none."""
         words = self.text.split()
         return words[words.index(word) + 1] if word in words[:-1] else ""
 
     @property
     def arguments(self) -> str:
-        """For `ip rule add` and `del`: without what is only said of it."""
+        """The arguments for `ip rule add` and `del`, without words that only describe the rule."""
         return re.sub(r" ?\[[a-z]+\]| ?proto \S+", "", self.text)
 
 
 def routing_rules(version: int, text: str) -> list[RoutingRule]:
-    """text: what `ip -Numeric rule show` says."""
+    """The routing rules in `text`, which is the output of `ip -Numeric rule show`."""
     found = []
     for line in text.splitlines():
         priority, colon, rest = line.partition(":")
@@ -60,7 +62,7 @@ def _networks(text: str, version: int) -> tuple[Network, ...]:
 
 
 def _apart(one: tuple[Network, ...], other: tuple[Network, ...]) -> bool:
-    """Whether no address is in both; () is every address."""
+    """Whether no address is in both. () is every address."""
     return bool(one and other) and not any(
         left.version == right.version
         and int(left.network_address) <= int(right.broadcast_address)
@@ -71,7 +73,7 @@ def _apart(one: tuple[Network, ...], other: tuple[Network, ...]) -> bool:
 
 
 def _wanted_mark(rule: RoutingRule) -> tuple[int, int] | None:
-    """(value, mask) that the rule asks for; None: it asks for none, or cannot be read."""
+    """The value and mask that the rule asks for. None: it asks for no mark, or cannot be read."""
     value, _, mask = rule.after("fwmark").partition("/")
     try:
         return int(value, 0), int(mask or "0xffffffff", 0)
@@ -96,7 +98,8 @@ def may_select(rule: RoutingRule, packet: Packet) -> bool:
     )
     if not rule.text.startswith("not "):
         return fits
-    # What is surely named is left alone; that can only be told of a rule that names nothing but bits that are known.
+    # A rule with `not` leaves alone the packets that it surely names. That can be told only when it names nothing but a
+    # mark whose bits are all known.
     names_only_mark = re.fullmatch(r"not from all fwmark \S+ .*", rule.text) is not None
     is_known = wanted is not None and not wanted[1] & ~mark.known
     return not (names_only_mark and is_known and fits)
@@ -106,7 +109,7 @@ def judge_routing_rules(config: Config, found: Sequence[RoutingRule], traffics: 
     """Routing rules that may decide about a packet with our mark before ours does."""
     check = "routing rules"
     packets = [
-        # Bits beside ours belong to others, who may have set them.
+        # Bits beside ours belong to other programs, which may have set them.
         replace(packet, mark=Bits(packet.mark.value & packet.our_bits, packet.our_bits))
         for traffic in traffics
         for packet in map(marked, traffic.inward)
@@ -140,7 +143,8 @@ def _before_ours(found: Sequence[RoutingRule], packets: Sequence[Packet]) -> lis
 
 
 def _taken_back(rule: RoutingRule) -> str:
-    """`net up` takes a place before all others, as long as there is one."""
+    """The command that puts our rules first again: `net up` takes a place before all others, as long as there is
+    one."""
     if rule.priority > rules.RULES_IN_A_ROW:
         words = rule.arguments
         wireguard = "suppress_" in words or words.startswith("not ")
@@ -154,7 +158,7 @@ def _taken_back(rule: RoutingRule) -> str:
 
 
 def judge_ways(firewall: Firewall, found: Sequence[RoutingRule], traffics: Sequence[Traffic]) -> Iterator[Finding]:
-    """Routing that goes by a client's mark or interface: the session that we begin towards the server has neither."""
+    """Routing by a client's mark or interface, which the session that we begin towards the server does not have."""
     check = "policy routing"
     said: dict[str, Finding] = {}
     for rule in found:
@@ -206,7 +210,7 @@ def _is_given(firewall: Firewall, rule: RoutingRule, packet: Packet, hook: str) 
     """Whether a firewall rule gives packets the mark that a routing rule asks for."""
     order = at_hook(firewall.chains, hook, packet.version)
     if hook == "output":
-        # Only these make the kernel look for a route again.
+        # In output only chains of the kind `route` make the kernel look for a route again.
         order = [base for base in order if base.kind == "route"]
     order = [base for base in order if not base.is_ours]
     return any(
@@ -238,10 +242,10 @@ def _another_way(rule: RoutingRule, traffic: Traffic) -> Finding:
 def judge_route_marks(
     config: Config, found: Sequence[RoutingRule], strict: Mapping[str, Sequence[str]]
 ) -> Iterator[Finding]:
-    """Policies with `route_mark`: whether a routing rule looks at it, and whether answers may come in by its way.
+    """Policies with `route_mark`: whether a routing rule looks at the mark, and whether answers may come in by its way.
 
-    strict: by routing table, interfaces of its default routes at which rp_filter drops what comes by another way than
-    the usual one.
+    `strict` has, for each routing table, the interfaces of its default routes where rp_filter drops what comes by
+    another way than the usual one.
     """
     for policy in config.policies:
         mark = policy.route_mark
@@ -263,12 +267,13 @@ def judge_route_marks(
 
 
 def _looks_at(rule: RoutingRule, mark: int) -> bool:
+    """Whether the routing rule looks at this mark."""
     wanted = _wanted_mark(rule)
     return wanted is not None and not (wanted[0] ^ mark) & wanted[1]
 
 
 def judge_interfaces(config: Config, present: Collection[str]) -> Iterator[Finding]:
-    """Interfaces of policies that this host does not have: a name of an example, or one that has changed."""
+    """Interfaces of policies that this host does not have: a name from an example, or one that has changed."""
     for policy in config.policies:
         for name in policy.interfaces:
             if name not in present:

@@ -16,7 +16,7 @@ ALL_BITS = 0xFFFFFFFF
 
 
 class Key(Enum):
-    """What a rule can ask about a packet."""
+    """The things that a rule can ask about a packet."""
 
     IN = "interface it came in by"
     OUT = "interface it goes out by"
@@ -44,7 +44,7 @@ class Key(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Addresses:
-    """All addresses from first to last."""
+    """All addresses from the first to the last."""
 
     version: int
     first: int
@@ -56,7 +56,7 @@ Value = str | int | PortRange | Addresses | tuple[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Test:
-    """One question. A mark is masked first; its values are (first, last)."""
+    """One question. A mark is masked first. The values of a mark are pairs (first, last)."""
 
     key: Key
     values: tuple[Value, ...] = ()
@@ -66,7 +66,7 @@ class Test:
 
 @dataclass(frozen=True, slots=True)
 class OneOf:
-    """A set of combinations: one of them has to fit, in all its parts."""
+    """A set of combinations, of which one has to fit in all its parts."""
 
     alternatives: tuple[tuple[Test | OneOf, ...], ...]
     negated: bool = False
@@ -76,6 +76,8 @@ Question = Test | OneOf
 
 
 class Verdict(Enum):
+    """What a rule decides about a packet."""
+
     ACCEPT = "accept"
     DROP = "drop"
     REJECT = "reject"
@@ -85,13 +87,16 @@ class Verdict(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Jump:
+    """The packet goes on in another chain."""
+
     chain: str
     is_goto: bool = False
 
 
 @dataclass(frozen=True, slots=True)
 class SetMark:
-    """The new mark is `mark & keeps ^ sets`; None: it comes from elsewhere, as `is_restored` from the connection."""
+    """The new mark is `mark & keeps ^ sets`. `sets` is None when the mark comes from elsewhere; `is_restored` says that
+    it comes from the connection."""
 
     sets: int | None
     keeps: int = 0
@@ -100,21 +105,21 @@ class SetMark:
 
 @dataclass(frozen=True, slots=True)
 class Translation:
-    """Another source address, or another destination; ends the chain."""
+    """The packet gets another source or destination address. This ends the chain."""
 
     is_of_source: bool
 
 
 @dataclass(frozen=True, slots=True)
 class SetSegment:
-    """Another maximum segment size; bytes None: as the route has it."""
+    """The connection gets another maximum segment size. `size` is None when the route decides it."""
 
     size: int | None
 
 
 @dataclass(frozen=True, slots=True)
 class Untrack:
-    """Connection tracking is told to leave the packet alone."""
+    """Connection tracking leaves the packet alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,6 +134,8 @@ Action = Verdict | Jump | SetMark | Translation | SetSegment | Untrack | Choice
 
 @dataclass(frozen=True, slots=True)
 class Rule:
+    """One rule: its text, what it asks, and what it then does."""
+
     text: str
     questions: tuple[Question, ...]
     actions: tuple[Action, ...]
@@ -136,30 +143,34 @@ class Rule:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Chain:
+    """One chain with its rules."""
+
     tool: str
-    """nft, iptables or ip6tables: whose words its rules are in."""
+    """The tool in whose words the rules are written: nft, iptables or ip6tables."""
     family: str
-    """ip, ip6 or inet."""
+    """The family of the table: ip, ip6 or inet."""
     table: str
     name: str
     rules: tuple[Rule, ...] = ()
     hook: str = ""
-    """Where packets come into it by themselves: prerouting, input, forward, output, postrouting; "" nowhere."""
+    """The hook where packets come into the chain by themselves: prerouting, input, forward, output or postrouting. It
+    is "" for a chain that is only called."""
     kind: str = "filter"
     priority: int = 0
     policy: Verdict = Verdict.ACCEPT
     age: int | None = None
-    """Of two tables the one with the greater number is the younger one; None: not known."""
+    """The number of the chain's table: the younger table has the greater one. None: it is not known."""
     is_ours: bool = False
 
     @property
     def place(self) -> str:
-        """As the commands name it."""
+        """The name of the chain, as the commands write it."""
         if self.tool == "nft":
             return f"nft {self.family} {self.table} {self.name}"
         return f"{self.tool} -t {self.table} {self.name}"
 
     def sees(self, version: int) -> bool:
+        """Whether packets of this IP version come into the chain."""
         return self.family in ("inet", "ip" if version == 4 else "ip6")
 
 
@@ -168,7 +179,7 @@ Chains = Mapping[tuple[str, str, str, str], Chain]
 
 
 def cases(rule: Rule) -> Iterator[tuple[tuple[Question, ...], Action]]:
-    """Each action, with what has to be true for it beyond what the rule asks."""
+    """Each action of the rule, with what has to be true for it beyond what the rule asks."""
     for action in rule.actions:
         if isinstance(action, Choice):
             yield from action.cases
@@ -177,7 +188,7 @@ def cases(rule: Rule) -> Iterator[tuple[tuple[Question, ...], Action]]:
 
 
 def reachable(chains: Chains, start: Chain) -> Iterator[Chain]:
-    """The chain and all that it calls, each once."""
+    """The chain and all chains that it calls, each once."""
     seen = {start}
     waiting = [start]
     while waiting:

@@ -73,7 +73,7 @@ def _number(text: str) -> int | None:
 
 
 def _masked(text: str) -> tuple[int, int] | None:
-    """(value, mask) of `0x1/0xff`."""
+    """The value and mask of a text such as `0x1/0xff`."""
     value, slash, mask = text.partition("/")
     numbers = _number(value), _number(mask) if slash else ALL_BITS
     if numbers[0] is None or numbers[1] is None:
@@ -89,6 +89,7 @@ class _Arguments:
         self._at = 0
 
     def next(self) -> str | None:
+        """The next word. None: there is none."""
         if self._at == len(self._words):
             return None
         self._at += 1
@@ -98,7 +99,7 @@ class _Arguments:
         return self.next() or ""
 
     def of_module(self) -> list[tuple[str, bool, list[str]]]:
-        """(option, negated, its values), up to the next module or target."""
+        """The options up to the next module or target: (option, whether it is negated, its values)."""
         found: list[tuple[str, bool, list[str]]] = []
         negated = False
         while self._at < len(self._words):
@@ -236,7 +237,7 @@ def _target(name: str, options: list[tuple[str, bool, list[str]]]) -> Action | N
             return Untrack()
         case "TCPMSS":
             return SetSegment(_number(arguments.get("--set-mss", "")))
-    # A chain of the administrator's, or a target that decides nothing and is no chain.
+    # The target is a chain of the administrator's, or it decides nothing and is no chain.
     return Jump(name)
 
 
@@ -261,7 +262,7 @@ def _mark(arguments: dict[str, str]) -> SetMark:
 
 
 def _rule(words: list[str], text: str) -> Rule:
-    """text: the rule without the name of its chain."""
+    """The rule in these words. `text` is the rule without the name of its chain."""
     questions: list[Question] = []
     actions: list[Action] = []
     arguments = _Arguments(words)
@@ -297,7 +298,7 @@ def _first(options: list[tuple[str, bool, list[str]]], wanted: str) -> str:
 
 
 def read(saved: str, version: int, ours: Sequence[str], tool: str = "") -> list[Chain]:
-    """saved: the output of the save command.  ours: the names of our own chains."""
+    """The chains in `saved`, the output of the save command. `ours` names our own chains."""
     tool = tool or ("iptables" if version == 4 else "ip6tables")
     table = ""
     policies: dict[tuple[str, str], str] = {}

@@ -71,7 +71,7 @@ _VERDICTS = {
 _SILENT = frozenset({"counter", "log", "comment", "last", "ct helper", "ct timeout", "ct expectation", "flow"})
 """Statements that decide nothing."""
 _LIMITS = ("limit", "quota", "ct count")
-"""Statements that fit as long as there is not too much, or (`over`) from then on."""
+"""Statements that fit as long as there is not too much, or (`over`) only from then on."""
 _HOOKS = frozenset({"prerouting", "input", "forward", "output", "postrouting"})
 _PRIORITIES = {"raw": -300, "mangle": -150, "dstnat": -100, "filter": 0, "security": 50, "srcnat": 100}
 
@@ -87,6 +87,8 @@ def _text(value: object) -> str:
 
 
 class _Reader:
+    """Turns the objects of a ruleset into chains."""
+
     def __init__(self, objects: Sequence[object], ours: str) -> None:
         self._objects = _dicts(list(objects))
         self._ours = ours
@@ -100,6 +102,7 @@ class _Reader:
         return (item[kind] for item in self._objects if isinstance(item.get(kind), dict))
 
     def chains(self) -> Iterator[Chain]:
+        """All chains whose packets are IP."""
         ages = {(_text(item.get("family")), _text(item.get("name"))): item.get("handle") for item in self._of("table")}
         rules: dict[_Path, list[Rule]] = {}
         for item in self._of("rule"):
@@ -154,7 +157,7 @@ class _Reader:
         return Rule(_words(statements), tuple(questions), tuple(actions))
 
     def _limit(self, path: _Path, kind: str, limit: object) -> Question:
-        """limit: as it is written in a rule, or the name of one that its table has."""
+        """A question about a limit, which is written in the rule, or names one of the rule's table."""
         if isinstance(limit, str):
             named = (item for item in self._of(kind) if _path(item, "name") == (path[0], path[1], limit))
             limit = next(named, None)
@@ -195,7 +198,7 @@ class _Reader:
         return tuple(self._question(path, key, part, "==") for key, part in zip(keys, parts, strict=True))
 
     def _values(self, path: _Path, right: object) -> list[Any]:
-        """The elements of what stands on the right: a set, a named one, a list, or a single value."""
+        """The elements on the right side of a match: a set, a named set, a list, or a single value."""
         if isinstance(right, str) and right.startswith("@"):
             right = self._sets.get((path[0], path[1], right[1:]), [])
         elif isinstance(right, dict) and "set" in right:
@@ -234,14 +237,14 @@ def _priority(value: object) -> int:
 
 
 def _plain(item: object) -> object:
-    """An element without its time-out, counter and comment."""
+    """An element of a set, without its time-out, counter and comment."""
     if isinstance(item, dict) and isinstance(item.get("elem"), dict):
         return item["elem"].get("val")
     return item
 
 
 def _key(left: object) -> tuple[Key, int]:
-    """(what is asked about, with which mask)."""
+    """What is asked about, and with which mask."""
     mask: object = ALL_BITS
     if isinstance(left, dict) and (operation := _operation(left)) is not None and operation[0] == "&":
         _, left, mask = operation
@@ -281,7 +284,8 @@ def _flags(left: object, right: object, negated: bool, operator: str) -> Test:
 
 
 def _implied(left: object) -> Iterator[Question]:
-    """nft reads a header only in packets that have one: `ip saddr != ...` never fits a packet of IPv6."""
+    """What a match asks without saying so. nft reads a header only in packets that have it: `ip saddr != ...` never
+    fits a packet of IPv6."""
     match left:
         case {"payload": {"protocol": str(protocol)}}:
             if protocol in _FAMILIES:
@@ -302,7 +306,7 @@ def _fib(result: str, flags: list[Any]) -> Key:
 
 
 def _compared(key: Key, values: list[Any], operator: str) -> Question:
-    """`tcp dport >= 1024` as a range; everything else that is greater or less is not known."""
+    """A comparison of ports, such as `tcp dport >= 1024`, as a range. Any other comparison is not known."""
     number = values[0] if values and isinstance(values[0], int) else None
     if number is None or key not in (Key.SOURCE_PORT, Key.DESTINATION_PORT, Key.MARK):
         return UNKNOWN
@@ -319,7 +323,7 @@ def _compared(key: Key, values: list[Any], operator: str) -> Question:
 
 
 def _value(key: Key, value: object) -> Value | None:
-    """None: not of a form that is known."""
+    """A value of a form that is known. None: its form is not known."""
     match key:
         case Key.SOURCE | Key.DESTINATION:
             return _address(value)
@@ -401,7 +405,7 @@ def _mangle(body: dict[str, Any]) -> list[Action]:
 
 
 def _operation(value: dict[str, Any]) -> tuple[str, Any, Any] | None:
-    """(operator, left, right) of a bitwise expression."""
+    """The operator, the left and the right side of a bitwise expression."""
     for operator in ("&", "|", "^"):
         operands = value.get(operator)
         if isinstance(operands, list) and len(operands) == 2:
@@ -419,7 +423,8 @@ def _new_mark(value: object) -> SetMark:
             operator, inner, bits = operation
             base = SetMark(0, ALL_BITS) if inner == {"meta": {"key": "mark"}} else _new_mark(inner)
             if base.sets is None:
-                # Bits that the operator fixes are known whatever the rest is; that much is not needed.
+                # The bits that the operator fixes are known, whatever the rest of the expression is. More is not
+                # needed.
                 return SetMark(None, is_restored=base.is_restored)
             if operator == "&":
                 return SetMark(base.sets & bits, base.keeps & bits)
@@ -435,7 +440,7 @@ def _new_mark(value: object) -> SetMark:
 
 
 def _words(statements: list[dict[str, Any]]) -> str:
-    """A rule about as nft writes it, for people."""
+    """A rule for people, much as nft writes it."""
     return " ".join(word for statement in statements for word in _statement(statement))[:300]
 
 
@@ -503,5 +508,5 @@ def _said(value: object) -> str:
 
 
 def read(objects: Sequence[object], ours: str) -> list[Chain]:
-    """objects: the list under "nftables".  ours: the name of our own table."""
+    """The chains in `objects`, the list under "nftables". `ours` is the name of our own table."""
     return list(_Reader(objects, ours).chains())

@@ -19,23 +19,24 @@ from proxy.host.rules import Scope
 
 _HIGH = (PortRange(1024, 65535),)
 _DATA_HELPERS = {"ftp": Transport.TCP, "sip": Transport.UDP}
-"""Helpers whose servers begin data connections (active FTP) or media of their own."""
+"""Helpers whose servers begin data connections (active FTP) or media by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
 class Links:
-    """The interfaces of this host: what is connected to each, and where a packet to somebody far away leaves."""
+    """The interfaces of this host: what is connected to each, and by which ones packets to distant hosts leave."""
 
     networks: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
-    """By interface, without loopback ones."""
+    """interface -> the networks that are connected to it. Loopback is left out."""
     outward: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
-    """By IP version: interfaces of default routes."""
+    """IP version -> the interfaces of default routes."""
 
     def connected(self, interface: str, version: int) -> tuple[Network, ...]:
+        """The networks of this IP version that are connected to an interface."""
         return tuple(item for item in self.networks.get(interface, ()) if item.version == version)
 
     def towards(self, networks: tuple[Network, ...], version: int, away_from: tuple[str, ...]) -> tuple[str, ...]:
-        """The interfaces that lead to these networks; () when they cannot be told."""
+        """The interfaces that lead to these networks. () when they cannot be told."""
         found = [
             name
             for name, connected in self.networks.items()
@@ -55,7 +56,7 @@ class Links:
 
 
 def _overlap(one: Network, other: Network) -> bool:
-    """one, other: of the same IP version."""
+    """Whether two networks of the same IP version have addresses in common."""
     return int(one.network_address) <= int(other.broadcast_address) and int(other.network_address) <= int(
         one.broadcast_address
     )
@@ -63,13 +64,13 @@ def _overlap(one: Network, other: Network) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Traffic:
-    """The packets of one policy and IP version."""
+    """The packets of one policy and one IP version."""
 
     policy: Policy
     inward: tuple[Packet, ...]
-    """For sockets of ours."""
+    """Packets that come for sockets of ours."""
     outward: tuple[Packet, ...]
-    """From sockets of ours."""
+    """Packets that sockets of ours send."""
 
 
 def _alone(host: Host) -> Network:
@@ -95,7 +96,7 @@ def _first(scope: Scope, config: Config, interface: str, sources: tuple[Network,
 
 
 def of_scope(config: Config, policy: Policy, scope: Scope, links: Links) -> Traffic:
-    """Everything that a session of this scope may consist of."""
+    """All packets that a session of this scope may consist of."""
     interfaces = scope.interfaces or ("",)
     # With NAT the server talks to an address of this host.
     has_nat = policy.snat != "none"
@@ -165,12 +166,13 @@ def _begun_by_servers(policy: Policy, scope: Scope, towards: Packet, out: str, h
         )
         yield data
         if helper == "ftp" and not has_nat:
-            # The server's leg and the client's have the same addresses and ports: one connection out of step.
+            # The server's leg and the client's leg have the same addresses and ports. Connection tracking takes them
+            # for one connection out of step.
             yield replace(data, name="data connections with the same addresses on both legs", state="invalid")
 
 
 def of_config(config: Config, links: Links) -> list[Traffic]:
-    """Raises NetError as `rules.scopes` does."""
+    """The packets of all policies. Raises NetError as `rules.scopes` does."""
     policies = {policy.name: policy for policy in config.policies}
     names = {entry.name for entry in config.served}
     found = []

@@ -40,18 +40,21 @@ from proxy.doctor.rulesets import (
 )
 
 MOST_STEPS = 100_000
-"""Rules that one walk looks at; a ruleset that calls its chains more often than that is given up."""
+"""How many rules one walk looks at. A ruleset whose chains are called more often than that is given up."""
 DEEPEST = 64
-"""Chains within chains. The kernel allows 16 (NFT_JUMP_STACK_SIZE)."""
+"""How many chains may be within chains. The kernel allows 16 (NFT_JUMP_STACK_SIZE)."""
 
 
 class Chance(IntEnum):
+    """How often something is so."""
+
     NO = 0
     RARELY = 1
     USUALLY = 2
     YES = 3
 
     def opposite(self) -> Chance:
+        """How often it is not so."""
         return Chance(3 - self)
 
 
@@ -65,7 +68,8 @@ class Bits:
 
 @dataclass(frozen=True, slots=True)
 class Packet:
-    """What is known about a packet. No interface: any. No networks: any address that is on nobody's list."""
+    """What is known about a packet. An empty interface stands for any. Empty networks stand for any address that is on
+    no list."""
 
     name: str
     version: int
@@ -80,16 +84,16 @@ class Packet:
     source_is_ours: bool = False
     destination_is_ours: bool = False
     is_transparent: bool = True
-    """For a socket of pinhole's, or from one."""
+    """Whether the packet goes to a socket of pinhole's, or comes from one."""
     owner: str = ""
-    """The user whose process sends it."""
+    """The user whose process sends the packet."""
     mark: Bits = field(default_factory=Bits)
     our_bits: int = 0
     """The mask of our mark."""
     our_value: int = 0
 
     def is_marked(self) -> bool:
-        """Whether it surely carries our mark."""
+        """Whether the packet surely carries our mark."""
         return not self.our_bits & ~self.mark.known and self.mark.value & self.our_bits == self.our_value
 
 
@@ -104,7 +108,7 @@ def _named(names: Iterable[Value], name: str) -> bool:
 
 def _interface(values: Sequence[Value], name: str) -> Chance:
     if not name:
-        # Only a loopback interface is surely another one.
+        # Only a loopback interface is surely another one than those of sessions.
         return Chance.NO if values and all(item == "lo" for item in values) else Chance.RARELY
     return Chance.YES if _named(values, name) else Chance.NO
 
@@ -158,10 +162,12 @@ def _words(values: Iterable[Value], word: str) -> Chance:
 
 
 def _flags(values: Iterable[Value], packet: Packet) -> Chance:
-    """values: MASK/FLAGS; the mask may be `any` (one of the flags) or `all` (these and no other)."""
+    """How often such a packet has these flags. `values` are MASK/FLAGS; the mask may be `any` (one of the flags) or
+    `all` (these and no other)."""
     if packet.transport is not Transport.TCP:
         return Chance.NO
-    # What connection tracking has no place for is one leg of two with the same addresses: it, too, begins with a SYN.
+    # Connection tracking has no place for the second of two legs with the same addresses. That leg begins with a SYN,
+    # too.
     shown = {"ack"} if packet.state == "established" else {"syn"}
     for item in values:
         mask, _, flags = str(item).partition("/")
@@ -177,7 +183,7 @@ def _flags(values: Iterable[Value], packet: Packet) -> Chance:
 
 
 def _answer(test: Test, packet: Packet) -> Chance:
-    """What the test says, as if it were not negated."""
+    """The answer to the test, as if the test were not negated."""
     values = test.values
     match test.key:
         case Key.IN:
@@ -223,7 +229,7 @@ def _answer(test: Test, packet: Packet) -> Chance:
 
 
 def chance(question: Question, packet: Packet) -> Chance:
-    """How often such a packet fits."""
+    """How often such a packet fits the question."""
     match question:
         case Test():
             found = _answer(question, packet)
@@ -254,7 +260,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """The rule that decides about such packets; rule None: the policy of the chain."""
+    """The rule that decides about such packets. `rule` is None when the policy of the chain decides."""
 
     chain: Chain
     base: Chain
@@ -264,6 +270,7 @@ class End:
 
     @property
     def drops(self) -> bool:
+        """Whether the packets are dropped."""
         return self.verdict in (Verdict.DROP, Verdict.REJECT)
 
 
@@ -275,14 +282,15 @@ class Journey:
     changes: list[Change] = field(default_factory=list)
     translations: list[tuple[Chain, Rule]] = field(default_factory=list)
     passed: list[End] = field(default_factory=list)
-    """What each base chain said."""
+    """What each base chain decided."""
     end: End | None = None
-    """Who dropped it; None: nobody."""
+    """The rule or policy that dropped the packet. None: it was not dropped."""
     is_whole: bool = True
-    """Whether all of it could be looked at."""
+    """Whether every chain could be followed to its end."""
 
 
 def set_mark(mark: Bits, action: SetMark) -> Bits:
+    """The mark after this action."""
     if action.sets is None:
         return Bits(mark.value & action.keeps & mark.known, mark.known & action.keeps)
     known = (mark.known & action.keeps) | (ALL_BITS & ~action.keeps)
@@ -292,7 +300,7 @@ def set_mark(mark: Bits, action: SetMark) -> Bits:
 def at_hook(chains: Chains, hook: str, version: int) -> list[Chain]:
     """The base chains that see a packet, in their order. At one priority the kernel puts the youngest first.
 
-    Those that do nothing are left out, for iptables-legacy has such in each table that was ever looked at.
+    Chains that do nothing are left out, since iptables-legacy has such chains in each table that was ever looked at.
     """
     found = [
         chain
@@ -303,10 +311,10 @@ def at_hook(chains: Chains, hook: str, version: int) -> list[Chain]:
 
 
 def walk(chains: Chains, order: Iterable[Chain], packet: Packet) -> Journey:
-    """Send a packet through base chains."""
+    """Send a packet through these base chains."""
     walker = _Walker(chains, Journey(packet))
     for base in order:
-        # Of each connection, only the first packet is asked about translation.
+        # The kernel translates by the first packet of a connection only.
         if base.kind == "nat" and packet.state != "new":
             continue
         if walker.through(base):
@@ -315,6 +323,8 @@ def walk(chains: Chains, order: Iterable[Chain], packet: Packet) -> Journey:
 
 
 class _Walker:
+    """One walk of one packet."""
+
     def __init__(self, chains: Chains, journey: Journey) -> None:
         self.journey = journey
         self._chains = chains
@@ -323,7 +333,7 @@ class _Walker:
         self._base: Chain | None = None
 
     def through(self, base: Chain) -> bool:
-        """Whether the packet ends here."""
+        """Send the packet through a base chain. Returns whether it ends there."""
         self._base = base
         end = self._chain(base, Chance.YES, 0) or (base, None, base.policy)
         chain, rule, verdict = end
@@ -334,7 +344,8 @@ class _Walker:
         return said.drops
 
     def _chain(self, chain: Chain, reached: Chance, depth: int) -> tuple[Chain, Rule, Verdict] | None:
-        """What ends the packet in this chain or those it calls; None: it comes to the end of it."""
+        """The rule that ends the packet in this chain or in one that it calls. None: the packet comes to the end of the
+        chain."""
         if depth > DEEPEST:
             self.journey.is_whole = False
             return None
@@ -345,7 +356,7 @@ class _Walker:
             if self._steps > MOST_STEPS:
                 self.journey.is_whole = False
                 return end
-            # Once for all its actions: an action may change what the rule has asked for.
+            # The questions are asked once for all actions: an action may change what the rule has asked for.
             fits = _all(rule.questions, self.journey.packet)
             for questions, action in cases(rule):
                 hit = min(reached, fits, _all(questions, self.journey.packet))
@@ -358,14 +369,14 @@ class _Walker:
                     end, is_decided = found, True
                 if hit is Chance.YES:
                     return end
-                # Few packets come further; only what changes their mark is still of interest.
+                # Few packets come further, so from here on only a change of the mark is of interest.
                 reached = Chance.RARELY
         return end
 
     def _act(
         self, chain: Chain, rule: Rule, action: Action, hit: Chance, depth: int
     ) -> tuple[tuple[Chain, Rule, Verdict] | None, bool]:
-        """(what ends the packet, whether it leaves this chain)."""
+        """What ends the packet, and whether the packet leaves this chain."""
         journey = self.journey
         match action:
             case Verdict.RETURN:
@@ -396,5 +407,5 @@ class _Walker:
                 if hit > Chance.RARELY:
                     journey.packet = replace(journey.packet, state="untracked")
             case SetSegment() | Choice():
-                pass  # a choice is taken apart by cases
+                pass  # `cases` takes a choice apart
         return None, False
