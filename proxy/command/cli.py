@@ -31,6 +31,7 @@ class _Group(click.Group):
     ends with status 1."""
 
     def invoke(self, ctx: click.Context) -> Any:
+        """Run the command, and print what it raises."""
         try:
             return super().invoke(ctx)
         except ConfigError as error:

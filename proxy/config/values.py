@@ -135,6 +135,7 @@ def parse_network(value: Any) -> Network:
 
 
 def parse_protocol(value: Any) -> Transport:
+    """The transport of an entry."""
     if isinstance(value, Transport):
         return value
     if isinstance(value, int) and not isinstance(value, bool) and value in _PROTOCOL_NUMBERS:
@@ -145,6 +146,7 @@ def parse_protocol(value: Any) -> Transport:
 
 
 def parse_dnat(value: Any) -> Dnat:
+    """An address, or an address and a port, to dial instead."""
     if isinstance(value, Dnat):
         return value
     if not isinstance(value, str):

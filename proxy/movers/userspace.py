@@ -30,6 +30,7 @@ class UserSpace:
         return self.handed > 0
 
     def start(self, lane: Lane) -> CarriedHere:
+        """Carry this lane from now on."""
         return CarriedHere(self, lane)
 
 
@@ -64,9 +65,11 @@ class CarriedHere:
         self._at.claim(self._source, self.take)
 
     def counts(self) -> Counts:
+        """What has been carried so far."""
         return Counts(self.packets, self.bytes, self.lost)
 
     def stop(self) -> Counts:
+        """Take no packet any more, and return the last counts."""
         self._at.unclaim(self._source, self.take)
         return self.counts()
 

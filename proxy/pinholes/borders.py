@@ -1,6 +1,6 @@
-"""By which interfaces the datagrams of a host may come. A sender that bears the address of a host on the other side of
-a policy comes by the wrong interface, and is a forger. Where `rp_filter` is 1 the kernel has already dropped such
-packets, but Debian has 2, many routers have 0, and IPv6 has no such check.
+"""Decides by which interfaces the datagrams of a host may come. A sender that bears the address of a host on the other
+side of a policy comes by the wrong interface, and is a forger. Where `rp_filter` is 1 the kernel has already dropped
+such packets, but Debian has 2, many routers have 0, and IPv6 has no such check.
 
 A policy knows two sides: the interfaces by which it lets clients in, and all others. Within one side the way there need
 not be the way back (two providers, routing by source address), so all its interfaces are as good as each other.

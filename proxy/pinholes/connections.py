@@ -87,6 +87,7 @@ class Pinhole(Timed):
         return "waiting" if self._is_confirmed else "unconfirmed"
 
     def summary(self, now: float) -> dict[str, Any]:
+        """What the control socket tells of this pinhole."""
         expect, at = self.grant.expect, self.grant.listen
         passed = (self.bytes_in, self.bytes_out)
         return self._describe(
@@ -227,6 +228,7 @@ class Pinhole(Timed):
         self._close_if_over(reason)
 
     def abort(self, reason: str) -> None:
+        """End the pinhole at once, with its dials and its relays."""
         self._leave_door()
         for dial in tuple(self.dialling):
             dial.abort(reason)
@@ -262,6 +264,7 @@ class _Dial:
         return (self._peer,) if self._target is None else (self._peer, self._target)
 
     def start(self) -> None:
+        """Begin the connection to the target."""
         try:
             self._target = self._pinhole.call(self._comes_from)
             self._pinhole.poll.add(self._target, WRITE, self._settled)

@@ -255,6 +255,7 @@ class DatagramPinhole(Timed):
         self._close_if_over(reason)
 
     def abort(self, reason: str) -> None:
+        """End the pinhole at once, with its relays."""
         self._stop()
         for relay in tuple(self.relays):
             relay.end(reason)
@@ -281,6 +282,7 @@ class DatagramPinhole(Timed):
         self._gone(reason, counts, **{name: count for name, count in some.items() if count})
 
     def summary(self, now: float) -> dict[str, Any]:
+        """What the control socket tells of this pinhole."""
         expect, state = self.grant.expect, "waiting" if self._is_confirmed else "unconfirmed"
         if self.relays:
             state = "relaying"

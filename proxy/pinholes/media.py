@@ -411,6 +411,7 @@ class MediaPlace(Opening):
         return self.counts_in().packets + self.counts_out().packets
 
     def summary(self, now: float) -> dict[str, Any]:
+        """What the control socket tells of this place."""
         media = self.grant.media
         paths = (path for component in self.components for path in component.inward)
         allow: set[Network] = {net for path in paths for net in path.sender.party.allow}

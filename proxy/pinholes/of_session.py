@@ -46,31 +46,39 @@ class SessionPinholes:
         return len(self._held) + sum(map(len, self._apart))
 
     def apart(self) -> SessionPinholes:
+        """A part with limits of its own, such as a call. This one still counts what the part holds."""
         return SessionPinholes(self._table, self._owner, self)
 
     def open(self, expect: Expect) -> Grant | Refusal:
+        """Open a pinhole, or say why not."""
         answer = self._table.open(self._owner, expect, len(self._held))
         return answer if isinstance(answer, Refusal) else self._hold(answer).grant
 
     def confirm(self, grant: Grant) -> None:
+        """Let the expected peer in from now on."""
         if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
             pinhole.confirm()
 
     def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        """Give the pinhole other peers and a new time."""
         if isinstance(pinhole := self._held.get(grant.id), Pinhole | DatagramPinhole):
             pinhole.renew(allow, seconds)
 
     def offer(self, media: Media) -> MediaGrant | Refusal:
+        """Open the place of an offerer."""
         return self._place(media, None)
 
     def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        """Open the place of an answerer, joined to the offerer's."""
         offerer = self._held.get(offered.id)
         return self._place(media, offerer) if isinstance(offerer, MediaPlace) else Refusal("offer_gone")
 
     def may_wait(self, party: Party) -> bool:
+        """Whether the party may have its media where it says."""
         return self._table.may_wait(self._owner, party)
 
     def keep(self, seconds: float) -> None:
+        """Signalling says that the call lives for so long."""
         self.kept_until = self._table.loop.time() + seconds
 
     @property
@@ -84,6 +92,7 @@ class SessionPinholes:
         return answer if isinstance(answer, Refusal) else self._hold(answer).grant
 
     def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        """Give a place another party or other terms."""
         place = self._held.get(grant.id)
         if not isinstance(place, MediaPlace):
             return Refusal("closed")
@@ -104,6 +113,7 @@ class SessionPinholes:
         return pinhole
 
     def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
+        """Close one pinhole. Relays that it admitted run to their end."""
         if pinhole := self._held.get(grant.id):
             pinhole.shut(reason)
 

@@ -215,6 +215,7 @@ class Flow(Session):
     # -- effects --------------------------------------------------------------------------------------------------
 
     def send(self, to: Side, data: bytes) -> None:
+        """Send a datagram to this side, or count it as lost."""
         endpoint, address = self._ends[to]
         if self._voice is not None and to is Side.CLIENT:
             endpoint = self._voice
@@ -225,9 +226,11 @@ class Flow(Session):
         """Datagrams have no end of stream, so there is nothing to do."""
 
     def abort(self, reason: str, told: frozenset[Side]) -> None:
+        """End the flow; a datagram that was just sent needs no time to be read."""
         self._end(reason)
 
     def conclude(self, reason: str) -> None:
+        """End the flow."""
         self._end(reason)
 
     def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
@@ -239,13 +242,16 @@ class Flow(Session):
 
     @property
     def state(self) -> str:
+        """One word for the operator."""
         return "serving" if self._driver is not None else "relaying"
 
     def stop(self) -> None:
+        """The daemon is about to end. Datagrams that have arrived are read first."""
         self._hear_left()
         self.cut("stopped")
 
     def cut(self, reason: str) -> None:
+        """End the flow now, after the engine has heard that it is cut short."""
         if self.is_over:
             return
         if self._driver is not None:

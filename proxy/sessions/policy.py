@@ -56,6 +56,8 @@ _Masks = tuple[tuple[int, int], ...]
 
 @dataclass(frozen=True, slots=True)
 class _Networks:
+    """The networks of a policy, by IP version."""
+
     v4: _Masks
     v6: _Masks
 

@@ -159,6 +159,7 @@ class Session(Performer):
         return peers is not None and any(peers.is_mapped(side) and peers.as_seen(side).host == host for side in Side)
 
     def note(self, event: str, facts: Mapping[str, Any]) -> None:
+        """Write a line of audit log, and count a violation."""
         if event == "violation":
             self._sessions.metrics.violations.labels(facts["rule"]).inc()
         self.log.write(event, **facts)

@@ -136,6 +136,7 @@ class StreamSession(Session):
         self._half_closed_at = self._loop.call_later(self._sessions.timeouts.half_closed, self._half_closed)
 
     def pinhole_event(self, grant: AnyGrant, event: PinholeEvent) -> None:
+        """Tell the engine, and stop if the session waited for this transfer to end."""
         super().pinhole_event(grant, event)
         if self._is_stopping:
             self.stop()
@@ -174,10 +175,12 @@ class StreamSession(Session):
     # -- effects --------------------------------------------------------------------------------------------------
 
     def send(self, to: Side, data: bytes) -> None:
+        """Send bytes to this side."""
         if not self.is_over:
             self._legs[to].send(data)
 
     def finish(self, to: Side) -> None:
+        """Half-close towards this side."""
         if not self.is_over:
             self._legs[to].finish()
 
@@ -231,6 +234,7 @@ class StreamSession(Session):
 
     @property
     def state(self) -> str:
+        """One word for the operator."""
         return "dialling" if not (self._legs or self._relay) else "relaying" if self._relay else "serving"
 
     def _reset_by(self, side: Side) -> None:
@@ -262,11 +266,13 @@ class StreamSession(Session):
             self.close(reason, Leg.close)
 
     def is_known_by(self, host: Host) -> bool:
+        """Whether one side knows the other side by this address of ours, or is being dialled from it."""
         if self._peers is None:  # The server is being dialled from that address, and no answer would ever arrive.
             return self._server is not None and transparent.local(self._server).host == host
         return super().is_known_by(host)
 
     def break_off(self, reason: str) -> None:
+        """End the session now, by resets that neither peer mistakes for the proper end."""
         if self.is_over:
             return
         if self._relay is not None:

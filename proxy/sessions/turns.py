@@ -26,7 +26,8 @@ class Waiting(Protocol):
     def is_silent(self) -> bool:
         """Whether no datagram has come since the flow was last active, and none waits to be read."""
 
-    def cut(self, reason: str) -> None: ...
+    def cut(self, reason: str) -> None:
+        """End the flow now, in order."""
 
 
 class Turns:

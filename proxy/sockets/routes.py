@@ -1,4 +1,5 @@
-"""By which interface this host reaches another one. The kernel is asked by rtnetlink (rtnetlink(7), RTM_GETROUTE).
+"""Tells by which interface this host reaches another one. The kernel is asked by rtnetlink (rtnetlink(7),
+RTM_GETROUTE).
 
 No privilege is needed. Answers are kept for a moment, so that a flood of packets asks the kernel once.
 """

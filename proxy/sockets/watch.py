@@ -40,6 +40,7 @@ class AddressWatch:
         loop.add_reader(self._sock, self._readable)
 
     def close(self) -> None:
+        """Stop listening."""
         self._loop.remove_reader(self._sock)
         self._sock.close()
 
