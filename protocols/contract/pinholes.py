@@ -136,8 +136,8 @@ class Party:
     """The host that the party's signalling comes from. None: the host where the party waits. Media at any other host is
     at a third host, about which `may_wait` decides."""
     side: Side | None = None
-    """The side of the policy that the party is on: the side of those whom the policy lets in (CLIENT), or of those who
-    are called."""
+    """The side of the policy that the party is on: CLIENT for hosts that the policy lets in, SERVER for hosts that are
+    called."""
     is_inside: bool = False
     """Whether the party is behind us: what is opened for it opens our own network."""
     is_named: bool = False

@@ -71,13 +71,19 @@ def relocate(
 ) -> bytes:
     """The body with the media of some slots elsewhere.
 
-    moves: by slot, for media that are `is_movable`; the other slots stay as they are, and mean what they meant.
-    origin: the address for o=, where that is an address now. It must be the same for all descriptions of one author
+    `moves` has the new place of each slot that moves. Such media must be `is_movable`; the other slots stay as they
+    are, and mean what they meant.
+
+    `origin` is the address for o=, where that is an address now. It must be the same for all descriptions of one author
     (D2, D22).
-    ice: "strip" removes every line of ICE, at both levels (D32). With "pass" there should be no moves: a peer that
+
+    `ice`: "strip" removes every line of ICE, at both levels (D32). With "pass" there should be no moves: a peer that
     finds candidates beside an address that is not among them gives ICE up (D33).
-    names: hosts that are known by another address where the description goes to. They are replaced where an address
-    says who somebody is and not where media goes: in filters of sources, and in the c= of a medium that is refused.
+
+    `names` has hosts that are known by another address where the description goes to. They are replaced where an
+    address names a host and does not say where media goes: in filters of sources, and in the c= of a medium that is
+    refused.
+
     Raises ValueError for a slot that cannot move; that is a bug of the caller.
 
     The same arguments give the same bytes. An address 0.0.0.0 or `::` stays, since it says hold (D25), and port 0 stays
@@ -153,7 +159,7 @@ def _host(media: Media) -> Host | None:
 def _move(body: bytes, media: Media, move: Move, session: Host | None) -> Iterator[Change]:
     """The changes that move one medium."""
     connection = media.connection
-    assert connection is not None  # it is movable
+    assert connection is not None  # a movable medium has a c=
     end = next((end for end in (b"\r\n", b"\n") if end in body), b"\r")
     yield from ((span, b"") for span in media.surplus)
     if not connection.is_session_level:

@@ -175,7 +175,7 @@ class Chain:
 
 
 Chains = Mapping[tuple[str, str, str, str], Chain]
-"""By tool, family, table and name."""
+"""(tool, family, table, name) -> the chain of that name."""
 
 
 def cases(rule: Rule) -> Iterator[tuple[tuple[Question, ...], Action]]:

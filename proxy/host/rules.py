@@ -12,11 +12,10 @@ The rules are static; opening or closing a pinhole never changes them. In the or
 5) Marked packets are routed to this host, whatever their destination; one that comes to be forwarded all the same (the
    routing rule was removed behind our back) is dropped.
 
-Which sessions are taken: those that *any* policy names, accepting or denying, by interface, source, destination and
-the ports of its helpers. A session outside all of them is not ours, and the forward policy of the host decides about
-it; who wants it refused and audited instead ends the list with a policy that denies. A session to an address of this
-host is taken only where a policy with `dnat` names it, so that the host's own services on the same ports stay what they
-are.
+Which sessions are taken: those that *any* policy names, accepting or denying, by interface, source, destination and the
+ports of its helpers. A session outside all of them is not ours, and the forward policy of the host decides about it; an
+operator who wants it refused and audited ends the list with a policy that denies. A session to an address of this host
+is taken only where a policy with `dnat` names it, so that the host's own services on the same ports stay what they are.
 
 A router has other rulesets as well, loaded before ours or after, and this is how both live beside each other:
 

@@ -200,7 +200,7 @@ class PinholeTable:
             return Refusal("limit_per_client")
         if not self._shares.has_room(owner.group):
             return Refusal("limit_total")
-        if target is None:  # of media: it is not known yet, and learned from those only whom the engine allows
+        if target is None:  # media may say it later; then it is learned from the networks that the engine allows
             return None
         # A link-local address of IPv6 is nothing without its zone (RFC 4007 s.6), which no protocol of ours can say.
         is_of_a_link = target.host.version == 6 and target.host.is_link_local

@@ -143,7 +143,7 @@ class Flow(Session):
             self.send(side.other, data)
 
     def _may_come_by(self, side: Side, ancillary: Ancillary) -> bool:
-        """Whether datagrams of this side may come by this interface. If not, somebody forges the side's address, and
+        """Whether datagrams of this side may come by this interface. If not, the sender forges the side's address, and
         the datagram is counted."""
         host = (self.arrival.client if side is Side.CLIENT else self._nat.dial).host
         index = packet_info.arrival_interface(ancillary)

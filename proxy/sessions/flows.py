@@ -138,7 +138,7 @@ class Flows:
     def begin(
         self, admission: Admission, client: Address, near_hears: Heard, before: Flow | None = None
     ) -> Flow | None:
-        """Begin a flow for a client that has been admitted. `near_hears` says whom the socket towards the client hears
+        """Begin a flow for a client that has been admitted. `near_hears` is what the socket towards the client hears
         (NOBODY when the main listener hears the client). `before` is the flow to replace, if that is possible. Returns
         None, with a line in the audit log, when the flow cannot begin."""
         try:

@@ -14,15 +14,15 @@ RECEIVE_BYTES = 16 * 1024
 # Above the high mark of either leg nothing more is read from both sides; below the low mark reading goes on (rule X25).
 HIGH_WATER = 64 * 1024
 LOW_WATER = 16 * 1024
-# What all legs may hold together. Beyond it a leg that holds anything counts as full, so that thousands of peers who
-# read nothing cost no more than this and what each was sent at once.
+# All legs together may hold this much. Beyond it a leg that holds anything counts as full, so that thousands of peers
+# that read nothing cost no more than this and what each was sent at once.
 MOST_HELD_BYTES = 64 * 1024 * 1024
 # So long the peer has to fetch a last answer; then the connection is reset whatever the peer does.
 LAST_WORDS_SECONDS = 2.0
 
 
 class Held:
-    """Counts the bytes that the legs of all sessions hold for peers who do not read."""
+    """Counts the bytes that the legs of all sessions hold for peers that do not read."""
 
     __slots__ = ("bytes",)
 

@@ -135,9 +135,9 @@ class Sessions:
         session.dial()
 
     def _passes_by(self, at: Endpoint, client: socket.socket, peer: Endpoint) -> bool:
-        """Take a connection that reached a pinhole meant for somebody else. If the pinhole stands on an address and
-        port where sessions are taken over anyway, a session begins as if there were no pinhole: one server's redirect
-        may lead many clients to an address that others dial by themselves. Returns whether the connection was taken."""
+        """Take a connection that reached a pinhole meant for another peer. If the pinhole stands on an address and port
+        where sessions are taken over anyway, a session begins as if there were no pinhole: one server's redirect may
+        lead many clients to an address that others dial by themselves. Returns whether the connection was taken."""
         if not self.policies.has_helper(Transport.TCP, at.port):
             return False
         try:
