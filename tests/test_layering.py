@@ -29,6 +29,7 @@ ALLOWED = {
     "hmac",
     "ipaddress",
     "itertools",
+    "posixpath",
     "protocols",
     "pyparsing",
     "re",
