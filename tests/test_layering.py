@@ -37,7 +37,8 @@ ALLOWED = {
     "struct",
     "typing",
 }
-"""All of these are functions of their arguments: no socket, no clock, no chance, no file, no log."""
+"""All of these are functions of their arguments: no socket, no clock, no chance, no file, no log. Of posixpath that is
+true of `normpath`, which is all that is taken of it."""
 
 FILES = structure.modules()
 
