@@ -38,7 +38,11 @@ CLIENT, SERVER = Side.CLIENT, Side.SERVER
 MAX_UNDER_WAY = 50_000
 """Requests of a daemon that are remembered while they wait or move, so that the same again opens nothing. Who repeats
 one that is forgotten opens one way in more."""
-
+MAX_PER_SECOND = 16
+"""Requests of one port that each begin something, without an answer. A client waits for its file; whoever does not
+makes four lines of log with each datagram."""
+NOTHING_SECONDS = 2.0
+"""For so long a session stays whose requests begin nothing."""
 
 Ends = tuple[Endpoint, Endpoint]
 """The client of a request, as its server sees it, and the server that it asked."""
@@ -58,9 +62,11 @@ class Moving:
 class RequestEngine(Engine):
     """The session of one client port with port 69 of a server: its requests, and what the server sends from there."""
 
-    __slots__ = ("_ends", "_grant", "_options", "_peers", "_pinholes", "_transfer", "_under_way")
+    __slots__ = (
+        "_begun", "_ends", "_grant", "_options", "_over", "_peers", "_pinholes", "_transfer", "_under_way",
+    )  # fmt: skip
 
-    def __init__(self, peers: Peers, options: TftpOptions, pinholes: Pinholes, under_way: UnderWay) -> None:
+    def __init__(self, peers: Peers, options: TftpOptions, pinholes: Pinholes, now: float, under_way: UnderWay) -> None:
         self._peers = peers
         self._options = options
         self._pinholes = pinholes
@@ -70,6 +76,10 @@ class RequestEngine(Engine):
         """The way in that stands while the last request waits for its answer."""
         self._transfer: Transfer | None = None
         """What the last request began, until it is known that another session has it."""
+        self._over: tuple[float, str] | None = None
+        """When the session ends in which nothing has begun, and why."""
+        self._begun = now, 0
+        """Since when requests are counted that begin something, and how many there have been without an answer."""
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         if side is CLIENT and is_request(data):
@@ -77,6 +87,7 @@ class RequestEngine(Engine):
         if self._transfer is None:
             return (violation("tftp.not_tftp", "what belongs to no request", "dropped"),)
         if side is SERVER:  # it answers from where it was asked, so from nowhere else (TF10)
+            self._begun = now, 0
             self._close()
         return _moved(self._transfer, side, data, now, self._under_way, self._ends)
 
@@ -88,20 +99,35 @@ class RequestEngine(Engine):
         under_way = self._under_way.get(self._ends)
         # It comes again, perhaps by another session (TF15).
         if under_way is not None and under_way.request == request and not under_way.is_taken_up:
-            return (Send(SERVER, data),) if self._transfer is not None else (Send(SERVER, data), Close("repeated"))
+            self._nothing_began("repeated", now)
+            return (Send(SERVER, data),)
         if (refused := _refused(request, self._options)) is not None:
-            return refused if self.is_needed() else (*refused, Close("refused"))
+            self._nothing_began("refused", now)
+            return refused
+        if self._are_too_many(now):
+            return (violation("tftp.too_many", f"more than {MAX_PER_SECOND} requests in a second", "dropped"),)
         self._close()
         told = self._end("replaced", now)
         grant = self._pinholes.open(self._expect(request))
         if isinstance(grant, Refusal):
-            return (*told, Send(CLIENT, error(Code.UNDEFINED, "no way in for the answer")), Close("refused"))
-        self._grant = grant
+            self._nothing_began("refused", now)
+            return (*told, Send(CLIENT, error(Code.UNDEFINED, "no way in for the answer")))
+        self._grant, self._over = grant, None
         self._transfer = Transfer(request, SERVER, self._options.max_bytes, now)
         if len(self._under_way) < MAX_UNDER_WAY:
             self._under_way[self._ends] = self._transfer
         facts = {"direction": direction(request), "file": request.name, "mode": request.mode}
         return (*told, Note("tftp.request", {**facts, "options": dict(request.options)}), Send(SERVER, data))
+
+    def _are_too_many(self, now: float) -> bool:
+        since, count = self._begun
+        self._begun = (since, count + 1) if now - since < 1.0 else (now, 1)
+        return self._begun[1] > MAX_PER_SECOND
+
+    def _nothing_began(self, reason: str, now: float) -> None:
+        """Not over at once: else each datagram would be a session, with two lines in the log."""
+        if self._transfer is None:
+            self._over = now + NOTHING_SECONDS, reason
 
     def _expect(self, request: Request) -> Expect:
         """TF11: for the server's host, from any port, to the client as that host knows it."""
@@ -148,11 +174,15 @@ class RequestEngine(Engine):
 
     def deadline(self) -> float | None:
         """While a way in stands, that has a clock of its own."""
-        return None if self._transfer is None or self._grant is not None else self._transfer.deadline()
+        if self._transfer is None:
+            return None if self._over is None else self._over[0]
+        return None if self._grant is not None else self._transfer.deadline()
 
     def tick(self, now: float) -> Sequence[Effect]:
         self._forget()
-        return () if self._transfer is None else self._transfer.tick(now)
+        if self._transfer is not None:
+            return self._transfer.tick(now)
+        return () if self._over is None else (Close(self._over[1]),)
 
     def stop(self, now: float) -> Sequence[Effect]:
         self._close()
@@ -258,7 +288,7 @@ class TftpEngines:
     def __call__(self, peers: Peers, options: TftpOptions, pinholes: Pinholes, now: float) -> Engine:
         if isinstance(peers.role, Moving):
             return TransferEngine(peers.role, options, now, self._under_way)
-        return RequestEngine(peers, options, pinholes, self._under_way)
+        return RequestEngine(peers, options, pinholes, now, self._under_way)
 
     def counts(self) -> Mapping[str, int]:
         """What is under way, for the daemon's status."""

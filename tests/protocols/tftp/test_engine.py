@@ -10,7 +10,7 @@ import pytest
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Close, Effect, Note, Send
 from protocols.contract.pinholes import Expect, Grant, Reader
-from protocols.tftp.engine import HELPER, Moving, TftpEngines
+from protocols.tftp.engine import HELPER, MAX_PER_SECOND, NOTHING_SECONDS, Moving, TftpEngines
 from protocols.tftp.options import TftpOptions
 from protocols.tftp.wire import Request
 from tests.harness.playbook import NETWORKS, Session, on
@@ -36,7 +36,8 @@ def opened(session: Session) -> Expect:
 
 
 def refused(session: Session) -> tuple[bytes, Effect]:
-    """What the client is told, and how the session ends."""
+    """What the client is told, and how the session ends when nothing else comes."""
+    session.wait(NOTHING_SECONDS)
     return session.sent(CLIENT), session.effects[-1]
 
 
@@ -150,6 +151,37 @@ def test_what_an_option_denies_is_answered_and_reaches_no_server(
     assert session.pinholes.opened == []
 
 
+def test_what_is_refused_again_and_again_is_one_session() -> None:
+    """Each session is two lines of the log."""
+    session = asking(write="deny")
+    for _ in range(5):
+        session.receive(CLIENT, WRQ)
+        session.wait(0.9 * NOTHING_SECONDS)
+    assert not session.is_over
+    session.receive(CLIENT, RRQ)
+    session.wait(NOTHING_SECONDS)
+    assert not session.is_over
+
+
+def test_requests_that_wait_for_no_answer_are_dropped_when_they_are_too_many() -> None:
+    session = asking()
+    for number in range(MAX_PER_SECOND + 1):
+        session.receive(CLIENT, b"\0\1%d\0octet\0" % number)
+    assert session.violations() == ["tftp.too_many"]
+    assert len(session.pinholes.opened) == MAX_PER_SECOND
+    session.wait(1.0)
+    session.receive(CLIENT, RRQ)
+    assert len(session.pinholes.opened) == MAX_PER_SECOND + 1
+
+
+def test_those_that_are_answered_are_never_too_many() -> None:
+    session = asking()
+    for number in range(2 * MAX_PER_SECOND):
+        for side, data in ((CLIENT, b"\0\1%d\0octet\0" % number), (SERVER, DATA), (CLIENT, ACK)):
+            session.receive(side, data)
+    assert session.violations() == []
+
+
 def test_names_are_judged_as_a_whole_and_by_case() -> None:
     session = asking(names=("boot*",), deny_names=("BOOT*",))
     session.receive(CLIENT, RRQ)
@@ -253,6 +285,7 @@ def test_while_a_file_moves_its_request_may_come_again_by_another_session_and_op
     daemon.request.use(1)
     again = daemon._session(on(NETWORKS["snat"], HELPER, Transport.UDP, PORT))
     again.receive(CLIENT, RRQ)
+    again.wait(NOTHING_SECONDS)
     assert again.effects == [Send(SERVER, RRQ), Close("repeated")]
     assert again.pinholes.opened == []
 
