@@ -31,7 +31,7 @@ from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal, Used
 from protocols.tftp.options import TftpOptions
 from protocols.tftp.transfer import LEAST_IDLE_SECONDS, MAX_SIZE, Transfer, direction
-from protocols.tftp.wire import Code, Request, error, is_request, number, read_request
+from protocols.tftp.wire import Code, Request, error, is_of_transfer, is_request, number, read_request
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -304,6 +304,6 @@ HELPER = Helper(
     ports=((Transport.UDP, 69),),
     options=TftpOptions,
     start=TftpEngines,
-    begins=lambda data, options, role: role is not None or is_request(data),
+    begins=lambda data, options, role: is_request(data) if role is None else is_of_transfer(data),
     roles=(Moving,),
 )

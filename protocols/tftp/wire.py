@@ -61,6 +61,11 @@ def is_request(data: bytes) -> bool:
     return opcode(data) in (Opcode.RRQ, Opcode.WRQ)
 
 
+def is_of_transfer(data: bytes) -> bool:
+    """Whether this can be a server's answer to a request. Its host may send other things to the client's port."""
+    return opcode(data) in (Opcode.DATA, Opcode.ACK, Opcode.ERROR, Opcode.OACK)
+
+
 def read_request(data: bytes) -> Request:
     """RFC 1350 s.5, figure 5-1: opcode, name, mode, each text with a NUL behind it; then options in pairs (RFC 2347).
 

@@ -24,6 +24,12 @@ PORT = 2070
 """Of the client."""
 
 
+MOVING = Moving(
+    Request(True, b"f", b"octet"),
+    (Endpoint(ip_address("10.1.0.2"), PORT), Endpoint(ip_address("10.1.0.3"), 69)),
+)
+
+
 def asking(network: str = "none", **options: Any) -> Session:
     peers = on(NETWORKS[network], HELPER, Transport.UDP, PORT)
     return Session.of(HELPER, peers, HELPER.options(**options))
@@ -246,9 +252,15 @@ def test_no_session_begins_with_anything_but_a_request(data: bytes) -> None:
     assert HELPER.begins(RRQ, HELPER.options(), None)
 
 
-def test_a_session_that_a_request_has_let_in_begins_with_whatever_its_server_sends() -> None:
-    ends = Endpoint(ip_address("10.1.0.2"), PORT), Endpoint(ip_address("10.1.0.3"), 69)
-    assert HELPER.begins(DATA, HELPER.options(), Moving(Request(True, b"f", b"octet"), ends))
+@pytest.mark.parametrize("data", [DATA, ACK, b"\0\5\0\1no\0", b"\0\6tsize\x000\0"])
+def test_a_session_that_a_request_has_let_in_begins_with_whatever_its_server_sends(data: bytes) -> None:
+    assert HELPER.begins(data, HELPER.options(), MOVING)
+
+
+@pytest.mark.parametrize("data", [b"", b"x", RRQ, b"\x24\1\0\0"])
+def test_what_is_no_answer_does_not_use_the_way_in_up(data: bytes) -> None:
+    """The server's host may have other services, whose datagrams come to the client's port as well."""
+    assert not HELPER.begins(data, HELPER.options(), MOVING)
 
 
 class Daemon:
