@@ -78,6 +78,10 @@ class RequestEngine(Engine):
         """What the last request began, until it is known that another session has it."""
         self._over: tuple[float, str] | None = None
         """When the session ends in which nothing has begun, and why."""
+        standing = under_way.get(self._ends)
+        if standing is not None and standing.server is SERVER and standing.is_answered:  # a reload came between
+            standing.most_bytes = options.max_bytes
+            self._transfer = standing
         self._begun = now, 0
         """Since when requests are counted that begin something, and how many there have been without an answer."""
 
@@ -197,6 +201,11 @@ class TransferEngine(Engine):
     def __init__(self, role: Moving, options: TftpOptions, now: float, under_way: UnderWay) -> None:
         self._ends = role.ends
         self._under_way = under_way
+        standing = under_way.get(role.ends)
+        if standing is not None and standing.server is CLIENT and standing.request is role.request:
+            standing.most_bytes = options.max_bytes  # a reload came between
+            self._transfer = standing
+            return
         self._transfer = Transfer(role.request, CLIENT, options.max_bytes, now)
         if len(under_way) < MAX_UNDER_WAY:
             under_way[self._ends] = self._transfer

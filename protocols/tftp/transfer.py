@@ -53,27 +53,30 @@ class Transfer:
         "_bytes_moved",
         "_ends_at",
         "_last",
-        "_most_bytes",
         "_repeated",
-        "_server",
         "_size",
         "_timeout",
         "_window",
+        "is_answered",
         "is_taken_up",
+        "most_bytes",
         "request",
         "result",
+        "server",
     )
 
     def __init__(self, request: Request, server: Side, most_bytes: int | None, now: float) -> None:
         """server: the side on which the server is. most_bytes: what may be moved."""
         self.request = request
-        self._server = server
-        self._most_bytes = most_bytes
+        self.server = server
+        self.most_bytes = most_bytes
         self._began_at = now
         self.result: str | None = None
         """How it ended; None while it goes on."""
         self.is_taken_up = False
         """Whether the client has said something since its request."""
+        self.is_answered = False
+        """Whether the server has said something."""
         self._awaited = 1
         """The number of the block that comes next."""
         self._last: int | None = None
@@ -91,7 +94,10 @@ class Transfer:
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         """A packet of the transfer goes on, unless it is one too many."""
-        self.is_taken_up = self.is_taken_up or side is not self._server
+        if side is self.server:
+            self.is_answered = True
+        else:
+            self.is_taken_up = True
         if self.result is None:
             self._follow(side, data)
             if self._is_too_long():
@@ -120,7 +126,7 @@ class Transfer:
     # -- what passes -------------------------------------------------------------------------------------------------
 
     def _follow(self, side: Side, data: bytes) -> None:
-        is_from_server = side is self._server
+        is_from_server = side is self.server
         is_from_sender = is_from_server == self.request.is_read
         match opcode(data):
             case Opcode.DATA if is_from_sender and len(data) >= HEAD_BYTES:
@@ -155,10 +161,10 @@ class Transfer:
             self._size = number(options, "tsize", 0, MAX_SIZE)
 
     def _is_too_long(self) -> bool:
-        return self._most_bytes is not None and max(self._bytes_moved, self._size or 0) > self._most_bytes
+        return self.most_bytes is not None and max(self._bytes_moved, self._size or 0) > self.most_bytes
 
     def _refuse(self, now: float) -> Sequence[Effect]:
-        detail = f"more than {self._most_bytes} bytes"
+        detail = f"more than {self.most_bytes} bytes"
         answer = error(Code.DISK_FULL, "file too long")
         self.result = "refused"
         told = violation("tftp.too_long", detail, "answered ERROR 3")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from ipaddress import ip_address
 from typing import Any
 
@@ -330,3 +331,38 @@ def test_a_transfer_that_is_cut_is_told() -> None:
     assert isinstance(note, Note)
     assert (note.facts["result"], note.facts["bytes"]) == ("cut", 512)
     assert daemon.engines.counts() == {"transfers": 0}
+
+
+WHOLE_BLOCK = b"\0\3\0\1" + bytes(512)
+LAST_BLOCK = b"\0\3\0\2last"
+LAST_ACK = b"\0\4\0\2"
+
+
+def test_after_a_reload_a_file_from_port_69_goes_on_and_is_told_once() -> None:
+    """The same two begin another session, by the policy of now."""
+    peers, engines = on(NETWORKS["snat"], HELPER, Transport.UDP, PORT), TftpEngines()
+    before, after = Session.of(HELPER, peers), Session.of(HELPER, peers)
+    before.engine = engines(peers, TftpOptions(), before.pinholes, 0.0)
+    before.receive(CLIENT, RRQ)
+    before.receive(SERVER, WHOLE_BLOCK)
+    after.engine = engines(peers, TftpOptions(), after.pinholes, 0.0)
+    for side, data in ((CLIENT, ACK), (SERVER, LAST_BLOCK), (CLIENT, LAST_ACK)):
+        after.receive(side, data)
+    assert after.sent(SERVER) == ACK + LAST_ACK
+    before.close()
+    notes = before.notes("tftp.transfer") + after.notes("tftp.transfer")
+    assert [(note["bytes"], note["result"]) for note in notes] == [(516, "complete")]
+
+
+def test_after_a_reload_a_file_from_another_port_goes_on_and_is_told_once() -> None:
+    daemon = Daemon()
+    daemon.request.use(1)
+    before = daemon.transfer
+    before.receive(CLIENT, WHOLE_BLOCK)
+    assert daemon.role is not None
+    after = daemon._session(replace(on(NETWORKS["snat"], HELPER, Transport.UDP, PORT), role=daemon.role.role))
+    for side, data in ((SERVER, ACK), (CLIENT, LAST_BLOCK), (SERVER, LAST_ACK)):
+        after.receive(side, data)
+    before.close()
+    notes = before.notes("tftp.transfer") + after.notes("tftp.transfer")
+    assert [(note["bytes"], note["result"]) for note in notes] == [(516, "complete")]
