@@ -1,7 +1,7 @@
-"""The clocks of a SIP connection: nobody holds one open, or half a message in it, for nothing.
+"""The clocks of a SIP connection. They end a connection that is held open for nothing, or that holds half a message.
 
-RFC 3261 s.18.3 frames messages by their length, so whoever never ends a message could have us keep it for ever.
-Datagrams need none of this: each is a whole message, and a flow is idle after `udp_idle`.
+RFC 3261 s.18.3 frames messages by their length. So a peer that never ends its message could have us keep it for ever.
+Datagrams need no such clock: each one is a whole message, and a flow is idle after `udp_idle`.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from protocols.sip.options import SipOptions
 
 
 class StreamClock:
-    """The clocks of one connection. Times are those of the engine."""
+    """The clocks of one connection. All times are those of the engine."""
 
     __slots__ = ("_begun", "_first_until", "_idle_seconds", "_last", "_message_seconds")
 
@@ -20,12 +20,12 @@ class StreamClock:
         self._message_seconds = options.message_seconds
         self._idle_seconds = options.connection_idle
         self._begun: dict[Side, float] = {}
-        """When the first byte of an unfinished message came from this side."""
+        """side -> when the first byte of its unfinished message came."""
         self._last = now
-        """The last sign of life."""
+        """When the last sign of life came."""
 
     def heard(self, now: float) -> None:
-        """A whole message has come, or a keep-alive between two sides that have both said a message."""
+        """A whole message has come. A keep-alive counts as one once both sides have said a message."""
         self._first_until = None
         self._last = now
 
@@ -34,11 +34,11 @@ class StreamClock:
         self._begun[side] = now
 
     def waits_not(self, side: Side) -> None:
-        """No part of a message waits for its rest."""
+        """No part of a message from this side waits for its rest."""
         self._begun.pop(side, None)
 
     def next(self) -> float:
-        """When the connection is over, unless something is heard."""
+        """When the connection is over, unless something is heard before."""
         times = [self._last + self._idle_seconds]
         times += (begun + self._message_seconds for begun in self._begun.values())
         if self._first_until is not None:
@@ -46,8 +46,8 @@ class StreamClock:
         return min(times)
 
     def over(self, now: float, is_needed: bool) -> str | None:
-        """Why the connection is over by now, as one snake_case word; None: it is not. is_needed: a call or a
-        registration depends on the connection, and goes on in silence."""
+        """Why the connection is over by now, as one snake_case word. None: it goes on. is_needed: a call or a
+        registration depends on the connection, so the connection may be silent."""
         if self._first_until is not None and now >= self._first_until:
             return "handshake_timeout"
         if any(now >= begun + self._message_seconds for begun in self._begun.values()):

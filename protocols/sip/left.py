@@ -1,8 +1,9 @@
-"""What a message still tells of a mapped address when it has been rewritten: not followed, and so told of in the log.
+"""Finds mapped addresses that a rewritten message still tells. They are not followed, so the log tells of them.
 
-RFC 3680, 4235, 3863, 3420 and others have bodies that name addresses (S88): registration state names contacts, dialog
-state what can be picked up. A phone does not find itself in the first, and nobody outside reaches what the second
-names. They pass as they came, and so do header fields that nobody has told us of; one line says which and why.
+RFC 3680, 4235, 3863, 3420 and others define bodies that name addresses (S88). Registration state names contacts; a
+phone does not find its own contact there. Dialog state names calls that can be picked up; nobody outside reaches the
+addresses in it. Such bodies pass as they came, and so do header fields that are unknown here. One line of the log says
+which and why.
 """
 
 from __future__ import annotations
@@ -25,19 +26,20 @@ SILENT = frozenset(
     target-dialog in-reply-to identity
     """.split()
 )
-"""Fields in which addresses are mapped, or that hold none, or are opaque (S78, S81, S82)."""
+"""Fields that need no line in the log: their addresses are mapped, or they hold none, or they are opaque (S78, S81,
+S82)."""
 
 
 def in_fields(message: Message, host: Host) -> Iterator[str]:
-    """Names of the fields besides those that are mapped, in which this address stands."""
+    """Names of the fields in which this address still stands, apart from the fields in SILENT."""
     for name in message.names - SILENT:
         if any(_names(message.data[span.start : span.end], host) for span in message.spans(name)):
             yield name.decode("latin-1")
 
 
 def in_body(message: Message, body: bytes, hosts: Collection[Host]) -> str | None:
-    """The type of a body that is no session description, if one of these addresses stands in it. Of one in several
-    parts, the descriptions in it have been told of by the lines in which they name one."""
+    """The type of a body that is no session description, if one of these addresses stands in it. For a body in several
+    parts, the log has already told of the descriptions that name an address."""
     kind = (message.first(b"content-type") or b"no type").partition(b";")[0].strip().lower()
     if kind == b"application/sdp" or not any(_names(body, host) for host in hosts):
         return None
@@ -45,5 +47,6 @@ def in_body(message: Message, body: bytes, hosts: Collection[Host]) -> str | Non
 
 
 def _names(text: bytes, host: Host) -> bool:
+    """Whether this text names the host."""
     at = Endpoint(host, 0)
     return any(odd.renamed(text, at, at))

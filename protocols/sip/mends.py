@@ -1,12 +1,14 @@
-"""SIP messages that two readers would take for two: which reading counts, and what goes on so that all read alike.
+"""Mends SIP messages that two readers would take for two different messages. One reading counts, and the message goes
+on so that every reader takes that one.
 
-A field that stands once by the grammar (RFC 3261 s.7.3.1) stands twice in the field, by scripts, proxies and attackers.
-One stack goes by the first one, another by the last. A bare CR ends a line for some stacks and none for others. Whoever
-reads such a message otherwise than we have would take it for another call's, and answer for that one.
+The grammar has some fields stand once (RFC 3261 s.7.3.1). In the field they stand twice, by scripts, proxies and
+attackers. One stack goes by the first value, another by the last. A bare CR ends a line for some stacks and not for
+others. A stack that reads such a message otherwise than we have would take it for another call's message, and answer
+for that call.
 
-So one reading counts, and what contradicts it does not go on. Who writes such a message gains nothing: it could have
-written the plain one. In a stream nothing is mended that could end the message elsewhere, for whoever stands before us
-would hold other bytes for messages than we do: its users could speak in its name.
+So one reading counts, and whatever contradicts it does not go on. The writer of such a message gains nothing, because
+it could have written the plain one. In a stream nothing is mended that could end the message in another place. The peer
+before us would then take other bytes for messages than we do, and its users could speak in its name.
 """
 
 from __future__ import annotations
@@ -17,10 +19,11 @@ from collections.abc import Sequence
 from protocols.sip import odd
 
 ONCE = (b"from", b"to", b"call-id", b"cseq")
-"""Fields that each message has, and once."""
+"""Fields that every message has exactly once."""
 TOLD_ONCE = (*ONCE, b"content-type", b"content-length")
+"""Fields whose values must not contradict each other."""
 
-# With the blanks that SLASH allows (RFC 3261 s.25.1): body.py reads these types with them, too.
+# SLASH allows blanks around it (RFC 3261 s.25.1), and body.py reads these types with blanks, too.
 _DESCRIPTION = re.compile(
     rb"(?i)[ \t\r\n]*+(?:application[ \t\r\n]*+/[ \t\r\n]*+sdp(?![^ \t\r\n;])|multipart[ \t\r\n]*+/)"
 )
@@ -32,11 +35,12 @@ _END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
 def agreeing(name: bytes, values: Sequence[bytes], room: int) -> list[bool]:
-    """Which values of a field that should stand once say what the one says that counts.
+    """Which values of a field agree with the value that counts, where the field should stand once.
 
-    That is the first one. But of Content-Lengths of a datagram it is the one that ends where the datagram does (room:
-    bytes behind the head), and of Content-Types the first one that has session descriptions: what else a body may be,
-    nobody here reads. Of From and To the tag decides, which is of a dialog, and the URI, by which a registrar binds.
+    The first value counts, with two exceptions. Among Content-Lengths of a datagram it is the one that ends where the
+    datagram does (room: bytes behind the head). Among Content-Types it is the first one that holds session
+    descriptions, because no other body is read here. Values of From and To agree if they have the same tag, which names
+    the dialog, and the same URI, by which a registrar binds.
     """
     said: list[object]
     if name in (b"from", b"to"):
@@ -56,20 +60,24 @@ def agreeing(name: bytes, values: Sequence[bytes], room: int) -> list[bool]:
 
 
 def line_of(data: bytes, start: int, end: int) -> tuple[int, int]:
-    """Where the line of a field begins, and where the next one does. start, end: of its value."""
+    """Where the line of a field begins, and where the next line begins. start, end: the span of the field's value."""
     behind = data.find(b"\n", end)
     return data.rfind(b"\n", 0, start) + 1, behind + 1 if behind >= 0 else len(data)
 
 
 def is_like_length(name: bytes) -> bool:
-    """Whether others could take this for the name of Content-Length, whatever stands between its letters."""
+    """Whether another stack could take this name for Content-Length, whatever stands between its letters."""
     return _LETTERS.sub(b"", name).lower() in (b"contentlength", b"l")
 
 
 def without_bare_crs(data: bytes, start: int, is_cut: bool) -> tuple[bytes, int] | None:
-    """The message with a blank for each bare CR in its head, from this line on, and where the first one stood. None if
-    there is none, or if the head or (is_cut: of a stream) the message could end elsewhere by it."""
-    empty = _END_OF_HEAD.search(data, start - 1)  # with the end of the line before, for this one may be the empty one
+    """The message with a blank for each bare CR in its head, from this line on, and where the first CR stood.
+
+    None: the head has no bare CR, or mending it could end the head in another place. With is_cut (the message comes
+    from a stream) it is None also if the whole message could end in another place.
+    """
+    # the end of the line before is searched too, because this line may be the empty one
+    empty = _END_OF_HEAD.search(data, start - 1)
     head = data[start : empty.start() + 1 if empty is not None else len(data)]
     first = _BARE_CR.search(head)
     if first is None or _AT_LINE.search(head):

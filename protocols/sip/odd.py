@@ -1,18 +1,19 @@
-"""Values of SIP header fields that are not what the grammar has them to be: what is found in them all the same.
+"""Reads values of SIP header fields that do not follow the grammar, as far as something can be found in them.
 
-A hop in the middle reads strictly only what decides about an address of ours, a call or a pinhole. All else passes byte
-for byte and is noted. Only what cannot be read and decides about one of these is refused: the two ends of a call agree
-on many things that the grammar does not know, and a hop that does not use a value gains nothing by refusing it.
+A hop in the middle reads strictly only what decides about an address of ours, a call or a pinhole. Everything else
+passes byte for byte and is noted. A value is refused only if it decides about one of these and cannot be read. The
+reason: the two ends of a call agree on many things that the grammar does not know, and a hop that does not use a value
+gains nothing by refusing it.
 
-So a value is read by the grammar (values.py) first. What does not follow it is read once more here, as the most of
-the SIP stacks would. That opens nothing that a well-formed value would not: who may be named is decided by the address
-that is found, and whoever writes an odd value could have written a plain one.
+So a value is read by the grammar (values.py) first. A value that does not follow the grammar is read once more here, as
+most SIP stacks would read it. That opens nothing that a well-formed value would not: the address that is found decides
+who may be named, and whoever writes an odd value could have written a plain one.
 
 House rules:
-- Nothing here raises. What is not found is None, and a value without anything that is found passes as it came.
-- An address of ours that cannot be found by the structure of the value is still found where it stands as such
-  (`renamed`): left there, it would be told to the other side.
-- Of a parameter that is given twice the first one counts. What depends on it is not opened wider by that.
+- Nothing here raises. What is not found is None, and a value in which nothing is found passes as it came.
+- An address of ours that the structure of the value does not show is still found by its spelling (`renamed`). If it
+  were left there, the other side would learn it.
+- Where a parameter is given twice the first one counts. What depends on the parameter is not opened wider by that.
 - The work is linear in the length of the value.
 """
 
@@ -45,8 +46,8 @@ Value = TypeVar("Value")
 
 _BLANK = rb"[ \t\r\n]*+"
 
-# Brackets that are missing around an IPv6 address are seen in the field, zones behind it as well. A port with a sixth
-# digit is none, and so is one with a letter behind it that could be part of a name.
+# Some senders leave out the brackets around an IPv6 address, or write a zone behind the address. A number with a sixth
+# digit is no port, and neither is one with a letter behind it that could be part of a name.
 _HOST = (
     rb"(?P<host>\[[^\]\s<>@;?,]{2,64}\]|(?:[0-9A-Fa-f]{0,4}:){2,8}[0-9A-Fa-f.]{0,15}|[A-Za-z0-9_.-]{1,255}+)"
     rb"(?:(?P<colon>" + _BLANK + rb":" + _BLANK + rb")(?P<port>[0-9]*+))?"
@@ -63,9 +64,9 @@ _TAG = re.compile(rb";[ \t\r\n]*+(?i:tag)[ \t\r\n]*+=[ \t\r\n]*+\"?([^;,<>\" \t\
 
 _BEHIND_HOST = re.compile(rb"[;?]")
 _MAX_ATS = 8
-"""Signs `@` of one value behind which a host is looked for."""
+"""How many signs `@` of one value are tried. A host is looked for behind each of them."""
 _MAX_BYTES = 512
-"""Longer values are not remembered."""
+"""Values longer than this are not remembered."""
 
 
 _Place = tuple[Host | bytes | None, Span | None, int | None, Span | None, int]
@@ -73,10 +74,10 @@ _NOWHERE: _Place = (None, None, None, None, 0)
 
 
 def _hostport(value: bytes, match: re.Match[bytes]) -> _Place:
-    """Host and port as found, where they stand, and where what follows them begins.
+    """Host and port as found, where they stand, and where the rest of the value begins.
 
-    A colon with nothing behind it goes with the host, as an empty port that stands behind it. A number that is no port
-    is none: what is mapped then is the host alone.
+    A colon with nothing behind it goes with the host, as an empty port that stands behind the colon. A number that is
+    no port is ignored, so that the host alone is mapped.
     """
     at, text = Span(*match.span("host")), match["host"]
     if text.startswith(b"["):
@@ -98,6 +99,7 @@ def _hostport(value: bytes, match: re.Match[bytes]) -> _Place:
 
 
 def _first_of_each(pattern: re.Pattern[bytes], value: bytes, start: int, end: int) -> Parameters:
+    """The parameters between start and end. Of parameters with the same name the first one counts."""
     found: dict[bytes, Parameter] = {}
     for match in pattern.finditer(value, start, end):
         name, text = match["name"].lower(), match["value"]
@@ -109,8 +111,9 @@ def _first_of_each(pattern: re.Pattern[bytes], value: bytes, start: int, end: in
 
 
 def _user_ends(value: bytes, start: int, end: int) -> Iterator[int]:
-    """Where a host may begin, the likeliest first: behind the last `@` that belongs to the user, as in values.py
-    (one behind a parameter of the host does not), else behind an earlier one."""
+    """Where a host may begin, the likeliest place first. That is behind the last `@` that belongs to the user, as in
+    values.py; an `@` behind a parameter of the host does not belong to the user. The places behind earlier signs
+    follow."""
     ends: list[int] = []
     at = value.find(b"@", start, end)
     while at >= 0 and len(ends) < _MAX_ATS:
@@ -121,7 +124,7 @@ def _user_ends(value: bytes, start: int, end: int) -> Iterator[int]:
 
 
 def find_address(value: bytes) -> Address:
-    """What there is of an address, wherever its URI stands; `host` is None if there is none."""
+    """Find an address in a value, wherever its URI stands. `host` is None if no host is found."""
     return _find_address(value) if len(value) > _MAX_BYTES else _remembered_address(value)
 
 
@@ -129,7 +132,7 @@ def _find_address(value: bytes) -> Address:
     if _ANY_STAR.match(value):
         return STAR
     brackets = list(_BRACKETED.finditer(value))
-    opened = brackets[-1] if brackets else None  # those before the last one stand in a name
+    opened = brackets[-1] if brackets else None  # brackets before the last one stand in a display name
     scheme = _SCHEME.search(value, opened.end() if opened is not None else 0)
     if scheme is None:
         return Address(Span(0, len(value)), b"")
@@ -144,7 +147,7 @@ def _find_address(value: bytes) -> Address:
     else:
         return Address(Span(scheme.start(), end), name)
     user = Span(scheme.end(), begin - 1) if begin > scheme.end() else None
-    if opened is None and closed < 0:  # without brackets all are of the field (RFC 3261 s.20.10)
+    if opened is None and closed < 0:  # without brackets all parameters are of the field (RFC 3261 s.20.10)
         own: Parameters = {}
         rest = _first_of_each(HEADER_PARAMETER, value, behind, end)
     else:
@@ -154,8 +157,8 @@ def _find_address(value: bytes) -> Address:
 
 
 def find_via(value: bytes) -> Via:
-    """What there is of a Via: transport, sent-by, parameters. What `received` and `rport` say is not used. One that
-    names no hop has a host without a name, which is nobody's."""
+    """Find the transport, sent-by and parameters of a Via. What `received` and `rport` say is not used. A Via that
+    names no hop gets a host without a name, which is nobody's host."""
     match = _VIA.match(value)
     host, host_span, port, port_span, behind = _hostport(value, match) if match is not None else _NOWHERE
     if match is None or host is None or host_span is None:
@@ -172,24 +175,24 @@ _FINDERS: Mapping[object, object] = {read_address: find_address, read_uri: find_
 
 
 def found(value: bytes, read: Callable[[bytes], Value]) -> Value:
-    """What is found in a value that this reader of values.py does not take."""
-    find = cast("Callable[[bytes], Value]", _FINDERS[read])  # each finds what its reader reads
+    """Read a value that this reader of values.py has refused."""
+    find = cast("Callable[[bytes], Value]", _FINDERS[read])  # each finder returns the type of its reader
     return find(value)
 
 
 class Identity(NamedTuple):
-    """What a value of From or To says of its dialog, and of whom."""
+    """What a value of From or To says: the tag of its dialog, and the URI of the party."""
 
     tag: bytes | None
-    """None if there is none."""
+    """None: the value has no tag."""
     uri: bytes
-    """As it stands there; all that there is where none can be found."""
+    """The URI as it stands in the value. Where no URI is found, this is the whole value."""
     oddity: str | None
-    """Why the value is no address, as one snake_case word; None if it is one."""
+    """Why the value is no address by the grammar, as one snake_case word. None: it is an address."""
 
 
 def read_identity(value: bytes) -> Identity:
-    """By the grammar, or else as it is found."""
+    """Read a value of From or To by the grammar, or find its parts if it does not follow the grammar."""
     return _read_identity(value) if len(value) > _MAX_BYTES else _remembered_identity(value)
 
 
@@ -203,11 +206,12 @@ def _read_identity(value: bytes) -> Identity:
 
 
 _remembered_identity = lru_cache(maxsize=REMEMBERED)(_read_identity)
-"""All messages of a call have the same two."""
+"""Results are remembered, because all messages of a call have the same From and To."""
 
 
 def find_tag(value: bytes) -> bytes | None:
-    """The tag in a value of From or To: the first one behind the URI, or, if no bracket is closed, the first at all."""
+    """Find the tag in a value of From or To. The first tag behind the URI counts. If no bracket is closed, the first
+    tag anywhere counts."""
     match = _TAG.search(value, value.rfind(b">") + 1)
     return match[1] if match is not None else None
 
@@ -216,7 +220,8 @@ _PIECES = re.compile(rb"<[^<>]*+>|,")
 
 
 def split(data: bytes, span: Span) -> list[Span]:
-    """The values of a list whose quotes, brackets or comments have no end: cut at the commas outside of brackets."""
+    """Cut a list at the commas outside of brackets. This is for a list whose quotes, brackets or comments have no
+    end."""
     parts: list[Span] = []
     start = span.start
     for match in _PIECES.finditer(data, *span):
@@ -229,6 +234,7 @@ def split(data: bytes, span: Span) -> list[Span]:
 
 @lru_cache(maxsize=64)
 def _literal(host: Host) -> re.Pattern[bytes]:
+    """A pattern that finds this host by its spelling."""
     text = re.escape(str(host).encode())
     if host.version == 6:
         return re.compile(rb"(?<![0-9A-Za-z.:])(?:\[%b\](?::(?P<port>[0-9]{1,5})(?![0-9]))?|%b(?![0-9A-Za-z:]))"
@@ -237,8 +243,8 @@ def _literal(host: Host) -> re.Pattern[bytes]:
 
 
 def renamed(value: bytes, before: Endpoint, after: Endpoint) -> Iterator[tuple[Span, bytes]]:
-    """Where an address of ours stands in a value as such, and what becomes of it. Its port is mapped with it where it
-    is the one that is mapped; any other one stays."""
+    """Find where an address of ours is spelled out in a value, and say what to write there. The port behind it is
+    mapped too if it is the mapped port; any other port stays."""
     if str(before.host).encode() not in value.lower():
         return
     for match in _literal(before.host).finditer(value):

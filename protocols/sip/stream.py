@@ -1,4 +1,4 @@
-"""Messages cut from a stream, and what stands between them (RFC 3261 s.18.3)."""
+"""Cuts a stream into messages, and into the filling that stands between them (RFC 3261 s.18.3)."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ from protocols.sip.head import (
     salvaged,
 )
 
-# Of a line whose end has not come: a method, whole or not; the beginning of a response; the beginning of an empty line.
+# What a line may begin with while its end has not come: a method, whole or not; the beginning of a response; or the
+# beginning of an empty line.
 _MAY_START = re.compile(rb"%b{1,%d}+(?:[ \t]|\Z)|(?i:SIP)/|\r?\Z" % (TOKEN, MAX_METHOD_BYTES))
 
 _FILLING = re.compile(rb"(?:\r?\n|[\0 \t])*")
@@ -32,14 +33,14 @@ _LENGTH_FIELD = re.compile(rb"\n(?i:Content-Length|l)[ \t]*+:(%b)(?=%b)" % (VALU
 
 
 class StreamFramer:
-    """Messages from a stream, each as long as its Content-Length says, and what stands between them.
+    """Cuts messages from a stream, each as long as its Content-Length says, and the filling between them.
 
-    Before the first message that is line ends alone (S4, S6). Behind one NULs and blanks are seen as well: proxies
-    count the NUL at the end of a string in. Nothing is searched for there, so what is passed by does not make a message
-    begin anywhere else.
+    Before the first message the filling is line ends alone (S4, S6). Behind a message NULs and blanks are filling too,
+    because some proxies count the NUL at the end of a string in. The framer does not search for the next message. So
+    skipped filling never makes a message begin in another place.
 
-    `push()` what arrives, then `pop()` until it answers None. The work is linear in what arrives, however it is cut;
-    what is held back is at most one message, and what one read brought.
+    `push()` what arrives, then `pop()` until it answers None. The work is linear in what arrives, however it is cut.
+    The framer holds back at most one message, and what one read brought.
     """
 
     __slots__ = ("_begun", "_between", "_data", "_searched", "_whole")
@@ -48,8 +49,9 @@ class StreamFramer:
         self._data = bytearray()
         self._between = LINE_ENDS
         self._begun = False
-        """Whether there is a start line, one of SIP."""
+        """Whether a start line of SIP has come."""
         self._searched = 0
+        """How many bytes have been searched already. This keeps the work linear."""
         self._whole: int | None = None
         """The length of the message, once it is known."""
 
@@ -61,12 +63,12 @@ class StreamFramer:
         self._data += data
 
     def pop(self) -> bytes | None:
-        """The next whole message, or as much of what stands before one as has come (`is_filling`); None if there is
-        neither yet.
+        """The next whole message, or as much filling before a message as has come (`is_filling`). None: neither has
+        come yet.
 
-        Raises NotSip as soon as it cannot be SIP; BadMessage if its end cannot be known (content_length_missing,
-        bad_content_length, content_length_conflict) or is too far (header_too_large, body_too_large). The stream is of
-        no use after that. All else that may be wrong with a message is left to `read_message`.
+        Raises NotSip as soon as the bytes cannot be SIP. Raises BadMessage if the end of a message cannot be known
+        (content_length_missing, bad_content_length, content_length_conflict) or is too far (header_too_large,
+        body_too_large). The stream is of no use after that. Any other fault of a message is left to `read_message`.
         """
         if not self._begun:
             between = self._between.match(self._data)
@@ -111,7 +113,7 @@ class StreamFramer:
         try:
             length = read_length(Head(head, b"", lengths))
             if length is None:
-                # Where the next one would begin is unknown (S2).
+                # Without a length nobody knows where the next message begins (S2).
                 raise BadMessage("content_length_missing", *line_and_column(head, empty.start()))
             if length[0] > MAX_BODY_BYTES:
                 raise BadMessage("body_too_large", *line_and_column(head, length[1].start), 513)
@@ -122,15 +124,15 @@ class StreamFramer:
 
 
 def is_filling(piece: bytes) -> bool:
-    """Whether a piece that was cut from a stream stands between messages and is none."""
+    """Whether a piece that was cut from a stream is filling between messages, and no message."""
     return not piece.strip(b"\r\n\0 \t")
 
 
 def is_keep_alive(datagram: bytes) -> bool:
-    """What keeps the mappings of NAT alive and is no message: line ends, a few bytes of anything, STUN (S5).
+    """Whether a datagram only keeps the mappings of NAT alive: line ends, a few bytes of anything, or STUN (S5).
 
-    RFC 5626 s.4.4.2 (line ends); in the field one or four NULs, blanks, `hello`. RFC 5389 s.6 (STUN), and that of
-    RFC 3489, which has no cookie: no message begins with such a byte.
+    RFC 5626 s.4.4.2 defines line ends. In the field one or four NULs, blanks and `hello` are seen. RFC 5389 s.6 defines
+    STUN; the STUN of RFC 3489 has no cookie, so the cookie is not asked for. No SIP message begins with such a byte.
     """
     if len(datagram) <= _MAX_KEEP_ALIVE_BYTES or (datagram[0] in b"\r\n" and not datagram.strip(b"\r\n")):
         return True
@@ -141,6 +143,6 @@ def is_keep_alive(datagram: bytes) -> bool:
 
 
 _MAX_KEEP_ALIVE_BYTES = 8
-"""The version alone takes seven."""
+"""A datagram that is no longer is no message, because the version of SIP alone takes seven bytes."""
 
 _STUN_HEADER_BYTES = 20

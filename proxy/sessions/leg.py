@@ -1,5 +1,11 @@
-"""A leg: our socket towards one side of a control session. It sends in order, and buffers what the peer does not take
-yet."""
+"""A leg is our socket towards one side of a control session. It sends in order, and buffers what the peer does not take
+yet.
+
+A leg is no asyncio stream, because a stream owns its socket and hides four things that a session needs. The socket must
+be given away, so that the kernel or a relay can splice it. Urgent data must be sent and seen. A reset must be told
+apart from an ordinary end of the stream, also after the last byte. And one pair of water marks must pause the reading
+of both sides, with one budget for all sessions.
+"""
 
 from __future__ import annotations
 
