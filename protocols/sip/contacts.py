@@ -1,11 +1,11 @@
-"""SIP contacts: the addresses at which a party waits for requests, and the pinhole through which they come.
+"""SIP contacts: the addresses at which a party waits for requests, and the pinholes through which requests come.
 
-One address may be needed for several reasons at once: a Via names it, a registrar has it (RFC 3261 s.10), a dialog goes
-to it (s.12.2). Each reason is a claim, with its own callers and its own time; the pinhole admits those whom any claim
-names, and stands while there is one. Where it stands, it stays the same (S58).
+One address may be needed for several reasons at once: a Via names it, a registrar has it (RFC 3261 s.10), or requests
+of a dialog go to it (s.12.2). Each reason is a claim, with its own callers and its own time. The pinhole admits every
+caller that a claim names, and stands while there is a claim. Its address stays the same for that time (S58).
 
-A Contact has to be announced before anybody has agreed to it. Until then its port is only reserved: that is a claim
-which names no caller, so nobody is admitted. The 2xx to REGISTER, or the one that begins a dialog, brings callers.
+A Contact has to be announced before the other side has agreed to it. Until then its port is only reserved: the claim
+names no caller, so no host is admitted. The 2xx to REGISTER, or the 2xx that begins a dialog, brings callers.
 """
 
 from __future__ import annotations
@@ -21,19 +21,19 @@ from protocols.toolbox.clock import Clock
 from protocols.toolbox.memory import KnownAs
 
 NAMED_SECONDS = 600.0
-"""How long a port stands that a message has named; each message that names it again puts that off. A phone may ring for
-five minutes before the answer comes."""
+"""How long a port stands because a message has named it. Each message that names the port again puts its end off. A
+phone may ring for five minutes before the answer comes."""
 MAX_NAMED = 4
-"""Ports of one flow that are open or reserved because a message has named them, and for no other reason. A phone waits
-at one, or at one for each transport; whoever makes it name more wants to use ports up."""
+"""How many ports of one flow may be open or reserved for no other reason than that a message has named them. A phone
+waits at one port, or at one for each transport. A client that names more wants to use ports up."""
 LAST_WORDS_SECONDS = 32.0
 """Timers B, F and H of RFC 3261: after that no answer comes any more."""
 
 
 @dataclass(frozen=True, slots=True)
 class Called:
-    """The role of an engine whose session a pinhole let in: the host on the server's side had the way opened, so that
-    others can call it."""
+    """The role of an engine whose session a pinhole let in. The host on the server's side had that pinhole opened, so
+    that others can call it."""
 
 
 _READER = Reader("sip", Called())
@@ -43,27 +43,29 @@ class Claim(NamedTuple):
     """One reason for which a contact is open."""
 
     allow: tuple[Network, ...]
-    """Callers that it lets in; empty if the port is only to be reserved."""
+    """The callers that this claim lets in. Empty: the port is only to be reserved."""
     until: float
+    """When the claim is over."""
 
 
 @dataclass(slots=True, eq=False)
 class Contact:
-    """An address of a phone at which others reach it, with the pinhole that is there for it."""
+    """An address at which others reach a phone, with the pinhole that is open for it."""
 
     transport: Transport
     own: Endpoint
+    """The phone's own address."""
     grant: Grant
     opener: Contacts
-    """The contacts of the session whose pinhole it is."""
+    """The contacts of the session that opened the pinhole."""
     claims: dict[Hashable, Claim] = field(default_factory=dict)
     until: float = 0.0
-    """When the last claim is over, at the latest; the pinhole goes with it."""
+    """When the last claim is over, at the latest. The pinhole closes with that claim."""
     is_confirmed: bool = True
-    """False as long as the port was never more than reserved."""
+    """False: the port has only been reserved so far."""
     _callers: Counter[Network] = field(default_factory=Counter)
-    """network -> by how many claims it may come. A trunk has one for each of its calls, so they are counted and not
-    gone through."""
+    """network -> how many claims let it in. A trunk has one claim for each of its calls, so claims are counted here and
+    not searched."""
 
     @property
     def seen(self) -> Endpoint:
@@ -72,10 +74,11 @@ class Contact:
 
     @property
     def allow(self) -> tuple[Network, ...]:
+        """The networks that may come: those of all claims together."""
         return tuple(self._callers)
 
     def put(self, key: Hashable, claim: Claim) -> bool:
-        """Put a claim in place of the one with that key. True if others may come now, or for another time."""
+        """Put a claim in place of the one with that key. True: other callers may come now, or until another time."""
         before = len(self._callers), self.until
         self._callers.update(claim.allow)
         is_wider = len(self._callers) > before[0]
@@ -85,7 +88,7 @@ class Contact:
         return is_wider or is_narrower or self.until != before[1]
 
     def drop(self, key: Hashable) -> bool:
-        """Drop the claim with that key. True if somebody may come no more."""
+        """Drop the claim with that key. True: a caller that could come before may come no more."""
         claim = self.claims.pop(key, None)
         before = len(self._callers)
         for network in claim.allow if claim is not None else ():
@@ -101,17 +104,18 @@ Claimed = tuple[Contact, Hashable]
 
 @dataclass(slots=True)
 class ContactBook:
-    """The addresses of phones that are open, and those that stand for them."""
+    """The contacts that are open, of all flows and connections."""
 
     standing: dict[tuple[Transport, Endpoint, Host], Contact] = field(default_factory=dict)
     """(transport, address of a phone, our host by which others know it) -> the contact."""
     inside: dict[tuple[Transport, Endpoint], Endpoint] = field(default_factory=dict)
-    """(transport, address by which others know a contact) -> its own address."""
+    """(transport, address by which others know a contact) -> the phone's own address."""
     flows: KnownAs = field(default_factory=KnownAs)
+    """The addresses by which the clients of present flows are known. A new pinhole prefers that port."""
 
 
 class Contacts:
-    """The contacts that one flow or connection has opened, and its claims to those of others."""
+    """The contacts that one flow or connection has opened, and its claims to contacts of other sessions."""
 
     __slots__ = (
         "_book",
@@ -133,25 +137,26 @@ class Contacts:
         self._clock: Clock[Claimed] = Clock()
         self._standing: dict[int, Contact] = {}
         self._reservation, self._responses = object(), object()
-        """The keys of claims that this session has because a message named an address, in Contact and in Via."""
+        """The keys of claims that this session has because a message named an address: in Contact, and in Via."""
         self._named: set[Claimed] = set()
-        """The claims with these keys."""
+        """The claims with these two keys."""
 
     @property
     def are_claimed(self) -> bool:
         """Whether a registration or a call depends on a pinhole of this session, or on one that this session claims.
-        What its messages alone have named means nothing to anybody once the session is over."""
+        Claims that a mere message has brought do not count, because they are of no use once the session is over."""
         claims = [key for contact in self._standing.values() for key in contact.claims]
         return any(not self._is_mere_name(key) for key in (*claims, *(key for _, key in self._clock.all())))
 
     def _is_mere_name(self, key: Hashable) -> bool:
+        """Whether a claim with this key stands only because a message named an address."""
         return key is self._reservation or key is self._responses
 
     # -- where a party is known --------------------------------------------------------------------------------------
 
     def known(self, side: Side, own: Endpoint, *transports: Transport) -> Endpoint | None:
-        """Where the other side finds a port of the party on this side that is open or reserved already, by the first of
-        these transports by which there is one."""
+        """The address by which the other side knows a port of the party on this side, if that port is open or reserved
+        already. The transports are tried in the order given."""
         contacts, host = self._book.standing, self._peers.as_seen(side).host
         for transport in transports:
             if (contact := contacts.get((transport, own, host))) is not None:
@@ -159,18 +164,21 @@ class Contacts:
         return None
 
     def reserve(self, side: Side, own: Endpoint, now: float) -> Endpoint | None:
-        """Where the other side is to find the port that the party on this side names as its Contact, by the transport
-        that it signals by. Nobody is admitted there before a 2xx has agreed to it (S56)."""
+        """Reserve a port for the Contact of the party on this side, and return the address by which the other side will
+        know it. The Contact is for the transport that the party signals by. No host is admitted there before a 2xx has
+        agreed to the Contact (S56)."""
         return self._name(side, own, self._reservation, (), "Contact", now)
 
     def await_responses(self, side: Side, own: Endpoint, now: float) -> Endpoint | None:
-        """Where the other side sends responses to, when the party on this side wants them at a port that it does not
-        send from (RFC 3261 s.18.2.2; S32). Only of datagrams: on a stream they come by the connection."""
+        """Open a port for responses, and return the address by which the other side will know it. This is for a party
+        that wants responses at a port that it does not send from (RFC 3261 s.18.2.2; S32). Only datagrams need it,
+        because on a stream responses come by the connection."""
         return self._name(side, own, self._responses, only(self._peers.own(side.other).host), "Via", now)
 
     def _name(
         self, side: Side, own: Endpoint, key: Hashable, allow: tuple[Network, ...], trigger: str, now: float
     ) -> Endpoint | None:
+        """Claim a port because a message has named it. A claim that still has half its time is left as it is."""
         transport = self._peers.transport
         contact = self._book.standing.get((transport, own, self._peers.as_seen(side).host))
         claim = contact.claims.get(key) if contact is not None else None
@@ -192,8 +200,9 @@ class Contacts:
         trigger: str,
         now: float,
     ) -> Contact | None:
-        """Requests may come to the party on this side from `allow` for so long; from nobody, if that is empty. The same
-        key again: instead of what it claimed before. None: it cannot be had."""
+        """Let requests from `allow` reach the party on this side for so many seconds. If `allow` is empty, no host is
+        let in and the port is only reserved. A claim with the same key replaces the earlier one. None: the port cannot
+        be had."""
         if own.port < LEAST_PORT:
             return None
         claim = Claim(allow, now + seconds)
@@ -218,13 +227,14 @@ class Contacts:
         return contact
 
     def claims_to(self, side: Side, own: Endpoint, transport: Transport) -> tuple[Hashable, ...]:
-        """The keys of those who claim this contact, here or elsewhere."""
+        """The keys of all claims to this contact, by whatever session."""
         contact = self._book.standing.get((transport, own, self._peers.as_seen(side).host))
         return tuple(contact.claims) if contact is not None else ()
 
     def _open(
         self, side: Side, own: Endpoint, transport: Transport, allow: tuple[Network, ...], seconds: float, trigger: str
     ) -> Grant | Refusal:
+        """Open the pinhole of a contact that is not open yet."""
         peers, prefer = self._peers, 0
         if not peers.is_mapped(side):
             listen = own
@@ -234,7 +244,7 @@ class Contacts:
             listen = Endpoint(peers.as_seen(side).host, 0)
             seen = self._book.flows.seen(own, listen.host) or self.known(side, own, *Transport)
             prefer = own.port if seen is None else seen.port
-        # Whoever comes from the other side is known to this one as that side is.
+        # A caller from the other side appears to this side by the address by which this side knows the other one.
         source = Endpoint(peers.as_seen(side.other).host, 0) if peers.is_mapped(side.other) else None
         return self._pinholes.open(
             Expect(
@@ -250,18 +260,18 @@ class Contacts:
         self._pinholes.confirm(contact.grant)
 
     def renew(self, contact: Contact, now: float) -> None:
-        """Others may come now, or for another time."""
+        """The pinhole admits other callers now, or stands until another time."""
         self._pinholes.renew(contact.grant, contact.allow, contact.until - now)
 
     def close(self, contact: Contact, reason: str) -> None:
-        """Nobody claims the contact any more."""
+        """No claim to the contact is left, so its pinhole closes."""
         self._forget(contact)
         self._pinholes.close(contact.grant, reason)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def give_up(self, contact: Contact, key: Hashable, now: float, reason: str = "closed_by_session") -> bool:
-        """The claim is over; the pinhole too, if it was the last one. Whether there was such a claim."""
+        """Give up a claim. The pinhole closes if it was the last one. Returns whether there was such a claim."""
         self.forget(contact, key)
         if key not in contact.claims:
             return False
@@ -274,25 +284,28 @@ class Contacts:
         return True
 
     def _forget(self, contact: Contact) -> None:
+        """Take the contact out of the books. Its pinhole is closed or about to be."""
         del self._standing[contact.grant.id]
         del self._book.standing[contact.transport, contact.own, contact.seen.host]
-        # One address of ours may be two servers' (policies differ by who comes): the newer one has it.
+        # Two servers may share one address of ours, because policies differ by who comes. The newer contact has the
+        # entry.
         if self._book.inside.get((contact.transport, contact.seen)) == contact.own:
             del self._book.inside[contact.transport, contact.seen]
 
     def forget(self, contact: Contact, key: Hashable) -> None:
-        """A claim of this session, which went with the pinhole of another one."""
+        """Forget a claim of this session that went with the pinhole of another session."""
         self._clock.forget((contact, key))
         self._named.discard((contact, key))
 
     def over(self, now: float) -> None:
-        """Nothing more is said by this session."""
+        """This session says nothing more. Claims that only a message has brought are given up."""
         for contact, key in self._clock.all():
             if self._is_mere_name(key):
                 self.give_up(contact, key, now)
 
     def stop(self, now: float) -> list[Claimed]:
-        """The session ends, and with it all that it has opened or claims. Returns claims of others that are over."""
+        """The session ends, and with it all that it has opened or claims. Returns the claims of other sessions that end
+        with it."""
         left: list[Claimed] = []
         for contact in tuple(self._standing.values()):
             left += self._gone(contact)
@@ -302,11 +315,12 @@ class Contacts:
         return left
 
     def next(self) -> float | None:
-        """When a claim is over."""
+        """When the next claim is over."""
         return self._clock.next()
 
     def due(self, now: float, in_call: bool) -> list[Claimed]:
-        """Claims whose time is over. While there are calls, what a message named is still needed for them."""
+        """Give up the claims whose time is over, and return them. While there are calls, a port that a message has
+        named is still needed for them, so its claim is put off."""
         over = []
         for contact, key in self._clock.due(now):
             if self._is_mere_name(key) and in_call and key in contact.claims:
@@ -319,11 +333,12 @@ class Contacts:
         return over
 
     def closed(self, grant: Grant) -> list[Claimed]:
-        """A pinhole is gone, and the claims with it that there still were."""
+        """A pinhole has closed. Returns the claims to it that were still standing."""
         contact = self._standing.get(grant.id)
         return [] if contact is None else self._gone(contact)
 
     def _gone(self, contact: Contact) -> list[Claimed]:
+        """A contact is gone. Returns the claims that it still had."""
         self._forget(contact)
         left = [(contact, key) for key in contact.claims]
         contact.claims.clear()

@@ -1,7 +1,7 @@
-"""SIP registrations: who may call a phone at the address that it registered, and for how long.
+"""SIP registrations: which callers may reach a phone at the address that it registered, and for how long.
 
-RFC 3261 s.10 (REGISTER), RFC 3327 (Path), RFC 3608 (Service-Route). What a phone asks for is a wish: its binding lives
-as long as the 2xx says for that contact (S53), and only the 2xx opens or closes anything (S56).
+RFC 3261 s.10 (REGISTER), RFC 3327 (Path), RFC 3608 (Service-Route). The time that a phone asks for is only a wish: its
+binding lives as long as the 2xx says for that contact (S53). Only the 2xx opens or closes anything (S56).
 """
 
 from __future__ import annotations
@@ -23,22 +23,25 @@ from protocols.sip.vias import is_own_word
 from protocols.toolbox.memory import NAMES_BYTES, Memory, Recent, short
 
 DEFAULT_SECONDS = 3600
-"""RFC 3261 s.10.2.1.1: where nobody says."""
+"""How long a binding lives where neither side says a time (RFC 3261 s.10.2.1.1)."""
 GRACE_SECONDS = 32.0
-"""Timer F: a refresh that is on its way still counts."""
+"""How long a binding outlives its time, so that a refresh that is on its way still counts. This is timer F."""
 MAX_PENDING = 64
+"""How many REGISTER requests of one flow may wait for their answers."""
 MAX_CONTACTS = 32
-"""Contacts of one REGISTER that are followed. Phones have one, or one for each transport."""
+"""How many contacts of one REGISTER are followed. A phone has one, or one for each transport."""
 MAX_CALLERS = 32
-"""Hosts that may call a phone because one 2xx names them."""
+"""How many hosts may call a phone because one 2xx names them."""
 MAX_TOLD = 8
-"""Contacts in one line of log."""
+"""How many contacts one line of the log names."""
 MAX_SECONDS = 7 * 86400
+"""A binding lives no longer than this without a refresh."""
 _ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
 class Name(NamedTuple):
-    """What a binding binds: whom (the address of record), where, by which transport, and who said so."""
+    """What identifies a binding: the address of record, the phone's address and transport, and the registrar that
+    granted it."""
 
     aor: bytes
     transport: Transport
@@ -54,19 +57,21 @@ class Wish:
     side: Side
     aor: bytes
     contacts: dict[Name, int | None]
-    """contact -> for how many seconds; None if the REGISTER did not say."""
+    """contact -> for how many seconds. None: the REGISTER did not say."""
     default: int | None
-    """Seconds that the Expires field says, for contacts that do not."""
+    """The seconds of the Expires field, for contacts that name no time of their own."""
     removes_all: bool
+    """The Contact is `*`: the phone asks that all its bindings be removed."""
 
 
 @dataclass(slots=True)
 class RegistrationBook:
-    """What phones have registered, by whichever flow or connection."""
+    """What phones have registered, by all flows and connections."""
 
     memory: Memory
     bindings: dict[tuple[Host, Host, bytes], dict[tuple[Registrations, Name], None]] = field(default_factory=dict)
-    """(host of a phone, host of its registrar, address of record) -> its bindings, and who looks after each."""
+    """(host of a phone, host of its registrar, address of record) -> its bindings, each with the flow's registrations
+    that look after it."""
 
 
 class Registrations:
@@ -96,8 +101,8 @@ class Registrations:
         return len(self._bindings)
 
     def asked(self, message: Message, side: Side, stands_in: bool) -> None:
-        """A REGISTER from `side`. A contact that is not its own is somebody else's, and opens nothing (S57). Raises
-        Refused. stands_in: one of its contacts could not have an address of its own."""
+        """Read a REGISTER from `side`. A contact that is not the sender's own belongs to another host, and opens
+        nothing (S57). stands_in: one of its contacts could not have an address of its own. Raises Refused."""
         span, to = message.address(b"to")
         aor = message.data[span.start : span.end][to.uri.start : to.uri.end]
         host = self._peers.own(side).host
@@ -110,7 +115,7 @@ class Registrations:
                 removes_all = True
             elif isinstance(address.host, Host):
                 contact = Endpoint(address.host, address.port or DEFAULT_PORT)
-                if contact == self._peers.as_seen(side):  # it knows how it is known, from STUN
+                if contact == self._peers.as_seen(side):  # the phone knows this address from STUN
                     contact = self._peers.own(side)
                 contact = self._names.alias_of(side, contact) or contact
                 is_its_own = contact.host == host and is_own_word(message, self._peers.own(side), contact)
@@ -128,12 +133,12 @@ class Registrations:
             facts = {"rule": "sip.contact_elsewhere", "detail": detail, "action": "no pinhole opened"}
             self._note("violation", facts)
         if by_another:
-            # It has not shown that it is there by that transport.
+            # The phone has not shown that it is there by that transport.
             changes = [{"field": "contact", "value": at, "reason": "other_transport"} for at in by_another[:MAX_TOLD]]
             self._note("address.kept", {"message": "REGISTER", "changes": changes})
         if len(aor) > MAX_ID_BYTES:
             return
-        if stands_in:  # calls to it would ring at another one's (D49)
+        if stands_in:  # calls to this phone would ring at another phone (D49)
             raise Refused(503, b"No Contact Available")
         default = _seconds(message.first(b"expires"))
         self._pending.put(
@@ -141,8 +146,8 @@ class Registrations:
         )
 
     def answered(self, message: Message, side: Side, now: float) -> None:
-        """A final response to a REGISTER, from `side`. One to an older request, or to one that nobody sent to this
-        side, means nothing (S56)."""
+        """Read a final response to a REGISTER, from `side`. A response to an older request means nothing, and neither
+        does one to a request that was never sent to this side (S56)."""
         transaction = short(message.call_id), message.cseq.number
         wish = self._pending.get(transaction)
         if wish is None or wish.side is side:
@@ -158,7 +163,7 @@ class Registrations:
         default = _seconds(message.first(b"expires"))
         if wish.removes_all:
             key = self._peers.own(wish.side).host, self._peers.own(side).host, wish.aor
-            for registrations, name in tuple(self._book.bindings.get(key, ())):  # by whatever connection
+            for registrations, name in tuple(self._book.bindings.get(key, ())):  # whichever connection made them
                 if (contact := registrations.give_up(name, now)) is not None:
                     self._tell("registration.removed", name, contact)
         for name, asked in wish.contacts.items():
@@ -172,7 +177,8 @@ class Registrations:
 
     @staticmethod
     def _granted(found: Address | None, asked: int | None, default: int | None, wish: Wish) -> int:
-        """The contact's own parameter, else the response's Expires, else what was asked, else an hour (S53)."""
+        """How many seconds a contact is granted: its own parameter counts, else the response's Expires, else what was
+        asked, else an hour (S53)."""
         own = _seconds(found.parameter(b"expires")) if found is not None else None
         for seconds in (own, default if found is not None else None, asked, wish.default):
             if seconds is not None:
@@ -180,6 +186,7 @@ class Registrations:
         return DEFAULT_SECONDS
 
     def _callers(self, message: Message, side: Side) -> tuple[Network, ...]:
+        """The networks whose hosts may call a phone that this 2xx registers."""
         if not self._options.strict_register:
             return _ANYBODY
         hosts = {self._peers.own(side.other).host}
@@ -190,6 +197,7 @@ class Registrations:
         return (*self._options.trusted_peers, *networks)
 
     def _bind(self, side: Side, name: Name, seconds: int, allow: tuple[Network, ...], now: float) -> None:
+        """The registrar has granted a binding, so its callers are let in."""
         known = self._bindings.get(name)
         is_full = len(self._bindings) >= self._options.max_registrations
         if known is None and (is_full or not self._book.memory.keep(_bytes_kept(name))):
@@ -213,13 +221,14 @@ class Registrations:
         self._tell(event, name, contact, expires_seconds=seconds)
 
     def _remove(self, side: Side, name: Name, now: float) -> None:
+        """The registrar has removed a binding."""
         contact = self.give_up(name, now) or self._taken_over(side, name, now)
         if contact is not None:
             self._tell("registration.removed", name, contact)
 
     def give_up(self, name: Name, now: float) -> Contact | None:
-        """The binding is removed, or goes on by another connection: nobody may call the phone by this one any more. Its
-        contact; None if there is no such binding."""
+        """The binding is removed, or goes on by another connection. No host may call the phone by this one any more.
+        Returns the contact; None if there is no such binding."""
         contact = self._forget(name)
         if contact is not None:
             self._contacts.give_up(contact, (self, name), now)
@@ -236,12 +245,13 @@ class Registrations:
         return contact
 
     def stop(self) -> None:
-        """The session ends, and what it has registered with it."""
+        """The session ends, and its bindings with it."""
         for name in tuple(self._bindings):
             self._forget(name)
 
     def _taken_over(self, side: Side, name: Name, now: float) -> Contact | None:
-        """The same binding, if the phone had it made by another connection: it goes on here, or ends."""
+        """The same binding, if the phone has made it by another connection. That connection gives it up: the binding
+        goes on here, or ends."""
         for key in self._contacts.claims_to(side, name.contact, name.transport):
             match key:
                 case (Registrations() as other, Name() as its_name) if other is not self and its_name == name:
@@ -249,7 +259,7 @@ class Registrations:
         return None
 
     def lapsed(self, name: Name) -> None:
-        """The time of a binding is over, or its pinhole is gone by itself."""
+        """The time of a binding is over, or its pinhole has closed by itself."""
         if (contact := self._forget(name)) is not None:
             self._contacts.forget(contact, (self, name))
             self._tell("registration.expired", name, contact)
@@ -263,7 +273,7 @@ def _bytes_kept(name: Name) -> int:
 
 
 def _seconds(text: bytes | None) -> int | None:
-    """RFC 3261 s.20.19: digits; others mean nothing."""
+    """Read seconds as RFC 3261 s.20.19 writes them, in digits. None: any other text means nothing."""
     if text is None or not text.isdigit() or len(text) > 10:
         return None
     return min(int(text), MAX_SECONDS)

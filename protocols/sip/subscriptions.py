@@ -1,6 +1,7 @@
-"""SIP subscriptions: who has asked to be told of something is reached by its notifier for as long as that has said.
+"""SIP subscriptions: a notifier may reach the subscriber for as long as the notifier has granted.
 
-RFC 6665 s.4.1 and s.4.4: a 2xx to SUBSCRIBE says for how long; NOTIFY comes to the Contact of the SUBSCRIBE.
+RFC 6665 s.4.1 and s.4.4: the 2xx to SUBSCRIBE says how long the subscription lasts, and NOTIFY comes to the Contact of
+the SUBSCRIBE.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from protocols.toolbox.memory import Recent, short
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 MAX_SUBSCRIBED_SECONDS = 7 * 86400
+"""A longer subscription is kept open for this long only."""
 MAX_SUBSCRIBING = 64
-"""SUBSCRIBE requests of one flow that wait for their answers."""
+"""How many SUBSCRIBE requests of one flow may wait for their answers."""
 MAX_SUBSCRIBED = 16
-"""Places of one connection's client to which notifications come other than by the connection."""
+"""How many places of one client are open to notifications. Notifications by the client's own TCP connection need no
+place."""
 
 
 class Subscriptions:
@@ -29,20 +32,20 @@ class Subscriptions:
     __slots__ = ("_asked", "_contacts", "_key", "_names", "_peers", "_until")
 
     def __init__(self, peers: Peers, names: Names, contacts: Contacts, key: Hashable) -> None:
-        """key: under which ports are claimed for them."""
+        """key: the key under which the ports for notifications are claimed."""
         self._peers = peers
         self._names = names
         self._contacts = contacts
         self._key = key
         self._asked: Recent[tuple[bytes, int], Endpoint] = Recent(MAX_SUBSCRIBING)
-        """Requests without a final response, by Call-ID and CSeq, and where the subscriber waits for notifications."""
+        """(Call-ID, CSeq) of a request without a final response -> where the subscriber waits for notifications."""
         self._until: dict[Endpoint, float] = {}
         """where the subscriber waits for notifications -> until when they may come."""
 
     def hear(self, message: Message, side: Side, now: float) -> None:
-        """A SUBSCRIBE or its response. A 2xx lets the notifier in where the subscriber has said that it waits, for as
-        long as the response says (RFC 6665 s.4.4.1; S72). A subscriber that named no other place than its TCP
-        connection is notified there."""
+        """Read a SUBSCRIBE or its response. A 2xx lets the notifier in at the place where the subscriber waits, for as
+        long as the response says (RFC 6665 s.4.4.1; S72). A subscriber that named no place but its TCP connection is
+        notified there, and needs no pinhole."""
         asked = short(message.call_id), message.cseq.number
         if message.is_request:
             if side is CLIENT:
@@ -70,8 +73,8 @@ class Subscriptions:
         self._contacts.claim(CLIENT, at, transport, self._key, allow, left, "200 SUBSCRIBE", now)
 
     def _waits_at(self, message: Message) -> Endpoint:
-        """The Contact of a request of the client's, if it is its own and for the transport that it signals by; else
-        where it signals from."""
+        """Where the client waits for notifications. That is the Contact of its request, if the Contact is its own and
+        for the transport that it signals by. Otherwise it is the address that the client signals from."""
         own = self._peers.own(CLIENT)
         try:
             found = message.addresses(b"contact")
