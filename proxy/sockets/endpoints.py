@@ -159,10 +159,13 @@ class UdpEndpoint:
         if self._is_reading_left or not self._is_read:
             return
         self._is_reading_left = True
-        for _ in range(MOST_UNREAD if self.is_media else MOST_LEFT):
-            if self.sock.fileno() < 0 or not self._readable():  # a datagram may have led to the closing of this socket
-                break
-        self._is_reading_left = False
+        try:
+            for _ in range(MOST_UNREAD if self.is_media else MOST_LEFT):
+                # A datagram may have led to the closing of this socket.
+                if self.sock.fileno() < 0 or not self._readable():
+                    break
+        finally:  # a bug in one who heard is his alone
+            self._is_reading_left = False
 
     def _readable(self) -> bool:
         """Read one datagram. Returns whether there may be more."""

@@ -45,3 +45,25 @@ async def test_what_waits_can_be_read_before() -> None:
     endpoint.read_left()
     assert heard == [b"x"] and not endpoint.has_left()
     endpoints.give(endpoint)
+
+
+async def test_a_bug_in_one_who_heard_it_does_not_keep_others_from_reading_what_waits() -> None:
+    endpoints = Shell().pinholes.endpoints
+    heard: list[bytes] = []
+
+    def hear(endpoint: object, data: bytes, *_: object) -> None:
+        heard.append(data)
+        if data == b"bad":
+            raise RuntimeError("a bug")
+
+    endpoints.stranger = hear
+    endpoint = endpoints.take(Endpoint(ip_address(OURS), 5060))
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((CLIENT, 0))
+        for data in (b"bad", b"good"):
+            sender.sendto(data, endpoint.address)
+    with pytest.raises(RuntimeError):
+        endpoint.read_left()
+    endpoint.read_left()
+    assert heard == [b"bad", b"good"]
+    endpoints.give(endpoint)
