@@ -17,36 +17,35 @@ class FtpOptions(Options):
     """What a policy may set under `options: ftp:`."""
 
     third_party: Literal["deny"] | tuple[Network, ...] = "deny"
-    """Hosts other than the two of the session that PORT, EPRT and 227 may name and that may come to a data port: for
-    server-to-server transfers (FXP) and server farms that send data from another address. `deny` or a list of
-    networks."""
+    """Which hosts PORT, EPRT and 227 may name, and which may come to a data port, besides the two hosts of the session.
+    This is for server-to-server transfers (FXP), and for server farms that send data from another address. `deny` or a
+    list of networks."""
 
     min_port: Annotated[int, Ge(1), Le(65535)] = LEAST_PORT
-    """The lowest port that PORT, EPRT, 227 and 229 may name. Below 1024 are services that a bounce attack wants to
-    reach."""
+    """The lowest port that PORT, EPRT, 227 and 229 may name. A bounce attack wants to reach the services below 1024."""
 
     passive_mismatch: Literal["use_server", "refuse"] = "use_server"
-    """When a 227 names neither the server nor a permitted third party, as servers behind a NAT of their own do:
-    `use_server` opens the port on the server's own address, where nearly all clients go anyway; `refuse` answers
-    425."""
+    """What happens when a 227 names a host that is neither the server nor a permitted third party, as servers behind a
+    NAT of their own do. `use_server`: the port is opened on the server's own address, where nearly all clients go
+    anyway. `refuse`: the client is answered 425."""
 
     active_source_port_20: bool = False
-    """Dial active-mode data connections from port 20, for clients that insist. It is refused while an earlier one from
-    port 20 to the same client port lingers."""
+    """Dial active-mode data connections from port 20, for clients that insist on it. A data connection is refused while
+    an earlier one from port 20 to the same client port lingers."""
 
     default_data_port: bool = True
     """Let a server connect to the client's control port when no data port was agreed, as RFC 959 s.3.3 has it."""
 
     tls: Literal["allow", "deny"] = "allow"
-    """`allow`: after AUTH the session is relayed unread; its data connections need a direct route. `deny`: AUTH is
-    answered 534, and FEAT does not name it."""
+    """Whether a session may turn to TLS. `allow`: after AUTH the session is relayed unread, and its data connections
+    need a direct route. `deny`: AUTH is answered 534, and FEAT does not name it."""
 
     idle: Annotated[Seconds, Ge(300)] = 3600.0
-    """Seconds after which a control connection without a whole line, or a data connection without a byte, is closed,
-    300 at least (RFC 1123 s.4.1.3.2). Servers have shorter ones and say so politely; this one is for those that have
-    none. The control connection's clock stands still while data moves, and a data connection both of whose ends answer
-    keep-alives is not idle (`timeouts: silent`). A pinhole stands open for as long when a transfer was asked for and
-    its data has not come."""
+    """Seconds after which a control connection without a whole line, or a data connection without a byte, is closed;
+    300 at least (RFC 1123 s.4.1.3.2). Most servers have a shorter limit and say so politely; this one is for servers
+    that have none. The control connection's clock stands still while data moves. A data connection is not idle while
+    both of its ends answer keep-alives (`timeouts: silent`). A pinhole stands open for as long when a transfer was
+    asked for and its data has not come."""
 
     login_seconds: Seconds = 120.0
     """Seconds from the connection to a successful login."""

@@ -13,82 +13,86 @@ from protocols.contract.engine import Options
 
 @dataclass(frozen=True)
 class SipOptions(Options):
+    """What a policy may set under `options: sip:`."""
+
     fixup: Literal["auto", "never"] = "auto"
     """`auto`: with NAT, addresses are rewritten and media is relayed. `never`: with NAT, messages are read and their
     senders checked, but they and their media are left to ends that mend addresses themselves (STUN, a border
     controller). Without NAT both are the same."""
 
     tls: Literal["pass", "deny"] = "pass"
-    """A connection that begins with TLS. `pass`: it is relayed unread, and its media needs a way of its own. `deny`: it
-    is closed."""
+    """What happens to a connection that begins with TLS. `pass`: it is relayed unread, and its media needs a way of its
+    own. `deny`: it is closed."""
 
     ice: Literal["strip", "pass"] = "strip"
-    """`strip`: with NAT, candidates are taken out of offers and answers, so that media goes by the relays. `pass`: they
-    stay, and such media is neither relayed nor rewritten."""
+    """What happens to ICE candidates with NAT. `strip`: they are taken out of offers and answers, so that media goes by
+    the relays. `pass`: they stay, and such media is neither relayed nor rewritten."""
 
     direct_media: bool = False
-    """With NAT, two phones behind us that call each other by way of a server send their media to each other, not
-    through the relays. They must be able to reach each other."""
+    """With NAT, two phones behind us may call each other by way of a server. `true`: they send their media to each
+    other, not through the relays. They must be able to reach each other."""
 
     malformed: Literal["respond", "discard", "pass"] = "respond"
-    """A message in which something cannot be read that decides about an address of ours, a call or a pinhole (all else
-    passes, and the log tells of it; what others could read in another way is mended). `respond`: a request is
-    answered 400, a response dropped; `discard`: both are dropped; `pass`: both go on untouched."""
+    """What happens to a message in which something cannot be read that decides about an address of ours, a call or a
+    pinhole. `respond`: a request is answered 400, a response dropped; `discard`: both are dropped; `pass`: both go on
+    untouched. A message with any other fault passes, and the log tells of it; what others could read in another way is
+    mended."""
 
     block_methods: tuple[str, ...] = ()
-    """Requests that are answered 403 and never passed on, as [MESSAGE, SUBSCRIBE]."""
+    """Methods whose requests are answered 403 and never passed on, as [MESSAGE, SUBSCRIBE]."""
 
     rates: Mapping[str, Count] = field(default_factory=dict)
-    """Requests a second of one method and one source address, as {INVITE: 20, REGISTER: 50}; OTHER: of all methods
-    together that have no name here, but ACK, BYE and CANCEL. As many again are answered 503, what is beyond is dropped
-    unread. Without: as many as come."""
+    """How many requests a second of one method may come from one source address, as {INVITE: 20, REGISTER: 50}. OTHER
+    counts all methods together that are not named here, but not ACK, BYE and CANCEL. As many requests again are
+    answered 503; what is beyond is dropped unread. Without it there is no limit."""
 
     strict_register: bool = True
-    """A registered phone can be called by its registrar, by the hosts of Service-Route and Path, and by trusted_peers;
-    `false`: by anybody."""
+    """Who may call a registered phone. `true`: its registrar, the hosts of Service-Route and Path, and trusted_peers.
+    `false`: any host."""
 
     trusted_peers: tuple[Network, ...] = ()
     """Networks whose hosts may call registered phones besides their registrar."""
 
     media_hosts: tuple[Network, ...] = ()
-    """Networks of hosts behind us, other than the one that signals, whose addresses a session description may name:
-    media gateways of a PBX."""
+    """Networks of hosts behind us whose addresses a session description may name, besides the host that signals: media
+    gateways of a PBX."""
 
     media_from: tuple[Network, ...] = ()
     """Networks from which media of parties outside may come, besides the address that their session description names:
-    a carrier's media servers. Without NAT it has an effect where the party behind us names its own address."""
+    a carrier's media servers. Without NAT this has an effect where the party behind us names its own address."""
 
     topology_hiding: bool = False
-    """With NAT, map addresses in From, To and Call-ID as well. They are identities, and some ends compare them."""
+    """With NAT, addresses in From, To and Call-ID are mapped as well. They are identities, and some ends compare
+    them."""
 
     ring_seconds: Seconds = 300.0
-    """Seconds from the last provisional response to an INVITE to the answer. Without any response at all an INVITE is
+    """Seconds from the last provisional response to an INVITE to the answer. An INVITE without any response at all is
     given up after 32. Early media that is heard goes on for longer."""
 
     media_idle: Seconds = 120.0
-    """Seconds without a packet of either party in any medium of a call after which its media is closed; never while on
-    hold, while a session timer runs, or before any packet has come at all."""
+    """Seconds without a packet of either party in any medium of a call, after which the call's media is closed. It is
+    never closed while on hold, while a session timer runs, or before any packet has come at all."""
 
     call_idle: Seconds = 14400.0
-    """Seconds without any signalling after which an established call without session timer is taken for over, unless
+    """Seconds without any signalling, after which an established call without session timer is taken for over, unless
     its media is still heard."""
 
     handshake_seconds: Seconds = 30.0
-    """Seconds from a TCP connection to the end of its first message. Who calls by SIP speaks at once."""
+    """Seconds from a TCP connection to the end of its first message. A SIP client speaks at once."""
 
     message_seconds: Seconds = 30.0
     """Seconds from the first byte of a message on a TCP connection to its last one. The longest messages have 288 KiB,
     and a lost packet is sent again within seconds."""
 
     connection_idle: Seconds = 3600.0
-    """Seconds without a message after which a TCP connection is closed for which no call and no registration is looked
-    after. Keep-alives count as messages once both sides have said one; before that anybody could send them."""
+    """Seconds without a message, after which a TCP connection is closed if no call and no registration depends on it.
+    Keep-alives count as messages once both sides have said one; before that any host could send them."""
 
     max_calls: Count = 10000
-    """Calls at once that came by the sessions of one client address; more are answered 503."""
+    """How many calls at once may come by the sessions of one client address. More are answered 503."""
 
     max_registrations: Count = 1000
-    """Bindings at once of one session; more are passed, but cannot be called."""
+    """How many bindings one session may have at once. More are passed, but those phones cannot be called."""
 
     def __post_init__(self) -> None:
         for method in self.rates:

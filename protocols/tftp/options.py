@@ -17,18 +17,22 @@ class TftpOptions(Options):
     """Whether clients may fetch files. `deny`: a read request is answered with ERROR 2 and never reaches the server."""
 
     write: Literal["allow", "deny"] = "allow"
-    """Whether clients may store files there; `deny` is right for sites that only boot from it."""
+    """Whether clients may store files on the server. `deny` is right for sites that only boot from it."""
 
     names: tuple[str, ...] = ()
-    """Shell patterns, as `pxelinux*`, one of which the whole name of a file must match, upper and lower case alike told
-    apart. Without: any. A request for another one is answered with ERROR 2. Names are judged as they are spelled and as
-    file systems read them (`boot/../x` is none of `boot/*`), and slashes of either kind are alike."""
+    """Shell patterns, as `pxelinux*`, one of which the whole name of a file must match; upper and lower case are told
+    apart. Without them any name may pass. A request for another name is answered with ERROR 2. Names are judged both as
+    they are spelled and as file systems read them (`boot/../x` is none of `boot/*`), and slashes of either kind are
+    alike."""
 
     deny_names: tuple[str, ...] = ()
-    """Shell patterns of names that are answered with ERROR 2 all the same, as `*-confg`."""
+    """Shell patterns, as `*-confg`. A request for a name that matches one is answered with ERROR 2, even if `names` has
+    it."""
 
     max_bytes: Count | None = None
-    """What a transfer may move. One that says that it is longer, or turns out to be, is ended with ERROR 3."""
+    """How many bytes a transfer may move. A transfer that announces more, or turns out to be longer, is ended with
+    ERROR 3."""
 
     open_seconds: Seconds = 15.0
-    """From a request to the first packet of its answer. Servers that fetch a file from elsewhere first need ten."""
+    """Seconds from a request to the first packet of its answer. Servers that fetch a file from elsewhere first need
+    ten."""
