@@ -86,7 +86,7 @@ def test_searches_begin_with_sessions_that_are_hidden_let_in_observed_and_captur
         assert any(case.settings[0].network.endswith("+snat") for case in known)
     if helper.name == "sip":
         assert any(("mode", "'observe'") in case.settings[0].options for case in known)
-        assert {case.settings[0].transport for case in known} == set(Transport)
+        assert {case.settings[0].transport for case in known} == {Transport.UDP, Transport.TCP}
     for case in known:
         Run(helper, decoded(encoded(case), helper)).to_the_end(is_thorough=False)
 
@@ -238,7 +238,7 @@ def test_what_a_response_says_is_nobodys_own_word() -> None:
     assert not sayings.has_said(Side.CLIENT, at)
 
 
-@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP])
 def test_who_is_refused_has_shown_all_the_same_that_it_speaks_sip(transport: Transport) -> None:
     """Found by a search: line ends by a pinhole go on then, though no message has."""
     peers = replace(on(NETWORKS["none"], HELPERS["sip"], transport), role=Called())
@@ -253,7 +253,7 @@ def test_who_is_refused_has_shown_all_the_same_that_it_speaks_sip(transport: Tra
 
 
 @pytest.mark.parametrize("first", [b"", b"PING", b"PING\r\n\r\nOPTIONS sip:b SIP/2.0\r\n\r\n"])
-@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP])
 def test_who_has_said_no_message_has_not(transport: Transport, first: bytes) -> None:
     peers = replace(on(NETWORKS["none"], HELPERS["sip"], transport), role=Called())
     pinholes = SipPinholes(peers, HELPERS["sip"].options())

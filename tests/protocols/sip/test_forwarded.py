@@ -41,7 +41,7 @@ def forwards(method: str, transport: Transport, contact: str, via: str, nat: boo
 
 @pytest.mark.parametrize("nat", [True, False], ids=["nat", "no_nat"])
 @pytest.mark.parametrize("via", ["192.0.2.66:7777", "10.0.0.5"], ids=["true", "lie"])
-@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP])
 @pytest.mark.parametrize("method", METHODS)
 def test_a_contact_that_is_forwarded_for_another_opens_nothing_and_tells_nothing(
     method: str, transport: Transport, via: str, nat: bool
@@ -53,7 +53,7 @@ def test_a_contact_that_is_forwarded_for_another_opens_nothing_and_tells_nothing
     assert "registration.added" not in flow.events()
 
 
-@pytest.mark.parametrize("transport", Transport)
+@pytest.mark.parametrize("transport", [Transport.UDP, Transport.TCP])
 def test_what_nobody_outside_has_said_is_stood_in_for(transport: Transport) -> None:
     """The Contact of another phone's request, changed by the proxy, tells no address of the inside."""
     flow = trunk(published(transport), transport)
