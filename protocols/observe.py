@@ -39,30 +39,30 @@ from protocols.contract.pinholes import (
 from protocols.toolbox.clock import Clock
 
 MAX_STANDING = 64
-"""Pinholes of one session that are thought of as open, as `limits: pinholes_per_session` would have it."""
+"""How many pinholes of one session are taken to be open, as `limits: pinholes_per_session` would have it."""
 OPEN_SECONDS = 60.0
-"""For so long a pinhole is thought of as open when nobody has used it, unless its engine names another time."""
+"""How long an unused pinhole is taken to be open, unless its engine names another time."""
 IDLE_SECONDS = 4 * 3600.0
-"""Silence after which a session is over that its engine would have ended."""
+"""How long a session may be silent that its engine would have ended already."""
 
 _WOULD_HAVE_BEEN = {"address.rewritten": "address.observed"}
-"""Events of the log by what they are called when nothing was done."""
+"""Event of the log -> what the event is called when nothing was done."""
 
 
 @dataclass(slots=True)
 class _Shared:
-    """What the observers of one helper share, since one session may close what another one has opened."""
+    """What the observers of one helper share, because one session may close a pinhole that another one has opened."""
 
     numbers: count[int] = field(default_factory=lambda: count(1))
-    """Of grants."""
+    """The numbers of grants."""
     closed: list[tuple[Engine, AnyGrant, Closed]] = field(default_factory=list)
     """Pinholes that are over, with the engines that are to hear of it."""
 
 
 class Engines:
-    """The engines of one helper in one daemon: each works or observes, as the options of its policy say.
+    """The engines of one helper in one daemon. Each works or observes, as the options of its policy say.
 
-    Both kinds share nothing: what stands for an observer stands nowhere, and another engine would announce it.
+    The two kinds share nothing. A pinhole of an observer stands nowhere, and a working engine would announce it.
     """
 
     __slots__ = ("_active", "_observed", "_shared")
@@ -95,7 +95,7 @@ class Engines:
 
 
 class Observer(Engine):
-    """An engine whose inner engine is fed with all that comes and has no hands."""
+    """An engine that feeds an inner engine with all that comes, and performs none of its effects."""
 
     __slots__ = ("_has_ended", "_is_stream", "_pinholes", "_shared", "_start", "engine")
 
@@ -108,8 +108,8 @@ class Observer(Engine):
         now: float,
         shared: _Shared,
     ) -> None:
-        """start: makes the inner engine. pinholes: of the session; nothing is asked of them but whether media may be
-        at a third host."""
+        """start: makes the inner engine. pinholes: those of the session, asked only whether media may be at a third
+        host."""
         self._shared = shared
         self._is_stream = peers.transport is Transport.TCP
         self._has_ended = False
@@ -125,8 +125,8 @@ class Observer(Engine):
             return (Send(side.other, data),)
         notes, ends = self._step(self.engine.receive, side, data, now=now)
         if ends and not self._is_stream:
-            # The datagram may be answered yet, and the answer finds its way back by this session alone. What comes next
-            # would have been for an engine of another session.
+            # The datagram may still be answered, and the answer finds its way back by this session alone. What comes
+            # next would have been for an engine of another session.
             notes, ends = [*notes, *self.stop(now)], []
             self._has_ended, self.engine = False, self._start(now)
         return (*notes, Send(side.other, data), *ends)
@@ -172,7 +172,8 @@ class Observer(Engine):
     def _step(
         self, call: Callable[..., Sequence[Effect]], *arguments: Any, now: float
     ) -> tuple[list[Effect], list[Effect]]:
-        """What is to be told, and how the session goes on unread if it does."""
+        """Tell the log of one step of the inner engine. If the inner engine ends the session, the session goes on
+        unread."""
         self._pinholes.now = now
         told: list[Effect] = []
         ends: list[Effect] = []
@@ -208,7 +209,7 @@ class Observer(Engine):
 
 
 def _in_other_words(note: Note) -> Note:
-    """The same for the log, where nothing of it was done."""
+    """The note as the log has it when nothing was done."""
     if note.event == "violation" and note.facts["action"] != "passed":
         return replace(note, facts={**note.facts, "action": f"passed; else {note.facts['action']}"})
     if (event := _WOULD_HAVE_BEEN.get(note.event)) is not None:
@@ -217,8 +218,8 @@ def _in_other_words(note: Note) -> Note:
 
 
 class ObservedPinholes:
-    """In place of the session's `Pinholes`: whatever is asked for is granted, told to the log as what would have been
-    opened, and stands nowhere."""
+    """Stands in for the session's `Pinholes`. It grants whatever is asked for and tells the log what would have been
+    opened, but no pinhole stands anywhere."""
 
     __slots__ = ("_ended", "_notes", "_numbers", "_standing", "clock", "may_wait", "now")
 
@@ -228,11 +229,12 @@ class ObservedPinholes:
         numbers: Iterator[int],
         may_wait: Callable[[Party], bool],
     ) -> None:
-        """ended: told of each that is over. numbers: grants of all observers of a helper are told apart by their
-        ids. may_wait: of the session's `Pinholes`."""
+        """ended: called for each pinhole that is over. numbers: the ids of grants, shared by all observers of a helper.
+        may_wait: that of the session's `Pinholes`."""
         self.may_wait = may_wait
         self.clock = Clock[int]()
-        """When those are over that nobody has used; a call's and a registration's last as long as these do."""
+        """When each unused pinhole is over. The pinholes of a call or a registration last as long as the engine
+        says."""
         self.now = 0.0
         """The time of the step that the engine is at."""
         self._ended = ended
@@ -280,7 +282,7 @@ class ObservedPinholes:
         self._notes.append(Note("pinhole.observed", facts))
 
     def confirm(self, grant: Grant) -> None:
-        """Nobody is admitted all the same."""
+        """Nothing is to be done, because no host is ever admitted."""
 
     def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
         if self._standing.pop(grant.id, None) is not None:
@@ -288,20 +290,20 @@ class ObservedPinholes:
             self._ended(grant, Closed(reason, 0, 0, 0.0))
 
     def expire(self, now: float) -> None:
-        """Close those that would have waited in vain until now."""
+        """Close the pinholes that would have waited in vain until now."""
         for number in tuple(self.clock.due(now)):
             self._ended(self._standing.pop(number), Closed("never_used", 0, 0, 0.0))
 
     def close_all(self) -> None:
-        """The session is over; nobody is told."""
+        """The session is over. Its engine is not told."""
         self._standing.clear()
         self.clock = Clock()
 
     def keep(self, seconds: float) -> None:
-        """Media, which nobody hears here, has no time of its own."""
+        """Nothing is to be done: no media is heard here, so media has no time of its own."""
 
     def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
-        """An engine that renews knows the end by a clock of its own."""
+        """Nothing is to be done: an engine that renews a pinhole has a clock of its own for its end."""
         self.clock.forget(grant.id)
 
     def apart(self) -> Pinholes:

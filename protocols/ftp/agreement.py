@@ -245,7 +245,7 @@ class Agreements:
         self._out.add(Note("address.rewritten", {"message": message, "changes": [change]}))
 
     def _kept(self, message: str, value: Endpoint, foreign: bool) -> None:
-        """Only where a reader of the log would expect a change."""
+        """Tell the log that an address was kept, but only where a reader of the log would expect a change."""
         if foreign:
             reason = "third_party" if self._data.is_third_party(value.host) else "not_the_server"
             change = {"field": "address", "value": str(value), "reason": reason}

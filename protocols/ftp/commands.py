@@ -70,7 +70,8 @@ def _answer(session: Session, command: wire.Command, text: bytes) -> None:
 
 
 def _enqueue(session: Session, pending: Pending) -> bool:
-    """Wait for its reply. False: too many are waited for (F77), and the session is over."""
+    """Put a command into the queue of those that wait for a reply. False: too many wait already (F77), and the session
+    is over."""
     if not session.queue.append(pending):
         session.quit(
             b"421 Too many commands at once.", "too_many_pending", f"{MAX_PENDING} commands wait for their reply"
@@ -84,7 +85,7 @@ def _transfer(session: Session, command: wire.Command, line: bytes) -> None:
     agreement, opened = session.data.agreement, None
     if agreement is None and _may_use_default_port(session) and not session.queue.is_agreeing():
         answer = session.data.open_default(command.verb)
-        if not isinstance(answer, Refusal):  # else nearly every server answers 425, and that says it best
+        if not isinstance(answer, Refusal):  # otherwise nearly every server answers 425, and that tells the client best
             opened = answer
     session.data.wait(agreement or opened)
     _pass_on(session, command, line, opened, Transfer(command.verb, command.argument))
@@ -101,7 +102,7 @@ def _may_use_default_port(session: Session) -> bool:
 
 
 def _agree(session: Session, command: wire.Command, line: bytes) -> None:
-    """PORT, EPRT, PASV, EPSV and their kin: what becomes of them is agreement.py's."""
+    """PORT, EPRT, PASV, EPSV and their kin. agreement.py decides what becomes of them."""
     if not session.login.is_done and command.verb in wire.AGREEMENTS:
         session.violation("ftp.before_login", command.verb, "answered 530")
         _answer(session, command, LOG_IN_FIRST)
@@ -114,7 +115,7 @@ def _agree(session: Session, command: wire.Command, line: bytes) -> None:
 
 
 def _tls(session: Session, command: wire.Command, line: bytes) -> None:
-    """AUTH, PBSZ, PROT, CCC (RFC 4217). Behind AUTH nothing is read before its reply."""
+    """AUTH, PBSZ, PROT, CCC (RFC 4217). No line behind AUTH is read before the reply to AUTH has come."""
     if session.options.tls == "deny":
         if command.verb == "AUTH":
             session.note("ftp.tls", mechanism=command.argument.upper(), action="answered 534")

@@ -16,16 +16,18 @@ GRACE_SECONDS = 5.0
 """F59: after a failed transfer some servers keep the agreement for the next try, and clients use it at once or
 never."""
 LATE_SECONDS = 60.0
-"""After the final reply of a transfer whose data connection has not come: its SYN may have been lost once or twice."""
+"""How long a data connection may still come after the final reply of its transfer: its SYN may have been lost once or
+twice."""
 
 
 @dataclass(slots=True, eq=False)
 class Transfer:
-    """A command that moves data: over when its final reply and the end of its data connection are both known."""
+    """A command that moves data. It is over when its final reply and the end of its data connection are both known."""
 
     command: str
     path: bytes
     data: Data | None = None
+    """The data connection that it goes over."""
     has_begun: bool = False
     """The server goes ahead with the transfer."""
     is_over: bool = False
@@ -33,7 +35,7 @@ class Transfer:
     moved: int | None = None
     seconds: float | None = None
     result: int | None = None
-    """The final reply's code. None: it has not come."""
+    """The code of the final reply. None: the reply has not come."""
     is_unanswered: bool = False
     """The final reply cannot come any more."""
 
@@ -44,9 +46,9 @@ class Data:
 
     grant: Grant
     used_at: float | None = None
-    """When the connection came that it was opened for."""
+    """When its connection came."""
     close_at: float | None = None
-    """When it is closed if nobody has come: its transfer has had its final reply."""
+    """When the pinhole is closed if no connection comes. Its transfer has had its final reply."""
     transfer: Transfer | None = None
     """The transfer that goes over it."""
 
@@ -105,7 +107,7 @@ class DataConnections:
     # -- open and close --------------------------------------------------------------------------------------------
 
     def open(self, side: Side, announced: Endpoint, trigger: str, *, confirmed: bool) -> Data | Refusal:
-        """`side` waits for data at the address that it announced; the other one will come."""
+        """Open a way in to `side`, which waits for data at the address that it announced. The other side will come."""
         peers = self._peers
         listen = target = announced
         if self.is_own(side, announced.host) or not self.is_third_party(announced.host):
@@ -140,26 +142,26 @@ class DataConnections:
         return data
 
     def stands_at(self, announced: Endpoint) -> Data | None:
-        """The agreement, if it is this very address and nobody has come to it yet."""
+        """The agreement, if it is this very address and no connection has come to it yet."""
         data = self.agreement
         if data is not None and data.used_at is None and data.grant.expect.listen == announced:
             return data
         return None
 
     def confirm(self, data: Data) -> None:
-        """The server agreed: from now on this is the agreement."""
+        """The server has agreed, so from now on this is the agreement."""
         self._pinholes.confirm(data.grant)
         if data.grant.id in self._open:  # it may have had its time while the server thought
             self.replace(data)
 
     def replace(self, data: Data | None) -> None:
-        """F29, F47: the last one counts. A connection that came through the old one goes on."""
+        """F29, F47: the last agreement counts. A connection that came through the old one goes on."""
         old, self.agreement = self.agreement, data
         if old is not None and old is not data and old.used_at is None:
             self.close(old)
 
     def close(self, data: Data) -> None:
-        """Admit nobody more."""
+        """Close a pinhole, so that no further connection is admitted."""
         # Forgotten first: the table may report the end before its close() returns.
         if self._open.pop(data.grant.id, None) is None:
             return
@@ -194,7 +196,7 @@ class DataConnections:
     # -- transfers -------------------------------------------------------------------------------------------------
 
     def attach(self, transfer: Transfer) -> None:
-        """The server goes ahead with it: over the agreement of this moment."""
+        """The server goes ahead with the transfer. It goes over the agreement of this moment."""
         data = self.agreement
         if transfer.data is not None or data is None or transfer.is_over:
             return
@@ -203,8 +205,8 @@ class DataConnections:
         transfer.data, data.transfer = data, transfer
 
     def wait(self, data: Data | None) -> None:
-        """A transfer wants this pinhole, which then stands until the final reply, for `idle` at most: files are fetched
-        from tape, and listings of large directories sorted."""
+        """A transfer wants this pinhole, which then stands until the final reply, for `idle` at most. Servers may fetch
+        files from tape, or sort listings of large directories."""
         if data is not None and data.used_at is None:
             data.close_at = None
             self._pinholes.renew(data.grant, data.grant.expect.allow, self._idle_seconds)
@@ -223,12 +225,13 @@ class DataConnections:
             self.report(transfer)
 
     def expect_no_longer(self, data: Data, code: int, now: float) -> None:
-        """The command that a pinhole was opened for has its final reply: whoever is late gets some time (F59)."""
+        """The command that a pinhole was opened for has its final reply. A late connection still gets some time
+        (F59)."""
         if data.used_at is None:
             data.close_at = now + (LATE_SECONDS if code < 400 else GRACE_SECONDS)
 
     def report(self, transfer: Transfer) -> None:
-        """Tell of a transfer, with what is known; whoever calls this forgets it."""
+        """Tell the log of a transfer, with what is known. The caller forgets the transfer after that."""
         if transfer.data is not None:
             transfer.data.transfer = None
             transfer.data = None

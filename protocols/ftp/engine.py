@@ -53,13 +53,15 @@ from protocols.toolbox.lines import LineTooLong
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 MAX_WAITING_BYTES = 16384
-"""Most bytes of commands behind one that waits for the reply to a login."""
+"""How many bytes of commands may wait behind one that waits for the reply to a login."""
 
 
 class FtpEngine(Engine):
-    """One control connection: cut into lines, which change a `Session`; what is to be done comes out of its outbox.
+    """One control connection. It is cut into lines, the lines change a `Session`, and what is to be done comes out of
+    the session's outbox.
 
-    The driver calls it; it owns the session, and by that the session's pinholes. Its states are drawn in session.py.
+    The driver calls the engine. The engine owns the session, and by that the session's pinholes. session.py draws the
+    states.
     """
 
     __slots__ = ("_busy", "_session")
@@ -127,7 +129,7 @@ class FtpEngine(Engine):
             session.quit(b"421 Too many commands at once.", "too_many_pending", detail)
 
     def _kept_command(self) -> bytes | None:
-        """The command that waits for a login, once it is known whether there is one."""
+        """Read the command that waits for a login, once the reply to the login is known."""
         session = self._session
         if session.queue.is_logging_in():
             return None
@@ -138,7 +140,7 @@ class FtpEngine(Engine):
         return line
 
     def _bad_line(self, side: Side, fault: Malformed) -> None:
-        """A line is too long, or holds a NUL: where the next one begins, nobody can say for both sides (F2)."""
+        """A line is too long, or holds a NUL. The two sides could then differ about where the next line begins (F2)."""
         is_long = isinstance(fault, LineTooLong)
         reason = "line_too_long" if is_long else "nul"
         if side is SERVER:
@@ -205,7 +207,7 @@ class FtpEngine(Engine):
             clocks.append((session.ending_by, _closed_by_server))
         if not session.login.is_done:
             clocks.append((session.login.by, _login_too_slow))
-        if not session.data.using:  # X14, F75: stands still while data moves
+        if not session.data.using:  # X14, F75: the clock stands still while data moves
             clocks.append((session.heard_at + session.options.idle, _idle))
         if (agreement := session.data.agreement) is not None and agreement.close_at is not None:
             clocks.append((agreement.close_at, _agreement_over))
@@ -214,7 +216,7 @@ class FtpEngine(Engine):
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
-        """A side says no more. What it has left without a line end is read, then the end is passed on."""
+        """A side has ended. What it has left without a line end is read, then the end is passed on."""
         session = self._session
         if session.is_over or side in session.finished:
             return ()
@@ -230,7 +232,8 @@ class FtpEngine(Engine):
         return self._done()
 
     def _end_client(self) -> None:
-        """The client says no more. What waits for a login is read first; its last line may have to wait, too."""
+        """The client has ended. Commands that wait for a login are read first, and the client's last line may have to
+        wait, too."""
         session = self._session
         is_read = session.mode is not AGREED and SERVER not in session.finished
         if session.mode is ASKED and session.lines[CLIENT]:
@@ -242,8 +245,8 @@ class FtpEngine(Engine):
             session.end(CLIENT)
 
     def _read_rest(self, side: Side) -> None:
-        """The last line of a stream may lack its end. Some readers take it all the same, so it is checked as any
-        other."""
+        """The last line of a stream may lack its end. Some readers take it all the same, so it is checked like any
+        other line."""
         session = self._session
         try:
             if rest := session.lines[side].pop_rest():

@@ -9,12 +9,13 @@ from __future__ import annotations
 from protocols.ftp import wire
 
 MAX_UNKNOWN = 10
-"""F12: verbs in a row that nobody knows: before the login we, after it the server. Clients probe one or two."""
+"""F12: how many unknown verbs in a row end the session. Before the login they are unknown to us, after it to the
+server. Clients probe one or two."""
 UNKNOWN_REPLIES = frozenset({500, 502})
 """Replies by which a server says that it does not know a command (RFC 959 s.4.2)."""
 
 NEED_LOGIN = wire.AGREEMENTS | wire.TRANSFERS
-"""Commands that wait while the reply to a login is on its way: a client may send all at once (F5)."""
+"""Commands that wait while the reply to a login is on its way, because a client may send all at once (F5)."""
 FIRST = b"530 Log in with USER and PASS first."
 
 _OTHER_PROTOCOL = "a line of another protocol"
@@ -73,7 +74,7 @@ class Login:
         self._unknown = 0
 
     def begin_again(self, by: float) -> None:
-        """After REIN all is as after the greeting (F71)."""
+        """After REIN the session is as it was after the greeting (F71)."""
         self.by = by
         self.is_done = False
         self.user = b""

@@ -20,10 +20,10 @@ from protocols.ftp import wire
 from protocols.ftp.data import Data, Transfer
 
 MAX_PENDING = 64
-"""F77: commands without a final reply. Clients that pipeline at all send a handful."""
+"""F77: how many commands may be without a final reply. Clients that pipeline at all send a handful."""
 MAX_KEEP_ALIVES = 32
-"""Behind a transfer and more commands than this, one that only keeps the connection alive is not waited for: so there
-is room for others."""
+"""How many commands may wait behind a transfer before a further keep-alive command is no longer waited for. This leaves
+room for other commands."""
 
 _OVERTAKES: Mapping[str, frozenset[int]] = {
     "ABOR": frozenset({225}),
@@ -31,7 +31,7 @@ _OVERTAKES: Mapping[str, frozenset[int]] = {
     "QUIT": frozenset({221}),
     "NOOP": frozenset({200}),
 }
-"""Replies that may come before that of an older transfer, and that a transfer itself does not have (F9, F10)."""
+"""Replies that may come before the reply of an older transfer, and that a transfer itself does not have (F9, F10)."""
 
 _TELLING: Mapping[int, frozenset[str]] = {
     **dict.fromkeys((110, 125, 150), wire.TRANSFERS),
@@ -49,17 +49,17 @@ _TELLING: Mapping[int, frozenset[str]] = {
     257: frozenset({"MKD", "XMKD", "PWD", "XPWD"}),
     350: frozenset({"RNFR", "REST"}),
 }
-"""Codes that tell which commands they can be the answer to. If the oldest command is none of them and a later one is,
-then those before that one have no reply."""
+"""code -> the commands that it can answer. If the oldest command is none of them and a later one is, then the commands
+before that later one have no reply."""
 
 _OF_DATA = frozenset({125, 150, 227, 229})
-"""Of the codes above, those that nearly always are about a data connection. They tell even behind a command that nobody
-knows: a client that had begun a transfer by it would wait for its end before it asked for another one."""
+"""The codes of _TELLING that are nearly always about a data connection. They tell even behind an unknown command: a
+client that had begun a transfer by that command would wait for its end before it asked for another one."""
 
 _PASSIVE = wire.PASSIVE_227 | {"EPSV"}
 
 _KEEP_ALIVES = frozenset({"NOOP", "XNOP", "STAT", "PWD", "SYST", "TYPE", "SITE", "ALLO"})
-"""By which clients keep a control connection alive, for hours and without waiting for the replies."""
+"""Commands by which clients keep a control connection alive, for hours and without waiting for the replies."""
 
 _ABOR_REPLIES = frozenset({225, 226, 426, 500, 501, 502, 530})
 
@@ -77,8 +77,7 @@ class Pending:
     transfer: Transfer | None = None
     """What the command moves, if it is one that moves data."""
     waits_for: Data | None = None
-    """The pinhole of a command that nobody knows for one that moves data, when the server has gone ahead as with
-    one."""
+    """The pinhole that an unknown command waits for. The server has gone ahead as if the command moved data."""
 
     def has_begun(self) -> bool:
         """Whether its transfer is on its way."""
@@ -121,8 +120,9 @@ class ReplyQueue:
         return self._waiting[-1]
 
     def append(self, pending: Pending) -> bool:
-        """False: there are too many. What keeps the connection alive while a transfer runs may be said without end;
-        beyond a bound no reply to it is waited for, and one that comes all the same is passed on as any other."""
+        """Queue a command. False: too many wait already. A client may send keep-alive commands without end while a
+        transfer runs. Beyond a bound their replies are not waited for, and a reply that comes all the same is passed on
+        like any other."""
         if len(self._waiting) > MAX_KEEP_ALIVES and self._is_keep_alive(pending):
             return True
         if len(self._waiting) >= MAX_PENDING:
@@ -139,7 +139,7 @@ class ReplyQueue:
     def turn(self, code: int) -> Turn:
         """Which command a reply with this code answers: the oldest one, but for the cases above."""
         waiting = self._waiting
-        if not waiting or code == 421:  # 421 comes at any moment and answers nothing (F16)
+        if not waiting or code == 421:  # 421 may come at any moment and answers no command (F16)
             return Turn(None)
         head = waiting[0]
         if head.transfer is not None:
@@ -155,8 +155,8 @@ class ReplyQueue:
 
     def _told_by(self, code: int) -> Pending:
         head, verbs = self.oldest, self._telling.get(code, frozenset())
-        # The greeting is the first reply, whatever its code. What answers an unknown command is not known, either,
-        # but for data connections.
+        # The greeting is the first reply, whatever its code. A reply to an unknown command is not known either, unless
+        # it is about a data connection.
         is_open = not head.verb or (head.verb not in wire.KNOWN and code not in _OF_DATA)
         if is_open or (head.verb in verbs and not (code < 200 and head.has_begun())):
             return head
@@ -171,7 +171,7 @@ class ReplyQueue:
         lost = [
             pending
             for pending in takewhile(lambda pending: pending is not answered, self._waiting)
-            # A transfer may have been overtaken by something else than the next transfer.
+            # Another reply than that of the next transfer may have overtaken a transfer.
             if pending.answer is None and (pending.transfer is None or answered.transfer is not None)
         ]
         for pending in lost:

@@ -53,11 +53,12 @@ def read(session: Session, line: bytes) -> None:
 
 
 def _without_code(session: Session, line: bytes, text: bytes) -> None:
-    """Outside of a reply each line has a code; some servers put blank ones between."""
+    """A line outside of a reply that has no code. Every line there has one, but some servers put blank lines between
+    replies."""
     if SERVER not in session.spoken:
         session.not_ftp("the first line is no FTP reply")
     elif text.strip():
-        # Passed on it would shift every later reply by one, and with them what is taken for a 227.
+        # If it were passed on, it would shift every later reply by one, and with them what is taken for a 227.
         session.quit(b"421 The server's reply makes no sense.", "bad_reply", "no reply code")
     else:
         _pass_on(session, line, None)
@@ -73,7 +74,7 @@ def _pass_on(session: Session, line: bytes, held: bytearray | None) -> None:
 
 
 def _is_hidden(session: Session, reply: Reply, text: bytes) -> bool:
-    """F68, F72: what would be refused is no feature."""
+    """F68, F72: a feature that would be refused is hidden from FEAT."""
     if not session.hidden or reply.answered is None or reply.answered.verb != "FEAT":
         return False
     return wire.feature(text) in session.hidden
@@ -108,9 +109,9 @@ def _give_up(session: Session, pending: Pending, answered: Pending | None, code:
 
 
 def _stray(session: Session, detail: str) -> None:
-    """The server has said what nobody asked for. It goes on as text, and nothing is opened for it (F14)."""
+    """The server has sent a reply that no command asked for. It goes on as text, and nothing is opened for it (F14)."""
     if session.is_leaving or session.ending_by is not None or CLIENT in session.finished:
-        return  # some say good-bye twice, and some say behind 421 what has failed
+        return  # some servers say good-bye twice, and some say behind 421 what has failed
     if not session.stray_noted:
         session.stray_noted = True
         session.violation("ftp.unsolicited_reply", detail, "passed as text")
@@ -121,8 +122,9 @@ def _is_passive(pending: Pending) -> bool:
 
 
 def _is_anothers(answered: Pending, code: int, held: bytearray | None) -> bool:
-    """Whether this success of a command that asks for an address has none, and no right to have one: it is the second
-    reply to an older command, and the one that is waited for comes behind it."""
+    """Whether a reply answers an older command, although it is the turn of a command that asks for an address. Such a
+    success names no address, and could name none. So it is the second reply to the older command, and the reply that is
+    waited for comes behind it."""
     if held is None or code in (227, 229) or answered.argument.upper() == b"ALL":  # EPSV ALL asks for no address
         return False
     return not wire.names_port(bytes(held))
@@ -138,7 +140,7 @@ def _ends(session: Session, code: int, answered: Pending | None, held: bytearray
     if answered is None:
         return
     if code < 200:
-        if code != 120:  # which is for the service as a whole
+        if code != 120:  # this 421 is for the service as a whole
             _transfer_starts(session, answered)
         return
     if _is_anothers(answered, code, held):
@@ -147,9 +149,9 @@ def _ends(session: Session, code: int, answered: Pending | None, held: bytearray
         return
     if answered.verb == "ABOR":
         if code == 426 and answered.transfer is None:
-            return  # of a transfer that we took for ended; ABOR's own reply follows (F10)
+            return  # the reply of a transfer that we took for ended; ABOR's own reply follows (F10)
         if (head := session.queue.oldest).transfer is not None:
-            _settle(session, head, code, b"")  # ABOR has ended it, and it gets no reply of its own
+            _settle(session, head, code, b"")  # ABOR has ended the transfer, and the transfer gets no reply of its own
     _settle(session, answered, code, bytes(held or b""))
 
 
@@ -238,10 +240,10 @@ def _transfer(session: Session, answered: Pending, code: int, _: bytes) -> None:
 
 
 def _transfer_starts(session: Session, answered: Pending) -> None:
-    """The server goes ahead: over the agreement of this moment, or to the default data port."""
+    """The server goes ahead with a transfer, over the agreement of this moment or to the default data port."""
     data = session.data
     if answered.transfer is None:
-        # Some command that is not known for one that moves data (F58).
+        # This command is not known to move data (F58).
         answered.waits_for = data.agreement
         data.wait(answered.waits_for)
         return

@@ -36,26 +36,27 @@ from protocols.toolbox.lines import LineBuffer
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 MAX_COMMAND_BYTES = 4096
-"""F2. 512 would break long UTF-8 paths; Linux paths end at 4096."""
+"""F2: the longest command line. 512 would break long UTF-8 paths; Linux paths end at 4096."""
 MAX_REPLY_BYTES = 8192
 """F18: banners and quota lines are long. The same bound holds for a reply to PASV as a whole."""
 
 
 class Mode(Enum):
-    """What comes in is read how."""
+    """How incoming bytes are read."""
 
     READ = auto()
     """Commands and replies, line by line."""
     ASKED = auto()
-    """The same, but no command behind AUTH is read before its reply: if the server agrees, it must not have come."""
+    """Both are read line by line, but no command behind AUTH before its reply. If the server agrees to AUTH, such a
+    command must not have come."""
     AGREED = auto()
     """The server has agreed to AUTH, and the client is to begin its handshake."""
     OVER = auto()
-    """Nothing: the session is aborted, or relayed unread."""
+    """Nothing is read: the session is aborted, or relayed unread."""
 
 
 READ, ASKED, AGREED, OVER = Mode
-# Names of the module, since each look at a member of an enum costs as much as ten comparisons.
+# These are names of the module, because each look at a member of an enum costs as much as ten comparisons.
 
 
 @dataclass(slots=True, eq=False)
@@ -70,8 +71,8 @@ class Reply:
 
 
 class Session:
-    """What is known of one session. Sentences that end it (`quit`, `not_ftp`, `injected`, `abort`) stand here, since
-    commands, replies and clocks all come to them."""
+    """What is known of one session. The ways to end it (`quit`, `not_ftp`, `injected`, `abort`) stand here, because
+    commands, replies and clocks all use them."""
 
     __slots__ = (
         "agreements",
@@ -108,7 +109,7 @@ class Session:
         self.hidden = self.denied | wire.TLS_COMMANDS if options.tls == "deny" else self.denied
         """Commands that no reply to FEAT names (F68, F72)."""
         self.rewrites = {side: peers.is_mapped(side) for side in Side}
-        """Whether what a side says may be written anew: NAT maps its address."""
+        """Whether words of a side may be written anew, because NAT maps its address."""
 
         self.out = Outbox()
         self.data = DataConnections(
@@ -141,10 +142,10 @@ class Session:
         self.ending_by: float | None = None
         """When a server that has said 421 must have closed."""
         self.stray_noted = self.unanswered_noted = False
-        """Once is enough to know a server."""
+        """The log has been told of an unanswered command. Once is enough to know a server."""
 
         self.now = self.heard_at = now
-        """The time, and when a line or an event of a data connection came last."""
+        """When a line or an event of a data connection came last."""
 
     @property
     def is_over(self) -> bool:
@@ -176,7 +177,7 @@ class Session:
                 self.data.report(pending.transfer)
 
     def report_transfers(self) -> None:
-        """At the end each transfer is told of with what is known."""
+        """The session ends, and the log is told of each transfer with what is known."""
         for pending in self.queue:
             if pending.transfer is not None:
                 self.data.report(pending.transfer)
@@ -186,18 +187,20 @@ class Session:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def quit(self, text: bytes, reason: str, detail: str) -> None:
-        """The session cannot go on, and the client is told so. reason: also the rule that was broken."""
+        """The session cannot go on, and the client is told so. reason: the reason for the client, and the rule that was
+        broken."""
         self.violation(f"ftp.{reason}", detail, "closed")
         self.out.send(CLIENT, text + wire.CRLF)
         self.abort(reason)
 
     def not_ftp(self, detail: str) -> None:
-        """Somebody speaks another protocol (F12). There is no answer: it would be taken for one of that protocol's."""
+        """A peer speaks another protocol (F12). It gets no answer, because the answer would be taken for one of that
+        protocol."""
         self.violation("ftp.not_ftp", detail, "closed")
         self.abort("not_ftp")
 
     def injected(self, detail: str) -> None:
-        """Something came in clear that the other side might take for what TLS has protected (F67)."""
+        """A side has sent something in clear that the other side might take for words that TLS has protected (F67)."""
         self.violation("ftp.tls_injection", detail, "closed")
         self.abort("tls_injection")
 
@@ -214,10 +217,11 @@ class Session:
         self.mode = OVER
 
     def end(self, side: Side) -> None:
-        """One direction is over: that is passed on, and the other one goes on."""
+        """One direction is over. Its end is passed on, and the other direction goes on."""
         self.finished.add(side)
         if side is SERVER:
-            # What it owes will not come: unconfirmed pinholes go, and transfers wait for their data alone.
+            # Replies that the server still owes will not come. So unconfirmed pinholes go, and transfers wait for their
+            # data alone.
             for pending in self.queue:
                 self.will_not_be_answered(pending)
             self.queue.clear()

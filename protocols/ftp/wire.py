@@ -19,7 +19,7 @@ CRLF = b"\r\n"
 
 
 def with_crlf(line: bytes) -> bytes:
-    """With the line end that the protocol wants, whichever it came with (F1)."""
+    """The line with the line end that the protocol wants, whichever it came with (F1)."""
     return line[:-1] + CRLF if line.endswith(b"\n") and not line.endswith(CRLF) else line
 
 
@@ -29,8 +29,8 @@ TRANSFERS = frozenset(["RETR", "STOR", "STOU", "APPE", "LIST", "NLST", "MLSD"])
 """Commands that use the data connection and end with a reply of their own (F58)."""
 
 PASSIVE_227 = frozenset(["PASV", "CPSV", "P@SW"])
-"""Answered by 227. CPSV swaps the TLS roles (F50); P@SW is PASV spelt so that a firewall does not see it, and vsftpd
-obeys."""
+"""Commands that are answered by 227. CPSV swaps the TLS roles (F50). P@SW is PASV spelt so that a firewall does not see
+it, and vsftpd obeys."""
 
 AGREEMENTS = frozenset(["PORT", "EPRT", "EPSV"]) | PASSIVE_227
 
@@ -69,15 +69,15 @@ _REGISTERS_WITH_IRC = re.compile(rb"[^ ]+ [^ ]+ [^ ]+ :")
 
 class Command(NamedTuple):
     verb: str
-    """In capitals, Latin-1; empty for a blank line."""
+    """The verb in capitals, as Latin-1. It is empty for a blank line."""
     argument: bytes
-    """Without the blanks around it. It may be a password."""
+    """The argument without the blanks around it. It may be a password."""
 
     def is_foreign(self, is_first: bool) -> bool:
-        """Whether a session in which this comes before the login is no FTP session. is_first: of all lines that are not
-        blank."""
+        """Whether this command, before the login, shows that the session is no FTP session. is_first: it is the first
+        line that is not blank."""
         verb, argument = self.verb, self.argument
-        if ":" in verb or verb in _FOREIGN:  # the first is a field of HTTP, SIP or mail
+        if ":" in verb or verb in _FOREIGN:  # the first verb is also a field of HTTP, SIP or mail
             return True
         if is_first and verb not in KNOWN and not _VERB_SHAPE.match(verb):
             return True

@@ -1,1 +1,1 @@
-"""TFTP: files over datagrams. engine.py is the sessions, transfer.py follows one file, wire.py reads packets."""
+"""TFTP: files over datagrams. engine.py has the sessions, transfer.py follows one file, wire.py reads packets."""

@@ -36,13 +36,13 @@ from protocols.tftp.wire import Code, Request, error, is_of_transfer, is_request
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 MAX_UNDER_WAY = 50_000
-"""Requests of a daemon that are remembered while they wait or move, so that the same again opens nothing. Who repeats
-one that is forgotten opens one way in more."""
+"""How many requests of a daemon are remembered while they wait or move, so that a repeated request opens nothing. A
+request that is forgotten and repeated opens one more way in."""
 MAX_PER_SECOND = 16
-"""Requests of one port that each begin something, without an answer. A client waits for its file; whoever does not
-makes four lines of log with each datagram."""
+"""How many requests of one port may each begin something, without an answer. A client waits for its file. A sender that
+does not wait would make four lines of log with each datagram."""
 NOTHING_SECONDS = 2.0
-"""For so long a session stays whose requests begin nothing."""
+"""How long a session stays whose requests begin nothing."""
 
 Ends = tuple[Endpoint, Endpoint]
 """The client of a request, as its server sees it, and the server that it asked."""
@@ -60,7 +60,8 @@ class Moving:
 
 
 class RequestEngine(Engine):
-    """The session of one client port with port 69 of a server: its requests, and what the server sends from there."""
+    """The session of one client port with port 69 of a server. It reads the client's requests, and what the server
+    sends from port 69."""
 
     __slots__ = (
         "_begun", "_ends", "_grant", "_options", "_over", "_peers", "_pinholes", "_transfer", "_under_way",
@@ -90,7 +91,7 @@ class RequestEngine(Engine):
             return self._asked(data, now)
         if self._transfer is None:
             return (violation("tftp.not_tftp", "what belongs to no request", "dropped"),)
-        if side is SERVER:  # it answers from where it was asked, so from nowhere else (TF10)
+        if side is SERVER:  # the server answers from where it was asked, so from nowhere else (TF10)
             self._begun = now, 0
             self._close()
         return _moved(self._transfer, side, data, now, self._under_way, self._ends)
@@ -101,7 +102,7 @@ class RequestEngine(Engine):
         except Malformed as bad:
             return (violation("tftp.malformed", str(bad), "dropped"),)
         under_way = self._under_way.get(self._ends)
-        # It comes again, perhaps by another session (TF15).
+        # The request comes again, perhaps by another session (TF15).
         if under_way is not None and under_way.request == request and not under_way.is_taken_up:
             self._nothing_began("repeated", now)
             return (Send(SERVER, data),)
@@ -129,12 +130,13 @@ class RequestEngine(Engine):
         return self._begun[1] > MAX_PER_SECOND
 
     def _nothing_began(self, reason: str, now: float) -> None:
-        """Not over at once: else each datagram would be a session, with two lines in the log."""
+        """The session of a request that has begun nothing is not over at once. Otherwise each datagram would be a
+        session, with two lines in the log."""
         if self._transfer is None:
             self._over = now + NOTHING_SECONDS, reason
 
     def _expect(self, request: Request) -> Expect:
-        """TF11: for the server's host, from any port, to the client as that host knows it."""
+        """TF11: the pinhole lets the server's host in, from any port, to the client as that host knows it."""
         peers = self._peers
         return Expect(
             transport=Transport.UDP,
@@ -151,7 +153,7 @@ class RequestEngine(Engine):
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         if grant is not self._grant:
-            return ()  # it stood for a request in whose place another one is
+            return ()  # the pinhole stood for a request that another one has replaced
         self._grant = None
         if isinstance(event, Used):  # the session that it begins has put its own transfer in the place of this one
             self._forget()
@@ -177,7 +179,7 @@ class RequestEngine(Engine):
         return self._transfer is not None and self._transfer.result is None
 
     def deadline(self) -> float | None:
-        """While a way in stands, that has a clock of its own."""
+        """When the session ends. While a way in stands, the clock of the way in counts."""
         if self._transfer is None:
             return None if self._over is None else self._over[0]
         return None if self._grant is not None else self._transfer.deadline()
@@ -214,7 +216,7 @@ class TransferEngine(Engine):
         return _moved(self._transfer, side, data, now, self._under_way, self._ends)
 
     def is_needed(self) -> bool:
-        """Its own clock says how long its two sides may be silent (TF17)."""
+        """Always true: the engine's own clock says how long the two sides may be silent (TF17)."""
         return self._transfer.result is None
 
     def deadline(self) -> float:
@@ -235,7 +237,7 @@ class TransferEngine(Engine):
 def _moved(
     transfer: Transfer, side: Side, data: bytes, now: float, under_way: UnderWay, ends: Ends
 ) -> Sequence[Effect]:
-    """A packet of a file, in whichever session it moves."""
+    """Read a packet of a file, in whichever session it moves."""
     effects = transfer.receive(side, data, now)
     if transfer.result is not None:
         _forget(under_way, ends, transfer)
@@ -243,13 +245,14 @@ def _moved(
 
 
 def _forget(under_way: UnderWay, ends: Ends, transfer: Transfer) -> None:
-    """The same request is another one from now on. What a later one between the same ends began stays."""
+    """The transfer is over, so the same request begins another one from now on. A later transfer between the same ends
+    stays."""
     if under_way.get(ends) is transfer:
         del under_way[ends]
 
 
 def _refused(request: Request, options: TftpOptions) -> tuple[Note, Send] | None:
-    """What the options have against it, for the log and for the client."""
+    """Why the options refuse a request, for the log and for the client."""
     name = request.name.decode("latin-1")
     most, size = options.max_bytes, number(request.options, "tsize", 0, MAX_SIZE)
     if request.is_read and options.read == "deny":
@@ -259,7 +262,8 @@ def _refused(request: Request, options: TftpOptions) -> tuple[Note, Send] | None
     elif not _may_be_named(name, options):
         rule = "tftp.name"
     elif most is not None and not request.is_read and size is not None and size > most:
-        # Not when it comes: the server would have thrown the old file away for it.
+        # The write is not refused only when its data comes: by then the server would have thrown the old file away for
+        # it.
         return (
             violation("tftp.too_long", f"WRQ of {name!r} of {size} bytes", "answered ERROR 3"),
             Send(CLIENT, error(Code.DISK_FULL, "file too long")),
@@ -271,7 +275,8 @@ def _refused(request: Request, options: TftpOptions) -> tuple[Note, Send] | None
 
 
 def _may_be_named(name: str, options: TftpOptions) -> bool:
-    """Judged as it is spelled, and as a file system reads it: `boot/../secret` is not in `boot`."""
+    """Whether the options allow this name. It is judged as it is spelled, and as a file system reads it:
+    `boot/../secret` is not in `boot`."""
     spelled = _with_slashes(name)
     spellings = {spelled, normpath(spelled)}
     if any(_is_any(spelling, options.deny_names) for spelling in spellings):
@@ -284,12 +289,13 @@ def _is_any(spelling: str, patterns: Sequence[str]) -> bool:
 
 
 def _with_slashes(text: str) -> str:
-    """Servers on Windows take either."""
+    """The name with slashes for backslashes, because servers on Windows take either."""
     return text.replace("\\", "/")
 
 
 class TftpEngines:
-    """Those of one daemon share what is under way: the session of a transfer ends what that of a request began."""
+    """Makes the engines of one daemon. They share what is under way, because the session of a transfer ends what the
+    session of a request began."""
 
     def __init__(self) -> None:
         self._under_way: UnderWay = {}

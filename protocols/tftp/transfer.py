@@ -29,17 +29,17 @@ from protocols.tftp.wire import (
 )
 
 BLOCK_BYTES = 512
-"""Of each DATA but the last, unless another number was agreed on (RFC 1350 s.2)."""
+"""The size of each DATA but the last, unless another size was agreed on (RFC 1350 s.2)."""
 LAST_BLOCK = 0xFFFF
-"""After this number comes 0, or 1: implementations differ (TF6)."""
+"""The highest block number. After it comes 0 or 1; implementations differ (TF6)."""
 LEAST_IDLE_SECONDS = 30.0
 """Silence after which a transfer is given up: five repeats of most implementations (TF17)."""
 DALLY_SECONDS = 6.0
-"""For so long the last ACK may be asked for once more (RFC 1350 s.6), at least (TF16)."""
+"""How long, at least, the last ACK may be asked for once more (RFC 1350 s.6; TF16)."""
 MAX_TEXT_BYTES = 100
-"""Of a peer's ERROR that the log is told."""
+"""How much of the text of a peer's ERROR the log is told."""
 MAX_SIZE = 1 << 62
-"""Of a file, as `tsize` tells it."""
+"""The largest size of a file that is believed, as `tsize` tells it."""
 
 
 class Transfer:
@@ -80,12 +80,12 @@ class Transfer:
         self._awaited = 1
         """The number of the block that comes next."""
         self._last: int | None = None
-        """The number of the last block of the file, once that has come."""
+        """The number of the last block of the file. None: that block has not come."""
         self._block_bytes = BLOCK_BYTES
         self._window = 1
         self._timeout = 0
         self._size = None if request.is_read else number(request.options, "tsize", 0, MAX_SIZE)
-        """What the sender has said that the file has."""
+        """The size of the file, as its sender has said."""
         self._bytes_moved = 0
         self._blocks = 0
         self._repeated = 0
@@ -93,7 +93,7 @@ class Transfer:
         """When the session is over if nothing comes, or, after the end of the file, whatever comes."""
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
-        """A packet of the transfer goes on, unless it is one too many."""
+        """A packet of the transfer goes on, unless with it the transfer moves more than it may."""
         if side is self.server:
             self.is_answered = True
         else:
@@ -104,7 +104,8 @@ class Transfer:
                 return self._refuse(now)
             self._ends_at = now + max(LEAST_IDLE_SECONDS, 4.0 * self._timeout)
             if self.result is not None:
-                # The last ACK may be lost, and asked for once more: until then its session stands (TF16).
+                # The last ACK may be lost, and asked for once more. Until then the session of the transfer stands
+                # (TF16).
                 self._ends_at = now + max(DALLY_SECONDS, 2.0 * self._timeout)
                 return (Send(side.other, data), self._told(now))
         return (Send(side.other, data),)
@@ -113,11 +114,11 @@ class Transfer:
         return self._ends_at
 
     def tick(self, now: float) -> Sequence[Effect]:
-        """Nothing has come for too long, or nothing was to come any more."""
+        """The time is over: no packet has come for too long, or none was to come any more."""
         return (*self.end("timeout", now), Close("timeout" if self.result == "timeout" else "finished"))
 
     def end(self, result: str, now: float) -> Sequence[Effect]:
-        """It goes on no more, whatever it had come to."""
+        """The transfer goes on no more, however far it has come."""
         if self.result is not None:
             return ()
         self.result = result
@@ -190,5 +191,5 @@ class Transfer:
 
 
 def direction(request: Request) -> str:
-    """From where the client stands."""
+    """Whether a file is read or written, as the client sees it."""
     return "read" if request.is_read else "write"

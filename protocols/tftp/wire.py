@@ -11,9 +11,9 @@ from protocols.contract.addresses import Malformed
 MAX_REQUEST_BYTES = 1472
 """A request is one datagram (RFC 2347 says 512 bytes); this is what an Ethernet carries of it unbroken (TF3)."""
 MAX_OPTIONS = 16
-"""Options of one packet that are looked at. Eight are known to anybody."""
+"""How many options of one packet are looked at. Eight are known at all."""
 HEAD_BYTES = 4
-"""Of DATA and ACK: opcode and block number."""
+"""The length of opcode and block number in DATA and ACK."""
 
 
 class Opcode(IntEnum):
@@ -26,7 +26,7 @@ class Opcode(IntEnum):
 
 
 class Code(IntEnum):
-    """Of an ERROR; there are more, and any number may come."""
+    """Codes of an ERROR. There are more of them, and any number may come."""
 
     UNDEFINED = 0
     ACCESS_VIOLATION = 2
@@ -34,7 +34,7 @@ class Code(IntEnum):
 
 
 Options = tuple[tuple[str, bytes], ...]
-"""Names in lower case, and values as they came."""
+"""name of an option in lower case -> its value as it came."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class Request:
 
     is_read: bool
     name: bytes
-    """Of the file, as the client spells it: not for any file system of ours."""
+    """The name of the file, as the client spells it. It is not meant for any file system of ours."""
     mode: bytes
     options: Options = ()
 
@@ -53,7 +53,7 @@ class Request:
 
 
 def opcode(data: bytes) -> int:
-    """The first field of every packet; 0, which is none, if that is not there."""
+    """The first field of every packet. 0, which is no opcode: the field is missing."""
     return int.from_bytes(data[:2], "big") if len(data) >= 2 else 0
 
 
@@ -62,7 +62,8 @@ def is_request(data: bytes) -> bool:
 
 
 def is_of_transfer(data: bytes) -> bool:
-    """Whether this can be a server's answer to a request. Its host may send other things to the client's port."""
+    """Whether this can be a server's answer to a request. The server's host may send other things to the client's
+    port."""
     return opcode(data) in (Opcode.DATA, Opcode.ACK, Opcode.ERROR, Opcode.OACK)
 
 
@@ -81,7 +82,7 @@ def read_request(data: bytes) -> Request:
 
 
 def read_options(data: bytes) -> Options:
-    """Of an OACK: what the server accepts of what was asked for."""
+    """The options of an OACK: what the server accepts of what was asked for."""
     return _options(data[2:])
 
 
@@ -92,7 +93,8 @@ def _options(text: bytes) -> Options:
 
 
 def number(options: Options, name: str, least: int, most: int) -> int | None:
-    """The value of an option that is a decimal number (TF2); None when there is none, or none that may be."""
+    """The value of an option that is a decimal number (TF2). None: the option is missing, or its value is not
+    allowed."""
     value = dict(options).get(name, b"")
     if not value.isdigit() or len(value) > 20:
         return None
@@ -100,12 +102,12 @@ def number(options: Options, name: str, least: int, most: int) -> int | None:
 
 
 def error(code: Code, text: str) -> bytes:
-    """An ERROR of ours. It ends the transfer, and nobody acknowledges it (RFC 1350 s.7)."""
+    """An ERROR of ours. It ends the transfer, and no peer acknowledges it (RFC 1350 s.7)."""
     return Opcode.ERROR.to_bytes(2, "big") + code.to_bytes(2, "big") + text.encode("ascii") + b"\0"
 
 
 def read_error(data: bytes) -> tuple[int, bytes]:
-    """Code and text of an ERROR."""
+    """The code and the text of an ERROR."""
     return int.from_bytes(data[2:4], "big"), data[HEAD_BYTES:].partition(b"\0")[0]
 
 

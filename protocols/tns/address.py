@@ -21,7 +21,7 @@ from protocols.toolbox.spans import Span
 MAX_DEPTH = 32
 MAX_ADDRESSES = 16
 DEFAULT_PORT = 1521
-"""Where none is given (T21)."""
+"""The port of an address that names none (T21)."""
 
 _S = r"[ \t\r\n]*"
 _TOKEN = (
@@ -32,7 +32,7 @@ _TOKEN = (
 
 
 def _pattern(text: str) -> ParserElement:
-    """Positions are to be those of the text: no blank is skipped, no tab made into spaces."""
+    """A pattern that keeps the positions of the text: it skips no blank, and makes no tab into spaces."""
     return Regex(text, flags=re.DOTALL, as_match=True).leave_whitespace()
 
 
@@ -152,7 +152,8 @@ def addresses(text: bytes) -> list[Address]:
 
 
 def _nodes(node: Node) -> Iterator[Node]:
-    """Every ADDRESS below, also within lists and descriptions. What stands elsewhere (CONNECT_DATA) is none (T16)."""
+    """Every ADDRESS below this node, also within lists and descriptions. An address elsewhere (CONNECT_DATA) does not
+    count (T16)."""
     for below in node.nodes:
         if below.name == "ADDRESS":
             yield below
@@ -163,11 +164,11 @@ def _nodes(node: Node) -> Iterator[Node]:
 def _address(node: Node) -> Address:
     """What an ADDRESS says (T20, T21). Raises Malformed."""
     for name in ("PROTOCOL", "HOST", "PORT"):
-        if sum(below.name == name for below in node.nodes) > 1:  # who knows which a client takes
+        if sum(below.name == name for below in node.nodes) > 1:  # nobody knows which of the two a client takes
             raise Malformed(f"an ADDRESS with more than one {name}")
     host, port, protocol = node.first("HOST"), node.first("PORT"), node.first("PROTOCOL")
     kind = protocol.value.lower() if protocol is not None and protocol.value else "tcp"
-    if kind not in NETWORKED:  # ipc has a KEY, beq a PROGRAM
+    if kind not in NETWORKED:  # ipc has a KEY instead of a host, beq a PROGRAM
         nowhere = Span(node.start, node.start)
         return Address("", DEFAULT_PORT, kind, Span(node.start, node.end), nowhere, None, node.start)
     if host is None or not host.value or host.value_at is None:
@@ -205,7 +206,7 @@ def _host(text: str) -> Host | str:
     """An address, or a name of the shape that names have. Raises Malformed."""
     try:
         host = ip_address(text[1:-1] if text[:1] == "[" and text[-1:] == "]" else text)
-        if "%" not in text:  # a zone means something on the listener's own host
+        if "%" not in text:  # a zone means something only on the listener's own host
             return host
     except ValueError:
         pass

@@ -39,11 +39,11 @@ from protocols.toolbox import tls
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 MAX_HELD = 65536
-"""Most bytes of the listener's that wait behind a redirect while its names are resolved."""
+"""How many bytes of the listener may wait behind a redirect while its names are resolved."""
 MAX_RESENDS = 5
-"""Most times that a listener may ask for the CONNECT again (T10)."""
+"""How often a listener may ask for the CONNECT again (T10)."""
 MAX_ANSWERS = 16
-"""Most packets before the answer that ends the handshake."""
+"""How many packets may come before the answer that ends the handshake."""
 
 REFUSED, TIMED_OUT = 12564, 12535
 """What the client is told by us: ORA-12564 TNS:connection refused, ORA-12535 TNS:operation timed out."""
@@ -73,13 +73,14 @@ class State(Enum):
     REDIRECT = auto()
     """The listener's answer is a redirect that is not whole, or whose names are not resolved."""
     REDIRECTED = auto()
-    """The redirect was passed on, or refused; what still comes means nothing."""
+    """The redirect was passed on, or refused. Whatever still comes is ignored."""
 
 
 class TnsEngine(Engine):
-    """One connection to a listener, until the listener has answered: accepted, refused, or sent elsewhere.
+    """One connection to a listener, until the listener has answered: it accepts the client, refuses it, or sends it
+    elsewhere.
 
-    The driver calls it. The states are those of `State`; redirects are redirect.py's.
+    The driver calls the engine. The states are those of `State`; redirect.py follows redirects.
     """
 
     __slots__ = (
@@ -130,7 +131,7 @@ class TnsEngine(Engine):
     # -- what comes in -----------------------------------------------------------------------------------------------
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
-        """Read the packets that are whole now. A fault is an ending, never an exception."""
+        """Read the packets that are whole now. A fault ends the session, and never raises an exception."""
         self._now = now
         if self._state is State.REDIRECTED:
             self._ends_at = now + self._idle
@@ -167,7 +168,7 @@ class TnsEngine(Engine):
 
     def _read(self, side: Side) -> None:
         buffer = self._buffers[side]
-        # What comes behind a redirect is no part of it, however long a name takes to resolve.
+        # Packets behind a redirect are no part of it, however long a name takes to resolve.
         while not (side is SERVER and self._is_asking) and (packet := buffer.pop()) is not None:
             self._packets += 1
             if self._packets > MAX_ANSWERS + 2 * MAX_RESENDS:
@@ -180,7 +181,7 @@ class TnsEngine(Engine):
     # -- the client --------------------------------------------------------------------------------------------------
 
     def _of_client(self, packet: bytes) -> None:
-        if self._missing > 0 and wire.kind(packet) == Kind.DATA:  # it may come behind the listener's RESEND
+        if self._missing > 0 and wire.kind(packet) == Kind.DATA:  # the packet may come behind the listener's RESEND
             payload = packet[wire.DATA_BYTES :]
             self._missing -= len(payload)
             if self._connect_data is not None:
@@ -201,7 +202,8 @@ class TnsEngine(Engine):
         self._out.send(SERVER, packet)
 
     def _tell_connect(self, is_whole: bool = False) -> None:
-        """Who wants what, as soon as that is known; what was left out by then is left out."""
+        """Tell the log who wants which service, as soon as that is known. Parameters that have not come by then are
+        left out."""
         if self._connect_data is None or (self._missing > 0 and not is_whole):
             return
         facts: dict[str, Any] = {"version": self._version}
@@ -217,7 +219,7 @@ class TnsEngine(Engine):
     # -- the listener ------------------------------------------------------------------------------------------------
 
     def _of_server(self, packet: bytes) -> bool:
-        """Whether nothing more is to be read."""
+        """Read a packet of the listener. Returns whether nothing more is to be read."""
         if self._state is State.START:
             raise Malformed("the listener speaks first")
         if self._redirect is not None:
@@ -255,7 +257,7 @@ class TnsEngine(Engine):
         return False
 
     def _step_aside(self, packet: bytes) -> None:
-        """What follows is relayed unread, and before it what is already here (T29)."""
+        """Relay everything from here on unread, beginning with the bytes that are already here (T29)."""
         self._out.send(CLIENT, packet + self._buffers[SERVER].rest())
         if left := self._buffers[CLIENT].rest():
             self._out.send(SERVER, left)
@@ -263,20 +265,20 @@ class TnsEngine(Engine):
 
     @property
     def _idle(self) -> float:
-        """For how long the connection may be silent, by whether a redirect has led the client here."""
+        """How long the connection may be silent. This depends on whether a redirect has led the client here."""
         role = self._peers.role
         own = self._options.redirect_idle if isinstance(role, Redirected) and role.via else None
         return own if own is not None else self._options.idle
 
     @property
     def _is_asking(self) -> bool:
-        """A redirect is held until the addresses of a name are known."""
+        """Whether a redirect is held until the addresses of a name are known."""
         return self._redirect is not None and self._redirect.awaited is not None
 
     # -- redirects ---------------------------------------------------------------------------------------------------
 
     def _do(self, step: Step | None) -> None:
-        """What a redirect has come to."""
+        """Do what a step of the redirect asks for."""
         match step:
             case Ask(name):
                 self._out.add(Resolve(name))
@@ -286,7 +288,7 @@ class TnsEngine(Engine):
                 self._waiting.update((grant.id, grant) for grant in grants)
                 self._pass_on(packet)
             case None:
-                pass  # more of it is to come
+                pass  # more of the redirect is to come
 
     def resolved(self, name: str, hosts: tuple[Host, ...], now: float) -> Sequence[Effect]:
         """The addresses of a name that a redirect has."""
@@ -297,7 +299,7 @@ class TnsEngine(Engine):
         return self._take()
 
     def _pass_on(self, packet: bytes) -> None:
-        """The redirect goes to the client, and what had come behind it."""
+        """The redirect goes to the client, and behind it what the listener has sent meanwhile."""
         self._state = State.REDIRECTED
         self._redirect = None
         self._ends_at = self._now + self._idle
@@ -314,7 +316,7 @@ class TnsEngine(Engine):
         self._give_up(REFUSED, f"redirect not followed: {why}", "redirect_refused")
 
     def _give_up(self, error: int, why: str, reason: str) -> None:
-        """The client hears why, in its own protocol."""
+        """End the session, and tell the client why in its own protocol."""
         if not self._has_finished:
             self._note("tns.refused", error=error)
             self._out.send(CLIENT, wire.refuse(error, why))
@@ -325,16 +327,16 @@ class TnsEngine(Engine):
     # -- ends and clocks ---------------------------------------------------------------------------------------------
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
-        """Pass the end on, behind what was not whole; but half a redirect is refused."""
+        """A side has ended. Pass on what was not whole, and then the end; but half a redirect is refused."""
         self._now = now
         if side in self._ended:
             return ()
         self._ended.add(side)
         if side is SERVER and self._is_asking:
-            return ()  # it has said all; the client hears that after the redirect
+            return ()  # the listener has said all; the client hears that after the redirect
         waiting = self._buffers[side].rest()
         if side is SERVER and (self._state is State.REDIRECT or self._begins_redirect(waiting)):
-            self._refuse("tns.bad_redirect", "the listener ended within it")  # half of it could not be rewritten
+            self._refuse("tns.bad_redirect", "the listener ended within it")  # half a redirect could not be rewritten
             return self._take()
         self._has_finished = self._has_finished or side is SERVER
         return ((Send(side.other, waiting),) if waiting else ()) + (Finish(side.other),)
@@ -343,7 +345,8 @@ class TnsEngine(Engine):
         return self._state is State.WAIT and len(data) > 4 and wire.kind(data) == Kind.REDIRECT
 
     def is_needed(self) -> bool:
-        """The client closes this connection, and comes to where it was sent, in either order (T25)."""
+        """Whether a redirected client is still to come. It closes this connection and opens the next one in either
+        order (T25)."""
         return bool(self._waiting)
 
     def deadline(self) -> float | None:
@@ -364,7 +367,7 @@ class TnsEngine(Engine):
         return self._take()
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
-        """A way that a redirect has opened is closed: nothing of it is left to look after."""
+        """A pinhole that a redirect has opened is closed, so it needs no more care."""
         if isinstance(event, Closed):
             self._waiting.pop(grant.id, None)
         return ()
@@ -379,7 +382,8 @@ class TnsEngine(Engine):
 
 
 def start() -> Callable[[Peers, Any, Pinholes, float], TnsEngine]:
-    """Sessions know nothing of each other; what one has led to, the other hears by `Redirected`."""
+    """Make an engine. Sessions know nothing of each other: the one that a redirect has led to learns of the first by
+    `Redirected`."""
     return TnsEngine
 
 

@@ -31,9 +31,9 @@ from protocols.tns.options import TnsOptions
 from protocols.toolbox.spans import Span, replace
 
 MAX_TEXT = 8192
-"""Most bytes of a redirect's text, and of connect data that is read (T14)."""
+"""How many bytes of a redirect's text, and of connect data, are read (T14)."""
 MAX_RESOLVED = 4
-"""Addresses of one name that are opened for."""
+"""How many addresses of one name are opened for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +45,7 @@ class Redirected:
 
 
 class Ask(NamedTuple):
-    """The addresses of a name are wanted; until they are known the redirect is held."""
+    """The addresses of a name are wanted. The redirect is held until they are known."""
 
     name: str
 
@@ -58,7 +58,7 @@ class Refuse(NamedTuple):
 
 
 class Follow(NamedTuple):
-    """The redirect goes on to the client as `packet`. All that it names is open."""
+    """The redirect goes on to the client as `packet`. Everything that it names is open."""
 
     packet: bytes
     grants: tuple[Grant, ...]
@@ -97,7 +97,7 @@ class Redirect:
     def __init__(
         self, packet: bytes, peers: Peers, options: TnsOptions, pinholes: Pinholes, out: Outbox, idle_seconds: float
     ) -> None:
-        """packet: the REDIRECT itself. idle_seconds: for how long a connection that follows it may be silent. Raises
+        """packet: the REDIRECT itself. idle_seconds: how long a connection that follows it may be silent. Raises
         Malformed."""
         self._packets = wire.begin_redirect(packet, MAX_TEXT)
         self._peers = peers
@@ -107,7 +107,7 @@ class Redirect:
         self._out = out
         self._idle_seconds = idle_seconds
         self._text = b""
-        """The part of the redirect's text that says where to."""
+        """The part of the redirect's text that names the addresses."""
         self._addresses: list[text.Address] = []
         self._hosts: dict[str, tuple[Host, ...]] = {}
         """Names in the text, in small letters, and their addresses."""
@@ -117,11 +117,11 @@ class Redirect:
     # -- whole? ------------------------------------------------------------------------------------------------------
 
     def add(self, packet: bytes) -> None:
-        """The next packet of it. Raises Malformed when it cannot be one."""
+        """Take the next packet of the redirect. Raises Malformed when the packet cannot be one."""
         self._packets.add(packet)
 
     def step(self) -> Step | None:
-        """What is to be done; None: the text is not whole. Raises Malformed when there is too much of it."""
+        """What is to be done next. None: the text is not whole. Raises Malformed when the text is too long."""
         if len(self._packets.text) > MAX_TEXT:
             raise Malformed(f"more than {MAX_TEXT} bytes of redirect text")
         if not self._packets.is_whole:
@@ -154,7 +154,7 @@ class Redirect:
         return self._open_all()
 
     def resolved(self, name: str, hosts: tuple[Host, ...]) -> Step:
-        """The addresses of the name that was asked for; none, when it has none."""
+        """The addresses of the name that was asked for have come. A name may have none."""
         self.awaited = None
         self._hosts[name] = hosts[:MAX_RESOLVED]
         return self._resolve()
@@ -162,7 +162,7 @@ class Redirect:
     # -- allowed? ----------------------------------------------------------------------------------------------------
 
     def _forbidden(self, address: text.Address, target: Endpoint) -> str:
-        """Why the client must not be led there (T23); empty if it may."""
+        """Why the client must not be led to this host (T23). Empty: it may be led there."""
         host = target.host
         if target.port < LEAST_PORT:
             return "the port is below 1024"
@@ -222,7 +222,7 @@ class Redirect:
         return Follow(packet, tuple(grant for _, grant in opened))
 
     def _open_for(self, address: text.Address) -> tuple[list[_Opened], str]:
-        """Pinholes to the hosts that an address names; none, and why."""
+        """Open pinholes to the hosts that an address names. Returns them, and why there are none."""
         if address.protocol not in text.NETWORKED:
             return [], self._elsewhere(address, f"protocol {address.protocol}")
         hosts = self._hosts[address.host.lower()] if isinstance(address.host, str) else (address.host,)
@@ -243,11 +243,11 @@ class Redirect:
                 continue
             found.append(_Opened(target, grant))
             if self._is_mapped:
-                break  # one will do: the text names one
+                break  # one pinhole will do: the text names one
         return found, "" if found else self._elsewhere(address, reason)
 
     def _open(self, target: Endpoint) -> Grant | Refusal:
-        """A pinhole through which the client comes to the next server, and an engine reads again."""
+        """Open a pinhole through which the client comes to the next server. An engine reads that session, too."""
         peers = self._peers
         return self._pinholes.open(
             Expect(
@@ -264,7 +264,7 @@ class Redirect:
         )
 
     def _elsewhere(self, address: text.Address, why: str) -> str:
-        """An address is left out: tell of it, and say so in words for the client."""
+        """An address is left out. Tell the log, and return words for the client."""
         where = f"{address.host}:{address.port}"
         self._out.add(violation("tns.redirect_elsewhere", f"{where}: {why}", "not opened"))
         return f"{where} {why}"
@@ -272,7 +272,7 @@ class Redirect:
     # -- rewritten? --------------------------------------------------------------------------------------------------
 
     def _rewritten(self, changes: list[tuple[Span, bytes]]) -> bytes:
-        """Raises Malformed when it does not fit a packet any more (T18)."""
+        """The redirect with our addresses in it. Raises Malformed when it does not fit a packet any more (T18)."""
         if not self._is_mapped:
             return self._packets.as_it_came()
         new = replace(self._text, sorted(changes)) + self._packets.text[len(self._text) :]
@@ -288,12 +288,13 @@ def _configured(hosts: Mapping[str, Host], name: str) -> Host | None:
 
 
 def _plain(name: str) -> str:
-    """Names are the same in any case, and with the dot of the root at their end (RFC 1034 s.3.1)."""
+    """The name in the form in which names are compared: in small letters and without the dot of the root at the end
+    (RFC 1034 s.3.1)."""
     return name.lower().rstrip(".")
 
 
 def _is_named(name: str, pattern: str) -> bool:
-    """`*.example.org` is every name below it."""
+    """Whether a pattern has this name. `*.example.org` stands for every name below it."""
     name, pattern = _plain(name), _plain(pattern)
     return name.endswith(pattern[1:]) if pattern.startswith("*.") else name == pattern
 

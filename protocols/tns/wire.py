@@ -16,10 +16,10 @@ from protocols.contract.addresses import Malformed
 
 HEADER_BYTES = 8
 DATA_BYTES = 10
-"""Header and data flags of a DATA packet; header and text length of a REDIRECT."""
+"""The length of header and data flags of a DATA packet, and of header and text length of a REDIRECT."""
 MAX_PACKET = 0xFFFF
 LEAST_CONNECT = 26
-"""Bytes of a CONNECT up to the field, at 26, that says where its connect data begins (T6)."""
+"""The bytes of a CONNECT up to the field, at 26, that says where its connect data begins (T6)."""
 
 HAS_ID, ID_BYTES = 0x01, 16
 """Flag of a packet: an id of the connection stands at its end."""
@@ -66,7 +66,7 @@ class PacketBuffer:
         self._data += data
 
     def pop(self) -> bytes | None:
-        """The next packet, None while it is not whole. Raises Malformed for what can be none."""
+        """The next packet. None: it is not whole. Raises Malformed for bytes that can be no packet."""
         data = self._data
         if len(data) < HEADER_BYTES:
             return None
@@ -80,7 +80,7 @@ class PacketBuffer:
         return packet
 
     def rest(self) -> bytes:
-        """What is left; it is nobody's packet any more."""
+        """The bytes that are left. They are no longer read as packets."""
         left = bytes(self._data)
         self._data.clear()
         return left
@@ -175,7 +175,7 @@ class Redirect:
     first: bytes
     """The packet itself."""
     wanted: int
-    """Bytes of text; 0: all that the next packet has (T14)."""
+    """How many bytes the text has. 0: all that the next packet has (T14)."""
     text: bytes
     more: list[bytes]
     """Packets that brought the rest."""
@@ -199,8 +199,8 @@ class Redirect:
         return self.first + b"".join(self.more)
 
     def with_text(self, text: bytes) -> bytes:
-        """With another text, and all lengths right. What came over several packets goes on in one, since clients
-        read no further. Raises Malformed if it is too long for a packet (T18)."""
+        """The redirect with another text, and all lengths right. A redirect of several packets goes on in one, because
+        clients read no further. Raises Malformed if it is too long for a packet (T18)."""
         if DATA_BYTES + len(text) > MAX_PACKET:
             raise Malformed("the rewritten redirect is too long")
         first = bytearray(self.first)
@@ -209,10 +209,10 @@ class Redirect:
         if not self.more:
             first[DATA_BYTES : DATA_BYTES + self.wanted] = text
             return _with_length(first)
-        if _end(self.first) > DATA_BYTES:  # it began in the first packet: there it stands now
+        if _end(self.first) > DATA_BYTES:  # the text began in the first packet, so it stands there now
             first[DATA_BYTES : _end(self.first)] = text
             return _with_length(first)
-        last = self.more[-1]  # whose flags say that nothing more comes
+        last = self.more[-1]  # the flags of this packet say that nothing more comes
         second, tail = bytearray(last[:DATA_BYTES]), last[_end(last) :]
         if second[4] == Kind.REDIRECT:
             second[8:10] = len(text).to_bytes(2, "big")
@@ -227,7 +227,7 @@ def _with_length(packet: bytearray) -> bytes:
 
 
 def _without_checksum(packet: bytearray) -> bytes:
-    """The packet with no checksum in its header: after a change the old one would be that of other bytes (T1)."""
+    """The packet with no checksum in its header. After a change the old checksum would be wrong (T1)."""
     packet[2:4] = b"\0\0"
     return bytes(packet)
 
