@@ -19,7 +19,7 @@ that again, and whenever one of its four parts changes.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from proxy.movers.stands import Stand
@@ -30,9 +30,6 @@ NOWHERE: Address = ("", 0)
 """An address that is not known yet. The kernel refuses to send there (EINVAL), so a packet is lost as on any way that
 does not exist; and no packet comes from there."""
 
-Watch = Callable[[bytes], None]
-"""A function that is shown each packet which a lane in user space has passed on."""
-
 
 class LaneOwner(Protocol):
     """The maker of a lane, which decides about its packets."""
@@ -40,6 +37,9 @@ class LaneOwner(Protocol):
     def admits(self, source: Address, ancillary: Ancillary) -> bool:
         """Whether a packet that bears this address came by an interface that leads there. The owner counts a packet
         that did not."""
+
+    def watch(self, data: bytes) -> None:
+        """Look at a packet that user space has passed on, as long as the lane is not settled."""
 
     def give_up(self) -> None:
         """A bug of ours in a callback ends the owner, and the lane with it."""
@@ -55,6 +55,9 @@ class Counts(NamedTuple):
     def plus(self, other: Counts) -> Counts:
         """The sum of both."""
         return Counts(self.packets + other.packets, self.bytes + other.bytes, self.lost + other.lost)
+
+
+NOTHING = Counts()
 
 
 class Carriage(Protocol):
@@ -114,7 +117,6 @@ class Lane:
         "owner",
         "source",
         "to",
-        "watch",
     )
 
     def __init__(self, movers: Movers, owner: LaneOwner, to: Address) -> None:
@@ -125,16 +127,15 @@ class Lane:
         """The stand where packets come to. None: no socket hears them."""
         self.out: UdpEndpoint | None = None
         self.to = to
-        self.watch: Watch | None = None
-        """The function that looks at each packet, until the lane is settled."""
         self.is_settled = False
+        """Whether nothing is to be learned from the packets. Until then the owner watches each of them."""
         self.last = b""
         """The newest packet that user space has seen. A sender from elsewhere must continue the stream from there."""
         self._here: LocalCarriage | None = None
         """The carriage in user space. None: the lane is stopped."""
         self._away: Carriage | None = None
         """The carriage of another mover, if one carries the lane."""
-        self._before = Counts()
+        self._before = NOTHING
         """What passed before the last restart or recall."""
         self._unseen = 0
         """How many packets other movers have carried before the last recall."""
@@ -155,7 +156,7 @@ class Lane:
     def settle(self) -> None:
         """Nothing is to be learned from its packets, so the first mover whose `start` takes the lane carries it. If
         none does, it stays in user space."""
-        self.watch, self.is_settled = None, True
+        self.is_settled = True
         if self._here is None or self._away is not None:
             return
         for mover in self._movers.others:
@@ -187,9 +188,9 @@ class Lane:
     def end(self) -> Counts:
         """Stop for good. Returns the counts of all that has passed."""
         self.stop()
+        self.is_settled = True  # nobody watches a packet that is on its way through the lane at this moment
         # Lane and owner refer to each other. Without this reference both are freed as soon as nobody holds them, and
         # need not wait for the collector of cycles.
-        self.watch = None
         del self.owner
         return self._before
 

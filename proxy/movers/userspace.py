@@ -91,8 +91,8 @@ class CarriedHere:
                 self._send(data, to)
             except OSError as error:
                 self._send_again(error, data, to)
-        if lane.watch is not None:
-            lane.watch(data)
+        if not lane.is_settled:
+            lane.owner.watch(data)
 
     def _is_let_in(self, ancillary: Ancillary) -> bool:
         """Whether a packet is taken that came by another interface than the one before it, or with another DSCP."""

@@ -118,13 +118,12 @@ class MediaPath:
         self._first = b""
         """A packet of RTP or RTCP from before the sender's address was settled. It tells the stream, while the last
         packet may be a keep-alive that does not."""
-        self._claims: list[tuple[Stand, Address, Route]] = []
+        self._claims: tuple[tuple[Stand, Address, Route], ...] = ()
         """Addresses of the sender that the lane does not take packets from."""
         self._stands = receiver.stands_for(sender)
         self._out: UdpEndpoint
         """The socket by which the sender's packets go on."""
         self.lane = Lane(sender.place.movers, self, receiver.to)
-        self.lane.watch = self._watch
         for stand in self._stands:
             stand.listeners.append(self)
         sender.outward.append(self)
@@ -150,7 +149,7 @@ class MediaPath:
         """Pass on a packet of the sender that was not known as the sender's when it came."""
         self.lane.take(data, ancillary)
 
-    def _watch(self, data: bytes) -> None:
+    def watch(self, data: bytes) -> None:
         """Look at a packet that was passed on, until the sender's address is settled."""
         if source_of_stream(data) is not None:
             self._first = data
@@ -244,7 +243,7 @@ class MediaPath:
         source, announced = self.sender.source, self.sender.announced
         if source != announced and (stand := self._stand_of(announced)) is not None:
             stand.claim(announced, self.come_back)
-            self._claims.append((stand, announced, self.come_back))
+            self._claims += ((stand, announced, self.come_back),)
         self.lane.start(source, self._stand_of(source), self._out)
 
     def claims(self, at: Stand, source: Address) -> bool:
@@ -258,7 +257,7 @@ class MediaPath:
         released = [(stand, address) for stand, address, _ in self._claims]
         for stand, address, take in self._claims:
             stand.unclaim(address, take)
-        self._claims.clear()
+        self._claims = ()
         if self.lane.at is not None:
             released.append((self.lane.at, self.lane.source))
         self.lane.stop()

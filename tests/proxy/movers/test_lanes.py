@@ -58,8 +58,10 @@ class Site:
         self.stand = Stand(self.at, None)
         self.at.read()
         self.lane = Lane(Movers(UserSpace({}), others), self, self.receiver.getsockname())
-        self.lane.watch = self.seen.append
         self.lane.start(self.sender.getsockname(), self.stand, self.out)
+
+    def watch(self, data: bytes) -> None:
+        self.seen.append(data)
 
     @staticmethod
     def _open() -> socket.socket:
