@@ -129,7 +129,8 @@ class FtpEngine(Engine):
             session.quit(b"421 Too many commands at once.", "too_many_pending", detail)
 
     def _kept_command(self) -> bytes | None:
-        """Read the command that waits for a login, once the reply to the login is known."""
+        """The command that has waited for a login. None: the reply to the login has not come yet, or this is no FTP
+        session."""
         session = self._session
         if session.queue.is_logging_in():
             return None

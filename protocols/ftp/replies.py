@@ -53,7 +53,7 @@ def read(session: Session, line: bytes) -> None:
 
 
 def _without_code(session: Session, line: bytes, text: bytes) -> None:
-    """A line outside of a reply that has no code. Every line there has one, but some servers put blank lines between
+    """A line outside of a reply has no code. Every line there should have one, but some servers put blank lines between
     replies."""
     if SERVER not in session.spoken:
         session.not_ftp("the first line is no FTP reply")

@@ -187,8 +187,8 @@ class Session:
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def quit(self, text: bytes, reason: str, detail: str) -> None:
-        """The session cannot go on, and the client is told so. reason: the reason for the client, and the rule that was
-        broken."""
+        """The session cannot go on, and the client is told so. reason: why the session ends; also the name of the rule
+        that was broken."""
         self.violation(f"ftp.{reason}", detail, "closed")
         self.out.send(CLIENT, text + wire.CRLF)
         self.abort(reason)

@@ -179,7 +179,7 @@ class RequestEngine(Engine):
         return self._transfer is not None and self._transfer.result is None
 
     def deadline(self) -> float | None:
-        """When the session ends. While a way in stands, the clock of the way in counts."""
+        """When the session ends. While a way in stands this is None, because the pinhole has a clock of its own."""
         if self._transfer is None:
             return None if self._over is None else self._over[0]
         return None if self._grant is not None else self._transfer.deadline()
@@ -216,7 +216,8 @@ class TransferEngine(Engine):
         return _moved(self._transfer, side, data, now, self._under_way, self._ends)
 
     def is_needed(self) -> bool:
-        """Always true: the engine's own clock says how long the two sides may be silent (TF17)."""
+        """Whether the transfer goes on. Then the engine's own clock says how long the two sides may be silent
+        (TF17)."""
         return self._transfer.result is None
 
     def deadline(self) -> float:
@@ -262,8 +263,8 @@ def _refused(request: Request, options: TftpOptions) -> tuple[Note, Send] | None
     elif not _may_be_named(name, options):
         rule = "tftp.name"
     elif most is not None and not request.is_read and size is not None and size > most:
-        # The write is not refused only when its data comes: by then the server would have thrown the old file away for
-        # it.
+        # The write is refused at once and not when its data comes, because by then the server would have thrown the old
+        # file away for it.
         return (
             violation("tftp.too_long", f"WRQ of {name!r} of {size} bytes", "answered ERROR 3"),
             Send(CLIENT, error(Code.DISK_FULL, "file too long")),
