@@ -43,6 +43,8 @@ class Engine:
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         """A side has sent something: a part of its stream, or one datagram."""
+        # To read is all that no engine can leave out. A default answer would hide that an author forgot it: the bytes
+        # of both sides would be dropped in silence.
         raise NotImplementedError
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
