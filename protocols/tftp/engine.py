@@ -47,8 +47,40 @@ NOTHING_SECONDS = 2.0
 Ends = tuple[Endpoint, Endpoint]
 """The client of a request, as its server sees it, and the server that it asked."""
 
-UnderWay = dict[Ends, Transfer]
-"""What the last request between two ends began, from that request to the end of its file."""
+
+class UnderWay:
+    """What the last request between two ends began, from that request to the end of its file. The engines of a daemon
+    share it, because the session of a transfer ends what the session of a request began."""
+
+    __slots__ = ("_transfers",)
+
+    def __init__(self) -> None:
+        self._transfers: dict[Ends, Transfer] = {}
+
+    def __len__(self) -> int:
+        return len(self._transfers)
+
+    def get(self, ends: Ends) -> Transfer | None:
+        """The transfer between two ends, if one is under way."""
+        return self._transfers.get(ends)
+
+    def begin(self, ends: Ends, transfer: Transfer) -> None:
+        """The transfer takes the place of an earlier one between the same ends."""
+        if len(self._transfers) < MAX_UNDER_WAY:
+            self._transfers[ends] = transfer
+
+    def forget(self, ends: Ends, transfer: Transfer) -> None:
+        """The transfer is over, so the same request begins another one from now on. A later transfer between the same
+        ends stays."""
+        if self._transfers.get(ends) is transfer:
+            del self._transfers[ends]
+
+    def receive(self, ends: Ends, transfer: Transfer, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        """Read a packet of the transfer's file, in whichever session it moves."""
+        effects = transfer.receive(side, data, now)
+        if transfer.result is not None:
+            self.forget(ends, transfer)
+        return effects
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +126,7 @@ class RequestEngine(Engine):
         if side is SERVER:  # the server answers from where it was asked, so from nowhere else (TF10)
             self._begun = now, 0
             self._close()
-        return _moved(self._transfer, side, data, now, self._under_way, self._ends)
+        return self._under_way.receive(self._ends, self._transfer, side, data, now)
 
     def _asked(self, data: bytes, now: float) -> Sequence[Effect]:
         try:
@@ -119,8 +151,7 @@ class RequestEngine(Engine):
             return (*told, Send(CLIENT, error(Code.UNDEFINED, "no way in for the answer")))
         self._grant, self._over = grant, None
         self._transfer = Transfer(request, SERVER, self._options.max_bytes, now)
-        if len(self._under_way) < MAX_UNDER_WAY:
-            self._under_way[self._ends] = self._transfer
+        self._under_way.begin(self._ends, self._transfer)
         facts = {"direction": direction(request), "file": request.name, "mode": request.mode}
         return (*told, Note("tftp.request", {**facts, "options": dict(request.options)}), Send(SERVER, data))
 
@@ -173,7 +204,7 @@ class RequestEngine(Engine):
 
     def _forget(self) -> None:
         if self._transfer is not None:
-            _forget(self._under_way, self._ends, self._transfer)
+            self._under_way.forget(self._ends, self._transfer)
 
     def is_needed(self) -> bool:
         return self._transfer is not None and self._transfer.result is None
@@ -209,11 +240,10 @@ class TransferEngine(Engine):
             self._transfer = standing
             return
         self._transfer = Transfer(role.request, CLIENT, options.max_bytes, now)
-        if len(under_way) < MAX_UNDER_WAY:
-            under_way[self._ends] = self._transfer
+        under_way.begin(self._ends, self._transfer)
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
-        return _moved(self._transfer, side, data, now, self._under_way, self._ends)
+        return self._under_way.receive(self._ends, self._transfer, side, data, now)
 
     def is_needed(self) -> bool:
         """Whether the transfer goes on. Then the engine's own clock says how long the two sides may be silent
@@ -224,32 +254,12 @@ class TransferEngine(Engine):
         return self._transfer.deadline()
 
     def tick(self, now: float) -> Sequence[Effect]:
-        self._forget()
+        self._under_way.forget(self._ends, self._transfer)
         return self._transfer.tick(now)
 
     def stop(self, now: float) -> Sequence[Effect]:
-        self._forget()
+        self._under_way.forget(self._ends, self._transfer)
         return self._transfer.end("cut", now)
-
-    def _forget(self) -> None:
-        _forget(self._under_way, self._ends, self._transfer)
-
-
-def _moved(
-    transfer: Transfer, side: Side, data: bytes, now: float, under_way: UnderWay, ends: Ends
-) -> Sequence[Effect]:
-    """Read a packet of a file, in whichever session it moves."""
-    effects = transfer.receive(side, data, now)
-    if transfer.result is not None:
-        _forget(under_way, ends, transfer)
-    return effects
-
-
-def _forget(under_way: UnderWay, ends: Ends, transfer: Transfer) -> None:
-    """The transfer is over, so the same request begins another one from now on. A later transfer between the same ends
-    stays."""
-    if under_way.get(ends) is transfer:
-        del under_way[ends]
 
 
 def _refused(request: Request, options: TftpOptions) -> tuple[Note, Send] | None:
@@ -295,11 +305,10 @@ def _with_slashes(text: str) -> str:
 
 
 class TftpEngines:
-    """Makes the engines of one daemon. They share what is under way, because the session of a transfer ends what the
-    session of a request began."""
+    """Makes the engines of one daemon, which share what is under way."""
 
     def __init__(self) -> None:
-        self._under_way: UnderWay = {}
+        self._under_way = UnderWay()
 
     def __call__(self, peers: Peers, options: TftpOptions, pinholes: Pinholes, now: float) -> Engine:
         if isinstance(peers.role, Moving):
