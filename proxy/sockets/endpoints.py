@@ -26,7 +26,7 @@ from itertools import chain
 
 from protocols.contract.addresses import Endpoint, Host, Transport
 from proxy.sockets import packet_info, transparent
-from proxy.sockets.packet_info import Address, Ancillary
+from proxy.sockets.packet_info import ANCILLARY_BYTES, MAX_DATAGRAM, Address, Ancillary
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
 from proxy.sockets.reserved import is_reserved
@@ -186,7 +186,7 @@ class UdpEndpoint:
         """The work of `_readable` with nothing between, for media: a packet may come a hundred thousand times a
         second."""
         try:
-            data, ancillary, _, source = self.sock.recvmsg(packet_info.MAX_DATAGRAM, packet_info.ANCILLARY_BYTES)
+            data, ancillary, _, source = self.sock.recvmsg(MAX_DATAGRAM, ANCILLARY_BYTES)
         except OSError:
             return
         if (take := self.routes.get(source)) is not None:

@@ -1,13 +1,12 @@
 """Two checkouts of pinhole side by side: what a change costs, or gains.
 
-Each has a lab of its own for FTP and TNS and one for SIP, driven by the programs of this checkout. All stand for the
-whole run and are measured in turn, round by round; a ratio is taken within a round, so that a machine which is busy
-with something else for a while moves both of its sides.
+Each has a lab of its own for FTP and TNS and one for SIP, driven by the programs of this checkout. Labs are built anew
+in each round, for two labs of one checkout differ by up to a tenth as long as they stand. A ratio is taken within a
+round, so that a machine which is busy with something else for a while moves both of its sides.
 """
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -37,7 +36,9 @@ class Effort:
     """In how many the memory of a call is measured."""
 
 
-FULL = Effort(rounds=11, bulk_bytes=GIB // 2, sessions=640, seconds=5, daemons=3)
+FULL = Effort(rounds=15, bulk_bytes=GIB // 2, sessions=640, seconds=5, daemons=3)
+WARM = Effort(rounds=0, bulk_bytes=GIB // 64, sessions=64, seconds=1, daemons=0)
+"""Before anything counts, in each lab."""
 QUICK = Effort(rounds=3, bulk_bytes=GIB // 4, sessions=320, seconds=3, daemons=1)
 
 
@@ -93,19 +94,15 @@ def run(tree: Path, effort: Effort, say: Progress) -> Report:
         figure = figures.setdefault(name, Figure(name, unit, more_is_better))
         (figure.before if when == BEFORE else figure.after).append(value)
 
-    with contextlib.ExitStack() as stack:
-        say("building the labs")
-        streams = {
-            when: stack.enter_context(ways.pinhole(when, snat="interface", tree=at)) for when, at in _trees(tree)
-        }
-        calls = {when: stack.enter_context(sip_ways.pinhole(when, tree=at)) for when, at in _trees(tree)}
-        for number in range(-1, effort.rounds):
-            # The first round fills caches and pools, and counts for nothing.
-            tell = note if number >= 0 else _nothing
-            for when in (BEFORE, AFTER) if number % 2 else (AFTER, BEFORE):
-                say(f"round {number + 1} of {effort.rounds}: {when}")
-                _measure_streams(streams[when], effort, _bound(tell, when))
-                _measure_calls(calls[when], effort, _bound(tell, when))
+    for number in range(effort.rounds):
+        for when, at in list(_trees(tree))[:: 1 if number % 2 else -1]:
+            say(f"round {number + 1} of {effort.rounds}: {when}")
+            with ways.pinhole(when, snat="interface", tree=at) as way:
+                _measure_streams(way, WARM, _nothing)
+                _measure_streams(way, effort, _bound(note, when))
+            with sip_ways.pinhole(when, tree=at) as calls:
+                _measure_calls(calls, WARM, _nothing)
+                _measure_calls(calls, effort, _bound(note, when))
     for _ in range(effort.daemons):
         for when, at in _trees(tree):
             say(f"holding {HELD_CALLS} calls: {when}")
@@ -129,8 +126,8 @@ def _bound(note: Callable[[str, str, str, bool, float], None], when: str) -> Tel
     return lambda name, unit, more_is_better, value: note(when, name, unit, more_is_better, value)
 
 
-def _nothing(when: str, name: str, unit: str, more_is_better: bool, value: float) -> None:
-    """What the first round says."""
+def _nothing(name: str, unit: str, more_is_better: bool, value: float) -> None:
+    """What fills caches and pools counts for nothing."""
 
 
 def _trees(tree: Path) -> Iterator[tuple[str, Path]]:
