@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.command.cli import main
+from proxy.command.cli import COMMANDS
 
 ROOT = Path(__file__).parents[1]
 FOLDERS = ("configs", "protocols", "proxy", "tests", "tools")
@@ -26,7 +26,7 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 def test_every_command_that_a_document_names_exists(document: Path) -> None:
     for words in A_COMMAND.findall(document.read_text()):
-        assert words.split()[0] in main.commands, words
+        assert words.split()[0] in COMMANDS, words
 
 
 def test_the_architecture_names_every_room_and_every_module_beside_them() -> None:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from pathlib import Path
@@ -20,11 +19,9 @@ from pydantic import ValidationError
 
 from proxy.config import checks, marks, places, schema
 from proxy.config.schema import Config, File, Policy
+from proxy.config.whereabouts import chosen
 from proxy.config.wording import problems as in_words
 from proxy.errors import ConfigError
-
-SYSTEM_PATH = Path("/etc/pinhole/pinhole.yaml")
-"""The configuration file when the command line names none."""
 
 _MAX_FILE_BYTES = 4 << 20
 """The largest file that is read. Reading YAML takes seconds a megabyte; a table of thousands of policies has some
@@ -56,11 +53,6 @@ def control_in_force(path: str | None) -> str:
         with contextlib.suppress(ValidationError):
             return _validate({"policies": [], **own}).control
     return load(file).control
-
-
-def chosen(path: str | None) -> str | None:
-    """The file for `-c PATH`. None: the built-in configuration."""
-    return path if path is not None else str(SYSTEM_PATH) if os.path.exists(SYSTEM_PATH) else None
 
 
 Opener = Callable[[str, int], int]

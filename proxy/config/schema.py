@@ -50,6 +50,7 @@ from proxy.config.values import (
     parse_user,
     ports_or_many,
 )
+from proxy.config.whereabouts import CONTROL
 
 REGISTRY: Mapping[str, Helper] = HELPERS
 """The helpers that exist, by name."""
@@ -292,7 +293,7 @@ class File(_Section):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     audit: Audit = Audit()
-    control: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = "/run/pinhole/control.sock"
+    control: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = CONTROL
     """UNIX socket where `pinhole sessions`, `reload` and the like reach the daemon."""
     user: Annotated[str, PlainValidator(parse_user), WithJsonSchema({"type": ["string", "integer"]})] | None = None
     """The user that serves, by name or number, after root has started the daemon and set up rules and routes. Left out:

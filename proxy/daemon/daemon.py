@@ -27,7 +27,7 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
-from proxy.config import reading
+from proxy.config import reading, whereabouts
 from proxy.config.schema import Config
 from proxy.daemon.control import Control
 from proxy.daemon.control import bind as bind_control
@@ -65,7 +65,7 @@ def run(path: str | None, backend: Backend | None) -> int:
     daemon that root starts serves as an ordinary user.
     """
     _fill_standard_descriptors()
-    path = reading.chosen(path)
+    path = whereabouts.chosen(path)
     settings = reading.in_force(path)
     is_root = os.geteuid() == 0
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
@@ -117,7 +117,7 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
 
     def configuration() -> int:
         # A daemon that began with the built-in configuration may have a file by now.
-        return os.open(reading.chosen(path) or reading.SYSTEM_PATH, os.O_RDONLY | os.O_CLOEXEC)
+        return os.open(whereabouts.chosen(path) or whereabouts.SYSTEM_PATH, os.O_RDONLY | os.O_CLOEXEC)
 
     wishes: dict[str, Wish] = {
         "audit": partial(sinks.open_file, settings.audit.to),

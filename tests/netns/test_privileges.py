@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import reading
+from proxy.config import reading, whereabouts
 from proxy.daemon import daemon as daemon_module
 from proxy.host import keeper, privileges
 from proxy.host.watch import Watcher
@@ -135,7 +135,7 @@ def test_a_configuration_that_only_root_can_read_is_read_again(lab: Lab, daemon:
 def test_a_configuration_that_was_not_there_at_the_start_is_read_as_well(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr(reading, "SYSTEM_PATH", tmp_path / "pinhole.yaml")
+    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", tmp_path / "pinhole.yaml")
     ours, theirs = socket.socketpair()
     who = privileges.User("nobody", 65534, 65534)
     with ours, theirs:

@@ -22,12 +22,18 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from proxy.command.cli import main
+from proxy.command.cli import COMMANDS, main
 from tools.lab.host import Host, enter
 
 ROOT = Path(__file__).resolve().parents[2]
-IMPORTED = ("aiohttp", "proxy.command.client", "proxy.doctor.examine", "proxy.host.net", "rich.console", "rich.table")
-"""What the commands import for themselves, besides the command."""
+_MODULES = sorted({where.partition(".")[0] for where in COMMANDS.values()})
+IMPORTED = (
+    *(f"proxy.command.{module}" for module in _MODULES),
+    "proxy.config.reading",
+    "proxy.doctor.examine",
+    "proxy.host.net",
+)
+"""What the commands import when they are used."""
 _LONGEST_REQUEST = 100_000
 
 

@@ -6,13 +6,8 @@ import os
 import socket
 import subprocess
 import sys
-import threading
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import replace
-from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import UnixStreamServer
 from tempfile import TemporaryDirectory
 from types import ModuleType
 from typing import Any
@@ -21,15 +16,16 @@ import pytest
 from click.testing import CliRunner, Result
 
 from protocols.contract.addresses import Transport
-from proxy.command import show, terminal
+from proxy.command import helper_table, terminal
 from proxy.command.cli import main
-from proxy.config import reading, schema
+from proxy.config import schema, whereabouts
 from proxy.config.schema import Config
 from proxy.doctor import examine
 from proxy.doctor.findings import Finding, Level
 from proxy.errors import NetError, PinholeError
 from proxy.host import net
 from proxy.host.rules import Backend
+from tests.harness.control_socket import daemon
 
 ROOT = Path(__file__).parents[3]
 
@@ -43,7 +39,7 @@ policies: [{name: all, action: accept}]
 
 @pytest.fixture(autouse=True)
 def _no_system_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "SYSTEM_PATH", tmp_path / "no-such-file.yaml")
+    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", tmp_path / "no-such-file.yaml")
 
 
 @pytest.fixture
@@ -172,7 +168,7 @@ def test_an_entry_that_is_off_is_listed_and_says_why(file: Path, monkeypatch: py
     assert lines[1].split() == ["1", "ftp", "tcp", "21", "the", "configuration", "says", "so"]
     assert lines[2].split()[-1] == "-"
     ftp = replace(schema.REGISTRY["ftp"], off={(Transport.TCP, 21): "nobody needs it"})
-    monkeypatch.setattr(show, "REGISTRY", {"ftp": ftp})
+    monkeypatch.setattr(helper_table, "REGISTRY", {"ftp": ftp})
     lines = pinhole("show", "session-helper", "-c", file).stdout.splitlines()
     assert lines[1].endswith("  nobody needs it")
     (entry,) = json.loads(pinhole("show", "session-helper", 1, "-c", file, "--json").stdout)["session_helpers"]
@@ -343,39 +339,6 @@ def test_doctor_fails_for_failures_alone(monkeypatch: pytest.MonkeyPatch, level:
 
 
 # -- the control socket ------------------------------------------------------------------------------------------------
-
-
-@contextmanager
-def daemon(path: Path, answers: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Something that answers on the control socket; gives the requests it got."""
-    asked: list[str] = []
-
-    class Handler(BaseHTTPRequestHandler):
-        def _answer(self) -> None:
-            asked.append(f"{self.command} {self.path}")
-            answer = answers.get(self.path)
-            body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(200 if answer is not None else 404)
-            self.send_header("Content-Length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        do_GET = do_POST = _answer
-
-        def log_message(self, *_: object) -> None:
-            pass
-
-        def address_string(self) -> str:
-            return "unix"
-
-    with UnixStreamServer(str(path), Handler) as server:
-        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
-        thread.start()
-        try:
-            yield asked
-        finally:
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ import pytest
 
 from protocols.contract.addresses import Transport
 from protocols.ftp.options import FtpOptions
-from proxy.config import reading, schema
+from proxy.config import reading, schema, whereabouts
 from proxy.config.schema import HelperEntry, Policy
 from proxy.config.values import Dnat, Mark, PortRange
 from proxy.errors import ConfigError
@@ -168,14 +168,14 @@ def test_an_alias_repeats_what_an_anchor_named(load: Load) -> None:
 
 
 def test_without_a_file_the_built_in_default_is_in_force(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "SYSTEM_PATH", tmp_path / "none.yaml")
+    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", tmp_path / "none.yaml")
     assert reading.in_force(None) == reading.default()
 
 
 def test_the_systems_file_is_in_force_when_none_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "pinhole.yaml"
     file.write_text("policies: [{name: system, action: deny}]")
-    monkeypatch.setattr(reading, "SYSTEM_PATH", file)
+    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", file)
     assert reading.in_force(None).policies[0].name == "system"
 
 

@@ -1,0 +1,23 @@
+"""`pinhole run`: the daemon."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from proxy.command.options import backend_of, with_backend_that_stands, with_config
+
+
+@click.command()
+@with_config
+@click.option("--net", is_flag=True, help="Also set up firewall rules and routes, and remove them at the end.")
+@with_backend_that_stands
+def run(path: str | None, net: bool, backend: str | None) -> None:
+    """Serve until told to stop.
+
+    SIGTERM ends it when transfers are done, SIGHUP reads the configuration again, SIGUSR1 reopens the audit log.
+    """
+    from proxy.daemon import daemon
+
+    sys.exit(daemon.run(path, backend_of(backend) if net else None))

@@ -1,0 +1,39 @@
+"""Where the configuration file and the control socket are. The command line asks for them at each start, so this module
+imports neither YAML nor the schema."""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+
+SYSTEM_PATH = Path("/etc/pinhole/pinhole.yaml")
+"""The configuration file when the command line names none."""
+
+CONTROL = "/run/pinhole/control.sock"
+"""The control socket when the configuration names none."""
+
+_MENTIONED = re.compile(rb"^[^#\n]*control", re.MULTILINE)
+_PLAIN = re.compile(rb"^control:[ \t]+(/[\w./-]{1,106})[ \t]*(?:#.*)?\r?$", re.MULTILINE)
+
+
+def chosen(path: str | None) -> str | None:
+    """The file for `-c PATH`. None: the built-in configuration."""
+    return path if path is not None else str(SYSTEM_PATH) if os.path.exists(SYSTEM_PATH) else None
+
+
+def likely_control(path: str | None) -> str | None:
+    """The path of the control socket, as far as a glance at the file shows it: `control: /PATH` at the margin, or no
+    word of it. None: the file has to be read as YAML. Where nobody answers it has to be read as well, since the rest of
+    the file is not looked at."""
+    file = chosen(path)
+    if file is None:
+        return CONTROL
+    try:
+        text = Path(file).read_bytes()
+    except OSError:
+        return None
+    if not _MENTIONED.search(text):
+        return CONTROL
+    found = _PLAIN.findall(text)
+    return found[0].decode() if len(found) == 1 else None
