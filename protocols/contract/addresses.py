@@ -8,14 +8,14 @@ from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_network
 from typing import Annotated
 
-from annotated_types import Ge, Gt, Le
+from annotated_types import Ge, Gt, Le, Unit
 
 Host = IPv4Address | IPv6Address
 
 Network = IPv4Network | IPv6Network
 
-Seconds = Annotated[float, Gt(0), Le(366 * 86400)]
-"""The type of an option that is a time."""
+Seconds = Annotated[float, Gt(0), Le(366 * 86400), Unit("s")]
+"""The type of an option that is a length of time. A file may write it with a unit, as 3m."""
 
 Count = Annotated[int, Ge(1), Le(10_000_000)]
 """The type of an option that is a number of things."""

@@ -97,6 +97,8 @@ def _type(field: dict[str, Any]) -> str:
         return " | ".join(map(str, field["enum"]))
     if "anyOf" in field:
         return " or ".join(dict.fromkeys(_type(choice) for choice in field["anyOf"]))
+    if field.get("format") == "duration":
+        return "seconds"
     if field.get("type") == "array":
         return f"list of {_type(field.get('items', {}))}"
     return str(field.get("const", field.get("type", "any")))

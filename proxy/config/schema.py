@@ -26,7 +26,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from protocols import HELPERS
-from protocols.contract.addresses import Host, Network, Seconds, Transport
+from protocols.contract.addresses import Host, Transport
 from protocols.contract.engine import Helper
 from proxy.config.values import (
     Dnat,
@@ -39,7 +39,6 @@ from proxy.config.values import (
     parse_interface,
     parse_mark,
     parse_name,
-    parse_network,
     parse_pool,
     parse_ports,
     parse_protocol,
@@ -51,6 +50,7 @@ from proxy.config.values import (
     ports_or_many,
 )
 from proxy.config.whereabouts import CONTROL
+from proxy.config.written import TEXT, LongSeconds, Network, Seconds, many, options_model
 
 REGISTRY: Mapping[str, Helper] = HELPERS
 """The helpers that exist, by name."""
@@ -63,22 +63,14 @@ _PORT_SCHEMA: dict[str, Any] = {
     ]
 }
 _WORD = PlainSerializer(str)
-_TEXT: dict[str, Any] = {"type": "string"}
 _PATH: dict[str, Any] = {"type": "string", "pattern": "^/"}
 
 
-def _many(item: dict[str, Any]) -> dict[str, Any]:
-    """The JSON Schema for one item or a list of items."""
-    return {"anyOf": [item, {"type": "array", "items": item}]}
-
-
 _Ports = Annotated[PortRange, PlainValidator(parse_ports), _WORD]
-_Network = Annotated[Network, PlainValidator(parse_network)]
 _Interface = Annotated[str, PlainValidator(parse_interface)]
-_Name = Annotated[str, PlainValidator(parse_name), WithJsonSchema({**_TEXT, "minLength": 1, "maxLength": 63})]
+_Name = Annotated[str, PlainValidator(parse_name), WithJsonSchema({**TEXT, "minLength": 1, "maxLength": 63})]
 _Any = BeforeValidator(one_or_many)
 _Positive = Annotated[int, Field(ge=1, le=10_000_000)]
-_Seconds = Annotated[float, Field(gt=0, le=604_800)]
 
 
 class _Section(BaseModel):
@@ -96,7 +88,8 @@ class _Section(BaseModel):
 
 
 _option_fields: dict[str, Any] = {
-    name: (helper.options, Field(default_factory=helper.options)) for name, helper in REGISTRY.items()
+    name: (options_model(helper.options, _Section.model_config), Field(default_factory=helper.options))
+    for name, helper in REGISTRY.items()
 }
 _Options = create_model(
     "Options",
@@ -128,7 +121,7 @@ class HelperEntry(_Section):
     """The helper. Several entries may name the same one."""
     protocol: Annotated[Transport, PlainValidator(parse_protocol), WithJsonSchema({"enum": ["tcp", "udp", 6, 17]})]
     """tcp or udp, or as FortiOS writes them, 6 or 17."""
-    ports: Annotated[tuple[_Ports, ...], BeforeValidator(ports_or_many), WithJsonSchema(_many(_PORT_SCHEMA))] = Field(
+    ports: Annotated[tuple[_Ports, ...], BeforeValidator(ports_or_many), WithJsonSchema(many(_PORT_SCHEMA))] = Field(
         validation_alias="port"
     )
     """Destination port, a range FIRST-LAST, or a list of both."""
@@ -142,19 +135,19 @@ class Policy(_Section):
 
     name: _Name
     """Name of the policy in the audit log."""
-    interfaces: Annotated[tuple[_Interface, ...], _Any, WithJsonSchema(_many(_TEXT))] = Field(
+    interfaces: Annotated[tuple[_Interface, ...], _Any, WithJsonSchema(many(TEXT))] = Field(
         default=(), validation_alias="from"
     )
     """Interfaces by which the session comes in. Left out: any."""
-    sources: Annotated[tuple[_Network, ...], _Any, WithJsonSchema(_many(_TEXT))] = Field(
+    sources: Annotated[tuple[Network, ...], _Any, WithJsonSchema(many(TEXT))] = Field(
         default=(), validation_alias="source"
     )
     """Networks of the client. Left out, or `any`: any."""
-    destinations: Annotated[tuple[_Network, ...], _Any, WithJsonSchema(_many(_TEXT))] = Field(
+    destinations: Annotated[tuple[Network, ...], _Any, WithJsonSchema(many(TEXT))] = Field(
         default=(), validation_alias="destination"
     )
     """Networks of the address that the client dials. Left out, or `any`: any."""
-    helpers: Annotated[tuple[str, ...], _Any, WithJsonSchema(_many(_TEXT))] = ()
+    helpers: Annotated[tuple[str, ...], _Any, WithJsonSchema(many(TEXT))] = ()
     """Helpers that the policy is for. Left out, or `any`: any."""
     accept: Annotated[bool, PlainValidator(parse_action), WithJsonSchema({"enum": ["accept", "deny"]})] = Field(
         validation_alias="action"
@@ -163,11 +156,11 @@ class Policy(_Section):
     snat: Annotated[
         Literal["none", "interface"] | tuple[Host, ...],
         PlainValidator(parse_snat),
-        WithJsonSchema(_many(_TEXT)),
+        WithJsonSchema(many(TEXT)),
     ] = "none"
     """Client address that the server sees. none: the client's own. interface: the address that the route to the server
     would use. Otherwise an address or a list of them; a client always gets the same one."""
-    dnat: Annotated[Dnat, PlainValidator(parse_dnat), _WORD, WithJsonSchema(_TEXT)] | None = None
+    dnat: Annotated[Dnat, PlainValidator(parse_dnat), _WORD, WithJsonSchema(TEXT)] | None = None
     """Dial this ADDRESS or ADDRESS:PORT instead of the address that the client dialled. This publishes an inside
     server."""
     route_mark: (
@@ -202,25 +195,25 @@ class Limits(_Section):
 
 
 class Timeouts(_Section):
-    """Times in seconds. How long a session may be silent is an option of its helper."""
+    """Times in seconds, or with a unit, as 3m. How long a session may be silent is an option of its helper."""
 
-    pinhole_open: _Seconds = 60
+    pinhole_open: Seconds = 60
     """Time from the agreement to the first use of a pinhole. FTP needs at least 30."""
-    connect: _Seconds = 10
+    connect: Seconds = 10
     """Time for the server to answer when it is dialled."""
-    half_closed: _Seconds = 60
+    half_closed: Seconds = 60
     """Time for the second side to end after the first side has ended."""
-    udp_idle: _Seconds = 180
+    udp_idle: Seconds = 180
     """Time without a datagram until a UDP session is over, unless its helper ends it sooner. SIP phones send one every
     30 seconds or so."""
-    udp_unanswered: _Seconds = 32
+    udp_unanswered: Seconds = 32
     """Time without a datagram while the server has never answered. SIP repeats a request for so long (RFC 3261: timers
     B, F)."""
-    silent: Seconds = 2_592_000
+    silent: LongSeconds = 2_592_000
     """Time without a byte for a TCP session or data connection that is relayed unread while both of its ends answer
     keep-alives: pools are silent over holidays, and transfers behind TLS take hours. The helper's `idle` applies when
     one end does not answer."""
-    drain: _Seconds = 30
+    drain: Seconds = 30
     """Time for transfers to end when the daemon is stopped; then they are cut. Transfers by datagrams end only by
     silence. Calls end at once."""
 
@@ -228,7 +221,7 @@ class Timeouts(_Section):
 class Audit(_Section):
     """The audit log."""
 
-    to: Annotated[str, PlainValidator(parse_audit_to), WithJsonSchema(_TEXT)] = "stdout"
+    to: Annotated[str, PlainValidator(parse_audit_to), WithJsonSchema(TEXT)] = "stdout"
     """stdout, stderr, or the absolute path of a file, which is reopened on SIGUSR1 and on reload."""
     format: Literal["json", "console"] = "json"
     """json: one object a line. console: lines for people."""
@@ -288,7 +281,7 @@ class File(_Section):
     """The session-helper table. Left out: every helper on its usual ports, except for entries that are off."""
     policies: tuple[Policy, ...]
     """The policies. The first one that matches a session decides; a session that none matches is denied."""
-    ports: Annotated[PortRange, PlainValidator(parse_pool), _WORD, WithJsonSchema(_TEXT)] = PortRange(40000, 59999)
+    ports: Annotated[PortRange, PlainValidator(parse_pool), _WORD, WithJsonSchema(TEXT)] = PortRange(40000, 59999)
     """Range of the ports that are opened on our own addresses, and of the ports announced under NAT."""
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()

@@ -77,6 +77,19 @@ def _number(text: str, highest: int) -> int | None:
     return int(text) if re.fullmatch(r"[0-9]{1,10}", text) and int(text) <= highest else None
 
 
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+
+
+def parse_seconds(value: Any) -> float:
+    """A length of time in seconds, written as a number of seconds or with a unit."""
+    if isinstance(value, int | float) and not isinstance(value, bool):
+        return float(value)
+    match = re.fullmatch(r"([0-9]{1,10}(?:\.[0-9]{1,10})?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
+    if match is None:
+        raise _wrong(f"expected a time: seconds, or with a unit as 90s, 3m, 2h, 1d; not {value!r}")
+    return float(match[1]) * _UNITS[match[2]]
+
+
 def parse_ports(value: Any) -> PortRange:
     """A port or a range of ports."""
     if isinstance(value, PortRange):
