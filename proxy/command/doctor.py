@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 import click
 
+from proxy.command.columns import wrapped
 from proxy.command.options import with_config, with_json
-from proxy.command.terminal import print_json, print_rows
+from proxy.command.shell import broken
+from proxy.command.terminal import print_json, print_line, width
+from proxy.text import printable
+
+if TYPE_CHECKING:
+    from proxy.doctor.findings import Finding
+
+_GRAVEST_FIRST = ("fail", "warn", "ok")
+_COLOURS = {"fail": "red", "warn": "yellow", "ok": None}
+_COUNTED = {"fail": "failed", "warn": "to look at", "ok": "fine"}
+_INDENT = 6
 
 
 @click.command()
@@ -22,9 +36,30 @@ def doctor(path: str | None, as_json: bool) -> None:
 
     found = examine.examine(reading.in_force(path))
     is_well = all(finding.level is not Level.FAIL for finding in found)
-    rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
     if as_json:
+        rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
         print_json({"ok": is_well, "findings": rows})
     else:
-        print_rows(rows, title="Doctor", empty="nothing found")
+        for text, level in report(found, width()):
+            print_line(text, _COLOURS.get(level))
     sys.exit(0 if is_well else 1)
+
+
+def report(found: Sequence[Finding], width: int) -> Iterator[tuple[str, str]]:
+    """The findings as lines of this width, each with its level: what is wrong first, with what helps; then what is
+    well; at last how many there are of each."""
+    for level in _GRAVEST_FIRST:
+        findings = [finding for finding in found if finding.level.value == level]
+        for finding in findings:
+            first, *more = wrapped(printable(f"{finding.check}: {finding.detail}"), width, _INDENT)
+            yield f"{level:{_INDENT}}{first[_INDENT:]}", level
+            for text in more:
+                yield text, level
+            for text in broken(printable(finding.remedy, keep="\n"), width, _INDENT):
+                yield text, ""
+        if findings:
+            yield "", ""
+    count = Counter(finding.level.value for finding in found)
+    gravest = next((level for level in _GRAVEST_FIRST if count[level]), "ok")
+    said = ", ".join(f"{count[level]} {_COUNTED[level]}" for level in _GRAVEST_FIRST if count[level])
+    yield said or "nothing found", gravest

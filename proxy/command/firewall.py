@@ -64,5 +64,5 @@ def status(path: str | None, backend: str | None, as_json: bool) -> None:
     if as_json:
         print_json({"up": is_up, "parts": parts})
     else:
-        print_rows(parts, title="Firewall and routing")
+        print_rows(parts, wrong=lambda part: not part["present"])
     sys.exit(0 if is_up else 1)

@@ -4,11 +4,13 @@ module is pure."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import fields
 from itertools import count
 from typing import Any
 
 from protocols.contract.addresses import Transport
-from proxy.config.schema import REGISTRY, HelperEntry, json_schema
+from proxy.config.schema import REGISTRY, HelperEntry, Policy, json_schema
+from proxy.record.render import plain
 
 PROTOCOL_NUMBERS = {Transport.TCP: 6, Transport.UDP: 17}
 
@@ -35,6 +37,17 @@ def why_off(entry: HelperEntry) -> str:
     reasons = REGISTRY[entry.name].off
     own = (reasons.get((entry.protocol, ports.first)) for ports in entry.ports if ports.first == ports.last)
     return next((reason for reason in own if reason is not None), "the configuration says so")
+
+
+def chosen(policies: Sequence[Policy]) -> list[dict[str, Any]]:
+    """The options that policies set otherwise than by default: `policy`, `helper`, `option`, `value`."""
+    return [
+        {"policy": policy.name, "helper": name, "option": field.name, "value": plain(value)}
+        for policy in policies
+        for name, options in policy.options.items()
+        for field in fields(options)
+        if (value := getattr(options, field.name)) != getattr(REGISTRY[name].options(), field.name)
+    ]
 
 
 def fortios(shown: Sequence[HelperEntry], table: Sequence[HelperEntry]) -> str:

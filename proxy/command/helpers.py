@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import click
 
+from proxy.command.columns import wrapped
 from proxy.command.options import with_config, with_json
-from proxy.command.terminal import print_json, print_rows
+from proxy.command.terminal import cell, print_json, print_line, print_rows, width
 from proxy.errors import PinholeError
+from proxy.text import printable
 
 
 @click.group()
@@ -21,8 +24,9 @@ def show() -> None:
 @with_config
 @with_json
 @click.option("--format", "form", type=click.Choice(["table", "fortios"]), default="table", show_default=True)
-def session_helper(number: int | None, path: str | None, as_json: bool, form: str) -> None:
-    """Print the session-helper table in force, or one entry of it, and the helpers that exist."""
+@click.option("--options", "with_options", is_flag=True, help="Also what each helper lets a policy choose.")
+def session_helper(number: int | None, path: str | None, as_json: bool, form: str, with_options: bool) -> None:
+    """Print the session-helper table in force, or one entry of it, and which options the policies set."""
     from proxy.command import helper_table
     from proxy.config import reading
 
@@ -34,27 +38,33 @@ def session_helper(number: int | None, path: str | None, as_json: bool, form: st
         raise PinholeError(f"the session-helper table of {settings.source} has no entry {number}")
     names = {entry.name for entry in shown}
     helpers = [helper for helper in helper_table.helpers() if number is None or helper["name"] in names]
+    chosen = [one for one in helper_table.chosen(settings.policies) if one["helper"] in names]
     if as_json:
-        print_json({"source": settings.source, "session_helpers": helper_table.entries(shown), "helpers": helpers})
+        table = helper_table.entries(shown)
+        print_json({"source": settings.source, "session_helpers": table, "helpers": helpers, "options_set": chosen})
     elif form == "fortios":
         click.echo(helper_table.fortios(shown, settings.helpers))
     else:
         columns = ("id", "name", "protocol", "port", *(["off"] if not all(entry.enabled for entry in shown) else []))
-        print_rows(helper_table.entries(shown), columns, title=f"Session helpers ({settings.source})")
+        print_rows(helper_table.entries(shown), columns)
         click.echo()
-        _print_helpers(helpers)
+        print_rows(chosen, empty="The policies set no options: those of all helpers have their defaults (--options).")
+        if with_options:
+            _print_options(helpers)
 
 
-def _print_helpers(helpers: list[dict[str, Any]]) -> None:
-    """Print the helpers that exist, and their options."""
+def _print_options(helpers: Sequence[dict[str, Any]]) -> None:
+    """Print the helpers that exist, and for each of their options what it decides."""
     for helper in helpers:
         ports = ", ".join(f"{port['port']}/{port['protocol']}" for port in helper["ports"])
-        click.echo(f"{helper['name']}: {helper['summary']} (usually {ports})")
-    click.echo()
-    rows = [
-        {"helper": helper["name"], "option": option["name"], **{key: option[key] for key in ("type", "default")}}
-        | {"description": option["description"]}
-        for helper in helpers
-        for option in helper["options"]
-    ]
-    print_rows(rows, title="Options", empty="no options")
+        click.echo()
+        _print_wrapped(f"{helper['name']}: {helper['summary']} (usually {ports})", 0)
+        for option in helper["options"]:
+            click.echo()
+            _print_wrapped(f"{option['name']}: {option['type']}; default {cell('', option['default'])}", 2)
+            _print_wrapped(option["description"], 6)
+
+
+def _print_wrapped(text: str, indent: int) -> None:
+    for line in wrapped(printable(text), width(), indent):
+        print_line(line)

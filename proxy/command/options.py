@@ -26,6 +26,15 @@ def with_json(command: Command) -> Command:
     return click.option("--json", "as_json", is_flag=True, help="For programs.")(command)
 
 
+def with_wide(command: Command) -> Command:
+    """Add the option `-o wide`, which gives `is_wide`."""
+    text = "wide: all columns, each row in one line. Without: what fits 80 columns; a long row takes a second line."
+    choice = click.Choice(["wide"])
+    return click.option("-o", "is_wide", type=choice, callback=lambda _, __, value: value is not None, help=text)(
+        command
+    )
+
+
 def with_backend(command: Command) -> Command:
     """Add the option `--backend` with nft as its default."""
     choice = click.Choice(["nft", "iptables"])

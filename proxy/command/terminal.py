@@ -1,15 +1,34 @@
-"""How the command line prints: tables for a terminal, aligned columns for a pipe, JSON for a program."""
+"""How the command line prints: aligned columns for people, JSON for programs. A terminal and a pipe get the same, but
+for the colour of what is wrong."""
 
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import click
 
+from proxy.command import columns
 from proxy.text import printable, printable_json
+
+Row = Mapping[str, Any]
+
+_WIDTH = 80
+"""The width of what is no terminal."""
+
+
+def width() -> int:
+    """How many columns there are to print in."""
+    told = os.environ.get("COLUMNS", "")
+    if told.isdecimal() and int(told):
+        return int(told)
+    try:
+        return os.get_terminal_size(sys.stdout.fileno()).columns or _WIDTH
+    except (OSError, ValueError):
+        return _WIDTH
 
 
 def say(text: str) -> None:
@@ -22,51 +41,51 @@ def print_json(value: Any) -> None:
     click.echo(printable_json(json.dumps(value, indent=2, ensure_ascii=False)))
 
 
+def print_line(text: str, colour: str | None = None) -> None:
+    """Print a line for people. It has the colour on a terminal alone, and nowhere if NO_COLOR is set."""
+    shown = printable(text)
+    click.echo(shown if colour is None or os.environ.get("NO_COLOR") else click.style(shown, fg=colour))
+
+
 def print_rows(
-    rows: Sequence[Mapping[str, Any]], columns: Sequence[str] = (), title: str = "", empty: str = ""
+    rows: Sequence[Row],
+    shown: Sequence[str] = (),
+    empty: str = "",
+    is_wide: bool = False,
+    wrong: Callable[[Row], bool] = lambda _: False,
 ) -> None:
-    """Print a table. `columns` are the keys to show, in this order; by default those of the rows. `empty` is printed
-    when there are no rows."""
+    """Print a table.
+
+    shown: the keys of its columns, in this order; by default those of the rows. empty: what is printed when there are
+    no rows. is_wide: each row in one line, however long. wrong: whether a row tells of something wrong.
+    """
     if not rows:
         click.echo(empty)
         return
-    columns = columns or list(dict.fromkeys(key for row in rows for key in row))
-    headings = [_heading(column) for column in columns]
-    cells = [[_cell(column, row.get(column)) for column in columns] for row in rows]
-    if sys.stdout.isatty():
-        _print_rich(headings, cells, title)
-        return
-    widths = [max(map(len, column)) for column in zip(headings, *cells, strict=True)]
-    for line in (headings, *cells) if any(map(str.strip, headings)) else cells:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())
+    names = shown or list(dict.fromkeys(key for row in rows for key in row))
+    cells = [[heading(name) for name in names], *([cell(name, row.get(name)) for name in names] for row in rows)]
+    headings, *lines = columns.table(cells, None if is_wide else width())
+    for text in headings:
+        print_line(text)
+    for row, pieces in zip(rows, lines, strict=True):
+        for text in pieces:
+            print_line(text, "red" if wrong(row) else None)
 
 
-def print_fields(values: Mapping[str, Any], title: str = "") -> None:
-    """Print one record, a line for each of its fields."""
-    rows = [{"": _heading(name), " ": _cell(name, value)} for name, value in values.items()]
-    print_rows(rows, title=title)
+def print_fields(values: Row, wrong: Callable[[str], bool] = lambda _: False) -> None:
+    """Print one record, a line for each of its fields. `wrong` says whether a field tells of something wrong."""
+    cells = [[heading(name), cell(name, value)] for name, value in values.items()]
+    for name, pieces in zip(values, columns.table(cells, width()) if cells else [], strict=True):
+        for text in pieces:
+            print_line(text, "red" if wrong(name) else None)
 
 
-def _heading(column: str) -> str:
+def heading(column: str) -> str:
     """The key of a column as a heading for people."""
     return column.removesuffix("_seconds").replace("_", " ")
 
 
-def _print_rich(headings: Sequence[str], cells: Sequence[Sequence[str]], title: str) -> None:
-    """Print a table with lines around its cells, on a terminal."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    # Text, because a cell may hold square brackets (an IPv6 endpoint) that rich would take for markup.
-    has_headings = any(map(str.strip, headings))
-    table = Table(*headings, title=title or None, title_justify="left", show_header=has_headings)
-    for line in cells:
-        table.add_row(*map(Text, line))
-    Console().print(table)
-
-
-def _cell(column: str, value: Any) -> str:
+def cell(column: str, value: Any) -> str:
     """A value as the text of a cell."""
     match value:
         case None:
@@ -75,12 +94,29 @@ def _cell(column: str, value: Any) -> str:
             return "yes" if value else "no"
         case int() | float() if column.endswith("_seconds"):
             return duration(value)
+        case int() if column.startswith("bytes"):
+            return size(value)
+        case float():
+            return str(value).removesuffix(".0")
         case list() | tuple():
-            return ", ".join(_cell("", item) for item in value) or "-"
+            return ", ".join(cell("", item) for item in value) or "-"
         case Mapping():
-            return printable(json.dumps(value, ensure_ascii=False))
+            return ", ".join(f"{printable(str(key))} {_nested(item)}" for key, item in value.items()) or "-"
         case _:
             return printable(str(value))
+
+
+def _nested(value: Any) -> str:
+    """A value within a value: `sip (calls 1, media 2)`."""
+    return f"({cell('', value)})" if isinstance(value, Mapping) else cell("", value)
+
+
+def size(count: int) -> str:
+    """A number of bytes in short, such as 512, 4.0K or 1.5M."""
+    if count < 1024:
+        return str(count)
+    units = next((power for power in range(1, 5) if count < 1000 * 1024**power), 5)
+    return f"{count / 1024**units:.1f}{'KMGTP'[units - 1]}"
 
 
 def duration(seconds: float) -> str:

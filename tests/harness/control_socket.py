@@ -43,3 +43,4 @@ def daemon(path: Path, answers: Mapping[str, Any]) -> Iterator[list[str]]:
         finally:
             server.shutdown()
             thread.join()
+            path.unlink()

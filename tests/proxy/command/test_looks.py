@@ -1,0 +1,259 @@
+"""What people see, as recorded at 80 and at 120 columns (`recorded/NAME-WIDTH.txt`).
+
+`RECORD=1 pytest` of this file records anew; what has changed is then read in the diff.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from proxy.command.cli import main
+from proxy.command.doctor import report
+from proxy.config import whereabouts
+from proxy.doctor import examine
+from proxy.doctor.findings import Finding, Level
+from proxy.host import net
+from tests.harness.control_socket import daemon
+
+ROOT = Path(__file__).parents[3]
+RECORDED = Path(__file__).parent / "recorded"
+WIDTHS = (80, 120)
+CONFIG = """\
+session-helpers:
+  - {id: 13, name: sip, protocol: udp, port: 5060}
+  - {id: 21, name: ftp, protocol: tcp, port: [21, 2121, 3000-3001]}
+  - {id: 22, name: tns, protocol: tcp, port: 1521, enabled: false}
+policies:
+  - {name: lan-out, action: accept, options: {ftp: {tls: deny}, sip: {max_calls: 5, block_methods: [MESSAGE]}}}
+"""
+V6_CLIENT, V6_SERVER = "[2001:db8:1111:2222:3333:4444:5555:6666]:40001", "[2001:db8:aaaa:bbbb:cccc:dddd:eeee:ffff]:5060"
+
+SESSIONS = [
+    {
+        "session": f"1cce2aa5-{number}",
+        "helper": helper,
+        "policy": "lan-out",
+        "interface": "lan0",
+        "client": client,
+        "server": server,
+        "state": state,
+        "age_seconds": age,
+        "pinholes": pinholes,
+    }
+    for number, helper, client, server, state, age, pinholes in (
+        (4, "ftp", "192.168.1.10:40001", "203.0.113.50:21", "open", 187.2, 1),
+        (5, "sip", V6_CLIENT, V6_SERVER, "open", 7505.0, 4),
+        (12048, "sip", "192.168.100.200:55060", "203.0.113.150:5060", "lingering", 273600.5, 2),
+        (12049, "tns", "[fd01::5]:1521", V6_SERVER, "dialling", 0.3, 0),
+    )
+]
+PINHOLES = [
+    {
+        "pinhole": number,
+        "session": session,
+        "purpose": purpose,
+        "transport": transport,
+        "state": state,
+        "listen": listen,
+        "allow": allow,
+        "target": target,
+        "age_seconds": age,
+        "bytes_in": 512,
+        "bytes_out": 5_000_000,
+    }
+    for number, session, purpose, transport, state, listen, allow, target, age in (
+        (1, "1cce2aa5-4", "ftp data", "tcp", "waiting", "203.0.113.7:40000", ["203.0.113.50/32"], None, 1.5),
+        (2, "1cce2aa5-5", "audio", "udp", "relaying", V6_SERVER, ["2001:db8::/32", "fd00::/8"], V6_CLIENT, 65.0),
+        (3, "1cce2aa5-12048", "audio", "udp", "relaying", "203.0.113.7:40002", [], "192.168.100.200:12000", 65.0),
+    )
+]
+STATUS = {
+    "version": "1.2.3",
+    "config": "/etc/pinhole/pinhole.yaml",
+    "uptime_seconds": 90000.5,
+    "state": "serving",
+    "rules_missing": [],
+    "rules_watched": "all",
+    "sessions": 4,
+    "sessions_opened": 12049,
+    "pinholes": 3,
+    "transfers": 1,
+    "udp_endpoints": 7,
+    "ports_leased": 3,
+    "descriptors": 41,
+    "audit_lines_lost": 0,
+    "audit_lines_waiting": 0,
+    "helpers": {"sip": {"calls": 1, "media": 2, "contacts": 1}},
+}
+DEGRADED = STATUS | {
+    "state": "degraded",
+    "rules_missing": ["nft table inet pinhole", "IPv4 rule fwmark 0x1000000/0x1000000 lookup 5353"],
+    "audit_lines_lost": 17,
+}
+PARTS = [
+    net.Status("nft table inet pinhole", True, "as configured"),
+    net.Status("IPv4 rule fwmark 0x1000000/0x1000000 lookup 5353", False, "missing"),
+    net.Status("IPv6 rules of others before ours", False, "100: from all fwmark 0x1 lookup 99 may match our mark"),
+]
+FINDINGS = [
+    Finding(Level.OK, "CAP_NET_RAW", "held"),
+    Finding(Level.OK, "kernel", "has nft tproxy and socket"),
+    Finding(Level.WARN, "policy lan-out, from", "there is no interface lan0 now, so no session comes in by it",
+            "# see `ip link` for the names there are, and write the one that leads to the clients into the policy"),
+    Finding(Level.FAIL, "rules", "nothing is set up", "pinhole net up"),
+    Finding(Level.WARN, "input policy", "inet filter input: 'policy drop' drops TCP that was taken over (IPv4, IPv6)",
+            "nft insert rule inet filter input meta mark and 0x1000000 == 0x1000000 accept comment 'what pinhole took'"
+            "  # to last: echo 'meta mark and 0x1000000 == 0x1000000 accept' >>/etc/nftables.d/pinhole.nft"),
+]  # fmt: skip
+
+SHOWN: dict[str, tuple[Sequence[str], Mapping[str, Any]]] = {
+    "status": (["status"], {"/status": STATUS}),
+    "status-degraded": (["status"], {"/status": DEGRADED}),
+    "sessions": (["sessions"], {"/sessions": {"sessions": SESSIONS}}),
+    "sessions-wide": (["sessions", "-o", "wide"], {"/sessions": {"sessions": SESSIONS}}),
+    "pinholes": (["pinholes"], {"/pinholes": {"pinholes": PINHOLES}}),
+    "pinholes-wide": (["pinholes", "-o", "wide"], {"/pinholes": {"pinholes": PINHOLES}}),
+    "session-helper": (["show", "session-helper"], {}),
+    "net-status": (["net", "status"], {}),
+    "doctor": (["doctor"], {}),
+}
+
+
+@pytest.fixture
+def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", tmp_path / "no-such-file.yaml")
+    monkeypatch.setattr(examine, "examine", lambda _: FINDINGS)
+    monkeypatch.setattr(net, "standing", lambda: None)
+    monkeypatch.setattr(net, "status", lambda *_: PARTS)
+    monkeypatch.setattr(net, "overtaking", lambda _: [])
+    file = tmp_path / "pinhole.yaml"
+    file.write_text(f"{CONFIG}control: {tmp_path}/c.sock\n")
+    return file
+
+
+def shown(file: Path, name: str, width: int) -> str:
+    words, answers = SHOWN[name]
+    with daemon(file.parent / "c.sock", answers):
+        result = CliRunner(env={"COLUMNS": str(width)}).invoke(main, [*words, "-c", str(file)])
+    assert not result.exception or isinstance(result.exception, SystemExit), result.exception
+    assert result.stderr == ""
+    return result.stdout
+
+
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("name", SHOWN)
+def test_people_see_what_was_recorded(file: Path, name: str, width: int) -> None:
+    recorded = RECORDED / f"{name}-{width}.txt"
+    text = shown(file, name, width)
+    if os.environ.get("RECORD"):
+        recorded.write_text(text)
+    assert text == recorded.read_text()
+
+
+COMMAND = re.compile(r"[;'\\]|^ *#")
+
+
+@pytest.mark.parametrize("width", [40, *WIDTHS])
+@pytest.mark.parametrize("name", [name for name in SHOWN if not name.endswith("wide")])
+def test_a_line_is_longer_than_the_width_only_for_a_word_that_is(file: Path, name: str, width: int) -> None:
+    for line in shown(file, name, width).splitlines():
+        assert len(line) <= width or " " not in line.strip() or COMMAND.search(line), line
+
+
+@pytest.mark.parametrize("width", [40, *WIDTHS])
+@pytest.mark.parametrize(("name", "rows"), [("sessions", SESSIONS), ("pinholes", PINHOLES)])
+def test_no_id_and_no_address_is_ever_cut(file: Path, name: str, rows: list[dict[str, Any]], width: int) -> None:
+    words = shown(file, name, width).split()
+    for row in rows:
+        for key in ("session", "client", "server", "listen", "target"):
+            assert row.get(key) is None or row[key] in words
+
+
+def test_wide_has_one_line_for_each_row_and_all_that_is_known(file: Path) -> None:
+    headings, *lines = shown(file, "sessions-wide", 80).splitlines()
+    assert len(lines) == len(SESSIONS)
+    assert headings.split() == [key.removesuffix("_seconds") for key in SESSIONS[0]]
+
+
+# -- a terminal --------------------------------------------------------------------------------------------------------
+
+
+def on_a_terminal(file: Path, name: str, width: int, **environment: str) -> str:
+    """What a terminal of this width is told."""
+    words, answers = SHOWN[name]
+    program = (
+        f"import sys; sys.argv[0] = 'pinhole'; from proxy.command.cli import main; main({[*words, '-c', str(file)]})"
+    )
+    script = f"""
+import fcntl, os, pty, struct, sys, termios
+pid, end = pty.fork()
+if not pid:
+    os.read(0, 1)
+    os.execv(sys.executable, [sys.executable, "-c", {program!r}])
+fcntl.ioctl(end, termios.TIOCSWINSZ, struct.pack("HHHH", 50, {width}, 0, 0))
+os.write(end, b"\\n")
+try:
+    while data := os.read(end, 65536):
+        os.write(1, data)
+except OSError:
+    pass
+"""
+    inherited = {name: value for name, value in os.environ.items() if name not in ("COLUMNS", "NO_COLOR")}
+    with daemon(file.parent / "c.sock", answers):
+        done = subprocess.run(
+            [sys.executable, "-c", script],
+            cwd=ROOT, capture_output=True, check=True, env=inherited | {"TERM": "xterm"} | environment,
+        )  # fmt: skip
+    return done.stdout.decode().replace("\r\n", "\n").removeprefix("\n")
+
+
+RED = "\x1b[31m"
+
+
+def test_a_terminal_is_told_the_same_as_a_pipe(file: Path) -> None:
+    for width in WIDTHS:
+        assert on_a_terminal(file, "sessions", width) == (RECORDED / f"sessions-{width}.txt").read_text()
+
+
+def test_only_what_is_wrong_has_a_colour(file: Path) -> None:
+    assert "\x1b" not in on_a_terminal(file, "status", 80)
+    coloured = on_a_terminal(file, "status-degraded", 80).splitlines()
+    assert all(line.startswith(RED) for line in coloured[:3])
+    assert not any("\x1b" in line for line in coloured[4:])
+
+
+def test_no_color_is_obeyed(file: Path) -> None:
+    assert "\x1b" not in on_a_terminal(file, "status-degraded", 80, NO_COLOR="1")
+
+
+# -- doctor ------------------------------------------------------------------------------------------------------------
+
+
+def test_doctor_says_first_what_fails_and_at_last_how_much_there_is() -> None:
+    lines = [text for text, _ in report(FINDINGS, 80)]
+    assert [line.split()[0] for line in lines if line and line[0] != " "] == ["fail", "warn", "warn", "ok", "ok", "1"]
+    assert lines[-1] == "1 failed, 2 to look at, 2 fine"
+
+
+def test_of_a_sound_host_doctor_says_that_all_is_fine() -> None:
+    assert [text for text, _ in report(FINDINGS[:2], 80)][-1] == "2 fine"
+
+
+def test_a_remedy_can_still_be_pasted(tmp_path: Path) -> None:
+    (finding,) = [one for one in FINDINGS if one.check == "input policy"]
+    command = finding.remedy.partition("#")[0].replace("nft", "printf '%s\\n'", 1)
+    lines = [text for text, _ in report([finding], 40) if text.startswith("      ")]
+    pasted = "\n".join(lines[lines.index(next(text for text in lines if "nft insert" in text)) :]).replace(
+        "nft", "printf '%s\\n'", 1
+    )
+    said = [subprocess.run(["sh", "-c", text], capture_output=True, check=True).stdout for text in (command, pasted)]
+    assert said[0] == said[1]
