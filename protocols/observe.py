@@ -24,6 +24,7 @@ from typing import Any, assert_never
 from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport
 from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resolve, Send, Splice
 from protocols.contract.engine import Counts, Engine, EngineFactory, Helper, Shares
+from protocols.contract.live import Call, Registration, Tells
 from protocols.contract.pinholes import (
     AnyGrant,
     Closed,
@@ -31,7 +32,6 @@ from protocols.contract.pinholes import (
     Grant,
     Media,
     MediaGrant,
-    Party,
     PinholeEvent,
     Pinholes,
     Refusal,
@@ -85,6 +85,26 @@ class Engines:
                 total.update(engines.counts())
         return total
 
+    def calls(self) -> Iterator[Call]:
+        """The calls that are under way. What an observer follows has no pinhole that stands anywhere."""
+        if isinstance(self._active, Tells):
+            yield from self._active.calls()
+        if isinstance(self._observed, Tells):
+            for call in self._observed.calls():
+                yield replace(call, media=(), pinholes=_of_session(call.pinholes))
+
+    def registrations(self) -> Iterator[Registration]:
+        """The registrations that stand, as `calls`."""
+        if isinstance(self._active, Tells):
+            yield from self._active.registrations()
+        if isinstance(self._observed, Tells):
+            for one in self._observed.registrations():
+                yield replace(one, grant=None, pinholes=_of_session(one.pinholes))
+
+    def call_of(self, grant: int) -> Call | None:
+        """The call whose media has this grant."""
+        return self._active.call_of(grant) if isinstance(self._active, Tells) else None
+
     def standing(self) -> Mapping[str, int]:
         """What the engines of each kind share."""
         total: Counter[str] = Counter()
@@ -114,7 +134,7 @@ class Observer(Engine):
         self._is_stream = peers.transport is Transport.TCP
         self._has_ended = False
         """The inner engine has ended the session, or reads no more."""
-        self._pinholes = ObservedPinholes(self._closed, shared.numbers, pinholes.may_wait)
+        self._pinholes = ObservedPinholes(self._closed, shared.numbers, pinholes)
         self._start = partial(start, peers, options, self._pinholes)
         self.engine = self._start(now)
 
@@ -217,21 +237,27 @@ def _in_other_words(note: Note) -> Note:
     return note
 
 
+def _of_session(pinholes: Pinholes) -> Pinholes:
+    """The session's own pinholes, behind those that an observer has in their place."""
+    return pinholes.session if isinstance(pinholes, ObservedPinholes) else pinholes
+
+
 class ObservedPinholes:
     """Stands in for the session's `Pinholes`. It grants whatever is asked for and tells the log what would have been
     opened, but no pinhole stands anywhere."""
 
-    __slots__ = ("_ended", "_notes", "_numbers", "_standing", "clock", "may_wait", "now")
+    __slots__ = ("_ended", "_notes", "_numbers", "_standing", "clock", "may_wait", "now", "session")
 
     def __init__(
         self,
         ended: Callable[[AnyGrant, Closed], None],
         numbers: Iterator[int],
-        may_wait: Callable[[Party], bool],
+        session: Pinholes,
     ) -> None:
         """ended: called for each pinhole that is over. numbers: the ids of grants, shared by all observers of a helper.
-        may_wait: that of the session's `Pinholes`."""
-        self.may_wait = may_wait
+        session: the session's own, asked only whether media may be at a third host."""
+        self.session = session
+        self.may_wait = session.may_wait
         self.clock = Clock[int]()
         """When each unused pinhole is over. The pinholes of a call or a registration last as long as the engine
         says."""

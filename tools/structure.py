@@ -29,6 +29,7 @@ FLOORS = (
     ("proxy", "proxy.__main__"),
     ("proxy.command",),
     ("proxy.daemon",),
+    ("proxy.control",),
     ("proxy.sessions",),
     ("proxy.pinholes",),
     ("proxy.doctor",),

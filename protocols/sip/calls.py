@@ -18,7 +18,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Literal
 
+from protocols.contract import live
 from protocols.contract.addresses import Endpoint, Host, Side, Transport
 from protocols.contract.pinholes import Refusal
 from protocols.sdp import description as sdp
@@ -108,6 +110,7 @@ class Call:
         "key",
         "lasts",
         "media",
+        "parties",
         "started_at",
         "tags",
         "told",
@@ -130,6 +133,8 @@ class Call:
         self.behind_us: tuple[Role, ...] = ()
         """The parties whose own network this gateway stands before, by the same policy."""
         self.media = media
+        self.parties = b"", b""
+        """Who calls whom, as From and To of its first message say."""
         self.tags: tuple[bytes, ...] = ()
         """Tags of the callees whose 2xx has come: mostly one (RFC 3261 s.13.2.2.4)."""
         self.transactions: list[Transaction] = []
@@ -154,6 +159,18 @@ class Call:
         """Why it is over, as soon as it is."""
         self.is_told = False
         """The log has been told of its end."""
+
+    def live(self) -> live.Call:
+        """What operators are told of it."""
+        first_hosts = [hosts[0] for hosts in self.hosts.values()]
+        state: Literal["ringing", "established", "ending"] = "established" if self.is_under_way else "ringing"
+        if any(one.method == b"BYE" for one in self.transactions):
+            state = "ending"
+        return live.Call(
+            live.name_of(self.key, self.caller_tag, first_hosts), self.key, *self.parties,
+            "out" if self.caller_side is Side.CLIENT else "in", state, self.began_at, self.started_at, self.ends_at,
+            self.media.grants, self.media.part,
+        )  # fmt: skip
 
     def side_of(self, role: Role) -> Side:
         """On which side that party is, by the policy that let the call begin."""

@@ -142,6 +142,11 @@ class Contacts:
         """The claims with these two keys."""
 
     @property
+    def pinholes(self) -> Pinholes:
+        """Those of the session, by which the session is known."""
+        return self._pinholes
+
+    @property
     def are_claimed(self) -> bool:
         """Whether a registration or a call depends on a pinhole of this session, or on one that this session claims.
         Claims that a mere message has brought do not count, because they are of no use once the session is over."""

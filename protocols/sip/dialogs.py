@@ -113,11 +113,11 @@ class Dialogs:
                 if is_asker or is_asked:
                     close = close or (call, role)
         if not to_tag and message.method == b"INVITE":
-            return self._lifetimes.begin(message.call_id, from_tag, hosts, asking, False, now), Role.CALLER
+            return self._lifetimes.begin(message, from_tag, hosts, asking, False, now), Role.CALLER
         if close is None and to_tag and message.is_request and message.method in _REFRESHING:
             # Of before a restart, or taken for over. Whoever refreshes it is its caller from now on: which one was is
             # not known, and who is told of an address of the inside would look for media there (S70).
-            return self._lifetimes.begin(message.call_id, from_tag, hosts, asking, True, now), Role.CALLER
+            return self._lifetimes.begin(message, from_tag, hosts, asking, True, now), Role.CALLER
         return close
 
     # -- requests ----------------------------------------------------------------------------------------------------

@@ -24,6 +24,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any
 
+from protocols.contract import live
 from protocols.contract.addresses import Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Effect, Finish, Note, Send, Splice, violation
 from protocols.contract.engine import Engine, Helper
@@ -447,6 +448,23 @@ class SipEngines:
             "media": len(calls.media),
             "contacts": len(self._table.contacts.standing),
         }
+
+    def calls(self) -> Iterator[live.Call]:
+        """The calls that are not over."""
+        for calls in tuple(self._table.calls.standing.values()):
+            yield from (call.live() for call in tuple(calls) if call.ending is None)
+
+    def registrations(self) -> Iterator[live.Registration]:
+        """The bindings that stand."""
+        for bindings in tuple(self._table.registrations.bindings.values()):
+            for registrations, name in tuple(bindings):
+                if (found := registrations.live(name)) is not None:
+                    yield found
+
+    def call_of(self, grant: int) -> live.Call | None:
+        """The call whose media has this grant."""
+        call = self._table.calls.media.get(grant)
+        return None if call is None else call.live()
 
     def standing(self) -> Mapping[str, int]:
         calls, contacts = self._table.calls, self._table.contacts

@@ -15,6 +15,8 @@ from protocols.contract.pinholes import AnyGrant, Closed, Pinholes
 from protocols.sdp.parties import Role, Terms
 from protocols.sip.answers import Refused
 from protocols.sip.calls import MAX_CALLS, Call, Hosts
+from protocols.sip.head import MAX_ID_BYTES
+from protocols.sip.message import Message
 from protocols.sip.offers import CallMedia
 from protocols.sip.options import SipOptions
 from protocols.sip.table import SipTable
@@ -76,11 +78,12 @@ class Lifetimes:
 
     # -- life --------------------------------------------------------------------------------------------------------
 
-    def begin(self, call_id: bytes, tag: bytes, hosts: Hosts, asking: Side, is_resumed: bool, now: float) -> Call:
+    def begin(self, first: Message, tag: bytes, hosts: Hosts, asking: Side, is_resumed: bool, now: float) -> Call:
         """A call of which the first message has come, from the side that asks. Raises Refused if there are too many."""
-        table, key, client = self._table, (call_id, tag), self._client
+        table, key, client = self._table, (first.call_id, tag), self._client
+        parties = first.identity(b"from")[:MAX_ID_BYTES], first.identity(b"to")[:MAX_ID_BYTES]
         is_full = len(table.calls.standing) >= MAX_CALLS or table.calls.of_client[client] >= self._options.max_calls
-        if is_full or not table.memory.keep(_bytes_kept(key)):
+        if is_full or not table.memory.keep(_bytes_kept(key, parties)):
             status = 500 if is_resumed else 503
             detail = f"{table.calls.of_client[client]} of {client}, {len(table.calls.standing)} in all"
             self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": f"answered {status}"})
@@ -88,7 +91,8 @@ class Lifetimes:
         # A session that a pinhole let in was opened by its server: as the policy sees it, that one is the client.
         side = asking.other if self._peers.role is not None else asking
         media: CallMedia[Call] = CallMedia(client, self._pinholes.apart(), self._terms, table.calls)
-        call = Call(call_id, tag, hosts, side, media, self._clock)
+        call = Call(first.call_id, tag, hosts, side, media, self._clock)
+        call.parties = parties
         call.is_resumed = is_resumed
         sides = (Role.CALLER, asking), (Role.CALLEE, asking.other)
         call.behind_us = tuple(role for role, at in sides if at in self._inside)
@@ -161,7 +165,7 @@ class Lifetimes:
         table, key = self._table, (call.key, call.caller_tag)
         if call in (calls := table.calls.standing.get(key, [])):
             calls.remove(call)
-            table.memory.release(_bytes_kept(key))
+            table.memory.release(_bytes_kept(key, call.parties))
             if not calls:
                 del table.calls.standing[key]
             client = call.media.charged_to
@@ -180,6 +184,6 @@ class Lifetimes:
             self._note("call.ended", {"call_id": call.key, "reason": call.ending, **facts})
 
 
-def _bytes_kept(key: tuple[bytes, bytes]) -> int:
-    """Bytes of a call's Call-ID and caller's tag, which stand in the table and in the call."""
-    return 2 * (len(key[0]) + len(key[1])) + NAMES_BYTES
+def _bytes_kept(key: tuple[bytes, bytes], parties: tuple[bytes, bytes]) -> int:
+    """Bytes of a call's Call-ID and caller's tag, which stand in the table and in the call, and of its parties."""
+    return 2 * (len(key[0]) + len(key[1])) + len(parties[0]) + len(parties[1]) + NAMES_BYTES

@@ -67,6 +67,16 @@ class CallMedia(Generic[Of]):
         """How many places are open."""
         return len(self._places)
 
+    @property
+    def part(self) -> Pinholes:
+        """The part of its session's pinholes that the call holds."""
+        return self._pinholes
+
+    @property
+    def grants(self) -> tuple[int, ...]:
+        """The ids of the grants of all places that are open."""
+        return tuple(self._places)
+
     # -- offers and answers ------------------------------------------------------------------------------------------
 
     def offer(

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any, NamedTuple
 
+from protocols.contract import live
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.sip.answers import Refused
 from protocols.sip.contacts import Contact, Contacts
@@ -99,6 +100,18 @@ class Registrations:
 
     def __len__(self) -> int:
         return len(self._bindings)
+
+    def live(self, name: Name) -> live.Registration | None:
+        """What operators are told of a binding. None: it is over."""
+        contact = self._bindings.get(name)
+        claim = None if contact is None else contact.claims.get((self, name))
+        if contact is None or claim is None:
+            return None
+        aor, transport, own, registrar = name
+        return live.Registration(
+            live.name_of(aor, transport, own, registrar), aor, own, contact.seen, transport, registrar,
+            claim.until - GRACE_SECONDS, contact.grant.id, self._contacts.pinholes,
+        )  # fmt: skip
 
     def asked(self, message: Message, side: Side, stands_in: bool) -> None:
         """Read a REGISTER from `side`. A contact that is not the sender's own belongs to another host, and opens

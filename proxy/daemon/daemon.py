@@ -18,7 +18,6 @@ import socket
 import sys
 import time
 import traceback
-from collections.abc import Iterator
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, cast
@@ -29,9 +28,9 @@ from protocols import HELPERS
 from protocols.contract.engine import Counts
 from proxy.config import reading, whereabouts
 from proxy.config.schema import Config
-from proxy.daemon.control import Control
-from proxy.daemon.control import bind as bind_control
-from proxy.daemon.control import remove as remove_control
+from proxy.control import api, place
+from proxy.control.gateway import Gateway
+from proxy.control.server import Control
 from proxy.errors import ConfigError, PinholeError, SocketError
 from proxy.host import net, privileges, rules
 from proxy.host.keeper import Keeper, Wish, fork_keeper
@@ -101,17 +100,17 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
     """The process beside the serving one, which keeps root's rights and does what the serving process no longer may."""
 
     def control() -> int:
-        return bind_control(settings.control, who.gid).detach()
+        return place.bind(settings.control, who.gid).detach()
 
     def forget_control() -> None:
-        remove_control(settings.control)
+        place.remove(settings.control)
 
     def end() -> None:
         if backend is not None:
             net.down(settings, backend, _say)
 
     def deserted() -> None:
-        remove_control(settings.control)
+        place.remove(settings.control)
         if backend is not None:
             _say("it ended without a word; rules and routes stay as they are (`pinhole net down` removes them)")
 
@@ -226,13 +225,12 @@ class Daemon:
                 f"cannot listen on port {port} of loopback: {error.strerror}; is another pinhole running? "
                 f"`network: listen_port` chooses another port"
             ) from error
-        tables = {"sessions": self._session_rows, "pinholes": self._pinhole_rows}
+        gateway = Gateway(
+            HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, _descriptors, self._reload
+        )
         control = Control(
             self._config.control,
-            {"status": self._status},
-            tables,
-            self._metrics,
-            self._reload,
+            api.routes(gateway, self._metrics),
             *((self._kept_control, self._forget_control) if self._keeper else ()),
         )
         await control.start()
@@ -435,20 +433,6 @@ class Daemon:
                 name: counts for name, engines in self._sessions.engines.items() if (counts := _counts(engines))
             },
         }
-
-    def _session_rows(self) -> Iterator[dict[str, Any]]:
-        """The table `/sessions` of the control socket."""
-        for session in self._sessions:
-            if not session.is_over:  # the session may have ended before its row is made
-                yield session.summary(self._loop.time())
-        for session in self._sessions.lingering:
-            yield session.summary(self._loop.time())
-
-    def _pinhole_rows(self) -> Iterator[dict[str, Any]]:
-        """The table `/pinholes` of the control socket."""
-        for pinhole in self._pinholes:
-            if pinhole.grant.id in self._pinholes:
-                yield pinhole.summary(self._loop.time())
 
 
 def _counts(engines: object) -> dict[str, int]:

@@ -16,13 +16,12 @@ import contextlib
 import socket
 from collections.abc import Iterable
 from itertools import chain
-from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host, Network
 from protocols.contract.pinholes import Grant
 from proxy.errors import dial_failure, refusal_reason
 from proxy.movers.splice import SpliceRelay
-from proxy.pinholes.opening import Owner, Table, Timed, mark_to
+from proxy.pinholes.opening import Owner, Passed, Table, Timed, mark_to
 from proxy.sockets import streams, transparent
 from proxy.sockets.doors import Door
 from proxy.sockets.poll import WRITE, Poll
@@ -86,13 +85,9 @@ class Pinhole(Timed):
             return "dialling"
         return "waiting" if self._is_confirmed else "unconfirmed"
 
-    def summary(self, now: float) -> dict[str, Any]:
-        """What the control socket tells of this pinhole."""
-        expect, at = self.grant.expect, self.grant.listen
-        passed = (self.bytes_in, self.bytes_out)
-        return self._describe(
-            now, self.state, expect.purpose, expect.transport, at, expect.allow, expect.target, *passed
-        )
+    def passed(self) -> Passed:
+        """What all relays have carried so far."""
+        return Passed(self.bytes_in, self.bytes_out)
 
     @property
     def bytes_in(self) -> int:

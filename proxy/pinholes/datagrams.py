@@ -12,12 +12,11 @@ import asyncio
 import contextlib
 from collections import Counter
 from collections.abc import Iterable
-from typing import Any
 
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Side, Transport
 from protocols.contract.pinholes import Expect, Grant
 from proxy.errors import refusal_reason
-from proxy.pinholes.opening import Owner, Table, Timed, mark_to
+from proxy.pinholes.opening import Owner, Passed, Table, Timed, mark_to
 from proxy.pinholes.relays import DatagramRelay
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint, UdpEndpoints
@@ -281,16 +280,14 @@ class DatagramPinhole(Timed):
         }
         self._gone(reason, counts, **{name: count for name, count in some.items() if count})
 
-    def summary(self, now: float) -> dict[str, Any]:
-        """What the control socket tells of this pinhole."""
-        expect, state = self.grant.expect, "waiting" if self._is_confirmed else "unconfirmed"
-        if self.relays:
-            state = "relaying"
-        listen, carried = self.grant.listen, self._carried()
-        passed = carried["bytes_in"], carried["bytes_out"]
-        return self._describe(
-            now, state, expect.purpose, expect.transport, listen, expect.allow, expect.target, *passed
-        )
+    @property
+    def state(self) -> str:
+        """One word for the operator."""
+        return "relaying" if self.relays else "waiting" if self._is_confirmed else "unconfirmed"
+
+    def passed(self) -> Passed:
+        """What all relays have carried so far."""
+        return Passed(*map(self._carried().__getitem__, Passed._fields))
 
 
 def _carried(relay: DatagramRelay) -> dict[str, int]:

@@ -23,14 +23,14 @@ import asyncio
 import errno
 from collections.abc import Collection, Iterable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
 from protocols.contract.pinholes import Media, MediaGrant, Party
 from proxy.movers.lanes import Counts, Movers
 from proxy.movers.stands import Stand, Stands
 from proxy.pinholes.components import Component, join
-from proxy.pinholes.opening import Opening, Owner, Table
+from proxy.pinholes.opening import Described, Opening, Owner, Passed, Table
 from proxy.pinholes.packets import protocol_of
 from proxy.pinholes.paths import MediaPath
 from proxy.sockets import packet_info
@@ -410,23 +410,37 @@ class MediaPlace(Opening):
         """How many packets have passed to the party and from it."""
         return self.counts_in().packets + self.counts_out().packets
 
-    def summary(self, now: float) -> dict[str, Any]:
-        """What the control socket tells of this place."""
-        media = self.grant.media
+    @property
+    def state(self) -> str:
+        """One word for the operator."""
+        return "relaying" if self._is_used else "waiting" if self._admitted() else "unconfirmed"
+
+    def _admitted(self) -> set[Network]:
+        """The networks that partners' packets may come from."""
         paths = (path for component in self.components for path in component.inward)
-        allow: set[Network] = {net for path in paths for net in path.sender.party.allow}
-        state = "relaying" if self._is_used else "waiting" if allow else "unconfirmed"
-        passed = self.counts_in().bytes, self.counts_out().bytes
-        return self._describe(
-            now,
-            state,
-            media.purpose,
-            Transport.UDP,
-            self.grant.known,
-            sorted(allow, key=str),
-            media.party.known,
-            *passed,
-        )
+        return {network for path in paths for network in path.sender.party.allow}
+
+    @property
+    def described(self) -> Described:
+        """What the place is for."""
+        media = self.grant.media
+        allow = sorted(self._admitted(), key=str)
+        return Described(media.purpose, media.trigger, Transport.UDP, self.grant.known, allow, media.party.known)
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the stream is over if it stays silent. The offerer's place keeps the clock. None: silence ends
+        nothing."""
+        first = self._offerer or self
+        if first._timer is None:
+            return None
+        silent = first._silent if first._passed() == first._seen else -1
+        return first._timer.when() + (LOOKS - silent - 1) * first._wait() / LOOKS
+
+    def passed(self) -> Passed:
+        """What has passed so far."""
+        into, out = self.counts_in(), self.counts_out()
+        return Passed(into.bytes, out.bytes, into.packets, out.packets)
 
 
 def _total(before: Counts, paths: Iterable[MediaPath]) -> Counts:

@@ -41,6 +41,11 @@ class SessionPinholes:
         for others in tuple(self._apart):
             yield from others
 
+    @property
+    def owner(self) -> Owner:
+        """The session that they belong to."""
+        return self._owner
+
     def __len__(self) -> int:
         """How many pinholes the session holds, in all its parts."""
         return len(self._held) + sum(map(len, self._apart))

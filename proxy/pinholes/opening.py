@@ -7,7 +7,7 @@ import socket
 from abc import abstractmethod
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from protocols.contract.engine import Helper
@@ -36,6 +36,10 @@ class Owner(Protocol):
     @property
     def key(self) -> str:
         """The name of the session in the audit log."""
+
+    @property
+    def arrival(self) -> Arrival:
+        """How the session came: its client, and the server as the client dialled it."""
 
     @property
     def policy(self) -> Policy:
@@ -109,6 +113,28 @@ def mark_to(owner: Owner, host: Host) -> int:
     return 0 if host == owner.decided_by.client.host else owner.policy.route_mark or 0
 
 
+class Described(NamedTuple):
+    """What a pinhole of any kind is for."""
+
+    purpose: str
+    trigger: str
+    transport: Transport
+    listen: Endpoint | None
+    """None: not known yet, as `target`."""
+    allow: Collection[Network]
+    target: Endpoint | None
+
+
+class Passed(NamedTuple):
+    """What has passed a pinhole. `in` came from the peer, or, of media, went to the party. Packets are counted of
+    datagrams alone."""
+
+    bytes_in: int = 0
+    bytes_out: int = 0
+    packets_in: int | None = None
+    packets_out: int | None = None
+
+
 class Opening:
     """The base class of all pinholes: connections (`Pinhole`), datagrams (`DatagramPinhole`) and media (`MediaPlace`).
 
@@ -116,7 +142,7 @@ class Opening:
     owner's end, since a relay that was admitted runs to its own end.
     """
 
-    __slots__ = ("_opened_at", "_table", "closed", "grant", "owner")
+    __slots__ = ("_opened_at", "_table", "closed", "grant", "owner", "peer")
 
     relays: Collection[Any] = ()
     """The relays that this pinhole admitted and that still run."""
@@ -130,6 +156,8 @@ class Opening:
         self.closed: Callable[[Any], None] = lambda _: None
         """Called once the pinhole is gone; set by whoever keeps it."""
         self._opened_at = table.loop.time()
+        self.peer: Endpoint | None = None
+        """The peer that came last."""
 
     def stands_on(self, host: Host) -> bool:
         """Whether a peer knows the pinhole, or a relay that it admitted, by this address of ours."""
@@ -156,9 +184,29 @@ class Opening:
                 self._table.forget(self)
                 self.closed(self)
 
+    @property
     @abstractmethod
-    def summary(self, now: float) -> dict[str, Any]:
-        """What the control socket tells of this pinhole."""
+    def state(self) -> str:
+        """One word for the operator."""
+
+    @property
+    @abstractmethod
+    def described(self) -> Described:
+        """What operators are told of this pinhole, beside its state and what has passed."""
+
+    @abstractmethod
+    def passed(self) -> Passed:
+        """What has passed so far."""
+
+    @property
+    @abstractmethod
+    def expires_at(self) -> float | None:
+        """When the pinhole closes by itself, by the clock of the loop. None: something else ends it."""
+
+    @property
+    def opened_at(self) -> float:
+        """When it was opened, by the clock of the loop."""
+        return self._opened_at
 
     # -- lines of the audit log, and events for the owner --------------------------------------------------------------
 
@@ -188,6 +236,7 @@ class Opening:
 
     def _tell_used(self, peer: Endpoint, **facts: Any) -> None:
         """A peer has been admitted. The owner's engine hears of it."""
+        self.peer = peer
         self.owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer, **facts)
         self.owner.pinhole_event(self.grant, Used(peer))
 
@@ -213,33 +262,6 @@ class Opening:
             self._table.metrics.relayed_bytes.inc(event.bytes_in + event.bytes_out)
         self.owner.pinhole_event(self.grant, event)
 
-    def _describe(
-        self,
-        now: float,
-        state: str,
-        purpose: str,
-        transport: Transport,
-        listen: Endpoint | None,
-        allow: Collection[Network],
-        target: Endpoint | None,
-        bytes_in: int = 0,
-        bytes_out: int = 0,
-    ) -> dict[str, Any]:
-        """What a summary says of a pinhole of any kind."""
-        return {
-            "pinhole": self.grant.id,
-            "session": self.owner.key,
-            "purpose": purpose,
-            "transport": transport.value,
-            "listen": str(listen or "not known yet"),
-            "allow": [str(network) for network in allow],
-            "target": str(target or "not known yet"),
-            "state": state,
-            "age_seconds": round(now - self._opened_at, 3),
-            "bytes_in": bytes_in,
-            "bytes_out": bytes_out,
-        }
-
 
 class Timed(Opening):
     """A pinhole that an engine opened with an `Expect`. It has a time to its first use, and may have one for its whole
@@ -248,6 +270,19 @@ class Timed(Opening):
     __slots__ = ("_ends_at", "_timer", "_used")
 
     grant: Grant
+
+    @property
+    def described(self) -> Described:
+        """What the pinhole is for."""
+        expect = self.grant.expect
+        return Described(
+            expect.purpose, expect.trigger, expect.transport, self.grant.listen, expect.allow, expect.target
+        )
+
+    @property
+    def expires_at(self) -> float | None:
+        """When the pinhole closes by itself. None: something else ends it."""
+        return None if self._timer is None else self._timer.when()
 
     def _start_clock(self, expect: Expect) -> float:
         """Start the clock. Returns the seconds until the pinhole closes if no peer comes."""

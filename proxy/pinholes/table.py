@@ -109,6 +109,14 @@ class PinholeTable:
     def __contains__(self, number: int) -> bool:
         return number in self._pinholes
 
+    def find(self, number: int) -> Opening | None:
+        """The pinhole with that number."""
+        return self._pinholes.get(number)
+
+    def busiest(self) -> tuple[int, str | None]:
+        """How many pinholes the client has that has most, and which one that is."""
+        return max(((count, client) for client, count in self._per_client.items()), default=(0, None))
+
     def use(self, limits: Limits, timeouts: Timeouts) -> None:
         """Open new pinholes by these limits. Pinholes that stand already keep theirs."""
         self.limits, self.timeouts = limits, timeouts

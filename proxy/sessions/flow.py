@@ -3,7 +3,7 @@ host."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from typing import Protocol
@@ -244,6 +244,15 @@ class Flow(Session):
     def state(self) -> str:
         """One word for the operator."""
         return "serving" if self._driver is not None else "relaying"
+
+    @property
+    def received(self) -> Mapping[Side, int]:
+        """How many bytes have come from each side."""
+        return self._received
+
+    def idle_seconds(self, now: float) -> float:
+        """For how long both sides have been silent."""
+        return now - self.active_at
 
     def stop(self) -> None:
         """The daemon is about to end. Datagrams that have arrived are read first."""

@@ -113,6 +113,10 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
+    def busiest(self) -> tuple[int, str | None]:
+        """How many sessions the client has that has most, and which one that is."""
+        return max(((count, client) for client, count in self._per_client.items()), default=(0, None))
+
     @property
     def lingering(self) -> tuple[Session, ...]:
         """The sessions that are over while their engines still look after something."""

@@ -188,19 +188,24 @@ class Session(Performer):
     def state(self) -> str:
         """One word for the operator. It describes a session that is not over."""
 
-    def summary(self, now: float) -> dict[str, Any]:
-        """What the control socket tells of this session."""
-        return {
-            "session": self.key,
-            "helper": self.helper.name,
-            "policy": self.policy.name,
-            "interface": self.arrival.interface,
-            "client": str(self.arrival.client),
-            "server": str(self.arrival.server),
-            "state": "lingering" if self.is_over else self.state,
-            "age_seconds": round(now - self.opened_at, 3),
-            "pinholes": len(self.pinholes),
-        }
+    @property
+    @abstractmethod
+    def received(self) -> Mapping[Side, int]:
+        """How many bytes have come from each side."""
+
+    @abstractmethod
+    def idle_seconds(self, now: float) -> float | None:
+        """For how long both sides have been silent. None: nobody knows."""
+
+    @property
+    def peers(self) -> Peers | None:
+        """The two hosts, and how they know each other. None: the server has not been reached yet."""
+        return self._peers
+
+    @property
+    def let_in(self) -> LetIn | None:
+        """By which session and pinhole this one came. None: a policy let it in."""
+        return self._let_in
 
     @abstractmethod
     def stop(self) -> None:

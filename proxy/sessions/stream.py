@@ -43,6 +43,8 @@ class StreamSession(Session):
         self._server: socket.socket | None = None
         self._legs: dict[Side, Leg] = {}
         self._relay: SpliceRelay | None = None
+        self._before_relay: Mapping[Side, int] = {}
+        """How many bytes had come from each side, and gone on, when the relay took over."""
         self._dialling: asyncio.TimerHandle | None = None
         self._has_ended = False
         """Whether at least one side has sent its last byte."""
@@ -213,16 +215,17 @@ class StreamSession(Session):
 
         def ended(reason: str) -> None:
             names = {"reset_by_peer": "reset_by_client", "reset_by_target": "reset_by_server"}
-            received = {
-                Side.CLIENT: legs[Side.CLIENT].bytes_received + relay.bytes_in - len(to_server),
-                Side.SERVER: legs[Side.SERVER].bytes_received + relay.bytes_out - len(to_client),
-            }
+            received = self.received
             self._legs = {}
             self._end(names.get(reason, reason), received)
 
         relay = self._relay = self._sessions.pinholes.relay(
             client, server, idle_seconds, ended, (to_server, to_client), carries_urgent
         )
+        self._before_relay = {
+            Side.CLIENT: legs[Side.CLIENT].bytes_received - len(to_server),
+            Side.SERVER: legs[Side.SERVER].bytes_received - len(to_client),
+        }
         relay.start()
 
     # -- ends -----------------------------------------------------------------------------------------------------
@@ -236,6 +239,23 @@ class StreamSession(Session):
     def state(self) -> str:
         """One word for the operator."""
         return "dialling" if not (self._legs or self._relay) else "relaying" if self._relay else "serving"
+
+    @property
+    def received(self) -> Mapping[Side, int]:
+        """How many bytes have come from each side."""
+        before, relay = self._before_relay, self._relay
+        if relay is not None:
+            return {
+                Side.CLIENT: before[Side.CLIENT] + relay.bytes_in,
+                Side.SERVER: before[Side.SERVER] + relay.bytes_out,
+            }
+        return {side: leg.bytes_received for side, leg in self._legs.items()}
+
+    def idle_seconds(self, now: float) -> float | None:
+        """For how long both sides have been silent, as the kernel knows it. None: the server is still being dialled, or
+        the sockets are gone."""
+        socks = self._relay.sockets if self._relay is not None else [leg.sock for leg in self._legs.values()]
+        return min(map(streams.silent_seconds, socks), default=None)
 
     def _reset_by(self, side: Side) -> None:
         """A side has reset its connection, so the session ends."""

@@ -66,6 +66,11 @@ class PortPool:
         """How many ports are leased on an address."""
         return len(self._leased.get((transport, host), ()))
 
+    def fullest(self) -> tuple[int, str | None]:
+        """How many ports are leased where most are, and which address and transport that is."""
+        found = ((len(ports), f"{transport.value}/{host}") for (transport, host), ports in self._leased.items())
+        return max(found, default=(0, None))
+
     def in_use(self) -> int:
         """How many ports are leased on all addresses."""
         return sum(map(len, self._leased.values()))

@@ -15,6 +15,9 @@ KEEPALIVE_INTERVAL_SECONDS = 60
 
 KEEPALIVE_PROBES = 8
 
+LAST_DATA_RECEIVED = 52
+"""The offset in struct tcp_info (linux/tcp.h) of the milliseconds since the last data."""
+
 LAST_ACK_RECEIVED = 56
 """The offset in struct tcp_info (linux/tcp.h) of the milliseconds since the last acknowledgement."""
 
@@ -66,6 +69,15 @@ def keep_alive(sock: socket.socket, idle_seconds: float | None = None) -> None:
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, idle)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, interval)
     sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, KEEPALIVE_PROBES)
+
+
+def silent_seconds(sock: socket.socket) -> float:
+    """For how long the peer has sent no data. Infinity: nobody can tell."""
+    with contextlib.suppress(OSError):
+        info = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_DATA_RECEIVED + 4)
+        if len(info) == LAST_DATA_RECEIVED + 4:
+            return int.from_bytes(info[LAST_DATA_RECEIVED:], sys.byteorder) / 1000
+    return float("inf")
 
 
 def heard_within(sock: socket.socket, seconds: float) -> bool:

@@ -25,7 +25,7 @@ class Call:
         (self.policy,) = gateway.shell.config.policies
         client = Endpoint(gateway.hosts.client_address(4), PORT)
         server = Endpoint(gateway.hosts.server_address(4), PORT)
-        self.decided_by = Arrival(Transport.UDP, "lan0", client, server)
+        self.arrival = self.decided_by = Arrival(Transport.UDP, "lan0", client, server)
         self.group = Group("test", False)
         self.log: Log = gateway.shell.log
         self.helper = gateway.shell.helper

@@ -110,7 +110,7 @@ async def test_it_is_no_session_and_has_no_engine(hosts: Hosts) -> None:
         transfer.sendto(b"block", seen)
         assert (await hear(client))[0] == b"block"
         assert len(gateway.shell.sessions) == len(gateway.shell.engines) == 1
-        assert [pinhole.summary(0)["state"] for pinhole in gateway.shell.pinholes] == ["relaying"]
+        assert [pinhole.state for pinhole in gateway.shell.pinholes] == ["relaying"]
 
 
 async def test_its_engine_hears_who_came_and_what_passed(hosts: Hosts) -> None:

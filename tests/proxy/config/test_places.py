@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from proxy.command.cli import main
-from proxy.daemon import control
+from proxy.control import place
 from proxy.errors import SocketError
 from proxy.record import sinks
 
@@ -100,6 +100,6 @@ def test_no_link_in_the_place_of_the_control_socket_is_followed(tmp_path: Path) 
         left.bind(str(elsewhere))
     at.symlink_to(elsewhere)
     with pytest.raises(SocketError, match="remove it"):
-        control.bind(str(at))
+        place.bind(str(at))
     assert elsewhere.exists()
     assert at.is_symlink()

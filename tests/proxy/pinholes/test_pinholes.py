@@ -50,7 +50,7 @@ class Session:
         self.log: Log = shell.log
         self.helper = shell.helper
         self.policy = shell.config.policies[0]
-        self.decided_by = Arrival(
+        self.arrival = self.decided_by = Arrival(
             Transport.TCP, "lan0", Endpoint(ip_address(CLIENT), 1), Endpoint(ip_address(SERVER), 7)
         )
         self.hosts = ip_address(client), ip_address(server)

@@ -1,0 +1,130 @@
+"""All routes of the control socket, as one table."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from proxy.control import inventory, rows
+from proxy.control.errors import unknown
+from proxy.control.gateway import Gateway
+from proxy.control.parameters import Parameter, Type
+from proxy.control.routes import Asked, Listing, Right, Route, Single, Text
+from proxy.control.shapes import Field, Kind, Row, Shape
+from proxy.pinholes.opening import Opening
+from proxy.record.metrics import Metrics
+
+_PINHOLES = Field(Kind.OBJECT, "Its pinholes", rows=rows.PINHOLE)
+ONE_SESSION = Shape("one_session", "A session with its pinholes.", {**rows.SESSION.fields, "open": _PINHOLES})
+ONE_CALL = Shape("one_call", "A call with the pinholes of its media.", {**rows.CALL.fields, "open": _PINHOLES})
+RELOADED = Shape(
+    "reloaded",
+    "What became of a reload.",
+    {
+        "ok": Field(Kind.FLAG, "Whether the configuration is in force"),
+        "problems": Field(Kind.WORDS, "What is wrong with it"),
+        "remarks": Field(Kind.WORDS, "What the operator still has to do"),
+    },
+    is_open=True,
+)
+
+
+def routes(gateway: Gateway, metrics: Metrics) -> list[Route]:
+    """The table of routes."""
+    views = _Views(gateway)
+    by_id = (Parameter("id", Type.TEXT, "The `id` of the row", in_path=True),)
+    return [
+        Route("GET", "/v1/status", "How the daemon is", Single(None, lambda _: gateway.status())),
+        Route("GET", "/v1/sessions", "The sessions", Listing("sessions", rows.SESSION, views.sessions)),
+        Route("GET", "/v1/sessions/{id}", "One session", Single(ONE_SESSION, views.session), by_id, may_fail=(404,)),
+        Route("GET", "/v1/pinholes", "The pinholes", Listing("pinholes", rows.PINHOLE, views.pinholes)),
+        Route("GET", "/v1/pinholes/{id}", "One pinhole", Single(rows.PINHOLE, views.pinhole), by_id, may_fail=(404,)),
+        Route("GET", "/v1/calls", "The calls", Listing("calls", rows.CALL, views.calls)),
+        Route("GET", "/v1/calls/{id}", "One call", Single(ONE_CALL, views.call), by_id, may_fail=(404,)),
+        Route(
+            "GET", "/v1/registrations", "The registrations",
+            Listing("registrations", rows.REGISTRATION, views.registrations),
+        ),
+        Route("GET", "/v1/helpers", "The helpers",
+              Listing("helpers", inventory.HELPER, lambda _: inventory.helper_rows(gateway))),
+        Route("GET", "/v1/policies", "The policies in force",
+              Listing("policies", inventory.POLICY, lambda _: inventory.policy_rows(gateway))),
+        Route("GET", "/v1/limits", "The limits, and how far they are used",
+              Listing("limits", inventory.LIMIT, lambda _: inventory.limit_rows(gateway))),
+        Route("POST", "/v1/reload", "Read the configuration again",
+              Single(RELOADED, lambda _: gateway.reload()), right=Right.CHANGE),
+        Route("GET", "/metrics", "The metrics, for Prometheus",
+              Text("text/plain; version=0.0.4; charset=utf-8", metrics.exposition)),
+        *_old(gateway, views),
+    ]  # fmt: skip
+
+
+def _old(gateway: Gateway, views: _Views) -> list[Route]:
+    """The paths from before there were versions. Their rows have the names of that time."""
+
+    def sessions(asked: Asked) -> Iterator[Row]:
+        for row in views.sessions(asked):
+            yield {"session": row.pop("id"), **row}
+
+    def pinholes(asked: Asked) -> Iterator[Row]:
+        for row in views.pinholes(asked):
+            ends = {name: row[name] or "not known yet" for name in ("listen", "target")}
+            yield {"pinhole": row.pop("id"), **row, **ends}
+
+    return [
+        Route("GET", "/status", "How the daemon is", Single(None, lambda _: gateway.status()), is_old=True),
+        Route("GET", "/sessions", "The sessions", Listing("sessions", rows.SESSION, sessions), is_old=True),
+        Route("GET", "/pinholes", "The pinholes", Listing("pinholes", rows.PINHOLE, pinholes), is_old=True),
+        Route("POST", "/reload", "Read the configuration again", Single(RELOADED, lambda _: gateway.reload()),
+              right=Right.CHANGE, is_old=True),
+    ]  # fmt: skip
+
+
+class _Views:
+    """The rows of what is live."""
+
+    def __init__(self, gateway: Gateway) -> None:
+        self._gateway = gateway
+
+    def sessions(self, _: Asked) -> Iterator[Row]:
+        return (rows.of_session(session, self._gateway.now) for session in self._gateway.all_sessions())
+
+    def session(self, asked: Asked) -> Row:
+        session = self._gateway.session(asked.name)
+        if session is None:
+            raise unknown(
+                "session", asked.name, "GET /v1/sessions lists them; those that are over are in the audit log"
+            )
+        return {
+            **rows.of_session(session, self._gateway.now),
+            "open": [self._pinhole(pinhole) for pinhole in session.pinholes],
+        }
+
+    def pinholes(self, _: Asked) -> Iterator[Row]:
+        return map(self._pinhole, self._gateway.all_pinholes())
+
+    def pinhole(self, asked: Asked) -> Row:
+        found = self._gateway.pinholes.find(int(asked.name)) if asked.name.isdecimal() else None
+        if found is None:
+            remedy = "GET /v1/pinholes lists them; GET /v1/explain also tells of those that are closed"
+            raise unknown("pinhole", asked.name, remedy)
+        return self._pinhole(found)
+
+    def _pinhole(self, pinhole: Opening) -> Row:
+        return rows.of_pinhole(pinhole, self._gateway.call_of(pinhole), self._gateway.now)
+
+    def calls(self, _: Asked) -> Iterator[Row]:
+        return (rows.of_call(call, self._gateway.now) for call in self._gateway.calls())
+
+    def call(self, asked: Asked) -> Row:
+        for row in self.calls(asked):
+            if asked.name in (row["id"], row["call_id"]):
+                return {**row, "open": [self._pinhole(one) for one in self._open(row["pinholes"])]}
+        raise unknown("call", asked.name, "GET /v1/calls lists them; those that are over are in the audit log")
+
+    def _open(self, numbers: Any) -> Iterator[Opening]:
+        found = (self._gateway.pinholes.find(number) for number in numbers)
+        return (pinhole for pinhole in found if pinhole is not None)
+
+    def registrations(self, _: Asked) -> Iterator[Row]:
+        return (rows.of_registration(one, self._gateway.now) for one in self._gateway.registrations())

@@ -1,0 +1,136 @@
+"""The parameters of requests: which there are, what they mean, and how their texts are read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import Enum
+from ipaddress import ip_address
+from typing import Any
+
+from proxy.control.errors import Wrong
+
+UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_SECONDS = r"[0-9]{1,9}(\.[0-9]{1,6})?[smhd]?"
+
+
+class Type(Enum):
+    """What the text of a parameter is read as."""
+
+    TEXT = "text"
+    SECONDS = "seconds"
+    INTEGER = "integer"
+    TIME = "time"
+    ENDPOINT = "endpoint"
+    FLAG = "flag"
+
+
+_SCHEMAS: Mapping[Type, dict[str, Any]] = {
+    Type.TEXT: {"type": "string", "maxLength": 256},
+    Type.SECONDS: {"type": "string", "pattern": f"^{_SECONDS}$"},
+    Type.INTEGER: {"type": "integer", "minimum": 1, "maximum": 10_000_000},
+    Type.TIME: {"type": "string", "format": "date-time"},
+    Type.ENDPOINT: {"type": "string", "maxLength": 64},
+    Type.FLAG: {"type": "boolean"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Parameter:
+    """A parameter of the query, or of the path."""
+
+    name: str
+    type: Type
+    says: str
+    is_required: bool = False
+    in_path: bool = False
+    words: tuple[str, ...] = ()
+    """The values that it may have. Empty: any that its type allows."""
+
+    @property
+    def description(self) -> dict[str, Any]:
+        """The parameter in the OpenAPI description."""
+        schema = dict(_SCHEMAS[self.type])
+        if self.words:
+            schema = {"type": "string", "enum": list(self.words)}
+        if self.in_path:
+            schema["minLength"] = 1
+        return {
+            "name": self.name,
+            "in": "path" if self.in_path else "query",
+            "required": self.is_required or self.in_path,
+            "description": self.says,
+            "schema": schema,
+        }
+
+    def read(self, text: str) -> Any:
+        """The value that the text stands for. Raises Wrong."""
+        if self.words and text not in self.words:
+            raise self._wrong(text, " or ".join(self.words))
+        match self.type:
+            case Type.TEXT:
+                if len(text) > 256:
+                    raise self._wrong(text, "at most 256 characters")
+                return text
+            case Type.SECONDS:
+                return self._seconds(text)
+            case Type.INTEGER:
+                if not re.fullmatch(r"[0-9]{1,8}", text) or not 1 <= int(text) <= 10_000_000:
+                    raise self._wrong(text, "a number from 1 to 10000000")
+                return int(text)
+            case Type.TIME:
+                return self._time(text)
+            case Type.ENDPOINT:
+                return self._endpoint(text)
+            case Type.FLAG:
+                if text not in ("true", "false", "1", "0", ""):
+                    raise self._wrong(text, "true or false")
+                return text not in ("false", "0")
+
+    def _seconds(self, text: str) -> float:
+        if not re.fullmatch(_SECONDS, text):
+            raise self._wrong(text, "a time as 90, 90s, 3m, 2h or 1d")
+        unit = text[-1] if text[-1] in UNITS else ""
+        return float(text.removesuffix(unit)) * UNITS[unit]
+
+    def _time(self, text: str) -> float:
+        try:
+            moment = datetime.fromisoformat(text)
+            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        except (ValueError, OverflowError):
+            raise self._wrong(text, "a time as 2026-11-29T20:15:00Z") from None
+
+    def _endpoint(self, text: str) -> str:
+        """An address with a port, as rows write it."""
+        host, _, port = text.rpartition(":")
+        try:
+            address = ip_address(host.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            address = None
+        if address is None or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
+            raise self._wrong(text, "ADDRESS:PORT, or [ADDRESS]:PORT with IPv6")
+        return f"[{address}]:{int(port)}" if address.version == 6 else f"{address}:{int(port)}"
+
+    def _wrong(self, text: str, expected: str) -> Wrong:
+        shown = text if len(text) <= 64 else f"{text[:64]}..."
+        return Wrong(400, "bad_parameter", f"{self.name}: {shown!r}", f"{self.name} is {expected}")
+
+
+def read_all(parameters: Sequence[Parameter], texts: Sequence[tuple[str, str]]) -> dict[str, Any]:
+    """The values of a query. Raises Wrong for a parameter that there is not, one that stands twice, and a value that is
+    none."""
+    known = {one.name: one for one in parameters if not one.in_path}
+    values: dict[str, Any] = {}
+    for name, text in texts:
+        if name not in known:
+            remedy = f"there are: {', '.join(sorted(known))}" if known else "there are none here"
+            raise Wrong(400, "unknown_parameter", f"there is no parameter {name[:64]!r}", remedy)
+        if name in values:
+            raise Wrong(400, "bad_parameter", f"{name} stands twice", "give it once")
+        values[name] = known[name].read(text)
+    for name, one in known.items():
+        if one.is_required and name not in values:
+            raise Wrong(400, "missing_parameter", f"{name} is missing", f"{name}: {one.says}")
+    return values
