@@ -7,13 +7,14 @@ cannot run is one that fails: `tools/test` has installed all that they need, but
 from __future__ import annotations
 
 import gc
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Iterator, Mapping
 from typing import Any
 
 import pytest
 import uvloop
 from hypothesis import settings
 
+from tests.harness import events
 from tests.harness.recordings import NOT_BESIDE
 from tools.lab import daemon
 
@@ -44,6 +45,15 @@ def what_stands_is_no_garbage() -> None:
     takes half a second, and every test that counts descriptors asks for one."""
     gc.collect()
     gc.freeze()
+
+
+@pytest.fixture(autouse=True)
+def every_line_is_in_the_catalogue() -> Iterator[None]:
+    """Whatever the audit log of a shell was told in a test."""
+    yield
+    wrong = tuple(events.FAULTS)
+    events.FAULTS.clear()
+    assert not wrong
 
 
 @pytest.hookimpl(wrapper=True)

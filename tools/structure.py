@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tools", "proxy", "protocols")
 
 FLOORS = (
-    ("tools.demo", "tools.soak", "tools.structure"),
+    ("tools.catalogue", "tools.demo", "tools.soak", "tools.structure"),
     ("tools.bench", "tools.fuzz"),
     ("tools.peers",),
     ("tools.lab",),

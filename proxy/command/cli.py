@@ -24,6 +24,7 @@ COMMANDS: Mapping[str, str] = {
     "reload": "changing.reload",
     "check": "configuring.check",
     "config": "configuring.config",
+    "audit": "audit.audit",
     "show": "helpers.show",
     "net": "firewall.net",
     "doctor": "doctor.doctor",

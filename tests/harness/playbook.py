@@ -61,6 +61,7 @@ from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resol
 from protocols.contract.engine import Engine, EngineFactory, Helper
 from protocols.contract.pinholes import AnyGrant, Grant, PinholeEvent, Used
 from protocols.observe import Engines
+from tests.harness.events import noted
 from tests.harness.fake_pinholes import ASKED, FakePinholes
 
 TRANSCRIPTS = Path(__file__).parents[1] / "transcripts"
@@ -185,11 +186,14 @@ class Session:
         if self.is_dissolved:
             return
         self.is_dissolved = True
-        self.effects += (effect for effect in self.engine.stop(self.now) if isinstance(effect, Note))
+        effects = self.engine.stop(self.now)
+        noted(effects)
+        self.effects += (effect for effect in effects if isinstance(effect, Note))
         for number in tuple(self.pinholes.standing):
             self.pinholes.drop(number, "session_closed")
 
     def _done(self, effects: Sequence[Effect]) -> None:
+        noted(effects)
         self.effects += effects
         self.is_over = self.is_over or any(isinstance(effect, Abort | Close | Splice) for effect in effects)
 

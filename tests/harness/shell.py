@@ -25,6 +25,7 @@ from proxy.sessions.registry import Sessions
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.packet_info import endpoint
 from proxy.sockets.ports import PortPool
+from tests.harness import events
 
 
 @dataclass
@@ -37,6 +38,7 @@ class Memory:
 
     def write(self, event: str, **facts: Any) -> None:
         self.lines.append({"event": event, **{key: plain(value) for key, value in {**self.bound, **facts}.items()}})
+        events.written(self.lines[-1])
         self.written.set()
 
     def bind(self, **facts: Any) -> Memory:

@@ -13,6 +13,7 @@ from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Media, 
 from protocols.observe import Engines, Observer
 from protocols.sip import engine as sip
 from protocols.sip.options import SipOptions
+from tests.harness.events import noted
 from tests.harness.media import said
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -143,6 +144,7 @@ class Flow:
         while self.places.late:
             grant, event = self.places.late.pop(0)
             done += self.engine.pinhole(grant, event, self.now)
+        noted(done)
         self.notes += (effect for effect in done if isinstance(effect, Note))
         return [effect for effect in done if not isinstance(effect, Note)]
 

@@ -16,6 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from proxy.record.catalogue import faults
 from tools.lab.forks import FORKS
 
 if TYPE_CHECKING:
@@ -136,6 +137,8 @@ class Daemon:
             raise RuntimeError(f"pinhole did not end ({self.wait()}):\n{self.stderr.read_text()}")
         if self._process is not None and not self._is_to_end:
             raise RuntimeError(f"pinhole ended by itself ({self.wait()}):\n{self.stderr.read_text()}")
+        if self._tree == ROOT and (wrong := [fault for line in self.audit() for fault in faults(line)]):
+            raise RuntimeError("lines that the catalogue does not know:\n" + "\n".join(wrong[:20]))
 
     # -- what it says ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,71 @@
+"""Lines about the daemon itself."""
+
+from __future__ import annotations
+
+from functools import partial
+
+from proxy.record.events.kinds import COUNT, ENDPOINT, TEXT, many, maybe
+from proxy.record.events.row import Event, field
+
+_Line = partial(Event, scope="daemon")
+
+EVENTS = (
+    _Line(
+        "daemon.started",
+        "it serves. Whatever an earlier life of it had open and has not closed ended with that",
+        (field("version", TEXT), field("config", TEXT, "the file"), field("listen", many(ENDPOINT))),
+        severity="notice",
+    ),
+    _Line(
+        "daemon.stopping",
+        "told to stop; transfers may end",
+        (field("sessions", COUNT), field("transfers", COUNT)),
+        severity="notice",
+    ),
+    _Line("daemon.stopped", "the last line", severity="notice"),
+    _Line(
+        "daemon.failed",
+        "a bug outside any helper; the sessions and pinholes that it happened to are closed, the daemon goes on",
+        (field("traceback", many(TEXT)),),
+        severity="error",
+    ),
+    _Line("config.reloaded", "another configuration is in force", (field("config", TEXT),), severity="notice"),
+    _Line(
+        "config.rejected",
+        "the old configuration stays in force",
+        (field("problems", many(TEXT)),),
+        severity="error",
+    ),
+    _Line(
+        "listener.overloaded",
+        "no descriptors left for a new session",
+        (field("listen", ENDPOINT), field("reason", TEXT)),
+        severity="error",
+    ),
+    _Line(
+        "rules.missing",
+        "rules or routes that bring sessions here are gone or changed, or come after those of others: somebody flushed "
+        "his ruleset, restarted a network, started a VPN. `pinhole status` says `degraded` and ends with 1; `pinhole "
+        "net up` puts them back",
+        (field("parts", many(TEXT), "what is not as it was, in words"),),
+        severity="error",
+    ),
+    _Line("rules.restored", "they are back", (field("parts", many(TEXT), "what was missing"),), severity="notice"),
+    _Line(
+        "audit.left_out",
+        "lines of one kind that were too many (see below), and that no later one has told of",
+        (
+            field("of", TEXT, "an event"),
+            field("kind", maybe(TEXT), "its `rule` or `reason`"),
+            field("source", maybe(TEXT), "null: all together"),
+            field("lines", COUNT),
+        ),
+        severity="notice",
+    ),
+    _Line(
+        "audit.lost",
+        "the log could not be written (disk full, reader gone) and the queue was full",
+        (field("lines", COUNT),),
+        severity="error",
+    ),
+)

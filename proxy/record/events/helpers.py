@@ -1,0 +1,89 @@
+"""Lines that the helpers note: FTP, TNS, TFTP. Those of SIP stand in a module of their own."""
+
+from __future__ import annotations
+
+from proxy.record.events.kinds import COUNT, ENDPOINT, NUMBER, SECONDS, TEXT, YES, Schema, maybe, numbered, one_of
+from proxy.record.events.row import Event, field, option
+
+_TEXT_OR_NUMBER: Schema = {"type": ["string", "integer", "null"]}
+DIRECTION = field("direction", one_of("read", "write"))
+
+EVENTS = (
+    Event(
+        "ftp.login",
+        "the server answered the login",
+        (field("user", maybe(TEXT)), field("result", NUMBER, "the reply code: 230 logged in, 530 refused")),
+    ),
+    Event(
+        "ftp.transfer",
+        "its final reply and the end of its data are both known; at the end of the session with what is known (null: "
+        "not known)",
+        (
+            field("command", TEXT),
+            field("path", maybe(TEXT)),
+            field("bytes", maybe(COUNT)),
+            field("seconds", maybe(SECONDS)),
+            field("result", maybe(NUMBER), "the final reply code"),
+        ),
+    ),
+    Event(
+        "ftp.tls",
+        "AUTH: relayed unread from here on, or refused (`tls: deny`)",
+        (option("mechanism", TEXT), field("action", TEXT)),
+    ),
+    Event(
+        "tns.connect",
+        "a client has asked its listener for a service",
+        (
+            field("version", maybe(NUMBER)),
+            option("service", _TEXT_OR_NUMBER, "this and the following: what the client named"),
+            option("sid", _TEXT_OR_NUMBER),
+            option("program", _TEXT_OR_NUMBER),
+            option("host", _TEXT_OR_NUMBER),
+            option("user", _TEXT_OR_NUMBER),
+        ),
+    ),
+    Event("tns.accepted", "it was let in; from now on nothing is read", (field("version", maybe(NUMBER)),)),
+    Event(
+        "tns.refused",
+        "it was not let in",
+        (field("error", maybe(NUMBER), "the number of the ORA- error, 12564 for a refusal by pinhole"),),
+    ),
+    Event(
+        "tns.redirected",
+        "it was sent elsewhere, and a pinhole stands at `known_as`",
+        (field("from", ENDPOINT), field("to", ENDPOINT), field("known_as", ENDPOINT), field("hop", COUNT)),
+    ),
+    Event("tns.tls", "a connection that begins with TLS is relayed unread", (field("action", TEXT),)),
+    Event(
+        "tns.unread",
+        "after an answer that is none of a handshake the connection is relayed unread",
+        (field("type", _TEXT_OR_NUMBER),),
+    ),
+    Event(
+        "tftp.request",
+        "a client has asked for a file, or wants to store one",
+        (DIRECTION, field("file", TEXT), field("mode", TEXT), field("options", numbered(TEXT))),
+    ),
+    Event(
+        "tftp.transfer",
+        "one line a transfer",
+        (
+            DIRECTION,
+            field("file", TEXT),
+            field("bytes", COUNT),
+            field("blocks", COUNT),
+            field("repeated", COUNT, "DATA that came again or too early"),
+            field("block_bytes", COUNT),
+            field("window", COUNT),
+            field("seconds", SECONDS),
+            field(
+                "result",
+                TEXT,
+                "`complete`, `error CODE TEXT` as one of the two said it, `timeout`, `unanswered`, `refused` by an "
+                "option, `replaced` by another request of the same port, or `cut` with its session",
+            ),
+            option("size_mismatch", YES, "the file had not the size that was told"),
+        ),
+    ),
+)

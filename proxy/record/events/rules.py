@@ -1,0 +1,90 @@
+"""The rules that a line `violation` may name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+RULES: Mapping[str, str] = {
+    "pinhole.stranger": (
+        "somebody else than the expected peer came to a pinhole at a port of ours; reset, and the pinhole still "
+        "waits. At one on a host's own address nobody else is seen. At one for signalling over UDP it is a session "
+        "like any other, which a policy has to accept: `session.denied`"
+    ),
+    "session.spoofed": (
+        "datagrams of a session came by an interface that does not lead to the host whose address they bear: a host "
+        "on the wrong side of the gateway forges it. Dropped, and counted in `session.closed`"
+    ),
+    "pinhole.spoofed": (
+        "the same of media: packets that bear a party's address came by an interface that does not lead to it. "
+        "Dropped, and counted in `pinhole.closed` (`packets_refused`)"
+    ),
+    "ftp.bounce": "PORT, EPRT: a host that is not the client",
+    "ftp.low_port": "a port below `min_port` was announced",
+    "ftp.bad_port": "PORT, EPRT: an announcement that cannot be read",
+    "ftp.bad_227": "227, 229: an announcement that cannot be read",
+    "ftp.pasv_mismatch": "227 names a host that is not the server",
+    "ftp.epsv_all": "PORT, PASV and the like after EPSV ALL",
+    "ftp.command_denied": "a command of `commands_denied`",
+    "ftp.unsolicited_reply": (
+        "a reply without a command that asked, or one that announces a port in answer to another command"
+    ),
+    "ftp.no_reply": (
+        "the server has left a command without a reply, as some do with NOOP while data moves, and gone on to a later"
+        " one; replies are followed from there. Once a session"
+    ),
+    "ftp.before_login": (
+        "PORT, PASV and the like before a 2yz to USER, PASS or ACCT; answered 530, and nothing was opened"
+    ),
+    "ftp.tls_injection": "clear text glued to the beginning of TLS",
+    "ftp.not_ftp": (
+        "what came is another protocol: its first line, a line before the login that is one of HTTP, SMTP, IRC, SIP "
+        "or RTSP, or eleven commands in a row that nobody knows (before the login), or that the server does not (500,"
+        " 502)"
+    ),
+    "ftp.line_too_long": "a line that is too long; the session was closed",
+    "ftp.nul": "a NUL in a line; the session was closed",
+    "ftp.bad_reply": "a reply that cannot be followed; the session was closed",
+    "ftp.too_many_pending": "more commands without a reply than can be followed; the session was closed",
+    "tns.malformed": "what is no TNS, or ends in no answer; closed",
+    "tns.bad_redirect": "a redirect that cannot be read; the client is answered with a REFUSE",
+    "tns.too_many_hops": "one redirect too many; the client is answered with a REFUSE",
+    "tns.redirect_elsewhere": (
+        "a redirect to where the policy lets nobody be led; if it names no other place, the client is answered with a"
+        " REFUSE"
+    ),
+    "tns.tls_denied": "a connection that begins with TLS, and `tls: deny`",
+    "tftp.malformed": "a request without name or mode, or too long; dropped",
+    "tftp.not_tftp": "a packet that belongs to no request; dropped",
+    "tftp.too_many": "one port asks for file after file in a second and waits for none; dropped",
+    "tftp.read": "a request that `read` denies; answered with ERROR 2",
+    "tftp.write": "a request that `write` denies; answered with ERROR 2",
+    "tftp.name": "a name that `names` and `deny_names` do not let pass; answered with ERROR 2",
+    "tftp.too_long": (
+        "a file with more than `max_bytes`; both ends are told by ERROR 3, or the client alone that says so in its "
+        "request"
+    ),
+    "sip.malformed": (
+        "what decides about an address of ours, a call or a pinhole and cannot be read; `detail` names line and "
+        "column. `mended`: others could read it in another way than pinhole, so it went on without that, and the call"
+        " goes its way; once a session"
+    ),
+    "sip.not_sip": "a stream that does not begin as SIP; closed",
+    "sip.bad_sdp": "a session description that cannot be read; its media is not followed",
+    "sip.low_port": "a session description with a port below 1024; that medium is not followed",
+    "sip.contact_elsewhere": "REGISTER with a contact of another host, or a port below 1024; nothing was opened for it",
+    "sip.method_blocked": "a method of `block_methods`",
+    "sip.too_many_calls": "more calls than `max_calls`, or than are followed at all",
+    "sip.too_many_registrations": (
+        "more bindings of one session than `max_registrations`; the last ones cannot be called"
+    ),
+    "sip.rate": (
+        "more requests of one method and source than `rates` has, or as many again that repeat one; one line when "
+        "answers begin and one when silence does"
+    ),
+    "sip.tls_denied": "a connection that begins with TLS, and `tls: deny`, or it came by a pinhole",
+    "sip.held_too_much": (
+        "more bytes of unfinished messages on TCP connections of one client, or of all, than are held; that "
+        "connection was closed"
+    ),
+}
+"""Rule -> what happened."""

@@ -1,0 +1,54 @@
+"""Lines that SIP notes: calls, registrations and their media."""
+
+from __future__ import annotations
+
+from proxy.record.events.kinds import COUNT, ENDPOINT, HOST, SECONDS, TEXT, WORD, many, maybe, parts
+from proxy.record.events.row import Event, field
+
+CALL_ID = field("call_id", TEXT)
+_BOUND = (field("aor", TEXT), field("contact", ENDPOINT), field("known_as", ENDPOINT, "where the phone can be called"))
+_GRANTED = field("expires_seconds", COUNT)
+
+ADDED = Event("registration.added", "a 2xx to REGISTER: the phone can be called at `known_as`", (*_BOUND, _GRANTED))
+REMOVED = Event("registration.removed", "it cannot any more", _BOUND)
+
+EVENTS = (
+    Event(
+        "call.started",
+        "the first 2xx to an INVITE",
+        (CALL_ID, field("from", maybe(TEXT)), field("to", maybe(TEXT))),
+    ),
+    Event(
+        "call.ended",
+        "an established call is over and its media closed",
+        (
+            CALL_ID,
+            field("reason", WORD),
+            field("duration_seconds", SECONDS),
+            field(
+                "streams",
+                many(
+                    parts(
+                        medium=COUNT,
+                        packets_to_caller=COUNT,
+                        packets_to_callee=COUNT,
+                        bytes_to_caller=COUNT,
+                        bytes_to_callee=COUNT,
+                    )
+                ),
+            ),
+        ),
+    ),
+    Event(
+        "media.learned",
+        "SIP with NAT: a party behind us names an address that nobody outside can mean, as of its VPN or of a "
+        "container. Its media is expected from its own host alone; if `named` is another host after all, name it in "
+        "`media_hosts`",
+        (field("medium", TEXT), field("named", {"anyOf": [ENDPOINT, HOST]}), field("expected", HOST)),
+    ),
+    ADDED,
+    ADDED.named("registration.refreshed", "a 2xx to a REGISTER that renews it"),
+    REMOVED,
+    REMOVED.named("registration.expired", "its time is over"),
+    Event("sip.tls", "a connection that begins with TLS is relayed unread", (field("action", TEXT),)),
+)
