@@ -224,7 +224,11 @@ class Audit(_Section):
     to: Annotated[str, PlainValidator(parse_audit_to), WithJsonSchema(TEXT)] = "stdout"
     """stdout, stderr, or the absolute path of a file, which is reopened on SIGUSR1 and on reload."""
     format: Literal["json", "console"] = "json"
-    """json: one object a line. console: lines for people."""
+    """json: one object a line. console: lines for people; also the default on a terminal."""
+
+    def form(self, on_terminal: bool) -> Literal["json", "console"]:
+        """The form of the lines. People at a terminal get theirs unless the file asks for another."""
+        return "console" if on_terminal and "format" not in self.model_fields_set else self.format
 
     @property
     def is_file(self) -> bool:

@@ -198,7 +198,8 @@ class Daemon:
         self._sampler = Sampler(time.monotonic)
         self._sampler.suppressed = lambda event: self._metrics.audit_suppressed.labels(event).inc()
         self._sampler.began = self._tell_left_out_later
-        self._log = audit.open_log(self._sink, settings.audit.format, self._sampler)
+        on_terminal = self._sink.is_terminal
+        self._log = audit.open_log(self._sink, settings.audit.form(on_terminal), self._sampler, on_terminal)
         self._metrics.audit_lost.set_function(lambda: self._sink.lost)
         self._version = _version()  # this reads a file, for which there may be no descriptor left later
         own = frozenset(listener.loopback(settings.network.listen_port))

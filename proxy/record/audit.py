@@ -4,21 +4,21 @@ The loop never waits for the disk: lines go into a bounded queue. When the disk 
 lines wait; when too many wait, the newest are dropped and counted, and `audit.lost` says how many as soon as writing
 works again.
 
-structlog gives the log its bound context (a session's lines carry its fields), the renderer for a console, and the
-chain of processors that says what a line is. A line of JSON takes a short cut past that chain, which a test compares
+structlog gives the log its bound context (a session's lines carry its fields) and the chain of processors that says
+what a line is. A line of JSON takes a short cut past that chain, which a test compares
 with it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import sys
 import time
 from typing import Any, Protocol
 
 import structlog
 
-from proxy.record.render import for_terminal, members, plain_values, render_json, stamp, until_second
+from proxy.record import console
+from proxy.record.render import members, plain_values, render_json, stamp, until_second
 from proxy.record.sampling import BUDGETS, Sampler
 from proxy.record.sinks import Sink
 
@@ -70,10 +70,10 @@ class JsonLog(BoundLog):
         self._logger(f'{{"time":"{moment}","event":"{event}"{self._bound}{members(facts)}}}')
 
 
-def open_log(sink: Sink, form: str, sampler: Sampler | None = None) -> BoundLog:
-    """The log that all others are bound from. `form` is json, or console for people."""
+def open_log(sink: Sink, form: str, sampler: Sampler | None = None, on_terminal: bool = False) -> BoundLog:
+    """The log that all others are bound from. `form` is json, or console for people. on_terminal: lines for people have
+    colours, and are wrapped to its width."""
     prepare: list[Any] = [sampler or Sampler(time.monotonic), stamp, plain_values]
     if form == "json":
         return JsonLog(sink, [*prepare, render_json], {})
-    is_terminal = sys.stdout is not None and sys.stdout.isatty()  # None: standard output is closed
-    return BoundLog(sink, [*prepare, for_terminal, structlog.dev.ConsoleRenderer(colors=is_terminal)], {})
+    return BoundLog(sink, [*prepare, console.renderer(on_terminal)], {})

@@ -14,7 +14,6 @@ from types import NoneType
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Transport
-from proxy.text import printable
 
 MAX_VALUE_LENGTH = 256
 
@@ -86,23 +85,6 @@ def plain_values(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMa
         if type(value) is not str or len(value) > MAX_VALUE_LENGTH:
             record[key] = plain(value)
     return record
-
-
-def for_terminal(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Make values safe for a terminal. JSON needs no such step, since it escapes what does not print."""
-    return {key: _printable(value) for key, value in record.items()}
-
-
-def _printable(value: Any) -> Any:
-    match value:
-        case str():
-            return printable(value)
-        case dict():
-            return {printable(key): _printable(item) for key, item in value.items()}
-        case list():
-            return [_printable(item) for item in value]
-        case _:
-            return value
 
 
 def plain(value: Any) -> Any:

@@ -68,6 +68,11 @@ class Sink:
                 self._wake.notify()
 
     @property
+    def is_terminal(self) -> bool:
+        """Whether people read the lines as they are written."""
+        return os.isatty(self._fd)
+
+    @property
     def waiting(self) -> int:
         """How many lines are not written yet."""
         with self._lock:

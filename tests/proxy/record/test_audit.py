@@ -52,13 +52,6 @@ def test_time_stamps_are_rfc_3339_utc_with_microseconds(path: Path) -> None:
     assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", lines(path)[0]["time"])
 
 
-def test_the_console_form_is_for_people(path: Path) -> None:
-    sink = Sink(str(path))
-    open_log(sink, "console").write("daemon.started", version="1")
-    sink.close()
-    assert "daemon.started" in path.read_text()
-
-
 def test_peer_bytes_are_escaped() -> None:
     assert plain(b"caf\xe9 \x1b[2J\r\n\x00") == "caf\\xe9 \\x1b[2J\\r\\n\\x00"
 
