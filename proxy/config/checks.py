@@ -3,16 +3,15 @@ says."""
 
 from __future__ import annotations
 
-import difflib
 import re
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from functools import lru_cache
 from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from protocols.contract.addresses import Network, Transport
 from protocols.contract.engine import Helper
 from proxy.config.schema import File, HelperEntry, Policy
-from proxy.config.values import Mark
+from proxy.config.values import Mark, suggest
 
 Location = tuple[str | int, ...]
 Finding = tuple[Location, str]
@@ -23,41 +22,78 @@ NAMEABLE = r"[A-Za-z0-9_.@-]+"
 ENTRIES, POLICIES = "session-helpers", "policies"
 
 
-def suggest(word: str, known: Iterable[str]) -> str:
-    """`; did you mean 'x'?`, or nothing when no known word is near."""
-    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
-    return f"; did you mean {near[0]!r}?" if near else ""
-
-
 def no_such_helper(name: str, registry: Collection[str]) -> str:
     """The message for a name that no helper has, here or yet."""
     return f"there is no helper {name!r} in this version, only: {', '.join(registry)}{suggest(name, registry)}"
 
 
-def findings(config: File, registry: Mapping[str, Helper], *, table_complete: bool) -> Iterator[Finding]:
+class Unread:
+    """What of a configuration could not be read: sections, and keys of elements of lists. What depends on one of these
+    is not judged."""
+
+    def __init__(self, places: Collection[Location] = ()) -> None:
+        self._places = frozenset(places)
+
+    def has(self, section: str) -> bool:
+        """Whether this section was read."""
+        return (section,) not in self._places
+
+    def has_keys(self, here: Location, *keys: str) -> bool:
+        """Whether these keys of an element were read."""
+        return not any((*here, key) in self._places for key in keys)
+
+    def has_key_everywhere(self, section: str, *keys: str) -> bool:
+        """Whether these keys were read in every element of a section."""
+        return self.has(section) and not any(
+            place[0] == section and len(place) == 3 and place[2] in keys for place in self._places
+        )
+
+
+def findings(config: File, registry: Mapping[str, Helper], unread: Collection[Location] = ()) -> Iterator[Finding]:
     """Everything that is wrong between the parts.
 
-    `table_complete` is False when entries of the table are missing because they could not be read; what depends on the
-    whole table is then not judged. Locations name list elements by their index in `config`.
+    `unread` are the sections, and the keys of elements of lists, that could not be read and have a value in `config`
+    that means nothing. Locations name elements of lists by their index in `config`.
     """
-    yield from _entries(config.helpers, registry)
-    table = {entry.name for entry in config.served} if table_complete else set(registry)
-    if table_complete and any(entry.protocol is Transport.UDP for entry in config.served):
+    known = Unread(unread)
+    if known.has(ENTRIES):
+        yield from _entries(config.helpers, registry, known)
+    is_complete = known.has_key_everywhere(ENTRIES, "name", "enabled")
+    table = {entry.name for entry in config.served} if is_complete else set(registry)
+    has_ports = known.has("ports") and known.has_key_everywhere(ENTRIES, *_PORTS)
+    if has_ports and any(entry.protocol is Transport.UDP for entry in config.served):
         yield from _media_ports(config)
-    if not config.policies:
+    if not config.policies and known.has(POLICIES):
         yield (POLICIES,), "no policy: every session would be denied"
     names: set[str] = set()
     for index, policy in enumerate(config.policies):
         here: Location = (POLICIES, index)
-        if policy.name in names:
-            yield (*here, "name"), f"another policy has the name {policy.name!r} too"
-        names.add(policy.name)
+        if known.has_keys(here, "name"):
+            if policy.name in names:
+                yield (*here, "name"), f"another policy has the name {policy.name!r} too"
+            names.add(policy.name)
         yield from _interfaces(here, policy)
-        yield from _helper_names(here, policy, registry, table, {entry.name for entry in config.helpers})
-        yield from _nat(here, policy)
-        yield from _route_mark(here, policy, config.network.mark)
-        yield from _families(here, policy)
-        yield from _shadow(here, policy, config.policies[:index], table)
+        if known.has_keys(here, "helpers"):
+            yield from _helper_names(here, policy, registry, table, {entry.name for entry in config.helpers})
+        if known.has_keys(here, "helpers", "action", "options"):
+            yield from _options(here, policy, registry)
+        if known.has_keys(here, "action", "snat", "dnat", "from", "source", "destination"):
+            yield from _nat(here, policy)
+        if known.has("network") and known.has_keys(here, "action", "route_mark"):
+            yield from _route_mark(here, policy, config.network.mark)
+        if known.has_keys(here, "source", "destination"):
+            yield from _families(here, policy)
+        if known.has_keys(here, *_SELECTORS):
+            above = [
+                other
+                for place, other in enumerate(config.policies[:index])
+                if known.has_keys((POLICIES, place), *_SELECTORS)
+            ]
+            yield from _shadow(here, policy, above, table)
+
+
+_SELECTORS = ("from", "source", "destination", "helpers")
+"""The keys that say which sessions a policy is for."""
 
 
 def _media_ports(config: File) -> Iterator[Finding]:
@@ -71,25 +107,43 @@ def _media_ports(config: File) -> Iterator[Finding]:
         yield ("ports",), f"no call could have media: that takes {needed} (RFC 3550 s.11)"
 
 
-def _entries(entries: Sequence[HelperEntry], registry: Mapping[str, Helper]) -> Iterator[Finding]:
+def _entries(entries: Sequence[HelperEntry], registry: Mapping[str, Helper], known: Unread) -> Iterator[Finding]:
     """What is wrong with the session-helper table."""
     if not entries:
         yield (ENTRIES,), "the table is empty: no session would ever be read; leave it out for the usual ports"
-    elif not any(entry.enabled for entry in entries):
+    elif not any(entry.enabled for entry in entries) and known.has_key_everywhere(ENTRIES, "enabled"):
         yield (ENTRIES,), "every entry is off: no session would ever be read"
     ids: set[int] = set()
     for index, entry in enumerate(entries):
         here: Location = (ENTRIES, index)
-        if entry.id in ids:
-            yield (*here, "id"), f"another entry has the id {entry.id} too"
-        ids.add(entry.id)
-        if entry.name not in registry:
-            yield (*here, "name"), no_such_helper(entry.name, registry)
-        elif entry.protocol not in (spoken := {transport for transport, _ in registry[entry.name].ports}):
-            runs_over = " and ".join(transport.value for transport in Transport if transport in spoken)
-            yield (*here, "protocol"), f"{entry.name} runs over {runs_over} only"
-        if entry.enabled:
-            yield from _overlaps(here, entry, [other for other in entries[:index] if other.enabled])
+        if known.has_keys(here, "id"):
+            if entry.id in ids:
+                yield (*here, "id"), f"another entry has the id {entry.id} too"
+            ids.add(entry.id)
+        if known.has_keys(here, "name"):
+            if entry.name not in registry:
+                yield (*here, "name"), no_such_helper(entry.name, registry)
+            elif known.has_keys(here, "protocol"):
+                yield from _transport(here, entry, registry[entry.name])
+        if entry.enabled and known.has_keys(here, *_PORTS):
+            above = [
+                other
+                for place, other in enumerate(entries[:index])
+                if other.enabled and known.has_keys((ENTRIES, place), *_PORTS)
+            ]
+            yield from _overlaps(here, entry, above)
+
+
+_PORTS = ("protocol", "port", "enabled")
+"""The keys that say which ports an entry takes."""
+
+
+def _transport(here: Location, entry: HelperEntry, helper: Helper) -> Iterator[Finding]:
+    """Whether the helper can read what comes over the entry's transport."""
+    spoken = {transport for transport, _ in helper.ports}
+    if entry.protocol not in spoken:
+        runs_over = " and ".join(transport.value for transport in Transport if transport in spoken)
+        yield (*here, "protocol"), f"{entry.name} runs over {runs_over} only"
 
 
 def _overlaps(here: Location, entry: HelperEntry, earlier: Sequence[HelperEntry]) -> Iterator[Finding]:
@@ -126,7 +180,11 @@ def _helper_names(
         elif name not in table:
             lacks = f"has {name} off" if name in listed else f"has no entry for {name}"
             yield (*here, "helpers", index), f"session-helpers {lacks}, so this can never match"
-    # Every helper has options, whether the file gives them or not. Those that differ from the default were given.
+
+
+def _options(here: Location, policy: Policy, registry: Mapping[str, Helper]) -> Iterator[Finding]:
+    """Options that have no effect. Every helper has some, whether the file gives them or not. Those that differ from
+    the default were given."""
     for name, options in policy.options.items():
         if options == registry[name].options():
             continue
@@ -194,8 +252,8 @@ def _shadow(here: Location, policy: Policy, earlier: Sequence[Policy], table: Co
         if (
             contains(other.interfaces, policy.interfaces)
             and contains(other.helpers, policy.helpers, table)
-            and _covers(other.sources, policy.sources)
-            and _covers(other.destinations, policy.destinations)
+            and covers(other.sources, policy.sources)
+            and covers(other.destinations, policy.destinations)
         ):
             yield here, f"can never match: policy {other.name!r} above takes all of its sessions"
             return
@@ -206,7 +264,7 @@ _Range = tuple[int, int, int]
 """An IP version, and a first and a last address."""
 
 
-def _covers(whole: Sequence[Network], part: Sequence[Network]) -> bool:
+def covers(whole: Sequence[Network], part: Sequence[Network]) -> bool:
     """Whether these networks, taken together, contain all networks of another list. An empty list stands for any."""
     if not whole:
         return True

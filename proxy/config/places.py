@@ -9,26 +9,30 @@ from __future__ import annotations
 
 import os
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
-from proxy.config.schema import Config
+from proxy.config.schema import File
 
 Location = tuple[str | int, ...]
 
 
-def findings(settings: Config, file: str) -> Iterator[tuple[Location, str]]:
-    """Everything that is wrong with the places that a configuration names, and with its own. Files that do not exist
-    yet are not looked at."""
+def findings(settings: File, files: Sequence[str]) -> Iterator[tuple[Location, str]]:
+    """Everything that is wrong with the places that a configuration names, and with those of its own files. Files that
+    do not exist yet are not looked at."""
     if settings.audit.is_file:
         for text in _of(settings.audit.to):
             yield ("audit", "to"), text
     for text in _of(settings.control):
         yield ("control",), text
-    mode = _mode(file)
-    if mode is not None and stat.S_ISREG(mode) and mode & stat.S_IWOTH:
-        yield (), f"everybody may write this file: chmod o-w {file}"
-    if (open_to_all := _replaceable(os.path.dirname(os.path.abspath(file)))) is not None:
-        yield (), f"everybody may put another file in its place: {open_to_all} is writable by all"
+    for number, file in enumerate(files):
+        mode = _mode(file)
+        if mode is not None and stat.S_ISREG(mode) and mode & stat.S_IWOTH:
+            whose = f"{file}: " if number else ""
+            yield (), f"{whose}everybody may write this file: chmod o-w {file}"
+    for folder in dict.fromkeys(os.path.dirname(os.path.abspath(file)) for file in files):
+        if (open_to_all := _replaceable(folder)) is not None:
+            yield (), f"everybody may put another file in its place: {open_to_all} is writable by all"
+            break
 
 
 def _of(path: str) -> Iterator[str]:

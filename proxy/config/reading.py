@@ -1,31 +1,47 @@
-"""The configuration in force: a file is read and judged as a whole, and everything that is wrong with it is reported
-together.
+"""The configuration in force: its files are read and judged as a whole, and everything that is wrong with them is
+reported together.
 
-    text --marks--> plain values + the place of each --pydantic--> File --checks--> Config | ConfigError
+    files --documents--> plain values + the place of each --pydantic--> File --checks--> Config | ConfigError
+                                                                             --advice--> warnings
 
-The checks know the schema, and only this file knows the checks. So the schema can be used without a file.
+The checks know the schema, and only this module knows the checks. So the schema can be used without a file.
 """
 
 from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 
-from proxy.config import checks, marks, places, schema
+from proxy.config import advice, checks, documents, files, places, schema
+from proxy.config.files import Gather, Source
+from proxy.config.marks import Document, Location, Problem
+from proxy.config.networks import Names
 from proxy.config.schema import Config, File, Policy
 from proxy.config.whereabouts import chosen
 from proxy.config.wording import problems as in_words
 from proxy.errors import ConfigError
 
-_MAX_FILE_BYTES = 4 << 20
-"""The largest file that is read. Reading YAML takes seconds a megabyte; a table of thousands of policies has some
-hundred kilobytes."""
+_LISTS = (checks.ENTRIES, checks.POLICIES)
+"""The keys at the top whose elements may come from several files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What was found in the files of a configuration, one line for each, in their order."""
+
+    settings: Config | None
+    """The configuration. None: it cannot be used."""
+    problems: tuple[str, ...]
+    """What is wrong."""
+    warnings: tuple[str, ...]
+    """What is allowed, and yet will hardly do what somebody wants."""
 
 
 def default() -> Config:
@@ -34,11 +50,11 @@ def default() -> Config:
     return Config(policies=(Policy(name="private", sources=tuple(map(ip_network, private)), accept=True),))
 
 
-def in_force(path: str | None, opener: Opener | None = None) -> Config:
-    """The configuration for `-c PATH`; without a path the system's file, otherwise the built-in one. `opener` opens the
-    file, if this process does not do so itself. Raises ConfigError."""
+def in_force(path: str | None, gather: Gather = files.gather) -> Config:
+    """The configuration for `-c PATH`; without a path the system's file, otherwise the built-in one. `gather` reads the
+    files, if this process does not do so itself. Raises ConfigError."""
     file = chosen(path)
-    return load(file, opener) if file is not None else default()
+    return load(file, gather) if file is not None else default()
 
 
 def control_in_force(path: str | None) -> str:
@@ -47,7 +63,7 @@ def control_in_force(path: str | None) -> str:
     file = chosen(path)
     if file is None:
         return default().control
-    document = _read(file)
+    document = documents.read(files.gather(file), _LISTS)
     if isinstance(document.value, dict):
         own = {key: document.value[key] for key in ("control",) if key in document.value}
         with contextlib.suppress(ValidationError):
@@ -55,88 +71,106 @@ def control_in_force(path: str | None) -> str:
     return load(file).control
 
 
-Opener = Callable[[str, int], int]
-"""A function as open() takes it: it gives a descriptor for a path and flags."""
+def load(path: str | Path, gather: Gather = files.gather) -> Config:
+    """Read a configuration. Raises ConfigError with everything that is wrong with it, in the order of its files."""
+    judged = judge(gather(str(path)))
+    if judged.settings is None:
+        raise ConfigError(judged.problems)
+    return judged.settings
 
 
-def load(path: str | Path, opener: Opener | None = None) -> Config:
-    """Read a configuration file. Raises ConfigError with everything that is wrong with it, in the order of the file."""
-    document = _read(path, opener)
+def judge(sources: Sequence[Source], *, with_places: bool = False) -> Judgement:
+    """Judge the files of a configuration, the main one first. `with_places`: also whether others than the right users
+    may put something else in the place of a file that it names, or of its own."""
+    document = documents.read(sources, _LISTS)
     settings, problems = _examine(document)
-    if problems or settings is None:
-        raise ConfigError(marks.render(str(path), problems))
-    return Config(**dict(settings), source=str(path))
+    unwise: list[Problem] = []
+    if settings is not None:
+        if with_places:
+            problems += [document.problem(at, text) for at, text in places.findings(settings, document.files)]
+        unwise = [document.problem(at, text) for at, text in advice.findings(settings)]
+    wrong = tuple(map(str, document.in_order(problems)))
+    warnings = tuple(one.told("warning") for one in document.in_order(unwise))
+    if wrong or settings is None:
+        return Judgement(None, wrong, warnings)
+    return Judgement(Config(**dict(settings), source=document.files[0], warnings=warnings), (), warnings)
 
 
-def judge_places(path: str, settings: Config) -> None:
-    """Check that the configured files are where only the right users may put them. Raises ConfigError."""
-    document = _read(path)
-    problems = [document.problem(location, text) for location, text in places.findings(settings, path)]
-    if problems:
-        raise ConfigError(marks.render(path, problems))
-
-
-def _read(path: str | Path, opener: Opener | None = None) -> marks.Document:
-    """Read a file as YAML. Raises ConfigError when it cannot be read at all."""
-    name = str(path)
-    try:
-        with open(path, "rb", opener=opener) as file:
-            data = file.read(_MAX_FILE_BYTES + 1)
-    except OSError as error:
-        raise ConfigError([f"{name}: cannot be read: {error.strerror}"]) from error
-    if len(data) > _MAX_FILE_BYTES:
-        raise ConfigError([f"{name}: larger than {_MAX_FILE_BYTES >> 20} MiB"])
-    return marks.read(data)
-
-
-def _examine(document: marks.Document) -> tuple[File | None, list[marks.Problem]]:
+def _examine(document: Document) -> tuple[File | None, list[Problem]]:
     """The configuration, if it can be judged, and all its problems."""
     problems = list(document.problems)
     if document.root is None:
         return None, problems or [document.problem((), "the file is empty; it needs `policies` at least")]
     if not isinstance(document.value, dict):
         return None, problems or [document.problem((), "expected keys and values, `policies: ...` at least")]
-    broken: list[marks.Location] = []
     try:
         settings = _validate(document.value)
+        rest = _Rest(document.value, [])
     except ValidationError as error:
         details = error.errors(include_url=False)
         problems += in_words(document, details)
-        broken = [detail["loc"] for detail in details]
-    # Broken parts are set aside, so that the rest can still be judged as a whole.
-    rest, indexes = _without(document.value, broken)
-    try:
-        settings = _validate(rest)
-    except ValidationError:
-        return None, problems
-    incomplete = {location[0] for location in broken}
-    complete_table = checks.ENTRIES not in incomplete
-    for (section, *path), text in checks.findings(settings, schema.REGISTRY, table_complete=complete_table):
-        if not path and section in incomplete:
-            continue  # the section is empty because its elements were set aside
-        if path and section in indexes:
-            path[0] = indexes[str(section)][int(path[0])]
-        problems.append(document.problem((section, *path), text))
+        # What cannot be read is set aside, so that the rest can still be judged as a whole.
+        rest = _Rest(document.value, [document.existing(detail["loc"]) for detail in details])
+        try:
+            settings = _validate(rest.value)
+        except ValidationError:
+            return None, problems
+    for location, text in checks.findings(settings, schema.REGISTRY, rest.unread):
+        problems.append(document.problem(rest.former(location), text))
     return settings, problems
 
 
 def _validate(value: dict[str, Any]) -> File:
     """Check values as pydantic checks JSON: there it is strict about types, and yet takes lists, words and numbers for
     types of ours."""
-    return File.model_validate_json(json.dumps(value), strict=True, by_alias=True, by_name=False)
+    names = {"networks": Names(value.get("networks"))}
+    return File.model_validate_json(json.dumps(value), strict=True, context=names, by_alias=True, by_name=False)
 
 
-def _without(value: dict[str, Any], broken: Sequence[marks.Location]) -> tuple[dict[str, Any], dict[str, list[int]]]:
-    """The document without its broken list elements and sections, and the former indexes of the elements that stay."""
-    rest: dict[str, Any] = {"policies": []}
-    indexes: dict[str, list[int]] = {}
-    elements = {location[:2] for location in broken if len(location) > 1}
-    for key, section in value.items():
-        if isinstance(section, list):
-            indexes[key] = [index for index in range(len(section)) if (key, index) not in elements]
-            section = [section[index] for index in indexes[key]]
-        elif any(location[0] == key for location in broken):
-            continue
-        if (key,) not in broken:
-            rest[key] = section
-    return rest, indexes
+class _Rest:
+    """A document without what is wrong in it. In an element of a list only its wrong keys are missing, or stand there
+    with a value that means nothing; the checks are told which."""
+
+    STAND_INS: Mapping[str, Mapping[str, Any]] = {
+        checks.ENTRIES: {"id": 1, "name": "", "protocol": "tcp", "port": 1},
+        checks.POLICIES: {"name": "?", "action": "accept"},
+    }
+
+    def __init__(self, value: Mapping[str, Any], broken: Sequence[Location]) -> None:
+        """`broken` are the places of what is wrong. A place is that of a container, where a key is missing in it."""
+        self.value: dict[str, Any] = {checks.POLICIES: []}
+        unread: set[Location] = set()
+        self._former: dict[str, list[int]] = {}
+        for key, section in value.items():
+            wrong = [location for location in broken if location[:1] == (key,)]
+            if not wrong:
+                self.value[key] = section
+            elif key in self.STAND_INS and isinstance(section, list):
+                kept: list[dict[str, Any]] = []
+                self.value[key] = kept
+                self._former[key] = []
+                for index, element in enumerate(section):
+                    keys = {str(location[2]) for location in wrong if location[1:2] == (index,) and len(location) > 2}
+                    if not isinstance(element, dict):
+                        continue
+                    stand_ins = self.STAND_INS[key]
+                    absent = (stand_ins.keys() - element.keys()) | (keys & stand_ins.keys())
+                    unread |= {(key, len(kept), name) for name in keys | absent}
+                    kept.append(
+                        {name: each for name, each in element.items() if name not in keys}
+                        | {name: stand_ins[name] for name in absent}
+                    )
+                    self._former[key].append(index)
+            else:
+                unread.add((key,))
+        if not self.value[checks.POLICIES] and value.get(checks.POLICIES) != []:
+            unread.add((checks.POLICIES,))
+        self.unread = frozenset(unread)
+        """The sections, and the keys of elements, that could not be read."""
+
+    def former(self, location: Location) -> Location:
+        """The place in the whole document."""
+        match location:
+            case (str() as section, int() as index, *path) if section in self._former:
+                return (section, self._former[section][index], *path)
+        return location

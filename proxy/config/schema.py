@@ -28,6 +28,7 @@ from pydantic_core import core_schema
 from protocols import HELPERS
 from protocols.contract.addresses import Host, Transport
 from protocols.contract.engine import Helper
+from proxy.config.networks import parse_network_name
 from proxy.config.values import (
     Dnat,
     Mark,
@@ -50,7 +51,7 @@ from proxy.config.values import (
     ports_or_many,
 )
 from proxy.config.whereabouts import CONTROL
-from proxy.config.written import TEXT, LongSeconds, Network, Seconds, many, options_model
+from proxy.config.written import TEXT, LongSeconds, Networks, Seconds, many, options_model
 
 REGISTRY: Mapping[str, Helper] = HELPERS
 """The helpers that exist, by name."""
@@ -139,14 +140,10 @@ class Policy(_Section):
         default=(), validation_alias="from"
     )
     """Interfaces by which the session comes in. Left out: any."""
-    sources: Annotated[tuple[Network, ...], _Any, WithJsonSchema(many(TEXT))] = Field(
-        default=(), validation_alias="source"
-    )
-    """Networks of the client. Left out, or `any`: any."""
-    destinations: Annotated[tuple[Network, ...], _Any, WithJsonSchema(many(TEXT))] = Field(
-        default=(), validation_alias="destination"
-    )
-    """Networks of the address that the client dials. Left out, or `any`: any."""
+    sources: Networks = Field(default=(), validation_alias="source")
+    """Networks of the client, or names of `networks`. Left out, or `any`: any."""
+    destinations: Networks = Field(default=(), validation_alias="destination")
+    """Networks of the address that the client dials, or names of `networks`. Left out, or `any`: any."""
     helpers: Annotated[tuple[str, ...], _Any, WithJsonSchema(many(TEXT))] = ()
     """Helpers that the policy is for. Left out, or `any`: any."""
     accept: Annotated[bool, PlainValidator(parse_action), WithJsonSchema({"enum": ["accept", "deny"]})] = Field(
@@ -285,6 +282,9 @@ class File(_Section):
     """The session-helper table. Left out: every helper on its usual ports, except for entries that are off."""
     policies: tuple[Policy, ...]
     """The policies. The first one that matches a session decides; a session that none matches is denied."""
+    networks: Mapping[Annotated[str, PlainValidator(parse_network_name)], Networks] = Field(default_factory=dict)
+    """Names for networks, as {lan: [10.1.0.0/16, "fd01::/48"]}. A name may stand wherever a network is named, also
+    here."""
     ports: Annotated[PortRange, PlainValidator(parse_pool), _WORD, WithJsonSchema(TEXT)] = PortRange(40000, 59999)
     """Range of the ports that are opened on our own addresses, and of the ports announced under NAT."""
     limits: Limits = Limits()
@@ -312,10 +312,12 @@ class File(_Section):
 
 
 class Config(File):
-    """A configuration in force: the keys of the file, and the name of that file."""
+    """A configuration in force: the keys of its files, and what was found when they were read."""
 
     source: str = "built-in default"
-    """Name of the file."""
+    """Name of the main file."""
+    warnings: tuple[str, ...] = ()
+    """What in the files is allowed, and yet will hardly do what somebody wants. A line each."""
 
 
 class _SchemaGenerator(GenerateJsonSchema):

@@ -7,7 +7,9 @@ whose text ends up behind file, line and column.
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from ipaddress import IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
@@ -21,7 +23,13 @@ _PROTOCOL_NUMBERS = {6: Transport.TCP, 17: Transport.UDP}
 """FortiOS writes the IP protocol as a number."""
 
 
-def _wrong(text: str) -> PydanticCustomError:
+def suggest(word: str, known: Iterable[str]) -> str:
+    """`; did you mean 'x'?`, or nothing when no known word is near."""
+    near = difflib.get_close_matches(word, list(known), n=1, cutoff=0.6)
+    return f"; did you mean {near[0]!r}?" if near else ""
+
+
+def wrong(text: str) -> PydanticCustomError:
     """A problem in our own words; pydantic puts "Value error, " before those of a ValueError."""
     return PydanticCustomError("pinhole", "{text}", {"text": text})
 
@@ -86,7 +94,7 @@ def parse_seconds(value: Any) -> float:
         return float(value)
     match = re.fullmatch(r"([0-9]{1,10}(?:\.[0-9]{1,10})?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
     if match is None:
-        raise _wrong(f"expected a time: seconds, or with a unit as 90s, 3m, 2h, 1d; not {value!r}")
+        raise wrong(f"expected a time: seconds, or with a unit as 90s, 3m, 2h, 1d; not {value!r}")
     return float(match[1]) * _UNITS[match[2]]
 
 
@@ -99,11 +107,11 @@ def parse_ports(value: Any) -> PortRange:
     elif isinstance(value, str) and (match := re.fullmatch(r"([0-9]{1,5})\s*(?:-\s*([0-9]{1,5}))?", value)):
         first, last = int(match[1]), int(match[2] or match[1])
     else:
-        raise _wrong("expected a port or a range FIRST-LAST of ports")
+        raise wrong("expected a port or a range FIRST-LAST of ports")
     if not (1 <= first <= 65535 and 1 <= last <= 65535):
-        raise _wrong("a port is a number from 1 to 65535")
+        raise wrong("a port is a number from 1 to 65535")
     if first > last:
-        raise _wrong(f"the range runs backwards; did you mean {last}-{first}?")
+        raise wrong(f"the range runs backwards; did you mean {last}-{first}?")
     return PortRange(first, last)
 
 
@@ -111,7 +119,7 @@ def parse_pool(value: Any) -> PortRange:
     """The range of ports that may be opened."""
     ports = parse_ports(value)
     if ports.first < 1024:
-        raise _wrong("ports below 1024 belong to well-known services and are never opened; begin at 1024 or above")
+        raise wrong("ports below 1024 belong to well-known services and are never opened; begin at 1024 or above")
     return ports
 
 
@@ -120,11 +128,11 @@ def parse_host(value: Any) -> Host:
     try:
         host = ip_address(value) if isinstance(value, str) else value
     except ValueError:
-        raise _wrong(f"{value!r} is not an IP address") from None
+        raise wrong(f"{value!r} is not an IP address") from None
     if not isinstance(host, Host):
-        raise _wrong("expected an IP address")
+        raise wrong("expected an IP address")
     if host.is_unspecified or host.is_multicast or (isinstance(host, IPv6Address) and host.scope_id):
-        raise _wrong(f"{host} is not the address of one host")
+        raise wrong(f"{host} is not the address of one host")
     return plain_host(host)
 
 
@@ -137,12 +145,12 @@ def parse_network(value: Any) -> Network:
             try:
                 loose = ip_network(value, strict=False)
             except ValueError:
-                raise _wrong(f"{value!r} is not an IP network or address") from None
-            raise _wrong(f"{value} has bits set outside its prefix; did you mean {loose}?") from None
+                raise wrong(f"{value!r} is not an IP network or address") from None
+            raise wrong(f"{value} has bits set outside its prefix; did you mean {loose}?") from None
     if not isinstance(value, Network):
-        raise _wrong("expected an IP network, as 10.1.0.0/24 or fd01::/64")
+        raise wrong("expected an IP network, as 10.1.0.0/24 or fd01::/64")
     if isinstance(value, IPv6Network) and value.network_address.scope_id:
-        raise _wrong(f"{value} names a zone: which line a session comes by is said by `from`")
+        raise wrong(f"{value} names a zone: which line a session comes by is said by `from`")
     mapped = value.network_address.ipv4_mapped if isinstance(value, IPv6Network) and value.prefixlen >= 96 else None
     return ip_network((mapped, value.prefixlen - 96)) if mapped else value
 
@@ -155,7 +163,7 @@ def parse_protocol(value: Any) -> Transport:
         return _PROTOCOL_NUMBERS[value]
     if isinstance(value, str) and value.lower() in ("tcp", "udp"):
         return Transport(value.lower())
-    raise _wrong("expected tcp or udp (or their numbers, 6 and 17)")
+    raise wrong("expected tcp or udp (or their numbers, 6 and 17)")
 
 
 def parse_dnat(value: Any) -> Dnat:
@@ -163,7 +171,7 @@ def parse_dnat(value: Any) -> Dnat:
     if isinstance(value, Dnat):
         return value
     if not isinstance(value, str):
-        raise _wrong("expected ADDRESS or ADDRESS:PORT")
+        raise wrong("expected ADDRESS or ADDRESS:PORT")
     match = re.fullmatch(r"\[(?P<v6>[^]]*)\](?::(?P<p6>.*))?|(?P<v4>[^:]*):(?P<p4>[^:]*)", value)
     if match is None:
         return Dnat(parse_host(value), None)
@@ -173,7 +181,7 @@ def parse_dnat(value: Any) -> Dnat:
         return Dnat(host, None)
     port = _number(digits, 65535)
     if not port:
-        raise _wrong(f"{digits!r} is not a port; expected ADDRESS or ADDRESS:PORT, with IPv6 as [ADDRESS]:PORT")
+        raise wrong(f"{digits!r} is not a port; expected ADDRESS or ADDRESS:PORT, with IPv6 as [ADDRESS]:PORT")
     return Dnat(host, port)
 
 
@@ -183,11 +191,11 @@ def parse_snat(value: Any) -> Any:
         return value
     items = value if isinstance(value, list | tuple) else [value]
     if not items:
-        raise _wrong("the list of addresses is empty; for no source NAT write none")
+        raise wrong("the list of addresses is empty; for no source NAT write none")
     try:
         return tuple(parse_host(item) for item in items)
     except PydanticCustomError as error:
-        raise _wrong(f"{error.message()}; expected none, interface, an address or a list of addresses") from None
+        raise wrong(f"{error.message()}; expected none, interface, an address or a list of addresses") from None
 
 
 def parse_action(value: Any, info: ValidationInfo) -> bool:
@@ -195,7 +203,7 @@ def parse_action(value: Any, info: ValidationInfo) -> bool:
     if isinstance(value, bool) and info.mode == "python":
         return value
     if value not in ("accept", "deny"):
-        raise _wrong("expected accept or deny")
+        raise wrong("expected accept or deny")
     return bool(value == "accept")
 
 
@@ -205,12 +213,12 @@ def parse_mark(value: Any) -> Mark:
         return value
     match = re.fullmatch(r"(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})/(0x[0-9a-fA-F]{1,8}|[0-9]{1,10})", str(value))
     if match is None:
-        raise _wrong("expected VALUE/MASK, as 0x1000000/0x1000000: the mask says which bits of the mark are ours")
+        raise wrong("expected VALUE/MASK, as 0x1000000/0x1000000: the mask says which bits of the mark are ours")
     number, mask = int(match[1], 0), int(match[2], 0)
     if not number or mask > 0xFFFFFFFF:
-        raise _wrong("a mark has 32 bits, and at least one of them must be set")
+        raise wrong("a mark has 32 bits, and at least one of them must be set")
     if number & ~mask:
-        raise _wrong(f"the mark has bits outside its mask {mask:#x}")
+        raise wrong(f"the mark has bits outside its mask {mask:#x}")
     return Mark(number, mask)
 
 
@@ -218,7 +226,7 @@ def parse_route_mark(value: Any) -> int:
     """The mark of a routing rule."""
     number = _number_or_hex(value)
     if number is None or not 1 <= number <= 0xFFFFFFFF:
-        raise _wrong("expected the mark of a routing rule, 1 to 0xffffffff, as 0x2")
+        raise wrong("expected the mark of a routing rule, 1 to 0xffffffff, as 0x2")
     return number
 
 
@@ -232,16 +240,16 @@ def _number_or_hex(value: Any) -> int | None:
 def parse_table(value: Any) -> int:
     """The number of a routing table that is not the system's own."""
     if not isinstance(value, int) or isinstance(value, bool) or not 1 <= value <= 0xFFFFFFFF:
-        raise _wrong("expected the number of a routing table of our own, 1 to 4294967295")
+        raise wrong("expected the number of a routing table of our own, 1 to 4294967295")
     if value in (253, 254, 255):
-        raise _wrong(f"routing table {value} is one of the system's own (default, main, local)")
+        raise wrong(f"routing table {value} is one of the system's own (default, main, local)")
     return value
 
 
 def parse_path(value: Any) -> str:
     """An absolute path."""
     if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
-        raise _wrong("expected an absolute path")
+        raise wrong("expected an absolute path")
     return value
 
 
@@ -249,7 +257,7 @@ def parse_socket_path(value: Any) -> str:
     """The path of a UNIX socket."""
     path = parse_path(value)
     if len(path.encode()) > 107:
-        raise _wrong("the path is longer than the 107 bytes that the name of a UNIX socket can have")
+        raise wrong("the path is longer than the 107 bytes that the name of a UNIX socket can have")
     return path
 
 
@@ -260,14 +268,14 @@ def parse_audit_to(value: Any) -> str:
     try:
         return parse_path(value)
     except PydanticCustomError:
-        raise _wrong("expected stdout, stderr or the absolute path of a file") from None
+        raise wrong("expected stdout, stderr or the absolute path of a file") from None
 
 
 def parse_interface(value: Any) -> str:
     """The name of a network interface."""
     # The kernel's own rule (dev_valid_name): 1 to 15 bytes, no slash, no colon, no blank, not "." or "..".
     if not isinstance(value, str) or not re.fullmatch(r"[^\s/:\0]{1,15}", value) or value in (".", ".."):
-        raise _wrong("expected the name of a network interface, at most 15 characters")
+        raise wrong("expected the name of a network interface, at most 15 characters")
     return value
 
 
@@ -278,13 +286,13 @@ def parse_user(value: Any) -> str:
     # These are the names that useradd(8) allows; digits alone are a number.
     if isinstance(value, str) and re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.-]{0,31}\$?|[0-9]{1,9}", value):
         return value
-    raise _wrong("expected the name or the number of a user of this host")
+    raise wrong("expected the name or the number of a user of this host")
 
 
 def parse_name(value: Any) -> str:
     """The name of a policy."""
     if not isinstance(value, str) or not value.isprintable() or value != value.strip() or not 1 <= len(value) <= 63:
-        raise _wrong("expected a name of 1 to 63 printable characters")
+        raise wrong("expected a name of 1 to 63 printable characters")
     return value
 
 
@@ -294,7 +302,7 @@ def one_or_many(value: Any) -> Any:
     if "any" not in items:
         return items
     if len(items) > 1:
-        raise _wrong("`any` stands alone")
+        raise wrong("`any` stands alone")
     return ()
 
 
@@ -302,5 +310,5 @@ def ports_or_many(value: Any) -> Any:
     """A single port or range stands for a list of one."""
     items = tuple(value) if isinstance(value, list | tuple) else (value,)
     if not items:
-        raise _wrong("the list of ports is empty")
+        raise wrong("the list of ports is empty")
     return items

@@ -7,6 +7,9 @@ import os
 import re
 from pathlib import Path
 
+from proxy.config import files
+from proxy.errors import ConfigError
+
 SYSTEM_PATH = Path("/etc/pinhole/pinhole.yaml")
 """The configuration file when the command line names none."""
 
@@ -23,15 +26,15 @@ def chosen(path: str | None) -> str | None:
 
 
 def likely_control(path: str | None) -> str | None:
-    """The path of the control socket, as far as a glance at the file shows it: `control: /PATH` at the margin, or no
-    word of it. None: the file has to be read as YAML. Where nobody answers it has to be read as well, since the rest of
+    """The path of the control socket, as far as a glance at the files shows it: `control: /PATH` at the margin, or no
+    word of it. None: they have to be read as YAML. Where nobody answers it has to be read as well, since the rest of
     the file is not looked at."""
     file = chosen(path)
     if file is None:
         return CONTROL
     try:
-        text = Path(file).read_bytes()
-    except OSError:
+        text = b"\n".join(Path(name).read_bytes() for name in files.names(file))
+    except (OSError, ConfigError):
         return None
     if not _MENTIONED.search(text):
         return CONTROL

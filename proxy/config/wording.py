@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from pydantic_core import ErrorDetails, PydanticCustomError
+from pydantic_core import ErrorDetails
 
 from proxy.config import checks, marks, schema
 from proxy.config.schema import json_schema
-from proxy.config.values import parse_network
+from proxy.config.values import suggest
 
 
 def problems(document: marks.Document, details: Sequence[ErrorDetails]) -> Iterator[marks.Problem]:
@@ -61,12 +60,6 @@ def _words(detail: ErrorDetails) -> str:
             return "expected a list"
         case "pinhole":
             return detail["msg"]
-        case "value_error" if re.search("IPv[46]Network", str(detail["loc"][-1])):
-            # For a network among a helper's options pydantic has a complaint for each IP version; ours covers both.
-            try:
-                parse_network(given)
-            except PydanticCustomError as error:
-                return error.message()
     text = detail["msg"].removeprefix("Value error, ").removeprefix("Input should be ").removeprefix("Input is ")
     if text == detail["msg"] or detail["type"] == "value_error":
         return text.removeprefix("Value error, ")
@@ -76,10 +69,12 @@ def _words(detail: ErrorDetails) -> str:
 def _unknown_key(location: marks.Location) -> str:
     """The message for a key that the schema does not have."""
     word = str(location[-1])
+    if "${" in word:
+        return "a variable stands in a value, not in a key"
     if len(location) > 1 and location[-2] == "options":
         return checks.no_such_helper(word, schema.REGISTRY)
     known = _keys_at(location[:-1])
-    return f"unknown key{checks.suggest(word, known) or '; known here: ' + ', '.join(known)}"
+    return f"unknown key{suggest(word, known) or '; known here: ' + ', '.join(known)}"
 
 
 def _keys_at(location: marks.Location) -> list[str]:

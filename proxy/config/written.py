@@ -13,6 +13,7 @@ import inspect
 import textwrap
 from functools import reduce
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
+from itertools import chain
 from operator import or_
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -23,13 +24,18 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    GetCoreSchemaHandler,
+    GetPydanticSchema,
     PlainValidator,
     WithJsonSchema,
     create_model,
 )
+from pydantic_core import CoreSchema, core_schema
 
+from protocols.contract import addresses as contract
 from protocols.contract.engine import Options
-from proxy.config.values import parse_host, parse_network, parse_seconds
+from proxy.config.networks import parse_networks, parse_networks_or_words
+from proxy.config.values import one_or_many, parse_host, parse_seconds
 
 TEXT: dict[str, Any] = {"type": "string"}
 
@@ -64,14 +70,29 @@ Seconds = Annotated[float, Gt(0), _WEEK, BeforeValidator(parse_seconds), WithJso
 LongSeconds = Annotated[float, Gt(0), _YEAR, BeforeValidator(parse_seconds), WithJsonSchema(_time(Gt(0), _YEAR))]
 """A length of time up to a year."""
 Host = Annotated[IPv4Address | IPv6Address, PlainValidator(parse_host), WithJsonSchema(TEXT)]
-Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network), WithJsonSchema(TEXT)]
-
-_HOST, _NETWORK = {IPv4Address, IPv6Address}, {IPv4Network, IPv6Network}
 
 
 def _elements(value: Any) -> Any:
     """A single value stands for a list of one."""
     return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
+def _list(parse: Any, before: Any) -> tuple[Any, ...]:
+    """How a list is read whose elements each stand for one or more values, as `parse` reads them."""
+
+    def schema(_: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        elements = core_schema.with_info_plain_validator_function(parse)
+        joined = core_schema.tuple_variable_schema(elements)
+        return core_schema.no_info_after_validator_function(lambda parts: tuple(chain.from_iterable(parts)), joined)
+
+    return GetPydanticSchema(schema), BeforeValidator(before), WithJsonSchema(many(TEXT))
+
+
+Networks = Annotated[(tuple[contract.Network, ...], *_list(parse_networks, one_or_many))]
+"""A list of networks, each by its address or by a name of `networks`. `any` is the empty list."""
+
+_NETWORK = {IPv4Network, IPv6Network}
+_HOST = {IPv4Address, IPv6Address}
 
 
 def _as_written(kind: Any) -> Any:
@@ -85,6 +106,9 @@ def _as_written(kind: Any) -> Any:
         return Annotated[(_as_written(base), *metadata)]
     if origin in (Union, UnionType):
         return _choice(parts)
+    if origin is tuple and set(get_args(parts[0])) >= _NETWORK:
+        parse = parse_networks_or_words if str in get_args(parts[0]) else parse_networks
+        return Annotated[(kind, *_list(parse, _elements))]
     if origin is tuple:
         return Annotated[origin[_as_written(parts[0]), ...], BeforeValidator(_elements)]
     if origin is not None and origin is not Literal:
@@ -93,12 +117,9 @@ def _as_written(kind: Any) -> Any:
 
 
 def _choice(kinds: tuple[Any, ...]) -> Any:
-    """The type of an option that may be one thing or another. What is no network may be a word."""
-    if set(kinds) >= _NETWORK and str in kinds:
-        return Annotated[Network | str, Field(union_mode="left_to_right")]
-    rest = [_as_written(kind) for kind in kinds if kind not in _HOST | _NETWORK]
-    ours = [ours for ours, both in ((Host, _HOST), (Network, _NETWORK)) if set(kinds) >= both]
-    return reduce(or_, ours + rest)
+    """The type of an option that may be one thing or another. Hosts of both IP versions are one thing."""
+    ours = [Host] if set(kinds) >= _HOST else []
+    return reduce(or_, ours + [_as_written(kind) for kind in kinds if kind not in _HOST])
 
 
 def options_model(options: type[Options], config: ConfigDict) -> Any:

@@ -26,7 +26,7 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
-from proxy.config import reading, whereabouts
+from proxy.config import files, reading, whereabouts
 from proxy.config.schema import Config
 from proxy.control import api, place
 from proxy.control.gateway import Gateway
@@ -66,6 +66,8 @@ def run(path: str | None, backend: Backend | None) -> int:
     _fill_standard_descriptors()
     path = whereabouts.chosen(path)
     settings = reading.in_force(path)
+    for text in settings.warnings:
+        _say(text)
     is_root = os.geteuid() == 0
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
     keeper: Keeper | None = None
@@ -116,7 +118,7 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
 
     def configuration() -> int:
         # A daemon that began with the built-in configuration may have a file by now.
-        return os.open(whereabouts.chosen(path) or whereabouts.SYSTEM_PATH, os.O_RDONLY | os.O_CLOEXEC)
+        return files.pack(files.gather(whereabouts.chosen(path) or whereabouts.SYSTEM_PATH))
 
     wishes: dict[str, Wish] = {
         "audit": partial(sinks.open_file, settings.audit.to),
@@ -376,7 +378,7 @@ class Daemon:
         """Read the configuration again. New sessions follow the new one. If it is wrong, the old one stays in force.
         The remarks of the answer name what the operator still has to do."""
         try:
-            fresh = reading.in_force(self._path, self._configuration if self._keeper else None)
+            fresh = reading.in_force(self._path, self._gathered)
         except ConfigError as error:
             return self._rejected(list(error.problems))
         except PinholeError as error:
@@ -400,10 +402,9 @@ class Daemon:
         self._log.write("config.reloaded", config=fresh.source)
         return {"ok": True, "problems": [], "remarks": remarks}
 
-    def _configuration(self, _path: str, _flags: int) -> int:
-        """The configuration file, opened by the keeper."""
-        assert self._keeper is not None
-        return self._keeper.descriptor("configuration")
+    def _gathered(self, path: str) -> list[files.Source]:
+        """The files of the configuration, read by the keeper if there is one."""
+        return files.unpack(self._keeper.descriptor("configuration")) if self._keeper else files.gather(path)
 
     def _rejected(self, problems: list[str]) -> dict[str, Any]:
         """The answer for a configuration that is not put in force."""

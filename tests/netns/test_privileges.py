@@ -15,7 +15,9 @@ from pathlib import Path
 import pytest
 
 from proxy.config import reading, whereabouts
+from proxy.config.files import unpack
 from proxy.daemon import daemon as daemon_module
+from proxy.errors import PinholeError
 from proxy.host import keeper, privileges
 from proxy.host.watch import Watcher
 from tests.netns.ftp_talk import Talk, fate, passive_address, server
@@ -140,10 +142,10 @@ def test_a_configuration_that_was_not_there_at_the_start_is_read_as_well(
     who = privileges.User("nobody", 65534, 65534)
     with ours, theirs:
         beside = daemon_module._keeper(None, reading.default(), who, None, Watcher(0, ours))
-        with pytest.raises(FileNotFoundError):
+        with pytest.raises(PinholeError, match="cannot be read: No such file"):
             beside.descriptor("configuration")
         (tmp_path / "pinhole.yaml").write_text(NONE)
-        assert reading.in_force(None, lambda *_: beside.descriptor("configuration")).policies[0].name == "none"
+        assert reading.in_force(None, lambda _: unpack(beside.descriptor("configuration"))).policies[0].name == "none"
         beside.end("end")
 
 

@@ -73,7 +73,7 @@ def module(monkeypatch: pytest.MonkeyPatch, name: str, **members: object) -> Non
     "arguments",
     [
         ["bogus"],
-        ["check"],
+        ["check", "--bogus"],
         ["show", "session-helper", "one"],
         ["net", "plan", "--backend", "pf"],
         ["sessions", "--xml"],
@@ -91,7 +91,7 @@ def test_version_is_printed() -> None:
 
 def test_the_package_can_be_run_as_a_module() -> None:
     done = subprocess.run(
-        [sys.executable, "-m", "proxy", "check"], cwd=ROOT, capture_output=True, text=True, check=False
+        [sys.executable, "-m", "proxy", "check", "--bogus"], cwd=ROOT, capture_output=True, text=True, check=False
     )
     assert done.returncode == 2
     assert "Usage: pinhole check" in done.stderr
@@ -123,9 +123,42 @@ def test_check_for_programs(file: Path, tmp_path: Path) -> None:
     result = pinhole("check", "--json", file, tmp_path / "none.yaml")
     assert result.exit_code == 1
     good, bad = json.loads(result.stdout)["files"]
-    assert good == {"file": str(file), "ok": True, "problems": []}
+    assert good == {"file": str(file), "ok": True, "problems": [], "warnings": []}
     assert bad["ok"] is False
     assert len(bad["problems"]) == 1
+
+
+def test_check_without_a_file_looks_at_the_one_in_force(tmp_path: Path, file: Path) -> None:
+    result = pinhole("check")
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout.startswith(f"built-in default (there is no {whereabouts.SYSTEM_PATH}): fine (")
+    whereabouts.SYSTEM_PATH.write_text("policies: [{name: a, action: maybe}]")
+    result = pinhole("check")
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"{whereabouts.SYSTEM_PATH}:1:30: policies[0].action: expected accept or deny\n"
+
+
+def test_check_reads_standard_input() -> None:
+    result = CliRunner().invoke(main, ["check", "-"], input="policies: [{name: a, action: maybe}]")
+    assert (result.exit_code, result.stderr) == (1, "-:1:30: policies[0].action: expected accept or deny\n")
+    result = CliRunner().invoke(main, ["check", "-"], input="policies: [{name: a, action: accept}]")
+    assert (result.exit_code, result.stdout[:8]) == (0, "-: fine ")
+
+
+def test_warnings_leave_a_file_fine_unless_check_is_strict(file: Path) -> None:
+    file.write_text(TABLE + "timeouts: {pinhole_open: 1}\n")
+    line = len(TABLE.splitlines()) + 1
+    words = (
+        "timeouts.pinhole_open: 1 s is less than 30: FTP needs at least 30 s from the agreement to the data connection"
+    )
+    result = pinhole("check", file)
+    assert (result.exit_code, result.stderr) == (0, f"{file}:{line}:26: warning: {words}\n")
+    assert result.stdout == f"{file}: fine with 1 warning (entries in session-helpers: 2, policies: 1)\n"
+    result = pinhole("check", "--strict", file)
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"{file}:{line}:26: warning: {words}\n"
+    (found,) = json.loads(pinhole("check", "--strict", "--json", file).stdout)["files"]
+    assert (found["ok"], found["problems"]) == (False, found["warnings"])
 
 
 def test_config_schema_is_a_json_schema() -> None:

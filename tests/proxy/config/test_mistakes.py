@@ -28,6 +28,7 @@ def test_all_problems_are_reported_at_once_in_the_order_of_the_file(problems: Pr
         "1:1: polcies: unknown key; did you mean 'policies'?",
         "3:45: session-helpers[0].port: a port is a number from 1 to 65535",
         "6:13: policies[0].action: expected accept or deny",
+        "7:5: policies[1]: can never match: policy 'a' above takes all of its sessions",
         "7:35: policies[1].snat: has no effect in a policy that denies",
         "9:13: limits.sessions: must be a valid integer, not '3'",
     ]
@@ -220,7 +221,77 @@ def test_syntax_errors_have_line_and_column(problems: Problems) -> None:
 
 def test_tab_as_indentation(problems: Problems) -> None:
     (found,) = problems("limits:\n\tsessions: 3\n")
-    assert found.startswith("2:1: ")
+    assert found == "2:1: a tab; YAML wants blanks, in front of a line and between a key and its value"
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ("dnat: [fd01::21]:2121", '1:17: an address in brackets needs quotes: "[fd01::21]:2121"'),
+        ("p: {dnat: [fd01::21]:2121}", '1:21: an address in brackets needs quotes: "[fd01::21]:2121"'),
+        ("source: [::1]", '1:10: an address in brackets needs quotes: "[::1]"'),
+        ("name: @x", "1:7: a value that begins with @ needs quotes"),
+        ("redirect_to: *.db.example.org", "1:15: a value that begins with * or & needs quotes"),
+        ("names: *boot", "1:8: no value above is named &boot; a word that begins with * needs quotes"),
+        (
+            "a: b: c",
+            "1:5: a second `key:` in one line; a value with a colon at its end, or before a blank, needs quotes",
+        ),
+        ("a: b\nc", "2:1: expected `key: value`"),
+        ("a: [1, 2\nb: 3", "2:2: expected a comma or ] in the list that begins in line 1"),
+        ("a: {x: 1\nb: 2", "2:2: expected a comma or } in the braces that begin in line 1"),
+        ("a:\n  b: 1\n c: 2", "3:2: this does not fit to what begins in line 1: it is indented otherwise, or a value"),
+        ("a: 'x", "2:1: the quote that opens in line 1 is not closed"),
+        ("a: - b", "1:4: an element `- ` of a list begins in a line of its own"),
+        ("a: {c: ${X}}", '1:9: a variable inside braces or brackets needs quotes: "${NAME}"'),
+    ],
+)
+def test_what_is_wrong_with_the_yaml_is_said_with_its_remedy(problems: Problems, text: str, problem: str) -> None:
+    (found,) = problems(text + "\n")
+    assert found.startswith(problem)
+
+
+# -- what is wrong between the parts is found beside wrong values ------------------------------------------------------
+
+
+def test_a_wrong_value_hides_nothing_else_of_its_entry(problems: Problems) -> None:
+    assert problems(
+        "session-helpers:\n"
+        "  - {id: 1, name: ftp, protocol: tcp, port: 0}\n"
+        "  - {id: x, name: ftpp, protocol: tcp, port: 2121}\n"
+        "  - {id: 1, name: ftp, protocol: tcp, port: 2121}\n" + POLICY
+    ) == [
+        "2:45: session-helpers[0].port: a port is a number from 1 to 65535",
+        "3:10: session-helpers[1].id: must be a valid integer, not 'x'",
+        "3:19: session-helpers[1].name: there is no helper 'ftpp' in this version, only: ftp, sip, tns, tftp; "
+        "did you mean 'ftp'?",
+        "4:10: session-helpers[2].id: another entry has the id 1 too",
+        "4:45: session-helpers[2].port: tcp port 2121 is in entry 1 (ftpp) too",
+    ]
+
+
+def test_a_wrong_value_hides_nothing_else_of_its_policy(problems: Problems) -> None:
+    assert problems(
+        "policies:\n"
+        "  - {name: a, source: 10.0.0.0/33, action: accept, helpers: tftpp}\n"
+        "  - {name: a, source: 10.0.0.0/8, action: maybe, helpers: ftp}\n"
+        "  - {name: b, source: 10.1.0.0/16, helpers: ftp}\n"
+    ) == [
+        "2:23: policies[0].source: '10.0.0.0/33' is not an IP network or address",
+        "2:61: policies[0].helpers: there is no helper 'tftpp' in this version, only: ftp, sip, tns, tftp; "
+        "did you mean 'tftp'?",
+        "3:12: policies[1].name: another policy has the name 'a' too",
+        "3:43: policies[1].action: expected accept or deny",
+        "4:5: policies[2]: can never match: policy 'a' above takes all of its sessions",
+        "4:5: policies[2].action: this key is missing",
+    ]
+
+
+def test_what_depends_on_a_wrong_value_is_not_judged(problems: Problems) -> None:
+    assert problems("policies: [{name: a, action: acept, snat: interface}, {name: b, source: x.y, action: deny}]") == [
+        "1:30: policies[0].action: expected accept or deny",
+        "1:73: policies[1].source: 'x.y' is not an IP network or address, and no name under `networks`",
+    ]
 
 
 def test_two_documents_are_refused(problems: Problems) -> None:

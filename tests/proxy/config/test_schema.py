@@ -7,7 +7,8 @@ from typing import Any
 import jsonschema
 import pytest
 
-from proxy.config import reading
+from proxy.config import documents, reading
+from proxy.config.files import Source
 from proxy.config.schema import REGISTRY, json_schema
 
 CONFIGS = Path(__file__).parents[3] / "configs"
@@ -40,9 +41,7 @@ def _written(value: Any) -> Iterator[tuple[str, ...]]:
 
 
 def _plain(file: Path) -> Any:
-    from proxy.config import marks
-
-    return marks.read(file.read_bytes()).value
+    return documents.read([Source(file.name, file.read_bytes())]).value
 
 
 def test_schema_has_the_keys_of_the_file_with_descriptions() -> None:

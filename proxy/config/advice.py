@@ -1,0 +1,157 @@
+"""Finds what in a configuration is allowed and yet will hardly do what somebody wants: times too short for a protocol,
+limits that cannot be reached, names that mean nothing on this host.
+
+`checks.py` finds what cannot work at all.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import socket
+from collections.abc import Collection, Iterator, Sequence
+from ipaddress import ip_network
+from typing import Any
+
+from protocols.contract.addresses import Network
+from proxy.config.checks import POLICIES, Finding, Location, covers
+from proxy.config.schema import File, Policy
+
+_LEAST: tuple[tuple[Location, float, str], ...] = (
+    (("timeouts", "pinhole_open"), 30, "FTP needs at least 30 s from the agreement to the data connection"),
+    (("timeouts", "connect"), 1, "a lost SYN is repeated only after 1 s"),
+    (("timeouts", "half_closed"), 5, "an end that still sends is cut off"),
+    (("timeouts", "udp_idle"), 32, "SIP phones send a datagram every 30 s or so"),
+    (("timeouts", "silent"), 600, "a pool of connections is silent for longer"),
+)
+"""Times of which less is unwise, and why."""
+
+_LEAST_OPTIONS: tuple[tuple[str, str, float, str], ...] = (
+    ("ftp", "login_seconds", 10, "people type their passwords"),
+    ("sip", "ring_seconds", 180, "a call may ring for three minutes (RFC 3261 s.16.6, timer C)"),
+    ("sip", "media_idle", 10, "a party that is silent may send nothing for longer"),
+    ("sip", "call_idle", 1800, "a call without session timer has no signalling until its end"),
+    ("sip", "handshake_seconds", 5, "a lost packet is repeated after seconds"),
+    ("sip", "message_seconds", 5, "a lost packet is repeated after seconds"),
+    ("sip", "connection_idle", 120, "keep-alives come every two minutes (RFC 5626 s.4.4.1)"),
+    ("tns", "handshake_seconds", 60, "Oracle's own limit is 60 s"),
+    ("tns", "idle", 300, "a pool of connections is silent for longer"),
+    ("tftp", "open_seconds", 5, "servers that fetch a file first need ten seconds"),
+)
+"""The same for options of helpers."""
+
+_NO_CLIENTS: tuple[Network, ...] = tuple(map(ip_network, ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8")))
+"""Networks that no routed session comes from or goes to."""
+
+
+def findings(settings: File) -> Iterator[Finding]:
+    """Everything in a configuration that is unwise, wherever it is in force, and on this host."""
+    yield from _times(settings)
+    yield from _limits(settings)
+    yield from _ports(settings)
+    for index, policy in enumerate(settings.policies):
+        here: Location = (POLICIES, index)
+        yield from _options(here, policy)
+        yield from _networks(here, policy)
+        yield from _covered(here, policy, settings.policies[:index])
+    yield from _on_this_host(settings)
+
+
+def _times(settings: File) -> Iterator[Finding]:
+    """Times that are too short."""
+    for place, least, why in _LEAST:
+        value: Any = settings
+        for key in place:
+            value = getattr(value, str(key))
+        if value < least:
+            yield place, f"{_number(value)} s is less than {_number(least)}: {why}"
+
+
+def _options(here: Location, policy: Policy) -> Iterator[Finding]:
+    """Options of helpers that leave them no time, or no way."""
+    for helper, option, least, why in _LEAST_OPTIONS:
+        value = getattr(policy.options[helper], option) if helper in policy.options else least
+        if value < least:
+            yield (*here, "options", helper, option), f"{_number(value)} s is less than {_number(least)}: {why}"
+    if "tns" in policy.options and policy.options["tns"].hops == 0:
+        why = "a listener of a cluster redirects each client once"
+        yield (*here, "options", "tns", "hops"), f"no redirect is followed: {why}; `mode: observe` leaves all alone"
+
+
+def _limits(settings: File) -> Iterator[Finding]:
+    """Limits that other limits keep from ever being reached."""
+    limits = settings.limits
+    for part, whole in (
+        ("sessions_per_client", "sessions"),
+        ("pinholes_per_session", "pinholes_per_client"),
+        ("pinholes_per_client", "pinholes"),
+    ):
+        if getattr(limits, part) > getattr(limits, whole):
+            yield (
+                ("limits", part),
+                f"{getattr(limits, part)} is never reached: `{whole}` is {getattr(limits, whole)}",
+            )
+
+
+def _ports(settings: File) -> Iterator[Finding]:
+    """Whether the range of ports is far too small for the limits, where NAT takes ports from it."""
+    wanted = settings.limits.pinholes_per_client
+    has_nat = any(policy.accept and (policy.snat != "none" or policy.dnat) for policy in settings.policies)
+    if has_nat and len(settings.ports) < wanted:
+        yield (
+            ("ports",),
+            f"only {len(settings.ports)} ports, but one client alone may have {wanted} pinholes (limits: "
+            f"pinholes_per_client), and a call with audio takes four ports",
+        )
+
+
+def _networks(here: Location, policy: Policy) -> Iterator[Finding]:
+    """Networks that no session has anything to do with."""
+    for key, networks in (("source", policy.sources), ("destination", policy.destinations)):
+        if networks and covers(_NO_CLIENTS, networks):
+            yield (*here, key), "can never match: no session that this host routes has such an address"
+
+
+def _covered(here: Location, policy: Policy, above: Sequence[Policy]) -> Iterator[Finding]:
+    """Whether policies above take all sessions of this one together, though none of them does so alone."""
+    others = [
+        other
+        for other in above
+        if _names_cover(other.interfaces, policy.interfaces)
+        and _names_cover(other.helpers, policy.helpers)
+        and covers(other.destinations, policy.destinations)
+    ]
+    if len(others) > 1 and not any(covers(other.sources, policy.sources) for other in others):
+        together = [network for other in others for network in other.sources]
+        if covers(together, policy.sources):
+            names = ", ".join(repr(other.name) for other in others)
+            yield here, f"can never match: the policies {names} above take all of its sessions together"
+
+
+def _names_cover(whole: Collection[str], part: Collection[str]) -> bool:
+    """Whether names include those of another list; an empty list stands for any."""
+    return not whole or (bool(part) and set(part) <= set(whole))
+
+
+def _on_this_host(settings: File) -> Iterator[Finding]:
+    """Names that mean nothing on this host."""
+    present = {name for _, name in socket.if_nameindex()}
+    for index, policy in enumerate(settings.policies):
+        for number, name in enumerate(policy.interfaces):
+            if name not in present:
+                yield (
+                    (POLICIES, index, "from", number),
+                    f"this host has no interface {name!r} now; the policy matches nothing that comes by it",
+                )
+    if settings.audit.is_file and not os.path.isdir(os.path.dirname(settings.audit.to)):
+        yield ("audit", "to"), f"there is no directory {os.path.dirname(settings.audit.to)} on this host"
+    if settings.user is not None and not settings.user.isdigit():
+        try:
+            pwd.getpwnam(settings.user)
+        except KeyError:
+            yield ("user",), f"this host has no user {settings.user!r}"
+
+
+def _number(value: float) -> str:
+    """A number of seconds as one writes it."""
+    return f"{value:g}"
