@@ -8,15 +8,22 @@ from __future__ import annotations
 
 import gc
 from collections.abc import Generator, Iterator, Mapping
+from functools import partialmethod
+from inspect import signature
 from typing import Any
 
 import pytest
 import uvloop
+from click.testing import CliRunner
 from hypothesis import settings
 
 from tests.harness import events
 from tests.harness.recordings import NOT_BESIDE
 from tools.lab import daemon
+
+if "mix_stderr" in signature(CliRunner).parameters:
+    # click before 8.2, with which a test cannot tell the streams apart unless it asks for it.
+    CliRunner.__init__ = partialmethod(CliRunner.__init__, mix_stderr=False)  # type: ignore[method-assign,assignment]
 
 # How long an example takes tells of the machine, not of the code.
 settings.register_profile("pinhole", deadline=None)

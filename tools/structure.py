@@ -38,7 +38,7 @@ FLOORS = (
     ("proxy.config",),
     ("proxy.sockets",),
     ("proxy.record",),
-    ("proxy.errors",),
+    ("proxy.errors", "proxy.version"),
     ("proxy.text",),
     ("protocols",),
     ("protocols.ftp", "protocols.sip", "protocols.tns", "protocols.tftp"),

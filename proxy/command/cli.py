@@ -13,6 +13,7 @@ from typing import Any
 
 import click
 
+from proxy import version
 from proxy.command.terminal import say
 from proxy.errors import ConfigError, PinholeError
 
@@ -63,13 +64,7 @@ class _Commands(click.Group):
 def _print_version(ctx: click.Context, _: click.Parameter, wanted: bool) -> None:
     if not wanted or ctx.resilient_parsing:
         return
-    from importlib.metadata import PackageNotFoundError, version
-
-    try:
-        number = version("pinhole")
-    except PackageNotFoundError:
-        number = "(not installed)"
-    click.echo(f"pinhole {number}")
+    click.echo(f"pinhole {version.installed()}")
     ctx.exit()
 
 

@@ -124,7 +124,7 @@ def _validate(value: dict[str, Any]) -> File:
     """Check values as pydantic checks JSON: there it is strict about types, and yet takes lists, words and numbers for
     types of ours."""
     names = {"networks": Names(value.get("networks"))}
-    return File.model_validate_json(json.dumps(value), strict=True, context=names, by_alias=True, by_name=False)
+    return File.model_validate_json(json.dumps(value), strict=True, context=names)
 
 
 class _Rest:

@@ -8,8 +8,9 @@ Values come out of YAML as a JSON document would hold them and are checked stric
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
@@ -29,6 +30,7 @@ from protocols import HELPERS
 from protocols.contract.addresses import Host, Transport
 from protocols.contract.engine import Helper
 from proxy.config.networks import parse_network_name
+from proxy.config.strings import strings_under_fields
 from proxy.config.values import (
     Dnat,
     Mark,
@@ -78,14 +80,17 @@ class _Section(BaseModel):
     """A mapping of the file. Python code uses the names of the fields; the file may only use the keys
     (`reading.py`)."""
 
-    model_config = ConfigDict(
-        frozen=True,
-        extra="forbid",
-        validate_by_alias=True,
-        validate_by_name=True,
-        use_attribute_docstrings=True,
-        allow_inf_nan=False,
-    )
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
+
+    if not TYPE_CHECKING:
+
+        def __init__(self, **values: Any) -> None:
+            keys = {name: field.validation_alias or name for name, field in type(self).model_fields.items()}
+            super().__init__(**{keys.get(name, name): value for name, value in values.items()})
+
+        # Pydantic calls an __init__ for values of a file as well, unless it bears this mark. (`validate_by_name`, which
+        # does all this, comes with pydantic 2.11, and Debian 13 has 2.10.)
+        __init__.__pydantic_base_init__ = True
 
 
 _option_fields: dict[str, Any] = {
@@ -108,7 +113,9 @@ def _options_by_name(options: BaseModel) -> dict[str, Any]:
 _OptionsByName = Annotated[
     Mapping[str, Any],
     GetPydanticSchema(
-        lambda _, handler: core_schema.no_info_after_validator_function(_options_by_name, handler(_Options))
+        lambda _, handler: core_schema.no_info_after_validator_function(
+            _options_by_name, handler.generate_schema(_Options)
+        )
     ),
 ]
 
@@ -328,6 +335,15 @@ class _SchemaGenerator(GenerateJsonSchema):
 
     def encode_default(self, dft: Any) -> Any:
         return str(dft) if isinstance(dft, Mark | PortRange) else super().encode_default(dft)
+
+    def dataclass_schema(self, schema: core_schema.DataclassSchema) -> dict[str, Any]:
+        """The options of a helper. Pydantic before 2.11 says these things of its own models alone."""
+        made = super().dataclass_schema(schema)
+        made.setdefault("additionalProperties", False)
+        made.setdefault("description", inspect.cleandoc(schema["cls"].__doc__ or ""))
+        for name, text in strings_under_fields(schema["cls"]).items():
+            made["properties"][name].setdefault("description", text)
+        return made
 
 
 def json_schema() -> dict[str, Any]:

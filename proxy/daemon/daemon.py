@@ -19,13 +19,13 @@ import sys
 import time
 import traceback
 from functools import partial
-from importlib.metadata import PackageNotFoundError, version
 from typing import Any, Literal, cast
 
 import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
+from proxy import version
 from proxy.config import files, reading, whereabouts
 from proxy.config.schema import Config
 from proxy.control import api, place
@@ -203,7 +203,7 @@ class Daemon:
         on_terminal = self._sink.is_terminal
         self._log = audit.open_log(self._sink, settings.audit.form(on_terminal), self._sampler, on_terminal)
         self._metrics.audit_lost.set_function(lambda: self._sink.lost)
-        self._version = _version()  # this reads a file, for which there may be no descriptor left later
+        self._version = version.installed()  # this reads a file, for which there may be no descriptor left later
         own = frozenset(listener.loopback(settings.network.listen_port))
         ports = PortPool(settings.ports.first, settings.ports.last, taken=settings.helper_ports)
         most = settings.network.max_segment
@@ -448,10 +448,3 @@ def _descriptors() -> int:
         return len(os.listdir("/proc/self/fd"))
     except OSError:
         return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
-
-
-def _version() -> str:
-    """The version of the installed package."""
-    with contextlib.suppress(PackageNotFoundError):
-        return version("pinhole")
-    return "unknown"

@@ -7,6 +7,7 @@ import re
 import socket
 import subprocess
 import sys
+import tomllib
 from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -86,7 +87,9 @@ def test_wrong_usage_ends_with_status_2(arguments: list[str]) -> None:
 def test_version_is_printed() -> None:
     result = pinhole("--version")
     assert result.exit_code == 0
-    assert result.output.startswith("pinhole ")
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert declared["name"] == "pinhole-gateway"  # `pinhole` belongs to other projects, on PyPI and in Debian
+    assert result.output == f"pinhole {declared['version']}\n"
 
 
 def test_the_package_can_be_run_as_a_module() -> None:

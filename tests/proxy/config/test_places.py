@@ -35,8 +35,8 @@ def test_a_directory_that_everybody_may_write_to_is_refused(tmp_path: Path, mode
     at = open_directory(tmp_path, mode) / "x"
     result = check(tmp_path, **{key: f"{{to: {at}}}" if key == "audit" else at})
     assert result.exit_code == 1
-    assert "pinhole.yaml:2:" in result.output
-    assert f"everybody may write into {at.parent}" in result.output
+    assert "pinhole.yaml:2:" in result.stderr
+    assert f"everybody may write into {at.parent}" in result.stderr
 
 
 @pytest.mark.parametrize("key", ["audit", "control"])
@@ -45,7 +45,7 @@ def test_so_is_one_below_it_unless_it_is_sticky(tmp_path: Path, key: str) -> Non
     (above / "own").mkdir(mode=0o755)
     at = above / "own" / "x"
     keys = {key: f"{{to: {at}}}" if key == "audit" else at}
-    assert "in the place of" in check(tmp_path, **keys).output
+    assert "in the place of" in check(tmp_path, **keys).stderr
     above.chmod(0o1777)
     assert check(tmp_path, **keys).exit_code == 0
 
@@ -53,10 +53,10 @@ def test_so_is_one_below_it_unless_it_is_sticky(tmp_path: Path, key: str) -> Non
 def test_a_configuration_that_everybody_may_change_is_refused(tmp_path: Path) -> None:
     assert check(tmp_path).exit_code == 0
     (tmp_path / "pinhole.yaml").chmod(0o666)
-    assert "chmod o-w" in check(tmp_path).output
+    assert "chmod o-w" in check(tmp_path).stderr
     (tmp_path / "pinhole.yaml").chmod(0o644)
     tmp_path.chmod(0o777)
-    assert "put another file in its place" in check(tmp_path).output
+    assert "put another file in its place" in check(tmp_path).stderr
 
 
 def test_places_that_are_not_there_yet_are_not_judged(tmp_path: Path) -> None:
@@ -75,7 +75,7 @@ def test_no_link_is_followed_to_where_the_log_would_be_written(tmp_path: Path) -
     with pytest.raises(OSError, match="symbolic link"):
         sinks.open_file(str(log))
     assert not (tmp_path / "made").exists()
-    assert "symbolic link" in check(tmp_path, audit=f"{{to: {log}}}").output
+    assert "symbolic link" in check(tmp_path, audit=f"{{to: {log}}}").stderr
 
 
 def test_after_rotation_no_link_is_followed_either(tmp_path: Path) -> None:

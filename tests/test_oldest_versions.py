@@ -1,0 +1,38 @@
+"""The oldest versions that `pyproject.toml` says suffice do suffice. They are those of Debian 13."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import tomllib
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PYTHON = ROOT / ".cache/oldest/bin/python"
+"""`tools/setup --test` makes this environment, of `tests/oldest.lock`."""
+PLACES = ("command", "config", "control")
+
+
+def _declared() -> dict[str, str]:
+    """The packages that pinhole needs, and the oldest version of each."""
+    wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
+    return {name.lower(): version for name, version in (each.split(">=") for each in wanted)}
+
+
+def test_what_is_tested_is_the_oldest_version_of_each_package() -> None:
+    pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "tests/oldest.lock").read_text(), re.MULTILINE))
+    assert {name: pinned.get(name) for name in _declared()} == _declared()
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(300)
+@pytest.mark.skipif(not PYTHON.exists(), reason="`tools/setup --test` makes the environment of the oldest versions")
+def test_command_configuration_and_control_work_with_them() -> None:
+    places = [f"tests/proxy/{place}" for place in PLACES]
+    options = ["-q", "-p", "no:cacheprovider", "-m", "not netns and not interop"]
+    run = subprocess.run(
+        [PYTHON, "-m", "pytest", *options, *places], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert run.returncode == 0, run.stdout[-6000:]
