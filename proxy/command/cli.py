@@ -19,9 +19,13 @@ from proxy.errors import ConfigError, PinholeError
 
 COMMANDS: Mapping[str, str] = {
     "run": "serving.run",
-    "status": "looking.status",
-    "sessions": "looking.sessions",
-    "pinholes": "looking.pinholes",
+    "status": "status.status",
+    "calls": "lists.calls",
+    "registrations": "lists.registrations",
+    "sessions": "lists.sessions",
+    "pinholes": "lists.pinholes",
+    "policies": "lists.policies",
+    "limits": "lists.limits",
     "reload": "changing.reload",
     "check": "configuring.check",
     "config": "configuring.config",
@@ -48,6 +52,12 @@ class _Commands(click.Group):
         module, _, name = COMMANDS[cmd_name].partition(".")
         command: click.Command = getattr(importlib.import_module(f"proxy.command.{module}"), name)
         return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each command does. Unlike click's own, this cuts no sentence."""
+        commands = [self.get_command(ctx, name) for name in COMMANDS]
+        with formatter.section("Commands"):
+            formatter.write_dl([(one.name or "", one.get_short_help_str(200)) for one in commands if one is not None])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and print what it raises."""

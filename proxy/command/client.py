@@ -5,12 +5,14 @@ It is done with the standard library alone, since people run the command in loop
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import socket
-from collections.abc import Mapping
-from typing import Any
-from urllib.parse import urlencode
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+from urllib.parse import quote, urlencode
 
 from proxy.config import whereabouts
 from proxy.errors import PinholeError
@@ -18,6 +20,7 @@ from proxy.errors import PinholeError
 _SECONDS = 10.0
 """How long the daemon may keep one waiting. It answers from memory; for a reload it reads one file."""
 
+Answer = TypeVar("Answer")
 Query = Mapping[str, str]
 """The parameters of a request. A list is asked for with those of its rows."""
 
@@ -47,40 +50,106 @@ class _Connection(http.client.HTTPConnection):
             raise NobodyAnswers(f"no daemon answers at the control socket {self._path}: {remedy}") from error
 
 
-def ask_daemon(config: str | None, method: str, name: str, query: Query | None = None) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True)
+class Request:
+    """What the daemon is asked."""
+
+    method: str
+    path: str
+    query: Query | None = None
+
+    @property
+    def target(self) -> str:
+        """Path and query, as the first line of the request has them."""
+        path = quote(self.path)
+        return f"/{path}?{urlencode(self.query)}" if self.query else f"/{path}"
+
+
+def ask_daemon(config: str | None, method: str, path: str, query: Query | None = None) -> dict[str, Any]:
     """The answer of the daemon that serves with this configuration file. Raises PinholeError."""
+    request = Request(method, path, query)
+    return _reached(config, lambda control: _answer(control, request))
+
+
+def follow(config: str | None, path: str, query: Query | None = None) -> Iterator[tuple[str, str]]:
+    """The name and the data of each event that the daemon sends, until it ends. Raises PinholeError."""
+    request = Request("GET", path, query)
+    at, response = _reached(config, lambda control: (control, _open(control, request)))
+    with response, _explained(at):
+        name = ""
+        while line := response.readline():
+            key, _, value = line.decode().rstrip("\r\n").partition(": ")
+            if key == "event":
+                name = value
+            elif key == "data":
+                yield name, value
+
+
+def ask(control: str, method: str, path: str) -> dict[str, Any]:
+    """The answer of the daemon at that control socket. Raises PinholeError."""
+    return _answer(control, Request(method, path))
+
+
+def _reached(config: str | None, ask: Callable[[str], Answer]) -> Answer:
+    """Ask at the control socket of this configuration."""
     likely = whereabouts.likely_control(config)
     if likely is not None:
         try:
-            return ask(likely, method, name, query)
+            return ask(likely)
         except NobodyAnswers:
             if whereabouts.chosen(config) is None:
                 raise
     from proxy.config import reading  # it takes longer than all else, and tells what is wrong with the file
 
-    return ask(reading.control_in_force(config), method, name, query)
+    return ask(reading.control_in_force(config))
 
 
-def ask(path: str, method: str, name: str, query: Query | None = None) -> dict[str, Any]:
-    """The answer of the daemon at the control socket `path` to `method /name`. Raises PinholeError."""
-    target = f"/{name}?{urlencode(query)}" if query else f"/{name}"
-    connection = _Connection(path)
-    try:
-        connection.request(method, target)
+def _answer(control: str, request: Request) -> dict[str, Any]:
+    """The answer, which is one object."""
+    with _open(control, request) as response, _explained(control):
+        return _object(control, response.read())
+
+
+def _open(control: str, request: Request) -> http.client.HTTPResponse:
+    """The answer, of which the beginning has come. Raises PinholeError when it is a refusal."""
+    with _explained(control), contextlib.closing(_Connection(control)) as connection:
+        connection.request(request.method, request.target, headers={"Connection": "close"})
+        assert connection.sock is not None
+        sock = connection.sock
         response = connection.getresponse()
-        body = response.read()
-    except TimeoutError as error:
-        raise PinholeError(f"the daemon at {path} did not answer within {_SECONDS:.0f} s") from error
-    except (OSError, http.client.HTTPException) as error:
-        raise PinholeError(f"the daemon at {path} broke off: {error or type(error).__name__}") from error
-    finally:
-        connection.close()
-    if response.status != 200:
-        raise PinholeError(f"the daemon at {path} answered {response.status} to {method} /{name}")
+        if response.status != 200:
+            answered = f"answered {response.status} to {request.method} /{request.path}"
+            raise PinholeError(_refusal(response.read()) or f"the daemon at {control} {answered}: is it an older one?")
+        if response.headers.get_content_type() == "text/event-stream":
+            sock.settimeout(None)  # nothing may happen for a long time
+        return response  # it reads on, though the connection is closed for further requests
+
+
+def _refusal(body: bytes) -> str:
+    """Why the daemon does not do what it was asked, in its own words. Empty: it does not say."""
+    try:
+        error = json.loads(body)["error"]
+        return f"{error['message']}: {error['remedy']}" if error["remedy"] else str(error["message"])
+    except (ValueError, LookupError, TypeError):
+        return ""
+
+
+def _object(control: str, body: bytes) -> dict[str, Any]:
     try:
         answer = json.loads(body)
-    except ValueError as error:
-        raise PinholeError(f"what answers at {path} is not pinhole") from error
+    except ValueError:
+        answer = None
     if not isinstance(answer, dict):
-        raise PinholeError(f"what answers at {path} is not pinhole")
+        raise PinholeError(f"what answers at {control} is not pinhole")
     return answer
+
+
+@contextlib.contextmanager
+def _explained(control: str) -> Iterator[None]:
+    """Say in words what went wrong on the way to the daemon and back."""
+    try:
+        yield
+    except TimeoutError as error:
+        raise PinholeError(f"the daemon at {control} did not answer within {_SECONDS:.0f} s") from error
+    except (OSError, http.client.HTTPException) as error:
+        raise PinholeError(f"the daemon at {control} broke off: {error or type(error).__name__}") from error

@@ -46,8 +46,8 @@ def _fit(widths: Sequence[int], width: int | None) -> bool:
 
 
 def _placed(cells: Sequence[str], offsets: Sequence[int], below: int, width: int | None) -> list[str]:
-    """One line of cells, over as many lines as it needs. A cell that is out of room begins a line: below its own
-    heading, or at `below`, where there is room for all that is long."""
+    """One line of cells, over as many lines as it needs. A cell that is out of room begins a line at `below`, where
+    there is room for all that is long."""
     done: list[str] = []
     line = ""
     for index, cell in enumerate(cells):
@@ -58,7 +58,7 @@ def _placed(cells: Sequence[str], offsets: Sequence[int], below: int, width: int
                 return [*done, *_beside(line, at, wrapped(cell, width - at))]
             done.append(line)
             line = ""
-            at = offsets[index] if offsets[index] + len(cell) <= width else below
+            at = below
         if width is not None and at + len(cell) > width and " " in cell:
             *more, last = wrapped(cell, width - at)
             done += _beside(line, at, more)

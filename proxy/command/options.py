@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Mapping, Sequence
+from functools import wraps
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import click
 
@@ -33,6 +34,62 @@ def with_wide(command: Command) -> Command:
     return click.option("-o", "is_wide", type=choice, callback=lambda _, __, value: value is not None, help=text)(
         command
     )
+
+
+def with_watch(command: Command) -> Command:
+    """Add the option `--watch`, which gives `seconds`."""
+    return click.option(
+        "--watch",
+        "seconds",
+        type=click.FloatRange(min=0.1),
+        is_flag=False,
+        flag_value=2.0,
+        default=None,
+        metavar="[SECONDS]",
+        help="Show it anew each so many seconds (2), until interrupted.",
+    )(command)
+
+
+FILTERS: Mapping[str, str] = {
+    "helper": "NAME",
+    "client": "ADDRESS",
+    "server": "ADDRESS",
+    "address": "ADDRESS",
+    "policy": "NAME",
+    "state": "STATE",
+    "older": "TIME",
+    "younger": "TIME",
+    "text": "TEXT",
+    "limit": "NUMBER",
+}
+"""The filters of lists, and what each takes. The daemon reads them: an address may have a port or be a network, a time
+may be 90, 3m, 2h or 1d, and all but times and numbers may begin with `!`, which leaves out what they name."""
+
+_SAYS: Mapping[str, str] = {
+    "address": "Only with this address in any place.",
+    "older": "Only what has been there for longer, as 90, 3m, 2h or 1d.",
+    "younger": "Only what has been there for less.",
+    "text": "Only with this text in any place.",
+    "limit": "At most so many.",
+}
+
+
+def with_filters(names: Sequence[str]) -> Callable[[Command], Command]:
+    """Add the options of these filters. They give `query`, with those that were used."""
+
+    def decorate(command: Command) -> Command:
+        @wraps(command)
+        def collected(**values: Any) -> Any:
+            given = {name: values.pop(f"filter_{name}") for name in names}
+            return command(query={name: value for name, value in given.items() if value is not None}, **values)
+
+        for name in reversed(names):
+            says = _SAYS.get(name, f"Only of this {name}; !{FILTERS[name]}: of all others.")
+            option = click.option(f"--{name}", f"filter_{name}", metavar=FILTERS[name], help=says)
+            option(collected)
+        return cast(Command, collected)
+
+    return decorate
 
 
 def with_backend(command: Command) -> Command:

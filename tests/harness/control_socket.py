@@ -14,15 +14,17 @@ from typing import Any
 
 @contextmanager
 def daemon(path: Path, answers: Mapping[str, Any]) -> Iterator[list[str]]:
-    """Something that answers on the control socket; gives the requests it got."""
+    """Something that answers on the control socket; gives the requests it got. answers: by path and query; the answer,
+    with its status if that is not 200."""
     asked: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def _answer(self) -> None:
             asked.append(f"{self.command} {self.path}")
             answer = answers.get(self.path)
+            status, answer = answer if isinstance(answer, tuple) else (200 if answer is not None else 404, answer)
             body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-            self.send_response(200 if answer is not None else 404)
+            self.send_response(status)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

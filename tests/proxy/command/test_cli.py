@@ -399,23 +399,32 @@ def control(file: Path, tmp_path: Path) -> Path:
     return path
 
 
-SESSION = {"session": "ab-1", "helper": "ftp", "client": "[fd01::5]:40001", "age_seconds": 187.2, "pinholes": 1}
+SESSION = {"id": "ab-1", "helper": "ftp", "client": "[fd01::5]:40001", "age_seconds": 187.2, "pinholes": 1}
 
 
 def test_sessions_as_a_table_and_for_programs(file: Path, control: Path) -> None:
-    with daemon(control, {"/sessions": {"sessions": [SESSION]}}) as asked:
+    """Programs have known the id as `session` from before there were versions."""
+    with daemon(control, {"/v1/sessions": {"sessions": [SESSION]}}) as asked:
         table = pinhole("sessions", "-c", file)
         programs = pinhole("sessions", "-c", file, "--json")
-    assert asked == ["GET /sessions", "GET /sessions"]
+    assert asked == ["GET /v1/sessions", "GET /v1/sessions"]
     assert [line.split() for line in table.stdout.splitlines()] == [
-        ["session", "helper", "state", "age", "client", "server"],
+        ["id", "helper", "state", "age", "client", "server"],
         ["ab-1", "ftp", "-", "3m07s", "[fd01::5]:40001", "-"],
     ]
-    assert json.loads(programs.stdout) == {"sessions": [SESSION]}
+    assert json.loads(programs.stdout) == {"sessions": [{"session": "ab-1", **SESSION}]}
+
+
+def test_programs_know_where_a_pinhole_stands_by_the_words_from_before_there_were_versions(
+    file: Path, control: Path
+) -> None:
+    with daemon(control, {"/v1/pinholes": {"pinholes": [{"id": 7, "listen": None, "target": "10.0.0.1:21"}]}}):
+        (row,) = json.loads(pinhole("pinholes", "-c", file, "--json").stdout)["pinholes"]
+    assert row == {"pinhole": 7, "id": 7, "listen": "not known yet", "target": "10.0.0.1:21"}
 
 
 def test_no_pinholes(file: Path, control: Path) -> None:
-    with daemon(control, {"/pinholes": {"pinholes": []}}):
+    with daemon(control, {"/v1/pinholes": {"pinholes": []}}):
         result = pinhole("pinholes", "-c", file)
     assert (result.exit_code, result.stdout) == (0, "no pinholes\n")
 

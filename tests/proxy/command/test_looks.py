@@ -39,42 +39,102 @@ V6_CLIENT, V6_SERVER = "[2001:db8:1111:2222:3333:4444:5555:6666]:40001", "[2001:
 
 SESSIONS = [
     {
-        "session": f"1cce2aa5-{number}",
+        "id": f"1cce2aa5-{number}",
         "helper": helper,
         "policy": "lan-out",
+        "transport": "tcp",
         "interface": "lan0",
         "client": client,
         "server": server,
+        "snat": "203.0.113.7:40001",
+        "dnat": None,
         "state": state,
         "age_seconds": age,
+        "idle_seconds": 1.5,
+        "bytes_from_client": 512,
+        "bytes_from_server": 5_000_000,
         "pinholes": pinholes,
+        "parent": None,
+        "via_pinhole": None,
     }
     for number, helper, client, server, state, age, pinholes in (
-        (4, "ftp", "192.168.1.10:40001", "203.0.113.50:21", "open", 187.2, 1),
-        (5, "sip", V6_CLIENT, V6_SERVER, "open", 7505.0, 4),
+        (4, "ftp", "192.168.1.10:40001", "203.0.113.50:21", "serving", 187.2, 1),
+        (5, "sip", V6_CLIENT, V6_SERVER, "serving", 7505.0, 4),
         (12048, "sip", "192.168.100.200:55060", "203.0.113.150:5060", "lingering", 273600.5, 2),
         (12049, "tns", "[fd01::5]:1521", V6_SERVER, "dialling", 0.3, 0),
     )
 ]
 PINHOLES = [
     {
-        "pinhole": number,
+        "id": number,
         "session": session,
+        "call_id": call_id,
         "purpose": purpose,
-        "transport": transport,
+        "trigger": trigger,
         "state": state,
         "listen": listen,
         "allow": allow,
+        "peer": peer,
         "target": target,
-        "age_seconds": age,
+        "age_seconds": 65.0,
+        "expires_seconds": expires,
         "bytes_in": 512,
         "bytes_out": 5_000_000,
+        "packets_in": packets,
     }
-    for number, session, purpose, transport, state, listen, allow, target, age in (
-        (1, "1cce2aa5-4", "ftp data", "tcp", "waiting", "203.0.113.7:40000", ["203.0.113.50/32"], None, 1.5),
-        (2, "1cce2aa5-5", "audio", "udp", "relaying", V6_SERVER, ["2001:db8::/32", "fd00::/8"], V6_CLIENT, 65.0),
-        (3, "1cce2aa5-12048", "audio", "udp", "relaying", "203.0.113.7:40002", [], "192.168.100.200:12000", 65.0),
+    for number, session, call_id, purpose, trigger, state, listen, allow, peer, target, expires, packets in (
+        (1, "1cce2aa5-4", None, "ftp-data", "PASV", "waiting", "203.0.113.7:40000", ["203.0.113.50/32"],
+         None, None, 58.5, None),
+        (2, "1cce2aa5-5", "a84b4c76e66710", "rtp", "INVITE", "relaying", V6_SERVER, ["2001:db8::/32", "fd00::/8"],
+         "[2001:db8::9]:9000", V6_CLIENT, None, 3),
+        (31234, "1cce2aa5-12048", "1j9FpLxk3uxtm8tn@biloxi.example.com", "rtp", "200", "relaying", "203.0.113.7:40002",
+         [], "203.0.113.150:20000", "192.168.100.200:12000", 89.0, 3),
     )
+]  # fmt: skip
+CALLS = [
+    {
+        "id": "0f1e2d3c4b",
+        "call_id": "a84b4c76e66710",
+        "from": "sip:1001@192.168.1.10",
+        "to": "sip:2002@pbx.example.com",
+        "direction": "out",
+        "state": "established",
+        "session": "1cce2aa5-5",
+        "helper": "sip",
+        "policy": "lan-out",
+        "client": V6_CLIENT,
+        "server": V6_SERVER,
+        "age_seconds": 70.0,
+        "duration_seconds": 65.0,
+        "expires_seconds": 1735.0,
+        "pinholes": [2, 3],
+    },
+    {
+        "id": "1a2b3c4d5e",
+        "call_id": "1j9FpLxk3uxtm8tn@biloxi.example.com",
+        "from": "sip:+4930123456789@provider.example.net;user=phone",
+        "to": "sip:1001@203.0.113.7",
+        "direction": "in",
+        "state": "ringing",
+        "session": "1cce2aa5-12048",
+        "helper": "sip",
+        "policy": "pbx-in",
+        "client": "203.0.113.150:5060",
+        "server": "203.0.113.7:5060",
+        "age_seconds": 4.0,
+        "duration_seconds": None,
+        "expires_seconds": 176.0,
+        "pinholes": [],
+    },
+]
+REGISTRATIONS = [
+    {"aor": "sip:1001@example.com", "contact": "192.168.1.10:5060", "known_as": "203.0.113.7:40010",
+     "expires_seconds": 3200.0},
+    {"aor": "sip:1002@example.com", "contact": V6_CLIENT, "known_as": V6_SERVER, "expires_seconds": 59.0},
+]  # fmt: skip
+LIMITS = [
+    {"limit": "sessions", "used": 190, "most": 20000, "used_percent": 0.9, "by": None},
+    {"limit": "pinholes_per_client", "used": 960, "most": 1000, "used_percent": 96.0, "by": "192.168.1.10"},
 ]
 STATUS = {
     "version": "1.2.3",
@@ -117,11 +177,17 @@ FINDINGS = [
 
 SHOWN: dict[str, tuple[Sequence[str], Mapping[str, Any]]] = {
     "status": (["status"], {"/status": STATUS}),
-    "status-degraded": (["status"], {"/status": DEGRADED}),
-    "sessions": (["sessions"], {"/sessions": {"sessions": SESSIONS}}),
-    "sessions-wide": (["sessions", "-o", "wide"], {"/sessions": {"sessions": SESSIONS}}),
-    "pinholes": (["pinholes"], {"/pinholes": {"pinholes": PINHOLES}}),
-    "pinholes-wide": (["pinholes", "-o", "wide"], {"/pinholes": {"pinholes": PINHOLES}}),
+    "status-degraded": (["status"], {"/status": DEGRADED, "/v1/limits": {"limits": LIMITS}}),
+    "sessions": (["sessions"], {"/v1/sessions": {"sessions": SESSIONS}}),
+    "sessions-wide": (["sessions", "-o", "wide"], {"/v1/sessions": {"sessions": SESSIONS}}),
+    "session": (["sessions", "1cce2aa5-5"], {"/v1/sessions/1cce2aa5-5": SESSIONS[1] | {"open": PINHOLES[1:2]}}),
+    "pinholes": (["pinholes"], {"/v1/pinholes": {"pinholes": PINHOLES}}),
+    "pinholes-wide": (["pinholes", "-o", "wide"], {"/v1/pinholes": {"pinholes": PINHOLES}}),
+    "pinhole": (["pinholes", "2"], {"/v1/pinholes/2": PINHOLES[1]}),
+    "calls": (["calls"], {"/v1/calls": {"calls": CALLS}}),
+    "call": (["calls", "1a2b3c4d5e"], {"/v1/calls/1a2b3c4d5e": CALLS[1] | {"open": []}}),
+    "registrations": (["registrations"], {"/v1/registrations": {"registrations": REGISTRATIONS}}),
+    "limits": (["limits"], {"/v1/limits": {"limits": LIMITS}}),
     "session-helper": (["show", "session-helper"], {}),
     "net-status": (["net", "status"], {}),
     "doctor": (["doctor"], {}),
@@ -170,18 +236,23 @@ def test_a_line_is_longer_than_the_width_only_for_a_word_that_is(file: Path, nam
 
 
 @pytest.mark.parametrize("width", [40, *WIDTHS])
-@pytest.mark.parametrize(("name", "rows"), [("sessions", SESSIONS), ("pinholes", PINHOLES)])
+@pytest.mark.parametrize(
+    ("name", "rows"),
+    [("sessions", SESSIONS), ("pinholes", PINHOLES), ("calls", CALLS), ("registrations", REGISTRATIONS)],
+)
 def test_no_id_and_no_address_is_ever_cut(file: Path, name: str, rows: list[dict[str, Any]], width: int) -> None:
     words = shown(file, name, width).split()
+    headings = words[: words.index(str(rows[0].get("id", "53m20s")))]
+    headings += ["known_as"] if "known" in headings else []
     for row in rows:
-        for key in ("session", "client", "server", "listen", "target"):
-            assert row.get(key) is None or row[key] in words
+        for key in ("session", "client", "server", "listen", "peer", "contact", "known_as", "from", "to"):
+            assert row.get(key) is None or key not in headings or row[key] in words
 
 
 def test_wide_has_one_line_for_each_row_and_all_that_is_known(file: Path) -> None:
     headings, *lines = shown(file, "sessions-wide", 80).splitlines()
     assert len(lines) == len(SESSIONS)
-    assert headings.split() == [key.removesuffix("_seconds") for key in SESSIONS[0]]
+    assert headings.split() == " ".join(SESSIONS[0]).replace("_seconds", "").replace("_", " ").split()
 
 
 # -- a terminal --------------------------------------------------------------------------------------------------------
@@ -227,8 +298,8 @@ def test_a_terminal_is_told_the_same_as_a_pipe(file: Path) -> None:
 def test_only_what_is_wrong_has_a_colour(file: Path) -> None:
     assert "\x1b" not in on_a_terminal(file, "status", 80)
     coloured = on_a_terminal(file, "status-degraded", 80).splitlines()
-    assert all(line.startswith(RED) for line in coloured[:3])
-    assert not any("\x1b" in line for line in coloured[4:])
+    assert all(line.startswith(RED) for line in coloured[:5])
+    assert not any("\x1b" in line for line in coloured[5:])
 
 
 def test_no_color_is_obeyed(file: Path) -> None:

@@ -32,11 +32,11 @@ finally:
     return set(done.stderr.split())
 
 
-@pytest.mark.parametrize("command", ["status", "sessions", "pinholes"])
+@pytest.mark.parametrize("command", ["status", "sessions", "calls"])
 def test_who_asks_the_daemon_loads_neither_schema_nor_event_loop(tmp_path: Path, command: str) -> None:
     control, file = tmp_path / "c.sock", tmp_path / "pinhole.yaml"
     file.write_text(f"policies: [{{name: all, action: accept}}]\ncontrol: {control}\n")
-    with daemon(control, {f"/{command}": {}}):
+    with daemon(control, {"/status": {}, f"/v1/{command}": {}}):
         loaded = imported_by(command, "-c", file)
     assert loaded & HEAVY == set()
     assert "proxy.config.reading" not in loaded
