@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from proxy.command.options import with_json
+from proxy.command.client import NobodyAnswers, ask_daemon
+from proxy.command.options import with_config, with_json
 from proxy.command.terminal import print_json, say
 from proxy.config import whereabouts
 from proxy.config.files import MAX_BYTES, Source, gather
@@ -88,3 +89,33 @@ def schema() -> None:
     from proxy.config.schema import json_schema
 
     print_json(json_schema())
+
+
+@config.command()
+@click.option("--defaults", is_flag=True, help="Also the keys that have their default values.")
+@with_config
+@with_json
+def show(path: str | None, defaults: bool, as_json: bool) -> None:
+    """Print what is in force: in the daemon, or in the file if none runs.
+
+    Names of networks, variables and the files of conf.d are resolved, secrets are hidden.
+    """
+    from proxy.config import reading, shown
+
+    try:
+        answer = ask_daemon(path, "GET", "v1/config", {"defaults": "true"} if defaults else None)
+        where = f"in force in the daemon, from {answer['source']}"
+    except NobodyAnswers:
+        settings = reading.in_force(path)
+        answer = {
+            "source": settings.source,
+            "hash": shown.hash_of(settings),
+            "warnings": settings.warnings,
+            "configuration": shown.plain(settings, with_defaults=defaults),
+        }
+        where = f"of {answer['source']}; no daemon answers"
+    if as_json:
+        print_json(answer)
+    else:
+        click.echo(printable(f"# {where} (hash {answer['hash'][:16]})"))
+        click.echo(printable(shown.text(answer["configuration"]), keep="\n"), nl=False)

@@ -287,11 +287,11 @@ class File(_Section):
     """Version of this format."""
     helpers: tuple[HelperEntry, ...] = Field(default_factory=_default_table, validation_alias="session-helpers")
     """The session-helper table. Left out: every helper on its usual ports, except for entries that are off."""
-    policies: tuple[Policy, ...]
-    """The policies. The first one that matches a session decides; a session that none matches is denied."""
     networks: Mapping[Annotated[str, PlainValidator(parse_network_name)], Networks] = Field(default_factory=dict)
     """Names for networks, as {lan: [10.1.0.0/16, "fd01::/48"]}. A name may stand wherever a network is named, also
     here."""
+    policies: tuple[Policy, ...]
+    """The policies. The first one that matches a session decides; a session that none matches is denied."""
     ports: Annotated[PortRange, PlainValidator(parse_pool), _WORD, WithJsonSchema(TEXT)] = PortRange(40000, 59999)
     """Range of the ports that are opened on our own addresses, and of the ports announced under NAT."""
     limits: Limits = Limits()

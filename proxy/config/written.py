@@ -91,6 +91,9 @@ def _list(parse: Any, before: Any) -> tuple[Any, ...]:
 Networks = Annotated[(tuple[contract.Network, ...], *_list(parse_networks, one_or_many))]
 """A list of networks, each by its address or by a name of `networks`. `any` is the empty list."""
 
+Secret = Annotated[str, WithJsonSchema({**TEXT, "writeOnly": True})]
+"""A text that is never shown."""
+
 _NETWORK = {IPv4Network, IPv6Network}
 _HOST = {IPv4Address, IPv6Address}
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from proxy.control import inventory, rows
+from proxy.control import configuration, inventory, rows
 from proxy.control.errors import unknown
 from proxy.control.gateway import Gateway
 from proxy.control.parameters import Parameter, Type
@@ -51,6 +51,10 @@ def routes(gateway: Gateway, metrics: Metrics) -> list[Route]:
               Listing("policies", inventory.POLICY, lambda _: inventory.policy_rows(gateway))),
         Route("GET", "/v1/limits", "The limits, and how far they are used",
               Listing("limits", inventory.LIMIT, lambda _: inventory.limit_rows(gateway))),
+        Route("GET", "/v1/config", "The configuration in force",
+              Single(configuration.IN_FORCE,
+                     lambda asked: configuration.in_force(gateway.config(), asked.query.get("defaults", False))),
+              (configuration.DEFAULTS,)),
         Route("POST", "/v1/reload", "Read the configuration again",
               Single(RELOADED, lambda _: gateway.reload()), right=Right.CHANGE),
         Route("GET", "/metrics", "The metrics, for Prometheus",

@@ -168,6 +168,30 @@ def test_config_schema_is_a_json_schema() -> None:
     assert json.loads(pinhole("config", "schema").stdout) == schema.json_schema()
 
 
+def test_config_show_prints_the_file_where_no_daemon_runs(file: Path) -> None:
+    file.write_text(f"{TABLE}control: {file.parent}/control.sock\ntimeouts: {{connect: 1m}}\n")
+    result = pinhole("config", "show", "-c", file)
+    first, *lines = result.stdout.splitlines()
+    assert first.startswith(f"# of {file}; no daemon answers (hash ")
+    assert {"timeouts:", "  connect: 60", f"control: {file.parent}/control.sock"} <= set(lines)
+    assert not any("udp_idle" in line for line in lines)
+    shown = pinhole("config", "show", "--defaults", "-c", file).stdout
+    assert "udp_idle: 180" in shown
+    (file.parent / "shown.yaml").write_text(shown)
+    assert pinhole("check", file.parent / "shown.yaml").exit_code == 0
+
+
+def test_config_show_prints_what_is_in_force_in_the_daemon(file: Path) -> None:
+    path = file.parent / "control.sock"
+    file.write_text(f"{TABLE}control: {path}\n")
+    answer = {"source": "/etc/x.yaml", "hash": "ab" * 32, "warnings": [], "configuration": {"ports": "5000-6000"}}
+    with daemon(path, {"/v1/config": answer, "/v1/config?defaults=true": answer}) as asked:
+        result = pinhole("config", "show", "-c", file)
+        assert result.stdout == f"# in force in the daemon, from /etc/x.yaml (hash {'ab' * 8})\nports: 5000-6000\n"
+        assert json.loads(pinhole("config", "show", "--defaults", "--json", "-c", file).stdout) == answer
+        assert asked == ["GET /v1/config", "GET /v1/config?defaults=true"]
+
+
 def test_a_wrong_configuration_stops_a_command_with_its_problems(tmp_path: Path) -> None:
     bad = tmp_path / "bad.yaml"
     bad.write_text("a: 1\nb: 2\n")

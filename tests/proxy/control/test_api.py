@@ -10,7 +10,8 @@ import jsonschema
 import pytest
 import pytest_asyncio
 
-from proxy.control import inventory, rows
+from proxy.config.shown import hash_of
+from proxy.control import configuration, inventory, rows
 from proxy.control.shapes import Shape
 from tests.harness.shell import say
 from tests.proxy.conftest import CLIENT, SERVER
@@ -134,3 +135,11 @@ async def test_the_old_paths_answer_with_the_old_names(here: World) -> None:
     assert await here.get("/status") == {"state": "serving"}
     assert (await here.ask("/reload", "POST")).body == (await here.ask("/v1/reload", "POST")).body
     assert "pinhole_sessions" in (await here.ask("/metrics")).text
+
+
+async def test_the_configuration_in_force_is_told_with_its_hash(here: World) -> None:
+    short, whole = await here.get("/v1/config"), await here.get("/v1/config?defaults=true")
+    jsonschema.validate(short, configuration.IN_FORCE.schema)
+    assert short["hash"] == whole["hash"] == hash_of(here.shell.config)
+    assert "timeouts" not in short["configuration"]
+    assert whole["configuration"]["timeouts"]["drain"] == 30

@@ -1,0 +1,144 @@
+"""A configuration as values, as text and as a number: what `pinhole config show` prints, what two configurations differ
+in, and the hash by which the audit log names one.
+
+What it shows is what is in force: names of networks, variables and files are resolved. Text that is shown can be read
+again, but for secrets, which are never shown.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from enum import Enum
+from ipaddress import IPv4Network, IPv6Network
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, WithJsonSchema
+from pydantic.fields import FieldInfo
+
+from protocols.contract.addresses import Endpoint
+from proxy.config.schema import Config, File, Policy
+from proxy.config.values import Dnat, Mark, PortRange
+
+HIDDEN = "(hidden)"
+"""Stands in for a secret."""
+
+_FOUND = Config.model_fields.keys() - File.model_fields.keys()
+"""What stands in no file."""
+
+_ANY = {"interfaces", "sources", "destinations", "helpers"}
+"""Lists of a policy that stand for anything when they are empty."""
+
+
+def plain(
+    settings: File, *, with_defaults: bool = True, hide: Callable[[Any], Any] = lambda _: HIDDEN
+) -> dict[str, Any]:
+    """The configuration as values of JSON, with the keys that the file has. Without defaults: only what differs from
+    them. `hide` gives what is shown in the place of a secret."""
+    return _Shows(with_defaults, hide).section(settings)
+
+
+def text(settings: Mapping[str, Any]) -> str:
+    """Shown values as YAML."""
+    lines: str = yaml.safe_dump(_escaped(settings), sort_keys=False, allow_unicode=True, width=120)
+    return lines
+
+
+def hash_of(settings: File) -> str:
+    """The same for two configurations exactly if they have the same effect, but for secrets. 64 hexadecimal digits."""
+    canonical = json.dumps(plain(settings), sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(canonical.encode()).hexdigest()
+
+
+def _escaped(value: Any) -> Any:
+    """The value as a file writes it: there `${` begins a variable."""
+    match value:
+        case str():
+            return value.replace("${", "$${")
+        case dict():
+            return {key: _escaped(each) for key, each in value.items()}
+        case list():
+            return [_escaped(each) for each in value]
+    return value
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class _Shows:
+    """Turns the parts of a configuration into values of JSON."""
+
+    with_defaults: bool
+    hide: Callable[[Any], Any]
+
+    def section(self, section: BaseModel) -> dict[str, Any]:
+        """The keys and values of one section, or of an element of a list."""
+        shown: dict[str, Any] = {}
+        for name, field in type(section).model_fields.items():
+            value = getattr(section, name)
+            if isinstance(section, Config) and name in _FOUND:
+                continue
+            if not self.with_defaults and value == field.get_default(call_default_factory=True):
+                continue
+            key = str(field.validation_alias or name)
+            if _is_secret(field):
+                shown[key] = None if value is None else self.hide(value)
+            elif isinstance(section, Policy):
+                shown[key] = self._of_policy(name, value)
+            else:
+                shown[key] = self.value(value)
+        return shown
+
+    def _of_policy(self, name: str, value: Any) -> Any:
+        """A value of a policy, some of which have words of their own."""
+        if name == "accept":
+            return "accept" if value else "deny"
+        if name in _ANY and not value:
+            return "any"
+        if name == "options" and not self.with_defaults:
+            changed = {helper: self.value(options) for helper, options in value.items()}
+            return {helper: options for helper, options in changed.items() if options}
+        return self.value(value)
+
+    def value(self, value: Any) -> Any:
+        """One value as JSON has it."""
+        match value:
+            case BaseModel():
+                return self.section(value)
+            case PortRange():
+                return value.first if value.first == value.last else str(value)
+            case Mark() | Dnat() | Endpoint():
+                return str(value)
+            case Enum():
+                return value.value
+            case IPv4Network() | IPv6Network():
+                return str(value.network_address if value.prefixlen == value.max_prefixlen else value)
+            case Mapping():
+                return {str(key): self.value(each) for key, each in value.items()}
+            case list() | tuple():
+                return [self.value(each) for each in value]
+            case float() if value.is_integer():
+                return int(value)
+            case bool() | int() | float() | str() | None:
+                return value
+        if dataclasses.is_dataclass(value):
+            return {
+                one.name: self.value(getattr(value, one.name))
+                for one in dataclasses.fields(value)
+                if self.with_defaults or getattr(value, one.name) != _default(one)
+            }
+        return str(value)
+
+
+def _is_secret(field: FieldInfo) -> bool:
+    """Whether the value of this field is nobody's business (`written.Secret`)."""
+    return any(
+        isinstance(one, WithJsonSchema) and (one.json_schema or {}).get("writeOnly") is True for one in field.metadata
+    )
+
+
+def _default(field: dataclasses.Field[Any]) -> Any:
+    """The default of an option."""
+    made: Callable[[], Any] | Any = field.default_factory
+    return field.default if made is dataclasses.MISSING else made()
