@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, str] = {
     "pinholes": "lists.pinholes",
     "policies": "lists.policies",
     "limits": "lists.limits",
+    "top": "top.top",
+    "explain": "explain.explain",
     "reload": "changing.reload",
     "check": "configuring.check",
     "config": "configuring.config",
@@ -33,6 +35,7 @@ COMMANDS: Mapping[str, str] = {
     "show": "helpers.show",
     "net": "firewall.net",
     "doctor": "doctor.doctor",
+    "completion": "completion.completion",
 }
 """Name of a command -> the module of this room, and what it is called there. A new command is one more line."""
 

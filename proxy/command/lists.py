@@ -12,6 +12,7 @@ from proxy.command.client import ask_daemon
 from proxy.command.options import FILTERS, with_config, with_filters, with_json, with_watch, with_wide
 from proxy.command.terminal import print_fields, print_json, print_rows
 from proxy.command.watching import watch
+from proxy.errors import PinholeError
 
 Row = dict[str, Any]
 
@@ -36,7 +37,7 @@ def _list(name: str, columns: Sequence[str], says: str, filters: Sequence[str] =
 def _list_with_detail(name: str, columns: Sequence[str], says: str, detail: Callable[[Row], None]) -> click.Command:
     """The same, which takes an ID as well."""
 
-    @click.argument("key", metavar="[ID]", required=False)
+    @click.argument("key", metavar="[ID]", required=False, shell_complete=partial(_ids, name))
     @with_config
     @with_json
     @with_wide
@@ -59,6 +60,15 @@ def _list_with_detail(name: str, columns: Sequence[str], says: str, detail: Call
         watch(show, seconds)
 
     return click.command(name, help=says)(command)
+
+
+def _ids(name: str, context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+    """The IDs that begin so, for a shell that completes words."""
+    try:
+        rows = ask_daemon(context.params.get("path"), "GET", f"v1/{name}", {"limit": "1000"}).get(name, [])
+    except PinholeError:
+        return []
+    return [text for text in (str(row.get("id")) for row in rows) if text.startswith(begun)]
 
 
 def _show_all(

@@ -19,7 +19,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 def with_config(command: Command) -> Command:
     """Add the option `--config`."""
     where = f"Configuration file. Without: {SYSTEM_PATH} if it exists, else the built-in default."
-    return click.option("-c", "--config", "path", metavar="FILE", help=where)(command)
+    return click.option("-c", "--config", "path", metavar="FILE", type=click.Path(), help=where)(command)
 
 
 def with_json(command: Command) -> Command:
