@@ -23,7 +23,7 @@ from typing import Any, assert_never
 
 from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport
 from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resolve, Send, Splice
-from protocols.contract.engine import Counts, Engine, EngineFactory, Helper, Shares
+from protocols.contract.engine import Counts, Engine, EngineFactory, Helper, Shares, Tallies, Tally
 from protocols.contract.live import Call, Registration, Tells
 from protocols.contract.pinholes import (
     AnyGrant,
@@ -105,6 +105,15 @@ class Engines:
         """The call whose media has this grant."""
         return self._active.call_of(grant) if isinstance(self._active, Tells) else None
 
+    def tallies(self) -> Sequence[Tally]:
+        """What both kinds have seen, together."""
+        if not isinstance(self._active, Tallies) or not isinstance(self._observed, Tallies):
+            return ()
+        active, observed = self._active.tallies(), self._observed.tallies()
+        return [
+            one._replace(counts=_sum(one.counts, other.counts)) for one, other in zip(active, observed, strict=True)
+        ]
+
     def standing(self) -> Mapping[str, int]:
         """What the engines of each kind share."""
         total: Counter[str] = Counter()
@@ -112,6 +121,11 @@ class Engines:
             if isinstance(engines, Shares):
                 total.update(engines.standing())
         return total
+
+
+def _sum(one: Mapping[tuple[str, ...], int], other: Mapping[tuple[str, ...], int]) -> Mapping[tuple[str, ...], int]:
+    """Both counts together. Kinds of which there are none stay."""
+    return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in {**one, **other}}
 
 
 class Observer(Engine):

@@ -30,6 +30,7 @@ FLOORS = (
     ("proxy.command",),
     ("proxy.daemon",),
     ("proxy.control",),
+    ("proxy.measure",),
     ("proxy.sessions",),
     ("proxy.pinholes",),
     ("proxy.doctor",),

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Literal, Protocol, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from protocols.contract.addresses import Host, Peers, Side, Transport
 from protocols.contract.effects import Effect, Finish
@@ -90,6 +90,28 @@ class Counts(Protocol):
         """The numbers, by name."""
 
 
+class Tally(NamedTuple):
+    """What the engines of a helper have seen since they were first made, counted by kind: messages, for example."""
+
+    name: str
+    """Of snake_case words, and unique among helpers: sip_requests."""
+    text: str
+    """What is counted, for the operator."""
+    labels: tuple[str, ...]
+    """What tells one kind from another, as method and code."""
+    counts: Mapping[tuple[str, ...], int]
+    """The values of the labels -> how many. Peers must not be able to add kinds without end. Kinds that are known are
+    there from the start."""
+
+
+@runtime_checkable
+class Tallies(Protocol):
+    """An EngineFactory whose engines share a table may tell what they have seen."""
+
+    def tallies(self) -> Sequence[Tally]:
+        """The numbers, which never become smaller."""
+
+
 @runtime_checkable
 class Shares(Protocol):
     """An EngineFactory whose engines share a table tells how many entries stand in it, by kind.
@@ -139,6 +161,8 @@ class Helper:
     session and a port of ours."""
     answers: Callable[[bytes], bool] = lambda data: False
     """Whether a datagram answers another one. Servers answer from other ports, too."""
+    purposes: tuple[str, ...] = ()
+    """What the pinholes of its engines are for, by the words that each `Expect` and `Media` says."""
     roles: tuple[type[Any], ...] = ()
     """The roles that a `Reader` can give to an engine of this helper: frozen dataclasses of plain values."""
     beside: object = None

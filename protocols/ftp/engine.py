@@ -281,4 +281,5 @@ HELPER = Helper(
     ports=((Transport.TCP, 21),),
     options=FtpOptions,
     start=lambda: FtpEngine,
+    purposes=("ftp-data",),
 )

@@ -27,7 +27,7 @@ from typing import Any
 from protocols.contract import live
 from protocols.contract.addresses import Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Effect, Finish, Note, Send, Splice, violation
-from protocols.contract.engine import Engine, Helper
+from protocols.contract.engine import Engine, Helper, Tally
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.sip.answers import Refused, refuse
 from protocols.sip.connection import Connection, HeldTooMuch
@@ -138,6 +138,7 @@ class SipEngine(Engine):
                 self._table.repeats.put(key, sends, now)
             return (*self._take_notes(), *sends)
         if again is not None:
+            self._table.seen.repeated += 1
             return again
         sends = self._message(side, data, now, key)
         self._table.repeats.put(key, sends, now)
@@ -211,6 +212,7 @@ class SipEngine(Engine):
         again."""
         try:
             message = read_message(data, self._connection is not None)
+            self._table.seen.hear(message)
             if not self._is_proved:
                 self._spoken.add(side)
                 self._is_proved = len(self._spoken) == len(Side)
@@ -447,6 +449,7 @@ class SipEngines:
             "calls": sum(map(len, calls.standing.values())),
             "media": len(calls.media),
             "contacts": len(self._table.contacts.standing),
+            "registrations": sum(map(len, self._table.registrations.bindings.values())),
         }
 
     def calls(self) -> Iterator[live.Call]:
@@ -465,6 +468,9 @@ class SipEngines:
         """The call whose media has this grant."""
         call = self._table.calls.media.get(grant)
         return None if call is None else call.live()
+
+    def tallies(self) -> Sequence[Tally]:
+        return self._table.seen.tallies()
 
     def standing(self) -> Mapping[str, int]:
         calls, contacts = self._table.calls, self._table.contacts
@@ -491,6 +497,7 @@ HELPER = Helper(
     ports=((Transport.UDP, 5060), (Transport.TCP, 5060)),
     options=SipOptions,
     start=SipEngines,
+    purposes=("rtp", "udptl", "sip"),
     roles=(Called,),
     beside=Called(),
     begins=begins,

@@ -17,6 +17,7 @@ from protocols.sip.calls import CallBook
 from protocols.sip.contacts import ContactBook
 from protocols.sip.echoes import EchoBook
 from protocols.sip.registrations import RegistrationBook
+from protocols.sip.seen import Seen
 from protocols.sip.spellings import Spellings
 from protocols.toolbox.memory import Held, Memory, Repeats
 
@@ -53,6 +54,7 @@ class SipTable:
     repeats: Repeats = field(init=False)
     held: Held = field(default_factory=Held)
     rates: Rates = field(default_factory=Rates)
+    seen: Seen = field(default_factory=Seen)
     numbers: Iterator[int] = field(default_factory=count)
     """Numbers by which engines are told apart."""
 

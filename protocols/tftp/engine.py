@@ -329,6 +329,7 @@ HELPER = Helper(
     ports=((Transport.UDP, 69),),
     options=TftpOptions,
     start=TftpEngines,
+    purposes=("tftp-transfer",),
     begins=lambda data, options, role: is_request(data) if role is None else is_of_transfer(data),
     roles=(Moving,),
 )

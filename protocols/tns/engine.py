@@ -393,6 +393,7 @@ HELPER = Helper(
     ports=((Transport.TCP, 1521),),
     options=TnsOptions,
     start=start,
+    purposes=("tns",),
     roles=(Redirected,),
     urgent_inline=False,
 )

@@ -27,7 +27,7 @@ from pydantic.json_schema import GenerateJsonSchema
 from pydantic_core import core_schema
 
 from protocols import HELPERS
-from protocols.contract.addresses import Host, Transport
+from protocols.contract.addresses import Endpoint, Host, Transport
 from protocols.contract.engine import Helper
 from proxy.config.networks import parse_network_name
 from proxy.config.strings import strings_under_fields
@@ -40,6 +40,7 @@ from proxy.config.values import (
     parse_audit_to,
     parse_dnat,
     parse_interface,
+    parse_listen,
     parse_mark,
     parse_name,
     parse_pool,
@@ -240,6 +241,17 @@ class Audit(_Section):
         return self.to not in ("stdout", "stderr")
 
 
+class Measured(_Section):
+    """Where others read how the daemon does. The control socket has the same pages: `/metrics` for Prometheus,
+    `/healthz` and `/readyz`."""
+
+    listen: (
+        Annotated[Endpoint, PlainValidator(parse_listen), _WORD, WithJsonSchema({"type": ["string", "integer"]})] | None
+    ) = None
+    """ADDRESS:PORT of this host, or a port of loopback, as 9467. Left out: none. Whoever reaches the address may read
+    the numbers, so it is one of loopback, or the firewall says who that is."""
+
+
 class NetworkSettings(_Section):
     """The firewall and routing rules that bring packets to the daemon."""
 
@@ -297,6 +309,7 @@ class File(_Section):
     limits: Limits = Limits()
     timeouts: Timeouts = Timeouts()
     audit: Audit = Audit()
+    metrics: Measured = Measured()
     control: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = CONTROL
     """UNIX socket where `pinhole sessions`, `reload` and the like reach the daemon."""
     user: Annotated[str, PlainValidator(parse_user), WithJsonSchema({"type": ["string", "integer"]})] | None = None

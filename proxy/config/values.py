@@ -17,7 +17,7 @@ from typing import Any
 from pydantic import ValidationInfo
 from pydantic_core import PydanticCustomError
 
-from protocols.contract.addresses import Host, Network, Transport
+from protocols.contract.addresses import Endpoint, Host, Network, Transport
 
 _PROTOCOL_NUMBERS = {6: Transport.TCP, 17: Transport.UDP}
 """FortiOS writes the IP protocol as a number."""
@@ -183,6 +183,25 @@ def parse_dnat(value: Any) -> Dnat:
     if not port:
         raise wrong(f"{digits!r} is not a port; expected ADDRESS or ADDRESS:PORT, with IPv6 as [ADDRESS]:PORT")
     return Dnat(host, port)
+
+
+def parse_listen(value: Any) -> Endpoint:
+    """An address of this host, and a port above those of services. A port alone stands for one of loopback."""
+    if isinstance(value, Endpoint):
+        return value
+    if isinstance(value, int) and not isinstance(value, bool):
+        value = f"127.0.0.1:{value}"
+    match = re.fullmatch(r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<v4>[0-9.]+)):(?P<port>[0-9]{1,5})", str(value))
+    if match is None:
+        raise wrong("expected ADDRESS:PORT, with IPv6 as [ADDRESS]:PORT, or a port of loopback; 0.0.0.0 is all of IPv4")
+    try:
+        host = plain_host(ip_address(match["v6"] or match["v4"]))
+    except ValueError:
+        raise wrong(f"{match['v6'] or match['v4']!r} is not an IP address") from None
+    port = int(match["port"])
+    if not 1024 <= port <= 65535:
+        raise wrong("a port from 1024 to 65535, since those below belong to services")
+    return Endpoint(host, port)
 
 
 def parse_snat(value: Any) -> Any:

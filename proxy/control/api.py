@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from proxy.control import configuration, inventory, rows
@@ -11,8 +11,8 @@ from proxy.control.gateway import Gateway
 from proxy.control.parameters import Parameter, Type
 from proxy.control.routes import Asked, Listing, Right, Route, Single, Text
 from proxy.control.shapes import Field, Kind, Row, Shape
+from proxy.measure.pages import Page
 from proxy.pinholes.opening import Opening
-from proxy.record.metrics import Metrics
 
 _PINHOLES = Field(Kind.OBJECT, "Its pinholes", rows=rows.PINHOLE)
 ONE_SESSION = Shape("one_session", "A session with its pinholes.", {**rows.SESSION.fields, "open": _PINHOLES})
@@ -29,8 +29,8 @@ RELOADED = Shape(
 )
 
 
-def routes(gateway: Gateway, metrics: Metrics) -> list[Route]:
-    """The table of routes."""
+def routes(gateway: Gateway, pages: Sequence[Page]) -> list[Route]:
+    """The table of routes. `pages`: what those read who watch the daemon."""
     views = _Views(gateway)
     by_id = (Parameter("id", Type.TEXT, "The `id` of the row", in_path=True),)
     return [
@@ -57,8 +57,8 @@ def routes(gateway: Gateway, metrics: Metrics) -> list[Route]:
               (configuration.DEFAULTS,)),
         Route("POST", "/v1/reload", "Read the configuration again",
               Single(RELOADED, lambda _: gateway.reload()), right=Right.CHANGE),
-        Route("GET", "/metrics", "The metrics, for Prometheus",
-              Text("text/plain; version=0.0.4; charset=utf-8", metrics.exposition)),
+        *(Route("GET", page.path, page.summary, Text(page.content_type, page.make), may_fail=page.may_fail)
+          for page in pages),
         *_old(gateway, views),
     ]  # fmt: skip
 

@@ -5,7 +5,7 @@ The server answers by this table, and the OpenAPI description is generated from 
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Literal
@@ -77,7 +77,8 @@ class Text:
     """The answer is text."""
 
     content_type: str
-    make: Callable[[], bytes]
+    make: Callable[[], Awaitable[tuple[int, bytes]]]
+    """Returns the status of HTTP and the text."""
 
 
 Answer = Listing | Single | Stream | Text

@@ -113,7 +113,8 @@ def _handler(route: Route) -> Handler:
         case Text(content_type, make_text):
 
             async def text(_: web.Request) -> web.StreamResponse:
-                return web.Response(body=make_text(), headers={"Content-Type": content_type})
+                status, body = await make_text()
+                return web.Response(status=status, body=body, headers={"Content-Type": content_type})
 
             return text
 

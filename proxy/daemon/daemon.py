@@ -37,6 +37,7 @@ from proxy.host.keeper import Keeper, Wish, fork_keeper
 from proxy.host.privileges import User
 from proxy.host.rules import Backend
 from proxy.host.watch import Watcher, fork_watcher
+from proxy.measure.measuring import Measuring
 from proxy.pinholes.table import PinholeTable
 from proxy.record import audit, failures, sinks
 from proxy.record.metrics import Metrics
@@ -211,6 +212,19 @@ class Daemon:
         self._pinholes.reserved.keep_off(settings.helper_ports)
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
+        self._measuring = Measuring(
+            self._loop,
+            self._metrics,
+            self._sessions,
+            self._pinholes,
+            self._sink,
+            self._version,
+            {
+                "listeners": lambda: "stopping" if self._is_draining else None if self._listeners else "none yet",
+                "rules": lambda: f"missing: {', '.join(self._rules_missing)}" if self._rules_missing else None,
+                "audit": lambda: "cannot be written" if self._sink.is_failing else None,
+            },
+        )
 
     async def start(self) -> None:
         """Begin to serve. Raises SocketError, which names the remedy, when a listener or the control socket cannot be
@@ -233,11 +247,12 @@ class Daemon:
         )
         control = Control(
             self._config.control,
-            api.routes(gateway, self._metrics),
+            api.routes(gateway, self._measuring.pages),
             *((self._kept_control, self._forget_control) if self._keeper else ()),
         )
         await control.start()
         self._control = control  # from here on the socket is ours to remove
+        await self._measuring.start(self._config.metrics.listen)
         try:
             self._watch = AddressWatch(self._loop, self._sessions.address_gone)
         except OSError as error:
@@ -295,6 +310,7 @@ class Daemon:
             await self._control.stop()
             self._tell_left_out(is_last=True)
             self._log.write("daemon.stopped")
+        await self._measuring.stop()
         self._sink.close()
 
     def _raise_descriptor_limit(self) -> None:
@@ -383,7 +399,11 @@ class Daemon:
             return self._rejected(list(error.problems))
         except PinholeError as error:
             return self._rejected([str(error)])
-        fixed = [name for name in ("control", "network", "user") if getattr(fresh, name) != getattr(self._config, name)]
+        fixed = [
+            name
+            for name in ("control", "metrics", "network", "user")
+            if getattr(fresh, name) != getattr(self._config, name)
+        ]
         if fresh.audit != self._config.audit:
             fixed.append("audit")
         if fixed:
@@ -399,6 +419,7 @@ class Daemon:
         self._pinholes.reserved.keep_off(fresh.helper_ports)
         self._sessions.use(fresh)
         self._sink.reopen()
+        self._measuring.reloaded(True)
         self._log.write("config.reloaded", config=fresh.source)
         return {"ok": True, "problems": [], "remarks": remarks}
 
@@ -408,6 +429,7 @@ class Daemon:
 
     def _rejected(self, problems: list[str]) -> dict[str, Any]:
         """The answer for a configuration that is not put in force."""
+        self._measuring.reloaded(False)
         self._log.write("config.rejected", problems=problems)
         return {"ok": False, "problems": problems, "remarks": []}
 

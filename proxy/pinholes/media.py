@@ -406,6 +406,16 @@ class MediaPlace(Opening):
         """What has passed from the party."""
         return _total(self._out_before, (path for component in self.components for path in component.outward))
 
+    @property
+    def purpose(self) -> str:
+        """What the stream carries, as the log has it."""
+        return self.grant.media.purpose
+
+    def carried(self) -> tuple[int, int]:
+        """What has passed to the party: what came from it is counted at the places of its partners."""
+        into = self.counts_in()
+        return into.bytes, into.packets
+
     def _passed(self) -> int:
         """How many packets have passed to the party and from it."""
         return self.counts_in().packets + self.counts_out().packets

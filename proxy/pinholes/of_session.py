@@ -50,6 +50,11 @@ class SessionPinholes:
         """How many pinholes the session holds, in all its parts."""
         return len(self._held) + sum(map(len, self._apart))
 
+    @property
+    def fullest(self) -> int:
+        """How many pinholes the fullest of its parts holds, each of which is limited as a session is."""
+        return max(len(self._held), *(len(part._held) for part in self._apart), 0)
+
     def apart(self) -> SessionPinholes:
         """A part with limits of its own, such as a call. This one still counts what the part holds."""
         return SessionPinholes(self._table, self._owner, self)

@@ -186,6 +186,16 @@ class Opening:
 
     @property
     @abstractmethod
+    def purpose(self) -> str:
+        """What the pinhole is for, as the log has it."""
+
+    def carried(self) -> tuple[int, int]:
+        """How many bytes and how many datagrams have passed so far, as they count for the whole daemon: each once."""
+        passed = self.passed()
+        return passed.bytes_in + passed.bytes_out, (passed.packets_in or 0) + (passed.packets_out or 0)
+
+    @property
+    @abstractmethod
     def state(self) -> str:
         """One word for the operator."""
 
@@ -258,8 +268,7 @@ class Opening:
         )
         packets = counts.get("packets_in", 0), counts.get("packets_out", 0)
         event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds, *packets)
-        if event.bytes_in or event.bytes_out:
-            self._table.metrics.relayed_bytes.inc(event.bytes_in + event.bytes_out)
+        self._table.metrics.relayed(self.purpose, *self.carried())
         self.owner.pinhole_event(self.grant, event)
 
 
@@ -270,6 +279,11 @@ class Timed(Opening):
     __slots__ = ("_ends_at", "_timer", "_used")
 
     grant: Grant
+
+    @property
+    def purpose(self) -> str:
+        """What the pinhole is for, as the log has it."""
+        return self.grant.expect.purpose
 
     @property
     def described(self) -> Described:

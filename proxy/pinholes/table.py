@@ -9,7 +9,7 @@ import asyncio
 import errno
 import socket
 from collections import Counter
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Callable, Collection, Iterator, Set
 from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
@@ -308,6 +308,10 @@ class PinholeTable:
             del self._per_client[client]
         if not self._pinholes:
             self._all_gone.set()
+
+    def gone(self, numbers: Set[int]) -> Set[int]:
+        """Those of these pinholes that do not stand any more."""
+        return numbers - self._pinholes.keys()
 
     def relays(self) -> int:
         """How many pinholes have a running relay."""

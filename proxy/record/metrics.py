@@ -1,8 +1,23 @@
-"""Counters for what an operator wants an alarm for; the audit log has lines for what an operator wants explained."""
+"""Counters for what an operator wants an alarm for; the audit log has lines for what an operator wants explained.
+
+What happens is counted here. What stands and can be looked at is read when somebody asks (`proxy/measure/live.py`).
+"""
 
 from __future__ import annotations
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, generate_latest
+from collections import Counter as Totals
+from collections.abc import Iterable
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+
+from proxy.record.labels import DENIED, FAILED, REFUSED
+from proxy.record.sampling import BUDGETS
+
+# Each counter would have a second series that says when it was made; Prometheus itself knows since when there is one.
+disable_created_metrics()  # type: ignore[no-untyped-call]
+
+DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
+"""Upper bounds of the loop's delay, in seconds. A packet of audio comes every 0.02."""
 
 
 class Metrics:
@@ -10,39 +25,67 @@ class Metrics:
     process."""
 
     def __init__(self) -> None:
-        registry = self._registry = CollectorRegistry()
-        self.sessions_opened = Counter("pinhole_sessions_opened", "Sessions accepted", ["helper"], registry=registry)
-        self.sessions_denied = Counter("pinhole_sessions_denied", "Sessions refused", ["reason"], registry=registry)
-        self.sessions_failed = Counter(
-            "pinhole_sessions_failed", "Sessions whose server could not be reached", ["reason"], registry=registry
+        self.registry = CollectorRegistry()
+        self.sessions_opened = self._counter("sessions_opened", "Sessions accepted", "helper")
+        self.sessions_denied = self._counter("sessions_denied", "Sessions refused", "reason", DENIED)
+        self.sessions_failed = self._counter(
+            "sessions_failed", "Sessions whose server could not be reached", "reason", FAILED
         )
-        self.sessions = Gauge("pinhole_sessions", "Sessions now open", registry=registry)
-        self.pinholes_opened = Counter("pinhole_pinholes_opened", "Pinholes opened", ["purpose"], registry=registry)
-        self.pinholes_refused = Counter(
-            "pinhole_pinholes_refused", "Pinholes asked for and not opened", ["reason"], registry=registry
+        self.sessions = self._gauge("sessions", "Sessions now open")
+        self.pinholes_opened = self._counter("pinholes_opened", "Pinholes opened", "purpose")
+        self.pinholes_refused = self._counter(
+            "pinholes_refused", "Pinholes asked for and not opened", "reason", REFUSED
         )
-        self.pinholes = Gauge("pinhole_pinholes", "Pinholes now open", registry=registry)
-        self.strangers = Counter(
-            "pinhole_strangers", "Connections to a pinhole by somebody not expected", registry=registry
+        self.pinholes = self._gauge("pinholes", "Pinholes now open")
+        self.strangers = self._counter("strangers", "Connections to a pinhole by somebody not expected")
+        self.violations = self._counter("violations", "Rules broken by peers", "rule")
+        self.engine_failures = self._counter("engine_failures", "Sessions closed by a bug of ours")
+        self.audit_lost = self._gauge("audit_lines_lost", "Audit lines that could not be written, since the start")
+        self.rules_missing = self._gauge(
+            "rules_missing", "Parts of the firewall rules and routes that are not as they were"
         )
-        self.relayed_bytes = Counter("pinhole_relayed_bytes", "Bytes through finished pinholes", registry=registry)
-        self.violations = Counter("pinhole_violations", "Rules broken by peers", ["rule"], registry=registry)
-        self.engine_failures = Counter("pinhole_engine_failures", "Sessions closed by a bug of ours", registry=registry)
-        self.audit_lost = Gauge(
-            "pinhole_audit_lines_lost", "Audit lines that could not be written, since the start", registry=registry
+        self.audit_suppressed = self._counter(
+            "audit_lines_suppressed", "Audit lines left out, as too many of their kind", "event", BUDGETS
         )
-        self.rules_missing = Gauge(
-            "pinhole_rules_missing",
-            "Parts of the firewall rules and routes that are not as they were",
-            registry=registry,
+        self.loop_delay = Histogram(
+            "pinhole_loop_delay_seconds",
+            "How late a timer of the event loop ran, looked at four times a second",
+            buckets=DELAYS,
+            registry=self.registry,
         )
-        self.audit_suppressed = Counter(
-            "pinhole_audit_lines_suppressed",
-            "Audit lines left out, as too many of their kind",
-            ["event"],
-            registry=registry,
+        self.reloaded = self._gauge("config_last_reload_successful", "Whether the last reload was accepted")
+        self.reloaded_at = self._gauge(
+            "config_last_reload_success_timestamp_seconds", "When the configuration in force was read"
         )
+        self.relayed_bytes: Totals[str] = Totals()
+        """Bytes through pinholes that have ended, by purpose; those of others are counted where they pass."""
+        self.relayed_packets: Totals[str] = Totals()
+        """The same of datagrams."""
+
+    def _counter(self, name: str, text: str, label: str = "", values: Iterable[str] = ()) -> Counter:
+        """A counter with at most one label, some of whose values are there from the start."""
+        counter = Counter(f"pinhole_{name}", text, [label] if label else [], registry=self.registry)
+        for value in values:
+            counter.labels(value)
+        return counter
+
+    def _gauge(self, name: str, text: str) -> Gauge:
+        return Gauge(f"pinhole_{name}", text, registry=self.registry)
+
+    def knows(self, helper: str, purposes: Iterable[str]) -> None:
+        """The daemon has this helper, whose pinholes are for these purposes. Their series begin now."""
+        self.sessions_opened.labels(helper)
+        self.sessions_denied.labels(f"not_{helper}")
+        for purpose in purposes:
+            self.pinholes_opened.labels(purpose)
+            self.relayed_bytes[purpose] += 0
+            self.relayed_packets[purpose] += 0
+
+    def relayed(self, purpose: str, passed: int, packets: int) -> None:
+        """A pinhole has ended, and so many bytes and datagrams have passed it."""
+        self.relayed_bytes[purpose] += passed
+        self.relayed_packets[purpose] += packets
 
     def exposition(self) -> bytes:
-        """All counters in Prometheus's text format."""
-        return generate_latest(self._registry)
+        """What is counted, in Prometheus's text format."""
+        return generate_latest(self.registry)

@@ -47,6 +47,8 @@ class Sink:
         self._lost = 0
         self.lost = 0
         """Lines that were dropped, since the start. `_lost` counts those that the log has not told of yet."""
+        self.is_failing = False
+        """The last attempt to write has failed."""
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
         self._reopen = False
@@ -73,6 +75,11 @@ class Sink:
         return os.isatty(self._fd)
 
     @property
+    def waiting_bytes(self) -> int:
+        """How many bytes wait in memory to be written."""
+        return self._queued_bytes
+
+    @property
     def waiting(self) -> int:
         """How many lines are not written yet."""
         with self._lock:
@@ -96,7 +103,6 @@ class Sink:
 
     def _write_all(self) -> None:
         """The work of the thread."""
-        failing = False
         # `rest` is still to be written; `rest_of_line` is the part of a half-written line that has been written
         rest = rest_of_line = b""
         while True:
@@ -124,12 +130,12 @@ class Sink:
                     rest_of_line, rest = _unfinished(rest_of_line + rest[:written]), rest[written:]
                     if not rest:
                         self._in_hand = 0
-                if failing:
-                    failing = False
+                if self.is_failing:
+                    self.is_failing = False
                     self._report(f"audit log {self._to}: writing again")
             except OSError as error:
-                if not failing:
-                    failing = True
+                if not self.is_failing:
+                    self.is_failing = True
                     self._report(f"audit log {self._to}: {error.strerror}; lines wait in memory")
                 if closing:
                     return

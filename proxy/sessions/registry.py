@@ -54,6 +54,10 @@ class Sessions:
         self.metrics = metrics
         self._helpers = helpers
         self.engines: dict[str, EngineFactory] = {name: Engines(helper) for name, helper in helpers.items()}
+        self.purposes = {name: helper.purposes for name, helper in helpers.items()}
+        """helper -> what the pinholes of its engines are for."""
+        for name, purposes in self.purposes.items():
+            metrics.knows(name, purposes)
         self._own_listeners = own_listeners
         self.resolver = Resolver(loop)
         self._interfaces = packet_info.InterfaceNames()

@@ -28,6 +28,10 @@ def thousand(_: Asked) -> Iterator[Row]:
     return ({"id": number, "who": f"192.0.2.{number % 250}:5060"} for number in range(1000))
 
 
+async def words() -> tuple[int, bytes]:
+    return 200, b"words\n"
+
+
 def control(path: Path) -> Control:
     return Control(
         str(path),
@@ -37,7 +41,7 @@ def control(path: Path) -> Control:
             Route("GET", "/v1/rows", "Rows", Listing("rows", ROW, thousand)),
             Route("GET", "/v1/peers", "Who asks", Single(None, lambda asked: {"uid": asked.peer.uid})),
             Route("POST", "/v1/reload", "Again", Single(None, lambda _: {"ok": False})),
-            Route("GET", "/text", "Text", Text("text/plain", lambda: b"words\n")),
+            Route("GET", "/text", "Text", Text("text/plain", words)),
         ],
     )
 

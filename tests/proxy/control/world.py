@@ -15,8 +15,10 @@ from protocols.contract.pinholes import Expect, Grant
 from proxy.control import api
 from proxy.control.gateway import Gateway
 from proxy.control.server import Control
+from proxy.measure.measuring import Measuring
 from proxy.sockets import packet_info
 from tests.harness.control_client import Answer, ask
+from tests.harness.measured import NoQueue
 from tests.harness.shell import Shell, accept, close_all, dial, serve
 from tests.proxy.conftest import CLIENT, OURS, SERVER
 
@@ -78,12 +80,16 @@ async def world(tmp_path: Path, shell: Shell | None = None) -> AsyncIterator[Wor
         lambda: 10, reload,
     )  # fmt: skip
     path = tmp_path / "control.sock"
-    control = Control(str(path), api.routes(gateway, shell.metrics))
+    measuring = Measuring(
+        shell.loop, shell.metrics, shell.sessions, shell.pinholes, NoQueue(), "1.2.3", {"rules": lambda: None}
+    )
+    control = Control(str(path), api.routes(gateway, measuring.pages))
     await control.start()
     try:
         yield World(shell, path, client, server, data)
     finally:
         await control.stop()
+        await measuring.stop()
         for sock in (gate, listener, data, client, server):
             sock.close()
         await close_all()

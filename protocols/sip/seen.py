@@ -1,0 +1,101 @@
+"""Which SIP messages have passed, counted by method and code for the operator.
+
+RFC 3261 s.7.1 and the registries of IANA for methods and codes. A peer may write any method and any code from 100 to
+699; those that nobody has registered are counted together.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+
+from protocols.contract.engine import Tally
+from protocols.sip.message import Message
+
+METHODS = (
+    b"INVITE",
+    b"ACK",
+    b"BYE",
+    b"CANCEL",
+    b"REGISTER",
+    b"OPTIONS",
+    b"PRACK",
+    b"UPDATE",
+    b"SUBSCRIBE",
+    b"NOTIFY",
+    b"PUBLISH",
+    b"INFO",
+    b"REFER",
+    b"MESSAGE",
+)
+
+OTHER = b"other"
+
+_KNOWN = frozenset(METHODS)
+
+_CODES = frozenset(
+    {
+        *(100, *range(180, 184), 199),
+        *(200, 202, 204),
+        *(300, 301, 302, 305, 380),
+        *(*range(400, 411), *range(412, 418), *range(420, 426), 428, 429, 430, 433, *range(436, 441), 469, 470),
+        *(*range(480, 490), 491, 493, 494),
+        *(*range(500, 506), 513, 555, 580),
+        *(600, 603, 604, 606, 607, 608),
+    }
+)
+
+_USUAL = {
+    b"INVITE": (100, 180, 183, 200, 401, 403, 404, 407, 408, 480, 481, 486, 487, 488, 491, 500, 503, 603),
+    b"REGISTER": (200, 401, 403, 404, 407, 408, 423, 500, 503),
+    b"BYE": (200, 408, 481),
+    b"CANCEL": (200, 481),
+    b"OPTIONS": (200, 404, 405),
+}
+"""Codes whose numbers are told from the start."""
+
+
+class Seen:
+    """The messages that the engines of a daemon have read."""
+
+    __slots__ = ("_requests", "_responses", "repeated")
+
+    def __init__(self) -> None:
+        self._requests: Counter[bytes] = Counter(dict.fromkeys((*METHODS, OTHER), 0))
+        self._responses: Counter[tuple[bytes, int]] = Counter(
+            {(method, code): 0 for method, codes in _USUAL.items() for code in codes}
+        )
+        self.repeated = 0
+        """Datagrams that had come before, and were answered as before."""
+
+    def hear(self, message: Message) -> None:
+        """A message has come that could be read."""
+        method = message.cseq.method
+        if method not in _KNOWN:
+            method = OTHER
+        if message.status:
+            self._responses[method, message.status] += 1
+        else:
+            self._requests[method] += 1
+
+    def tallies(self) -> Sequence[Tally]:
+        """The numbers, for the operator."""
+        requests: dict[tuple[str, ...], int] = {(method.decode(),): count for method, count in self._requests.items()}
+        responses: Counter[tuple[str, ...]] = Counter()
+        for (method, status), count in self._responses.items():
+            responses[method.decode(), _code(status)] += count
+        return (
+            Tally("sip_requests", "SIP requests that came", ("method",), requests),
+            Tally(
+                "sip_responses",
+                "SIP responses that came, by the method that they answer",
+                ("method", "code"),
+                responses,
+            ),
+            Tally("sip_repeated", "Datagrams that had come before", (), {(): self.repeated}),
+        )
+
+
+def _code(status: int) -> str:
+    """The code, or the class of one that nobody has registered."""
+    return str(status) if status in _CODES else f"{status // 100}xx"
