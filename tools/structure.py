@@ -22,7 +22,8 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tools", "proxy", "protocols")
 
 FLOORS = (
-    ("tools.catalogue", "tools.demo", "tools.soak", "tools.structure"),
+    ("tools.catalogue", "tools.demo", "tools.manpages", "tools.soak", "tools.structure"),
+    ("tools.roff",),
     ("tools.bench", "tools.fuzz"),
     ("tools.peers",),
     ("tools.lab",),

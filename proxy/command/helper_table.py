@@ -3,7 +3,7 @@ module is pure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
 from itertools import count
 from typing import Any
@@ -98,20 +98,23 @@ def _options(schema: dict[str, Any]) -> Iterator[dict[str, Any]]:
     for name, field in schema["properties"].items():
         yield {
             "name": name,
-            "type": _type(field),
+            "type": type_of(field),
             "default": field.get("default"),
             "description": " ".join(field.get("description", "").split()),
         }
 
 
-def _type(field: dict[str, Any]) -> str:
+def type_of(field: Mapping[str, Any]) -> str:
     """The type in a JSON Schema in a few words: `allow | deny`, `number`, `list of string`."""
     if "enum" in field:
         return " | ".join(map(str, field["enum"]))
     if "anyOf" in field:
-        return " or ".join(dict.fromkeys(_type(choice) for choice in field["anyOf"]))
+        return " or ".join(dict.fromkeys(type_of(choice) for choice in field["anyOf"]))
     if field.get("format") == "duration":
         return "seconds"
     if field.get("type") == "array":
-        return f"list of {_type(field.get('items', {}))}"
-    return str(field.get("const", field.get("type", "any")))
+        items = field.get("items", {})
+        return "list of mappings" if "$ref" in items else f"list of {type_of(items)}"
+    kind = field.get("const", field.get("type", "any"))
+    kinds = kind if isinstance(kind, list) else [kind]
+    return " or ".join("mapping" if one == "object" else str(one) for one in kinds)

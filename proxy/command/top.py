@@ -53,7 +53,9 @@ def passed(sessions: Sequence[Row], pinholes: Sequence[Row]) -> dict[str, int]:
 @with_config
 @with_json
 @with_wide
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=2.0, show_default=True, help="Between two looks.")
+@click.option(
+    "--seconds", type=click.FloatRange(min=0.1), metavar="SECONDS", default=2.0, help="Between two looks (2)."
+)
 @click.option("--once", is_flag=True, help="Look twice, and end.")
 @with_filters(_FILTERS)
 def top(path: str | None, as_json: bool, is_wide: bool, seconds: float, once: bool, query: Mapping[str, str]) -> None:
