@@ -10,6 +10,7 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
 
+from proxy.record.events.rules import RULES
 from proxy.record.labels import DENIED, FAILED, REFUSED
 from proxy.record.sampling import BUDGETS
 
@@ -38,7 +39,7 @@ class Metrics:
         )
         self.pinholes = self._gauge("pinholes", "Pinholes now open")
         self.strangers = self._counter("strangers", "Connections to a pinhole by somebody not expected")
-        self.violations = self._counter("violations", "Rules broken by peers", "rule")
+        self.violations = self._counter("violations", "Rules broken by peers", "rule", RULES)
         self.engine_failures = self._counter("engine_failures", "Sessions closed by a bug of ours")
         self.audit_lost = self._gauge("audit_lines_lost", "Audit lines that could not be written, since the start")
         self.rules_missing = self._gauge(

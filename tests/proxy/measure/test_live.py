@@ -140,3 +140,14 @@ def test_every_reason_why_a_server_is_not_reached_is_there_from_the_start() -> N
 def test_every_reason_to_refuse_a_pinhole_is_there_from_the_start() -> None:
     own = {"offer_gone", "closed"}  # of an engine that asks for what it has given up, and writes no line
     assert (literals("Refusal") | returned("proxy/errors.py", "refusal_reason")) - own == set(labels.REFUSED)
+
+
+def test_who_writes_a_violation_counts_it() -> None:
+    """A line `violation` is written by the log alone, so whoever calls that for one has to count it there."""
+    writers = []
+    for source in ROOT.glob("proxy/**/*.py"):
+        for node in ast.walk(ast.parse(source.read_text())):
+            if isinstance(node, ast.FunctionDef) and 'log.write("violation"' in ast.unparse(node).replace("'", '"'):
+                writers.append(ast.unparse(node))
+    assert len(writers) == 1
+    assert all("violations.labels(rule).inc()" in text for text in writers)
