@@ -29,6 +29,7 @@ FLOORS = (
     ("tools.lab",),
     ("proxy", "proxy.__main__"),
     ("proxy.command",),
+    ("proxy.fortios",),
     ("proxy.daemon",),
     ("proxy.control",),
     ("proxy.measure",),

@@ -31,6 +31,7 @@ COMMANDS: Mapping[str, str] = {
     "reload": "changing.reload",
     "check": "configuring.check",
     "config": "configuring.config",
+    "import": "importing.foreign",
     "audit": "audit.audit",
     "show": "helpers.show",
     "net": "firewall.net",

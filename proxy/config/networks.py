@@ -19,7 +19,8 @@ from pydantic_core import PydanticCustomError
 from protocols.contract.addresses import Network
 from proxy.config.values import parse_network, suggest, wrong
 
-_NAME = re.compile(r"(?!any$|none$|deny$|interface$)[A-Za-z][A-Za-z0-9_.-]{0,62}")
+NAME = re.compile(r"(?!any$|none$|deny$|interface$)[A-Za-z][A-Za-z0-9_.-]{0,62}")
+"""What networks may be called."""
 
 
 class Names:
@@ -28,7 +29,7 @@ class Names:
     def __init__(self, definitions: Any) -> None:
         """`definitions` is what the file has under `networks`, whatever that is."""
         given = definitions if isinstance(definitions, dict) else {}
-        self._written: Mapping[str, Any] = {name: of for name, of in given.items() if _NAME.fullmatch(name)}
+        self._written: Mapping[str, Any] = {name: of for name, of in given.items() if NAME.fullmatch(name)}
         self._read: dict[str, tuple[Network, ...]] = {}
         self._open: list[str] = []
 
@@ -74,7 +75,7 @@ def parse_networks(value: Any, info: ValidationInfo) -> tuple[Network, ...]:
     try:
         return (parse_network(value),)
     except PydanticCustomError as error:
-        if isinstance(value, str) and re.fullmatch(_NAME, value):
+        if isinstance(value, str) and re.fullmatch(NAME, value):
             raise wrong(f"{error.message()}, and no name under `networks`{names.near(value)}") from None
         raise
 
@@ -94,6 +95,6 @@ def parse_networks_or_words(value: Any, info: ValidationInfo) -> tuple[Network |
 
 def parse_network_name(value: Any) -> str:
     """The name that networks get."""
-    if not isinstance(value, str) or not _NAME.fullmatch(value):
+    if not isinstance(value, str) or not NAME.fullmatch(value):
         raise wrong("a name of networks has letters, digits, `_`, `-` and dots, and begins with a letter")
     return value

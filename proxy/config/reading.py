@@ -96,6 +96,12 @@ def judge(sources: Sequence[Source], *, with_places: bool = False) -> Judgement:
     return Judgement(Config(**dict(settings), source=document.files[0], warnings=warnings), (), warnings)
 
 
+def examine(sources: Sequence[Source]) -> list[tuple[str, str]]:
+    """What is wrong with the files of a configuration: the path of each thing, and the words."""
+    _, problems = _examine(documents.read(sources, _LISTS))
+    return [(one.path, one.text) for one in problems]
+
+
 def _examine(document: Document) -> tuple[File | None, list[Problem]]:
     """The configuration, if it can be judged, and all its problems."""
     problems = list(document.problems)

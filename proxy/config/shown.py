@@ -43,7 +43,7 @@ def plain(
 
 def text(settings: Mapping[str, Any]) -> str:
     """Shown values as YAML."""
-    lines: str = yaml.safe_dump(_escaped(settings), sort_keys=False, allow_unicode=True, width=120)
+    lines: str = yaml.safe_dump(escaped(settings), sort_keys=False, allow_unicode=True, width=120)
     return lines
 
 
@@ -53,15 +53,15 @@ def hash_of(settings: File) -> str:
     return hashlib.sha256(canonical.encode()).hexdigest()
 
 
-def _escaped(value: Any) -> Any:
+def escaped(value: Any) -> Any:
     """The value as a file writes it: there `${` begins a variable."""
     match value:
         case str():
             return value.replace("${", "$${")
         case dict():
-            return {key: _escaped(each) for key, each in value.items()}
+            return {key: escaped(each) for key, each in value.items()}
         case list():
-            return [_escaped(each) for each in value]
+            return [escaped(each) for each in value]
     return value
 
 

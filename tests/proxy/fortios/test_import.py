@@ -1,0 +1,243 @@
+"""`pinhole import fortios`: what a FortiGate is configured with, in our words, and never more than it lets through."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from click.testing import CliRunner
+
+from proxy.command.cli import main
+from proxy.config import reading
+from proxy.config.files import Source
+from proxy.config.schema import Config
+from proxy.errors import PinholeError
+from proxy.fortios import syntax
+from proxy.fortios.importing import translated
+
+EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.conf"))
+
+INTERFACES = """
+config system interface
+    edit "wan1"
+        set ip 203.0.113.2 255.255.255.0
+    next
+end
+"""
+
+
+def configured(policy: str, more: str = "") -> str:
+    """A file with one policy, from lan to wan1, and whatever else is given."""
+    keys = {
+        "srcintf": "lan",
+        "dstintf": "wan1",
+        "srcaddr": "all",
+        "dstaddr": "all",
+        "action": "accept",
+        "service": "ALL",
+    }
+    lines = [line.strip() for line in policy.splitlines() if line.strip()]
+    given = {line.split()[1] for line in lines}
+    lines += [f"set {key} {value}" for key, value in keys.items() if key not in given]
+    return f"{INTERFACES}{more}\nconfig firewall policy\nedit 7\n" + "\n".join(lines) + "\nnext\nend\n"
+
+
+def read(text: str) -> Config:
+    judged = reading.judge([Source("import", translated(text).encode())])
+    assert judged.settings is not None, judged.problems
+    return judged.settings
+
+
+def only(text: str) -> dict[str, Any]:
+    """The one policy that comes of a file, as it is written."""
+    (found,) = yaml.safe_load(translated(text))["policies"]
+    assert isinstance(found, dict)
+    return found
+
+
+def remarks(text: str) -> list[str]:
+    """The remarks on policies."""
+    _, _, below = translated(text).partition("\npolicies:\n")
+    return [line.strip().removeprefix("# ") for line in below.splitlines() if line.strip().startswith("#")]
+
+
+@pytest.mark.parametrize("file", EXAMPLES, ids=lambda file: file.stem)
+def test_an_example_comes_out_as_it_is_recorded_and_passes_check(file: Path) -> None:
+    result = CliRunner().invoke(main, ["import", "fortios", str(file)])
+    assert (result.exit_code, result.stderr) == (0, "")
+    assert result.stdout == file.with_suffix(".yaml").read_text()
+    checked = CliRunner().invoke(main, ["check", "-"], input=result.stdout)
+    assert checked.exit_code == 0
+    assert all("has no interface" in line for line in checked.stderr.splitlines())
+
+
+# -- the session-helper table ----------------------------------------------------------------------------------------
+
+
+def test_the_table_of_the_factory_holds_where_a_file_has_none() -> None:
+    assert [(entry.id, entry.name) for entry in read(configured("")).helpers] == [
+        (4, "tns"), (5, "tftp"), (9, "ftp"), (13, "sip"), (21, "sip"),
+    ]  # fmt: skip
+
+
+def test_an_entry_that_a_script_deletes_is_not_in_it() -> None:
+    kernel = "config system settings\nset default-voip-alg-mode kernel-helper-based\nend\n"
+    text = configured("", kernel + "config system session-helper\ndelete 13\nend\n")
+    assert [entry.name for entry in read(text).helpers] == ["tns", "tftp", "ftp"]
+
+
+def test_the_sip_gateway_reads_its_own_ports_unless_it_is_left_to_the_helper() -> None:
+    ports = "config system settings\nset sip-udp-port 5060 5080\nset sip-tcp-port 5070\nend\n"
+    table = "config system session-helper\nedit 1\nset name ftp\nset protocol 6\nset port 2121\nnext\nend\n"
+    found = [
+        (entry.name, entry.protocol.value, str(entry.ports[0])) for entry in read(configured("", ports + table)).helpers
+    ]
+    assert found == [("ftp", "tcp", "2121"), ("sip", "udp", "5060"), ("sip", "udp", "5080"), ("sip", "tcp", "5070")]
+
+
+def test_a_table_without_a_helper_of_ours_is_told() -> None:
+    kernel = "config system settings\nset default-voip-alg-mode kernel-helper-based\nend\n"
+    table = "config system session-helper\nedit 1\nset name pptp\nset protocol 6\nset port 1723\nnext\nend\n"
+    with pytest.raises(PinholeError, match="no entry of its session-helper table names a helper"):
+        translated(configured("", kernel + table))
+
+
+# -- policies --------------------------------------------------------------------------------------------------------
+
+
+def test_source_nat_and_pools() -> None:
+    pool = "config firewall ippool\nedit out\nset startip 203.0.113.10\nset endip 203.0.113.11\nnext\nend\n"
+    assert only(configured("set nat enable"))["snat"] == "interface"
+    pooled = only(configured("set nat enable\nset ippool enable\nset poolname out", pool))
+    assert pooled["snat"] == ["203.0.113.10", "203.0.113.11"]
+    assert "snat" not in only(configured(""))
+
+
+def test_the_way_out_is_told_since_no_policy_of_ours_looks_at_it() -> None:
+    assert remarks(configured(""))[1].startswith("there only what goes out by wan1; name `destination`")
+
+
+def test_a_policy_of_ipv4_is_not_for_ipv6() -> None:
+    assert only(configured(""))["source"] == ["0.0.0.0/0"]
+    assert "source" not in only(configured("set srcaddr6 all\nset dstaddr6 all"))
+
+
+def test_a_forwarded_port_is_published_for_its_helper() -> None:
+    vip = (
+        "config firewall vip\nedit ftp-in\nset extip 0.0.0.0\nset extintf wan1\nset mappedip 10.1.0.21\n"
+        "set portforward enable\nset extport 21\nset mappedport 2121\nnext\nend\n"
+    )
+    assert only(configured("set srcintf wan1\nset dstintf lan\nset dstaddr ftp-in", vip)) == {
+        "name": "policy 7", "from": ["wan1"], "source": ["0.0.0.0/0"], "destination": "203.0.113.2",
+        "helpers": ["ftp"], "action": "accept", "dnat": "10.1.0.21:2121",
+    }  # fmt: skip
+
+
+def test_a_forwarded_port_of_no_helper_is_left_out() -> None:
+    vip = (
+        "config firewall vip\nedit web\nset extip 203.0.113.9\nset mappedip 10.1.0.80\nset portforward enable\n"
+        "set extport 443\nset mappedport 443\nnext\nend\n"
+    )
+    text = configured("set dstaddr web", vip)
+    assert remarks(text)[0] == "policy 7, virtual IP 'web' is left out: port 443/tcp is that of no helper"
+    assert [policy.accept for policy in read(text).policies] == [False]
+
+
+def test_a_range_and_a_group_of_virtual_ips_become_a_policy_for_each_address() -> None:
+    vips = (
+        "config firewall vip\nedit pair\nset extip 203.0.113.20-203.0.113.21\nset mappedip 10.1.0.20-10.1.0.21\nnext\n"
+        "edit one\nset extip 203.0.113.30\nset mappedip 10.1.0.30\nnext\nend\n"
+        "config firewall vipgrp\nedit servers\nset member pair one\nnext\nend\n"
+    )
+    found = read(configured("set dstaddr servers", vips)).policies
+    assert [(str(each.destinations[0]), str(each.dnat)) for each in found] == [
+        ("203.0.113.20/32", "10.1.0.20"), ("203.0.113.21/32", "10.1.0.21"), ("203.0.113.30/32", "10.1.0.30"),
+    ]  # fmt: skip
+    assert len({each.name for each in found}) == 3
+
+
+@pytest.mark.parametrize(
+    "narrowing",
+    [
+        "set schedule weekdays", "set groups staff", "set srcaddr-negate enable", "set internet-service enable",
+        "set action ipsec", "set nat64 enable", "set dstaddr nowhere", "set status disable",
+    ],
+)  # fmt: skip
+def test_what_would_let_more_through_is_left_out(narrowing: str) -> None:
+    text = configured(narrowing)
+    assert "is left out: " in remarks(text)[0]
+    assert [policy.accept for policy in read(text).policies] == [False]
+
+
+def test_to_deny_more_is_allowed_and_told() -> None:
+    text = configured("set action deny\nset schedule weekdays\nset dstintf any")
+    assert [policy.accept for policy in read(text).policies] == [False]
+    assert "`schedule` is not mapped: this denies more" in remarks(text)
+
+
+def test_to_deny_one_way_out_would_deny_all_of_them() -> None:
+    text = configured("set action deny")
+    assert (
+        remarks(text)[0]
+        == "policy 7 is left out: it denies all that goes out by wan1, and ours do not look at the way out"
+    )
+
+
+def test_a_group_with_a_member_of_names_is_narrower_and_says_so() -> None:
+    addresses = (
+        "config firewall address\nedit lan\nset subnet 10.1.0.0 255.255.0.0\nnext\nedit cdn\nset type fqdn\n"
+        "set fqdn cdn.example.com\nnext\nend\n"
+        'config firewall addrgrp\nedit "both of them"\nset member lan cdn\nnext\nend\n'
+    )
+    text = configured('set srcaddr "both of them"', addresses)
+    assert read(text).networks.keys() == {"lan", "both-of-them"}
+    assert [str(network) for network in read(text).policies[0].sources] == ["10.1.0.0/16"]
+    assert "'cdn' is of the type fqdn, which no policy of ours knows" in remarks(text)
+
+
+def test_names_of_interfaces_that_linux_cannot_have_are_made_ones() -> None:
+    text = configured('set srcintf "a very long name/1"')
+    assert only(text)["from"] == ["a-very-long-nam"]
+    assert "# interface 'a very long name/1' of the FortiGate is called 'a-very-long-nam' here" in translated(text)
+
+
+def test_a_text_of_the_file_is_never_more_than_a_text() -> None:
+    text = configured('set name "x\n  - {name: y, action: accept}\n${HOME} #"\nset groups "g\npolicies: []"')
+    assert [policy.name for policy in read(text).policies] == ["nothing"]
+    named = configured('set name "x: ${HOME} #"')
+    assert read(named).policies[0].name == "x: ${HOME} #"
+
+
+# -- the text --------------------------------------------------------------------------------------------------------
+
+
+def test_texts_may_have_several_lines_and_quotes() -> None:
+    found = syntax.read('config a\nset key "one\ntwo \\"three\\"" four\nset empty \'\'\n# config b\nend\n').block("a")
+    assert found.settings == {"key": ['one\ntwo "three"', "four"], "empty": [""]}
+
+
+def test_of_several_virtual_domains_one_is_chosen() -> None:
+    policy = configured("").partition("config firewall policy")[2]
+    domains = "".join(
+        f"config vdom\nedit {name}\nconfig firewall policy\n{policy.replace('lan', name)}end\n"
+        for name in ("root", "dmz")
+    )
+    text = f"config vdom\nedit root\nnext\nedit dmz\nnext\nend\nconfig global\n{INTERFACES}end\n{domains}"
+    assert only(text)["from"] == ["root"]
+    assert yaml.safe_load(translated(text, "dmz"))["policies"][0]["from"] == ["dmz"]
+    with pytest.raises(PinholeError, match="no virtual domain 'x', only: root, dmz"):
+        translated(text, "x")
+
+
+@pytest.mark.parametrize("text", ["", "hello\n", "end\n", "config a\nend\nend\n", "policies: []\n", "config a\n" * 40])
+def test_what_is_no_configuration_of_fortios_is_told(text: str) -> None:
+    with pytest.raises(PinholeError):
+        translated(text)
+
+
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
+    result = CliRunner().invoke(main, ["import", "fortios", str(tmp_path / "none.conf")])
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr == f"pinhole: {tmp_path}/none.conf: cannot be read: No such file or directory\n"
