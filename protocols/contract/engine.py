@@ -172,6 +172,9 @@ class Helper:
     """For how many seconds both sides of a flow may be silent, as the options read it, before the flow ends, unless its
     engine is needed. Datagrams that arrived in time are read first. None, or more than the configuration allows:
     `timeouts: udp_idle`. A flow whose server has not answered ends after `timeouts: udp_unanswered` in any case."""
+    permits: Mapping[str, str] = field(default_factory=dict, hash=False)
+    """Rule of a violation, or reason of a refused pinhole -> the option that would let it pass, as it stands below the
+    helper's name in `options`: `min_port: 1`. What is not named here no option lets pass."""
     audit: Literal["each", "counted"] = "each"
     """Whether the audit log has lines for each session. Sessions that are many and short can be counted instead: they
     have one line a minute together (`sessions.counted`). Violations, pinholes and the notes of engines always have

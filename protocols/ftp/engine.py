@@ -45,7 +45,7 @@ from protocols.contract.effects import Effect, Splice
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 from protocols.ftp import commands, replies
-from protocols.ftp.options import FtpOptions
+from protocols.ftp.options import PERMITS, FtpOptions
 from protocols.ftp.session import AGREED, ASKED, MAX_COMMAND_BYTES, OVER, READ, Session
 from protocols.toolbox import tls
 from protocols.toolbox.lines import LineTooLong
@@ -280,6 +280,7 @@ HELPER = Helper(
     summary="FTP: data connections of PORT, PASV, EPRT and EPSV",
     ports=((Transport.TCP, 21),),
     options=FtpOptions,
+    permits=PERMITS,
     start=lambda: FtpEngine,
     purposes=("ftp-data",),
 )

@@ -11,6 +11,15 @@ from annotated_types import Ge, Le
 from protocols.contract.addresses import LEAST_PORT, Network, Seconds
 from protocols.contract.engine import Options
 
+PERMITS = {
+    "ftp.low_port": "min_port: 1",
+    "ftp.bounce": "third_party: [ADDRESS]",
+    "ftp.pasv_mismatch": "third_party: [ADDRESS]",
+    "ftp.command_denied": "commands_denied: []",
+    "ftp.tls_denied": "tls: allow",
+}
+"""Rule of a violation -> the option that would let it pass."""
+
 
 @dataclass(frozen=True)
 class FtpOptions(Options):

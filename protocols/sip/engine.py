@@ -39,7 +39,7 @@ from protocols.sip.head import MAX_METHOD_BYTES, BadMessage, NotSip, is_sip
 from protocols.sip.lifetimes import Lifetimes
 from protocols.sip.message import Message
 from protocols.sip.names import Names
-from protocols.sip.options import SipOptions
+from protocols.sip.options import PERMITS, SipOptions
 from protocols.sip.reading import read_message
 from protocols.sip.registrations import Name, Registrations
 from protocols.sip.rewrite import Rewriter
@@ -496,6 +496,7 @@ HELPER = Helper(
     summary="SIP: calls, registrations and their media over UDP and TCP",
     ports=((Transport.UDP, 5060), (Transport.TCP, 5060)),
     options=SipOptions,
+    permits=PERMITS,
     start=SipEngines,
     purposes=("rtp", "udptl", "sip"),
     roles=(Called,),

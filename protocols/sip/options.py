@@ -10,6 +10,18 @@ from typing import Literal
 from protocols.contract.addresses import Count, Network, Seconds
 from protocols.contract.engine import Options
 
+PERMITS = {
+    "third_host": "media_hosts: [ADDRESS]",
+    "sip.malformed": "malformed: pass",
+    "sip.method_blocked": "block_methods: []",
+    "sip.too_many_calls": "max_calls: 20000",
+    "sip.too_many_registrations": "max_registrations: 2000",
+    "sip.rate": "rates: {}",
+    "sip.tls_denied": "tls: pass",
+    "pinhole.stranger": "media_from: [NETWORK]",
+}
+"""Rule of a violation, or reason of a refusal -> the option that would let it pass."""
+
 
 @dataclass(frozen=True)
 class SipOptions(Options):

@@ -29,7 +29,7 @@ from protocols.contract.addresses import Endpoint, Malformed, Peers, Side, Trans
 from protocols.contract.effects import Close, Effect, Note, Send, violation
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal, Used
-from protocols.tftp.options import TftpOptions
+from protocols.tftp.options import PERMITS, TftpOptions
 from protocols.tftp.transfer import LEAST_IDLE_SECONDS, MAX_SIZE, Transfer, direction
 from protocols.tftp.wire import Code, Request, error, is_of_transfer, is_request, number, read_request
 
@@ -328,6 +328,7 @@ HELPER = Helper(
     summary="TFTP: files from port 69, moved by another port of the server",
     ports=((Transport.UDP, 69),),
     options=TftpOptions,
+    permits=PERMITS,
     start=TftpEngines,
     purposes=("tftp-transfer",),
     begins=lambda data, options, role: is_request(data) if role is None else is_of_transfer(data),

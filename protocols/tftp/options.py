@@ -8,6 +8,14 @@ from typing import Literal
 from protocols.contract.addresses import Count, Seconds
 from protocols.contract.engine import Options
 
+PERMITS = {
+    "tftp.read": "read: allow",
+    "tftp.write": "write: allow",
+    "tftp.name": "names: [PATTERN]",
+    "tftp.too_long": "max_bytes: NUMBER",
+}
+"""Rule of a violation -> the option that would let it pass."""
+
 
 @dataclass(frozen=True)
 class TftpOptions(Options):

@@ -31,7 +31,7 @@ from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.tns import address as text
 from protocols.tns import wire
-from protocols.tns.options import TnsOptions
+from protocols.tns.options import PERMITS, TnsOptions
 from protocols.tns.redirect import MAX_TEXT, Ask, Follow, Redirect, Redirected, Refuse, Step
 from protocols.tns.wire import Kind, PacketBuffer
 from protocols.toolbox import tls
@@ -392,6 +392,7 @@ HELPER = Helper(
     summary="Oracle TNS: redirects of listeners, and nothing after the handshake",
     ports=((Transport.TCP, 1521),),
     options=TnsOptions,
+    permits=PERMITS,
     start=start,
     purposes=("tns",),
     roles=(Redirected,),

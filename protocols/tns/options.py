@@ -11,6 +11,13 @@ from annotated_types import Ge, Le
 from protocols.contract.addresses import Host, Network, Seconds
 from protocols.contract.engine import Options
 
+PERMITS = {
+    "tns.redirect_elsewhere": "redirect_to: [ADDRESS]",
+    "tns.too_many_hops": "hops: 8",
+    "tns.tls_denied": "tls: pass",
+}
+"""Rule of a violation -> the option that would let it pass."""
+
 
 @dataclass(frozen=True)
 class TnsOptions(Options):

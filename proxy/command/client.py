@@ -85,9 +85,9 @@ def follow(config: str | None, path: str, query: Query | None = None) -> Iterato
                 yield name, value
 
 
-def ask(control: str, method: str, path: str) -> dict[str, Any]:
+def ask(control: str, method: str, path: str, query: Query | None = None) -> dict[str, Any]:
     """The answer of the daemon at that control socket. Raises PinholeError."""
-    return _answer(control, Request(method, path))
+    return _answer(control, Request(method, path, query))
 
 
 def _reached(config: str | None, ask: Callable[[str], Answer]) -> Answer:

@@ -93,7 +93,10 @@ def judge(sources: Sequence[Source], *, with_places: bool = False) -> Judgement:
     warnings = tuple(one.told("warning") for one in document.in_order(unwise))
     if wrong or settings is None:
         return Judgement(None, wrong, warnings)
-    return Judgement(Config(**dict(settings), source=document.files[0], warnings=warnings), (), warnings)
+    at = [document.problem((checks.POLICIES, position), "") for position in range(len(settings.policies))]
+    places_of_policies = tuple(f"{one.file}:{one.line}" for one in at)
+    config = Config(**dict(settings), source=document.files[0], warnings=warnings, policy_places=places_of_policies)
+    return Judgement(config, (), warnings)
 
 
 def examine(sources: Sequence[Source]) -> list[tuple[str, str]]:

@@ -338,6 +338,8 @@ class Config(File):
     """Name of the main file."""
     warnings: tuple[str, ...] = ()
     """What in the files is allowed, and yet will hardly do what somebody wants. A line each."""
+    policy_places: tuple[str, ...] = ()
+    """Where each policy stands, as `file:line`. Empty for the built-in configuration."""
 
 
 class _SchemaGenerator(GenerateJsonSchema):

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from proxy.control import configuration, inventory, rows
+from proxy.control import configuration, explain, explained, inventory, rows, trouble
 from proxy.control.errors import unknown
+from proxy.control.explain import Explainer
 from proxy.control.gateway import Gateway
 from proxy.control.parameters import Parameter, Type
 from proxy.control.routes import Asked, Listing, Right, Route, Single, Text
@@ -31,7 +32,7 @@ RELOADED = Shape(
 
 def routes(gateway: Gateway, pages: Sequence[Page]) -> list[Route]:
     """The table of routes. `pages`: what those read who watch the daemon."""
-    views = _Views(gateway)
+    views, explainer = _Views(gateway), Explainer(gateway)
     by_id = (Parameter("id", Type.TEXT, "The `id` of the row", in_path=True),)
     return [
         Route("GET", "/v1/status", "How the daemon is", Single(None, lambda _: gateway.status())),
@@ -55,6 +56,12 @@ def routes(gateway: Gateway, pages: Sequence[Page]) -> list[Route]:
               Single(configuration.IN_FORCE,
                      lambda asked: configuration.in_force(gateway.config(), asked.query.get("defaults", False))),
               (configuration.DEFAULTS,)),
+        Route("GET", "/v1/refusals", "What was not let in within the last hour",
+              Listing("refusals", trouble.REFUSAL, lambda _: trouble.refusal_rows(gateway, explainer))),
+        Route("GET", "/v1/violations", "What peers did within the last hour that they may not",
+              Listing("violations", trouble.VIOLATION, lambda _: trouble.violation_rows(gateway))),
+        Route("GET", "/v1/explain", "Why something is open, was open, or was not let in",
+              Single(explained.EXPLAINED, explainer.explain), explain.PARAMETERS),
         Route("POST", "/v1/reload", "Read the configuration again",
               Single(RELOADED, lambda _: gateway.reload()), right=Right.CHANGE),
         *(Route("GET", page.path, page.summary, Text(page.content_type, page.make), may_fail=page.may_fail)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -9,9 +10,11 @@ from protocols.contract import live
 from protocols.contract.engine import Counts, Helper
 from protocols.contract.live import Tells
 from proxy.config.schema import Config
+from proxy.control.history import History
 from proxy.control.shapes import Row
 from proxy.pinholes.opening import Opening
 from proxy.pinholes.table import PinholeTable
+from proxy.record.recent import Recent
 from proxy.sessions.registry import Sessions
 from proxy.sessions.session import Session
 
@@ -29,6 +32,11 @@ class Gateway:
     descriptors: Callable[[], int]
     """How many descriptors are in use."""
     reload: Callable[[], Awaitable[Row]]
+    recent: Recent
+    """The refusals and violations of the last hour."""
+    history: History
+    """What the audit file tells of what is over."""
+    wall_clock: Callable[[], float] = time.time
 
     @property
     def now(self) -> float:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from enum import Enum
 from typing import Any
 
@@ -45,6 +46,11 @@ _SCHEMAS: Mapping[Kind, Mapping[str, Any]] = {
     Kind.INTEGERS: {"type": "array", "items": {"type": "integer"}},
     Kind.OBJECT: {"type": "object"},
 }
+
+
+def stamp(moment: float) -> str:
+    """Seconds since 1970 as answers and lines of the audit log have them: RFC 3339, UTC, microseconds."""
+    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,8 +28,9 @@ from protocols.contract.engine import Counts
 from proxy import version
 from proxy.config import files, reading, whereabouts
 from proxy.config.schema import Config
-from proxy.control import api, place
+from proxy.control import api, past, place
 from proxy.control.gateway import Gateway
+from proxy.control.history import History
 from proxy.control.server import Control
 from proxy.errors import ConfigError, PinholeError, SocketError
 from proxy.host import net, privileges, rules
@@ -41,6 +42,7 @@ from proxy.measure.measuring import Measuring
 from proxy.pinholes.table import PinholeTable
 from proxy.record import audit, failures, sinks
 from proxy.record.metrics import Metrics
+from proxy.record.recent import Recent
 from proxy.record.sampling import Sampler
 from proxy.sessions import listener
 from proxy.sessions.flows import Flows
@@ -54,6 +56,8 @@ from proxy.text import printable
 DESCRIPTORS_PER_SESSION = 3
 # A pinhole of media has one socket for RTP and one for RTCP.
 DESCRIPTORS_PER_PINHOLE = 2
+# The keeper's wishes to read the audit file, and the one before it.
+_READ_AUDIT = ("read-audit", "read-audit-before")
 # After a line was left out, the log says so within this time and the window of the line's kind.
 LEFT_OUT_SECONDS = 60.0
 
@@ -123,6 +127,10 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
 
     wishes: dict[str, Wish] = {
         "audit": partial(sinks.open_file, settings.audit.to),
+        **{
+            wish: partial(past.open_file, path)
+            for wish, path in zip(_READ_AUDIT, past.files(settings.audit.to), strict=True)
+        },
         "configuration": configuration,
         "control": control,
         "forget-control": forget_control,
@@ -201,6 +209,8 @@ class Daemon:
         self._sampler = Sampler(time.monotonic)
         self._sampler.suppressed = lambda event: self._metrics.audit_suppressed.labels(event).inc()
         self._sampler.began = self._tell_left_out_later
+        self._recent = Recent()
+        self._sampler.watch = self._recent.note
         on_terminal = self._sink.is_terminal
         self._log = audit.open_log(self._sink, settings.audit.form(on_terminal), self._sampler, on_terminal)
         self._metrics.audit_lost.set_function(lambda: self._sink.lost)
@@ -243,8 +253,9 @@ class Daemon:
                 f"`network: listen_port` chooses another port"
             ) from error
         gateway = Gateway(
-            HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, _descriptors, self._reload
-        )
+            HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, _descriptors, self._reload,
+            self._recent, History(self._audit_files),
+        )  # fmt: skip
         control = Control(
             self._config.control,
             api.routes(gateway, self._measuring.pages),
@@ -272,6 +283,14 @@ class Daemon:
         gc.set_threshold(50_000, 50, 100)
         listen = list(dict.fromkeys(one.at for one in self._listeners))
         self._log.write("daemon.started", version=self._version, config=self._config.source, listen=listen)
+
+    def _audit_files(self) -> list[past.Opener]:
+        """What opens the audit file, and the one before it, for reading."""
+        if not self._config.audit.is_file:
+            return []
+        if self._keeper is not None:
+            return [partial(self._keeper.descriptor, wish) for wish in _READ_AUDIT]
+        return [partial(past.open_file, path) for path in past.files(self._config.audit.to)]
 
     def _kept_control(self) -> socket.socket:
         """The control socket, made by the keeper."""

@@ -99,7 +99,7 @@ class Pinhole(Timed):
         """Bytes from the target to peers, by all relays so far."""
         return self._bytes_out + sum(relay.bytes_out for relay in self.relays)
 
-    def _places(self) -> Iterable[Endpoint]:
+    def places(self) -> Iterable[Endpoint]:
         yield self.grant.listen
         admitted = [relay.sockets for relay in self.relays] + [dial.sockets for dial in self.dialling]
         for sock in chain.from_iterable(admitted):

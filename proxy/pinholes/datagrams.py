@@ -245,7 +245,7 @@ class DatagramPinhole(Timed):
         self._refused += 1
         self._table.metrics.strangers.inc()
 
-    def _places(self) -> Iterable[Endpoint]:
+    def places(self) -> Iterable[Endpoint]:
         return [self.grant.listen, *(endpoint.at for relay in self.relays for endpoint in relay.places)]
 
     def shut(self, reason: str) -> None:

@@ -363,7 +363,7 @@ class MediaPlace(Opening):
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
-    def _places(self) -> Iterable[Endpoint]:
+    def places(self) -> Iterable[Endpoint]:
         return [component.at for component in self.components if component.at is not None]
 
     def shut(self, reason: str) -> None:

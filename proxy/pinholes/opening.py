@@ -161,10 +161,10 @@ class Opening:
 
     def stands_on(self, host: Host) -> bool:
         """Whether a peer knows the pinhole, or a relay that it admitted, by this address of ours."""
-        return any(at.host == host for at in self._places())
+        return any(at.host == host for at in self.places())
 
     @abstractmethod
-    def _places(self) -> Iterable[Endpoint]:
+    def places(self) -> Iterable[Endpoint]:
         """The addresses of ours where the pinhole and the relays that it admitted stand."""
 
     @abstractmethod

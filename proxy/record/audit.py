@@ -18,6 +18,7 @@ from typing import Any, Protocol
 import structlog
 
 from proxy.record import console
+from proxy.record.recent import WATCHED
 from proxy.record.render import members, plain_values, render_json, stamp, until_second
 from proxy.record.sampling import BUDGETS, Sampler
 from proxy.record.sinks import Sink
@@ -60,6 +61,8 @@ class JsonLog(BoundLog):
     def write(self, event: str, **facts: Any) -> None:
         """Write one line, unless the sampler leaves it out."""
         if event in BUDGETS:
+            if event in WATCHED:
+                self._sampler.watch(event, facts, self._bound, str(facts.get("client", self._client)))
             left_out = self._sampler.left_out(event, facts, self._client)
             if left_out is None:
                 return

@@ -92,6 +92,8 @@ class Sampler:
         self._windows: dict[_Key, _Window] = {}
         self.began: Callable[[], None] = lambda: None
         """Called when a line is left out while no other one is; then not again until `ended` has told of all."""
+        self.watch: Callable[[str, Mapping[str, Any], str, str], None] = lambda *_: None
+        """Called with each line of `recent.WATCHED`, whether it is written or left out (`Recent.note`)."""
         self.suppressed: Callable[[str], None] = lambda _: None
         """Called with the event of each line that is left out."""
         self._has_some = False

@@ -6,16 +6,19 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Transport, only
 from protocols.contract.pinholes import Expect, Grant
-from proxy.control import api
+from proxy.control import api, past
 from proxy.control.gateway import Gateway
+from proxy.control.history import History
 from proxy.control.server import Control
 from proxy.measure.measuring import Measuring
+from proxy.record.recent import Recent
 from proxy.sockets import packet_info
 from tests.harness.control_client import Answer, ask
 from tests.harness.measured import NoQueue
@@ -28,6 +31,7 @@ class World:
     """One session of the helper `test`, from CLIENT to SERVER."""
 
     shell: Shell
+    recent: Recent
     path: Path
     client: socket.socket
     server: socket.socket
@@ -72,12 +76,14 @@ async def world(tmp_path: Path, shell: Shell | None = None) -> AsyncIterator[Wor
     server, _ = await accept(listener)
     await shell.has_begun.wait()
 
+    recent = Recent()
+
     async def reload() -> dict[str, Any]:
         return {"ok": True, "problems": [], "remarks": []}
 
     gateway = Gateway(
         {"test": shell.helper}, shell.sessions, shell.pinholes, lambda: shell.config, lambda: {"state": "serving"},
-        lambda: 10, reload,
+        lambda: 10, reload, recent, History(lambda: [partial(past.open_file, str(tmp_path / "audit.log"))]),
     )  # fmt: skip
     path = tmp_path / "control.sock"
     measuring = Measuring(
@@ -86,7 +92,7 @@ async def world(tmp_path: Path, shell: Shell | None = None) -> AsyncIterator[Wor
     control = Control(str(path), api.routes(gateway, measuring.pages))
     await control.start()
     try:
-        yield World(shell, path, client, server, data)
+        yield World(shell, recent, path, client, server, data)
     finally:
         await control.stop()
         await measuring.stop()

@@ -1,0 +1,352 @@
+"""`explain`: of each hole, while it is open and afterwards, who asked for it and why; of what was not let in, why not,
+and the line of configuration that would let it in."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from proxy.command import client
+from proxy.config import reading
+from proxy.host.rules import Backend, input_line
+from tests.harness.sip_flow import message, register
+from tests.netns import media_site
+from tests.netns.ftp_talk import Served, Talk, dial, fate, passive_address, plain_server, server
+from tests.netns.media_site import Voice
+from tests.netns.namespaces import needs_root
+from tests.netns.tns_talk import calling, listening, read, redirected, to
+from tools.lab import Lab, pinhole
+from tools.peers.tns_packets import accept
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
+
+CONFIG = """policies:
+  - {name: no-files, from: [lan0], helpers: tftp, destination: 198.51.100.3, action: deny}
+  - name: one
+    from: [lan0]
+    snat: interface
+    action: accept
+    options: {tftp: {open_seconds: 1}}
+ports: 40000-42999
+limits: {pinholes_per_session: 4}
+"""
+LINE_OF_POLICY = 3
+"""Where policy `one` stands in it."""
+
+
+class Here(media_site.Site):
+    """Phones on both sides, servers outside, and one policy that lets all of the LAN out."""
+
+    def ask(self, path: str, method: str = "GET", **query: str) -> dict[str, Any]:
+        return client.ask(f"{self.daemon.directory}/control.sock", method, path, query)
+
+    def explain(self, **query: str) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = self.ask("v1/explain", **query)["answers"]
+        return answers
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask(f"v1/{name}")[name]
+        return found
+
+    def opened(self, purpose: str) -> dict[str, Any]:
+        """The newest pinhole for that, once the log has it."""
+        row = [row for row in self.rows("pinholes") if row["purpose"] == purpose][-1]
+        return self.daemon.wait_for("pinhole.opened", pinhole=row["id"])
+
+
+@pytest.fixture(scope="module")
+def here() -> Iterator[Here]:
+    with Lab("routed") as lab, pinhole(lab, CONFIG, unprivileged=True) as daemon:
+        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        found = Here(lab, daemon, "S", 4)
+        try:
+            yield found
+        finally:
+            found.close()
+
+
+# -- holes ---------------------------------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def a_download(here: Here) -> Iterator[str]:
+    with server(here.lab.server), Talk(here.lab.client, str(here.lab.server.v4)) as talk:
+        assert talk.ask("PASV").startswith("227")
+        yield "ftp-data"
+
+
+@contextlib.contextmanager
+def a_call(here: Here) -> Iterator[str]:
+    talk = here.talk()
+    media_site.both_are_heard(talk)
+    yield "rtp"
+    talk.hang_up()
+
+
+@contextlib.contextmanager
+def a_fax(here: Here) -> Iterator[str]:
+    talk = here.talk(("image",))
+    yield "udptl"
+    talk.hang_up()
+
+
+@contextlib.contextmanager
+def a_phone_that_can_be_called(here: Here) -> Iterator[str]:
+    """Its registrar takes it up, and in the end lets it go."""
+    for number, seconds in enumerate((60, 0), 1):
+        asked = register(number, "<sip:alice@10.1.0.2:5062>", seconds)
+        here.near.signalling.socket.sendto(asked, here.near.to)
+        request = here.far.signalling.socket.recv(65535)
+        names = ("Via", "From", "To", "Call-ID", "CSeq", *(["Contact"] if seconds else []))
+        answer = message("SIP/2.0 200 OK", *(f"{name}: {media_site.field(request, name)}" for name in names))
+        here.far.signalling.socket.sendto(answer, here.far.to)
+        here.near.signalling.socket.recv(65535)
+        if seconds:
+            (registration,) = here.rows("registrations")
+            assert (registration["aor"], registration["contact"]) == ("sip:alice@example.org", "10.1.0.2:5062")
+            yield "sip"
+    assert here.rows("registrations") == []
+
+
+@contextlib.contextmanager
+def a_redirect(here: Here) -> Iterator[str]:
+    elsewhere = to(here.lab.server_stranger.v4, 1522)
+    with listening(here.lab.server, elsewhere), calling(here.lab.client, (str(here.lab.server.v4), 1521)) as caller:
+        there = redirected(caller)
+        yield "tns"
+        with listening(here.lab.server_stranger, accept(), 1522), calling(here.lab.client, there) as again:
+            read(again, len(accept()))
+
+
+@contextlib.contextmanager
+def a_boot_file(here: Here) -> Iterator[str]:
+    with asking_for_a_file(here):
+        yield "tftp-transfer"
+
+
+@contextlib.contextmanager
+def asking_for_a_file(here: Here, of: str = "198.51.100.2") -> Iterator[None]:
+    with here.lab.server.inside():
+        waiting = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with here.lab.client.inside():
+        asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with waiting, asker:
+        waiting.bind((str(here.lab.server.v4), 69))
+        waiting.settimeout(media_site.SECONDS)
+        asker.bind((str(here.lab.client.v4), 2069))
+        asker.sendto(b"\0\1file\0octet\0", (of, 69))
+        if of == str(here.lab.server.v4):
+            waiting.recv(100)
+        yield
+
+
+PURPOSES = [a_download, a_call, a_fax, a_redirect, a_boot_file]
+
+
+@pytest.mark.parametrize("hole", PURPOSES, ids=lambda hole: str(hole.__name__))
+def test_a_hole_is_explained_while_it_is_open_and_afterwards(
+    here: Here, hole: Callable[[Here], contextlib.AbstractContextManager[str]]
+) -> None:
+    with hole(here) as purpose:
+        opened = here.opened(purpose)
+        (live,) = here.explain(pinhole=str(opened["pinhole"]))
+        by_address = [one["pinhole"]["id"] for one in here.explain(address=opened["listen"]) if one["pinhole"]]
+        assert opened["pinhole"] in by_address
+        assert (live["verdict"], live["source"]) == ("open", "live")
+        assert live["policy"] == {"name": "one", "place": f"{here.daemon.config}:{LINE_OF_POLICY}"}
+        assert (live["session"]["id"], live["session"]["helper"]) == (opened["session"], opened["helper"])
+        assert live["message"]["trigger"] == opened["trigger"]
+        text = "\n".join(live["says"])
+        assert opened["trigger"] in text and opened["listen"] in text and "bytes out have passed" in text
+        if purpose in ("rtp", "udptl"):
+            assert live["call"]["from"] == "sip:a@example.org"
+            assert live["message"]["call_id"] == live["call"]["call_id"]
+        during = time.time()
+    closed = here.daemon.wait_for("pinhole.closed", pinhole=opened["pinhole"], session=opened["session"])
+    at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(during)) + f"{during % 1:.6f}Z"[1:]
+    for query in ({"pinhole": str(opened["pinhole"])}, {"address": opened["listen"], "at": at}):
+        past = [one for one in here.explain(**query) if one["verdict"] == "closed"]
+        after = next(one for one in past if one["pinhole"]["id"] == opened["pinhole"])
+        assert (after["source"], after["reason"]) == ("audit", closed["reason"])
+        assert (after["since"], after["until"]) == (opened["time"], closed["time"])
+        assert after["session"] == live["session"]
+        assert after["message"]["trigger"] == opened["trigger"]
+        assert after["pinhole"].get("bytes_out") == closed.get("bytes_out")
+    assert here.explain(address=opened["listen"], at="2020-01-01T00:00:00Z")[0]["verdict"] == "nothing"
+
+
+# -- what was not let in -------------------------------------------------------------------------------------------
+
+
+Asked = dict[str, str]
+"""What is asked about the attempt."""
+
+
+def by_the_wrong_interface(here: Here) -> Asked:
+    """The rules bring nothing of that interface here, so nobody has written it down: policies are asked."""
+    assert fate(here.lab.server, str(here.lab.client.v4), 21) == "silent"
+    return {"address": f"{here.lab.client.v4}:21", "client": f"{here.lab.server.v4}:1024", "interface": "wan0"}
+
+
+def denied_by_a_policy(here: Here) -> Asked:
+    with asking_for_a_file(here, "198.51.100.3"):
+        here.daemon.wait_for("session.denied", reason="denied_by_policy")
+    return {"address": "198.51.100.3:69"}
+
+
+def at_a_port_in_no_entry(here: Here) -> Asked:
+    return {"address": f"{here.lab.server.v4}:2121"}
+
+
+def what_is_none_of_the_protocol(here: Here) -> Asked:
+    sock = here.open(here.lab.client, 6060)
+    sock.socket.sendto(b"hello\r\n", (str(here.lab.server_stranger.v4), 5060))
+    here.daemon.wait_for("session.denied", reason="not_sip")
+    return {"address": f"{here.lab.client.v4}:6060"}
+
+
+def of_a_server_that_refuses(here: Here) -> Asked:
+    assert fate(here.lab.client, str(here.lab.server_stranger.v4), 21) in ("reset", "closed", "refused")
+    return {"address": f"{here.lab.server_stranger.v4}:21"}
+
+
+def beyond_a_limit(here: Here) -> Asked:
+    talk = media_site.Talk(*here.parties)
+    talk.media[here.near] = [here.near.media() for _ in range(5)]
+    here.near.say(talk, "INVITE", 1, talk.describes(here.near, kinds=("audio",) * 5))
+    refused = here.daemon.wait_for("pinhole.refused", reason="limit_per_session")
+    return {"address": refused["target"]}
+
+
+def a_stranger_at_a_pinhole(here: Here) -> Asked:
+    with server(here.lab.server), Talk(here.lab.client, str(here.lab.server.v4)) as talk:
+        talk.ask("PORT 10,1,0,2,20,21")
+        opened = here.opened("ftp-data")
+        with contextlib.suppress(OSError):
+            host, _, port = opened["listen"].rpartition(":")
+            dial(here.lab.server_stranger, host, int(port)).close()
+        here.daemon.wait_for("violation", rule="pinhole.stranger", pinhole=opened["pinhole"])
+    return {"address": opened["listen"]}
+
+
+def media_of_an_unknown_party(here: Here) -> Asked:
+    talk = here.talk()
+    stranger = here.open(here.lab.server_stranger, 9900)
+    for _ in range(3):
+        stranger.say(Voice(), talk.to[here.far][0], 1)
+    here.daemon.wait_for("violation", rule="pinhole.stranger", helper="sip")
+    talk.hang_up()
+    return {"address": f"{here.lab.server_stranger.v4}:9900"}
+
+
+def at_an_expired_pinhole(here: Here) -> Asked:
+    with asking_for_a_file(here):
+        opened = here.opened("tftp-transfer")
+        here.daemon.wait_for("pinhole.closed", pinhole=opened["pinhole"], session=opened["session"])
+    return {"address": opened["listen"]}
+
+
+def through_to_a_target_that_refuses(here: Here) -> Asked:
+    def nobody_listens(served: Served, line: bytes) -> bytes | None:
+        return served.passive(None) if line.startswith(b"PASV") else plain_server(served, line)
+
+    with server(here.lab.server, nobody_listens), Talk(here.lab.client, str(here.lab.server.v4)) as talk:
+        address = passive_address(talk.ask("PASV"))
+        with contextlib.suppress(OSError), dial(here.lab.client, *address) as data:
+            data.recv(1)
+        here.daemon.wait_for("pinhole.closed", reason="target_refused")
+    return {"address": f"{address[0]}:{address[1]}"}
+
+
+def a_redirect_elsewhere(here: Here) -> Asked:
+    elsewhere = to("203.0.113.99", 1522)
+    with listening(here.lab.server, elsewhere), calling(here.lab.client, (str(here.lab.server.v4), 1521)) as caller:
+        caller.recv(1000)
+        here.daemon.wait_for("violation", rule="tns.redirect_elsewhere")
+    return {"address": "203.0.113.99:1522"}
+
+
+def a_low_port(here: Here) -> Asked:
+    with server(here.lab.server), Talk(here.lab.client, str(here.lab.server.v4)) as talk:
+        assert talk.ask("PORT 10,1,0,2,0,80").startswith("504")
+        here.daemon.wait_for("violation", rule="ftp.low_port")
+    return {"address": f"{here.lab.client.v4}:80"}
+
+
+def before_the_login(here: Here) -> Asked:
+    with server(here.lab.server), Talk(here.lab.client, str(here.lab.server.v4), login=False) as talk:
+        talk.reply()
+        assert talk.ask("PASV").startswith("530")
+        here.daemon.wait_for("violation", rule="ftp.before_login")
+        host, port = talk.control.getsockname()
+    return {"address": f"{host}:{port}"}
+
+
+REFUSED = [
+    (by_the_wrong_interface, "no_policy", "policies: a policy", "`from` is lan0, and it came by wan0"),
+    (denied_by_a_policy, "denied_by_policy", "destination: 198.51.100.3", "policy no-files denies"),
+    (at_a_port_in_no_entry, "no_helper", "port: 2121", "is in no entry of `session-helpers`"),
+    (what_is_none_of_the_protocol, "not_sip", None, "is none of sip"),
+    (of_a_server_that_refuses, "server_refused", None, "refused the connection"),
+    (beyond_a_limit, "limit_per_session", "limits: {pinholes_per_session:", "as many pinholes"),
+    (a_stranger_at_a_pinhole, "pinhole.stranger", None, "came to"),
+    (media_of_an_unknown_party, "pinhole.stranger", "options: {sip: {media_from:", "sent to"),
+    (at_an_expired_pinhole, "never_used", "timeouts: {pinhole_open:", "nobody came in time"),
+    (through_to_a_target_that_refuses, "target_refused", None, "refused the connection"),
+    (a_redirect_elsewhere, "tns.redirect_elsewhere", "options: {tns: {redirect_to:", "lets nobody be led"),
+    (a_low_port, "ftp.low_port", "options: {ftp: {min_port:", "below `min_port`"),
+    (before_the_login, "ftp.before_login", None, "before a 2yz"),
+]
+
+
+@pytest.mark.parametrize(
+    ("attempt", "reason", "line", "words"), REFUSED, ids=[str(attempt.__name__) for attempt, *_ in REFUSED]
+)
+def test_what_was_not_let_in_is_explained(
+    here: Here, attempt: Callable[[Here], Asked], reason: str, line: str | None, words: str
+) -> None:
+    answers = here.explain(**attempt(here))
+    found = [one for one in answers if one["reason"] == reason]
+    assert found, answers
+    assert any(words in text for text in found[0]["says"]), found[0]
+    assert found[0]["remedy"] or line is None
+    if line is not None:
+        assert line.removeprefix("policies: a policy") in found[0]["line"]
+
+
+def test_policies_say_what_they_would_do_with_somebody(here: Here) -> None:
+    query = {"address": "198.51.100.2:21", "client": "10.1.0.2:1024"}
+    assert "accepts" in here.explain(**query, interface="lan0")[0]["says"][0]
+    refused = here.explain(**query, interface="wan0")[0]
+    assert (refused["verdict"], refused["reason"], refused["source"]) == ("refused", "no_policy", "configuration")
+
+
+def test_refusals_and_violations_of_the_last_hour_are_listed(here: Here) -> None:
+    for attempt in (denied_by_a_policy, a_low_port, a_low_port):
+        attempt(here)
+    (refusal,) = [row for row in here.rows("refusals") if row["reason"] == "denied_by_policy"]
+    assert (refusal["interface"], refusal["policy"]) == ("lan0", "no-files")
+    assert refusal["line"].startswith("- {name: for-10.1.0.2, from: lan0")
+    (violation,) = [row for row in here.rows("violations") if row["rule"] == "ftp.low_port"]
+    assert violation["count"] >= 2
+    assert (violation["helper"], violation["policy"]) == ("ftp", "one")
+
+
+def test_calls_and_pinholes_are_listed_with_what_belongs_together(here: Here) -> None:
+    talk = here.talk()
+    media_site.both_are_heard(talk)
+    (call,) = [row for row in here.rows("calls") if row["call_id"] == talk.call]
+    assert (call["call_id"], call["state"], call["direction"]) == (talk.call, "established", "out")
+    assert (call["from"], call["to"]) == ("sip:a@example.org", "sip:b@example.org")
+    places = [row for row in here.rows("pinholes") if row["call_id"] == talk.call]
+    assert sorted(row["id"] for row in places) == sorted(call["pinholes"])
+    assert all(row["session"] == call["session"] and row["peer"] and row["packets_in"] for row in places)
+    one = here.ask(f"v1/calls/{call['id']}")
+    assert {row["id"] for row in one["open"]} == set(call["pinholes"])
+    talk.hang_up()
+    assert not [row for row in here.rows("calls") if row["call_id"] == talk.call]
