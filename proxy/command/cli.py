@@ -26,6 +26,8 @@ COMMANDS: Mapping[str, str] = {
     "pinholes": "lists.pinholes",
     "policies": "lists.policies",
     "limits": "lists.limits",
+    "refusals": "lists.refusals",
+    "violations": "lists.violations",
     "top": "top.top",
     "explain": "explain.explain",
     "reload": "changing.reload",

@@ -137,3 +137,14 @@ limits = _list(
     "limits", ("limit", "used", "most", "used_percent", "by"), "List the limits, and how far they are used.",
     ("text", "limit"),
 )  # fmt: skip
+_HAPPENED = ("helper", "client", "server", "address", "policy", "older", "younger", "text", "limit")
+refusals = _list(
+    "refusals", ("age_seconds", "count", "reason", "client", "server"),
+    "List what was not let in within the last hour: sessions, pinholes, calls, registrations. Why, and the line of "
+    "configuration that would let it in, says `pinhole explain ADDRESS:PORT`.",
+    ("event", "reason", *_HAPPENED),
+)  # fmt: skip
+violations = _list(
+    "violations", ("age_seconds", "count", "rule", "client", "detail"),
+    "List what peers did within the last hour that they may not.", ("rule", *_HAPPENED),
+)  # fmt: skip

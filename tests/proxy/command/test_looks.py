@@ -136,6 +136,20 @@ LIMITS = [
     {"limit": "sessions", "used": 190, "most": 20000, "used_percent": 0.9, "by": None},
     {"limit": "pinholes_per_client", "used": 960, "most": 1000, "used_percent": 96.0, "by": "192.168.1.10"},
 ]
+REFUSALS = [
+    {"last": "2026-11-29T20:20:00Z", "count": 3, "age_seconds": 61.0, "helper": "ftp", "event": "session.denied",
+     "client": "10.9.9.9:40001", "server": "203.0.113.50:21", "reason": "no_policy",
+     "says": "no policy matches 10.9.9.9:40001 to 203.0.113.50:21 by lan0"},
+    {"last": "2026-11-29T20:19:00Z", "count": 12048, "age_seconds": 121.0, "helper": "sip", "event": "pinhole.refused",
+     "client": V6_CLIENT, "server": V6_SERVER, "reason": "limit_per_client",
+     "says": "the client holds as many pinholes as `limits: pinholes_per_client` allows"},
+]  # fmt: skip
+VIOLATIONS = [
+    {"count": 1, "age_seconds": 5.0, "rule": "ftp.bounce", "client": "192.168.1.10:40001",
+     "detail": "PORT names 10.1.2.3, which is not the client", "action": "answered 500"},
+    {"count": 700, "age_seconds": 9.0, "rule": "pinhole.stranger", "client": V6_CLIENT,
+     "detail": "198.51.100.9:3333 came", "action": "reset"},
+]  # fmt: skip
 STATUS = {
     "version": "1.2.3",
     "config": "/etc/pinhole/pinhole.yaml",
@@ -188,6 +202,8 @@ SHOWN: dict[str, tuple[Sequence[str], Mapping[str, Any]]] = {
     "call": (["calls", "1a2b3c4d5e"], {"/v1/calls/1a2b3c4d5e": CALLS[1] | {"open": []}}),
     "registrations": (["registrations"], {"/v1/registrations": {"registrations": REGISTRATIONS}}),
     "limits": (["limits"], {"/v1/limits": {"limits": LIMITS}}),
+    "refusals": (["refusals"], {"/v1/refusals": {"refusals": REFUSALS}}),
+    "violations": (["violations"], {"/v1/violations": {"violations": VIOLATIONS}}),
     "session-helper": (["show", "session-helper"], {}),
     "net-status": (["net", "status"], {}),
     "doctor": (["doctor"], {}),
