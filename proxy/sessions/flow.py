@@ -302,6 +302,7 @@ class Flow(Session):
         if flow is not None:
             flow._forget_before()
             flow.receive(side, data)
+            self._flows.turns.looked_at(flow)
 
     def _forget_before(self) -> None:
         """Release the replaced flows whose engines look after nothing any more."""

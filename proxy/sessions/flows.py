@@ -134,6 +134,7 @@ class Flows:
         if pinhole is not None:
             pinhole.use(source)
         flow.receive(Side.CLIENT, data)
+        self.turns.looked_at(flow)
 
     def begin(
         self, admission: Admission, client: Address, near_hears: Heard, before: Flow | None = None

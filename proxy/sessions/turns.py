@@ -42,6 +42,13 @@ class Turns:
         """A flow has begun, and joins its group."""
         self._by_age.setdefault(flow.group, OrderedDict())[flow] = flow.active_at
 
+    def looked_at(self, flow: Waiting) -> None:
+        """A flow has taken its first datagram, which is no sign that it lives: whoever forges a source sends one. If
+        the datagram has already ended the flow, nothing is left to note."""
+        flows = self._by_age.get(flow.group)
+        if flows is not None and flow in flows:
+            flows[flow] = flow.active_at
+
     def ended(self, flow: Waiting) -> None:
         """A flow has ended, and leaves its group."""
         flows = self._by_age[flow.group]

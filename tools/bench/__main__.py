@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import ftp, sip, start, tns, versus
+from tools.bench import ftp, instructions, sip, start, tns, versus
 from tools.bench.figures import figure
 from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
 
@@ -74,6 +74,20 @@ def start_command(rounds: int, as_json: bool) -> None:
 def versus_command(checkout: Path, quick: bool, as_json: bool) -> None:
     """This checkout beside CHECKOUT, an older one. Exit status 1 when a figure is worse by more than 3 %."""
     _report(lambda say: versus.run(checkout, versus.QUICK if quick else versus.FULL, say), _show_versus, as_json)
+
+
+@main.command("instructions")
+@click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def instructions_command(checkout: Path) -> None:
+    """Instructions of a call and of a packet of media, of CHECKOUT, an older one, and of this checkout."""
+    try:
+        found = instructions.run(instructions.trees_beside(checkout), lambda text: click.echo(text, err=True))
+    except RuntimeError as error:
+        raise click.ClickException(str(error)) from error
+    table = Table("", "a call", "a packet")
+    for row in instructions.rows(found):
+        table.add_row(*row)
+    Console().print(table)
 
 
 def _show_versus(report: versus.Report, console: Console) -> None:

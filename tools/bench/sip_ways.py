@@ -120,9 +120,9 @@ def kernel() -> Iterator[Way]:
 
 
 @contextlib.contextmanager
-def pinhole(name: str = "pinhole", tree: Path = ROOT) -> Iterator[Way]:
-    """As an ordinary user with two capabilities, `snat: interface`. tree: the checkout whose pinhole it is. Nothing is
-    forwarded, so nothing passes it by."""
+def pinhole(name: str = "pinhole", tree: Path = ROOT, under: tuple[str, ...] = ()) -> Iterator[Way]:
+    """As an ordinary user with two capabilities, `snat: interface`. tree: the checkout whose pinhole it is. under: a
+    command that runs it and measures it. Nothing is forwarded, so nothing passes it by."""
     text = f"""
 version: 1
 policies:
@@ -136,7 +136,7 @@ limits: {{pinholes: {_MOST}, pinholes_per_session: {_MOST}, pinholes_per_client:
 """
     with Lab("nat") as lab:
         _for_load(lab)
-        daemon = Daemon(lab, text, "nft", unprivileged=True, tree=tree)
+        daemon = Daemon(lab, text, "nft", unprivileged=True, tree=tree, under=under)
         daemon.net_up()
         try:
             daemon.start(nofile=DESCRIPTORS)

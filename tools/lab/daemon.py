@@ -38,14 +38,21 @@ class Daemon:
     """A running pinhole. `directory` holds its configuration, control socket and audit log."""
 
     def __init__(
-        self, lab: Lab, text: str, backend: Literal["nft", "iptables"], unprivileged: bool, tree: Path = ROOT
+        self,
+        lab: Lab,
+        text: str,
+        backend: Literal["nft", "iptables"],
+        unprivileged: bool,
+        tree: Path = ROOT,
+        under: tuple[str, ...] = (),
     ) -> None:
-        """tree: the checkout whose pinhole it is."""
+        """tree: the checkout whose pinhole it is. under: a command that runs it and measures it, and makes it slow."""
         self._lab = lab
         self._backend = backend
         # A clone in root's home (mode 0700) is root's alone; started as root, pinhole becomes an ordinary user itself.
         self._unprivileged = unprivileged and _may_be_read_by_all(tree)
         self._tree = tree
+        self._under = under
         self.directory = Path(tempfile.mkdtemp(prefix="pinhole-"))
         self.directory.chmod(0o777)
         self.log = self.directory / "audit.log"
@@ -77,7 +84,7 @@ class Daemon:
     def start(self, *words: str, **limits: int) -> None:
         """Begin to serve. words: further ones for `pinhole run`. limits: for prlimit, as `nofile=64`. Raises
         RuntimeError, with what it said, when it ends."""
-        command: tuple[str, ...] = (*COMMAND, "run", "-c", str(self.config), *words)
+        command: tuple[str, ...] = (*self._under, *COMMAND, "run", "-c", str(self.config), *words)
         if self._unprivileged:
             drop = f"-all,+{CAPABILITIES.replace(',', ',+')}"
             identity = ("--reuid", UNPRIVILEGED, "--regid", "nogroup", "--clear-groups")
@@ -101,7 +108,7 @@ class Daemon:
             self._process = self._lab.gateway.popen(
                 command, cwd=self._tree, env=environment, stdout=stderr, stderr=stderr
             )
-        for _ in _ticks(START_SECONDS):
+        for _ in _ticks(START_SECONDS * (4 if self._under else 1)):
             if len(self.audit("daemon.started")) > started:
                 return
             if self._process.poll() is not None:
