@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from proxy.command.options import backend_of, with_backend, with_backend_that_stands, with_config, with_json
+from proxy.command.options import named_backend, with_backend, with_config, with_json
 from proxy.command.terminal import print_json, print_rows, say
 
 
@@ -18,40 +18,47 @@ def net() -> None:
 @net.command()
 @with_config
 @with_backend
-def plan(path: str | None, backend: str) -> None:
+def plan(path: str | None, backend: str | None) -> None:
     """Print what `up` would do, as a shell script."""
     from proxy.config import reading
-    from proxy.host import rules
+    from proxy.host import net, rules
 
-    click.echo(rules.plan(reading.in_force(path), backend_of(backend)), nl=False)
+    settings = reading.in_force(path)
+    click.echo(rules.plan(settings, net.chosen(settings, named_backend(backend))), nl=False)
 
 
 @net.command()
 @with_config
-@with_backend_that_stands
+@with_backend
 def up(path: str | None, backend: str | None) -> None:
     """Set rules and routes up, in place of what an earlier `up` left."""
     from proxy.config import reading
     from proxy.host import net
 
-    net.up(reading.in_force(path), backend_of(backend), say)
+    settings = reading.in_force(path)
+    net.up(settings, net.chosen(settings, named_backend(backend)), say)
 
 
 @net.command()
 @click.option("-c", "--config", "path", metavar="FILE", help="Not read: what stands is removed, whoever configured it.")
-@with_backend_that_stands
+@click.option("--backend", type=click.Choice(["nft", "iptables"]), help="Whose rules. Without: those of both.")
 def down(path: str | None, backend: str | None) -> None:
-    """Remove our rules and routes; without --backend those of both."""
-    from proxy.config import reading
+    """Remove our rules and routes. A guard that is at work lets them go."""
     from proxy.host import net
+    from proxy.host.link import let_go
 
-    for one in [backend_of(backend)] if backend else net.all_standing() or [backend_of(None)]:
-        net.down(reading.default(), one, say)
+    net.require_admin()
+    let_go(say)
+    named = named_backend(backend)
+    if named is None:
+        net.clear(say)
+    else:
+        net.down(named, say)
 
 
 @net.command()
 @with_config
-@with_backend_that_stands
+@with_backend
 @with_json
 def status(path: str | None, backend: str | None, as_json: bool) -> None:
     """Say which parts of the set-up stand. Exit status 1 unless all do."""
@@ -59,10 +66,26 @@ def status(path: str | None, backend: str | None, as_json: bool) -> None:
     from proxy.host import net
 
     settings = reading.in_force(path)
-    parts = [part._asdict() for part in (*net.status(settings, backend_of(backend)), *net.overtaking(settings))]
+    chosen = net.chosen(settings, named_backend(backend))
+    found = (*net.status(settings, chosen), *net.beside(chosen), *net.overtaking(settings))
+    parts = [part._asdict() for part in found]
     is_up = all(part["present"] for part in parts)
     if as_json:
         print_json({"up": is_up, "parts": parts})
     else:
         print_rows(parts, wrong=lambda part: not part["present"])
     sys.exit(0 if is_up else 1)
+
+
+@net.command()
+@with_config
+@with_backend
+def guard(path: str | None, backend: str | None) -> None:
+    """Keep rules and routes up: set them up, and again whenever somebody else takes them away. Needs root's rights;
+    the daemon does not.
+
+    SIGTERM ends it and leaves them as they are; `pinhole net down` removes them.
+    """
+    from proxy.host import guard
+
+    sys.exit(guard.run(path, named_backend(backend)))

@@ -95,22 +95,18 @@ def with_filters(names: Sequence[str]) -> Callable[[Command], Command]:
 
 
 def with_backend(command: Command) -> Command:
-    """Add the option `--backend` with nft as its default."""
+    """Add the option `--backend`. Its last resort is the backend whose rules are set up, since rules of both backends
+    at once are in each other's way."""
     choice = click.Choice(["nft", "iptables"])
-    return click.option("--backend", type=choice, default="nft", show_default=True, help="Whose rules.")(command)
-
-
-def with_backend_that_stands(command: Command) -> Command:
-    """Add the option `--backend`. Its default is the backend whose rules are set up, since rules of both backends at
-    once are in each other's way."""
-    choice = click.Choice(["nft", "iptables"])
-    text = "Whose rules. Without: those that stand; nft, if none do (iptables, where there is no nft)."
+    text = (
+        "Whose rules. Without: `network: backend` of the configuration, else those that stand; nft, if none do "
+        "(iptables, where there is no nft)."
+    )
     return click.option("--backend", type=choice, default=None, help=text)(command)
 
 
-def backend_of(name: str | None) -> Backend:
-    """The backend of this name. None: the one whose rules are set up."""
-    from proxy.host import net
+def named_backend(name: str | None) -> Backend | None:
+    """The backend of this name, if one is named."""
     from proxy.host.rules import Backend
 
-    return net.standing() if name is None else Backend(name)
+    return None if name is None else Backend(name)

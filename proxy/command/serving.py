@@ -6,13 +6,13 @@ import sys
 
 import click
 
-from proxy.command.options import backend_of, with_backend_that_stands, with_config
+from proxy.command.options import named_backend, with_backend, with_config
 
 
 @click.command()
 @with_config
 @click.option("--net", is_flag=True, help="Also set up firewall rules and routes, and remove them at the end.")
-@with_backend_that_stands
+@with_backend
 def run(path: str | None, net: bool, backend: str | None) -> None:
     """Serve until told to stop.
 
@@ -20,4 +20,4 @@ def run(path: str | None, net: bool, backend: str | None) -> None:
     """
     from proxy.daemon import daemon
 
-    sys.exit(daemon.run(path, backend_of(backend) if net else None))
+    sys.exit(daemon.run(path, net, named_backend(backend)))

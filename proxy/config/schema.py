@@ -255,6 +255,9 @@ class Measured(_Section):
 class NetworkSettings(_Section):
     """The firewall and routing rules that bring packets to the daemon."""
 
+    backend: Literal["nft", "iptables"] | None = None
+    """The kind of firewall rules. Left out: the kind that stands already; where none does, nft, or iptables without an
+    nft. `--backend` of a command wins."""
     mark: Annotated[
         Mark, PlainValidator(parse_mark), _WORD, WithJsonSchema({"type": "string", "pattern": "^[^/]+/[^/]+$"})
     ] = Mark(0x1000000, 0x1000000)

@@ -19,7 +19,7 @@ import sys
 import time
 import traceback
 from functools import partial
-from typing import Any, Literal, cast
+from typing import Any
 
 import uvloop
 
@@ -32,12 +32,13 @@ from proxy.control import api, past, place
 from proxy.control.gateway import Gateway
 from proxy.control.history import History
 from proxy.control.server import Control
+from proxy.daemon.rules import Rules
 from proxy.errors import ConfigError, PinholeError, SocketError
-from proxy.host import net, privileges, rules
+from proxy.host import guard, link, net, privileges, rules, service
 from proxy.host.keeper import Keeper, Wish, fork_keeper
+from proxy.host.link import Link
 from proxy.host.privileges import User
 from proxy.host.rules import Backend
-from proxy.host.watch import Watcher, fork_watcher
 from proxy.measure.measuring import Measuring
 from proxy.pinholes.table import PinholeTable
 from proxy.record import audit, failures, sinks
@@ -58,15 +59,17 @@ DESCRIPTORS_PER_SESSION = 3
 DESCRIPTORS_PER_PINHOLE = 2
 # The keeper's wishes to read the audit file, and the one before it.
 _READ_AUDIT = ("read-audit", "read-audit-before")
+# A guard of a daemon that was killed needs a moment to notice it.
+ENDING_SECONDS = 2.0
 # After a line was left out, the log says so within this time and the window of the line's kind.
 LEFT_OUT_SECONDS = 60.0
 
 
-def run(path: str | None, backend: Backend | None) -> int:
+def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
     """`pinhole run`: serve until told to stop. Returns the exit status; raises PinholeError when it cannot begin.
 
-    With `backend`, firewall rules and routes are set up before and taken down at the end. None: they are left alone. A
-    daemon that root starts serves as an ordinary user.
+    `sets_up`: firewall rules and routes are set up before, and taken down at the end. Otherwise they are left alone,
+    but for a guard that keeps them. A daemon that root starts serves as an ordinary user.
     """
     _fill_standard_descriptors()
     path = whereabouts.chosen(path)
@@ -75,8 +78,14 @@ def run(path: str | None, backend: Backend | None) -> int:
         _say(text)
     is_root = os.geteuid() == 0
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
+    elsewhere = link.find()
+    if sets_up and elsewhere is not None and elsewhere.lasts(ENDING_SECONDS):
+        raise PinholeError("`pinhole net guard` keeps the rules here: leave --net out, or end it first")
+    if sets_up:
+        elsewhere = None
+    backend = net.chosen(settings, wanted) if sets_up else None
     keeper: Keeper | None = None
-    watcher: Watcher | None = None
+    watcher = elsewhere
     _end_in_order_until_served()
     try:
         if backend is not None:
@@ -84,14 +93,17 @@ def run(path: str | None, backend: Backend | None) -> int:
         # A SIGTERM right after a fork may be lost in Python, and one while the loop starts does harm. So it is blocked
         # until the loop takes signals itself.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
-        watcher = fork_watcher(settings, backend)
+        if watcher is None:
+            watcher = guard.fork(path, settings, backend or wanted, backend is not None, _say)
+        else:
+            watcher.ask("apply", rules=rules.label(settings, Backend.NFT))
         if is_root or backend is not None:
             keeper = _keeper(path, settings, who, backend, watcher)
     except BaseException:
         if watcher is not None:
             watcher.end()
         if backend is not None:
-            net.down(settings, backend, _say)
+            net.down(backend, _say)
         raise
     try:
         _load_what_comes_late()
@@ -103,7 +115,7 @@ def run(path: str | None, backend: Backend | None) -> int:
             keeper.end("end")
 
 
-def _keeper(path: str | None, settings: Config, who: User, backend: Backend | None, watcher: Watcher) -> Keeper:
+def _keeper(path: str | None, settings: Config, who: User, backend: Backend | None, watcher: Link) -> Keeper:
     """The process beside the serving one, which keeps root's rights and does what the serving process no longer may."""
 
     def control() -> int:
@@ -114,7 +126,7 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
 
     def end() -> None:
         if backend is not None:
-            net.down(settings, backend, _say)
+            net.down(backend, _say)
 
     def deserted() -> None:
         place.remove(settings.control)
@@ -168,7 +180,7 @@ def _say(text: str) -> None:
     print(f"pinhole: {shown}", file=sys.stderr, flush=True)
 
 
-async def _serve(path: str | None, settings: Config, keeper: Keeper | None, watcher: Watcher) -> int:
+async def _serve(path: str | None, settings: Config, keeper: Keeper | None, watcher: Link) -> int:
     """Run the daemon in this loop until it is told to stop."""
     daemon = Daemon(path, settings, keeper, watcher)
     try:
@@ -184,19 +196,18 @@ class Daemon:
     audit log and the control socket."""
 
     def __init__(
-        self, path: str | None, settings: Config, keeper: Keeper | None = None, watcher: Watcher | None = None
+        self, path: str | None, settings: Config, keeper: Keeper | None = None, watcher: Link | None = None
     ) -> None:
         """`keeper` opens the files that this process may not open itself. `watcher` tells when rules go away."""
         self._path = path
         self._keeper = keeper
-        self._watcher = watcher
-        self._rules_missing: list[str] = []
-        self._rules_watched: Literal["all", "routing", "nothing"] = "nothing"
         self._config = settings
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._stop_asked = asyncio.Event()
         self._is_draining = False
+        self._one_reload = asyncio.Lock()
+        self._reloading: asyncio.Task[None] | None = None  # it would be lost if nobody held it
         self._listeners: list[listener.StreamListener | listener.DatagramListener] = []
         self._control: Control | None = None
         self._watch: AddressWatch | None = None
@@ -213,6 +224,8 @@ class Daemon:
         self._sampler.watch = self._recent.note
         on_terminal = self._sink.is_terminal
         self._log = audit.open_log(self._sink, settings.audit.form(on_terminal), self._sampler, on_terminal)
+        self._rules = Rules(self._loop, watcher, self._log, self._metrics, _say)
+        self._rules.changed = self._tell_manager
         self._metrics.audit_lost.set_function(lambda: self._sink.lost)
         self._version = version.installed()  # this reads a file, for which there may be no descriptor left later
         own = frozenset(listener.loopback(settings.network.listen_port))
@@ -231,7 +244,7 @@ class Daemon:
             self._version,
             {
                 "listeners": lambda: "stopping" if self._is_draining else None if self._listeners else "none yet",
-                "rules": lambda: f"missing: {', '.join(self._rules_missing)}" if self._rules_missing else None,
+                "rules": lambda: f"missing: {', '.join(self._rules.missing)}" if self._rules.missing else None,
                 "audit": lambda: "cannot be written" if self._sink.is_failing else None,
             },
         )
@@ -268,8 +281,7 @@ class Daemon:
             self._watch = AddressWatch(self._loop, self._sessions.address_gone)
         except OSError as error:
             _say(f"cannot be told of addresses of this host that go away: {error.strerror} (systemd: AF_NETLINK)")
-        if self._watcher is not None:
-            self._loop.add_reader(self._watcher.sock, self._rules_told, self._watcher)
+        self._rules.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ask_to_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
@@ -282,6 +294,9 @@ class Daemon:
         gc.freeze()
         gc.set_threshold(50_000, 50, 100)
         listen = list(dict.fromkeys(one.at for one in self._listeners))
+        if (seconds := service.alive_seconds()) is not None:
+            self._tell_alive(seconds)
+        self._tell_manager("READY=1")
         self._log.write("daemon.started", version=self._version, config=self._config.source, listen=listen)
 
     def _audit_files(self) -> list[past.Opener]:
@@ -316,12 +331,12 @@ class Daemon:
     async def stop(self) -> None:
         """End in order: no new sessions, then the sessions that there are, then the log."""
         self._is_draining = True
+        self._tell_manager("STOPPING=1")
         for one in self._listeners:
             one.close()
         if self._watch is not None:
             self._watch.close()
-        if self._watcher is not None:
-            self._loop.remove_reader(self._watcher.sock)
+        self._rules.stop()
         if self._control is not None:  # otherwise the daemon never began to serve
             self._log.write("daemon.stopping", sessions=len(self._sessions), transfers=self._pinholes.relays())
             await self._sessions.drain(self._config.timeouts.drain)
@@ -355,34 +370,21 @@ class Daemon:
         if error is not None:
             failures.let_go(error)
 
-    # -- rules that go away --------------------------------------------------------------------------------------
-
-    def _rules_told(self, watcher: Watcher) -> None:
-        """The watcher has something to tell about rules and routes."""
-        try:
-            told = watcher.read()
-        except EOFError:
-            self._loop.remove_reader(watcher.sock)
-            self._rules_watched = "nothing"
-            _say("the process that watches rules and routes has ended; nobody will tell when they are taken away")
-            return
-        if told is None:
-            return
-        self._rules_watched = "all" if told["sees_rules"] else "routing"
-        before, now = self._rules_missing, [str(part) for part in cast(list[object], told["missing"])]
-        self._rules_missing = now
-        self._metrics.rules_missing.set(len(now))
-        if now:
-            self._log.write("rules.missing", parts=now)
-        elif before:
-            self._log.write("rules.restored", parts=before)
+    # -- the service manager -----------------------------------------------------------------------------------------
 
     @property
     def _state(self) -> str:
         """One word for the operator."""
         if self._is_draining:
             return "draining"
-        return "degraded" if self._rules_missing else "serving"
+        return "degraded" if self._rules.missing else "serving"
+
+    def _tell_manager(self, *facts: str) -> None:
+        service.tell(f"STATUS={self._state}", *facts)
+
+    def _tell_alive(self, seconds: float) -> None:
+        service.tell("WATCHDOG=1")
+        self._loop.call_later(seconds, self._tell_alive, seconds)
 
     # -- lines that the audit log leaves out -------------------------------------------------------------------------
 
@@ -401,15 +403,23 @@ class Daemon:
 
     def _reload_now(self) -> None:
         """SIGHUP: read the configuration again, and report problems on standard error."""
-        answer = self._read_again()
+        self._reloading = self._loop.create_task(self._reload_and_say())
+
+    async def _reload_and_say(self) -> None:
+        answer = await self._reload()
         for text in (*answer["problems"], *answer["remarks"]):
             _say(text)
 
     async def _reload(self) -> dict[str, Any]:
         """The control socket's request to read the configuration again."""
-        return self._read_again()
+        async with self._one_reload:
+            self._tell_manager("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
+            try:
+                return await self._read_again()
+            finally:
+                self._tell_manager("READY=1")
 
-    def _read_again(self) -> dict[str, Any]:
+    async def _read_again(self) -> dict[str, Any]:
         """Read the configuration again. New sessions follow the new one. If it is wrong, the old one stays in force.
         The remarks of the answer name what the operator still has to do."""
         try:
@@ -428,9 +438,10 @@ class Daemon:
         if fixed:
             what = ", ".join(fixed)
             return self._rejected([f"{fresh.source}: {what}: changed, which needs a restart; nothing was reloaded"])
-        remarks = []
-        if rules.label(fresh, Backend.NFT) != rules.label(self._config, Backend.NFT):
-            remarks.append("the firewall rules are others now: `pinhole net up` puts them in force")
+        try:
+            outcome = await self._rules.bring_in_force(fresh, self._config)
+        except PinholeError as error:
+            return self._rejected([f"{fresh.source}: {error}; nothing was reloaded"])
         self._config = fresh
         # The sessions come last: they divide the limits and the ports of the table among the new policies.
         self._pinholes.use(fresh.limits, fresh.timeouts)
@@ -440,7 +451,8 @@ class Daemon:
         self._sink.reopen()
         self._measuring.reloaded(True)
         self._log.write("config.reloaded", config=fresh.source)
-        return {"ok": True, "problems": [], "remarks": remarks}
+        remarks = [*filter(None, [outcome.remark])]
+        return {"ok": not outcome.problem, "problems": [*filter(None, [outcome.problem])], "remarks": remarks}
 
     def _gathered(self, path: str) -> list[files.Source]:
         """The files of the configuration, read by the keeper if there is one."""
@@ -461,8 +473,9 @@ class Daemon:
             "config": self._config.source,
             "uptime_seconds": round(time.monotonic() - self._began, 3),
             "state": self._state,
-            "rules_missing": self._rules_missing,
-            "rules_watched": self._rules_watched,
+            "rules_missing": self._rules.missing,
+            "rules_watched": self._rules.watched,
+            "rules_kept": self._rules.are_kept,
             "sessions": len(self._sessions),
             "sessions_opened": self._sessions.opened,
             "pinholes": len(self._pinholes),

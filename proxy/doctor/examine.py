@@ -24,7 +24,7 @@ from proxy.doctor.judging import Firewall, Saved
 from proxy.doctor.judging_host import RoutingRule
 from proxy.doctor.traffic import Links
 from proxy.errors import NetError, PinholeError, SocketError
-from proxy.host import net, privileges, rules
+from proxy.host import commands, net, privileges, rules
 from proxy.host.rules import Backend
 from proxy.sockets import transparent
 
@@ -171,7 +171,7 @@ def _daemon_runs(control: str) -> bool:
 def _output(command: tuple[str, ...]) -> str | None:
     """What a command prints. None: it is not installed, or fails."""
     try:
-        done = net.run(command)
+        done = commands.run(command)
     except NetError:
         return None
     return done.stdout if done.returncode == 0 else None
@@ -209,7 +209,7 @@ def _saved() -> Iterator[Saved]:
 
 def _of_ip(*words: str) -> list[dict[str, Any]]:
     """What a command of iproute2 prints, as values. Raises NetError."""
-    return net.read_json(("ip", "-json", *words))
+    return commands.read_json(("ip", "-json", *words))
 
 
 def _links() -> Links:
@@ -232,7 +232,7 @@ def _routing_rules() -> list[RoutingRule]:
         rule
         for version in ((4, 6) if net.has_ipv6() else (4,))
         for rule in judging_host.routing_rules(
-            version, net.read(("ip", f"-{version}", "-Numeric", "-details", "rule", "show"))
+            version, commands.read(("ip", f"-{version}", "-Numeric", "-details", "rule", "show"))
         )
     ]
 
@@ -300,7 +300,7 @@ def _setup(config: Config, firewall: Firewall) -> Iterator[Finding]:
 def _kernel(config: Config) -> Iterator[Finding]:
     """Whether the kernel would take the nft rules; nothing is changed."""
     step = next(step for step in rules.steps(config, Backend.NFT) if step.command[0] == "nft")
-    done = net.run(("nft", "--check", *step.command[1:]), step.stdin)
+    done = commands.run(("nft", "--check", *step.command[1:]), step.stdin)
     if done.returncode == 0:
         yield Finding(Level.OK, "kernel", "has nft tproxy and socket")
     else:

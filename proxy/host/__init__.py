@@ -1,1 +1,1 @@
-"""What pinhole sets up on its host: firewall rules, routes and rights, and a watch that they stay."""
+"""What pinhole sets up on its host: firewall rules, routes and rights, and a guard that keeps them."""

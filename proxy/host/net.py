@@ -7,10 +7,7 @@ operation may be repeated.
 
 from __future__ import annotations
 
-import json
-import os
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -19,16 +16,10 @@ from proxy.config.schema import Config
 from proxy.config.values import Mark
 from proxy.errors import NetError
 from proxy.host import rules
+from proxy.host.commands import read, read_json, run, said, turn
 from proxy.host.rules import Backend, RoutingRule, Step
 
-COMMAND_SECONDS = 30
-"""How long a command may take: iptables waits for its lock without a limit of its own. A command that takes longer
-hangs."""
-
-_PACKAGES = {"nft": "nftables", "ip": "iproute2"}
 _CAP_NET_ADMIN = 12
-_SYSTEM_PATH = ":/usr/sbin:/sbin"
-"""Directories that are searched after PATH."""
 RTN_LOCAL = "2"
 """The number in linux/rtnetlink.h that `ip -Numeric` prints instead of `local`."""
 _RT_TABLE_LOCAL = "255"
@@ -78,40 +69,12 @@ def has_ipv6() -> bool:
     return _IPV6_ADDRESSES.exists() and bool(_IPV6_ADDRESSES.read_text())
 
 
-def run(command: tuple[str, ...], stdin: str = "") -> subprocess.CompletedProcess[str]:
-    """Run a command to its end. Raises NetError when it is not installed, cannot be started or does not end."""
-    try:
-        return subprocess.run(
-            command,
-            input=stdin,
-            capture_output=True,
-            text=True,
-            errors="backslashreplace",  # comments of rules and names of interfaces may be any bytes
-            check=False,
-            timeout=COMMAND_SECONDS,
-            # The messages of the commands are read below, and PATH of a service may lack /usr/sbin.
-            env={**os.environ, "LC_ALL": "C", "PATH": f"{os.environ.get('PATH', os.defpath)}{_SYSTEM_PATH}"},
-        )
-    except FileNotFoundError:
-        package = _PACKAGES.get(command[0], "iptables")
-        raise NetError(f"{command[0]} is not installed: apt install {package}") from None
-    except OSError as error:  # this process may not execute it, or there is no room for another process
-        raise NetError(f"{command[0]} cannot be started: {error.strerror}") from None
-    except subprocess.TimeoutExpired:
-        raise NetError(f"{' '.join(command)} did not end within {COMMAND_SECONDS} s") from None
-
-
-def _said(failed: subprocess.CompletedProcess[str]) -> str:
-    """What a command that failed has printed."""
-    return failed.stderr.strip() or f"exit status {failed.returncode}"
-
-
 def _do(step: Step) -> None:
     """Run one step. Raises NetError when the command fails."""
     done = run(step.command, step.stdin)
     if done.returncode == 0:
         return
-    text = _said(done)
+    text = said(done)
     remedy = ""
     # The kernel says so when it has no such expression, target or match.
     if step.stdin and ("No such file or directory" in text or "No chain/target/match by that name" in text):
@@ -122,65 +85,123 @@ def _do(step: Step) -> None:
     raise NetError(f"{' '.join(step.command)}: {text}{remedy}")
 
 
-def _require_admin() -> None:
+def require_admin() -> None:
     if not capabilities() >> _CAP_NET_ADMIN & 1:
         raise NetError("firewall rules and routes need CAP_NET_ADMIN: run as root, as in `sudo pinhole net ...`")
 
 
 def up(config: Config, backend: Backend, say: Say = _silent) -> None:
-    """Set everything up as configured, in place of what an earlier `up` left.
+    """Set everything up as configured, in place of what an earlier `up` left, also by the other backend.
 
-    `say` gets each command as text. Raises NetError at the first command that fails; `down` then removes what was done
+    `say` gets each step as text. Raises NetError at the first command that fails; `down` then removes what was done
     before it.
     """
     todo = rules.steps(config, backend)  # a configuration that cannot be set up is refused before anything is changed
-    _require_admin()
-    for other in all_standing():
-        if other is not backend:
-            say(f"rules by {other.value} stand, too: remove them by `pinhole net down --backend {other.value}`")
-    ipv6 = has_ipv6()
-    others = [rule for version in ((4, 6) if ipv6 else (4,)) for rule in routing_rules_of_others(version)]
-    priority = rules.rule_priority(others, config.network.mark)
-    if priority != rules.RULE_PRIORITY:
-        say(f"others have routing rules before {rules.RULE_PRIORITY}: ours begin at {priority}")
-        todo = rules.steps(config, backend, priority)
-    if not ipv6:
-        say("no interface has an IPv6 address: set up for IPv4 alone")
-    for step in todo:
-        if (step.version == 6 and not ipv6) or (step.unless and run(step.unless).returncode == 0):
-            continue
-        say(" ".join(step.command))
-        _do(step)
+    require_admin()
+    with turn():
+        if _routing_is_right(config):  # packets of sessions that stand would have no way for a moment
+            todo = tuple(step for step in todo if step.command[0] != "ip")
+        elif (priority := _priority(config)) != rules.RULE_PRIORITY:
+            say(f"others have routing rules before {rules.RULE_PRIORITY}: ours begin at {priority}")
+            todo = rules.steps(config, backend, priority)
+        ipv6 = has_ipv6()
+        if not ipv6:
+            say("no interface has an IPv6 address: set up for IPv4 alone")
+        for step in todo:
+            if (step.version == 6 and not ipv6) or (step.unless and run(step.unless).returncode == 0):
+                continue
+            _tell_and_do(step, say)
+        for other in all_standing():
+            if other is not backend:
+                say(f"rules by {other.value} stood as well, and are removed")
+                _remove_rules(other, say)
 
 
-def down(config: Config, backend: Backend, say: Say = _silent) -> None:
+def _priority(config: Config) -> int:
+    """The number of our first routing rule, before those of others that may match our mark."""
+    others = [rule for version in _versions() for rule in routing_rules_of_others(version)]
+    return rules.rule_priority(others, config.network.mark)
+
+
+def _routing_is_right(config: Config) -> bool:
+    """Whether our routing rules and routes stand as configured, and nothing else of ours beside them."""
+    for version in _versions():
+        all_rules, routes = routing(version)
+        ours = [rule for rule in all_rules if rule.get("protocol") == str(rules.ROUTE_PROTOCOL)]
+        if len(ours) != rules.RULES_IN_A_ROW or len(routes) != 1:
+            return False
+    return all(part.present for part in (*routing_status(config), *overtaking(config)))
+
+
+def _versions() -> tuple[int, ...]:
+    """The IP versions that this host uses."""
+    return (4, 6) if has_ipv6() else (4,)
+
+
+def down(backend: Backend, say: Say = _silent) -> None:
     """Remove all that `up` ever set up with this backend, whatever the configuration was then. If rules of the other
     backend stand, the routes stay, since both backends share them. Raises NetError."""
-    _require_admin()
-    todo: list[Step] = []
-    emptied: list[int] = []
-    # This also holds where IPv6 has lost its last address since `up`.
-    versions = (4, 6) if _IPV6_ADDRESSES.exists() else (4,)
+    require_admin()
+    with turn():
+        _remove_rules(backend, say)
+        # Routes go last, so that a marked packet has a way as long as a rule marks packets.
+        if not any(_stands(other) for other in Backend if other is not backend):
+            _remove_routes(say)
+
+
+def clear(say: Say = _silent) -> None:
+    """Remove all that `up` ever set up, with either backend. Raises NetError."""
+    require_admin()
+    with turn():
+        for backend in Backend:
+            if _is_installed(backend.value):
+                _remove_rules(backend, say)
+        _remove_routes(say)
+
+
+def _remove_rules(backend: Backend, say: Say) -> None:
+    """Remove our firewall rules by this backend. Raises NetError."""
     if backend is Backend.NFT:
         if _nft_comment() is not None:
-            todo.append(Step(("nft", "delete", "table", "inet", rules.TABLE)))
-    else:
-        for version in versions:
-            saved = _saved_mangle(version)
-            if f":{rules.NEW_TABLE} " in saved:
-                emptied.append(version)
-            if removal := rules.iptables_removal(saved):
-                todo.append(Step((f"{rules.iptables(version)}-restore", "--noflush", "--wait"), removal))
-    # Routes go last, so that a marked packet has a way as long as a rule marks packets.
-    if not any(_stands(other) for other in Backend if other is not backend):
-        todo += [step for step in rules.routing_removal() if step.version in versions]
-    for step in todo:
-        say(" ".join(step.command))
-        _do(step)
-    for version in emptied:
+            _tell_and_do(Step(("nft", "delete", "table", "inet", rules.TABLE)), say)
+        return
+    for version in _versions_known():
+        saved = _saved_mangle(version)
+        if removal := rules.iptables_removal(saved):
+            command = (f"{rules.iptables(version)}-restore", "--noflush", "--wait")
+            _tell_and_do(Step(command, removal, what=f"{rules.iptables(version)}: our chains, and jumps to them"), say)
         # The table was not there before `up`, and left empty it would be a trace.
-        if _tables_can_be_dropped(version) and rules.iptables_is_untouched(_saved_mangle(version)):
+        if (
+            f":{rules.NEW_TABLE} " in saved
+            and _tables_can_be_dropped(version)
+            and rules.iptables_is_untouched(_saved_mangle(version))
+        ):
             _do(Step(("nft", "delete", "table", "ip" if version == 4 else "ip6", "mangle")))
+
+
+def _remove_routes(say: Say) -> None:
+    """Remove our routing rules and routes. Raises NetError."""
+    for step in rules.routing_removal():
+        if step.version in _versions_known():
+            _tell_and_do(step, say)
+
+
+def _versions_known() -> tuple[int, ...]:
+    """The IP versions that this host knows, also if IPv6 has lost its last address since `up`."""
+    return (4, 6) if _IPV6_ADDRESSES.exists() else (4,)
+
+
+def _tell_and_do(step: Step, say: Say) -> None:
+    say(str(step))
+    _do(step)
+
+
+def _is_installed(command: str) -> bool:
+    try:
+        run((command, "--version"))
+    except NetError:
+        return False
+    return True
 
 
 def _tables_can_be_dropped(version: int) -> bool:
@@ -188,27 +209,7 @@ def _tables_can_be_dropped(version: int) -> bool:
     kind stays for as long as its kernel module."""
     if "nf_tables" not in read((rules.iptables(version), "--version")):
         return False
-    try:
-        return run(("nft", "--version")).returncode == 0
-    except NetError:
-        return False
-
-
-def read(command: tuple[str, ...]) -> str:
-    """What a command prints. Raises NetError when it fails."""
-    done = run(command)
-    if done.returncode != 0:
-        raise NetError(f"{' '.join(command)}: {_said(done)}")
-    return done.stdout
-
-
-def read_json(command: tuple[str, ...]) -> list[dict[str, Any]]:
-    """What a command of iproute2 prints, as values. Raises NetError, also for an `ip` that knows no JSON (BusyBox)."""
-    try:
-        found = json.loads(read(command) or "[]")
-    except json.JSONDecodeError:
-        raise NetError(f"{' '.join(command)} does not answer in JSON: install iproute2 (OpenWrt: ip-full)") from None
-    return [item for item in found if isinstance(item, dict)]
+    return _is_installed("nft")
 
 
 def _nft_comment() -> str | None:
@@ -268,7 +269,7 @@ def _firewall_status(config: Config, backend: Backend) -> list[Status]:
         as_configured = comment == rules.label(config, backend)
         return [Status(what, as_configured, "as configured" if as_configured else _OLD)]
     found = []
-    for version in (4, 6) if has_ipv6() else (4,):
+    for version in _versions():
         saved = _saved_mangle(version).splitlines()
         for hook, chain in rules.JUMPS:
             if not any(line.startswith(f":{chain} ") for line in saved):
@@ -324,7 +325,7 @@ def overtaking(config: Config) -> list[Status]:
     """For each IP version, whether routing rules of others may decide about packets with our mark before ours do. Our
     rules must stand for this. Raises NetError when that cannot be told."""
     found = []
-    for version in (4, 6) if has_ipv6() else (4,):
+    for version in _versions():
         ours = [rule["priority"] for rule in routing(version)[0] if rule.get("protocol") == str(rules.ROUTE_PROTOCOL)]
         before = rules.overtaking(routing_rules_of_others(version), config.network.mark, min(ours)) if ours else []
         numbers = ", ".join(str(rule.priority) for rule in before)
@@ -340,7 +341,7 @@ def overtaking(config: Config) -> list[Status]:
 def routing_status(config: Config) -> list[Status]:
     """The status of our routing rules and routes, which any user may look at. Raises NetError when that cannot be
     told."""
-    return [part for version in ((4, 6) if has_ipv6() else (4,)) for part in _routing_status(config, version)]
+    return [part for version in _versions() for part in _routing_status(config, version)]
 
 
 def all_standing() -> list[Backend]:
@@ -363,11 +364,20 @@ def standing() -> Backend:
     no nft."""
     if stand := all_standing():
         return stand[0]
-    try:
-        run(("nft", "--version"))
-    except NetError:
-        return Backend.IPTABLES
-    return Backend.NFT
+    return Backend.NFT if _is_installed("nft") else Backend.IPTABLES
+
+
+def chosen(config: Config, wanted: Backend | None = None) -> Backend:
+    """The backend to use: the one that is wanted, or that the configuration names, or whose rules stand."""
+    if wanted is None and config.network.backend is not None:
+        wanted = Backend(config.network.backend)
+    return wanted or standing()
+
+
+def beside(backend: Backend) -> list[Status]:
+    """Rules of ours by the other backend, which are in the way of these."""
+    detail = "stand as well; `pinhole net up` removes them"
+    return [Status(f"rules by {other.value}", False, detail) for other in all_standing() if other is not backend]
 
 
 def is_legacy() -> bool:
@@ -383,7 +393,7 @@ def standing_rules(backend: Backend) -> list[tuple[str, str, str | None]]:
         text = None if comment is None else read(("nft", "--stateless", "list", "table", "inet", rules.TABLE))
         return [(f"nft table inet {rules.TABLE}", comment or "", text)]
     found: list[tuple[str, str, str | None]] = []
-    for version in (4, 6) if has_ipv6() else (4,):
+    for version in _versions():
         saved = _saved_mangle(version).splitlines()
         comments = [line.partition('"')[2].partition('"')[0] for line in saved if '--comment "pinhole ' in line]
         comment = comments[0] if comments else ""
@@ -400,8 +410,8 @@ def standing_rules(backend: Backend) -> list[tuple[str, str, str | None]]:
 
 def status(config: Config, backend: Backend) -> list[Status]:
     """Each part of the set-up, and whether it stands as configured. Raises NetError when that cannot be told."""
-    _require_admin()
+    require_admin()
     found = _firewall_status(config, backend)
-    for version in (4, 6) if has_ipv6() else (4,):
+    for version in _versions():
         found += _routing_status(config, version)
     return found

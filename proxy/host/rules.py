@@ -122,6 +122,12 @@ class Step:
     """The IP version that the step is for. None: both."""
     why: str = ""
     """The reason, as a comment in the printed script."""
+    what: str = ""
+    """What the step does, where its command does not say it to a reader."""
+
+    def __str__(self) -> str:
+        """The step in one line, for people."""
+        return self.what or " ".join(self.command)
 
     def shell(self) -> str:
         """The step as lines of POSIX shell."""
@@ -215,6 +221,13 @@ def label(config: Config, backend: Backend, version: int = 4) -> str:
     return f"pinhole {hashlib.sha256(rules.encode()).hexdigest()[:12]}"
 
 
+def takes_the_same(one: Config, other: Config) -> bool:
+    """Whether both configurations take the same sessions over, by whatever names of policies."""
+    return {replace(scope, policy="") for scope in scopes(one)} == {
+        replace(scope, policy="") for scope in scopes(other)
+    }
+
+
 # -- nft ---------------------------------------------------------------------------------------------------------------
 
 
@@ -293,7 +306,8 @@ def _nft_steps(config: Config) -> Iterator[Step]:
     # All of this is one transaction. The table is created first so that it can be deleted, whether it was there or not.
     fresh = f"table inet {TABLE} {{ }}\ndelete table inet {TABLE}\n"
     table = _nft_table(config, label(config, Backend.NFT))
-    yield Step(("nft", "-f", "-"), fresh + table, why=f"The firewall rules: our own table inet {TABLE}.")
+    why = f"The firewall rules: our own table inet {TABLE}."
+    yield Step(("nft", "-f", "-"), fresh + table, why=why, what=f"nft: table inet {TABLE}")
 
 
 # -- iptables ----------------------------------------------------------------------------------------------------------
@@ -374,6 +388,7 @@ def _iptables_steps(config: Config) -> Iterator[Step]:
             table,
             version=version,
             why=f"The firewall rules, IPv{version}: our own chains {CHAIN} and {GUARD}, emptied and filled at once ...",
+            what=f"{iptables(version)}: chains {CHAIN} and {GUARD} in the table mangle",
         )
         for number, (hook, chain) in enumerate(JUMPS):
             mangle = f"{iptables(version)} --wait --table mangle"
@@ -384,6 +399,7 @@ def _iptables_steps(config: Config) -> Iterator[Step]:
                 unless=("sh", "-c", f'test "$({mangle} --list-rules {hook} 1)" = "-A {hook} -j {chain}"'),
                 version=version,
                 why="" if number else "... and one jump to each, before all else: what is ours, no other rule sees.",
+                what=f"{iptables(version)}: jump to {chain}, the first rule of {hook}",
             )
 
 

@@ -104,7 +104,7 @@ class Router:
             self.up()
         elif remedy.command == OTHER_BACKEND:
             with self.lab.gateway.inside():
-                net.down(self.settings, Backend(self.backend))
+                net.down(Backend(self.backend))
                 net.up(self.settings, Backend.NFT)
         else:
             self.lab.gateway.run(remedy.command)
@@ -129,7 +129,7 @@ class Router:
         gateway = self.lab.gateway
         with gateway.inside():
             for backend in Backend:
-                net.down(self.settings, backend)
+                net.down(backend)
         gateway.run(("nft", "flush", "ruleset"))
         gateway.run(("ipset", "destroy"))
         for version in (4, 6):

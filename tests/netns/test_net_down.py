@@ -12,7 +12,7 @@ import pytest
 from proxy.config.schema import Policy
 from proxy.config.values import Mark
 from proxy.errors import NetError
-from proxy.host import net, rules
+from proxy.host import commands, net, rules
 from proxy.host.rules import Backend
 from tests.netns.namespaces import Hosts, Namespace, needs_root, run
 from tests.netns.rules_site import both_backends, configuration, session_passes
@@ -97,7 +97,7 @@ def test_down_leaves_no_table_where_none_was(hosts: Hosts, backend: Backend) -> 
         with hosts.gateway.inside():
             net.up(configuration(), backend)
             net.up(configuration(), backend)
-            net.down(configuration(), backend)
+            net.down(backend)
         assert hosts.gateway.run("nft", "-s", "list", "ruleset") == before
 
 
@@ -109,7 +109,7 @@ def test_other_rules_stay_as_they_are_and_down_leaves_no_trace(hosts: Hosts, bac
         net.up(configuration(), backend)
     during = everything(hosts.gateway)
     with hosts.gateway.inside():
-        net.down(configuration(), backend)
+        net.down(backend)
     assert during != before
     assert without_ours(during) == before
     assert everything(hosts.gateway) == before
@@ -126,12 +126,26 @@ def test_up_twice_is_as_up_once(hosts: Hosts, backend: Backend) -> None:
 
 
 @both_backends
+def test_up_leaves_routes_that_stand_alone(hosts: Hosts, backend: Backend) -> None:
+    """Packets of sessions that stand have their way at every moment."""
+    said: list[str] = []
+    with hosts.gateway.inside():
+        net.up(configuration(), backend)
+        net.up(configuration(Policy(name="any", accept=True)), backend, said.append)
+        assert not [line for line in said if line.startswith("ip ")]
+        run("ip", "rule", "del", "priority", "101")
+        net.up(configuration(), backend, said.append)
+        assert [line for line in said if "fwmark" in line]
+        assert all(item.present for item in net.status(configuration(), backend))
+
+
+@both_backends
 def test_pasted_plan_is_up(hosts: Hosts, backend: Backend) -> None:
     config = configuration()
     with hosts.gateway.inside():
         net.up(config, backend)
         by_up = everything(hosts.gateway)
-        net.down(config, backend)
+        net.down(backend)
         for _ in range(2):
             run("sh", stdin=rules.plan(config, backend))
         assert all(item.present for item in net.status(config, backend))
@@ -152,7 +166,7 @@ def test_up_replaces_another_configuration_and_down_needs_not_know_it(hosts: Hos
         net.up(config, backend)
     assert everything(hosts.gateway) == alone
     with hosts.gateway.inside():
-        net.down(other, backend)
+        net.down(backend)
         assert not any(item.present for item in net.status(config, backend))
     assert everything(hosts.gateway) == without_ours(alone)
 
@@ -161,7 +175,7 @@ def test_up_replaces_another_configuration_and_down_needs_not_know_it(hosts: Hos
 def test_down_with_nothing_set_up_is_no_error(hosts: Hosts, backend: Backend) -> None:
     before = everything(hosts.gateway)
     with hosts.gateway.inside():
-        net.down(configuration(), backend)
+        net.down(backend)
     assert everything(hosts.gateway) == before
 
 
@@ -187,8 +201,8 @@ def test_legacy_iptables_carries_sessions_and_is_taken_down_without_an_error(hos
     assert session_passes(hosts, config, 4)
     assert session_passes(hosts, config, 6)
     with hosts.gateway.inside():
-        net.down(config, Backend.IPTABLES)
-        net.down(config, Backend.IPTABLES)
+        net.down(Backend.IPTABLES)
+        net.down(Backend.IPTABLES)
     assert [line for line in everything(hosts.gateway).splitlines() if ":" not in line[:1] and line != "*mangle"] == [
         line for line in before.splitlines() if ":" not in line[:1] and line != "*mangle"
     ]
@@ -205,9 +219,9 @@ def test_down_without_nft_leaves_an_empty_table(hosts: Hosts, tmp_path: Path, mo
     with hosts.gateway.inside():
         net.up(config, Backend.IPTABLES)
         with monkeypatch.context() as patched:
-            patched.setattr(net, "_SYSTEM_PATH", "")
+            patched.setattr(commands, "_SYSTEM_PATH", "")
             patched.setenv("PATH", str(tmp_path))
-            net.down(config, Backend.IPTABLES)
+            net.down(Backend.IPTABLES)
     assert "PINHOLE" not in everything(hosts.gateway)
 
 
@@ -218,7 +232,7 @@ def test_status_tells_a_second_jump_and_down_removes_both(hosts: Hosts) -> None:
         net.up(config, Backend.IPTABLES)
         run("iptables", "-t", "mangle", "-A", "PREROUTING", "-j", rules.CHAIN)
         wrong = [item.detail for item in net.status(config, Backend.IPTABLES) if not item.present]
-        net.down(config, Backend.IPTABLES)
+        net.down(Backend.IPTABLES)
     assert wrong == ["2 jumps from PREROUTING instead of one"]
     assert "PINHOLE" not in everything(hosts.gateway)
 
@@ -232,14 +246,14 @@ def test_host_without_ipv6_is_set_up_for_ipv4(hosts: Hosts, backend: Backend) ->
         net.up(config, backend, said.append)
         by_up = everything(hosts.gateway)
         assert all(item.present for item in net.status(config, backend))
-        net.down(config, backend)
+        net.down(backend)
         run("sh", stdin=rules.plan(config, backend))
     assert everything(hosts.gateway) == by_up
     assert said[0] == "no interface has an IPv6 address: set up for IPv4 alone"
 
 
 @both_backends
-def test_the_other_backend_is_named_at_up_and_keeps_its_routes_at_down(hosts: Hosts, backend: Backend) -> None:
+def test_up_takes_the_place_of_the_other_backend(hosts: Hosts, backend: Backend) -> None:
     config = configuration()
     (other,) = set(Backend) - {backend}
     said: list[str] = []
@@ -248,24 +262,57 @@ def test_the_other_backend_is_named_at_up_and_keeps_its_routes_at_down(hosts: Ho
         net.up(config, other)
         assert (net.standing(), net.all_standing()) == (other, [other])
         net.up(config, backend, said.append)
-        assert said[0].endswith(f"`pinhole net down --backend {other.value}`")
-        net.down(config, backend)
+        assert f"rules by {other.value} stood as well, and are removed" in said
+        assert net.all_standing() == [backend]
+        assert [part for part in net.status(config, backend) if not part.present] == []
+        net.down(backend)
+    assert everything(hosts.gateway) == before
+
+
+@both_backends
+def test_down_of_one_backend_leaves_the_routes_to_the_other(hosts: Hosts, backend: Backend) -> None:
+    """Both stand where somebody has pasted a plan beside the rules of the other."""
+    config = configuration()
+    (other,) = set(Backend) - {backend}
+    before = everything(hosts.gateway)
+    with hosts.gateway.inside():
+        net.up(config, other)
+        run("sh", stdin=rules.plan(config, backend))
+        assert net.all_standing() == list(Backend)
+        net.down(backend)
         assert [part for part in net.status(config, other) if not part.present] == []
         assert net.standing() is other
-        net.down(config, other)
+        net.down(other)
+    assert everything(hosts.gateway) == before
+
+
+@both_backends
+def test_clear_removes_all_of_both_whatever_is_left_of_it(hosts: Hosts, backend: Backend) -> None:
+    config = configuration()
+    (other,) = set(Backend) - {backend}
+    administrators(hosts.gateway)
+    before = everything(hosts.gateway)
+    with hosts.gateway.inside():
+        net.up(config, other)
+        run("sh", stdin=rules.plan(config, backend))
+        # Of iptables half has gone already.
+        run("sh", "-c", "iptables -t mangle -D PREROUTING -j PINHOLE; iptables -t mangle -F PINHOLE")
+        run("iptables", "-t", "mangle", "-X", "PINHOLE")
+        net.clear()
+        net.clear()
     assert everything(hosts.gateway) == before
 
 
 def test_missing_command_names_the_package() -> None:
     with pytest.raises(NetError, match="apt install iptables"):
-        net.run(("iptables-that-is-not-there",))
+        commands.run(("iptables-that-is-not-there",))
 
 
 def test_a_command_that_cannot_be_started_is_no_traceback(tmp_path: Path) -> None:
     program = tmp_path / "nft"
     program.touch(0o644)
     with pytest.raises(NetError, match="nft cannot be started: Permission denied"):
-        net.run((str(program),))
+        commands.run((str(program),))
 
 
 def test_refused_rules_are_reported_with_the_command(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from proxy.config.files import unpack
 from proxy.daemon import daemon as daemon_module
 from proxy.errors import PinholeError
 from proxy.host import keeper, privileges
-from proxy.host.watch import Watcher
+from proxy.host.link import Link
 from tests.netns.ftp_talk import Talk, fate, passive_address, server
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab
@@ -141,7 +141,7 @@ def test_a_configuration_that_was_not_there_at_the_start_is_read_as_well(
     ours, theirs = socket.socketpair()
     who = privileges.User("nobody", 65534, 65534)
     with ours, theirs:
-        beside = daemon_module._keeper(None, reading.default(), who, None, Watcher(0, ours))
+        beside = daemon_module._keeper(None, reading.default(), who, None, Link(ours, 0))
         with pytest.raises(PinholeError, match="cannot be read: No such file"):
             beside.descriptor("configuration")
         (tmp_path / "pinhole.yaml").write_text(NONE)

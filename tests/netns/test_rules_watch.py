@@ -15,9 +15,10 @@ from pathlib import Path
 import pytest
 
 from proxy.config import reading
-from proxy.host import net, privileges, rules, watch
+from proxy.host import net, privileges, rules
+from proxy.host.news import concerns_us
 from proxy.host.rules import Backend
-from proxy.host.watch import concerns_us
+from proxy.host.standing import Standing
 from tests.netns.namespaces import needs_root
 from tests.netns.test_privileges import capabilities
 from tools.lab import Daemon, Lab
@@ -280,7 +281,7 @@ def test_of_all_news_few_concern_us(news: bytes, of_rules: bool, is_ours: bool) 
 def test_where_nobody_tells_of_changes_it_looks_now_and_then(monkeypatch: pytest.MonkeyPatch) -> None:
     for kind, looks in (("iptables v1.8.9 (legacy)", True), ("iptables v1.8.9 (nf_tables)", False)):
         monkeypatch.setattr(net, "read", lambda _, kind=kind: kind)
-        guard = watch.Guard(reading.default(), Backend.IPTABLES, sees_rules=True)
-        assert guard.needs_looking is looks
-    assert not watch.Guard(reading.default(), Backend.NFT, sees_rules=True).needs_looking
-    assert not watch.Guard(reading.default(), Backend.IPTABLES, sees_rules=False).needs_looking
+        standing = Standing(reading.default(), Backend.IPTABLES, sees_rules=True)
+        assert standing.needs_looking is looks
+    assert not Standing(reading.default(), Backend.NFT, sees_rules=True).needs_looking
+    assert not Standing(reading.default(), Backend.IPTABLES, sees_rules=False).needs_looking

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from functools import partial
 
-from proxy.record.events.kinds import COUNT, ENDPOINT, TEXT, many, maybe
-from proxy.record.events.row import Event, field
+from proxy.record.events.kinds import COUNT, ENDPOINT, SECONDS, TEXT, many, maybe
+from proxy.record.events.row import Event, field, option
 
 _Line = partial(Event, scope="daemon")
 
@@ -45,12 +45,23 @@ EVENTS = (
     _Line(
         "rules.missing",
         "rules or routes that bring sessions here are gone or changed, or come after those of others: somebody flushed "
-        "his ruleset, restarted a network, started a VPN. `pinhole status` says `degraded` and ends with 1; `pinhole "
-        "net up` puts them back",
+        "his ruleset, restarted a network, started a VPN. `pinhole status` says `degraded` and ends with 1. `pinhole "
+        "net up` puts them back, and so does `pinhole net guard`, by itself",
         (field("parts", many(TEXT), "what is not as it was, in words"),),
         severity="error",
     ),
-    _Line("rules.restored", "they are back", (field("parts", many(TEXT), "what was missing"),), severity="notice"),
+    _Line(
+        "rules.restored",
+        "they are back",
+        (
+            field("parts", many(TEXT), "what was missing"),
+            field("seconds", SECONDS, "for how long"),
+            field("by", TEXT, "`guard`, or `others`: an operator, or the program that took them away"),
+            option("passed", COUNT, "sessions to ports of helpers that began meanwhile, and passed unread"),
+            option("sessions", many(TEXT), "the first hundred of them, as `tcp CLIENT > SERVER`"),
+        ),
+        severity="notice",
+    ),
     _Line(
         "audit.left_out",
         "lines of one kind that were too many (see below), and that no later one has told of",

@@ -25,7 +25,7 @@ from proxy.config.schema import Config
 from proxy.doctor import examine
 from proxy.doctor.findings import Finding, Level
 from proxy.errors import NetError, PinholeError
-from proxy.host import net
+from proxy.host import link, net
 from proxy.host.rules import Backend
 from tests.harness.control_socket import daemon
 
@@ -296,18 +296,18 @@ def test_json_and_fortios_exclude_each_other() -> None:
 @pytest.mark.parametrize(
     ("arguments", "expected"),
     [
-        (["run"], (None, None)),
-        (["run", "-c", "x.yaml", "--net"], ("x.yaml", Backend.NFT)),
-        (["run", "--net", "--backend", "iptables"], (None, Backend.IPTABLES)),
+        (["run"], (None, False, None)),
+        (["run", "-c", "x.yaml", "--net"], ("x.yaml", True, None)),
+        (["run", "--net", "--backend", "iptables"], (None, True, Backend.IPTABLES)),
     ],
 )
 def test_run_hands_over_to_the_daemon(
-    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: tuple[str | None, Backend | None]
+    monkeypatch: pytest.MonkeyPatch, arguments: list[str], expected: tuple[str | None, bool, Backend | None]
 ) -> None:
-    calls: list[tuple[str | None, Backend | None]] = []
+    calls: list[tuple[str | None, bool, Backend | None]] = []
 
-    def run(path: str | None, backend: Backend | None) -> int:
-        calls.append((path, backend))
+    def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
+        calls.append((path, sets_up, wanted))
         return 0
 
     module(monkeypatch, "proxy.daemon.daemon", run=run)
@@ -316,7 +316,7 @@ def test_run_hands_over_to_the_daemon(
 
 
 def test_what_stops_the_daemon_from_starting_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    def run(path: str | None, backend: Backend | None) -> int:
+    def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
         raise PinholeError("no capability")
 
     module(monkeypatch, "proxy.daemon.daemon", run=run)
@@ -340,38 +340,59 @@ def test_net_up_says_each_step(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     assert (result.exit_code, result.stderr) == (0, f"{file} by iptables\n")
 
 
-def test_net_down_does_not_need_a_readable_configuration(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[Backend] = []
-    monkeypatch.setattr(net, "all_standing", list)
-    monkeypatch.setattr(net, "down", lambda settings, backend, say: said.append(backend))
-    assert pinhole("net", "down", "-c", "/no/such/file").exit_code == 0
-    assert said == [Backend.NFT]
-
-
-def test_without_a_backend_that_one_is_meant_whose_rules_stand(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Else a remedy of the doctor's, `pinhole net up`, would set the other one up beside it."""
-    said: list[tuple[str, Backend]] = []
+@pytest.fixture
+def done(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, Backend | None]]:
+    """What the commands would have done to the host, where rules of iptables stand."""
+    done: list[tuple[str, Backend | None]] = []
+    monkeypatch.setattr(net, "require_admin", lambda: None)
     monkeypatch.setattr(net, "all_standing", lambda: [Backend.IPTABLES])
     monkeypatch.setattr(net, "overtaking", lambda settings: [])
+    monkeypatch.setattr(net, "up", lambda settings, backend, say: done.append(("up", backend)))
+    monkeypatch.setattr(net, "down", lambda backend, say: done.append(("down", backend)))
+    monkeypatch.setattr(net, "clear", lambda say: done.append(("clear", None)))
+    monkeypatch.setattr(link, "let_go", lambda say: done.append(("let_go", None)))
 
-    def status(settings: Config, backend: Backend) -> list[str]:
-        said.append(("status", backend))
+    def status(settings: Config, backend: Backend) -> list[net.Status]:
+        done.append(("status", backend))
         return []
 
     monkeypatch.setattr(net, "status", status)
-    for name in ("up", "down"):
-        monkeypatch.setattr(net, name, lambda settings, backend, say, name=name: said.append((name, backend)))
-    for name in ("up", "status", "down"):
+    return done
+
+
+def test_net_down_does_not_need_a_readable_configuration(done: list[tuple[str, Backend | None]]) -> None:
+    assert pinhole("net", "down", "-c", "/no/such/file").exit_code == 0
+    assert done == [("let_go", None), ("clear", None)]
+
+
+def test_without_a_backend_that_one_is_meant_whose_rules_stand(
+    file: Path, done: list[tuple[str, Backend | None]]
+) -> None:
+    """Else a remedy of the doctor's, `pinhole net up`, would set the other one up beside it."""
+    for name in ("up", "status"):
         assert pinhole("net", name, "-c", file).exit_code == 0
-    assert said == [("up", Backend.IPTABLES), ("status", Backend.IPTABLES), ("down", Backend.IPTABLES)]
+    assert done == [("up", Backend.IPTABLES), ("status", Backend.IPTABLES)]
 
 
-def test_net_down_without_a_backend_removes_both(monkeypatch: pytest.MonkeyPatch) -> None:
-    said: list[Backend] = []
-    monkeypatch.setattr(net, "all_standing", lambda: list(Backend))
-    monkeypatch.setattr(net, "down", lambda settings, backend, say: said.append(backend))
+def test_the_file_names_the_backend_and_the_option_wins(file: Path, done: list[tuple[str, Backend | None]]) -> None:
+    with open(file, "a") as more:
+        more.write("\nnetwork: {backend: nft}\n")
+    assert pinhole("net", "up", "-c", file).exit_code == 0
+    assert pinhole("net", "up", "-c", file, "--backend", "iptables").exit_code == 0
+    assert done == [("up", Backend.NFT), ("up", Backend.IPTABLES)]
+    assert "table inet pinhole" in pinhole("net", "plan", "-c", file).stdout
+
+
+def test_rules_of_the_other_backend_are_no_good_status(file: Path, done: list[tuple[str, Backend | None]]) -> None:
+    result = pinhole("net", "status", "-c", file, "--backend", "nft")
+    assert result.exit_code == 1
+    assert "rules by iptables" in result.stdout
+
+
+def test_net_down_without_a_backend_removes_both(done: list[tuple[str, Backend | None]]) -> None:
     assert pinhole("net", "down").exit_code == 0
-    assert said == list(Backend)
+    assert pinhole("net", "down", "--backend", "nft").exit_code == 0
+    assert done == [("let_go", None), ("clear", None), ("let_go", None), ("down", Backend.NFT)]
 
 
 def test_net_failure_ends_with_status_1(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -390,6 +411,7 @@ def test_net_status_is_fine_only_when_all_parts_stand(
     parts = [net.Status("rules", True, "as configured"), net.Status("route", present, "x")]
     monkeypatch.setattr(net, "status", lambda settings, backend: parts[:1])
     monkeypatch.setattr(net, "overtaking", lambda settings: parts[1:])
+    monkeypatch.setattr(net, "all_standing", list)
     result = pinhole("net", "status", "--json")
     assert result.exit_code == code
     assert json.loads(result.stdout) == {"up": present, "parts": [part._asdict() for part in parts]}

@@ -1,0 +1,135 @@
+"""Whoever listens to a guard: the daemon, which tells what is missing, and commands that want something of it.
+
+A guard that keeps the rules stands at a name of its network namespace, as the rules do: an abstract UNIX socket, which
+every process of that namespace finds without a path. Only root's is believed. It tells each listener what is missing as
+lines of JSON:
+
+    {"missing": [...], "at": 123.4, "sees_rules": true, "keeps": true}                       whenever that changes
+    {"done": "apply", "problem": null}                                                       the answer to a wish
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import socket
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from proxy.errors import NetError
+
+NAME = "\0pinhole-guard"
+ANSWER_SECONDS = 60
+"""How long a guard may take for a wish. It runs a dozen commands, and waits for others that change rules."""
+_RECEIVE_BYTES = 1 << 17
+
+Line = dict[str, Any]
+
+
+class Link:
+    """One end of the line to a guard, which belongs to whoever listens."""
+
+    def __init__(self, sock: socket.socket, pid: int | None = None) -> None:
+        """`pid` is the guard, if it is a child of this process."""
+        self.sock = sock
+        self._pid = pid
+        self._unread: list[Line] = []
+
+    @property
+    def is_own(self) -> bool:
+        """Whether the guard is a child of this process, and ends with it."""
+        return self._pid is not None
+
+    def lines(self) -> Iterator[Line]:
+        """The lines that have come. Raises EOFError when the guard has ended."""
+        while self._unread:
+            yield self._unread.pop(0)
+        while (line := self._receive(socket.MSG_DONTWAIT)) is not None:
+            yield line
+
+    def wish(self, name: str, **facts: Any) -> None:
+        """Tell the guard a wish. Its answer is one of the next lines. Raises NetError when the guard has ended."""
+        try:
+            self.sock.send(json.dumps({"wish": name, **facts}).encode())
+        except OSError as error:
+            raise NetError(f"the process that guards rules and routes has ended ({error.strerror})") from None
+
+    def ask(self, name: str, **facts: Any) -> None:
+        """Tell the guard a wish and wait until it is done. Raises NetError with the problem."""
+        self.wish(name, **facts)
+        self.sock.settimeout(ANSWER_SECONDS)
+        try:
+            while (line := self._receive()) is not None:
+                if line.get("done") != name:
+                    self._unread.append(line)
+                    continue
+                if line["problem"]:
+                    raise NetError(str(line["problem"]))
+                return
+        except EOFError:
+            raise NetError("the process that guards rules and routes has ended, or does not know this user") from None
+        except TimeoutError:
+            raise NetError("the process that guards rules and routes does not answer") from None
+        finally:
+            self.sock.setblocking(False)
+
+    def lasts(self, seconds: float) -> bool:
+        """Whether the guard is still there after this time."""
+        self.sock.settimeout(seconds)
+        try:
+            while True:
+                self._receive()
+        except TimeoutError:
+            return True
+        except EOFError:
+            return False
+        finally:
+            self.sock.setblocking(False)
+
+    def end(self) -> None:
+        """Listen no longer. A guard that is a child of this process ends."""
+        self.sock.close()
+        if self._pid is not None:
+            os.waitpid(self._pid, 0)
+
+    def _receive(self, flags: int = 0) -> Line | None:
+        """The next line. None: there is none yet. Raises EOFError."""
+        try:
+            data = self.sock.recv(_RECEIVE_BYTES, flags)
+        except BlockingIOError:
+            return None
+        except ConnectionResetError:
+            raise EOFError from None
+        if not data:
+            raise EOFError
+        line = json.loads(data)
+        assert isinstance(line, dict)
+        return line
+
+
+def find() -> Link | None:
+    """The guard that keeps the rules of this network namespace, if there is one."""
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    with contextlib.suppress(OSError):
+        sock.connect(NAME)
+        if user_at(sock) == 0:
+            sock.setblocking(False)
+            return Link(sock)
+    sock.close()
+    return None
+
+
+def user_at(sock: socket.socket) -> int:
+    """The user at the other end of a UNIX socket."""
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int(struct.unpack("=iII", credentials)[1])
+
+
+def let_go(say: Callable[[str], None]) -> None:
+    """Have a guard, if there is one, leave the rules alone until they are set up again. Raises NetError."""
+    if (link := find()) is not None:
+        with contextlib.closing(link.sock):
+            link.ask("rest")
+        say("the guard lets rules and routes go, until they are set up again")
