@@ -88,8 +88,8 @@ class Vias:
         return _moved(mapped.changes, at, end - at, span.start)
 
     def _request_via(self, value: bytes, via: values.Via, side: Side, is_top: bool, now: float) -> MappedVia:
-        """A Via on its way to the server: sent-by becomes the address by which the other side knows this one, for
-        responses go there (RFC 3261 s.18.2.2). What it was is remembered unless it can be made again."""
+        """A Via of a request, whichever side sends it: sent-by becomes the address by which the other side knows this
+        one, for responses go there (RFC 3261 s.18.2.2). What it was is remembered unless it can be made again."""
         if not self._names.maps_outward(side):
             return _STAYS
         own, transport = self._peers.own(side), self._peers.transport
