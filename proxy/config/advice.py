@@ -101,7 +101,7 @@ def _ports(settings: File) -> Iterator[Finding]:
         yield (
             ("ports",),
             f"only {len(settings.ports)} ports, but one client alone may have {wanted} pinholes (limits: "
-            f"pinholes_per_client), and a call with audio takes four ports",
+            f"pinholes_per_client), and each one of media takes two ports",
         )
 
 

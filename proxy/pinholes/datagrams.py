@@ -75,15 +75,17 @@ class DatagramPinhole(Timed):
         for hears in self._heard(expect):
             self._endpoints[hears] = self._at(endpoints.take(at, hears=hears))
 
-    @staticmethod
-    def _heard(expect: Expect) -> list[Heard]:
+    def _heard(self, expect: Expect) -> list[Heard]:
         """Which peers the sockets hear. At an address of ours they hear everybody, and strangers are counted. At the
         party's own address the packets of others must pass as if no pinhole stood there, which is possible when single
-        hosts are admitted and not whole networks."""
-        is_in_place = expect.listen == expect.target
-        if not is_in_place or any(network.num_addresses > 1 for network in expect.allow):
+        hosts are admitted and not whole networks. Where the party is published at the address, others come to it by
+        that policy, networks included."""
+        hosts: list[Heard] = [network.network_address for network in expect.allow if network.num_addresses == 1]
+        if self._table.is_published(Transport.UDP, expect.listen):
+            return list(dict.fromkeys(hosts))
+        if expect.listen != expect.target or len(hosts) < len(expect.allow):
             return [EVERYBODY]
-        return list(dict.fromkeys(network.network_address for network in expect.allow))
+        return list(dict.fromkeys(hosts))
 
     def _at(self, endpoint: UdpEndpoint) -> UdpEndpoint:
         """The pinhole waits at this endpoint from now on."""

@@ -179,9 +179,14 @@ class Flows:
         host: Host = nat.source if nat.source is not None else transparent.route_source(nat.dial, mark)
         if host == client.host:
             far = self.endpoints.take(client, hears=nat.dial.host)
+        elif published := set(self.sessions.policies.published_at(Transport.UDP, Endpoint(host, client.port))):
+            # A PBX that is published on this very port keeps it towards its provider. Anybody else would take it away.
+            if published == {client}:
+                far = self.endpoints.take_published(client, host, nat.dial.host)
+            else:
+                far = self.endpoints.take_mapped(client, host, keep_port=False)
         else:
-            published = self.sessions.policies.is_published(Transport.UDP, Endpoint(host, client.port))
-            far = self.endpoints.take_mapped(client, host, client.port >= LEAST_KEPT_PORT and not published)
+            far = self.endpoints.take_mapped(client, host, client.port >= LEAST_KEPT_PORT)
         try:
             transparent.set_mark(far.sock, mark)
         except OSError:

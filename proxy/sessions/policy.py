@@ -7,7 +7,7 @@ Addresses are compared as numbers, and an IPv4-mapped IPv6 address is the IPv4 a
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from protocols.contract.addresses import Endpoint, Host, Network, Transport
@@ -128,11 +128,15 @@ class PolicyTable:
 
     def is_published(self, transport: Transport, at: Endpoint) -> bool:
         """Whether a policy leads sessions from this address and port to another server."""
+        return any(True for _ in self.published_at(transport, at))
+
+    def published_at(self, transport: Transport, at: Endpoint) -> Iterator[Endpoint]:
+        """The servers that policies lead sessions to from this address and port."""
         entry = self._entries.get((transport, at.port))
-        return entry is not None and any(
-            rule.policy.dnat is not None and (rule.destinations is None or _holds(rule.destinations, at.host))
-            for rule in self._rules[entry.name]
-        )
+        for rule in self._rules[entry.name] if entry is not None else ():
+            to = rule.policy.dnat
+            if to is not None and (rule.destinations is None or _holds(rule.destinations, at.host)):
+                yield Endpoint(to.host, to.port or at.port)
 
 
 def nat(policy: Policy, arrival: Arrival) -> Nat | Denied:

@@ -80,6 +80,7 @@ class UdpEndpoint:
         "is_leased",
         "is_media",
         "mapped",
+        "published",
         "routes",
         "sock",
         "stranger",
@@ -98,6 +99,8 @@ class UdpEndpoint:
         self.is_media = is_media
         self.mapped: tuple[Endpoint, Host] | None = None
         """(client, host) if this is the endpoint by which that client is known as that host. None: no client is."""
+        self.published: tuple[Endpoint, Host] | None = None
+        """(client, host) if one server knows that client, which is published at the host, by this endpoint."""
         self.is_leased = False
         """Whether the port comes from the port pool."""
         self.uses = 0
@@ -252,6 +255,8 @@ class UdpEndpoints:
         kernel writes it."""
         self._mapped: dict[tuple[Endpoint, Host], UdpEndpoint] = {}
         """(client, host) -> the endpoint by which the client is known as that host."""
+        self._published: dict[tuple[Endpoint, Host], set[UdpEndpoint]] = {}
+        """(client, host) -> the endpoints by which a published client is known as that host, one for each server."""
         self.leased: dict[Address, UdpEndpoint] = {}
         """Endpoints on addresses of ours. What one of them sends to another would have to pass our own firewall."""
         self.stranger: Stranger = lambda *_: None
@@ -295,9 +300,19 @@ class UdpEndpoints:
         endpoint.uses += 1
         return endpoint
 
+    def take_published(self, client: Endpoint, host: Host, server: Host) -> UdpEndpoint:
+        """The endpoint by which one server knows a client that is published at `host` with its own port. It hears that
+        server alone, so that whoever else asks the published client is heard by the main listener. Raises OSError."""
+        if (client, host) in self._mapped:  # it is known by another port, and stays so for as long as that is used
+            return self.take_mapped(client, host, keep_port=False)
+        endpoint = self.take(Endpoint(host, client.port), hears=server)
+        endpoint.published = (client, host)
+        self._published.setdefault(endpoint.published, set()).add(endpoint)
+        return endpoint
+
     def is_mapped(self, client: Endpoint, host: Host) -> bool:
         """Whether this client is known to a peer as `host`."""
-        return (client, host) in self._mapped
+        return (client, host) in self._mapped or (client, host) in self._published
 
     def take_free(self, host: Host, reserved: bool = False) -> UdpEndpoint:
         """An endpoint on a free port of an address of ours, from the pool or from the reserved ports. Raises
@@ -372,6 +387,11 @@ class UdpEndpoints:
         self._count -= 1
         if endpoint.mapped is not None:
             del self._mapped[endpoint.mapped]
+        if endpoint.published is not None:
+            known = self._published[endpoint.published]
+            known.discard(endpoint)
+            if not known:
+                del self._published[endpoint.published]
         if endpoint.is_leased:
             del self.leased[endpoint.address]
             self._held[endpoint.is_media][endpoint.address[0]] -= 1

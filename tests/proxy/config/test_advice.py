@@ -60,7 +60,7 @@ def test_too_few_ports_for_one_client(load: Load) -> None:
     (found,) = warnings(load, f"{policy('snat: interface')}ports: 40000-40001\n")
     assert found == (
         "3:8: warning: ports: only 2 ports, but one client alone may have 1000 pinholes (limits: pinholes_per_client), "
-        "and a call with audio takes four ports"
+        "and each one of media takes two ports"
     )
     assert warnings(load, f"{POLICY}ports: 40000-40001\n") == []  # without NAT no port is taken
 
