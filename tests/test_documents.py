@@ -9,11 +9,14 @@ from pathlib import Path
 import pytest
 
 from proxy.command.cli import COMMANDS
+from proxy.config import reading
 
 ROOT = Path(__file__).parents[1]
-FOLDERS = ("configs", "protocols", "proxy", "tests", "tools")
+FOLDERS = ("configs", "docs", "protocols", "proxy", "tests", "tools")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
-A_PATH = re.compile(r"`((?:proxy|protocols|tests|tools|configs|\.ci)/[\w./-]*\w)`")
+A_PATH = re.compile(r"`((?:proxy|protocols|tests|tools|configs|docs|\.ci)/[\w./-]*\w)`")
+A_CONFIGURATION = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+A_PAGE = re.compile(r"\]\(([^)#:]+)\)")
 A_COMMAND = re.compile(r"(?:`|^    )pinhole ((?:[a-z-]+ ?)+)", re.MULTILINE)
 
 
@@ -27,6 +30,23 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
 def test_every_command_that_a_document_names_exists(document: Path) -> None:
     for words in A_COMMAND.findall(document.read_text()):
         assert words.split()[0] in COMMANDS, words
+
+
+@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_page_that_a_document_leads_to_exists(document: Path) -> None:
+    assert [page for page in A_PAGE.findall(document.read_text()) if not (document.parent / page).exists()] == []
+
+
+@pytest.mark.parametrize("page", sorted((ROOT / "docs").glob("*.md")), ids=lambda path: path.name)
+def test_every_configuration_of_a_page_is_right(page: Path, tmp_path: Path) -> None:
+    """A page shows whole files, which can be copied."""
+    for text in A_CONFIGURATION.findall(page.read_text()):
+        (tmp_path / "pinhole.yaml").write_text(text)
+        reading.load(tmp_path / "pinhole.yaml")
+
+
+def test_the_configuration_of_the_package_is_right() -> None:
+    assert reading.load(ROOT / "debian/pinhole.yaml").audit.to == "/var/log/pinhole/audit.log"
 
 
 def test_the_architecture_names_every_room_and_every_module_beside_them() -> None:

@@ -172,6 +172,7 @@ def _load_what_comes_late() -> None:
     ordinary user may not be able to read them later."""
     for name in ("encodings.idna", "encodings.unicode_escape"):
         importlib.import_module(name)
+    version.installed()
 
 
 def _say(text: str) -> None:
@@ -227,7 +228,7 @@ class Daemon:
         self._rules = Rules(self._loop, watcher, self._log, self._metrics, _say)
         self._rules.changed = self._tell_manager
         self._metrics.audit_lost.set_function(lambda: self._sink.lost)
-        self._version = version.installed()  # this reads a file, for which there may be no descriptor left later
+        self._version = version.installed()
         own = frozenset(listener.loopback(settings.network.listen_port))
         ports = PortPool(settings.ports.first, settings.ports.last, taken=settings.helper_ports)
         most = settings.network.max_segment

@@ -1,4 +1,7 @@
-"""The oldest versions that `pyproject.toml` says suffice do suffice. They are those of Debian 13."""
+"""pinhole needs what it says it needs: no package for nothing, and the oldest versions that are declared suffice.
+
+They are those of Debian 13, and its package asks for the same ones.
+"""
 
 from __future__ import annotations
 
@@ -19,6 +22,21 @@ def _declared() -> dict[str, str]:
     """The packages that pinhole needs, and the oldest version of each."""
     wanted = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
     return {name.lower(): version for name, version in (each.split(">=") for each in wanted)}
+
+
+def test_every_package_that_is_needed_is_used() -> None:
+    sources = "".join(path.read_text() for room in ("proxy", "protocols") for path in (ROOT / room).rglob("*.py"))
+    modules = {name: {"pyyaml": "yaml"}.get(name, name.replace("-", "_")) for name in _declared()}
+    unused = [name for name, module in modules.items() if not re.search(rf"(?m)^\s*(from|import) {module}\b", sources)]
+    assert unused == []
+
+
+def test_the_package_for_debian_13_asks_for_the_same_versions() -> None:
+    names = {"pyyaml": "python3-yaml"}
+    wanted = {(names.get(name, f"python3-{name}"), version) for name, version in _declared().items()}
+    source, binary = (ROOT / "debian/control").read_text().split("\n\n", 1)
+    for stanza in (source, binary):
+        assert set(re.findall(r"(python3-(?!setuptools)[a-z-]+) \(>= (\S+)\)", stanza)) == wanted
 
 
 def test_what_is_tested_is_the_oldest_version_of_each_package() -> None:
