@@ -22,7 +22,7 @@ from itertools import count
 from typing import Any, assert_never
 
 from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport
-from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resolve, Send, Splice
+from protocols.contract.effects import Abort, Close, Copy, Effect, Finish, Note, Resolve, Send, Splice
 from protocols.contract.engine import Counts, Engine, EngineFactory, Helper, Shares, Tallies, Tally
 from protocols.contract.live import Call, Registration, Tells
 from protocols.contract.pinholes import (
@@ -131,7 +131,7 @@ def _sum(one: Mapping[tuple[str, ...], int], other: Mapping[tuple[str, ...], int
 class Observer(Engine):
     """An engine that feeds an inner engine with all that comes, and performs none of its effects."""
 
-    __slots__ = ("_has_ended", "_is_stream", "_pinholes", "_shared", "_start", "engine")
+    __slots__ = ("_has_ended", "_is_copied", "_is_stream", "_pinholes", "_shared", "_start", "engine")
 
     def __init__(
         self,
@@ -151,6 +151,8 @@ class Observer(Engine):
         self._pinholes = ObservedPinholes(self._closed, shared.numbers, pinholes)
         self._start = partial(start, peers, options, self._pinholes)
         self.engine = self._start(now)
+        self._is_copied = False
+        """The inner engine is to return copies of messages."""
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -163,6 +165,7 @@ class Observer(Engine):
             # next would have been for an engine of another session.
             notes, ends = [*notes, *self.stop(now)], []
             self._has_ended, self.engine = False, self._start(now)
+            self.engine.copy(self._is_copied)
         return (*notes, Send(side.other, data), *ends)
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
@@ -192,6 +195,10 @@ class Observer(Engine):
         has_come = deadline is not None and deadline <= now
         notes, ends = self._step(self.engine.tick if has_come else lambda _: (), now=now)
         return (*notes, *ends)
+
+    def copy(self, is_wanted: bool) -> None:
+        self._is_copied = is_wanted
+        self.engine.copy(is_wanted)
 
     def is_needed(self) -> bool:
         return self.engine.is_needed()
@@ -236,7 +243,9 @@ class Observer(Engine):
                     ends.append(Splice(IDLE_SECONDS) if self._is_stream else Close(reason))
                 case Splice():
                     ends.append(effect)
-                case Send() | Finish():
+                case Copy(side, has_come) if has_come:
+                    told += (effect, replace(effect, side=side.other, has_come=False))  # it goes on as it came
+                case Send() | Finish() | Copy():
                     pass
                 case _:
                     assert_never(effect)

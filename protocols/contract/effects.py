@@ -81,7 +81,21 @@ class Resolve:
     name: str
 
 
-Effect = Send | Finish | Abort | Close | Splice | Note | Resolve
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """A whole message as a side has sent it, or as it is sent to one: for those who collect messages. Nothing is sent
+    by this. An engine returns copies only when it was asked for them (`Engine.copy`)."""
+
+    side: Side
+    """The side that has sent the message, or that it is sent to."""
+    has_come: bool
+    """Whether the side has sent it."""
+    data: bytes
+    of: bytes
+    """What the message belongs to, as a call, by a name that is the same on both sides."""
+
+
+Effect = Send | Finish | Abort | Close | Splice | Note | Resolve | Copy
 
 
 class Outbox:

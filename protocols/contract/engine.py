@@ -51,6 +51,10 @@ class Engine:
         """A side has sent its last byte, or is gone."""
         return (Finish(side.other),)
 
+    def copy(self, is_wanted: bool) -> None:
+        """From now on the engine returns a `Copy` of each message that it reads and sends, or does so no more. It is
+        asked for copies only if its helper says by which number collectors know the protocol (`Helper.hep`)."""
+
     def is_needed(self) -> bool:
         """Whether the engine looks after something that goes on while both sides are silent, and after they are gone
         (S75)."""
@@ -165,6 +169,9 @@ class Helper:
     """What the pinholes of its engines are for, by the words that each `Expect` and `Media` says."""
     roles: tuple[type[Any], ...] = ()
     """The roles that a `Reader` can give to an engine of this helper: frozen dataclasses of plain values."""
+    hep: int | None = None
+    """The number of the protocol in HEP, by which collectors know its messages. None: the messages are not
+    collected."""
     beside: object = None
     """The role of a session that a server begins from another port of its host, towards a client whose own session is
     needed."""

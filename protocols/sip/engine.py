@@ -26,7 +26,7 @@ from typing import Any
 
 from protocols.contract import live
 from protocols.contract.addresses import Malformed, Peers, Side, Transport
-from protocols.contract.effects import Abort, Effect, Finish, Note, Send, Splice, violation
+from protocols.contract.effects import Abort, Copy, Effect, Finish, Note, Send, Splice, violation
 from protocols.contract.engine import Engine, Helper, Tally
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.sip.answers import Refused, refuse
@@ -69,6 +69,7 @@ class SipEngine(Engine):
         "_dialogs",
         "_ended",
         "_has_begun",
+        "_is_copied",
         "_is_let_in",
         "_is_proved",
         "_is_tls",
@@ -121,6 +122,8 @@ class SipEngine(Engine):
         self._has_begun = False
         """A byte of the stream has come."""
         self._told = Told(peers, self._note)
+        self._is_copied = False
+        """Somebody collects the messages."""
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -139,6 +142,9 @@ class SipEngine(Engine):
             return (*self._take_notes(), *sends)
         if again is not None:
             self._table.seen.repeated += 1
+            if self._is_copied:
+                self._copy_again(side, data, again)
+                return (*self._take_notes(), *again)
             return again
         sends = self._message(side, data, now, key)
         self._table.repeats.put(key, sends, now)
@@ -217,6 +223,8 @@ class SipEngine(Engine):
                 self._spoken.add(side)
                 self._is_proved = len(self._spoken) == len(Side)
             sends = self._pass(side, message, now, key)
+            if self._is_copied:
+                self._copy(side, message, sends)
         except BadMessage as bad:
             sends = self._malformed(side, data, bad)
         except Malformed as bad:
@@ -410,6 +418,26 @@ class SipEngine(Engine):
         self._lapsed(self._contacts.stop(now))
         return self._take_notes()
 
+    # -- copies for those who collect messages ------------------------------------------------------------------------
+
+    def copy(self, is_wanted: bool) -> None:
+        self._is_copied = is_wanted
+
+    def _copy(self, side: Side, message: Message, sends: Sequence[Send]) -> None:
+        """The message as it came, and what is sent for it. All of it belongs to one call, by whatever name either side
+        knows that."""
+        self._notes.append(Copy(side, True, message.data, message.call_id))
+        self._notes += (Copy(send.to, False, send.data, message.call_id) for send in sends)
+
+    def _copy_again(self, side: Side, data: bytes, sends: Sequence[Send]) -> None:
+        """The same for a datagram that has come before, and was not read this time."""
+        try:
+            message = read_message(data, False)
+        except Malformed:
+            return
+        message.call_id = self._rewriter.call_id(message, side)
+        self._copy(side, message, sends)
+
     # -- lines of log ------------------------------------------------------------------------------------------------
 
     def _note(self, event: str, facts: dict[str, Any]) -> None:
@@ -499,6 +527,7 @@ HELPER = Helper(
     permits=PERMITS,
     start=SipEngines,
     purposes=("rtp", "udptl", "sip"),
+    hep=1,
     roles=(Called,),
     beside=Called(),
     begins=begins,

@@ -35,6 +35,7 @@ from proxy.config.values import (
     Dnat,
     Mark,
     PortRange,
+    Target,
     one_or_many,
     parse_action,
     parse_audit_to,
@@ -50,11 +51,12 @@ from proxy.config.values import (
     parse_snat,
     parse_socket_path,
     parse_table,
+    parse_target,
     parse_user,
     ports_or_many,
 )
 from proxy.config.whereabouts import CONTROL
-from proxy.config.written import TEXT, LongSeconds, Networks, Seconds, many, options_model
+from proxy.config.written import TEXT, LongSeconds, Networks, Seconds, Secret, many, options_model
 
 REGISTRY: Mapping[str, Helper] = HELPERS
 """The helpers that exist, by name."""
@@ -252,6 +254,18 @@ class Measured(_Section):
     the numbers, so it is one of loopback, or the firewall says who that is."""
 
 
+class Hep(_Section):
+    """A collector of messages, as Homer or sngrep: each SIP message is copied to it, as it came and as it went on. The
+    messages have all that was said in them, identities and keys of media as well, and go in clear."""
+
+    to: Annotated[Target, PlainValidator(parse_target), _WORD, WithJsonSchema(TEXT)] | None = None
+    """HOST:PORT of the collector, which listens to HEP over UDP. Left out: nothing is copied."""
+    id: Annotated[int, Field(ge=1, le=0xFFFFFFFF)] = 1
+    """The number by which the collector knows this gateway."""
+    password: Secret | None = None
+    """The key that the collector asks for, if it does."""
+
+
 class NetworkSettings(_Section):
     """The firewall and routing rules that bring packets to the daemon."""
 
@@ -313,6 +327,7 @@ class File(_Section):
     timeouts: Timeouts = Timeouts()
     audit: Audit = Audit()
     metrics: Measured = Measured()
+    hep: Hep = Hep()
     control: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = CONTROL
     """UNIX socket where `pinhole sessions`, `reload` and the like reach the daemon."""
     user: Annotated[str, PlainValidator(parse_user), WithJsonSchema({"type": ["string", "integer"]})] | None = None

@@ -75,6 +75,17 @@ class Dnat:
         return f"[{self.host}]:{self.port}" if self.host.version == 6 else f"{self.host}:{self.port}"
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A host of others, by address or name, and a port of it."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
 def plain_host(host: Host) -> Host:
     """An IPv4-mapped IPv6 address as the IPv4 address that it stands for; any other address as it is (rule X5)."""
     return (isinstance(host, IPv6Address) and host.ipv4_mapped) or host
@@ -202,6 +213,22 @@ def parse_listen(value: Any) -> Endpoint:
     if not 1024 <= port <= 65535:
         raise wrong("a port from 1024 to 65535, since those below belong to services")
     return Endpoint(host, port)
+
+
+def parse_target(value: Any) -> Target:
+    """A host of others and a port."""
+    if isinstance(value, Target):
+        return value
+    match = re.fullmatch(
+        r"(?:\[(?P<v6>[0-9a-fA-F:.]+)\]|(?P<name>[0-9A-Za-z_.-]{1,253})):(?P<port>[0-9]{1,5})", str(value)
+    )
+    if match is None:
+        raise wrong("expected HOST:PORT, with IPv6 as [ADDRESS]:PORT")
+    if match["v6"] is not None or re.fullmatch(r"[0-9.]+", match["name"]):
+        parse_host(match["v6"] or match["name"])
+    if not 1 <= int(match["port"]) <= 65535:
+        raise wrong("a port is a number from 1 to 65535")
+    return Target(match["v6"] or match["name"], int(match["port"]))
 
 
 def parse_snat(value: Any) -> Any:

@@ -278,6 +278,7 @@ class Daemon:
         await control.start()
         self._control = control  # from here on the socket is ours to remove
         await self._measuring.start(self._config.metrics.listen)
+        self._measuring.copy_to(self._config.hep)
         try:
             self._watch = AddressWatch(self._loop, self._sessions.address_gone)
         except OSError as error:
@@ -449,6 +450,7 @@ class Daemon:
         self._pinholes.ports.use(fresh.ports.first, fresh.ports.last, fresh.helper_ports)
         self._pinholes.reserved.keep_off(fresh.helper_ports)
         self._sessions.use(fresh)
+        self._measuring.copy_to(fresh.hep)
         self._sink.reopen()
         self._measuring.reloaded(True)
         self._log.write("config.reloaded", config=fresh.source)

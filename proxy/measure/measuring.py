@@ -10,8 +10,10 @@ from collections.abc import Mapping
 from prometheus_client import Info
 
 from protocols.contract.addresses import Endpoint
+from proxy.config.schema import Hep
 from proxy.measure.exposition import Exposition
 from proxy.measure.health import LATE_SECONDS, Check, Health
+from proxy.measure.hep import HepExport
 from proxy.measure.live import Live, Queue
 from proxy.measure.loop_delay import LoopDelay
 from proxy.measure.pages import PagesListener, pages
@@ -40,7 +42,11 @@ class Measuring:
         self.health = Health({**checks, "loop": self._loop_is_late})
         self.exposition = Exposition(metrics.registry, Live(metrics, sessions, pinholes, queue))
         self.pages = pages(self.exposition, self.health)
+        self._loop = loop
+        self._sessions = sessions
         self._listener: PagesListener | None = None
+        self._hep: HepExport | None = None
+        self._copied_to = Hep()
         self.reloaded(True)
 
     def _loop_is_late(self) -> str | None:
@@ -52,6 +58,19 @@ class Measuring:
         self._metrics.reloaded.set(is_accepted)
         if is_accepted:
             self._metrics.reloaded_at.set(time.time())
+
+    def copy_to(self, hep: Hep) -> None:
+        """Copy messages to this collector from now on, or to none."""
+        if hep == self._copied_to:
+            return
+        self._copied_to = hep
+        before, self._hep = self._hep, None
+        if hep.to is not None:
+            sent, lost = self._metrics.hep_sent, self._metrics.hep_lost
+            self._hep = HepExport(self._loop, hep.to, hep.id, hep.password or "", sent, lost)
+        self._sessions.collect(self._hep)
+        if before is not None:
+            before.stop()
 
     async def start(self, listen: Endpoint | None) -> None:
         """Begin to serve the pages at this address of TCP, if there is one. Raises SocketError."""
@@ -68,5 +87,6 @@ class Measuring:
     async def stop(self) -> None:
         """Measure no more."""
         self._delay.stop()
+        self.copy_to(Hep())
         if self._listener is not None:
             await self._listener.stop()

@@ -48,6 +48,8 @@ class Metrics:
         self.audit_suppressed = self._counter(
             "audit_lines_suppressed", "Audit lines left out, as too many of their kind", "event", BUDGETS
         )
+        self.hep_sent = self._counter("hep_messages", "Copies of messages that were sent to the collector")
+        self.hep_lost = self._counter("hep_messages_lost", "Copies of messages that could not be sent to the collector")
         self.loop_delay = Histogram(
             "pinhole_loop_delay_seconds",
             "How late a timer of the event loop ran, looked at four times a second",

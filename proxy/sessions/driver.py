@@ -68,6 +68,11 @@ class EngineDriver:
         if self._engine is not None:
             self._step(self._engine.eof, side)
 
+    def copy(self, is_wanted: bool) -> None:
+        """Have the engine return copies of messages, or no more."""
+        if self._engine is not None:
+            self._engine.copy(is_wanted)
+
     def resolved(self, name: str, hosts: tuple[Host, ...]) -> None:
         """Tell the engine the addresses of a name that it asked for."""
         if self._engine is not None:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, assert_never
 
 from protocols.contract.addresses import Side
-from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Resolve, Send, Splice
+from protocols.contract.effects import Abort, Close, Copy, Effect, Finish, Note, Resolve, Send, Splice
 
 
 class Performer(Protocol):
@@ -34,6 +34,9 @@ class Performer(Protocol):
     def resolve(self, name: str) -> None:
         """Look a name up; the engine hears the answer later."""
 
+    def copy(self, copy: Copy) -> None:
+        """Give the copy of a message to whoever collects them."""
+
     def note(self, event: str, facts: Mapping[str, Any]) -> None:
         """Write a line of audit log."""
 
@@ -58,6 +61,8 @@ def apply(effects: Sequence[Effect], performer: Performer) -> None:
             case Close(reason):
                 performer.conclude(reason)
                 return
+            case Copy():
+                performer.copy(effect)
             case Resolve(name):
                 performer.resolve(name)
             case Splice(idle_seconds, carries_urgent):

@@ -24,7 +24,7 @@ from proxy.sessions.counted import Counted
 from proxy.sessions.leg import Held
 from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable, nat
 from proxy.sessions.resolver import Resolver
-from proxy.sessions.session import Admission, LetIn, Session
+from proxy.sessions.session import Admission, Collector, LetIn, Session
 from proxy.sessions.stream import StreamSession
 from proxy.sockets import packet_info, streams
 from proxy.sockets.arrival import Arrival
@@ -63,6 +63,7 @@ class Sessions:
         self._interfaces = packet_info.InterfaceNames()
         self.held = Held()
         self.counted = Counted(loop, log)
+        self.collector: Collector | None = None
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
         """Sessions that are over while their engines still look after something."""
@@ -93,6 +94,12 @@ class Sessions:
         self.pinholes.is_published = self.policies.is_published
         for session in (*self._sessions, *self._lingering):
             self._guarded(session.reconfigured)
+
+    def collect(self, collector: Collector | None) -> None:
+        """Give copies of messages to this collector from now on. None: to nobody."""
+        self.collector = collector
+        for session in (*self._sessions, *self._lingering):
+            self._guarded(session.collected, collector is not None)
 
     def address_gone(self, host: Host) -> None:
         """This host has lost the address. Sessions known by it end, and the next datagram or connection begins a

@@ -10,7 +10,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any, Protocol
 
-from protocols.contract.addresses import Host, Peers, Side
+from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
+from protocols.contract.effects import Copy
 from protocols.contract.engine import EngineFactory, Helper
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Reader
 from proxy.config.schema import Policy, Timeouts
@@ -67,6 +68,16 @@ class Admission:
     """None: a policy let the session in on its own account."""
 
 
+class Collector(Protocol):
+    """Whoever collects copies of messages."""
+
+    def collect(
+        self, protocol: int, transport: Transport, source: Endpoint, target: Endpoint, data: bytes, of: bytes
+    ) -> None:
+        """Take a message that has travelled between these two, and never block. `protocol` is its number in HEP, `of`
+        what it belongs to."""
+
+
 class Registry(Protocol):
     """All sessions of the daemon, as far as a single session needs them. `Sessions` is the only one."""
 
@@ -79,6 +90,8 @@ class Registry(Protocol):
     resolver: Resolver
     held: Held
     """The budget of bytes that wait for peers to read them."""
+    collector: Collector | None
+    """Takes copies of messages. None: nobody does, and no engine makes any."""
     counted: Counted
     """Counts the sessions of helpers whose sessions have no lines of their own in the audit log."""
 
@@ -141,6 +154,8 @@ class Session(Performer):
         options = self.policy.options[self.helper.name]
         engine = self._sessions.engines[self.helper.name](peers, options, self.pinholes, self._loop.time())
         self._driver = EngineDriver(self._loop, engine, self)
+        if self._sessions.collector is not None:
+            self.collected(True)
         return self._driver
 
     @property
@@ -163,6 +178,20 @@ class Session(Performer):
         if event == "violation":
             self._sessions.metrics.violations.labels(facts["rule"]).inc()
         self.log.write(event, **facts)
+
+    def collected(self, is_wanted: bool) -> None:
+        """From now on somebody collects the messages of this session, or nobody does."""
+        if self._driver is not None and self.helper.hep is not None:
+            self._driver.copy(is_wanted)
+
+    def copy(self, copy: Copy) -> None:
+        """Give the copy of a message to the collector, with the addresses between which it travels."""
+        collector, peers, protocol = self._sessions.collector, self._peers, self.helper.hep
+        if collector is None or peers is None or protocol is None:
+            return
+        party, ours = peers.own(copy.side), peers.as_seen(copy.side.other)
+        source, target = (party, ours) if copy.has_come else (ours, party)
+        collector.collect(protocol, peers.transport, source, target, copy.data, copy.of)
 
     def engine_failed(self, lines: Sequence[str]) -> None:
         """Log the traceback of the engine and end the session."""
