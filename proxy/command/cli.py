@@ -43,6 +43,16 @@ COMMANDS: Mapping[str, str] = {
 """Name of a command -> the module of this room, and what it is called there. A new command is one more line."""
 
 
+_SECTIONS: Mapping[str, str] = {
+    "run": "The daemon",
+    "calls": "See",
+    "reload": "Change",
+    "check": "Configuration",
+    "net": "This host",
+}
+"""Name of a command -> the section of the help that begins with it."""
+
+
 class _Commands(click.Group):
     """The commands of the table above. It prints what the operator can act on in one line (or one for each problem of a
     file), and ends with status 1."""
@@ -61,9 +71,17 @@ class _Commands(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write what each command does. Unlike click's own, this cuts no sentence."""
-        commands = [self.get_command(ctx, name) for name in COMMANDS]
-        with formatter.section("Commands"):
-            formatter.write_dl([(one.name or "", one.get_short_help_str(200)) for one in commands if one is not None])
+        sections: list[tuple[str, list[tuple[str, str]]]] = []
+        for name in COMMANDS:
+            if name in _SECTIONS:
+                sections.append((_SECTIONS[name], []))
+            command = self.get_command(ctx, name)
+            assert command is not None
+            sections[-1][1].append((name, command.get_short_help_str(200)))
+        longest = max(map(len, COMMANDS))
+        for title, rows in sections:
+            with formatter.section(title):
+                formatter.write_dl([(name.ljust(longest), text) for name, text in rows])
 
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command, and print what it raises."""

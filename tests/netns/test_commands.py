@@ -1,0 +1,102 @@
+"""The commands of an operator on a gateway that carries a call and an FTP session: each shows what there is."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+
+from tests.netns.ftp_talk import Talk as Session
+from tests.netns.ftp_talk import passive_address, server
+from tests.netns.media_site import Site, Talk, both_are_heard, site
+from tests.netns.namespaces import needs_root
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
+
+
+class Busy(NamedTuple):
+    """A gateway with a call, and an FTP session whose passive data port waits."""
+
+    place: Site
+    waits_at: str
+
+    def said(self, *words: str, status: int = 0) -> str:
+        """What a command prints."""
+        done = self.place.daemon.command(*words, "-c", str(self.place.daemon.config), check=False)
+        assert done.returncode == status, done.stderr + done.stdout
+        return done.stdout
+
+    def rows(self, name: str, *words: str) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = json.loads(self.said(name, "--json", *words))[name]
+        return rows
+
+
+@pytest.fixture(scope="module")
+def busy() -> Iterator[Busy]:
+    with site("S") as place, server(place.lab.server):
+        talk: Talk = place.talk()
+        both_are_heard(talk)
+        with Session(place.lab.client, str(place.lab.server.v4)) as session:
+            host, port = passive_address(session.ask("PASV"))
+            yield Busy(place, f"{host}:{port}")
+
+
+def test_calls_say_who_talks_to_whom_and_by_which_pinholes(busy: Busy) -> None:
+    (call,) = busy.rows("calls")
+    assert (call["state"], call["direction"], len(call["pinholes"])) == ("established", "out", 2)
+    heading, first, *_ = busy.said("calls").splitlines()
+    assert heading.split() == ["id", "state", "duration", "from", "to"]
+    assert first.split()[:2] == [call["id"], "established"]
+    detail = busy.said("calls", call["id"])
+    assert f"call id    {call['call_id']}" in detail
+    assert "rtp" in detail.partition("\n\n")[2] or "audio" in detail.partition("\n\n")[2]
+
+
+def test_sessions_are_found_by_filters(busy: Busy) -> None:
+    client = str(busy.place.lab.client.v4)
+    assert {row["helper"] for row in busy.rows("sessions", "--client", client)} == {"ftp", "sip"}
+    (ftp,) = busy.rows("sessions", "--helper", "ftp", "--server", f"{busy.place.lab.server.v4}:21")
+    assert [row["helper"] for row in busy.rows("sessions", "--helper", "!ftp")] == ["sip"]
+    assert busy.rows("sessions", "--older", "1d") == []
+    assert busy.waits_at in busy.said("sessions", ftp["session"])
+
+
+def test_a_pinhole_that_waits_says_where_and_how_long(busy: Busy) -> None:
+    (waiting,) = busy.rows("pinholes", "--helper", "ftp")
+    assert (waiting["listen"], waiting["state"]) == (busy.waits_at, "waiting")
+    assert 0 < waiting["expires_seconds"] <= 60
+    assert f"listen       {busy.waits_at}" in busy.said("pinholes", str(waiting["pinhole"]))
+
+
+def test_explain_tells_why_it_is_open_by_its_number_and_by_its_address(busy: Busy) -> None:
+    (waiting,) = busy.rows("pinholes", "--helper", "ftp")
+    text = busy.said("explain", busy.waits_at)
+    assert text == busy.said("explain", str(waiting["pinhole"])) or text.startswith("open since ")
+    assert f"in session {waiting['session']}" in " ".join(text.split())
+    assert "policy one" in text
+
+
+def test_explain_says_which_line_would_let_a_stranger_in(busy: Busy) -> None:
+    stranger, wanted = "10.99.0.1:40000", f"{busy.place.lab.server.v4}:21"
+    text = busy.said("explain", wanted, "--client", stranger, "--interface", "dmz7", "--transport", "tcp")
+    assert "refused" in text
+    assert "action: accept}" in text.partition("The line of configuration:")[2]
+
+
+def test_status_is_well_and_says_no_limit_is_near(busy: Busy) -> None:
+    lines = busy.said("status").splitlines()
+    assert lines[0].split() == ["state", "serving"]
+    assert not any(line.startswith("near") for line in lines)
+
+
+def test_top_puts_the_call_whose_packets_pass_first(busy: Busy) -> None:
+    first, _, heading, *rows = busy.said("top", "--once", "--seconds", "0.2").splitlines()
+    assert first.startswith("serving, 2 sessions, 3 pinholes, 1 calls (sip)")
+    assert (heading.split()[0], len(rows)) == ("rate", 2)
+
+
+def test_limits_and_policies_are_listed(busy: Busy) -> None:
+    assert [row["policy"] for row in busy.rows("policies")] == ["one"]
+    assert next(row for row in busy.rows("limits") if row["limit"] == "pinholes")["used"] == 3
