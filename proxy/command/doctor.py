@@ -6,14 +6,16 @@ import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from proxy.command.client import ask_daemon
 from proxy.command.columns import wrapped
 from proxy.command.options import with_config, with_json
 from proxy.command.shell import broken
 from proxy.command.terminal import print_json, print_line, width
+from proxy.errors import PinholeError
 from proxy.text import printable
 
 if TYPE_CHECKING:
@@ -34,7 +36,7 @@ def doctor(path: str | None, as_json: bool) -> None:
     from proxy.doctor import examine
     from proxy.doctor.findings import Level
 
-    found = examine.examine(reading.in_force(path))
+    found = examine.examine(reading.in_force(path), _limits(path))
     is_well = all(finding.level is not Level.FAIL for finding in found)
     if as_json:
         rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
@@ -43,6 +45,15 @@ def doctor(path: str | None, as_json: bool) -> None:
         for text, level in report(found, width()):
             print_line(text, _COLOURS.get(level))
     sys.exit(0 if is_well else 1)
+
+
+def _limits(path: str | None) -> list[dict[str, Any]]:
+    """How far the limits of a running daemon are used. None runs: none is told."""
+    try:
+        found = ask_daemon(path, "GET", "v1/limits")
+    except PinholeError:
+        return []
+    return list(found["limits"])
 
 
 def report(found: Sequence[Finding], width: int) -> Iterator[tuple[str, str]]:

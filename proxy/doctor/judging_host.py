@@ -1,289 +1,30 @@
-"""Judges what the host itself decides about packets of ours: routing rules and kernel parameters. This module is
-pure."""
+"""Judges what else the host and a running daemon say of themselves: interfaces, kernel parameters, limits (pure)."""
 
 from __future__ import annotations
 
-import re
+import difflib
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
-from ipaddress import ip_network
+from typing import Any
 
-from protocols.contract.addresses import Network
 from proxy.config.schema import Config
 from proxy.config.values import PortRange
-from proxy.doctor.findings import Finding, Level
-from proxy.doctor.judging import Firewall
-from proxy.doctor.traffic import Traffic, marked
-from proxy.doctor.walk import Bits, Packet, at_hook, walk
+from proxy.doctor.findings import Finding, Trouble, fine, trouble, well
 from proxy.host import rules
 
-_LOCAL, _MAIN, _DEFAULT = "255", "254", "253"
-
-
-@dataclass(frozen=True, slots=True)
-class RoutingRule:
-    """A routing rule. `text` is its line in `ip -Numeric rule show`, without the priority; `ip rule add` takes the same
-    words."""
-
-    version: int
-    priority: int
-    text: str
-    is_ours: bool = False
-
-    def after(self, word: str) -> str:
-        """The word that stands behind this one. It is "" when there is none."""
-        words = self.text.split()
-        return words[words.index(word) + 1] if word in words[:-1] else ""
-
-    @property
-    def arguments(self) -> str:
-        """The arguments for `ip rule add` and `del`, without words that only describe the rule."""
-        return re.sub(r" ?\[[a-z]+\]| ?proto \S+", "", self.text)
-
-
-def routing_rules(version: int, text: str) -> list[RoutingRule]:
-    """The routing rules in `text`, which is the output of `ip -Numeric rule show`."""
-    found = []
-    for line in text.splitlines():
-        priority, colon, rest = line.partition(":")
-        if colon and priority.strip().isdecimal():
-            ours = re.search(rf"\bproto {rules.ROUTE_PROTOCOL}\b", rest) is not None
-            found.append(RoutingRule(version, int(priority), " ".join(rest.split()), ours))
-    return found
-
-
-def _networks(text: str, version: int) -> tuple[Network, ...]:
-    if text in ("", "all"):
-        return ()
-    try:
-        return (ip_network(text, strict=False),)
-    except ValueError:
-        return ()
-
-
-def _apart(one: tuple[Network, ...], other: tuple[Network, ...]) -> bool:
-    """Whether no address is in both. () is every address."""
-    return bool(one and other) and not any(
-        left.version == right.version
-        and int(left.network_address) <= int(right.broadcast_address)
-        and int(right.network_address) <= int(left.broadcast_address)
-        for left in one
-        for right in other
-    )
-
-
-def _wanted_mark(rule: RoutingRule) -> tuple[int, int] | None:
-    """The value and mask that the rule asks for. None: it asks for no mark, or cannot be read."""
-    value, _, mask = rule.after("fwmark").partition("/")
-    try:
-        return int(value, 0), int(mask or "0xffffffff", 0)
-    except ValueError:
-        return None
-
-
-def may_select(rule: RoutingRule, packet: Packet) -> bool:
-    """Whether a routing rule may decide about a packet that comes in."""
-    if rule.version != packet.version or " nop" in rule.text or "l3mdev" in rule.text:
-        return False
-    wanted = _wanted_mark(rule)
-    mark = packet.mark
-    fits = (
-        not (wanted is not None and (wanted[0] ^ mark.value) & wanted[1] & mark.known)
-        and not _apart(_networks(rule.after("from"), rule.version), packet.sources)
-        and not _apart(_networks(rule.after("to"), rule.version), packet.destinations)
-        and not (rule.after("iif") and packet.interface and rule.after("iif") != packet.interface)
-        and rule.after("iif") != "lo"
-        and not rule.after("oif")
-        and rule.after("ipproto") in ("", packet.transport.value, {"tcp": "6", "udp": "17"}[packet.transport.value])
-    )
-    if not rule.text.startswith("not "):
-        return fits
-    # A rule with `not` leaves alone the packets that it surely names. That can be told only when it names nothing but a
-    # mark whose bits are all known.
-    names_only_mark = re.fullmatch(r"not from all fwmark \S+ .*", rule.text) is not None
-    is_known = wanted is not None and not wanted[1] & ~mark.known
-    return not (names_only_mark and is_known and fits)
-
-
-def judge_routing_rules(config: Config, found: Sequence[RoutingRule], traffics: Iterable[Traffic]) -> Iterator[Finding]:
-    """Routing rules that may decide about a packet with our mark before ours does."""
-    check = "routing rules"
-    packets = [
-        # Bits beside ours belong to other programs, which may have set them.
-        replace(packet, mark=Bits(packet.mark.value & packet.our_bits, packet.our_bits))
-        for traffic in traffics
-        for packet in map(marked, traffic.inward)
-    ]
-    nothing = True
-    for version in sorted({rule.version for rule in found}):
-        before = _before_ours([rule for rule in found if rule.version == version], packets)
-        for rule in before:
-            nothing = False
-            yield Finding(
-                Level.WARN,
-                check,
-                f"IPv{version} rule {rule.priority} ({rule.text}) decides about packets marked {config.network.mark} "
-                "before ours does: they are not delivered",
-                _taken_back(rule),
-            )
-    if nothing:
-        yield Finding(Level.OK, check, "none comes before ours")
-
-
-def _before_ours(found: Sequence[RoutingRule], packets: Sequence[Packet]) -> list[RoutingRule]:
-    """Rules of others that stand before the one of ours that leads to our route, in the order of the list."""
-    ours = next((number for number, rule in enumerate(found) if rule.is_ours and rule.after("lookup")), None)
-    if ours is None:
-        ours = sum(rule.priority <= rules.RULE_PRIORITY for rule in found)
-    return [
-        rule
-        for rule in found[:ours]
-        if not rule.is_ours and rule.after("lookup") != _LOCAL and any(may_select(rule, packet) for packet in packets)
-    ]
-
-
-def _taken_back(rule: RoutingRule) -> str:
-    """The command that puts our rules first again: `net up` takes a place before all others, as long as there is
-    one."""
-    if rule.priority > rules.RULES_IN_A_ROW:
-        words = rule.arguments
-        wireguard = "suppress_" in words or words.startswith("not ")
-        return "pinhole net up" + ("  # to last: PostUp = pinhole net up, in the file of wg-quick" if wireguard else "")
-    ip, words = f"ip -{rule.version} rule", rule.arguments
-    place = rules.RULE_PRIORITY + rules.RULES_IN_A_ROW
-    return f"{ip} add {words} priority {place} && {ip} del {words} priority {rule.priority}"
-
-
-# -- the way of our own sessions to servers ----------------------------------------------------------------------------
-
-
-def judge_ways(firewall: Firewall, found: Sequence[RoutingRule], traffics: Sequence[Traffic]) -> Iterator[Finding]:
-    """Routing by a client's mark or interface, which the session that we begin towards the server does not have."""
-    check = "policy routing"
-    said: dict[str, Finding] = {}
-    for rule in found:
-        table = rule.after("lookup")
-        if rule.is_ours or rule.after("iif") == "lo" or table in (_LOCAL, _MAIN, _DEFAULT):
-            continue
-        for traffic in traffics:
-            if _is_followed_by_clients_alone(firewall, found, rule, traffic):
-                said[rule.text] = _another_way(rule, traffic)
-    yield from said.values()
-    if not said:
-        yield Finding(Level.OK, check, "none goes by what only the client's packets have")
-
-
-def _is_followed_by_clients_alone(
-    firewall: Firewall, found: Sequence[RoutingRule], rule: RoutingRule, traffic: Traffic
-) -> bool:
-    """Whether the client's first packet would go by this rule, and the session that we begin would not."""
-    clients = [packet for packet in traffic.inward if packet.state == "new" and not packet.is_transparent]
-    servers = [packet for packet in traffic.outward if packet.state == "new" and packet.version == rule.version]
-    if rule.text.startswith("not ") or all(_goes_that_way(found, rule, packet, traffic) for packet in servers):
-        return False
-    if rule.after("iif"):
-        return any(may_select(rule, packet) for packet in clients)
-    if not rule.after("fwmark"):
-        return False
-    return any(_is_given(firewall, rule, packet, "prerouting") for packet in clients) and not any(
-        _is_given(firewall, rule, packet, "output") for packet in servers
-    )
-
-
-def _goes_that_way(found: Sequence[RoutingRule], rule: RoutingRule, packet: Packet, traffic: Traffic) -> bool:
-    """Whether a session that we begin is led to the same table, by its source address or the mark of its policy."""
-    policy = traffic.policy
-    sources = packet.sources if isinstance(policy.snat, str) else tuple(ip_network(host) for host in policy.snat)
-    for other in found:
-        if other.version != rule.version or other.after("lookup") != rule.after("lookup") or other.after("iif"):
-            continue
-        if other.after("fwmark"):
-            mark = policy.route_mark
-            if mark is not None and may_select(other, replace(packet, mark=Bits(mark))):
-                return True
-        elif sources and (networks := _networks(other.after("from"), rule.version)) and not _apart(networks, sources):
-            return True
-    return False
-
-
-def _is_given(firewall: Firewall, rule: RoutingRule, packet: Packet, hook: str) -> bool:
-    """Whether a firewall rule gives packets the mark that a routing rule asks for."""
-    order = at_hook(firewall.chains, hook, packet.version)
-    if hook == "output":
-        # In output only chains of the kind `route` make the kernel look for a route again.
-        order = [base for base in order if base.kind == "route"]
-    order = [base for base in order if not base.is_ours]
-    return any(
-        may_select(rule, replace(packet, mark=change.after))
-        for change in walk(firewall.chains, order, packet).changes
-        if not change.is_restored and not change.chain.is_ours and change.after.value
-    )
-
-
-def _another_way(rule: RoutingRule, traffic: Traffic) -> Finding:
-    policy = traffic.policy.name
-    ip, table = f"ip -{rule.version} rule", rule.after("lookup")
-    by = f"mark {rule.after('fwmark')}" if rule.after("fwmark") else f"interface {rule.after('iif')}"
-    detail = (
-        f"IPv{rule.version} rule {rule.priority} ({rule.text}) routes by {by}; a session of policy {policy} to a "
-        "server begins on this host, has neither mark nor interface of its client, and goes by another table"
-    )
-    sources = [network for packet in traffic.inward for network in packet.sources if not packet.is_transparent]
-    where = f"lookup {table}" if table else rule.arguments.rpartition(" ")[2]
-    if traffic.policy.snat == "none" and sources:
-        remedy = f"{ip} add from {sources[0]} {where} priority {rule.priority}"
-    else:
-        mark = rule.after("fwmark")
-        too = "" if mark else f", and {ip} add fwmark 0x2 {where} priority {rule.priority}"
-        remedy = f"# route_mark: {mark.partition('/')[0] or '0x2'} in policy {policy}{too}"
-    return Finding(Level.WARN, "policy routing", detail, remedy)
-
-
-def judge_route_marks(
-    config: Config, found: Sequence[RoutingRule], strict: Mapping[str, Sequence[str]]
-) -> Iterator[Finding]:
-    """Policies with `route_mark`: whether a routing rule looks at the mark, and whether answers may come in by its way.
-
-    `strict` has, for each routing table, the interfaces of its default routes where rp_filter drops what comes by
-    another way than the usual one.
-    """
-    for policy in config.policies:
-        mark = policy.route_mark
-        if mark is None:
-            continue
-        check = f"policy {policy.name}, route_mark"
-        looking = [rule for rule in found if not rule.is_ours and _looks_at(rule, mark)]
-        if not looking:
-            detail = f"no routing rule asks for {mark:#x}: sessions to servers go by the usual way"
-            yield Finding(Level.WARN, check, detail, f"# ip rule add fwmark {mark:#x} lookup TABLE; or leave it out")
-        tables = {rule.after("lookup") for rule in looking if rule.version == 4}
-        for interface in sorted({name for table in tables for name in strict.get(table, ())}):
-            detail = (
-                f"answers that come by {interface} are dropped: rp_filter is strict, and the usual way is another one"
-            )
-            yield Finding(
-                Level.WARN, check, detail, f"sysctl -w net.ipv4.conf.{interface.replace('.', '/')}.rp_filter=2"
-            )
-
-
-def _looks_at(rule: RoutingRule, mark: int) -> bool:
-    """Whether the routing rule looks at this mark."""
-    wanted = _wanted_mark(rule)
-    return wanted is not None and not (wanted[0] ^ mark) & wanted[1]
+NEARLY_PERCENT = 80
+"""From here on a limit is nearly used."""
 
 
 def judge_interfaces(config: Config, present: Collection[str]) -> Iterator[Finding]:
-    """Interfaces of policies that this host does not have: a name from an example, or one that has changed."""
+    """Interfaces of policies that this host does not have: a name from an example, a misspelled one, or one that has
+    changed."""
     for policy in config.policies:
         for name in policy.interfaces:
             if name not in present:
+                meant = difflib.get_close_matches(name, present, 1)
                 detail = f"there is no interface {name} now, so no session comes in by it"
-                yield Finding(
-                    Level.WARN, f"policy {policy.name}, from", detail, "# see `ip link` for the names there are"
-                )
-
-
-# -- kernel parameters -------------------------------------------------------------------------------------------------
+                remedy = f"# is {meant[0]} meant?" if meant else "# see `ip link` for the names there are"
+                yield trouble(Trouble.INTERFACE_UNKNOWN, f"policy {policy.name}, from", detail, remedy)
 
 
 def judge_bridges(bridges: Sequence[str], used: Collection[str], name: str, value: str) -> Finding:
@@ -293,12 +34,12 @@ def judge_bridges(bridges: Sequence[str], used: Collection[str], name: str, valu
     used: the interfaces by which packets of sessions come in; "" is any.
     """
     if value == "0":
-        return Finding(Level.OK, name, "off; sessions may come in by a bridge")
+        return fine(name, "off; sessions may come in by a bridge")
     concerned = [bridge for bridge in bridges if bridge in used or "" in used]
     if not concerned:
-        return Finding(Level.OK, name, f"on, but sessions of the policies come in by no bridge ({', '.join(bridges)})")
+        return fine(name, f"on, but sessions of the policies come in by no bridge ({', '.join(bridges)})")
     detail = f"on (Docker does that): sessions that come in by a bridge ({', '.join(concerned)}) are never answered"
-    return Finding(Level.FAIL, name, detail, f"sysctl -w net.bridge.{name}=0")
+    return trouble(Trouble.BRIDGES_FILTERED, name, detail, f"sysctl -w net.bridge.{name}=0")
 
 
 def judge_ports(ports: PortRange, local_range: str, reserved: str) -> Finding:
@@ -308,16 +49,16 @@ def judge_ports(ports: PortRange, local_range: str, reserved: str) -> Finding:
     """
     words = local_range.split()
     if len(words) != 2:
-        return Finding(Level.WARN, "ports", "net.ipv4.ip_local_port_range cannot be read: not examined")
+        return trouble(Trouble.PORTS_UNREADABLE, "ports", "net.ipv4.ip_local_port_range cannot be read: not examined")
     first, last = map(int, words)
     shared = PortRange(max(first, ports.first), min(last, ports.last))
     kept = rules.merge_ports(_ranges(reserved.split(",") if reserved else ()))
     if shared.first > shared.last or any(item.first <= shared.first and shared.last <= item.last for item in kept):
         detail = f"{ports} are not given to other programs by themselves; a local user may still bind them"
-        return Finding(Level.OK, "ports", detail)
+        return fine("ports", detail)
     wanted = ",".join(str(item) for item in rules.merge_ports((*kept, ports)))
-    return Finding(
-        Level.WARN,
+    return trouble(
+        Trouble.PORTS_SHARED,
         "ports",
         f"the kernel gives {shared} to connections of other programs; a pinhole cannot stand on a port in use",
         f"sysctl -w net.ipv4.ip_local_reserved_ports={wanted}",
@@ -328,3 +69,21 @@ def _ranges(texts: Iterable[str]) -> Iterator[PortRange]:
     for text in texts:
         first, _, last = text.partition("-")
         yield PortRange(int(first), int(last or first))
+
+
+def judge_limits(rows: Iterable[Mapping[str, Any]]) -> Iterator[Finding]:
+    """Limits that are nearly used. `rows` are those of `/v1/limits`."""
+    found = (_nearly(row) for row in rows if row["used_percent"] >= NEARLY_PERCENT)
+    yield from well("limits", found, f"less than {NEARLY_PERCENT} % of each is used")
+
+
+def _nearly(row: Mapping[str, Any]) -> Finding:
+    name, most = row["limit"], row["most"]
+    by = f" by {row['by']}" if row["by"] else ""
+    detail = f"{row['used']} of {most} are used{by}: what comes when none is left is refused"
+    remedies = {
+        "descriptors": f"systemd: LimitNOFILE={2 * most}, and restart",
+        "ports": "# ports: a wider range, then `pinhole reload`",
+    }
+    remedy = remedies.get(name, f"# limits: {{{name}: {2 * most}}}, then `pinhole reload`")
+    return trouble(Trouble.LIMIT_NEAR, f"limit {name}", detail, remedy)

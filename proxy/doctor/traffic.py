@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from protocols.contract.addresses import Host, Network, Transport
 from proxy.config.schema import Config, Policy
 from proxy.config.values import PortRange
-from proxy.doctor.walk import Bits, Packet
+from proxy.doctor.packets import Bits, Packet
 from proxy.host import rules
 from proxy.host.rules import Scope
 

@@ -16,7 +16,7 @@ from protocols.contract.addresses import Transport
 from proxy.config.reading import default
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import PortRange
-from proxy.doctor import examine, judging_host
+from proxy.doctor import examine, facts, judging_host
 from proxy.doctor.findings import Finding, Level
 from proxy.host import net, rules
 from proxy.host.rules import Backend
@@ -535,4 +535,4 @@ def test_a_default_route_over_two_uplinks_is_the_way_of_both(hosts: Hosts, confi
     )
     assert only(hosts, config).check == "input policy"  # answers by wan1 are dropped
     with hosts.gateway.inside():
-        assert examine._links().outward[4] == ("wan0", "wan1")
+        assert facts.links().outward[4] == ("wan0", "wan1")

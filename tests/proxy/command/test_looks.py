@@ -213,7 +213,7 @@ SHOWN: dict[str, tuple[Sequence[str], Mapping[str, Any]]] = {
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(whereabouts, "SYSTEM_PATH", tmp_path / "no-such-file.yaml")
-    monkeypatch.setattr(examine, "examine", lambda _: FINDINGS)
+    monkeypatch.setattr(examine, "examine", lambda *_: FINDINGS)
     monkeypatch.setattr(net, "standing", lambda: None)
     monkeypatch.setattr(net, "status", lambda *_: PARTS)
     monkeypatch.setattr(net, "overtaking", lambda _: [])

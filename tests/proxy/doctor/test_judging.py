@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from protocols.contract.addresses import Transport
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import PortRange
-from proxy.doctor import judging, judging_host, traffic
+from proxy.doctor import judging, judging_own, judging_routes, traffic
 from proxy.doctor.findings import Finding, Level
-from proxy.doctor.judging import Firewall, Saved
+from proxy.doctor.firewall import Firewall, Saved
 from proxy.doctor.traffic import Links
 from proxy.host import rules
 from proxy.host.rules import Backend
@@ -308,12 +308,12 @@ def test_a_segment_size_that_our_own_sessions_keep_to() -> None:
 
 def test_the_mark_of_a_policy_leads_its_sessions_the_same_way() -> None:
     mark = [match(IIFNAME, "lan0"), {"mangle": {"key": META_MARK, "value": 2}}]
-    found = judging_host.routing_rules(4, "200:\tfrom all fwmark 0x2/0xff lookup 102")
+    found = judging_routes.routing_rules(4, "200:\tfrom all fwmark 0x2/0xff lookup 102")
     for route_mark, level in ((2, Level.OK), (3, Level.WARN)):
         policy = Policy(name="nat", interfaces=("lan0",), accept=True, snat="interface", route_mark=route_mark)
         traffics = traffic.of_config(CONFIG.model_copy(update={"policies": (policy,)}), LINKS)
         marking = base("prerouting", mark, priority=-150)
-        assert {item.level for item in judging_host.judge_ways(marking, found, traffics)} == {level}
+        assert {item.level for item in judging_routes.judge_ways(marking, found, traffics)} == {level}
 
 
 def test_a_segment_size_that_follows_the_route_is_no_loss() -> None:
@@ -351,8 +351,8 @@ WG_QUICK = """0:\tfrom all lookup 255
 
 
 def routes(text: str, config: Config = CONFIG) -> list[Finding]:
-    found = judging_host.routing_rules(4, text)
-    judged = judging_host.judge_routing_rules(config, found, traffic.of_config(config, LINKS))
+    found = judging_routes.routing_rules(4, text)
+    judged = judging_routes.judge_routing_rules(config, found, traffic.of_config(config, LINKS))
     return [item for item in judged if item.level is not Level.OK]
 
 
@@ -406,10 +406,12 @@ def test_routing_by_a_clients_mark_or_interface_that_our_own_session_has_not(pol
         ("200:\tfrom all iif wan0 lookup 102", Firewall(), 0),
         ("200:\tfrom all fwmark 0x2/0xff lookup 254", marking, 0),
     ):
-        found = list(judging_host.judge_ways(firewall, judging_host.routing_rules(4, text), traffics))
+        found = list(judging_routes.judge_ways(firewall, judging_routes.routing_rules(4, text), traffics))
         assert sum(item.level is Level.WARN for item in found) == count, text
     found = list(
-        judging_host.judge_ways(Firewall(), judging_host.routing_rules(4, "9:\tfrom all iif lan0 lookup 102"), traffics)
+        judging_routes.judge_ways(
+            Firewall(), judging_routes.routing_rules(4, "9:\tfrom all iif lan0 lookup 102"), traffics
+        )
     )
     wanted = (
         "ip -4 rule add from 10.1.0.0/24 lookup 102 priority 9"
@@ -458,7 +460,7 @@ def test_no_ruleset_of_nft_is_too_odd(random: random.Random, changes: int) -> No
         if random.random() < 0.2 and isinstance(holder, dict):
             del holder[key]
     judge(Firewall([*ours(CONFIG), *objects]))
-    judging.judge_own(CONFIG, Firewall(objects), Backend.NFT)
+    judging_own.judge_own(CONFIG, Firewall(objects), Backend.NFT)
 
 
 @given(st.sampled_from(TEXTS), st.randoms(use_true_random=False), st.integers(1, 12))
