@@ -89,7 +89,7 @@ def _rights() -> Iterator[Finding]:
         if held >> bit & 1:
             yield fine(name, "held")
         else:
-            yield trouble(kind, name, f"missing: {purpose}", f"systemd: AmbientCapabilities={name}; or run as root")
+            yield trouble(kind, name, f"missing: {purpose}", f"# systemd: AmbientCapabilities={name}; or run as root")
 
 
 def _transparent_sockets() -> Iterator[Finding]:
@@ -101,13 +101,14 @@ def _transparent_sockets() -> Iterator[Finding]:
             transparent.listen(Endpoint(host, 0), 1).close()
             yield fine(check, "can be bound")
         except SocketError as error:
-            yield trouble(Trouble.TRANSPARENT_NOT_PERMITTED, check, "not permitted", str(error))
+            yield trouble(Trouble.TRANSPARENT_NOT_PERMITTED, check, "not permitted", f"# {error}")
         except OSError as error:
             if host.version == 6 and not net.has_ipv6():
                 yield fine(check, "not needed: no interface has an IPv6 address")
                 continue
             detail = f"cannot be bound: {error.strerror}"
-            yield trouble(Trouble.TRANSPARENT_NOT_POSSIBLE, check, detail, f"a kernel with IPv{host.version}")
+            remedy = f"# has this kernel IPv{host.version}, and has net.ipv4.ip_local_port_range a port left?"
+            yield trouble(Trouble.TRANSPARENT_NOT_POSSIBLE, check, detail, remedy)
 
 
 def _listener(config: Config) -> Iterator[Finding]:
@@ -125,7 +126,7 @@ def _listener(config: Config) -> Iterator[Finding]:
             if _daemon_runs(config.control):
                 yield fine(check, "in use by the running daemon")
             else:
-                remedy = f"see who has it: ss -ltnp 'sport = :{port}'; or choose another network.listen_port"
+                remedy = f"ss -ltnp 'sport = :{port}'  # who has it? Or choose another network.listen_port"
                 yield trouble(Trouble.LISTENER_TAKEN, check, f"cannot be bound: {error.strerror}", remedy)
 
 
@@ -141,9 +142,7 @@ def _datagram_ports(config: Config) -> Iterator[Finding]:
         except OSError as error:
             if error.errno == errno.EADDRINUSE:
                 detail = "a service of this host has it on every address: sessions to it are refused (address_in_use)"
-                remedy = (
-                    f"see who has it: ss -ulnp 'sport = :{port}'; let it listen on addresses of its own, or stop it"
-                )
+                remedy = f"ss -ulnp 'sport = :{port}'  # who has it? Let it listen on addresses of its own, or stop it"
                 yield trouble(Trouble.UDP_PORT_TAKEN, f"UDP port {port}", detail, remedy)
 
 
@@ -158,7 +157,7 @@ def _addresses(config: Config) -> Iterator[Finding]:
         for host in policy.snat if not isinstance(policy.snat, str) else ():
             if not transparent.is_own(host):
                 detail = f"{host} is no address of this host: answers come back only if they are routed here"
-                remedy = "snat: interface; or add the address"
+                remedy = "# snat: interface; or add the address"
                 yield trouble(Trouble.SNAT_NOT_OURS, f"policy {policy.name}, snat", detail, remedy)
 
 
@@ -218,8 +217,7 @@ def _setup(config: Config, firewall: Firewall) -> Iterator[Finding]:
         yield trouble(Trouble.RULES_NONE, "rules", "nothing is set up", "pinhole net up")
         yield from _kernel(config)
     elif len(stands) > 1:
-        remedy = "remove one: pinhole net down --backend iptables; pinhole net up --backend nft"
-        yield trouble(Trouble.RULES_TWICE, "rules", "set up with both backends", remedy)
+        yield trouble(Trouble.RULES_TWICE, "rules", "set up with both backends", "pinhole net up")
     for backend, parts in stands.items():
         for part in parts:
             if part.present:
@@ -242,7 +240,7 @@ def _kernel(config: Config) -> Iterator[Finding]:
             Trouble.RULES_REFUSED,
             "kernel",
             f"refuses the rules: {(done.stderr.strip() or 'without a word').splitlines()[0]}",
-            "modprobe -a nft_tproxy nft_socket nft_fib_inet; or use --backend iptables",
+            "modprobe -a nft_tproxy nft_socket nft_fib_inet  # or use --backend iptables",
         )
 
 
@@ -260,12 +258,15 @@ def _automatic_helpers() -> Iterator[Finding]:
         )
 
 
-def _used(config: Config) -> set[str]:
-    """Interfaces by which packets of sessions come in. "" is any, and also stands for those that cannot be told."""
+def _used(config: Config, bridges: Iterable[str]) -> set[str]:
+    """The bridges by which packets of sessions may come in."""
     try:
-        return {packet.interface for one in traffic.of_config(config, facts.links()) for packet in one.inward}
+        links = facts.links()
+        interfaces = {packet.interface for one in traffic.of_config(config, links) for packet in one.inward}
     except NetError:
-        return {""}
+        return set(bridges)
+    # Where packets may come by any interface, they come by no bridge that nobody is on.
+    return {name for name in bridges if name in interfaces or ("" in interfaces and name not in links.deserted)}
 
 
 def _sysctls(config: Config) -> Iterator[Finding]:
@@ -277,7 +278,7 @@ def _sysctls(config: Config) -> Iterator[Finding]:
         yield trouble(Trouble.BRIDGES_UNREADABLE, "bridges", f"cannot be looked at: {error}")
     for name in ("bridge-nf-call-iptables", "bridge-nf-call-ip6tables"):
         if (value := facts.sysctl(f"bridge/{name}")) and bridges:
-            yield judging_host.judge_bridges(bridges, _used(config), name, value)
+            yield judging_host.judge_bridges(bridges, _used(config, bridges), name, value)
     for version, name in ((4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding")):
         check = f"forwarding, IPv{version}"
         if facts.sysctl(name) == "0" and (version == 4 or net.has_ipv6()):

@@ -5,6 +5,7 @@ Nothing is judged here. A fact that cannot be told is a NetError.
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from ipaddress import ip_network
@@ -71,7 +72,8 @@ def _of_ip(*words: str) -> list[dict[str, Any]]:
 def links() -> Links:
     """The interfaces of this host and what is connected to them. Raises NetError."""
     networks: dict[str, tuple[Network, ...]] = {}
-    for link in _of_ip("address", "show"):
+    found = _of_ip("-details", "address", "show")
+    for link in found:
         if "LOOPBACK" in link.get("flags", ()):
             continue
         networks[str(link.get("ifname"))] = tuple(
@@ -79,7 +81,21 @@ def links() -> Links:
             for item in link.get("addr_info", ())
             if item.get("scope") == "global" and "local" in item
         )
-    return Links(networks, {version: _default_ways(version, "main") for version in (4, 6)})
+    bridges = {link.get("ifname") for link in found if link.get("linkinfo", {}).get("info_kind") == "bridge"}
+    deserted = bridges - {link.get("master") for link in found}
+    ways = {version: _default_ways(version, "main") for version in (4, 6)}
+    return Links(networks, ways, _static_routes(), frozenset(map(str, deserted)))
+
+
+def _static_routes() -> dict[str, tuple[Network, ...]]:
+    """The networks that static routes lead to, by interface. Routes of routing daemons are left out: there may be a
+    million. Raises NetError."""
+    found: dict[str, tuple[Network, ...]] = {}
+    for version, author in itertools.product((4, 6), ("static", "boot")):
+        for route in _of_ip(f"-{version}", "route", "show", "table", "main", "protocol", author):
+            if route.get("dst") != "default" and "dev" in route:
+                found[route["dev"]] = (*found.get(route["dev"], ()), ip_network(route["dst"]))
+    return found
 
 
 def bridges() -> list[str]:

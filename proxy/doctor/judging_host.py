@@ -31,14 +31,17 @@ def judge_bridges(bridges: Sequence[str], used: Collection[str], name: str, valu
     """With br_netfilter, IP rules see a bridged packet while it is still on the bridge; the socket that TPROXY finds
     for it there is forgotten before the packet reaches IP, and the client's SYN is never answered.
 
-    used: the interfaces by which packets of sessions come in; "" is any.
+    used: those by which packets of sessions come in.
     """
     if value == "0":
         return fine(name, "off; sessions may come in by a bridge")
-    concerned = [bridge for bridge in bridges if bridge in used or "" in used]
+    concerned = [bridge for bridge in bridges if bridge in used]
     if not concerned:
         return fine(name, f"on, but sessions of the policies come in by no bridge ({', '.join(bridges)})")
-    detail = f"on (Docker does that): sessions that come in by a bridge ({', '.join(concerned)}) are never answered"
+    detail = (
+        f"on (Docker does that): sessions that come in by a bridge ({', '.join(concerned)}) are never answered; "
+        "`from` keeps a policy off the bridges of others"
+    )
     return trouble(Trouble.BRIDGES_FILTERED, name, detail, f"sysctl -w net.bridge.{name}=0")
 
 
@@ -82,7 +85,7 @@ def _nearly(row: Mapping[str, Any]) -> Finding:
     by = f" by {row['by']}" if row["by"] else ""
     detail = f"{row['used']} of {most} are used{by}: what comes when none is left is refused"
     remedies = {
-        "descriptors": f"systemd: LimitNOFILE={2 * most}, and restart",
+        "descriptors": f"# systemd: LimitNOFILE={2 * most}, and restart",
         "ports": "# ports: a wider range, then `pinhole reload`",
     }
     remedy = remedies.get(name, f"# limits: {{{name}: {2 * most}}}, then `pinhole reload`")

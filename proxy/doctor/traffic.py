@@ -30,10 +30,32 @@ class Links:
     """interface -> the networks that are connected to it. Loopback is left out."""
     outward: Mapping[int, tuple[str, ...]] = field(default_factory=dict)
     """IP version -> the interfaces of default routes."""
+    beyond: Mapping[str, tuple[Network, ...]] = field(default_factory=dict)
+    """interface -> the networks that static routes lead to by it."""
+    deserted: frozenset[str] = frozenset()
+    """Bridges without a port, as Docker's is while no container runs: nobody is there."""
 
     def connected(self, interface: str, version: int) -> tuple[Network, ...]:
         """The networks of this IP version that are connected to an interface."""
         return tuple(item for item in self.networks.get(interface, ()) if item.version == version)
+
+    def clients(self, interface: str, sources: tuple[Network, ...], version: int) -> tuple[Network, ...]:
+        """The networks of those who may come in by an interface ("" is any), of those that a policy names: the parts of
+        them that this host knows a way to. All of them where it knows none, and where the rest of the world is."""
+        if interface and not sources:
+            return self.connected(interface, version)
+        if interface in self.outward.get(version, ()):
+            return sources
+        known = [
+            item
+            for ways in (self.networks, self.beyond)
+            for name, found in ways.items()
+            for item in found
+            if item.version == version and name not in self.deserted and interface in ("", name)
+        ]
+        # Of two networks that overlap, one is within the other.
+        parts = (max(one, item, key=_length) for one in sources for item in known if _overlap(one, item))
+        return tuple(dict.fromkeys(parts)) or sources
 
     def towards(self, networks: tuple[Network, ...], version: int, away_from: tuple[str, ...]) -> tuple[str, ...]:
         """The interfaces that lead to these networks. () when they cannot be told."""
@@ -53,6 +75,10 @@ class Links:
             for name, connected in self.networks.items()
             if name not in away_from and any(item.version == version for item in connected)
         )
+
+
+def _length(network: Network) -> int:
+    return network.prefixlen
 
 
 def _overlap(one: Network, other: Network) -> bool:
@@ -105,7 +131,7 @@ def of_scope(config: Config, policy: Policy, scope: Scope, links: Links) -> Traf
     inward: list[Packet] = []
     outward: list[Packet] = []
     for interface in interfaces:
-        clients = scope.sources or links.connected(interface, scope.version)
+        clients = links.clients(interface, scope.sources, scope.version)
         first = _first(scope, config, interface, clients)
         inward.append(first)
         outward.append(replace(_reply(first, "answers to clients"), out=interface, interface=""))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import socket
-import sys
 from collections.abc import Iterator
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -71,10 +70,6 @@ def test_gateway_that_is_set_up_is_well(hosts: Hosts, config: Config, backend: B
     assert wrong(hosts, config) == []
 
 
-def test_nothing_set_up(hosts: Hosts, config: Config) -> None:
-    assert only(hosts, config) == Finding(Level.FAIL, "rules", "nothing is set up", "pinhole net up")
-
-
 @both_backends
 def test_missing_routing_rule(hosts: Hosts, config: Config, backend: Backend) -> None:
     up(hosts, config, backend)
@@ -88,12 +83,6 @@ def test_missing_routing_rule(hosts: Hosts, config: Config, backend: Backend) ->
 def test_rules_of_another_configuration(hosts: Hosts, config: Config, backend: Backend) -> None:
     up(hosts, config.model_copy(update={"policies": (Policy(name="any", accept=True),)}), backend)
     assert {finding.remedy for finding in wrong(hosts, config)} == {f"pinhole net up --backend {backend.value}"}
-
-
-def test_both_backends_at_once(hosts: Hosts, config: Config) -> None:
-    up(hosts, config, Backend.NFT)
-    up(hosts, config, Backend.IPTABLES)
-    assert only(hosts, config).detail == "set up with both backends"
 
 
 @pytest.mark.parametrize(
@@ -180,12 +169,6 @@ def test_src_valid_mark_is_no_matter(hosts: Hosts, config: Config) -> None:
     up(hosts, config)
     hosts.gateway.sysctl("ipv4.conf.lan0.src_valid_mark", 1)
     assert wrong(hosts, config) == []
-
-
-def test_forwarding_off(hosts: Hosts, config: Config) -> None:
-    up(hosts, config)
-    hosts.gateway.sysctl("ipv4.ip_forward", 0)
-    assert only(hosts, config).remedy == "sysctl -w net.ipv4.ip_forward=1"
 
 
 def test_listen_port_of_somebody_else(hosts: Hosts, config: Config) -> None:
@@ -313,16 +296,6 @@ def test_nft_kernel_helper_of_ours(hosts: Hosts, config: Config) -> None:
     assert "attaches ftp:" in found.detail
 
 
-def test_iptables_kernel_helper_of_ours(hosts: Hosts, config: Config) -> None:
-    up(hosts, config, Backend.IPTABLES)
-    rule = ("PREROUTING", "-p", "tcp", "--dport", "21", "-j", "CT", "--helper", "ftp")
-    hosts.gateway.run("iptables", "-t", "raw", "-A", *rule)
-    found = only(hosts, config)
-    assert found.check == "kernel helpers"
-    run_remedy(hosts, found)
-    assert wrong(hosts, config) == []
-
-
 @pytest.mark.parametrize(
     ("rule", "is_wrong"),
     [
@@ -427,27 +400,6 @@ def test_without_rights_it_says_what_is_missing(hosts: Hosts, config: Config, mo
     ]
 
 
-def test_transparent_sockets_without_the_right(hosts: Hosts, config: Config) -> None:
-    """In a process of its own, without any capability."""
-    program = (
-        "from proxy.doctor import examine\n"
-        "for finding in examine._transparent_sockets(): print(finding.level, finding.detail)\n"
-    )
-    with hosts.gateway.inside():
-        said = run("setpriv", "--bounding-set=-all", "--inh-caps=-all", *python("-c", program))
-    assert said.splitlines() == ["fail not permitted"] * 2
-
-
-def test_a_service_that_has_a_udp_port_on_every_address_is_found(hosts: Hosts) -> None:
-    """Our sockets would have to stand on that port of others' addresses."""
-    with hosts.gateway.inside():
-        assert list(examine._datagram_ports(default())) == []
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as service:
-            service.bind(("0.0.0.0", 5060))
-            (found,) = examine._datagram_ports(default())
-    assert (found.level, found.check) == (Level.FAIL, "UDP port 5060")
-
-
 def test_an_address_for_source_nat_that_is_not_this_hosts_is_found(hosts: Hosts) -> None:
     ours, other = hosts.gateway_address(4), ip_address("192.0.2.200")
     policy = Policy(name="out", accept=True, snat=(ours, other))
@@ -455,11 +407,6 @@ def test_an_address_for_source_nat_that_is_not_this_hosts_is_found(hosts: Hosts)
         (found,) = examine._addresses(default().model_copy(update={"policies": (policy,)}))
     assert (found.level, found.check) == (Level.WARN, "policy out, snat")
     assert found.detail.startswith("192.0.2.200 ")
-
-
-def python(*arguments: str) -> tuple[str, ...]:
-    root = str(Path(__file__).parents[2])
-    return ("env", f"PYTHONPATH={root}", sys.executable, *arguments)
 
 
 # -- plain functions --------------------------------------------------------------------------------------------------

@@ -6,6 +6,7 @@ import json
 import random
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from protocols.contract.addresses import Transport
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import PortRange
 from proxy.doctor import judging, judging_own, judging_routes, traffic
-from proxy.doctor.findings import Finding, Level
+from proxy.doctor.findings import Finding, Level, Trouble
 from proxy.doctor.firewall import Firewall, Saved
 from proxy.doctor.traffic import Links
 from proxy.host import rules
@@ -244,6 +245,37 @@ def test_a_masquerade_for_ipv4_says_nothing_of_a_policy_without_nat_for_ipv6() -
     )
     config = CONFIG.model_copy(update={"policies": policies})
     assert judge(nat("-o wan0 -j MASQUERADE"), config) == []
+
+
+PRIVATE = Policy(name="private", sources=(ip_network("10.0.0.0/8"), ip_network("172.16.0.0/12")), accept=True)
+DOCKER_NETWORK = ip_network("172.17.0.0/16")
+
+
+@pytest.mark.parametrize(
+    ("more", "is_found"),
+    [
+        pytest.param({}, False, id="no way there"),
+        pytest.param({"docker0": (DOCKER_NETWORK,)}, True, id="an interface"),
+        pytest.param({"eth1": (ip_network("172.17.8.0/24"),)}, True, id="an interface with a part of it"),
+        pytest.param({"eth1": (ip_network("172.18.0.0/24"),)}, False, id="another network"),
+    ],
+)
+def test_clients_of_any_interface_are_those_that_this_host_knows_a_way_to(
+    more: dict[str, tuple[Any, ...]], is_found: bool
+) -> None:
+    """Docker translates the addresses of its containers, if there are any."""
+    config = CONFIG.model_copy(update={"policies": (PRIVATE,)})
+    docker = nat("-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE")
+    for links in (replace(LINKS, networks={**LINKS.networks, **more}), replace(LINKS, beyond=more)):
+        assert [item.check for item in judge(docker, config, links)] == ["source NAT"] * is_found
+    deserted = replace(LINKS, networks={**LINKS.networks, **more}, deserted=frozenset(more))
+    assert judge(docker, config, deserted) == []
+
+
+def test_clients_behind_the_default_route_may_have_any_address_that_the_policy_names() -> None:
+    policy = PRIVATE.model_copy(update={"interfaces": ("wan0",)})
+    (found,) = judge(nat("-s 172.17.0.0/16 -j MASQUERADE"), CONFIG.model_copy(update={"policies": (policy,)}))
+    assert found.name == str(Trouble.NAT_OF_SOURCES)
 
 
 @pytest.mark.parametrize(
