@@ -10,7 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 from proxy.config.schema import Config
 from proxy.errors import NetError
-from proxy.host import link, rules
+from proxy.host import link, rules, scopes
 from proxy.host.link import Line, Link
 from proxy.host.rules import Backend
 from proxy.record.audit import Log
@@ -80,7 +80,7 @@ class Rules:
             if (problem := await self._wish("apply", rules=label)) is not None:
                 raise NetError(f"the firewall rules would be others, and could not be set up: {problem}")
             return Outcome()
-        if rules.takes_the_same(fresh, before):
+        if scopes.takes_the_same(fresh, before):
             return Outcome(remark="policies have other names now: `pinhole net up` brings them into the firewall rules")
         return Outcome(problem=NOBODY_MAY)
 

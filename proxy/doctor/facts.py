@@ -18,7 +18,7 @@ from proxy.doctor.firewall import Firewall, Saved
 from proxy.doctor.judging_routes import RoutingRule
 from proxy.doctor.traffic import Links
 from proxy.errors import NetError
-from proxy.host import commands, net, rules
+from proxy.host import commands, net, rules_iptables
 
 SYSCTL = Path("/proc/sys/net")
 _FLAVOURS = ("nft", "legacy")
@@ -52,7 +52,7 @@ def firewall() -> tuple[Firewall, bool]:
 def _saved() -> Iterator[Saved]:
     """The rules of both flavours of iptables, since both are in force. The plain command is one of the two."""
     for version in (4, 6):
-        plain = rules.iptables(version)
+        plain = rules_iptables.command(version)
         names = output((plain, "--version"))
         default = "nft" if names is not None and "nf_tables" in names else "legacy"
         for flavour in _FLAVOURS:

@@ -7,9 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from proxy.doctor import rulesets_iptables, rulesets_nft
 from proxy.doctor.rulesets import Chain, Chains
-from proxy.host import rules
+from proxy.host import rules_iptables, rules_nft
 
-_OUR_CHAINS = (*(chain for _, chain in rules.JUMPS), rules.NEW_TABLE)
+_OUR_CHAINS = (*(chain for _, chain in rules_iptables.JUMPS), rules_iptables.NEW_TABLE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +34,7 @@ class Firewall:
     chains: Chains = field(init=False)
 
     def __post_init__(self) -> None:
-        native = rulesets_nft.read(self.nft, rules.TABLE)
+        native = rulesets_nft.read(self.nft, rules_nft.TABLE)
         ages = {(chain.family, chain.table): chain.age for chain in native}
         found: list[Chain] = []
         of_iptables: set[tuple[str, str, str]] = set()

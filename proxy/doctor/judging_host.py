@@ -9,7 +9,7 @@ from typing import Any
 from proxy.config.schema import Config
 from proxy.config.values import PortRange
 from proxy.doctor.findings import Finding, Trouble, fine, trouble, well
-from proxy.host import rules
+from proxy.host import scopes
 
 NEARLY_PERCENT = 80
 """From here on a limit is nearly used."""
@@ -55,11 +55,11 @@ def judge_ports(ports: PortRange, local_range: str, reserved: str) -> Finding:
         return trouble(Trouble.PORTS_UNREADABLE, "ports", "net.ipv4.ip_local_port_range cannot be read: not examined")
     first, last = map(int, words)
     shared = PortRange(max(first, ports.first), min(last, ports.last))
-    kept = rules.merge_ports(_ranges(reserved.split(",") if reserved else ()))
+    kept = scopes.merge_ports(_ranges(reserved.split(",") if reserved else ()))
     if shared.first > shared.last or any(item.first <= shared.first and shared.last <= item.last for item in kept):
         detail = f"{ports} are not given to other programs by themselves; a local user may still bind them"
         return fine("ports", detail)
-    wanted = ",".join(str(item) for item in rules.merge_ports((*kept, ports)))
+    wanted = ",".join(str(item) for item in scopes.merge_ports((*kept, ports)))
     return trouble(
         Trouble.PORTS_SHARED,
         "ports",

@@ -12,7 +12,7 @@ from proxy.doctor.packets import Chance, Packet
 from proxy.doctor.remedies import accept_ours
 from proxy.doctor.rulesets import Chain, Chains, SetMark, reachable
 from proxy.doctor.walk import Change, End, Journey, at_hook, walk
-from proxy.host import rules
+from proxy.host import rules_iptables
 from proxy.host.rules import Backend
 
 
@@ -103,7 +103,7 @@ def _before_routing(config: Config, firewall: Firewall, journey: Journey) -> Ite
                     Trouble.MARK_NOT_SET,
                     "mark",
                     f"{said.chain.place}: {said.rule.text!r} ends {journey.packet.name} before they come to "
-                    f"{rules.CHAIN}",
+                    f"{rules_iptables.CHAIN}",
                     f"pinhole net up --backend {Backend.IPTABLES.value}",
                 )
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from proxy.config.schema import Config
 from proxy.doctor.findings import Finding, Trouble, trouble
 from proxy.doctor.firewall import Firewall
-from proxy.host import rules
+from proxy.host import rules, rules_nft
 from proxy.host.rules import Backend
 
 
@@ -27,7 +27,7 @@ def judge_own(config: Config, firewall: Firewall, backend: Backend) -> Iterator[
         if family not in families:
             continue  # the whole table is missing, which the check of the set-up says
         if held.get((family, name), 0) != count:
-            where = f"inet {rules.TABLE} {name}" if backend is Backend.NFT else f"{family} mangle {name}"
+            where = f"inet {rules_nft.TABLE} {name}" if backend is Backend.NFT else f"{family} mangle {name}"
             yield trouble(
                 Trouble.RULES_CHANGED,
                 "rules",

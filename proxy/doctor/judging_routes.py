@@ -14,7 +14,7 @@ from proxy.doctor.firewall import Firewall
 from proxy.doctor.packets import Bits, Packet
 from proxy.doctor.traffic import Traffic, marked
 from proxy.doctor.walk import at_hook, walk
-from proxy.host import rules
+from proxy.host import rules_routing
 
 _LOCAL, _MAIN, _DEFAULT = "255", "254", "253"
 
@@ -46,7 +46,7 @@ def routing_rules(version: int, text: str) -> list[RoutingRule]:
     for line in text.splitlines():
         priority, colon, rest = line.partition(":")
         if colon and priority.strip().isdecimal():
-            ours = re.search(rf"\bproto {rules.ROUTE_PROTOCOL}\b", rest) is not None
+            ours = re.search(rf"\bproto {rules_routing.ROUTE_PROTOCOL}\b", rest) is not None
             found.append(RoutingRule(version, int(priority), " ".join(rest.split()), ours))
     return found
 
@@ -133,7 +133,7 @@ def _before_ours(found: Sequence[RoutingRule], packets: Sequence[Packet]) -> lis
     """Rules of others that stand before the one of ours that leads to our route, in the order of the list."""
     ours = next((number for number, rule in enumerate(found) if rule.is_ours and rule.after("lookup")), None)
     if ours is None:
-        ours = sum(rule.priority <= rules.RULE_PRIORITY for rule in found)
+        ours = sum(rule.priority <= rules_routing.RULE_PRIORITY for rule in found)
     return [
         rule
         for rule in found[:ours]
@@ -144,12 +144,12 @@ def _before_ours(found: Sequence[RoutingRule], packets: Sequence[Packet]) -> lis
 def _taken_back(rule: RoutingRule) -> str:
     """The command that puts our rules first again: `net up` takes a place before all others, as long as there is
     one."""
-    if rule.priority > rules.RULES_IN_A_ROW:
+    if rule.priority > rules_routing.RULES_IN_A_ROW:
         words = rule.arguments
         wireguard = "suppress_" in words or words.startswith("not ")
         return "pinhole net up" + ("  # to last: PostUp = pinhole net up, in the file of wg-quick" if wireguard else "")
     ip, words = f"ip -{rule.version} rule", rule.arguments
-    place = rules.RULE_PRIORITY + rules.RULES_IN_A_ROW
+    place = rules_routing.RULE_PRIORITY + rules_routing.RULES_IN_A_ROW
     return f"{ip} add {words} priority {place} && {ip} del {words} priority {rule.priority}"
 
 

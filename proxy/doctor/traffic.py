@@ -14,8 +14,8 @@ from protocols.contract.addresses import Host, Network, Transport
 from proxy.config.schema import Config, Policy
 from proxy.config.values import PortRange
 from proxy.doctor.packets import Bits, Packet
-from proxy.host import rules
-from proxy.host.rules import Scope
+from proxy.host import scopes
+from proxy.host.scopes import Scope
 
 _HIGH = (PortRange(1024, 65535),)
 _DATA_HELPERS = {"ftp": Transport.TCP, "sip": Transport.UDP}
@@ -198,11 +198,11 @@ def _begun_by_servers(policy: Policy, scope: Scope, towards: Packet, out: str, h
 
 
 def of_config(config: Config, links: Links) -> list[Traffic]:
-    """The packets of all policies. Raises NetError as `rules.scopes` does."""
+    """The packets of all policies. Raises NetError as `scopes.scopes` does."""
     policies = {policy.name: policy for policy in config.policies}
     names = {entry.name for entry in config.served}
     found = []
-    for scope in rules.scopes(config):
+    for scope in scopes.scopes(config):
         policy = policies[scope.policy]
         if policy.accept:
             reduced = policy if policy.helpers else policy.model_copy(update={"helpers": tuple(sorted(names))})

@@ -15,9 +15,11 @@ from typing import Any, NamedTuple
 from proxy.config.schema import Config
 from proxy.config.values import Mark
 from proxy.errors import NetError
-from proxy.host import rules
+from proxy.host import rules, rules_iptables, rules_nft, rules_routing
 from proxy.host.commands import read, read_json, run, said, turn
-from proxy.host.rules import Backend, RoutingRule, Step
+from proxy.host.rules import Backend
+from proxy.host.rules_routing import RoutingRule
+from proxy.host.steps import Step
 
 _CAP_NET_ADMIN = 12
 RTN_LOCAL = "2"
@@ -101,8 +103,8 @@ def up(config: Config, backend: Backend, say: Say = _silent) -> None:
     with turn():
         if _routing_is_right(config):  # packets of sessions that stand would have no way for a moment
             todo = tuple(step for step in todo if step.command[0] != "ip")
-        elif (priority := _priority(config)) != rules.RULE_PRIORITY:
-            say(f"others have routing rules before {rules.RULE_PRIORITY}: ours begin at {priority}")
+        elif (priority := _priority(config)) != rules_routing.RULE_PRIORITY:
+            say(f"others have routing rules before {rules_routing.RULE_PRIORITY}: ours begin at {priority}")
             todo = rules.steps(config, backend, priority)
         ipv6 = has_ipv6()
         if not ipv6:
@@ -120,15 +122,15 @@ def up(config: Config, backend: Backend, say: Say = _silent) -> None:
 def _priority(config: Config) -> int:
     """The number of our first routing rule, before those of others that may match our mark."""
     others = [rule for version in _versions() for rule in routing_rules_of_others(version)]
-    return rules.rule_priority(others, config.network.mark)
+    return rules_routing.rule_priority(others, config.network.mark)
 
 
 def _routing_is_right(config: Config) -> bool:
     """Whether our routing rules and routes stand as configured, and nothing else of ours beside them."""
     for version in _versions():
         all_rules, routes = routing(version)
-        ours = [rule for rule in all_rules if rule.get("protocol") == str(rules.ROUTE_PROTOCOL)]
-        if len(ours) != rules.RULES_IN_A_ROW or len(routes) != 1:
+        ours = [rule for rule in all_rules if rule.get("protocol") == str(rules_routing.ROUTE_PROTOCOL)]
+        if len(ours) != rules_routing.RULES_IN_A_ROW or len(routes) != 1:
             return False
     return all(part.present for part in (*routing_status(config), *overtaking(config)))
 
@@ -163,25 +165,27 @@ def _remove_rules(backend: Backend, say: Say) -> None:
     """Remove our firewall rules by this backend. Raises NetError."""
     if backend is Backend.NFT:
         if _nft_comment() is not None:
-            _tell_and_do(Step(("nft", "delete", "table", "inet", rules.TABLE)), say)
+            _tell_and_do(Step(("nft", "delete", "table", "inet", rules_nft.TABLE)), say)
         return
     for version in _versions_known():
         saved = _saved_mangle(version)
-        if removal := rules.iptables_removal(saved):
-            command = (f"{rules.iptables(version)}-restore", "--noflush", "--wait")
-            _tell_and_do(Step(command, removal, what=f"{rules.iptables(version)}: our chains, and jumps to them"), say)
+        if removal := rules_iptables.removal(saved):
+            command = (f"{rules_iptables.command(version)}-restore", "--noflush", "--wait")
+            _tell_and_do(
+                Step(command, removal, what=f"{rules_iptables.command(version)}: our chains, and jumps to them"), say
+            )
         # The table was not there before `up`, and left empty it would be a trace.
         if (
-            f":{rules.NEW_TABLE} " in saved
+            f":{rules_iptables.NEW_TABLE} " in saved
             and _tables_can_be_dropped(version)
-            and rules.iptables_is_untouched(_saved_mangle(version))
+            and rules_iptables.is_untouched(_saved_mangle(version))
         ):
             _do(Step(("nft", "delete", "table", "ip" if version == 4 else "ip6", "mangle")))
 
 
 def _remove_routes(say: Say) -> None:
     """Remove our routing rules and routes. Raises NetError."""
-    for step in rules.routing_removal():
+    for step in rules_routing.removal():
         if step.version in _versions_known():
             _tell_and_do(step, say)
 
@@ -207,7 +211,7 @@ def _is_installed(command: str) -> bool:
 def _tables_can_be_dropped(version: int) -> bool:
     """Whether this iptables keeps its tables in nftables, and nft is there to drop an empty one. A table of the legacy
     kind stays for as long as its kernel module."""
-    if "nf_tables" not in read((rules.iptables(version), "--version")):
+    if "nf_tables" not in read((rules_iptables.command(version), "--version")):
         return False
     return _is_installed("nft")
 
@@ -215,9 +219,9 @@ def _tables_can_be_dropped(version: int) -> bool:
 def _nft_comment() -> str | None:
     """The comment of our table. None: there is no such table. (nft 1.0.6 leaves the comment out of its JSON, and some
     versions of nft have no JSON.)"""
-    if f"table inet {rules.TABLE}" not in read(("nft", "list", "tables")).splitlines():
+    if f"table inet {rules_nft.TABLE}" not in read(("nft", "list", "tables")).splitlines():
         return None
-    for line in read(("nft", "list", "table", "inet", rules.TABLE)).splitlines():
+    for line in read(("nft", "list", "table", "inet", rules_nft.TABLE)).splitlines():
         if line.strip().startswith("comment "):
             return line.strip().removeprefix("comment ").strip('"')
     return ""
@@ -225,14 +229,14 @@ def _nft_comment() -> str | None:
 
 def _saved_mangle(version: int) -> str:
     """The mangle table as `iptables-save` prints it."""
-    return read((f"{rules.iptables(version)}-save", "-t", "mangle"))
+    return read((f"{rules_iptables.command(version)}-save", "-t", "mangle"))
 
 
 def routing(version: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """All routing rules of an IP version, and those routes that are ours, as `ip --json` prints them. Tables are
     numbers there, since their names depend on the host (/etc/iproute2/rt_tables)."""
     ip = ("ip", f"-{version}", "-Numeric", "--json")
-    ours = ("table", "all", "protocol", str(rules.ROUTE_PROTOCOL))
+    ours = ("table", "all", "protocol", str(rules_routing.ROUTE_PROTOCOL))
     return read_json((*ip, "rule", "show")), read_json((*ip, "route", "show", *ours))
 
 
@@ -242,7 +246,7 @@ def routing_rules_of_others(version: int) -> list[RoutingRule]:
     return [
         _routing_rule(rule)
         for rule in routing(version)[0]
-        if rule.get("protocol") != str(rules.ROUTE_PROTOCOL) and rule.get("table") != _RT_TABLE_LOCAL
+        if rule.get("protocol") != str(rules_routing.ROUTE_PROTOCOL) and rule.get("table") != _RT_TABLE_LOCAL
     ]
 
 
@@ -263,7 +267,7 @@ _OLD = "from another configuration; `pinhole net up` replaces it"
 def _firewall_status(config: Config, backend: Backend) -> list[Status]:
     """Whether our firewall rules stand as configured."""
     if backend is Backend.NFT:
-        comment, what = _nft_comment(), f"nft table inet {rules.TABLE}"
+        comment, what = _nft_comment(), f"nft table inet {rules_nft.TABLE}"
         if comment is None:
             return [Status(what, False, "missing")]
         as_configured = comment == rules.label(config, backend)
@@ -271,7 +275,7 @@ def _firewall_status(config: Config, backend: Backend) -> list[Status]:
     found = []
     for version in _versions():
         saved = _saved_mangle(version).splitlines()
-        for hook, chain in rules.JUMPS:
+        for hook, chain in rules_iptables.JUMPS:
             if not any(line.startswith(f":{chain} ") for line in saved):
                 detail = "missing"
             elif not any(f'--comment "{rules.label(config, backend, version)}"' in line for line in saved):
@@ -282,7 +286,9 @@ def _firewall_status(config: Config, backend: Backend) -> list[Status]:
                 detail = f"{taker!r} comes before the jump to it; `pinhole net up` puts that first"
             else:
                 detail = ""
-            found.append(Status(f"{rules.iptables(version)} chain {chain}", not detail, detail or "as configured"))
+            found.append(
+                Status(f"{rules_iptables.command(version)} chain {chain}", not detail, detail or "as configured")
+            )
     return found
 
 
@@ -305,7 +311,7 @@ def _routing_status(config: Config, version: int) -> list[Status]:
     selects = {"fwmark": f"{mark.value:#x}"}
     if mark.mask != 0xFFFFFFFF:
         selects["fwmask"] = f"{mark.mask:#x}"
-    ours = [rule for rule in all_rules if rule.get("protocol") == str(rules.ROUTE_PROTOCOL)]
+    ours = [rule for rule in all_rules if rule.get("protocol") == str(rules_routing.ROUTE_PROTOCOL)]
     to_table = next((rule for rule in ours if (selects | {"table": table}).items() <= rule.items()), None)
     has_way_past = any((selects | {"iif": "lo"}).items() <= rule.items() for rule in ours)
     missing = "missing" if to_table is None else "" if has_way_past else "the rule before it, for `lo`, is missing"
@@ -326,12 +332,18 @@ def overtaking(config: Config) -> list[Status]:
     rules must stand for this. Raises NetError when that cannot be told."""
     found = []
     for version in _versions():
-        ours = [rule["priority"] for rule in routing(version)[0] if rule.get("protocol") == str(rules.ROUTE_PROTOCOL)]
-        before = rules.overtaking(routing_rules_of_others(version), config.network.mark, min(ours)) if ours else []
+        ours = [
+            rule["priority"]
+            for rule in routing(version)[0]
+            if rule.get("protocol") == str(rules_routing.ROUTE_PROTOCOL)
+        ]
+        before = (
+            rules_routing.overtaking(routing_rules_of_others(version), config.network.mark, min(ours)) if ours else []
+        )
         numbers = ", ".join(str(rule.priority) for rule in before)
         # No rule of ours can stand before the first numbers, so a rule of others that stands there has to be moved
         # itself.
-        has_place = all(rule.priority > rules.RULES_IN_A_ROW for rule in before)
+        has_place = all(rule.priority > rules_routing.RULES_IN_A_ROW for rule in before)
         remedy = "`pinhole net up` puts ours first" if has_place else "`pinhole doctor` says how to move it"
         detail = f"priority {numbers}; {remedy}" if before else "none may match our mark"
         found.append(Status(f"IPv{version} rules of others before ours", not before, detail))
@@ -354,7 +366,7 @@ def _stands(backend: Backend) -> bool:
     try:
         if backend is Backend.NFT:
             return _nft_comment() is not None
-        return any(f":{rules.CHAIN} " in _saved_mangle(version) for version in (4, 6))
+        return any(f":{rules_iptables.CHAIN} " in _saved_mangle(version) for version in (4, 6))
     except NetError:
         return False
 
@@ -382,7 +394,7 @@ def beside(backend: Backend) -> list[Status]:
 
 def is_legacy() -> bool:
     """Whether iptables keeps its tables where the kernel does not report changes."""
-    return "legacy" in read((rules.iptables(4), "--version"))
+    return "legacy" in read((rules_iptables.command(4), "--version"))
 
 
 def standing_rules(backend: Backend) -> list[tuple[str, str, str | None]]:
@@ -390,15 +402,15 @@ def standing_rules(backend: Backend) -> list[tuple[str, str, str | None]]:
     text (None: it is missing). Raises NetError."""
     if backend is Backend.NFT:
         comment = _nft_comment()
-        text = None if comment is None else read(("nft", "--stateless", "list", "table", "inet", rules.TABLE))
-        return [(f"nft table inet {rules.TABLE}", comment or "", text)]
+        text = None if comment is None else read(("nft", "--stateless", "list", "table", "inet", rules_nft.TABLE))
+        return [(f"nft table inet {rules_nft.TABLE}", comment or "", text)]
     found: list[tuple[str, str, str | None]] = []
     for version in _versions():
         saved = _saved_mangle(version).splitlines()
         comments = [line.partition('"')[2].partition('"')[0] for line in saved if '--comment "pinhole ' in line]
         comment = comments[0] if comments else ""
-        for hook, chain in rules.JUMPS:
-            what = f"{rules.iptables(version)} chain {chain}"
+        for hook, chain in rules_iptables.JUMPS:
+            what = f"{rules_iptables.command(version)} chain {chain}"
             if not any(line.startswith(f":{chain} ") for line in saved) or f"-A {hook} -j {chain}" not in saved:
                 found.append((what, "", None))
                 continue

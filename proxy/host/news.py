@@ -8,7 +8,7 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from proxy.host import rules
+from proxy.host import rules_nft, rules_routing
 from proxy.sockets import netlink
 
 _ROUTING_NEWS = 1 << 0 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 18
@@ -84,7 +84,7 @@ def concerns_us(news: bytes, of_rules: bool, table: int) -> bool:
 def _is_of_our_tables(kind: int, body: bytes) -> bool:
     if kind >> 8 != _NFNL_SUBSYS_NFTABLES:
         return False
-    names = (rules.TABLE.encode(), b"mangle")
+    names = (rules_nft.TABLE.encode(), b"mangle")
     return any(number == _NFTA_TABLE and data.rstrip(b"\0") in names for number, data in netlink.attributes(body[4:]))
 
 
@@ -96,5 +96,5 @@ def _is_of_our_routing(kind: int, body: bytes, table: int) -> bool:
         return bool(index == _LOOPBACK)
     if kind in _RTM_ROUTES and len(body) >= _ROUTE.size:
         fields = _ROUTE.unpack_from(body)
-        return bool(fields[5] == rules.ROUTE_PROTOCOL or fields[4] == table)
+        return bool(fields[5] == rules_routing.ROUTE_PROTOCOL or fields[4] == table)
     return False

@@ -10,7 +10,7 @@ import pytest
 from protocols.contract.addresses import Endpoint, Host, Transport
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import PortRange
-from proxy.host import rules
+from proxy.host import rules, rules_iptables
 from proxy.host.rules import Backend
 from proxy.sockets import transparent
 from tests.netns.namespaces import Hosts, Namespace
@@ -51,7 +51,7 @@ def drop_by_default(gateway: Namespace, config: Config, backend: Backend) -> Non
             f"-A INPUT {rules.input_line(config, backend)}\n"
             f"-A INPUT -m conntrack --ctstate INVALID -j DROP\n{icmp}COMMIT\n"
         )
-        gateway.run(f"{rules.iptables(version)}-restore", stdin=text)
+        gateway.run(f"{rules_iptables.command(version)}-restore", stdin=text)
 
 
 def listen(namespace: Namespace, host: Host, port: int) -> socket.socket:

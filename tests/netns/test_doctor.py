@@ -17,7 +17,7 @@ from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import PortRange
 from proxy.doctor import examine, facts, judging_host
 from proxy.doctor.findings import Finding, Level
-from proxy.host import net, rules
+from proxy.host import net, rules, rules_iptables, rules_nft, rules_routing
 from proxy.host.rules import Backend
 from tests.netns.namespaces import Hosts, needs_root, run, three_hosts
 
@@ -73,7 +73,7 @@ def test_gateway_that_is_set_up_is_well(hosts: Hosts, config: Config, backend: B
 @both_backends
 def test_missing_routing_rule(hosts: Hosts, config: Config, backend: Backend) -> None:
     up(hosts, config, backend)
-    hosts.gateway.run("ip", "rule", "flush", "protocol", str(rules.ROUTE_PROTOCOL))
+    hosts.gateway.run("ip", "rule", "flush", "protocol", str(rules_routing.ROUTE_PROTOCOL))
     found = only(hosts, config)
     assert (found.level, found.check) == (Level.FAIL, "IPv4 rule fwmark 0x1000000/0x1000000 lookup 5353")
     assert found.remedy == f"pinhole net up --backend {backend.value}"
@@ -240,7 +240,7 @@ def test_iptables_input_that_drops_until_it_has_the_line(
     hosts: Hosts, config: Config, version: int, dropping: str
 ) -> None:
     up(hosts, config, Backend.IPTABLES)
-    hosts.gateway.run(f"{rules.iptables(version)}-restore", "--noflush", stdin=f"*filter\n{dropping}COMMIT\n")
+    hosts.gateway.run(f"{rules_iptables.command(version)}-restore", "--noflush", stdin=f"*filter\n{dropping}COMMIT\n")
     found = only(hosts, config)
     assert (found.level, found.check) == (Level.WARN, "input policy")
     run_remedy(hosts, found)
@@ -313,7 +313,7 @@ def test_nft_rules_that_change_our_bits_after_us(hosts: Hosts, config: Config, r
         hosts,
         f"""table inet other {{
             chain late {{
-                type filter hook prerouting priority {rules.PREROUTING_PRIORITY + 1}
+                type filter hook prerouting priority {rules_nft.PREROUTING_PRIORITY + 1}
                 {rule}
             }}
         }}""",

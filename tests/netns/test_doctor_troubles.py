@@ -19,7 +19,9 @@ import pytest
 
 from proxy.doctor import facts
 from proxy.doctor.findings import Finding, Trouble
-from proxy.host.rules import PREROUTING_PRIORITY, ROUTE_PROTOCOL, Backend
+from proxy.host.rules import Backend
+from proxy.host.rules_nft import PREROUTING_PRIORITY
+from proxy.host.rules_routing import ROUTE_PROTOCOL
 from tests.netns.doctor_site import COMMAND, LAN_OUT, ROOT, Site
 from tests.netns.namespaces import needs_root, run, three_hosts
 

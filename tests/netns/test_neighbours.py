@@ -17,7 +17,8 @@ import pytest
 from proxy.config import reading
 from proxy.config.schema import Config
 from proxy.host import net
-from proxy.host.rules import Backend, input_line, iptables
+from proxy.host.rules import Backend, input_line
+from proxy.host.rules_iptables import command as iptables
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer
 from tools.lab import Lab, pinhole

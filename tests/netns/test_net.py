@@ -10,7 +10,7 @@ import pytest
 from protocols.contract.addresses import Endpoint
 from proxy.config.schema import Policy
 from proxy.config.values import Dnat, Mark
-from proxy.host import net, rules
+from proxy.host import net, rules_iptables, rules_routing
 from proxy.host.rules import Backend
 from proxy.sockets import transparent
 from tests.netns.namespaces import Hosts, needs_root, run
@@ -130,7 +130,7 @@ def test_who_asks_for_the_way_back_by_the_mark_finds_the_one_to_the_source(
     hosts.gateway.run("nft", "-f", "-", stdin=WAYS_BACK_BY_MARK[place] % "fib saddr . mark . iif oif missing drop")
     for version in (4, 6):
         text = "*mangle\n-A PREROUTING -m rpfilter --validmark --invert -j DROP\nCOMMIT\n"
-        hosts.gateway.run(f"{rules.iptables(version)}-restore", stdin=text)
+        hosts.gateway.run(f"{rules_iptables.command(version)}-restore", stdin=text)
     for interface in ("all", "lan0", "wan0"):
         hosts.gateway.sysctl(f"ipv4.conf.{interface}.src_valid_mark", 1)
         hosts.gateway.sysctl(f"ipv4.conf.{interface}.rp_filter", 1)
@@ -190,7 +190,7 @@ def test_rules_of_iptables_that_accept_what_is_marked_do_not_keep_it_from_us(
     def others() -> None:
         for version in (4, 6):
             text = f"*mangle\n{IPTABLES_MARKS}COMMIT\n"
-            hosts.gateway.run(f"{rules.iptables(version)}-restore", "--noflush", stdin=text)
+            hosts.gateway.run(f"{rules_iptables.command(version)}-restore", "--noflush", stdin=text)
 
     if is_first:
         others()
@@ -371,7 +371,7 @@ def test_without_the_routing_rule_nothing_slips_through(hosts: Hosts, backend: B
     config = configuration()
     with hosts.gateway.inside():
         net.up(config, backend)
-        run("ip", f"-{version}", "rule", "flush", "protocol", str(rules.ROUTE_PROTOCOL))
+        run("ip", f"-{version}", "rule", "flush", "protocol", str(rules_routing.ROUTE_PROTOCOL))
     target = Endpoint(hosts.server_address(version), 21)
     with listen_main(hosts.gateway, config, version), listen(hosts.server, target.host, target.port):
         assert refused(hosts.client, target)

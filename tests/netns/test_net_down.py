@@ -12,7 +12,7 @@ import pytest
 from proxy.config.schema import Policy
 from proxy.config.values import Mark
 from proxy.errors import NetError
-from proxy.host import commands, net, rules
+from proxy.host import commands, net, rules, rules_iptables, rules_routing, steps
 from proxy.host.rules import Backend
 from tests.netns.namespaces import Hosts, Namespace, needs_root, run
 from tests.netns.rules_site import both_backends, configuration, session_passes
@@ -55,7 +55,7 @@ COMMIT
 def administrators(gateway: Namespace) -> None:
     gateway.run("nft", "-f", "-", stdin=ADMINISTRATORS_NFT)
     for version in (4, 6):
-        gateway.run(f"{rules.iptables(version)}-restore", stdin=ADMINISTRATORS_IPTABLES)
+        gateway.run(f"{rules_iptables.command(version)}-restore", stdin=ADMINISTRATORS_IPTABLES)
         gateway.run("ip", f"-{version}", "rule", "add", "fwmark", "0x7", "lookup", "700")
         gateway.run("ip", f"-{version}", "route", "add", "unreachable", "default", "table", "700")
 
@@ -69,7 +69,7 @@ def everything(gateway: Namespace) -> str:
     nft = gateway.run("nft", "-s", "list", "ruleset")
     found = [re.sub(r"^table ip6? (mangle|raw) \{\n(?:[\t ].*\n|\n)*\}\n", "", nft, flags=re.MULTILINE)]
     for version in (4, 6):
-        saved = gateway.run(f"{rules.iptables(version)}-save")
+        saved = gateway.run(f"{rules_iptables.command(version)}-save")
         saved = re.sub(r"^#.*\n| \[\d+:\d+\]", "", saved, flags=re.MULTILINE)
         for table in saved.split("COMMIT\n"):
             found += sorted(table.splitlines(), key=lambda line: line.split()[:2])
@@ -83,7 +83,7 @@ def everything(gateway: Namespace) -> str:
 def without_ours(text: str) -> str:
     """`everything`, less what carries one of our names or numbers."""
     text = re.sub(r"^table inet pinhole \{\n(?:[\t ].*\n|\n)*\}\n", "", text, flags=re.MULTILINE)
-    ours = rf"PINHOLE|proto {rules.ROUTE_PROTOCOL}\b"
+    ours = rf"PINHOLE|proto {rules_routing.ROUTE_PROTOCOL}\b"
     return "".join(line for line in text.splitlines(keepends=True) if not re.search(ours, line))
 
 
@@ -92,7 +92,7 @@ def test_down_leaves_no_table_where_none_was(hosts: Hosts, backend: Backend) -> 
     """To the letter, also in nft's own listing: with a filter table alone, and with nothing at all."""
     for rules_before in ("", "*filter\n:INPUT DROP\n-A INPUT -i lo -j ACCEPT\nCOMMIT\n"):
         for version in (4, 6):
-            hosts.gateway.run(f"{rules.iptables(version)}-restore", stdin=rules_before)
+            hosts.gateway.run(f"{rules_iptables.command(version)}-restore", stdin=rules_before)
         before = hosts.gateway.run("nft", "-s", "list", "ruleset")
         with hosts.gateway.inside():
             net.up(configuration(), backend)
@@ -230,7 +230,7 @@ def test_status_tells_a_second_jump_and_down_removes_both(hosts: Hosts) -> None:
     config = configuration()
     with hosts.gateway.inside():
         net.up(config, Backend.IPTABLES)
-        run("iptables", "-t", "mangle", "-A", "PREROUTING", "-j", rules.CHAIN)
+        run("iptables", "-t", "mangle", "-A", "PREROUTING", "-j", rules_iptables.CHAIN)
         wrong = [item.detail for item in net.status(config, Backend.IPTABLES) if not item.present]
         net.down(Backend.IPTABLES)
     assert wrong == ["2 jumps from PREROUTING instead of one"]
@@ -316,7 +316,7 @@ def test_a_command_that_cannot_be_started_is_no_traceback(tmp_path: Path) -> Non
 
 
 def test_refused_rules_are_reported_with_the_command(hosts: Hosts, monkeypatch: pytest.MonkeyPatch) -> None:
-    broken = rules.Step(("nft", "-f", "-"), "table inet pinhole { nonsense }\n")
+    broken = steps.Step(("nft", "-f", "-"), "table inet pinhole { nonsense }\n")
     monkeypatch.setattr(rules, "steps", lambda config, backend: (broken,))
     with hosts.gateway.inside(), pytest.raises(NetError, match=r"nft -f -: .*syntax error"):
         net.up(configuration(), Backend.NFT)

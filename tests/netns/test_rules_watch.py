@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config import reading
-from proxy.host import net, privileges, rules
+from proxy.host import net, privileges, rules_routing
 from proxy.host.news import concerns_us
 from proxy.host.rules import Backend
 from proxy.host.standing import Standing
@@ -264,7 +264,7 @@ def route(kind: int, table: int, protocol: int) -> bytes:
         (nft(8, b"pinhole")[:20], True, False),
         (b"", True, False),
         (bytes(40), True, False),
-        (route(25, 252, rules.ROUTE_PROTOCOL), False, True),
+        (route(25, 252, rules_routing.ROUTE_PROTOCOL), False, True),
         (route(25, 254, 4), False, False),
         (route(24, 99, 4), False, True),
         (message(33, bytes(12)), False, True),

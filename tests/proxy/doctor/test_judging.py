@@ -22,7 +22,7 @@ from proxy.doctor import judging, judging_own, judging_routes, traffic
 from proxy.doctor.findings import Finding, Level, Trouble
 from proxy.doctor.firewall import Firewall, Saved
 from proxy.doctor.traffic import Links
-from proxy.host import rules
+from proxy.host import rules_iptables, rules_nft
 from proxy.host.rules import Backend
 
 RULESETS = Path(__file__).parents[2] / "rulesets"
@@ -41,7 +41,7 @@ MARK = "meta mark and 0x1000000 == 0x1000000 accept"
 
 
 def saved(text: str, version: int = 4) -> Saved:
-    return Saved(rules.iptables(version), version, text, is_in_nft=False)
+    return Saved(rules_iptables.command(version), version, text, is_in_nft=False)
 
 
 def judge(firewall: Firewall, config: Config = CONFIG, links: Links = LINKS) -> list[Finding]:
@@ -299,11 +299,11 @@ def test_sessions_of_helper_ports_that_others_lead_elsewhere(rule: str, is_found
 
 def ours(config: Config) -> list[dict[str, Any]]:
     """Our table, as much of it as matters."""
-    names = {"family": "inet", "table": rules.TABLE}
+    names = {"family": "inet", "table": rules_nft.TABLE}
     chain = {**names, "name": "prerouting", "hook": "prerouting", "prio": -150, "type": "filter", "policy": "accept"}
     mark = {"mangle": {"key": META_MARK, "value": {"|": [META_MARK, config.network.mark.value]}}}
     return [
-        {"table": {"family": "inet", "name": rules.TABLE, "handle": 9}},
+        {"table": {"family": "inet", "name": rules_nft.TABLE, "handle": 9}},
         {"chain": chain},
         {"rule": {**names, "chain": "prerouting", "expr": [mark, ACCEPT]}},
     ]

@@ -15,8 +15,9 @@ from proxy.config import reading
 from proxy.config.schema import Config, HelperEntry, NetworkSettings, Policy
 from proxy.config.values import Dnat, Mark, PortRange
 from proxy.errors import NetError
-from proxy.host import rules
-from proxy.host.rules import Backend, RoutingRule
+from proxy.host import rules, rules_iptables, rules_routing, scopes
+from proxy.host.rules import Backend
+from proxy.host.rules_routing import RoutingRule
 
 ROOT = Path(__file__).parents[3]
 
@@ -97,27 +98,27 @@ def test_denying_policy_is_taken_too() -> None:
 
 def test_networks_of_one_family_say_nothing_about_the_other() -> None:
     policy = Policy(name="four", sources=(ip_network("10.0.0.0/8"),), accept=True)
-    assert {scope.version for scope in rules.scopes(made(policy))} == {4}
+    assert {scope.version for scope in scopes.scopes(made(policy))} == {4}
     policy = Policy(name="mixed", sources=(ip_network("10.0.0.0/8"),), destinations=(ip_network("::/0"),), accept=True)
-    assert list(rules.scopes(made(policy))) == []
+    assert list(scopes.scopes(made(policy))) == []
 
 
 def test_networks_inside_others_are_left_out() -> None:
     networks = ("10.1.0.0/16", "10.0.0.0/8", "10.1.2.3/32", "192.168.0.0/25", "192.168.0.128/25")
     policy = Policy(name="lan", sources=tuple(map(ip_network, networks)), accept=True)
-    (scope,) = rules.scopes(made(policy))
+    (scope,) = scopes.scopes(made(policy))
     assert scope.sources == (ip_network("10.0.0.0/8"), ip_network("192.168.0.0/24"))
 
 
 def test_everywhere_is_no_limit() -> None:
     policy = Policy(name="all", sources=(ip_network("0.0.0.0/0"), ip_network("10.0.0.0/8")), accept=True)
-    (scope,) = rules.scopes(made(policy))
+    (scope,) = scopes.scopes(made(policy))
     assert scope.sources == ()
 
 
 def test_addresses_of_this_host_are_taken_only_where_they_are_published() -> None:
     publish = Policy(name="publish", accept=True, dnat=Dnat(ip_address("10.1.0.21"), None))
-    (scope,) = rules.scopes(made(publish))
+    (scope,) = scopes.scopes(made(publish))
     assert scope.own_addresses
     assert scope.version == 4
     assert "fib daddr type { unicast, local }" in nft_sessions(made(publish))[0]
@@ -127,7 +128,7 @@ def test_addresses_of_this_host_are_taken_only_where_they_are_published() -> Non
 
 def test_ports_of_all_entries_of_a_helper_are_merged() -> None:
     more = HelperEntry(id=4, name="sip", protocol=Transport.TCP, ports=(PortRange(5061, 5079), PortRange(5085, 5090)))
-    tcp, udp = (scope for scope in rules.scopes(made(ANY, helpers=(SIP_UDP, SIP_TCP, more))) if scope.version == 4)
+    tcp, udp = (scope for scope in scopes.scopes(made(ANY, helpers=(SIP_UDP, SIP_TCP, more))) if scope.version == 4)
     assert (tcp.transport, tcp.ports) == (Transport.TCP, (PortRange(5060, 5090),))
     assert (udp.transport, udp.ports) == (Transport.UDP, (PortRange(5060, 5060),))
 
@@ -205,7 +206,7 @@ def test_who_asks_for_the_way_back_is_led_past_our_route(backend: Backend) -> No
 )
 def test_routing_rule_overtakes_ours_if_it_is_before_them_and_may_match_our_mark(rule: RoutingRule, may: bool) -> None:
     mark = Mark(0x1000000, 0x1000000)
-    assert bool(rules.overtaking([rule], mark, rules.RULE_PRIORITY)) == may
+    assert bool(rules_routing.overtaking([rule], mark, rules_routing.RULE_PRIORITY)) == may
 
 
 @pytest.mark.parametrize(
@@ -224,8 +225,8 @@ def test_routing_rule_overtakes_ours_if_it_is_before_them_and_may_match_our_mark
 def test_our_routing_rules_are_before_those_of_others_and_leave_room(others: list[int], priority: int) -> None:
     mark = Mark(0x1000000, 0x1000000)
     found = [RoutingRule(number) for number in others]
-    assert rules.rule_priority(found, mark) == priority
-    assert (rules.overtaking(found, mark, priority) == []) == (others != [1])
+    assert rules_routing.rule_priority(found, mark) == priority
+    assert (rules_routing.overtaking(found, mark, priority) == []) == (others != [1])
 
 
 def test_icmp_errors_about_our_packets_come_to_our_sockets() -> None:
@@ -242,7 +243,7 @@ def test_nft_rules_come_after_those_of_everybody_else() -> None:
 
 def test_iptables_jumps_come_before_all_other_rules() -> None:
     text = rules.plan(made(ANY), Backend.IPTABLES)
-    for hook, chain in rules.JUMPS:
+    for hook, chain in rules_iptables.JUMPS:
         assert f"--insert {hook} --jump {chain}" in text
     assert "--append" not in text
 
@@ -312,7 +313,7 @@ def test_removal_takes_our_chains_and_every_jump_to_them() -> None:
         "-A PREROUTING -j PINHOLE\n-A PREROUTING -i lan0 -j PINHOLE\n-A FORWARD -j PINHOLE-GUARD\n"
         "-A PREROUTING -j OWN\n-A PINHOLE -j ACCEPT\nCOMMIT\n"
     )
-    assert rules.iptables_removal(saved).splitlines() == [
+    assert rules_iptables.removal(saved).splitlines() == [
         "*mangle",
         "-D PREROUTING -j PINHOLE",
         "-D PREROUTING -i lan0 -j PINHOLE",
@@ -326,7 +327,7 @@ def test_removal_takes_our_chains_and_every_jump_to_them() -> None:
 
 
 def test_removal_of_nothing_is_nothing() -> None:
-    assert rules.iptables_removal("*mangle\n:PREROUTING ACCEPT [0:0]\n:PINHOLED - [0:0]\nCOMMIT\n") == ""
+    assert rules_iptables.removal("*mangle\n:PREROUTING ACCEPT [0:0]\n:PINHOLED - [0:0]\nCOMMIT\n") == ""
 
 
 def test_script_in_tools_is_the_plan_of_the_default_configuration() -> None:

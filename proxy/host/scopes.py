@@ -1,0 +1,114 @@
+"""Which sessions are taken over: what the policies say, as firewall rules can ask it. This module is pure."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+
+from protocols.contract.addresses import Network, Transport
+from proxy.config.checks import NAMEABLE
+from proxy.config.schema import Config, Policy
+from proxy.config.values import PortRange
+from proxy.errors import NetError
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """The sessions of one policy, of one IP version and transport. Empty interfaces, sources, destinations: any."""
+
+    policy: str
+    version: int
+    transport: Transport
+    ports: tuple[PortRange, ...]
+    interfaces: tuple[str, ...]
+    sources: tuple[Network, ...]
+    destinations: tuple[Network, ...]
+    own_addresses: bool
+    """Whether sessions to addresses of this host are taken too."""
+
+
+def merge_ports(ports: Iterable[PortRange]) -> tuple[PortRange, ...]:
+    """The same ports in order, in as few ranges as possible."""
+    merged: list[PortRange] = []
+    for item in sorted(ports):
+        if merged and item.first <= merged[-1].last + 1:
+            merged[-1] = PortRange(merged[-1].first, max(merged[-1].last, item.last))
+        else:
+            merged.append(item)
+    return tuple(merged)
+
+
+def _within(networks: Sequence[Network], version: int) -> tuple[Network, ...] | None:
+    """The networks of one IP version, none of them inside another. () means any; None means that there is none of this
+    version."""
+    if not networks:
+        return ()
+    ours: tuple[Network, ...]
+    if version == 4:
+        ours = tuple(collapse_addresses(network for network in networks if isinstance(network, IPv4Network)))
+    else:
+        ours = tuple(collapse_addresses(network for network in networks if isinstance(network, IPv6Network)))
+    if not ours:
+        return None
+    return () if ours[0].prefixlen == 0 else ours
+
+
+def _names(policy: Policy, name: str) -> bool:
+    """Whether the policy is about this helper."""
+    return not policy.helpers or name in policy.helpers
+
+
+def _cannot_be_dialled(policy: Policy, version: int) -> bool:
+    """Whether clients of this IP version would reach a published server of the other version, which would have to see
+    their own addresses. With source NAT the helper translates (RFC 6384)."""
+    return policy.dnat is not None and policy.dnat.host.version != version and policy.snat == "none"
+
+
+def scopes(config: Config) -> Iterator[Scope]:
+    """The sessions that are taken over, in the order of the policies.
+
+    Raises NetError for an interface whose name means something else in a firewall rule (`lan+`, `lan*`).
+    """
+    for policy in config.policies:
+        for interface in policy.interfaces:
+            if not re.fullmatch(NAMEABLE, interface):
+                raise NetError(
+                    f"policy {policy.name}: firewall rules cannot name the interface {interface!r}; "
+                    "rename it (ip link set ... name ...), or leave `from` out"
+                )
+        for version in (4, 6):
+            sources, destinations = _within(policy.sources, version), _within(policy.destinations, version)
+            if sources is None or destinations is None or _cannot_be_dialled(policy, version):
+                continue
+            for transport in Transport:
+                ports = merge_ports(
+                    ports
+                    for entry in config.served
+                    if entry.protocol is transport and _names(policy, entry.name)
+                    for ports in entry.ports
+                )
+                if ports:
+                    yield Scope(
+                        policy=policy.name,
+                        version=version,
+                        transport=transport,
+                        ports=ports,
+                        interfaces=tuple(sorted(set(policy.interfaces))),
+                        sources=sources,
+                        destinations=destinations,
+                        own_addresses=policy.accept and policy.dnat is not None,
+                    )
+
+
+def takes_the_same(one: Config, other: Config) -> bool:
+    """Whether both configurations take the same sessions over, by whatever names of policies."""
+    return {replace(scope, policy="") for scope in scopes(one)} == {
+        replace(scope, policy="") for scope in scopes(other)
+    }
+
+
+def comment(policy: str) -> str:
+    """A policy's name in ASCII, without what would end a quoted string; at most 63 characters (see config)."""
+    return "policy " + re.sub(r'["\\$`]', "'", policy).encode("ascii", "replace").decode()
