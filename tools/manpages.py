@@ -42,7 +42,7 @@ def commands() -> str:
         "connections through NAT and strict firewalls. No firewall rule changes while it runs."
     )
     page.paragraph("`pinhole run` is the daemon. The other commands ask it, set up its rules, or look at the host.")
-    contexts = list(_commands())
+    contexts = list(each_command())
     options = Counter(option for context in contexts for option in _options(context))
     shared = [option for option, count in options.items() if count >= _SHARED]
     page.section("COMMANDS")
@@ -71,7 +71,7 @@ def commands() -> str:
     return page.text()
 
 
-def _commands() -> Iterator[click.Context]:
+def each_command() -> Iterator[click.Context]:
     """Each command, those of groups as well."""
     context = main.make_context("pinhole", [], resilient_parsing=True)
     for name in COMMANDS:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
+from collections.abc import Callable, Iterator
 
 import click
 
@@ -15,45 +17,64 @@ def net() -> None:
     """Firewall rules and routes that bring sessions to the daemon. Nothing but our own is ever touched."""
 
 
+@contextlib.contextmanager
+def _steps(as_json: bool) -> Iterator[Callable[[str], None]]:
+    """What is told of each step that is done: people read it as it is done, programs at the end."""
+    told: list[str] = []
+    yield told.append if as_json else say
+    if as_json:
+        print_json({"steps": told})
+
+
 @net.command()
 @with_config
 @with_backend
-def plan(path: str | None, backend: str | None) -> None:
+@with_json
+def plan(path: str | None, backend: str | None, as_json: bool) -> None:
     """Print what `up` would do, as a shell script."""
     from proxy.config import reading
     from proxy.host import net, rules
 
     settings = reading.in_force(path)
-    click.echo(rules.plan(settings, net.chosen(settings, named_backend(backend))), nl=False)
+    chosen = net.chosen(settings, named_backend(backend))
+    script = rules.plan(settings, chosen)
+    if as_json:
+        print_json({"backend": chosen.value, "script": script})
+    else:
+        click.echo(script, nl=False)
 
 
 @net.command()
 @with_config
 @with_backend
-def up(path: str | None, backend: str | None) -> None:
+@with_json
+def up(path: str | None, backend: str | None, as_json: bool) -> None:
     """Set rules and routes up, in place of what an earlier `up` left."""
     from proxy.config import reading
     from proxy.host import net
 
     settings = reading.in_force(path)
-    net.up(settings, net.chosen(settings, named_backend(backend)), say)
+    with _steps(as_json) as tell:
+        net.up(settings, net.chosen(settings, named_backend(backend)), tell)
 
 
 @net.command()
 @click.option("-c", "--config", "path", metavar="FILE", help="Not read: what stands is removed, whoever configured it.")
 @click.option("--backend", type=click.Choice(["nft", "iptables"]), help="Whose rules. Without: those of both.")
-def down(path: str | None, backend: str | None) -> None:
+@with_json
+def down(path: str | None, backend: str | None, as_json: bool) -> None:
     """Remove our rules and routes. A guard that is at work lets them go."""
     from proxy.host import net
     from proxy.host.link import let_go
 
     net.require_admin()
-    let_go(say)
-    named = named_backend(backend)
-    if named is None:
-        net.clear(say)
-    else:
-        net.down(named, say)
+    with _steps(as_json) as tell:
+        let_go(tell)
+        named = named_backend(backend)
+        if named is None:
+            net.clear(tell)
+        else:
+            net.down(named, tell)
 
 
 @net.command()

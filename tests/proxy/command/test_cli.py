@@ -338,6 +338,13 @@ def test_net_up_says_each_step(file: Path, monkeypatch: pytest.MonkeyPatch) -> N
     monkeypatch.setattr(net, "up", up)
     result = pinhole("net", "up", "-c", file, "--backend", "iptables")
     assert (result.exit_code, result.stderr) == (0, f"{file} by iptables\n")
+    programs = pinhole("net", "up", "-c", file, "--backend", "iptables", "--json")
+    assert (json.loads(programs.stdout), programs.stderr) == ({"steps": [f"{file} by iptables"]}, "")
+
+
+def test_net_plan_for_programs(file: Path) -> None:
+    plan = json.loads(pinhole("net", "plan", "-c", file, "--json").stdout)
+    assert plan == {"backend": "nft", "script": pinhole("net", "plan", "-c", file, "--backend", "nft").stdout}
 
 
 @pytest.fixture

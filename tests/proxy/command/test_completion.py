@@ -13,6 +13,7 @@ from click.testing import CliRunner
 
 from proxy.command.cli import COMMANDS, main
 from tests.harness.control_socket import daemon
+from tools import manpages
 
 ROOT = Path(__file__).parents[3]
 
@@ -55,3 +56,21 @@ def test_every_command_is_there_and_says_what_it_does() -> None:
         command = main.get_command(context, name)
         assert command is not None and command.name == name
         assert command.help
+
+
+WITHOUT_JSON = {
+    "run": "serves",
+    "net guard": "serves",
+    "completion": "prints what a shell reads",
+    "config schema": "prints JSON in any case",
+    "audit schema": "prints JSON in any case",
+    "import fortios": "prints YAML, which is the point of it",
+}
+
+
+def test_all_that_print_for_people_print_for_programs_as_well() -> None:
+    found = {}
+    for context in manpages.each_command():
+        options = [name for parameter in context.command.params for name in parameter.opts]
+        found[context.command_path.removeprefix("pinhole ")] = "--json" in options
+    assert {name for name, has_json in found.items() if not has_json} == WITHOUT_JSON.keys()
