@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
+import pty
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
@@ -12,6 +17,7 @@ from tests.netns.ftp_talk import Talk as Session
 from tests.netns.ftp_talk import passive_address, server
 from tests.netns.media_site import Site, Talk, both_are_heard, site
 from tests.netns.namespaces import needs_root
+from tools.lab.daemon import COMMAND, ROOT
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -100,3 +106,23 @@ def test_top_puts_the_call_whose_packets_pass_first(busy: Busy) -> None:
 def test_limits_and_policies_are_listed(busy: Busy) -> None:
     assert [row["policy"] for row in busy.rows("policies")] == ["one"]
     assert next(row for row in busy.rows("limits") if row["limit"] == "pinholes")["used"] == 3
+
+
+def test_started_on_a_terminal_the_daemon_says_so_in_words(busy: Busy, tmp_path: Path) -> None:
+    config = tmp_path / "pinhole.yaml"
+    config.write_text(f"policies: [{{name: all, action: accept}}]\ncontrol: {tmp_path}/control.sock\n")
+    ours, theirs = pty.openpty()
+    host = busy.place.lab.server
+    process = host.popen((*COMMAND, "run", "-c", str(config)), cwd=ROOT, stdin=theirs, stdout=theirs, stderr=theirs)
+    os.close(theirs)
+    said = ""
+    with contextlib.suppress(OSError):  # the terminal is gone with the last process that has it
+        while text := os.read(ours, 65536).decode():
+            said += text
+            if "daemon.started" in said:
+                process.terminate()
+    os.close(ours)
+    assert process.wait(20) == 0, said
+    started = next(line for line in said.splitlines() if "daemon.started" in line)
+    assert re.match(r"\x1b\[1m\d{4}-\d\d-\d\dT[\d:.]+Z  daemon\.started ", started)
+    assert "{" not in started
