@@ -19,8 +19,8 @@ What an engine can rely on:
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Protocol
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
 
@@ -155,6 +155,22 @@ class Party:
         return self.data or self.control
 
 
+class Codec(NamedTuple):
+    """What a payload type of RTP stands for."""
+
+    name: str
+    """As PCMA, opus, H264."""
+    rate: int
+    """Of its time stamps, a second."""
+
+
+class Codecs(Protocol):
+    """What the payload types of a stream stand for."""
+
+    def of(self, payload_type: int) -> Codec | None:
+        """The codec. None: nobody has said."""
+
+
 @dataclass(frozen=True, slots=True)
 class Media:
     """A stream that one party has offered, or that another party has answered with."""
@@ -169,6 +185,8 @@ class Media:
     """The time to the first packet. None: as configured (`timeouts: pinhole_open`)."""
     transport: Transport = Transport.UDP
     """The protocol that carries the stream. Anything but UDP is refused (`transport_not_carried`)."""
+    codecs: Codecs | None = field(default=None, compare=False, repr=False)
+    """What the party understands, if the stream is RTP. To agree on a further codec changes no place."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,6 +259,24 @@ class Used:
     peer: Endpoint
 
 
+class Heard(NamedTuple):
+    """How RTP came to a party."""
+
+    packets: int
+    lost: int
+    """Packets that should have come and did not, up to here: their numbers are missing."""
+    jitter_seconds: float
+    """RFC 3550 s.6.4.1, as this gateway has seen it."""
+    codec: str | None
+    """The codec that most packets had. None: nobody has said what their payload type means."""
+
+    def plus(self, other: Heard) -> Heard:
+        """Both together. The jitter is the greater one, the codec that of more packets."""
+        more = max(self, other, key=lambda heard: heard.packets)
+        jitter = max(self.jitter_seconds, other.jitter_seconds)
+        return Heard(self.packets + other.packets, self.lost + other.lost, jitter, more.codec)
+
+
 @dataclass(frozen=True, slots=True)
 class Closed:
     """The pinhole is gone, with its relays. `bytes_in` came from the peer, `bytes_out` were sent to it."""
@@ -270,6 +306,8 @@ class Closed:
     packets_out: int = 0
     """Datagrams that were relayed, counted like the bytes. For media: `packets_in` went to the party, and `packets_out`
     came from it."""
+    heard: Heard | None = None
+    """Of media: how RTP came to the party. None: there was none, or it passed where nobody looks."""
 
 
 PinholeEvent = Used | Closed

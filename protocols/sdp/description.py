@@ -156,6 +156,8 @@ class Rtcp(NamedTuple):
 class Media:
     """One m= line and what follows it. `kind`, `proto` and `setup` are in lower case, all else is as it came."""
 
+    text: bytes = field(repr=False, compare=False)
+    """The text of the whole description."""
     slot: int
     """The place among the m= lines, from 0: it is all that pairs an answer with its offer (D10)."""
     start: int
@@ -400,6 +402,7 @@ def _read_media(description: Description, line: re.Match[bytes]) -> Media:
         description.tell(line.string, line.start("media"), what)
         kind, proto, number, pairs = kind or b"", proto or b"", 0, 1
     return Media(
+        line.string,
         slot,
         line.start("media"),
         kind.lower(),

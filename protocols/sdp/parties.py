@@ -17,6 +17,7 @@ from protocols.contract import pinholes
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Side, only
 from protocols.contract.pinholes import Party
 from protocols.sdp import description as sdp
+from protocols.sdp.codecs import codecs_of
 
 _SHARED = ip_network("100.64.0.0/10")
 _UNREACHABLE = tuple(
@@ -103,10 +104,9 @@ def wanted(
     else:
         rtcp = None if medium.is_udptl else medium.rtcp_endpoint
         party = _party(speaker, rtp, rtcp, terms, announced, may_wait)
-    kind = "udptl" if medium.is_udptl else "rtp"
-    if medium.is_hold:
-        return pinholes.Media(kind, trigger, party, float("inf"), float("inf"))
-    return pinholes.Media(kind, trigger, party, terms.idle_seconds, terms.open_seconds)
+    kind, codecs = ("udptl", None) if medium.is_udptl else ("rtp", codecs_of(medium.text, medium.start))
+    idle, wait = (float("inf"), float("inf")) if medium.is_hold else (terms.idle_seconds, terms.open_seconds)
+    return pinholes.Media(kind, trigger, party, idle, wait, codecs=codecs)
 
 
 def _party(

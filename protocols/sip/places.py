@@ -12,7 +12,7 @@ from typing import Generic, TypeVar
 
 from protocols.contract import pinholes
 from protocols.contract.addresses import Endpoint
-from protocols.contract.pinholes import Closed, MediaGrant, Party
+from protocols.contract.pinholes import Closed, Heard, MediaGrant, Party
 from protocols.sdp.parties import Role
 from protocols.toolbox.memory import Memory, Recent
 
@@ -81,10 +81,15 @@ class Totals:
 
     packets_to: dict[Role, int] = field(default_factory=dict)
     bytes_to: dict[Role, int] = field(default_factory=dict)
+    heard_by: dict[Role, Heard] = field(default_factory=dict)
+    """How RTP came to the party, if there was any."""
 
     def add(self, role: Role, event: Closed) -> None:
         self.packets_to[role] = self.packets_to.get(role, 0) + event.packets_in
         self.bytes_to[role] = self.bytes_to.get(role, 0) + event.bytes_in
+        if event.heard is not None:
+            before = self.heard_by.get(role)
+            self.heard_by[role] = event.heard if before is None else before.plus(event.heard)
 
 
 @dataclass(slots=True)

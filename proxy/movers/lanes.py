@@ -45,6 +45,18 @@ class LaneOwner(Protocol):
         """A bug of ours in a callback ends the owner, and the lane with it."""
 
 
+class Ear(Protocol):
+    """Looks at what a lane carries in user space, but for packets that only go on with what it has seen: it names the
+    fourth byte of the packet that is due, and a packet that has it is due."""
+
+    def hear(self, data: bytes, due: int) -> int:
+        """A packet has come that is not due. Returns what is due next; a negative number: nothing, so the next packet
+        is to be heard in any case."""
+
+    def rest(self, due: int) -> None:
+        """Nothing more comes for now. All packets before the one that is due have come."""
+
+
 class Counts(NamedTuple):
     """What a mover has carried for a lane. `lost` says how many of `packets` did not go out."""
 
@@ -111,6 +123,7 @@ class Lane:
         "_movers",
         "_unseen",
         "at",
+        "ear",
         "is_settled",
         "last",
         "out",
@@ -131,6 +144,8 @@ class Lane:
         """Whether nothing is to be learned from the packets. Until then the owner watches each of them."""
         self.last = b""
         """The newest packet that user space has seen. A sender from elsewhere must continue the stream from there."""
+        self.ear: Ear | None = None
+        """Looks at the packets of user space. None: nobody does."""
         self._here: LocalCarriage | None = None
         """The carriage in user space. None: the lane is stopped."""
         self._away: Carriage | None = None
@@ -189,9 +204,10 @@ class Lane:
         """Stop for good. Returns the counts of all that has passed."""
         self.stop()
         self.is_settled = True  # nobody watches a packet that is on its way through the lane at this moment
-        # Lane and owner refer to each other. Without this reference both are freed as soon as nobody holds them, and
+        # Lane and owner refer to each other. Without these references both are freed as soon as nobody holds them, and
         # need not wait for the collector of cycles.
         del self.owner
+        self.ear = None
         return self._before
 
     # -- packets ------------------------------------------------------------------------------------------------------

@@ -40,6 +40,7 @@ class CarriedHere:
     __slots__ = (
         "_ancillary",
         "_at",
+        "_due",
         "_lane",
         "_leased",
         "_mover",
@@ -60,6 +61,8 @@ class CarriedHere:
         self._send = lane.out.sock.sendto
         self._ancillary: Ancillary = ()
         """What the kernel said of the last packet whose interface was checked."""
+        self._due = -1
+        """What the lane's ear says of the next packet."""
         self.packets = self.bytes = self.lost = 0
         self._at, self._source = lane.at, lane.source
         self._at.claim(self._source, self.take)
@@ -71,6 +74,8 @@ class CarriedHere:
     def stop(self) -> Counts:
         """Take no packet any more, and return the last counts."""
         self._at.unclaim(self._source, self.take)
+        if self._lane.ear is not None:
+            self._lane.ear.rest(self._due)
         return self.counts()
 
     def take(self, data: bytes, ancillary: Ancillary) -> None:
@@ -82,6 +87,14 @@ class CarriedHere:
         self.bytes += len(data)
         lane = self._lane
         lane.last = data
+        try:
+            number = data[3]
+        except IndexError:  # a keep-alive of one byte
+            number = -2
+        if number == self._due:
+            self._due = number + 1
+        elif lane.ear is not None:
+            self._due = lane.ear.hear(data, self._due)
         to = lane.to
         # the address is a place of another call, such as the other leg of a call between two phones behind us
         if to in self._leased:

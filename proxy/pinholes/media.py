@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
-from protocols.contract.pinholes import Media, MediaGrant, Party
+from protocols.contract.pinholes import Codec, Heard, Media, MediaGrant, Party
 from proxy.movers.lanes import Counts, Movers
 from proxy.movers.stands import Stand, Stands
 from proxy.pinholes.components import Component, join
@@ -212,12 +212,19 @@ class MediaPlace(Opening):
             for path in (*component.outward, *component.inward):
                 path.sender.forget()
                 counts = path.end(is_over)
-                path.receiver.place.count_in(counts)
+                path.receiver.place.count_in(counts, path.heard)
                 path.sender.place.count_out(counts)
 
-    def count_in(self, counts: Counts) -> None:
-        """A path that brought these packets to the party has ended."""
+    def codec_of(self, payload_type: int) -> Codec | None:
+        """What a payload type means to the party."""
+        codecs = self.grant.media.codecs
+        return None if codecs is None else codecs.of(payload_type)
+
+    def count_in(self, counts: Counts, heard: Heard | None) -> None:
+        """A path that brought these packets to the party has ended. `heard`: how RTP came by it."""
         self._in_before = self._in_before.plus(counts)
+        if heard is not None:
+            self.heard = heard if self.heard is None else self.heard.plus(heard)
 
     def count_out(self, counts: Counts) -> None:
         """A path that brought these packets from the party has ended."""
@@ -392,7 +399,8 @@ class MediaPlace(Opening):
         into, out = self.counts_in(), self.counts_out()
         counts = {"bytes_in": into.bytes, "bytes_out": out.bytes}
         counts |= {"packets_in": into.packets, "packets_out": out.packets}
-        self._gone(reason, counts, packets_refused=self._refused, **({"packets_lost": into.lost} if into.lost else {}))
+        lost = {"packets_lost": into.lost} if into.lost else {}
+        self._gone(reason, counts, packets_refused=self._refused, **lost)
 
     abort = shut
 

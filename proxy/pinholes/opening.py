@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from protocols.contract.engine import Helper
-from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Used
+from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Heard, PinholeEvent, Used
 from proxy.config.schema import Policy, Timeouts
 from proxy.movers.lanes import Movers
 from proxy.movers.splice import SpliceRelay
@@ -148,6 +148,8 @@ class Opening:
     """The relays that this pinhole admitted and that still run."""
     dialling: Collection[Any] = ()
     """Peers that this pinhole admitted and whose target is being dialled."""
+    heard: Heard | None = None
+    """Of media: how RTP has come to the party, by what has ended so far."""
     grant: Any
 
     def __init__(self, table: Table, owner: Owner) -> None:
@@ -267,7 +269,7 @@ class Opening:
             "pinhole.closed", pinhole=self.grant.id, reason=reason, duration_seconds=duration, **counts, **facts
         )
         packets = counts.get("packets_in", 0), counts.get("packets_out", 0)
-        event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds, *packets)
+        event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds, *packets, self.heard)
         self._table.metrics.relayed(self.purpose, *self.carried())
         self.owner.pinhole_event(self.grant, event)
 

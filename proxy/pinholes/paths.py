@@ -13,9 +13,10 @@ import asyncio
 from typing import Any, Protocol
 
 from protocols.contract.addresses import Endpoint, Host
-from protocols.contract.pinholes import Party
+from protocols.contract.pinholes import Codec, Heard, Party
 from proxy.movers.lanes import Counts, Lane, Movers
 from proxy.movers.stands import Stand, Stands
+from proxy.pinholes.hearing import Hearing, is_rtp
 from proxy.pinholes.packets import goes_on, source_of_stream, tells_source
 from proxy.sockets import packet_info
 from proxy.sockets.endpoints import Route, UdpEndpoint
@@ -55,8 +56,11 @@ class Place(Protocol):
     def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
         """A packet bore a party's address and came by the wrong interface."""
 
-    def count_in(self, counts: Counts) -> None:
-        """A path that brought these packets to the party has ended."""
+    def codec_of(self, payload_type: int) -> Codec | None:
+        """What a payload type means to the party."""
+
+    def count_in(self, counts: Counts, heard: Heard | None) -> None:
+        """A path that brought these packets to the party has ended. `heard`: how RTP came by it."""
 
     def count_out(self, counts: Counts) -> None:
         """A path that brought these packets from the party has ended."""
@@ -108,7 +112,7 @@ class MediaPath:
     """One direction between two parties' components: the sockets that hear the sender, and the lane of its packets.
     Both components hold it until `end`."""
 
-    __slots__ = ("_claims", "_first", "_is_used", "_out", "_stands", "lane", "receiver", "sender")
+    __slots__ = ("_claims", "_first", "_hearing", "_is_used", "_out", "_stands", "lane", "receiver", "sender")
 
     def __init__(self, sender: End, receiver: End) -> None:
         """Take the sockets. Raises OSError."""
@@ -123,7 +127,10 @@ class MediaPath:
         self._stands = receiver.stands_for(sender)
         self._out: UdpEndpoint
         """The socket by which the sender's packets go on."""
+        self._hearing: Hearing | None = None
+        """Listens to the RTP of the lane. None: there was none."""
         self.lane = Lane(sender.place.movers, self, receiver.to)
+        self.lane.ear = self
         for stand in self._stands:
             stand.listeners.append(self)
         sender.outward.append(self)
@@ -160,6 +167,23 @@ class MediaPath:
         if not self._is_used:
             self._is_used = True
             self.receiver.place.used(sender.source, data)
+
+    def hear(self, data: bytes, due: int) -> int:
+        """Work as the lane's ear until the first packet of RTP comes."""
+        if not is_rtp(data):
+            return due
+        self.lane.ear = self._hearing = Hearing(self.receiver.place.codec_of, self.lane.counts().packets - 1)
+        return self._hearing.hear(data, due)
+
+    def rest(self, due: int) -> None:
+        """No RTP has come."""
+
+    @property
+    def heard(self) -> Heard | None:
+        """How RTP came by this path. None: there was none, or another mover has carried some of it."""
+        if self._hearing is None or self.lane.unseen:
+            return None
+        return self._hearing.told(self.lane.counts().packets)
 
     def come_back(self, data: bytes, ancillary: Ancillary) -> None:
         """A packet has come from the address that the sender announced, though its earlier packets came from

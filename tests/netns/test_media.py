@@ -51,6 +51,25 @@ async def test_without_nat_both_are_seen_where_they_are(hosts: Hosts, version: i
         call.pinholes.close(offered)
 
 
+async def test_what_was_lost_on_the_way_here_is_told_to_the_one_it_did_not_come_to(hosts: Hosts) -> None:
+    def rtp(number: int) -> bytes:
+        return b"\x80\x08" + number.to_bytes(2, "big") + bytes(4) + b"ssrc" + bytes(160)
+
+    async with Gateway(hosts) as gateway:
+        call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
+        answered = call.answer(offered, party(other))
+        sent = [number for number in range(700) if number % 100 != 50]
+        for number in sent:
+            phone.sendto(rtp(number), to(answered))
+            assert (await hear(other))[0] == rtp(number)
+        other.sendto(b"\x80", to(offered))  # a keep-alive
+        await hear(phone)
+        call.pinholes.close(offered)
+        heard = [event.heard for event in call.events if isinstance(event, Closed)]
+        assert [one and (one.packets, one.lost) for one in heard] == [(len(sent), 7), None]
+
+
 @pytest.mark.parametrize("mapped", [True, False])
 @pytest.mark.parametrize("ending", ["offerer", "answerer"])
 async def test_packets_that_had_come_before_the_end_are_passed_on(hosts: Hosts, mapped: bool, ending: str) -> None:

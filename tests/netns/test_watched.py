@@ -101,6 +101,14 @@ def test_prometheus_counts_the_call_its_messages_and_its_packets_once(watched: W
     assert found["pinhole_hep_messages_lost_total"] == 0
 
 
+def test_the_audit_log_tells_how_well_the_audio_came(watched: Watched) -> None:
+    (stream,) = watched.daemon.audit("call.ended")[0]["streams"]
+    for role in ("caller", "callee"):
+        assert (stream[f"packets_to_{role}"], stream[f"lost_to_{role}"]) == (PACKETS, 0)
+        assert stream[f"codec_to_{role}"] == "PCMA"
+        assert 0 < stream[f"jitter_seconds_to_{role}"] < 0.02
+
+
 def test_the_daemon_is_alive_and_ready_until_rules_are_gone(watched: Watched) -> None:
     assert json.loads(page(watched.lab, "healthz")) == {"alive": True}
     ready = json.loads(page(watched.lab, "readyz"))
