@@ -74,9 +74,9 @@ class Guard:
         self._wanted = wanted
         self._keeps = keeps
         self._say = say
-        self._sees_rules = privileges.NET_ADMIN in privileges.effective()
+        self._news = News(privileges.NET_ADMIN in privileges.effective())
+        self._sees_rules = self._news.has_rules
         self._standing = self._of(config)
-        self._news = News(self._sees_rules)
         self._poll = select.poll()
         self._ready: dict[int, Callable[[], None]] = {}
         for descriptor in self._news:

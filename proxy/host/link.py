@@ -69,7 +69,10 @@ class Link:
                     raise NetError(str(line["problem"]))
                 return
         except EOFError:
-            raise NetError("the process that guards rules and routes has ended, or does not know this user") from None
+            raise NetError(
+                f"the guard of rules and routes has ended, or does not know user {os.geteuid()}: it listens to root "
+                f"and to the user that serves (`user` of its configuration)"
+            ) from None
         except TimeoutError:
             raise NetError("the process that guards rules and routes does not answer") from None
         finally:

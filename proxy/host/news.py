@@ -3,6 +3,7 @@ while nothing changes. Routing is told to every process, nftables only to those 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import socket
 import struct
@@ -29,14 +30,21 @@ class News:
     """The sockets on which the news come."""
 
     def __init__(self, of_rules: bool) -> None:
-        """`of_rules`: whether to hear of nftables as well, which takes CAP_NET_ADMIN."""
+        """`of_rules`: whether to hear of nftables as well, as far as this process may."""
         routing = socket_for(socket.NETLINK_ROUTE, _ROUTING_NEWS)
         self._sockets = {routing.fileno(): routing}
         self._of_rules = -1
         if of_rules:
-            firewall = socket_for(NETLINK_NETFILTER, _NFTABLES_NEWS)
-            self._of_rules = firewall.fileno()
-            self._sockets[self._of_rules] = firewall
+            # In a container whose network is the host's, CAP_NET_ADMIN may be one that says nothing there.
+            with contextlib.suppress(PermissionError):
+                firewall = socket_for(NETLINK_NETFILTER, _NFTABLES_NEWS)
+                self._of_rules = firewall.fileno()
+                self._sockets[self._of_rules] = firewall
+
+    @property
+    def has_rules(self) -> bool:
+        """Whether news of nftables come."""
+        return self._of_rules >= 0
 
     def __iter__(self) -> Iterator[int]:
         """The descriptors."""

@@ -173,6 +173,9 @@ def test_started_without_rules_it_says_so(lab: Lab) -> None:
     daemon = Daemon(lab, ALL, "nft", unprivileged=False)
     daemon.start()
     missing(lab, daemon, "nft table inet pinhole: missing")
+    assert (
+        "nothing brings sessions here (nft table inet pinhole: missing): `pinhole net up`" in daemon.stderr.read_text()
+    )
     daemon.stop()
     shutil.rmtree(daemon.directory)
 
