@@ -51,9 +51,11 @@ LONGEST_SETTLE = 10
 """For so many times as long at most."""
 LOOK_SECONDS = 30.0
 """The time between looks at rules that have no news."""
-AT_ONCE, WITHIN_SECONDS = 10, 60.0
+AT_ONCE, WITHIN_SECONDS = 30, 60.0
 """So often within this time things are put back at once. Whoever takes them away more often is left to it for a while,
 since each time takes effort."""
+LONGEST_PAUSE_SECONDS = 10.0
+"""Between two attempts to put back what cannot be put back now."""
 _LISTENERS = 16
 _LONGEST_WISH = 1 << 12
 
@@ -169,15 +171,16 @@ class Guard:
             net.up(self._config, net.chosen(self._config, self._wanted or self._standing.backend))
         except NetError as error:
             self._say(f"{', '.join(missing)}: cannot be put back: {error}")
-            self._look_at = time.monotonic() + len(self._put_back_at)
+            self._look_at = time.monotonic() + min(len(self._put_back_at), LONGEST_PAUSE_SECONDS)
             return
         self._drain()
+        done = time.monotonic()
         left = self._looked()
-        self._tell(left, time.monotonic(), by_guard=True)
+        self._tell(left, done, by_guard=True)
         if left:
             self._say(f"{', '.join(left)}: is so still, after it was set up")
         else:
-            self._say(f"{', '.join(missing)}: put back after {time.monotonic() - at:.2f} s")
+            self._say(f"{', '.join(missing)}: put back after {done - at:.2f} s")
 
     def _heard(self, descriptor: int) -> None:
         """News have come. They are looked into when the rest of the same change has come."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from proxy.config.schema import Config
-from proxy.host import net
+from proxy.host import net, routing
 from proxy.host.commands import turn
 from proxy.host.rules import Backend
 
@@ -32,7 +32,8 @@ class Standing:
                 if self._wanted is None:
                     self._backend = self._now_there()
                 found += [f"{what}: {how}" for what, how in self._firewall()]
-            for part in (*net.routing_status(self._config), *net.overtaking(self._config)):
+            routes = routing.look()
+            for part in (*routing.status(self._config, routes), *routing.overtaking(self._config, routes)):
                 if not part.present:
                     found.append(f"{part.what}: {part.detail}")
         return found
