@@ -29,13 +29,6 @@ class Change:
         """The same as values of JSON."""
         return asdict(self)
 
-    def __str__(self) -> str:
-        if self.before is None and isinstance(self.after, dict):
-            return f"{self.key}: added: {_short(self.after)}"
-        if self.after is None and isinstance(self.before, dict):
-            return f"{self.key}: removed"
-        return f"{self.key}: {_short(self.before)} -> {_short(self.after)}"
-
 
 @dataclass(frozen=True, slots=True)
 class _Hidden:
@@ -103,17 +96,3 @@ def _in_list(key: str, old: Mapping[Any, Any], new: Mapping[Any, Any]) -> Iterat
     stay_old, stay_new = [name for name in old if name in new], [name for name in new if name in old]
     if stay_old != stay_new:
         yield Change(f"{key} (order)", stay_old, stay_new)
-
-
-def _short(value: Any) -> str:
-    """A value in one line."""
-    match value:
-        case None:
-            return "none"
-        case bool():
-            return "true" if value else "false"
-        case list():
-            return f"[{', '.join(map(_short, value))}]"
-        case dict():
-            return f"{{{', '.join(f'{key}: {_short(each)}' for key, each in value.items())}}}"
-    return str(value)

@@ -18,16 +18,6 @@ from proxy.pinholes.opening import Opening
 _PINHOLES = Field(Kind.OBJECT, "Its pinholes", rows=rows.PINHOLE)
 ONE_SESSION = Shape("one_session", "A session with its pinholes.", {**rows.SESSION.fields, "open": _PINHOLES})
 ONE_CALL = Shape("one_call", "A call with the pinholes of its media.", {**rows.CALL.fields, "open": _PINHOLES})
-RELOADED = Shape(
-    "reloaded",
-    "What became of a reload.",
-    {
-        "ok": Field(Kind.FLAG, "Whether the configuration is in force"),
-        "problems": Field(Kind.WORDS, "What is wrong with it"),
-        "remarks": Field(Kind.WORDS, "What the operator still has to do"),
-    },
-    is_open=True,
-)
 
 
 def routes(gateway: Gateway, pages: Sequence[Page]) -> list[Route]:
@@ -63,7 +53,8 @@ def routes(gateway: Gateway, pages: Sequence[Page]) -> list[Route]:
         Route("GET", "/v1/explain", "Why something is open, was open, or was not let in",
               Single(explained.EXPLAINED, explainer.explain), explain.PARAMETERS),
         Route("POST", "/v1/reload", "Read the configuration again",
-              Single(RELOADED, lambda _: gateway.reload()), right=Right.CHANGE),
+              Single(configuration.RELOADED, lambda asked: gateway.reload(asked.query.get("dry_run", False))),
+              (configuration.DRY_RUN,), right=Right.CHANGE),
         *(Route("GET", page.path, page.summary, Text(page.content_type, page.make), may_fail=page.may_fail)
           for page in pages),
         *_old(gateway, views),
@@ -86,8 +77,8 @@ def _old(gateway: Gateway, views: _Views) -> list[Route]:
         Route("GET", "/status", "How the daemon is", Single(None, lambda _: gateway.status()), is_old=True),
         Route("GET", "/sessions", "The sessions", Listing("sessions", rows.SESSION, sessions), is_old=True),
         Route("GET", "/pinholes", "The pinholes", Listing("pinholes", rows.PINHOLE, pinholes), is_old=True),
-        Route("POST", "/reload", "Read the configuration again", Single(RELOADED, lambda _: gateway.reload()),
-              right=Right.CHANGE, is_old=True),
+        Route("POST", "/reload", "Read the configuration again",
+              Single(configuration.RELOADED, lambda _: gateway.reload(False)), right=Right.CHANGE, is_old=True),
     ]  # fmt: skip
 
 

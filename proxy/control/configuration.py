@@ -17,6 +17,42 @@ IN_FORCE = Shape(
         "configuration": Field(Kind.OBJECT, "Its keys, as a file has them; secrets are hidden"),
     },
 )
+CHANGE = Shape(
+    "change",
+    "A key that is otherwise, with `before` and `after`: any values, null where there is none.",
+    {"key": Field(Kind.TEXT, "The key; an element of a list goes by its name, as `policies[lan].snat`")},
+    is_open=True,
+)
+ENDING = Shape(
+    "ending",
+    "A session that the configuration lets go on no more.",
+    {
+        "id": Field(Kind.WORD, "Its name"),
+        "helper": Field(Kind.WORD, "Its helper"),
+        "policy": Field(Kind.WORD, "The policy that let it in"),
+        "client": Field(Kind.ENDPOINT, "Its client"),
+        "server": Field(Kind.ENDPOINT, "Its server, as the client dialled it"),
+        "reason": Field(Kind.WORD, "Why it ends, as in `session.denied`"),
+        "calls": Field(Kind.INTEGER, "How many calls end with it"),
+    },
+)
+RELOADED = Shape(
+    "reloaded",
+    "What became of a reload, or would become of it.",
+    {
+        "ok": Field(Kind.FLAG, "Whether the configuration is in force, or could be"),
+        "dry_run": Field(Kind.FLAG, "Whether nothing was done"),
+        "hash": Field(Kind.WORD, "The hash of the configuration", may_be_null=True),
+        "problems": Field(Kind.WORDS, "What is wrong with it"),
+        "warnings": Field(Kind.WORDS, "What in it is allowed and yet unwise"),
+        "remarks": Field(Kind.WORDS, "What the operator still has to do"),
+        "changes": Field(Kind.OBJECT, "What is otherwise, key by key", rows=CHANGE),
+        "ends": Field(Kind.OBJECT, "The sessions that it ends, a thousand at most", rows=ENDING),
+        "ends_total": Field(Kind.INTEGER, "How many there are"),
+    },
+    is_open=True,
+)
+DRY_RUN = Parameter("dry_run", Type.FLAG, "Only tell what it would change and end")
 DEFAULTS = Parameter("defaults", Type.FLAG, "Show the keys with their default values, too")
 
 

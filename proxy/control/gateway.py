@@ -31,7 +31,8 @@ class Gateway:
     status: Callable[[], Row]
     descriptors: Callable[[], int]
     """How many descriptors are in use."""
-    reload: Callable[[], Awaitable[Row]]
+    reload: Callable[[bool], Awaitable[Row]]
+    """Reads the configuration again. True: only to tell what that would change and end."""
     recent: Recent
     """The refusals and violations of the last hour."""
     history: History

@@ -18,6 +18,7 @@ import socket
 import sys
 import time
 import traceback
+from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import Any
 
@@ -25,15 +26,18 @@ import uvloop
 
 from protocols import HELPERS
 from protocols.contract.engine import Counts
+from protocols.contract.live import Call
 from proxy import version
 from proxy.config import files, reading, whereabouts
 from proxy.config.schema import Config
+from proxy.config.shown import hash_of
 from proxy.control import api, past, place
 from proxy.control.gateway import Gateway
 from proxy.control.history import History
 from proxy.control.server import Control
-from proxy.daemon.rules import Rules
-from proxy.errors import ConfigError, PinholeError, SocketError
+from proxy.daemon.reloading import Fresh, Reloading
+from proxy.daemon.rules import Outcome, Rules
+from proxy.errors import PinholeError, SocketError
 from proxy.host import guard, link, net, privileges, rules, service
 from proxy.host.keeper import Keeper, Wish, fork_keeper
 from proxy.host.link import Link
@@ -48,6 +52,7 @@ from proxy.record.sampling import Sampler
 from proxy.sessions import listener
 from proxy.sessions.flows import Flows
 from proxy.sessions.registry import Sessions
+from proxy.sessions.session import Session
 from proxy.sockets import reserved, transparent
 from proxy.sockets.ports import PortPool
 from proxy.sockets.watch import AddressWatch
@@ -118,18 +123,26 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
 def _keeper(path: str | None, settings: Config, who: User, backend: Backend | None, watcher: Link) -> Keeper:
     """The process beside the serving one, which keeps root's rights and does what the serving process no longer may."""
 
+    bound: list[str] = []
+    """The control sockets that stand: two for a moment, when a reload moves it."""
+
     def control() -> int:
-        return place.bind(settings.control, who.gid).detach()
+        at = reading.control_in_force(path) if bound else settings.control
+        sock = place.bind(at, who.gid)
+        bound.append(at)
+        return sock.detach()
 
     def forget_control() -> None:
-        place.remove(settings.control)
+        if bound:
+            place.remove(bound.pop(0))
 
     def end() -> None:
         if backend is not None:
             net.down(backend, _say)
 
     def deserted() -> None:
-        place.remove(settings.control)
+        for at in bound:
+            place.remove(at)
         if backend is not None:
             _say("it ended without a word; rules and routes stay as they are (`pinhole net down` removes them)")
 
@@ -200,15 +213,14 @@ class Daemon:
         self, path: str | None, settings: Config, keeper: Keeper | None = None, watcher: Link | None = None
     ) -> None:
         """`keeper` opens the files that this process may not open itself. `watcher` tells when rules go away."""
-        self._path = path
         self._keeper = keeper
         self._config = settings
+        self._hash = hash_of(settings)
         self._loop = asyncio.get_running_loop()
         self._began = time.monotonic()
         self._stop_asked = asyncio.Event()
         self._is_draining = False
-        self._one_reload = asyncio.Lock()
-        self._reloading: asyncio.Task[None] | None = None  # it would be lost if nobody held it
+        self._tasks: set[asyncio.Task[None]] = set()  # they would be lost if nobody held them
         self._listeners: list[listener.StreamListener | listener.DatagramListener] = []
         self._control: Control | None = None
         self._watch: AddressWatch | None = None
@@ -250,14 +262,18 @@ class Daemon:
             },
         )
 
+        self._gateway = Gateway(
+            HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, _descriptors, self._reload,
+            self._recent, History(self._audit_files),
+        )  # fmt: skip
+        self._reloading = Reloading(self, path, self._gathered, self._log)
+        self._reloading.ended = self._measuring.reloaded
+
     async def start(self) -> None:
         """Begin to serve. Raises SocketError, which names the remedy, when a listener or the control socket cannot be
         had."""
         self._raise_descriptor_limit()
-        if any(policy.route_mark for policy in self._config.policies):
-            transparent.check_marks()
-        if any(HELPERS[entry.name].reserved_source for entry in self._config.served):
-            reserved.check()
+        _check_rights(self._config)
         port = self._config.network.listen_port
         try:
             self._listeners = listener.listen_all(self._loop, port, self._sessions, self._flows, self._log)
@@ -266,17 +282,7 @@ class Daemon:
                 f"cannot listen on port {port} of loopback: {error.strerror}; is another pinhole running? "
                 f"`network: listen_port` chooses another port"
             ) from error
-        gateway = Gateway(
-            HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, _descriptors, self._reload,
-            self._recent, History(self._audit_files),
-        )  # fmt: skip
-        control = Control(
-            self._config.control,
-            api.routes(gateway, self._measuring.pages),
-            *((self._kept_control, self._forget_control) if self._keeper else ()),
-        )
-        await control.start()
-        self._control = control  # from here on the socket is ours to remove
+        self._control = await self._begin_control(self._config.control)  # from here on the socket is ours to remove
         await self._measuring.start(self._config.metrics.listen)
         self._measuring.copy_to(self._config.hep)
         try:
@@ -299,7 +305,13 @@ class Daemon:
         if (seconds := service.alive_seconds()) is not None:
             self._tell_alive(seconds)
         self._tell_manager("READY=1")
-        self._log.write("daemon.started", version=self._version, config=self._config.source, listen=listen)
+        self._log.write(
+            "daemon.started",
+            version=self._version,
+            config=self._config.source,
+            hash=self._hash,
+            listen=listen,
+        )
 
     def _audit_files(self) -> list[past.Opener]:
         """What opens the audit file, and the one before it, for reading."""
@@ -308,6 +320,16 @@ class Daemon:
         if self._keeper is not None:
             return [partial(self._keeper.descriptor, wish) for wish in _READ_AUDIT]
         return [partial(past.open_file, path) for path in past.files(self._config.audit.to)]
+
+    async def _begin_control(self, path: str) -> Control:
+        """The control socket at this path, which answers from now on. Raises SocketError."""
+        control = Control(
+            path,
+            api.routes(self._gateway, self._measuring.pages),
+            *((self._kept_control, self._forget_control) if self._keeper else ()),
+        )
+        await control.start()
+        return control
 
     def _kept_control(self) -> socket.socket:
         """The control socket, made by the keeper."""
@@ -403,69 +425,73 @@ class Daemon:
 
     # -- reload ---------------------------------------------------------------------------------------------------
 
+    def _hold(self, work: Coroutine[Any, Any, None]) -> None:
+        """Do something beside all else."""
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     def _reload_now(self) -> None:
         """SIGHUP: read the configuration again, and report problems on standard error."""
-        self._reloading = self._loop.create_task(self._reload_and_say())
+        self._hold(self._reload_and_say())
 
     async def _reload_and_say(self) -> None:
         answer = await self._reload()
-        for text in (*answer["problems"], *answer["remarks"]):
+        for text in (*answer["problems"], *answer["warnings"], *answer["remarks"]):
             _say(text)
 
-    async def _reload(self) -> dict[str, Any]:
+    async def _reload(self, is_dry: bool = False) -> dict[str, Any]:
         """The control socket's request to read the configuration again."""
-        async with self._one_reload:
-            self._tell_manager("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
-            try:
-                return await self._read_again()
-            finally:
-                self._tell_manager("READY=1")
-
-    async def _read_again(self) -> dict[str, Any]:
-        """Read the configuration again. New sessions follow the new one. If it is wrong, the old one stays in force.
-        The remarks of the answer name what the operator still has to do."""
+        if is_dry:
+            return await self._reloading.reload(is_dry=True)
+        self._tell_manager("RELOADING=1", f"MONOTONIC_USEC={time.monotonic_ns() // 1000}")
         try:
-            fresh = reading.in_force(self._path, self._gathered)
-        except ConfigError as error:
-            return self._rejected(list(error.problems))
-        except PinholeError as error:
-            return self._rejected([str(error)])
-        fixed = [
-            name
-            for name in ("control", "metrics", "network", "user")
-            if getattr(fresh, name) != getattr(self._config, name)
-        ]
-        if fresh.audit != self._config.audit:
-            fixed.append("audit")
-        if fixed:
-            what = ", ".join(fixed)
-            return self._rejected([f"{fresh.source}: {what}: changed, which needs a restart; nothing was reloaded"])
-        try:
-            outcome = await self._rules.bring_in_force(fresh, self._config)
-        except PinholeError as error:
-            return self._rejected([f"{fresh.source}: {error}; nothing was reloaded"])
-        self._config = fresh
-        # The sessions come last: they divide the limits and the ports of the table among the new policies.
-        self._pinholes.use(fresh.limits, fresh.timeouts)
-        self._pinholes.ports.use(fresh.ports.first, fresh.ports.last, fresh.helper_ports)
-        self._pinholes.reserved.keep_off(fresh.helper_ports)
-        self._sessions.use(fresh)
-        self._measuring.copy_to(fresh.hep)
-        self._sink.reopen()
-        self._measuring.reloaded(True)
-        self._log.write("config.reloaded", config=fresh.source)
-        remarks = [*filter(None, [outcome.remark])]
-        return {"ok": not outcome.problem, "problems": [*filter(None, [outcome.problem])], "remarks": remarks}
+            return await self._reloading.reload()
+        finally:
+            self._tell_manager("READY=1")
 
     def _gathered(self, path: str) -> list[files.Source]:
         """The files of the configuration, read by the keeper if there is one."""
         return files.unpack(self._keeper.descriptor("configuration")) if self._keeper else files.gather(path)
 
-    def _rejected(self, problems: list[str]) -> dict[str, Any]:
-        """The answer for a configuration that is not put in force."""
-        self._measuring.reloaded(False)
-        self._log.write("config.rejected", problems=problems)
-        return {"ok": False, "problems": problems, "remarks": []}
+    @property
+    def config(self) -> Config:
+        """The configuration in force."""
+        return self._config
+
+    def all_sessions(self) -> Iterator[Session]:
+        """The sessions, and those that are over while their engines still look after something."""
+        return self._gateway.all_sessions()
+
+    def calls(self) -> Iterator[Call]:
+        """The calls that are under way."""
+        return self._gateway.calls()
+
+    async def prepare(self, fresh: Config) -> Outcome:
+        """Do what may fail at a reload: rights, rules, another control socket. Raises PinholeError."""
+        _check_rights(fresh)
+        outcome = await self._rules.bring_in_force(fresh, self._config)
+        if fresh.control != self._config.control and self._control is not None:
+            try:
+                moved = await self._begin_control(fresh.control)
+            except PinholeError:
+                await self._rules.bring_in_force(self._config, fresh)
+                raise
+            self._hold(self._control.stop())  # whoever has asked for the reload is answered there first
+            self._control = moved
+        return outcome
+
+    def use(self, fresh: Fresh) -> None:
+        """Bring a configuration in force. The sessions come last: they divide the limits and the ports of the table
+        among the new policies."""
+        self._config = config = fresh.config
+        self._hash = fresh.hash
+        self._pinholes.use(config.limits, config.timeouts)
+        self._pinholes.ports.use(config.ports.first, config.ports.last, config.helper_ports)
+        self._pinholes.reserved.keep_off(config.helper_ports)
+        self._sessions.use(config, fresh.policies)
+        self._measuring.copy_to(config.hep)
+        self._sink.reopen()
 
     # -- reports --------------------------------------------------------------------------------------------------
 
@@ -474,6 +500,7 @@ class Daemon:
         return {
             "version": self._version,
             "config": self._config.source,
+            "config_hash": self._hash,
             "uptime_seconds": round(time.monotonic() - self._began, 3),
             "state": self._state,
             "rules_missing": self._rules.missing,
@@ -492,6 +519,14 @@ class Daemon:
                 name: counts for name, engines in self._sessions.engines.items() if (counts := _counts(engines))
             },
         }
+
+
+def _check_rights(settings: Config) -> None:
+    """Raises SocketError when this process may not do what the configuration asks for."""
+    if any(policy.route_mark for policy in settings.policies):
+        transparent.check_marks()
+    if any(HELPERS[entry.name].reserved_source for entry in settings.served):
+        reserved.check()
 
 
 def _counts(engines: object) -> dict[str, int]:

@@ -10,7 +10,7 @@ from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
 from proxy.pinholes.borders import Borders
-from proxy.sessions.policy import Accepted, Denied, Nat
+from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable
 from proxy.sessions.registry import Sessions
 from proxy.sessions.session import Admission, Session
 from proxy.sessions.turns import Turns
@@ -277,8 +277,7 @@ class Flow(Session):
         super().reconfigured()
         if self.is_over:
             return
-        helper = None if self._let_in is None else self._let_in.reader.helper
-        decision = self._sessions.policies.judge(self.decided_by, helper)
+        decision = self._judged(self._sessions.policies)
         if isinstance(decision, Denied):
             self.cut(decision.reason)
             self.dissolve()
@@ -289,6 +288,17 @@ class Flow(Session):
         for side in (Side.CLIENT,) if self._let_in is None else Side:
             endpoint, address = self._ends[side]
             endpoint.routes[address] = partial(self._begin_anew if is_another else self.receive, side)
+
+    def _judged(self, policies: PolicyTable) -> Accepted | Denied:
+        """What policies say to this flow."""
+        return policies.judge(self.decided_by, None if self._let_in is None else self._let_in.reader.helper)
+
+    def ends_by(self, policies: PolicyTable) -> str | None:
+        """Why these policies would not let the flow go on."""
+        if self.is_over:
+            return super().ends_by(policies)
+        decision = self._judged(policies)
+        return decision.reason if isinstance(decision, Denied) else None
 
     def _begin_anew(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
         """Replace this flow, at the client's first datagram after a reload. The server notices nothing unless its NAT

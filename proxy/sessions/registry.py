@@ -82,11 +82,12 @@ class Sessions:
         pinholes.doors.stranger = self._passes_by
         self.use(config)
 
-    def use(self, config: Config) -> None:
-        """Decide about new sessions by this configuration from now on."""
+    def use(self, config: Config, policies: PolicyTable | None = None) -> None:
+        """Decide about new sessions by this configuration from now on. `policies` is its table, if that was made
+        before."""
         self.timeouts = config.timeouts
         self._limits = config.limits
-        self.policies = PolicyTable(config)
+        self.policies = policies or PolicyTable(config)
         groups = self.policies.groups()
         self._shares.use(config.limits.sessions, groups)
         self.pinholes.share(groups)

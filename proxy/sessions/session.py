@@ -246,8 +246,15 @@ class Session(Performer):
         if not self.is_over:
             return
         self.settle()
-        if isinstance(self._sessions.policies.judge(self.decided_by), Denied):
+        if self.ends_by(self._sessions.policies) is not None:
             self.dissolve()
+
+    def ends_by(self, policies: PolicyTable) -> str | None:
+        """Why these policies would not let the session go on: one word. None: they would."""
+        if not self.is_over:
+            return None
+        decision = policies.judge(self.decided_by)
+        return decision.reason if isinstance(decision, Denied) else None
 
     @abstractmethod
     def cut(self, reason: str) -> None:

@@ -124,7 +124,7 @@ def test_the_process_beside_it_has_what_it_needs_and_no_more(lab: Lab, daemon: D
 def test_a_configuration_that_only_root_can_read_is_read_again(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     daemon.write_config(NONE)
-    assert daemon.command("reload", "-c", str(daemon.config)).stdout == "reloaded\n"
+    assert daemon.command("reload", "-c", str(daemon.config)).stdout.startswith("reloaded")
     assert fate(lab.client, str(lab.server.v4), 21) == "reset"
     daemon.write_config("policies: [{name: all, acton: accept}]")
     daemon.signal(signal.SIGHUP)
@@ -246,7 +246,7 @@ def test_installed_where_only_root_can_read_it_serves(
     daemon.start("--net")
     assert a_download(lab) == "open payload"
     daemon.write_config(NONE)
-    assert daemon.command("reload", "-c", str(daemon.config)).stdout == "reloaded\n"
+    assert daemon.command("reload", "-c", str(daemon.config)).stdout.startswith("reloaded")
     assert daemon.ask("sessions") == {"sessions": []}
     assert not daemon.audit("daemon.failed")
 

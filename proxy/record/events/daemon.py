@@ -13,7 +13,12 @@ EVENTS = (
     _Line(
         "daemon.started",
         "it serves. Whatever an earlier life of it had open and has not closed ended with that",
-        (field("version", TEXT), field("config", TEXT, "the file"), field("listen", many(ENDPOINT))),
+        (
+            field("version", TEXT),
+            field("config", TEXT, "the file"),
+            field("hash", TEXT, "as in `config.reloaded`"),
+            field("listen", many(ENDPOINT)),
+        ),
         severity="notice",
     ),
     _Line(
@@ -29,7 +34,17 @@ EVENTS = (
         (field("traceback", many(TEXT)),),
         severity="error",
     ),
-    _Line("config.reloaded", "another configuration is in force", (field("config", TEXT),), severity="notice"),
+    _Line(
+        "config.reloaded",
+        "another configuration is in force",
+        (
+            field("config", TEXT, "the file"),
+            field("hash", TEXT, "the same for two configurations exactly if they have the same effect"),
+            field("changes", many(TEXT), "the keys that are otherwise"),
+            field("ended", many(TEXT), "the sessions that it has ended"),
+        ),
+        severity="notice",
+    ),
     _Line(
         "config.rejected",
         "the old configuration stays in force",

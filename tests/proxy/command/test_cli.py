@@ -499,15 +499,61 @@ def test_status_has_a_line_for_each_field(file: Path, control: Path) -> None:
     ]
 
 
+NOTHING: dict[str, Any] = {
+    "ok": True, "dry_run": False, "hash": "ab" * 32, "problems": [], "warnings": [], "remarks": [], "changes": [],
+    "ends": [], "ends_total": 0,
+}  # fmt: skip
+END = {
+    "id": "1cce2aa5-4", "helper": "sip", "policy": "lan", "client": "10.1.0.2:5060", "server": "192.0.2.9:5060",
+    "reason": "denied_by_policy", "calls": 1,
+}  # fmt: skip
+
+
 def test_reload(file: Path, control: Path) -> None:
-    with daemon(control, {"/reload": {"ok": True, "problems": []}}) as asked:
+    with daemon(control, {"/v1/reload": NOTHING}) as asked:
         result = pinhole("reload", "-c", file)
-    assert asked == ["POST /reload"]
-    assert (result.exit_code, result.stdout) == (0, "reloaded\n")
+    assert asked == ["POST /v1/reload"]
+    assert (result.exit_code, result.stdout, result.stderr) == (0, "reloaded; nothing is otherwise\n", "")
+
+
+def test_reload_says_what_is_otherwise_and_what_it_has_ended(file: Path, control: Path) -> None:
+    added = {"name": "x", "source": ["10.9.0.0/16"], "action": "deny"}
+    changes = [
+        {"key": "policies[lan].action", "before": "accept", "after": "deny"},
+        {"key": "policies[lan].dnat", "before": None, "after": "10.1.0.2"},
+        {"key": "policies[x]", "before": None, "after": added},
+        {"key": "policies[y]", "before": added, "after": None},
+    ]
+    answer = {**NOTHING, "changes": changes, "ends": [END], "ends_total": 30, "warnings": ["x.yaml:1:1: warning: y"]}
+    with daemon(control, {"/v1/reload": answer}):
+        result = pinhole("reload", "-c", file)
+    assert result.stderr == "x.yaml:1:1: warning: y\n"
+    assert result.stdout.splitlines() == [
+        "reloaded",
+        "  policies[lan].action: accept -> deny",
+        "  policies[lan].dnat: none -> 10.1.0.2",
+        "  policies[x]: added: {name: x, source: [10.9.0.0/16], action: deny}",
+        "  policies[y]: removed",
+        "  ended: 1cce2aa5-4, sip 10.1.0.2:5060 -> 192.0.2.9:5060: denied_by_policy, with 1 call",
+        "  and 10 more sessions",
+    ]
+
+
+def test_a_dry_reload_says_what_it_would_do(file: Path, control: Path) -> None:
+    change = {"key": "ports", "before": "40000-59999", "after": "40000-40999"}
+    answer = {**NOTHING, "dry_run": True, "changes": [change], "ends": [{**END, "calls": 0}], "ends_total": 1}
+    with daemon(control, {"/v1/reload?dry_run=true": answer}):
+        result = pinhole("reload", "--dry-run", "-c", file)
+    assert result.stdout.splitlines() == [
+        "this would be reloaded",
+        "  ports: 40000-59999 -> 40000-40999",
+        "  would end: 1cce2aa5-4, sip 10.1.0.2:5060 -> 192.0.2.9:5060: denied_by_policy",
+    ]
 
 
 def test_reload_of_a_wrong_configuration_prints_its_problems(file: Path, control: Path) -> None:
-    with daemon(control, {"/reload": {"ok": False, "problems": ["x.yaml:1:1: bad", "x.yaml:2:1: worse"]}}):
+    answer = {**NOTHING, "ok": False, "problems": ["x.yaml:1:1: bad", "x.yaml:2:1: worse"]}
+    with daemon(control, {"/v1/reload": answer}):
         result = pinhole("reload", "-c", file)
         programs = pinhole("reload", "-c", file, "--json")
     assert (result.exit_code, result.stdout) == (1, "")

@@ -72,11 +72,11 @@ def test_changes_are_told_key_by_key(load: Load) -> None:
     after = load(
         "policies: [{name: all, snat: interface, action: accept, options: {sip: {ice: pass}}}]\nports: 5000-9999"
     )
-    assert [str(change) for change in changes(before, after)] == [
-        "policies[all].snat: none -> interface",
-        "policies[all].options.sip.ice: strip -> pass",
-        "ports: 40000-59999 -> 5000-9999",
-        "timeouts.connect: 3 -> 10",
+    assert changes(before, after) == [
+        Change("policies[all].snat", "none", "interface"),
+        Change("policies[all].options.sip.ice", "strip", "pass"),
+        Change("ports", "40000-59999", "5000-9999"),
+        Change("timeouts.connect", 3, 10),
     ]
     assert changes(before, before) == []
 
@@ -89,9 +89,7 @@ def test_policies_that_come_go_and_change_places(load: Load) -> None:
         Change("policies (order)", ["a1", "b2"], ["b2", "a1"]),
     ]
     gone = changes(after, load(f"policies: [{other}, {one}]"))
-    assert [(change.key, change.after, str(change)) for change in gone] == [
-        ("policies[c3]", None, "policies[c3]: removed")
-    ]
+    assert [(change.key, change.after) for change in gone] == [("policies[c3]", None)]
 
 
 def test_a_network_that_changes_is_told_with_the_policies_that_name_it(load: Load) -> None:

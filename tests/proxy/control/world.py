@@ -78,8 +78,9 @@ async def world(tmp_path: Path, shell: Shell | None = None) -> AsyncIterator[Wor
 
     recent = Recent()
 
-    async def reload() -> dict[str, Any]:
-        return {"ok": True, "problems": [], "remarks": []}
+    async def reload(is_dry: bool) -> dict[str, Any]:
+        lists: dict[str, Any] = {name: [] for name in ("problems", "warnings", "remarks", "changes", "ends")}
+        return {"ok": True, "dry_run": is_dry, "hash": None, **lists, "ends_total": 0}
 
     gateway = Gateway(
         {"test": shell.helper}, shell.sessions, shell.pinholes, lambda: shell.config, lambda: {"state": "serving"},
