@@ -79,8 +79,6 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
     _fill_standard_descriptors()
     path = whereabouts.chosen(path)
     settings = reading.in_force(path)
-    for text in settings.warnings:
-        _say(text)
     is_root = os.geteuid() == 0
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
     elsewhere = link.find()
@@ -199,6 +197,8 @@ async def _serve(path: str | None, settings: Config, keeper: Keeper | None, watc
     daemon = Daemon(path, settings, keeper, watcher)
     try:
         await daemon.start()
+        for text in settings.warnings:
+            _say(text)
         await daemon.until_stopped()
     finally:
         await daemon.stop()
