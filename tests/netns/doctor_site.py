@@ -8,16 +8,20 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Iterator
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+from protocols.contract.addresses import Transport
 from proxy.config import reading
-from proxy.config.schema import Config
+from proxy.config.schema import Config, HelperEntry, Policy
+from proxy.config.values import PortRange
 from proxy.doctor import examine
 from proxy.doctor.findings import Finding, Level
 from proxy.host import net, rules
 from proxy.host.rules import Backend
-from tests.netns.namespaces import Hosts, run
+from tests.netns.namespaces import Hosts, run, three_hosts
 
 ROOT = Path(__file__).parents[2]
 COMMAND = (sys.executable, "-m", "proxy")
@@ -93,3 +97,48 @@ class Site:
         """Paste the remedy."""
         with self.gateway.inside():
             run("sh", "-ec", finding.remedy)
+
+
+# -- the same without a file ------------------------------------------------------------------------------------------
+
+FTP_ENTRY = HelperEntry(id=1, name="ftp", protocol=Transport.TCP, ports=(PortRange(21, 21),))
+
+
+@contextlib.contextmanager
+def well_hosts() -> Iterator[Hosts]:
+    """Three hosts, and nothing wrong with the gateway but that our rules are missing."""
+    with three_hosts() as hosts:
+        hosts.gateway.run("sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=40000-59999")
+        yield hosts
+
+
+def lan_out(directory: Path) -> Config:
+    """A policy for the clients of such a gateway."""
+    sources = (ip_network("10.1.0.0/24"), ip_network("fd01::/64"))
+    policy = Policy(name="lan-out", interfaces=("lan0",), sources=sources, accept=True)
+    return Config(helpers=(FTP_ENTRY,), policies=(policy,), control=str(directory / "control.sock"))
+
+
+def wrong(hosts: Hosts, config: Config) -> list[Finding]:
+    with hosts.gateway.inside():
+        return [finding for finding in examine.examine(config) if finding.level is not Level.OK]
+
+
+def only(hosts: Hosts, config: Config) -> Finding:
+    found = wrong(hosts, config)
+    assert len(found) == 1, found
+    return found[0]
+
+
+def up(hosts: Hosts, config: Config, backend: Backend = Backend.NFT) -> None:
+    with hosts.gateway.inside():
+        net.up(config, backend)
+
+
+def nft(hosts: Hosts, text: str) -> None:
+    hosts.gateway.run("nft", "-f", "-", stdin=text)
+
+
+def run_remedy(hosts: Hosts, found: Finding) -> None:
+    with hosts.gateway.inside():
+        run("sh", "-ec", found.remedy)

@@ -22,8 +22,8 @@ from proxy.doctor.findings import Finding, Trouble
 from proxy.host.rules import Backend
 from proxy.host.rules_nft import PREROUTING_PRIORITY
 from proxy.host.rules_routing import ROUTE_PROTOCOL
-from tests.netns.doctor_site import COMMAND, LAN_OUT, ROOT, Site
-from tests.netns.namespaces import needs_root, run, three_hosts
+from tests.netns.doctor_site import COMMAND, LAN_OUT, ROOT, Site, well_hosts
+from tests.netns.namespaces import needs_root, run
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -33,11 +33,8 @@ SECONDS = 20.0
 @pytest.fixture
 def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     monkeypatch.setenv("PATH", os.environ["PATH"])
-    with contextlib.ExitStack() as stack, three_hosts() as hosts:
-        site = Site(hosts, tmp_path, stack)
-        site.run("sysctl", "-qw", "net.ipv4.ip_local_reserved_ports=40000-59999")
-        with stack:
-            yield site
+    with well_hosts() as hosts, contextlib.ExitStack() as stack:
+        yield Site(hosts, tmp_path, stack)
 
 
 # -- how each is provoked: what makes it, of a site that is set up unless it says so ----------------------------------
