@@ -355,5 +355,5 @@ class ObservedPinholes:
         """Nothing is to be done: an engine that renews a pinhole has a clock of its own for its end."""
         self.clock.forget(grant.id)
 
-    def apart(self) -> Pinholes:
+    def apart(self, of: Mapping[str, Any] | None = None) -> Pinholes:
         return self

@@ -22,7 +22,7 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tools", "proxy", "protocols")
 
 FLOORS = (
-    ("tools.catalogue", "tools.demo", "tools.manpages", "tools.soak", "tools.structure"),
+    ("tools.catalogue", "tools.debian", "tools.demo", "tools.manpages", "tools.soak", "tools.structure"),
     ("tools.roff",),
     ("tools.bench", "tools.fuzz"),
     ("tools.peers",),

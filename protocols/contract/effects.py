@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from protocols.contract.addresses import Side
@@ -66,6 +66,13 @@ class Note:
 
     event: str
     facts: Mapping[str, Any]
+    of: Mapping[str, Any] | None = field(default=None, compare=False)
+    """What all lines about the same thing say as well, such as a call."""
+
+    @property
+    def told(self) -> Mapping[str, Any]:
+        """All that the line says."""
+        return {**self.facts, **self.of} if self.of else self.facts
 
 
 def violation(rule: str, detail: str, action: str) -> Note:

@@ -33,7 +33,8 @@ class Call:
     callee: bytes
     """Who is called; as `to` of `call.started`."""
     direction: Literal["out", "in"]
-    """`out`: the caller is on the side of the policy's client; `in`: on the side of its server."""
+    """`out`: the caller is behind this gateway, or else on the side of the policy's client; `in`: the callee is. The
+    audit log says the same."""
     state: Literal["ringing", "established", "ending"]
     began_at: float
     """When its first message came, by the clock that the engines are told."""

@@ -19,8 +19,9 @@ What an engine can rely on:
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
 
@@ -228,9 +229,9 @@ class Pinholes(Protocol):
         """From now on the pinhole admits these networks and no others, and stands for so long, whatever its time was to
         be. A late call has no effect."""
 
-    def apart(self) -> Pinholes:
+    def apart(self, of: Mapping[str, Any] | None = None) -> Pinholes:
         """Pinholes for something that has a life of its own, such as a call. They are limited as if it were a
-        session."""
+        session. `of` is what every line of the log about them says as well."""
 
     def may_wait(self, party: Party) -> bool:
         """Whether a party may have media at a third host: one that is reached as the party's own signalling is, that is

@@ -16,9 +16,9 @@ House rules:
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Literal
+from typing import Any, Literal
 
 from protocols.contract import live
 from protocols.contract.addresses import Endpoint, Host, Side, Transport
@@ -110,7 +110,9 @@ class Call:
         "key",
         "lasts",
         "media",
+        "named",
         "parties",
+        "refusal",
         "started_at",
         "tags",
         "told",
@@ -118,10 +120,19 @@ class Call:
     )
 
     def __init__(
-        self, key: bytes, caller_tag: bytes, hosts: Hosts, side: Side, media: CallMedia[Call], clock: Clock[Call]
+        self,
+        key: bytes,
+        caller_tag: bytes,
+        hosts: Hosts,
+        side: Side,
+        media: CallMedia[Call],
+        clock: Clock[Call],
+        named: Mapping[str, Any],
     ) -> None:
-        """hosts: whose signalling began it. side: the caller's. clock: of its engine."""
+        """hosts: whose signalling began it. side: the caller's. clock: of its engine. named: what every line of the log
+        about it says."""
         self.key = key
+        self.named = named
         self.caller_tag = caller_tag
         # Tuples where there is mostly nothing, or one thing: a set of its own takes 216 bytes.
         self.hosts: dict[Role, tuple[Host, ...]] = {Role.CALLER: hosts[:1], Role.CALLEE: hosts[1:]}
@@ -142,6 +153,8 @@ class Call:
         """Addresses at which its parties are reached by others than `hosts`."""
         self.invites: list[Hashable] = []
         """Keys of its INVITEs among the datagrams whose answers are repeated."""
+        self.refusal: tuple[int, bytes] | None = None
+        """How its INVITE was refused last: the status of the response, and its words."""
         self.told: tuple[tuple[Endpoint | None, Endpoint], ...] = ()
         """Places that the log has told of."""
         self.is_resumed = False
@@ -168,7 +181,7 @@ class Call:
             state = "ending"
         return live.Call(
             live.name_of(self.key, self.caller_tag, first_hosts), self.key, *self.parties,
-            "out" if self.caller_side is Side.CLIENT else "in", state, self.began_at, self.started_at, self.ends_at,
+            self.named["direction"], state, self.began_at, self.started_at, self.ends_at,
             self.media.grants, self.media.part,
         )  # fmt: skip
 

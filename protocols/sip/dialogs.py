@@ -12,7 +12,7 @@ Who may say what (a pinhole needs an exchange that both sides have confirmed):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from typing import Any
 
 from protocols.contract.addresses import Peers, Side
@@ -42,7 +42,7 @@ _GONE = frozenset((408, 481))
 class Dialogs:
     """The dialogs whose messages come by one flow or connection."""
 
-    __slots__ = ("_book", "_descriptions", "_hosts", "_known_as", "_lifetimes", "_note", "_options", "_ways")
+    __slots__ = ("_book", "_descriptions", "_hosts", "_known_as", "_lifetimes", "_note", "_options", "_ways", "of")
 
     def __init__(
         self,
@@ -60,6 +60,8 @@ class Dialogs:
         self._ways = ways
         self._book = book
         self._note = note
+        self.of: Mapping[str, Any] | None = None
+        """What lines of the log say of the call that the message at hand belongs to."""
         self._hosts: dict[Side, Hosts] = {side: (peers.own(side).host, peers.own(side.other).host) for side in Side}
         """side that asks -> its own host, and the host that it asks."""
         self._known_as = {side: peers.as_seen(side).host if peers.is_mapped(side) else None for side in Side}
@@ -79,6 +81,7 @@ class Dialogs:
         if found is None:
             return self._descriptions.of_no_call(message, side)
         call, asker = found
+        self.of = call.named
         role = asker if message.is_request else asker.other
         speaker = Speaker(
             role,
@@ -141,7 +144,7 @@ class Dialogs:
             return self._asked(call, transaction, said, now)
         except Refused as refused:
             if known is None:  # the one before it was passed on, and has its answer still to come
-                self._failed(call, transaction, refused.status, speaker.tag, now)
+                self._failed(call, transaction, (refused.status, refused.reason), speaker.tag, now)
             raise
 
     def _asked(self, call: Call, transaction: Transaction, said: Said, now: float) -> Followed:
@@ -184,7 +187,7 @@ class Dialogs:
         if status == 100:  # of the next hop alone: no callee has said anything (RFC 3261 s.8.2.6.1)
             return UNCHANGED
         if status >= 300:
-            self._failed(call, transaction, status, speaker.tag, now)
+            self._failed(call, transaction, (status, message.phrase), speaker.tag, now)
             return UNCHANGED
         call.media.answered()
         if status >= 200:
@@ -222,9 +225,10 @@ class Dialogs:
         self._lifetimes.put_off(call, call.lasts, now)
         call.media.keep(self._options.media_idle if call.lasts == self._options.call_idle else call.lasts)
 
-    def _failed(self, call: Call, transaction: Transaction, status: int, tag: bytes, now: float) -> None:
+    def _failed(self, call: Call, transaction: Transaction, refusal: tuple[int, bytes], tag: bytes, now: float) -> None:
         """A final response that is none of success: what it would have changed stays as it was (S67)."""
         call.refuse(transaction)
+        status, _ = refusal
         if not call.is_of(transaction.by, transaction.hosts[0]) or not call.is_of(
             transaction.by.other, transaction.hosts[1]
         ):
@@ -235,6 +239,7 @@ class Dialogs:
             elif call.started_at is not None:
                 self._lifetimes.put_off(call, call.lasts, now)
         elif call.started_at is None and transaction.method in (_REFRESHING if call.is_resumed else (b"INVITE",)):
+            call.refusal = refusal
             if call.is_asked(transaction.by):
                 pass  # of others, who may be behind the same address (S65)
             elif status in _ASKED_AGAIN:

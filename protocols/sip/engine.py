@@ -103,7 +103,7 @@ class SipEngine(Engine):
         echoes = Echoes(peers, table.echoes)
         self._rewriter = Rewriter(peers, table.texts, echoes, names, self._contacts, options, next(table.numbers))
         self._registrations = Registrations(peers, options, names, self._contacts, table.registrations, self._note)
-        self._lifetimes = Lifetimes(peers, options, pinholes, table, self._note)
+        self._lifetimes = Lifetimes(peers, options, pinholes, table, self._note_of)
         descriptions = Descriptions(peers, options, echoes, table.calls, self._note)
         ways = Ways(peers, names, self._contacts)
         self._dialogs = Dialogs(peers, options, self._lifetimes, descriptions, ways, table.calls, self._note)
@@ -229,6 +229,8 @@ class SipEngine(Engine):
             sends = self._malformed(side, data, bad)
         except Malformed as bad:
             sends = self._malformed(side, data, BadMessage(str(bad), 0, 0))
+        finally:
+            self._dialogs.of = None
         return sends
 
     def _may_pass_unread(self) -> bool:
@@ -441,13 +443,14 @@ class SipEngine(Engine):
     # -- lines of log ------------------------------------------------------------------------------------------------
 
     def _note(self, event: str, facts: dict[str, Any]) -> None:
-        if event == "violation":
-            self._violation(facts["rule"], facts["detail"], facts["action"])
-        else:
-            self._notes.append(Note(event, facts))
+        """What the message at hand gives to tell. If it belongs to a call, the line says to which one."""
+        self._note_of(event, facts, self._dialogs.of)
+
+    def _note_of(self, event: str, facts: dict[str, Any], of: Mapping[str, Any] | None) -> None:
+        self._notes.append(Note(event, facts, of))
 
     def _violation(self, rule: str, detail: str, action: str) -> None:
-        self._notes.append(violation(rule, detail, action))
+        self._note("violation", dict(violation(rule, detail, action).facts))
 
     def _take_notes(self) -> list[Effect]:
         notes, self._notes = self._notes, []

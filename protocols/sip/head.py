@@ -26,6 +26,9 @@ MAX_BODY_BYTES = 256 * 1024
 MAX_METHOD_BYTES = 64
 """REGISTER has eight."""
 
+MAX_PHRASE_BYTES = 128
+"""How much of the words of a response is remembered."""
+
 MAX_ID_BYTES = 1024
 """Call-ID and tags, by which a call is remembered for as long as it stands. Those seen have up to 100, the longest of
 RFC 4475 have 300."""

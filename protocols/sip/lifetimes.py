@@ -7,7 +7,7 @@ to a call that is over. Its end stands in the log once its last place for media 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from protocols.contract.addresses import Peers, Side
@@ -50,7 +50,7 @@ class Lifetimes:
         options: SipOptions,
         pinholes: Pinholes,
         table: SipTable,
-        note: Callable[[str, dict[str, Any]], None],
+        note: Callable[[str, dict[str, Any], Mapping[str, Any] | None], None],
     ) -> None:
         self._peers = peers
         self._options = options
@@ -86,16 +86,19 @@ class Lifetimes:
         if is_full or not table.memory.keep(_bytes_kept(key, parties)):
             status = 500 if is_resumed else 503
             detail = f"{table.calls.of_client[client]} of {client}, {len(table.calls.standing)} in all"
-            self._note("violation", {"rule": "sip.too_many_calls", "detail": detail, "action": f"answered {status}"})
+            facts = {"rule": "sip.too_many_calls", "detail": detail, "action": f"answered {status}"}
+            self._note("violation", facts, None)
             raise Refused(status, b"Too Many Calls")
         # A session that a pinhole let in was opened by its server: as the policy sees it, that one is the client.
         side = asking.other if self._peers.role is not None else asking
-        media: CallMedia[Call] = CallMedia(client, self._pinholes.apart(), self._terms, table.calls)
-        call = Call(first.call_id, tag, hosts, side, media, self._clock)
+        sides = (Role.CALLER, asking), (Role.CALLEE, asking.other)
+        behind_us = tuple(role for role, at in sides if at in self._inside)
+        named = {"call_id": first.call_id, "direction": _direction(behind_us, side)}
+        media: CallMedia[Call] = CallMedia(client, self._pinholes.apart(named), self._terms, table.calls)
+        call = Call(first.call_id, tag, hosts, side, media, self._clock, named)
         call.parties = parties
         call.is_resumed = is_resumed
-        sides = (Role.CALLER, asking), (Role.CALLEE, asking.other)
-        call.behind_us = tuple(role for role, at in sides if at in self._inside)
+        call.behind_us = behind_us
         call.began_at = now
         call.lasts = self._options.call_idle
         table.calls.standing.setdefault(key, []).append(call)
@@ -179,9 +182,23 @@ class Lifetimes:
             return
         call.is_told = True
         call.clocks[0].forget(call)  # whose engine was needed until now, to hear of what is closed
+        facts: dict[str, Any] = {"call_id": call.key}
         if call.started_at is not None:
-            facts = {"duration_seconds": round(now - call.started_at, 3), "streams": call.media.streams()}
-            self._note("call.ended", {"call_id": call.key, "reason": call.ending, **facts})
+            seconds = round(now - call.started_at, 3)
+            facts |= {"reason": call.ending, "duration_seconds": seconds, "streams": call.media.streams()}
+            self._note("call.ended", facts, call.named)
+        elif not call.is_resumed:
+            code, words = call.refusal or (None, call.ending.encode())
+            caller, callee = call.parties
+            facts |= {"from": caller, "to": callee, "code": code, "reason": words}
+            self._note("call.failed", facts | {"duration_seconds": round(now - call.began_at, 3)}, call.named)
+
+
+def _direction(behind_us: Sequence[Role], side: Side) -> str:
+    """Which way a call goes, by who is behind this gateway, or else by the side of the policy that its caller is on."""
+    if len(behind_us) == 1:
+        return "out" if Role.CALLER in behind_us else "in"
+    return "out" if side is Side.CLIENT else "in"
 
 
 def _bytes_kept(key: tuple[bytes, bytes], parties: tuple[bytes, bytes]) -> int:

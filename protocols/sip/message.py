@@ -12,7 +12,7 @@ from typing import NamedTuple, TypeVar
 
 from protocols.contract.addresses import Malformed
 from protocols.sip import odd
-from protocols.sip.head import MAX_ID_BYTES, BadMessage, CSeq, Head, line_and_column
+from protocols.sip.head import MAX_ID_BYTES, MAX_PHRASE_BYTES, BadMessage, CSeq, Head, line_and_column
 from protocols.sip.remembered import BRANCH, read_address, read_uri, read_via
 from protocols.sip.values import BLANKS, MAX_VALUES, Address, Via, split, stripped
 from protocols.toolbox.memory import MAX_KEY_BYTES, short
@@ -79,6 +79,12 @@ class Message(Head):
         """The URI of From or To, as it stands there."""
         start, end = self.places[name][0]
         return odd.read_identity(self.data[start:end].strip(BLANKS)).uri
+
+    @property
+    def phrase(self) -> bytes:
+        """The words of a response's first line."""
+        words = self.data.lstrip(b"\r\n").partition(b"\n")[0].split(None, 2)[2:]
+        return words[0].strip()[:MAX_PHRASE_BYTES] if words else b""
 
     @property
     def branch(self) -> bytes:

@@ -6,6 +6,7 @@ binding lives as long as the 2xx says for that contact (S53). Only the 2xx opens
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from ipaddress import ip_network
@@ -37,6 +38,9 @@ MAX_TOLD = 8
 """How many contacts one line of the log names."""
 MAX_SECONDS = 7 * 86400
 """A binding lives no longer than this without a refresh."""
+_STALE = re.compile(rb"""[ ,]stale[ ]*=[ ]*"?true""", re.IGNORECASE)
+_CHALLENGES = (401, 407)
+_SIGNATURES = frozenset((b"authorization", b"proxy-authorization"))
 _ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
@@ -63,6 +67,8 @@ class Wish:
     """The seconds of the Expires field, for contacts that name no time of their own."""
     removes_all: bool
     """The Contact is `*`: the phone asks that all its bindings be removed."""
+    is_signed: bool
+    """The phone has shown what it knows of a password."""
 
 
 @dataclass(slots=True)
@@ -154,9 +160,9 @@ class Registrations:
         if stands_in:  # calls to this phone would ring at another phone (D49)
             raise Refused(503, b"No Contact Available")
         default = _seconds(message.first(b"expires"))
-        self._pending.put(
-            (short(message.call_id), message.cseq.number), Wish(side, aor, contacts, default, removes_all)
-        )
+        is_signed = not _SIGNATURES.isdisjoint(message.names)
+        wish = Wish(side, aor, contacts, default, removes_all, is_signed)
+        self._pending.put((short(message.call_id), message.cseq.number), wish)
 
     def answered(self, message: Message, side: Side, now: float) -> None:
         """Read a final response to a REGISTER, from `side`. A response to an older request means nothing, and neither
@@ -167,6 +173,7 @@ class Registrations:
             return
         self._pending.drop(transaction)
         if message.status >= 300:
+            self._refused(message, wish)
             return
         granted = {
             Endpoint(address.host, address.port or DEFAULT_PORT): address
@@ -187,6 +194,17 @@ class Registrations:
                 self._bind(wish.side, name, seconds, self._callers(message, wish.side), now)
             else:
                 self._remove(wish.side, name, now)
+
+    def _refused(self, message: Message, wish: Wish) -> None:
+        """A REGISTER was refused. The first one is answered with a challenge as a rule, and that is no refusal; nor is
+        it one that a password was right for a moment that is over (RFC 7616 s.3.3), or that the time was too short."""
+        if message.status == 423:
+            return
+        if message.status in _CHALLENGES and (not wish.is_signed or _is_stale(message)):
+            return
+        contact = next((name.contact for name in wish.contacts), None)
+        facts = {"aor": wish.aor, "contact": contact, "code": message.status, "reason": message.phrase}
+        self._note("registration.refused", facts)
 
     @staticmethod
     def _granted(found: Address | None, asked: int | None, default: int | None, wish: Wish) -> int:
@@ -279,6 +297,12 @@ class Registrations:
 
     def _tell(self, event: str, name: Name, contact: Contact, **facts: Any) -> None:
         self._note(event, {"aor": name.aor, "contact": name.contact, "known_as": contact.seen, **facts})
+
+
+def _is_stale(message: Message) -> bool:
+    """Whether a challenge says that the password was right, and only the nonce is over."""
+    challenges = (message.first(name) or b"" for name in (b"www-authenticate", b"proxy-authenticate"))
+    return any(_STALE.search(challenge) is not None for challenge in challenges)
 
 
 def _bytes_kept(name: Name) -> int:

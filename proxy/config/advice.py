@@ -143,8 +143,9 @@ def _on_this_host(settings: File) -> Iterator[Finding]:
                     (POLICIES, index, "from", number),
                     f"this host has no interface {name!r} now; the policy matches nothing that comes by it",
                 )
-    if settings.audit.is_file and not os.path.isdir(os.path.dirname(settings.audit.to)):
-        yield ("audit", "to"), f"there is no directory {os.path.dirname(settings.audit.to)} on this host"
+    for where, path in settings.audit.files:
+        if not os.path.isdir(os.path.dirname(path)):
+            yield where, f"there is no directory {os.path.dirname(path)} on this host"
     if settings.user is not None and not settings.user.isdigit():
         try:
             pwd.getpwnam(settings.user)

@@ -19,9 +19,9 @@ Location = tuple[str | int, ...]
 def findings(settings: File, files: Sequence[str]) -> Iterator[tuple[Location, str]]:
     """Everything that is wrong with the places that a configuration names, and with those of its own files. Files that
     do not exist yet are not looked at."""
-    if settings.audit.is_file:
-        for text in _of(settings.audit.to):
-            yield ("audit", "to"), text
+    for where, path in settings.audit.files:
+        for text in _of(path):
+            yield where, text
     for text in _of(settings.control):
         yield ("control",), text
     for number, file in enumerate(files):

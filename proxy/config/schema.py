@@ -10,12 +10,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     GetPydanticSchema,
     PlainSerializer,
@@ -30,6 +29,8 @@ from protocols import HELPERS
 from protocols.contract.addresses import Endpoint, Host, Transport
 from protocols.contract.engine import Helper
 from proxy.config.networks import parse_network_name
+from proxy.config.recording import Audit
+from proxy.config.section import Section as _Section
 from proxy.config.strings import strings_under_fields
 from proxy.config.values import (
     Dnat,
@@ -38,7 +39,6 @@ from proxy.config.values import (
     Target,
     one_or_many,
     parse_action,
-    parse_audit_to,
     parse_dnat,
     parse_interface,
     parse_listen,
@@ -77,23 +77,6 @@ _Interface = Annotated[str, PlainValidator(parse_interface)]
 _Name = Annotated[str, PlainValidator(parse_name), WithJsonSchema({**TEXT, "minLength": 1, "maxLength": 63})]
 _Any = BeforeValidator(one_or_many)
 _Positive = Annotated[int, Field(ge=1, le=10_000_000)]
-
-
-class _Section(BaseModel):
-    """A mapping of the file. Python code uses the names of the fields; the file may only use the keys
-    (`reading.py`)."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True, allow_inf_nan=False)
-
-    if not TYPE_CHECKING:
-
-        def __init__(self, **values: Any) -> None:
-            keys = {name: field.validation_alias or name for name, field in type(self).model_fields.items()}
-            super().__init__(**{keys.get(name, name): value for name, value in values.items()})
-
-        # Pydantic calls an __init__ for values of a file as well, unless it bears this mark. (`validate_by_name`, which
-        # does all this, comes with pydantic 2.11, and Debian 13 has 2.10.)
-        __init__.__pydantic_base_init__ = True
 
 
 _option_fields: dict[str, Any] = {
@@ -223,24 +206,6 @@ class Timeouts(_Section):
     drain: Seconds = 30
     """Time for transfers to end when the daemon is stopped; then they are cut. Transfers by datagrams end only by
     silence. Calls end at once."""
-
-
-class Audit(_Section):
-    """The audit log."""
-
-    to: Annotated[str, PlainValidator(parse_audit_to), WithJsonSchema(TEXT)] = "stdout"
-    """stdout, stderr, or the absolute path of a file, which is reopened on SIGUSR1 and on reload."""
-    format: Literal["json", "console"] = "json"
-    """json: one object a line. console: lines for people; also the default on a terminal."""
-
-    def form(self, on_terminal: bool) -> Literal["json", "console"]:
-        """The form of the lines. People at a terminal get theirs unless the file asks for another."""
-        return "console" if on_terminal and "format" not in self.model_fields_set else self.format
-
-    @property
-    def is_file(self) -> bool:
-        """Whether the log goes to a file."""
-        return self.to not in ("stdout", "stderr")
 
 
 class Measured(_Section):

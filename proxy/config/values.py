@@ -307,16 +307,6 @@ def parse_socket_path(value: Any) -> str:
     return path
 
 
-def parse_audit_to(value: Any) -> str:
-    """The place that the audit log is written to."""
-    if value in ("stdout", "stderr"):
-        return str(value)
-    try:
-        return parse_path(value)
-    except PydanticCustomError:
-        raise wrong("expected stdout, stderr or the absolute path of a file") from None
-
-
 def parse_interface(value: Any) -> str:
     """The name of a network interface."""
     # The kernel's own rule (dev_valid_name): 1 to 15 bytes, no slash, no colon, no blank, not "." or "..".

@@ -106,7 +106,7 @@ class _Views:
         return map(self._pinhole, self._gateway.all_pinholes())
 
     def pinhole(self, asked: Asked) -> Row:
-        found = self._gateway.pinholes.find(int(asked.name)) if asked.name.isdecimal() else None
+        found = self._gateway.pinholes.find(asked.name)
         if found is None:
             remedy = "GET /v1/pinholes lists them; GET /v1/explain also tells of those that are closed"
             raise unknown("pinhole", asked.name, remedy)
@@ -124,8 +124,8 @@ class _Views:
                 return {**row, "open": [self._pinhole(one) for one in self._open(row["pinholes"])]}
         raise unknown("call", asked.name, "GET /v1/calls lists them; those that are over are in the audit log")
 
-    def _open(self, numbers: Any) -> Iterator[Opening]:
-        found = (self._gateway.pinholes.find(number) for number in numbers)
+    def _open(self, names: Any) -> Iterator[Opening]:
+        found = map(self._gateway.pinholes.find, names)
         return (pinhole for pinhole in found if pinhole is not None)
 
     def registrations(self, _: Asked) -> Iterator[Row]:

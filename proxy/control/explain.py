@@ -26,7 +26,7 @@ from proxy.sockets.arrival import Arrival
 MOST_ANSWERS = 20
 
 PARAMETERS = (
-    Parameter("pinhole", Type.TEXT, "The number of a pinhole. Either this or `address` has to be given"),
+    Parameter("pinhole", Type.TEXT, "The name of a pinhole. Either this or `address` has to be given"),
     Parameter("address", Type.ENDPOINT, "ADDRESS:PORT of a pinhole, of who came, or of where somebody wanted to go"),
     Parameter("at", Type.TIME, "When. Left out: now, and what was before if there is nothing now"),
     Parameter("client", Type.ENDPOINT, "With `address`: who wants to go there. Policies are asked about it"),
@@ -71,8 +71,7 @@ class Explainer:
 
     def _found(self, query: Mapping[str, Any]) -> Iterator[Opening]:
         if "pinhole" in query:
-            number = query["pinhole"]
-            found = self._gateway.pinholes.find(int(number)) if number.isdecimal() else None
+            found = self._gateway.pinholes.find(query["pinhole"])
             return iter(() if found is None else (found,))
         address = query["address"]
         return (one for one in self._gateway.all_pinholes() if address in _addresses(one))

@@ -108,9 +108,9 @@ def open_all(openers: Sequence[Opener]) -> tuple[ExitStack, list[Past]]:
     return stack, found
 
 
-def files(path: str) -> tuple[str, str]:
-    """The audit file, and the one before it as logrotate leaves it."""
-    return path, f"{path}.1"
+def files(path: str | None) -> tuple[str, ...]:
+    """The audit file, and the one before it as logrotate leaves it. None: there is no such file."""
+    return () if path is None else (path, f"{path}.1")
 
 
 def open_file(path: str) -> int:

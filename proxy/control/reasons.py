@@ -70,6 +70,11 @@ _SESSIONS: Mapping[str, tuple[str, str, str | None]] = {
         "raise the limit, or find out what the client does",
         "limits: {sessions_per_client: NUMBER}",
     ),
+    "audit_unavailable": (
+        "the audit log can be written nowhere, and `audit: required` demands it",
+        "mend what the log says on standard error: a disk that is full, a collector that is gone",
+        None,
+    ),
     "loop": ("the session would come back to this daemon", "the address that is dialled is this gateway's own", None),
     "address_in_use": (
         "a service of this host has port $server_port on every address, or the client has such a session already",

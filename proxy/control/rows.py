@@ -42,7 +42,7 @@ SESSION = Shape(
         "bytes_from_server": Field(Kind.INTEGER, "Bytes that came from the server"),
         "pinholes": Field(Kind.INTEGER, "How many pinholes it holds open"),
         "parent": Field(Kind.WORD, "The session that had the way opened by which it came", may_be_null=True),
-        "via_pinhole": Field(Kind.INTEGER, "The pinhole by which it came", may_be_null=True),
+        "via_pinhole": Field(Kind.WORD, "The pinhole by which it came", may_be_null=True),
     },
 )
 
@@ -50,7 +50,7 @@ PINHOLE = Shape(
     "pinhole",
     "A way that a helper has opened for those who are expected.",
     {
-        "id": Field(Kind.INTEGER, "Its number, as `pinhole` in the audit log"),
+        "id": Field(Kind.WORD, "Its name, as `pinhole` in the audit log"),
         "session": _SESSION,
         "call_id": Field(Kind.WORD, "The call whose media it carries", may_be_null=True),
         "helper": _HELPER,
@@ -82,7 +82,7 @@ CALL = Shape(
         "call_id": Field(Kind.WORD, "Its Call-ID"),
         "from": Field(Kind.WORD, "Who calls"),
         "to": Field(Kind.WORD, "Who is called"),
-        "direction": Field(Kind.WORD, "out: from the side of the policy's client; in: towards it"),
+        "direction": Field(Kind.WORD, "out: the caller is behind this gateway; in: the callee is"),
         "state": Field(Kind.WORD, "ringing, established or ending"),
         "session": _SESSION,
         "helper": _HELPER,
@@ -92,7 +92,7 @@ CALL = Shape(
         "age_seconds": _AGE,
         "duration_seconds": Field(Kind.SECONDS, "For how long it has been established", may_be_null=True),
         "expires_seconds": Field(Kind.SECONDS, "When it is over without another sign of life"),
-        "pinholes": Field(Kind.INTEGERS, "The pinholes of its media"),
+        "pinholes": Field(Kind.WORDS, "The pinholes of its media"),
     },
 )
 
@@ -112,7 +112,7 @@ REGISTRATION = Shape(
         "client": _CLIENT,
         "server": _SERVER,
         "expires_seconds": Field(Kind.SECONDS, "When it is over unless it is refreshed"),
-        "pinhole": Field(Kind.INTEGER, "The pinhole by which calls come", may_be_null=True),
+        "pinhole": Field(Kind.WORD, "The pinhole by which calls come", may_be_null=True),
     },
 )
 
@@ -146,7 +146,7 @@ def of_pinhole(pinhole: Opening, call: live.Call | None, now: float) -> Row:
     """The row of a pinhole. `call` is the call whose media it carries, if there is one."""
     described, passed, ends = pinhole.described, pinhole.passed(), pinhole.expires_at
     return {
-        "id": pinhole.grant.id,
+        "id": pinhole.name,
         "session": pinhole.owner.key,
         "call_id": None if call is None else plain(call.call_id),
         **_of_owner(pinhole.owner),
@@ -182,7 +182,7 @@ def of_call(call: live.Call, now: float) -> Row:
         "age_seconds": _seconds(now - call.began_at),
         "duration_seconds": None if call.started_at is None else _seconds(now - call.started_at),
         "expires_seconds": _seconds(max(0.0, call.expires_at - now)),
-        "pinholes": list(call.media),
+        "pinholes": [named(call.pinholes, number) for number in call.media],
     }
 
 
@@ -199,7 +199,7 @@ def of_registration(one: live.Registration, now: float) -> Row:
         "session": owner.key,
         **_of_owner(owner),
         "expires_seconds": _seconds(max(0.0, one.expires_at - now)),
-        "pinhole": one.grant,
+        "pinhole": None if one.grant is None else named(one.pinholes, one.grant),
     }
 
 
@@ -207,6 +207,12 @@ def owner_of(pinholes: Pinholes) -> Owner:
     """The session that an engine's pinholes belong to."""
     assert isinstance(pinholes, SessionPinholes)
     return pinholes.owner
+
+
+def named(pinholes: Pinholes, number: int) -> str:
+    """The name of a pinhole, by the number that its engine knows it by."""
+    assert isinstance(pinholes, SessionPinholes)
+    return pinholes.name(number)
 
 
 def _of_owner(owner: Owner) -> dict[str, Any]:

@@ -13,6 +13,7 @@ import gc
 import importlib
 import os
 import resource
+import secrets
 import signal
 import socket
 import sys
@@ -35,6 +36,7 @@ from proxy.control import api, past, place
 from proxy.control.gateway import Gateway
 from proxy.control.history import History
 from proxy.control.server import Control
+from proxy.daemon.recorder import Recorder, openers
 from proxy.daemon.reloading import Fresh, Reloading
 from proxy.daemon.rules import Outcome, Rules
 from proxy.errors import PinholeError, SocketError
@@ -45,10 +47,9 @@ from proxy.host.privileges import User
 from proxy.host.rules import Backend
 from proxy.measure.measuring import Measuring
 from proxy.pinholes.table import PinholeTable
-from proxy.record import audit, failures, sinks
+from proxy.record import failures
 from proxy.record.metrics import Metrics
 from proxy.record.recent import Recent
-from proxy.record.sampling import Sampler
 from proxy.sessions import listener
 from proxy.sessions.flows import Flows
 from proxy.sessions.registry import Sessions
@@ -66,8 +67,6 @@ DESCRIPTORS_PER_PINHOLE = 2
 _READ_AUDIT = ("read-audit", "read-audit-before")
 # A guard of a daemon that was killed needs a moment to notice it.
 ENDING_SECONDS = 2.0
-# After a line was left out, the log says so within this time and the window of the line's kind.
-LEFT_OUT_SECONDS = 60.0
 
 
 def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
@@ -149,10 +148,10 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
         return files.pack(files.gather(whereabouts.chosen(path) or whereabouts.SYSTEM_PATH))
 
     wishes: dict[str, Wish] = {
-        "audit": partial(sinks.open_file, settings.audit.to),
+        **{f"audit {path}": opens for path, opens in openers(settings.audit).items()},
         **{
             wish: partial(past.open_file, path)
-            for wish, path in zip(_READ_AUDIT, past.files(settings.audit.to), strict=True)
+            for wish, path in zip(_READ_AUDIT, past.files(settings.audit.readable), strict=False)
         },
         "configuration": configuration,
         "control": control,
@@ -224,41 +223,36 @@ class Daemon:
         self._listeners: list[listener.StreamListener | listener.DatagramListener] = []
         self._control: Control | None = None
         self._watch: AddressWatch | None = None
-        try:
-            opens = partial(keeper.descriptor, "audit") if keeper and settings.audit.is_file else None
-            self._sink = sinks.Sink(settings.audit.to, opens=opens)
-        except OSError as error:
-            raise PinholeError(f"audit log {settings.audit.to}: {error.strerror}") from error
+        instance = secrets.token_hex(4)
+        opens = (lambda path: keeper.descriptor(f"audit {path}")) if keeper else None
         self._metrics = Metrics()
-        self._sampler = Sampler(time.monotonic)
-        self._sampler.suppressed = lambda event: self._metrics.audit_suppressed.labels(event).inc()
-        self._sampler.began = self._tell_left_out_later
         self._recent = Recent()
-        self._sampler.watch = self._recent.note
-        on_terminal = self._sink.is_terminal
-        self._log = audit.open_log(self._sink, settings.audit.form(on_terminal), self._sampler, on_terminal)
+        self._recorder = Recorder(self._loop, settings.audit, instance, self._metrics, opens, self._recent.note)
+        self._log = self._recorder.log
         self._rules = Rules(self._loop, watcher, self._log, self._metrics, _say)
         self._rules.changed = self._tell_manager
-        self._metrics.audit_lost.set_function(lambda: self._sink.lost)
         self._version = version.installed()
         own = frozenset(listener.loopback(settings.network.listen_port))
         ports = PortPool(settings.ports.first, settings.ports.last, taken=settings.helper_ports)
         most = settings.network.max_segment
-        self._pinholes = PinholeTable(self._loop, settings.limits, settings.timeouts, ports, self._metrics, own, most)
+        self._pinholes = PinholeTable(
+            self._loop, settings.limits, settings.timeouts, ports, self._metrics, own, most, instance
+        )
         self._pinholes.reserved.keep_off(settings.helper_ports)
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
+        self._sessions.is_unrecorded = self._recorder.is_unavailable
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
         self._measuring = Measuring(
             self._loop,
             self._metrics,
             self._sessions,
             self._pinholes,
-            self._sink,
+            self._recorder,
             self._version,
             {
                 "listeners": lambda: "stopping" if self._is_draining else None if self._listeners else "none yet",
                 "rules": lambda: f"missing: {', '.join(self._rules.missing)}" if self._rules.missing else None,
-                "audit": lambda: "cannot be written" if self._sink.is_failing else None,
+                "audit": lambda: "cannot be written" if self._recorder.is_failing else None,
             },
         )
 
@@ -294,7 +288,7 @@ class Daemon:
             self._loop.add_signal_handler(number, self._ask_to_stop)
         signal.pthread_sigmask(signal.SIG_UNBLOCK, (signal.SIGTERM,))
         self._loop.add_signal_handler(signal.SIGHUP, self._reload_now)
-        self._loop.add_signal_handler(signal.SIGUSR1, self._sink.reopen)
+        self._loop.add_signal_handler(signal.SIGUSR1, self._recorder.reopen)
         self._loop.set_exception_handler(self._callback_failed)
         # The objects that exist now stay for good, so the collector need not look at them again. Nor need it look often
         # at thousands of quiet sessions, which are freed by reference counts alone.
@@ -315,11 +309,10 @@ class Daemon:
 
     def _audit_files(self) -> list[past.Opener]:
         """What opens the audit file, and the one before it, for reading."""
-        if not self._config.audit.is_file:
-            return []
+        files = past.files(self._config.audit.readable)
         if self._keeper is not None:
-            return [partial(self._keeper.descriptor, wish) for wish in _READ_AUDIT]
-        return [partial(past.open_file, path) for path in past.files(self._config.audit.to)]
+            return [partial(self._keeper.descriptor, wish) for wish, _ in zip(_READ_AUDIT, files, strict=False)]
+        return [partial(past.open_file, path) for path in files]
 
     async def _begin_control(self, path: str) -> Control:
         """The control socket at this path, which answers from now on. Raises SocketError."""
@@ -366,10 +359,10 @@ class Daemon:
             await self._sessions.drain(self._config.timeouts.drain)
             self._pinholes.close("stopped")
             await self._control.stop()
-            self._tell_left_out(is_last=True)
+            self._recorder.tell_last()
             self._log.write("daemon.stopped")
         await self._measuring.stop()
-        self._sink.close()
+        self._recorder.close()
 
     def _raise_descriptor_limit(self) -> None:
         """Ask the system for as many descriptors as the limits of the configuration can need."""
@@ -409,19 +402,6 @@ class Daemon:
     def _tell_alive(self, seconds: float) -> None:
         service.tell("WATCHDOG=1")
         self._loop.call_later(seconds, self._tell_alive, seconds)
-
-    # -- lines that the audit log leaves out -------------------------------------------------------------------------
-
-    def _tell_left_out_later(self) -> None:
-        self._loop.call_later(LEFT_OUT_SECONDS, self._tell_left_out)
-
-    def _tell_left_out(self, is_last: bool = False) -> None:
-        """Say in the log how many lines were left out, unless a later line of the same kind has already said so."""
-        for left_out in self._sampler.ended(is_last):
-            event, kind, source = left_out.event, left_out.kind or None, left_out.source or None
-            self._log.write("audit.left_out", of=event, kind=kind, source=source, lines=left_out.lines)
-        if self._sampler.has_some:
-            self._tell_left_out_later()
 
     # -- reload ---------------------------------------------------------------------------------------------------
 
@@ -491,7 +471,7 @@ class Daemon:
         self._pinholes.reserved.keep_off(config.helper_ports)
         self._sessions.use(config, fresh.policies)
         self._measuring.copy_to(config.hep)
-        self._sink.reopen()
+        self._recorder.reopen()
 
     # -- reports --------------------------------------------------------------------------------------------------
 
@@ -513,8 +493,8 @@ class Daemon:
             "udp_endpoints": len(self._pinholes.endpoints),
             "ports_leased": self._pinholes.ports.in_use(),
             "descriptors": _descriptors(),
-            "audit_lines_lost": self._sink.lost,
-            "audit_lines_waiting": self._sink.waiting,
+            "audit_lines_lost": self._recorder.lost,
+            "audit_lines_waiting": self._recorder.waiting,
             "helpers": {
                 name: counts for name, engines in self._sessions.engines.items() if (counts := _counts(engines))
             },

@@ -114,7 +114,7 @@ class Reloading:
                 "config.reloaded",
                 config=fresh.config.source,
                 hash=fresh.hash,
-                changes=[change.key for change in fresh.changes],
+                changed=[change.key for change in fresh.changes],
                 ended=[end["id"] for end in ends],
             )
             return self._answer(fresh, ends, outcome)

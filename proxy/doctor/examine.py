@@ -25,7 +25,7 @@ from proxy.doctor.firewall import Firewall
 from proxy.errors import NetError, PinholeError, SocketError
 from proxy.host import commands, net, privileges, rules
 from proxy.host.rules import Backend
-from proxy.record import sinks
+from proxy.record import outlets
 from proxy.sockets import transparent
 
 CAP_NET_BIND_SERVICE = 10
@@ -40,7 +40,7 @@ def examine(config: Config, limits: Iterable[Mapping[str, Any]] = ()) -> list[Fi
     """Run all checks, in the order in which their findings should be mended. They only read; a socket that they bind is
     closed at once. `limits` are the rows of `/v1/limits`, if a daemon runs."""
     findings = [*_rights(), *_transparent_sockets(), *_listener(config), *_datagram_ports(config), *_addresses(config)]
-    findings += _audit(config.audit.to) if config.audit.is_file else ()
+    findings += [finding for _, path in config.audit.files for finding in _audit(path)]
     findings += judging_host.judge_interfaces(config, [name for _, name in socket.if_nameindex()])
     if net.capabilities() >> CAP_NET_ADMIN & 1:
         try:
@@ -167,7 +167,7 @@ def _audit(to: str) -> Iterator[Finding]:
     check = "audit log"
     try:
         if os.path.lexists(to):
-            os.close(sinks.open_file(to))
+            os.close(outlets.open_file(to))
         else:
             with tempfile.TemporaryFile(dir=Path(to).parent) as file:
                 file.write(b"\n")

@@ -157,7 +157,7 @@ class Pinhole(Timed):
             return
         dial = _Dial(self, sock, peer)
         self.dialling.add(dial)
-        self._tell_used(peer)
+        self._tell_used(peer, dialled_from=dial.begin())
         if dial in self.dialling:  # the engine may have closed the pinhole meanwhile
             dial.start()
 
@@ -237,20 +237,25 @@ class Pinhole(Timed):
             return
         self._table.release(self)
         counts = {"bytes_in": self._bytes_in, "bytes_out": self._bytes_out}
-        self._gone(reason, counts, **({"refused": self._refused} if self._refused else {}))
+        facts = {"refused": self._refused} if self._refused else {}
+        if self.grant.expect.reader is not None:  # what passes is counted by the sessions that came
+            facts["sessions"] = self._used
+        self._gone(reason, counts, **facts)
 
 
 class _Dial:
     """The expected peer is here, and the target is being dialled. The dial owns both sockets until the relay takes
     them."""
 
-    __slots__ = ("_comes_from", "_peer", "_pinhole", "_target", "_timer")
+    __slots__ = ("_comes_from", "_error", "_peer", "_pinhole", "_target", "_timer")
 
     def __init__(self, pinhole: Pinhole, peer: socket.socket, comes_from: Endpoint) -> None:
         self._pinhole = pinhole
         self._comes_from = comes_from
         self._peer = peer
         self._target: socket.socket | None = None
+        self._error: OSError | None = None
+        """Why the connection could not even begin."""
         self._timer: asyncio.TimerHandle | None = None
 
     @property
@@ -258,10 +263,22 @@ class _Dial:
         """The sockets that the dial holds so far."""
         return (self._peer,) if self._target is None else (self._peer, self._target)
 
-    def start(self) -> None:
-        """Begin the connection to the target."""
+    def begin(self) -> Endpoint | None:
+        """Begin the connection to the target. Returns the address and port that it comes from. None: it could not
+        begin, and `start` ends it."""
         try:
             self._target = self._pinhole.call(self._comes_from)
+            return transparent.local(self._target)
+        except OSError as error:
+            self._error = error
+            return None
+
+    def start(self) -> None:
+        """Wait until the connection stands."""
+        try:
+            if self._error is not None:
+                raise self._error
+            assert self._target is not None
             self._pinhole.poll.add(self._target, WRITE, self._settled)
         except OSError as error:
             self.abort("target_" + dial_failure(error.errno))

@@ -132,14 +132,15 @@ class DatagramPinhole(Timed):
         side = Side.CLIENT if host == self.owner.decided_by.client.host else Side.SERVER
         return self._table.borders.leads_to(host, index, self.owner, side)
 
-    def use(self, peer: Address) -> None:
+    def use(self, peer: Address, relay: DatagramRelay | None = None) -> None:
         """An admitted peer begins a flow, or is relayed."""
         self._count_use()
         if self._uses_left is not None:
             self._uses_left -= 1
             if not self._uses_left:
                 self._stop()
-        self._tell_used(packet_info.endpoint(peer))
+        dialled = {} if relay is None else {"dialled_from": relay.places[1].at}
+        self._tell_used(packet_info.endpoint(peer), **dialled)
         self._close_if_over("used_up")
 
     # -- relays ----------------------------------------------------------------------------------------------------
@@ -159,7 +160,7 @@ class DatagramPinhole(Timed):
             self.shut(f"target_{refusal_reason(error)}")
             return
         self.relays.add(relay)
-        self.use(source)
+        self.use(source, relay)
         relay.receive(data, ancillary)
         at.read_left()  # this reads what the peer has sent since, in order: from now on another socket may hear it
 

@@ -33,6 +33,7 @@ from proxy.pinholes.components import Component, join
 from proxy.pinholes.opening import Described, Opening, Owner, Passed, Table
 from proxy.pinholes.packets import protocol_of
 from proxy.pinholes.paths import MediaPath
+from proxy.record.audit import Log
 from proxy.sockets import packet_info
 from proxy.sockets.packet_info import Address, Ancillary
 
@@ -48,6 +49,10 @@ class Together(Protocol):
     @property
     def places(self) -> Collection[MediaPlace]:
         """The places of the call's media."""
+
+    @property
+    def log(self) -> Log:
+        """The audit log, with what all lines about the call say."""
 
     @property
     def kept_until(self) -> float:
@@ -74,7 +79,7 @@ class MediaPlace(Opening):
     ) -> None:
         """`offerer` is the place that this one answers, if there is one. Raises OSError when the place cannot be
         had."""
-        super().__init__(table, owner)
+        super().__init__(table, owner, together.log)
         self._together = together
         self._offerer = offerer
         self._answerers: list[MediaPlace] = []
@@ -111,9 +116,17 @@ class MediaPlace(Opening):
             self._wait(),
             media.trigger,
             rtcp=self.grant.control,
-            answers=offerer.grant.id if offerer else None,
+            answers=offerer.name if offerer else None,
         )
+        if offerer is not None:
+            offerer._tell_joined(self)
         (offerer or self)._look_later()
+
+    def _tell_joined(self, answerer: MediaPlace) -> None:
+        """From now on the answerer may send to this place."""
+        self.log.write(
+            "pinhole.joined", pinhole=self.name, allow=answerer.grant.media.party.allow, answered_at=answerer.name
+        )
 
     def _undo(self) -> None:
         """Take back what has been begun."""
@@ -239,10 +252,12 @@ class MediaPlace(Opening):
             except OSError:
                 self.shut("no_place")
                 raise
-        self.grant = self._granted(self.grant.id, media)
+        before, self.grant = self.grant.media.party.allow, self._granted(self.grant.id, media)
         for partner in self._partners:
             for component in partner.components:
                 component.reopen()
+            if media.party.allow != before:
+                partner.tell_renewed(media.party.allow, partner._wait())
         (self._offerer or self)._look_later()
 
     def _move(self, party: Party) -> None:

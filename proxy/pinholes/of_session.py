@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import TypeVar
+from collections.abc import Iterator, Mapping
+from typing import Any, TypeVar
 
 from protocols.contract.addresses import Network
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, Media, MediaGrant, Party, Refusal
@@ -24,10 +24,18 @@ class SessionPinholes:
     the session.
     """
 
-    __slots__ = ("_apart", "_held", "_owner", "_parent", "_table", "kept_until")
+    __slots__ = ("_apart", "_held", "_owner", "_parent", "_table", "kept_until", "log")
 
-    def __init__(self, table: PinholeTable, owner: Owner, parent: SessionPinholes | None = None) -> None:
+    def __init__(
+        self,
+        table: PinholeTable,
+        owner: Owner,
+        parent: SessionPinholes | None = None,
+        of: Mapping[str, Any] | None = None,
+    ) -> None:
+        """`of` is what every line of the log about these pinholes says, beside what its session says."""
         self._table = table
+        self.log = owner.log.bind(**of) if of else owner.log
         self._owner = owner
         self._parent = parent
         self._held: dict[int, Opening] = {}
@@ -46,6 +54,10 @@ class SessionPinholes:
         """The session that they belong to."""
         return self._owner
 
+    def name(self, number: int) -> str:
+        """What the audit log and operators call a pinhole of this number."""
+        return self._table.name(number)
+
     def __len__(self) -> int:
         """How many pinholes the session holds, in all its parts."""
         return len(self._held) + sum(map(len, self._apart))
@@ -55,9 +67,10 @@ class SessionPinholes:
         """How many pinholes the fullest of its parts holds, each of which is limited as a session is."""
         return max(len(self._held), *(len(part._held) for part in self._apart), 0)
 
-    def apart(self) -> SessionPinholes:
-        """A part with limits of its own, such as a call. This one still counts what the part holds."""
-        return SessionPinholes(self._table, self._owner, self)
+    def apart(self, of: Mapping[str, Any] | None = None) -> SessionPinholes:
+        """A part with limits of its own, such as a call. This one still counts what the part holds. Each line of the
+        log about its pinholes says `of` as well."""
+        return SessionPinholes(self._table, self._owner, self, of)
 
     def open(self, expect: Expect) -> Grant | Refusal:
         """Open a pinhole, or say why not."""

@@ -93,6 +93,9 @@ class Table(Protocol):
 
     def __contains__(self, number: int) -> bool: ...
 
+    def name(self, number: int) -> str:
+        """The name of a pinhole, by its number."""
+
     def relay(
         self, peer: socket.socket, target: socket.socket, idle_seconds: float, ended: Callable[[str], None]
     ) -> SpliceRelay:
@@ -142,7 +145,7 @@ class Opening:
     owner's end, since a relay that was admitted runs to its own end.
     """
 
-    __slots__ = ("_opened_at", "_table", "closed", "grant", "owner", "peer")
+    __slots__ = ("_opened_at", "_table", "closed", "grant", "log", "owner", "peer")
 
     relays: Collection[Any] = ()
     """The relays that this pinhole admitted and that still run."""
@@ -152,14 +155,21 @@ class Opening:
     """Of media: how RTP has come to the party, by what has ended so far."""
     grant: Any
 
-    def __init__(self, table: Table, owner: Owner) -> None:
+    def __init__(self, table: Table, owner: Owner, log: Log | None = None) -> None:
+        """`log` is that of what the pinhole is for; by default its owner's."""
         self._table = table
         self.owner = owner
+        self.log = log or owner.log
         self.closed: Callable[[Any], None] = lambda _: None
         """Called once the pinhole is gone; set by whoever keeps it."""
         self._opened_at = table.loop.time()
         self.peer: Endpoint | None = None
         """The peer that came last."""
+
+    @property
+    def name(self) -> str:
+        """What the audit log and operators call it."""
+        return self._table.name(self.grant.id)
 
     def stands_on(self, host: Host) -> bool:
         """Whether a peer knows the pinhole, or a relay that it admitted, by this address of ours."""
@@ -233,9 +243,9 @@ class Opening:
         trigger: str,
         **facts: Any,
     ) -> None:
-        self.owner.log.write(
+        self.log.write(
             "pinhole.opened",
-            pinhole=self.grant.id,
+            pinhole=self.name,
             purpose=purpose,
             transport=transport,
             listen=listen,
@@ -246,16 +256,21 @@ class Opening:
             **facts,
         )
 
+    def tell_renewed(self, allow: Collection[Network], seconds: float) -> None:
+        """From now on these may come, for so long."""
+        self.log.write("pinhole.renewed", pinhole=self.name, allow=allow, expires_seconds=seconds)
+
     def _tell_used(self, peer: Endpoint, **facts: Any) -> None:
-        """A peer has been admitted. The owner's engine hears of it."""
+        """A peer has been admitted. The owner's engine hears of it. `facts` may name the address and port that the
+        target is dialled from (`dialled_from`)."""
         self.peer = peer
-        self.owner.log.write("pinhole.used", pinhole=self.grant.id, peer=peer, **facts)
+        self.log.write("pinhole.used", pinhole=self.name, peer=peer, **facts)
         self.owner.pinhole_event(self.grant, Used(peer))
 
     def _tell_stranger(self, detail: str, action: str, rule: str = "pinhole.stranger") -> None:
         """A peer came that the pinhole does not admit."""
         self._table.metrics.violations.labels(rule).inc()
-        self.owner.log.write("violation", rule=rule, pinhole=self.grant.id, detail=detail, action=action)
+        self.log.write("violation", rule=rule, pinhole=self.name, detail=detail, action=action)
 
     def _gone(self, reason: str, counts: dict[str, int], **facts: Any) -> None:
         """Nothing is left of the pinhole. `counts` says what has passed, by the field names of `Closed`; `facts` is
@@ -265,9 +280,7 @@ class Opening:
         self.closed(self)
         seconds = self._table.loop.time() - self._opened_at
         duration = round(seconds, 6)
-        self.owner.log.write(
-            "pinhole.closed", pinhole=self.grant.id, reason=reason, duration_seconds=duration, **counts, **facts
-        )
+        self.log.write("pinhole.closed", pinhole=self.name, reason=reason, duration_seconds=duration, **counts, **facts)
         packets = counts.get("packets_in", 0), counts.get("packets_out", 0)
         event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds, *packets, self.heard)
         self._table.metrics.relayed(self.purpose, *self.carried())
@@ -335,7 +348,7 @@ class Timed(Opening):
         self._timer = self._table.loop.call_at(ends_at, self._expire)
         if allow != self.grant.expect.allow:
             self.grant = replace(self.grant, expect=replace(self.grant.expect, allow=allow))
-            self.owner.log.write("pinhole.renewed", pinhole=self.grant.id, allow=allow, expires_seconds=seconds)
+            self.tell_renewed(allow, seconds)
 
     def _expire(self) -> None:
         """The time of the pinhole has run out."""

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Set
@@ -31,6 +32,7 @@ from proxy.pinholes.media_offers import Offers
 from proxy.pinholes.opening import Opening, Owner
 from proxy.pinholes.shares import Group, Shares
 from proxy.pinholes.third_hosts import ThirdHosts
+from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
 from proxy.sockets import transparent
 from proxy.sockets.doors import Door, Doors
@@ -59,9 +61,12 @@ class PinholeTable:
         metrics: Metrics,
         own_listeners: frozenset[Endpoint] = frozenset(),
         max_segment: int | None = None,
+        instance: str | None = None,
     ) -> None:
-        """`max_segment`: how many bytes a TCP segment of a session or data connection has at most."""
+        """`max_segment`: how many bytes a TCP segment of a session or data connection has at most. `instance` is the
+        name of this life of the daemon."""
         self.loop = loop
+        self.instance = instance or secrets.token_hex(4)
         self.max_segment = max_segment
         self.limits = limits
         self.timeouts = timeouts
@@ -109,9 +114,15 @@ class PinholeTable:
     def __contains__(self, number: int) -> bool:
         return number in self._pinholes
 
-    def find(self, number: int) -> Opening | None:
-        """The pinhole with that number."""
-        return self._pinholes.get(number)
+    def find(self, name: str) -> Opening | None:
+        """The pinhole of that name."""
+        instance, _, number = name.partition("-p")
+        return self._pinholes.get(int(number)) if instance == self.instance and number.isdecimal() else None
+
+    def name(self, number: int) -> str:
+        """The name of a pinhole, by its number in this life of the daemon. Both the audit log and operators call it
+        so: the name is unique over restarts and gateways."""
+        return f"{self.instance}-p{number}"
 
     def busiest(self) -> tuple[int, str | None]:
         """How many pinholes the client has that has most, and which one that is."""
@@ -139,7 +150,7 @@ class PinholeTable:
             except OSError as error:
                 refusal = Refusal(refusal_reason(error))
         if refusal is not None:
-            self._refused(owner, expect, expect.transport, expect.listen, expect.target, refusal)
+            self._refused(owner.log, expect, expect.transport, expect.listen, expect.target, refusal)
             return refusal
         self._last_id += 1
         return self._add(pinhole, expect.purpose)
@@ -189,7 +200,8 @@ class PinholeTable:
             except OSError as error:
                 refusal = Refusal(refusal_reason(error))
         if refusal is not None:
-            self._refused(owner, media, media.transport, party.mapped or party.known, party.known, refusal)
+            listen = party.mapped or party.known
+            self._refused(together.log, media, media.transport, listen, party.known, refusal)
             return refusal
         self._last_id += 1
         if offerer is None:
@@ -218,7 +230,7 @@ class PinholeTable:
 
     def _refused(
         self,
-        owner: Owner,
+        log: Log,
         wanted: Expect | Media,
         transport: Transport,
         listen: Any,
@@ -227,7 +239,7 @@ class PinholeTable:
     ) -> None:
         """Count a refusal and write it to the audit log."""
         self.metrics.pinholes_refused.labels(why.reason).inc()
-        owner.log.write(
+        log.write(
             "pinhole.refused",
             purpose=wanted.purpose,
             transport=transport,

@@ -1,27 +1,26 @@
-"""The audit log: one line for each event, rendered at once, written in batches by a thread of its own.
+"""The audit log: one line for each event, rendered at once as JSON, and handed to the sinks.
 
-The loop never waits for the disk: lines go into a bounded queue. When the disk is full or the reader of a pipe stalls,
-lines wait; when too many wait, the newest are dropped and counted, and `audit.lost` says how many as soon as writing
-works again.
+The loop never waits for a disk or a collector: a sink takes lines into a bounded queue, and writes them from a thread
+of its own, in the form that it is to have (`proxy/record/sinks.py`, `proxy/record/forms.py`).
 
-structlog gives the log its bound context (a session's lines carry its fields) and the chain of processors that says
-what a line is. A line of JSON takes a short cut past that chain, which a test compares
-with it.
+Each line says which gateway wrote it (`node`), in which of its lives (`instance`), and which number it has in that life
+(`seq`). Who finds a gap between two numbers knows that a line is missing.
 """
 
 from __future__ import annotations
 
-import contextlib
+import itertools
 import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-import structlog
-
-from proxy.record import console
 from proxy.record.recent import WATCHED
-from proxy.record.render import members, plain_values, render_json, stamp, until_second
+from proxy.record.render import members, until_second
 from proxy.record.sampling import BUDGETS, Sampler
-from proxy.record.sinks import Sink
+
+Take = Callable[[str], object]
+"""Takes a rendered line."""
 
 
 class Log(Protocol):
@@ -34,49 +33,74 @@ class Log(Protocol):
         """A log that adds these fields to every line."""
 
 
-class BoundLog(structlog.BoundLoggerBase):
-    """A log that renders its lines by structlog's chain of processors."""
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who writes the log."""
 
-    def write(self, event: str, **facts: Any) -> None:
-        """Write one line, unless the sampler leaves it out."""
-        with contextlib.suppress(structlog.DropEvent):
-            args, _ = self._process_event("info", event, facts)
-            self._logger(args[0])
+    node: str
+    """The name of the gateway."""
+    instance: str
+    """The name of this life of the daemon. It is another one after each restart, and part of all ids."""
 
-    def bind(self, **facts: Any) -> BoundLog:
-        """A log that adds these fields to every line."""
-        return super().bind(**facts)
+    @property
+    def facts(self) -> dict[str, Any]:
+        """The same as fields of a line."""
+        return {"node": self.node, "instance": self.instance}
 
 
-class JsonLog(BoundLog):
-    """Writes the line that structlog's chain would make, some three times as fast: a call writes seven lines, and the
-    fields that are bound to all lines of a session are rendered only once."""
+class AuditLog:
+    """Writes lines. What does not change from one line to the next is rendered once: for the whole log, and for each
+    session when its fields are bound."""
 
-    def __init__(self, logger: Any, processors: Any, context: Any) -> None:
-        super().__init__(logger, processors, context)
-        self._sampler: Sampler = processors[0]
-        self._client = context.get("client", "")
-        self._bound = members(context)
+    __slots__ = ("_bound", "_client", "_head", "_numbers", "_sampler", "_take")
+
+    def __init__(
+        self, take: Take, sampler: Sampler, head: str, numbers: Iterator[int], bound: str = "", client: str = ""
+    ) -> None:
+        """`head` and `bound` are rendered fields, before and behind the number of the line. `client` is the peer that a
+        line is charged to when it names none."""
+        self._take = take
+        self._sampler = sampler
+        self._head = head
+        self._numbers = numbers
+        self._bound = bound
+        self._client = client
 
     def write(self, event: str, **facts: Any) -> None:
         """Write one line, unless the sampler leaves it out."""
         if event in BUDGETS:
+            client = self._client or str(facts.get("client", ""))
             if event in WATCHED:
-                self._sampler.watch(event, facts, self._bound, str(facts.get("client", self._client)))
-            left_out = self._sampler.left_out(event, facts, self._client)
+                self._sampler.watch(event, facts, self._bound, client)
+            left_out = self._sampler.left_out(event, facts, client)
             if left_out is None:
                 return
             if left_out:
                 facts["suppressed"] = left_out
         second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-        moment = f"{until_second(second)}.{nanoseconds // 1000:06d}Z"
-        self._logger(f'{{"time":"{moment}","event":"{event}"{self._bound}{members(facts)}}}')
+        self._take(
+            f'{{"time":"{until_second(second)}.{nanoseconds // 1000:06d}Z","event":"{event}"{self._head}'
+            f"{next(self._numbers)}{self._bound}{members(facts)}}}"
+        )
+
+    def bind(self, **facts: Any) -> AuditLog:
+        """A log that adds these fields to every line."""
+        bound, client = self._bound + members(facts), str(facts.get("client", self._client))
+        return AuditLog(self._take, self._sampler, self._head, self._numbers, bound, client)
 
 
-def open_log(sink: Sink, form: str, sampler: Sampler | None = None, on_terminal: bool = False) -> BoundLog:
-    """The log that all others are bound from. `form` is json, or console for people. on_terminal: lines for people have
-    colours, and are wrapped to its width."""
-    prepare: list[Any] = [sampler or Sampler(time.monotonic), stamp, plain_values]
-    if form == "json":
-        return JsonLog(sink, [*prepare, render_json], {})
-    return BoundLog(sink, [*prepare, console.renderer(on_terminal)], {})
+def open_log(origin: Origin, takes: Sequence[Take], sampler: Sampler | None = None) -> AuditLog:
+    """The log that all others are bound from. Each of `takes` gets every line."""
+    head = f'{members(origin.facts)},"seq":'
+    take = takes[0] if len(takes) == 1 else _all_of(tuple(takes))
+    return AuditLog(take, sampler or Sampler(time.monotonic), head, itertools.count(1))
+
+
+def _all_of(takes: tuple[Take, ...]) -> Take:
+    """All of them, one after the other."""
+
+    def take(line: str) -> None:
+        for each in takes:
+            each(line)
+
+    return take

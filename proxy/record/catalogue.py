@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from proxy.record.events import daemon, helpers, pinholes, sessions, sip
-from proxy.record.events.kinds import COUNT, Question, question
+from proxy.record.events.kinds import COUNT, TEXT, Question, maybe, question
 from proxy.record.events.row import Event, Field, Severity, field, option
 from proxy.record.events.rules import RULES
 from proxy.record.sampling import BUDGETS
@@ -23,11 +23,18 @@ EVENTS: Mapping[str, Event] = {
 }
 """Name -> event, in the order of the list in `configs/README.md`."""
 
+_HASH = maybe({"type": "string", "pattern": "^[0-9a-f]{64}$"})
+
 EVERY: tuple[Field, ...] = (
     field("time", {"type": "string", "format": "date-time"}, "RFC 3339, UTC, microseconds"),
     field("event", {"type": "string", "pattern": "^[a-z_]+([.][a-z_]+)?$"}, "what happened"),
+    field("node", TEXT, "the gateway that wrote it (`audit: node`, else the name of the host)"),
+    field("instance", TEXT, "this life of the daemon: another one after each restart, and part of all ids"),
+    field("seq", COUNT, "the number of the line in this life, from 1. Where one is missing, a line is"),
+    option("prev", _HASH, "with `chain`: the hash of the line before (null: there is none)"),
+    option("hash", _HASH, "with `chain`: the hash of this line up to here"),
 )
-"""What every line has."""
+"""What every line has; the hashes, where a chain is wanted. `audit.lost` has no number: it tells of missing ones."""
 
 OF_LOG = frozenset(one.name for one in EVERY)
 """The fields that the log adds to every line."""
@@ -42,7 +49,10 @@ def fields_of(event: Event) -> tuple[Field, ...]:
     """All fields of a line with this event."""
     about = sessions.SESSION if event.scope == "session" else ()
     limited = (_SUPPRESSED,) if event.name in BUDGETS else ()
-    return (*EVERY, *about, *event.fields, *limited)
+    own = {one.name for one in event.fields}
+    call = [one for one in sessions.CALL if one.name not in own] if event.scope == "session" else ()
+    every = [one for one in EVERY if one.name != "seq" or event.name != "audit.lost"]
+    return (*every, *about, *event.fields, *call, *limited)
 
 
 def severity(name: str) -> Severity:

@@ -8,9 +8,8 @@ On a terminal a long line goes on below itself, and how grave an event is has a 
 from __future__ import annotations
 
 import json
-import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from proxy.record.catalogue import severity
@@ -18,6 +17,8 @@ from proxy.text import printable
 
 _CONTEXT = ("helper", "policy", "client", "server")
 """What all lines of a session have alike. It stands last, since who reads them knows it by then."""
+_FOR_PROGRAMS = ("node", "instance", "seq", "prev", "hash")
+"""What joins lines and proves them, and tells people nothing."""
 _COLOURS = {"error": "\x1b[31m", "warning": "\x1b[33m", "notice": "\x1b[1m"}
 _PLAIN = "\x1b[0m"
 _BARE = re.compile(r"[^\s\"'={},]+")
@@ -27,7 +28,7 @@ _INDENT = 26
 
 def render(record: Mapping[str, Any], coloured: bool = False, width: int | None = None) -> str:
     """A record as text. width: of a terminal; None: the fields stay in one line."""
-    fields = dict(record)
+    fields = {name: value for name, value in record.items() if name not in _FOR_PROGRAMS}
     name, traceback = fields.pop("event"), fields.pop("traceback", None)
     first = f"{_moment(fields.pop('time'))}  {name:15}  {printable(str(fields.pop('session', '-'))):11}"
     context = {key: fields.pop(key) for key in _CONTEXT if key in fields}
@@ -37,19 +38,6 @@ def render(record: Mapping[str, Any], coloured: bool = False, width: int | None 
     if coloured and (colour := _COLOURS.get(severity(name))):
         lines = [f"{colour}{text}{_PLAIN}" for text in lines]
     return "\n".join(lines)
-
-
-def renderer(on_terminal: bool) -> Callable[[Any, str, Mapping[str, Any]], str]:
-    """The last of structlog's processors."""
-    return lambda _, __, record: render(record, on_terminal, _width() if on_terminal else None)
-
-
-def _width() -> int | None:
-    """The width of the terminal now, since it may change."""
-    try:
-        return os.get_terminal_size().columns or None
-    except OSError:
-        return None
 
 
 def _moment(time: str) -> str:

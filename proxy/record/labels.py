@@ -14,6 +14,7 @@ DENIED = (
     "limit_total",
     "limit_per_client",
     "loop",
+    "audit_unavailable",
     "address_in_use",
     "no_free_port",
     "no_descriptors",

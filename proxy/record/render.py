@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, MutableMapping
+from collections.abc import Callable, Mapping
 from enum import Enum
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network
@@ -19,11 +19,6 @@ MAX_VALUE_LENGTH = 256
 
 # One encoder serves all lines: json.dumps would make one for each.
 to_json = json.JSONEncoder(separators=(",", ":"), allow_nan=False).encode
-
-
-def render_json(_: Any, __: str, record: MutableMapping[str, Any]) -> str:
-    """Render a record as a line; the last of structlog's processors."""
-    return to_json(record)
 
 
 def members(facts: Mapping[str, Any]) -> str:
@@ -67,24 +62,16 @@ RENDERERS: dict[type, Callable[[Any], str]] = {
 RENDERERS[tuple] = RENDERERS[list]
 
 
-def stamp(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Put the time before all else, so that lines sort: RFC 3339, UTC, microseconds, always of one width."""
-    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-    return {"time": f"{until_second(second)}.{nanoseconds // 1000:06d}Z", "event": record.pop("event"), **record}
-
-
 @lru_cache(maxsize=2)
 def until_second(second: int) -> str:
     """The time until the second, remembered for the lines of the same second."""
     return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(second))
 
 
-def plain_values(_: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-    """Make every value plain; one of structlog's processors."""
-    for key, value in record.items():
-        if type(value) is not str or len(value) > MAX_VALUE_LENGTH:
-            record[key] = plain(value)
-    return record
+def now() -> str:
+    """The time as a line has it: RFC 3339, UTC, microseconds, always of one width, so that lines sort."""
+    second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
+    return f"{until_second(second)}.{nanoseconds // 1000:06d}Z"
 
 
 def plain(value: Any) -> Any:

@@ -13,11 +13,9 @@ them costs the peer more than the line is long, and there are limits for what ma
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
-
-import structlog
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +34,8 @@ class Budget:
 _REFUSED = Budget(50, for_all=True)
 # A trunk with twenty new calls a second still has a line for each message.
 _DIALOGUE = Budget(200)
+# Whoever guesses passwords or numbers is seen long before that; a trunk may fail for all of its callers.
+_GUESSES = Budget(50, 60.0, "code", in_all=50)
 _BUG = Budget(10, 60.0, for_all=True)
 
 BUDGETS: Mapping[str, Budget] = {
@@ -50,6 +50,8 @@ BUDGETS: Mapping[str, Budget] = {
     "address.kept": _DIALOGUE,
     "address.observed": _DIALOGUE,
     "registration.refreshed": _DIALOGUE,
+    "registration.refused": _GUESSES,
+    "call.failed": _GUESSES,
     "ftp.login": _DIALOGUE,
     "ftp.transfer": _DIALOGUE,
     "tftp.request": _DIALOGUE,
@@ -84,6 +86,10 @@ class LeftOut:
     lines: int
 
 
+Watch = Callable[[str, Mapping[str, Any], str, str], None]
+"""Hears of an event: its own fields, those that are bound to its log as rendered text, and its client."""
+
+
 class Sampler:
     """Lets through a bounded number of each kind of line, and counts what it holds back."""
 
@@ -92,23 +98,12 @@ class Sampler:
         self._windows: dict[_Key, _Window] = {}
         self.began: Callable[[], None] = lambda: None
         """Called when a line is left out while no other one is; then not again until `ended` has told of all."""
-        self.watch: Callable[[str, Mapping[str, Any], str, str], None] = lambda *_: None
+        self.watch: Watch = lambda *_: None
         """Called with each line of `recent.WATCHED`, whether it is written or left out (`Recent.note`)."""
         self.suppressed: Callable[[str], None] = lambda _: None
         """Called with the event of each line that is left out."""
         self._has_some = False
         self._looks_again_at = 0.0
-
-    def __call__(self, _: Any, __: str, record: MutableMapping[str, Any]) -> MutableMapping[str, Any]:
-        """Work as one of structlog's processors."""
-        event = record["event"]
-        if event in BUDGETS:
-            left_out = self.left_out(event, record, str(record.get("client", "")))
-            if left_out is None:
-                raise structlog.DropEvent
-            if left_out:
-                record["suppressed"] = left_out
-        return record
 
     def left_out(self, event: str, facts: Mapping[str, Any], client: str) -> int | None:
         """How many lines were left out before this one. None: this one is left out, too. `client` is the peer's address

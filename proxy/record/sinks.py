@@ -1,17 +1,21 @@
-"""Where the lines of the log go: a file or a pipe, which may be slow, full, or gone for a while."""
+"""A sink takes lines of the log from the loop, and writes them from a thread of its own, whatever happens there.
+
+When the disk is full, the reader of a pipe stalls or a collector is gone, lines wait; when too many wait, the newest
+are dropped and counted, and `audit.lost` says how many as soon as writing works again. No sink waits for another one.
+"""
 
 from __future__ import annotations
 
-import errno
-import os
 import sys
 import threading
+import time
 from collections import deque
-from collections.abc import Callable
-from functools import partial
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from proxy.errors import PinholeError
-from proxy.record.render import stamp, to_json
+from proxy.record.outlets import Outlet
+from proxy.record.render import now, to_json
 from proxy.text import printable
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
@@ -24,23 +28,27 @@ RETRY_SECONDS = 1.0
 
 CLOSE_SECONDS = 5.0
 
+# Who reads a pipe or takes a connection may pause. A write that takes longer than this is one that does not work.
+STUCK_SECONDS = 5.0
+
+
+def say(text: str) -> None:
+    """Tell the operator on standard error."""
+    print(f"pinhole: {printable(text)}", file=sys.stderr, flush=True)
+
 
 class Sink:
-    """Takes rendered lines from the loop and writes them from a thread of its own."""
+    """Takes lines from the loop, keeps them until its outlet has them, and counts those that it cannot keep."""
 
     def __init__(
-        self, to: str, report: Callable[[str], None] | None = None, opens: Callable[[], int] | None = None
+        self, outlet: Outlet, report: Callable[[str], None] = say, origin: Mapping[str, Any] | None = None
     ) -> None:
-        """`to` is stdout, stderr or a file's path. Raises OSError when the file cannot be opened.
-
-        `report` is called once when writing begins to fail and once when it works again; by default it prints to
-        stderr. `opens` opens the file, and the next one after rotation; by default the sink opens it by itself.
-        """
-        self._to = to
-        self._report = report or (lambda text: print(f"pinhole: {printable(text)}", file=sys.stderr, flush=True))
-        self._opens = opens or partial(open_file, to)
-        self._fd = self._opens()
-        self._lines: deque[bytes] = deque()
+        """`report` is called once when writing begins to fail and once when it works again. `origin` are the fields
+        that say who writes the log."""
+        self._outlet = outlet
+        self._report = report
+        self._origin = origin or {}
+        self._lines: deque[str] = deque()
         self._queued_bytes = 0
         self._in_hand = 0
         """Lines that the thread has taken and not written yet."""
@@ -51,28 +59,31 @@ class Sink:
         """The last attempt to write has failed."""
         self._lock = threading.RLock()
         self._wake = threading.Condition(self._lock)
+        self._is_kept = False
+        """No new file could be opened, and that was said."""
+        self._busy_since: float | None = None
         self._reopen = False
         self._closing = False
-        self._thread = threading.Thread(target=self._write_all, name="audit", daemon=True)
+        self._thread = threading.Thread(target=self._write_all, name=f"audit {outlet.name}", daemon=True)
         self._thread.start()
 
+    @property
+    def name(self) -> str:
+        """What the operator calls it."""
+        return self._outlet.name
+
     def __call__(self, line: str) -> None:
-        """Queue one line."""
-        data = line.encode() + b"\n"
+        """Queue one line, which is ASCII."""
+        size = len(line) + 1
         with self._lock:  # this is the condition's own lock, taken without its detour through Python
-            if self._queued_bytes + len(data) > MAX_QUEUED_BYTES:
+            if self._queued_bytes + size > MAX_QUEUED_BYTES:
                 self._lost += 1
                 self.lost += 1
                 return
-            self._lines.append(data)
-            self._queued_bytes += len(data)
+            self._lines.append(line)
+            self._queued_bytes += size
             if len(self._lines) == 1:
                 self._wake.notify()
-
-    @property
-    def is_terminal(self) -> bool:
-        """Whether people read the lines as they are written."""
-        return os.isatty(self._fd)
 
     @property
     def waiting_bytes(self) -> int:
@@ -85,6 +96,12 @@ class Sink:
         with self._lock:
             return len(self._lines) + self._in_hand
 
+    @property
+    def is_stuck(self) -> bool:
+        """Whether nothing can be written now, as far as is known: the last attempt failed, or does not come back."""
+        since = self._busy_since
+        return self.is_failing or (since is not None and time.monotonic() - since > STUCK_SECONDS)
+
     def reopen(self) -> None:
         """Go on in a new file of the same name, after log rotation."""
         with self._wake:
@@ -93,95 +110,92 @@ class Sink:
 
     def close(self) -> None:
         """Write what is queued, within a limit: a full disk must not keep the daemon from ending."""
+        self.end()
+        self.wait()
+
+    def end(self) -> None:
+        """Take no more lines, and write those that are queued."""
         with self._wake:
             self._closing = True
             self._wake.notify()
-        self._thread.join(CLOSE_SECONDS)
-        if self._fd > 2 and not self._thread.is_alive():
-            os.close(self._fd)
-            self._fd = -1
+
+    def wait(self, seconds: float = CLOSE_SECONDS) -> None:
+        """Wait until that is done, but no longer than this."""
+        self._thread.join(seconds)
+        if not self._thread.is_alive():
+            self._outlet.close()
+
+    # -- in the thread -------------------------------------------------------------------------------------------------
 
     def _write_all(self) -> None:
         """The work of the thread."""
-        # `rest` is still to be written; `rest_of_line` is the part of a half-written line that has been written
-        rest = rest_of_line = b""
+        waiting: deque[bytes] = deque()
         while True:
             with self._wake:
-                while not (rest or self._lines or self._lost or self._reopen or self._closing):
+                while not (waiting or self._lines or self._lost or self._reopen or self._closing):
                     self._wake.wait()
-                if not rest:
+                if not waiting:
                     self._wake.wait_for(lambda: self._closing, GATHER_SECONDS)
                 reopen, self._reopen = self._reopen, False
-                if not rest:
-                    rest = b"".join(self._lines)
-                    self._in_hand = len(self._lines)
-                    self._lines.clear()
-                    self._queued_bytes = 0
-                    if self._lost:
-                        rest += self._lost_line()
-                if not rest and self._closing:
-                    return
+                lines = [] if waiting else self._take()
                 closing = self._closing
-            if reopen and self._open_anew():
-                rest = rest_of_line + rest
-            try:
-                if rest:
-                    written = os.write(self._fd, rest)
-                    rest_of_line, rest = _unfinished(rest_of_line + rest[:written]), rest[written:]
-                    if not rest:
-                        self._in_hand = 0
-                if self.is_failing:
-                    self.is_failing = False
-                    self._report(f"audit log {self._to}: writing again")
-            except OSError as error:
-                if not self.is_failing:
-                    self.is_failing = True
-                    self._report(f"audit log {self._to}: {error.strerror}; lines wait in memory")
+            waiting.extend(self._outlet.dress(lines))
+            if not waiting and closing:
+                return
+            if reopen or (waiting and self._outlet.is_stale()):
+                self._open_anew(waiting)
+            if waiting and not self._write(waiting):
                 if closing:
                     return
                 with self._wake:
                     self._wake.wait(RETRY_SECONDS)
+            self._in_hand = len(waiting)
 
-    def _open_anew(self) -> bool:
-        """Open the file again. Returns whether that worked."""
+    def _take(self) -> list[str]:
+        """All lines that are queued."""
+        lines = list(self._lines)
+        self._lines.clear()
+        self._queued_bytes = 0
+        if self._lost:
+            lines.append(self._lost_line())
+        self._in_hand = len(lines)
+        return lines
+
+    def _write(self, waiting: deque[bytes]) -> bool:
+        """Write something of what waits. Returns whether that worked."""
+        self._busy_since = time.monotonic()
         try:
-            fresh = self._opens()
+            self._outlet.write(waiting)
         except (OSError, PinholeError) as error:
-            text = error.strerror if isinstance(error, OSError) else error
-            self._report(f"audit log {self._to}: {text}; it goes on in the file it has")
+            if not self.is_failing:
+                self.is_failing = True
+                self._report(f"audit log {self.name}: {_why(error)}; lines wait in memory")
             return False
-        if self._fd > 2:
-            os.close(self._fd)
-        self._fd = fresh
+        finally:
+            self._busy_since = None
+        if self.is_failing:
+            self.is_failing = False
+            self._report(f"audit log {self.name}: writing again")
         return True
 
-    def _lost_line(self) -> bytes:
-        """The line that tells how many were dropped."""
+    def _open_anew(self, waiting: deque[bytes]) -> None:
+        """After log rotation."""
+        try:
+            self._outlet.reopen(waiting)
+        except (OSError, PinholeError) as error:
+            if not self._is_kept:
+                self._is_kept = True
+                self._report(f"audit log {self.name}: {_why(error)}; it goes on in the file it has")
+        else:
+            self._is_kept = False
+
+    def _lost_line(self) -> str:
+        """The line that tells how many were dropped. It has no number: those of the dropped lines are missing."""
         lost, self._lost = self._lost, 0
-        return to_json(stamp(None, "", {"event": "audit.lost", "lines": lost})).encode() + b"\n"
+        facts = {"event": "audit.lost", **self._origin, "sink": self.name, "lines": lost}
+        return to_json({"time": now(), **facts})
 
 
-def _unfinished(written: bytes) -> bytes:
-    """The bytes behind the last whole line."""
-    return written[written.rfind(b"\n") + 1 :]
-
-
-def open_file(to: str) -> int:
-    """Open the file that the lines go to. Raises OSError."""
-    match to:
-        case "stdout":
-            return 1
-        case "stderr":
-            return 2
-        case path:
-            # O_NONBLOCK: the opening of a FIFO must not wait for ever for a reader. From then on writing may wait.
-            flags = os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK | os.O_NOCTTY
-            # A link is not followed: it may be another user's, and lead to a file that only root may write.
-            try:
-                fd = os.open(path, flags | os.O_NOFOLLOW, 0o640)
-            except OSError as error:
-                if error.errno != errno.ELOOP:
-                    raise
-                raise OSError(errno.ELOOP, "is a symbolic link, which is not followed: name the file itself") from error
-            os.set_blocking(fd, True)
-            return fd
+def _why(error: OSError | PinholeError) -> str:
+    """What went wrong, in words."""
+    return (error.strerror or str(error)) if isinstance(error, OSError) else str(error)

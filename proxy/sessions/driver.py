@@ -177,7 +177,7 @@ class EngineDriver:
         """Write the notes among these effects to the log."""
         for effect in effects:
             if isinstance(effect, Note):
-                self._performer.note(effect.event, effect.facts)
+                self._performer.note(effect.event, effect.told)
 
     def give_up(self) -> None:
         """A bug of ours in the engine's timer ends the session (`proxy/record/failures.py`)."""

@@ -48,8 +48,8 @@ def apply(effects: Sequence[Effect], performer: Performer) -> None:
         match effect:
             case Send(to, data):
                 performer.send(to, data)
-            case Note(event, facts):
-                performer.note(event, facts)
+            case Note(event):
+                performer.note(event, effect.told)
             case Finish(to):
                 performer.finish(to)
             case Abort() | Close() | Splice() if performer.is_over:

@@ -116,7 +116,7 @@ class Flows:
                 known_as = server.host
             how = Nat(known_as, expect.target)
             assert expect.reader is not None
-            let_in = LetIn(pinhole.owner.key, pinhole.grant.id, expect.reader)
+            let_in = LetIn(pinhole.owner.key, pinhole.name, expect.reader)
             admission = self.sessions.admit_expected(pinhole.owner, let_in, arrival, how, first=data)
         elif (ours := self.endpoints.get(arrival.client, EVERYBODY)) is not None and ours.mapped is not None:
             # This datagram came from ourselves, and the flow would send it to ourselves for ever (rule X28).

@@ -122,6 +122,11 @@ class PolicyTable:
         how = nat(decision.policy, arrival) if isinstance(decision, Accepted) else decision
         return how if isinstance(how, Denied) else decision
 
+    def helper_of(self, arrival: Arrival) -> str | None:
+        """The helper that has the port which the session goes to. None: no entry has it."""
+        entry = self._entries.get((arrival.transport, arrival.server.port))
+        return None if entry is None else entry.name
+
     def has_helper(self, transport: Transport, port: int) -> bool:
         """Whether sessions to this port are taken over, on whichever host it is."""
         return (transport, port) in self._entries

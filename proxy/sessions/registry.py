@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import itertools
-import secrets
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
@@ -69,10 +68,10 @@ class Sessions:
         """Sessions that are over while their engines still look after something."""
         self._per_client: Counter[str] = Counter()
         self._shares = Shares(config.limits.sessions)
+        self.is_unrecorded: Callable[[], bool] = lambda: False
+        """Whether no session may begin, since the audit log cannot be written. The daemon sets it."""
         self.give_way: Callable[[Group], bool] = lambda _: False
         """Ends one session of the group that nothing depends on, and returns whether there was one. `Flows` sets it."""
-        # The prefix differs after each restart, so that one log can hold many lives of the daemon.
-        self._prefix = secrets.token_hex(4)
         self._numbers = itertools.count(1)
         self._all_gone = asyncio.Event()
         self.opened = 0
@@ -169,9 +168,13 @@ class Sessions:
         """Begin the session for a connection that came through a pinhole of `owner` and is to be read by a helper."""
         expect = grant.expect
         assert expect.reader is not None
-        arrival = Arrival(Transport.TCP, "", peer, grant.listen)
+        try:
+            interface = self._interfaces.of(packet_info.incoming_interface(client), self.loop.time())
+        except OSError:  # no descriptor is left to ask with, or the peer has reset it
+            interface = ""
+        arrival = Arrival(Transport.TCP, interface, peer, grant.listen)
         how = Nat(peer.host if expect.source is None else expect.source.host, expect.target)
-        let_in = LetIn(owner.key, grant.id, expect.reader)
+        let_in = LetIn(owner.key, self.pinholes.name(grant.id), expect.reader)
         streams.tune_control(client)
         self._serve(client, self.admit_expected(owner, let_in, arrival, how))
 
@@ -190,6 +193,8 @@ class Sessions:
         """Let a session in. Returns None, with a line in the audit log, when it may not begin. `first` is the datagram
         that a flow begins with. `is_renewed`: the session replaces one that counts already."""
         decision = self._decide(arrival, first)
+        if isinstance(decision, Accepted) and not is_renewed and self.is_unrecorded():
+            decision = Denied("audit_unavailable", None)
         if isinstance(decision, Denied):
             self.deny(arrival, decision)
             return None
@@ -219,6 +224,8 @@ class Sessions:
         the owner's hosts, and the session counts against the owner's client. The other arguments and the result are
         those of `admit`."""
         decision = self._decide(owner.decided_by, first, let_in.reader)
+        if isinstance(decision, Accepted) and not is_renewed and self.is_unrecorded():
+            decision = Denied("audit_unavailable", None)
         if isinstance(decision, Denied):
             self.deny(arrival, decision, let_in=let_in)
             return None
@@ -252,7 +259,7 @@ class Sessions:
     ) -> Admission:
         """Give the session its key and its log."""
         policy, helper = decision.policy, self._helpers[decision.helper]
-        key = f"{self._prefix}-{next(self._numbers)}"
+        key = f"{self.pinholes.instance}-{next(self._numbers)}"
         log = self.log.bind(
             session=key,
             helper=helper.name,
@@ -278,13 +285,14 @@ class Sessions:
         self.metrics.sessions_denied.labels(why.reason).inc()
         self.log.write(
             "session.denied",
-            helper=accepted.helper if accepted else None,
+            transport=arrival.transport,
+            helper=accepted.helper if accepted else self.policies.helper_of(arrival),
             policy=why.policy,
             client=arrival.client,
             server=arrival.server,
             interface=arrival.interface,
             reason=why.reason,
-            **({"by": let_in.facts} if let_in is not None else {}),
+            **({} if let_in is None else let_in.facts),
         )
 
     def register(self, session: Session) -> None:

@@ -35,8 +35,8 @@ class LetIn:
 
     session: str
     """The key of the session whose engine opened the way."""
-    pinhole: int | None
-    """The number of the pinhole. None: the session needed none, because the server of a flow sent to the flow's client
+    pinhole: str | None
+    """The name of the pinhole. None: the session needed none, because the server of a flow sent to the flow's client
     from another port."""
     reader: Reader
     """The helper that reads the session, and the session's role."""
@@ -44,7 +44,8 @@ class LetIn:
     @property
     def facts(self) -> dict[str, Any]:
         """The same as fields of the audit log."""
-        return {"session": self.session, "pinhole": self.pinhole}
+        by = {"session": self.session, "pinhole": self.pinhole}
+        return {"parent": self.session, "via_pinhole": self.pinhole, "by": by}
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,7 +149,8 @@ class Session(Performer):
                 interface=self.arrival.interface,
                 snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
                 dnat=peers.server if peers.server != peers.server_as_seen else None,
-                **({"by": self._let_in.facts} if self._let_in is not None else {}),
+                dialled_from=peers.client_as_seen,
+                **({} if self._let_in is None else self._let_in.facts),
             )
         self._sessions.count_opened(self.helper)
         options = self.policy.options[self.helper.name]

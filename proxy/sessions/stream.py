@@ -106,7 +106,8 @@ class StreamSession(Session):
     def _not_reached(self, reason: str) -> None:
         """The session ends before it has begun: the client is reset, since the server cannot be reached."""
         self._stop_dialling()
-        self.log.write("session.failed", reason=reason, dialled=self._nat.dial)
+        dialled_from = None if self._server is None else transparent.local(self._server)
+        self.log.write("session.failed", reason=reason, dialled=self._nat.dial, dialled_from=dialled_from)
         self._sessions.metrics.sessions_failed.labels(reason).inc()
         if self._server is not None:
             streams.reset(self._server)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from itertools import count
+from typing import Any
 
 from protocols.contract.addresses import Endpoint, Network, Transport
 from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Media, MediaGrant, Party, PinholeEvent, Refusal
@@ -81,7 +82,7 @@ class FakePinholes:
         self.allowed[grant.id] = allow
         self.log.append(f"renew {grant.id} from {_hosts(allow)} for {seconds:g} s")
 
-    def apart(self) -> FakePinholes:
+    def apart(self, of: Mapping[str, Any] | None = None) -> FakePinholes:
         return self
 
     def callers(self, grant: Grant) -> tuple[Network, ...]:

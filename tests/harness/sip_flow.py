@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any, TypeVar
 
@@ -61,7 +61,7 @@ class Places:
         hosts = " ".join(str(network.network_address) for network in allow)
         self.log.append(f"renew {grant.listen} {seconds:g} for {hosts}")
 
-    def apart(self) -> Places:
+    def apart(self, of: Mapping[str, Any] | None = None) -> Places:
         return self
 
     def _place(self, what: str, media: Media) -> MediaGrant | Refusal:

@@ -247,7 +247,7 @@ async def test_a_party_whose_nat_has_another_port_for_it_is_followed_both_ways(
         assert (await hear(before))[0] == b"back"
         call.pinholes.close(offered)
         closed = {line["pinhole"]: line for line in gateway.shell.log.lines if line["event"] == "pinhole.closed"}
-        assert closed[offered.id]["packets_refused"] == 1
+        assert closed[gateway.shell.pinholes.name(offered.id)]["packets_refused"] == 1
 
 
 async def test_media_of_a_call_is_silent_together_or_not_at_all(hosts: Hosts) -> None:

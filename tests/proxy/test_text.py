@@ -14,7 +14,9 @@ from proxy.command.cli import main
 from proxy.daemon import daemon
 from proxy.errors import ConfigError
 from proxy.record import sinks
-from proxy.record.audit import open_log
+from proxy.record.audit import Origin, open_log
+from proxy.record.forms import form
+from proxy.record.outlets import FileOutlet
 from proxy.record.sinks import Sink
 from proxy.text import printable, printable_json
 
@@ -48,16 +50,16 @@ def test_what_does_not_print_is_escaped_and_the_rest_stays(said: str) -> None:
 
 
 @each
-@pytest.mark.parametrize("form", ["json", "console"])
-def test_the_audit_log(tmp_path: Path, said: str, form: str) -> None:
-    sink = Sink(str(tmp_path / "log"))
+@pytest.mark.parametrize("name", ["json", "console", "ecs", "cef"])
+def test_the_audit_log(tmp_path: Path, said: str, name: str) -> None:
+    sink = Sink(FileOutlet(str(tmp_path / "log"), form(name)))
     nested = [{"before": said, said: (said,)}]
-    open_log(sink, form).bind(client=said).write(
+    open_log(Origin("gateway", "1cce2aa5"), [sink]).bind(client=said).write(
         "tns.connect", program=said, changes=nested, raw=said.encode("utf-8", "replace")
     )
     sink.close()
     (line,) = (tmp_path / "log").read_bytes().decode().split("\n")[:-1]
-    assert shows(line) or (form == "json" and shows(line.replace("\x7f", "")))
+    assert shows(line) or (name != "console" and shows(line.replace("\x7f", "")))
 
 
 @each
@@ -99,7 +101,7 @@ def test_problems_of_a_configuration(tmp_path: Path, said: str) -> None:
 def test_standard_error(capsys: pytest.CaptureFixture[str], said: str) -> None:
     terminal.say(said)
     daemon._say(said)
-    sink = Sink("stderr")
+    sink = Sink(FileOutlet("stderr"))
     sink._report(said)
     sink.close()
     assert shows(capsys.readouterr().err)

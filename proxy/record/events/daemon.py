@@ -40,7 +40,7 @@ EVENTS = (
         (
             field("config", TEXT, "the file"),
             field("hash", TEXT, "the same for two configurations exactly if they have the same effect"),
-            field("changes", many(TEXT), "the keys that are otherwise"),
+            field("changed", many(TEXT), "the keys that are otherwise"),
             field("ended", many(TEXT), "the sessions that it has ended"),
         ),
         severity="notice",
@@ -91,7 +91,7 @@ EVENTS = (
     _Line(
         "audit.lost",
         "the log could not be written (disk full, reader gone) and the queue was full",
-        (field("lines", COUNT),),
+        (field("sink", TEXT, "where"), field("lines", COUNT)),
         severity="error",
     ),
 )

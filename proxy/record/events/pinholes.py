@@ -19,7 +19,7 @@ from proxy.record.events.kinds import (
 from proxy.record.events.row import Event, field, option
 
 ALLOW = field("allow", many(NETWORK), "who may come")
-NUMBER = field("pinhole", COUNT)
+NUMBER = field("pinhole", TEXT, "unique over restarts and gateways")
 PURPOSE = field("purpose", TEXT, "what it carries")
 TRIGGER = field("trigger", TEXT, "the command, reply or message that asked")
 TARGET = field("target", maybe(ENDPOINT), "where it leads (null: not known yet)")
@@ -51,8 +51,13 @@ EVENTS = (
             field("expires_seconds", maybe(SECONDS), "unless it is used (null: media on hold)"),
             TRIGGER,
             option("rtcp", maybe(ENDPOINT), "of media"),
-            option("answers", maybe(COUNT), "of media, the pinhole of the party that offered"),
+            option("answers", maybe(TEXT), "of media, the pinhole of the party that offered"),
         ),
+    ),
+    Event(
+        "pinhole.joined",
+        "of media: the offer has an answer, and from now on the answerer may come to the offerer's pinhole",
+        (NUMBER, ALLOW, field("answered_at", TEXT, "the pinhole of the party that answered")),
     ),
     Event(
         "pinhole.renewed",
@@ -87,6 +92,12 @@ EVENTS = (
         (
             NUMBER,
             field("peer", ENDPOINT),
+            option(
+                "dialled_from",
+                maybe(ENDPOINT),
+                "the address and port that the target is dialled from, and sees (null: it could not be dialled). "
+                "Absent where a helper reads what comes, and of media, which goes out from the other party's pinhole",
+            ),
             option("protocol", one_of("rtp", "rtcp", "stun", "dtls", "zrtp", "other"), "of media, of its first packet"),
         ),
     ),
@@ -103,8 +114,25 @@ EVENTS = (
             option("packets_out", COUNT),
             option("packets_refused", COUNT, "those of others, or that came by the wrong interface"),
             option("packets_lost", COUNT, "those that came in and could not be sent on"),
-            option("sessions", COUNT, "where a helper reads what comes: how many came"),
+            option(
+                "sessions",
+                COUNT,
+                "where a helper reads what comes: how many came. What passed is in their `session.closed`",
+            ),
             option("refused", COUNT, "how often somebody came who may not"),
+        ),
+    ),
+    Event(
+        "pinhole.progress",
+        "`audit: progress`: it stands for long, and so much has passed until now",
+        (
+            NUMBER,
+            PURPOSE,
+            field("duration_seconds", SECONDS, "since it was opened"),
+            field("bytes_in", COUNT),
+            field("bytes_out", COUNT),
+            option("packets_in", COUNT),
+            option("packets_out", COUNT),
         ),
     ),
     REWRITTEN,

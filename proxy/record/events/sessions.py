@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
-from proxy.record.events.kinds import COUNT, ENDPOINT, SECONDS, TEXT, TRANSPORT, WORD, many, maybe, numbered, parts
+from proxy.record.events.kinds import (
+    COUNT,
+    ENDPOINT,
+    SECONDS,
+    TEXT,
+    TRANSPORT,
+    WORD,
+    many,
+    maybe,
+    numbered,
+    one_of,
+    parts,
+)
 from proxy.record.events.row import Event, Field, field, option
 
-BY = option(
-    "by",
-    parts(session=TEXT, pinhole=maybe(COUNT)),
-    "of a session that no policy was asked to let in for itself: the `session` that had the way opened, and the "
-    "`pinhole` through which it came (null: none; a server spoke from another port to a client in a call)",
+_LET_IN = (
+    option(
+        "parent",
+        TEXT,
+        "of a session that no policy was asked to let in for itself: the session that had the way opened",
+    ),
+    option(
+        "via_pinhole",
+        maybe(TEXT),
+        "the pinhole through which it came (null: none; a server spoke from another port to a client in a call)",
+    ),
+    option("by", parts(session=TEXT, pinhole=maybe(TEXT)), "the same two"),
 )
+
+_DIALLED_FROM = "the address and port that the server is dialled from, and sees"
+
+CALL: tuple[Field, ...] = (
+    option("call_id", TEXT, "the call that the line belongs to, media and pinholes of it included"),
+    option("direction", one_of("out", "in"), "`out`: the caller is behind this gateway; `in`: the callee is"),
+)
+"""What every line has that belongs to a call."""
 
 SESSION: tuple[Field, ...] = (
     field("session", TEXT, "the session, unique over restarts"),
@@ -30,20 +57,22 @@ EVENTS = (
             field("interface", TEXT, "by which it came"),
             field("snat", maybe(ENDPOINT), "as whom the server sees the client, if by another address than its own"),
             field("dnat", maybe(ENDPOINT), "where the server is, if elsewhere than the client dialled"),
-            BY,
+            field("dialled_from", ENDPOINT, _DIALLED_FROM),
+            *_LET_IN,
         ),
     ),
     Event(
         "session.denied",
         "refused before the server was dialled; `session` is absent",
         (
-            field("helper", maybe(TEXT)),
+            field("transport", TRANSPORT),
+            field("helper", maybe(TEXT), "the one whose port was dialled"),
             field("policy", maybe(TEXT), "the one that decided (null: none)"),
             field("client", ENDPOINT),
             field("server", ENDPOINT),
             field("interface", TEXT),
             field("reason", WORD, "see below"),
-            BY,
+            *_LET_IN,
         ),
         scope="peer",
         severity="notice",
@@ -51,7 +80,11 @@ EVENTS = (
     Event(
         "session.failed",
         "accepted, but the server could not be reached; the client got a reset",
-        (field("reason", WORD), field("dialled", ENDPOINT)),
+        (
+            field("reason", WORD),
+            field("dialled", ENDPOINT),
+            field("dialled_from", maybe(ENDPOINT), "the address and port that it was dialled from (null: none)"),
+        ),
         severity="notice",
     ),
     Event(
@@ -91,7 +124,7 @@ EVENTS = (
             field("rule", TEXT, "see below"),
             field("detail", TEXT, "what was seen"),
             field("action", TEXT, "what was done about it"),
-            option("pinhole", COUNT, "where"),
+            option("pinhole", TEXT, "where"),
         ),
         severity="warning",
     ),

@@ -19,6 +19,19 @@ EVENTS = (
         (CALL_ID, field("from", maybe(TEXT)), field("to", maybe(TEXT))),
     ),
     Event(
+        "call.failed",
+        "a call is over before a 2xx",
+        (
+            CALL_ID,
+            field("from", TEXT),
+            field("to", TEXT),
+            field("code", maybe(COUNT), "how it was refused last (null: not at all)"),
+            field("reason", TEXT, "the words of that response, or why there was none (`not_answered`, `stopped`)"),
+            field("duration_seconds", SECONDS, "since the first INVITE"),
+        ),
+        severity="notice",
+    ),
+    Event(
         "call.ended",
         "an established call is over and its media closed",
         (
@@ -52,6 +65,18 @@ EVENTS = (
         "container. Its media is expected from its own host alone; if `named` is another host after all, name it in "
         "`media_hosts`",
         (field("medium", TEXT), field("named", {"anyOf": [ENDPOINT, HOST]}), field("expected", HOST)),
+    ),
+    Event(
+        "registration.refused",
+        "a final response to REGISTER that is no 2xx. A challenge (401, 407) is one if the phone had sent a password, "
+        "which was wrong then",
+        (
+            field("aor", TEXT),
+            field("contact", maybe(ENDPOINT), "the first one that it named of its own"),
+            field("code", COUNT),
+            field("reason", TEXT, "the words of the response"),
+        ),
+        severity="warning",
     ),
     ADDED,
     ADDED.named("registration.refreshed", "a 2xx to a REGISTER that renews it"),

@@ -11,7 +11,7 @@ import pytest
 
 from protocols.contract.addresses import Transport
 from protocols.ftp.options import FtpOptions
-from proxy.config import reading, schema, whereabouts
+from proxy.config import reading, recording, schema, whereabouts
 from proxy.config.schema import HelperEntry, Policy
 from proxy.config.values import Dnat, Mark, PortRange
 from proxy.errors import ConfigError
@@ -28,7 +28,7 @@ def test_everything_but_the_policies_has_a_default(load: Load) -> None:
         schema.Limits(sessions=20_000, sessions_per_client=200, pinholes=100_000, pinholes_per_session=64),
         schema.Timeouts(pinhole_open=60, connect=10, half_closed=60, drain=30),
     )
-    assert read.audit == schema.Audit(to="stdout", format="json")
+    assert read.audit == recording.Audit(to="stdout", format="json")
     assert read.control == "/run/pinhole/control.sock"
     network = read.network
     assert (network.mark, network.table) == (Mark(0x1000000, 0x1000000), 5353)

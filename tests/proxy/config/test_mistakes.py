@@ -46,7 +46,9 @@ def test_a_broken_entry_does_not_make_policies_wrong(problems: Problems) -> None
 
 
 def test_unknown_key_without_a_likely_one_lists_those_that_exist(problems: Problems) -> None:
-    assert problems(POLICY + "audit: {zzz: 1}") == ["2:9: audit.zzz: unknown key; known here: to, format"]
+    assert problems(POLICY + "audit: {zzz: 1}") == [
+        "2:9: audit.zzz: unknown key; known here: to, format, chain, sinks, required, node, progress"
+    ]
 
 
 def test_names_of_the_code_are_no_keys(problems: Problems) -> None:
@@ -102,8 +104,11 @@ def test_wrong_shape_of_a_list_of_policies_is_one_problem(problems: Problems) ->
         ("timeouts: {connect: 0s}", "2:21: timeouts.connect: must be greater than 0"),
         ("timeouts: {connect: 8d}", "2:21: timeouts.connect: must be less than or equal to 604800"),
         ("timeouts: {connect: 1.0e+99}", "2:21: timeouts.connect: must be less than or equal to 604800"),
-        ("audit: {to: audit.log}", "2:13: audit.to: expected stdout, stderr or the absolute path of a file"),
-        ("audit: {format: xml}", "2:17: audit.format: must be 'json' or 'console', not 'xml'"),
+        (
+            "audit: {to: audit.log}",
+            "2:13: audit.to: expected stdout, stderr, journal, syslog, or the absolute path of a file",
+        ),
+        ("audit: {format: xml}", "2:17: audit.format: must be 'json', 'console', 'ecs' or 'cef', not 'xml'"),
         ("control: control.sock", "2:10: control: expected an absolute path"),
         (f"control: /{'x' * 107}", "2:10: control: the path is longer than the 107 bytes"),
         ("network: {mark: 0x1000000}", "2:17: network.mark: expected VALUE/MASK"),

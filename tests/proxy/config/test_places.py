@@ -12,7 +12,8 @@ from click.testing import CliRunner, Result
 from proxy.command.cli import main
 from proxy.control import place
 from proxy.errors import SocketError
-from proxy.record import sinks
+from proxy.record import outlets
+from proxy.record.sinks import Sink
 
 
 def check(tmp_path: Path, **keys: object) -> Result:
@@ -68,12 +69,12 @@ def test_no_link_is_followed_to_where_the_log_would_be_written(tmp_path: Path) -
     victim.write_text("precious")
     log.symlink_to(victim)
     with pytest.raises(OSError, match="symbolic link"):
-        sinks.open_file(str(log))
+        outlets.open_file(str(log))
     assert victim.read_text() == "precious"
     log.unlink()
     log.symlink_to(tmp_path / "made")
     with pytest.raises(OSError, match="symbolic link"):
-        sinks.open_file(str(log))
+        outlets.open_file(str(log))
     assert not (tmp_path / "made").exists()
     assert "symbolic link" in check(tmp_path, audit=f"{{to: {log}}}").stderr
 
@@ -81,9 +82,9 @@ def test_no_link_is_followed_to_where_the_log_would_be_written(tmp_path: Path) -
 def test_after_rotation_no_link_is_followed_either(tmp_path: Path) -> None:
     log, victim = tmp_path / "audit.log", tmp_path / "victim"
     victim.write_text("precious")
-    os.close(sinks.open_file(str(log)))
+    os.close(outlets.open_file(str(log)))
     reports: list[str] = []
-    sink = sinks.Sink(str(log), reports.append)
+    sink = Sink(outlets.FileOutlet(str(log)), reports.append)
     log.rename(tmp_path / "old")
     log.symlink_to(victim)
     sink.reopen()

@@ -73,7 +73,7 @@ async def test_it_says_who_came_and_how_much_has_passed(here: World) -> None:
     peer, target = await here.through(grant)
     await say(target, b"a file")
     assert await here.shell.loop.sock_recv(peer, 100) == b"a file"
-    row = await here.get(f"/v1/pinholes/{grant.id}")
+    row = await here.get(f"/v1/pinholes/{here.shell.pinholes.name(grant.id)}")
     assert (row["state"], row["peer"]) == ("relaying", "{}:{}".format(*peer.getsockname()))
     assert (row["bytes_in"], row["bytes_out"], row["packets_in"], row["expires_seconds"]) == (0, 6, None, None)
     peer.close()
@@ -84,7 +84,7 @@ async def test_one_session_comes_with_its_pinholes(here: World) -> None:
     grant = here.open()
     (row,) = (await here.get("/v1/sessions"))["sessions"]
     one = await here.get(f"/v1/sessions/{row['id']}")
-    assert [pinhole["id"] for pinhole in one["open"]] == [grant.id]
+    assert [pinhole["id"] for pinhole in one["open"]] == [here.shell.pinholes.name(grant.id)]
     assert one["pinholes"] == 1
 
 

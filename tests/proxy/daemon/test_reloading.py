@@ -78,7 +78,7 @@ async def test_what_is_otherwise_and_what_ends_is_told_and_written_down(world: W
     assert (end["id"], end["reason"], end["calls"], answer["ends_total"]) == ("s-1", "denied_by_policy", 2, 1)
     assert [fresh.config.policies[0].accept for fresh in world.used] == [False]
     line = world.log.last("config.reloaded")
-    assert (line["changes"], line["ended"]) == (["policies[all].action"], ["s-1"])
+    assert (line["changed"], line["ended"]) == (["policies[all].action"], ["s-1"])
     assert line["hash"] == answer["hash"] == hash_of(world.config)
 
 

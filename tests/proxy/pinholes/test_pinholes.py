@@ -409,9 +409,9 @@ async def test_at_a_shared_address_each_gets_its_own_and_a_stranger_nothing() ->
             await receive(stranger)
     other = await dial(OURS, there)
     at_other, _ = await accept(waiting)
-    assert world.shell.log.last("pinhole.used")["pinhole"] == others.id
+    assert world.shell.log.last("pinhole.used")["pinhole"] == world.shell.pinholes.name(others.id)
     peer, at_mine = await world.through(mine)
-    assert world.shell.log.last("pinhole.used")["pinhole"] == mine.id
+    assert world.shell.log.last("pinhole.used")["pinhole"] == world.shell.pinholes.name(mine.id)
     with pytest.raises(ConnectionRefusedError):
         await dial(CLIENT, there)
     world.close(waiting, other, at_other, peer, at_mine)
@@ -424,7 +424,7 @@ async def test_of_one_client_at_a_shared_address_whoever_waits_longest_is_served
     world.session.pinholes.close(grants[1])
     pairs = [await world.through(grants[0]) for _ in range(2)]
     used = [line["pinhole"] for line in world.shell.log.lines if line["event"] == "pinhole.used"]
-    assert used == [grants[0].id, grants[2].id]
+    assert used == [world.shell.pinholes.name(grant.id) for grant in (grants[0], grants[2])]
     with pytest.raises(ConnectionRefusedError):
         await dial(CLIENT, there)
     world.close(*(sock for pair in pairs for sock in pair))

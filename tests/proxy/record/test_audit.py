@@ -1,43 +1,54 @@
-"""The audit log: one line an event, nothing secret by accident, nothing lost in silence."""
+"""The audit log: one line an event, nothing secret by accident, each line with its place among all others."""
 
 from __future__ import annotations
 
 import json
-import os
 import re
-import threading
-from collections.abc import Callable
 from ipaddress import ip_address, ip_network
-from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import pytest
 
 from protocols.contract.addresses import Endpoint, Transport
-from proxy.record import audit, render, sinks
-from proxy.record.audit import open_log
+from proxy.record.audit import AuditLog, Origin, open_log
 from proxy.record.render import plain
-from proxy.record.sinks import Sink
+
+HERE = Origin("gateway", "1cce2aa5")
 
 
-def lines(path: Path) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in path.read_text().splitlines()]
+class Lines:
+    """A sink that keeps what it gets."""
+
+    def __init__(self) -> None:
+        self.written: list[str] = []
+
+    def __call__(self, line: str) -> None:
+        self.written.append(line)
+
+    def read(self) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in self.written]
 
 
 @pytest.fixture
-def path(tmp_path: Path) -> Path:
-    return tmp_path / "audit.log"
+def lines() -> Lines:
+    return Lines()
 
 
-def test_an_event_is_one_json_object_a_line_with_what_was_bound(path: Path) -> None:
-    sink = Sink(str(path))
-    log = open_log(sink, "json").bind(session="s-1", helper="ftp")
-    log.write("pinhole.opened", listen=Endpoint(ip_address("2001:db8::1"), 40000), transport=Transport.TCP)
-    sink.close()
-    (line,) = lines(path)
+@pytest.fixture
+def log(lines: Lines) -> AuditLog:
+    return open_log(HERE, [lines])
+
+
+def test_an_event_is_one_json_object_a_line_with_what_was_bound(log: AuditLog, lines: Lines) -> None:
+    bound = log.bind(session="s-1", helper="ftp")
+    bound.write("pinhole.opened", listen=Endpoint(ip_address("2001:db8::1"), 40000), transport=Transport.TCP)
+    (line,) = lines.read()
     assert line.pop("time")
     assert line == {
         "event": "pinhole.opened",
+        "node": "gateway",
+        "instance": "1cce2aa5",
+        "seq": 1,
         "session": "s-1",
         "helper": "ftp",
         "listen": "[2001:db8::1]:40000",
@@ -45,11 +56,35 @@ def test_an_event_is_one_json_object_a_line_with_what_was_bound(path: Path) -> N
     }
 
 
-def test_time_stamps_are_rfc_3339_utc_with_microseconds(path: Path) -> None:
-    sink = Sink(str(path))
-    open_log(sink, "json").write("daemon.started")
-    sink.close()
-    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", lines(path)[0]["time"])
+def test_what_is_bound_to_a_bound_log_stands_beside_what_was_bound_before(log: AuditLog, lines: Lines) -> None:
+    log.bind(session="s-1").bind(call_id=b"abc").write("pinhole.opened")
+    (line,) = lines.read()
+    assert (line["session"], line["call_id"]) == ("s-1", "abc")
+
+
+def test_lines_are_numbered_through_whoever_writes_them(log: AuditLog, lines: Lines) -> None:
+    log.write("daemon.started")
+    log.bind(session="s-1").write("session.opened")
+    log.bind(session="s-2").write("session.opened")
+    log.write("daemon.stopped")
+    assert [line["seq"] for line in lines.read()] == [1, 2, 3, 4]
+
+
+def test_a_line_that_is_left_out_has_no_number(log: AuditLog, lines: Lines) -> None:
+    for _ in range(60):
+        log.write("session.denied", reason="no_policy")
+    assert [line["seq"] for line in lines.read()] == list(range(1, 51))
+
+
+def test_every_sink_gets_every_line(lines: Lines) -> None:
+    other = Lines()
+    open_log(HERE, [lines, other]).write("daemon.started", version="1")
+    assert lines.written == other.written != []
+
+
+def test_time_stamps_are_rfc_3339_utc_with_microseconds(log: AuditLog, lines: Lines) -> None:
+    log.write("daemon.started")
+    assert re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", lines.read()[0]["time"])
 
 
 def test_peer_bytes_are_escaped() -> None:
@@ -66,165 +101,13 @@ def test_lists_and_mappings_are_made_plain_inside() -> None:
     assert plain(value) == [{"field": "PORT", "before": "10.0.0.1", "after": "\\xff"}]
 
 
-def test_after_rotation_lines_go_to_the_new_file(path: Path) -> None:
-    sink = Sink(str(path))
-    log = open_log(sink, "json")
-    log.write("one")
-    _until(lambda: path.read_text())
-    path.rename(path.with_suffix(".1"))
-    sink.reopen()
-    _until(path.exists)
-    log.write("two")
-    sink.close()
-    assert [line["event"] for line in lines(path)] == ["two"]
-    assert [line["event"] for line in lines(path.with_suffix(".1"))] == ["one"]
+def test_for_ever_is_no_number_that_a_program_could_not_read(log: AuditLog, lines: Lines) -> None:
+    log.write("event", expires_seconds=float("inf"), several=[float("nan")])
+    (line,) = lines.read()
+    assert (line["expires_seconds"], line["several"]) == (None, [None])
 
 
-def _until(condition: Callable[[], object]) -> None:
-    waited = threading.Event()
-    for _ in range(500):
-        if condition():
-            return
-        waited.wait(0.01)
-    raise AssertionError("did not come about")
-
-
-def test_a_full_disk_loses_nothing_that_fits_in_memory_and_is_reported_once(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    reports: list[str] = []
-    room = threading.Event()
-    write = os.write
-
-    def write_if_room(fd: int, data: bytes) -> int:
-        if not room.is_set():
-            raise OSError(28, "No space left on device")
-        return write(fd, data)
-
-    monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(os, "write", write_if_room)
-    sink = Sink(str(path), reports.append)
-    log = open_log(sink, "json")
-    for number in range(10):
-        log.write("event", number=number)
-    _until(lambda: reports)
-    room.set()
-    _until(lambda: len(reports) == 2)
-    sink.close()
-    assert [line["number"] for line in lines(path)] == list(range(10))
-    assert ["No space left" in reports[0], "writing again" in reports[1]] == [True, True]
-
-
-def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(
-    path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    room = threading.Event()
-    write = os.write
-
-    def write_if_room(fd: int, data: bytes) -> int:
-        room.wait(5)
-        return write(fd, data)
-
-    monkeypatch.setattr(sinks, "MAX_QUEUED_BYTES", 1000)
-    monkeypatch.setattr(os, "write", write_if_room)
-    sink = Sink(str(path))
-    log = open_log(sink, "json")
-    for number in range(100):
-        log.write("event", number=number)
-    assert sink.lost
-    lost = sink.lost
-    room.set()
-    sink.close()
-    assert sink.lost == lost
-    events = [line["event"] for line in lines(path)]
-    assert events.count("event") == 100 - lost
-    assert lines(path)[-1] == {"time": lines(path)[-1]["time"], "event": "audit.lost", "lines": lost}
-
-
-def test_a_line_that_was_half_written_is_whole_in_the_next_file(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    write, room = os.write, [20]
-
-    def write_some(fd: int, data: bytes) -> int:
-        if not room[0]:
-            raise OSError(28, "No space left on device")
-        written = write(fd, data[: room[0]])
-        room[0] -= written
-        return written
-
-    monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
-    monkeypatch.setattr(os, "write", write_some)
-    told = threading.Event()
-    sink = Sink(str(path), lambda _: told.set())
-    open_log(sink, "json").write("event", number=1)
-    assert told.wait(5)
-    path.rename(path.with_suffix(".1"))
-    sink.reopen()
-    room[0] = 10_000
-    sink.close()
-    assert [line["number"] for line in lines(path)] == [1]
-
-
-@pytest.mark.parametrize("form", ["json", "console"])
-def test_for_ever_is_no_number_that_a_program_could_not_read(path: Path, form: str) -> None:
-    sink = Sink(str(path))
-    open_log(sink, form).write("event", expires_seconds=float("inf"), several=[float("nan")])
-    sink.close()
-    if form == "json":
-        (line,) = lines(path)
-        assert (line["expires_seconds"], line["several"]) == (None, [None])
-
-
-def test_closing_does_not_wait_for_a_disk_that_stays_full(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(_fd: int, _data: bytes) -> int:
-        raise OSError(28, "No space left on device")
-
-    monkeypatch.setattr(sinks, "RETRY_SECONDS", 0.01)
-    sink = Sink(str(path), lambda _: None)
-    monkeypatch.setattr(os, "write", full)
-    open_log(sink, "json").write("event")
-    sink.close()
-    assert path.read_text() == ""
-
-
-def test_a_log_that_cannot_be_reopened_goes_on_in_the_old_file(tmp_path: Path) -> None:
-    reports: list[str] = []
-    (tmp_path / "log").mkdir()
-    sink = Sink(str(tmp_path / "log" / "audit.log"), reports.append)
-    (tmp_path / "log").rename(tmp_path / "moved")
-    sink.reopen()
-    _until(lambda: reports)
-    open_log(sink, "json").write("event")
-    sink.close()
-    assert [line["event"] for line in lines(tmp_path / "moved" / "audit.log")] == ["event"]
-    assert "No such file" in reports[0]
-
-
-def test_lines_wait_until_they_are_written(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    may_write = threading.Event()
-    write = os.write
-
-    def when_it_may(fd: int, data: bytes) -> int:
-        may_write.wait(5)
-        return write(fd, data)
-
-    monkeypatch.setattr("proxy.record.sinks.os.write", when_it_may)
-    sink = Sink(str(path))
-    sink("one")
-    sink("two")
-    assert sink.waiting == 2
-    may_write.set()
-    sink.close()
-    assert sink.waiting == 0
-    assert path.read_text() == "one\ntwo\n"
-
-
-def test_a_fifo_that_nobody_reads_is_an_error_and_not_a_wait(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "log")
-    with pytest.raises(OSError, match="No such device"):
-        Sink(str(tmp_path / "log"))
-
-
-def test_lines_are_what_the_chain_of_processors_makes_of_them(path: Path) -> None:
+def test_values_are_rendered_as_the_standard_library_would_when_they_are_plain(log: AuditLog, lines: Lines) -> None:
     facts = {
         "text": 'a "quote" \u2028 and \x1b',
         "long": "x" * 1000,
@@ -240,11 +123,8 @@ def test_lines_are_what_the_chain_of_processors_makes_of_them(path: Path) -> Non
         "changes": [{"field": "via", "before": b"\x00", "nested": [1, None]}],
         "unknown": object,
     }
-    written: list[str] = []
-    sink = cast(Sink, written.append)
-    log = audit.open_log(sink, "json").bind(session="s-1", client="10.1.0.2:5060")
-    chain = audit.BoundLog(sink, [render.stamp, render.plain_values, render.render_json], {})
-    log.write("pinhole.opened", **facts)
-    chain.bind(session="s-1", client="10.1.0.2:5060").write("pinhole.opened", **facts)
-    quick, chained = (re.sub(r'"time":"[^"]+"', "", line) for line in written)
-    assert quick == chained
+    log.bind(session="s-1").write("pinhole.opened", **facts)
+    (line,) = lines.written
+    expected = {**HERE.facts, "seq": 1, "session": "s-1", **{name: plain(value) for name, value in facts.items()}}
+    text = json.dumps({"time": json.loads(line)["time"], "event": "pinhole.opened", **expected}, separators=(",", ":"))
+    assert line == text

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -24,6 +25,9 @@ WRITERS = {"write", "Note", "_note", "_violation", "violation"}
 OPENED = {
     "time": "2026-11-29T20:00:00.000000Z",
     "event": "session.opened",
+    "node": "gateway",
+    "instance": "1cce2aa5",
+    "seq": 17,
     "session": "1cce2aa5-4",
     "helper": "ftp",
     "policy": "lan",
@@ -33,6 +37,7 @@ OPENED = {
     "interface": "lan0",
     "snat": None,
     "dnat": None,
+    "dialled_from": "192.168.1.10:40000",
 }
 
 
@@ -43,7 +48,7 @@ def _names() -> Iterator[str]:
             if isinstance(node, ast.Dict):
                 for key, value in zip(node.keys, node.values, strict=True):
                     if isinstance(key, ast.Constant) and key.value == "rule" and isinstance(value, ast.Constant):
-                        yield str(value.value)
+                        yield from re.findall(r"^[a-z]+[.][a-z_0-9]+$", str(value.value))
             if not isinstance(node, ast.Call) or not node.args or not isinstance(node.args[0], ast.Constant):
                 continue
             function = node.func

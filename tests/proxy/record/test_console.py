@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 
-from proxy.config.schema import Audit
-from proxy.record.audit import open_log
+from proxy.record.audit import Origin, open_log
 from proxy.record.console import render
+from proxy.record.forms import form
+from proxy.record.outlets import FileOutlet
 from proxy.record.sinks import Sink
 
 TIME = "2026-11-29T20:15:00.123456Z"
@@ -85,22 +86,22 @@ def test_how_grave_it_is_has_a_colour(event: str, colour: str) -> None:
     assert said == (f"{colour}{line(event)}\x1b[0m" if colour else line(event))
 
 
-def test_a_terminal_gets_the_form_for_people_unless_another_is_asked_for() -> None:
+def test_a_terminal_gets_colours() -> None:
     ours, theirs = pty.openpty()
-    sink = Sink("stdout", opens=lambda: theirs)
-    assert sink.is_terminal
-    assert Audit().form(sink.is_terminal) == "console"
-    assert Audit(format="json").form(sink.is_terminal) == "json"
-    open_log(sink, "console", on_terminal=True).write("violation", rule="ftp.bounce")
+    sink = Sink(FileOutlet("stdout", form("console", theirs), opens=lambda: theirs))
+    open_log(Origin("gateway", "1cce2aa5"), [sink]).write("violation", rule="ftp.bounce")
     sink.close()
     assert os.read(ours, 4096).startswith(b"\x1b[33m20")
     os.close(ours)
 
 
-def test_what_is_no_terminal_gets_json_without_colour(tmp_path: Any) -> None:
-    sink = Sink(str(tmp_path / "log"))
-    assert not sink.is_terminal
-    assert Audit().form(sink.is_terminal) == "json"
-    open_log(sink, "console").write("violation", rule="ftp.bounce")
+def test_what_is_no_terminal_gets_none(tmp_path: Any) -> None:
+    sink = Sink(FileOutlet(str(tmp_path / "log"), form("console")))
+    open_log(Origin("gateway", "1cce2aa5"), [sink]).write("violation", rule="ftp.bounce")
     sink.close()
     assert "\x1b" not in (tmp_path / "log").read_text()
+
+
+def test_what_is_for_programs_is_left_out() -> None:
+    said = line("event", node="gateway", instance="1cce2aa5", seq=7, prev=None, hash="0", value=1)
+    assert said == line("event", value=1)

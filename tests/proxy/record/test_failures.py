@@ -213,6 +213,7 @@ class Opens(PassOn):
     [
         (connections.Pinhole, "allows"),
         (connections.Pinhole, "use"),
+        (connections._Dial, "begin"),
         (connections._Dial, "start"),
         (connections._Dial, "_settled"),
         (connections.Pinhole, "connected"),

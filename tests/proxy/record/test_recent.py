@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.record.audit import open_log
+from proxy.record.audit import Origin, open_log
 from proxy.record.recent import KEPT_SECONDS, MOST_OF_A_KIND, Recent
 from proxy.record.sampling import Sampler
 
@@ -63,7 +63,7 @@ def test_the_log_hands_over_what_it_writes_and_what_it_leaves_out(recent: Recent
     lines: list[str] = []
     sampler = Sampler(lambda: 0.0)
     sampler.watch = recent.note
-    log = open_log(lines.append, "json", sampler).bind(session="s-1", client="192.0.2.1:1")  # type: ignore[arg-type]
+    log = open_log(Origin("gateway", "1cce2aa5"), [lines.append], sampler).bind(session="s-1", client="192.0.2.1:1")
     for _ in range(100):
         log.write("violation", rule="ftp.bounce", detail=b"PORT", action="answered 504")
     log.write("pinhole.used", pinhole=1)
