@@ -76,7 +76,7 @@ class Rules:
         label = rules.label(fresh, Backend.NFT)
         if label == rules.label(before, Backend.NFT):
             return Outcome()
-        if self._guard is not None and (self.are_kept or self.watched == "all"):
+        if self._guard is not None and (self.are_kept or (self.watched == "all" and not self.missing)):
             if (problem := await self._wish("apply", rules=label)) is not None:
                 raise NetError(f"the firewall rules would be others, and could not be set up: {problem}")
             return Outcome()
