@@ -16,11 +16,11 @@ from protocols.sip.values import split, unfolded
 from protocols.toolbox.spans import Span
 
 _TAG_BYTES = 8
-"""RFC 3261 s.19.3 wants at least four."""
+"""The length of a tag of ours. RFC 3261 s.19.3 wants at least four bytes."""
 
 
 class Refused(Exception):
-    """The message cannot go on: with what its sender is answered."""
+    """Raised when a message cannot go on; it says with what the sender is answered."""
 
     def __init__(self, status: int, reason: bytes) -> None:
         super().__init__(status)
@@ -29,12 +29,10 @@ class Refused(Exception):
 
 
 def refuse(message: Message | BadMessage, status: int, reason: bytes, at_most: int | None = None) -> bytes | None:
-    """The final response to a request. RFC 3261 s.8.2.6.
-
-    Without state: for one sent again it is the same again, the tag in To with it. Of a request with something missing,
-    what there is stands in the response. None if there is no answer to it: to a response, an ACK, or a request with no
-    Via to be answered by (S23); or if it had more bytes than `at_most`.
-    """
+    """The final response to a request (RFC 3261 s.8.2.6). It is made without state, so a request that is sent again
+    gets the same response with the same tag in To. If the request lacks something, the response has what there is. None
+    if there is no answer: to a response, to an ACK, to a request with no Via to be answered by (S23), or if the
+    response had more bytes than `at_most`."""
     head = message.head if isinstance(message, BadMessage) else message
     if head is None or not head.is_request or head.method == b"ACK":
         return None
@@ -49,7 +47,7 @@ def refuse(message: Message | BadMessage, status: int, reason: bytes, at_most: i
 
 
 class _Form(Enum):
-    """Forms of a response, from the usual one to the shortest."""
+    """The forms of a response, from the usual one to the shortest."""
 
     USUAL = "usual"
     COMPACT = "compact"

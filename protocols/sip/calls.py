@@ -44,19 +44,19 @@ class Hop:
     at: Endpoint
     transport: Transport
     routes: int
-    """How many Record-Routes stood in the message that named it."""
+    """The number of Record-Routes in the message that named this address."""
     is_own_word: bool = False
-    """The party has said of itself that it waits there, in the Contact of a request of its own, for the transport that
-    it signals by."""
+    """The party has said of itself that it waits at this address: in the Contact of a request of its own, for the
+    transport that it signals by."""
 
     def behind(self, earlier: Hop | None) -> Hop:
-        """This one, of a request sent once more with other routes. Which of them is answered is not known, so none of
-        the routes of either is taken for the callee's."""
+        """This hop for a request that is sent once more with other routes. Nobody knows which of the two requests is
+        answered, so the routes of neither are taken for the callee's."""
         return self if earlier is None or earlier.routes <= self.routes else replace(self, routes=earlier.routes)
 
 
 Hosts = tuple[Host, Host]
-"""The hosts between which a request goes: whoever asks, and whoever is asked."""
+"""The two hosts between which a request goes: the one that asks, and the one that is asked."""
 
 
 @dataclass(slots=True, eq=False)
@@ -67,32 +67,32 @@ class Transaction:
     method: bytes
     by: Role
     hosts: Hosts
-    """The two hosts between which the request went: nobody else can answer it."""
+    """The two hosts between which the request went. Nobody else can answer it."""
     branch: bytes
-    """The branch in the asker's Via: a proxy may ask several phones at one address for the same call."""
+    """The branch in the asker's Via. It tells transactions apart, since a proxy may ask several phones at one address
+    for the same call."""
     offer: Offer | None = None
-    """The offer that the request brought, or a response to it."""
+    """The offer that the request, or a response to it, brought."""
     hop: Hop | None = None
-    """The caller's, as the request that is to begin a dialog names it: a 2xx agrees to what its own request said."""
+    """The caller's hop, as the request that is to begin a dialog names it. A 2xx agrees to what its own request
+    said."""
 
 
 @dataclass(slots=True)
 class CallBook(MediaBook["Call"]):
-    """The calls of a daemon, whichever flow each of their messages comes by."""
+    """All calls of a daemon. The messages of one call may come by several flows."""
 
     standing: dict[tuple[bytes, bytes], list[Call]] = field(default_factory=dict)
     """(Call-ID, caller's tag) -> the calls of that name. A call that goes to a server and comes back from it passes
-    this gateway several times, between other hosts each time, and is one for each of them."""
+    this gateway several times, each time between other hosts, and each passage is a call of its own here."""
     of_client: Counter[str] = field(default_factory=Counter)
-    """client (`as_client`) -> how many calls came by its sessions."""
+    """client (`as_client`) -> the number of its calls."""
 
 
 class Call:
-    """One call as it passes this gateway between two hosts: a Call-ID and the tag of its caller.
-
-    It knows its parties, the requests that wait for an answer, and for how long it lives. What the parties offer and
-    answer each other is in `media`. Whoever reads its messages (dialogs.py) tells it what they mean.
-    """
+    """One call as it passes this gateway between two hosts: a Call-ID and the tag of its caller. A call knows its
+    parties, the requests that wait for an answer, and for how long it lives. What the parties offer and answer each
+    other is in `media`. The messages of the call are read by dialogs.py, which tells the call what they mean."""
 
     __slots__ = (
         "began_at",
@@ -129,52 +129,54 @@ class Call:
         clock: Clock[Call],
         named: Mapping[str, Any],
     ) -> None:
-        """hosts: whose signalling began it. side: the caller's. clock: of its engine. named: what every line of the log
-        about it says."""
+        """`hosts` are those whose signalling began the call, `side` is the caller's, and `clock` that of the engine by
+        which the call began. `named` is what every line of the log about the call says."""
         self.key = key
         self.named = named
         self.caller_tag = caller_tag
         # Tuples where there is mostly nothing, or one thing: a set of its own takes 216 bytes.
         self.hosts: dict[Role, tuple[Host, ...]] = {Role.CALLER: hosts[:1], Role.CALLEE: hosts[1:]}
-        """Where the signalling of each party comes from, as this gateway sees it: itself, or its server."""
+        """role -> the hosts that the signalling of this party comes from, as this gateway sees it: the party itself, or
+        its server."""
         self.caller_side = side
         """On which side the caller is of the policy that let the call begin; the callee is on the other one. All media
         is judged by that policy, also what is said by a session of another policy, on whose other side a party may
         be."""
         self.behind_us: tuple[Role, ...] = ()
-        """The parties whose own network this gateway stands before, by the same policy."""
+        """The parties whose own network this gateway stands before, by the policy that let the call begin."""
         self.media = media
         self.parties = b"", b""
-        """Who calls whom, as From and To of its first message say."""
+        """From and To of the call's first message, so who calls whom."""
         self.tags: tuple[bytes, ...] = ()
-        """Tags of the callees whose 2xx has come: mostly one (RFC 3261 s.13.2.2.4)."""
+        """The tags of the callees whose 2xx has come. Mostly there is one (RFC 3261 s.13.2.2.4)."""
         self.transactions: list[Transaction] = []
         self.claims: list[tuple[Contact, Contacts]] = []
-        """Addresses at which its parties are reached by others than `hosts`."""
+        """Claims to addresses at which other hosts than `hosts` reach the call's parties."""
         self.invites: list[Hashable] = []
-        """Keys of its INVITEs among the datagrams whose answers are repeated."""
+        """The keys of the call's INVITEs among the datagrams whose answers are repeated."""
         self.refusal: tuple[int, bytes] | None = None
-        """How its INVITE was refused last: the status of the response, and its words."""
+        """The status and the reason phrase of the response that last refused the call's INVITE."""
         self.told: tuple[tuple[Endpoint | None, Endpoint], ...] = ()
-        """Places that the log has told of."""
+        """The media addresses that the log has already been told of."""
         self.is_resumed = False
         """The call was under way before its first message came here."""
         self.clocks = [clock]
-        """The clock of the engine that it belongs to, then those of engines that have put it off."""
+        """The clock of the engine that the call belongs to, then those of engines that have put its end off."""
         self.began_at = 0.0
         self.started_at: float | None = None
-        """When the first 2xx to its INVITE came."""
+        """The time at which the first 2xx to the call's INVITE came."""
         self.ends_at = 0.0
-        """When it is over unless it is put off: ringing, session timer, the last word after BYE."""
+        """The time at which the call is over unless its end is put off: by ringing, the session timer, or the last word
+        after BYE."""
         self.lasts = 0.0
-        """Seconds from each sign of life, once it is established."""
+        """For so many seconds an established call lives on after each sign of life."""
         self.ending: str | None = None
-        """Why it is over, as soon as it is."""
+        """The reason for the call's end, as soon as there is one."""
         self.is_told = False
-        """The log has been told of its end."""
+        """The log has been told of the call's end."""
 
     def live(self) -> live.Call:
-        """What operators are told of it."""
+        """What operators are told of the call."""
         first_hosts = [hosts[0] for hosts in self.hosts.values()]
         state: Literal["ringing", "established", "ending"] = "established" if self.is_under_way else "ringing"
         if any(one.method == b"BYE" for one in self.transactions):
@@ -186,7 +188,7 @@ class Call:
         )  # fmt: skip
 
     def side_of(self, role: Role) -> Side:
-        """On which side that party is, by the policy that let the call begin."""
+        """The side on which that party is, by the policy that let the call begin."""
         return self.caller_side if role is Role.CALLER else self.caller_side.other
 
     # -- transactions ------------------------------------------------------------------------------------------------
@@ -196,21 +198,22 @@ class Call:
         return self.started_at is not None or self.is_resumed
 
     def is_of(self, role: Role, host: Host) -> bool:
-        """Whether that party's signalling comes from there."""
+        """Whether that party's signalling comes from this host."""
         return host in self.hosts[role]
 
     def comes_from(self, role: Role, host: Host) -> None:
-        """That party's signalling comes from there, too."""
+        """Note that that party's signalling comes from this host, too."""
         if host not in self.hosts[role]:
             self.hosts[role] += (host,)
 
     def leads_to(self, other: Call) -> bool:
-        """Whether the callee's host here is the caller's there: a server, on whose other side the same call goes on."""
+        """Whether the callee's host of this call is the caller's host of the other one. Then it is a server, on whose
+        other side the same call goes on."""
         return any(host in other.hosts[Role.CALLER] for host in self.hosts[Role.CALLEE])
 
     def put_off(self, at: float, clock: Clock[Call]) -> None:
-        """The call is over at that time, unless it is put off once more. clock: of the engine that says so, which looks
-        at its own clock only."""
+        """The call is over at that time, unless its end is put off once more. `clock` is that of the engine that says
+        so: an engine looks at its own clock only."""
         self.ends_at = at
         if clock not in self.clocks:
             self.clocks.append(clock)
@@ -238,7 +241,7 @@ class Call:
         return self.is_of(transaction.by, asker) and self.is_of(transaction.by.other, asked)
 
     def transaction(self, number: int, method: bytes, by: Role, hosts: Hosts, branch: bytes) -> Transaction | None:
-        """The request that is under way with these marks. There are one or two at a time: to look is faster than to
+        """The request under way with these marks. A call has one or two at a time, so to look at each is faster than to
         hash."""
         for one in self.transactions:
             if (
@@ -252,7 +255,8 @@ class Call:
         return None
 
     def is_asked(self, by: Role) -> bool:
-        """Whether an INVITE of that party has no final response yet. A call that is taken up again waits for any."""
+        """Whether an INVITE of that party has no final response yet. A call that is taken up again after a restart may
+        wait for any response."""
         if self.is_resumed:
             return any(one.method in (b"INVITE", b"UPDATE") for one in self.transactions)
         return any(one.method == b"INVITE" and one.by is by for one in self.transactions)
@@ -266,14 +270,15 @@ class Call:
     def make_offer(
         self, speaker: Speaker, media: Sequence[sdp.Media], trigger: str
     ) -> tuple[Offer, dict[int, relocate.Move]] | Refusal:
-        """The places that an offer needs, and where its media is to be announced. A Refusal leaves all as it was."""
+        """Take the places that an offer needs, and say where its media is to be announced. With a Refusal everything
+        stays as it was."""
         is_party = self.started_at is not None and self.is_of(speaker.role, speaker.host)
         return self.media.offer(self, speaker, media, trigger, is_party)
 
     def make_answer(
         self, offer: Offer, speaker: Speaker, media: Sequence[sdp.Media], trigger: str
     ) -> dict[int, relocate.Move]:
-        """The answerer's places, joined to those of the offer: where its media is to be announced."""
+        """Take the answerer's places, joined to those of the offer, and say where its media is to be announced."""
         self.media.take_up(offer)
         may_fork = self.started_at is None and offer.by is Role.CALLER
         may_decline = not may_fork and not self.others(speaker.tag)
@@ -281,8 +286,8 @@ class Call:
         return self.media.answer(self, offer, speaker, media, trigger, beside, may_decline)
 
     def offer_to(self, speaker: Speaker, number: int, again: bool) -> Offer | None:
-        """What this party, which sent INVITE with that number, was offered in a response, and has not answered; or
-        answers `again`."""
+        """The offer that a response has made to this party, which sent INVITE with that number. The party has not
+        answered the offer, or it answers `again`."""
         found: Offer | None = None
         for one in self.transactions:
             offer = one.offer
@@ -293,8 +298,8 @@ class Call:
         return found if found is not None and (found.is_open or again) else None
 
     def refuse(self, transaction: Transaction) -> None:
-        """A final refusal: what was agreed before holds (S67). Places of an offer that others were made, too, are
-        theirs from now on."""
+        """A final refusal has come, so what was agreed before holds (S67). Places of an offer that other callees share
+        belong to those from now on."""
         self.end(transaction)
         offer = transaction.offer
         if offer is None:
@@ -311,7 +316,8 @@ class Call:
     # -- its dialogs, and their end ----------------------------------------------------------------------------------
 
     def start(self, tag: bytes, now: float) -> bool:
-        """A 2xx to an INVITE. With the first one the places of other branches are given up. Whether it is that."""
+        """A 2xx to an INVITE has come. With the first one the places of other branches are given up. Returns whether it
+        was the first one."""
         if tag not in self.tags and len(self.tags) < MAX_BRANCHES:
             self.tags += (tag,)
         if self.started_at is not None:
@@ -321,7 +327,7 @@ class Call:
         return True
 
     def others(self, tag: bytes) -> bool:
-        """Whether there are dialogs with other callees than this one, which do not end with its own."""
+        """Whether there are dialogs with other callees than this one. They do not end with its dialog."""
         if self.started_at is not None:
             return any(other != tag for other in self.tags)
         return self.media.has_others(tag)
@@ -331,20 +337,20 @@ class Call:
         return tag in self.tags or self.media.knows(tag)
 
     def leave(self, tag: bytes) -> None:
-        """The dialog with this callee is over, those with others are not."""
+        """The dialog with this callee is over; those with others are not."""
         self.tags = tuple(other for other in self.tags if other != tag)
         self.media.leave(tag)
 
     def close(self, now: float) -> None:
-        """All media, and all ways to its parties."""
+        """Close all media of the call, and all ways to its parties."""
         self.media.close()
         for contact, contacts in self.claims:
             contacts.give_up(contact, self, now)
         self.claims.clear()
 
     def is_heard(self, now: float, at_most: float) -> bool:
-        """Whether there is media that was used and would be closed if it were silent, in a call that does not go on for
-        ever. Before there is an answer that is early media: announcements, music in a queue."""
+        """Whether the call has media that was used and would be closed if it were silent, and the call does not go on
+        for ever. Before there is an answer that is early media: announcements, music in a queue."""
         is_leaving = any(one.method == b"BYE" for one in self.transactions)
         if is_leaving or now > (self.began_at if self.started_at is None else self.started_at) + at_most:
             return False

@@ -16,7 +16,7 @@ from protocols.toolbox.memory import Held
 
 
 class HeldTooMuch(Exception):
-    """More is held of messages that are not whole than may be. `size`: bytes of this one."""
+    """More bytes of messages that are not whole are held than may be. `size` counts those of this connection."""
 
     def __init__(self, size: int) -> None:
         super().__init__(size)
@@ -37,8 +37,8 @@ class Connection:
         """side -> bytes of an unfinished message, as `held` has counted them."""
 
     def cut(self, side: Side, data: bytes, now: float) -> Iterator[bytes]:
-        """Messages that have come to their end, and what stands between them. Raises BadMessage where the stream cannot
-        be read any further, and HeldTooMuch."""
+        """The messages that have come to their end, and what stands between them. Raises BadMessage where the stream
+        cannot be read any further, and HeldTooMuch."""
         framer = self._framers[side]
         before, is_anew = len(framer), False
         framer.push(data)
@@ -59,7 +59,7 @@ class Connection:
         self._clock.heard(now)
 
     def ended(self, side: Side) -> None:
-        """This side says nothing more: the rest of its message never comes."""
+        """This side says nothing more, so the rest of its message never comes."""
         self._release(side)
         self._clock.waits_not(side)
 
@@ -73,7 +73,7 @@ class Connection:
             self._held.change(self._client, held, 0)
 
     def next(self) -> float:
-        """When the connection is over, unless something is heard."""
+        """The time at which the connection is over, unless something is heard."""
         return self._clock.next()
 
     def over(self, now: float, is_needed: bool) -> str | None:

@@ -25,26 +25,27 @@ from protocols.sip.options import SipOptions
 from protocols.sip.places import Offer
 
 MAX_TOLD = 16
-"""Places of one call that the log tells of as rewritten; all of them are in `pinhole.opened`."""
+"""For each call so many places are told to the log as rewritten. All of them are in `pinhole.opened`."""
 
 Moved = tuple[str, Endpoint | None, Endpoint]
-"""A medium that is announced elsewhere, for the log: what it is, where it was before, and where it is now."""
+"""A medium that is announced elsewhere, for the log: the kind of medium, where it was announced before, and where it is
+now."""
 
 
 class Followed(NamedTuple):
-    """What a message says on the other side, besides its head."""
+    """What a message says on the other side, apart from its head."""
 
     body: bytes | None
-    """Another body; None if it is what it was."""
+    """The new body; None if the body stays as it was."""
     moved: Sequence[Moved] = ()
-    """Media that is announced elsewhere, of which the log was not told before."""
+    """Media that is announced elsewhere and that the log has not been told of before."""
 
 
 UNCHANGED = Followed(None)
 
 
 class Said(NamedTuple):
-    """A message of a call, and who says it."""
+    """A message of a call, with the party that says it."""
 
     message: Message
     side: Side
@@ -53,7 +54,7 @@ class Said(NamedTuple):
 
 
 class Descriptions:
-    """The session descriptions in messages of one flow or connection."""
+    """Reads and rewrites the session descriptions in messages of one flow or connection."""
 
     __slots__ = (
         "_announced",
@@ -84,24 +85,25 @@ class Descriptions:
         is_mapped = any(map(peers.is_mapped, Side))
         self._follows_media = options.fixup == "auto" or not is_mapped
         self._hosts = {side: (peers.own(side).host, peers.own(side.other).host) for side in Side}
-        """side that speaks -> its own host, and the other side's."""
+        """side that speaks -> the host of that side, and the host of the other side."""
         self._known_as = {side: peers.as_seen(side).host if peers.is_mapped(side) else None for side in Side}
-        """Addresses of ours by which the other side knows each side's host; None: it knows that itself."""
+        """side -> the address of ours by which the other side knows the side's host; None if the other side knows the
+        host itself."""
         self._ours = frozenset(filter(None, self._known_as.values()))
         self._names = {side: _names(peers, side) for side in Side}
-        """side that speaks -> hosts, and the addresses by which the other side knows them."""
+        """side that speaks -> its hosts, and the addresses by which the other side knows them."""
 
     # -- without a call ----------------------------------------------------------------------------------------------
 
     def of_no_call(self, message: Message, side: Side) -> Followed:
-        """A description that belongs to no call opens nothing, and tells no address of the inside either."""
+        """Follow a description that belongs to no call. It opens nothing, and tells no inside address either."""
         data = message.data[message.body.start : message.body.end]
         if not data or not self._follows_media or self._known_as[side] is None:
             return UNCHANGED
         return self._renamed(data, self._find_sdp(message, data).sdp, side)
 
     def _renamed(self, data: bytes, parts: Sequence[sip_body.Sdp], side: Side) -> Followed:
-        """The body with descriptions of which no media is followed, as the other side knows the hosts in them."""
+        """The body with its hosts named as the other side knows them. Its media is not followed."""
         own, seen = self._peers.own(side).host, self._peers.as_seen(side).host
         news: list[tuple[sip_body.Sdp, bytes]] = []
         for part in parts:
@@ -119,7 +121,7 @@ class Descriptions:
         )
 
     def trickled(self, message: Message) -> Followed:
-        """Candidates on their own: they go with those of the offers and answers (D35)."""
+        """Follow candidates that come on their own (D35). They go with those of the offers and answers."""
         kind = (message.first(b"content-type") or b"").partition(b";")[0].strip().lower()
         if kind != b"application/trickle-ice-sdpfrag" or self._options.ice == "pass" or not self._ours:
             return UNCHANGED
@@ -130,11 +132,12 @@ class Descriptions:
     # -- offers and answers ------------------------------------------------------------------------------------------
 
     def offered(self, call: Call, said: Said, transaction: Transaction) -> Followed:
-        """A message that may have an offer. The transaction keeps it until it is answered. Raises Refused."""
+        """Follow a message that may have an offer. The transaction keeps the offer until it is answered. Raises
+        Refused."""
         return self._followed(call, said, transaction, None)
 
     def answered(self, call: Call, said: Said, offer: Offer) -> Followed:
-        """A message that may have an answer to that offer."""
+        """Follow a message that may have an answer to that offer."""
         return self._followed(call, said, None, offer)
 
     def _followed(self, call: Call, said: Said, offers: Transaction | None, answers: Offer | None) -> Followed:
@@ -180,8 +183,9 @@ class Descriptions:
         return Followed(sip_body.rebuild(data, news), _moved(call, description, moves))
 
     def _tell_unfollowed(self, message: Message, found: sip_body.Found, others: list[sip_body.Sdp]) -> None:
-        """Another part may be the same again, for readers of another kind; media of a description of its own, as that
-        of an early session is (RFC 3959), is not followed."""
+        """Tell the log of a further description that is not followed. Another part may say the same again for readers
+        of another kind, but the media of a description of its own, such as that of an early session (RFC 3959), is not
+        followed."""
         if found.unfollowed is not None:
             self._tell_kept(message, [_change("body", None, found.unfollowed)])
         if others:
@@ -200,7 +204,7 @@ class Descriptions:
         return reason is not None
 
     def _as_known(self, description: sdp.Description, side: Side) -> bytes:
-        """A description of a party that the other side knows by its own address: its media stays where it is."""
+        """The description of a party that the other side knows by its own address. Its media stays where it is."""
         new = relocate.with_names(description.body, self._names[side])
         if self._ours and _has_ice(description):
             # Both ends are to believe that the other one knows nothing of ICE (D32, D33).
@@ -229,8 +233,8 @@ class Descriptions:
         offers: Transaction | None,
         answers: Offer | None,
     ) -> dict[int, relocate.Move] | None:
-        """Places for these media, by their slots; None if there are none and nothing is to be changed. Raises Refused
-        when a request has to go without."""
+        """The places for these media, by their slots; None if there are none and nothing is to be changed. Raises
+        Refused when a request would have to go without its places."""
         message, _, speaker = said
         if answers is not None:
             return call.make_answer(answers, speaker, media, message.trigger)
@@ -247,7 +251,7 @@ class Descriptions:
         return {medium.slot: relocate.Move(speaker.mapped, 0, None) for medium in media if medium.is_movable}
 
     def _is_author(self, call: Call, speaker: Speaker, description: sdp.Description) -> bool:
-        """Whether o= names the speaker, or a host that stands for it."""
+        """Whether o= names the speaker, or a host that stands for the speaker."""
         origin = description.origin.host if description.origin is not None else None
         return origin is not None and (
             origin == speaker.host
@@ -257,7 +261,7 @@ class Descriptions:
 
     def _comes_back(self, message: Message, side: Side, description: sdp.Description) -> bool:
         """Whether a proxy on this side forwards media that somebody on the other side has put at a port of the proxy's
-        host: that one has guessed where, and somebody else would be let in there."""
+        host. That somebody has guessed the port, and a place there would let a third party in."""
         may_guess = self._known_as[side.other] is not None
         if not may_guess and not self._echoes.are_any:
             return False  # whom one knows by its own address one need not guess, and nobody else has
@@ -270,7 +274,7 @@ class Descriptions:
         return any(at.host == own and echoes.is_media(message.call_id, side, at.port) for at in found)
 
     def _kept(self, call: Call, speaker: Speaker, description: sdp.Description) -> dict[int, dict[str, Any]]:
-        """Media that is left as it is, and for the log why."""
+        """Media that is left as it is, with the reasons for the log."""
         kept: dict[int, dict[str, Any]] = {}
         for medium in description.media:
             if (objection := call.media.objection(speaker, medium)) is not None:
@@ -283,7 +287,8 @@ class Descriptions:
         return kept
 
     def _tell_learned(self, call: Call, speaker: Speaker, media: list[sdp.Media]) -> None:
-        """If the address is not of the speaker's VPN or container after all, but another host's, its media is lost."""
+        """Tell the log of an address that was taken for one of the speaker's VPN or container. If it is another host's
+        after all, its media is lost."""
         for medium in media if speaker.mapped is not None else ():
             at = medium.endpoint
             if at is None or not medium.is_movable or not call.media.is_elsewhere(speaker, at):
@@ -297,8 +302,8 @@ class Descriptions:
             self._note("address.kept", {"message": message.trigger, "changes": changes})
 
     def _direct(self, description: sdp.Description, to: Side) -> dict[int, relocate.Move]:
-        """Media of a party on the very side that is told of it, which has come back from a server: it can do without
-        us (D29)."""
+        """Media of a party on the very side that is now told of it, since it has come back from a server. Both parties
+        can do without this gateway (D29)."""
         if not self._options.direct_media or not self._peers.is_mapped(to):
             return {}
         ours = self._peers.as_seen(to).host
@@ -315,7 +320,7 @@ class Descriptions:
 
 
 def _moved(call: Call, description: sdp.Description, moves: Mapping[int, relocate.Move]) -> list[Moved]:
-    """Media that the log is to be told of. From now on it was."""
+    """The media that the log is to be told of. From now on the log counts as told."""
     fresh: list[Moved] = []
     for medium in description.media:
         if (move := moves.get(medium.slot)) is not None:
@@ -327,7 +332,7 @@ def _moved(call: Call, description: sdp.Description, moves: Mapping[int, relocat
 
 
 def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:
-    """A change that is not made, and why, as the log has it."""
+    """A change that is not made, and the reason, as the log has it."""
     return {"field": field, "value": value, "reason": reason}
 
 
@@ -341,14 +346,15 @@ def _names(peers: Peers, side: Side) -> dict[Host, Host]:
 
 
 def _still_told(body: bytes, speaker: Speaker) -> list[dict[str, Any]]:
-    """Lines of a description that still tell the host of a speaker who has an address of ours, for the log."""
+    """Lines of a description that still tell the speaker's own host although the speaker has an address of ours, for
+    the log."""
     left = relocate.residual(body, [speaker.host]) if speaker.mapped is not None else []
     changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
     return changes[:MAX_TOLD]
 
 
 def _left_alone(description: sdp.Description) -> list[dict[str, Any]]:
-    """Lines that are none of their kind, and live media that is left to the ends, for the log."""
+    """Lines that do not follow the grammar, and live media that is left to the two ends, for the log."""
     if not description.oddities and all(medium.is_movable for medium in description.media):
         return []
     odd = [_change("sdp", None, oddity) for oddity in description.oddities]

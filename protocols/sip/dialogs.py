@@ -29,18 +29,18 @@ from protocols.sip.ways import Ways
 from protocols.toolbox.memory import MAX_KEY_BYTES, short
 
 MAX_INVITES = 8
-"""INVITEs of one call whose answers are not repeated any more once it is over."""
+"""For each call so many INVITEs are remembered whose answers are not repeated any more once the call is over."""
 
 _OFFERING = frozenset((b"INVITE", b"UPDATE", b"PRACK"))
 _REFRESHING = frozenset((b"INVITE", b"UPDATE"))
 _ASKED_AGAIN = frozenset((401, 407, 422, 491, 494))
-"""Refused for now: the same is asked once more in another way."""
+"""Statuses that refuse a request for now: the same is asked once more in another way."""
 _GONE = frozenset((408, 481))
-"""Whoever answers so in a dialog knows nothing of it any more (RFC 3261 s.12.2.1.2)."""
+"""Statuses that say that whoever answers knows nothing of the dialog any more (RFC 3261 s.12.2.1.2)."""
 
 
 class Dialogs:
-    """The dialogs whose messages come by one flow or connection."""
+    """Follows the dialogs whose messages come by one flow or connection."""
 
     __slots__ = ("_book", "_descriptions", "_hosts", "_known_as", "_lifetimes", "_note", "_options", "_ways", "of")
 
@@ -65,13 +65,12 @@ class Dialogs:
         self._hosts: dict[Side, Hosts] = {side: (peers.own(side).host, peers.own(side.other).host) for side in Side}
         """side that asks -> its own host, and the host that it asks."""
         self._known_as = {side: peers.as_seen(side).host if peers.is_mapped(side) else None for side in Side}
-        """Addresses of ours by which the other side knows each side's host; None: it knows that itself."""
+        """side -> the address of ours by which the other side knows the side's host; None if the other side knows the
+        host itself."""
 
     def follow(self, side: Side, message: Message, now: float, key: Hashable | None = None) -> Followed:
-        """What a message from `side` means to its call, and what its body is on the other side. Raises Refused.
-
-        key: of a datagram, by which its answer is repeated when it comes again.
-        """
+        """Do what a message from `side` means to its call, and return what its body is on the other side. `key` is that
+        of a datagram, by which its answer is repeated when the datagram comes again. Raises Refused."""
         asking = side if message.is_request else side.other
         hosts = self._hosts[asking]
         from_tag, to_tag = message.from_tag or b"", message.to_tag or b""
@@ -101,7 +100,7 @@ class Dialogs:
     def _find(
         self, message: Message, from_tag: bytes, to_tag: bytes, hosts: Hosts, asking: Side, now: float
     ) -> tuple[Call, Role] | None:
-        """The call that a message belongs to, and which of its parties asks (S66). A call may pass this gateway several
+        """The call that a message belongs to, and the party of it that asks (S66). A call may pass this gateway several
         times, between other hosts each time."""
         asker, asked = hosts
         close: tuple[Call, Role] | None = None
@@ -148,8 +147,8 @@ class Dialogs:
             raise
 
     def _asked(self, call: Call, transaction: Transaction, said: Said, now: float) -> Followed:
-        """What a request means, other than CANCEL and ACK. Raises Refused: nobody but the asker hears of it then, so
-        nobody can answer it."""
+        """Do what a request other than CANCEL and ACK means. Raises Refused: then the request goes to nobody, so nobody
+        but this gateway can answer it."""
         message, side, speaker = said
         method = message.method
         if method == b"BYE":
@@ -214,7 +213,8 @@ class Dialogs:
         return followed
 
     def _is_alive(self, call: Call, message: Message, now: float) -> None:
-        """A 2xx in an established call. With a session timer only what refreshes it counts (RFC 4028 s.10)."""
+        """A 2xx has come in an established call. With a session timer only what refreshes the timer counts as a sign of
+        life (RFC 4028 s.10)."""
         if call.started_at is None:
             return
         if message.cseq.method in _REFRESHING:
@@ -226,7 +226,7 @@ class Dialogs:
         call.media.keep(self._options.media_idle if call.lasts == self._options.call_idle else call.lasts)
 
     def _failed(self, call: Call, transaction: Transaction, refusal: tuple[int, bytes], tag: bytes, now: float) -> None:
-        """A final response that is none of success: what it would have changed stays as it was (S67)."""
+        """A final response that is no success has come: what its request would have changed stays as it was (S67)."""
         call.refuse(transaction)
         status, _ = refusal
         if not call.is_of(transaction.by, transaction.hosts[0]) or not call.is_of(
@@ -255,7 +255,8 @@ class Dialogs:
     # -- BYE ---------------------------------------------------------------------------------------------------------
 
     def _left(self, call: Call, bye: Transaction, agreed: Speaker, now: float) -> None:
-        """A BYE was answered, by a party of the call as it passed us here or elsewhere: it is over everywhere."""
+        """A BYE was answered by a party of the call, as the call passed this gateway here or elsewhere. It is over
+        everywhere."""
         passes = self._book.standing.get((call.key, call.caller_tag), ())
         same = [one for one in passes if one is call or agreed.tag in one.tags]
         over = [one for one in same if one.is_of(agreed.role, agreed.host)]
@@ -265,7 +266,7 @@ class Dialogs:
             self._leave(one, bye, agreed.tag, now)
 
     def _leave(self, call: Call, bye: Transaction, tag: bytes, now: float) -> None:
-        """A BYE ends one dialog; of a forked call others may go on (S65)."""
+        """End the one dialog that a BYE ends. Those of a forked call with other callees may go on (S65)."""
         if call.others(tag):
             call.end(bye)
             call.leave(tag)
@@ -274,12 +275,12 @@ class Dialogs:
 
 
 def _offer_to(call: Call, speaker: Speaker, number: int, again: bool = False) -> Offer | None:
-    """What a response to the INVITE with that number has offered to this party."""
+    """The offer that a response to the INVITE with that number has made to this party."""
     return call.offer_to(speaker, number, again) if call.is_of(speaker.role, speaker.host) else None
 
 
 def _of_rack(message: Message) -> int:
-    """The number of the INVITE whose response a PRACK is for (RFC 3262 s.7.2); -1 for none."""
+    """The number of the INVITE whose response a PRACK acknowledges (RFC 3262 s.7.2); -1 if it names none."""
     numbers = (message.first(b"rack") or b"").split()
     return int(numbers[1]) if len(numbers) == 3 and numbers[1].isdigit() and len(numbers[1]) <= 10 else -1
 
@@ -289,6 +290,7 @@ def _who(message: Message) -> dict[str, Any]:
 
 
 def _session_seconds(message: Message) -> int | None:
-    """RFC 4028 s.4: `Session-Expires: 1800;refresher=uac`. None if there is no timer."""
+    """The length of the session timer in seconds, as in `Session-Expires: 1800;refresher=uac` (RFC 4028 s.4). None if
+    there is no timer."""
     value = (message.first(b"session-expires") or b"").partition(b";")[0].strip()
     return min(int(value), 86400) if value.isdigit() and len(value) < 10 else None

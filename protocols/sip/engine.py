@@ -55,12 +55,10 @@ CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 
 class SipEngine(Engine):
-    """One flow of datagrams or one TCP connection between a client and a server.
-
-    What it reads it hands to its parts: `_rewriter` maps the head, `_dialogs`, `_registrations` and `_subscriptions`
-    say what a message means and open ways. What must be known beyond this flow, calls above all, stands in `_table`,
-    which all engines of a daemon share; what this engine began there it also ends (`_lifetimes`, `_contacts`).
-    """
+    """One flow of datagrams, or one TCP connection, between a client and a server. The engine hands what it reads to
+    its parts: `_rewriter` maps the head, and `_dialogs`, `_registrations` and `_subscriptions` say what a message means
+    and open ways. What must be known beyond this flow, calls above all, stands in `_table`, which all engines of a
+    daemon share. What this engine began there it also ends (`_lifetimes`, `_contacts`)."""
 
     __slots__ = (
         "_blocked",
@@ -94,7 +92,7 @@ class SipEngine(Engine):
         self._table = table
         self._number = next(table.numbers)
         self._is_let_in = isinstance(peers.role, Called)
-        """A pinhole let the session in; else a policy."""
+        """A pinhole let the session in; otherwise a policy did."""
         self._over = False
         self._notes: list[Effect] = []
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
@@ -112,15 +110,15 @@ class SipEngine(Engine):
             table.contacts.flows.add(peers.client, peers.client_as_seen)
         self._connection = Connection(peers, options, table.held, now) if is_stream else None
         self._spoken: set[Side] = set()
-        """Sides that have said a message."""
+        """The sides that have said a message."""
         self._is_proved = False
-        """Both sides have said a message, so each has shown that it speaks SIP and gets what is sent to it."""
+        """Both sides have said a message, so each has shown that it speaks SIP and receives what is sent to it."""
         self._ended: set[Side] = set()
         self._subscriptions = Subscriptions(peers, names, self._contacts, (b"SUBSCRIBE", self._number))
         self._is_tls = False
-        """The client has begun with TLS, and its server has not answered."""
+        """The client has begun with TLS, and the server has not answered yet."""
         self._has_begun = False
-        """A byte of the stream has come."""
+        """At least one byte of the stream has come."""
         self._told = Told(peers, self._note)
         self._is_copied = False
         """Somebody collects the messages."""
@@ -177,7 +175,7 @@ class SipEngine(Engine):
         return effects
 
     def _piece(self, connection: Connection, side: Side, data: bytes, now: float) -> Sequence[Send]:
-        """What is sent for a message, or for what stands between two of them."""
+        """What is sent on for a message, or for what stands between two messages."""
         if is_filling(data):
             if not self._may_pass_unread():
                 return ()
@@ -190,7 +188,7 @@ class SipEngine(Engine):
         return self._message(side, data, now)
 
     def _break_off(self, reason: str) -> Sequence[Effect]:
-        """The stream cannot be read any more, or not be waited for."""
+        """Give the stream up: it cannot be read any further, or has been waited for too long."""
         self._over = True
         self._close()
         return (*self._take_notes(), Abort(reason))
@@ -206,16 +204,16 @@ class SipEngine(Engine):
         return (*self._take_notes(), tls.passes("sip"), Send(SERVER, data))
 
     def _unread(self, side: Side, data: bytes) -> Sequence[Effect]:
-        """A connection that begins with TLS goes on. Until its server answers, the clock of the handshake runs: one
-        byte of the client's is no reason to hold a connection for hours."""
+        """Let a connection that begins with TLS go on unread. Until its server answers, the clock of the handshake
+        runs: one byte of the client's is no reason to hold a connection for hours."""
         if side is CLIENT:
             return (Send(SERVER, data),)
         self._over = True
         return (Send(CLIENT, data), Splice(self._options.call_idle))
 
     def _message(self, side: Side, data: bytes, now: float, key: Hashable | None = None) -> Sequence[Send]:
-        """What is sent for it; what is to be told of it has been noted. key: by which a datagram is known when it comes
-        again."""
+        """What is sent on for a message. What the log is to be told has been noted. `key` is that by which a datagram
+        is known when it comes again."""
         try:
             message = read_message(data, self._connection is not None)
             self._table.seen.hear(message)
@@ -234,13 +232,14 @@ class SipEngine(Engine):
         return sends
 
     def _may_pass_unread(self) -> bool:
-        """Whether what is no message goes on. Of a session that a pinhole let in it does not before both sides have
-        shown that they speak SIP: it could be anything, for any service of that host (X10)."""
+        """Whether bytes that are no message go on. In a session that a pinhole let in they do not before both sides
+        have shown that they speak SIP: they could be anything, for any service of that host (X10)."""
         return not self._is_let_in or self._is_proved
 
     def _too_often(self, side: Side, data: bytes, is_repeat: bool, now: float) -> Sequence[Send] | None:
-        """One request more than the source may send: the first ones are answered, a flood is not even read. Repeats are
-        counted apart, and dropped, for each has had its answer or will have it."""
+        """What is sent for a request that is one more than its source may send; None if the request may go on. The first
+        ones are answered, and a flood is not even read. Repeats are counted apart and dropped, for each has had its
+        answer or will have it."""
         # Line ends before it mean nothing (S4).
         method = data.lstrip(b"\r\n")[: MAX_METHOD_BYTES + 1].partition(b" ")[0].decode("latin-1")
         rates = self._options.rates
@@ -298,8 +297,8 @@ class SipEngine(Engine):
         return (Send(side.other, new[: len(new) - tail] if tail and edits else new),)
 
     def _follow(self, side: Side, message: Message, stands_in: bool, now: float, key: Hashable | None) -> Followed:
-        """What the message means to calls and registrations, and what its body is on the other side. stands_in: one of
-        its contacts could not have an address of its own."""
+        """Do what the message means to calls and registrations, and return what its body is on the other side.
+        `stands_in`: one of its contacts could not have an address of its own."""
         method = message.cseq.method
         if method == b"SUBSCRIBE":
             self._subscriptions.hear(message, side, now)
@@ -313,7 +312,7 @@ class SipEngine(Engine):
 
     @staticmethod
     def _length(message: Message, length: int) -> Iterator[tuple[Span, bytes]]:
-        """Each Content-Length that there is says what is there now (S8)."""
+        """Make each Content-Length that there is say how long the body is now (S8)."""
         if length != message.body.end - message.body.start:
             for span in message.spans(b"content-length"):
                 yield span, b"%d" % length
@@ -333,9 +332,9 @@ class SipEngine(Engine):
         return sends
 
     def _answer(self, side: Side, request: Message | BadMessage, status: int, reason: bytes) -> Sequence[Send]:
-        """Our own response. A datagram gets no more bytes for it than it has: its source may be another one's address,
-        and we would be its enemy's amplifier. That a server has answered before proves nothing: it would answer a
-        forged source, too."""
+        """Send a response of our own. A response to a datagram has at most as many bytes as the datagram: its source
+        may be another host's address, and we would amplify an attack on that host. That a server has answered before
+        proves nothing, since it would answer a forged source, too."""
         head = request.head if isinstance(request, BadMessage) else request
         at_most = len(head.data) if head is not None and self._connection is None else None
         if at_most is not None and isinstance(head, Message) and any(one.mended_at for one in head.oddities):
@@ -360,7 +359,7 @@ class SipEngine(Engine):
             self._lapsed(self._contacts.closed(grant))
 
     def _lapsed(self, claims: Sequence[Claimed]) -> None:
-        """Registrations among claims to contacts that are over."""
+        """End the claims to contacts whose registrations are over."""
         for _, key in claims:
             match key:
                 case (Registrations() as registrations, Name() as name):
@@ -385,16 +384,17 @@ class SipEngine(Engine):
 
     @property
     def _is_left(self) -> bool:
-        """Whether no clock runs any more: both sides have ended, or nothing is read."""
+        """Whether no clock runs any more, because both sides have ended or nothing is read."""
         return self._over or len(self._ended) == len(Side)
 
     def _close(self) -> None:
-        """Nothing more is read of a connection."""
+        """Read nothing more of the connection."""
         if self._connection is not None:
             self._connection.close()
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
-        """Calls do not end with the connection that they began on (S75). A message that is never whole is dropped."""
+        """One side of a connection has ended. Calls do not end with the connection that they began on (S75). A message
+        that never becomes whole is dropped."""
         if side in self._ended:
             return ()
         self._ended.add(side)
@@ -404,7 +404,7 @@ class SipEngine(Engine):
         return (Finish(side.other),)
 
     def _let_go(self, now: float) -> None:
-        """When both sides are gone and no call needs them, ports that only messages have named are given up."""
+        """When both sides are gone and no call needs them, give up the ports that only messages have named."""
         if len(self._ended) == len(Side) and not self._lifetimes:
             self._contacts.over(now)
 
@@ -458,8 +458,8 @@ class SipEngine(Engine):
 
 
 def _unnamed(peers: Peers) -> bytes:
-    """What a call is known by that has no Call-ID: all that anybody else might say without one is of another call. No
-    Call-ID begins with a blank, and no address stands in this one that could be hidden."""
+    """The name of a call that has no Call-ID. Whatever anybody else says without one belongs to another call. No
+    Call-ID begins with a blank, and this name holds no address that could be hidden."""
     hosts = sorted(str(host).replace(".", "-").replace(":", "-") for host in (peers.client.host, peers.server.host))
     return f" none, between {' and '.join(hosts)}".encode()
 

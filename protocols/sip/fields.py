@@ -23,10 +23,10 @@ _PLACES = frozenset((b"contact", b"route", b"record-route", b"path", b"service-r
 ADDRESSES = _PLACES | _PEOPLE
 """Fields whose values are addresses, of those in which a party names itself or the other."""
 IDENTITIES = frozenset((b"from", b"to"))
-"""Names of people, and signed (S80, S81): mapped only to hide the network behind us."""
+"""Fields that name people, and that signatures cover (S80, S81). They are mapped only to hide the network behind us."""
 NAMES = IDENTITIES | _PEOPLE
-"""Fields that say who somebody is, and where nobody sends a request to: the host is mapped and nothing opened, and one
+"""Fields that say who somebody is, and that nobody sends a request to. Their host is mapped and nothing is opened; one
 that cannot be read costs no call."""
 
 AGREED_BY_2XX = frozenset((b"REGISTER", b"INVITE", b"SUBSCRIBE"))
-"""Requests whose Contact the other side is to use from their 2xx on (RFC 3261 s.10, s.12; RFC 6665)."""
+"""Methods of requests whose Contact the other side is to use from their 2xx on (RFC 3261 s.10, s.12; RFC 6665)."""

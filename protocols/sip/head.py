@@ -15,23 +15,24 @@ from protocols.sip.values import stripped, unfolded
 from protocols.toolbox.spans import Span
 
 MAX_HEAD_BYTES = 32 * 1024
-"""Start line and header fields. The longest of RFC 4475 has 3.5 KiB, one with certificates in Identity ten."""
+"""The longest start line with header fields. The longest of RFC 4475 has 3.5 KiB, one with certificates in Identity
+ten."""
 
 MAX_FIELDS = 256
-"""70 hops, each with its Via and Record-Route, and the rest."""
+"""The most header fields of one message: 70 hops, each with its Via and Record-Route, and the rest."""
 
 MAX_BODY_BYTES = 256 * 1024
-"""On a stream; a datagram has 64 KiB. Lists of presence are the longest bodies there are."""
+"""The longest body on a stream; a datagram ends at 64 KiB. Lists of presence are the longest bodies there are."""
 
 MAX_METHOD_BYTES = 64
-"""REGISTER has eight."""
+"""The longest method. REGISTER has eight bytes."""
 
 MAX_PHRASE_BYTES = 128
 """How much of the words of a response is remembered."""
 
 MAX_ID_BYTES = 1024
-"""Call-ID and tags, by which a call is remembered for as long as it stands. Those seen have up to 100, the longest of
-RFC 4475 have 300."""
+"""The longest Call-ID or tag. A call is remembered by these for as long as it stands. Those seen have up to 100 bytes,
+the longest of RFC 4475 have 300."""
 
 # -- names of header fields ------------------------------------------------------------------------------------------
 
@@ -88,12 +89,13 @@ class CSeq(NamedTuple):
 
 
 Fields = dict[bytes, list[tuple[int, int]]]
-"""name of a field -> where each of its values stands, in their order and with the blanks around them."""
+"""name of a field -> where each value of the field stands, in the order of the message and with the blanks around
+it."""
 
 
 @dataclass(slots=True)
 class Head:
-    """What stands before the body: of a message, or as much of it as could be read."""
+    """What stands before the body: of a message, or of as much of it as could be read."""
 
     data: bytes
     """The whole message; spans are offsets into it."""
@@ -172,8 +174,8 @@ def canonical(spelling: bytes) -> bytes:
 
 
 def read_length(head: Head) -> tuple[int, Span] | None:
-    """What Content-Length says, and where; None if there is none. It has digits alone, and says the same in each such
-    field (S3), or else BadMessage is raised."""
+    """What Content-Length says, and where it stands; None if there is none. The value must be digits alone, and say the
+    same in each such field (S3), or else BadMessage is raised."""
     found: tuple[int, Span] | None = None
     for at in head.places.get(b"content-length", ()):
         match = _LENGTH.match(head.data, *at)
@@ -199,7 +201,7 @@ END_OF_HEAD = re.compile(rb"\n\r?\n")
 
 
 def _end_of(pattern: re.Pattern[bytes], data: bytes, at: int) -> int:
-    """Where the longest match of the pattern from `at` on ends; `at` if there is none."""
+    """Where the longest match of the pattern that begins at `at` ends; `at` if nothing matches."""
     match = pattern.match(data, at)
     return at if match is None else match.end()
 
@@ -234,7 +236,7 @@ def bad_start(data: bytes) -> BadMessage:
 
 
 def bad_line(data: bytes, at: int) -> BadMessage:
-    """The error for a line that is no header field, and not the empty line behind them."""
+    """The error for a line that is no header field and not the empty line behind the header fields."""
     stop = _end_of(_FIELD_LINES, data, at)
     rest = data[stop : stop + 2]
     if rest in (b"", b"\r"):
@@ -247,7 +249,7 @@ def bad_line(data: bytes, at: int) -> BadMessage:
 
 
 def salvaged(data: bytes) -> Head:
-    """The method and those header fields that are some, for an answer to what is none."""
+    """The method and those header fields that can be read of a broken message, for its answer."""
     at = _end_of(LINE_ENDS, data, 0)
     said = method_and_version(data[at : _end_of(_LINE, data, at)])
     empty = END_OF_HEAD.search(data, at)

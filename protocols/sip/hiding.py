@@ -22,18 +22,18 @@ _ESCAPED = re.compile(rb"[?&](?i:replaces|join|call-id)=([^;&>]*?)(?=%3[Bb]|[;&>
 
 
 class CallIds:
-    """Hides Call-IDs of the two sides of one flow."""
+    """Hides the Call-IDs of the two sides of one flow."""
 
     __slots__ = ("_known", "_own", "_peers")
 
     def __init__(self, peers: Peers, known: Recent[tuple[bytes, Host], bytes]) -> None:
-        """known: hidden Call-IDs, each with the host that is to have its own back, and what they were."""
+        """`known` maps each hidden Call-ID, with the host that is to get its own back, to what the Call-ID was."""
         self._peers = peers
         self._known = known
         self._own = {side: _pattern(peers, side) for side in Side if peers.is_mapped(side)}
 
     def hidden(self, call_id: bytes, side: Side) -> bytes:
-        """A message's own Call-ID as the other side knows it, which is remembered."""
+        """A message's own Call-ID as the other side knows it. The hidden form is remembered."""
         new = self._hidden(call_id, side)
         if new != call_id:
             self._known.put((new, self._peers.own(side).host), call_id)
@@ -46,7 +46,7 @@ class CallIds:
         return own.sub(str(self._peers.as_seen(side).host).encode(), call_id)
 
     def changes(self, message: Message, side: Side) -> Iterator[tuple[str, tuple[Span, bytes]]]:
-        """Where a message from `side` names a Call-ID that is another one on the other side, and that one."""
+        """Where a message from `side` names a Call-ID that the other side knows in another form, and that form."""
         data = message.data
         if (other := self._own.get(side.other)) is not None and other.search(message.call_id):
             # It names the other one as only that one knows it: whoever guesses gets its own back, right or wrong.

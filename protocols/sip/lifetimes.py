@@ -25,11 +25,12 @@ from protocols.toolbox.clock import Clock
 from protocols.toolbox.memory import NAMES_BYTES, as_client
 
 UNHEARD_SECONDS = 32.0
-"""From an INVITE to any response: whoever asks has given up then (RFC 3261 s.17.1.1.2, timer B)."""
+"""The time from an INVITE to any response. Whoever asks has given up then (RFC 3261 s.17.1.1.2, timer B)."""
 
 
 class Lifetimes:
-    """The calls that began on one flow or connection, and those of others that it has put off."""
+    """The clock of the calls that began on one flow or connection, and of other calls whose end its engine has put
+    off."""
 
     __slots__ = (
         "_behind_us",
@@ -79,7 +80,8 @@ class Lifetimes:
     # -- life --------------------------------------------------------------------------------------------------------
 
     def begin(self, first: Message, tag: bytes, hosts: Hosts, asking: Side, is_resumed: bool, now: float) -> Call:
-        """A call of which the first message has come, from the side that asks. Raises Refused if there are too many."""
+        """Begin the call whose first message has come from the side that asks. Raises Refused if there are too many
+        calls."""
         table, key, client = self._table, (first.call_id, tag), self._client
         parties = first.identity(b"from")[:MAX_ID_BYTES], first.identity(b"to")[:MAX_ID_BYTES]
         is_full = len(table.calls.standing) >= MAX_CALLS or table.calls.of_client[client] >= self._options.max_calls
@@ -108,17 +110,17 @@ class Lifetimes:
 
     @property
     def unheard_seconds(self) -> float:
-        """For how long an INVITE may go without any response."""
+        """For how many seconds an INVITE may go without any response."""
         return min(UNHEARD_SECONDS, self._options.ring_seconds)
 
     def put_off(self, call: Call, seconds: float, now: float) -> None:
-        """The call lives for so long, unless it is put off once more."""
+        """The call lives for so many seconds from now, unless its end is put off once more."""
         call.put_off(now + seconds, self._clock)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 
     def closed(self, call: Call, grant: AnyGrant, event: Closed, now: float) -> None:
-        """A place of a call is gone."""
+        """A media place of a call is gone."""
         call.media.closed(grant, event)
         if call.ending is None and not call.media and event.reason == "idle":
             self.end(call, "media_idle", now)
@@ -126,11 +128,11 @@ class Lifetimes:
             self._tell_end(call, now)
 
     def next(self) -> float | None:
-        """When a call is to be looked at."""
+        """The time at which a call is to be looked at next."""
         return self._clock.next()
 
     def tick(self, now: float) -> None:
-        """Calls whose time is over end, unless their media is still heard."""
+        """End the calls whose time is over, unless their media is still heard."""
         for call in self._clock.due(now):
             if call.ending is not None:
                 continue
@@ -144,13 +146,13 @@ class Lifetimes:
                 self.end(call, "timeout" if call.started_at is not None else "not_answered", now)
 
     def stop(self, now: float) -> None:
-        """The engine ends; its calls with it."""
+        """The engine ends, and its calls end with it."""
         for call in self._clock.all():
             if call.clocks[0] is self._clock:
                 self.end(call, "stopped", now)
 
     def end(self, call: Call, reason: str, now: float) -> None:
-        """The call is over: its media is closed, and nobody finds it any more."""
+        """End the call: its media is closed, and nobody finds it any more."""
         if call.ending is None:
             call.ending = reason
             self._drop(call)
@@ -177,7 +179,7 @@ class Lifetimes:
                 del table.calls.of_client[client]
 
     def _tell_end(self, call: Call, now: float) -> None:
-        """The log hears of the end when the last of the call's media is closed, and counted."""
+        """Tell the log of the call's end when its last medium is closed, and counted."""
         if call.ending is None or call.media or call.is_told:
             return
         call.is_told = True
@@ -202,5 +204,5 @@ def _direction(behind_us: Sequence[Role], side: Side) -> str:
 
 
 def _bytes_kept(key: tuple[bytes, bytes], parties: tuple[bytes, bytes]) -> int:
-    """Bytes of a call's Call-ID and caller's tag, which stand in the table and in the call, and of its parties."""
+    """The number of bytes that a call's Call-ID, caller's tag and parties take in the table and in the call."""
     return 2 * (len(key[0]) + len(key[1])) + len(parties[0]) + len(parties[1]) + NAMES_BYTES

@@ -22,7 +22,7 @@ Value = TypeVar("Value")
 
 
 class Oddity(NamedTuple):
-    """Something that is not as the grammar has it, in a message that goes on all the same."""
+    """Something in a message that is not as the grammar has it, though the message goes on."""
 
     name: bytes
     """The name of the field, as in Field; empty for a line that is no field."""
@@ -30,7 +30,7 @@ class Oddity(NamedTuple):
     reason: str
     """One snake_case word for the log."""
     mended_at: tuple[int, int] | None = None
-    """Where something stood that was mended: its line and column in the message as it came. `span` is empty then."""
+    """The line and column of what was mended, in the message as it came. `span` is empty then."""
 
 
 @dataclass(slots=True)
@@ -42,13 +42,15 @@ class Message(Head):
     status: int
     """100-699; 0 for a request."""
     call_id: bytes
-    """Opaque; compared byte by byte. Empty for one that names none, whose From has a tag then."""
+    """The Call-ID, which is opaque and compared byte by byte. It is empty if the message names none; From has a tag
+    then."""
     cseq: CSeq
     content_length: Span | None
-    """The digits. Should there be more such fields, they say the same, and `spans` has them all."""
+    """Where the digits of Content-Length stand. Should there be more such fields, they say the same, and `spans` has
+    them all."""
     body: Span
     oddities: list[Oddity] = field(default_factory=list)
-    """What was found so far that is not as the grammar has it: values are read when somebody asks."""
+    """What has been found so far that is not as the grammar has it. Values are read when somebody asks."""
 
     @property
     def from_tag(self) -> bytes | None:
@@ -62,7 +64,7 @@ class Message(Head):
 
     @property
     def trigger(self) -> str:
-        """What the log calls it: INVITE, 200 INVITE."""
+        """The message as the log calls it: INVITE, 200 INVITE."""
         method = self.cseq.method.decode("latin-1")
         return method if self.is_request else f"{self.status} {method}"
 
@@ -98,7 +100,7 @@ class Message(Head):
         return branch if len(branch) <= MAX_KEY_BYTES else short(branch)
 
     def address(self, name: bytes) -> tuple[Span, Address]:
-        """The value of From or To, of which there is one in each message, and it is no list."""
+        """What From or To says. Each message has one of them, and the field is no list."""
         span = stripped(self.data, *self.places[name][0])
         return span, self.read(span, read_address)
 
@@ -107,7 +109,8 @@ class Message(Head):
         return self.read(self.uri, read_uri)
 
     def addresses(self, name: bytes) -> list[tuple[Span, Address]]:
-        """Every value of these fields, in their order: where it stands, and what it says. Raises BadMessage."""
+        """Every value of these fields, in the order of the message: where it stands, and what it says. Raises
+        BadMessage."""
         return [(part, self.read(part, read_address)) for part in self.parts(name)]
 
     def vias(self) -> list[tuple[Span, Via]]:
@@ -115,7 +118,8 @@ class Message(Head):
         return [(part, self.read(part, read_via)) for part in self.parts(b"via")]
 
     def read(self, span: Span, read: Callable[[bytes], Value]) -> Value:
-        """What the value at that place says. If it is odd, what can be found in it, and the oddity is noted."""
+        """What the value at that place says. If the value is odd, this is what can be found in it, and the oddity is
+        noted."""
         value = self.data[span.start : span.end]
         try:
             return read(value)

@@ -61,7 +61,8 @@ class Names:
         return self._contacts.known(side, own, *kinds) or peers.as_seen(side)
 
     def inward(self, side: Side, host: Host, port: int | None, transport: Transport) -> Endpoint | None:
-        """The address of this side's own that the other side means by one of ours; None if it means none of them."""
+        """The address of this side's own that the other side means by an address of ours; None if it means none of
+        them."""
         if not self.is_mapped[side]:
             return None
         peers, signals = self._peers, self._peers.as_seen(side)
@@ -84,8 +85,8 @@ class Names:
         transport: Transport,
         spelling: Callable[[Endpoint, Endpoint], bytes | None],
     ) -> bytes | None:
-        """The same as it stands in a message: as the party spelled it (spelling: own address, known address -> text),
-        or in the usual form."""
+        """The inward address as it stands in a message: as the party spelled it (spelling: own address, known address
+        -> text), or in the usual form."""
         own = self.inward(side, host, port, transport)
         if own is None:
             return None
@@ -95,8 +96,8 @@ class Names:
 
     def alias_of(self, side: Side, named: Endpoint) -> Endpoint | None:
         """Where a party on this side really waits, if it is known to call itself by an address at which nobody finds it
-        from here; else None. That is where it signals from. On a connection, whose port the kernel has chosen, the port
-        that it names still says where it waits."""
+        from here; else None. It waits where it signals from. On a connection, whose source port the kernel has chosen,
+        the port that it names still says where it waits."""
         own = self._peers.own(side)
         if not self.maps_outward(side) or not len(self._texts.aliases):
             return None
@@ -125,8 +126,8 @@ class Names:
 
 
 def maddr_instead(address: values.Address, before: Host, after: Host) -> Iterator[Change]:
-    """What becomes of the parameter maddr, where requests go instead of to the host (RFC 3261 s.19.1.1), if it names
-    the same host."""
+    """The change to the parameter maddr, which names where requests go in place of the host (RFC 3261 s.19.1.1), if it
+    names the same host."""
     maddr = address.uri_parameters.get(b"maddr")
     if maddr is not None and maddr.value is not None:
         plain = maddr.value.strip(b"[]")

@@ -27,14 +27,14 @@ from protocols.sdp.parties import Role, Speaker, Terms
 from protocols.sip.places import MediaBook, Of, Offer, Place, Slot, Totals
 
 MAX_BRANCHES = 12
-"""Callees of one forked call that are told apart; the rest is passed on without media."""
+"""So many callees of one forked call are told apart; the answers of others are passed on without media."""
 MAX_UNANSWERED_PLACES = 128
-"""Places for media of one client none of whose calls has been answered of late. A flood of INVITEs that nobody answers
-takes no more ports than these for each address that it forges."""
+"""The most media places of one client none of whose calls has been answered of late. A flood of INVITEs that nobody
+answers takes no more ports than these for each address that it forges."""
 
 
 class CallMedia(Generic[Of]):
-    """The places that the parties of one call have for their media."""
+    """The media places of the parties of one call."""
 
     __slots__ = (
         "_book",
@@ -49,27 +49,27 @@ class CallMedia(Generic[Of]):
     )
 
     def __init__(self, charged_to: str, pinholes: Pinholes, terms: Terms, book: MediaBook[Of]) -> None:
-        """charged_to: the client among whose places those of this call count."""
+        """`charged_to` is the client among whose places those of this call count."""
         self.charged_to = charged_to
         self._pinholes = pinholes
         self._terms = terms
         self._book = book
         self.slots: dict[int, Slot] = {}
         self._waiting: list[Slot] = []
-        """Slots that are offered in the place of others, which stand until there is an answer."""
+        """Slots that are offered in the place of others. The others stand until there is an answer."""
         self._places: dict[int, Place] = {}
-        """id of a grant -> the place; of all places that are open."""
+        """id of a grant -> the place, for all places that are open."""
         self.is_answered = False
-        """A callee has answered by 101 or more: it rings somewhere."""
+        """A callee has answered by 101 or more, so the call rings somewhere."""
         self._totals: dict[int, Totals] = {}
 
     def __len__(self) -> int:
-        """How many places are open."""
+        """The number of places that are open."""
         return len(self._places)
 
     @property
     def part(self) -> Pinholes:
-        """The part of its session's pinholes that the call holds."""
+        """The call's own part of its session's pinholes."""
         return self._pinholes
 
     @property
@@ -82,12 +82,10 @@ class CallMedia(Generic[Of]):
     def offer(
         self, of: Of, speaker: Speaker, media: Sequence[sdp.Media], trigger: str, may_join: bool
     ) -> tuple[Offer, dict[int, relocate.Move]] | Refusal:
-        """Hold the places that an offer needs. The moves say where its media is to be announced; they are of slots
-        whose party is mapped. A Refusal leaves all as it was.
-
-        of: the call, for the book. may_join: the speaker is a party of an established call. One that has answered a
-        hold has agreed to media at its place (RFC 3264 s.8.4), so its partner gets a place beside that.
-        """
+        """Hold the places that an offer needs. The moves say where its media is to be announced, for slots whose party
+        is mapped. With a Refusal everything stays as it was. `of` is the call, for the book. `may_join`: the speaker is
+        a party of an established call. A party that has answered a hold has agreed to media at its place (RFC 3264
+        s.8.4), so its partner gets a place beside that."""
         offer = Offer(speaker.role, speaker.tag)
         moves: dict[int, relocate.Move] = {}
         for medium in media:
@@ -147,11 +145,9 @@ class CallMedia(Generic[Of]):
         may_decline: bool,
     ) -> dict[int, relocate.Move]:
         """Join the answerer's places to what was offered. The first answer of each callee counts; the same one again
-        changes nothing. A medium that cannot have its place is declined in the answer, if its address is mapped.
-
-        of: the call, for the book. beside: other offers that are under way. may_decline: no other callee may still take
-        a medium that this one refuses.
-        """
+        changes nothing. A medium that cannot have its place is declined in the answer, if its address is mapped. `of`
+        is the call, for the book. `beside` are other offers that are under way. `may_decline`: no other callee may
+        still take a medium that this one refuses."""
         moves: dict[int, relocate.Move] = {}
         for medium in media:
             slot = self.slots.get(medium.slot)
@@ -193,8 +189,9 @@ class CallMedia(Generic[Of]):
     def _answer_alone(
         self, of: Of, medium: sdp.Media, speaker: Speaker, trigger: str, moves: dict[int, relocate.Move]
     ) -> None:
-        """The offer named no address that could have a place (hold by 0.0.0.0, a name, a third host): the answerer gets
-        its own, so that the other side is told one of ours, and a partner with the next offer."""
+        """The offer named no address that could have a place (hold by 0.0.0.0, a name, a third host). The answerer gets
+        a place of its own, so that the other side is told an address of ours, and gets a partner with the next
+        offer."""
         wanted = self._wanted(speaker, medium, None, trigger)
         if speaker.mapped is None or wanted is None:
             return
@@ -207,7 +204,7 @@ class CallMedia(Generic[Of]):
         _announce(moves, medium, place.grant)
 
     def agree(self, offer: Offer) -> None:
-        """The answer to the offer is final. After a provisional one a refusal may still come."""
+        """The answer to the offer is final. After a provisional answer a refusal may still come."""
         if not offer.is_open:
             for number in offer.removed | offer.declined:
                 self._close(number)
@@ -229,11 +226,13 @@ class CallMedia(Generic[Of]):
     # -- places ------------------------------------------------------------------------------------------------------
 
     def objection(self, speaker: Speaker, medium: sdp.Media) -> tuple[str, Endpoint] | None:
-        """Why no place is opened for it, as one snake_case word, and what of it; None if nothing is against that."""
+        """Why no place is opened for this medium, as one snake_case word, with a detail; None if nothing is against a
+        place."""
         return parties.objection(speaker, medium, self._terms, self._book.announced, self._pinholes.may_wait)
 
     def is_elsewhere(self, speaker: Speaker, at: Endpoint) -> bool:
-        """Whether it is an address of the speaker's VPN or container, in whose place its own host is meant."""
+        """Whether this is an address of the speaker's VPN or container, in whose place the speaker's own host is
+        meant."""
         return parties.is_elsewhere(speaker, at, self._terms, self._pinholes.may_wait)
 
     def _wanted(self, speaker: Speaker, medium: sdp.Media, slot: Slot | None, trigger: str) -> pinholes.Media | None:
@@ -244,8 +243,8 @@ class CallMedia(Generic[Of]):
         )
 
     def _offered(self, wanted: pinholes.Media) -> MediaGrant | Refusal:
-        """A place for the party that offers, and nobody gets in yet. A client whose calls nobody has answered has few
-        places: it may be one host that forges the addresses of many."""
+        """Open a place for the party that offers, which lets nobody in yet. A client whose calls nobody has answered
+        has few places: it may be one host that forges the addresses of many."""
         book = self._book
         is_proved = self.is_answered or book.answered.get(self.charged_to) is not None
         if not is_proved and book.unanswered[self.charged_to] >= MAX_UNANSWERED_PLACES:
@@ -253,7 +252,7 @@ class CallMedia(Generic[Of]):
         return self._pinholes.offer(wanted)
 
     def _held(self, of: Of, grant: MediaGrant, medium: sdp.Media, speaker: Speaker) -> Place:
-        """A place that was opened stands in the books of the call and of the daemon from now on."""
+        """Enter a place that was opened in the books of the call and of the daemon."""
         place = Place(grant, medium.slot, speaker.role, is_counted=not self.is_answered)
         self._places[grant.id] = place
         self._book.media[grant.id] = of
@@ -271,7 +270,7 @@ class CallMedia(Generic[Of]):
             self._book.announced.pop(grant.data, None)
 
     def _settle(self, place: Place, wanted: pinholes.Media | None) -> None:
-        """A place becomes what was agreed. If that cannot be had, it stays what it is."""
+        """Make a place what was agreed. If that cannot be had, the place stays what it is."""
         # The same SDP may come by another message: 183 and 200 (D21).
         if wanted is not None and replace(wanted, trigger=place.grant.media.trigger) != place.grant.media:
             changed = self._pinholes.change(place.grant, wanted)
@@ -342,11 +341,11 @@ class CallMedia(Generic[Of]):
             self._drop(slot)
 
     def keep(self, seconds: float) -> None:
-        """Signalling says that the call lives for so long, be its media silent or not."""
+        """The signalling says that the call lives for so many seconds, whether its media is silent or not."""
         self._pinholes.keep(seconds)
 
     def closed(self, grant: AnyGrant, event: Closed) -> None:
-        """A place of this call is gone, and what passed through it counts from now on."""
+        """A place of this call is gone, and what passed through it is added to the totals."""
         del self._book.media[grant.id]
         place = self._places.pop(grant.id)
         self._uncount(place)
@@ -378,7 +377,7 @@ class CallMedia(Generic[Of]):
         self._places[grant.id].is_used = True
 
     def streams(self) -> list[dict[str, Any]]:
-        """What passed in each medium, as the log has it; complete once all places are closed."""
+        """What passed in each medium, as the log has it. The figures are complete once all places are closed."""
         return [
             {
                 "medium": number,
@@ -398,7 +397,7 @@ def _quality(role: Role, heard: Heard) -> Iterator[tuple[str, Any]]:
 
 
 def _without_end(media: pinholes.Media) -> pinholes.Media:
-    """The same media, for as long as the call lasts: who is on hold waits."""
+    """The same media with a place that lasts as long as the call: whoever is on hold waits."""
     return replace(media, open_seconds=float("inf"), idle_seconds=float("inf"))
 
 
@@ -410,7 +409,7 @@ def _announce(moves: dict[int, relocate.Move], medium: sdp.Media, grant: MediaGr
 
 
 def _keep(number: int, place: Place, answered: Offer, beside: Sequence[Offer]) -> None:
-    """A medium that is agreed now: whatever was said of it before, it is not taken back with what else is refused."""
+    """Note that a medium is agreed now. It is not taken back with whatever else of the offer is refused."""
     if number in answered.declined:
         answered.declined -= {number}
     for offer in beside:

@@ -17,10 +17,10 @@ from protocols.sdp.parties import Role
 from protocols.toolbox.memory import Memory, Recent
 
 MAX_ANSWERED = 10_000
-"""Clients of whom it is remembered that somebody has answered them."""
+"""Of so many clients it is remembered that somebody has answered one of their calls."""
 
 Of = TypeVar("Of")
-"""A call, as the book of its media has it."""
+"""A call, as the book of its media knows it."""
 
 
 @dataclass(slots=True, eq=False)
@@ -29,12 +29,12 @@ class Place:
 
     grant: MediaGrant
     number: int
-    """The number of its slot."""
+    """The number of the slot that the place is in."""
     role: Role
     is_counted: bool
     """The place counts against MAX_UNANSWERED_PLACES of the client."""
     is_used: bool = False
-    """Packets have come to it."""
+    """Packets have come to the place."""
 
 
 @dataclass(slots=True, eq=False)
@@ -46,7 +46,8 @@ class Slot:
     """(role, tag of the callee) -> place. The tag is empty for the party that offered first: it has one place for all
     who answer."""
     is_on_hold: bool = False
-    """What was offered has no place. Whoever answered has a place alone, and gets a partner with the next offer."""
+    """What was offered has no place. The party that answered has a place without a partner, and gets the partner with
+    the next offer."""
 
     def place(self, role: Role, tag: bytes) -> Place | None:
         return self.places.get((role, b"" if role is self.offerer else tag))
@@ -58,26 +59,26 @@ class Offer:
 
     by: Role
     tag: bytes
-    """The tag of the callee by whom or to whom the offer is made."""
+    """The tag of the callee that makes the offer, or to whom it is made."""
     is_open: bool = True
     """The offer has no answer yet."""
     wanted: dict[int, pinholes.Media] = field(default_factory=dict)
     """slot -> what the offerer's place becomes if the offer is answered."""
     fresh: dict[int, Slot] = field(default_factory=dict)
-    """Slots that are new, and gone if the offer is refused. One that is to replace another waits for the answer."""
+    """Slots that are new, and gone if the offer is refused. A slot that is to replace another waits for the answer."""
     joined: list[Place] = field(default_factory=list)
-    """Places in slots where the other party had one alone. They are gone if the offer is refused, too."""
+    """Places in slots where the other party had a place alone. They are gone if the offer is refused, too."""
     removed: frozenset[int] = frozenset()
-    """Slots that are gone once it is agreed: the offerer has given them up."""
+    """Slots that are gone once the offer is agreed, because the offerer has given them up."""
     declined: frozenset[int] = frozenset()
-    """Slots that are gone once it is agreed: whoever answers does not take them."""
+    """Slots that are gone once the offer is agreed, because the answerer does not take them."""
     before: dict[Place, pinholes.Media] = field(default_factory=dict)
-    """place -> what it was before a provisional answer has changed it."""
+    """place -> what the place was before a provisional answer changed it."""
 
 
 @dataclass(slots=True)
 class Totals:
-    """What has passed in one medium of a call, by the party that it came to."""
+    """What has passed in one medium of a call, by the party that received it."""
 
     packets_to: dict[Role, int] = field(default_factory=dict)
     bytes_to: dict[Role, int] = field(default_factory=dict)
@@ -98,13 +99,13 @@ class MediaBook(Generic[Of]):
 
     memory: Memory
     unanswered: Counter[str] = field(default_factory=Counter)
-    """client -> how many places are held for calls of its own that nobody has answered."""
+    """client -> the number of places that are held for its calls that nobody has answered."""
     media: dict[int, Of] = field(default_factory=dict)
-    """id of a grant -> the call whose place it is; of all places that are open."""
+    """id of a grant -> the call whose place it is, for all places that are open."""
     announced: dict[Endpoint, Party] = field(default_factory=dict)
-    """Where we announced media -> whose it is."""
+    """address at which we announced media -> the party whose media it is."""
     answered: Recent[str, bool] = field(init=False)
-    """Clients that made a call which somebody has answered."""
+    """The clients that made a call which somebody has answered."""
 
     def __post_init__(self) -> None:
         self.answered = Recent(MAX_ANSWERED, self.memory)

@@ -76,15 +76,16 @@ _NO_CSEQ = CSeq(0, b"")
 
 
 def read_message(data: bytes, is_cut: bool = False) -> Message:
-    """A datagram, or (`is_cut`) what StreamFramer cut from a stream. Raises BadMessage.
+    """Read a datagram, or (`is_cut`) what StreamFramer cut from a stream. Raises BadMessage.
 
-    Of a datagram all know the end, so a line that is no field may look like a Content-Length there, and of two lengths
-    one counts. The message is what goes on: it has nothing any more that others could read in another way.
+    Everybody knows the end of a datagram, so a line that is no field may look like a Content-Length there, and of two
+    lengths one counts. The message is what goes on: nothing is left in it that others could read in another way.
 
     Reasons: not_sip, bad_version, bad_request_line, bad_status_line; unfinished_line, bad_header_line, bare_cr,
     header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), bad_call_id, bad_cseq;
     bad_content_length, content_length_conflict, body_too_short; tag_too_long and too_many_values when somebody asks.
-    Of what is mended: repeated_from (and to, call_id, cseq, content_type, content_length), cseq_mismatch, bare_cr.
+    Reasons of what is mended: repeated_from (and to, call_id, cseq, content_type, content_length), cseq_mismatch,
+    bare_cr.
     """
     oddities: list[Oddity] = []
     start = _START.match(data)
@@ -136,7 +137,7 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
 
 
 def _read_fields(data: bytes, end: int, fields: Fields) -> int:
-    """Read the fields from `end` on. Returns where no field stands any more."""
+    """Read the fields from `end` on. Returns the place at which no further field stands."""
     for match in _FIELD.finditer(data, end):  # pragma: no branch (where no field stands, there is a match of nothing)
         spelling: bytes | None = match[1]
         if spelling is None:
@@ -150,11 +151,9 @@ def _read_fields(data: bytes, end: int, fields: Fields) -> int:
 
 
 def _skip(data: bytes, at: int, fields: Fields, oddities: list[Oddity], is_cut: bool) -> int:
-    """Pass a line that is no field, or a last field that the end of a datagram ends. Returns where it ends; -1 if
-    neither stands there.
-
-    What could be taken for Content-Length by others is not skipped in a stream: it would end the message elsewhere.
-    """
+    """Pass a line that is no field, or a last field that the end of a datagram ends. Returns where the line ends; -1 if
+    neither stands there. A line that others could take for Content-Length is not skipped in a stream: it would end the
+    message elsewhere."""
     if data.startswith((b"\r\n", b"\n"), at) or at == len(data) or len(oddities) > MAX_FIELDS:
         return -1
     if (last := _LAST_FIELD.match(data, at)) is not None:
@@ -169,11 +168,8 @@ def _skip(data: bytes, at: int, fields: Fields, oddities: list[Oddity], is_cut: 
 
 
 def _begin_of_body(data: bytes, at: int) -> int:
-    """Where the body begins: behind the empty line that stands where there is no field any more. Raises BadMessage if
-    none does.
-
-    Datagrams that end without it are seen in the field, ACKs above all; the end of the datagram says as much.
-    """
+    """Where the body begins: behind the empty line that follows the last field. Raises BadMessage if there is no empty
+    line. Datagrams that end without one are seen in the field, ACKs above all; the end of the datagram says as much."""
     if data.startswith(b"\r\n", at):
         return at + 2
     if data.startswith(b"\n", at):
@@ -184,7 +180,8 @@ def _begin_of_body(data: bytes, at: int) -> int:
 
 
 def _require(head: Head) -> None:
-    """Raises BadMessage if not all is there that must be. RFC 3261 s.8.1.1; Max-Forwards is not missed (S23)."""
+    """Check that all fields are there that must be (RFC 3261 s.8.1.1); Max-Forwards is not missed (S23). Raises
+    BadMessage."""
     fields, data = head.places, head.data
     via = fields.get(b"via")
     if via is None or not data[via[0][0] : via[0][1]].strip(b", \t\r\n"):
@@ -217,8 +214,8 @@ class _Mend(NamedTuple):
 
 
 def _repeated(head: Head, room: int, oddities: list[Oddity], is_cut: bool) -> list[_Mend]:
-    """Fields of which there may be one stand there again: those lines go that do not say what counts. From now on the
-    head has those alone that do."""
+    """Fields of which there may be one stand there again. The lines that do not say what counts are taken out. From now
+    on the head has only the others."""
     mends: list[_Mend] = []
     for name in sip_mends.TOLD_ONCE:
         places = head.places.get(name, ())
@@ -236,7 +233,7 @@ def _repeated(head: Head, room: int, oddities: list[Oddity], is_cut: bool) -> li
 
 
 def _name_apart(head: Head, oddities: list[Oddity]) -> None:
-    """No Call-ID: then the tag of From alone tells the call apart from others between the same two hosts. Raises
+    """A message without a Call-ID is told apart from others between the same two hosts by the tag of From alone. Raises
     BadMessage if there is none."""
     span = head.spans(b"from")[0]
     if odd.read_identity(head.data[span.start : span.end]).tag is None:
@@ -245,15 +242,16 @@ def _name_apart(head: Head, oddities: list[Oddity]) -> None:
 
 
 def _read_again(data: bytes, mended: bytes, told: list[tuple[int, str]], is_cut: bool) -> Message:
-    """The message as it goes on. told: where in `data` it was mended, and why. Raises BadMessage."""
+    """Read the message as it goes on. `told` says where in `data` the message was mended, and why. Raises
+    BadMessage."""
     message = read_message(mended, is_cut)
     message.oddities += (Oddity(b"", Span(0, 0), reason, line_and_column(data, at)) for at, reason in told)
     return message
 
 
 def _body(head: Head, begin: int) -> tuple[Span | None, Span]:
-    """Where the digits of Content-Length stand, and the body that they count. What stands behind that is no part of the
-    message (S1)."""
+    """Where the digits of Content-Length stand, and the body that they count. What stands behind that body is no part
+    of the message (S1)."""
     length = read_length(head)
     if length is None:
         return None, Span(begin, len(head.data))

@@ -29,7 +29,8 @@ Read = TypeVar("Read")
 
 _MAX_REMEMBERED_BYTES = 512
 _MAX_REMEMBERED_PARAMETERS = 12
-"""Values with more are read each time: what is remembered takes at most some tens of megabytes, whatever peers send."""
+"""A value with more parameters than these is read each time, so that what is remembered takes at most some tens of
+megabytes, whatever peers send."""
 
 _remembered_address = lru_cache(maxsize=REMEMBERED)(parse_address)
 _remembered_uri = lru_cache(maxsize=REMEMBERED)(parse_uri)
@@ -38,7 +39,7 @@ _remembered_via = lru_cache(maxsize=REMEMBERED)(parse_via)
 # What is another in each call and transaction: without it, a value is one of the few that are remembered.
 _TAG = re.compile(rb";tag=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
 BRANCH = re.compile(rb";branch=([A-Za-z0-9.!%*_+`'~-]++)(?=;|\Z)")
-"""The branch of a Via, as long as it is no part of another parameter."""
+"""The branch of a Via, where it is no part of another parameter."""
 
 
 def _is_remembered(value: bytes) -> bool:
@@ -46,10 +47,8 @@ def _is_remembered(value: bytes) -> bool:
 
 
 def read_address(value: bytes) -> Address:
-    """One value of Contact, From, To, Route, Refer-To ..., folded or not. Raises Malformed.
-
-    RFC 3261 s.20.10; S16 to S22. Reasons: bad_address, bad_host, bad_port, repeated_parameter.
-    """
+    """Read one value of Contact, From, To, Route, Refer-To ..., folded or not (RFC 3261 s.20.10; S16 to S22). Raises
+    Malformed with one of the reasons bad_address, bad_host, bad_port, repeated_parameter."""
     if not _is_remembered(value):
         return parse_address(value)
     tag = _TAG.search(value)
@@ -61,8 +60,8 @@ def read_address(value: bytes) -> Address:
 
 
 def read_identity(value: bytes) -> tuple[Span, bytes | None]:
-    """Where the URI of From or To stands, and its tag, if there is one. Raises Malformed as `read_address` does, of
-    which nothing else is made here: each call has two values of its own."""
+    """Where the URI of From or To stands, and the tag, if there is one. Raises Malformed as `read_address` does.
+    Nothing else of these values is read here, since each call has two of its own."""
     tag = _TAG.search(value) if _is_remembered(value) else None
     if tag is not None and (rest := _rest(_remembered_address, value, tag)) is not None:
         empty = rest.parameters.get(b"tag")
@@ -73,19 +72,14 @@ def read_identity(value: bytes) -> tuple[Span, bytes | None]:
 
 
 def read_uri(value: bytes) -> Address:
-    """A URI alone, as in a request line: whatever parameters it has are its own. Raises Malformed.
-
-    RFC 3261 s.19.1. Reasons: bad_uri, bad_host, bad_port, repeated_parameter.
-    """
+    """Read a URI alone, as in a request line: whatever parameters follow are its own (RFC 3261 s.19.1). Raises
+    Malformed with one of the reasons bad_uri, bad_host, bad_port, repeated_parameter."""
     return _remembered_uri(value) if _is_remembered(value) else parse_uri(value)
 
 
 def read_via(value: bytes) -> Via:
-    """One value of Via, folded or not. Raises Malformed.
-
-    RFC 3261 s.20.42; RFC 3581; S22, S38. Reasons: bad_via, bad_host, bad_port, bad_received, bad_rport,
-    repeated_parameter.
-    """
+    """Read one value of Via, folded or not (RFC 3261 s.20.42; RFC 3581; S22, S38). Raises Malformed with one of the
+    reasons bad_via, bad_host, bad_port, bad_received, bad_rport, repeated_parameter."""
     if not _is_remembered(value):
         return parse_via(value)
     branch = BRANCH.search(value)
@@ -97,7 +91,7 @@ def read_via(value: bytes) -> Via:
 
 
 def _rest(read: Callable[[bytes], Read], value: bytes, taken: re.Match[bytes]) -> Read | None:
-    """What the value says if nothing stands behind the `=` of that parameter; None if that is malformed."""
+    """What the value says if nothing stands behind the `=` of that parameter; None if such a value is malformed."""
     start, end = taken.span(1)
     try:
         return read(value[:start] + value[end:])
@@ -106,7 +100,7 @@ def _rest(read: Callable[[bytes], Read], value: bytes, taken: re.Match[bytes]) -
 
 
 def _put_back(parameters: Parameters, name: bytes, taken: re.Match[bytes]) -> Parameters | None:
-    """The parameters with the one that was taken out; None if that was part of another one."""
+    """The parameters together with the one that was taken out; None if that one was part of another parameter."""
     start, end = taken.span(1)
     empty = parameters.get(name)
     if empty is None or empty.span != (start, start):

@@ -40,7 +40,7 @@ from protocols.toolbox.memory import MAX_KEY_BYTES, short
 from protocols.toolbox.spans import Span
 
 _AGENT = re.compile(rb"(?:\A|,)[ \t\r\n]*+[0-9]{3} ([^ ,\"]++) \"")
-"""RFC 3261 s.20.43: who warns, by name or by address."""
+"""The warn-agent of Warning (RFC 3261 s.20.43): who warns, by name or by address."""
 _TRICKLE = re.compile(rb",[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:[ \t\r\n]*+,[ \t\r\n]*+|\Z)", re.I)
 """Begins at a comma: from each of many blanks it would look for one anew."""
 
@@ -54,9 +54,9 @@ class Rewritten(NamedTuple):
     """What becomes of the head of a message."""
 
     changes: Sequence[tuple[str, Change]]
-    """Names of fields and what changes in them, in the order of the message."""
+    """The names of fields and what changes in them, in the order of the message."""
     stands_in: bool = False
-    """A Contact could not have an address of its own: the one that its sender signals from stands in for it."""
+    """A Contact could not have an address of its own, so the address that its sender signals from stands in for it."""
 
 
 _UNCHANGED = Rewritten(())
@@ -90,7 +90,7 @@ class Rewriter:
         options: SipOptions,
         number: int,
     ) -> None:
-        """number: of this flow, among those that share the spellings."""
+        """`number` is the number of this flow among those that share the spellings."""
         self._peers = peers
         self._texts = texts
         self._echoes = echoes
@@ -105,11 +105,9 @@ class Rewriter:
         self._is_mapped = names.is_mapped
 
     def rewrite(self, message: Message, side: Side, now: float) -> Rewritten:
-        """What changes in the head of a message from `side`, in order, with the name of the field.
-
-        What the grammar does not know is read as far as it can be (odd.py), and an address of ours in it that has
-        no place there is found as it stands. Raises Malformed when there is more of something than is read.
-        """
+        """What changes in the head of a message from `side`, in the order of the message, with the names of the fields.
+        What the grammar does not know is read as far as it can be (odd.py), and an address of ours in it that has no
+        place there is found as it stands. Raises Malformed when there is more of something than is read."""
         if not self._names.is_needed:
             if message.is_request and self._peers.transport is Transport.UDP and not self._is_mapped[side]:
                 self._vias.expect_answers(message, side, now)
@@ -151,7 +149,7 @@ class Rewriter:
         return Rewritten(changes, stands_in)
 
     def _unreadable(self, message: Message, side: Side) -> Iterator[tuple[str, Change]]:
-        """Addresses of ours in values of which nothing can be read, where they stand as such."""
+        """Addresses of ours that stand as such in values of which nothing can be read."""
         party, other = self._peers.own(side), self._peers.as_seen(side.other)
         for name, span in {(oddity.name, oddity.span) for oddity in message.oddities}:
             value = message.data[span.start : span.end]
@@ -178,7 +176,7 @@ class Rewriter:
                 yield from self._changes(message, span, side, name, from_last, mapped)
 
     def _of_contact(self, message: Message, side: Side, now: float) -> tuple[list[Change], bool]:
-        """What changes in Contact, and whether an address could not be had. Then no other one of the message is asked
+        """What changes in Contact, and whether an address could not be had. Then no further one of the message is asked
         for: where one cannot be had, a thousand others cannot."""
         changes: list[Change] = []
         reserve_at, stands_in = now if message.is_request and message.method in AGREED_BY_2XX else None, False
@@ -191,8 +189,8 @@ class Rewriter:
         return changes, stands_in
 
     def _of_name(self, message: Message, name: bytes, side: Side) -> Iterator[Change]:
-        """An address of ours stands for all who are behind it: the other side is meant where its own words come back,
-        or by its port."""
+        """What changes in a name. An address of ours stands for all hosts behind it: the other side is meant where its
+        own words come back, or by its port."""
         party, ours = self._peers.own(side), self._peers.as_seen(side.other)
         comes_back = name == b"to" or (name == b"from" and not message.is_request)
         try:
@@ -240,7 +238,8 @@ class Rewriter:
         field: bytes,
         reserve_at: float | None = None,
     ) -> Mapped:
-        """What becomes of the address that stands there. reserve_at: the time, if a port may be reserved for it."""
+        """What becomes of the address that stands there. `reserve_at` is the time, if a port may be reserved for the
+        address."""
         value, is_contact = message.data[span.start : span.end], field == b"contact"
         key = (self._number, side, is_contact, read, value)
         mapped = self._mapped.get(key)
@@ -257,8 +256,8 @@ class Rewriter:
     def _changes(
         self, message: Message, span: Span, side: Side, field: bytes, from_last: int, mapped: Mapped
     ) -> Sequence[Change]:
-        """What changes at that place of the message, unless the other side has said it first. from_last: how many
-        values of this field stand behind it."""
+        """What changes at that place of the message, unless the other side has said it first. `from_last` is the number
+        of values of this field that stand behind it."""
         if mapped.is_guess:
             said_in = _contact_of(message) if field == b"contact" else field
             self._echoes.hear(self.call_id(message, side), side, said_in, from_last)
@@ -348,7 +347,8 @@ class Rewriter:
     def _stand_in(
         self, value: bytes, address: values.Address, side: Side, seen: Endpoint, is_short: bool = False
     ) -> Mapped:
-        """The party is named by an address that has no port of its own outside. is_short: none could be had."""
+        """What becomes of an address of the party that has no port of its own outside. `is_short`: none could be
+        had."""
         at = address.hostport
         assert at is not None and isinstance(address.host, Host)
         new = hostport(seen, address.port is not None)
@@ -379,12 +379,13 @@ class Rewriter:
 
 
 def _contact_of(message: Message) -> bytes:
-    """A proxy that forwards requests of one side forwards responses of the other; a host that answers does not."""
+    """Whose Contact a message names. A proxy that forwards requests of one side forwards responses of the other; a host
+    that answers does not."""
     return b"contact" if message.is_request else b"contact of a response"
 
 
 def _renamed(span: Span, address: values.Address, before: Endpoint, after: Endpoint) -> Iterator[Change]:
-    """The host, with its port only where that is the one that is mapped with it."""
+    """The change of the host, with its port only where that very port is mapped with it."""
     if address.hostport is not None:
         port = after.port if address.port == before.port else address.port
         yield (
@@ -394,8 +395,8 @@ def _renamed(span: Span, address: values.Address, before: Endpoint, after: Endpo
 
 
 def _beside(changes: list[tuple[str, Change]], found: Iterable[tuple[str, Change]]) -> list[tuple[str, Change]]:
-    """Both kinds of changes in their order. What was found as it stands gives way to what was read: a list that has no
-    end is read in parts, and of a value as a whole and of its parts the same may be found."""
+    """Both kinds of changes in the order of the message. What was found by its text alone gives way to what was read: a
+    list that has no end is read in parts, and the same address may be found in a value as a whole and in its parts."""
     merged: list[tuple[str, Change]] = []
     ranked = [(change[0], 0, name, change) for name, change in changes]
     ranked += ((change[0], 1, name, change) for name, change in found)
@@ -411,6 +412,6 @@ def _beside(changes: list[tuple[str, Change]], found: Iterable[tuple[str, Change
 
 
 def _without(value: bytes, uri: Span, at: Span, has_port: bool) -> bytes:
-    """What a URI says besides its host and port, and whether the other side is told a port: with and without one it is
-    another URI (RFC 3261 s.19.1.4), as the two Record-Routes of a proxy with two ports are."""
+    """What a URI says besides its host and port, and whether the other side is told a port. With and without a port it
+    is another URI (RFC 3261 s.19.1.4), as the two Record-Routes of a proxy with two ports are."""
     return short(value[uri.start : at.start] + (b"\0:" if has_port else b"\0") + value[at.end : uri.end])

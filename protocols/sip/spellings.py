@@ -15,19 +15,19 @@ from protocols.toolbox.memory import Memory, Recent
 from protocols.toolbox.spans import Span
 
 MAX_TEXTS = 200_000
-"""Spellings remembered; the oldest ones go. A lost one is written in the usual form."""
+"""The number of spellings that are remembered; the oldest ones go. A lost one is written in the usual form."""
 MAX_MAPPED = 100_000
-"""Values whose addresses are found and mapped already. A lost one is read again."""
+"""The number of values whose addresses are remembered as found and mapped. A lost one is read again."""
 MAX_CALL_IDS = 50_000
 MAX_ALIASES = 10_000
-"""Hosts that call themselves by another address than they signal from."""
+"""The number of remembered hosts that call themselves by another address than they signal from."""
 
 MAX_MAPPED_BYTES = 256
-"""Bytes of a value that is remembered with what becomes of it: a phone has one Contact or two, and calls by few
+"""The longest value that is remembered with what becomes of it. A phone has one Contact or two, and calls by few
 routes."""
 
 Change = tuple[Span, bytes]
-"""Bytes of a message that become others."""
+"""A span of a message, and the bytes that take its place."""
 
 
 class Mapped(NamedTuple):
@@ -35,8 +35,8 @@ class Mapped(NamedTuple):
 
     changes: tuple[Change, ...]
     known_as: tuple[tuple[Endpoint, Endpoint, bool], bytes] | None
-    """How the party spelled an address, by its own, by the one it is known as, and by whether the port is told; to be
-    remembered for all flows."""
+    """How the party spelled an address, to be remembered for all flows. The key is the party's own address, the one
+    that it is known as, and whether the port is told."""
     is_lasting: bool
     """The changes depend on the two hosts of the flow alone, so they are always the same."""
     is_own: bool = False
@@ -44,7 +44,8 @@ class Mapped(NamedTuple):
     is_guess: bool = False
     """The value names the other side's host by its own address, which NAT hides from this side."""
     stands_in: bool = False
-    """An address of its own could not be had for it, so the one that its sender signals from stands in."""
+    """The address could not have a port of its own outside, so the one that its sender signals from stands in for
+    it."""
 
 
 class MappedVia(NamedTuple):
@@ -52,7 +53,7 @@ class MappedVia(NamedTuple):
 
     changes: tuple[Change, ...]
     answers: tuple[Endpoint, bool] | None
-    """In a response, the sent-by by which it came, and whether that has a port; None in a request."""
+    """In a response, the sent-by by which it came, and whether that sent-by has a port; None in a request."""
     is_lasting: bool
     """The changes are always the same, as long as sent-by was spelled as usual."""
 
@@ -63,16 +64,17 @@ class Spellings:
 
     memory: Memory
     uris: Recent[tuple[Endpoint, Endpoint, bool], bytes] = field(init=False)
-    """How the phone itself spelled host and port in its Contact: by its own, where others know it, and whether they are
-    told the port; for one that has said both, with and without it, means two URIs (RFC 3261 s.19.1.4)."""
+    """(own address, address as which others know it, whether they are told the port) -> how the phone itself spelled
+    host and port in its Contact. A phone that has said both, with and without the port, means two URIs (RFC 3261
+    s.19.1.4)."""
     stand_ins: Recent[tuple[Endpoint, bytes], bytes] = field(init=False)
-    """Host and port in a URI that was given the address of its sender's signalling, by that address and the rest of the
-    URI."""
+    """(address that the sender signals from, the rest of the URI) -> host and port in a URI that was given that
+    address."""
     vias: Recent[tuple[bytes, Endpoint, bool], bytes] = field(init=False)
     """(branch, address that took its place, whether the port is told) -> how sent-by was spelled in that Via."""
     mapped: Recent[tuple[int, Side, bool, object, bytes], Mapped] = field(init=False)
-    """Values of fields, by the flow, and what becomes of them in it. Peers choose both, so they have no room of their
-    own in each flow."""
+    """Values of fields, by the flow, and what becomes of them in it. Peers choose both, so no flow has room of its
+    own."""
     mapped_vias: Recent[tuple[int, Side, bool, bool, int, bytes], MappedVia] = field(init=False)
     """Vias, by the flow, and what becomes of them in it."""
     call_ids: Recent[tuple[bytes, Host], bytes] = field(init=False)

@@ -23,7 +23,8 @@ from protocols.toolbox.memory import Held, Memory, Repeats
 
 
 class Rates:
-    """Requests of each source and method in the current second, for each limit of its own: policies may differ."""
+    """The number of requests of each source and method in the current second, for each limit of its own, since policies
+    may differ."""
 
     __slots__ = ("_counts", "_second")
 
@@ -32,7 +33,7 @@ class Rates:
         self._counts: Counter[tuple[Host, str, int]] = Counter()
 
     def count(self, source: Host, method: str, limit: int, now: float) -> int:
-        """How many requests there were in the current second, this one included."""
+        """Count one more request, and return how many there were in the current second."""
         if int(now) != self._second:
             self._second = int(now)
             self._counts.clear()
@@ -42,7 +43,7 @@ class Rates:
 
 @dataclass(slots=True)
 class SipTable:
-    """The books of all SIP engines of a daemon, and the budget that they share."""
+    """The books of all SIP engines of a daemon, and the budget of bytes that they share."""
 
     memory: Memory = field(default_factory=Memory)
     """The budget for all that is remembered."""

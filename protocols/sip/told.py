@@ -16,7 +16,7 @@ from protocols.sip.message import Message
 from protocols.sip.spellings import Change
 
 MAX_TOLD = 64
-"""Facts of one flow that the log is told of."""
+"""The number of facts of one flow that the log is told of."""
 
 
 class Told:
@@ -58,8 +58,8 @@ class Told:
             self._tell_kept(message, [one for one in left if self._is_fresh(one)])
 
     def oddities(self, message: Message) -> None:
-        """What is not as the grammar has it and passed all the same, or was mended. The log is told where it stands and
-        not what it says, for it may hold a password (X18)."""
+        """Tell the log what is not as the grammar has it and passed all the same, or was mended. The log is told where
+        it stands and not what it says, for it may hold a password (X18)."""
         kept: list[tuple[str, str]] = []
         for oddity in message.oddities:
             if oddity.mended_at is not None:
@@ -73,7 +73,7 @@ class Told:
         self._tell_kept(message, kept)
 
     def _is_fresh(self, what: Hashable) -> bool:
-        """Whether the log of this flow was not told of this before. From now on it was."""
+        """Whether the log of this flow has not been told of this before. From now on it counts as told."""
         key = hash(what)
         if key in self._told or len(self._told) >= MAX_TOLD:
             return False
@@ -81,18 +81,16 @@ class Told:
         return True
 
     def _tell_kept(self, message: Message, kept: Sequence[tuple[str, str]]) -> None:
-        """kept: fields that are as they came, each with the reason."""
+        """Tell the log of fields that are as they came (`kept`), each with the reason."""
         if kept:
             changes = [{"field": field, "value": None, "reason": reason} for field, reason in kept]
             self._note("address.kept", {"message": message.trigger, "changes": changes})
 
 
 def _watched(peers: Peers, side: Side) -> tuple[Host | None, list[tuple[Host, bytes]]]:
-    """Addresses that mean nothing to the other side, so that a message from this one should not tell them.
-
-    The first is this side's own host, if the other side knows it by an address of ours; None if it does not. The list
-    has it too, and the address of ours by which this side knows the other one, each with its text.
-    """
+    """Addresses that mean nothing to the other side, so that a message from this side should not tell them, each with
+    its text. The first one is this side's own host, if the other side knows it by an address of ours, or else None. The
+    list also has the address of ours by which this side knows the other one."""
     own = peers.own(side).host if peers.is_mapped(side) else None
     known = peers.as_seen(side.other).host if peers.is_mapped(side.other) else None
     return own, [(host, str(host).encode()) for host in (own, known) if host is not None]

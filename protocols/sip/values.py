@@ -25,13 +25,13 @@ from protocols.toolbox import grammar
 from protocols.toolbox.spans import Span
 
 BLANKS = b" \t\r\n"
-"""LWS, a fold's line end included. RFC 3261 s.25.1."""
+"""Linear white space, the line end of a fold included (LWS, RFC 3261 s.25.1)."""
 
 MAX_VALUES = 256
-"""Values of one field. A message has passed 70 hops at most (RFC 3261 s.8.1.1.6)."""
+"""The most values of one field. A message has passed 70 hops at most (RFC 3261 s.8.1.1.6)."""
 
 REMEMBERED = 4096
-"""Values of one kind that are remembered with what was read in them."""
+"""The number of values of one kind that are remembered with what was read in them."""
 
 
 def within(value: Span, part: Span) -> Span:
@@ -40,7 +40,7 @@ def within(value: Span, part: Span) -> Span:
 
 
 def unfolded(value: bytes) -> bytes:
-    """The value on one line: one space for each fold and the blanks around it. RFC 3261 s.7.3.1; S14."""
+    """The value on one line: one space for each fold and the blanks around it (RFC 3261 s.7.3.1; S14)."""
     return _FOLD.sub(b" ", value) if b"\n" in value else value
 
 
@@ -107,8 +107,8 @@ class Parameter(NamedTuple):
     value: bytes | None
     """The value without quotes, with escapes as they came; None if there is no `=`."""
     span: Span
-    """Where the value stands, quotes included. Without one it is empty, at the end of the name, where `=value` can be
-    put."""
+    """Where the value stands, quotes included. The span is empty without a value, at the end of the name, where
+    `=value` can be put."""
     whole: Span
     """Where the parameter stands with the semicolon before it: what to take out."""
 
@@ -196,18 +196,18 @@ class Address(NamedTuple):
     host: Host | bytes | None = None
     """An address, or a name as it came."""
     host_span: Span | None = None
-    """Brackets of an IPv6 address included."""
+    """Where the host stands, the brackets of an IPv6 address included."""
     port: int | None = None
-    """The port; None if none is given, and none is to be guessed (S22)."""
+    """The port; None if none is given, for none is to be guessed (S22)."""
     port_span: Span | None = None
-    """The digits."""
+    """Where the digits of the port stand."""
     uri_parameters: Parameters = _NONE
     parameters: Parameters = _NONE
-    """Parameters of the header field. Without brackets all are (S17)."""
+    """The parameters of the header field. Without brackets around the URI all parameters are the field's (S17)."""
 
     @property
     def is_star(self) -> bool:
-        """`Contact: *`, all bindings (S52)."""
+        """Whether the value is `Contact: *`, which means all bindings (S52)."""
         return self.scheme == b"*"
 
     @property
@@ -216,7 +216,7 @@ class Address(NamedTuple):
         return _hostport(self.host_span, self.port_span) if self.host_span else None
 
     def parameter(self, name: bytes) -> bytes | None:
-        """The value of a parameter of the header field; empty for one without; None if it is not there."""
+        """The value of a parameter of the header field; empty for one without a value; None if it is not there."""
         return _value(self.parameters, name)
 
     def uri_parameter(self, name: bytes) -> bytes | None:
@@ -274,14 +274,14 @@ def _address(value: bytes, match: re.Match[str]) -> Address:
 
 
 class Via(NamedTuple):
-    """One hop. Spans are offsets into the value."""
+    """One Via, so one hop. Spans are offsets into the value."""
 
     transport: bytes
     """The transport in capitals; any token (S38)."""
     host: Host | bytes
-    """Sent-by: an address, or a name as it came."""
+    """The host of sent-by: an address, or a name as it came."""
     host_span: Span
-    """Brackets of an IPv6 address included."""
+    """Where the host of sent-by stands, the brackets of an IPv6 address included."""
     port: int | None
     port_span: Span | None
     parameters: Parameters
@@ -289,7 +289,8 @@ class Via(NamedTuple):
     received: Host | None
     """The host in `received`, which may stand with or without brackets (S22)."""
     rport: int | None
-    """The port in `rport`; None also if it is asked for and not given yet: then it is among the parameters."""
+    """The port in `rport`; None also if `rport` is asked for and not given yet, in which case it is among the
+    parameters."""
     maddr: Host | bytes | None
 
     @property
@@ -318,7 +319,7 @@ def parse_via(value: bytes) -> Via:
 
 
 def _given(parameters: Parameters, name: bytes) -> bytes | None:
-    """The value of a parameter; None if there is none, or nothing behind its `=`."""
+    """The value of a parameter; None if there is no such parameter, or nothing behind its `=`."""
     parameter = parameters.get(name)
     return parameter.value or None if parameter is not None else None
 

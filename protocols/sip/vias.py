@@ -28,7 +28,7 @@ class Vias:
     __slots__ = ("_contacts", "_mapped", "_names", "_number", "_peers", "_texts", "_usual")
 
     def __init__(self, peers: Peers, texts: Spellings, names: Names, contacts: Contacts, number: int) -> None:
-        """number: of this flow, among those that share the spellings."""
+        """`number` is the number of this flow among those that share the spellings."""
         self._peers = peers
         self._texts = texts
         self._names = names
@@ -40,8 +40,8 @@ class Vias:
         in it, and the rest."""
 
     def expect_answers(self, message: Message, side: Side, now: float) -> None:
-        """Responses to a request without rport come to the port in its Via, from which it need not have come (RFC 3261
-        s.18.2.2): there a way in is opened."""
+        """Open a way in for responses to a request without rport. They come to the port in its Via, from which the
+        request need not have come (RFC 3261 s.18.2.2)."""
         own = self._peers.own(side)
         try:
             span = message.parts(b"via")[0]
@@ -127,8 +127,8 @@ class Vias:
         return MappedVia(((at, hostport(seen, has_port)), *added), None, is_usual and port == own.port)
 
     def _response_via(self, via: values.Via, side: Side, is_top: bool) -> MappedVia:
-        """A Via on its way back: sent-by is what it was in the request, and what the server says that it saw is what it
-        would have seen without NAT."""
+        """What becomes of a Via on its way back: sent-by is again what it was in the request, and what the server says
+        that it saw is what it would have seen without NAT."""
         party, transport = side.other, self._peers.transport
         if not self._names.is_mapped[party]:
             return _STAYS
@@ -157,8 +157,8 @@ class Vias:
 
 
 def is_forwarded(message: Message, own: Host) -> bool:
-    """Whether a request that comes from `own` is another host's: a Via below the top one names that, or says that it
-    was received from there (RFC 3261 s.18.2.1)."""
+    """Whether a request that comes from `own` is another host's: a Via below the top one names that host, or says that
+    the request was received from there (RFC 3261 s.18.2.1)."""
     try:
         lower = message.parts(b"via")[1:]
     except BadMessage:  # more than are read
@@ -171,11 +171,10 @@ def is_forwarded(message: Message, own: Host) -> bool:
 
 
 def is_own_word(message: Message, own: Endpoint, at: Endpoint) -> bool:
-    """Whether the party that signals from `own` has said of itself that it waits there, in the Contact of its request.
-
+    """Whether the party that signals from `own` has said of itself, in the Contact of its request, that it waits there.
     In a request that it forwards for another host that host speaks, whatever address it names (a stranger names any
-    that it likes). The proxy's own word in it is where it signals from, and where its Via has responses sent to.
-    """
+    that it likes). A proxy's own word in such a request is where it signals from, and where its Via has responses sent
+    to."""
     if at == own or not is_forwarded(message, own.host):
         return True
     try:
@@ -195,7 +194,8 @@ def _moved(changes: Sequence[Change], behind: int, by: int, all_by: int = 0) -> 
 
 
 def _added(via: values.Via, before: Host, after: Host) -> Iterator[Change]:
-    """Parameters of a Via that name a host, where they name this one. In brackets if they are (S22)."""
+    """Changes to parameters of a Via that name a host, where they name this one. The host stands in brackets if it did
+    before (S22)."""
     for name, host in ((b"received", via.received), (b"maddr", via.maddr)):
         if host == before:
             parameter = via.parameters[name]
