@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from protocols.contract.engine import Helper
 from protocols.ftp import engine as ftp
-from protocols.sip import engine as sip
+from protocols.sip import helper as sip
 from protocols.tftp import engine as tftp
 from protocols.tns import engine as tns
 

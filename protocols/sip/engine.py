@@ -21,13 +21,12 @@ Not supported: relaying ICE candidates of our own; S/MIME bodies and those in ot
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from typing import Any
 
-from protocols.contract import live
 from protocols.contract.addresses import Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Copy, Effect, Finish, Note, Send, Splice, violation
-from protocols.contract.engine import Engine, Helper, Tally
+from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.sip.answers import Refused, refuse
 from protocols.sip.connection import Connection, HeldTooMuch
@@ -35,11 +34,11 @@ from protocols.sip.contacts import Called, Claimed, Contacts
 from protocols.sip.described import UNCHANGED, Descriptions, Followed
 from protocols.sip.dialogs import Dialogs
 from protocols.sip.echoes import Echoes
-from protocols.sip.head import MAX_METHOD_BYTES, BadMessage, NotSip, is_sip
+from protocols.sip.head import MAX_METHOD_BYTES, BadMessage, NotSip
 from protocols.sip.lifetimes import Lifetimes
 from protocols.sip.message import Message
 from protocols.sip.names import Names
-from protocols.sip.options import PERMITS, SipOptions
+from protocols.sip.options import SipOptions
 from protocols.sip.reading import read_message
 from protocols.sip.registrations import Name, Registrations
 from protocols.sip.rewrite import Rewriter
@@ -237,7 +236,7 @@ class SipEngine(Engine):
         return not self._is_let_in or self._is_proved
 
     def _too_often(self, side: Side, data: bytes, is_repeat: bool, now: float) -> Sequence[Send] | None:
-        """What is sent for a request that is one more than its source may send; None if the request may go on. The first
+        """What is sent for a request that is one more than its source may send; None if it may go on. The first
         ones are answered, and a flood is not even read. Repeats are counted apart and dropped, for each has had its
         answer or will have it."""
         # Line ends before it mean nothing (S4).
@@ -462,77 +461,3 @@ def _unnamed(peers: Peers) -> bytes:
     Call-ID begins with a blank, and this name holds no address that could be hidden."""
     hosts = sorted(str(host).replace(".", "-").replace(":", "-") for host in (peers.client.host, peers.server.host))
     return f" none, between {' and '.join(hosts)}".encode()
-
-
-class SipEngines:
-    """Makes the engines of one daemon, which share a table."""
-
-    def __init__(self) -> None:
-        self._table = SipTable()
-
-    def __call__(self, peers: Peers, options: SipOptions, pinholes: Pinholes, now: float) -> SipEngine:
-        return SipEngine(peers, options, pinholes, now, self._table)
-
-    def counts(self) -> Mapping[str, int]:
-        """What is under way, for the daemon's status."""
-        calls = self._table.calls
-        return {
-            "calls": sum(map(len, calls.standing.values())),
-            "media": len(calls.media),
-            "contacts": len(self._table.contacts.standing),
-            "registrations": sum(map(len, self._table.registrations.bindings.values())),
-        }
-
-    def calls(self) -> Iterator[live.Call]:
-        """The calls that are not over."""
-        for calls in tuple(self._table.calls.standing.values()):
-            yield from (call.live() for call in tuple(calls) if call.ending is None)
-
-    def registrations(self) -> Iterator[live.Registration]:
-        """The bindings that stand."""
-        for bindings in tuple(self._table.registrations.bindings.values()):
-            for registrations, name in tuple(bindings):
-                if (found := registrations.live(name)) is not None:
-                    yield found
-
-    def call_of(self, grant: int) -> live.Call | None:
-        """The call whose media has this grant."""
-        call = self._table.calls.media.get(grant)
-        return None if call is None else call.live()
-
-    def tallies(self) -> Sequence[Tally]:
-        return self._table.seen.tallies()
-
-    def standing(self) -> Mapping[str, int]:
-        calls, contacts = self._table.calls, self._table.contacts
-        return {
-            "calls": len(calls.standing),
-            "calls_of_clients": len(calls.of_client),
-            "media": len(calls.media),
-            "announced": len(calls.announced),
-            "unanswered_offers": len(calls.unanswered),
-            "contacts": len(contacts.standing),
-            "inside": len(contacts.inside),
-            "bindings": len(self._table.registrations.bindings),
-        }
-
-
-def begins(data: bytes, options: SipOptions, role: object) -> bool:
-    """Whether a flow may begin with this datagram: what is no SIP costs nobody a socket."""
-    return is_sip(data) or options.malformed == "pass"
-
-
-HELPER = Helper(
-    name="sip",
-    summary="SIP: calls, registrations and their media over UDP and TCP",
-    ports=((Transport.UDP, 5060), (Transport.TCP, 5060)),
-    options=SipOptions,
-    permits=PERMITS,
-    start=SipEngines,
-    purposes=("rtp", "udptl", "sip"),
-    hep=1,
-    roles=(Called,),
-    beside=Called(),
-    begins=begins,
-    answers=lambda data: data.startswith(b"SIP/2.0 "),
-)

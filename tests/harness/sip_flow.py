@@ -11,7 +11,8 @@ from protocols.contract.effects import Effect, Note, Send
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Media, MediaGrant, Party, Refusal, Used
 from protocols.observe import Engines, Observer
-from protocols.sip import engine as sip
+from protocols.sip import helper as sip
+from protocols.sip.engine import SipEngine
 from protocols.sip.options import SipOptions
 from tests.harness.events import noted
 from tests.harness.media import said
@@ -121,7 +122,7 @@ class Flow:
         peers = peers or Peers(PHONE, seen, PROXY, PROXY, transport)
         self.engine = self.places.engine = self.engines(peers, SipOptions(**options), self.places, 0.0)
         inner = self.engine.engine if isinstance(self.engine, Observer) else self.engine
-        assert isinstance(inner, sip.SipEngine)
+        assert isinstance(inner, SipEngine)
         self.inner, self.table = inner, inner._table
         self.notes: list[Note] = []
 

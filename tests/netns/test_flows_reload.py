@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from protocols.sip.engine import SipEngines
+from protocols.sip.helper import SipEngines
 from protocols.sip.options import SipOptions
 from protocols.tftp.engine import HELPER as TFTP
 from protocols.tftp.options import TftpOptions

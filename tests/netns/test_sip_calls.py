@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from protocols.sip import engine as sip
+from protocols.sip import helper as sip
 from protocols.sip.options import SipOptions
 from tests.harness.sip_flow import SDP, message, sdp
 from tests.netns.datagrams import Gateway, hear

@@ -15,8 +15,8 @@ import pytest
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
 from protocols.contract.effects import Send
-from protocols.sip.engine import HELPER
 from protocols.sip.head import BadMessage
+from protocols.sip.helper import HELPER
 from protocols.sip.reading import read_message
 from protocols.sip.stream import is_keep_alive
 from tests.harness.pcap import connections, datagrams

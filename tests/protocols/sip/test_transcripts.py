@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from protocols.sip.engine import HELPER
+from protocols.sip.helper import HELPER
 from tests.harness.playbook import Session, Transcript, play, transcripts, whole
 
 TRANSCRIPTS = transcripts("sip")
