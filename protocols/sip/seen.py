@@ -61,10 +61,8 @@ class Seen:
     __slots__ = ("_requests", "_responses", "repeated")
 
     def __init__(self) -> None:
-        self._requests: Counter[bytes] = Counter(dict.fromkeys((*METHODS, OTHER), 0))
-        self._responses: Counter[tuple[bytes, int]] = Counter(
-            {(method, code): 0 for method, codes in _USUAL.items() for code in codes}
-        )
+        self._requests: Counter[bytes] = Counter()
+        self._responses: Counter[tuple[bytes, int]] = Counter()
         self.repeated = 0
         """Datagrams that had come before, and were answered as before."""
 
@@ -79,9 +77,12 @@ class Seen:
             self._requests[method] += 1
 
     def tallies(self) -> Sequence[Tally]:
-        """The numbers, for the operator."""
-        requests: dict[tuple[str, ...], int] = {(method.decode(),): count for method, count in self._requests.items()}
-        responses: Counter[tuple[str, ...]] = Counter()
+        """The numbers, for the operator. Whoever asks for a rate needs the first number of a row to be 0, so the usual
+        rows are there before anything has come."""
+        requests = {(method.decode(),): self._requests[method] for method in (*METHODS, OTHER)}
+        responses: Counter[tuple[str, ...]] = Counter(
+            {(method.decode(), str(code)): 0 for method, codes in _USUAL.items() for code in codes}
+        )
         for (method, status), count in self._responses.items():
             responses[method.decode(), _code(status)] += count
         return (
