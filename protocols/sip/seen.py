@@ -79,7 +79,8 @@ class Seen:
     def tallies(self) -> Sequence[Tally]:
         """The numbers, for the operator. Whoever asks for a rate needs the first number of a row to be 0, so the usual
         rows are there before anything has come."""
-        requests = {(method.decode(),): self._requests[method] for method in (*METHODS, OTHER)}
+        methods = (*METHODS, OTHER)
+        requests: dict[tuple[str, ...], int] = {(method.decode(),): self._requests[method] for method in methods}
         responses: Counter[tuple[str, ...]] = Counter(
             {(method.decode(), str(code)): 0 for method, codes in _USUAL.items() for code in codes}
         )

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import gc
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Sequence, Set
 from dataclasses import dataclass
 from functools import cache
 from types import FunctionType, MethodType, ModuleType
@@ -243,15 +243,24 @@ def check(session: Session) -> None:
 
 
 def retained(session: Session) -> int:
-    """Bytes that only the engine keeps alive, roughly: all it refers to but code, its surroundings and small values."""
+    """Bytes that only the engine keeps alive, roughly: all it refers to but code, its surroundings and small values.
+    What the engines of a daemon share counts, too."""
+    return sum(map(sys.getsizeof, _reached(session.engine)))
+
+
+def retained_alone(session: Session) -> int:
+    """The same without what the engines of a daemon share."""
+    shared = {id(thing) for thing in _reached(session.engines)}
+    return sum(map(sys.getsizeof, _reached(session.engine, shared)))
+
+
+def _reached(start: Any, seen: Set[int] = frozenset()) -> Iterator[Any]:
+    """All that can be reached from there, but for code, surroundings, and what has been seen."""
     skip = (type, ModuleType, FunctionType, MethodType, FakePinholes, Peers)
-    seen: set[int] = {id(session.engine)}
-    todo: list[Any] = [session.engine]
-    total = 0
+    todo, known = [start], {id(start), *seen}
     while todo:
         for thing in gc.get_referents(todo.pop()):
-            if id(thing) not in seen and not isinstance(thing, skip):
-                seen.add(id(thing))
-                total += sys.getsizeof(thing)
+            if id(thing) not in known and not isinstance(thing, skip):
+                known.add(id(thing))
                 todo.append(thing)
-    return total
+                yield thing

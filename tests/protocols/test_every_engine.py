@@ -26,7 +26,7 @@ from tests.harness.scripts import (
     crossed,
     end,
     mutated,
-    retained,
+    retained_alone,
     run,
     spoken,
 )
@@ -157,4 +157,4 @@ def test_every_helper_says_what_it_is(helper: Helper) -> None:
 
 def test_an_idle_session_is_small(helper: Helper) -> None:
     session = begin(helper, NETWORKS["none"], helper.options())
-    assert retained(session) < 16_000
+    assert retained_alone(session) < 12_000
