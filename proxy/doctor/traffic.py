@@ -6,7 +6,7 @@ what those sockets send. `judging` sends them through the rulesets of others.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
@@ -41,30 +41,34 @@ class Links:
 
     def clients(self, interface: str, sources: tuple[Network, ...], version: int) -> tuple[Network, ...]:
         """The networks of those who may come in by an interface ("" is any), of those that a policy names: the parts of
-        them that this host knows a way to. All of them where it knows none, and where the rest of the world is."""
+        them that are there. Where none is known to be, those that are not elsewhere; where the rest of the world is,
+        all of them."""
         if interface and not sources:
             return self.connected(interface, version)
         if interface in self.outward.get(version, ()):
             return sources
-        known = [
-            item
-            for ways in (self.networks, self.beyond)
-            for name, found in ways.items()
-            for item in found
-            if item.version == version and name not in self.deserted and interface in ("", name)
-        ]
+        here: list[Network] = []
+        elsewhere: list[Network] = []
+        for name, item in self._known(version):
+            is_here = interface in ("", name) and name not in self.deserted
+            (here if is_here else elsewhere).append(item)
         # Of two networks that overlap, one is within the other.
-        parts = (max(one, item, key=_length) for one in sources for item in known if _overlap(one, item))
-        return tuple(dict.fromkeys(parts)) or sources
+        parts = (max(one, item, key=_length) for one in sources for item in here if _overlap(one, item))
+        return tuple(dict.fromkeys(parts)) or _without(sources, elsewhere) or sources
+
+    def _known(self, version: int) -> Iterator[tuple[str, Network]]:
+        """The networks of this IP version that are known to be behind an interface, with its name."""
+        for ways in (self.networks, self.beyond):
+            for name, found in ways.items():
+                yield from ((name, item) for item in found if item.version == version)
 
     def towards(self, networks: tuple[Network, ...], version: int, away_from: tuple[str, ...]) -> tuple[str, ...]:
         """The interfaces that lead to these networks. () when they cannot be told."""
         found = [
             name
-            for name, connected in self.networks.items()
-            for item in connected
+            for name, item in self._known(version)
             for network in networks
-            if item.version == network.version == version and _overlap(item, network)
+            if network.version == version and _overlap(item, network)
         ]
         if found:
             return tuple(dict.fromkeys(found))
@@ -79,6 +83,19 @@ class Links:
 
 def _length(network: Network) -> int:
     return network.prefixlen
+
+
+def _without(networks: tuple[Network, ...], others: Iterable[Network]) -> tuple[Network, ...]:
+    """The networks without what others have of them."""
+    for other in others:
+        kept: list[Network] = []
+        for network in networks:
+            if not _overlap(network, other):
+                kept.append(network)
+            elif network.prefixlen < other.prefixlen:
+                kept += network.address_exclude(other)  # type: ignore[arg-type]  # both are of one IP version
+        networks = tuple(kept)
+    return networks
 
 
 def _overlap(one: Network, other: Network) -> bool:

@@ -25,7 +25,7 @@ from tools.lab import Lab
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 ROOT = Path(__file__).parents[2]
-DOCKER = ROOT / "tests" / "rulesets" / "docker.iptables"
+RULESETS = ROOT / "tests" / "rulesets"
 
 HOME = {
     "lan0": ("192.168.1.1/24", "2001:db8:1::1/64"),
@@ -131,9 +131,12 @@ class Router:
         elif self._ufw is not None:
             self._ufw.command("--force", "enable")
         elif self.beside == "docker":
-            self.run("iptables-restore", "--noflush", stdin=DOCKER.read_text())
+            for command in ("iptables", "ip6tables"):
+                text = (RULESETS / f"docker.{command}").read_text()
+                self.run(f"{command}-restore", "--noflush", stdin=text)
             self.run("ip", "link", "add", "docker0", "type", "bridge")
             self.run("ip", "address", "add", "172.17.0.1/16", "dev", "docker0")
+            self.run("ip", "address", "add", "fd00:d0c::1/64", "dev", "docker0", "nodad")
             self.run("ip", "link", "set", "docker0", "up")
         else:
             self.run("nft", "-f", "-", stdin=LOCKED)

@@ -11,7 +11,7 @@ import pytest
 from proxy.config.schema import NetworkSettings, Policy
 from proxy.doctor.findings import Trouble
 from proxy.doctor.firewall import Firewall
-from tests.harness.firewalls import CONFIG, LINKS, MARK, META_MARK, SIP, base, judge, match, ours, saved
+from tests.harness.firewalls import CONFIG, LAN, LINKS, MARK, META_MARK, SIP, base, judge, match, ours, saved
 
 # -- addresses --------------------------------------------------------------------------------------------------------
 
@@ -65,6 +65,24 @@ def test_clients_of_any_interface_are_those_that_this_host_knows_a_way_to(
         assert [item.check for item in judge(docker, config, links)] == ["source NAT"] * is_found
     deserted = replace(LINKS, networks={**LINKS.networks, **more}, deserted=frozenset(more))
     assert judge(docker, config, deserted) == []
+
+
+def test_clients_of_an_interface_are_not_those_of_another_one() -> None:
+    """The LAN has no address of the networks that the policy names, and Docker's bridge has."""
+    policy = PRIVATE.model_copy(update={"interfaces": ("lan0",), "sources": (ip_network("172.16.0.0/12"),)})
+    config = CONFIG.model_copy(update={"policies": (policy,)})
+    links = replace(LINKS, networks={**LINKS.networks, "docker0": (DOCKER_NETWORK,)})
+    assert judge(nat("-s 172.17.0.0/16 ! -o docker0 -j MASQUERADE"), config, links) == []
+    assert len(judge(nat("-s 172.18.0.0/16 -j MASQUERADE"), config, links)) == 1
+
+
+def test_sessions_to_a_network_behind_a_static_route_go_out_by_its_interface() -> None:
+    """Sites that a VPN joins, on a router that masquerades what goes to the internet."""
+    policy = LAN.model_copy(update={"destinations": (ip_network("10.99.0.0/16"),)})
+    config = CONFIG.model_copy(update={"policies": (policy,)})
+    masquerade = nat("-o wan0 -j MASQUERADE")
+    assert len(judge(masquerade, config)) == 1
+    assert judge(masquerade, config, replace(LINKS, beyond={"wg0": (ip_network("10.99.0.0/16"),)})) == []
 
 
 def test_clients_behind_the_default_route_may_have_any_address_that_the_policy_names() -> None:
