@@ -115,7 +115,7 @@ class Rules:
                 self._answer.set_result(line["problem"])
             return
         is_first = self.watched == "nothing"
-        self.watched = "all" if line["sees_rules"] else "routing"
+        self._watch("all" if line["sees_rules"] else "routing")
         self.are_kept = line["keeps"]
         before, self.missing = self.missing, [str(part) for part in line["missing"]]
         at = float(line.get("at", time.monotonic()))
@@ -133,10 +133,17 @@ class Rules:
         if bool(before) != bool(self.missing):
             self.changed()
 
+    def _watch(self, what: Literal["all", "routing", "nothing"]) -> None:
+        """The guard sees so much."""
+        self.watched = what
+        self._metrics.rules_watched.labels("rules").set(what == "all")
+        self._metrics.rules_watched.labels("routes").set(what != "nothing")
+
     def _lost(self, guard: Link) -> None:
         """The guard has ended. One that is a service of its own is started again, one of ours is not."""
         self._loop.remove_reader(guard.sock)
-        self.watched, self.are_kept = "nothing", False
+        self._watch("nothing")
+        self.are_kept = False
         if self._answer is not None and not self._answer.done():
             self._answer.set_result("the process that guards them has ended")
         if self._is_own:

@@ -414,6 +414,8 @@ class MediaPlace(Opening):
         into, out = self.counts_in(), self.counts_out()
         counts = {"bytes_in": into.bytes, "bytes_out": out.bytes}
         counts |= {"packets_in": into.packets, "packets_out": out.packets}
+        if self.heard is not None:
+            self._table.metrics.rtp_lost.inc(self.heard.lost)
         lost = {"packets_lost": into.lost} if into.lost else {}
         self._gone(reason, counts, packets_refused=self._refused, **lost)
 

@@ -39,11 +39,15 @@ class Metrics:
         )
         self.pinholes = self._gauge("pinholes", "Pinholes now open")
         self.strangers = self._counter("strangers", "Connections to a pinhole by somebody not expected")
+        self.rtp_lost = self._counter("rtp_lost", "Packets of RTP that did not come here, of media that has ended")
         self.violations = self._counter("violations", "Rules broken by peers", "rule", RULES)
         self.engine_failures = self._counter("engine_failures", "Sessions closed by a bug of ours")
         self.audit_lost = self._gauge("audit_lines_lost", "Audit lines that could not be written, since the start")
         self.rules_missing = self._gauge(
             "rules_missing", "Parts of the firewall rules and routes that are not as they were"
+        )
+        self.rules_watched = self._gauge(
+            "rules_watched", "Whether somebody would notice that these are gone", "what", ("rules", "routes")
         )
         self.audit_suppressed = self._counter(
             "audit_lines_suppressed", "Audit lines left out, as too many of their kind", "event", BUDGETS
@@ -72,8 +76,12 @@ class Metrics:
             counter.labels(value)
         return counter
 
-    def _gauge(self, name: str, text: str) -> Gauge:
-        return Gauge(f"pinhole_{name}", text, registry=self.registry)
+    def _gauge(self, name: str, text: str, label: str = "", values: Iterable[str] = ()) -> Gauge:
+        """The same for what also becomes less."""
+        gauge = Gauge(f"pinhole_{name}", text, [label] if label else [], registry=self.registry)
+        for value in values:
+            gauge.labels(value)
+        return gauge
 
     def knows(self, helper: str, purposes: Iterable[str]) -> None:
         """The daemon has this helper, whose pinholes are for these purposes. Their series begin now."""

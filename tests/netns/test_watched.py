@@ -19,6 +19,7 @@ from tools.peers import sipp
 
 SNGREP = PROMTOOL.with_name("sngrep")
 PACKETS = 20
+WATCHED = ("rules", "routes")
 MESSAGES = 6
 """INVITE, 180, 200, ACK, BYE, 200."""
 
@@ -113,6 +114,7 @@ def test_the_daemon_is_alive_and_ready_until_rules_are_gone(watched: Watched) ->
     assert json.loads(page(watched.lab, "healthz")) == {"alive": True}
     ready = json.loads(page(watched.lab, "readyz"))
     assert ready == {"ready": True, "checks": dict.fromkeys(("listeners", "rules", "audit", "loop"), "ok")}
+    assert {series(page(watched.lab, "metrics"))[f'pinhole_rules_watched{{what="{what}"}}'] for what in WATCHED} == {1}
     watched.lab.gateway.run(("nft", "flush", "ruleset"))
     watched.daemon.wait_for("rules.missing")
     ready = json.loads(page(watched.lab, "readyz"))

@@ -64,6 +64,16 @@ async def test_the_dashboard_names_only_metrics_that_exist() -> None:
     assert await unknown(list(expressions(json.loads(DASHBOARD.read_text())))) == set()
 
 
+async def test_the_page_about_monitoring_has_a_row_for_each_metric_and_no_other() -> None:
+    parts = Parts()
+    told = re.findall(r"# HELP (pinhole_\S+) (.*)", await parts.text())
+    await parts.measuring.stop()
+    rows = re.findall(
+        r"^\| `(pinhole_\w+)` \|.*\| (.*) \|$", (ROOT / "docs" / "monitoring.md").read_text(), re.MULTILINE
+    )
+    assert sorted(rows) == sorted(told)
+
+
 def test_every_query_of_the_dashboard_is_one(tmp_path: Path) -> None:
     queries = [
         query for query in expressions(json.loads(DASHBOARD.read_text())) if not query.startswith("label_values")
