@@ -19,12 +19,10 @@ from proxy.record.metrics import Metrics
 from proxy.record.outlets import STREAMS, FileOutlet, Outlet, open_file
 from proxy.record.sampling import Sampler, Watch
 from proxy.record.sinks import CLOSE_SECONDS, Sink
-from proxy.record.syslog import Collector, SyslogOutlet
+from proxy.record.syslog import DEV_LOG, SyslogOutlet
 
 # After a line was left out, the log says so within this time and the window of the line's kind.
 LEFT_OUT_SECONDS = 60.0
-
-_DEV_LOG = Collector("unix", "/dev/log")
 
 Opens = Callable[[str], int]
 """Opens the file of this path. Raises OSError, PinholeError."""
@@ -133,7 +131,7 @@ def _outlet(settings: Audit, place: SinkSettings, node: str, opens: Opens | None
         return JournalOutlet(looks)
     if place.to == "syslog":
         chained = linked(looks, Chain()) if is_chained else looks
-        return SyslogOutlet(place.server or _DEV_LOG, chained, node, place.facility)
+        return SyslogOutlet(place.server or DEV_LOG, chained, node, place.facility)
     path = place.file or place.to
     try:
         return FileOutlet(path, looks, partial(opens, path) if opens and place.file else None, is_chained)

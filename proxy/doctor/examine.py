@@ -7,25 +7,21 @@
 from __future__ import annotations
 
 import errno
-import os
 import socket
 import struct
-import tempfile
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
-from pathlib import Path
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Transport
 from proxy.config.schema import Config
 from proxy.config.values import PortRange
-from proxy.doctor import facts, judging, judging_host, judging_own, judging_routes, traffic
+from proxy.doctor import audit_places, facts, judging, judging_host, judging_own, judging_routes, traffic
 from proxy.doctor.findings import Finding, Trouble, fine, trouble
 from proxy.doctor.firewall import Firewall
 from proxy.errors import NetError, PinholeError, SocketError
 from proxy.host import commands, net, privileges, rules
 from proxy.host.rules import Backend
-from proxy.record import outlets
 from proxy.sockets import transparent
 
 CAP_NET_BIND_SERVICE = 10
@@ -40,7 +36,7 @@ def examine(config: Config, limits: Iterable[Mapping[str, Any]] = ()) -> list[Fi
     """Run all checks, in the order in which their findings should be mended. They only read; a socket that they bind is
     closed at once. `limits` are the rows of `/v1/limits`, if a daemon runs."""
     findings = [*_rights(), *_transparent_sockets(), *_listener(config), *_datagram_ports(config), *_addresses(config)]
-    findings += [finding for _, path in config.audit.files for finding in _audit(path)]
+    findings += audit_places.try_places(config.audit)
     findings += judging_host.judge_interfaces(config, [name for _, name in socket.if_nameindex()])
     if net.capabilities() >> CAP_NET_ADMIN & 1:
         try:
@@ -159,24 +155,6 @@ def _addresses(config: Config) -> Iterator[Finding]:
                 detail = f"{host} is no address of this host: answers come back only if they are routed here"
                 remedy = "# snat: interface; or add the address"
                 yield trouble(Trouble.SNAT_NOT_OURS, f"policy {policy.name}, snat", detail, remedy)
-
-
-def _audit(to: str) -> Iterator[Finding]:
-    """Whether lines can be appended to the file of the audit log. Where there is none yet, its directory has to take
-    files; none is left there."""
-    check = "audit log"
-    try:
-        if os.path.lexists(to):
-            os.close(outlets.open_file(to))
-        else:
-            with tempfile.TemporaryFile(dir=Path(to).parent) as file:
-                file.write(b"\n")
-    except OSError as error:
-        directory = Path(to).parent
-        remedy = "# see `audit: {to: ...}`" if directory.is_dir() else f"mkdir -p {directory}"
-        yield trouble(Trouble.AUDIT_NOT_WRITABLE, check, f"{to} cannot be written: {error.strerror}", remedy)
-    else:
-        yield fine(check, f"{to} can be written")
 
 
 def _user(config: Config) -> str:

@@ -30,6 +30,7 @@ class Trouble(Enum):
     SNAT_NOT_OURS = "snat.not_ours", Level.WARN
     INTERFACE_UNKNOWN = "interface.unknown", Level.WARN
     AUDIT_NOT_WRITABLE = "audit.not_writable", Level.FAIL
+    AUDIT_NO_COLLECTOR = "audit.no_collector", Level.WARN
     LIMIT_NEAR = "limit.near", Level.WARN
 
     FIREWALL_NOT_EXAMINED = "firewall.not_examined", Level.WARN

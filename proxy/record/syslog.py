@@ -53,6 +53,10 @@ class Collector:
         return f"unix://{self.at}" if self.way == "unix" else f"{self.way}://{host}:{self.port}"
 
 
+DEV_LOG = Collector("unix", "/dev/log")
+"""The collector of this host."""
+
+
 class _Way(Protocol):
     """How lines get to a collector."""
 
@@ -183,6 +187,11 @@ class _Tcp:
 
 
 _WAYS: Mapping[str, Callable[[Collector], _Way]] = {"unix": _Unix, "udp": _Udp, "tcp": _Tcp}
+
+
+def reach(collector: Collector) -> None:
+    """Connect to a collector, and leave at once. Raises OSError."""
+    _WAYS[collector.way](collector).connect().close()
 
 
 def _raise_if_closed(sock: socket.socket) -> None:

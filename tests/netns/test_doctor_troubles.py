@@ -110,6 +110,12 @@ def _no_directory_for_the_log(site: Site) -> None:
     site.configure(LAN_OUT, f"audit: {{to: {site.directory}/log/pinhole/audit.log}}")
 
 
+@provokes(Trouble.AUDIT_NO_COLLECTOR)
+def _nobody_collects(site: Site) -> None:
+    unix, tcp = f"{site.directory}/log", "tcp://127.0.0.1:601"
+    site.configure(LAN_OUT, f'audit: {{sinks: [{{to: syslog, server: {unix}}}, {{to: syslog, server: "{tcp}"}}]}}')
+
+
 @provokes(Trouble.LIMIT_NEAR)
 def _as_many_sessions_as_may_be(site: Site) -> None:
     site.configure(LAN_OUT, "limits: {sessions: 2}", f"audit: {{to: {site.directory}/audit.log}}", "user: root")
