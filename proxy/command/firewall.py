@@ -105,7 +105,8 @@ def guard(path: str | None, backend: str | None) -> None:
     """Keep rules and routes up: set them up, and again whenever somebody else takes them away. Needs root's rights;
     the daemon does not.
 
-    SIGTERM ends it and leaves them as they are; `pinhole net down` removes them.
+    SIGTERM ends it and leaves them as they are; `pinhole net down` removes them. SIGHUP sets up what the configuration
+    says now; the daemon has it do so at each reload.
     """
     from proxy.host import guard
 

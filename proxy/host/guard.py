@@ -105,14 +105,17 @@ class Guard:
         if self._missing is not None:
             self._tell_one(listener, self._line())
 
-    def end_by(self, signals: socket.socket) -> None:
-        """Let it be the end when something comes by this socket."""
-        self._watch(signals.fileno(), self._end)
+    def heed(self, signals: socket.socket) -> None:
+        """Heed the signals whose numbers come by this socket: SIGHUP sets up what the configuration says now, others
+        are the end."""
+        self._watch(signals.fileno(), partial(self._signalled, signals))
 
-    def set_up(self) -> None:
-        """Set up what the configuration says. Raises NetError."""
-        net.up(self._config, net.chosen(self._config, self._wanted))
+    def set_up(self, config: Config) -> None:
+        """Set up what this configuration says, and keep that from now on. Raises NetError."""
+        net.up(config, net.chosen(config, self._wanted))
+        self._config, self._standing, self._is_resting = config, self._of(config), False
         self._drain()
+        self.look()
 
     def look(self) -> None:
         """Look at what stands, tell what is missing, and put it back. When things go wrong, look again a while
@@ -290,10 +293,7 @@ class Guard:
             raise NetError(f"the guard reads {fresh.source}, which asks for other rules: give both the same `-c FILE`")
         if not self._keeps and not net.all_standing():
             raise NetError("no rules of ours stand")
-        net.up(fresh, net.chosen(fresh, self._wanted))
-        self._config, self._standing, self._is_resting = fresh, self._of(fresh), False
-        self._drain()
-        self.look()
+        self.set_up(fresh)
 
     # -- descriptors -----------------------------------------------------------------------------------------------
 
@@ -307,8 +307,14 @@ class Guard:
         del self._ready[listener.fileno()]
         listener.close()
 
-    def _end(self) -> None:
-        self._is_over = True
+    def _signalled(self, signals: socket.socket) -> None:
+        if set(signals.recv(_LONGEST_WISH)) != {signal.SIGHUP}:
+            self._is_over = True
+            return
+        try:
+            self.set_up(reading.in_force(self._path))
+        except PinholeError as error:
+            self._say(str(error))
 
 
 def door() -> socket.socket:
@@ -360,8 +366,8 @@ def fork(path: str | None, config: Config, backend: Backend | None, keeps: bool,
 
 
 def run(path: str | None, wanted: Backend | None) -> int:
-    """`pinhole net guard`: set rules and routes up and keep them, until SIGTERM. Returns the exit status; raises
-    PinholeError when it cannot begin."""
+    """`pinhole net guard`: set rules and routes up and keep them, until SIGTERM or SIGINT. Returns the exit status;
+    raises PinholeError when it cannot begin."""
     config = reading.in_force(path)
     net.require_admin()
     entry = door()
@@ -369,12 +375,12 @@ def run(path: str | None, wanted: Backend | None) -> int:
     told, tells = socket.socketpair()
     tells.setblocking(False)
     signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
-    for number in (signal.SIGTERM, signal.SIGINT):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
     with contextlib.closing(Guard(path, config, wanted, keeps=True, say=_say)) as guard:
-        guard.set_up()
+        guard.set_up(config)
         guard.listen_at(entry)
-        guard.end_by(told)
+        guard.heed(told)
         service.tell("READY=1")
         guard.serve()
     return 0

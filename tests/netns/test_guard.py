@@ -191,6 +191,17 @@ def test_a_reload_brings_other_rules_in_force(site: Kept, ask: str) -> None:
     assert not site.daemon.audit("rules.missing")
 
 
+def test_told_by_a_signal_the_guard_sets_up_what_the_configuration_says_now(site: Kept) -> None:
+    guard = site.guard()
+    site.daemon.write_config("policies: [{name: broken}]\n")
+    guard.send_signal(signal.SIGHUP)
+    until(lambda: "policies[0]" in site.said.read_text())
+    site.daemon.write_config(NARROW)
+    guard.send_signal(signal.SIGHUP)
+    until(lambda: "10.1.0.77" in site.run("nft list table inet pinhole"))
+    assert site.status("net", "status") == 0
+
+
 def test_a_reload_that_cannot_bring_rules_in_force_fails_and_changes_nothing(site: Kept) -> None:
     other = site.daemon.directory / "other.yaml"
     shutil.copy(site.daemon.config, other)
