@@ -93,8 +93,11 @@ class Ufw:
     def __init__(self, lab: Lab, directory: Path) -> None:
         self._lab = lab
         self._root = directory / "ufw"
-        for name in ("usr/share/ufw", "lib/ufw", "etc/ufw"):
+        programs = "lib/ufw" if (UNPACKED / "lib/ufw").exists() else "usr/lib/ufw"  # Debian 12, 13
+        for name in ("usr/share/ufw", programs, "etc/ufw"):
             shutil.copytree(UNPACKED / name, self._root / name)
+        if not (self._root / "lib").exists():
+            (self._root / "lib").symlink_to("usr/lib")
         (self._root / "etc/default").mkdir()
         shutil.copy(UNPACKED / "etc/default/ufw", self._root / "etc/default/ufw")
         self.settings = self._root / "etc/ufw"
