@@ -288,6 +288,7 @@ class Closed:
     - `closed_by_session`, or the word that the engine gave to `Pinholes.close`;
     - `session_closed`: the session is over, and its engine is no longer needed;
     - `never_used`: no peer came in time; `expired`: the time of a pinhole that may be used more than once is over;
+    - `closed_by_operator`: an operator has closed it, or its session or call;
     - `address_gone`: this host has lost the address; `stopped`: the daemon ends; `failed`: a bug of ours.
 
     A pinhole that has admitted a peer may also end with its last relay: `finished`, `idle`, `half_closed`,

@@ -24,6 +24,8 @@ from protocols.sip.ways import DIALOG_SECONDS
 from protocols.toolbox.clock import Clock
 from protocols.toolbox.memory import NAMES_BYTES, as_client
 
+_ENDS = {"idle": "media_idle", "closed_by_operator": "closed_by_operator"}
+"""Why its last place of media was closed -> why a call is over for that."""
 UNHEARD_SECONDS = 32.0
 """The time from an INVITE to any response. Whoever asks has given up then (RFC 3261 s.17.1.1.2, timer B)."""
 
@@ -122,8 +124,8 @@ class Lifetimes:
     def closed(self, call: Call, grant: AnyGrant, event: Closed, now: float) -> None:
         """A media place of a call is gone."""
         call.media.closed(grant, event)
-        if call.ending is None and not call.media and event.reason == "idle":
-            self.end(call, "media_idle", now)
+        if call.ending is None and not call.media and event.reason in _ENDS:
+            self.end(call, _ENDS[event.reason], now)
         else:
             self._tell_end(call, now)
 

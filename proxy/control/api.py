@@ -5,7 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from proxy.control import configuration, explain, explained, inventory, rows, trouble
+from proxy import version
+from proxy.control import configuration, explain, explained, inventory, openapi, rows, trouble
+from proxy.control.changes import CLOSED, Changes
+from proxy.control.changes import PARAMETERS as CLOSE_PARAMETERS
 from proxy.control.errors import unknown
 from proxy.control.explain import Explainer
 from proxy.control.gateway import Gateway
@@ -22,9 +25,10 @@ ONE_CALL = Shape("one_call", "A call with the pinholes of its media.", {**rows.C
 
 def routes(gateway: Gateway, pages: Sequence[Page]) -> list[Route]:
     """The table of routes. `pages`: what those read who watch the daemon."""
-    views, explainer = _Views(gateway), Explainer(gateway)
+    views, explainer, changes = _Views(gateway), Explainer(gateway), Changes(gateway)
     by_id = (Parameter("id", Type.TEXT, "The `id` of the row", in_path=True),)
-    return [
+    described: Row = {}
+    table = [
         Route("GET", "/v1/status", "How the daemon is", Single(None, lambda _: gateway.status())),
         Route("GET", "/v1/sessions", "The sessions", Listing("sessions", rows.SESSION, views.sessions)),
         Route("GET", "/v1/sessions/{id}", "One session", Single(ONE_SESSION, views.session), by_id, may_fail=(404,)),
@@ -53,15 +57,20 @@ def routes(gateway: Gateway, pages: Sequence[Page]) -> list[Route]:
         Route("GET", "/v1/explain", "Why something is open, was open, or was not let in",
               Single(explained.EXPLAINED, explainer.explain), explain.PARAMETERS),
         Route("POST", "/v1/reload", "Read the configuration again",
-              Single(configuration.RELOADED, lambda asked: gateway.reload(asked.query.get("dry_run", False))),
-              (configuration.DRY_RUN,), right=Right.CHANGE),
+              Single(configuration.RELOADED, changes.reload), (configuration.DRY_RUN,), right=Right.CHANGE),
+        Route("POST", "/v1/close", "End sessions, pinholes, calls or registrations, by id or by filters",
+              Single(CLOSED, changes.close), CLOSE_PARAMETERS, Right.CHANGE, may_fail=(404, 409)),
         *(Route("GET", page.path, page.summary, Text(page.content_type, page.make), may_fail=page.may_fail)
           for page in pages),
-        *_old(gateway, views),
+        Route("GET", "/v1/openapi.json", "This description, as OpenAPI 3.1", Single(None, lambda _: described)),
+        Route("GET", "/openapi.json", "The same", Single(None, lambda _: described), is_old=True),
+        *_old(gateway, views, changes),
     ]  # fmt: skip
+    described |= openapi.describe(table, version.installed())
+    return table
 
 
-def _old(gateway: Gateway, views: _Views) -> list[Route]:
+def _old(gateway: Gateway, views: _Views, changes: Changes) -> list[Route]:
     """The paths from before there were versions. Their rows have the names of that time."""
 
     def sessions(asked: Asked) -> Iterator[Row]:
@@ -78,7 +87,7 @@ def _old(gateway: Gateway, views: _Views) -> list[Route]:
         Route("GET", "/sessions", "The sessions", Listing("sessions", rows.SESSION, sessions), is_old=True),
         Route("GET", "/pinholes", "The pinholes", Listing("pinholes", rows.PINHOLE, pinholes), is_old=True),
         Route("POST", "/reload", "Read the configuration again",
-              Single(configuration.RELOADED, lambda _: gateway.reload(False)), right=Right.CHANGE, is_old=True),
+              Single(configuration.RELOADED, changes.reload), right=Right.CHANGE, is_old=True),
     ]  # fmt: skip
 
 

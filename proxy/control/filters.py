@@ -28,12 +28,12 @@ def parameters_of(shape: Shape) -> tuple[Parameter, ...]:
     for name, field in shape.fields.items():
         if field.kind is Kind.ENDPOINT:
             says = f"Only with this `{name}`: an address, ADDRESS:PORT or a network. {_NOT}"
-            found.append(Parameter(name, Type.TEXT, says))
+            found.append(Parameter(name, Type.PLACE, says))
         elif field.kind is Kind.WORD:
             found.append(Parameter(name, Type.TEXT, f"Only with this `{name}`. {_NOT}"))
     if _endpoints(shape):
         says = f"Only with this address, ADDRESS:PORT or network in any field. {_NOT}"
-        found.append(Parameter("address", Type.TEXT, says))
+        found.append(Parameter("address", Type.PLACE, says))
     if "age_seconds" in shape.fields:
         found.append(Parameter("older", Type.SECONDS, "Only what is older than this time, as 90, 3m, 2h or 1d"))
         found.append(Parameter("younger", Type.SECONDS, "Only what is younger than this time"))

@@ -14,6 +14,7 @@ from proxy.control.history import History
 from proxy.control.shapes import Row
 from proxy.pinholes.opening import Opening
 from proxy.pinholes.table import PinholeTable
+from proxy.record.audit import Log
 from proxy.record.recent import Recent
 from proxy.sessions.registry import Sessions
 from proxy.sessions.session import Session
@@ -33,6 +34,8 @@ class Gateway:
     """How many descriptors are in use."""
     reload: Callable[[bool], Awaitable[Row]]
     """Reads the configuration again. True: only to tell what that would change and end."""
+    log: Log
+    """The audit log."""
     recent: Recent
     """The refusals and violations of the last hour."""
     history: History

@@ -46,7 +46,7 @@ LIMIT = Shape(
     "limit",
     "Something that there is only so much of.",
     {
-        "limit": Field(Kind.WORD, "Its name: a key of `limits`, or ports, descriptors"),
+        "limit": Field(Kind.TEXT, "Its name: a key of `limits`, or ports, descriptors"),
         "used": Field(Kind.INTEGER, "How much is in use; of a limit for each client, by whoever uses most"),
         "most": Field(Kind.INTEGER, "How much there may be"),
         "used_percent": Field(Kind.SECONDS, "The same as a part of a hundred"),

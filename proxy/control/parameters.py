@@ -24,16 +24,35 @@ class Type(Enum):
     INTEGER = "integer"
     TIME = "time"
     ENDPOINT = "endpoint"
+    PLACE = "place"
+    """An address, an endpoint or a network, with or without `!` before it. A filter reads it (`filters.py`)."""
     FLAG = "flag"
 
+
+_V4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
+_V6 = "(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"
+_PORT = "[1-5]?[0-9]{1,4}"
 
 _SCHEMAS: Mapping[Type, dict[str, Any]] = {
     Type.TEXT: {"type": "string", "maxLength": 256},
     Type.SECONDS: {"type": "string", "pattern": f"^{_SECONDS}$"},
     Type.INTEGER: {"type": "integer", "minimum": 1, "maximum": 10_000_000},
     Type.TIME: {"type": "string", "format": "date-time"},
-    Type.ENDPOINT: {"type": "string", "maxLength": 64},
-    Type.FLAG: {"type": "boolean"},
+    Type.ENDPOINT: {
+        "type": "string",
+        "pattern": rf"^(?:{_V4}|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}$",
+        "examples": ["192.0.2.1:5060", "[2001:db8::1]:5060"],
+    },
+    Type.PLACE: {
+        "anyOf": [
+            {"type": "string", "format": "ipv4"},
+            {"type": "string", "format": "ipv6"},
+            {"type": "string", "pattern": rf"^!?{_V4}(?::{_PORT}|/(?:3[0-2]|[12]?[0-9]))?$"},
+            {"type": "string", "pattern": rf"^!?(?:{_V6}|\[{_V6}\]:{_PORT}|{_V6}/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))$"},
+        ],
+        "examples": ["192.0.2.1", "!192.0.2.0/24", "192.0.2.1:5060", "[2001:db8::1]:5060"],
+    },
+    Type.FLAG: {"type": "string", "enum": ["true", "false", "1", "0"]},
 }
 
 
@@ -70,7 +89,7 @@ class Parameter:
         if self.words and text not in self.words:
             raise self._wrong(text, " or ".join(self.words))
         match self.type:
-            case Type.TEXT:
+            case Type.TEXT | Type.PLACE:
                 if len(text) > 256:
                     raise self._wrong(text, "at most 256 characters")
                 return text
@@ -85,7 +104,7 @@ class Parameter:
             case Type.ENDPOINT:
                 return self._endpoint(text)
             case Type.FLAG:
-                if text not in ("true", "false", "1", "0", ""):
+                if text not in ("true", "false", "1", "0"):
                     raise self._wrong(text, "true or false")
                 return text not in ("false", "0")
 
@@ -98,7 +117,7 @@ class Parameter:
     def _time(self, text: str) -> float:
         try:
             moment = datetime.fromisoformat(text)
-            return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+            return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
         except (ValueError, OverflowError):
             raise self._wrong(text, "a time as 2026-11-29T20:15:00Z") from None
 

@@ -11,15 +11,17 @@ from pathlib import Path
 from proxy.errors import SocketError
 
 
-def bind(path: str, group: int | None = None) -> socket.socket:
+def bind(path: str, group: int | None = None, is_for_group: bool = True) -> socket.socket:
     """Make the control socket, for its owner and its group alone. `group` names another group than this process has.
-    Raises SocketError when the path cannot be used or another daemon answers there."""
+    Not `is_for_group`: everybody may open it, and the server judges who asks (`rights.py`). Raises SocketError when the
+    path cannot be used or another daemon answers there."""
     at = Path(path)
     try:
         at.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         _remove_stale(at)
         sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
-        before = os.umask(0o117)  # only owner and group may talk to the daemon, from the first instant on
+        # only owner and group may talk to the daemon, from the first instant on
+        before = os.umask(0o117 if is_for_group else 0o111)
         try:
             sock.bind(path)
             if group is not None:

@@ -166,6 +166,7 @@ _ENDS: Mapping[str, tuple[str, str, str | None]] = {
         "if the peer needs longer, give it more time",
         "timeouts: {pinhole_open: SECONDS}",
     ),
+    "closed_by_operator": ("an operator closed it", "the audit log says who did (`control.changed`)", None),
     "expired": ("its time was over", "whoever needs it has to ask again (as a phone registers again)", None),
     "target_refused": ("$target refused the connection", "nothing listens there, or its firewall rejects us", None),
     "target_timeout": ("$target did not answer in time", "it is down, or a firewall drops what comes from us", None),

@@ -5,6 +5,7 @@ The server answers by this table, and the OpenAPI description is generated from 
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -99,6 +100,11 @@ class Route:
     """The statuses of its refusals, beside 400 for parameters."""
     is_old: bool = field(default=False, kw_only=True)
     """Whether it is kept only for those who know it."""
+
+    @property
+    def name(self) -> str:
+        """Its name, made of method and path: get_v1_sessions_id."""
+        return re.sub(r"[^a-z0-9]+", "_", f"{self.method} {self.path}".lower()).strip("_")
 
     @property
     def all_parameters(self) -> tuple[Parameter, ...]:

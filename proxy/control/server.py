@@ -7,12 +7,11 @@ import contextlib
 import inspect
 import json
 import socket
-import struct
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import web
 
@@ -20,11 +19,20 @@ from proxy.control import place
 from proxy.control.errors import Wrong
 from proxy.control.filters import matcher
 from proxy.control.parameters import read_all
-from proxy.control.routes import Asked, Listing, Peer, Route, Single, Stream, Text
+from proxy.control.rights import Rights, peer_of
+from proxy.control.routes import Asked, Listing, Route, Single, Stream, Text
 
 # Sending so many rows takes about a millisecond. Ten thousand calls have forty thousand rows, and nobody in a call
 # should hear them being sent.
 ROWS_AT_ONCE = 64
+MOST_CONNECTIONS = 256
+"""Each takes a descriptor. Root is let in beyond that."""
+MOST_LINE_BYTES = 64 * 1024
+"""A request with all its filters is one line."""
+FORBIDDEN_SECONDS = 1.0
+"""So long a peer that may not ask has to read that."""
+SHUTDOWN_SECONDS = 1.0
+"""For answers that are under way when the daemon ends."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -39,25 +47,67 @@ class Control:
         routes: Iterable[Route],
         bound: Callable[[], socket.socket] | None = None,
         removed: Callable[[], None] | None = None,
+        rights: Rights | None = None,
     ) -> None:
         """`bound` makes the socket at `path` and `removed` takes it away; by default this process does both itself."""
-        self._bind = bound or partial(place.bind, path)
+        self._rights = rights or Rights()
+        self._bind = bound or partial(place.bind, path, None, self._rights.are_for_all)
         self._remove = removed or partial(place.remove, path)
         app = web.Application(middlewares=[_explained])
         for route in routes:
-            app.router.add_route(route.method, _pattern(route), _handler(route))
-        self._runner = web.AppRunner(app, access_log=None, handle_signals=False)
+            app.router.add_route(route.method, _pattern(route), _handler(route, self._rights))
+        how: dict[str, Any] = {
+            "handle_signals": False,
+            "shutdown_timeout": SHUTDOWN_SECONDS,
+            "max_line_size": MOST_LINE_BYTES,
+        }
+        self._runner = web.AppRunner(app, access_log=None, **how)
+        self._server: asyncio.AbstractServer | None = None
 
     async def start(self) -> None:
         """Begin to serve. Raises SocketError when the path cannot be used or another daemon answers there."""
         sock = self._bind()
         await self._runner.setup()
-        await web.SockSite(self._runner, sock).start()
+        self._server = await asyncio.get_running_loop().create_unix_server(self._gate, sock=sock)
+
+    def _gate(self) -> asyncio.Protocol:
+        assert self._runner.server is not None
+        return _Gate(self._runner.server, self._rights)
 
     async def stop(self) -> None:
         """Stop serving and remove the socket."""
+        if self._server is not None:
+            self._server.close()
         await self._runner.cleanup()
         self._remove()
+
+
+class _Gate(asyncio.Protocol):
+    """Lets a connection in whose peer may ask anything at all; of others not a byte is read."""
+
+    def __init__(self, server: web.Server, rights: Rights) -> None:
+        self._server = server
+        self._rights = rights
+
+    def connection_made(self, opened: asyncio.BaseTransport) -> None:
+        """Somebody has opened the socket."""
+        transport = cast(asyncio.Transport, opened)  # as uvloop's is, though it does not derive from it
+        peer, groups = peer_of(transport)
+        if self._rights.of(peer, groups) and (peer.uid == 0 or len(self._server.connections) < MOST_CONNECTIONS):
+            handler = self._server()
+            transport.set_protocol(handler)
+            handler.connection_made(transport)
+        else:
+            body = json.dumps(_FORBIDDEN.row).encode()
+            head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            transport.write(head.encode() + b"Connection: close\r\n\r\n" + body)
+            transport.write_eof()  # a close would take the answer away from a peer that is still asking
+            asyncio.get_running_loop().call_later(FORBIDDEN_SECONDS, transport.close)
+
+
+_FORBIDDEN = Wrong(
+    403, "not_allowed", "you may not do this", "`control: look` and `control: change` name the groups whose members may"
+)
 
 
 @web.middleware
@@ -86,13 +136,16 @@ def _pattern(route: Route) -> str:
     return route.path.replace("{id}", "{id:.+}")
 
 
-def _handler(route: Route) -> Handler:
+def _handler(route: Route, rights: Rights) -> Handler:
     """What answers requests for this route."""
     parameters = route.all_parameters
 
     def read(request: web.Request) -> Asked:
+        peer, groups = peer_of(request.transport)
+        if route.right not in rights.of(peer, groups):
+            raise _FORBIDDEN
         texts: Sequence[tuple[str, str]] = list(request.query.items())
-        return Asked(read_all(parameters, texts), peer_of(request), request.match_info.get("id", ""))
+        return Asked(read_all(parameters, texts), peer, request.match_info.get("id", ""))
 
     match route.answer:
         case Listing() as listing:
@@ -112,7 +165,8 @@ def _handler(route: Route) -> Handler:
             return stream
         case Text(content_type, make_text):
 
-            async def text(_: web.Request) -> web.StreamResponse:
+            async def text(request: web.Request) -> web.StreamResponse:
+                read(request)
                 status, body = await make_text()
                 return web.Response(status=status, body=body, headers={"Content-Type": content_type})
 
@@ -149,12 +203,3 @@ async def _stream(request: web.Request, items: Any) -> web.StreamResponse:
             async for name, data in items:
                 await response.write(f"event: {name}\ndata: {data}\n\n".encode())
     return response
-
-
-def peer_of(request: web.Request) -> Peer:
-    """Who asks. A peer that is gone already is nobody."""
-    sock = None if request.transport is None else request.transport.get_extra_info("socket")
-    if sock is None or sock.family != socket.AF_UNIX:
-        return Peer(-1, -1, 0)
-    pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-    return Peer(uid, gid, pid)

@@ -258,7 +258,7 @@ class Daemon:
 
         self._gateway = Gateway(
             HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, _descriptors, self._reload,
-            self._recent, History(self._audit_files),
+            self._log, self._recent, History(self._audit_files),
         )  # fmt: skip
         self._reloading = Reloading(self, path, self._gathered, self._log)
         self._reloading.ended = self._measuring.reloaded

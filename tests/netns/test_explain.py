@@ -13,6 +13,7 @@ import pytest
 
 from proxy.command import client
 from proxy.config import reading
+from proxy.errors import PinholeError
 from proxy.host.rules import Backend, input_line
 from tests.harness.sip_flow import message, register
 from tests.netns import media_site
@@ -97,19 +98,18 @@ def a_fax(here: Here) -> Iterator[str]:
 
 @contextlib.contextmanager
 def a_phone_that_can_be_called(here: Here) -> Iterator[str]:
-    """Its registrar takes it up, and in the end lets it go."""
-    for number, seconds in enumerate((60, 0), 1):
-        asked = register(number, "<sip:alice@10.1.0.2:5062>", seconds)
-        here.near.signalling.socket.sendto(asked, here.near.to)
-        request = here.far.signalling.socket.recv(65535)
-        names = ("Via", "From", "To", "Call-ID", "CSeq", *(["Contact"] if seconds else []))
-        answer = message("SIP/2.0 200 OK", *(f"{name}: {media_site.field(request, name)}" for name in names))
-        here.far.signalling.socket.sendto(answer, here.far.to)
-        here.near.signalling.socket.recv(65535)
-        if seconds:
-            (registration,) = here.rows("registrations")
-            assert (registration["aor"], registration["contact"]) == ("sip:alice@example.org", "10.1.0.2:5062")
-            yield "sip"
+    """Its registrar takes it up, and in the end an operator closes the way to it."""
+    asked = register(1, "<sip:alice@10.1.0.2:5062>", 60)
+    here.near.signalling.socket.sendto(asked, here.near.to)
+    request = here.far.signalling.socket.recv(65535)
+    names = ("Via", "From", "To", "Call-ID", "CSeq", "Contact")
+    answer = message("SIP/2.0 200 OK", *(f"{name}: {media_site.field(request, name)}" for name in names))
+    here.far.signalling.socket.sendto(answer, here.far.to)
+    here.near.signalling.socket.recv(65535)
+    (registration,) = here.rows("registrations")
+    assert (registration["aor"], registration["contact"]) == ("sip:alice@example.org", "10.1.0.2:5062")
+    yield "sip"
+    assert here.ask("v1/close", "POST", id=registration["id"])["of"] == "registrations"
     assert here.rows("registrations") == []
 
 
@@ -145,7 +145,7 @@ def asking_for_a_file(here: Here, of: str = "198.51.100.2") -> Iterator[None]:
         yield
 
 
-PURPOSES = [a_download, a_call, a_fax, a_redirect, a_boot_file]
+PURPOSES = [a_download, a_call, a_fax, a_phone_that_can_be_called, a_redirect, a_boot_file]
 
 
 @pytest.mark.parametrize("hole", PURPOSES, ids=lambda hole: str(hole.__name__))
@@ -350,3 +350,36 @@ def test_calls_and_pinholes_are_listed_with_what_belongs_together(here: Here) ->
     assert {row["id"] for row in one["open"]} == set(call["pinholes"])
     talk.hang_up()
     assert not [row for row in here.rows("calls") if row["call_id"] == talk.call]
+
+
+# -- closing -------------------------------------------------------------------------------------------------------
+
+
+def test_a_call_that_an_operator_closes_is_over(here: Here) -> None:
+    talk = here.talk()
+    media_site.both_are_heard(talk)
+    (call,) = [row for row in here.rows("calls") if row["call_id"] == talk.call]
+    assert here.ask("v1/close", "POST", id=call["id"]) == {"closed": [call["id"]], "of": "calls"}
+    assert here.daemon.wait_for("call.ended", call_id=talk.call)["reason"] == "closed_by_operator"
+    assert here.daemon.wait_for("control.changed", what="close")["uid"] == 0
+    assert talk.media[here.far][0].is_deaf_to(talk.voices[here.near])
+
+
+def test_sessions_are_closed_by_filters_with_all_that_they_opened(here: Here) -> None:
+    with server(here.lab.server), Talk(here.lab.client, str(here.lab.server.v4)) as talk:
+        talk.ask("PASV")
+        opened = here.opened("ftp-data")
+        assert here.ask("v1/close", "POST", of="sessions", helper="ftp", client="!198.51.100.0/24")["closed"] == [
+            opened["session"]
+        ]
+        assert here.daemon.wait_for("session.closed", session=opened["session"])["reason"] == "closed_by_operator"
+        closed = here.daemon.wait_for("pinhole.closed", pinhole=opened["pinhole"], session=opened["session"])
+        assert closed["reason"] == "closed_by_operator"
+        assert talk.end() == "closed"
+
+
+def test_everything_is_not_closed_by_mistake(here: Here) -> None:
+    with pytest.raises(PinholeError, match="that would end everything"):
+        here.ask("v1/close", "POST")
+    with pytest.raises(PinholeError, match="there is no session nobody"):
+        here.ask("v1/close", "POST", id="nobody")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 
-from proxy.record.events.kinds import COUNT, ENDPOINT, SECONDS, TEXT, many, maybe
+from proxy.record.events.kinds import COUNT, ENDPOINT, NUMBER, SECONDS, TEXT, WORD, many, maybe
 from proxy.record.events.row import Event, field, option
 
 _Line = partial(Event, scope="daemon")
@@ -50,6 +50,18 @@ EVENTS = (
         "the old configuration stays in force",
         (field("problems", many(TEXT)),),
         severity="error",
+    ),
+    _Line(
+        "control.changed",
+        "somebody has changed something by the control socket",
+        (
+            field("what", WORD, "reload, close, switch or unswitch"),
+            field("about", TEXT, "what was changed, in words"),
+            field("uid", NUMBER, "the user, as the kernel knows it"),
+            field("gid", NUMBER, "the group of the user's process"),
+            field("pid", NUMBER, "the process"),
+        ),
+        severity="notice",
     ),
     _Line(
         "listener.overloaded",

@@ -84,7 +84,7 @@ async def world(tmp_path: Path, shell: Shell | None = None) -> AsyncIterator[Wor
 
     gateway = Gateway(
         {"test": shell.helper}, shell.sessions, shell.pinholes, lambda: shell.config, lambda: {"state": "serving"},
-        lambda: 10, reload, recent, History(lambda: [partial(past.open_file, str(tmp_path / "audit.log"))]),
+        lambda: 10, reload, shell.log, recent, History(lambda: [partial(past.open_file, str(tmp_path / "audit.log"))]),
     )  # fmt: skip
     path = tmp_path / "control.sock"
     measuring = Measuring(
