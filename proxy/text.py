@@ -8,6 +8,7 @@ not write.
 from __future__ import annotations
 
 import json
+import sys
 
 
 def printable(text: str, keep: str = "") -> str:
@@ -23,6 +24,12 @@ def printable_json(document: str) -> str:
     if document.replace("\n", "").isprintable():
         return document
     return "".join(char if char.isprintable() or char == "\n" else json.dumps(char)[1:-1] for char in document)
+
+
+def say(text: str) -> None:
+    """Tell the operator on standard error."""
+    shown = printable(text, keep="\n")
+    print(f"pinhole: {shown}", file=sys.stderr, flush=True)
 
 
 def _escaped(char: str) -> str:

@@ -18,6 +18,6 @@ def run(path: str | None, net: bool, backend: str | None) -> None:
 
     SIGTERM ends it when transfers are done, SIGHUP reads the configuration again, SIGUSR1 reopens the audit log.
     """
-    from proxy.daemon import daemon
+    from proxy.daemon import starting
 
-    sys.exit(daemon.run(path, net, named_backend(backend)))
+    sys.exit(starting.run(path, net, named_backend(backend)))

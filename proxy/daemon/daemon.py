@@ -1,4 +1,4 @@
-"""Builds the parts from a configuration, runs them, and takes them down in order.
+"""Builds the parts from a configuration, runs them, and takes them down in order; `starting` does what comes before.
 
 SIGTERM, SIGINT  stop: no new sessions, let transfers end within `timeouts: drain`; a second one ends at once
 SIGHUP           read the configuration again
@@ -10,41 +10,35 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import importlib
 import os
 import resource
 import secrets
 import signal
 import socket
-import sys
 import time
 import traceback
 from collections.abc import Coroutine, Iterator
 from functools import partial
 from typing import Any
 
-import uvloop
-
 from protocols import HELPERS
 from protocols.contract.engine import Counts
 from protocols.contract.live import Call
 from proxy import version
-from proxy.config import files, reading, whereabouts
+from proxy.config import files
 from proxy.config.schema import Config
 from proxy.config.shown import hash_of
-from proxy.control import api, past, place
+from proxy.control import api, past
 from proxy.control.gateway import Gateway
 from proxy.control.history import History
 from proxy.control.server import Control
-from proxy.daemon.recorder import Recorder, openers
+from proxy.daemon.recorder import READ_AUDIT, Recorder
 from proxy.daemon.reloading import Fresh, Reloading
 from proxy.daemon.rules import Outcome, Rules
 from proxy.errors import PinholeError, SocketError
-from proxy.host import guard, link, net, privileges, rules, service
-from proxy.host.keeper import Keeper, Wish, fork_keeper
+from proxy.host import service
+from proxy.host.keeper import Keeper
 from proxy.host.link import Link
-from proxy.host.privileges import User
-from proxy.host.rules import Backend
 from proxy.measure.measuring import Measuring
 from proxy.pinholes.table import PinholeTable
 from proxy.record import failures
@@ -57,151 +51,12 @@ from proxy.sessions.session import Session
 from proxy.sockets import reserved, transparent
 from proxy.sockets.ports import PortPool
 from proxy.sockets.watch import AddressWatch
-from proxy.text import printable
+from proxy.text import say
 
 # This counts both legs of a session, and for some sessions with a transfer two sockets and a pipe.
 DESCRIPTORS_PER_SESSION = 3
 # A pinhole of media has one socket for RTP and one for RTCP.
 DESCRIPTORS_PER_PINHOLE = 2
-# The keeper's wishes to read the audit file, and the one before it.
-_READ_AUDIT = ("read-audit", "read-audit-before")
-# A guard of a daemon that was killed needs a moment to notice it.
-ENDING_SECONDS = 2.0
-
-
-def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
-    """`pinhole run`: serve until told to stop. Returns the exit status; raises PinholeError when it cannot begin.
-
-    `sets_up`: firewall rules and routes are set up before, and taken down at the end. Otherwise they are left alone,
-    but for a guard that keeps them. A daemon that root starts serves as an ordinary user.
-    """
-    _fill_standard_descriptors()
-    path = whereabouts.chosen(path)
-    settings = reading.in_force(path)
-    is_root = os.geteuid() == 0
-    who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
-    elsewhere = link.find()
-    if sets_up and elsewhere is not None and elsewhere.lasts(ENDING_SECONDS):
-        raise PinholeError("`pinhole net guard` keeps the rules here: leave --net out, or end it first")
-    if sets_up:
-        elsewhere = None
-    backend = net.chosen(settings, wanted) if sets_up else None
-    keeper: Keeper | None = None
-    watcher = elsewhere
-    _end_in_order_until_served()
-    try:
-        if backend is not None:
-            net.up(settings, backend, _say)
-        # A SIGTERM right after a fork may be lost in Python, and one while the loop starts does harm. So it is blocked
-        # until the loop takes signals itself.
-        signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
-        if watcher is None:
-            watcher = guard.fork(path, settings, backend or wanted, backend is not None, _say)
-        else:
-            watcher.ask("apply", rules=rules.label(settings, Backend.NFT))
-        if is_root or backend is not None:
-            keeper = _keeper(path, settings, who, backend, watcher)
-    except BaseException:
-        if watcher is not None:
-            watcher.end()
-        if backend is not None:
-            net.down(backend, _say)
-        raise
-    try:
-        _load_what_comes_late()
-        privileges.become(who)
-        return uvloop.run(_serve(path, settings, keeper, watcher))
-    finally:
-        watcher.end()
-        if keeper is not None:
-            keeper.end("end")
-
-
-def _keeper(path: str | None, settings: Config, who: User, backend: Backend | None, watcher: Link) -> Keeper:
-    """The process beside the serving one, which keeps root's rights and does what the serving process no longer may."""
-
-    bound: list[str] = []
-    """The control sockets that stand: two for a moment, when a reload moves it."""
-
-    def control() -> int:
-        at = reading.control_in_force(path) if bound else settings.control
-        sock = place.bind(at, who.gid)
-        bound.append(at)
-        return sock.detach()
-
-    def forget_control() -> None:
-        if bound:
-            place.remove(bound.pop(0))
-
-    def end() -> None:
-        if backend is not None:
-            net.down(backend, _say)
-
-    def deserted() -> None:
-        for at in bound:
-            place.remove(at)
-        if backend is not None:
-            _say("it ended without a word; rules and routes stay as they are (`pinhole net down` removes them)")
-
-    def configuration() -> int:
-        # A daemon that began with the built-in configuration may have a file by now.
-        return files.pack(files.gather(whereabouts.chosen(path) or whereabouts.SYSTEM_PATH))
-
-    wishes: dict[str, Wish] = {
-        **{f"audit {path}": opens for path, opens in openers(settings.audit).items()},
-        **{
-            wish: partial(past.open_file, path)
-            for wish, path in zip(_READ_AUDIT, past.files(settings.audit.readable), strict=False)
-        },
-        "configuration": configuration,
-        "control": control,
-        "forget-control": forget_control,
-        "end": end,
-    }
-    return fork_keeper(wishes, "end", deserted, [watcher.sock])
-
-
-def _end_in_order_until_served() -> None:
-    """Until the loop takes signals, SIGTERM must not leave the rules behind. The other signals are ignored, since there
-    is no log to reopen yet."""
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    for number in (signal.SIGHUP, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _fill_standard_descriptors() -> None:
-    """The parent process may have closed the standard descriptors. Then a socket would get one of their numbers, and
-    the peer would get the audit log."""
-    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
-        os.set_inheritable(descriptor, True)
-    os.close(descriptor)
-
-
-def _load_what_comes_late() -> None:
-    """Import now the modules that Python imports only when it needs them. They lie where root installed them, and an
-    ordinary user may not be able to read them later."""
-    for name in ("encodings.idna", "encodings.unicode_escape"):
-        importlib.import_module(name)
-    version.installed()
-
-
-def _say(text: str) -> None:
-    """Tell the operator on standard error."""
-    shown = printable(text, keep="\n")
-    print(f"pinhole: {shown}", file=sys.stderr, flush=True)
-
-
-async def _serve(path: str | None, settings: Config, keeper: Keeper | None, watcher: Link) -> int:
-    """Run the daemon in this loop until it is told to stop."""
-    daemon = Daemon(path, settings, keeper, watcher)
-    try:
-        await daemon.start()
-        for text in settings.warnings:
-            _say(text)
-        await daemon.until_stopped()
-    finally:
-        await daemon.stop()
-    return 0
 
 
 class Daemon:
@@ -229,7 +84,7 @@ class Daemon:
         self._recent = Recent()
         self._recorder = Recorder(self._loop, settings.audit, instance, self._metrics, opens, self._recent.note)
         self._log = self._recorder.log
-        self._rules = Rules(self._loop, watcher, self._log, self._metrics, _say)
+        self._rules = Rules(self._loop, watcher, self._log, self._metrics, say)
         self._rules.changed = self._tell_manager
         self._version = version.installed()
         own = frozenset(listener.loopback(settings.network.listen_port))
@@ -282,7 +137,7 @@ class Daemon:
         try:
             self._watch = AddressWatch(self._loop, self._sessions.address_gone)
         except OSError as error:
-            _say(f"cannot be told of addresses of this host that go away: {error.strerror} (systemd: AF_NETLINK)")
+            say(f"cannot be told of addresses of this host that go away: {error.strerror} (systemd: AF_NETLINK)")
         self._rules.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ask_to_stop)
@@ -311,7 +166,7 @@ class Daemon:
         """What opens the audit file, and the one before it, for reading."""
         files = past.files(self._config.audit.readable)
         if self._keeper is not None:
-            return [partial(self._keeper.descriptor, wish) for wish, _ in zip(_READ_AUDIT, files, strict=False)]
+            return [partial(self._keeper.descriptor, wish) for wish, _ in zip(READ_AUDIT, files, strict=False)]
         return [partial(past.open_file, path) for path in files]
 
     async def _begin_control(self, path: str) -> Control:
@@ -372,7 +227,7 @@ class Daemon:
         if soft < hard:
             resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
         if hard < wanted:
-            _say(
+            say(
                 f"at most {hard} descriptors, but limits.sessions ({limits.sessions}) and limits.pinholes "
                 f"({limits.pinholes}) can need {wanted}: raise the limit (systemd: LimitNOFILE={wanted}) or lower them"
             )
@@ -418,7 +273,7 @@ class Daemon:
     async def _reload_and_say(self) -> None:
         answer = await self._reload()
         for text in (*answer["problems"], *answer["warnings"], *answer["remarks"]):
-            _say(text)
+            say(text)
 
     async def _reload(self, is_dry: bool = False) -> dict[str, Any]:
         """The control socket's request to read the configuration again."""

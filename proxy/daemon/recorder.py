@@ -24,6 +24,9 @@ from proxy.record.syslog import DEV_LOG, SyslogOutlet
 # After a line was left out, the log says so within this time and the window of the line's kind.
 LEFT_OUT_SECONDS = 60.0
 
+# The keeper's wishes to read the audit file, and the one before it.
+READ_AUDIT = ("read-audit", "read-audit-before")
+
 Opens = Callable[[str], int]
 """Opens the file of this path. Raises OSError, PinholeError."""
 

@@ -24,7 +24,6 @@ import os
 import select
 import signal
 import socket
-import sys
 import time
 import traceback
 from collections import deque
@@ -41,7 +40,7 @@ from proxy.host.news import News
 from proxy.host.passed import Passed
 from proxy.host.rules import Backend
 from proxy.host.standing import Standing
-from proxy.text import printable
+from proxy.text import say
 
 SETTLE_SECONDS = 0.5
 """How long to wait for the rest of a change before it is told. A change comes in several pieces of news."""
@@ -332,7 +331,7 @@ def door() -> socket.socket:
 # -- as a child of the daemon ------------------------------------------------------------------------------------------
 
 
-def fork(path: str | None, config: Config, backend: Backend | None, keeps: bool, say: Say) -> Link:
+def fork(path: str | None, config: Config, backend: Backend | None, keeps: bool) -> Link:
     """Start a guard beside this process, which ends with it. This must be called before there is a second thread.
     Raises NetError when it is to keep the rules, and another guard does."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
@@ -377,14 +376,10 @@ def run(path: str | None, wanted: Backend | None) -> int:
     signal.set_wakeup_fd(tells.fileno(), warn_on_full_buffer=False)
     for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         signal.signal(number, lambda *_: None)
-    with contextlib.closing(Guard(path, config, wanted, keeps=True, say=_say)) as guard:
+    with contextlib.closing(Guard(path, config, wanted, keeps=True, say=say)) as guard:
         guard.set_up(config)
         guard.listen_at(entry)
         guard.heed(told)
         service.tell("READY=1")
         guard.serve()
     return 0
-
-
-def _say(text: str) -> None:
-    print(f"pinhole: {printable(text)}", file=sys.stderr, flush=True)

@@ -16,7 +16,7 @@ import pytest
 
 from proxy.config import reading, whereabouts
 from proxy.config.files import unpack
-from proxy.daemon import daemon as daemon_module
+from proxy.daemon import starting
 from proxy.errors import PinholeError
 from proxy.host import keeper, privileges
 from proxy.host.link import Link
@@ -141,7 +141,7 @@ def test_a_configuration_that_was_not_there_at_the_start_is_read_as_well(
     ours, theirs = socket.socketpair()
     who = privileges.User("nobody", 65534, 65534)
     with ours, theirs:
-        beside = daemon_module._keeper(None, reading.default(), who, None, Link(ours, 0))
+        beside = starting._keeper(None, reading.default(), who, None, Link(ours, 0))
         with pytest.raises(PinholeError, match="cannot be read: No such file"):
             beside.descriptor("configuration")
         (tmp_path / "pinhole.yaml").write_text(NONE)

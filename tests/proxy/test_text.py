@@ -11,14 +11,13 @@ from click.testing import CliRunner
 
 from proxy.command import terminal
 from proxy.command.cli import main
-from proxy.daemon import daemon
 from proxy.errors import ConfigError
 from proxy.record import sinks
 from proxy.record.audit import Origin, open_log
 from proxy.record.forms import form
 from proxy.record.outlets import FileOutlet
 from proxy.record.sinks import Sink
-from proxy.text import printable, printable_json
+from proxy.text import printable, printable_json, say
 
 SPEAKING = {
     "esc": "\x1b]0;owned\x07",
@@ -100,7 +99,7 @@ def test_problems_of_a_configuration(tmp_path: Path, said: str) -> None:
 @each
 def test_standard_error(capsys: pytest.CaptureFixture[str], said: str) -> None:
     terminal.say(said)
-    daemon._say(said)
+    say(said)
     sink = Sink(FileOutlet("stderr"))
     sink._report(said)
     sink.close()

@@ -310,7 +310,7 @@ def test_run_hands_over_to_the_daemon(
         calls.append((path, sets_up, wanted))
         return 0
 
-    module(monkeypatch, "proxy.daemon.daemon", run=run)
+    module(monkeypatch, "proxy.daemon.starting", run=run)
     assert pinhole(*arguments).exit_code == 0
     assert calls == [expected]
 
@@ -319,7 +319,7 @@ def test_what_stops_the_daemon_from_starting_is_said_in_one_line(monkeypatch: py
     def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
         raise PinholeError("no capability")
 
-    module(monkeypatch, "proxy.daemon.daemon", run=run)
+    module(monkeypatch, "proxy.daemon.starting", run=run)
     result = pinhole("run")
     assert (result.exit_code, result.stderr) == (1, "pinhole: no capability\n")
 
