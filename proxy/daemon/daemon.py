@@ -46,6 +46,7 @@ from proxy.record.metrics import Metrics
 from proxy.record.recent import Recent
 from proxy.sessions import listener
 from proxy.sessions.flows import Flows
+from proxy.sessions.progress import Progress
 from proxy.sessions.registry import Sessions
 from proxy.sessions.session import Session
 from proxy.sockets import reserved, transparent
@@ -97,6 +98,7 @@ class Daemon:
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
         self._sessions.is_unrecorded = self._recorder.is_unavailable
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
+        self._progress = Progress(self._loop, self._sessions, self._pinholes)
         self._measuring = Measuring(
             self._loop,
             self._metrics,
@@ -154,6 +156,7 @@ class Daemon:
         if (seconds := service.alive_seconds()) is not None:
             self._tell_alive(seconds)
         self._tell_manager("READY=1")
+        self._progress.use(self._config.audit.progress)
         self._log.write(
             "daemon.started",
             version=self._version,
@@ -217,6 +220,7 @@ class Daemon:
             self._recorder.tell_last()
             self._log.write("daemon.stopped")
         await self._measuring.stop()
+        self._progress.stop()
         self._recorder.close()
 
     def _raise_descriptor_limit(self) -> None:

@@ -267,6 +267,17 @@ class Opening:
         self.log.write("pinhole.used", pinhole=self.name, peer=peer, **facts)
         self.owner.pinhole_event(self.grant, Used(peer))
 
+    def tell_progress(self, now: float) -> None:
+        """Tell the log what has passed so far, if something is relayed. What a helper reads is told by the sessions
+        that came."""
+        if self.state != "relaying" or self.grant.id not in self._table:
+            return
+        counts = {name: count for name, count in self.passed()._asdict().items() if count is not None}
+        seconds = round(now - self._opened_at, 6)
+        self.log.write(
+            "pinhole.progress", pinhole=self.name, purpose=self.described.purpose, duration_seconds=seconds, **counts
+        )
+
     def _tell_stranger(self, detail: str, action: str, rule: str = "pinhole.stranger") -> None:
         """A peer came that the pinhole does not admit."""
         self._table.metrics.violations.labels(rule).inc()

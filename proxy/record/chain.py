@@ -10,6 +10,7 @@ rotation and restart.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from hashlib import sha256
@@ -47,6 +48,15 @@ def newest_in(fd: int) -> str | None:
         if found := LINKED.search(line):
             return found["hash"]
     return None
+
+
+def end_cut_line(fd: int) -> None:
+    """A daemon that was killed may have left the last line without its end. The next one begins on a line of its
+    own."""
+    with contextlib.suppress(OSError):  # a pipe, or a disk that is full
+        size = os.fstat(fd).st_size
+        if size and os.pread(fd, 1, size - 1) != b"\n":
+            os.write(fd, b"\n")
 
 
 def hash_of(text: str) -> str:

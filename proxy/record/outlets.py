@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 from typing import Protocol
 
-from proxy.record.chain import Chain, newest_in
+from proxy.record.chain import Chain, end_cut_line, newest_in
 from proxy.record.forms import Form, linked, plain_json
 
 STREAMS = {"stdout": 1, "stderr": 2}
@@ -75,7 +75,10 @@ class FileOutlet:
         self.name = to
         self._opens = opens or partial(open_file, to, is_chained)
         self._fd = self._opens()
-        self._form = linked(form, Chain(newest_in(self._fd))) if is_chained else form
+        if is_chained:
+            end_cut_line(self._fd)
+            form = linked(form, Chain(newest_in(self._fd)))
+        self._form = form
         self._half = b""
         """The part of the first line that waits which has been written."""
         self._looks_at = 0.0

@@ -238,6 +238,17 @@ class Session(Performer):
         """By which session and pinhole this one came. None: a policy let it in."""
         return self._let_in
 
+    def tell_progress(self, now: float) -> None:
+        """Tell the log what has passed so far, if the session is relayed unread."""
+        if not self.is_over and self.state == "relaying":
+            seconds, received = round(now - self.opened_at, 6), self.received
+            self.log.write(
+                "session.progress",
+                duration_seconds=seconds,
+                bytes_from_client=received[Side.CLIENT],
+                bytes_from_server=received[Side.SERVER],
+            )
+
     @abstractmethod
     def stop(self) -> None:
         """End the session as soon as nothing is being transferred."""

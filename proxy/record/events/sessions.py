@@ -88,6 +88,11 @@ EVENTS = (
         severity="notice",
     ),
     Event(
+        "session.progress",
+        "`audit: progress`: it lasts, is relayed unread, and so much has passed until now",
+        (field("duration_seconds", SECONDS), field("bytes_from_client", COUNT), field("bytes_from_server", COUNT)),
+    ),
+    Event(
         "session.closed",
         "it is over",
         (
