@@ -37,8 +37,9 @@ def _parted(line: str) -> tuple[list[str], str]:
 
 def _lines(words: list[str], width: int, indent: int, at_end: str, further: str = "") -> Iterator[str]:
     text, start = "", " " * indent
-    for word in words:
-        if text and len(start) + len(text) + 1 + len(word) + len(at_end) > width:
+    for number, word in enumerate(words, 1):
+        end = "" if number == len(words) else at_end
+        if text and len(start) + len(text) + 1 + len(word) + len(end) > width:
             yield f"{start}{text}{at_end}"
             start = " " * (indent if further else indent + _FURTHER)
             text = f"{further}{word}"
