@@ -18,6 +18,7 @@ House rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -52,8 +53,7 @@ class Engine:
         return (Finish(side.other),)
 
     def copy(self, is_wanted: bool) -> None:
-        """From now on the engine returns a `Copy` of each message that it reads and sends, or does so no more. It is
-        asked for copies only if its helper says by which number collectors know the protocol (`Helper.hep`)."""
+        """From now on the engine returns a `Copy` of each message that it reads and sends, or does so no more."""
 
     def is_needed(self) -> bool:
         """Whether the engine looks after something that goes on while both sides are silent, and after they are gone
@@ -172,6 +172,8 @@ class Helper:
     hep: int | None = None
     """The number of the protocol in HEP, by which collectors know its messages. None: the messages are not
     collected."""
+    secret: re.Pattern[bytes] | None = field(default=None, hash=False)
+    """What nobody is shown of a message who traces a session: a match, except for its first group."""
     beside: object = None
     """The role of a session that a server begins from another port of its host, towards a client whose own session is
     needed."""

@@ -38,6 +38,7 @@ Not supported: data connections of a session after AUTH (it is relayed, not read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 
 from protocols.contract.addresses import Malformed, Peers, Side, Transport
@@ -48,6 +49,7 @@ from protocols.ftp import commands, replies
 from protocols.ftp.options import PERMITS, FtpOptions
 from protocols.ftp.session import AGREED, ASKED, MAX_COMMAND_BYTES, OVER, READ, Session
 from protocols.toolbox import tls
+from protocols.toolbox.copies import LineCopies
 from protocols.toolbox.lines import LineTooLong
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -64,12 +66,13 @@ class FtpEngine(Engine):
     states.
     """
 
-    __slots__ = ("_busy", "_session")
+    __slots__ = ("_busy", "_copies", "_session")
 
     def __init__(self, peers: Peers, options: FtpOptions, pinholes: Pinholes, now: float) -> None:
         self._session = Session(peers, options, pinholes, now)
         self._busy = False
         """A call is being answered. Events of pinholes that come meanwhile leave their effects to that call."""
+        self._copies: LineCopies | None = None
 
     # -- bytes in --------------------------------------------------------------------------------------------------
 
@@ -80,6 +83,9 @@ class FtpEngine(Engine):
             return ()
         session.now = now
         self._busy = True
+        if self._copies is not None and session.mode is not AGREED:
+            for copy in self._copies.came(side, data):
+                session.out.add(copy)
         if session.mode is AGREED:
             self._begin_tls(side, data)
         elif side is SERVER or SERVER not in session.finished:  # nobody would answer a command any more
@@ -89,7 +95,14 @@ class FtpEngine(Engine):
 
     def _done(self) -> Sequence[Effect]:
         self._busy = False
-        return self._session.out.take()
+        effects = self._session.out.take()
+        return effects if self._copies is None else self._copies.went(effects)
+
+    def copy(self, is_wanted: bool) -> None:
+        """Return copies of lines from now on, or no more."""
+        if is_wanted != (self._copies is not None):
+            begun = {side: bytes(lines) for side, lines in self._session.lines.items()}
+            self._copies = LineCopies(begun) if is_wanted else None
 
     def _read(self, side: Side) -> None:
         session = self._session
@@ -283,4 +296,5 @@ HELPER = Helper(
     permits=PERMITS,
     start=lambda: FtpEngine,
     purposes=("ftp-data",),
+    secret=re.compile(rb"^([ \t]*(?:PASS|ACCT)\b)[^\r\n]+", re.MULTILINE | re.IGNORECASE),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping, Sequence
 
 from protocols.contract import live
@@ -73,6 +74,12 @@ def begins(data: bytes, options: SipOptions, role: object) -> bool:
     return is_sip(data) or options.malformed == "pass"
 
 
+SECRET = re.compile(
+    rb"^((?:proxy-)?authorization[ \t]*:|a=crypto:[^\r\n]*?inline:)(?:[^\r\n]|\r?\n[ \t])+",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""The answer to a challenge (RFC 3261 s.22), over all its lines, and the keys of media (RFC 4568)."""
+
 HELPER = Helper(
     name="sip",
     summary="SIP: calls, registrations and their media over UDP and TCP",
@@ -82,6 +89,7 @@ HELPER = Helper(
     start=SipEngines,
     purposes=("rtp", "udptl", "sip"),
     hep=1,
+    secret=SECRET,
     roles=(Called,),
     beside=Called(),
     begins=begins,

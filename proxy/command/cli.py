@@ -30,6 +30,7 @@ COMMANDS: Mapping[str, str] = {
     "violations": "lists.violations",
     "top": "top.top",
     "explain": "explain.explain",
+    "trace": "following.trace",
     "reload": "changing.reload",
     "check": "configuring.check",
     "config": "configuring.config",

@@ -6,15 +6,16 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from proxy import version
-from proxy.control import configuration, explain, explained, inventory, openapi, rows, trouble
+from proxy.control import configuration, explain, explained, inventory, openapi, rows, tracing, trouble
 from proxy.control.changes import CLOSED, Changes
 from proxy.control.changes import PARAMETERS as CLOSE_PARAMETERS
 from proxy.control.errors import unknown
 from proxy.control.explain import Explainer
 from proxy.control.gateway import Gateway
 from proxy.control.parameters import Parameter, Type
-from proxy.control.routes import Asked, Listing, Right, Route, Single, Text
+from proxy.control.routes import Asked, Listing, Right, Route, Single, Stream, Text
 from proxy.control.shapes import Field, Kind, Row, Shape
+from proxy.control.tracing import Traces
 from proxy.measure.pages import Page
 from proxy.pinholes.opening import Opening
 
@@ -60,6 +61,8 @@ def routes(gateway: Gateway, pages: Sequence[Page]) -> list[Route]:
               Single(configuration.RELOADED, changes.reload), (configuration.DRY_RUN,), right=Right.CHANGE),
         Route("POST", "/v1/close", "End sessions, pinholes, calls or registrations, by id or by filters",
               Single(CLOSED, changes.close), CLOSE_PARAMETERS, Right.CHANGE, may_fail=(404, 409)),
+        Route("GET", "/v1/trace", "The messages of sessions as they pass, without secrets",
+              Stream(tracing.MESSAGE, Traces(gateway, changes.told).follow), tracing.PARAMETERS, Right.CHANGE),
         *(Route("GET", page.path, page.summary, Text(page.content_type, page.make), may_fail=page.may_fail)
           for page in pages),
         Route("GET", "/v1/openapi.json", "This description, as OpenAPI 3.1", Single(None, lambda _: described)),

@@ -23,7 +23,7 @@ from proxy.sessions.counted import Counted
 from proxy.sessions.leg import Held
 from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable, nat
 from proxy.sessions.resolver import Resolver
-from proxy.sessions.session import Admission, Collector, LetIn, Session
+from proxy.sessions.session import Admission, Collector, LetIn, Session, Tracer
 from proxy.sessions.stream import StreamSession
 from proxy.sockets import packet_info, streams
 from proxy.sockets.arrival import Arrival
@@ -63,6 +63,7 @@ class Sessions:
         self.held = Held()
         self.counted = Counted(loop, log)
         self.collector: Collector | None = None
+        self.tracer: Tracer | None = None
         self._sessions: set[Session] = set()
         self._lingering: set[Session] = set()
         """Sessions that are over while their engines still look after something."""
@@ -98,8 +99,17 @@ class Sessions:
     def collect(self, collector: Collector | None) -> None:
         """Give copies of messages to this collector from now on. None: to nobody."""
         self.collector = collector
+        self._copied()
+
+    def trace(self, tracer: Tracer | None) -> None:
+        """Give messages to this tracer from now on, which may also want those of other sessions than before. None: to
+        nobody."""
+        self.tracer = tracer
+        self._copied()
+
+    def _copied(self) -> None:
         for session in (*self._sessions, *self._lingering):
-            self._guarded(session.collected, collector is not None)
+            self._guarded(session.copied)
 
     def address_gone(self, host: Host) -> None:
         """This host has lost the address. Sessions known by it end, and the next datagram or connection begins a

@@ -79,6 +79,16 @@ class Collector(Protocol):
         what it belongs to."""
 
 
+class Tracer(Protocol):
+    """Whoever shows messages to those who trace sessions."""
+
+    def wants(self, session: Session) -> bool:
+        """Whether somebody traces this session."""
+
+    def take(self, session: Session, has_come: bool, source: Endpoint, target: Endpoint, data: bytes) -> None:
+        """Take a message of a session that has come, or that goes on, and never block."""
+
+
 class Registry(Protocol):
     """All sessions of the daemon, as far as a single session needs them. `Sessions` is the only one."""
 
@@ -92,7 +102,9 @@ class Registry(Protocol):
     held: Held
     """The budget of bytes that wait for peers to read them."""
     collector: Collector | None
-    """Takes copies of messages. None: nobody does, and no engine makes any."""
+    """Takes copies of messages. None: nobody does, and no engine makes any for it."""
+    tracer: Tracer | None
+    """Takes the messages of sessions that somebody traces. None: nobody does."""
     counted: Counted
     """Counts the sessions of helpers whose sessions have no lines of their own in the audit log."""
 
@@ -156,8 +168,8 @@ class Session(Performer):
         options = self.policy.options[self.helper.name]
         engine = self._sessions.engines[self.helper.name](peers, options, self.pinholes, self._loop.time())
         self._driver = EngineDriver(self._loop, engine, self)
-        if self._sessions.collector is not None:
-            self.collected(True)
+        if self._sessions.collector is not None or self._sessions.tracer is not None:
+            self.copied()
         return self._driver
 
     @property
@@ -181,19 +193,25 @@ class Session(Performer):
             self._sessions.metrics.violations.labels(facts["rule"]).inc()
         self.log.write(event, **facts)
 
-    def collected(self, is_wanted: bool) -> None:
-        """From now on somebody collects the messages of this session, or nobody does."""
-        if self._driver is not None and self.helper.hep is not None:
-            self._driver.copy(is_wanted)
+    def copied(self) -> None:
+        """Have the engine make copies of its messages if there is somebody who takes those of this session, else no
+        more."""
+        collector, tracer = self._sessions.collector, self._sessions.tracer
+        is_collected = collector is not None and self.helper.hep is not None
+        if self._driver is not None:
+            self._driver.copy(is_collected or (tracer is not None and tracer.wants(self)))
 
     def copy(self, copy: Copy) -> None:
-        """Give the copy of a message to the collector, with the addresses between which it travels."""
-        collector, peers, protocol = self._sessions.collector, self._peers, self.helper.hep
-        if collector is None or peers is None or protocol is None:
+        """Give the copy of a message to those who take it, with the addresses between which it travels."""
+        peers, collector, tracer = self._peers, self._sessions.collector, self._sessions.tracer
+        if peers is None:
             return
         party, ours = peers.own(copy.side), peers.as_seen(copy.side.other)
         source, target = (party, ours) if copy.has_come else (ours, party)
-        collector.collect(protocol, peers.transport, source, target, copy.data, copy.of)
+        if collector is not None and self.helper.hep is not None:
+            collector.collect(self.helper.hep, peers.transport, source, target, copy.data, copy.of)
+        if tracer is not None:
+            tracer.take(self, copy.has_come, source, target, copy.data)
 
     def engine_failed(self, lines: Sequence[str]) -> None:
         """Log the traceback of the engine and end the session."""

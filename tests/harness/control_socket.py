@@ -25,6 +25,8 @@ def daemon(path: Path, answers: Mapping[str, Any]) -> Iterator[list[str]]:
             status, answer = answer if isinstance(answer, tuple) else (200 if answer is not None else 404, answer)
             body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
             self.send_response(status)
+            if body.startswith(b"event: "):
+                self.send_header("Content-Type", "text/event-stream")
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()
             self.wfile.write(body)

@@ -7,6 +7,8 @@ import json
 import os
 import pty
 import re
+import signal
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -106,6 +108,44 @@ def test_top_puts_the_call_whose_packets_pass_first(busy: Busy) -> None:
 def test_limits_and_policies_are_listed(busy: Busy) -> None:
     assert [row["policy"] for row in busy.rows("policies")] == ["one"]
     assert next(row for row in busy.rows("limits") if row["limit"] == "pinholes")["used"] == 3
+
+
+@contextlib.contextmanager
+def traced(busy: Busy, *words: str) -> Iterator[list[dict[str, Any]]]:
+    """What `pinhole trace` shows meanwhile; known at the end."""
+    command = (*COMMAND, "trace", *words, "--json", "-c", str(busy.place.daemon.config))
+    pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    process = busy.place.lab.gateway.popen(command, cwd=ROOT, text=True, **pipes)
+    shown: list[dict[str, Any]] = []
+    assert process.stderr is not None
+    assert process.stderr.readline() == "(^C ends it)\n"
+    try:
+        yield shown
+    finally:
+        process.send_signal(signal.SIGINT)
+        said, _ = process.communicate(timeout=20)
+        shown += map(json.loads, said.splitlines())
+    assert process.returncode == 0
+
+
+def test_trace_shows_a_call_before_and_after_and_nobody_elses_messages(busy: Busy) -> None:
+    place = busy.place
+    with traced(busy, "--helper", "sip", "--client", str(place.lab.client.v4)) as shown:
+        place.talk().hang_up()
+    invite, sent_on, *_ = (row for row in shown if row["text"].startswith("INVITE"))
+    assert (invite["step"], sent_on["step"]) == ("came", "went")
+    assert f"c=IN IP4 {place.lab.client.v4}" in invite["text"]
+    assert f"c=IN IP4 {place.lab.gateway.address(4, 'wan0')}" in sent_on["text"]
+    assert {row["helper"] for row in shown} == {"sip"}
+
+
+def test_trace_shows_no_password(busy: Busy) -> None:
+    place = busy.place
+    with traced(busy, "--helper", "ftp") as shown, Session(place.lab.client, str(place.lab.server.v4)) as session:
+        session.ask("PASS very secret")
+    texts = [row["text"] for row in shown if row["step"] == "came"]
+    assert {"USER u\r\n", "PASS (removed)\r\n"} <= set(texts)
+    assert "secret" not in "".join(row["text"] for row in shown)
 
 
 def test_started_on_a_terminal_the_daemon_says_so_in_words(busy: Busy, tmp_path: Path) -> None:

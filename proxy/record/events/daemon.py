@@ -55,7 +55,7 @@ EVENTS = (
         "control.changed",
         "somebody has changed something by the control socket",
         (
-            field("what", WORD, "reload, close, switch or unswitch"),
+            field("what", WORD, "reload, close, trace, switch or unswitch"),
             field("about", TEXT, "what was changed, in words"),
             field("uid", NUMBER, "the user, as the kernel knows it"),
             field("gid", NUMBER, "the group of the user's process"),

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from protocols.contract.addresses import Side
 from protocols.contract.effects import Copy, Send
+from protocols.sip.helper import HELPER
 from tests.harness.sip_flow import CLIENT, SERVER, Flow, invite, message, response, sdp
 
 
@@ -75,3 +78,18 @@ def test_what_is_no_message_is_not_copied() -> None:
     broken = message("INVITE sip:bob@198.51.100.2 SIP/2.0")
     assert copied(flow, CLIENT, broken)[0] == []
     assert copied(flow, CLIENT, broken)[0] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        (b"Authorization: Digest response=1\r\nTo: b\r\n", b"Authorization:#\r\nTo: b\r\n"),
+        (b"proxy-authorization :\r\n Digest x,\r\n\ty\r\nTo: b\r\n", b"proxy-authorization :#\r\nTo: b\r\n"),
+        (b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:KEY|2^20\r\n", b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:#\r\n"),
+        (b"WWW-Authenticate: Digest nonce=1\r\n", b"WWW-Authenticate: Digest nonce=1\r\n"),
+        (b"X-Authorization: y\r\n", b"X-Authorization: y\r\n"),
+    ],
+)
+def test_answers_to_challenges_and_keys_of_media_are_secret(text: bytes, shown: bytes) -> None:
+    assert HELPER.secret is not None
+    assert HELPER.secret.sub(lambda found: found[1] + b"#", text) == shown

@@ -1,0 +1,37 @@
+"""Copies of messages that are lines, for those who trace a session."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+
+from protocols.contract.addresses import Side
+from protocols.contract.effects import Copy, Effect, Send
+
+MAX_LINE_BYTES = 8192
+"""What is longer is no line, and nobody is shown it."""
+
+
+class LineCopies:
+    """Makes copies of whole lines alone: half of a line may be half of a password, which nobody would know for one."""
+
+    __slots__ = ("_begun",)
+
+    def __init__(self, begun: Mapping[Side, bytes]) -> None:
+        """begun: what has come of each side's next line already."""
+        self._begun = dict(begun)
+
+    def came(self, side: Side, data: bytes) -> Iterator[Copy]:
+        """Copies of the lines that are whole with these bytes."""
+        whole, line_end, rest = (self._begun.get(side, b"") + data).rpartition(b"\n")
+        self._begun[side] = rest if len(rest) <= MAX_LINE_BYTES else b""
+        if line_end:
+            yield Copy(side, True, whole + line_end, b"")
+
+    def went(self, effects: Sequence[Effect]) -> list[Effect]:
+        """The effects, with a copy behind each that sends."""
+        told: list[Effect] = []
+        for effect in effects:
+            told.append(effect)
+            if isinstance(effect, Send):
+                told.append(Copy(effect.to, False, effect.data, b""))
+        return told
