@@ -32,6 +32,7 @@ COMMANDS: Mapping[str, str] = {
     "explain": "explain.explain",
     "trace": "following.trace",
     "reload": "changing.reload",
+    "close": "closing.close",
     "check": "configuring.check",
     "config": "configuring.config",
     "import": "importing.foreign",

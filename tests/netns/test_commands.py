@@ -111,26 +111,25 @@ def test_limits_and_policies_are_listed(busy: Busy) -> None:
 
 
 @contextlib.contextmanager
-def traced(busy: Busy, *words: str) -> Iterator[list[dict[str, Any]]]:
-    """What `pinhole trace` shows meanwhile; known at the end."""
+def traced(busy: Busy, last: str, *words: str) -> Iterator[list[dict[str, Any]]]:
+    """What `pinhole trace` shows meanwhile, until a message with this text goes on; known at the end."""
     command = (*COMMAND, "trace", *words, "--json", "-c", str(busy.place.daemon.config))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = busy.place.lab.gateway.popen(command, cwd=ROOT, text=True, **pipes)
     shown: list[dict[str, Any]] = []
-    assert process.stderr is not None
+    assert process.stderr is not None and process.stdout is not None
     assert process.stderr.readline() == "(^C ends it)\n"
-    try:
-        yield shown
-    finally:
-        process.send_signal(signal.SIGINT)
-        said, _ = process.communicate(timeout=20)
-        shown += map(json.loads, said.splitlines())
+    yield shown
+    while not shown or shown[-1]["step"] != "went" or last not in shown[-1]["text"]:
+        shown.append(json.loads(process.stdout.readline()))
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=20)
     assert process.returncode == 0
 
 
 def test_trace_shows_a_call_before_and_after_and_nobody_elses_messages(busy: Busy) -> None:
     place = busy.place
-    with traced(busy, "--helper", "sip", "--client", str(place.lab.client.v4)) as shown:
+    with traced(busy, "BYE\r\n", "--helper", "sip", "--client", str(place.lab.client.v4)) as shown:
         place.talk().hang_up()
     invite, sent_on, *_ = (row for row in shown if row["text"].startswith("INVITE"))
     assert (invite["step"], sent_on["step"]) == ("came", "went")
@@ -141,7 +140,10 @@ def test_trace_shows_a_call_before_and_after_and_nobody_elses_messages(busy: Bus
 
 def test_trace_shows_no_password(busy: Busy) -> None:
     place = busy.place
-    with traced(busy, "--helper", "ftp") as shown, Session(place.lab.client, str(place.lab.server.v4)) as session:
+    with (
+        traced(busy, "PASS (removed)", "--helper", "ftp") as shown,
+        Session(place.lab.client, str(place.lab.server.v4)) as session,
+    ):
         session.ask("PASS very secret")
     texts = [row["text"] for row in shown if row["step"] == "came"]
     assert {"USER u\r\n", "PASS (removed)\r\n"} <= set(texts)
@@ -166,3 +168,14 @@ def test_started_on_a_terminal_the_daemon_says_so_in_words(busy: Busy, tmp_path:
     started = next(line for line in said.splitlines() if "daemon.started" in line)
     assert re.match(r"\x1b\[1m\d{4}-\d\d-\d\dT[\d:.]+Z  daemon\.started ", started)
     assert "{" not in started
+
+
+def test_close_ends_one_by_its_id_and_says_so(busy: Busy) -> None:
+    place = busy.place
+    with Session(place.lab.client, str(place.lab.server.v4)) as session:
+        newest = max(busy.rows("sessions", "--helper", "ftp"), key=lambda row: -row["age_seconds"])["session"]
+        assert busy.said("close", newest) == f"closed 1 sessions: {newest}\n"
+        assert session.end() in ("closed", "reset")
+    assert newest not in {row["session"] for row in busy.rows("sessions")}
+    told = place.daemon.wait_for("control.changed", what="close")
+    assert (told["uid"], newest in told["about"]) == (0, True)

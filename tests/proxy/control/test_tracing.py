@@ -25,11 +25,13 @@ pytestmark = pytest.mark.usefixtures("network")
 
 HERE, THERE = Endpoint(ip_address("10.0.0.1"), 1), Endpoint(ip_address("10.0.0.2"), 2)
 
+TOLD: list[tuple[Peer, str, str]] = []
+
 
 def traces(here: World) -> tuple[Traces, Session]:
     gateway = SimpleNamespace(sessions=here.shell.sessions, now=here.shell.loop.time())
     (session,) = here.shell.sessions
-    return Traces(cast(Gateway, gateway), lambda *said: here.shell.log.write("control.changed", said=said)), session
+    return Traces(cast(Gateway, gateway), lambda *said: TOLD.append(said)), session
 
 
 def asked(**query: Any) -> Asked:
@@ -44,6 +46,7 @@ async def test_only_while_somebody_traces_it_a_session_is_asked_for_messages(tmp
         assert (await anext(followed))[0] == "begun"
         assert found.wants(session)
         assert here.shell.sessions.tracer is found
+        assert TOLD[-1] == (Peer(0, 0, 0), "trace", "helper test")
         await followed.aclose()  # type: ignore[attr-defined]
         assert not found.wants(session)
         assert here.shell.sessions.tracer is None
