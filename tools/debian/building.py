@@ -59,7 +59,7 @@ def _build(release: Release, sources: list[Path], result: Path) -> None:
         (tree / path).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / path, tree / path)
     if not release.has_libraries:
-        shutil.copy(control, tree / "debian/control")
+        shutil.copytree(tree / "debian/bookworm", tree / "debian", dirs_exist_ok=True)
         changelog = tree / "debian/changelog"
         # One that is older than the package for Debian 13, so that an upgrade of the release takes that one.
         changelog.write_text(changelog.read_text().replace(")", "~deb12)", 1))

@@ -87,7 +87,7 @@ class Machine:
             "DEBIAN_FRONTEND": "noninteractive",
         }
         given = [f"{name}={value}" for name, value in environment.items()]
-        return ["nsenter", f"--target={self._pid}", *spaces, "--wd=/", "env", "--ignore-environment", *given, *words]
+        return ["nsenter", f"--target={self._pid}", *spaces, "--wdns=/", "env", "--ignore-environment", *given, *words]
 
     def run(self, *words: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:
         """Run a command on the machine, as root, to its end. With `check`, raises RuntimeError when it fails."""

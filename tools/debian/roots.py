@@ -58,7 +58,14 @@ def base(release: Release) -> Path:
     """A root with what is on a router, made when it is first wanted."""
     with made_once(PLACE / release.number / "base") as (root, unfinished):
         if unfinished:
-            words = ("mmdebstrap", "--mode=root", "--variant=minbase", "--skip=cleanup/apt", "--quiet")
+            words = (
+                "mmdebstrap",
+                "--mode=root",
+                "--variant=minbase",
+                "--skip=cleanup/apt",
+                "--dpkgopt=force-unsafe-io",
+                "--quiet",
+            )
             run((*words, f"--include={','.join(ON_A_ROUTER)}", release.name, unfinished, _archive()))
     return root
 
