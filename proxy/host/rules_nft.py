@@ -42,7 +42,8 @@ def table(config: Config, label: str) -> str:
     network = config.network
     port = network.listen_port
     protocols = "meta l4proto { tcp, udp }"
-    with_errors = "meta l4proto { tcp, udp, icmp, ipv6-icmp }"
+    # Names that nft knows by itself: a small system has no /etc/protocols.
+    with_errors = "meta l4proto { tcp, udp, icmp, icmpv6 }"
     mark = f"meta mark set meta mark & {network.mark.mask ^ 0xFFFFFFFF:#010x} | {network.mark.value:#x}"
     taken = list(scopes(config))
     lines = [

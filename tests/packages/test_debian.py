@@ -6,6 +6,7 @@ it has no network but that of its lab.
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -72,6 +73,15 @@ class Site:
         """A phone inside calls one outside, which says what it hears. Raises CallFailed."""
         sipp.call(self._lab.client, self._lab.server, self._lab.server.v4, "udp", audio.noise(25))
 
+    def findings(self) -> list[dict[str, Any]]:
+        """What doctor does not like on the machine."""
+        said = json.loads(self.machine.run("pinhole", "doctor", "--json", check=False).stdout)
+        return [finding for finding in said["findings"] if finding["level"] != "ok"]
+
+    def take(self, advice: str) -> None:
+        """Run a command that doctor names; with this system's programs, for that one has the least that there is."""
+        self._lab.gateway.run(["sh", "-c", advice])
+
     def rules(self) -> str:
         """Rules and routing rules of pinhole on the machine."""
         tables = self.machine.run("nft", "list", "tables").stdout
@@ -129,6 +139,12 @@ def test_it_serves_as_soon_as_it_has_been_started(site: Site) -> None:
     site.machine.run("systemctl", "enable", "--now", "pinhole")
     site.download()
     site.call()
+
+
+def test_doctor_finds_nothing_once_its_advice_is_taken(site: Site) -> None:
+    for finding in site.findings():
+        site.take(finding["remedy"])
+    assert site.findings() == []
 
 
 def test_the_daemon_is_an_ordinary_user_without_the_right_to_change_rules(site: Site) -> None:

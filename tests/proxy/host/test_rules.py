@@ -231,7 +231,7 @@ def test_our_routing_rules_are_before_those_of_others_and_leave_room(others: lis
 
 def test_icmp_errors_about_our_packets_come_to_our_sockets() -> None:
     """iptables' match looks into them by itself."""
-    assert "meta l4proto { tcp, udp, icmp, ipv6-icmp } socket transparent 1" in rules.plan(made(ANY), Backend.NFT)
+    assert "meta l4proto { tcp, udp, icmp, icmpv6 } socket transparent 1" in rules.plan(made(ANY), Backend.NFT)
     assert "-m socket --transparent" in rules.plan(made(ANY), Backend.IPTABLES)
 
 
