@@ -34,6 +34,9 @@ from protocols.toolbox.clock import Clock
 MAX_CALLS = 50_000
 MAX_TRANSACTIONS = 32
 """Transactions of one call that are remembered at a time."""
+MAX_CLOCKS = 3
+"""Engines that look after a call: the one that it began in, and the last ones that its messages came by. After a reload
+a flow begins anew with another engine, and the one before is not to stay for as long as the call."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +218,15 @@ class Call:
         """The call is over at that time, unless its end is put off once more. `clock` is that of the engine that says
         so: an engine looks at its own clock only."""
         self.ends_at = at
-        if clock not in self.clocks:
-            self.clocks.append(clock)
-        self.clocks[0].set(self, at)
-        if clock is not self.clocks[0]:
+        clocks = self.clocks
+        if clock is not clocks[-1] and clock is not clocks[0]:
+            if clock in clocks:
+                clocks.remove(clock)
+            clocks.append(clock)
+            if len(clocks) > MAX_CLOCKS:
+                clocks.pop(1).forget(self)
+        clocks[0].set(self, at)
+        if clock is not clocks[0]:
             clock.set(self, at)
 
     def begin(self, number: int, method: bytes, by: Role, hosts: Hosts, branch: bytes) -> Transaction:

@@ -12,7 +12,7 @@ Who may say what (a pinhole needs an exchange that both sides have confirmed):
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Hashable
 from typing import Any
 
 from protocols.contract.addresses import Peers, Side
@@ -23,6 +23,7 @@ from protocols.sip.contacts import LAST_WORDS_SECONDS
 from protocols.sip.described import UNCHANGED, Descriptions, Followed, Said
 from protocols.sip.lifetimes import Lifetimes
 from protocols.sip.message import Message
+from protocols.sip.notes import Notes
 from protocols.sip.options import SipOptions
 from protocols.sip.places import Offer
 from protocols.sip.ways import Ways
@@ -42,7 +43,7 @@ _GONE = frozenset((408, 481))
 class Dialogs:
     """Follows the dialogs whose messages come by one flow or connection."""
 
-    __slots__ = ("_book", "_descriptions", "_hosts", "_known_as", "_lifetimes", "_note", "_options", "_ways", "of")
+    __slots__ = ("_book", "_descriptions", "_hosts", "_known_as", "_lifetimes", "_notes", "_options", "_ways")
 
     def __init__(
         self,
@@ -52,16 +53,14 @@ class Dialogs:
         descriptions: Descriptions,
         ways: Ways,
         book: CallBook,
-        note: Callable[[str, dict[str, Any]], None],
+        notes: Notes,
     ) -> None:
         self._options = options
         self._lifetimes = lifetimes
         self._descriptions = descriptions
         self._ways = ways
         self._book = book
-        self._note = note
-        self.of: Mapping[str, Any] | None = None
-        """What lines of the log say of the call that the message at hand belongs to."""
+        self._notes = notes
         self._hosts: dict[Side, Hosts] = {side: (peers.own(side).host, peers.own(side.other).host) for side in Side}
         """side that asks -> its own host, and the host that it asks."""
         self._known_as = {side: peers.as_seen(side).host if peers.is_mapped(side) else None for side in Side}
@@ -80,7 +79,7 @@ class Dialogs:
         if found is None:
             return self._descriptions.of_no_call(message, side)
         call, asker = found
-        self.of = call.named
+        self._notes.of = call.named
         role = asker if message.is_request else asker.other
         speaker = Speaker(
             role,
@@ -207,7 +206,7 @@ class Dialogs:
             if transaction.offer is not None:
                 call.media.agree(transaction.offer)
             if (method == b"INVITE" or call.is_resumed) and call.start(speaker.tag, now):
-                self._note("call.started", {"call_id": call.key, **_who(message)})
+                self._notes.note("call.started", {"call_id": call.key, **_who(message)})
                 self._ways.establish(call, transaction, message, side, now)
             self._is_alive(call, message, now)
         return followed

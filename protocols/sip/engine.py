@@ -21,11 +21,10 @@ Not supported: relaying ICE candidates of our own; S/MIME bodies and those in ot
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Hashable, Iterator, Sequence
 
 from protocols.contract.addresses import Malformed, Peers, Side, Transport
-from protocols.contract.effects import Abort, Copy, Effect, Finish, Note, Send, Splice, violation
+from protocols.contract.effects import Abort, Copy, Effect, Finish, Send, Splice
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.sip.answers import Refused, refuse
@@ -38,6 +37,7 @@ from protocols.sip.head import MAX_METHOD_BYTES, BadMessage, NotSip
 from protocols.sip.lifetimes import Lifetimes
 from protocols.sip.message import Message
 from protocols.sip.names import Names
+from protocols.sip.notes import Notes
 from protocols.sip.options import SipOptions
 from protocols.sip.reading import read_message
 from protocols.sip.registrations import Name, Registrations
@@ -93,17 +93,17 @@ class SipEngine(Engine):
         self._is_let_in = isinstance(peers.role, Called)
         """A pinhole let the session in; otherwise a policy did."""
         self._over = False
-        self._notes: list[Effect] = []
+        self._notes = notes = Notes()
         self._blocked = frozenset(method.upper().encode() for method in options.block_methods)
         self._contacts = Contacts(peers, pinholes, table.contacts)
         self._names = names = Names(peers, table.texts, self._contacts, options)
         echoes = Echoes(peers, table.echoes)
         self._rewriter = Rewriter(peers, table.texts, echoes, names, self._contacts, options, next(table.numbers))
-        self._registrations = Registrations(peers, options, names, self._contacts, table.registrations, self._note)
-        self._lifetimes = Lifetimes(peers, options, pinholes, table, self._note_of)
-        descriptions = Descriptions(peers, options, echoes, table.calls, self._note)
+        self._registrations = Registrations(peers, options, names, self._contacts, table.registrations, notes.note)
+        self._lifetimes = Lifetimes(peers, options, pinholes, table, notes.note_of)
+        descriptions = Descriptions(peers, options, echoes, table.calls, notes.note)
         ways = Ways(peers, names, self._contacts)
-        self._dialogs = Dialogs(peers, options, self._lifetimes, descriptions, ways, table.calls, self._note)
+        self._dialogs = Dialogs(peers, options, self._lifetimes, descriptions, ways, table.calls, notes)
         is_stream = peers.transport is Transport.TCP
         if not is_stream:
             table.contacts.flows.add(peers.client, peers.client_as_seen)
@@ -118,7 +118,7 @@ class SipEngine(Engine):
         """The client has begun with TLS, and the server has not answered yet."""
         self._has_begun = False
         """At least one byte of the stream has come."""
-        self._told = Told(peers, self._note)
+        self._told = Told(peers, notes.note)
         self._is_copied = False
         """Somebody collects the messages."""
 
@@ -136,16 +136,16 @@ class SipEngine(Engine):
         if self._options.rates and (sends := self._too_often(side, data, again is not None, now)) is not None:
             if sends:
                 self._table.repeats.put(key, sends, now)
-            return (*self._take_notes(), *sends)
+            return (*self._notes.take(), *sends)
         if again is not None:
             self._table.seen.repeated += 1
             if self._is_copied:
                 self._copy_again(side, data, again)
-                return (*self._take_notes(), *again)
+                return (*self._notes.take(), *again)
             return again
         sends = self._message(side, data, now, key)
         self._table.repeats.put(key, sends, now)
-        return (*self._take_notes(), *sends) if self._notes else sends
+        return (*self._notes.take(), *sends) if self._notes else sends
 
     def _stream(self, connection: Connection, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         if self._is_tls:
@@ -158,17 +158,19 @@ class SipEngine(Engine):
         try:
             for piece in connection.cut(side, data, now):
                 sends = self._piece(connection, side, piece, now)
-                effects += (*self._take_notes(), *sends)
+                effects += (*self._notes.take(), *sends)
         except HeldTooMuch as held:
-            self._violation("sip.held_too_much", f"{held.size} bytes of a message that is not whole yet", "closed")
+            self._notes.violation(
+                "sip.held_too_much", f"{held.size} bytes of a message that is not whole yet", "closed"
+            )
             effects += self._break_off("held_too_much")
         except NotSip:
-            self._violation("sip.not_sip", "the stream does not begin as SIP", "closed")
+            self._notes.violation("sip.not_sip", "the stream does not begin as SIP", "closed")
             effects += self._break_off("not_sip")
         except BadMessage as bad:
             # Where the next one begins is not known.
             sends = self._malformed(side, None, bad)
-            effects += (*self._take_notes(), *sends, *self._break_off("bad_framing"))
+            effects += (*self._notes.take(), *sends, *self._break_off("bad_framing"))
         if side.other in self._ended:  # this side has been told that nothing more comes: no answers of ours either
             return [effect for effect in effects if not (isinstance(effect, Send) and effect.to is side)]
         return effects
@@ -190,7 +192,7 @@ class SipEngine(Engine):
         """Give the stream up: it cannot be read any further, or has been waited for too long."""
         self._over = True
         self._close()
-        return (*self._take_notes(), Abort(reason))
+        return (*self._notes.take(), Abort(reason))
 
     def _tls(self, data: bytes) -> Sequence[Effect]:
         if self._options.tls == "deny" or self._is_let_in:
@@ -198,9 +200,9 @@ class SipEngine(Engine):
             how = " and came by a pinhole" if self._is_let_in else ""
             self._over = True
             self._close()
-            return (*self._take_notes(), *tls.is_denied("sip", how))
+            return (*self._notes.take(), *tls.is_denied("sip", how))
         self._is_tls = True
-        return (*self._take_notes(), tls.passes("sip"), Send(SERVER, data))
+        return (*self._notes.take(), tls.passes("sip"), Send(SERVER, data))
 
     def _unread(self, side: Side, data: bytes) -> Sequence[Effect]:
         """Let a connection that begins with TLS go on unread. Until its server answers, the clock of the handshake
@@ -227,7 +229,7 @@ class SipEngine(Engine):
         except Malformed as bad:
             sends = self._malformed(side, data, BadMessage(str(bad), 0, 0))
         finally:
-            self._dialogs.of = None
+            self._notes.of = None
         return sends
 
     def _may_pass_unread(self) -> bool:
@@ -265,12 +267,12 @@ class SipEngine(Engine):
                 sends = ()
         if count == limit + 1 or (count == 2 * limit + 1 and not is_repeat):
             action = "answered 503" if sends else "dropped"
-            self._violation("sip.rate", f"more than {limit} {method} a second from {source}", action)
+            self._notes.violation("sip.rate", f"more than {limit} {method} a second from {source}", action)
         return sends
 
     def _pass(self, side: Side, message: Message, now: float, key: Hashable | None) -> Sequence[Send]:
         if message.is_request and message.method in self._blocked:
-            self._violation("sip.method_blocked", message.method.decode(), "answered 403")
+            self._notes.violation("sip.method_blocked", message.method.decode(), "answered 403")
             return self._answer(side, message, 403, b"Forbidden")
         if not message.call_id:
             message.call_id = _unnamed(self._peers)
@@ -327,7 +329,7 @@ class SipEngine(Engine):
         elif policy == "respond":
             sends = self._answer(side, bad, bad.status, b"Bad Request")
             action = f"answered {bad.status}" if sends else action
-        self._violation("sip.malformed", f"{bad.reason} in line {bad.line}, column {bad.column}", action)
+        self._notes.violation("sip.malformed", f"{bad.reason} in line {bad.line}, column {bad.column}", action)
         return sends
 
     def _answer(self, side: Side, request: Message | BadMessage, status: int, reason: bytes) -> Sequence[Send]:
@@ -349,7 +351,7 @@ class SipEngine(Engine):
             self._let_go(now)
         elif (call := self._table.calls.media.get(grant.id)) is not None:
             call.media.used(grant)
-        return self._take_notes()
+        return self._notes.take()
 
     def _closed(self, grant: AnyGrant, event: Closed, now: float) -> None:
         if (call := self._table.calls.media.get(grant.id)) is not None:
@@ -377,9 +379,9 @@ class SipEngine(Engine):
         self._lapsed(self._contacts.due(now, bool(self._lifetimes)))
         self._let_go(now)
         if self._connection is None or self._is_left:
-            return self._take_notes()
+            return self._notes.take()
         reason = self._connection.over(now, self.is_needed())
-        return self._take_notes() if reason is None else self._break_off(reason)
+        return self._notes.take() if reason is None else self._break_off(reason)
 
     @property
     def _is_left(self) -> bool:
@@ -417,7 +419,7 @@ class SipEngine(Engine):
         self._lifetimes.stop(now)
         self._registrations.stop()
         self._lapsed(self._contacts.stop(now))
-        return self._take_notes()
+        return self._notes.take()
 
     # -- copies for those who collect messages ------------------------------------------------------------------------
 
@@ -427,8 +429,8 @@ class SipEngine(Engine):
     def _copy(self, side: Side, message: Message, sends: Sequence[Send]) -> None:
         """The message as it came, and what is sent for it. All of it belongs to one call, by whatever name either side
         knows that."""
-        self._notes.append(Copy(side, True, message.data, message.call_id))
-        self._notes += (Copy(send.to, False, send.data, message.call_id) for send in sends)
+        self._notes.add([Copy(side, True, message.data, message.call_id)])
+        self._notes.add(Copy(send.to, False, send.data, message.call_id) for send in sends)
 
     def _copy_again(self, side: Side, data: bytes, sends: Sequence[Send]) -> None:
         """The same for a datagram that has come before, and was not read this time."""
@@ -438,22 +440,6 @@ class SipEngine(Engine):
             return
         message.call_id = self._rewriter.call_id(message, side)
         self._copy(side, message, sends)
-
-    # -- lines of log ------------------------------------------------------------------------------------------------
-
-    def _note(self, event: str, facts: dict[str, Any]) -> None:
-        """What the message at hand gives to tell. If it belongs to a call, the line says to which one."""
-        self._note_of(event, facts, self._dialogs.of)
-
-    def _note_of(self, event: str, facts: dict[str, Any], of: Mapping[str, Any] | None) -> None:
-        self._notes.append(Note(event, facts, of))
-
-    def _violation(self, rule: str, detail: str, action: str) -> None:
-        self._note("violation", dict(violation(rule, detail, action).facts))
-
-    def _take_notes(self) -> list[Effect]:
-        notes, self._notes = self._notes, []
-        return notes
 
 
 def _unnamed(peers: Peers) -> bytes:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
@@ -24,7 +25,7 @@ class SessionPinholes:
     the session.
     """
 
-    __slots__ = ("_apart", "_held", "_owner", "_parent", "_table", "kept_until", "log")
+    __slots__ = ("_apart", "_held", "_parent", "_session", "_table", "kept_until", "log")
 
     def __init__(
         self,
@@ -36,7 +37,8 @@ class SessionPinholes:
         """`of` is what every line of the log about these pinholes says, beside what its session says."""
         self._table = table
         self.log = owner.log.bind(**of) if of else owner.log
-        self._owner = owner
+        # The session holds this. If this held the session, it would stay until a collector of garbage looks for it.
+        self._session = weakref.ref(owner)
         self._parent = parent
         self._held: dict[int, Opening] = {}
         self.kept_until = 0.0
@@ -51,8 +53,10 @@ class SessionPinholes:
 
     @property
     def owner(self) -> Owner:
-        """The session that they belong to."""
-        return self._owner
+        """The session that they belong to. Whoever opens a pinhole, and each pinhole, keeps it alive."""
+        owner = self._session()
+        assert owner is not None
+        return owner
 
     def name(self, number: int) -> str:
         """What the audit log and operators call a pinhole of this number."""
@@ -70,11 +74,11 @@ class SessionPinholes:
     def apart(self, of: Mapping[str, Any] | None = None) -> SessionPinholes:
         """A part with limits of its own, such as a call. This one still counts what the part holds. Each line of the
         log about its pinholes says `of` as well."""
-        return SessionPinholes(self._table, self._owner, self, of)
+        return SessionPinholes(self._table, self.owner, self, of)
 
     def open(self, expect: Expect) -> Grant | Refusal:
         """Open a pinhole, or say why not."""
-        answer = self._table.open(self._owner, expect, len(self._held))
+        answer = self._table.open(self.owner, expect, len(self._held))
         return answer if isinstance(answer, Refusal) else self._hold(answer).grant
 
     def confirm(self, grant: Grant) -> None:
@@ -98,7 +102,7 @@ class SessionPinholes:
 
     def may_wait(self, party: Party) -> bool:
         """Whether the party may have its media where it says."""
-        return self._table.may_wait(self._owner, party)
+        return self._table.may_wait(self.owner, party)
 
     def keep(self, seconds: float) -> None:
         """Signalling says that the call lives for so long."""
@@ -111,7 +115,7 @@ class SessionPinholes:
 
     def _place(self, media: Media, offerer: MediaPlace | None) -> MediaGrant | Refusal:
         """Open a place of media, and hold it."""
-        answer = self._table.place(self._owner, media, len(self._held), self, offerer)
+        answer = self._table.place(self.owner, media, len(self._held), self, offerer)
         return answer if isinstance(answer, Refusal) else self._hold(answer).grant
 
     def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
@@ -119,7 +123,7 @@ class SessionPinholes:
         place = self._held.get(grant.id)
         if not isinstance(place, MediaPlace):
             return Refusal("closed")
-        if not self._table.may_wait(self._owner, media.party):
+        if not self._table.may_wait(self.owner, media.party):
             return Refusal("third_host")
         try:
             place.change(media)

@@ -316,11 +316,13 @@ class Flow(Session):
 
     def _forget_before(self) -> None:
         """Release the replaced flows whose engines look after nothing any more."""
-        while self._before is not None:
-            self._before.settle()
-            if self._before._driver is not None:
-                return
-            self._before = self._before._before
+        flow: Flow = self
+        while (before := flow._before) is not None:
+            before.settle()
+            if before._driver is None:
+                flow._before = before._before
+            else:
+                flow = before
 
     def _last_steps(self) -> list[Callable[[], None]]:
         return [self._stop_looking, partial(self._flows.turns.ended, self), self._give_ends]

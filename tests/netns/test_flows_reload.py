@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import socket
 from ipaddress import ip_network
 from typing import Any
@@ -14,6 +15,7 @@ from protocols.tftp.engine import HELPER as TFTP
 from protocols.tftp.options import TftpOptions
 from proxy.config.schema import Limits, Timeouts
 from proxy.config.values import Dnat
+from proxy.sessions.flow import Flow
 from tests.harness.sip_flow import message
 from tests.netns.datagrams import Gateway, InCalls, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
@@ -280,6 +282,34 @@ async def test_of_many_reloads_no_more_is_left_than_of_two(hosts: Hosts) -> None
             await hear(client)
         assert len(gateway.shell.sessions) == 1
         assert len(gateway.shell.sessions.lingering) <= 2
+
+
+def in_a_call(me: str, number: int) -> bytes:
+    """The first request begins the call, the others are within it."""
+    method, tag = ("INVITE", "") if number == 1 else ("INFO", ";tag=s")
+    via = f"Via: SIP/2.0/UDP {me};branch=z9hG4bKi{number};rport"
+    names = ("From: <sip:alice@x>;tag=r", f"To: <sip:bob@x>{tag}", "Call-ID: call", f"CSeq: {number} {method}")
+    return message(f"{method} sip:bob@x SIP/2.0", via, *names, f"Contact: <sip:alice@{me}>")
+
+
+async def test_of_a_call_that_outlives_many_reloads_no_flow_stays_but_its_first_and_last_ones(hosts: Hosts) -> None:
+    """They go by their reference counts alone: with them go their timers, since a timer holds its flow."""
+    async with sip(hosts) as gateway:
+        client, server = gateway.client(), gateway.server()
+        gc.collect()
+        gc.disable()
+        for number in range(1, 13):
+            client.sendto(in_a_call(client.getsockname()[0], number), server.getsockname())
+            asked, outside = await hear(server)
+            server.sendto(accepts(asked).replace(b"To: <sip:bob@x>\r\n", b"To: <sip:bob@x>;tag=s\r\n"), outside)
+            await hear(client)
+            reload(gateway, OTHER if number % 2 else YET_ANOTHER)
+        gateway.shell.engines.clear()  # the test has kept them
+        flows = sum(isinstance(one, Flow) for one in gc.get_objects())
+        gc.enable()
+        assert flows <= 4
+        assert len(gateway.shell.sessions) == 1
+        assert len(gateway.shell.sessions.lingering) == 2
 
 
 async def test_who_calls_himself_gets_no_session(hosts: Hosts) -> None:
