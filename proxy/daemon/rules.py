@@ -73,8 +73,9 @@ class Rules:
     async def bring_in_force(self, fresh: Config, before: Config) -> Outcome:
         """Have the rules of a fresh configuration set up, if they are others. Raises NetError when that failed; then
         the old ones stand."""
-        label = rules.label(fresh, Backend.NFT)
-        if label == rules.label(before, Backend.NFT):
+        # Of thousands of policies this takes a while.
+        label, old = await asyncio.to_thread(lambda: [rules.label(each, Backend.NFT) for each in (fresh, before)])
+        if label == old:
             return Outcome()
         if self._guard is not None and (self.are_kept or (self.watched == "all" and not self.missing)):
             if (problem := await self._wish("apply", rules=label)) is not None:
