@@ -217,7 +217,11 @@ class SipEngine(Engine):
         is known when it comes again."""
         try:
             message = read_message(data, self._connection is not None)
-            self._table.seen.hear(message)
+            method, status = message.cseq.method, message.status
+            try:
+                self._table.seen.counts[method, status] += 1
+            except KeyError:
+                self._table.seen.hear(method, status)
             if not self._is_proved:
                 self._spoken.add(side)
                 self._is_proved = len(self._spoken) == len(Side)

@@ -10,7 +10,6 @@ from collections import Counter
 from collections.abc import Sequence
 
 from protocols.contract.engine import Tally
-from protocols.sip.message import Message
 
 METHODS = (
     b"INVITE",
@@ -58,34 +57,33 @@ _USUAL = {
 class Seen:
     """The messages that the engines of a daemon have read."""
 
-    __slots__ = ("_requests", "_responses", "repeated")
+    __slots__ = ("counts", "repeated")
 
     def __init__(self) -> None:
-        self._requests: Counter[bytes] = Counter()
-        self._responses: Counter[tuple[bytes, int]] = Counter()
+        self.counts: dict[tuple[bytes, int], int] = {}
+        """Method and status -> how many such messages; the status of a request is 0. Engines add to what is there by
+        themselves, since each message costs that."""
         self.repeated = 0
         """Datagrams that had come before, and were answered as before."""
 
-    def hear(self, message: Message) -> None:
-        """A message has come that could be read."""
-        method = message.cseq.method
-        if method not in _KNOWN:
-            method = OTHER
-        if message.status:
-            self._responses[method, message.status] += 1
-        else:
-            self._requests[method] += 1
+    def hear(self, method: bytes, status: int) -> None:
+        """A message has come whose kind may be a new one."""
+        kind = method if method in _KNOWN else OTHER, status
+        self.counts[kind] = self.counts.get(kind, 0) + 1
 
     def tallies(self) -> Sequence[Tally]:
         """The numbers, for the operator. Whoever asks for a rate needs the first number of a row to be 0, so the usual
         rows are there before anything has come."""
         methods = (*METHODS, OTHER)
-        requests: dict[tuple[str, ...], int] = {(method.decode(),): self._requests[method] for method in methods}
+        requests: dict[tuple[str, ...], int] = {
+            (method.decode(),): self.counts.get((method, 0), 0) for method in methods
+        }
         responses: Counter[tuple[str, ...]] = Counter(
             {(method.decode(), str(code)): 0 for method, codes in _USUAL.items() for code in codes}
         )
-        for (method, status), count in self._responses.items():
-            responses[method.decode(), _code(status)] += count
+        for (method, status), count in self.counts.items():
+            if status:
+                responses[method.decode(), _code(status)] += count
         return (
             Tally("sip_requests", "SIP requests that came", ("method",), requests),
             Tally(

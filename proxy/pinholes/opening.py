@@ -145,7 +145,7 @@ class Opening:
     owner's end, since a relay that was admitted runs to its own end.
     """
 
-    __slots__ = ("_opened_at", "_table", "closed", "grant", "log", "owner", "peer")
+    __slots__ = ("_name", "_opened_at", "_table", "closed", "grant", "log", "owner", "peer")
 
     relays: Collection[Any] = ()
     """The relays that this pinhole admitted and that still run."""
@@ -163,13 +163,17 @@ class Opening:
         self.closed: Callable[[Any], None] = lambda _: None
         """Called once the pinhole is gone; set by whoever keeps it."""
         self._opened_at = table.loop.time()
+        self._name: str | None = None
+        """The name, once somebody has asked for it."""
         self.peer: Endpoint | None = None
         """The peer that came last."""
 
     @property
     def name(self) -> str:
         """What the audit log and operators call it."""
-        return self._table.name(self.grant.id)
+        if self._name is None:
+            self._name = self._table.name(self.grant.id)
+        return self._name
 
     def stands_on(self, host: Host) -> bool:
         """Whether a peer knows the pinhole, or a relay that it admitted, by this address of ours."""
@@ -200,6 +204,11 @@ class Opening:
     @abstractmethod
     def purpose(self) -> str:
         """What the pinhole is for, as the log has it."""
+
+    def _count_carried(self, event: Closed) -> None:
+        """Count for the whole daemon what has passed the pinhole until its end."""
+        packets = event.packets_in + event.packets_out
+        self._table.metrics.relayed(self.purpose, event.bytes_in + event.bytes_out, packets)
 
     def carried(self) -> tuple[int, int]:
         """How many bytes and how many datagrams have passed so far, as they count for the whole daemon: each once."""
@@ -294,7 +303,7 @@ class Opening:
         self.log.write("pinhole.closed", pinhole=self.name, reason=reason, duration_seconds=duration, **counts, **facts)
         packets = counts.get("packets_in", 0), counts.get("packets_out", 0)
         event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds, *packets, self.heard)
-        self._table.metrics.relayed(self.purpose, *self.carried())
+        self._count_carried(event)
         self.owner.pinhole_event(self.grant, event)
 
 

@@ -44,10 +44,19 @@ def _text_json(value: str) -> str:
     return encode_basestring_ascii(value if len(value) <= MAX_VALUE_LENGTH else plain(value))
 
 
+def _bytes_json(value: bytes) -> str:
+    """What a peer has sent. Mostly nothing in it needs to be escaped."""
+    if len(value) <= MAX_VALUE_LENGTH:
+        text = value.decode("latin-1")
+        if text.isascii() and text.isprintable() and "\\" not in text:
+            return encode_basestring_ascii(text)
+    return encode_basestring_ascii(plain(value))
+
+
 # For types that come in every line, this is how their values are rendered at once. All others are made plain first.
 RENDERERS: dict[type, Callable[[Any], str]] = {
     str: _text_json,
-    bytes: lambda value: encode_basestring_ascii(plain(value)),
+    bytes: _bytes_json,
     float: lambda value: repr(value) if isfinite(value) else "null",
     int: repr,
     NoneType: lambda _: "null",
