@@ -42,6 +42,8 @@ MAX_STANDING = 64
 """How many pinholes of one session are taken to be open, as `limits: pinholes_per_session` would have it."""
 OPEN_SECONDS = 60.0
 """How long an unused pinhole is taken to be open, unless its engine names another time."""
+UNREAD_SECONDS = 180.0
+"""How long a flow may be silent that nobody reads."""
 IDLE_SECONDS = 4 * 3600.0
 """How long a session may be silent that its engine would have ended already."""
 
@@ -75,6 +77,8 @@ class Engines:
     def __call__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> Engine:
         if options.mode == "active":
             return self._active(peers, options, pinholes, now)
+        if options.mode == "off":
+            return Unread(IDLE_SECONDS if peers.transport is Transport.TCP else UNREAD_SECONDS)
         return Observer(self._observed, peers, options, pinholes, now, self._shared)
 
     def counts(self) -> Mapping[str, int]:
@@ -126,6 +130,18 @@ class Engines:
 def _sum(one: Mapping[tuple[str, ...], int], other: Mapping[tuple[str, ...], int]) -> Mapping[tuple[str, ...], int]:
     """Both counts together. Kinds of which there are none stay."""
     return {kind: one.get(kind, 0) + other.get(kind, 0) for kind in {**one, **other}}
+
+
+class Unread(Engine):
+    """In the place of a helper's engine that is off: what comes goes on, and nothing is read."""
+
+    __slots__ = ("_idle_seconds",)
+
+    def __init__(self, idle_seconds: float) -> None:
+        self._idle_seconds = idle_seconds
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        return (Send(side.other, data), Splice(self._idle_seconds))
 
 
 class Observer(Engine):

@@ -133,10 +133,11 @@ class Options:
     """What a policy may set for every helper. The options of each helper are a dataclass that adds its own."""
 
     # The generator of the schema does not read the string under an inherited field, so the description is given here.
-    mode: Literal["active", "observe"] = field(
+    mode: Literal["active", "observe", "off"] = field(
         default="active",
         metadata={
-            "description": "`observe`: nothing is changed, opened or refused; the audit log says what would have been."
+            "description": "`observe`: nothing is changed, opened or refused; the audit log says what would have been. "
+            "`off`: the session passes unread, with the NAT of its policy."
         },
     )
 

@@ -10,11 +10,14 @@ from proxy.control import configuration, explain, explained, inventory, openapi,
 from proxy.control.changes import CLOSED, Changes
 from proxy.control.changes import PARAMETERS as CLOSE_PARAMETERS
 from proxy.control.errors import unknown
+from proxy.control.events import EVENT
+from proxy.control.events import PARAMETERS as EVENT_PARAMETERS
 from proxy.control.explain import Explainer
 from proxy.control.gateway import Gateway
 from proxy.control.parameters import Parameter, Type
 from proxy.control.routes import Asked, Listing, Right, Route, Single, Stream, Text
 from proxy.control.shapes import Field, Kind, Row, Shape
+from proxy.control.switches import SWITCH, TAKE_BACK, THROW, switch_rows
 from proxy.control.tracing import Traces
 from proxy.measure.pages import Page
 from proxy.pinholes.opening import Opening
@@ -57,6 +60,14 @@ def routes(gateway: Gateway, pages: Sequence[Page]) -> list[Route]:
               Listing("violations", trouble.VIOLATION, lambda _: trouble.violation_rows(gateway))),
         Route("GET", "/v1/explain", "Why something is open, was open, or was not let in",
               Single(explained.EXPLAINED, explainer.explain), explain.PARAMETERS),
+        Route("GET", "/v1/events", "The lines of the audit log, as they are written",
+              Stream(EVENT, gateway.events.follow), EVENT_PARAMETERS),
+        Route("GET", "/v1/switches", "The switches that are thrown",
+              Listing("switches", SWITCH, lambda _: switch_rows(gateway))),
+        Route("POST", "/v1/switches", "Throw a switch: a helper is off, or only observes",
+              Single(SWITCH, changes.throw), THROW, Right.CHANGE, may_fail=(404,)),
+        Route("DELETE", "/v1/switches", "Take a switch back",
+              Single(SWITCH, changes.take_back), TAKE_BACK, Right.CHANGE, may_fail=(404,)),
         Route("POST", "/v1/reload", "Read the configuration again",
               Single(configuration.RELOADED, changes.reload), (configuration.DRY_RUN,), right=Right.CHANGE),
         Route("POST", "/v1/close", "End sessions, pinholes, calls or registrations, by id or by filters",

@@ -8,7 +8,8 @@ from functools import partial
 from itertools import islice
 from typing import Any
 
-from proxy.control import rows
+from protocols.contract.addresses import Network
+from proxy.control import rows, switches
 from proxy.control.errors import Wrong, unknown
 from proxy.control.filters import matcher, parameters_of
 from proxy.control.gateway import Gateway
@@ -16,6 +17,7 @@ from proxy.control.parameters import Parameter, Type
 from proxy.control.routes import Asked, Peer
 from proxy.control.shapes import Field, Kind, Row, Shape
 from proxy.sessions.session import Session
+from proxy.sessions.switches import Switch
 
 REASON = "closed_by_operator"
 AT_ONCE = 64
@@ -57,6 +59,7 @@ class Changes:
 
     def __init__(self, gateway: Gateway) -> None:
         self._gateway = gateway
+        gateway.sessions.switches.ran_out = self._ran_out
 
     async def reload(self, asked: Asked) -> Row:
         """Read the configuration again, or only say what that would change."""
@@ -69,6 +72,40 @@ class Changes:
     def told(self, peer: Peer, what: str, about: str) -> None:
         """Write down who has changed something."""
         self._gateway.log.write("control.changed", what=what, about=about, uid=peer.uid, gid=peer.gid, pid=peer.pid)
+
+    # -- switches ------------------------------------------------------------------------------------------------------
+
+    def throw(self, asked: Asked) -> Row:
+        """A helper is off, or only observes, for one client or for all. Raises Wrong."""
+        helper, client = self._switch_asked(asked)
+        thrown = self._gateway.sessions.switches.throw(helper, asked.query["mode"], client, asked.query.get("for"))
+        row = switches.row_of(thrown, self._gateway.now)
+        self.told(asked.peer, "switch", switches.in_words(row))
+        return row
+
+    def take_back(self, asked: Asked) -> Row:
+        """The helper works as it is configured again. Raises Wrong."""
+        helper, client = self._switch_asked(asked)
+        thrown = self._gateway.sessions.switches
+        found = next((one for one in thrown if (one.helper, one.client) == (helper, client)), None)
+        if found is None:
+            raise unknown("switch", helper, "GET /v1/switches lists them; name its client as well")
+        row = switches.row_of(found, self._gateway.now)
+        thrown.take_back(helper, client)
+        self.told(asked.peer, "unswitch", switches.in_words(row))
+        return row
+
+    def _ran_out(self, switch: Switch) -> None:
+        """The time of a switch is over."""
+        row = switches.row_of(switch, self._gateway.now)
+        facts = {name: row[name] for name in ("helper", "mode", "client")}
+        self._gateway.log.write("switch.ended", **facts)
+
+    def _switch_asked(self, asked: Asked) -> tuple[str, Network | None]:
+        helper = str(asked.query["helper"])
+        if helper not in self._gateway.helpers:
+            raise unknown("helper", helper, f"there are: {', '.join(self._gateway.helpers)}")
+        return helper, switches.network(asked.query.get("client"))
 
     # -- closing -------------------------------------------------------------------------------------------------------
 

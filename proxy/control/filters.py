@@ -3,7 +3,7 @@
     helper=sip  policy=!lan  client=192.168.1.0/24  address=198.51.100.2:5060  state=relaying
     older=3m  younger=90  text=alice  limit=20
 
-A value that begins with `!` leaves out what it names.
+A value that begins with `!` leaves out what it names. A word that ends in `*` stands for all that begin so.
 """
 
 from __future__ import annotations
@@ -72,6 +72,8 @@ def _positive(shape: Shape, name: str, value: str) -> Test:
     if shape.fields[name].kind is Kind.ENDPOINT:
         is_at = _place(name, value)
         return lambda row: is_at(row[name])
+    if value.endswith("*"):
+        return lambda row: str(row[name]).startswith(value[:-1])
     return lambda row: str(row[name]) == value
 
 

@@ -10,6 +10,7 @@ from protocols.contract import live
 from protocols.contract.engine import Counts, Helper
 from protocols.contract.live import Tells
 from proxy.config.schema import Config
+from proxy.control.events import Events
 from proxy.control.history import History
 from proxy.control.shapes import Row
 from proxy.pinholes.opening import Opening
@@ -40,6 +41,8 @@ class Gateway:
     """The refusals and violations of the last hour."""
     history: History
     """What the audit file tells of what is over."""
+    events: Events
+    """Those who follow the log."""
     wall_clock: Callable[[], float] = time.time
 
     @property

@@ -28,7 +28,8 @@ from proxy import version
 from proxy.config import files
 from proxy.config.schema import Config
 from proxy.config.shown import hash_of
-from proxy.control import api, past
+from proxy.control import api, past, switches
+from proxy.control.events import Events
 from proxy.control.gateway import Gateway
 from proxy.control.history import History
 from proxy.control.server import Control
@@ -83,7 +84,10 @@ class Daemon:
         opens = (lambda path: keeper.descriptor(f"audit {path}")) if keeper else None
         self._metrics = Metrics()
         self._recent = Recent()
-        self._recorder = Recorder(self._loop, settings.audit, instance, self._metrics, opens, self._recent.note)
+        self._events = Events()
+        self._recorder = Recorder(
+            self._loop, settings.audit, instance, self._metrics, opens, self._recent.note, self._events
+        )
         self._log = self._recorder.log
         self._rules = Rules(self._loop, watcher, self._log, self._metrics, say)
         self._rules.changed = self._tell_manager
@@ -115,7 +119,7 @@ class Daemon:
 
         self._gateway = Gateway(
             HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, _descriptors, self._reload,
-            self._log, self._recent, History(self._audit_files),
+            self._log, self._recent, History(self._audit_files), self._events,
         )  # fmt: skip
         self._reloading = Reloading(self, path, self._gathered, self._log)
         self._reloading.ended = self._measuring.reloaded
@@ -352,6 +356,7 @@ class Daemon:
             "udp_endpoints": len(self._pinholes.endpoints),
             "ports_leased": self._pinholes.ports.in_use(),
             "descriptors": _descriptors(),
+            "switches": [switches.in_words(row) for row in switches.switch_rows(self._gateway)],
             "audit_lines_lost": self._recorder.lost,
             "audit_lines_waiting": self._recorder.waiting,
             "helpers": {

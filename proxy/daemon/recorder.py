@@ -11,7 +11,7 @@ from functools import partial
 from proxy.config.recording import Audit, SinkSettings
 from proxy.errors import PinholeError
 from proxy.record import audit
-from proxy.record.audit import AuditLog, Origin
+from proxy.record.audit import AuditLog, Origin, Take
 from proxy.record.chain import Chain
 from proxy.record.forms import form, linked
 from proxy.record.journal import JournalOutlet
@@ -51,10 +51,11 @@ class Recorder:
         metrics: Metrics,
         opens: Opens | None = None,
         watch: Watch | None = None,
+        follow: Take | None = None,
     ) -> None:
         """`instance` is the name of this life of the daemon. `opens` opens files that this process may not open
-        itself. `watch` hears of refusals and violations, written or not. Raises PinholeError when a file cannot be
-        opened."""
+        itself. `watch` hears of refusals and violations, written or not; `follow` gets every line. Raises PinholeError
+        when a file cannot be opened."""
         self._loop = loop
         self.origin = Origin(settings.node or os.uname().nodename, instance)
         self._is_required = settings.required
@@ -68,7 +69,9 @@ class Recorder:
         if watch is not None:
             self._sampler.watch = watch
         metrics.audit_lost.set_function(lambda: self.lost)
-        self.log: AuditLog = audit.open_log(self.origin, self.sinks, self._sampler)
+        self.log: AuditLog = audit.open_log(
+            self.origin, [*self.sinks, *([] if follow is None else [follow])], self._sampler
+        )
 
     @property
     def lost(self) -> int:

@@ -8,12 +8,13 @@ Addresses are compared as numbers, and an IPv4-mapped IPv6 address is the IPv4 a
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from proxy.config.schema import Config, HelperEntry, Policy
 from proxy.config.values import plain_host
 from proxy.pinholes.shares import Group
+from proxy.sessions.switches import Mode, Switches
 from proxy.sockets.arrival import Arrival
 
 
@@ -76,6 +77,11 @@ class PolicyTable:
     """The policies and the session-helper table of a configuration, compiled."""
 
     def __init__(self, config: Config) -> None:
+        self.switches: Switches | None = None
+        """What an operator throws: switches change the mode that a policy gives a helper. The registry of sessions sets
+        them for the table that is in force."""
+        self._switched: dict[tuple[str, str, Mode], Policy] = {}
+        """Policies as switches have them, by name, helper and mode."""
         self._entries = {
             (entry.protocol, port): entry
             for entry in config.served
@@ -112,9 +118,23 @@ class PolicyTable:
                 and (rule.destinations is None or _holds(rule.destinations, server))
             ):
                 if rule.policy.accept:
-                    return Accepted(entry, rule.policy, name)
+                    if not self.switches:
+                        return Accepted(entry, rule.policy, name)
+                    return Accepted(entry, self._as_switched(rule.policy, name, client), name)
                 return Denied("denied_by_policy", rule.policy.name)
         return Denied("no_policy", None)
+
+    def _as_switched(self, policy: Policy, helper: str, client: Host) -> Policy:
+        """The policy, with the mode that a switch gives the helper for this client."""
+        assert self.switches is not None
+        mode = self.switches.mode_of(helper, client)
+        if mode == "active":
+            return policy
+        key = policy.name, helper, mode
+        if key not in self._switched:
+            options = {**policy.options, helper: replace(policy.options[helper], mode=mode)}
+            self._switched[key] = policy.model_copy(update={"options": options})
+        return self._switched[key]
 
     def judge(self, arrival: Arrival, helper: str | None = None) -> Accepted | Denied:
         """The answer of `decide`, but Denied also when the policy has no NAT for the session."""

@@ -25,6 +25,7 @@ from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable, nat
 from proxy.sessions.resolver import Resolver
 from proxy.sessions.session import Admission, Collector, LetIn, Session, Tracer
 from proxy.sessions.stream import StreamSession
+from proxy.sessions.switches import Switches
 from proxy.sockets import packet_info, streams
 from proxy.sockets.arrival import Arrival
 
@@ -61,6 +62,7 @@ class Sessions:
         self.resolver = Resolver(loop)
         self._interfaces = packet_info.InterfaceNames()
         self.held = Held()
+        self.switches = Switches(loop)
         self.counted = Counted(loop, log)
         self.collector: Collector | None = None
         self.tracer: Tracer | None = None
@@ -80,6 +82,7 @@ class Sessions:
         pinholes.begin = self._begin_expected
         pinholes.refuses_reader = self._refuses_reader
         pinholes.doors.stranger = self._passes_by
+        self.switches.changed = self._reconfigured
         self.use(config)
 
     def use(self, config: Config, policies: PolicyTable | None = None) -> None:
@@ -88,11 +91,16 @@ class Sessions:
         self.timeouts = config.timeouts
         self._limits = config.limits
         self.policies = policies or PolicyTable(config)
+        self.policies.switches = self.switches
         groups = self.policies.groups()
         self._shares.use(config.limits.sessions, groups)
         self.pinholes.share(groups)
         self.pinholes.has_helper = self.policies.has_helper
         self.pinholes.is_published = self.policies.is_published
+        self._reconfigured()
+
+    def _reconfigured(self) -> None:
+        """Other policies are in force, or other switches."""
         for session in (*self._sessions, *self._lingering):
             self._guarded(session.reconfigured)
 
@@ -254,7 +262,7 @@ class Sessions:
         name, policy = decision.helper, decision.policy
         options = policy.options[name]
         role = None if reader is None else reader.role
-        if options.mode == "observe" or self._helpers[name].begins(first, options, role):
+        if options.mode != "active" or self._helpers[name].begins(first, options, role):
             return decision
         return Denied(f"not_{name}", policy.name)
 

@@ -383,3 +383,41 @@ def test_everything_is_not_closed_by_mistake(here: Here) -> None:
         here.ask("v1/close", "POST")
     with pytest.raises(PinholeError, match="there is no session nobody"):
         here.ask("v1/close", "POST", id="nobody")
+
+
+# -- switches and events -------------------------------------------------------------------------------------------
+
+
+def test_a_helper_that_is_off_for_a_client_reads_nothing_of_it(here: Here) -> None:
+    assert here.ask("v1/switches", "POST", helper="ftp", mode="off", client="10.1.0.2")["mode"] == "off"
+    try:
+        before = len(here.daemon.audit("violation", rule="ftp.low_port"))
+        with server(here.lab.server) as heard, Talk(here.lab.client, str(here.lab.server.v4)) as talk:
+            assert talk.ask("PORT 10,1,0,2,0,80").startswith("200")
+            assert heard[-1] == b"PORT 10,1,0,2,0,80\r\n"
+        assert here.ask("v1/status")["switches"] == ["ftp off, clients: 10.1.0.2, until a restart"]
+    finally:
+        here.ask("v1/switches", "DELETE", helper="ftp", client="10.1.0.2")
+    a_low_port(here)
+    here.daemon.wait_for("violation", rule="ftp.low_port", count=before + 1)
+    assert len(here.daemon.audit("violation", rule="ftp.low_port")) == before + 1
+
+
+def test_a_phone_that_is_served_already_gets_to_know_a_switch_with_its_next_message(here: Here) -> None:
+    here.talk().hang_up()
+    here.ask("v1/switches", "POST", helper="sip", mode="off")
+    try:
+        request = here.near.ask(media_site.Talk(*here.parties), "OPTIONS", 1)
+        assert b"Via: SIP/2.0/UDP 10.1.0.2;" in request
+    finally:
+        here.ask("v1/switches", "DELETE", helper="sip")
+    request = here.near.ask(media_site.Talk(*here.parties), "OPTIONS", 1)
+    assert b"10.1.0.2" not in request.partition(b"Contact")[0]
+
+
+def test_who_follows_sees_each_event_as_it_happens(here: Here) -> None:
+    stream = client.follow(str(here.daemon.config), "v1/events", {"event": "call.*"})
+    assert next(stream)[0] == "begun"
+    here.talk().hang_up()
+    names = [next(stream)[0] for _ in range(2)]
+    assert names == ["call.started", "call.ended"]

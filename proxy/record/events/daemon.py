@@ -64,6 +64,16 @@ EVENTS = (
         severity="notice",
     ),
     _Line(
+        "switch.ended",
+        "the time of a switch is over (`POST /v1/switches`): the helper works again as it is configured",
+        (
+            field("helper", TEXT),
+            field("mode", TEXT, "what it did until now: off or observe"),
+            field("client", TEXT, "for whom: an address, a network, or all"),
+        ),
+        severity="notice",
+    ),
+    _Line(
         "listener.overloaded",
         "no descriptors left for a new session",
         (field("listen", ENDPOINT), field("reason", TEXT)),

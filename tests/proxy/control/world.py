@@ -14,6 +14,7 @@ from typing import Any
 from protocols.contract.addresses import Endpoint, Transport, only
 from protocols.contract.pinholes import Expect, Grant
 from proxy.control import api, past
+from proxy.control.events import Events
 from proxy.control.gateway import Gateway
 from proxy.control.history import History
 from proxy.control.server import Control
@@ -32,6 +33,7 @@ class World:
 
     shell: Shell
     recent: Recent
+    events: Events
     path: Path
     client: socket.socket
     server: socket.socket
@@ -76,7 +78,7 @@ async def world(tmp_path: Path, shell: Shell | None = None) -> AsyncIterator[Wor
     server, _ = await accept(listener)
     await shell.has_begun.wait()
 
-    recent = Recent()
+    recent, events = Recent(), Events()
 
     async def reload(is_dry: bool) -> dict[str, Any]:
         lists: dict[str, Any] = {name: [] for name in ("problems", "warnings", "remarks", "changes", "ends")}
@@ -85,6 +87,7 @@ async def world(tmp_path: Path, shell: Shell | None = None) -> AsyncIterator[Wor
     gateway = Gateway(
         {"test": shell.helper}, shell.sessions, shell.pinholes, lambda: shell.config, lambda: {"state": "serving"},
         lambda: 10, reload, shell.log, recent, History(lambda: [partial(past.open_file, str(tmp_path / "audit.log"))]),
+        events,
     )  # fmt: skip
     path = tmp_path / "control.sock"
     measuring = Measuring(
@@ -93,7 +96,7 @@ async def world(tmp_path: Path, shell: Shell | None = None) -> AsyncIterator[Wor
     control = Control(str(path), api.routes(gateway, measuring.pages))
     await control.start()
     try:
-        yield World(shell, recent, path, client, server, data)
+        yield World(shell, recent, events, path, client, server, data)
     finally:
         await control.stop()
         await measuring.stop()
