@@ -169,6 +169,8 @@ def test_what_passed_unread_meanwhile_is_said(site: Kept) -> None:
         assert talk.ask("NOOP").startswith("200")
         os.close(turn)
         line = site.daemon.wait_for("rules.restored")
+        talk.send(b"NOOP\r\n")
+        assert talk.end() == "reset"  # unread it passes no longer
     assert line["passed"] == 1
     assert line["sessions"][0].startswith(f"tcp {site.lab.client.v4}:")
     assert line["sessions"][0].endswith(f" > {site.lab.server.v4}:21")
@@ -309,6 +311,29 @@ def test_run_with_net_keeps_its_own_rules_and_takes_them_down_at_the_end(backend
         daemon.stop()
         assert "pinhole" not in lab.gateway.run(["sh", "-c", "nft list ruleset; ip rule"]).stdout.lower()
         shutil.rmtree(daemon.directory)
+
+
+@pytest.mark.parametrize("backend", ["nft", "iptables"])
+def test_net_down_without_a_word_of_the_backend_lets_sessions_pass_as_before(site: Kept, backend: str) -> None:
+    with server(site.lab.server):
+        for _ in range(2):
+            site.daemon.command("net", "up", "--backend", backend, "-c", str(site.daemon.config))
+            assert site.status("net", "status") == 0
+            assert fate(site.lab.client, str(site.lab.server.v4), 21) in ("refused", "silent")
+            site.daemon.command("net", "down")
+            assert site.status("net", "status") == 1
+            assert fate(site.lab.client, str(site.lab.server.v4), 21).startswith("open 220")
+
+
+def test_net_up_tells_a_reader_what_it_does(site: Kept) -> None:
+    for backend, line in (
+        ("nft", "nft: table inet pinhole"),
+        ("iptables", "iptables: chains PINHOLE and PINHOLE-GUARD"),
+    ):
+        said = site.daemon.command("net", "up", "--backend", backend, "-c", str(site.daemon.config)).stderr
+        assert line in said
+        assert "-f -" not in said
+        assert "sh -c" not in said
 
 
 # -- the host ----------------------------------------------------------------------------------------------------------
