@@ -62,7 +62,14 @@ FILTERS: Mapping[str, str] = {
     "text": "TEXT",
     "limit": "NUMBER",
 }
-_OF_SOME: Mapping[str, str] = {"event": "NAME", "reason": "WORD", "rule": "NAME", "session": "ID"}
+_OF_SOME: Mapping[str, str] = {
+    "event": "NAME",
+    "reason": "WORD",
+    "rule": "NAME",
+    "session": "ID",
+    "pinhole": "ID",
+    "call_id": "CALL-ID",
+}
 """The filters of lists, and what each takes. The daemon reads them: an address may have a port or be a network, a time
 may be 90, 3m, 2h or 1d, and all but times and numbers may begin with `!`, which leaves out what they name."""
 
@@ -87,7 +94,7 @@ def with_filters(names: Sequence[str]) -> Callable[[Command], Command]:
         for name in reversed(names):
             takes = FILTERS.get(name) or _OF_SOME[name]
             says = _SAYS.get(name, f"Only of this {name}; !{takes}: of all others.")
-            option = click.option(f"--{name}", f"filter_{name}", metavar=takes, help=says)
+            option = click.option(f"--{name.replace('_', '-')}", f"filter_{name}", metavar=takes, help=says)
             option(collected)
         return cast(Command, collected)
 

@@ -41,6 +41,8 @@ def status(path: str | None, as_json: bool, seconds: float | None) -> None:
         else:
             first = trouble(answer)
             rest = {name: value for name, value in answer.items() if name not in first}
+            if answer.get("switches"):
+                first["switches"] = answer["switches"]
             first |= near_their_end(_rows(path, "limits"))
             print_fields(first | rest, lambda name: name in first and (name != "state" or is_degraded(answer)))
 

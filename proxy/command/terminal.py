@@ -99,7 +99,8 @@ def cell(column: str, value: Any) -> str:
         case float():
             return str(value).removesuffix(".0")
         case list() | tuple():
-            return ", ".join(cell("", item) for item in value) or "-"
+            items = [cell("", item) for item in value]
+            return ("; " if any(", " in item for item in items) else ", ").join(items) or "-"
         case Mapping():
             return ", ".join(f"{printable(str(key))} {_nested(item)}" for key, item in value.items()) or "-"
         case _:

@@ -31,7 +31,7 @@ def daemon(path: Path, answers: Mapping[str, Any]) -> Iterator[list[str]]:
             self.end_headers()
             self.wfile.write(body)
 
-        do_GET = do_POST = _answer
+        do_GET = do_POST = do_DELETE = _answer
 
         def log_message(self, *_: object) -> None:
             pass

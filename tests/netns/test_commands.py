@@ -9,7 +9,7 @@ import pty
 import re
 import signal
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -111,25 +111,54 @@ def test_limits_and_policies_are_listed(busy: Busy) -> None:
 
 
 @contextlib.contextmanager
-def traced(busy: Busy, last: str, *words: str) -> Iterator[list[dict[str, Any]]]:
-    """What `pinhole trace` shows meanwhile, until a message with this text goes on; known at the end."""
-    command = (*COMMAND, "trace", *words, "--json", "-c", str(busy.place.daemon.config))
+def followed(busy: Busy, is_last: Callable[[dict[str, Any]], bool], *words: str) -> Iterator[list[dict[str, Any]]]:
+    """What `pinhole events` or `trace` shows meanwhile, and then until the last one comes; known at the end."""
+    command = (*COMMAND, *words, "--json", "-c", str(busy.place.daemon.config))
     pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
     process = busy.place.lab.gateway.popen(command, cwd=ROOT, text=True, **pipes)
     shown: list[dict[str, Any]] = []
     assert process.stderr is not None and process.stdout is not None
     assert process.stderr.readline() == "(^C ends it)\n"
     yield shown
-    while not shown or shown[-1]["step"] != "went" or last not in shown[-1]["text"]:
+    while not shown or not is_last(shown[-1]):
         shown.append(json.loads(process.stdout.readline()))
     process.send_signal(signal.SIGINT)
     process.communicate(timeout=20)
     assert process.returncode == 0
 
 
+def went_on(text: str) -> Callable[[dict[str, Any]], bool]:
+    """Whether a message with this text goes on."""
+    return lambda row: row["step"] == "went" and text in row["text"]
+
+
+def test_events_shows_the_lines_that_filters_let_through_as_the_log_has_them(busy: Busy) -> None:
+    place = busy.place
+    with followed(busy, lambda row: row["event"] == "call.ended", "events", "-f", "--event", "call.*") as shown:
+        talk = place.talk()
+        talk.hang_up()
+    assert [row["event"] for row in shown] == ["call.started", "call.ended"]
+    logged = place.daemon.wait_for("call.ended", call_id=shown[-1]["call_id"])
+    assert shown[-1] == logged
+
+
+def test_a_helper_is_off_for_a_client_until_it_is_on_again(busy: Busy) -> None:
+    client = str(busy.place.lab.client.v4)
+    assert busy.said("helper", "off", "tftp", "--client", client, "--for", "10m") == (
+        f"tftp off, clients: {client}, for 10m00s\n"
+    )
+    assert f"switches             tftp off, clients: {client}" in busy.said("status")
+    assert busy.said("helper", "list").splitlines()[-1].split()[:3] == ["tftp", "off", client]
+    busy.said("helper", "on", "tftp", "--client", client)
+    assert busy.said("helper", "list").splitlines()[-1] == "no switch is thrown"
+    told = busy.place.daemon.audit("control.changed")
+    assert [line["what"] for line in told if "tftp" in line["about"]] == ["switch", "unswitch"]
+
+
 def test_trace_shows_a_call_before_and_after_and_nobody_elses_messages(busy: Busy) -> None:
     place = busy.place
-    with traced(busy, "BYE\r\n", "--helper", "sip", "--client", str(place.lab.client.v4)) as shown:
+    words = "trace", "--helper", "sip", "--client", str(place.lab.client.v4)
+    with followed(busy, went_on("BYE\r\n"), *words) as shown:
         place.talk().hang_up()
     invite, sent_on, *_ = (row for row in shown if row["text"].startswith("INVITE"))
     assert (invite["step"], sent_on["step"]) == ("came", "went")
@@ -140,10 +169,9 @@ def test_trace_shows_a_call_before_and_after_and_nobody_elses_messages(busy: Bus
 
 def test_trace_shows_no_password(busy: Busy) -> None:
     place = busy.place
-    with (
-        traced(busy, "PASS (removed)", "--helper", "ftp") as shown,
-        Session(place.lab.client, str(place.lab.server.v4)) as session,
-    ):
+    client, server = place.lab.client, str(place.lab.server.v4)
+    shows = followed(busy, went_on("PASS (removed)"), "trace", "--helper", "ftp")
+    with shows as shown, Session(client, server) as session:
         session.ask("PASS very secret")
     texts = [row["text"] for row in shown if row["step"] == "came"]
     assert {"USER u\r\n", "PASS (removed)\r\n"} <= set(texts)
