@@ -311,8 +311,18 @@ class Daemon:
         return self._gateway.calls()
 
     async def prepare(self, fresh: Config) -> Outcome:
-        """Do what may fail at a reload: rights, rules, another control socket. Raises PinholeError."""
+        """Do what may fail at a reload: rights, the log, rules, another control socket. Raises PinholeError."""
         _check_rights(fresh)
+        if fresh.audit != self._config.audit and self._keeper is not None:
+            await asyncio.to_thread(self._keeper.ask, "audit")
+        self._recorder.prepare(fresh.audit)
+        try:
+            return await self._prepare_host(fresh)
+        except PinholeError:
+            self._recorder.forget()
+            raise
+
+    async def _prepare_host(self, fresh: Config) -> Outcome:
         outcome = await self._rules.bring_in_force(fresh, self._config)
         if fresh.control != self._config.control and self._control is not None:
             try:
@@ -334,6 +344,8 @@ class Daemon:
         self._pinholes.reserved.keep_off(config.helper_ports)
         self._sessions.use(config, fresh.policies)
         self._measuring.copy_to(config.hep)
+        self._recorder.use()
+        self._progress.use(config.audit.progress)
         self._recorder.reopen()
 
     # -- reports --------------------------------------------------------------------------------------------------

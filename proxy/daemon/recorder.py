@@ -9,7 +9,9 @@ from collections.abc import Callable
 from functools import partial
 
 from proxy.config.recording import Audit, SinkSettings
+from proxy.control import past
 from proxy.errors import PinholeError
+from proxy.host.keeper import Wish
 from proxy.record import audit
 from proxy.record.audit import AuditLog, Origin, Take
 from proxy.record.chain import Chain
@@ -31,13 +33,21 @@ Opens = Callable[[str], int]
 """Opens the file of this path. Raises OSError, PinholeError."""
 
 
-def openers(settings: Audit) -> dict[str, Callable[[], int]]:
-    """For each file of the log, what opens it."""
-    return {
-        place.file: partial(open_file, place.file, place.is_chained(settings.chain))
-        for place in settings.places
-        if place.file is not None
-    }
+class KeptFiles:
+    """What the keeper opens of the log, for a process that may not do so itself: the files of the configuration that
+    it has read last, and those of earlier ones."""
+
+    def __init__(self, settings: Audit) -> None:
+        self.wishes: dict[str, Wish] = {}
+        self.use(settings)
+
+    def use(self, settings: Audit) -> None:
+        """Open the files of this configuration as well."""
+        for place in settings.places:
+            if place.file is not None:
+                self.wishes[f"audit {place.file}"] = partial(open_file, place.file, place.is_chained(settings.chain))
+        for wish, path in zip(READ_AUDIT, past.files(settings.readable), strict=False):
+            self.wishes[wish] = partial(past.open_file, path)
 
 
 class Recorder:
@@ -58,20 +68,73 @@ class Recorder:
         when a file cannot be opened."""
         self._loop = loop
         self.origin = Origin(settings.node or os.uname().nodename, instance)
-        self._is_required = settings.required
-        self.sinks = [
-            Sink(_outlet(settings, place, self.origin.node, opens), origin=self.origin.facts)
-            for place in settings.places
-        ]
+        self._opens = opens
+        self._follow = follow
+        self._settings = settings
+        self.sinks: list[Sink] = []
+        self._takes: list[Take] = []
+        self._leaving: list[Sink] = []
+        """Sinks that a reload has ended, and that may still write what they have."""
+        self._next: tuple[Audit, list[Sink]] | None = None
+        """What a reload is about to bring in force."""
+        self.prepare(settings)
+        self.use()
         self._sampler = Sampler(time.monotonic)
         self._sampler.suppressed = lambda event: metrics.audit_suppressed.labels(event).inc()
         self._sampler.began = self._tell_left_out_later
         if watch is not None:
             self._sampler.watch = watch
         metrics.audit_lost.set_function(lambda: self.lost)
-        self.log: AuditLog = audit.open_log(
-            self.origin, [*self.sinks, *([] if follow is None else [follow])], self._sampler
-        )
+        self.log: AuditLog = audit.open_log(self.origin, [self._take], self._sampler)
+
+    def _take(self, line: str) -> None:
+        """A line for all that take it."""
+        for take in self._takes:
+            take(line)
+
+    def _all(self) -> list[Take]:
+        """All that take lines."""
+        return [*self.sinks, *([] if self._follow is None else [self._follow])]
+
+    # -- reload --------------------------------------------------------------------------------------------------------
+
+    def prepare(self, settings: Audit) -> None:
+        """Open what a configuration names and is not open yet. Raises PinholeError: then everything is as before."""
+        if (settings.node or os.uname().nodename) != self.origin.node:
+            raise PinholeError("audit: node: changed, which needs a restart")
+        standing = dict(zip(_places(self._settings), self.sinks, strict=False))
+        fresh: list[Sink] = []
+        self._next = settings, fresh
+        try:
+            for terms in _places(settings):
+                fresh.append(standing.get(terms) or self._sink(*terms))
+        except PinholeError:
+            self.forget()
+            raise
+
+    def forget(self) -> None:
+        """The configuration is not brought in force after all."""
+        if self._next is not None:
+            for sink in self._next[1]:
+                if sink not in self.sinks:
+                    sink.end()
+            self._next = None
+
+    def use(self) -> None:
+        """Bring in force what was prepared. A sink that is not named any more writes what it has and ends."""
+        if self._next is not None:
+            before, (self._settings, self.sinks), self._next = self.sinks, self._next, None
+            self._takes = self._all()
+            gone = [sink for sink in before if sink not in self.sinks]
+            for sink in gone:
+                sink.end()
+            self._leaving = [sink for sink in (*self._leaving, *gone) if not sink.is_over]
+
+    def _sink(self, place: SinkSettings, is_chained: bool) -> Sink:
+        """A sink that writes to this place. Raises PinholeError."""
+        return Sink(_outlet(place, is_chained, self.origin.node, self._opens), origin=self.origin.facts)
+
+    # -- how it does ---------------------------------------------------------------------------------------------------
 
     @property
     def lost(self) -> int:
@@ -95,7 +158,7 @@ class Recorder:
 
     def is_unavailable(self) -> bool:
         """Whether no session may begin, since the log is required and can be written nowhere."""
-        return self._is_required and all(sink.is_stuck for sink in self.sinks)
+        return self._settings.required and all(sink.is_stuck for sink in self.sinks)
 
     def reopen(self) -> None:
         """Go on in new files, after log rotation."""
@@ -111,7 +174,7 @@ class Recorder:
         for sink in self.sinks:
             sink.end()
         ends_at = time.monotonic() + CLOSE_SECONDS
-        for sink in self.sinks:
+        for sink in (*self.sinks, *self._leaving):
             sink.wait(max(0.0, ends_at - time.monotonic()))
 
     def _tell_left_out_later(self) -> None:
@@ -126,13 +189,21 @@ class Recorder:
             self._tell_left_out_later()
 
 
-def _outlet(settings: Audit, place: SinkSettings, node: str, opens: Opens | None) -> Outlet:
+_Terms = tuple[SinkSettings, bool]
+"""A place, and whether its lines are chained."""
+
+
+def _places(settings: Audit) -> list[_Terms]:
+    return [(place, place.is_chained(settings.chain)) for place in settings.places]
+
+
+def _outlet(place: SinkSettings, is_chained: bool, node: str, opens: Opens | None) -> Outlet:
     """What a place of the configuration stands for. Raises PinholeError."""
     fd = STREAMS.get(place.to)
     on_terminal = fd is not None and os.isatty(fd)
     usual = "console" if on_terminal or place.to == "journal" else "json"
     looks = form(place.format or usual, fd)
-    is_chained = place.is_chained(settings.chain) and (place.format is not None or usual == "json")
+    is_chained = is_chained and (place.format is not None or usual == "json")
     if place.to == "journal":
         return JournalOutlet(looks)
     if place.to == "syslog":

@@ -26,7 +26,7 @@ from proxy.record.audit import Log
 from proxy.sessions.policy import PolicyTable
 from proxy.sessions.session import Session
 
-NEEDS_RESTART = ("audit", "metrics", "network", "user")
+NEEDS_RESTART = ("metrics", "network", "user")
 """The sections that only a restart brings in force."""
 
 SWITCH_SECONDS = 0.0005

@@ -6,16 +6,16 @@ import importlib
 import os
 import signal
 import sys
-from functools import partial
+from collections import ChainMap
 
 import uvloop
 
 from proxy import version
 from proxy.config import files, reading, whereabouts
 from proxy.config.schema import Config
-from proxy.control import past, place
+from proxy.control import place
 from proxy.daemon.daemon import Daemon
-from proxy.daemon.recorder import READ_AUDIT, openers
+from proxy.daemon.recorder import KeptFiles
 from proxy.errors import PinholeError
 from proxy.host import guard, link, net, privileges, rules
 from proxy.host.keeper import Keeper, Wish, fork_keeper
@@ -106,18 +106,20 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
         # A daemon that began with the built-in configuration may have a file by now.
         return files.pack(files.gather(whereabouts.chosen(path) or whereabouts.SYSTEM_PATH))
 
+    kept = KeptFiles(settings.audit)
+
+    def audit() -> None:
+        """A reload may name other files for the log."""
+        kept.use(reading.in_force(path).audit)
+
     wishes: dict[str, Wish] = {
-        **{f"audit {path}": opens for path, opens in openers(settings.audit).items()},
-        **{
-            wish: partial(past.open_file, path)
-            for wish, path in zip(READ_AUDIT, past.files(settings.audit.readable), strict=False)
-        },
+        "audit": audit,
         "configuration": configuration,
         "control": control,
         "forget-control": forget_control,
         "end": end,
     }
-    return fork_keeper(wishes, "end", deserted, [watcher.sock])
+    return fork_keeper(ChainMap(wishes, kept.wishes), "end", deserted, [watcher.sock])
 
 
 def _end_in_order_until_served() -> None:

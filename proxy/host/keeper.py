@@ -6,7 +6,8 @@
 
 Peers never reach the keeper: it opens no socket towards them and reads no byte of theirs. The wishes that it can be
 asked for are fixed before the first packet comes: the configuration, the audit log, the control socket, the end. It
-also opens files that only root may open, when the configuration is read again or the log is rotated.
+also opens files that only root may open, when the configuration is read again or the log is rotated: those that the
+configuration names, which it reads itself.
 
 When the serving process ends without a word (it was killed), the rules stay: `on_daemon_down` decides what passes.
 """
@@ -110,7 +111,7 @@ def fork_keeper(
 def _serve(sock: socket.socket, wishes: Mapping[str, Wish], last: str, deserted: Callable[[], None]) -> int:
     """Grant wishes until the last one, or until the serving process is gone."""
     while wish := _next(sock):
-        answer, descriptor = _grant(wishes[wish])
+        answer, descriptor = _grant(wishes.get(wish, _unknown))
         with contextlib.suppress(ConnectionError):  # the serving process is gone
             socket.send_fds(sock, [json.dumps(answer).encode()], [] if descriptor is None else [descriptor])
         if descriptor is not None:
@@ -119,6 +120,10 @@ def _serve(sock: socket.socket, wishes: Mapping[str, Wish], last: str, deserted:
             return 0
     deserted()
     return 1
+
+
+def _unknown() -> None:
+    raise PinholeError("the process that keeps root's rights does not do that")
 
 
 def _next(sock: socket.socket) -> str:

@@ -64,7 +64,7 @@ class Sink:
         self._busy_since: float | None = None
         self._reopen = False
         self._closing = False
-        self._thread = threading.Thread(target=self._write_all, name=f"audit {outlet.name}", daemon=True)
+        self._thread = threading.Thread(target=self._write_and_close, name=f"audit {outlet.name}", daemon=True)
         self._thread.start()
 
     @property
@@ -102,6 +102,11 @@ class Sink:
         since = self._busy_since
         return self.is_failing or (since is not None and time.monotonic() - since > STUCK_SECONDS)
 
+    @property
+    def is_over(self) -> bool:
+        """Whether it was ended, and has written all that it could."""
+        return not self._thread.is_alive()
+
     def reopen(self) -> None:
         """Go on in a new file of the same name, after log rotation."""
         with self._wake:
@@ -122,13 +127,18 @@ class Sink:
     def wait(self, seconds: float = CLOSE_SECONDS) -> None:
         """Wait until that is done, but no longer than this."""
         self._thread.join(seconds)
-        if not self._thread.is_alive():
-            self._outlet.close()
 
     # -- in the thread -------------------------------------------------------------------------------------------------
 
-    def _write_all(self) -> None:
+    def _write_and_close(self) -> None:
         """The work of the thread."""
+        try:
+            self._write_all()
+        finally:
+            self._outlet.close()
+
+    def _write_all(self) -> None:
+        """Write until the sink is closed."""
         waiting: deque[bytes] = deque()
         while True:
             with self._wake:

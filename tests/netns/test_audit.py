@@ -301,3 +301,19 @@ def test_a_log_that_was_moved_away_is_followed_by_a_new_file_and_its_chain_goes_
         daemon.wait()
         daemon.start()
         assert "in 2 files are as they were written" in daemon.command("audit", "verify", str(daemon.log)).stdout
+
+
+@pytest.mark.parametrize("unprivileged", [False, True])
+def test_a_reload_takes_the_log_elsewhere_and_ends_nothing(lab: Lab, unprivileged: bool) -> None:
+    """Also where another process opens the files, since the daemon serves as an ordinary user."""
+    with pinhole(lab, HIDDEN, unprivileged=unprivileged) as daemon, server(lab.server):
+        with Talk(lab.client, str(lab.server.v4)) as talk:
+            before, after = daemon.log, daemon.directory / "elsewhere.log"
+            daemon.config.write_text(f"{HIDDEN}\naudit: {{to: {after}}}\ncontrol: {daemon.directory}/control.sock\n")
+            assert daemon.command("reload", "-c", str(daemon.config)).returncode == 0
+            assert talk.ask("NOOP").startswith("200")
+        daemon.log = after
+        daemon.wait_for("session.closed")
+        assert daemon.audit()[0]["event"] == "config.reloaded"
+        lines = [json.loads(line) for line in before.read_text().splitlines()] + daemon.audit()
+        assert [line["seq"] for line in lines] == list(range(1, len(lines) + 1))

@@ -30,8 +30,8 @@ async def test_a_stream_that_nobody_uses_and_one_that_falls_silent_end(hosts: Ho
         await hear(phone)
         await gateway.shell.until("pinhole.closed", 3)
         closed = {line["pinhole"]: line for line in gateway.shell.log.lines if line["event"] == "pinhole.closed"}
-        assert closed[gateway.shell.pinholes.name(offered.id)]["reason"] == "idle"
-        assert (closed[gateway.shell.pinholes.name(offered.id)]["packets_in"], closed[offered.id]["bytes_in"]) == (1, 4)
+        last = closed[gateway.shell.pinholes.name(offered.id)]
+        assert (last["reason"], last["packets_in"], last["bytes_in"]) == ("idle", 1, 4)
         assert [type(event) for event in call.events] == [Closed, Used, Closed, Closed]
         assert not len(call.pinholes)
 
