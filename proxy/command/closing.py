@@ -8,13 +8,14 @@ import click
 
 from proxy.command.client import ask_daemon
 from proxy.command.columns import wrapped
+from proxy.command.lists import ids
 from proxy.command.options import FILTERS, with_config, with_filters, with_json
 from proxy.command.terminal import print_json, print_line, width
 from proxy.text import printable
 
 
 @click.command()
-@click.argument("key", metavar="[ID]", required=False)
+@click.argument("key", metavar="[ID]", required=False, shell_complete=ids("sessions"))
 @click.option(
     "--of",
     type=click.Choice(["sessions", "pinholes", "calls", "registrations"]),

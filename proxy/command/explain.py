@@ -11,15 +11,18 @@ import click
 
 from proxy.command.client import ask_daemon
 from proxy.command.columns import wrapped
+from proxy.command.lists import ids
 from proxy.command.options import with_config, with_json
 from proxy.command.terminal import print_json, print_line, width
 from proxy.text import printable
 
+_FRACTION = re.compile(r"(?<=\.\d{3})\d+")
+"""What a time has beyond milliseconds."""
 _ADDRESS = re.compile(r"\d+(?:\.\d+){3}:\d+|\[[0-9A-Fa-f:.]+(?:%\S+)?\]:\d+")
 
 
 @click.command()
-@click.argument("what", metavar="PINHOLE|ADDRESS:PORT")
+@click.argument("what", metavar="PINHOLE|ADDRESS:PORT", shell_complete=ids("pinholes"))
 @click.option("--at", metavar="TIME", help="When, as the audit log writes it. Without: now, else what was.")
 @click.option("--client", metavar="ADDRESS:PORT", help="Who wants to go there. Policies are asked about it.")
 @click.option("--interface", metavar="NAME", help="With --client: by which interface it comes.")
@@ -47,7 +50,8 @@ def explain(path: str | None, as_json: bool, what: str, **asked: str | None) -> 
 
 def report(answer: Mapping[str, Any], width: int) -> Iterator[tuple[str, str | None]]:
     """An answer as lines of this width, each with its colour."""
-    yield _headline(answer), "red" if answer["verdict"] == "refused" else None
+    colour = "red" if answer["verdict"] == "refused" else None
+    yield from ((text, colour) for text in wrapped(_headline(answer), width))
     for sentence in answer["says"]:
         for number, text in enumerate(wrapped(printable(f"{sentence}."), width, 4)):
             yield f"  - {text[4:]}" if number == 0 else text, None
@@ -65,7 +69,7 @@ def _labelled(name: str, value: str, width: int) -> list[str]:
 
 def _headline(answer: Mapping[str, Any]) -> str:
     """The verdict, when it began and ended, and where this is known from."""
-    times = [str(answer[name]) for name in ("since", "until") if answer.get(name)]
+    times = [_FRACTION.sub("", str(answer[name])) for name in ("since", "until") if answer.get(name)]
     when = f" since {times[0]}" if answer["verdict"] == "open" and times else f" {' to '.join(dict.fromkeys(times))}"
     count = f", {answer['count']} times" if answer.get("count", 1) > 1 else ""
     return f"{answer['verdict']}{when.rstrip()}{count} (from: {answer['source']})"

@@ -37,7 +37,7 @@ def _list(name: str, columns: Sequence[str], says: str, filters: Sequence[str] =
 def _list_with_detail(name: str, columns: Sequence[str], says: str, detail: Callable[[Row], None]) -> click.Command:
     """The same, which takes an ID as well."""
 
-    @click.argument("key", metavar="[ID]", required=False, shell_complete=partial(_ids, name))
+    @click.argument("key", metavar="[ID]", required=False, shell_complete=ids(name))
     @with_config
     @with_json
     @with_wide
@@ -62,13 +62,17 @@ def _list_with_detail(name: str, columns: Sequence[str], says: str, detail: Call
     return click.command(name, help=says)(command)
 
 
-def _ids(name: str, context: click.Context, _: click.Parameter, begun: str) -> list[str]:
-    """The IDs that begin so, for a shell that completes words."""
-    try:
-        rows = ask_daemon(context.params.get("path"), "GET", f"v1/{name}", {"limit": "1000"}).get(name, [])
-    except PinholeError:
-        return []
-    return [text for text in (str(row.get("id")) for row in rows) if text.startswith(begun)]
+def ids(name: str) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """The IDs of a list that begin as what was typed, for a shell that completes words."""
+
+    def complete(context: click.Context, _: click.Parameter, begun: str) -> list[str]:
+        try:
+            rows = ask_daemon(context.params.get("path"), "GET", f"v1/{name}", {"limit": "1000"}).get(name, [])
+        except PinholeError:
+            return []
+        return [text for text in (str(row.get("id")) for row in rows) if text.startswith(begun)]
+
+    return complete
 
 
 def _show_all(

@@ -47,6 +47,8 @@ def test_ids_are_completed_with_those_that_are_there(tmp_path: Path) -> None:
     file.write_text(f"policies: []\ncontrol: {tmp_path}/c.sock\n")
     with daemon(tmp_path / "c.sock", {"/v1/calls?limit=1000": {"calls": [{"id": "ab1"}, {"id": "cd2"}]}}):
         assert completed("calls", "-c", str(file), "a") == ["ab1"]
+    with daemon(tmp_path / "c.sock", {"/v1/pinholes?limit=1000": {"pinholes": [{"id": "ab-p1"}, {"id": "ab-p22"}]}}):
+        assert completed("explain", "-c", str(file), "ab-p2") == ["ab-p22"]
     assert completed("calls", "-c", str(file), "a") == []
 
 

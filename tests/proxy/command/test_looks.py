@@ -150,6 +150,24 @@ VIOLATIONS = [
     {"count": 700, "age_seconds": 9.0, "rule": "pinhole.stranger", "client": V6_CLIENT,
      "detail": "198.51.100.9:3333 came", "action": "reset"},
 ]  # fmt: skip
+ANSWERS = [
+    {"verdict": "open", "since": "2026-11-29T20:15:00.123456Z", "until": None, "count": 1, "source": "live",
+     "says": ["pinhole 5bfe7190-p3 is open (ftp-data, waiting): tcp, whoever comes to 203.0.113.50:33000 is led to "
+              "203.0.113.50:33000", "it admits 192.168.1.10/32; nobody has come"], "remedy": None, "line": None},
+    {"verdict": "refused", "since": "2026-11-29T20:15:00Z", "until": "2026-11-29T20:20:00Z", "count": 3,
+     "source": "memory", "says": ["no policy matches 10.9.9.9:40001 to 203.0.113.50:21 by lan0"],
+     "remedy": "add a policy to `policies`, before one that denies the same sessions to everybody else",
+     "line": "- {name: for-10.9.9.9, from: lan0, source: 10.9.9.9, destination: 203.0.113.50, action: accept}"},
+]  # fmt: skip
+HELPERS = [
+    {"helper": "sip", "state": "on", "sessions": 12048, "pinholes": 4, "ports": ["udp/5060", "tcp/5060", "udp/5080"]},
+    {"helper": "tns", "state": "off", "sessions": 0, "pinholes": 0, "ports": []},
+]
+SWITCHES = [
+    {"helper": "sip", "mode": "observe", "client": "2001:db8:1111:2222::/64", "expires_seconds": 540.0},
+    {"helper": "ftp", "mode": "off", "client": "all", "expires_seconds": None},
+]
+CLOSED = [f"1cce2aa5-{number}" for number in range(4, 16)]
 STATUS = {
     "version": "1.2.3",
     "config": "/etc/pinhole/pinhole.yaml",
@@ -203,6 +221,12 @@ SHOWN: dict[str, tuple[Sequence[str], Mapping[str, Any]]] = {
     "call": (["calls", "1a2b3c4d5e"], {"/v1/calls/1a2b3c4d5e": CALLS[1] | {"open": []}}),
     "registrations": (["registrations"], {"/v1/registrations": {"registrations": REGISTRATIONS}}),
     "limits": (["limits"], {"/v1/limits": {"limits": LIMITS}}),
+    "explain": (["explain", "203.0.113.50:21"], {"/v1/explain?address=203.0.113.50%3A21": {"answers": ANSWERS}}),
+    "helper-list": (
+        ["helper", "list"],
+        {"/v1/helpers": {"helpers": HELPERS}, "/v1/switches": {"switches": SWITCHES}},
+    ),
+    "close": (["close", "--helper", "ftp"], {"/v1/close?helper=ftp": {"closed": CLOSED, "of": "sessions"}}),
     "refusals": (["refusals"], {"/v1/refusals": {"refusals": REFUSALS}}),
     "violations": (["violations"], {"/v1/violations": {"violations": VIOLATIONS}}),
     "session-helper": (["show", "session-helper"], {}),
@@ -242,7 +266,7 @@ def test_people_see_what_was_recorded(file: Path, name: str, width: int) -> None
     assert text == recorded.read_text()
 
 
-COMMAND = re.compile(r"[;'\\]|^ *#")
+COMMAND = re.compile(r"[;'\\]|^ *#|^ *- \{")
 
 
 @pytest.mark.parametrize("width", [40, *WIDTHS])
