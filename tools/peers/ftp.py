@@ -204,6 +204,11 @@ def vsftpd(host: Host) -> Iterator[Server]:
 def proftpd(host: Host) -> Iterator[Server]:
     login = Login("ada", "hole")
     hashed = "$5$pinhole$.gDKmvFqTiEPu9jJKrNyODSfZjXQQmq0/xY8a8dbPa7"  # crypt(3) of `hole`
+    program = _program("proftpd") or "proftpd"
+    # Debian 13 has outside the program what is part of it in Debian 12.
+    modules = Path(program).parents[1] / "lib/proftpd"
+    load = [f"LoadModule {name}.c" for name in ("mod_xfer", "mod_ls", "mod_delay") if (modules / f"{name}.so").exists()]
+    load = [f"ModulePath {modules}", *load] if load else []
 
     def commands(directory: Path) -> Sequence[Sequence[str]]:
         users = directory / "users"
@@ -212,7 +217,8 @@ def proftpd(host: Host) -> Iterator[Server]:
         (directory / "run").mkdir(mode=0o755)
         path = directory / "proftpd.conf"
         path.write_text(
-            f"""
+            "".join(f"{line}\n" for line in load)
+            + f"""
             ServerName lab
             # The greeting of its own names an address, as text that no gateway could know for what it is.
             ServerIdent on lab
@@ -238,7 +244,7 @@ def proftpd(host: Host) -> Iterator[Server]:
             ControlsSocket {directory}/run/control
             """
         )
-        return [[_program("proftpd") or "proftpd", "--nodaemon", "--config", str(path)]]
+        return [[program, "--nodaemon", "--config", str(path)]]
 
     with _serving("proftpd", host, login, commands) as server:
         yield server
