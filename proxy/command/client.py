@@ -101,7 +101,7 @@ def _reached(config: str | None, ask: Callable[[str], Answer]) -> Answer:
                 raise
     from proxy.config import reading  # it takes longer than all else, and tells what is wrong with the file
 
-    return ask(reading.control_in_force(config))
+    return ask(reading.control_in_force(config).path)
 
 
 def _answer(control: str, request: Request) -> dict[str, Any]:

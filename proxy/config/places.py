@@ -22,7 +22,7 @@ def findings(settings: File, files: Sequence[str]) -> Iterator[tuple[Location, s
     for where, path in settings.audit.files:
         for text in _of(path):
             yield where, text
-    for text in _of(settings.control):
+    for text in _of(settings.control.path):
         yield ("control",), text
     for number, file in enumerate(files):
         mode = _mode(file)

@@ -23,7 +23,7 @@ from proxy.config import advice, checks, documents, files, places, schema
 from proxy.config.files import Gather, Source
 from proxy.config.marks import Document, Location, Problem
 from proxy.config.networks import Names
-from proxy.config.schema import Config, File, Policy
+from proxy.config.schema import Config, ControlSocket, File, Policy
 from proxy.config.whereabouts import chosen
 from proxy.config.wording import problems as in_words
 from proxy.errors import ConfigError
@@ -57,8 +57,8 @@ def in_force(path: str | None, gather: Gather = files.gather) -> Config:
     return load(file, gather) if file is not None else default()
 
 
-def control_in_force(path: str | None) -> str:
-    """The path of the control socket of a daemon with that configuration. Other mistakes in the file do not matter,
+def control_in_force(path: str | None) -> ControlSocket:
+    """The control socket of a daemon with that configuration. Other mistakes in the file do not matter,
     since they are a reason to ask the daemon. Raises ConfigError when the path cannot be known."""
     file = chosen(path)
     if file is None:

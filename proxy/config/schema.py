@@ -37,9 +37,11 @@ from proxy.config.values import (
     Mark,
     PortRange,
     Target,
+    as_socket,
     one_or_many,
     parse_action,
     parse_dnat,
+    parse_group,
     parse_interface,
     parse_listen,
     parse_mark,
@@ -208,6 +210,30 @@ class Timeouts(_Section):
     silence. Calls end at once."""
 
 
+def _or_a_path(schema: dict[str, Any]) -> None:
+    """A path stands for a socket there."""
+    schema["anyOf"] = [_PATH, {"$ref": schema.pop("$ref")}]
+
+
+class ControlSocket(_Section):
+    """The UNIX socket of the command line and of other programs. A plain path stands for `{path: PATH}`: then its owner
+    and its group may look and change."""
+
+    path: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = CONTROL
+    """Where it is."""
+    look: Annotated[str, PlainValidator(parse_group), WithJsonSchema({"type": ["string", "integer"]})] | None = None
+    """The group whose members may look at everything. With one of the two groups everybody may open the socket, and the
+    daemon judges who asks. Left out: the daemon's own group."""
+    change: Annotated[str, PlainValidator(parse_group), WithJsonSchema({"type": ["string", "integer"]})] | None = None
+    """The group whose members may also change: reload, close, throw switches, trace. Left out: root and the daemon's
+    user alone."""
+
+    @property
+    def is_for_group(self) -> bool:
+        """Whether only the owner and the group of the socket may open it."""
+        return self.look is None and self.change is None
+
+
 class Measured(_Section):
     """Where others read how the daemon does. The control socket has the same pages: `/metrics` for Prometheus,
     `/healthz` and `/readyz`."""
@@ -293,7 +319,7 @@ class File(_Section):
     audit: Audit = Audit()
     metrics: Measured = Measured()
     hep: Hep = Hep()
-    control: Annotated[str, PlainValidator(parse_socket_path), WithJsonSchema(_PATH)] = CONTROL
+    control: Annotated[ControlSocket, BeforeValidator(as_socket), Field(json_schema_extra=_or_a_path)] = ControlSocket()
     """UNIX socket where `pinhole sessions`, `reload` and the like reach the daemon."""
     user: Annotated[str, PlainValidator(parse_user), WithJsonSchema({"type": ["string", "integer"]})] | None = None
     """The user that serves, by name or number, after root has started the daemon and set up rules and routes. Left out:

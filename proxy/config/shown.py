@@ -20,7 +20,7 @@ from pydantic import BaseModel, WithJsonSchema
 from pydantic.fields import FieldInfo
 
 from protocols.contract.addresses import Endpoint
-from proxy.config.schema import Config, File, Policy
+from proxy.config.schema import Config, ControlSocket, File, Policy
 from proxy.config.values import Dnat, Mark, PortRange
 
 HIDDEN = "(hidden)"
@@ -104,6 +104,8 @@ class _Shows:
     def value(self, value: Any) -> Any:
         """One value as JSON has it."""
         match value:
+            case ControlSocket(is_for_group=True):
+                return value.path
             case BaseModel():
                 return self.section(value)
             case PortRange():

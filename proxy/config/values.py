@@ -325,6 +325,19 @@ def parse_user(value: Any) -> str:
     raise wrong("expected the name or the number of a user of this host")
 
 
+def parse_group(value: Any) -> str:
+    """The name or number of a group, as text."""
+    try:
+        return parse_user(value)
+    except PydanticCustomError:
+        raise wrong("expected the name or the number of a group of this host") from None
+
+
+def as_socket(value: Any) -> Any:
+    """A plain path stands for a socket there."""
+    return {"path": value} if isinstance(value, str) else value
+
+
 def parse_name(value: Any) -> str:
     """The name of a policy."""
     if not isinstance(value, str) or not value.isprintable() or value != value.strip() or not 1 <= len(value) <= 63:

@@ -50,12 +50,13 @@ class Control:
         rights: Rights | None = None,
     ) -> None:
         """`bound` makes the socket at `path` and `removed` takes it away; by default this process does both itself."""
-        self._rights = rights or Rights()
-        self._bind = bound or partial(place.bind, path, None, self._rights.are_for_all)
+        self.rights = rights or Rights()
+        """What each peer may do. They may change while the socket is served."""
+        self._bind = bound or partial(place.bind, path, None, self.rights.are_for_all)
         self._remove = removed or partial(place.remove, path)
         app = web.Application(middlewares=[_explained])
         for route in routes:
-            app.router.add_route(route.method, _pattern(route), _handler(route, self._rights))
+            app.router.add_route(route.method, _pattern(route), _handler(route, lambda: self.rights))
         how: dict[str, Any] = {
             "handle_signals": False,
             "shutdown_timeout": SHUTDOWN_SECONDS,
@@ -72,7 +73,7 @@ class Control:
 
     def _gate(self) -> asyncio.Protocol:
         assert self._runner.server is not None
-        return _Gate(self._runner.server, self._rights)
+        return _Gate(self._runner.server, self.rights)
 
     async def stop(self) -> None:
         """Stop serving and remove the socket."""
@@ -136,13 +137,13 @@ def _pattern(route: Route) -> str:
     return route.path.replace("{id}", "{id:.+}")
 
 
-def _handler(route: Route, rights: Rights) -> Handler:
+def _handler(route: Route, rights: Callable[[], Rights]) -> Handler:
     """What answers requests for this route."""
     parameters = route.all_parameters
 
     def read(request: web.Request) -> Asked:
         peer, groups = peer_of(request.transport)
-        if route.right not in rights.of(peer, groups):
+        if route.right not in rights().of(peer, groups):
             raise _FORBIDDEN
         texts: Sequence[tuple[str, str]] = list(request.query.items())
         return Asked(read_all(parameters, texts), peer, request.match_info.get("id", ""))

@@ -26,18 +26,19 @@ from protocols.contract.engine import Counts
 from protocols.contract.live import Call
 from proxy import version
 from proxy.config import files
-from proxy.config.schema import Config
+from proxy.config.schema import Config, ControlSocket
 from proxy.config.shown import hash_of
 from proxy.control import api, past, switches
 from proxy.control.events import Events
 from proxy.control.gateway import Gateway
 from proxy.control.history import History
+from proxy.control.rights import Rights
 from proxy.control.server import Control
 from proxy.daemon.recorder import READ_AUDIT, Recorder
 from proxy.daemon.reloading import Fresh, Reloading
 from proxy.daemon.rules import Outcome, Rules
 from proxy.errors import PinholeError, SocketError
-from proxy.host import service
+from proxy.host import privileges, service
 from proxy.host.keeper import Keeper
 from proxy.host.link import Link
 from proxy.measure.measuring import Measuring
@@ -176,13 +177,10 @@ class Daemon:
             return [partial(self._keeper.descriptor, wish) for wish, _ in zip(READ_AUDIT, files, strict=False)]
         return [partial(past.open_file, path) for path in files]
 
-    async def _begin_control(self, path: str) -> Control:
-        """The control socket at this path, which answers from now on. Raises SocketError."""
-        control = Control(
-            path,
-            api.routes(self._gateway, self._measuring.pages),
-            *((self._kept_control, self._forget_control) if self._keeper else ()),
-        )
+    async def _begin_control(self, at: ControlSocket) -> Control:
+        """The control socket there, which answers from now on. Raises PinholeError."""
+        bound, removed = (self._kept_control, self._forget_control) if self._keeper else (None, None)
+        control = Control(at.path, api.routes(self._gateway, self._measuring.pages), bound, removed, _rights(at))
         await control.start()
         return control
 
@@ -326,6 +324,9 @@ class Daemon:
         outcome = await self._rules.bring_in_force(fresh, self._config)
         if fresh.control != self._config.control and self._control is not None:
             try:
+                if fresh.control.path == self._config.control.path:
+                    self._control.rights = _rights_there(fresh.control, self._config.control)
+                    return outcome
                 moved = await self._begin_control(fresh.control)
             except PinholeError:
                 await self._rules.bring_in_force(self._config, fresh)
@@ -383,6 +384,18 @@ def _check_rights(settings: Config) -> None:
         transparent.check_marks()
     if any(HELPERS[entry.name].reserved_source for entry in settings.served):
         reserved.check()
+
+
+def _rights(at: ControlSocket) -> Rights:
+    """Who may look and change by this socket. Raises PinholeError when there is no such group."""
+    return Rights(*(None if name is None else privileges.group(name) for name in (at.look, at.change)))
+
+
+def _rights_there(fresh: ControlSocket, before: ControlSocket) -> Rights:
+    """The rights by the socket that stands. Raises PinholeError when others would have to be able to open it."""
+    if fresh.is_for_group != before.is_for_group:
+        raise PinholeError("control: groups where there were none, or the reverse, need a restart, or another path")
+    return _rights(fresh)
 
 
 def _counts(engines: object) -> dict[str, int]:

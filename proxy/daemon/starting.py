@@ -84,8 +84,8 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
 
     def control() -> int:
         at = reading.control_in_force(path) if bound else settings.control
-        sock = place.bind(at, who.gid)
-        bound.append(at)
+        sock = place.bind(at.path, who.gid, at.is_for_group)
+        bound.append(at.path)
         return sock.detach()
 
     def forget_control() -> None:

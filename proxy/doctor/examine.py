@@ -119,7 +119,7 @@ def _listener(config: Config) -> Iterator[Finding]:
         except SocketError:
             continue  # reported by _transparent_sockets
         except OSError as error:
-            if _daemon_runs(config.control):
+            if _daemon_runs(config.control.path):
                 yield fine(check, "in use by the running daemon")
             else:
                 remedy = f"ss -ltnp 'sport = :{port}'  # who has it? Or choose another network.listen_port"
@@ -160,7 +160,7 @@ def _addresses(config: Config) -> Iterator[Finding]:
 def _user(config: Config) -> str:
     """The number of the user that the daemon runs as, or would run as."""
     with socket.socket(socket.AF_UNIX) as client:
-        if client.connect_ex(config.control) == 0:
+        if client.connect_ex(config.control.path) == 0:
             _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
             return str(uid)
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import grp
 import os
 import pwd
 import struct
@@ -64,6 +65,17 @@ def user(wanted: str | None) -> User:
             f"there is no user {name!r} to serve as: `useradd --system {name}`, or name another one by `user:`"
         ) from None
     return User(name, found.pw_uid, found.pw_gid)
+
+
+def group(wanted: str) -> int:
+    """The number of a group. Raises PinholeError when there is none of this name."""
+    if wanted.isdecimal():
+        return int(wanted)
+    try:
+        return grp.getgrnam(wanted).gr_gid
+    except KeyError:
+        remedy = f"`groupadd --system {wanted}`, or name another one by `control: look` or `change`"
+        raise PinholeError(f"there is no group {wanted!r}: {remedy}") from None
 
 
 def effective() -> frozenset[int]:

@@ -15,7 +15,7 @@ from typing import Any
 
 from protocols.contract.addresses import Transport
 from proxy.config import reading
-from proxy.config.schema import Config, HelperEntry, Policy
+from proxy.config.schema import Config, ControlSocket, HelperEntry, Policy
 from proxy.config.values import PortRange
 from proxy.doctor import examine
 from proxy.doctor.findings import Finding, Level
@@ -116,7 +116,7 @@ def lan_out(directory: Path) -> Config:
     """A policy for the clients of such a gateway."""
     sources = (ip_network("10.1.0.0/24"), ip_network("fd01::/64"))
     policy = Policy(name="lan-out", interfaces=("lan0",), sources=sources, accept=True)
-    return Config(helpers=(FTP_ENTRY,), policies=(policy,), control=str(directory / "control.sock"))
+    return Config(helpers=(FTP_ENTRY,), policies=(policy,), control=ControlSocket(path=str(directory / "control.sock")))
 
 
 def wrong(hosts: Hosts, config: Config) -> list[Finding]:

@@ -155,7 +155,7 @@ def test_listen_port_of_somebody_else(hosts: Hosts, config: Config) -> None:
         assert only(hosts, config).check == f"listener 127.0.0.1:{settings.listen_port}"
         # ... unless it is the daemon, which then also has its control socket.
         with socket.socket(socket.AF_UNIX) as control:
-            control.bind(config.control)
+            control.bind(config.control.path)
             control.listen()
             assert wrong(hosts, config) == []
 

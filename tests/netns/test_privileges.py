@@ -168,6 +168,27 @@ def test_the_control_socket_is_for_root_and_the_group_of_the_daemon(lab: Lab, da
     assert daemon.ask("status")["state"] == "serving"
 
 
+def test_with_two_groups_everybody_may_open_it_and_the_daemon_judges(lab: Lab, daemon: Daemon) -> None:
+    at = f"{daemon.directory}/control.sock"
+    named = daemon.config.read_text().replace(f"control: {at}", f"control: {{path: {at}, look: 4711, change: 4712}}")
+    daemon.config.write_text(named)
+    daemon.directory.chmod(0o755)
+    daemon.start("--net")
+    assert Path(at).stat().st_mode & 0o777 == 0o666
+
+    def status_for(group: int, method: str, path: str) -> str:
+        somebody = ("setpriv", "--reuid", "65534", "--regid", "65534", "--groups", str(group))
+        asking = ("curl", "-s", "-o", "/dev/null", "-w", "%{http_code}", "-X", method, "--unix-socket", at)
+        return str(lab.gateway.run((*somebody, *asking, f"http://pinhole{path}")).stdout)
+
+    said = {group: (status_for(group, "GET", "/v1/status"), status_for(group, "POST", "/v1/reload"))
+            for group in (4711, 4712, 4713)}  # fmt: skip
+    assert said == {4711: ("200", "403"), 4712: ("200", "200"), 4713: ("403", "403")}
+    told = daemon.wait_for("control.changed")
+    assert (told["what"], told["uid"]) == ("reload", 65534)
+    assert daemon.ask("status")["state"] == "serving"
+
+
 def test_killed_it_leaves_the_rules_and_says_so(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     (beside,) = keepers(daemon.pid)

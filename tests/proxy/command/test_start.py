@@ -73,7 +73,7 @@ def test_a_glance_at_the_file_says_where_the_socket_is_or_that_it_does_not_know(
 
 def test_the_shipped_examples_need_no_more_than_that_glance() -> None:
     for file in sorted((ROOT / "configs").glob("*.yaml")):
-        assert whereabouts.likely_control(str(file)) == reading.control_in_force(str(file))
+        assert whereabouts.likely_control(str(file)) == reading.control_in_force(str(file)).path
 
 
 def test_of_a_file_that_cannot_be_read_nothing_is_known(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def test_everything_but_the_policies_has_a_default(load: Load) -> None:
         schema.Timeouts(pinhole_open=60, connect=10, half_closed=60, drain=30),
     )
     assert read.audit == recording.Audit(to="stdout", format="json")
-    assert read.control == "/run/pinhole/control.sock"
+    assert read.control.path == "/run/pinhole/control.sock"
     network = read.network
     assert (network.mark, network.table) == (Mark(0x1000000, 0x1000000), 5353)
     assert (network.on_daemon_down, network.listen_port) == ("block", 50000)

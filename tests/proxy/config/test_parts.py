@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
 def test_the_control_socket_may_be_named_in_the_folder(tmp_path: Path) -> None:
     file = written(tmp_path, MAIN, a="control: /run/other/control.sock\n")
     assert whereabouts.likely_control(str(file)) == "/run/other/control.sock"
-    assert reading.control_in_force(str(file)) == "/run/other/control.sock"
+    assert reading.control_in_force(str(file)).path == "/run/other/control.sock"
 
 
 def test_others_may_not_write_into_a_part(tmp_path: Path) -> None:
@@ -135,7 +135,7 @@ def with_variables(load: Load, monkeypatch: pytest.MonkeyPatch) -> Load:
 
 def test_a_variable_is_replaced_by_its_value(with_variables: Load) -> None:
     read = with_variables("control: /run/${HOST}.sock\n" + policy('source: "${LAN}"'))
-    assert read.control == "/run/192.0.2.7.sock"
+    assert read.control.path == "/run/192.0.2.7.sock"
     assert [str(network) for network in read.policies[0].sources] == ["10.1.0.0/16"]
 
 
@@ -151,7 +151,7 @@ def test_a_default_stands_in_for_what_is_not_set_or_empty(with_variables: Load) 
 
 
 def test_two_signs_stand_for_the_text_itself(with_variables: Load) -> None:
-    assert with_variables(f"{POLICY}control: /run/$${{PORT}}/$HOST\n").control == "/run/${PORT}/$HOST"
+    assert with_variables(f"{POLICY}control: /run/$${{PORT}}/$HOST\n").control.path == "/run/${PORT}/$HOST"
 
 
 def test_a_variable_brings_no_further_keys(with_variables: Load, monkeypatch: pytest.MonkeyPatch) -> None:

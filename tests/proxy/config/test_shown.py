@@ -57,7 +57,7 @@ def test_with_defaults_every_key_is_shown(load: Load) -> None:
 
 def test_a_text_that_looks_like_a_variable_is_shown_so_that_it_stays_one(load: Load) -> None:
     settings = load(f"{POLICY}control: /run/$${{X}}.sock\n")
-    assert read(plain(settings, with_defaults=False)).control == "/run/${X}.sock"
+    assert read(plain(settings, with_defaults=False)).control.path == "/run/${X}.sock"
 
 
 def test_the_hash_is_that_of_the_effect_and_not_of_the_words(load: Load) -> None:
