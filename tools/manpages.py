@@ -116,6 +116,10 @@ def configuration() -> str:
         "key that is not known is an error. `pinhole check` says all that is wrong with a file, and where."
     )
     page.paragraph("Files in `conf.d` beside the main file are read after it, in the order of their names.")
+    page.paragraph(
+        "`${NAME}` in a value is a variable of the environment, `${NAME:-default}` has a default, and `$${` is `${` "
+        "itself. A time is a number of seconds, or has a unit: `90s`, `3m`, `2h`, `1d`."
+    )
     page.section("KEYS")
     _keys(page, schema, schema, "")
     page.section("EXAMPLE")
