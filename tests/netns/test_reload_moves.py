@@ -1,0 +1,85 @@
+"""A reload moves the audit log and the control socket, and no session notices."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.command.client import ask
+from proxy.errors import PinholeError
+from tests.netns.firewalls import until
+from tests.netns.ftp_talk import Talk, server
+from tests.netns.namespaces import needs_root
+from tools.lab import Daemon, Lab, pinhole
+
+pytestmark = [pytest.mark.netns, needs_root]
+
+ALL = "policies: [{name: all, from: [lan0], action: accept, snat: interface}]\n"
+
+
+@pytest.fixture
+def lab_and_daemon() -> Iterator[tuple[Lab, Daemon]]:
+    with Lab() as lab, pinhole(lab, ALL) as daemon:
+        yield lab, daemon
+
+
+def lines(log: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in log.read_text().splitlines()]
+
+
+def reload(daemon: Daemon, text: str, at: str) -> dict[str, Any]:
+    daemon.config.write_text(ALL + text)
+    return ask(at, "POST", "v1/reload")
+
+
+@pytest.mark.parametrize("unprivileged", [False, True])
+def test_the_log_and_the_control_socket_move_during_a_session(unprivileged: bool) -> None:
+    with Lab() as lab, pinhole(lab, ALL, unprivileged=unprivileged) as daemon:
+        control, other = f"{daemon.directory}/control.sock", f"{daemon.directory}/other.sock"
+        log = daemon.directory / "other.log"
+        with server(lab.server), Talk(lab.client, str(lab.server.v4)) as talk:
+            assert talk.ask("NOOP").startswith("200")
+            answer = reload(daemon, f"audit: {{to: {log}}}\ncontrol: {other}\n", control)
+            assert answer["ok"], answer
+            assert [change["key"] for change in answer["changes"]] == ["audit.to", "control"]
+            assert ask(other, "GET", "v1/status")["sessions"] == 1
+            with pytest.raises(PinholeError, match="no daemon answers"):
+                ask(control, "GET", "v1/status")
+            assert not Path(control).exists()
+            assert talk.ask("NOOP").startswith("200")
+        assert ask(other, "GET", "v1/status")["audit_lines_lost"] == 0
+        until(lambda: "session.closed" in [line["event"] for line in lines(log)], log)
+        assert lines(log)[0]["event"] == "config.reloaded"
+        assert "config.reloaded" not in [line["event"] for line in lines(daemon.log)]
+        # No line is missing between the two files, and none is in both.
+        numbers = [line["seq"] for line in (*lines(daemon.log), *lines(log))]
+        assert numbers == list(range(1, len(numbers) + 1))
+        # Back again, and the first file goes on.
+        assert reload(daemon, f"audit: {{to: {daemon.log}}}\ncontrol: {control}\n", other)["ok"]
+        assert ask(control, "GET", "v1/status")["sessions"] == 0
+
+
+def test_a_log_that_cannot_be_opened_leaves_all_as_it_was(lab_and_daemon: tuple[Lab, Daemon]) -> None:
+    _, daemon = lab_and_daemon
+    control = f"{daemon.directory}/control.sock"
+    text = f"audit: {{to: {daemon.directory}/none/audit.log}}\ncontrol: {daemon.directory}/other.sock\n"
+    answer = reload(daemon, text, control)
+    (problem,) = answer["problems"]
+    assert problem.endswith("audit.log: No such file or directory; nothing was reloaded")
+    assert ask(control, "GET", "v1/config")["configuration"]["audit"]["to"] == str(daemon.log)
+    assert daemon.wait_for("config.rejected")["problems"] == [problem]
+
+
+def test_a_control_socket_that_cannot_be_made_leaves_all_as_it_was(lab_and_daemon: tuple[Lab, Daemon]) -> None:
+    _, daemon = lab_and_daemon
+    control, log = f"{daemon.directory}/control.sock", daemon.directory / "other.log"
+    (daemon.directory / "taken").write_text("a file")
+    answer = reload(daemon, f"audit: {{to: {log}}}\ncontrol: {daemon.directory}/taken\n", control)
+    assert "there is a file that is no socket" in answer["problems"][0]
+    assert daemon.wait_for("config.rejected")
+    assert log.read_text() == ""
+    assert ask(control, "GET", "v1/status")["state"] in ("serving", "degraded")
