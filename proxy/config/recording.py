@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
@@ -96,6 +96,9 @@ class SinkSettings(Section):
 
 class Audit(Section):
     """The audit log. `to`, `format` and `chain` are for one place; `sinks` names further ones."""
+
+    MEANT_IF_SET: ClassVar[frozenset[str]] = frozenset({"to", "format"})
+    """Keys whose default is not the same as their absence."""
 
     to: _To = "stdout"
     """stdout, stderr, journal, syslog, or the absolute path of a file, which is reopened on SIGUSR1, on reload, and

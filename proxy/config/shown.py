@@ -13,15 +13,14 @@ import json
 from collections.abc import Callable, Mapping
 from enum import Enum
 from ipaddress import IPv4Network, IPv6Network
-from typing import Any
+from typing import Any, get_args
 
 import yaml
 from pydantic import BaseModel, WithJsonSchema
 from pydantic.fields import FieldInfo
 
-from protocols.contract.addresses import Endpoint
 from proxy.config.schema import Config, ControlSocket, File, Policy
-from proxy.config.values import Dnat, Mark, PortRange
+from proxy.config.values import PortRange
 
 HIDDEN = "(hidden)"
 """Stands in for a secret."""
@@ -79,7 +78,13 @@ class _Shows:
             value = getattr(section, name)
             if isinstance(section, Config) and name in _FOUND:
                 continue
-            if not self.with_defaults and value == field.get_default(call_default_factory=True):
+            if name in getattr(section, "MEANT_IF_SET", ()):
+                is_shown = name in section.model_fields_set
+            elif isinstance(value, BaseModel):
+                is_shown = self.with_defaults or bool(self.section(value))
+            else:
+                is_shown = self.with_defaults or value != field.get_default(call_default_factory=True)
+            if not is_shown:
                 continue
             key = str(field.validation_alias or name)
             if _is_secret(field):
@@ -110,8 +115,6 @@ class _Shows:
                 return self.section(value)
             case PortRange():
                 return value.first if value.first == value.last else str(value)
-            case Mark() | Dnat() | Endpoint():
-                return str(value)
             case Enum():
                 return value.value
             case IPv4Network() | IPv6Network():
@@ -124,7 +127,7 @@ class _Shows:
                 return int(value)
             case bool() | int() | float() | str() | None:
                 return value
-        if dataclasses.is_dataclass(value):
+        if dataclasses.is_dataclass(value) and type(value).__str__ is object.__str__:  # else it is one word in a file
             return {
                 one.name: self.value(getattr(value, one.name))
                 for one in dataclasses.fields(value)
@@ -135,9 +138,17 @@ class _Shows:
 
 def _is_secret(field: FieldInfo) -> bool:
     """Whether the value of this field is nobody's business (`written.Secret`)."""
-    return any(
-        isinstance(one, WithJsonSchema) and (one.json_schema or {}).get("writeOnly") is True for one in field.metadata
-    )
+    return any(map(_hides, field.metadata)) or _has_secret(field.annotation)
+
+
+def _has_secret(kind: Any) -> bool:
+    """Whether a type, or one of those that it may be, is that of a secret."""
+    return any(map(_hides, getattr(kind, "__metadata__", ()))) or any(map(_has_secret, get_args(kind)))
+
+
+def _hides(metadata: Any) -> bool:
+    """Whether this part of an annotation says that the value is a secret."""
+    return isinstance(metadata, WithJsonSchema) and (metadata.json_schema or {}).get("writeOnly") is True
 
 
 def _default(field: dataclasses.Field[Any]) -> Any:

@@ -55,6 +55,32 @@ def test_with_defaults_every_key_is_shown(load: Load) -> None:
     assert shown["session-helpers"][0] == {"id": 1, "name": "ftp", "protocol": "tcp", "port": [21], "enabled": True}
 
 
+WHOLE = """
+audit: {sinks: [{to: journal}, {to: syslog, server: "udp://192.0.2.1:514", facility: local0}]}
+hep: {to: "192.0.2.5:9060"}
+metrics: {listen: 9467}
+network: {mark: 0x2000000/0x2000000, max_segment: 1300}
+"""
+
+
+@pytest.mark.parametrize("more", ["", "audit: {to: stdout, sinks: [{to: journal}]}", "audit: {format: json}", WHOLE])
+@pytest.mark.parametrize("with_defaults", [True, False])
+def test_what_is_shown_means_the_same_when_it_is_read_again(load: Load, more: str, with_defaults: bool) -> None:
+    settings = load(f"{POLICY}{more}\n")
+    again = read(plain(settings, with_defaults=with_defaults))
+    assert [getattr(again, name) for name in File.model_fields] == [
+        getattr(settings, name) for name in File.model_fields
+    ]
+    assert again.audit.places == settings.audit.places
+    assert hash_of(again) == hash_of(settings)
+
+
+def test_the_password_of_a_collector_is_not_shown(load: Load) -> None:
+    shown = plain(load(POLICY + 'hep: {to: "192.0.2.5:9060", password: hunter2}\n'))
+    assert shown["hep"]["password"] == "(hidden)"
+    assert "hunter2" not in text(shown)
+
+
 def test_a_text_that_looks_like_a_variable_is_shown_so_that_it_stays_one(load: Load) -> None:
     settings = load(f"{POLICY}control: /run/$${{X}}.sock\n")
     assert read(plain(settings, with_defaults=False)).control.path == "/run/${X}.sock"
@@ -98,7 +124,7 @@ def test_a_network_that_changes_is_told_with_the_policies_that_name_it(load: Loa
 
 
 class _Part(BaseModel):
-    word: Secret = "x"
+    word: Secret | None = "x"
 
 
 class _WithSecret(File):
