@@ -188,6 +188,8 @@ class Media:
     """The protocol that carries the stream. Anything but UDP is refused (`transport_not_carried`)."""
     codecs: Codecs | None = field(default=None, compare=False, repr=False)
     """What the party understands, if the stream is RTP. To agree on a further codec changes no place."""
+    number: int | None = field(default=None, compare=False, repr=False)
+    """The number of the message that asked (`trigger`), by which its parties know it: CSeq."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -66,6 +66,8 @@ class Speaker(NamedTuple):
     """Whether policies let the speaker's sessions out, not in: what is opened for it opens its own network."""
     side: Side
     """The side of the policy that the speaker is on."""
+    number: int | None = None
+    """The number of the message that brings the description, by which its parties know it (CSeq)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +108,7 @@ def wanted(
         party = _party(speaker, rtp, rtcp, terms, announced, may_wait)
     kind, codecs = ("udptl", None) if medium.is_udptl else ("rtp", codecs_of(medium.text, medium.start))
     idle, wait = (float("inf"), float("inf")) if medium.is_hold else (terms.idle_seconds, terms.open_seconds)
-    return pinholes.Media(kind, trigger, party, idle, wait, codecs=codecs)
+    return pinholes.Media(kind, trigger, party, idle, wait, codecs=codecs, number=speaker.number)
 
 
 def _party(

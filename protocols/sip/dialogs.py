@@ -88,6 +88,7 @@ class Dialogs:
             self._known_as[side],
             role in call.behind_us,
             call.side_of(role),
+            message.cseq.number,
         )
         said = Said(message, side, speaker)
         if not message.is_request:

@@ -65,7 +65,7 @@ class Explainer:
             call = self._gateway.call_of(pinhole)
             about = None if call is None else rows.of_call(call, self._gateway.now)
             since = stamp(self._gateway.wall_clock() - row["age_seconds"])
-            message = {name: row.get(name) for name in ("trigger", "cseq", "call_id")}
+            message = {"trigger": row["trigger"], "cseq": pinhole.described.cseq, "call_id": row["call_id"]}
             policy = self._policy(pinhole.owner.policy.name) or {"name": row["policy"], "place": None}
             yield explained.of_open(row, since, policy, message, about)
 

@@ -117,6 +117,7 @@ class MediaPlace(Opening):
             media.trigger,
             rtcp=self.grant.control,
             answers=offerer.name if offerer else None,
+            **({} if media.number is None else {"cseq": media.number}),
         )
         if offerer is not None:
             offerer._tell_joined(self)
@@ -464,7 +465,9 @@ class MediaPlace(Opening):
         """What the place is for."""
         media = self.grant.media
         allow = sorted(self._admitted(), key=str)
-        return Described(media.purpose, media.trigger, Transport.UDP, self.grant.known, allow, media.party.known)
+        return Described(
+            media.purpose, media.trigger, Transport.UDP, self.grant.known, allow, media.party.known, media.number
+        )
 
     @property
     def expires_at(self) -> float | None:

@@ -126,6 +126,8 @@ class Described(NamedTuple):
     """None: not known yet, as `target`."""
     allow: Collection[Network]
     target: Endpoint | None
+    cseq: int | None = None
+    """The number of the message that asked, if it has one."""
 
 
 class Passed(NamedTuple):

@@ -166,6 +166,7 @@ def test_a_hole_is_explained_while_it_is_open_and_afterwards(
         if purpose in ("rtp", "udptl"):
             assert live["call"]["from"] == "sip:a@example.org"
             assert live["message"]["call_id"] == live["call"]["call_id"]
+            assert live["message"]["cseq"] == opened["cseq"] == 1
         during = time.time()
     closed = here.daemon.wait_for("pinhole.closed", pinhole=opened["pinhole"], session=opened["session"])
     at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(during)) + f"{during % 1:.6f}Z"[1:]
@@ -175,7 +176,7 @@ def test_a_hole_is_explained_while_it_is_open_and_afterwards(
         assert (after["source"], after["reason"]) == ("audit", closed["reason"])
         assert (after["since"], after["until"]) == (opened["time"], closed["time"])
         assert after["session"] == live["session"]
-        assert after["message"]["trigger"] == opened["trigger"]
+        assert after["message"] == live["message"]
         assert after["pinhole"].get("bytes_out") == closed.get("bytes_out")
     assert here.explain(address=opened["listen"], at="2020-01-01T00:00:00Z")[0]["verdict"] == "nothing"
 

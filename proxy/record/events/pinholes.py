@@ -50,6 +50,7 @@ EVENTS = (
             TARGET,
             field("expires_seconds", maybe(SECONDS), "unless it is used (null: media on hold)"),
             TRIGGER,
+            option("cseq", COUNT, "of media, the number of that message"),
             option("rtcp", maybe(ENDPOINT), "of media"),
             option("answers", maybe(TEXT), "of media, the pinhole of the party that offered"),
         ),
