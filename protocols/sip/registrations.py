@@ -197,7 +197,7 @@ class Registrations:
 
     def _refused(self, message: Message, wish: Wish) -> None:
         """A REGISTER was refused. The first one is answered with a challenge as a rule, and that is no refusal; nor is
-        it one that a password was right for a moment that is over (RFC 7616 s.3.3), or that the time was too short."""
+        it one that a password was right for a moment that is over (S89), or that the time was too short."""
         if message.status == 423:
             return
         if message.status in _CHALLENGES and (not wish.is_signed or _is_stale(message)):

@@ -15,9 +15,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from proxy.record.catalogue import EVENTS
 from proxy.record.recent import WATCHED
 from proxy.record.render import members, until_second
 from proxy.record.sampling import BUDGETS, Sampler
+
+_GRAVE = {event.name: f',"severity":"{event.severity}"' for event in EVENTS.values() if event.severity != "info"}
+"""Event -> how grave it is, as it stands in a line. What is mere information does not say so."""
 
 Take = Callable[[str], object]
 """Takes a rendered line."""
@@ -78,10 +82,8 @@ class AuditLog:
             if left_out:
                 facts["suppressed"] = left_out
         second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-        self._take(
-            f'{{"time":"{until_second(second)}.{nanoseconds // 1000:06d}Z","event":"{event}"{self._head}'
-            f"{next(self._numbers)}{self._bound}{members(facts)}}}"
-        )
+        begins = f'"time":"{until_second(second)}.{nanoseconds // 1000:06d}Z","event":"{event}"{_GRAVE.get(event, "")}'
+        self._take(f"{{{begins}{self._head}{next(self._numbers)}{self._bound}{members(facts)}}}")
 
     def bind(self, **facts: Any) -> AuditLog:
         """A log that adds these fields to every line."""

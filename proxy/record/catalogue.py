@@ -13,7 +13,7 @@ from itertools import chain
 from typing import Any
 
 from proxy.record.events import daemon, helpers, pinholes, sessions, sip
-from proxy.record.events.kinds import COUNT, TEXT, Question, maybe, question
+from proxy.record.events.kinds import COUNT, TEXT, Question, maybe, one_of, question
 from proxy.record.events.row import Event, Field, Severity, field, option
 from proxy.record.events.rules import RULES
 from proxy.record.sampling import BUDGETS
@@ -28,6 +28,7 @@ _HASH = maybe({"type": "string", "pattern": "^[0-9a-f]{64}$"})
 EVERY: tuple[Field, ...] = (
     field("time", {"type": "string", "format": "date-time"}, "RFC 3339, UTC, microseconds"),
     field("event", {"type": "string", "pattern": "^[a-z_]+([.][a-z_]+)?$"}, "what happened"),
+    option("severity", one_of("notice", "warning", "error"), "how grave it is; absent from what is mere information"),
     field("node", TEXT, "the gateway that wrote it (`audit: node`, else the name of the host)"),
     field("instance", TEXT, "this life of the daemon: another one after each restart, and part of all ids"),
     field("seq", COUNT, "the number of the line in this life, from 1. Where one is missing, a line is"),
@@ -102,6 +103,7 @@ def json_schema() -> dict[str, Any]:
     rows = EVENTS.values()
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "$id": "urn:pinhole:audit:1",
         "title": "A line of pinhole's audit log",
         "type": "object",
         "required": ["time", "event"],

@@ -17,7 +17,7 @@ from proxy.text import printable
 
 _CONTEXT = ("helper", "policy", "client", "server")
 """What all lines of a session have alike. It stands last, since who reads them knows it by then."""
-_FOR_PROGRAMS = ("node", "instance", "seq", "prev", "hash")
+_FOR_PROGRAMS = ("severity", "node", "instance", "seq", "prev", "hash")
 """What joins lines and proves them, and tells people nothing."""
 _COLOURS = {"error": "\x1b[31m", "warning": "\x1b[33m", "notice": "\x1b[1m"}
 _PLAIN = "\x1b[0m"

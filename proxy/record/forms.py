@@ -53,6 +53,10 @@ ECS_VERSION = "8.11.0"
 _OUTCOMES = {"session.denied": "failure", "session.failed": "failure", "pinhole.refused": "failure"}
 
 
+_ELSEWHERE = ("time", "event", "severity", "node", "instance")
+"""What ECS has a place of its own for, and what is therefore no field of ours there."""
+
+
 def ecs(record: Record) -> str:
     """A record by the names of the Elastic Common Schema. Our own names stand below `pinhole`, so nothing is lost."""
     event = record["event"]
@@ -78,7 +82,7 @@ def ecs(record: Record) -> str:
         "destination": _address(record.get("server")),
         "network": _without_null(transport=record.get("transport"), protocol=record.get("helper")),
         "rule": _without_null(name=record.get("policy"), id=record.get("rule")),
-        "pinhole": {key: value for key, value in record.items() if key not in ("time", "event", "node", "instance")},
+        "pinhole": {key: value for key, value in record.items() if key not in _ELSEWHERE},
     }
     return json.dumps({key: value for key, value in told.items() if value}, separators=(",", ":"))
 
@@ -126,6 +130,7 @@ def cef(record: Record) -> str:
     """A record in ArcSight's Common Event Format. What has no key there stands in `msg`."""
     event, left = record["event"], dict(record)
     del left["event"]
+    left.pop("severity", None)
     told: dict[str, Any] = {"rt": left.pop("time")}
     for side, host, port in (("client", "src", "spt"), ("server", "dst", "dpt")):
         if at := _address(left.pop(side, None)):

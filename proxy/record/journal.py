@@ -40,6 +40,7 @@ class JournalOutlet:
         """The entries, as datagrams."""
         for line in lines:
             record = json.loads(line)
+            record.pop("severity", None)
             fields = {
                 "MESSAGE": self._form(line),
                 "PRIORITY": str(SEVERITIES[severity(record["event"])]),

@@ -202,7 +202,7 @@ class Sink:
     def _lost_line(self) -> str:
         """The line that tells how many were dropped. It has no number: those of the dropped lines are missing."""
         lost, self._lost = self._lost, 0
-        facts = {"event": "audit.lost", **self._origin, "sink": self.name, "lines": lost}
+        facts = {"event": "audit.lost", "severity": "error", **self._origin, "sink": self.name, "lines": lost}
         return to_json({"time": now(), **facts})
 
 

@@ -19,7 +19,7 @@ from itertools import chain
 from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network
-from proxy.sockets import streams, transparent
+from proxy.sockets import packet_info, streams, transparent
 from proxy.sockets.poll import READ, Poll
 
 # This is enough for the expected peers and some strangers at the same moment; each of them is accepted at once.
@@ -64,6 +64,7 @@ class Door:
             self._sock, self._aside = transparent.listen_in_place(at, BACKLOG, allow)
         else:
             self._sock = transparent.listen(at, BACKLOG)
+            packet_info.know_interface(self._sock)  # which the log tells of sessions that come here
         transparent.limit_segments(self._sock, doors.max_segment)
         self._waiting: dict[Waiting, None] = {}
         self._told = allow

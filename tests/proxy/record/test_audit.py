@@ -76,6 +76,17 @@ def test_a_line_that_is_left_out_has_no_number(log: AuditLog, lines: Lines) -> N
     assert [line["seq"] for line in lines.read()] == list(range(1, 51))
 
 
+@pytest.mark.parametrize(
+    ("event", "severity"),
+    [("daemon.failed", "error"), ("violation", "warning"), ("daemon.started", "notice"), ("session.opened", None)],
+)
+def test_a_line_says_how_grave_it_is_unless_it_is_mere_information(
+    log: AuditLog, lines: Lines, event: str, severity: str | None
+) -> None:
+    log.write(event)
+    assert lines.read()[0].get("severity") == severity
+
+
 def test_every_sink_gets_every_line(lines: Lines) -> None:
     other = Lines()
     open_log(HERE, [lines, other]).write("daemon.started", version="1")

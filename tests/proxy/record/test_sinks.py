@@ -214,7 +214,8 @@ def test_what_does_not_fit_in_memory_is_counted_and_said_afterwards(
     assert sink.lost == lost
     assert events(path).count("event") == 100 - lost
     last = lines(path)[-1]
-    assert last == {"time": last["time"], "event": "audit.lost", **HERE.facts, "sink": str(path), "lines": lost}
+    told = {"event": "audit.lost", "severity": "error", **HERE.facts, "sink": str(path), "lines": lost}
+    assert last == {"time": last["time"], **told}
 
 
 def test_closing_does_not_wait_for_a_disk_that_stays_full(path: Path, disk: Disk) -> None:

@@ -407,9 +407,11 @@ async def test_what_comes_to_a_pinhole_that_is_read_is_a_session_of_its_own() ->
     # The log says by which session and pinhole it was let in; of the first one a policy alone decided.
     used = call.shell.log.last("pinhole.used")
     assert opened[1]["by"] == {"session": opened[0]["session"], "pinhole": used["pinhole"]}
-    assert "by" not in opened[0]
+    assert (opened[1]["parent"], opened[1]["via_pinhole"]) == (opened[0]["session"], used["pinhole"])
+    assert opened[1]["interface"] == "lo"
+    assert not {"by", "parent", "via_pinhole"} & opened[0].keys()
     closed = await call.shell.until("pinhole.closed")
-    assert (closed["reason"], closed["bytes_in"]) == ("used_up", 0)
+    assert (closed["reason"], closed["bytes_in"], closed["sessions"]) == ("used_up", 0, 1)
     # It does not end with the session that expected it (T25).
     call.close()
     await call.shell.until("session.closed")
