@@ -62,6 +62,8 @@ class Registration:
     """The address by which others know it."""
     transport: Transport
     registrar: Host
+    began_at: float
+    """Since when the phone can be reached there."""
     expires_at: float
     """When it is over unless it is refreshed."""
     grant: int | None

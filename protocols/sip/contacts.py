@@ -58,6 +58,8 @@ class Contact:
     grant: Grant
     opener: Contacts
     """The contacts of the session that opened the pinhole."""
+    since: float
+    """When it was opened."""
     claims: dict[Hashable, Claim] = field(default_factory=dict)
     until: float = 0.0
     """When the last claim is over, at the latest. The pinhole closes with that claim."""
@@ -216,7 +218,7 @@ class Contacts:
             grant = self._open(side, own, transport, allow, seconds, trigger)
             if isinstance(grant, Refusal):
                 return None
-            contact = Contact(transport, own, grant, self, is_confirmed=bool(allow))
+            contact = Contact(transport, own, grant, self, now, is_confirmed=bool(allow))
             contact.put(key, claim)
             self._standing[grant.id] = contact
             self._book.standing[transport, own, grant.listen.host] = contact

@@ -116,7 +116,7 @@ class Registrations:
         aor, transport, own, registrar = name
         return live.Registration(
             live.name_of(aor, transport, own, registrar), aor, own, contact.seen, transport, registrar,
-            claim.until - GRACE_SECONDS, contact.grant.id, self._contacts.pinholes,
+            contact.since, claim.until - GRACE_SECONDS, contact.grant.id, self._contacts.pinholes,
         )  # fmt: skip
 
     def asked(self, message: Message, side: Side, stands_in: bool) -> None:

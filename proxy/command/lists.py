@@ -131,7 +131,7 @@ calls = _list_with_detail(
 registrations = _list(
     "registrations", ("expires_seconds", "contact", "known_as", "aor"),
     "List the phones that can be called, and by which address others know them.",
-    ("helper", "client", "server", "address", "policy", "text", "limit"),
+    ("helper", "client", "server", "address", "policy", "older", "younger", "text", "limit"),
 )  # fmt: skip
 policies = _list(
     "policies", ("position", "policy", "action", "sessions", "pinholes", "source", "destination"),

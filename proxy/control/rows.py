@@ -111,6 +111,7 @@ REGISTRATION = Shape(
         "policy": _POLICY,
         "client": _CLIENT,
         "server": _SERVER,
+        "age_seconds": Field(Kind.SECONDS, "For how long the phone has been known by that address"),
         "expires_seconds": Field(Kind.SECONDS, "When it is over unless it is refreshed"),
         "pinhole": Field(Kind.WORD, "The pinhole by which calls come", may_be_null=True),
     },
@@ -198,6 +199,7 @@ def of_registration(one: live.Registration, now: float) -> Row:
         "registrar": str(one.registrar),
         "session": owner.key,
         **_of_owner(owner),
+        "age_seconds": _seconds(now - one.began_at),
         "expires_seconds": _seconds(max(0.0, one.expires_at - now)),
         "pinhole": None if one.grant is None else named(one.pinholes, one.grant),
     }

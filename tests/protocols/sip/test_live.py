@@ -80,7 +80,7 @@ def test_a_registration_says_who_can_be_called_where_and_for_how_long() -> None:
         PROXY.host,
         Transport.UDP,
     )
-    assert (one.known_as, one.expires_at) == (OURS, 300.0)
+    assert (one.known_as, one.began_at, one.expires_at) == (OURS, 0.0, 300.0)
     assert one.grant in flow.places.standing
     flow.tick(300.0 + 33)
     assert not list(flow.engines.registrations())

@@ -41,7 +41,7 @@ def asked(file: Path, words: list[str], answers: Mapping[str, Any]) -> tuple[lis
         (["calls", "--policy", "!lan", "--state", "ringing"], "/v1/calls?policy=%21lan&state=ringing"),
         (["pinholes", "--server", "[2001:db8::1]:21"], "/v1/pinholes?server=%5B2001%3Adb8%3A%3A1%5D%3A21"),
         (["pinholes", "--address", "203.0.113.7", "--younger", "90"], "/v1/pinholes?address=203.0.113.7&younger=90"),
-        (["registrations", "--text", "alice"], "/v1/registrations?text=alice"),
+        (["registrations", "--text", "alice", "--older", "1d"], "/v1/registrations?older=1d&text=alice"),
         (["calls", "--limit", "3"], "/v1/calls?limit=3"),
     ],
 )
