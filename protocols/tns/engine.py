@@ -21,12 +21,13 @@ Not supported: what is inside TLS; rewriting of the connect data, which names th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Any
 
 from protocols.contract.addresses import Host, Malformed, Peers, Side, Transport
-from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Resolve, Send, Splice, violation
+from protocols.contract.effects import Abort, Copy, Effect, Finish, Note, Outbox, Resolve, Send, Splice, violation
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
 from protocols.tns import address as text
@@ -35,6 +36,7 @@ from protocols.tns.options import PERMITS, TnsOptions
 from protocols.tns.redirect import MAX_TEXT, Ask, Follow, Redirect, Redirected, Refuse, Step
 from protocols.tns.wire import Kind, PacketBuffer
 from protocols.toolbox import tls
+from protocols.toolbox.copies import with_copies
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -89,6 +91,8 @@ class TnsEngine(Engine):
         "_ended",
         "_ends_at",
         "_has_finished",
+        "_hides",
+        "_is_copied",
         "_is_new",
         "_missing",
         "_now",
@@ -112,6 +116,10 @@ class TnsEngine(Engine):
         self._out = Outbox()
         self._buffers = {side: PacketBuffer() for side in Side}
         self._state = State.START
+        self._is_copied = False
+        """Somebody traces the session."""
+        self._hides = False
+        """A part of connect data has passed, in which half of a password may stand: the step at hand is not copied."""
         self._is_new = True
         """Nothing has come from the client."""
         self._ends_at: float | None = now + options.handshake_seconds
@@ -132,7 +140,7 @@ class TnsEngine(Engine):
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         """Read the packets that are whole now. A fault ends the session, and never raises an exception."""
-        self._now = now
+        self._now, self._hides = now, False
         if self._state is State.REDIRECTED:
             self._ends_at = now + self._idle
             return (Send(side.other, data),)
@@ -154,8 +162,14 @@ class TnsEngine(Engine):
                 self._give_up(REFUSED, f"what came makes no sense: {bad}", "malformed")
         return self._take()
 
+    def copy(self, is_wanted: bool) -> None:
+        """Return copies of packets from now on, or no more."""
+        self._is_copied = is_wanted
+
     def _take(self) -> list[Effect]:
         effects = self._out.take()
+        if self._is_copied:
+            effects = [each for each in effects if not isinstance(each, Copy)] if self._hides else with_copies(effects)
         for number, effect in enumerate(effects):
             if isinstance(effect, Abort | Splice):
                 return effects[: number + 1]
@@ -171,6 +185,8 @@ class TnsEngine(Engine):
         # Packets behind a redirect are no part of it, however long a name takes to resolve.
         while not (side is SERVER and self._is_asking) and (packet := buffer.pop()) is not None:
             self._packets += 1
+            if self._is_copied:
+                self._out.add(Copy(side, True, packet, b""))
             if self._packets > MAX_ANSWERS + 2 * MAX_RESENDS:
                 raise Malformed("no end of packets before the answer")
             if side is CLIENT:
@@ -183,6 +199,7 @@ class TnsEngine(Engine):
     def _of_client(self, packet: bytes) -> None:
         if self._missing > 0 and wire.kind(packet) == Kind.DATA:  # the packet may come behind the listener's RESEND
             payload = packet[wire.DATA_BYTES :]
+            self._hides = self._hides or bool(self._connect_data) or len(payload) < self._missing
             self._missing -= len(payload)
             if self._connect_data is not None:
                 self._connect_data += payload[: MAX_TEXT - len(self._connect_data)]
@@ -393,6 +410,7 @@ HELPER = Helper(
     ports=((Transport.TCP, 1521),),
     options=TnsOptions,
     permits=PERMITS,
+    secret=re.compile(rb"(\([ \t\r\n]*[A-Z_]*(?:PASSWORD|PASSPHRASE|TOKEN)[ \t\r\n]*=)[^)]*", re.IGNORECASE),
     start=start,
     purposes=("tns",),
     roles=(Redirected,),

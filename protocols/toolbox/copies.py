@@ -29,9 +29,14 @@ class LineCopies:
 
     def went(self, effects: Sequence[Effect]) -> list[Effect]:
         """The effects, with a copy behind each that sends."""
-        told: list[Effect] = []
-        for effect in effects:
-            told.append(effect)
-            if isinstance(effect, Send):
-                told.append(Copy(effect.to, False, effect.data, b""))
-        return told
+        return with_copies(effects)
+
+
+def with_copies(effects: Sequence[Effect]) -> list[Effect]:
+    """The effects, with a copy behind each that sends."""
+    told: list[Effect] = []
+    for effect in effects:
+        told.append(effect)
+        if isinstance(effect, Send):
+            told.append(Copy(effect.to, False, effect.data, b""))
+    return told
