@@ -344,7 +344,10 @@ class ObservedPinholes:
         self, purpose: str, trigger: str, listen: Endpoint | None, target: Endpoint | None, allow: tuple[Network, ...]
     ) -> None:
         facts = {"purpose": purpose, "trigger": trigger, "listen": listen, "target": target, "allow": allow}
-        self._notes.append(Note("pinhole.observed", facts))
+        self._note(Note("pinhole.observed", facts))
+
+    def _note(self, note: Note) -> None:
+        self._notes.append(note)
 
     def confirm(self, grant: Grant) -> None:
         """Nothing is to be done, because no host is ever admitted."""
@@ -372,4 +375,27 @@ class ObservedPinholes:
         self.clock.forget(grant.id)
 
     def apart(self, of: Mapping[str, Any] | None = None) -> Pinholes:
-        return self
+        return self if of is None else _Apart(self, of)
+
+
+class _Apart(ObservedPinholes):
+    """A part of an observer's pinholes, such as a call. What it tells says of what it is; all else is the whole's."""
+
+    __slots__ = ("_of", "_whole")
+
+    def __init__(self, whole: ObservedPinholes, of: Mapping[str, Any]) -> None:
+        super().__init__(whole._ended, whole._numbers, whole.session)
+        self._whole, self._of = whole, of
+        self._standing = whole._standing
+
+    def _note(self, note: Note) -> None:
+        self._whole._note(replace(note, of=self._of))
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        return self._whole.open(expect)
+
+    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
+        self._whole.close(grant, reason)
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        self._whole.renew(grant, allow, seconds)

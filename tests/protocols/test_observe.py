@@ -8,7 +8,7 @@ import pytest
 
 from protocols import HELPERS
 from protocols.contract.addresses import Side, Transport
-from protocols.contract.effects import Abort, Close, Finish, Send, Splice
+from protocols.contract.effects import Abort, Close, Finish, Note, Send, Splice
 from protocols.contract.engine import Helper
 from protocols.observe import IDLE_SECONDS
 from tests.harness.playbook import NETWORKS, Session, Transcript, bytewise, on, transcripts
@@ -138,3 +138,15 @@ def test_of_a_way_in_that_nobody_took_the_log_says_what_it_would_have_said() -> 
     session.wait(15.0)
     assert [note["result"] for note in session.notes("tftp.transfer")] == ["unanswered"]
     assert session.effects[-1] == Close("unanswered")
+
+
+def test_what_is_told_of_a_call_says_of_which_one() -> None:
+    sip = HELPERS["sip"]
+    (call,) = (one for one in transcripts("sip") if one.name == "sip/call_not_answered")
+    session = watch(sip, call)
+    for step in call.steps:
+        if step.side is not None:
+            session.receive(step.side, step.data)
+    told = [effect for effect in session.effects if isinstance(effect, Note)]
+    assert {"pinhole.observed", "address.observed"} <= {note.event for note in told}
+    assert {(note.told["call_id"], note.told["direction"]) for note in told} == {(b"call", "out")}
