@@ -9,12 +9,12 @@ from __future__ import annotations
 import os
 import pwd
 import socket
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from protocols.contract.addresses import Network
-from proxy.config.checks import POLICIES, Finding, Location, covers
+from proxy.config.checks import POLICIES, Finding, Location
+from proxy.config.reach import Reach, contain, ranges, taken_by_one, taken_together
 from proxy.config.schema import File, Policy
 
 _LEAST: tuple[tuple[Location, float, str], ...] = (
@@ -40,7 +40,7 @@ _LEAST_OPTIONS: tuple[tuple[str, str, float, str], ...] = (
 )
 """The same for options of helpers."""
 
-_NO_CLIENTS: tuple[Network, ...] = tuple(map(ip_network, ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8")))
+_NO_CLIENTS = ranges([*map(ip_network, ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8"))])
 """Networks that no routed session comes from or goes to."""
 
 
@@ -53,7 +53,7 @@ def findings(settings: File) -> Iterator[Finding]:
         here: Location = (POLICIES, index)
         yield from _options(here, policy)
         yield from _networks(here, policy)
-        yield from _covered(here, policy, settings.policies[:index])
+    yield from _covered(settings)
     yield from _on_this_host(settings)
 
 
@@ -108,29 +108,20 @@ def _ports(settings: File) -> Iterator[Finding]:
 def _networks(here: Location, policy: Policy) -> Iterator[Finding]:
     """Networks that no session has anything to do with."""
     for key, networks in (("source", policy.sources), ("destination", policy.destinations)):
-        if networks and covers(_NO_CLIENTS, networks):
+        if networks and contain(_NO_CLIENTS, ranges(networks)):
             yield (*here, key), "can never match: no session that this host routes has such an address"
 
 
-def _covered(here: Location, policy: Policy, above: Sequence[Policy]) -> Iterator[Finding]:
-    """Whether policies above take all sessions of this one together, though none of them does so alone."""
-    others = [
-        other
-        for other in above
-        if _names_cover(other.interfaces, policy.interfaces)
-        and _names_cover(other.helpers, policy.helpers)
-        and covers(other.destinations, policy.destinations)
-    ]
-    if len(others) > 1 and not any(covers(other.sources, policy.sources) for other in others):
-        together = [network for other in others for network in other.sources]
-        if covers(together, policy.sources):
+def _covered(settings: File) -> Iterator[Finding]:
+    """Policies whose sessions all go to several above together, though to none of them alone."""
+    table = frozenset(entry.name for entry in settings.served)
+    above: list[Reach] = []
+    for index, policy in enumerate(settings.policies):
+        reach = Reach.of(policy, table)
+        if taken_by_one(reach, above) is None and (others := taken_together(reach, above)):
             names = ", ".join(repr(other.name) for other in others)
-            yield here, f"can never match: the policies {names} above take all of its sessions together"
-
-
-def _names_cover(whole: Collection[str], part: Collection[str]) -> bool:
-    """Whether names include those of another list; an empty list stands for any."""
-    return not whole or (bool(part) and set(part) <= set(whole))
+            yield (POLICIES, index), f"can never match: the policies {names} above take all of its sessions together"
+        above.append(reach)
 
 
 def _on_this_host(settings: File) -> Iterator[Finding]:

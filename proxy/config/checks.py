@@ -5,11 +5,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from functools import lru_cache
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
 
 from protocols.contract.addresses import Network, Transport
 from protocols.contract.engine import Helper
+from proxy.config.reach import Reach, taken_by_one
 from proxy.config.schema import File, HelperEntry, Policy
 from proxy.config.values import Mark, suggest
 
@@ -66,6 +65,8 @@ def findings(config: File, registry: Mapping[str, Helper], unread: Collection[Lo
     if not config.policies and known.has(POLICIES):
         yield (POLICIES,), "no policy: every session would be denied"
     names: set[str] = set()
+    listed = {entry.name for entry in config.helpers}
+    above: list[Reach] = []
     for index, policy in enumerate(config.policies):
         here: Location = (POLICIES, index)
         if known.has_keys(here, "name"):
@@ -74,7 +75,7 @@ def findings(config: File, registry: Mapping[str, Helper], unread: Collection[Lo
             names.add(policy.name)
         yield from _interfaces(here, policy)
         if known.has_keys(here, "helpers"):
-            yield from _helper_names(here, policy, registry, table, {entry.name for entry in config.helpers})
+            yield from _helper_names(here, policy, registry, table, listed)
         if known.has_keys(here, "helpers", "action", "options"):
             yield from _options(here, policy, registry)
         if known.has_keys(here, "action", "snat", "dnat", "from", "source", "destination"):
@@ -84,12 +85,10 @@ def findings(config: File, registry: Mapping[str, Helper], unread: Collection[Lo
         if known.has_keys(here, "source", "destination"):
             yield from _families(here, policy)
         if known.has_keys(here, *_SELECTORS):
-            above = [
-                other
-                for place, other in enumerate(config.policies[:index])
-                if known.has_keys((POLICIES, place), *_SELECTORS)
-            ]
-            yield from _shadow(here, policy, above, table)
+            reach = Reach.of(policy, frozenset(table))
+            if (other := taken_by_one(reach, above)) is not None:
+                yield here, f"can never match: policy {other.name!r} above takes all of its sessions"
+            above.append(reach)
 
 
 _SELECTORS = ("from", "source", "destination", "helpers")
@@ -239,47 +238,3 @@ def _families(here: Location, policy: Policy) -> Iterator[Finding]:
 def _versions(networks: Sequence[Network]) -> set[int]:
     """The IP versions of these networks. An empty list stands for both."""
     return {network.version for network in networks} or {4, 6}
-
-
-def _shadow(here: Location, policy: Policy, earlier: Sequence[Policy], table: Collection[str]) -> Iterator[Finding]:
-    """Whether an earlier policy takes all sessions of this one."""
-
-    def contains(whole: Sequence[str], part: Sequence[str], every: Collection[str] | None = None) -> bool:
-        """Whether names include all those of another list; an empty list stands for any."""
-        return not whole or set(part or every or ["(any)"]) <= set(whole)
-
-    for other in earlier:
-        if (
-            contains(other.interfaces, policy.interfaces)
-            and contains(other.helpers, policy.helpers, table)
-            and covers(other.sources, policy.sources)
-            and covers(other.destinations, policy.destinations)
-        ):
-            yield here, f"can never match: policy {other.name!r} above takes all of its sessions"
-            return
-
-
-_EVERYTHING: tuple[Network, ...] = (IPv4Network("0.0.0.0/0"), IPv6Network("::/0"))
-_Range = tuple[int, int, int]
-"""An IP version, and a first and a last address."""
-
-
-def covers(whole: Sequence[Network], part: Sequence[Network]) -> bool:
-    """Whether these networks, taken together, contain all networks of another list. An empty list stands for any."""
-    if not whole:
-        return True
-    wider = _ranges(tuple(whole))
-    return all(
-        any(version == of and low <= first and last <= high for of, low, high in wider)
-        for version, first, last in _ranges(tuple(part) or _EVERYTHING)
-    )
-
-
-@lru_cache(maxsize=65536)
-def _ranges(networks: tuple[Network, ...]) -> tuple[_Range, ...]:
-    """Networks as numbers, with neighbours joined. The result is remembered, since each policy is compared with all
-    those above it."""
-    v4 = collapse_addresses(network for network in networks if isinstance(network, IPv4Network))
-    v6 = collapse_addresses(network for network in networks if isinstance(network, IPv6Network))
-    merged: list[Network] = [*v4, *v6]
-    return tuple((net.version, int(net.network_address), int(net.broadcast_address)) for net in merged)
