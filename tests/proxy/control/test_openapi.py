@@ -4,6 +4,7 @@ the one says."""
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -148,3 +149,12 @@ async def test_whoever_changes_something_is_in_the_audit_log(tmp_path: Path) -> 
                 assert told["uid"] == 0 and told["what"] in path
         await here.ask("/v1/switches?helper=test", "DELETE")
         assert here.shell.log.last("control.changed")["what"] == "unswitch"
+
+
+async def test_the_page_for_programs_names_every_path(tmp_path: Path) -> None:
+    async with world(tmp_path) as here:
+        described = await here.get("/v1/openapi.json")
+    page = (Path(__file__).parents[3] / "docs" / "control-socket.md").read_text()
+    asked = {f"{method.upper()} {path}" for path, methods in described["paths"].items() for method in methods}
+    assert {one for one in asked if f"`{one}`" not in page} == set()
+    assert set(re.findall(r"`((?:GET|POST|DELETE) /[^`?]*)`", page)) == asked
