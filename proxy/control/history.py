@@ -8,10 +8,11 @@ from datetime import datetime
 
 from proxy.control.past import Line, Opener, Past, open_all
 from proxy.control.shapes import stamp
+from proxy.record.recent import WATCHED
 
 MOST_FOUND = 8
 """So many pinholes and refusals are looked for."""
-_REFUSALS = ("session.denied", "session.failed", "pinhole.refused", "violation")
+_REFUSALS = WATCHED
 _NEAR_SECONDS = 60
 """A refusal counts for a time that it is not further away from than this."""
 

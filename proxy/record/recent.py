@@ -60,7 +60,8 @@ class Recent:
     def note(self, event: str, facts: Mapping[str, Any], bound: str, client: str) -> None:
         """Remember a line of the log: its own fields, those of its session as rendered text, and the peer that it is
         charged to."""
-        reason = facts.get("rule") or facts.get("reason") or facts.get("code") or ""
+        # Of an answer the code counts: its words are a peer's, who could make up one kind after the other.
+        reason = facts.get("rule") or facts.get("code") or facts.get("reason") or ""
         kind = (event, str(reason))
         entries = self._kinds.get(kind)
         if entries is None:
@@ -83,9 +84,11 @@ class Recent:
         """What has happened within the last hour of these events, the newest first."""
         since = self._clock() - KEPT_SECONDS
         found: list[Happened] = []
-        for (event, _), entries in self._kinds.items():
+        for kind, entries in tuple(self._kinds.items()):
             while entries and next(iter(entries.values())).last < since:
                 entries.popitem(last=False)
-            if event in events:
+            if not entries:
+                del self._kinds[kind]
+            if kind[0] in events:
                 found += entries.values()
         return iter(sorted(found, key=lambda happened: happened.last, reverse=True))

@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from protocols import HELPERS
 from proxy.command import client
 from proxy.config import reading
 from proxy.errors import PinholeError
@@ -148,11 +149,15 @@ def asking_for_a_file(here: Here, of: str = "198.51.100.2") -> Iterator[None]:
 PURPOSES = [a_download, a_call, a_fax, a_phone_that_can_be_called, a_redirect, a_boot_file]
 
 
-@pytest.mark.parametrize("hole", PURPOSES, ids=lambda hole: str(hole.__name__))
+OF_PURPOSES = ["ftp-data", "rtp", "udptl", "sip", "tns", "tftp-transfer"]
+
+
+@pytest.mark.parametrize(("hole", "of"), [*zip(PURPOSES, OF_PURPOSES, strict=True)], ids=OF_PURPOSES)
 def test_a_hole_is_explained_while_it_is_open_and_afterwards(
-    here: Here, hole: Callable[[Here], contextlib.AbstractContextManager[str]]
+    here: Here, hole: Callable[[Here], contextlib.AbstractContextManager[str]], of: str
 ) -> None:
     with hole(here) as purpose:
+        assert purpose == of
         opened = here.opened(purpose)
         (live,) = here.explain(pinhole=str(opened["pinhole"]))
         by_address = [one["pinhole"]["id"] for one in here.explain(address=opened["listen"]) if one["pinhole"]]
@@ -318,6 +323,22 @@ def test_what_was_not_let_in_is_explained(
     assert found[0]["remedy"] or line is None
     if line is not None:
         assert line.removeprefix("policies: a policy") in found[0]["line"]
+
+
+def test_a_call_that_was_refused_says_by_which_answer(here: Here) -> None:
+    talk = media_site.Talk(*here.parties)
+    talk.media[here.near] = [here.near.media()]
+    invite = here.near.ask(talk, "INVITE", 1, talk.describes(here.near))
+    here.far.answer(talk, invite, 486)
+    here.daemon.wait_for("call.failed", call_id=talk.call)
+    (row,) = [row for row in here.rows("refusals") if row["says"] == "the call was refused: 486 So"]
+    assert row["event"] == "call.failed"
+    answers = here.explain(address=str(row["client"]))
+    assert "the call was refused: 486 So" in {answer["says"][0] for answer in answers}
+
+
+def test_there_is_a_hole_of_each_purpose_among_them() -> None:
+    assert set(OF_PURPOSES) == {purpose for helper in HELPERS.values() for purpose in helper.purposes}
 
 
 def test_policies_say_what_they_would_do_with_somebody(here: Here) -> None:

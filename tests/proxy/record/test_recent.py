@@ -59,6 +59,15 @@ def test_a_flood_of_one_kind_pushes_out_none_of_another(recent: Recent) -> None:
     assert found.count("no_policy") == MOST_OF_A_KIND
 
 
+def test_a_peer_makes_up_no_kinds_by_the_words_of_its_answers(recent: Recent) -> None:
+    for number in range(1000):
+        facts = {"code": 486, "reason": f"Busy {number}", "call_id": str(number)}
+        recent.note("call.failed", facts, "", "192.0.2.1:5060")
+    denied(recent)
+    assert [one.count for one in recent.all("call.failed")] == [1000]
+    assert len(list(recent.all("session.denied"))) == 1
+
+
 def test_the_log_hands_over_what_it_writes_and_what_it_leaves_out(recent: Recent) -> None:
     lines: list[str] = []
     sampler = Sampler(lambda: 0.0)
