@@ -39,7 +39,6 @@ def verify(files: tuple[str, ...], as_json: bool) -> None:
     One FILE stands for its rotated files as well (FILE.1, FILE.2.gz, FILE-20261129.gz). Several are read in the order
     in which they are named.
     """
-    from lzma import LZMAError
     from pathlib import Path
 
     from proxy.record import verify as log
@@ -47,7 +46,7 @@ def verify(files: tuple[str, ...], as_json: bool) -> None:
     paths = [Path(file) for file in files]
     try:
         verdict = log.verify(log.files_of(paths[0]) if len(paths) == 1 else paths)
-    except (OSError, EOFError, LZMAError) as error:
+    except log.UNREADABLE as error:
         raise PinholeError(f"the log cannot be read: {error}") from error
     if as_json:
         print_json(asdict(verdict) | {"ok": verdict.is_fine})

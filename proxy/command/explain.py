@@ -14,10 +14,12 @@ from proxy.command.columns import wrapped
 from proxy.command.lists import ids
 from proxy.command.options import with_config, with_json
 from proxy.command.terminal import print_json, print_line, width
+from proxy.errors import PinholeError
 from proxy.text import printable
 
 _FRACTION = re.compile(r"(?<=\.\d{3})\d+")
 """What a time has beyond milliseconds."""
+_HOST = re.compile(r"\d+(?:\.\d+){3}|\[?[0-9A-Fa-f]*:[0-9A-Fa-f:.]*(?:%\S+)?\]?")
 _ADDRESS = re.compile(r"\d+(?:\.\d+){3}:\d+|\[[0-9A-Fa-f:.]+(?:%\S+)?\]:\d+")
 
 
@@ -36,6 +38,9 @@ def explain(path: str | None, as_json: bool, what: str, **asked: str | None) -> 
     WHAT is the number of a pinhole, or an address and a port: of a pinhole, of who came, or of where somebody wanted to
     go. An IPv6 address stands in brackets. The exit status is 1 when nothing is known of it.
     """
+    if _HOST.fullmatch(what):
+        lists = " and ".join(f"`pinhole {name} --address {what.strip('[]')}`" for name in ("pinholes", "refusals"))
+        raise PinholeError(f"{what}: name its port as well; {lists} show all that it has to do with")
     subject = "address" if _ADDRESS.fullmatch(what) else "pinhole"
     query = {subject: what} | {name: value for name, value in asked.items() if value is not None}
     answers = ask_daemon(path, "GET", "v1/explain", query).get("answers", [])

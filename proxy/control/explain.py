@@ -8,6 +8,7 @@ A hole is asked for by its number, or by an address: of the hole, of who came, o
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -166,7 +167,7 @@ class Explainer:
         helper = judging.helper_of(config, None, at.port)
         says = [f"nothing is open at {query['address']}, and {self._history.says(query['address'])}"]
         if helper is not None:
-            says.append(f"sessions to port {at.port} are read by {helper}; policies decide about each (`&client=`)")
+            says.append(f"sessions to port {at.port} are read by {helper}; whose, policies say: ask for a client, too")
             return explained.answer("nothing", says, "configuration")
         if config.ports.first <= at.port <= config.ports.last:
             says.append(f"port {at.port} is in `ports`, where pinholes at addresses of ours stand; none is there")
@@ -204,5 +205,5 @@ def _is_about(query: Mapping[str, Any], facts: Mapping[str, Any]) -> bool:
 
 def names(address: str, facts: Mapping[str, Any]) -> bool:
     """Whether one of the fields names this address and port."""
-    texts = [value for value in facts.values() if isinstance(value, str) and address in value]
-    return any(not str(text).partition(address)[2][:1].isdigit() for text in texts)
+    named = re.compile(rf"(?<![0-9.]){re.escape(address)}(?![0-9])")
+    return any(isinstance(value, str) and named.search(value) for value in facts.values())

@@ -57,7 +57,8 @@ def _test(shape: Shape, name: str, value: Any) -> Test:
         return lambda row: row["age_seconds"] > value
     if name == "younger":
         return lambda row: row["age_seconds"] < value
-    is_negated, value = value.startswith("!"), value.removeprefix("!")
+    is_negated = value.startswith("!") and value != "!"  # which leaves out nothing, and would let everything through
+    value = value[is_negated:]
     test = _positive(shape, name, value)
     return (lambda row: not test(row)) if is_negated else test
 

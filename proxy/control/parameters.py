@@ -13,6 +13,8 @@ from typing import Any
 from proxy.control.errors import Wrong
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_LAST_MOMENT = datetime(9999, 1, 1, tzinfo=UTC).timestamp()
+"""There is some time left behind it, so that it may be reckoned with."""
 _SECONDS = r"[0-9]{1,9}(\.[0-9]{1,6})?[smhd]?"
 
 
@@ -34,7 +36,7 @@ _V6 = "(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"
 _PORT = "[1-5]?[0-9]{1,4}"
 
 _SCHEMAS: Mapping[Type, dict[str, Any]] = {
-    Type.TEXT: {"type": "string", "maxLength": 256},
+    Type.TEXT: {"type": "string", "minLength": 1, "maxLength": 256},
     Type.SECONDS: {"type": "string", "pattern": f"^{_SECONDS}$"},
     Type.INTEGER: {"type": "integer", "minimum": 1, "maximum": 10_000_000},
     Type.TIME: {"type": "string", "format": "date-time"},
@@ -90,8 +92,9 @@ class Parameter:
             raise self._wrong(text, " or ".join(self.words))
         match self.type:
             case Type.TEXT | Type.PLACE:
-                if len(text) > 256:
-                    raise self._wrong(text, "at most 256 characters")
+                # An empty filter would let everything through, and is what a script sends whose variable is not set.
+                if not 1 <= len(text) <= 256:
+                    raise self._wrong(text, "1 to 256 characters")
                 return text
             case Type.SECONDS:
                 return self._seconds(text)
@@ -117,7 +120,7 @@ class Parameter:
     def _time(self, text: str) -> float:
         try:
             moment = datetime.fromisoformat(text)
-            return max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp())
+            return min(max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()), _LAST_MOMENT)
         except (ValueError, OverflowError):
             raise self._wrong(text, "a time as 2026-11-29T20:15:00Z") from None
 

@@ -24,6 +24,9 @@ MOST_LINE_BYTES = 64 * 1024
 PAUSE_SECONDS = 0.0005
 """The pause after each block. The interpreter is shared with the loop, and nobody in a call should hear a search."""
 
+_WITHIN = tuple(bytes((one,)) for one in b"0123456789.")
+"""What a word that is asked for does not stand behind, or it is the end of another one."""
+
 Line = dict[str, Any]
 Opener = Callable[[], int]
 """Opens a file for reading. Raises OSError, or a PinholeError."""
@@ -38,7 +41,7 @@ class Past:
 
     def before(self, end: int | None, *words: str) -> Iterator[tuple[int, Line]]:
         """The lines that begin before `end` (None: all) and have one of these words, the newest first, each with where
-        it begins. A word counts if no letter or digit goes on behind it."""
+        it begins. A word counts if no letter or digit goes on behind it, and no digit or dot before it."""
         end = self._end if end is None else min(end, self._end)
         least, pattern = max(0, end - MOST_BYTES), _pattern(words)
         while end > least:
@@ -127,6 +130,9 @@ def _lines_with(pattern: re.Pattern[bytes], block: bytes) -> Iterator[re.Match[b
     """The lines of the block in which the pattern is found, each once."""
     whole, at = re.compile(rb"[^\n]*"), 0
     while (found := pattern.search(block, at)) is not None:
+        if block[found.start() - 1 : found.start()] in _WITHIN:
+            at = found.end()
+            continue
         line = whole.match(block, block.rfind(b"\n", 0, found.start()) + 1)
         assert line is not None
         yield line

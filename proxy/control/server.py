@@ -182,16 +182,17 @@ async def _list(
     rows, is_wanted = iter(listing.rows(asked)), (lambda _: True) if is_old else matcher(listing.shape, asked.query)
     left = asked.query.get("limit", sys.maxsize)
     response = web.StreamResponse(headers={"Content-Type": "application/json; charset=utf-8"})
-    await response.prepare(request)
-    await response.write(f'{{"{listing.name}": ['.encode())
-    between = ""
-    while left and (some := list(islice(rows, ROWS_AT_ONCE))):
-        if wanted := [json.dumps(row) for row in some if is_wanted(row)][:left]:
-            await response.write((between + ", ".join(wanted)).encode())
-            between = ", "
-            left -= len(wanted)
-        await asyncio.sleep(0)  # packets that have arrived meanwhile come first
-    await response.write(b"]}")
+    with contextlib.suppress(ConnectionError):  # the reader has gone away
+        await response.prepare(request)
+        await response.write(f'{{"{listing.name}": ['.encode())
+        between = ""
+        while left and (some := list(islice(rows, ROWS_AT_ONCE))):
+            if wanted := [json.dumps(row) for row in some if is_wanted(row)][:left]:
+                await response.write((between + ", ".join(wanted)).encode())
+                between = ", "
+                left -= len(wanted)
+            await asyncio.sleep(0)  # packets that have arrived meanwhile come first
+        await response.write(b"]}")
     return response
 
 

@@ -19,6 +19,9 @@ from proxy.fortios.objects import EVERYBODY, Objects, VirtualIp
 from proxy.fortios.syntax import Block
 from proxy.fortios.table import Entry
 
+MOST_NESTED = 32
+"""How deep groups of addresses may be nested."""
+
 _NARROWING = (
     "groups", "users", "fsso-groups", "internet-service", "internet-service-src", "ztna-status", "srcaddr-negate",
     "dstaddr-negate", "service-negate", "srcaddr6-negate", "dstaddr6-negate", "src-vendor-mac", "tos-negate",
@@ -49,6 +52,8 @@ class Policies:
         self.networks: dict[str, list[str]] = {}
         """The networks that policies name, as the section `networks` writes them."""
         self._names: dict[tuple[str, int], str] = {}
+        self._within: list[str] = []
+        """The groups whose members are being looked at."""
         self._taken: set[str] = set()
         self.interfaces: dict[str, str] = {}
         """Names of interfaces that are none on Linux -> what stands for them."""
@@ -199,14 +204,19 @@ class Policies:
         """The name by which `networks` knows an address or a group. Empty: nothing of it can be said."""
         if (name, version) in self._names:
             return [self._names[name, version]]
+        if name in self._within or len(self._within) >= MOST_NESTED:
+            problems.append(f"{name!r} is within itself, or within too many groups")
+            return []
         found = self._objects.networks(name, version)
         problems += found.problems
         written = [_word(network) for network in found.networks]
+        self._within.append(name)
         for member in found.members:
             if member == "all":
                 written.append(str(EVERYBODY[version]))
-            elif member != name:
+            else:
                 written += self._network(member, version, problems)
+        self._within.pop()
         if not written:
             return []
         own = self._network_name(name)

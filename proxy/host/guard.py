@@ -267,7 +267,7 @@ class Guard:
             self._grant(wish["wish"], wish, link.user_at(listener))
         except PinholeError as error:
             problem = str(error)
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, KeyError, TypeError, RecursionError):
             problem = "no wish that the guard understands"
         name = wish.get("wish") if isinstance(wish, dict) else None
         self._tell_one(listener, json.dumps({"done": name, "problem": problem}).encode())

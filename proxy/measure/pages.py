@@ -20,7 +20,8 @@ from proxy.measure.exposition import CONTENT_TYPE, Exposition
 from proxy.measure.health import Health
 
 MOST_CONNECTIONS = 64
-"""Each takes a descriptor. Prometheus needs one."""
+"""Each takes a descriptor, and Prometheus needs one. One more ends the oldest, so that whoever holds many and asks
+nothing shuts nobody out."""
 
 IDLE_SECONDS = 120.0
 """Between two requests of one connection. Prometheus asks every 15 to 60."""
@@ -103,7 +104,10 @@ class PagesListener:
     def _protocol(self) -> asyncio.BaseProtocol:
         server = self._runner.server
         assert server is not None
-        return server() if len(server.connections) < MOST_CONNECTIONS else _Full()
+        standing = [one for one in map(_transport_of, server.connections) if one is not None and not one.is_closing()]
+        if len(standing) >= MOST_CONNECTIONS:
+            standing[0].abort()  # a close would wait for a peer that does not read
+        return server()
 
     async def stop(self) -> None:
         """Stop serving."""
@@ -120,8 +124,5 @@ def _answering(page: Page) -> Callable[[web.Request], Awaitable[web.Response]]:
     return answer
 
 
-class _Full(asyncio.Protocol):
-    """A connection that is one too many."""
-
-    def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        transport.close()
+def _transport_of(connection: asyncio.BaseProtocol) -> asyncio.Transport | None:
+    return getattr(connection, "transport", None)

@@ -61,4 +61,5 @@ def end_cut_line(fd: int) -> None:
 
 def hash_of(text: str) -> str:
     """The hash of a line up to its own."""
-    return sha256(text.encode()).hexdigest()
+    # What is no UTF-8 in a file that somebody has changed counts as it stands there.
+    return sha256(text.encode("utf-8", "surrogateescape")).hexdigest()

@@ -12,8 +12,10 @@ import gzip
 import json
 import lzma
 import re
+import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from errno import ENOENT
 from pathlib import Path
 from typing import IO, Any
 
@@ -23,6 +25,9 @@ _ROTATED = re.compile(r"(?:\.[0-9]+|-[0-9]{6,}(?:-[0-9]+)?)(?:\.(?:gz|xz))?")
 """What logrotate puts behind the name of a file."""
 _OPENS = {".gz": gzip.open, ".xz": lzma.open}
 _HASH_BEGINS = ',"hash":"'
+
+UNREADABLE = (OSError, EOFError, lzma.LZMAError, zlib.error)
+"""What reading a file may raise that is missing, or not as it was compressed."""
 
 
 @dataclass(slots=True)
@@ -63,9 +68,12 @@ class _Line:
 
 
 def files_of(path: Path) -> list[Path]:
-    """The files of a log, the oldest first. Raises OSError, lzma.LZMAError."""
+    """The files of a log, the oldest first. Raises one of UNREADABLE."""
     every = [path, *(one for one in path.parent.iterdir() if _is_rotated(one.name, path.name))]
-    return sorted((one for one in every if one.exists()), key=lambda one: (_begins_at(one), one == path))
+    every = [one for one in every if one.exists()]
+    if not every:
+        raise FileNotFoundError(ENOENT, "there is no such file", str(path))
+    return sorted(every, key=lambda one: (_begins_at(one), one == path))
 
 
 def _is_rotated(name: str, of: str) -> bool:
@@ -79,7 +87,7 @@ def _begins_at(path: Path) -> str:
 
 
 def verify(paths: Sequence[Path]) -> Verdict:
-    """Read the files, which come in the order in which they were written. Raises OSError, lzma.LZMAError."""
+    """Read the files, which come in the order in which they were written. Raises one of UNREADABLE."""
     verdict = Verdict(files=[str(path) for path in paths])
     last: _Line | None = None
     for line in _lines(paths):
@@ -131,8 +139,10 @@ def _misplaced(paths: Sequence[Path], line: _Line, last: _Line, its_hash: str) -
         if (found := LINKED.search(other.text)) is not None and found["hash"] == its_hash:
             return f"is a double of {other.place}"
     here, before = _fields(line.text), _fields(last.text)
-    if here.get("instance") == before.get("instance") and here.get("seq", 0) > before.get("seq", 0) + 1:
-        first, end = before["seq"] + 1, here["seq"] - 1
+    was, is_now = before.get("seq"), here.get("seq")
+    is_same_life = here.get("instance") == before.get("instance")
+    if is_same_life and isinstance(was, int) and isinstance(is_now, int) and is_now > was + 1:
+        first, end = was + 1, is_now - 1
         what = f"line {first} is" if first == end else f"lines {first} to {end} are"
         return f"{what} missing before it, by `seq`"
     return f"does not follow {last.place}: a line between was removed, or the one before was put there"
@@ -161,7 +171,7 @@ def _fields(text: str | bytes) -> dict[str, Any]:
     """The fields of a line, by our names; none, if it is none."""
     try:
         fields = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):  # whoever has changed the file has written what he liked
         return {}
     if not isinstance(fields, dict):
         return {}

@@ -61,6 +61,13 @@ def test_a_pinhole_or_an_address_is_asked_for(tmp_path: Path, words: list[str], 
     assert json.loads(explain(tmp_path, target, [OPEN], *words, "--json").stdout) == {"answers": [OPEN]}
 
 
+@pytest.mark.parametrize("host", ["203.0.113.7", "2001:db8::1", "[2001:db8::1]", "fe80::1%lan0"])
+def test_an_address_without_a_port_says_what_lists_all_of_it(tmp_path: Path, host: str) -> None:
+    result = explain(tmp_path, "/v1/explain", [], host)
+    assert result.exit_code == 1
+    assert f"`pinhole refusals --address {host.strip('[]')}`" in result.stderr
+
+
 def test_what_was_refused_comes_with_the_line_that_would_let_it_in_whole(tmp_path: Path) -> None:
     text = explain(tmp_path, "/v1/explain?pinhole=7", [OPEN, REFUSED], "7").stdout
     assert text.splitlines() == [

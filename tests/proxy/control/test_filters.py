@@ -64,12 +64,22 @@ def test_a_filter_lets_through_what_it_names(query: str, expected: list[str]) ->
     assert chosen(query) == expected
 
 
-@pytest.mark.parametrize("query", ["client=nobody", "client=192.168.1.10:x", "address=!", "older=soon", "limit=0"])
+@pytest.mark.parametrize(
+    "query",
+    [
+        "client=nobody", "client=192.168.1.10:x", "address=!", "older=soon", "limit=0", "text=", "policy=", "address=",
+    ],
+)  # fmt: skip
 def test_a_filter_that_cannot_be_read_says_what_it_expects(query: str) -> None:
     with pytest.raises(Wrong) as caught:
         chosen(query)
     assert caught.value.status == 400
     assert query.partition("=")[0] in caught.value.remedy
+
+
+@pytest.mark.parametrize("query", ["text=!", "policy=!"])
+def test_nothing_to_leave_out_does_not_let_everything_through(query: str) -> None:
+    assert chosen(query) == []
 
 
 def test_the_filters_of_a_list_follow_from_its_fields() -> None:
@@ -85,6 +95,7 @@ def test_the_filters_of_a_list_follow_from_its_fields() -> None:
         (Type.SECONDS, "90", 90.0), (Type.SECONDS, "90s", 90.0), (Type.SECONDS, "1.5m", 90.0),
         (Type.SECONDS, "1d", 86400.0), (Type.TIME, "1970-01-02T00:00:00Z", 86400.0),
         (Type.TIME, "1970-01-02T01:00:00+01:00", 86400.0), (Type.TIME, "1970-01-02 00:00:00", 86400.0),
+        (Type.TIME, "9999-12-31T23:59:59Z", 253370764800.0),
         (Type.ENDPOINT, "192.0.2.1:80", "192.0.2.1:80"), (Type.ENDPOINT, "[2001:DB8::0]:80", "[2001:db8::]:80"),
         (Type.ENDPOINT, "2001:db8::1:80", "[2001:db8::1]:80"), (Type.FLAG, "1", True), (Type.FLAG, "false", False),
     ],

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.control import past
+from proxy.control.explain import names
 from proxy.control.past import Past
 
 
@@ -44,6 +45,7 @@ def test_lines_with_a_word_are_found_from_the_end(tmp_path: Path, block: int) ->
 def test_a_word_does_not_go_on(tmp_path: Path, block: int) -> None:
     with written(tmp_path, at="192.0.2.1:500").open("rb") as file:
         assert not list(Past(file).before(None, "192.0.2.1:50"))
+        assert not list(Past(file).before(None, "2.0.2.1:500"))
         assert len(list(Past(file).before(None, "192.0.2.1:500"))) == 30
 
 
@@ -82,3 +84,11 @@ def test_no_link_is_followed(tmp_path: Path) -> None:
     stack, found = past.open_all([lambda: past.open_file(str(tmp_path / "link"))])
     with stack:
         assert not found
+
+
+def test_an_address_is_not_the_end_or_the_beginning_of_another_one() -> None:
+    facts = {"server": "198.51.100.2:21", "detail": "for [2001:db8::1]:2121"}
+    assert names("198.51.100.2:21", facts)
+    assert names("[2001:db8::1]:2121", facts)
+    others = ("8.51.100.2:21", "51.100.2:21", "198.51.100.2:2", "[2001:db8::1]:21")
+    assert not any(names(one, facts) for one in others)

@@ -197,6 +197,22 @@ def test_a_group_with_a_member_of_names_is_narrower_and_says_so() -> None:
     assert "'cdn' is of the type fqdn, which no policy of ours knows" in remarks(text)
 
 
+def test_groups_within_one_another_end_and_say_so() -> None:
+    groups = (
+        "config firewall address\nedit lan\nset subnet 10.1.0.0 255.255.0.0\nnext\nend\n"
+        "config firewall addrgrp\nedit one\nset member two\nnext\nedit two\nset member one lan\nnext\nend\n"
+    )
+    text = configured("set srcaddr one", groups)
+    assert [str(network) for network in read(text).policies[0].sources] == ["10.1.0.0/16"]
+    assert "'one' is within itself, or within too many groups" in remarks(text)
+
+
+def test_groups_nested_without_end_end() -> None:
+    nested = "".join(f"edit g{number}\nset member g{number + 1}\nnext\n" for number in range(2000))
+    text = configured("set srcaddr g0", f"config firewall addrgrp\n{nested}end\n")
+    assert any("within too many groups" in remark for remark in remarks(text))
+
+
 def test_names_of_interfaces_that_linux_cannot_have_are_made_ones() -> None:
     text = configured('set srcintf "a very long name/1"')
     assert only(text)["from"] == ["a-very-long-nam"]

@@ -148,9 +148,21 @@ async def test_connections_take_no_more_descriptors_than_allowed(parts: Parts, m
         writer.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
         assert await first.readline() == b"HTTP/1.1 200 OK\r\n"
         second, other = await asyncio.open_connection(*parts.measuring.listening)
-        assert await second.read() == b""
+        while await first.readline():
+            pass  # its answer; the end of it is the end of the connection
+        other.write(b"GET /healthz HTTP/1.1\r\nHost: here\r\n\r\n")
+        assert await second.readline() == b"HTTP/1.1 200 OK\r\n"
     other.close()
     writer.close()
+
+
+async def test_connections_that_ask_nothing_shut_nobody_out(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "MOST_CONNECTIONS", 3)
+    url = await served(parts)
+    held = [await asyncio.open_connection(*parts.measuring.listening) for _ in range(9)]
+    assert (await asked(f"{url}/healthz"))[0] == 200
+    for _, writer in held:
+        writer.close()
 
 
 # -- the loop ----------------------------------------------------------------------------------------------------------

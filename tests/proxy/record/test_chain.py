@@ -13,6 +13,7 @@ from click.testing import CliRunner, Result
 
 from proxy.command.cli import main
 from proxy.record.audit import Origin, open_log
+from proxy.record.chain import Chain
 from proxy.record.forms import form
 from proxy.record.outlets import FileOutlet
 from proxy.record.sinks import Sink
@@ -202,6 +203,44 @@ def test_for_programs(path: Path) -> None:
     edit(path, lambda lines: lines.pop(2))
     told = json.loads(verify(path, words=["--json"]).stdout)
     assert (told["ok"], told["place"]) == (False, f"{path}:3")
+
+
+def test_bytes_that_are_no_text_were_written_by_others(path: Path) -> None:
+    life(path, 5)
+    path.write_bytes(path.read_bytes().replace(b'"number":2', b'"number":\xff'))
+    said = verify(path)
+    assert (said.exit_code, said.stderr) == (1, f"{path}:3: was changed\n")
+
+
+def test_a_line_that_nests_too_deeply_to_be_read_is_a_remark(path: Path) -> None:
+    life(path, 5)
+    edit(path, lambda lines: lines.insert(2, "[" * 100_000 + "\n"))
+    said = verify(path)
+    assert (said.exit_code, said.output.startswith(f"remark: {path}:3: is no line of the log")) == (0, True)
+
+
+def test_a_forger_who_writes_other_kinds_of_values_is_told_from_the_log(path: Path) -> None:
+    lines, chain = [], Chain()
+    for number in range(3):
+        lines.append(chain.link(f'{{"time":"2026","event":"x","instance":"a","seq":"{number}"}}') + "\n")
+    path.write_text(lines[0] + lines[2])
+    said = verify(path)
+    assert (said.exit_code, said.stderr.partition(": does not follow")[0]) == (1, f"{path}:2")
+
+
+@pytest.mark.parametrize("kept", [100, 250])
+def test_a_compressed_file_that_is_damaged_is_said_in_one_line(path: Path, kept: int) -> None:
+    life(path, 50)
+    packed = gzip.compress(path.read_bytes())
+    path.with_name("audit.log.1.gz").write_bytes(packed[:kept] + bytes(range(256)) * 4)
+    said = verify(path)
+    assert (said.exit_code, len(said.stderr.splitlines())) == (1, 1)
+
+
+def test_a_log_that_is_not_there_is_said_to_be_not_there(path: Path) -> None:
+    said = verify(path)
+    assert said.exit_code == 1
+    assert "there is no such file" in said.stderr
 
 
 def test_what_cannot_be_read_is_said_in_one_line(path: Path) -> None:
