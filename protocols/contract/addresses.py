@@ -21,6 +21,16 @@ Count = Annotated[int, Ge(1), Le(10_000_000)]
 """The type of an option that is a number of things."""
 
 
+@lru_cache(maxsize=4096)
+def _ipv4_text(number: int) -> str:
+    return str(IPv4Address(number))
+
+
+def text_of(host: Host) -> str:
+    """The host as text. `str` writes an address anew each time, and a call would ask for that a dozen times."""
+    return _ipv4_text(int(host)) if type(host) is IPv4Address else str(host)
+
+
 LEAST_PORT = 1024
 """The lowest port that a pinhole may lead to unless an option says so. Below it are services that a bounce attack wants
 to reach."""
@@ -94,7 +104,7 @@ class Endpoint:
         try:
             return self._host_text
         except AttributeError:
-            text = str(self.host)
+            text = text_of(self.host)
             object.__setattr__(self, "_host_text", text)
             return text
 

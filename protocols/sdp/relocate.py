@@ -18,7 +18,7 @@ from ipaddress import IPv6Address, ip_address
 from itertools import islice
 from typing import Literal, NamedTuple
 
-from protocols.contract.addresses import Host, Malformed
+from protocols.contract.addresses import Host, Malformed, text_of
 from protocols.sdp.description import Connection, Description, Media, read_sdp, whole_line
 from protocols.toolbox.spans import Span, replace
 
@@ -186,7 +186,7 @@ def _point(body: bytes, connection: Connection, host: Host | None) -> Iterator[C
     family = b"IP%d" % host.version
     if body[connection.family_span.start : connection.family_span.end].upper() != family:
         yield connection.family_span, family
-    yield connection.address_span, str(host).encode()
+    yield connection.address_span, text_of(host).encode()
 
 
 def _renumber(before: int, span: Span, port: int) -> Iterator[Change]:
@@ -250,7 +250,7 @@ _FIELD = re.compile(rb"a=[^:\s]{0,40}|[^=\s]{0,40}")
 
 def residual(body: bytes, hosts: Collection[Host]) -> list[Residual]:
     """The lines of a body where one of these addresses still stands, in whatever spelling (D15, X5)."""
-    if all(host.version == 4 for host in hosts) and not any(str(host).encode() in body for host in hosts):
+    if all(host.version == 4 for host in hosts) and not any(text_of(host).encode() in body for host in hosts):
         return []
     lines = enumerate(body.split(b"\n"), 1)
     tokens = ((number, line, token) for number, line in lines for token in _ANY_ADDRESS.findall(line))

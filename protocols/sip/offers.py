@@ -381,12 +381,17 @@ class CallMedia(Generic[Of]):
         return [
             {
                 "medium": number,
-                **{f"packets_to_{role.value}": totals.packets_to.get(role, 0) for role in Role},
-                **{f"bytes_to_{role.value}": totals.bytes_to.get(role, 0) for role in Role},
+                **{name: totals.packets_to.get(role, 0) for name, role in _PACKETS_TO},
+                **{name: totals.bytes_to.get(role, 0) for name, role in _BYTES_TO},
                 **{name: value for role, heard in totals.heard_by.items() for name, value in _quality(role, heard)},
             }
             for number, totals in sorted(self._totals.items())
         ]
+
+
+_PACKETS_TO = tuple((f"packets_to_{role.value}", role) for role in Role)
+_BYTES_TO = tuple((f"bytes_to_{role.value}", role) for role in Role)
+"""The names of fields of the log."""
 
 
 def _quality(role: Role, heard: Heard) -> Iterator[tuple[str, Any]]:

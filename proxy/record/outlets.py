@@ -54,6 +54,9 @@ def as_bytes(text: str) -> bytes:
 def take_written(waiting: deque[bytes], written: int, half: bytes) -> bytes:
     """Take so many bytes from what waits. `half` is what was written before of the first line; the same of the line
     that is now the first one is returned."""
+    if written == sum(map(len, waiting)):  # as nearly always
+        waiting.clear()
+        return b""
     while waiting and written >= len(waiting[0]):
         written -= len(waiting.popleft())
         half = b""
@@ -85,8 +88,10 @@ class FileOutlet:
 
     def dress(self, lines: Iterable[str]) -> Iterator[bytes]:
         """The lines in their form, each with its end."""
-        for line in lines:
-            yield as_bytes(self._form(line)) + b"\n"
+        form = self._form
+        if form is plain_json:  # every call has some eight lines, and the interpreter is the loop's as well
+            return iter([(line + "\n").encode() for line in lines])
+        return (as_bytes(form(line)) + b"\n" for line in lines)
 
     def write(self, waiting: deque[bytes]) -> None:
         """Append what waits."""

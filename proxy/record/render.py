@@ -61,7 +61,7 @@ RENDERERS: dict[type, Callable[[Any], str]] = {
     int: repr,
     NoneType: lambda _: "null",
     Endpoint: lambda value: f'"{value}"',
-    Transport: lambda value: f'"{value.value}"',
+    Transport: {transport: f'"{transport.value}"' for transport in Transport}.__getitem__,
     dict: object,
     list: lambda values: f"[{','.join([RENDERERS.get(type(value), value_json)(value) for value in values])}]",
     IPv4Network: lru_cache(maxsize=1024)(value_json),

@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Sequence
 from enum import Enum
 from itertools import chain
 
-from protocols.contract.addresses import Endpoint, Host, Transport
+from protocols.contract.addresses import Endpoint, Host, Transport, text_of
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.packet_info import ANCILLARY_BYTES, MAX_DATAGRAM, Address, Ancillary
 from proxy.sockets.ports import PortPool
@@ -119,7 +119,7 @@ class UdpEndpoint:
             elif isinstance(hears, Endpoint):
                 transparent.hear_only(self.sock, hears.host_text, hears.port)
             elif not isinstance(hears, Hearing):
-                self.heard = str(hears)
+                self.heard = text_of(hears)
                 transparent.hear_only(self.sock, self.heard)
             if not is_media and hears is not NOBODY:
                 self.read()
@@ -336,7 +336,7 @@ class UdpEndpoints:
         """Endpoints on the first of these choices whose ports are all free. Raises OSError when there is none, or when
         signalling, or media, already has its share."""
         held = self._held[is_media]
-        if held[str(host)] >= len(self._ports) * SHARES[is_media]:
+        if held[text_of(host)] >= len(self._ports) * SHARES[is_media]:
             raise OSError(errno.EADDRNOTAVAIL, "no free port")
         for ports in choices:
             wanted = [Endpoint(host, port) for port in ports]
