@@ -47,6 +47,8 @@ def refusal_reason(error: OSError) -> str:
             return "no_free_port"
         case errno.EMFILE | errno.ENFILE:
             return "no_descriptors"
+        case errno.ENOBUFS | errno.ENOMEM:  # net.core.optmem_max, above all: a listener may need a filter
+            return "no_memory"
         case errno.EACCES:  # the port is below 1024, and the process lacks CAP_NET_BIND_SERVICE
             return "not_permitted"
         case _:

@@ -151,5 +151,8 @@ def _explained(control: str) -> Iterator[None]:
         yield
     except TimeoutError as error:
         raise PinholeError(f"the daemon at {control} did not answer within {_SECONDS:.0f} s") from error
+    except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected) as error:
+        remedy = "it may have ended, or have no descriptor left (`listener.overloaded` in its audit log)"
+        raise PinholeError(f"the daemon at {control} broke off: {remedy}") from error
     except (OSError, http.client.HTTPException) as error:
         raise PinholeError(f"the daemon at {control} broke off: {error or type(error).__name__}") from error

@@ -91,6 +91,11 @@ _SESSIONS: Mapping[str, tuple[str, str, str | None]] = {
         "raise the limit of descriptors (systemd: LimitNOFILE=)",
         None,
     ),
+    "no_memory": (
+        "the kernel has no memory for another socket of this process",
+        "`sysctl net.core.optmem_max` may be too small, or memory.max of the unit",
+        None,
+    ),
     "server_unreachable": ("no route leads to the server", "look at `ip route get $server_host`", None),
 }
 
@@ -128,6 +133,11 @@ _PINHOLES: Mapping[str, tuple[str, str, str | None]] = {
     "no_descriptors": (
         "this process has no descriptor left",
         "raise the limit of descriptors (systemd: LimitNOFILE=)",
+        None,
+    ),
+    "no_memory": (
+        "the kernel has no memory for another socket of this process",
+        "`sysctl net.core.optmem_max` may be too small, or memory.max of the unit",
         None,
     ),
     "not_permitted": (

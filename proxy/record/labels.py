@@ -18,6 +18,7 @@ DENIED = (
     "address_in_use",
     "no_free_port",
     "no_descriptors",
+    "no_memory",
     "server_unreachable",
 )
 """Why a session is denied. `not_` and the name of a helper come to these."""
@@ -36,6 +37,7 @@ REFUSED = (
     "address_in_use",
     "no_free_port",
     "no_descriptors",
+    "no_memory",
     "not_permitted",
     "bind_failed",
     "target_not_allowed",

@@ -206,6 +206,8 @@ def _refusal(error: OSError) -> str:
     match error.errno:
         case errno.EMFILE | errno.ENFILE:
             return "no_descriptors"
+        case errno.ENOBUFS | errno.ENOMEM:
+            return "no_memory"
         case errno.EADDRINUSE:
             return "address_in_use"
         case errno.EADDRNOTAVAIL:

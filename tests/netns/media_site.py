@@ -332,8 +332,11 @@ def site(
     addresses: Addresses = "documentation",
     is_locked: bool = True,
     version: int = 4,
+    ports: str = "40000-42999",
+    under: tuple[str, ...] = (),
 ) -> Iterator[Site]:
-    """policy: further keys of it. is_locked: the gateway's firewall lets nothing else pass. version: of IP."""
+    """policy: further keys of it. is_locked: the gateway's firewall lets nothing else pass. version: of IP. under: a
+    command that runs the daemon, as root."""
     with Lab("routed", addresses, wide) as lab:
         if mode == "D":
             published, phone = lab.gateway.address(version, "wan0"), lab.client.address(version)
@@ -343,8 +346,8 @@ def site(
         words = ", ".join(
             filter(None, ("name: one", leads, policy, f"action: accept, options: {{sip: {{{options}}}}}"))
         )
-        text = f"policies: [{{{words}}}]\nports: 40000-42999\n{more}"
-        with pinhole(lab, text, unprivileged=True) as daemon:
+        text = f"policies: [{{{words}}}]\nports: {ports}\n{more}"
+        with pinhole(lab, text, unprivileged=not under, under=under) as daemon:
             if is_locked:
                 lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
             found = Site(lab, daemon, mode, version)

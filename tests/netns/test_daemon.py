@@ -52,6 +52,8 @@ class HeldServer:
 
     def __call__(self, served: Served, line: bytes) -> bytes | None:
         if line.startswith(b"PASV"):
+            if self.listener:
+                self.listener.close()
             reply = served.passive(None)
             with served.host.inside():
                 listener = socket.create_server(passive_address(reply.decode()))

@@ -29,6 +29,8 @@ TRACKED = (
 )
 LONGEST_SECONDS = 1.0
 """Within which things are back."""
+LEAST_BYTES_OF_NEWS = 700
+"""What the kernel counts for the news of one route."""
 
 
 class Kept:
@@ -334,6 +336,26 @@ def test_net_up_tells_a_reader_what_it_does(site: Kept) -> None:
         assert line in said
         assert "-f -" not in said
         assert "sh -c" not in said
+
+
+def test_news_that_are_lost_since_too_many_came_are_no_reason_to_miss_what_is_gone(site: Kept) -> None:
+    """ENOBUFS: the kernel keeps so many for a guard that does not get its turn, and drops the rest."""
+    guard = site.guard()
+    site.daemon.start()
+    guard.send_signal(signal.SIGSTOP)
+    room = int(Path("/proc/sys/net/core/rmem_default").read_text())
+    tables = range(1000, 1002 + room // (256 * LEAST_BYTES_OF_NEWS))
+    many = "".join(
+        f"route add 203.0.113.{number}/32 dev lo table {table}\n" for table in tables for number in range(256)
+    )
+    site.lab.gateway.run(["ip", "-batch", "-"], stdin=many)
+    site.run("ip rule flush protocol 213")
+    drops = [int(line.split()[8]) for line in site.run("cat /proc/net/netlink").splitlines()[1:]]
+    assert max(drops) > 0
+    guard.send_signal(signal.SIGCONT)
+    line = site.daemon.wait_for("rules.restored")
+    assert any("rule" in part for part in line["parts"])
+    assert is_read(site.lab, site.daemon)
 
 
 # -- the host ----------------------------------------------------------------------------------------------------------

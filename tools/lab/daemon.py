@@ -215,11 +215,12 @@ def pinhole(
     backend: Literal["nft", "iptables"] = "nft",
     unprivileged: bool = False,
     tree: Path = ROOT,
+    under: tuple[str, ...] = (),
 ) -> Iterator[Daemon]:
     """Rules up, daemon serving; at the end both are gone again. What it wrote stays only after an error.
 
-    tree: the checkout whose pinhole it is."""
-    daemon = Daemon(lab, text, backend, unprivileged, tree)
+    tree: the checkout whose pinhole it is. under: a command that runs it."""
+    daemon = Daemon(lab, text, backend, unprivileged, tree, under)
     daemon.net_up()
     RUNNING.append(daemon)
     try:

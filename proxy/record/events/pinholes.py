@@ -80,9 +80,10 @@ EVENTS = (
                 "a limit, no free port, a forbidden target (`target_is_gateway`: an address of this host that is none "
                 "of the session's own two); `reader_` and a reason of `session.denied`: no session of the helper that "
                 "was to read what comes would be let in; `not_permitted`: a port below 1024, which this process may "
-                "not bind. Of media: `third_host`, an address that is reached by another interface than its party, is "
-                "none of a single host, or is not named by the policy; `limit_of_offers`, the client has too many "
-                "offers that nobody has answered; `transport_not_carried`, a transport that no mover carries yet",
+                "not bind; `no_memory`: the kernel has none for another socket. Of media: `third_host`, an address "
+                "that is reached by another interface than its party, is none of a single host, or is not named by the "
+                "policy; `limit_of_offers`, the client has too many offers that nobody has answered; "
+                "`transport_not_carried`, a transport that no mover carries yet",
             ),
         ),
         severity="notice",
