@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -83,3 +84,29 @@ def test_a_control_socket_that_cannot_be_made_leaves_all_as_it_was(lab_and_daemo
     assert daemon.wait_for("config.rejected")
     assert log.read_text() == ""
     assert ask(control, "GET", "v1/status")["state"] in ("serving", "degraded")
+
+
+def test_run_and_reload_print_what_is_unwise(lab_and_daemon: tuple[Lab, Daemon]) -> None:
+    _, daemon = lab_and_daemon
+    words = "warning: timeouts.pinhole_open: 1 s is less than 30"
+    daemon.write_config(f"{ALL}timeouts: {{pinhole_open: 1}}")
+    assert words in daemon.command("reload", "-c", str(daemon.config)).stderr
+    daemon.signal(signal.SIGHUP)
+    until(lambda: words in daemon.stderr.read_text(), daemon.log)
+    daemon.stop()
+    before = len(daemon.stderr.read_text())
+    daemon.start()
+    until(lambda: words in daemon.stderr.read_text()[before:], daemon.log)
+
+
+def test_files_of_conf_d_are_read_again_where_only_root_may_read_them(lab_and_daemon: tuple[Lab, Daemon]) -> None:
+    _, daemon = lab_and_daemon
+    parts = daemon.directory / "conf.d"
+    parts.mkdir(mode=0o700)
+    (parts / "10-dmz.yaml").write_text("policies: {name: dmz, from: [wan0], source: 192.0.2.0/24, action: deny}\n")
+    (parts / "10-dmz.yaml").chmod(0o600)
+    answer = ask(f"{daemon.directory}/control.sock", "POST", "v1/reload", {"dry_run": "true"})
+    assert [change["key"] for change in answer["changes"]] == ["policies[dmz]"]
+    (parts / "20-bad.yaml").write_text("ports: 1\nports: 2\n")
+    answer = ask(f"{daemon.directory}/control.sock", "POST", "v1/reload", {"dry_run": "true"})
+    assert f"{parts}/20-bad.yaml:2:1: ports: this key was given before, in line 1" in answer["problems"]
