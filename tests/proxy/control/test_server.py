@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import stat
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
 
-from proxy.control.routes import Asked, Listing, Route, Single, Text
+from proxy.control.routes import Asked, Listing, Route, Single, Stream, Text
 from proxy.control.server import ROWS_AT_ONCE, Control
 from proxy.control.shapes import Field, Kind, Row, Shape
 from proxy.errors import SocketError
@@ -168,3 +169,35 @@ async def test_a_path_that_cannot_be_used_is_explained(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(SocketError, match="choose another `control:` path"):
         await control(tmp_path / "file" / "control.sock").start()
+
+
+async def test_a_stream_goes_on_until_either_side_leaves(path: Path) -> None:
+    left = asyncio.Event()
+
+    async def items(_: Asked) -> AsyncIterator[tuple[str, str]]:
+        try:
+            for number in itertools.count():
+                yield "tick", str(number)
+                await asyncio.sleep(0.001)
+        finally:
+            left.set()
+
+    server = Control(str(path), [Route("GET", "/v1/ticks", "Ticks", Stream(None, items))])
+    await server.start()
+    async with asyncio.timeout(10):
+        reader, writer = await ask_raw(path, "/v1/ticks")
+        await reader.readuntil(b"event: tick\ndata: 3\n\n")
+        writer.close()
+        await left.wait()
+        left.clear()
+        reader, writer = await ask_raw(path, "/v1/ticks")
+        await reader.readuntil(b"event: tick\ndata: 3\n\n")
+        await server.stop()
+        await left.wait()
+        writer.close()
+
+
+async def ask_raw(path: Path, name: str) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    reader, writer = await asyncio.open_unix_connection(str(path))
+    writer.write(f"GET {name} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+    return reader, writer
