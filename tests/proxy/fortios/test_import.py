@@ -18,6 +18,7 @@ from proxy.fortios import syntax
 from proxy.fortios.importing import translated
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.conf"))
+PBX = Path(__file__).parents[3] / "configs" / "pbx.yaml"
 
 INTERFACES = """
 config system interface
@@ -257,3 +258,11 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
     result = CliRunner().invoke(main, ["import", "fortios", str(tmp_path / "none.conf")])
     assert (result.exit_code, result.stdout) == (1, "")
     assert result.stderr == f"pinhole: {tmp_path}/none.conf: cannot be read: No such file or directory\n"
+
+
+def test_what_show_prints_as_fortios_has_it_comes_back_as_it_was() -> None:
+    shown = CliRunner().invoke(main, ["show", "session-helper", "--format", "fortios", "-c", str(PBX)]).stdout
+    table = reading.load(PBX).served
+    assert [(entry.name, entry.protocol, entry.ports) for entry in read(shown).served] == [
+        (entry.name, entry.protocol, entry.ports) for entry in table
+    ]
