@@ -9,6 +9,7 @@ from __future__ import annotations
 import sys
 import threading
 import time
+import traceback
 from collections import deque
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -149,8 +150,8 @@ class Sink:
                 reopen, self._reopen = self._reopen, False
                 lines = [] if waiting else self._take()
                 closing = self._closing
-            waiting.extend(self._outlet.dress(lines))
-            if not waiting and closing:
+            waiting.extend(self._dressed(lines))
+            if not waiting and closing and not self._lost:
                 return
             if reopen or (waiting and self._outlet.is_stale()):
                 self._open_anew(waiting)
@@ -170,6 +171,16 @@ class Sink:
             lines.append(self._lost_line())
         self._in_hand = len(lines)
         return lines
+
+    def _dressed(self, lines: list[str]) -> list[bytes]:
+        """What is written for these lines. A bug of ours in a form must not end the thread."""
+        try:
+            return list(self._outlet.dress(lines))
+        except Exception:
+            self._report(f"audit log {self.name}: {len(lines)} lines have no form: {traceback.format_exc()}")
+            self._lost += len(lines)
+            self.lost += len(lines)
+            return []
 
     def _write(self, waiting: deque[bytes]) -> bool:
         """Write something of what waits. Returns whether that worked."""

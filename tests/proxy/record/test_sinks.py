@@ -105,6 +105,23 @@ def stalled(path: Path) -> Iterator[Callable[[], bytes]]:
         os.close(reader)
 
 
+def test_a_bug_in_a_form_loses_the_lines_that_it_happens_to_and_says_so(path: Path) -> None:
+    def shape(line: str) -> str:
+        if '"bad"' in line:
+            raise ZeroDivisionError
+        return line
+
+    reports: list[str] = []
+    sink = Sink(FileOutlet(str(path), shape), reports.append, HERE.facts)
+    log = a_log(sink)
+    log.write("bad")
+    until(lambda: reports)
+    log.write("good")
+    sink.close()
+    assert sorted(events(path)) == ["audit.lost", "good"]
+    assert "ZeroDivisionError" in reports[0]
+
+
 # -- rotation ----------------------------------------------------------------------------------------------------------
 
 
