@@ -1,0 +1,58 @@
+"""A gateway that is operated by its control socket: phones on both sides, servers outside, all helpers."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+from proxy.command import client
+from proxy.config import reading
+from proxy.host.rules import Backend, input_line
+from tests.netns import media_site
+from tools.lab import Lab, pinhole
+
+CONFIG = """policies:
+  - {name: no-files, from: [lan0], helpers: tftp, destination: 198.51.100.3, action: deny}
+  - name: one
+    from: [lan0]
+    snat: interface
+    action: accept
+    options: {tftp: {open_seconds: 1}}
+ports: 40000-42999
+limits: {pinholes_per_session: 4}
+"""
+LINE_OF_POLICY = 3
+"""Where policy `one` stands in it."""
+
+
+class Here(media_site.Site):
+    """Phones on both sides, servers outside, and one policy that lets all of the LAN out."""
+
+    def ask(self, path: str, method: str = "GET", **query: str) -> dict[str, Any]:
+        return client.ask(f"{self.daemon.directory}/control.sock", method, path, query)
+
+    def explain(self, **query: str) -> list[dict[str, Any]]:
+        answers: list[dict[str, Any]] = self.ask("v1/explain", **query)["answers"]
+        return answers
+
+    def rows(self, name: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.ask(f"v1/{name}")[name]
+        return found
+
+    def opened(self, purpose: str) -> dict[str, Any]:
+        """The newest pinhole for that, once the log has it."""
+        row = [row for row in self.rows("pinholes") if row["purpose"] == purpose][-1]
+        return self.daemon.wait_for("pinhole.opened", pinhole=row["id"])
+
+
+@contextlib.contextmanager
+def operated() -> Iterator[Here]:
+    """Such a gateway, which drops all else."""
+    with Lab("routed") as lab, pinhole(lab, CONFIG, unprivileged=True) as daemon:
+        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        found = Here(lab, daemon, "S", 4)
+        try:
+            yield found
+        finally:
+            found.close()
