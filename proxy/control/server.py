@@ -69,7 +69,9 @@ class Control:
         """Begin to serve. Raises SocketError when the path cannot be used or another daemon answers there."""
         sock = self._bind()
         await self._runner.setup()
-        self._server = await asyncio.get_running_loop().create_unix_server(self._gate, sock=sock)
+        # The file is ours to remove. From Python 3.13 on the loop would look for it, where this user may not.
+        kept: dict[str, Any] = {"cleanup_socket": False}
+        self._server = await asyncio.get_running_loop().create_unix_server(self._gate, sock=sock, **kept)
 
     def _gate(self) -> asyncio.Protocol:
         assert self._runner.server is not None

@@ -141,7 +141,8 @@ def _fill_standard_descriptors() -> None:
 def _load_what_comes_late() -> None:
     """Import now the modules that Python imports only when it needs them. They lie where root installed them, and an
     ordinary user may not be able to read them later."""
-    for name in ("encodings.idna", "encodings.unicode_escape"):
+    # pydantic wants the last one to say what is wrong with a configuration that is read again.
+    for name in ("encodings.idna", "encodings.unicode_escape", "pydantic.type_adapter"):
         importlib.import_module(name)
     version.installed()
 

@@ -70,7 +70,10 @@ def start_firewalld(lab: Lab, directory: Path, zones: Mapping[str, str] | None =
     settings = directory / "settings"
     for name in ("zones", "policies", "services", "ipsets", "icmptypes", "helpers"):
         (settings / name).mkdir(parents=True)
-    (settings / "firewalld.conf").write_text("DefaultZone=public\nFirewallBackend=nftables\nIPv6_rpfilter=yes\n")
+    chosen = "DefaultZone=public\nFirewallBackend=nftables\nIPv6_rpfilter=yes\n"
+    if "NftablesTableOwner" in (UNPACKED / "etc/firewalld/firewalld.conf").read_text():  # Debian 13
+        chosen += "NftablesTableOwner=no\n"
+    (settings / "firewalld.conf").write_text(chosen)
     for zone, text in (zones or {}).items():
         (settings / "zones" / f"{zone}.xml").write_text(f"<zone>{text}</zone>\n")
     environment = {

@@ -7,6 +7,7 @@ import os
 import shutil
 import signal
 import socket
+import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -272,12 +273,40 @@ def test_installed_where_only_root_can_read_it_serves(
     assert not daemon.audit("daemon.failed")
 
 
+def test_to_read_a_wrong_configuration_again_nothing_has_to_be_imported(tmp_path: Path) -> None:
+    """Which an ordinary user may not be able to, where pinhole is root's alone."""
+    (tmp_path / "right.yaml").write_text(ALL)
+    (tmp_path / "wrong.yaml").write_text("policie: []\nports: 0\npolicies: [{name: a, action: acept, snat: 1}]\n")
+    program = """if True:
+        import sys
+        from proxy.daemon import starting
+        from proxy.config import reading
+        from proxy.errors import ConfigError
+
+        class Nothing:
+            def find_spec(self, name, *_):
+                raise ModuleNotFoundError(name)
+
+        reading.load(sys.argv[1])
+        starting._load_what_comes_late()
+        sys.meta_path.insert(0, Nothing())
+        try:
+            reading.load(sys.argv[2])
+        except ConfigError as error:
+            print(len(error.problems))
+    """
+    command = (sys.executable, "-c", program, str(tmp_path / "right.yaml"), str(tmp_path / "wrong.yaml"))
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (done.stderr, done.stdout) == ("", "4\n")
+
+
 def test_whoever_is_not_root_gives_up_what_serving_does_not_need(lab: Lab, daemon: Daemon) -> None:
     daemon.directory.chmod(0o755)
     daemon.config.chmod(0o644)
     shutil.chown(daemon.directory, "nobody")
     daemon.net_up()
-    several = "-all,+net_raw,+net_bind_service,+net_admin,+sys_ptrace"
+    # The last one is for a clone that is root's alone.
+    several = "-all,+net_raw,+net_bind_service,+net_admin,+sys_ptrace,+dac_read_search"
     identity = ("--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
     with daemon.stderr.open("ab") as stderr:
         command = ("setpriv", *identity, "--inh-caps", several, "--ambient-caps", several, "--bounding-set", several)

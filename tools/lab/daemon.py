@@ -50,7 +50,7 @@ class Daemon:
         self._lab = lab
         self._backend = backend
         # A clone in root's home (mode 0700) is root's alone; started as root, pinhole becomes an ordinary user itself.
-        self._unprivileged = unprivileged and _may_be_read_by_all(tree)
+        self._unprivileged = unprivileged and _may_be_read_by_all(tree) and _may_be_read_by_all(Path(sys.prefix))
         self._tree = tree
         self._under = under
         self.directory = Path(tempfile.mkdtemp(prefix="pinhole-"))
