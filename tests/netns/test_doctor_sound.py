@@ -13,7 +13,7 @@ from typing import Literal
 import pytest
 
 from proxy.config import reading
-from proxy.config.schema import Config
+from proxy.config.schema import Config, ControlSocket
 from proxy.doctor import examine
 from proxy.doctor.findings import Finding, Level, Trouble
 from proxy.host import net
@@ -101,7 +101,9 @@ class Router:
         """The router that an example is for."""
         config = reading.load(ROOT / "configs" / f"{example}.yaml")
         audit = config.audit.model_copy(update={"to": str(self._directory / "audit.log")})
-        config = config.model_copy(update={"audit": audit, "control": str(self._directory / "control.sock")})
+        config = config.model_copy(
+            update={"audit": audit, "control": ControlSocket(path=str(self._directory / "control.sock"))}
+        )
         try:
             self._wire(config, example)
             self._begin()
