@@ -49,6 +49,12 @@ def names(path: str | Path) -> list[str]:
     return [str(path), *(os.path.join(folder, one) for one in parts)]
 
 
+def passed_over(path: str | Path) -> list[str]:
+    """Files of `conf.d` that are not read, though somebody may mean them to be: those whose names end in `.yml`."""
+    folder = Path(path).parent / PARTS
+    return sorted(str(one) for one in folder.glob("*.yml")) if folder.is_dir() else []
+
+
 def gather(path: str | Path) -> list[Source]:
     """Read the files of the configuration at this path. Raises ConfigError when one cannot be read."""
     found: list[Source] = []

@@ -89,6 +89,9 @@ def judge(sources: Sequence[Source], *, with_places: bool = False) -> Judgement:
         if with_places:
             problems += [document.problem(at, text) for at, text in places.findings(settings, document.files)]
         unwise = [document.problem(at, text) for at, text in advice.findings(settings)]
+        if with_places:
+            passed_over = files.passed_over(document.files[0])
+            unwise += [Problem(name, 1, 1, "", "is not read: call it .yaml") for name in passed_over]
     wrong = tuple(map(str, document.in_order(problems)))
     warnings = tuple(one.told("warning") for one in document.in_order(unwise))
     if wrong or settings is None:

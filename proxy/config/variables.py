@@ -9,7 +9,8 @@ import re
 from collections.abc import Mapping
 
 _VARIABLE = re.compile(r"\$\$\{|\$\{([^}]*)(\}?)")
-_INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_INSIDE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-((?:(?!\$\{).)*))?", re.DOTALL)
+"""A default is text: another variable in it would end at the first brace."""
 
 
 def expanded(text: str, environment: Mapping[str, str]) -> tuple[str, list[str]]:

@@ -92,6 +92,13 @@ def test_files_with_other_names_are_no_part(tmp_path: Path) -> None:
     assert reading.load(file).policies
 
 
+def test_a_file_that_is_hardly_meant_to_be_passed_over_is_warned_of(tmp_path: Path) -> None:
+    file = written(tmp_path, MAIN)
+    (tmp_path / "conf.d" / "a.yml").write_text("audit: {to: stderr}\n")
+    judged = reading.judge(files.gather(file), with_places=True)
+    assert judged.warnings == (f"{tmp_path}/conf.d/a.yml:1:1: warning: is not read: call it .yaml",)
+
+
 def test_a_file_that_cannot_be_read_is_a_mistake(tmp_path: Path) -> None:
     file = written(tmp_path, MAIN)
     (tmp_path / "conf.d" / "a.yaml").mkdir()
@@ -166,7 +173,7 @@ def test_what_is_not_set_is_a_mistake_at_its_place(with_variables: Load, problem
     ]
 
 
-@pytest.mark.parametrize("text", ["/run/${}", "/run/${1X}", "/run/${A-b}", "/run/${UNCLOSED"])
+@pytest.mark.parametrize("text", ["/run/${}", "/run/${1X}", "/run/${A-b}", "/run/${UNCLOSED", "/run/${A:-${B}}"])
 def test_what_is_no_variable_is_a_mistake(problems: Problems, text: str) -> None:
     (found,) = problems(f"{POLICY}control: {text}\n")
     assert found.startswith("2:10: control: ${") and "is no variable; expected ${NAME} or ${NAME:-default}" in found
