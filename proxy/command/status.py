@@ -16,7 +16,7 @@ from proxy.errors import PinholeError
 
 Row = Mapping[str, Any]
 
-_TROUBLE = ("rules_missing", "audit_lines_lost")
+_TROUBLE = ("rules_missing", "audit_failing", "audit_lines_lost")
 """Fields that are trouble unless they are empty or 0."""
 _NEAR_PERCENT = 80.0
 """From here on a limit is near its end."""

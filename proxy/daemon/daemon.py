@@ -114,8 +114,9 @@ class Daemon:
             {
                 "listeners": lambda: "stopping" if self._is_draining else None if self._listeners else "none yet",
                 "rules": lambda: f"missing: {', '.join(self._rules.missing)}" if self._rules.missing else None,
-                "audit": lambda: "cannot be written" if self._recorder.is_failing else None,
+                "audit": lambda: "cannot be written" if self._recorder.is_unavailable() else None,
             },
+            {"audit": lambda: "cannot be written" if self._recorder.failing else None},
         )
 
         self._gateway = Gateway(
@@ -370,6 +371,7 @@ class Daemon:
             "ports_leased": self._pinholes.ports.in_use(),
             "descriptors": _descriptors(),
             "switches": [switches.in_words(row) for row in switches.switch_rows(self._gateway)],
+            "audit_failing": self._recorder.failing,
             "audit_lines_lost": self._recorder.lost,
             "audit_lines_waiting": self._recorder.waiting,
             "helpers": {

@@ -152,9 +152,9 @@ class Recorder:
         return max(sink.waiting_bytes for sink in self.sinks)
 
     @property
-    def is_failing(self) -> bool:
-        """Whether some sink does not work."""
-        return any(sink.is_stuck for sink in self.sinks)
+    def failing(self) -> list[str]:
+        """The sinks that do not work."""
+        return [sink.name for sink in self.sinks if sink.is_stuck]
 
     def is_unavailable(self) -> bool:
         """Whether no session may begin, since the log is required and can be written nowhere."""

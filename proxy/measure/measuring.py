@@ -6,6 +6,7 @@ import asyncio
 import platform
 import time
 from collections.abc import Mapping
+from types import MappingProxyType
 
 from prometheus_client import Info
 
@@ -34,12 +35,13 @@ class Measuring:
         queue: Queue,
         version: str,
         checks: Mapping[str, Check],
+        remarks: Mapping[str, Check] = MappingProxyType({}),
     ) -> None:
         self._metrics = metrics
         self._delay = LoopDelay(loop, metrics.loop_delay)
         info = Info("pinhole_build", "What serves", registry=metrics.registry)
         info.info({"version": version, "python": platform.python_version(), "kernel": platform.release()})
-        self.health = Health({**checks, "loop": self._loop_is_late})
+        self.health = Health({**checks, "loop": self._loop_is_late}, remarks)
         self.exposition = Exposition(metrics.registry, Live(metrics, sessions, pinholes, queue))
         self.pages = pages(self.exposition, self.health)
         self._loop = loop

@@ -55,6 +55,18 @@ async def test_every_place_gets_every_line(world: World) -> None:
     assert json.loads(world.second.read_text())["event"]["action"] == "daemon.stopped"
 
 
+async def test_a_collector_that_is_away_is_named_and_keeps_no_session_out(world: World) -> None:
+    recorder = world.begin(to=str(world.first), required=True, sinks=[{"to": "syslog", "server": "tcp://127.0.0.1:1"}])
+    recorder.log.write("daemon.stopped")
+    for _ in range(1000):
+        if recorder.failing:
+            break
+        await asyncio.sleep(0.01)
+    assert recorder.failing == ["syslog tcp://127.0.0.1:1"]
+    assert not recorder.is_unavailable()
+    recorder.close()
+
+
 async def test_after_a_reload_lines_go_to_the_new_place_and_none_is_lost(world: World) -> None:
     session = world.recorder.log.bind(session="s-1")
     session.write("one")

@@ -14,7 +14,7 @@ from protocols import HELPERS
 from protocols.contract.addresses import Endpoint
 from proxy.errors import SocketError
 from proxy.measure import loop_delay, pages
-from proxy.measure.health import LATE_SECONDS
+from proxy.measure.health import LATE_SECONDS, Health
 from tests.harness.measured import Parts, families, promtool, series
 
 SOMEWHERE = Endpoint(ip_address("127.0.0.1"), 0)
@@ -112,6 +112,11 @@ async def test_the_pages_are_served_by_tcp(parts: Parts) -> None:
     assert "pinhole_sessions 0.0" in text
     assert await asked(f"{url}/healthz") == (200, "application/json; charset=utf-8", '{"alive": true}')
     assert (await asked(f"{url}/status"))[0] == 404
+
+
+def test_what_keeps_no_session_out_is_told_and_leaves_the_daemon_ready() -> None:
+    health = Health({"rules": lambda: None}, {"audit": lambda: "cannot be written"})
+    assert health.report() == {"ready": True, "checks": {"audit": "cannot be written", "rules": "ok"}}
 
 
 async def test_who_cannot_serve_is_alive_and_not_ready() -> None:
