@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Mapping
+from errno import ENOSPC
 from typing import Any
 
 import click
@@ -96,6 +97,10 @@ class _Commands(click.Group):
                 say(problem)
         except PinholeError as error:
             say(f"pinhole: {error}")
+        except OSError as error:
+            if error.errno != ENOSPC:
+                raise
+            say("pinhole: what was to be printed does not fit: no space left on device")
         ctx.exit(1)
 
 

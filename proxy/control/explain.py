@@ -31,7 +31,9 @@ PARAMETERS = (
     Parameter("address", Type.ENDPOINT, "ADDRESS:PORT of a pinhole, of who came, or of where somebody wanted to go"),
     Parameter("at", Type.TIME, "When. Left out: now, and what was before if there is nothing now"),
     Parameter("client", Type.ENDPOINT, "With `address`: who wants to go there. Policies are asked about it"),
-    Parameter("interface", Type.TEXT, "With `client`: by which interface it comes"),
+    Parameter(
+        "interface", Type.TEXT, "With `client`: by which interface it comes. Left out: by any that a policy names"
+    ),
     Parameter("transport", Type.TEXT, "With `client`: tcp or udp. Left out: both", words=("tcp", "udp")),
 )
 
@@ -144,17 +146,25 @@ class Explainer:
         yield from known or found[:1]
 
     def _judge(self, transport: Transport, client: Endpoint, server: Endpoint, query: Mapping[str, Any]) -> Row:
-        arrival = Arrival(transport, query.get("interface", ""), client, server)
-        decision = self._gateway.sessions.policies.judge(arrival)
+        arrivals = [Arrival(transport, interface, client, server) for interface in self._interfaces(query)]
+        judged = [(arrival, self._gateway.sessions.policies.judge(arrival)) for arrival in arrivals]
+        arrival, decision = next(((at, one) for at, one in judged if isinstance(one, Accepted)), judged[0])
         facts = {
             "client": str(client), "server": str(server), "interface": arrival.interface,
             "transport": transport.value, "policy": decision.policy if isinstance(decision.policy, str) else None,
         }  # fmt: skip
         if isinstance(decision, Accepted):
             policy = self._policy(decision.policy.name)
-            says = [f"policy {decision.policy.name} accepts {client} to {server}, which {decision.helper} would read"]
+            by = f" by {arrival.interface}" if arrival.interface else ""
+            says = [f"policy {decision.policy.name} accepts {client}{by} to {server}; {decision.helper} would read it"]
             return explained.answer("nothing", says, "configuration", policy=policy)
         return self._refused("session.denied", {**facts, "reason": decision.reason}, source="configuration")
+
+    def _interfaces(self, query: Mapping[str, Any]) -> Sequence[str]:
+        """By which interfaces the client may come: where none is said, by any that a policy names."""
+        if "interface" in query:
+            return [query["interface"]]
+        return ["", *dict.fromkeys(name for one in self._gateway.config().policies for name in one.interfaces)]
 
     def _nothing(self, query: Mapping[str, Any]) -> Row:
         """Nothing is known of it: what pinhole has to do with such an address."""

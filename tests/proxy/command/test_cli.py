@@ -103,6 +103,14 @@ def test_the_package_can_be_run_as_a_module() -> None:
 # -- check, config -----------------------------------------------------------------------------------------------------
 
 
+def test_a_full_disk_under_the_output_is_said_in_one_line() -> None:
+    with open("/dev/full", "w") as full:
+        words = [sys.executable, "-m", "proxy", "config", "schema"]
+        result = subprocess.run(words, stdout=full, stderr=subprocess.PIPE, text=True, cwd=ROOT, check=False)
+    assert result.returncode == 1
+    assert result.stderr == "pinhole: what was to be printed does not fit: no space left on device\n"
+
+
 def test_check_of_a_good_file(file: Path) -> None:
     result = pinhole("check", file)
     assert (result.exit_code, result.stderr) == (0, "")
