@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -19,6 +20,8 @@ from proxy.errors import PinholeError
 
 _SECONDS = 10.0
 """How long the daemon may keep one waiting. It answers from memory; for a reload it reads one file."""
+
+_LIST = re.compile(r"GET /v1/(sessions|pinholes|calls|registrations|switches|explain)")
 
 Answer = TypeVar("Answer")
 Query = Mapping[str, str]
@@ -129,9 +132,14 @@ def _refusal(body: bytes) -> str:
     """Why the daemon does not do what it was asked, in its own words. Empty: it does not say."""
     try:
         error = json.loads(body)["error"]
-        return f"{error['message']}: {error['remedy']}" if error["remedy"] else str(error["message"])
+        return f"{error['message']}: {_as_commands(error['remedy'])}" if error["remedy"] else str(error["message"])
     except (ValueError, LookupError, TypeError):
         return ""
+
+
+def _as_commands(remedy: str) -> str:
+    """A remedy that names a list by its path, with the command that shows the list instead."""
+    return _LIST.sub(lambda found: f"`pinhole {'helper list' if found[1] == 'switches' else found[1]}`", remedy)
 
 
 def _object(control: str, body: bytes) -> dict[str, Any]:

@@ -74,6 +74,12 @@ def test_what_the_daemon_refuses_is_said_in_its_own_words(file: Path) -> None:
     assert (result.exit_code, result.stderr) == (1, "pinhole: there is no session x: look into the log\n")
 
 
+def test_a_remedy_names_the_command_and_not_the_path(file: Path) -> None:
+    error = {"code": "no_such_session", "message": "there is no session x", "remedy": "GET /v1/sessions lists them"}
+    result = asked(file, ["sessions", "x"], {"/v1/sessions/x": (404, {"error": error})})[1]
+    assert result.stderr == "pinhole: there is no session x: `pinhole sessions` lists them\n"
+
+
 def test_of_an_older_daemon_it_is_said_that_it_may_be_one(file: Path) -> None:
     result = asked(file, ["calls"], {})[1]
     assert result.exit_code == 1
