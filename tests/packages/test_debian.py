@@ -164,6 +164,16 @@ def test_reload_puts_a_new_configuration_in_force(site: Site) -> None:
     site.download()
 
 
+def test_reload_brings_rules_in_force_as_well(site: Site) -> None:
+    site.machine.write("/etc/pinhole/pinhole.yaml", CONFIGURATION.replace("action:", "source: 192.0.2.0/24, action:"))
+    site.machine.run("systemctl", "reload", "pinhole")
+    assert "192.0.2.0/24" in site.machine.run("nft", "list", "table", "inet", "pinhole").stdout
+    site.machine.write("/etc/pinhole/pinhole.yaml", CONFIGURATION)
+    site.machine.run("systemctl", "reload", "pinhole-guard")
+    until(lambda: "192.0.2.0/24" not in site.machine.run("nft", "list", "table", "inet", "pinhole").stdout, "it stays")
+    site.machine.run("systemctl", "reload", "pinhole")
+
+
 def test_reload_fails_with_a_mistake_and_all_stays_as_it_was(site: Site) -> None:
     site.machine.write("/etc/pinhole/pinhole.yaml", CONFIGURATION.replace("accept", "acept"))
     assert site.machine.run("systemctl", "reload", "pinhole", check=False).returncode != 0
