@@ -18,8 +18,9 @@ from urllib.parse import quote, urlencode
 from proxy.config import whereabouts
 from proxy.errors import PinholeError
 
-_SECONDS = 10.0
-"""How long the daemon may keep one waiting. It answers from memory; for a reload it reads one file."""
+LOOK_SECONDS, CHANGE_SECONDS = 10.0, 120.0
+"""How long the daemon may keep one waiting. It answers from memory; for a reload it reads files, which may have
+thousands of policies, and waits for the guard to set up rules."""
 
 _LIST = re.compile(r"GET /v1/(sessions|pinholes|calls|registrations|switches|explain)")
 
@@ -35,8 +36,8 @@ class NobodyAnswers(PinholeError):
 class _Connection(http.client.HTTPConnection):
     """HTTP over the UNIX socket at `path`."""
 
-    def __init__(self, path: str) -> None:
-        super().__init__("pinhole", timeout=_SECONDS)
+    def __init__(self, path: str, seconds: float) -> None:
+        super().__init__("pinhole", timeout=seconds)
         self._path = path
 
     def connect(self) -> None:
@@ -62,6 +63,11 @@ class Request:
     query: Query | None = None
 
     @property
+    def seconds(self) -> float:
+        """How long its answer may take."""
+        return LOOK_SECONDS if self.method == "GET" else CHANGE_SECONDS
+
+    @property
     def target(self) -> str:
         """Path and query, as the first line of the request has them."""
         path = quote(self.path)
@@ -78,7 +84,7 @@ def follow(config: str | None, path: str, query: Query | None = None) -> Iterato
     """The name and the data of each event that the daemon sends, until it ends. Raises PinholeError."""
     request = Request("GET", path, query)
     at, response = _reached(config, lambda control: (control, _open(control, request)))
-    with response, _explained(at):
+    with response, _explained(at, request):
         name = ""
         while line := response.readline():
             key, _, value = line.decode().rstrip("\r\n").partition(": ")
@@ -109,13 +115,13 @@ def _reached(config: str | None, ask: Callable[[str], Answer]) -> Answer:
 
 def _answer(control: str, request: Request) -> dict[str, Any]:
     """The answer, which is one object."""
-    with _open(control, request) as response, _explained(control):
+    with _open(control, request) as response, _explained(control, request):
         return _object(control, response.read())
 
 
 def _open(control: str, request: Request) -> http.client.HTTPResponse:
     """The answer, of which the beginning has come. Raises PinholeError when it is a refusal."""
-    with _explained(control), contextlib.closing(_Connection(control)) as connection:
+    with _explained(control, request), contextlib.closing(_Connection(control, request.seconds)) as connection:
         connection.request(request.method, request.target, headers={"Connection": "close"})
         assert connection.sock is not None
         sock = connection.sock
@@ -153,12 +159,12 @@ def _object(control: str, body: bytes) -> dict[str, Any]:
 
 
 @contextlib.contextmanager
-def _explained(control: str) -> Iterator[None]:
+def _explained(control: str, request: Request) -> Iterator[None]:
     """Say in words what went wrong on the way to the daemon and back."""
     try:
         yield
     except TimeoutError as error:
-        raise PinholeError(f"the daemon at {control} did not answer within {_SECONDS:.0f} s") from error
+        raise PinholeError(f"the daemon at {control} did not answer within {request.seconds:.0f} s") from error
     except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected) as error:
         remedy = "it may have ended, or have no descriptor left (`listener.overloaded` in its audit log)"
         raise PinholeError(f"the daemon at {control} broke off: {remedy}") from error

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner, Result
 
+from proxy.command import client
 from proxy.command.cli import main
 from tests.harness.control_socket import daemon
 
@@ -72,6 +74,19 @@ def test_what_the_daemon_refuses_is_said_in_its_own_words(file: Path) -> None:
     error = {"error": {"code": "no_such_session", "message": "there is no session x", "remedy": "look into the log"}}
     result = asked(file, ["sessions", "x"], {"/v1/sessions/x": (404, error)})[1]
     assert (result.exit_code, result.stderr) == (1, "pinhole: there is no session x: look into the log\n")
+
+
+@pytest.mark.parametrize(("words", "seconds"), [(["sessions"], 0), (["reload"], 1)])
+def test_a_daemon_that_is_silent_is_waited_for_longer_when_it_has_work_to_do(
+    file: Path, monkeypatch: pytest.MonkeyPatch, words: list[str], seconds: int
+) -> None:
+    monkeypatch.setattr(client, "LOOK_SECONDS", 0.1)
+    monkeypatch.setattr(client, "CHANGE_SECONDS", 1)
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(str(file.parent / "c.sock"))
+        silent.listen()
+        result = CliRunner().invoke(main, [*words, "-c", str(file)])
+    assert f"did not answer within {seconds} s" in result.stderr
 
 
 def test_a_remedy_names_the_command_and_not_the_path(file: Path) -> None:
