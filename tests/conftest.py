@@ -7,6 +7,7 @@ cannot run is one that fails: `tools/test` has installed all that they need, but
 from __future__ import annotations
 
 import gc
+import signal
 from collections.abc import Generator, Iterator, Mapping
 from functools import partialmethod
 from inspect import signature
@@ -20,6 +21,10 @@ from hypothesis import settings
 from tests.harness import events
 from tests.harness.recordings import NOT_BESIDE
 from tools.lab import daemon
+
+# A shell without job control has its background jobs ignore the interrupt, and so would every program that tests start.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "mix_stderr" in signature(CliRunner).parameters:
     # click before 8.2, with which a test cannot tell the streams apart unless it asks for it.

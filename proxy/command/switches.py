@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from typing import Any
 
@@ -85,5 +86,5 @@ def listed(path: str | None, as_json: bool) -> None:
 def in_words(row: dict[str, Any]) -> str:
     """What a switch does."""
     ends = row.get("expires_seconds")
-    lasts = "until a restart" if ends is None else f"for {duration(ends)}"
+    lasts = "until a restart" if ends is None else f"for {duration(math.ceil(ends))}"
     return f"{row['helper']} {row['mode']}, clients: {row['client']}, {lasts}"

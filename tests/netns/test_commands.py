@@ -151,6 +151,7 @@ def test_a_helper_is_off_for_a_client_until_it_is_on_again(busy: Busy) -> None:
     assert busy.said("helper", "list").splitlines()[-1].split()[:3] == ["tftp", "off", client]
     busy.said("helper", "on", "tftp", "--client", client)
     assert busy.said("helper", "list").splitlines()[-1] == "no switch is thrown"
+    busy.place.daemon.wait_for("control.changed", what="unswitch")
     told = busy.place.daemon.audit("control.changed")
     assert [line["what"] for line in told if "tftp" in line["about"]] == ["switch", "unswitch"]
 
@@ -188,8 +189,8 @@ def test_started_on_a_terminal_the_daemon_says_so_in_words(busy: Busy, tmp_path:
     said = ""
     with contextlib.suppress(OSError):  # the terminal is gone with the last process that has it
         while text := os.read(ours, 65536).decode():
-            said += text
-            if "daemon.started" in said:
+            had_begun, said = "daemon.started" in said, said + text
+            if "daemon.started" in said and not had_begun:
                 process.terminate()
     os.close(ours)
     assert process.wait(20) == 0, said
