@@ -109,5 +109,5 @@ def test_no_link_in_the_place_of_the_control_socket_is_followed(tmp_path: Path) 
 def test_the_control_socket_is_a_path_or_a_path_with_two_groups(tmp_path: Path) -> None:
     for control in (tmp_path / "x.sock", f"{{path: {tmp_path}/x.sock, look: ops, change: 4711}}", "{look: ops}"):
         assert check(tmp_path, control=control).exit_code == 0
-    assert "the name or the number of a group" in check(tmp_path, control="{look: 'no such'}").output
-    assert "absolute path" in check(tmp_path, control="{path: x}").output
+    assert "the name or the number of a group" in check(tmp_path, control="{look: 'no such'}").stderr
+    assert "absolute path" in check(tmp_path, control="{path: x}").stderr
