@@ -67,8 +67,13 @@ class PortPool:
         return len(self._leased.get((transport, host), ()))
 
     def fullest(self) -> tuple[int, str | None]:
-        """How many ports are leased where most are, and which address and transport that is."""
-        found = ((len(ports), f"{transport.value}/{host}") for (transport, host), ports in self._leased.items())
+        """How many ports of the range are leased where most are, and which address and transport that is. Others are
+        leased, too, as a client keeps its own port: they take none of the range."""
+        is_within = range(self._first, self._first + self._size).__contains__
+        found = (
+            (sum(map(is_within, ports)), f"{transport.value}/{host}")
+            for (transport, host), ports in self._leased.items()
+        )
         return max(found, default=(0, None))
 
     def in_use(self) -> int:

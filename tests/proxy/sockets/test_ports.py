@@ -45,6 +45,15 @@ def test_addresses_and_transports_have_ports_of_their_own() -> None:
     assert pool.in_use() == 12
 
 
+def test_the_fullest_address_is_named_and_ports_beside_the_range_count_for_none() -> None:
+    pool = PortPool(40000, 40003)
+    lease_all(pool, OTHER, UDP)
+    for port in (5060, 5061, 5062, 5063, 5064):
+        pool.lease(UDP, HOST, port)
+        pool.lease(UDP, OTHER, port)
+    assert pool.fullest() == (len(pool), f"udp/{OTHER}")
+
+
 def test_releasing_what_was_never_leased_does_nothing() -> None:
     pool = PortPool(40000, 40003)
     pool.release(TCP, HOST, 21)
