@@ -13,6 +13,7 @@ import asyncio
 import socket
 import struct
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from ipaddress import ip_address
 from typing import Any
@@ -21,9 +22,13 @@ from prometheus_client import Counter
 
 from protocols.contract.addresses import Endpoint, Transport
 from proxy.config.values import Target
+from proxy.text import say
 
 LOOK_UP_SECONDS = 300.0
 """How often a collector's name is looked up: it may have moved."""
+
+RETRY_SECONDS = 10.0
+"""The same while nothing can be sent."""
 
 MOST_BYTES = 65_000
 """The longest message that fits into a datagram with all that is said of it."""
@@ -100,17 +105,19 @@ class HepExport:
         self._password = password.encode()
         self._sent, self._lost = sent, lost
         self._socket: socket.socket | None = None
-        """Connected to the collector. None: its name has no address yet."""
+        """Connected to the collector. None: its name has no address yet, or no way leads there."""
         self._address: Any = None
         self._last = 0
         self._timer: asyncio.TimerHandle | None = None
+        self._is_told = False
+        """The operator knows that nothing can be sent."""
         self._is_over = False
         try:
             ip_address(to.host)
         except ValueError:
             self._look_up()
         else:
-            self._connect(socket.getaddrinfo(to.host, to.port, type=socket.SOCK_DGRAM)[0])
+            self._use(self._addresses)
 
     def collect(
         self, protocol: int, transport: Transport, source: Endpoint, target: Endpoint, data: bytes, of: bytes
@@ -137,38 +144,45 @@ class HepExport:
             self._timer.cancel()
         self._disconnect()
 
+    def _addresses(self) -> list[Any]:
+        """What getaddrinfo says of the collector. Raises OSError, and UnicodeError for a name that nobody has."""
+        return socket.getaddrinfo(self._to.host, self._to.port, type=socket.SOCK_DGRAM)
+
     def _look_up(self) -> None:
         """Ask for the addresses of the collector's name. That may take long, so a thread does it."""
-        asked = self._loop.run_in_executor(
-            None, lambda: socket.getaddrinfo(self._to.host, self._to.port, type=socket.SOCK_DGRAM)
-        )
-        asked.add_done_callback(self._found)
+        self._loop.run_in_executor(None, self._addresses).add_done_callback(self._found)
 
     def _found(self, asked: asyncio.Future[list[Any]]) -> None:
-        if self._is_over or asked.cancelled():
-            return
-        if asked.exception() is None:
-            self._connect(asked.result()[0])
-        self._timer = self._loop.call_later(LOOK_UP_SECONDS if self._socket else 10.0, self._look_up)
+        if not self._is_over and not asked.cancelled():
+            self._use(asked.result)
 
-    def _connect(self, found: Any) -> None:
-        """Send to this address from now on; `found` is what getaddrinfo says of it."""
-        family, kind, _, _, address = found
-        if address == self._address and self._socket is not None:
-            return
-        self._disconnect()
+    def _use(self, addresses: Callable[[], list[Any]]) -> None:
+        """Send to the first of these addresses from now on. If it cannot be had, what was before stays."""
         try:
-            made = socket.socket(family, kind | socket.SOCK_NONBLOCK)
-        except OSError:  # no descriptor is left, or the host has no such family
-            return
-        try:
-            made.connect(address)
-        except OSError:  # no route leads there yet
-            made.close()
-            return
-        self._socket, self._address = made, address
+            family, kind, _, _, address = addresses()[0]
+            if address != self._address:
+                made = _connected(family, kind, address)
+                self._disconnect()
+                self._socket, self._address = made, address
+        except (OSError, UnicodeError) as error:  # the name has no address, no way leads there, no descriptor is left
+            if self._socket is None and not self._is_told:
+                self._is_told = True
+                why = getattr(error, "strerror", None) or error
+                say(f"hep: {self._to} cannot be reached: {why}; messages are not copied until it can")
+        self._timer = self._loop.call_later(LOOK_UP_SECONDS if self._socket else RETRY_SECONDS, self._look_up)
 
     def _disconnect(self) -> None:
         if self._socket is not None:
             self._socket.close()
             self._socket = None
+
+
+def _connected(family: int, kind: int, address: Any) -> socket.socket:
+    """A socket whose datagrams go there. Raises OSError."""
+    made = socket.socket(family, kind | socket.SOCK_NONBLOCK)
+    try:
+        made.connect(address)
+    except OSError:
+        made.close()
+        raise
+    return made

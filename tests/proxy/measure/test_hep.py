@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 import socket
 import struct
 from ipaddress import ip_address
@@ -145,14 +146,48 @@ async def test_a_name_is_looked_up_without_anybody_waiting(monkeypatch: pytest.M
     sock.close()
 
 
-async def test_a_name_that_is_none_loses_copies_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("error", [socket.gaierror(-2, "Name or service not known"), UnicodeError("label too long")])
+async def test_a_name_that_is_none_loses_copies_and_nothing_else_and_is_told_once(
+    error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loop, asked, often = asyncio.get_running_loop(), itertools.count(1), asyncio.Event()
+
     def look_up(*_: object, **__: object) -> object:
-        raise OSError("no such host")
+        if next(asked) == 4:
+            loop.call_soon_threadsafe(often.set)
+        raise error
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(hep, "RETRY_SECONDS", 0)
     parts = Parts()
     parts.measuring.copy_to(Hep(to=Target("nowhere.example.org", 9060)))
-    await asyncio.sleep(0.05)
+    async with asyncio.timeout(5):
+        await often.wait()
     say(parts)
     assert await told(parts) == (0, 1)
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("pinhole: hep: nowhere.example.org:9060 cannot be reached: ")
     await parts.measuring.stop()
+
+
+async def test_an_address_to_which_no_way_leads_is_tried_until_one_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    parts, (sock, to) = Parts(), collector()
+    real, hosts = socket.getaddrinfo, ["fe80::1"]  # a link-local address without its link
+
+    def look_up(host: str, *arguments: object, **more: object) -> object:
+        return real(hosts[0], *arguments, **more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    monkeypatch.setattr(hep, "RETRY_SECONDS", 0)
+    parts.measuring.copy_to(Hep(to=Target("192.0.2.1", to.port)))
+    assert f"192.0.2.1:{to.port} cannot be reached: " in capsys.readouterr().err
+    hosts[0] = "127.0.0.1"
+    async with asyncio.timeout(5):
+        while (await told(parts))[0] == 0:
+            await asyncio.sleep(0.01)
+            say(parts)
+    assert chunks(sock.recv(2000))[15] == MESSAGE
+    await parts.measuring.stop()
+    sock.close()
