@@ -85,7 +85,7 @@ class Recorder:
         if watch is not None:
             self._sampler.watch = watch
         metrics.audit_lost.set_function(lambda: self.lost)
-        self.log: AuditLog = audit.open_log(self.origin, [self._take], self._sampler)
+        self.log: AuditLog = audit.open_log(self.origin, self._take, self._sampler)
 
     def _take(self, line: str) -> None:
         """A line for all that take it."""

@@ -11,13 +11,13 @@ from __future__ import annotations
 
 import itertools
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 from proxy.record.catalogue import EVENTS
 from proxy.record.recent import WATCHED
-from proxy.record.render import members, until_second
+from proxy.record.render import members, now
 from proxy.record.sampling import BUDGETS, Sampler
 
 _GRAVE = {event.name: f',"severity":"{event.severity}"' for event in EVENTS.values() if event.severity != "info"}
@@ -81,8 +81,7 @@ class AuditLog:
                 return
             if left_out:
                 facts["suppressed"] = left_out
-        second, nanoseconds = divmod(time.time_ns(), 1_000_000_000)
-        begins = f'"time":"{until_second(second)}.{nanoseconds // 1000:06d}Z","event":"{event}"{_GRAVE.get(event, "")}'
+        begins = f'"time":"{now()}","event":"{event}"{_GRAVE.get(event, "")}'
         self._take(f"{{{begins}{self._head}{next(self._numbers)}{self._bound}{members(facts)}}}")
 
     def bind(self, **facts: Any) -> AuditLog:
@@ -91,18 +90,7 @@ class AuditLog:
         return AuditLog(self._take, self._sampler, self._head, self._numbers, bound, client)
 
 
-def open_log(origin: Origin, takes: Sequence[Take], sampler: Sampler | None = None) -> AuditLog:
-    """The log that all others are bound from. Each of `takes` gets every line."""
+def open_log(origin: Origin, take: Take, sampler: Sampler | None = None) -> AuditLog:
+    """The log that all others are bound from."""
     head = f'{members(origin.facts)},"seq":'
-    take = takes[0] if len(takes) == 1 else _all_of(tuple(takes))
     return AuditLog(take, sampler or Sampler(time.monotonic), head, itertools.count(1))
-
-
-def _all_of(takes: tuple[Take, ...]) -> Take:
-    """All of them, one after the other."""
-
-    def take(line: str) -> None:
-        for each in takes:
-            each(line)
-
-    return take

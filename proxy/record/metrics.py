@@ -8,14 +8,14 @@ from __future__ import annotations
 from collections import Counter as Totals
 from collections.abc import Iterable
 
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics, generate_latest
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
 from proxy.record.events.rules import RULES
 from proxy.record.labels import DENIED, FAILED, REFUSED
 from proxy.record.sampling import BUDGETS
 
 # Each counter would have a second series that says when it was made; Prometheus itself knows since when there is one.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+disable_created_metrics()  # type: ignore[no-untyped-call]  # of this function alone the library says no type
 
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the loop's delay, in seconds. A packet of audio comes every 0.02."""
@@ -96,7 +96,3 @@ class Metrics:
         """A pinhole has ended, and so many bytes and datagrams have passed it."""
         self.relayed_bytes[purpose] += passed
         self.relayed_packets[purpose] += packets
-
-    def exposition(self) -> bytes:
-        """What is counted, in Prometheus's text format."""
-        return generate_latest(self.registry)

@@ -6,7 +6,6 @@ are dropped and counted, and `audit.lost` says how many as soon as writing works
 
 from __future__ import annotations
 
-import sys
 import threading
 import time
 import traceback
@@ -17,7 +16,7 @@ from typing import Any
 from proxy.errors import PinholeError
 from proxy.record.outlets import Outlet
 from proxy.record.render import now, to_json
-from proxy.text import printable
+from proxy.text import say
 
 MAX_QUEUED_BYTES = 32 * 1024 * 1024
 
@@ -31,11 +30,6 @@ CLOSE_SECONDS = 5.0
 
 # Who reads a pipe or takes a connection may pause. A write that takes longer than this is one that does not work.
 STUCK_SECONDS = 5.0
-
-
-def say(text: str) -> None:
-    """Tell the operator on standard error."""
-    print(f"pinhole: {printable(text)}", file=sys.stderr, flush=True)
 
 
 class Sink:

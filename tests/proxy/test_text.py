@@ -53,7 +53,7 @@ def test_what_does_not_print_is_escaped_and_the_rest_stays(said: str) -> None:
 def test_the_audit_log(tmp_path: Path, said: str, name: str) -> None:
     sink = Sink(FileOutlet(str(tmp_path / "log"), form(name)))
     nested = [{"before": said, said: (said,)}]
-    open_log(Origin("gateway", "1cce2aa5"), [sink]).bind(client=said).write(
+    open_log(Origin("gateway", "1cce2aa5"), sink).bind(client=said).write(
         "tns.connect", program=said, changes=nested, raw=said.encode("utf-8", "replace")
     )
     sink.close()
@@ -104,4 +104,4 @@ def test_standard_error(capsys: pytest.CaptureFixture[str], said: str) -> None:
     sink._report(said)
     sink.close()
     assert shows(capsys.readouterr().err)
-    assert vars(sinks)["printable"] is printable
+    assert vars(sinks)["say"] is say

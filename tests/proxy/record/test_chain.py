@@ -29,7 +29,7 @@ def path(tmp_path: Path) -> Path:
 def life(path: Path, count: int, instance: str = "1cce2aa5", shape: str = "json") -> None:
     """A daemon writes so many lines."""
     sink = Sink(FileOutlet(str(path), form(shape), is_chained=True))
-    log = open_log(Origin("gateway", instance), [sink])
+    log = open_log(Origin("gateway", instance), sink)
     for number in range(count):
         log.write("session.opened", number=number)
     sink.close()
@@ -128,7 +128,7 @@ def test_the_chain_goes_on_after_a_restart(path: Path) -> None:
 @pytest.mark.parametrize("suffixes", [(".2", ".1"), ("-20261128", "-20261129")])
 def test_rotated_files_are_followed(path: Path, suffixes: tuple[str, ...], is_compressed: bool) -> None:
     sink = Sink(FileOutlet(str(path), is_chained=True))
-    log = open_log(Origin("gateway", "1cce2aa5"), [sink])
+    log = open_log(Origin("gateway", "1cce2aa5"), sink)
     for suffix in suffixes:
         for _ in range(5):
             log.write("session.opened")

@@ -89,7 +89,7 @@ def test_how_grave_it_is_has_a_colour(event: str, colour: str) -> None:
 def test_a_terminal_gets_colours() -> None:
     ours, theirs = pty.openpty()
     sink = Sink(FileOutlet("stdout", form("console", theirs), opens=lambda: theirs))
-    open_log(Origin("gateway", "1cce2aa5"), [sink]).write("violation", rule="ftp.bounce")
+    open_log(Origin("gateway", "1cce2aa5"), sink).write("violation", rule="ftp.bounce")
     sink.close()
     assert os.read(ours, 4096).startswith(b"\x1b[33m20")
     os.close(ours)
@@ -97,7 +97,7 @@ def test_a_terminal_gets_colours() -> None:
 
 def test_what_is_no_terminal_gets_none(tmp_path: Any) -> None:
     sink = Sink(FileOutlet(str(tmp_path / "log"), form("console")))
-    open_log(Origin("gateway", "1cce2aa5"), [sink]).write("violation", rule="ftp.bounce")
+    open_log(Origin("gateway", "1cce2aa5"), sink).write("violation", rule="ftp.bounce")
     sink.close()
     assert "\x1b" not in (tmp_path / "log").read_text()
 

@@ -72,7 +72,7 @@ def test_the_log_hands_over_what_it_writes_and_what_it_leaves_out(recent: Recent
     lines: list[str] = []
     sampler = Sampler(lambda: 0.0)
     sampler.watch = recent.note
-    log = open_log(Origin("gateway", "1cce2aa5"), [lines.append], sampler).bind(session="s-1", client="192.0.2.1:1")
+    log = open_log(Origin("gateway", "1cce2aa5"), lines.append, sampler).bind(session="s-1", client="192.0.2.1:1")
     for _ in range(100):
         log.write("violation", rule="ftp.bounce", detail=b"PORT", action="answered 504")
     log.write("pinhole.used", pinhole=1)

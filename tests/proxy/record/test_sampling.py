@@ -31,7 +31,7 @@ class Written:
         self.sampler = Sampler(self.clock)
         self.suppressed: list[str] = []
         self.sampler.suppressed = self.suppressed.append
-        self.log = open_log(Origin("gateway", "1cce2aa5"), [self.lines.append], self.sampler)
+        self.log = open_log(Origin("gateway", "1cce2aa5"), self.lines.append, self.sampler)
 
     def violate(self, client: str = "10.1.0.2:5060", rule: str = "sip.malformed", times: int = 1) -> None:
         log = self.log.bind(session="s", client=client)

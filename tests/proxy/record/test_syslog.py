@@ -87,7 +87,7 @@ def a_sink(name: str, shape: str = "json", report: Callable[[str], None] = lambd
 
 
 def a_log(sink: Sink) -> AuditLog:
-    return open_log(HERE, [sink])
+    return open_log(HERE, sink)
 
 
 def test_a_message_has_the_head_of_rfc_5424_and_the_line(collector: Collector) -> None:
