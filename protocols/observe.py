@@ -147,7 +147,7 @@ class Unread(Engine):
 class Observer(Engine):
     """An engine that feeds an inner engine with all that comes, and performs none of its effects."""
 
-    __slots__ = ("_has_ended", "_is_copied", "_is_stream", "_pinholes", "_shared", "_start", "engine")
+    __slots__ = ("_book", "_has_ended", "_is_copied", "_is_stream", "_shared", "_start", "engine")
 
     def __init__(
         self,
@@ -164,8 +164,8 @@ class Observer(Engine):
         self._is_stream = peers.transport is Transport.TCP
         self._has_ended = False
         """The inner engine has ended the session, or reads no more."""
-        self._pinholes = ObservedPinholes(self._closed, shared.numbers, pinholes)
-        self._start = partial(start, peers, options, self._pinholes)
+        self._book = _Book(self._closed, shared.numbers, pinholes)
+        self._start = partial(start, peers, options, ObservedPinholes(self._book))
         self.engine = self._start(now)
         self._is_copied = False
         """The inner engine is to return copies of messages."""
@@ -202,11 +202,11 @@ class Observer(Engine):
     def deadline(self) -> float | None:
         if self._has_ended and not self.engine.is_needed():
             return None
-        inner, own = self.engine.deadline(), self._pinholes.clock.next()
+        inner, own = self.engine.deadline(), self._book.clock.next()
         return own if inner is None else inner if own is None else min(inner, own)
 
     def tick(self, now: float) -> Sequence[Effect]:
-        self._pinholes.expire(now)
+        self._book.expire(now)
         deadline = self.engine.deadline()
         has_come = deadline is not None and deadline <= now
         notes, ends = self._step(self.engine.tick if has_come else lambda _: (), now=now)
@@ -221,7 +221,7 @@ class Observer(Engine):
 
     def stop(self, now: float) -> Sequence[Effect]:
         notes, _ = self._step(self.engine.stop, now=now)
-        self._pinholes.close_all()
+        self._book.close_all()
         return notes
 
     # -- what the inner engine wants -----------------------------------------------------------------------------------
@@ -231,12 +231,12 @@ class Observer(Engine):
     ) -> tuple[list[Effect], list[Effect]]:
         """Tell the log of one step of the inner engine. If the inner engine ends the session, the session goes on
         unread."""
-        self._pinholes.now = now
+        self._book.now = now
         told: list[Effect] = []
         ends: list[Effect] = []
         wanted = call(*arguments, now)
         while True:
-            told += self._pinholes.take_notes()
+            told += self._book.take_notes()
             self._sort(wanted, told, ends)
             if not self._shared.closed:
                 break
@@ -281,45 +281,63 @@ def _of_session(pinholes: Pinholes) -> Pinholes:
     return pinholes.session if isinstance(pinholes, ObservedPinholes) else pinholes
 
 
-class ObservedPinholes:
-    """Stands in for the session's `Pinholes`. It grants whatever is asked for and tells the log what would have been
-    opened, but no pinhole stands anywhere."""
+class _Book:
+    """The pinholes that one observer takes to be open, and what the log is to hear of them."""
 
-    __slots__ = ("_ended", "_notes", "_numbers", "_standing", "clock", "may_wait", "now", "session")
+    __slots__ = ("clock", "ended", "notes", "now", "numbers", "session", "standing")
 
-    def __init__(
-        self,
-        ended: Callable[[AnyGrant, Closed], None],
-        numbers: Iterator[int],
-        session: Pinholes,
-    ) -> None:
-        """ended: called for each pinhole that is over. numbers: the ids of grants, shared by all observers of a helper.
-        session: the session's own, asked only whether media may be at a third host."""
+    def __init__(self, ended: Callable[[AnyGrant, Closed], None], numbers: Iterator[int], session: Pinholes) -> None:
+        """`ended` is called for each pinhole that is over. `numbers` are the ids of grants, shared by all observers of
+        a helper. `session` is the session's own, asked only whether media may be at a third host."""
+        self.ended = ended
+        self.numbers = numbers
         self.session = session
-        self.may_wait = session.may_wait
         self.clock = Clock[int]()
         """When each unused pinhole is over. The pinholes of a call or a registration last as long as the engine
         says."""
         self.now = 0.0
         """The time of the step that the engine is at."""
-        self._ended = ended
-        self._notes: list[Note] = []
-        self._numbers = numbers
-        self._standing: dict[int, AnyGrant] = {}
+        self.notes: list[Note] = []
+        self.standing: dict[int, AnyGrant] = {}
 
     def take_notes(self) -> list[Note]:
-        notes, self._notes = self._notes, []
+        notes, self.notes = self.notes, []
         return notes
 
+    def expire(self, now: float) -> None:
+        """Close the pinholes that would have waited in vain until now."""
+        for number in tuple(self.clock.due(now)):
+            self.ended(self.standing.pop(number), Closed("never_used", 0, 0, 0.0))
+
+    def close_all(self) -> None:
+        """The session is over. Its engine is not told."""
+        self.standing.clear()
+        self.clock = Clock()
+
+
+class ObservedPinholes:
+    """Stands in for the session's `Pinholes`. It grants whatever is asked for and tells the log what would have been
+    opened, but no pinhole stands anywhere."""
+
+    __slots__ = ("_book", "_of", "may_wait", "session")
+
+    def __init__(self, book: _Book, of: Mapping[str, Any] | None = None) -> None:
+        """`of` is what every line of the log about these pinholes says as well."""
+        self._book = book
+        self._of = of
+        self.session = book.session
+        self.may_wait = book.session.may_wait
+
     def open(self, expect: Expect) -> Grant | Refusal:
-        if sum(isinstance(grant, Grant) for grant in self._standing.values()) >= MAX_STANDING:
+        book = self._book
+        if sum(isinstance(grant, Grant) for grant in book.standing.values()) >= MAX_STANDING:
             return Refusal("limit_per_session")
         listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, expect.target.port)
         self._tell(expect.purpose, expect.trigger, listen, expect.target, expect.allow)
-        grant = Grant(next(self._numbers), expect, listen)
-        self._standing[grant.id] = grant
+        grant = Grant(next(book.numbers), expect, listen)
+        book.standing[grant.id] = grant
         if expect.uses is not None:
-            self.clock.set(grant.id, self.now + (expect.open_seconds or expect.lasts_seconds or OPEN_SECONDS))
+            book.clock.set(grant.id, book.now + (expect.open_seconds or expect.lasts_seconds or OPEN_SECONDS))
         return grant
 
     def offer(self, media: Media) -> MediaGrant:
@@ -328,7 +346,7 @@ class ObservedPinholes:
             Endpoint(party.mapped or at.host, at.port) if at else None for at in (party.data, party.control)
         )
         self._tell(media.purpose, media.trigger, data or control, party.known, party.allow)
-        return self._hold(MediaGrant(next(self._numbers), media, data, control))
+        return self._hold(MediaGrant(next(self._book.numbers), media, data, control))
 
     def answer(self, offered: MediaGrant, media: Media) -> MediaGrant:
         return self.offer(media)
@@ -337,65 +355,30 @@ class ObservedPinholes:
         return self._hold(replace(grant, media=media))
 
     def _hold(self, grant: MediaGrant) -> MediaGrant:
-        self._standing[grant.id] = grant
+        self._book.standing[grant.id] = grant
         return grant
 
     def _tell(
         self, purpose: str, trigger: str, listen: Endpoint | None, target: Endpoint | None, allow: tuple[Network, ...]
     ) -> None:
         facts = {"purpose": purpose, "trigger": trigger, "listen": listen, "target": target, "allow": allow}
-        self._note(Note("pinhole.observed", facts))
-
-    def _note(self, note: Note) -> None:
-        self._notes.append(note)
+        self._book.notes.append(Note("pinhole.observed", facts, self._of))
 
     def confirm(self, grant: Grant) -> None:
         """Nothing is to be done, because no host is ever admitted."""
 
     def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
-        if self._standing.pop(grant.id, None) is not None:
-            self.clock.forget(grant.id)
-            self._ended(grant, Closed(reason, 0, 0, 0.0))
-
-    def expire(self, now: float) -> None:
-        """Close the pinholes that would have waited in vain until now."""
-        for number in tuple(self.clock.due(now)):
-            self._ended(self._standing.pop(number), Closed("never_used", 0, 0, 0.0))
-
-    def close_all(self) -> None:
-        """The session is over. Its engine is not told."""
-        self._standing.clear()
-        self.clock = Clock()
+        if self._book.standing.pop(grant.id, None) is not None:
+            self._book.clock.forget(grant.id)
+            self._book.ended(grant, Closed(reason, 0, 0, 0.0))
 
     def keep(self, seconds: float) -> None:
         """Nothing is to be done: no media is heard here, so media has no time of its own."""
 
     def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
         """Nothing is to be done: an engine that renews a pinhole has a clock of its own for its end."""
-        self.clock.forget(grant.id)
+        self._book.clock.forget(grant.id)
 
     def apart(self, of: Mapping[str, Any] | None = None) -> Pinholes:
-        return self if of is None else _Apart(self, of)
-
-
-class _Apart(ObservedPinholes):
-    """A part of an observer's pinholes, such as a call. What it tells says of what it is; all else is the whole's."""
-
-    __slots__ = ("_of", "_whole")
-
-    def __init__(self, whole: ObservedPinholes, of: Mapping[str, Any]) -> None:
-        super().__init__(whole._ended, whole._numbers, whole.session)
-        self._whole, self._of = whole, of
-        self._standing = whole._standing
-
-    def _note(self, note: Note) -> None:
-        self._whole._note(replace(note, of=self._of))
-
-    def open(self, expect: Expect) -> Grant | Refusal:
-        return self._whole.open(expect)
-
-    def close(self, grant: AnyGrant, reason: str = "closed_by_session") -> None:
-        self._whole.close(grant, reason)
-
-    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
-        self._whole.renew(grant, allow, seconds)
+        """A part, such as a call. What stands in it counts for the whole."""
+        return ObservedPinholes(self._book, of)
