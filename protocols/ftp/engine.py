@@ -49,7 +49,7 @@ from protocols.ftp import commands, replies
 from protocols.ftp.options import PERMITS, FtpOptions
 from protocols.ftp.session import AGREED, ASKED, MAX_COMMAND_BYTES, OVER, READ, Session
 from protocols.toolbox import tls
-from protocols.toolbox.copies import LineCopies
+from protocols.toolbox.copies import LineCopies, with_copies
 from protocols.toolbox.lines import LineTooLong
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -96,7 +96,7 @@ class FtpEngine(Engine):
     def _done(self) -> Sequence[Effect]:
         self._busy = False
         effects = self._session.out.take()
-        return effects if self._copies is None else self._copies.went(effects)
+        return effects if self._copies is None else with_copies(effects)
 
     def copy(self, is_wanted: bool) -> None:
         """Return copies of lines from now on, or no more."""

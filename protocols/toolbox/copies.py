@@ -1,4 +1,4 @@
-"""Copies of messages that are lines, for those who trace a session."""
+"""Copies of messages for those who trace a session: of lines, and of whatever is sent."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from protocols.contract.addresses import Side
 from protocols.contract.effects import Copy, Effect, Send
 
 MAX_LINE_BYTES = 8192
-"""What is longer is no line, and nobody is shown it."""
+"""What is longer is no line, and nobody is shown it. The engine ends such a session, so no rest of it comes."""
 
 
 class LineCopies:
@@ -17,7 +17,7 @@ class LineCopies:
     __slots__ = ("_begun",)
 
     def __init__(self, begun: Mapping[Side, bytes]) -> None:
-        """begun: what has come of each side's next line already."""
+        """`begun` is what has come of each side's next line already."""
         self._begun = dict(begun)
 
     def came(self, side: Side, data: bytes) -> Iterator[Copy]:
@@ -26,10 +26,6 @@ class LineCopies:
         self._begun[side] = rest if len(rest) <= MAX_LINE_BYTES else b""
         if line_end:
             yield Copy(side, True, whole + line_end, b"")
-
-    def went(self, effects: Sequence[Effect]) -> list[Effect]:
-        """The effects, with a copy behind each that sends."""
-        return with_copies(effects)
 
 
 def with_copies(effects: Sequence[Effect]) -> list[Effect]:
