@@ -210,9 +210,7 @@ class Sessions:
     def admit(self, arrival: Arrival, first: bytes | None = None, is_renewed: bool = False) -> Admission | None:
         """Let a session in. Returns None, with a line in the audit log, when it may not begin. `first` is the datagram
         that a flow begins with. `is_renewed`: the session replaces one that counts already."""
-        decision = self._decide(arrival, first)
-        if isinstance(decision, Accepted) and not is_renewed and self.is_unrecorded():
-            decision = Denied("audit_unavailable", None)
+        decision = self._decide(arrival, first, is_renewed)
         if isinstance(decision, Denied):
             self.deny(arrival, decision)
             return None
@@ -241,9 +239,7 @@ class Sessions:
         """Let in a session that an engine of `owner` expects. Policies decide as they stand now about a session between
         the owner's hosts, and the session counts against the owner's client. The other arguments and the result are
         those of `admit`."""
-        decision = self._decide(owner.decided_by, first, let_in.reader)
-        if isinstance(decision, Accepted) and not is_renewed and self.is_unrecorded():
-            decision = Denied("audit_unavailable", None)
+        decision = self._decide(owner.decided_by, first, is_renewed, let_in.reader)
         if isinstance(decision, Denied):
             self.deny(arrival, decision, let_in=let_in)
             return None
@@ -253,18 +249,23 @@ class Sessions:
             return None
         return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, let_in)
 
-    def _decide(self, arrival: Arrival, first: bytes | None, reader: Reader | None = None) -> Accepted | Denied:
+    def _decide(
+        self, arrival: Arrival, first: bytes | None, is_renewed: bool, reader: Reader | None = None
+    ) -> Accepted | Denied:
         """What policies decide about this arrival. A flow must also begin with a datagram of its helper's protocol,
-        unless the helper only observes. `reader` belongs to the pinhole that lets the session in, if there is one."""
+        unless the helper only observes, and nothing new begins without an audit log. `reader` is of the pinhole that
+        lets the session in, if there is one."""
         decision = self.policies.decide(arrival, None if reader is None else reader.helper)
-        if isinstance(decision, Denied) or first is None:
+        if isinstance(decision, Denied):
             return decision
         name, policy = decision.helper, decision.policy
-        options = policy.options[name]
-        role = None if reader is None else reader.role
-        if options.mode != "active" or self._helpers[name].begins(first, options, role):
-            return decision
-        return Denied(f"not_{name}", policy.name)
+        if first is not None and policy.options[name].mode == "active":
+            role = None if reader is None else reader.role
+            if not self._helpers[name].begins(first, policy.options[name], role):
+                return Denied(f"not_{name}", policy.name)
+        if not is_renewed and self.is_unrecorded():
+            return Denied("audit_unavailable", None)
+        return decision
 
     def _admission(
         self,
