@@ -26,7 +26,7 @@ from dataclasses import replace
 from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
-from protocols.contract.pinholes import Closed, Codec, Heard, Media, MediaGrant, Party
+from protocols.contract.pinholes import Codec, Heard, Media, MediaGrant, Party
 from proxy.movers.lanes import Counts, Movers
 from proxy.movers.stands import Stand, Stands
 from proxy.pinholes.components import Component, join
@@ -436,10 +436,6 @@ class MediaPlace(Opening):
     def purpose(self) -> str:
         """What the stream carries, as the log has it."""
         return self.grant.media.purpose
-
-    def _count_carried(self, event: Closed) -> None:
-        """Count what has passed to the party: what came from it is counted at the places of its partners."""
-        self._table.metrics.relayed(self.purpose, event.bytes_in, event.packets_in)
 
     def carried(self) -> tuple[int, int]:
         """What has passed to the party: what came from it is counted at the places of its partners."""

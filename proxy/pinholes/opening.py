@@ -147,7 +147,7 @@ class Opening:
     owner's end, since a relay that was admitted runs to its own end.
     """
 
-    __slots__ = ("_name", "_opened_at", "_table", "closed", "grant", "log", "owner", "peer")
+    __slots__ = ("_name", "_table", "closed", "grant", "log", "opened_at", "owner", "peer")
 
     relays: Collection[Any] = ()
     """The relays that this pinhole admitted and that still run."""
@@ -164,7 +164,8 @@ class Opening:
         self.log = log or owner.log
         self.closed: Callable[[Any], None] = lambda _: None
         """Called once the pinhole is gone; set by whoever keeps it."""
-        self._opened_at = table.loop.time()
+        self.opened_at = table.loop.time()
+        """When it was opened, by the clock of the loop."""
         self._name: str | None = None
         """The name, once somebody has asked for it."""
         self.peer: Endpoint | None = None
@@ -207,11 +208,6 @@ class Opening:
     def purpose(self) -> str:
         """What the pinhole is for, as the log has it."""
 
-    def _count_carried(self, event: Closed) -> None:
-        """Count for the whole daemon what has passed the pinhole until its end."""
-        packets = event.packets_in + event.packets_out
-        self._table.metrics.relayed(self.purpose, event.bytes_in + event.bytes_out, packets)
-
     def carried(self) -> tuple[int, int]:
         """How many bytes and how many datagrams have passed so far, as they count for the whole daemon: each once."""
         passed = self.passed()
@@ -235,11 +231,6 @@ class Opening:
     @abstractmethod
     def expires_at(self) -> float | None:
         """When the pinhole closes by itself, by the clock of the loop. None: something else ends it."""
-
-    @property
-    def opened_at(self) -> float:
-        """When it was opened, by the clock of the loop."""
-        return self._opened_at
 
     # -- lines of the audit log, and events for the owner --------------------------------------------------------------
 
@@ -284,10 +275,8 @@ class Opening:
         if self.state != "relaying" or self.grant.id not in self._table:
             return
         counts = {name: count for name, count in self.passed()._asdict().items() if count is not None}
-        seconds = round(now - self._opened_at, 6)
-        self.log.write(
-            "pinhole.progress", pinhole=self.name, purpose=self.described.purpose, duration_seconds=seconds, **counts
-        )
+        seconds = round(now - self.opened_at, 6)
+        self.log.write("pinhole.progress", pinhole=self.name, purpose=self.purpose, duration_seconds=seconds, **counts)
 
     def _tell_stranger(self, detail: str, action: str, rule: str = "pinhole.stranger") -> None:
         """A peer came that the pinhole does not admit."""
@@ -300,12 +289,12 @@ class Opening:
         `protocols/contract/pinholes.py`."""
         self._table.forget(self)
         self.closed(self)
-        seconds = self._table.loop.time() - self._opened_at
+        seconds = self._table.loop.time() - self.opened_at
         duration = round(seconds, 6)
         self.log.write("pinhole.closed", pinhole=self.name, reason=reason, duration_seconds=duration, **counts, **facts)
         packets = counts.get("packets_in", 0), counts.get("packets_out", 0)
         event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds, *packets, self.heard)
-        self._count_carried(event)
+        self._table.metrics.relayed(self.purpose, *self.carried())
         self.owner.pinhole_event(self.grant, event)
 
 

@@ -83,7 +83,7 @@ class Flow(Session):
         """Datagrams that came by the wrong interface."""
         for side, (endpoint, address) in self._ends.items():
             endpoint.routes[address] = partial(self.receive, side)
-        if self._let_in is None:
+        if self.let_in is None:
             flows.from_place.setdefault((far, self._server_host), []).append(self)
         self._sessions.register(self)
         flows.turns.began(self)
@@ -147,7 +147,7 @@ class Flow(Session):
         the datagram is counted."""
         host = (self.arrival.client if side is Side.CLIENT else self._nat.dial).host
         index = packet_info.arrival_interface(ancillary)
-        if side is Side.CLIENT and self._let_in is None:
+        if side is Side.CLIENT and self.let_in is None:
             is_theirs = self._borders.name_of(index) == self.arrival.interface or self._is_let_in_by(index)
         else:
             is_theirs = self._borders.leads_to(host, index, self)
@@ -285,13 +285,13 @@ class Flow(Session):
         is_another = decision.policy != self.policy or decision.helper != self.helper.name
         # The flow waits for the client's next datagram: what the server says until then answers an older request, or
         # will be answered soon.
-        for side in (Side.CLIENT,) if self._let_in is None else Side:
+        for side in (Side.CLIENT,) if self.let_in is None else Side:
             endpoint, address = self._ends[side]
             endpoint.routes[address] = partial(self._begin_anew if is_another else self.receive, side)
 
     def _judged(self, policies: PolicyTable) -> Accepted | Denied:
         """What policies say to this flow."""
-        return policies.judge(self.decided_by, None if self._let_in is None else self._let_in.reader.helper)
+        return policies.judge(self.decided_by, None if self.let_in is None else self.let_in.reader.helper)
 
     def ends_by(self, policies: PolicyTable) -> str | None:
         """Why these policies would not let the flow go on."""
@@ -303,8 +303,8 @@ class Flow(Session):
     def _begin_anew(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
         """Replace this flow, at the client's first datagram after a reload. The server notices nothing unless its NAT
         changes. Calls of the old flow go on. If there is no room for the new flow, the old one stays until there is."""
-        if self._let_in is not None:
-            admission = self._sessions.admit_expected(self, self._let_in, self.arrival, self._nat, is_renewed=True)
+        if self.let_in is not None:
+            admission = self._sessions.admit_expected(self, self.let_in, self.arrival, self._nat, is_renewed=True)
         else:
             admission = self._sessions.admit(self.arrival, is_renewed=True)
         near, client = self._ends[Side.CLIENT]

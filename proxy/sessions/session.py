@@ -137,7 +137,8 @@ class Session(Performer):
         self._loop = sessions.loop
         self._nat = admission.nat
         self._driver: EngineDriver | None = None
-        self._peers: Peers | None = None
+        self.peers: Peers | None = None
+        """The two hosts, and how they know each other. None: the server has not been reached yet."""
         self.key = admission.key
         self.log = admission.log
         self.arrival = admission.arrival
@@ -146,14 +147,15 @@ class Session(Performer):
         self.charged_to = admission.charged_to
         self.group = admission.group
         self.decided_by = admission.decided_by
-        self._let_in = admission.let_in
+        self.let_in = admission.let_in
+        """By which session and pinhole this one came. None: a policy let it in."""
         self.pinholes = SessionPinholes(sessions.pinholes, self)
         self.opened_at = self._loop.time()
         self.is_over = False
 
     def _open(self, peers: Peers) -> EngineDriver:
         """Both sides can be reached. An engine is made and reads from now on."""
-        self._peers = peers
+        self.peers = peers
         if self.helper.audit == "each":
             self.log.write(
                 "session.opened",
@@ -162,7 +164,7 @@ class Session(Performer):
                 snat=peers.client_as_seen if peers.is_mapped(Side.CLIENT) else None,
                 dnat=peers.server if peers.server != peers.server_as_seen else None,
                 dialled_from=peers.client_as_seen,
-                **({} if self._let_in is None else self._let_in.facts),
+                **({} if self.let_in is None else self.let_in.facts),
             )
         self._sessions.count_opened(self.helper)
         options = self.policy.options[self.helper.name]
@@ -180,11 +182,11 @@ class Session(Performer):
     @property
     def _role(self) -> object:
         """The role that the engine finds in its `Peers`. None: a policy let the session in."""
-        return None if self._let_in is None else self._let_in.reader.role
+        return None if self.let_in is None else self.let_in.reader.role
 
     def is_known_by(self, host: Host) -> bool:
         """Whether one side knows the other side by this address of ours."""
-        peers = self._peers
+        peers = self.peers
         return peers is not None and any(peers.is_mapped(side) and peers.as_seen(side).host == host for side in Side)
 
     def note(self, event: str, facts: Mapping[str, Any]) -> None:
@@ -203,7 +205,7 @@ class Session(Performer):
 
     def copy(self, copy: Copy) -> None:
         """Give the copy of a message to those who take it, with the addresses between which it travels."""
-        peers, collector, tracer = self._peers, self._sessions.collector, self._sessions.tracer
+        peers, collector, tracer = self.peers, self._sessions.collector, self._sessions.tracer
         if peers is None:
             return
         party, ours = peers.own(copy.side), peers.as_seen(copy.side.other)
@@ -245,16 +247,6 @@ class Session(Performer):
     @abstractmethod
     def idle_seconds(self, now: float) -> float | None:
         """For how long both sides have been silent. None: nobody knows."""
-
-    @property
-    def peers(self) -> Peers | None:
-        """The two hosts, and how they know each other. None: the server has not been reached yet."""
-        return self._peers
-
-    @property
-    def let_in(self) -> LetIn | None:
-        """By which session and pinhole this one came. None: a policy let it in."""
-        return self._let_in
 
     def tell_progress(self, now: float) -> None:
         """Tell the log what has passed so far, if the session is relayed unread."""

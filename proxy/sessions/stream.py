@@ -288,7 +288,7 @@ class StreamSession(Session):
 
     def is_known_by(self, host: Host) -> bool:
         """Whether one side knows the other side by this address of ours, or is being dialled from it."""
-        if self._peers is None:  # The server is being dialled from that address, and no answer would ever arrive.
+        if self.peers is None:  # The server is being dialled from that address, and no answer would ever arrive.
             return self._server is not None and transparent.local(self._server).host == host
         return super().is_known_by(host)
 
