@@ -19,7 +19,8 @@ from itertools import islice
 from typing import Literal, NamedTuple
 
 from protocols.contract.addresses import Host, Malformed, text_of
-from protocols.sdp.description import Connection, Description, Media, read_sdp, whole_line
+from protocols.sdp.description import Connection, Description, Media
+from protocols.sdp.reading import read_sdp, whole_line
 from protocols.toolbox.spans import Span, replace
 
 NO_NAMES: Mapping[Host, Host] = {}

@@ -16,6 +16,7 @@ from protocols.contract.pinholes import Refusal
 from protocols.sdp import description as sdp
 from protocols.sdp import relocate
 from protocols.sdp.parties import Speaker
+from protocols.sdp.reading import TooManyMedia, read_sdp
 from protocols.sip import body as sip_body
 from protocols.sip.answers import Refused
 from protocols.sip.calls import Call, CallBook, Transaction
@@ -214,10 +215,10 @@ class Descriptions:
     def _read(self, call: Call, message: Message, body: bytes) -> sdp.Description | None:
         """A description that can be followed; None if it cannot be read. Raises Refused for too many media."""
         try:
-            return sdp.read_sdp(body)
+            return read_sdp(body)
         except Malformed as error:
             # An ACK cannot be refused.
-            refused = message.is_request and message.method != b"ACK" and isinstance(error, sdp.TooManyMedia)
+            refused = message.is_request and message.method != b"ACK" and isinstance(error, TooManyMedia)
             status = 500 if call.is_under_way else 503
             action = f"answered {status}" if refused else "media is not followed"
             self._note("violation", {"rule": "sip.bad_sdp", "detail": str(error), "action": action})

@@ -5,11 +5,8 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from protocols.contract.addresses import Host
-from protocols.sdp.description import (
-    Description,
-    Media,
-    read_sdp,
-)
+from protocols.sdp.description import Description, Media
+from protocols.sdp.reading import read_sdp
 from protocols.sdp.relocate import (
     Move,
     relocate,

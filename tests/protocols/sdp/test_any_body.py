@@ -9,11 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.addresses import Endpoint, Malformed
-from protocols.sdp.description import (
-    Description,
-    Media,
-    read_sdp,
-)
+from protocols.sdp.description import Description, Media
+from protocols.sdp.reading import read_sdp
 from protocols.sdp.relocate import (
     Move,
     relocate,

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from protocols.sdp.description import read_sdp
+from protocols.sdp.reading import read_sdp
 from protocols.sdp.relocate import (
     relocate,
     residual,

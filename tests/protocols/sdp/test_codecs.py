@@ -6,7 +6,7 @@ import pytest
 
 from protocols.contract.pinholes import Codec
 from protocols.sdp.codecs import Named, codecs_of
-from protocols.sdp.description import read_sdp
+from protocols.sdp.reading import read_sdp
 
 SDP = b"""v=0
 o=- 1 1 IN IP4 10.1.0.2

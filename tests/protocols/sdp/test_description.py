@@ -9,13 +9,8 @@ from ipaddress import ip_address
 import pytest
 
 from protocols.contract.addresses import Host, Malformed
-from protocols.sdp.description import (
-    MAX_BYTES,
-    MAX_MEDIA,
-    Direction,
-    prefer,
-    read_sdp,
-)
+from protocols.sdp.description import Direction, prefer
+from protocols.sdp.reading import MAX_BYTES, MAX_MEDIA, read_sdp
 from protocols.sdp.relocate import (
     Move,
     alike,

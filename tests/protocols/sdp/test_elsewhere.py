@@ -9,7 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from protocols.contract.addresses import Endpoint
-from protocols.sdp.description import read_sdp
+from protocols.sdp.reading import read_sdp
 from protocols.sdp.relocate import (
     Move,
     Residual,
