@@ -242,36 +242,19 @@ class SipEngine(Engine):
         return not self._is_let_in or self._is_proved
 
     def _too_often(self, side: Side, data: bytes, is_repeat: bool, now: float) -> Sequence[Send] | None:
-        """What is sent for a request that is one more than its source may send; None if it may go on. The first
-        ones are answered, and a flood is not even read. Repeats are counted apart and dropped, for each has had its
-        answer or will have it."""
-        # Line ends before it mean nothing (S4).
-        method = data.lstrip(b"\r\n")[: MAX_METHOD_BYTES + 1].partition(b" ")[0].decode("latin-1")
-        rates = self._options.rates
-        if method.upper().startswith("SIP/"):
-            return None
-        if method not in rates:
-            # Together, for there are as many names as one likes. Without these a call does not come to its end.
-            method = "OTHER" if method not in ("ACK", "BYE", "CANCEL") else method
-        limit = rates.get(method)
-        if limit is None:
-            return None
+        """What is sent for a request that is one more than its source may send; None if it may go on."""
         source = self._peers.own(side).host
-        if is_repeat:
-            # Within a second a request comes twice again (timers A and E).
-            method, limit = f"repeated {method}", 2 * limit
-        count = self._table.rates.count(source, method, limit, now)
-        if count <= limit:
+        excess = self._table.rates.excess(source, data, self._options.rates, is_repeat, now)
+        if excess is None:
             return None
         sends: Sequence[Send] = ()
-        if count <= 2 * limit and not is_repeat:
+        if excess.is_answered:
             try:
                 sends = self._answer(side, read_message(data, self._connection is not None), 503, b"Too Many Requests")
             except Malformed:
                 sends = ()
-        if count == limit + 1 or (count == 2 * limit + 1 and not is_repeat):
-            action = "answered 503" if sends else "dropped"
-            self._notes.violation("sip.rate", f"more than {limit} {method} a second from {source}", action)
+        if excess.is_told:
+            self._notes.violation("sip.rate", excess.detail, "answered 503" if sends else "dropped")
         return sends
 
     def _pass(self, side: Side, message: Message, now: float, key: Hashable | None) -> Sequence[Send]:

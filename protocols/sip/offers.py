@@ -14,13 +14,13 @@ House rules:
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Generic
 
 from protocols.contract import pinholes
 from protocols.contract.addresses import Endpoint
-from protocols.contract.pinholes import AnyGrant, Closed, Heard, MediaGrant, Pinholes, Refusal
+from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, Pinholes, Refusal
 from protocols.sdp import description as sdp
 from protocols.sdp import parties, relocate
 from protocols.sdp.parties import Role, Speaker, Terms
@@ -378,27 +378,7 @@ class CallMedia(Generic[Of]):
 
     def streams(self) -> list[dict[str, Any]]:
         """What passed in each medium, as the log has it. The figures are complete once all places are closed."""
-        return [
-            {
-                "medium": number,
-                **{name: totals.packets_to.get(role, 0) for name, role in _PACKETS_TO},
-                **{name: totals.bytes_to.get(role, 0) for name, role in _BYTES_TO},
-                **{name: value for role, heard in totals.heard_by.items() for name, value in _quality(role, heard)},
-            }
-            for number, totals in sorted(self._totals.items())
-        ]
-
-
-_PACKETS_TO = tuple((f"packets_to_{role.value}", role) for role in Role)
-_BYTES_TO = tuple((f"bytes_to_{role.value}", role) for role in Role)
-"""The names of fields of the log."""
-
-
-def _quality(role: Role, heard: Heard) -> Iterator[tuple[str, Any]]:
-    """How RTP came to a party, as the log has it."""
-    yield f"lost_to_{role.value}", heard.lost
-    yield f"jitter_seconds_to_{role.value}", heard.jitter_seconds
-    yield f"codec_to_{role.value}", heard.codec
+        return [{"medium": number, **totals.facts()} for number, totals in sorted(self._totals.items())]
 
 
 def _without_end(media: pinholes.Media) -> pinholes.Media:

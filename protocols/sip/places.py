@@ -7,8 +7,9 @@ line of a call, in which each party has its place. An *offer* says what becomes 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from protocols.contract import pinholes
 from protocols.contract.addresses import Endpoint
@@ -91,6 +92,26 @@ class Totals:
         if event.heard is not None:
             before = self.heard_by.get(role)
             self.heard_by[role] = event.heard if before is None else before.plus(event.heard)
+
+    def facts(self) -> dict[str, Any]:
+        """The totals as the log has them."""
+        return {
+            **{name: self.packets_to.get(role, 0) for name, role in _PACKETS_TO},
+            **{name: self.bytes_to.get(role, 0) for name, role in _BYTES_TO},
+            **{name: value for role, heard in self.heard_by.items() for name, value in _quality(role, heard)},
+        }
+
+
+_PACKETS_TO = tuple((f"packets_to_{role.value}", role) for role in Role)
+_BYTES_TO = tuple((f"bytes_to_{role.value}", role) for role in Role)
+"""Names of fields of the log, which are made once and not at the end of each call."""
+
+
+def _quality(role: Role, heard: Heard) -> Iterator[tuple[str, Any]]:
+    """How RTP came to a party, as the log has it."""
+    yield f"lost_to_{role.value}", heard.lost
+    yield f"jitter_seconds_to_{role.value}", heard.jitter_seconds
+    yield f"codec_to_{role.value}", heard.codec
 
 
 @dataclass(slots=True)

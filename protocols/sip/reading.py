@@ -14,6 +14,11 @@ House rules:
   should stand once and says two things one counts, and the other lines do not go on. Where a message of a stream ends
   is never found in two ways (S3, S9): there such messages are refused.
 - A refused message is passed, answered or dropped as a policy says, but never rewritten.
+
+Reasons of a refusal: not_sip, bad_version, bad_request_line, bad_status_line; unfinished_line, bad_header_line,
+bare_cr, header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), bad_call_id, bad_cseq;
+bad_content_length, content_length_conflict, body_too_short; tag_too_long and too_many_values when somebody asks.
+Reasons of what is mended: repeated_from (and to, call_id, cseq, content_type, content_length), cseq_mismatch, bare_cr.
 """
 
 from __future__ import annotations
@@ -80,12 +85,6 @@ def read_message(data: bytes, is_cut: bool = False) -> Message:
 
     Everybody knows the end of a datagram, so a line that is no field may look like a Content-Length there, and of two
     lengths one counts. The message is what goes on: nothing is left in it that others could read in another way.
-
-    Reasons: not_sip, bad_version, bad_request_line, bad_status_line; unfinished_line, bad_header_line, bare_cr,
-    header_too_large, too_many_fields; missing_via (and from, to, call_id, cseq), bad_call_id, bad_cseq;
-    bad_content_length, content_length_conflict, body_too_short; tag_too_long and too_many_values when somebody asks.
-    Reasons of what is mended: repeated_from (and to, call_id, cseq, content_type, content_length), cseq_mismatch,
-    bare_cr.
     """
     oddities: list[Oddity] = []
     start = _START.match(data)

@@ -7,38 +7,18 @@ time.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import count
 
-from protocols.contract.addresses import Host
 from protocols.sip.calls import CallBook
 from protocols.sip.contacts import ContactBook
 from protocols.sip.echoes import EchoBook
+from protocols.sip.rates import Rates
 from protocols.sip.registrations import RegistrationBook
 from protocols.sip.seen import Seen
 from protocols.sip.spellings import Spellings
 from protocols.toolbox.memory import Held, Memory, Repeats
-
-
-class Rates:
-    """The number of requests of each source and method in the current second, for each limit of its own, since policies
-    may differ."""
-
-    __slots__ = ("_counts", "_second")
-
-    def __init__(self) -> None:
-        self._second = 0
-        self._counts: Counter[tuple[Host, str, int]] = Counter()
-
-    def count(self, source: Host, method: str, limit: int, now: float) -> int:
-        """Count one more request, and return how many there were in the current second."""
-        if int(now) != self._second:
-            self._second = int(now)
-            self._counts.clear()
-        self._counts[source, method, limit] += 1
-        return self._counts[source, method, limit]
 
 
 @dataclass(slots=True)
