@@ -11,62 +11,31 @@ party's own address has no socket before there is an answer. From then on it has
 which hears that host alone: everybody else's packets to that address pass as if no place stood there. An offerer's
 place may have several answerers (forking, rule D27). Lanes (`proxy/movers/lanes.py`) carry the packets of the parties;
 all other packets are refused and counted. STUN, DTLS and ZRTP pass like RTP (rule D42).
-
-A medium that falls silent is not over for that alone: while another medium of the same call is heard, or signalling
-says that the call lives, silence means nothing (D44, RFC 4103). A place that has an answer and was never used waits as
-long.
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import replace
-from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
 from protocols.contract.pinholes import Codec, Heard, Media, MediaGrant, Party
 from proxy.movers.lanes import Counts, Movers
 from proxy.movers.stands import Stand, Stands
 from proxy.pinholes.components import Component, join
-from proxy.pinholes.opening import Described, Opening, Owner, Passed, Table
+from proxy.pinholes.opening import Described, Owner, Passed, Table
 from proxy.pinholes.packets import protocol_of
 from proxy.pinholes.paths import MediaPath
-from proxy.record.audit import Log
+from proxy.pinholes.silence import TimedMedia, Together
 from proxy.sockets import packet_info
 from proxy.sockets.packet_info import Address, Ancillary
 
-# A stream is looked at so many times within its idle time. That spares a look at the clock for each packet.
-LOOKS = 4
 
-FOR_EVER = float("inf")
-
-
-class Together(Protocol):
-    """All media of one call, which live and end together."""
-
-    @property
-    def places(self) -> Collection[MediaPlace]:
-        """The places of the call's media."""
-
-    @property
-    def log(self) -> Log:
-        """The audit log, with what all lines about the call say."""
-
-    @property
-    def kept_until(self) -> float:
-        """Signalling says that the call lives until then, by the loop's clock."""
-
-
-class MediaPlace(Opening):
-    """The place where one party is found by its partners. In the table it is one pinhole.
-
-    An offerer's place outlives its answerers' places; when it ends, they end with it. The offerer's place also keeps
-    the clock for all of them.
-    """
-
-    grant: MediaGrant
+class MediaPlace(TimedMedia):
+    """The place where one party is found by its partners. In the table it is one pinhole. An offerer's place outlives
+    its answerers' places; when it ends, they end with it."""
 
     def __init__(
         self,
@@ -79,16 +48,13 @@ class MediaPlace(Opening):
     ) -> None:
         """`offerer` is the place that this one answers, if there is one. Raises OSError when the place cannot be
         had."""
-        super().__init__(table, owner, together.log)
-        self._together = together
-        self._offerer = offerer
+        super().__init__(table, owner, together)
+        self._offerer: MediaPlace | None = offerer
         self._answerers: list[MediaPlace] = []
         self._in_before = self._out_before = Counts()
         """What passed to the party by paths that have ended; `_out_before` is what came from it."""
         self._refused = 0
         self._is_used = self._is_over = self._is_forged = False
-        self._seen = self._silent = 0
-        self._timer: asyncio.TimerHandle | None = None
         self._leased: list[Stand] = []
         self.components: list[Component] = []
         try:
@@ -106,7 +72,7 @@ class MediaPlace(Opening):
         if offerer is not None:
             self._join(self.components, offerer)
             offerer._answerers.append(self)
-            offerer._told_of_answer()
+            self._table.answered(offerer)  # which no longer counts among the unanswered ones
         self._tell_opened(
             media.purpose,
             Transport.UDP,
@@ -132,8 +98,7 @@ class MediaPlace(Opening):
     def _undo(self) -> None:
         """Take back what has been begun."""
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
+        self._stop_clock()
         if self._offerer is not None and self in self._offerer._answerers:
             self._offerer._answerers.remove(self)
         self._clear()
@@ -157,11 +122,6 @@ class MediaPlace(Opening):
     def ports(self) -> int:
         """How many ports of our addresses this place holds."""
         return len(self._leased)
-
-    @property
-    def is_answered(self) -> bool:
-        """Whether this place belongs to an answerer, or has one."""
-        return self._offerer is not None or bool(self._answerers)
 
     # -- where it stands -------------------------------------------------------------------------------------------
 
@@ -298,9 +258,7 @@ class MediaPlace(Opening):
         if not self._is_used:
             self._is_used = True
             self._tell_used(packet_info.endpoint(source), protocol=protocol_of(data))
-            first = self._offerer or self
-            first._seen, first._silent = first._passed(), 0
-            first._look_later()  # a stream that has begun may be silent for less time than it may take to begin
+            (self._offerer or self)._begun()
 
     def refuse(self, source: Address, count: int = 1) -> None:
         """A stranger's packets were not passed on."""
@@ -324,66 +282,6 @@ class MediaPlace(Opening):
             by = self._table.borders.name_of(packet_info.arrival_interface(ancillary))
             self._tell_stranger(f"{host} seems to send by {by} to {self.grant.known}", "dropped", "pinhole.spoofed")
 
-    # -- time ------------------------------------------------------------------------------------------------------
-
-    def _told_of_answer(self) -> None:
-        """The offer has an answer, so the table no longer counts it among the unanswered ones."""
-        self._table.answered(self)
-
-    def _wait(self) -> float:
-        """How long the stream may be silent: as long as the offerer says. It may be silent for ever when an answerer
-        has put it on hold (D25), or when nothing has come since the answer; then the end of the call ends it."""
-        media = self.grant.media
-        partners = [answerer.grant.media for answerer in self._answerers]
-        if self._seen:
-            return max([media.idle_seconds, *(FOR_EVER for each in partners if each.idle_seconds == FOR_EVER)])
-        if self.is_answered:
-            return FOR_EVER
-        return media.open_seconds if media.open_seconds is not None else self._table.timeouts.pinhole_open
-
-    def _look_later(self) -> None:
-        """Set the timer for the next look."""
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
-        wait = self._wait()
-        if wait != FOR_EVER:
-            self._timer = self._table.loop.call_later(wait / LOOKS, self._look)
-
-    def _look(self) -> None:
-        """Runs from time to time. Silence of one party is normal, silence of all parties is not (D44)."""
-        seen = self._passed()
-        self._silent = 0 if seen != self._seen else self._silent + 1
-        self._seen = seen
-        if self._silent < LOOKS or self._is_call_alive():
-            self._look_later()
-        elif not seen:
-            self.shut("never_used")
-        else:
-            for place in self._silent_ones():
-                place.shut("idle" if place._seen else "never_used")
-            self.shut("idle")
-
-    def _is_call_alive(self) -> bool:
-        """Whether another medium of the call is heard or on hold, or signalling says that the call lives."""
-        if self._together.kept_until > self._table.loop.time():
-            return True
-        return any(place.is_heard or place.is_on_hold for place in self._together.places if place is not self)
-
-    @property
-    def is_heard(self) -> bool:
-        """For an offerer's place: whether a packet has passed within the time that the stream may be silent."""
-        return self._offerer is None and self._seen > 0 and self._silent < LOOKS
-
-    @property
-    def is_on_hold(self) -> bool:
-        """Whether the party may be silent for ever."""
-        return self.grant.media.idle_seconds == FOR_EVER
-
-    def _silent_ones(self) -> list[MediaPlace]:
-        """The offerers' places of the other media, in a call whose media is over."""
-        return [place for place in self._together.places if place._offerer is None and place is not self]
-
     # -- ends ------------------------------------------------------------------------------------------------------
 
     def places(self) -> Iterable[Endpoint]:
@@ -402,9 +300,7 @@ class MediaPlace(Opening):
 
     def _end(self, reason: str) -> None:
         self._is_over = True
-        if self._timer is not None:
-            self._timer.cancel()
-            self._timer = None
+        self._stop_clock()
         for answerer in tuple(self._answerers):
             answerer._end(reason)
         self._clear()
@@ -464,16 +360,6 @@ class MediaPlace(Opening):
         return Described(
             media.purpose, media.trigger, Transport.UDP, self.grant.known, allow, media.party.known, media.number
         )
-
-    @property
-    def expires_at(self) -> float | None:
-        """When the stream is over if it stays silent. The offerer's place keeps the clock. None: silence ends
-        nothing."""
-        first = self._offerer or self
-        if first._timer is None:
-            return None
-        silent = first._silent if first._passed() == first._seen else -1
-        return first._timer.when() + (LOOKS - silent - 1) * first._wait() / LOOKS
 
     def passed(self) -> Passed:
         """What has passed so far."""

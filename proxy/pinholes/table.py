@@ -27,10 +27,11 @@ from proxy.movers.userspace import UserSpace
 from proxy.pinholes.borders import Borders
 from proxy.pinholes.connections import Pinhole
 from proxy.pinholes.datagrams import DatagramPinhole
-from proxy.pinholes.media import MediaPlace, Together
+from proxy.pinholes.media import MediaPlace
 from proxy.pinholes.media_offers import Offers
 from proxy.pinholes.opening import Opening, Owner
 from proxy.pinholes.shares import Group, Shares
+from proxy.pinholes.silence import Together
 from proxy.pinholes.third_hosts import ThirdHosts
 from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
