@@ -1,4 +1,4 @@
-"""`python -m tools.bench ftp|sip|tns|start`: see tools/bench/README.md."""
+"""`python -m tools.bench ftp|sip|tns|start|versus|instructions`: see tools/bench/README.md."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def versus_command(checkout: Path, quick: bool, as_json: bool) -> None:
 def instructions_command(checkout: Path) -> None:
     """Instructions of a call and of a packet of media, of CHECKOUT, an older one, and of this checkout."""
     try:
-        found = instructions.run(instructions.trees_beside(checkout), lambda text: click.echo(text, err=True))
+        found = instructions.run(checkout, lambda text: click.echo(text, err=True))
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
     table = Table("", "a call", "a packet")

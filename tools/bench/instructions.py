@@ -16,7 +16,7 @@ from statistics import median
 
 from tools.bench import sip, sip_ways
 from tools.bench.ftp import Progress
-from tools.lab.daemon import ROOT
+from tools.bench.versus import AFTER, BEFORE, trees
 
 CALLS = (20, 120)
 """Counted are the calls by which the second run has more. What a daemon does to start is in both."""
@@ -34,15 +34,15 @@ class Count:
     a_packet: list[float]
 
 
-def run(trees: dict[str, Path], say: Progress) -> dict[str, Count]:
-    """Count for each checkout, by its name. Raises RuntimeError when cachegrind is missing or a checkout carries
-    nothing."""
-    found = {name: Count([], []) for name in trees}
+def run(checkout: Path, say: Progress) -> dict[str, Count]:
+    """Count for the older checkout and for this one. Raises RuntimeError when cachegrind is missing or one of them
+    carries nothing."""
+    found = {BEFORE: Count([], []), AFTER: Count([], [])}
+    packets = int(STREAMS * SECONDS * 50)
     for number in range(ROUNDS):
-        for name, tree in trees.items():
+        for name, tree in trees(checkout):
             say(f"round {number + 1} of {ROUNDS}: {name}")
             few, many = (_spent(tree, calls=count) for count in CALLS)
-            packets = int(STREAMS * SECONDS * 50)
             found[name].a_call.append((many - few) / (CALLS[1] - CALLS[0]))
             quiet, loud = (_spent(tree, streams=STREAMS, seconds=seconds) for seconds in (0.1, 0.1 + SECONDS))
             found[name].a_packet.append((loud - quiet) / packets)
@@ -50,8 +50,8 @@ def run(trees: dict[str, Path], say: Progress) -> dict[str, Count]:
 
 
 def rows(found: dict[str, Count]) -> Iterator[tuple[str, str, str]]:
-    """For people: the checkout, and its medians beside those of the first one."""
-    first = next(iter(found.values()))
+    """For people: the checkout, and its medians beside those of the older one."""
+    first = found[BEFORE]
     for name, count in found.items():
         yield name, _beside(count.a_call, first.a_call), _beside(count.a_packet, first.a_packet)
 
@@ -83,8 +83,3 @@ def _spent(tree: Path, calls: int = 0, streams: int = 0, seconds: float = 0) -> 
         if not counts:
             raise RuntimeError("cachegrind wrote nothing: tools/setup --bench gets it")
         return max(counts)
-
-
-def trees_beside(checkout: Path) -> dict[str, Path]:
-    """This checkout, after an older one."""
-    return {"before": checkout.resolve(), "after": ROOT}

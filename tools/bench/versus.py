@@ -95,7 +95,7 @@ def run(tree: Path, effort: Effort, say: Progress) -> Report:
         (figure.before if when == BEFORE else figure.after).append(value)
 
     for number in range(effort.rounds):
-        for when, at in list(_trees(tree))[:: 1 if number % 2 else -1]:
+        for when, at in list(trees(tree))[:: 1 if number % 2 else -1]:
             say(f"round {number + 1} of {effort.rounds}: {when}")
             with ways.pinhole(when, snat="interface", tree=at) as way:
                 _measure_streams(way, WARM, _nothing)
@@ -104,7 +104,7 @@ def run(tree: Path, effort: Effort, say: Progress) -> Report:
                 _measure_calls(calls, WARM, _nothing)
                 _measure_calls(calls, effort, _bound(note, when))
     for _ in range(effort.daemons):
-        for when, at in _trees(tree):
+        for when, at in trees(tree):
             say(f"holding {HELD_CALLS} calls: {when}")
             note(when, "memory of a held call", "KiB", False, _held_bytes(when, at) / 1024)
     return Report(ftp.machine(), effort, list(figures.values()))
@@ -130,7 +130,8 @@ def _nothing(name: str, unit: str, more_is_better: bool, value: float) -> None:
     """What fills caches and pools counts for nothing."""
 
 
-def _trees(tree: Path) -> Iterator[tuple[str, Path]]:
+def trees(tree: Path) -> Iterator[tuple[str, Path]]:
+    """The older checkout, and this one."""
     yield BEFORE, tree.resolve()
     yield AFTER, ROOT
 
