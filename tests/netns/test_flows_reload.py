@@ -298,15 +298,17 @@ async def test_of_a_call_that_outlives_many_reloads_no_flow_stays_but_its_first_
         client, server = gateway.client(), gateway.server()
         gc.collect()
         gc.disable()
-        for number in range(1, 13):
-            client.sendto(in_a_call(client.getsockname()[0], number), server.getsockname())
-            asked, outside = await hear(server)
-            server.sendto(accepts(asked).replace(b"To: <sip:bob@x>\r\n", b"To: <sip:bob@x>;tag=s\r\n"), outside)
-            await hear(client)
-            reload(gateway, OTHER if number % 2 else YET_ANOTHER)
-        gateway.shell.engines.clear()  # the test has kept them
-        flows = sum(isinstance(one, Flow) for one in gc.get_objects())
-        gc.enable()
+        try:
+            for number in range(1, 13):
+                client.sendto(in_a_call(client.getsockname()[0], number), server.getsockname())
+                asked, outside = await hear(server)
+                server.sendto(accepts(asked).replace(b"To: <sip:bob@x>\r\n", b"To: <sip:bob@x>;tag=s\r\n"), outside)
+                await hear(client)
+                reload(gateway, OTHER if number % 2 else YET_ANOTHER)
+            gateway.shell.engines.clear()  # the test has kept them
+            flows = sum(isinstance(one, Flow) for one in gc.get_objects())
+        finally:
+            gc.enable()
         assert flows <= 4
         assert len(gateway.shell.sessions) == 1
         assert len(gateway.shell.sessions.lingering) == 2

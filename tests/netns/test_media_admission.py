@@ -368,13 +368,18 @@ async def test_where_media_comes_from_is_not_learned_from_stun_or_keep_alives_af
         assert gateway.shell.log.last("pinhole.closed")["packets_refused"] == 6
 
 
+def behind_nat(gateway: Gateway) -> tuple[Call, socket.socket, socket.socket, MediaGrant, MediaGrant]:
+    """A phone, and a party that names its own address and is known by that of a NAT: the second socket is the NAT's."""
+    call, phone, mapping = Call(gateway), gateway.client(port=7000), gateway.server(port=9000)
+    hidden = Party(Endpoint(ip_network("192.168.7.7/32")[0], 4000), None, None, only(at(mapping).host), learn=True)
+    offered = call.offer(party(phone, mapped=gateway.hosts.gateway_address(4)))
+    return call, phone, mapping, offered, call.answer(offered, hidden)
+
+
 async def test_stun_and_keep_alives_of_a_party_are_answered_before_there_is_media(hosts: Hosts) -> None:
     """Who waits for the answer to its STUN before it sends media would wait for ever (D40)."""
     async with Gateway(hosts) as gateway:
-        call, phone, mapping = Call(gateway), gateway.client(port=7000), gateway.server(port=9000)
-        hidden = Party(Endpoint(ip_network("192.168.7.7/32")[0], 4000), None, None, only(at(mapping).host), learn=True)
-        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
-        answered = call.answer(offered, hidden)
+        call, phone, mapping, offered, answered = behind_nat(gateway)
         for packet in (STUN, b"", b"\x00"):
             mapping.sendto(packet, to(offered))
             assert (await hear(phone))[0] == packet
@@ -385,10 +390,7 @@ async def test_stun_and_keep_alives_of_a_party_are_answered_before_there_is_medi
 
 async def test_a_party_behind_nat_is_answered_where_its_packets_come_from(hosts: Hosts) -> None:
     async with Gateway(hosts) as gateway:
-        call, phone, mapping = Call(gateway), gateway.client(port=7000), gateway.server(port=9000)
-        hidden = Party(Endpoint(ip_network("192.168.7.7/32")[0], 4000), None, None, only(at(mapping).host), learn=True)
-        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)))
-        answered = call.answer(offered, hidden)
+        call, phone, mapping, offered, answered = behind_nat(gateway)
         mapping.sendto(b"from behind", to(offered))
         assert (await hear(phone))[0] == b"from behind"
         phone.sendto(b"back", to(answered))
