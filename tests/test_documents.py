@@ -16,6 +16,7 @@ FOLDERS = ("configs", "docs", "protocols", "proxy", "tests", "tools")
 DOCUMENTS = sorted([*ROOT.glob("*.md"), *(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.md"))])
 A_PATH = re.compile(r"`((?:proxy|protocols|tests|tools|configs|docs|\.ci)/[\w./-]*\w)`")
 A_CONFIGURATION = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
+A_MODULE = re.compile(r"`(\w+\.py)`")
 A_PAGE = re.compile(r"\]\(([^)#:]+)\)")
 A_COMMAND = re.compile(r"(?:`|^    )pinhole ((?:[a-z-]+ ?)+)", re.MULTILINE)
 
@@ -57,6 +58,19 @@ def test_the_architecture_names_every_room_and_every_module_beside_them() -> Non
     text = (ROOT / "ARCHITECTURE.md").read_text()
     named = [str(path.relative_to(ROOT)) for path in sorted(beside | rooms)]
     assert [name for name in named if not re.search(rf"`{name}/?`", text)] == []
+
+
+def test_every_module_that_the_architecture_lists_by_its_room_exists() -> None:
+    text = (ROOT / "ARCHITECTURE.md").read_text()
+    lists = text[text.index("## The other parts") : text.index("\nBeside the rooms")]
+    rooms = re.split(r"^\*\*`(.+)`\*\*$", lists, flags=re.MULTILINE)[1:]
+    named = {
+        ROOT / room / name
+        for room, rows in zip(rooms[::2], rooms[1::2], strict=True)
+        for name in A_MODULE.findall(rows)
+    }
+    assert len(named) > 100
+    assert [str(path) for path in sorted(named) if not path.exists()] == []
 
 
 def test_no_file_names_a_package_index_or_a_place_on_somebodys_machine() -> None:
