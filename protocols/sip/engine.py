@@ -145,7 +145,7 @@ class SipEngine(Engine):
             return again
         sends = self._message(side, data, now, key)
         self._table.repeats.put(key, sends, now)
-        return (*self._notes.take(), *sends) if self._notes else sends
+        return (*self._notes.take(), *sends) if self._notes.waiting else sends
 
     def _stream(self, connection: Connection, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         if self._is_tls:
