@@ -23,7 +23,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
 from proxy.movers.stands import Stand
-from proxy.sockets.endpoints import Route, UdpEndpoint
+from proxy.sockets.endpoint import Route, UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 
 NOWHERE: Address = ("", 0)

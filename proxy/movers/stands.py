@@ -6,7 +6,8 @@ from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host
 from proxy.sockets import packet_info, transparent
-from proxy.sockets.endpoints import EVERYBODY, Heard, Route, UdpEndpoint, UdpEndpoints
+from proxy.sockets.endpoint import EVERYBODY, Heard, Route, UdpEndpoint
+from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary
 
 MOST_OVER = 64

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from proxy.movers.lanes import Counts, Lane
 from proxy.sockets import packet_info
-from proxy.sockets.endpoints import UdpEndpoint
+from proxy.sockets.endpoint import UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 
 MOST_HANDED = 8

@@ -29,7 +29,7 @@ from proxy.pinholes.candidates import LOCK_PACKETS, Candidate
 from proxy.pinholes.packets import tells_source
 from proxy.pinholes.paths import MediaPath, Place
 from proxy.sockets import transparent
-from proxy.sockets.endpoints import EVERYBODY, Heard
+from proxy.sockets.endpoint import EVERYBODY, Heard
 from proxy.sockets.packet_info import Address, Ancillary
 
 REOPENED_SECONDS = 5.0

@@ -19,7 +19,8 @@ from proxy.errors import refusal_reason
 from proxy.pinholes.opening import Owner, Passed, Table, Timed, mark_to
 from proxy.pinholes.relays import DatagramRelay
 from proxy.sockets import packet_info, transparent
-from proxy.sockets.endpoints import EVERYBODY, Heard, UdpEndpoint, UdpEndpoints
+from proxy.sockets.endpoint import EVERYBODY, Heard, UdpEndpoint
+from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.reserved import is_reserved
 

@@ -21,7 +21,8 @@ from proxy.pinholes.shares import Group
 from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
 from proxy.sockets.arrival import Arrival
-from proxy.sockets.endpoints import UdpEndpoint, UdpEndpoints
+from proxy.sockets.endpoint import UdpEndpoint
+from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.poll import Poll
 from proxy.sockets.reserved import ReservedPorts
 

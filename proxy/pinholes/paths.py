@@ -19,7 +19,7 @@ from proxy.movers.stands import Stand, Stands
 from proxy.pinholes.hearing import Hearing, is_rtp
 from proxy.pinholes.packets import goes_on, source_of_stream, tells_source
 from proxy.sockets import packet_info
-from proxy.sockets.endpoints import Route, UdpEndpoint
+from proxy.sockets.endpoint import Route, UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 
 

@@ -13,7 +13,8 @@ from collections.abc import Callable
 from typing import Protocol
 
 from protocols.contract.addresses import Host
-from proxy.sockets.endpoints import UdpEndpoint, UdpEndpoints
+from proxy.sockets.endpoint import UdpEndpoint
+from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary
 
 

@@ -37,7 +37,8 @@ from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
 from proxy.sockets import transparent
 from proxy.sockets.doors import Door, Doors
-from proxy.sockets.endpoints import UdpEndpoint, UdpEndpoints
+from proxy.sockets.endpoint import UdpEndpoint
+from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.poll import Poll
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers

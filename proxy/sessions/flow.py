@@ -15,7 +15,8 @@ from proxy.sessions.registry import Sessions
 from proxy.sessions.session import Admission, Session
 from proxy.sessions.turns import Turns
 from proxy.sockets import packet_info, transparent
-from proxy.sockets.endpoints import NOBODY, Heard, UdpEndpoint, UdpEndpoints
+from proxy.sockets.endpoint import NOBODY, Heard, UdpEndpoint
+from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary
 
 # RFC 3261, timers B and F: for so long after a request of the client, its answer may come from any port of the server's

@@ -22,7 +22,8 @@ from proxy.sessions.session import Admission, LetIn
 from proxy.sessions.turns import Turns
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.arrival import Arrival
-from proxy.sockets.endpoints import EVERYBODY, NOBODY, Heard, UdpEndpoint, UdpEndpoints
+from proxy.sockets.endpoint import EVERYBODY, NOBODY, Heard, UdpEndpoint
+from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.packet_info import Address, Ancillary
 
 # A client's port below this one may belong to a service that this machine will want to offer later.

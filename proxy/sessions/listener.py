@@ -14,7 +14,7 @@ from proxy.sessions.flows import Flows
 from proxy.sessions.registry import Sessions
 from proxy.sockets import packet_info, streams, transparent
 from proxy.sockets.arrival import Arrival
-from proxy.sockets.endpoints import MOST_LEFT
+from proxy.sockets.endpoint import MOST_LEFT
 
 ACCEPTS_PER_WAKEUP = 64
 # A connection that can be neither accepted nor refused waits in the backlog; to look again at once would only burn the

@@ -12,7 +12,7 @@ from proxy.movers.lanes import Counts, Lane, Movers
 from proxy.movers.stands import Stand
 from proxy.movers.userspace import UserSpace
 from proxy.sockets import packet_info
-from proxy.sockets.endpoints import EVERYBODY, UdpEndpoint
+from proxy.sockets.endpoint import EVERYBODY, UdpEndpoint
 from proxy.sockets.packet_info import Address
 from proxy.sockets.readers import Readers
 
