@@ -30,8 +30,23 @@ _FLOAT = r"[-+]?(?:0|[1-9][0-9]{0,30})\.[0-9]{0,30}(?:[eE][-+]?[0-9]{1,2})?"
 _COLLECTIONS = ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq")
 
 
+class _TooDeep(yaml.MarkedYAMLError):
+    """Lists and mappings are nested too deeply."""
+
+
 class _Loader(yaml.SafeLoader):
-    """PyYAML's loader with the words of the YAML 1.2 core schema in place of those of 1.1."""
+    """PyYAML's loader with the words of the YAML 1.2 core schema in place of those of 1.1, and a bound to nesting."""
+
+    _depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
+        """The next node. For each list and mapping this calls itself, so that the bound has to be kept here."""
+        self._depth += 1
+        if self._depth > MAX_DEPTH and self.check_event(yaml.CollectionStartEvent):
+            raise _TooDeep(problem="nested too deeply", problem_mark=self.current_event.start_mark)
+        node = super().compose_node(parent, index)
+        self._depth -= 1
+        return node
 
 
 _Loader.yaml_implicit_resolvers = {}
@@ -71,41 +86,17 @@ def _compose(source: Source, problems: list[Problem]) -> yaml.Node | None:
         behind(source.data[: error.start].decode("utf-8-sig", "replace"), "not UTF-8 text")
         return None
     try:
-        if problem := _too_deep(_loader(text, source.name)):
-            problems.append(problem)
-            return None
-        root: yaml.Node | None = _loader(text, source.name).get_single_node()
-        return root
+        loader = _Loader(text)
+        loader.name = source.name  # the marks bear it
+        return loader.get_single_node()
     except yaml.reader.ReaderError as error:
         behind(text[: error.position], "a character that YAML does not allow")
     except yaml.MarkedYAMLError as error:
         is_late = "could not find expected ':'" in (error.problem or "")  # that is found only behind the word
         mark = (error.context_mark if is_late else error.problem_mark) or error.context_mark
         line, column = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
-        problems.append(Problem(source.name, line, column, "", in_words(error, text)))
-    return None
-
-
-def _loader(text: str, name: str) -> _Loader:
-    """A loader whose marks bear the name of the file."""
-    loader = _Loader(text)
-    loader.name = name
-    return loader
-
-
-def _too_deep(loader: _Loader) -> Problem | None:
-    """The first place that is nested too deeply. It is looked for in the stream of events, which takes no recursion;
-    composing nodes does."""
-    depth = 0
-    while (event := loader.get_event()) is not None:  # type: ignore[no-untyped-call]
-        match event:
-            case yaml.CollectionStartEvent():
-                depth += 1
-            case yaml.CollectionEndEvent():
-                depth -= 1
-        if depth > MAX_DEPTH:
-            mark = event.start_mark
-            return Problem(mark.name, mark.line + 1, mark.column + 1, "", "nested too deeply")
+        words = str(error.problem) if isinstance(error, _TooDeep) else in_words(error, text)
+        problems.append(Problem(source.name, line, column, "", words))
     return None
 
 
@@ -171,6 +162,7 @@ class _Reader:
                 self._report(node, path, words)
             # What comes of it is read like a word that stands there, also where braces around it demand quotes.
             if tag == "tag:yaml.org,2002:str":
+                # The stubs of PyYAML leave the types of this method out.
                 tag = self._words.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
         match tag.removeprefix("tag:yaml.org,2002:"):
             case "null":
