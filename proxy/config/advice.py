@@ -14,7 +14,7 @@ from ipaddress import ip_network
 from typing import Any
 
 from proxy.config.checks import POLICIES, Finding, Location
-from proxy.config.reach import Reach, contain, ranges, taken_by_one, taken_together
+from proxy.config.reach import Above, Reach, contain, ranges
 from proxy.config.schema import File, Policy
 
 _LEAST: tuple[tuple[Location, float, str], ...] = (
@@ -115,13 +115,13 @@ def _networks(here: Location, policy: Policy) -> Iterator[Finding]:
 def _covered(settings: File) -> Iterator[Finding]:
     """Policies whose sessions all go to several above together, though to none of them alone."""
     table = frozenset(entry.name for entry in settings.served)
-    above: list[Reach] = []
+    above = Above()
     for index, policy in enumerate(settings.policies):
         reach = Reach.of(policy, table)
-        if taken_by_one(reach, above) is None and (others := taken_together(reach, above)):
+        if above.taking_all_of(reach) is None and (others := above.taking_together(reach)):
             names = ", ".join(repr(other.name) for other in others)
             yield (POLICIES, index), f"can never match: the policies {names} above take all of its sessions together"
-        above.append(reach)
+        above.add(reach)
 
 
 def _on_this_host(settings: File) -> Iterator[Finding]:

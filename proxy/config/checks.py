@@ -8,7 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 
 from protocols.contract.addresses import Network, Transport
 from protocols.contract.engine import Helper
-from proxy.config.reach import Reach, taken_by_one
+from proxy.config.reach import Above, Reach
 from proxy.config.schema import File, HelperEntry, Policy
 from proxy.config.values import Mark, suggest
 
@@ -66,7 +66,7 @@ def findings(config: File, registry: Mapping[str, Helper], unread: Collection[Lo
         yield (POLICIES,), "no policy: every session would be denied"
     names: set[str] = set()
     listed = {entry.name for entry in config.helpers}
-    above: list[Reach] = []
+    above = Above()
     for index, policy in enumerate(config.policies):
         here: Location = (POLICIES, index)
         if known.has_keys(here, "name"):
@@ -86,9 +86,9 @@ def findings(config: File, registry: Mapping[str, Helper], unread: Collection[Lo
             yield from _families(here, policy)
         if known.has_keys(here, *_SELECTORS):
             reach = Reach.of(policy, frozenset(table))
-            if (other := taken_by_one(reach, above)) is not None:
+            if (other := above.taking_all_of(reach)) is not None:
                 yield here, f"can never match: policy {other.name!r} above takes all of its sessions"
-            above.append(reach)
+            above.add(reach)
 
 
 _SELECTORS = ("from", "source", "destination", "helpers")

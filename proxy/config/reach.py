@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from bisect import bisect_right
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
+from heapq import merge
+from itertools import chain
+from operator import itemgetter
 
 from protocols.contract.addresses import Network
 from proxy.config.schema import Policy
@@ -43,12 +47,18 @@ def joined(found: Iterable[Range]) -> Ranges:
 
 def contain(whole: Ranges, part: Ranges) -> bool:
     """Whether ranges contain all those of another list."""
-    return all(any(low <= first and last <= high for low, high in whole) for first, last in part)
+    return all(last <= _up_to(whole, first)[1] for first, last in part)
 
 
 def _meet(some: Ranges, others: Ranges) -> bool:
     """Whether an address is in both."""
-    return any(low <= last and first <= high for low, high in some for first, last in others)
+    return any(first <= _up_to(some, last)[1] for first, last in others)
+
+
+def _up_to(found: Ranges, address: int) -> Range:
+    """The last range that begins at this address or before. (-1, -1): none does."""
+    at = bisect_right(found, address, key=itemgetter(0))
+    return found[at - 1] if at else (-1, -1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,19 +113,68 @@ class Reach:
         return by_any and read_by_any and contain(self.destinations, other.destinations)
 
 
-def taken_by_one(reach: Reach, above: Sequence[Reach]) -> Reach | None:
-    """The first one above that takes all sessions."""
-    return next((other for other in above if other.takes_all_of(reach)), None)
+class Above:
+    """The policies above another one, of which there may be thousands. Only those are compared with it that are for its
+    first client, or for its first destination: who takes a session of it is for both."""
+
+    def __init__(self) -> None:
+        self._all: list[Reach] = []
+        self._by_client, self._by_destination = _Index(), _Index()
+
+    def add(self, reach: Reach) -> None:
+        """One more, below the others."""
+        self._by_client.add(reach.sources, len(self._all))
+        self._by_destination.add(reach.destinations, len(self._all))
+        self._all.append(reach)
+
+    def taking_all_of(self, reach: Reach) -> Reach | None:
+        """The first one that takes all sessions of a policy."""
+        return next((other for other in self._near(reach) if other.takes_all_of(reach)), None)
+
+    def taking_together(self, reach: Reach) -> list[Reach]:
+        """Those that take all sessions of a policy together. Empty: they do not."""
+        if not any(other.takes_some_of(reach) for other in self._near(reach)):
+            return []
+        some = [other for other in self._all if other.takes_some_of(reach)]
+        together = joined(chain.from_iterable(other.sources for other in some))
+        return some if len(some) > 1 and contain(together, reach.sources) else []
+
+    def _near(self, reach: Reach) -> Iterator[Reach]:
+        """Those for the first client, or for the first destination, whichever are fewer."""
+        found = (
+            self._by_client.having(reach.sources[0][0]),
+            self._by_destination.having(reach.destinations[0][0]),
+        )
+        return (self._all[number] for number in merge(*min(found, key=lambda lists: sum(map(len, lists)))))
 
 
-def taken_together(reach: Reach, above: Sequence[Reach]) -> list[Reach]:
-    """Those above that take all sessions together. Empty: they do not."""
-    some = [other for other in above if other.takes_some_of(reach)]
-    if len(some) > 1 and contain(joined(_all_sources(some)), reach.sources):
-        return some
-    return []
+class _Index:
+    """Finds by an address the numbers of those ranges that have it."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[tuple[int, int], list[int]] = {}
+        """By the blocks of the ranges."""
+        self._sizes: set[int] = set()
+        """The sizes of blocks that there are."""
+
+    def add(self, found: Ranges, number: int) -> None:
+        """Put ranges in, under a number above all before."""
+        for size, block in _blocks(found):
+            self._sizes.add(size)
+            self._numbers.setdefault((size, block), []).append(number)
+
+    def having(self, address: int) -> list[list[int]]:
+        """The numbers of the ranges that have this address, in several lists that are in order."""
+        keys = ((size, address >> size) for size in self._sizes)
+        return [self._numbers[key] for key in keys if key in self._numbers]
 
 
-def _all_sources(found: Iterable[Reach]) -> Iterator[Range]:
-    for one in found:
-        yield from one.sources
+def _blocks(found: Ranges) -> Iterator[tuple[int, int]]:
+    """Ranges in blocks, as prefixes are: the number of bits by which addresses of a block differ, and those above."""
+    for first, last in found:
+        while first <= last:
+            size = (last - first + 1).bit_length() - 1
+            if first:
+                size = min(size, (first & -first).bit_length() - 1)
+            yield size, first >> size
+            first += 1 << size

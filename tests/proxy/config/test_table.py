@@ -3,12 +3,18 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
+from ipaddress import ip_network
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from protocols.contract.addresses import Transport
+from protocols.contract.addresses import Network, Transport
 from proxy.config import schema
+from proxy.config.reach import Above, Reach, contain, joined
+from proxy.config.schema import Policy
 from proxy.errors import ConfigError
 from tests.harness.configurations import POLICY, Load, Problems, entries, policy
 
@@ -185,8 +191,65 @@ def test_what_a_denying_policy_has_no_use_for(problems: Problems, keys: str, whe
     assert found.endswith(f"policies[0].{where}: has no effect in a policy that denies")
 
 
-def test_a_thousand_policies_are_compared_in_seconds(load: Load) -> None:
-    """Each is compared with all above it; a reload of so many must not take a minute."""
+DISJOINT = [
+    lambda number: f"source: 10.{number}.0.0/16",
+    lambda number: f"source: [10.{number}.0.0/17, 10.{number}.128.0/17, 'fd00:{number}::/32'], helpers: ftp",
+    lambda number: f"destination: 192.0.2.{number}",
+]
+
+
+@pytest.mark.parametrize("keys", DISJOINT)
+def test_policies_for_other_sessions_are_not_even_compared(
+    load: Load, monkeypatch: pytest.MonkeyPatch, keys: Callable[[int], str]
+) -> None:
+    """There may be thousands of them."""
+
+    def refuse(reach: Reach, other: Reach) -> bool:
+        raise AssertionError(f"{reach.name} is compared with {other.name}")
+
+    monkeypatch.setattr(Reach, "takes_all_of", refuse)
+    monkeypatch.setattr(Reach, "takes_some_of", refuse)
+    lines = (f"  - {{name: p{number}, {keys(number)}, action: accept}}\n" for number in range(200))
+    assert len(load("policies:\n" + "".join(lines)).policies) == 200
+
+
+NETWORKS = st.lists(
+    st.sampled_from(["0.0.0.0/0", "10.0.0.0/8", "10.0.0.0/9", "10.128.0.0/9", "10.7.0.0/16", "::/0", "fd00::/8"])
+    .map(ip_network),
+    max_size=3,
+    unique=True,
+)  # fmt: skip
+POLICIES = st.lists(st.tuples(NETWORKS, NETWORKS, st.sets(st.sampled_from(["lan0", "wan0"]))), min_size=2, max_size=6)
+
+
+@given(POLICIES)
+def test_what_takes_the_sessions_of_a_policy_is_found_among_all_above_it(
+    drawn: list[tuple[list[Network], list[Network], set[str]]],
+) -> None:
+    *before, last = (
+        Reach.of(
+            Policy(
+                name=str(number),
+                accept=True,
+                sources=tuple(sources),
+                destinations=tuple(destinations),
+                interfaces=tuple(interfaces),
+            ),
+            frozenset({"ftp"}),
+        )
+        for number, (sources, destinations, interfaces) in enumerate(drawn)
+    )
+    above = Above()
+    for other in before:
+        above.add(other)
+    assert above.taking_all_of(last) == next((other for other in before if other.takes_all_of(last)), None)
+    some = [other for other in before if other.takes_some_of(last)]
+    everybody = joined(each for other in some for each in other.sources)
+    assert above.taking_together(last) == (some if len(some) > 1 and contain(everybody, last.sources) else [])
+
+
+def test_a_thousand_policies_are_judged_in_seconds(load: Load) -> None:
+    """A reload of so many must not take a minute."""
     lines = (
         f"  - {{name: p{number}, source: 10.{number // 256}.{number % 256}.0/24, action: accept}}\n"
         for number in range(1000)
