@@ -161,11 +161,13 @@ class _Rest:
                 kept: list[dict[str, Any]] = []
                 self.value[key] = kept
                 self._former[key] = []
+                wrong_keys: dict[Location, set[str]] = {}
+                for location in wrong:
+                    wrong_keys.setdefault(location[:2], set()).update(map(str, location[2:3]))
                 for index, element in enumerate(section):
-                    keys = {str(location[2]) for location in wrong if location[1:2] == (index,) and len(location) > 2}
                     if not isinstance(element, dict):
                         continue
-                    stand_ins = self.STAND_INS[key]
+                    keys, stand_ins = wrong_keys.get((key, index), set()), self.STAND_INS[key]
                     absent = (stand_ins.keys() - element.keys()) | (keys & stand_ins.keys())
                     unread |= {(key, len(kept), name) for name in keys | absent}
                     kept.append(
@@ -175,8 +177,8 @@ class _Rest:
                     self._former[key].append(index)
             else:
                 unread.add((key,))
-        if not self.value[checks.POLICIES] and value.get(checks.POLICIES) != []:
-            unread.add((checks.POLICIES,))
+        # A section of which nothing is left was not empty.
+        unread |= {(key,) for key in self.STAND_INS if self.value.get(key) == [] != value.get(key)}
         self.unread = frozenset(unread)
         """The sections, and the keys of elements, that could not be read."""
 

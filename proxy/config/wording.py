@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from functools import cache
 from typing import Any
 
 from pydantic_core import ErrorDetails
@@ -54,8 +55,8 @@ def _words(detail: ErrorDetails) -> str:
     match detail["type"]:
         case "missing":
             return "this key is missing"
-        case "model_type" | "dataclass_type":
-            return "expected keys and values"
+        case "model_type" | "dict_type":
+            return _keys_wanted(detail["loc"], given)
         case "tuple_type":
             return "expected a list"
         case "pinhole":
@@ -77,15 +78,34 @@ def _unknown_key(location: marks.Location) -> str:
     return f"unknown key{suggest(word, known) or '; known here: ' + ', '.join(known)}"
 
 
-def _keys_at(location: marks.Location) -> list[str]:
-    """The keys that the schema has at a place."""
-    schema = json_schema()
+def _keys_wanted(location: marks.Location, given: Any) -> str:
+    """The message for something else where keys and values belong."""
+    known = _keys_at(location)
+    words = ["expected keys and values", *([f"known here: {', '.join(known)}"] if known else [])]
+    if isinstance(given, list):
+        words += [f"a list belongs below `{key}`" for key, below in known.items() if below.get("type") == "array"]
+    return "; ".join(words)
 
-    def resolved(node: dict[str, Any]) -> dict[str, Any]:
-        reference = node.get("$ref")
-        return schema["$defs"][reference.rpartition("/")[2]] if reference else node
 
-    node = schema
+def _keys_at(location: marks.Location) -> dict[str, Any]:
+    """The keys that the schema has at a place, and what it says of each. Empty: all keys are names there."""
+    node = _schema()
     for step in location:
-        node = resolved(node["items"] if isinstance(step, int) else node["properties"][step])
-    return list(node["properties"])
+        node = _with_keys(node.get("items", {}) if isinstance(step, int) else node.get("properties", {}).get(step, {}))
+    found: dict[str, Any] = node.get("properties", {})
+    return found
+
+
+def _with_keys(node: dict[str, Any]) -> dict[str, Any]:
+    """What a part of the schema stands for: what it refers to, and where it may be one thing or another, the one with
+    keys."""
+    if "$ref" in node:
+        return _with_keys(_schema()["$defs"][node["$ref"].rpartition("/")[2]])
+    choices = map(_with_keys, node.get("anyOf", ()))
+    return next((choice for choice in choices if "properties" in choice), node)
+
+
+@cache
+def _schema() -> dict[str, Any]:
+    """The schema. It takes longer to make than a configuration to read, and many keys may be wrong."""
+    return json_schema()

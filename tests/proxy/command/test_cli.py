@@ -124,7 +124,8 @@ def test_check_prints_every_problem_of_every_file(file: Path, tmp_path: Path) ->
     assert result.exit_code == 1
     assert [line.removeprefix(str(tmp_path)) for line in result.stderr.splitlines()] == [
         "/bad.yaml:1:1: prots: unknown key; did you mean 'ports'?",
-        "/bad.yaml:2:9: limits: expected keys and values",
+        "/bad.yaml:2:9: limits: expected keys and values; known here: sessions, sessions_per_client, "
+        "client_prefix_ipv6, pinholes, pinholes_per_session, pinholes_per_client",
         "/none.yaml: cannot be read: No such file or directory",
     ]
     assert f"{file}: fine" in result.stdout

@@ -75,7 +75,40 @@ def test_policies_are_required(problems: Problems) -> None:
 
 def test_wrong_shape_of_a_list_of_policies_is_one_problem(problems: Problems) -> None:
     assert problems("policies: accept") == ["1:11: policies: expected a list"]
-    assert problems("policies: [accept]") == ["1:12: policies[0]: expected keys and values"]
+    (found,) = problems("policies: [accept]")
+    assert found.startswith("1:12: policies[0]: expected keys and values; known here: name, from, source, ")
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("audit: stdout", "known here: to, format, chain, sinks, required, node, progress"),
+        (
+            "audit: [{to: stdout}]",
+            "known here: to, format, chain, sinks, required, node, progress; a list belongs below `sinks`",
+        ),
+        ("control: [/run/x.sock]", "known here: path, look, change"),
+        ("metrics: 9467", "known here: listen"),
+    ],
+)
+def test_where_keys_belong_they_are_named(problems: Problems, text: str, wanted: str) -> None:
+    (found,) = problems(POLICY + text)
+    assert found.endswith(f": expected keys and values; {wanted}")
+
+
+def test_where_every_name_is_a_key_none_is_named(problems: Problems) -> None:
+    assert problems(POLICY + "networks: 5") == ["2:11: networks: expected keys and values"]
+
+
+def test_an_unknown_key_of_what_may_also_be_a_path(problems: Problems) -> None:
+    assert problems(POLICY + "control: {group: x}") == [
+        "2:11: control.group: unknown key; known here: path, look, change"
+    ]
+
+
+def test_a_table_of_which_nothing_can_be_read_is_not_empty(problems: Problems) -> None:
+    (found,) = problems("session-helpers: [ftp]\n" + POLICY)
+    assert found.startswith("1:19: session-helpers[0]: expected keys and values; known here: id, name, ")
 
 
 @pytest.mark.parametrize(
