@@ -53,10 +53,10 @@ class VirtualIp:
     outside: Host | None
     """None: any address of the interface."""
     inside: Host
-    transport: Transport | None = None
+    ports: Port | None = None
     """None: all ports of all transports."""
-    port: int = 0
     inside_port: int = 0
+    """The port inside that the first of them leads to."""
 
 
 class Objects:
@@ -68,11 +68,6 @@ class Objects:
         self._common = common
 
     # -- addresses -------------------------------------------------------------------------------------------------
-
-    def is_known(self, name: str, version: int) -> bool:
-        """Whether an address or a group has this name."""
-        six = "6" if version == 6 else ""
-        return any(name in self._domain.block(f"firewall {kind}{six}").edits for kind in ("address", "addrgrp"))
 
     def networks(self, name: str, version: int) -> Networks:
         """The networks of an address, or the members of a group."""
@@ -119,19 +114,23 @@ class Objects:
             return f"the virtual IP {name!r} has a `src-filter`"
         try:
             outside, inside = list(_range(block.word("extip"))), list(_range(block.word("mappedip")))
-            transport, ports, inside_ports = None, [0], [0]
+            ports = inside_ports = range(0)
+            forwarded: Port | None = None
             if block.is_on("portforward"):
-                transport = Transport(block.word("protocol", "tcp"))
-                ports = list(_ports(block.word("extport")))
-                inside_ports = list(_ports(block.word("mappedport", block.word("extport"))))
+                ports = _ports(block.word("extport"))
+                inside_ports = _ports(block.word("mappedport", block.word("extport")))
+                forwarded = Transport(block.word("protocol", "tcp")), ports[0], ports[-1]
         except ValueError:
             return f"the virtual IP {name!r} cannot be read"
-        if len(outside) != len(inside) or len(ports) != len(inside_ports) or len(inside) > MOST_ADDRESSES:
+        if len(outside) != len(inside) or len(inside) > MOST_ADDRESSES:
             return f"the virtual IP {name!r} maps {len(outside)} addresses to {len(inside)}"
+        if len(ports) != len(inside_ports):
+            return f"the virtual IP {name!r} maps {len(ports)} ports to {len(inside_ports)}"
         return [
-            VirtualIp(name, block.word("extintf", "any"), self._outside(block, public), private, transport, port, inner)
+            VirtualIp(
+                name, block.word("extintf", "any"), self._outside(block, public), private, forwarded, inside_ports.start
+            )
             for public, private in zip(outside, inside, strict=True)
-            for port, inner in zip(ports, inside_ports, strict=True)
         ]
 
     def _outside(self, block: Block, public: Host) -> Host | None:
@@ -230,10 +229,13 @@ def _range(text: str) -> Iterator[Host]:
         yield type(low)(number)
 
 
-def _ports(text: str) -> Iterator[int]:
+def _ports(text: str) -> range:
     """The ports from FIRST to LAST, or the only one. Raises ValueError."""
     first, _, last = text.partition("-")
-    yield from range(int(first), int(last or first) + 1)
+    low, high = int(first), int(last or first)
+    if not 1 <= low <= high <= 65535:
+        raise ValueError(text)
+    return range(low, high + 1)
 
 
 def _ports_of(service: Block) -> Iterator[Port]:

@@ -13,7 +13,7 @@ from typing import Any
 
 from protocols.contract.addresses import Network
 from proxy.config.networks import NAME
-from proxy.config.values import parse_interface
+from proxy.config.values import Dnat, PortRange, parse_interface
 from proxy.fortios import voip
 from proxy.fortios.objects import EVERYBODY, Objects, VirtualIp
 from proxy.fortios.syntax import Block
@@ -38,6 +38,28 @@ class Written:
     keys: dict[str, Any] = field(default_factory=dict)
 
 
+class _Names:
+    """Gives each thing a name that no other one has."""
+
+    def __init__(self, separator: str) -> None:
+        self._separator = separator
+        self._taken: set[str] = set()
+        self._last: dict[str, int] = {}
+        """The number that was last put behind a name. Of names in other scripts there may be thousands alike."""
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._taken
+
+    def once(self, name: str) -> str:
+        """This name, or one like it that is not taken. It is taken from now on."""
+        found = name
+        while found in self._taken:
+            self._last[name] = self._last.get(name, 1) + 1
+            found = f"{name}{self._separator}{self._last[name]}"
+        self._taken.add(found)
+        return found
+
+
 class Unmapped(Exception):
     """A policy cannot be said in our words. The text says why."""
 
@@ -54,7 +76,7 @@ class Policies:
         self._names: dict[tuple[str, int], str] = {}
         self._within: list[str] = []
         """The groups whose members are being looked at."""
-        self._taken: set[str] = set()
+        self._policy_names, self._network_names = _Names(" "), _Names("-")
         self.interfaces: dict[str, str] = {}
         """Names of interfaces that are none on Linux -> what stands for them."""
 
@@ -95,10 +117,16 @@ class Policies:
                 keys["options"] = {"sip": options}
         if plain:
             yield self._to_addresses(policy, title, dict(keys), list(remarks), accepts)
-        for position, one in enumerate(virtual):
-            yield self._to_virtual_ip(
-                policy, title, dict(keys), list(remarks), one, position if len(virtual) > 1 or plain else None
-            )
+        for one in virtual:
+            title_here = f"{title}, virtual IP {one.name!r}"
+            published = self._published(one, helpers)
+            if not published and one.ports is not None:
+                transport, low, high = one.ports
+                words = f"port {PortRange(low, high)}/{transport.value} is that of no helper"
+                yield Written([f"{title_here} is left out: {words}"])
+            is_alone = not plain and len(virtual) == len(published) == 1
+            for entry in published:
+                yield self._to_virtual_ip(dict(keys), [title_here, *remarks], one, entry, is_alone)
 
     # -- the parts of a policy -----------------------------------------------------------------------------------
 
@@ -140,16 +168,7 @@ class Policies:
         """A name that no other policy has."""
         own = re.sub(r"[^ -~]", "?", policy.word("name")).strip()[:48]
         name = own or f"policy {number}"
-        return self._once(name if name not in self._taken else f"{name} {number}")
-
-    def _once(self, name: str) -> str:
-        """This name, or one like it that is not taken."""
-        found, number = name, 1
-        while found in self._taken:
-            number += 1
-            found = f"{name} {number}"
-        self._taken.add(found)
-        return found
+        return self._policy_names.once(name if name not in self._policy_names else f"{name} {number}")
 
     def _interfaces(self, policy: Block) -> list[str]:
         """Interfaces by which sessions come. Empty: any."""
@@ -227,12 +246,7 @@ class Policies:
     def _network_name(self, name: str) -> str:
         """A name that `networks` can have and that is not taken."""
         base = re.sub(r"[^A-Za-z0-9_.-]", "-", name)[:56]
-        base = base if NAME.fullmatch(base) else f"net-{base}"
-        found, number = base, 1
-        while found in self.networks:
-            number += 1
-            found = f"{base}-{number}"
-        return found
+        return self._network_names.once(base if NAME.fullmatch(base) else f"net-{base}")
 
     def _nat(self, policy: Block, remarks: list[str]) -> dict[str, Any]:
         """The source NAT of the policy."""
@@ -276,26 +290,27 @@ class Policies:
             )
         return Written([title, *remarks], keys)
 
+    def _published(self, one: VirtualIp, helpers: set[str]) -> list[Entry | None]:
+        """The entries whose ports a virtual IP publishes. None stands for all of them."""
+        if one.ports is None:
+            return [None]
+        return [entry for entry in self._table if entry.name in helpers and entry.is_within([one.ports])]
+
     def _to_virtual_ip(
-        self, policy: Block, title: str, keys: dict[str, Any], remarks: list[str], one: VirtualIp, position: int | None
+        self, keys: dict[str, Any], remarks: list[str], one: VirtualIp, entry: Entry | None, is_alone: bool
     ) -> Written:
-        """The policy for one virtual IP, which publishes a server."""
-        title = f"{title}, virtual IP {one.name!r}"
-        helpers = keys.get("helpers") or sorted({entry.name for entry in self._table})
-        if one.transport is not None:
-            served = [e for e in self._table if (e.protocol, e.port) == (one.transport, one.port) and e.name in helpers]
-            if not served:
-                return Written([f"{title} is left out: port {one.port}/{one.transport.value} is that of no helper"])
-            keys["helpers"] = [served[0].name]
-            options = keys.get("options", {})
-            if served[0].name not in options:
+        """The policy for a virtual IP, which publishes a server, or for the one entry whose port it publishes.
+        `is_alone`: the policy of the FortiGate becomes no other one besides."""
+        if entry is not None:
+            keys["helpers"] = [entry.name]
+            if entry.name not in keys.get("options", {}):
                 keys.pop("options", None)
-            if len([e for e in self._table if e.name == served[0].name]) > 1:
+            if len([each for each in self._table if each.name == entry.name]) > 1:
                 remarks.append(
-                    f"the virtual IP is for port {one.port}/{one.transport.value} alone, here for all of the helper"
+                    f"the virtual IP is for port {entry.port}/{entry.protocol.value} alone, here for all of the helper"
                 )
-        if position is not None:
-            keys["name"] = self._once(f"{keys['name']} {one.name}"[:60])
+        if not is_alone:
+            keys["name"] = self._policy_names.once(f"{keys['name']} {one.name}"[:60])
         if one.interface != "any" and "from" not in keys:
             keys["from"] = [self.interface(one.interface)]
         if one.outside is not None:
@@ -305,11 +320,17 @@ class Policies:
         else:
             remarks.append("the public address is that of the interface: name it as `destination`")
         if keys["action"] == "accept":
-            is_moved = one.inside_port not in (0, one.port)
-            at = f"[{one.inside}]" if one.inside.version == 6 else str(one.inside)
-            keys["dnat"] = f"{at}:{one.inside_port}" if is_moved else str(one.inside)
+            keys["dnat"] = str(Dnat(one.inside, _moved_to(one, entry)))
         order = ("name", "from", "source", "destination", "helpers", "action", "snat", "dnat", "options")
-        return Written([title, *remarks], {key: keys[key] for key in order if key in keys})
+        return Written(remarks, {key: keys[key] for key in order if key in keys})
+
+
+def _moved_to(one: VirtualIp, entry: Entry | None) -> int | None:
+    """The port of a published server. None: the one that the client dials."""
+    if one.ports is None or entry is None:
+        return None
+    port = one.inside_port + entry.port - one.ports[1]
+    return port if port != entry.port else None
 
 
 def _word(network: Network) -> str:

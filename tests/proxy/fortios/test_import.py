@@ -146,6 +146,36 @@ def test_a_forwarded_port_of_no_helper_is_left_out() -> None:
     assert [policy.accept for policy in read(text).policies] == [False]
 
 
+PORTS = (
+    "config firewall vip\nedit pbx\nset extip 203.0.113.9\nset mappedip 10.1.0.50\nset portforward enable\n"
+    "set protocol udp\nset extport {}\nset mappedport {}\nnext\nend\n"
+)
+
+
+def test_of_a_range_of_ports_those_of_helpers_are_published() -> None:
+    text = configured("set dstaddr pbx", PORTS.format("5000-20000", "6000-21000"))
+    assert only(text)["dnat"] == "10.1.0.50:6060"
+    assert only(text)["helpers"] == ["sip"]
+
+
+def test_a_range_of_ports_of_no_helper_is_left_out_in_one_line() -> None:
+    text = configured("set dstaddr pbx", PORTS.format("10000-20000", "10000-20000"))
+    assert remarks(text)[0] == "policy 7, virtual IP 'pbx' is left out: port 10000-20000/udp is that of no helper"
+    assert len(remarks(text)) == 2
+
+
+@pytest.mark.parametrize(
+    ("ports", "why"),
+    [
+        (("5060-5061", "5060"), "the virtual IP 'pbx' maps 2 ports to 1"),
+        (("5061-5060", "5060"), "the virtual IP 'pbx' cannot be read"),
+        (("1-99999999999999999999999", "5060"), "the virtual IP 'pbx' cannot be read"),
+    ],
+)
+def test_ports_that_cannot_be_mapped_are_told(ports: tuple[str, str], why: str) -> None:
+    assert remarks(configured("set dstaddr pbx", PORTS.format(*ports)))[0] == f"policy 7 is left out: {why}"
+
+
 def test_a_range_and_a_group_of_virtual_ips_become_a_policy_for_each_address() -> None:
     vips = (
         "config firewall vip\nedit pair\nset extip 203.0.113.20-203.0.113.21\nset mappedip 10.1.0.20-10.1.0.21\nnext\n"
@@ -206,6 +236,15 @@ def test_groups_within_one_another_end_and_say_so() -> None:
     text = configured("set srcaddr one", groups)
     assert [str(network) for network in read(text).policies[0].sources] == ["10.1.0.0/16"]
     assert "'one' is within itself, or within too many groups" in remarks(text)
+
+
+def test_addresses_whose_names_differ_in_other_scripts_alone_keep_apart() -> None:
+    names = [f"\u0430{chr(0x430 + number)}" for number in range(30)]
+    addresses = "".join(
+        f"edit {name}\nset subnet 10.1.{number}.0 255.255.255.0\nnext\n" for number, name in enumerate(names)
+    )
+    text = configured(f"set srcaddr {' '.join(names)}", f"config firewall address\n{addresses}end\n")
+    assert len(read(text).networks) == len(read(text).policies[0].sources) == 30
 
 
 def test_groups_nested_without_end_end() -> None:
