@@ -72,6 +72,11 @@ def read(
     return document
 
 
+def of(value: Any, name: str) -> Document:
+    """Plain values as a document. Its places are not known, but for their paths."""
+    return Document([name], yaml.representer.SafeRepresenter().represent_data(value), value)
+
+
 def _compose(source: Source, problems: list[Problem]) -> yaml.Node | None:
     """The root of one file. None: the file is empty, or cannot be read."""
 

@@ -102,9 +102,9 @@ def judge(sources: Sequence[Source], *, with_places: bool = False) -> Judgement:
     return Judgement(config, (), warnings)
 
 
-def examine(sources: Sequence[Source]) -> list[tuple[str, str]]:
-    """What is wrong with the files of a configuration: the path of each thing, and the words."""
-    _, problems = _examine(documents.read(sources, _LISTS))
+def examine(value: dict[str, Any]) -> list[tuple[str, str]]:
+    """What is wrong with the keys and values of a configuration: the path of each thing, and the words."""
+    _, problems = _examine(documents.of(value, ""))
     return [(one.path, one.text) for one in problems]
 
 

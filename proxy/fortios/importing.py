@@ -8,7 +8,6 @@ from typing import Any
 import yaml
 
 from proxy.config import reading
-from proxy.config.files import Source
 from proxy.config.shown import escaped
 from proxy.errors import PinholeError
 from proxy.fortios import syntax
@@ -49,7 +48,8 @@ def translated(text: str, domain: str | None = None) -> str:
         "Interfaces are called as on the FortiGate: put the names of this host in their place (`pinhole check`).",
         *remarks,
     ]
-    return _valid(head, table, told, policies.networks, written)
+    _leave_out_refused(table, policies.networks, written)
+    return "\n".join(_lines(head, table, told, policies.networks, written)) + "\n"
 
 
 def _domain(root: Block, wanted: str | None) -> tuple[Block, Block, list[str]]:
@@ -69,19 +69,19 @@ def _domain(root: Block, wanted: str | None) -> tuple[Block, Block, list[str]]:
     return domains[wanted], common, remarks if others else []
 
 
-def _valid(
-    head: list[str], table: list[Entry], told: list[str], networks: dict[str, list[str]], written: list[Written]
-) -> str:
-    """The text. Policies that `check` refuses, mostly since others above take all of their sessions, are remarks."""
+def _leave_out_refused(table: list[Entry], networks: dict[str, list[str]], written: list[Written]) -> None:
+    """Make remarks of those policies that `check` refuses, mostly since others above take all of their sessions."""
+    rows = [entry.row for entry in table if not entry.remark]
     while True:
-        text = "\n".join(_lines(head, table, told, networks, written)) + "\n"
-        problems = reading.examine([Source("import", text.encode())])
+        kept = [one for one in written if one.keys]
+        problems = reading.examine(
+            {"session-helpers": rows, "networks": _used(networks, written), "policies": [one.keys for one in kept]}
+        )
         if not problems:
-            return text
+            return
         refused = {number: what for path, what in problems if (number := _policy_of(path)) is not None}
         if not refused:
             raise PinholeError("; ".join(what for _, what in problems))
-        kept = [one for one in written if one.keys]
         for number, what in refused.items():
             kept[number].remarks = [f"{kept[number].remarks[0]} is left out: {what}"]
             kept[number].keys = {}
@@ -113,18 +113,15 @@ def _lines(
     if used:
         yield ""
         yield "networks:"
-        yield from (f"  {name}: {_flow(of)}" for name, of in used.items())
+        yield from _dumped(used, "  ")
     yield ""
     yield "policies:"
     for one in written:
         yield from _remarks(one.remarks, "  ")
         if one.keys:
-            dumped = yaml.safe_dump(
-                escaped(one.keys), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True
-            )
-            first, *rest = dumped.splitlines()
-            yield f"  - {first}"
-            yield from (f"    {line}" for line in rest)
+            first, *rest = _dumped(one.keys, "    ")
+            yield f"  - {first.lstrip()}"
+            yield from rest
 
 
 def _used(networks: dict[str, list[str]], written: list[Written]) -> dict[str, list[str]]:
@@ -146,6 +143,12 @@ def _remarks(texts: list[str], indent: str) -> Iterator[str]:
 def _plain(text: str) -> str:
     """A text of the file within a remark: nothing in it ends the line."""
     return "".join(each if each.isprintable() else "?" for each in text)
+
+
+def _dumped(value: dict[str, Any], indent: str) -> Iterator[str]:
+    """Keys and values in the lines of a file."""
+    text = yaml.safe_dump(escaped(value), sort_keys=False, default_flow_style=None, width=100, allow_unicode=True)
+    return (f"{indent}{line}" for line in text.splitlines())
 
 
 def _flow(value: Any) -> str:
