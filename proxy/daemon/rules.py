@@ -158,7 +158,7 @@ class Rules:
     def _find(self) -> None:
         """Look for the guard until it is back."""
         self._finding = None
-        if (guard := link.find()) is None:
+        if (guard := link.find(patience=0)) is None:
             self._finding = self._loop.call_later(FIND_SECONDS, self._find)
             return
         self._guard = guard

@@ -35,6 +35,7 @@ from proxy.config import reading
 from proxy.config.schema import Config
 from proxy.errors import NetError, PinholeError
 from proxy.host import link, net, privileges, rules, service
+from proxy.host.commands import turn
 from proxy.host.link import Link
 from proxy.host.news import News
 from proxy.host.passed import Passed
@@ -93,9 +94,9 @@ class Guard:
         self._put_back_at: deque[float] = deque(maxlen=AT_ONCE)
         self._passed: Passed | None = None
 
-    def listen_at(self, door: socket.socket) -> None:
+    def listen_at(self, entrance: socket.socket) -> None:
         """Let listeners come by this socket."""
-        self._watch(door.fileno(), partial(self._come_in, door))
+        self._watch(entrance.fileno(), partial(self._come_in, entrance))
 
     def add(self, listener: socket.socket, is_last: bool = False) -> None:
         """Tell this listener. `is_last`: its end is the guard's."""
@@ -234,8 +235,8 @@ class Guard:
         with contextlib.suppress(OSError):  # its end is heard next; one that does not read is no reason to wait
             listener.send(line, socket.MSG_DONTWAIT)
 
-    def _come_in(self, door: socket.socket) -> None:
-        listener, _ = door.accept()
+    def _come_in(self, entrance: socket.socket) -> None:
+        listener, _ = entrance.accept()
         if len(self._listeners) < _LISTENERS and self._is_trusted(listener):
             self.add(listener)
         else:
@@ -316,16 +317,13 @@ class Guard:
             self._say(str(error))
 
 
-def door() -> socket.socket:
-    """The socket at the name where listeners look for a guard. Raises NetError when another one stands there."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    try:
-        sock.bind(link.NAME)
-    except OSError:
-        sock.close()
-        raise NetError("another process guards the rules of this network namespace (`ss -xlp` names it)") from None
-    sock.listen()
-    return sock
+def entrance() -> socket.socket:
+    """The socket where listeners find a guard. Raises NetError when another one stands in this network namespace."""
+    with turn():  # of two that come at once, the second one finds the first
+        if (other := link.find(of=(0, os.geteuid()))) is not None:
+            other.sock.close()
+            raise NetError("another process guards the rules of this network namespace (`ss -xlp` names it)")
+        return link.entrance()
 
 
 # -- as a child of the daemon ------------------------------------------------------------------------------------------
@@ -335,7 +333,7 @@ def fork(path: str | None, config: Config, backend: Backend | None, keeps: bool)
     """Start a guard beside this process, which ends with it. This must be called before there is a second thread.
     Raises NetError when it is to keep the rules, and another guard does."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    entry = door() if keeps else None
+    entry = entrance() if keeps else None
     pid = os.fork()
     if pid:
         theirs.close()
@@ -369,7 +367,7 @@ def run(path: str | None, wanted: Backend | None) -> int:
     raises PinholeError when it cannot begin."""
     config = reading.in_force(path)
     net.require_admin()
-    entry = door()
+    entry = entrance()
     privileges.keep(_NEEDED)
     told, tells = socket.socketpair()
     tells.setblocking(False)

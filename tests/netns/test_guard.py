@@ -288,6 +288,44 @@ def test_there_is_one_guard_of_a_network_namespace(site: Kept) -> None:
     assert site.status("net", "status") == 0
 
 
+SQUAT = """
+import socket, sys
+held = []
+for name in ("pinhole-guard", *(f"pinhole-guard-{number:016x}" for number in range(20))):
+    door = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    door.bind(f"\\0{name}")
+    door.listen(0)
+    knocks = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+    knocks.connect(f"\\0{name}")  # nobody else is let wait there
+    held += [door, knocks]
+print("taken", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.parametrize("is_of_run", [False, True])
+def test_names_that_others_have_taken_hinder_nobody(site: Kept, is_of_run: bool) -> None:
+    """Abstract names are anybody's, and who listens at one may keep whoever comes waiting."""
+    drop = ("setpriv", "--reuid", "daemon", "--regid", "daemon", "--clear-groups")
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with site.lab.gateway.popen([*drop, COMMAND[0], "-c", SQUAT], cwd=ROOT, **pipes) as others:
+        assert others.stdin is not None and others.stdout is not None
+        assert others.stdout.readline() == b"taken\n"
+        if is_of_run:
+            site.as_root()
+            site.daemon.start("--net")
+        else:
+            site.guard()
+            site.daemon.start()
+        assert site.daemon.until(rules_kept=True)
+        site.run("nft flush ruleset")
+        assert site.daemon.wait_for("rules.restored")["by"] == "guard"
+        site.daemon.command("net", "down")
+        site.daemon.wait_for("rules.missing", 2)
+        assert "pinhole" not in site.run("nft list tables")
+        others.stdin.close()
+
+
 def test_whom_it_does_not_know_may_neither_listen_nor_ask(site: Kept) -> None:
     site.guard()
     program = "from proxy.host.link import find; find().ask('rest')"

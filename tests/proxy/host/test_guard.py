@@ -143,8 +143,8 @@ def test_a_listener_that_does_not_read_holds_nobody_up(host: Host) -> None:
 
 
 def test_the_name_of_a_namespace_is_one_guard_s() -> None:
-    with guard_module.door(), pytest.raises(NetError, match="another process guards"):
-        guard_module.door()
+    with guard_module.entrance(), pytest.raises(NetError, match="another process guards"):
+        guard_module.entrance()
 
 
 # -- what passed unread ------------------------------------------------------------------------------------------------
