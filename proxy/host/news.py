@@ -9,11 +9,11 @@ import socket
 import struct
 from collections.abc import Iterator
 
-from proxy.host import rules_nft, rules_routing
+from proxy.host import routing, rules_nft, rules_routing
 from proxy.sockets import netlink
 
-_ROUTING_NEWS = 1 << 0 | 1 << 6 | 1 << 7 | 1 << 10 | 1 << 18
-"""RTNLGRP_LINK, _IPV4_ROUTE, _IPV4_RULE, _IPV6_ROUTE, _IPV6_RULE."""
+_ROUTING_NEWS = 1 << 0 | 1 << 6 | 1 << 7 | 1 << 8 | 1 << 10 | 1 << 18
+"""RTNLGRP_LINK, _IPV4_ROUTE, _IPV4_RULE, _IPV6_IFADDR, _IPV6_ROUTE, _IPV6_RULE."""
 NETLINK_NETFILTER = 12
 _NFTABLES_NEWS = 1 << 6
 _NFNL_SUBSYS_NFTABLES = 10
@@ -31,8 +31,9 @@ class News:
 
     def __init__(self, of_rules: bool) -> None:
         """`of_rules`: whether to hear of nftables as well, as far as this process may."""
-        routing = socket_for(socket.NETLINK_ROUTE, _ROUTING_NEWS)
-        self._sockets = {routing.fileno(): routing}
+        of_routing = socket_for(socket.NETLINK_ROUTE, _ROUTING_NEWS)
+        self._sockets = {of_routing.fileno(): of_routing}
+        self._had_ipv6 = routing.has_ipv6()
         self._of_rules = -1
         if of_rules:
             # In a container whose network is the host's, CAP_NET_ADMIN may be one that says nothing there.
@@ -63,10 +64,16 @@ class News:
             try:
                 news = os.read(descriptor, RECEIVE_BYTES)
             except BlockingIOError:
-                return found
+                return self._ipv6_changed() or found
             except OSError:  # ENOBUFS: more came than could wait
                 return True
             found = found or concerns_us(news, descriptor == self._of_rules, table)
+
+    def _ipv6_changed(self) -> bool:
+        """Whether this host has its first IPv6 address since the last news, or has lost its last one. Single addresses
+        come and go, and live on with each advertisement of a router; they are nothing to look for."""
+        had, self._had_ipv6 = self._had_ipv6, routing.has_ipv6()
+        return had != self._had_ipv6
 
 
 def socket_for(family: int, groups: int) -> socket.socket:

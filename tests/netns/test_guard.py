@@ -397,6 +397,19 @@ def test_news_that_are_lost_since_too_many_came_are_no_reason_to_miss_what_is_go
     assert is_read(site.lab, site.daemon)
 
 
+@pytest.mark.parametrize("backend", ["nft", "iptables"])
+def test_a_host_that_gets_ipv6_later_is_set_up_for_it_at_once(site: Kept, backend: str) -> None:
+    off = "for each in all default; do echo %d >/proc/sys/net/ipv6/conf/$each/disable_ipv6; done"
+    site.run(off % 1)
+    site.guard("--backend", backend)
+    site.daemon.start()
+    assert "213" not in site.run("ip -6 -N rule")
+    site.run(off % 0)
+    line = site.daemon.wait_for("rules.restored")
+    assert (line["by"], [part for part in line["parts"] if "IPv6 rule" in part] != []) == ("guard", True)
+    assert site.status("net", "status") == 0
+
+
 # -- the host ----------------------------------------------------------------------------------------------------------
 
 
