@@ -51,11 +51,13 @@ def plan(path: str | None, backend: str | None, as_json: bool) -> None:
 def up(path: str | None, backend: str | None, as_json: bool) -> None:
     """Set rules and routes up, in place of what an earlier `up` left."""
     from proxy.config import reading
-    from proxy.host import net
+    from proxy.host import link, net
 
     settings = reading.in_force(path)
+    chosen = net.chosen(settings, named_backend(backend))
+    link.agree_on(chosen.value)
     with _steps(as_json) as tell:
-        net.up(settings, net.chosen(settings, named_backend(backend)), tell)
+        net.up(settings, chosen, tell)
 
 
 @net.command()

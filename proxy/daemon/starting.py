@@ -40,9 +40,8 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
     is_root = os.geteuid() == 0
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
     elsewhere = link.find()
-    if sets_up and elsewhere is not None and elsewhere.lasts(ENDING_SECONDS):
-        raise PinholeError("`pinhole net guard` keeps the rules here: leave --net out, or end it first")
-    if sets_up:
+    if sets_up and elsewhere is not None:
+        _let_end(elsewhere)
         elsewhere = None
     backend = net.chosen(settings, wanted) if sets_up else None
     keeper: Keeper | None = None
@@ -74,6 +73,17 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
         watcher.end()
         if keeper is not None:
             keeper.end("end")
+
+
+def _let_end(other: Link) -> None:
+    """Another guard may be that of a daemon which was killed, and about to end. Raises PinholeError when it lasts."""
+    said = other.lasts(ENDING_SECONDS)
+    other.end()
+    if said is None:
+        return
+    if said.get("command") == guard.RUN_NET:
+        raise PinholeError("another `pinhole run --net` serves here, and keeps the rules: end it first")
+    raise PinholeError("`pinhole net guard` keeps the rules here: leave --net out, or end it first")
 
 
 def _keeper(path: str | None, settings: Config, who: User, backend: Backend | None, watcher: Link) -> Keeper:

@@ -56,6 +56,8 @@ AT_ONCE, WITHIN_SECONDS = 30, 60.0
 since each time takes effort."""
 LONGEST_PAUSE_SECONDS = 10.0
 """Between two attempts to put back what cannot be put back now."""
+NET_GUARD, RUN_NET = "net guard", "run --net"
+"""The commands that keep rules, as a guard names its own."""
 _LISTENERS = 16
 _LONGEST_WISH = 1 << 12
 
@@ -84,6 +86,7 @@ class Guard:
         for descriptor in self._news:
             self._watch(descriptor, partial(self._heard, descriptor))
         self._listeners: list[socket.socket] = []
+        self._command = NET_GUARD
         self._is_over = False
         self._is_resting = False
         self._missing: list[str] | None = None
@@ -100,6 +103,8 @@ class Guard:
 
     def add(self, listener: socket.socket, is_last: bool = False) -> None:
         """Tell this listener. `is_last`: its end is the guard's."""
+        if is_last:
+            self._command = RUN_NET
         self._listeners.append(listener)
         self._watch(listener.fileno(), partial(self._hear, listener, is_last))
         if self._missing is not None:
@@ -209,9 +214,15 @@ class Guard:
     # -- listeners -------------------------------------------------------------------------------------------------
 
     def _line(self, **facts: Any) -> bytes:
-        return json.dumps(
-            {"missing": self._missing, "sees_rules": self._sees_rules, "keeps": self._keeps, **facts}
-        ).encode()
+        wanted = self._standing.wanted
+        always = {
+            "missing": self._missing,
+            "sees_rules": self._sees_rules,
+            "keeps": self._keeps,
+            "command": self._command,
+            "backend": None if wanted is None else wanted.value,
+        }
+        return json.dumps(always | facts).encode()
 
     def _tell(self, missing: list[str], at: float, by_guard: bool = False) -> None:
         """Tell all listeners if this is other than before. `at` is when it came to be so, by the clock of `monotonic`,

@@ -86,16 +86,27 @@ class Link:
         finally:
             self.sock.setblocking(False)
 
-    def lasts(self, seconds: float) -> bool:
-        """Whether the guard is still there after this time."""
+    def first(self) -> Line:
+        """What the guard says when one comes. It is {} when the guard says nothing."""
+        self.sock.settimeout(ANSWER_SECONDS)
+        try:
+            return self._receive() or {}
+        except (EOFError, TimeoutError):
+            return {}
+        finally:
+            self.sock.setblocking(False)
+
+    def lasts(self, seconds: float) -> Line | None:
+        """What the guard has said last, if it is still there after this time. None: it has ended."""
+        said: Line = {}
         self.sock.settimeout(seconds)
         try:
             while True:
-                self._receive()
+                said = self._receive() or said
         except TimeoutError:
-            return True
+            return said
         except EOFError:
-            return False
+            return None
         finally:
             self.sock.setblocking(False)
 
@@ -167,3 +178,16 @@ def let_go(say: Callable[[str], None]) -> None:
         with contextlib.closing(link.sock):
             link.ask("rest")
         say("the guard lets rules and routes go, until they are set up again")
+
+
+def agree_on(backend: str) -> None:
+    """Raises NetError when a guard, if there is one, keeps rules by the other backend, and would put them back."""
+    if (link := find()) is None:
+        return
+    with contextlib.closing(link.sock):
+        said = link.first()
+    if said.get("keeps") and said["backend"] not in (None, backend):
+        raise NetError(
+            f"`pinhole {said['command']}` keeps rules by {said['backend']} here, and would put them back: end it, or "
+            f"start it with `--backend {backend}`"
+        )

@@ -18,7 +18,7 @@ class Standing:
         """`backend` is the one whose rules must stand. None: either will do. `sees_rules`: without it only routing is
         looked at."""
         self._config = config
-        self._wanted = backend
+        self.wanted = backend
         self._backend = backend
         """The backend whose rules stood at the last look."""
         self._sees_rules = sees_rules
@@ -29,7 +29,7 @@ class Standing:
         found = []
         with turn():
             if self._sees_rules:
-                if self._wanted is None:
+                if self.wanted is None:
                     self._backend = self._now_there()
                 found += [f"{what}: {how}" for what, how in self._firewall()]
             routes = routing.look()

@@ -354,6 +354,34 @@ def test_run_with_net_keeps_its_own_rules_and_takes_them_down_at_the_end(backend
         shutil.rmtree(daemon.directory)
 
 
+def test_a_second_run_with_net_is_told_of_the_first(site: Kept) -> None:
+    site.as_root()
+    site.daemon.start("--net")
+    second = site.lab.gateway.run((*COMMAND, "run", "--net", "-c", str(site.daemon.config)), cwd=ROOT, check=False)
+    assert (second.returncode, second.stderr) == (
+        1,
+        "pinhole: another `pinhole run --net` serves here, and keeps the rules: end it first\n",
+    )
+    assert site.status("net", "status") == 0
+
+
+@pytest.mark.parametrize("command", ["run --net", "net guard"])
+def test_net_up_by_the_other_backend_is_refused_where_a_guard_would_undo_it(site: Kept, command: str) -> None:
+    if command == "net guard":
+        site.guard("--backend", "nft")
+        until(lambda: site.status("net", "status") == 0)
+    else:
+        site.as_root()
+        site.daemon.start("--net", "--backend", "nft")
+    before = site.run("nft list ruleset")
+    up = ("net", "up", "-c", str(site.daemon.config), "--backend")
+    refused = site.daemon.command(*up, "iptables", check=False)
+    assert refused.returncode == 1
+    assert f"`pinhole {command}` keeps rules by nft here, and would put them back" in refused.stderr
+    assert site.run("nft list ruleset") == before
+    assert site.status(*up[:2], "--backend", "nft") == 0
+
+
 @pytest.mark.parametrize("backend", ["nft", "iptables"])
 def test_net_down_without_a_word_of_the_backend_lets_sessions_pass_as_before(site: Kept, backend: str) -> None:
     with server(site.lab.server):
