@@ -69,12 +69,27 @@ def every_line_is_in_the_catalogue() -> Iterator[None]:
 
 
 @pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(
+    collector: pytest.Collector,
+) -> Generator[None, pytest.CollectReport, pytest.CollectReport]:
+    """A file may be skipped as a whole, before there is a test of it (`importorskip`)."""
+    report = yield
+    if must_not_be_skipped(report, collector.config):
+        report.outcome = "failed"
+    return report
+
+
+@pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[Any]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
     report = yield
-    if report.skipped and item.config.getoption("none_skipped") and NOT_BESIDE not in str(report.longrepr):
+    if must_not_be_skipped(report, item.config):
         report.outcome = "failed"
     if report.failed:
         report.sections += [("pinhole", running.report()) for running in daemon.RUNNING]
     return report
+
+
+def must_not_be_skipped(report: pytest.CollectReport | pytest.TestReport, config: pytest.Config) -> bool:
+    return report.skipped and config.getoption("none_skipped") and NOT_BESIDE not in str(report.longrepr)
