@@ -50,6 +50,13 @@ def test_the_configuration_of_the_package_is_right() -> None:
     assert reading.load(ROOT / "debian/pinhole.yaml").audit.to == "/var/log/pinhole/audit.log"
 
 
+def test_the_image_is_built_in_a_format_that_keeps_its_health_check() -> None:
+    text = (ROOT / "Containerfile").read_text()
+    builds = re.findall(r"^# +(?:podman|buildah) build.*", text, re.MULTILINE)
+    assert builds and "\nHEALTHCHECK " in text
+    assert [line for line in builds if "--format docker" not in line] == []
+
+
 def test_the_architecture_names_every_room_and_every_module_beside_them() -> None:
     """A room is a folder in `protocols` or `proxy`; what modules it has tells itself."""
     modules = [path for folder in ("protocols", "proxy") for path in (ROOT / folder).rglob("*.py")]
