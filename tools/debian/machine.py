@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from tools.debian.roots import ENVIRONMENT
 from tools.lab.host import Host
 
 START_SECONDS = 60
-_ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
 
 # As process 1 of its own process namespace: the root below, with what is written to it in memory; devices that harm
 # nobody; and a place of its own among the control groups, so that nothing is left where ours are.
@@ -81,12 +81,7 @@ class Machine:
     def command(self, *words: str) -> list[str]:
         """What runs these words on the machine, as root."""
         spaces = [f"--{space}" for space in ("mount", "pid", "uts", "ipc", "cgroup", "root")]
-        environment = {
-            "PATH": "/usr/sbin:/usr/bin:/sbin:/bin",
-            "LC_ALL": "C.UTF-8",
-            "DEBIAN_FRONTEND": "noninteractive",
-        }
-        given = [f"{name}={value}" for name, value in environment.items()]
+        given = [f"{name}={value}" for name, value in ENVIRONMENT.items()]
         return ["nsenter", f"--target={self._pid}", *spaces, "--wdns=/", "env", "--ignore-environment", *given, *words]
 
     def run(self, *words: str, check: bool = True, stdin: str = "") -> subprocess.CompletedProcess[str]:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 PLACE = ROOT / ".cache/roots"
+ENVIRONMENT = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
+"""What commands of a Debian are given, whatever this process was started with."""
 
 ON_A_ROUTER = ("iproute2", "logrotate", "nftables", "python3", "systemd", "systemd-sysv")
 """What stands on a machine beside the least that a Debian is. So a package brings the libraries it needs itself."""
@@ -38,8 +40,7 @@ class DebianError(Exception):
 
 def run(command: Sequence[str | os.PathLike[str]], cwd: Path | None = None) -> str:
     """Run a command to its end. Returns what it printed; raises DebianError with all that it said."""
-    environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "DEBIAN_FRONTEND": "noninteractive"}
-    done = subprocess.run(command, cwd=cwd, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True)
+    done = subprocess.run(command, cwd=cwd, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True)
     if done.returncode:
         words = " ".join(str(word) for word in command)
         raise DebianError(f"{words}: exit status {done.returncode}\n{done.stdout[-6000:]}{done.stderr[-6000:]}")
