@@ -25,7 +25,6 @@ import select
 import signal
 import socket
 import time
-import traceback
 from collections import deque
 from collections.abc import Callable
 from functools import partial
@@ -34,7 +33,7 @@ from typing import Any
 from proxy.config import reading
 from proxy.config.schema import Config
 from proxy.errors import NetError, PinholeError
-from proxy.host import link, net, privileges, rules, service
+from proxy.host import beside, link, net, privileges, rules, service
 from proxy.host.commands import turn
 from proxy.host.link import Link
 from proxy.host.news import News
@@ -343,31 +342,24 @@ def entrance() -> socket.socket:
 def fork(path: str | None, config: Config, backend: Backend | None, keeps: bool) -> Link:
     """Start a guard beside this process, which ends with it. This must be called before there is a second thread.
     Raises NetError when it is to keep the rules, and another guard does."""
-    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
     entry = entrance() if keeps else None
-    pid = os.fork()
-    if pid:
-        theirs.close()
-        if entry is not None:
-            entry.close()
-        ours.setblocking(False)
-        return Link(ours, pid)
-    status = 1
-    try:
+    ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+
+    def work() -> int:
         ours.close()
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
-        privileges.keep(_NEEDED)
         guard = Guard(path, config, backend, keeps, say)
         guard.add(theirs, is_last=True)
         if entry is not None:
             guard.listen_at(entry)
         guard.serve()
-        status = 0
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
+        return 0
+
+    pid = beside.start(_NEEDED, work)
+    theirs.close()
+    if entry is not None:
+        entry.close()
+    ours.setblocking(False)
+    return Link(ours, pid)
 
 
 # -- as a command ------------------------------------------------------------------------------------------------------

@@ -17,15 +17,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import signal
 import socket
 import threading
-import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from proxy.errors import NetError, PinholeError, SocketError
-from proxy.host import privileges
+from proxy.host import beside, privileges
 
 KEPT = frozenset({privileges.NET_ADMIN, privileges.NET_RAW, privileges.DAC_OVERRIDE, privileges.CHOWN})
 """The rights that the keeper needs: rules and routes (iptables asks by a raw socket); files and directories of
@@ -88,24 +86,15 @@ def fork_keeper(
     are sockets to other processes, which the keeper closes so that those processes notice the end of the serving one
     too. Raises PinholeError."""
     ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    pid = os.fork()
-    if pid:
-        theirs.close()
-        return Keeper(pid, ours)
-    status = 1
-    try:
+
+    def work() -> int:
         for sock in (ours, *of_others):
             sock.close()
-        # Signals that end the daemon are for the serving process alone, but a terminal, or systemd, sends them to all
-        # processes.
-        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
-            signal.signal(number, signal.SIG_IGN)
-        privileges.keep(KEPT)
-        status = _serve(theirs, wishes, last, deserted)
-    except BaseException:
-        traceback.print_exc()
-    finally:
-        os._exit(status)
+        return _serve(theirs, wishes, last, deserted)
+
+    pid = beside.start(KEPT, work)
+    theirs.close()
+    return Keeper(pid, ours)
 
 
 def _serve(sock: socket.socket, wishes: Mapping[str, Wish], last: str, deserted: Callable[[], None]) -> int:
