@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import errno
 import socket
-import struct
 from collections.abc import Iterable, Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
@@ -20,13 +19,9 @@ from proxy.doctor import audit_places, facts, judging, judging_host, judging_own
 from proxy.doctor.findings import Finding, Trouble, fine, trouble
 from proxy.doctor.firewall import Firewall
 from proxy.errors import NetError, PinholeError, SocketError
-from proxy.host import commands, net, privileges, rules
+from proxy.host import commands, link, net, privileges, routing, rules
 from proxy.host.rules import Backend
 from proxy.sockets import transparent
-
-CAP_NET_BIND_SERVICE = 10
-CAP_NET_ADMIN = 12
-CAP_NET_RAW = 13
 
 _DOCUMENTATION_ADDRESSES = ("192.0.2.1", "2001:db8::1")
 """Addresses that no host has (RFC 5737, RFC 3849), so only a transparent socket can be bound to them."""
@@ -38,7 +33,7 @@ def examine(config: Config, limits: Iterable[Mapping[str, Any]] = ()) -> list[Fi
     findings = [*_rights(), *_transparent_sockets(), *_listener(config), *_datagram_ports(config), *_addresses(config)]
     findings += audit_places.try_places(config.audit)
     findings += judging_host.judge_interfaces(config, [name for _, name in socket.if_nameindex()])
-    if net.capabilities() >> CAP_NET_ADMIN & 1:
+    if privileges.NET_ADMIN in privileges.effective():
         try:
             findings += _firewall(config)
         except NetError as error:
@@ -77,12 +72,17 @@ def _firewall(config: Config) -> Iterator[Finding]:
 
 def _rights() -> Iterator[Finding]:
     """Whether this process has the rights that serving takes."""
-    held = net.capabilities()
-    for bit, name, kind, purpose in (
-        (CAP_NET_RAW, "CAP_NET_RAW", Trouble.NO_RAW_RIGHT, "transparent sockets need it"),
-        (CAP_NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE", Trouble.NO_LOW_PORT_RIGHT, "FTP data from port 20 needs it"),
+    held = privileges.effective()
+    for number, name, kind, purpose in (
+        (privileges.NET_RAW, "CAP_NET_RAW", Trouble.NO_RAW_RIGHT, "transparent sockets need it"),
+        (
+            privileges.NET_BIND_SERVICE,
+            "CAP_NET_BIND_SERVICE",
+            Trouble.NO_LOW_PORT_RIGHT,
+            "FTP data from port 20 needs it",
+        ),
     ):
-        if held >> bit & 1:
+        if number in held:
             yield fine(name, "held")
         else:
             yield trouble(kind, name, f"missing: {purpose}", f"# systemd: AmbientCapabilities={name}; or run as root")
@@ -99,7 +99,7 @@ def _transparent_sockets() -> Iterator[Finding]:
         except SocketError as error:
             yield trouble(Trouble.TRANSPARENT_NOT_PERMITTED, check, "not permitted", f"# {error}")
         except OSError as error:
-            if host.version == 6 and not net.has_ipv6():
+            if host.version == 6 and not routing.has_ipv6():
                 yield fine(check, "not needed: no interface has an IPv6 address")
                 continue
             detail = f"cannot be bound: {error.strerror}"
@@ -110,7 +110,7 @@ def _transparent_sockets() -> Iterator[Finding]:
 def _listener(config: Config) -> Iterator[Finding]:
     """Whether the port of the main listeners is free."""
     port = config.network.listen_port
-    for address in ("127.0.0.1", "::1") if net.has_ipv6() else ("127.0.0.1",):
+    for address in ("127.0.0.1", "::1") if routing.has_ipv6() else ("127.0.0.1",):
         at = Endpoint(ip_address(address), port)
         check = f"listener {at}"
         try:
@@ -119,7 +119,7 @@ def _listener(config: Config) -> Iterator[Finding]:
         except SocketError:
             continue  # reported by _transparent_sockets
         except OSError as error:
-            if _daemon_runs(config.control.path):
+            if _daemon_at(config.control.path) is not None:
                 yield fine(check, "in use by the running daemon")
             else:
                 remedy = f"ss -ltnp 'sport = :{port}'  # who has it? Or choose another network.listen_port"
@@ -159,20 +159,18 @@ def _addresses(config: Config) -> Iterator[Finding]:
 
 def _user(config: Config) -> str:
     """The number of the user that the daemon runs as, or would run as."""
-    with socket.socket(socket.AF_UNIX) as client:
-        if client.connect_ex(config.control.path) == 0:
-            _, uid, _ = struct.unpack("3i", client.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
-            return str(uid)
+    if (uid := _daemon_at(config.control.path)) is not None:
+        return str(uid)
     try:
         return str(privileges.user(config.user).uid)
     except PinholeError:
         return config.user or privileges.USUAL_NAME  # the daemon says at its start that there is no such user
 
 
-def _daemon_runs(control: str) -> bool:
-    """Whether a daemon answers at this control socket."""
+def _daemon_at(control: str) -> int | None:
+    """The user of the daemon that answers at this control socket. None: nobody answers."""
     with socket.socket(socket.AF_UNIX) as client:
-        return client.connect_ex(control) == 0
+        return link.user_at(client) if client.connect_ex(control) == 0 else None
 
 
 # -- our own rules and routes ------------------------------------------------------------------------------------------
@@ -259,7 +257,7 @@ def _sysctls(config: Config) -> Iterator[Finding]:
             yield judging_host.judge_bridges(bridges, _used(config, bridges), name, value)
     for version, name in ((4, "ipv4/ip_forward"), (6, "ipv6/conf/all/forwarding")):
         check = f"forwarding, IPv{version}"
-        if facts.sysctl(name) == "0" and (version == 4 or net.has_ipv6()):
+        if facts.sysctl(name) == "0" and (version == 4 or routing.has_ipv6()):
             detail = "off: sessions of the helpers pass, all others do not; is this the router?"
             remedy = f"sysctl -w net.{name.replace('/', '.')}=1"
             yield trouble(Trouble.FORWARDING_OFF, check, detail, remedy)

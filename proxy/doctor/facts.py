@@ -18,7 +18,7 @@ from proxy.doctor.firewall import Firewall, Saved
 from proxy.doctor.judging_routes import RoutingRule
 from proxy.doctor.traffic import Links
 from proxy.errors import NetError
-from proxy.host import commands, net, rules_iptables
+from proxy.host import commands, routing, rules_iptables
 
 SYSCTL = Path("/proc/sys/net")
 _FLAVOURS = ("nft", "legacy")
@@ -107,7 +107,7 @@ def routing_rules() -> list[RoutingRule]:
     """The routing rules of this host. Raises NetError."""
     return [
         rule
-        for version in ((4, 6) if net.has_ipv6() else (4,))
+        for version in routing.versions()
         for rule in judging_routes.routing_rules(
             version, commands.read(("ip", f"-{version}", "-Numeric", "-details", "rule", "show"))
         )

@@ -9,18 +9,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from pathlib import Path
 
 from proxy.config.schema import Config
 from proxy.errors import NetError
-from proxy.host import routing, rules, rules_iptables, rules_nft, rules_routing
+from proxy.host import privileges, routing, rules, rules_iptables, rules_nft, rules_routing
 from proxy.host.commands import read, run, said, turn
 from proxy.host.routing import Status as Status
-from proxy.host.routing import has_ipv6 as has_ipv6
 from proxy.host.rules import Backend
 from proxy.host.steps import Step
 
-_CAP_NET_ADMIN = 12
 _TAKES_NOTHING = (
     "MARK",
     "CONNMARK",
@@ -45,14 +42,6 @@ def _silent(line: str) -> None:
     """Say nothing."""
 
 
-def capabilities() -> int:
-    """The effective capabilities of this process, as bits (capabilities(7))."""
-    for line in Path("/proc/thread-self/status").read_text().splitlines():
-        if line.startswith("CapEff:"):
-            return int(line.split()[1], 16)
-    raise NetError("/proc/thread-self/status has no CapEff line; is /proc mounted?")
-
-
 def _do(step: Step) -> None:
     """Run one step. Raises NetError when the command fails."""
     done = run(step.command, step.stdin)
@@ -70,7 +59,7 @@ def _do(step: Step) -> None:
 
 
 def require_admin() -> None:
-    if not capabilities() >> _CAP_NET_ADMIN & 1:
+    if privileges.NET_ADMIN not in privileges.effective():
         raise NetError("firewall rules and routes need CAP_NET_ADMIN: run as root, as in `sudo pinhole net ...`")
 
 
@@ -89,7 +78,7 @@ def up(config: Config, backend: Backend, say: Say = _silent) -> None:
         elif (priority := routing.priority(config, routes)) != rules_routing.RULE_PRIORITY:
             say(f"others have routing rules before {rules_routing.RULE_PRIORITY}: ours begin at {priority}")
             todo = rules.steps(config, backend, priority)
-        ipv6 = has_ipv6()
+        ipv6 = routing.has_ipv6()
         if not ipv6:
             say("no interface has an IPv6 address: set up for IPv4 alone")
         for step in todo:

@@ -16,7 +16,7 @@ from proxy.config.schema import Config, NetworkSettings, Policy
 from proxy.config.values import PortRange
 from proxy.doctor import examine, facts, judging_host
 from proxy.doctor.findings import Level
-from proxy.host import net, rules, rules_routing
+from proxy.host import privileges, rules, rules_routing
 from proxy.host.rules import Backend
 from tests.netns.doctor_site import lan_out, nft, only, run_remedy, up, well_hosts, wrong
 from tests.netns.namespaces import Hosts, needs_root
@@ -195,7 +195,7 @@ def test_a_mark_for_routing_needs_a_rule_and_a_way_back(hosts: Hosts, config: Co
 
 
 def test_without_rights_it_says_what_is_missing(hosts: Hosts, config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(net, "capabilities", lambda: 1 << examine.CAP_NET_RAW)
+    monkeypatch.setattr(privileges, "effective", lambda: frozenset({privileges.NET_RAW}))
     assert [(finding.level, finding.check) for finding in wrong(hosts, config)] == [
         (Level.WARN, "CAP_NET_BIND_SERVICE"),
         (Level.WARN, "firewall"),
