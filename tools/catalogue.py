@@ -12,6 +12,7 @@ from pathlib import Path
 
 from proxy.record import catalogue
 from proxy.record.events import sessions
+from proxy.record.events.budgets import Budget
 from proxy.record.events.row import Event, Field
 from proxy.record.events.rules import RULES
 
@@ -54,12 +55,34 @@ def _rules() -> str:
     return _table(("rule", "what happened"), ((", ".join(map("`{}`".format, names)), text) for text, names in together))
 
 
+def _budgets() -> str:
+    """How many lines there may be of the events that have a bound. Events with the same one share a row."""
+    together: dict[Budget, list[str]] = {}
+    for name, budget in catalogue.BUDGETS.items():
+        together.setdefault(budget, []).append(f"`{name}`")
+    rows = ((", ".join(names), _at_most(budget)) for budget, names in together.items())
+    return _table(("events", "at most of each"), rows)
+
+
+def _at_most(budget: Budget) -> str:
+    """A budget in words."""
+    text = f"{budget.lines} a {_SPANS[budget.seconds]}"
+    if not budget.for_all:
+        text += " of one client"
+    if budget.in_all is not None:
+        text += f", and {budget.in_all} a second of all"
+    return f"{text}, for each `{budget.of}`" if budget.of else text
+
+
+_SPANS = {1.0: "second", 60.0: "minute"}
+
 LISTS: Mapping[str, Callable[[], str]] = {
     "every_line": _every_line,
     "every_session": _every_session,
     "events": _events,
     "daemon": _of_daemon,
     "rules": _rules,
+    "budgets": _budgets,
 }
 """Name of a list -> what makes it."""
 

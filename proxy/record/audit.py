@@ -15,13 +15,17 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from proxy.record.catalogue import EVENTS
+from proxy.record.catalogue import BUDGETS, EVENTS
+from proxy.record.events.budgets import DIALOGUE
 from proxy.record.recent import WATCHED
 from proxy.record.render import members, now
-from proxy.record.sampling import BUDGETS, Sampler
+from proxy.record.sampling import Sampler
 
 _GRAVE = {event.name: f',"severity":"{event.severity}"' for event in EVENTS.values() if event.severity != "info"}
 """Event -> how grave it is, as it stands in a line. What is mere information does not say so."""
+
+_UNBOUNDED = EVENTS.keys() - BUDGETS.keys()
+"""The events that need no budget. Those of a helper from elsewhere are no rows of the catalogue, so they have one."""
 
 Take = Callable[[str], object]
 """Takes a rendered line."""
@@ -72,11 +76,11 @@ class AuditLog:
 
     def write(self, event: str, **facts: Any) -> None:
         """Write one line, unless the sampler leaves it out."""
-        if event in BUDGETS:
+        if event not in _UNBOUNDED:
             client = self._client or str(facts.get("client", ""))
             if event in WATCHED:
                 self._sampler.watch(event, facts, self._bound, client)
-            left_out = self._sampler.left_out(event, facts, client)
+            left_out = self._sampler.left_out(event, BUDGETS.get(event, DIALOGUE), facts, client)
             if left_out is None:
                 return
             if left_out:

@@ -13,15 +13,18 @@ from itertools import chain
 from typing import Any
 
 from proxy.record.events import daemon, helpers, pinholes, sessions, sip
+from proxy.record.events.budgets import Budget
 from proxy.record.events.kinds import COUNT, TEXT, Question, maybe, one_of, question
 from proxy.record.events.row import Event, Field, Severity, field, option
 from proxy.record.events.rules import RULES
-from proxy.record.sampling import BUDGETS
 
 EVENTS: Mapping[str, Event] = {
     event.name: event for event in chain(sessions.EVENTS, pinholes.EVENTS, helpers.EVENTS, sip.EVENTS, daemon.EVENTS)
 }
 """Name -> event, in the order of the list in `configs/README.md`."""
+
+BUDGETS: Mapping[str, Budget] = {name: event.budget for name, event in EVENTS.items() if event.budget is not None}
+"""Name of an event -> how many such lines may be written; only those that have a bound."""
 
 _HASH = maybe({"type": "string", "pattern": "^[0-9a-f]{64}$"})
 
@@ -31,11 +34,15 @@ EVERY: tuple[Field, ...] = (
     option("severity", one_of("notice", "warning", "error"), "how grave it is; absent from what is mere information"),
     field("node", TEXT, "the gateway that wrote it (`audit: node`, else the name of the host)"),
     field("instance", TEXT, "this life of the daemon: another one after each restart, and part of all ids"),
-    field("seq", COUNT, "the number of the line in this life, from 1. Where one is missing, a line is"),
+    field(
+        "seq",
+        COUNT,
+        "the number of the line in this life, from 1. Where one is missing, a line is (`audit.lost` has none)",
+    ),
     option("prev", _HASH, "with `chain`: the hash of the line before (null: there is none)"),
     option("hash", _HASH, "with `chain`: the hash of this line up to here"),
 )
-"""What every line has; the hashes, where a chain is wanted. `audit.lost` has no number: it tells of missing ones."""
+"""What every line has; the hashes, where a chain is wanted."""
 
 OF_LOG = frozenset(one.name for one in EVERY)
 """The fields that the log adds to every line."""
@@ -49,7 +56,7 @@ _SUPPRESSED = option("suppressed", COUNT, "how many such lines were left out bef
 def fields_of(event: Event) -> tuple[Field, ...]:
     """All fields of a line with this event."""
     about = sessions.SESSION if event.scope == "session" else ()
-    limited = (_SUPPRESSED,) if event.name in BUDGETS else ()
+    limited = () if event.budget is None else (_SUPPRESSED,)
     own = {one.name for one in event.fields}
     call = [one for one in sessions.CALL if one.name not in own] if event.scope == "session" else ()
     every = [one for one in EVERY if one.name != "seq" or event.name != "audit.lost"]

@@ -10,9 +10,9 @@ from collections.abc import Iterable
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 
+from proxy.record.catalogue import BUDGETS
 from proxy.record.events.rules import RULES
 from proxy.record.labels import DENIED, FAILED, REFUSED
-from proxy.record.sampling import BUDGETS
 
 # Each counter would have a second series that says when it was made; Prometheus itself knows since when there is one.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # of this function alone the library says no type

@@ -1,14 +1,8 @@
-"""A bound on lines of the audit log that a peer can cause at will: the first ones of each kind and source are written,
-the others are counted.
+"""Keeps lines of the audit log within their budgets (`proxy/record/events/budgets.py`): the first ones of each kind and
+source are written, the others are counted.
 
-Nine bytes from anywhere make a line of 260. So without a bound a peer could fill the disk, and with one bound for all
-peers it could hide what others do. Therefore each source has a budget of its own for each kind of line. Where a source
-costs nothing (datagrams with forged addresses), all sources together have a budget as well. The next line of the same
-kind tells in `suppressed` how many were left out, or `audit.left_out` does when no such line comes. Metrics count
-everything.
-
-Lines about what opens or closes (`pinhole.opened`, `.used`, `.closed`, sessions, calls) have no such bound: each of
-them costs the peer more than the line is long, and there are limits for what may be open.
+The next line of the same kind tells in `suppressed` how many were left out, or `audit.left_out` does when no such line
+comes. Metrics count everything.
 """
 
 from __future__ import annotations
@@ -17,48 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-
-@dataclass(frozen=True, slots=True)
-class Budget:
-    """`lines` may be written within a window of `seconds`. `of` names the fact that tells one kind of line from
-    another. `for_all`: all sources share the budget. `in_all` is a second budget, for each second, for the lines of all
-    sources."""
-
-    lines: int
-    seconds: float = 1.0
-    of: str = ""
-    for_all: bool = False
-    in_all: int | None = None
-
-
-_REFUSED = Budget(50, for_all=True)
-# A trunk with twenty new calls a second still has a line for each message.
-_DIALOGUE = Budget(200)
-# Whoever guesses passwords or numbers is seen long before that; a trunk may fail for all of its callers.
-_GUESSES = Budget(50, 60.0, "code", in_all=50)
-_BUG = Budget(10, 60.0, for_all=True)
-
-BUDGETS: Mapping[str, Budget] = {
-    "session.denied": _REFUSED,
-    "session.failed": _REFUSED,
-    "listener.overloaded": _REFUSED,
-    "violation": Budget(10, 60.0, "rule", in_all=50),
-    "pinhole.refused": Budget(10, 60.0, "reason", in_all=50),
-    "pinhole.renewed": _DIALOGUE,
-    "pinhole.observed": _DIALOGUE,
-    "address.rewritten": _DIALOGUE,
-    "address.kept": _DIALOGUE,
-    "address.observed": _DIALOGUE,
-    "registration.refreshed": _DIALOGUE,
-    "registration.refused": _GUESSES,
-    "call.failed": _GUESSES,
-    "ftp.login": _DIALOGUE,
-    "ftp.transfer": _DIALOGUE,
-    "tftp.request": _DIALOGUE,
-    "tftp.transfer": _DIALOGUE,
-    "engine.failed": _BUG,
-    "daemon.failed": _BUG,
-}
+from proxy.record.events.budgets import Budget
 
 MOST_SOURCES = 4096
 """How many budgets are kept at once. Sources that come when there are so many share one."""
@@ -105,10 +58,9 @@ class Sampler:
         self._has_some = False
         self._looks_again_at = 0.0
 
-    def left_out(self, event: str, facts: Mapping[str, Any], client: str) -> int | None:
+    def left_out(self, event: str, budget: Budget, facts: Mapping[str, Any], client: str) -> int | None:
         """How many lines were left out before this one. None: this one is left out, too. `client` is the peer's address
         and port."""
-        budget = BUDGETS[event]
         now = self._clock()
         kind = str(facts.get(budget.of, "")) if budget.of else ""
         source = "" if budget.for_all else client.rpartition(":")[0]

@@ -15,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from proxy.record.sampling import BUDGETS
+from proxy.record.catalogue import BUDGETS
 from tests.netns.ftp_talk import Served, Talk, dial, fate, passive_address, plain_server, server
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole

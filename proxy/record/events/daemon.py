@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
+from proxy.record.events.budgets import BUG, REFUSED
 from proxy.record.events.kinds import COUNT, ENDPOINT, NUMBER, SECONDS, TEXT, WORD, many, maybe
 from proxy.record.events.row import Event, field, option
 
-_Line = partial(Event, scope="daemon")
+_Line = partial(Event, scope="daemon", budget=None)  # these are no peer's doing
 
 EVENTS = (
     _Line(
@@ -33,6 +34,7 @@ EVENTS = (
         "a bug outside any helper; the sessions and pinholes that it happened to are closed, the daemon goes on",
         (field("traceback", many(TEXT)),),
         severity="error",
+        budget=BUG,
     ),
     _Line(
         "config.reloaded",
@@ -78,6 +80,7 @@ EVENTS = (
         "no descriptors left for a new session",
         (field("listen", ENDPOINT), field("reason", TEXT)),
         severity="error",
+        budget=REFUSED,
     ),
     _Line(
         "rules.missing",
@@ -112,7 +115,8 @@ EVENTS = (
     ),
     _Line(
         "audit.lost",
-        "the log could not be written (disk full, reader gone) and the queue was full",
+        "the log could not be written (disk full, reader gone) and the queue was full. It has no `seq` of its own: the "
+        "lost lines are those that are missing by the `seq` of the lines around it",
         (field("sink", TEXT, "where"), field("lines", COUNT)),
         severity="error",
     ),

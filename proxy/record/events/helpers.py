@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.record.events.budgets import DIALOGUE
 from proxy.record.events.kinds import COUNT, ENDPOINT, NUMBER, SECONDS, TEXT, YES, Schema, maybe, numbered, one_of
 from proxy.record.events.row import Event, field, option
 
@@ -13,6 +14,7 @@ EVENTS = (
         "ftp.login",
         "the server answered the login",
         (field("user", maybe(TEXT)), field("result", NUMBER, "the reply code: 230 logged in, 530 refused")),
+        budget=DIALOGUE,
     ),
     Event(
         "ftp.transfer",
@@ -25,11 +27,13 @@ EVENTS = (
             field("seconds", maybe(SECONDS)),
             field("result", maybe(NUMBER), "the final reply code"),
         ),
+        budget=DIALOGUE,
     ),
     Event(
         "ftp.tls",
         "AUTH: relayed unread from here on, or refused (`tls: deny`)",
         (option("mechanism", TEXT), field("action", TEXT)),
+        budget=DIALOGUE,
     ),
     Event(
         "tns.connect",
@@ -42,28 +46,35 @@ EVENTS = (
             option("host", _TEXT_OR_NUMBER),
             option("user", _TEXT_OR_NUMBER),
         ),
+        budget=None,
     ),
-    Event("tns.accepted", "it was let in; from now on nothing is read", (field("version", maybe(NUMBER)),)),
+    Event(
+        "tns.accepted", "it was let in; from now on nothing is read", (field("version", maybe(NUMBER)),), budget=None
+    ),
     Event(
         "tns.refused",
         "it was not let in",
         (field("error", maybe(NUMBER), "the number of the ORA- error, 12564 for a refusal by pinhole"),),
+        budget=None,
     ),
     Event(
         "tns.redirected",
         "it was sent elsewhere, and a pinhole stands at `known_as`",
         (field("from", ENDPOINT), field("to", ENDPOINT), field("known_as", ENDPOINT), field("hop", COUNT)),
+        budget=None,
     ),
-    Event("tns.tls", "a connection that begins with TLS is relayed unread", (field("action", TEXT),)),
+    Event("tns.tls", "a connection that begins with TLS is relayed unread", (field("action", TEXT),), budget=None),
     Event(
         "tns.unread",
         "after an answer that is none of a handshake the connection is relayed unread",
         (field("type", _TEXT_OR_NUMBER),),
+        budget=None,
     ),
     Event(
         "tftp.request",
         "a client has asked for a file, or wants to store one",
         (DIRECTION, field("file", TEXT), field("mode", TEXT), field("options", numbered(TEXT))),
+        budget=DIALOGUE,
     ),
     Event(
         "tftp.transfer",
@@ -85,5 +96,6 @@ EVENTS = (
             ),
             option("size_mismatch", YES, "the file had not the size that was told"),
         ),
+        budget=DIALOGUE,
     ),
 )

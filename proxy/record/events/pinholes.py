@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.record.events.budgets import DIALOGUE, Budget
 from proxy.record.events.kinds import (
     COUNT,
     ENDPOINT,
@@ -31,6 +32,7 @@ REWRITTEN = Event(
         field("message", TEXT),
         field("changes", many(parts(field=TEXT, before=maybe(TEXT), after=maybe(TEXT)))),
     ),
+    budget=DIALOGUE,
 )
 
 EVENTS = (
@@ -54,16 +56,19 @@ EVENTS = (
             option("rtcp", maybe(ENDPOINT), "of media"),
             option("answers", maybe(TEXT), "of media, the pinhole of the party that offered"),
         ),
+        budget=None,
     ),
     Event(
         "pinhole.joined",
         "of media: the offer has an answer, and from now on the answerer may come to the offerer's pinhole",
         (NUMBER, ALLOW, field("answered_at", TEXT, "the pinhole of the party that answered")),
+        budget=None,
     ),
     Event(
         "pinhole.renewed",
         "others may come through it from now on",
         (NUMBER, ALLOW, field("expires_seconds", maybe(SECONDS))),
+        budget=DIALOGUE,
     ),
     Event(
         "pinhole.refused",
@@ -87,6 +92,7 @@ EVENTS = (
             ),
         ),
         severity="notice",
+        budget=Budget(10, 60.0, "reason", in_all=50),
     ),
     Event(
         "pinhole.used",
@@ -102,6 +108,7 @@ EVENTS = (
             ),
             option("protocol", one_of("rtp", "rtcp", "stun", "dtls", "zrtp", "other"), "of media, of its first packet"),
         ),
+        budget=None,
     ),
     Event(
         "pinhole.closed",
@@ -123,6 +130,7 @@ EVENTS = (
             ),
             option("refused", COUNT, "how often somebody came who may not"),
         ),
+        budget=None,
     ),
     Event(
         "pinhole.progress",
@@ -136,9 +144,10 @@ EVENTS = (
             option("packets_in", COUNT),
             option("packets_out", COUNT),
         ),
+        budget=None,
     ),
     REWRITTEN,
-    REWRITTEN.named("address.observed", "with `mode: observe`: what would have been rewritten"),
+    REWRITTEN.named("address.observed", "with `mode: observe`: what would have been rewritten", DIALOGUE),
     Event(
         "address.kept",
         "an address that no NAT of the session maps. Of SIP, `reason` says why it was left: `other_transport`, a "
@@ -151,10 +160,12 @@ EVENTS = (
             field("message", TEXT),
             field("changes", many(parts(field=TEXT, value=maybe(TEXT), reason=TEXT))),
         ),
+        budget=DIALOGUE,
     ),
     Event(
         "pinhole.observed",
         "with `mode: observe`: what would have been opened",
         (PURPOSE, TRIGGER, field("listen", maybe(ENDPOINT)), TARGET, ALLOW),
+        budget=DIALOGUE,
     ),
 )

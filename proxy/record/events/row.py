@@ -1,10 +1,12 @@
-"""What a row of the catalogue of events says: when a line is written, how grave it is, and which fields it has."""
+"""What a row of the catalogue of events says: when a line is written, how grave it is, which fields it has,
+and how many there may be."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import KW_ONLY, dataclass, replace
 from typing import Literal
 
+from proxy.record.events.budgets import Budget
 from proxy.record.events.kinds import Schema
 
 Severity = Literal["info", "notice", "warning", "error"]
@@ -35,10 +37,13 @@ class Event:
     """Those of its own. `catalogue.fields_of` has all of them."""
     scope: Scope = "session"
     severity: Severity = "info"
+    _: KW_ONLY
+    budget: Budget | None
+    """How many such lines may be written. None: no peer causes them at will, or limits bound what they tell of."""
 
-    def named(self, name: str, when: str) -> Event:
+    def named(self, name: str, when: str, budget: Budget | None) -> Event:
         """An event with the same fields."""
-        return replace(self, name=name, when=when)
+        return replace(self, name=name, when=when, budget=budget)
 
 
 def field(name: str, schema: Schema, text: str = "") -> Field:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.record.events.budgets import BUG, REFUSED, Budget
 from proxy.record.events.kinds import (
     COUNT,
     ENDPOINT,
@@ -60,6 +61,7 @@ EVENTS = (
             field("dialled_from", ENDPOINT, _DIALLED_FROM),
             *_LET_IN,
         ),
+        budget=None,
     ),
     Event(
         "session.denied",
@@ -76,6 +78,7 @@ EVENTS = (
         ),
         scope="peer",
         severity="notice",
+        budget=REFUSED,
     ),
     Event(
         "session.failed",
@@ -86,11 +89,13 @@ EVENTS = (
             field("dialled_from", maybe(ENDPOINT), "the address and port that it was dialled from (null: none)"),
         ),
         severity="notice",
+        budget=REFUSED,
     ),
     Event(
         "session.progress",
         "`audit: progress`: it lasts, is relayed unread, and so much has passed until now",
         (field("duration_seconds", SECONDS), field("bytes_from_client", COUNT), field("bytes_from_server", COUNT)),
+        budget=None,
     ),
     Event(
         "session.closed",
@@ -107,6 +112,7 @@ EVENTS = (
                 "UDP: those that came by an interface that does not lead to whoever they seemed to be from",
             ),
         ),
+        budget=None,
     ),
     Event(
         "sessions.counted",
@@ -121,6 +127,7 @@ EVENTS = (
             field("bytes_from_server", COUNT),
         ),
         scope="peer",
+        budget=None,
     ),
     Event(
         "violation",
@@ -132,11 +139,13 @@ EVENTS = (
             option("pinhole", TEXT, "where"),
         ),
         severity="warning",
+        budget=Budget(10, 60.0, "rule", in_all=50),
     ),
     Event(
         "engine.failed",
         "a bug in a helper: its session was closed, nothing else",
         (field("traceback", many(TEXT)),),
         severity="error",
+        budget=BUG,
     ),
 )

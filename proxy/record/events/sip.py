@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from proxy.record.events.budgets import DIALOGUE, GUESSES
 from proxy.record.events.kinds import COUNT, ENDPOINT, HOST, SECONDS, TEXT, WORD, many, maybe, parts
 from proxy.record.events.row import Event, field
 
@@ -9,14 +10,17 @@ CALL_ID = field("call_id", TEXT)
 _BOUND = (field("aor", TEXT), field("contact", ENDPOINT), field("known_as", ENDPOINT, "where the phone can be called"))
 _GRANTED = field("expires_seconds", COUNT)
 
-ADDED = Event("registration.added", "a 2xx to REGISTER: the phone can be called at `known_as`", (*_BOUND, _GRANTED))
-REMOVED = Event("registration.removed", "it cannot any more", _BOUND)
+ADDED = Event(
+    "registration.added", "a 2xx to REGISTER: the phone can be called at `known_as`", (*_BOUND, _GRANTED), budget=None
+)
+REMOVED = Event("registration.removed", "it cannot any more", _BOUND, budget=None)
 
 EVENTS = (
     Event(
         "call.started",
         "the first 2xx to an INVITE",
         (CALL_ID, field("from", maybe(TEXT)), field("to", maybe(TEXT))),
+        budget=None,
     ),
     Event(
         "call.failed",
@@ -30,6 +34,7 @@ EVENTS = (
             field("duration_seconds", SECONDS, "since the first INVITE"),
         ),
         severity="notice",
+        budget=GUESSES,
     ),
     Event(
         "call.ended",
@@ -58,6 +63,7 @@ EVENTS = (
                 "one a medium; `lost`, `jitter_seconds` (RFC 3550) and `codec` of its RTP, as it came here",
             ),
         ),
+        budget=None,
     ),
     Event(
         "media.learned",
@@ -65,6 +71,7 @@ EVENTS = (
         "container. Its media is expected from its own host alone; if `named` is another host after all, name it in "
         "`media_hosts`",
         (field("medium", TEXT), field("named", {"anyOf": [ENDPOINT, HOST]}), field("expected", HOST)),
+        budget=None,
     ),
     Event(
         "registration.refused",
@@ -77,10 +84,11 @@ EVENTS = (
             field("reason", TEXT, "the words of the response"),
         ),
         severity="warning",
+        budget=GUESSES,
     ),
     ADDED,
-    ADDED.named("registration.refreshed", "a 2xx to a REGISTER that renews it"),
+    ADDED.named("registration.refreshed", "a 2xx to a REGISTER that renews it", DIALOGUE),
     REMOVED,
-    REMOVED.named("registration.expired", "its time is over"),
-    Event("sip.tls", "a connection that begins with TLS is relayed unread", (field("action", TEXT),)),
+    REMOVED.named("registration.expired", "its time is over", None),
+    Event("sip.tls", "a connection that begins with TLS is relayed unread", (field("action", TEXT),), budget=None),
 )

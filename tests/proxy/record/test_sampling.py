@@ -10,7 +10,9 @@ import pytest
 from protocols.contract.effects import Note
 from proxy.record import sampling
 from proxy.record.audit import Origin, open_log
-from proxy.record.sampling import BUDGETS, LeftOut, Sampler
+from proxy.record.catalogue import BUDGETS
+from proxy.record.events.budgets import DIALOGUE
+from proxy.record.sampling import LeftOut, Sampler
 
 VIOLATIONS = BUDGETS["violation"].lines
 
@@ -115,6 +117,13 @@ def test_each_kind_of_line_that_can_be_provoked_has_a_bound(event: str) -> None:
     log.clock.now += BUDGETS[event].seconds
     bound.write(event, rule="r", reason="r")
     assert log.read()[-1]["suppressed"] == 5000 - BUDGETS[event].lines
+
+
+def test_events_of_a_helper_from_elsewhere_have_a_bound_too() -> None:
+    log = Written()
+    for _ in range(5000):
+        log.log.bind(client="10.1.0.2:21").write("toy.opened")
+    assert len(log.lines) == DIALOGUE.lines
 
 
 @pytest.mark.parametrize(

@@ -118,7 +118,7 @@ def test_each_line_is_a_message_of_its_own_in_order(collector: Collector) -> Non
     sink = a_sink(collector.name)
     log = a_log(sink)
     for _ in range(200):
-        log.write("event", text="x" * 100)
+        log.write("session.opened", text="x" * 100)
     messages = (MESSAGE.fullmatch(collector.message()) for _ in range(200))
     assert [json.loads(found[6])["seq"] for found in messages if found] == list(range(1, 201))
     sink.close()
@@ -168,7 +168,7 @@ def test_a_collector_that_does_not_read_keeps_nobody_from_anything(tmp_path: Pat
     sink = a_sink(collector.name)
     log = a_log(sink)
     for _ in range(20_000):  # more than the two buffers hold
-        log.write("event", text="x" * 250)
+        log.write("session.opened", text="x" * 250)
     until(lambda: sink.waiting)
     last = b""
     while b'"seq":20000' not in last:
@@ -268,6 +268,6 @@ def test_what_is_too_long_for_a_datagram_comes_as_a_file(to_journal: Sink, journ
 def test_entries_wait_for_a_journal_that_does_not_read(to_journal: Sink, journal: Journal) -> None:
     log = a_log(to_journal)
     for _ in range(2000):  # the kernel holds a few hundred
-        log.write("event")
+        log.write("session.opened")
     assert [journal.entry()["PINHOLE_SEQ"] for _ in range(2000)] == [str(number) for number in range(1, 2001)]
     assert to_journal.lost == 0
