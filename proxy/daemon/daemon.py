@@ -10,18 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
-import os
-import resource
 import secrets
 import signal
 import socket
 import time
 import traceback
-from collections.abc import Coroutine, Iterator
+from collections.abc import Coroutine, Iterator, Mapping
 from functools import partial
 from typing import Any
 
 from protocols import HELPERS
+from protocols.contract.addresses import Endpoint
 from protocols.contract.engine import Counts
 from protocols.contract.live import Call
 from proxy import version
@@ -34,6 +33,7 @@ from proxy.control.gateway import Gateway
 from proxy.control.history import History
 from proxy.control.rights import Rights
 from proxy.control.server import Control
+from proxy.daemon import descriptors
 from proxy.daemon.recorder import READ_AUDIT, Recorder
 from proxy.daemon.reloading import Fresh, Reloading
 from proxy.daemon.rules import Outcome, Rules
@@ -41,6 +41,7 @@ from proxy.errors import PinholeError, SocketError
 from proxy.host import privileges, service
 from proxy.host.keeper import Keeper
 from proxy.host.link import Link
+from proxy.measure.health import Check
 from proxy.measure.measuring import Measuring
 from proxy.pinholes.table import PinholeTable
 from proxy.record import failures
@@ -55,11 +56,6 @@ from proxy.sockets import reserved, transparent
 from proxy.sockets.ports import PortPool
 from proxy.sockets.watch import AddressWatch
 from proxy.text import say
-
-# This counts both legs of a session, and for some sessions with a transfer two sockets and a pipe.
-DESCRIPTORS_PER_SESSION = 3
-# A pinhole of media has one socket for RTP and one for RTCP.
-DESCRIPTORS_PER_PINHOLE = 2
 
 
 class Daemon:
@@ -94,12 +90,7 @@ class Daemon:
         self._rules.changed = self._tell_manager
         self._version = version.installed()
         own = frozenset(listener.loopback(settings.network.listen_port))
-        ports = PortPool(settings.ports.first, settings.ports.last, taken=settings.helper_ports)
-        most = settings.network.max_segment
-        self._pinholes = PinholeTable(
-            self._loop, settings.limits, settings.timeouts, ports, self._metrics, own, most, instance
-        )
-        self._pinholes.reserved.keep_off(settings.helper_ports)
+        self._pinholes = self._empty_table(own, instance)
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
         self._sessions.is_unrecorded = self._recorder.is_unavailable
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
@@ -111,25 +102,37 @@ class Daemon:
             self._pinholes,
             self._recorder,
             self._version,
-            {
-                "listeners": lambda: "stopping" if self._is_draining else None if self._listeners else "none yet",
-                "rules": lambda: f"missing: {', '.join(self._rules.missing)}" if self._rules.missing else None,
-                "audit": lambda: "cannot be written" if self._recorder.is_unavailable() else None,
-            },
+            self._checks(),
             {"audit": lambda: "cannot be written" if self._recorder.failing else None},
         )
-
         self._gateway = Gateway(
-            HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, _descriptors, self._reload,
-            self._log, self._recent, History(self._audit_files), self._events,
+            HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, descriptors.in_use,
+            self._reload, self._log, self._recent, History(self._audit_files), self._events,
         )  # fmt: skip
         self._reloading = Reloading(self, path, self._gathered, self._log)
         self._reloading.ended = self._measuring.reloaded
 
+    def _empty_table(self, own: frozenset[Endpoint], instance: str) -> PinholeTable:
+        """The table of pinholes, as the configuration has it. `own` are our listeners, to which no pinhole leads."""
+        settings = self._config
+        ports = PortPool(settings.ports.first, settings.ports.last, taken=settings.helper_ports)
+        most = settings.network.max_segment
+        table = PinholeTable(self._loop, settings.limits, settings.timeouts, ports, self._metrics, own, most, instance)
+        table.reserved.keep_off(settings.helper_ports)
+        return table
+
+    def _checks(self) -> Mapping[str, Check]:
+        """What has to be right for new sessions to be served."""
+        return {
+            "listeners": lambda: "stopping" if self._is_draining else None if self._listeners else "none yet",
+            "rules": lambda: f"missing: {', '.join(self._rules.missing)}" if self._rules.missing else None,
+            "audit": lambda: "cannot be written" if self._recorder.is_unavailable() else None,
+        }
+
     async def start(self) -> None:
         """Begin to serve. Raises SocketError, which names the remedy, when a listener or the control socket cannot be
         had."""
-        self._raise_descriptor_limit()
+        descriptors.raise_limit(self._config.limits)
         _check_rights(self._config)
         port = self._config.network.listen_port
         try:
@@ -225,19 +228,6 @@ class Daemon:
         await self._measuring.stop()
         self._progress.stop()
         self._recorder.close()
-
-    def _raise_descriptor_limit(self) -> None:
-        """Ask the system for as many descriptors as the limits of the configuration can need."""
-        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-        limits = self._config.limits
-        wanted = limits.sessions * DESCRIPTORS_PER_SESSION + limits.pinholes * DESCRIPTORS_PER_PINHOLE
-        if soft < hard:
-            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-        if hard < wanted:
-            say(
-                f"at most {hard} descriptors, but limits.sessions ({limits.sessions}) and limits.pinholes "
-                f"({limits.pinholes}) can need {wanted}: raise the limit (systemd: LimitNOFILE={wanted}) or lower them"
-            )
 
     def _callback_failed(self, _: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         """A bug of ours outside any engine: log it, count it, let go of the session or pinhole that it happened to, and
@@ -369,7 +359,7 @@ class Daemon:
             "transfers": self._pinholes.relays(),
             "udp_endpoints": len(self._pinholes.endpoints),
             "ports_leased": self._pinholes.ports.in_use(),
-            "descriptors": _descriptors(),
+            "descriptors": descriptors.in_use(),
             "switches": [switches.in_words(row) for row in switches.switch_rows(self._gateway)],
             "audit_failing": self._recorder.failing,
             "audit_lines_lost": self._recorder.lost,
@@ -403,11 +393,3 @@ def _rights_there(fresh: ControlSocket, before: ControlSocket) -> Rights:
 def _counts(engines: object) -> dict[str, int]:
     """What the engines of a helper count, if they count something."""
     return dict(engines.counts()) if isinstance(engines, Counts) else {}
-
-
-def _descriptors() -> int:
-    """How many descriptors are in use. When not even one is left to count them with, all of them are."""
-    try:
-        return len(os.listdir("/proc/self/fd"))
-    except OSError:
-        return resource.getrlimit(resource.RLIMIT_NOFILE)[0]
