@@ -55,26 +55,33 @@ class History:
     @staticmethod
     def _of_address(file: Past, address: str | None, moment: str | None) -> list[list[Line]]:
         assert address is not None
-        end = None if moment is None else file.offset_of(_later(moment))
-        found: list[list[Line]] = []
-        for begin, line in file.before(end, address):
-            if len(found) >= MOST_FOUND:
-                break
-            if moment is not None and line["event"] in _REFUSALS and line["time"] < _earlier(moment):
-                continue
-            if line["event"] == "pinhole.opened":
-                lines = _from_opening(file, begin, line)
-                if moment is None or _stood(lines, moment):
-                    found.append(lines)
-            elif line["event"] == "pinhole.used":
-                found += _of_number(file, begin, line, moment)
-            elif line["event"] in _REFUSALS:
-                same = next((group for group in found if _is_same(group[0], line)), None)
-                if same is None:
-                    found.append([line])
-                else:
-                    same.insert(0, line)
-        return _without_repeats(found)
+        if moment is not None and (found := _named(file, address, file.offset_of(_later(moment)), moment)):
+            return found
+        # Where the clock was set back, lines of that time may also stand behind later ones.
+        return _named(file, address, None, moment)
+
+
+def _named(file: Past, address: str, end: int | None, moment: str | None) -> list[list[Line]]:
+    """What the lines before `end` tell of an address."""
+    found: list[list[Line]] = []
+    for begin, line in file.before(end, address):
+        if len(found) >= MOST_FOUND:
+            break
+        if moment is not None and line["event"] in _REFUSALS and not _is_near(line["time"], moment):
+            continue
+        if line["event"] == "pinhole.opened":
+            lines = _from_opening(file, begin, line)
+            if moment is None or _stood(lines, moment):
+                found.append(lines)
+        elif line["event"] == "pinhole.used":
+            found += _of_number(file, begin, line, moment)
+        elif line["event"] in _REFUSALS:
+            same = next((group for group in found if _is_same(group[0], line)), None)
+            if same is None:
+                found.append([line])
+            else:
+                same.insert(0, line)
+    return _without_repeats(found)
 
 
 def _of_number(file: Past, begin: int, used: Line, moment: str | None) -> Iterator[list[Line]]:
@@ -135,8 +142,9 @@ def _later(moment: str) -> str:
     return _moved(moment, _NEAR_SECONDS)
 
 
-def _earlier(moment: str) -> str:
-    return _moved(moment, -_NEAR_SECONDS)
+def _is_near(time: str, moment: str) -> bool:
+    """Whether a refusal at that time counts for this one."""
+    return _moved(moment, -_NEAR_SECONDS) <= time <= _later(moment)
 
 
 def _moved(moment: str, seconds: float) -> str:
