@@ -15,7 +15,7 @@ from protocols.contract.addresses import Endpoint, Side, Transport
 from protocols.contract.effects import Effect, Send, Splice
 from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Party
 from proxy.movers import lanes, splice
-from proxy.pinholes import components, connections, datagrams, media, paths
+from proxy.pinholes import components, connections, datagrams, media, paths, table
 from proxy.record import failures
 from proxy.sessions import driver, leg, stream
 from proxy.sessions.flow import Flow
@@ -343,7 +343,8 @@ class Asks(PassOn):
     ("asked", "where", "name"),
     [
         *(("media", media.MediaPlace, name) for name in ("_lease", "_wait_at", "_granted", "_join", "_tell_opened")),
-        *(("media", media.MediaPlace, name) for name in ("_wait", "_look_later", "_told_of_answer")),
+        *(("media", media.MediaPlace, name) for name in ("_wait", "_look_later")),
+        ("media", table.PinholeTable, "answered"),
         *(("media", paths.MediaPath, name) for name in ("__init__", "_claim", "begin")),
         ("media", lanes.Lane, "start"),
         *(("media", components.Component, name) for name in ("__init__", "stands_for", "reopen")),
