@@ -10,6 +10,7 @@ import http.client
 import json
 import re
 import socket
+import struct
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -37,21 +38,31 @@ class _Connection(http.client.HTTPConnection):
     """HTTP over the UNIX socket at `path`."""
 
     def __init__(self, path: str, seconds: float) -> None:
-        super().__init__("pinhole", timeout=seconds)
+        super().__init__("pinhole")
         self._path = path
+        self._seconds = seconds
 
     def connect(self) -> None:
         """Connect to the daemon. Raises PinholeError when none is there, or when one may not."""
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
+        # Many others may wait there. The kernel lets one wait behind them who has no timeout of Python's yet.
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, _timeval(self._seconds))
         try:
             self.sock.connect(self._path)
+            self.sock.settimeout(self._seconds)
+        except BlockingIOError as error:
+            raise TimeoutError from error
         except PermissionError as error:
             remedy = "run as root or as a member of the daemon's group"
             raise PinholeError(f"not allowed to use the control socket {self._path}: {remedy}") from error
         except OSError as error:
             remedy = "is `pinhole run` active, and with the same configuration (-c)?"
             raise NobodyAnswers(f"no daemon answers at the control socket {self._path}: {remedy}") from error
+
+
+def _timeval(seconds: float) -> bytes:
+    """A time as `struct timeval`."""
+    return struct.pack("@ll", int(seconds), int(seconds % 1 * 1_000_000))
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,9 +175,11 @@ def _explained(control: str, request: Request) -> Iterator[None]:
     try:
         yield
     except TimeoutError as error:
-        raise PinholeError(f"the daemon at {control} did not answer within {request.seconds:.0f} s") from error
+        remedy = "it may have no descriptor left (`listener.overloaded` in its audit log), or many who ask"
+        raise PinholeError(
+            f"the daemon at {control} did not answer within {request.seconds:.0f} s: {remedy}"
+        ) from error
     except (BrokenPipeError, ConnectionResetError, http.client.RemoteDisconnected) as error:
-        remedy = "it may have ended, or have no descriptor left (`listener.overloaded` in its audit log)"
-        raise PinholeError(f"the daemon at {control} broke off: {remedy}") from error
+        raise PinholeError(f"the daemon at {control} broke off: it may have ended") from error
     except (OSError, http.client.HTTPException) as error:
         raise PinholeError(f"the daemon at {control} broke off: {error or type(error).__name__}") from error

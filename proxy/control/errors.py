@@ -22,6 +22,12 @@ class Wrong(Exception):
         return {"error": {"code": self.code, "message": self.message, "remedy": self.remedy}}
 
 
+def forbidden() -> Wrong:
+    """Whoever asks may not. It is made anew each time, since an exception keeps the frames that it was raised in."""
+    remedy = "`control: look` and `control: change` name the groups whose members may"
+    return Wrong(403, "not_allowed", "you may not do this", remedy)
+
+
 def unknown(what: str, name: str, remedy: str) -> Wrong:
     """Nothing has that name."""
     return Wrong(404, f"no_such_{what}", f"there is no {what} {name}", remedy)

@@ -49,8 +49,11 @@ class Rights:
 def peer_of(transport: Any) -> tuple[Peer, Collection[int]]:
     """Who is at the other end of a transport, and his groups. A peer that is gone is nobody."""
     sock = None if transport is None else transport.get_extra_info("socket")
-    if sock is None or sock.family != socket.AF_UNIX:
-        return NOBODY, ()
+    return (NOBODY, ()) if sock is None or sock.family != socket.AF_UNIX else peer_at(sock)
+
+
+def peer_at(sock: Any) -> tuple[Peer, Collection[int]]:
+    """Who is at the other end of a UNIX socket, and his groups."""
     pid, uid, gid = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     groups = b""
     with contextlib.suppress(OSError):

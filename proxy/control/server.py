@@ -11,13 +11,14 @@ import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
-from typing import Any, cast
+from typing import Any
 
 from aiohttp import web
 
 from proxy.control import place
-from proxy.control.errors import Wrong
+from proxy.control.errors import Wrong, forbidden
 from proxy.control.filters import matcher
+from proxy.control.gate import Gate
 from proxy.control.parameters import read_all
 from proxy.control.rights import Rights, peer_of
 from proxy.control.routes import Asked, Listing, Route, Single, Stream, Text
@@ -25,12 +26,8 @@ from proxy.control.routes import Asked, Listing, Route, Single, Stream, Text
 # Sending so many rows takes about a millisecond. Ten thousand calls have forty thousand rows, and nobody in a call
 # should hear them being sent.
 ROWS_AT_ONCE = 64
-MOST_CONNECTIONS = 256
-"""Each takes a descriptor. Root is let in beyond that."""
 MOST_LINE_BYTES = 64 * 1024
 """A request with all its filters is one line."""
-FORBIDDEN_SECONDS = 1.0
-"""So long a peer that may not ask has to read that."""
 SHUTDOWN_SECONDS = 1.0
 """For answers that are under way when the daemon ends."""
 
@@ -63,54 +60,21 @@ class Control:
             "max_line_size": MOST_LINE_BYTES,
         }
         self._runner = web.AppRunner(app, access_log=None, **how)
-        self._server: asyncio.AbstractServer | None = None
+        self._gate: Gate | None = None
 
     async def start(self) -> None:
         """Begin to serve. Raises SocketError when the path cannot be used or another daemon answers there."""
         sock = self._bind()
         await self._runner.setup()
-        # The file is ours to remove. From Python 3.13 on the loop would look for it, where this user may not.
-        kept: dict[str, Any] = {"cleanup_socket": False}
-        self._server = await asyncio.get_running_loop().create_unix_server(self._gate, sock=sock, **kept)
-
-    def _gate(self) -> asyncio.Protocol:
         assert self._runner.server is not None
-        return _Gate(self._runner.server, self.rights)
+        self._gate = Gate(sock, self._runner.server, lambda: self.rights)
 
     async def stop(self) -> None:
         """Stop serving and remove the socket."""
-        if self._server is not None:
-            self._server.close()
+        if self._gate is not None:
+            await self._gate.close()
         await self._runner.cleanup()
         self._remove()
-
-
-class _Gate(asyncio.Protocol):
-    """Lets a connection in whose peer may ask anything at all; of others not a byte is read."""
-
-    def __init__(self, server: web.Server, rights: Rights) -> None:
-        self._server = server
-        self._rights = rights
-
-    def connection_made(self, opened: asyncio.BaseTransport) -> None:
-        """Somebody has opened the socket."""
-        transport = cast(asyncio.Transport, opened)  # as uvloop's is, though it does not derive from it
-        peer, groups = peer_of(transport)
-        if self._rights.of(peer, groups) and (peer.uid == 0 or len(self._server.connections) < MOST_CONNECTIONS):
-            handler = self._server()
-            transport.set_protocol(handler)
-            handler.connection_made(transport)
-        else:
-            body = json.dumps(_FORBIDDEN.row).encode()
-            head = f"HTTP/1.1 403 Forbidden\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            transport.write(head.encode() + b"Connection: close\r\n\r\n" + body)
-            transport.write_eof()  # a close would take the answer away from a peer that is still asking
-            asyncio.get_running_loop().call_later(FORBIDDEN_SECONDS, transport.close)
-
-
-_FORBIDDEN = Wrong(
-    403, "not_allowed", "you may not do this", "`control: look` and `control: change` name the groups whose members may"
-)
 
 
 @web.middleware
@@ -146,7 +110,7 @@ def _handler(route: Route, rights: Callable[[], Rights]) -> Handler:
     def read(request: web.Request) -> Asked:
         peer, groups = peer_of(request.transport)
         if route.right not in rights().of(peer, groups):
-            raise _FORBIDDEN
+            raise forbidden()
         texts: Sequence[tuple[str, str]] = list(request.query.items())
         return Asked(read_all(parameters, texts), peer, request.match_info.get("id", ""))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import signal
 import socket
@@ -87,6 +88,21 @@ def test_a_daemon_that_is_silent_is_waited_for_longer_when_it_has_work_to_do(
         silent.listen()
         result = CliRunner().invoke(main, [*words, "-c", str(file)])
     assert f"did not answer within {seconds} s" in result.stderr
+
+
+def test_who_waits_behind_many_others_does_not_hear_that_no_daemon_is_there(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(client, "LOOK_SECONDS", 0.1)
+    with socket.socket(socket.AF_UNIX) as silent, contextlib.ExitStack() as others:
+        silent.bind(str(file.parent / "c.sock"))
+        silent.listen(0)
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                other = others.enter_context(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK))
+                other.connect(str(file.parent / "c.sock"))
+        result = CliRunner().invoke(main, ["sessions", "-c", str(file)])
+    assert "did not answer within" in result.stderr
 
 
 def test_a_remedy_names_the_command_and_not_the_path(file: Path) -> None:
