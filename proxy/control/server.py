@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import inspect
 import json
+import logging
 import socket
 import sys
 from collections.abc import Awaitable, Callable, Iterable, Sequence
@@ -14,6 +15,7 @@ from itertools import islice
 from typing import Any
 
 from aiohttp import web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from proxy.control import place
 from proxy.control.errors import Wrong, forbidden
@@ -58,6 +60,7 @@ class Control:
             "handle_signals": False,
             "shutdown_timeout": SHUTDOWN_SECONDS,
             "max_line_size": MOST_LINE_BYTES,
+            "logger": _logger(),
         }
         self._runner = web.AppRunner(app, access_log=None, **how)
         self._gate: Gate | None = None
@@ -75,6 +78,18 @@ class Control:
             await self._gate.close()
         await self._runner.cleanup()
         self._remove()
+
+
+def _logger() -> logging.Logger:
+    """Where the HTTP server tells of its faults. What a peer has written wrong is none, and is answered to the peer."""
+
+    def is_ours(record: logging.LogRecord) -> bool:
+        fault = None if record.exc_info is None else record.exc_info[1]
+        return not isinstance(fault, HttpProcessingError | web.RequestPayloadError)
+
+    logger = logging.getLogger(__name__)
+    logger.addFilter(is_ours)
+    return logger
 
 
 @web.middleware

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import itertools
 import socket
 import stat
@@ -92,6 +93,45 @@ async def test_a_request_that_is_wrong_hears_what_to_do(
     answer = await ask(path, name, method)
     assert (answer.status, answer.body["error"]["code"]) == (status, code)
     assert answer.body["error"]["message"] and answer.body["error"]["remedy"]
+    await server.stop()
+
+
+ASKS = b"GET /v1/status HTTP/1.1\r\nHost: x\r\n"
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        b"\x16\x03\x01\x00\xa5\x01\r\n\r\n", b"GET /\xff\xfe HTTP/1.1\r\n\r\n", ASKS + b"Content-Length: x\r\n\r\n",
+        ASKS + b"\r\n\0\0\0\r\n\r\n", ASKS + b"A: " + b"a" * 100_000 + b"\r\n\r\n", b"GET /" + b"a" * 200_000,
+        ASKS + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nabcd",
+    ],
+)  # fmt: skip
+async def test_what_is_no_request_leaves_nothing_in_the_journal(
+    path: Path, caplog: pytest.LogCaptureFixture, written: bytes
+) -> None:
+    server = control(path)
+    await server.start()
+    async with asyncio.timeout(10):
+        reader, writer = await asyncio.open_unix_connection(str(path))
+        writer.write(written)
+        with contextlib.suppress(ConnectionError):
+            while await reader.read(65536):
+                pass
+        writer.close()
+    assert (await ask(path, "/v1/status")).status == 200
+    assert caplog.text == ""
+    await server.stop()
+
+
+async def test_a_fault_of_ours_is_in_the_journal(path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    def fail(_: Asked) -> Row:
+        raise RuntimeError("ours")
+
+    server = Control(str(path), [Route("GET", "/v1/fault", "A fault", Single(None, fail))])
+    await server.start()
+    assert (await ask(path, "/v1/fault")).status == 500
+    assert "RuntimeError: ours" in caplog.text
     await server.stop()
 
 
