@@ -26,7 +26,7 @@ _ADDRESS = re.compile(r"\d+(?:\.\d+){3}:\d+|\[[0-9A-Fa-f:.]+(?:%\S+)?\]:\d+")
 @click.command()
 @click.argument("what", metavar="PINHOLE|ADDRESS:PORT", shell_complete=ids("pinholes"))
 @click.option("--at", metavar="TIME", help="When, as the audit log writes it. Without: now, else what was.")
-@click.option("--client", metavar="ADDRESS:PORT", help="Who wants to go there. Policies are asked about it.")
+@click.option("--client", metavar="ADDRESS[:PORT]", help="Who wants to go there. Policies are asked about it.")
 @click.option("--interface", metavar="NAME", help="With --client: by which interface it comes. Without: any.")
 @click.option("--transport", type=click.Choice(["tcp", "udp"]), help="With --client.")
 @with_config

@@ -14,6 +14,7 @@ from typing import Any
 
 from protocols.contract.addresses import Endpoint, Transport
 from proxy.control import explained, judging, reasons, rows
+from proxy.control.addresses import place
 from proxy.control.errors import Wrong
 from proxy.control.gateway import Gateway
 from proxy.control.parameters import Parameter, Type
@@ -30,7 +31,7 @@ PARAMETERS = (
     Parameter("pinhole", Type.TEXT, "The name of a pinhole. Either this or `address` has to be given"),
     Parameter("address", Type.ENDPOINT, "ADDRESS:PORT of a pinhole, of who came, or of where somebody wanted to go"),
     Parameter("at", Type.TIME, "When. Left out: now, and what was before if there is nothing now"),
-    Parameter("client", Type.ENDPOINT, "With `address`: who wants to go there. Policies are asked about it"),
+    Parameter("client", Type.HOST, "With `address`: who wants to go there. Policies are asked about it"),
     Parameter(
         "interface", Type.TEXT, "With `client`: by which interface it comes. Left out: by any that a policy names"
     ),
@@ -112,8 +113,8 @@ class Explainer:
     def _mismatches(self, facts: Mapping[str, Any]) -> list[str]:
         """Why each policy that accepts something did not match this arrival."""
         config, server = self._gateway.config(), str(facts["server"])
-        port = server.rpartition(":")[2]
-        helper = facts.get("helper") or judging.helper_of(config, facts.get("transport"), int(port))
+        at = place(server)
+        helper = facts.get("helper") or (at and judging.helper_of(config, facts.get("transport"), at.port))
         return judging.mismatches(config, helper, str(facts["client"]), server, str(facts.get("interface") or ""))
 
     # -- what the audit file says ----------------------------------------------------------------------------------
@@ -138,8 +139,11 @@ class Explainer:
         """What policies say about this client, as if it came now."""
         if "address" not in query:
             raise Wrong(400, "missing_parameter", "client needs an address", "say where it wants to go: &address=")
-        client, server = judging.endpoint(query["client"]), judging.endpoint(query["address"])
+        client, server = place(query["client"]), place(query["address"])
         assert client is not None and server is not None
+        if client.host.version != server.host.version:
+            remedy = "give both in one IP version: a client dials addresses of its own"
+            raise Wrong(400, "bad_parameter", f"{query['client']} never dials {server}", remedy)
         found = [self._judge(transport, client, server, query) for transport in _transports(query)]
         # Who has not said which transport is meant is told of the one for which there is a helper.
         known = [one for one in found if one["reason"] != "no_helper"]
@@ -150,13 +154,15 @@ class Explainer:
         judged = [(arrival, self._gateway.sessions.policies.judge(arrival)) for arrival in arrivals]
         arrival, decision = next(((at, one) for at, one in judged if isinstance(one, Accepted)), judged[0])
         facts = {
-            "client": str(client), "server": str(server), "interface": arrival.interface,
+            "client": query["client"], "server": str(server), "interface": arrival.interface,
             "transport": transport.value, "policy": decision.policy if isinstance(decision.policy, str) else None,
         }  # fmt: skip
         if isinstance(decision, Accepted):
             policy = self._policy(decision.policy.name)
             by = f" by {arrival.interface}" if arrival.interface else ""
-            says = [f"policy {decision.policy.name} accepts {client}{by} to {server}; {decision.helper} would read it"]
+            says = [
+                f"policy {decision.policy.name} accepts {query['client']}{by} to {server}; {decision.helper} would read it"
+            ]
             return explained.answer("nothing", says, "configuration", policy=policy)
         return self._refused("session.denied", {**facts, "reason": decision.reason}, source="configuration")
 
@@ -171,7 +177,7 @@ class Explainer:
         if "pinhole" in query:
             says = [f"there is no pinhole {query['pinhole']}, and {self._history.says(query['pinhole'])}"]
             return explained.answer("nothing", says, "live")
-        at = judging.endpoint(query["address"])
+        at = place(query["address"])
         assert at is not None
         config, facts = self._gateway.config(), {"server": query["address"]}
         helper = judging.helper_of(config, None, at.port)

@@ -9,10 +9,11 @@ A value that begins with `!` leaves out what it names. A word that ends in `*` s
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import lru_cache
-from ipaddress import IPv4Address, IPv4Network, IPv6Address, IPv6Network, ip_address, ip_network
+from ipaddress import ip_network
 from typing import Any
 
+from protocols.contract.addresses import Network
+from proxy.control.addresses import place
 from proxy.control.errors import Wrong
 from proxy.control.parameters import Parameter, Type
 from proxy.control.shapes import Kind, Row, Shape
@@ -95,28 +96,14 @@ def _place(name: str, value: str) -> Callable[[str | None], bool]:
     try:
         network = ip_network(value, strict=False)
     except ValueError:
-        at = _split(value)
+        at = place(value)
         if at is None:
             remedy = f"{name} is an address, ADDRESS:PORT, [ADDRESS]:PORT or a network as 192.0.2.0/24"
             raise Wrong(400, "bad_parameter", f"{name}: {value[:64]!r}", remedy) from None
-        return lambda text: text is not None and _split(text) == at
+        return lambda text: text is not None and place(text) == at
     return lambda text: text is not None and _is_in(text, network)
 
 
-def _is_in(text: str, network: IPv4Network | IPv6Network) -> bool:
-    at = _split(text)
-    return at is not None and at[0] in network
-
-
-@lru_cache(maxsize=1024)
-def _split(text: str) -> tuple[IPv4Address | IPv6Address, int] | None:
-    """HOST:PORT, [HOST]:PORT, or a bare host, whose port is 0."""
-    host, _, port = text.rpartition(":")
-    try:
-        return ip_address(host.removeprefix("[").removesuffix("]")), int(port)
-    except ValueError:
-        pass
-    try:
-        return ip_address(text), 0
-    except ValueError:
-        return None
+def _is_in(text: str, network: Network) -> bool:
+    at = place(text)
+    return at is not None and at.host in network

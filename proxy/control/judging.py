@@ -4,22 +4,21 @@ pure."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from ipaddress import ip_address
 
-from protocols.contract.addresses import Endpoint, Host, Network
+from protocols.contract.addresses import Host, Network
 from proxy.config.schema import Config, Policy
 from proxy.config.values import plain_host
+from proxy.control.addresses import place
 
 
 def mismatches(config: Config, helper: str | None, client: str, server: str, interface: str) -> list[str]:
     """For each policy that would accept, why it does not match: one sentence each."""
-    ends = endpoint(client), endpoint(server)
+    ends = place(client), place(server)
+    if ends[0] is None or ends[1] is None:
+        return []
     found = []
     for policy in config.policies:
-        if ends[0] is None or ends[1] is None or not policy.accept:
-            continue
-        why = list(_why_not(policy, helper, ends[0].host, ends[1].host, interface))
-        if why:
+        if policy.accept and (why := _why_not(policy, helper, ends[0].host, ends[1].host, interface)):
             found.append(f"policy {policy.name}: {'; '.join(why)}")
     return found
 
@@ -41,15 +40,6 @@ def _why_not(policy: Policy, helper: str | None, client: Host, server: Host, int
 def _holds(networks: Sequence[Network], host: Host) -> bool:
     host = plain_host(host)
     return any(host in network for network in networks if network.version == host.version)
-
-
-def endpoint(text: str) -> Endpoint | None:
-    """HOST:PORT or [HOST]:PORT, as rows and lines have it. None: it is none."""
-    host, _, port = text.rpartition(":")
-    try:
-        return Endpoint(ip_address(host.strip("[]")), int(port))
-    except ValueError:
-        return None
 
 
 def helper_of(config: Config, transport: str | None, port: int) -> str | None:

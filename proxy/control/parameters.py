@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from enum import Enum
-from ipaddress import ip_address
 from typing import Any
 
+from proxy.control.addresses import endpoint, place
 from proxy.control.errors import Wrong
 
 UNITS = {"": 1.0, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -26,6 +26,8 @@ class Type(Enum):
     INTEGER = "integer"
     TIME = "time"
     ENDPOINT = "endpoint"
+    HOST = "host"
+    """An address, with its port or without."""
     PLACE = "place"
     """An address, an endpoint or a network, with or without `!` before it. A filter reads it (`filters.py`)."""
     FLAG = "flag"
@@ -34,16 +36,22 @@ class Type(Enum):
 _V4 = r"(?:(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])\.){3}(?:25[0-5]|2[0-4][0-9]|1[0-9]{2}|[1-9]?[0-9])"
 _V6 = "(?:[0-9a-f]{1,4}:){7}[0-9a-f]{1,4}"
 _PORT = "[1-5]?[0-9]{1,4}"
+_ENDPOINT = rf"(?:{_V4}|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}"
+_ENDPOINTS = ["192.0.2.1:5060", "[2001:db8::1]:5060"]
 
 _SCHEMAS: Mapping[Type, dict[str, Any]] = {
     Type.TEXT: {"type": "string", "minLength": 1, "maxLength": 256},
     Type.SECONDS: {"type": "string", "pattern": f"^{_SECONDS}$"},
     Type.INTEGER: {"type": "integer", "minimum": 1, "maximum": 10_000_000},
     Type.TIME: {"type": "string", "format": "date-time"},
-    Type.ENDPOINT: {
-        "type": "string",
-        "pattern": rf"^(?:{_V4}|\[[0-9A-Fa-f:.]+\]):[0-9]{{1,5}}$",
-        "examples": ["192.0.2.1:5060", "[2001:db8::1]:5060"],
+    Type.ENDPOINT: {"type": "string", "pattern": f"^{_ENDPOINT}$", "examples": _ENDPOINTS},
+    Type.HOST: {
+        "anyOf": [
+            {"type": "string", "format": "ipv4"},
+            {"type": "string", "format": "ipv6"},
+            {"type": "string", "pattern": f"^{_ENDPOINT}$"},
+        ],
+        "examples": ["192.0.2.1", *_ENDPOINTS],
     },
     Type.PLACE: {
         "anyOf": [
@@ -52,7 +60,7 @@ _SCHEMAS: Mapping[Type, dict[str, Any]] = {
             {"type": "string", "pattern": rf"^!?{_V4}(?::{_PORT}|/(?:3[0-2]|[12]?[0-9]))?$"},
             {"type": "string", "pattern": rf"^!?(?:{_V6}|\[{_V6}\]:{_PORT}|{_V6}/(?:12[0-8]|1[01][0-9]|[1-9]?[0-9]))$"},
         ],
-        "examples": ["192.0.2.1", "!192.0.2.0/24", "192.0.2.1:5060", "[2001:db8::1]:5060"],
+        "examples": ["192.0.2.1", "!192.0.2.0/24", *_ENDPOINTS],
     },
     Type.FLAG: {"type": "string", "enum": ["true", "false", "1", "0"]},
 }
@@ -105,7 +113,13 @@ class Parameter:
             case Type.TIME:
                 return self._time(text)
             case Type.ENDPOINT:
-                return self._endpoint(text)
+                if (at := endpoint(text)) is None:
+                    raise self._wrong(text, "ADDRESS:PORT, or [ADDRESS]:PORT with IPv6")
+                return str(at)
+            case Type.HOST:
+                if (at := place(text)) is None:
+                    raise self._wrong(text, "an address, ADDRESS:PORT, or [ADDRESS]:PORT with IPv6")
+                return str(at) if at.port else at.host_text
             case Type.FLAG:
                 if text not in ("true", "false", "1", "0"):
                     raise self._wrong(text, "true or false")
@@ -123,17 +137,6 @@ class Parameter:
             return min(max(0.0, (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()), _LAST_MOMENT)
         except (ValueError, OverflowError):
             raise self._wrong(text, "a time as 2026-11-29T20:15:00Z") from None
-
-    def _endpoint(self, text: str) -> str:
-        """An address with a port, as rows write it."""
-        host, _, port = text.rpartition(":")
-        try:
-            address = ip_address(host.removeprefix("[").removesuffix("]"))
-        except ValueError:
-            address = None
-        if address is None or not re.fullmatch(r"[0-9]{1,5}", port) or int(port) > 65535:
-            raise self._wrong(text, "ADDRESS:PORT, or [ADDRESS]:PORT with IPv6")
-        return f"[{address}]:{int(port)}" if address.version == 6 else f"{address}:{int(port)}"
 
     def _wrong(self, text: str, expected: str) -> Wrong:
         shown = text if len(text) <= 64 else f"{text[:64]}..."

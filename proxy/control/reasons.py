@@ -11,6 +11,7 @@ from string import Template
 from typing import Any, NamedTuple
 
 from protocols.contract.engine import Helper
+from proxy.control.addresses import place
 from proxy.record.events.rules import RULES
 
 
@@ -252,9 +253,8 @@ class _Known(dict[str, Any]):
 def _known(facts: Mapping[str, Any]) -> Mapping[str, Any]:
     known = _Known({name: value for name, value in facts.items() if value not in (None, "")})
     for side in ("client", "server"):
-        host, _, port = str(facts.get(side) or "").rpartition(":")
-        if host:
-            known[f"{side}_host"], known[f"{side}_port"] = host.strip("[]"), port
+        if (at := place(str(facts.get(side)))) is not None:
+            known[f"{side}_host"], known[f"{side}_port"] = at.host_text, at.port
     came_by = f"from: {facts['interface']}, " if facts.get("interface") else ""
     who, whom = known["client_host"], known["server_host"]
     known["a_policy"] = f"- {{name: for-{who}, {came_by}source: {who}, destination: {whom}, action: accept}}"

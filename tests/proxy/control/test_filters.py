@@ -98,6 +98,9 @@ def test_the_filters_of_a_list_follow_from_its_fields() -> None:
         (Type.TIME, "9999-12-31T23:59:59Z", 253370764800.0),
         (Type.ENDPOINT, "192.0.2.1:80", "192.0.2.1:80"), (Type.ENDPOINT, "[2001:DB8::0]:80", "[2001:db8::]:80"),
         (Type.ENDPOINT, "2001:db8::1:80", "[2001:db8::1]:80"), (Type.FLAG, "1", True), (Type.FLAG, "false", False),
+        (Type.HOST, "192.0.2.1", "192.0.2.1"), (Type.HOST, "192.0.2.1:80", "192.0.2.1:80"),
+        (Type.HOST, "2001:DB8::1:80", "2001:db8::1:80"), (Type.HOST, "[2001:db8::1]", "2001:db8::1"),
+        (Type.HOST, "[2001:db8::1]:80", "[2001:db8::1]:80"),
     ],
 )  # fmt: skip
 def test_values_are_read_as_people_write_them(kind: Type, text: str, value: Any) -> None:
@@ -108,7 +111,7 @@ def test_values_are_read_as_people_write_them(kind: Type, text: str, value: Any)
     ("kind", "text"),
     [
         (Type.SECONDS, "-1"), (Type.SECONDS, "1y"), (Type.TIME, "noon"), (Type.ENDPOINT, "192.0.2.1"),
-        (Type.ENDPOINT, "192.0.2.1:99999"), (Type.INTEGER, "many"), (Type.TEXT, "x" * 257), (Type.FLAG, "perhaps"),
+        (Type.ENDPOINT, "192.0.2.1:99999"), (Type.HOST, "nobody"), (Type.HOST, "192.0.2.1:x"), (Type.INTEGER, "many"), (Type.TEXT, "x" * 257), (Type.FLAG, "perhaps"),
     ],
 )  # fmt: skip
 def test_other_values_are_refused(kind: Type, text: str) -> None:
