@@ -114,7 +114,9 @@ class Explainer:
         """Why each policy that accepts something did not match this arrival."""
         config, server = self._gateway.config(), str(facts["server"])
         at = place(server)
-        helper = facts.get("helper") or (at and judging.helper_of(config, facts.get("transport"), at.port))
+        helper = facts.get("helper")
+        if helper is None and at is not None:
+            helper = judging.helper_of(config, facts.get("transport"), at.port)
         return judging.mismatches(config, helper, str(facts["client"]), server, str(facts.get("interface") or ""))
 
     # -- what the audit file says ----------------------------------------------------------------------------------
@@ -160,9 +162,8 @@ class Explainer:
         if isinstance(decision, Accepted):
             policy = self._policy(decision.policy.name)
             by = f" by {arrival.interface}" if arrival.interface else ""
-            says = [
-                f"policy {decision.policy.name} accepts {query['client']}{by} to {server}; {decision.helper} would read it"
-            ]
+            who, helper = query["client"], decision.helper
+            says = [f"policy {decision.policy.name} accepts {who}{by} to {server}; {helper} would read it"]
             return explained.answer("nothing", says, "configuration", policy=policy)
         return self._refused("session.denied", {**facts, "reason": decision.reason}, source="configuration")
 

@@ -60,7 +60,8 @@ async def test_a_client_is_named_with_its_port_or_without() -> None:
     ("client", "address", "host"),
     [
         ("10.9.0.2", "198.51.100.2:21", "10.9.0.2"), ("10.9.0.2:1024", "198.51.100.2:21", "10.9.0.2"),
-        ("2001:db8::9", "[2001:db8:1::2]:21", "2001:db8::9"), ("[2001:db8::9]:1024", "[2001:db8:1::2]:21", "2001:db8::9"),
+        ("2001:db8::9", "[2001:db8:1::2]:21", "2001:db8::9"),
+        ("[2001:db8::9]:1024", "[2001:db8:1::2]:21", "2001:db8::9"),
     ],
 )  # fmt: skip
 async def test_the_line_that_is_proposed_lets_the_client_in(client: str, address: str, host: str) -> None:

@@ -111,7 +111,8 @@ def test_values_are_read_as_people_write_them(kind: Type, text: str, value: Any)
     ("kind", "text"),
     [
         (Type.SECONDS, "-1"), (Type.SECONDS, "1y"), (Type.TIME, "noon"), (Type.ENDPOINT, "192.0.2.1"),
-        (Type.ENDPOINT, "192.0.2.1:99999"), (Type.HOST, "nobody"), (Type.HOST, "192.0.2.1:x"), (Type.INTEGER, "many"), (Type.TEXT, "x" * 257), (Type.FLAG, "perhaps"),
+        (Type.ENDPOINT, "192.0.2.1:99999"), (Type.HOST, "nobody"), (Type.HOST, "192.0.2.1:x"),
+        (Type.INTEGER, "many"), (Type.TEXT, "x" * 257), (Type.FLAG, "perhaps"),
     ],
 )  # fmt: skip
 def test_other_values_are_refused(kind: Type, text: str) -> None:
