@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from protocols.contract.addresses import Host
+from tools.lab.links import wait_until_up
 
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -94,7 +95,23 @@ def three_hosts() -> Iterator[Hosts]:
             (client, "eth0", "lan0", "10.1.0", "fd01:"),
             (server, "eth0", "wan0", "192.0.2", "2001:db8:"),
         ):
-            run("ip", "-n", end.name, "link", "add", ours, "type", "veth", "peer", theirs, "netns", gateway.name)
+            # A link whose number is that of its other end is taken into use a second later than others are.
+            run(
+                "ip",
+                "-n",
+                end.name,
+                "link",
+                "add",
+                ours,
+                "index",
+                "7",
+                "type",
+                "veth",
+                "peer",
+                theirs,
+                "netns",
+                gateway.name,
+            )
             for namespace, link, number in ((end, ours, 2), (gateway, theirs, 1)):
                 ip = ("ip", "-n", namespace.name)
                 run(*ip, "address", "add", f"{four}.{number}/24", "dev", link)
@@ -102,6 +119,7 @@ def three_hosts() -> Iterator[Hosts]:
                 run(*ip, "link", "set", link, "up")
             run("ip", "-n", end.name, "route", "add", "default", "via", f"{four}.1")
             run("ip", "-n", end.name, "-6", "route", "add", "default", "via", f"{six}:1")
+        wait_until_up(names)
         gateway.sysctl("ipv4.ip_forward", 1)
         gateway.sysctl("ipv6.conf.all.forwarding", 1)
         yield Hosts(client, gateway, server)

@@ -14,6 +14,7 @@ from typing import Literal
 
 from tools.lab import janitor
 from tools.lab.host import Host
+from tools.lab.links import wait_until_up
 
 PREFIX = "pinhole-lab"
 LAN4, LAN6 = IPv4Network("10.1.0.0/24"), IPv6Network("fd01::/64")
@@ -126,6 +127,7 @@ class Lab:
                     _ip(self._end_links(self.hosts[name], segment), self.hosts[name])
             if self._is_wide:
                 _ip(self._elsewhere_links(), self.elsewhere)
+            wait_until_up(names)
         except BaseException:
             self.close()
             raise
