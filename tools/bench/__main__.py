@@ -1,4 +1,4 @@
-"""`python -m tools.bench ftp|sip|tns|start|versus|instructions`: see tools/bench/README.md."""
+"""`python -m tools.bench ftp|sip|tns|helpers|start|versus|instructions`: see tools/bench/README.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import ftp, instructions, sip, start, tns, versus
+from tools.bench import ftp, helpers, instructions, sip, start, tns, versus
+from tools.bench.cases import CASES
 from tools.bench.figures import figure
 from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
 
@@ -50,6 +51,17 @@ def sip_command(quick: bool, as_json: bool) -> None:
 def tns_command(quick: bool, as_json: bool) -> None:
     """Oracle TNS: bulk after ACCEPT, sessions with and without a redirect. Exit status 1 when a bar is missed."""
     _report(lambda say: tns.run(tns.QUICK if quick else tns.FULL, say), _show_tns, as_json)
+
+
+@main.command("helpers")
+@click.argument("names", nargs=-1, type=click.Choice(sorted(CASES)))
+@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
+def helpers_command(names: tuple[str, ...], quick: bool, as_json: bool) -> None:
+    """A session of each helper, or of those that are named: its time and cost, also beside thousands that are open.
+    Exit status 1 when a bar is missed."""
+    effort = helpers.QUICK if quick else helpers.FULL
+    _report(lambda say: helpers.run(effort, say, names), _show_helpers, as_json)
 
 
 @main.command("start")
@@ -98,7 +110,7 @@ def _show_versus(report: versus.Report, console: Console) -> None:
     console.print(table)
 
 
-AnyReport = TypeVar("AnyReport", Report, sip.Report, tns.Report, versus.Report)
+AnyReport = TypeVar("AnyReport", Report, sip.Report, tns.Report, helpers.Report, versus.Report)
 
 
 def _report(
@@ -180,6 +192,17 @@ def _show_tns(report: tns.Report, console: Console) -> None:
         ("with a redirect", "redirected_cpu", 1e6, "{:.0f} µs"),
     )
     console.print(_table_of(report.figures, rows))
+    _show_bars(report.bars, console)
+
+
+def _show_helpers(report: helpers.Report, console: Console) -> None:
+    effort = report.effort
+    console.print(f"{report.machine}; medians of {effort.rounds} rounds; in brackets the ratio to plain forwarding.")
+    title = f"CPU beside {effort.held} open ones, ms"
+    table = Table("a session", "plain, ms", "kernel's helper", "pinhole", "its CPU, ms", title, "KiB of an open one")
+    for row in helpers.rows(report):
+        table.add_row(*row)
+    console.print(table)
     _show_bars(report.bars, console)
 
 

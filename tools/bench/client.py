@@ -154,7 +154,7 @@ def _packet(sock: socket.socket) -> bytes:
     return read
 
 
-def _tns(server: str, port: int, service: bytes) -> socket.socket:
+def tns(server: str, port: int, service: bytes) -> socket.socket:
     """A connection that is accepted, here or where it is led."""
     text = b"(DESCRIPTION=(CONNECT_DATA=(SERVICE_NAME=%b)(CID=(PROGRAM=bench)(HOST=client)(USER=bench))))" % service
     while True:
@@ -172,7 +172,7 @@ def _tns(server: str, port: int, service: bytes) -> socket.socket:
 
 def tns_transfer(server: str, upload: bool, count: int, port: int) -> dict[str, Any]:
     """`count` bytes after ACCEPT."""
-    with _tns(server, port, BULK) as sock:
+    with tns(server, port, BULK) as sock:
         began = time.perf_counter()
         _transfer_bare(sock, upload, count)
         return {"seconds": time.perf_counter() - began}
@@ -180,7 +180,7 @@ def tns_transfer(server: str, upload: bool, count: int, port: int) -> dict[str, 
 
 def _some_tns_sessions(server: str, count: int, port: int, service: bytes) -> None:
     for _ in range(count):
-        _tns(server, port, service).close()
+        tns(server, port, service).close()
 
 
 def tns_sessions(server: str, count: int, port: int, redirected: bool) -> dict[str, Any]:

@@ -89,6 +89,10 @@ class Caller:
             self._take_down(self._set_up(AT_ONCE, kind))
         return {}
 
+    def call(self, kind: str) -> None:
+        """One call, alone."""
+        self._take_down(self._set_up(1, kind))
+
     def send(self, streams: int, seconds: float) -> dict[str, Any]:
         """Audio in that many of the calls held, evenly over time. Each packet says when it was sent."""
         held = self._held[:streams]

@@ -214,7 +214,8 @@ def bare(sock: socket.socket, piece: int) -> None:
             sock.send(b".")
 
 
-async def serve(host: str) -> None:
+async def begin(host: str) -> None:
+    """Serve from now on."""
     loop = asyncio.get_running_loop()
     server = Server(host)
     await loop.create_server(lambda: Session(server, host), host, 21, backlog=BACKLOG)
@@ -229,6 +230,10 @@ async def serve(host: str) -> None:
         server.threads.submit(bare, sock, server.piece)
 
     loop.add_reader(bulk, arrived)
+
+
+async def serve(host: str) -> None:
+    await begin(host)
     print("ready", flush=True)
     await asyncio.Event().wait()
 

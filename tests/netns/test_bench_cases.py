@@ -1,0 +1,66 @@
+"""The cases of `python -m tools.bench helpers` do what they say, with nothing but a network between their ends; and
+what is measured of them is judged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from protocols import HELPERS
+from tests.netns.namespaces import needs_root
+from tools.bench import case_tftp, helpers
+from tools.bench.cases import CASES
+from tools.bench.helpers import CROWDED, KERNEL, PINHOLE, PLAIN, Effort, Figures, Found, Report
+from tools.bench.ways import give_order, start_program
+from tools.lab import Lab
+
+
+@pytest.fixture(scope="module")
+def lab() -> Iterator[Lab]:
+    with Lab("routed") as made:
+        yield made
+
+
+@pytest.mark.netns
+@pytest.mark.slow
+@needs_root
+@pytest.mark.parametrize("helper", CASES)
+def test_a_case_has_sessions_and_others_that_stay_open(lab: Lab, helper: str) -> None:
+    server = str(lab.server.v4)
+    serving = start_program(lab.server, "tools.bench.case_ends", "serve", helper, server)
+    dialler = start_program(lab.client, "tools.bench.case_ends", "dial", helper, server)
+    try:
+        give_order(dialler, "hold", count=1)
+        assert len(give_order(dialler, "sessions", count=2)["seconds"]) == 2
+    finally:
+        lab.client.end(dialler, 0)
+        lab.server.end(serving, 0)
+
+
+def test_every_case_is_one_of_a_helper_and_comes_to_a_port_of_its_own() -> None:
+    for name, case in CASES.items():
+        assert (case.transport, case.port) in {(of.value, port) for of, port in HELPERS[name].ports}
+
+
+def found(plain: float, pinhole: float, cpu: float, crowded: float) -> Found:
+    figures = {PLAIN: Figures([plain]), PINHOLE: Figures([pinhole], [cpu]), CROWDED: Figures([pinhole], [crowded])}
+    return Found("a session", figures, bytes_each=2048)
+
+
+def test_a_bar_is_missed_by_what_is_above_it() -> None:
+    case = replace(case_tftp.CASE, most_of_plain=1.5, most_cpu=0.010)
+    met = helpers.bars(case, found(0.010, 0.015, 0.010, 0.011))
+    assert [bar.is_met for bar in met] == [True, True, True]
+    missed = helpers.bars(case, found(0.010, 0.016, 0.011, 0.013))
+    assert [bar.is_met for bar in missed] == [False, False, False]
+
+
+def test_a_row_has_an_empty_place_where_the_kernel_has_no_helper() -> None:
+    one = found(0.010, 0.015, 0.010, 0.011)
+    report = Report("a machine", Effort(1, 1, 1), {"tns": one}, [])
+    (row,) = helpers.rows(report)
+    assert row == ("tns: a session", "10.00 (1.00)", "", "15.00 (1.50)", "10.00", "11.00", "2.0")
+    one.figures[KERNEL] = Figures([0.020])
+    assert next(iter(helpers.rows(report)))[2] == "20.00 (2.00)"

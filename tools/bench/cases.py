@@ -1,0 +1,18 @@
+"""The cases of `python -m tools.bench helpers`: one line for each helper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tools.bench import case_ftp, case_sip, case_tftp, case_tns
+from tools.bench.case import Case
+
+CASES: Mapping[str, Case] = {
+    case.helper: case
+    for case in (
+        case_ftp.CASE,
+        case_sip.CASE,
+        case_tns.CASE,
+        case_tftp.CASE,
+    )
+}  # fmt: skip
