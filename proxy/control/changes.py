@@ -78,7 +78,10 @@ class Changes:
     def throw(self, asked: Asked) -> Row:
         """A helper is off, or only observes, for one client or for all. Raises Wrong."""
         helper, client = self._switch_asked(asked)
-        thrown = self._gateway.sessions.switches.throw(helper, asked.query["mode"], client, asked.query.get("for"))
+        seconds = asked.query.get("for")
+        if seconds == 0:
+            raise Wrong(400, "bad_parameter", "for: no time at all", "for is longer than 0; DELETE takes a switch back")
+        thrown = self._gateway.sessions.switches.throw(helper, asked.query["mode"], client, seconds)
         row = switches.row_of(thrown, self._gateway.now)
         self.told(asked.peer, "switch", switches.in_words(row))
         return row

@@ -30,6 +30,19 @@ _A_POLICY = "$a_policy"
 """Stands for a policy that accepts just this."""
 _NOT_OURS = "no line of the configuration changes this"
 
+_NO_SOCKET: Mapping[str, tuple[str, str, str | None]] = {
+    "no_descriptors": (
+        "this process has no descriptor left",
+        "raise the limit of descriptors (systemd: LimitNOFILE=)",
+        None,
+    ),
+    "no_memory": (
+        "the kernel has no memory for another socket of this process",
+        "`sysctl net.core.optmem_max` may be too small, or memory.max of the unit",
+        None,
+    ),
+}
+
 _SESSIONS: Mapping[str, tuple[str, str, str | None]] = {
     "no_policy": (
         "no policy matches $client to $server by $interface",
@@ -87,16 +100,7 @@ _SESSIONS: Mapping[str, tuple[str, str, str | None]] = {
         "give `ports` a wider range",
         "ports: FIRST-LAST",
     ),
-    "no_descriptors": (
-        "this process has no descriptor left",
-        "raise the limit of descriptors (systemd: LimitNOFILE=)",
-        None,
-    ),
-    "no_memory": (
-        "the kernel has no memory for another socket of this process",
-        "`sysctl net.core.optmem_max` may be too small, or memory.max of the unit",
-        None,
-    ),
+    **_NO_SOCKET,
     "server_unreachable": ("no route leads to the server", "look at `ip route get $server_host`", None),
 }
 
@@ -131,16 +135,7 @@ _PINHOLES: Mapping[str, tuple[str, str, str | None]] = {
         "have that service listen elsewhere",
         None,
     ),
-    "no_descriptors": (
-        "this process has no descriptor left",
-        "raise the limit of descriptors (systemd: LimitNOFILE=)",
-        None,
-    ),
-    "no_memory": (
-        "the kernel has no memory for another socket of this process",
-        "`sysctl net.core.optmem_max` may be too small, or memory.max of the unit",
-        None,
-    ),
+    **_NO_SOCKET,
     "not_permitted": (
         "$listen is below 1024, and the daemon may not bind such ports",
         "give it the right (systemd: AmbientCapabilities=CAP_NET_BIND_SERVICE)",

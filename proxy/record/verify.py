@@ -15,7 +15,7 @@ import re
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from errno import ENOENT
+from errno import EINVAL, ENOENT
 from pathlib import Path
 from typing import IO, Any
 
@@ -162,6 +162,8 @@ def _lines(paths: Sequence[Path]) -> Iterator[_Line]:
 
 
 def _opened(path: Path) -> IO[bytes]:
+    if path.is_fifo() or path.is_socket() or path.is_char_device():
+        raise OSError(EINVAL, "a log is read more than once, so it has to be a file", str(path))
     opens: Any = _OPENS.get(path.suffix, open)
     file: IO[bytes] = opens(path, "rb")
     return file

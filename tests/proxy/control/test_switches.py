@@ -71,6 +71,7 @@ async def test_it_is_shown_written_down_and_taken_back(here: World, mode: str) -
     [
         ("helper=test", 400), ("helper=test&mode=on", 400), ("helper=none&mode=off", 404),
         ("helper=test&mode=off&client=x", 400), ("helper=test&mode=off&for=soon", 400),
+        ("helper=test&mode=off&for=0", 400), ("helper=test&mode=off&for=0.0m", 400),
     ],
 )  # fmt: skip
 async def test_what_cannot_be_is_refused(here: World, query: str, status: int) -> None:

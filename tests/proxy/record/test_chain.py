@@ -247,3 +247,10 @@ def test_what_cannot_be_read_is_said_in_one_line(path: Path) -> None:
     os.mkdir(path)
     said = verify(path)
     assert (said.exit_code, len(said.stderr.splitlines())) == (1, 1)
+
+
+def test_a_pipe_is_not_waited_for(path: Path) -> None:
+    os.mkfifo(path)
+    said = verify(path)
+    assert (said.exit_code, len(said.stderr.splitlines())) == (1, 1)
+    assert "it has to be a file" in said.stderr
