@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.harness.waiting import until
 from tools.lab import Lab
 from tools.peers.ftp import UNPACKED
 
@@ -56,13 +56,6 @@ class Firewalld:
         return next((line.strip() for line in shown.splitlines()[3:4]), "")
 
 
-def until(ready: Callable[[], bool], log: Path) -> None:
-    end = time.monotonic() + SECONDS
-    while not ready():
-        assert time.monotonic() < end, log.read_text()
-        time.sleep(0.02)
-
-
 def start_firewalld(lab: Lab, directory: Path, zones: Mapping[str, str] | None = None) -> Firewalld:
     """Start it, to be ended with the lab. `zones`: name of a zone -> what stands in its file."""
     bus, log = directory / "bus", directory / "firewalld.log"
@@ -82,11 +75,11 @@ def start_firewalld(lab: Lab, directory: Path, zones: Mapping[str, str] | None =
     }
     made = Firewalld(lab, os.environ | environment)
     made.start(["dbus-daemon", "--config-file", str(directory / "bus.conf"), "--nofork", "--nopidfile"], log)
-    until(bus.exists, log)
+    until(bus.exists, log.read_text, SECONDS)
     program, shipped = str(UNPACKED / "usr/sbin/firewalld"), str(UNPACKED / "usr/lib/firewalld")
     words = ["--default-config", shipped, "--system-config", str(settings), "--log-file", str(directory / "log")]
     made.start([PYTHON, program, "--nofork", "--nopid", *words], log)
-    until(lambda: made.command("--state", check=False) == 0, log)
+    until(lambda: made.command("--state", check=False) == 0, log.read_text, SECONDS)
     return made
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import jsonschema
 import pytest
 
+from tests.harness.waiting import until
 from tests.netns.ftp_talk import Talk, dial, fate, passive_address, server
 from tests.netns.namespaces import needs_root
 from tests.netns.test_daemon import HALF, HeldServer, read
@@ -51,13 +52,6 @@ def writing(lab: Lab, audit: str, log: Path | None = None) -> Iterator[Daemon]:
 def a_session(lab: Lab) -> None:
     with server(lab.server), Talk(lab.client, str(lab.server.v4)) as talk:
         assert talk.ask("NOOP").startswith("200")
-
-
-def until(condition: Callable[[], object]) -> None:
-    end = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < end, "did not come about"
-        time.sleep(0.02)
 
 
 # -- lines that join ---------------------------------------------------------------------------------------------------

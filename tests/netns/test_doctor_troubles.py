@@ -11,7 +11,6 @@ import os
 import shutil
 import socket
 import subprocess
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,6 +21,7 @@ from proxy.doctor.findings import Finding, Trouble
 from proxy.host.rules import Backend
 from proxy.host.rules_nft import PREROUTING_PRIORITY
 from proxy.host.rules_routing import ROUTE_PROTOCOL
+from tests.harness.waiting import until
 from tests.netns.doctor_site import COMMAND, LAN_OUT, ROOT, Site, well_hosts
 from tests.netns.namespaces import needs_root, run
 
@@ -127,18 +127,11 @@ def _as_many_sessions_as_may_be(site: Site) -> None:
     site.stack.callback(daemon.terminate)
     with site.hosts.server.inside():
         site.stack.enter_context(socket.create_server((address, 21)))
-    _until(lambda: (site.directory / "control.sock").exists())
+    until(lambda: (site.directory / "control.sock").exists())
     for _ in range(2):
         with site.hosts.client.inside():
             site.stack.enter_context(socket.create_connection((address, 21), timeout=SECONDS))
-    _until(lambda: (site.directory / "audit.log").read_text().count("session.opened") == 2)
-
-
-def _until(ready: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not ready():
-        assert time.monotonic() < end
-        time.sleep(0.02)
+    until(lambda: (site.directory / "audit.log").read_text().count("session.opened") == 2)
 
 
 # -- commands that do not answer --------------------------------------------------------------------------------------

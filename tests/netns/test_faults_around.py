@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from proxy.sessions import resolver
+from tests.harness.waiting import until
 from tests.netns.ftp_talk import fate
 from tests.netns.media_site import site
 from tests.netns.namespaces import needs_root
@@ -206,13 +207,13 @@ def test_sinks_that_are_all_blocked_keep_nobody_waiting_and_lose_no_line(tmp_pat
                 assert time.monotonic() - began < 1
             daemon.wait_for("session.closed", MANY, helper="ftp")
             traffic.goes_on()
-            assert eventually(lambda: traffic.checks()["audit"] == "cannot be written")
+            until(lambda: traffic.checks()["audit"] == "cannot be written")
             assert traffic.metric("pinhole_audit_queue_lines") > 0
             with blocked.read() as texts:
                 daemon.until(audit_lines_waiting=0)
-                assert eventually(lambda: traffic.checks()["audit"] == "ok")
+                until(lambda: traffic.checks()["audit"] == "ok")
                 sessions = [line["session"].encode() for line in daemon.audit("session.closed")]
-                assert eventually(lambda: all(session in text for session in sessions for text in texts))
+                until(lambda: all(session in text for session in sessions for text in texts))
                 assert daemon.ask("status")["audit_lines_lost"] == 0
                 traffic.ends()
                 daemon.stop()
@@ -227,11 +228,11 @@ def test_where_the_log_is_required_a_full_disk_refuses_what_is_new_until_there_i
         restart(daemon, "required: true")
         with going_on(place) as traffic:
             with filled():
-                assert eventually(lambda: fate(traffic.client, traffic.server, 21) == "reset")
+                until(lambda: fate(traffic.client, traffic.server, 21) == "reset")
                 assert traffic.checks()["audit"] == "cannot be written"
                 traffic.goes_on()
                 assert traffic.metric('pinhole_sessions_denied_total{reason="audit_unavailable"}') > 0
-            assert eventually(lambda: fate(traffic.client, traffic.server, 21).startswith("open 220"))
+            until(lambda: fate(traffic.client, traffic.server, 21).startswith("open 220"))
             daemon.wait_for("session.denied", reason="audit_unavailable")
             traffic.ends()
             assert daemon.ask("status")["audit_lines_lost"] == 0
@@ -258,11 +259,3 @@ def small_disk(at: Path) -> Iterator[Callable[[], contextlib.AbstractContextMana
         yield filled
     finally:
         run(["umount", str(at)], check=True)
-
-
-def eventually(holds: Callable[[], bool]) -> bool:
-    """Whether it comes to be so."""
-    end = time.monotonic() + 20
-    while not (found := holds()) and time.monotonic() < end:
-        time.sleep(0.05)
-    return found

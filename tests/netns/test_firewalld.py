@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.netns.firewalls import Firewalld, start_firewalld, until
+from tests.harness.waiting import until
+from tests.netns.firewalls import Firewalld, start_firewalld
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer
 from tools.lab import Lab, pinhole
@@ -32,7 +33,7 @@ def start_unit(firewalld: Firewalld, log: Path) -> None:
     (start,) = (line for line in UNIT.read_text().splitlines() if line.startswith("ExecStart="))
     shell, option, script = start.removeprefix("ExecStart=").split(" ", 2)
     firewalld.start([shell, option, script.strip("'")], log)
-    until(lambda: firewalld.first_rule() == LINE, log)
+    until(lambda: firewalld.first_rule() == LINE, log.read_text)
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -47,7 +48,7 @@ def test_sessions_pass_beside_it_though_it_looks_for_ways_back_by_the_mark(
         if not is_first:  # its table is made anew
             table = firewalld.table()[0]
             firewalld.command("--reload")
-            until(lambda: firewalld.first_rule() == LINE and firewalld.table()[0] != table, log)
+            until(lambda: firewalld.first_rule() == LINE and firewalld.table()[0] != table, log.read_text)
         if not is_first and backend == "iptables":  # whose rules it flushes with its own (FlushAllOnReload)
             daemon.wait_for("rules.missing")
             daemon.net_up()
@@ -65,7 +66,7 @@ def test_the_line_is_there_again_after_each_reload(firewalld: Firewalld, tmp_pat
     for _ in range(2):
         before = firewalld.table()
         firewalld.command("--reload")
-        until(lambda: firewalld.first_rule() == LINE, log)
+        until(lambda: firewalld.first_rule() == LINE, log.read_text)
         after = firewalld.table()
         # With its number: it is another table.
         assert after[0] != before[0]

@@ -15,10 +15,12 @@ from typing import Any
 
 import pytest
 
+from tests.harness.waiting import until
 from tests.netns.ftp_talk import Talk, fate, passive_address, server
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab
 from tools.lab.daemon import COMMAND, ROOT, pinhole
+from tools.lab.links import wait_until_up
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -68,13 +70,6 @@ class Kept:
         self.daemon.command("net", "down")
         assert "pinhole" not in self.run("nft list tables").lower()
         shutil.rmtree(self.daemon.directory)
-
-
-def until(holds: Any) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def is_read(lab: Lab, daemon: Daemon) -> bool:
@@ -447,7 +442,7 @@ def test_an_interface_that_goes_down_and_comes_back_changes_nothing_for_new_sess
     with server(site.lab.server), Talk(site.lab.client, str(site.lab.server.v4)) as talk:
         for interface in ("wan0", "lan0"):
             site.run(f"ip link set {interface} down; ip link set {interface} up")
-            until(lambda name=interface: "state UP" in site.run(f"ip -o link show {name}"))
+            wait_until_up([site.lab.gateway.netns])
         assert talk.ask("NOOP").startswith("200")
     assert is_read(site.lab, site.daemon)
     assert site.status("status") == 0

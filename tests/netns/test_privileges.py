@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from proxy.daemon import starting
 from proxy.errors import PinholeError
 from proxy.host import keeper, privileges
 from proxy.host.link import Link
+from tests.harness.waiting import until
 from tests.netns.ftp_talk import Talk, fate, passive_address, server
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab
@@ -195,20 +195,12 @@ def test_killed_it_leaves_the_rules_and_says_so(lab: Lab, daemon: Daemon) -> Non
     (beside,) = keepers(daemon.pid)
     daemon.signal(signal.SIGKILL)
     daemon.wait()
-    gone(beside)
+    until(lambda: not os.path.exists(f"/proc/{beside}"))
     assert "table inet pinhole" in rules_and_routes(lab)
     assert "rules and routes stay" in daemon.stderr.read_text()
     assert not (daemon.directory / "control.sock").exists()
     daemon.start("--net")
     assert a_download(lab) == "open payload"
-
-
-def gone(pid: int) -> None:
-    for _ in range(1000):
-        if not os.path.exists(f"/proc/{pid}"):
-            return
-        time.sleep(0.01)
-    raise AssertionError(f"{pid} does not end")
 
 
 def test_an_interrupt_from_the_terminal_ends_both_in_order(lab: Lab, daemon: Daemon) -> None:
@@ -346,13 +338,6 @@ def test_started_with_its_standard_descriptors_closed_no_socket_gets_their_numbe
     process.terminate()
     assert process.wait(20) == 0
     assert "5353" not in rules_and_routes(lab)
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not holds():
-        assert time.monotonic() < end
-        time.sleep(0.01)
 
 
 def test_what_keeps_it_from_starting_is_one_line(lab: Lab, daemon: Daemon) -> None:

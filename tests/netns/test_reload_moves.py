@@ -12,7 +12,7 @@ import pytest
 
 from proxy.command.client import ask
 from proxy.errors import PinholeError
-from tests.netns.firewalls import until
+from tests.harness.waiting import until
 from tests.netns.ftp_talk import Talk, server
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
@@ -53,7 +53,7 @@ def test_the_log_and_the_control_socket_move_during_a_session(unprivileged: bool
             assert not Path(control).exists()
             assert talk.ask("NOOP").startswith("200")
         assert ask(other, "GET", "v1/status")["audit_lines_lost"] == 0
-        until(lambda: "session.closed" in [line["event"] for line in lines(log)], log)
+        until(lambda: "session.closed" in [line["event"] for line in lines(log)], log.read_text)
         assert lines(log)[0]["event"] == "config.reloaded"
         assert "config.reloaded" not in [line["event"] for line in lines(daemon.log)]
         # No line is missing between the two files, and none is in both.
@@ -92,11 +92,11 @@ def test_run_and_reload_print_what_is_unwise(lab_and_daemon: tuple[Lab, Daemon])
     daemon.write_config(f"{ALL}timeouts: {{pinhole_open: 1}}")
     assert words in daemon.command("reload", "-c", str(daemon.config)).stderr
     daemon.signal(signal.SIGHUP)
-    until(lambda: words in daemon.stderr.read_text(), daemon.log)
+    until(lambda: words in daemon.stderr.read_text(), daemon.log.read_text)
     daemon.stop()
     before = len(daemon.stderr.read_text())
     daemon.start()
-    until(lambda: words in daemon.stderr.read_text()[before:], daemon.log)
+    until(lambda: words in daemon.stderr.read_text()[before:], daemon.log.read_text)
 
 
 def test_files_of_conf_d_are_read_again_where_only_root_may_read_them(lab_and_daemon: tuple[Lab, Daemon]) -> None:

@@ -8,7 +8,6 @@ import select
 import shutil
 import signal
 import struct
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +18,7 @@ from proxy.host import net, privileges, rules_routing
 from proxy.host.news import concerns_us
 from proxy.host.rules import Backend
 from proxy.host.standing import Standing
+from tests.harness.waiting import until
 from tests.netns.namespaces import needs_root
 from tests.netns.test_privileges import capabilities
 from tools.lab import Daemon, Lab
@@ -65,11 +65,7 @@ def served(daemon: Daemon) -> Iterator[Daemon]:
 
 def watched(daemon: Daemon, what: str) -> None:
     """It has been looked at once."""
-    end = time.monotonic() + 20
-    while time.monotonic() < end:
-        if daemon.ask("status")["rules_watched"] == what:
-            return
-    raise TimeoutError(daemon.ask("status"))
+    until(lambda: daemon.ask("status")["rules_watched"] == what, lambda: daemon.ask("status"))
 
 
 def said(daemon: Daemon) -> tuple[int, str]:

@@ -7,15 +7,15 @@ import os
 import secrets
 import shutil
 import subprocess
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
 
+from tests.harness.waiting import until
 from tests.netns.namespaces import needs_root
-from tests.netns.test_sip_borders import OPENVPN, RTP, SECONDS, WIREGUARD, Site, Talker, site
+from tests.netns.test_sip_borders import OPENVPN, RTP, WIREGUARD, Site, Talker, site
 from tools.lab import Host
 from tools.peers.ftp import UNPACKED
 
@@ -41,14 +41,14 @@ class Tunnel:
     def is_up(self) -> None:
         """Its interfaces have their addresses, so that there can be sockets on them."""
         for host, address in zip(self.hosts, self.addresses, strict=True):
-            _until(partial(_has, host, address))
+            until(partial(_has, host, address))
             self._ends.append(self._here.talker(host, 9000, address))
             self._ends[-1].socket.settimeout(REPEAT_SECONDS)
 
     def goes_on(self) -> None:
         """What is said into it comes out, both ways. By UDP: it is said until it is heard."""
         for speaker, hearer in (self._ends, self._ends[::-1]):
-            _until(partial(_is_heard, speaker, hearer, secrets.token_bytes(100)))
+            until(partial(_is_heard, speaker, hearer, secrets.token_bytes(100)))
 
 
 def _has(host: Host, address: str) -> bool:
@@ -63,20 +63,13 @@ def _is_heard(speaker: Talker, hearer: Talker, word: bytes) -> bool:
         return False
 
 
-def _until(is_so: Callable[[], bool]) -> None:
-    end = time.monotonic() + SECONDS
-    while not is_so():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.05)
-
-
 def wireguard(here: Site, client: Host, server: Host, directory: Path) -> Tunnel:
     tunnel = Tunnel(here, "10.77.0", client, server)
     names = [f"wg{secrets.token_hex(4)}" for _ in range(2)]  # its control sockets are of all namespaces together
     keys = [client.run(("wg", "genkey"), env=ENVIRONMENT).stdout for _ in names]
     for number, (host, name) in enumerate(zip(tunnel.hosts, names, strict=True)):
         host.popen(("wireguard-go", "-f", name), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=ENVIRONMENT)
-        _until(Path(f"/var/run/wireguard/{name}.sock").exists)
+        until(Path(f"/var/run/wireguard/{name}.sock").exists)
         key = directory / name
         key.write_text(keys[number])
         peer = host.run(("wg", "pubkey"), stdin=keys[1 - number], env=ENVIRONMENT).stdout.strip()

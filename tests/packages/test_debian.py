@@ -10,13 +10,13 @@ import json
 import os
 import re
 import shutil
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.harness.waiting import until
 from tests.netns.namespaces import needs_root
 from tools.debian.building import NAME, package
 from tools.debian.machine import Machine, booted
@@ -102,14 +102,6 @@ def site(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
         yield Site(lab, machine, server, tmp_path_factory.mktemp("got"))
 
 
-def until(holds: Callable[[], Any], what: str) -> None:
-    """Wait until it holds."""
-    end = time.monotonic() + SECONDS
-    while not holds():
-        assert time.monotonic() < end, what
-        time.sleep(0.05)
-
-
 def test_it_is_installed_without_a_warning(site: Site) -> None:
     site.machine.run("sh", "-c", "cp /mnt/files/needed/*.deb /var/cache/apt/archives/ 2>/dev/null || true")
     options = ("--yes", "--no-install-recommends")
@@ -170,7 +162,10 @@ def test_reload_brings_rules_in_force_as_well(site: Site) -> None:
     assert "192.0.2.0/24" in site.machine.run("nft", "list", "table", "inet", "pinhole").stdout
     site.machine.write("/etc/pinhole/pinhole.yaml", CONFIGURATION)
     site.machine.run("systemctl", "reload", "pinhole-guard")
-    until(lambda: "192.0.2.0/24" not in site.machine.run("nft", "list", "table", "inet", "pinhole").stdout, "it stays")
+    until(
+        lambda: "192.0.2.0/24" not in site.machine.run("nft", "list", "table", "inet", "pinhole").stdout,
+        lambda: "it stays",
+    )
     site.machine.run("systemctl", "reload", "pinhole")
 
 
@@ -200,7 +195,10 @@ def test_rules_outlive_a_restart_of_the_firewall(site: Site) -> None:
 def test_it_serves_again_after_it_was_killed(site: Site) -> None:
     before = site.machine.show("pinhole", "MainPID")["MainPID"]
     site.machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "pinhole")
-    until(lambda: site.machine.show("pinhole", "MainPID")["MainPID"] not in ("0", before), "it was not started again")
+    until(
+        lambda: site.machine.show("pinhole", "MainPID")["MainPID"] not in ("0", before),
+        lambda: "it was not started again",
+    )
     until(lambda: site.machine.is_active("pinhole"), "it did not come up again")
     site.download()
     site.call()

@@ -17,6 +17,7 @@ from proxy.record import sinks
 from proxy.record.audit import AuditLog, Origin, open_log
 from proxy.record.outlets import FileOutlet
 from proxy.record.sinks import Sink
+from tests.harness.waiting import until
 
 HERE = Origin("gateway", "1cce2aa5")
 
@@ -27,15 +28,6 @@ def lines(path: Path) -> list[dict[str, Any]]:
 
 def events(path: Path) -> list[str]:
     return [line["event"] for line in lines(path)]
-
-
-def until(condition: Callable[[], object]) -> None:
-    waited = threading.Event()
-    for _ in range(1000):
-        if condition():
-            return
-        waited.wait(0.01)
-    raise AssertionError("did not come about")
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from proxy.record.forms import form
 from proxy.record.journal import JournalOutlet
 from proxy.record.sinks import Sink
 from proxy.record.syslog import SyslogOutlet
-from tests.proxy.record.test_sinks import until
+from tests.harness.waiting import until
 
 HERE = Origin("gateway", "1cce2aa5")
 MESSAGE = re.compile(rb"<(\d+)>1 (\S+) (\S+) pinhole (\d+) (\S+) - (.*)", re.DOTALL)
