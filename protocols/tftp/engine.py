@@ -22,16 +22,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatchcase
-from posixpath import normpath
+from typing import NamedTuple
 
 from protocols.contract.addresses import Endpoint, Malformed, Peers, Side, Transport, only
 from protocols.contract.effects import Close, Effect, Note, Send, violation
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal, Used
+from protocols.tftp.guard import Guard
 from protocols.tftp.options import PERMITS, TftpOptions
-from protocols.tftp.transfer import LEAST_IDLE_SECONDS, MAX_SIZE, Transfer, direction
-from protocols.tftp.wire import Code, Request, error, is_of_transfer, is_request, number, read_request
+from protocols.tftp.policy import refused
+from protocols.tftp.transfer import LEAST_IDLE_SECONDS, Transfer, direction
+from protocols.tftp.wire import Code, Request, error, is_of_transfer, is_request, read_request
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -44,18 +45,25 @@ does not wait would make four lines of log with each datagram."""
 NOTHING_SECONDS = 2.0
 """How long a session stays whose requests begin nothing."""
 
-Ends = tuple[Endpoint, Endpoint]
-"""The client of a request, as its server sees it, and the server that it asked."""
+
+class Ends(NamedTuple):
+    """Between whom a request was made."""
+
+    client: Endpoint
+    client_as_seen: Endpoint
+    """As its server sees it."""
+    server: Endpoint
 
 
 class UnderWay:
     """What the last request between two ends began, from that request to the end of its file. The engines of a daemon
     share it, because the session of a transfer ends what the session of a request began."""
 
-    __slots__ = ("_transfers",)
+    __slots__ = ("_transfers", "guard")
 
     def __init__(self) -> None:
         self._transfers: dict[Ends, Transfer] = {}
+        self.guard = Guard()
 
     def __len__(self) -> int:
         return len(self._transfers)
@@ -77,10 +85,30 @@ class UnderWay:
 
     def receive(self, ends: Ends, transfer: Transfer, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         """Read a packet of the transfer's file, in whichever session it moves."""
+        was_taken_up = transfer.is_taken_up
         effects = transfer.receive(side, data, now)
+        if transfer.is_taken_up and not was_taken_up:
+            self.guard.heard(ends.client.host)
         if transfer.result is not None:
             self.forget(ends, transfer)
         return effects
+
+    def tick(self, ends: Ends, transfer: Transfer, now: float) -> Sequence[Effect]:
+        """The transfer's deadline has come."""
+        was_unheard = transfer.is_unheard
+        effects = transfer.tick(now)
+        if transfer.result is not None:
+            self.forget(ends, transfer)
+        if was_unheard and not transfer.is_unheard:
+            self.guard.unheard(ends.client.host, ends.server.host, now)
+        return effects
+
+    def end(self, ends: Ends, transfer: Transfer, result: str, now: float) -> Sequence[Effect]:
+        """The transfer goes on no more."""
+        self.forget(ends, transfer)
+        if transfer.is_unheard:
+            self.guard.unheard(ends.client.host, ends.server.host, now)
+        return transfer.end(result, now)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +132,7 @@ class RequestEngine(Engine):
         self._options = options
         self._pinholes = pinholes
         self._under_way = under_way
-        self._ends = peers.client_as_seen, peers.server
+        self._ends = Ends(peers.client, peers.client_as_seen, peers.server)
         self._grant: Grant | None = None
         """The way in that stands while the last request waits for its answer."""
         self._transfer: Transfer | None = None
@@ -123,10 +151,11 @@ class RequestEngine(Engine):
             return self._asked(data, now)
         if self._transfer is None:
             return (violation("tftp.not_tftp", "what belongs to no request", "dropped"),)
-        if side is SERVER:  # the server answers from where it was asked, so from nowhere else (TF10)
+        effects = self._under_way.receive(self._ends, self._transfer, side, data, now)
+        if self._transfer.is_answered:  # the server answers from where it was asked, so from nowhere else (TF10)
             self._begun = now, 0
             self._close()
-        return self._under_way.receive(self._ends, self._transfer, side, data, now)
+        return effects
 
     def _asked(self, data: bytes, now: float) -> Sequence[Effect]:
         try:
@@ -137,12 +166,10 @@ class RequestEngine(Engine):
         # The request comes again, perhaps by another session (TF15).
         if under_way is not None and under_way.request == request and not under_way.is_taken_up:
             self._nothing_began("repeated", now)
-            return (Send(SERVER, data),)
-        if (refused := _refused(request, self._options)) is not None:
+            return under_way.asked_again(data)
+        if (why := self._why_not(request, now)) is not None:
             self._nothing_began("refused", now)
-            return refused
-        if self._are_too_many(now):
-            return (violation("tftp.too_many", f"more than {MAX_PER_SECOND} requests in a second", "dropped"),)
+            return why
         self._close()
         told = self._end("replaced", now)
         grant = self._pinholes.open(self._expect(request))
@@ -155,10 +182,19 @@ class RequestEngine(Engine):
         facts = {"direction": direction(request), "file": request.name, "mode": request.mode}
         return (*told, Note("tftp.request", {**facts, "options": dict(request.options)}), Send(SERVER, data))
 
-    def _are_too_many(self, now: float) -> bool:
+    def _why_not(self, request: Request, now: float) -> Sequence[Effect] | None:
+        """Why a request does not pass, and what is said about it. None: it may pass."""
+        most = self._options.unanswered_per_minute
+        host = self._under_way.guard.refuses(self._ends.client.host, self._ends.server.host, most, now)
+        if host is not None:  # not even an answer of ours goes to a host that may have asked for nothing
+            return (violation("tftp.reflection", f"nobody takes up what is sent on behalf of {host}", "dropped"),)
+        if (why := refused(request, self._options)) is not None:
+            return why
         since, count = self._begun
         self._begun = (since, count + 1) if now - since < 1.0 else (now, 1)
-        return self._begun[1] > MAX_PER_SECOND
+        if self._begun[1] <= MAX_PER_SECOND:
+            return None
+        return (violation("tftp.too_many", f"more than {MAX_PER_SECOND} requests in a second", "dropped"),)
 
     def _nothing_began(self, reason: str, now: float) -> None:
         """The session of a request that has begun nothing is not over at once. Otherwise each datagram would be a
@@ -187,7 +223,8 @@ class RequestEngine(Engine):
             return ()  # the pinhole stood for a request that another one has replaced
         self._grant = None
         if isinstance(event, Used):  # the session that it begins has put its own transfer in the place of this one
-            self._forget()
+            if self._transfer is not None:
+                self._under_way.forget(self._ends, self._transfer)
             self._transfer = None
             return (Close("answered"),)
         return (*self._end("unanswered", now), Close("unanswered"))
@@ -198,13 +235,8 @@ class RequestEngine(Engine):
             self._pinholes.close(grant)
 
     def _end(self, result: str, now: float) -> Sequence[Effect]:
-        self._forget()
         transfer, self._transfer = self._transfer, None
-        return () if transfer is None else transfer.end(result, now)
-
-    def _forget(self) -> None:
-        if self._transfer is not None:
-            self._under_way.forget(self._ends, self._transfer)
+        return () if transfer is None else self._under_way.end(self._ends, transfer, result, now)
 
     def is_needed(self) -> bool:
         return self._transfer is not None and self._transfer.result is None
@@ -216,9 +248,8 @@ class RequestEngine(Engine):
         return None if self._grant is not None else self._transfer.deadline()
 
     def tick(self, now: float) -> Sequence[Effect]:
-        self._forget()
         if self._transfer is not None:
-            return self._transfer.tick(now)
+            return self._under_way.tick(self._ends, self._transfer, now)
         return () if self._over is None else (Close(self._over[1]),)
 
     def stop(self, now: float) -> Sequence[Effect]:
@@ -254,54 +285,16 @@ class TransferEngine(Engine):
         return self._transfer.deadline()
 
     def tick(self, now: float) -> Sequence[Effect]:
-        self._under_way.forget(self._ends, self._transfer)
-        return self._transfer.tick(now)
+        return self._under_way.tick(self._ends, self._transfer, now)
 
     def stop(self, now: float) -> Sequence[Effect]:
-        self._under_way.forget(self._ends, self._transfer)
-        return self._transfer.end("cut", now)
+        return self._under_way.end(self._ends, self._transfer, "cut", now)
 
 
-def _refused(request: Request, options: TftpOptions) -> tuple[Note, Send] | None:
-    """Why the options refuse a request, for the log and for the client."""
-    name = request.name.decode("latin-1")
-    most, size = options.max_bytes, number(request.options, "tsize", 0, MAX_SIZE)
-    if request.is_read and options.read == "deny":
-        rule = "tftp.read"
-    elif not request.is_read and options.write == "deny":
-        rule = "tftp.write"
-    elif not _may_be_named(name, options):
-        rule = "tftp.name"
-    elif most is not None and not request.is_read and size is not None and size > most:
-        # The write is refused at once and not when its data comes, because by then the server would have thrown the old
-        # file away for it.
-        return (
-            violation("tftp.too_long", f"WRQ of {name!r} of {size} bytes", "answered ERROR 3"),
-            Send(CLIENT, error(Code.DISK_FULL, "file too long")),
-        )
-    else:
-        return None
-    told = violation(rule, f"{request.opcode.name} of {name!r}", "answered ERROR 2")
-    return told, Send(CLIENT, error(Code.ACCESS_VIOLATION, "refused"))
-
-
-def _may_be_named(name: str, options: TftpOptions) -> bool:
-    """Whether the options allow this name. It is judged as it is spelled, and as a file system reads it:
-    `boot/../secret` is not in `boot`."""
-    spelled = _with_slashes(name)
-    spellings = {spelled, normpath(spelled)}
-    if any(_is_any(spelling, options.deny_names) for spelling in spellings):
-        return False
-    return not options.names or all(_is_any(spelling, options.names) for spelling in spellings)
-
-
-def _is_any(spelling: str, patterns: Sequence[str]) -> bool:
-    return any(fnmatchcase(spelling, _with_slashes(pattern)) for pattern in patterns)
-
-
-def _with_slashes(text: str) -> str:
-    """The name with slashes for backslashes, because servers on Windows take either."""
-    return text.replace("\\", "/")
+def begins(data: bytes, options: TftpOptions, role: object) -> bool:
+    """Whether a session begins with this. The server's host may send other things to the client's port than the answer
+    to its request, as the last ACK of a file that the client has stored there before."""
+    return is_of_transfer(role.request, True, data) if isinstance(role, Moving) else is_request(data)
 
 
 class TftpEngines:
@@ -331,6 +324,6 @@ HELPER = Helper(
     permits=PERMITS,
     start=TftpEngines,
     purposes=("tftp-transfer",),
-    begins=lambda data, options, role: is_request(data) if role is None else is_of_transfer(data),
+    begins=begins,
     roles=(Moving,),
 )

@@ -13,6 +13,7 @@ PERMITS = {
     "tftp.write": "write: allow",
     "tftp.name": "names: [PATTERN]",
     "tftp.too_long": "max_bytes: NUMBER",
+    "tftp.reflection": "unanswered_per_minute: NUMBER",
 }
 """Rule of a violation -> the option that would let it pass."""
 
@@ -35,12 +36,18 @@ class TftpOptions(Options):
 
     deny_names: tuple[str, ...] = ()
     """Shell patterns, as `*-confg`. A request for a name that matches one is answered with ERROR 2, even if `names` has
-    it."""
+    it. Upper and lower case are alike here, and so are names from the root and from the directory: servers differ in
+    that."""
 
     max_bytes: Count | None = None
     """How many bytes a transfer may move. A transfer that announces more, or turns out to be longer, is ended with
-    ERROR 3."""
+    ERROR 3, and so is one whose packets are eight times as many bytes with all that is repeated."""
 
     open_seconds: Seconds = 15.0
     """Seconds from a request to the first packet of its answer. Servers that fetch a file from elsewhere first need
     ten."""
+
+    unanswered_per_minute: Count = 20
+    """How many answers of a minute a client may leave without a word of its own, before its requests are dropped; and
+    how many may be left so of what one server sends, before those of clients are dropped that have never taken an
+    answer up. Such requests may have come with a forged source, to make the server send something to somebody else."""

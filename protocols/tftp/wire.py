@@ -14,6 +14,8 @@ MAX_OPTIONS = 16
 """How many options of one packet are looked at. Eight are known at all."""
 HEAD_BYTES = 4
 """The length of opcode and block number in DATA and ACK."""
+MAX_SIZE = 1 << 62
+"""The largest size of a file that is believed, as `tsize` tells it."""
 
 
 class Opcode(IntEnum):
@@ -61,10 +63,18 @@ def is_request(data: bytes) -> bool:
     return opcode(data) in (Opcode.RRQ, Opcode.WRQ)
 
 
-def is_of_transfer(data: bytes) -> bool:
-    """Whether this can be a server's answer to a request. The server's host may send other things to the client's
-    port."""
-    return opcode(data) in (Opcode.DATA, Opcode.ACK, Opcode.ERROR, Opcode.OACK)
+def is_of_transfer(request: Request, is_from_server: bool, data: bytes) -> bool:
+    """Whether this is a packet that this end may send in the transfer that was asked for: DATA come from the one end,
+    and ACK from the other one alone."""
+    match opcode(data):
+        case Opcode.DATA:
+            return is_from_server == request.is_read and len(data) >= HEAD_BYTES
+        case Opcode.ACK:
+            return is_from_server != request.is_read and len(data) >= HEAD_BYTES
+        case Opcode.OACK:
+            return is_from_server
+        case kind:
+            return kind == Opcode.ERROR
 
 
 def read_request(data: bytes) -> Request:

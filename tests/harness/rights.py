@@ -104,7 +104,27 @@ class OfTwoHosts(StrictPinholes):
         return super().open(expect)
 
 
-RIGHTS: dict[str, type[StrictPinholes]] = {"ftp": FtpPinholes, "sip": SipPinholes, "tns": TnsPinholes}
+class TftpPinholes(OfTwoHosts):
+    """For the server's host alone, to the port that has asked, one at a time and once; what comes is read."""
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        peers = self.peers
+        assert peers.role is None, f"a transfer opens nothing: {expect}"
+        assert (expect.listen, expect.target) == (peers.client_as_seen, peers.client), f"another port: {expect}"
+        assert expect.allow == only(peers.server.host), f"somebody else: {expect}"
+        assert (expect.transport, expect.uses) == (Transport.UDP, 1), expect
+        assert expect.reader is not None and expect.reader.helper == "tftp", expect
+        others = [one for one in self.standing.values() if isinstance(one, Grant) and one.listen == expect.listen]
+        assert all(one.expect.allow != expect.allow for one in others), f"a second one: {expect}"
+        return super().open(expect)
+
+
+RIGHTS: dict[str, type[StrictPinholes]] = {
+    "ftp": FtpPinholes,
+    "sip": SipPinholes,
+    "tns": TnsPinholes,
+    "tftp": TftpPinholes,
+}
 """Those of helpers that need more, or are to have less."""
 
 

@@ -94,6 +94,7 @@ EVENTS = (
                 "`complete`, `error CODE TEXT` as one of the two said it, `timeout`, `unanswered`, `refused` by an "
                 "option, `replaced` by another request of the same port, or `cut` with its session",
             ),
+            option("size", COUNT, "as its sender has told it"),
             option("size_mismatch", YES, "the file had not the size that was told"),
         ),
         budget=DIALOGUE,

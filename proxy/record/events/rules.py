@@ -54,15 +54,24 @@ RULES: Mapping[str, str] = {
     ),
     "tns.tls_denied": "a connection that begins with TLS, and `tls: deny`",
     "tftp.malformed": "a request without name or mode, or too long; dropped",
-    "tftp.not_tftp": "a packet that belongs to no request; dropped",
-    "tftp.too_many": "one port asks for file after file in a second and waits for none; dropped",
+    "tftp.not_tftp": (
+        "a packet that belongs to no request, or that its sender may not send; dropped, and told once a transfer"
+    ),
+    "tftp.too_many": (
+        "one port asks for file after file in a second, or for one again and again, and waits for none; dropped"
+    ),
     "tftp.read": "a request that `read` denies; answered with ERROR 2",
     "tftp.write": "a request that `write` denies; answered with ERROR 2",
     "tftp.name": "a name that `names` and `deny_names` do not let pass; answered with ERROR 2",
     "tftp.too_long": (
-        "a file with more than `max_bytes`; both ends are told by ERROR 3, or the client alone that says so in its "
-        "request"
+        "a file with more than `max_bytes`, or one of which too much is repeated; both ends are told by ERROR 3, or "
+        "the client alone that says so in its request"
     ),
+    "tftp.reflection": (
+        "a request for a client, or to a server, of whose answers in the last minute more were taken up by nobody than "
+        "`unanswered_per_minute`: its source may be forged; dropped"
+    ),
+    "tftp.multicast_not_followed": "a server wants to send to a multicast group, which is not followed; passed on",
     "sip.malformed": (
         "what decides about an address of ours, a call or a pinhole and cannot be read; `detail` names line and "
         "column. `mended`: others could read it in another way than pinhole, so it went on without that, and the call"

@@ -11,8 +11,10 @@ import pytest
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Close, Effect, Note, Send
 from protocols.contract.pinholes import Expect, Grant, Reader
-from protocols.tftp.engine import HELPER, MAX_PER_SECOND, NOTHING_SECONDS, Moving, TftpEngines
+from protocols.tftp.engine import HELPER, MAX_PER_SECOND, NOTHING_SECONDS, Ends, Moving, TftpEngines
+from protocols.tftp.guard import WINDOW_SECONDS
 from protocols.tftp.options import TftpOptions
+from protocols.tftp.transfer import MAX_ASKED_AGAIN, UNHEARD_SECONDS
 from protocols.tftp.wire import Request
 from tests.harness.playbook import NETWORKS, Session, on
 
@@ -25,10 +27,10 @@ PORT = 2070
 """Of the client."""
 
 
-MOVING = Moving(
-    Request(True, b"f", b"octet"),
-    (Endpoint(ip_address("10.1.0.2"), PORT), Endpoint(ip_address("10.1.0.3"), 69)),
-)
+AT = Endpoint(ip_address("10.1.0.2"), PORT)
+ENDS = Ends(AT, AT, Endpoint(ip_address("10.1.0.3"), 69))
+READING = Moving(Request(True, b"f", b"octet"), ENDS)
+WRITING = Moving(Request(False, b"f", b"octet"), ENDS)
 
 
 def asking(network: str = "none", **options: Any) -> Session:
@@ -60,7 +62,7 @@ def test_a_request_opens_one_way_for_the_servers_host_to_where_it_sees_the_clien
     assert [network.network_address for network in expect.allow] == [peers.server.host]
     assert expect.source == Endpoint(peers.server_as_seen.host, 0)
     request = Request(True, b"boot.img", b"octet")
-    assert expect.reader == Reader("tftp", Moving(request, (peers.client_as_seen, peers.server)))
+    assert expect.reader == Reader("tftp", Moving(request, Ends(peers.client, peers.client_as_seen, peers.server)))
     assert session.sent(SERVER) == RRQ
 
 
@@ -79,6 +81,15 @@ def test_the_same_request_again_opens_nothing_more() -> None:
     session.receive(CLIENT, RRQ)
     assert len(session.pinholes.opened) == 1
     assert session.sent(SERVER) == RRQ + RRQ
+
+
+def test_a_request_does_not_come_again_without_end() -> None:
+    """A server that answers from port 69 repeats its first block each time (TF22)."""
+    session = asking()
+    for _ in range(MAX_ASKED_AGAIN + 3):
+        session.receive(CLIENT, RRQ)
+    assert session.sent(SERVER) == (MAX_ASKED_AGAIN + 1) * RRQ
+    assert session.violations() == ["tftp.too_many"]
 
 
 def test_another_request_of_the_same_port_takes_the_place_of_the_one_that_waits() -> None:
@@ -189,10 +200,11 @@ def test_those_that_are_answered_are_never_too_many() -> None:
     assert session.violations() == []
 
 
-def test_names_are_judged_as_a_whole_and_by_case() -> None:
-    session = asking(names=("boot*",), deny_names=("BOOT*",))
+@pytest.mark.parametrize(("pattern", "passes"), [("boot*", True), ("boot", False), ("BOOT*", False)])
+def test_names_that_may_pass_are_judged_as_a_whole_and_by_case(pattern: str, passes: bool) -> None:
+    session = asking(names=(pattern,))
     session.receive(CLIENT, RRQ)
-    assert session.sent(SERVER) == RRQ
+    assert bool(session.sent(SERVER)) is passes
 
 
 @pytest.mark.parametrize(
@@ -203,9 +215,15 @@ def test_names_are_judged_as_a_whole_and_by_case() -> None:
         (b"x/../secret/key", {"deny_names": ("secret/*",)}),
         (b"./secret//key", {"deny_names": ("secret/key",)}),
         (b"secret\\key", {"deny_names": ("secret/*",)}),
+        (b"/secret/key", {"deny_names": ("secret/*",)}),
+        (b"//secret/key", {"deny_names": ("/secret/*",)}),
+        (b"../../secret/key", {"deny_names": ("secret/*",)}),
+        (b"Secret\\KEY", {"deny_names": ("secret/*",)}),
+        (b"router-CONFG", {"deny_names": ("*-confg",)}),
     ],
 )
 def test_a_name_is_judged_as_file_systems_read_it_too(name: bytes, options: dict[str, Any]) -> None:
+    """TF24."""
     session = asking(**options)
     session.receive(CLIENT, b"\0\1%b\0octet\0" % name)
     assert session.violations() == ["tftp.name"]
@@ -253,15 +271,36 @@ def test_no_session_begins_with_anything_but_a_request(data: bytes) -> None:
     assert HELPER.begins(RRQ, HELPER.options(), None)
 
 
-@pytest.mark.parametrize("data", [DATA, ACK, b"\0\5\0\1no\0", b"\0\6tsize\x000\0"])
-def test_a_session_that_a_request_has_let_in_begins_with_whatever_its_server_sends(data: bytes) -> None:
-    assert HELPER.begins(data, HELPER.options(), MOVING)
+@pytest.mark.parametrize(
+    ("role", "data"),
+    [
+        (READING, DATA),
+        (WRITING, ACK),
+        *((role, answer) for role in (READING, WRITING) for answer in (b"\0\5\0\1no\0", b"\0\6tsize\x000\0")),
+    ],
+)
+def test_a_session_that_a_request_has_let_in_begins_with_what_answers_it(role: Moving, data: bytes) -> None:
+    assert HELPER.begins(data, HELPER.options(), role)
 
 
-@pytest.mark.parametrize("data", [b"", b"x", RRQ, b"\x24\1\0\0"])
-def test_what_is_no_answer_does_not_use_the_way_in_up(data: bytes) -> None:
-    """The server's host may have other services, whose datagrams come to the client's port as well."""
-    assert not HELPER.begins(data, HELPER.options(), MOVING)
+@pytest.mark.parametrize(
+    ("role", "data"),
+    [(WRITING, DATA), (READING, ACK), *((READING, other) for other in (b"", b"x", b"\0\3", RRQ, b"\x24\1\0\0"))],
+)
+def test_what_is_no_answer_does_not_use_the_way_in_up(role: Moving, data: bytes) -> None:
+    """The server's host may have other services, whose datagrams come to the client's port as well, and it may repeat
+    the last ACK of a file that was stored before (TF23)."""
+    assert not HELPER.begins(data, HELPER.options(), role)
+
+
+def test_what_is_no_answer_does_not_close_the_way_in() -> None:
+    session = asking()
+    session.receive(CLIENT, RRQ)
+    session.receive(SERVER, b"\0\4\0\0")
+    assert session.violations() == ["tftp.not_tftp"]
+    assert opened(session).trigger == "RRQ"
+    session.receive(SERVER, DATA)
+    assert session.pinholes.standing == {}
 
 
 class Daemon:
@@ -331,6 +370,79 @@ def test_a_transfer_that_is_cut_is_told() -> None:
     assert isinstance(note, Note)
     assert (note.facts["result"], note.facts["bytes"]) == ("cut", 512)
     assert daemon.engines.counts() == {"transfers": 0}
+
+
+class Reflected:
+    """Requests in the name of clients that have not sent them, and what becomes of them; the servers answer from port
+    69 or from another one."""
+
+    def __init__(self, most: int = 2) -> None:
+        self.engines = TftpEngines()
+        self.options = TftpOptions(unanswered_per_minute=most)
+
+    def request(self, client: str, port: int = PORT, now: float = 0.0) -> Session:
+        ends = Endpoint(ip_address(client), port), Endpoint(ip_address("203.0.113.7"), 69)
+        session = self._session(Peers(ends[0], ends[0], ends[1], ends[1], Transport.UDP), now)
+        session.receive(CLIENT, RRQ)
+        return session
+
+    def _session(self, peers: Peers, now: float) -> Session:
+        session = Session.of(HELPER, peers)
+        session.now = now
+        session.engine = self.engines(peers, self.options, session.pinholes, now)
+        return session
+
+    def answer(self, request: Session, from_its_port: bool = False) -> Session:
+        if from_its_port:
+            request.receive(SERVER, DATA)
+            return request
+        expect = opened(request)
+        assert expect.reader is not None
+        request.use(1)
+        server = Endpoint(expect.allow[0].network_address, 40001)
+        peers = Peers(server, server, expect.target, expect.listen, Transport.UDP, role=expect.reader.role)
+        session = self._session(peers, request.now)
+        session.receive(CLIENT, DATA)
+        return session
+
+
+@pytest.mark.parametrize("from_its_port", [False, True])
+def test_answers_that_nobody_takes_up_end_what_is_asked_in_a_clients_name(from_its_port: bool) -> None:
+    """TF22."""
+    forged = Reflected()
+    for port in (40001, 40002):
+        forged.answer(forged.request("198.51.100.9", port), from_its_port).wait(UNHEARD_SECONDS)
+    refused = forged.request("198.51.100.9")
+    assert refused.violations() == ["tftp.reflection"]
+    assert refused.sent(SERVER) == refused.sent(CLIENT) == b""
+    later = forged.request("198.51.100.9", now=WINDOW_SECONDS + UNHEARD_SECONDS)
+    assert later.violations() == []
+
+
+def test_a_client_that_has_taken_an_answer_up_is_served_while_its_server_is_misused() -> None:
+    forged = Reflected()
+    known = forged.answer(forged.request("198.51.100.2"))
+    known.receive(SERVER, ACK)
+    for victim in ("198.51.100.8", "198.51.100.9"):
+        forged.answer(forged.request(victim)).wait(UNHEARD_SECONDS)
+    assert forged.request("198.51.100.3").violations() == ["tftp.reflection"]
+    assert forged.request("198.51.100.2").violations() == []
+
+
+def test_requests_that_no_server_answers_reach_nobody_and_are_not_counted() -> None:
+    forged = Reflected()
+    for _ in range(5):
+        request = forged.request("198.51.100.9")
+        request.end(1, 0, 0, "never_used")
+        assert request.violations() == []
+
+
+def test_a_request_that_is_replaced_before_its_answer_is_taken_up_is_counted() -> None:
+    forged = Reflected(most=1)
+    session = forged.answer(forged.request("198.51.100.9"), from_its_port=True)
+    session.receive(CLIENT, WRQ)
+    session.receive(CLIENT, RRQ)
+    assert session.violations() == ["tftp.reflection"]
 
 
 WHOLE_BLOCK = b"\0\3\0\1" + bytes(512)

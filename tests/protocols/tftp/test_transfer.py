@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
 
 from protocols.contract.addresses import Side
 from protocols.contract.effects import Close, Note, Send
-from protocols.tftp.transfer import Transfer
+from protocols.tftp.transfer import MARGIN_BYTES, MAX_TIMES, UNHEARD_SECONDS, Transfer
 from protocols.tftp.wire import Request
 
 SERVER, CLIENT = Side.SERVER, Side.CLIENT
@@ -122,7 +123,8 @@ def test_after_the_end_packets_pass_and_mean_nothing_for_some_seconds() -> None:
 
 def test_a_silent_transfer_is_given_up() -> None:
     transfer = reading()
-    transfer.receive(SERVER, data(1, 512), 5.0)
+    transfer.receive(SERVER, data(1, 512), 4.0)
+    transfer.receive(CLIENT, ack(1), 5.0)
     assert transfer.deadline() == 35.0
     note, close = transfer.tick(35.0)
     assert isinstance(note, Note) and note.facts["result"] == "timeout"
@@ -133,6 +135,7 @@ def test_who_has_agreed_on_a_long_time_is_waited_for() -> None:
     """TF17."""
     transfer = reading(timeout=b"255")
     transfer.receive(SERVER, b"\0\6timeout\x00255\0", 0.0)
+    transfer.receive(CLIENT, ack(0), 0.0)
     assert transfer.deadline() == 4 * 255.0
 
 
@@ -154,3 +157,117 @@ def test_more_than_may_be_moved_ends_with_an_error_at_both_ends() -> None:
 def test_a_size_that_is_told_in_advance_is_judged_in_advance() -> None:
     transfer = writing(most_bytes=600, tsize=b"601")
     assert transfer.receive(SERVER, ack(0), 0.0)[-1] == Close("refused")
+
+
+def test_as_much_again_as_is_repeated_is_bounded_too() -> None:
+    """Two that work together would else move what they like in blocks that do not count."""
+    transfer = reading(most_bytes=512)
+    most = (MAX_TIMES * 512 + MARGIN_BYTES) // (512 + 4)
+    for _ in range(most):
+        assert transfer.receive(SERVER, data(7, 512), 0.0) == (Send(CLIENT, data(7, 512)),)
+    assert transfer.receive(SERVER, data(7, 512), 0.0)[-1] == Close("refused")
+
+
+@pytest.mark.parametrize(
+    ("begin", "side", "packet"),
+    [
+        (reading, CLIENT, data(1, 5)),
+        (reading, SERVER, ack(0)),
+        (reading, CLIENT, b"\0\6tsize\x000\0"),
+        (reading, CLIENT, b"\0\1other\0octet\0"),
+        (writing, SERVER, data(1, 5)),
+        (writing, CLIENT, ack(1)),
+        (writing, CLIENT, b"\0\3\0"),
+        (writing, SERVER, b"\0\7\0\0"),
+    ],
+)
+def test_what_an_end_may_not_send_goes_nowhere_and_is_told_once(
+    begin: Callable[[], Transfer], side: Side, packet: bytes
+) -> None:
+    """TF23: else a client that may only read could write all the same."""
+    transfer = begin()
+    (note,) = transfer.receive(side, packet, 0.0)
+    assert isinstance(note, Note) and note.facts["rule"] == "tftp.not_tftp"
+    assert transfer.receive(side, packet, 0.0) == ()
+    assert not (transfer.is_answered or transfer.is_taken_up)
+
+
+def test_a_second_error_is_the_end_at_once() -> None:
+    """TF16."""
+    error = b"\0\5\0\0enough\0"
+    transfer = reading()
+    told(transfer, (CLIENT, error))
+    assert transfer.receive(SERVER, error, 2.0) == (Send(CLIENT, error), Close("finished"))
+
+
+@pytest.mark.parametrize(
+    ("options", "size"), [(b"blksize2\x001024\0", 1024), (b"blksize\x00600\0blksize2\x00512\0", 600)]
+)
+def test_a_block_may_have_been_agreed_on_by_tftpd_hpas_own_option(options: bytes, size: int) -> None:
+    """TF2."""
+    facts = told(reading(), (SERVER, b"\0\6" + options), (CLIENT, ack(0)), *block(1, size), *block(2, 1))
+    assert facts["bytes"] == size + 1
+
+
+def test_a_time_in_microseconds_is_one_too() -> None:
+    """TF2."""
+    transfer = reading()
+    transfer.receive(SERVER, b"\0\6utimeout\x0020000000\0", 0.0)
+    transfer.receive(CLIENT, ack(0), 0.0)
+    assert transfer.deadline() == 80.0
+
+
+def test_options_are_agreed_on_before_the_first_block_alone() -> None:
+    facts = told(reading(), *block(1, 512), (SERVER, b"\0\6blksize\x00600\0"), *block(2, 512), *block(3, 1))
+    assert (facts["block_bytes"], facts["bytes"]) == (512, 1025)
+
+
+@pytest.mark.parametrize(
+    ("agreed", "came", "counted"),
+    [
+        (b"windowsize\x004\0", (1, 0, 1), 2),
+        (b"windowsize\x004\0rollover\x000\0", (1, 0, 1), 2),
+        (b"windowsize\x004\0rollover\x001\0", (1, 2), 2),
+    ],
+)
+def test_behind_the_last_number_of_a_window_a_block_may_be_lost(
+    agreed: bytes, came: tuple[int, ...], counted: int
+) -> None:
+    """TF6: a 1 stands behind a 0 that was lost, unless the ends have agreed that there is none."""
+    transfer = reading()
+    transfer.receive(SERVER, b"\0\6" + agreed, 0.0)
+    for number in range(1, 65536):
+        transfer.receive(SERVER, data(number, 512), 0.0)
+    facts = told(transfer, *((SERVER, data(number, 512)) for number in came), *block(came[-1] + 1, 3))
+    assert (facts["blocks"], facts["repeated"]) == (65535 + counted + 1, len(came) - counted)
+
+
+def test_a_multicast_group_is_noted_and_the_answer_goes_on() -> None:
+    """TF21."""
+    oack = b"\0\6multicast\x00239.255.0.1,1758,1\0"
+    sent, note = reading().receive(SERVER, oack, 0.0)
+    assert sent == Send(CLIENT, oack)
+    assert isinstance(note, Note) and note.facts["rule"] == "tftp.multicast_not_followed"
+
+
+def test_the_log_tells_the_size_that_was_announced() -> None:
+    facts = told(writing(tsize=b"10"), (SERVER, ack(0)), (CLIENT, data(1, 10)), (SERVER, ack(1)))
+    assert facts["size"] == 10 and "size_mismatch" not in facts
+
+
+def test_a_text_may_have_another_size_on_its_way() -> None:
+    transfer = Transfer(Request(False, b"f", b"netascii", (("tsize", b"10"),)), SERVER, None, 0.0)
+    assert "size_mismatch" not in told(transfer, (CLIENT, data(1, 12)), (SERVER, ack(1)))
+
+
+def test_who_has_said_nothing_to_an_answer_for_some_seconds_may_not_have_asked() -> None:
+    """TF22."""
+    transfer = reading()
+    transfer.receive(SERVER, data(1, 512), 1.0)
+    assert transfer.is_unheard and transfer.deadline() == 1.0 + UNHEARD_SECONDS
+    assert transfer.tick(1.0 + UNHEARD_SECONDS) == ()
+    assert not transfer.is_unheard and transfer.deadline() == 31.0
+    heard = reading()
+    heard.receive(SERVER, data(1, 512), 1.0)
+    heard.receive(CLIENT, ack(1), 2.0)
+    assert not heard.is_unheard
