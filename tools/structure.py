@@ -45,7 +45,7 @@ FLOORS = (
     ("proxy.text",),
     ("protocols",),
     ("protocols.ftp", "protocols.sip", "protocols.tns", "protocols.tftp"),
-    ("protocols.observe",),
+    ("protocols.observe", "protocols.untaken"),
     ("protocols.sdp",),
     ("protocols.toolbox",),
     ("protocols.contract",),

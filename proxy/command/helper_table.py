@@ -9,6 +9,7 @@ from itertools import count
 from typing import Any
 
 from protocols.contract.addresses import Transport
+from protocols.untaken import untaken
 from proxy.config.schema import REGISTRY, HelperEntry, Policy, json_schema
 from proxy.record.render import plain
 
@@ -39,6 +40,12 @@ def why_off(entry: HelperEntry) -> str:
     return next((reason for reason in own if reason is not None), "the configuration says so")
 
 
+def not_taken_over() -> list[dict[str, Any]]:
+    """What others have a session helper for and pinhole has not: `name`, `protocol`, `port`, and `why`."""
+    rows = untaken(REGISTRY)
+    return [{"name": row.name, "protocol": row.transport.value, "port": row.port, "why": row.why} for row in rows]
+
+
 def chosen(policies: Sequence[Policy]) -> list[dict[str, Any]]:
     """The options that policies set otherwise than by default: `policy`, `helper`, `option`, `value`."""
     return [
@@ -55,7 +62,7 @@ def fortios(shown: Sequence[HelperEntry], table: Sequence[HelperEntry]) -> str:
 
     `shown` are the entries to write, out of the whole `table`. FortiOS has one port in an entry, so further ports of an
     entry of ours become entries of their own, with ids that are free in the table. FortiOS has no entries that are off,
-    so a comment says it.
+    so a comment says it, and with the whole table comments say what is not taken over.
     """
     taken = {entry.id for entry in table}
     free = (number for number in count(max(taken, default=0) + 1))
@@ -70,6 +77,9 @@ def fortios(shown: Sequence[HelperEntry], table: Sequence[HelperEntry]) -> str:
                 f"        set port {port}",
                 "    next",
             ]
+    if len(shown) == len(table):
+        rows = not_taken_over()
+        lines += [f"    # not taken over: {row['name']} {row['protocol']} {row['port']}: {row['why']}" for row in rows]
     return "\n".join([*lines, "end"])
 
 

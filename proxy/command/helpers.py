@@ -26,7 +26,8 @@ def show() -> None:
 @click.option("--format", "form", type=click.Choice(["table", "fortios"]), default="table", show_default=True)
 @click.option("--options", "with_options", is_flag=True, help="Also what each helper lets a policy choose.")
 def session_helper(number: int | None, path: str | None, as_json: bool, form: str, with_options: bool) -> None:
-    """Print the session-helper table in force, or one entry of it, and which options the policies set."""
+    """Print the session-helper table in force, or one entry of it, and which options the policies set; with the whole
+    table also the protocols that others have helpers for and that are not taken over."""
     from proxy.command import helper_table
     from proxy.config import reading
 
@@ -41,7 +42,8 @@ def session_helper(number: int | None, path: str | None, as_json: bool, form: st
     chosen = [one for one in helper_table.chosen(settings.policies) if one["helper"] in names]
     if as_json:
         table = helper_table.entries(shown)
-        print_json({"source": settings.source, "session_helpers": table, "helpers": helpers, "options_set": chosen})
+        document = {"source": settings.source, "session_helpers": table, "helpers": helpers, "options_set": chosen}
+        print_json(document | ({"not_taken_over": helper_table.not_taken_over()} if number is None else {}))
     elif form == "fortios":
         click.echo(helper_table.fortios(shown, settings.helpers))
     else:
@@ -49,6 +51,11 @@ def session_helper(number: int | None, path: str | None, as_json: bool, form: st
         print_rows(helper_table.entries(shown), columns)
         click.echo()
         print_rows(chosen, empty="The policies set no options: those of all helpers have their defaults (--options).")
+        if number is None:
+            click.echo()
+            _print_wrapped("Not taken over; sessions of these are left to the forward policy:", 0)
+            for row in helper_table.not_taken_over():
+                _print_wrapped(f"{row['name']} ({row['port']}/{row['protocol']}): {row['why']}", 2)
         if with_options:
             _print_options(helpers)
 

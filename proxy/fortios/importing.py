@@ -29,7 +29,7 @@ def translated(text: str, domain: str | None = None) -> str:
     root = syntax.read(text)
     chosen, common, remarks = _domain(root, domain)
     table, told = entries(chosen, common)
-    if not any(not entry.remark for entry in table):
+    if not any(not entry.remark and not entry.off for entry in table):
         raise PinholeError("no entry of its session-helper table names a helper that there is in this version")
     policies = Policies(chosen, Objects(chosen, common), table)
     written = list(policies.written())
@@ -105,6 +105,8 @@ def _lines(
     yield from _remarks(told, "")
     yield "session-helpers:"
     for entry in table:
+        if entry.off:
+            yield f"  # {entry.id}: {entry.name} is off until somebody turns it on: {_plain(entry.off)}"
         if entry.remark:
             yield f"  # {entry.id}: {_plain(entry.name)} {entry.protocol.value} {entry.port}: {_plain(entry.remark)}"
         else:

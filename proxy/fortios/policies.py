@@ -70,7 +70,7 @@ class Policies:
     def __init__(self, domain: Block, objects: Objects, table: Sequence[Entry]) -> None:
         self._domain = domain
         self._objects = objects
-        self._table = [entry for entry in table if not entry.remark]
+        self._table = [entry for entry in table if not entry.remark and not entry.off]
         self.networks: dict[str, list[str]] = {}
         """The networks that policies name, as the section `networks` writes them."""
         self._names: dict[tuple[str, int], str] = {}

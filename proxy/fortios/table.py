@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocols.contract.addresses import Transport
+from protocols.untaken import NOT_YET, UNTAKEN
 from proxy.config.schema import REGISTRY
 from proxy.fortios.objects import Port
 from proxy.fortios.syntax import Block
@@ -22,6 +23,9 @@ DEFAULT: tuple[tuple[int, str, int, int], ...] = (
 )  # fmt: skip
 """The table that a FortiGate has from the factory: id, name, protocol, port."""
 
+OTHER_NAMES = {"dns-udp": "dns", "dns-tcp": "dns"}
+"""What FortiOS calls a helper -> what it is called here, where these are not the same."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -33,11 +37,14 @@ class Entry:
     port: int
     remark: str = ""
     """Why it is not mapped. Empty: it is."""
+    off: str = ""
+    """Why it is mapped, and off until somebody turns it on. Empty: it is on."""
 
     @property
     def row(self) -> dict[str, Any]:
         """The same as keys of the file."""
-        return {"id": self.id, "name": self.name, "protocol": self.protocol.value, "port": self.port}
+        row = {"id": self.id, "name": self.name, "protocol": self.protocol.value, "port": self.port}
+        return row | {"enabled": False} if self.off else row
 
     def is_within(self, ports: list[Port]) -> bool:
         """Whether these ports include the one of the entry."""
@@ -69,15 +76,24 @@ def _read(number: int, settings: Mapping[str, list[str]]) -> Entry | None:
     return _entry(number, name, int(protocol), int(port))
 
 
-def _entry(number: int, name: str, protocol: int, port: int) -> Entry:
+def _entry(number: int, named: str, protocol: int, port: int) -> Entry:
     """An entry, with a remark if we cannot serve it."""
     transport = NUMBERS[protocol]
-    remark = ""
+    name = OTHER_NAMES.get(named, named)
     if name not in REGISTRY:
-        remark = f"there is no helper {name} in this version"
-    elif transport not in {spoken for spoken, _ in REGISTRY[name].ports}:
-        remark = f"{name} does not run over {transport.value} here"
-    return Entry(number, name, transport, port, remark)
+        return Entry(number, named, transport, port, _not_taken_over(named, transport, port))
+    helper = REGISTRY[name]
+    if transport not in {spoken for spoken, _ in helper.ports}:
+        return Entry(number, named, transport, port, f"{name} does not run over {transport.value} here")
+    return Entry(number, name, transport, port, off=helper.off.get((transport, port), ""))
+
+
+def _not_taken_over(name: str, transport: Transport, port: int) -> str:
+    """Why no helper reads these sessions."""
+    why = next((row.why for row in UNTAKEN if row.name == name and row.why != NOT_YET), None)
+    if why is None:
+        return f"there is no helper {name} in this version"
+    return f"not taken over: {why}; {transport.value} {port} is left to the forward policy"
 
 
 def _of_the_alg(domain: Block, listed: list[Entry], remarks: list[str]) -> list[Entry]:

@@ -223,7 +223,26 @@ def test_table_in_force_and_the_helpers_that_exist(file: Path) -> None:
         ["1", "ftp", "tcp", "21"],
         ["5", "ftp", "tcp", "2121,", "3000-3001"],
     ]
-    assert lines[3:] == ["", "The policies set no options: those of all helpers have their defaults (--options)."]
+    assert lines[3:5] == ["", "The policies set no options: those of all helpers have their defaults (--options)."]
+
+
+def test_what_others_have_a_helper_for_and_is_not_taken_over_is_listed_with_the_reason(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """OT2: never a row that looks like one of the table."""
+    reason = "the protocol is dead: its last servers went off in 2014"
+    lines = pinhole("show", "session-helper", "-c", file).stdout.splitlines()
+    heading = lines.index("Not taken over; sessions of these are left to the forward policy:")
+    assert f"  mms (1863/tcp): {reason}" in lines[heading:]
+    assert not [line for line in lines[:heading] if "mms" in line]
+    document = json.loads(pinhole("show", "session-helper", "-c", file, "--json").stdout)
+    assert {"name": "mms", "protocol": "tcp", "port": 1863, "why": reason} in document["not_taken_over"]
+    text = pinhole("show", "session-helper", "-c", file, "--format", "fortios").stdout
+    assert f"    # not taken over: mms tcp 1863: {reason}" in text.splitlines()
+    one = pinhole("show", "session-helper", 1, "-c", file)
+    assert "Not taken over" not in one.stdout
+    monkeypatch.setattr(helper_table, "REGISTRY", {**schema.REGISTRY, "mms": schema.REGISTRY["ftp"]})
+    assert "mms" not in [row["name"] for row in helper_table.not_taken_over()]
 
 
 def test_options_of_all_helpers_are_printed_on_request(file: Path) -> None:
@@ -236,7 +255,7 @@ def test_options_that_policies_set_are_listed(file: Path) -> None:
     options = "options: {ftp: {tls: deny, min_port: 1024}, sip: {max_calls: 5}}"
     file.write_text(TABLE.replace("action: accept", f"action: accept, {options}"))
     shown = pinhole("show", "session-helper", "-c", file).stdout.splitlines()
-    assert shown[4:] == ["policy  helper  option  value", "all     ftp     tls     deny"]
+    assert shown[4:6] == ["policy  helper  option  value", "all     ftp     tls     deny"]
     document = json.loads(pinhole("show", "session-helper", 1, "-c", file, "--json").stdout)
     assert document["options_set"] == [{"policy": "all", "helper": "ftp", "option": "tls", "value": "deny"}]
 
@@ -286,7 +305,8 @@ def test_fortios_text_has_one_port_an_entry(file: Path) -> None:
         lines += [f"    edit {number}", "        set name ftp", "        set protocol 6", f"        set port {port}"]
         lines += ["    next"]
     lines += ["end", ""]
-    assert pinhole("show", "session-helper", "-c", file, "--format", "fortios").stdout == "\n".join(lines)
+    text = pinhole("show", "session-helper", "-c", file, "--format", "fortios").stdout
+    assert [line for line in text.split("\n") if "#" not in line] == lines
 
 
 def test_fortios_text_of_one_entry_takes_no_id_of_another(file: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from protocols.contract.addresses import Transport
 from proxy.command.cli import main
 from proxy.config import reading
 from proxy.config.files import Source
-from proxy.config.schema import Config
+from proxy.config.schema import REGISTRY, Config
 from proxy.errors import PinholeError
-from proxy.fortios import syntax
+from proxy.fortios import syntax, table
 from proxy.fortios.importing import translated
 
 EXAMPLES = sorted((Path(__file__).parent / "examples").glob("*.conf"))
@@ -87,6 +89,26 @@ def test_an_entry_that_a_script_deletes_is_not_in_it() -> None:
     kernel = "config system settings\nset default-voip-alg-mode kernel-helper-based\nend\n"
     text = configured("", kernel + "config system session-helper\ndelete 13\nend\n")
     assert [entry.name for entry in read(text).helpers] == ["tns", "tftp", "ftp"]
+
+
+def test_an_entry_that_is_dead_is_none_and_says_so_once() -> None:
+    """OT2: `mms` is accepted, and is no row that looks active."""
+    text = translated(configured(""))
+    assert [line for line in text.splitlines() if "mms" in line] == [
+        "  # 10: mms tcp 1863: not taken over: the protocol is dead: its last servers went off in 2014; "
+        "tcp 1863 is left to the forward policy"
+    ]
+
+
+def test_an_entry_whose_helper_has_it_off_is_off_and_says_why(monkeypatch: pytest.MonkeyPatch) -> None:
+    """OT32: FortiOS's names stand for ours where they are others."""
+    dns = replace(REGISTRY["ftp"], name="dns", ports=((Transport.UDP, 53),), off={(Transport.UDP, 53): "nobody asks"})
+    monkeypatch.setattr(table, "REGISTRY", {**REGISTRY, "dns": dns})
+    root = syntax.read(configured(""))
+    rows, _ = table.entries(root, root)
+    (row,) = (row for row in rows if row.id == 14)
+    assert (row.name, row.off) == ("dns", "nobody asks")
+    assert row.row == {"id": 14, "name": "dns", "protocol": "udp", "port": 53, "enabled": False}
 
 
 def test_the_sip_gateway_reads_its_own_ports_unless_it_is_left_to_the_helper() -> None:

@@ -1,0 +1,47 @@
+"""Protocols that others have session helpers for and that are not taken over, each with the reason.
+
+Sessions of these pass as the forward policy of the host says. A row leaves this table when a helper of its name comes
+into the registry.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from protocols.contract.addresses import Transport
+from protocols.contract.engine import Helper
+
+
+@dataclass(frozen=True, slots=True)
+class Untaken:
+    """A row of somebody else's table."""
+
+    name: str
+    """As FortiOS calls it, or the kernel."""
+    transport: Transport
+    port: int
+    why: str
+
+
+NOT_YET = "there is no helper for it in this version"
+"""The reason of those that are missing and would be of use."""
+_TCP, _UDP = Transport.TCP, Transport.UDP
+
+UNTAKEN = (
+    Untaken("pptp", _TCP, 1723, NOT_YET),
+    Untaken("h323", _TCP, 1720, NOT_YET),
+    Untaken("ras", _UDP, 1719, NOT_YET),
+    Untaken("dcerpc", _TCP, 135, NOT_YET),
+    Untaken("dcerpc", _UDP, 135, NOT_YET),
+    Untaken("mms", _TCP, 1863, "the protocol is dead: its last servers went off in 2014"),
+    Untaken("amanda", _UDP, 10080, "only `auth bsd` needs it; bsdtcp, the default, has a single connection"),
+    Untaken("sane", _TCP, 6566, "data_portrange in saned.conf names the ports that a firewall is to open"),
+    Untaken("netbios-ns", _UDP, 137, "it answers broadcasts, which are not routed"),
+    Untaken("snmp", _UDP, 161, "addresses in answers are not translated; it opens nothing"),
+)
+
+
+def untaken(registry: Mapping[str, Helper]) -> tuple[Untaken, ...]:
+    """The rows that no helper of the registry has."""
+    return tuple(row for row in UNTAKEN if row.name not in registry)
