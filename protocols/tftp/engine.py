@@ -20,11 +20,12 @@ House rules:
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from protocols.contract.addresses import Endpoint, Malformed, Peers, Side, Transport, only
+from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side, Transport, only
 from protocols.contract.effects import Close, Effect, Note, Send, violation
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal, Used
@@ -32,7 +33,7 @@ from protocols.tftp.guard import Guard
 from protocols.tftp.options import PERMITS, TftpOptions
 from protocols.tftp.policy import refused
 from protocols.tftp.transfer import LEAST_IDLE_SECONDS, Transfer, direction
-from protocols.tftp.wire import Code, Request, error, is_of_transfer, is_request, read_request
+from protocols.tftp.wire import Code, Request, error, is_first_answer, is_of_transfer, is_request, read_request
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -42,6 +43,9 @@ request that is forgotten and repeated opens one more way in."""
 MAX_PER_SECOND = 16
 """How many requests of one port may each begin something, without an answer. A client waits for its file. A sender that
 does not wait would make four lines of log with each datagram."""
+MAX_DALLYING = 20
+"""How many transfers of one client may stand behind their end, in case the last ACK is asked for once more. A machine
+that boots reads hundreds of files in a second, and each of these is a session."""
 NOTHING_SECONDS = 2.0
 """How long a session stays whose requests begin nothing."""
 
@@ -59,14 +63,21 @@ class UnderWay:
     """What the last request between two ends began, from that request to the end of its file. The engines of a daemon
     share it, because the session of a transfer ends what the session of a request began."""
 
-    __slots__ = ("_transfers", "guard")
+    __slots__ = ("_dallying", "_transfers", "guard")
 
     def __init__(self) -> None:
         self._transfers: dict[Ends, Transfer] = {}
+        self._dallying: Counter[Host] = Counter()
+        """client -> how many of its transfers stand behind their end."""
         self.guard = Guard()
 
     def __len__(self) -> int:
         return len(self._transfers)
+
+    @property
+    def dallying(self) -> int:
+        """How many transfers stand behind their end."""
+        return self._dallying.total()
 
     def get(self, ends: Ends) -> Transfer | None:
         """The transfer between two ends, if one is under way."""
@@ -83,14 +94,24 @@ class UnderWay:
         if self._transfers.get(ends) is transfer:
             del self._transfers[ends]
 
+    def waiting(self, ends: Ends, transfer: Transfer) -> Transfer | None:
+        """The transfer that has come behind this one between the same ends, and that nobody has answered yet."""
+        found = self._transfers.get(ends)
+        return None if found is None or found is transfer or found.is_answered else found
+
     def receive(self, ends: Ends, transfer: Transfer, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         """Read a packet of the transfer's file, in whichever session it moves."""
-        was_taken_up = transfer.is_taken_up
+        was_taken_up, was_over = transfer.is_taken_up, transfer.result is not None
         effects = transfer.receive(side, data, now)
         if transfer.is_taken_up and not was_taken_up:
             self.guard.heard(ends.client.host)
-        if transfer.result is not None:
-            self.forget(ends, transfer)
+        if transfer.result is None or was_over:
+            return effects
+        self.forget(ends, transfer)
+        if self._dallying.get(ends.client.host, 0) >= MAX_DALLYING:
+            return (*effects, Close("finished"))
+        self._dallying[ends.client.host] += 1
+        transfer.is_dallying = True
         return effects
 
     def tick(self, ends: Ends, transfer: Transfer, now: float) -> Sequence[Effect]:
@@ -106,6 +127,11 @@ class UnderWay:
     def end(self, ends: Ends, transfer: Transfer, result: str, now: float) -> Sequence[Effect]:
         """The transfer goes on no more."""
         self.forget(ends, transfer)
+        if transfer.is_dallying:
+            transfer.is_dallying = False
+            self._dallying[ends.client.host] -= 1
+            if not self._dallying[ends.client.host]:
+                del self._dallying[ends.client.host]
         if transfer.is_unheard:
             self.guard.unheard(ends.client.host, ends.server.host, now)
         return transfer.end(result, now)
@@ -227,7 +253,8 @@ class RequestEngine(Engine):
                 self._under_way.forget(self._ends, self._transfer)
             self._transfer = None
             return (Close("answered"),)
-        return (*self._end("unanswered", now), Close("unanswered"))
+        reason = "unanswered" if self.is_needed() else "answered"
+        return (*self._end(reason, now), Close(reason))
 
     def _close(self) -> None:
         grant, self._grant = self._grant, None
@@ -274,7 +301,20 @@ class TransferEngine(Engine):
         under_way.begin(self._ends, self._transfer)
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        if side is CLIENT and self._transfer.result is not None:
+            self._go_on(data, now)
         return self._under_way.receive(self._ends, self._transfer, side, data, now)
+
+    def _go_on(self, data: bytes, now: float) -> None:
+        """A server may send its next file to the same client from the same port, and so into the session of the one
+        before."""
+        waiting = self._under_way.waiting(self._ends, self._transfer)
+        if waiting is None or not is_first_answer(waiting.request, data):
+            return
+        self._under_way.end(self._ends, self._transfer, "cut", now)
+        waiting.result = "answered"  # what waits elsewhere for this answer has nothing to tell any more
+        self._transfer = Transfer(waiting.request, CLIENT, waiting.most_bytes, now)
+        self._under_way.begin(self._ends, self._transfer)
 
     def is_needed(self) -> bool:
         """Whether the transfer goes on. Then the engine's own clock says how long the two sides may be silent
@@ -310,10 +350,10 @@ class TftpEngines:
 
     def counts(self) -> Mapping[str, int]:
         """What is under way, for the daemon's status."""
-        return self.standing()
+        return {"transfers": len(self._under_way)}
 
     def standing(self) -> Mapping[str, int]:
-        return {"transfers": len(self._under_way)}
+        return {**self.counts(), "dallying": self._under_way.dallying}
 
 
 HELPER = Helper(

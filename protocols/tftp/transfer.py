@@ -73,6 +73,7 @@ class Transfer:
         "_unheard_at",
         "_window",
         "is_answered",
+        "is_dallying",
         "is_taken_up",
         "most_bytes",
         "request",
@@ -90,6 +91,8 @@ class Transfer:
         """How it ended; None while it goes on."""
         self.is_taken_up = False
         """Whether the client has said something since its request."""
+        self.is_dallying = False
+        """Whether it is over, and counted as one that stands behind its end."""
         self.is_answered = False
         """Whether the server has said something."""
         self._asked_again = 0

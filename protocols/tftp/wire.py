@@ -77,6 +77,12 @@ def is_of_transfer(request: Request, is_from_server: bool, data: bytes) -> bool:
             return kind == Opcode.ERROR
 
 
+def is_first_answer(request: Request, data: bytes) -> bool:
+    """Whether a server can begin with this what was asked for: with DATA 1, or ACK 0, an OACK or an ERROR."""
+    is_numbered = opcode(data) in (Opcode.DATA, Opcode.ACK)
+    return is_of_transfer(request, True, data) and not (is_numbered and block(data) != request.is_read)
+
+
 def read_request(data: bytes) -> Request:
     """RFC 1350 s.5, figure 5-1: opcode, name, mode, each text with a NUL behind it; then options in pairs (RFC 2347).
 

@@ -10,6 +10,7 @@ import contextlib
 import os
 import shutil
 import subprocess
+import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -43,13 +44,17 @@ class Server:
     host: Host
     home: Path
     """What clients read from and write to."""
+    versions: tuple[int, ...] = (4, 6)
+    """Of IP, at which it listens."""
 
 
 Serve = Callable[[Host], contextlib.AbstractContextManager[Server]]
 
 
 @contextlib.contextmanager
-def _serving(name: str, host: Host, command: Callable[[Path], Sequence[str]]) -> Iterator[Server]:
+def _serving(
+    name: str, host: Host, command: Callable[[Path], Sequence[str]], versions: tuple[int, ...] = (4, 6)
+) -> Iterator[Server]:
     # Not in pytest's own directories, which only root may enter: servers give root up.
     with tempfile.TemporaryDirectory(prefix=f"{name}-") as made:
         home = Path(made) / "home"
@@ -60,7 +65,7 @@ def _serving(name: str, host: Host, command: Callable[[Path], Sequence[str]]) ->
             process = host.popen(command(home), stdout=output, stderr=output)
         try:
             host.wait_until_bound("udp", PORT, process, SECONDS)
-            yield Server(name, host, home)
+            yield Server(name, host, home, versions)
         finally:
             host.end(process, SECONDS)
 
@@ -81,7 +86,7 @@ def atftpd(host: Host) -> Iterator[Server]:
     def command(home: Path) -> Sequence[str]:
         return [_program("atftpd"), "--daemon", "--no-fork", "--logfile", "-", "--user", "nobody.nogroup", str(home)]
 
-    with _serving("atftpd", host, command) as server:
+    with _serving("atftpd", host, command, versions=(4,)) as server:
         yield server
 
 
@@ -89,7 +94,14 @@ def _dnsmasq(name: str, *more: str) -> Serve:
     @contextlib.contextmanager
     def serve(host: Host) -> Iterator[Server]:
         def command(home: Path) -> Sequence[str]:
-            options = ["--conf-file=/dev/null", "--no-daemon", "--port=0", "--enable-tftp", f"--tftp-root={home}"]
+            options = [
+                "--conf-file=/dev/null",
+                "--no-daemon",
+                "--port=0",
+                "--enable-tftp",
+                f"--tftp-root={home}",
+                "--tftp-max=1000",
+            ]
             return [_program("dnsmasq"), *options, "--user=root", "--pid-file=", *more]
 
         with _serving(name, host, command) as server:
@@ -122,6 +134,8 @@ class Client:
     name: str
     get: Callable[[Address, str, Path], Sequence[str]]
     put: Callable[[Address, Path, str], Sequence[str]]
+    versions: tuple[int, ...] = (4, 6)
+    """Of IP, that it speaks."""
 
     def read(self, host: Host, at: Address, remote: str, local: Path) -> None:
         """Raises TransferFailed."""
@@ -167,4 +181,16 @@ BUSYBOX = Client(
     lambda at, remote, local: [_program("busybox"), "tftp", "-g", "-r", remote, "-l", str(local), str(at)],
     lambda at, local, remote: [_program("busybox"), "tftp", "-p", "-l", str(local), "-r", remote, str(at)],
 )
-CLIENTS = (CURL, TFTP_HPA, ATFTP, BUSYBOX)
+_TFTPY = (
+    "import sys, tftpy;"
+    "how, host, port, remote, local = sys.argv[1:];"
+    "client = tftpy.TftpClient(host, int(port));"
+    "client.download(remote, local) if how == 'get' else client.upload(remote, local)"
+)
+TFTPY = Client(
+    "tftpy",
+    lambda at, remote, local: [sys.executable, "-c", _TFTPY, "get", str(at), str(PORT), remote, str(local)],
+    lambda at, local, remote: [sys.executable, "-c", _TFTPY, "put", str(at), str(PORT), remote, str(local)],
+    versions=(4,),
+)
+CLIENTS = (CURL, TFTP_HPA, ATFTP, BUSYBOX, TFTPY)

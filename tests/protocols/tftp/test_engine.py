@@ -11,7 +11,7 @@ import pytest
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Close, Effect, Note, Send
 from protocols.contract.pinholes import Expect, Grant, Reader
-from protocols.tftp.engine import HELPER, MAX_PER_SECOND, NOTHING_SECONDS, Ends, Moving, TftpEngines
+from protocols.tftp.engine import HELPER, MAX_DALLYING, MAX_PER_SECOND, NOTHING_SECONDS, Ends, Moving, TftpEngines
 from protocols.tftp.guard import WINDOW_SECONDS
 from protocols.tftp.options import TftpOptions
 from protocols.tftp.transfer import MAX_ASKED_AGAIN, UNHEARD_SECONDS
@@ -448,6 +448,46 @@ def test_a_request_that_is_replaced_before_its_answer_is_taken_up_is_counted() -
 WHOLE_BLOCK = b"\0\3\0\1" + bytes(512)
 LAST_BLOCK = b"\0\3\0\2last"
 LAST_ACK = b"\0\4\0\2"
+
+
+def test_a_server_sends_its_next_file_from_the_same_port_into_the_session_of_the_one_before() -> None:
+    daemon = Daemon()
+    daemon.request.use(1)
+    daemon.transfer.receive(CLIENT, DATA)
+    daemon.transfer.receive(SERVER, ACK)
+    again = daemon._session(on(NETWORKS["snat"], HELPER, Transport.UDP, PORT))
+    again.receive(CLIENT, b"\0\2backup\0octet\0")
+    daemon.transfer.receive(CLIENT, WHOLE_BLOCK)  # the last one of the file before, once more, is no answer to a WRQ
+    daemon.transfer.receive(CLIENT, b"\0\4\0\0")
+    daemon.transfer.receive(SERVER, DATA)
+    daemon.transfer.receive(CLIENT, ACK)
+    again.end(1, 0, 0, "never_used")
+    assert again.effects[-1] == Close("answered")
+    notes = daemon.transfer.notes("tftp.transfer") + again.notes("tftp.transfer")
+    assert [(note["direction"], note["file"], note["bytes"]) for note in notes] == [
+        ("read", b"boot.img", 4),
+        ("write", b"backup", 4),
+    ]
+
+
+def test_of_many_files_in_a_row_few_sessions_stand_behind_their_end() -> None:
+    """TF16: each would count against the client's limit."""
+    daemon = Daemon()
+    peers = on(NETWORKS["none"], HELPER, Transport.UDP, PORT)
+    sessions = []
+    for number in range(MAX_DALLYING + 2):
+        client = Endpoint(peers.client.host, 10_000 + number)
+        session = daemon._session(Peers(client, client, peers.server, peers.server, Transport.UDP))
+        for side, data in ((CLIENT, RRQ), (SERVER, DATA), (CLIENT, ACK)):
+            session.receive(side, data)
+        sessions.append(session)
+    assert [session.is_over for session in sessions] == [False] * MAX_DALLYING + [True] * 2
+    sessions[0].wait(10.0)
+    assert sessions[0].effects[-1] == Close("finished")
+    assert daemon.engines.standing()["dallying"] == MAX_DALLYING - 1
+    for session in (*sessions[1:], daemon.request, daemon.transfer):
+        session.engine.stop(session.now)
+    assert daemon.engines.standing() == {"transfers": 0, "dallying": 0}
 
 
 def test_after_a_reload_a_file_from_port_69_goes_on_and_is_told_once() -> None:
