@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import os
 import random
 import select
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from ipaddress import ip_address
 from pathlib import Path
 
@@ -16,7 +18,7 @@ import pytest
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways
 from tools.lab.bad_link import Fate, bad_link
-from tools.lab.gateways import ROLES, ROUTING, Gateway
+from tools.lab.gateways import ROLES, ROUTING, Gateway, Role
 from tools.peers import tftp
 from tools.peers.ftp import TransferFailed
 from tools.peers.tftp import ATFTP, CLIENTS, CURL, READING, TFTP_HPA, TFTPY, WRITING, Client, Server
@@ -39,10 +41,16 @@ WINDOWED = Client(
 )
 
 
+@pytest.fixture(scope="module")
+def standing() -> Iterator[Callable[[Role], Gateway]]:
+    """A gateway in each role, made once, however pytest orders the tests."""
+    with contextlib.ExitStack() as stack:
+        yield functools.cache(lambda role: stack.enter_context(gateways.serving(role, "nft")))
+
+
 @pytest.fixture(scope="module", params=ROLES, ids=lambda role: role.name)
-def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
-    with gateways.serving(request.param, "nft") as serving:
-        yield serving
+def gateway(request: pytest.FixtureRequest, standing: Callable[[Role], Gateway]) -> Gateway:
+    return standing(request.param)
 
 
 @pytest.fixture(scope="module", params=READING)
@@ -201,15 +209,19 @@ class Machine:
         self.is_done = len(data) < 516
 
 
-def test_a_window_of_blocks_comes_whole_over_a_line_that_loses_some(tmp_path: Path) -> None:
+def test_a_window_of_blocks_comes_whole_over_a_line_that_loses_some(
+    standing: Callable[[Role], Gateway], tmp_path: Path
+) -> None:
     """RFC 7440, and TF5: of a window that is cut the log counts each block once."""
-    with gateways.serving(ROUTING, "nft") as gateway, tftp.atftpd(gateway.server) as server:
-        (server.home / "file").write_bytes(os.urandom(150_000))
+    gateway = standing(ROUTING)
+    with tftp.atftpd(gateway.server) as server:
+        (server.home / "windowed").write_bytes(os.urandom(60_000))
         with bad_link(gateway.lab, "lan0-0", Fate(lost=0.05), random.Random(7)) as counts:
-            WINDOWED.read(gateway.client, gateway.dialled(4), "file", tmp_path / "file")
-        assert (tmp_path / "file").read_bytes() == (server.home / "file").read_bytes()
-        line = gateway.daemon.wait_for("tftp.transfer", result="complete")
-        assert (line["window"], line["bytes"]) == (8, 150_000)
+            WINDOWED.read(gateway.client, gateway.dialled(4), "windowed", tmp_path / "file")
+        assert (tmp_path / "file").read_bytes() == (server.home / "windowed").read_bytes()
+        line = gateway.daemon.wait_for("tftp.transfer", file="windowed")
+        assert line["result"] == "complete"
+        assert (line["window"], line["bytes"]) == (8, 60_000)
         assert counts.lost and line["repeated"]
 
 
