@@ -36,6 +36,11 @@ LEAST_PORT = 1024
 to reach."""
 
 
+RESERVED_PORTS = range(512, 1024)
+"""Ports that only a privileged process can bind, and for which rsh and its kin trust a peer (rcmd(3),
+rresvport(3))."""
+
+
 class Malformed(Exception):
     """A peer sent what its protocol does not allow. Parsers raise this, and it is caught at the engine's edge."""
 

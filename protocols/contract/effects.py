@@ -58,6 +58,9 @@ class Splice:
     idle_seconds: float
     carries_urgent: bool = False
     """Whether urgent data goes on as urgent data. False: it becomes part of the stream."""
+    half_closed_seconds: float | None = None
+    """How long nothing may move once one side has ended. None: ten minutes. Protocols whose clients end at once, and
+    then listen for as long as they like, name another time."""
 
 
 @dataclass(frozen=True, slots=True)

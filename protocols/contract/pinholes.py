@@ -95,6 +95,9 @@ class Expect:
     itself: these ports stand for root on their host, and no peer gains that trust by passing through here. The refusal
     is `no_free_port` when all ports that we may take are taken, and `not_permitted` where the daemon may not bind them
     (CAP_NET_BIND_SERVICE)."""
+    from_reserved: bool = False
+    """Whether a peer from `allow` must come from a port from 512 to 1023. Who comes from any other port is a stranger,
+    and does not use the pinhole up. This is for connections alone."""
 
 
 @dataclass(frozen=True, slots=True)

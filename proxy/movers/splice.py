@@ -123,10 +123,11 @@ class SpliceRelay:
         heads: tuple[bytes, bytes] = (b"", b""),
         carries_urgent: bool = False,
         silent_seconds: float | None = None,
+        half_closed_seconds: float | None = None,
     ) -> None:
         """`heads` has the bytes that go first to the target, and to the peer. `carries_urgent`: urgent data goes on as
         urgent data; otherwise it becomes part of the stream. `silent_seconds` replaces `idle_seconds` while both ends
-        answer keep-alives."""
+        answer keep-alives. `half_closed_seconds` is the same once one side has ended (None: HALF_CLOSED_SECONDS)."""
         self._loop = loop
         self._splicer = splicer
         self._peer = peer
@@ -134,6 +135,7 @@ class SpliceRelay:
         self._outward = _Direction(target, peer, heads[1])
         self._idle_seconds = idle_seconds
         self._silent_seconds = silent_seconds
+        self._half_closed_seconds = HALF_CLOSED_SECONDS if half_closed_seconds is None else half_closed_seconds
         self._ended = ended
         self._is_over = False
         self._is_kept_alive = False
@@ -340,7 +342,7 @@ class SpliceRelay:
         # A slow reader that still fetches what it was sent is left alone.
         is_half_closed = self._inward.is_done or self._outward.is_done
         if is_half_closed and not (streams.unsent(self._inward.sink) or streams.unsent(self._outward.sink)):
-            limit = min(limit, HALF_CLOSED_SECONDS)
+            limit = min(limit, self._half_closed_seconds)
         silent_for = self._loop.time() - self._active_at
         left = limit - silent_for
         if left <= 0 and limit == self._idle_seconds and self._is_alive(silent_for):

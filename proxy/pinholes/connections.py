@@ -17,7 +17,7 @@ import socket
 from collections.abc import Iterable
 from itertools import chain
 
-from protocols.contract.addresses import Endpoint, Host, Network
+from protocols.contract.addresses import Endpoint, Network
 from protocols.contract.pinholes import Grant
 from proxy.errors import dial_failure, refusal_reason
 from proxy.movers.splice import SpliceRelay
@@ -25,6 +25,7 @@ from proxy.pinholes.opening import Owner, Passed, Table, Timed, mark_to
 from proxy.sockets import streams, transparent
 from proxy.sockets.doors import Door
 from proxy.sockets.poll import WRITE, Poll
+from proxy.sockets.reserved import is_reserved
 
 
 class Pinhole(Timed):
@@ -127,9 +128,11 @@ class Pinhole(Timed):
         """The networks that a peer may come from."""
         return self.grant.expect.allow
 
-    def allows(self, host: Host) -> bool:
-        """Whether a peer at this host may come."""
-        return any(host in network for network in self.allow)
+    def allows(self, peer: Endpoint) -> bool:
+        """Whether this peer may come."""
+        if self.grant.expect.from_reserved and not is_reserved(peer.port):
+            return False
+        return any(peer.host in network for network in self.allow)
 
     def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
         """Reset the connection of a peer that no pinhole at this door admits."""

@@ -265,7 +265,8 @@ class PinholeTable:
         if expect.listen.port:
             in_place = expect.listen.host == expect.target.host  # the door stands on the target's own address
             return self.doors.take(expect.listen, may_share=expect.confirmed, in_place=in_place, allow=expect.allow)
-        if not self._shares_of_ports.has_room(owner.group):
+        has_room = self._shares_of_ports.has_room(owner.group)
+        if not has_room or (expect.reserved and not self.reserved.has_room(owner.charged_to)):
             raise OSError(errno.EADDRNOTAVAIL, "no free port")
         host, prefer, pool = expect.listen.host, expect.prefer, self._pool_of(expect)
         is_free = prefer and not expect.reserved and not self.is_published(Transport.TCP, Endpoint(host, prefer))
@@ -279,6 +280,8 @@ class PinholeTable:
                 continue
             pool.lease(Transport.TCP, at.host, port)
             self._shares_of_ports.take(owner.group)
+            if expect.reserved:
+                self.reserved.take(owner.charged_to)
             return door
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
 
@@ -295,6 +298,8 @@ class PinholeTable:
         if not expect.listen.port:
             self._pool_of(expect).release(Transport.TCP, at.host, at.port)
             self._shares_of_ports.give(owner.group)
+            if expect.reserved:
+                self.reserved.give(owner.charged_to)
 
     def relay(
         self,
@@ -304,10 +309,21 @@ class PinholeTable:
         ended: Callable[[str], None],
         heads: tuple[bytes, bytes] = (b"", b""),
         carries_urgent: bool = False,
+        half_closed_seconds: float | None = None,
     ) -> SpliceRelay:
         """A relay between two connections, each of which is the other's sink once `start` is called."""
-        silent = self.timeouts.silent
-        return SpliceRelay(self.loop, self.splicer, peer, target, idle_seconds, ended, heads, carries_urgent, silent)
+        return SpliceRelay(
+            self.loop,
+            self.splicer,
+            peer,
+            target,
+            idle_seconds,
+            ended,
+            heads,
+            carries_urgent,
+            self.timeouts.silent,
+            half_closed_seconds,
+        )
 
     def forget(self, pinhole: Opening) -> None:
         """The pinhole is gone, and no longer counts."""

@@ -28,7 +28,7 @@ class Performer(Protocol):
     def conclude(self, reason: str) -> None:
         """End the session in order, after everything that was sent has been delivered."""
 
-    def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
+    def splice(self, splice: Splice) -> None:
         """Relay the rest of the session without the engine."""
 
     def resolve(self, name: str) -> None:
@@ -65,8 +65,8 @@ def apply(effects: Sequence[Effect], performer: Performer) -> None:
                 performer.copy(effect)
             case Resolve(name):
                 performer.resolve(name)
-            case Splice(idle_seconds, carries_urgent):
-                performer.splice(idle_seconds, carries_urgent)
+            case Splice():
+                performer.splice(effect)
                 return
             case _:
                 assert_never(effect)

@@ -9,6 +9,7 @@ from functools import partial
 from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
+from protocols.contract.effects import Splice
 from proxy.pinholes.borders import Borders
 from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable
 from proxy.sessions.registry import Sessions
@@ -234,9 +235,9 @@ class Flow(Session):
         """End the flow."""
         self._end(reason)
 
-    def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
+    def splice(self, splice: Splice) -> None:
         """From now on datagrams are passed on unread."""
-        self._idle_seconds = idle_seconds
+        self._idle_seconds = splice.idle_seconds
         self._stop_engine()
 
     # -- ends -----------------------------------------------------------------------------------------------------

@@ -15,6 +15,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side
+from protocols.contract.effects import Splice
 from protocols.contract.pinholes import AnyGrant, PinholeEvent
 from proxy.errors import dial_failure
 from proxy.movers.splice import SpliceRelay
@@ -205,7 +206,7 @@ class StreamSession(Session):
             leg.close_in_order(self._sessions.timeouts.half_closed)
         self._end(reason, {side: leg.bytes_received for side, leg in legs.items()})
 
-    def splice(self, idle_seconds: float, carries_urgent: bool) -> None:
+    def splice(self, splice: Splice) -> None:
         """The kernel carries the bytes from now on, and the engine is released. The relay takes over the sockets
         together with what had not gone out yet."""
         legs = self._legs
@@ -221,7 +222,13 @@ class StreamSession(Session):
             self._end(names.get(reason, reason), received)
 
         relay = self._relay = self._sessions.pinholes.relay(
-            client, server, idle_seconds, ended, (to_server, to_client), carries_urgent
+            client,
+            server,
+            splice.idle_seconds,
+            ended,
+            (to_server, to_client),
+            splice.carries_urgent,
+            splice.half_closed_seconds,
         )
         self._before_relay = {
             Side.CLIENT: legs[Side.CLIENT].bytes_received - len(to_server),

@@ -18,7 +18,7 @@ from collections.abc import Callable
 from itertools import chain
 from typing import Protocol
 
-from protocols.contract.addresses import Endpoint, Host, Network
+from protocols.contract.addresses import Endpoint, Network
 from proxy.sockets import packet_info, streams, transparent
 from proxy.sockets.poll import READ, Poll
 
@@ -35,8 +35,8 @@ class Waiting(Protocol):
         """The networks that a peer may come from. When they have changed, the pinhole tells the door
         (`Door.allows_others`)."""
 
-    def allows(self, host: Host) -> bool:
-        """Whether a peer at this host may come."""
+    def allows(self, peer: Endpoint) -> bool:
+        """Whether this peer may come."""
 
     def use(self, sock: socket.socket, peer: Endpoint) -> None:
         """A peer is here that the pinhole allows. The pinhole may leave the door."""
@@ -171,7 +171,7 @@ class Door:
     def _let_in(self, sock: socket.socket, peer: Endpoint) -> None:
         """Give a connection to the first pinhole that allows the peer."""
         for who in self._waiting:
-            if who.allows(peer.host):
+            if who.allows(peer):
                 who.use(sock, peer)
                 return
         if self._aside is None or not self._doors.stranger(self.at, sock, peer):

@@ -9,24 +9,26 @@ from __future__ import annotations
 
 import contextlib
 import socket
+from collections import Counter
 from collections.abc import Iterator, Set
 from itertools import chain
 
-from protocols.contract.addresses import Endpoint, Host, Transport
+from protocols.contract.addresses import RESERVED_PORTS, Endpoint, Host, Transport
 from proxy.errors import SocketError
 from proxy.sockets.ports import PortPool
 
-FIRST, LAST = 512, 1023
-"""The ports that rresvport(3) hands out, and that rshd accepts."""
+FIRST, LAST = RESERVED_PORTS[0], RESERVED_PORTS[-1]
 SERVICES = frozenset({512, 513, 514, 515, 543, 544, 587, 623, 631, 636, 664, 749, 853, 873, 989, 990, 993, 995})
 """Ports of services that may be started on this host later. Lists of bindresvport(3) have the same ones."""
 MOST_LEASED = 128
 """How many ports of one address pinholes may have: the rest is for this host's own use, such as mounts of NFS."""
+MOST_OF_ONE_CLIENT = 64
+"""How many of them one client's pinholes may have, so that others find some left."""
 
 
 def is_reserved(port: int) -> bool:
     """Whether this is a reserved port."""
-    return FIRST <= port <= LAST
+    return port in RESERVED_PORTS
 
 
 class ReservedPorts(PortPool):
@@ -34,6 +36,7 @@ class ReservedPorts(PortPool):
 
     def __init__(self, taken: Set[int] = frozenset()) -> None:
         super().__init__(FIRST, LAST, taken=taken | SERVICES)
+        self._of_client: Counter[str] = Counter()
 
     def keep_off(self, taken: Set[int]) -> None:
         """These ports belong to others from now on."""
@@ -42,6 +45,20 @@ class ReservedPorts(PortPool):
     def candidates(self, transport: Transport, host: Host) -> Iterator[int]:
         """As in `PortPool`, but none once pinholes have their share of the address."""
         return super().candidates(transport, host) if self.leased(transport, host) < MOST_LEASED else iter(())
+
+    def has_room(self, client: str) -> bool:
+        """Whether the pinholes of this client may have one more."""
+        return self._of_client[client] < MOST_OF_ONE_CLIENT
+
+    def take(self, client: str) -> None:
+        """A pinhole of this client has one more."""
+        self._of_client[client] += 1
+
+    def give(self, client: str) -> None:
+        """A pinhole of this client has given its port back."""
+        self._of_client[client] -= 1
+        if not self._of_client[client]:
+            del self._of_client[client]
 
     def sources(self, peer: Endpoint, host: Host) -> Iterator[int]:
         """The ports of `host` to dial from, for this peer: the peer's own port first and then other reserved ones, if

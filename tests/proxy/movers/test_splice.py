@@ -35,6 +35,7 @@ class Ends:
         heads: tuple[bytes, bytes] = (b"", b""),
         carries_urgent: bool = False,
         is_begun: bool = True,
+        half_closed_seconds: float | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
         gc.collect()  # descriptors that an earlier test has left to the collector are none of this one's
@@ -45,7 +46,15 @@ class Ends:
         self.splicer = Splicer(Poll(self.loop))
         self.over: asyncio.Future[str] = self.loop.create_future()
         self.relay = SpliceRelay(
-            self.loop, self.splicer, peer_leg, target_leg, idle_seconds, self.over.set_result, heads, carries_urgent
+            self.loop,
+            self.splicer,
+            peer_leg,
+            target_leg,
+            idle_seconds,
+            self.over.set_result,
+            heads,
+            carries_urgent,
+            half_closed_seconds=half_closed_seconds,
         )
         if is_begun:
             self.relay.start()
@@ -222,6 +231,20 @@ async def test_a_relay_of_which_one_side_has_ended_does_not_wait_for_the_other_f
     assert await ends.read_all(ends.target) == b""
     async with asyncio.timeout(5):
         assert await ends.over == "half_closed"
+    assert ends.leaked() == 0
+
+
+async def test_where_one_side_ends_early_by_custom_the_other_may_be_silent_for_as_long_as_its_protocol_says(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(splice, "HALF_CLOSED_SECONDS", 0.1)
+    ends = Ends(half_closed_seconds=30)
+    ends.peer.shutdown(socket.SHUT_WR)
+    assert await ends.read_all(ends.target) == b""
+    await asyncio.sleep(0.3)
+    assert not ends.over.done()
+    ends.target.close()
+    assert await ends.over == "finished"
     assert ends.leaked() == 0
 
 

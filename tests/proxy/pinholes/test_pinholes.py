@@ -20,7 +20,7 @@ from proxy.pinholes.shares import Group
 from proxy.record.audit import Log
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.arrival import Arrival
-from proxy.sockets.reserved import MOST_LEASED, SERVICES, is_reserved
+from proxy.sockets.reserved import MOST_LEASED, MOST_OF_ONE_CLIENT, SERVICES, is_reserved
 from tests.harness.shell import Shell, accept, dial, read_to_end, receive, say, serve
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, SERVER6, STRANGER, may_not_bind_reserved_ports
 
@@ -170,10 +170,33 @@ async def test_who_comes_from_another_port_gains_none() -> None:
 
 async def test_reserved_ports_are_left_for_others_of_this_host() -> None:
     world = World(Shell(limits=Limits(pinholes_per_session=MOST_LEASED + 1)))
-    for _ in range(MOST_LEASED):
+    for number in range(MOST_LEASED):
+        world.session.charged_to = str(number)
         world.open(reserved=True)
+    world.session.charged_to = "another"
     answer = world.session.pinholes.open(replace(world.expect, reserved=True))
     assert answer == Refusal("no_free_port")
+    world.close()
+
+
+async def test_reserved_ports_are_left_for_other_clients() -> None:
+    world = World(Shell(limits=Limits(pinholes_per_session=MOST_LEASED)))
+    grants = [world.open(reserved=True) for _ in range(MOST_OF_ONE_CLIENT)]
+    wanted = replace(world.expect, reserved=True)
+    assert world.session.pinholes.open(wanted) == Refusal("no_free_port")
+    world.session.pinholes.close(grants[0])
+    assert isinstance(world.session.pinholes.open(wanted), Grant)
+    world.close()
+
+
+async def test_who_comes_from_a_port_that_is_not_reserved_is_a_stranger_where_one_is_demanded() -> None:
+    world = World()
+    grant = world.open(from_reserved=True)
+    with pytest.raises(ConnectionResetError):
+        async with dialled(CLIENT, grant.listen) as unprivileged:
+            await receive(unprivileged)
+    assert (await through_from(world, grant, 1020)).host == at(CLIENT).host
+    assert (await world.shell.until("pinhole.closed"))["refused"] == 1
     world.close()
 
 
