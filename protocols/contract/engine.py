@@ -191,7 +191,8 @@ class Helper:
     lines of their own."""
     reserved_source: bool = False
     """Whether the server of a TCP session is dialled from a port from 512 to 1023, when the client itself came from
-    such a port (rshd demands one, as `Expect.reserved` says). The client's own port is taken if it is free. For a
+    such a port (rshd demands one, as `Expect.reserved` says). The client's own port is taken if it is free and
+    the server knows the client by another address (on the client's own, both connections would look the same). For a
     client that came from another port, the server is dialled from any port, so that it refuses the client as it would
     without us. The daemon does not start without the right to bind such ports."""
     urgent_inline: bool = True

@@ -62,10 +62,14 @@ class ReservedPorts(PortPool):
 
     def sources(self, peer: Endpoint, host: Host) -> Iterator[int]:
         """The ports of `host` to dial from, for this peer: the peer's own port first and then other reserved ones, if
-        the peer's port is reserved; otherwise any port (0)."""
+        the peer's port is reserved; otherwise any port (0). On the peer's own address the port is never the same, or
+        the kernel's connection tracking would take both connections for one."""
         if not is_reserved(peer.port):
             return iter((0,))
-        return chain((peer.port,), super().candidates(Transport.TCP, host))
+        others = super().candidates(Transport.TCP, host)
+        if host == peer.host:
+            return (port for port in others if port != peer.port)
+        return chain((peer.port,), others)
 
 
 def check() -> None:

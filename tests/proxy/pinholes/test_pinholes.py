@@ -158,7 +158,8 @@ async def test_a_reserved_port_of_ours_is_below_1024_and_none_of_the_pool() -> N
 async def test_who_comes_from_a_reserved_port_is_seen_to_come_from_one(source: Endpoint | None) -> None:
     world = World()
     seen = await through_from(world, world.open(reserved=True, source=source), 1020)
-    assert seen == Endpoint(ip_address(CLIENT) if source is None else source.host, 1020)
+    assert seen.host == (ip_address(CLIENT) if source is None else source.host)
+    assert seen.port == 1020 if seen.host == ip_address(OURS) else is_reserved(seen.port) and seen.port != 1020
     world.close()
 
 

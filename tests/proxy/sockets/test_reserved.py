@@ -40,6 +40,11 @@ def test_a_peer_at_a_reserved_port_is_dialled_for_from_its_own_first_and_then_fr
     assert first == 1023 and set(others) == set(range(FIRST, LAST + 1)) - SERVICES
 
 
+def test_on_its_own_address_a_peer_is_dialled_for_from_another_port() -> None:
+    """RS13: the kernel's connection tracking would take both connections for one."""
+    assert set(ReservedPorts().sources(Endpoint(PEER, 1023), PEER)) == set(range(FIRST, LAST)) - SERVICES
+
+
 @pytest.mark.parametrize("port", [511, 1024, 40000])
 def test_for_a_peer_at_another_port_there_is_none(port: int) -> None:
     assert list(ReservedPorts().sources(Endpoint(PEER, port), HOST)) == [0]
