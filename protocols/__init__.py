@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from protocols.contract.engine import Helper
 from protocols.ftp import engine as ftp
+from protocols.rsh import engine as rsh
 from protocols.sip import helper as sip
 from protocols.tftp import engine as tftp
 from protocols.tns import engine as tns
@@ -17,5 +18,6 @@ HELPERS: Mapping[str, Helper] = {
         sip.HELPER,
         tns.HELPER,
         tftp.HELPER,
+        rsh.HELPER,
     )
 }  # fmt: skip

@@ -33,6 +33,7 @@ from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, BackendName, Gateway
 from tools.peers import audio, baresip, oracle, tns_packets
 from tools.peers import ftp as peers
+from tools.peers import rsh as rsh_peers
 from tools.peers import tftp as tftp_peers
 from tools.peers.baresip import CallFailed, phone
 from tools.peers.ftp import CLIENTS, MODES, SERVERS, AbortGet, Get, List, Put, Step, TransferFailed
@@ -236,11 +237,46 @@ def _tftp_job(
     return Job(server.name, "curl", f"{how}-ipv{version}", run)
 
 
+# -- RSH ---------------------------------------------------------------------------------------------------------------
+
+
+COMMANDS: tuple[tuple[Literal["rsh", "rcp"], int], ...] = (("rsh", 4), ("rcp", 6))
+"""With a connection back for errors or without, over which IP version."""
+
+
+def rsh(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """A command runs elsewhere, with its output and its errors, and a file is copied, as backups are."""
+    hides, lab = gateway.role.hides_client, gateway.lab
+    trusted = [lab.gateway.address(v, "wan0") if hides else gateway.client.address(v) for v in (4, 6)]
+    source = directory / "backup"
+    source.write_bytes(os.urandom(MEBIBYTE))
+    with rsh_peers.netkit(gateway.server, trusted) as server:
+        for how, version in COMMANDS:
+            yield _rsh_job(gateway, server, how, version, source)
+
+
+def _rsh_job(gateway: Gateway, server: rsh_peers.Server, how: Literal["rsh", "rcp"], version: int, source: Path) -> Job:
+    def run() -> Mapping[str, str]:
+        at, there = gateway.dialled(version), server.home / source.name
+        if how == "rcp":
+            rsh_peers.upload(gateway.client, at, source, there)
+            if checksum(there) != checksum(source):
+                raise TransferFailed(f"the file of {there.stat().st_size} bytes differs from its source")
+            return {"copied": "1 MiB", "checksums": f"equal ({checksum(source)[:8]}…)"}
+        said = rsh_peers.CLIENTS[0].run(gateway.client, at, "whoami; echo to errors >&2")
+        if (said.output.strip(), said.errors.strip()) != (rsh_peers.USER.encode(), b"to errors"):
+            raise TransferFailed(f"it said {said}")
+        return {"ran as": said.output.decode().strip(), "errors": "apart from output"}
+
+    return Job("rshd", "netkit", f"{how}-ipv{version}", run)
+
+
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "ftp": Demonstration("Transferred", len(FTP_SERVERS) * len(CLIENTS), ftp),
     "sip": Demonstration("Called", len(PHONES), sip),
     "tns": Demonstration("Redirected", len(DRIVERS), tns),
     "tftp": Demonstration("Booted", len(BOOTS), tftp),
+    "rsh": Demonstration("Commanded", len(COMMANDS), rsh),
 }
 
 
@@ -252,6 +288,7 @@ def missing() -> str:
         "" if find() else "kamailio",
         "" if oracle.has_driver() else "python-oracledb",
         tftp_peers.missing(),
+        rsh_peers.missing(),
     )
     return ", ".join(filter(None, absent))
 

@@ -15,7 +15,7 @@ from typing import Any
 
 from proxy.config.checks import POLICIES, Finding, Location
 from proxy.config.reach import Above, Reach, contain, ranges
-from proxy.config.schema import File, Policy
+from proxy.config.schema import REGISTRY, File, Policy
 
 _LEAST: tuple[tuple[Location, float, str], ...] = (
     (("timeouts", "pinhole_open"), 30, "FTP needs at least 30 s from the agreement to the data connection"),
@@ -37,6 +37,8 @@ _LEAST_OPTIONS: tuple[tuple[str, str, float, str], ...] = (
     ("tns", "handshake_seconds", 60, "Oracle's own limit is 60 s"),
     ("tns", "idle", 300, "a pool of connections is silent for longer"),
     ("tftp", "open_seconds", 5, "servers that fetch a file first need ten seconds"),
+    ("rsh", "handshake_seconds", 10, "servers look for their client's name first"),
+    ("rsh", "idle", 3600, "a command may say nothing for hours"),
 )
 """The same for options of helpers."""
 
@@ -53,6 +55,7 @@ def findings(settings: File) -> Iterator[Finding]:
         here: Location = (POLICIES, index)
         yield from _options(here, policy)
         yield from _networks(here, policy)
+        yield from _trusted(here, policy)
     yield from _covered(settings)
     yield from _on_this_host(settings)
 
@@ -110,6 +113,14 @@ def _networks(here: Location, policy: Policy) -> Iterator[Finding]:
     for key, networks in (("source", policy.sources), ("destination", policy.destinations)):
         if networks and contain(_NO_CLIENTS, ranges(networks)):
             yield (*here, key), "can never match: no session that this host routes has such an address"
+
+
+def _trusted(here: Location, policy: Policy) -> Iterator[Finding]:
+    """Source NAT of a helper whose servers trust their clients for their addresses."""
+    trusting = [name for name in policy.helpers if name in REGISTRY and REGISTRY[name].reserved_source]
+    if trusting and policy.accept and policy.snat != "none":
+        why = "whom they trust at one, they trust at all"
+        yield (*here, "snat"), f"servers of {trusting[0]} will know all clients by the same address: {why}"
 
 
 def _covered(settings: File) -> Iterator[Finding]:

@@ -50,7 +50,7 @@ class FakePinholes:
         source = str(expect.source if expect.source is None or expect.source.port else expect.source.host)
         uses = f"uses {expect.uses}" if expect.uses is not None else f"uses any for {expect.lasts_seconds:g} s"
         uses += ("" if expect.confirmed else " unconfirmed") + (" read" if expect.reader is not None else "")
-        uses += " reserved" if expect.reserved else ""
+        uses += (" reserved" if expect.reserved else "") + (" privileged" if expect.from_reserved else "")
         who = f"{expect.target} from {_hosts(expect.allow)} as {source}"
         self.log.append(f"open {expect.transport.value} for {who} {uses} = {listen}")
         return grant

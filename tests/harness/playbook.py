@@ -2,6 +2,7 @@
 
     as Redirected((at("192.0.2.1:1521"),))   a pinhole let the session in: a value of the helper's `roles`, in Python
     with snat                          who has which address: a name of NETWORKS below; without it, `none`
+    port 512                           the client dials this port, and not the first one of the helper
     transport udp                      what arrives are messages, as datagrams or (`tcp`) on a stream; see below
     option tls = deny                  a field of the helper's options, as a Python literal
     client: PASV                       a line with CR LF; `server:` likewise
@@ -19,8 +20,8 @@
         finish client / abort REASON / over REASON / splice 3600 / resolve NAME
         note EVENT field=value ...
 
-`open` ends in `unconfirmed` before the `=` when nobody is admitted yet, in `read` when an engine reads what comes, and
-in `reserved` when a port of ours is to be one below 1024.
+`open` ends in `unconfirmed` before the `=` when nobody is admitted yet, in `read` when an engine reads what comes, in
+`reserved` when a port of ours is to be one below 1024, and in `privileged` when the peer has to come from one.
 Media that is on hold or whose party is learned says so. In what is expected `*` stands for anything.
 In text `\\xff`, `\\r`, `\\0`, `\\\\` are bytes, `\\n` at the end is a bare LF, `\\c` no line end at all, `{A*5000}`
 repeats. A blank at the end of a line is written `\\x20`.
@@ -91,14 +92,23 @@ NETWORKS = {
 }
 
 
-def on(network: Peers, helper: Helper, transport: Transport, client_port: int | None = None) -> Peers:
-    """The same hosts with another helper, at the first of its ports for this transport. Over UDP the client sends from
-    the helper's port, if nothing else is said, and keeps it."""
-    port = next(port for kind, port in helper.ports if kind is transport)
+def on(
+    network: Peers,
+    helper: Helper,
+    transport: Transport,
+    client_port: int | None = None,
+    server_port: int | None = None,
+) -> Peers:
+    """The same hosts with another helper, at this port or the first of its own for this transport. Over UDP the client
+    sends from the helper's port, if nothing else is said, and keeps it; where servers trust reserved ports, it has
+    one."""
+    port = server_port or next(port for kind, port in helper.ports if kind is transport)
     server, server_as = replace(network.server, port=port), replace(network.server_as_seen, port=port)
     client, client_as = network.client, network.client_as_seen
     if transport is Transport.UDP:
         client, client_as = (replace(end, port=client_port or port) for end in (client, client_as))
+    elif helper.reserved_source:
+        client, client_as = replace(client, port=client_port or 1022), replace(client_as, port=client_port or 1023)
     return Peers(client, client_as, server, server_as, transport)
 
 
@@ -421,6 +431,7 @@ Words = dict[str, list[str]]
 
 def load(path: Path) -> Transcript:
     network, transport, role = "none", "", ""
+    dialled: int | None = None
     options: dict[str, Any] = {}
     words = _read_words(path.parent / "words")
     steps: list[tuple[int, str, list[str], list[str]]] = []
@@ -435,6 +446,8 @@ def load(path: Path) -> Transcript:
             (steps[-1][2] if named is None else named).append(line.removeprefix("|").removeprefix(" "))
         elif line.startswith("with "):
             network = line.split()[1]
+        elif line.startswith("port "):
+            dialled = int(line.split()[1])
         elif line.startswith("as "):
             role = line.removeprefix("as ")
         elif line.startswith("transport "):
@@ -449,7 +462,7 @@ def load(path: Path) -> Transcript:
             steps.append((number, line, [], []))
     hosts = NETWORKS[network]
     if path.parent.name in HELPERS and not transport:
-        hosts = on(hosts, HELPERS[path.parent.name], Transport.TCP)
+        hosts = on(hosts, HELPERS[path.parent.name], Transport.TCP, server_port=dialled)
     elif transport:
         kind, *port = transport.split(" from ")
         hosts = on(hosts, HELPERS[path.parent.name], Transport(kind), int(port[0]) if port else None)

@@ -119,11 +119,36 @@ class TftpPinholes(OfTwoHosts):
         return super().open(expect)
 
 
+class RshPinholes(OfTwoHosts):
+    """One way, to a port that the client has named, for its server alone; where that is rsh, both are privileged."""
+
+    def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
+        super().__init__(peers, options, beside)
+        self._first = b""
+
+    def hear(self, side: Side, data: bytes) -> None:
+        super().hear(side, data)
+        if side is Side.CLIENT:
+            self._first = (self._first + data)[:_MARK_BYTES]
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        peers, (named, nul, _) = self.peers, self._first.partition(b"\0")
+        is_rsh, port = peers.server_as_seen.port == 514, expect.target.port
+        assert not self.opened and self.options.stderr == "follow", f"more than one, or none is allowed: {expect}"
+        assert nul and int(named) == port >= 512, f"no port that the client has named: {expect}"
+        assert (expect.target.host, expect.allow) == (peers.client.host, only(peers.server.host)), expect
+        assert expect.from_reserved is is_rsh and expect.reserved is (port < 1024), expect
+        assert not is_rsh or (port < 1024 and 512 <= peers.client.port < 1024), expect
+        assert (expect.transport, expect.uses, expect.reader) == (Transport.TCP, 1, None), expect
+        return super().open(expect)
+
+
 RIGHTS: dict[str, type[StrictPinholes]] = {
     "ftp": FtpPinholes,
     "sip": SipPinholes,
     "tns": TnsPinholes,
     "tftp": TftpPinholes,
+    "rsh": RshPinholes,
 }
 """Those of helpers that need more, or are to have less."""
 

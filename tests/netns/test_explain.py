@@ -103,10 +103,23 @@ def asking_for_a_file(here: Here, of: str = "198.51.100.2") -> Iterator[None]:
         yield
 
 
-PURPOSES = [a_download, a_call, a_fax, a_phone_that_can_be_called, a_redirect, a_boot_file]
+@contextlib.contextmanager
+def a_command(here: Here) -> Iterator[str]:
+    at, from_a_reserved_port = (str(here.lab.server.v4), 514), (str(here.lab.client.v4), 1022)
+    with here.lab.server.inside():
+        server = socket.create_server(at)
+    with here.lab.client.inside():
+        asker = socket.create_connection(at, media_site.SECONDS, from_a_reserved_port)
+    with server, asker:
+        asker.sendall(b"1021\0")
+        here.daemon.wait_for("pinhole.opened", purpose="rsh-stderr")
+        yield "rsh-stderr"
 
 
-OF_PURPOSES = ["ftp-data", "rtp", "udptl", "sip", "tns", "tftp-transfer"]
+PURPOSES = [a_download, a_call, a_fax, a_phone_that_can_be_called, a_redirect, a_boot_file, a_command]
+
+
+OF_PURPOSES = ["ftp-data", "rtp", "udptl", "sip", "tns", "tftp-transfer", "rsh-stderr"]
 
 
 @pytest.mark.parametrize(("hole", "of"), [*zip(PURPOSES, OF_PURPOSES, strict=True)], ids=OF_PURPOSES)

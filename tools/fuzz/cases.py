@@ -45,12 +45,14 @@ class Setting:
     cut: int = 0
     client_port: int | None = None
     """From where a client speaks by UDP, if not from the port of the helper."""
+    server_port: int | None = None
+    """Which port it dials by TCP, if not the first one of the helper."""
     options: tuple[tuple[str, str], ...] = ()
     """Name and value, as `choices` has them."""
 
     def peers(self, helper: Helper) -> Peers:
         if self.network in NETWORKS:
-            hosts = on(NETWORKS[self.network], helper, self.transport, self.client_port)
+            hosts = on(NETWORKS[self.network], helper, self.transport, self.client_port, self.server_port)
         else:
             hosts = replace(captured(helper)[self.network], transport=self.transport)
         return replace(hosts, role=roles(helper)[-1] if self.is_expected else None)
@@ -96,6 +98,14 @@ def networks(helper: Helper) -> list[str]:
     return [*NETWORKS, *captured(helper)]
 
 
+@cache
+def server_ports(helper: Helper) -> list[int]:
+    """Ports besides the first one that a client may dial by TCP, where transcripts tell of them."""
+    known = {known.network.server_as_seen.port for known in transcripts(helper.name) if known.is_stream}
+    first = next((port for kind, port in helper.ports if kind is Transport.TCP), None)
+    return sorted(known - {first})
+
+
 def transports(helper: Helper) -> list[Transport]:
     return [kind for kind, _ in helper.ports]
 
@@ -120,6 +130,7 @@ def _line(setting: Setting) -> bytes:
     words += ["expected"] * setting.is_expected + ["late"] * setting.tells_late
     words += [f"cut={setting.cut}"] if setting.cut else []
     words += [f"from={setting.client_port}"] if setting.client_port else []
+    words += [f"to={setting.server_port}"] if setting.server_port else []
     words += (f"{name}={value}" for name, value in setting.options)
     return " ".join(words).encode()
 
@@ -179,5 +190,6 @@ def _setting(line: bytes, helper: Helper) -> Setting:
         "late" in words,
         next((cut for cut in CUTS if str(cut) == pairs.get("cut")), 0),
         next((port for port in CLIENT_PORTS if str(port) == pairs.get("from")), None),
+        next((port for port in server_ports(helper) if str(port) == pairs.get("to")), None),
         tuple(sorted((name, value) for name, value in pairs.items() if value in known.get(name, ()))),
     )

@@ -25,6 +25,7 @@ from tools.fuzz.cases import (
     Setting,
     choices,
     networks,
+    server_ports,
     transports,
 )
 from tools.fuzz.seeds import seeds
@@ -214,7 +215,8 @@ class Mutator:
             case 3:
                 after = replace(before, tells_late=not before.tells_late, cut=chance.choice(CUTS))
             case 4:
-                after = replace(before, client_port=chance.choice((None, *CLIENT_PORTS)))
+                dialled = chance.choice((None, *server_ports(self._helper)))
+                after = replace(before, client_port=chance.choice((None, *CLIENT_PORTS)), server_port=dialled)
             case _:
                 known = choices(self._helper)
                 name = chance.choice(sorted(known)) if known else ""

@@ -10,7 +10,7 @@ from protocols.contract.engine import Helper
 from tests.harness.playbook import NETWORKS, Transcript, on, transcripts
 from tests.harness.scripts import conversation
 from tools.fuzz.captured import recordings
-from tools.fuzz.cases import CLIENT_PORTS, Case, Said, Setting, choices
+from tools.fuzz.cases import CLIENT_PORTS, Case, Said, Setting, choices, server_ports
 
 
 def seeds(helper: Helper) -> Iterator[Case]:
@@ -35,7 +35,9 @@ def _setting(transcript: Transcript, helper: Helper) -> Setting:
     port = transcript.network.client.port if transport is Transport.UDP else None
     port = port if port in CLIENT_PORTS else None
     peers = replace(transcript.network, role=None)
-    network = next(name for name, hosts in NETWORKS.items() if on(hosts, helper, transport, port) == peers)
+    dialled = peers.server_as_seen.port if peers.server_as_seen.port in server_ports(helper) else None
+    dialled = dialled if transport is Transport.TCP else None
+    network = next(name for name, hosts in NETWORKS.items() if on(hosts, helper, transport, port, dialled) == peers)
     options = tuple(sorted((name, repr(value).replace(" ", "")) for name, value in transcript.options.items()))
     is_expected = transcript.network.role is not None
-    return Setting(network, transport, is_expected, client_port=port, options=options)
+    return Setting(network, transport, is_expected, client_port=port, server_port=dialled, options=options)

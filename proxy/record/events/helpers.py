@@ -1,4 +1,4 @@
-"""Lines that the helpers note: FTP, TNS, TFTP. Those of SIP stand in a module of their own."""
+"""Lines that the helpers note: FTP, TNS, TFTP, RSH. Those of SIP stand in a module of their own."""
 
 from __future__ import annotations
 
@@ -100,5 +100,28 @@ EVENTS = (
         # The client of this session is the server, which may have a thousand machines boot at once; and each line costs
         # a request with a pinhole.
         budget=None,
+    ),
+    Event(
+        "rsh.command",
+        "a client has asked for a command, and its server is told so. Neither the command nor a password is logged",
+        (
+            field("service", one_of("rsh", "rexec", "unread"), "`unread`: at other ports no users are read"),
+            option("local_user", TEXT, "rsh: who the user is on the client's host, as that says"),
+            option("remote_user", TEXT, "the user on the server for whom the command is to run"),
+            option("stderr_port", COUNT, "where the client awaits the connection for error output"),
+        ),
+        budget=DIALOGUE,
+    ),
+    Event(
+        "rsh.refused",
+        "the server runs no command",
+        (field("text", TEXT, "why, in the server's words"),),
+        budget=DIALOGUE,
+    ),
+    Event(
+        "rsh.syslog",
+        "a connection that begins as syslog over TCP is relayed unread",
+        (field("action", TEXT),),
+        budget=DIALOGUE,
     ),
 )

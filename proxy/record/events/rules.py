@@ -72,6 +72,19 @@ RULES: Mapping[str, str] = {
         "`unanswered_per_minute`: its source may be forged; dropped"
     ),
     "tftp.multicast_not_followed": "a server wants to send to a multicast group, which is not followed; passed on",
+    "rsh.not_rsh": (
+        "a connection that begins neither with a port nor as syslog; it was answered with an error and closed, as for "
+        "all of these rules"
+    ),
+    "rsh.port": "a port for error output that is too low or too high, or spelled with too many digits",
+    "rsh.source_port": "the client comes from a port that no server of rsh trusts, and wants a connection back",
+    "rsh.too_long": "a user, password or command that is too long",
+    "rsh.user": "a user on the server whom `users` and `deny_users` do not let pass",
+    "rsh.command_denied": "a command that is none of `commands`",
+    "rsh.rexec_denied": "rexec, and `rexec: deny`",
+    "rsh.stderr_denied": "a connection for error output is asked for, and `stderr: deny`",
+    "rsh.syslog_denied": "a connection that begins as syslog does, and `syslog: deny`; closed",
+    "rsh.early_answer": "a server that has agreed to a command before it was told which",
     "sip.malformed": (
         "what decides about an address of ours, a call or a pinhole and cannot be read; `detail` names line and "
         "column. `mended`: others could read it in another way than pinhole, so it went on without that, and the call"

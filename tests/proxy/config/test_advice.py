@@ -49,6 +49,7 @@ def test_values_that_are_too_small_or_never_reached(load: Load, text: str, warni
         ("sip: {call_idle: 1m}", "sip.call_idle: 60 s is less than 1800"),
         ("ftp: {login_seconds: 1}", "ftp.login_seconds: 1 s is less than 10"),
         ("tftp: {open_seconds: 1}", "tftp.open_seconds: 1 s is less than 5"),
+        ("rsh: {idle: 10m}", "rsh.idle: 600 s is less than 3600: a command may say nothing for hours"),
     ],
 )
 def test_options_that_leave_a_helper_no_time(load: Load, options: str, warning: str) -> None:
@@ -63,6 +64,12 @@ def test_too_few_ports_for_one_client(load: Load) -> None:
         "and each one of media takes two ports"
     )
     assert warnings(load, f"{POLICY}ports: 40000-40001\n") == []  # without NAT no port is taken
+
+
+def test_clients_that_servers_trust_for_an_address_that_is_none_of_theirs(load: Load) -> None:
+    (found,) = warnings(load, policy("helpers: rsh, snat: interface"))
+    assert "policies[0].snat: servers of rsh will know all clients by the same address" in found
+    assert warnings(load, policy("helpers: rsh")) == warnings(load, policy("helpers: ftp, snat: interface")) == []
 
 
 def test_a_policy_that_several_above_leave_nothing(load: Load) -> None:
