@@ -124,14 +124,18 @@ class UnderWay:
             self.guard.unheard(ends.client.host, ends.server.host, now)
         return effects
 
-    def end(self, ends: Ends, transfer: Transfer, result: str, now: float) -> Sequence[Effect]:
-        """The transfer goes on no more."""
+    def let_go(self, ends: Ends, transfer: Transfer) -> None:
+        """The session has the transfer no more."""
         self.forget(ends, transfer)
         if transfer.is_dallying:
             transfer.is_dallying = False
             self._dallying[ends.client.host] -= 1
             if not self._dallying[ends.client.host]:
                 del self._dallying[ends.client.host]
+
+    def end(self, ends: Ends, transfer: Transfer, result: str, now: float) -> Sequence[Effect]:
+        """The transfer goes on no more."""
+        self.let_go(ends, transfer)
         if transfer.is_unheard:
             self.guard.unheard(ends.client.host, ends.server.host, now)
         return transfer.end(result, now)
@@ -180,6 +184,7 @@ class RequestEngine(Engine):
         effects = self._under_way.receive(self._ends, self._transfer, side, data, now)
         if self._transfer.is_answered:  # the server answers from where it was asked, so from nowhere else (TF10)
             self._begun = now, 0
+        if self._transfer.is_answered or self._transfer.result is not None:
             self._close()
         return effects
 
@@ -250,7 +255,7 @@ class RequestEngine(Engine):
         self._grant = None
         if isinstance(event, Used):  # the session that it begins has put its own transfer in the place of this one
             if self._transfer is not None:
-                self._under_way.forget(self._ends, self._transfer)
+                self._under_way.let_go(self._ends, self._transfer)
             self._transfer = None
             return (Close("answered"),)
         reason = "unanswered" if self.is_needed() else "answered"

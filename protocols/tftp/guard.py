@@ -1,8 +1,9 @@
 """Requests in the name of hosts that have not sent them (TF22): with a forged source a small request makes a server
 send its answer to somebody else, and repeat it some times.
 
-Such a victim says nothing to the answer, so those are counted that have been answered and have heard of nobody. What
-no server answers is none of them: it reaches nobody.
+Such a victim says nothing to the answer, so answers are counted that nobody took up. What no server answers is none of
+them: it reaches nobody. Who forges requests to a server that answers from port 69 can forge the ACK as well, and is not
+found out; where the server takes another port, it is one that he does not hear of.
 """
 
 from __future__ import annotations

@@ -90,7 +90,7 @@ class Transfer:
         self.result: str | None = None
         """How it ended; None while it goes on."""
         self.is_taken_up = False
-        """Whether the client has said something since its request."""
+        """Whether the client has said something to what its server has answered."""
         self.is_dallying = False
         """Whether it is over, and counted as one that stands behind its end."""
         self.is_answered = False
@@ -132,11 +132,11 @@ class Transfer:
         is_from_server = side is self.server
         if not is_of_transfer(self.request, is_from_server, data):
             return self._once("tftp.not_tftp", "what belongs to no request", "dropped")
-        if not is_from_server:
+        if is_from_server:
+            if not self.is_answered:
+                self.is_answered, self._unheard_at = True, now + UNHEARD_SECONDS
+        elif self.is_answered:  # what was sent before shows nothing: who forges a request can forge more
             self.is_taken_up, self._unheard_at = True, None
-        elif not self.is_answered:
-            self.is_answered = True
-            self._unheard_at = None if self.is_taken_up else now + UNHEARD_SECONDS
         if self.result is not None:
             # Behind an ERROR nothing comes any more, and behind two nothing is asked for again, either (TF16).
             is_last = opcode(data) == Opcode.ERROR

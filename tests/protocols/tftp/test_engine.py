@@ -293,6 +293,14 @@ def test_what_is_no_answer_does_not_use_the_way_in_up(role: Moving, data: bytes)
     assert not HELPER.begins(data, HELPER.options(), role)
 
 
+def test_a_client_that_gives_up_before_it_is_answered_waits_for_nothing() -> None:
+    session = asking()
+    session.receive(CLIENT, RRQ)
+    session.receive(CLIENT, b"\0\5\0\0enough\0")
+    assert session.pinholes.standing == {}
+    assert [note["result"] for note in session.notes("tftp.transfer")] == ["error 0 enough"]
+
+
 def test_what_is_no_answer_does_not_close_the_way_in() -> None:
     session = asking()
     session.receive(CLIENT, RRQ)

@@ -271,3 +271,7 @@ def test_who_has_said_nothing_to_an_answer_for_some_seconds_may_not_have_asked()
     heard.receive(SERVER, data(1, 512), 1.0)
     heard.receive(CLIENT, ack(1), 2.0)
     assert not heard.is_unheard
+    forged = reading()
+    forged.receive(CLIENT, ack(1), 0.5)
+    forged.receive(SERVER, data(1, 512), 1.0)
+    assert forged.is_unheard and not forged.is_taken_up
