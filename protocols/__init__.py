@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from protocols.contract.engine import Helper
 from protocols.ftp import engine as ftp
+from protocols.mgcp import helper as mgcp
 from protocols.rsh import engine as rsh
 from protocols.sip import helper as sip
 from protocols.tftp import engine as tftp
@@ -19,5 +20,6 @@ HELPERS: Mapping[str, Helper] = {
         tns.HELPER,
         tftp.HELPER,
         rsh.HELPER,
+        mgcp.HELPER,
     )
 }  # fmt: skip

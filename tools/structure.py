@@ -44,7 +44,7 @@ FLOORS = (
     ("proxy.errors", "proxy.version"),
     ("proxy.text",),
     ("protocols",),
-    ("protocols.ftp", "protocols.sip", "protocols.tns", "protocols.tftp", "protocols.rsh"),
+    ("protocols.ftp", "protocols.mgcp", "protocols.sip", "protocols.tns", "protocols.tftp", "protocols.rsh"),
     ("protocols.observe", "protocols.untaken"),
     ("protocols.sdp",),
     ("protocols.toolbox",),

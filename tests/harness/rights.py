@@ -12,6 +12,7 @@ from protocols.contract.engine import EngineFactory, Shares
 from protocols.contract.pinholes import Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
 from protocols.tns.redirect import Redirected
+from tests.harness.mgcp_rights import MgcpPinholes
 from tests.harness.sip_rights import SipPinholes
 from tests.harness.strict_pinholes import StrictPinholes
 
@@ -145,6 +146,7 @@ class RshPinholes(OfTwoHosts):
 
 RIGHTS: dict[str, type[StrictPinholes]] = {
     "ftp": FtpPinholes,
+    "mgcp": MgcpPinholes,
     "sip": SipPinholes,
     "tns": TnsPinholes,
     "tftp": TftpPinholes,

@@ -85,6 +85,23 @@ RULES: Mapping[str, str] = {
     "rsh.stderr_denied": "a connection for error output is asked for, and `stderr: deny`",
     "rsh.syslog_denied": "a connection that begins as syslog does, and `syslog: deny`; closed",
     "rsh.early_answer": "a server that has agreed to a command before it was told which",
+    "mgcp.not_mgcp": "a datagram, or a part of one, that does not begin as MGCP; dropped",
+    "mgcp.malformed": (
+        "a message that is too long, or can be read in two ways, or too many in one datagram; a command is answered 510"
+    ),
+    "mgcp.agent": (
+        "a command from the wrong side (only agents send CRCX and the like, only gateways NTFY and RSIP), or an agent "
+        "that is none of `call_agents`; dropped"
+    ),
+    "mgcp.unasked": "a response without a command that has passed, or a second one; dropped",
+    "mgcp.media": (
+        "an agent puts the far end of a connection at a port below 1024, or at a host that `media` does not name; "
+        "answered 505"
+    ),
+    "mgcp.bad_sdp": "a session description that cannot be read; its media is not followed",
+    "mgcp.too_many": "more connections of one endpoint or gateway than are followed; answered 403",
+    "mgcp.rate": "a gateway sends more commands in a second than `rate`; dropped",
+    "mgcp.unknown": "a command that RFC 3435 does not know, and `strict`; answered 504",
     "sip.malformed": (
         "what decides about an address of ours, a call or a pinhole and cannot be read; `detail` names line and "
         "column. `mended`: others could read it in another way than pinhole, so it went on without that, and the call"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from protocols import HELPERS
 from proxy.config import reading
 from proxy.errors import ConfigError
 from tests.harness.configurations import POLICY, Load, Problems, entries, policy
@@ -301,7 +302,7 @@ def test_a_wrong_value_hides_nothing_else_of_its_entry(problems: Problems) -> No
     ) == [
         "2:45: session-helpers[0].port: a port is a number from 1 to 65535",
         "3:10: session-helpers[1].id: must be a valid integer, not 'x'",
-        "3:19: session-helpers[1].name: there is no helper 'ftpp' in this version, only: ftp, sip, tns, tftp, rsh; "
+        f"3:19: session-helpers[1].name: there is no helper 'ftpp' in this version, only: {', '.join(HELPERS)}; "
         "did you mean 'ftp'?",
         "4:10: session-helpers[2].id: another entry has the id 1 too",
         "4:45: session-helpers[2].port: tcp port 2121 is in entry 1 (ftpp) too",
@@ -316,7 +317,7 @@ def test_a_wrong_value_hides_nothing_else_of_its_policy(problems: Problems) -> N
         "  - {name: b, source: 10.1.0.0/16, helpers: ftp}\n"
     ) == [
         "2:23: policies[0].source: '10.0.0.0/33' is not an IP network or address",
-        "2:61: policies[0].helpers: there is no helper 'tftpp' in this version, only: ftp, sip, tns, tftp, rsh; "
+        f"2:61: policies[0].helpers: there is no helper 'tftpp' in this version, only: {', '.join(HELPERS)}; "
         "did you mean 'tftp'?",
         "3:12: policies[1].name: another policy has the name 'a' too",
         "3:43: policies[1].action: expected accept or deny",

@@ -1,0 +1,200 @@
+"""The connections of all gateways of a daemon, and what is known of each gateway (RFC 3435 s.2.1.2 and 2.1.3).
+
+A connection belongs to its gateway, and not to the session in which it was made: another agent may change or delete it,
+and the gateway may have restarted before either says so (MG17). The engine that made it looks after its media.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocols.contract.addresses import Endpoint, Host
+from protocols.contract.pinholes import Closed, MediaGrant, Party, Pinholes
+from protocols.mgcp.media import ConnectionMedia, Idle
+from protocols.toolbox.memory import as_client
+
+MOST_OF_AN_ENDPOINT = 16
+"""How many connections one endpoint may have: a conference has a few."""
+MOST_OF_A_GATEWAY = 512
+"""How many connections one gateway may have: sixteen E1 lines."""
+
+_TAKEN_AWAY = frozenset(("idle", "never_used", "gave_way", "no_place", "closed_by_operator", "address_gone"))
+"""Reasons for which media ends by itself. When it was the last medium, the connection is over."""
+
+
+@dataclass(slots=True, eq=False)
+class Connection:
+    """One connection of an endpoint."""
+
+    gateway: Gateway
+    endpoint: bytes
+    """By what its endpoint is known here (`Control.identity`). It may be a wildcard before the gateway has chosen
+    one."""
+    name: bytes
+    """The endpoint as its gateway or agent has named it, for the log."""
+    call_id: bytes
+    media: ConnectionMedia
+    owner: set[Connection]
+    """Those of the engine that has made it, until their end is told."""
+    began_at: float
+    id: bytes = b""
+    """Empty before the gateway has given one."""
+    is_added: bool = False
+    """Whether the gateway has agreed to it."""
+    ending: str | None = None
+    """Why it is over."""
+    reported: dict[str, int] = field(default_factory=dict)
+    """What the gateway itself has counted."""
+
+    def end(self, reason: str) -> None:
+        """The connection is over, and its media with it. A second time this has no effect."""
+        if self.ending is None:
+            self.ending = reason
+            self.gateway.drop(self)
+            self.media.close_all()
+
+    def closed(self, grant: MediaGrant, event: Closed) -> None:
+        """A place of its media is gone."""
+        self.media.closed(grant, event)
+        if not self.media.streams and event.reason in _TAKEN_AWAY:
+            self.end(f"media_{event.reason}")
+
+    @property
+    def named(self) -> dict[str, Any]:
+        """By what its parties know it, for the log."""
+        return {"endpoint": self.name, "call_id": self.call_id, "connection": self.id}
+
+    def facts(self) -> dict[str, Any]:
+        """The connection as it stands, for the log."""
+        return {**self.named, "mode": self.media.mode, "streams": self.media.standing()}
+
+    def ended(self, now: float) -> dict[str, Any]:
+        """The connection as it was, for the log: what passed here beside what its gateway has counted."""
+        seconds = round(now - self.began_at, 3)
+        facts = {**self.named, "reason": self.ending, "duration_seconds": seconds}
+        return {**facts, **self.media.totals(), "reported": self.reported}
+
+
+@dataclass(slots=True, eq=False)
+class Gateway:
+    """A gateway and its connections, whichever agent has made them."""
+
+    at: Endpoint
+    connections: dict[tuple[bytes, bytes], Connection] = field(default_factory=dict)
+    """(endpoint, connection id) -> connection."""
+    engines: int = 0
+    """How many engines read its sessions."""
+    heard_at: float = 0.0
+    """When the gateway or one of its agents has last said something."""
+
+    def is_full(self, endpoint: bytes) -> bool:
+        """Whether there can be no further connection of this endpoint."""
+        if len(self.connections) >= MOST_OF_A_GATEWAY:
+            return True
+        return sum(name == endpoint for name, _ in self.connections) >= MOST_OF_AN_ENDPOINT
+
+    def add(self, connection: Connection) -> Connection | None:
+        """The gateway has given the connection its id. Returns one that had the same id until now."""
+        key = connection.endpoint, connection.id
+        before = self.connections.get(key)
+        self.connections[key] = connection
+        return before
+
+    def drop(self, connection: Connection) -> None:
+        """The connection is over."""
+        key = connection.endpoint, connection.id
+        if self.connections.get(key) is connection:
+            del self.connections[key]
+
+    def matching(self, endpoint: bytes, call_id: bytes, number: bytes) -> list[Connection]:
+        """The connections that a command is about. Its endpoint may be a wildcard; an empty call id or connection id
+        means all of them."""
+        return [
+            one
+            for one in self.connections.values()
+            if is_covered(one.endpoint, endpoint) and call_id in (b"", one.call_id) and number in (b"", one.id)
+        ]
+
+
+def is_covered(name: bytes, pattern: bytes) -> bool:
+    """Whether an endpoint is one of those that a name with wildcards stands for (RFC 3435 s.2.1.2): `*` is all of a
+    term, and as the last term all that follows."""
+    (terms, _, domain), (wanted, _, of) = name.rpartition(b"@"), pattern.rpartition(b"@")
+    if domain != of:
+        return False
+    have, want = terms.split(b"/"), wanted.split(b"/")
+    if want[-1] == b"*" and len(have) >= len(want):
+        have = have[: len(want)]
+    return len(have) == len(want) and all(one in (b"*", other) for one, other in zip(want, have, strict=True))
+
+
+class ConnectionBook:
+    """What all MGCP engines of a daemon know together."""
+
+    __slots__ = ("_commands", "_second", "announced", "gateways", "media")
+
+    def __init__(self) -> None:
+        self.gateways: dict[Endpoint, Gateway] = {}
+        self.media: dict[int, Connection] = {}
+        """id of a grant -> the connection whose place it is, for all places that are open."""
+        self.announced: dict[Endpoint, Party] = {}
+        """address at which we announced media -> the party whose media it is."""
+        self._commands: Counter[str] = Counter()
+        """gateway -> how many commands it has sent in the current second."""
+        self._second = 0
+
+    def join(self, at: Endpoint) -> Gateway:
+        """An engine reads a session of the gateway at this address."""
+        gateway = self.gateways.get(at)
+        if gateway is None:
+            gateway = self.gateways[at] = Gateway(at)
+        gateway.engines += 1
+        return gateway
+
+    def leave(self, gateway: Gateway) -> None:
+        """An engine reads it no more."""
+        gateway.engines -= 1
+        if not gateway.engines:
+            del self.gateways[gateway.at]
+
+    def count(self, host: Host, now: float) -> int:
+        """How many commands this gateway has sent in the current second, with this one."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._commands.clear()
+        name = as_client(host)
+        self._commands[name] += 1
+        return self._commands[name]
+
+    def begin(
+        self,
+        gateway: Gateway,
+        names: tuple[bytes, bytes, bytes, bytes],
+        mode: bytes,
+        part: Pinholes,
+        idle: Idle,
+        owner: set[Connection],
+        now: float,
+    ) -> Connection:
+        """A connection that stands once its gateway agrees. `names`: its endpoint as it is known here, and
+        as it was named; call id and connection id."""
+
+        def enter(grant: MediaGrant) -> None:
+            self.media[grant.id] = connection
+            if grant.media.party.mapped is not None and grant.data is not None:
+                self.announced[grant.data] = grant.media.party
+
+        endpoint, name, call_id, number = names
+        media = ConnectionMedia(part, idle, mode, enter, self.withdraw)
+        connection = Connection(gateway, endpoint, name, call_id, media, owner, now, number)
+        owner.add(connection)
+        return connection
+
+    def withdraw(self, grant: MediaGrant) -> None:
+        """The place is gone."""
+        self.media.pop(grant.id, None)
+        # The far end of another connection may wait at a place of ours, which stays what it is.
+        if grant.media.party.mapped is not None and grant.data is not None:
+            self.announced.pop(grant.data, None)
