@@ -18,6 +18,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any, Literal
@@ -33,6 +34,7 @@ from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, BackendName, Gateway
 from tools.peers import audio, baresip, oracle, tns_packets
 from tools.peers import ftp as peers
+from tools.peers import mgcp as mgcp_peers
 from tools.peers import rsh as rsh_peers
 from tools.peers import tftp as tftp_peers
 from tools.peers.baresip import CallFailed, phone
@@ -271,12 +273,39 @@ def _rsh_job(gateway: Gateway, server: rsh_peers.Server, how: Literal["rsh", "rc
     return Job("rshd", "netkit", f"{how}-ipv{version}", run)
 
 
+# -- MGCP --------------------------------------------------------------------------------------------------------------
+
+
+MGCP_VERSIONS = (4, 6)
+"""Over which version of IP an agent makes connections."""
+
+
+def mgcp(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """An agent has a media gateway connect two phones of its host, which hear each other."""
+    for version in MGCP_VERSIONS:
+        with mgcp_peers.osmo_mgw(gateway.server, gateway.server.address(version)):
+            yield Job("osmo-mgw", "agent", f"call-ipv{version}", partial(_connect, gateway, version))
+
+
+def _connect(gateway: Gateway, version: int) -> Mapping[str, str]:
+    host, at = gateway.client, gateway.client.address(version)
+    found = str(gateway.dialled(version)), mgcp_peers.GATEWAY_PORT
+    with (
+        mgcp_peers.Speaker(host, at, mgcp_peers.AGENT_PORT) as agent,
+        mgcp_peers.Phone(host, at, 6000) as one,
+        mgcp_peers.Phone(host, at, 6002) as other,
+    ):
+        packets = mgcp_peers.converse(agent, found, one, other)
+    return {"heard": f"{packets} packets", "at": str(gateway.dialled(version))}
+
+
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "ftp": Demonstration("Transferred", len(FTP_SERVERS) * len(CLIENTS), ftp),
     "sip": Demonstration("Called", len(PHONES), sip),
     "tns": Demonstration("Redirected", len(DRIVERS), tns),
     "tftp": Demonstration("Booted", len(BOOTS), tftp),
     "rsh": Demonstration("Commanded", len(COMMANDS), rsh),
+    "mgcp": Demonstration("Connected", len(MGCP_VERSIONS), mgcp),
 }
 
 
@@ -289,6 +318,7 @@ def missing() -> str:
         "" if oracle.has_driver() else "python-oracledb",
         tftp_peers.missing(),
         rsh_peers.missing(),
+        mgcp_peers.missing(),
     )
     return ", ".join(filter(None, absent))
 

@@ -79,15 +79,16 @@ def test_everything_that_happened_is_told_and_the_audit_log_kept(
     monkeypatch.setattr(demo, "FTP_SERVERS", ("vsftpd",))
     done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
     assert done.exit_code == 0, done.output
-    assert "12 of 12 went well" in done.output
+    assert "14 of 14 went well" in done.output
     log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     opened = Counter(line["purpose"] for line in log if line["event"] == "pinhole.opened")
-    assert (opened["ftp-data"], opened["rtp"]) == (16, 4)
+    assert (opened["ftp-data"], opened["rtp"]) == (16, 12)
     assert sum(line["event"] == "pinhole.closed" for line in log) == opened.total()
     assert sum(line["event"] == "call.ended" for line in log) == 2
     assert sum(line["event"] == "tns.redirected" for line in log) == 2
     assert sum(line["event"] == "tftp.transfer" for line in log) == 2
     assert sum(line["event"] == "rsh.command" for line in log) == 2
+    assert sum(line["event"] == "mgcp.connection_ended" for line in log) == 4
     assert log[-1]["event"] == "daemon.stopped"
 
 
@@ -103,5 +104,5 @@ def test_a_client_that_fails_is_told_with_what_it_said_and_ends_with_status_1(
     monkeypatch.setattr(demo, "CLIENTS", (peers.CLIENTS[2], peers.Client("other", wrong_password)))
     done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
     assert done.exit_code == 1
-    assert "9 of 10 went well" in done.output
+    assert "11 of 12 went well" in done.output
     assert "530 Login incorrect." in done.output

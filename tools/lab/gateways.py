@@ -21,6 +21,8 @@ BackendName = Literal["nft", "iptables"]
 BACKENDS: tuple[BackendName, ...] = ("nft", "iptables")
 UDP_IDLE_SECONDS = 2
 """Short, for `Gateway.log_after` waits for it. Calls and registrations keep their sessions for as long as they last."""
+MGCP = "mgcp: {idle: 5}"
+"""The same for agents and media gateways, which may be silent for a day."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +39,7 @@ class Role:
 def _lan_out(snat: str) -> Callable[[Lab], str]:
     return lambda lab: (
         f"""
-  - {{name: lan-out, from: [lan0], action: accept, snat: {snat}}}
+  - {{name: lan-out, from: [lan0], action: accept, snat: {snat}, options: {{{MGCP}}}}}
 """
     )
 
@@ -52,7 +54,7 @@ def _publish(snat: str) -> Callable[[Lab], str]:
     dnat: "{lab.client.address(version)}"
     snat: {snat}
     # Phones beside a published PBX speak for themselves: their media is not the PBX's own.
-    options: {{sip: {{media_hosts: ["{LAN4}", "{LAN6}"]}}}}
+    options: {{{MGCP}, sip: {{media_hosts: ["{LAN4}", "{LAN6}"]}}}}
 """
         for version in (4, 6)
     )

@@ -81,7 +81,8 @@ def test_an_example_comes_out_as_it_is_recorded_and_passes_check(file: Path) -> 
 
 def test_the_table_of_the_factory_holds_where_a_file_has_none() -> None:
     assert [(entry.id, entry.name) for entry in read(configured("")).helpers] == [
-        (4, "tns"), (5, "tftp"), (9, "ftp"), (13, "sip"), (15, "rsh"), (16, "rsh"), (19, "mgcp"), (20, "mgcp"), (21, "sip"),
+        (4, "tns"), (5, "tftp"), (9, "ftp"), (13, "sip"), (15, "rsh"), (16, "rsh"),
+        (19, "mgcp"), (20, "mgcp"), (21, "sip"),
     ]  # fmt: skip
 
 
