@@ -146,12 +146,20 @@ class Party:
     """Whether the party is behind us: what is opened for it opens our own network."""
     is_named: bool = False
     """Whether an option names the third host as one that may have media there."""
+    has_control: bool = False
+    """Whether packets about its packets have an address of their own, though nobody has said which (`control` is None).
+    Then that is told by the first of them, as that of the data is (RTSP without a server_port)."""
 
     @property
     def is_at_itself(self) -> bool:
         """Whether the party waits at the host that its signalling comes from."""
         host = self.host
         return host is None or all(at is None or at.host == host for at in (self.data, self.control))
+
+    @property
+    def has_two(self) -> bool:
+        """Whether its data and its control have an address each."""
+        return self.control is not None or self.has_control
 
     @property
     def known(self) -> Endpoint | None:

@@ -129,7 +129,7 @@ class MediaPlace(TimedMedia):
         """Take the sockets of a place on an address of ours, which the place keeps until its end. Raises OSError."""
         if party.mapped is None:
             return []
-        return self.stands.lease(self, party.mapped, 1 if party.control is None else 2, self.mark_of(party))
+        return self.stands.lease(self, party.mapped, 2 if party.has_two else 1, self.mark_of(party))
 
     def mark_of(self, party: Party) -> int:
         """The mark of what is sent from a party's place to its partners: `route_mark` if the party is the session's
@@ -140,7 +140,7 @@ class MediaPlace(TimedMedia):
 
     def _wait_at(self, party: Party, is_new: bool) -> list[Component]:
         """The components of the party, at the addresses where it waits. Raises OSError."""
-        waits: list[Endpoint | None] = [party.data] if party.control is None else [party.data, party.control]
+        waits = [party.data, party.control] if party.has_two else [party.data]
         if party.mapped is None:
             for at in waits:
                 if at is not None and self._table.has_helper(
@@ -236,11 +236,14 @@ class MediaPlace(TimedMedia):
         self.components = after
         self._end_paths(before, is_over=False)
 
-    def find(self, source: Address) -> bool:
-        """The party, of which nobody knew where it waits, sends from there: that is its place. Whether it could be
-        had."""
+    def find(self, component: Component, source: Address) -> bool:
+        """The party, of which nobody knew where it waits with this component, sends from there: that is its place.
+        Whether it could be had."""
+        at = packet_info.endpoint(source)
+        waits = [at if each is component else each.waits for each in self.components]
+        party = replace(self.grant.media.party, data=waits[0], control=waits[1] if len(waits) > 1 else None)
         try:
-            self._move(replace(self.grant.media.party, data=packet_info.endpoint(source)))
+            self._move(party)
         except OSError:
             return False
         self.grant = self._granted(self.grant.id, self.grant.media)

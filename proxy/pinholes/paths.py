@@ -41,8 +41,9 @@ class Place(Protocol):
     def mark_of(self, party: Party) -> int:
         """The mark of what is sent from a party's place to its partners."""
 
-    def find(self, source: Address) -> bool:
-        """The party, of which nobody knew where it waits, sends from there. Whether its place could be had."""
+    def find(self, component: Any, source: Address) -> bool:
+        """The party, of which nobody knew where it waits with this component, sends from there. Whether its place could
+        be had."""
 
     def used(self, source: Address, data: bytes) -> None:
         """The first packet of a partner has come."""
@@ -230,7 +231,12 @@ class MediaPath:
         """Let the sender's component judge a packet from elsewhere (`End.meet`)."""
         if self.sender.at is not None:
             return self.sender.meet(self, source, data, ancillary, is_late)
-        if is_late or not tells_source(data) or self.cannot_take(source) or not self.sender.place.find(source):
+        if (
+            is_late
+            or not tells_source(data)
+            or self.cannot_take(source)
+            or not self.sender.place.find(self.sender, source)
+        ):
             return False
         # Now there is a path on which it can be sent on; this one has ended.
         if (stand := self._stand_of(source)) is not None and (take := stand.endpoint.routes.get(source)) is not None:
