@@ -8,6 +8,7 @@ from protocols.contract.engine import Helper
 from protocols.ftp import engine as ftp
 from protocols.mgcp import helper as mgcp
 from protocols.rsh import engine as rsh
+from protocols.rtsp import engine as rtsp
 from protocols.sip import helper as sip
 from protocols.tftp import engine as tftp
 from protocols.tns import engine as tns
@@ -21,5 +22,6 @@ HELPERS: Mapping[str, Helper] = {
         tftp.HELPER,
         rsh.HELPER,
         mgcp.HELPER,
+        rtsp.HELPER,
     )
 }  # fmt: skip

@@ -38,8 +38,8 @@ def commands() -> str:
     page.paragraph("`pinhole` [`--version`] COMMAND [ARGUMENTS]")
     page.section("DESCRIPTION")
     page.paragraph(
-        "pinhole reads protocols that open further connections (FTP, SIP, Oracle TNS, TFTP, MGCP), and lets just these "
-        "connections through NAT and strict firewalls. No firewall rule changes while it runs."
+        "pinhole reads protocols that open further connections (FTP, SIP, Oracle TNS, TFTP, MGCP, RTSP), and lets just "
+        "these connections through NAT and strict firewalls. No firewall rule changes while it runs."
     )
     page.paragraph("`pinhole run` is the daemon. The other commands ask it, set up its rules, or look at the host.")
     contexts = list(each_command())

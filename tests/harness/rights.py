@@ -13,6 +13,7 @@ from protocols.contract.pinholes import Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
 from protocols.tns.redirect import Redirected
 from tests.harness.mgcp_rights import MgcpPinholes
+from tests.harness.rtsp_rights import RtspPinholes
 from tests.harness.sip_rights import SipPinholes
 from tests.harness.strict_pinholes import StrictPinholes
 
@@ -151,6 +152,7 @@ RIGHTS: dict[str, type[StrictPinholes]] = {
     "tns": TnsPinholes,
     "tftp": TftpPinholes,
     "rsh": RshPinholes,
+    "rtsp": RtspPinholes,
 }
 """Those of helpers that need more, or are to have less."""
 

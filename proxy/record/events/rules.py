@@ -102,6 +102,21 @@ RULES: Mapping[str, str] = {
     "mgcp.too_many": "more connections of one endpoint or gateway than are followed; answered 403",
     "mgcp.rate": "a gateway sends more commands in a second than `rate`; dropped",
     "mgcp.unknown": "a command that RFC 3435 does not know, and `strict`; answered 504",
+    "rtsp.malformed": "a message that cannot be followed; answered 400, and closed where the next one cannot be found",
+    "rtsp.not_rtsp": "what came is another protocol, or HTTP that is no tunnel; closed",
+    "rtsp.destination": "SETUP has media sent to another host than its client (`destination=`)",
+    "rtsp.source": "the answer to SETUP has media come from another host than the server (`source=`); nothing opened",
+    "rtsp.low_port": "SETUP or its answer names a port below `min_port`; nothing was opened for that",
+    "rtsp.too_many": "more streams, sessions or offers of one connection than are followed",
+    "rtsp.multicast_denied": "SETUP for multicast, and `multicast: deny`",
+    "rtsp.interleaved_denied": "SETUP for media in the connection itself, and `interleaved: deny`",
+    "rtsp.udp_denied": "SETUP for UDP, and `force_interleaved: true`",
+    "rtsp.method_denied": "a method of `methods_denied`; answered 405",
+    "rtsp.tunnel_denied": "RTSP in HTTP, and `http_tunnel: deny`",
+    "rtsp.tls_denied": "a connection that begins with TLS, and `tls: deny`",
+    "rtsp.held_too_much": (
+        "more bytes of unfinished messages of one client, or of all, than are held; that connection was closed"
+    ),
     "sip.malformed": (
         "what decides about an address of ours, a call or a pinhole and cannot be read; `detail` names line and "
         "column. `mended`: others could read it in another way than pinhole, so it went on without that, and the call"

@@ -81,7 +81,8 @@ def test_an_example_comes_out_as_it_is_recorded_and_passes_check(file: Path) -> 
 
 def test_the_table_of_the_factory_holds_where_a_file_has_none() -> None:
     assert [(entry.id, entry.name) for entry in read(configured("")).helpers] == [
-        (4, "tns"), (5, "tftp"), (9, "ftp"), (13, "sip"), (15, "rsh"), (16, "rsh"),
+        (4, "tns"), (5, "tftp"), (6, "rtsp"), (7, "rtsp"),
+        (8, "rtsp"), (9, "ftp"), (13, "sip"), (15, "rsh"), (16, "rsh"),
         (19, "mgcp"), (20, "mgcp"), (21, "sip"),
     ]  # fmt: skip
 
@@ -89,7 +90,18 @@ def test_the_table_of_the_factory_holds_where_a_file_has_none() -> None:
 def test_an_entry_that_a_script_deletes_is_not_in_it() -> None:
     kernel = "config system settings\nset default-voip-alg-mode kernel-helper-based\nend\n"
     text = configured("", kernel + "config system session-helper\ndelete 13\nend\n")
-    assert [entry.name for entry in read(text).helpers] == ["tns", "tftp", "ftp", "rsh", "rsh", "mgcp", "mgcp"]
+    assert [entry.name for entry in read(text).helpers] == [
+        "tns",
+        "tftp",
+        "rtsp",
+        "rtsp",
+        "rtsp",
+        "ftp",
+        "rsh",
+        "rsh",
+        "mgcp",
+        "mgcp",
+    ]
 
 
 def test_an_entry_that_is_dead_is_none_and_says_so_once() -> None:

@@ -1,0 +1,518 @@
+"""RTSP: a connection on which media is asked for (RFC 2326, RFC 7826). Ids in comments (RT21) are those of
+`protocols/FACTS.md`.
+
+    bytes --> wire.Framer --> a message --> _request, _response --> what becomes of it --> on to the other side
+                         +--> frames, bodies that nobody reads --------------------------> as they came
+
+A request waits in `_pending` for the response with its CSeq (RT3). SETUP and its 2xx are setup.py's matter; PLAY,
+RECORD, TEARDOWN and all that names a session are told to that session (sessions.py), which may belong to another
+connection.
+
+House rules:
+- What is answered here is sent between messages of the server, never within one.
+- A stream that cannot be read ends with all that its connection has opened.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import deque
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from protocols.contract.addresses import Malformed, Peers, Side, Transport
+from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Splice, violation
+from protocols.contract.engine import Engine, Helper
+from protocols.contract.pinholes import AnyGrant, Closed, PinholeEvent, Pinholes
+from protocols.rtsp import tunnel, urls
+from protocols.rtsp.codecs import Described, is_description
+from protocols.rtsp.connection import Connection
+from protocols.rtsp.options import PERMITS, RtspOptions
+from protocols.rtsp.sessions import Session, Table
+from protocols.rtsp.setup import Asked, Refused, Setups
+from protocols.rtsp.wire import Framer, Head, NotRtsp
+from protocols.toolbox import tls
+from protocols.toolbox.spans import replace
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+
+MAX_PENDING = 32
+"""Requests of one side that may wait for their answers. The oldest one is forgotten, with what it has asked for."""
+FIRST_SECONDS = 60.0
+"""The time to the first message of a connection."""
+WHOLE_SECONDS = 30.0
+"""The time that a message may take from its first byte to its last."""
+TEARDOWN_SECONDS = 5.0
+"""How long a TEARDOWN waits for its answer (RT31)."""
+_GONE = (454, 455)
+"""Answers to TEARDOWN that say that there is nothing left of the session."""
+
+
+@dataclass(slots=True, eq=False)
+class Pending:
+    """A request that waits for its answer."""
+
+    method: bytes
+    url: bytes
+    session: bytes
+    asked: Asked | None = None
+    ends_at: float | None = None
+    """Of TEARDOWN: when it is taken as answered."""
+
+
+class RtspEngine(Engine):
+    """One connection of a client to its server."""
+
+    __slots__ = (
+        "_agent",
+        "_answers",
+        "_connection",
+        "_described",
+        "_ended",
+        "_framers",
+        "_has_answered",
+        "_has_asked",
+        "_heard_at",
+        "_held",
+        "_is_over",
+        "_is_tunnel",
+        "_now",
+        "_options",
+        "_out",
+        "_peers",
+        "_pending",
+        "_pinholes",
+        "_setups",
+        "_started",
+        "_table",
+        "_waits_since",
+    )
+
+    def __init__(self, peers: Peers, options: RtspOptions, pinholes: Pinholes, now: float, table: Table) -> None:
+        self._peers = peers
+        self._options = options
+        self._pinholes = pinholes
+        self._table = table
+        self._now = self._heard_at = now
+        self._out = Outbox()
+        self._framers = {side: Framer(is_description) for side in Side}
+        self._setups = Setups(peers, options, pinholes, table)
+        self._pending: dict[Side, deque[tuple[int | None, Pending]]] = {side: deque() for side in Side}
+        """side -> its requests that wait for an answer, with their CSeq, the oldest first."""
+        self._connection = Connection(peers, options, self._setups, table, self._framers)
+        self._described = Described()
+        self._answers: list[bytes] = []
+        """Answers of ours that wait until the client is told nothing else."""
+        self._waits_since: dict[Side, float] = {}
+        """side -> since when a message of it is not whole."""
+        self._held = dict.fromkeys(Side, 0)
+        self._agent = b""
+        self._started = self._has_asked = self._has_answered = self._is_tunnel = self._is_over = False
+        self._ended: set[Side] = set()
+
+    # -- what comes in -----------------------------------------------------------------------------------------------
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        """Read what is whole now. A fault ends the connection, and never raises an exception."""
+        self._now = now
+        if not self._started:
+            if side is SERVER:
+                return self._fail("rtsp.not_rtsp", "the server speaks first", "not_rtsp")
+            self._started = True
+            if tls.begins(data):
+                return self._tls(data)
+        framer = self._framers[side]
+        framer.push(data)
+        head = None
+        try:
+            while not self._is_over and (piece := framer.pop()) is not None:
+                if isinstance(piece, bytes):
+                    self._heard_at = now
+                    self._out.send(side.other, piece)
+                else:
+                    head = piece
+                    self._heard_at = now
+                    self._waits_since.pop(side, None)
+                    self._message(side, piece)
+                    head = None
+                if side is SERVER:
+                    self._flush()
+        except NotRtsp as bad:
+            return self._fail("rtsp.not_rtsp", str(bad), "not_rtsp")
+        except Malformed as bad:
+            return self._fail("rtsp.malformed", str(bad), "malformed", self._last_answer(side, head))
+        if not self._is_over and not self._holds(side, framer):
+            return self._fail("rtsp.held_too_much", "too much of unfinished messages", "held_too_much")
+        return self._take()
+
+    def _holds(self, side: Side, framer: Framer) -> bool:
+        """Count what is not whole. Whether that may be held."""
+        waiting = len(framer)
+        if waiting:
+            self._waits_since.setdefault(side, self._now)
+        else:
+            self._waits_since.pop(side, None)
+        if not self._table.held.change(self._peers.client.host, self._held[side], waiting):
+            return False
+        self._held[side] = waiting
+        return True
+
+    def _take(self) -> list[Effect]:
+        self._tell()
+        return self._out.take()
+
+    def _tls(self, data: bytes) -> Sequence[Effect]:
+        self._is_over = True
+        if self._options.tls == "deny":
+            return tls.is_denied("rtsp")
+        self._out.add(tls.passes("rtsp"))
+        self._out.send(SERVER, data)
+        self._out.add(Splice(self._options.idle))
+        return self._take()
+
+    def _fail(self, rule: str, detail: str, reason: str, answer: bytes = b"") -> Sequence[Effect]:
+        """End the connection, with all that it has opened. `answer` is what the client is told before."""
+        if answer:
+            self._answers.append(answer)
+            self._flush()
+        self._out.add(violation(rule, detail, "closed"))
+        self._is_over = True
+        for waiting in self._pending.values():
+            while waiting:
+                self._forget(waiting.popleft()[1])
+        self._connection.end_all("violation", self._now)
+        self._release()
+        return [*self._take(), Abort(reason)]
+
+    # -- messages ----------------------------------------------------------------------------------------------------
+
+    def _message(self, side: Side, head: Head) -> None:
+        self._has_asked = True
+        if not head.is_rtsp or self._is_tunnel:
+            self._http(side, head)
+        elif head.method:
+            if side is SERVER and not self._has_answered:
+                raise NotRtsp("the server asks first")
+            self._request(side, head)
+        else:
+            self._response(side, head)
+
+    def _pass(self, side: Side, head: Head, changes: Sequence[tuple[str, urls.Change]] = ()) -> None:
+        """Send a message on, with these changes and those of addresses that stand anywhere (RT34)."""
+        self._tell()
+        every = list(changes)
+        body = head.body
+        names = urls.names(self._peers, side)
+        if names is not None:
+            if side is SERVER:
+                every += urls.in_fields(head, *names)
+            if body and head.first(b"content-type").lower().startswith(urls.SDP):
+                body = urls.in_description(head.body, *names)
+                if len(body) != len(head.body):
+                    span = head.fields[b"content-length"][0]
+                    every.append(("content-length", (span, b"%d" % len(body))))
+        every.sort(key=lambda change: change[1][0])
+        self._out.send(side.other, replace(head.data, [change for _, change in every]) + body)
+        told: list[dict[str, object]] = [
+            {"field": name, "before": head.value(span), "after": new}
+            for name, (span, new) in every
+            if name != "content-length" and head.value(span) != new
+        ]
+        if body != head.body:
+            told.append({"field": "sdp", "before": None, "after": None})
+        if told:
+            self._out.add(Note("address.rewritten", {"message": head.name, "changes": told}))
+
+    def _request(self, side: Side, head: Head) -> None:
+        number = head.cseq()
+        name, _ = head.session()
+        if side is CLIENT:
+            self._agent = self._agent or head.first(b"user-agent")[:200]
+            if head.method.decode("latin-1") in self._options.methods_denied:
+                self._out.add(violation("rtsp.method_denied", head.name, "answered 405"))
+                self._answer(head, 405, b"Method Not Allowed")
+                return
+        session = self._connection.named(name, self._now)
+        pending = Pending(head.method, head.url, name)
+        changes: Sequence[tuple[str, urls.Change]] = ()
+        match head.method:
+            case b"SETUP" if side is CLIENT:
+                asked = self._setups.ask(head, session, self._described.codecs(head.url), number, self._now)
+                if isinstance(asked, Refused):
+                    self._answer(head, asked.code, asked.reason)
+                    return
+                pending.asked = asked
+                changes = [("transport", change) for change in asked.changes]
+            case b"TEARDOWN":
+                pending.ends_at = self._now + TEARDOWN_SECONDS
+            case b"ANNOUNCE":
+                self._described.read(head)
+            case b"REDIRECT" if side is SERVER:
+                self._redirected(head)
+        waiting = self._pending[side]
+        waiting.append((number, pending))
+        if len(waiting) > MAX_PENDING:
+            self._forget(waiting.popleft()[1])
+        self._pass(side, head, changes)
+
+    def _response(self, side: Side, head: Head) -> None:
+        self._has_answered = self._has_answered or side is SERVER
+        number = head.cseq()
+        name, timeout = head.session()
+        session = self._connection.named(name, self._now)
+        changes: Sequence[tuple[str, urls.Change]] = ()
+        pending = self._answered(side.other, number) if head.code >= 200 else None
+        if pending is not None:
+            session = session or self._connection.named(pending.session, self._now)
+            changes = self._settle(pending, head, name, timeout, session)
+        if side is SERVER and 300 <= head.code < 400 and b"location" in head.fields:
+            self._redirected(head)
+        self._pass(side, head, changes)
+        if pending is not None and pending.method in (b"PLAY", b"RECORD") and 200 <= head.code < 300:
+            self._begun(pending, session)
+            self._tell()
+
+    def _answered(self, by: Side, number: int | None) -> Pending | None:
+        """The request of this side that a response answers (RT3). Without a number it can be told only if there is one
+        alone (RT41)."""
+        waiting = self._pending[by]
+        for at, (its, pending) in enumerate(waiting):
+            if its == number or (number is None and len(waiting) == 1):
+                del waiting[at]
+                return pending
+        return None
+
+    def _settle(
+        self, pending: Pending, head: Head, name: bytes, timeout: int | None, session: Session | None
+    ) -> list[tuple[str, urls.Change]]:
+        """A request has its final answer. Returns what becomes of that."""
+        is_good = 200 <= head.code < 300
+        if pending.asked is not None:
+            if is_good:
+                name = name or pending.session
+                changes = self._connection.agree(pending.asked, head, name, timeout, self._agent, self._now)
+                return [("transport", change) for change in changes]
+            self._setups.take_back(pending.asked, self._now, head.code in (401, 407))
+        elif pending.method == b"DESCRIBE" and is_good:
+            self._described.read(head)
+        elif pending.method == b"TEARDOWN" and (is_good or head.code in _GONE):
+            self._connection.tear_down(pending.url, pending.session, self._now)
+        return []
+
+    def _begun(self, pending: Pending, session: Session | None) -> None:
+        """PLAY or RECORD has its 2xx. From then on a connection may need no reading any more (RT12)."""
+        if session is None or session.cause:
+            return
+        self._connection.begun(session, pending.method == b"PLAY")
+        may_splice = self._options.interleaved == "splice" and not self._peers.is_mapped(SERVER)
+        if may_splice and self._connection.is_all_within:
+            self._splice()
+
+    def _splice(self) -> None:
+        self._connection.end_all("unread", self._now)
+        for side in (SERVER, CLIENT):
+            if rest := self._framers[side].rest():
+                self._out.send(side.other, rest)
+        self._step_aside()
+
+    def _step_aside(self) -> None:
+        """From here on the connection is relayed unread."""
+        self._is_over = True
+        self._release()
+        self._tell()
+        self._out.add(Splice(self._options.idle))
+
+    def _tell(self) -> None:
+        for note in self._setups.notes:
+            self._out.add(note)
+        self._setups.notes.clear()
+
+    def _forget(self, pending: Pending) -> None:
+        """A request whose answer is not waited for any more."""
+        if pending.asked is not None:
+            self._setups.take_back(pending.asked, self._now, is_retried=False)
+            pending.asked = None
+        if pending.method == b"TEARDOWN":
+            self._connection.tear_down(pending.url, pending.session, self._now)
+
+    def _redirected(self, head: Head) -> None:
+        location = urls.told(head.first(b"location"))
+        self._out.add(Note("rtsp.redirected", {"message": head.name, "location": location}))
+
+    # -- answers of ours, and HTTP -----------------------------------------------------------------------------------
+
+    def _answer(self, head: Head, code: int, reason: bytes) -> None:
+        """Answer a request of the client's in the place of its server."""
+        self._tell()
+        self._answers.append(_answer(head, code, reason))
+        self._flush()
+
+    def _last_answer(self, side: Side, head: Head | None) -> bytes:
+        """What the client is told when a stream cannot be read any further. `head` is the request that was at fault, if
+        it was read at all."""
+        if side is CLIENT:
+            return _answer(head, 400, b"Bad Request")
+        waiting = self._pending[CLIENT]
+        number = waiting[0][0] if waiting else None
+        return b"RTSP/1.0 502 Bad Gateway\r\nCSeq: %d\r\n\r\n" % number if number is not None else b""
+
+    def _flush(self) -> None:
+        """What waits is sent, if no message or frame of the server is under way."""
+        if SERVER in self._ended:
+            self._answers.clear()  # the client has been told that nothing more comes
+        if self._answers and self._framers[SERVER].is_between:
+            self._out.send(CLIENT, b"".join(self._answers))
+            self._answers.clear()
+
+    def _http(self, side: Side, head: Head) -> None:
+        """A tunnel begins, or is answered (RT37)."""
+        if self._is_tunnel and side is SERVER and not head.is_rtsp and head.code:
+            self._unread(side, tunnel.mapped(head, self._peers))
+            return
+        if self._has_answered or self._is_tunnel or side is SERVER or self._pending[CLIENT]:
+            raise NotRtsp("HTTP in the midst of RTSP")
+        if not tunnel.is_tunnel(head):
+            raise NotRtsp("HTTP that is no tunnel of RTSP")
+        if self._options.http_tunnel == "deny":
+            self._out.add(violation("rtsp.tunnel_denied", "RTSP in HTTP", "closed"))
+            self._out.add(Abort("tunnel_denied"))
+            self._is_over = True
+            return
+        self._out.add(Note("rtsp.tunnel", {"message": head.name}))
+        if head.method == b"POST":
+            self._unread(side, head.data)
+        else:
+            self._is_tunnel = True
+            self._out.send(SERVER, head.data)
+
+    def _unread(self, side: Side, data: bytes) -> None:
+        """From here on the connection is relayed unread."""
+        self._out.send(side.other, data + self._framers[side].rest())
+        if rest := self._framers[side.other].rest():
+            self._out.send(side, rest)
+        self._step_aside()
+
+    # -- ends and clocks ---------------------------------------------------------------------------------------------
+
+    def eof(self, side: Side, now: float) -> Sequence[Effect]:
+        """A side has ended. Half a message does not go on. Media goes on for a while (RT6)."""
+        self._now = now
+        if side in self._ended:
+            return ()
+        self._ended.add(side)
+        self._waits_since.clear()
+        self._lose()
+        self._out.add(Finish(side.other))
+        return self._take()
+
+    def _lose(self) -> None:
+        waiting = [pending for _, pending in self._pending[CLIENT]]
+        for pending in waiting:
+            pending.asked = None
+        torn = {pending.session for pending in waiting if pending.method == b"TEARDOWN"}
+        self._connection.lose(torn, self._now)
+
+    def _release(self) -> None:
+        """Nothing of a message is held any more."""
+        for side, held in self._held.items():
+            self._table.held.change(self._peers.client.host, held, 0)
+            self._held[side] = 0
+
+    def is_needed(self) -> bool:
+        return self._connection.is_needed()
+
+    def _lasts_until(self) -> tuple[float, str]:
+        """When the connection is over, if nothing comes, and why."""
+        whole = min(self._waits_since.values(), default=float("inf")) + WHOLE_SECONDS
+        if not self._has_asked:
+            return min((whole, "incomplete"), (self._heard_at + FIRST_SECONDS, "no_request"))
+        is_alone = not any(True for _ in self._connection.streams)
+        idle = self._heard_at + self._options.idle if is_alone else float("inf")
+        return min((whole, "incomplete"), (idle, "idle"))
+
+    def _deadlines(self) -> Iterator[float]:
+        if not self._is_over and not self._ended:
+            yield self._lasts_until()[0]
+        for waiting in self._pending.values():
+            yield from (pending.ends_at for _, pending in waiting if pending.ends_at is not None)
+        yield from self._connection.deadlines(self._now)
+
+    def deadline(self) -> float | None:
+        at = min(self._deadlines(), default=float("inf"))
+        return None if at == float("inf") else at
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        self._now = now
+        for waiting in self._pending.values():
+            for entry in tuple(waiting):
+                if entry[1].ends_at is not None and entry[1].ends_at <= now:
+                    waiting.remove(entry)
+                    self._forget(entry[1])
+        self._connection.tick(now)
+        if not self._is_over and not self._ended:
+            at, why = self._lasts_until()
+            if at <= now:
+                self._is_over = True
+                self._lose()
+                return [*self._take(), Abort(why)]
+        return self._take()
+
+    def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+        """Something has happened at a place."""
+        if isinstance(event, Closed):
+            return self._connection.closed(grant.id, event, now)
+        stream = self._setups.media.get(grant.id)
+        if stream is not None and stream.session is not None:
+            stream.session.is_used = True
+        return ()
+
+    def stop(self, now: float) -> Sequence[Effect]:
+        self._now, self._is_over = now, True
+        self._release()
+        self._connection.stop(now)
+        return [effect for effect in self._take() if isinstance(effect, Note)]
+
+
+def _answer(head: Head | None, code: int, reason: bytes) -> bytes:
+    """An answer of ours to this request."""
+    number = head.fields.get(b"cseq") if head is not None else None
+    cseq = b"CSeq: %b\r\n" % head.value(number[0]) if head is not None and number else b""
+    version = head.version if head is not None and head.is_rtsp else b"RTSP/1.0"
+    return b"%b %d %b\r\n%b\r\n" % (version, code, reason, cseq)
+
+
+class RtspEngines:
+    """Makes the engines of one daemon, which share what is agreed."""
+
+    def __init__(self) -> None:
+        self._table = Table()
+
+    def __call__(self, peers: Peers, options: RtspOptions, pinholes: Pinholes, now: float) -> RtspEngine:
+        return RtspEngine(peers, options, pinholes, now, self._table)
+
+    def counts(self) -> Mapping[str, int]:
+        """What is under way, for the daemon's status."""
+        return {"presentations": len(self._table.sessions), "media": self._table.media}
+
+    def standing(self) -> Mapping[str, int]:
+        return self._table.standing()
+
+
+SECRET = re.compile(
+    rb"(^(?:proxy-)?authorization[ \t]*:|^x-sessioncookie[ \t]*:|://(?=[^/@ \t\r\n]*@)|[?&]pass(?:word|wd)?=)"
+    rb"(?:[^\r\n]|\r?\n[ \t])+",
+    re.MULTILINE | re.IGNORECASE,
+)
+"""The answer to a challenge (RFC 2326 s.12.5) over all its lines, what opens a tunnel, and passwords in URLs, with all
+that stands behind them on their line."""
+
+HELPER = Helper(
+    name="rtsp",
+    summary="RTSP: cameras, players and IPTV, with their media over UDP",
+    ports=((Transport.TCP, 554), (Transport.TCP, 7070), (Transport.TCP, 8554)),
+    options=RtspOptions,
+    permits=PERMITS,
+    secret=SECRET,
+    start=RtspEngines,
+    purposes=("rtp", "stream"),
+)

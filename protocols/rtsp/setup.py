@@ -1,0 +1,454 @@
+"""SETUP and its answer: the places that a stream's media needs, and what each side is told of them (RT26).
+
+    SETUP  client_port=A       the client's place is held: at A itself, or with source NAT at ports of ours
+    200    server_port=B       the server's place is joined to it: at B itself, or with destination NAT at ports of ours
+
+What each must believe:
+1) The server sends to where `client_port` says, and its client is known by `client_as_seen`: so the ports that go on
+   are those of the client's place, and as many as there were (RT27).
+2) The client compares the answer with what it asked for: so what was mapped in the request is mapped back (RT21).
+3) The client sends to where `server_port` says, and takes media from `server_as_seen` alone.
+
+House rules:
+- Each side speaks for itself: an address of anybody else opens nothing (RT18, RT19).
+- A place that stands is used again: for a SETUP that is repeated after 401, and for one that changes a stream (RT22,
+  RT23). Nothing that is agreed changes before the 2xx.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side, only
+from protocols.contract.effects import Note, violation
+from protocols.contract.pinholes import Codecs, Media, MediaGrant, Party, Pinholes, Refusal
+from protocols.rtsp import transport
+from protocols.rtsp.options import RtspOptions
+from protocols.rtsp.sessions import MAX_STREAMS, Session, Stream, Table
+from protocols.rtsp.transport import At, Spec
+from protocols.rtsp.urls import host_of
+from protocols.rtsp.wire import Head
+from protocols.toolbox.spans import Span
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+
+OFFER_SECONDS = 60.0
+"""How long the client's place waits for the answer."""
+MAX_OFFERS = 32
+"""Places of one connection that wait for an answer."""
+RETRY_SECONDS = 10.0
+"""How long it waits for the same SETUP with a password (RT23)."""
+
+Change = tuple[Span, bytes]
+"""Offsets into the message."""
+
+
+@dataclass(slots=True)
+class Refused:
+    """The SETUP does not go on."""
+
+    code: int
+    reason: bytes
+
+
+UNSUPPORTED = Refused(461, b"Unsupported Transport")
+
+
+@dataclass(slots=True, eq=False)
+class Asked:
+    """A SETUP that waits for its answer."""
+
+    url: bytes
+    specs: list[Spec]
+    """What went on, in the client's order."""
+    texts: dict[bytes, bytes]
+    """What went on of the client's own -> how it spelled that (RT21)."""
+    streams: list[Stream] = field(default_factory=list)
+    """The places that it may be answered for."""
+    places: dict[Spec, Stream] = field(default_factory=dict)
+    """What went on -> the place that it needs."""
+    changes: list[Change] = field(default_factory=list)
+
+
+class Setups:
+    """The SETUPs of one connection."""
+
+    __slots__ = ("_options", "_peers", "_pinholes", "_table", "media", "notes", "offers")
+
+    def __init__(self, peers: Peers, options: RtspOptions, pinholes: Pinholes, table: Table) -> None:
+        self._peers = peers
+        self._options = options
+        self._pinholes = pinholes
+        self._table = table
+        self.media: dict[int, Stream] = {}
+        """id of a grant -> the stream whose place it is, for all places that were opened here and stand."""
+        self.offers: list[Stream] = []
+        """Streams that nobody has agreed to yet."""
+        self.notes: list[Note] = []
+        """What the log is to be told."""
+
+    # -- what the client asks for ------------------------------------------------------------------------------------
+
+    def ask(
+        self, head: Head, session: Session | None, codecs: Codecs | None, number: int | None, now: float
+    ) -> Asked | Refused:
+        """A SETUP comes. `session` is the one that it names, if that is known; `codecs` are those that a description
+        has for it; `number` is its CSeq."""
+        spans = head.fields.get(b"transport", [])
+        if len(spans) != 1:
+            return self._refuse("rtsp.malformed", "SETUP without one Transport", Refused(400, b"Bad Request"))
+        value, start = head.value(spans[0]), spans[0].start
+        try:
+            specs = transport.read(value, head.is_2)
+        except Malformed as bad:
+            return self._refuse("rtsp.malformed", f"Transport: {bad}", Refused(400, b"Bad Request"))
+        asked = Asked(head.url, [], {})
+        changes: list[Change] = []
+        for spec in specs:
+            if (foreign := self._elsewhere(spec)) is not None and self._options.destination == "refuse":
+                return self._refuse("rtsp.destination", f"SETUP has media sent to {foreign}", UNSUPPORTED)
+        media = _Wanted(head, session, codecs, number, now)
+        for spec in specs:
+            if self._goes_on(spec, asked, media):
+                asked.specs.append(spec)
+                changes += self._without_foreign(spec)
+                changes += self._mapped(spec, asked, head)
+        if not asked.specs:
+            return UNSUPPORTED
+        changes += _without(specs, asked.specs)
+        asked.changes = [(Span(start + at.start, start + at.end), new) for at, new in sorted(changes)]
+        return asked
+
+    def _refuse(self, rule: str, detail: str, answer: Refused) -> Refused:
+        self.notes.append(violation(rule, detail, f"answered {answer.code}"))
+        return answer
+
+    def _is_foreign(self, spec: Spec, host: Host | None) -> bool:
+        """Whether the client may not have media sent there (RT18)."""
+        if host in (self._peers.client.host, self._peers.client_as_seen.host):
+            return False
+        return not (spec.is_multicast and host is not None and host.is_multicast)
+
+    def _elsewhere(self, spec: Spec) -> str | None:
+        """Where a way would lead media to, if that is not the client."""
+        for host, text, _, _ in spec.hosts():
+            if self._is_foreign(spec, host):
+                return str(host) if host is not None else ascii(text[:100].decode("latin-1"))
+        return None
+
+    def _without_foreign(self, spec: Spec) -> Iterator[Change]:
+        """The changes by which no other host is named."""
+        if (foreign := self._elsewhere(spec)) is not None:
+            self.notes.append(violation("rtsp.destination", f"SETUP has media sent to {foreign}", "taken out"))
+        for host, _, _, out in spec.hosts():
+            if self._is_foreign(spec, host):
+                yield out, b""
+
+    def _goes_on(self, spec: Spec, asked: Asked, media: _Wanted) -> bool:
+        """Whether the server may choose this way. If media is to flow by it to the client, its place is held."""
+        options = self._options
+        if spec.is_multicast or spec.is_tcp:
+            rule = "rtsp.multicast_denied" if spec.is_multicast else "rtsp.interleaved_denied"
+            if (options.multicast if spec.is_multicast else options.interleaved) == "deny":
+                self.notes.append(violation(rule, f"SETUP for {spec.kind}", "taken out"))
+                return False
+            return True
+        if options.force_interleaved:
+            self.notes.append(violation("rtsp.udp_denied", "SETUP for UDP", "taken out"))
+            return False
+        ends = transport.ends(_at_itself(spec.client), self._peers.client.host)
+        if ends is None:
+            return True  # the server may still choose multicast
+        if (low := self._low(ends)) is not None:
+            self.notes.append(violation("rtsp.low_port", f"SETUP names {low}", "taken out"))
+            return False
+        stream = self._place(spec, ends, asked, media)
+        if stream is None:
+            return False
+        if stream not in asked.streams:
+            asked.streams.append(stream)
+            stream.waits += 1
+            stream.expires_at = None
+        asked.places[spec] = stream
+        return True
+
+    def _mapped(self, spec: Spec, asked: Asked, head: Head) -> Iterator[Change]:
+        """The changes by which the server finds the client where it is known (RT27)."""
+        if not self._peers.is_mapped(CLIENT) or spec.is_multicast:
+            return
+        own, seen = self._peers.client.host, self._peers.client_as_seen.host
+        for host, text, at, _ in spec.hosts():
+            if host == own:
+                new = transport.text_of(seen, is_2=not text)
+                asked.texts[new] = transport.text_of(own, is_2=not text)
+                yield at, new
+        stream = asked.places.get(spec)
+        start = head.fields[b"transport"][0].start
+        for end, port in _places(spec.client, stream.announced) if stream is not None else ():
+            asked.texts[b"%d" % port] = head.value(_moved(end.port_at, start))
+            yield end.port_at, b"%d" % port
+
+    def _low(self, ends: tuple[Endpoint, Endpoint | None]) -> Endpoint | None:
+        return next((at for at in ends if at is not None and at.port < self._options.min_port), None)
+
+    def _place(self, spec: Spec, ends: tuple[Endpoint, Endpoint | None], asked: Asked, media: _Wanted) -> Stream | None:
+        """The client's place for these ports: the one that it has, or another one."""
+        session, url = media.session, media.head.url
+        agreed = session.streams.get(url) if session is not None else None
+        standing: list[Stream] = [*asked.streams, *self.offers, *([agreed] if agreed is not None else [])]
+        for known in standing:
+            if known.url == url and known.client == ends and known.offered is not None:
+                return known
+        has_many = session is not None and agreed is None and len(session.streams) >= MAX_STREAMS
+        if has_many or len(self.offers) >= MAX_OFFERS:
+            self.notes.append(violation("rtsp.too_many", f"more than {MAX_STREAMS} streams of a session", "taken out"))
+            return None
+        peers = self._peers
+        seen = peers.client_as_seen.host if peers.is_mapped(CLIENT) else None
+        party = Party(*ends, mapped=seen, allow=only(peers.client.host), host=peers.client.host, side=CLIENT)
+        own = [one for one in session.open if one.owner is self] if session is not None else []
+        part: Pinholes = next((one.part for one in own if one.part is not None), None) or self._pinholes.apart()
+        grant = part.offer(
+            Media(
+                purpose="rtp" if spec.is_rtp else "stream",
+                trigger="SETUP",
+                party=party,
+                idle_seconds=session.idle_seconds if session is not None else self._options.media_idle,
+                open_seconds=OFFER_SECONDS,
+                codecs=media.codecs,
+                number=media.number,
+            )
+        )
+        if isinstance(grant, Refusal):
+            return None  # `pinhole.refused` says why
+        stream = Stream(url, "udp", media.now, self, part, ends, grant)
+        self.offers.append(stream)
+        self._stands(grant, stream)
+        return stream
+
+    def _stands(self, grant: MediaGrant, stream: Stream) -> None:
+        if grant.id not in self.media:
+            self._table.media += 1
+        self.media[grant.id] = stream
+
+    def closed(self, number: int) -> Stream | None:
+        """A place is gone. Returns whose it was."""
+        stream = self.media.pop(number, None)
+        if stream is not None:
+            self._table.media -= 1
+        return stream
+
+    # -- what the server answers -------------------------------------------------------------------------------------
+
+    def take_back(self, asked: Asked, now: float, is_retried: bool) -> None:
+        """The SETUP was refused, so what was agreed before goes on (RT22). `is_retried`: it comes again, with a
+        password."""
+        for stream in asked.streams:
+            stream.waits -= 1
+            if stream.session is None and not stream.waits:
+                if is_retried:
+                    stream.expires_at = now + RETRY_SECONDS
+                else:
+                    self.give_up(stream)
+
+    def give_up(self, stream: Stream) -> None:
+        """Nobody agrees to this place."""
+        if stream in self.offers:
+            self.offers.remove(stream)
+            if stream.part is not None and stream.offered is not None:
+                stream.part.close(stream.offered, "not_agreed")
+
+    def chosen(self, head: Head) -> tuple[Spec | None, int]:
+        """The way that the server has chosen, and where the value stands. None: it does not say."""
+        spans = head.fields.get(b"transport", [])
+        if not spans:
+            return None, 0
+        try:
+            return transport.read(head.value(spans[0]), head.is_2)[0], spans[0].start
+        except Malformed:
+            self._kept("Transport", None, "malformed")
+            return None, 0
+
+    def agree(
+        self, asked: Asked, session: Session, spec: Spec | None, at: int, head: Head, now: float
+    ) -> tuple[Stream, list[Change]]:
+        """A 2xx has come. `spec` is what it names, at this offset. Returns the stream that is agreed now, and what
+        becomes of the answer."""
+        changes: list[Change] = []
+        said = spec or asked.specs[0]  # an answer without Transport takes the first one (RT41)
+        if spec is not None and not spec.is_multicast:
+            self._map_back(spec, asked, head, at, changes)
+        before = session.streams.get(asked.url)
+        stream = self._pick(said, asked, spec) if said.is_udp else None
+        for other in asked.streams:
+            other.waits -= 1
+            if other is not stream and other.session is None and not other.waits:
+                self.give_up(other)
+        if stream is None:
+            stream = Stream(asked.url, said.kind, now, self)
+        if before is not None and before is not stream:
+            self.notes += session.close(before, now)
+        stream.session, stream.expires_at = session, None
+        if stream in self.offers:
+            self.offers.remove(stream)
+            stream.began_at = now
+        session.streams[asked.url] = stream
+        session.open[stream] = None
+        if stream.part is not None:
+            self._join(stream, spec, at, session, head, changes)
+        return stream, [(span, new) for span, new in sorted(changes)]
+
+    def _pick(self, said: Spec, asked: Asked, spec: Spec | None) -> Stream | None:
+        """The place that the answer is for: the one whose ports it names, or the first."""
+        standing = [stream for stream in asked.streams if stream.offered is not None]
+        if spec is not None and said.client:
+            for stream in standing:
+                if said.client[0].port in (*stream.announced[:1], stream.client[0].port if stream.client else 0):
+                    return stream
+            if standing:
+                self._kept("client_port", said.client[0].port, "not_asked_for")
+        return standing[0] if standing else None
+
+    def _map_back(self, spec: Spec, asked: Asked, head: Head, at: int, changes: list[Change]) -> None:
+        """What was mapped in the request is in the answer what the client has said."""
+        peers = self._peers
+        if not peers.is_mapped(CLIENT):
+            return
+        for end in spec.client:
+            before = b"%d" % end.port
+            if before in asked.texts:
+                changes.append((_moved(end.port_at, at), asked.texts[before]))
+        for host, text, place, _ in spec.hosts():
+            if host == peers.client_as_seen.host:
+                own = transport.text_of(peers.client.host, is_2=not text)
+                changes.append((_moved(place, at), own))
+
+    def _join(
+        self, stream: Stream, spec: Spec | None, at: int, session: Session, head: Head, changes: list[Change]
+    ) -> None:
+        """The server's place beside the client's."""
+        party = self._server(stream, spec)
+        if party is None or stream.offered is None or stream.part is None:
+            return
+        media = stream.offered.media
+        if media.idle_seconds != session.idle_seconds:
+            changed = stream.part.change(stream.offered, replace(media, idle_seconds=session.idle_seconds))
+            stream.offered = changed if isinstance(changed, MediaGrant) else stream.offered
+        wanted = replace(stream.offered.media, party=party, open_seconds=None)
+        held = stream.answered
+        if held is None:
+            grant = stream.part.answer(stream.offered, wanted)
+        elif held.media.party != party:
+            grant = stream.part.change(held, wanted)
+        else:
+            grant = held
+        if isinstance(grant, Refusal):
+            self._kept("server_port", party.known, grant.reason)
+            return
+        stream.answered = grant
+        stream.server = party.known
+        self._stands(grant, stream)
+        if spec is not None and self._peers.is_mapped(SERVER):
+            self._announce(spec, at, grant, head, changes)
+
+    def _announce(self, spec: Spec, at: int, grant: MediaGrant, head: Head, changes: list[Change]) -> None:
+        """The server is at its place."""
+        seen = self._peers.server_as_seen.host
+        ports = tuple(place.port for place in (grant.data, grant.control) if place is not None)
+        for end, port in _places(spec.server, ports):
+            changes.append((_moved(end.port_at, at), b"%d" % port))
+        for end in spec.server:
+            if end.is_named and end.host is not None:
+                changes.append((_moved(end.host_at, at), transport.text_of(seen, is_2=True)))
+        if spec.source is not None and _host(spec.source.value) is not None:
+            changes.append((_moved(spec.source.at, at), transport.text_of(seen, is_2=False)))
+
+    def _server(self, stream: Stream, spec: Spec | None) -> Party | None:
+        """The server, as a party of the stream. None: its media has no way in."""
+        own = self._peers.server.host
+        host = own if spec is None else self._source(spec)
+        if host is None:
+            return None
+        ends = transport.ends(_at_itself(spec.server), host) if spec is not None else None
+        data, control = ends or (None, None)
+        pair = stream.client is not None and stream.client[1] is not None
+        if pair and data is not None and control is None and spec is not None and spec.is_rtp and len(spec.server) == 1:
+            control = Endpoint(data.host, data.port + 1) if data.port < 65535 else None
+        if (low := self._low((data, control)) if data is not None else None) is not None:
+            self.notes.append(violation("rtsp.low_port", f"the answer to SETUP names {low}", "nothing opened"))
+            return None
+        mapped = self._peers.server_as_seen.host if self._peers.is_mapped(SERVER) else None
+        return Party(
+            data,
+            control,
+            mapped,
+            only(host),
+            host=own,
+            side=SERVER,
+            is_named=host != own,
+            has_control=pair,
+        )
+
+    def _source(self, spec: Spec) -> Host | None:
+        """The host from which the server has media sent (RT19). None: it is one that may not."""
+        own, seen = self._peers.server.host, self._peers.server_as_seen.host
+        named = [_host(spec.source.value)] if spec.source is not None else []
+        named += [at.host for at in spec.server if at.is_named]
+        hosts = {host for host in named if host is not None and not host.is_unspecified}
+        if hosts <= {own, seen}:
+            return own
+        host = hosts.pop()
+        if not hosts and any(host in network for network in self._options.media_hosts):
+            return host
+        self.notes.append(violation("rtsp.source", f"media is to come from {host}", "nothing opened"))
+        return None
+
+    def _kept(self, what: str, value: Any, reason: str) -> None:
+        change = {"field": what, "value": None if value is None else str(value), "reason": reason}
+        self.notes.append(Note("address.kept", {"message": "SETUP", "changes": [change]}))
+
+
+@dataclass(slots=True)
+class _Wanted:
+    """What is known of the media that a SETUP asks for."""
+
+    head: Head
+    session: Session | None
+    codecs: Codecs | None
+    number: int | None
+    now: float
+
+
+def _at_itself(found: Sequence[At]) -> tuple[At, ...]:
+    """The ports, at the host of the party itself."""
+    return tuple(at._replace(host=None) for at in found)
+
+
+def _host(value: bytes) -> Host | None:
+    """The address that this is. A name is never looked up."""
+    return host_of(value.strip(b'"'))
+
+
+def _moved(span: Span, by: int) -> Span:
+    return Span(span.start + by, span.end + by)
+
+
+def _places(found: Sequence[At], ports: Sequence[int]) -> Iterator[tuple[At, int]]:
+    """Each port that is written, with the one that takes its place. A port that is written twice is one."""
+    for number, at in enumerate(found):
+        if at.port and ports:
+            yield at, ports[number if at.port != found[0].port and number < len(ports) else 0]
+
+
+def _without(specs: Sequence[Spec], kept: Sequence[Spec]) -> Iterator[Change]:
+    """The changes that take out the ways that may not be chosen, each with a comma."""
+    has_one = False
+    for spec in specs:
+        if spec in kept:
+            has_one = True
+        elif has_one:
+            yield Span(spec.span.start - 1, spec.span.end), b""
+        else:
+            yield Span(spec.span.start, spec.span.end + 1), b""

@@ -1,0 +1,114 @@
+"""Real servers and clients of RTSP, through a gateway in each role that drops all that pinhole does not carry."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.namespaces import needs_root
+from tools.lab import Lab, gateways
+from tools.lab.capture import datagrams
+from tools.lab.gateways import ROLES, Gateway
+from tools.peers import rtsp
+from tools.peers.rtsp import AIORTSP, FFMPEG, RTSPSRC, Client, NotPlayed
+
+pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
+
+PLAYED = [
+    (FFMPEG, "udp", 4),
+    (FFMPEG, "udp", 6),
+    (FFMPEG, "tcp", 4),
+    (FFMPEG, "http", 6),
+    (RTSPSRC, "udp", 4),
+    (RTSPSRC, "udp", 6),
+    (RTSPSRC, "tcp", 6),
+    (AIORTSP, "udp", 4),
+    (AIORTSP, "tcp", 4),
+]
+LEAST_PACKETS = 12
+
+
+@pytest.fixture(scope="module", params=ROLES, ids=lambda role: role.name)
+def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    with gateways.serving(request.param, "nft") as serving, rtsp.gst_server(serving.server):
+        yield serving
+
+
+def ended(gateway: Gateway, before: int) -> dict[str, object]:
+    """The line of the session that is over, the only one."""
+    gateway.daemon.wait_for("rtsp.ended", count=before + 1)
+    return gateway.daemon.audit("rtsp.ended")[before]
+
+
+@pytest.mark.parametrize(
+    ("client", "transport", "version"),
+    PLAYED,
+    ids=[f"{client.name}-{transport}-ipv{version}" for client, transport, version in PLAYED],
+)
+def test_a_picture_is_played(gateway: Gateway, client: Client, transport: str, version: int) -> None:
+    before, opened = len(gateway.daemon.audit("rtsp.ended")), len(gateway.daemon.audit("pinhole.opened"))
+    client.play(gateway.client, gateway.dialled(version), transport)
+    if transport == "http":
+        return  # nobody reads what is in a tunnel
+    line = ended(gateway, before)
+    assert int(str(line["packets_to_client"])) >= LEAST_PACKETS
+    streams = gateway.daemon.audit("rtsp.stream", rtsp_session=line["rtsp_session"])
+    assert {stream["transport"] for stream in streams} == {"udp" if transport == "udp" else "interleaved"}
+    if transport == "tcp":
+        assert len(gateway.daemon.audit("pinhole.opened")) == opened
+    assert gateway.daemon.audit("violation") == []
+
+
+@pytest.mark.parametrize("version", [4, 6])
+def test_a_picture_is_published(gateway: Gateway, version: int) -> None:
+    before = len(gateway.daemon.audit("rtsp.ended"))
+    rtsp.publish(gateway.client, gateway.dialled(version))
+    line = ended(gateway, before)
+    assert (line["cause"], int(str(line["packets_to_server"])) >= LEAST_PACKETS) == ("teardown", True)
+    assert gateway.daemon.audit("rtsp.record", rtsp_session=line["rtsp_session"])
+
+
+def test_a_challenged_client_plays_when_it_has_said_who_it_is(gateway: Gateway) -> None:
+    before = len(gateway.daemon.audit("rtsp.ended"))
+    FFMPEG.play(gateway.client, gateway.dialled(4), user="viewer:secret")
+    assert ended(gateway, before)["cause"] == "teardown"
+    assert gateway.daemon.audit("rtsp.session")[-1]["server"].endswith(":8554")
+    assert "secret" not in gateway.daemon.log.read_text()
+
+
+def test_each_packet_of_the_picture_comes_as_it_was_sent(gateway: Gateway) -> None:
+    with (
+        gateway.client.capture("eth0", "udp") as near,
+        gateway.server.capture("eth0", "udp") as far,
+    ):
+        RTSPSRC.play(gateway.client, gateway.dialled(4))
+        came, sent = datagrams(near.collect()), datagrams(far.collect())
+    to_client = [one.payload for one in came if one.source[0] == gateway.dialled(4)]
+    from_server = [one.payload for one in sent if one.source[0] == gateway.server.v4]
+    assert len(to_client) >= LEAST_PACKETS
+    missing = [payload for payload in to_client if payload not in from_server]
+    assert missing == []
+    assert len(from_server) - len(to_client) <= 4  # what came behind the client's end
+    opening = [one.payload for one in came if one.source[0] == gateway.client.v4]
+    assert len([payload for payload in opening if len(payload) == 200]) >= 5  # RT28
+    arrived = [one.payload for one in sent if one.destination[0] == gateway.server.v4]
+    assert [payload for payload in opening[:5] if payload not in arrived] == []
+
+
+def test_without_its_helper_no_picture_comes_by_udp() -> None:
+    with Lab("routed") as lab:
+        lab.firewall(
+            """
+            table inet strict { chain forward { type filter hook forward priority filter; policy drop;
+                ct state established,related accept
+                iifname lan0 tcp dport 554 accept
+                meta l4proto icmpv6 accept
+            }
+            }
+            """
+        )
+        with rtsp.gst_server(lab.server):
+            with pytest.raises(NotPlayed):
+                rtsp.run(lab.client, FFMPEG.command(rtsp.url(lab.server.v4, "live"), "udp"), seconds=4)
+            FFMPEG.play(lab.client, lab.server.v4, "tcp")

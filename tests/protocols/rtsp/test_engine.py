@@ -1,0 +1,299 @@
+"""What conversations of one connection cannot say: sessions of several ones, floods, and what waits."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.effects import Abort, Finish
+from protocols.rtsp.connection import LOOK_SECONDS
+from protocols.rtsp.engine import HELPER, MAX_PENDING
+from protocols.rtsp.sessions import MAX_SESSIONS, MAX_STREAMS
+from protocols.rtsp.setup import MAX_OFFERS
+from tests.harness.playbook import NETWORKS, Session, on
+from tests.harness.scripts import begin, end
+
+URL = b"rtsp://203.0.113.7/live"
+NETWORK = on(NETWORKS["none"], HELPER, Transport.TCP)
+
+
+def connected(beside: Session | None = None, network: Peers = NETWORK, **options: Any) -> Session:
+    """A connection, and beside another one of the same daemon."""
+    return begin(HELPER, network, HELPER.options(**options), beside.engines if beside else None, beside)
+
+
+def message(*lines: bytes, body: bytes = b"") -> bytes:
+    length = (b"Content-Length: %d" % len(body),) if body else ()
+    return b"".join(line + b"\r\n" for line in (*lines, *length)) + b"\r\n" + body
+
+
+def asks(session: Session, method: bytes, number: int, *more: bytes, url: bytes = URL) -> None:
+    session.receive(Side.CLIENT, message(b"%b %b RTSP/1.0" % (method, url), b"CSeq: %d" % number, *more))
+
+
+def answers(session: Session, number: int, *more: bytes, code: int = 200) -> None:
+    # What a strict table of pinholes is to know, it must hear.
+    data = message(b"RTSP/1.0 %d X" % code, b"CSeq: %d" % number, *more)
+    session.pinholes.hear(Side.SERVER, data)  # type: ignore[attr-defined]
+    session.receive(Side.SERVER, data)
+
+
+def sets_up(session: Session, number: int, track: int = 0, name: bytes = b"s", more: tuple[bytes, ...] = ()) -> None:
+    """A stream is agreed."""
+    port = 5000 + 2 * track
+    transport = b"Transport: RTP/AVP;unicast;client_port=%d-%d" % (port, port + 1)
+    asks(session, b"SETUP", number, transport, *more, url=URL + b"/%d" % track)
+    answers(session, number, b"Session: " + name, transport + b";server_port=%d-%d" % (port + 1000, port + 1001))
+
+
+def interleaved(session: Session) -> None:
+    """Media in the connection is agreed."""
+    asks(session, b"SETUP", 1, b"Transport: RTP/AVP/TCP;interleaved=0-1")
+    answers(session, 1, b"Session: s", b"Transport: RTP/AVP/TCP;interleaved=0-1")
+
+
+def standing(session: Session) -> int:
+    return len(session.pinholes.standing)
+
+
+# -- sessions of several connections -----------------------------------------------------------------------------------
+
+
+def test_another_connection_takes_a_session_over_and_ends_it() -> None:
+    first = connected()
+    sets_up(first, 1)
+    second = connected(first)
+    asks(second, b"PLAY", 1, b"Session: s")
+    answers(second, 1, b"Session: s")
+    assert len(second.notes("rtsp.play")) == 1
+    first.close()
+    first.wait(100)  # longer than it would go on by itself
+    assert standing(first) == 2
+    asks(second, b"TEARDOWN", 2, b"Session: s")
+    answers(second, 2)
+    assert standing(first) == 0
+    assert [note["cause"] for note in first.notes("rtsp.ended")] == ["teardown"]
+    first.wait(1)
+    end(HELPER, first, second)
+
+
+def test_a_session_ends_when_the_last_connection_that_speaks_of_it_is_lost() -> None:
+    first = connected()
+    sets_up(first, 1)
+    first.use(1)
+    second = connected(first)
+    asks(second, b"GET_PARAMETER", 1, b"Session: s")
+    first.close()
+    second.close()
+    first.wait(60 + LOOK_SECONDS)
+    assert standing(first) == 0
+    assert [note["cause"] for note in first.notes("rtsp.ended")] == ["lost"]
+
+
+def test_a_stream_that_another_connection_adds_outlives_that_one_too() -> None:
+    first = connected()
+    sets_up(first, 1)
+    second = connected(first)
+    sets_up(second, 1, track=1, more=(b"Session: s",))
+    assert (standing(first), standing(second)) == (2, 2)
+    second.close()
+    assert standing(second) == 2
+    asks(first, b"TEARDOWN", 2, b"Session: s")
+    answers(first, 2)
+    assert (standing(first), standing(second)) == (0, 0)
+    assert len([*first.notes("rtsp.ended"), *second.notes("rtsp.ended")]) == 1
+    end(HELPER, first, second)
+
+
+def test_another_client_that_names_a_session_ends_nothing() -> None:
+    first = connected()
+    sets_up(first, 1)
+    other = connected(first, on(NETWORKS["snat"], HELPER, Transport.TCP))
+    asks(other, b"TEARDOWN", 1, b"Session: s")
+    answers(other, 1)
+    assert standing(first) == 2
+    end(HELPER, first, other)
+
+
+def test_each_stream_of_two_sessions_on_one_connection_ends_with_its_own() -> None:
+    session = connected()
+    sets_up(session, 1, 0, b"a")
+    sets_up(session, 2, 1, b"b")
+    asks(session, b"TEARDOWN", 3, b"Session: a")
+    answers(session, 3)
+    assert standing(session) == 2
+    assert [note["cause"] for note in session.notes("rtsp.ended")] == ["teardown"]
+    end(HELPER, session)
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+
+def test_streams_of_a_session_are_bounded() -> None:
+    session = connected()
+    for track in range(MAX_STREAMS + 1):
+        sets_up(session, track, track, more=(b"Session: s",) if track else ())
+    assert standing(session) == 2 * MAX_STREAMS
+    assert session.violations() == ["rtsp.too_many"]
+    assert b"RTSP/1.0 461 " in session.sent(Side.CLIENT)
+
+
+def test_sessions_of_a_connection_are_bounded() -> None:
+    session = connected()
+    for number in range(MAX_SESSIONS + 1):
+        sets_up(session, number, number, b"s%d" % number)
+    assert standing(session) == 2 * MAX_SESSIONS
+    assert session.violations() == ["rtsp.too_many"]
+
+
+def test_a_flood_of_setups_holds_few_places_and_few_requests() -> None:
+    session = connected()
+    for number in range(4 * MAX_PENDING):
+        transport = b"Transport: RTP/AVP;unicast;client_port=%d-%d" % (5000 + 2 * number, 5001 + 2 * number)
+        asks(session, b"SETUP", number, transport, url=URL + b"/%d" % number)
+    assert standing(session) <= MAX_OFFERS
+    assert b"RTSP/1.0 461 " in session.sent(Side.CLIENT)
+    end(HELPER, session)
+
+
+def test_requests_that_nobody_answers_are_forgotten_one_by_one() -> None:
+    session = connected()
+    sets_up(session, 1)
+    for number in range(2, 4 * MAX_PENDING):
+        asks(session, b"GET_PARAMETER", number, b"Session: s")
+    assert standing(session) == 2
+    assert session.violations() == []
+
+
+# -- answers -----------------------------------------------------------------------------------------------------------
+
+
+def test_responses_belong_to_requests_by_their_number_whatever_order_they_come_in() -> None:
+    session = connected()
+    for number in (1, 2):
+        transport = b"Transport: RTP/AVP;unicast;client_port=500%d" % number
+        asks(session, b"SETUP", number, transport, url=URL + b"/%d" % number)
+    answers(session, 2, b"Session: s", b"Transport: RTP/AVP;unicast;client_port=5002;server_port=6002")
+    assert [
+        str(grant.media.party.data) for grant in session.pinholes.opened if hasattr(grant, "media")
+    ] == [  # both asked
+        "198.51.100.2:5001",
+        "198.51.100.2:5002",
+        "203.0.113.7:6002",
+    ]
+    answers(session, 1, code=461)
+    assert standing(session) == 2
+
+
+def test_a_response_without_a_number_answers_the_only_request() -> None:
+    session = connected()
+    asks(session, b"SETUP", 1, b"Transport: RTP/AVP;unicast;client_port=5000")
+    session.receive(Side.SERVER, message(b"RTSP/1.0 461 No"))
+    assert standing(session) == 0
+    for number in (2, 3):
+        asks(session, b"SETUP", number, b"Transport: RTP/AVP;unicast;client_port=500%d" % number)
+    session.receive(Side.SERVER, message(b"RTSP/1.0 200 OK", b"Session: s"))
+    assert standing(session) == 2  # both still wait
+    assert session.notes("rtsp.session") == []
+
+
+def test_a_provisional_response_settles_nothing() -> None:
+    session = connected()
+    asks(session, b"SETUP", 1, b"Transport: RTP/AVP;unicast;client_port=5000")
+    answers(session, 1, code=100)
+    answers(session, 1, b"Session: s")
+    assert standing(session) == 2
+
+
+def test_what_is_answered_here_waits_for_the_end_of_a_frame() -> None:
+    session = connected(destination="refuse")
+    interleaved(session)
+    session.receive(Side.SERVER, b"$\0\0\x04ab")
+    asks(session, b"SETUP", 2, b"Transport: RTP/AVP;destination=192.0.2.9;client_port=5000")
+    assert session.sent(Side.CLIENT).endswith(b"$\0\0\x04ab")
+    session.receive(Side.SERVER, b"cd$\0\0\0")
+    answer = b"RTSP/1.0 461 Unsupported Transport\r\nCSeq: 2\r\n\r\n"
+    assert session.sent(Side.CLIENT).endswith(b"$\0\0\x04abcd" + answer + b"$\0\0\0")
+
+
+def test_a_server_that_cannot_be_read_is_told_to_the_client_as_bad() -> None:
+    session = connected()
+    asks(session, b"DESCRIBE", 7)
+    session.receive(Side.SERVER, message(b"RTSP/1.0 200 OK", b"CSeq: 7", b"CSeq: 8"))
+    assert session.sent(Side.CLIENT) == b"RTSP/1.0 502 Bad Gateway\r\nCSeq: 7\r\n\r\n"
+    assert session.effects[-1] == Abort("malformed")
+
+
+def test_half_a_message_does_not_go_on_when_its_side_ends() -> None:
+    session = connected()
+    session.receive(Side.CLIENT, b"OPTIONS * RTSP/1.0\r\nCSe")
+    session.eof(Side.CLIENT)
+    assert session.effects == [Finish(Side.SERVER)]
+    end(HELPER, session)
+
+
+def test_a_fault_closes_all_that_its_connection_has_opened() -> None:
+    session = connected()
+    sets_up(session, 1)
+    session.receive(Side.CLIENT, b"\0")
+    assert standing(session) == 0
+    assert [note["cause"] for note in session.notes("rtsp.ended")] == ["violation"]
+    assert session.effects[-1] == Abort("not_rtsp")
+
+
+def test_a_server_asks_in_the_midst_of_media() -> None:
+    session = connected()
+    sets_up(session, 1)
+    session.receive(Side.SERVER, message(b"OPTIONS * RTSP/1.0", b"CSeq: 1"))
+    session.receive(Side.CLIENT, message(b"RTSP/1.0 200 OK", b"CSeq: 1"))
+    assert session.sent(Side.SERVER).endswith(b"RTSP/1.0 200 OK\r\nCSeq: 1\r\n\r\n")
+    assert (standing(session), session.violations()) == (2, [])
+
+
+def test_descriptions_name_the_codecs_of_the_streams_that_are_asked_for() -> None:
+    session = connected()
+    asks(session, b"DESCRIBE", 1)
+    sdp = b"v=0\r\no=- 1 1 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=video 0 RTP/AVP 96\r\n"
+    sdp += b"a=rtpmap:96 H265/90000\r\na=control:0\r\n"
+    session.receive(Side.SERVER, message(b"RTSP/1.0 200 OK", b"CSeq: 1", b"Content-Type: application/sdp", body=sdp))
+    sets_up(session, 2)
+    media = session.pinholes.opened[0].media  # type: ignore[union-attr]
+    assert media.codecs is not None and media.codecs.of(96).name == "H265"  # type: ignore[union-attr]
+
+
+# -- clocks ------------------------------------------------------------------------------------------------------------
+
+
+def test_messages_of_a_session_put_its_end_off() -> None:
+    session = connected()
+    sets_up(session, 1)
+    for number in range(2, 7):
+        session.wait(100)
+        asks(session, b"OPTIONS", number)
+    assert standing(session) == 2
+    session.wait(120)
+    assert [note["cause"] for note in session.notes("rtsp.ended")] == ["timeout"]
+
+
+def test_a_longer_timeout_is_twice_as_long() -> None:
+    session = connected()
+    sets_up(session, 1, name=b"s;timeout=200")
+    session.wait(399)
+    assert standing(session) == 2
+    session.wait(1)
+    assert standing(session) == 0
+
+
+def test_media_in_use_is_not_ended_by_the_clock_of_its_session() -> None:
+    session = connected()
+    sets_up(session, 1)
+    session.use(1)
+    session.wait(10_000)
+    assert standing(session) == 2  # their own silence ends them
+
+
+def test_an_operator_who_closes_a_place_ends_the_session_with_the_last_one() -> None:
+    session = connected()
+    sets_up(session, 1)
+    session.end(1, 0, 0, "closed_by_operator")
+    assert [note["cause"] for note in session.notes("rtsp.ended")] == ["closed_by_operator"]

@@ -1,0 +1,139 @@
+"""Real servers and clients of RTSP: GStreamer's server and rtspsrc, ffmpeg as a player and a publisher, and aiortsp.
+
+Servers are unpacked, not installed, with what they need beside them. A client plays until it has so many frames of
+picture, so that it ends well only if the picture has come.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cache
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from tools.lab import Host
+from tools.peers.ftp import SECONDS, UNPACKED
+
+Address = IPv4Address | IPv6Address
+PORT, LOCKED_PORT = 554, 8554
+"""Of the server, and of the one that asks for a password."""
+FRAMES = 12
+"""Frames of picture that a client waits for: half a second of them."""
+BESIDE = Path(__file__).parents[2] / ".cache" / "rtsp"
+"""Where tools/setup puts ffmpeg and aiortsp."""
+SYSTEM_PYTHON = "/usr/bin/python3"
+"""That of Debian, which has the bindings of GStreamer."""
+
+
+class NotPlayed(Exception):
+    """A client had no picture in time. It says why."""
+
+
+@cache
+def _gstreamer() -> dict[str, str]:
+    """The environment in which unpacked parts of GStreamer find each other."""
+    libraries = next(UNPACKED.glob("usr/lib/*/gstreamer-1.0")).parent
+    own = Path("/usr/lib") / libraries.name
+    scanner = own / "gstreamer1.0" / "gstreamer-1.0" / "gst-plugin-scanner"
+    return {
+        **os.environ,
+        "LD_LIBRARY_PATH": str(libraries),
+        "GI_TYPELIB_PATH": f"{libraries / 'girepository-1.0'}:{own / 'girepository-1.0'}",
+        "GST_PLUGIN_SYSTEM_PATH_1_0": f"{libraries / 'gstreamer-1.0'}:{own / 'gstreamer-1.0'}",
+        "GST_PLUGIN_SCANNER": str(scanner),
+        "GST_REGISTRY": str(UNPACKED / "gstreamer-registry.bin"),
+    }
+
+
+def missing() -> str:
+    """What the demo needs of all this and is not installed; empty when nothing is."""
+    return "" if (UNPACKED / "usr/bin/gst-launch-1.0").exists() else "GStreamer"
+
+
+@contextlib.contextmanager
+def gst_server(host: Host) -> Iterator[None]:
+    """GStreamer's server on a host, for IPv4 and IPv6."""
+    with tempfile.TemporaryFile() as output:
+        command = [SYSTEM_PYTHON, str(Path(__file__).with_name("gst_rtsp.py")), str(PORT), str(LOCKED_PORT)]
+        process = host.popen(command, stdout=output, stderr=output, env=_gstreamer())
+        try:
+            host.wait_until_bound("tcp", LOCKED_PORT, process, SECONDS)
+            yield
+        finally:
+            host.end(process, SECONDS)
+
+
+# -- clients -----------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A program that plays, and the command for a URL and a transport: udp, tcp or http."""
+
+    name: str
+    command: Callable[[str, str], Sequence[str]]
+
+    def play(self, host: Host, at: Address, transport: str = "udp", user: str = "") -> None:
+        """Raises NotPlayed."""
+        run(host, self.command(url(at, "live", user), transport))
+
+
+def url(at: Address, path: str, user: str = "") -> str:
+    """`user` as viewer:secret: the server that asks for it is meant."""
+    host = f"[{at}]" if at.version == 6 else str(at)
+    return f"rtsp://{user}@{host}:{LOCKED_PORT}/{path}" if user else f"rtsp://{host}:{PORT}/{path}"
+
+
+def run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> None:
+    """Raises NotPlayed."""
+    environment = {**_gstreamer()} if "gst-launch" in command[0] else {**os.environ, "PYTHONPATH": str(BESIDE)}
+    process = host.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    except subprocess.TimeoutExpired as late:
+        host.end(process, 1)
+        raise NotPlayed(f"{command[0]}: no end") from late
+    if process.returncode:
+        raise NotPlayed(f"{command[0]}: {said.decode(errors='replace')[-2000:]}")
+
+
+@cache
+def ffmpeg() -> str:
+    return str(next(BESIDE.glob("imageio_ffmpeg/binaries/ffmpeg-*")))
+
+
+def _ffmpeg(at: str, transport: str) -> Sequence[str]:
+    quiet = [ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "error", "-rtsp_transport", transport]
+    return [*quiet, "-i", at, "-map", "0:v", "-frames:v", str(FRAMES), "-f", "null", "-"]
+
+
+def _rtspsrc(at: str, transport: str) -> Sequence[str]:
+    source = ["rtspsrc", "name=s", f"location={at}", f"protocols={transport}", "latency=0"]
+    sink = ["rtpjpegdepay", "!", "identity", f"eos-after={FRAMES}", "!", "fakesink", "sync=false"]
+    launch = str(UNPACKED / "usr/bin/gst-launch-1.0")
+    return [launch, "-q", *source, "s.", "!", "application/x-rtp,media=video", "!", *sink]
+
+
+def _aiortsp(at: str, transport: str) -> Sequence[str]:
+    scheme = {"udp": "rtsp", "tcp": "rtspt"}[transport]
+    reader = str(Path(__file__).with_name("rtsp_reader.py"))
+    return [sys.executable, reader, at.replace("rtsp:", f"{scheme}:", 1), str(FRAMES)]
+
+
+FFMPEG = Client("ffmpeg", _ffmpeg)
+RTSPSRC = Client("rtspsrc", _rtspsrc)
+AIORTSP = Client("aiortsp", _aiortsp)
+
+
+def publish(host: Host, at: Address, transport: str = "udp", seconds: float = 0.7) -> None:
+    """Publish a picture by ANNOUNCE and RECORD. Raises NotPlayed."""
+    quiet = [ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "error", "-re"]
+    picture = ["-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-t", str(seconds), "-c:v", "mjpeg"]
+    sent = ["-pix_fmt", "yuvj420p", "-huffman", "default", "-f", "rtsp", "-rtsp_transport", transport]
+    run(host, [*quiet, *picture, *sent, url(at, "published")])
