@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Le
 
 from protocols.contract.addresses import Count, Seconds
 from protocols.contract.engine import Options
@@ -39,7 +41,7 @@ class TftpOptions(Options):
     it. Upper and lower case are alike here, and so are names from the root and from the directory: servers differ in
     that."""
 
-    max_bytes: Count | None = None
+    max_bytes: Annotated[int, Ge(1), Le(1 << 40)] | None = None
     """How many bytes a transfer may move. A transfer that announces more, or turns out to be longer, is ended with
     ERROR 3, and so is one whose packets are eight times as many bytes with all that is repeated."""
 
