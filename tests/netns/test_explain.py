@@ -12,7 +12,7 @@ import pytest
 
 from protocols import HELPERS
 from tests.harness.sip_flow import message, register
-from tests.netns import media_site
+from tests.netns import media_site, rtsp_site
 from tests.netns.ftp_talk import Served, Talk, dial, fate, passive_address, plain_server, server
 from tests.netns.media_site import Voice
 from tests.netns.namespaces import needs_root
@@ -116,10 +116,29 @@ def a_command(here: Here) -> Iterator[str]:
         yield "rsh-stderr"
 
 
-PURPOSES = [a_download, a_call, a_fax, a_phone_that_can_be_called, a_redirect, a_boot_file, a_command]
+@contextlib.contextmanager
+def a_film(here: Here) -> Iterator[str]:
+    """A transport stream, which IPTV has in the place of RTP."""
+    at = (str(here.lab.server.v4), 554)
+    with here.lab.server.inside():
+        listener = socket.create_server(at)
+    with here.lab.client.inside():
+        asker = socket.create_connection(at, media_site.SECONDS)
+    server, _ = listener.accept()
+    with listener, asker, server:
+        talk = rtsp_site.Talk(asker, server)
+        asked = talk.ask("SETUP rtsp://tv/1 RTSP/1.0", "CSeq: 1", "Transport: MP2T/H2221/UDP;unicast;client_port=5000")
+        transport = media_site.field(asked, "Transport")
+        talk.answer("RTSP/1.0 200 OK", "CSeq: 1", "Session: a", f"Transport: {transport};server_port=6000")
+        yield "stream"
+        talk.ask("TEARDOWN rtsp://tv/1 RTSP/1.0", "CSeq: 2", "Session: a")
+        talk.answer("RTSP/1.0 200 OK", "CSeq: 2")
 
 
-OF_PURPOSES = ["ftp-data", "rtp", "udptl", "sip", "tns", "tftp-transfer", "rsh-stderr"]
+PURPOSES = [a_download, a_call, a_fax, a_phone_that_can_be_called, a_redirect, a_boot_file, a_command, a_film]
+
+
+OF_PURPOSES = ["ftp-data", "rtp", "udptl", "sip", "tns", "tftp-transfer", "rsh-stderr", "stream"]
 
 
 @pytest.mark.parametrize(("hole", "of"), [*zip(PURPOSES, OF_PURPOSES, strict=True)], ids=OF_PURPOSES)
