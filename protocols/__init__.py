@@ -6,6 +6,7 @@ from collections.abc import Mapping
 
 from protocols.contract.engine import Helper
 from protocols.ftp import engine as ftp
+from protocols.irc import engine as irc
 from protocols.mgcp import helper as mgcp
 from protocols.rsh import engine as rsh
 from protocols.rtsp import engine as rtsp
@@ -23,5 +24,6 @@ HELPERS: Mapping[str, Helper] = {
         rsh.HELPER,
         mgcp.HELPER,
         rtsp.HELPER,
+        irc.HELPER,
     )
 }  # fmt: skip

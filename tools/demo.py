@@ -34,6 +34,7 @@ from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, BackendName, Gateway
 from tools.peers import audio, baresip, oracle, tns_packets
 from tools.peers import ftp as peers
+from tools.peers import irc as irc_peers
 from tools.peers import mgcp as mgcp_peers
 from tools.peers import rsh as rsh_peers
 from tools.peers import tftp as tftp_peers
@@ -299,6 +300,32 @@ def _connect(gateway: Gateway, version: int) -> Mapping[str, str]:
     return {"heard": f"{packets} packets", "at": str(gateway.dialled(version))}
 
 
+# -- IRC ---------------------------------------------------------------------------------------------------------------
+
+
+def irc(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """A user behind the gateway sends a file to one who needs no gateway to reach the server, and chats."""
+    with (
+        irc_peers.ngircd(gateway.server),
+        irc_peers.users(gateway.dialled(4), (irc_peers.PythonIrc, gateway.client, "alice")) as (alice,),
+        irc_peers.users(gateway.server.v4, (irc_peers.PythonIrc, gateway.neighbour, "bob")) as (bob,),
+    ):
+        source = alice.home / "a file"
+        source.write_bytes(os.urandom(MEBIBYTE))
+
+        def send() -> Mapping[str, str]:
+            alice.send(bob.nick, source)
+            bob.wait_to_receive(source.name, source.read_bytes())
+            return {"moved": "1 MiB", "checksums": f"equal ({checksum(source)[:8]}…)"}
+
+        def chat() -> Mapping[str, str]:
+            alice.chat(bob)
+            return {"said": "a line of each, heard by the other"}
+
+        yield Job("ngircd", "python-irc", "send-ipv4", send)
+        yield Job("ngircd", "python-irc", "chat-ipv4", chat)
+
+
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "ftp": Demonstration("Transferred", len(FTP_SERVERS) * len(CLIENTS), ftp),
     "sip": Demonstration("Called", len(PHONES), sip),
@@ -306,6 +333,7 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "tftp": Demonstration("Booted", len(BOOTS), tftp),
     "rsh": Demonstration("Commanded", len(COMMANDS), rsh),
     "mgcp": Demonstration("Connected", len(MGCP_VERSIONS), mgcp),
+    "irc": Demonstration("Offered", 2, irc),
 }
 
 
@@ -319,6 +347,7 @@ def missing() -> str:
         tftp_peers.missing(),
         rsh_peers.missing(),
         mgcp_peers.missing(),
+        irc_peers.missing(),
     )
     return ", ".join(filter(None, absent))
 

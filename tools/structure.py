@@ -46,6 +46,7 @@ FLOORS = (
     ("protocols",),
     (
         "protocols.ftp",
+        "protocols.irc",
         "protocols.mgcp",
         "protocols.sip",
         "protocols.tns",

@@ -64,7 +64,9 @@ class Expect:
     target: Endpoint
     """The address that the peer is led to."""
     source: Endpoint | None
-    """The address that the target sees. Port 0: the kernel chooses the port. None: the peer's own address."""
+    """The address that the target sees. Port 0: the kernel chooses the port. None: the peer's own address; of a
+    connection between two hosts behind one interface of ours, our address there, because the target would answer the
+    peer past us."""
     idle_seconds: float
     """How long a relay may be silent."""
     open_seconds: float | None = None

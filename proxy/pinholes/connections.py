@@ -206,7 +206,10 @@ class Pinhole(Timed):
     def call(self, peer: Endpoint) -> socket.socket:
         """Begin a connection to the target for this peer. Raises OSError."""
         expect = self.grant.expect
-        target, source = expect.target, expect.source or Endpoint(peer.host, 0)
+        target = expect.target
+        source = expect.source or Endpoint(
+            self._table.host_towards(target, peer.host, mark_to(self.owner, target.host)), 0
+        )
         ports: Iterable[int] = (source.port,)
         if expect.reserved and not source.port:
             ports = self._table.reserved.sources(peer, source.host)

@@ -97,6 +97,9 @@ class Table(Protocol):
     def name(self, number: int) -> str:
         """The name of a pinhole, by its number."""
 
+    def host_towards(self, target: Endpoint, peer: Host, mark: int) -> Host:
+        """The address from which a target is dialled that is to see the peer."""
+
     def relay(
         self, peer: socket.socket, target: socket.socket, idle_seconds: float, ended: Callable[[str], None]
     ) -> SpliceRelay:

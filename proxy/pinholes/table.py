@@ -15,7 +15,7 @@ from functools import cache
 from itertools import chain
 from typing import Any, TypeVar
 
-from protocols.contract.addresses import Endpoint, Transport
+from protocols.contract.addresses import Endpoint, Host, Transport
 from protocols.contract.pinholes import Expect, Grant, Media, Party, Reader, Refusal
 from proxy.config.schema import Limits, Timeouts
 from proxy.errors import refusal_reason
@@ -43,6 +43,7 @@ from proxy.sockets.poll import Poll
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
 from proxy.sockets.reserved import ReservedPorts
+from proxy.sockets.routes import Ways
 
 _Kind = TypeVar("_Kind", bound=Opening)
 
@@ -84,6 +85,7 @@ class PinholeTable:
         self.borders = Borders(loop.time)
         self.waiting: dict[UdpEndpoint, list[DatagramPinhole]] = {}
         """For each endpoint the pinholes that admit datagrams there."""
+        self._ways = Ways(loop.time)
         self._third_hosts = ThirdHosts(loop.time, self.stands.is_leased)
         self._offers = Offers(ports)
         self._own_listeners = own_listeners
@@ -300,6 +302,14 @@ class PinholeTable:
             self._shares_of_ports.give(owner.group)
             if expect.reserved:
                 self.reserved.give(owner.charged_to)
+
+    def host_towards(self, target: Endpoint, peer: Host, mark: int) -> Host:
+        """The peer's own address. If both are behind one interface, it is our address there: the target would answer
+        the peer past us otherwise. Raises OSError."""
+        way = self._ways.to(peer)
+        if way.interface and not way.is_to_us and way.interface == self._ways.to(target.host).interface:
+            return transparent.route_source(target, mark)
+        return peer
 
     def relay(
         self,

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from proxy.record.events import daemon, helpers, mgcp, pinholes, rtsp, sessions, sip
+from proxy.record.events import daemon, helpers, irc, mgcp, pinholes, rtsp, sessions, sip
 from proxy.record.events.budgets import Budget
 from proxy.record.events.kinds import COUNT, TEXT, Question, maybe, one_of, question
 from proxy.record.events.row import Event, Field, Severity, field, option
@@ -21,7 +21,14 @@ from proxy.record.events.rules import RULES
 EVENTS: Mapping[str, Event] = {
     event.name: event
     for event in chain(
-        sessions.EVENTS, pinholes.EVENTS, helpers.EVENTS, rtsp.EVENTS, mgcp.EVENTS, sip.EVENTS, daemon.EVENTS
+        sessions.EVENTS,
+        pinholes.EVENTS,
+        helpers.EVENTS,
+        irc.EVENTS,
+        rtsp.EVENTS,
+        mgcp.EVENTS,
+        sip.EVENTS,
+        daemon.EVENTS,
     )
 }
 """Name -> event, in the order of the list in `configs/README.md`."""

@@ -88,6 +88,54 @@ class TnsPinholes(StrictPinholes):
         return super().open(expect)
 
 
+class IrcPinholes(StrictPinholes):
+    """To a client that its server has let in, for whomever `dcc_peers` names; to a stranger, for the client alone."""
+
+    def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
+        super().__init__(peers, options, beside)
+        self._said = dict.fromkeys(Side, b"")
+        self.has_asked = self.may_be_let_in = False
+
+    def hear(self, side: Side, data: bytes) -> None:
+        super().hear(side, data)
+        said = self._said[side] + data
+        if side is Side.CLIENT:
+            self.has_asked = self.has_asked or b"USER" in said.upper()
+        else:
+            self.may_be_let_in = self.may_be_let_in or (self.has_asked and b"001" in said)
+        self._said[side] = said[-_MARK_BYTES:]
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if self.is_full:
+            return Refusal("limit_per_session")
+        peers, options, target = self.peers, self.options, expect.target
+        assert options.dcc == "allow" and self.may_be_let_in, expect
+        assert target.port >= 1024 and target.port not in options.deny_ports, expect
+        assert (expect.transport, expect.uses, expect.reader) == (Transport.TCP, 1, None), expect
+        assert expect.open_seconds is not None and expect.purpose.removeprefix("irc-") in options.types, expect
+        is_inbound = target.host != peers.client.host
+        if is_inbound:
+            assert options.inbound == "open" and expect.listen == target, expect
+            assert expect.allow == only(peers.client.host), expect
+            assert expect.source is not None and expect.source.host == peers.client_as_seen.host, expect
+        else:
+            version = expect.listen.host.version
+            anybody = (ip_network("0.0.0.0/0" if version == 4 else "::/0"),)
+            peers_may = tuple(net for net in options.dcc_peers if net.version == version)
+            assert expect.allow == (peers_may if options.dcc_peers else anybody) != (), expect
+            assert expect.listen.host == peers.client_as_seen.host, expect
+            assert expect.source is None or expect.source.host == peers.server_as_seen.host, expect
+        grant = super().open(expect)
+        waiting = [one for one in self.expected() if one.id in self.standing and one.id not in self.visited]
+        alike = [one for one in waiting if (one.expect.target.host != peers.client.host) == is_inbound]
+        assert len(alike) <= options.max_waiting, f"too many wait: {alike}"
+        return grant
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        assert (allow, seconds) == (grant.expect.allow, grant.expect.open_seconds), f"{allow} for {seconds}"
+        super().renew(grant, allow, seconds)
+
+
 class OfTwoHosts(StrictPinholes):
     """Ways from one host of a session to the other one, where each knows the other: all that most helpers need."""
 
@@ -148,6 +196,7 @@ class RshPinholes(OfTwoHosts):
 RIGHTS: dict[str, type[StrictPinholes]] = {
     "ftp": FtpPinholes,
     "mgcp": MgcpPinholes,
+    "irc": IrcPinholes,
     "sip": SipPinholes,
     "tns": TnsPinholes,
     "tftp": TftpPinholes,

@@ -13,6 +13,7 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any, Literal
 
 from proxy.config import reading
+from proxy.config.schema import REGISTRY, default_table
 from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab, pinhole
 from tools.lab.lab import LAN4, LAN6
@@ -36,10 +37,14 @@ class Role:
     """The client knows the server by an address of the gateway. The server is inside then, the client outside."""
 
 
+IRC = "irc: {dcc: allow, inbound: open}"
+"""Offers of users open nothing unless a policy says so."""
+
+
 def _lan_out(snat: str) -> Callable[[Lab], str]:
     return lambda lab: (
         f"""
-  - {{name: lan-out, from: [lan0], action: accept, snat: {snat}, options: {{{MGCP}}}}}
+  - {{name: lan-out, from: [lan0], action: accept, snat: {snat}, options: {{{IRC}, {MGCP}}}}}
 """
     )
 
@@ -54,7 +59,7 @@ def _publish(snat: str) -> Callable[[Lab], str]:
     dnat: "{lab.client.address(version)}"
     snat: {snat}
     # Phones beside a published PBX speak for themselves: their media is not the PBX's own.
-    options: {{{MGCP}, sip: {{media_hosts: ["{LAN4}", "{LAN6}"]}}}}
+    options: {{{IRC}, {MGCP}, sip: {{media_hosts: ["{LAN4}", "{LAN6}"]}}}}
 """
         for version in (4, 6)
     )
@@ -114,12 +119,21 @@ class Gateway:
         return self.daemon.audit()[before:]
 
 
+def _table() -> str:
+    """In YAML: every helper on its ports, also those that are off unless a configuration lists them."""
+    entries = (
+        f"  - {{id: {entry.id}, name: {entry.name}, protocol: {entry.protocol.value}, port: {entry.ports[0]}}}\n"
+        for entry in default_table(REGISTRY)
+    )
+    return f"session-helpers:\n{''.join(entries)}"
+
+
 @contextlib.contextmanager
 def serving(role: Role, backend: BackendName) -> Iterator[Gateway]:
     """A lab of its own with pinhole at work in this role: an ordinary user with two capabilities."""
     # Without NAT the other side must know a way back to the client; with NAT it must not need one.
     with Lab("nat" if role.hides_client or role.hides_server else "routed") as lab:
-        text = f"version: 1\npolicies:{role.policies(lab)}\ntimeouts: {{udp_idle: {UDP_IDLE_SECONDS}}}"
+        text = f"version: 1\n{_table()}policies:{role.policies(lab)}\ntimeouts: {{udp_idle: {UDP_IDLE_SECONDS}}}"
         with pinhole(lab, text, backend, unprivileged=True) as daemon:
             line = input_line(reading.load(daemon.config), Backend(backend))
             if line not in daemon.plan():

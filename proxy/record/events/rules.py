@@ -117,6 +117,20 @@ RULES: Mapping[str, str] = {
     "rtsp.held_too_much": (
         "more bytes of unfinished messages of one client, or of all, than are held; that connection was closed"
     ),
+    "irc.not_irc": "the first line of a client is none of IRC: the request of a browser, for example; closed",
+    "irc.not_registered": "an offer before the server has let the client in; passed, and nothing was opened",
+    "irc.bad_dcc": "an offer that cannot be read; passed, and nothing was opened",
+    "irc.dcc_denied": "an offer of a client, and `dcc: deny`; passed, and nothing was opened",
+    "irc.type_denied": "an offer of a kind that `types` does not name; passed, and nothing was opened",
+    "irc.dcc_elsewhere": "an offer that names a host that is not the client; passed, and nothing was opened",
+    "irc.low_port": "an offer of a port below 1024; passed, and nothing was opened",
+    "irc.denied_port": "an offer of a port of `deny_ports`; passed, and nothing was opened",
+    "irc.channel_offer": "an offer to a channel or to several users; passed, and nothing was opened",
+    "irc.too_long": "an offer that servers would cut; passed, and nothing was opened",
+    "irc.too_many": "more offers wait than `max_waiting`, or 32 of one client; passed, and nothing was opened",
+    "irc.line_too_long": "a line that is too long; the session was closed",
+    "irc.nul": "a NUL in a line; the session was closed",
+    "irc.tls_denied": "a connection that begins with TLS, and `tls: deny`",
     "sip.malformed": (
         "what decides about an address of ours, a call or a pinhole and cannot be read; `detail` names line and "
         "column. `mended`: others could read it in another way than pinhole, so it went on without that, and the call"
