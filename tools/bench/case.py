@@ -35,6 +35,8 @@ class Case:
     """The table of session helpers, in YAML, if the helper's own entries are off."""
     options: str = ""
     """Its options in the policy, in YAML."""
+    in_one_flow: bool = False
+    """Whether all sessions of a client pass in one flow, as the calls of a phone do."""
     most_of_plain: float | None = None
     """How many times as long as by plain forwarding a session may take. None: nobody has said."""
     most_cpu: float | None = None
