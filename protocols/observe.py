@@ -319,7 +319,7 @@ class ObservedPinholes:
     """Stands in for the session's `Pinholes`. It grants whatever is asked for and tells the log what would have been
     opened, but no pinhole stands anywhere."""
 
-    __slots__ = ("_book", "_of", "may_wait", "session")
+    __slots__ = ("_book", "_of", "may_wait", "reached_as", "reached_at", "session")
 
     def __init__(self, book: _Book, of: Mapping[str, Any] | None = None) -> None:
         """`of` is what every line of the log about these pinholes says as well."""
@@ -327,6 +327,7 @@ class ObservedPinholes:
         self._of = of
         self.session = book.session
         self.may_wait = book.session.may_wait
+        self.reached_as, self.reached_at = book.session.reached_as, book.session.reached_at
 
     def open(self, expect: Expect) -> Grant | Refusal:
         book = self._book

@@ -46,6 +46,10 @@ class Borders:
         except OSError:
             return ""
 
+    def interface_to(self, host: Host) -> str:
+        """The name of the interface by which this host is reached. It is "" if nobody knows one."""
+        return self.name_of(self._ways.to(host).interface)
+
     def leads_to(self, host: Host, index: int, session: Decided, side: Side = Side.SERVER) -> bool:
         """Whether datagrams of this host, which is on this side of the session's policy, may come by the interface with
         this index (0: nobody knows by which one they came). A policy that names no interfaces may have its clients

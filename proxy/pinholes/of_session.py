@@ -6,7 +6,7 @@ import weakref
 from collections.abc import Iterator, Mapping
 from typing import Any, TypeVar
 
-from protocols.contract.addresses import Network
+from protocols.contract.addresses import Host, Network
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, Media, MediaGrant, Party, Refusal
 from proxy.errors import refusal_reason
 from proxy.pinholes.connections import Pinhole
@@ -103,6 +103,14 @@ class SessionPinholes:
     def may_wait(self, party: Party) -> bool:
         """Whether the party may have its media where it says."""
         return self._table.may_wait(self.owner, party)
+
+    def reached_as(self, host: Host) -> Host | Refusal | None:
+        """The address by which the session's client reaches a host."""
+        return self._table.reached_as(self.owner.decided_by, host)
+
+    def reached_at(self, host: Host) -> Host | Refusal | None:
+        """The host that the session's client reaches by an address."""
+        return self._table.reached_at(self.owner.decided_by, host)
 
     def keep(self, seconds: float) -> None:
         """Signalling says that the call lives for so long."""

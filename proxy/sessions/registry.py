@@ -22,6 +22,7 @@ from proxy.record.metrics import Metrics
 from proxy.sessions.counted import Counted
 from proxy.sessions.leg import Held
 from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable, nat
+from proxy.sessions.published import Published
 from proxy.sessions.resolver import Resolver
 from proxy.sessions.session import Admission, Collector, LetIn, Session, Tracer
 from proxy.sessions.stream import StreamSession
@@ -97,6 +98,8 @@ class Sessions:
         self.pinholes.share(groups)
         self.pinholes.has_helper = self.policies.has_helper
         self.pinholes.is_published = self.policies.is_published
+        published = Published(config, self.pinholes.borders.interface_to)
+        self.pinholes.reached_as, self.pinholes.reached_at = published.reached_as, published.reached_at
         self._reconfigured()
 
     def _reconfigured(self) -> None:

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import count
 from typing import Any
 
-from protocols.contract.addresses import Endpoint, Network, Transport
+from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Media, MediaGrant, Party, PinholeEvent, Refusal
 
 ASKED = ("open ", "confirm ", "renew ", "offer ", "answer ", "change ", "close ", "refused ")
@@ -32,6 +32,8 @@ class FakePinholes:
         self.refuse_next: list[str] = []
         self.unroutable: tuple[Network, ...] = ()
         self.report: Callable[[AnyGrant, PinholeEvent], None] = lambda grant, event: None
+        self.published: dict[Host, Host | None] = {}
+        """Host -> the address by which the client reaches it; None: there are several."""
         self._offerers: dict[int, int] = {}
         """Of each answerer."""
         self._numbers: Iterator[int] = beside._numbers if beside else count(1)
@@ -100,6 +102,18 @@ class FakePinholes:
             if isinstance(grant, MediaGrant)
             or (self.callers(grant) and (grant.expect.confirmed or grant.id in self.confirmed))
         ]
+
+    # -- what policies publish -----------------------------------------------------------------------------------------
+
+    def reached_as(self, host: Host) -> Host | Refusal | None:
+        return (
+            Refusal("ambiguous")
+            if host in self.published and self.published[host] is None
+            else self.published.get(host)
+        )
+
+    def reached_at(self, host: Host) -> Host | Refusal | None:
+        return next((server for server, address in self.published.items() if address == host), None)
 
     # -- media ---------------------------------------------------------------------------------------------------------
 

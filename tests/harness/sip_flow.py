@@ -78,6 +78,11 @@ class Places:
         hosts = {at.host for at in (party.data, party.control) if at is not None} - {party.host}
         return party.is_named or not (hosts and (party.is_inside or hosts & self.unroutable))
 
+    def reached_as(self, host: Host) -> None:
+        """Nothing is published."""
+
+    reached_at = reached_as
+
     def keep(self, seconds: float) -> None:
         self.kept.append(seconds)
 

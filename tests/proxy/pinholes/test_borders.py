@@ -65,6 +65,10 @@ def test_where_nobody_knows_the_interface_all_may_come(borders: Borders, side: S
     assert borders.leads_to(PHONE, 0, owner("lan1"), side)
 
 
+def test_a_host_is_reached_by_an_interface_with_a_name(borders: Borders) -> None:
+    assert (borders.interface_to(PHONE), borders.interface_to(SERVER)) == ("lan0", "wan0")
+
+
 def test_the_route_is_not_asked_for_where_the_policy_says_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket, "if_indextoname", NAMES.__getitem__)
 
