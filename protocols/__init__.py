@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from protocols.contract.engine import Helper
+from protocols.dns import engine as dns
 from protocols.ftp import engine as ftp
 from protocols.irc import engine as irc
 from protocols.mgcp import helper as mgcp
@@ -25,5 +26,6 @@ HELPERS: Mapping[str, Helper] = {
         mgcp.HELPER,
         rtsp.HELPER,
         irc.HELPER,
+        dns.HELPER,
     )
 }  # fmt: skip

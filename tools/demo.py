@@ -33,6 +33,7 @@ from proxy.command.terminal import print_rows
 from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, BackendName, Gateway
 from tools.peers import audio, baresip, oracle, tns_packets
+from tools.peers import dns as dns_peers
 from tools.peers import ftp as peers
 from tools.peers import irc as irc_peers
 from tools.peers import mgcp as mgcp_peers
@@ -326,6 +327,30 @@ def irc(gateway: Gateway, directory: Path) -> Iterator[Job]:
         yield Job("ngircd", "python-irc", "chat-ipv4", chat)
 
 
+# -- DNS ---------------------------------------------------------------------------------------------------------------
+
+
+ASKED: tuple[tuple[str, int], ...] = (("udp", 4), ("tcp", 6))
+"""How a client asks, over which IP version."""
+
+
+def dns(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """A resolver asks for both addresses of a name at once, and from one port."""
+    with dns_peers.unbound(gateway.server):
+        for transport, version in ASKED:
+            yield _dns_job(gateway, transport, version)
+
+
+def _dns_job(gateway: Gateway, transport: str, version: int) -> Job:
+    def run() -> Mapping[str, str]:
+        found, seconds = dns_peers.resolve(gateway.client, gateway.dialled(version), "www.example", transport)
+        if len(found) != 2:
+            raise TransferFailed(f"www.example has the addresses {found}")
+        return {"found": ", ".join(found), "answered after": f"{seconds * 1000:.0f} ms"}
+
+    return Job("unbound", "glibc", f"{transport}-ipv{version}", run)
+
+
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "ftp": Demonstration("Transferred", len(FTP_SERVERS) * len(CLIENTS), ftp),
     "sip": Demonstration("Called", len(PHONES), sip),
@@ -334,6 +359,7 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "rsh": Demonstration("Commanded", len(COMMANDS), rsh),
     "mgcp": Demonstration("Connected", len(MGCP_VERSIONS), mgcp),
     "irc": Demonstration("Offered", 2, irc),
+    "dns": Demonstration("Resolved", len(ASKED), dns),
 }
 
 
@@ -348,6 +374,7 @@ def missing() -> str:
         rsh_peers.missing(),
         mgcp_peers.missing(),
         irc_peers.missing(),
+        dns_peers.missing(),
     )
     return ", ".join(filter(None, absent))
 

@@ -45,6 +45,7 @@ FLOORS = (
     ("proxy.text",),
     ("protocols",),
     (
+        "protocols.dns",
         "protocols.ftp",
         "protocols.irc",
         "protocols.mgcp",

@@ -35,7 +35,7 @@ from pydantic_core import CoreSchema, core_schema
 from protocols.contract import addresses as contract
 from protocols.contract.engine import Options
 from proxy.config.networks import parse_networks, parse_networks_or_words
-from proxy.config.values import one_or_many, parse_host, parse_seconds
+from proxy.config.values import one_or_many, parse_host, parse_network, parse_seconds
 
 TEXT: dict[str, Any] = {"type": "string"}
 
@@ -70,6 +70,8 @@ Seconds = Annotated[float, Gt(0), _WEEK, BeforeValidator(parse_seconds), WithJso
 LongSeconds = Annotated[float, Gt(0), _YEAR, BeforeValidator(parse_seconds), WithJsonSchema(_time(Gt(0), _YEAR))]
 """A length of time up to a year."""
 Host = Annotated[IPv4Address | IPv6Address, PlainValidator(parse_host), WithJsonSchema(TEXT)]
+
+Network = Annotated[IPv4Network | IPv6Network, PlainValidator(parse_network), WithJsonSchema(TEXT)]
 
 
 def _elements(value: Any) -> Any:
@@ -120,9 +122,10 @@ def _as_written(kind: Any) -> Any:
 
 
 def _choice(kinds: tuple[Any, ...]) -> Any:
-    """The type of an option that may be one thing or another. Hosts of both IP versions are one thing."""
-    ours = [Host] if set(kinds) >= _HOST else []
-    return reduce(or_, ours + [_as_written(kind) for kind in kinds if kind not in _HOST])
+    """The type of an option that may be one thing or another. Hosts of both IP versions are one thing, and so are
+    networks."""
+    ours = [one for one, both in ((Host, _HOST), (Network, _NETWORK)) if set(kinds) >= both]
+    return reduce(or_, ours + [_as_written(kind) for kind in kinds if kind not in _HOST | _NETWORK])
 
 
 def options_model(options: type[Options], config: ConfigDict) -> Any:

@@ -13,6 +13,7 @@
     closed 1 in 10 out 20              it is gone, with its relay, and the bytes of each direction
     closed 1 idle in 0 out 0           for that reason
     refuse no_free_port                the next open is refused
+    published HOST ADDRESS             policies have the client reach that host by this address; none: by several
         -> server: PASV
         open tcp for TARGET from ALLOW as SOURCE uses 1 = LISTEN
         confirm 1 / renew 1 from ALLOW for 60 s / close 1 / refused no_free_port
@@ -312,7 +313,7 @@ def _fact(value: Any) -> str:
     if isinstance(value, bytes):
         return value.decode("latin-1")
     if isinstance(value, list):
-        return "; ".join(",".join(_fact(part) for part in change.values()) for change in value)
+        return "; ".join(",".join(map(_fact, one.values())) if isinstance(one, dict) else _fact(one) for one in value)
     return str(value)
 
 
@@ -522,6 +523,8 @@ def _option(text: str) -> Any:
         return text
     if isinstance(value, tuple) and all(isinstance(part, str) and re.search(r"[.:]", part) for part in value):
         return tuple(ip_network(part) for part in value)
+    if isinstance(value, dict) and all(isinstance(part, str) and "/" in part for part in value):
+        return {ip_network(one): ip_network(other) for one, other in value.items()}
     return value
 
 
@@ -610,6 +613,8 @@ def _do(session: Session, what: str) -> None:
             session.end(int(number), int(bytes_in), int(bytes_out), *reason)
         case ["resolved", name, *hosts]:
             session.resolved(name, *map(ip_address, hosts))
+        case ["published", host, *address]:
+            session.pinholes.published[ip_address(host)] = ip_address(address[0]) if address else None
         case ["refuse", reason]:
             session.pinholes.refuse_next.append(reason)
         case _:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
 from protocols.contract.addresses import Host, Network, Peers, Side, Transport, only
+from protocols.contract.effects import Effect, Send
 from protocols.contract.engine import EngineFactory, Shares
 from protocols.contract.pinholes import Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
@@ -136,6 +137,25 @@ class IrcPinholes(StrictPinholes):
         super().renew(grant, allow, seconds)
 
 
+class DnsPinholes(StrictPinholes):
+    """No pinhole, and over UDP no answer that the client has not asked for: each has the id of one of its questions."""
+
+    def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
+        super().__init__(peers, options, beside)
+        self._ids: set[bytes] = set()
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        raise AssertionError(f"a pinhole: {expect}")
+
+    def judge(self, side: Side, data: bytes, effects: Sequence[Effect]) -> None:
+        if side is Side.CLIENT:
+            self._ids.add(data[:2])
+        if self.peers.transport is Transport.UDP and self.options.mode == "active" and self.options.not_dns == "deny":
+            sent = [effect for effect in effects if isinstance(effect, Send)]
+            assert len(sent) <= 1, f"more than one message for one: {sent}"
+            assert all(send.to is Side.SERVER or send.data[:2] in self._ids for send in sent), f"unasked: {sent}"
+
+
 class OfTwoHosts(StrictPinholes):
     """Ways from one host of a session to the other one, where each knows the other: all that most helpers need."""
 
@@ -194,6 +214,7 @@ class RshPinholes(OfTwoHosts):
 
 
 RIGHTS: dict[str, type[StrictPinholes]] = {
+    "dns": DnsPinholes,
     "ftp": FtpPinholes,
     "mgcp": MgcpPinholes,
     "irc": IrcPinholes,

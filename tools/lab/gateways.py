@@ -106,8 +106,9 @@ class Gateway:
 
     def log_after(self, before: int) -> list[dict[str, Any]]:
         """The lines of the audit log but for the first `before`, once all sessions have ended and been told of."""
-        status = self.daemon.until(sessions=0, pinholes=0)
-        self.daemon.wait_for("session.closed", count=status["sessions_opened"])
+        self.daemon.until(sessions=0, pinholes=0)
+        # Sessions that are counted have no lines of their own.
+        self.daemon.wait_for("session.closed", count=len(self.daemon.audit("session.opened")))
         return self.daemon.audit()[before:]
 
     def calls_after(self, before: int, calls: int) -> list[dict[str, Any]]:
@@ -129,8 +130,9 @@ def _table() -> str:
 
 
 @contextlib.contextmanager
-def serving(role: Role, backend: BackendName) -> Iterator[Gateway]:
-    """A lab of its own with pinhole at work in this role: an ordinary user with two capabilities."""
+def serving(role: Role, backend: BackendName, more: str = "") -> Iterator[Gateway]:
+    """A lab of its own with pinhole at work in this role: an ordinary user with two capabilities. more: further keys of
+    its configuration."""
     # Without NAT the other side must know a way back to the client; with NAT it must not need one.
     with Lab("nat" if role.hides_client or role.hides_server else "routed") as lab:
         text = f"version: 1\n{_table()}policies:{role.policies(lab)}\ntimeouts: {{udp_idle: {UDP_IDLE_SECONDS}}}"

@@ -45,6 +45,23 @@ RULES: Mapping[str, str] = {
     "ftp.nul": "a NUL in a line; the session was closed",
     "ftp.bad_reply": "a reply that cannot be followed; the session was closed",
     "ftp.too_many_pending": "more commands without a reply than can be followed; the session was closed",
+    "dns.malformed": (
+        "a message that is none, or whose names and records cannot be read where addresses in them may have to be "
+        "translated; a question is answered with FORMERR, an answer is dropped"
+    ),
+    "dns.not_dns": "a connection that does not begin with a question; closed",
+    "dns.too_many": "more questions wait for their answers than the daemon remembers; dropped",
+    "dns.unasked": (
+        "an answer to no question that waits: another id, another question, or another case of letters; dropped"
+    ),
+    "dns.spoofing": "more than ten such answers of one server within five seconds: somebody guesses ids and ports",
+    "dns.second_answer": (
+        "a further answer to a question, unlike the first: one of them is forged; dropped, or passed with `late: pass`"
+    ),
+    "dns.rebinding": (
+        "an answer with an address of a private network, of loopback, of a link or of this gateway, for a name outside"
+        " `local_domains`; the client is answered with REFUSED"
+    ),
     "tns.malformed": "what is no TNS, or ends in no answer; closed",
     "tns.bad_redirect": "a redirect that cannot be read; the client is answered with a REFUSE",
     "tns.too_many_hops": "one redirect too many; the client is answered with a REFUSE",

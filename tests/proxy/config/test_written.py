@@ -63,3 +63,18 @@ def test_what_is_wrong_with_an_address_of_an_option_is_said_in_our_words(problem
     ]
     hosts = load(policy("options: {tns: {hosts: {rac1: 10.1.0.31}}}")).policies[0].options["tns"].hosts
     assert hosts == {"rac1": ip_address("10.1.0.31")}
+
+
+def test_a_network_may_be_a_key_and_a_value_of_an_option(problems: Problems, load: Load) -> None:
+    assert problems(policy("options: {dns: {translate: {192.0.2.0/24: 10.0.0.1/24}}}")) == [
+        "2:73: policies[0].options.dns.translate.192.0.2.0/24: 10.0.0.1/24 has bits set outside its prefix; "
+        "did you mean 10.0.0.0/24?"
+    ]
+    pairs = 'options: {dns: {translate: {192.0.2.0/24: 10.0.0.0/24, "2001:db8::1": "fd00::1"}}}'
+    assert load(policy(pairs)).policies[0].options["dns"].translate == {
+        ip_network("192.0.2.0/24"): ip_network("10.0.0.0/24"),
+        ip_network("2001:db8::1"): ip_network("fd00::1"),
+    }
+    assert jsonschema.Draft202012Validator(json_schema()).is_valid(
+        {"policies": [{"name": "a", "action": "accept", "options": {"dns": {"translate": {"192.0.2.1": "10.0.0.1"}}}}]}
+    )
