@@ -103,8 +103,8 @@ class RshEngine(Engine):
         self._has_finished = False
         """The client has been told that nothing more comes."""
         # Programs that log over TCP may be silent for long before their first message.
-        may_be_syslog = self._service is not REXEC and options.syslog == "pass"
-        self._ends_at = now + (options.idle if may_be_syslog else options.handshake_seconds)
+        is_patient = self._may_be_syslog and options.syslog == "pass"
+        self._ends_at = now + (options.idle if is_patient else options.handshake_seconds)
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -155,14 +155,19 @@ class RshEngine(Engine):
                 text, _, rest = bytes(self._begun).partition(b"\0")
                 self._ask(text)
                 return rest
-            case First.SYSLOG if self._service is not REXEC:
+            case First.SYSLOG if self._may_be_syslog:
                 self._is_syslog()
             case _:
                 self._refuse("rsh.not_rsh", "the first string is no port", "no port")
         return b""
 
+    @property
+    def _may_be_syslog(self) -> bool:
+        """RS9: 514 is the port of syslog over TCP as well. But some servers of rsh take `<` for a digit, and would run
+        a command that went there unread; those trust no other client than one at a reserved port."""
+        return self._service is not REXEC and self._peers.client.port not in RESERVED_PORTS
+
     def _is_syslog(self) -> None:
-        """RS9: 514 is the port of syslog over TCP as well."""
         if self._options.syslog == "deny":
             self._out.add(violation("rsh.syslog_denied", "the connection begins as syslog does", "closed"))
             self._end(Abort("syslog_denied"))
@@ -212,7 +217,7 @@ class RshEngine(Engine):
         if not self._peers.is_mapped(CLIENT):
             return text
         change = {"field": "port", "before": Endpoint(client.host, self._port), "after": grant.listen}
-        self._out.add(Note("address.rewritten", {"message": "PORT", "changes": [change]}))
+        self._out.add(Note("address.rewritten", {"message": "stderr port", "changes": [change]}))
         return b"%d" % grant.listen.port
 
     def _expect(self) -> Expect:
@@ -222,7 +227,7 @@ class RshEngine(Engine):
         return Expect(
             transport=Transport.TCP,
             purpose="rsh-stderr",
-            trigger="PORT",
+            trigger="stderr port",
             listen=Endpoint(peers.client_as_seen.host, 0 if is_mapped else self._port),
             allow=only(peers.server.host),
             target=Endpoint(peers.client.host, self._port),

@@ -30,7 +30,8 @@ class RshOptions(Options):
 
     syslog: Literal["pass", "deny"] = "pass"
     """What happens to a connection to another port than 512 that begins as syslog over TCP does: 514 is its port as
-    well. `pass`: it is relayed unread, and nothing is opened for it. `deny`: it is closed."""
+    well. `pass`: it is relayed unread, and nothing is opened for it. `deny`: it is closed. From a port from 512 to
+    1023, which servers of rsh trust, it is not taken for syslog."""
 
     stderr: Literal["follow", "deny"] = "follow"
     """Whether a server may connect back for the error output of a command. `deny`: clients that ask for that are

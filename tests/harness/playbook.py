@@ -2,7 +2,7 @@
 
     as Redirected((at("192.0.2.1:1521"),))   a pinhole let the session in: a value of the helper's `roles`, in Python
     with snat                          who has which address: a name of NETWORKS below; without it, `none`
-    port 512                           the client dials this port, and not the first one of the helper
+    port 512 from 40000                the client dials this port, and not the first one of the helper, and from where
     transport udp                      what arrives are messages, as datagrams or (`tcp`) on a stream; see below
     option tls = deny                  a field of the helper's options, as a Python literal
     client: PASV                       a line with CR LF; `server:` likewise
@@ -432,7 +432,7 @@ Words = dict[str, list[str]]
 
 def load(path: Path) -> Transcript:
     network, transport, role = "none", "", ""
-    dialled: int | None = None
+    dialled: list[int | None] = [None, None]
     options: dict[str, Any] = {}
     words = _read_words(path.parent / "words")
     steps: list[tuple[int, str, list[str], list[str]]] = []
@@ -448,7 +448,7 @@ def load(path: Path) -> Transcript:
         elif line.startswith("with "):
             network = line.split()[1]
         elif line.startswith("port "):
-            dialled = int(line.split()[1])
+            dialled = [*map(int, line.removeprefix("port ").split(" from ")), None]
         elif line.startswith("as "):
             role = line.removeprefix("as ")
         elif line.startswith("transport "):
@@ -463,7 +463,7 @@ def load(path: Path) -> Transcript:
             steps.append((number, line, [], []))
     hosts = NETWORKS[network]
     if path.parent.name in HELPERS and not transport:
-        hosts = on(hosts, HELPERS[path.parent.name], Transport.TCP, server_port=dialled)
+        hosts = on(hosts, HELPERS[path.parent.name], Transport.TCP, client_port=dialled[1], server_port=dialled[0])
     elif transport:
         kind, *port = transport.split(" from ")
         hosts = on(hosts, HELPERS[path.parent.name], Transport(kind), int(port[0]) if port else None)

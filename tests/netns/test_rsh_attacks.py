@@ -272,6 +272,31 @@ def test_syslog_passes_unread_and_opens_nothing(gate: Site, said: bytes) -> None
     assert gate.told("pinhole.opened") == gate.told("violation") == []
 
 
+def test_a_command_does_not_pass_as_syslog(gate: Site) -> None:
+    """RS9: netkit would take the first bytes for a port. So it comes from a port that no server of rsh trusts, or
+    nowhere."""
+    said = b"<\xb8\0" + COMMAND
+    with gate.session() as (client, server):
+        client.sendall(said)
+        assert read(client, 100) == b"\1no port\n"
+    with gate.session(port=ANY) as (client, server):
+        assert server.getpeername()[1] not in RESERVED_PORTS
+        client.sendall(said)
+        assert read(server, len(said)) == said
+
+
+def test_a_client_may_end_before_the_answer(gate: Site) -> None:
+    """RS5."""
+    with gate.session() as (client, server):
+        client.sendall(b"\0" + COMMAND)
+        client.shutdown(socket.SHUT_WR)
+        assert read(server, 100) == b"\0" + COMMAND
+        server.sendall(b"\0output")
+        server.shutdown(socket.SHUT_WR)
+        assert read(client, 100) == b"\0output"
+    assert [line["reason"] for line in gate.told("session.closed")] == ["finished"]
+
+
 def test_strings_without_end_are_refused_and_not_kept(gate: Site) -> None:
     with gate.session() as (client, server):
         client.sendall(b"\0alice\0operator\0" + bytes([99]) * 70_000)

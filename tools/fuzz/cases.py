@@ -44,7 +44,7 @@ class Setting:
     tells_late: bool = False
     cut: int = 0
     client_port: int | None = None
-    """From where a client speaks by UDP, if not from the port of the helper."""
+    """From where a client speaks by UDP, or to servers that trust reserved ports, if not from the usual port."""
     server_port: int | None = None
     """Which port it dials by TCP, if not the first one of the helper."""
     options: tuple[tuple[str, str], ...] = ()

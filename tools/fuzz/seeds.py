@@ -32,7 +32,8 @@ def _others(setting: Setting, helper: Helper) -> Iterator[Setting]:
 
 def _setting(transcript: Transcript, helper: Helper) -> Setting:
     transport = transcript.network.transport
-    port = transcript.network.client.port if transport is Transport.UDP else None
+    chooses = transport is Transport.UDP or helper.reserved_source
+    port = transcript.network.client.port if chooses else None
     port = port if port in CLIENT_PORTS else None
     peers = replace(transcript.network, role=None)
     dialled = peers.server_as_seen.port if peers.server_as_seen.port in server_ports(helper) else None

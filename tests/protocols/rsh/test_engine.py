@@ -82,6 +82,14 @@ def test_syslog_passes_as_it_came(said: bytes) -> None:
     assert session.effects[1:] == [Send(SERVER, said), Splice(86400)]
 
 
+def test_from_a_port_that_servers_trust_nothing_is_syslog() -> None:
+    """RS9: a server may take it for a port, and what follows for a command whose users nobody has judged."""
+    session = begun(client_port=1022, deny_users=("root",))
+    session.receive(CLIENT, b"<34>1 - - -\n")
+    assert session.violations() == ["rsh.not_rsh"]
+    assert session.sent(SERVER) == b""
+
+
 def test_when_the_command_runs_one_side_may_be_silent_for_hours_after_the_other_has_ended() -> None:
     """RS5: clients end at once when they have no input."""
     session = begun(idle=7200.0)
@@ -113,7 +121,7 @@ def test_a_way_back_that_fails_after_the_command_runs_is_nobodys_business(event:
 
 
 def test_the_clock_of_a_session_begins_with_its_first_byte() -> None:
-    session = begun()
+    session = begun(client_port=40000)
     session.wait(600.0)
     session.receive(CLIENT, b"10")
     session.wait(59.0)
