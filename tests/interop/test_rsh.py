@@ -3,8 +3,10 @@ not carry."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
+import socket
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -155,6 +157,22 @@ def test_many_commands_at_once(gateway: Gateway, netkit: Server) -> None:
     assert said == [(b"%d\n" % number, b"errors %d\n" % number) for number in range(AT_ONCE)]
 
 
+def test_no_command_passes_as_syslog(gateway: Gateway, netkit: Server) -> None:
+    """RS9: the server takes these bytes for a port, and that for none, if the client comes from a port that it
+    trusts."""
+    for port in (800, 0):
+        with gateway.client.inside():
+            source = str(gateway.client.v4), port
+            client = socket.create_connection((str(gateway.dialled(4)), rsh.RSH_PORT), SECONDS, source)
+        with client:
+            client.sendall(b"<\xb8\0root\0%b\0echo ran\0" % USER.encode())
+            answer = b""
+            with contextlib.suppress(ConnectionResetError):
+                while more := client.recv(100):
+                    answer += more
+        assert answer == (b"\1no port\n" if port else b"")
+
+
 def test_neither_commands_nor_passwords_nor_what_passed_is_in_the_log(gateway: Gateway, netkit: Server) -> None:
     """It has seen all the tests above."""
     log = gateway.daemon.log.read_text()
@@ -169,12 +187,15 @@ def test_without_its_helper_no_command_runs_that_wants_a_connection_back() -> No
             """
             table inet strict { chain forward { type filter hook forward priority filter; policy drop;
                 ct state established,related accept
-                iifname lan0 tcp dport 514 accept
+                iifname lan0 tcp dport { 512, 514 } accept
                 meta l4proto icmpv6 accept
                 meta l4proto tcp reject with tcp reset
             }
             }
             """
         )
-        with rsh.netkit(lab.server, [lab.client.v4]), pytest.raises(TransferFailed):
-            NETKIT.run(lab.client, lab.server.v4, "echo never")
+        with rsh.netkit(lab.server, [lab.client.v4]):
+            for run in (NETKIT.run, rsh.rexec):
+                with pytest.raises(TransferFailed):
+                    run(lab.client, lab.server.v4, "echo never")
+            assert rsh.rexec(lab.client, lab.server.v4, "echo alone", has_errors=False).output == b"alone\n"
