@@ -11,10 +11,11 @@ import pytest
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Close, Effect, Note, Send
 from protocols.contract.pinholes import Expect, Grant, Reader
-from protocols.tftp.engine import HELPER, MAX_DALLYING, MAX_PER_SECOND, NOTHING_SECONDS, Ends, Moving, TftpEngines
+from protocols.tftp.engine import HELPER, MAX_PER_SECOND, NOTHING_SECONDS, Moving, TftpEngines
 from protocols.tftp.guard import WINDOW_SECONDS
 from protocols.tftp.options import TftpOptions
 from protocols.tftp.transfer import MAX_ASKED_AGAIN, UNHEARD_SECONDS
+from protocols.tftp.under_way import MAX_DALLYING, Ends
 from protocols.tftp.wire import Request
 from tests.harness.playbook import NETWORKS, Session, on
 
