@@ -75,8 +75,8 @@ class Connection:
         spec, at = self.setups.chosen(head)
         stream, changes = self.setups.agree(asked, session, spec, at, head, now)
         session.speak(self, now)
-        if spec is not None and spec.is_tcp:
-            stream.interleave(self._framers, spec.channels())
+        if stream.kind == "interleaved":
+            stream.interleave(self._framers, (spec or asked.specs[0]).channels())
             for framer in self._framers.values():
                 framer.frames = True
         elif stream.kind == "multicast":
@@ -157,6 +157,12 @@ class Connection:
                     self.notes += session.close(stream, now)
             if not session.open and not session.speakers:
                 self.end(session, "teardown" if session.key[2] in torn else "lost", now)
+
+    def used(self, number: int) -> None:
+        """The first packet has come to a place that was opened here."""
+        stream = self.setups.media.get(number)
+        if stream is not None:
+            stream.is_used = True
 
     def closed(self, number: int, event: Closed, now: float) -> Sequence[Note]:
         """A place that was opened here is gone."""

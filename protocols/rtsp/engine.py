@@ -30,7 +30,7 @@ from protocols.rtsp.connection import Connection
 from protocols.rtsp.options import PERMITS, RtspOptions
 from protocols.rtsp.sessions import Session, Table
 from protocols.rtsp.setup import Asked, Refused, Setups
-from protocols.rtsp.wire import Framer, Head, NotRtsp
+from protocols.rtsp.wire import EarlyFrame, Framer, Head, NotRtsp
 from protocols.toolbox import tls
 from protocols.toolbox.spans import replace
 
@@ -66,6 +66,7 @@ class RtspEngine(Engine):
     __slots__ = (
         "_agent",
         "_answers",
+        "_asks_until",
         "_connection",
         "_described",
         "_ended",
@@ -94,6 +95,7 @@ class RtspEngine(Engine):
         self._pinholes = pinholes
         self._table = table
         self._now = self._heard_at = now
+        self._asks_until = now + FIRST_SECONDS
         self._out = Outbox()
         self._framers = {side: Framer(is_description) for side in Side}
         self._setups = Setups(peers, options, pinholes, table)
@@ -126,19 +128,20 @@ class RtspEngine(Engine):
         head = None
         try:
             while not self._is_over and (piece := framer.pop()) is not None:
+                self._heard_at = now
+                self._waits_since.pop(side, None)
                 if isinstance(piece, bytes):
-                    self._heard_at = now
                     self._out.send(side.other, piece)
                 else:
                     head = piece
-                    self._heard_at = now
-                    self._waits_since.pop(side, None)
                     self._message(side, piece)
                     head = None
                 if side is SERVER:
                     self._flush()
         except NotRtsp as bad:
             return self._fail("rtsp.not_rtsp", str(bad), "not_rtsp")
+        except EarlyFrame as bad:
+            return self._fail("rtsp.frame", str(bad), "malformed", self._last_answer(side, None))
         except Malformed as bad:
             return self._fail("rtsp.malformed", str(bad), "malformed", self._last_answer(side, head))
         if not self._is_over and not self._holds(side, framer):
@@ -208,15 +211,14 @@ class RtspEngine(Engine):
                 every += urls.in_fields(head, *names)
             if body and head.first(b"content-type").lower().startswith(urls.SDP):
                 body = urls.in_description(head.body, *names)
-                if len(body) != len(head.body):
-                    span = head.fields[b"content-length"][0]
-                    every.append(("content-length", (span, b"%d" % len(body))))
+                length = b"%d" % len(body)
+                every += (("content-length", (span, length)) for span in head.fields[b"content-length"])
         every.sort(key=lambda change: change[1][0])
         self._out.send(side.other, replace(head.data, [change for _, change in every]) + body)
         told: list[dict[str, object]] = [
             {"field": name, "before": head.value(span), "after": new}
             for name, (span, new) in every
-            if name != "content-length" and head.value(span) != new
+            if name != "content-length"
         ]
         if body != head.body:
             told.append({"field": "sdp", "before": None, "after": None})
@@ -425,13 +427,13 @@ class RtspEngine(Engine):
         """When the connection is over, if nothing comes, and why."""
         whole = min(self._waits_since.values(), default=float("inf")) + WHOLE_SECONDS
         if not self._has_asked:
-            return min((whole, "incomplete"), (self._heard_at + FIRST_SECONDS, "no_request"))
+            return min((whole, "incomplete"), (self._asks_until, "no_request"))
         is_alone = not any(True for _ in self._connection.streams)
         idle = self._heard_at + self._options.idle if is_alone else float("inf")
         return min((whole, "incomplete"), (idle, "idle"))
 
     def _deadlines(self) -> Iterator[float]:
-        if not self._is_over and not self._ended:
+        if not self._is_over and len(self._ended) < 2:
             yield self._lasts_until()[0]
         for waiting in self._pending.values():
             yield from (pending.ends_at for _, pending in waiting if pending.ends_at is not None)
@@ -449,7 +451,7 @@ class RtspEngine(Engine):
                     waiting.remove(entry)
                     self._forget(entry[1])
         self._connection.tick(now)
-        if not self._is_over and not self._ended:
+        if not self._is_over and len(self._ended) < 2:
             at, why = self._lasts_until()
             if at <= now:
                 self._is_over = True
@@ -461,9 +463,7 @@ class RtspEngine(Engine):
         """Something has happened at a place."""
         if isinstance(event, Closed):
             return self._connection.closed(grant.id, event, now)
-        stream = self._setups.media.get(grant.id)
-        if stream is not None and stream.session is not None:
-            stream.session.is_used = True
+        self._connection.used(grant.id)
         return ()
 
     def stop(self, now: float) -> Sequence[Effect]:

@@ -63,6 +63,8 @@ class Stream:
     """Where the server takes data, if it has said so."""
     session: Session | None = None
     """None: it is not agreed."""
+    is_used: bool = False
+    """Packets have come to one of its places. From then on silence ends it, which its places know (RT29)."""
     waits: int = 0
     """How many SETUPs that ask for it have no answer."""
     expires_at: float | None = None
@@ -142,8 +144,6 @@ class Session:
     """When the last message of it came."""
     lost_at: float | None = None
     """Since when no connection speaks of it."""
-    is_used: bool = False
-    """Media has come. From then on silence ends it, which its pinholes know (RT29)."""
     has_played: bool = False
     has_recorded: bool = False
     cause: str = ""
@@ -180,7 +180,8 @@ class Session:
             return None
         if self.lost_at is not None:
             return self.lost_at + min(self.timeout, self.options.session_grace)
-        return None if self.is_used else self.heard_at + self.idle_seconds
+        is_used = any(stream.is_used for stream in self.open)
+        return None if is_used else self.heard_at + self.idle_seconds
 
     @property
     def overdue(self) -> str:

@@ -19,6 +19,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from ipaddress import ip_network
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side, only
@@ -43,6 +44,9 @@ RETRY_SECONDS = 10.0
 
 Change = tuple[Span, bytes]
 """Offsets into the message."""
+
+_HIDDEN = tuple(map(ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7")))
+"""Addresses that mean nothing to other networks (RFC 1918, 3927, 4193)."""
 
 
 @dataclass(slots=True)
@@ -360,9 +364,10 @@ class Setups:
         for end, port in _places(spec.server, ports):
             changes.append((_moved(end.port_at, at), b"%d" % port))
         for end in spec.server:
-            if end.is_named and end.host is not None:
+            if end.host is not None and not end.host.is_unspecified:
                 changes.append((_moved(end.host_at, at), transport.text_of(seen, is_2=True)))
-        if spec.source is not None and _host(spec.source.value) is not None:
+        host = _host(spec.source.value) if spec.source is not None else None
+        if spec.source is not None and host is not None and not host.is_unspecified:
             changes.append((_moved(spec.source.at, at), transport.text_of(seen, is_2=False)))
 
     def _server(self, stream: Stream, spec: Spec | None) -> Party | None:
@@ -400,6 +405,9 @@ class Setups:
         if hosts <= {own, seen}:
             return own
         host = hosts.pop()
+        if not hosts and _is_hidden(host) and not _is_hidden(own):
+            self._kept("source", host, "behind_a_nat")  # of the server's own; what comes has the address that we know
+            return own
         if not hosts and any(host in network for network in self._options.media_hosts):
             return host
         self.notes.append(violation("rtsp.source", f"media is to come from {host}", "nothing opened"))
@@ -429,6 +437,10 @@ def _at_itself(found: Sequence[At]) -> tuple[At, ...]:
 def _host(value: bytes) -> Host | None:
     """The address that this is. A name is never looked up."""
     return host_of(value.strip(b'"'))
+
+
+def _is_hidden(host: Host) -> bool:
+    return any(host in network for network in _HIDDEN)
 
 
 def _moved(span: Span, by: int) -> Span:

@@ -49,6 +49,10 @@ class NotRtsp(Malformed):
     """A stream that begins as something else."""
 
 
+class EarlyFrame(Malformed):
+    """A frame before anybody has agreed on interleaved media (RT11)."""
+
+
 @dataclass(slots=True)
 class Head:
     """A message: its start line and fields, and its body if that is held with it."""
@@ -195,7 +199,7 @@ class Framer:
         return data
 
     def pop(self) -> Piece | None:
-        """The next message, or bytes that pass. None: more is to come. Raises Malformed, NotRtsp."""
+        """The next message, or bytes that pass. None: more is to come. Raises Malformed, NotRtsp, EarlyFrame."""
         if self._left:
             return self._pass()
         if self._waiting is not None:
@@ -204,7 +208,7 @@ class Framer:
             return None
         if self._data[0] == _DOLLAR and not self._started:
             if not self.frames:
-                raise Malformed("a frame without an agreement on interleaved media")
+                raise EarlyFrame("a frame without an agreement on interleaved media")
             return self._frames()
         if not self._started and (between := _BETWEEN.match(self._data)) is not None:
             return self._cut(between.end())

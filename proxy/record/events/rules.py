@@ -121,6 +121,7 @@ RULES: Mapping[str, str] = {
     "mgcp.unknown": "a command that RFC 3435 does not know, and `strict`; answered 504",
     "rtsp.malformed": "a message that cannot be followed; answered 400, and closed where the next one cannot be found",
     "rtsp.not_rtsp": "what came is another protocol, or HTTP that is no tunnel; closed",
+    "rtsp.frame": "an interleaved frame before anybody has agreed on one; closed",
     "rtsp.destination": "SETUP has media sent to another host than its client (`destination=`)",
     "rtsp.source": "the answer to SETUP has media come from another host than the server (`source=`); nothing opened",
     "rtsp.low_port": "SETUP or its answer names a port below `min_port`; nothing was opened for that",

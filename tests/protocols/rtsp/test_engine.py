@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
+
 from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.effects import Abort, Finish
 from protocols.rtsp.connection import LOOK_SECONDS
 from protocols.rtsp.engine import HELPER, MAX_PENDING
+from protocols.rtsp.options import RtspOptions
 from protocols.rtsp.sessions import MAX_SESSIONS, MAX_STREAMS
 from protocols.rtsp.setup import MAX_OFFERS
 from tests.harness.playbook import NETWORKS, Session, on
@@ -297,3 +300,99 @@ def test_an_operator_who_closes_a_place_ends_the_session_with_the_last_one() -> 
     sets_up(session, 1)
     session.end(1, 0, 0, "closed_by_operator")
     assert [note["cause"] for note in session.notes("rtsp.ended")] == ["closed_by_operator"]
+
+
+def test_a_stream_that_nobody_used_ends_with_its_session_when_the_others_are_silent() -> None:
+    """Streams that were asked for before their session had a name are silent each for itself."""
+    session = connected()
+    for number in (1, 2):
+        transport = b"Transport: RTP/AVP;unicast;client_port=500%d" % number
+        asks(session, b"SETUP", number, transport, url=URL + b"/%d" % number)
+    for number in (1, 2):
+        answers(session, number, b"Session: s", b"Transport: RTP/AVP;unicast;client_port=500%d" % number)
+    assert standing(session) == 4
+    session.use(1)
+    session.wait(1000)
+    assert standing(session) == 4
+    session.end(1, 160, 0, "idle")
+    session.wait(1)
+    assert standing(session) == 0
+    assert [note["cause"] for note in session.notes("rtsp.ended")] == ["timeout"]
+
+
+def test_line_ends_keep_no_connection_that_asks_for_nothing() -> None:
+    session = connected()
+    for _ in range(7):
+        session.receive(Side.CLIENT, b"\r\n")
+        session.wait(9)
+    assert session.effects[-1] == Abort("no_request")
+
+
+def test_a_connection_that_is_half_over_has_an_end() -> None:
+    session = connected(idle=60.0)
+    asks(session, b"OPTIONS", 1)
+    session.eof(Side.CLIENT)
+    session.wait(60)
+    assert session.effects[-1] == Abort("idle")
+
+
+def test_frames_that_are_cut_anywhere_are_no_message_that_never_ends() -> None:
+    session = connected()
+    interleaved(session)
+    for _ in range(40):
+        session.receive(Side.SERVER, b"$\0")
+        session.wait(1)
+        session.receive(Side.SERVER, b"\0\x01x")
+    assert not session.is_over
+
+
+def test_a_retry_that_nobody_makes_gives_the_place_back_with_the_connection() -> None:
+    session = connected()
+    asks(session, b"SETUP", 1, b"Transport: RTP/AVP;unicast;client_port=5000")
+    answers(session, 1, code=401)
+    assert standing(session) == 1
+    session.close()
+    assert standing(session) == 0
+
+
+def test_a_server_may_end_a_session_too() -> None:
+    """RFC 7826 s.13.7."""
+    session = connected()
+    sets_up(session, 1)
+    session.receive(Side.SERVER, message(b"TEARDOWN * RTSP/2.0", b"CSeq: 1", b"Session: s"))
+    session.wait(5)
+    assert standing(session) == 0
+
+
+def test_lengths_that_are_said_twice_are_changed_twice() -> None:
+    session = connected(network=on(NETWORKS["dnat"], HELPER, Transport.TCP))
+    asks(session, b"DESCRIBE", 1)
+    body = b"v=0\r\no=- 1 1 IN IP4 10.0.0.5\r\n"
+    length = b"Content-Length: %d" % len(body)
+    answers_with = message(b"RTSP/1.0 200 OK", b"CSeq: 1", b"Content-Type: application/sdp", length, body=body)
+    session.receive(Side.SERVER, answers_with)
+    assert session.sent(Side.CLIENT).count(b"Content-Length: %d\r\n" % (len(body) + 3)) == 2
+
+
+def test_a_description_that_cannot_be_read_passes() -> None:
+    session = connected()
+    asks(session, b"DESCRIBE", 1)
+    data = message(b"RTSP/1.0 200 OK", b"CSeq: 1", b"Content-Type: application/sdp", body=b"hello")
+    session.receive(Side.SERVER, data)
+    assert session.sent(Side.CLIENT) == data
+
+
+def test_what_is_no_method_cannot_be_denied() -> None:
+    with pytest.raises(ValueError, match="methods_denied: 'a b' is not the name of a method"):
+        RtspOptions(methods_denied=("a b",))
+
+
+def test_what_was_agreed_is_told_when_the_daemon_ends() -> None:
+    session = connected()
+    sets_up(session, 1)
+    session.dissolve()
+    assert [note["cause"] for note in session.notes("rtsp.ended")] == ["session_closed"]
+    other = connected()
+    sets_up(other, 1)
+    other._stop()
+    assert [note["cause"] for note in other.notes("rtsp.ended")] == ["cut"]
