@@ -118,8 +118,11 @@ class Site:
 class Stream:
     """A stream that is agreed: where each side waits, and where it finds the other."""
 
-    def __init__(self, site: Site, talk: Talk, number: int = 1, is_named: bool = True, source: str = "") -> None:
-        """`is_named`: the server says where it waits. `source`: the host that it says media comes from."""
+    def __init__(
+        self, site: Site, talk: Talk, number: int = 1, is_named: bool = True, source: str = "", timeout: int = 60
+    ) -> None:
+        """`is_named`: the server says where it waits. `source`: the host that it says media comes from.
+        `timeout`: of the session, in seconds."""
         self.session = f"s{next(_names)}"
         self.client, self.server = site.pair(site.client), site.pair(site.server)
         at, there = [f"{one.port}-{two.port}" for one, two in (self.client, self.server)]
@@ -136,7 +139,7 @@ class Stream:
         got = talk.answer(
             "RTSP/1.0 200 OK",
             f"CSeq: {number}",
-            f"Session: {self.session};timeout=1",
+            f"Session: {self.session};timeout={timeout}",
             f"Transport: RTP/AVP;unicast;client_port={echoed}{more}",
         )
         assert ports(got, "client_port") == (self.client[0].port, self.client[1].port)

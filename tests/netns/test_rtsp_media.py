@@ -73,7 +73,7 @@ def test_teardown_closes_what_was_opened(place: Site) -> None:
 
 def test_media_goes_on_for_a_moment_when_its_connection_is_cut(place: Site) -> None:
     talk, before = place.talk(), len(place.daemon.audit("rtsp.ended"))
-    stream, voice = Stream(place, talk), Voice()
+    stream, voice = Stream(place, talk, timeout=1), Voice()
     talk.close()
     stream.server[0].say(voice, stream.client_at[0], FEW)
     assert stream.client[0].hears(voice, FEW) == FEW
@@ -88,8 +88,9 @@ def test_another_connection_takes_a_session_over(place: Site) -> None:
     second = place.talk()
     second.ask(f"PLAY rtsp://{place.dialled}/ RTSP/1.0", "CSeq: 1", f"Session: {stream.session}")
     second.answer("RTSP/1.0 200 OK", "CSeq: 1", f"Session: {stream.session}")
+    closed = len(place.daemon.audit("session.closed"))
     first.close()
-    place.daemon.wait_for("session.closed")
+    place.daemon.wait_for("session.closed", count=closed + 1)
     stream.server[0].say(voice, stream.client_at[0], FEW)
     assert stream.client[0].hears(voice, FEW) == FEW
     second.ask(f"TEARDOWN rtsp://{place.dialled}/ RTSP/1.0", "CSeq: 2", f"Session: {stream.session}")
@@ -100,6 +101,6 @@ def test_another_connection_takes_a_session_over(place: Site) -> None:
 def test_a_session_without_a_message_or_a_packet_is_over(place: Site) -> None:
     before = len(place.daemon.audit("rtsp.ended"))
     talk = place.talk()
-    stream, voice = Stream(place, talk), Voice()
+    stream, voice = Stream(place, talk, timeout=1), Voice()
     stream.server[0].say(voice, stream.client_at[0], FEW)
     assert place.daemon.wait_for("rtsp.ended", count=before + 1)["cause"] == "timeout"
