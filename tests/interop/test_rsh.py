@@ -195,7 +195,8 @@ def test_without_its_helper_no_command_runs_that_wants_a_connection_back() -> No
             """
         )
         with rsh.netkit(lab.server, [lab.client.v4]):
-            for run in (NETKIT.run, rsh.rexec):
-                with pytest.raises(TransferFailed):
-                    run(lab.client, lab.server.v4, "echo never")
+            with pytest.raises(TransferFailed):
+                NETKIT.run(lab.client, lab.server.v4, "echo never")
+            with pytest.raises(TransferFailed):
+                rsh.rexec(lab.client, lab.server.v4, "echo never", seconds=1)
             assert rsh.rexec(lab.client, lab.server.v4, "echo alone", has_errors=False).output == b"alone\n"

@@ -125,11 +125,11 @@ class Said:
     errors: bytes
 
 
-def _run(host: Host, command: Sequence[str | Path], given: bytes = b"") -> Said:
+def _run(host: Host, command: Sequence[str | Path], given: bytes = b"", seconds: float = SECONDS) -> Said:
     """Raises TransferFailed."""
     process = host.popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
-        output, errors = process.communicate(given, timeout=SECONDS)
+        output, errors = process.communicate(given, timeout=seconds)
     except subprocess.TimeoutExpired as late:
         host.end(process, SECONDS)
         raise TransferFailed(f"{command[0]}: no end") from late
@@ -194,7 +194,15 @@ for thread in threads:
 """No package has a program for rexec, but the C library has the function: rexec(3), for IPv4."""
 
 
-def rexec(host: Host, at: Address, command: str, has_errors: bool = True, password: str = PASSWORD) -> Said:
-    """Run a command by rexec, with a connection back or without. Raises TransferFailed."""
+def rexec(
+    host: Host,
+    at: Address,
+    command: str,
+    has_errors: bool = True,
+    password: str = PASSWORD,
+    seconds: float = SECONDS,
+) -> Said:
+    """Run a command by rexec, with a connection back or without. It waits for one until `seconds` have passed. Raises
+    TransferFailed."""
     words = [str(at), USER, password, command, "yes" if has_errors else "no"]
-    return _run(host, [sys.executable, "-I", "-c", _REXEC, *words])
+    return _run(host, [sys.executable, "-I", "-c", _REXEC, *words], seconds=seconds)
