@@ -21,7 +21,7 @@ from tools.lab import Daemon, Host, Lab, pinhole
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
-SECONDS = 3.0
+SECONDS = 10.0
 SILENCE_SECONDS = 0.15
 OPEN_SECONDS = 1
 UNANSWERED, SESSIONS = 3, 60
@@ -92,9 +92,10 @@ class Site:
     def asked(self, client: End, name: str) -> tuple[str, int]:
         """A file is asked for. Returns where the server sees the client."""
         client.send(rrq(name), self.at)
-        packet, seen = self.listening.hear()
-        assert packet == rrq(name)
-        return seen
+        while True:
+            packet, seen = self.listening.hear()
+            if packet == rrq(name):  # of a flood there may be more on its way
+                return seen
 
     def answering(self) -> End:
         """Another port of the server."""
@@ -272,7 +273,7 @@ def test_answers_to_forged_requests_come_to_an_end(site: Site) -> None:
     for number in range(UNANSWERED):
         forge(site, victim, 40_000 + number, rrq(f"forged{number}"))
         site.answering().send(data(1), site.listening.hear()[1])
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 20
     while time.monotonic() < deadline and not site.daemon.audit("violation", rule="tftp.reflection"):
         forge(site, victim, 41_000, rrq("more"))
         time.sleep(0.3)
