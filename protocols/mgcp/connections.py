@@ -17,8 +17,6 @@ from protocols.toolbox.memory import as_client
 
 MOST_OF_AN_ENDPOINT = 16
 """How many connections one endpoint may have: a conference has a few."""
-MOST_OF_A_GATEWAY = 512
-"""How many connections one gateway may have: sixteen E1 lines."""
 
 _TAKEN_AWAY = frozenset(("idle", "never_used", "gave_way", "no_place", "closed_by_operator", "address_gone"))
 """Reasons for which media ends by itself. When it was the last medium, the connection is over."""
@@ -82,39 +80,48 @@ class Gateway:
     """A gateway and its connections, whichever agent has made them."""
 
     at: Endpoint
-    connections: dict[tuple[bytes, bytes], Connection] = field(default_factory=dict)
-    """(endpoint, connection id) -> connection."""
+    endpoints: dict[bytes, dict[bytes, Connection]] = field(default_factory=dict)
+    """Endpoint -> its connections, by their ids."""
+    count: int = 0
+    """How many connections there are."""
     engines: int = 0
     """How many engines read its sessions."""
     heard_at: float = 0.0
     """When the gateway or one of its agents has last said something."""
 
-    def is_full(self, endpoint: bytes) -> bool:
-        """Whether there can be no further connection of this endpoint."""
-        if len(self.connections) >= MOST_OF_A_GATEWAY:
-            return True
-        return sum(name == endpoint for name, _ in self.connections) >= MOST_OF_AN_ENDPOINT
+    def get(self, endpoint: bytes, number: bytes) -> Connection | None:
+        """The connection of this endpoint that has this id."""
+        return self.endpoints.get(endpoint, {}).get(number)
 
-    def add(self, connection: Connection) -> Connection | None:
-        """The gateway has given the connection its id. Returns one that had the same id until now."""
-        key = connection.endpoint, connection.id
-        before = self.connections.get(key)
-        self.connections[key] = connection
-        return before
+    def is_full(self, endpoint: bytes, most: int) -> bool:
+        """Whether there can be no further connection of this endpoint. `most`: of all endpoints together."""
+        return self.count >= most or len(self.endpoints.get(endpoint, ())) >= MOST_OF_AN_ENDPOINT
+
+    def add(self, connection: Connection) -> None:
+        """The gateway has given the connection its id, which no other one has any more."""
+        if (before := self.get(connection.endpoint, connection.id)) is not None:
+            self.drop(before)
+        self.endpoints.setdefault(connection.endpoint, {})[connection.id] = connection
+        self.count += 1
 
     def drop(self, connection: Connection) -> None:
-        """The connection is over."""
-        key = connection.endpoint, connection.id
-        if self.connections.get(key) is connection:
-            del self.connections[key]
+        """The connection is over. A second time this has no effect."""
+        of_endpoint = self.endpoints.get(connection.endpoint, {})
+        if of_endpoint.get(connection.id) is connection:
+            del of_endpoint[connection.id]
+            self.count -= 1
+            if not of_endpoint:
+                del self.endpoints[connection.endpoint]
 
     def matching(self, endpoint: bytes, call_id: bytes, number: bytes) -> list[Connection]:
         """The connections that a command is about. Its endpoint may be a wildcard; an empty call id or connection id
         means all of them."""
+        names = [name for name in self.endpoints if is_covered(name, endpoint)] if b"*" in endpoint else [endpoint]
         return [
             one
-            for one in self.connections.values()
-            if is_covered(one.endpoint, endpoint) and call_id in (b"", one.call_id) and number in (b"", one.id)
+            for name in names
+            for one in self.endpoints.get(name, {}).values()
+            if call_id in (b"", one.call_id) and number in (b"", one.id)
         ]
 
 

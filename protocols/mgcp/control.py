@@ -34,7 +34,19 @@ Bodies = dict[Span, bytes]
 class Control:
     """The agent and the gateway of one session."""
 
-    __slots__ = ("_descriptions", "_hosts", "_idle", "_note", "_own", "_part", "_table", "agent", "gateway", "is_known")
+    __slots__ = (
+        "_descriptions",
+        "_hosts",
+        "_idle",
+        "_most",
+        "_note",
+        "_own",
+        "_part",
+        "_table",
+        "agent",
+        "gateway",
+        "is_known",
+    )
 
     def __init__(
         self,
@@ -51,6 +63,7 @@ class Control:
         self._hosts: frozenset[Host] = frozenset((peers.own(agent.other).host, peers.as_seen(agent.other).host))
         """The gateway, as it knows itself and as its agent does."""
         self._idle = Idle(options.media_idle, options.hold_idle)
+        self._most = options.max_connections
         self._part = pinholes.apart
         self._table = table
         self._note = note
@@ -82,7 +95,7 @@ class Control:
         """An agent makes a connection, or changes one. Raises Refused, Malformed."""
         endpoint = self.identity(message.name)
         mode, number, call_id = message.only(b"M").lower(), message.only(b"I"), message.only(b"C")
-        connection = self.gateway.connections.get((endpoint, number)) if message.verb == b"MDCX" else None
+        connection = self.gateway.get(endpoint, number) if message.verb == b"MDCX" else None
         if connection is None:  # one that was made before this daemon began may be changed as well
             connection = self._begin((endpoint, message.name, call_id, number), mode, now)
         transaction.connection = connection
@@ -99,8 +112,8 @@ class Control:
         """A connection that stands once its gateway agrees. Raises Refused if there are too many."""
         endpoint, _, call_id, _ = names
         gateway = self.gateway
-        if gateway.is_full(endpoint):
-            detail = f"{len(gateway.connections)} connections of {gateway.at}"
+        if gateway.is_full(endpoint, self._most):
+            detail = f"{gateway.count} connections of {gateway.at}"
             raise Refused(403, "Too Many Connections", "mgcp.too_many", detail)
         part = self._part({"call_id": call_id})
         return self._table.begin(gateway, names, mode, part, self._idle, self._own, now)
@@ -149,7 +162,8 @@ class Control:
         connection.id = message.first(b"I") or connection.id
         if specific := message.first(b"Z"):
             connection.endpoint, connection.name = self.identity(specific), specific
-        before = self.gateway.add(connection)
+        before = self.gateway.get(connection.endpoint, connection.id)
+        self.gateway.add(connection)
         if before is not None:
             self._end("replaced", [before], now)
         connection.is_added = True
@@ -158,7 +172,7 @@ class Control:
     def _audited(self, message: Message, transaction: Transaction) -> Bodies:
         if not self._descriptions.follows:
             return {}
-        connection = self.gateway.connections.get((transaction.endpoint, transaction.about))
+        connection = self.gateway.get(transaction.endpoint, transaction.about)
         return {
             span: self._descriptions.audited(connection, message.data[span.start : span.end])
             for span in wire.descriptions(message.data, message.body)

@@ -20,7 +20,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn
 
 from protocols.contract.addresses import Malformed, Peers, Side
 from protocols.contract.effects import Copy, Effect, Note, Send, violation
@@ -79,7 +79,7 @@ class MgcpEngine(Engine):
         self._is_copied = False
         self._notes: list[Effect] = []
         if isinstance(peers.role, Commanding):
-            self._settle_roles(Side.CLIENT)
+            self._settle_roles(Side.CLIENT, now)
 
     # -- datagrams -----------------------------------------------------------------------------------------------------
 
@@ -121,12 +121,11 @@ class MgcpEngine(Engine):
             message = wire.read_message(text)
             return self._command(side, message, now) if message.is_command else self._response(side, message, now)
         except wire.NotMgcp as error:
-            self._violation("mgcp.not_mgcp", str(error), "dropped")
+            self._drop("mgcp.not_mgcp", str(error))
         except Malformed as error:
             if wire.number_of(text):
                 raise Refused(510, "Protocol Error", "mgcp.malformed", str(error)) from None
-            self._violation("mgcp.malformed", str(error), "dropped")
-        raise Dropped
+            self._drop("mgcp.malformed", str(error))
 
     # -- commands ------------------------------------------------------------------------------------------------------
 
@@ -161,28 +160,55 @@ class MgcpEngine(Engine):
 
     def _judge_sender(self, side: Side, message: Message, now: float) -> None:
         """Whether this side may send such a command. Raises Dropped."""
-        verb = message.verb
-        agent = side if verb in wire.FROM_AGENT else side.other if verb in wire.FROM_GATEWAY else None
-        if self._control is None and verb in wire.KNOWN:
-            self._settle_roles(agent or side)
-        if (control := self._control) is None:
-            return
-        host, may_be = self._peers.own(control.agent).host, self._options.call_agents
-        if agent not in (None, control.agent):
-            detail = f"{verb.decode('ascii')} from the {'agent' if side is control.agent else 'gateway'}"
-        elif may_be and not any(host in network for network in may_be):
-            detail = f"{host} is none of call_agents"
-        elif side is not control.agent and self._table.count(self._peers.own(side).host, now) > self._options.rate:
-            self._violation("mgcp.rate", f"more than {self._options.rate} commands a second", "dropped")
-            raise Dropped
-        else:
-            return
-        self._violation("mgcp.agent", detail, "dropped")
-        raise Dropped
+        agent = self._agent_by(side, message.verb)
+        control = self._control
+        if agent is not None and (control is None or (control.agent is not agent and not self._is_settled)):
+            # Whoever forges the first datagram of a session does not turn it round for good.
+            control = self._settle_roles(agent, now)
+        if control is not None and agent not in (None, control.agent):
+            verb, who = message.verb.decode("ascii"), "agent" if side is control.agent else "gateway"
+            self._drop("mgcp.agent", f"{verb} from the {who}")
+        may_be = self._options.call_agents
+        if may_be and (control is None or not self._is_named(control.agent)):
+            is_none = "neither is" if control is None else f"{self._peers.own(control.agent).host} is not"
+            self._drop("mgcp.agent", f"{is_none} one of call_agents")
+        if control is not None and side is not control.agent:
+            rate = self._options.rate
+            if self._table.count(self._peers.own(side).host, now) > rate:
+                self._drop("mgcp.rate", f"more than {rate} commands a second")
 
-    def _settle_roles(self, agent: Side) -> None:
-        """From now on it is known which side is the agent."""
+    def _agent_by(self, side: Side, verb: bytes) -> Side | None:
+        """Which side is the agent when this side sends such a command. None: it does not tell."""
+        if verb in wire.FROM_AGENT:
+            return side
+        if verb in wire.FROM_GATEWAY:
+            return side.other
+        if self._control is not None:
+            return None
+        # Both delete connections. The one whose connections are known is the gateway, or else the one who is no agent.
+        known = [each for each in Side if self._peers.own(each.other) in self._table.gateways]
+        named = [each for each in Side if self._is_named(each)]
+        return next((found[0] for found in (known, named) if len(found) == 1), None)
+
+    def _is_named(self, side: Side) -> bool:
+        """Whether options name the host on this side as an agent."""
+        host = self._peers.own(side).host
+        return any(host in network for network in self._options.call_agents)
+
+    @property
+    def _is_settled(self) -> bool:
+        """Whether it is known for good which side is the agent: the two have agreed on something, or a gateway's own
+        session has let this one in beside it."""
+        return isinstance(self._peers.role, Commanding) or (self._control is not None and self._control.is_known)
+
+    def _settle_roles(self, agent: Side, now: float) -> Control:
+        """From now on this side is taken for the agent."""
+        if self._control is not None:
+            for transaction in self._transactions.all():
+                self._take_back(transaction, now)
+            self._control.stop(now)
         self._control = Control(self._peers, agent, self._options, self._pinholes, self._table, self._note)
+        return self._control
 
     def _heed(self, side: Side, message: Message, now: float) -> None:
         """What a command means whatever its response will be."""
@@ -208,14 +234,12 @@ class MgcpEngine(Engine):
             return message.data
         transaction = self._transactions.get((side.other, message.number))
         if transaction is None or message.code < 100:
-            self._violation("mgcp.unasked", f"{message.code:03} {message.number} answers nothing", "dropped")
-            raise Dropped
+            self._drop("mgcp.unasked", f"{message.code:03} {message.number} answers nothing")
         came = digest(message.data)
         if came in transaction.answers:
             return transaction.answers[came] or message.data
         if not transaction.is_awaited:
-            self._violation("mgcp.unasked", f"another {message.code} {message.number}", "dropped")
-            raise Dropped
+            self._drop("mgcp.unasked", f"another {message.code} {message.number}")
         trigger = f"{message.code} {transaction.verb.decode('ascii')} {message.number}"
         bodies, control = NO_BODIES, self._control
         if control is not None and message.code < 300:
@@ -287,6 +311,11 @@ class MgcpEngine(Engine):
 
     def _note(self, event: str, facts: dict[str, Any]) -> None:
         self._notes.append(Note(event, facts))
+
+    def _drop(self, rule: str, detail: str) -> NoReturn:
+        """Let a message go no further. Raises Dropped."""
+        self._violation(rule, detail, "dropped")
+        raise Dropped
 
     def _violation(self, rule: str, detail: str, action: str) -> None:
         self._notes.append(violation(rule, detail, action))

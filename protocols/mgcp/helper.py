@@ -28,7 +28,7 @@ class MgcpEngines:
         gateways = self._table.gateways
         return {
             "gateways": len(gateways),
-            "connections": sum(len(gateway.connections) for gateway in gateways.values()),
+            "connections": sum(gateway.count for gateway in gateways.values()),
         }
 
     def standing(self) -> Mapping[str, int]:

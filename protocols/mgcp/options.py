@@ -13,6 +13,7 @@ PERMITS = {
     "mgcp.agent": "call_agents: [NETWORK]",
     "mgcp.media": "media: [NETWORK]",
     "mgcp.rate": "rate: NUMBER",
+    "mgcp.too_many": "max_connections: NUMBER",
     "mgcp.unknown": "strict: false",
 }
 """Rule of a violation, or reason of a refusal -> the option that would let it pass."""
@@ -40,6 +41,9 @@ class MgcpOptions(Options):
 
     rate: Count = 20
     """How many commands a second one gateway may send. More are dropped, and the gateway repeats them."""
+
+    max_connections: Count = 2000
+    """How many connections one gateway may have at once. A command that would make one more is answered 403."""
 
     media_idle: Seconds = 120.0
     """Seconds without a packet in either direction, after which a connection is taken for over."""

@@ -68,5 +68,5 @@ def hold(server: str) -> object:
 
 
 CASE = Case(
-    "mgcp", "a connection", "udp", PORT, serve, session, hold, options="{rate: 100000}", in_one_flow=True,
+    "mgcp", "a connection", "udp", PORT, serve, session, hold, options="{max_connections: 100000}", in_one_flow=True,
 )  # fmt: skip

@@ -13,7 +13,7 @@ from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.effects import Copy, Note
 from protocols.contract.engine import Shares
 from protocols.contract.pinholes import Closed, Heard, MediaGrant, Refusal
-from protocols.mgcp.connections import MOST_OF_A_GATEWAY, MOST_OF_AN_ENDPOINT, is_covered
+from protocols.mgcp.connections import MOST_OF_AN_ENDPOINT, is_covered
 from protocols.mgcp.engine import Commanding
 from protocols.mgcp.helper import HELPER, MgcpEngines
 from protocols.mgcp.options import MgcpOptions
@@ -164,16 +164,16 @@ def test_media_of_two_gateways_behind_us_meets_at_places_of_ours() -> None:
 
 def test_an_endpoint_and_a_gateway_have_so_many_connections_and_no_more() -> None:
     """MG10, X9."""
-    one = session("none")
+    one = session("none", max_connections=40)
     for number in range(1, MOST_OF_AN_ENDPOINT + 2):
         says(one, SERVER, f"CRCX {number} aaln/1@gw MGCP 1.0")
         says(one, CLIENT, f"200 {number} OK", f"I: {number}")
     assert one.violations() == ["mgcp.too_many", "mgcp.unasked"]
     assert one.sent(SERVER).endswith(b"403 17 Too Many Connections\r\n")
-    for number in range(100, 100 + MOST_OF_A_GATEWAY):
+    for number in range(100, 140):
         says(one, SERVER, f"CRCX {number} aaln/{number}@gw MGCP 1.0")
         says(one, CLIENT, f"200 {number} OK", f"I: {number}")
-    assert shared(one)["connections"] == MOST_OF_A_GATEWAY
+    assert shared(one)["connections"] == 40
 
 
 def test_a_gateway_sends_so_many_commands_a_second_by_all_its_sessions() -> None:
@@ -346,6 +346,40 @@ def test_a_command_before_anybody_has_shown_what_it_is_passes() -> None:
     assert not one.engine.is_needed() and shared(one)["gateways"] == 0
     one.wait(HISTORY_SECONDS)
     one.dissolve()
+
+
+def test_whoever_forges_the_first_datagram_does_not_turn_a_session_round() -> None:
+    """MG3: the agent's own command shows which side it is on, until the two have agreed on something."""
+    one = session()
+    says(one, SERVER, "NTFY 1 aaln/1@gw MGCP 1.0")
+    says(one, CLIENT, "CRCX 1 aaln/1@gw MGCP 1.0", media=OWN)
+    connected(one, 2)
+    assert one.violations() == [] and len(standing(one)) == 2
+    says(one, SERVER, "NTFY 3 aaln/1@gw MGCP 1.0")
+    assert one.violations() == ["mgcp.agent"] and len(standing(one)) == 2
+    assert shared(one)["gateways"] == 1
+
+
+def test_the_deletion_of_a_connection_tells_nothing_of_its_sender_but_where_connections_are_known() -> None:
+    """MG1: both send DLCX; a gateway's may be the first that a daemon hears of it."""
+    one = session()
+    says(one, CLIENT, "DLCX 1 aaln/1@gw MGCP 1.0")
+    says(one, CLIENT, "RSIP 2 aaln/1@gw MGCP 1.0")
+    says(one, SERVER, "200 2 OK")
+    connected(one, 3)
+    anew = beside(one, peers())
+    says(anew, CLIENT, "DLCX 4 aaln/1@gw MGCP 1.0", "I: 3")
+    assert standing(one) == [] and one.violations() == anew.violations() == []
+
+
+def test_with_agents_by_name_nothing_passes_between_two_others() -> None:
+    named = (ip_network("203.0.113.7/32"),)
+    one = session(call_agents=named)
+    says(one, SERVER, "DLCX 1 aaln/1@gw MGCP 1.0")
+    assert shared(one)["gateways"] == 1 and one.violations() == []
+    other = session(call_agents=(ip_network("192.0.2.0/24"),))
+    says(other, CLIENT, "MESG 1 aaln/1@gw MGCP 1.0")
+    assert other.violations() == ["mgcp.agent"] and other.sent(SERVER) == b""
 
 
 def test_an_agent_that_commands_from_another_port_may_begin_with_what_either_may_say() -> None:
