@@ -272,8 +272,6 @@ class RshEngine(Engine):
     # -- the server --------------------------------------------------------------------------------------------------
 
     def _of_server(self, data: bytes) -> None:
-        if self._state is State.OVER:
-            return
         if self._state is not State.REFUSED:
             if data[0] == 0 or self._service is UNREAD:
                 self._agreed(data)
@@ -353,9 +351,8 @@ class RshEngine(Engine):
 
     def tick(self, now: float) -> Sequence[Effect]:
         self._now = now
-        if self._state is not State.OVER and now >= self._ends_at:
-            awaited = "answer" if self._state is State.ANSWER else "command"
-            self._give_up(f"no {awaited} in time", "handshake_timeout")
+        awaited = "answer" if self._state is State.ANSWER else "command"
+        self._give_up(f"no {awaited} in time", "handshake_timeout")
         return self._take()
 
 
