@@ -38,6 +38,7 @@ from tools.peers import ftp as peers
 from tools.peers import irc as irc_peers
 from tools.peers import mgcp as mgcp_peers
 from tools.peers import rsh as rsh_peers
+from tools.peers import rtsp as rtsp_peers
 from tools.peers import tftp as tftp_peers
 from tools.peers.baresip import CallFailed, phone
 from tools.peers.ftp import CLIENTS, MODES, SERVERS, AbortGet, Get, List, Put, Step, TransferFailed
@@ -351,6 +352,25 @@ def _dns_job(gateway: Gateway, transport: str, version: int) -> Job:
     return Job("unbound", "glibc", f"{transport}-ipv{version}", run)
 
 
+# -- RTSP --------------------------------------------------------------------------------------------------------------
+
+
+PLAYED = (4, 6)
+"""Over which version of IP a picture is played."""
+
+
+def rtsp(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """A player has a camera's picture sent to ports of its own."""
+    with rtsp_peers.gst_server(gateway.server):
+        for version in PLAYED:
+            yield Job("gst-rtsp-server", "rtspsrc", f"udp-ipv{version}", partial(_play, gateway, version))
+
+
+def _play(gateway: Gateway, version: int) -> Mapping[str, str]:
+    rtsp_peers.RTSPSRC.play(gateway.client, gateway.dialled(version))
+    return {"played": f"{rtsp_peers.FRAMES} frames", "at": str(gateway.dialled(version))}
+
+
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "ftp": Demonstration("Transferred", len(FTP_SERVERS) * len(CLIENTS), ftp),
     "sip": Demonstration("Called", len(PHONES), sip),
@@ -360,6 +380,7 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "mgcp": Demonstration("Connected", len(MGCP_VERSIONS), mgcp),
     "irc": Demonstration("Offered", 2, irc),
     "dns": Demonstration("Resolved", len(ASKED), dns),
+    "rtsp": Demonstration("Played", len(PLAYED), rtsp),
 }
 
 
@@ -375,6 +396,7 @@ def missing() -> str:
         mgcp_peers.missing(),
         irc_peers.missing(),
         dns_peers.missing(),
+        rtsp_peers.missing(),
     )
     return ", ".join(filter(None, absent))
 

@@ -83,13 +83,14 @@ def test_everything_that_happened_is_told_and_the_audit_log_kept(
     assert re.search(r"^([0-9]+) of \1 went well", done.output, re.MULTILINE), done.output
     log = [json.loads(line) for line in (tmp_path / "log").read_text().splitlines()]
     opened = Counter(line["purpose"] for line in log if line["event"] == "pinhole.opened")
-    assert (opened["ftp-data"], opened["rtp"]) == (16, 12)
+    assert (opened["ftp-data"], opened["rtp"]) == (16, 20)
     assert sum(line["event"] == "pinhole.closed" for line in log) == opened.total()
     assert sum(line["event"] == "call.ended" for line in log) == 2
     assert sum(line["event"] == "tns.redirected" for line in log) == 2
     assert sum(line["event"] == "tftp.transfer" for line in log) == 2
     assert sum(line["event"] == "rsh.command" for line in log) == 2
     assert sum(line["event"] == "mgcp.connection_ended" for line in log) == 4
+    assert sum(line["event"] == "rtsp.ended" and line["packets_to_client"] > 0 for line in log) == 2
     assert log[-1]["event"] == "daemon.stopped"
 
 

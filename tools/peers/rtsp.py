@@ -18,7 +18,7 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
-from tools.peers.ftp import SECONDS, UNPACKED
+from tools.peers.ftp import SECONDS, UNPACKED, TransferFailed
 
 Address = IPv4Address | IPv6Address
 PORT, LOCKED_PORT = 554, 8554
@@ -31,7 +31,7 @@ SYSTEM_PYTHON = "/usr/bin/python3"
 """That of Debian, which has the bindings of GStreamer."""
 
 
-class NotPlayed(Exception):
+class NotPlayed(TransferFailed):
     """A client had no picture in time. It says why."""
 
 
