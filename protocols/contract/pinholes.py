@@ -98,8 +98,8 @@ class Expect:
     is `no_free_port` when all ports that we may take are taken, and `not_permitted` where the daemon may not bind them
     (CAP_NET_BIND_SERVICE)."""
     from_reserved: bool = False
-    """Whether a peer from `allow` must come from a port from 512 to 1023. Who comes from any other port is a stranger,
-    and does not use the pinhole up. This is for connections alone."""
+    """Whether a peer from `allow` must come from a port from 512 to 1023. Who comes from any other port is a stranger
+    on a host's own address, too, and does not use the pinhole up. This is for connections alone."""
 
 
 @dataclass(frozen=True, slots=True)

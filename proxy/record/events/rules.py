@@ -7,8 +7,9 @@ from collections.abc import Mapping
 RULES: Mapping[str, str] = {
     "pinhole.stranger": (
         "somebody else than the expected peer came to a pinhole at a port of ours; reset, and the pinhole still "
-        "waits. At one on a host's own address nobody else is seen. At one for signalling over UDP it is a session "
-        "like any other, which a policy has to accept: `session.denied`"
+        "waits. At one on a host's own address nobody else is seen, but for the peer's own host at a port above 1023 "
+        "where rsh demands one below. At one for signalling over UDP it is a session like any other, which a policy "
+        "has to accept: `session.denied`"
     ),
     "session.spoofed": (
         "datagrams of a session came by an interface that does not lead to the host whose address they bear: a host "
