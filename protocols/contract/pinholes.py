@@ -19,7 +19,7 @@ What an engine can rely on:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple, Protocol
 
@@ -252,14 +252,14 @@ class Pinholes(Protocol):
         """Whether a party may have media at a third host: one that is reached as the party's own signalling is, that is
         a single host and not this one, and that the policy names."""
 
-    def reached_as(self, host: Host) -> Host | Refusal | None:
-        """The address by which the client of this session reaches a host, if policies have another one for it than the
+    def reached_as(self, host: Host) -> Collection[Host]:
+        """The addresses by which the client of this session reaches a host, if policies have others for it than the
         host is named by here: a client for whom they publish the host reaches it by the published address, and a client
-        on the host's own side reaches a published address by the host's own. None: by the same address.
-        `Refusal("ambiguous")`: policies have several."""
+        on the host's own side reaches a published address by the host's own. They are of the host's version.
+        Empty: it is reached by the address that it is named by."""
 
-    def reached_at(self, host: Host) -> Host | Refusal | None:
-        """The other way round: the host that the client of this session reaches by this address."""
+    def reached_at(self, host: Host) -> Collection[Host]:
+        """The other way round: the hosts that the client of this session reaches by this address."""
 
     def keep(self, seconds: float) -> None:
         """Signalling says that what these pinholes are for lives for so long, so its media may be silent."""

@@ -9,12 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from ipaddress import ip_address
 from typing import NamedTuple
 
 from protocols.contract.addresses import Malformed, Peers, Side
 from protocols.contract.effects import Note
-from protocols.contract.pinholes import Pinholes, Refusal
+from protocols.contract.pinholes import Pinholes
 from protocols.dns.addresses import Pairs, is_inside, places
 from protocols.dns.options import DnsOptions
 from protocols.dns.questions import Question
@@ -171,7 +172,7 @@ class Answers:
         before = self._policy.pairs.before(address)
         if before is None and self._policy.is_published:
             found = self._pinholes.reached_at(ip_address(address))
-            before = None if found is None or isinstance(found, Refusal) else found.packed
+            before = next(iter(found)).packed if len(found) == 1 else None
         return before
 
     # -- answers -----------------------------------------------------------------------------------------------------
@@ -220,14 +221,14 @@ class Answers:
             after = policy.pairs.after(before)
             if after is None and policy.is_published:
                 found = self._pinholes.reached_as(ip_address(before))
-                if isinstance(found, Refusal):
+                if len(found) > 1:
                     judged.ambiguous.append((record, before))
-                elif found is not None and len(found.packed) == size:
-                    after = found.packed
+                elif found:
+                    after = next(iter(found)).packed
             if after is not None and after != before:
                 judged.changes.append(Change(record, at, before, after))
             elif after is None and is_refused and (is_inside(before) or self._is_ours(before)):
-                raise Refused(f"{_name(answer, record).decode('latin-1')} at {ip_address(before)}")
+                raise Refused(f"{_name(answer, record).decode('latin-1')} at {_text(before)}")
         return judged
 
     def _is_ours(self, address: bytes) -> bool:
@@ -247,7 +248,7 @@ class Answers:
 
     @staticmethod
     def _kept(answer: Answer, reason: str, kept: Sequence[tuple[Record, bytes]]) -> Note:
-        addresses = list(dict.fromkeys(str(ip_address(address)) for _, address in kept))
+        addresses = list(dict.fromkeys(_text(address) for _, address in kept))
         return Note("dns.kept", {"name": _name(answer, kept[0][0]), "addresses": addresses, "reason": reason})
 
 
@@ -270,12 +271,18 @@ def _told(answer: Answer, changes: Sequence[Change]) -> Note:
     told = [
         {
             "field": type_name(change.record.type).encode() + b" " + _name(answer, change.record),
-            "before": str(ip_address(change.before)),
-            "after": str(ip_address(change.after)),
+            "before": _text(change.before),
+            "after": _text(change.after),
         }
         for change in changes
     ]
     return Note("address.rewritten", {"message": "answer", "changes": told})
+
+
+@lru_cache(maxsize=4096)
+def _text(address: bytes) -> str:
+    """An address as people write it. The same few are translated again and again."""
+    return str(ip_address(address))
 
 
 def _name(answer: Answer, record: Record) -> bytes:

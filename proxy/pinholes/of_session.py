@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
 from protocols.contract.addresses import Host, Network
@@ -104,12 +104,12 @@ class SessionPinholes:
         """Whether the party may have its media where it says."""
         return self._table.may_wait(self.owner, party)
 
-    def reached_as(self, host: Host) -> Host | Refusal | None:
-        """The address by which the session's client reaches a host."""
+    def reached_as(self, host: Host) -> Collection[Host]:
+        """The addresses by which the session's client reaches a host."""
         return self._table.reached_as(self.owner.decided_by, host)
 
-    def reached_at(self, host: Host) -> Host | Refusal | None:
-        """The host that the session's client reaches by an address."""
+    def reached_at(self, host: Host) -> Collection[Host]:
+        """The hosts that the session's client reaches by an address."""
         return self._table.reached_at(self.owner.decided_by, host)
 
     def keep(self, seconds: float) -> None:

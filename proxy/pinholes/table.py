@@ -99,11 +99,11 @@ class PinholeTable:
         """Whether sessions to this port are taken over."""
         self.is_published: Callable[[Transport, Endpoint], bool] = lambda *_: False
         """Whether sessions to this address of ours are led to a server inside."""
-        self.reached_as: Callable[[Arrival, Host], Host | Refusal | None] = lambda *_: None
-        """The address by which the client of an arrival reaches a host, as policies publish it. The registry of
+        self.reached_as: Callable[[Arrival, Host], Collection[Host]] = lambda *_: ()
+        """The addresses by which the client of an arrival reaches a host, as policies publish it. The registry of
         sessions sets this function and the one below."""
-        self.reached_at: Callable[[Arrival, Host], Host | Refusal | None] = lambda *_: None
-        """The host that the client reaches by an address."""
+        self.reached_at: Callable[[Arrival, Host], Collection[Host]] = lambda *_: ()
+        """The hosts that the client reaches by an address."""
         self._pinholes: dict[int, Opening] = {}
         metrics.pinholes.set_function(self._pinholes.__len__)
         # there are only a few purposes, so each label is made once

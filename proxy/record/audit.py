@@ -58,9 +58,9 @@ class Origin:
 
 class AuditLog:
     """Writes lines. What does not change from one line to the next is rendered once: for the whole log, and for each
-    session when its fields are bound."""
+    session when its first line is written. Many sessions are short, and have none."""
 
-    __slots__ = ("_bound", "_client", "_head", "_numbers", "_sampler", "_take")
+    __slots__ = ("_bound", "_client", "_head", "_numbers", "_sampler", "_take", "_to_bind")
 
     def __init__(
         self, take: Take, sampler: Sampler, head: str, numbers: Iterator[int], bound: str = "", client: str = ""
@@ -73,25 +73,36 @@ class AuditLog:
         self._numbers = numbers
         self._bound = bound
         self._client = client
+        self._to_bind: tuple[AuditLog, dict[str, Any]] | None = None
+        """The log that this one was bound from, and the fields that it adds, until they are rendered."""
 
     def write(self, event: str, **facts: Any) -> None:
         """Write one line, unless the sampler leaves it out."""
         if event not in _UNBOUNDED:
             client = self._client or str(facts.get("client", ""))
             if event in WATCHED:
-                self._sampler.watch(event, facts, self._bound, client)
+                self._sampler.watch(event, facts, self._rendered(), client)
             left_out = self._sampler.left_out(event, BUDGETS.get(event, DIALOGUE), facts, client)
             if left_out is None:
                 return
             if left_out:
                 facts["suppressed"] = left_out
         begins = f'"time":"{now()}","event":"{event}"{_GRAVE.get(event, "")}'
-        self._take(f"{{{begins}{self._head}{next(self._numbers)}{self._bound}{members(facts)}}}")
+        self._take(f"{{{begins}{self._head}{next(self._numbers)}{self._rendered()}{members(facts)}}}")
 
     def bind(self, **facts: Any) -> AuditLog:
         """A log that adds these fields to every line."""
-        bound, client = self._bound + members(facts), str(facts.get("client", self._client))
-        return AuditLog(self._take, self._sampler, self._head, self._numbers, bound, client)
+        client = str(facts["client"]) if "client" in facts else self._client
+        log = AuditLog(self._take, self._sampler, self._head, self._numbers, client=client)
+        log._to_bind = self, facts
+        return log
+
+    def _rendered(self) -> str:
+        """The fields that are bound, as they stand in each line."""
+        if self._to_bind is not None:
+            (above, facts), self._to_bind = self._to_bind, None
+            self._bound = above._rendered() + members(facts)
+        return self._bound
 
 
 def open_log(origin: Origin, take: Take, sampler: Sampler | None = None) -> AuditLog:

@@ -46,7 +46,8 @@ class Counted:
         """A session of this helper has ended."""
         counts = self._of(helper)
         counts.closed[reason] += 1
-        counts.received.update(received)
+        for side, count in received.items():
+            counts.received[side] += count
 
     def _of(self, helper: str) -> _Counts:
         """The counts of this helper. The first use starts the clock."""

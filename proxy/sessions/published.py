@@ -8,16 +8,13 @@ longer one, by the published address.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 
 from protocols.contract.addresses import Host
-from protocols.contract.pinholes import Refusal
 from proxy.config.schema import Config, Policy
 from proxy.config.values import plain_host
 from proxy.sockets.arrival import Arrival
-
-AMBIGUOUS = Refusal("ambiguous")
 
 InterfaceTo = Callable[[Host], str]
 """The name of the interface by which a host is reached."""
@@ -61,29 +58,21 @@ class Published:
                 self._by_server.setdefault(pair.server, []).append(pair)
                 self._by_address.setdefault(pair.published, []).append(pair)
 
-    def reached_as(self, client: Arrival, host: Host) -> Host | Refusal | None:
-        """The address by which the client reaches this host. None: by the one that the host is named by here.
-        AMBIGUOUS: it has several."""
+    def reached_as(self, client: Arrival, host: Host) -> Collection[Host]:
+        """The addresses by which the client reaches this host. Empty: by the one that it is named by here."""
         found = {pair.published for pair in self._by_server.get(host, ()) if self._is_for(pair, client)}
         pairs = self._by_address.get(host, ())
         if not found and not any(self._is_for(pair, client) for pair in pairs):
             found = {pair.server for pair in pairs}
-        return _only(found)
+        return found
 
-    def reached_at(self, client: Arrival, address: Host) -> Host | Refusal | None:
-        """The host that the client reaches by this address. None: the one that has it. AMBIGUOUS: there are several."""
+    def reached_at(self, client: Arrival, address: Host) -> Collection[Host]:
+        """The hosts that the client reaches by this address. Empty: the one that has it."""
         pairs = self._by_address.get(address, ())
         found = {pair.server for pair in pairs if self._is_for(pair, client)}
         if not found:
             found = {pair.published for pair in self._by_server.get(address, ()) if not self._is_for(pair, client)}
-        return _only(found)
+        return found
 
     def _is_for(self, pair: _Pair, client: Arrival) -> bool:
         return pair.is_for(client, self._interface_to)
-
-
-def _only(found: set[Host]) -> Host | Refusal | None:
-    """The one that was found. None: there is none."""
-    if len(found) > 1:
-        return AMBIGUOUS
-    return next(iter(found), None)

@@ -7,6 +7,7 @@ import itertools
 import socket
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
+from functools import cache
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host, Transport
@@ -68,6 +69,9 @@ class Sessions:
         self.collector: Collector | None = None
         self.tracer: Tracer | None = None
         self._sessions: set[Session] = set()
+        metrics.sessions.set_function(self._sessions.__len__)
+        # There are only a few helpers, so each label is made once.
+        self._count_opened = cache(metrics.sessions_opened.labels)
         self._lingering: set[Session] = set()
         """Sessions that are over while their engines still look after something."""
         self._per_client: Counter[str] = Counter()
@@ -286,8 +290,8 @@ class Sessions:
             session=key,
             helper=helper.name,
             policy=policy.name,
-            client=str(arrival.client),
-            server=str(arrival.server),
+            client=arrival.client,
+            server=arrival.server,
         )
         group = decision.group
         return Admission(key, arrival, policy, helper, how, log, charged_to, group, decided_by, let_in)
@@ -322,12 +326,11 @@ class Sessions:
         self._sessions.add(session)
         self._per_client[session.charged_to] += 1
         self._shares.take(session.group)
-        self.metrics.sessions.set(len(self._sessions))
 
     def count_opened(self, helper: Helper) -> None:
         """A session has reached its server."""
         self.opened += 1
-        self.metrics.sessions_opened.labels(helper.name).inc()
+        self._count_opened(helper.name).inc()
         if helper.audit == "counted":
             self.counted.opened(helper.name)
 
@@ -339,7 +342,6 @@ class Sessions:
         self._per_client[client] -= 1
         if not self._per_client[client]:
             del self._per_client[client]
-        self.metrics.sessions.set(len(self._sessions))
         if not self._sessions:
             self._all_gone.set()
 

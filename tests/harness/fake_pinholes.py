@@ -32,8 +32,8 @@ class FakePinholes:
         self.refuse_next: list[str] = []
         self.unroutable: tuple[Network, ...] = ()
         self.report: Callable[[AnyGrant, PinholeEvent], None] = lambda grant, event: None
-        self.published: dict[Host, Host | None] = {}
-        """Host -> the address by which the client reaches it; None: there are several."""
+        self.published: dict[Host, tuple[Host, ...]] = {}
+        """Host -> the addresses by which the client reaches it."""
         self._offerers: dict[int, int] = {}
         """Of each answerer."""
         self._numbers: Iterator[int] = beside._numbers if beside else count(1)
@@ -105,15 +105,11 @@ class FakePinholes:
 
     # -- what policies publish -----------------------------------------------------------------------------------------
 
-    def reached_as(self, host: Host) -> Host | Refusal | None:
-        return (
-            Refusal("ambiguous")
-            if host in self.published and self.published[host] is None
-            else self.published.get(host)
-        )
+    def reached_as(self, host: Host) -> tuple[Host, ...]:
+        return self.published.get(host, ())
 
-    def reached_at(self, host: Host) -> Host | Refusal | None:
-        return next((server for server, address in self.published.items() if address == host), None)
+    def reached_at(self, host: Host) -> tuple[Host, ...]:
+        return tuple(server for server, addresses in self.published.items() if host in addresses)
 
     # -- media ---------------------------------------------------------------------------------------------------------
 

@@ -13,7 +13,7 @@
     closed 1 in 10 out 20              it is gone, with its relay, and the bytes of each direction
     closed 1 idle in 0 out 0           for that reason
     refuse no_free_port                the next open is refused
-    published HOST ADDRESS             policies have the client reach that host by this address; none: by several
+    published HOST ADDRESS ...         policies have the client reach that host by these addresses
         -> server: PASV
         open tcp for TARGET from ALLOW as SOURCE uses 1 = LISTEN
         confirm 1 / renew 1 from ALLOW for 60 s / close 1 / refused no_free_port
@@ -613,8 +613,8 @@ def _do(session: Session, what: str) -> None:
             session.end(int(number), int(bytes_in), int(bytes_out), *reason)
         case ["resolved", name, *hosts]:
             session.resolved(name, *map(ip_address, hosts))
-        case ["published", host, *address]:
-            session.pinholes.published[ip_address(host)] = ip_address(address[0]) if address else None
+        case ["published", host, *addresses]:
+            session.pinholes.published[ip_address(host)] = tuple(map(ip_address, addresses))
         case ["refuse", reason]:
             session.pinholes.refuse_next.append(reason)
         case _:

@@ -78,8 +78,9 @@ class Places:
         hosts = {at.host for at in (party.data, party.control) if at is not None} - {party.host}
         return party.is_named or not (hosts and (party.is_inside or hosts & self.unroutable))
 
-    def reached_as(self, host: Host) -> None:
+    def reached_as(self, host: Host) -> tuple[Host, ...]:
         """Nothing is published."""
+        return ()
 
     reached_at = reached_as
 
