@@ -46,7 +46,6 @@ HELPER = Helper(
     permits=PERMITS,
     start=MgcpEngines,
     purposes=("rtp", "udptl"),
-    hep=6,
     secret=SECRET,
     roles=(Commanding,),
     beside=Commanding(),
