@@ -444,6 +444,7 @@ def test_the_engines_of_a_daemon_say_what_is_under_way() -> None:
         (b"NTFY 1 a@b MGCP 1.0\r\nO: D/1,D/2\r\nX: 1\r\n", b"NTFY 1 a@b MGCP 1.0\r\nO:\r\nX: 1\r\n"),
         (b"v=0\r\na=crypto:1 AES inline:abc|2^20\r\n", b"v=0\r\na=crypto:1 AES inline:\r\n"),
         (b"k=clear:secret\n", b"k=clear:\n"),
+        (b"a=X-pc-secret: clear:abc\r\n", b"a=X-pc-secret:\r\n"),
         (b"C: 1\r\nTO: 2\r\n", b"C: 1\r\nTO: 2\r\n"),
     ],
 )
