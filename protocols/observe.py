@@ -337,7 +337,7 @@ class ObservedPinholes:
         self._tell(expect.purpose, expect.trigger, listen, expect.target, expect.allow)
         grant = Grant(next(book.numbers), expect, listen)
         book.standing[grant.id] = grant
-        if expect.uses is not None:
+        if expect.uses is not None or expect.renewed_by_use:
             book.clock.set(grant.id, book.now + (expect.open_seconds or expect.lasts_seconds or OPEN_SECONDS))
         return grant
 
@@ -377,8 +377,11 @@ class ObservedPinholes:
         """Nothing is to be done: no media is heard here, so media has no time of its own."""
 
     def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
-        """Nothing is to be done: an engine that renews a pinhole has a clock of its own for its end."""
-        self._book.clock.forget(grant.id)
+        """An engine that renews a pinhole has a clock of its own for its end, unless use renews it, too."""
+        if grant.expect.renewed_by_use and grant.id in self._book.standing:
+            self._book.clock.set(grant.id, self._book.now + seconds)
+        else:
+            self._book.clock.forget(grant.id)
 
     def apart(self, of: Mapping[str, Any] | None = None) -> Pinholes:
         """A part, such as a call. What stands in it counts for the whole."""

@@ -74,6 +74,9 @@ class Expect:
     lasts_seconds: float | None = None
     """The whole life of a pinhole that may be used more than once, whether it is used or not; `Pinholes.renew` gives it
     more. None: until it is used up, or its session ends."""
+    renewed_by_use: bool = False
+    """Whether `lasts_seconds` begin anew with each use and with the end of each relay, and do not run out while
+    something is relayed."""
     uses: int | None = 1
     """How often the pinhole may be used. None: without a limit while it stands."""
     reader: Reader | None = None
@@ -82,7 +85,8 @@ class Expect:
     Datagrams are relayed without an engine or a session. The first datagram that comes from `allow`, from whatever
     port, makes its sender the peer: what the peer sends goes to `target`, and what `target` answers goes to the peer,
     until both have been silent for `idle_seconds`. The target knows the peer by the peer's own port, if `source` leaves
-    the port open and it is free there. Each further use is for a further peer, and there can be few of them at once.
+    the port open and it is free there. Each further use is for a further peer. There can be few of them at once, and
+    the one that has been silent for longest gives way to a further one.
 
     Where the pinhole stands on the address of a host of the session, datagrams of other hosts pass undisturbed, if
     `allow` names single hosts. So do those of other ports of the peer's host, once the pinhole admits no more peers.
@@ -97,6 +101,8 @@ class Expect:
     itself: these ports stand for root on their host, and no peer gains that trust by passing through here. The refusal
     is `no_free_port` when all ports that we may take are taken, and `not_permitted` where the daemon may not bind them
     (CAP_NET_BIND_SERVICE)."""
+    reserved_source: bool = False
+    """The same for `source` alone: the port of `listen` is one of the pool all the same."""
     from_reserved: bool = False
     """Whether a peer from `allow` must come from a port from 512 to 1023. Who comes from any other port is a stranger
     on a host's own address, too, and does not use the pinhole up. This is for connections alone."""

@@ -182,6 +182,7 @@ class Pinhole(Timed):
             self.relays.discard(relay)
             self._bytes_in += relay.bytes_in
             self._bytes_out += relay.bytes_out
+            self._begin_anew()
             self._close_if_over(reason)
 
         relay = self._table.relay(peer, target, self.grant.expect.idle_seconds, ended)
@@ -211,7 +212,7 @@ class Pinhole(Timed):
             self._table.host_towards(target, peer.host, mark_to(self.owner, target.host)), 0
         )
         ports: Iterable[int] = (source.port,)
-        if expect.reserved and not source.port:
+        if (expect.reserved or expect.reserved_source) and not source.port:
             ports = self._table.reserved.sources(peer, source.host)
         mark = mark_to(self.owner, target.host)
         return transparent.dial_from(ports, source.host, target, mark, self._table.max_segment)

@@ -26,7 +26,8 @@ from proxy.sockets.reserved import is_reserved
 
 MOST_RELAYS = 64
 """How many relays one pinhole may have at once: a host that may come as often as it likes has 65,535 ports to come
-from."""
+from. The one that has been silent for longest gives way to a further one, so a program that asks each question from a
+new port may ask as many as it likes."""
 
 
 class DatagramPinhole(Timed):
@@ -71,7 +72,11 @@ class DatagramPinhole(Timed):
         """Take the sockets that hear the admitted peers. Raises OSError."""
         endpoints, at = self._table.endpoints, expect.listen
         if not at.port:
-            self._endpoints[EVERYBODY] = self._at(endpoints.take_free(at.host, expect.reserved))
+            is_free = not expect.reserved and not self._table.is_published(
+                Transport.UDP, Endpoint(at.host, expect.prefer)
+            )
+            prefer = expect.prefer if is_free else 0
+            self._endpoints[EVERYBODY] = self._at(endpoints.take_free(at.host, expect.reserved, prefer))
             return
         for hears in self._heard(expect):
             self._endpoints[hears] = self._at(endpoints.take(at, hears=hears))
@@ -152,8 +157,7 @@ class DatagramPinhole(Timed):
         if not self.may_come_by(packet_info.endpoint(source).host, ancillary):
             return
         if len(self.relays) >= MOST_RELAYS:
-            self.refuse()
-            return
+            min(self.relays, key=lambda relay: relay.active_at).end("gave_way")
         try:
             relay = self._connect(at, source)
         except OSError as error:
@@ -192,7 +196,7 @@ class DatagramPinhole(Timed):
         if source.port:
             is_ours = endpoints.get(source, EVERYBODY) is not None
             return endpoints.take(source, hears=EVERYBODY if is_ours else expect.target)
-        if expect.reserved and is_reserved(peer.port):
+        if (expect.reserved or expect.reserved_source) and is_reserved(peer.port):
             return endpoints.take_free(source.host, reserved=True)
         is_published = self._table.is_published(Transport.UDP, Endpoint(source.host, peer.port))
         return endpoints.take_mapped(peer, source.host, keep_port=peer.port >= LEAST_PORT and not is_published)
@@ -224,6 +228,7 @@ class DatagramPinhole(Timed):
         """A relay has ended."""
         self.relays.discard(relay)
         self._passed.update(_carried(relay))
+        self._begin_anew()
         self._close_if_over(reason)
 
     def _carried(self) -> Counter[str]:

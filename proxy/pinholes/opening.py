@@ -349,7 +349,9 @@ class Timed(Opening):
     def _count_use(self) -> None:
         """A peer has come, so there is no first use to wait for any more."""
         self._used += 1
-        if self._used == 1 and self._timer is not None:
+        if self.grant.expect.renewed_by_use:
+            self._begin_anew()
+        elif self._used == 1 and self._timer is not None:
             self._stop_clock()
             if self._ends_at is not None:
                 self._timer = self._table.loop.call_at(self._ends_at, self._expire)
@@ -365,6 +367,17 @@ class Timed(Opening):
             self.grant = replace(self.grant, expect=replace(self.grant.expect, allow=allow))
             self.tell_renewed(allow, seconds)
 
+    def _begin_anew(self) -> None:
+        """A peer has come, or gone: the life of a pinhole that is renewed by use begins again."""
+        expect = self.grant.expect
+        if expect.renewed_by_use and expect.lasts_seconds is not None and self._timer is not None:
+            self._stop_clock()
+            self._ends_at = self._table.loop.time() + expect.lasts_seconds
+            self._timer = self._table.loop.call_at(self._ends_at, self._expire)
+
     def _expire(self) -> None:
         """The time of the pinhole has run out."""
+        if self.grant.expect.renewed_by_use and (self.relays or self.dialling):
+            self._begin_anew()
+            return
         self.shut("expired" if self._used or self._ends_at is not None else "never_used")

@@ -42,7 +42,6 @@ class DatagramRelay:
     too long. The pinhole owns it."""
 
     __slots__ = (
-        "_active_at",
         "_at",
         "_ended",
         "_far",
@@ -57,6 +56,7 @@ class DatagramRelay:
         "_target_came_by",
         "_target_host",
         "_timer",
+        "active_at",
         "bytes_in",
         "bytes_out",
         "packets_in",
@@ -92,7 +92,8 @@ class DatagramRelay:
         at.routes[self._peer] = near.routes[self._peer] = self.receive
         far.routes[self._target] = self._answer
         self._is_over = False
-        self._active_at = keeper.loop.time()
+        self.active_at = keeper.loop.time()
+        """When either host was heard last."""
         self._timer = keeper.loop.call_later(idle_seconds, self._look)
 
     @property
@@ -107,7 +108,7 @@ class DatagramRelay:
             if not self._keeper.may_come_by(self._peer_host, ancillary):
                 return
             self._peer_came_by = ancillary
-        self._active_at = self._keeper.loop.time()
+        self.active_at = self._keeper.loop.time()
         self.packets_in += 1
         self.bytes_in += len(data)
         if not self._far.send(data, self._target):
@@ -119,7 +120,7 @@ class DatagramRelay:
             if not self._keeper.may_come_by(self._target_host, ancillary):
                 return
             self._target_came_by = ancillary
-        self._active_at = self._keeper.loop.time()
+        self.active_at = self._keeper.loop.time()
         self.packets_out += 1
         self.bytes_out += len(data)
         if not self._near.send(data, self._peer):
@@ -131,7 +132,7 @@ class DatagramRelay:
             endpoint.read_left()
         if self._is_over:
             return
-        left = self._active_at + self._idle_seconds - self._keeper.loop.time()
+        left = self.active_at + self._idle_seconds - self._keeper.loop.time()
         if left <= 0:
             self.end("idle")
         else:

@@ -104,11 +104,12 @@ class UdpEndpoints:
         """Whether this client is known to a peer as `host`."""
         return (client, host) in self._mapped or (client, host) in self._published
 
-    def take_free(self, host: Host, reserved: bool = False) -> UdpEndpoint:
-        """An endpoint on a free port of an address of ours, from the pool or from the reserved ports. Raises
-        OSError."""
+    def take_free(self, host: Host, reserved: bool = False, prefer: int = 0) -> UdpEndpoint:
+        """An endpoint on a free port of an address of ours, from the pool or from the reserved ports. It is the port
+        `prefer` if that is free; 0: any. Raises OSError."""
         pool = self._reserved if reserved else self._ports
-        (endpoint,) = self._lease(host, ((port,) for port in pool.candidates(Transport.UDP, host)), False)
+        ports = chain((prefer,) if prefer else (), pool.candidates(Transport.UDP, host))
+        (endpoint,) = self._lease(host, ((port,) for port in ports), False)
         endpoint.uses += 1
         return endpoint
 

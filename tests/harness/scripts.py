@@ -23,7 +23,7 @@ from tests.harness.playbook import Session, Transcript, transcripts
 from tests.harness.rights import left_of, rights
 from tests.harness.strict_pinholes import StrictPinholes
 
-MAX_RETAINED_BYTES = {"sip": 2_500_000, "mgcp": 2_500_000, "rtsp": 1_000_000}
+MAX_RETAINED_BYTES = {"sip": 2_500_000, "mgcp": 2_500_000, "rtsp": 1_000_000, "pmap": 2_500_000}
 USUALLY_RETAINED_BYTES = 200_000
 """What an engine may hold after any input, with what it shares with others: far below what a flood sends, far above
 what a session needs. SIP: a message of 288 KiB of each side, and the datagrams of half a minute."""
@@ -212,7 +212,8 @@ def end(helper: Helper, *sessions: Session, is_thorough: bool = True) -> None:
     for session in sessions:
         for grant in tuple(pinholes_of(session).standing.values()):
             stands = grant.id in pinholes_of(session).standing
-            if stands and isinstance(grant, Grant) and grant.expect.lasts_seconds is None:  # as long as configured
+            is_timed = isinstance(grant, Grant) and (grant.expect.lasts_seconds is None or grant.expect.renewed_by_use)
+            if stands and is_timed:  # as long as configured, or as it is used
                 session.end(grant.id, 0, 0, "never_used")
     for session in sessions:
         check(session)

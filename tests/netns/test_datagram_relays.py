@@ -146,18 +146,26 @@ async def test_one_for_many_uses_has_a_relay_for_each_peer(hosts: Hosts) -> None
         assert gateway.shell.log.events().count("pinhole.used") == 2
 
 
-async def test_of_those_there_are_few_at_once(hosts: Hosts) -> None:
+async def test_of_those_there_are_few_at_once_and_the_most_silent_one_gives_way(hosts: Hosts) -> None:
     async with Gateway(hosts, fetching(uses=None, lasts_seconds=30, idle_seconds=30), snat="interface") as gateway:
         client, _, seen = await ask(gateway)
-        for number in range(MOST_RELAYS):
-            gateway.server(port=7001 + number).sendto(b"x", seen)
+        again, *others, another = [gateway.server(port=7001 + number) for number in range(MOST_RELAYS + 1)]
+        for peer in (again, *others):
+            peer.sendto(b"x", seen)
             await hear(client)
-        gateway.server(port=7001 + MOST_RELAYS).sendto(b"x", seen)
-        await silence(client)
+        (pinhole,) = gateway.shell.pinholes
+        assert len(pinhole.relays) == MOST_RELAYS
+        again.sendto(b"y", seen)
+        assert await hear(client) == (b"y", again.getsockname())
+        another.sendto(b"z", seen)
+        assert await hear(client) == (b"z", another.getsockname())
+        assert len(pinhole.relays) == MOST_RELAYS
+        client.sendto(b"ack", again.getsockname())  # it was heard of later than others
+        assert await hear(again) == (b"ack", seen)
         client.sendto(b"enough", (str(hosts.server_address(4)), PORT))
         gateway.shell.pinholes.close("stopped")
         closed = gateway.shell.log.last("pinhole.closed")
-        assert (closed["packets_in"], closed["refused"]) == (MOST_RELAYS, 1)
+        assert (closed["packets_in"], closed.get("refused")) == (MOST_RELAYS + 2, None)
 
 
 async def test_it_runs_on_when_its_session_or_its_pinhole_has_ended(hosts: Hosts) -> None:
@@ -202,6 +210,51 @@ async def test_of_a_reserved_one_the_target_sees_a_reserved_port_if_the_peer_has
         gateway.client(port=port).sendto(b"block", seen)
         _, (_, seen_port) = await hear(caller)
         assert (512 <= seen_port < 1024) is is_reserved
+
+
+async def test_a_port_that_is_preferred_is_had_if_it_is_free_also_when_the_targets_one_is_to_be_reserved(
+    hosts: Hosts,
+) -> None:
+    """As of a service that is published: the client comes to a port of the gateway, from a reserved one."""
+    inside = Dnat(hosts.client_address(4), None)
+
+    class Publishing(PassOn):
+        def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+            service = Endpoint(self.peers.server.host, TRANSFER_PORT)
+            self.grant = self.pinholes.open(
+                Expect(
+                    transport=Transport.UDP,
+                    purpose="x",
+                    trigger="x",
+                    listen=Endpoint(self.peers.server_as_seen.host, 0),
+                    allow=only(self.peers.client.host),
+                    target=service,
+                    source=Endpoint(self.peers.client_as_seen.host, 0),
+                    idle_seconds=30,
+                    lasts_seconds=30,
+                    uses=None,
+                    prefer=TRANSFER_PORT,
+                    reserved_source=True,
+                )
+            )
+            return super().receive(side, data, now)
+
+    async with Gateway(hosts, Publishing, dnat=inside, snat="interface", interfaces=("wan0",)) as gateway:
+        service, server = gateway.client(port=TRANSFER_PORT), gateway.client()
+        place = str(hosts.gateway_address(4))
+        asking, own = gateway.server(port=6000), gateway.server(port=1020)
+        asking.sendto(b"where", (place, PORT))
+        await hear(server)
+        own.sendto(b"call", (place, TRANSFER_PORT))
+        data, (_, seen_port) = await hear(service)
+        assert data == b"call" and 512 <= seen_port < 1024
+        service.sendto(b"reply", ("10.1.0.1", seen_port))
+        assert await hear(own) == (b"reply", (place, TRANSFER_PORT))
+        other = gateway.server(port=6001)
+        other.sendto(b"where", (place, PORT))
+        await hear(server)
+        second = max(gateway.shell.pinholes, key=lambda pinhole: pinhole.grant.id)
+        assert 40000 <= second.grant.listen.port < 41000
 
 
 async def test_without_a_place_for_the_peer_at_its_port_the_pinhole_closes_and_says_so(hosts: Hosts) -> None:

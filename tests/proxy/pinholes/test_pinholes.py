@@ -169,6 +169,15 @@ async def test_who_comes_from_another_port_gains_none() -> None:
     world.close()
 
 
+async def test_a_reserved_port_towards_the_target_alone_leaves_the_pinhole_at_one_of_the_pool() -> None:
+    world = World()
+    grant = world.open(reserved_source=True)
+    assert 40000 <= grant.listen.port <= 40999
+    assert is_reserved((await through_from(world, grant, 1020)).port)
+    assert (await through_from(world, world.open(reserved_source=True), 0)).port >= 1024
+    world.close()
+
+
 async def test_reserved_ports_are_left_for_others_of_this_host() -> None:
     world = World(Shell(limits=Limits(pinholes_per_session=MOST_LEASED + 1)))
     for number in range(MOST_LEASED):
@@ -295,6 +304,26 @@ async def test_one_for_several_uses_stands_after_the_first_until_it_is_used_up_o
     await asyncio.sleep(0.15)
     world.close(*pair, *await world.through(grant))
     await world.gone(grant)
+
+
+async def test_one_that_is_renewed_by_use_stands_while_a_relay_runs_and_so_long_after_it() -> None:
+    world = World()
+    grant = world.open(uses=None, open_seconds=0.2, lasts_seconds=0.3, renewed_by_use=True)
+    peer, target = await world.through(grant)
+    await asyncio.sleep(0.7)
+    assert "pinhole.closed" not in world.shell.log.events()
+    world.close(*await world.through(grant), peer, target)
+    ended = asyncio.get_running_loop().time()
+    await world.gone(grant)
+    assert asyncio.get_running_loop().time() - ended >= 0.3
+    assert world.shell.log.last("pinhole.closed")["reason"] == "expired"
+
+
+async def test_one_that_is_renewed_by_use_and_never_used_is_over_in_the_time_to_the_first_use() -> None:
+    world = World()
+    grant = world.open(uses=None, open_seconds=0.05, lasts_seconds=600, renewed_by_use=True)
+    assert (await world.gone(grant))["duration_seconds"] < 5
+    world.close()
 
 
 async def test_a_renewed_pinhole_lasts_from_then_on() -> None:
