@@ -9,6 +9,7 @@ from protocols.dns import engine as dns
 from protocols.ftp import engine as ftp
 from protocols.irc import engine as irc
 from protocols.mgcp import helper as mgcp
+from protocols.pmap import engine as pmap
 from protocols.rsh import engine as rsh
 from protocols.rtsp import engine as rtsp
 from protocols.sip import helper as sip
@@ -27,5 +28,6 @@ HELPERS: Mapping[str, Helper] = {
         rtsp.HELPER,
         irc.HELPER,
         dns.HELPER,
+        pmap.HELPER,
     )
 }  # fmt: skip

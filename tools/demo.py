@@ -32,7 +32,7 @@ from protocols.contract.addresses import Endpoint
 from proxy.command.terminal import print_rows
 from tools.lab import gateways
 from tools.lab.gateways import BACKENDS, ROLES, BackendName, Gateway
-from tools.peers import audio, baresip, oracle, tns_packets
+from tools.peers import audio, baresip, nfs, oracle, tns_packets
 from tools.peers import dns as dns_peers
 from tools.peers import ftp as peers
 from tools.peers import irc as irc_peers
@@ -371,6 +371,38 @@ def _play(gateway: Gateway, version: int) -> Mapping[str, str]:
     return {"played": f"{rtsp_peers.FRAMES} frames", "at": str(gateway.dialled(version))}
 
 
+# -- ONC RPC -----------------------------------------------------------------------------------------------------------
+
+
+MOUNTS = (4, 6)
+"""Over which IP versions a client reads a file."""
+
+
+def pmap(gateway: Gateway, directory: Path) -> Iterator[Job]:
+    """A client asks a portmapper for mountd and NFS, and reads a file there."""
+    try:
+        with nfs.file_server(gateway.server) as server:
+            (server.home / "file").write_bytes(os.urandom(MEBIBYTE))
+            for version in MOUNTS:
+                yield _pmap_job(gateway, server, version, directory / f"mounted-{version}")
+    finally:  # services stand for a day after their use
+        gateway.daemon.command("close", "--of", "pinholes", "--helper", "pmap", "-c", str(gateway.daemon.config))
+
+
+def _pmap_job(gateway: Gateway, server: nfs.Server, version: int, here: Path) -> Job:
+    def run() -> Mapping[str, str]:
+        here.unlink(missing_ok=True)
+        try:
+            nfs.reads(gateway.client, gateway.dialled(version), server.home / "file", here)
+        except nfs.CallFailed as error:
+            raise TransferFailed(str(error)) from error
+        if checksum(here) != checksum(server.home / "file"):
+            raise TransferFailed(f"the file of {here.stat().st_size} bytes differs from its source")
+        return {"read": "1 MiB", "checksums": f"equal ({checksum(here)[:8]}…)"}
+
+    return Job("nfs-ganesha", "libnfs", f"ipv{version}", run)
+
+
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "ftp": Demonstration("Transferred", len(FTP_SERVERS) * len(CLIENTS), ftp),
     "sip": Demonstration("Called", len(PHONES), sip),
@@ -381,6 +413,7 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
     "irc": Demonstration("Offered", 2, irc),
     "dns": Demonstration("Resolved", len(ASKED), dns),
     "rtsp": Demonstration("Played", len(PLAYED), rtsp),
+    "pmap": Demonstration("Mounted", len(MOUNTS), pmap),
 }
 
 
@@ -397,6 +430,7 @@ def missing() -> str:
         irc_peers.missing(),
         dns_peers.missing(),
         rtsp_peers.missing(),
+        nfs.missing(),
     )
     return ", ".join(filter(None, absent))
 

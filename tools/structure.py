@@ -49,6 +49,7 @@ FLOORS = (
         "protocols.ftp",
         "protocols.irc",
         "protocols.mgcp",
+        "protocols.pmap",
         "protocols.sip",
         "protocols.tns",
         "protocols.tftp",

@@ -7,10 +7,10 @@ from collections.abc import Mapping, Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from protocols.contract.addresses import Host, Network, Peers, Side, Transport, only
+from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport, only
 from protocols.contract.effects import Effect, Send
 from protocols.contract.engine import EngineFactory, Shares
-from protocols.contract.pinholes import Expect, Grant, Reader, Refusal
+from protocols.contract.pinholes import AnyGrant, Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
 from protocols.tns.redirect import Redirected
 from tests.harness.mgcp_rights import MgcpPinholes
@@ -156,6 +156,46 @@ class DnsPinholes(StrictPinholes):
             assert all(send.to is Side.SERVER or send.data[:2] in self._ids for send in sent), f"unasked: {sent}"
 
 
+class PmapPinholes(StrictPinholes):
+    """For the client alone, to a port of the server or of a host that an option names; after both sides have spoken."""
+
+    def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
+        super().__init__(peers, options, beside)
+        self._spoken: set[Side] = set()
+
+    def hear(self, side: Side, data: bytes) -> None:
+        super().hear(side, data)
+        self._spoken.add(side)
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if self.is_full:
+            return Refusal("limit_per_session")
+        peers, target = self.peers, expect.target
+        assert self._spoken == set(Side), f"nobody has asked, or nobody has answered: {expect}"
+        others = any(target.host in network for network in self.options.service_hosts)
+        assert target.host == peers.server.host or others, f"a third host: {expect}"
+        assert target.port >= self.options.min_port and target.port != peers.server.port, expect
+        assert target.port not in (512, 513, 514, 515, 636, 873, 990, 993, 995), expect
+        is_mapped = peers.is_mapped(Side.SERVER)
+        assert expect.listen == (Endpoint(peers.server_as_seen.host, 0) if is_mapped else target), expect
+        assert expect.allow == only(peers.client.host), f"somebody else: {expect}"
+        assert expect.source == Endpoint(peers.client_as_seen.host, 0), expect
+        assert (expect.reader, expect.purpose) == (None, "rpc"), expect
+        assert expect.lasts_seconds is not None and expect.open_seconds is not None, f"for ever: {expect}"
+        own = sum(each == peers.client.host for each in map(_client_of, self.standing.values()))
+        assert own < self.options.max_services, f"too many: {expect}"
+        return super().open(expect)
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        assert allow == grant.expect.allow, f"others may come: {allow}"
+        assert seconds <= max(max(options.idle, options.hold) for options in self.options_of_all), seconds
+        super().renew(grant, allow, seconds)
+
+
+def _client_of(grant: AnyGrant) -> Host | None:
+    return grant.expect.allow[0].network_address if isinstance(grant, Grant) else None
+
+
 class OfTwoHosts(StrictPinholes):
     """Ways from one host of a session to the other one, where each knows the other: all that most helpers need."""
 
@@ -223,6 +263,7 @@ RIGHTS: dict[str, type[StrictPinholes]] = {
     "tftp": TftpPinholes,
     "rsh": RshPinholes,
     "rtsp": RtspPinholes,
+    "pmap": PmapPinholes,
 }
 """Those of helpers that need more, or are to have less."""
 

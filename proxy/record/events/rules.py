@@ -152,6 +152,28 @@ RULES: Mapping[str, str] = {
     "irc.line_too_long": "a line that is too long; the session was closed",
     "irc.nul": "a NUL in a line; the session was closed",
     "irc.tls_denied": "a connection that begins with TLS, and `tls: deny`",
+    "pmap.not_rpc": "what came first is no call of RPC; closed, or dropped",
+    "pmap.malformed": (
+        "a message that cannot be read: a stream is closed, a datagram dropped; arguments are answered "
+        "garbage_arguments, and for results the client is answered system_error"
+    ),
+    "pmap.unsolicited": "a reply to no call; it passes, and opens nothing",
+    "pmap.conflict": "a second reply to a call over UDP that says something else; dropped",
+    "pmap.program_denied": (
+        "a program that `programs` and `deny_programs` do not let clients find; they are told that it is not registered"
+    ),
+    "pmap.indirect": "a call that the portmapper should have made for the client (`indirect`)",
+    "pmap.write": "SET or UNSET: only a server's own host registers services; answered system_error",
+    "pmap.dump": "the list of all services, and `dump: deny`; answered procedure_unavailable",
+    "pmap.rate": "more calls over UDP than `udp_calls` or `udp_dumps`; dropped. Once a session",
+    "pmap.elsewhere": "a service at another host than the portmapper's; nothing was opened",
+    "pmap.low_port": "a service at a port below `min_port`, or at one of other services; nothing was opened",
+    "pmap.other_family": "a service at an address of the other version of IP; nothing was opened",
+    "pmap.too_many": "more services of one client than `max_services`; it is told that this one is not registered",
+    "pmap.held_too_much": (
+        "more bytes of unfinished records on connections of one client, or of all, than are held; that connection was "
+        "closed"
+    ),
     "sip.malformed": (
         "what decides about an address of ours, a call or a pinhole and cannot be read; `detail` names line and "
         "column. `mended`: others could read it in another way than pinhole, so it went on without that, and the call"

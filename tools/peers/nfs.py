@@ -1,0 +1,201 @@
+"""A real portmapper and a real file server that registers with it, and clients that look for services there.
+
+rpcbind answers on port 111 of a host. The file server is nfs-ganesha: NFS of version 3, mountd, locks and quotas, each
+on a port that the kernel chooses, over TCP and UDP. It serves only clients that come from reserved ports. rpc.statd
+stands beside it. All of them have one mount namespace, since they find each other by /run/rpcbind.sock, and end with
+it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
+from pathlib import Path
+
+from protocols.pmap.wire import number, record
+from tools.lab import Host
+from tools.peers.ftp import SECONDS, UNPACKED
+
+Address = IPv4Address | IPv6Address
+PORT = 111
+PROGRAMS = {
+    "nfs": (100003, 3),
+    "mountd": (100005, 3),
+    "rquotad": (100011, 1),
+    "nlockmgr": (100021, 4),
+    "status": (100024, 1),
+}
+"""name -> number and version, of those that are registered."""
+
+
+class CallFailed(Exception):
+    """A client has not got what it asked for; with its own words."""
+
+
+def path_of(name: str) -> str:
+    """Where a program is: as unpacked by tools/setup, or as installed."""
+    places = [str(UNPACKED / folder) for folder in ("usr/sbin", "usr/bin", "sbin")]
+    return shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/bin", "/sbin"])) or name
+
+
+def missing() -> str:
+    """What the demo needs of all this and is not installed; empty when nothing is."""
+    absent = [name for name in ("rpcbind", "ganesha.nfsd", "rpc.statd", "nfs-cp") if not shutil.which(path_of(name))]
+    return ", ".join(absent)
+
+
+# -- servers -----------------------------------------------------------------------------------------------------------
+
+_LIBRARIES = UNPACKED / "usr/lib/ganesha"
+_PLUGINS = UNPACKED / "usr/lib/x86_64-linux-gnu/ganesha"
+
+_GANESHA = """
+NFS_CORE_PARAM {{
+    Protocols = 3; Enable_NLM = true; Enable_RQUOTA = true; Enable_UDP = true; Plugins_Dir = {plugins};
+    NFS_Port = {port}; MNT_Port = 0; NLM_Port = 0; Rquota_Port = 0;
+}}
+NFSV4 {{ Graceless = true; }}
+EXPORT {{
+    Export_Id = 1; Path = {home}; Pseudo = /files; Protocols = 3; Transports = UDP, TCP; SecType = sys;
+    Access_Type = RW; Squash = No_Root_Squash; PrivilegedPort = true;
+    FSAL {{ Name = VFS; }}
+}}
+"""
+
+_PORTMAPPER = """
+mount -t tmpfs none /run
+mkdir /run/rpcbind
+{rpcbind} -f -w &
+until [ -S /run/rpcbind.sock ]; do sleep 0.01; done
+"""
+_FILES = """
+mkdir -p /run/statd/sm /run/statd/sm.bak
+{statd} --foreground --no-notify --state-directory-path /run/statd &
+LD_LIBRARY_PATH={libraries} {ganesha} -F -L {made}/log -f {made}/conf -N NIV_EVENT -p /run/ganesha.pid &
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    host: Host
+    home: Path
+    """What clients read from and write to."""
+
+    def port(self, program: str, protocol: str) -> int:
+        """Where a service is, as the server's own portmapper has it."""
+        number, version = PROGRAMS[program]
+        for line in self.host.run([path_of("rpcinfo"), "-p", "127.0.0.1"]).stdout.splitlines()[1:]:
+            words = line.split()
+            if words[:3] == [str(number), str(version), protocol]:
+                return int(words[3])
+        raise CallFailed(f"{program} over {protocol} is not registered")
+
+    def is_registered(self) -> bool:
+        """Whether all services are."""
+        done = self.host.run([path_of("rpcinfo"), "-p", "127.0.0.1"], check=False)
+        listed = [tuple(line.split()[:2]) for line in done.stdout.splitlines()[1:]]
+        return all((str(number), str(version)) in listed for number, version in PROGRAMS.values())
+
+
+@contextlib.contextmanager
+def _serving(host: Host, script: str, port: int) -> Iterator[Server]:
+    with tempfile.TemporaryDirectory(prefix="nfs-") as made:
+        home = Path(made) / "files"
+        home.mkdir()
+        (Path(made) / "conf").write_text(_GANESHA.format(plugins=_PLUGINS, port=port, home=home))
+        names = {name.removeprefix("rpc."): path_of(name) for name in ("rpcbind", "rpc.statd")}
+        text = script.format(**names, ganesha=path_of("ganesha.nfsd"), libraries=_LIBRARIES, made=made)
+        with (Path(made) / "output").open("wb") as output:
+            command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", f"{text}\nwait"]
+            process = host.popen(command, stdout=output, stderr=output)
+        try:
+            host.wait_until_bound("tcp", PORT, process, SECONDS)
+            yield Server(host, home)
+        finally:
+            host.end(process, 0)  # all of them are killed with the first one
+
+
+@contextlib.contextmanager
+def portmapper(host: Host) -> Iterator[Server]:
+    """rpcbind, with nothing registered but itself."""
+    with _serving(host, _PORTMAPPER, 0) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def file_server(host: Host, port: int = 0) -> Iterator[Server]:
+    """rpcbind with all services registered. `port` is that of NFS; 0: the kernel chooses."""
+    with _serving(host, _PORTMAPPER + _FILES, port) as server:
+        end = time.monotonic() + SECONDS
+        while not server.is_registered():
+            if time.monotonic() > end:
+                raise TimeoutError(f"{host.name}: the file server has not registered")
+            time.sleep(0.05)
+        yield server
+
+
+# -- clients -----------------------------------------------------------------------------------------------------------
+
+
+def run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> str:
+    """What a client says. Raises CallFailed."""
+    try:
+        done = host.run([path_of(command[0]), *command[1:]], check=False, timeout=seconds)
+    except subprocess.TimeoutExpired as late:
+        raise CallFailed(f"{command[0]}: no end") from late
+    if done.returncode:
+        raise CallFailed(f"{' '.join(command)}: {done.stdout}{done.stderr}")
+    return done.stdout
+
+
+def asks(host: Host, at: Address, netid: str, program: str, seconds: float = SECONDS) -> str:
+    """rpcinfo finds a service by GETADDR of version 4, and calls it. Raises CallFailed."""
+    return run(host, ["rpcinfo", "-T", netid, str(at), *map(str, PROGRAMS[program])], seconds)
+
+
+def lists(host: Host, at: Address, version: int) -> str:
+    """All that is registered, by DUMP of this version of the portmapper's protocol. Raises CallFailed."""
+    return run(host, ["rpcinfo", *(["-p"] if version == 2 else []), str(at)])
+
+
+def exports(host: Host, at: Address) -> str:
+    """What may be mounted, as mountd says. Raises CallFailed."""
+    return run(host, ["showmount", "--no-headers", "--exports", str(at)])
+
+
+def _url(at: Address, path: Path) -> str:
+    return f"nfs://{at}{path}"
+
+
+def names(host: Host, at: Address, directory: Path) -> str:
+    """What is in a directory. Raises CallFailed."""
+    return run(host, ["nfs-ls", _url(at, directory)])
+
+
+def reads(host: Host, at: Address, remote: Path, local: Path, seconds: float = SECONDS) -> None:
+    """Copy a file from the server, over TCP, as root does: from a reserved port. Raises CallFailed."""
+    run(host, ["nfs-cp", _url(at, remote), str(local)], seconds)
+
+
+def writes(host: Host, at: Address, local: Path, remote: Path) -> None:
+    """Copy a file to the server. Raises CallFailed."""
+    run(host, ["nfs-cp", str(local), _url(at, remote)])
+
+
+def connection(at: Address, port: int) -> socket.socket:
+    """A connection to a service, for those that it serves for long."""
+    return socket.create_connection((str(at), port), SECONDS)
+
+
+def is_served(connection: socket.socket) -> bool:
+    """Whether NFS answers a NULL call there."""
+    connection.sendall(record(b"".join(map(number, (1, 0, 2, *PROGRAMS["nfs"], 0, 0, 0, 0, 0)))))
+    return connection.recv(1000)[4:12] == number(1) + number(1)
