@@ -368,7 +368,7 @@ def rtsp(gateway: Gateway, directory: Path) -> Iterator[Job]:
 
 def _play(gateway: Gateway, version: int) -> Mapping[str, str]:
     rtsp_peers.RTSPSRC.play(gateway.client, gateway.dialled(version))
-    return {"played": f"{rtsp_peers.FRAMES} frames", "at": str(gateway.dialled(version))}
+    return {"played": f"{rtsp_peers.PACKETS} packets", "at": str(gateway.dialled(version))}
 
 
 # -- ONC RPC -----------------------------------------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from tools.lab import Lab, gateways
 from tools.lab.capture import datagrams
 from tools.lab.gateways import ROLES, Gateway
 from tools.peers import rtsp
-from tools.peers.rtsp import AIORTSP, FFMPEG, RTSPSRC, Client, NotPlayed
+from tools.peers.rtsp import AIORTSP, FFMPEG, LOCKED_PORT, RTSPSRC, VLC_PORT, Client, NotPlayed
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -71,10 +71,22 @@ def test_a_picture_is_published(gateway: Gateway, version: int) -> None:
 
 def test_a_challenged_client_plays_when_it_has_said_who_it_is(gateway: Gateway) -> None:
     before = len(gateway.daemon.audit("rtsp.ended"))
-    FFMPEG.play(gateway.client, gateway.dialled(4), user="viewer:secret")
+    FFMPEG.play(gateway.client, gateway.dialled(4), user="viewer:secret", port=LOCKED_PORT)
     assert ended(gateway, before)["cause"] == "teardown"
     assert gateway.daemon.audit("rtsp.session")[-1]["server"].endswith(":8554")
     assert "secret" not in gateway.daemon.log.read_text()
+
+
+def test_what_vlc_serves_is_played(gateway: Gateway) -> None:
+    """Its ports begin with odd numbers, too (RT16)."""
+    before = len(gateway.daemon.audit("rtsp.ended"))
+    with rtsp.vlc_server(gateway.server):
+        for number, (client, version) in enumerate(((FFMPEG, 4), (RTSPSRC, 6), (AIORTSP, 4))):
+            client.play(gateway.client, gateway.dialled(version), port=VLC_PORT)
+            line = ended(gateway, before + number)
+            assert int(str(line["packets_to_client"])) >= LEAST_PACKETS
+            (stream,) = gateway.daemon.audit("rtsp.stream", rtsp_session=line["rtsp_session"])
+            assert (stream["transport"], stream.get("codec_to_client")) == ("udp", "H264")
 
 
 def test_each_packet_of_the_picture_comes_as_it_was_sent(gateway: Gateway) -> None:

@@ -1,4 +1,4 @@
-"""Real servers and clients of RTSP: GStreamer's server and rtspsrc, ffmpeg as a player and a publisher, and aiortsp.
+"""Real servers and clients of RTSP: GStreamer's server and rtspsrc, VLC, ffmpeg to play and to publish, and aiortsp.
 
 Servers are unpacked, not installed, with what they need beside them. A client plays until it has so many frames of
 picture, so that it ends well only if the picture has come.
@@ -21,14 +21,23 @@ from tools.lab import Host
 from tools.peers.ftp import SECONDS, UNPACKED, TransferFailed
 
 Address = IPv4Address | IPv6Address
-PORT, LOCKED_PORT = 554, 8554
-"""Of the server, and of the one that asks for a password."""
+PORT, LOCKED_PORT, VLC_PORT = 554, 8554, 7070
+"""Of GStreamer's server, of the same where it asks for a password, and of VLC."""
 FRAMES = 12
 """Frames of picture that a client waits for: half a second of them."""
+PACKETS = 24
+"""The same for clients that look at none."""
 BESIDE = Path(__file__).parents[2] / ".cache" / "rtsp"
 """Where tools/setup puts ffmpeg and aiortsp."""
 SYSTEM_PYTHON = "/usr/bin/python3"
 """That of Debian, which has the bindings of GStreamer."""
+
+
+QUIET = [
+    next(map(str, BESIDE.glob("imageio_ffmpeg/binaries/ffmpeg-*")), "ffmpeg"),
+    *("-hide_banner", "-nostdin", "-loglevel", "error"),
+]
+"""ffmpeg, saying nothing but what is wrong."""
 
 
 class NotPlayed(TransferFailed):
@@ -69,6 +78,29 @@ def gst_server(host: Host) -> Iterator[None]:
             host.end(process, SECONDS)
 
 
+@contextlib.contextmanager
+def vlc_server(host: Host) -> Iterator[None]:
+    """VLC on a host, which plays a picture again and again. Its ports for media begin with any number."""
+    libraries = next(UNPACKED.glob("usr/lib/*/vlc")).parent
+    with tempfile.TemporaryDirectory(prefix="vlc-") as made:
+        Path(made).chmod(0o755)
+        film = Path(made) / "film.mp4"
+        picture = ["-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-t", "20", "-c:v", "libx264", "-g", "5"]
+        subprocess.run([*QUIET, *picture, "-pix_fmt", "yuv420p", film], check=True, timeout=SECONDS)
+        environment = {"LD_LIBRARY_PATH": str(libraries), "VLC_PLUGIN_PATH": str(libraries / "vlc" / "plugins")}
+        command = [str(UNPACKED / "usr/bin/vlc"), "-I", "dummy", "--loop", str(film)]
+        command += ["--sout", f"#rtp{{sdp=rtsp://:{VLC_PORT}/live}}", "--sout-keep"]
+        null = subprocess.DEVNULL
+        process = host.popen(
+            command, env=environment, user="nobody", group="nogroup", cwd="/", stdout=null, stderr=null
+        )
+        try:
+            host.wait_until_bound("tcp", VLC_PORT, process, SECONDS)
+            yield
+        finally:
+            host.end(process, 1)
+
+
 # -- clients -----------------------------------------------------------------------------------------------------------
 
 
@@ -79,15 +111,13 @@ class Client:
     name: str
     command: Callable[[str, str], Sequence[str]]
 
-    def play(self, host: Host, at: Address, transport: str = "udp", user: str = "") -> None:
-        """Raises NotPlayed."""
-        run(host, self.command(url(at, "live", user), transport))
+    def play(self, host: Host, at: Address, transport: str = "udp", user: str = "", port: int = PORT) -> None:
+        """`user` as viewer:secret. Raises NotPlayed."""
+        run(host, self.command(url(at, "live", user, port), transport))
 
 
-def url(at: Address, path: str, user: str = "") -> str:
-    """`user` as viewer:secret: the server that asks for it is meant."""
-    host = f"[{at}]" if at.version == 6 else str(at)
-    return f"rtsp://{user}@{host}:{LOCKED_PORT}/{path}" if user else f"rtsp://{host}:{PORT}/{path}"
+def url(at: Address, path: str, user: str = "", port: int = PORT) -> str:
+    return f"rtsp://{user and user + '@'}{f'[{at}]' if at.version == 6 else at}:{port}/{path}"
 
 
 def run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> None:
@@ -103,19 +133,13 @@ def run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> None:
         raise NotPlayed(f"{command[0]}: {said.decode(errors='replace')[-2000:]}")
 
 
-@cache
-def ffmpeg() -> str:
-    return str(next(BESIDE.glob("imageio_ffmpeg/binaries/ffmpeg-*")))
-
-
 def _ffmpeg(at: str, transport: str) -> Sequence[str]:
-    quiet = [ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "error", "-rtsp_transport", transport]
-    return [*quiet, "-i", at, "-map", "0:v", "-frames:v", str(FRAMES), "-f", "null", "-"]
+    return [*QUIET, "-rtsp_transport", transport, "-i", at, "-map", "0:v", "-frames:v", str(FRAMES), "-f", "null", "-"]
 
 
 def _rtspsrc(at: str, transport: str) -> Sequence[str]:
     source = ["rtspsrc", "name=s", f"location={at}", f"protocols={transport}", "latency=0"]
-    sink = ["rtpjpegdepay", "!", "identity", f"eos-after={FRAMES}", "!", "fakesink", "sync=false"]
+    sink = ["identity", f"eos-after={PACKETS}", "!", "fakesink", "sync=false"]
     launch = str(UNPACKED / "usr/bin/gst-launch-1.0")
     return [launch, "-q", *source, "s.", "!", "application/x-rtp,media=video", "!", *sink]
 
@@ -123,7 +147,7 @@ def _rtspsrc(at: str, transport: str) -> Sequence[str]:
 def _aiortsp(at: str, transport: str) -> Sequence[str]:
     scheme = {"udp": "rtsp", "tcp": "rtspt"}[transport]
     reader = str(Path(__file__).with_name("rtsp_reader.py"))
-    return [sys.executable, reader, at.replace("rtsp:", f"{scheme}:", 1), str(FRAMES)]
+    return [sys.executable, reader, at.replace("rtsp:", f"{scheme}:", 1), str(PACKETS)]
 
 
 FFMPEG = Client("ffmpeg", _ffmpeg)
@@ -133,7 +157,6 @@ AIORTSP = Client("aiortsp", _aiortsp)
 
 def publish(host: Host, at: Address, transport: str = "udp", seconds: float = 0.7) -> None:
     """Publish a picture by ANNOUNCE and RECORD. Raises NotPlayed."""
-    quiet = [ffmpeg(), "-hide_banner", "-nostdin", "-loglevel", "error", "-re"]
-    picture = ["-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-t", str(seconds), "-c:v", "mjpeg"]
+    picture = ["-re", "-f", "lavfi", "-i", "testsrc=size=160x120:rate=25", "-t", str(seconds), "-c:v", "mjpeg"]
     sent = ["-pix_fmt", "yuvj420p", "-huffman", "default", "-f", "rtsp", "-rtsp_transport", transport]
-    run(host, [*quiet, *picture, *sent, url(at, "published")])
+    run(host, [*QUIET, *picture, *sent, url(at, "published")])
