@@ -201,7 +201,9 @@ class Setups:
         """The client's place for these ports: the one that it has, or another one."""
         session, url = media.session, media.head.url
         agreed = session.streams.get(url) if session is not None else None
-        standing: list[Stream] = [*asked.streams, *self.offers, *([agreed] if agreed is not None else [])]
+        standing: list[Stream] = [*asked.streams, *self.offers]
+        if agreed is not None and agreed.owner is self:  # of another one the end would be told to another connection
+            standing.append(agreed)
         for known in standing:
             if known.url == url and known.client == ends and known.offered is not None:
                 return known

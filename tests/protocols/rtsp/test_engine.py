@@ -108,6 +108,20 @@ def test_a_stream_that_another_connection_adds_outlives_that_one_too() -> None:
     end(HELPER, first, second)
 
 
+def test_a_stream_that_another_connection_asks_for_again_is_its_own_from_then_on() -> None:
+    network = on(NETWORKS["snat"], HELPER, Transport.TCP)
+    first = connected(network=network)
+    transport = b"Transport: RTP/AVP;unicast;client_port=5000-5001"
+    asks(first, b"SETUP", 1, transport)
+    answers(first, 1, b"Session: s")
+    second = connected(first, network)
+    asks(second, b"SETUP", 1, transport, b"Session: s")
+    assert (standing(first), standing(second)) == (2, 1)
+    answers(second, 1, b"Session: s")
+    assert (standing(first), standing(second)) == (0, 2)
+    end(HELPER, first, second)
+
+
 def test_another_client_that_names_a_session_ends_nothing() -> None:
     first = connected()
     sets_up(first, 1)
