@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Host
@@ -37,12 +38,16 @@ class Connection:
     owner: set[Connection]
     """Those of the engine that has made it, until their end is told."""
     began_at: float
+    touched_at: float
+    """When a command about it was last agreed to."""
     id: bytes = b""
     """Empty before the gateway has given one."""
     is_added: bool = False
     """Whether the gateway has agreed to it."""
     ending: str | None = None
     """Why it is over."""
+    is_used: bool = False
+    """Whether packets have come, so that silence of its media ends it."""
     reported: dict[str, int] = field(default_factory=dict)
     """What the gateway itself has counted."""
 
@@ -96,6 +101,14 @@ class Gateway:
     def is_full(self, endpoint: bytes, most: int) -> bool:
         """Whether there can be no further connection of this endpoint. `most`: of all endpoints together."""
         return self.count >= most or len(self.endpoints.get(endpoint, ())) >= MOST_OF_AN_ENDPOINT
+
+    def forgotten(self, endpoint: bytes, before: float) -> Connection | None:
+        """A connection that carries nothing and that nobody has spoken of since then: of this endpoint, or of any if
+        this one has few. The response that has deleted it was perhaps lost."""
+        of_endpoint = self.endpoints.get(endpoint, {})
+        few = len(of_endpoint) < MOST_OF_AN_ENDPOINT
+        every = chain.from_iterable(one.values() for one in self.endpoints.values()) if few else of_endpoint.values()
+        return next((one for one in every if not one.is_used and one.touched_at <= before), None)
 
     def add(self, connection: Connection) -> None:
         """The gateway has given the connection its id, which no other one has any more."""
@@ -195,7 +208,7 @@ class ConnectionBook:
 
         endpoint, name, call_id, number = names
         media = ConnectionMedia(part, idle, mode, enter, self.withdraw)
-        connection = Connection(gateway, endpoint, name, call_id, media, owner, now, number)
+        connection = Connection(gateway, endpoint, name, call_id, media, owner, now, now, number)
         owner.add(connection)
         return connection
 

@@ -113,6 +113,9 @@ class Control:
         endpoint, _, call_id, _ = names
         gateway = self.gateway
         if gateway.is_full(endpoint, self._most):
+            forgotten = gateway.forgotten(endpoint, now - self._idle.held)
+            self._end("gave_way", [forgotten] if forgotten is not None else [], now)
+        if gateway.is_full(endpoint, self._most):
             detail = f"{gateway.count} connections of {gateway.at}"
             raise Refused(403, "Too Many Connections", "mgcp.too_many", detail)
         part = self._part({"call_id": call_id})
@@ -144,6 +147,7 @@ class Control:
         if connection is None or change is None or connection.ending is not None:
             return {}
         if is_final:
+            connection.touched_at = now
             connection.media.agree(change)
         bodies = {}
         spans = wire.descriptions(message.data, message.body)
@@ -218,6 +222,12 @@ class Control:
             connection.owner.discard(connection)
             if connection.is_added:
                 self._note("mgcp.connection_ended", connection.ended(now))
+
+    def used(self, grant: MediaGrant) -> None:
+        """Packets have come to a place of a connection."""
+        connection = self._table.media.get(grant.id)
+        if connection is not None:
+            connection.is_used = True
 
     def closed(self, grant: MediaGrant, event: Closed, now: float) -> None:
         """A place of a connection is gone."""

@@ -275,8 +275,11 @@ class MgcpEngine(Engine):
     # -- what lasts ----------------------------------------------------------------------------------------------------
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
-        if self._control is not None and isinstance(event, Closed) and isinstance(grant, MediaGrant):
-            self._control.closed(grant, event, now)
+        if self._control is not None and isinstance(grant, MediaGrant):
+            if isinstance(event, Closed):
+                self._control.closed(grant, event, now)
+            else:
+                self._control.used(grant)
         return self._take()
 
     def is_needed(self) -> bool:

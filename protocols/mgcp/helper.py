@@ -35,8 +35,10 @@ class MgcpEngines:
         return {**self.counts(), "media": len(self._table.media), "announced": len(self._table.announced)}
 
 
-SECRET = re.compile(rb"^(a=crypto:[^\r\n]*?inline:|k=[a-z]+:|[ \t]*O[ \t]*:)[^\r\n]+", re.MULTILINE | re.IGNORECASE)
-"""Keys of media (RFC 4568, RFC 8866 s.5.12), and the digits that somebody dials (MG9)."""
+SECRET = re.compile(
+    rb"^(a=crypto:[^\r\n]*?inline:|a=x-pc-secret:|k=[a-z]+:|[ \t]*O[ \t]*:)[^\r\n]+", re.MULTILINE | re.IGNORECASE
+)
+"""Keys of media (RFC 4568, PacketCable, RFC 8866 s.5.12), and the digits that somebody dials (MG9)."""
 
 HELPER = Helper(
     name="mgcp",
@@ -46,7 +48,6 @@ HELPER = Helper(
     permits=PERMITS,
     start=MgcpEngines,
     purposes=("rtp", "udptl"),
-    hep=6,
     secret=SECRET,
     roles=(Commanding,),
     beside=Commanding(),

@@ -30,7 +30,8 @@ class MgcpOptions(Options):
     media: tuple[Network, ...] = ()
     """Networks in which an agent may place the far end of a connection. A command that names another host is answered
     505. Without it, an agent may name any host that is reached as the agent itself is, and that the policy covers.
-    Hosts behind us, other than the two that signal, have media only if they are named here."""
+    Hosts behind us, other than the two that signal, have media only if they are named here; a gateway behind us may
+    name such a host as its own end, too."""
 
     fixup: Literal["auto", "never"] = "auto"
     """`auto`: with NAT, session descriptions are rewritten and media is relayed. `never`: with NAT, media is left to

@@ -214,6 +214,25 @@ def test_an_agent_that_commands_from_another_port_is_the_same_agent(site: Site) 
     site.talks()
 
 
+@pytest.mark.parametrize("how", ["wildcard", "restart", "unknown"])
+def test_no_audio_passes_after_the_end_of_a_connection(site: Site, how: str) -> None:
+    """MG17: the agent deletes all that there is, the gateway has restarted, or it knows the connection no more."""
+    ended = len(site.gateway.daemon.audit("mgcp.connection_ended"))
+    if how == "wildcard":
+        site.agent.say("DLCX 55 *@gw MGCP 1.0\r\n", site.found)
+        site.respond(site.mgw.hear()[0], "250 {} OK")
+    elif how == "restart":
+        site.mgw.say("RSIP 56 aaln/*@gw MGCP 1.0\r\nRM: restart\r\n", site.known)
+        assert site.agent.hear()[0].startswith("RSIP 56")
+    else:
+        site.respond(site.command("MDCX", "C: 1", "I: A", "M: inactive"), "515 {} No Such Connection")
+    line = site.gateway.daemon.wait_for("mgcp.connection_ended", count=ended + 1)
+    assert line["reason"] == {"wildcard": "agent", "restart": "restart", "unknown": "unknown_to_gateway"}[how]
+    assert (line["packets_to_gateway"], line["packets_from_gateway"]) == (1, 1)
+    site.far.send([rtp(1, 1)], site.place)
+    assert is_deaf(site.own)
+
+
 LISTED = replace(
     PUBLISHING,
     policies=lambda lab: PUBLISHING.policies(lab).replace(
@@ -247,5 +266,7 @@ def test_a_published_agent_is_not_flooded_and_stays_where_its_options_have_it() 
                 "CRCX 2 aaln/1@gw MGCP 1.0\r\nC: 1\r\n\r\n" + description((str(gateway.neighbour.v4), 6000)), found
             )
             assert agent.hear()[0].startswith("505 2 ")
+            why = gateway.daemon.command("explain", f"{gateway.neighbour.v4}:6000", "-c", str(gateway.daemon.config))
+            assert "options: {mgcp: {media: [NETWORK]" in why.stdout
             assert mgw.hear()[0].startswith("CRCX 1 ")
             assert is_deaf(mgw)

@@ -55,7 +55,8 @@ EVENTS = (
                 "reason",
                 WORD,
                 "`agent` or `gateway`, which deleted it; `restart`; `unknown_to_gateway` (515); `replaced` by one of "
-                "the same id; `media_idle` and the like; `idle`: agent and gateway were silent for too long; `stopped`",
+                "the same id; `gave_way` to another one, unspoken of for `hold_idle`; `media_idle` and the "
+                "like; `idle`: agent and gateway were silent for too long; `stopped`",
             ),
             field("duration_seconds", SECONDS),
             field("packets_to_gateway", COUNT, "this and the following: as they passed here"),

@@ -176,6 +176,21 @@ def test_an_endpoint_and_a_gateway_have_so_many_connections_and_no_more() -> Non
     assert shared(one)["connections"] == 40
 
 
+def test_a_connection_that_was_forgotten_gives_way_to_another_one() -> None:
+    """X9: a gateway that loses its deletions is not refused for good. One whose media is heard stays."""
+    for most, names in ((MOST_OF_AN_ENDPOINT, ["aaln/1@gw"] * 20), (3, ["a@gw", "b@gw", "c@gw", "d@gw"])):
+        one = session(max_connections=most)
+        for number, name in enumerate(names[:most], 1):
+            connected(one, number, name, far="")
+        one.use(1)
+        says(one, SERVER, f"CRCX 90 {names[most]} MGCP 1.0")
+        assert one.violations() == ["mgcp.too_many"]
+        one.wait(4000)
+        connected(one, 91, names[most], far="")
+        told = [(note["connection"], note["reason"]) for note in one.notes("mgcp.connection_ended")]
+        assert told == [(b"2", "gave_way")] and one.violations() == ["mgcp.too_many"]
+
+
 def test_a_gateway_sends_so_many_commands_a_second_by_all_its_sessions() -> None:
     """MG1: agents are not limited so."""
     one = session(rate=5)
@@ -429,6 +444,7 @@ def test_the_engines_of_a_daemon_say_what_is_under_way() -> None:
         (b"NTFY 1 a@b MGCP 1.0\r\nO: D/1,D/2\r\nX: 1\r\n", b"NTFY 1 a@b MGCP 1.0\r\nO:\r\nX: 1\r\n"),
         (b"v=0\r\na=crypto:1 AES inline:abc|2^20\r\n", b"v=0\r\na=crypto:1 AES inline:\r\n"),
         (b"k=clear:secret\n", b"k=clear:\n"),
+        (b"a=X-pc-secret: clear:abc\r\n", b"a=X-pc-secret:\r\n"),
         (b"C: 1\r\nTO: 2\r\n", b"C: 1\r\nTO: 2\r\n"),
     ],
 )
