@@ -26,6 +26,8 @@ _LOST = (b"restart", b"forced")
 """Methods of RSIP after which connections are gone. After `disconnected` they stand (RFC 3435 s.4.4.7), and a gateway
 that is `graceful` deletes them itself (MG17)."""
 _UNKNOWN_CONNECTION = 515
+MAX_MODE_BYTES = 32
+"""More than the names of all modes have."""
 
 Bodies = dict[Span, bytes]
 """Where a description stands in a message -> what the other side reads in its place."""
@@ -94,7 +96,7 @@ class Control:
     def command(self, message: Message, transaction: Transaction, trigger: str, now: float) -> Bodies:
         """An agent makes a connection, or changes one. Raises Refused, Malformed."""
         endpoint = self.identity(message.name)
-        mode, number, call_id = message.only(b"M").lower(), message.only(b"I"), message.only(b"C")
+        mode, number, call_id = message.only(b"M").lower()[:MAX_MODE_BYTES], message.only(b"I"), message.only(b"C")
         connection = self.gateway.get(endpoint, number) if message.verb == b"MDCX" else None
         if connection is None:  # one that was made before this daemon began may be changed as well
             connection = self._begin((endpoint, message.name, call_id, number), mode, now)
@@ -146,6 +148,9 @@ class Control:
             self._end("agent", self._of(transaction), now, message.first(b"P"))
         if connection is None or change is None or connection.ending is not None:
             return {}
+        number, specific = message.id(b"I"), message.first(b"Z")
+        if len(specific) > wire.MAX_ENDPOINT_BYTES:
+            raise Malformed("the name of the endpoint is too long")
         if is_final:
             connection.touched_at = now
             connection.media.agree(change)
@@ -155,16 +160,16 @@ class Control:
             body = message.data[spans[0].start : spans[0].end]
             bodies[spans[0]] = self._descriptions.response(connection, body, trigger)
         if is_final:
-            self._stands(connection, message, now)
+            self._stands(connection, number, specific, now)
         return bodies
 
-    def _stands(self, connection: Connection, message: Message, now: float) -> None:
-        """A connection has been made or changed."""
+    def _stands(self, connection: Connection, number: bytes, specific: bytes, now: float) -> None:
+        """A connection has been made or changed. The response may give it an id, and name its endpoint."""
         if connection.is_added:
             self._note("mgcp.connection_changed", connection.facts())
             return
-        connection.id = message.first(b"I") or connection.id
-        if specific := message.first(b"Z"):
+        connection.id = number or connection.id
+        if specific:
             connection.endpoint, connection.name = self.identity(specific), specific
         before = self.gateway.get(connection.endpoint, connection.id)
         self.gateway.add(connection)

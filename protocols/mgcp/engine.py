@@ -139,7 +139,7 @@ class MgcpEngine(Engine):
         if self._options.strict and message.verb not in wire.KNOWN:
             raise Refused(504, "Unknown Command", "mgcp.unknown", message.verb.decode("ascii"))
         endpoint = message.name if self._control is None else self._control.identity(message.name)
-        about = message.first(b"C"), message.first(b"I")
+        about = message.id(b"C"), message.id(b"I")
         transaction = Transaction(key, message.verb, came, message.name, endpoint, *about)
         for over in self._transactions.begin(transaction, now):
             self._take_back(over, now)

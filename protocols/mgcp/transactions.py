@@ -75,7 +75,8 @@ class Transaction:
 
     @property
     def bytes_held(self) -> int:
-        return len(self.sent or b"") + sum(len(answer or b"") for answer in self.answers.values())
+        said = len(self.name) + len(self.endpoint) + len(self.call_id) + len(self.about)
+        return said + len(self.sent or b"") + sum(len(answer or b"") for answer in self.answers.values())
 
 
 class Transactions:

@@ -32,6 +32,8 @@ MAX_MESSAGES = 8
 """How many messages a datagram may carry (MG10)."""
 MAX_LINES = 64
 """How many parameters a message may have (MG10)."""
+MAX_ID_BYTES = 128
+"""The longest id of a call or connection that is followed. RFC 3435 s.3.2.2 has 32 hexadecimal digits."""
 MAX_ENDPOINT_BYTES = 255
 """RFC 3435 s.2.1.2: each part of a name is at most this long, and no name in use comes near."""
 
@@ -96,6 +98,13 @@ class Message:
     def name(self) -> bytes:
         """The name of the endpoint that a command is for."""
         return self.data[self.endpoint.start : self.endpoint.end]
+
+    def id(self, name: bytes) -> bytes:
+        """The id of a call or a connection. Raises Malformed if it is too long, because ids are remembered."""
+        found = self.first(name)
+        if len(found) > MAX_ID_BYTES:
+            raise Malformed(f"{name.decode('latin-1')} of {len(found)} bytes")
+        return found
 
     def first(self, name: bytes) -> bytes:
         """The value of the first parameter of this name; empty if there is none."""

@@ -229,6 +229,20 @@ def test_long_messages_are_remembered_as_far_as_there_is_room() -> None:
     assert one.violations() == ["mgcp.unasked"]
 
 
+def test_ids_that_are_remembered_have_a_bound() -> None:
+    """X9: of commands and of the responses that give them."""
+    one = session()
+    for name in ("C", "I"):
+        says(one, SERVER, "CRCX 1 aaln/1@gw MGCP 1.0", f"{name}: {'A' * 200}")
+    says(one, SERVER, "CRCX 1 aaln/1@gw MGCP 1.0", "C: A", f"M: {'inactive' * 20}", media=FAR)
+    for line in (f"I: {'A' * 200}", f"Z: {'a' * 300}@gw"):
+        says(one, CLIENT, "200 1 OK", line, media=OWN)
+    assert one.violations() == ["mgcp.malformed"] * 4
+    says(one, CLIENT, "200 1 OK", "I: 1", media=OWN)
+    (note,) = one.notes("mgcp.connection_added")
+    assert len(note["mode"]) < 50 and len(standing(one)) == 2
+
+
 def test_a_transaction_has_few_different_responses() -> None:
     one = session()
     for number in range(MOST_ANSWERS + 2):
