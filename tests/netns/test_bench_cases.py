@@ -39,7 +39,8 @@ def test_a_case_has_sessions_and_others_that_stay_open(lab: Lab, helper: str) ->
         lab.server.end(serving, 0)
 
 
-def test_every_case_is_one_of_a_helper_and_comes_to_a_port_of_its_own() -> None:
+def test_every_helper_has_a_case_that_comes_to_a_port_of_its_own() -> None:
+    assert set(CASES) == set(HELPERS)
     for name, case in CASES.items():
         assert (case.transport, case.port) in {(of.value, port) for of, port in HELPERS[name].ports}
 

@@ -4,7 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tools.bench import case_dns, case_ftp, case_irc, case_mgcp, case_rsh, case_rtsp, case_sip, case_tftp, case_tns
+from tools.bench import (
+    case_dns,
+    case_ftp,
+    case_irc,
+    case_mgcp,
+    case_pmap,
+    case_rsh,
+    case_rtsp,
+    case_sip,
+    case_tftp,
+    case_tns,
+)
 from tools.bench.case import Case
 
 CASES: Mapping[str, Case] = {
@@ -19,5 +30,6 @@ CASES: Mapping[str, Case] = {
         case_mgcp.CASE,
         case_irc.CASE,
         case_dns.CASE,
+        case_pmap.CASE,
     )
 }  # fmt: skip
