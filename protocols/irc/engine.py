@@ -144,7 +144,8 @@ class IrcEngine(Engine):
                 line = self._exchange.notice(line, message)
             case "STARTTLS" if self._hides_tls:
                 self._out.add(Note("irc.tls", {"action": "STARTTLS answered 691"}))
-                self._out.send(CLIENT, b"691 * :STARTTLS is not available\r\n")
+                if SERVER not in self._finished:  # else the client has been told that nothing more will come
+                    self._out.send(CLIENT, b"691 * :STARTTLS is not available\r\n")
                 return
             case "STARTTLS":
                 self._asks_for_tls = True

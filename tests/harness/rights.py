@@ -104,7 +104,7 @@ class IrcPinholes(StrictPinholes):
             self.has_asked = self.has_asked or b"USER" in said.upper()
         else:
             self.may_be_let_in = self.may_be_let_in or (self.has_asked and b"001" in said)
-        self._said[side] = said[-_MARK_BYTES:]
+        self._said[side] = said.rpartition(b"\n")[2]  # a line counts when it is whole
 
     def open(self, expect: Expect) -> Grant | Refusal:
         if self.is_full:

@@ -6,12 +6,11 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from tests.netns.namespaces import needs_root
-from tools.lab import Lab, gateways
+from tools.lab import Host, Lab, gateways
 from tools.lab.gateways import ROLES, Gateway
 from tools.peers import irc
 from tools.peers.irc import SERVERS, Irssi, PythonIrc, User, Weechat
@@ -35,17 +34,23 @@ def server(request: pytest.FixtureRequest, gateway: Gateway) -> Iterator[str]:
 
 @pytest.fixture(scope="module", params=[4, 6], ids=["ipv4", "ipv6"])
 def users(request: pytest.FixtureRequest, gateway: Gateway, server: str) -> Iterator[dict[str, User]]:
-    """By nick: alice, wendy and pia come by the gateway; bob and walt need none."""
+    """By name: alice, wendy and pia come by the gateway; bob and walt need none."""
     version = request.param
-    near, far = gateway.client, gateway.neighbour
-    who: list[tuple[type[User], Any, str]] = [(Irssi, near, "alice"), (Weechat, near, "wendy")]
-    who += [(PythonIrc, near, "pia")] if version == 4 else []
-    others: list[tuple[type[User], Any, str]] = [(Irssi, far, "bob"), (Weechat, far, "walt")]
+    names: dict[str, tuple[type[User], Host]] = {
+        "alice": (Irssi, gateway.client),
+        "wendy": (Weechat, gateway.client),
+        "pia": (PythonIrc, gateway.client),
+        "bob": (Irssi, gateway.neighbour),
+        "walt": (Weechat, gateway.neighbour),
+    }
+    # A server may take some time to see that those are gone who had these nicks before.
+    who = [(kind, host, f"{name}{version}") for name, (kind, host) in names.items() if version == 4 or kind.speaks_ipv6]
+    those, these = ([one for one in who if one[1] is host] for host in (gateway.client, gateway.neighbour))
     with (
-        irc.users(gateway.dialled(version), *who) as those,
-        irc.users(gateway.server.address(version), *others) as these,
+        irc.users(gateway.dialled(version), *those) as inside,
+        irc.users(gateway.server.address(version), *these) as outside,
     ):
-        yield {user.nick: user for user in (*those, *these)}
+        yield {user.nick[:-1]: user for user in (*inside, *outside)}
 
 
 def near(users: dict[str, User]) -> list[User]:
@@ -69,6 +74,7 @@ def send(sender: User, receiver: User, *, passively: bool = False, begun: int = 
         assert isinstance(receiver, Irssi)
         receiver.take(sender.nick, file.name)
     receiver.wait_to_receive(file.name, content)
+    sender.is_done(receiver.nick)
 
 
 def test_files_are_sent_out(gateway: Gateway, users: dict[str, User]) -> None:
@@ -107,7 +113,7 @@ def test_offers_of_strangers_are_taken_up(gateway: Gateway, users: dict[str, Use
     """IR17: `inbound: open`. What is beside a published server stays there (IR19)."""
     if gateway.role.hides_server:
         before = len(gateway.daemon.audit("irc.dcc", direction="in", result="refused"))
-        users["bob"].offer_chat("pia" if "pia" in users else "wendy")
+        users["bob"].offer_chat(users["wendy"].nick)
         line = gateway.daemon.wait_for("irc.dcc", count=before + 1, direction="in", result="refused")
         assert line["reason"] == "third_host"
         return

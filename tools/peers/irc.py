@@ -139,6 +139,10 @@ class User(ABC):
     def send(self, nick: str, file: Path, *, passively: bool = False) -> None:
         """Offer a file."""
 
+    def is_done(self, nick: str) -> None:
+        """The file that was sent to this user is there, and its connection may end. Most clients need not be told."""
+        return
+
     @abstractmethod
     def offer_chat(self, nick: str, *, passively: bool = False) -> None:
         """Offer a chat."""
@@ -198,8 +202,12 @@ class User(ABC):
         self.wait(lambda: path.exists() and path.read_bytes() == content, f"has not received {name!r}")
 
     def _tell(self, line: str) -> None:
-        with self._pipe.open("w") as pipe:
-            pipe.write(line + "\n")
+        try:
+            pipe = os.open(self._pipe, os.O_WRONLY | os.O_NONBLOCK)
+        except OSError as error:
+            raise TransferFailed(f"{self.nick} does not listen: {error.strerror}; {self.heard()[-2000:]}") from error
+        os.write(pipe, f"{line}\n".encode())
+        os.close(pipe)
 
 
 _IRSSI = """
@@ -254,11 +262,16 @@ class Irssi(User):
         self._tell(f'dcc send {"-passive " if passively else ""}{nick} "{file}"')
 
     def end(self) -> None:
-        self._tell("quit")  # `script`, if it was ended first, would wait for two seconds
         assert self.process is not None
-        with contextlib.suppress(subprocess.TimeoutExpired):
+        # If `script` was ended first, it would wait for two seconds.
+        with contextlib.suppress(subprocess.TimeoutExpired, TransferFailed):
+            self._tell("quit")
             self.process.wait(SECONDS)
         super().end()
+
+    def is_done(self, nick: str) -> None:
+        # It never ends a connection whose last acknowledgement comes before it has looked for more of the file (1.4.3).
+        self._tell(f"dcc close send {nick}")
 
     def take(self, nick: str, name: str) -> None:
         """Take a file that was offered passively, which it does not do by itself."""
