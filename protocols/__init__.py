@@ -11,7 +11,7 @@ from protocols.irc import engine as irc
 from protocols.mgcp import helper as mgcp
 from protocols.pmap import engine as pmap
 from protocols.rsh import engine as rsh
-from protocols.rtsp import engine as rtsp
+from protocols.rtsp import helper as rtsp
 from protocols.sip import helper as sip
 from protocols.tftp import engine as tftp
 from protocols.tns import engine as tns

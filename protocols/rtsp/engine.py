@@ -4,7 +4,7 @@
     bytes --> wire.Framer --> a message --> _request, _response --> what becomes of it --> on to the other side
                          +--> frames, bodies that nobody reads --------------------------> as they came
 
-A request waits in `_pending` for the response with its CSeq (RT3). SETUP and its 2xx are setup.py's matter; PLAY,
+A request waits for the response with its CSeq (requests.py). SETUP and its 2xx are setup.py's matter; PLAY,
 RECORD, TEARDOWN and all that names a session are told to that session (sessions.py), which may belong to another
 connection.
 
@@ -15,49 +15,31 @@ House rules:
 
 from __future__ import annotations
 
-import re
-from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
-from protocols.contract.addresses import Malformed, Peers, Side, Transport
+from protocols.contract.addresses import Malformed, Peers, Side
 from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Splice, violation
-from protocols.contract.engine import Engine, Helper
+from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, Closed, PinholeEvent, Pinholes
 from protocols.rtsp import tunnel, urls
 from protocols.rtsp.codecs import Described, is_description
 from protocols.rtsp.connection import Connection
-from protocols.rtsp.options import PERMITS, RtspOptions
+from protocols.rtsp.options import RtspOptions
+from protocols.rtsp.requests import TEARDOWN_SECONDS, Pending, Waiting
 from protocols.rtsp.sessions import Session, Table
-from protocols.rtsp.setup import Asked, Refused, Setups
+from protocols.rtsp.setup import Refused, Setups
 from protocols.rtsp.wire import EarlyFrame, Framer, Head, NotRtsp
 from protocols.toolbox import tls
 from protocols.toolbox.spans import replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
-MAX_PENDING = 32
-"""Requests of one side that may wait for their answers. The oldest one is forgotten, with what it has asked for."""
 FIRST_SECONDS = 60.0
 """The time to the first message of a connection."""
 WHOLE_SECONDS = 30.0
 """The time that a message may take from its first byte to its last."""
-TEARDOWN_SECONDS = 5.0
-"""How long a TEARDOWN waits for its answer (RT31)."""
 _GONE = (454, 455)
 """Answers to TEARDOWN that say that there is nothing left of the session."""
-
-
-@dataclass(slots=True, eq=False)
-class Pending:
-    """A request that waits for its answer."""
-
-    method: bytes
-    url: bytes
-    session: bytes
-    asked: Asked | None = None
-    ends_at: float | None = None
-    """Of TEARDOWN: when it is taken as answered."""
 
 
 class RtspEngine(Engine):
@@ -99,8 +81,7 @@ class RtspEngine(Engine):
         self._out = Outbox()
         self._framers = {side: Framer(is_description) for side in Side}
         self._setups = Setups(peers, options, pinholes, table)
-        self._pending: dict[Side, deque[tuple[int | None, Pending]]] = {side: deque() for side in Side}
-        """side -> its requests that wait for an answer, with their CSeq, the oldest first."""
+        self._pending = {side: Waiting() for side in Side}
         self._connection = Connection(peers, options, self._setups, table, self._framers)
         self._described = Described()
         self._answers: list[bytes] = []
@@ -181,8 +162,8 @@ class RtspEngine(Engine):
         self._out.add(violation(rule, detail, "closed"))
         self._is_over = True
         for waiting in self._pending.values():
-            while waiting:
-                self._forget(waiting.popleft()[1])
+            for pending in waiting.take():
+                self._forget(pending)
         self._connection.end_all("violation", self._now)
         self._release()
         return [*self._take(), Abort(reason)]
@@ -251,10 +232,8 @@ class RtspEngine(Engine):
                 self._described.read(head)
             case b"REDIRECT" if side is SERVER:
                 self._redirected(head)
-        waiting = self._pending[side]
-        waiting.append((number, pending))
-        if len(waiting) > MAX_PENDING:
-            self._forget(waiting.popleft()[1])
+        if (forgotten := self._pending[side].add(number, pending)) is not None:
+            self._forget(forgotten)
         self._pass(side, head, changes)
 
     def _response(self, side: Side, head: Head) -> None:
@@ -263,7 +242,7 @@ class RtspEngine(Engine):
         name, timeout = head.session()
         session = self._connection.named(name, self._now)
         changes: Sequence[tuple[str, urls.Change]] = ()
-        pending = self._answered(side.other, number) if head.code >= 200 else None
+        pending = self._pending[side.other].answered(number) if head.code >= 200 else None
         if pending is not None:
             session = session or self._connection.named(pending.session, self._now)
             changes = self._settle(pending, head, name, timeout, session)
@@ -273,16 +252,6 @@ class RtspEngine(Engine):
         if pending is not None and pending.method in (b"PLAY", b"RECORD") and 200 <= head.code < 300:
             self._begun(pending, session)
             self._tell()
-
-    def _answered(self, by: Side, number: int | None) -> Pending | None:
-        """The request of this side that a response answers (RT3). Without a number it can be told only if there is one
-        alone (RT41)."""
-        waiting = self._pending[by]
-        for at, (its, pending) in enumerate(waiting):
-            if its == number or (number is None and len(waiting) == 1):
-                del waiting[at]
-                return pending
-        return None
 
     def _settle(
         self, pending: Pending, head: Head, name: bytes, timeout: int | None, session: Session | None
@@ -354,8 +323,7 @@ class RtspEngine(Engine):
         it was read at all."""
         if side is CLIENT:
             return _answer(head, 400, b"Bad Request")
-        waiting = self._pending[CLIENT]
-        number = waiting[0][0] if waiting else None
+        number = self._pending[CLIENT].oldest
         return b"RTSP/1.0 502 Bad Gateway\r\nCSeq: %d\r\n\r\n" % number if number is not None else b""
 
     def _flush(self) -> None:
@@ -408,10 +376,9 @@ class RtspEngine(Engine):
         return self._take()
 
     def _lose(self) -> None:
-        waiting = [pending for _, pending in self._pending[CLIENT]]
-        for pending in waiting:
+        for pending in self._pending[CLIENT]:
             pending.asked = None
-        torn = {pending.session for pending in waiting if pending.method == b"TEARDOWN"}
+        torn = {pending.session for pending in self._pending[CLIENT] if pending.method == b"TEARDOWN"}
         self._connection.lose(torn, self._now)
 
     def _release(self) -> None:
@@ -436,7 +403,7 @@ class RtspEngine(Engine):
         if not self._is_over and len(self._ended) < 2:
             yield self._lasts_until()[0]
         for waiting in self._pending.values():
-            yield from (pending.ends_at for _, pending in waiting if pending.ends_at is not None)
+            yield from (pending.ends_at for pending in waiting if pending.ends_at is not None)
         yield from self._connection.deadlines(self._now)
 
     def deadline(self) -> float | None:
@@ -446,10 +413,8 @@ class RtspEngine(Engine):
     def tick(self, now: float) -> Sequence[Effect]:
         self._now = now
         for waiting in self._pending.values():
-            for entry in tuple(waiting):
-                if entry[1].ends_at is not None and entry[1].ends_at <= now:
-                    waiting.remove(entry)
-                    self._forget(entry[1])
+            for pending in waiting.overdue(now):
+                self._forget(pending)
         self._connection.tick(now)
         if not self._is_over and len(self._ended) < 2:
             at, why = self._lasts_until()
@@ -479,40 +444,3 @@ def _answer(head: Head | None, code: int, reason: bytes) -> bytes:
     cseq = b"CSeq: %b\r\n" % head.value(number[0]) if head is not None and number else b""
     version = head.version if head is not None and head.is_rtsp else b"RTSP/1.0"
     return b"%b %d %b\r\n%b\r\n" % (version, code, reason, cseq)
-
-
-class RtspEngines:
-    """Makes the engines of one daemon, which share what is agreed."""
-
-    def __init__(self) -> None:
-        self._table = Table()
-
-    def __call__(self, peers: Peers, options: RtspOptions, pinholes: Pinholes, now: float) -> RtspEngine:
-        return RtspEngine(peers, options, pinholes, now, self._table)
-
-    def counts(self) -> Mapping[str, int]:
-        """What is under way, for the daemon's status."""
-        return {"presentations": len(self._table.sessions), "media": self._table.media}
-
-    def standing(self) -> Mapping[str, int]:
-        return self._table.standing()
-
-
-SECRET = re.compile(
-    rb"(^(?:proxy-)?authorization[ \t]*:|^x-sessioncookie[ \t]*:|://(?=[^/@ \t\r\n]*@)|[?&]pass(?:word|wd)?=)"
-    rb"(?:[^\r\n]|\r?\n[ \t])+",
-    re.MULTILINE | re.IGNORECASE,
-)
-"""The answer to a challenge (RFC 2326 s.12.5) over all its lines, what opens a tunnel, and passwords in URLs, with all
-that stands behind them on their line."""
-
-HELPER = Helper(
-    name="rtsp",
-    summary="RTSP: cameras, players and IPTV, with their media over UDP",
-    ports=((Transport.TCP, 554), (Transport.TCP, 7070), (Transport.TCP, 8554)),
-    options=RtspOptions,
-    permits=PERMITS,
-    secret=SECRET,
-    start=RtspEngines,
-    purposes=("rtp", "stream"),
-)

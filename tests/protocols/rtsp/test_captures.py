@@ -5,7 +5,7 @@ from __future__ import annotations
 from protocols.contract.addresses import Peers, Side
 from protocols.contract.effects import Send
 from protocols.contract.pinholes import MediaGrant
-from protocols.rtsp.engine import HELPER
+from protocols.rtsp.helper import HELPER
 from tests.harness.pcap import Connection, connections
 from tests.harness.playbook import Session
 from tests.harness.recordings import found

@@ -9,8 +9,9 @@ import pytest
 from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.effects import Abort, Finish
 from protocols.rtsp.connection import LOOK_SECONDS
-from protocols.rtsp.engine import HELPER, MAX_PENDING
+from protocols.rtsp.helper import HELPER
 from protocols.rtsp.options import RtspOptions
+from protocols.rtsp.requests import MAX_PENDING
 from protocols.rtsp.sessions import MAX_SESSIONS, MAX_STREAMS
 from protocols.rtsp.setup import MAX_OFFERS
 from tests.harness.playbook import NETWORKS, Session, on
