@@ -12,6 +12,7 @@ from protocols.contract.addresses import Peers, Side
 from protocols.contract.effects import Note, violation
 from protocols.contract.pinholes import Closed
 from protocols.rtsp import urls
+from protocols.rtsp.agreement import Agreements
 from protocols.rtsp.options import RtspOptions
 from protocols.rtsp.sessions import MAX_SESSIONS, MAX_TIMEOUT, Key, Session, Stream, Table
 from protocols.rtsp.setup import Asked, Change, Setups
@@ -24,7 +25,7 @@ LOOK_SECONDS = 30.0
 class Connection:
     """The sessions that one connection speaks of, and the SETUPs that ask for more."""
 
-    __slots__ = ("_framers", "_options", "_peers", "_table", "notes", "sessions", "setups")
+    __slots__ = ("_agreements", "_framers", "_options", "_peers", "_table", "notes", "sessions", "setups")
 
     def __init__(
         self, peers: Peers, options: RtspOptions, setups: Setups, table: Table, framers: Mapping[Side, Framer]
@@ -33,6 +34,7 @@ class Connection:
         self._options = options
         self._table = table
         self._framers = framers
+        self._agreements = Agreements(peers, options, setups)
         self.setups = setups
         self.notes = setups.notes
         """What the log is to be told."""
@@ -72,8 +74,8 @@ class Connection:
             return []
         if timeout:
             session.timeout = float(min(timeout, MAX_TIMEOUT))
-        spec, at = self.setups.chosen(head)
-        stream, changes = self.setups.agree(asked, session, spec, at, head, now)
+        spec, at = self._agreements.chosen(head)
+        stream, changes = self._agreements.agree(asked, session, spec, at, head, now)
         session.speak(self, now)
         if stream.kind == "interleaved":
             stream.interleave(self._framers, (spec or asked.specs[0]).channels())

@@ -155,7 +155,9 @@ EVENTS = (
         "`host_name`, `multicast`, `no_address`, `ice_passed`, `third_host` and the like of media; `said_by_other`, "
         "media that a proxy forwards for somebody who has put it at a port of the proxy's host; `second`, a further "
         "description in one message; `not_followed`, `not_mapped`, a line, body or field that names a mapped address; "
-        "or a value that is not as the grammar has it, with its line and column",
+        "or a value that is not as the grammar has it, with its line and column. Of RTSP: `not_asked_for`, ports that "
+        "the client has not named; `behind_a_nat`, a private address that a server with a public one gives as its "
+        "own; or why the server's place could not be had",
         (
             field("message", TEXT),
             field("changes", many(parts(field=TEXT, value=maybe(TEXT), reason=TEXT))),
