@@ -6,8 +6,10 @@ import contextlib
 from collections.abc import Iterator
 from typing import Any
 
+from protocols import HELPERS
 from proxy.command import client
 from proxy.config import reading
+from proxy.config.schema import default_table
 from proxy.host.rules import Backend, input_line
 from tests.netns import media_site
 from tools.lab import Lab, pinhole
@@ -18,10 +20,15 @@ CONFIG = """policies:
     from: [lan0]
     snat: interface
     action: accept
-    options: {tftp: {open_seconds: 1}}
+    options: {tftp: {open_seconds: 1}, irc: {dcc: allow}, pmap: {hold: 1}}
 ports: 40000-42999
 limits: {pinholes_per_session: 4}
-"""
+session-helpers:
+""" + "".join(
+    f"  - {{id: {entry.id}, name: {entry.name}, protocol: {entry.protocol.value}, port: {entry.ports[0]}}}\n"
+    for entry in default_table(HELPERS)
+)
+"""Entries that are off by themselves are on here."""
 LINE_OF_POLICY = 3
 """Where policy `one` stands in it."""
 

@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import contextlib
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
+from ipaddress import ip_address
 
 import pytest
 
@@ -135,10 +137,61 @@ def a_film(here: Here) -> Iterator[str]:
         talk.answer("RTSP/1.0 200 OK", "CSeq: 2")
 
 
-PURPOSES = [a_download, a_call, a_fax, a_phone_that_can_be_called, a_redirect, a_boot_file, a_command, a_film]
+@contextlib.contextmanager
+def offering(here: Here, kind: str, purpose: str) -> Iterator[str]:
+    """A user of IRC who offers something to another one."""
+    at = (str(here.lab.server.v4), 6667)
+    with here.lab.server.inside():
+        listener = socket.create_server(at)
+    with here.lab.client.inside():
+        asker = socket.create_connection(at, media_site.SECONDS)
+    chat, _ = listener.accept()
+    with listener, asker, chat:
+        asker.sendall(b"NICK alice\r\nUSER al 0 * :Alice\r\n")
+        chat.sendall(b":irc.example 001 alice :Welcome\r\n")
+        asker.recv(1000)
+        number = int(ip_address(str(here.lab.client.v4)))
+        asker.sendall(f"PRIVMSG bob :\x01DCC {kind} {number} 5000\x01\r\n".encode())
+        here.daemon.wait_for("pinhole.opened", purpose=purpose)
+        yield purpose
 
 
-OF_PURPOSES = ["ftp-data", "rtp", "udptl", "sip", "tns", "tftp-transfer", "rsh-stderr", "stream"]
+def a_file_for_a_friend(here: Here) -> contextlib.AbstractContextManager[str]:
+    return offering(here, "SEND file.txt", "irc-send")
+
+
+def a_talk_with_a_friend(here: Here) -> contextlib.AbstractContextManager[str]:
+    return offering(here, "CHAT chat", "irc-chat")
+
+
+@contextlib.contextmanager
+def a_service(here: Here) -> Iterator[str]:
+    """The portmapper tells where NFS is."""
+    with here.lab.server.inside():
+        portmapper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with here.lab.client.inside():
+        asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+    with portmapper, asker:
+        portmapper.bind((str(here.lab.server.v4), 111))
+        portmapper.settimeout(media_site.SECONDS)
+        asker.sendto(
+            struct.pack(">14I", 7, 0, 2, 100_000, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0), portmapper.getsockname()
+        )
+        _, client = portmapper.recvfrom(1000)
+        portmapper.sendto(struct.pack(">7I", 7, 1, 0, 0, 0, 0, 2049), client)
+        here.daemon.wait_for("pinhole.opened", purpose="rpc")
+        yield "rpc"
+
+
+PURPOSES = [
+    a_download, a_call, a_fax, a_phone_that_can_be_called, a_redirect, a_boot_file, a_command, a_film,
+    a_file_for_a_friend, a_talk_with_a_friend, a_service,
+]  # fmt: skip
+
+
+OF_PURPOSES = [
+    "ftp-data", "rtp", "udptl", "sip", "tns", "tftp-transfer", "rsh-stderr", "stream", "irc-send", "irc-chat", "rpc",
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("hole", "of"), [*zip(PURPOSES, OF_PURPOSES, strict=True)], ids=OF_PURPOSES)
