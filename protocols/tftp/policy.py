@@ -37,8 +37,9 @@ def refused(request: Request, options: TftpOptions) -> tuple[Note, Send] | None:
 
 def _may_be_named(name: str, options: TftpOptions) -> bool:
     """Whether the options allow this name. It is judged as it is spelled, and as file systems read it: `boot/../secret`
-    is not in `boot`. Servers differ in what they take for the same file, so `deny_names` is about each of them: it
-    makes no difference to it whether a name begins at the root, how many levels above it, or in which case it is."""
+    is not in `boot`. Servers differ in what they take for the same file (TF24), so `deny_names` is about each of
+    them: it makes no difference to it whether a name begins at the root, how many levels above it, or in which case it
+    is."""
     spelled = _with_slashes(name)
     readings = {spelled, normpath(spelled)}
     if _is_any_of(map(_from_root, {*readings, normpath(f"/{spelled}")}), map(_from_root, options.deny_names)):

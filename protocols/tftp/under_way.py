@@ -16,8 +16,8 @@ MAX_UNDER_WAY = 50_000
 """How many requests of a daemon are remembered while they wait or move, so that a repeated request opens nothing. A
 request that is forgotten and repeated opens one more way in."""
 MAX_DALLYING = 20
-"""How many transfers of one client may stand behind their end, in case the last ACK is asked for once more. A machine
-that boots reads hundreds of files in a second, and each of these is a session."""
+"""How many transfers of one client may stand behind their end, in case the last ACK is asked for once more (TF16). A
+machine that boots reads hundreds of files in a second, and each of these is a session."""
 
 
 class Ends(NamedTuple):

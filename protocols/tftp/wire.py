@@ -65,7 +65,7 @@ def is_request(data: bytes) -> bool:
 
 def is_of_transfer(request: Request, is_from_server: bool, data: bytes) -> bool:
     """Whether this is a packet that this end may send in the transfer that was asked for: DATA come from the one end,
-    and ACK from the other one alone."""
+    and ACK from the other one alone (TF23)."""
     match opcode(data):
         case Opcode.DATA:
             return is_from_server == request.is_read and len(data) >= HEAD_BYTES
