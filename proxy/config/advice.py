@@ -13,9 +13,9 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 from typing import Any
 
-from proxy.config.checks import POLICIES, Finding, Location
+from proxy.config.checks import ENTRIES, POLICIES, Finding, Location
 from proxy.config.reach import Above, Reach, contain, ranges
-from proxy.config.schema import REGISTRY, File, Policy
+from proxy.config.schema import REGISTRY, File, HelperEntry, Policy
 
 _LEAST: tuple[tuple[Location, float, str], ...] = (
     (("timeouts", "pinhole_open"), 30, "FTP needs at least 30 s from the agreement to the data connection"),
@@ -37,6 +37,8 @@ _LEAST_OPTIONS: tuple[tuple[str, str, float, str], ...] = (
     ("tns", "handshake_seconds", 60, "Oracle's own limit is 60 s"),
     ("tns", "idle", 300, "a pool of connections is silent for longer"),
     ("tftp", "open_seconds", 5, "servers that fetch a file first need ten seconds"),
+    ("dns", "unanswered_seconds", 5, "stub resolvers wait for five seconds"),
+    ("dns", "stream_idle", 10, "clients keep a connection for their next question"),
     ("rsh", "handshake_seconds", 10, "servers look for their client's name first"),
     ("rsh", "idle", 3600, "a command may say nothing for hours"),
 )
@@ -51,6 +53,7 @@ def findings(settings: File) -> Iterator[Finding]:
     yield from _times(settings)
     yield from _limits(settings)
     yield from _ports(settings)
+    yield from _on_for_nothing(settings)
     for index, policy in enumerate(settings.policies):
         here: Location = (POLICIES, index)
         yield from _options(here, policy)
@@ -106,6 +109,22 @@ def _ports(settings: File) -> Iterator[Finding]:
             f"only {len(settings.ports)} ports, but one client alone may have {wanted} pinholes (limits: "
             f"pinholes_per_client), and each one of media takes two ports",
         )
+
+
+def _on_for_nothing(settings: File) -> Iterator[Finding]:
+    """Entries of a helper that is off unless somebody has a reason to have it, where no policy tells of a reason."""
+    accepting = [policy for policy in settings.policies if policy.accept]
+    for index, entry in enumerate(settings.helpers):
+        if not entry.enabled or entry.name not in REGISTRY:
+            continue
+        helper = REGISTRY[entry.name]
+        reasons = [why for (kind, port), why in helper.off.items() if kind is entry.protocol and _has(entry, port)]
+        if reasons and all(policy.options[entry.name] == helper.options() for policy in accepting):
+            yield (ENTRIES, index), f"{entry.name} is on, and no policy sets an option of it: {reasons[0]}"
+
+
+def _has(entry: HelperEntry, port: int) -> bool:
+    return any(port in ports for ports in entry.ports)
 
 
 def _networks(here: Location, policy: Policy) -> Iterator[Finding]:

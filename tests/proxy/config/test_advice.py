@@ -49,12 +49,25 @@ def test_values_that_are_too_small_or_never_reached(load: Load, text: str, warni
         ("sip: {call_idle: 1m}", "sip.call_idle: 60 s is less than 1800"),
         ("ftp: {login_seconds: 1}", "ftp.login_seconds: 1 s is less than 10"),
         ("tftp: {open_seconds: 1}", "tftp.open_seconds: 1 s is less than 5"),
+        ("dns: {unanswered_seconds: 1}", "dns.unanswered_seconds: 1 s is less than 5"),
+        ("dns: {stream_idle: 1}", "dns.stream_idle: 1 s is less than 10"),
         ("rsh: {idle: 10m}", "rsh.idle: 600 s is less than 3600: a command may say nothing for hours"),
     ],
 )
 def test_options_that_leave_a_helper_no_time(load: Load, options: str, warning: str) -> None:
     (found,) = warnings(load, policy(f"options: {{{options}}}"))
     assert found.split(": warning: policies[0].options.")[1].startswith(warning)
+
+
+def test_a_helper_that_is_off_by_default_is_turned_on_for_a_reason(load: Load) -> None:
+    """DN23."""
+    entry = (
+        "session-helpers: [{id: 1, name: dns, protocol: udp, port: 53}, {id: 2, name: ftp, protocol: tcp, port: 21}]\n"
+    )
+    (found,) = warnings(load, f"{entry}{POLICY}")
+    assert "session-helpers[0]: dns is on, and no policy sets an option of it: DNS passes without a helper" in found
+    assert warnings(load, f"{entry}{policy('options: {dns: {rebinding: refuse}}')}") == []
+    assert warnings(load, f"{entry.replace('port: 53', 'port: 53, enabled: false')}{POLICY}") == []
 
 
 def test_too_few_ports_for_one_client(load: Load) -> None:
