@@ -106,9 +106,10 @@ def _replaced(rows: _Rows, address: bytes) -> bytes | None:
 
 _INSIDE = {
     4: ("0.0.0.0/8", "10.0.0.0/8", "100.64.0.0/10", "127.0.0.0/8", "169.254.0.0/16", "172.16.0.0/12", "192.168.0.0/16"),
-    16: ("::/127", "fc00::/7", "fe80::/10"),
+    16: ("::/96", "fc00::/7", "fe80::/10"),
 }
-"""Networks that are not of the internet: this host, private, shared with a provider, one link (RFC 6890)."""
+"""Networks that are not of the internet: this host, private, shared with a provider, one link (RFC 6890). ::/96 has
+loopback, and what once stood for addresses of IPv4."""
 _MASKS = {
     size: [(int(network.netmask), int(network.network_address)) for network in map(ip_network, networks)]
     for size, networks in _INSIDE.items()

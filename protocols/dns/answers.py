@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from protocols.contract.addresses import Malformed, Peers, Side
 from protocols.contract.effects import Note
@@ -26,6 +26,7 @@ from protocols.dns.wire import (
     CHECKING_DISABLED,
     HEADER_BYTES,
     IN,
+    POINTER,
     Header,
     Names,
     Record,
@@ -43,6 +44,12 @@ _PTR_IN = b"\0\x0c\0\x01"
 _DNSSEC_OK = 0x80
 """DO, in the third byte of what is the TTL of other records (RFC 3225)."""
 
+MOST_TRANSLATED = 256
+"""How many addresses of an answer are translated. No name of a site that has NAT has more, and a server that says more
+has us work for it."""
+MOST_TOLD = 16
+"""How many of them one line of the log tells of."""
+
 _Set = tuple[bytes, int]
 """The records of one name (without compression, in lower case) and one type: what a signature covers."""
 
@@ -59,13 +66,25 @@ class Answer:
     header: Header
     records: Sequence[Record]
     names: Names
+    _owners: dict[bytes, bytes] = field(default_factory=dict)
+    """Pointer -> the name that it stands for, in lower case. Most owners are pointers, and the same few."""
+
+    def owner(self, record: Record) -> bytes:
+        """The name of a record, in lower case."""
+        at = record.name_at
+        if self.message[at] < POINTER:
+            return self.names.labels(at).lower()
+        pointer = self.message[at : at + 2]
+        if pointer not in self._owners:
+            self._owners[pointer] = self.names.labels(at).lower()
+        return self._owners[pointer]
 
     def set_of(self, record: Record) -> _Set:
         """The set that a record belongs to. A signature belongs to the set that it covers."""
         kind = record.type
         if kind == Type.RRSIG and record.end - record.data_at >= 2:
             kind = int.from_bytes(self.message[record.data_at : record.data_at + 2], "big")
-        return self.names.labels(record.name_at).lower(), kind
+        return self.owner(record), kind
 
     def signatures(self, of: set[_Set]) -> list[Record]:
         """The signatures that cover one of these sets."""
@@ -227,6 +246,8 @@ class Answers:
                     after = next(iter(found)).packed
             if after is not None and after != before:
                 judged.changes.append(Change(record, at, before, after))
+                if len(judged.changes) > MOST_TRANSLATED:
+                    raise Malformed("more addresses to translate than a name has")
             elif after is None and is_refused and (is_inside(before) or self._is_ours(before)):
                 raise Refused(f"{_name(answer, record).decode('latin-1')} at {_text(before)}")
         return judged
@@ -248,7 +269,7 @@ class Answers:
 
     @staticmethod
     def _kept(answer: Answer, reason: str, kept: Sequence[tuple[Record, bytes]]) -> Note:
-        addresses = list(dict.fromkeys(_text(address) for _, address in kept))
+        addresses = list(dict.fromkeys(_text(address) for _, address in kept[:MOST_TOLD]))
         return Note("dns.kept", {"name": _name(answer, kept[0][0]), "addresses": addresses, "reason": reason})
 
 
@@ -268,14 +289,16 @@ def _written(answer: Answer, changes: Sequence[Change], concerned: set[_Set], tt
 
 
 def _told(answer: Answer, changes: Sequence[Change]) -> Note:
-    told = [
+    told: list[dict[str, Any]] = [
         {
             "field": type_name(change.record.type).encode() + b" " + _name(answer, change.record),
             "before": _text(change.before),
             "after": _text(change.after),
         }
-        for change in changes
+        for change in changes[:MOST_TOLD]
     ]
+    if len(changes) > MOST_TOLD:
+        told.append({"field": f"and {len(changes) - MOST_TOLD} more", "before": None, "after": None})
     return Note("address.rewritten", {"message": "answer", "changes": told})
 
 

@@ -77,7 +77,7 @@ class Lingering:
 class DatagramEngine(Engine):
     """A session over UDP: whatever one port of a client asks one server."""
 
-    __slots__ = ("_client", "_ends_at", "_exchange", "_is_copied", "_is_new", "_lingering", "_options")
+    __slots__ = ("_client", "_ends_at", "_exchange", "_is_copied", "_is_new", "_lingering", "_lingers", "_options")
 
     def __init__(self, peers: Peers, options: DnsOptions, exchange: Exchange, lingering: Lingering) -> None:
         self._client = peers.client.host
@@ -89,6 +89,8 @@ class DatagramEngine(Engine):
         self._is_copied = False
         self._ends_at: float | None = None
         """When the session is over. None: a question waits."""
+        self._lingers = False
+        """Whether it counts as one that stands behind its last answer."""
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         exchange = self._exchange
@@ -117,15 +119,20 @@ class DatagramEngine(Engine):
 
     def _answered(self, now: float) -> Sequence[Effect]:
         """No question waits any more (DN6)."""
-        if not self._lingering.take(self._client):
-            return (Close("answered"),)
-        self._ends_at = now + self._options.linger_seconds
-        return ()
+        if self._lingering.take(self._client):
+            self._lingers = True
+            self._ends_at = now + self._options.linger_seconds
+            return ()
+        if self._options.mode == "observe":  # what an observed step ends goes on; what its clock ends does not
+            self._ends_at = now
+            return ()
+        return (Close("answered"),)
 
     def _go_on(self) -> None:
         """The session does not end as it was to."""
-        if self._ends_at is not None:
-            self._ends_at = None
+        self._ends_at = None
+        if self._lingers:
+            self._lingers = False
             self._lingering.give(self._client)
 
     def copy(self, is_wanted: bool) -> None:

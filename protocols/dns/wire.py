@@ -19,7 +19,7 @@ MAX_LABEL_BYTES = 63
 MAX_MESSAGE_BYTES = 0xFFFF
 MAX_POINTERS = 127
 """In one name. It has no more labels than that, and a pointer to a pointer serves nobody."""
-_POINTER = 0xC0
+POINTER = 0xC0
 """The two high bits of a byte that begins a pointer. Of one that begins a label both are 0; the other two
 combinations mean nothing to anybody (RFC 1035 s.4.1.4, RFC 6891 s.5)."""
 
@@ -144,7 +144,7 @@ class Names:
             if at >= size:
                 raise Malformed("a name without an end")
             length = message[at]
-            if length < _POINTER:
+            if length < POINTER:
                 if length > MAX_LABEL_BYTES:
                     raise Malformed("a label of an unknown kind")
                 at += length + 1
@@ -177,7 +177,7 @@ class Names:
         """The name that begins there, without compression. It must be one that `end` has found right."""
         message, at, parts = self._message, start, list[bytes]()
         while length := message[at]:
-            if length >= _POINTER:
+            if length >= POINTER:
                 at = (length & 0x3F) << 8 | message[at + 1]
             else:
                 parts.append(message[at : at + length + 1])

@@ -59,6 +59,18 @@ def test_an_answer_without_such_an_address_passes_byte_for_byte() -> None:
     assert through(translating(), WWW, came) == came
 
 
+def test_a_line_of_the_log_tells_of_a_few_addresses_and_an_answer_has_no_hundreds() -> None:
+    records_of = [f"www.example. 60 IN A 203.0.{number // 256}.{number % 256}" for number in range(257)]
+    pairs = {ip_network("203.0.0.0/16"): ip_network("10.2.0.0/16")}
+    session = asking(translate=pairs)
+    assert len(records(through(session, WWW, answer(WWW, *records_of[:256])))) == 256
+    (told,) = session.notes("address.rewritten")
+    assert len(told["changes"]) == 17 and told["changes"][16]["field"] == "and 240 more"
+    session = asking(translate=pairs)
+    assert through(session, WWW, answer(WWW, *records_of)) == b""
+    assert session.violations() == ["dns.malformed"]
+
+
 def test_ipv6_and_a_chain_of_names_and_what_comes_along() -> None:
     asked = question("_sip._udp.example", "SRV", use_edns=0, payload=1232)
     came = answer(
@@ -483,6 +495,12 @@ def test_options_that_make_no_sense_are_refused(options: dict[str, Any], why: st
     """DN20."""
     with pytest.raises(ValueError, match=why):
         DnsOptions(**options)
+
+
+def test_what_one_gateway_has_translated_passes_the_next_one_as_it_is() -> None:
+    """DN20."""
+    once = through(translating(), WWW, answer(WWW, "www.example. 3600 IN A 203.0.113.5"))
+    assert through(translating(), WWW, once) == once
 
 
 def test_of_networks_within_each_other_the_smaller_one_counts() -> None:

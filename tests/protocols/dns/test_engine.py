@@ -131,6 +131,23 @@ def test_sessions_beyond_some_of_a_client_end_with_their_answer() -> None:
     assert all(session.is_over for session in sessions)
 
 
+def test_sessions_that_are_observed_end_no_later() -> None:
+    """Else a client that asks from many ports would have more of them than it may."""
+    first = asking(mode="observe")
+    sessions = [first]
+    peers = on(NETWORKS["none"], HELPER, Transport.UDP, PORT)
+    for _ in range(MAX_LINGERING_OF_CLIENT + 5):
+        made = first.engines(peers, DnsOptions(mode="observe"), first.pinholes, 0.0)
+        sessions.append(Session(made, first.pinholes, first.engines, daemon=first.daemon))
+    for session in sessions:
+        session.receive(CLIENT, A)
+        session.receive(SERVER, A_IS)
+        session.wait(0.001)
+    assert [session.is_over for session in sessions] == [False] * MAX_LINGERING_OF_CLIENT + [True] * 6
+    first.wait(1.1)
+    assert all(session.is_over for session in sessions)
+
+
 # -- what is not asked for ---------------------------------------------------------------------------------------------
 
 
