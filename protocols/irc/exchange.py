@@ -64,7 +64,8 @@ class Exchange:
         if why := self._why_not(line, said, offer, message, is_registered):
             rule, detail = why
             self._tell(facts, "refused", rule)
-            self._violation(f"irc.{rule}", f"DCC {said.type} to {message.param(0).decode('latin-1')!r}: {detail}")
+            to = message.param(0).decode("latin-1")
+            self._violation(f"irc.{rule}", f"DCC {said.type} of {offer.at()} to {to!r}: {detail}")
             return line
         words = line[slice(*offer.address)], line[slice(*offer.number)]
         way = self.ways.open_to_client(offer.port, facts, words)
@@ -80,7 +81,7 @@ class Exchange:
         self, line: bytes, said: Dcc, offer: Offer, message: Message, is_registered: bool
     ) -> tuple[str, str] | None:
         """The rule that an offer breaks, and what is wrong. None: it breaks none."""
-        options, at = self._options, offer.at()
+        options = self._options
         is_chat = said.type in CHATTING
         if not is_registered:
             return "not_registered", "before the server has let the client in"
@@ -91,11 +92,11 @@ class Exchange:
         if not is_one_nick(message.param(0)) and options.channel_offers == "ignore":
             return "channel_offer", "not to one user"
         if offer.host not in self._own:
-            return "dcc_elsewhere", f"{at} is not the client"
+            return "dcc_elsewhere", "this is not the client"
         if offer.port < LEAST_PORT:
-            return "low_port", f"{at}"
+            return "low_port", f"below {LEAST_PORT}"
         if offer.port in options.deny_ports:
-            return "denied_port", f"{at}"
+            return "denied_port", "a port of services"
         longest = replace(line, self._changes(line, offer, LONGEST_PORT)) if self._peers.is_mapped(CLIENT) else b""
         if max(len(longest), len(line)) - message.body > MAX_BODY_BYTES:
             return "too_long", "servers would cut it"
