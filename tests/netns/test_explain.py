@@ -14,7 +14,7 @@ import pytest
 
 from protocols import HELPERS
 from tests.harness.sip_flow import message, register
-from tests.netns import media_site, rtsp_site
+from tests.netns import irc_talk, media_site, rtsp_site
 from tests.netns.ftp_talk import Served, Talk, dial, fate, passive_address, plain_server, server
 from tests.netns.media_site import Voice
 from tests.netns.namespaces import needs_root
@@ -326,6 +326,13 @@ def a_low_port(here: Here) -> Asked:
     return {"address": f"{here.lab.client.v4}:80"}
 
 
+def an_offer_to_many(here: Here) -> Asked:
+    with irc_talk.serving(here.lab.server), irc_talk.Talk(here.lab.client, str(here.lab.server.v4)) as talk:
+        talk.register().offer(5004, to="#chan")
+        here.daemon.wait_for("violation", rule="irc.channel_offer")
+    return {"address": f"{here.lab.client.v4}:5004"}
+
+
 def before_the_login(here: Here) -> Asked:
     with server(here.lab.server), Talk(here.lab.client, str(here.lab.server.v4), login=False) as talk:
         talk.reply()
@@ -348,6 +355,7 @@ REFUSED = [
     (through_to_a_target_that_refuses, "target_refused", None, "refused the connection"),
     (a_redirect_elsewhere, "tns.redirect_elsewhere", "options: {tns: {redirect_to:", "lets nobody be led"),
     (a_low_port, "ftp.low_port", "options: {ftp: {min_port:", "below `min_port`"),
+    (an_offer_to_many, "irc.channel_offer", "options: {irc: {channel_offers:", "to several users"),
     (before_the_login, "ftp.before_login", None, "before a 2yz"),
 ]
 
