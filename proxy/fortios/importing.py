@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import IPv4Network
 from typing import Any
 
 import yaml
@@ -47,9 +48,24 @@ def translated(text: str, domain: str | None = None) -> str:
         "Imported from FortiOS. Each remark tells of something that is not mapped, or means something else here.",
         "Interfaces are called as on the FortiGate: put the names of this host in their place (`pinhole check`).",
         *remarks,
+        *_translations(chosen),
     ]
     _leave_out_refused(table, policies.networks, written)
     return "\n".join(_lines(head, table, told, policies.networks, written)) + "\n"
+
+
+def _translations(chosen: Block) -> Iterator[str]:
+    """Remarks on addresses that the FortiGate translates in answers of name servers. A policy of ours does so for its
+    own clients, and which ones are meant nobody can tell from the table."""
+    for number, entry in chosen.block("firewall dnstranslation").edits.items():
+        length = entry.word("netmask", "255.255.255.255")
+        try:
+            source, target = (IPv4Network(f"{entry.word(key)}/{length}", strict=False) for key in ("src", "dst"))
+        except ValueError:
+            yield f"dnstranslation {number} is not mapped: its addresses cannot be read"
+            continue
+        option = f"options: {{dns: {{translate: {{{source}: {target}}}}}}}"
+        yield f"dnstranslation {number}: turn the entries of dns on, and give the policies of those who ask `{option}`"
 
 
 def _domain(root: Block, wanted: str | None) -> tuple[Block, Block, list[str]]:

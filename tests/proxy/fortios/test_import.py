@@ -143,6 +143,21 @@ def test_a_table_without_a_helper_of_ours_is_told() -> None:
         translated(configured("", kernel + table))
 
 
+def test_addresses_that_are_translated_in_answers_of_name_servers_are_told_with_the_option() -> None:
+    table = (
+        "config firewall dnstranslation\n"
+        "edit 1\nset src 203.0.113.0\nset dst 10.1.0.0\nset netmask 255.255.255.0\nnext\n"
+        "edit 2\nset src 203.0.113.9\nset dst 10.2.0.9\nnext\n"
+        "edit 3\nset src any\nnext\nend\n"
+    )
+    head = [line for line in translated(configured("", table)).splitlines() if "dnstranslation" in line]
+    assert [line.rpartition("`options: ")[2] for line in head[:2]] == [
+        "{dns: {translate: {203.0.113.0/24: 10.1.0.0/24}}}`",
+        "{dns: {translate: {203.0.113.9/32: 10.2.0.9/32}}}`",
+    ]
+    assert head[2] == "# dnstranslation 3 is not mapped: its addresses cannot be read"
+
+
 # -- policies --------------------------------------------------------------------------------------------------------
 
 
