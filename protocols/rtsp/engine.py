@@ -18,7 +18,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from protocols.contract.addresses import Malformed, Peers, Side
-from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Splice, violation
+from protocols.contract.effects import Abort, Copy, Effect, Finish, Note, Outbox, Splice, violation
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, Closed, PinholeEvent, Pinholes
 from protocols.rtsp import tunnel, urls
@@ -57,6 +57,7 @@ class RtspEngine(Engine):
         "_has_asked",
         "_heard_at",
         "_held",
+        "_is_copied",
         "_is_over",
         "_is_tunnel",
         "_now",
@@ -90,7 +91,7 @@ class RtspEngine(Engine):
         """side -> since when a message of it is not whole."""
         self._held = dict.fromkeys(Side, 0)
         self._agent = b""
-        self._started = self._has_asked = self._has_answered = self._is_tunnel = self._is_over = False
+        self._started = self._has_asked = self._has_answered = self._is_tunnel = self._is_over = self._is_copied = False
         self._ended: set[Side] = set()
 
     # -- what comes in -----------------------------------------------------------------------------------------------
@@ -170,8 +171,17 @@ class RtspEngine(Engine):
 
     # -- messages ----------------------------------------------------------------------------------------------------
 
+    def copy(self, is_wanted: bool) -> None:
+        """Return copies of messages from now on, or no more. Frames, and bodies that nobody reads, are not copied."""
+        self._is_copied = is_wanted
+
+    def _copied(self, side: Side, has_come: bool, data: bytes) -> None:
+        if self._is_copied:
+            self._out.add(Copy(side, has_come, data, b""))
+
     def _message(self, side: Side, head: Head) -> None:
         self._has_asked = True
+        self._copied(side, True, head.data + head.body)
         if not head.is_rtsp or self._is_tunnel:
             self._http(side, head)
         elif head.method:
@@ -195,7 +205,9 @@ class RtspEngine(Engine):
                 length = b"%d" % len(body)
                 every += (("content-length", (span, length)) for span in head.fields[b"content-length"])
         every.sort(key=lambda change: change[1][0])
-        self._out.send(side.other, replace(head.data, [change for _, change in every]) + body)
+        sent = replace(head.data, [change for _, change in every]) + body
+        self._out.send(side.other, sent)
+        self._copied(side.other, False, sent)
         told: list[dict[str, object]] = [
             {"field": name, "before": head.value(span), "after": new}
             for name, (span, new) in every
@@ -331,7 +343,9 @@ class RtspEngine(Engine):
         if SERVER in self._ended:
             self._answers.clear()  # the client has been told that nothing more comes
         if self._answers and self._framers[SERVER].is_between:
-            self._out.send(CLIENT, b"".join(self._answers))
+            for answer in self._answers:
+                self._out.send(CLIENT, answer)
+                self._copied(CLIENT, False, answer)
             self._answers.clear()
 
     def _http(self, side: Side, head: Head) -> None:

@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 
 from protocols.contract.addresses import Peers, Side, Transport
-from protocols.contract.effects import Abort, Finish
+from protocols.contract.effects import Abort, Finish, Splice
+from protocols.contract.engine import Counts
+from protocols.contract.pinholes import Closed, Heard
 from protocols.rtsp.connection import LOOK_SECONDS
 from protocols.rtsp.helper import HELPER
 from protocols.rtsp.options import RtspOptions
@@ -411,3 +413,86 @@ def test_what_was_agreed_is_told_when_the_daemon_ends() -> None:
     sets_up(other, 1)
     other._stop()
     assert [note["cause"] for note in other.notes("rtsp.ended")] == ["cut"]
+
+
+def test_a_server_that_asks_before_it_has_answered_is_none() -> None:
+    session = connected()
+    asks(session, b"OPTIONS", 1)
+    session.receive(Side.SERVER, message(b"OPTIONS * RTSP/1.0", b"CSeq: 1"))
+    assert session.effects[-1] == Abort("not_rtsp")
+
+
+def test_http_in_the_midst_of_rtsp_is_none() -> None:
+    session = connected()
+    asks(session, b"OPTIONS", 1)
+    session.receive(
+        Side.CLIENT, message(b"GET / HTTP/1.0", b"x-sessioncookie: a", b"Accept: application/x-rtsp-tunnelled")
+    )
+    assert session.effects[-1] == Abort("not_rtsp")
+
+
+def test_what_is_behind_the_head_of_a_tunnel_goes_on_with_it() -> None:
+    session = connected()
+    kind = b"application/x-rtsp-tunnelled"
+    data = message(b"POST / HTTP/1.0", b"x-sessioncookie: a", b"Content-Type: " + kind) + b"T1BUSU9OUw=="
+    session.receive(Side.CLIENT, data)
+    assert session.sent(Side.SERVER) == data
+
+
+def test_a_spliced_connection_takes_along_what_is_not_whole() -> None:
+    session = connected(interleaved="splice")
+    interleaved(session)
+    asks(session, b"PLAY", 2, b"Session: s")
+    session.receive(Side.CLIENT, b"GET_PAR")
+    answers(session, 2, b"Session: s")
+    assert session.sent(Side.SERVER).endswith(b"\r\n\r\nGET_PAR")
+    assert isinstance(session.effects[-1], Splice)
+
+
+def test_a_setup_without_one_transport_is_answered_here() -> None:
+    session = connected()
+    for lines in ((), (b"Transport: a", b"Transport: b"), (b'Transport: RTP/AVP;mode="x',)):
+        asks(session, b"SETUP", 1, *lines)
+    assert session.sent(Side.CLIENT) == 3 * b"RTSP/1.0 400 Bad Request\r\nCSeq: 1\r\n\r\n"
+    assert session.sent(Side.SERVER) == b""
+
+
+def test_a_redirect_by_status_is_told() -> None:
+    session = connected()
+    asks(session, b"DESCRIBE", 1)
+    answers(session, 1, b"Location: rtsp://a:b@192.0.2.1/c", code=302)
+    assert session.notes("rtsp.redirected") == [{"message": "302", "location": b"rtsp://192.0.2.1/c"}]
+
+
+def test_interleaved_media_may_be_denied() -> None:
+    session = connected(interleaved="deny")
+    asks(session, b"SETUP", 1, b"Transport: RTP/AVP/TCP;interleaved=0-1")
+    assert session.violations() == ["rtsp.interleaved_denied"]
+    assert session.sent(Side.CLIENT).startswith(b"RTSP/1.0 461 ")
+
+
+def test_an_answer_that_cannot_be_read_takes_the_first_way() -> None:
+    session = connected()
+    asks(session, b"SETUP", 1, b"Transport: RTP/AVP;unicast;client_port=5000-5001")
+    answers(session, 1, b"Session: s", b"Transport: RTP/AVP;server_port=x")
+    assert standing(session) == 2
+    assert [change["reason"] for note in session.notes("address.kept") for change in note["changes"]] == ["malformed"]
+
+
+def test_how_media_came_is_told_with_its_stream() -> None:
+    session = connected()
+    sets_up(session, 1)
+    heard = Heard(100, 3, 0.002, "H264")
+    for number in (2, 1):
+        grant = session.pinholes.standing[number]
+        session.effects += session.engine.pinhole(grant, Closed("idle", 1, 2, 3.0, 4, 5, heard), session.now)
+    (stream,) = session.notes("rtsp.stream")
+    assert (stream["lost_to_client"], stream["codec_to_server"]) == (3, "H264")
+    assert (stream["packets_to_client"], stream["packets_to_server"]) == (4, 5)
+
+
+def test_the_daemon_is_told_how_much_is_under_way() -> None:
+    session = connected()
+    sets_up(session, 1)
+    assert isinstance(session.engines, Counts)
+    assert session.engines.counts() == {"presentations": 1, "media": 2}
