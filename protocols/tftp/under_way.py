@@ -55,7 +55,7 @@ class UnderWay:
 
     def begin(self, ends: Ends, transfer: Transfer) -> None:
         """The transfer takes the place of an earlier one between the same ends."""
-        if len(self._transfers) < MAX_UNDER_WAY:
+        if ends in self._transfers or len(self._transfers) < MAX_UNDER_WAY:
             self._transfers[ends] = transfer
 
     def forget(self, ends: Ends, transfer: Transfer) -> None:

@@ -63,6 +63,13 @@ def test_when_writing_the_client_sends_and_the_server_acknowledges() -> None:
     assert (facts["bytes"], facts["direction"], facts["result"]) == (10, "write", "complete")
 
 
+def test_a_writer_answers_an_oack_with_its_first_block() -> None:
+    """TF4. What the OACK says of the size is an echo of what the writer has said."""
+    oack = (SERVER, b"\0\6tsize\x0011\0")
+    facts = told(writing(tsize=b"10"), oack, (CLIENT, data(1, 10)), (SERVER, ack(1)))
+    assert (facts["size"], facts["result"]) == (10, "complete")
+
+
 def test_the_size_of_a_block_is_the_one_that_the_server_agrees_to() -> None:
     """RFC 2348: it may answer with less, and an option that it leaves out is not in force."""
     oack = (SERVER, b"\0\6blksize\x001024\0")
