@@ -6,8 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
+from proxy.config import reading
+from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
-from tools.lab import Lab, gateways
+from tools.lab import Lab, gateways, pinhole
 from tools.lab.capture import datagrams
 from tools.lab.gateways import ROLES, Gateway
 from tools.peers import rtsp
@@ -124,3 +126,18 @@ def test_without_its_helper_no_picture_comes_by_udp() -> None:
             with pytest.raises(NotPlayed):
                 rtsp.run(lab.client, FFMPEG.command(rtsp.url(lab.server.v4, "live"), "udp"), seconds=4)
             FFMPEG.play(lab.client, lab.server.v4, "tcp")
+
+
+def test_clients_that_may_have_no_udp_ask_for_media_in_their_connection() -> None:
+    """The SETUP is answered 461 here, and each of them has another transport that it likes less."""
+    with Lab("nat") as lab:
+        options = "options: {rtsp: {force_interleaved: true}}"
+        text = f"version: 1\npolicies: [{{name: out, from: [lan0], action: accept, snat: interface, {options}}}]\n"
+        with pinhole(lab, text, "nft", unprivileged=True) as daemon, rtsp.gst_server(lab.server):
+            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT), "nft")
+            for number, (client, transports) in enumerate(((FFMPEG, "udp+tcp"), (RTSPSRC, "udp+tcp")), 1):
+                client.play(lab.client, lab.server.v4, transports)
+                daemon.wait_for("rtsp.ended", count=number)
+            assert {stream["transport"] for stream in daemon.audit("rtsp.stream")} == {"interleaved"}
+            assert daemon.audit("violation", rule="rtsp.udp_denied")
+            assert daemon.audit("pinhole.opened") == []
