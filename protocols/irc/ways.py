@@ -111,7 +111,8 @@ class Ways:
         hides = peers.is_mapped(SERVER) or peers.client.host.version != version
         source = Endpoint(peers.server_as_seen.host, 0) if hides else None
         target = Endpoint(peers.client.host, port)
-        return self._open("out", listen, allow, target, source, self._options.open_seconds, facts, said)
+        expect = _expect(facts, listen, allow, target, source, self._options.open_seconds)
+        return self._open("out", expect, facts, said)
 
     def open_to_stranger(self, at: Endpoint, facts: Mapping[str, Any]) -> Way | str:
         """Open a way for the client alone to a stranger who waits there. Returns why not, as one word."""
@@ -127,35 +128,24 @@ class Ways:
         if not self._pinholes.may_wait(party):
             return "third_host"
         source = Endpoint(peers.client_as_seen.host, 0)
-        return self._open("in", at, only(peers.client.host), at, source, INBOUND_OPEN_SECONDS, facts, (b"", b""))
+        expect = _expect(facts, at, only(peers.client.host), at, source, INBOUND_OPEN_SECONDS)
+        return self._open("in", expect, facts, (b"", b""))
 
     def _open(
-        self,
-        direction: Direction,
-        listen: Endpoint,
-        allow: tuple[Network, ...],
-        target: Endpoint,
-        source: Endpoint | None,
-        seconds: float,
-        facts: Mapping[str, Any],
-        said: tuple[bytes, bytes],
+        self, direction: Direction, expect: Expect, facts: Mapping[str, Any], said: tuple[bytes, bytes]
     ) -> Way | str:
-        key = direction, target
+        key = direction, expect.target
         if (before := self._coming.get(key)) is not None:
             # The same offer again, perhaps to another user: the port waits for one connection, and so does its way.
-            self._pinholes.renew(before.grant, before.grant.expect.allow, seconds)
+            assert expect.open_seconds is not None
+            self._pinholes.renew(before.grant, expect.allow, expect.open_seconds)
             before.facts, before.said = facts, said
             return before
         client = self._peers.client.host
         count = sum(direction == other for other, _ in self._coming)
         if count >= self._options.max_waiting or not self._waiting.has_room(direction, client):
             return "too_many"
-        purpose = SEND if facts["type"] in SENDING else CHAT
-        trigger = f"DCC {facts['type']}"
-        idle = IDLE_SECONDS[purpose]
-        grant = self._pinholes.open(
-            Expect(Transport.TCP, purpose, trigger, listen, allow, target, source, idle, open_seconds=seconds)
-        )
+        grant = self._pinholes.open(expect)
         if isinstance(grant, Refusal):
             return grant.reason
         self._waiting.change(direction, client, 1)
@@ -211,6 +201,29 @@ class Ways:
         self.close_waiting()
         moving, self._moving = self._moving, {}
         return [_transfer(way, None) for way in moving.values()]
+
+
+def _expect(
+    facts: Mapping[str, Any],
+    listen: Endpoint,
+    allow: tuple[Network, ...],
+    target: Endpoint,
+    source: Endpoint | None,
+    open_seconds: float,
+) -> Expect:
+    """One connection, for what is offered."""
+    purpose = SEND if facts["type"] in SENDING else CHAT
+    return Expect(
+        transport=Transport.TCP,
+        purpose=purpose,
+        trigger=f"DCC {facts['type']}",
+        listen=listen,
+        allow=allow,
+        target=target,
+        source=source,
+        idle_seconds=IDLE_SECONDS[purpose],
+        open_seconds=open_seconds,
+    )
 
 
 def _transfer(way: Way, closed: Closed | None) -> Note:

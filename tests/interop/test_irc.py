@@ -61,11 +61,11 @@ def far(users: dict[str, User]) -> list[User]:
     return [users["bob"], users["walt"]]
 
 
-def send(sender: User, receiver: User, *, passively: bool = False, begun: int = 0) -> None:
-    """A file of a name that has not been used yet is offered and received. `begun`: the receiver has so much of it."""
+def send(sender: User, receiver: User, *, passively: bool = False, begun: int = 0) -> str:
+    """A file of a name that has not been used yet is offered and received. `begun`: the receiver has so much of it.
+    Returns the name."""
     content = os.urandom(FILE_BYTES)
-    count = len(list(sender.home.glob("file *")))
-    file = sender.home / f"file {count} of {sender.nick}"
+    file = sender.home / f"file {os.urandom(4).hex()} of {sender.nick}"
     file.write_bytes(content)
     if begun:
         (receiver.down / file.name).write_bytes(content[:begun])
@@ -75,14 +75,13 @@ def send(sender: User, receiver: User, *, passively: bool = False, begun: int = 
         receiver.take(sender.nick, file.name)
     receiver.wait_to_receive(file.name, content)
     sender.is_done(receiver.nick)
+    return file.name
 
 
 def test_files_are_sent_out(gateway: Gateway, users: dict[str, User]) -> None:
     for sender in near(users):
         for receiver in far(users):
-            before = len(gateway.daemon.audit("irc.transfer"))
-            send(sender, receiver)
-            line = gateway.daemon.wait_for("irc.transfer", count=before + 1)
+            line = gateway.daemon.wait_for("irc.transfer", file=send(sender, receiver))
             assert (line["direction"], line["nick"], line["bytes_out"]) == ("out", receiver.nick, FILE_BYTES)
             assert line["peer"].rpartition(":")[0].strip("[]") in map(str, (receiver.host.v4, receiver.host.v6))
 
@@ -97,9 +96,7 @@ def test_a_file_is_sent_on_where_it_was_left(gateway: Gateway, users: dict[str, 
     """IR15: RESUME and ACCEPT name the port that their reader knows."""
     for receiver in far(users):
         for sender in near(users)[:2]:
-            before = len(gateway.daemon.audit("irc.transfer"))
-            send(sender, receiver, begun=FILE_BYTES // 4)
-            line = gateway.daemon.wait_for("irc.transfer", count=before + 1)
+            line = gateway.daemon.wait_for("irc.transfer", file=send(sender, receiver, begun=FILE_BYTES // 4))
             assert line["bytes_out"] == FILE_BYTES - FILE_BYTES // 4
 
 
