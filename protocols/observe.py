@@ -57,6 +57,8 @@ class _Shared:
 
     numbers: count[int] = field(default_factory=lambda: count(1))
     """The numbers of grants."""
+    now: float = 0.0
+    """The time of the step that an engine is at. It may be about a pinhole that another one has opened."""
     closed: list[tuple[Engine, AnyGrant, Closed]] = field(default_factory=list)
     """Pinholes that are over, with the engines that are to hear of it."""
 
@@ -164,7 +166,7 @@ class Observer(Engine):
         self._is_stream = peers.transport is Transport.TCP
         self._has_ended = False
         """The inner engine has ended the session, or reads no more."""
-        self._book = _Book(self._closed, shared.numbers, pinholes)
+        self._book = _Book(self._closed, shared, pinholes)
         self._start = partial(start, peers, options, ObservedPinholes(self._book))
         self.engine = self._start(now)
         self._is_copied = False
@@ -231,7 +233,7 @@ class Observer(Engine):
     ) -> tuple[list[Effect], list[Effect]]:
         """Tell the log of one step of the inner engine. If the inner engine ends the session, the session goes on
         unread."""
-        self._book.now = now
+        self._shared.now = now
         told: list[Effect] = []
         ends: list[Effect] = []
         wanted = call(*arguments, now)
@@ -284,19 +286,17 @@ def _of_session(pinholes: Pinholes) -> Pinholes:
 class _Book:
     """The pinholes that one observer takes to be open, and what the log is to hear of them."""
 
-    __slots__ = ("clock", "ended", "notes", "now", "numbers", "session", "standing")
+    __slots__ = ("clock", "ended", "notes", "session", "shared", "standing")
 
-    def __init__(self, ended: Callable[[AnyGrant, Closed], None], numbers: Iterator[int], session: Pinholes) -> None:
-        """`ended` is called for each pinhole that is over. `numbers` are the ids of grants, shared by all observers of
-        a helper. `session` is the session's own, asked only whether media may be at a third host."""
+    def __init__(self, ended: Callable[[AnyGrant, Closed], None], shared: _Shared, session: Pinholes) -> None:
+        """`ended` is called for each pinhole that is over. `shared` is what all observers of a helper have. `session`
+        is the session's own, asked only whether media may be at a third host."""
         self.ended = ended
-        self.numbers = numbers
+        self.shared = shared
         self.session = session
         self.clock = Clock[int]()
         """When each unused pinhole is over. The pinholes of a call or a registration last as long as the engine
         says."""
-        self.now = 0.0
-        """The time of the step that the engine is at."""
         self.notes: list[Note] = []
         self.standing: dict[int, AnyGrant] = {}
 
@@ -335,10 +335,10 @@ class ObservedPinholes:
             return Refusal("limit_per_session")
         listen = expect.listen if expect.listen.port else Endpoint(expect.listen.host, expect.target.port)
         self._tell(expect.purpose, expect.trigger, listen, expect.target, expect.allow)
-        grant = Grant(next(book.numbers), expect, listen)
+        grant = Grant(next(book.shared.numbers), expect, listen)
         book.standing[grant.id] = grant
         if expect.uses is not None or expect.renewed_by_use:
-            book.clock.set(grant.id, book.now + (expect.open_seconds or expect.lasts_seconds or OPEN_SECONDS))
+            book.clock.set(grant.id, book.shared.now + (expect.open_seconds or expect.lasts_seconds or OPEN_SECONDS))
         return grant
 
     def offer(self, media: Media) -> MediaGrant:
@@ -347,7 +347,7 @@ class ObservedPinholes:
             Endpoint(party.mapped or at.host, at.port) if at else None for at in (party.data, party.control)
         )
         self._tell(media.purpose, media.trigger, data or control, party.known, party.allow)
-        return self._hold(MediaGrant(next(self._book.numbers), media, data, control))
+        return self._hold(MediaGrant(next(self._book.shared.numbers), media, data, control))
 
     def answer(self, offered: MediaGrant, media: Media) -> MediaGrant:
         return self.offer(media)
@@ -379,7 +379,7 @@ class ObservedPinholes:
     def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
         """An engine that renews a pinhole has a clock of its own for its end, unless use renews it, too."""
         if grant.expect.renewed_by_use and grant.id in self._book.standing:
-            self._book.clock.set(grant.id, self._book.now + seconds)
+            self._book.clock.set(grant.id, self._book.shared.now + seconds)
         else:
             self._book.clock.forget(grant.id)
 
