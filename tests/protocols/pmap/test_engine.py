@@ -10,12 +10,14 @@ import pytest
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Abort, Close
 from protocols.contract.pinholes import Expect, Grant
+from protocols.observe import Engines
 from protocols.pmap.answers import NEVER
 from protocols.pmap.engine import HELPER, MAX_PENDING, PmapEngine, PmapEngines
 from protocols.pmap.options import PmapOptions
 from protocols.pmap.services import IN_A_ROW_SECONDS, MAX_SOURCES, UDP_IDLE_SECONDS, Rates
 from protocols.pmap.wire import MAX_CALL_BYTES, number, record
 from protocols.toolbox.memory import MAX_HELD_OF_CLIENT
+from tests.harness.fake_pinholes import FakePinholes
 from tests.harness.playbook import NETWORKS, Session, endpoint, on
 from tests.harness.pmap_messages import (
     DUMP,
@@ -242,6 +244,26 @@ def test_the_end_of_its_session_by_an_operator_ends_what_it_opened() -> None:
     ask(session, getport(), port(2049))
     session.dissolve()
     assert daemon.engines.standing() == {"services": 0}
+
+
+def test_who_only_observes_changes_nothing_and_has_the_same_clock() -> None:
+    """What would have been open is not told of again before its time would have been over."""
+    peers = on(NETWORKS["dnat"], HELPER, Transport.UDP, 888)
+    options, engines = PmapOptions(mode="observe", deny_programs=("mountd",)), Engines(HELPER)
+    told, daemon = [], list[Session]()
+    # The second question comes in the time of the first one, and the third in that of the second.
+    for seconds in (300.0, 500.0, 700.0, 0.0):
+        now = daemon[0].now if daemon else 0.0
+        pinholes = FakePinholes()
+        session = Session(engines(peers, options, pinholes, now), pinholes, engines, now=now, daemon=daemon)
+        ask(session, getport(), port(2049))
+        assert session.sent(CLIENT) == port(2049)
+        told.append(len(session.notes("pinhole.observed")))
+        session.wait(seconds)
+    assert told == [1, 0, 0, 1]
+    session.receive(CLIENT, getport(MOUNTD, xid=5))
+    assert session.sent(SERVER) == getport() + getport(MOUNTD, xid=5)
+    assert session.notes("violation")[0]["action"].startswith("passed; else ")
 
 
 def test_after_tls_nothing_is_looked_after() -> None:
