@@ -7,7 +7,7 @@ An address is replaced by value, once (DN20), and never one that a signature cov
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass, field
 from functools import lru_cache
 from ipaddress import ip_address
@@ -41,6 +41,7 @@ from protocols.dns.wire import (
 LEAST_DATAGRAM = 512
 """The bytes of a datagram that everybody takes (RFC 1035 s.2.3.4). OPT tells of more (RFC 6891 s.6.2.3)."""
 _PTR_IN = b"\0\x0c\0\x01"
+_SEALS = (Type.TSIG, Type.SIG)
 _DNSSEC_OK = 0x80
 """DO, in the third byte of what is the TTL of other records (RFC 3225)."""
 
@@ -60,14 +61,23 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """An answer of which the records have been read."""
+    """A message of which the records have been read."""
 
     message: bytes
     header: Header
     records: Sequence[Record]
     names: Names
+    kinds: Set[int]
+    """The types that the records have."""
     _owners: dict[bytes, bytes] = field(default_factory=dict)
     """Pointer -> the name that it stands for, in lower case. Most owners are pointers, and the same few."""
+
+    @classmethod
+    def read(cls, message: bytes, end: int) -> Answer:
+        """Read a message, whose question ends at `end`. Raises Malformed."""
+        header = read_header(message)
+        records, names = read_records(message, header, end)
+        return cls(message, header, records, names, {record.type for record in records})
 
     def owner(self, record: Record) -> bytes:
         """The name of a record, in lower case."""
@@ -88,11 +98,13 @@ class Answer:
 
     def signatures(self, of: set[_Set]) -> list[Record]:
         """The signatures that cover one of these sets."""
+        if Type.RRSIG not in self.kinds:
+            return []
         return [record for record in self.records if record.type == Type.RRSIG and self.set_of(record) in of]
 
     def is_sealed(self) -> bool:
         """Whether the whole message is signed (RFC 8945, RFC 2931)."""
-        return any(
+        return not self.kinds.isdisjoint(_SEALS) and any(
             record.type == Type.TSIG
             or (record.type == Type.SIG and self.message[record.data_at : record.data_at + 2] == b"\0\0")
             for record in self.records
@@ -176,15 +188,14 @@ class Answers:
         before = self._before(address)
         if before is None:
             return None
-        header = read_header(message)
-        records, names = read_records(message, header, end)
-        opt = next((record for record in records if record.type == Type.OPT), None)
-        checks = header.flags & CHECKING_DISABLED or (opt is not None and message[opt.ttl_at + 2] & _DNSSEC_OK)
-        if Answer(message, header, records, names).is_sealed() or (checks and self._policy.dnssec == "keep"):
+        asked = Answer.read(message, end)
+        opt = next((record for record in asked.records if record.type == Type.OPT), None)
+        checks = asked.header.flags & CHECKING_DISABLED or (opt is not None and message[opt.ttl_at + 2] & _DNSSEC_OK)
+        if asked.is_sealed() or (checks and self._policy.dnssec == "keep"):
             return None
         name = name_of(before)
         most = LEAST_DATAGRAM if opt is None else max(LEAST_DATAGRAM, opt.klass)
-        return Renamed(rebuilt(message, header, name + _PTR_IN, records, names), name, most)
+        return Renamed(rebuilt(message, asked.header, name + _PTR_IN, asked.records, asked.names), name, most)
 
     def _before(self, address: bytes) -> bytes | None:
         """The address in whose place this one stands."""
@@ -199,9 +210,7 @@ class Answers:
     def through(self, message: bytes, end: int, question: Question) -> tuple[bytes, list[Note]]:
         """The answer as the client gets it, and lines for the log. `end` is where its question ends. Raises Malformed,
         and Refused."""
-        header = read_header(message)
-        records, names = read_records(message, header, end)
-        answer = Answer(message, header, records, names)
+        answer = Answer.read(message, end)
         judged = self._judge(answer, question)
         notes = [self._kept(answer, "ambiguous", judged.ambiguous)] if judged.ambiguous else []
         is_renamed = question.as_asked is not None
@@ -279,8 +288,9 @@ def _written(answer: Answer, changes: Sequence[Change], concerned: set[_Set], tt
     message = bytearray(answer.message)
     for change in changes:
         message[change.at : change.at + len(change.after)] = change.after
+    kinds = {Type.RRSIG, *(kind for _, kind in concerned)}
     for record in answer.records:
-        if record.klass == IN and record.type != Type.OPT and answer.set_of(record) in concerned:
+        if record.type in kinds and record.klass == IN and answer.set_of(record) in concerned:
             at = record.ttl_at
             if int.from_bytes(message[at : at + 4], "big") > ttl:
                 message[at : at + 4] = ttl.to_bytes(4, "big")

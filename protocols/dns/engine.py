@@ -23,7 +23,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from protocols.contract.addresses import Host, Malformed, Peers, Side, Transport
+from protocols.contract.addresses import Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Close, Copy, Effect, Outbox, Send, Splice, violation
 from protocols.contract.engine import Engine, Helper, Tally
 from protocols.contract.pinholes import Pinholes
@@ -52,13 +52,14 @@ class Lingering:
     __slots__ = ("_of", "_total")
 
     def __init__(self) -> None:
-        self._of: Counter[Host] = Counter()
+        self._of: Counter[str] = Counter()
+        """client -> its sessions. It is a text, which remembers its hash."""
         self._total = 0
 
     def __len__(self) -> int:
         return self._total
 
-    def take(self, client: Host) -> bool:
+    def take(self, client: str) -> bool:
         """Whether one more session of this client may stand."""
         if self._total >= MAX_LINGERING or self._of.get(client, 0) >= MAX_LINGERING_OF_CLIENT:
             return False
@@ -66,7 +67,7 @@ class Lingering:
         self._total += 1
         return True
 
-    def give(self, client: Host) -> None:
+    def give(self, client: str) -> None:
         """One of them is over, or asks again."""
         self._total -= 1
         self._of[client] -= 1
@@ -80,7 +81,7 @@ class DatagramEngine(Engine):
     __slots__ = ("_client", "_ends_at", "_exchange", "_is_copied", "_is_new", "_lingering", "_lingers", "_options")
 
     def __init__(self, peers: Peers, options: DnsOptions, exchange: Exchange, lingering: Lingering) -> None:
-        self._client = peers.client.host
+        self._client = peers.client.host_text
         self._options = options
         self._exchange = exchange
         self._lingering = lingering
