@@ -265,7 +265,7 @@ class PmapEngine(Engine):
                 self._out.add(violation("pmap.conflict", detail, "dropped"))
                 return
             is_repeated, pending.answer = before is not None, answer
-        if pending.call.flavor == wire.AUTH_TLS and reply.verifier == wire.STARTTLS:
+        if pending.call.asks_for_tls and reply.is_success and reply.verifier == wire.STARTTLS:
             self._turns_to_tls(raw)
         elif pending.asked is None or not reply.is_success:
             self._out.send(CLIENT, raw)

@@ -187,6 +187,11 @@ class Call:
     arguments: int
     """Where they begin."""
 
+    @property
+    def asks_for_tls(self) -> bool:
+        """Whether it asks its server to turn to TLS, which NULL alone does (RFC 9289 s.4.1)."""
+        return self.flavor == AUTH_TLS and self.procedure == 0
+
 
 class Caller(NamedTuple):
     """Who a caller says it is (AUTH_SYS, RFC 5531 appendix A). Nothing proves it."""

@@ -243,6 +243,17 @@ def test_one_that_nobody_uses_is_closed_and_may_be_asked_for_again(gate: Site) -
     gate.connected(listener, 31001)
 
 
+def test_services_have_ports_below_1024(gate: Site) -> None:
+    """PM24: as rpc.mountd has, by bindresvport(3)."""
+    client, server = gate.datagrams(gate.client), gate.datagrams(gate.server, 111)
+    listener, service = gate.listener(gate.server, 892), gate.datagrams(gate.server, 892)
+    answer = gate.asks(client, server, getport(MOUNTD, xid=1), port(892, xid=1))
+    gate.connected(listener, int.from_bytes(answer[-4:], "big"))
+    answer = gate.asks(client, server, getport(MOUNTD, protocol=UDP, xid=2), port(892, xid=2))
+    client.sendto(b"call", (gate.known(), int.from_bytes(answer[-4:], "big")))
+    assert service.recv(100) == b"call"
+
+
 def test_datagrams_come_from_any_port_of_the_client(gate: Site) -> None:
     """PM21: from the very socket that has asked, too."""
     client, server, service = (

@@ -276,6 +276,14 @@ def test_after_tls_nothing_is_looked_after() -> None:
     assert daemon.engines.standing() == {"services": 0}
 
 
+def test_a_lookup_does_not_turn_to_tls() -> None:
+    session = streaming()
+    starttls = number(0) + number(8) + b"STARTTLS"
+    asked = call(2, 3, numbers(NFS, 3, 6, 0), credentials=numbers(7, 0))
+    ask(session, record(asked), record(reply(number(2049), verifier=starttls)))
+    assert (session.is_over, opened(session).target.port) == (False, 2049)
+
+
 def test_a_flow_is_over_when_all_is_answered() -> None:
     session = asking()
     ask(session, getport(), port(0))
