@@ -78,7 +78,7 @@ class Agreements:
     def _pick(self, said: Spec, asked: Asked, spec: Spec | None) -> Stream | None:
         """The place that the answer is for: the one whose ports it names, or the first."""
         standing = [stream for stream in asked.streams if stream.offered is not None]
-        if spec is not None and said.client:
+        if spec is not None and said.client and said.client[0].port:
             for stream in standing:
                 if said.client[0].port in (*stream.announced[:1], stream.client[0].port if stream.client else 0):
                     return stream

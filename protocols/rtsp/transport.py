@@ -65,6 +65,8 @@ class Spec:
     """Where the client takes data, and control if that has a port of its own."""
     server: tuple[At, ...]
     """The same of the server."""
+    others: tuple[At, ...]
+    """Addresses of the client in the words of version 2.0, where the message is of 1.0: some server may follow them."""
     destination: Param | None
     source: Param | None
 
@@ -111,7 +113,7 @@ class Spec:
         if self.destination is not None and self.destination.value:
             text = self.destination.value.strip(b'"')
             yield host_of(text), text, self.destination.at, self.destination.whole
-        for at in self.client:
+        for at in (*self.client, *self.others):
             if at.is_named:
                 yield at.host, b"", at.host_at, at.host_at
 
@@ -164,8 +166,9 @@ def _read_spec(value: bytes, span: Span, is_2: bool) -> Spec:
         tuple(params),
         reads(named_by.get(client)),
         reads(named_by.get(server)),
-        None if is_2 else named_by.get(b"destination"),
-        None if is_2 else named_by.get(b"source"),
+        () if is_2 else _addresses(named_by.get(b"dest_addr")),
+        named_by.get(b"destination"),
+        named_by.get(b"source"),
     )
 
 
@@ -207,15 +210,16 @@ def _addresses(param: Param | None) -> tuple[At, ...]:
 
 
 def _checked(found: tuple[At, ...]) -> tuple[At, ...]:
-    """The same, if they are ports. Port 0 is none; and the same port twice is one, with control and data together."""
+    """The same, if they are ports, or 0 for none."""
     if any(at.port > 65535 for at in found):
         raise Malformed("a port above 65535")
-    return found if found and found[0].port else ()
+    return found
 
 
 def ends(found: tuple[At, ...], host: Host) -> tuple[Endpoint, Endpoint | None] | None:
-    """Data and control of a party at this host, where the spec names no other one. None: no port is named."""
-    if not found:
+    """Data and control of a party at this host, where the spec names no other one. None: no port is named. The same
+    port twice is one, for control and data together."""
+    if not found or not found[0].port:
         return None
     data, *rest = (Endpoint(at.host or host, at.port) for at in found)
     control = rest[0] if rest and rest[0].port and rest[0] != data else None

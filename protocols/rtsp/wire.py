@@ -41,6 +41,8 @@ _FIELD = re.compile(rb"\n([!-9;-~]++)[ \t]*+:[ \t]*+([^\n]*+(?:\n[ \t][^\n]*+)*)
 _BETWEEN = re.compile(rb"[\r\n]+")
 _FOLDING = re.compile(rb"\r?\n[ \t]+")
 _BARE_CR_OR_NUL = re.compile(rb"\r(?!\n)|\0")
+_FIELD_IN_A_FOLD = re.compile(rb"\n[ \t]+(?i:transport|content-length|cseq|session)[ \t]*:")
+"""Who does not know folding would take it for a field of its own."""
 _ID = re.compile(rb"([^;]{1,256}+)(?:;(.*))?", re.DOTALL)
 _TIMEOUT = re.compile(rb"(?i)timeout[ \t]*=[ \t]*([0-9]{1,6})(?![0-9])")
 
@@ -132,6 +134,8 @@ def read_head(data: bytes) -> Head:
     """Read the head of a message. Raises Malformed."""
     if _BARE_CR_OR_NUL.search(data):
         raise Malformed("a bare CR or a NUL")
+    if _FIELD_IN_A_FOLD.search(data):
+        raise Malformed("a field within a folded one")
     head = read_start(data)
     for number, found in enumerate(_FIELD.finditer(data)):
         if number >= MAX_FIELDS:

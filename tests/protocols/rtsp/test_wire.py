@@ -133,6 +133,7 @@ def test_what_decides_has_one_meaning(head: bytes) -> None:
         b"Content-Length: %d\r\n" % (MAX_BODY_BYTES + 1),
         b"CSeq: 1\rContent-Length: 3\r\n",
         b"CSeq: 1\0\r\n",
+        b"X: y\r\n Transport: RTP/AVP;destination=192.0.2.9\r\n",
         b"X: y\r\n" * (MAX_FIELDS + 1),
         b"X: %b\r\n" % bytes(MAX_HEAD_BYTES).replace(b"\0", b"y"),
     ],
