@@ -18,6 +18,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from tools.lab.lab import Lab
+from tools.lab.links import wait_until_up
 
 _SOL_PACKET, _PACKET_VNET_HDR, _PACKET_IGNORE_OUTGOING = 263, 15, 23
 _ETH_P_ALL = 3
@@ -58,6 +59,7 @@ def bad_link(lab: Lab, link: str, fate: Fate, chance: random.Random) -> Iterator
         lab.gateway.run(["ip", "link", "set", bridge, "address", address])
         lab.gateway.run(["ip", "link", "set", far, "master", bridge, "up"])
         lab.gateway.run(["ip", "link", "set", near, "up"])
+        wait_until_up([lab.gateway.netns])
         # What has been read here goes no further by itself: the link's address may be that of the segment.
         chains = "".join(
             f"chain {number} {{ type filter hook ingress device {name} priority 0; policy drop; }}\n"
