@@ -510,6 +510,8 @@ def rewritten(log: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         if line["event"] != "address.rewritten":
             continue
         for change in line["changes"]:
+            if change["before"] is None:  # a whole description, or what is beyond the most that a line tells
+                continue
             of = {"gateway": line["gateway"], "message": line["message"], "field": change["field"]}
             row = rows.setdefault((*of.values(), _host(change["before"]), _host(change["after"])), {**of, "times": 0})
             row["times"] += 1

@@ -58,6 +58,13 @@ def test_rewritten_addresses_are_counted_by_message_field_and_hosts() -> None:
     ]
 
 
+def test_a_change_that_names_no_address_has_no_row() -> None:
+    """RTSP says that a description was changed as a whole, and DNS how many more changes there were."""
+    change = {"field": "sdp", "before": None, "after": None}
+    line = {"gateway": "dnat", "event": "address.rewritten", "message": "200 DESCRIBE", "changes": [change]}
+    assert rewritten([line]) == []
+
+
 def test_pinholes_are_counted_by_what_asked_for_them() -> None:
     opening = {"listen": "198.51.100.2:5000", "allow": "10.1.0.2/32", "target": "198.51.100.2:5000", "trigger": "PASV"}
     closing = {"bytes_in": 3 * 1024 * 1024, "bytes_out": 0, "duration_seconds": 0.25}
