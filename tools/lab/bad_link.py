@@ -54,9 +54,6 @@ def bad_link(lab: Lab, link: str, fate: Fate, chance: random.Random) -> Iterator
     with lab.gateway.inside():
         lab.gateway.run(["ip", "link", "add", near, "type", "veth", "peer", "name", far])
         lab.gateway.run(["ip", "link", "set", link, "nomaster"])
-        # A bridge has the lowest address of its ports until one is set, and its hosts remember the one that it had.
-        address = lab.gateway.run(["ip", "-brief", "link", "show", bridge]).stdout.split()[2]
-        lab.gateway.run(["ip", "link", "set", bridge, "address", address])
         lab.gateway.run(["ip", "link", "set", far, "master", bridge, "up"])
         lab.gateway.run(["ip", "link", "set", near, "up"])
         wait_until_up([lab.gateway.netns])

@@ -149,9 +149,12 @@ class Lab:
     def _gateway_links(self) -> str:
         # A segment is a bridge whose own interface is the gateway's: one hop less than a bridge that stands apart.
         lines = ["link set lo up"]
-        for segment in self.segments:
+        for number, segment in enumerate(self.segments):
             port, (four, six) = segment.port, segment.networks
-            lines.append(f"link add {port} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
+            # A bridge without an address of its own has the lowest one of its links, and so another one when a link
+            # leaves it, while hosts remember the one that it had.
+            address = f"02:00:00:00:00:{number:02x}"
+            lines.append(f"link add {port} address {address} type bridge stp_state 0 forward_delay 0 mcast_snooping 0")
             lines.append(f"address add {four[1]}/{four.prefixlen} dev {port}")
             lines.append(f"address add {six[1]}/{six.prefixlen} dev {port} nodad")
             ends = [*segment.names, "elsewhere"] if self._is_wide and not segment.is_inside else segment.names
