@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from ipaddress import ip_network
 from typing import Any
 
-from protocols.contract.addresses import Endpoint, Host, Network, Peers, Side, Transport, only
+from protocols.contract.addresses import Endpoint, Network, Peers, Side, Transport
 from protocols.contract.effects import Effect, Send, Splice
-from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Reader, Refusal
+from protocols.contract.pinholes import Expect, Grant, Reader, Refusal
 from protocols.sip.contacts import Called
-from tests.harness.media import said
+from tests.harness.media_rights import MediaPinholes
 from tests.harness.sip_mended import rest_behind
 from tests.harness.sip_sayings import Sayings, is_sip
 from tests.harness.strict_pinholes import StrictPinholes
@@ -24,8 +24,10 @@ MAX_START_BYTES = 10_000
 ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
 
-class SipPinholes(StrictPinholes):
+class SipPinholes(MediaPinholes):
     """Ways to a party, for hosts that somebody has named and those of the options; and media."""
+
+    third_hosts = "media_hosts"
 
     def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
         super().__init__(peers, options, beside)
@@ -166,40 +168,3 @@ class SipPinholes(StrictPinholes):
                 assert not is_strict, f"anybody may come: {allow}"
             else:
                 assert network.num_addresses == 1 and network.network_address in hosts, f"who is that: {network}"
-
-    def offer(self, media: Media) -> MediaGrant | Refusal:
-        self._check(media)
-        return Refusal("limit_per_session") if self.is_full else super().offer(media)
-
-    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
-        self._check(media)
-        return Refusal("limit_per_session") if self.is_full else super().answer(offered, media)
-
-    def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
-        self._check(media)
-        return super().change(grant, media)
-
-    def _check(self, media: Media) -> None:
-        party = media.party
-        assert media.purpose in ("rtp", "udptl") and media.trigger and media.idle_seconds > 0
-        for at in (party.data, party.control):
-            assert at is None or self._may_wait(at, party.mapped), f"not a place of a party: {media}"
-        hosts = self.own | {said(party.data).host}
-        assert party.allow and {network for host in hosts for network in only(host)} >= set(party.allow), media
-        if party.mapped is not None:
-            mapped = {peers.as_seen(side).host for peers in self.sessions for side in Side if peers.is_mapped(side)}
-            assert party.mapped in mapped, media
-
-    def _may_wait(self, at: Endpoint, mapped: Host | None) -> bool:
-        # Who signals from a loopback address, as in captures of one machine, is there: an engine takes its word as any
-        # other party's, and it is the shell that lets nobody come to such a place (`target_not_allowed`).
-        is_local = at.host.is_loopback or at.host.is_link_local
-        if at.port < 1024 or (is_local and at.host not in self.own) or at.host.is_multicast:
-            return False
-        if at.host.is_unspecified:
-            return False
-        if mapped is None:
-            return at.host in self.named | self.own
-        # Behind us only the host that signals has a say, and whoever the options name.
-        named = (network for options in self.options_of_all for network in options.media_hosts)
-        return at.host in self.mapped_to(mapped) or any(at.host in network for network in named)
