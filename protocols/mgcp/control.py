@@ -14,7 +14,7 @@ from protocols.contract.addresses import Host, Malformed, Peers, Side
 from protocols.contract.pinholes import Closed, MediaGrant, Pinholes
 from protocols.mgcp import wire
 from protocols.mgcp.connections import Connection, ConnectionBook
-from protocols.mgcp.descriptions import Descriptions, Refused
+from protocols.mgcp.descriptions import Descriptions, Followed, Refused
 from protocols.mgcp.media import Change, Idle
 from protocols.mgcp.names import address_of
 from protocols.mgcp.options import MgcpOptions
@@ -29,7 +29,7 @@ _UNKNOWN_CONNECTION = 515
 MAX_MODE_BYTES = 32
 """More than the names of all modes have."""
 
-Bodies = dict[Span, bytes]
+Bodies = dict[Span, Followed]
 """Where a description stands in a message -> what the other side reads in its place."""
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from protocols.contract import pinholes
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Peers, Side
@@ -27,6 +27,14 @@ from protocols.sdp.reading import read_sdp
 
 Told = list[dict[str, Any]]
 """Addresses for the log, that were changed or kept."""
+
+
+class Followed(NamedTuple):
+    """A description as its reader is to have it."""
+
+    body: bytes
+    told: Told
+    """The media that is announced elsewhere in it."""
 
 
 class Refused(Exception):
@@ -64,11 +72,11 @@ class Descriptions:
 
     # -- commands and responses ----------------------------------------------------------------------------------------
 
-    def command(self, connection: Connection, body: bytes, trigger: str, change: Change) -> bytes:
+    def command(self, connection: Connection, body: bytes, trigger: str, change: Change) -> Followed:
         """The description of a far end, as the gateway is to read it. Raises Refused."""
         description = self._read(body, trigger)
         if description is None:
-            return body
+            return Followed(body, [])
         sdp.prefer(description, self._agent.host)
         kept: Told = []
         media: list[tuple[sdp.Media, pinholes.Media | None]] = []
@@ -83,11 +91,11 @@ class Descriptions:
             raise Refused(403, "No Media Available")
         return self._written(description, moves, self._agent, trigger, kept)
 
-    def response(self, connection: Connection, body: bytes, trigger: str) -> bytes:
+    def response(self, connection: Connection, body: bytes, trigger: str) -> Followed:
         """The description of a gateway's end, as the agent is to read it."""
         description = self._read(body, trigger)
         if description is None:
-            return body
+            return Followed(body, [])
         speaker, may_wait, announced = self._gateway, connection.media.part.may_wait, self._book.announced
         sdp.prefer(description, speaker.host)
         kept: Told = []
@@ -104,13 +112,13 @@ class Descriptions:
         moves = connection.media.response(media, speaker.mapped)
         return self._written(description, moves, speaker, trigger, kept)
 
-    def audited(self, connection: Connection | None, body: bytes) -> bytes:
+    def audited(self, connection: Connection | None, body: bytes) -> Followed:
         """A description in the answer to AUCX. It says what was said before, so each address is the one by which the
         agent knows it."""
         try:
             description = read_sdp(body)
         except Malformed:
-            return body
+            return Followed(body, [])
         known: dict[Endpoint | None, Endpoint | None] = {}
         for stream in connection.media.streams.values() if connection is not None else ():
             if stream.local is not None and stream.local.media.party.mapped is not None:
@@ -125,7 +133,8 @@ class Descriptions:
                 moves[medium.slot] = relocate.Move(at.host, at.port, rtcp)
         speaker = self._gateway
         is_own = description.origin is not None and description.origin.host == speaker.host
-        return relocate.relocate(description, moves, speaker.mapped if is_own else None, "pass")
+        new = relocate.relocate(description, moves, speaker.mapped if is_own else None, "pass")
+        return Followed(new, _moved(description, moves))
 
     # -- the far end ---------------------------------------------------------------------------------------------------
 
@@ -181,7 +190,9 @@ class Descriptions:
             self._note("violation", {"rule": "mgcp.bad_sdp", "detail": detail, "action": "media is not followed"})
             return None
 
-    def _written(self, description: sdp.Description, moves: Moves, speaker: Speaker, trigger: str, kept: Told) -> bytes:
+    def _written(
+        self, description: sdp.Description, moves: Moves, speaker: Speaker, trigger: str, kept: Told
+    ) -> Followed:
         """The description with its media at the places that stand for it."""
         kept += [_change("sdp", None, oddity) for oddity in description.oddities]
         body = description.body
@@ -195,7 +206,7 @@ class Descriptions:
             ]
         if kept:
             self._note("address.kept", {"message": trigger, "changes": kept[: sdp.MAX_ODDITIES]})
-        return body
+        return Followed(body, _moved(description, moves))
 
 
 def _speaker(peers: Peers, side: Side) -> Speaker:
@@ -225,11 +236,11 @@ def _kept(medium: sdp.Media, reason: str, at: Endpoint | None = None) -> dict[st
     return _change(f"sdp m={medium.kind.decode('latin-1')}", at or medium.endpoint, reason)
 
 
-def changes(before: bytes, after: bytes) -> Told:
-    """What has become of the addresses of a description, for the log."""
-    pairs = zip(read_sdp(before).media, read_sdp(after).media, strict=True)
+def _moved(description: sdp.Description, moves: Moves) -> Told:
+    """The media that is announced elsewhere, or withdrawn by its port, for the log."""
+    news = {slot: Endpoint(move.host, move.port) if move.port else None for slot, move in moves.items()}
     return [
-        {"field": f"sdp m={old.kind.decode('latin-1')}", "before": old.endpoint, "after": new.endpoint}
-        for old, new in pairs
-        if old.endpoint != new.endpoint
+        {"field": f"sdp m={medium.kind.decode('latin-1')}", "before": medium.endpoint, "after": news[medium.slot]}
+        for medium in description.media
+        if medium.endpoint is not None and medium.slot in news and news[medium.slot] != medium.endpoint
     ]

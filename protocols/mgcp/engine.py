@@ -29,7 +29,7 @@ from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, PinholeEve
 from protocols.mgcp import wire
 from protocols.mgcp.connections import ConnectionBook
 from protocols.mgcp.control import Bodies, Control
-from protocols.mgcp.descriptions import Refused, changes
+from protocols.mgcp.descriptions import Refused
 from protocols.mgcp.names import Names, address_of
 from protocols.mgcp.options import MgcpOptions
 from protocols.mgcp.transactions import Transaction, Transactions, digest
@@ -262,11 +262,10 @@ class MgcpEngine(Engine):
         for one in self._names.renamed(side, message) if self._options.names == "auto" else ():
             edits.append((one.span, one.after))
             told.append({"field": one.field, "before": one.before, "after": one.after})
-        for span, after in bodies.items():
-            before = message.data[span.start : span.end]
-            if after != before:
-                edits.append((span, after))
-                told += changes(before, after)
+        for span, followed in bodies.items():
+            if followed.body != message.data[span.start : span.end]:
+                edits.append((span, followed.body))
+                told += followed.told
         if not edits:
             return message.data
         self._note("address.rewritten", {"message": trigger, "changes": told})
