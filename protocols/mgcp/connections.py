@@ -126,7 +126,7 @@ class Gateway:
             if not of_endpoint:
                 del self.endpoints[connection.endpoint]
 
-    def matching(self, endpoint: bytes, call_id: bytes, number: bytes) -> list[Connection]:
+    def matching(self, endpoint: bytes, call_id: bytes = b"", number: bytes = b"") -> list[Connection]:
         """The connections that a command is about. Its endpoint may be a wildcard; an empty call id or connection id
         means all of them."""
         names = [name for name in self.endpoints if is_covered(name, endpoint)] if b"*" in endpoint else [endpoint]

@@ -95,45 +95,44 @@ class Control:
 
     def command(self, message: Message, transaction: Transaction, trigger: str, now: float) -> Bodies:
         """An agent makes a connection, or changes one. Raises Refused, Malformed."""
-        endpoint = self.identity(message.name)
-        mode, number, call_id = message.only(b"M").lower()[:MAX_MODE_BYTES], message.only(b"I"), message.only(b"C")
-        connection = self.gateway.get(endpoint, number) if message.verb == b"MDCX" else None
-        if connection is None:  # one that was made before this daemon began may be changed as well
-            connection = self._begin((endpoint, message.name, call_id, number), mode, now)
-        transaction.connection = connection
-        transaction.change = change = Change(mode or None)
-        spans = wire.descriptions(message.data, message.body)
+        mode, spans = message.only(b"M").lower()[:MAX_MODE_BYTES], wire.descriptions(message.data, message.body)
         if len(spans) > 1:
             raise Malformed("more than one description")
+        connection = None
+        if message.verb == b"MDCX":
+            connection = self.gateway.get(transaction.endpoint, transaction.about)
+        if connection is None:  # one that was made before this daemon began may be changed as well
+            connection = self._begin(transaction, mode, now)
+        transaction.connection = connection
+        transaction.change = change = Change(mode or None)
         if not self._descriptions.follows:
             return {}
         bodies = ((span, message.data[span.start : span.end]) for span in spans)
         return {span: self._descriptions.command(connection, body, trigger, change) for span, body in bodies}
 
-    def _begin(self, names: tuple[bytes, bytes, bytes, bytes], mode: bytes, now: float) -> Connection:
+    def _begin(self, transaction: Transaction, mode: bytes, now: float) -> Connection:
         """A connection that stands once its gateway agrees. Raises Refused if there are too many."""
-        endpoint, _, call_id, _ = names
-        gateway = self.gateway
+        endpoint, gateway = transaction.endpoint, self.gateway
         if gateway.is_full(endpoint, self._most):
             forgotten = gateway.forgotten(endpoint, now - self._idle.held)
             self._end("gave_way", [forgotten] if forgotten is not None else [], now)
         if gateway.is_full(endpoint, self._most):
             detail = f"{gateway.count} connections of {gateway.at}"
             raise Refused(403, "Too Many Connections", "mgcp.too_many", detail)
-        part = self._part({"call_id": call_id})
+        part = self._part({"call_id": transaction.call_id})
+        names = endpoint, transaction.name, transaction.call_id, transaction.about
         return self._table.begin(gateway, names, mode, part, self._idle, self._own, now)
 
-    def restarted(self, message: Message, now: float) -> None:
+    def restarted(self, message: Message, transaction: Transaction, now: float) -> None:
         """A gateway tells of a restart."""
         method = message.first(b"RM").lower()
         self._note("mgcp.restart", {"endpoint": message.name, "method": method, "delay": message.first(b"RD")})
         if method in _LOST:
-            self._end("restart", self._meant(self.identity(message.name)), now)
+            self._end("restart", self.gateway.matching(transaction.endpoint), now)
 
-    def deleted_by_gateway(self, message: Message, now: float) -> None:
+    def deleted_by_gateway(self, message: Message, transaction: Transaction, now: float) -> None:
         """A gateway tells that it has deleted something by itself."""
-        endpoint, call_id, number = self.identity(message.name), message.first(b"C"), message.first(b"I")
-        self._end("gateway", self._meant(endpoint, call_id, number), now, message.first(b"P"))
+        self._end("gateway", self._of(transaction), now, message.first(b"P"))
 
     # -- responses -----------------------------------------------------------------------------------------------------
 
@@ -206,12 +205,9 @@ class Control:
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
-    def _meant(self, endpoint: bytes, call_id: bytes = b"", number: bytes = b"") -> list[Connection]:
-        return self.gateway.matching(endpoint, call_id, number)
-
     def _of(self, transaction: Transaction) -> list[Connection]:
         """The connections that a command was about."""
-        return self._meant(transaction.endpoint, transaction.call_id, transaction.about)
+        return self.gateway.matching(transaction.endpoint, transaction.call_id, transaction.about)
 
     def _end(self, reason: str, connections: Iterable[Connection], now: float, reported: bytes = b"") -> None:
         ending = list(connections)

@@ -152,7 +152,7 @@ class MgcpEngine(Engine):
                 self._transactions.forget(key)
                 self._take_back(transaction, now)
                 raise
-        self._heed(side, message, now)
+        self._heed(side, message, transaction, now)
         sent = self._rewritten(side, message, trigger, bodies)
         if sent != message.data:
             self._transactions.sent(transaction, sent)
@@ -210,7 +210,7 @@ class MgcpEngine(Engine):
         self._control = Control(self._peers, agent, self._options, self._pinholes, self._table, self._note)
         return self._control
 
-    def _heed(self, side: Side, message: Message, now: float) -> None:
+    def _heed(self, side: Side, message: Message, transaction: Transaction, now: float) -> None:
         """What a command means whatever its response will be."""
         control = self._control
         if control is None:
@@ -221,9 +221,9 @@ class MgcpEngine(Engine):
             if at is not None and at not in self._hosts:  # the gateway speaks to that one in a session of its own
                 self._note("mgcp.redirected", {"endpoint": message.name, "entity": entity})
         elif message.verb == b"RSIP":
-            control.restarted(message, now)
+            control.restarted(message, transaction, now)
         elif message.verb == b"DLCX":
-            control.deleted_by_gateway(message, now)
+            control.deleted_by_gateway(message, transaction, now)
         elif message.verb == b"NTFY" and self._options.digits:
             self._note("mgcp.notified", {"endpoint": message.name, "events": message.first(b"O")})
 

@@ -100,8 +100,9 @@ class Message:
         return self.data[self.endpoint.start : self.endpoint.end]
 
     def id(self, name: bytes) -> bytes:
-        """The id of a call or a connection. Raises Malformed if it is too long, because ids are remembered."""
-        found = self.first(name)
+        """The id of a call or a connection. Raises Malformed if there are two, or it is too long: ids are
+        remembered."""
+        found = self.only(name)
         if len(found) > MAX_ID_BYTES:
             raise Malformed(f"{name.decode('latin-1')} of {len(found)} bytes")
         return found
