@@ -55,6 +55,7 @@ class Connection:
         """The connection is over, and its media with it. A second time this has no effect."""
         if self.ending is None:
             self.ending = reason
+            self.gateway.count -= 1
             self.gateway.drop(self)
             self.media.close_all()
 
@@ -88,7 +89,7 @@ class Gateway:
     endpoints: dict[bytes, dict[bytes, Connection]] = field(default_factory=dict)
     """Endpoint -> its connections, by their ids."""
     count: int = 0
-    """How many connections there are."""
+    """How many connections there are, with those that it has not agreed to yet."""
     engines: int = 0
     """How many engines read its sessions."""
     heard_at: float = 0.0
@@ -98,9 +99,15 @@ class Gateway:
         """The connection of this endpoint that has this id."""
         return self.endpoints.get(endpoint, {}).get(number)
 
-    def is_full(self, endpoint: bytes, most: int) -> bool:
-        """Whether there can be no further connection of this endpoint. `most`: of all endpoints together."""
-        return self.count >= most or len(self.endpoints.get(endpoint, ())) >= MOST_OF_AN_ENDPOINT
+    def full(self, endpoint: bytes, most: int) -> tuple[str, str] | None:
+        """The rule by which there can be no further connection of this endpoint, and how many there are. None: there
+        can be one. `most`: of all endpoints together."""
+        if self.count >= most:
+            return "mgcp.too_many", f"{self.count} connections of {self.at}"
+        of_endpoint = len(self.endpoints.get(endpoint, ()))
+        if of_endpoint >= MOST_OF_AN_ENDPOINT:
+            return "mgcp.endpoint_full", f"{of_endpoint} connections of {endpoint.decode('latin-1')}"
+        return None
 
     def forgotten(self, endpoint: bytes, before: float) -> Connection | None:
         """A connection that carries nothing and that nobody has spoken of since then: of this endpoint, or of any if
@@ -115,14 +122,12 @@ class Gateway:
         if (before := self.get(connection.endpoint, connection.id)) is not None:
             self.drop(before)
         self.endpoints.setdefault(connection.endpoint, {})[connection.id] = connection
-        self.count += 1
 
     def drop(self, connection: Connection) -> None:
-        """The connection is over. A second time this has no effect."""
+        """Nobody finds the connection by its id any more. A second time this has no effect."""
         of_endpoint = self.endpoints.get(connection.endpoint, {})
         if of_endpoint.get(connection.id) is connection:
             del of_endpoint[connection.id]
-            self.count -= 1
             if not of_endpoint:
                 del self.endpoints[connection.endpoint]
 
@@ -210,6 +215,7 @@ class ConnectionBook:
         media = ConnectionMedia(part, idle, mode, enter, self.withdraw)
         connection = Connection(gateway, endpoint, name, call_id, media, owner, now, now, number)
         owner.add(connection)
+        gateway.count += 1
         return connection
 
     def withdraw(self, grant: MediaGrant) -> None:

@@ -113,12 +113,11 @@ class Control:
     def _begin(self, transaction: Transaction, mode: bytes, now: float) -> Connection:
         """A connection that stands once its gateway agrees. Raises Refused if there are too many."""
         endpoint, gateway = transaction.endpoint, self.gateway
-        if gateway.is_full(endpoint, self._most):
+        if gateway.full(endpoint, self._most) is not None:
             forgotten = gateway.forgotten(endpoint, now - self._idle.held)
             self._end("gave_way", [forgotten] if forgotten is not None else [], now)
-        if gateway.is_full(endpoint, self._most):
-            detail = f"{gateway.count} connections of {gateway.at}"
-            raise Refused(403, "Too Many Connections", "mgcp.too_many", detail)
+        if (why := gateway.full(endpoint, self._most)) is not None:
+            raise Refused(403, "Too Many Connections", *why)
         part = self._part({"call_id": transaction.call_id})
         names = endpoint, transaction.name, transaction.call_id, transaction.about
         return self._table.begin(gateway, names, mode, part, self._idle, self._own, now)

@@ -117,9 +117,8 @@ RULES: Mapping[str, str] = {
         "answered 505"
     ),
     "mgcp.bad_sdp": "a session description that cannot be read; its media is not followed",
-    "mgcp.too_many": (
-        "more connections of one endpoint than are followed, or of one gateway than `max_connections`; answered 403"
-    ),
+    "mgcp.too_many": "more connections of one gateway than `max_connections`; answered 403",
+    "mgcp.endpoint_full": "more connections of one endpoint than are followed; answered 403",
     "mgcp.rate": "a gateway sends more commands in a second than `rate`; dropped",
     "mgcp.unknown": "a command that RFC 3435 does not know, and `strict`; answered 504",
     "rtsp.malformed": "a message that cannot be followed; answered 400, and closed where the next one cannot be found",

@@ -168,27 +168,46 @@ def test_an_endpoint_and_a_gateway_have_so_many_connections_and_no_more() -> Non
     for number in range(1, MOST_OF_AN_ENDPOINT + 2):
         says(one, SERVER, f"CRCX {number} aaln/1@gw MGCP 1.0")
         says(one, CLIENT, f"200 {number} OK", f"I: {number}")
-    assert one.violations() == ["mgcp.too_many", "mgcp.unasked"]
+    assert one.violations() == ["mgcp.endpoint_full", "mgcp.unasked"]
     assert one.sent(SERVER).endswith(b"403 17 Too Many Connections\r\n")
     for number in range(100, 140):
         says(one, SERVER, f"CRCX {number} aaln/{number}@gw MGCP 1.0")
         says(one, CLIENT, f"200 {number} OK", f"I: {number}")
     assert shared(one)["connections"] == 40
+    assert one.violations().count("mgcp.too_many") == 16
+
+
+def test_connections_that_their_gateway_has_not_agreed_to_yet_count_as_well() -> None:
+    """X9: an agent that does not wait for responses has no more of them than one that does."""
+    one = session("none", max_connections=3)
+    for number in range(1, 5):
+        says(one, SERVER, f"CRCX {number} aaln/{number}@gw MGCP 1.0", media=FAR)
+    assert one.violations() == ["mgcp.too_many"] and shared(one)["connections"] == 3
+    says(one, CLIENT, "500 1 Unknown Endpoint")
+    says(one, CLIENT, "200 2 OK", "I: 2", media=OWN)
+    one.wait(HISTORY_SECONDS)
+    assert shared(one)["connections"] == 1
+    says(one, SERVER, "CRCX 5 aaln/5@gw MGCP 1.0", media=FAR)
+    says(one, SERVER, "DLCX 6 *@gw MGCP 1.0")
+    says(one, CLIENT, "250 6 OK")
+    says(one, CLIENT, "401 5 Off Hook")
+    assert one.violations() == ["mgcp.too_many"] and shared(one)["connections"] == 0
 
 
 def test_a_connection_that_was_forgotten_gives_way_to_another_one() -> None:
     """X9: a gateway that loses its deletions is not refused for good. One whose media is heard stays."""
-    for most, names in ((MOST_OF_AN_ENDPOINT, ["aaln/1@gw"] * 20), (3, ["a@gw", "b@gw", "c@gw", "d@gw"])):
-        one = session(max_connections=most)
+    of_gateway, of_endpoint = (3, ["a@gw", "b@gw", "c@gw", "d@gw"]), (MOST_OF_AN_ENDPOINT, ["aaln/1@gw"] * 20)
+    for rule, (most, names) in {"mgcp.too_many": of_gateway, "mgcp.endpoint_full": of_endpoint}.items():
+        one = session(max_connections=most + (rule == "mgcp.endpoint_full"))
         for number, name in enumerate(names[:most], 1):
             connected(one, number, name, far="")
         one.use(1)
         says(one, SERVER, f"CRCX 90 {names[most]} MGCP 1.0")
-        assert one.violations() == ["mgcp.too_many"]
+        assert one.violations() == [rule]
         one.wait(4000)
         connected(one, 91, names[most], far="")
         told = [(note["connection"], note["reason"]) for note in one.notes("mgcp.connection_ended")]
-        assert told == [(b"2", "gave_way")] and one.violations() == ["mgcp.too_many"]
+        assert told == [(b"2", "gave_way")] and one.violations() == [rule]
 
 
 def test_a_gateway_sends_so_many_commands_a_second_by_all_its_sessions() -> None:
