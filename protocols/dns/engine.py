@@ -24,7 +24,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from protocols.contract.addresses import Malformed, Peers, Side, Transport
-from protocols.contract.effects import Abort, Close, Copy, Effect, Outbox, Send, Splice, violation
+from protocols.contract.effects import Abort, Close, Effect, Outbox, Send, Splice, violation
 from protocols.contract.engine import Engine, Helper, Tally
 from protocols.contract.pinholes import Pinholes
 from protocols.dns.answers import Policy
@@ -32,7 +32,7 @@ from protocols.dns.exchange import Exchange, Passed, Seen, check_header, read_qu
 from protocols.dns.options import PERMITS, DnsOptions
 from protocols.dns.stream import LENGTH_BYTES, Messages, framed
 from protocols.dns.wire import HEADER_BYTES, Opcode
-from protocols.toolbox.copies import with_copies
+from protocols.toolbox.copies import message_copied
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -116,7 +116,7 @@ class DatagramEngine(Engine):
         if passed.to_client is not None:
             effects.append(Send(CLIENT, passed.to_client))
         effects += more
-        return effects if not self._is_copied else _copied(side, data, effects)
+        return effects if not self._is_copied else message_copied(side, data, effects)
 
     def _answered(self, now: float) -> Sequence[Effect]:
         """No question waits any more (DN6)."""
@@ -196,7 +196,7 @@ class StreamEngine(Engine):
             if sent is not None and to not in self._finished
         ]
         if self._is_copied:
-            for effect in _copied(side, message, effects):
+            for effect in message_copied(side, message, effects):
                 out.add(effect)
         else:
             for send in effects:
@@ -257,11 +257,6 @@ def is_question(data: bytes) -> bool:
     except Malformed:
         return False
     return True
-
-
-def _copied(side: Side, data: bytes, effects: Sequence[Effect]) -> list[Effect]:
-    """The effects with copies of what has come and of what goes on."""
-    return [Copy(side, True, data, b""), *with_copies(effects)]
 
 
 class DnsEngines:

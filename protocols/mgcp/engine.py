@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn
 
 from protocols.contract.addresses import Malformed, Peers, Side
-from protocols.contract.effects import Copy, Effect, Note, Send, violation
+from protocols.contract.effects import Effect, Note, Send, violation
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, PinholeEvent, Pinholes
 from protocols.mgcp import wire
@@ -34,6 +34,7 @@ from protocols.mgcp.names import Names, address_of
 from protocols.mgcp.options import MgcpOptions
 from protocols.mgcp.transactions import Transaction, Transactions, digest
 from protocols.mgcp.wire import Message
+from protocols.toolbox.copies import message_copied
 from protocols.toolbox.spans import Span, replace
 
 NO_BODIES: Bodies = {}
@@ -86,7 +87,8 @@ class MgcpEngine(Engine):
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         messages = list(wire.split(data))
         if len(messages) > wire.MAX_MESSAGES:
-            return (violation("mgcp.malformed", f"{len(messages)} messages in a datagram", "dropped"),)
+            self._violation("mgcp.malformed", f"{len(messages)} messages in a datagram", "dropped")
+            messages = []
         passed: list[tuple[bytes, bytes]] = []
         answered: list[bytes] = []
         for text, separator in messages:
@@ -99,15 +101,9 @@ class MgcpEngine(Engine):
         if self._control is not None:
             self._control.gateway.heard_at = now
         effects = self._take()
-        if self._is_copied:
-            effects.append(Copy(side, True, data, b""))
-        is_whole = len(passed) == len(messages)
-        for to, out in ((side.other, _joined(passed, is_whole)), (side, b".\r\n".join(answered))):
-            if out:
-                effects.append(Send(to, out))
-                if self._is_copied:
-                    effects.append(Copy(to, False, out, b""))
-        return effects
+        out = _joined(passed, is_whole=len(passed) == len(messages))
+        effects += [Send(to, said) for to, said in ((side.other, out), (side, b".\r\n".join(answered))) if said]
+        return message_copied(side, data, effects) if self._is_copied else effects
 
     def _refusal(self, refused: Refused, text: bytes) -> bytes:
         """The answer to a command that does not pass."""

@@ -1,4 +1,4 @@
-"""Copies of messages for those who trace a session: of lines, and of whatever is sent."""
+"""Copies of messages for those who trace a session: of lines, of whole messages, and of whatever is sent."""
 
 from __future__ import annotations
 
@@ -36,3 +36,8 @@ def with_copies(effects: Sequence[Effect]) -> list[Effect]:
         if isinstance(effect, Send):
             told.append(Copy(effect.to, False, effect.data, b""))
     return told
+
+
+def message_copied(side: Side, data: bytes, effects: Sequence[Effect]) -> list[Effect]:
+    """The effects of a message, with copies of what has come and of what goes on."""
+    return [Copy(side, True, data, b""), *with_copies(effects)]

@@ -443,6 +443,9 @@ def test_whoever_traces_a_session_gets_every_datagram_as_it_came_and_went() -> N
     copies = [effect for effect in one.effects if isinstance(effect, Copy)]
     assert [(copy.side, copy.has_come) for copy in copies] == [(CLIENT, True), (SERVER, False)]
     assert b"[10.1.0.2]" in copies[0].data and b"[198.51.100.1]" in copies[1].data
+    one.receive(CLIENT, b".\r\n" * 9)
+    (dropped,) = [effect for effect in one.effects if isinstance(effect, Copy)][2:]
+    assert (dropped.side, dropped.has_come, dropped.data) == (CLIENT, True, b".\r\n" * 9)
 
 
 @pytest.mark.parametrize(
