@@ -132,14 +132,17 @@ def test_a_strangers_commands_reach_no_gateway(site: Site) -> None:
 
 def test_a_strangers_response_opens_nothing(site: Site) -> None:
     """MG8: it comes with the right transaction id, before that of the gateway."""
-    heard = site.command("CRCX", "C: 2", media=site.far.at)
+    heard, daemon = site.command("CRCX", "C: 2", media=site.far.at), site.gateway.daemon
+    number = heard.split()[1]
+    daemon.wait_for("pinhole.opened", trigger=f"CRCX {number}")
+    before = len(daemon.audit("pinhole.opened"))
     with Speaker(site.inside, site.inside.v4, GATEWAY_PORT) as stranger:
-        forged = f"200 {heard.split()[1]} OK\r\nI: B\r\n\r\n" + description((str(site.inside.v4), 7000))
+        forged = f"200 {number} OK\r\nI: B\r\n\r\n" + description((str(site.inside.v4), 7000))
         stranger.say(forged, site.known)
         assert is_deaf(site.agent)
-    before = len(site.gateway.daemon.audit("pinhole.opened"))
     assert site.respond(heard, "401 {} Off Hook").startswith("401")
-    assert len(site.gateway.daemon.audit("pinhole.opened")) == before
+    daemon.wait_for("mgcp.refused", text="Off Hook")
+    assert len(daemon.audit("pinhole.opened")) == before
 
 
 def test_a_response_that_nobody_has_asked_for_opens_nothing(site: Site) -> None:

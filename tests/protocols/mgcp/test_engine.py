@@ -382,6 +382,29 @@ def test_a_place_that_cannot_be_moved_stays_what_it_was(monkeypatch: pytest.Monk
     assert {str(grant.media.party.data) for grant in standing(one)} == {"192.0.2.9:6000", "10.1.0.2:5000"}
 
 
+def test_media_may_be_silent_for_longer_while_either_end_is_inactive_or_on_hold() -> None:
+    """D25, MG13."""
+    one = session(media_idle=60, hold_idle=600)
+    silences = []
+
+    def silence() -> None:
+        (seconds,) = {grant.media.idle_seconds for grant in standing(one)}
+        silences.append(seconds)
+
+    connected(one)
+    silence()
+    held = MEDIA.format("0.0.0.0", 6000)
+    changes = (("M: inactive", "", ""), ("M: sendrecv", "", ""), ("M: sendrecv", held, ""), ("M: sendrecv", FAR, OWN))
+    for number, (mode, far, own) in enumerate(changes, 2):
+        says(one, SERVER, f"MDCX {number} aaln/1@gw MGCP 1.0", "C: 1", "I: 1", mode, media=far)
+        says(one, CLIENT, f"200 {number} OK", media=own)
+        silence()
+    says(one, SERVER, "MDCX 9 aaln/1@gw MGCP 1.0", "C: 1", "I: 1")
+    says(one, CLIENT, "200 9 OK", media=MEDIA.format("0.0.0.0", 5000))
+    silence()
+    assert silences == [60, 600, 60, 600, 60, 600]
+
+
 # -- the rest ----------------------------------------------------------------------------------------------------------
 
 
