@@ -145,6 +145,16 @@ class Peers:
             return self.client.host != self.client_as_seen.host
         return self.server.host != self.server_as_seen.host
 
+    def renamed(self, side: Side) -> dict[Host, Host]:
+        """The hosts that the other side knows by another address: the address that this side has for each -> the other
+        side's."""
+        names = {}
+        if self.is_mapped(side.other):
+            names[self.as_seen(side.other).host] = self.own(side.other).host
+        if self.is_mapped(side):
+            names[self.own(side).host] = self.as_seen(side).host
+        return names
+
 
 @lru_cache(maxsize=4096)
 def only(host: Host) -> tuple[Network, ...]:

@@ -67,7 +67,7 @@ class Descriptions:
         self._note = note
         self._terms = Terms(options.hold_idle, options.media_idle, options.media)
         self._agent, self._gateway = _speaker(peers, agent), _speaker(peers, agent.other)
-        self._names = {side: _names(peers, side) for side in Side}
+        self._names = {side: peers.renamed(side) for side in Side}
         self.follows = options.fixup == "auto" or not any(map(peers.is_mapped, Side))
 
     # -- commands and responses ----------------------------------------------------------------------------------------
@@ -221,10 +221,6 @@ def _is_behind_us(peers: Peers, side: Side) -> bool:
     if any(map(peers.is_mapped, Side)):
         return peers.is_mapped(side)
     return side is (Side.CLIENT if peers.role is None else Side.SERVER)
-
-
-def _names(peers: Peers, side: Side) -> dict[Host, Host]:
-    return {peers.own(side).host: peers.as_seen(side).host} if peers.is_mapped(side) else {}
 
 
 def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side
+from protocols.contract.addresses import Endpoint, Malformed, Peers, Side
 from protocols.contract.pinholes import Refusal
 from protocols.sdp import description as sdp
 from protocols.sdp import relocate
@@ -91,7 +91,7 @@ class Descriptions:
         """side -> the address of ours by which the other side knows the side's host; None if the other side knows the
         host itself."""
         self._ours = frozenset(filter(None, self._known_as.values()))
-        self._names = {side: _names(peers, side) for side in Side}
+        self._names = {side: peers.renamed(side) for side in Side}
         """side that speaks -> its hosts, and the addresses by which the other side knows them."""
 
     # -- without a call ----------------------------------------------------------------------------------------------
@@ -335,15 +335,6 @@ def _moved(call: Call, description: sdp.Description, moves: Mapping[int, relocat
 def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:
     """A change that is not made, and the reason, as the log has it."""
     return {"field": field, "value": value, "reason": reason}
-
-
-def _names(peers: Peers, side: Side) -> dict[Host, Host]:
-    names = {}
-    if peers.is_mapped(side.other):
-        names[peers.as_seen(side.other).host] = peers.own(side.other).host
-    if peers.is_mapped(side):
-        names[peers.own(side).host] = peers.as_seen(side).host
-    return names
 
 
 def _still_told(body: bytes, speaker: Speaker) -> list[dict[str, Any]]:
