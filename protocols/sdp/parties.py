@@ -1,4 +1,4 @@
-"""Where a party of a SIP call wants its media, as its session description says, and whether it may have it there.
+"""Where a party of a call wants its media, as its session description says, and whether it may have it there.
 
 A party may name itself, and outside media servers that are hosts of their own; inside, hosts that an option names. Some
 parties name themselves by an address at which nobody finds them from here: that is seen through. Which third hosts are

@@ -240,13 +240,14 @@ def test_no_audio_passes_after_the_end_of_a_connection(site: Site, how: str) -> 
 LISTED = replace(
     PUBLISHING,
     policies=lambda lab: PUBLISHING.policies(lab).replace(
-        "mgcp: {", f'mgcp: {{call_agents: ["{lab.client.v4}"], media: ["{lab.server.v4}"], '
+        "mgcp: {", f'mgcp: {{call_agents: ["{lab.client.v4}"], media: ["{lab.server.v4}"], max_connections: 2, '
     ),
 )
 
 
 def test_a_published_agent_is_not_flooded_and_stays_where_its_options_have_it() -> None:
-    """Whoever tells it of a hundred calls is heard twenty times a second. Its media is where `media` says."""
+    """Whoever tells it of a hundred calls is heard twenty times a second. Its media is where `media` says, and its
+    gateway has no more connections than it may have."""
     with gateways.serving(LISTED, "nft") as gateway:
         agent_host, outside = gateway.server, gateway.client
         to = str(gateway.dialled(4)), AGENT_PORT
@@ -273,4 +274,8 @@ def test_a_published_agent_is_not_flooded_and_stays_where_its_options_have_it() 
             why = gateway.daemon.command("explain", f"{gateway.neighbour.v4}:6000", "-c", str(gateway.daemon.config))
             assert "options: {mgcp: {media: [NETWORK]" in why.stdout
             assert mgw.hear()[0].startswith("CRCX 1 ")
+            for number in (3, 4):
+                agent.say(f"CRCX {number} aaln/{number}@gw MGCP 1.0\r\nC: 1\r\n", found)
+            assert agent.hear()[0] == "403 4 Too Many Connections\r\n"
+            assert mgw.hear()[0].startswith("CRCX 3 ")
             assert is_deaf(mgw)
