@@ -200,10 +200,8 @@ class Descriptions:
             origin = description.origin.host if description.origin is not None else None
             mapped = speaker.mapped if origin == speaker.host else None
             body = relocate.relocate(description, moves, mapped, "strip", self._names[speaker.side])
-            kept += [
-                _change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed")
-                for one in relocate.residual(body, [speaker.host])
-            ]
+            left = relocate.residual(body, [speaker.host])
+            kept += [_change(one.log_name, None, "not_followed") for one in left]
         if kept:
             self._note("address.kept", {"message": trigger, "changes": kept[: sdp.MAX_ODDITIES]})
         return Followed(body, _moved(description, moves))
@@ -229,14 +227,14 @@ def _change(field: str, value: Endpoint | None, reason: str) -> dict[str, Any]:
 
 def _kept(medium: sdp.Media, reason: str, at: Endpoint | None = None) -> dict[str, Any]:
     """A medium that is left alone, for the log."""
-    return _change(f"sdp m={medium.kind.decode('latin-1')}", at or medium.endpoint, reason)
+    return _change(medium.log_name, at or medium.endpoint, reason)
 
 
 def _moved(description: sdp.Description, moves: Moves) -> Told:
     """The media that is announced elsewhere, or withdrawn by its port, for the log."""
     news = {slot: Endpoint(move.host, move.port) if move.port else None for slot, move in moves.items()}
     return [
-        {"field": f"sdp m={medium.kind.decode('latin-1')}", "before": medium.endpoint, "after": news[medium.slot]}
+        {"field": medium.log_name, "before": medium.endpoint, "after": news[medium.slot]}
         for medium in description.media
         if medium.endpoint is not None and medium.slot in news and news[medium.slot] != medium.endpoint
     ]

@@ -134,6 +134,11 @@ class Media:
     Move for it. False for TCP and other transports, host names and multicast; these are left alone (D5, D6, D48)."""
 
     @property
+    def log_name(self) -> str:
+        """What the log calls it."""
+        return f"sdp m={self.kind.decode('latin-1')}"
+
+    @property
     def is_live(self) -> bool:
         """Whether the medium is neither refused or removed by port 0 (D8), nor without a port as yet (D9).
 

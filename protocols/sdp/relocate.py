@@ -242,6 +242,11 @@ class Residual(NamedTuple):
     """The name of the line: `c`, `i`, `a=candidate`."""
     host: Host
 
+    @property
+    def log_name(self) -> str:
+        """What the log calls the line."""
+        return f"sdp line {self.line} {self.field.decode('latin-1')}"
+
 
 MAX_LOOKED_AT = 512
 """How many words of one body are looked at as addresses: this is for the log alone."""

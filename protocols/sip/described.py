@@ -280,7 +280,7 @@ class Descriptions:
         for medium in description.media:
             if (objection := call.media.objection(speaker, medium)) is not None:
                 reason, at = objection
-                kept[medium.slot] = _change(f"sdp m={medium.kind.decode('latin-1')}", at, reason)
+                kept[medium.slot] = _change(medium.log_name, at, reason)
         low = [str(change["value"]) for change in kept.values() if change["reason"] == "low_port"]
         if low:
             facts = {"rule": "sip.low_port", "detail": ", ".join(low), "action": "media is not followed"}
@@ -328,7 +328,7 @@ def _moved(call: Call, description: sdp.Description, moves: Mapping[int, relocat
             change = (medium.endpoint, Endpoint(move.host, move.port))
             if change not in call.told and len(call.told) < MAX_TOLD:
                 call.told += (change,)
-                fresh.append((f"sdp m={medium.kind.decode('latin-1')}", *change))
+                fresh.append((medium.log_name, *change))
     return fresh
 
 
@@ -341,8 +341,7 @@ def _still_told(body: bytes, speaker: Speaker) -> list[dict[str, Any]]:
     """Lines of a description that still tell the speaker's own host although the speaker has an address of ours, for
     the log."""
     left = relocate.residual(body, [speaker.host]) if speaker.mapped is not None else []
-    changes = [_change(f"sdp line {one.line} {one.field.decode('latin-1')}", None, "not_followed") for one in left]
-    return changes[:MAX_TOLD]
+    return [_change(one.log_name, None, "not_followed") for one in left[:MAX_TOLD]]
 
 
 def _left_alone(description: sdp.Description) -> list[dict[str, Any]]:
@@ -350,8 +349,8 @@ def _left_alone(description: sdp.Description) -> list[dict[str, Any]]:
     if not description.oddities and all(medium.is_movable for medium in description.media):
         return []
     odd = [_change("sdp", None, oddity) for oddity in description.oddities]
-    found = [(medium.kind.decode("latin-1"), medium.obstacle) for medium in description.media]
-    return odd + [_change(f"sdp m={kind}", None, obstacle) for kind, obstacle in found if obstacle is not None]
+    found = [(medium.log_name, medium.obstacle) for medium in description.media]
+    return odd + [_change(name, None, obstacle) for name, obstacle in found if obstacle is not None]
 
 
 def _has_ice(description: sdp.Description) -> bool:
