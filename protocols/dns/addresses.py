@@ -13,7 +13,7 @@ from ipaddress import ip_network
 from protocols.contract.addresses import Malformed, Network
 from protocols.dns.wire import IN, MAX_LABEL_BYTES, Record, Type
 
-_SIZES = {Type.A: 4, Type.AAAA: 16}
+_SIZES: Mapping[int, int] = {Type.A: 4, Type.AAAA: 16}
 _HINTS = {4: 4, 6: 16}
 """Keys of parameters that hold addresses (RFC 9460 s.7.3), and the length of each address."""
 _BINDINGS = (Type.SVCB, Type.HTTPS)
@@ -27,7 +27,7 @@ def places(message: bytes, records: Sequence[Record]) -> Iterator[tuple[Record, 
         section, _, kind, klass, _, at, end = record
         if klass != IN or section not in (_ANSWER, _ADDITIONAL):
             continue
-        size = _SIZES.get(kind)  # type: ignore[call-overload]
+        size = _SIZES.get(kind)
         if size is not None:
             if end - at != size:
                 raise Malformed("an address of another length")
