@@ -31,7 +31,7 @@ from protocols.dns.answers import Policy
 from protocols.dns.exchange import Exchange, Passed, Seen, check_header, read_question
 from protocols.dns.options import PERMITS, DnsOptions
 from protocols.dns.stream import LENGTH_BYTES, Messages, framed
-from protocols.dns.wire import HEADER_BYTES, Opcode
+from protocols.dns.wire import HEADER_BYTES, is_stateful
 from protocols.toolbox.copies import message_copied
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -170,8 +170,8 @@ class StreamEngine(Engine):
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         messages, out = self._messages[side], Outbox()
         messages.push(data)
-        if side is CLIENT and not self._has_begun:
-            begins = _begins(messages.peek(LENGTH_BYTES + HEADER_BYTES))
+        if not self._has_begun:
+            begins = side is CLIENT and _begins(messages.peek(LENGTH_BYTES + HEADER_BYTES))  # no server speaks first
             if begins is False:
                 return self._is_none()
             self._has_begun = begins is True
@@ -241,7 +241,7 @@ def _begins(data: bytes) -> bool | None:
     if len(data) < LENGTH_BYTES + HEADER_BYTES:
         return None
     header = data[LENGTH_BYTES:]
-    if header[2] >> 3 == Opcode.STATEFUL:  # not an answer
+    if not header[2] & 0x80 and is_stateful(header):
         return True
     try:
         check_header(header)

@@ -21,6 +21,7 @@ from protocols.dns.wire import (
     Opcode,
     Type,
     answer_without_records,
+    is_stateful,
     question_end,
     text_of_name,
     type_name,
@@ -120,7 +121,7 @@ class Exchange:
 
     def from_client(self, message: bytes, now: float) -> Passed:
         """A message of the client."""
-        if self._is_stream and len(message) >= HEADER_BYTES and message[2] >> 3 & 15 == Opcode.STATEFUL:
+        if self._is_stream and len(message) >= HEADER_BYTES and is_stateful(message):
             return Passed(to_server=message)  # no address of ours stands in it (RFC 8490)
         try:
             end = read_question(message)
@@ -167,7 +168,7 @@ class Exchange:
         """A message of the server."""
         if len(message) < HEADER_BYTES:
             return Passed(notes=(violation("dns.malformed", "no message", "dropped"),))
-        if message[2] >> 3 & 15 == Opcode.STATEFUL and self._is_stream:
+        if self._is_stream and is_stateful(message):
             return Passed(to_client=message)
         try:
             if not message[2] & 0x80:

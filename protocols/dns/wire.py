@@ -105,6 +105,12 @@ def read_header(message: bytes) -> Header:
     return Header._make(_HEADER.unpack_from(message))
 
 
+def is_stateful(message: bytes) -> bool:
+    """Whether a message that begins with a header speaks of its connection (DSO): all its counts are 0, and what it
+    says stands behind the header (RFC 8490 s.5.4)."""
+    return message[2] >> 3 & 15 == Opcode.STATEFUL and message[4:HEADER_BYTES] == bytes(8)
+
+
 def question_end(message: bytes) -> int:
     """The end of the first question. Nothing but the header stands before it, so its name has no pointer. Raises
     Malformed."""

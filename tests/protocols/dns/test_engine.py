@@ -427,6 +427,7 @@ def test_either_side_may_speak_of_the_session_itself() -> None:
     [
         b"\x16\x03\x01\x02\0\1\0\1\xfc\3\3 and so on",
         b"GET / HTTP/1.1\r\nHost: www.example\r\n\r\n",
+        b"SSH-2.0-OpenSSH_9.2p1 Debian-2\r\n",
         framed(A_IS),
         framed(b"short"),
         b"\0\0",
@@ -444,6 +445,26 @@ def test_a_connection_that_does_not_begin_with_a_question_is_closed_or_relayed(d
     session = connected(not_dns="pass")
     session.receive(CLIENT, data)
     assert session.effects == [Send(SERVER, data), Splice(300.0)]
+
+
+def test_a_server_that_speaks_first_speaks_no_dns() -> None:
+    session = connected()
+    session.receive(SERVER, framed(A_IS))
+    assert session.effects[-1] == Abort("not_dns")
+    assert session.sent(CLIENT) == b""
+    session = connected(not_dns="pass")
+    session.receive(SERVER, b"220 mail.example ESMTP\r\n")
+    assert session.effects == [Send(CLIENT, b"220 mail.example ESMTP\r\n"), Splice(300.0)]
+
+
+def test_a_message_about_the_connection_holds_no_records() -> None:
+    """RFC 8490 s.5.4: its counts are 0; what has others is no question either."""
+    odd = b"\0\1\x30\0\0\1" + bytes(6) + A[12:]
+    session = connected()
+    session.receive(CLIENT, framed(A) + framed(odd))
+    session.receive(SERVER, framed(b"\0\2\xb0\0\0\0\0\1" + bytes(4)))
+    assert session.sent(SERVER) == framed(A)
+    assert session.violations() == ["dns.malformed", "dns.unasked"]
 
 
 @pytest.mark.parametrize("side", Side)
