@@ -229,14 +229,14 @@ class Answers:
             kept = [one for one in judged.changes if answer.set_of(one.record) in signed]
             if kept:
                 notes.append(self._kept(answer, "signed", [(one.record, one.before) for one in kept]))
-            judged.changes = [one for one in judged.changes if one not in kept]
+            judged.changes = [one for one in judged.changes if answer.set_of(one.record) not in signed]
             concerned -= signed
         if not (judged.changes or is_renamed):
             return message, notes
         answer.message = _written(answer, judged.changes, concerned, self._policy.ttl)
         if judged.changes:
             notes.append(_told(answer, judged.changes))
-        leave_out = signatures if self._policy.dnssec == "strip" else ()
+        leave_out = frozenset(signatures if self._policy.dnssec == "strip" else ())
         if leave_out or is_renamed:
             answer.message = self._rebuilt(answer, end, question, leave_out)
         return answer.message, notes
@@ -266,7 +266,7 @@ class Answers:
         peers = self._peers
         return any(peers.is_mapped(side) and peers.as_seen(side).host.packed == address for side in Side)
 
-    def _rebuilt(self, answer: Answer, end: int, question: Question, leave_out: Sequence[Record]) -> bytes:
+    def _rebuilt(self, answer: Answer, end: int, question: Question, leave_out: Set[Record]) -> bytes:
         asked, server_name = question.as_asked, question.name
         section = answer.message[HEADER_BYTES:end] if asked is None else asked
         client_name = section[:-4]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from protocols.contract.addresses import Host, Malformed, Peers
@@ -32,7 +32,10 @@ MANY_WRONG, WRONG_SECONDS = 10, 5.0
 MAX_WATCHED = 1024
 """How many servers are watched for that at once."""
 _TRANSFERS = (Type.AXFR, Type.IXFR)
-_TALLIED = frozenset(kind for kind in Type if kind not in (Type.SIG, Type.OPT, Type.RRSIG, Type.TSIG))
+_TALLIED: Mapping[int, str] = {
+    kind: kind.name for kind in Type if kind not in (Type.SIG, Type.OPT, Type.RRSIG, Type.TSIG)
+}
+"""Types that are counted by their names. The others are counted together."""
 CODES = ("NOERROR", "FORMERR", "SERVFAIL", "NXDOMAIN", "NOTIMP", "REFUSED")
 """Codes of answers by their number (RFC 1035 s.4.1.1)."""
 UNANSWERED = "unanswered"
@@ -45,7 +48,7 @@ class Seen:
 
     def __init__(self) -> None:
         self.waiting = Waiting()
-        self.questions: Counter[str] = Counter(dict.fromkeys([*(kind.name for kind in sorted(_TALLIED)), "other"], 0))
+        self.questions: Counter[str] = Counter(dict.fromkeys([*_TALLIED.values(), "other"], 0))
         """Type -> how many questions."""
         self.answers: Counter[str] = Counter(dict.fromkeys([*CODES, "other", UNANSWERED], 0))
         """Code -> how many answers."""
@@ -54,7 +57,7 @@ class Seen:
 
     def asked(self, kind: int) -> None:
         """A question has passed."""
-        self.questions[Type(kind).name if kind in _TALLIED else "other"] += 1
+        self.questions[_TALLIED.get(kind, "other")] += 1
 
     def are_many_wrong(self, server: Host, now: float) -> bool:
         """One more answer of this server that nobody has asked for. Returns whether they have just become too many."""

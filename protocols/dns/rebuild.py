@@ -6,7 +6,7 @@ out, all of them are written anew: compressed again where every reader knows tha
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Sequence, Set
 
 from protocols.contract.addresses import Malformed
 from protocols.dns.wire import Header, Names, Record, Type
@@ -49,9 +49,9 @@ def rebuilt(
     message: bytes,
     header: Header,
     question: bytes,
-    records: Collection[Record],
+    records: Sequence[Record],
     names: Names,
-    leave_out: Collection[Record] = (),
+    leave_out: Set[Record] = frozenset(),
     renamed: Callable[[bytes], bytes] = lambda name: name,
 ) -> bytes:
     """The message with this question section, without some of its records, and with owners of records by the name that
