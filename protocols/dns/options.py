@@ -11,9 +11,10 @@ from protocols.contract.engine import Options
 from protocols.dns.wire import wire_of_name
 
 PERMITS = {
-    "dns.unasked": "match_case: false, where the server changes the case of names",
+    "dns.unasked": "match_case: false",
     "dns.second_answer": "late: pass",
     "dns.rebinding": "local_domains: [NAME]",
+    "dns.not_dns": "not_dns: pass",
     "not_dns": "not_dns: pass",
 }
 """Rule of a violation, or reason of a refused session -> the option that would let it pass."""

@@ -65,6 +65,16 @@ def test_schema_describes_every_option_of_every_helper() -> None:
         assert [name for name, field in fields.items() if not field.get("description")] == []
 
 
+def test_an_option_that_would_let_something_pass_is_one_of_its_helper() -> None:
+    """`explain` shows it as a line for the policy."""
+    fields = json_schema()["$defs"]["Options"]["properties"]
+    for name, helper in REGISTRY.items():
+        known = _resolved(fields[name], json_schema())["properties"]
+        for word, option in helper.permits.items():
+            (written,) = yaml.safe_load(f"options: {{{name}: {{{option}}}}}")["options"][name]
+            assert written in known, f"{name}: {word}"
+
+
 def test_the_full_example_has_every_key() -> None:
     """By default the log has no further sinks, so their keys stand in a comment."""
     schema, of_sinks = json_schema(), ("audit", "sinks")
