@@ -65,7 +65,13 @@ class Pending:
     asked: Asked | None
     """What its answer is read for. None: the answer goes on unread."""
     answer: bytes | None = None
-    """Over UDP: the hash of the answer that has come. The call may come again, and so may its answer (PM6)."""
+    """Over UDP: the hash of the answer that has come, empty unless it is an answer that opens something. The call may
+    come again, and so may its answer (PM6)."""
+
+    @property
+    def opens(self) -> bool:
+        """Whether its answer opens something."""
+        return self.asked is not None and self.asked.question is not None
 
 
 class PmapEngine(Engine):
@@ -259,12 +265,14 @@ class PmapEngine(Engine):
         if self._is_stream:
             del self._pending[reply.xid]
         else:
-            answer, before = blake2b(body, digest_size=16).digest(), pending.answer
-            if before is not None and before != answer:
+            # A clock, a counter or a list may be another one when it is asked for again.
+            answer = blake2b(body, digest_size=16).digest() if pending.opens else b""
+            is_repeated = pending.answer is not None
+            if is_repeated and pending.answer != answer:
                 detail = f"another reply to call {reply.xid}"
                 self._out.add(violation("pmap.conflict", detail, "dropped"))
                 return
-            is_repeated, pending.answer = before is not None, answer
+            pending.answer = answer
         if pending.call.asks_for_tls and reply.is_success and reply.verifier == wire.STARTTLS:
             self._turns_to_tls(raw)
         elif pending.asked is None or not reply.is_success:
