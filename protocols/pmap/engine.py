@@ -295,10 +295,13 @@ class PmapEngine(Engine):
         """From now on nothing can be read (PM7)."""
         self._out.add(Note("pmap.tls", {"action": "passed"}))
         self._out.send(CLIENT, raw)
-        self._out.add(Splice(self._options.idle))
+        for side, buffer in self._buffers.items():
+            if rest := bytes(buffer):
+                self._out.send(side.other, rest)
+        self._out.add(Splice(IDLE_SECONDS))
         self._is_over = True
         self._drop_buffers()
-        self._ways.leave()
+        self._ways.close()
 
     def _answer(self, body: bytes) -> None:
         """A reply of ours, unless the client has seen the end of the server's."""
@@ -344,7 +347,7 @@ class PmapEngine(Engine):
     def stop(self, now: float) -> Sequence[Effect]:
         self._is_over = True
         self._drop_buffers()
-        self._ways.leave()
+        self._ways.close()
         return ()
 
 

@@ -141,10 +141,12 @@ class Ways:
         elif isinstance(event, Closed):
             self._forget(grant.id)
 
-    def leave(self) -> None:
-        """The session looks after nothing any more. Its pinholes are closed with it."""
-        for number in tuple(self._own):
-            self._forget(number)
+    def close(self) -> None:
+        """The session looks after nothing any more, so nobody may come any more. Who has come stays."""
+        for key in tuple(self._own.values()):
+            grant = self._shared.services[key].grant
+            self._forget(grant.id)
+            self._pinholes.close(grant)
 
     def _forget(self, number: int) -> None:
         key = self._own.pop(number)

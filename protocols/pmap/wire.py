@@ -83,6 +83,10 @@ class RecordBuffer:
     def __len__(self) -> int:
         return len(self._data)
 
+    def __bytes__(self) -> bytes:
+        """What is left, as it came."""
+        return bytes(self._data)
+
     def push(self, data: bytes) -> None:
         self._data += data
 

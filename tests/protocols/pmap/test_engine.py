@@ -266,21 +266,34 @@ def test_who_only_observes_changes_nothing_and_has_the_same_clock() -> None:
     assert session.notes("violation")[0]["action"].startswith("passed; else ")
 
 
+STARTTLS = number(0) + number(8) + b"STARTTLS"
+
+
 def test_after_tls_nothing_is_looked_after() -> None:
     daemon = Daemon()
     session = daemon.session(transport=Transport.TCP)
     ask(session, record(getport()), record(port(2049)))
-    starttls = number(0) + number(8) + b"STARTTLS"
-    ask(session, record(call(2, NULL, credentials=numbers(7, 0), xid=8)), record(reply(verifier=starttls, xid=8)))
+    ask(session, record(call(2, NULL, credentials=numbers(7, 0), xid=8)), record(reply(verifier=STARTTLS, xid=8)))
     assert session.is_over and not session.engine.is_needed()
     assert daemon.engines.standing() == {"services": 0}
+    assert session.pinholes.log[-1] == "close 1"  # else another session would find its place taken
+    another = daemon.session(transport=Transport.TCP)
+    ask(another, record(getport()), record(port(2049)))
+    assert len(another.pinholes.opened) == 1
+
+
+def test_what_has_come_behind_the_turn_to_tls_goes_on() -> None:
+    session = streaming()
+    session.receive(CLIENT, record(call(2, NULL, credentials=numbers(7, 0))) + b"\x16")
+    session.receive(SERVER, record(reply(verifier=STARTTLS)) + b"\x15\x03")
+    assert session.is_over
+    assert session.sent(SERVER).endswith(b"\x16") and session.sent(CLIENT).endswith(b"\x15\x03")
 
 
 def test_a_lookup_does_not_turn_to_tls() -> None:
     session = streaming()
-    starttls = number(0) + number(8) + b"STARTTLS"
     asked = call(2, 3, numbers(NFS, 3, 6, 0), credentials=numbers(7, 0))
-    ask(session, record(asked), record(reply(number(2049), verifier=starttls)))
+    ask(session, record(asked), record(reply(number(2049), verifier=STARTTLS)))
     assert (session.is_over, opened(session).target.port) == (False, 2049)
 
 
@@ -331,6 +344,19 @@ def test_a_repeated_call_is_the_same_one_and_another_with_its_number_is_not() ->
     ask(session, getport(MOUNTD), port(892))
     assert [note["name"] for note in session.notes("pmap.lookup")] == ["nfs", "mountd"]
     assert session.violations() == []
+
+
+@pytest.mark.parametrize(
+    "question", [call(4, GETSTAT), call(4, DUMP), call(2, NULL, program=NFS)], ids=["statistics", "list", "other"]
+)
+def test_what_opens_nothing_may_be_answered_otherwise_each_time(question: bytes) -> None:
+    """PM43 is for what opens something: a client whose first answer was lost has to get the next one."""
+    session = asking()
+    first, second = reply(listed([])), reply(listed([rpcb(NFS, 3, b"tcp", b"0.0.0.0.8.1", b"")]))
+    ask(session, question, first)
+    ask(session, question, second)
+    assert (session.sent(CLIENT), session.violations()) == (first + second, [])
+    assert len(session.notes("pmap.dump")) <= 1
 
 
 def test_of_many_calls_the_oldest_is_forgotten() -> None:
