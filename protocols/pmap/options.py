@@ -75,7 +75,7 @@ class PmapOptions(Options):
 
     udp_calls: Count = 100
     """How many calls a second one address may make over UDP, and five times as many in a row. More are dropped: a
-    client repeats them, and of a forged address there is no end of them."""
+    client repeats them, and of a forged address there is no end of them. All addresses of a /64 of IPv6 are one."""
 
     udp_dumps: Count = 2
     """The same for calls whose answers are longer than the call: lists of services, and statistics."""

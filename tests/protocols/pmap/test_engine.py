@@ -404,6 +404,13 @@ def test_calls_over_udp_have_rates_and_long_answers_lower_ones(procedure: int) -
     assert len(session.sent(SERVER)) // len(call(4, procedure)) == IN_A_ROW_SECONDS + 3
 
 
+def test_addresses_of_one_network_have_rates_together() -> None:
+    rates = Rates()
+    network = ip_network("2001:db8:1::/64")
+    assert sum(rates.may_call(network[low], "dump", 2, 0.0) for low in range(100)) == 2 * IN_A_ROW_SECONDS
+    assert rates.may_call(ip_network("2001:db8:2::/64")[1], "dump", 2, 0.0)
+
+
 def test_a_stream_has_none() -> None:
     session = streaming(udp_calls=1)
     for xid in range(50):
