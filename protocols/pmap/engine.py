@@ -119,13 +119,12 @@ class PmapEngine(Engine):
                 self._message(side, record.body, record.raw, now)
         except Malformed as bad:
             self._unreadable(side, str(bad))
-        self._hold(sum(map(len, self._buffers.values())))
+        self._count_held()
         return self._out.take()
 
-    def _hold(self, size: int) -> None:
-        """Both buffers hold so many bytes now. All sessions have one budget for that."""
-        if self._is_over:
-            size = 0
+    def _count_held(self) -> None:
+        """All sessions have one budget for what their buffers hold."""
+        size = sum(map(len, self._buffers.values()))
         if self._shared.held.change(self._peers.client.host, self._held, size):
             self._held = size
         else:
@@ -159,8 +158,7 @@ class PmapEngine(Engine):
     def _drop_buffers(self) -> None:
         for buffer in self._buffers.values():
             buffer.clear()
-        self._shared.held.change(self._peers.client.host, self._held, 0)
-        self._held = 0
+        self._count_held()
 
     # -- calls ---------------------------------------------------------------------------------------------------------
 
@@ -317,6 +315,8 @@ class PmapEngine(Engine):
         """Half a record that its sender never ended is of no use to anybody."""
         self._active_at = now
         self._has_server_ended = self._has_server_ended or side is SERVER
+        self._buffers[side].clear()
+        self._count_held()
         return (Finish(side.other),)
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
@@ -328,18 +328,20 @@ class PmapEngine(Engine):
         return len(self._ways) > 0
 
     def deadline(self) -> float | None:
-        return None if self._is_over else self._active_at + self._silence()
+        return None if self._is_over else self._active_at + self._patience()[0]
 
-    def _silence(self) -> float:
+    def _patience(self) -> tuple[float, str]:
+        """For how long both sides may be silent, and why the session is over then."""
         if self._is_stream:
-            return IDLE_SECONDS
-        is_waiting = any(pending.answer is None for pending in self._pending.values())
-        return UNANSWERED_SECONDS if is_waiting else ANSWERED_SECONDS
+            return IDLE_SECONDS, "idle"
+        if any(pending.answer is None for pending in self._pending.values()):
+            return UNANSWERED_SECONDS, "unanswered"
+        return ANSWERED_SECONDS, "answered"
 
     def tick(self, now: float) -> Sequence[Effect]:
-        if self._is_over or now < self._active_at + self._silence():
+        seconds, reason = self._patience()
+        if self._is_over or now < self._active_at + seconds:
             return ()
-        reason = "idle" if self._is_stream else "answered" if self._silence() == ANSWERED_SECONDS else "unanswered"
         self._is_over = True
         self._drop_buffers()
         return (Close(reason),)

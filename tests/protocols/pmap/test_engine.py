@@ -455,8 +455,22 @@ def test_all_connections_of_a_client_may_hold_so_much() -> None:
     assert sessions[-1].effects[-1] == Abort("held_too_much")
     for session in sessions:
         session.close()
-    engine = sessions[0].engine
-    assert isinstance(engine, PmapEngine) and engine._shared.held.total == 0
+    assert held(sessions[0]) == 0
+
+
+def test_half_a_record_goes_with_its_sender_though_a_service_stands() -> None:
+    session = streaming()
+    ask(session, record(getport()), record(port(2049)))
+    session.receive(CLIENT, number(MAX_CALL_BYTES) + bytes(MAX_CALL_BYTES - 1))
+    assert held(session) > 0
+    session.eof(CLIENT)
+    assert held(session) == 0 and session.engine.is_needed()
+
+
+def held(session: Session) -> int:
+    """How many bytes count against the budget of all sessions."""
+    assert isinstance(session.engine, PmapEngine)
+    return session.engine._shared.held.total
 
 
 # -- NAT ---------------------------------------------------------------------------------------------------------------
