@@ -155,8 +155,10 @@ class Answers:
             return "pmap.other_family", f"IPv{host.version} for a server that was asked over IPv{server.version}"
         if not self._is_servers(host) and not any(host in network for network in self._options.service_hosts):
             return "pmap.elsewhere", "another host"
-        if at.port < self._options.min_port or at.port in NEVER:
-            return "pmap.low_port", "no port of a service of RPC"
+        if at.port < self._options.min_port:
+            return "pmap.low_port", f"below {self._options.min_port}"
+        if at.port in NEVER:
+            return "pmap.denied_port", "a port of another service"
         return None
 
     def _is_servers(self, host: Host) -> bool:

@@ -166,7 +166,8 @@ RULES: Mapping[str, str] = {
     "pmap.dump": "the list of all services, and `dump: deny`; answered procedure_unavailable",
     "pmap.rate": "more calls over UDP than `udp_calls` or `udp_dumps`; dropped. Once a session",
     "pmap.elsewhere": "a service at another host than the portmapper's; nothing was opened",
-    "pmap.low_port": "a service at a port below `min_port`, or at one of other services; nothing was opened",
+    "pmap.low_port": "a service at a port below `min_port`; nothing was opened",
+    "pmap.denied_port": "a service at a port of others, as rsh or LDAP over TLS, which is never opened",
     "pmap.other_family": "a service at an address of the other version of IP; nothing was opened",
     "pmap.too_many": "more services of one client than `max_services`; it is told that this one is not registered",
     "pmap.held_too_much": (

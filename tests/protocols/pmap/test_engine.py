@@ -121,12 +121,21 @@ def test_a_low_port_of_the_server_is_none_of_ours() -> None:
     assert (opened(session).prefer, opened(session).target.port) == (0, 892)
 
 
-@pytest.mark.parametrize("refused", sorted({1, 22, 111 + 400, *NEVER}))
-def test_no_port_of_other_services_is_opened(refused: int) -> None:
+@pytest.mark.parametrize("refused", [1, 22, 111 + 400])
+def test_no_low_port_is_opened(refused: int) -> None:
     """PM24."""
     session = asking()
     ask(session, getport(), port(refused))
     assert (session.pinholes.opened, session.violations()) == ([], ["pmap.low_port"])
+
+
+@pytest.mark.parametrize("refused", sorted(NEVER))
+def test_no_port_of_other_services_is_opened_whatever_the_lowest_port_is(refused: int) -> None:
+    """PM24."""
+    session = asking(min_port=1)
+    ask(session, getport(), port(refused))
+    assert (session.pinholes.opened, session.violations()) == ([], ["pmap.denied_port"])
+    assert "pmap.denied_port" not in HELPER.permits
 
 
 def test_an_option_says_what_is_a_low_port() -> None:
