@@ -1,1 +1,2 @@
-"""IRC: files and chats between users. engine.py has the session, offers.py what it opens, dcc.py what users say."""
+"""IRC: files and chats between users. engine.py has the session, exchange.py what users say to each other, ways.py what
+stands open for it."""

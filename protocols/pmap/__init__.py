@@ -1,2 +1,2 @@
-"""ONC RPC portmapper and rpcbind. engine.py has the session, services.py what it opens, lookups.py what is
-asked."""
+"""ONC RPC portmapper and rpcbind. engine.py has the session, lookups.py what is asked, answers.py what answers open,
+services.py what is open."""

@@ -217,7 +217,7 @@ class PmapEngine(Engine):
             self._out.add(violation("pmap.program_denied", name, "answered as not registered"))
             self._answer(wire.reply(call.xid, Status.SUCCESS, NOT_REGISTERED))
             return
-        changed = self._with_inside_hint(question, body)
+        changed = self._with_inside_hint(what, question, body)
         asked = Asked(what, call.version, question, wire.caller(call))
         self._pass(call, asked, raw if changed == body else self._framed(changed))
 
@@ -225,7 +225,7 @@ class PmapEngine(Engine):
         """The netid of this session, as its server has it."""
         return self._peers.transport.value.encode("ascii") + (b"6" if self._peers.server.host.version == 6 else b"")
 
-    def _with_inside_hint(self, question: Question, body: bytes) -> bytes:
+    def _with_inside_hint(self, what: Procedure, question: Question, body: bytes) -> bytes:
         """The call with the server's own address as the one that its client knows it by (PM34)."""
         peers = self._peers
         if not question.hint or not peers.is_mapped(SERVER):
@@ -239,7 +239,7 @@ class PmapEngine(Engine):
         port = peers.server.port if hint.port == peers.server_as_seen.port else hint.port
         inside = Endpoint(peers.server.host, port)
         change = {"field": "hint", "before": hint, "after": inside}
-        self._out.add(Note("address.rewritten", {"message": question.procedure.value, "changes": [change]}))
+        self._out.add(Note("address.rewritten", {"message": what.value, "changes": [change]}))
         return replace(body, [(question.hint_at, wire.text(universal(inside)))])
 
     def _pass(self, call: Call, asked: Asked | None, raw: bytes) -> None:

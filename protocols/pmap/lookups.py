@@ -38,7 +38,6 @@ def _netid(protocol: int) -> bytes:
 class Question:
     """Where one program is, over one transport."""
 
-    procedure: Procedure
     program: int
     version: int
     netid: bytes
@@ -59,13 +58,13 @@ def read_question(procedure: Procedure, call: bytes, at: int, asked_over: bytes)
     program, version = reader.numbers(2)
     if procedure is Procedure.GETPORT:
         protocol, _ = reader.numbers(2)
-        return Question(procedure, program, version, _netid(protocol))
+        return Question(program, version, _netid(protocol))
     netid, start = reader.text(), reader.at
     hint, end = reader.text(), reader.at
     reader.text()  # the owner
     if netid in TRANSPORTS or not netid:
         netid = asked_over
-    return Question(procedure, program, version, netid, hint, Span(start, end))
+    return Question(program, version, netid, hint, Span(start, end))
 
 
 @dataclass(frozen=True, slots=True)
