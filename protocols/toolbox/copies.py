@@ -7,8 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from protocols.contract.addresses import Side
 from protocols.contract.effects import Copy, Effect, Send
 
-MAX_LINE_BYTES = 8192
-"""What is longer is no line, and nobody is shown it. The engine ends such a session, so no rest of it comes."""
+MAX_LINE_BYTES = 16384
+"""No helper takes a line so long: its engine ends such a session, so no rest of the line comes. A rest would be shown
+without the word that tells it for a password."""
 
 
 class LineCopies:

@@ -316,6 +316,17 @@ def test_copies_are_made_of_whole_lines_while_they_are_wanted() -> None:
     assert copies == [Copy(CLIENT, True, b"NICK alice\r\n", b""), Copy(SERVER, False, b"NICK alice\r\n", b"")]
 
 
+def test_a_long_line_that_comes_in_pieces_is_copied_whole() -> None:
+    """A rest of it would be shown without the word that tells it for a password."""
+    session = begun()
+    session.engine.copy(True)
+    line = b"@a=%b PASS sesame\r\n" % (b"x" * 8300)
+    for part in (line[:8250], line[8250:]):
+        session.receive(CLIENT, part)
+    copies = [effect for effect in session.effects if isinstance(effect, Copy) and effect.has_come]
+    assert copies == [Copy(CLIENT, True, line, b"")]
+
+
 def test_a_session_is_idle_only_when_no_side_says_anything() -> None:
     session = registered(idle=300.0)
     session.wait(200.0)
