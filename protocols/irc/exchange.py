@@ -19,7 +19,7 @@ from protocols.contract.effects import Note, Outbox, violation
 from protocols.irc import dcc
 from protocols.irc.dcc import CHATTING, RESUMING, SENDING, Dcc, Offer
 from protocols.irc.options import IrcOptions
-from protocols.irc.ways import Direction, Way, Ways
+from protocols.irc.ways import MAX_WAITING_OF_CLIENT, Direction, Way, Ways
 from protocols.irc.wire import MAX_BODY_BYTES, Message, is_one_nick, is_same_nick
 from protocols.toolbox.spans import Span, replace
 
@@ -64,15 +64,15 @@ class Exchange:
         if why := self._why_not(line, said, offer, message, is_registered):
             rule, detail = why
             self._tell(facts, "refused", rule)
-            to = message.param(0).decode("latin-1")
-            self._violation(f"irc.{rule}", f"DCC {said.type} of {offer.at()} to {to!r}: {detail}")
+            self._breaks(rule, said, offer, message, detail)
             return line
         words = line[slice(*offer.address)], line[slice(*offer.number)]
         way = self.ways.open_to_client(offer.port, facts, words)
         if isinstance(way, str):
             self._tell(facts, "refused", way)
             if way == "too_many":
-                self._violation("irc.too_many", f"more than {self._options.max_waiting} offers wait")
+                most = f"{self._options.max_waiting} of a session, {MAX_WAITING_OF_CLIENT} of a client"
+                self._breaks(way, said, offer, message, f"as many offers wait as may: {most}")
             return line
         self._tell(facts, "opened", known_as=way.grant.listen)
         return self._announced(line, said, offer, way)
@@ -210,6 +210,11 @@ class Exchange:
     def _tell(self, facts: dict[str, Any], result: str, reason: str | None = None, **more: Any) -> None:
         why = {} if reason is None else {"reason": reason}
         self._out.add(Note("irc.dcc", {**facts, "result": result, **why, **more}))
+
+    def _breaks(self, rule: str, said: Dcc, offer: Offer, message: Message, why: str) -> None:
+        """An offer of the client breaks a rule. `pinhole explain` finds it by the address in it."""
+        to = message.param(0).decode("latin-1")
+        self._violation(f"irc.{rule}", f"DCC {said.type} of {offer.at()} to {to!r}: {why}")
 
     def _violation(self, rule: str, detail: str) -> None:
         self._out.add(violation(rule, detail, "passed, nothing opened"))

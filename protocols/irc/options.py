@@ -15,7 +15,7 @@ PERMITS = {
     "irc.type_denied": "types: [send, chat]",
     "irc.channel_offer": "channel_offers: open",
     "irc.denied_port": "deny_ports: []",
-    "irc.too_many": "max_waiting: 64",
+    "irc.too_many": "max_waiting: NUMBER",
     "irc.tls_denied": "tls: pass",
 }
 """Rule of a violation -> the option that would let it pass."""
