@@ -80,26 +80,32 @@ class Exchange:
     def _why_not(
         self, line: bytes, said: Dcc, offer: Offer, message: Message, is_registered: bool
     ) -> tuple[str, str] | None:
-        """The rule that an offer breaks, and what is wrong. None: it breaks none."""
-        options = self._options
-        is_chat = said.type in CHATTING
+        """The rule that an offer of the client breaks, and what is wrong. None: it breaks none."""
         if not is_registered:
             return "not_registered", "before the server has let the client in"
-        if options.dcc == "deny":
+        if self._options.dcc == "deny":
             return "dcc_denied", "a policy opens nothing"
+        if offer.host not in self._own:
+            return "dcc_elsewhere", "this is not the client"
+        if why := self._why_not_of_anybody(said, offer, message):
+            return why
+        longest = replace(line, self._changes(line, offer, LONGEST_PORT)) if self._peers.is_mapped(CLIENT) else b""
+        if max(len(longest), len(line)) - message.body > MAX_BODY_BYTES:
+            return "too_long", "servers would cut it"
+        return None
+
+    def _why_not_of_anybody(self, said: Dcc, offer: Offer, message: Message) -> tuple[str, str] | None:
+        """The same of any offer, the client's or a stranger's."""
+        options = self._options
+        is_chat = said.type in CHATTING
         if ("chat" if is_chat else "send") not in options.types:
             return "type_denied", f"a policy opens nothing for {'chats' if is_chat else 'files'}"
         if not is_one_nick(message.param(0)) and options.channel_offers == "ignore":
             return "channel_offer", "not to one user"
-        if offer.host not in self._own:
-            return "dcc_elsewhere", "this is not the client"
         if offer.port < LEAST_PORT:
             return "low_port", f"below {LEAST_PORT}"
         if offer.port in options.deny_ports:
             return "denied_port", "a port of services"
-        longest = replace(line, self._changes(line, offer, LONGEST_PORT)) if self._peers.is_mapped(CLIENT) else b""
-        if max(len(longest), len(line)) - message.body > MAX_BODY_BYTES:
-            return "too_long", "servers would cut it"
         return None
 
     def _announced(self, line: bytes, said: Dcc, offer: Offer, way: Way) -> bytes:
@@ -157,20 +163,13 @@ class Exchange:
 
     def _offered(self, said: Dcc, offer: Offer, message: Message) -> None:
         """A stranger offers something to the client, which will dial out to take it up."""
-        options, at = self._options, offer.at()
+        options = self._options
         facts = _facts("in", said, offer, message.nick)
         if not offer.port or options.inbound == "ignore" or options.dcc == "deny":
             self._tell(facts, "passed")
             return
-        type_ = "chat" if said.type in CHATTING else "send"
-        if type_ not in options.types:
-            way: Way | str = "type_denied"
-        elif at.port < LEAST_PORT:
-            way = "low_port"
-        elif at.port in options.deny_ports:
-            way = "denied_port"
-        else:
-            way = self.ways.open_to_stranger(at, facts)
+        why = self._why_not_of_anybody(said, offer, message)
+        way = self.ways.open_to_stranger(offer.at(), facts) if why is None else why[0]
         if isinstance(way, str):
             self._tell(facts, "refused", way)
         else:

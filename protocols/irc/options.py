@@ -44,7 +44,8 @@ class IrcOptions(Options):
     alone."""
 
     channel_offers: Literal["ignore", "open"] = "ignore"
-    """What is done about an offer to a channel, or to several users at once. `open`: one of them may come."""
+    """What is done about an offer to a channel, or to several users at once. `open`: one of them may come. The same
+    holds for what a stranger offers to a channel that the client is in, with `inbound: open`."""
 
     hide: bool = False
     """Change the client's address also where only people read it (`DCC Send file (10.1.0.2)`), and in passive offers.
