@@ -292,8 +292,8 @@ HELPER = Helper(
     start=IrcEngines,
     purposes=PURPOSES,
     secret=re.compile(
-        rb"^((?:@[^ \r\n]* +)?(?::[^ \r\n]+ +)?(?:PASS|OPER|AUTHENTICATE|WEBIRC|NS|NICKSERV|IDENTIFY"
-        rb"|PRIVMSG +NICKSERV)\b)[^\r\n]+",
+        rb"^( *(?:@[^ \r\n]* +)?(?::[^ \r\n]+ +)?(?:PASS|OPER|AUTHENTICATE|WEBIRC|NS|NICKSERV|IDENTIFY|REGISTER"
+        rb"|PRIVMSG +(?:NICKSERV|AUTHSERV|Q|X))\b)[^\r\n]+",
         re.MULTILINE | re.IGNORECASE,
     ),
 )

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any, Literal
 
@@ -70,7 +70,7 @@ class Way:
     """What the log says of the offer."""
     said: tuple[bytes, bytes] = (b"", b"")
     """Address and port, in the client's own words."""
-    peer: Endpoint | None = field(default=None)
+    peer: Endpoint | None = None
     """Who has come. None: nobody yet."""
 
 

@@ -298,10 +298,12 @@ def test_what_is_traced_has_no_secrets() -> None:
     assert secret is not None
     for line in (
         b"PASS sesame\r\n", b"OPER root sesame", b"@a=b AUTHENTICATE sesame", b"privmsg nickserv :identify sesame",
-        b":alice PASS sesame", b"NickServ identify sesame",
+        b":alice PASS sesame", b"NickServ identify sesame", b"  PASS sesame", b"REGISTER * * sesame",
+        b"PRIVMSG Q@CServe.quakenet.org :AUTH alice sesame", b"PRIVMSG X@channels.undernet.org :login alice sesame",
     ):  # fmt: skip
         assert b"sesame" not in secret.sub(rb"\1", line)
-    assert secret.sub(rb"\1", b"PRIVMSG bob :sesame") == b"PRIVMSG bob :sesame"
+    for line in (b"PRIVMSG bob :sesame", b"PRIVMSG Quentin :sesame"):
+        assert secret.sub(rb"\1", line) == line
 
 
 def test_copies_are_made_of_whole_lines_while_they_are_wanted() -> None:
