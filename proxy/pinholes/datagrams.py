@@ -162,7 +162,8 @@ class DatagramPinhole(Timed):
             relay = self._connect(at, source)
         except OSError as error:
             self.refuse()
-            self.shut(f"target_{refusal_reason(error)}")
+            if self._uses_left is not None:  # another time there may be a port for one that may come without a limit
+                self.shut(f"target_{refusal_reason(error)}")
             return
         self.relays.add(relay)
         self.use(source, relay)

@@ -266,6 +266,21 @@ async def test_without_a_place_for_the_peer_at_its_port_the_pinhole_closes_and_s
         await silence(client)
 
 
+async def test_one_for_many_uses_stands_and_the_peer_comes_when_there_is_a_place(hosts: Hosts) -> None:
+    async with Gateway(hosts, fetching(uses=None, lasts_seconds=30)) as gateway:
+        client, _, seen = await ask(gateway)
+        taken = gateway.socket(hosts.gateway, "0.0.0.0", TRANSFER_PORT)
+        peer, other = gateway.server(port=TRANSFER_PORT), gateway.server(port=7001)
+        peer.sendto(b"block", seen)
+        other.sendto(b"other", seen)
+        assert await hear(client) == (b"other", other.getsockname())
+        taken.close()
+        peer.sendto(b"again", seen)
+        assert await hear(client) == (b"again", peer.getsockname())
+        gateway.shell.pinholes.close("stopped")
+        assert gateway.shell.log.last("pinhole.closed")["refused"] == 1
+
+
 @pytest.mark.parametrize("snat", ["none", "interface"])
 async def test_a_neighbour_of_the_client_does_not_speak_as_the_peer(hosts: Hosts, snat: str) -> None:
     for name in ("all", "default", "lan0", "wan0"):
