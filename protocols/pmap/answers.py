@@ -136,17 +136,20 @@ class Answers:
         if self._is_portmapper(at):
             return Told(self._outside(at, self._peers.server_as_seen))
         if (why := self._let_be(at)) is not None:
-            rule, detail = why
-            self._note(violation(rule, f"{name_of(found.program)} at {at}: {detail}", "passed, nothing opened"))
+            self._breaks(*why, found.program, at, "passed, nothing opened")
             return Told(at)
         trigger = f"{procedure.value} {name_of(found.program)} v{found.version} {found.netid.decode('ascii')}"
         listen = self._ways.open(transport, self._target(at), trigger)
         if isinstance(listen, Refusal):
             if listen is TOO_MANY:
-                most = f"{name_of(found.program)}, beside {self._options.max_services} services"
-                self._note(violation("pmap.too_many", most, "answered as not registered"))
+                detail = f"the client has {self._options.max_services} others open"
+                self._breaks("pmap.too_many", detail, found.program, at, "answered as not registered")
             return Told(None)
         return Told(self._outside(at, listen), listen)
+
+    def _breaks(self, rule: str, detail: str, program: int, at: Endpoint, action: str) -> None:
+        """A service breaks a rule. `pinhole explain` finds it by the address in it."""
+        self._note(violation(rule, f"{name_of(program)} at {at}: {detail}", action))
 
     def _let_be(self, at: Endpoint) -> tuple[str, str] | None:
         """Why a service at this address is none of our business: a rule, and what for people. None: it is."""
