@@ -98,7 +98,6 @@ class Ways:
             return TOO_MANY
         grant = self._pinholes.open(self._expect(transport, target, trigger))
         if isinstance(grant, Refusal):
-            self._forget_client(key.client)
             return grant
         shared.services[key] = Service(grant, self._pinholes)
         shared.of_client[key.client] += 1
@@ -151,12 +150,10 @@ class Ways:
     def _forget(self, number: int) -> None:
         key = self._own.pop(number)
         del self._shared.services[key]
-        self._shared.of_client[key.client] -= 1
-        self._forget_client(key.client)
-
-    def _forget_client(self, client: Host) -> None:
-        if not self._shared.of_client[client]:
-            del self._shared.of_client[client]
+        of_client = self._shared.of_client
+        of_client[key.client] -= 1
+        if not of_client[key.client]:
+            del of_client[key.client]
 
 
 class Rates:
