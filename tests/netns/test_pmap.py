@@ -18,6 +18,7 @@ from proxy.host.rules import Backend, input_line
 from tests.harness.pmap_messages import (
     CALLIT,
     DUMP,
+    GETADDR,
     MOUNTD,
     NFS,
     SET,
@@ -408,6 +409,21 @@ def test_what_is_no_rpc_is_cut_off_and_reaches_no_server(gate: Site, said: bytes
     assert [line["rule"] for line in gate.told("violation")] == ["pmap.not_rpc"]
     gate.datagrams(gate.client).sendto(said, (gate.known(), 111))
     assert gate.told("session.denied")[0]["reason"] == "not_pmap"
+
+
+def test_a_text_of_four_gigabytes_is_refused_whoever_claims_it(gate: Site) -> None:
+    """PM42, CVE-2017-8779."""
+    client, server = gate.datagrams(gate.client), gate.datagrams(gate.server, 111)
+    longest = number(2**32 - 1)
+    client.sendto(call(4, GETADDR, numbers(NFS, 3) + longest, xid=1), (gate.known(), 111))
+    assert client.recv(1000) == reply(xid=1, status=4)
+    client.sendto(getaddr(xid=2), (gate.known(), 111))
+    question, source = server.recvfrom(1000)
+    assert question == getaddr(xid=2)
+    server.sendto(reply(longest, xid=2), source)
+    assert client.recv(1000) == reply(xid=2, status=5)
+    assert [line["rule"] for line in gate.told("violation", 2)] == ["pmap.malformed"] * 2
+    gate.nothing_was_opened()
 
 
 # -- floods ------------------------------------------------------------------------------------------------------------
