@@ -157,7 +157,7 @@ RULES: Mapping[str, str] = {
         "garbage_arguments, and for results the client is answered system_error"
     ),
     "pmap.unsolicited": "a reply to no call; it passes, and opens nothing",
-    "pmap.conflict": "a second reply to a call over UDP that says something else; dropped",
+    "pmap.conflict": "a second reply to a lookup over UDP that says something else; dropped",
     "pmap.program_denied": (
         "a program that `programs` and `deny_programs` do not let clients find; they are told that it is not registered"
     ),
