@@ -114,14 +114,7 @@ class RshEngine(Engine):
             self._of_server(data)
         else:
             self._of_client(data)
-        return self._take()
-
-    def _take(self) -> list[Effect]:
-        effects = self._out.take()
-        for number, effect in enumerate(effects):
-            if isinstance(effect, Abort | Splice):
-                return effects[: number + 1]
-        return effects
+        return self._out.take()
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """A client may end as soon as its command is passed on, and then read for hours (RS5)."""
@@ -131,7 +124,7 @@ class RshEngine(Engine):
             if self._state is State.REFUSED:
                 self._tell_error()
         self._out.add(Finish(side.other))
-        return self._take()
+        return self._out.take()
 
     # -- the client --------------------------------------------------------------------------------------------------
 
@@ -205,8 +198,8 @@ class RshEngine(Engine):
         if self._options.stderr == "deny":
             self._refuse("rsh.stderr_denied", f"to port {self._port}", "no connection for error output here")
             return b""
-        if self._service is RSH and client.port not in RESERVED_PORTS:
-            # No server lets it in (RS3), and no way to a reserved port is opened for who may be anybody on its host.
+        if self._port in RESERVED_PORTS and client.port not in RESERVED_PORTS:
+            # No server of rsh lets it in (RS3), and whoever it is on its host, what waits there may be somebody else's.
             self._refuse("rsh.source_port", f"the client comes from port {client.port}", "source port not reserved")
             return b""
         grant = self._pinholes.open(self._expect())
@@ -320,7 +313,7 @@ class RshEngine(Engine):
         is_lost = not self._is_used or event.reason.startswith("target_")
         if is_lost and self._state in (State.STRINGS, State.ANSWER):
             self._give_up("no second connection", "no_second_connection")
-        return self._take()
+        return self._out.take()
 
     def _close_unused(self) -> None:
         """Nobody waits for a second connection any more that has not come by now."""
@@ -353,7 +346,7 @@ class RshEngine(Engine):
         self._now = now
         awaited = "answer" if self._state is State.ANSWER else "command"
         self._give_up(f"no {awaited} in time", "handshake_timeout")
-        return self._take()
+        return self._out.take()
 
 
 def start() -> Callable[[Peers, Any, Pinholes, float], RshEngine]:

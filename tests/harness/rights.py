@@ -248,7 +248,8 @@ class RshPinholes(OfTwoHosts):
         assert nul and int(named) == port >= 512, f"no port that the client has named: {expect}"
         assert (expect.target.host, expect.allow) == (peers.client.host, only(peers.server.host)), expect
         assert expect.from_reserved is is_rsh and expect.reserved is (port < 1024), expect
-        assert not is_rsh or (port < 1024 and 512 <= peers.client.port < 1024), expect
+        assert port < 1024 or not is_rsh, expect
+        assert port >= 1024 or 512 <= peers.client.port < 1024, expect
         assert (expect.transport, expect.uses, expect.reader) == (Transport.TCP, 1, None), expect
         return super().open(expect)
 

@@ -315,11 +315,16 @@ def test_a_server_that_agrees_to_what_it_has_not_heard_is_not_believed(gate: Sit
     assert gate.violations() == ["rsh.early_answer"]
 
 
-def test_of_rexec_no_way_leads_to_a_low_port(gate: Site) -> None:
+@pytest.mark.parametrize(
+    ("port", "said", "rule"),
+    [("111", b"port out of range", "rsh.port"), ("873", b"source port not reserved", "rsh.source_port")],
+)
+def test_of_rexec_no_way_leads_to_a_low_port(gate: Site, port: str, said: bytes, rule: str) -> None:
+    """RS12: whoever asks may be anybody on its host, and the portmapper or rsync there is somebody else's."""
     with serving(gate.server, REXEC), gate.dial(port=ANY, at=REXEC) as client:
-        client.sendall(b"111\0")
-        assert read(client, 100) == b"\1port out of range\n"
-    assert gate.violations() == ["rsh.port"]
+        client.sendall(port.encode() + b"\0")
+        assert read(client, 100) == b"\1" + said + b"\n"
+    assert gate.violations() == [rule]
 
 
 def test_nothing_of_it_is_left(gate: Site) -> None:

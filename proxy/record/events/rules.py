@@ -95,7 +95,10 @@ RULES: Mapping[str, str] = {
         "all of these rules"
     ),
     "rsh.port": "a port for error output that is too low or too high, or spelled with too many digits",
-    "rsh.source_port": "the client comes from a port that no server of rsh trusts, and wants a connection back",
+    "rsh.source_port": (
+        "a connection back to a port from 512 to 1023, for a client that does not come from such a port itself: no "
+        "server of rsh trusts it, and what waits there may be somebody else's"
+    ),
     "rsh.too_long": "a user, password or command that is too long",
     "rsh.user": "a user on the server whom `users` and `deny_users` do not let pass",
     "rsh.command_denied": "a command that is none of `commands`",

@@ -61,9 +61,10 @@ def test_servers_of_rexec_come_from_any_port() -> None:
     assert (opened(session).reserved, opened(session).from_reserved) == (False, False)
 
 
-def test_a_client_at_another_port_opens_nothing() -> None:
-    """RS3: no server takes it for root, and whoever it is, it is not to gain a reserved port."""
-    session = begun(client_port=1024)
+@pytest.mark.parametrize("port", [514, 512, 544])
+def test_for_a_client_at_another_port_no_way_leads_to_a_reserved_one(port: int) -> None:
+    """RS3, RS12: no server of rsh takes it for root, and what waits at such a port of its host is not its own."""
+    session = begun(port=port, client_port=1024)
     session.receive(CLIENT, b"1000\0")
     assert session.violations() == ["rsh.source_port"]
     assert session.pinholes.opened == []
@@ -109,14 +110,13 @@ def test_a_password_is_neither_told_nor_kept() -> None:
     assert "secret" not in repr(kept)
 
 
-@pytest.mark.parametrize("event", ["never_used", "target_refused"])
-def test_a_way_back_that_fails_after_the_command_runs_is_nobodys_business(event: str) -> None:
+def test_a_way_back_that_ends_when_no_command_runs_is_nobodys_business() -> None:
     session = begun()
     session.receive(CLIENT, b"1000\0" + COMMAND)
+    session.use(1)
     session.receive(SERVER, b"\1no\n")
     before = list(session.effects)
-    for number in tuple(session.pinholes.standing):
-        session.end(number, 0, 0, event)
+    session.end(1, 0, 0, "target_refused")
     assert session.effects == before
 
 
