@@ -105,7 +105,7 @@ class Expect:
     """The same for `source` alone: the port of `listen` is one of the pool all the same."""
     from_reserved: bool = False
     """Whether a peer from `allow` must come from a port from 512 to 1023. Who comes from any other port is a stranger
-    on a host's own address, too, and does not use the pinhole up. This is for connections alone."""
+    on a host's own address, too, and does not use the pinhole up."""
 
 
 @dataclass(frozen=True, slots=True)

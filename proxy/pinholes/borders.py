@@ -50,6 +50,11 @@ class Borders:
         """The name of the interface by which this host is reached. It is "" if nobody knows one."""
         return self.name_of(self._ways.to(host).interface)
 
+    def are_behind_one(self, some: Host, other: Host) -> bool:
+        """Whether two hosts are reached by the same interface."""
+        way = self._ways.to(some)
+        return bool(way.interface) and not way.is_to_us and way.interface == self._ways.to(other).interface
+
     def leads_to(self, host: Host, index: int, session: Decided, side: Side = Side.SERVER) -> bool:
         """Whether datagrams of this host, which is on this side of the session's policy, may come by the interface with
         this index (0: nobody knows by which one they came). A policy that names no interfaces may have its clients

@@ -25,7 +25,6 @@ from proxy.pinholes.opening import Owner, Passed, Table, Timed, mark_to
 from proxy.sockets import streams, transparent
 from proxy.sockets.doors import Door
 from proxy.sockets.poll import WRITE, Poll
-from proxy.sockets.reserved import is_reserved
 
 
 class Pinhole(Timed):
@@ -123,17 +122,6 @@ class Pinhole(Timed):
             self._is_confirmed = True
             self._door.open()
 
-    @property
-    def allow(self) -> tuple[Network, ...]:
-        """The networks that a peer may come from."""
-        return self.grant.expect.allow
-
-    def allows(self, peer: Endpoint) -> bool:
-        """Whether this peer may come."""
-        if self.grant.expect.from_reserved and not is_reserved(peer.port):
-            return False
-        return any(peer.host in network for network in self.allow)
-
     def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
         """Reset the connection of a peer that no pinhole at this door admits."""
         streams.reset(sock)
@@ -206,15 +194,16 @@ class Pinhole(Timed):
 
     def call(self, peer: Endpoint) -> socket.socket:
         """Begin a connection to the target for this peer. Raises OSError."""
-        expect = self.grant.expect
-        target = expect.target
-        source = expect.source or Endpoint(
-            self._table.host_towards(target, peer.host, mark_to(self.owner, target.host)), 0
-        )
+        expect, target = self.grant.expect, self.grant.expect.target
+        mark = mark_to(self.owner, target.host)
+        source = expect.source
+        if source is None:
+            # Behind the same interface the target would answer the peer past us.
+            is_beside = self._table.borders.are_behind_one(peer.host, target.host)
+            source = Endpoint(transparent.route_source(target, mark) if is_beside else peer.host, 0)
         ports: Iterable[int] = (source.port,)
         if (expect.reserved or expect.reserved_source) and not source.port:
             ports = self._table.reserved.sources(peer, source.host)
-        mark = mark_to(self.owner, target.host)
         return transparent.dial_from(ports, source.host, target, mark, self._table.max_segment)
 
     def dial_seconds(self) -> float:

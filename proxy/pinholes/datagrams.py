@@ -72,11 +72,8 @@ class DatagramPinhole(Timed):
         """Take the sockets that hear the admitted peers. Raises OSError."""
         endpoints, at = self._table.endpoints, expect.listen
         if not at.port:
-            is_free = not expect.reserved and not self._table.is_published(
-                Transport.UDP, Endpoint(at.host, expect.prefer)
-            )
-            prefer = expect.prefer if is_free else 0
-            self._endpoints[EVERYBODY] = self._at(endpoints.take_free(at.host, expect.reserved, prefer))
+            free = endpoints.take_free(at.host, expect.reserved, self._table.preferred(expect))
+            self._endpoints[EVERYBODY] = self._at(free)
             return
         for hears in self._heard(expect):
             self._endpoints[hears] = self._at(endpoints.take(at, hears=hears))
@@ -113,7 +110,7 @@ class DatagramPinhole(Timed):
     def renew(self, allow: tuple[Network, ...], seconds: float) -> None:
         """From now on the pinhole admits these networks, and stands for so long."""
         if not self._is_over:
-            before = self.grant.expect.allow
+            before = self.allow
             self._renew(allow, seconds)
             if allow != before and self.grant.expect.listen.port:
                 self._move()
@@ -129,9 +126,9 @@ class DatagramPinhole(Timed):
         for hears in [hears for hears in self._endpoints if hears not in heard]:
             self._leave(self._endpoints.pop(hears))
 
-    def admits(self, host: Host) -> bool:
-        """Whether a peer at this host may come."""
-        return self._is_confirmed and any(host in network for network in self.grant.expect.allow)
+    def admits(self, peer: Endpoint) -> bool:
+        """Whether this peer may come now."""
+        return self._is_confirmed and self.allows(peer)
 
     def is_led_to(self, host: Host, index: int) -> bool:
         """Whether datagrams of this host may come by the interface with this index."""

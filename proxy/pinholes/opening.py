@@ -24,7 +24,7 @@ from proxy.sockets.arrival import Arrival
 from proxy.sockets.endpoint import UdpEndpoint
 from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.poll import Poll
-from proxy.sockets.reserved import ReservedPorts
+from proxy.sockets.reserved import ReservedPorts, is_reserved
 
 
 class Owner(Protocol):
@@ -97,8 +97,8 @@ class Table(Protocol):
     def name(self, number: int) -> str:
         """The name of a pinhole, by its number."""
 
-    def host_towards(self, target: Endpoint, peer: Host, mark: int) -> Host:
-        """The address from which a target is dialled that is to see the peer."""
+    def preferred(self, expect: Expect) -> int:
+        """The port that a pinhole should have, where it has its choice of ours. 0: any."""
 
     def relay(
         self, peer: socket.socket, target: socket.socket, idle_seconds: float, ended: Callable[[str], None]
@@ -327,6 +327,17 @@ class Timed(Opening):
     def expires_at(self) -> float | None:
         """When the pinhole closes by itself. None: something else ends it."""
         return None if self._timer is None else self._timer.when()
+
+    @property
+    def allow(self) -> tuple[Network, ...]:
+        """The networks that a peer may come from."""
+        return self.grant.expect.allow
+
+    def allows(self, peer: Endpoint) -> bool:
+        """Whether this peer may come."""
+        if self.grant.expect.from_reserved and not is_reserved(peer.port):
+            return False
+        return any(peer.host in network for network in self.allow)
 
     def _start_clock(self, expect: Expect) -> float:
         """Start the clock. Returns the seconds until the pinhole closes if no peer comes."""

@@ -44,7 +44,6 @@ from proxy.sockets.poll import Poll
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
 from proxy.sockets.reserved import ReservedPorts
-from proxy.sockets.routes import Ways
 
 _Kind = TypeVar("_Kind", bound=Opening)
 
@@ -86,7 +85,6 @@ class PinholeTable:
         self.borders = Borders(loop.time)
         self.waiting: dict[UdpEndpoint, list[DatagramPinhole]] = {}
         """For each endpoint the pinholes that admit datagrams there."""
-        self._ways = Ways(loop.time)
         self._third_hosts = ThirdHosts(loop.time, self.stands.is_leased)
         self._offers = Offers(ports)
         self._own_listeners = own_listeners
@@ -276,9 +274,8 @@ class PinholeTable:
         has_room = self._shares_of_ports.has_room(owner.group)
         if not has_room or (expect.reserved and not self.reserved.has_room(owner.charged_to)):
             raise OSError(errno.EADDRNOTAVAIL, "no free port")
-        host, prefer, pool = expect.listen.host, expect.prefer, self._pool_of(expect)
-        is_free = prefer and not expect.reserved and not self.is_published(Transport.TCP, Endpoint(host, prefer))
-        for port in chain((prefer,) if is_free else (), pool.candidates(Transport.TCP, host)):
+        host, prefer, pool = expect.listen.host, self.preferred(expect), self._pool_of(expect)
+        for port in chain((prefer,) if prefer else (), pool.candidates(Transport.TCP, host)):
             at = Endpoint(host, port)
             try:
                 door = self.doors.take(at, may_share=False)
@@ -292,6 +289,11 @@ class PinholeTable:
                 self.reserved.take(owner.charged_to)
             return door
         raise OSError(errno.EADDRNOTAVAIL, "no free port")
+
+    def preferred(self, expect: Expect) -> int:
+        """The port that a pinhole should have, where it has its choice of ours. 0: any."""
+        is_free = expect.prefer and not self.is_published(expect.transport, Endpoint(expect.listen.host, expect.prefer))
+        return expect.prefer if is_free and not expect.reserved else 0
 
     def _pool_of(self, expect: Expect) -> PortPool:
         """The pool that a port of ours comes from."""
@@ -308,14 +310,6 @@ class PinholeTable:
             self._shares_of_ports.give(owner.group)
             if expect.reserved:
                 self.reserved.give(owner.charged_to)
-
-    def host_towards(self, target: Endpoint, peer: Host, mark: int) -> Host:
-        """The peer's own address. If both are behind one interface, it is our address there: the target would answer
-        the peer past us otherwise. Raises OSError."""
-        way = self._ways.to(peer)
-        if way.interface and not way.is_to_us and way.interface == self._ways.to(target.host).interface:
-            return transparent.route_source(target, mark)
-        return peer
 
     def relay(
         self,

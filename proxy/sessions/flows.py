@@ -68,14 +68,14 @@ class Flows:
         """Take a datagram from an address that the endpoint has no route for. A pinhole may admit it, a flow may know
         the server's host, or else policies decide."""
         waiting = self.sessions.pinholes.waiting.get(at, ())
-        host = packet_info.endpoint(source).host if waiting else None
+        peer = packet_info.endpoint(source) if waiting else None
         for pinhole in waiting:
-            assert host is not None
-            is_admitted = pinhole.admits(host)
+            assert peer is not None
+            is_admitted = pinhole.admits(peer)
             if is_admitted and pinhole.grant.expect.reader is None:
                 pinhole.relay(at, data, ancillary, source)
                 return
-            if is_admitted and pinhole.is_led_to(host, packet_info.arrival_interface(ancillary)):
+            if is_admitted and pinhole.is_led_to(peer.host, packet_info.arrival_interface(ancillary)):
                 self._arrive(data, ancillary, source, at.at, at, pinhole)
                 return
             pinhole.refuse()

@@ -212,6 +212,17 @@ async def test_of_a_reserved_one_the_target_sees_a_reserved_port_if_the_peer_has
         assert (512 <= seen_port < 1024) is is_reserved
 
 
+@pytest.mark.parametrize("snat", ["none", "interface"])
+async def test_who_must_come_from_a_reserved_port_and_does_not_is_no_peer(hosts: Hosts, snat: str) -> None:
+    async with Gateway(hosts, fetching(from_reserved=True), snat=snat) as gateway:
+        client, _, seen = await ask(gateway)
+        gateway.server(port=TRANSFER_PORT).sendto(b"anybody", seen)
+        await silence(client)
+        server = gateway.server(port=1020)
+        server.sendto(b"root", seen)
+        assert await hear(client) == (b"root", server.getsockname())
+
+
 async def test_a_port_that_is_preferred_is_had_if_it_is_free_also_when_the_targets_one_is_to_be_reserved(
     hosts: Hosts,
 ) -> None:
