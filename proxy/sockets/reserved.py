@@ -24,6 +24,8 @@ MOST_LEASED = 128
 """How many ports of one address pinholes may have: the rest is for this host's own use, such as mounts of NFS."""
 MOST_OF_ONE_CLIENT = 64
 """How many of them one client's pinholes may have, so that others find some left."""
+LEAST_CHOSEN = 665
+"""Hosts choose from here upwards for themselves: Linux (sunrpc.min_resvport), and rsh, which counts down from 1023."""
 
 
 def is_reserved(port: int) -> bool:
@@ -62,13 +64,15 @@ class ReservedPorts(PortPool):
 
     def sources(self, peer: Endpoint, host: Host) -> Iterator[int]:
         """The ports of `host` to dial from, for this peer: the peer's own port first and then other reserved ones, if
-        the peer's port is reserved; otherwise any port (0). On the peer's own address the port is never the same, or
-        the kernel's connection tracking would take both connections for one."""
+        the peer's port is reserved; otherwise any port (0). On the peer's own address the port is never the same, nor
+        soon one that the peer itself comes from: the kernel's connection tracking would take both connections for
+        one."""
         if not is_reserved(peer.port):
             return iter((0,))
         others = super().candidates(Transport.TCP, host)
         if host == peer.host:
-            return (port for port in others if port != peer.port)
+            found = [port for port in others if port != peer.port]
+            return iter(sorted(found, key=lambda port: port >= LEAST_CHOSEN))  # those of either kind stay in their order
         return chain((peer.port,), others)
 
 

@@ -9,7 +9,7 @@ import pytest
 from protocols.contract.addresses import Endpoint, Transport
 from proxy.errors import SocketError
 from proxy.sockets import reserved
-from proxy.sockets.reserved import FIRST, LAST, MOST_LEASED, SERVICES, ReservedPorts
+from proxy.sockets.reserved import FIRST, LAST, LEAST_CHOSEN, MOST_LEASED, SERVICES, ReservedPorts
 from tests.proxy.conftest import may_not_bind_reserved_ports
 
 HOST, PEER = ip_address("203.0.113.7"), ip_address("192.0.2.1")
@@ -43,6 +43,14 @@ def test_a_peer_at_a_reserved_port_is_dialled_for_from_its_own_first_and_then_fr
 def test_on_its_own_address_a_peer_is_dialled_for_from_another_port() -> None:
     """RS13: the kernel's connection tracking would take both connections for one."""
     assert set(ReservedPorts().sources(Endpoint(PEER, 1023), PEER)) == set(range(FIRST, LAST)) - SERVICES
+
+
+def test_on_its_own_address_it_is_dialled_for_last_from_those_that_it_may_soon_come_from_itself() -> None:
+    """RS4, RS13."""
+    ports = list(ReservedPorts().sources(Endpoint(PEER, 1023), PEER))
+    low = [port for port in ports if port < LEAST_CHOSEN]
+    assert ports[: len(low)] == low and len(set(low)) > 100
+    assert len({next(ReservedPorts().sources(Endpoint(PEER, 1023), PEER)) for _ in range(50)}) > 10
 
 
 @pytest.mark.parametrize("port", [511, 1024, 40000])
