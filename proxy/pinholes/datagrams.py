@@ -27,7 +27,7 @@ from proxy.sockets.reserved import is_reserved
 MOST_RELAYS = 64
 """How many relays one pinhole may have at once: a host that may come as often as it likes has 65,535 ports to come
 from. The one that has been silent for longest gives way to a further one, so a program that asks each question from a
-new port may ask as many as it likes."""
+new port may ask as many as it likes. The log has a line of no further one, which costs its peer a single datagram."""
 
 
 class DatagramPinhole(Timed):
@@ -52,7 +52,7 @@ class DatagramPinhole(Timed):
         at = expect.listen
         self.grant = Grant(number, expect, at if at.port else self._endpoints[EVERYBODY].at)
         self._uses_left = expect.uses
-        self._refused = self._forged = 0
+        self._refused = self._forged = self._gave_way = 0
         self.relays: set[DatagramRelay] = set()
         self._passed: Counter[str] = Counter()
         """What the relays that have ended have carried."""
@@ -72,8 +72,8 @@ class DatagramPinhole(Timed):
         """Take the sockets that hear the admitted peers. Raises OSError."""
         endpoints, at = self._table.endpoints, expect.listen
         if not at.port:
-            free = endpoints.take_free(at.host, expect.reserved, self._table.preferred(expect))
-            self._endpoints[EVERYBODY] = self._at(free)
+            whose = self.owner.charged_to if expect.reserved else ""
+            self._endpoints[EVERYBODY] = self._at(endpoints.take_free(at.host, whose, self._table.preferred(expect)))
             return
         for hears in self._heard(expect):
             self._endpoints[hears] = self._at(endpoints.take(at, hears=hears))
@@ -135,15 +135,15 @@ class DatagramPinhole(Timed):
         side = Side.CLIENT if host == self.owner.decided_by.client.host else Side.SERVER
         return self._table.borders.leads_to(host, index, self.owner, side)
 
-    def use(self, peer: Address, relay: DatagramRelay | None = None) -> None:
-        """An admitted peer begins a flow, or is relayed."""
+    def use(self, peer: Address, relay: DatagramRelay | None = None, is_told: bool = True) -> None:
+        """An admitted peer begins a flow, or is relayed. `is_told`: the log has a line of it."""
         self._count_use()
         if self._uses_left is not None:
             self._uses_left -= 1
             if not self._uses_left:
                 self._stop()
         dialled = {} if relay is None else {"dialled_from": relay.places[1].at}
-        self._tell_used(packet_info.endpoint(peer), **dialled)
+        self._tell_used(packet_info.endpoint(peer), is_told, **dialled)
         self._close_if_over("used_up")
 
     # -- relays ----------------------------------------------------------------------------------------------------
@@ -153,17 +153,18 @@ class DatagramPinhole(Timed):
         with a forged source begins none, or the forger would be taken for the peer."""
         if not self.may_come_by(packet_info.endpoint(source).host, ancillary):
             return
-        if len(self.relays) >= MOST_RELAYS:
+        if is_crowded := len(self.relays) >= MOST_RELAYS:
+            self._gave_way += 1
             min(self.relays, key=lambda relay: relay.active_at).end("gave_way")
         try:
             relay = self._connect(at, source)
         except OSError as error:
             self.refuse()
-            if self._uses_left is not None:  # another time there may be a port for one that may come without a limit
+            if self._uses_left == 1:  # or else another peer may have more luck
                 self.shut(f"target_{refusal_reason(error)}")
             return
         self.relays.add(relay)
-        self.use(source, relay)
+        self.use(source, relay, is_told=not is_crowded)
         relay.receive(data, ancillary)
         at.read_left()  # this reads what the peer has sent since, in order: from now on another socket may hear it
 
@@ -195,7 +196,7 @@ class DatagramPinhole(Timed):
             is_ours = endpoints.get(source, EVERYBODY) is not None
             return endpoints.take(source, hears=EVERYBODY if is_ours else expect.target)
         if (expect.reserved or expect.reserved_source) and is_reserved(peer.port):
-            return endpoints.take_free(source.host, reserved=True)
+            return endpoints.take_free(source.host, reserved_for=self.owner.charged_to)
         is_published = self._table.is_published(Transport.UDP, Endpoint(source.host, peer.port))
         return endpoints.take_mapped(peer, source.host, keep_port=peer.port >= LEAST_PORT and not is_published)
 
@@ -284,6 +285,7 @@ class DatagramPinhole(Timed):
             "refused": self._refused,
             "packets_refused": self._forged,
             "packets_lost": self._passed["packets_lost"],
+            "gave_way": self._gave_way,
         }
         self._gone(reason, counts, **{name: count for name, count in some.items() if count})
 

@@ -266,11 +266,12 @@ class Opening:
         """From now on these may come, for so long."""
         self.log.write("pinhole.renewed", pinhole=self.name, allow=allow, expires_seconds=seconds)
 
-    def _tell_used(self, peer: Endpoint, **facts: Any) -> None:
-        """A peer has been admitted. The owner's engine hears of it. `facts` may name the address and port that the
-        target is dialled from (`dialled_from`)."""
+    def _tell_used(self, peer: Endpoint, is_told: bool = True, **facts: Any) -> None:
+        """A peer has been admitted. The owner's engine hears of it, and so does the log if it `is_told`. `facts` may
+        name the address and port that the target is dialled from (`dialled_from`)."""
         self.peer = peer
-        self.log.write("pinhole.used", pinhole=self.name, peer=peer, **facts)
+        if is_told:
+            self.log.write("pinhole.used", pinhole=self.name, peer=peer, **facts)
         self.owner.pinhole_event(self.grant, Used(peer))
 
     def tell_progress(self, now: float) -> None:

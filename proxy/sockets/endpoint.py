@@ -63,6 +63,7 @@ class UdpEndpoint:
         "_traffic_class",
         "address",
         "at",
+        "charged_to",
         "heard",
         "hears",
         "is_leased",
@@ -91,6 +92,8 @@ class UdpEndpoint:
         """(client, host) if one server knows that client, which is published at the host, by this endpoint."""
         self.is_leased = False
         """Whether the port comes from the port pool."""
+        self.charged_to = ""
+        """The client that has one of the reserved ports by this endpoint. Empty: none has."""
         self.uses = 0
         """How many users hold this endpoint."""
         self.routes: dict[Address, Route] = {}

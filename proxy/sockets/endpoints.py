@@ -18,7 +18,7 @@ from proxy.sockets.endpoint import EVERYBODY, Heard, Stranger, UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
-from proxy.sockets.reserved import is_reserved
+from proxy.sockets.reserved import ReservedPorts, is_reserved
 
 SHARES = {False: 1 / 2, True: 3 / 4}
 """How much of the port pool signalling (False) and media (True) may take on one address, so that neither takes what the
@@ -32,7 +32,7 @@ class UdpEndpoints:
     the socket.
     """
 
-    def __init__(self, readers: Readers, ports: PortPool, reserved: PortPool) -> None:
+    def __init__(self, readers: Readers, ports: PortPool, reserved: ReservedPorts) -> None:
         self.readers = readers
         self._ports = ports
         self._reserved = reserved
@@ -104,12 +104,18 @@ class UdpEndpoints:
         """Whether this client is known to a peer as `host`."""
         return (client, host) in self._mapped or (client, host) in self._published
 
-    def take_free(self, host: Host, reserved: bool = False, prefer: int = 0) -> UdpEndpoint:
-        """An endpoint on a free port of an address of ours, from the pool or from the reserved ports. It is the port
-        `prefer` if that is free; 0: any. Raises OSError."""
-        pool = self._reserved if reserved else self._ports
+    def take_free(self, host: Host, reserved_for: str = "", prefer: int = 0) -> UdpEndpoint:
+        """An endpoint on a free port of an address of ours. It is one of the reserved ports that the client
+        `reserved_for` may have; empty: one of the pool. It is the port `prefer` if that is free; 0: any. Raises
+        OSError."""
+        if reserved_for and not self._reserved.has_room(reserved_for):
+            raise OSError(errno.EADDRNOTAVAIL, "no free port")
+        pool = self._reserved if reserved_for else self._ports
         ports = chain((prefer,) if prefer else (), pool.candidates(Transport.UDP, host))
         (endpoint,) = self._lease(host, ((port,) for port in ports), False)
+        if reserved_for:
+            endpoint.charged_to = reserved_for
+            self._reserved.take(reserved_for)
         endpoint.uses += 1
         return endpoint
 
@@ -187,6 +193,8 @@ class UdpEndpoints:
             del self.leased[endpoint.address]
             self._held[endpoint.is_media][endpoint.address[0]] -= 1
             self._pool_of(endpoint).release(Transport.UDP, endpoint.at.host, endpoint.at.port)
+        if endpoint.charged_to:
+            self._reserved.give(endpoint.charged_to)
         if left := endpoint.close():
             # This waits for the loop: whoever gives an endpoint back is in the middle of a step.
             self.readers.loop.call_soon(self._hand_on, endpoint, left)

@@ -72,7 +72,9 @@ class ReservedPorts(PortPool):
         others = super().candidates(Transport.TCP, host)
         if host == peer.host:
             found = [port for port in others if port != peer.port]
-            return iter(sorted(found, key=lambda port: port >= LEAST_CHOSEN))  # those of either kind stay in their order
+            return iter(
+                sorted(found, key=lambda port: port >= LEAST_CHOSEN)
+            )  # those of either kind stay in their order
         return chain((peer.port,), others)
 
 

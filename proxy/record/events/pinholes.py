@@ -129,6 +129,12 @@ EVENTS = (
                 "where a helper reads what comes: how many came. What passed is in their `session.closed`",
             ),
             option("refused", COUNT, "how often somebody came who may not"),
+            option(
+                "gave_way",
+                COUNT,
+                "of datagrams: how many peers came while there were as many as may be at once. Each took the place of "
+                "the one that had been silent for longest, and has no line `pinhole.used`",
+            ),
         ),
         budget=None,
     ),

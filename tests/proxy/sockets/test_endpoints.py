@@ -9,6 +9,7 @@ from ipaddress import ip_address
 import pytest
 
 from protocols.contract.addresses import Endpoint
+from proxy.sockets.reserved import MOST_OF_ONE_CLIENT, is_reserved
 from tests.harness.shell import Shell
 from tests.proxy.conftest import CLIENT, OURS
 
@@ -67,3 +68,16 @@ async def test_a_bug_in_one_who_heard_it_does_not_keep_others_from_reading_what_
     endpoint.read_left()
     assert heard == [b"bad", b"good"]
     endpoints.give(endpoint)
+
+
+async def test_one_client_does_not_have_all_reserved_ports() -> None:
+    endpoints, ours = Shell().pinholes.endpoints, ip_address(OURS)
+    taken = [endpoints.take_free(ours, reserved_for="one") for _ in range(MOST_OF_ONE_CLIENT)]
+    assert all(is_reserved(endpoint.at.port) for endpoint in taken)
+    with pytest.raises(OSError, match="no free port"):
+        endpoints.take_free(ours, reserved_for="one")
+    taken.append(endpoints.take_free(ours, reserved_for="another"))
+    endpoints.give(taken.pop(0))
+    taken.append(endpoints.take_free(ours, reserved_for="one"))
+    for endpoint in taken:
+        endpoints.give(endpoint)
