@@ -339,6 +339,11 @@ class File(_Section):
             port for entry in self.served for ports in entry.ports for port in range(ports.first, ports.last + 1)
         )
 
+    @property
+    def on_reserved_ports(self) -> list[str]:
+        """The helpers of the table that dial from ports which only a privileged process can bind."""
+        return list(dict.fromkeys(entry.name for entry in self.served if REGISTRY[entry.name].reserved_source))
+
 
 class Config(File):
     """A configuration in force: the keys of its files, and what was found when they were read."""

@@ -374,8 +374,8 @@ def _check_rights(settings: Config) -> None:
     """Raises SocketError when this process may not do what the configuration asks for."""
     if any(policy.route_mark for policy in settings.policies):
         transparent.check_marks()
-    if any(HELPERS[entry.name].reserved_source for entry in settings.served):
-        reserved.check()
+    if settings.on_reserved_ports:
+        reserved.check(settings.on_reserved_ports)
 
 
 def _rights(at: ControlSocket) -> Rights:

@@ -30,7 +30,8 @@ _DOCUMENTATION_ADDRESSES = ("192.0.2.1", "2001:db8::1")
 def examine(config: Config, limits: Iterable[Mapping[str, Any]] = ()) -> list[Finding]:
     """Run all checks, in the order in which their findings should be mended. They only read; a socket that they bind is
     closed at once. `limits` are the rows of `/v1/limits`, if a daemon runs."""
-    findings = [*_rights(), *_transparent_sockets(), *_listener(config), *_datagram_ports(config), *_addresses(config)]
+    findings = [*_rights(config), *_transparent_sockets(), *_listener(config)]
+    findings += [*_datagram_ports(config), *_addresses(config)]
     findings += audit_places.try_places(config.audit)
     findings += judging_host.judge_interfaces(config, [name for _, name in socket.if_nameindex()])
     if privileges.NET_ADMIN in privileges.effective():
@@ -70,17 +71,15 @@ def _firewall(config: Config) -> Iterator[Finding]:
 # -- the process and its sockets --------------------------------------------------------------------------------------
 
 
-def _rights() -> Iterator[Finding]:
+def _rights(config: Config) -> Iterator[Finding]:
     """Whether this process has the rights that serving takes."""
     held = privileges.effective()
-    for number, name, kind, purpose in (
-        (privileges.NET_RAW, "CAP_NET_RAW", Trouble.NO_RAW_RIGHT, "transparent sockets need it"),
-        (
-            privileges.NET_BIND_SERVICE,
-            "CAP_NET_BIND_SERVICE",
-            Trouble.NO_LOW_PORT_RIGHT,
-            "FTP data from port 20 needs it",
-        ),
+    low_ports = Trouble.NO_LOW_PORT_RIGHT, "FTP data from port 20 needs it"
+    if helpers := config.on_reserved_ports:
+        low_ports = Trouble.NO_RESERVED_PORT_RIGHT, f"without it the daemon does not start: {' and '.join(helpers)}"
+    for number, name, (kind, purpose) in (
+        (privileges.NET_RAW, "CAP_NET_RAW", (Trouble.NO_RAW_RIGHT, "transparent sockets need it")),
+        (privileges.NET_BIND_SERVICE, "CAP_NET_BIND_SERVICE", low_ports),
     ):
         if number in held:
             yield fine(name, "held")

@@ -23,6 +23,7 @@ class Trouble(Enum):
 
     NO_RAW_RIGHT = "rights.raw", Level.FAIL
     NO_LOW_PORT_RIGHT = "rights.low_ports", Level.WARN
+    NO_RESERVED_PORT_RIGHT = "rights.reserved_ports", Level.FAIL
     TRANSPARENT_NOT_PERMITTED = "transparent.not_permitted", Level.FAIL
     TRANSPARENT_NOT_POSSIBLE = "transparent.not_possible", Level.FAIL
     LISTENER_TAKEN = "listener.taken", Level.FAIL

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 from collections import Counter
-from collections.abc import Iterator, Set
+from collections.abc import Collection, Iterator, Set
 from itertools import chain
 
 from protocols.contract.addresses import RESERVED_PORTS, Endpoint, Host, Transport
@@ -71,20 +71,19 @@ class ReservedPorts(PortPool):
             return iter((0,))
         others = super().candidates(Transport.TCP, host)
         if host == peer.host:
-            found = [port for port in others if port != peer.port]
-            return iter(
-                sorted(found, key=lambda port: port >= LEAST_CHOSEN)
-            )  # those of either kind stay in their order
+            # Ports of either kind stay in their random order.
+            return iter(sorted((port for port in others if port != peer.port), key=lambda port: port >= LEAST_CHOSEN))
         return chain((peer.port,), others)
 
 
-def check() -> None:
-    """Raises SocketError when this process may not bind a reserved port."""
+def check(helpers: Collection[str]) -> None:
+    """Raises SocketError when this process may not bind a reserved port, which these helpers need."""
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock, contextlib.suppress(OSError):
         try:
             sock.bind(("127.0.0.1", LAST))
         except PermissionError as error:
             raise SocketError(
-                "ports below 1024 cannot be bound, from which a helper has to dial: run as root, or give the process "
-                "CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_RAW CAP_NET_BIND_SERVICE)"
+                f"ports below 1024 cannot be bound, from which {' and '.join(helpers)} dial: run as root, give the "
+                "process CAP_NET_BIND_SERVICE (systemd: AmbientCapabilities=CAP_NET_RAW CAP_NET_BIND_SERVICE), or "
+                "leave these helpers out of `session-helpers`"
             ) from error

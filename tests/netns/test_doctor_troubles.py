@@ -46,6 +46,7 @@ NOT_SET_UP = {Trouble.RULES_NONE, Trouble.RULES_REFUSED, Trouble.LOAD_ORDER, Tro
 WITHOUT: dict[Trouble, tuple[str, ...]] = {
     Trouble.NO_RAW_RIGHT: ("net_raw",),
     Trouble.NO_LOW_PORT_RIGHT: ("net_bind_service",),
+    Trouble.NO_RESERVED_PORT_RIGHT: ("net_bind_service",),
     Trouble.FIREWALL_NOT_EXAMINED: ("net_admin",),
     Trouble.TRANSPARENT_NOT_PERMITTED: ("net_raw", "net_admin"),
 }
@@ -68,9 +69,15 @@ def provokes(*kinds: Trouble) -> Callable[[Provocation], Provocation]:
     return known
 
 
-@provokes(*WITHOUT, Trouble.RULES_NONE)
+@provokes(*(set(WITHOUT) - {Trouble.NO_RESERVED_PORT_RIGHT}), Trouble.RULES_NONE)
 def _nothing(site: Site) -> None:
     """What is wrong is that something is missing from the start."""
+
+
+@provokes(Trouble.NO_RESERVED_PORT_RIGHT)
+def _servers_that_trust_reserved_ports(site: Site) -> None:
+    site.configure(helpers="session-helpers: [{id: 6, name: rsh, protocol: tcp, port: 514}]")
+    site.up()
 
 
 @provokes(Trouble.TRANSPARENT_NOT_POSSIBLE)
