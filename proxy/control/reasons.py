@@ -126,8 +126,8 @@ _PINHOLES: Mapping[str, tuple[str, str, str | None]] = {
         "ports: FIRST-LAST",
     ),
     "no_free_port": (
-        "no port of `ports` is free on that address",
-        "give `ports` a wider range",
+        "no port is left on that address, or of those below 1024, which rsh demands, none for this client",
+        "give `ports` a wider range; of those below 1024 there are no more",
         "ports: FIRST-LAST",
     ),
     "address_in_use": (
