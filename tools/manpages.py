@@ -38,7 +38,7 @@ def commands() -> str:
     page.paragraph("`pinhole` [`--version`] COMMAND [ARGUMENTS]")
     page.section("DESCRIPTION")
     page.paragraph(
-        "pinhole reads protocols that open further connections (FTP, SIP, Oracle TNS, TFTP, MGCP, RTSP), and lets just "
+        "pinhole reads protocols that open further connections (FTP, SIP, RTSP, TFTP, NFS and others), and lets just "
         "these connections through NAT and strict firewalls. No firewall rule changes while it runs."
     )
     page.paragraph("`pinhole run` is the daemon. The other commands ask it, set up its rules, or look at the host.")
