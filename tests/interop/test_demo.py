@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +15,16 @@ from click.testing import CliRunner
 
 from protocols import HELPERS
 from tests.netns.namespaces import needs_root
-from tools import demo
-from tools.demo import DEMONSTRATIONS, opened, rewritten
+from tools.demo import __main__ as demo
+from tools.demo import ftp as demo_ftp
+from tools.demo.demonstrations import DEMONSTRATIONS, missing
+from tools.demo.job import Demonstration, Job
+from tools.demo.report import opened, rewritten
 from tools.lab import gateways
 from tools.peers import ftp as peers
 
-needs_peers = pytest.mark.skipif(bool(demo.missing()), reason=f"not installed (tools/setup): {demo.missing()}")
+MISSING = missing()
+needs_peers = pytest.mark.skipif(bool(MISSING), reason=f"not installed (tools/setup --test): {MISSING}")
 
 
 def on_a_lab(test: Any) -> Any:
@@ -84,7 +90,7 @@ def test_everything_that_happened_is_told_and_the_audit_log_kept(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setattr(demo, "ROLES", (gateways.HIDING,))
-    monkeypatch.setattr(demo, "FTP_SERVERS", ("vsftpd",))
+    monkeypatch.setattr(demo_ftp, "FTP_SERVERS", ("vsftpd",))
     done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
     assert done.exit_code == 0, done.output
     assert re.search(r"^([0-9]+) of \1 went well", done.output, re.MULTILINE), done.output
@@ -103,17 +109,36 @@ def test_everything_that_happened_is_told_and_the_audit_log_kept(
 
 
 @on_a_lab
-def test_a_client_that_fails_is_told_with_what_it_said_and_ends_with_status_1(
+def test_a_client_that_fails_and_a_server_that_does_not_start_are_told_with_what_they_said_and_end_with_status_1(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def wrong_password(*_: object) -> None:
         raise peers.TransferFailed("530 Login incorrect.")
 
+    def no_server(gateway: gateways.Gateway, directory: Path) -> Iterator[Job]:
+        raise RuntimeError("the registrar has no library")
+        yield
+
+    without = Demonstration("sip", "Called", 1, no_server, str)
+    monkeypatch.setattr(demo, "DEMONSTRATIONS", {"sip": without, "ftp": DEMONSTRATIONS["ftp"]})
     monkeypatch.setattr(demo, "ROLES", (gateways.ROUTING,))
-    monkeypatch.setattr(demo, "FTP_SERVERS", ("vsftpd",))
-    monkeypatch.setattr(demo, "CLIENTS", (peers.CLIENTS[2], peers.Client("other", wrong_password)))
+    monkeypatch.setattr(demo_ftp, "FTP_SERVERS", ("vsftpd",))
+    monkeypatch.setattr(demo_ftp, "CLIENTS", (peers.CLIENTS[2], peers.Client("other", wrong_password)))
     done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
     assert done.exit_code == 1
-    well, of = map(int, re.findall(r"^([0-9]+) of ([0-9]+) went well", done.output, re.MULTILINE)[0])
-    assert well == of - 1
+    assert re.findall(r"^([0-9]+) of ([0-9]+) went well", done.output, re.MULTILINE) == [("1", "2")]
     assert "530 Login incorrect." in done.output
+    assert "snat_none: sip: the registrar has no library" in done.output
+
+
+def test_what_keeps_the_gateway_from_starting_is_told_in_one_line(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def no_lab(*_: object) -> None:
+        raise RuntimeError("the lab cannot be made: Operation not permitted")
+
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setattr(demo, "missing", str)
+    monkeypatch.setattr(demo, "demonstrate", no_lab)
+    done = CliRunner().invoke(demo.main, ["--log", str(tmp_path / "log")])
+    assert (done.exit_code, done.stderr) == (1, "Error: the lab cannot be made: Operation not permitted\n")

@@ -1,0 +1,1 @@
+"""pinhole at work between real clients and servers of every helper."""

@@ -1,0 +1,29 @@
+"""What is demonstrated: one line for each helper."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from tools.demo import dns, ftp, irc, mgcp, pmap, rsh, rtsp, sip, tftp, tns
+from tools.demo.job import Demonstration
+
+DEMONSTRATIONS: Mapping[str, Demonstration] = {
+    demonstration.helper: demonstration
+    for demonstration in (
+        ftp.DEMONSTRATION,
+        sip.DEMONSTRATION,
+        tns.DEMONSTRATION,
+        tftp.DEMONSTRATION,
+        rsh.DEMONSTRATION,
+        mgcp.DEMONSTRATION,
+        irc.DEMONSTRATION,
+        dns.DEMONSTRATION,
+        rtsp.DEMONSTRATION,
+        pmap.DEMONSTRATION,
+    )
+}  # fmt: skip
+
+
+def missing() -> str:
+    """What is not installed of all this; empty when nothing is."""
+    return ", ".join(filter(None, (demonstration.missing() for demonstration in DEMONSTRATIONS.values())))
