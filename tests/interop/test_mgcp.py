@@ -4,7 +4,6 @@ carry. RTP that is heard had its pinholes, and nothing else."""
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -23,7 +22,7 @@ pytestmark = [
     pytest.mark.netns,
     pytest.mark.slow,
     needs_root,
-    pytest.mark.skipif(not shutil.which(mgcp.program()), reason="not installed (tools/setup --test): osmo-mgw"),
+    pytest.mark.skipif(bool(mgcp.missing()), reason=f"not installed (tools/setup --test): {mgcp.missing()}"),
 ]
 
 Begins = Literal["agent", "gateway"]

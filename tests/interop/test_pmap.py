@@ -13,7 +13,7 @@ import pytest
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways
 from tools.lab.gateways import HIDING, ROLES, ROUTING, Gateway, Role
-from tools.peers import nfs
+from tools.peers import nfs, programs
 from tools.peers.nfs import PROGRAMS, CallFailed, Server
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
@@ -97,7 +97,7 @@ def test_two_clients_have_services_of_their_own(gateway: Gateway, server: Server
 @pytest.mark.parametrize("gateway", [HIDING], indirect=True, ids=[HIDING.name])
 def test_a_client_may_call_as_often_as_it_likes(gateway: Gateway, server: Server) -> None:
     calls = [f"{PROGRAMS['mountd'][0]} {PROGRAMS['mountd'][1]}"] * MANY
-    rpcinfo = nfs.path_of("rpcinfo")
+    rpcinfo = programs.program("rpcinfo")
     script = "".join(f"{rpcinfo} -T udp {gateway.dialled(4)} {call} >/dev/null || exit 1\n" for call in calls)
     gateway.client.run(["sh", "-e"], stdin=script)
     nothing_went_wrong(gateway)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tests.harness.waiting import until
 from tools.lab import Lab
-from tools.peers.ftp import UNPACKED
+from tools.peers.programs import UNPACKED
 
 PYTHON = "/usr/bin/python3"
 """The system's, which has D-Bus and nftables."""

@@ -17,7 +17,7 @@ from tests.harness.waiting import until
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_borders import OPENVPN, RTP, WIREGUARD, Site, Talker, site
 from tools.lab import Host
-from tools.peers.ftp import UNPACKED
+from tools.peers.programs import UNPACKED
 
 PATH = f"{UNPACKED}/usr/bin:{UNPACKED}/usr/sbin:{os.environ['PATH']}"
 PROGRAMS = ("wireguard-go", "wg", "openvpn")

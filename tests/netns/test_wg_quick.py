@@ -17,7 +17,7 @@ from tests.netns.talks import Way, call, transfer
 from tools.lab import Daemon, Lab, pinhole
 from tools.lab.daemon import ROOT
 from tools.lab.gateways import BACKENDS, BackendName
-from tools.peers.ftp import UNPACKED
+from tools.peers.programs import UNPACKED
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 

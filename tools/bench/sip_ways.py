@@ -19,7 +19,7 @@ from tools.bench.ways import give_order, start_program
 from tools.lab import Daemon, Lab
 from tools.lab.daemon import ROOT
 from tools.peers import kamailio
-from tools.peers.ftp import UNPACKED
+from tools.peers.programs import found
 
 TICKS = os.sysconf("SC_CLK_TCK")
 DESCRIPTORS = min(200_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
@@ -202,7 +202,7 @@ def kamailio_with_rtpengine() -> Iterator[Way]:
         _for_load(lab)
         directory = Path(made)
         lan, wan = lab.gateway.address(4, "lan0"), lab.gateway.address(4, "wan0")
-        program, engine = kamailio.find(), _rtpengine()
+        program, engine = kamailio.find(), found("rtpengine")
         if program is None or engine is None:
             raise RuntimeError("kamailio or rtpengine is not there; `tools/setup --bench` gets them")
         libraries = kamailio.libraries_of(program)
@@ -264,8 +264,3 @@ def kamailio_with_rtpengine() -> Iterator[Way]:
         )
         lab.gateway.wait_until_bound("udp", 5060, proxy, SECONDS)
         yield Way("kamailio", lab, {"kamailio": proxy.pid, "rtpengine": relay.pid})
-
-
-def _rtpengine() -> str | None:
-    """As unpacked by tools/setup, or as installed."""
-    return shutil.which("rtpengine", path=os.pathsep.join([str(UNPACKED / "usr/bin"), "/usr/bin"]))

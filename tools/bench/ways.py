@@ -19,6 +19,7 @@ from proxy.config import reading
 from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab
 from tools.lab.daemon import ROOT
+from tools.peers.programs import found
 
 ORDER_SECONDS = 90.0
 TICKS = os.sysconf("SC_CLK_TCK")
@@ -237,12 +238,9 @@ LogLevel INF
 
 
 def _program(name: str) -> str:
-    """Unpacked by tools/setup, or else installed."""
-    unpacked = ROOT / ".cache/debian/usr/sbin" / name
-    found = str(unpacked) if unpacked.exists() else shutil.which(name, path=f"{os.environ['PATH']}:/usr/sbin")
-    if found is None:
-        raise RuntimeError(f"{name} is not there; `tools/setup --test` gets it")
-    return found
+    if (path := found(name)) is None:
+        raise RuntimeError(f"{name} is not there; `tools/setup --bench` gets it")
+    return path
 
 
 def _wait_for_listener(lab: Lab, port: int, process: subprocess.Popen[Any]) -> None:

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -19,7 +17,9 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
-from tools.peers.ftp import SECONDS, UNPACKED
+from tools.peers import programs
+from tools.peers.ftp import SECONDS
+from tools.peers.programs import program
 
 Address = IPv4Address | IPv6Address
 PORT = 53
@@ -42,15 +42,9 @@ MANY = 10_000
 """Addresses below `many`, for a zone transfer; only BIND and Knot have them."""
 
 
-def _program(name: str) -> str:
-    """As unpacked by tools/setup, or as installed."""
-    places = [str(UNPACKED / folder) for folder in ("usr/sbin", "usr/bin")]
-    return shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/bin"])) or name
-
-
 def missing() -> str:
     """What the demo needs of all this and is not installed; empty when nothing is."""
-    return "" if shutil.which(_program("unbound")) else "unbound"
+    return programs.missing("unbound")
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
@@ -113,7 +107,7 @@ def bind(host: Host, more: Sequence[str] = ()) -> Iterator[None]:
         "reverse": "$TTL 3600\n@ SOA ns.example. hostmaster.example. 1 3600 600 86400 60\n@ NS ns.example.\n"
         "5 PTR www.example.\n",
     }
-    with _serving(host, files, lambda home: [_program("named"), "-g", "-n", "1", "-c", str(home / "named.conf")]):
+    with _serving(host, files, lambda home: [program("named"), "-g", "-n", "1", "-c", str(home / "named.conf")]):
         yield
 
 
@@ -145,7 +139,7 @@ zone:
 """,
         "zone": _zone(*more),
     }
-    with _serving(host, files, lambda home: [_program("knotd"), "-c", str(home / "knot.conf")]):
+    with _serving(host, files, lambda home: [program("knotd"), "-c", str(home / "knot.conf")]):
         yield
 
 
@@ -171,7 +165,7 @@ def unbound(host: Host) -> Iterator[None]:
         "control-enable: no",
     ]
     files = {"unbound.conf": "\n".join(lines) + "\n"}
-    with _serving(host, files, lambda home: [_program("unbound"), "-d", "-c", str(home / "unbound.conf")]):
+    with _serving(host, files, lambda home: [program("unbound"), "-d", "-c", str(home / "unbound.conf")]):
         yield
 
 
@@ -184,7 +178,7 @@ def dnsmasq(host: Host) -> Iterator[None]:
         "--srv-host=_sip._udp.example,www.example,5060,1,1",
         *(f"--txt-record=long.example,{text}" for text in _texts()),
     ]  # fmt: skip
-    with _serving(host, {}, lambda _: [_program("dnsmasq"), *options]):
+    with _serving(host, {}, lambda _: [program("dnsmasq"), *options]):
         yield
 
 
@@ -206,7 +200,7 @@ class Client:
 
 def dig(host: Host, at: Address, name: str, kind: str, *options: str, seconds: int = SECONDS) -> str:
     """What dig says."""
-    command = [_program("dig"), f"@{at}", *options, f"+timeout={seconds}", "+tries=1", name, kind]
+    command = [program("dig"), f"@{at}", *options, f"+timeout={seconds}", "+tries=1", name, kind]
     return host.run(command, check=False).stdout
 
 
@@ -217,7 +211,7 @@ def _by_dig(host: Host, at: Address, name: str, kind: str, transport: str) -> li
 def kdig(host: Host, at: Address, name: str, kind: str, *options: str) -> str:
     """What kdig says."""
     return host.run(
-        [_program("kdig"), f"@{at}", *options, f"+timeout={SECONDS}", "+retry=0", name, kind], check=False
+        [program("kdig"), f"@{at}", *options, f"+timeout={SECONDS}", "+retry=0", name, kind], check=False
     ).stdout
 
 
@@ -281,7 +275,7 @@ def perform(host: Host, at: Address, questions: Sequence[str], rounds: int, *opt
     with tempfile.NamedTemporaryFile("w") as file:
         file.write("".join(f"{question}\n" for question in questions))
         file.flush()
-        command = [_program("dnsperf"), "-s", str(at), "-d", file.name, "-n", str(rounds), *options]
+        command = [program("dnsperf"), "-s", str(at), "-d", file.name, "-n", str(rounds), *options]
         process = host.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
         said = process.communicate(timeout=120)[0].decode()
     words = {name.strip(): value.split() for name, _, value in (line.partition(":") for line in said.splitlines())}

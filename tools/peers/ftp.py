@@ -12,7 +12,6 @@ import ftplib
 import importlib.util
 import os
 import shlex
-import shutil
 import socket
 import subprocess
 import sys
@@ -24,9 +23,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
+from tools.peers import programs
 
-UNPACKED = Path(__file__).parents[2] / ".cache" / "debian"
-"""Where tools/setup unpacks servers."""
 SECONDS = 20
 """For any one answer or command; nothing in a lab should take a hundredth of it."""
 INCOMING = "incoming"
@@ -117,11 +115,6 @@ class Server:
     log: Path
 
 
-def _program(name: str) -> str | None:
-    """A server's program, as unpacked by tools/setup or as installed."""
-    return shutil.which(name, path=os.pathsep.join([str(UNPACKED / "usr/sbin"), "/usr/sbin", "/usr/bin"]))
-
-
 @contextlib.contextmanager
 def _serving(
     name: str, host: Host, login: Login, commands: Callable[[Path], Sequence[Sequence[str]]]
@@ -194,7 +187,7 @@ def vsftpd(host: Host) -> Iterator[Server]:
         }
         path = directory / "vsftpd.conf"
         path.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
-        return [[_program("vsftpd") or "vsftpd", str(path)]]
+        return [[programs.program("vsftpd"), str(path)]]
 
     with _serving("vsftpd", host, Login("anonymous", "guest@example.org"), commands) as server:
         yield server
@@ -204,7 +197,7 @@ def vsftpd(host: Host) -> Iterator[Server]:
 def proftpd(host: Host) -> Iterator[Server]:
     login = Login("ada", "hole")
     hashed = "$5$pinhole$.gDKmvFqTiEPu9jJKrNyODSfZjXQQmq0/xY8a8dbPa7"  # crypt(3) of `hole`
-    program = _program("proftpd") or "proftpd"
+    program = programs.program("proftpd")
     # Debian 13 has outside the program what is part of it in Debian 12.
     modules = Path(program).parents[1] / "lib/proftpd"
     load = [f"LoadModule {name}.c" for name in ("mod_xfer", "mod_ls", "mod_delay") if (modules / f"{name}.so").exists()]
@@ -480,9 +473,7 @@ PAIRS = tuple((client, mode) for client in CLIENTS for mode in MODES if client.s
 
 def missing() -> str:
     """What is not installed of all this; empty when nothing is. pyftpdlib is told of by `has_pyftpdlib`."""
-    programs = {name: _program(name) for name in ("vsftpd", "proftpd")}
-    programs |= {name: shutil.which(name) for name in ("lftp", "tnftp", "curl")}
-    return ", ".join(name for name, path in programs.items() if not path)
+    return programs.missing("vsftpd", "proftpd", "lftp", "tnftp", "curl")
 
 
 def has_pyftpdlib() -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-import shutil
 import subprocess
 import tempfile
 import time
@@ -20,19 +19,13 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
-from tools.peers.ftp import SECONDS, UNPACKED, TransferFailed
+from tools.peers import programs
+from tools.peers.ftp import SECONDS, TransferFailed
+from tools.peers.programs import UNPACKED, program
 
 Address = IPv4Address | IPv6Address
 PORT = 6667
 NAME = "irc.example"
-
-
-def _program(name: str) -> str:
-    """As unpacked by tools/setup, or as installed."""
-    places = [str(UNPACKED / folder) for folder in ("usr/sbin", "usr/bin")]
-    return shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/bin"])) or name
-
-
 _PYTHON = "/usr/bin/python3"
 """For which the package python3-irc is installed."""
 
@@ -40,7 +33,7 @@ _PYTHON = "/usr/bin/python3"
 def missing() -> str:
     """What the demo needs of all this and is not installed; empty when nothing is."""
     has_library = subprocess.run([_PYTHON, "-c", "import irc.client"], capture_output=True, check=False)
-    absent = ["" if shutil.which(_program("ngircd")) else "ngircd", "python3-irc" if has_library.returncode else ""]
+    absent = [programs.missing("ngircd"), "python3-irc" if has_library.returncode else ""]
     return ", ".join(filter(None, absent))
 
 
@@ -93,11 +86,11 @@ def _server(config: str, command: Callable[[Path], Sequence[str]]) -> Serve:
     return serve
 
 
-ngircd = _server(_NGIRCD, lambda path: [_program("ngircd"), "-n", "-f", str(path)])
+ngircd = _server(_NGIRCD, lambda path: [program("ngircd"), "-n", "-f", str(path)])
 inspircd = _server(
     _INSPIRCD,
     lambda path: [
-        _program("inspircd"), "--runasroot", "--nofork", "--nolog", "--nopid", "--config", str(path),
+        program("inspircd"), "--runasroot", "--nofork", "--nolog", "--nopid", "--config", str(path),
     ],
 )  # fmt: skip
 SERVERS: dict[str, Serve] = {"ngircd": ngircd, "inspircd": inspircd}

@@ -8,13 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
 from tools.lab import Host
-from tools.peers.ftp import UNPACKED
+from tools.peers.programs import found
 
 DOMAIN = "example.org"
 SECONDS = 20
@@ -128,13 +127,13 @@ def kamailio(host: Host, record_route: bool = True) -> Iterator[None]:
 
 def find() -> Path | None:
     """As unpacked by tools/setup, or as installed."""
-    found = shutil.which("kamailio", path=os.pathsep.join([str(UNPACKED / "usr/sbin"), "/usr/sbin"]))
-    return Path(found) if found else None
+    path = found("kamailio")
+    return Path(path) if path else None
 
 
 def libraries_of(program: Path) -> Path:
     """Where its own are, with `modules` below. Raises RuntimeError."""
-    found = next(program.parents[1].glob("lib/*/kamailio"), None)  # lib/x86_64-linux-gnu ...
-    if found is None:
+    libraries = next(program.parents[1].glob("lib/*/kamailio"), None)  # lib/x86_64-linux-gnu ...
+    if libraries is None:
         raise RuntimeError(f"{program} has no modules; tools/setup gets them")
-    return found
+    return libraries

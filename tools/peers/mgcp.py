@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import re
-import shutil
 import socket
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -17,7 +16,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
-from tools.peers.ftp import SECONDS, UNPACKED
+from tools.peers import programs
+from tools.peers.ftp import SECONDS
 
 Address = IPv4Address | IPv6Address
 At = tuple[str, int]
@@ -28,15 +28,9 @@ TRIES = 4
 """How often a command is sent, once a second, before its agent gives up."""
 
 
-def program() -> str:
-    """As unpacked by tools/setup, or as installed."""
-    unpacked = UNPACKED / "usr/bin/osmo-mgw"
-    return str(unpacked) if unpacked.exists() else shutil.which("osmo-mgw") or "osmo-mgw"
-
-
 def missing() -> str:
     """What is not installed; empty when nothing is."""
-    return "" if shutil.which(program()) else "osmo-mgw"
+    return programs.missing("osmo-mgw")
 
 
 # -- a gateway ---------------------------------------------------------------------------------------------------------
@@ -68,7 +62,7 @@ def osmo_mgw(host: Host, address: Address, domain: str = DOMAIN) -> Iterator[Pat
         config, log = Path(made) / "mgw.cfg", Path(made) / "log"
         config.write_text(_CONFIG.format(domain=domain, address=address, port=GATEWAY_PORT, bind=bind))
         with log.open("wb") as output:
-            process = host.popen([program(), "-c", str(config)], stdout=output, stderr=output)
+            process = host.popen([programs.program("osmo-mgw"), "-c", str(config)], stdout=output, stderr=output)
         try:
             host.wait_until_bound("udp", GATEWAY_PORT, process, SECONDS)
             yield log

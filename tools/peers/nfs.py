@@ -9,8 +9,6 @@ it.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -22,7 +20,9 @@ from pathlib import Path
 
 from protocols.pmap.wire import number, record
 from tools.lab import Host
-from tools.peers.ftp import SECONDS, UNPACKED
+from tools.peers import programs
+from tools.peers.ftp import SECONDS
+from tools.peers.programs import UNPACKED
 
 Address = IPv4Address | IPv6Address
 PORT = 111
@@ -40,22 +40,14 @@ class CallFailed(Exception):
     """A client has not got what it asked for; with its own words."""
 
 
-def path_of(name: str) -> str:
-    """Where a program is: as unpacked by tools/setup, or as installed."""
-    places = [str(UNPACKED / folder) for folder in ("usr/sbin", "usr/bin", "sbin")]
-    return shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/bin", "/sbin"])) or name
-
-
 def missing() -> str:
     """What the demo needs of all this and is not installed; empty when nothing is."""
-    absent = [name for name in ("rpcbind", "ganesha.nfsd", "rpc.statd", "nfs-cp") if not shutil.which(path_of(name))]
-    return ", ".join(absent)
+    return programs.missing("rpcbind", "ganesha.nfsd", "rpc.statd", "nfs-cp")
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
 
 _LIBRARIES = UNPACKED / "usr/lib/ganesha"
-_PLUGINS = UNPACKED / "usr/lib/x86_64-linux-gnu/ganesha"
 
 _GANESHA = """
 NFS_CORE_PARAM {{
@@ -92,7 +84,7 @@ class Server:
     def port(self, program: str, protocol: str) -> int:
         """Where a service is, as the server's own portmapper has it."""
         number, version = PROGRAMS[program]
-        for line in self.host.run([path_of("rpcinfo"), "-p", "127.0.0.1"]).stdout.splitlines()[1:]:
+        for line in self.host.run([programs.program("rpcinfo"), "-p", "127.0.0.1"]).stdout.splitlines()[1:]:
             words = line.split()
             if words[:3] == [str(number), str(version), protocol]:
                 return int(words[3])
@@ -100,7 +92,7 @@ class Server:
 
     def is_registered(self) -> bool:
         """Whether all services are."""
-        done = self.host.run([path_of("rpcinfo"), "-p", "127.0.0.1"], check=False)
+        done = self.host.run([programs.program("rpcinfo"), "-p", "127.0.0.1"], check=False)
         listed = [tuple(line.split()[:2]) for line in done.stdout.splitlines()[1:]]
         return all((str(number), str(version)) in listed for number, version in PROGRAMS.values())
 
@@ -110,9 +102,10 @@ def _serving(host: Host, script: str, port: int) -> Iterator[Server]:
     with tempfile.TemporaryDirectory(prefix="nfs-") as made:
         home = Path(made) / "files"
         home.mkdir()
-        (Path(made) / "conf").write_text(_GANESHA.format(plugins=_PLUGINS, port=port, home=home))
-        names = {name.removeprefix("rpc."): path_of(name) for name in ("rpcbind", "rpc.statd")}
-        text = script.format(**names, ganesha=path_of("ganesha.nfsd"), libraries=_LIBRARIES, made=made)
+        plugins = next(UNPACKED.glob("usr/lib/*/ganesha"))  # x86_64-linux-gnu ...
+        (Path(made) / "conf").write_text(_GANESHA.format(plugins=plugins, port=port, home=home))
+        names = {name.removeprefix("rpc."): programs.program(name) for name in ("rpcbind", "rpc.statd")}
+        text = script.format(**names, ganesha=programs.program("ganesha.nfsd"), libraries=_LIBRARIES, made=made)
         with (Path(made) / "output").open("wb") as output:
             command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", f"{text}\nwait"]
             process = host.popen(command, stdout=output, stderr=output)
@@ -148,7 +141,7 @@ def file_server(host: Host, port: int = 0) -> Iterator[Server]:
 def run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> str:
     """What a client says. Raises CallFailed."""
     try:
-        done = host.run([path_of(command[0]), *command[1:]], check=False, timeout=seconds)
+        done = host.run([programs.program(command[0]), *command[1:]], check=False, timeout=seconds)
     except subprocess.TimeoutExpired as late:
         raise CallFailed(f"{command[0]}: no end") from late
     if done.returncode:

@@ -18,7 +18,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
-from tools.peers.ftp import SECONDS, UNPACKED, TransferFailed
+from tools.peers.ftp import SECONDS, TransferFailed
+from tools.peers.programs import UNPACKED
 
 Address = IPv4Address | IPv6Address
 RSH_PORT, REXEC_PORT = 514, 512

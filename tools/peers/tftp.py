@@ -7,8 +7,6 @@ file into a directory of theirs, or write one to the server.
 from __future__ import annotations
 
 import contextlib
-import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -18,21 +16,17 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 from tools.lab import Host
-from tools.peers.ftp import SECONDS, UNPACKED, TransferFailed
+from tools.peers import programs
+from tools.peers.ftp import SECONDS, TransferFailed
+from tools.peers.programs import program
 
 Address = IPv4Address | IPv6Address
 PORT = 69
 
 
-def _program(name: str) -> str:
-    """As unpacked by tools/setup, or as installed."""
-    places = [str(UNPACKED / folder) for folder in ("usr/sbin", "usr/bin", "bin")]
-    return shutil.which(name, path=os.pathsep.join([*places, "/usr/sbin", "/usr/bin", "/bin"])) or name
-
-
 def missing() -> str:
     """What the demo needs of all this and is not installed; empty when nothing is."""
-    return "" if shutil.which(_program("in.tftpd")) else "tftpd-hpa"
+    return programs.missing("in.tftpd")
 
 
 # -- servers -----------------------------------------------------------------------------------------------------------
@@ -73,7 +67,7 @@ def _serving(
 @contextlib.contextmanager
 def tftpd_hpa(host: Host) -> Iterator[Server]:
     def command(home: Path) -> Sequence[str]:
-        return [_program("in.tftpd"), "-L", "-c", "-p", "-u", "nobody", "-s", str(home)]
+        return [program("in.tftpd"), "-L", "-c", "-p", "-u", "nobody", "-s", str(home)]
 
     with _serving("tftpd-hpa", host, command) as server:
         yield server
@@ -84,7 +78,7 @@ def atftpd(host: Host) -> Iterator[Server]:
     """It listens at all addresses of IPv4, and at none of IPv6."""
 
     def command(home: Path) -> Sequence[str]:
-        return [_program("atftpd"), "--daemon", "--no-fork", "--logfile", "-", "--user", "nobody.nogroup", str(home)]
+        return [program("atftpd"), "--daemon", "--no-fork", "--logfile", "-", "--user", "nobody.nogroup", str(home)]
 
     with _serving("atftpd", host, command, versions=(4,)) as server:
         yield server
@@ -102,7 +96,7 @@ def _dnsmasq(name: str, *more: str) -> Serve:
                 f"--tftp-root={home}",
                 "--tftp-max=1000",
             ]
-            return [_program("dnsmasq"), *options, "--user=root", "--pid-file=", *more]
+            return [program("dnsmasq"), *options, "--user=root", "--pid-file=", *more]
 
         with _serving(name, host, command) as server:
             yield server
@@ -168,18 +162,18 @@ CURL = Client(
 )
 TFTP_HPA = Client(
     "tftp-hpa",
-    lambda at, remote, local: [_program("tftp"), "-m", "binary", str(at), "-c", "get", remote, str(local)],
-    lambda at, local, remote: [_program("tftp"), "-m", "binary", str(at), "-c", "put", str(local), remote],
+    lambda at, remote, local: [program("tftp"), "-m", "binary", str(at), "-c", "get", remote, str(local)],
+    lambda at, local, remote: [program("tftp"), "-m", "binary", str(at), "-c", "put", str(local), remote],
 )
 ATFTP = Client(
     "atftp",
-    lambda at, remote, local: [_program("atftp"), "-g", "-r", remote, "-l", str(local), str(at), str(PORT)],
-    lambda at, local, remote: [_program("atftp"), "-p", "-l", str(local), "-r", remote, str(at), str(PORT)],
+    lambda at, remote, local: [program("atftp"), "-g", "-r", remote, "-l", str(local), str(at), str(PORT)],
+    lambda at, local, remote: [program("atftp"), "-p", "-l", str(local), "-r", remote, str(at), str(PORT)],
 )
 BUSYBOX = Client(
     "busybox",
-    lambda at, remote, local: [_program("busybox"), "tftp", "-g", "-r", remote, "-l", str(local), str(at)],
-    lambda at, local, remote: [_program("busybox"), "tftp", "-p", "-l", str(local), "-r", remote, str(at)],
+    lambda at, remote, local: [program("busybox"), "tftp", "-g", "-r", remote, "-l", str(local), str(at)],
+    lambda at, local, remote: [program("busybox"), "tftp", "-p", "-l", str(local), "-r", remote, str(at)],
 )
 _TFTPY = (
     "import sys, tftpy;"
