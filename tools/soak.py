@@ -21,8 +21,6 @@ from typing import Any
 
 import click
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Lab, pinhole
 from tools.lab.bad_link import Counts, Fate, bad_link
 from tools.peers.sip_phone import Phone, where
@@ -87,7 +85,7 @@ def run(effort: Effort, seed: int, say: Callable[[str], None] = lambda _: None) 
     chance = random.Random(seed)
     text = _CONFIG.format(idle=effort.idle_seconds)
     with Lab("nat") as lab, pinhole(lab, text, unprivileged=True) as daemon, contextlib.ExitStack() as stack:
-        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        daemon.lock_down()
         fate = replace(FATE)
         links = {
             link: stack.enter_context(bad_link(lab, link, fate, random.Random(chance.random())))

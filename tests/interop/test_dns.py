@@ -16,8 +16,6 @@ from tools.peers.dns import CLIENTS, MANY, SERVERS
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
 
-MORE = "limits: {sessions_per_client: 1000}"
-"""A client that asks from hundreds of ports at once has as many sessions."""
 PAIRS = '{203.0.113.0/28: 192.168.7.0/28, "2001:db8:7::/64": "fd07::/64"}'
 """Addresses that the servers name, and those that clients are to get."""
 TRANSLATED = {"A": "192.168.7.5", "AAAA": "fd07::5"}
@@ -37,7 +35,7 @@ def translating(role: Role) -> Role:
 
 @pytest.fixture(scope="module", params=ROLES, ids=lambda role: role.name)
 def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
-    with gateways.serving(translating(request.param), "nft", MORE) as serving:
+    with gateways.serving(translating(request.param), "nft") as serving:
         yield serving
 
 

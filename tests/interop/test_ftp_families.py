@@ -9,8 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
 from tools.peers import ftp as peers
@@ -49,7 +47,7 @@ def daemon(lab: Lab) -> Iterator[Daemon]:
         for version, other in ((4, 6), (6, 4))
     )
     with pinhole(lab, f"policies:{policies}", unprivileged=True) as daemon:
-        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        daemon.lock_down()
         yield daemon
 
 

@@ -6,8 +6,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways, pinhole
 from tools.lab.capture import datagrams
@@ -134,7 +132,7 @@ def test_clients_that_may_have_no_udp_ask_for_media_in_their_connection() -> Non
         options = "options: {rtsp: {force_interleaved: true}}"
         text = f"version: 1\npolicies: [{{name: out, from: [lan0], action: accept, snat: interface, {options}}}]\n"
         with pinhole(lab, text, "nft", unprivileged=True) as daemon, rtsp.gst_server(lab.server):
-            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT), "nft")
+            daemon.lock_down()
             for number, (client, transports) in enumerate(((FFMPEG, "udp+tcp"), (RTSPSRC, "udp+tcp")), 1):
                 client.play(lab.client, lab.server.v4, transports)
                 daemon.wait_for("rtsp.ended", count=number)

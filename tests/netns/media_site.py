@@ -11,8 +11,6 @@ import struct
 from collections.abc import Iterator
 from typing import Literal
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from proxy.sockets.transparent import IPV6_TRANSPARENT
 from tests.harness.sip_flow import SDP, message
 from tools.lab import Daemon, Host, Lab, pinhole
@@ -349,7 +347,7 @@ def site(
         text = f"policies: [{{{words}}}]\nports: {ports}\n{more}"
         with pinhole(lab, text, unprivileged=not under, under=under) as daemon:
             if is_locked:
-                lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+                daemon.lock_down()
             found = Site(lab, daemon, mode, version)
             try:
                 yield found

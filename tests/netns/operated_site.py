@@ -8,9 +8,7 @@ from typing import Any
 
 from protocols import HELPERS
 from proxy.command import client
-from proxy.config import reading
 from proxy.config.schema import default_table
-from proxy.host.rules import Backend, input_line
 from tests.netns import media_site
 from tools.lab import Lab, pinhole
 
@@ -57,7 +55,7 @@ class Here(media_site.Site):
 def operated() -> Iterator[Here]:
     """Such a gateway, which drops all else."""
     with Lab("routed") as lab, pinhole(lab, CONFIG, unprivileged=True) as daemon:
-        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        daemon.lock_down()
         found = Here(lab, daemon, "S", 4)
         try:
             yield found

@@ -8,8 +8,6 @@ import re
 import socket
 from collections.abc import Iterator
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.netns.media_site import Mode, Socket
 from tools.lab import Daemon, Host, Lab, pinhole
 
@@ -155,7 +153,7 @@ def site(mode: Mode, options: str = "") -> Iterator[Site]:
         which = to if mode == "D" else f"from: [lan0], snat: {'interface' if mode == 'S' else 'none'}"
         text = f"version: 1\npolicies:\n  - {{name: it, action: accept, {which}, options: {{rtsp: {{{options}}}}}}}\n"
         with pinhole(lab, text, "nft", unprivileged=True) as daemon:
-            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT), "nft")
+            daemon.lock_down()
             found = Site(lab, daemon, mode)
             try:
                 yield found

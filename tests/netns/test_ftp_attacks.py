@@ -8,8 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
+from proxy.host.rules import Backend
 from tests.netns.ftp_talk import Served, Talk, dial, fate, open_ports, passive_address, plain_server, server, serving
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
@@ -51,7 +50,7 @@ def site(snat: str = "none", backend: Backend = Backend.NFT, more: str = "") -> 
         Lab("routed") as lab,  # whoever wants to attack the client knows the way
         pinhole(lab, f"policies: [{policy}]\nports: 40000-40099\n{more}", backend.value, unprivileged=True) as daemon,
     ):
-        lab.lock_down(input_line(reading.load(daemon.config), backend), backend.value)
+        daemon.lock_down()
         yield Site(lab, daemon)
 
 

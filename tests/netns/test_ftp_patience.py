@@ -10,8 +10,6 @@ from collections.abc import Iterator
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import (
     SECONDS,
     Script,
@@ -37,7 +35,7 @@ PORT = 40017
 def gateway(snat: str, more: str = "") -> Iterator[tuple[Lab, Daemon]]:
     policy = f"{{name: lan-out, from: [lan0], action: accept, snat: {snat}}}"
     with Lab("routed") as lab, pinhole(lab, f"policies: [{policy}]\n{more}", unprivileged=True) as daemon:
-        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        daemon.lock_down()
         yield lab, daemon
 
 

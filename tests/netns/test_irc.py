@@ -10,8 +10,6 @@ from dataclasses import dataclass
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.netns.irc_talk import SECONDS, Talk, announced, comes, is_refused, number, serving, waiting
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Host, Lab, pinhole
@@ -71,7 +69,7 @@ policies:
 @contextlib.contextmanager
 def gateway(lab: Lab, text: str) -> Iterator[Daemon]:
     with pinhole(lab, text, unprivileged=True) as daemon:
-        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        daemon.lock_down()
         yield daemon
 
 

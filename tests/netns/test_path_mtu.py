@@ -15,8 +15,6 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Address, Way, call, database, transfer
 from tools.lab import Host, Lab, pinhole
@@ -130,7 +128,7 @@ def site(request: pytest.FixtureRequest) -> Iterator[Site]:
         made = Site(lab, far_client, far_server, itertools.count())
         made.wire()
         with pinhole(lab, POLICIES, backend, unprivileged=True) as daemon:
-            lab.lock_down(input_line(reading.load(daemon.config), Backend(backend)), backend)
+            daemon.lock_down()
             yield made
 
 

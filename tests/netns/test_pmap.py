@@ -13,8 +13,6 @@ from typing import Any
 import pytest
 
 from protocols.pmap.wire import MAX_CALL_BYTES, number, record
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.harness.pmap_messages import (
     CALLIT,
     DUMP,
@@ -168,7 +166,7 @@ def site(is_published: bool = False, snat: str = "none", options: str = "") -> I
             policies = f"\n  - {{name: lan-out, from: [lan0], action: accept, snat: {snat}, {options}}}"
         text = f"policies:{policies}\ntimeouts: {{drain: 0.1}}"
         with pinhole(lab, text, unprivileged=True) as daemon:
-            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+            daemon.lock_down()
             yield Site(lab, daemon, is_published)
 
 

@@ -13,8 +13,6 @@ import pytest
 
 from protocols.contract.addresses import RESERVED_PORTS
 from proxy.command import client as control_client
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from proxy.sockets.reserved import MOST_OF_ONE_CLIENT
 from tests.netns.ftp_talk import SECONDS, fate, serving
 from tests.netns.namespaces import needs_root
@@ -123,7 +121,7 @@ class Site:
 def usual(request: pytest.FixtureRequest) -> Iterator[Site]:
     policy = f"{{name: lan-out, from: [lan0], action: accept, snat: {request.param}}}"
     with Lab("routed") as lab, pinhole(lab, f"policies: [{policy}]", unprivileged=True) as daemon:
-        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        daemon.lock_down()
         site = Site(lab, daemon)
         with site.listener:
             yield site

@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.harness.sip_flow import SDP, message, sdp
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Host, Lab, pinhole
@@ -165,7 +163,7 @@ def site(snat: str, options: str = "", more: str = "") -> Iterator[Site]:
         Lab("routed") as lab,  # whoever wants to attack the phone knows the way
         pinhole(lab, f"policies: [{policy}]\nports: 40000-40099\n{more}", unprivileged=True) as daemon,
     ):
-        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        daemon.lock_down()
         gate = Site(lab, daemon, snat)
         try:
             yield gate

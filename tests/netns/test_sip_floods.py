@@ -11,8 +11,6 @@ from ipaddress import IPv6Address
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.harness.sip_flow import SDP, message
 from tests.netns import ftp_talk
 from tests.netns.namespaces import needs_root
@@ -122,7 +120,7 @@ def place() -> Iterator[Site]:
         wan0 = lab.gateway.interfaces["wan0"]
         words = {"ours4": wan0[0], "ours6": wan0[1], "pbx4": lab.client.v4, "pbx6": lab.client.v6}
         with pinhole(lab, TEXT % words, unprivileged=True) as daemon:
-            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+            daemon.lock_down()
             made = Site(lab, daemon)
             try:
                 yield made

@@ -10,8 +10,6 @@ from ipaddress import IPv4Address
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.harness.sip_flow import SDP, message, sdp
 from tests.netns.namespaces import needs_root
 from tests.netns.test_sip_attacks import SECONDS, Speaker, said_until_the_end
@@ -63,7 +61,7 @@ def gateway(options: str = "", is_published: bool = False) -> Iterator[Gateway]:
             policies.append(IN % (lab.gateway.address(4, "wan0"), lab.client.v4))
         text = f"policies: [{', '.join(policies)}]\nports: 40000-40099\n"
         with pinhole(lab, text, unprivileged=True) as daemon:
-            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+            daemon.lock_down()
             gate = Gateway(lab, daemon)
             try:
                 yield gate

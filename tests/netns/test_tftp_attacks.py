@@ -14,8 +14,6 @@ from typing import Any
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Host, Lab, pinhole
 
@@ -120,7 +118,7 @@ limits: {{sessions_per_client: {SESSIONS}}}
         Lab("routed" if snat == "none" else "nat") as lab,
         pinhole(lab, text, unprivileged=True) as daemon,
     ):
-        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        daemon.lock_down()
         site = Site(lab, daemon, (str(lab.server.v4), 69))
         site.listening = End(site, lab.server, 69)
         yield site

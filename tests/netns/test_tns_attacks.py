@@ -12,8 +12,6 @@ from typing import Any
 
 import pytest
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import dial, fate, open_ports
 from tests.netns.namespaces import needs_root
 from tests.netns.tns_site import Site, site
@@ -80,7 +78,7 @@ def publishing() -> Iterator[Site]:
             f"options: {{tns: {{{ANYWHERE}}}}}}}"
         )
         with pinhole(lab, f"policies: [{policy}]\nports: 40000-40099", unprivileged=True) as daemon:
-            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+            daemon.lock_down()
             gate = Site(lab, daemon)
             gate.client, gate.server, gate.listener_at = lab.server, lab.client, (str(outside), 1521)
             yield gate

@@ -10,8 +10,6 @@ from ipaddress import IPv4Address, IPv6Address
 from typing import Any
 
 from proxy.command import client as control_client
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tests.netns.ftp_talk import SECONDS
 from tests.netns.tns_talk import calling, listening, passes, read
 from tools.lab import Daemon, Lab, pinhole
@@ -81,5 +79,5 @@ def site(snat: str = "none", options: str = "", more: str = "") -> Iterator[Site
         Lab("routed") as lab,  # whoever wants to attack the client knows the way
         pinhole(lab, f"policies: [{policy}]\nports: 40000-40099\n{more}", unprivileged=True) as daemon,
     ):
-        lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        daemon.lock_down()
         yield Site(lab, daemon)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -18,13 +17,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tools.bench.case import Case
 from tools.bench.cases import CASES
 from tools.bench.ftp import Bar, Progress, machine, ratio
 from tools.bench.ways import DESCRIPTORS, give_order, start_program
-from tools.lab import Daemon, Lab
+from tools.lab import Daemon, Lab, pinhole
 
 PLAIN, KERNEL, PINHOLE, CROWDED = "plain", "kernel", "pinhole", "crowded"
 MOST_GROWTH = 1.10
@@ -233,18 +230,10 @@ limits:
   pinholes_per_client: {most}
 timeouts: {{udp_idle: 3600}}
 """
-    with Lab("routed") as lab:
-        daemon = Daemon(lab, text, "nft", unprivileged=True)
-        daemon.net_up()
-        try:
-            daemon.start(nofile=DESCRIPTORS)
-            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
-            with _ends(lab, name, case, daemon) as way:
-                yield way
-        finally:
-            daemon.stop()
-            daemon.net_down()
-            shutil.rmtree(daemon.directory)
+    with Lab("routed") as lab, pinhole(lab, text, unprivileged=True, nofile=DESCRIPTORS) as daemon:
+        daemon.lock_down()
+        with _ends(lab, name, case, daemon) as way:
+            yield way
 
 
 # -- what is wanted ----------------------------------------------------------------------------------------------------

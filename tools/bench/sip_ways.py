@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import resource
-import shutil
 import subprocess
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -13,10 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tools.bench.ways import give_order, start_program
 from tools.lab import Daemon, Lab
+from tools.lab import pinhole as serving
 from tools.lab.daemon import ROOT
 from tools.peers import kamailio
 from tools.peers.programs import found
@@ -136,16 +134,9 @@ limits: {{pinholes: {_MOST}, pinholes_per_session: {_MOST}, pinholes_per_client:
 """
     with Lab("nat") as lab:
         _for_load(lab)
-        daemon = Daemon(lab, text, "nft", unprivileged=True, tree=tree, under=under)
-        daemon.net_up()
-        try:
-            daemon.start(nofile=DESCRIPTORS)
-            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        with serving(lab, text, unprivileged=True, tree=tree, under=under, nofile=DESCRIPTORS) as daemon:
+            daemon.lock_down()
             yield Way(name, lab, {"pinhole": daemon.pid}, daemon)
-        finally:
-            daemon.stop()
-            daemon.net_down()
-            shutil.rmtree(daemon.directory)
 
 
 _KAMAILIO = """#!KAMAILIO

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import select
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -15,9 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
-from proxy.config import reading
-from proxy.host.rules import Backend, input_line
 from tools.lab import Daemon, Host, Lab
+from tools.lab import pinhole as serving
 from tools.lab.daemon import ROOT
 from tools.peers.programs import found
 
@@ -141,16 +139,9 @@ limits: {{sessions: {DESCRIPTORS}, sessions_per_client: {DESCRIPTORS}}}
 """
     with Lab("routed" if snat == "none" else "nat") as lab:
         _hosts_for_load(lab)
-        daemon = Daemon(lab, text, "nft", unprivileged=True, tree=tree)
-        daemon.net_up()
-        try:
-            daemon.start(nofile=DESCRIPTORS)
-            lab.lock_down(input_line(reading.load(daemon.config), Backend.NFT))
+        with serving(lab, text, unprivileged=True, tree=tree, nofile=DESCRIPTORS) as daemon:
+            daemon.lock_down()
             yield Way(name, lab, Clients(lab), daemon.pid, daemon)
-        finally:
-            daemon.stop()
-            daemon.net_down()
-            shutil.rmtree(daemon.directory)
 
 
 @contextlib.contextmanager

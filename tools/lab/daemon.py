@@ -16,6 +16,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from proxy.config import reading
+from proxy.host.rules import Backend, input_line
 from proxy.record.catalogue import faults
 from tools.lab.forks import FORKS
 
@@ -74,6 +76,10 @@ class Daemon:
 
     def plan(self) -> str:
         return self.command("net", "plan", "--backend", self._backend, "-c", str(self.config)).stdout
+
+    def lock_down(self) -> None:
+        """The administrator has the gateway drop all that pinhole does not carry (`Lab.lock_down`)."""
+        self._lab.lock_down(input_line(reading.load(self.config), Backend(self._backend)), self._backend)
 
     def net_up(self) -> None:
         self.command("net", "up", "--backend", self._backend, "-c", str(self.config))
@@ -216,15 +222,16 @@ def pinhole(
     unprivileged: bool = False,
     tree: Path = ROOT,
     under: tuple[str, ...] = (),
+    **limits: int,
 ) -> Iterator[Daemon]:
     """Rules up, daemon serving; at the end both are gone again. What it wrote stays only after an error.
 
-    tree: the checkout whose pinhole it is. under: a command that runs it."""
+    tree: the checkout whose pinhole it is. under: a command that runs it. limits: for prlimit, as `nofile=64`."""
     daemon = Daemon(lab, text, backend, unprivileged, tree, under)
     daemon.net_up()
     RUNNING.append(daemon)
     try:
-        daemon.start()
+        daemon.start(**limits)
         yield daemon
     finally:
         RUNNING.remove(daemon)

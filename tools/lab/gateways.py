@@ -130,9 +130,9 @@ def _table() -> str:
 
 
 @contextlib.contextmanager
-def serving(role: Role, backend: BackendName, more: str = "", drain_seconds: float = 30) -> Iterator[Gateway]:
-    """A lab of its own with pinhole at work in this role: an ordinary user with two capabilities. more: further keys of
-    its configuration. drain_seconds: for relays that are not over at its end."""
+def serving(role: Role, backend: BackendName, drain_seconds: float = 30) -> Iterator[Gateway]:
+    """A lab of its own with pinhole at work in this role: an ordinary user with two capabilities. drain_seconds: for
+    relays that are not over at its end."""
     # Without NAT the other side must know a way back to the client; with NAT it must not need one.
     with Lab("nat" if role.hides_client or role.hides_server else "routed") as lab:
         text = f"version: 1\n{_table()}policies:{role.policies(lab)}"
