@@ -1,26 +1,26 @@
 """One end of a case: `python -m tools.bench.case_ends serve|dial HELPER SERVER`.
 
-It reads one JSON object a line, `{"do": NAME, ...arguments}`, and answers each with one: the result, or
-`{"error": text}`. A server is asked for nothing; it says `ready`, and serves until it is killed.
+The client takes orders (orders.py). A server is asked for nothing; it says `ready`, and serves until it is killed.
 """
 
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 import time
+from functools import partial
 from typing import Any
 
 import uvloop
 
 from tools.bench.case import Case
 from tools.bench.cases import CASES
+from tools.bench.orders import READY, take_orders
 
 
 async def serve(case: Case, server: str) -> None:
     await case.serve(server)
-    print("ready", flush=True)
+    print(READY, flush=True)
     await asyncio.Event().wait()
 
 
@@ -48,15 +48,7 @@ class Dialler:
 
 
 def dial(case: Case, server: str) -> None:
-    dialler = Dialler(case, server)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        try:
-            answer = getattr(dialler, order.pop("do"))(**order)
-        except (OSError, RuntimeError) as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+    take_orders(partial(getattr, Dialler(case, server)))
 
 
 if __name__ == "__main__":

@@ -1,22 +1,22 @@
 """The clients: plain blocking sockets, several processes of them, doing what they are told.
 
-Run as a program on the client's host: `python -m tools.bench.client SERVER`. It reads one JSON object a line,
-`{"do": NAME, ...arguments}`, and answers each with one: the result, or `{"error": text}`. The functions below that
-take a server and numbers are those names.
+Run as a program on the client's host: `python -m tools.bench.client SERVER`. It takes orders (orders.py), whose names
+are the functions below that take a server and numbers.
 """
 
 from __future__ import annotations
 
-import json
 import multiprocessing
 import resource
 import socket
 import sys
 import time
 from collections.abc import Callable
+from functools import partial
 from multiprocessing.pool import Pool
 from typing import Any
 
+from tools.bench.orders import take_orders
 from tools.bench.server import (
     BULK,
     BULK_PORT,
@@ -237,14 +237,7 @@ def main(server: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     # Forked before anything is held, so that none of them keeps a connection of another open.
     with multiprocessing.get_context("fork").Pool(PARALLEL) as _pool:
-        print("ready", flush=True)
-        for line in sys.stdin:
-            order = json.loads(line)
-            try:
-                answer = DO[order.pop("do")](server, **order)
-            except (OSError, RuntimeError) as error:
-                answer = {"error": f"{type(error).__name__}: {error}"}
-            print(json.dumps(answer), flush=True)
+        take_orders(lambda name: partial(DO[name], server))
 
 
 if __name__ == "__main__":

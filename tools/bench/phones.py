@@ -1,13 +1,11 @@
 """Phones that do what they are told: they hold calls, thousands of them, and send audio.
 
-Run as a program on a host: `python -m tools.bench.phones caller|callee ADDRESS SERVER`. It reads one JSON object a
-line, `{"do": NAME, ...arguments}`, and answers each with one: the result, or `{"error": text}`. The methods below are
-those names. The callee answers every call by itself, at once.
+Run as a program on a host: `python -m tools.bench.phones caller|callee ADDRESS SERVER`. It takes orders (orders.py),
+whose names are the methods below. The callee answers every call by itself, at once.
 """
 
 from __future__ import annotations
 
-import json
 import re
 import resource
 import secrets
@@ -18,8 +16,11 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from statistics import median, quantiles
 from typing import Any
+
+from tools.bench.orders import take_orders
 
 FIRST_PORT = 10_000
 """Of media: each call has the next two, but that a callee of faxes has few, which its calls share."""
@@ -259,14 +260,7 @@ def main(role: str, host: str, server: str) -> None:
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     phones = Caller(host, server) if role == "caller" else Callee(host, server)
-    print("ready", flush=True)
-    for line in sys.stdin:
-        order = json.loads(line)
-        try:
-            answer = getattr(phones, order.pop("do"))(**order)
-        except (OSError, RuntimeError) as error:
-            answer = {"error": f"{type(error).__name__}: {error}"}
-        print(json.dumps(answer), flush=True)
+    take_orders(partial(getattr, phones))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ from typing import cast
 
 import uvloop
 
+from tools.bench.orders import READY
 from tools.peers.tns_packets import accept, address, in_packet
 
 BULK_PORT = 2000
@@ -234,7 +235,7 @@ async def begin(host: str) -> None:
 
 async def serve(host: str) -> None:
     await begin(host)
-    print("ready", flush=True)
+    print(READY, flush=True)
     await asyncio.Event().wait()
 
 

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Any
 
+from tools.bench.orders import READY
 from tools.lab import Daemon, Host, Lab
 from tools.lab import pinhole as serving
 from tools.lab.daemon import ROOT
@@ -71,7 +72,7 @@ def start_program(host: Host, module: str, *arguments: str) -> subprocess.Popen[
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
     )
-    if _line(process.stdout) != "ready\n":
+    if _line(process.stdout) != f"{READY}\n":
         raise RuntimeError(f"{module} does not start")
     return process
 
