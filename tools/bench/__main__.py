@@ -129,7 +129,7 @@ def _report(
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
-        print(json.dumps(report.plain()))
+        print(json.dumps(asdict(report) | {"bars": [asdict(bar) for bar in report.bars]}))
     else:
         show(report, Console(width=None if sys.stdout.isatty() else 140))
     sys.exit(0 if all(bar.is_met for bar in report.bars) else 1)

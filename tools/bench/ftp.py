@@ -11,10 +11,9 @@ import os
 import platform
 import random
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median, quantiles
-from typing import Any
 
 from tools.bench import ways
 from tools.bench.ways import Way
@@ -104,10 +103,6 @@ class Report:
     duel: dict[str, Bulk]
     idle: Idle
     bars: list[Bar]
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def run(effort: Effort, say: Progress) -> Report:

@@ -12,7 +12,7 @@ import contextlib
 import os
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -73,10 +73,6 @@ class Report:
     found: dict[str, Found]
     """By helper."""
     bars: list[Bar]
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 @dataclass(slots=True)

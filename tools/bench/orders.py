@@ -1,5 +1,5 @@
-"""The end of a program on a host that does what it is told: one JSON object a line, `{"do": NAME, ...arguments}`, and for
-each an answer, the result or `{"error": text}`. `ways.start_program` and `ways.give_order` are the other end."""
+"""The end of a program on a host that does what it is told: one JSON object a line, `{"do": NAME, ...arguments}`, and
+for each an answer, the result or `{"error": text}`. `ways.start_program` and `ways.give_order` are the other end."""
 
 from __future__ import annotations
 

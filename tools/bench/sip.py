@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from statistics import median
-from typing import Any
 
 from tools.bench import ftp, sip_ways, sipp
 from tools.bench.ftp import Bar, Progress
@@ -104,10 +103,6 @@ class Report:
     figures: dict[str, Figures]
     held: Held
     bars: list[Bar]
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def run(effort: Effort, say: Progress) -> Report:

@@ -7,8 +7,7 @@ FTP, ways are compared within a round, and the median over the rounds counts.
 from __future__ import annotations
 
 import contextlib
-from dataclasses import asdict, dataclass, field
-from typing import Any
+from dataclasses import dataclass, field
 
 from tools.bench import ftp, ways
 from tools.bench.ftp import GIB, HAPROXY, KERNEL, LEAST_OF_KERNEL, PINHOLE, ROUTED, Bar, Bulk, Progress
@@ -53,10 +52,6 @@ class Report:
     figures: dict[str, Figures]
     duel: dict[str, Bulk]
     bars: list[Bar]
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self)
 
 
 def run(effort: Effort, say: Progress) -> Report:

@@ -8,10 +8,9 @@ round, so that a machine which is busy with something else for a while moves bot
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
-from typing import Any
 
 from tools.bench import ftp, sip, sip_ways, sipp, ways
 from tools.bench.ftp import GIB, Bar, Progress
@@ -79,10 +78,6 @@ class Report:
         """One for each figure."""
         limits = {True: f"at least {1 - MOST_CHANGE:.2f}", False: f"at most {1 + MOST_CHANGE:.2f}"}
         return [Bar(one.name, one.ratio, limits[one.more_is_better], not one.is_worse) for one in self.figures]
-
-    def plain(self) -> dict[str, Any]:
-        """For JSON."""
-        return asdict(self) | {"bars": [asdict(bar) for bar in self.bars]}
 
 
 def run(tree: Path, effort: Effort, say: Progress) -> Report:
