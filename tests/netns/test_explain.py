@@ -8,7 +8,6 @@ import socket
 import struct
 import time
 from collections.abc import Callable, Iterator
-from ipaddress import ip_address
 
 import pytest
 
@@ -90,15 +89,35 @@ def a_boot_file(here: Here) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def asking_for_a_file(here: Here, of: str = "198.51.100.2") -> Iterator[None]:
+def connected(here: Here, port: int, from_port: int = 0) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A connection of the client's to a port of the server's, and the server's end of it."""
+    at = str(here.lab.server.v4), port
+    with here.lab.server.inside():
+        listener = socket.create_server(at)
+    listener.settimeout(media_site.SECONDS)
+    with here.lab.client.inside():
+        asker = socket.create_connection(at, media_site.SECONDS, (str(here.lab.client.v4), from_port))
+    with listener, asker, listener.accept()[0] as server:
+        yield asker, server
+
+
+@contextlib.contextmanager
+def speaking(here: Here, port: int, from_port: int = 0) -> Iterator[tuple[socket.socket, socket.socket]]:
+    """A socket of the client's for datagrams, and one at a port of the server's, which waits."""
     with here.lab.server.inside():
         waiting = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with here.lab.client.inside():
         asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with waiting, asker:
-        waiting.bind((str(here.lab.server.v4), 69))
+    with asker, waiting:
+        waiting.bind((str(here.lab.server.v4), port))
         waiting.settimeout(media_site.SECONDS)
-        asker.bind((str(here.lab.client.v4), 2069))
+        asker.bind((str(here.lab.client.v4), from_port))
+        yield asker, waiting
+
+
+@contextlib.contextmanager
+def asking_for_a_file(here: Here, of: str = "198.51.100.2") -> Iterator[None]:
+    with speaking(here, 69, from_port=2069) as (asker, waiting):
         asker.sendto(b"\0\1file\0octet\0", (of, 69))
         if of == str(here.lab.server.v4):
             waiting.recv(100)
@@ -107,12 +126,8 @@ def asking_for_a_file(here: Here, of: str = "198.51.100.2") -> Iterator[None]:
 
 @contextlib.contextmanager
 def a_command(here: Here) -> Iterator[str]:
-    at, from_a_reserved_port = (str(here.lab.server.v4), 514), (str(here.lab.client.v4), 1022)
-    with here.lab.server.inside():
-        server = socket.create_server(at)
-    with here.lab.client.inside():
-        asker = socket.create_connection(at, media_site.SECONDS, from_a_reserved_port)
-    with server, asker:
+    """From one reserved port to another one."""
+    with connected(here, 514, from_port=1022) as (asker, _):
         asker.sendall(b"1021\0")
         here.daemon.wait_for("pinhole.opened", purpose="rsh-stderr")
         yield "rsh-stderr"
@@ -121,13 +136,7 @@ def a_command(here: Here) -> Iterator[str]:
 @contextlib.contextmanager
 def a_film(here: Here) -> Iterator[str]:
     """A transport stream, which IPTV has in the place of RTP."""
-    at = (str(here.lab.server.v4), 554)
-    with here.lab.server.inside():
-        listener = socket.create_server(at)
-    with here.lab.client.inside():
-        asker = socket.create_connection(at, media_site.SECONDS)
-    server, _ = listener.accept()
-    with listener, asker, server:
+    with connected(here, 554) as (asker, server):
         talk = rtsp_site.Talk(asker, server)
         asked = talk.ask("SETUP rtsp://tv/1 RTSP/1.0", "CSeq: 1", "Transport: MP2T/H2221/UDP;unicast;client_port=5000")
         transport = media_site.field(asked, "Transport")
@@ -140,18 +149,8 @@ def a_film(here: Here) -> Iterator[str]:
 @contextlib.contextmanager
 def offering(here: Here, kind: str, purpose: str) -> Iterator[str]:
     """A user of IRC who offers something to another one."""
-    at = (str(here.lab.server.v4), 6667)
-    with here.lab.server.inside():
-        listener = socket.create_server(at)
-    with here.lab.client.inside():
-        asker = socket.create_connection(at, media_site.SECONDS)
-    chat, _ = listener.accept()
-    with listener, asker, chat:
-        asker.sendall(b"NICK alice\r\nUSER al 0 * :Alice\r\n")
-        chat.sendall(b":irc.example 001 alice :Welcome\r\n")
-        asker.recv(1000)
-        number = int(ip_address(str(here.lab.client.v4)))
-        asker.sendall(f"PRIVMSG bob :\x01DCC {kind} {number} 5000\x01\r\n".encode())
+    with irc_talk.serving(here.lab.server), irc_talk.Talk(here.lab.client, str(here.lab.server.v4)) as talk:
+        talk.register().offer(5000, kind)
         here.daemon.wait_for("pinhole.opened", purpose=purpose)
         yield purpose
 
@@ -167,16 +166,9 @@ def a_talk_with_a_friend(here: Here) -> contextlib.AbstractContextManager[str]:
 @contextlib.contextmanager
 def a_service(here: Here) -> Iterator[str]:
     """The portmapper tells where NFS is."""
-    with here.lab.server.inside():
-        portmapper = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with here.lab.client.inside():
-        asker = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-    with portmapper, asker:
-        portmapper.bind((str(here.lab.server.v4), 111))
-        portmapper.settimeout(media_site.SECONDS)
-        asker.sendto(
-            struct.pack(">14I", 7, 0, 2, 100_000, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0), portmapper.getsockname()
-        )
+    question = struct.pack(">14I", 7, 0, 2, 100_000, 2, 3, 0, 0, 0, 0, 100_003, 3, 6, 0)
+    with speaking(here, 111) as (asker, portmapper):
+        asker.sendto(question, portmapper.getsockname())
         _, client = portmapper.recvfrom(1000)
         portmapper.sendto(struct.pack(">7I", 7, 1, 0, 0, 0, 0, 2049), client)
         here.daemon.wait_for("pinhole.opened", purpose="rpc")
