@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from protocols import HELPERS
 from proxy.command.cli import COMMANDS
 from proxy.config import reading
 
@@ -48,6 +49,12 @@ def test_every_configuration_of_a_page_is_right(page: Path, tmp_path: Path) -> N
 
 def test_the_configuration_of_the_package_is_right() -> None:
     assert reading.load(ROOT / "debian/pinhole.yaml").audit.to == "/var/log/pinhole/audit.log"
+
+
+def test_the_readme_has_each_helper_with_its_ports_and_says_which_are_off() -> None:
+    rows = re.findall(r"^\| `(\w+)` \| [^|\n]+ \| ([^|\n]+) \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+    said = {name: (set(re.findall(r"\d+", cell)), "off" in cell) for name, cell in rows}
+    assert said == {name: ({str(port) for _, port in one.ports}, bool(one.off)) for name, one in HELPERS.items()}
 
 
 def test_the_image_is_built_in_a_format_that_keeps_its_health_check() -> None:
