@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from fnmatch import fnmatchcase
 from pathlib import Path
 from textwrap import dedent
 
 import pytest
+
+from tests.harness import recordings
 
 ROOT = Path(__file__).parents[1]
 
@@ -40,6 +43,15 @@ WAYS = {
         pytest.skip("not here", allow_module_level=True)
     """,
 }
+
+
+def test_a_capture_that_is_missing_fails_unless_a_licence_keeps_it_out() -> None:
+    with pytest.raises(FileNotFoundError):
+        recordings.found("dns", "zeek-none.pcap")
+    with pytest.raises(pytest.skip.Exception, match=recordings.NOT_BESIDE):
+        recordings.found("dns", "ndpi-none.pcap")
+    tracked = {str(path.relative_to(recordings.HERE)) for path in recordings.HERE.rglob("*")}
+    assert [name for name in tracked for pattern in recordings.KEPT_OUT if fnmatchcase(name, pattern)] == []
 
 
 @pytest.mark.slow

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pytest
@@ -9,14 +10,19 @@ import pytest
 HERE = Path(__file__).parents[1] / "captures"
 PLACES = (HERE, Path(__file__).parents[3] / "shared" / "captures")
 NOT_BESIDE = "is under a licence that keeps it out of this tree, and is not beside it"
+KEPT_OUT = ("*/ndpi-*", "sip-messages/*")
+"""What such a licence is on."""
 
 
 def found(folder: str, name: str) -> Path:
-    """Skips the test that asks for one that is not there."""
+    """Skips the test that asks for one that a licence keeps out and that is not there. Raises FileNotFoundError when
+    another one is not there."""
     for place in PLACES:
         if (path := place / folder / name).exists():
             return path
-    pytest.skip(f"{name} {NOT_BESIDE}")
+    if any(fnmatchcase(f"{folder}/{name}", pattern) for pattern in KEPT_OUT):
+        pytest.skip(f"{name} {NOT_BESIDE}")
+    raise FileNotFoundError(HERE / folder / name)
 
 
 def names(folder: str) -> set[str]:
