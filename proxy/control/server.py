@@ -60,7 +60,7 @@ class Control:
             "handle_signals": False,
             "shutdown_timeout": SHUTDOWN_SECONDS,
             "max_line_size": MOST_LINE_BYTES,
-            "logger": _logger(),
+            "logger": _LOGGER,
         }
         self._runner = web.AppRunner(app, access_log=None, **how)
         self._gate: Gate | None = None
@@ -80,16 +80,15 @@ class Control:
         self._remove()
 
 
-def _logger() -> logging.Logger:
-    """Where the HTTP server tells of its faults. What a peer has written wrong is none, and is answered to the peer."""
+def _is_ours(record: logging.LogRecord) -> bool:
+    """Whether it is a fault of the HTTP server. What a peer has written wrong is none, and is answered to the peer."""
+    fault = None if record.exc_info is None else record.exc_info[1]
+    return not isinstance(fault, HttpProcessingError | web.RequestPayloadError)
 
-    def is_ours(record: logging.LogRecord) -> bool:
-        fault = None if record.exc_info is None else record.exc_info[1]
-        return not isinstance(fault, HttpProcessingError | web.RequestPayloadError)
 
-    logger = logging.getLogger(__name__)
-    logger.addFilter(is_ours)
-    return logger
+_LOGGER = logging.getLogger(__name__)
+"""Where the HTTP server tells of its faults."""
+_LOGGER.addFilter(_is_ours)
 
 
 @web.middleware
