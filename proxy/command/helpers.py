@@ -50,12 +50,12 @@ def session_helper(number: int | None, path: str | None, as_json: bool, form: st
         columns = ("id", "name", "protocol", "port", *(["off"] if not all(entry.enabled for entry in shown) else []))
         print_rows(helper_table.entries(shown), columns)
         click.echo()
-        print_rows(chosen, empty="The policies set no options: those of all helpers have their defaults (--options).")
+        print_rows(chosen, empty="No policy sets an option: those of all helpers have their defaults (--options).")
         if number is None:
             click.echo()
             _print_wrapped("Not taken over; sessions of these are left to the forward policy:", 0)
             for row in helper_table.not_taken_over():
-                _print_wrapped(f"{row['name']} ({row['port']}/{row['protocol']}): {row['why']}", 2)
+                _print_item(f"{row['name']} ({row['port']}/{row['protocol']}): {row['why']}")
         if with_options:
             _print_options(helpers)
 
@@ -70,6 +70,13 @@ def _print_options(helpers: Sequence[dict[str, Any]]) -> None:
             click.echo()
             _print_wrapped(f"{option['name']}: {option['type']}; default {cell('', option['default'])}", 2)
             _print_wrapped(option["description"], 6)
+
+
+def _print_item(text: str) -> None:
+    """One of a list: its first line begins further out than those below."""
+    first, *more = wrapped(printable(text), width(), 4)
+    for line in (first[2:], *more):
+        print_line(line)
 
 
 def _print_wrapped(text: str, indent: int) -> None:

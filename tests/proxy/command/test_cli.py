@@ -223,7 +223,7 @@ def test_table_in_force_and_the_helpers_that_exist(file: Path) -> None:
         ["1", "ftp", "tcp", "21"],
         ["5", "ftp", "tcp", "2121,", "3000-3001"],
     ]
-    assert lines[3:5] == ["", "The policies set no options: those of all helpers have their defaults (--options)."]
+    assert lines[3:5] == ["", "No policy sets an option: those of all helpers have their defaults (--options)."]
 
 
 def test_what_others_have_a_helper_for_and_is_not_taken_over_is_listed_with_the_reason(
