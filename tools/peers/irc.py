@@ -28,6 +28,7 @@ PORT = 6667
 NAME = "irc.example"
 _PYTHON = "/usr/bin/python3"
 """For which the package python3-irc is installed."""
+_BOT = Path(__file__).with_name("irc_bot.py")
 
 
 def missing() -> str:
@@ -330,89 +331,6 @@ class Weechat(User):
         self._tell(f"irc.server.lab */msg {nick} {text}")
 
 
-_BOT = r"""
-import os, select, socket, struct, sys
-import irc.client
-
-server, port, nick, home = sys.argv[1:]
-heard = open(home + "/heard", "w", 1)
-pipe = os.open(home + "/pipe", os.O_RDWR)
-chats, files = {}, {}
-reactor = irc.client.Reactor() if hasattr(irc.client, "Reactor") else irc.client.IRC()
-connection = reactor.server().connect(server, int(port), nick)
-own = connection.socket.getsockname()[0]
-# The library listens where the host's name leads, which in a lab is nowhere.
-socket.gethostbyname = lambda name, ask=socket.gethostbyname: own if name == socket.gethostname() else ask(name)
-
-
-def offered(connection, event):
-    words = event.arguments[1].split() if event.arguments[0] == "DCC" else [""]
-    who = event.source.nick
-    at = irc.client.ip_numstr_to_quad(words[-2]), int(words[-1]) if words[0] == "CHAT" else 0
-    if words[0] == "CHAT":
-        chats[who] = reactor.dcc("chat").connect(*at)
-        heard.write("dcc CHAT %s\n" % who)
-    elif words[0] == "SEND":
-        name = event.arguments[1].partition('"')[2].partition('"')[0] or words[1]
-        at = irc.client.ip_numstr_to_quad(words[-3]), int(words[-2])
-        files[reactor.dcc("raw").connect(*at)] = open(home + "/down/" + name, "wb"), int(words[-1])
-
-
-def came(dcc, event):
-    if dcc in files:
-        files[dcc][0].seek(0)
-        dcc.socket.setblocking(True)
-        dcc.socket.sendall(files[dcc][0].read())
-    for who in [who for who in chats if chats[who] is dcc]:
-        heard.write("dcc CHAT %s\n" % who)
-
-
-def said(dcc, event):
-    if dcc.dcctype == "chat":
-        heard.write("chat %s\n" % event.arguments[0].decode())
-        return
-    file, size = files[dcc]
-    if size is not None:
-        file.write(event.arguments[0])
-        file.flush()
-        dcc.send_bytes(struct.pack("!I", file.tell()))
-    elif struct.unpack("!I", event.arguments[0][-4:])[0] == os.fstat(file.fileno()).st_size:
-        dcc.disconnect()
-
-
-def told(line):
-    command, who, rest = (line + "  ").split(" ", 2)
-    rest = rest.strip()
-    if command == "send":
-        dcc = reactor.dcc("raw").listen()
-        files[dcc] = open(rest, "rb"), None
-        name, number = os.path.basename(rest), irc.client.ip_quad_to_numstr(dcc.localaddress)
-        name = '"%s"' % name if " " in name else name
-        size = os.path.getsize(rest)
-        connection.ctcp("DCC", who, "SEND %s %s %d %d" % (name, number, dcc.localport, size))
-    elif command == "chat":
-        dcc = chats[who] = reactor.dcc("chat").listen()
-        connection.ctcp("DCC", who, "CHAT chat %s %d" % (irc.client.ip_quad_to_numstr(dcc.localaddress), dcc.localport))
-    elif command == "say":
-        chats[who].privmsg(rest)
-    elif command == "message":
-        connection.privmsg(who, rest)
-
-
-for name, handler in {
-    "welcome": lambda connection, event: heard.write("connected\n"),
-    "privmsg": lambda connection, event: heard.write("message %s\n" % event.arguments[0]),
-    "ctcp": offered, "dcc_connect": came, "dccmsg": said,
-}.items():
-    reactor.add_global_handler(name, handler)
-while True:
-    reactor.process_once(0.05)
-    while select.select([pipe], [], [], 0)[0]:
-        for line in os.read(pipe, 4096).decode().splitlines():
-            told(line)
-"""
-
-
 class PythonIrc(User):
     """A bot of the library python-irc. It names addresses of IPv4 alone."""
 
@@ -420,7 +338,7 @@ class PythonIrc(User):
 
     def command(self, server: Address) -> Sequence[str]:
         os.mkfifo(self._pipe)
-        return [_PYTHON, "-W", "ignore", "-c", _BOT, str(server), str(PORT), self.nick, str(self.home)]
+        return [_PYTHON, "-W", "ignore", "-P", str(_BOT), str(server), str(PORT), self.nick, str(self.home)]
 
     def is_connected(self) -> bool:
         return "connected\n" in self.heard()
