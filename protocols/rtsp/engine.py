@@ -9,7 +9,8 @@ RECORD, TEARDOWN and all that names a session are told to that session (sessions
 connection.
 
 House rules:
-- What is answered here is sent between messages of the server, never within one.
+- What is answered here is sent between messages of the server, never within one. Its body goes no further either: the
+  server would read that as the next request.
 - A stream that cannot be read ends with all that its connection has opened.
 """
 
@@ -50,6 +51,7 @@ class RtspEngine(Engine):
         "_answers",
         "_asks_until",
         "_connection",
+        "_denied",
         "_described",
         "_ended",
         "_framers",
@@ -80,7 +82,10 @@ class RtspEngine(Engine):
         self._now = self._heard_at = now
         self._asks_until = now + FIRST_SECONDS
         self._out = Outbox()
-        self._framers = {side: Framer(is_description) for side in Side}
+        self._denied = frozenset(method.encode() for method in options.methods_denied)
+        answered_here = self._denied | {b"SETUP"}  # with its body, which is no request of its own
+        holds = {CLIENT: lambda head: is_description(head) or head.method in answered_here, SERVER: is_description}
+        self._framers = {side: Framer(holds[side]) for side in Side}
         self._setups = Setups(peers, options, pinholes, table)
         self._pending = {side: Waiting() for side in Side}
         self._connection = Connection(peers, options, self._setups, table, self._framers)
@@ -223,7 +228,7 @@ class RtspEngine(Engine):
         name, _ = head.session()
         if side is CLIENT:
             self._agent = self._agent or head.first(b"user-agent")[:200]
-            if head.method.decode("latin-1") in self._options.methods_denied:
+            if head.method in self._denied:
                 self._out.add(violation("rtsp.method_denied", head.name, "answered 405"))
                 self._answer(head, 405, b"Method Not Allowed")
                 return

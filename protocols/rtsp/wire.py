@@ -168,7 +168,7 @@ class Framer:
     __slots__ = ("_data", "_left", "_searched", "_started", "_waiting", "counts", "frames", "holds")
 
     def __init__(self, holds: Callable[[Head], bool]) -> None:
-        """`holds` tells whether the body of a message is wanted with it."""
+        """`holds` tells whether a message waits for its body, and has that with it."""
         self.holds = holds
         self.frames = False
         """Whether interleaved frames may come (RT11)."""

@@ -9,7 +9,7 @@ import pytest
 
 from tests.netns.media_site import FEW, Voice
 from tests.netns.namespaces import needs_root
-from tests.netns.rtsp_site import Site, Stream, Talk, heard, site
+from tests.netns.rtsp_site import Site, Stream, Talk, heard, message, site
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -53,6 +53,15 @@ def test_a_server_is_not_told_to_flood_another_host(place: Site, talk: Talk, tra
     assert answer.startswith(b"RTSP/1.0 461 ")
     place.daemon.wait_for("violation", count=told + 1, rule="rtsp.destination")
     assert opened(place) == before
+
+
+def test_a_request_within_a_refused_one_never_reaches_the_server(place: Site, talk: Talk) -> None:
+    transport = f"Transport: RTP/AVP;unicast;destination={place.lab.client_stranger.v4};client_port=5000-5001"
+    hidden = message("SETUP rtsp://camera/1 RTSP/1.0", "CSeq: 2", transport)
+    talk.say("SETUP rtsp://camera/1 RTSP/1.0", "CSeq: 1", transport, f"Content-Length: {len(hidden)}")
+    talk.client.sendall(hidden)
+    assert heard(talk.client).startswith(b"RTSP/1.0 461 ")
+    assert talk.is_silent()
 
 
 @pytest.mark.parametrize("port", ["53", "1023", "5060-5061"])

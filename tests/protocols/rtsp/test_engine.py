@@ -225,6 +225,19 @@ def test_a_provisional_response_settles_nothing() -> None:
     assert standing(session) == 2
 
 
+@pytest.mark.parametrize("method", [b"SETUP", b"RECORD"])
+def test_the_body_of_what_is_answered_here_is_no_request_to_the_server(method: bytes) -> None:
+    session = connected(methods_denied=("RECORD",))
+    bounce = b"Transport: RTP/AVP;unicast;destination=192.0.2.9;client_port=5000-5001"
+    hidden = message(b"SETUP rtsp://a/b RTSP/1.0", b"CSeq: 2", bounce)
+    for part in message(method + b" rtsp://a/b RTSP/1.0", b"CSeq: 1", bounce, body=hidden).splitlines(True):
+        session.receive(Side.CLIENT, part)
+    assert session.sent(Side.SERVER) == b""
+    assert len(session.violations()) == 1
+    asks(session, b"OPTIONS", 3)
+    assert session.sent(Side.SERVER).startswith(b"OPTIONS ")
+
+
 def test_what_is_answered_here_waits_for_the_end_of_a_frame() -> None:
     session = connected(destination="refuse")
     interleaved(session)
