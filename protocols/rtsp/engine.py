@@ -82,7 +82,7 @@ class RtspEngine(Engine):
         self._now = self._heard_at = now
         self._asks_until = now + FIRST_SECONDS
         self._out = Outbox()
-        self._denied = frozenset(method.encode() for method in options.methods_denied)
+        self._denied = frozenset(method.upper().encode() for method in options.methods_denied)
         answered_here = self._denied | {b"SETUP"}  # with its body, which is no request of its own
         holds = {CLIENT: lambda head: is_description(head) or head.method in answered_here, SERVER: is_description}
         self._framers = {side: Framer(holds[side]) for side in Side}

@@ -64,7 +64,7 @@ class Head:
     version: bytes
     """RTSP/1.0, or HTTP/1.1 of a tunnel."""
     method: bytes = b""
-    """Of a request, in the case it came in (RT2). Empty: a response."""
+    """Of a request, in capitals (RT2). Empty: a response."""
     url: bytes = b""
     code: int = 0
     """Of a response."""
@@ -154,7 +154,7 @@ def read_start(data: bytes) -> Head:
     if (found := _RESPONSE.match(data)) is not None:
         return Head(data, found["version"], code=int(found["code"]))
     if (found := _REQUEST.match(data)) is not None:
-        return Head(data, found["version"], found["method"], found["url"])
+        return Head(data, found["version"], found["method"].upper(), found["url"])
     raise NotRtsp("the first line is none of RTSP")
 
 

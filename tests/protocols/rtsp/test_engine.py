@@ -477,6 +477,22 @@ def test_a_redirect_by_status_is_told() -> None:
     assert session.notes("rtsp.redirected") == [{"message": "302", "location": b"rtsp://192.0.2.1/c"}]
 
 
+def test_methods_are_known_in_any_case() -> None:
+    """Or a server that takes any case would do what is refused here (RT2)."""
+    session = connected(methods_denied=("Record",))
+    asks(session, b"Setup", 1, b"Transport: RTP/AVP;unicast;destination=192.0.2.9;client_port=5000-5001")
+    asks(session, b"record", 2)
+    assert session.violations() == ["rtsp.destination", "rtsp.method_denied"]
+    assert session.sent(Side.SERVER) == b""
+    sets_up(session, 3)
+    asks(session, b"teardown", 4, b"Session: s")
+    assert session.sent(Side.SERVER).endswith(
+        b"teardown rtsp://203.0.113.7/live RTSP/1.0\r\nCSeq: 4\r\nSession: s\r\n\r\n"
+    )
+    answers(session, 4)
+    assert standing(session) == 0
+
+
 def test_interleaved_media_may_be_denied() -> None:
     session = connected(interleaved="deny")
     asks(session, b"SETUP", 1, b"Transport: RTP/AVP/TCP;interleaved=0-1")
