@@ -26,7 +26,7 @@ MAX_PARAMETERS = 32
 
 _SPEC = re.compile(rb"[^,\"]*+(?:\"[^\"]*+\"[^,\"]*+)*")
 _PARAMETER = re.compile(rb"[^;\"]*+(?:\"[^\"]*+\"[^;\"]*+)*")
-_NAMED = re.compile(rb"[ \t\r\n]*+([^\s=;]++)[ \t\r\n]*+(?:=[ \t\r\n]*+(.*))?", re.DOTALL)
+_NAMED = re.compile(rb"\s*+([^\s=;]++)\s*+(?:=\s*+(.*))?", re.DOTALL)
 _PORTS = re.compile(rb"([0-9]{1,5}+)(?:[ \t]*+[-/][ \t]*+([0-9]{1,5}+))?")
 _ADDRESS = re.compile(rb"\"(\[[0-9A-Fa-f:.]{2,45}+\]|[^\":\[\]]*+)(?::([0-9]{1,5}+))?\"")
 
@@ -145,9 +145,14 @@ def _read_spec(value: bytes, span: Span, is_2: bool) -> Spec:
     while start <= span.end:
         found = _PARAMETER.match(value, start, span.end)
         assert found is not None  # it may be empty
+        if b";" in found[0]:
+            raise Malformed("a semicolon in quotes")  # many servers know no quotes (RT13)
         if is_first:
             tokens = tuple(token.strip() for token in found[0].lower().split(b"/"))
-        elif (named := _NAMED.fullmatch(value, found.start(), found.end())) is not None:
+        elif found[0].strip():
+            named = _NAMED.fullmatch(value, found.start(), found.end())
+            if named is None:
+                raise Malformed("a parameter without a name")
             text = (named[2] or b"").rstrip()
             at = named.start(2) if text else named.end(1)
             whole = Span(found.start() - 1, found.end())

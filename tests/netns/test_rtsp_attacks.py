@@ -43,6 +43,7 @@ def setup(talk: Talk, transport: str) -> bytes:
         "RTP/AVP;unicast;destination={other};client_port=5000-5001",
         "RTP/AVP;unicast;client_port=5000-5001,RTP/AVP;unicast;destination={other};client_port=5000-5001",
         'RTP/AVP;mode="x";destination="{other}";client_port=5000-5001',
+        "RTP/AVP;\x0cdestination={other};client_port=5000-5001",
         "RTP/AVP;multicast;destination={other};port=5000-5001",
         "RTP/AVP;unicast;destination=198.51.100.2;client_port=5000-5001",
     ],
@@ -53,6 +54,11 @@ def test_a_server_is_not_told_to_flood_another_host(place: Site, talk: Talk, tra
     assert answer.startswith(b"RTSP/1.0 461 ")
     place.daemon.wait_for("violation", count=told + 1, rule="rtsp.destination")
     assert opened(place) == before
+
+
+def test_what_servers_without_quotes_would_read_is_not_sent_to_one(place: Site, talk: Talk) -> None:
+    hidden = f'RTP/AVP;x="a;destination={place.lab.client_stranger.v4};b";client_port=5000-5001'
+    assert setup(talk, hidden).startswith(b"RTSP/1.0 400 ")
 
 
 def test_a_request_within_a_refused_one_never_reaches_the_server(place: Site, talk: Talk) -> None:

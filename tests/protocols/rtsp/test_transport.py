@@ -81,6 +81,11 @@ def test_addresses_of_version_2(value: bytes, ends: tuple[str, str | None] | Non
         (b"RTP/AVP;client_port=65536", False),
         (b"RTP/AVP;client_port=1-2;client_port=3-4", False),
         (b"RTP/AVP;destination=192.0.2.1;destination=192.0.2.2;client_port=1", False),
+        (b'RTP/AVP;x="a;destination=192.0.2.9;b";client_port=1', False),
+        (b'RTP/AVP"a;destination=192.0.2.9;b";client_port=1', False),
+        (b'RTP/AVP;mode="a""b;destination=192.0.2.9";client_port=1', False),
+        (b"RTP/AVP;desti\r\n nation=192.0.2.9;client_port=1", False),
+        (b"RTP/AVP;=x;client_port=1", False),
         (b"RTP/AVP;dest_addr=:8000", True),
         (b'RTP/AVP;dest_addr=":8000"/":8001"/":8002"', True),
         (b'RTP/AVP;dest_addr=":8000"x', True),
@@ -91,6 +96,12 @@ def test_addresses_of_version_2(value: bytes, ends: tuple[str, str | None] | Non
 def test_what_cannot_be_read_is_malformed(value: bytes, is_2: bool) -> None:
     with pytest.raises(Malformed):
         read(value, is_2)
+
+
+@pytest.mark.parametrize("blank", [b" ", b"\t", b"\r\n ", b"\x0b", b"\x0c"])
+def test_blanks_hide_no_destination(blank: bytes) -> None:
+    (spec,) = read(b"RTP/AVP;;%bdestination%b=%b192.0.2.9;client_port=1;" % (blank, blank, blank), is_2=False)
+    assert [host for host, *_ in spec.hosts()] == [ip_address("192.0.2.9")]
 
 
 def test_a_long_value_takes_no_longer_than_its_length() -> None:
