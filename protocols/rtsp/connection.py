@@ -14,7 +14,7 @@ from protocols.contract.pinholes import Closed
 from protocols.rtsp import urls
 from protocols.rtsp.agreement import Agreements
 from protocols.rtsp.options import RtspOptions
-from protocols.rtsp.sessions import MAX_SESSIONS, MAX_TIMEOUT, Key, Session, Stream, Table
+from protocols.rtsp.sessions import MAX_SESSIONS, MAX_STREAMS, MAX_TIMEOUT, Key, Session, Stream, Table
 from protocols.rtsp.setup import Asked, Change, Setups
 from protocols.rtsp.wire import Framer, Head
 
@@ -67,9 +67,9 @@ class Connection:
     ) -> Sequence[Change]:
         """SETUP has its 2xx, which gives or names a session (RT26). Returns what becomes of that answer."""
         session = self.named(name, now) or self._begin(asked, head, name, agent, now)
-        if session is None:
+        if session is None or not session.takes(asked.url):
             self.setups.take_back(asked, now, is_retried=False)
-            detail = f"more than {MAX_SESSIONS} sessions of a connection"
+            detail = f"more than {MAX_SESSIONS} sessions of a connection, or {MAX_STREAMS} streams of a session"
             self.notes.append(violation("rtsp.too_many", detail, "nothing opened"))
             return []
         if timeout:

@@ -26,7 +26,7 @@ from protocols.rtsp import tunnel, urls
 from protocols.rtsp.codecs import Described, is_description
 from protocols.rtsp.connection import Connection
 from protocols.rtsp.options import RtspOptions
-from protocols.rtsp.requests import TEARDOWN_SECONDS, Pending, Waiting
+from protocols.rtsp.requests import MAX_PENDING, TEARDOWN_SECONDS, Pending, Waiting
 from protocols.rtsp.sessions import Session, Table
 from protocols.rtsp.setup import Refused, Setups
 from protocols.rtsp.wire import EarlyFrame, Framer, Head, NotRtsp
@@ -330,8 +330,10 @@ class RtspEngine(Engine):
     # -- answers of ours, and HTTP -----------------------------------------------------------------------------------
 
     def _answer(self, head: Head, code: int, reason: bytes) -> None:
-        """Answer a request of the client's in the place of its server."""
+        """Answer a request of the client's in the place of its server. Raises Malformed if too many of them wait."""
         self._tell()
+        if len(self._answers) == MAX_PENDING:
+            raise Malformed(f"more than {MAX_PENDING} requests whose answers wait for the end of a frame or a body")
         self._answers.append(_answer(head, code, reason))
         self._flush()
 
@@ -459,7 +461,7 @@ class RtspEngine(Engine):
 
 def _answer(head: Head | None, code: int, reason: bytes) -> bytes:
     """An answer of ours to this request."""
-    number = head.fields.get(b"cseq") if head is not None else None
-    cseq = b"CSeq: %b\r\n" % head.value(number[0]) if head is not None and number else b""
+    number = head.first(b"cseq") if head is not None else b""
+    cseq = b"CSeq: %b\r\n" % number if number else b""
     version = head.version if head is not None and head.is_rtsp else b"RTSP/1.0"
     return b"%b %d %b\r\n%b\r\n" % (version, code, reason, cseq)

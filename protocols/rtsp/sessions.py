@@ -160,6 +160,10 @@ class Session:
         """How long it lives without a message or a packet (RT29)."""
         return max(2 * self.timeout, self.options.media_idle)
 
+    def takes(self, url: bytes) -> bool:
+        """Whether media of this URL may be agreed: once more, or as a further stream."""
+        return url in self.streams or len(self.streams) < MAX_STREAMS
+
     def speak(self, engine: object, now: float) -> None:
         """A message of it has come by this engine's connection."""
         self.speakers.add(engine)

@@ -98,6 +98,8 @@ class Setups:
         spans = head.fields.get(b"transport", [])
         if len(spans) != 1:
             return self._refuse("rtsp.malformed", "SETUP without one Transport", Refused(400, b"Bad Request"))
+        if session is not None and not session.takes(head.url):
+            return self._refuse("rtsp.too_many", f"more than {MAX_STREAMS} streams of a session", UNSUPPORTED)
         value, start = head.value(spans[0]), spans[0].start
         try:
             specs = transport.read(value, head.is_2)
@@ -203,9 +205,10 @@ class Setups:
         for known in standing:
             if known.url == url and known.client == ends and known.offered is not None:
                 return known
-        has_many = session is not None and agreed is None and len(session.streams) >= MAX_STREAMS
-        if has_many or len(self.offers) >= MAX_OFFERS:
-            self.notes.append(violation("rtsp.too_many", f"more than {MAX_STREAMS} streams of a session", "taken out"))
+        if len(self.offers) >= MAX_OFFERS:
+            self.notes.append(
+                violation("rtsp.too_many", f"more than {MAX_OFFERS} streams without an answer", "taken out")
+            )
             return None
         peers = self._peers
         seen = peers.client_as_seen.host if peers.is_mapped(CLIENT) else None

@@ -158,6 +158,27 @@ def test_streams_of_a_session_are_bounded() -> None:
     assert b"RTSP/1.0 461 " in session.sent(Side.CLIENT)
 
 
+@pytest.mark.parametrize("named", [(b"Session: s",), ()])
+def test_streams_within_the_connection_are_bounded_too(named: tuple[bytes, ...]) -> None:
+    session = connected()
+    transport = b"Transport: RTP/AVP/TCP;unicast;interleaved=0-1"
+    for number in range(MAX_STREAMS + 2):
+        asks(session, b"SETUP", number, transport, *(named if number else ()), url=URL + b"/%d" % number)
+        answers(session, number, b"Session: s", transport)
+    assert session.violations() == 2 * ["rtsp.too_many"]
+    session.close()
+    assert len(session.notes("rtsp.stream")) == MAX_STREAMS
+
+
+def test_answers_that_wait_are_bounded() -> None:
+    session = connected()
+    interleaved(session)
+    session.receive(Side.SERVER, b"$\0\xff\xff")
+    for number in range(MAX_PENDING + 1):
+        asks(session, b"SETUP", number)
+    assert session.effects[-1] == Abort("malformed")
+
+
 def test_sessions_of_a_connection_are_bounded() -> None:
     session = connected()
     for number in range(MAX_SESSIONS + 1):
