@@ -6,17 +6,18 @@ is found by its id, lives by each message, and ends: by TEARDOWN, by time, or wi
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 
 from protocols.contract.addresses import Peers, Side
 from protocols.contract.effects import Note, violation
 from protocols.contract.pinholes import Closed
 from protocols.rtsp import urls
 from protocols.rtsp.agreement import Agreements
+from protocols.rtsp.carrier import Carrier
 from protocols.rtsp.options import RtspOptions
 from protocols.rtsp.sessions import MAX_SESSIONS, MAX_STREAMS, MAX_TIMEOUT, Key, Session, Stream, Table
 from protocols.rtsp.setup import Asked, Change, Setups
-from protocols.rtsp.wire import Framer, Head
+from protocols.rtsp.wire import Head
 
 LOOK_SECONDS = 30.0
 """How often an engine whose connection is gone looks whether another connection still speaks of its media."""
@@ -25,15 +26,13 @@ LOOK_SECONDS = 30.0
 class Connection:
     """The sessions that one connection speaks of, and the SETUPs that ask for more."""
 
-    __slots__ = ("_agreements", "_framers", "_options", "_peers", "_table", "notes", "sessions", "setups")
+    __slots__ = ("_agreements", "_carrier", "_options", "_peers", "_table", "notes", "sessions", "setups")
 
-    def __init__(
-        self, peers: Peers, options: RtspOptions, setups: Setups, table: Table, framers: Mapping[Side, Framer]
-    ) -> None:
+    def __init__(self, peers: Peers, options: RtspOptions, setups: Setups, table: Table, carrier: Carrier) -> None:
         self._peers = peers
         self._options = options
         self._table = table
-        self._framers = framers
+        self._carrier = carrier
         self._agreements = Agreements(peers, options, setups)
         self.setups = setups
         self.notes = setups.notes
@@ -78,8 +77,8 @@ class Connection:
         stream, changes = self._agreements.agree(asked, session, spec, at, head, now)
         session.speak(self, now)
         if stream.kind == "interleaved":
-            stream.interleave(self._framers, (spec or asked.specs[0]).channels())
-            for framer in self._framers.values():
+            stream.interleave(self._carrier, (spec or asked.specs[0]).channels())
+            for framer in self._carrier.framers.values():
                 framer.frames = True
         elif stream.kind == "multicast":
             self.notes.append(Note("rtsp.multicast", {"rtsp_session": session.name, "url": urls.told(asked.url)}))
@@ -113,7 +112,7 @@ class Connection:
     def is_all_within(self) -> bool:
         """Whether media flows, and all of it in the connection itself (RT12)."""
         streams = list(self.streams)
-        return bool(streams) and not self.setups.offers and all(one.framers is self._framers for one in streams)
+        return bool(streams) and not self.setups.offers and all(one.carrier is self._carrier for one in streams)
 
     # -- ends --------------------------------------------------------------------------------------------------------
 

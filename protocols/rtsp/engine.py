@@ -1,8 +1,8 @@
 """RTSP: a connection on which media is asked for (RFC 2326, RFC 7826). Ids in comments (RT21) are those of
 `protocols/FACTS.md`.
 
-    bytes --> wire.Framer --> a message --> _request, _response --> what becomes of it --> on to the other side
-                         +--> frames, bodies that nobody reads --------------------------> as they came
+    bytes --> Carrier --> a message --> _request, _response --> what becomes of it --> on to the other side
+                     +--> frames, bodies that nobody reads --------------------------> as they came
 
 A request waits for the response with its CSeq (requests.py). SETUP and its 2xx are setup.py's matter; PLAY,
 RECORD, TEARDOWN and all that names a session are told to that session (sessions.py), which may belong to another
@@ -23,22 +23,18 @@ from protocols.contract.effects import Abort, Copy, Effect, Finish, Note, Outbox
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, Closed, PinholeEvent, Pinholes
 from protocols.rtsp import tunnel, urls
+from protocols.rtsp.carrier import Carrier
 from protocols.rtsp.codecs import Described, is_description
 from protocols.rtsp.connection import Connection
 from protocols.rtsp.options import RtspOptions
 from protocols.rtsp.requests import MAX_PENDING, TEARDOWN_SECONDS, Pending, Waiting
 from protocols.rtsp.sessions import Session, Table
 from protocols.rtsp.setup import Refused, Setups
-from protocols.rtsp.wire import EarlyFrame, Framer, Head, NotRtsp
+from protocols.rtsp.wire import EarlyFrame, Framer, Head, HeldTooMuch, NotRtsp, answer
 from protocols.toolbox import tls
-from protocols.toolbox.spans import replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
-FIRST_SECONDS = 60.0
-"""The time to the first message of a connection."""
-WHOLE_SECONDS = 30.0
-"""The time that a message may take from its first byte to its last."""
 _GONE = (454, 455)
 """Answers to TEARDOWN that say that there is nothing left of the session."""
 
@@ -49,16 +45,12 @@ class RtspEngine(Engine):
     __slots__ = (
         "_agent",
         "_answers",
-        "_asks_until",
+        "_carrier",
         "_connection",
         "_denied",
         "_described",
         "_ended",
-        "_framers",
         "_has_answered",
-        "_has_asked",
-        "_heard_at",
-        "_held",
         "_is_copied",
         "_is_over",
         "_is_tunnel",
@@ -67,36 +59,27 @@ class RtspEngine(Engine):
         "_out",
         "_peers",
         "_pending",
-        "_pinholes",
         "_setups",
         "_started",
-        "_table",
-        "_waits_since",
     )
 
     def __init__(self, peers: Peers, options: RtspOptions, pinholes: Pinholes, now: float, table: Table) -> None:
         self._peers = peers
         self._options = options
-        self._pinholes = pinholes
-        self._table = table
-        self._now = self._heard_at = now
-        self._asks_until = now + FIRST_SECONDS
+        self._now = now
         self._out = Outbox()
         self._denied = frozenset(method.upper().encode() for method in options.methods_denied)
-        answered_here = self._denied | {b"SETUP"}  # with its body, which is no request of its own
-        holds = {CLIENT: lambda head: is_description(head) or head.method in answered_here, SERVER: is_description}
-        self._framers = {side: Framer(holds[side]) for side in Side}
+        answered_here = self._denied | {b"SETUP"}
+        asks = Framer(lambda head: is_description(head) or head.method in answered_here)
+        self._carrier = Carrier(peers.client.host, {CLIENT: asks, SERVER: Framer(is_description)}, table.held, now)
         self._setups = Setups(peers, options, pinholes, table)
         self._pending = {side: Waiting() for side in Side}
-        self._connection = Connection(peers, options, self._setups, table, self._framers)
+        self._connection = Connection(peers, options, self._setups, table, self._carrier)
         self._described = Described()
         self._answers: list[bytes] = []
         """Answers of ours that wait until the client is told nothing else."""
-        self._waits_since: dict[Side, float] = {}
-        """side -> since when a message of it is not whole."""
-        self._held = dict.fromkeys(Side, 0)
         self._agent = b""
-        self._started = self._has_asked = self._has_answered = self._is_tunnel = self._is_over = self._is_copied = False
+        self._started = self._has_answered = self._is_tunnel = self._is_over = self._is_copied = False
         self._ended: set[Side] = set()
 
     # -- what comes in -----------------------------------------------------------------------------------------------
@@ -110,42 +93,28 @@ class RtspEngine(Engine):
             self._started = True
             if tls.begins(data):
                 return self._tls(data)
-        framer = self._framers[side]
-        framer.push(data)
         head = None
         try:
-            while not self._is_over and (piece := framer.pop()) is not None:
-                self._heard_at = now
-                self._waits_since.pop(side, None)
+            for piece in self._carrier.cut(side, data, now):
                 if isinstance(piece, bytes):
                     self._out.send(side.other, piece)
                 else:
                     head = piece
                     self._message(side, piece)
                     head = None
+                if self._is_over:
+                    break
                 if side is SERVER:
                     self._flush()
         except NotRtsp as bad:
             return self._fail("rtsp.not_rtsp", str(bad), "not_rtsp")
+        except HeldTooMuch as bad:
+            return self._fail("rtsp.held_too_much", str(bad), "held_too_much")
         except EarlyFrame as bad:
             return self._fail("rtsp.frame", str(bad), "malformed", self._last_answer(side, None))
         except Malformed as bad:
             return self._fail("rtsp.malformed", str(bad), "malformed", self._last_answer(side, head))
-        if not self._is_over and not self._holds(side, framer):
-            return self._fail("rtsp.held_too_much", "too much of unfinished messages", "held_too_much")
         return self._take()
-
-    def _holds(self, side: Side, framer: Framer) -> bool:
-        """Count what is not whole. Whether that may be held."""
-        waiting = len(framer)
-        if waiting:
-            self._waits_since.setdefault(side, self._now)
-        else:
-            self._waits_since.pop(side, None)
-        if not self._table.held.change(self._peers.client.host, self._held[side], waiting):
-            return False
-        self._held[side] = waiting
-        return True
 
     def _take(self) -> list[Effect]:
         self._tell()
@@ -171,7 +140,7 @@ class RtspEngine(Engine):
             for pending in waiting.take():
                 self._forget(pending)
         self._connection.end_all("violation", self._now)
-        self._release()
+        self._carrier.close()
         return [*self._take(), Abort(reason)]
 
     # -- messages ----------------------------------------------------------------------------------------------------
@@ -185,7 +154,6 @@ class RtspEngine(Engine):
             self._out.add(Copy(side, has_come, data, b""))
 
     def _message(self, side: Side, head: Head) -> None:
-        self._has_asked = True
         self._copied(side, True, head.data + head.body)
         if not head.is_rtsp or self._is_tunnel:
             self._http(side, head)
@@ -196,30 +164,12 @@ class RtspEngine(Engine):
         else:
             self._response(side, head)
 
-    def _pass(self, side: Side, head: Head, changes: Sequence[tuple[str, urls.Change]] = ()) -> None:
+    def _pass(self, side: Side, head: Head, changes: Sequence[urls.Named] = ()) -> None:
         """Send a message on, with these changes and those of addresses that stand anywhere (RT34)."""
         self._tell()
-        every = list(changes)
-        body = head.body
-        names = urls.names(self._peers, side)
-        if names is not None:
-            if side is SERVER:
-                every += urls.in_fields(head, *names)
-            if body and head.first(b"content-type").lower().startswith(urls.SDP):
-                body = urls.in_description(head.body, *names)
-                length = b"%d" % len(body)
-                every += (("content-length", (span, length)) for span in head.fields[b"content-length"])
-        every.sort(key=lambda change: change[1][0])
-        sent = replace(head.data, [change for _, change in every]) + body
+        sent, told = urls.relocated(head, self._peers, side, changes)
         self._out.send(side.other, sent)
         self._copied(side.other, False, sent)
-        told: list[dict[str, object]] = [
-            {"field": name, "before": head.value(span), "after": new}
-            for name, (span, new) in every
-            if name != "content-length"
-        ]
-        if body != head.body:
-            told.append({"field": "sdp", "before": None, "after": None})
         if told:
             self._out.add(Note("address.rewritten", {"message": head.name, "changes": told}))
 
@@ -234,7 +184,7 @@ class RtspEngine(Engine):
                 return
         session = self._connection.named(name, self._now)
         pending = Pending(head.method, head.url, name)
-        changes: Sequence[tuple[str, urls.Change]] = ()
+        changes: Sequence[urls.Named] = ()
         match head.method:
             case b"SETUP" if side is CLIENT:
                 asked = self._setups.ask(head, session, self._described.codecs(head.url), number, self._now)
@@ -258,7 +208,7 @@ class RtspEngine(Engine):
         number = head.cseq()
         name, timeout = head.session()
         session = self._connection.named(name, self._now)
-        changes: Sequence[tuple[str, urls.Change]] = ()
+        changes: Sequence[urls.Named] = ()
         pending = self._pending[side.other].answered(number) if head.code >= 200 else None
         if pending is not None:
             session = session or self._connection.named(pending.session, self._now)
@@ -272,7 +222,7 @@ class RtspEngine(Engine):
 
     def _settle(
         self, pending: Pending, head: Head, name: bytes, timeout: int | None, session: Session | None
-    ) -> list[tuple[str, urls.Change]]:
+    ) -> list[urls.Named]:
         """A request has its final answer. Returns what becomes of that."""
         is_good = 200 <= head.code < 300
         if pending.asked is not None:
@@ -294,19 +244,16 @@ class RtspEngine(Engine):
         self._connection.begun(session, pending.method == b"PLAY")
         may_splice = self._options.interleaved == "splice" and not self._peers.is_mapped(SERVER)
         if may_splice and self._connection.is_all_within:
-            self._splice()
-
-    def _splice(self) -> None:
-        self._connection.end_all("unread", self._now)
-        for side in (SERVER, CLIENT):
-            if rest := self._framers[side].rest():
-                self._out.send(side.other, rest)
-        self._step_aside()
+            self._connection.end_all("unread", self._now)
+            self._step_aside()
 
     def _step_aside(self) -> None:
         """From here on the connection is relayed unread."""
         self._is_over = True
-        self._release()
+        for side in (SERVER, CLIENT):
+            if rest := self._carrier.rest(side):
+                self._out.send(side.other, rest)
+        self._carrier.close()
         self._tell()
         self._out.add(Splice(self._options.idle))
 
@@ -334,31 +281,33 @@ class RtspEngine(Engine):
         self._tell()
         if len(self._answers) == MAX_PENDING:
             raise Malformed(f"more than {MAX_PENDING} requests whose answers wait for the end of a frame or a body")
-        self._answers.append(_answer(head, code, reason))
+        self._answers.append(answer(head.version, code, reason, head.first(b"cseq")))
         self._flush()
 
     def _last_answer(self, side: Side, head: Head | None) -> bytes:
         """What the client is told when a stream cannot be read any further. `head` is the request that was at fault, if
         it was read at all."""
         if side is CLIENT:
-            return _answer(head, 400, b"Bad Request")
-        number = self._pending[CLIENT].oldest
-        return b"RTSP/1.0 502 Bad Gateway\r\nCSeq: %d\r\n\r\n" % number if number is not None else b""
+            version, number = (head.version, head.first(b"cseq")) if head is not None else (b"RTSP/1.0", b"")
+            return answer(version, 400, b"Bad Request", number)
+        oldest = self._pending[CLIENT].oldest
+        return answer(b"RTSP/1.0", 502, b"Bad Gateway", b"%d" % oldest) if oldest is not None else b""
 
     def _flush(self) -> None:
         """What waits is sent, if no message or frame of the server is under way."""
         if SERVER in self._ended:
             self._answers.clear()  # the client has been told that nothing more comes
-        if self._answers and self._framers[SERVER].is_between:
-            for answer in self._answers:
-                self._out.send(CLIENT, answer)
-                self._copied(CLIENT, False, answer)
+        if self._answers and self._carrier.framers[SERVER].is_between:
+            for ours in self._answers:
+                self._out.send(CLIENT, ours)
+                self._copied(CLIENT, False, ours)
             self._answers.clear()
 
     def _http(self, side: Side, head: Head) -> None:
         """A tunnel begins, or is answered (RT37)."""
         if self._is_tunnel and side is SERVER and not head.is_rtsp and head.code:
-            self._unread(side, tunnel.mapped(head, self._peers))
+            self._out.send(CLIENT, tunnel.mapped(head, self._peers))
+            self._step_aside()
             return
         if self._has_answered or self._is_tunnel or side is SERVER or self._pending[CLIENT]:
             raise NotRtsp("HTTP in the midst of RTSP")
@@ -370,18 +319,11 @@ class RtspEngine(Engine):
             self._is_over = True
             return
         self._out.add(Note("rtsp.tunnel", {"message": head.name}))
+        self._out.send(SERVER, head.data)
         if head.method == b"POST":
-            self._unread(side, head.data)
+            self._step_aside()  # its answer comes at the end, if ever
         else:
             self._is_tunnel = True
-            self._out.send(SERVER, head.data)
-
-    def _unread(self, side: Side, data: bytes) -> None:
-        """From here on the connection is relayed unread."""
-        self._out.send(side.other, data + self._framers[side].rest())
-        if rest := self._framers[side.other].rest():
-            self._out.send(side, rest)
-        self._step_aside()
 
     # -- ends and clocks ---------------------------------------------------------------------------------------------
 
@@ -391,7 +333,7 @@ class RtspEngine(Engine):
         if side in self._ended:
             return ()
         self._ended.add(side)
-        self._waits_since.clear()
+        self._carrier.ended(side)
         self._lose()
         self._out.add(Finish(side.other))
         return self._take()
@@ -402,23 +344,13 @@ class RtspEngine(Engine):
         torn = {pending.session for pending in self._pending[CLIENT] if pending.method == b"TEARDOWN"}
         self._connection.lose(torn, self._now)
 
-    def _release(self) -> None:
-        """Nothing of a message is held any more."""
-        for side, held in self._held.items():
-            self._table.held.change(self._peers.client.host, held, 0)
-            self._held[side] = 0
-
     def is_needed(self) -> bool:
         return self._connection.is_needed()
 
     def _lasts_until(self) -> tuple[float, str]:
-        """When the connection is over, if nothing comes, and why."""
-        whole = min(self._waits_since.values(), default=float("inf")) + WHOLE_SECONDS
-        if not self._has_asked:
-            return min((whole, "incomplete"), (self._asks_until, "no_request"))
+        """When the connection is over, if nothing comes, and why. Media beside it keeps it."""
         is_alone = not any(True for _ in self._connection.streams)
-        idle = self._heard_at + self._options.idle if is_alone else float("inf")
-        return min((whole, "incomplete"), (idle, "idle"))
+        return self._carrier.lasts_until(self._options.idle if is_alone else float("inf"))
 
     def _deadlines(self) -> Iterator[float]:
         if not self._is_over and len(self._ended) < 2:
@@ -454,14 +386,6 @@ class RtspEngine(Engine):
 
     def stop(self, now: float) -> Sequence[Effect]:
         self._now, self._is_over = now, True
-        self._release()
+        self._carrier.close()
         self._connection.stop(now)
         return [effect for effect in self._take() if isinstance(effect, Note)]
-
-
-def _answer(head: Head | None, code: int, reason: bytes) -> bytes:
-    """An answer of ours to this request."""
-    number = head.first(b"cseq") if head is not None else b""
-    cseq = b"CSeq: %b\r\n" % number if number else b""
-    version = head.version if head is not None and head.is_rtsp else b"RTSP/1.0"
-    return b"%b %d %b\r\n%b\r\n" % (version, code, reason, cseq)

@@ -21,9 +21,9 @@ from protocols.contract.addresses import Endpoint, Host, Side
 from protocols.contract.effects import Note
 from protocols.contract.live import name_of
 from protocols.contract.pinholes import Closed, Heard, MediaGrant, Pinholes
+from protocols.rtsp.carrier import Carrier
 from protocols.rtsp.options import RtspOptions
 from protocols.rtsp.urls import told
-from protocols.rtsp.wire import Framer
 from protocols.toolbox.memory import Held
 
 DEFAULT_TIMEOUT = 60
@@ -69,8 +69,8 @@ class Stream:
     """How many SETUPs that ask for it have no answer."""
     expires_at: float | None = None
     """When it is given up, because nobody asks for it again."""
-    framers: Mapping[Side, Framer] | None = None
-    """Of the connection that carries it."""
+    carrier: Carrier | None = None
+    """The connection that carries it. None: it flows elsewhere."""
     channels: tuple[int, ...] = ()
     before: dict[tuple[Side, int], Counts] = field(default_factory=dict)
     """What its channels had carried when it began."""
@@ -86,14 +86,14 @@ class Stream:
 
     def carried(self) -> Iterator[tuple[Side, int, Counts]]:
         """What the channels have carried so far, by the side that said it."""
-        for side, framer in self.framers.items() if self.framers is not None else ():
+        for side, framer in self.carrier.framers.items() if self.carrier is not None else ():
             for channel in self.channels:
                 packets, size = framer.counts.get(channel, (0, 0))
                 yield side, channel, (packets, size)
 
-    def interleave(self, framers: Mapping[Side, Framer], channels: tuple[int, ...]) -> None:
+    def interleave(self, carrier: Carrier, channels: tuple[int, ...]) -> None:
         """The connection carries it from now on."""
-        self.framers, self.channels = framers, channels
+        self.carrier, self.channels = carrier, channels
         self.before = {(side, channel): counts for side, channel, counts in self.carried()}
 
     def facts(self, event: Closed | None, now: float) -> dict[str, Any]:
@@ -184,8 +184,10 @@ class Session:
             return None
         if self.lost_at is not None:
             return self.lost_at + min(self.timeout, self.options.session_grace)
-        is_used = any(stream.is_used for stream in self.open)
-        return None if is_used else self.heard_at + self.idle_seconds
+        if any(stream.is_used for stream in self.open):
+            return None
+        carried = (stream.carrier.heard_at for stream in self.open if stream.carrier is not None)
+        return max(self.heard_at, *carried) + self.idle_seconds
 
     @property
     def overdue(self) -> str:

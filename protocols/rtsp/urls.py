@@ -8,7 +8,7 @@ changed: the answer to a challenge repeats them (RT33).
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side
 from protocols.rtsp.wire import Head
@@ -33,6 +33,8 @@ _SECRET = re.compile(
 )
 
 Change = tuple[Span, bytes]
+Named = tuple[str, Change]
+"""A change, and the field that it is in."""
 
 
 def host_of(text: bytes) -> Host | None:
@@ -66,7 +68,7 @@ def mapped(text: bytes, own: Endpoint, seen: Endpoint) -> list[Change]:
     return changes
 
 
-def in_fields(head: Head, own: Endpoint, seen: Endpoint) -> Iterator[tuple[str, Change]]:
+def _in_fields(head: Head, own: Endpoint, seen: Endpoint) -> Iterator[Named]:
     """The same for the fields of a message, each change with the field's name."""
     for name in FIELDS:
         for span in head.fields.get(name, ()):
@@ -84,7 +86,29 @@ def in_description(body: bytes, own: Endpoint, seen: Endpoint) -> bytes:
     return relocate.with_other_host(replace(body, changes), own.host, seen.host)
 
 
-def names(peers: Peers, side: Side) -> tuple[Endpoint, Endpoint] | None:
+def relocated(head: Head, peers: Peers, side: Side, changes: Sequence[Named]) -> tuple[bytes, list[dict[str, object]]]:
+    """A message as the other side is to have it: with these changes, and with those of addresses that stand anywhere
+    (RT34). Also what the log is told of them."""
+    every, body = list(changes), head.body
+    if (names := _names(peers, side)) is not None:
+        if side is Side.SERVER:
+            every += _in_fields(head, *names)
+        if body and head.first(b"content-type").lower().startswith(SDP):
+            body = in_description(body, *names)
+            length = b"%d" % len(body)
+            every += (("content-length", (span, length)) for span in head.fields[b"content-length"])
+    every.sort(key=lambda change: change[1][0])
+    told: list[dict[str, object]] = [
+        {"field": name, "before": head.value(span), "after": new}
+        for name, (span, new) in every
+        if name != "content-length"
+    ]
+    if body != head.body:
+        told.append({"field": "sdp", "before": None, "after": None})
+    return replace(head.data, [change for _, change in every]) + body, told
+
+
+def _names(peers: Peers, side: Side) -> tuple[Endpoint, Endpoint] | None:
     """The side's own address, and the one by which the other side knows it. None: they are the same. The port of a
     client is none that URLs have."""
     if not peers.is_mapped(side):

@@ -55,6 +55,10 @@ class EarlyFrame(Malformed):
     """A frame before anybody has agreed on interleaved media (RT11)."""
 
 
+class HeldTooMuch(Malformed):
+    """More bytes of messages that are not whole are held than may be."""
+
+
 @dataclass(slots=True)
 class Head:
     """A message: its start line and fields, and its body if that is held with it."""
@@ -156,6 +160,12 @@ def read_start(data: bytes) -> Head:
     if (found := _REQUEST.match(data)) is not None:
         return Head(data, found["version"], found["method"].upper(), found["url"])
     raise NotRtsp("the first line is none of RTSP")
+
+
+def answer(version: bytes, code: int, reason: bytes, number: bytes) -> bytes:
+    """An answer of ours. `number` is the CSeq of its request, if that has one."""
+    cseq = b"CSeq: %b\r\n" % number if number else b""
+    return b"%b %d %b\r\n%b\r\n" % (version, code, reason, cseq)
 
 
 Piece = Head | bytes

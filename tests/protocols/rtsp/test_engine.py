@@ -387,6 +387,28 @@ def test_a_connection_that_is_half_over_has_an_end() -> None:
     assert session.effects[-1] == Abort("idle")
 
 
+def test_frames_keep_a_session_that_nobody_speaks_of() -> None:
+    session = connected()
+    interleaved(session)
+    for _ in range(5):
+        session.wait(100)
+        session.receive(Side.SERVER, b"$\0\0\x01x")
+    session.wait(119)
+    assert session.notes("rtsp.ended") == []
+    session.wait(1)
+    (ended,) = session.notes("rtsp.ended")
+    assert (ended["cause"], ended["packets_to_client"], ended["seconds"]) == ("timeout", 5, 620)
+
+
+def test_half_a_message_has_its_time_whatever_the_other_side_does() -> None:
+    session = connected()
+    asks(session, b"OPTIONS", 1)
+    session.receive(Side.SERVER, b"RTSP/1.0 200 OK\r\n")
+    session.eof(Side.CLIENT)
+    session.wait(30)
+    assert session.effects[-1] == Abort("incomplete")
+
+
 def test_frames_that_are_cut_anywhere_are_no_message_that_never_ends() -> None:
     session = connected()
     interleaved(session)
