@@ -11,6 +11,7 @@ from protocols.contract.pinholes import Pinholes
 from protocols.rtsp.engine import RtspEngine
 from protocols.rtsp.options import PERMITS, RtspOptions
 from protocols.rtsp.sessions import Table
+from protocols.rtsp.urls import PASSWORDS
 
 
 class RtspEngines:
@@ -31,12 +32,12 @@ class RtspEngines:
 
 
 SECRET = re.compile(
-    rb"(^(?:proxy-)?authorization[ \t]*:|^x-sessioncookie[ \t]*:|://(?=[^/@ \t\r\n]*@)|[?&]pass(?:word|wd)?=)"
-    rb"(?:[^\r\n]|\r?\n[ \t])+",
+    rb"(^(?:(?:proxy-)?authorization|x-sessioncookie|keymgmt)[ \t]*:|://(?=[^/@ \t\r\n]*@)|[?&;/](?:%b)="
+    rb"|^(?:a=crypto:[^\r\n]*?inline:|a=key-mgmt:|k=[a-z]+:))(?:[^\r\n]|\r?\n[ \t])+" % PASSWORDS,
     re.MULTILINE | re.IGNORECASE,
 )
-"""The answer to a challenge (RFC 2326 s.12.5) over all its lines, what opens a tunnel, and passwords in URLs, with all
-that stands behind them on their line."""
+"""The answer to a challenge (RFC 2326 s.12.5) over all its lines, what opens a tunnel, passwords in URLs, and keys of
+media (RFC 4567, RFC 4568, RFC 8866 s.5.12), with all that stands behind them on their line."""
 
 HELPER = Helper(
     name="rtsp",

@@ -27,10 +27,10 @@ _URL = re.compile(
     rb"(?::(?P<port>[0-9]{1,5})(?![0-9]))?"
 )
 _CONTROL = re.compile(rb"(?im)^a=control:[^\r\n]*+")
-_USER = re.compile(rb"(?<=://)[^/@\s]{1,256}+@")
-_SECRET = re.compile(
-    rb"(?i)\b(user(?:name)?|usr|login|pass(?:w(?:or)?d)?|pwd|token|auth|key|secret|sig(?:nature)?)=[^&;/?\s]*"
-)
+PASSWORDS = rb"pass(?:w(?:or)?d)?|pwd|token|auth|key|secret|sig(?:nature)?"
+"""Names of values in URLs that let somebody in."""
+_USER = re.compile(rb"(?<=://)[^/\s]*@")
+_SECRET = re.compile(rb"(?i)\b(user(?:name)?|usr|login|%b)=[^&;/?\s]*" % PASSWORDS)
 
 Change = tuple[Span, bytes]
 Named = tuple[str, Change]
@@ -119,4 +119,4 @@ def _names(peers: Peers, side: Side) -> tuple[Endpoint, Endpoint] | None:
 
 def told(url: bytes) -> bytes:
     """A URL as the log may have it: without what could let somebody in (X18)."""
-    return _SECRET.sub(rb"\1=...", _USER.sub(b"", url[:512]))
+    return _SECRET.sub(rb"\1=...", _USER.sub(b"", url))[:512]

@@ -43,6 +43,12 @@ def test_messages_are_copied_as_they_come_and_as_they_go_and_frames_are_not() ->
         (b"x-sessioncookie: abc\r\n", b"x-sessioncookie:#\r\n"),
         (b"Location: rtsp://u:p@h/a\r\n", b"Location: rtsp://#\r\n"),
         (b"PLAY rtsp://h/a?user=u&password=p RTSP/1.0\r\n", b"PLAY rtsp://h/a?user=u&password=#\r\n"),
+        (b"PLAY rtsp://h/user=u&pwd=p RTSP/1.0\r\n", b"PLAY rtsp://h/user=u&pwd=#\r\n"),
+        (b"PLAY rtsp://h/a;token=p RTSP/1.0\r\n", b"PLAY rtsp://h/a;token=#\r\n"),
+        (b'KeyMgmt: prot=mikey; data="AQ"\r\nX: y\r\n', b"KeyMgmt:#\r\nX: y\r\n"),
+        (b"a=key-mgmt:mikey AQ\r\na=b\r\n", b"a=key-mgmt:#\r\na=b\r\n"),
+        (b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:AQ\r\n", b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:#\r\n"),
+        (b"k=clear:AQ\r\n", b"k=clear:#\r\n"),
         (b"PLAY rtsp://h/a RTSP/1.0\r\nX: u@v\r\n", b"PLAY rtsp://h/a RTSP/1.0\r\nX: u@v\r\n"),
     ],
 )

@@ -145,6 +145,9 @@ def test_a_url_without_a_port_stays_so_where_that_is_the_usual_one() -> None:
     ("url", "shown"),
     [
         (b"rtsp://u:p@10.0.0.5/a", b"rtsp://10.0.0.5/a"),
+        (b"rtsp://u:p@q@10.0.0.5/a", b"rtsp://10.0.0.5/a"),
+        (b"rtsp://u:%b@10.0.0.5/a" % (b"p" * 600), b"rtsp://10.0.0.5/a"),
+        (b"rtsp://a/" + b"b" * 600, b"rtsp://a/" + b"b" * 503),
         (b"rtsp://a/b?user=x&password=y&channel=1", b"rtsp://a/b?user=...&password=...&channel=1"),
         (b"rtsp://a/user=x&pwd=y/c", b"rtsp://a/user=...&pwd=.../c"),
         (b"rtsp://a/streamid=0", b"rtsp://a/streamid=0"),
