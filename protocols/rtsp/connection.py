@@ -43,11 +43,12 @@ class Connection:
     # -- while they live ---------------------------------------------------------------------------------------------
 
     def named(self, name: bytes, now: float) -> Session | None:
-        """The session that a message names, which lives by that. A message that names none is about all of them."""
+        """The session that a message names, which lives by that. A message that names none is about all of them, and
+        about the one to which its server gave no id."""
         if not name:
             for each in self.sessions.values():
                 each.speak(self, now)
-            return None
+            return self.sessions.get(name)
         session = self.sessions.get(name)
         if session is None or session.cause:
             self.sessions.pop(name, None)
@@ -86,7 +87,7 @@ class Connection:
 
     def _begin(self, asked: Asked, head: Head, name: bytes, agent: bytes, now: float) -> Session | None:
         """A server has given a session its id."""
-        if name in self.sessions or len(self.sessions) >= MAX_SESSIONS:
+        if len(self.sessions) >= MAX_SESSIONS:
             return None
         key = self._key(name)
         session = Session(key, asked.url, now, self._options)

@@ -39,6 +39,8 @@ Key = tuple[Host, Endpoint, bytes]
 
 Counts = tuple[int, int]
 """Packets and bytes."""
+PASSED = ("packets_to_client", "bytes_to_client", "packets_to_server", "bytes_to_server")
+"""What lines about a stream and about its session count."""
 
 
 @dataclass(slots=True, eq=False)
@@ -113,10 +115,7 @@ class Stream:
             "transport": self.kind,
             "client_media": self.client[0] if self.client is not None else None,
             "server_media": self.server,
-            "packets_to_client": to_client[0],
-            "bytes_to_client": to_client[1],
-            "packets_to_server": to_server[0],
-            "bytes_to_server": to_server[1],
+            **dict(zip(PASSED, (*to_client, *to_server), strict=True)),
             "seconds": round(now - self.began_at, 3),
         }
         for side, heard in self.heard.items():
@@ -148,7 +147,10 @@ class Session:
     has_recorded: bool = False
     cause: str = ""
     """Why it is over; empty while it is not."""
+    is_told: bool = False
+    """The last line about it has been written."""
     totals: Counter[str] = field(default_factory=Counter)
+    """What all its streams that have ended carried."""
 
     @property
     def name(self) -> str:
@@ -187,7 +189,7 @@ class Session:
         if any(stream.is_used for stream in self.open):
             return None
         carried = (stream.carrier.heard_at for stream in self.open if stream.carrier is not None)
-        return max(self.heard_at, *carried) + self.idle_seconds
+        return max([self.heard_at, *carried]) + self.idle_seconds
 
     @property
     def overdue(self) -> str:
@@ -221,7 +223,7 @@ class Session:
         if self.streams.get(stream.url) is stream:
             del self.streams[stream.url]
         facts = stream.facts(event, now)
-        for name in ("packets_to_client", "bytes_to_client", "packets_to_server", "bytes_to_server"):
+        for name in PASSED:
             self.totals[name] += facts[name]
         if not self.open and not self.cause and event is not None and event.reason != "closed_by_session":
             self.cause = "timeout" if event.reason in ("idle", "never_used") else event.reason
@@ -229,11 +231,10 @@ class Session:
 
     def _told(self, now: float) -> list[Note]:
         """The last line, once everything is known."""
-        if self.open or not self.cause or self.totals["told"]:
+        if self.open or not self.cause or self.is_told:
             return []
-        self.totals["told"] = 1
-        names = ("packets_to_client", "bytes_to_client", "packets_to_server", "bytes_to_server")
-        counts = {name: self.totals[name] for name in names}
+        self.is_told = True
+        counts = {name: self.totals[name] for name in PASSED}
         facts = {"rtsp_session": self.name, "seconds": round(now - self.began_at, 3), **counts, "cause": self.cause}
         return [Note("rtsp.ended", facts)]
 

@@ -146,6 +146,22 @@ def test_each_stream_of_two_sessions_on_one_connection_ends_with_its_own() -> No
     end(HELPER, session)
 
 
+def test_a_server_that_gives_no_ids_has_one_session() -> None:
+    session = connected()
+    for number in (1, 2):
+        transport = b"Transport: RTP/AVP;unicast;client_port=500%d" % number
+        asks(session, b"SETUP", number, transport, url=URL + b"/%d" % number)
+        answers(session, number, transport)
+    asks(session, b"PLAY", 3)
+    answers(session, 3)
+    (played,) = session.notes("rtsp.play")
+    assert len(played["streams"]) == 2
+    assert (standing(session), session.violations()) == (4, [])
+    asks(session, b"TEARDOWN", 4)
+    answers(session, 4)
+    assert standing(session) == 0
+
+
 # -- bounds ------------------------------------------------------------------------------------------------------------
 
 
