@@ -15,7 +15,6 @@ from typing import Any
 
 import click
 
-from protocols import HELPERS
 from proxy.command.cli import COMMANDS, main
 from proxy.command.helper_table import type_of
 from proxy.config.schema import json_schema
