@@ -1,11 +1,9 @@
-"""The session-helper table and the helpers that exist: for people, for programs, and as FortiOS writes them. This
-module is pure."""
+"""The session-helper table and the helpers that exist: for people and for programs. This module is pure."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import fields
-from itertools import count
 from typing import Any
 
 from protocols.contract.addresses import Transport
@@ -55,32 +53,6 @@ def chosen(policies: Sequence[Policy]) -> list[dict[str, Any]]:
         for field in fields(options)
         if (value := getattr(options, field.name)) != getattr(REGISTRY[name].options(), field.name)
     ]
-
-
-def fortios(shown: Sequence[HelperEntry], table: Sequence[HelperEntry]) -> str:
-    """Entries as `config system session-helper` lists them.
-
-    `shown` are the entries to write, out of the whole `table`. FortiOS has one port in an entry, so further ports of an
-    entry of ours become entries of their own, with ids that are free in the table. FortiOS has no entries that are off,
-    so a comment says it, and with the whole table comments say what is not taken over.
-    """
-    taken = {entry.id for entry in table}
-    free = (number for number in count(max(taken, default=0) + 1))
-    lines = ["config system session-helper"]
-    for entry in shown:
-        for index, port in enumerate(port for ports in entry.ports for port in range(ports.first, ports.last + 1)):
-            lines += [f"    # off: {why_off(entry)}"] if not entry.enabled else []
-            lines += [
-                f"    edit {entry.id if index == 0 else next(free)}",
-                f"        set name {entry.name}",
-                f"        set protocol {PROTOCOL_NUMBERS[entry.protocol]}",
-                f"        set port {port}",
-                "    next",
-            ]
-    if len(shown) == len(table):
-        rows = not_taken_over()
-        lines += [f"    # not taken over: {row['name']} {row['protocol']} {row['port']}: {row['why']}" for row in rows]
-    return "\n".join([*lines, "end"])
 
 
 def helpers() -> list[dict[str, Any]]:

@@ -28,7 +28,7 @@ def show() -> None:
 def session_helper(number: int | None, path: str | None, as_json: bool, form: str, with_options: bool) -> None:
     """Print the session-helper table in force, or one entry of it, and which options the policies set; with the whole
     table also the protocols that others have helpers for and that are not taken over."""
-    from proxy.command import helper_table
+    from proxy.command import fortios_table, helper_table
     from proxy.config import reading
 
     if as_json and form == "fortios":
@@ -45,7 +45,7 @@ def session_helper(number: int | None, path: str | None, as_json: bool, form: st
         document = {"source": settings.source, "session_helpers": table, "helpers": helpers, "options_set": chosen}
         print_json(document | ({"not_taken_over": helper_table.not_taken_over()} if number is None else {}))
     elif form == "fortios":
-        click.echo(helper_table.fortios(shown, settings.helpers))
+        click.echo(fortios_table.text(shown, settings.helpers))
     else:
         columns = ("id", "name", "protocol", "port", *(["off"] if not all(entry.enabled for entry in shown) else []))
         print_rows(helper_table.entries(shown), columns)

@@ -25,6 +25,7 @@ DEFAULT: tuple[tuple[int, str, int, int], ...] = (
 
 OTHER_NAMES = {"dns-udp": "dns", "dns-tcp": "dns"}
 """What FortiOS calls a helper -> what it is called here, where these are not the same."""
+_FORTIOS_NAMES = {("dns", Transport.UDP): "dns-udp", ("dns", Transport.TCP): "dns-tcp"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +52,16 @@ class Entry:
         return any(transport is self.protocol and low <= self.port <= high for transport, low, high in ports)
 
 
+def factory() -> list[Entry]:
+    """The table that a FortiGate has from the factory."""
+    return [_entry(*row) for row in DEFAULT]
+
+
+def fortios_name(name: str, transport: Transport) -> str:
+    """What FortiOS calls a helper of ours."""
+    return _FORTIOS_NAMES.get((name, transport), name)
+
+
 def entries(domain: Block, common: Block) -> tuple[list[Entry], list[str]]:
     """The entries that the FortiGate serves, those that we have no helper for, and remarks on the whole."""
     block = common.blocks.get("system session-helper") or domain.blocks.get("system session-helper")
@@ -62,8 +73,8 @@ def _listed(block: Block | None) -> tuple[list[Entry], list[str]]:
     """The entries of the table itself."""
     if block is None or not block.edits:
         gone = set(block.deleted) if block is not None else set()
-        rows = [row for row in DEFAULT if str(row[0]) not in gone]
-        return [_entry(*row) for row in rows], ["the file has no session-helper table: this is the one of the factory"]
+        rows = [entry for entry in factory() if str(entry.id) not in gone]
+        return rows, ["the file has no session-helper table: this is the one of the factory"]
     found = [_read(int(number), entry.settings) for number, entry in block.edits.items() if number.isdigit()]
     return [each for each in found if each is not None], []
 
