@@ -1,0 +1,87 @@
+"""Two Asterisk that call each other by H.323 (chan_ooh323), in each form of a call, and talk. What each has heard is
+judged by what it recorded."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+
+import pytest
+
+from tests.netns.namespaces import needs_root
+from tools.lab import Lab
+from tools.peers import asterisk
+from tools.peers.asterisk import FORMS, SECONDS, Asterisk, Form, Friend, converse, in_every_form
+
+pytestmark = [
+    pytest.mark.interop,
+    pytest.mark.netns,
+    pytest.mark.slow,
+    needs_root,
+    pytest.mark.skipif(bool(asterisk.missing()), reason=f"not installed (tools/setup --test): {asterisk.missing()}"),
+]
+
+STRICT = """
+table inet strict {
+    chain forward { type filter hook forward priority filter; policy drop;
+        ct state established,related accept
+        iifname lan0 tcp dport 1720 accept
+    }
+}
+"""
+KERNEL = """
+table ip kernel {
+    ct helper signalling { type "Q.931" protocol tcp; }
+    chain prerouting { type filter hook prerouting priority filter; tcp dport 1720 ct helper set "signalling"; }
+}
+"""
+HIDING = """
+table ip hiding {
+    chain postrouting { type nat hook postrouting priority srcnat; oifname wan0 masquerade; }
+}
+"""
+HEARD, SILENT = (True, True), (False, False)
+"""Whether the caller has heard the callee, and the callee the caller."""
+ALL_HEARD, ALL_SILENT = dict.fromkeys(FORMS, HEARD), dict.fromkeys(FORMS, SILENT)
+GIVES_UP_SECONDS = 1.5
+"""How long a call that cannot be answered is waited for; others are in a tenth of that."""
+
+
+@contextlib.contextmanager
+def two(lab: Lab, version: int = 4) -> Iterator[tuple[Asterisk, Asterisk]]:
+    """A caller inside, who calls in every form, and a callee outside, who takes all that the caller offers."""
+    inside, outside = lab.client.address(version), lab.server.address(version)
+    seen = [Friend("inside", inside), Friend("gateway", lab.gateway.address(version, "wan0"))]
+    with (
+        asterisk.asterisk(lab.client, inside, in_every_form(outside), name="caller", number=101) as caller,
+        asterisk.asterisk(lab.server, outside, seen, name="callee", number=102) as callee,
+    ):
+        yield caller, callee
+
+
+def heard(pair: tuple[Asterisk, Asterisk], seconds: float = SECONDS) -> dict[Form, tuple[bool, bool]]:
+    """What comes of a call in each form."""
+    return {form: converse(*pair, f"102@{form}", seconds) for form in FORMS}
+
+
+def test_the_forms_of_a_call_without_a_helper_and_with_that_of_the_kernel() -> None:
+    """HF67: what pinhole is held against. The kernel's helper loses fastStart in Setup. So who calls from behind NAT
+    has an inside address in it, and hears nothing in two forms. Without NAT the caller's own packets let those of the
+    callee in."""
+    found = {}
+    with Lab("routed") as lab, two(lab) as pair:
+        found["no firewall"] = heard(pair)
+        for name, rules in (
+            ("no helper", STRICT),
+            ("kernel", STRICT + KERNEL),
+            ("kernel with NAT", STRICT + KERNEL + HIDING),
+        ):
+            lab.firewall("flush ruleset" + rules)
+            lab.gateway.run(["conntrack", "-F"])
+            found[name] = heard(pair, GIVES_UP_SECONDS)
+    assert found == {
+        "no firewall": ALL_HEARD,
+        "no helper": ALL_SILENT,
+        "kernel": ALL_HEARD,
+        "kernel with NAT": ALL_HEARD | {"fast": (False, True), "fast_tunnelled": (False, True)},
+    }
