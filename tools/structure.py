@@ -22,7 +22,15 @@ ROOT = Path(__file__).resolve().parents[1]
 FOLDERS = ("tools", "proxy", "protocols")
 
 FLOORS = (
-    ("tools.catalogue", "tools.debian", "tools.demo", "tools.manpages", "tools.soak", "tools.structure"),
+    (
+        "tools.catalogue",
+        "tools.debian",
+        "tools.demo",
+        "tools.h323_tables",
+        "tools.manpages",
+        "tools.soak",
+        "tools.structure",
+    ),
     ("tools.roff",),
     ("tools.bench", "tools.fuzz"),
     ("tools.peers",),
@@ -47,6 +55,7 @@ FLOORS = (
     (
         "protocols.dns",
         "protocols.ftp",
+        "protocols.h323",
         "protocols.irc",
         "protocols.mgcp",
         "protocols.pmap",

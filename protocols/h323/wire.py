@@ -1,0 +1,140 @@
+"""Bytes on the call signalling and H.245 connections: TPKT (RFC 1006 s.6), and Q.931 as H.225.0 uses it.
+
+03 00 length            TPKT; a length of 4 is a keep-alive without content (HF2)
+08 n reference type     Q.931: protocol, call reference, message type                (HF4)
+id length content ...   information elements; the first User-User element, 7e, has
+                        a length of two octets and holds 05 and H.225.0             (HF5)
+"""
+
+from __future__ import annotations
+
+from enum import IntEnum
+from typing import NamedTuple
+
+from protocols.contract.addresses import Malformed
+from protocols.toolbox.spans import Span
+
+HEADER_BYTES = 4
+KEEP_ALIVE = b"\x03\x00\x00\x04"
+_VERSION = 3
+_PROTOCOL = 8
+"""Q.931 user-network call control messages (Q.931 s.4.2)."""
+_USER_USER = 0x7E
+_X208 = 5
+"""The protocol discriminator of user information that is coded in ASN.1 (Q.931 table 4-26)."""
+_SINGLE_OCTET = 0x80
+"""Information elements from here on are one octet long."""
+
+
+class Kind(IntEnum):
+    """Q.931 message types (table 4-2)."""
+
+    ALERTING = 0x01
+    CALL_PROCEEDING = 0x02
+    PROGRESS = 0x03
+    SETUP = 0x05
+    CONNECT = 0x07
+    SETUP_ACKNOWLEDGE = 0x0D
+    RELEASE_COMPLETE = 0x5A
+    FACILITY = 0x62
+    NOTIFY = 0x6E
+    STATUS_INQUIRY = 0x75
+    INFORMATION = 0x7B
+    STATUS = 0x7D
+
+
+class Packets:
+    """Cuts one direction of a stream into TPKT packets, however they are cut or joined (HF3)."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def push(self, data: bytes) -> None:
+        """Something has come."""
+        self._data += data
+
+    def pop(self) -> bytes | None:
+        """The next packet, with its header. None: it is not whole. Raises Malformed when what comes is no TPKT (HF1).
+        The first octet alone tells that."""
+        data = self._data
+        if not data:
+            return None
+        if data[0] != _VERSION:
+            raise Malformed(f"no TPKT: it begins with {data[0]:02x}")
+        if len(data) < HEADER_BYTES:
+            return None
+        length = data[2] << 8 | data[3]
+        if length < HEADER_BYTES:
+            raise Malformed(f"a TPKT of {length} octets")
+        if len(data) < length:
+            return None
+        packet = bytes(data[:length])
+        del data[:length]
+        return packet
+
+
+class Signal(NamedTuple):
+    """A message of Q.931."""
+
+    kind: int
+    reference: int
+    is_from_callee: bool
+    """Whether the flag of the call reference says that the side sends which was called."""
+    user: Span | None
+    """Where H323-UserInformation stands in the packet. None: there is none (HF6)."""
+
+
+def read_signal(packet: bytes) -> Signal:
+    """Read a packet of the call signalling channel. Raises Malformed."""
+    if len(packet) < HEADER_BYTES + 3 or packet[HEADER_BYTES] != _PROTOCOL:
+        raise Malformed("no Q.931")
+    octets = packet[5] & 0x0F
+    at = HEADER_BYTES + 2 + octets
+    if len(packet) <= at:
+        raise Malformed("Q.931 without a message type")
+    value = int.from_bytes(packet[6:at], "big")
+    flag = 1 << 8 * octets - 1 if octets else 0
+    return Signal(packet[at], value & ~flag, bool(value & flag), _user(packet, at + 1))
+
+
+def _user(packet: bytes, at: int) -> Span | None:
+    """The content of the first User-User element that is H.225.0's. Raises Malformed when an element ends behind the
+    packet."""
+    end = len(packet)
+    while at < end:
+        kind = packet[at]
+        if kind >= _SINGLE_OCTET:
+            at += 1
+            continue
+        width = 2 if kind == _USER_USER else 1
+        begin = at + 1 + width
+        at = begin + int.from_bytes(packet[at + 1 : begin], "big")
+        if begin > end or at > end:
+            raise Malformed(f"information element {kind:02x} ends behind the message")
+        if kind == _USER_USER:
+            return Span(begin + 1, at) if at > begin and packet[begin] == _X208 else None
+    return None
+
+
+_HEAD = bytes.fromhex("05 c0 06 00 08 91 4a 00 04")
+"""H323-UserInformation and H323-UU-PDU without options or additions, alternative 5 of the body; a ReleaseComplete-UUIE
+with a reason and additions, and its protocolIdentifier, 0.0.8.2250.0.4: version 4 of H.225.0."""
+_REASONS = {"gatewayResources": bytes.fromhex("38 08"), "securityDenied": bytes.fromhex("81 01 00 01")}
+"""ReleaseCompleteReason, and that of the additions the first one alone is there. securityDenied stands behind the
+extension marker, with a length of its own."""
+_IDENTIFIER = bytes.fromhex("11 00")
+"""The length of a CallIdentifier, which is without additions."""
+
+
+def release(reference: int, is_to_callee: bool, reason: str, call_identifier: bytes) -> bytes:
+    """A ReleaseComplete for this call, as the other party of the call would send one."""
+    user = bytes((_X208,)) + _HEAD + _REASONS[reason] + _IDENTIFIER + call_identifier
+    value = reference | (0 if is_to_callee else 0x8000)
+    message = bytes((_PROTOCOL, 2)) + value.to_bytes(2, "big") + bytes((Kind.RELEASE_COMPLETE, _USER_USER))
+    message += len(user).to_bytes(2, "big") + user
+    return bytes((_VERSION, 0)) + (len(message) + HEADER_BYTES).to_bytes(2, "big") + message
