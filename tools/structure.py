@@ -47,7 +47,7 @@ FLOORS = (
     ("proxy.host",),
     ("proxy.movers",),
     ("proxy.config",),
-    ("proxy.sockets",),
+    ("proxy.ebpf", "proxy.sockets"),
     ("proxy.record",),
     ("proxy.errors", "proxy.version"),
     ("proxy.text",),
