@@ -216,7 +216,7 @@ async def test_of_a_reserved_one_the_target_sees_a_reserved_port_if_the_peer_has
 
 @pytest.mark.parametrize("snat", ["none", "interface"])
 async def test_who_must_come_from_a_reserved_port_and_does_not_is_no_peer(hosts: Hosts, snat: str) -> None:
-    async with Gateway(hosts, fetching(from_reserved=True), snat=snat) as gateway:
+    async with Gateway(hosts, fetching(from_reserved=True), snat=snat, interfaces=("lan0",)) as gateway:
         client, _, seen = await ask(gateway)
         gateway.server(port=TRANSFER_PORT).sendto(b"anybody", seen)
         await silence(client)
