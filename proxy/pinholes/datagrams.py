@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 from collections import Counter
 from collections.abc import Iterable
 
@@ -153,20 +154,30 @@ class DatagramPinhole(Timed):
         with a forged source begins none, or the forger would be taken for the peer."""
         if not self.may_come_by(packet_info.endpoint(source).host, ancillary):
             return
-        if is_crowded := len(self.relays) >= MOST_RELAYS:
-            self._gave_way += 1
-            min(self.relays, key=lambda relay: relay.active_at).end("gave_way")
         try:
-            relay = self._connect(at, source)
+            relay, gave_way = self._begin_relay(at, source)
         except OSError as error:
             self.refuse()
             if self._uses_left == 1:  # or else another peer may have more luck
                 self.shut(f"target_{refusal_reason(error)}")
             return
         self.relays.add(relay)
-        self.use(source, relay, is_told=not is_crowded)
+        self.use(source, relay, is_told=not gave_way)
         relay.receive(data, ancillary)
         at.read_left()  # this reads what the peer has sent since, in order: from now on another socket may hear it
+
+    def _begin_relay(self, at: UdpEndpoint, source: Address) -> tuple[DatagramRelay, bool]:
+        """A relay for one more peer, and whether another one gave way to it: because there are as many as there may be,
+        or because no port is left. Raises OSError."""
+        if len(self.relays) < MOST_RELAYS:
+            try:
+                return self._connect(at, source), False
+            except OSError as error:
+                if error.errno != errno.EADDRNOTAVAIL or not self.relays:
+                    raise
+        self._gave_way += 1
+        min(self.relays, key=lambda relay: relay.active_at).end("gave_way")
+        return self._connect(at, source), True
 
     def _connect(self, at: UdpEndpoint, source: Address) -> DatagramRelay:
         """Take the two endpoints of a relay. Raises OSError."""

@@ -16,6 +16,7 @@ from protocols.contract.pinholes import Closed, Expect, Grant, Used
 from proxy.config.schema import Limits
 from proxy.config.values import Dnat
 from proxy.pinholes.datagrams import MOST_RELAYS
+from proxy.sockets.reserved import MOST_OF_ONE_CLIENT
 from tests.harness.shell import PassOn
 from tests.netns.datagrams import PORT, Gateway, hear, silence
 from tests.netns.namespaces import Hosts, needs_root
@@ -168,6 +169,23 @@ async def test_of_those_there_are_few_at_once_and_the_most_silent_one_gives_way(
         assert (closed["packets_in"], closed.get("refused")) == (MOST_RELAYS + 2, None)
         # A peer can cause such a line by one datagram, so there are no more of them than peers at once.
         assert (closed["gave_way"], gateway.shell.log.events().count("pinhole.used")) == (1, MOST_RELAYS)
+
+
+async def test_when_no_reserved_port_is_left_for_a_client_the_most_silent_one_gives_way(hosts: Hosts) -> None:
+    """As of a program that asks again and again, each time from another reserved port."""
+    inside = Dnat(hosts.client_address(4), None)
+    terms = {"uses": None, "lasts_seconds": 30, "idle_seconds": 30, "reserved": True}
+    async with Gateway(hosts, fetching(**terms), dnat=inside, interfaces=("wan0",)) as gateway:
+        caller, server = gateway.server(port=6000), gateway.client()
+        caller.sendto(b"get", (str(hosts.gateway_address(4)), PORT))
+        _, seen = await hear(server)
+        (pinhole,) = gateway.shell.pinholes
+        gateway.shell.pinholes.reserved.take(pinhole.owner.charged_to)  # as for another pinhole of this client
+        for number in range(MOST_OF_ONE_CLIENT + 1):
+            data = b"%d" % number
+            gateway.client(port=600 + number).sendto(data, seen)
+            assert (await hear(caller))[0] == data
+        assert len(pinhole.relays) == MOST_OF_ONE_CLIENT - 1
 
 
 async def test_it_runs_on_when_its_session_or_its_pinhole_has_ended(hosts: Hosts) -> None:

@@ -132,8 +132,8 @@ EVENTS = (
             option(
                 "gave_way",
                 COUNT,
-                "of datagrams: how many peers came while there were as many as may be at once. Each took the place of "
-                "the one that had been silent for longest, and has no line `pinhole.used`",
+                "of datagrams: how many peers came while there were as many as may be at once, or no port was "
+                "left. Each took the place of the one that had been silent for longest, and has no line `pinhole.used`",
             ),
         ),
         budget=None,
