@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from protocols.contract.engine import Helper
+from protocols.dcerpc import helper as dcerpc
 from protocols.dns import engine as dns
 from protocols.ftp import engine as ftp
 from protocols.irc import engine as irc
@@ -29,5 +30,6 @@ HELPERS: Mapping[str, Helper] = {
         irc.HELPER,
         dns.HELPER,
         pmap.HELPER,
+        dcerpc.HELPER,
     )
 }  # fmt: skip

@@ -32,8 +32,6 @@ UNTAKEN = (
     Untaken("pptp", _TCP, 1723, NOT_YET),
     Untaken("h323", _TCP, 1720, NOT_YET),
     Untaken("ras", _UDP, 1719, NOT_YET),
-    Untaken("dcerpc", _TCP, 135, NOT_YET),
-    Untaken("dcerpc", _UDP, 135, NOT_YET),
     Untaken("mms", _TCP, 1863, "the protocol is dead: its last servers went off in 2014"),
     Untaken("amanda", _UDP, 10080, "only `auth bsd` needs it; bsdtcp, the default, has a single connection"),
     Untaken("sane", _TCP, 6566, "data_portrange in saned.conf names the ports that a firewall is to open"),

@@ -53,6 +53,7 @@ FLOORS = (
     ("proxy.text",),
     ("protocols",),
     (
+        "protocols.dcerpc",
         "protocols.dns",
         "protocols.ftp",
         "protocols.h323",

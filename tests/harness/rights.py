@@ -13,6 +13,7 @@ from protocols.contract.engine import EngineFactory, Shares
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
 from protocols.tns.redirect import Redirected
+from tests.harness.dcerpc_rights import DcerpcPinholes
 from tests.harness.mgcp_rights import MgcpPinholes
 from tests.harness.rtsp_rights import RtspPinholes
 from tests.harness.sip_rights import SipPinholes
@@ -265,6 +266,7 @@ RIGHTS: dict[str, type[StrictPinholes]] = {
     "rsh": RshPinholes,
     "rtsp": RtspPinholes,
     "pmap": PmapPinholes,
+    "dcerpc": DcerpcPinholes,
 }
 """Those of helpers that need more, or are to have less."""
 

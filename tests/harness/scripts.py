@@ -23,7 +23,7 @@ from tests.harness.playbook import Session, Transcript, transcripts
 from tests.harness.rights import left_of, rights
 from tests.harness.strict_pinholes import StrictPinholes
 
-MAX_RETAINED_BYTES = {"sip": 2_500_000, "mgcp": 2_500_000, "rtsp": 1_000_000, "pmap": 2_500_000}
+MAX_RETAINED_BYTES = {"sip": 2_500_000, "mgcp": 2_500_000, "rtsp": 1_000_000, "pmap": 2_500_000, "dcerpc": 2_500_000}
 USUALLY_RETAINED_BYTES = 200_000
 """What an engine may hold after any input, with what it shares with others: far below what a flood sends, far above
 what a session needs. SIP: a message of 288 KiB of each side, and the datagrams of half a minute."""

@@ -177,6 +177,26 @@ RULES: Mapping[str, str] = {
         "more bytes of unfinished records on connections of one client, or of all, than are held; that connection was "
         "closed"
     ),
+    "dcerpc.not_dcerpc": "what came first is no bind of DCE-RPC; closed",
+    "dcerpc.malformed": (
+        "a PDU that cannot be read: the connection is closed, a datagram dropped; for an ept_map or an answer that "
+        "cannot be read the client is answered bad_stub_data"
+    ),
+    "dcerpc.unsolicited": "an answer to no call, or of the client; it passes, and opens nothing. Once a connection",
+    "dcerpc.conflict": "a second answer over UDP that says something else; dropped",
+    "dcerpc.interface_denied": (
+        "an interface that `interfaces`, `deny_interfaces` or `policy` do not let clients find: they are told that it "
+        "is not registered; with `check_bind`, one that they may not bind; over UDP dropped"
+    ),
+    "dcerpc.epm_write": "a call that registers endpoints or removes them; answered access_denied, over UDP dropped",
+    "dcerpc.lookup": "the list of all endpoints, and `lookup: deny`; answered access_denied, over UDP dropped",
+    "dcerpc.elsewhere": "an endpoint at another host than the one that was asked; nothing was opened",
+    "dcerpc.low_port": "an endpoint at a port below 1024; nothing was opened",
+    "dcerpc.too_many": "more endpoints of one client than `max_endpoints`; it is told that this one is not registered",
+    "dcerpc.held_too_much": (
+        "more bytes of unfinished PDUs on connections of one client, or of all, than are held; that connection was "
+        "closed"
+    ),
     "sip.malformed": (
         "what decides about an address of ours, a call or a pinhole and cannot be read; `detail` names line and "
         "column. `mended`: others could read it in another way than pinhole, so it went on without that, and the call"
