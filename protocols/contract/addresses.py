@@ -51,8 +51,9 @@ class Transport(Enum):
     TCP = "tcp"
     UDP = "udp"
     GRE = "gre"
-    """The port of an Endpoint is a call id here (RFC 2637 s.4.1). Nothing carries GRE yet, so a pinhole for it is
-    refused."""
+    """The tunnels of PPTP: GRE of version 1 that carries PPP (RFC 2637 s.4.1), over IPv4. The port of an Endpoint is a
+    call id here, and 0 is one like any other. Tunnels are agreed on as media is (`Media`); no `Expect` can ask for
+    one."""
 
     # Each is one object; Enum would make the hash of its name each time.
     __hash__ = object.__hash__

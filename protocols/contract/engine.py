@@ -189,6 +189,9 @@ class Helper:
     """Whether the audit log has lines for each session. Sessions that are many and short can be counted instead: they
     have one line a minute together (`sessions.counted`). Violations, pinholes and the notes of engines always have
     lines of their own."""
+    tunnels: Callable[[Any], bool] = lambda options: False
+    """Called as tunnels(options). Tells whether engines with these options carry tunnels (`Media` of Transport.GRE).
+    Then the firewall rules bring the tunnels of all hosts that such a policy names, and they pass nowhere else."""
     reserved_source: bool = False
     """Whether the server of a TCP session is dialled from a port from 512 to 1023, when the client itself came from
     such a port (rshd demands one, as `Expect.reserved` says). The client's own port is taken if it is free and

@@ -154,6 +154,9 @@ class Party:
     """Whether the party is behind us: what is opened for it opens our own network."""
     is_named: bool = False
     """Whether an option names the third host as one that may have media there."""
+    keeps_port: bool = False
+    """Of a tunnel at an address of ours: whether it has the party's own id there, if that is free, and not one of ours.
+    A server that is published has its own, for each of its ids is another one already."""
     has_control: bool = False
     """Whether packets about its packets have an address of their own, though nobody has said which (`control` is None).
     Then that is told by the first of them, as that of the data is (RTSP without a server_port)."""
@@ -204,7 +207,14 @@ class Media:
     open_seconds: float | None = None
     """The time to the first packet. None: as configured (`timeouts: pinhole_open`)."""
     transport: Transport = Transport.UDP
-    """The protocol that carries the stream. Anything but UDP is refused (`transport_not_carried`)."""
+    """The protocol that carries the stream: UDP, or GRE for a tunnel. Anything else is refused
+    (`transport_not_carried`).
+
+    A tunnel has two parties, which are the two hosts of the session (`third_host`), each with the id that packets to it
+    bear (`Party.data`). Its place is where the partner finds it: the address that the partner knows it by, and an id.
+    On an address of ours that is a random id from 1 to 65535 which no other tunnel has there, or its own
+    (`Party.keeps_port`). Packets are passed on with the party's id in the place of that one, and nothing else of them
+    is looked at; those of other hosts, and those with other ids, are refused and counted. An offer is answered once."""
     codecs: Codecs | None = field(default=None, compare=False, repr=False)
     """What the party understands, if the stream is RTP. To agree on a further codec changes no place."""
     number: int | None = field(default=None, compare=False, repr=False)

@@ -6,14 +6,16 @@ import weakref
 from collections.abc import Collection, Iterator, Mapping
 from typing import Any, TypeVar
 
-from protocols.contract.addresses import Host, Network
+from protocols.contract.addresses import Host, Network, Transport
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, Media, MediaGrant, Party, Refusal
 from proxy.errors import refusal_reason
 from proxy.pinholes.connections import Pinhole
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.media import MediaPlace
 from proxy.pinholes.opening import Opening, Owner
+from proxy.pinholes.silence import TimedMedia
 from proxy.pinholes.table import PinholeTable
+from proxy.pinholes.tunnels import TunnelPlace
 
 _Kind = TypeVar("_Kind", bound=Opening)
 
@@ -98,7 +100,8 @@ class SessionPinholes:
     def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
         """Open the place of an answerer, joined to the offerer's."""
         offerer = self._held.get(offered.id)
-        return self._place(media, offerer) if isinstance(offerer, MediaPlace) else Refusal("offer_gone")
+        kind = TunnelPlace if media.transport is Transport.GRE else MediaPlace
+        return self._place(media, offerer) if isinstance(offerer, kind) else Refusal("offer_gone")
 
     def may_wait(self, party: Party) -> bool:
         """Whether the party may have its media where it says."""
@@ -117,12 +120,12 @@ class SessionPinholes:
         self.kept_until = self._table.loop.time() + seconds
 
     @property
-    def places(self) -> list[MediaPlace]:
-        """The places of media that this part holds."""
-        return [pinhole for pinhole in self._held.values() if isinstance(pinhole, MediaPlace)]
+    def places(self) -> list[TimedMedia]:
+        """The places of media and tunnels that this part holds."""
+        return [pinhole for pinhole in self._held.values() if isinstance(pinhole, TimedMedia)]
 
-    def _place(self, media: Media, offerer: MediaPlace | None) -> MediaGrant | Refusal:
-        """Open a place of media, and hold it."""
+    def _place(self, media: Media, offerer: MediaPlace | TunnelPlace | None) -> MediaGrant | Refusal:
+        """Open a place of media or of a tunnel, and hold it."""
         answer = self._table.place(self.owner, media, len(self._held), self, offerer)
         return answer if isinstance(answer, Refusal) else self._hold(answer).grant
 

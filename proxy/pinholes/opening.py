@@ -24,6 +24,7 @@ from proxy.sockets.arrival import Arrival
 from proxy.sockets.endpoint import UdpEndpoint
 from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.poll import Poll
+from proxy.sockets.raw import RawEndpoints
 from proxy.sockets.reserved import ReservedPorts, is_reserved
 
 
@@ -80,6 +81,7 @@ class Table(Protocol):
     poll: Poll
     reserved: ReservedPorts
     endpoints: UdpEndpoints
+    raw: RawEndpoints
     stands: Stands
     movers: Movers
     borders: Borders
@@ -145,7 +147,8 @@ class Passed(NamedTuple):
 
 
 class Opening:
-    """The base class of all pinholes: connections (`Pinhole`), datagrams (`DatagramPinhole`) and media (`MediaPlace`).
+    """The base class of all pinholes: connections (`Pinhole`), datagrams (`DatagramPinhole`), media (`MediaPlace`) and
+    tunnels (`TunnelPlace`).
 
     The table holds a pinhole, and so does the owner's `SessionPinholes`, until `_gone`. That may come long after the
     owner's end, since a relay that was admitted runs to its own end.

@@ -33,6 +33,7 @@ from proxy.pinholes.opening import Opening, Owner
 from proxy.pinholes.shares import Group, Shares
 from proxy.pinholes.silence import Together
 from proxy.pinholes.third_hosts import ThirdHosts
+from proxy.pinholes.tunnels import TunnelPlace
 from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
 from proxy.sockets import transparent
@@ -42,6 +43,7 @@ from proxy.sockets.endpoint import UdpEndpoint
 from proxy.sockets.endpoints import UdpEndpoints
 from proxy.sockets.poll import Poll
 from proxy.sockets.ports import PortPool
+from proxy.sockets.raw import RawEndpoints
 from proxy.sockets.readers import Readers
 from proxy.sockets.reserved import ReservedPorts
 
@@ -80,6 +82,7 @@ class PinholeTable:
         self.doors = Doors(self.poll, max_segment)
         self.reserved = ReservedPorts()
         self.endpoints = UdpEndpoints(Readers(loop), ports, self.reserved)
+        self.raw = RawEndpoints(self.endpoints.readers)
         self.stands = Stands(self.endpoints)
         self.movers = Movers(UserSpace(self.endpoints.leased))
         self.borders = Borders(loop.time)
@@ -147,7 +150,7 @@ class PinholeTable:
 
     def open(self, owner: Owner, expect: Expect, held: int) -> Pinhole | DatagramPinhole | Refusal:
         """Open a pinhole, or say why not. `held` is the number of pinholes that the owner has already."""
-        refusal = self._refuses(owner, expect.target, held) or self._refuses_to_admit(owner, expect)
+        refusal = self._refuses(owner, expect.target, expect.transport, held) or self._refuses_to_admit(owner, expect)
         pinhole: Pinhole | DatagramPinhole
         if refusal is None:
             try:
@@ -191,20 +194,28 @@ class PinholeTable:
         return self._third_hosts.may_wait(owner.policy, party)
 
     def place(
-        self, owner: Owner, media: Media, held: int, together: Together, offerer: MediaPlace | None
-    ) -> MediaPlace | Refusal:
-        """Open a place for a party of a media stream. `offerer` is the place that this one answers, if there is one."""
+        self,
+        owner: Owner,
+        media: Media,
+        held: int,
+        together: Together,
+        offerer: MediaPlace | TunnelPlace | None,
+    ) -> MediaPlace | TunnelPlace | Refusal:
+        """Open a place for a party of a media stream or of a tunnel. `offerer` is the place that this one answers, if
+        there is one."""
         party = media.party
-        refusal = self._refuses(owner, party.known, held)
-        if refusal is None and media.transport is not Transport.UDP:
-            refusal = Refusal("transport_not_carried")
-        if refusal is None and not self.may_wait(owner, party):
-            refusal = Refusal("third_host")
+        place: MediaPlace | TunnelPlace
+        refusal = self._refuses(owner, party.known, media.transport, held) or self._refuses_party(owner, media)
         if refusal is None and offerer is None and not self._offers.make_room(owner.charged_to):
             refusal = Refusal("limit_of_offers")
         if refusal is None:
             try:
-                place = MediaPlace(self, owner, self._last_id + 1, media, together, offerer)
+                if media.transport is Transport.GRE:
+                    assert offerer is None or isinstance(offerer, TunnelPlace)
+                    place = TunnelPlace(self, owner, self._last_id + 1, media, together, offerer)
+                else:
+                    assert offerer is None or isinstance(offerer, MediaPlace)
+                    place = MediaPlace(self, owner, self._last_id + 1, media, together, offerer)
             except OSError as error:
                 refusal = Refusal(refusal_reason(error))
         if refusal is not None:
@@ -212,15 +223,28 @@ class PinholeTable:
             self._refused(together.log, media, media.transport, listen, party.known, refusal)
             return refusal
         self._last_id += 1
-        if offerer is None:
+        if offerer is None and isinstance(place, MediaPlace):
             self._offers.add(place)
         return self._add(place, media.purpose)
+
+    def _refuses_party(self, owner: Owner, media: Media) -> Refusal | None:
+        """Why this party may have no place. None: it may."""
+        party = media.party
+        if media.transport is Transport.UDP:
+            return None if self.may_wait(owner, party) else Refusal("third_host")
+        ends = (party.data.host if party.data is not None else None, party.mapped)
+        if media.transport is not Transport.GRE or any(end is not None and end.version != 4 for end in ends):
+            return Refusal("transport_not_carried")
+        if party.data is None or party.data.host not in owner.hosts:
+            return Refusal("third_host")
+        # What we send to an address of ours would come to a socket of ours, and then go round (PP5).
+        return Refusal("target_is_gateway") if transparent.is_own(party.data.host) else None
 
     def answered(self, place: MediaPlace) -> None:
         """The offer has an answer, and no longer counts among the unanswered ones."""
         self._offers.remove(place)
 
-    def _refuses(self, owner: Owner, target: Endpoint | None, held: int) -> Refusal | None:
+    def _refuses(self, owner: Owner, target: Endpoint | None, transport: Transport, held: int) -> Refusal | None:
         """Why one more pinhole towards this target is not allowed. None: it is."""
         if held >= self.limits.pinholes_per_session:
             return Refusal("limit_per_session")
@@ -232,7 +256,9 @@ class PinholeTable:
             return None
         # A link-local address of IPv6 is nothing without its zone (RFC 4007 s.6), which no protocol of ours can say.
         is_of_a_link = target.host.version == 6 and target.host.is_link_local
-        if target.host.is_loopback or is_of_a_link or target in self._own_listeners or not target.port:
+        # In place of a port a tunnel has an id, of which 0 is one like any other (PP12).
+        has_port = bool(target.port) or transport is Transport.GRE
+        if target.host.is_loopback or is_of_a_link or target in self._own_listeners or not has_port:
             return Refusal("target_not_allowed")
         return None
 

@@ -132,10 +132,13 @@ class EngineDriver:
             self._performer.settle()  # another session may have ended what this engine looked after
 
     def hear_out(self) -> None:
-        """The session is cut short, so the engine hears that both sides have ended. Only its notes count, because no
-        leg is left for the other effects."""
-        if self._engine is not None:
-            self._listen(*(partial(self._engine.eof, side) for side in Side))
+        """The session is cut short, so the engine hears that both sides have ended, and then of the pinholes that it
+        has closed for that. Only its notes count, because no leg is left for the other effects."""
+        if self._engine is None or self._in_engine:
+            return
+        self._listen(*(partial(self._engine.eof, side) for side in Side))
+        while self._engine is not None and self._events:
+            self._listen(partial(self._engine.pinhole, *self._events.popleft()))
 
     def end(self) -> None:
         """The engine ends, together with everything that it looks after."""

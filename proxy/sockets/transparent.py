@@ -14,7 +14,7 @@ import struct
 from collections.abc import Collection, Iterable
 from ipaddress import IPv4Address, IPv6Address
 
-from protocols.contract.addresses import Endpoint, Host, Network
+from protocols.contract.addresses import Endpoint, Host, Network, text_of
 from proxy.errors import SocketError
 from proxy.sockets import bpf
 from proxy.sockets.packet_info import (
@@ -51,11 +51,13 @@ EARLY_MEDIA_BYTES = 8192
 NO_ROOM = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
-def _transparent(host: IPv4Address | IPv6Address, kind: socket.SocketKind = socket.SOCK_STREAM) -> socket.socket:
+def _transparent(
+    host: IPv4Address | IPv6Address, kind: socket.SocketKind = socket.SOCK_STREAM, protocol: int = 0
+) -> socket.socket:
     """A transparent, non-blocking socket that is bound to no address yet. Raises SocketError without the capability."""
     try:
         if host.version == 4:
-            sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK)
+            sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
             sock.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
         else:
             sock = socket.socket(socket.AF_INET6, kind | socket.SOCK_NONBLOCK)
@@ -273,6 +275,24 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
                 # size always does.
                 sock.setsockopt(socket.IPPROTO_IPV6, IPV6_MTU, IPV6_LEAST_MTU)
         sock.bind(address(at))
+    except OSError:
+        sock.close()
+        raise
+    return sock
+
+
+def raw(host: Host, protocol: int) -> socket.socket:
+    """A transparent raw socket for an IP protocol on any address of IPv4, our own or foreign. It receives all packets
+    of the protocol that are sent there, each with its IP header and the interface by which it came. The kernel makes
+    the header of what is sent, and cuts what is too long for the link: the ends of a tunnel would not be told (PP18).
+
+    Raises OSError and, when the process may not make such sockets, SocketError.
+    """
+    sock = _transparent(host, socket.SOCK_RAW, protocol)
+    try:
+        know_interface(sock)
+        sock.setsockopt(socket.SOL_IP, IP_MTU_DISCOVER, IP_PMTUDISC_DONT)
+        sock.bind((text_of(host), 0))
     except OSError:
         sock.close()
         raise

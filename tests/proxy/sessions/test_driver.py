@@ -97,3 +97,28 @@ async def test_an_engine_that_cannot_even_stop_is_told_of_once() -> None:
     engine.driver = EngineDriver(asyncio.get_running_loop(), engine, cast(Performer, session))
     engine.driver.receive(Side.CLIENT, b"x")
     assert session.told == ["ValueError: a bug"]
+
+
+class ClosesAtTheEnd(PassOn):
+    """It says what has passed when it hears of that, and that may be after both sides have ended."""
+
+    driver: EngineDriver
+
+    def __init__(self) -> None:
+        pass
+
+    def eof(self, side: Side, now: float) -> Any:
+        if side is Side.CLIENT:
+            self.driver.event(cast(AnyGrant, "grant"), Closed("control_lost", 7, 0, 0.0))
+        return ()
+
+    def pinhole(self, grant: Any, event: Any, now: float) -> Any:
+        return [Note("pptp.ended", {"bytes": event.bytes_in})]
+
+
+async def test_an_engine_whose_session_is_cut_short_hears_of_what_it_closes_for_that() -> None:
+    engine, session = ClosesAtTheEnd(), Ends()
+    driver = engine.driver = EngineDriver(asyncio.get_running_loop(), engine, cast(Performer, session))
+    driver.hear_out()
+    assert session.told == ["pptp.ended"]
+    driver.stop()
