@@ -11,6 +11,7 @@ from protocols.ftp import engine as ftp
 from protocols.irc import engine as irc
 from protocols.mgcp import helper as mgcp
 from protocols.pmap import engine as pmap
+from protocols.pptp import engine as pptp
 from protocols.rsh import engine as rsh
 from protocols.rtsp import helper as rtsp
 from protocols.sip import helper as sip
@@ -31,5 +32,6 @@ HELPERS: Mapping[str, Helper] = {
         dns.HELPER,
         pmap.HELPER,
         dcerpc.HELPER,
+        pptp.HELPER,
     )
 }  # fmt: skip

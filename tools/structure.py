@@ -60,6 +60,7 @@ FLOORS = (
         "protocols.irc",
         "protocols.mgcp",
         "protocols.pmap",
+        "protocols.pptp",
         "protocols.sip",
         "protocols.tns",
         "protocols.tftp",

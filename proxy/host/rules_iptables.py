@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 
 from proxy.config.schema import Config
-from proxy.config.values import PortRange
+from proxy.config.values import Mark, PortRange
 from proxy.errors import NetError
-from proxy.host.scopes import Scope, comment, scopes
+from proxy.host.scopes import Scope, TunnelScope, comment, scopes, tunnels
 from proxy.host.steps import Step
 
 CHAIN = "PINHOLE"
@@ -58,6 +58,25 @@ def _scope(scope: Scope, target: str) -> Iterator[str]:
                     yield " ".join(rule)
 
 
+OF_TUNNELS = '-p 47 -m u32 --u32 "0>>22&0x3C@0&0x7FFFF=0x1880B"'
+"""GRE of version 1 that carries PPP (RFC 2637 s.4.1): the word behind the IP header, whose length stands in the
+header."""
+
+
+def _tunnel_scope(scope: TunnelScope, mark: Mark) -> Iterator[str]:
+    """The iptables rules for the tunnels of one scope."""
+    for interface in scope.interfaces or (None,):
+        for source in scope.sources or (None,):
+            for destination in scope.destinations or (None,):
+                rule = [f"-A {CHAIN}"]
+                rule += [f"-i {interface}"] if interface else []
+                rule += [f"-s {source}"] if source else []
+                rule += [f"-d {destination}"] if destination else []
+                rule += [OF_TUNNELS, f"-m addrtype --dst-type {','.join(scope.to).upper()}"]
+                rule += [f'-m comment --comment "{comment(scope.policy)}" -j MARK --set-xmark {mark}']
+                yield " ".join(rule)
+
+
 def table(config: Config, version: int, label: str) -> str:
     """Our chains, as input of iptables-restore."""
     network = config.network
@@ -69,6 +88,7 @@ def table(config: Config, version: int, label: str) -> str:
         f":{GUARD} - [0:0]",
         f'-A {CHAIN} -i lo -m comment --comment "{label}" -j RETURN',
         f"-A {CHAIN} -m socket --transparent -j MARK --set-xmark {network.mark}",
+        *(rule for scope in tunnels(config) if version == 4 for rule in _tunnel_scope(scope, network.mark)),
         f"-A {CHAIN} -m mark --mark {network.mark} -j ACCEPT",
         *(rule for scope in scopes(config) if scope.version == version for rule in _scope(scope, target)),
         f"-A {GUARD} -m mark --mark {network.mark} -j DROP",

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from protocols.contract.addresses import Transport
 from proxy.config.schema import Config
-from proxy.host.scopes import Scope, comment, merge_ports, scopes
+from proxy.host.scopes import Scope, TunnelScope, comment, merge_ports, scopes, tunnels
 from proxy.host.steps import Step
 
 TABLE = "pinhole"
@@ -35,6 +35,25 @@ def _scope(scope: Scope) -> str:
     matches.append(f"{scope.transport.value} dport {_set(scope.ports)}")
     matches.append("fib daddr type " + ("{ unicast, local }" if scope.own_addresses else "unicast"))
     return f'{" ".join(matches)} jump take comment "{comment(scope.policy)}"'
+
+
+OF_TUNNELS = "meta nfproto ipv4 ip protocol 47 @th,0,32 & 0x0007ffff == 0x0001880b"
+"""GRE of version 1 that carries PPP (RFC 2637 s.4.1); all other GRE passes by. The protocol is said by `ip protocol`:
+with `meta l4proto`, nft 1.0.6 lists the rule without it, and what is loaded from such a list catches TCP and UDP
+(PP2)."""
+
+
+def _tunnel_scope(scope: TunnelScope, mark: str) -> str:
+    """The nft rule for the tunnels of one scope. There is no socket to look for: a raw socket is on no port."""
+    matches = []
+    if scope.interfaces:
+        matches.append("iifname " + _set(f'"{name}"' for name in scope.interfaces))
+    if scope.sources:
+        matches.append(f"ip saddr {_set(scope.sources)}")
+    if scope.destinations:
+        matches.append(f"ip daddr {_set(scope.destinations)}")
+    matches.append(f"fib daddr type {_set(scope.to)}")
+    return f'{" ".join(matches)} {mark} accept comment "{comment(scope.policy)}"'
 
 
 def table(config: Config, label: str) -> str:
@@ -66,6 +85,10 @@ def table(config: Config, label: str) -> str:
         ]
     lines += ["    }", "    chain sessions {"]
     lines += [f"        {_scope(scope)}" for scope in taken]
+    carried = list(tunnels(config))
+    if carried:
+        lines += ["    }", "    chain tunnels {"]
+        lines += [f"        {_tunnel_scope(scope, mark)}" for scope in carried]
     lines += [
         "    }",
         "    chain prerouting {",
@@ -77,6 +100,8 @@ def table(config: Config, label: str) -> str:
         ports = merge_ports(item for scope in taken if scope.transport is transport for item in scope.ports)
         if ports:
             lines.append(f"        {transport.value} dport {_set(ports)} jump sessions")
+    if carried:
+        lines.append(f"        {OF_TUNNELS} jump tunnels")
     lines += [
         "    }",
         "    chain forward {",

@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from ipaddress import IPv4Network, IPv6Network, collapse_addresses
+from ipaddress import IPv4Network, IPv6Network, collapse_addresses, ip_network
 
-from protocols.contract.addresses import Network, Transport
+from protocols.contract.addresses import Host, Network, Transport
 from proxy.config.checks import NAMEABLE
-from proxy.config.schema import Config, Policy
+from proxy.config.schema import REGISTRY, Config, Policy
 from proxy.config.values import PortRange
 from proxy.errors import NetError
 
@@ -102,11 +102,63 @@ def scopes(config: Config) -> Iterator[Scope]:
                     )
 
 
+@dataclass(frozen=True, slots=True)
+class TunnelScope:
+    """The tunnels between the hosts of one policy, one way: their packets have no ports. Empty interfaces, sources,
+    destinations: any."""
+
+    policy: str
+    interfaces: tuple[str, ...]
+    sources: tuple[Network, ...]
+    destinations: tuple[Network, ...]
+    to: tuple[str, ...]
+    """Whose address a packet goes to: `unicast` is a host elsewhere, `local` this one."""
+
+
+def _host(host: Host) -> tuple[Network, ...]:
+    return (ip_network(host),)
+
+
+def tunnels(config: Config) -> Iterator[TunnelScope]:
+    """The tunnels that are taken over, in the order of the policies: what clients send, and what servers send. All
+    tunnels are of IPv4. A policy that denies takes none: a session that it denies has none, and its hosts may have
+    tunnels by other ways."""
+    for policy in config.policies:
+        sources, destinations = _within(policy.sources, 4), _within(policy.destinations, 4)
+        is_published = policy.dnat is not None
+        if not policy.accept or sources is None or destinations is None or not _carries_tunnels(config, policy):
+            continue
+        if policy.dnat is not None and policy.dnat.host.version != 4:
+            continue
+        to = ("unicast", "local") if is_published else ("unicast",)
+        yield TunnelScope(policy.name, tuple(sorted(set(policy.interfaces))), sources, destinations, to)
+        servers = _host(policy.dnat.host) if policy.dnat is not None else destinations
+        match policy.snat:
+            case "none":
+                yield TunnelScope(policy.name, (), servers, sources, ("unicast",))
+            case "interface":
+                yield TunnelScope(policy.name, (), servers, (), ("local",))
+            case addresses:
+                known = tuple(network for host in addresses if host.version == 4 for network in _host(host))
+                if known:
+                    yield TunnelScope(policy.name, (), servers, known, ("unicast", "local"))
+
+
+def _carries_tunnels(config: Config, policy: Policy) -> bool:
+    """Whether a helper of the policy carries tunnels. One that is off, or only observes, leaves them alone."""
+    names = {entry.name for entry in config.served if _names(policy, entry.name)}
+    options = ((REGISTRY[name], policy.options[name]) for name in names)
+    return any(given.mode == "active" and helper.tunnels(given) for helper, given in options)
+
+
 def takes_the_same(one: Config, other: Config) -> bool:
-    """Whether both configurations take the same sessions over, by whatever names of policies."""
-    return {replace(scope, policy="") for scope in scopes(one)} == {
-        replace(scope, policy="") for scope in scopes(other)
-    }
+    """Whether both configurations take the same sessions and tunnels over, by whatever names of policies."""
+    return _taken(one) == _taken(other)
+
+
+def _taken(config: Config) -> set[Scope | TunnelScope]:
+    taken: set[Scope | TunnelScope] = {replace(scope, policy="") for scope in scopes(config)}
+    return taken | {replace(scope, policy="") for scope in tunnels(config)}
 
 
 def comment(policy: str) -> str:

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from proxy.record.events import daemon, dcerpc, dns, helpers, irc, mgcp, pinholes, pmap, rtsp, sessions, sip
+from proxy.record.events import daemon, dcerpc, dns, helpers, irc, mgcp, pinholes, pmap, pptp, rtsp, sessions, sip
 from proxy.record.events.budgets import Budget
 from proxy.record.events.kinds import COUNT, TEXT, Question, maybe, one_of, question
 from proxy.record.events.row import Event, Field, Severity, field, option
@@ -30,6 +30,7 @@ EVENTS: Mapping[str, Event] = {
         mgcp.EVENTS,
         pmap.EVENTS,
         dcerpc.EVENTS,
+        pptp.EVENTS,
         sip.EVENTS,
         daemon.EVENTS,
     )

@@ -139,7 +139,8 @@ class FakePinholes:
         party = media.party
         rtp, rtcp = party.data, party.control
         if party.mapped is not None:
-            port = next(self._media_ports)
+            keeps = party.keeps_port and party.data is not None
+            port = party.data.port if keeps and party.data is not None else next(self._media_ports)
             rtp = Endpoint(party.mapped, port)
             rtcp = Endpoint(party.mapped, port + 1) if rtcp is not None else None
         if rtp is not None and (refusal := self._refuses(rtp, None)) is not None:

@@ -15,6 +15,7 @@ from protocols.ftp.wire import without_telnet
 from protocols.tns.redirect import Redirected
 from tests.harness.dcerpc_rights import DcerpcPinholes
 from tests.harness.mgcp_rights import MgcpPinholes
+from tests.harness.pptp_rights import PptpPinholes
 from tests.harness.rtsp_rights import RtspPinholes
 from tests.harness.sip_rights import SipPinholes
 from tests.harness.strict_pinholes import StrictPinholes
@@ -267,6 +268,7 @@ RIGHTS: dict[str, type[StrictPinholes]] = {
     "rtsp": RtspPinholes,
     "pmap": PmapPinholes,
     "dcerpc": DcerpcPinholes,
+    "pptp": PptpPinholes,
 }
 """Those of helpers that need more, or are to have less."""
 

@@ -10,6 +10,7 @@ from tools.bench import (
     case_irc,
     case_mgcp,
     case_pmap,
+    case_pptp,
     case_rsh,
     case_rtsp,
     case_sip,
@@ -31,5 +32,6 @@ CASES: Mapping[str, Case] = {
         case_irc.CASE,
         case_dns.CASE,
         case_pmap.CASE,
+        case_pptp.CASE,
     )
 }  # fmt: skip

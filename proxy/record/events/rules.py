@@ -9,15 +9,15 @@ RULES: Mapping[str, str] = {
         "somebody else than the expected peer came to a pinhole at a port of ours; reset, and the pinhole still "
         "waits. At one on a host's own address nobody else is seen, but for the peer's own host at a port above 1023 "
         "where rsh demands one below. At one for signalling over UDP it is a session like any other, which a policy "
-        "has to accept: `session.denied`"
+        "has to accept: `session.denied`. Of a tunnel it is a packet of another host, or one with another id"
     ),
     "session.spoofed": (
         "datagrams of a session came by an interface that does not lead to the host whose address they bear: a host "
         "on the wrong side of the gateway forges it. Dropped, and counted in `session.closed`"
     ),
     "pinhole.spoofed": (
-        "the same of media: packets that bear a party's address came by an interface that does not lead to it. "
-        "Dropped, and counted in `pinhole.closed` (`packets_refused`)"
+        "the same of media and tunnels: packets that bear a party's address came by an interface that does not lead "
+        "to it. Dropped, and counted in `pinhole.closed` (`packets_refused`)"
     ),
     "ftp.bounce": "PORT, EPRT: a host that is not the client",
     "ftp.low_port": "a port below `min_port` was announced",
@@ -106,6 +106,16 @@ RULES: Mapping[str, str] = {
     "rsh.stderr_denied": "a connection for error output is asked for, and `stderr: deny`",
     "rsh.syslog_denied": "a connection that begins as syslog does, and `syslog: deny`; closed",
     "rsh.early_answer": "a server that has agreed to a command before it was told which",
+    "pptp.malformed": "what a side has sent is no message of PPTP; the connection was reset, and its tunnels closed",
+    "pptp.unknown_call": (
+        "a message names a call that nobody knows. It goes on as it came; so does a reply that nobody has asked for, "
+        "which opens nothing"
+    ),
+    "pptp.too_many_calls": (
+        "one call more than the connection may have (`calls`), or its client in all its connections (twice as many); "
+        "it was refused"
+    ),
+    "pptp.incoming_denied": "the concentrator asks for a call, and `incoming_calls: deny`; it was refused",
     "mgcp.not_mgcp": "a datagram, or a part of one, that does not begin as MGCP; dropped",
     "mgcp.malformed": (
         "a message that is too long, or can be read in two ways, or too many in one datagram; a command is answered 510"

@@ -91,6 +91,7 @@ def test_an_entry_that_a_script_deletes_is_not_in_it() -> None:
     kernel = "config system settings\nset default-voip-alg-mode kernel-helper-based\nend\n"
     text = configured("", kernel + "config system session-helper\ndelete 13\nend\n")
     assert [entry.name for entry in read(text).helpers] == [
+        "pptp",
         "tns",
         "tftp",
         "rtsp",
@@ -140,7 +141,7 @@ def test_the_sip_gateway_reads_its_own_ports_unless_it_is_left_to_the_helper() -
 
 def test_a_table_without_a_helper_of_ours_is_told() -> None:
     kernel = "config system settings\nset default-voip-alg-mode kernel-helper-based\nend\n"
-    table = "config system session-helper\nedit 1\nset name pptp\nset protocol 6\nset port 1723\nnext\nend\n"
+    table = "config system session-helper\nedit 10\nset name mms\nset protocol 6\nset port 1863\nnext\nend\n"
     with pytest.raises(PinholeError, match="no entry of its session-helper table names a helper"):
         translated(configured("", kernel + table))
 

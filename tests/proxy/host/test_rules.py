@@ -24,6 +24,7 @@ ROOT = Path(__file__).parents[3]
 FTP = HelperEntry(id=1, name="ftp", protocol=Transport.TCP, ports=(PortRange(21, 21),))
 SIP_UDP = HelperEntry(id=2, name="sip", protocol=Transport.UDP, ports=(PortRange(5060, 5060),))
 SIP_TCP = HelperEntry(id=3, name="sip", protocol=Transport.TCP, ports=(PortRange(5060, 5060), PortRange(5080, 5089)))
+PPTP = HelperEntry(id=4, name="pptp", protocol=Transport.TCP, ports=(PortRange(1723, 1723),))
 ANY = Policy(name="any", accept=True)
 
 both_backends = pytest.mark.parametrize("backend", list(Backend), ids=lambda backend: backend.value)
@@ -347,7 +348,7 @@ def test_nft_understands_every_form_of_rule() -> None:
         accept=True,
         dnat=Dnat(ip_address("10.1.0.21"), None),
     )
-    config = made(everything, ANY, helpers=(FTP, SIP_UDP, SIP_TCP), mark=Mark(7, 0xFFFFFFFF))
+    config = made(everything, ANY, helpers=(FTP, SIP_UDP, SIP_TCP, PPTP), mark=Mark(7, 0xFFFFFFFF))
     (step,) = (step for step in rules.steps(config, Backend.NFT) if step.command[0] == "nft")
     # In a user namespace of its own, so that nothing but the text can be refused.
     command = ("unshare", "--user", "--map-root-user", "--net", "nft", "--check", *step.command[1:])
