@@ -142,6 +142,19 @@ class Options:
     )
 
 
+@dataclass(frozen=True)
+class MediaOptions(Options):
+    """What a policy may set for every helper that opens media."""
+
+    media_path: Literal["auto", "user"] = field(
+        default="auto",
+        metadata={
+            "description": "`auto`: media passes in the kernel where it can (`network: fastpath`), and meets no "
+            "firewall rule there. `user`: media of this policy never leaves the daemon."
+        },
+    )
+
+
 @dataclass(frozen=True, slots=True)
 class Helper:
     """The registry's entry for one protocol. It stands at the bottom of the protocol's module; the registry names it in

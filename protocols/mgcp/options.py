@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from protocols.contract.addresses import Count, Network, Seconds
-from protocols.contract.engine import Options
+from protocols.contract.engine import MediaOptions
 
 PERMITS = {
     "third_host": "media: [NETWORK]",
@@ -20,7 +20,7 @@ PERMITS = {
 
 
 @dataclass(frozen=True)
-class MgcpOptions(Options):
+class MgcpOptions(MediaOptions):
     """What a policy may set under `options: mgcp:`."""
 
     call_agents: tuple[Network, ...] = ()

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Le
 
 from protocols.contract.addresses import LEAST_PORT, Network, Seconds
-from protocols.contract.engine import Options
+from protocols.contract.engine import MediaOptions
 
 PERMITS = {
     "rtsp.destination": "destination: strip",
@@ -27,7 +27,7 @@ PERMITS = {
 
 
 @dataclass(frozen=True)
-class RtspOptions(Options):
+class RtspOptions(MediaOptions):
     """What a policy may set under `options: rtsp:`."""
 
     destination: Literal["refuse", "strip"] = "refuse"

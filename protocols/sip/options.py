@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from protocols.contract.addresses import Count, Network, Seconds
-from protocols.contract.engine import Options
+from protocols.contract.engine import MediaOptions
 
 PERMITS = {
     "third_host": "media_hosts: [ADDRESS]",
@@ -24,7 +24,7 @@ PERMITS = {
 
 
 @dataclass(frozen=True)
-class SipOptions(Options):
+class SipOptions(MediaOptions):
     """What a policy may set under `options: sip:`."""
 
     fixup: Literal["auto", "never"] = "auto"

@@ -83,7 +83,7 @@ def _show_all(
     if as_json:
         print_json({name: [_with_old_names(name, row) for row in rows]})
     else:
-        print_rows(rows, () if is_wide else columns, empty=f"no {name}", is_wide=is_wide)
+        print_rows([_in_words(row) for row in rows], () if is_wide else columns, empty=f"no {name}", is_wide=is_wide)
 
 
 def _show_one(name: str, key: str, path: str | None, as_json: bool, detail: Callable[[Row], None]) -> None:
@@ -91,7 +91,15 @@ def _show_one(name: str, key: str, path: str | None, as_json: bool, detail: Call
     if as_json:
         print_json(answer)
     else:
-        detail(answer)
+        detail(_in_words(answer))
+
+
+def _in_words(row: Row) -> Row:
+    """A row for people: what carries the packets of a pinhole belongs to its state."""
+    if "in_kernel" not in row:
+        return row
+    shown = {name: value for name, value in row.items() if name != "in_kernel"}
+    return {**shown, "state": f"{row['state']} (kernel)"} if row["in_kernel"] else shown
 
 
 def _with_old_names(name: str, row: Row) -> Row:
@@ -110,7 +118,7 @@ def _with_pinholes(row: Row) -> None:
     """Print a session or a call, and the pinholes that are open for it."""
     print_fields({name: value for name, value in row.items() if name != "open"})
     click.echo()
-    print_rows(row.get("open", []), PINHOLE_COLUMNS, empty="no pinholes are open for it")
+    print_rows([_in_words(each) for each in row.get("open", [])], PINHOLE_COLUMNS, empty="no pinholes are open for it")
 
 
 SESSION_COLUMNS = ("id", "helper", "state", "age_seconds", "client", "server")

@@ -79,6 +79,9 @@ class Live:
             _plain("ports_size", "Ports that may be opened on each of our addresses", len(table.ports)),
             _plain("ports_used", "Ports leased on all of our addresses", table.ports.in_use()),
             _plain("relays", "Pinholes with a running relay", table.relays()),
+            _plain("media_rows", "Streams of media that the kernel carries", len(table.kernel)),
+            _plain("media_rows_limit", "How many streams it could carry", table.kernel.capacity),
+            _plain("fastpath_interfaces", "Interfaces that it takes media from", len(table.kernel.interfaces)),
             _plain("udp_endpoints", "UDP sockets of sessions, pinholes and media", len(table.endpoints)),
             _plain("audit_queue_lines", "Audit lines that are not written yet", self._queue.waiting),
             _plain("audit_queue_bytes", "Bytes of audit lines that wait in memory", self._queue.waiting_bytes),
@@ -100,32 +103,37 @@ class Live:
     async def _count_pinholes(self) -> Iterator[Metric]:
         """The pinholes by helper and purpose, and what has passed all pinholes so far."""
         table, metrics = self._pinholes, self._metrics
-        passed: dict[int, tuple[str, int, int]] = {}
+        passed: dict[int, tuple[str, int, int, int | None]] = {}
         counts: Counter[tuple[str, ...]] = Counter()
         counted: Counter[str] = Counter()
         packets: Counter[str] = Counter()
+        media: Counter[str] = Counter()
         for helper, purposes in self._sessions.purposes.items():
             counts.update({(helper, purpose): 0 for purpose in purposes})
         async for pinhole in _in_turns(table):
             if pinhole.grant.id not in table:
                 continue
-            purpose, (size, datagrams) = pinhole.purpose, pinhole.carried()
-            passed[pinhole.grant.id] = purpose, size, datagrams
+            purpose, (size, datagrams), away = pinhole.purpose, pinhole.carried(), pinhole.carried_in_kernel()
+            passed[pinhole.grant.id] = purpose, size, datagrams, away
             counts[pinhole.owner.helper.name, purpose] += 1
             counted[purpose] += size
             packets[purpose] += datagrams
+            media.update(_by_path(datagrams, away))
         # What has ended meanwhile is now counted with all others that have ended.
         for number in table.gone(passed.keys()):
-            purpose, size, datagrams = passed[number]
+            purpose, size, datagrams, away = passed[number]
             counted[purpose] -= size
             packets[purpose] -= datagrams
+            media.subtract(_by_path(datagrams, away))
         counted.update(metrics.relayed_bytes)
         packets.update(metrics.relayed_packets)
+        media.update(metrics.media_packets)
         return iter(
             (
                 _gauge("helper_pinholes", "Pinholes by helper and purpose", ("helper", "purpose"), counts),
                 _counter("relayed_bytes", "Bytes that have passed pinholes", ("purpose",), _alone(counted)),
                 _counter("relayed_packets", "Datagrams that have passed pinholes", ("purpose",), _alone(packets)),
+                _counter("media_packets", "Packets of media, by what has carried them", ("path",), _alone(media)),
             )
         )
 
@@ -141,6 +149,11 @@ class Live:
                     yield _counter(tally.name, tally.text, tally.labels, tally.counts)
         for name, counts in standing.items():
             yield _gauge(name, f"How many {name} are under way, by helper", ("helper",), counts)
+
+
+def _by_path(packets: int, in_kernel: int | None) -> dict[str, int]:
+    """Packets of media by what has carried them; nothing of what is no media."""
+    return {} if in_kernel is None else {"kernel": in_kernel, "user": packets - in_kernel}
 
 
 async def _in_turns(rows: Iterable[Row]) -> AsyncIterator[Row]:

@@ -8,13 +8,13 @@ every lane from its start on. It also carries whatever another mover lets throug
 refuse a lane, and may lose what it carries: the packets come to the lane's socket then, as if that mover had never
 been.
 
-    start ---> watched --- settle ---> settled: others may carry it --- stop --> over
-                  ^                       |   ^
-                  |                    recall |
-                  '---- restart ----------'   '--- settle
+    start ---> watched --- settle ---> settled --- next packet ---> offered to others --- stop --> over
+                                          ^                             |
+                                          '---- recall, restart --------'
 
-A lane is watched as long as its packets tell where the sender's stream comes from. It is recalled when they may tell
-that again, and whenever one of its four parts changes.
+A lane is watched as long as its packets tell where the sender's stream comes from. Then it is offered to other movers,
+each time by a packet that user space has just passed on. So whatever another mover carries is known to have come here,
+by this interface, a moment ago. A lane is recalled whenever one of its four parts or that interface changes.
 """
 
 from __future__ import annotations
@@ -58,15 +58,19 @@ class Ear(Protocol):
 
 
 class Counts(NamedTuple):
-    """What a mover has carried for a lane. `lost` says how many of `packets` did not go out."""
+    """What a mover has carried for a lane. Of `packets`, so many `lost` did not go out, and so many `away` were carried
+    by another mover than user space."""
 
     packets: int = 0
     bytes: int = 0
     lost: int = 0
+    away: int = 0
 
     def plus(self, other: Counts) -> Counts:
         """The sum of both."""
-        return Counts(self.packets + other.packets, self.bytes + other.bytes, self.lost + other.lost)
+        return Counts(
+            self.packets + other.packets, self.bytes + other.bytes, self.lost + other.lost, self.away + other.away
+        )
 
 
 NOTHING = Counts()
@@ -86,8 +90,9 @@ class Mover(Protocol):
     """Something that can carry lanes, such as a program in the kernel or another process."""
 
     def start(self, lane: Lane) -> Carriage | None:
-        """Carry packets from exactly `lane.source` to `lane.at`, by `lane.out` to `lane.to`. None: this mover cannot
-        carry the lane, which stays in user space. None of the four changes before `stop`."""
+        """Carry packets from exactly `lane.source` that come by `lane.interface` to `lane.at`, by `lane.out` to
+        `lane.to`. None: this mover cannot carry the lane, which stays in user space. None of the five changes before
+        `stop`. A mover that may take lanes later which it refuses now says so (`Movers.offer_again`)."""
 
 
 class LocalCarriage(Carriage, Protocol):
@@ -97,6 +102,10 @@ class LocalCarriage(Carriage, Protocol):
     def take(self) -> Route:
         """Pass on a packet that the lane's socket did not just receive, because it waited or another lane hands it
         on."""
+
+    @property
+    def is_first(self) -> bool:
+        """Whether packets of the lane's source come to this lane and not to a newer one."""
 
 
 class LocalMover(Protocol):
@@ -120,20 +129,24 @@ class Lane:
         "_away",
         "_before",
         "_here",
-        "_movers",
-        "_unseen",
         "at",
         "ear",
+        "interface",
         "is_settled",
         "last",
+        "may_leave",
+        "movers",
+        "offered",
         "out",
         "owner",
         "source",
         "to",
     )
 
-    def __init__(self, movers: Movers, owner: LaneOwner, to: Address) -> None:
-        self._movers = movers
+    def __init__(self, movers: Movers, owner: LaneOwner, to: Address, may_leave: bool = True) -> None:
+        """`may_leave`: other movers than user space may carry the lane."""
+        self.movers = movers
+        self.may_leave = may_leave
         self.owner = owner
         self.source: Address = ()
         self.at: Stand | None = None
@@ -142,6 +155,11 @@ class Lane:
         self.to = to
         self.is_settled = False
         """Whether nothing is to be learned from the packets. Until then the owner watches each of them."""
+        self.offered = -1
+        """At which turn (`Movers.turn`) the lane was last offered to other movers. User space tells the lane of its
+        packets until it has been offered at this turn; -1: it has not been, and must not be yet."""
+        self.interface = 0
+        """The index of the interface by which its packets come; 0: not known."""
         self.last = b""
         """The newest packet that user space has seen. A sender from elsewhere must continue the stream from there."""
         self.ear: Ear | None = None
@@ -152,8 +170,6 @@ class Lane:
         """The carriage of another mover, if one carries the lane."""
         self._before = NOTHING
         """What passed before the last restart or recall."""
-        self._unseen = 0
-        """How many packets other movers have carried before the last recall."""
 
     # -- the life of a lane
     # ---------------------------------------------------------------------------------------------
@@ -163,35 +179,32 @@ class Lane:
         changes the source: packets from the old one are no longer taken."""
         self.stop()
         self.source, self.at, self.out = source, at, out
+        self.interface = 0
         if at is not None:
-            self._here = self._movers.local.start(self)
-            if self.is_settled:
-                self.settle()
+            self._here = self.movers.local.start(self)
 
     def settle(self) -> None:
-        """Nothing is to be learned from its packets, so the first mover whose `start` takes the lane carries it. If
-        none does, it stays in user space."""
+        """Nothing is to be learned from its packets, so others may carry it from the next one on."""
         self.is_settled = True
-        if self._here is None or self._away is not None:
-            return
-        for mover in self._movers.others:
-            if (carriage := mover.start(self)) is not None:
-                self._away = carriage
-                return
 
     def recall(self) -> None:
-        """From now on each packet passes user space, until the lane is settled again."""
+        """What another mover carries passes user space again; the next packet that user space passes on offers the lane
+        anew."""
+        self.offered = -1
         if self._away is not None:
             counts, self._away = self._away.stop(), None
             self._before = self._before.plus(counts)
-            self._unseen += counts.packets
 
     def redirect(self, to: Address) -> None:
         """Send the packets to another address from now on."""
         self.recall()
         self.to = to
-        if self.is_settled:
-            self.settle()
+
+    def comes_by(self, interface: int) -> None:
+        """User space takes a packet that came by this interface, and the one before it may have come by another one."""
+        if interface != self.interface:
+            self.recall()
+            self.interface = interface
 
     def stop(self) -> None:
         """Take no packet any more. The counts stay."""
@@ -217,10 +230,31 @@ class Lane:
         if self._here is not None:
             self._here.take(data, ancillary)
 
+    def passed(self, data: bytes) -> None:
+        """User space has passed on a packet, and the lane has not been offered at this turn. The owner watches the
+        packet, or the first of the other movers that takes the lane carries it from now on."""
+        if not self.is_settled:
+            self.owner.watch(data)
+        # What the owner has seen may have changed the lane, or ended it.
+        if not self.is_settled or self._here is None:
+            return
+        self.offered = self.movers.turn
+        if not self.may_leave or self._away is not None or not self._here.is_first:
+            return
+        for mover in self.movers.others:
+            if (carriage := mover.start(self)) is not None:
+                self._away = carriage
+                return
+
+    @property
+    def is_away(self) -> bool:
+        """Whether another mover than user space carries the lane."""
+        return self._away is not None
+
     @property
     def unseen(self) -> int:
-        """How many packets may have passed since `last` was seen, because another mover carried them."""
-        return self._unseen + (self._away.counts().packets if self._away is not None else 0)
+        """How many packets user space has not seen, because another mover carried them."""
+        return self.counts().away
 
     def counts(self) -> Counts:
         """All that has passed, whichever mover carried it."""
@@ -232,11 +266,17 @@ class Lane:
 
 
 class Movers:
-    """What carries the lanes of a daemon: user space, and what it may hand settled lanes to, the best one first.
+    """What carries the lanes of a daemon: user space, and what it may offer settled lanes to, the best one first.
 
-    The table of pinholes makes it (`proxy/pinholes/table.py`), today without any other mover than user space.
+    The table of pinholes makes it (`proxy/pinholes/table.py`).
     """
 
     def __init__(self, local: LocalMover, others: Sequence[Mover] = ()) -> None:
         self.local = local
         self.others = tuple(others)
+        self.turn = 0
+        """How often all lanes have been offered anew."""
+
+    def offer_again(self) -> None:
+        """A mover may take lanes now that it has refused. Each is offered with its next packet."""
+        self.turn += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Protocol
 
 from protocols.contract.addresses import Endpoint, Host
@@ -44,16 +45,22 @@ class Listener(Protocol):
         """A packet bore the sender's address and came by the wrong interface."""
 
 
+GivesWay = Callable[[Address, Address], None]
+"""Called with the address of a sender and the address that its packets come to."""
+
+
 class Stand:
     """A socket that packets come to, with the paths that listen there and the routes for the addresses that they have
     claimed."""
 
-    __slots__ = ("_displaced", "_over", "endpoint", "heard", "keeper", "listeners")
+    __slots__ = ("_displaced", "_over", "endpoint", "gives_way", "heard", "keeper", "listeners")
 
-    def __init__(self, endpoint: UdpEndpoint, keeper: Keeper | None) -> None:
-        """`keeper` is the place that keeps this stand while no lane begins there, if there is one."""
+    def __init__(self, endpoint: UdpEndpoint, keeper: Keeper | None, gives_way: GivesWay | None = None) -> None:
+        """`keeper` is the place that keeps this stand while no lane begins there, if there is one. `gives_way` is
+        called when packets of an address go to another route from now on."""
         self.endpoint = endpoint
         self.keeper = keeper
+        self.gives_way = gives_way
         self.heard = endpoint.heard
         """The single host that the socket hears, as the kernel writes it. None: it hears everybody."""
         self.listeners: list[Listener] = []
@@ -69,6 +76,8 @@ class Stand:
         before = self.endpoint.routes.get(source)
         if before is not None:
             self._displaced.setdefault(source, []).append(before)
+            if self.gives_way is not None:
+                self.gives_way(source, self.endpoint.address)
         elif source in self._over:
             self._over = tuple(other for other in self._over if other != source)
         self.endpoint.routes[source] = take
@@ -85,6 +94,10 @@ class Stand:
             displaced.remove(take)
         if not displaced:
             del self._displaced[source]
+
+    def is_taken_by(self, source: Address, take: Route) -> bool:
+        """Whether packets of this address go to `take` now."""
+        return self.endpoint.routes.get(source) == take
 
     def remember_over(self, source: Address) -> None:
         """The stream from this address is over. What still comes from there is not a stranger's, unless another path
@@ -125,6 +138,8 @@ class Stands:
     def __init__(self, endpoints: UdpEndpoints) -> None:
         self._endpoints = endpoints
         self._at: dict[UdpEndpoint, Stand] = {}
+        self.gives_way: GivesWay | None = None
+        """Called when packets of an address go to another lane from now on. The table of pinholes sets it."""
         endpoints.media_stranger = self._stranger
 
     def __len__(self) -> int:
@@ -133,7 +148,7 @@ class Stands:
     def lease(self, keeper: Keeper, host: Host, count: int, mark: int = 0) -> list[Stand]:
         """Stands on adjacent ports of an address of ours, the first one even. `mark` is put on what is sent from there.
         Raises OSError."""
-        stands = [Stand(endpoint, keeper) for endpoint in self._endpoints.take_media(host, count)]
+        stands = [Stand(endpoint, keeper, self.gives_way) for endpoint in self._endpoints.take_media(host, count)]
         for stand in stands:
             self._at[stand.endpoint] = stand
         if mark:
@@ -146,7 +161,7 @@ class Stands:
         endpoint = self._endpoints.take(at, is_media=True, hears=hears)
         stand = self._at.get(endpoint)
         if stand is None:
-            stand = self._at[endpoint] = Stand(endpoint, None)
+            stand = self._at[endpoint] = Stand(endpoint, None, self.gives_way)
         if mark:
             self._mark([stand], mark)
         return stand
@@ -164,6 +179,7 @@ class Stands:
         try:
             for stand in stands:
                 transparent.set_mark(stand.endpoint.sock, mark)
+                stand.endpoint.is_marked = True
         except Exception:
             for stand in stands:
                 self.give(stand)

@@ -78,6 +78,11 @@ class CarriedHere:
             self._lane.ear.rest(self._due)
         return self.counts()
 
+    @property
+    def is_first(self) -> bool:
+        """Whether packets of the lane's source come to this lane and not to a newer one."""
+        return self._at.is_taken_by(self._source, self.take)
+
     def take(self, data: bytes, ancillary: Ancillary) -> None:
         """Pass on a packet. All that a stream costs is spent in these lines, so they ask nothing twice."""
         # Mostly the kernel says the same as for the packet before: to compare that is quicker than to read it.
@@ -104,13 +109,15 @@ class CarriedHere:
                 self._send(data, to)
             except OSError as error:
                 self._send_again(error, data, to)
-        if not lane.is_settled:
-            lane.owner.watch(data)
+        if lane.offered != lane.movers.turn:
+            lane.passed(data)
 
     def _is_let_in(self, ancillary: Ancillary) -> bool:
         """Whether a packet is taken that came by another interface than the one before it, or with another DSCP."""
-        if not self._mover.is_handing_on and not self._lane.owner.admits(self._source, ancillary):
-            return False
+        if not self._mover.is_handing_on:
+            if not self._lane.owner.admits(self._source, ancillary):
+                return False
+            self._lane.comes_by(packet_info.arrival_interface(ancillary))
         self._ancillary = ancillary
         self._out.send_as(packet_info.traffic_class(ancillary))  # D46
         return True

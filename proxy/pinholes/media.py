@@ -21,6 +21,7 @@ from collections.abc import Iterable
 from dataclasses import replace
 
 from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
+from protocols.contract.engine import MediaOptions
 from protocols.contract.pinholes import Codec, Heard, Media, MediaGrant, Party
 from proxy.movers.lanes import Counts, Movers
 from proxy.movers.stands import Stand, Stands
@@ -117,6 +118,12 @@ class MediaPlace(TimedMedia):
     def stands(self) -> Stands:
         """The stands of the daemon."""
         return self._table.stands
+
+    @property
+    def may_leave(self) -> bool:
+        """Whether the kernel may carry what comes here and goes out from here."""
+        options = self.owner.policy.options.get(self.owner.helper.name)
+        return not isinstance(options, MediaOptions) or options.media_path == "auto"
 
     @property
     def ports(self) -> int:
@@ -316,8 +323,10 @@ class MediaPlace(TimedMedia):
         counts |= {"packets_in": into.packets, "packets_out": out.packets}
         if self.heard is not None:
             self._table.metrics.rtp_lost.inc(self.heard.lost)
-        lost = {"packets_lost": into.lost} if into.lost else {}
-        self._gone(reason, counts, packets_refused=self._refused, **lost)
+        some = {"packets_in_kernel": into.away + out.away, "packets_lost": into.lost}
+        self._gone(
+            reason, counts, packets_refused=self._refused, **{name: count for name, count in some.items() if count}
+        )
 
     abort = shut
 
@@ -363,6 +372,15 @@ class MediaPlace(TimedMedia):
         return Described(
             media.purpose, media.trigger, Transport.UDP, self.grant.known, allow, media.party.known, media.number
         )
+
+    @property
+    def is_in_kernel(self) -> bool:
+        """Whether the kernel carries some of it now."""
+        return any(path.lane.is_away for each in self.components for path in (*each.inward, *each.outward))
+
+    def carried_in_kernel(self) -> int:
+        """How many of the packets to the party the kernel has carried."""
+        return self.counts_in().away
 
     def passed(self) -> Passed:
         """What has passed so far."""

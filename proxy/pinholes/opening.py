@@ -221,6 +221,15 @@ class Opening:
         return passed.bytes_in + passed.bytes_out, (passed.packets_in or 0) + (passed.packets_out or 0)
 
     @property
+    def is_in_kernel(self) -> bool:
+        """Whether the kernel carries some of what passes now."""
+        return False
+
+    def carried_in_kernel(self) -> int | None:
+        """How many of these datagrams the kernel has carried. None: what passes here is no media."""
+        return None
+
+    @property
     @abstractmethod
     def state(self) -> str:
         """One word for the operator."""
@@ -302,7 +311,7 @@ class Opening:
         self.log.write("pinhole.closed", pinhole=self.name, reason=reason, duration_seconds=duration, **counts, **facts)
         packets = counts.get("packets_in", 0), counts.get("packets_out", 0)
         event = Closed(reason, counts.get("bytes_in", 0), counts.get("bytes_out", 0), seconds, *packets, self.heard)
-        self._table.metrics.relayed(self.purpose, *self.carried())
+        self._table.metrics.relayed(self.purpose, *self.carried(), self.carried_in_kernel())
         self.owner.pinhole_event(self.grant, event)
 
 

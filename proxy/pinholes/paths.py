@@ -38,6 +38,10 @@ class Place(Protocol):
     def stands(self) -> Stands:
         """The stands of the daemon."""
 
+    @property
+    def may_leave(self) -> bool:
+        """Whether the kernel may carry what comes here and goes out from here."""
+
     def mark_of(self, party: Party) -> int:
         """The mark of what is sent from a party's place to its partners."""
 
@@ -130,7 +134,8 @@ class MediaPath:
         """The socket by which the sender's packets go on."""
         self._hearing: Hearing | None = None
         """Listens to the RTP of the lane. None: there was none."""
-        self.lane = Lane(sender.place.movers, self, receiver.to)
+        may_leave = sender.place.may_leave and receiver.place.may_leave
+        self.lane = Lane(sender.place.movers, self, receiver.to, may_leave)
         self.lane.ear = self
         for stand in self._stands:
             stand.listeners.append(self)

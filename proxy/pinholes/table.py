@@ -19,6 +19,7 @@ from protocols.contract.addresses import Endpoint, Host, Transport
 from protocols.contract.pinholes import Expect, Grant, Media, Party, Reader, Refusal
 from proxy.config.schema import Limits, Timeouts
 from proxy.errors import refusal_reason
+from proxy.movers.kernel import Kernel
 from proxy.movers.lanes import Movers
 from proxy.movers.pipes import Splicer
 from proxy.movers.splice import SpliceRelay
@@ -84,7 +85,10 @@ class PinholeTable:
         self.endpoints = UdpEndpoints(Readers(loop), ports, self.reserved)
         self.raw = RawEndpoints(self.endpoints.readers)
         self.stands = Stands(self.endpoints)
-        self.movers = Movers(UserSpace(self.endpoints.leased))
+        self.kernel = Kernel(loop, self.endpoints.leased, metrics)
+        self.movers = Movers(UserSpace(self.endpoints.leased), (self.kernel,))
+        self.kernel.offer_again = self.movers.offer_again
+        self.stands.gives_way = self.kernel.give_way
         self.borders = Borders(loop.time)
         self.waiting: dict[UdpEndpoint, list[DatagramPinhole]] = {}
         """For each endpoint the pinholes that admit datagrams there."""

@@ -46,3 +46,18 @@ REFUSED = (
     "transport_not_carried",
 )
 """Why a pinhole is refused. `reader_` and a reason of the first list come to these."""
+
+PROMOTED = (
+    "kernel",
+    "no_row",
+    "no_holder",
+    "no_interface",
+    "two_versions",
+    "place_of_ours",
+    "nowhere",
+    "marked",
+)
+"""What becomes of a stream that is offered to the kernel (`proxy/movers/kernel.py`)."""
+
+DEMOTED = ("lane", "newer_lane", "no_interface", "no_program")
+"""Why the kernel carries a stream no more; `lane`: the stream is over, or goes another way now."""

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disa
 
 from proxy.record.catalogue import BUDGETS
 from proxy.record.events.rules import RULES
-from proxy.record.labels import DENIED, FAILED, REFUSED
+from proxy.record.labels import DEMOTED, DENIED, FAILED, PROMOTED, REFUSED
 
 # Each counter would have a second series that says when it was made; Prometheus itself knows since when there is one.
 disable_created_metrics()  # type: ignore[no-untyped-call]  # of this function alone the library says no type
@@ -64,6 +64,17 @@ class Metrics:
         self.reloaded_at = self._gauge(
             "config_last_reload_success_timestamp_seconds", "When the configuration in force was read"
         )
+        self.media_promotions = self._counter(
+            "media_promotions",
+            "Streams of media that were offered to the kernel, by what became of it: `kernel` carries it, or why not",
+            "result",
+            PROMOTED,
+        )
+        self.media_demotions = self._counter(
+            "media_demotions", "Streams of media that the kernel carries no more", "reason", DEMOTED
+        )
+        self.media_packets: Totals[str] = Totals(kernel=0, user=0)
+        """Packets of media that has ended, by what carried them."""
         self.relayed_bytes: Totals[str] = Totals()
         """Bytes through pinholes that have ended, by purpose; those of others are counted where they pass."""
         self.relayed_packets: Totals[str] = Totals()
@@ -92,7 +103,11 @@ class Metrics:
             self.relayed_bytes[purpose] += 0
             self.relayed_packets[purpose] += 0
 
-    def relayed(self, purpose: str, passed: int, packets: int) -> None:
-        """A pinhole has ended, and so many bytes and datagrams have passed it."""
+    def relayed(self, purpose: str, passed: int, packets: int, in_kernel: int | None = None) -> None:
+        """A pinhole has ended, and so many bytes and datagrams have passed it, of media so many of them in the
+        kernel."""
+        if in_kernel is not None:
+            self.media_packets["kernel"] += in_kernel
+            self.media_packets["user"] += packets - in_kernel
         self.relayed_bytes[purpose] += passed
         self.relayed_packets[purpose] += packets

@@ -67,6 +67,7 @@ class UdpEndpoint:
         "heard",
         "hears",
         "is_leased",
+        "is_marked",
         "is_media",
         "mapped",
         "published",
@@ -92,6 +93,8 @@ class UdpEndpoint:
         """(client, host) if one server knows that client, which is published at the host, by this endpoint."""
         self.is_leased = False
         """Whether the port comes from the port pool."""
+        self.is_marked = False
+        """Whether what is sent from here bears a mark."""
         self.charged_to = ""
         """The client that has one of the reserved ports by this endpoint. Empty: none has."""
         self.uses = 0

@@ -121,6 +121,7 @@ EVENTS = (
             option("bytes_out", COUNT, "to it"),
             option("packets_in", COUNT, "of media and datagrams"),
             option("packets_out", COUNT),
+            option("packets_in_kernel", COUNT, "of media: how many of both directions the kernel has passed"),
             option("packets_refused", COUNT, "those of others, or that came by the wrong interface"),
             option("packets_lost", COUNT, "those that came in and could not be sent on"),
             option(

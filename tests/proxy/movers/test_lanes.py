@@ -2,19 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
-import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest_asyncio
 
 from proxy.movers.lanes import Counts, Lane, Movers
-from proxy.movers.stands import Stand
 from proxy.movers.userspace import UserSpace
-from proxy.sockets import packet_info
-from proxy.sockets.endpoint import EVERYBODY, UdpEndpoint
 from proxy.sockets.packet_info import Address
-from proxy.sockets.readers import Readers
+from tests.harness.lanes import Site, open_socket
 
 
 class Rows:
@@ -22,11 +17,14 @@ class Rows:
 
     def __init__(self, takes: bool = True) -> None:
         self.takes = takes
+        self.asked = 0
+        """How often a lane was offered."""
         self.carried: list[tuple[Address, Address]] = []
         """From where to where packets pass without user space, now."""
         self._packets = 0
 
     def start(self, lane: Lane) -> Rows | None:
+        self.asked += 1
         if not self.takes:
             return None
         self._way, self._packets = (lane.source, lane.to), 0
@@ -37,68 +35,11 @@ class Rows:
         self._packets += packets
 
     def counts(self) -> Counts:
-        return Counts(self._packets, self._packets * 100)
+        return Counts(self._packets, self._packets * 100, 0, self._packets)
 
     def stop(self) -> Counts:
         self.carried.remove(self._way)
         return self.counts()
-
-
-class Site:
-    """A sender, a receiver, and a lane between them with its two sockets."""
-
-    def __init__(self, others: tuple[Rows, ...] = ()) -> None:
-        readers = Readers(asyncio.get_running_loop())
-        self.strangers: list[Address] = []
-        self.seen: list[bytes] = []
-        self.is_admitted = True
-        self.sender, self.receiver = self._open(), self._open()
-        self.at = self._endpoint(readers)
-        self.out = self._endpoint(readers)
-        self.stand = Stand(self.at, None)
-        self.at.read()
-        self.lane = Lane(Movers(UserSpace({}), others), self, self.receiver.getsockname())
-        self.lane.start(self.sender.getsockname(), self.stand, self.out)
-
-    def watch(self, data: bytes) -> None:
-        self.seen.append(data)
-
-    @staticmethod
-    def _open() -> socket.socket:
-        sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        sock.bind(("127.0.0.1", 0))
-        sock.setblocking(False)
-        return sock
-
-    def _endpoint(self, readers: Readers) -> UdpEndpoint:
-        with self._open() as free:
-            at = packet_info.endpoint(free.getsockname())
-        return UdpEndpoint(
-            readers, at, EVERYBODY, lambda _, data, anc, source: self.strangers.append(source), True, may_share=False
-        )
-
-    async def send(self, data: bytes, sender: socket.socket | None = None) -> None:
-        (sender or self.sender).sendto(data, self.at.address)
-        await asyncio.sleep(0.01)
-
-    def received(self, receiver: socket.socket | None = None) -> Iterator[bytes]:
-        while True:
-            try:
-                yield (receiver or self.receiver).recv(2000)
-            except BlockingIOError:
-                return
-
-    def admits(self, source: Address, ancillary: object) -> bool:
-        return self.is_admitted
-
-    def give_up(self) -> None:
-        raise AssertionError
-
-    def close(self) -> None:
-        for endpoint in (self.at, self.out):
-            endpoint.close()
-        for sock in (self.sender, self.receiver):
-            sock.close()
 
 
 @pytest_asyncio.fixture
@@ -126,64 +67,98 @@ async def test_a_lane_that_is_watched_is_user_space_s_alone(site: Site, rows: Ro
     assert rows.carried == []
 
 
-async def test_a_settled_lane_is_handed_over_as_it_is_and_nobody_looks_at_its_packets(site: Site, rows: Rows) -> None:
+async def test_a_settled_lane_is_handed_over_after_its_next_packet_and_nobody_looks_at_its_packets(
+    site: Site, rows: Rows
+) -> None:
     site.lane.settle()
+    assert rows.carried == []
     await site.send(b"one")
+    assert list(site.received()) == [b"one"]
     assert rows.carried == [(site.sender.getsockname(), site.receiver.getsockname())]
     assert site.seen == []
 
 
 async def test_what_another_mover_lets_through_passes_all_the_same(site: Site, rows: Rows) -> None:
     """A fragment, a packet longer than the link allows, or one after a mover has died."""
-    site.lane.settle()
+    await site.settle()
     rows.carry(5)
     await site.send(b"one")
     assert list(site.received()) == [b"one"]
-    assert site.lane.counts() == Counts(6, 503, 0)
+    assert site.lane.counts() == Counts(7, 505, 0, 5)
+    assert rows.asked == 1
 
 
 async def test_a_lane_that_a_mover_refuses_stays_in_user_space(site: Site, rows: Rows) -> None:
     rows.takes = False
     site.lane.settle()
+    for data in (b"one", b"two"):
+        await site.send(data)
+    assert list(site.received()) == [b"one", b"two"]
+    assert rows.asked == 1
+
+
+async def test_a_lane_that_was_refused_is_offered_again_when_the_mover_says_so(site: Site, rows: Rows) -> None:
+    rows.takes = False
+    await site.settle()
+    rows.takes = True
+    site.movers.offer_again()
     await site.send(b"one")
-    assert list(site.received()) == [b"one"]
+    assert len(rows.carried) == 1
+
+
+async def test_a_lane_that_may_not_leave_user_space_is_offered_to_nobody(site: Site, rows: Rows) -> None:
+    site.lane.may_leave = False
+    await site.settle()
+    assert rows.asked == 0
+
+
+async def test_a_lane_whose_packets_come_by_another_interface_is_offered_anew(site: Site, rows: Rows) -> None:
+    await site.settle()
+    rows.carry(5)
+    site.lane.comes_by(7)
+    assert rows.carried == []
+    await site.send(b"one")
+    assert len(rows.carried) == 1
+    assert rows.asked == 2
 
 
 async def test_a_mover_that_refuses_leaves_the_lane_to_the_next_one() -> None:
     first, second = Rows(takes=False), Rows()
     site = Site((first, second))
-    site.lane.settle()
+    await site.settle()
     assert len(second.carried) == 1
     site.close()
 
 
 async def test_a_lane_that_is_recalled_keeps_what_was_counted(site: Site, rows: Rows) -> None:
-    site.lane.settle()
+    await site.settle()
     rows.carry(5)
     site.lane.recall()
     assert rows.carried == []
-    assert site.lane.counts() == Counts(5, 500, 0)
+    assert site.lane.counts() == Counts(6, 502, 0, 5)
     assert site.lane.unseen == 5
 
 
 async def test_a_settled_lane_with_another_receiver_is_handed_over_again(site: Site, rows: Rows) -> None:
-    elsewhere = site._open()
-    site.lane.settle()
+    elsewhere = open_socket()
+    await site.settle()
     rows.carry(5)
     site.lane.redirect(elsewhere.getsockname())
-    assert rows.carried == [(site.sender.getsockname(), elsewhere.getsockname())]
+    assert rows.carried == []
     await site.send(b"one")
+    assert rows.carried == [(site.sender.getsockname(), elsewhere.getsockname())]
     assert list(site.received(elsewhere)) == [b"one"]
-    assert site.lane.counts() == Counts(6, 503, 0)
+    assert site.lane.counts() == Counts(7, 505, 0, 5)
     elsewhere.close()
 
 
 async def test_a_settled_lane_with_another_sender_is_handed_over_again(site: Site, rows: Rows) -> None:
-    elsewhere = site._open()
-    site.lane.settle()
+    elsewhere = open_socket()
+    await site.settle()
     site.lane.start(elsewhere.getsockname(), site.stand, site.out)
-    assert rows.carried == [(elsewhere.getsockname(), site.receiver.getsockname())]
+    assert rows.carried == []
     await site.send(b"one", elsewhere)
+    assert rows.carried == [(elsewhere.getsockname(), site.receiver.getsockname())]
     await site.send(b"two")
     assert list(site.received()) == [b"one"]
     assert site.strangers == [site.sender.getsockname()]
@@ -194,7 +169,7 @@ async def test_nothing_of_a_lane_that_has_ended_is_carried(site: Site, rows: Row
     site.lane.settle()
     await site.send(b"one")
     rows.carry(5)
-    assert site.lane.end() == Counts(6, 503, 0)
+    assert site.lane.end() == Counts(6, 503, 0, 5)
     await site.send(b"two")
     site.lane.take(b"three", ())
     assert list(site.received()) == [b"one"]
@@ -218,7 +193,7 @@ async def test_what_comes_by_the_wrong_interface_is_not_passed_on_and_not_counte
 
 async def test_the_newer_of_two_lanes_of_one_sender_takes_its_packets_and_gives_them_back(site: Site) -> None:
     """Whoever did not hang up, and calls again from the same port."""
-    elsewhere = site._open()
+    elsewhere = open_socket()
     newer = Lane(Movers(UserSpace({})), site, elsewhere.getsockname())
     newer.start(site.sender.getsockname(), site.stand, site.out)
     await site.send(b"one")
@@ -227,3 +202,13 @@ async def test_the_newer_of_two_lanes_of_one_sender_takes_its_packets_and_gives_
     assert list(site.received(elsewhere)) == [b"one"]
     assert list(site.received()) == [b"two"]
     elsewhere.close()
+
+
+async def test_a_lane_whose_sender_a_newer_one_has_is_offered_to_nobody(site: Site, rows: Rows) -> None:
+    """A packet of it may still have waited for a decision."""
+    newer = Lane(Movers(UserSpace({})), site, site.receiver.getsockname())
+    site.lane.settle()
+    newer.start(site.sender.getsockname(), site.stand, site.out)
+    site.lane.take(b"late", ())
+    assert rows.asked == 0
+    newer.end()
