@@ -278,6 +278,11 @@ class NetworkSettings(_Section):
     these connections."""
     listen_port: Annotated[int, Field(ge=1024, le=65535)] = 50000
     """Port on 127.0.0.1 and ::1 to which the rules hand sessions over."""
+    fastpath: Literal["auto", "off", "require"] = "auto"
+    """auto: media passes in the kernel where it can, if `pinhole fastpath` runs. It meets no firewall rule there and no
+    connection tracking. off: all media passes the daemon. require: the daemon does not start without it."""
+    fastpath_interfaces: Annotated[tuple[_Interface, ...], _Any, WithJsonSchema(many(TEXT))] = ()
+    """Interfaces by which media comes that may pass in the kernel. Left out, or `any`: all."""
 
 
 def _default_table() -> tuple[HelperEntry, ...]:
