@@ -27,10 +27,15 @@ class Standing:
     grant: Any
     bytes: int
     purpose: str = "ftp-data"
+    packets: int = 0
+    in_kernel: int | None = None
     owner: Any = field(default_factory=lambda: SimpleNamespace(helper=SimpleNamespace(name="ftp")))
 
     def carried(self) -> tuple[int, int]:
-        return self.bytes, 0
+        return self.bytes, self.packets
+
+    def carried_in_kernel(self) -> int | None:
+        return self.in_kernel
 
 
 class Table:
@@ -58,7 +63,7 @@ class Table:
 
     def close(self, number: int) -> None:
         row = self.rows.pop(number)
-        self._metrics.relayed(row.purpose, *row.carried())
+        self._metrics.relayed(row.purpose, *row.carried(), row.carried_in_kernel())
 
 
 async def told(parts: Parts, table: Table) -> dict[str, float]:
@@ -86,6 +91,20 @@ async def test_a_pinhole_that_closes_while_others_are_counted_counts_once(monkey
     for number in (0, 2):  # one that was counted already, and one that was not
         asyncio.get_running_loop().call_soon(table.close, number)
     assert (await told(parts, table))["pinhole_relayed_bytes_total['ftp-data']"] == 1023
+
+
+async def test_packets_of_media_count_by_what_has_carried_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "ROWS_AT_ONCE", 1)
+    parts = Parts()
+    table = Table(parts, [1000, 20, 3])
+    table.rows[0].packets, table.rows[0].in_kernel = 10, 7
+    table.rows[1].packets, table.rows[1].in_kernel = 5, 0
+    table.rows[2].packets = 40  # of no media
+    asyncio.get_running_loop().call_soon(table.close, 0)
+    for _ in range(2):
+        counts = await told(parts, table)
+        paths = ("kernel", "user")
+        assert [counts[f"pinhole_media_packets_total['{path}']"] for path in paths] == [7, 8]
 
 
 async def test_others_have_their_turn_while_many_rows_are_counted() -> None:
@@ -131,6 +150,11 @@ def test_every_reason_to_deny_a_session_is_there_from_the_start() -> None:
     limits = returned("proxy/sessions/registry.py", "_limit_reached")
     assert sockets and limits
     assert literals("Denied") | sockets | limits == set(labels.DENIED)
+
+
+def test_every_result_of_an_offer_to_the_kernel_is_there_from_the_start() -> None:
+    words = returned("proxy/movers/kernel.py", "_refuses") | returned("proxy/movers/kernel.py", "_take")
+    assert words | {"kernel", "marked"} == set(labels.PROMOTED)
 
 
 def test_every_reason_why_a_server_is_not_reached_is_there_from_the_start() -> None:
