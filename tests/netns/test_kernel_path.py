@@ -1,0 +1,266 @@
+"""The program on real interfaces: three hosts, a stream from the client by way of a place of the gateway to the server,
+and what no trial without an interface can show: checksums that a card finishes, neighbours, packets in pieces of
+memory, tags, links without a MAC header."""
+
+from __future__ import annotations
+
+import ctypes
+import fcntl
+import os
+import select
+import socket
+import struct
+import time
+from collections.abc import Iterator
+from ipaddress import ip_address
+from typing import NamedTuple
+
+import pytest
+
+from proxy.ebpf import program, syscall, tables
+from proxy.ebpf.tables import Row, Rows
+from tests.harness.kernel_path import ETHERTYPES, packet
+from tests.netns.namespaces import Hosts, needs_root, three_hosts
+from tests.proxy.ebpf.conftest import as_nobody
+
+pytestmark = [pytest.mark.netns, needs_root]
+VERSIONS = pytest.mark.parametrize("version", (4, 6))
+
+CLIENT = {4: "10.1.0.2", 6: "fd01::2"}
+PLACE = {4: "10.1.0.1", 6: "fd01::1"}
+OURS = {4: "192.0.2.1", 6: "2001:db8::1"}
+SERVER = {4: "192.0.2.2", 6: "2001:db8::2"}
+AT = 5000
+IP_RECVTTL, UDP_SEGMENT, ETHTOOL, SET_TX_CHECKSUMS = 12, 103, 0x8946, 0x17
+PACKET_VNET_HDR = 15
+SECONDS = 5.0
+
+
+class Site(NamedTuple):
+    hosts: Hosts
+    rows: Rows
+    programs: dict[bool, int]
+    """Whether it is for links with a MAC header -> descriptor."""
+
+
+@pytest.fixture(scope="module")
+def where() -> Iterator[Site]:
+    with three_hosts() as hosts:
+        made = tables.make_tables(64)
+        rows = Rows(made)
+        programs = {has_mac: program.load(made, has_mac) for has_mac in (True, False)}
+        with hosts.gateway.inside():
+            links = [syscall.link(programs[True], socket.if_nametoindex(name)) for name in ("lan0", "wan0")]
+        yield Site(hosts, rows, programs)
+        for descriptor in (*links, *programs.values()):
+            os.close(descriptor)
+        rows.close()
+        made.close()
+
+
+class Stream:
+    """A socket of the client, one of the server, and a row from the one to the other."""
+
+    def __init__(self, where: Site, version: int) -> None:
+        family = socket.AF_INET if version == 4 else socket.AF_INET6
+        with where.hosts.client.inside():
+            self.client = socket.socket(family, socket.SOCK_DGRAM)
+            self.client.bind((CLIENT[version], 0))
+        with where.hosts.server.inside():
+            self.server = socket.socket(family, socket.SOCK_DGRAM)
+            self.server.bind((SERVER[version], 0))
+        self.server.settimeout(SECONDS)
+        self.place, self.ours = (PLACE[version], AT), (OURS[version], 5002)
+        row = where.rows.put(self.client.getsockname(), self.place, self.ours, self.server.getsockname(), 0)
+        assert row is not None
+        self.row: Row = row
+
+    def carries(self, data: bytes) -> bool:
+        """Whether the server gets this from the address of ours."""
+        self.client.sendto(data, self.place)
+        got, source = self.server.recvfrom(65535)
+        return got == data and source[:2] == self.ours
+
+    def receives_nothing(self) -> bool:
+        return not select.select([self.server], [], [], 0.05)[0]
+
+    def close(self) -> None:
+        self.row.take_back()
+        self.client.close()
+        self.server.close()
+
+
+@pytest.fixture(params=(4, 6))
+def stream(request: pytest.FixtureRequest, where: Site) -> Iterator[Stream]:
+    stream = Stream(where, request.param)
+    yield stream
+    stream.close()
+
+
+@pytest.fixture
+def stream_4(where: Site) -> Iterator[Stream]:
+    stream = Stream(where, 4)
+    yield stream
+    stream.close()
+
+
+@pytest.mark.parametrize("card", ("finishes checksums", "does not"))
+def test_every_length_arrives_with_a_right_checksum(where: Site, stream: Stream, card: str) -> None:
+    """The server's socket takes nothing else."""
+    set_offload(where, card == "finishes checksums")
+    lengths = (*range(20), 172, 500, 1451, 1452)
+    for length in lengths:
+        assert stream.carries(os.urandom(length))
+    assert stream.row.counts() == (len(lengths), sum(lengths))
+
+
+def set_offload(where: Site, is_on: bool) -> None:
+    """ETHTOOL_STXCSUM at the client: whether a packet leaves it with its checksum finished."""
+    with where.hosts.client.inside(), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        value = memoryview(bytearray(struct.pack("=II", SET_TX_CHECKSUMS, is_on)))
+        address = (ctypes.c_char * len(value)).from_buffer(value)
+        fcntl.ioctl(sock, ETHTOOL, struct.pack("16sQ16x", b"eth0", ctypes.addressof(address)))
+
+
+def test_hops_and_type_of_service_are_those_of_a_forwarded_packet(stream_4: Stream) -> None:
+    stream_4.client.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, 33)
+    stream_4.client.setsockopt(socket.IPPROTO_IP, socket.IP_TOS, 0xB8)
+    stream_4.server.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+    stream_4.server.setsockopt(socket.IPPROTO_IP, socket.IP_RECVTOS, 1)
+    for _ in range(2):  # one asks for the route, the next has it remembered
+        stream_4.client.sendto(b"x", stream_4.place)
+        said = {kind: value[0] for _, kind, value in stream_4.server.recvmsg(9, 128)[1]}
+        assert said == {socket.IP_TTL: 32, socket.IP_TOS: 0xB8}
+
+
+def test_nothing_passes_once_the_row_is_taken_back(stream: Stream) -> None:
+    assert stream.carries(b"before")
+    assert stream.row.take_back() == (1, 6)
+    stream.client.sendto(b"after", stream.place)
+    assert stream.receives_nothing()
+
+
+@pytest.mark.parametrize("service", ("10.1.0.1", "192.0.2.1", "127.0.0.1", "fd01::1", "2001:db8::1", "::1"))
+def test_no_row_reaches_a_service_of_this_host(where: Site, service: str) -> None:
+    """Not even one of a daemon that somebody else has taken over."""
+    version = ip_address(service).version
+    stream, family = Stream(where, version), socket.AF_INET if version == 4 else socket.AF_INET6
+    with where.hosts.gateway.inside():
+        listening = socket.socket(family, socket.SOCK_DGRAM)
+        listening.bind((service, 0))
+    with as_nobody():
+        row = where.rows.put(stream.client.getsockname(), stream.place, stream.ours, listening.getsockname(), 0)
+    assert row is not None and row.is_in_force
+    stream.client.sendto(b"x", stream.place)
+    assert not select.select([listening], [], [], 0.05)[0]
+    stream.client.sendto(b"x", (service, listening.getsockname()[1]))  # it does hear, and only this
+    heard = bool(select.select([listening], [], [], 0.05)[0])
+    assert heard == (service not in ("127.0.0.1", "::1")) and row.take_back() == (0, 0)
+    listening.close()
+    stream.close()
+
+
+def test_a_neighbour_is_looked_after_although_no_packet_passes_netfilter(where: Site, stream: Stream) -> None:
+    """First one that nobody knows, then one whose entry has grown old: a phone that was replaced has another card."""
+    address = stream.server.getsockname()[0]
+    neighbour = ("ip", "neigh", "show", address, "dev", "wan0")
+    where.hosts.gateway.run("ip", "neigh", "flush", "dev", "wan0")
+    assert stream.carries(b"to an unknown neighbour")
+    lladdr = where.hosts.gateway.run(*neighbour).split()[2]
+    where.hosts.gateway.run("ip", "neigh", "replace", address, "lladdr", lladdr, "dev", "wan0", "nud", "stale")
+    assert stream.carries(b"route not remembered yet, or remembered")
+    end = time.monotonic() + SECONDS
+    while "STALE" in where.hosts.gateway.run(*neighbour):
+        assert time.monotonic() < end
+        assert stream.carries(b"and again")
+
+
+def test_headers_that_are_in_another_piece_of_memory_are_reached(where: Site, stream_4: Stream) -> None:
+    """A frame that a virtual card hands over with its MAC header alone in the first piece."""
+    where.hosts.client.run("ip", "link", "set", "eth0", "mtu", "9000")
+    where.hosts.gateway.run("ip", "link", "set", "lan0", "mtu", "9000")
+    where.hosts.gateway.run("ip", "link", "set", "wan0", "mtu", "9000")
+    where.hosts.server.run("ip", "link", "set", "eth0", "mtu", "9000")
+    data = os.urandom(5000)
+    header = struct.pack("=BBHHHH", 0, 0, 14, 0, 0, 0)
+    with raw(where) as sock:
+        sock.setsockopt(263, PACKET_VNET_HDR, 1)
+        sock.send(header + frame(where, stream_4, data))
+    assert stream_4.server.recv(65535) == data
+    assert stream_4.row.counts() == (1, 5000)
+
+
+def test_a_frame_with_a_tag_is_for_an_interface_of_its_vlan(where: Site, stream_4: Stream) -> None:
+    tagged = frame(where, stream_4, b"x")
+    with raw(where) as sock:
+        sock.send(tagged[:12] + b"\x81\x00\x00\x07" + tagged[12:])
+    assert stream_4.receives_nothing() and stream_4.row.counts() == (0, 0)
+
+
+def test_datagrams_that_are_still_one_packet_are_left_to_the_socket(where: Site, stream_4: Stream) -> None:
+    with where.hosts.gateway.inside():
+        place = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        place.bind(stream_4.place)
+    place.settimeout(SECONDS)
+    set_offload(where, True)  # who leaves checksums to the card leaves it the cutting, too
+    stream_4.client.setsockopt(socket.IPPROTO_UDP, UDP_SEGMENT, 100)
+    stream_4.client.sendto(bytes(300), stream_4.place)
+    with place:
+        assert [len(place.recv(999)) for _ in range(3)] == [100] * 3
+    assert stream_4.row.counts() == (0, 0)
+
+
+@VERSIONS
+def test_a_link_without_a_mac_header_is_served_both_ways(where: Site, version: int) -> None:
+    """A tunnel in the place of the client's link; to its end there is no neighbour to be found."""
+    gateway, inner = where.hosts.gateway, {4: ("10.9.0.1/24", "10.9.0.2"), 6: ("fd09::1/64", "fd09::2")}[version]
+    with gateway.inside():
+        tun = os.open("/dev/net/tun", os.O_RDWR)
+        fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", b"tun0", 0x1001))  # TUNSETIFF: IFF_TUN, IFF_NO_PI
+        gateway.run("ip", "address", "add", inner[0], "dev", "tun0", *(("nodad",) if version == 6 else ()))
+        gateway.run("ip", "link", "set", "tun0", "up")
+        link = syscall.link(where.programs[False], socket.if_nametoindex("tun0"))
+    family = socket.AF_INET if version == 4 else socket.AF_INET6
+    with where.hosts.server.inside():
+        server = socket.socket(family, socket.SOCK_DGRAM)
+        server.bind((SERVER[version], 0))
+    server.settimeout(SECONDS)
+    client, place = (inner[1], 4000), (inner[0].partition("/")[0], AT)
+    ours, peer = (OURS[version], 5004), server.getsockname()
+    there, back = where.rows.put(client, place, ours, peer, 0), where.rows.put(peer, ours, place, client, 0)
+    assert there is not None and back is not None
+    for number in range(3):
+        os.write(tun, packet(client, place, b"there %d" % number))
+        data, source = server.recvfrom(999)
+        assert (data, source[:2]) == (b"there %d" % number, ours)
+        server.sendto(b"back %d" % number, ours)
+        assert next_udp(tun, version)[-6:] == b"back %d" % number
+    assert there.take_back() == (3, 21) and back.take_back() == (3, 18)
+    server.close()
+    os.close(link)
+    os.close(tun)
+
+
+def next_udp(tun: int, version: int) -> bytes:
+    """The next datagram that comes out of the tunnel, which IPv6 also talks to itself by. Its checksum may be left to
+    the card."""
+    while True:
+        assert select.select([tun], [], [], SECONDS)[0]
+        data = os.read(tun, 2000)
+        if data[0] >> 4 == version and data[9 if version == 4 else 6] == socket.IPPROTO_UDP:
+            return data
+
+
+def raw(where: Site) -> socket.socket:
+    with where.hosts.client.inside():
+        sock = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
+        sock.bind(("eth0", 0))
+    return sock
+
+
+def frame(where: Site, stream: Stream, data: bytes) -> bytes:
+    with where.hosts.gateway.inside(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as sock:
+        sock.bind(("lan0", 0))
+        mac = bytes(sock.getsockname()[4])
+    whole = packet(stream.client.getsockname(), stream.place, data)
+    return mac + bytes(6) + ETHERTYPES[ip_address(stream.place[0]).version] + whole
