@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from types import ModuleType
 
 import pytest
 
-from proxy.ebpf import program
+from proxy.ebpf import program, rewriting
 from tests.harness import kernel_path
 from tests.harness.kernel_path import Site
 from tools.fuzz.kernel import VARIANTS, Disagreement, Search
@@ -32,24 +33,32 @@ def test_the_program_does_what_the_model_does(where: Site, has_mac: bool, rememb
 
 
 @pytest.mark.parametrize(
-    ("name", "other"),
+    ("module", "name", "other"),
     (
-        ("_MANGLED_0", 0),  # a checksum that is none, or becomes 0
-        ("_PSEUDO_HEADER", 0),  # what a card has summed up
-        ("_MORE_THAN_DONT_FRAGMENT", 0),
-        ("_MTU", 8),  # no MTU stands there
+        (rewriting, "MANGLED_0", 0),  # a checksum that is none, or becomes 0
+        (rewriting, "PSEUDO_HEADER", 0),  # what a card has summed up
+        (program, "MORE_THAN_DONT_FRAGMENT", 0),
+        (program, "_MTU", 8),  # no MTU stands there
     ),
 )
 def test_another_number_in_the_program_is_found(
-    where: Site, monkeypatch: pytest.MonkeyPatch, name: str, other: int
+    where: Site, monkeypatch: pytest.MonkeyPatch, module: ModuleType, name: str, other: int
 ) -> None:
-    monkeypatch.setattr(program, name, other)
+    monkeypatch.setattr(module, name, other)
     assert is_found(where)
 
 
-@pytest.mark.parametrize("step", ("_check_way", "_check_lengths", "_trim", "_change_sum_6"))
-def test_a_step_that_is_missing_is_found(where: Site, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
-    monkeypatch.setattr(program._Program, step, lambda *_: None)
+@pytest.mark.parametrize(
+    ("part", "step"),
+    (
+        (program._Program, "_check_way"),
+        (program._Program, "_check_lengths"),
+        (rewriting.Rewriting, "_trim"),
+        (rewriting.Rewriting, "_change_sum_6"),
+    ),
+)
+def test_a_step_that_is_missing_is_found(where: Site, monkeypatch: pytest.MonkeyPatch, part: type, step: str) -> None:
+    monkeypatch.setattr(part, step, lambda *_: None)
     assert is_found(where)
 
 
