@@ -14,7 +14,7 @@ import select
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from dataclasses import dataclass
 
 from tools.lab.lab import Lab
@@ -36,11 +36,14 @@ class Fate:
     """Those that others overtake."""
     delay_seconds: float = 0.03
     """At most."""
+    lost_ones: Set[int] = frozenset()
+    """Datagrams that are lost whatever chance says, by their number, counted from 1 over both directions."""
 
 
 @dataclass(slots=True)
 class Counts:
     passed: int = 0
+    datagrams: int = 0
     lost: int = 0
     doubled: int = 0
     delayed: int = 0
@@ -128,7 +131,8 @@ def _delays(frame: bytes, fate: Fate, chance: random.Random, counts: Counts) -> 
     protocol = frame[at + 23] if kind == b"\x08\x00" else frame[at + 20] if kind == b"\x86\xdd" else 0
     if protocol != _UDP:
         return [0.0]
-    if chance.random() < fate.lost:
+    counts.datagrams += 1
+    if counts.datagrams in fate.lost_ones or chance.random() < fate.lost:
         counts.lost += 1
         return []
     delays = [0.0]
