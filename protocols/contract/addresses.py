@@ -83,36 +83,33 @@ class Endpoint:
     port: int
     # These are made when they are first asked for. An endpoint is the key of many tables, and the hash and text of
     # `ipaddress` cost a microsecond each time.
-    _hash: int = field(init=False, repr=False, compare=False)
-    _text: str = field(init=False, repr=False, compare=False)
-    _host_text: str = field(init=False, repr=False, compare=False)
+    _hash: int | None = field(default=None, init=False, repr=False, compare=False)
+    _text: str | None = field(default=None, init=False, repr=False, compare=False)
+    _host_text: str | None = field(default=None, init=False, repr=False, compare=False)
 
     def __hash__(self) -> int:
-        try:
-            return self._hash
-        except AttributeError:
+        value = self._hash
+        if value is None:
             value = hash((self.host, self.port))
             object.__setattr__(self, "_hash", value)
-            return value
+        return value
 
     def __str__(self) -> str:
-        try:
-            return self._text
-        except AttributeError:
+        text = self._text
+        if text is None:
             host = self.host_text
             text = f"[{host}]:{self.port}" if ":" in host else f"{host}:{self.port}"
             object.__setattr__(self, "_text", text)
-            return text
+        return text
 
     @property
     def host_text(self) -> str:
         """The host as text."""
-        try:
-            return self._host_text
-        except AttributeError:
+        text = self._host_text
+        if text is None:
             text = text_of(self.host)
             object.__setattr__(self, "_host_text", text)
-            return text
+        return text
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ has 255 bytes at most (DN1). Nothing here calls itself.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import IntEnum
 from struct import Struct
 from typing import NamedTuple
@@ -240,9 +241,9 @@ def answer_without_records(question: bytes, end: int, code: int, flags: int = 0)
     return _HEADER.pack(header.id, flags, int(end > HEADER_BYTES), 0, 0, 0) + question[HEADER_BYTES:end]
 
 
+_TYPE_NAMES: Mapping[int, str] = {kind: kind.name for kind in Type}
+
+
 def type_name(kind: int) -> str:
     """The name of a type. Those without one are called as RFC 3597 s.5 has it."""
-    try:
-        return Type(kind).name
-    except ValueError:
-        return f"TYPE{kind}"
+    return _TYPE_NAMES.get(kind) or f"TYPE{kind}"

@@ -157,8 +157,9 @@ class SessionPinholes:
 
     def end(self, reason: str) -> None:
         """The session is over. Waiting pinholes go with it; relays that were admitted run to their end (rule X15)."""
-        for pinhole in self:
-            pinhole.shut(reason)
+        if self._held or self._apart:  # most sessions have none
+            for pinhole in self:
+                pinhole.shut(reason)
 
     def _forget(self, pinhole: Opening) -> None:
         """The pinhole is gone."""

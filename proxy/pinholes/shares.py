@@ -12,7 +12,7 @@ from collections.abc import Collection
 from ipaddress import IPv4Address, IPv6Address
 from typing import NamedTuple
 
-from protocols.contract.addresses import Host
+from protocols.contract.addresses import Host, text_of
 
 
 class Group(NamedTuple):
@@ -68,6 +68,6 @@ def account_of(host: Host, prefix: int) -> str:
     string remembers its hash. Whoever has one IPv6 address mostly has the whole network around it, so all addresses
     with the same `prefix` bits count as one client."""
     if isinstance(host, IPv4Address):
-        return str(host)
+        return text_of(host)
     bits = 128 - prefix
     return str(IPv6Address(int(host) >> bits << bits))

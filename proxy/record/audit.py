@@ -63,10 +63,10 @@ class AuditLog:
     __slots__ = ("_bound", "_client", "_head", "_numbers", "_sampler", "_take", "_to_bind")
 
     def __init__(
-        self, take: Take, sampler: Sampler, head: str, numbers: Iterator[int], bound: str = "", client: str = ""
+        self, take: Take, sampler: Sampler, head: str, numbers: Iterator[int], bound: str = "", client: object = ""
     ) -> None:
         """`head` and `bound` are rendered fields, before and behind the number of the line. `client` is the peer that a
-        line is charged to when it names none."""
+        line is charged to when it names none: its text, or what becomes that when a line is written."""
         self._take = take
         self._sampler = sampler
         self._head = head
@@ -79,7 +79,7 @@ class AuditLog:
     def write(self, event: str, **facts: Any) -> None:
         """Write one line, unless the sampler leaves it out."""
         if event not in _UNBOUNDED:
-            client = self._client or str(facts.get("client", ""))
+            client = str(self._client or facts.get("client", ""))
             if event in WATCHED:
                 self._sampler.watch(event, facts, self._rendered(), client)
             left_out = self._sampler.left_out(event, BUDGETS.get(event, DIALOGUE), facts, client)
@@ -92,8 +92,7 @@ class AuditLog:
 
     def bind(self, **facts: Any) -> AuditLog:
         """A log that adds these fields to every line."""
-        client = str(facts["client"]) if "client" in facts else self._client
-        log = AuditLog(self._take, self._sampler, self._head, self._numbers, client=client)
+        log = AuditLog(self._take, self._sampler, self._head, self._numbers, "", facts.get("client", self._client))
         log._to_bind = self, facts
         return log
 

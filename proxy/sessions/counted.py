@@ -54,7 +54,10 @@ class Counted:
         if self._timer is None:
             self._since = self._loop.time()
             self._timer = self._loop.call_later(COUNT_SECONDS, self.tell)
-        return self._counts.setdefault(helper, _Counts())
+        counts = self._counts.get(helper)
+        if counts is None:
+            counts = self._counts[helper] = _Counts()
+        return counts
 
     def tell(self) -> None:
         """Write what has been counted since the last line, if anything has."""

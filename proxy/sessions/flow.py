@@ -4,7 +4,6 @@ host."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
@@ -73,13 +72,13 @@ class Flow(Session):
         """For each side, the socket towards it and the address of the side."""
         self._voice: UdpEndpoint | None = None
         """A socket on another port of the server, held while an answer from that port is passed to the client."""
-        self._received = dict.fromkeys(Side, 0)
+        self._received = {Side.CLIENT: 0, Side.SERVER: 0}
         self._lost = 0
         """Datagrams that could not be sent on."""
         self.active_at = self._asked_at = self.opened_at
         self.is_answered = before is not None
         """Whether the server has ever sent something to this flow, or to the flow that it replaced."""
-        self._came_by: dict[Side, Ancillary] = dict.fromkeys(Side, ())
+        self._came_by: dict[Side, Ancillary] = {Side.CLIENT: (), Side.SERVER: ()}
         """For each side, the interface by which its last datagram came, as the kernel told it."""
         self._refused = 0
         """Datagrams that came by the wrong interface."""
@@ -164,7 +163,7 @@ class Flow(Session):
 
     def _is_let_in_by(self, index: int) -> bool:
         """Whether the same policy also lets the client in by another interface."""
-        decision = self._sessions.policies.decide(replace(self.arrival, interface=self._borders.name_of(index)))
+        decision = self._sessions.policies.decide(self.arrival._replace(interface=self._borders.name_of(index)))
         return isinstance(decision, Accepted) and decision.policy == self.policy
 
     def answered_from(self, port: int, data: bytes) -> None:
@@ -352,5 +351,9 @@ class Flow(Session):
         for endpoint, address in self._ends.values():
             del endpoint.routes[address]
             self._endpoints.give(endpoint)
-        counts = {"datagrams_lost": self._lost, "datagrams_refused": self._refused}
-        self._closed(reason, self._received, **{name: count for name, count in counts.items() if count})
+        counts: dict[str, int] = {}
+        if self._lost:
+            counts["datagrams_lost"] = self._lost
+        if self._refused:
+            counts["datagrams_refused"] = self._refused
+        self._closed(reason, self._received, **counts)

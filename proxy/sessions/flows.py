@@ -56,9 +56,10 @@ class Flows:
         if near is not None and (take := near.routes.get(source)) is not None:
             take(data, ancillary)
             return
-        hearing = self.endpoints.hearing(server, packet_info.endpoint(source))
+        client = packet_info.endpoint(source)
+        hearing = self.endpoints.hearing(server, client)
         if hearing is None:
-            self._arrive(data, ancillary, source, server)
+            self._arrive(data, ancillary, source, client, server)
         elif (take := hearing.routes.get(source)) is not None:
             take(data, ancillary)  # this datagram was sent before the socket of its flow stood
         else:
@@ -67,16 +68,14 @@ class Flows:
     def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
         """Take a datagram from an address that the endpoint has no route for. A pinhole may admit it, a flow may know
         the server's host, or else policies decide."""
-        waiting = self.sessions.pinholes.waiting.get(at, ())
-        peer = packet_info.endpoint(source) if waiting else None
-        for pinhole in waiting:
-            assert peer is not None
+        peer = packet_info.endpoint(source)
+        for pinhole in self.sessions.pinholes.waiting.get(at, ()):
             is_admitted = pinhole.admits(peer)
             if is_admitted and pinhole.grant.expect.reader is None:
                 pinhole.relay(at, data, ancillary, source)
                 return
             if is_admitted and pinhole.is_led_to(peer.host, packet_info.arrival_interface(ancillary)):
-                self._arrive(data, ancillary, source, at.at, at, pinhole)
+                self._arrive(data, ancillary, source, peer, at.at, at, pinhole)
                 return
             pinhole.refuse()
         # Not every server sends from the port that it listens on. Its host is known to a flow that has asked it
@@ -86,28 +85,29 @@ class Flows:
             asked.answered_from(source[1], data)
             return
         called = next((flow for flow in beside if flow.is_needed), None)
-        self._arrive(data, ancillary, source, at.at, at, beside=called)
+        self._arrive(data, ancillary, source, peer, at.at, at, beside=called)
 
     def _arrive(
         self,
         data: bytes,
         ancillary: Ancillary,
         source: Address,
+        client: Endpoint,
         server: Endpoint,
         at: UdpEndpoint | None = None,
         pinhole: DatagramPinhole | None = None,
         beside: Flow | None = None,
     ) -> None:
-        """Begin a flow with its first datagram, if it may begin. `at` is the endpoint that heard the datagram (None:
-        the main listener heard it), `pinhole` one that admits the sender, and `beside` a flow whose server now sends
-        from another port."""
+        """Begin a flow with its first datagram, if it may begin. `client` is its source again, `at` the endpoint that
+        heard it (None: the main listener did), `pinhole` one that admits the sender, and `beside` a flow whose server
+        now sends from another port."""
         try:
             interface = self._interfaces.of(packet_info.arrival_interface(ancillary), self.sessions.loop.time())
         except OSError:  # there is no descriptor left to ask with, so there is none for a flow either
-            arrival = Arrival(Transport.UDP, "", packet_info.endpoint(source), server)
+            arrival = Arrival(Transport.UDP, "", client, server)
             self.sessions.deny(arrival, Denied("no_descriptors", None))
             return
-        arrival = Arrival(Transport.UDP, interface, packet_info.endpoint(source), server)
+        arrival = Arrival(Transport.UDP, interface, client, server)
         if pinhole is not None:
             expect = pinhole.grant.expect
             known_as = arrival.client.host if expect.source is None else expect.source.host

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 from protocols.contract.addresses import Endpoint, Host, Network, Transport
 from proxy.config.schema import Config, HelperEntry, Policy
@@ -18,8 +19,7 @@ from proxy.sessions.switches import Mode, Switches
 from proxy.sockets.arrival import Arrival
 
 
-@dataclass(frozen=True, slots=True)
-class Accepted:
+class Accepted(NamedTuple):
     """A policy accepts the session."""
 
     entry: HelperEntry
@@ -42,8 +42,7 @@ class Denied:
     policy: str | None
 
 
-@dataclass(frozen=True, slots=True)
-class Nat:
+class Nat(NamedTuple):
     """How the server is dialled: from which address (None: the kernel chooses it by the route), and to which
     address."""
 

@@ -222,7 +222,8 @@ class Sessions:
             self.deny(arrival, decision)
             return None
         account = account_of(arrival.client.host, self._limits.client_prefix_ipv6)
-        limit = self._limit_reached(account, decision.group, is_renewed)
+        group = decision.group
+        limit = self._limit_reached(account, group, is_renewed)
         how = Denied(limit, decision.policy.name) if limit else nat(decision.policy, arrival)
         if isinstance(how, Denied):
             self.deny(arrival, how, decision)
@@ -232,7 +233,7 @@ class Sessions:
             # X28).
             self.deny(arrival, Denied("loop", decision.policy.name), decision)
             return None
-        return self._admission(arrival, decision, how, account, arrival)
+        return self._admission(arrival, decision, group, how, account, arrival)
 
     def admit_expected(
         self,
@@ -250,11 +251,12 @@ class Sessions:
         if isinstance(decision, Denied):
             self.deny(arrival, decision, let_in=let_in)
             return None
-        limit = self._limit_reached(owner.charged_to, decision.group, is_renewed)
+        group = decision.group
+        limit = self._limit_reached(owner.charged_to, group, is_renewed)
         if limit is not None:
             self.deny(arrival, Denied(limit, decision.policy.name), decision, let_in)
             return None
-        return self._admission(arrival, decision, how, owner.charged_to, owner.decided_by, let_in)
+        return self._admission(arrival, decision, group, how, owner.charged_to, owner.decided_by, let_in)
 
     def _decide(
         self, arrival: Arrival, first: bytes | None, is_renewed: bool, reader: Reader | None = None
@@ -278,6 +280,7 @@ class Sessions:
         self,
         arrival: Arrival,
         decision: Accepted,
+        group: Group,
         how: Nat,
         charged_to: str,
         decided_by: Arrival,
@@ -293,7 +296,6 @@ class Sessions:
             client=arrival.client,
             server=arrival.server,
         )
-        group = decision.group
         return Admission(key, arrival, policy, helper, how, log, charged_to, group, decided_by, let_in)
 
     def _limit_reached(self, client: str, group: Group, is_renewed: bool) -> str | None:

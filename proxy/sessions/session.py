@@ -8,7 +8,7 @@ from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport
 from protocols.contract.effects import Copy
@@ -48,8 +48,7 @@ class LetIn:
         return {"parent": self.session, "via_pinhole": self.pinhole, "by": by}
 
 
-@dataclass(frozen=True, slots=True)
-class Admission:
+class Admission(NamedTuple):
     """All that a session which has been let in needs in order to begin."""
 
     key: str
@@ -336,7 +335,7 @@ class Session(Performer):
             self.pinholes.end("session_closed")  # the engine may react to the closing, and thereby settle everything
         if self._driver is not None:
             self._driver.end()
-        self._stop_engine()
+            self._driver = None
         self.pinholes.end("session_closed")
         self._sessions.dissolved(self)
 

@@ -66,7 +66,12 @@ class UdpEndpoints:
 
     def hearing(self, at: Endpoint, peer: Endpoint) -> UdpEndpoint | None:
         """The endpoint to which the kernel gives what this peer sends to `at`. None: there is none."""
-        return self.get(at, peer) or self.get(at, peer.host) or self.get(at, EVERYBODY)
+        standing = self._standing.get(at)
+        if standing is None:
+            return None
+        if isinstance(standing, UdpEndpoint):  # mostly one that hears nobody: a server's, before the first answer
+            return standing if standing.hears in (peer, peer.host, EVERYBODY) else None
+        return standing.get(peer) or standing.get(peer.host) or standing.get(EVERYBODY)
 
     def take(self, at: Endpoint, is_media: bool = False, hears: Heard = EVERYBODY) -> UdpEndpoint:
         """The endpoint that stands there, or a new one. The caller gives it back (`give`). Raises OSError when it
