@@ -146,7 +146,8 @@ def tunnels(config: Config) -> Iterator[TunnelScope]:
 
 def _carries_tunnels(config: Config, policy: Policy) -> bool:
     """Whether a helper of the policy carries tunnels. One that is off, or only observes, leaves them alone."""
-    names = {entry.name for entry in config.served if _names(policy, entry.name)}
+    # Helpers from elsewhere, as tests have them, are not in the registry.
+    names = {entry.name for entry in config.served if entry.name in REGISTRY and _names(policy, entry.name)}
     options = ((REGISTRY[name], policy.options[name]) for name in names)
     return any(given.mode == "active" and helper.tunnels(given) for helper, given in options)
 
