@@ -25,7 +25,7 @@ class PassageOwner(Protocol):
         that did not."""
 
     def begun(self) -> None:
-        """The first packet has passed."""
+        """The first packet is about to pass."""
 
     def give_up(self) -> None:
         """A bug of ours in a callback ends the owner, and the passage with it."""
@@ -72,6 +72,8 @@ class Passage:
             return
         self.packets += 1
         self.bytes += len(packet)
+        if self.packets == 1:
+            self._owner.begun()
         if self._exchanged is not None:
             packet[ID_AT : ID_AT + 2] = self._exchanged
         try:
@@ -84,9 +86,7 @@ class Passage:
         """Whether a packet is taken that came by another interface than the one before it."""
         if not self._owner.admits(self._source, ancillary):
             return False
-        is_first, self._ancillary = not self._ancillary, ancillary
-        if is_first:
-            self._owner.begun()
+        self._ancillary = ancillary
         return True
 
     def counts(self) -> Counts:

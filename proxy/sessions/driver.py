@@ -137,11 +137,16 @@ class EngineDriver:
         if self._engine is None or self._in_engine:
             return
         self._listen(*(partial(self._engine.eof, side) for side in Side))
-        while self._engine is not None and self._events:
+        self._hear_of_ends()
+
+    def _hear_of_ends(self) -> None:
+        """Tell the engine of the pinholes that it has closed in its last step."""
+        while self._engine is not None and not self._in_engine and self._events:
             self._listen(partial(self._engine.pinhole, *self._events.popleft()))
 
     def end(self) -> None:
         """The engine ends, together with everything that it looks after."""
+        self._hear_of_ends()
         if self._engine is not None:
             self._listen(self._engine.stop)
         self.stop()

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 
 from protocols.contract.addresses import Side
-from protocols.contract.effects import Note
+from protocols.contract.effects import Abort, Note
 from protocols.contract.pinholes import AnyGrant, Closed
 from proxy.sessions.driver import EngineDriver, Performer
 from tests.harness.shell import PassOn
@@ -107,6 +107,10 @@ class ClosesAtTheEnd(PassOn):
     def __init__(self) -> None:
         pass
 
+    def receive(self, side: Side, data: bytes, now: float) -> Any:
+        self.eof(Side.CLIENT, now)
+        return [Abort("not_pptp")]
+
     def eof(self, side: Side, now: float) -> Any:
         if side is Side.CLIENT:
             self.driver.event(cast(AnyGrant, "grant"), Closed("control_lost", 7, 0, 0.0))
@@ -114,6 +118,25 @@ class ClosesAtTheEnd(PassOn):
 
     def pinhole(self, grant: Any, event: Any, now: float) -> Any:
         return [Note("pptp.ended", {"bytes": event.bytes_in})]
+
+
+class Aborts(Ends):
+    is_over = False
+
+    def __init__(self, driver: Callable[[], EngineDriver]) -> None:
+        super().__init__()
+        self.driver = driver
+
+    def abort(self, reason: str, told: object) -> None:
+        self.driver().end()
+
+
+async def test_an_engine_that_ends_its_session_hears_of_what_it_has_closed_for_that() -> None:
+    engine = ClosesAtTheEnd()
+    session = Aborts(lambda: engine.driver)
+    engine.driver = EngineDriver(asyncio.get_running_loop(), engine, cast(Performer, session))
+    engine.driver.receive(Side.CLIENT, b"x")
+    assert session.told == ["pptp.ended"]
 
 
 async def test_an_engine_whose_session_is_cut_short_hears_of_what_it_closes_for_that() -> None:
