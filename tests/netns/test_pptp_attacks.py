@@ -197,17 +197,16 @@ def test_packets_pass_once_and_go_round_nowhere(gate: Site) -> None:
     assert (ended["packets_from_client"], ended["packets_from_server"]) == (50, 50)
 
 
-@pytest.mark.parametrize("number", [0, 1, 6, 65535])
-def test_the_right_host_with_a_wrong_id(gate: Site, number: int) -> None:
+def test_the_right_host_with_a_wrong_id(gate: Site) -> None:
     with gate.session() as (client, server):
         known = called(client, server, 5, SERVERS + 9)
-        assert number != known
-        gate.far.send(gate.known, pptp.gre(number))
-        gate.near.send(gate.dialled, pptp.gre(number))
+        for number in {0, 1, 6, 65535} - {known}:
+            gate.far.send(gate.known, pptp.gre(number))
+            gate.near.send(gate.dialled, pptp.gre(number))
         assert gate.near.hears_nothing() and gate.far.hears_nothing(0)
         assert gate.passes(5, known, SERVERS + 9)
-    assert {line["rule"] for line in gate.told("violation")} == {"pinhole.stranger"}
-    assert all(line["packets_refused"] == 1 for line in gate.told("pinhole.closed"))
+    assert [line["rule"] for line in gate.told("violation")] == ["pinhole.stranger"] * 2
+    assert all(line["packets_refused"] >= 3 for line in gate.told("pinhole.closed"))
 
 
 def test_a_stranger_with_the_right_id(gate: Site) -> None:
@@ -308,51 +307,81 @@ def test_an_operator_closes_a_tunnel_and_both_ends_are_told(gate: Site) -> None:
     assert gate.told("pptp.ended")[0]["cause"] == "closed_by_operator"
 
 
+def test_nothing_passes_of_a_tunnel_once_the_daemon_is_killed(site: Site) -> None:
+    """The last test of each site."""
+    with site.session() as (client, server):
+        known = called(client, server, 5, SERVERS)
+        assert site.passes(5, known)
+        site.gateway.daemon.signal(signal.SIGKILL)
+        site.gateway.daemon.wait()
+        site.near.send(site.dialled, pptp.gre(SERVERS))
+        site.far.send(site.known, pptp.gre(known))
+        assert site.far.hears_nothing() and site.near.hears_nothing(0)
+
+
 # -- other configurations ----------------------------------------------------------------------------------------------
 
-
-def test_nothing_passes_of_a_tunnel_once_the_daemon_is_killed() -> None:
-    with (
-        gateways.serving(HIDING, "nft") as gateway,
-        listening(gateway.server) as listener,
-        Tunnel(gateway.client) as near,
-        Tunnel(gateway.server) as far,
-    ):
-        site = Site(gateway, listener, near, far)
-        with site.session() as (client, server):
-            known = called(client, server, 5, SERVERS)
-            assert site.passes(5, known)
-            gateway.daemon.signal(signal.SIGKILL)
-            gateway.daemon.wait()
-            site.near.send(site.dialled, pptp.gre(SERVERS))
-            site.far.send(site.known, pptp.gre(known))
-            assert site.far.hears_nothing() and site.near.hears_nothing(0)
+Routed = tuple[Lab, Daemon, Tunnel, Tunnel]
 
 
 @contextlib.contextmanager
-def routed(options: str, more: str = "") -> Iterator[tuple[Lab, Daemon, Tunnel, Tunnel]]:
+def routed(options: str) -> Iterator[Routed]:
     """A gateway that forwards all, and a policy with these options."""
     with Lab("routed") as lab:
-        text = f"policies: [{{name: out, from: [lan0], action: accept, options: {{pptp: {options}}}}}]{more}"
+        text = f"policies: [{{name: out, from: [lan0], action: accept, options: {{pptp: {options}}}}}]"
         with pinhole(lab, text, unprivileged=True) as daemon, Tunnel(lab.client) as near, Tunnel(lab.server) as far:
             yield lab, daemon, near, far
 
 
-def test_gre_that_is_no_tunnel_of_pptp_passes_by_and_that_of_no_call_does_not() -> None:
+@pytest.fixture(scope="module")
+def impatient() -> Iterator[Routed]:
+    with routed("{idle: 0.5}") as made:
+        yield made
+
+
+def test_gre_that_is_no_tunnel_of_pptp_passes_by_and_that_of_no_call_does_not(impatient: Routed) -> None:
     """PP2, PP3."""
-    with routed("{}") as (lab, _, near, far):
-        for data in (pptp.gre(1, flags=0x2000, protocol=0x0800), pptp.gre(1, flags=0x2001, protocol=0x0800)):
-            near.send(lab.server.v4, data)
-            assert far.receive().call == 1
-            far.send(lab.client.v4, data)
-            assert near.receive().call == 1
-        near.send(lab.server.v4, pptp.gre(1))
-        far.send(lab.client.v4, pptp.gre(1))
-        assert far.hears_nothing() and near.hears_nothing(0)
+    lab, _, near, far = impatient
+    for data in (pptp.gre(1, flags=0x2000, protocol=0x0800), pptp.gre(1, flags=0x2001, protocol=0x0800)):
+        near.send(lab.server.v4, data)
+        assert far.receive().call == 1
+        far.send(lab.client.v4, data)
+        assert near.receive().call == 1
+    near.send(lab.server.v4, pptp.gre(1))
+    far.send(lab.client.v4, pptp.gre(1))
+    assert far.hears_nothing() and near.hears_nothing(0)
 
 
-@pytest.mark.parametrize("options", ["{tunnel: ignore}", "{mode: observe}", "{mode: off}"])
+def test_a_silent_tunnel_is_closed_and_both_ends_are_told(impatient: Routed) -> None:
+    """PP22."""
+    lab, daemon, near, far = impatient
+    with listening(lab.server) as listener, connection(lab.client, lab.server.v4, listener) as (client, server):
+        called(client, server, 5, SERVERS)
+        near.send(lab.server.v4, pptp.gre(SERVERS))
+        far.receive()
+        assert client.receive()[8:14] == pptp.disconnect(SERVERS)[8:14]
+        assert server.receive() == pptp.clear(5)
+        assert client.is_over() and server.is_over()
+    assert daemon.wait_for("pptp.ended")["cause"] == "idle"
+    assert daemon.wait_for("session.closed")["reason"] == "idle"
+
+
+def test_over_ipv6_the_connection_passes_and_no_tunnel_is_followed(impatient: Routed) -> None:
+    """PP8."""
+    lab, daemon, *_ = impatient
+    before = len(daemon.audit("pinhole.opened"))
+    with (
+        listening(lab.server, lab.server.v6) as listener,
+        connection(lab.client, lab.server.v6, listener) as (client, server),
+    ):
+        assert called(client, server, 5, SERVERS) == 5
+    assert daemon.wait_for("pptp.unfollowed")["reason"] == "ipv6"
+    assert len(daemon.audit("pinhole.opened")) == before
+
+
+@pytest.mark.parametrize("options", ["{tunnel: ignore}", "{mode: off}"])
 def test_a_tunnel_that_is_not_followed_passes_as_the_firewall_says(options: str) -> None:
+    """So it is the helper that carries it where it follows."""
     with (
         routed(options) as (lab, daemon, near, far),
         listening(lab.server) as listener,
@@ -363,27 +392,4 @@ def test_a_tunnel_that_is_not_followed_passes_as_the_firewall_says(options: str)
         assert far.receive().source == lab.client.v4
         daemon.lock_down()
         near.send(lab.server.v4, pptp.gre(SERVERS))
-        assert far.hears_nothing()  # so it is the helper that carries it where it follows
-
-
-def test_a_silent_tunnel_is_closed_and_both_ends_are_told() -> None:
-    """PP22."""
-    with routed("{idle: 0.5}") as (lab, daemon, near, far), listening(lab.server) as listener:
-        with connection(lab.client, lab.server.v4, listener) as (client, server):
-            called(client, server, 5, SERVERS)
-            near.send(lab.server.v4, pptp.gre(SERVERS))
-            far.receive()
-            assert client.receive()[8:14] == pptp.disconnect(SERVERS)[8:14]
-            assert server.receive() == pptp.clear(5)
-            assert client.is_over() and server.is_over()
-        assert daemon.wait_for("pptp.ended")["cause"] == "idle"
-        assert daemon.wait_for("session.closed")["reason"] == "idle"
-
-
-def test_over_ipv6_the_connection_passes_and_no_tunnel_is_followed() -> None:
-    """PP8."""
-    with routed("{}") as (lab, daemon, *_), listening(lab.server, lab.server.v6) as listener:
-        with connection(lab.client, lab.server.v6, listener) as (client, server):
-            assert called(client, server, 5, SERVERS) == 5
-        assert daemon.wait_for("pptp.unfollowed")["reason"] == "ipv6"
-        assert daemon.audit("pinhole.opened") == []
+        assert far.hears_nothing()
