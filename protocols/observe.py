@@ -69,12 +69,14 @@ class Engines:
     The two kinds share nothing. A pinhole of an observer stands nowhere, and a working engine would announce it.
     """
 
-    __slots__ = ("_active", "_observed", "_shared")
+    __slots__ = ("_active", "_observed", "_shared", "_tells")
 
-    def __init__(self, helper: Helper) -> None:
-        self._active = helper.start()
-        self._observed = helper.start()
-        self._shared = _Shared()
+    def __init__(self, helper: Helper, first: Engines | None = None) -> None:
+        """first: those of the first helper of the same family, which tell of what is under way in all."""
+        self._active: EngineFactory = helper.start() if first is None else first._active
+        self._observed: EngineFactory = helper.start() if first is None else first._observed
+        self._shared: _Shared = _Shared() if first is None else first._shared
+        self._tells: Sequence[EngineFactory] = () if first is not None else (self._active, self._observed)
 
     def __call__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> Engine:
         if options.mode == "active":
@@ -86,24 +88,24 @@ class Engines:
     def counts(self) -> Mapping[str, int]:
         """What is under way, for the daemon's status."""
         total: Counter[str] = Counter()
-        for engines in (self._active, self._observed):
+        for engines in self._tells:
             if isinstance(engines, Counts):
                 total.update(engines.counts())
         return total
 
     def calls(self) -> Iterator[Call]:
         """The calls that are under way. What an observer follows has no pinhole that stands anywhere."""
-        if isinstance(self._active, Tells):
+        if self._tells and isinstance(self._active, Tells):
             yield from self._active.calls()
-        if isinstance(self._observed, Tells):
+        if self._tells and isinstance(self._observed, Tells):
             for call in self._observed.calls():
                 yield replace(call, media=(), pinholes=_of_session(call.pinholes))
 
     def registrations(self) -> Iterator[Registration]:
         """The registrations that stand, as `calls`."""
-        if isinstance(self._active, Tells):
+        if self._tells and isinstance(self._active, Tells):
             yield from self._active.registrations()
-        if isinstance(self._observed, Tells):
+        if self._tells and isinstance(self._observed, Tells):
             for one in self._observed.registrations():
                 yield replace(one, grant=None, pinholes=_of_session(one.pinholes))
 
@@ -113,7 +115,7 @@ class Engines:
 
     def tallies(self) -> Sequence[Tally]:
         """What both kinds have seen, together."""
-        if not isinstance(self._active, Tallies) or not isinstance(self._observed, Tallies):
+        if not self._tells or not isinstance(self._active, Tallies) or not isinstance(self._observed, Tallies):
             return ()
         active, observed = self._active.tallies(), self._observed.tallies()
         return [
@@ -123,10 +125,20 @@ class Engines:
     def standing(self) -> Mapping[str, int]:
         """What the engines of each kind share."""
         total: Counter[str] = Counter()
-        for engines in (self._active, self._observed):
+        for engines in self._tells:
             if isinstance(engines, Shares):
                 total.update(engines.standing())
         return total
+
+
+def engines_of(helpers: Mapping[str, Helper]) -> dict[str, Engines]:
+    """The engines of all helpers of a daemon. Those of one family are joined."""
+    found: dict[str, Engines] = {}
+    first: dict[str, Engines] = {}
+    for name, helper in helpers.items():
+        found[name] = Engines(helper, first.get(helper.family) if helper.family else None)
+        first.setdefault(helper.family, found[name])
+    return found
 
 
 def _sum(one: Mapping[tuple[str, ...], int], other: Mapping[tuple[str, ...], int]) -> Mapping[tuple[str, ...], int]:

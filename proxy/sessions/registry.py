@@ -13,7 +13,7 @@ from typing import Any
 from protocols.contract.addresses import Endpoint, Host, Transport
 from protocols.contract.engine import EngineFactory, Helper
 from protocols.contract.pinholes import Grant, Reader
-from protocols.observe import Engines
+from protocols.observe import engines_of
 from proxy.config.schema import Config
 from proxy.pinholes.opening import Owner
 from proxy.pinholes.shares import Group, Shares, account_of
@@ -55,7 +55,7 @@ class Sessions:
         self.log = log
         self.metrics = metrics
         self._helpers = helpers
-        self.engines: dict[str, EngineFactory] = {name: Engines(helper) for name, helper in helpers.items()}
+        self.engines: dict[str, EngineFactory] = {**engines_of(helpers)}
         self.purposes = {name: helper.purposes for name, helper in helpers.items()}
         """helper -> what the pinholes of its engines are for."""
         for name, purposes in self.purposes.items():

@@ -7,10 +7,12 @@ from typing import Any
 import pytest
 
 from protocols import HELPERS
-from protocols.contract.addresses import Side, Transport
+from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.effects import Abort, Close, Finish, Note, Send, Splice
-from protocols.contract.engine import Helper
-from protocols.observe import IDLE_SECONDS
+from protocols.contract.engine import Engine, Helper, Options
+from protocols.contract.pinholes import Pinholes
+from protocols.observe import IDLE_SECONDS, engines_of
+from tests.harness.fake_pinholes import FakePinholes
 from tests.harness.playbook import NETWORKS, Session, Transcript, bytewise, on, transcripts
 
 EVERY_TRANSCRIPT = [
@@ -150,3 +152,42 @@ def test_what_is_told_of_a_call_says_of_which_one() -> None:
     told = [effect for effect in session.effects if isinstance(effect, Note)]
     assert {"pinhole.observed", "address.observed"} <= {note.event for note in told}
     assert {(note.told["call_id"], note.told["direction"]) for note in told} == {(b"call", "out")}
+
+
+class _Together:
+    """A factory that tells who has asked it for engines."""
+
+    def __init__(self) -> None:
+        self.made: list[Transport] = []
+
+    def __call__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> Engine:
+        self.made.append(peers.transport)
+        return Engine()
+
+    def counts(self) -> dict[str, int]:
+        return {"engines": len(self.made)}
+
+    def standing(self) -> dict[str, int]:
+        return self.counts()
+
+
+def test_helpers_of_one_family_have_one_factory_that_tells_once() -> None:
+    made: list[_Together] = []
+
+    def start() -> _Together:
+        made.append(_Together())
+        return made[-1]
+
+    def toy(name: str, transport: Transport, family: str) -> Helper:
+        return Helper(name, "a toy", ((transport, 7),), Options, start, family=family)
+
+    tcp, udp, alone = toy("a", Transport.TCP, "ab"), toy("b", Transport.UDP, "ab"), toy("c", Transport.UDP, "")
+    engines = engines_of({helper.name: helper for helper in (tcp, udp, alone)})
+    assert len(made) == 4  # one of each kind for the family, and for the one that is alone
+    for helper in (tcp, udp, alone):
+        network = on(NETWORKS["none"], helper, helper.ports[0][0])
+        engines[helper.name](network, Options(), FakePinholes(), 0.0)
+        engines[helper.name](network, Options(mode="observe"), FakePinholes(), 0.0)
+    assert [one.made for one in made] == [[Transport.TCP, Transport.UDP]] * 2 + [[Transport.UDP]] * 2
+    assert [dict(engines[name].counts()) for name in "abc"] == [{"engines": 4}, {}, {"engines": 2}]
+    assert [dict(engines[name].standing()) for name in "abc"] == [{"engines": 4}, {}, {"engines": 2}]
