@@ -8,6 +8,7 @@ from protocols.contract.engine import Helper
 from protocols.dcerpc import helper as dcerpc
 from protocols.dns import engine as dns
 from protocols.ftp import engine as ftp
+from protocols.h323 import helper as h323
 from protocols.irc import engine as irc
 from protocols.mgcp import helper as mgcp
 from protocols.pmap import engine as pmap
@@ -33,5 +34,6 @@ HELPERS: Mapping[str, Helper] = {
         pmap.HELPER,
         dcerpc.HELPER,
         pptp.HELPER,
+        h323.HELPER,
     )
 }  # fmt: skip

@@ -29,7 +29,6 @@ NOT_YET = "there is no helper for it in this version"
 _TCP, _UDP = Transport.TCP, Transport.UDP
 
 UNTAKEN = (
-    Untaken("h323", _TCP, 1720, NOT_YET),
     Untaken("ras", _UDP, 1719, NOT_YET),
     Untaken("mms", _TCP, 1863, "the protocol is dead: its last servers went off in 2014"),
     Untaken("amanda", _UDP, 10080, "only `auth bsd` needs it; bsdtcp, the default, has a single connection"),

@@ -352,10 +352,8 @@ class SessionEngine(Engine):
         self._buffers[side].clear()
         if side is SERVER:
             self._calls.clear()
-        self._answers.tell_list()
         self._count_held()
-        self._out.add(Finish(side.other))
-        return self._out.take()
+        return (Finish(side.other),)
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         self._ways.heard(grant, event)
@@ -371,11 +369,9 @@ class SessionEngine(Engine):
     def tick(self, now: float) -> Sequence[Effect]:
         if self._is_over or now < self._active_at + self._options.idle:
             return ()
-        self._answers.tell_list()
         self._drop()
         self._count_held()
-        self._out.add(Close("idle"))
-        return self._out.take()
+        return (Close("idle"),)
 
     def stop(self, now: float) -> Sequence[Effect]:
         self._drop()

@@ -21,7 +21,7 @@ MAX_ADDITIONS = 64
 
 Found = tuple[str, int, int, object]
 """What was wanted: its label, where its octets begin and end, and its value. Of an address the value is None: it is the
-octets. Where there is an address of another kind, its name is the value."""
+octets."""
 
 
 class Walk:

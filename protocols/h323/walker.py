@@ -26,6 +26,12 @@ MAX_PLANS = 128
 _NUMBER = Size(0, 65535)
 
 
+class Other(str):
+    """The name of what stands where an address was wanted, and is none of IP."""
+
+    __slots__ = ()
+
+
 class Walked(NamedTuple):
     """What was found in a message, in the order in which it stands there."""
 
@@ -82,7 +88,7 @@ class _Compiler:
             case Fields(is_choice=True):
                 return self._choice(kind, wanted)
             case Fields() if isinstance(wanted, str):
-                return _span(self._sequence(kind, None), wanted, None)
+                return _span(self._sequence(kind, None), wanted, True)
         return self._sequence(kind, wanted)
 
     def _unnamed(self, name: str) -> Step:
@@ -128,7 +134,7 @@ class _Compiler:
             return _address(octets, _additions({}) if kind.is_extensible else None, wanted)
         if isinstance(kind, Leaf) and kind.kind in ("CHARS", "INT", "BOOL"):
             return self.compile(kind, wanted)
-        return _span(self.compile(field.type, None), wanted, field.name)
+        return _span(self.compile(field.type, None), wanted, Other(field.name))
 
     def _octets_of_host(self, kind: Fields) -> int:
         """How many octets the host has, if this is an address and a port. 0: it is something else."""
@@ -332,7 +338,7 @@ def _value(leaf: Leaf, label: str) -> Step:
         case "CHARS" | "OCTETS":
             return _text(leaf, label)
         case _:
-            return _span(per.skip(leaf), label, None)
+            return _span(per.skip(leaf), label, True)
 
     def step(walk: Walk, at: int) -> int:
         value, end = read(walk, at)
@@ -357,10 +363,8 @@ def _text(leaf: Leaf, label: str) -> Step:
         if end > walk.limit:
             raise Malformed("it ends early")
         start, stop = begin >> 3, (end + 7) >> 3
-        value: str | None = None
-        if leaf.kind == "CHARS":
-            value = _written(leaf, walk.data[start:stop], many)
-        walk.found.append((label, start, stop, value))
+        octets = walk.data[start:stop]
+        walk.found.append((label, start, stop, _written(leaf, octets, many) if leaf.kind == "CHARS" else octets))
         return end
 
     return step

@@ -77,6 +77,12 @@ class Packets:
         del data[:length]
         return packet
 
+    def rest(self) -> bytes:
+        """What is left. It is no longer read as packets."""
+        left = bytes(self._data)
+        self._data.clear()
+        return left
+
 
 class Signal(NamedTuple):
     """A message of Q.931."""
@@ -137,4 +143,11 @@ def release(reference: int, is_to_callee: bool, reason: str, call_identifier: by
     value = reference | (0 if is_to_callee else 0x8000)
     message = bytes((_PROTOCOL, 2)) + value.to_bytes(2, "big") + bytes((Kind.RELEASE_COMPLETE, _USER_USER))
     message += len(user).to_bytes(2, "big") + user
+    return bytes((_VERSION, 0)) + (len(message) + HEADER_BYTES).to_bytes(2, "big") + message
+
+
+def reject(number: int) -> bytes:
+    """An openLogicalChannelReject for this channel: a response, alternative 6 of ResponseMessage; no additions; its
+    number less 1; `unspecified` as the cause."""
+    message = bytes.fromhex("23 00") + (number - 1).to_bytes(2, "big") + b"\x00"
     return bytes((_VERSION, 0)) + (len(message) + HEADER_BYTES).to_bytes(2, "big") + message

@@ -12,7 +12,7 @@ from functools import cache
 from itertools import chain
 from typing import Any
 
-from proxy.record.events import daemon, dcerpc, dns, helpers, irc, mgcp, pinholes, pmap, pptp, rtsp, sessions, sip
+from proxy.record.events import daemon, dcerpc, dns, h323, helpers, irc, mgcp, pinholes, pmap, pptp, rtsp, sessions, sip
 from proxy.record.events.budgets import Budget
 from proxy.record.events.kinds import COUNT, TEXT, Question, maybe, one_of, question
 from proxy.record.events.row import Event, Field, Severity, field, option
@@ -28,6 +28,7 @@ EVENTS: Mapping[str, Event] = {
         irc.EVENTS,
         rtsp.EVENTS,
         mgcp.EVENTS,
+        h323.EVENTS,
         pmap.EVENTS,
         dcerpc.EVENTS,
         pptp.EVENTS,
@@ -44,7 +45,7 @@ _HASH = maybe({"type": "string", "pattern": "^[0-9a-f]{64}$"})
 
 EVERY: tuple[Field, ...] = (
     field("time", {"type": "string", "format": "date-time"}, "RFC 3339, UTC, microseconds"),
-    field("event", {"type": "string", "pattern": "^[a-z_]+([.][a-z_]+)?$"}, "what happened"),
+    field("event", {"type": "string", "pattern": "^[a-z0-9_]+([.][a-z0-9_]+)?$"}, "what happened"),
     option("severity", one_of("notice", "warning", "error"), "how grave it is; absent from what is mere information"),
     field("node", TEXT, "the gateway that wrote it (`audit: node`, else the name of the host)"),
     field("instance", TEXT, "this life of the daemon: another one after each restart, and part of all ids"),

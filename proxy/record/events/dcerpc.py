@@ -30,7 +30,7 @@ EVENTS = (
     ),
     Event(
         "dcerpc.lookup",
-        "a client has got a list of all endpoints, or as much of it as it has asked for",
+        "a client has got a part of the list of all endpoints",
         (field("entries", COUNT, "how many there were"),),
         budget=DIALOGUE,
     ),

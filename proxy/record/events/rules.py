@@ -116,6 +116,31 @@ RULES: Mapping[str, str] = {
         "it was refused"
     ),
     "pptp.incoming_denied": "the concentrator asks for a call, and `incoming_calls: deny`; it was refused",
+    "h323.not_h323": (
+        "a connection that does not begin with a Setup of its client: another protocol, TLS, or a server that speaks "
+        "first; closed"
+    ),
+    "h323.malformed": (
+        "a message, or a part of one, that cannot be read; it passes and opens nothing, or the connection is closed "
+        "(`malformed`, and what is no TPKT)"
+    ),
+    "h323.elsewhere": (
+        "a party says that it waits at a host that is neither itself nor in `media_hosts`; nothing is opened"
+    ),
+    "h323.low_port": "a party says that it waits at a port below 1024; nothing is opened",
+    "h323.forward_elsewhere": (
+        "a party sends the other one to another port than 1720 of a host that `forward_to` does not name, or of that "
+        "one's own; nothing is opened"
+    ),
+    "h323.signed_message": (
+        "an endpoint signs its messages with the addresses in them, which NAT changes: its partner will not believe "
+        "them. Once a connection"
+    ),
+    "h323.family": "the policy translates between IPv4 and IPv6, which H.323 does not survive; the call is refused",
+    "h323.t120": "a channel for T.120 data, and `t120: deny`; nothing is opened",
+    "h323.rate": "more Setups of one host in a second than `rate`; refused",
+    "h323.too_many_calls": "more calls than `max_calls`, or than one connection may carry; refused",
+    "h323.too_many_channels": "more logical channels in a call than `max_channels`; refused",
     "mgcp.not_mgcp": "a datagram, or a part of one, that does not begin as MGCP; dropped",
     "mgcp.malformed": (
         "a message that is too long, or can be read in two ways, or too many in one datagram; a command is answered 510"

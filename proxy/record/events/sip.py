@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from proxy.record.events.budgets import DIALOGUE, GUESSES
-from proxy.record.events.kinds import COUNT, ENDPOINT, HOST, SECONDS, TEXT, WORD, many, maybe, parts
-from proxy.record.events.row import Event, field
+from proxy.record.events.kinds import COUNT, ENDPOINT, HOST, SECONDS, TEXT, WORD, YES, many, maybe, parts
+from proxy.record.events.row import Event, field, option
 
 CALL_ID = field("call_id", TEXT)
 _BOUND = (field("aor", TEXT), field("contact", ENDPOINT), field("known_as", ENDPOINT, "where the phone can be called"))
@@ -18,8 +18,14 @@ REMOVED = Event("registration.removed", "it cannot any more", _BOUND, budget=Non
 EVENTS = (
     Event(
         "call.started",
-        "the first 2xx to an INVITE",
-        (CALL_ID, field("from", maybe(TEXT)), field("to", maybe(TEXT))),
+        "the first 2xx to an INVITE, or a Connect of H.323",
+        (
+            CALL_ID,
+            field("from", maybe(TEXT)),
+            field("to", maybe(TEXT)),
+            option("fast_start", YES, "H.323: media was proposed in Setup"),
+            option("tunnelled", YES, "H.323: H.245 came within call signalling"),
+        ),
         budget=None,
     ),
     Event(

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Sequence
+from ipaddress import ip_address
+
+from protocols.h323 import h225_types, h245_types, schema
+from protocols.h323.schema import Fields, Schema
+
 FAST_SETUP = bytes.fromhex(
     "030000f90802004a0504038090a3280261007e00e40520b8060008914a00040240030061007300740061010043a22cb8000027056f6f6833"
     "32330676302e382e336d000140030074006f006e0065000a02000206b8007f808182838485868788898a8b8c8d8e00d51d980007000a0100"
@@ -35,3 +41,324 @@ class Bits:
     def done(self) -> bytes:
         text = self._text + "0" * (-len(self._text) % 8)
         return int(text or "0", 2).to_bytes(len(text) // 8, "big")
+
+
+# -- parts of messages -------------------------------------------------------------------------------------------------
+
+H225, H245 = schema.read(h225_types.TYPES), schema.read(h245_types.TYPES)
+CALL_ID = bytes(range(1, 17))
+
+
+def choice(types: Schema, kind: str, alternative: str) -> str:
+    """The bits that choose an alternative of the root, as text."""
+    found = types[kind]
+    assert isinstance(found, Fields)
+    number = [field.name for field in found.root].index(alternative)
+    width = (len(found.root) - 1).bit_length()
+    return ("0" if found.is_extensible else "") + (f"{number:0{width}b}" if width else "")
+
+
+def added(types: Schema, kind: str, alternative: str) -> str:
+    """The bits that choose an alternative behind the extension marker; an open type follows."""
+    found = types[kind]
+    assert isinstance(found, Fields)
+    return "10" + f"{next(number for number, field in found.added.items() if field.name == alternative):06b}"
+
+
+def addition(kind: str, name: str, types: Schema = H225) -> int:
+    """The number of an extension addition."""
+    found = types[kind]
+    assert isinstance(found, Fields)
+    return next(number for number, field in found.added.items() if field.name == name)
+
+
+def with_additions(bits: Bits, values: dict[int, bytes], count: int) -> Bits:
+    """Behind a sequence that says it has some: so many flags, and what is there."""
+    bits.bits("0" + f"{count - 1:06b}" + "".join("1" if number in values else "0" for number in range(count)))
+    for _, value in sorted(values.items()):
+        bits.counted(value)
+    return bits
+
+
+def octets(at: str) -> bytes:
+    host, _, port = at.rpartition(":")
+    return ip_address(host.strip("[]")).packed + int(port).to_bytes(2, "big")
+
+
+def h225_address(bits: Bits, at: str) -> Bits:
+    """A TransportAddress of H.225.0."""
+    coded = octets(at)
+    return bits.bits("0000" if len(coded) == 6 else "0011 0").octets(coded)
+
+
+def h245_address(bits: Bits, at: str) -> Bits:
+    """A TransportAddress of H.245."""
+    coded = octets(at)
+    kind = "iPAddress" if len(coded) == 6 else "iP6Address"
+    way = choice(H245, "TransportAddress", "unicastAddress") + choice(H245, "UnicastAddress", kind)
+    return bits.bits(way + "0").octets(coded)
+
+
+def many(bits: Bits, values: Iterable[bytes]) -> Bits:
+    """A SEQUENCE OF OCTET STRING."""
+    values = list(values)
+    bits.octets(bytes((len(values),)))
+    for value in values:
+        bits.counted(value)
+    return bits
+
+
+def tpkt(message: bytes) -> bytes:
+    return b"\x03\0" + (len(message) + 4).to_bytes(2, "big") + message
+
+
+def q931(kind: int, user: bytes, *, from_callee: bool = False, reference: int = 1) -> bytes:
+    """A packet of the call signalling channel."""
+    value = reference | (0x8000 if from_callee else 0)
+    element = b"\x7e" + (len(user) + 1).to_bytes(2, "big") + b"\x05" + user
+    return tpkt(b"\x08\x02" + value.to_bytes(2, "big") + bytes((kind,)) + element)
+
+
+def _user(body: Bits, control: Sequence[bytes], tunnelled: bool | None) -> bytes:
+    """H323-UserInformation: what stands in front of the body is put there by `_begin`."""
+    values: dict[int, bytes] = {}
+    if tunnelled is not None:
+        values[addition("H323-UU-PDU", "h245Tunnelling")] = Bits().bits("1" if tunnelled else "0").done()
+    if control:
+        values[addition("H323-UU-PDU", "h245Control")] = many(Bits(), control).done()
+    return (with_additions(body, values, 3) if values else body).done()
+
+
+def _begin(has_additions: bool, body: str) -> Bits:
+    return Bits().bits("00" + ("10" if has_additions else "00") + body)
+
+
+_PROTOCOL = bytes.fromhex("06 00 08 91 4a 00 04")
+_TERMINAL = "0 000001 00 0 0"
+"""An EndpointType that is a terminal."""
+
+
+def setup(
+    *,
+    source: str | None = None,
+    dest: str | None = None,
+    h245: str | None = None,
+    fast: Sequence[bytes] = (),
+    control: Sequence[bytes] = (),
+    parallel: Sequence[bytes] = (),
+    tunnelled: bool | None = None,
+    caller: str = "alice",
+    alias: str | None = None,
+    reference: int = 1,
+    call_id: bytes = CALL_ID,
+    more: dict[int, bytes] | None = None,
+) -> bytes:
+    """A Setup. `alias`: an address as a further name of the callee."""
+    body = _begin(tunnelled is not None or bool(control), choice(H225, "H323-UU-PDU.h323-message-body", "setup"))
+    body.bits("1" + "01"[h245 is not None] + "1" + "01"[alias is not None] + "01"[dest is not None] + "000")
+    body.octets(_PROTOCOL)
+    if h245 is not None:
+        h225_address(body, h245)
+    body.octets(b"\x01").bits("01").octets(bytes((len(caller) - 1,)) + caller.encode("utf-16-be"))
+    body.bits(_TERMINAL)
+    if alias is not None:
+        body.octets(b"\x01").bits("1 0 000001").counted(h225_address(Bits(), alias).done())
+    if dest is not None:
+        h225_address(body, dest)
+    body.bits("0").octets(bytes(16)).bits("000 000")
+    values = {addition("Setup-UUIE", "callIdentifier"): Bits().bits("0").octets(call_id).done(), **(more or {})}
+    if source is not None:
+        values[addition("Setup-UUIE", "sourceCallSignalAddress")] = h225_address(Bits(), source).done()
+    if fast:
+        values[addition("Setup-UUIE", "fastStart")] = many(Bits(), fast).done()
+    if parallel:
+        values[addition("Setup-UUIE", "parallelH245Control")] = many(Bits(), parallel).done()
+    return q931(5, _user(with_additions(body, values, max(values) + 1), control, tunnelled), reference=reference)
+
+
+_KINDS = {"callProceeding": 2, "alerting": 1, "connect": 7, "facility": 0x62, "progress": 3, "releaseComplete": 0x5A}
+
+
+def answer(
+    kind: str,
+    *,
+    h245: str | None = None,
+    fast: Sequence[bytes] = (),
+    control: Sequence[bytes] = (),
+    tunnelled: bool | None = None,
+    reference: int = 1,
+    call_id: bytes = CALL_ID,
+) -> bytes:
+    """CallProceeding, Alerting or Connect, from the callee."""
+    body = _begin(tunnelled is not None or bool(control), choice(H225, "H323-UU-PDU.h323-message-body", kind))
+    body.bits("1" + "01"[h245 is not None]).octets(_PROTOCOL)
+    if kind == "connect":
+        if h245 is not None:
+            h225_address(body, h245)
+        body.bits(_TERMINAL).octets(bytes(16))
+    else:
+        body.bits(_TERMINAL)
+        if h245 is not None:
+            h225_address(body, h245)
+    name = {"connect": "Connect-UUIE", "alerting": "Alerting-UUIE", "callProceeding": "CallProceeding-UUIE"}[kind]
+    values = {addition(name, "callIdentifier"): Bits().bits("0").octets(call_id).done()}
+    if fast:
+        values[addition(name, "fastStart")] = many(Bits(), fast).done()
+    user = _user(with_additions(body, values, max(values) + 1), control, tunnelled)
+    return q931(_KINDS[kind], user, from_callee=True, reference=reference)
+
+
+def facility(
+    reason: str = "undefinedReason",
+    *,
+    h245: str | None = None,
+    alternative: str | None = None,
+    control: Sequence[bytes] = (),
+    from_callee: bool = True,
+    reference: int = 1,
+) -> bytes:
+    """A Facility of either party."""
+    body = _begin(bool(control), choice(H225, "H323-UU-PDU.h323-message-body", "facility"))
+    body.bits("1" + "01"[alternative is not None] + "00").octets(_PROTOCOL)
+    if alternative is not None:
+        h225_address(body, alternative)
+    if reason == "startH245":
+        body.bits(added(H225, "FacilityReason", reason)).counted(b"\0")
+    else:
+        body.bits(choice(H225, "FacilityReason", reason))
+    values = {addition("Facility-UUIE", "callIdentifier"): Bits().bits("0").octets(CALL_ID).done()}
+    if h245 is not None:
+        values[addition("Facility-UUIE", "h245Address")] = h225_address(Bits(), h245).done()
+    user = _user(with_additions(body, values, max(values) + 1), control, None)
+    return q931(0x62, user, from_callee=from_callee, reference=reference)
+
+
+def carrier(*control: bytes, from_callee: bool = False) -> bytes:
+    """A Facility whose body is `empty`, which carries H.245 (HF24)."""
+    body = _begin(True, added(H225, "H323-UU-PDU.h323-message-body", "empty")).counted(b"\0")
+    return q931(0x62, _user(body, control, None), from_callee=from_callee)
+
+
+def release_complete(*, from_callee: bool = False, reference: int = 1) -> bytes:
+    body = _begin(False, choice(H225, "H323-UU-PDU.h323-message-body", "releaseComplete"))
+    return q931(0x5A, body.bits("0 0").octets(_PROTOCOL).done(), from_callee=from_callee, reference=reference)
+
+
+# -- H.245 -------------------------------------------------------------------------------------------------------------
+
+
+def _h2250(session: int, media: str | None, control: str | None) -> bytes:
+    """H2250LogicalChannelParameters."""
+    bits = Bits().bits("0 00" + "01"[media is not None] + "0" + "01"[control is not None] + "00000")
+    bits.octets(bytes((session,)))
+    for at in (media, control):
+        if at is not None:
+            h245_address(bits, at)
+    return bits.done()
+
+
+AUDIO, NULL, FAX, T120 = "audioData", "nullData", "t38fax", "t120"
+_FORWARD = "OpenLogicalChannel.forwardLogicalChannelParameters.multiplexParameters"
+_REVERSE = "OpenLogicalChannel.reverseLogicalChannelParameters.multiplexParameters"
+_H2250 = "h2250LogicalChannelParameters"
+
+
+def _data(bits: Bits, kind: str) -> Bits:
+    """A DataType."""
+    application = "DataApplicationCapability.application"
+    if kind == AUDIO:
+        way = choice(H245, "DataType", "audioData") + choice(H245, "AudioCapability", "g711Ulaw64k")
+        return bits.bits(way).octets(b"\x13")
+    if kind == FAX:
+        fax = Bits().bits(added(H245, "DataProtocolCapability", "udp")).counted(b"\0").bits("0000")
+        bits.bits(choice(H245, "DataType", "data") + "0" + added(H245, application, "t38fax")).counted(fax.done())
+        return bits.bits("00").octets(b"\x90")
+    if kind == T120:
+        bits.bits(choice(H245, "DataType", "data") + "0" + choice(H245, application, "t120"))
+        return bits.bits(choice(H245, "DataProtocolCapability", "transparent") + "00").octets(b"\x90")
+    return bits.bits(choice(H245, "DataType", "nullData"))
+
+
+def _channel(
+    bits: Bits, number: int, session: int, media: str | None, control: str | None, is_reverse: bool, data: str
+) -> Bits:
+    """An OpenLogicalChannel behind its preamble."""
+    bits.octets((number - 1).to_bytes(2, "big")).bits("00")
+    _data(bits, NULL if is_reverse else data).bits(added(H245, _FORWARD, _H2250))
+    if not is_reverse:
+        return bits.counted(_h2250(session, media, control))
+    bits.counted(_h2250(session, None, None)).bits("01")
+    return _data(bits, data).bits(added(H245, _REVERSE, _H2250)).counted(_h2250(session, media, control))
+
+
+def channel(
+    number: int,
+    *,
+    session: int = 1,
+    media: str | None = None,
+    control: str | None = None,
+    is_reverse: bool = False,
+    data: str = AUDIO,
+) -> bytes:
+    """An OpenLogicalChannel, as fastStart has it alone."""
+    return _channel(Bits().bits("0" + "01"[is_reverse]), number, session, media, control, is_reverse, data).done()
+
+
+def _message(kind: str, name: str) -> Bits:
+    way = choice(H245, "MultimediaSystemControlMessage", kind)
+    return Bits().bits(way + choice(H245, f"{kind.capitalize()}Message", name))
+
+
+def open_channel(
+    number: int,
+    *,
+    session: int = 1,
+    media: str | None = None,
+    control: str | None = None,
+    data: str = AUDIO,
+    is_reverse: bool = False,
+) -> bytes:
+    """A request to open one."""
+    bits = _message("request", "openLogicalChannel").bits("0" + "01"[is_reverse])
+    return _channel(bits, number, session, media, control, is_reverse, data).done()
+
+
+def open_t120(number: int, stack: str) -> bytes:
+    """A channel for T.120 whose sender waits at `stack`."""
+    bits = _channel(_message("request", "openLogicalChannel").bits("10"), number, 3, None, None, False, T120)
+    way = choice(H245, "NetworkAccessParameters.networkAddress", "localAreaAddress")
+    inner = h245_address(Bits().bits("000" + way), stack).bits("0")
+    return with_additions(bits, {0: inner.done()}, 1).done()
+
+
+def acknowledge(number: int, media: str | None, control: str | None, session: int | None = None) -> bytes:
+    bits = _message("response", "openLogicalChannelAck").bits("10").octets((number - 1).to_bytes(2, "big"))
+    there = ("01"[one is not None] for one in (session, media, control))
+    inner = Bits().bits("000" + "".join(there) + "0" + (f"{session - 1:08b}" if session is not None else ""))
+    for at in (media, control):
+        if at is not None:
+            h245_address(inner, at)
+    return with_additions(bits, {1: inner.done()}, 2).done()
+
+
+def close_channel(number: int) -> bytes:
+    bits = _message("request", "closeLogicalChannel").bits("0").octets((number - 1).to_bytes(2, "big"))
+    return bits.bits("0").done()
+
+
+def closed_channel(number: int) -> bytes:
+    return _message("response", "closeLogicalChannelAck").bits("0").octets((number - 1).to_bytes(2, "big")).done()
+
+
+def refused_channel(number: int) -> bytes:
+    bits = _message("response", "openLogicalChannelReject").bits("0").octets((number - 1).to_bytes(2, "big"))
+    return bits.bits("0000").done()
+
+
+def signed_token() -> bytes:
+    """cryptoTokens with one nestedcryptoToken that is a cryptoHashedToken: H.235.1."""
+    bits = Bits().octets(b"\x01").bits(choice(H225, "CryptoH323Token", "nestedcryptoToken"))
+    bits.bits(choice(H225, "H235.CryptoToken", "cryptoHashedToken")).counted(b"\0\x08\x81\x6b\0\2\1")
+    bits.bits("0" + "0" * 8).counted(b"\0\x08\x81\x6b\0\2\1")  # hashedVals: a ClearToken without anything
+    bits.counted(b"\0\x08\x81\x6b\0\2\6").bits("000")  # token: its algorithm, no parameters
+    return bits.octets(b"\x60" + bytes(12)).done()

@@ -1,0 +1,60 @@
+"""H.323 as a helper: the engines of a daemon, what they have together, and what the registry knows of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from protocols.contract import live
+from protocols.contract.addresses import Peers, Transport
+from protocols.contract.engine import Engine, Helper
+from protocols.contract.pinholes import Pinholes
+from protocols.h323.calls import CallBook
+from protocols.h323.engine import ControlEngine, H323Engine
+from protocols.h323.options import PERMITS, H323Options
+from protocols.h323.session import Called
+from protocols.h323.ways import FORWARDED, H245, T120, Control
+
+
+class H323Engines:
+    """Makes the engines of one daemon. They share the calls: H.245 has a connection of its own."""
+
+    def __init__(self) -> None:
+        self._book = CallBook()
+
+    def __call__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> Engine:
+        if isinstance(peers.role, Control):
+            return ControlEngine(peers.role, self._book.calls.get(peers.role.call), now)
+        return H323Engine(peers, options, pinholes, now, self._book)
+
+    def counts(self) -> Mapping[str, int]:
+        """What is under way, for the daemon's status."""
+        return {"calls": len(self._book.calls)}
+
+    def calls(self) -> Iterator[live.Call]:
+        """The calls that are not over."""
+        yield from (call.live() for call in tuple(self._book.calls.values()))
+
+    def registrations(self) -> Iterator[live.Registration]:
+        """The endpoints that can be called."""
+        yield from ()
+
+    def call_of(self, grant: int) -> live.Call | None:
+        """The call whose media has this grant."""
+        call = self._book.media.get(grant)
+        return None if call is None else call.live()
+
+    def standing(self) -> Mapping[str, int]:
+        return {"calls": len(self._book.calls), "media": len(self._book.media)}
+
+
+HELPER = Helper(
+    name="h323",
+    summary="H.323: calls by H.225.0 and H.245, and their media",
+    ports=((Transport.TCP, 1720),),
+    options=H323Options,
+    permits=PERMITS,
+    start=H323Engines,
+    purposes=("rtp", "udptl", H245, T120, FORWARDED),
+    roles=(Control, Called),
+)

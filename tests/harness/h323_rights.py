@@ -1,0 +1,73 @@
+"""What a session of H.323 has the right to ask for."""
+
+from __future__ import annotations
+
+from protocols.contract.addresses import Endpoint, Side, Transport, only
+from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Reader, Refusal
+from protocols.h323.ways import MAX_WAYS, Control
+from tests.harness.strict_pinholes import StrictPinholes
+
+MAX_MEDIA = 128
+
+
+class H323Pinholes(StrictPinholes):
+    """Ways from one host of the session to the other, at no low port, few of them; and media at these two hosts, or at
+    one on a side that is not mapped, or that an option names."""
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if self.is_full:
+            return Refusal("limit_per_session")
+        peers, target = self.peers, expect.target
+        assert (expect.transport, target.port >= 1024) == (Transport.TCP, True), expect
+        assert expect.open_seconds is not None and expect.uses is not None, f"for ever: {expect}"
+        if expect.purpose == "h323":
+            assert any(target.host in network for network in self.options.forward_to), f"a third host: {expect}"
+            assert (expect.reader, expect.uses) == (Reader("h323"), 1), expect
+            dialler = next(side for side in Side if expect.allow == only(peers.own(side).host))
+            assert target.host not in (peers.own(dialler).host, peers.as_seen(dialler).host), expect
+        else:
+            sides = [side for side in Side if target.host == peers.own(side).host]
+            waiting = [side for side in sides if expect.allow == only(peers.own(side.other).host)]
+            assert waiting, f"a third host, or somebody else: {expect}"
+            side = waiting[0]
+            at_ours = Endpoint(peers.as_seen(side).host, 0)
+            assert expect.listen == (at_ours if peers.is_mapped(side) else target), expect
+            assert expect.source == Endpoint(peers.as_seen(side.other).host, 0), expect
+            if expect.purpose == "h245":
+                assert expect.uses == 1 and isinstance(expect.reader and expect.reader.role, Control), expect
+            else:
+                assert (expect.purpose, expect.reader, self.options.t120) == ("t120", None, "allow"), expect
+        grant = super().open(expect)
+        ways = [one for one in self.standing.values() if isinstance(one, Grant)]
+        assert len(ways) <= MAX_WAYS * 64, f"too many: {ways}"
+        return grant
+
+    def offer(self, media: Media) -> MediaGrant | Refusal:
+        return self._refused(media) or super().offer(media)
+
+    def answer(self, offered: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        assert media.party.side is not offered.media.party.side, f"both are of one side: {media}"
+        return self._refused(media) or super().answer(offered, media)
+
+    def change(self, grant: MediaGrant, media: Media) -> MediaGrant | Refusal:
+        self._judge(media)
+        return super().change(grant, media)
+
+    def _refused(self, media: Media) -> Refusal | None:
+        if sum(isinstance(one, MediaGrant) for one in self.standing.values()) >= MAX_MEDIA:
+            return Refusal("limit_per_session")
+        self._judge(media)
+        return None
+
+    def _judge(self, media: Media) -> None:
+        party = media.party
+        assert party.side is not None and media.purpose in ("rtp", "udptl"), media
+        own = self.peers.own(party.side).host
+        hosts = {at.host for at in (party.data, party.control) if at is not None}
+        assert set(party.allow) == {network for host in {own, *hosts} for network in only(host)}, media
+        third = hosts - {own}
+        is_named = all(any(host in network for network in self.options.media_hosts) for host in third)
+        is_free = party.side is Side.SERVER and not self.peers.is_mapped(Side.SERVER)
+        assert not third or is_named or is_free, f"a third host: {media}"
+        assert all(at is None or at.port >= 1024 for at in (party.data,)), f"a low port: {media}"
+        assert (party.mapped is not None) == self.peers.is_mapped(party.side), media
