@@ -1,4 +1,4 @@
-"""`python -m tools.bench ftp|sip|tns|helpers|start|versus|instructions`: see tools/bench/README.md."""
+"""`python -m tools.bench ftp|sip|tns|helpers|packets|start|versus|instructions`: see tools/bench/README.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import ftp, helpers, instructions, sip, start, tns, versus
+from tools.bench import ftp, helpers, instructions, kernel_path, sip, start, tns, versus
 from tools.bench.cases import CASES
 from tools.bench.figures import figure
 from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
@@ -64,6 +64,15 @@ def helpers_command(names: tuple[str, ...], quick: bool, as_json: bool) -> None:
     _report(lambda say: helpers.run(effort, say, names), _show_helpers, as_json)
 
 
+@main.command("packets")
+@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
+def packets_command(quick: bool, as_json: bool) -> None:
+    """Media in the kernel beside plain forwarding: CPU of a packet. Exit status 1 when a bar is missed."""
+    effort = kernel_path.QUICK if quick else kernel_path.FULL
+    _report(lambda say: kernel_path.run(effort, say), _show_packets, as_json)
+
+
 @main.command("start")
 @click.option("--rounds", default=20, show_default=True, help="How often each command is run.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
@@ -110,7 +119,7 @@ def _show_versus(report: versus.Report, console: Console) -> None:
     console.print(table)
 
 
-AnyReport = TypeVar("AnyReport", Report, sip.Report, tns.Report, helpers.Report, versus.Report)
+AnyReport = TypeVar("AnyReport", Report, sip.Report, tns.Report, helpers.Report, versus.Report, kernel_path.Report)
 
 
 def _report(
@@ -203,6 +212,17 @@ def _show_helpers(report: helpers.Report, console: Console) -> None:
     for row in helpers.rows(report):
         table.add_row(*row)
     console.print(table)
+    _show_bars(report.bars, console)
+
+
+def _show_packets(report: kernel_path.Report, console: Console) -> None:
+    console.print(f"{report.machine}; medians of {report.effort.rounds} rounds, with their 95 % ranges.")
+    table = Table("", "streams", "CPU of a packet, µs", "beyond a line")
+    for row in kernel_path.rows(report):
+        table.add_row(*row)
+    console.print(table)
+    lost = ", ".join(f"{way} {figures.lost}" for way, figures in report.figures.items())
+    console.print(f"Lost: {lost}.")
     _show_bars(report.bars, console)
 
 
