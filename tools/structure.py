@@ -44,6 +44,7 @@ FLOORS = (
     ("proxy.sessions",),
     ("proxy.pinholes",),
     ("proxy.doctor",),
+    ("proxy.holder",),
     ("proxy.host",),
     ("proxy.movers",),
     ("proxy.config",),

@@ -42,6 +42,7 @@ COMMANDS: Mapping[str, str] = {
     "audit": "audit.audit",
     "show": "helpers.show",
     "net": "firewall.net",
+    "fastpath": "fastpath.fastpath",
     "doctor": "doctor.doctor",
     "completion": "completion.completion",
 }

@@ -17,6 +17,8 @@ from proxy.control import place
 from proxy.daemon.daemon import Daemon
 from proxy.daemon.recorder import KeptFiles
 from proxy.errors import PinholeError
+from proxy.holder import process
+from proxy.holder.process import Child
 from proxy.host import guard, link, net, privileges, rules
 from proxy.host.keeper import Keeper, Wish, fork_keeper
 from proxy.host.link import Link
@@ -46,6 +48,7 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
     backend = net.chosen(settings, wanted) if sets_up else None
     keeper: Keeper | None = None
     watcher = elsewhere
+    holder: Child | None = None
     _end_in_order_until_served()
     try:
         if backend is not None:
@@ -53,6 +56,7 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
         # A SIGTERM right after a fork may be lost in Python, and one while the loop starts does harm. So it is blocked
         # until the loop takes signals itself.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
+        holder = _holder(settings, who) if is_root else None
         if watcher is None:
             watcher = guard.fork(path, settings, backend or wanted, backend is not None)
         else:
@@ -62,6 +66,8 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
     except BaseException:
         if watcher is not None:
             watcher.end()
+        if holder is not None:
+            holder.end()
         if backend is not None:
             net.down(backend, say)
         raise
@@ -70,9 +76,20 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
         privileges.become(who)
         return uvloop.run(_serve(path, settings, keeper, watcher))
     finally:
+        if holder is not None:
+            holder.end()
         watcher.end()
         if keeper is not None:
             keeper.end("end")
+
+
+def _holder(settings: Config, who: User) -> Child | None:
+    """The process beside the serving one that attaches programs to interfaces, unless there is one here already."""
+    try:
+        return process.fork(process.of_config(settings, who.uid))
+    except PinholeError as error:
+        say(f"media passes in user space: {error}")
+        return None
 
 
 def _let_end(other: Link) -> None:

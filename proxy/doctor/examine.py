@@ -19,7 +19,7 @@ from proxy.doctor import audit_places, facts, judging, judging_host, judging_own
 from proxy.doctor.findings import Finding, Trouble, fine, trouble
 from proxy.doctor.firewall import Firewall
 from proxy.errors import NetError, PinholeError, SocketError
-from proxy.host import commands, link, net, privileges, routing, rules
+from proxy.host import commands, entrances, net, privileges, routing, rules
 from proxy.host.rules import Backend
 from proxy.sockets import transparent
 
@@ -169,7 +169,7 @@ def _user(config: Config) -> str:
 def _daemon_at(control: str) -> int | None:
     """The user of the daemon that answers at this control socket. None: nobody answers."""
     with socket.socket(socket.AF_UNIX) as client:
-        return link.user_at(client) if client.connect_ex(control) == 0 else None
+        return entrances.user_at(client) if client.connect_ex(control) == 0 else None
 
 
 # -- our own rules and routes ------------------------------------------------------------------------------------------

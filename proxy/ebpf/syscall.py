@@ -33,6 +33,8 @@ _SCHED_CLS = 3
 _TCX_INGRESS = 46
 _FIRST = 1 << 3
 """BPF_F_BEFORE: before all other programs of the interface."""
+_LAST = 1 << 4
+"""BPF_F_AFTER: behind all of them."""
 _LOG_BYTES = 1 << 20
 _LOG_LINES = 20
 """How much of what the verifier says stands in the text of an error: the end tells why."""
@@ -222,10 +224,10 @@ def load_program(name: str, instructions: bytes, licence: str) -> int:
         raise OSError(error.errno, "\n".join([str(error.strerror), *said])) from None
 
 
-def link(program: int, interface: int) -> int:
-    """Run a classifier for each packet that comes in by this interface, before all others that do (tcx, Linux 6.6).
-    Returns the descriptor of the link, which the kernel undoes with its last descriptor."""
-    attributes = _LinkCreate(program, interface, _TCX_INGRESS, _FIRST)
+def link(program: int, interface: int, is_first: bool = True) -> int:
+    """Run a classifier for each packet that comes in by this interface (tcx, Linux 6.6), before all others that do, or
+    behind those that do now. Returns the descriptor of the link, which the kernel undoes with its last descriptor."""
+    attributes = _LinkCreate(program, interface, _TCX_INGRESS, _FIRST if is_first else _LAST)
     return _bpf(_LINK_CREATE, attributes, f"to attach a program to interface {interface}")
 
 

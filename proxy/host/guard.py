@@ -33,7 +33,7 @@ from typing import Any
 from proxy.config import reading
 from proxy.config.schema import Config
 from proxy.errors import NetError, PinholeError
-from proxy.host import beside, link, net, privileges, rules, service
+from proxy.host import beside, entrances, link, net, privileges, rules, service
 from proxy.host.commands import turn
 from proxy.host.link import Link
 from proxy.host.news import News
@@ -254,7 +254,7 @@ class Guard:
 
     def _is_trusted(self, listener: socket.socket) -> bool:
         """Root may listen and wish, and so may the user that serves."""
-        who = link.user_at(listener)
+        who = entrances.user_at(listener)
         if who in (0, os.geteuid()):
             return True
         with contextlib.suppress(PinholeError):
@@ -275,7 +275,7 @@ class Guard:
         problem: str | None = None
         try:
             wish = json.loads(data)
-            self._grant(wish["wish"], wish, link.user_at(listener))
+            self._grant(wish["wish"], wish, entrances.user_at(listener))
         except PinholeError as error:
             problem = str(error)
         except (ValueError, KeyError, TypeError, RecursionError):
@@ -333,7 +333,7 @@ def entrance() -> socket.socket:
         if (other := link.find(of=(0, os.geteuid()))) is not None:
             other.sock.close()
             raise NetError("another process guards the rules of this network namespace (`ss -xlp` names it)")
-        return link.entrance()
+        return entrances.make(link.ENTRANCE)
 
 
 # -- as a child of the daemon ------------------------------------------------------------------------------------------

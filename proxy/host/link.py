@@ -1,9 +1,7 @@
 """Whoever listens to a guard: the daemon, which tells what is missing, and commands that want something of it.
 
-A guard that keeps the rules has an entrance in its network namespace, as the rules are there: an abstract UNIX socket,
-which every process of that namespace reaches, whatever files it sees. Any user may take any abstract name. So each
-entrance has a name of its own that nobody knows beforehand, and is looked for among all sockets; the kernel says whose
-it is, and only root's is believed. A guard tells each listener what is missing as lines of JSON:
+A guard that keeps the rules has an entrance in its network namespace (`entrances`), as the rules are there; only root's
+is believed. A guard tells each listener what is missing as lines of JSON:
 
     {"missing": [...], "at": 123.4, "sees_rules": true, "keeps": true, ...}                  whenever that changes
     {"done": "apply", "problem": null}                                                       the answer to a wish
@@ -14,21 +12,15 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
-import secrets
 import socket
-import struct
-import time
 from collections.abc import Callable, Container, Iterator
-from pathlib import Path
 from typing import Any
 
 from proxy.errors import NetError
+from proxy.host import entrances
 
-_ENTRANCE = re.compile(r"@(pinhole-guard-[0-9a-f]{16})$")
-"""The end of a line of /proc/net/unix about an entrance. `@` stands for the byte 0 there."""
-BUSY_SECONDS = 1.0
-"""How long to wait at an entrance where as many wait already as may: a guard lets in who comes between two looks."""
+ENTRANCE = "guard"
+"""The kind of a guard's entrance."""
 ANSWER_SECONDS = 60
 """How long a guard may take for a wish. It runs a dozen commands, and waits for others that change rules."""
 _RECEIVE_BYTES = 1 << 17
@@ -131,45 +123,10 @@ class Link:
         return line
 
 
-def entrance() -> socket.socket:
-    """An entrance at a fresh name, which nobody knocks at before it listens."""
-    sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET)
-    sock.bind(f"\0pinhole-guard-{secrets.token_hex(8)}")
-    sock.listen()
-    return sock
-
-
-def find(of: Container[int] = (0,), patience: float = BUSY_SECONDS) -> Link | None:
+def find(of: Container[int] = (0,), patience: float = entrances.BUSY_SECONDS) -> Link | None:
     """The guard that keeps the rules of this network namespace, if one of these users has one there."""
-    end = time.monotonic() + patience
-    while True:
-        is_busy = False
-        for name in _entrances():
-            sock = socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET | socket.SOCK_NONBLOCK)
-            try:
-                sock.connect(name)
-                if user_at(sock) in of:
-                    return Link(sock)
-            except BlockingIOError:
-                is_busy = True
-            except OSError:
-                pass  # it has ended meanwhile
-            sock.close()
-        if not is_busy or time.monotonic() >= end:
-            return None
-        time.sleep(0.02)
-
-
-def _entrances() -> set[str]:
-    """The names of all entrances, anybody's among them."""
-    lines = Path("/proc/thread-self/net/unix").read_text(errors="replace").split("\n")
-    return {f"\0{found[1]}" for found in map(_ENTRANCE.search, lines) if found}
-
-
-def user_at(sock: socket.socket) -> int:
-    """The user at the other end of a UNIX socket."""
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int(struct.unpack("=iII", credentials)[1])
+    sock = entrances.enter(ENTRANCE, of, patience)
+    return None if sock is None else Link(sock)
 
 
 def let_go(say: Callable[[str], None]) -> None:

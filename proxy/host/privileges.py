@@ -19,6 +19,7 @@ from typing import NamedTuple
 from proxy.errors import PinholeError
 
 CHOWN, DAC_OVERRIDE, DAC_READ_SEARCH, SETPCAP, NET_BIND_SERVICE, NET_ADMIN, NET_RAW = 0, 1, 2, 8, 10, 12, 13
+BPF = 39
 """Numbers of linux/capability.h."""
 
 SERVING = frozenset({NET_RAW, NET_BIND_SERVICE})

@@ -12,6 +12,23 @@ ATTRIBUTE = struct.Struct("=HH")
 """struct rtattr, and struct nlattr: length, number."""
 
 
+REQUEST, ACKNOWLEDGE, DUMP = 0x001, 0x004, 0x300
+"""Flags of a message: it is a request; it wants an answer also where there is nothing to say; it asks for all there
+are."""
+EXCLUSIVE, CREATE = 0x200, 0x400
+"""Flags of a request that makes something: there must be none yet; there may be none yet."""
+
+
+def message(kind: int, flags: int, body: bytes) -> bytes:
+    """A message of this kind. `body` holds its attributes, too."""
+    return HEADER.pack(HEADER.size + len(body), kind, flags, 1, 0) + body
+
+
+def attribute(number: int, value: bytes) -> bytes:
+    """An attribute, filled up to where the next one may begin."""
+    return ATTRIBUTE.pack(ATTRIBUTE.size + len(value), number) + value + bytes(-len(value) % 4)
+
+
 def messages(data: bytes) -> Iterator[tuple[int, bytes]]:
     """The kind of each message, and the bytes behind its header."""
     return _pieces(data, HEADER)

@@ -21,7 +21,7 @@ KEPT_SECONDS = 2.0
 MAX_KEPT = 4096
 MAX_ANSWER_BYTES = 4096
 
-_RTM_GETROUTE, _NLM_F_REQUEST, _NLMSG_ERROR = 26, 1, 2
+_RTM_GETROUTE, _NLMSG_ERROR = 26, 2
 _RTA_DST, _RTA_OIF = 1, 4
 _RTM_F_FIB_MATCH = 0x2000
 """This flag asks for the route as it stands in the table, not as it is for this one host."""
@@ -71,10 +71,9 @@ def _ask(host: Host, flags: int = 0) -> bytes:
     packed = host.packed
     family = socket.AF_INET if host.version == 4 else socket.AF_INET6
     body = _ROUTE.pack(family, len(packed) * 8, 0, 0, 0, 0, 0, 0, flags)
-    body += netlink.ATTRIBUTE.pack(netlink.ATTRIBUTE.size + len(packed), _RTA_DST) + packed
-    header = netlink.HEADER.pack(netlink.HEADER.size + len(body), _RTM_GETROUTE, _NLM_F_REQUEST, 1, 0)
+    body += netlink.attribute(_RTA_DST, packed)
     with socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, socket.NETLINK_ROUTE) as sock:
-        sock.sendto(header + body, (0, 0))
+        sock.sendto(netlink.message(_RTM_GETROUTE, netlink.REQUEST, body), (0, 0))
         kind, answer = next(netlink.messages(sock.recv(MAX_ANSWER_BYTES)))
     if kind == _NLMSG_ERROR:
         (code,) = struct.unpack_from("=i", answer)
