@@ -9,6 +9,7 @@ ReleaseComplete        the call is over
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Malformed, Side
@@ -78,7 +79,7 @@ class Signals:
         for event, facts in draft.notes():
             self._session.note(event, facts)
         if signal.kind == Kind.RELEASE_COMPLETE:
-            self._released(side, signal, str(values.get("reason", "released")), now)
+            self._released(side, signal, _words(str(values.get("reason", "released"))), now)
         return draft.written
 
     # -- calls ---------------------------------------------------------------------------------------------------------
@@ -219,6 +220,11 @@ class Signals:
 
 def _name(value: object) -> str:
     return value[:MAX_ALIAS] if isinstance(value, str) else ""
+
+
+def _words(name: str) -> str:
+    """A name of ASN.1 as the log writes words: `undefined_reason`."""
+    return re.sub("([A-Z])", r"_\1", name).lower()
 
 
 def _named(kind: int) -> str:

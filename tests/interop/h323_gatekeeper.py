@@ -39,6 +39,11 @@ def _at(address: tuple[str, dict[str, Any]]) -> At:
     return str(ip_address(address[1]["ip"])), address[1]["port"]
 
 
+def _numbers(request: dict[str, Any]) -> list[str]:
+    """Under which an endpoint wants to be called."""
+    return [alias for kind, alias in request.get("terminalAlias", ()) if kind == "dialledDigits"]
+
+
 class Gatekeeper:
     """One that serves, in a thread of its own."""
 
@@ -51,6 +56,8 @@ class Gatekeeper:
         self.address = address
         self._own = str(address), PORT
         self._model, self._life = model, life
+        self._ended: set[str] = set()
+        """Numbers that may not register any more."""
         self._number = 5000
         family = socket.AF_INET if address.version == 4 else socket.AF_INET6
         with host.inside():
@@ -120,8 +127,11 @@ class Gatekeeper:
 
     def _registrationRequest(self, value: dict[str, Any], at: At) -> tuple[str, dict[str, Any]]:
         identifier = value.get("endpointIdentifier", f"endpoint {len(self._of) + 1}")
+        known = self._of.get(identifier, ([], at))[0]
+        if (not known and not value["callSignalAddress"]) or self._ended & set(known or _numbers(value)):
+            return self._refuse(value)
         if value["callSignalAddress"]:
-            numbers = [alias for kind, alias in value.get("terminalAlias", ()) if kind == "dialledDigits"]
+            numbers = _numbers(value)
             self._of[identifier] = numbers, at
             self.registered |= dict.fromkeys(numbers, _at(value["callSignalAddress"][0]))
         confirm = {
@@ -135,6 +145,15 @@ class Gatekeeper:
             "maintainConnection": False,
         }
         return "registrationConfirm", confirm
+
+    def _refuse(self, value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
+        reject = {
+            "requestSeqNum": value["requestSeqNum"],
+            "protocolIdentifier": _VERSION,
+            "rejectReason": ("securityDenial", 0),
+            "gatekeeperIdentifier": IDENTIFIER,
+        }
+        return "registrationReject", reject
 
     def _admissionRequest(self, value: dict[str, Any], at: At) -> tuple[str, dict[str, Any]]:
         number = next((alias for kind, alias in value.get("destinationInfo", ()) if kind == "dialledDigits"), "")
@@ -172,7 +191,8 @@ class Gatekeeper:
         return at
 
     def unregister(self, number: str) -> None:
-        """End the registration of an endpoint (URQ)."""
+        """End the registration of an endpoint, for good (URQ)."""
+        self._ended.add(number)
         identifier = next(name for name, (numbers, _) in self._of.items() if number in numbers)
         at = self._forget(identifier)
         assert at is not None

@@ -9,9 +9,10 @@ from collections.abc import Iterator
 import pytest
 
 from tests.netns.namespaces import needs_root
-from tools.lab import Lab
+from tools.lab import Host, Lab, gateways
+from tools.lab.gateways import ROLES, Gateway
 from tools.peers import asterisk
-from tools.peers.asterisk import FORMS, SECONDS, Asterisk, Form, Friend, converse, in_every_form
+from tools.peers.asterisk import FORMS, SECONDS, Address, Asterisk, Form, Friend, converse, in_every_form
 
 pytestmark = [
     pytest.mark.interop,
@@ -48,13 +49,14 @@ GIVES_UP_SECONDS = 1.5
 
 
 @contextlib.contextmanager
-def two(lab: Lab, version: int = 4) -> Iterator[tuple[Asterisk, Asterisk]]:
-    """A caller inside, who calls in every form, and a callee outside, who takes all that the caller offers."""
-    inside, outside = lab.client.address(version), lab.server.address(version)
-    seen = [Friend("inside", inside), Friend("gateway", lab.gateway.address(version, "wan0"))]
+def two(lab: Lab, near: Host, far: Host, dialled: Address) -> Iterator[tuple[Asterisk, Asterisk]]:
+    """A caller, who calls in every form what is dialled, and a callee, who takes all that the caller offers."""
+    version = dialled.version
+    at, seen = near.address(version), [near.address(version), lab.gateway.address(version, "wan0")]
+    friends = [Friend(f"seen{number}", address) for number, address in enumerate(seen)]
     with (
-        asterisk.asterisk(lab.client, inside, in_every_form(outside), name="caller", number=101) as caller,
-        asterisk.asterisk(lab.server, outside, seen, name="callee", number=102) as callee,
+        asterisk.asterisk(near, at, in_every_form(dialled), name="caller", number=101) as caller,
+        asterisk.asterisk(far, far.address(version), friends, name="callee", number=102) as callee,
     ):
         yield caller, callee
 
@@ -69,7 +71,7 @@ def test_the_forms_of_a_call_without_a_helper_and_with_that_of_the_kernel() -> N
     has an inside address in it, and hears nothing in two forms. Without NAT the caller's own packets let those of the
     callee in."""
     found = {}
-    with Lab("routed") as lab, two(lab) as pair:
+    with Lab("routed") as lab, two(lab, lab.client, lab.server, lab.server.v4) as pair:
         found["no firewall"] = heard(pair)
         for name, rules in (
             ("no helper", STRICT),
@@ -85,3 +87,31 @@ def test_the_forms_of_a_call_without_a_helper_and_with_that_of_the_kernel() -> N
         "kernel": ALL_HEARD,
         "kernel with NAT": ALL_HEARD | {"fast": (False, True), "fast_tunnelled": (False, True)},
     }
+
+
+# -- with pinhole ------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=ROLES, ids=lambda role: role.name)
+def gateway(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    with gateways.serving(request.param, "nft") as serving:
+        yield serving
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+def test_each_form_of_a_call_is_heard_on_both_sides_and_closed_with_it(gateway: Gateway, version: int) -> None:
+    """HF10, HF24 to HF28: in each role, through a gateway that drops all else."""
+    before = len(gateway.daemon.audit())
+    with two(gateway.lab, gateway.client, gateway.server, gateway.dialled(version)) as pair:
+        for form in FORMS:
+            assert (form, converse(*pair, f"102@{form}")) == (form, HEARD)
+        # Long before media would be over for being silent.
+        gateway.daemon.until(pinholes=0)
+        log = gateway.calls_after(before, len(FORMS))
+    started, ended = ([line for line in log if line["event"] == f"call.{what}"] for what in ("started", "ended"))
+    said = [(line.get("fast_start", False), line.get("tunnelled", False)) for line in started]
+    assert said == [(form.startswith("fast"), form.endswith("tunnelled")) for form in FORMS]
+    for line in ended:
+        (stream,) = line["streams"]
+        assert min(stream["packets_to_caller"], stream["packets_to_callee"]) >= 20
+    assert not {"violation", "engine.failed", "pinhole.refused", "address.kept"} & {line["event"] for line in log}

@@ -1,0 +1,127 @@
+"""Calls of two Asterisk through the engines, before and after as pycrate reads them: with NAT the addresses of the
+hosts that are hidden are others, each time the same, and nothing else; without NAT no octet is."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from ipaddress import IPv4Address
+from typing import Any
+
+import pytest
+
+from protocols.contract.addresses import Endpoint, Peers, Side
+from protocols.contract.effects import Send
+from protocols.contract.pinholes import Grant
+from protocols.h323 import wire
+from protocols.h323.options import H323Options
+from tests.harness import h323_oracle as oracle
+from tests.harness.h323_oracle import decoded, hosts, mapped
+from tests.harness.pcap import Connection, connections
+from tests.harness.playbook import Session
+from tests.harness.recordings import found
+from tests.protocols.h323.calls import Calls
+from tests.protocols.h323.recorded import ASTERISK, packets, user_information
+
+pytestmark = pytest.mark.skipif(
+    bool(oracle.missing()), reason=f"not installed (tools/setup --test): {oracle.missing()}"
+)
+
+CALLER, CALLEE = IPv4Address("10.1.0.2"), IPv4Address("198.51.100.2")
+"""Of the capture."""
+OUTSIDE, PUBLISHED = IPv4Address("203.0.113.1"), IPv4Address("192.0.2.7")
+At = tuple[bytes, int]
+
+
+def peers_of(connection: Connection, nat: str) -> Peers:
+    """The hosts of the capture, and by what the other side knows them."""
+    client, server = connection.client, connection.server
+    seen = Endpoint(OUTSIDE, 45000) if nat == "snat" else client
+    return Peers(client, seen, server, Endpoint(PUBLISHED, server.port) if nat == "dnat" else server)
+
+
+def as_it_is_said(side: Side, packet: bytes, nat: str) -> bytes:
+    """What a party says who knows the other one by another address than in the capture."""
+    other, known = (CALLEE, PUBLISHED if nat == "dnat" else CALLEE)
+    if side is Side.SERVER:
+        other, known = (CALLER, OUTSIDE if nat == "snat" else CALLER)
+    return packet.replace(other.packed, known.packed)
+
+
+@dataclass
+class Seen:
+    """What was said, and what came of it."""
+
+    nat: str
+    pairs: list[tuple[Side, bytes, bytes]] = field(default_factory=list)
+
+    def play(self, session: Session, connection: Connection, side_of: dict[Side, Side]) -> Iterator[None]:
+        """Have each packet pass, one by one. side_of: the side of the call that each end of the connection is."""
+        for side, packet in packets(connection):
+            said = as_it_is_said(side_of[side], packet, self.nat)
+            before = len(session.effects)
+            session.receive(side, said)
+            (sent,) = (effect for effect in session.effects[before:] if isinstance(effect, Send))
+            assert sent.to is side.other
+            self.pairs.append((side_of[side], said, sent.data))
+            yield
+
+
+def played(call: Connection, controls: list[Connection], nat: str) -> Seen:
+    """A call, with its H.245 on a connection of its own if it has one."""
+    calls = Calls("none", H323Options())
+    calls.peers = peers_of(call, nat)
+    pinholes = calls.signalling.pinholes
+    calls.signalling = Session(calls.engines(calls.peers, calls.options, pinholes, 0.0), pinholes, calls.engines)
+    seen, same = Seen(nat), {side: side for side in Side}
+    for _ in seen.play(calls.signalling, call, same):
+        if controls and any(isinstance(grant, Grant) for grant in pinholes.standing.values()):
+            number = next(at for at, grant in enumerate(pinholes.opened, 1) if isinstance(grant, Grant))
+            dialler = Side.CLIENT if controls[0].client.host == CALLER else Side.SERVER
+            turned = {Side.CLIENT: dialler, Side.SERVER: dialler.other}
+            for _ in seen.play(calls.control(number), controls.pop(), turned):
+                pass
+    assert not controls and not calls.rules()
+    return seen
+
+
+def recorded() -> list[tuple[Connection, list[Connection]]]:
+    """The calls of the capture."""
+    name, (port,), control, _ = ASTERISK
+    path = found("h323", name)
+    apart = [
+        one for number in control for one in connections(path, number) if one.client.port != 1720 != one.server.port
+    ]
+    calls = connections(path, port)
+    assert (len(calls), len(apart)) == (4, 2)
+    return [(call, apart[at : at + 1]) for call, at in zip(calls, (0, 2, 1, 2), strict=True)]
+
+
+def value_of(packet: bytes) -> Any:
+    if packet[wire.HEADER_BYTES] == 8:
+        return decoded("UserInformation", user_information(packet))
+    return decoded("Control", packet[wire.HEADER_BYTES :])
+
+
+@pytest.mark.parametrize("form", range(4), ids=["slow", "tunnelled", "fast", "fast_tunnelled"])
+@pytest.mark.parametrize("nat", ["none", "snat", "dnat"])
+def test_nothing_but_addresses_of_a_hidden_host_is_replaced(form: int, nat: str) -> None:
+    """HF17, HF19, HF25: the four forms."""
+    call, controls = recorded()[form]
+    seen = played(call, controls, nat)
+    assert len(seen.pairs) > 10
+    if nat == "none":
+        assert [said for _, said, _ in seen.pairs] == [sent for _, _, sent in seen.pairs]
+        return
+    hidden = {"snat": (Side.CLIENT, CALLER, OUTSIDE), "dnat": (Side.SERVER, CALLEE, PUBLISHED)}[nat]
+    replaced: dict[tuple[Side, At], At] = {}
+    for side, said, sent in seen.pairs:
+        before, after = value_of(said), value_of(sent)
+        olds, news = hosts(before), hosts(after)
+        for old, new in zip(olds, news, strict=True):
+            assert replaced.setdefault((side, old), new) == new or old[1] == 1720
+            inside, outside = hidden[1].packed, hidden[2].packed
+            own, other = (inside, outside) if side is hidden[0] else (outside, inside)
+            assert new[0] == (other if old[0] == own else old[0])
+        assert mapped(before, dict(zip(olds, news, strict=True))) == after
+    assert any(old != new for (_, old), new in replaced.items())
