@@ -67,7 +67,12 @@ class Counts(NamedTuple):
     away: int = 0
 
     def plus(self, other: Counts) -> Counts:
-        """The sum of both."""
+        """The sum of both. The other figures are about some of the packets, so where there are none nothing is added:
+        mostly one of the two is empty."""
+        if not other.packets:
+            return self
+        if not self.packets:
+            return other
         return Counts(
             self.packets + other.packets, self.bytes + other.bytes, self.lost + other.lost, self.away + other.away
         )
@@ -208,10 +213,11 @@ class Lane:
 
     def stop(self) -> None:
         """Take no packet any more. The counts stay."""
+        if self._here is None:  # then no other mover carries it either
+            return
         self.recall()
-        if self._here is not None:
-            self._before = self._before.plus(self._here.stop())
-            self._here = None
+        self._before = self._before.plus(self._here.stop())
+        self._here = None
 
     def end(self) -> Counts:
         """Stop for good. Returns the counts of all that has passed."""

@@ -50,6 +50,12 @@ class MediaPlace(TimedMedia):
         """`offerer` is the place that this one answers, if there is one. Raises OSError when the place cannot be
         had."""
         super().__init__(table, owner, together)
+        # A place asks for these a dozen times until it stands.
+        self.loop: asyncio.AbstractEventLoop = table.loop
+        self.movers: Movers = table.movers
+        self.stands: Stands = table.stands
+        self.may_leave = _may_leave(owner)
+        """Whether the kernel may carry what comes here and goes out from here."""
         self._offerer: MediaPlace | None = offerer
         self._answerers: list[MediaPlace] = []
         self._in_before = self._out_before = Counts()
@@ -103,27 +109,6 @@ class MediaPlace(TimedMedia):
         if self._offerer is not None and self in self._offerer._answerers:
             self._offerer._answerers.remove(self)
         self._clear()
-
-    @property
-    def loop(self) -> asyncio.AbstractEventLoop:
-        """The event loop of the daemon."""
-        return self._table.loop
-
-    @property
-    def movers(self) -> Movers:
-        """What carries the lanes of the daemon."""
-        return self._table.movers
-
-    @property
-    def stands(self) -> Stands:
-        """The stands of the daemon."""
-        return self._table.stands
-
-    @property
-    def may_leave(self) -> bool:
-        """Whether the kernel may carry what comes here and goes out from here."""
-        options = self.owner.policy.options.get(self.owner.helper.name)
-        return not isinstance(options, MediaOptions) or options.media_path == "auto"
 
     @property
     def ports(self) -> int:
@@ -183,9 +168,10 @@ class MediaPlace(TimedMedia):
 
     def _read_left(self) -> None:
         """Pass on, by the terms so far, what has arrived but has not been read yet."""
-        for component in self.components:
+        waiting = self._table.endpoints.readers.waiting()  # mostly at none of the four sockets of a call
+        for component in self.components if waiting else ():
             for path in (*component.outward, *component.inward):
-                path.read_left()
+                path.read_left(waiting)
 
     def _end_paths(self, components: list[Component], is_over: bool) -> None:
         """End all paths of these components. `is_over`: their streams end too, and do not go on by other paths."""
@@ -386,6 +372,12 @@ class MediaPlace(TimedMedia):
         """What has passed so far."""
         into, out = self.counts_in(), self.counts_out()
         return Passed(into.bytes, out.bytes, into.packets, out.packets)
+
+
+def _may_leave(owner: Owner) -> bool:
+    """Whether the kernel may carry media of this session."""
+    options = owner.policy.options.get(owner.helper.name)
+    return not isinstance(options, MediaOptions) or options.media_path == "auto"
 
 
 def _total(before: Counts, paths: Iterable[MediaPath]) -> Counts:

@@ -10,6 +10,7 @@ A path looks at packets as long as it is not settled where the sender's packets 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Collection
 from typing import Any, Protocol
 
 from protocols.contract.addresses import Endpoint, Host
@@ -153,10 +154,11 @@ class MediaPath:
         for stand in self._stands:
             stand.endpoint.read()
 
-    def read_left(self) -> None:
-        """Read the packets that have arrived at the path's sockets."""
+    def read_left(self, waiting: Collection[int]) -> None:
+        """Read the packets that have arrived at the path's sockets. `waiting` has the descriptors at which there are
+        some (`Readers.waiting`)."""
         for stand in self._stands:
-            stand.endpoint.read_left()
+            stand.endpoint.read_left(waiting)
 
     def take(self, data: bytes, ancillary: Ancillary) -> None:
         """Pass on a packet of the sender that was not known as the sender's when it came."""

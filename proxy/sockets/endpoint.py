@@ -14,7 +14,7 @@ A datagram goes to the route of its source address; one from an unknown source g
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from enum import Enum
 
 from protocols.contract.addresses import Endpoint, Host, text_of
@@ -149,11 +149,12 @@ class UdpEndpoint:
         except OSError:
             return False
 
-    def read_left(self) -> None:
+    def read_left(self, waiting: Collection[int] | None = None) -> None:
         """Read now what has arrived. Before something ends for silence, or because its time is over, its owner calls
         this: only what comes afterwards is late. It must not be called in the midst of an engine's step, since the
-        datagrams may be for other engines."""
-        if self._is_reading_left or not self._is_read:
+        datagrams may be for other engines. `waiting`: what `Readers.waiting` has just said, for an owner of several
+        sockets."""
+        if self._is_reading_left or not self._is_read or (waiting is not None and self.sock.fileno() not in waiting):
             return
         self._is_reading_left = True
         try:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import select
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 SOCKETS_PER_LOOK = 256
 LOOKS_PER_WAKEUP = 8
@@ -43,6 +43,14 @@ class Readers:
             self.loop.remove_reader(self._epoll)
             self._epoll.close()
             self._epoll = None
+
+    def waiting(self) -> Collection[int]:
+        """The descriptors of sockets at which something waits to be read, by one question to the kernel. Where it is
+        more of them than are looked at at once, all that there are."""
+        if self._epoll is None:
+            return ()
+        ready = self._epoll.poll(0, SOCKETS_PER_LOOK)
+        return self._readers if len(ready) == SOCKETS_PER_LOOK else {descriptor for descriptor, _ in ready}
 
     def _readable(self, epoll: select.epoll) -> None:
         """Call the readers of the sockets that are ready."""

@@ -48,6 +48,35 @@ async def test_what_waits_can_be_read_before() -> None:
     endpoints.give(endpoint)
 
 
+async def test_whoever_has_several_sockets_asks_once_at_which_of_them_something_waits(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    endpoints = Shell().pinholes.endpoints
+    heard: list[bytes] = []
+    endpoints.stranger = lambda endpoint, data, ancillary, source: heard.append(data)
+    readers = endpoints.readers
+    one, other = (endpoints.take(Endpoint(ip_address(OURS), port)) for port in (5060, 5062))
+    assert not readers.waiting()
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        sender.bind((CLIENT, 0))
+        sender.sendto(b"x", one.address)
+    waiting = readers.waiting()
+    assert (one.sock.fileno() in waiting, other.sock.fileno() in waiting) == (True, False)
+    for endpoint in (other, one):
+        endpoint.read_left(waiting)
+    assert heard == [b"x"]
+    with monkeypatch.context() as patch, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        patch.setattr("proxy.sockets.readers.SOCKETS_PER_LOOK", 1)
+        sender.bind((CLIENT, 0))
+        sender.sendto(b"y", one.address)
+        waiting = readers.waiting()  # at one, as far as was asked, and perhaps at the other
+        assert one.sock.fileno() in waiting and other.sock.fileno() in waiting
+    for endpoint in (one, other):
+        endpoint.read_left(waiting)
+        endpoints.give(endpoint)
+    assert heard == [b"x", b"y"]
+
+
 async def test_a_bug_in_one_who_heard_it_does_not_keep_others_from_reading_what_waits() -> None:
     endpoints = Shell().pinholes.endpoints
     heard: list[bytes] = []
