@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tools.demo import dns, ftp, irc, mgcp, pmap, rsh, rtsp, sip, tftp, tns
+from tools.demo import dns, ftp, irc, mgcp, pmap, pptp, rsh, rtsp, sip, tftp, tns
 from tools.demo.job import Demonstration
 
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
@@ -20,6 +20,7 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
         dns.DEMONSTRATION,
         rtsp.DEMONSTRATION,
         pmap.DEMONSTRATION,
+        pptp.DEMONSTRATION,
     )
 }  # fmt: skip
 
