@@ -77,12 +77,13 @@ class Assembler:
             self._write(_STORE_NUMBER | _WIDTHS[width], base, 0, offset, value)
 
     def copy(self, to: tuple[Register, int], source: tuple[Register, int], widths: tuple[int, ...]) -> None:
-        """Move what stands at one place to another one, by way of R5, in pieces of these widths."""
-        at = 0
-        for width in widths:
+        """Move what stands at one place to another one, by way of R5, in pieces of these widths, the last one first
+        (why: the stack in `environment.py`)."""
+        at = sum(widths)
+        for width in reversed(widths):
+            at -= width
             self.load(width, Register.R5, source[0], source[1] + at)
             self.store(width, to[0], to[1] + at, Register.R5)
-            at += width
 
     def add_to_memory(self, base: Register, offset: int, value: Register) -> None:
         """Add a register to eight bytes of memory, in one step for all processors."""

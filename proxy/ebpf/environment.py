@@ -31,17 +31,20 @@ UDP_BYTES, UDP_LENGTH, UDP_CHECKSUM = 8, 4, 6
 MORE_THAN_DONT_FRAGMENT = 0xFFBF
 """The bits of the fragment word, as the machine reads it, that are 0 in a whole packet."""
 
-# The stack, from its end down.
-INDEX = -4  # the number of the row
+# The stack, from its end down. Verifiers before Linux 6.8 take it for the destruction of a pointer when a part of eight
+# bytes is written whose beginning was written before; only CAP_PERFMON keeps them from it. So where eight bytes are
+# written in pieces the first piece comes last, and is not followed by any other one.
 KEY = -40
 FIB = -104  # struct bpf_fib_lookup, 64 bytes
-NEXT_HOP = -124  # struct bpf_redir_neigh, 20 bytes
 WORD = -164  # hops and what stands beside them, then addresses and ports: what is written into the packet
-NOW = -176
+TICKS = -176
 MAC = -192  # the Ethernet header
 TOS = -196
 OUT = -200  # index of the interface
 ZERO = -204
+INDEX = -212  # the number of the row
+NEXT_HOP = -236  # struct bpf_redir_neigh, 20 bytes
+NOW = -248
 
 
 class Version(NamedTuple):

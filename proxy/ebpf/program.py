@@ -74,6 +74,7 @@ from proxy.ebpf.environment import (
     ROW,
     SIX,
     STACK,
+    TICKS,
     TOS,
     UDP_BYTES,
     UDP_CHECKSUM,
@@ -292,7 +293,7 @@ class _Program:
         asm.load(8, R3, STACK, NOW)
         asm.calculate(R3, ">>", layout.TICK_BITS)
         asm.calculate_32(R3, "|", 1)  # 0 is for a route that is not known
-        asm.store(4, STACK, NOW, R3)
+        asm.store(4, STACK, TICKS, R3)
         asm.load(4, R2, ROUTE, _WHEN)
         asm.jump_if(R2, "==", 0, ask)
         asm.calculate_32(R3, "-", R2)
@@ -300,8 +301,8 @@ class _Program:
         asm.load(2, R3, ROUTE, _MTU)
         asm.jump_if(LENGTH, ">", R3, "not ours")
         asm.copy((STACK, OUT), (ROUTE, _ROUTE_OUT), (4,))
-        asm.copy((STACK, MAC), (ROUTE, _MACS), (8, 4))
         asm.store(2, STACK, MAC + 12, version.ethertype)
+        asm.copy((STACK, MAC), (ROUTE, _MACS), (8, 4))
         # Another processor writes the time first as 0, and as it is when all else is written.
         asm.load(4, R3, ROUTE, _WHEN)
         asm.jump_if(R3, "!=", R2, ask)
@@ -325,15 +326,15 @@ class _Program:
         """Ask how the packet would be forwarded with its new addresses, and remember what the kernel says."""
         asm, unknown = self._asm, self._asm.new_label()
         after = layout.AFTER[version.number]
-        asm.store(2, STACK, FIB + _FIB_FAMILY, version.family | socket.IPPROTO_UDP << 8)
-        asm.copy((STACK, FIB + _FIB_PORTS), (ROW, layout.PORTS_AFTER), (2, 2))
         asm.store(2, STACK, FIB + _FIB_LENGTH, LENGTH)
-        asm.copy((STACK, FIB + _FIB_IFINDEX), (CONTEXT, IFINDEX), (4,))
+        asm.copy((STACK, FIB + _FIB_PORTS), (ROW, layout.PORTS_AFTER), (2, 2))
+        asm.store(2, STACK, FIB + _FIB_FAMILY, version.family | socket.IPPROTO_UDP << 8)
         asm.copy((STACK, FIB + _FIB_TOS), (STACK, TOS), (4,))
+        asm.copy((STACK, FIB + _FIB_IFINDEX), (CONTEXT, IFINDEX), (4,))
         for field, host in ((_FIB_SOURCE, after), (_FIB_DESTINATION, after + version.host)):
-            asm.copy((STACK, FIB + field), (ROW, host), (4,) * (version.host // 4))
             for at in range(version.host, 16, 4):
                 asm.store(4, STACK, FIB + field + at, 0)
+            asm.copy((STACK, FIB + field), (ROW, host), (4,) * (version.host // 4))
         for at in range(_FIB_REST, _FIB_BYTES, 8):
             asm.store(8, STACK, FIB + at, 0)
         asm.set(R1, CONTEXT)
@@ -348,7 +349,7 @@ class _Program:
         asm.copy((ROUTE, _MTU), (STACK, FIB + _FIB_LENGTH), (2,))
         asm.copy((ROUTE, _MACS), (STACK, FIB + _FIB_NEXT_MAC), (2, 2, 2))
         asm.copy((ROUTE, _MACS + 6), (STACK, FIB + _FIB_OWN_MAC), (2, 2, 2))
-        asm.copy((ROUTE, _WHEN), (STACK, NOW), (4,))
+        asm.copy((ROUTE, _WHEN), (STACK, TICKS), (4,))
         asm.label(unknown)
 
     def _send_remembered(self) -> None:

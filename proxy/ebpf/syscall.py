@@ -35,6 +35,9 @@ _FIRST = 1 << 3
 """BPF_F_BEFORE: before all other programs of the interface."""
 _LAST = 1 << 4
 """BPF_F_AFTER: behind all of them."""
+_ANY_ALIGNMENT = 1 << 1
+"""BPF_F_ANY_ALIGNMENT: words may stand anywhere in a packet, as the processors of _NUMBERS read them. A kernel that
+does not know that of its processor (User-mode Linux) takes it from us."""
 _LOG_BYTES = 1 << 20
 _LOG_LINES = 20
 """How much of what the verifier says stands in the text of an error: the end tells why."""
@@ -208,6 +211,7 @@ def load_program(name: str, instructions: bytes, licence: str) -> int:
         count=len(instructions) // _INSTRUCTION_BYTES,
         instructions=ctypes.addressof(code),
         licence=ctypes.addressof(terms),
+        flags=_ANY_ALIGNMENT,
         name=name.encode(),
     )
     try:
