@@ -108,6 +108,22 @@ def test_each_packet_of_the_picture_comes_as_it_was_sent(gateway: Gateway) -> No
     assert [payload for payload in opening[:5] if payload not in arrived] == []
 
 
+def test_of_all_complaints_of_rtspsrc_only_that_of_its_own_pause_is_none() -> None:
+    said = b"""
+ERROR: from element /GstPipeline:pipeline0/GstRTSPSrc:s: Could not write to resource.
+Additional debug info:
+../gst/rtsp/gstrtspsrc.c(6766): gst_rtspsrc_try_send (): /GstPipeline:pipeline0/GstRTSPSrc:s:
+Could not send message. (Received end-of-file)
+ERROR: from element /GstPipeline:pipeline0/GstRTSPSrc:s: Could not write to resource.
+Additional debug info:
+../gst/rtsp/gstrtspsrc.c(%b (): /GstPipeline:pipeline0/GstRTSPSrc:s:
+Could not send message. (Received end-of-file)
+"""
+    assert rtsp.has_only_cancelled_its_pause(said % b"9240): gst_rtspsrc_pause")
+    assert not rtsp.has_only_cancelled_its_pause(said % b"8460): gst_rtspsrc_close")
+    assert not rtsp.has_only_cancelled_its_pause(b"")
+
+
 def test_without_its_helper_no_picture_comes_by_udp() -> None:
     with Lab("routed") as lab:
         lab.firewall(
