@@ -10,7 +10,7 @@ import pytest
 
 from protocols import HELPERS
 from tests.netns.namespaces import needs_root
-from tools.bench import case_tftp, helpers
+from tools.bench import case_tftp, helpers, tunnels
 from tools.bench.cases import CASES
 from tools.bench.helpers import CROWDED, KERNEL, PINHOLE, PLAIN, Effort, Figures, Found, Report
 from tools.bench.ways import give_order, start_program
@@ -37,6 +37,15 @@ def test_a_case_has_sessions_and_others_that_stay_open(lab: Lab, helper: str) ->
     finally:
         lab.client.end(dialler, 0)
         lab.server.end(serving, 0)
+
+
+@pytest.mark.netns
+@pytest.mark.slow
+@needs_root
+def test_packets_of_a_tunnel_are_measured_both_ways() -> None:
+    report = tunnels.run(tunnels.Effort(rounds=2, packets=100), lambda text: None)
+    assert [row[1] for row in tunnels.rows(report)] == [str(size) for size in tunnels.SIZES] * 2
+    assert all(0 < seconds < 0.01 for sizes in report.cpu.values() for cpu in sizes.values() for seconds in cpu)
 
 
 def test_every_helper_has_a_case_that_comes_to_a_port_of_its_own() -> None:

@@ -1,4 +1,4 @@
-"""`python -m tools.bench ftp|sip|tns|helpers|packets|start|versus|instructions`: see tools/bench/README.md."""
+"""`python -m tools.bench ftp|sip|tns|helpers|packets|tunnels|start|versus|instructions`: see tools/bench/README.md."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import ftp, helpers, instructions, kernel_path, sip, start, tns, versus
+from tools.bench import ftp, helpers, instructions, kernel_path, sip, start, tns, tunnels, versus
 from tools.bench.cases import CASES
 from tools.bench.figures import figure
 from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
@@ -73,6 +73,15 @@ def packets_command(quick: bool, as_json: bool) -> None:
     _report(lambda say: kernel_path.run(effort, say), _show_packets, as_json)
 
 
+@main.command("tunnels")
+@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
+def tunnels_command(quick: bool, as_json: bool) -> None:
+    """Packets of GRE: what one costs, and how many a processor carries. Exit status 1 when a bar is missed."""
+    effort = tunnels.QUICK if quick else tunnels.FULL
+    _report(lambda say: tunnels.run(effort, say), _show_tunnels, as_json)
+
+
 @main.command("start")
 @click.option("--rounds", default=20, show_default=True, help="How often each command is run.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
@@ -119,7 +128,9 @@ def _show_versus(report: versus.Report, console: Console) -> None:
     console.print(table)
 
 
-AnyReport = TypeVar("AnyReport", Report, sip.Report, tns.Report, helpers.Report, versus.Report, kernel_path.Report)
+AnyReport = TypeVar(
+    "AnyReport", Report, sip.Report, tns.Report, helpers.Report, versus.Report, kernel_path.Report, tunnels.Report
+)
 
 
 def _report(
@@ -223,6 +234,15 @@ def _show_packets(report: kernel_path.Report, console: Console) -> None:
     console.print(table)
     lost = ", ".join(f"{way} {figures.lost}" for way, figures in report.figures.items())
     console.print(f"Lost: {lost}.")
+    _show_bars(report.bars, console)
+
+
+def _show_tunnels(report: tunnels.Report, console: Console) -> None:
+    console.print(f"{report.machine}; medians of {report.effort.rounds} rounds, with their 95 % ranges.")
+    table = Table("", "bytes carried", "CPU of a packet, µs", "packets/s a core", "Gbit/s a core")
+    for row in tunnels.rows(report):
+        table.add_row(*row)
+    console.print(table)
     _show_bars(report.bars, console)
 
 
