@@ -18,7 +18,7 @@ from protocols.contract.effects import Effect, Note, violation
 from protocols.contract.pinholes import Refusal
 from protocols.dcerpc import dcom, towers
 from protocols.dcerpc.dcom import Binding, Bindings
-from protocols.dcerpc.endpoints import TOO_MANY, Ways
+from protocols.dcerpc.endpoints import OTHER_PORT, TOO_MANY, Ways
 from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.towers import Place, Question, Tower
@@ -122,9 +122,13 @@ class Answers:
         """is_exact: what cannot be rewritten leads to the port that it names, or nowhere (DC39)."""
         is_exact = is_exact and self._peers.is_mapped(Side.SERVER)
         if is_exact and not self._options.same_port:
-            return Refusal("other_port")
-        listen = self._ways.open(transport, target, trigger, is_exact)
-        if listen is TOO_MANY:
+            listen: Endpoint | Refusal = OTHER_PORT
+        else:
+            listen = self._ways.open(transport, target, trigger, is_exact)
+        if listen is OTHER_PORT:
+            detail = f"{trigger} at {target}: not open under the same number"
+            self._note(violation("dcerpc.other_port", detail, _LET))
+        elif listen is TOO_MANY:
             detail = f"{trigger} at {target}: the client has {self._options.max_endpoints} others open"
             self._note(violation("dcerpc.too_many", detail, "not opened"))
         return listen

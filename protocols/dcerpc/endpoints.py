@@ -22,6 +22,8 @@ pinhole."""
 
 TOO_MANY = Refusal("max_endpoints")
 """The client has as many endpoints open as its policy allows."""
+OTHER_PORT = Refusal("other_port")
+"""An answer that cannot be rewritten names a port that is open under another number, or is to have any."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,8 +49,8 @@ class Open:
     """An endpoint that is open."""
 
     grant: Grant
-    pinholes: Pinholes
-    """Those of the session that opened it."""
+    by: Ways
+    """The ways of the session that opened it."""
     client: Host
     """Whose limit it counts against."""
 
@@ -66,7 +68,7 @@ class Shared:
     def renew(self, key: Key, seconds: float) -> None:
         """An endpoint is in use, by a connection that no pinhole sees."""
         if (found := self.open.get(key)) is not None:
-            found.pinholes.renew(found.grant, found.grant.expect.allow, seconds)
+            found.by.renew(found.grant, seconds)
 
 
 class Ways:
@@ -92,13 +94,13 @@ class Ways:
         key = key_of(peers, transport, target)
         reader = Reader("dcerpc", Bound()) if self._options.check_bind and transport is Transport.TCP else None
         found = self._shared.open.get(key)
-        if found is not None and found.grant.expect.reader != reader:
-            found.pinholes.close(found.grant)  # the policy has changed since
-            found = self._shared.open.get(key)
+        if found is not None and found.grant.expect.reader != reader:  # the policy has changed since
+            found.by.let_go(found.grant)
+            found = None
         if found is not None:
             listen = found.grant.listen
             if is_exact and listen.port != target.port:
-                return Refusal("address_in_use")
+                return OTHER_PORT
             self._shared.renew(key, self._options.hold)
             return listen
         return self._opened(key, self._expect(key, trigger, is_exact, reader))
@@ -107,9 +109,8 @@ class Ways:
         """Let the server call the client at this port (DC29)."""
         peers, options = self._peers, self._options
         target = Endpoint(peers.client.host, port)
-        key = Key(
-            Transport.TCP, target, peers.server.host, peers.server_as_seen.host, peers.client_as_seen.host
-        )  # fmt: skip
+        caller, known_as = peers.server.host, peers.client_as_seen.host
+        key = Key(Transport.TCP, target, caller, peers.server_as_seen.host, known_as)
         if key in self._shared.open:
             self._shared.renew(key, options.hold)
             return
@@ -136,7 +137,7 @@ class Ways:
         grant = self._pinholes.open(expect)
         if isinstance(grant, Refusal):
             return grant
-        shared.open[key] = Open(grant, self._pinholes, client)
+        shared.open[key] = Open(grant, self, client)
         shared.of_client[client] += 1
         self._own[grant.id] = key
         return grant.listen
@@ -173,11 +174,18 @@ class Ways:
             self._forget(grant.id)
 
     def close(self) -> None:
-        """The session looks after nothing any more, so nobody may come any more. Who has come stays."""
-        for number, key in tuple(self._own.items()):
-            grant = self._shared.open[key].grant
-            self._forget(number)
-            self._pinholes.close(grant)
+        """The session looks after nothing any more."""
+        for key in tuple(self._own.values()):
+            self.let_go(self._shared.open[key].grant)
+
+    def let_go(self, grant: Grant) -> None:
+        """Nobody may come any more. Who has come stays."""
+        self._forget(grant.id)
+        self._pinholes.close(grant)
+
+    def renew(self, grant: Grant, seconds: float) -> None:
+        """It stands for so long from now on."""
+        self._pinholes.renew(grant, grant.expect.allow, seconds)
 
     def _forget(self, number: int) -> None:
         key = self._own.pop(number, None)

@@ -15,6 +15,7 @@ PERMITS = {
     "dcerpc.interface_denied": "interfaces: [INTERFACE]",
     "dcerpc.lookup": "lookup: ignore",
     "dcerpc.elsewhere": "endpoint_hosts: [ADDRESS]",
+    "dcerpc.other_port": "same_port: true",
     "dcerpc.too_many": "max_endpoints: NUMBER",
 }
 """Rule of a violation -> the option that would let it pass."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from tools.bench import (
+    case_dcerpc,
     case_dns,
     case_ftp,
     case_irc,
@@ -32,6 +33,7 @@ CASES: Mapping[str, Case] = {
         case_irc.CASE,
         case_dns.CASE,
         case_pmap.CASE,
+        case_dcerpc.CASE,
         case_pptp.CASE,
     )
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tools.demo import dns, ftp, irc, mgcp, pmap, pptp, rsh, rtsp, sip, tftp, tns
+from tools.demo import dcerpc, dns, ftp, irc, mgcp, pmap, pptp, rsh, rtsp, sip, tftp, tns
 from tools.demo.job import Demonstration
 
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
@@ -21,6 +21,7 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
         rtsp.DEMONSTRATION,
         pmap.DEMONSTRATION,
         pptp.DEMONSTRATION,
+        dcerpc.DEMONSTRATION,
     )
 }  # fmt: skip
 

@@ -227,6 +227,10 @@ RULES: Mapping[str, str] = {
     "dcerpc.lookup": "the list of all endpoints, and `lookup: deny`; answered access_denied, over UDP dropped",
     "dcerpc.elsewhere": "an endpoint at another host than the one that was asked; nothing was opened",
     "dcerpc.low_port": "an endpoint at a port below 1024; nothing was opened",
+    "dcerpc.other_port": (
+        "an answer that cannot be rewritten names a port of a published server that is not open under the same number; "
+        "nothing was opened"
+    ),
     "dcerpc.too_many": "more endpoints of one client than `max_endpoints`; it is told that this one is not registered",
     "dcerpc.held_too_much": (
         "more bytes of unfinished PDUs on connections of one client, or of all, than are held; that connection was "
