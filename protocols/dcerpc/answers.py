@@ -57,7 +57,7 @@ class Outcome:
 class Answers:
     """Reads the answers of one session."""
 
-    __slots__ = ("_note", "_options", "_peers", "_ways")
+    __slots__ = ("_listed", "_note", "_options", "_peers", "_ways")
 
     def __init__(self, peers: Peers, options: DcerpcOptions, ways: Ways, note: Callable[[Effect], None]) -> None:
         """note: takes lines of the log."""
@@ -65,6 +65,8 @@ class Answers:
         self._options = options
         self._ways = ways
         self._note = note
+        self._listed = 0
+        """How many entries of a list the client has got that the log has not been told of."""
 
     # -- the endpoint mapper -------------------------------------------------------------------------------------------
 
@@ -82,9 +84,11 @@ class Answers:
         return self._changed("ept_map", heard, outcome)
 
     def listed(self, heard: Heard) -> bytes:
-        """The same of the answer to an ept_lookup (DC19). Raises Malformed."""
+        """The same of the answer to an ept_lookup, which has a part of a list (DC19). Raises Malformed."""
         answer = towers.read_list(heard.stub, heard.order, heard.is_wide)
-        self._note(Note("dcerpc.lookup", {"entries": len(answer.towers)}))
+        self._listed += len(answer.towers)
+        if answer.status:
+            self.tell_list()
         outcome = Outcome([], [])
         for tower in answer.towers:
             if self._options.lookup == "open":
@@ -92,6 +96,12 @@ class Answers:
             elif tower.place is not None and self._target(tower.place) is not None:
                 self._replace(tower.place, None, outcome)
         return self._changed("ept_lookup", heard, outcome)
+
+    def tell_list(self) -> None:
+        """A list is over, or goes no further. Some clients ask for one entry at a time."""
+        if self._listed:
+            self._note(Note("dcerpc.lookup", {"entries": self._listed}))
+            self._listed = 0
 
     def _map(self, question: Question | None, tower: Tower, is_signed: bool, outcome: Outcome) -> None:
         """Open what a tower names, and note what is to be changed of it."""

@@ -352,8 +352,10 @@ class SessionEngine(Engine):
         self._buffers[side].clear()
         if side is SERVER:
             self._calls.clear()
+        self._answers.tell_list()
         self._count_held()
-        return (Finish(side.other),)
+        self._out.add(Finish(side.other))
+        return self._out.take()
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         self._ways.heard(grant, event)
@@ -369,9 +371,11 @@ class SessionEngine(Engine):
     def tick(self, now: float) -> Sequence[Effect]:
         if self._is_over or now < self._active_at + self._options.idle:
             return ()
+        self._answers.tell_list()
         self._drop()
         self._count_held()
-        return (Close("idle"),)
+        self._out.add(Close("idle"))
+        return self._out.take()
 
     def stop(self, now: float) -> Sequence[Effect]:
         self._drop()

@@ -30,7 +30,7 @@ EVENTS = (
     ),
     Event(
         "dcerpc.lookup",
-        "a client has got a part of the list of all endpoints",
+        "a client has got a list of all endpoints, or as much of it as it has asked for",
         (field("entries", COUNT, "how many there were"),),
         budget=DIALOGUE,
     ),
