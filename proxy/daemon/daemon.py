@@ -34,6 +34,7 @@ from proxy.control.history import History
 from proxy.control.rights import Rights
 from proxy.control.server import Control
 from proxy.daemon import descriptors
+from proxy.daemon.fastpath import FastPath
 from proxy.daemon.recorder import READ_AUDIT, Recorder
 from proxy.daemon.reloading import Fresh, Reloading
 from proxy.daemon.rules import Outcome, Rules
@@ -93,6 +94,7 @@ class Daemon:
         self._pinholes = self._empty_table(own, instance)
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
         self._sessions.is_unrecorded = self._recorder.is_unavailable
+        self._fastpath = FastPath(self._loop, settings.network, self._pinholes.kernel, self._log)
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
         self._progress = Progress(self._loop, self._sessions, self._pinholes)
         self._measuring = Measuring(
@@ -149,6 +151,7 @@ class Daemon:
             self._watch = AddressWatch(self._loop, self._sessions.address_gone)
         except OSError as error:
             say(f"cannot be told of addresses of this host that go away: {error.strerror} (systemd: AF_NETLINK)")
+        await self._fastpath.start()
         self._rules.start()
         for number in (signal.SIGTERM, signal.SIGINT):
             self._loop.add_signal_handler(number, self._ask_to_stop)
@@ -172,6 +175,7 @@ class Daemon:
             config=self._config.source,
             hash=self._hash,
             listen=listen,
+            **self._fastpath.facts(),
         )
 
     def _audit_files(self) -> list[past.Opener]:
@@ -225,6 +229,7 @@ class Daemon:
             await self._control.stop()
             self._recorder.tell_last()
             self._log.write("daemon.stopped")
+        self._fastpath.stop()
         await self._measuring.stop()
         self._progress.stop()
         self._recorder.close()
@@ -357,6 +362,7 @@ class Daemon:
             "sessions_opened": self._sessions.opened,
             "pinholes": len(self._pinholes),
             "transfers": self._pinholes.relays(),
+            "fastpath": self._fastpath.status(),
             "udp_endpoints": len(self._pinholes.endpoints),
             "ports_leased": self._pinholes.ports.in_use(),
             "descriptors": descriptors.in_use(),

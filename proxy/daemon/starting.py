@@ -56,7 +56,7 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
         # A SIGTERM right after a fork may be lost in Python, and one while the loop starts does harm. So it is blocked
         # until the loop takes signals itself.
         signal.pthread_sigmask(signal.SIG_BLOCK, (signal.SIGTERM,))
-        holder = _holder(settings, who) if is_root else None
+        holder = _holder(settings, who) if is_root and settings.network.fastpath != "off" else None
         if watcher is None:
             watcher = guard.fork(path, settings, backend or wanted, backend is not None)
         else:

@@ -61,6 +61,11 @@ class Client:
         self._loop.add_reader(self._sock, self._told)
         self._told()
 
+    @property
+    def is_let_in(self) -> bool:
+        """Whether there is a holder."""
+        return self._sock is not None
+
     def stop(self) -> None:
         """Hang up. Nothing is attached any more."""
         if self._looking is not None:
@@ -70,8 +75,8 @@ class Client:
         self._detach()
 
     async def first_word(self, seconds: float) -> None:
-        """Wait until the holder has said for the first time whether media may pass in the kernel, but no longer than
-        this."""
+        """Wait until the holder has said for the first time whether media may pass in the kernel, or has ended, but no
+        longer than this."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._is_told.wait()
@@ -94,6 +99,7 @@ class Client:
         except (EOFError, OSError, PinholeError):
             self._hang_up()
             self._look_later()
+            self._is_told.set()
             self.on_lost()
 
     def _take(self, message: Message) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from proxy.record.events.budgets import BUG, REFUSED
-from proxy.record.events.kinds import COUNT, ENDPOINT, NUMBER, SECONDS, TEXT, WORD, many, maybe
+from proxy.record.events.kinds import COUNT, ENDPOINT, NUMBER, SECONDS, TEXT, WORD, many, maybe, one_of
 from proxy.record.events.row import Event, field, option
 
 _Line = partial(Event, scope="daemon", budget=None)  # these are no peer's doing
@@ -19,6 +19,8 @@ EVENTS = (
             field("config", TEXT, "the file"),
             field("hash", TEXT, "as in `config.reloaded`"),
             field("listen", many(ENDPOINT)),
+            field("fastpath", one_of("on", "off"), "whether media may pass in the kernel (`network: fastpath`)"),
+            option("fastpath_reason", WORD, "why not, as in `fastpath.lost`; or `configured_off`"),
         ),
         severity="notice",
     ),
@@ -101,6 +103,34 @@ EVENTS = (
             option("sessions", many(TEXT), "the first hundred of them, as `tcp CLIENT > SERVER`"),
         ),
         severity="notice",
+    ),
+    _Line(
+        "fastpath.lost",
+        "no further media passes in the kernel; it passes the daemon, and calls go on. With `no_holder`, what passes "
+        "there already goes on so for half a minute",
+        (
+            field(
+                "reason",
+                WORD,
+                "`no_holder`: `pinhole fastpath` has ended; `refused_by_kernel`; `ipsec_policies`, which the kernel's "
+                "path would go round; `routing_by_mark`: routing rules ask for a mark that packets do not have there; "
+                "`not_understood`: the holder is of another version",
+            ),
+            field("streams", COUNT, "how many the kernel carried"),
+        ),
+        severity="warning",
+    ),
+    _Line(
+        "fastpath.back",
+        "media may pass in the kernel from now on",
+        (field("streams_limit", COUNT, "how many"),),
+        severity="notice",
+    ),
+    _Line(
+        "fastpath.full",
+        "a stream of media stays in the daemon, because the kernel has no room for another one; once an hour at most",
+        (field("streams_limit", COUNT, "how many it has room for"),),
+        severity="warning",
     ),
     _Line(
         "audit.left_out",
