@@ -7,11 +7,13 @@ cannot run is one that fails: `tools/test` has installed all that they need, but
 from __future__ import annotations
 
 import gc
+import re
 import signal
 from collections.abc import Generator, Iterator, Mapping
 from functools import partialmethod
 from inspect import signature
 from typing import Any
+from zlib import crc32
 
 import pytest
 import uvloop
@@ -37,7 +39,14 @@ settings.register_profile("landing", settings.get_profile("pinhole"), derandomiz
 settings.load_profile("pinhole")
 
 
+ABOUT_MEDIA = re.compile("media|sip|rtsp|mgcp|h323|fastpath|soak")
+"""The files of tests whose daemons carry media."""
+PATHS: tuple[daemon.KernelPath, ...] = ("tcx", "off", "clsact")
+
+
 def pytest_addoption(parser: pytest.Parser) -> None:
+    text = "what carries media in all tests; otherwise each test has one of the three, and always the same"
+    parser.addoption("--fastpath", choices=PATHS, help=text)
     parser.addoption("--none-skipped", action="store_true", help="a test that is skipped fails")
 
 
@@ -49,6 +58,26 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Files of tests that wait come first: the many quick ones fill up the time beside the last of these."""
     waiting = {item.path for item in items if any(map(item.get_closest_marker, ("interop", "netns", "slow")))}
     items.sort(key=lambda item: item.path not in waiting)
+
+
+def choose_path(config: pytest.Config, name: str) -> None:
+    """What carries the media of a daemon that is begun by the fixture or the test of that name."""
+    file = name.partition("::")[0]
+    wanted = config.getoption("fastpath") or PATHS[crc32(name.encode()) % len(PATHS)]
+    daemon.KERNEL_PATH = wanted if ABOUT_MEDIA.search(file.rpartition("/")[2]) else "off"
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
+    parameter = getattr(request, "param", "")
+    choose_path(request.config, f"{request.node.nodeid}::{fixturedef.argname}{parameter}")
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> None:
+    choose_path(item.config, item.nodeid)
+    if (marker := item.get_closest_marker("fastpath")) is not None:
+        (daemon.KERNEL_PATH,) = marker.args
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -16,6 +16,7 @@ from protocols.contract.effects import Effect
 from proxy.host import rules
 from proxy.sessions.listener import DatagramListener, loopback
 from tests.harness.shell import PassOn, Shell, close_all, descriptors
+from tests.netns.kernel_path import KernelPath
 from tests.netns.namespaces import Hosts, Namespace
 
 PORT = 5060
@@ -48,8 +49,10 @@ class Gateway:
             hosts.gateway.run(*step.command, stdin=step.stdin)
         port = self.shell.config.network.listen_port
         self.listeners = [DatagramListener(at, self.shell.flows) for at in loopback(port)]
+        self._path = KernelPath(self.shell)
 
     async def __aenter__(self) -> Self:
+        await self._path.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -58,6 +61,7 @@ class Gateway:
         for listener in self.listeners:
             listener.close()
         await close_all()
+        self._path.stop()
         assert descriptors() <= self.before
 
     def socket(self, namespace: Namespace, host: Any, port: int = PORT) -> Socket:

@@ -14,6 +14,7 @@ from typing import Literal
 from proxy.sockets.transparent import IPV6_TRANSPARENT
 from tests.harness.sip_flow import SDP, message
 from tools.lab import Daemon, Host, Lab, pinhole
+from tools.lab.daemon import KernelPath
 from tools.lab.lab import Addresses
 
 Mode = Literal["S", "N", "D"]
@@ -70,6 +71,14 @@ class Socket:
     def port(self) -> int:
         port: int = self.socket.getsockname()[1]
         return port
+
+    def hears_all(self, voice: Voice) -> int:
+        """How many packets of that stream have come and have not been read."""
+        self.socket.settimeout(SILENCE_SECONDS)
+        try:
+            return self.hears(voice, 1 << 30)
+        finally:
+            self.socket.settimeout(SECONDS)
 
     def say(self, voice: Voice, to: tuple[str, int], count: int) -> None:
         for _ in range(count):
@@ -208,7 +217,7 @@ class Talk:
     def begin(self, kinds: tuple[str, ...] = ("audio",), early: bool = False) -> None:
         """early: it ends with a 183 that has an answer."""
         for phone in (self.caller, self.callee):
-            self.media[phone] = [phone.media() for _ in kinds]
+            self.media.setdefault(phone, [phone.media() for _ in kinds])
         self.invite = self.caller.ask(self, "INVITE", next(self._number), self.describes(self.caller, kinds=kinds))
         self.to[self.callee] = places(self.invite)
         answer = self.callee.answer(self, self.invite, 183 if early else 200, self.describes(self.callee, kinds=kinds))
@@ -332,9 +341,10 @@ def site(
     version: int = 4,
     ports: str = "40000-42999",
     under: tuple[str, ...] = (),
+    kernel_path: KernelPath | None = None,
 ) -> Iterator[Site]:
     """policy: further keys of it. is_locked: the gateway's firewall lets nothing else pass. version: of IP. under: a
-    command that runs the daemon, as root."""
+    command that runs the daemon, as root. kernel_path: what carries media, if not what the test at hand has."""
     with Lab("routed", addresses, wide) as lab:
         if mode == "D":
             published, phone = lab.gateway.address(version, "wan0"), lab.client.address(version)
@@ -345,7 +355,7 @@ def site(
             filter(None, ("name: one", leads, policy, f"action: accept, options: {{sip: {{{options}}}}}"))
         )
         text = f"policies: [{{{words}}}]\nports: {ports}\n{more}"
-        with pinhole(lab, text, unprivileged=not under, under=under) as daemon:
+        with pinhole(lab, text, unprivileged=not under, under=under, kernel_path=kernel_path) as daemon:
             if is_locked:
                 daemon.lock_down()
             found = Site(lab, daemon, mode, version)

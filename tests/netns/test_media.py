@@ -51,6 +51,7 @@ async def test_without_nat_both_are_seen_where_they_are(hosts: Hosts, version: i
         call.pinholes.close(offered)
 
 
+@pytest.mark.fastpath("off")
 async def test_what_was_lost_on_the_way_here_is_told_to_the_one_it_did_not_come_to(hosts: Hosts) -> None:
     def rtp(number: int) -> bytes:
         return b"\x80\x08" + number.to_bytes(2, "big") + bytes(4) + b"ssrc" + bytes(160)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import pwd
+import re
 import shutil
 import signal
 import stat
@@ -12,11 +14,14 @@ import subprocess
 import sys
 import tempfile
 import time
+import unittest.mock
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from proxy.config import reading
+from proxy.holder import holding, process
+from proxy.holder.process import Child
 from proxy.host.rules import Backend, input_line
 from proxy.record.catalogue import faults
 from tools.lab.forks import FORKS
@@ -30,6 +35,12 @@ WRITE_SECONDS = 1
 """For lines of log to be written, which is done every 20 ms."""
 START_SECONDS = 20
 LONGEST_WAIT_SECONDS = 20
+KernelPath = Literal["off", "tcx", "clsact"]
+"""Whether media passes in the kernel, and by which way the program is attached there."""
+KERNEL_PATH: KernelPath = "off"
+"""What a daemon has that is not told otherwise."""
+ROWS = 4096
+"""How many streams the kernel may carry for a daemon that is no child of root's."""
 # What the serving process needs, and nothing else: a pinhole is a socket, and no rule changes.
 CAPABILITIES = "net_raw,net_bind_service"
 UNPRIVILEGED = "nobody"
@@ -47,8 +58,10 @@ class Daemon:
         unprivileged: bool,
         tree: Path = ROOT,
         under: tuple[str, ...] = (),
+        kernel_path: KernelPath | None = None,
     ) -> None:
-        """tree: the checkout whose pinhole it is. under: a command that runs it and measures it, and makes it slow."""
+        """tree: the checkout whose pinhole it is. under: a command that runs it and measures it, and makes it slow.
+        kernel_path: of media; by default `KERNEL_PATH`."""
         self._lab = lab
         self._backend = backend
         # A clone in root's home (mode 0700) is root's alone; started as root, pinhole becomes an ordinary user itself.
@@ -60,12 +73,17 @@ class Daemon:
         self.log = self.directory / "audit.log"
         self.stderr = self.directory / "stderr.log"
         self.config = self.directory / "pinhole.yaml"
+        self.kernel_path: KernelPath = kernel_path or KERNEL_PATH
+        self.holder: Child | None = None
+        """Who holds the kernel path for a daemon that is no child of root's."""
         self.write_config(text)
         self._process: subprocess.Popen[Any] | None = None
         self._is_to_end = False
 
     def write_config(self, text: str) -> None:
         """`text`: policies and whatever else is to be chosen; log and control socket are added."""
+        if self.kernel_path == "off":
+            text = _without_kernel_path(text)
         self.config.write_text(f"{text}\naudit: {{to: {self.log}}}\ncontrol: {self.directory}/control.sock\n")
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
@@ -107,10 +125,12 @@ class Daemon:
             )
         if limits:
             command = ("prlimit", *(f"--{name}={value}" for name, value in limits.items()), *command)
+        if self._unprivileged and self.holder is None:
+            self.hold()
         started = len(self.audit("daemon.started"))
         self._is_to_end = False
         with self.stderr.open("ab") as stderr:
-            environment = os.environ | {"PYTHONFAULTHANDLER": "1"}
+            environment = os.environ | {"PYTHONFAULTHANDLER": "1", process.WAY: self.kernel_path}
             self._process = self._lab.gateway.popen(
                 command, cwd=self._tree, env=environment, stdout=stderr, stderr=stderr
             )
@@ -121,6 +141,20 @@ class Daemon:
                 break
         self._is_to_end = True
         raise RuntimeError(f"pinhole did not start:\n{self.stderr.read_text()}")
+
+    def hold(self) -> None:
+        """The administrator has the kernel path held for the user that serves, if it is to be used."""
+        if self.kernel_path == "off":
+            return
+        settings = holding.Settings(pwd.getpwnam(UNPRIVILEGED).pw_uid, ROWS)
+        with self._lab.gateway.inside(), unittest.mock.patch.dict(os.environ, {process.WAY: self.kernel_path}):
+            self.holder = process.fork(settings)
+
+    def let_go(self) -> None:
+        """The kernel path is held no more."""
+        holder, self.holder = self.holder, None
+        if holder is not None:
+            holder.end()
 
     @property
     def pid(self) -> int:
@@ -178,7 +212,9 @@ class Daemon:
         """For whoever asks why something did not work: is it there, what did it say, what does its audit log end on."""
         state = "runs" if self.is_running() else f"has ended ({self.wait() if self._process else None})"
         tail = [json.dumps(line) for line in self.audit()[-20:]]
-        return "\n".join([f"{self.directory}: {state}", self.stderr.read_text()[-3000:], *tail])
+        return "\n".join(
+            [f"{self.directory}: {state}, kernel path {self.kernel_path}", self.stderr.read_text()[-3000:], *tail]
+        )
 
     def until(self, **expected: int) -> dict[str, Any]:
         """The daemon's status, when it says this, and the lines of log that led there are written, unless nothing can
@@ -203,6 +239,19 @@ class Daemon:
         return answer
 
 
+def _without_kernel_path(text: str) -> str:
+    """The same configuration, by which all media passes the daemon. Every line stays where it is."""
+    if "fastpath:" in text:
+        return text
+    if not re.search("^network:", text, re.M):
+        return f"{text}\nnetwork: {{fastpath: off}}"
+    return re.sub(r"^network:( *\{)?(.*)$", _with_fastpath_off, text, count=1, flags=re.M)
+
+
+def _with_fastpath_off(found: re.Match[str]) -> str:
+    return f"network: {{fastpath: off, {found[2]}" if found[1] else "network:\n  fastpath: off"
+
+
 def _may_be_read_by_all(tree: Path) -> bool:
     return all(directory.stat().st_mode & stat.S_IXOTH for directory in (tree, *tree.parents))
 
@@ -222,12 +271,13 @@ def pinhole(
     unprivileged: bool = False,
     tree: Path = ROOT,
     under: tuple[str, ...] = (),
+    kernel_path: KernelPath | None = None,
     **limits: int,
 ) -> Iterator[Daemon]:
     """Rules up, daemon serving; at the end both are gone again. What it wrote stays only after an error.
 
     tree: the checkout whose pinhole it is. under: a command that runs it. limits: for prlimit, as `nofile=64`."""
-    daemon = Daemon(lab, text, backend, unprivileged, tree, under)
+    daemon = Daemon(lab, text, backend, unprivileged, tree, under, kernel_path)
     daemon.net_up()
     RUNNING.append(daemon)
     try:
@@ -236,5 +286,6 @@ def pinhole(
     finally:
         RUNNING.remove(daemon)
         daemon.stop()
+        daemon.let_go()
         daemon.net_down()
     shutil.rmtree(daemon.directory)

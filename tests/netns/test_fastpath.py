@@ -1,0 +1,392 @@
+"""Media that passes in the kernel: to its parties it is the same as in user space, and nothing of it outlives its call,
+the daemon, or the reasons for which it may pass there."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import os
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.netns.media_site import FEW, Mode, Phone, Site, Talk, Voice, both_are_heard, site
+from tests.netns.namespaces import needs_root
+from tools.lab import daemon
+from tools.lab.daemon import KernelPath
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
+
+MANY = 60
+LONG = bytes(3000)
+"""More than a link takes: it comes in fragments."""
+WAYS: tuple[tuple[KernelPath, Mode, int], ...] = (("tcx", "N", 4), ("clsact", "S", 6))
+ROUTE_SECONDS = 1.1
+"""A route is remembered for one second."""
+
+
+@pytest.fixture(scope="module", params=WAYS, ids=lambda way: way[0])
+def place(request: pytest.FixtureRequest) -> Iterator[Site]:
+    way, mode, version = request.param
+    with site(mode, version=version, wide=True, kernel_path=way) as found:
+        for name in ("all", "default", "lan0", "lan1", "wan0"):
+            found.lab.gateway.sysctl(f"ipv4.conf.{name}.rp_filter", 0)
+        yield found
+
+
+@contextlib.contextmanager
+def talking(place: Site, talk: Talk | None = None) -> Iterator[Talk]:
+    """A call whose media passes in the kernel, both ways."""
+    if talk is None:
+        talk = place.talk()
+    both_in_kernel(place, talk)
+    yield talk
+    talk.hang_up()
+
+
+def both_in_kernel(place: Site, talk: Talk) -> None:
+    both_are_heard(talk)
+    both_are_heard(talk)
+    assert streams(place) >= 2
+
+
+def streams(place: Site) -> int:
+    count: int = place.daemon.ask("status")["fastpath"]["streams"]
+    return count
+
+
+def closed(place: Site, talk: Talk) -> dict[Phone, dict[str, Any]]:
+    """What the log says at the end of each party's place, by the party that packets went to."""
+    place.daemon.wait_for("pinhole.closed", 2, call_id=talk.call)
+    opened = [line["pinhole"] for line in place.daemon.audit("pinhole.opened", call_id=talk.call)]
+    lines = {line["pinhole"]: line for line in place.daemon.audit("pinhole.closed", call_id=talk.call)}
+    return {phone: lines[name] for phone, name in zip((talk.caller, talk.callee), opened, strict=True)}
+
+
+def other_port(place: Site, phone: Phone) -> Any:
+    """A stranger on the phone's own host."""
+    return place.open(phone.host, 9000 + next(_ports))
+
+
+_ports = itertools.count()
+
+
+# -- what passes is what was sent --------------------------------------------------------------------------------------
+
+
+def test_counts_are_those_of_what_was_sent_with_fragments_and_strangers_between(place: Site) -> None:
+    talk = place.talk()
+    sent = {phone: [0, 0] for phone in (talk.caller, talk.callee)}
+
+    def say(phone: Phone, voice: Voice, count: int) -> None:
+        assert talk.is_heard(phone, count, voice=voice) == count
+        sent[phone][0] += count
+        sent[phone][1] += count * len(voice.packet())
+
+    short = talk.voices
+    long = {phone: Voice(LONG) for phone in short}
+    for phone in short:
+        say(phone, short[phone], FEW)
+    in_kernel = 0
+    for _ in range(3):
+        for phone in short:
+            say(phone, short[phone], MANY)
+            in_kernel += MANY
+            say(phone, long[phone], FEW)
+            talk.say(phone, FEW, other_port(place, phone))
+    assert streams(place) == 2
+    talk.hang_up()
+    lines = closed(place, talk)
+    for phone, (packets, size) in sent.items():
+        to, back = lines[talk.other(phone)], lines[phone]
+        assert (to["packets_in"], to["bytes_in"]) == (packets, size) == (back["packets_out"], back["bytes_out"])
+        assert (to["packets_refused"], to.get("packets_lost", 0)) == (3 * FEW, 0)
+        assert to["packets_in_kernel"] == in_kernel
+    assert streams(place) == 0
+
+
+@pytest.mark.parametrize("first", ["caller", "callee"])
+def test_nothing_passes_after_the_bye_under_load_and_all_that_passed_is_counted(place: Site, first: str) -> None:
+    talk = place.talk()
+    both_in_kernel(place, talk)
+    phone = talk.caller if first == "caller" else talk.callee
+    is_over = threading.Event()
+
+    def flood() -> None:
+        while not is_over.is_set():
+            talk.say(phone, 5)
+            time.sleep(0.002)
+
+    sender = threading.Thread(target=flood)
+    sender.start()
+    time.sleep(0.1)
+    talk.hang_up()
+    hearer = talk.media[talk.other(phone)][0]
+    heard = hearer.hears_all(talk.voices[phone])
+    is_over.set()
+    sender.join()
+    assert hearer.is_deaf_to(talk.voices[phone])
+    line = closed(place, talk)[talk.other(phone)]
+    assert heard > MANY
+    assert line["packets_in"] == heard + 2 * FEW
+
+
+def test_a_closed_port_costs_its_own_packets_and_no_other_ones(place: Site) -> None:
+    """The errors that the kernel is told by ICMP are nobody's who reads the socket later (D50)."""
+    with talking(place) as talk:
+        hearer = talk.media[talk.callee][0]
+        port = hearer.port
+        hearer.socket.close()
+        talk.say(talk.caller, MANY)
+        talk.media[talk.callee] = [place.open(talk.callee.host, port)]
+        both_are_heard(talk)
+        assert talk.is_heard(talk.caller, FEW, voice=Voice(LONG)) == FEW
+
+
+# -- a call that changes -----------------------------------------------------------------------------------------------
+
+
+def test_on_hold_and_back(place: Site) -> None:
+    with talking(place) as talk:
+        held = talk.callee
+        talk.media_at[held] = place.hold
+        talk.change(held)
+        talk.say(talk.caller, FEW)
+        del talk.media_at[held]
+        talk.change(held)
+        both_in_kernel(place, talk)
+
+
+@pytest.mark.parametrize("mover", ["caller", "callee"])
+def test_a_transfer_to_another_port_takes_the_stream_along_at_once(place: Site, mover: str) -> None:
+    with talking(place) as talk:
+        phone = talk.caller if mover == "caller" else talk.callee
+        (before,) = talk.take_new_ports(phone).values()
+        talk.change(phone)
+        both_in_kernel(place, talk)
+        assert before.is_deaf_to(talk.voices[talk.other(phone)])
+
+
+def test_the_newer_of_two_calls_on_the_same_addresses_has_them_until_it_ends(place: Site) -> None:
+    """A phone that was reset has not hung up."""
+    older = place.talk()
+    both_in_kernel(place, older)
+    newer = Talk(*place.parties)
+    newer.media = older.media
+    newer.begin()
+    with talking(place, newer):
+        assert newer.is_heard(newer.caller, MANY) == MANY
+    both_in_kernel(place, older)
+    older.hang_up()
+    ends = [closed(place, talk)[talk.callee]["packets_in"] for talk in (older, newer)]
+    assert ends == [4 * FEW, 2 * FEW + MANY]
+
+
+# -- the network around it ---------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("side", ["lan0", "wan0"])
+def test_an_interface_that_goes_and_comes_has_its_streams_again(place: Site, side: str) -> None:
+    """As PPPoE does, which has another index each time."""
+    with talking(place) as talk:
+        lab = place.lab
+        links = next(each for each in lab._gateway_links().split(f"link add {side} address")[1:])
+        again = f"link add {side} address" + links.partition("link add lan1 ")[0].partition("link add wan0 ")[0]
+        words = [line for line in again.splitlines() if "type veth" not in line]
+        ports = [line.split()[2] for line in words if f"master {side}" in line]
+        routes = [line for line in lab._gateway_links().splitlines() if line.startswith("route add") and side == "wan0"]
+        lab.gateway.run(["ip", "link", "del", side])
+        for line in [*words, *routes]:
+            lab.gateway.run(["ip", *line.split()], check="route" not in line)
+        assert ports
+        until(lambda: side in place.daemon.ask("status")["fastpath"]["interfaces"])
+        time.sleep(ROUTE_SECONDS)
+        both_in_kernel(place, talk)
+
+
+def until(holds: Any, seconds: float = 10.0) -> None:
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end
+        time.sleep(0.02)
+
+
+def test_routes_and_routing_rules_of_now_hold(place: Site) -> None:
+    with talking(place) as talk:
+        gateway, server = place.lab.gateway, talk.callee.at
+        family = f"-{place.version}"
+        prefix = f"{server}/{32 if place.version == 4 else 128}"
+        hearer, voice = talk.media[talk.callee][0], talk.voices[talk.caller]
+
+        def is_deaf() -> bool:
+            talk.say(talk.caller, FEW)
+            return hearer.is_deaf_to(voice)
+
+        source = talk.to[talk.callee][0][0]
+        for change, back in (
+            (["route", "add", "blackhole", prefix], ["route", "del", "blackhole", prefix]),
+            (
+                ["rule", "add", "from", source, "priority", "9000", "blackhole"],
+                ["rule", "del", "from", source, "priority", "9000"],
+            ),
+        ):
+            gateway.run(["ip", family, *change])
+            until(is_deaf)
+            gateway.run(["ip", family, *back])
+            until(lambda: talk.is_heard(talk.caller, FEW) == FEW)
+        hearer.hears_all(voice)
+
+
+def test_what_is_longer_than_the_way_takes_passes_in_fragments(place: Site) -> None:
+    with talking(place) as talk:
+        place.lab.gateway.run(["ip", "link", "set", "wan0", "mtu", "1280"])
+        try:
+            long = Voice(bytes(1350))
+            time.sleep(ROUTE_SECONDS)
+            assert talk.is_heard(talk.caller, FEW, voice=long) == FEW
+            both_are_heard(talk)
+        finally:
+            place.lab.gateway.run(["ip", "link", "set", "wan0", "mtu", "1500"])
+
+
+def test_shaping_on_the_way_out_is_in_force(place: Site) -> None:
+    with talking(place) as talk:
+        gateway = place.lab.gateway
+        shaper = ["tbf", "rate", "400kbit", "burst", "3kb", "latency", "20ms"]
+        gateway.run(["tc", "qdisc", "add", "dev", "wan0", "root", *shaper])
+        try:
+            talk.say(talk.caller, 10 * MANY)
+            heard = talk.media[talk.callee][0].hears_all(talk.voices[talk.caller])
+        finally:
+            gateway.run(["tc", "qdisc", "del", "dev", "wan0", "root"])
+        assert 0 < heard < 5 * MANY
+
+
+def test_a_sender_that_bears_a_party_s_address_by_another_interface_is_not_heard(place: Site) -> None:
+    with talking(place) as talk:
+        near = place.near
+        (port,) = [sock.port for sock in talk.media[near]]
+        spoofer = place.open(place.lab.neighbour, port, spoofs=near.at)
+        forged = Voice()
+        spoofer.say(forged, talk.to[near][0], FEW)
+        assert talk.media[talk.other(near)][0].is_deaf_to(forged)
+        both_are_heard(talk)
+        assert streams(place) == 2
+
+
+# -- what it is made of goes away --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module", params=["tcx", "clsact"])
+def fragile(request: pytest.FixtureRequest) -> Iterator[Site]:
+    with site("S", kernel_path=request.param) as found:
+        yield found
+
+
+def killed(place: Site) -> None:
+    holder, place.daemon.holder = place.daemon.holder, None
+    assert holder is not None
+    os.kill(holder.pid, signal.SIGKILL)
+    os.waitpid(holder.pid, 0)
+    os.close(holder.lifeline)
+
+
+def last_heard(place: Site, talk: Talk) -> float:
+    """For how many seconds packets still pass, one each millisecond, from now on."""
+    began = last = time.monotonic()
+    hearer = talk.media[talk.callee][0].socket
+    hearer.setblocking(False)
+    while time.monotonic() - last < 0.5 and time.monotonic() - began < 5:
+        talk.say(talk.caller, 1)
+        time.sleep(0.001)
+        with contextlib.suppress(BlockingIOError):
+            while hearer.recv(2000):
+                last = time.monotonic()
+    hearer.setblocking(True)
+    return last - began
+
+
+def test_without_the_holder_streams_go_on_and_the_next_holder_has_them(fragile: Site) -> None:
+    talk = fragile.talk()
+    both_in_kernel(fragile, talk)
+    killed(fragile)
+    assert talk.is_heard(talk.caller, MANY) == MANY
+    fragile.daemon.wait_for("fastpath.lost", reason="no_holder", streams=2)
+    later = fragile.talk()
+    both_are_heard(later)
+    assert streams(fragile) == 2
+    fragile.daemon.hold()
+    fragile.daemon.wait_for("fastpath.back")
+    both_in_kernel(fragile, talk)
+    both_in_kernel(fragile, later)
+    assert streams(fragile) == 4
+    talk.hang_up()
+    later.hang_up()
+    line = closed(fragile, talk)[talk.callee]
+    assert line["packets_in"] == 4 * FEW + MANY
+
+
+def test_an_ipsec_policy_ends_it_and_calls_go_on(fragile: Site) -> None:
+    talk = fragile.talk()
+    both_in_kernel(fragile, talk)
+    policy = "src 192.0.2.1/32 dst 192.0.2.2/32 dir out"
+    fragile.lab.gateway.run(["ip", "xfrm", "policy", "add", *policy.split(), "action", "block"])
+    fragile.daemon.wait_for("fastpath.lost", reason="ipsec_policies")
+    both_are_heard(talk)
+    assert streams(fragile) == 0
+    count = len(fragile.daemon.audit("fastpath.back"))
+    fragile.lab.gateway.run(["ip", "xfrm", "policy", "delete", *policy.split()])
+    fragile.daemon.wait_for("fastpath.back", count + 1)
+    both_in_kernel(fragile, talk)
+    talk.hang_up()
+
+
+@pytest.mark.parametrize("order", ["daemon", "holder first", "daemon first"])
+def test_nothing_passes_after_the_death_of_the_daemon(fragile: Site, order: str) -> None:
+    talk = fragile.talk()
+    both_in_kernel(fragile, talk)
+    if order == "holder first":
+        killed(fragile)
+    fragile.daemon.signal(signal.SIGKILL)
+    if order == "daemon first":
+        killed(fragile)
+    # By clsact only the holder detaches the program; without it the lease ends what passes.
+    is_left = fragile.daemon.kernel_path == "clsact" and order != "daemon"
+    assert last_heard(fragile, talk) < (3.5 if is_left else 0.3)
+    fragile.daemon.wait()
+    fragile.daemon.start()
+    again = fragile.talk()
+    both_in_kernel(fragile, again)
+    again.hang_up()
+
+
+def test_when_all_rows_are_taken_calls_go_on_and_one_line_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(daemon, "ROWS", 2)
+    with site("S", kernel_path="tcx") as place, talking(place) as first:
+        second = place.talk()
+        both_are_heard(second)
+        both_are_heard(second)
+        assert streams(place) == 2
+        assert [line["streams_limit"] for line in place.daemon.audit("fastpath.full")] == [2]
+        second.hang_up()
+        both_are_heard(first)
+
+
+def test_media_of_a_policy_may_stay_in_the_daemon_and_a_daemon_may_insist_on_the_kernel() -> None:
+    with site("S", "media_path: user", kernel_path="tcx") as place:
+        talk = place.talk()
+        both_are_heard(talk)
+        both_are_heard(talk)
+        assert streams(place) == 0
+        talk.hang_up()
+        place.daemon.stop()
+        place.daemon.let_go()
+        place.daemon.kernel_path = "off"
+        text = place.daemon.config.read_text().partition("audit:")[0]
+        place.daemon.write_config(f"{text}network: {{fastpath: require}}")
+        with pytest.raises(RuntimeError, match="no_holder"):
+            place.daemon.start()
