@@ -208,13 +208,14 @@ class Kernel:
     def _rest(self) -> None:
         """A row could not be had, and the next one could hardly be."""
         self._is_resting = True
-        self._loop.call_later(REST_SECONDS, self._wake)
+        self._loop.call_later(REST_SECONDS, self.wake)
         now = self._loop.time()
         if now - self._told_at >= TELL_SECONDS:
             self._told_at = now
             self.tell_full(self.capacity)
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Rows may be asked for again."""
         self._is_resting = False
         self.offer_again()
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -105,13 +105,6 @@ async def world() -> AsyncIterator[World]:
     world.lane.stop()
     world.kernel.leave()
     world.close()
-
-
-@pytest.fixture
-def at_once(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Nobody waits for long until a row is asked for again."""
-    monkeypatch.setattr(kernel, "REST_SECONDS", 0.02)
-    yield
 
 
 async def test_a_settled_lane_gets_a_row_with_all_its_parts_and_its_interface(world: World) -> None:
@@ -216,22 +209,33 @@ async def test_new_tables_take_what_those_of_before_had(world: World) -> None:
 
 @pytest.mark.parametrize("error", [None, PermissionError(1, "not permitted")])
 async def test_when_there_is_no_row_the_lane_waits_in_user_space_and_one_line_says_so(
-    world: World, at_once: None, error: OSError | None
+    world: World, error: OSError | None
 ) -> None:
     world.rows.capacity, world.rows.error = 0, error
     await world.settle()
-    for _ in range(2):  # before anybody asks again, and after that
-        await world.send(b"one")
-        assert world.rows.asked == 1
-        await asyncio.sleep(0.03)
+    await world.send(b"one")
+    assert world.rows.asked == 1
+    world.kernel.wake()
+    for _ in range(2):
         await world.send(b"one")
         assert world.rows.asked == 2
-        world.rows.asked = 1
     assert world.full == [0]
     world.rows.capacity, world.rows.error = 4, None
-    await asyncio.sleep(0.03)
+    await world.send(b"one")
+    assert world.rows.standing == []
+    world.kernel.wake()
     await world.send(b"one")
     assert len(world.rows.standing) == 1
+
+
+async def test_rows_are_asked_for_again_after_a_while(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kernel, "REST_SECONDS", 0.01)
+    world.rows.capacity = 0
+    await world.settle()
+    world.rows.capacity = 4
+    async with asyncio.timeout(5):
+        while not world.rows.standing:
+            await world.send(b"one")
 
 
 async def test_the_newer_of_two_lanes_takes_the_row_and_gives_it_back_by_the_older_one_s_next_packet(
