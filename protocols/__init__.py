@@ -35,5 +35,6 @@ HELPERS: Mapping[str, Helper] = {
         dcerpc.HELPER,
         pptp.HELPER,
         h323.HELPER,
+        h323.RAS,
     )
 }  # fmt: skip

@@ -24,12 +24,9 @@ class Untaken:
     why: str
 
 
-NOT_YET = "there is no helper for it in this version"
-"""The reason of those that are missing and would be of use."""
 _TCP, _UDP = Transport.TCP, Transport.UDP
 
 UNTAKEN = (
-    Untaken("ras", _UDP, 1719, NOT_YET),
     Untaken("mms", _TCP, 1863, "the protocol is dead: its last servers went off in 2014"),
     Untaken("amanda", _UDP, 10080, "only `auth bsd` needs it; bsdtcp, the default, has a single connection"),
     Untaken("sane", _TCP, 6566, "data_portrange in saned.conf names the ports that a firewall is to open"),

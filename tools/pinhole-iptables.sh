@@ -50,7 +50,7 @@ iptables-restore --noflush --wait <<'EOF'
 *mangle
 :PINHOLE - [0:0]
 :PINHOLE-GUARD - [0:0]
--A PINHOLE -i lo -m comment --comment "pinhole 7a44349b5862" -j RETURN
+-A PINHOLE -i lo -m comment --comment "pinhole 823dca34a8e1" -j RETURN
 -A PINHOLE -m socket --transparent -j MARK --set-xmark 0x1000000/0x1000000
 -A PINHOLE -s 10.0.0.0/8 -p 47 -m u32 --u32 "0>>22&0x3C@0&0x7FFFF=0x1880B" -m addrtype --dst-type UNICAST -m comment --comment "policy private" -j MARK --set-xmark 0x1000000/0x1000000
 -A PINHOLE -s 172.16.0.0/12 -p 47 -m u32 --u32 "0>>22&0x3C@0&0x7FFFF=0x1880B" -m addrtype --dst-type UNICAST -m comment --comment "policy private" -j MARK --set-xmark 0x1000000/0x1000000
@@ -62,9 +62,9 @@ iptables-restore --noflush --wait <<'EOF'
 -A PINHOLE -s 10.0.0.0/8 -p tcp -m multiport --dports 21,111,135,512,514,554,1521,1720,1723,5060,7070,8554 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
 -A PINHOLE -s 172.16.0.0/12 -p tcp -m multiport --dports 21,111,135,512,514,554,1521,1720,1723,5060,7070,8554 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
 -A PINHOLE -s 192.168.0.0/16 -p tcp -m multiport --dports 21,111,135,512,514,554,1521,1720,1723,5060,7070,8554 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
--A PINHOLE -s 10.0.0.0/8 -p udp -m multiport --dports 69,111,135,2427,2727,5060 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
--A PINHOLE -s 172.16.0.0/12 -p udp -m multiport --dports 69,111,135,2427,2727,5060 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
--A PINHOLE -s 192.168.0.0/16 -p udp -m multiport --dports 69,111,135,2427,2727,5060 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
+-A PINHOLE -s 10.0.0.0/8 -p udp -m multiport --dports 69,111,135,1719,2427,2727,5060 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
+-A PINHOLE -s 172.16.0.0/12 -p udp -m multiport --dports 69,111,135,1719,2427,2727,5060 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
+-A PINHOLE -s 192.168.0.0/16 -p udp -m multiport --dports 69,111,135,1719,2427,2727,5060 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip 127.0.0.1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
 -A PINHOLE-GUARD -m mark --mark 0x1000000/0x1000000 -j DROP
 COMMIT
 EOF
@@ -82,11 +82,11 @@ ip6tables-restore --noflush --wait <<'EOF'
 *mangle
 :PINHOLE - [0:0]
 :PINHOLE-GUARD - [0:0]
--A PINHOLE -i lo -m comment --comment "pinhole 369b227dd0d2" -j RETURN
+-A PINHOLE -i lo -m comment --comment "pinhole 11e35be41787" -j RETURN
 -A PINHOLE -m socket --transparent -j MARK --set-xmark 0x1000000/0x1000000
 -A PINHOLE -m mark --mark 0x1000000/0x1000000 -j ACCEPT
 -A PINHOLE -s fc00::/7 -p tcp -m multiport --dports 21,111,135,512,514,554,1521,1720,1723,5060,7070,8554 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip ::1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
--A PINHOLE -s fc00::/7 -p udp -m multiport --dports 69,111,135,2427,2727,5060 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip ::1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
+-A PINHOLE -s fc00::/7 -p udp -m multiport --dports 69,111,135,1719,2427,2727,5060 -m pkttype --pkt-type unicast -m addrtype ! --dst-type LOCAL -m comment --comment "policy private" -j TPROXY --on-ip ::1 --on-port 50000 --tproxy-mark 0x1000000/0x1000000
 -A PINHOLE-GUARD -m mark --mark 0x1000000/0x1000000 -j DROP
 COMMIT
 EOF

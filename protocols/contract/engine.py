@@ -174,8 +174,7 @@ class Helper:
     family: str = ""
     """Helpers of one family share one factory, and with it what their engines have together: calls that are set up by
     one of them go to endpoints that have registered by the other. The `start` of the one that stands first in the
-    registry makes it; it tells by `Peers.transport` for which of them an engine is to be. Empty: the helper is
-    alone."""
+    registry makes it; it tells by the options for which of them an engine is to be. Empty: the helper is alone."""
     off: Mapping[tuple[Transport, int], str] = field(default_factory=dict, hash=False)
     """Those of `ports` that the table lists but does not serve until a configuration says so, each with the reason."""
     begins: Callable[[bytes, Any, object], bool] = lambda data, options, role: True

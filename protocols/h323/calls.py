@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
-from typing import Any
+from typing import Any, Protocol
 
 from protocols.contract import live
 from protocols.contract.addresses import Endpoint, Host, Side
@@ -185,6 +185,16 @@ class Call:
         )  # fmt: skip
 
 
+class Registered(Protocol):
+    """An endpoint that can be called."""
+
+    def admit(self, caller: Host, now: float) -> None:
+        """A gatekeeper has told this host to call it."""
+
+    def live(self) -> live.Registration:
+        """The registration as operators see it."""
+
+
 @dataclass(slots=True)
 class CallBook:
     """What all engines of H.323 and RAS in a daemon know together."""
@@ -196,9 +206,21 @@ class CallBook:
     round."""
     media: dict[int, Call] = field(default_factory=dict)
     """id of a grant -> the call whose place it is."""
+    registrations: dict[Endpoint, Registered] = field(default_factory=dict)
+    """Where an endpoint is known outside -> its registration."""
     numbers: count[int] = field(default_factory=lambda: count(1))
     _second: int = 0
     _setups: Counter[str] = field(default_factory=Counter)
+
+    def register(self, own: Endpoint, seen: Endpoint) -> None:
+        """An endpoint can be called there."""
+        self.registered[own, seen.host] = seen
+        self.registered[seen, own.host] = own
+
+    def unregister(self, own: Endpoint, seen: Endpoint) -> None:
+        """It can be called there no more."""
+        self.registered.pop((own, seen.host), None)
+        self.registered.pop((seen, own.host), None)
 
     def enter(self, call: Call) -> None:
         """A call has begun."""

@@ -1,4 +1,4 @@
-"""H.323 as a helper: the engines of a daemon, what they have together, and what the registry knows of them."""
+"""H.323 and RAS as helpers: the engines of a daemon, what they have together, and what the registry knows of them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,15 @@ from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import Pinholes
 from protocols.h323.calls import CallBook
 from protocols.h323.engine import ControlEngine, H323Engine
-from protocols.h323.options import PERMITS, H323Options
+from protocols.h323.options import PERMITS, RAS_PERMITS, H323Options, RasOptions
+from protocols.h323.ras import RasEngine, is_answer, is_request
 from protocols.h323.session import Called
 from protocols.h323.ways import FORWARDED, H245, T120, Control
 
 
 class H323Engines:
-    """Makes the engines of one daemon. They share the calls: H.245 has a connection of its own."""
+    """Makes the engines of one daemon, of both helpers. They share calls, since H.245 has a connection of its own, and
+    registrations, since whoever has registered by RAS is called by H.323."""
 
     def __init__(self) -> None:
         self._book = CallBook()
@@ -25,11 +27,13 @@ class H323Engines:
     def __call__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> Engine:
         if isinstance(peers.role, Control):
             return ControlEngine(peers.role, self._book.calls.get(peers.role.call), now)
+        if isinstance(options, RasOptions):
+            return RasEngine(peers, options, pinholes, now, self._book)
         return H323Engine(peers, options, pinholes, now, self._book)
 
     def counts(self) -> Mapping[str, int]:
         """What is under way, for the daemon's status."""
-        return {"calls": len(self._book.calls)}
+        return {"calls": len(self._book.calls), "registrations": len(self._book.registrations)}
 
     def calls(self) -> Iterator[live.Call]:
         """The calls that are not over."""
@@ -37,7 +41,7 @@ class H323Engines:
 
     def registrations(self) -> Iterator[live.Registration]:
         """The endpoints that can be called."""
-        yield from ()
+        yield from (found.live() for found in tuple(self._book.registrations.values()))
 
     def call_of(self, grant: int) -> live.Call | None:
         """The call whose media has this grant."""
@@ -45,7 +49,8 @@ class H323Engines:
         return None if call is None else call.live()
 
     def standing(self) -> Mapping[str, int]:
-        return {"calls": len(self._book.calls), "media": len(self._book.media)}
+        book = self._book
+        return {**self.counts(), "media": len(book.media), "registered": len(book.registered)}
 
 
 HELPER = Helper(
@@ -57,4 +62,18 @@ HELPER = Helper(
     start=H323Engines,
     purposes=("rtp", "udptl", H245, T120, FORWARDED),
     roles=(Control, Called),
+    family="h323",
+)
+
+RAS = Helper(
+    name="ras",
+    summary="RAS: how H.323 endpoints register with a gatekeeper, and are called",
+    ports=((Transport.UDP, 1719),),
+    options=RasOptions,
+    permits=RAS_PERMITS,
+    start=H323Engines,
+    purposes=("ras", FORWARDED),
+    begins=lambda data, options, role: is_request(data),
+    answers=is_answer,
+    family="h323",
 )

@@ -69,3 +69,47 @@ class H323Options(Options):
 
     rate: Count = 50
     """How many Setups a second one host may send. More are answered ReleaseComplete."""
+
+
+RAS_PERMITS = {
+    "ras.elsewhere": "gatekeepers: [NETWORK], or call_targets: [NETWORK]",
+    "ras.malformed": "malformed: pass",
+    "ras.rate": "rate: NUMBER",
+    "ras.too_many_registrations": "max_registrations: NUMBER",
+}
+"""The same of RAS."""
+
+
+@dataclass(frozen=True)
+class RasOptions(Options):
+    """What a policy may set under `options: ras:`."""
+
+    callers: Literal["gatekeeper", "admitted", "any"] | tuple[Network, ...] = "gatekeeper"
+    """Who may call an endpoint that has registered. `gatekeeper`: its gatekeeper, and the alternates that this one has
+    named. `admitted`: also whom a gatekeeper has told, in a session here, to call it, for a minute. Networks: these and
+    the gatekeeper. `any`: everybody, as a gatekeeper needs it that leaves signalling to the endpoints."""
+
+    gatekeepers: tuple[Network, ...] = ()
+    """Other hosts than the one that was asked at which a gatekeeper may have its endpoints register, at another port
+    than 1719. To 1719 they begin a new session, about which policies decide."""
+
+    call_targets: tuple[Network, ...] = ()
+    """Hosts that a gatekeeper may have its endpoints call at another port than 1720. Without it: hosts that are reached
+    as the gatekeeper is, and that the policy covers."""
+
+    traversal: Literal["map", "pass"] = "map"
+    """`map`: endpoints that offer H.460.17 or H.460.18 are treated as all others, and gatekeepers see them without NAT.
+    `pass`: what such an endpoint says goes unchanged, and opens nothing."""
+
+    fixup: Literal["auto", "never"] = "auto"
+    """`auto`: with NAT, addresses in messages are mapped. `never`: with NAT, they are left to endpoints that know their
+    outside address. Without NAT both are the same."""
+
+    malformed: Literal["pass", "deny"] = "pass"
+    """What becomes of a datagram that cannot be read: it passes and opens nothing, or is dropped."""
+
+    max_registrations: Count = 1000
+    """How many addresses the endpoints of one session may have registered at once. A request for more is dropped."""
+
+    rate: Count = 100
+    """How many requests a second one host may send. More are dropped, and the host repeats them."""

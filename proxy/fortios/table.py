@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from protocols.contract.addresses import Transport
-from protocols.untaken import NOT_YET, UNTAKEN
+from protocols.untaken import UNTAKEN
 from proxy.config.schema import REGISTRY
 from proxy.fortios.objects import Port
 from proxy.fortios.syntax import Block
@@ -101,7 +101,7 @@ def _entry(number: int, named: str, protocol: int, port: int) -> Entry:
 
 def _not_taken_over(name: str, transport: Transport, port: int) -> str:
     """Why no helper reads these sessions."""
-    why = next((row.why for row in UNTAKEN if row.name == name and row.why != NOT_YET), None)
+    why = next((row.why for row in UNTAKEN if row.name == name), None)
     if why is None:
         return f"there is no helper {name} in this version"
     return f"not taken over: {why}; {transport.value} {port} is left to the forward policy"

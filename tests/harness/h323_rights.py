@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from protocols.contract.addresses import Endpoint, Side, Transport, only
+from typing import Any
+
+from protocols.contract.addresses import Endpoint, Network, Peers, Side, Transport, only
 from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Reader, Refusal
+from protocols.h323.session import Called
 from protocols.h323.ways import MAX_WAYS, Control
 from tests.harness.strict_pinholes import StrictPinholes
 
@@ -71,3 +74,58 @@ class H323Pinholes(StrictPinholes):
         assert not third or is_named or is_free, f"a third host: {media}"
         assert all(at is None or at.port >= 1024 for at in (party.data,)), f"a low port: {media}"
         assert (party.mapped is not None) == self.peers.is_mapped(party.side), media
+
+
+class RasPinholes(StrictPinholes):
+    """Ways to an endpoint's own address for whom options let call it, once it has asked for one; and ways to where a
+    gatekeeper sends it, for it alone."""
+
+    def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
+        super().__init__(peers, options, beside)
+        self._spoken: set[Side] = set()
+        self._said = b""
+
+    def hear(self, side: Side, data: bytes) -> None:
+        super().hear(side, data)
+        self._spoken.add(side)
+        self._said += data
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        if self.is_full:
+            return Refusal("limit_per_session")
+        peers, target = self.peers, expect.target
+        assert target.port >= 1024, f"a low port: {expect}"
+        assert expect.reader in (Reader("ras"), Reader("h323"), Reader("h323", Called())), expect
+        sides = [side for side in Side if target.host == peers.own(side).host]
+        if expect.reader == Reader("h323", Called()):
+            assert sides, f"a third host registers: {expect}"
+            assert (expect.confirmed, expect.transport) == (False, Transport.TCP), f"nobody has agreed: {expect}"
+            assert expect.lasts_seconds is not None and expect.lasts_seconds <= 60, expect
+            assert any(expect.listen == self._outside(side, target) for side in sides), expect
+            self._judge_callers(expect.allow, sides)
+        else:
+            assert self._spoken == set(Side), f"nobody has asked, or nobody has answered: {expect}"
+            led = [side for side in Side if expect.allow == only(peers.own(side).host)]
+            assert led, f"somebody else: {expect}"
+            assert any(target.host not in (peers.own(s).host, peers.as_seen(s).host) for s in led), expect
+            assert expect.uses == 1 or expect.lasts_seconds is not None, f"for ever: {expect}"
+        return super().open(expect)
+
+    def _outside(self, side: Side, own: Endpoint) -> Endpoint:
+        return Endpoint(self.peers.as_seen(side).host, 0) if self.peers.is_mapped(side) else own
+
+    def _judge_callers(self, allow: tuple[Network, ...], sides: list[Side]) -> None:
+        callers = self.options.callers
+        if callers != "any":
+            others = {self.peers.own(side.other).host for side in sides}
+            networks = callers if isinstance(callers, tuple) else ()
+            for network in set(allow) - set(networks):
+                host = network.network_address
+                assert network.num_addresses == 1, f"more than a host: {network}"
+                is_named = host.packed in self._said or callers == "admitted"
+                assert host in others or is_named, f"a stranger may call: {host}"
+
+    def renew(self, grant: Grant, allow: tuple[Network, ...], seconds: float) -> None:
+        assert 0 < seconds <= 8 * 86400, seconds
+        self._judge_callers(allow, list(Side))
+        super().renew(grant, allow, seconds)

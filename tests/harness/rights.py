@@ -14,7 +14,7 @@ from protocols.contract.pinholes import AnyGrant, Expect, Grant, Reader, Refusal
 from protocols.ftp.wire import without_telnet
 from protocols.tns.redirect import Redirected
 from tests.harness.dcerpc_rights import DcerpcPinholes
-from tests.harness.h323_rights import H323Pinholes
+from tests.harness.h323_rights import H323Pinholes, RasPinholes
 from tests.harness.mgcp_rights import MgcpPinholes
 from tests.harness.pptp_rights import PptpPinholes
 from tests.harness.rtsp_rights import RtspPinholes
@@ -261,6 +261,7 @@ RIGHTS: dict[str, type[StrictPinholes]] = {
     "dns": DnsPinholes,
     "ftp": FtpPinholes,
     "h323": H323Pinholes,
+    "ras": RasPinholes,
     "mgcp": MgcpPinholes,
     "irc": IrcPinholes,
     "sip": SipPinholes,

@@ -116,6 +116,14 @@ RULES: Mapping[str, str] = {
         "it was refused"
     ),
     "pptp.incoming_denied": "the concentrator asks for a call, and `incoming_calls: deny`; it was refused",
+    "ras.malformed": "a datagram that cannot be read; it passes and opens nothing, or is dropped (`malformed`)",
+    "ras.elsewhere": (
+        "an endpoint registers a host that is not itself, or a low port, or has answers sent to another port; or a "
+        "gatekeeper sends somebody to a host that options do not name. Nothing is opened"
+    ),
+    "ras.unsolicited": "an answer that no request waits for; it opens nothing",
+    "ras.rate": "more datagrams of one host in a second than `rate`; dropped",
+    "ras.too_many_registrations": "more registered addresses in a session than `max_registrations`; dropped",
     "h323.not_h323": (
         "a connection that does not begin with a Setup of its client: another protocol, TLS, or a server that speaks "
         "first; closed"

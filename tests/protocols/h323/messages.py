@@ -362,3 +362,139 @@ def signed_token() -> bytes:
     bits.bits("0" + "0" * 8).counted(b"\0\x08\x81\x6b\0\2\1")  # hashedVals: a ClearToken without anything
     bits.counted(b"\0\x08\x81\x6b\0\2\6").bits("000")  # token: its algorithm, no parameters
     return bits.octets(b"\x60" + bytes(12)).done()
+
+
+# -- RAS ---------------------------------------------------------------------------------------------------------------
+
+_IDENTIFIER = "ep1"
+
+
+def _ras(kind: str) -> Bits:
+    return Bits().bits(choice(H225, "RasMessage", kind))
+
+
+def _bmp(bits: Bits, text: str) -> Bits:
+    """A BMPString of up to 128 characters: seven bits of its length."""
+    return bits.bits(f"{len(text) - 1:07b}").octets(text.encode("utf-16-be"))
+
+
+def _number(bits: Bits, number: int) -> Bits:
+    return bits.octets((number - 1).to_bytes(2, "big"))
+
+
+def _addresses(bits: Bits, addresses: Sequence[str]) -> Bits:
+    bits.octets(bytes((len(addresses),)))
+    for at in addresses:
+        h225_address(bits, at)
+    return bits
+
+
+def grq(number: int, ras: str) -> bytes:
+    bits = _number(_ras("gatekeeperRequest").bits("0 0000"), number).octets(_PROTOCOL)
+    return h225_address(bits, ras).bits(_TERMINAL).done()
+
+
+def gcf(number: int, ras: str, alternates: Sequence[str] = ()) -> bytes:
+    bits = _number(_ras("gatekeeperConfirm").bits("01"[bool(alternates)] + "00"), number).octets(_PROTOCOL)
+    h225_address(bits, ras)
+    return (with_additions(bits, {0: _alternates(alternates)}, 1) if alternates else bits).done()
+
+
+def _alternates(alternates: Sequence[str]) -> bytes:
+    bits = Bits().octets(bytes((len(alternates),)))
+    for at in alternates:
+        h225_address(bits.bits("0 0"), at).bits("0 0000001")
+    return bits.done()
+
+
+def _seconds(seconds: int) -> bytes:
+    """A TimeToLive."""
+    data = (seconds - 1).to_bytes(((seconds - 1).bit_length() + 7) // 8 or 1, "big")
+    return Bits().bits(f"{len(data) - 1:02b}").octets(data).done()
+
+
+def rrq(
+    number: int,
+    signal: Sequence[str],
+    ras: str,
+    *,
+    alias: str | None = "alice",
+    seconds: int | None = None,
+    keep_alive: bool | None = None,
+    features: Sequence[int] = (),
+) -> bytes:
+    bits = _ras("registrationRequest").bits("1 0" + "01"[alias is not None] + "0")
+    _number(bits, number).octets(_PROTOCOL).bits("0")
+    _addresses(_addresses(bits, signal), [ras]).bits(_TERMINAL)
+    if alias is not None:
+        bits.octets(b"\x01").bits("01").octets(bytes((len(alias) - 1,)) + alias.encode("utf-16-be"))
+    bits.bits("0 00").bits("0").octets(b"\xb5\x00\x00\x12")
+    values: dict[int, bytes] = {}
+    if seconds is not None:
+        values[addition("RegistrationRequest", "timeToLive")] = _seconds(seconds)
+    if keep_alive is not None:
+        values[addition("RegistrationRequest", "keepAlive")] = Bits().bits("01"[keep_alive]).done()
+    if features:
+        one = Bits().bits("0 001 0").octets(bytes((len(features),)))
+        for feature in features:
+            one.bits("00 00 0").octets(feature.to_bytes(2, "big"))
+        values[addition("RegistrationRequest", "featureSet")] = one.done()
+    return with_additions(bits, values or {30: b"\0"}, max(values, default=30) + 1).done()
+
+
+def rcf(number: int, signal: Sequence[str], *, seconds: int | None = None, alternates: Sequence[str] = ()) -> bytes:
+    bits = _number(_ras("registrationConfirm").bits("1 000"), number).octets(_PROTOCOL)
+    _bmp(_addresses(bits, signal), _IDENTIFIER)
+    values: dict[int, bytes] = {9: b"\0"}
+    if alternates:
+        values[addition("RegistrationConfirm", "alternateGatekeeper")] = _alternates(alternates)
+    if seconds is not None:
+        values[addition("RegistrationConfirm", "timeToLive")] = _seconds(seconds)
+    return with_additions(bits, values, 10).done()
+
+
+def rrj(number: int) -> bytes:
+    bits = _number(_ras("registrationReject").bits("0 00"), number).octets(_PROTOCOL)
+    return bits.bits(choice(H225, "RegistrationRejectReason", "discoveryRequired")).done()
+
+
+def urq(number: int, signal: Sequence[str]) -> bytes:
+    return _addresses(_number(_ras("unregistrationRequest").bits("0 000"), number), signal).done()
+
+
+def ucf(number: int) -> bytes:
+    return _number(_ras("unregistrationConfirm").bits("0 0"), number).done()
+
+
+def arq(number: int, source: str | None = None, *, is_answering: bool = False, dest: str | None = None) -> bytes:
+    head = "0 00" + "01"[dest is not None] + "0" + "01"[source is not None] + "00"
+    bits = _number(_ras("admissionRequest").bits(head), number).bits("000")
+    _bmp(bits, _IDENTIFIER)
+    if dest is not None:
+        h225_address(bits, dest)
+    bits.octets(b"\x01").bits("01").octets(b"\x04" + "alice".encode("utf-16-be"))
+    if source is not None:
+        h225_address(bits, source)
+    bits.bits("00").octets(b"\x0a").octets(b"\0\1" + bytes(16))
+    return bits.bits("0" + "01"[is_answering]).done()
+
+
+def acf(number: int, dest: str) -> bytes:
+    bits = _number(_ras("admissionConfirm").bits("0 00"), number).bits("00").octets(b"\x0a").bits("00")
+    return h225_address(bits, dest).done()
+
+
+def lrq(number: int, reply: str) -> bytes:
+    bits = _number(_ras("locationRequest").bits("0 00"), number)
+    bits.octets(b"\x01").bits("01").octets(b"\x02" + "bob".encode("utf-16-be"))
+    return h225_address(bits, reply).done()
+
+
+def lcf(number: int, signal: str, ras: str) -> bytes:
+    bits = _number(_ras("locationConfirm").bits("0 0"), number)
+    return h225_address(h225_address(bits, signal), ras).done()
+
+
+def irq(number: int, reply: str | None = None) -> bytes:
+    bits = _number(_ras("infoRequest").bits("0 0" + "01"[reply is not None]), number).octets(b"\0\1")
+    return (h225_address(bits, reply) if reply is not None else bits).done()

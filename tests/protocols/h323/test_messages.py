@@ -77,3 +77,26 @@ def test_answers_to_channels() -> None:
 def test_a_refusal_of_ours_is_an_open_logical_channel_reject() -> None:
     said = found(ROUTED.control, wire.reject(300)[wire.HEADER_BYTES :])
     assert said == {"message": "openLogicalChannelReject", "number": "300"}
+
+
+def test_ras() -> None:
+    said = found(ROUTED.ras, m.grq(1, A))
+    assert (said["message"], said["requestSeqNum"], said["rasAddress"]) == ("gatekeeperRequest", "1", A)
+    assert found(ROUTED.ras, m.gcf(1, A, [B]))["alternate"] == B
+    said = found(ROUTED.ras, m.rrq(2, [A], B, seconds=300, keep_alive=True, features=[18]))
+    assert (said["callSignalAddress"], said["rasAddress"], said["alias"]) == (A, B, "alice")
+    assert (said["timeToLive"], said["keepAlive"], said["feature"]) == ("300", "1", "18")
+    said = found(ROUTED.ras, m.rcf(2, [A], seconds=60, alternates=[B]))
+    assert (said["callSignalAddress"], said["endpointIdentifier"], said["timeToLive"]) == (A, "ep1", "60")
+    assert said["alternate"] == B
+    assert found(ROUTED.ras, m.rrq(2, [], B))["message"] == "registrationRequest"
+    assert found(ROUTED.ras, m.rrj(2))["reason"] == "discoveryRequired"
+    assert found(ROUTED.ras, m.urq(3, [A]))["callSignalAddress"] == A
+    assert found(ROUTED.ras, m.ucf(3))["message"] == "unregistrationConfirm"
+    said = found(ROUTED.ras, m.arq(4, A, is_answering=True, dest=B))
+    assert (said["srcCallSignalAddress"], said["destCallSignalAddress"], said["answerCall"]) == (A, B, "1")
+    said = found(ROUTED.ras, m.acf(4, A))
+    assert (said["callModel"], said["destCallSignalAddress"]) == ("direct", A)
+    assert found(ROUTED.ras, m.lrq(5, A))["replyAddress"] == A
+    assert found(ROUTED.ras, m.lcf(5, A, B))["callSignalAddress"] == A
+    assert found(ROUTED.ras, m.irq(6, A))["replyAddress"] == A

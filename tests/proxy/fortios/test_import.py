@@ -81,7 +81,7 @@ def test_an_example_comes_out_as_it_is_recorded_and_passes_check(file: Path) -> 
 
 def test_the_table_of_the_factory_holds_where_a_file_has_none() -> None:
     assert [(entry.id, entry.name) for entry in read(configured("")).helpers] == [
-        (1, "pptp"), (2, "h323"), (4, "tns"), (5, "tftp"), (6, "rtsp"), (7, "rtsp"),
+        (1, "pptp"), (2, "h323"), (3, "ras"), (4, "tns"), (5, "tftp"), (6, "rtsp"), (7, "rtsp"),
         (8, "rtsp"), (9, "ftp"), (11, "pmap"), (12, "pmap"), (13, "sip"), (14, "dns"), (15, "rsh"), (16, "rsh"),
         (17, "dcerpc"), (18, "dcerpc"), (19, "mgcp"), (20, "mgcp"), (21, "sip"),
     ]  # fmt: skip
@@ -93,6 +93,7 @@ def test_an_entry_that_a_script_deletes_is_not_in_it() -> None:
     assert [entry.name for entry in read(text).helpers] == [
         "pptp",
         "h323",
+        "ras",
         "tns",
         "tftp",
         "rtsp",

@@ -1,0 +1,480 @@
+"""RAS over UDP: endpoints find their gatekeeper, register with it, and ask it for calls.
+
+H.225.0 s.7.6 to 7.19; ids in comments (RA12) are those of `protocols/FACTS.md`.
+
+    endpoint -> gatekeeper    GRQ         rasAddress is mapped: the answer comes to it
+                              RRQ         each signalling address gets a place outside      registrations.py
+    gatekeeper -> endpoint    RCF         calls are admitted there, for as long as it says
+                              GCF, ACF    another port to register at, or to call: a way for this endpoint alone
+    either                    URQ, UCF    the registration is over
+
+House rules:
+- An answer means something only if it has the number of a request that waits for it, and once (RA2).
+- Addresses are mapped by value, in place; what is the gatekeeper's own, or foreign, stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Malformed, Peers, Side, Transport, only
+from protocols.contract.effects import Effect, Note, Send, violation
+from protocols.contract.engine import Engine
+from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Party, PinholeEvent, Pinholes, Reader, Refusal
+from protocols.h323 import names
+from protocols.h323.calls import MAX_ALIAS, CallBook
+from protocols.h323.names import Draft, Names
+from protocols.h323.options import RasOptions
+from protocols.h323.per import Found
+from protocols.h323.registrations import DEFAULT_SECONDS, Registration, Registrations
+from protocols.h323.walker import Other
+from protocols.h323.wanted import walkers
+from protocols.toolbox.clock import Clock
+from protocols.toolbox.copies import message_copied
+
+RAS_PORT, PORT = 1719, 1720
+MAX_PENDING = 64
+"""How many requests of one session may wait for their answers."""
+PENDING_SECONDS = 30.0
+"""How long a request waits: it is sent three times, every five seconds at most (RA2)."""
+WAY_SECONDS = 60.0
+"""How long the way that a gatekeeper has named waits for the first use (RA15)."""
+REGISTER_SECONDS = 3600.0
+"""How long the way to another port of a gatekeeper stands without use (RA10)."""
+MAX_WAYS = 32
+"""How many ways may stand that gatekeepers have named to one session."""
+_TRAVERSAL = (17, 18)
+_ANSWERED = {
+    "gatekeeperRequest": ("gatekeeperConfirm", "gatekeeperReject"),
+    "registrationRequest": ("registrationConfirm", "registrationReject"),
+    "unregistrationRequest": ("unregistrationConfirm", "unregistrationReject"),
+    "admissionRequest": ("admissionConfirm", "admissionReject"),
+    "locationRequest": ("locationConfirm", "locationReject"),
+}
+"""Requests whose answers mean something here, each with them."""
+_NAMING = frozenset(("gatekeeperRequest", "registrationRequest"))
+"""Requests that say where their answers are to go (RA4)."""
+_ANSWERS = frozenset(answer for answers in _ANSWERED.values() for answer in answers)
+
+
+class Dropped(Exception):
+    """A datagram that does not go on."""
+
+
+@dataclass(slots=True, eq=False)
+class Request:
+    """A request that waits for its answer."""
+
+    side: Side
+    kind: str
+    claims: list[Registration] = field(default_factory=list)
+    seconds: int | None = None
+    alias: str = ""
+    removes: list[Registration] = field(default_factory=list)
+    is_answered: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """What was found in a datagram."""
+
+    kind: str
+    values: dict[str, object]
+    addresses: list[tuple[str, int, Endpoint]]
+
+    @property
+    def number(self) -> int:
+        """By which its answer is known."""
+        value = self.values.get("requestSeqNum", 0)
+        return value if isinstance(value, int) else 0
+
+    def text(self, label: str) -> str:
+        """A string, cut to what is kept."""
+        value = self.values.get(label)
+        return value[:MAX_ALIAS] if isinstance(value, str) else ""
+
+    def at(self, label: str) -> Endpoint | None:
+        """The first address under this label."""
+        return next((at for known, _, at in self.addresses if known == label), None)
+
+
+class RasEngine(Engine):
+    """One session of RAS."""
+
+    __slots__ = (
+        "_book",
+        "_clock",
+        "_follows",
+        "_has_told",
+        "_is_between_families",
+        "_is_copied",
+        "_names",
+        "_notes",
+        "_options",
+        "_peers",
+        "_pinholes",
+        "_registrations",
+        "_requests",
+        "_walker",
+        "_ways",
+    )
+
+    def __init__(self, peers: Peers, options: RasOptions, pinholes: Pinholes, now: float, book: CallBook) -> None:
+        self._peers = peers
+        self._options = options
+        self._pinholes = pinholes
+        self._book = book
+        self._names = Names(peers, book.registered)
+        self._walker = walkers(self._names.is_mapped).ras
+        self._is_between_families = any(
+            peers.own(each).host.version != peers.as_seen(each).host.version for each in Side
+        )
+        self._follows = options.fixup == "auto" or not self._names.is_mapped
+        self._registrations = Registrations(peers, options, pinholes, book, self._note)
+        self._requests: dict[tuple[Side, int], Request] = {}
+        self._clock = Clock[tuple[Side, int]]()
+        self._ways: dict[Endpoint, Grant] = {}
+        """Where a gatekeeper has sent the other side -> the way there."""
+        self._has_told: set[str] = set()
+        self._is_copied = False
+        self._notes: list[Effect] = []
+
+    # -- datagrams -----------------------------------------------------------------------------------------------------
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        sent: bytes | None = data
+        if self._is_between_families:
+            self._tell_once("h323.family", "the two hosts have addresses of different versions", "dropped")
+            sent = None  # HF17: no address could be put in the place of another one
+        elif self._follows:
+            try:
+                sent = self._message(side, data, now)
+            except Malformed as error:
+                is_denied = self._options.malformed == "deny"
+                self._violates("ras.malformed", str(error), "dropped" if is_denied else "passed")
+                sent = None if is_denied else data
+            except Dropped:
+                sent = None
+        effects = self._take()
+        if sent is not None:
+            effects.append(Send(side.other, sent))
+        return message_copied(side, data, effects) if self._is_copied else effects
+
+    def _message(self, side: Side, data: bytes, now: float) -> bytes:
+        """What a datagram becomes on the other side. Raises Dropped, Malformed."""
+        if self._book.count(self._peers.own(side).host, now) > self._options.rate:
+            self._violates("ras.rate", f"more than {self._options.rate} datagrams a second", "dropped")
+            raise Dropped
+        draft = Draft(data)
+        message = _read(data, self._walker.walk(data).found, draft)
+        draft.trigger = message.kind
+        self._tell_features(side, message)
+        if self._options.traversal == "pass" and self._offers_traversal(message):
+            return data
+        news: dict[Endpoint, Endpoint] = {}
+        if message.kind in _ANSWERED:
+            news = self._asked(side, message, draft, now)
+        elif message.kind in _ANSWERS:
+            news = self._answered(side, message, draft, now)
+        for label, start, at in message.addresses:
+            draft.put(start, at, news.get(at) or self._mapped(side, label, at, draft), label)
+        for event, facts in draft.notes():
+            self._note(event, facts)
+        return draft.written
+
+    def _mapped(self, side: Side, label: str, at: Endpoint, draft: Draft) -> Endpoint:
+        """What the other side is to read for an address that nothing is opened for."""
+        if label == "alternate" and at.host not in (self._peers.own(side).host, self._peers.as_seen(side).host):
+            draft.keep(label, at, "alternate")
+        own = self._peers.own(side)
+        if label == "rasAddress" and draft.trigger in _NAMING and at.host == own.host and at != own:
+            self._violates("ras.elsewhere", f"{draft.trigger}: rasAddress {at}", "not opened")
+        return self._names.known_as(side, at)
+
+    # -- requests ------------------------------------------------------------------------------------------------------
+
+    def _asked(self, side: Side, message: Message, draft: Draft, now: float) -> dict[Endpoint, Endpoint]:
+        """A request whose answer means something. Returns what its addresses become. Raises Dropped."""
+        key = side, message.number
+        request = self._requests.get(key)
+        if request is None or request.kind != message.kind or request.is_answered:
+            request = Request(side, message.kind)
+            if len(self._requests) >= MAX_PENDING and key not in self._requests:
+                self._over(next(iter(self._requests)))
+        self._requests[key] = request
+        self._clock.set(key, now + PENDING_SECONDS)
+        match message.kind:
+            case "registrationRequest":
+                return self._registers(side, message, request, draft, now)
+            case "unregistrationRequest":
+                self._unregisters(side, message, request)
+        return {}
+
+    def _registers(
+        self, side: Side, message: Message, request: Request, draft: Draft, now: float
+    ) -> dict[Endpoint, Endpoint]:
+        """RRQ: each address at which the endpoint can be called has a place outside before the gatekeeper hears of it
+        (RA12). Raises Dropped."""
+        own = self._peers.own(side)
+        seconds = message.values.get("timeToLive")
+        request.seconds = seconds if isinstance(seconds, int) else None
+        request.alias = message.text("alias")
+        named = [at for label, _, at in message.addresses if label == "callSignalAddress"]
+        mine = [at for at in named if at.host == own.host and at.port >= LEAST_PORT]
+        news: dict[Endpoint, Endpoint] = {}
+        for at in mine:
+            known = at in self._registrations.standing
+            if not known and len(self._registrations.standing) >= self._options.max_registrations:
+                detail = f"{len(self._registrations.standing)} of this session"
+                self._violates("ras.too_many_registrations", detail, "dropped")
+                raise Dropped
+            claimed = self._registrations.claim(side, at, now)
+            if claimed is None:
+                if self._peers.is_mapped(side):
+                    raise Dropped  # it could not be called; the endpoint asks again
+                draft.keep("callSignalAddress", at, "not_opened")
+                continue
+            if claimed not in request.claims:
+                request.claims.append(claimed)
+            news[at] = claimed.seen
+        for at in named:
+            if at.host.is_loopback and mine:
+                news[at] = news.get(mine[0], at)  # HF51
+            elif at not in mine:
+                self._violates("ras.elsewhere", f"RRQ: callSignalAddress {at}", "not opened")
+                news[at] = at
+        if message.values.get("keepAlive") and not named:
+            request.claims = self._registrations.of(own.host)
+        return news if self._peers.is_mapped(side) else {}
+
+    def _unregisters(self, side: Side, message: Message, request: Request) -> None:
+        """URQ, of either side: what it is about is over when the other one agrees, or does not answer (RA13)."""
+        hosts = (self._peers.own(side).host, self._peers.own(side.other).host)
+        named = {self._names.known_as(side, at) for label, _, at in message.addresses if label == "callSignalAddress"}
+        found = [one for host in hosts for one in self._registrations.of(host)]
+        about = [one for one in found if one.seen in named or one.own in named]
+        request.removes = about or (found if not named else [])
+
+    # -- answers -------------------------------------------------------------------------------------------------------
+
+    def _answered(self, side: Side, message: Message, draft: Draft, now: float) -> dict[Endpoint, Endpoint]:
+        """An answer. Returns what its addresses become."""
+        request = self._requests.get((side.other, message.number))
+        if request is None or message.kind not in _ANSWERED[request.kind]:
+            self._violates("ras.unsolicited", f"{message.kind} {message.number}", "passed")
+            return {}
+        is_first, request.is_answered = not request.is_answered, True
+        match message.kind:
+            case "gatekeeperConfirm":
+                self._note_alternates(message)
+                return self._elsewhere(side, message.at("rasAddress"), RAS_PORT, draft)
+            case "registrationConfirm" if is_first:
+                self._note_alternates(message)
+                self._confirmed(side, message, request, now)
+            case "registrationReject":
+                self._give_up(request)
+            case "unregistrationConfirm":
+                for found in request.removes:
+                    self._registrations.remove(found, "registration.removed")
+            case "unregistrationReject":
+                request.removes = []
+            case "admissionConfirm":
+                return self._target(side, message.at("destCallSignalAddress"), draft, now)
+            case "locationConfirm":
+                return self._target(side, message.at("callSignalAddress"), draft, now)
+        return {}
+
+    def _confirmed(self, side: Side, message: Message, request: Request, now: float) -> None:
+        """RCF: what was asked for is agreed."""
+        granted = message.values.get("timeToLive", request.seconds)
+        seconds = granted if isinstance(granted, int) else DEFAULT_SECONDS
+        for found in request.claims:
+            alias = request.alias or message.text("alias")
+            self._registrations.agree(side.other, found, alias, message.text("endpointIdentifier"), seconds, now)
+
+    def _give_up(self, request: Request) -> None:
+        """Nobody has agreed to what was asked for. What was agreed before goes on for its time."""
+        for found in request.claims:
+            if not found.is_agreed:
+                self._registrations.remove(found, None)
+
+    def _note_alternates(self, message: Message) -> None:
+        for label, _, at in message.addresses:
+            if label == "alternate" and at.host.version == self._peers.client.host.version:
+                self._registrations.named(at.host)
+
+    def _target(self, side: Side, at: Endpoint | None, draft: Draft, now: float) -> dict[Endpoint, Endpoint]:
+        """Where a call is to go. Whoever is told to call an endpoint that has registered here may do so (RA14); to
+        another port than 1720 there is a way for the one who was told (RA15)."""
+        if at is None:
+            return {}
+        if (found := self._book.registrations.get(at)) is not None:
+            found.admit(self._peers.own(side.other).host, now)
+            return {}
+        return self._elsewhere(side, at, PORT, draft)
+
+    def _elsewhere(self, side: Side, at: Endpoint | None, standard: int, draft: Draft) -> dict[Endpoint, Endpoint]:
+        """This side sends the other one to an address: at the standard port that one begins a session of its own."""
+        peers = self._peers
+        if at is None or at.port == standard or at == peers.own(side) or self._names.known_as(side, at).port != at.port:
+            return {}
+        if not self._may_lead(side, at, standard):
+            self._violates("ras.elsewhere", f"{draft.trigger}: {at}", "not opened")
+            return {}
+        is_mapped = peers.is_mapped(side) and at.host == peers.own(side).host
+        grant = self._ways.get(at)
+        if grant is None and len(self._ways) < MAX_WAYS:
+            is_ras = standard == RAS_PORT
+            opened = self._pinholes.open(
+                Expect(
+                    Transport.UDP if is_ras else Transport.TCP,
+                    "ras" if is_ras else "h323",
+                    draft.trigger,
+                    listen=Endpoint(peers.as_seen(side).host, 0) if is_mapped else at,
+                    allow=only(peers.own(side.other).host),
+                    target=at,
+                    source=Endpoint(peers.as_seen(side.other).host, 0),
+                    idle_seconds=REGISTER_SECONDS,
+                    open_seconds=WAY_SECONDS,
+                    lasts_seconds=REGISTER_SECONDS if is_ras else None,
+                    renewed_by_use=is_ras,
+                    uses=None if is_ras else 1,
+                    reader=Reader("ras" if is_ras else "h323"),
+                )
+            )
+            grant = None if isinstance(opened, Refusal) else opened
+            if grant is not None:
+                self._ways[at] = grant
+        if grant is None:
+            draft.keep("address", at, "not_opened")
+            return {}
+        return {at: grant.listen} if is_mapped else {}
+
+    def _may_lead(self, side: Side, at: Endpoint, standard: int) -> bool:
+        """Whether the other side may be sent there: never to a host of its own side, nor to a low port."""
+        peers, options = self._peers, self._options
+        if at.port < LEAST_PORT or at.host in (peers.own(side.other).host, peers.as_seen(side.other).host):
+            return False
+        if at.host == peers.own(side).host:
+            return True
+        if peers.is_mapped(side):
+            return False
+        if standard == RAS_PORT:
+            return any(at.host in network for network in options.gatekeepers)
+        if options.call_targets:
+            return any(at.host in network for network in options.call_targets)
+        return self._pinholes.may_wait(Party(at, None, None, only(at.host), host=peers.own(side).host, side=side))
+
+    # -- what lasts ----------------------------------------------------------------------------------------------------
+
+    def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
+        if isinstance(grant, Grant) and isinstance(event, Closed):
+            self._registrations.gone(grant)
+            for at, way in tuple(self._ways.items()):
+                if way.id == grant.id:
+                    del self._ways[at]
+        return self._take()
+
+    def is_needed(self) -> bool:
+        return bool(self._registrations.standing or self._ways)
+
+    def deadline(self) -> float | None:
+        times = (self._clock.next(), self._registrations.deadline())
+        return min((at for at in times if at is not None), default=None)
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        for key in tuple(self._clock.due(now)):
+            self._over(key)
+        self._registrations.tick(now)
+        return self._take()
+
+    def _over(self, key: tuple[Side, int]) -> None:
+        """A request has waited for long enough."""
+        self._clock.forget(key)
+        request = self._requests.pop(key)
+        if not request.is_answered:
+            self._give_up(request)
+            for found in request.removes:
+                self._registrations.remove(found, "registration.removed")
+
+    def stop(self, now: float) -> Sequence[Effect]:
+        self._requests.clear()
+        self._clock = Clock()
+        self._registrations.stop()
+        for grant in tuple(self._ways.values()):
+            self._pinholes.close(grant)
+        self._ways.clear()
+        return self._take()
+
+    def copy(self, is_wanted: bool) -> None:
+        self._is_copied = is_wanted
+
+    # -- the log -------------------------------------------------------------------------------------------------------
+
+    def _offers_traversal(self, message: Message) -> bool:
+        return message.values.get("feature") in _TRAVERSAL and message.kind.endswith("Request")
+
+    def _tell_features(self, side: Side, message: Message) -> None:
+        """Tell the log once of what this gateway cannot help with."""
+        if "signed" in message.values and self._names.is_mapped:
+            host = self._peers.own(side).host
+            self._tell_once("h323.signed_message", f"{host} signs its messages with their addresses", "passed")
+        feature = message.values.get("feature")
+        if feature in _TRAVERSAL and "feature" not in self._has_told:
+            self._has_told.add("feature")
+            self._note("h323.traversal", {"features": [feature]})
+
+    def _tell_once(self, rule: str, detail: str, action: str) -> None:
+        if rule not in self._has_told:
+            self._has_told.add(rule)
+            self._violates(rule, detail, action)
+
+    def _note(self, event: str, facts: dict[str, Any]) -> None:
+        self._notes.append(Note(event, facts))
+
+    def _violates(self, rule: str, detail: str, action: str) -> None:
+        self._notes.append(violation(rule, detail, action))
+
+    def _take(self) -> list[Effect]:
+        notes, self._notes = self._notes, []
+        return notes
+
+
+def _read(data: bytes, found: list[Found], draft: Draft) -> Message:
+    values: dict[str, object] = {}
+    addresses: list[tuple[str, int, Endpoint]] = []
+    for label, start, end, value in found:
+        if isinstance(value, Other):
+            draft.keep(label, None, str(value))
+        elif value is None:
+            addresses.append((label, start, names.endpoint(data[start:end])))
+        else:
+            values.setdefault(label, value)
+    return Message(str(values.get("message")), values, addresses)
+
+
+def kind_of(data: bytes) -> int | None:
+    """The number of a message in RasMessage; those behind the extension marker count from 25. None: it is none."""
+    if len(data) < 3 or (data[0] & 0x40 and data[0] & 0x80):
+        return None
+    if data[0] & 0x80:
+        return 25 + (data[0] & 0x3F) if data[0] & 0x3F < 16 else None
+    number = data[0] >> 2 & 0x1F
+    return number if number < 25 else None
+
+
+_REQUESTS = frozenset((0, 3, 6, 9, 12, 15, 18, 21, 22, 23, 26, 30))
+"""GRQ, RRQ, URQ, ARQ, BRQ, DRQ, LRQ, IRQ, IRR, nonStandard, RAI, SCI: what may come unasked."""
+
+
+def is_request(data: bytes) -> bool:
+    """Whether a datagram can be the first of a session."""
+    return kind_of(data) in _REQUESTS
+
+
+def is_answer(data: bytes) -> bool:
+    """Whether a datagram answers another one."""
+    number = kind_of(data)
+    return number is not None and number not in _REQUESTS
