@@ -59,7 +59,7 @@ PINHOLE = Shape(
         "server": _SERVER,
         "purpose": Field(Kind.WORD, "What it carries, as ftp-data, rtp, sip"),
         "trigger": Field(Kind.WORD, "The command, reply or message that asked for it"),
-        "transport": Field(Kind.WORD, "tcp or udp"),
+        "transport": Field(Kind.WORD, "tcp, udp, or gre (protocol 47, whose ids stand for ports)"),
         "listen": Field(Kind.ENDPOINT, "Where it stands", may_be_null=True),
         "allow": Field(Kind.NETWORKS, "Who may come"),
         "peer": Field(Kind.ENDPOINT, "Who came last", may_be_null=True),

@@ -24,6 +24,8 @@ _SERVICES: dict[str, tuple[Port, ...]] = {
     "FTP_GET": ((Transport.TCP, 21, 21),),
     "FTP_PUT": ((Transport.TCP, 21, 21),),
     "TFTP": ((Transport.UDP, 69, 69),),
+    "PPTP": ((Transport.TCP, 1723, 1723),),
+    "GRE": (),  # it belongs to PPTP, and a policy of ours needs no other word for it
     "SIP": ((Transport.TCP, 5060, 5060), (Transport.UDP, 5060, 5060)),
     "ALL_TCP": ((Transport.TCP, 1, 65535),),
     "ALL_UDP": ((Transport.UDP, 1, 65535),),

@@ -352,6 +352,21 @@ def test_gre_that_is_no_tunnel_of_pptp_passes_by_and_that_of_no_call_does_not(im
     assert far.hears_nothing() and near.hears_nothing(0)
 
 
+def test_the_rule_is_the_same_once_it_was_listed_and_loaded_again(impatient: Routed) -> None:
+    """PP2: nft must not lose the protocol, or TCP and UDP would be taken."""
+    lab, daemon, *_ = impatient
+
+    def listed() -> str:
+        return lab.gateway.run(["nft", "--stateless", "list", "table", "inet", "pinhole"]).stdout
+
+    before = listed()
+    lab.gateway.run(["nft", "-f", "-"], stdin=f"delete table inet pinhole\n{before}")
+    assert listed() == before
+    (rule,) = (line for line in before.splitlines() if "@th,0,32" in line)
+    assert "ip protocol gre" in rule or "ip protocol 47" in rule
+    daemon.net_up()
+
+
 def test_a_silent_tunnel_is_closed_and_both_ends_are_told(impatient: Routed) -> None:
     """PP22."""
     lab, daemon, near, far = impatient

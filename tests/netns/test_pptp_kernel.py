@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from tests.harness import pptp_messages as pptp
+from tests.harness.waiting import until
 from tests.netns.namespaces import needs_root
 from tests.netns.pptp_talk import Tunnel, called, connection, listening
 from tools.lab import Lab
@@ -42,6 +43,20 @@ def test_it_carries_two_clients_as_ours_does(lab: Lab) -> None:
     with programs.pptpd(lab.server, lab.server.v4), contextlib.ExitStack() as stack:
         calls = [stack.enter_context(programs.pptp(host, lab.server.v4, host.v4)) for host in hosts]
         assert all(call.is_greeted() and call.echo(b"\xff\x03payload") for call in calls)
+
+
+def test_without_any_helper_the_same_client_has_a_connection_and_no_tunnel(lab: Lab) -> None:
+    """`test_three_clients_have_a_tunnel_each_and_end_in_any_order` has it with ours."""
+    lab.firewall("delete table ip kernel" + RULES.replace('tcp dport 1723 ct helper set "pptp";', ""))
+    lab.gateway.run(["conntrack", "-F"])
+    with (
+        programs.pptpd(lab.server, lab.server.v4) as server,
+        programs.pptp(lab.client, lab.server.v4, lab.client.v4) as call,
+    ):
+        until(server.counts)  # a call has come about, and the server's program has sent its greeting
+        with pytest.raises(OSError):  # silence, or the end of a server that was told of no way
+            call.is_greeted(1)
+    lab.firewall("delete table ip kernel" + RULES)
 
 
 def test_of_two_calls_in_one_connection_it_carries_one(lab: Lab) -> None:
