@@ -39,7 +39,10 @@ ROWS_PER_PINHOLE = 2
 
 def of_config(config: Config, user: int) -> Settings:
     """What a configuration says to the holder of a daemon that this user runs."""
-    return Settings(user, config.limits.pinholes * ROWS_PER_PINHOLE)
+    network = config.network
+    named = frozenset(network.fastpath_interfaces) or None
+    rows = config.limits.pinholes * ROWS_PER_PINHOLE
+    return Settings(user, rows, named, heeds_marks=network.fastpath != "require")
 
 
 def trusted() -> frozenset[int]:

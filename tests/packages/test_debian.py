@@ -146,6 +146,26 @@ def test_the_daemon_is_an_ordinary_user_without_the_right_to_change_rules(site: 
     assert int(status["CapEff"], 16) == 1 << 13 | 1 << 10  # NET_RAW, NET_BIND_SERVICE
 
 
+def test_what_attaches_programs_is_another_user_with_two_other_capabilities(site: Site) -> None:
+    pid = site.machine.show("pinhole-fastpath", "MainPID")["MainPID"]
+    status = dict(line.split(":\t", 1) for line in site.machine.run("cat", f"/proc/{pid}/status").stdout.splitlines())
+    assert site.machine.run("stat", "--format=%U", f"/proc/{pid}").stdout == "pinhole-fastpath\n"
+    assert {int(status[name], 16) for name in ("CapPrm", "CapEff", "CapBnd")} == {1 << 12 | 1 << 39}  # NET_ADMIN, BPF
+    assert (status["NoNewPrivs"], status["Seccomp"]) == ("1", "2")
+    assert "pinhole-fastpath" in site.machine.run("ss", "-xlH").stdout
+
+
+def test_killed_it_is_started_again_and_the_daemon_finds_it(site: Site) -> None:
+    before = site.machine.show("pinhole-fastpath", "MainPID")["MainPID"]
+    site.machine.run("systemctl", "kill", "--kill-whom=main", "--signal=KILL", "pinhole-fastpath")
+    until(
+        lambda: site.machine.show("pinhole-fastpath", "MainPID")["MainPID"] not in ("0", before),
+        lambda: "it was not started again",
+    )
+    assert site.machine.is_active("pinhole")
+    site.call()
+
+
 def test_reload_puts_a_new_configuration_in_force(site: Site) -> None:
     site.machine.write("/etc/pinhole/pinhole.yaml", CONFIGURATION.replace("accept, snat: interface", "deny"))
     site.machine.run("systemctl", "reload", "pinhole")

@@ -63,7 +63,7 @@ def test_every_command_is_there_and_says_what_it_does() -> None:
 WITHOUT_JSON = {
     "run": "serves",
     "net guard": "serves",
-    "fastpath": "it runs until it is told to stop",
+    "fastpath": "serves",
     "completion": "prints what a shell reads",
     "config schema": "prints JSON in any case",
     "audit schema": "prints JSON in any case",
