@@ -36,7 +36,7 @@ def doctor(path: str | None, as_json: bool) -> None:
     from proxy.doctor import examine
     from proxy.doctor.findings import Level
 
-    found = examine.examine(reading.in_force(path), _limits(path))
+    found = examine.examine(reading.in_force(path), _limits(path), _fastpath(path))
     is_well = all(finding.level is not Level.FAIL for finding in found)
     if as_json:
         rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
@@ -54,6 +54,15 @@ def _limits(path: str | None) -> list[dict[str, Any]]:
     except PinholeError:
         return []
     return list(found["limits"])
+
+
+def _fastpath(path: str | None) -> dict[str, Any] | None:
+    """What a running daemon says of media in the kernel. None: none runs, or it knows of no such thing."""
+    try:
+        found = ask_daemon(path, "GET", "v1/status").get("fastpath")
+    except PinholeError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def report(found: Sequence[Finding], width: int) -> Iterator[tuple[str, str]]:

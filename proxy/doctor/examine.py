@@ -1,7 +1,8 @@
 """What keeps pinhole from working on this host, found by looking: kernel, rights, routes, and the rulesets of others.
 
 `facts` reads what the host says of itself; what it means is judged by plain functions: `judging` for rulesets,
-`judging_routes` for routing rules, `judging_host` for the rest. What cannot be read is said, never taken for well.
+`judging_routes` for routing rules, `judging_fastpath` for media in the kernel, `judging_host` for the rest. What cannot
+be read is said, never taken for well.
 """
 
 from __future__ import annotations
@@ -15,7 +16,16 @@ from typing import Any
 from protocols.contract.addresses import Endpoint, Transport
 from proxy.config.schema import Config
 from proxy.config.values import PortRange
-from proxy.doctor import audit_places, facts, judging, judging_host, judging_own, judging_routes, traffic
+from proxy.doctor import (
+    audit_places,
+    facts,
+    judging,
+    judging_fastpath,
+    judging_host,
+    judging_own,
+    judging_routes,
+    traffic,
+)
 from proxy.doctor.findings import Finding, Trouble, fine, trouble
 from proxy.doctor.firewall import Firewall
 from proxy.errors import NetError, PinholeError, SocketError
@@ -27,16 +37,19 @@ _DOCUMENTATION_ADDRESSES = ("192.0.2.1", "2001:db8::1")
 """Addresses that no host has (RFC 5737, RFC 3849), so only a transparent socket can be bound to them."""
 
 
-def examine(config: Config, limits: Iterable[Mapping[str, Any]] = ()) -> list[Finding]:
+def examine(
+    config: Config, limits: Iterable[Mapping[str, Any]] = (), fastpath: Mapping[str, Any] | None = None
+) -> list[Finding]:
     """Run all checks, in the order in which their findings should be mended. They only read; a socket that they bind is
-    closed at once. `limits` are the rows of `/v1/limits`, if a daemon runs."""
+    closed at once. If a daemon runs, `limits` are the rows of `/v1/limits`, and `fastpath` is what its status says of
+    media in the kernel."""
     findings = [*_rights(config), *_transparent_sockets(), *_listener(config)]
     findings += [*_datagram_ports(config), *_addresses(config)]
     findings += audit_places.try_places(config.audit)
     findings += judging_host.judge_interfaces(config, [name for _, name in socket.if_nameindex()])
     if privileges.NET_ADMIN in privileges.effective():
         try:
-            findings += _firewall(config)
+            findings += _firewall(config, fastpath)
         except NetError as error:
             detail = f"cannot be read: {error}"
             findings.append(trouble(Trouble.FIREWALL_UNREADABLE, "firewall", detail, "# see the message"))
@@ -49,7 +62,7 @@ def examine(config: Config, limits: Iterable[Mapping[str, Any]] = ()) -> list[Fi
     return findings
 
 
-def _firewall(config: Config) -> Iterator[Finding]:
+def _firewall(config: Config, fastpath: Mapping[str, Any] | None) -> Iterator[Finding]:
     """All that rules and routes decide: ours, and those of others. Raises NetError."""
     firewall, is_readable = facts.firewall()
     if not is_readable:
@@ -66,6 +79,7 @@ def _firewall(config: Config) -> Iterator[Finding]:
     yield from judging_routes.judge_ways(firewall, routes, traffics)
     yield from judging_routes.judge_route_marks(config, routes, facts.strict_ways(routes))
     yield from _automatic_helpers()
+    yield from judging_fastpath.judge_fastpath(config, facts.fastpath(fastpath), firewall if is_readable else None)
 
 
 # -- the process and its sockets --------------------------------------------------------------------------------------

@@ -7,7 +7,11 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterable, Iterator, Sequence
+import os
+import re
+import socket
+import sys
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
@@ -15,10 +19,12 @@ from typing import Any
 from protocols.contract.addresses import Network
 from proxy.doctor import judging_routes
 from proxy.doctor.firewall import Firewall, Saved
+from proxy.doctor.judging_fastpath import Kernel
 from proxy.doctor.judging_routes import RoutingRule
 from proxy.doctor.traffic import Links
 from proxy.errors import NetError
-from proxy.host import commands, routing, rules_iptables
+from proxy.holder import process, watching
+from proxy.host import commands, entrances, routing, rules_iptables
 
 SYSCTL = Path("/proc/sys/net")
 _FLAVOURS = ("nft", "legacy")
@@ -150,3 +156,32 @@ def sysctl(name: str) -> str:
     """The value of a kernel parameter. It is "" when this kernel has no parameter of that name."""
     path = SYSCTL / name
     return path.read_text().strip() if path.exists() else ""
+
+
+# -- media in the kernel -----------------------------------------------------------------------------------------------
+
+
+def fastpath(daemon: Mapping[str, Any] | None) -> Kernel:
+    """What this host says of media in the kernel. `daemon` is what one that runs says of it. Raises NetError."""
+    found = re.match(r"(\d+)\.(\d+)", os.uname().release)
+    try:
+        has_policies, has_marks = watching.has_policies(), watching.has_rules_by_mark()
+    except OSError as error:
+        raise NetError(f"IPsec policies and routing rules: {error.strerror}") from error
+    return Kernel(
+        release=(int(found[1]), int(found[2])) if found else (0, 0),
+        is_little_endian=sys.byteorder == "little",
+        jit=sysctl("core/bpf_jit_enable"),
+        is_held=bool(entrances.standing(process.ENTRANCE)),
+        has_policies=has_policies,
+        has_marks=has_marks,
+        not_forwarding={
+            name: versions for _, name in socket.if_nameindex() if (versions := tuple(_not_forwarded(name)))
+        },
+        daemon=daemon,
+    )
+
+
+def _not_forwarded(interface: str) -> Iterator[int]:
+    """The IP versions that are not forwarded when they come by this interface."""
+    return (version for version in routing.versions() if sysctl(f"ipv{version}/conf/{interface}/forwarding") == "0")

@@ -65,6 +65,13 @@ class Trouble(Enum):
     HELPER_AUTOMATIC = "helper.automatic", Level.WARN
     SEGMENT_IN_FORWARD = "segment.forward_alone", Level.WARN
 
+    FASTPATH_IMPOSSIBLE = "fastpath.impossible", Level.FAIL
+    FASTPATH_NOT_USED = "fastpath.not_used", Level.WARN
+    FASTPATH_NOT_ATTACHED = "fastpath.not_attached", Level.WARN
+    FASTPATH_NOT_FORWARDING = "fastpath.not_forwarding", Level.WARN
+    FASTPATH_NO_JIT = "fastpath.no_jit", Level.WARN
+    FASTPATH_RULES_MISSED = "fastpath.rules_missed", Level.WARN
+
     BRIDGES_UNREADABLE = "bridges.unreadable", Level.WARN
     BRIDGES_FILTERED = "bridges.filtered", Level.FAIL
     FORWARDING_OFF = "forwarding.off", Level.WARN

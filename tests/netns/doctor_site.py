@@ -40,6 +40,7 @@ class Site:
         """What is to be undone at the end."""
         self.backend = Backend.NFT
         self.limits: list[dict[str, Any]] = []
+        self.fastpath: dict[str, Any] | None = None
         self.file = directory / "pinhole.yaml"
         self.commands = directory / "bin"
         self.commands.mkdir()
@@ -81,7 +82,7 @@ class Site:
     def findings(self) -> list[Finding]:
         """All that is wrong."""
         with self.gateway.inside():
-            found = examine.examine(self.config, self.limits)
+            found = examine.examine(self.config, self.limits, self.fastpath)
         return [finding for finding in found if finding.level is not Level.OK]
 
     def told(self, *before: str) -> list[Finding]:

@@ -18,6 +18,8 @@ import pytest
 
 from proxy.doctor import facts
 from proxy.doctor.findings import Finding, Trouble
+from proxy.holder import process
+from proxy.host import entrances
 from proxy.host.rules import Backend
 from proxy.host.rules_nft import PREROUTING_PRIORITY
 from proxy.host.rules_routing import ROUTE_PROTOCOL
@@ -41,7 +43,14 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
 
 Provocation = Callable[[Site], None]
 PROVOCATIONS: dict[Trouble, Provocation] = {}
-NOT_SET_UP = {Trouble.RULES_NONE, Trouble.RULES_REFUSED, Trouble.LOAD_ORDER, Trouble.MARK_NOT_SET, Trouble.RULES_TWICE}
+NOT_SET_UP = {
+    Trouble.FASTPATH_IMPOSSIBLE,
+    Trouble.RULES_NONE,
+    Trouble.RULES_REFUSED,
+    Trouble.LOAD_ORDER,
+    Trouble.MARK_NOT_SET,
+    Trouble.RULES_TWICE,
+}
 """The provocation sets the site up itself, or leaves it."""
 WITHOUT: dict[Trouble, tuple[str, ...]] = {
     Trouble.NO_RAW_RIGHT: ("net_raw",),
@@ -341,6 +350,50 @@ def _forwarding_off(site: Site) -> None:
     site.run("sysctl", "-qw", "net.ipv4.ip_forward=0", "net.ipv6.conf.all.forwarding=0")
 
 
+def _with_a_holder(site: Site, **said: object) -> None:
+    """And with a daemon that says this of it."""
+    with site.gateway.inside():
+        site.stack.enter_context(entrances.make(process.ENTRANCE))
+    site.fastpath = {"state": "on", "reason": None, "interfaces": ["lan0", "wan0"]} | said
+
+
+@provokes(Trouble.FASTPATH_IMPOSSIBLE)
+def _a_kernel_path_that_nobody_holds(site: Site) -> None:
+    site.configure(LAN_OUT, "network: {fastpath: require}")
+    site.up()
+
+
+@provokes(Trouble.FASTPATH_NOT_USED)
+def _a_daemon_that_does_without_the_kernel_path(site: Site) -> None:
+    _with_a_holder(site, state="off", reason="refused_by_kernel", interfaces=[])
+
+
+@provokes(Trouble.FASTPATH_NOT_ATTACHED)
+def _an_interface_without_the_program(site: Site) -> None:
+    _with_a_holder(site, interfaces=["wan0"])
+
+
+@provokes(Trouble.FASTPATH_NOT_FORWARDING)
+def _an_interface_that_does_not_forward(site: Site) -> None:
+    _with_a_holder(site)
+    site.run("sysctl", "-qw", "net.ipv4.conf.lan0.forwarding=0")
+
+
+@provokes(Trouble.FASTPATH_NO_JIT)
+def _a_kernel_that_interprets_programs(site: Site) -> None:
+    _with_a_holder(site)
+    parameter = _parameters_of_another_kernel(site) / "core" / "bpf_jit_enable"
+    parameter.parent.mkdir()
+    parameter.write_text("0\n")
+    site.fake("sysctl", f'[ "$*" = "-w net.core.bpf_jit_enable=1" ] && echo 1 >{parameter}')
+
+
+@provokes(Trouble.FASTPATH_RULES_MISSED)
+def _rules_that_change_datagrams(site: Site) -> None:
+    _with_a_holder(site)
+    site.nft("table inet site { chain out { type filter hook postrouting priority 0; ip dscp set ef; }; }")
+
+
 # -- the tests --------------------------------------------------------------------------------------------------------
 
 
@@ -374,6 +427,16 @@ def test_each_trouble_is_found_and_no_other(site: Site, kind: Trouble) -> None:
         assert site.findings() == []
 
 
+_SHOWS = ([], ["ss"], ["sudo"], ["modprobe"], ["systemctl"])
+"""Commands that change nothing here."""
+
+
 def _mends(finding: Finding) -> bool:
     """Whether the remedy is a command that changes something here."""
-    return finding.remedy.partition("#")[0].split(maxsplit=1)[:1] not in ([], ["ss"], ["sudo"], ["modprobe"])
+    return finding.remedy.partition("#")[0].split(maxsplit=1)[:1] not in (
+        [],
+        ["ss"],
+        ["sudo"],
+        ["modprobe"],
+        ["systemctl"],
+    )
