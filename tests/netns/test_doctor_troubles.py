@@ -427,7 +427,7 @@ def test_each_trouble_is_found_and_no_other(site: Site, kind: Trouble) -> None:
         assert site.findings() == []
 
 
-_SHOWS = ([], ["ss"], ["sudo"], ["modprobe"], ["systemctl"])
+_SHOWS: tuple[list[str], ...] = ([], ["ss"], ["sudo"], ["modprobe"], ["systemctl"])
 """Commands that change nothing here."""
 
 

@@ -1,0 +1,196 @@
+"""A stream that passes in the kernel, while holder and daemon are killed: in whichever order, soon nothing passes any
+more, and nothing is lost before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from proxy.ebpf.tables import Rows, Tables
+from proxy.holder import process
+from tests.harness.waiting import until
+from tests.netns.holder_site import ClientProcess, Place, kill
+from tests.netns.namespaces import Hosts, needs_root, three_hosts
+
+pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
+
+AT_ONCE_SECONDS = 0.5
+"""A process that is killed takes a while to be gone on a machine where others run."""
+LEASE_SECONDS = 2.0
+APART_SECONDS = 0.002
+SOURCE, AT, OUT, TO = ("10.1.0.2", 5000), ("10.1.0.1", 6000), ("192.0.2.1", 7000), ("192.0.2.2", 8000)
+
+
+class Stream:
+    """Numbered packets from the client to the gateway, and which of them the server hears, and when."""
+
+    def __init__(self, hosts: Hosts) -> None:
+        with hosts.client.inside():
+            self._sender = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        with hosts.server.inside():
+            self._receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._sender.bind(SOURCE)
+        self._receiver.bind(TO)
+        self._receiver.settimeout(0.05)
+        self._is_over = False
+        self.heard: list[tuple[int, float]] = []
+        """Number of a packet, and when it came."""
+        self._threads = [threading.Thread(target=work) for work in (self._send, self._hear)]
+        for thread in self._threads:
+            thread.start()
+
+    def _send(self) -> None:
+        number = 0
+        while not self._is_over:
+            self._sender.sendto(number.to_bytes(4, "big"), AT)
+            number += 1
+            time.sleep(APART_SECONDS)
+
+    def _hear(self) -> None:
+        while not self._is_over:
+            with contextlib.suppress(TimeoutError):
+                data, source = self._receiver.recvfrom(100)
+                assert source == OUT
+                self.heard.append((int.from_bytes(data, "big"), time.monotonic()))
+
+    def passes(self) -> None:
+        """Wait until a packet comes that was sent from now on."""
+        count = len(self.heard)
+        until(lambda: len(self.heard) > count + 1)
+
+    def lost(self) -> int:
+        """How many did not come, of those between the first and the last that came."""
+        numbers = [number for number, _ in self.heard]
+        return numbers[-1] - numbers[0] + 1 - len(numbers)
+
+    def ended(self, since: float, within: float) -> float:
+        """How long after `since` the last packet came. It must be over within this time."""
+        time.sleep(max(0.0, since + within - time.monotonic()) + 0.1)
+        return self.heard[-1][1] - since
+
+    def close(self) -> None:
+        self._is_over = True
+        for thread in self._threads:
+            thread.join()
+        self._sender.close()
+        self._receiver.close()
+
+
+@pytest.fixture(scope="module")
+def hosts() -> Iterator[Hosts]:
+    with three_hosts() as made:
+        yield made
+
+
+@pytest.fixture
+def gateway(hosts: Hosts) -> Iterator[Place]:
+    place = Place(hosts.gateway)
+    yield place
+    place.clean()
+
+
+@pytest.fixture
+def stream(hosts: Hosts) -> Iterator[Stream]:
+    made = Stream(hosts)
+    yield made
+    made.close()
+
+
+@pytest.fixture(params=["tcx", "clsact"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "clsact":
+        monkeypatch.setenv(process.WAY, "clsact")
+    return str(request.param)
+
+
+def carry(client: ClientProcess) -> None:
+    """In the client's process, as a daemon does: put the stream's row in, and keep it."""
+    if sum(word.startswith("LINK") for word in client.descriptors) < 2:
+        return
+    (tables,) = (found for word, found in client.descriptors.items() if word.startswith("TABLES"))
+    rows = Rows(Tables(*tables))
+    rows.keep()
+    row = rows.put(SOURCE, AT, OUT, TO, 0)
+    client.tell(f"carries {row is not None}")
+
+    def keep() -> None:
+        while True:
+            time.sleep(0.5)
+            rows.keep()
+
+    threading.Thread(target=keep, daemon=True).start()
+
+
+def carried(gateway: Place, way: str) -> ClientProcess:
+    client = gateway.client(carry)
+    links = [f"LINK {gateway.index(name)}" for name in ("lan0", "wan0")]
+    client.hears(f"TABLES {int(way == 'clsact')}", *links, "carries True")
+    return client
+
+
+def is_bare(gateway: Place) -> bool:
+    return all(gateway.attached(name) == 0 for name in ("lan0", "wan0"))
+
+
+def test_the_daemon_is_killed_before_the_holder(gateway: Place, stream: Stream, way: str) -> None:
+    holder = gateway.holder()
+    client = carried(gateway, way)
+    stream.passes()
+    at = time.monotonic()
+    client.kill()
+    assert stream.ended(at, AT_ONCE_SECONDS) < AT_ONCE_SECONDS
+    assert stream.lost() == 0
+    assert is_bare(gateway)
+    kill(holder)
+
+
+def test_the_holder_is_killed_before_the_daemon(gateway: Place, stream: Stream, way: str) -> None:
+    holder = gateway.holder()
+    client = carried(gateway, way)
+    stream.passes()
+    kill(holder)
+    client.hears("lost")
+    time.sleep(1.2 * LEASE_SECONDS if way == "clsact" else 0.1)
+    stream.passes()
+    assert stream.lost() == 0
+    at = time.monotonic()
+    client.kill()
+    longest = AT_ONCE_SECONDS if way == "tcx" else LEASE_SECONDS + AT_ONCE_SECONDS
+    assert stream.ended(at, longest) < longest
+    gateway.holder()
+    until(lambda: is_bare(gateway))
+
+
+def test_both_are_killed_at_once(gateway: Place, stream: Stream, way: str) -> None:
+    holder = gateway.holder()
+    client = carried(gateway, way)
+    stream.passes()
+    os.kill(holder.pid, signal.SIGSTOP)
+    at = time.monotonic()
+    client.kill()
+    kill(holder)
+    longest = AT_ONCE_SECONDS if way == "tcx" else LEASE_SECONDS + AT_ONCE_SECONDS
+    assert stream.ended(at, longest) < longest
+    gateway.holder()
+    until(lambda: is_bare(gateway))
+
+
+def test_a_daemon_that_hangs_loses_its_rows_where_nobody_else_would_remove_them(
+    gateway: Place, stream: Stream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(process.WAY, "clsact")
+    gateway.holder()
+    client = carried(gateway, "clsact")
+    stream.passes()
+    at = time.monotonic()
+    os.kill(client.pid, signal.SIGSTOP)
+    assert stream.ended(at, LEASE_SECONDS + AT_ONCE_SECONDS) < LEASE_SECONDS + AT_ONCE_SECONDS
+    os.kill(client.pid, signal.SIGCONT)
+    stream.passes()
