@@ -28,6 +28,8 @@ from proxy.host import entrances
 
 SETTLE_SECONDS = 0.05
 """How long to wait for the rest of a change. An interface that comes up is told of several times."""
+RETRY_SECONDS = 60.0
+"""After a kernel has refused the program. It may have been for want of memory."""
 PAUSE_SECONDS = 0.2
 """Between two clients. Each costs a set of tables, and one that hangs up and comes again has them made anew."""
 MOST_PROBLEMS = 1000
@@ -100,6 +102,7 @@ class Client:
             wire.send(self.sock, Kind.GONE, index)
         for index in present.keys() - self._attached.keys():
             if len(self._attached) >= MOST_LINKS:
+                problem(present[index], OSError(errno.ENOSPC, f"{MOST_LINKS} interfaces have the program already"))
                 return
             self._attach(present[index], problem)
 
@@ -217,25 +220,36 @@ class Holder:
     def _heard(self) -> None:
         """News have come. They are looked into when the rest of the same change has come."""
         self._watch.drain()
-        if self._look_at is None:
-            self._look_at = time.monotonic() + SETTLE_SECONDS
+        self._look_within(SETTLE_SECONDS)
+
+    def _look_within(self, seconds: float) -> None:
+        at = time.monotonic() + seconds
+        self._look_at = at if self._look_at is None else min(at, self._look_at)
 
     # -- clients -------------------------------------------------------------------------------------------------------
 
     def _come_in(self) -> None:
-        sock, _ = self._entrance.accept()
+        try:
+            sock, _ = self._entrance.accept()
+        except OSError:  # it has gone meanwhile, or there is no descriptor left
+            self._rest()
+            return
         if (who := entrances.user_at(sock)) != self._settings.user or len(self._clients) >= MOST_CLIENTS:
             sock.close()
             if who not in (0, self._settings.user):
                 self._tell(f"user {who} has asked for the kernel path, which is user {self._settings.user}'s alone")
             return
-        self._forget(self._entrance.fileno())
-        self._open_at = time.monotonic() + PAUSE_SECONDS
+        self._rest()
         sock.shutdown(socket.SHUT_RD)  # nothing that it says is read, so it cannot say anything
         client = self._clients[sock.fileno()] = Client(sock, self._way, self._settings)
         # Without an event the end of the other side is told, and that alone.
         self._await(sock.fileno(), lambda: self._lose(client), events=0)
         self._bring((client,))
+
+    def _rest(self) -> None:
+        """Let nobody in for a moment."""
+        self._forget(self._entrance.fileno())
+        self._open_at = time.monotonic() + PAUSE_SECONDS
 
     def _bring(self, clients: tuple[Client, ...]) -> None:
         """Have these clients' programs where they may be now."""
@@ -249,6 +263,7 @@ class Holder:
                     client.bring(present, self._refused_at)
                 except OSError as error:
                     self._tell(refused(error))
+                    self._look_within(RETRY_SECONDS)
                     client.end(Off.REFUSED)
             except EOFError:
                 self._lose(client)

@@ -73,7 +73,7 @@ def receive(sock: socket.socket) -> Message | None:
     holder says."""
     try:
         flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-        data, descriptors, _, _ = socket.recv_fds(sock, _MESSAGE.size + 1, _MOST_DESCRIPTORS, flags)
+        data, descriptors, came, _ = socket.recv_fds(sock, _MESSAGE.size + 1, _MOST_DESCRIPTORS, flags)
     except BlockingIOError:
         return None
     except ConnectionResetError:
@@ -83,10 +83,10 @@ def receive(sock: socket.socket) -> Message | None:
     try:
         letter, number = _MESSAGE.unpack(data)
         kind = Kind(letter)
-        if len(descriptors) not in _DESCRIPTORS[kind]:
+        if len(descriptors) not in _DESCRIPTORS[kind] or came & socket.MSG_CTRUNC:
             raise ValueError(letter)
     except (struct.error, ValueError):
         for descriptor in descriptors:
             os.close(descriptor)
-        raise PinholeError("the holder says what this version does not understand: are both of one version?") from None
+        raise PinholeError("the holder is of another version, or there is no descriptor left") from None
     return Message(kind, number, tuple(descriptors))

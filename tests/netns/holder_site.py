@@ -38,10 +38,14 @@ class Place:
         """End what a test has left."""
         for client in self._clients:
             client.kill()
-        for holder in self._holders:
-            end(holder)
-        self._holders.clear()
+        for holder in tuple(self._holders):
+            self.end(holder)
         self._clients.clear()
+
+    def end(self, holder: Child) -> None:
+        """In order, unless it was killed."""
+        self._holders.remove(holder)
+        holder.end()
 
     def add(self, name: str, *words: str) -> int:
         """Make an interface. Returns its index."""
@@ -199,9 +203,3 @@ def _programs(interface: int) -> list[int]:
 
 def kill(holder: Child) -> None:
     os.kill(holder.pid, signal.SIGKILL)
-
-
-def end(holder: Child) -> None:
-    """In order, unless that has been done."""
-    with contextlib.suppress(ChildProcessError, OSError):
-        holder.end()

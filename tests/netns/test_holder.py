@@ -201,7 +201,7 @@ def test_our_own_routing_rules_turn_nothing_off(host: Place) -> None:
     host.ip("rule", "add", *ours)
     holder = host.holder()
     let_in(host).kill()
-    holder.end()
+    host.end(holder)
     host.ip("rule", "del", *ours)
 
 
@@ -209,7 +209,7 @@ def test_who_requires_it_has_it_beside_routing_rules_by_mark(host: Place) -> Non
     host.ip("rule", "add", "fwmark", "5", "lookup", "100")
     holder = host.holder(Settings(NOBODY, ROWS, heeds_marks=False))
     let_in(host).kill()
-    holder.end()
+    host.end(holder)
     host.ip("rule", "del", "fwmark", "5", "lookup", "100")
 
 
@@ -411,6 +411,14 @@ def test_what_others_have_hung_there_is_left_alone(host: Place, monkeypatch: pyt
     with host.host.inside():
         other.remove()
     assert is_bare(host, "lan0")
+
+
+def test_told_to_end_it_removes_what_nobody_else_would(host: Place, way: str) -> None:
+    holder = host.holder()
+    client = let_in(host, way)
+    host.end(holder)
+    client.hears("lost")
+    assert host.attached("lan0") == (way == "tcx")
 
 
 def test_there_is_one_holder_in_a_network_namespace(host: Place) -> None:

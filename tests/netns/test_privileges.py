@@ -122,6 +122,18 @@ def test_the_process_beside_it_has_what_it_needs_and_no_more(lab: Lab, daemon: D
     assert not os.path.exists(f"/proc/{beside}")
 
 
+def test_the_one_that_attaches_programs_has_two_rights_and_ends_with_it(lab: Lab, daemon: Daemon) -> None:
+    daemon.start("--net")
+    children = map(int, Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split())
+    wanted = 1 << privileges.BPF | 1 << privileges.NET_ADMIN
+    (holder,) = (child for child in children if capabilities(child)["CapBnd"] == wanted)
+    held = capabilities(holder)
+    assert (held["CapPrm"], held["CapEff"], held["CapAmb"]) == (wanted, wanted, 0)
+    daemon.signal(signal.SIGKILL)
+    daemon.wait()
+    until(lambda: not os.path.exists(f"/proc/{holder}"))
+
+
 def test_a_configuration_that_only_root_can_read_is_read_again(lab: Lab, daemon: Daemon) -> None:
     daemon.start("--net")
     daemon.write_config(NONE)
