@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from enum import IntEnum
+from functools import lru_cache
 from struct import error as Short
 from struct import pack, unpack_from
 from typing import Literal, NamedTuple
@@ -59,6 +60,7 @@ Uuid = bytes
 """The sixteen octets of a UUID, in little-endian order whatever their PDU has."""
 
 
+@lru_cache(maxsize=1024)
 def uuid_text(uuid: Uuid) -> str:
     return str(UUID(bytes_le=uuid))
 

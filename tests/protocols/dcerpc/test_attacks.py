@@ -335,3 +335,8 @@ def test_what_is_no_bind_ends_at_once(garbage: bytes) -> None:
 def test_a_response_that_is_too_short_for_its_head_ends_the_connection(trailer: bytes) -> None:
     one = talk(agreed(session()), request(3, asks()), pdu(2, bytes(8 if trailer else 2), call=2, trailer=trailer))
     assert ended_by(one) == "malformed" and opened(one) == []
+
+
+def test_a_request_that_ends_within_its_object_ends_the_connection() -> None:
+    one = talk(agreed(session()), pdu(0, bytes(12), call=2, flags=FIRST | LAST | 0x80))
+    assert ended_by(one) == "malformed" and one.sent(SERVER) == bind()

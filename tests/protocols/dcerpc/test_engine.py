@@ -103,6 +103,12 @@ def test_an_operator_who_ends_a_session_ends_what_it_has_opened() -> None:
     assert opened(again) == [f"{ADDRESS}:49153"]
 
 
+def test_an_engine_that_is_stopped_closes_what_it_has_opened() -> None:
+    one = asked(agreed(session()))
+    assert list(one.engine.stop(one.now)) == [] and one.pinholes.standing == {}
+    assert one.engines.standing() == {"endpoints": 0} and not one.engine.is_needed()  # type: ignore[attr-defined]
+
+
 def test_a_policy_that_checks_binds_from_now_on_has_its_way_at_once() -> None:
     """DC36: what was open before let anything be bound."""
     first = asked(agreed(session()))
@@ -332,6 +338,34 @@ def test_what_only_clients_say_passes_from_a_server_and_is_told() -> None:
     one = agreed(session())
     hears(one, SERVER, pdu(18, b""))
     assert (one.violations(), one.sent(CLIENT)[-16:]) == (["dcerpc.unsolicited"], pdu(18, b""))
+
+
+def test_a_server_may_say_that_it_shuts_down() -> None:
+    one = agreed(session())
+    hears(one, SERVER, pdu(17, b""))
+    assert (one.violations(), one.sent(CLIENT)[-16:]) == ([], pdu(17, b""))
+
+
+@pytest.mark.parametrize(
+    ("operation", "stub"),
+    [
+        (4, bytes(32) + bytes([0, 0, 2, 0]) + bytes(60)),
+        (3, bytes(32) + bytes([0, 0, 2, 0]) + b"\xff" * 60),
+        (3, bytes(20)),
+    ],
+    ids=["aggregated", "of_two_sizes", "cut_short"],
+)
+def test_a_class_that_cannot_be_read_is_not_told(operation: int, stub: bytes) -> None:
+    one = agreed(session(), (ACTIVATOR, 0))
+    talk(one, request(operation, stub), response(activated(["DC1[49724]"])))
+    assert one.notes("dcerpc.activation")[0]["class_id"] is None and opened(one) == [f"{ADDRESS}:49724"]
+
+
+def test_what_is_asked_for_without_a_tower_is_told_without_one() -> None:
+    stub = Stub().size(0, 0).put(bytes(20)).number(4).made
+    talk(one := agreed(session()), request(3, stub), response(maps()))
+    (note,) = one.notes("dcerpc.map")
+    assert (note["interface"], note["name"], note["at"]) == (None, None, None)
 
 
 def test_a_clock_that_is_early_ends_nothing() -> None:
