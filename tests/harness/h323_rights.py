@@ -65,15 +65,17 @@ class H323Pinholes(StrictPinholes):
     def _judge(self, media: Media) -> None:
         party = media.party
         assert party.side is not None and media.purpose in ("rtp", "udptl"), media
-        own = self.peers.own(party.side).host
+        is_called = isinstance(self.peers.role, Called)  # its client is on the server's side of the policy
+        side = party.side.other if is_called else party.side
+        own = self.peers.own(side).host
         hosts = {at.host for at in (party.data, party.control) if at is not None}
         assert set(party.allow) == {network for host in {own, *hosts} for network in only(host)}, media
         third = hosts - {own}
         is_named = all(any(host in network for network in self.options.media_hosts) for host in third)
-        is_free = party.side is Side.SERVER and not self.peers.is_mapped(Side.SERVER)
+        is_free = party.side is Side.SERVER and not self.peers.is_mapped(side)
         assert not third or is_named or is_free, f"a third host: {media}"
         assert all(at is None or at.port >= 1024 for at in (party.data,)), f"a low port: {media}"
-        assert (party.mapped is not None) == self.peers.is_mapped(party.side), media
+        assert (party.mapped is not None) == self.peers.is_mapped(side), media
 
 
 class RasPinholes(StrictPinholes):
