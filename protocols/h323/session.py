@@ -1,8 +1,8 @@
 """What all calls of one signalling connection have in common: its hosts, its options, and whose addresses may be named.
 
-A party may name its own host (HF43). Another host of its side may have its media if that side is the server's and known
-by its own addresses, as an MCU behind a gatekeeper is, or if an option names it; whether such a host is reached as the
-party itself is, routes and policies decide (`Pinholes.may_wait`).
+A party may name its own host (HF43). Another host of its side may have its media if that side is the one that policies
+let sessions out to, and known by its own addresses, as behind a gatekeeper, or if an option names it; whether such a
+host is reached as the party itself is, routes and policies decide (`Pinholes.may_wait`).
 """
 
 from __future__ import annotations
@@ -69,8 +69,7 @@ class Session:
         return None
 
     def _may_be_elsewhere(self, side: Side, at: Endpoint) -> bool:
-        is_named = self._is_named(at)
-        if not is_named and (side is Side.CLIENT or self.peers.is_mapped(Side.SERVER)):
+        if not self._is_named(at) and (self._of_policy(side) is Side.CLIENT or self.peers.is_mapped(side)):
             return False
         return self.pinholes.may_wait(self.party(side, Whereabouts(at, None)))
 
@@ -89,8 +88,20 @@ class Session:
         is_named = bool(third) and all(map(self._is_named, third))
         is_inside = self._is_inside(side)
         return Party(
-            said.data, said.control, mapped, allow, host=own, side=side, is_inside=is_inside, is_named=is_named
+            said.data,
+            said.control,
+            mapped,
+            allow,
+            host=own,
+            side=self._of_policy(side),
+            is_inside=is_inside,
+            is_named=is_named,
         )
+
+    def _of_policy(self, side: Side) -> Side:
+        """The side of the policy that this one is. Who calls an endpoint that has registered is on the side that the
+        policy lets the endpoint's sessions out to."""
+        return side.other if isinstance(self.peers.role, Called) else side
 
     def _is_inside(self, side: Side) -> bool:
         """Whether this side is behind us: the one that has an address of ours, or without NAT the one whose sessions

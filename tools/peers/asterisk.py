@@ -125,6 +125,14 @@ class Asterisk:
         command = (_PROGRAM, "-C", self._folder / "asterisk.conf", "-rx", " ".join(words))
         return self._host.run(command, env=_environment(self._folder)).stdout
 
+    def wait_until_registered(self) -> None:
+        """Until its gatekeeper has taken its registration. Raises TimeoutError."""
+        end = time.monotonic() + SECONDS
+        while self.command("ooh323", "show", "gk").split()[-1:] != ["Registered"]:
+            if time.monotonic() > end:
+                raise TimeoutError("no gatekeeper has registered it")
+            time.sleep(0.2)
+
     def call(self, whom: str) -> None:
         """Begin to call, and talk when that is answered. whom: `NUMBER@FRIEND`, or a number that a gatekeeper knows."""
         self.command("channel", "originate", f"OOH323/{whom}", "extension", "talk@default")
@@ -206,6 +214,8 @@ def asterisk(
             host.wait_until_bound("tcp", PORT, process, SECONDS)
             found = Asterisk(host, folder)
             found.wait_for("Asterisk Ready.")
+            if gatekeeper is not None:
+                found.wait_until_registered()
             yield found
         except TimeoutError as error:
             raise RuntimeError(f"Asterisk: {error}: {log.read_text(errors='replace')[-3000:]}") from error

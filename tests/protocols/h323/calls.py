@@ -48,7 +48,9 @@ class Calls:
         assert isinstance(grant, Grant) and grant.expect.reader is not None
         role = grant.expect.reader.role
         assert isinstance(role, Control)
-        self.signalling.use(grant.id)
+        if grant.id in self.signalling.pinholes.standing:  # else the call is over already
+            self.signalling.use(grant.id)
+            self.signalling.end(grant.id, 0, 0, "used_up")
         peers = replace(self.peers, role=role)
         pinholes = FakePinholes(self.signalling.pinholes)
         engine = self.engines(peers, self.options, pinholes, self.signalling.now)

@@ -21,7 +21,7 @@ from tests.harness.pcap import Connection, connections
 from tests.harness.playbook import Session
 from tests.harness.recordings import found
 from tests.protocols.h323.calls import Calls
-from tests.protocols.h323.recorded import ASTERISK, packets, user_information
+from tests.protocols.h323.recorded import ASTERISK, OTHERS, packets, user_information
 
 pytestmark = pytest.mark.skipif(
     bool(oracle.missing()), reason=f"not installed (tools/setup --test): {oracle.missing()}"
@@ -54,6 +54,8 @@ class Seen:
 
     nat: str
     pairs: list[tuple[Side, bytes, bytes]] = field(default_factory=list)
+    asked: list[str] = field(default_factory=list)
+    """What was opened."""
 
     def play(self, session: Session, connection: Connection, side_of: dict[Side, Side]) -> Iterator[None]:
         """Have each packet pass, one by one. side_of: the side of the call that each end of the connection is."""
@@ -77,11 +79,12 @@ def played(call: Connection, controls: list[Connection], nat: str) -> Seen:
     for _ in seen.play(calls.signalling, call, same):
         if controls and any(isinstance(grant, Grant) for grant in pinholes.standing.values()):
             number = next(at for at, grant in enumerate(pinholes.opened, 1) if isinstance(grant, Grant))
-            dialler = Side.CLIENT if controls[0].client.host == CALLER else Side.SERVER
+            dialler = Side.CLIENT if controls[0].client.host == call.client.host else Side.SERVER
             turned = {Side.CLIENT: dialler, Side.SERVER: dialler.other}
             for _ in seen.play(calls.control(number), controls.pop(), turned):
                 pass
     assert not controls and not calls.rules()
+    seen.asked = calls.log
     return seen
 
 
@@ -125,3 +128,20 @@ def test_nothing_but_addresses_of_a_hidden_host_is_replaced(form: int, nat: str)
             assert new[0] == (other if old[0] == own else old[0])
         assert mapped(before, dict(zip(olds, news, strict=True))) == after
     assert any(old != new for (_, old), new in replaced.items())
+
+
+# -- calls that others have recorded ----------------------------------------------------------------------------------
+
+
+def test_a_recorded_call_has_its_h245_and_its_media_and_passes_as_it_came() -> None:
+    """Its H.245 is on a connection that the callee waits for, and its media at the ports that both have named."""
+    name, (port,), (control_port,), _ = OTHERS
+    path = found("h323", name)
+    call = next(one for one in connections(path, port) if str(one.client.host) == "10.1.3.143")
+    (control,) = connections(path, control_port)
+    seen = played(call, [control], "none")
+    assert [said for _, said, _ in seen.pairs] == [sent for _, _, sent in seen.pairs]
+    assert [line.partition(" = ")[2] for line in seen.asked] == ["10.1.6.18:1232", "10.1.3.143:5000", "10.1.6.18:2006"]
+    said = {at for _, packet, _ in seen.pairs for at in hosts(value_of(packet)) if packet[wire.HEADER_BYTES] != 8}
+    ports = {(IPv4Address(host), port) for host, port in said}
+    assert ports == {(one.host, at) for one, low in ((call.client, 5000), (call.server, 2006)) for at in (low, low + 1)}
