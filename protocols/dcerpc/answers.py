@@ -212,9 +212,9 @@ class Answers:
         name = "activation" if asked_for is None else f"activation {uuid_text(asked_for)}"
         if bindings is None:
             return
-        self._open_all(name, strings, heard.is_signed)
+        is_open = self._open_all(name, strings)
         self._keeps("activation", strings, heard.is_signed)
-        for port in self._options.callback_ports():
+        for port in self._options.callback_ports() if is_open else ():
             self._ways.call_back(port)
 
     def resolved(self, heard: Heard, bindings: Bindings | None, operation: str) -> tuple[Span, bytes] | None:
@@ -224,7 +224,7 @@ class Answers:
             return None
         if operation != "ServerAlive2":
             self._note(Note("dcerpc.oxid", {"bindings": _told(bindings.strings), **_signed(heard.is_signed)}))
-            self._open_all("oxid", bindings.strings, heard.is_signed)
+            self._open_all("oxid", bindings.strings)
         renamed = tuple(map(self._renamed, bindings.strings))
         if renamed == bindings.strings:
             return None
@@ -247,8 +247,10 @@ class Answers:
         port = binding.port
         return Binding(binding.protocol, known_as if port is None else f"{known_as}[{port}]")
 
-    def _open_all(self, name: str, strings: Iterable[Binding], is_signed: bool) -> None:
-        """One pinhole for each port, whatever names and addresses the server has for itself (DC30)."""
+    def _open_all(self, name: str, strings: Iterable[Binding]) -> bool:
+        """One pinhole for each port, whatever names and addresses the server has for itself (DC30). Returns whether
+        there is one now."""
+        is_open = False
         by_port: dict[int, list[Host | None]] = {}
         for binding in strings:
             if binding.port is not None and (binding.port in by_port or len(by_port) < MAX_PORTS):
@@ -262,7 +264,8 @@ class Answers:
                 if target != self._peers.server:
                     self._note(violation("dcerpc.low_port", f"{name} at {target}: below {LEAST_PORT}", _LET))
             else:
-                self._open(Transport.TCP, target, name, True)
+                is_open |= not isinstance(self._open(Transport.TCP, target, name, True), Refusal)
+        return is_open
 
     def _keeps(self, message: str, strings: Iterable[Binding], is_signed: bool) -> None:
         """Say what the client of a published server will try, which leads nowhere unless its own network helps."""

@@ -56,8 +56,10 @@ class Binding(NamedTuple):
 
     @property
     def port(self) -> int | None:
+        """The one of TCP. None: it has none, or one that is no port."""
         named = _WITH_PORT.fullmatch(self.text)
-        return int(named[2]) if named and self.protocol == TCP else None
+        port = int(named[2]) if named and self.protocol == TCP else None
+        return port if port is None or port <= 65535 else None
 
 
 class Bindings(NamedTuple):

@@ -265,7 +265,7 @@ def bindings(
     """A DUALSTRINGARRAY without the count before it. security: the second array, in little-endian order."""
     units: list[int] = []
     for text in texts:
-        units += [protocol, *text.encode("utf-16-le")[::2], 0]
+        units += [protocol, *map(ord, text), 0]
     units.append(0)
     behind = [int.from_bytes(security[at : at + 2], "little") for at in range(0, len(security), 2)]
     everything = [*units, *behind]

@@ -52,7 +52,7 @@ class DcerpcPinholes(StrictPinholes):
         peers, options, target = self.peers, self.options, expect.target
         others = any(target.host in network for network in options.endpoint_hosts)
         assert target.host == peers.server.host or others, f"a third host: {expect}"
-        assert target.port >= 1024 and target != peers.server, expect
+        assert 1024 <= target.port <= 65535 and target != peers.server, expect
         if peers.is_mapped(Side.SERVER):
             assert expect.listen.host == peers.server_as_seen.host, expect
             assert expect.listen.port in (0, target.port), f"a port that was asked for: {expect}"

@@ -54,6 +54,17 @@ def test_windows_asks_in_ndr64_and_goes_where_the_answer_says(cut: str) -> None:
     assert next_one.client.host in session.pinholes.expected()[0].expect.allow[0]
 
 
+@pytest.mark.parametrize("cut", CUTS)
+def test_two_towers_in_ndr32_are_two_endpoints(cut: str) -> None:
+    """DC16: netlogon of a Windows server, asked for by scapy, which then goes to the first one."""
+    path = found("dce-rpc", "scapy-epm-netlogon.pcapng.gz")
+    (connection,) = connections(path, 135)
+    session = played(connection, cut)
+    assert passed_unchanged(session, connection) and session.violations() == []
+    assert opened(session) == ["192.168.122.17:49676", "192.168.122.17:49667"]
+    assert {one.server for one in connections(path, 49676)} == {session.pinholes.expected()[0].listen}
+
+
 def test_the_same_for_a_published_server() -> None:
     """DC39: the tower is the only thing that changes, in NDR64 as well."""
     (connection,) = connections(found("dcerpc", "suricata-epm-svcctl.pcap"), 135)

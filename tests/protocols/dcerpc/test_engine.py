@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from ipaddress import ip_address
 from struct import pack
 
 import pytest
 
-from protocols.contract.addresses import Peers, Transport
+from protocols.contract.addresses import Endpoint, Peers, Transport
 from protocols.contract.effects import Close
 from protocols.dcerpc import interfaces
 from protocols.dcerpc.datagrams import MAX_PENDING
@@ -283,6 +284,40 @@ def test_ports_of_one_object_have_a_bound() -> None:
     texts = [f"DC1[{port}]" for port in range(49700, 49730)]
     one = talk(agreed(session(), (RESOLVER, 0)), request(4, bytes(16)), response(resolved(texts)))
     assert len(opened(one)) == 8
+
+
+@pytest.mark.parametrize(
+    "text", ["DC1[65536]", "DC1[99999]", "DC1[-1]", "DC1[\u0664\u0669\u0667\u0662\u0664]", "DC1[]", "DC1[49724"]
+)
+def test_what_stands_in_brackets_may_be_no_port(text: str) -> None:
+    """X4."""
+    one = talk(agreed(session(), (RESOLVER, 0)), request(4, bytes(16)), response(resolved([text])))
+    assert (opened(one), one.violations()) == ([], [])
+
+
+def test_a_server_whose_object_is_elsewhere_does_not_call_back() -> None:
+    """DC29, DC30."""
+    one = agreed(session(callbacks="5000-5000"), (ACTIVATOR, 0))
+    talk(one, request(4, bytes(60)), response(activated(["10.9.9.9[49724]"])))
+    assert opened(one) == [] and one.violations() == ["dcerpc.elsewhere"]
+
+
+def test_a_hundred_clients_have_twenty_endpoints_each_and_nothing_is_left_of_them() -> None:
+    first = session()
+    sessions = [first]
+    for number in range(100):
+        host = ip_address(f"198.51.100.{number + 2}")
+        peers = Peers(Endpoint(host, 40000), Endpoint(host, 40000), PEERS.server, PEERS.server)
+        one = agreed(session(peers, first))
+        for port in range(20):
+            asked(one, tower(at=(ADDRESS, 49152 + port)), call=2 + port)
+        one.close()
+        sessions.append(one)
+    assert first.engines.standing() == {"endpoints": 2000}  # type: ignore[attr-defined]
+    for one in sessions:
+        for number in tuple(one.pinholes.standing):
+            one.end(number, 0, 0, "expired")
+    assert first.engines.standing() == {"endpoints": 0}  # type: ignore[attr-defined]
 
 
 def test_other_protocols_than_tcp_are_no_way_to_an_object() -> None:
