@@ -17,7 +17,7 @@ from ipaddress import ip_address
 from typing import Any, Literal
 
 from protocols.h323 import wire
-from tests.harness.h323_oracle import Unreadable, decoded, encoded
+from tests.harness.h323_oracle import Unreadable, decoded, encoded, kind
 from tools.lab import Host
 from tools.peers.asterisk import PORT, SECONDS, Address
 
@@ -53,6 +53,8 @@ class Gatekeeper:
         """Number -> where its calls go."""
         self._of: dict[str, tuple[list[str], At]] = {}
         """Identifier of an endpoint -> its numbers, and where it hears RAS."""
+        for name in ("Ras", "UserInformation"):
+            kind(name)  # this takes seconds, and endpoints that are not answered wait for fifteen
         self.address = address
         self._own = str(address), PORT
         self._model, self._life = model, life

@@ -5,13 +5,16 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import pytest
 
 from tests.harness import h323_oracle
 from tests.interop.h323_gatekeeper import Gatekeeper, Model, gatekeeper
 from tests.netns.namespaces import needs_root
-from tools.lab import Host, Lab
+from tools.lab import Host, Lab, gateways
+from tools.lab.gateways import HIDING, PUBLISHING, ROUTING, Gateway, Role
+from tools.lab.lab import LAN4
 from tools.peers import asterisk
 from tools.peers.asterisk import SECONDS, Address, Asterisk, Friend, converse
 
@@ -51,21 +54,25 @@ table ip kernel {
 
 
 @contextlib.contextmanager
-def registered(inside: Host, outside: Host, keeper: Gatekeeper, others: Sequence[Address] = ()) -> Iterator[Pair]:
-    """An endpoint on either side that has registered. others: by what, beside their own addresses and that of the
-    gatekeeper, they may know each other."""
-    at, before = keeper.address, keeper.count("registrationRequest")
+def registered(
+    inside: Host, outside: Host, keeper: Gatekeeper, registrar: Address | None = None, others: Sequence[Address] = ()
+) -> Iterator[Pair]:
+    """An endpoint on either side that has registered. registrar: where the first one finds the gatekeeper. others: by
+    what, beside their own addresses and that of the gatekeeper, they may know each other."""
+    at = keeper.address
+    found = {inside.name: registrar or at}
     friends = [
         Friend(f"friend{number}", address) for number, address in enumerate((inside.v4, outside.v4, at, *others))
     ]
     with contextlib.ExitStack() as stack:
         one, other = (
             stack.enter_context(
-                asterisk.asterisk(host, host.v4, friends, name=host.name, number=int(number), gatekeeper=at)
+                asterisk.asterisk(
+                    host, host.v4, friends, name=host.name, number=int(number), gatekeeper=found.get(host.name, at)
+                )
             )
             for host, number in ((inside, INSIDE), (outside, OUTSIDE))
         )
-        keeper.wait_for("registrationRequest", before + 2)
         yield one, other
 
 
@@ -93,3 +100,69 @@ def test_calls_without_a_firewall_and_with_the_kernels_helpers(model: Model) -> 
         "no firewall": {"out": HEARD, "in": HEARD},
         "kernel": {"out": HEARD if is_direct else SILENT, "in": SILENT},
     }
+
+
+# -- with pinhole ------------------------------------------------------------------------------------------------------
+
+
+def letting_in(role: Role) -> Role:
+    """The role with policies by which anybody may call who has registered, and whose media may be beside a published
+    gatekeeper."""
+    options = f'options: {{ras: {{callers: any}}, h323: {{media_hosts: ["{LAN4}"]}}, '
+    return replace(role, policies=lambda lab: role.policies(lab).replace("options: {", options))
+
+
+@dataclass(frozen=True)
+class Site:
+    """An endpoint on either side of a gateway, and a gatekeeper beside one of them."""
+
+    gateway: Gateway
+    near: Host
+    """The host whose gatekeeper is behind the gateway."""
+    far: Host
+    keeper: Host
+    registrar: Address
+    """Where the near host finds the gatekeeper."""
+
+
+@pytest.fixture(scope="module")
+def site(request: pytest.FixtureRequest) -> Iterator[Site]:
+    with gateways.serving(letting_in(request.param), "nft") as gateway:
+        lab = gateway.lab
+        if request.param is PUBLISHING:
+            yield Site(gateway, lab.server, lab.client_stranger, lab.client, gateway.dialled(4))
+        else:
+            yield Site(gateway, lab.client, lab.server, lab.server_stranger, lab.server_stranger.v4)
+
+
+SITES: tuple[tuple[Role, Model], ...] = (
+    (ROUTING, "direct"), (ROUTING, "gatekeeperRouted"), (HIDING, "direct"), (HIDING, "gatekeeperRouted"),
+    (PUBLISHING, "gatekeeperRouted"),  # direct calls would go to an endpoint that is not published
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("site", "model"), SITES, ids=[f"{role.name}-{model}" for role, model in SITES], indirect=["site"], scope="module"
+)
+def test_calls_out_and_in_by_a_gatekeeper(site: Site, model: Model) -> None:
+    """RA3, RA10 to RA20, HF42: through a gateway that drops all else. Registrations are renewed more than once, and a
+    registration that the gatekeeper ends lets nobody in any more."""
+    gateway, daemon = site.gateway, site.gateway.daemon
+    before = len(daemon.audit())
+    others = [address for port in ("wan0", "lan0") if (address := gateway.lab.gateway.address(4, port))]
+    with (
+        gatekeeper(site.keeper, site.keeper.v4, model, life=2) as keeper,
+        registered(site.near, site.far, keeper, site.registrar, others) as pair,
+    ):
+        assert called(pair) == {"out": HEARD, "in": HEARD}
+        keeper.wait_for("registrationRequest", keeper.count("registrationRequest") + 4)
+        assert converse(pair[1], pair[0], INSIDE) == HEARD
+        daemon.wait_for("registration.refreshed", count=len(daemon.audit("registration.added")) + 1)
+        keeper.unregister(INSIDE)
+        daemon.wait_for("registration.removed")
+        log = gateway.calls_after(before, 3)
+    assert not {"violation", "engine.failed", "pinhole.refused"} & {line["event"] for line in log}
+    for line in log:
+        if line["event"] == "call.ended":
+            (stream,) = line["streams"]
+            assert min(stream["packets_to_caller"], stream["packets_to_callee"]) >= 20

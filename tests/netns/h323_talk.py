@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import time
 from collections.abc import Iterator, Sequence
@@ -20,6 +21,7 @@ VERSION = (0, 0, 8, 2250, 0, 4)
 REFUSED_SECONDS = 0.3
 """How long a connection or a datagram is waited for that is not let through."""
 At = tuple[str, int]
+_calls = itertools.count(1000)
 
 
 def transport(at: At) -> tuple[str, dict[str, Any]]:
@@ -211,6 +213,25 @@ def can_dial(host: Host, at: At) -> bool:
     except OSError:
         return False
     return True
+
+
+def reaches(host: Host, at: At, listener: socket.socket) -> bool:
+    """Whether a call from somebody at this host gets through to one who waits. A hole that admits nobody yet takes
+    connections, and passes those on later that were given up meanwhile."""
+    call = setup(next(_calls))
+    with contextlib.ExitStack() as stack:
+        try:
+            dialling = stack.enter_context(dialled(host, at))
+            dialling.sendall(call)
+            while True:
+                listener.settimeout(REFUSED_SECONDS)
+                come = stack.enter_context(listener.accept()[0])
+                come.settimeout(REFUSED_SECONDS)
+                with contextlib.suppress(ConnectionError):
+                    if heard(come) == call:
+                        return True
+        except OSError:
+            return False
 
 
 @contextlib.contextmanager
