@@ -17,8 +17,9 @@ from typing import NamedTuple
 
 import pytest
 
-from proxy.ebpf import program, syscall, tables
+from proxy.ebpf import program, tables
 from proxy.ebpf.tables import Row, Rows
+from proxy.holder.links import Clsact, Order, Tcx, Way
 from tests.harness.kernel_path import ETHERTYPES, packet
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 from tests.proxy.ebpf.conftest import as_nobody
@@ -41,21 +42,32 @@ class Site(NamedTuple):
     rows: Rows
     programs: dict[bool, int]
     """Whether it is for links with a MAC header -> descriptor."""
+    way: Way
 
 
-@pytest.fixture(scope="module")
-def where() -> Iterator[Site]:
+@pytest.fixture(scope="module", params=("tcx", "clsact"))
+def where(request: pytest.FixtureRequest) -> Iterator[Site]:
+    way: Way = Tcx(Order.FIRST) if request.param == "tcx" else Clsact(Order.FIRST)
     with three_hosts() as hosts:
         made = tables.make_tables(64)
         rows = Rows(made)
-        programs = {has_mac: program.load(made, has_mac) for has_mac in (True, False)}
+        programs = {has_mac: program.load(made, has_mac, way.has_lease) for has_mac in (True, False)}
         with hosts.gateway.inside():
-            links = [syscall.link(programs[True], socket.if_nametoindex(name)) for name in ("lan0", "wan0")]
-        yield Site(hosts, rows, programs)
-        for descriptor in (*links, *programs.values()):
+            attached = [way.attach(programs[True], socket.if_nametoindex(name)) for name in ("lan0", "wan0")]
+        yield Site(hosts, rows, programs, way)
+        with hosts.gateway.inside():
+            for one in attached:
+                one.remove()
+        for descriptor in programs.values():
             os.close(descriptor)
         rows.close()
         made.close()
+
+
+@pytest.fixture(autouse=True)
+def lease(where: Site) -> None:
+    """As the daemon, which moves it on all the time."""
+    where.rows.keep()
 
 
 class Stream:
@@ -219,7 +231,7 @@ def test_a_link_without_a_mac_header_is_served_both_ways(where: Site, version: i
         fcntl.ioctl(tun, 0x400454CA, struct.pack("16sH22x", b"tun0", 0x1001))  # TUNSETIFF: IFF_TUN, IFF_NO_PI
         gateway.run("ip", "address", "add", inner[0], "dev", "tun0", *(("nodad",) if version == 6 else ()))
         gateway.run("ip", "link", "set", "tun0", "up")
-        link = syscall.link(where.programs[False], socket.if_nametoindex("tun0"))
+        attached = where.way.attach(where.programs[False], socket.if_nametoindex("tun0"))
     family = socket.AF_INET if version == 4 else socket.AF_INET6
     with where.hosts.server.inside():
         server = socket.socket(family, socket.SOCK_DGRAM)
@@ -237,7 +249,8 @@ def test_a_link_without_a_mac_header_is_served_both_ways(where: Site, version: i
         assert next_udp(tun, version)[-6:] == b"back %d" % number
     assert there.take_back() == (3, 21) and back.take_back() == (3, 18)
     server.close()
-    os.close(link)
+    with gateway.inside():
+        attached.remove()
     os.close(tun)
 
 
