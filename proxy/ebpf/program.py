@@ -29,7 +29,8 @@ Functions of the kernel that are called, with the version that they came with: `
 `skb_store_bytes` 4.1, `l4_csum_replace` 4.1, `redirect` 4.4, `skb_change_tail` 4.9, `skb_pull_data` 4.9, `csum_update`
 4.9, `skb_change_head` 4.10, `fib_lookup` 4.18 (which tells the MTU from 5.12 on), `redirect_neigh` 5.10,
 `ktime_get_coarse_ns` 5.11. Of `struct __sk_buff`, `gso_size` is the newest field, 5.7. There is no loop, no call within
-the program, no type information (BTF), and all memory is written before it is read, so CAP_PERFMON is not needed.
+the program, no type information (BTF), and all memory is written before it is read, so CAP_PERFMON is not needed. Tried
+on Linux 6.1 (`tools/older-kernel`) and 6.18.
 """
 
 from __future__ import annotations
