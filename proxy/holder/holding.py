@@ -86,41 +86,57 @@ class Client:
         self._why: Off | None = None
 
     def _begin(self) -> None:
-        """Make tables and give them to the client, once it is known that the kernel takes the program."""
+        """Make tables, and see whether the kernel takes the program."""
         self._tables = make_tables(self._settings.capacity)
         self._program(has_mac=True)
+
+    def _give(self) -> None:
+        """Give the tables to the client."""
+        assert self._tables is not None
         wire.send(self.sock, Kind.TABLES, int(self._way.has_lease), self._tables)
         self._why = None
 
     def bring(self, present: Mapping[int, Interface], problem: Callable[[Interface, OSError], None]) -> None:
         """Attach the program to these interfaces and to no other one. `problem` is told where that is refused. Raises
         OSError when the kernel refuses the program, and EOFError when the client is gone."""
-        if self._tables is None:
+        if is_new := self._tables is None:
             self._begin()
+        if is_new and not self._way.has_lease:
+            self._give()
         for index in self._attached.keys() - present.keys():
             self._detach(index)
             wire.send(self.sock, Kind.GONE, index)
+        ours: list[int] = []
         for index in present.keys() - self._attached.keys():
             if len(self._attached) >= MOST_LINKS:
                 problem(present[index], OSError(errno.ENOSPC, f"{MOST_LINKS} interfaces have the program already"))
-                return
-            self._attach(present[index], problem)
+                break
+            if self._attach(present[index], problem):
+                ours.append(index)
+        # An interface sends nothing for a moment while a place for filters is made there. So tables come after that:
+        # whoever waits for them begins on lines that work.
+        if is_new and self._way.has_lease:
+            self._give()
+        for index in ours:
+            wire.send(self.sock, Kind.LINK, index)
 
-    def _attach(self, interface: Interface, problem: Callable[[Interface, OSError], None]) -> None:
+    def _attach(self, interface: Interface, problem: Callable[[Interface, OSError], None]) -> bool:
+        """Attach the program there. If the client is to have the link, it is told at once. Returns whether it is still
+        to be told."""
         self._attached[interface.index] = None
         try:
             attached = self._way.attach(self._program(interface.has_mac), interface.index)
         except OSError as error:
             problem(interface, error)
-            return
+            return False
         if attached.descriptor is None:
             self._attached[interface.index] = attached
-            wire.send(self.sock, Kind.LINK, interface.index)
-            return
+            return True
         try:
             wire.send(self.sock, Kind.LINK, interface.index, (attached.descriptor,))
         finally:
             attached.remove()
+        return False
 
     def _program(self, has_mac: bool) -> int:
         """The program for interfaces of this kind. Raises OSError."""
