@@ -49,6 +49,24 @@ class Flow(Session):
     After a reload the new flow keeps the old one (`_before`) alive until the calls of the old one are over.
     """
 
+    __slots__ = (
+        "_asked_at",
+        "_before",
+        "_borders",
+        "_came_by",
+        "_endpoints",
+        "_ends",
+        "_flows",
+        "_idle_seconds",
+        "_lost",
+        "_received",
+        "_refused",
+        "_timer",
+        "_voice",
+        "active_at",
+        "is_answered",
+    )
+
     _sessions: Sessions
 
     def __init__(
