@@ -2,7 +2,8 @@
 
 A call opens and closes four sockets. To add one to this epoll costs a third of what it costs to have the loop watch it,
 and to call its reader also costs a third. One datagram is read from each socket that is ready, and then all sockets are
-looked at again: to look for a second datagram, where mostly there is none, would cost more than that.
+looked at again: to look for a second datagram, where mostly there is none, would cost more than that. If only one
+socket was ready, the next datagram mostly takes longer to come than a look takes, and the loop waits for it.
 """
 
 from __future__ import annotations
@@ -61,5 +62,5 @@ class Readers:
                 # The reader before may have closed this socket, and may have opened another one with the same number.
                 if (reader := readers.get(descriptor)) is not None:
                     reader()
-            if not ready or epoll.closed:
+            if len(ready) < 2 or epoll.closed:
                 return
