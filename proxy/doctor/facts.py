@@ -168,6 +168,7 @@ def fastpath(daemon: Mapping[str, Any] | None) -> Kernel:
         has_policies, has_marks = watching.has_policies(), watching.has_rules_by_mark()
     except OSError as error:
         raise NetError(f"IPsec policies and routing rules: {error.strerror}") from error
+    names = [name for _, name in socket.if_nameindex()]
     return Kernel(
         release=(int(found[1]), int(found[2])) if found else (0, 0),
         is_little_endian=sys.byteorder == "little",
@@ -175,9 +176,8 @@ def fastpath(daemon: Mapping[str, Any] | None) -> Kernel:
         is_held=bool(entrances.standing(process.ENTRANCE)),
         has_policies=has_policies,
         has_marks=has_marks,
-        not_forwarding={
-            name: versions for _, name in socket.if_nameindex() if (versions := tuple(_not_forwarded(name)))
-        },
+        interfaces=names,
+        not_forwarding={name: versions for name in names if (versions := tuple(_not_forwarded(name)))},
         daemon=daemon,
     )
 

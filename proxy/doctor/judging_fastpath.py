@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -37,6 +37,8 @@ class Kernel:
     """Whether there are IPsec policies."""
     has_marks: bool = False
     """Whether routing rules of others ask for a mark."""
+    interfaces: Collection[str] = ()
+    """Those that this host has now."""
     not_forwarding: Mapping[str, tuple[int, ...]] | None = None
     """Interface -> IP versions that are not forwarded there. Those that forward all are left out."""
     daemon: Mapping[str, Any] | None = None
@@ -99,7 +101,7 @@ def _judge_daemon(config: Config, kernel: Kernel, said: Mapping[str, Any]) -> It
     attached = [str(name) for name in said.get("interfaces", ())]
     named = config.network.fastpath_interfaces
     found = {name for policy in config.policies for name in policy.interfaces if not named or name in named}
-    if missing := sorted(found - set(attached)):
+    if missing := sorted(found & set(kernel.interfaces) - set(attached)):
         detail = f"is not attached to {', '.join(missing)}: media that comes by there passes the daemon"
         remedy = "# a port of a bridge or a bond? Then `from` names the bridge or the bond. See `ip -details link`"
         yield trouble(Trouble.FASTPATH_NOT_ATTACHED, CHECK, detail, remedy)

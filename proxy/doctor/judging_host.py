@@ -16,15 +16,17 @@ NEARLY_PERCENT = 80
 
 
 def judge_interfaces(config: Config, present: Collection[str]) -> Iterator[Finding]:
-    """Interfaces of policies that this host does not have: a name from an example, a misspelled one, or one that has
-    changed."""
-    for policy in config.policies:
-        for name in policy.interfaces:
+    """Interfaces of the configuration that this host does not have: a name from an example, a misspelled one, or one
+    that has changed."""
+    places = [(f"policy {policy.name}, from", "no session", policy.interfaces) for policy in config.policies]
+    places.append(("network, fastpath_interfaces", "no media", config.network.fastpath_interfaces))
+    for place, what, names in places:
+        for name in names:
             if name not in present:
                 meant = difflib.get_close_matches(name, present, 1)
-                detail = f"there is no interface {name} now, so no session comes in by it"
+                detail = f"there is no interface {name} now, so {what} comes in by it"
                 remedy = f"# is {meant[0]} meant?" if meant else "# see `ip link` for the names there are"
-                yield trouble(Trouble.INTERFACE_UNKNOWN, f"policy {policy.name}, from", detail, remedy)
+                yield trouble(Trouble.INTERFACE_UNKNOWN, place, detail, remedy)
 
 
 def judge_bridges(bridges: Sequence[str], used: Collection[str], name: str, value: str) -> Finding:
