@@ -96,7 +96,8 @@ def _judge_daemon(config: Config, kernel: Kernel, said: Mapping[str, Any]) -> It
     """What a running daemon makes of it."""
     if said.get("state") != "on":
         detail = f"the running daemon does without: {said.get('reason') or 'it does not say why'}"
-        yield trouble(Trouble.FASTPATH_NOT_USED, CHECK, detail, "# see the messages of `pinhole fastpath`; or restart")
+        remedy = "# see the messages of `pinhole fastpath`. Both of one version? systemd: SystemCallFilter needs bpf"
+        yield trouble(Trouble.FASTPATH_NOT_USED, CHECK, detail, remedy)
         return
     attached = [str(name) for name in said.get("interfaces", ())]
     named = config.network.fastpath_interfaces
