@@ -166,3 +166,18 @@ def test_calls_out_and_in_by_a_gatekeeper(site: Site, model: Model) -> None:
         if line["event"] == "call.ended":
             (stream,) = line["streams"]
             assert min(stream["packets_to_caller"], stream["packets_to_callee"]) >= 20
+
+
+@pytest.mark.parametrize("site", [HIDING], ids=lambda role: role.name, indirect=True, scope="module")
+def test_after_a_restart_an_endpoint_is_called_again_once_it_has_renewed_its_registration(site: Site) -> None:
+    daemon = site.gateway.daemon
+    with (
+        gatekeeper(site.keeper, site.keeper.v4, "direct", life=2) as keeper,
+        registered(site.near, site.far, keeper) as pair,
+    ):
+        at, added = keeper.registered[INSIDE], len(daemon.audit("registration.added"))
+        daemon.stop()
+        daemon.start()
+        daemon.wait_for("registration.added", count=added + 1)
+        assert keeper.registered[INSIDE] == at
+        assert converse(pair[1], pair[0], INSIDE) == HEARD

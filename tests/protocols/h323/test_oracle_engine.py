@@ -3,7 +3,7 @@ hosts that are hidden are others, each time the same, and nothing else; without 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from ipaddress import IPv4Address
 from typing import Any
@@ -31,6 +31,12 @@ CALLER, CALLEE = IPv4Address("10.1.0.2"), IPv4Address("198.51.100.2")
 """Of the capture."""
 OUTSIDE, PUBLISHED = IPv4Address("203.0.113.1"), IPv4Address("192.0.2.7")
 At = tuple[bytes, int]
+CUTS: dict[str, Callable[[bytes], Sequence[bytes]]] = {
+    "whole": lambda packet: [packet],
+    "header alone": lambda packet: [packet[: wire.HEADER_BYTES], packet[wire.HEADER_BYTES :]],
+    "octet by octet": lambda packet: [packet[at : at + 1] for at in range(len(packet))],
+}
+"""HF3."""
 
 
 def peers_of(connection: Connection, nat: str) -> Peers:
@@ -54,6 +60,8 @@ class Seen:
 
     nat: str
     pairs: list[tuple[Side, bytes, bytes]] = field(default_factory=list)
+    cut: Callable[[bytes], Sequence[bytes]] = lambda packet: [packet]
+    """How a packet comes in pieces."""
     asked: list[str] = field(default_factory=list)
     """What was opened."""
 
@@ -62,20 +70,21 @@ class Seen:
         for side, packet in packets(connection):
             said = as_it_is_said(side_of[side], packet, self.nat)
             before = len(session.effects)
-            session.receive(side, said)
+            for piece in self.cut(said):
+                session.receive(side, piece)
             (sent,) = (effect for effect in session.effects[before:] if isinstance(effect, Send))
             assert sent.to is side.other
             self.pairs.append((side_of[side], said, sent.data))
             yield
 
 
-def played(call: Connection, controls: list[Connection], nat: str) -> Seen:
+def played(call: Connection, controls: list[Connection], nat: str, cut: str = "whole") -> Seen:
     """A call, with its H.245 on a connection of its own if it has one."""
     calls = Calls("none", H323Options())
     calls.peers = peers_of(call, nat)
     pinholes = calls.signalling.pinholes
     calls.signalling = Session(calls.engines(calls.peers, calls.options, pinholes, 0.0), pinholes, calls.engines)
-    seen, same = Seen(nat), {side: side for side in Side}
+    seen, same = Seen(nat, cut=CUTS[cut]), {side: side for side in Side}
     for _ in seen.play(calls.signalling, call, same):
         if controls and any(isinstance(grant, Grant) for grant in pinholes.standing.values()):
             number = next(at for at, grant in enumerate(pinholes.opened, 1) if isinstance(grant, Grant))
@@ -128,6 +137,14 @@ def test_nothing_but_addresses_of_a_hidden_host_is_replaced(form: int, nat: str)
             assert new[0] == (other if old[0] == own else old[0])
         assert mapped(before, dict(zip(olds, news, strict=True))) == after
     assert any(old != new for (_, old), new in replaced.items())
+
+
+@pytest.mark.parametrize("form", range(4), ids=["slow", "tunnelled", "fast", "fast_tunnelled"])
+@pytest.mark.parametrize("cut", [name for name in CUTS if name != "whole"])
+def test_however_it_is_cut_the_same_comes_of_it(form: int, cut: str) -> None:
+    calls = recorded()
+    whole, pieces = (played(calls[form][0], list(calls[form][1]), "snat", how) for how in ("whole", cut))
+    assert (pieces.pairs, pieces.asked) == (whole.pairs, whole.asked)
 
 
 # -- calls that others have recorded ----------------------------------------------------------------------------------
