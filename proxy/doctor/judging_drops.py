@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field, replace
 
+from protocols.contract.addresses import Transport
 from proxy.config.schema import Config
 from proxy.doctor.findings import Finding, Trouble, in_words, trouble, well
 from proxy.doctor.firewall import Firewall
@@ -47,7 +48,7 @@ def _dropped(chains: Chains, hook: str, packets: Iterable[Packet]) -> list[_Drop
 
 def judge_input(config: Config, firewall: Firewall, packets: Iterable[Packet]) -> Iterator[Finding]:
     """Input chains that drop packets of ours."""
-    arrived = [replace(marked(packet), is_transparent=True) for packet in packets]
+    arrived = [replace(marked(packet), is_transparent=packet.transport is not Transport.GRE) for packet in packets]
     found = (
         trouble(
             Trouble.INPUT_DROPS,

@@ -33,7 +33,7 @@ _FIELDS = {
 }
 _CT = {"state": Key.STATE, "mark": Key.CONNECTION_MARK}
 _FAMILIES = {"ip": "ip", "ipv4": "ip", "ip6": "ip6", "ipv6": "ip6"}
-_NUMBERS = {"6": "tcp", "17": "udp"}
+_NUMBERS = {"6": "tcp", "17": "udp", "47": "gre"}
 _CASTS = {"host": "unicast"}
 _PORT_NAMES = {"ftp": 21, "ftp-data": 20, "sip": 5060, "ssh": 22}
 

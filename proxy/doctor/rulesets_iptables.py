@@ -46,7 +46,7 @@ _VERDICTS = {
     "NFQUEUE": Verdict.QUEUE,
 }
 _SIMPLE = {"-i": Key.IN, "-o": Key.OUT, "-p": Key.PROTOCOL, "-s": Key.SOURCE, "-d": Key.DESTINATION}
-_NUMBERS = {"6": "tcp", "17": "udp"}
+_NUMBERS = {"6": "tcp", "17": "udp", "47": "gre"}
 _PORTS = {"--dport": Key.DESTINATION_PORT, "--dports": Key.DESTINATION_PORT, "--sport": Key.SOURCE_PORT,
           "--sports": Key.SOURCE_PORT, "--destination-port": Key.DESTINATION_PORT,
           "--source-port": Key.SOURCE_PORT}  # fmt: skip

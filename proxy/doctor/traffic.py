@@ -15,7 +15,7 @@ from proxy.config.schema import Config, Policy
 from proxy.config.values import PortRange
 from proxy.doctor.packets import Bits, Packet
 from proxy.host import scopes
-from proxy.host.scopes import Scope
+from proxy.host.scopes import Scope, TunnelScope
 
 _HIGH = (PortRange(1024, 65535),)
 _DATA_HELPERS = {"ftp": Transport.TCP, "sip": Transport.UDP}
@@ -224,7 +224,31 @@ def of_config(config: Config, links: Links) -> list[Traffic]:
         if policy.accept:
             reduced = policy if policy.helpers else policy.model_copy(update={"helpers": tuple(sorted(names))})
             found.append(of_scope(config, reduced, scope, links))
+    for tunnel in scopes.tunnels(config):
+        policy = policies[tunnel.policy]
+        # What servers send comes by another interface than those that a policy names for its clients.
+        by_servers = links.towards(tunnel.sources, 4, policy.interfaces) if policy.interfaces else ()
+        ways = tunnel.interfaces or by_servers or ("",)
+        found.append(Traffic(policy, tuple(_of_tunnel(config, tunnel, way) for way in ways), ()))
     return found
+
+
+def _of_tunnel(config: Config, scope: TunnelScope, interface: str) -> Packet:
+    """A packet of a tunnel. It is known to our rules by its hosts and its form alone: a raw socket is none that a rule
+    can look for."""
+    return Packet(
+        name="packets of tunnels (GRE)",
+        version=4,
+        transport=Transport.GRE,
+        state="new",
+        interface=interface,
+        sources=scope.sources,
+        destinations=scope.destinations,
+        destination_is_ours="unicast" not in scope.to,
+        our_bits=config.network.mark.mask,
+        our_value=config.network.mark.value,
+        is_transparent=False,
+    )
 
 
 def marked(packet: Packet) -> Packet:
