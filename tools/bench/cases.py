@@ -8,6 +8,7 @@ from tools.bench import (
     case_dcerpc,
     case_dns,
     case_ftp,
+    case_h323,
     case_irc,
     case_mgcp,
     case_pmap,
@@ -34,6 +35,8 @@ CASES: Mapping[str, Case] = {
         case_dns.CASE,
         case_pmap.CASE,
         case_dcerpc.CASE,
+        case_h323.CASE,
+        case_h323.RAS,
         case_pptp.CASE,
     )
 }  # fmt: skip
