@@ -162,10 +162,9 @@ class H323Engine(Engine):
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """The calls of the connection go on while they have H.245 on another one (HF10)."""
-        if not self._ended:
-            for call in tuple(self._signals.calls.values()):
-                call.is_signalled = False
-                call.lost(now)
+        for call in tuple(self._signals.calls.values()):
+            call.is_signalled = False
+            call.lost(now)
         self._ended.add(side)
         self._out.add(Finish(side.other))
         return self._take(now)
@@ -173,6 +172,8 @@ class H323Engine(Engine):
     def stop(self, now: float) -> Sequence[Effect]:
         for call in tuple(self._signals.calls.values()):
             call.end("stopped", now)
+            call.media.forget()  # nobody tells of what is closed from now on
+            call.tell(now)
         return self._take(now)
 
     def _end(self, how: Effect, now: float) -> None:

@@ -218,6 +218,12 @@ class CallMedia(Generic[Of]):
             before = self._heard.get(key)
             self._heard[key] = event.heard if before is None else before.plus(event.heard)
 
+    def forget(self) -> None:
+        """Nobody tells of places that are closed now."""
+        for number in self._of:
+            del self._book[number]
+        self._of.clear()
+
     def __len__(self) -> int:
         """How many places are open."""
         return len(self._of)

@@ -274,3 +274,22 @@ def test_what_passed_is_told_at_the_end() -> None:
     calls.say(CLIENT, m.release_complete())
     (stream,) = calls.notes("call.ended")[0]["streams"]
     assert (stream["medium"], stream["packets_to_caller"], stream["bytes_to_caller"]) == (1, 10, 1600)
+
+
+def test_a_call_that_begins_on_half_a_connection_ends_with_the_other_half() -> None:
+    """Found by the fuzzer: the callee had ended already."""
+    calls = Calls()
+    calls.signalling.eof(SERVER)
+    calls.say(CLIENT, m.setup(source=f"{INSIDE}:40000", h245=f"{INSIDE}:4100"))
+    calls.signalling.eof(CLIENT)
+    assert calls.log[-1] == "close 1"
+    assert calls.notes("call.failed")[0]["reason"] == "connection_lost"
+
+
+def test_a_daemon_that_ends_tells_of_its_calls() -> None:
+    calls = Calls()
+    control = apart(calls)
+    tell(control, CLIENT, m.open_channel(1, control=f"{INSIDE}:5001"))
+    calls.signalling.dissolve()
+    assert calls.notes("call.ended")[0]["reason"] == "stopped"
+    assert set(calls.engines.standing().values()) == {0}
