@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from struct import pack, unpack_from
 from typing import NamedTuple
-from uuid import UUID
 
 from protocols.contract.addresses import Malformed, Peers, Side
 from protocols.contract.effects import Close, Effect, Note, Outbox, violation
@@ -23,7 +22,7 @@ from protocols.dcerpc.answers import Answers, Heard
 from protocols.dcerpc.endpoints import Shared, Ways
 from protocols.dcerpc.interfaces import ENDPOINT_MAPPER, name_of
 from protocols.dcerpc.options import DcerpcOptions
-from protocols.dcerpc.wire import Order, Uuid
+from protocols.dcerpc.wire import Order, Uuid, swapped
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -72,7 +71,7 @@ def read_head(data: bytes) -> Head:
         raise Malformed("a datagram that is cut short")
     interface, activity = data[24:40], data[40:56]
     if order == ">":
-        interface, activity = (UUID(bytes=each).bytes_le for each in (interface, activity))
+        interface, activity = (swapped(each) for each in (interface, activity))
     is_fragment = bool(data[2] & FRAGMENT)
     call = activity, sequence
     return Head(data[1], is_fragment, order, interface, version & 0xFFFF, call, operation, body, data[78] != 0)

@@ -5,8 +5,6 @@ NDR32 and NDR64 differ in what this module calls a size: four or eight octets, a
 
 from __future__ import annotations
 
-from uuid import UUID
-
 from protocols.contract.addresses import Malformed
 from protocols.dcerpc import wire
 from protocols.dcerpc.wire import Order, Pdu, Uuid
@@ -63,7 +61,7 @@ class Reader:
     def uuid(self) -> Uuid:
         self.align(4)
         octets = self.octets(16)
-        return octets if self._little else UUID(bytes=octets).bytes_le
+        return octets if self._little else wire.swapped(octets)
 
     def array(self, most: int) -> int:
         """The counts of an array of which only a part is sent: maximum, offset and actual count. Returns the last."""

@@ -5,13 +5,13 @@ Each PDU is in the byte order of its sender, which it names itself (DC2).
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from enum import IntEnum
 from functools import lru_cache
 from struct import error as Short
 from struct import pack, unpack_from
 from typing import Literal, NamedTuple
-from uuid import UUID
 
 from protocols.contract.addresses import Malformed
 from protocols.toolbox.spans import Span
@@ -60,14 +60,25 @@ Uuid = bytes
 """The sixteen octets of a UUID, in little-endian order whatever their PDU has."""
 
 
+_TEXT = re.compile(r"[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
+
+
+def swapped(octets: bytes) -> bytes:
+    """A UUID in the other byte order: a number of four octets, two of two, and eight octets that stay."""
+    return octets[3::-1] + octets[5:3:-1] + octets[7:5:-1] + octets[8:]
+
+
 @lru_cache(maxsize=1024)
 def uuid_text(uuid: Uuid) -> str:
-    return str(UUID(bytes_le=uuid))
+    digits = swapped(uuid).hex()
+    return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
 def uuid_of(text: str) -> Uuid:
     """Raises ValueError."""
-    return UUID(text).bytes_le
+    if _TEXT.fullmatch(text) is None:
+        raise ValueError(f"{text!r} is no UUID")
+    return swapped(bytes.fromhex(text.replace("-", "")))
 
 
 class Syntax(NamedTuple):
@@ -206,7 +217,7 @@ def _uuid(pdu: Pdu, at: int) -> Uuid:
     octets = pdu.raw[at : at + 16]
     if len(octets) < 16:
         raise Malformed("a PDU that is cut short")
-    return octets if pdu.order == "<" else UUID(bytes=octets).bytes_le
+    return octets if pdu.order == "<" else swapped(octets)
 
 
 # -- contexts ----------------------------------------------------------------------------------------------------------
