@@ -139,7 +139,8 @@ class H323Engine(Engine):
         except Refused as refused:
             self._take_notes()
             answer = wire.release(refused.reference, side is SERVER, refused.reason, refused.identifier)
-            self._out.send(side, answer)
+            if side.other not in self._ended:  # else nothing goes to this side any more
+                self._out.send(side, answer)
             if not any(call.ending is None for call in self._signals.calls.values()):
                 self._end(Close("refused"), now)
             return
@@ -231,7 +232,7 @@ class H323Engine(Engine):
 class ControlEngine(Engine):
     """One connection of H.245. Its call is that of the connection which announced it."""
 
-    __slots__ = ("_call", "_ends_at", "_has_ended", "_is_copied", "_is_over", "_out", "_packets", "_turn")
+    __slots__ = ("_call", "_ended", "_ends_at", "_has_ended", "_is_copied", "_is_over", "_out", "_packets", "_turn")
 
     def __init__(self, role: Control, call: Call | None, now: float) -> None:
         """call: None if it is over."""
@@ -242,6 +243,7 @@ class ControlEngine(Engine):
         self._packets = {side: Packets() for side in Side}
         self._out = Outbox()
         self._is_copied = self._is_over = self._has_ended = False
+        self._ended: set[Side] = set()
         self._ends_at: float | None = None if call is not None else now
         if call is not None:
             call.controls += 1
@@ -273,7 +275,8 @@ class ControlEngine(Engine):
             detail = f"openLogicalChannel: channel {error.number}"
             call.session.violates("h323.too_many_channels", detail, "refused")
             self._notes(call)
-            self._out.send(side, wire.reject(error.number))
+            if side.other not in self._ended:
+                self._out.send(side, wire.reject(error.number))
             return
         except Malformed as error:
             if call.session.options.malformed == "deny":
@@ -291,6 +294,7 @@ class ControlEngine(Engine):
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         self._leave(now)
+        self._ended.add(side)
         self._out.add(Finish(side.other))
         return self._take()
 

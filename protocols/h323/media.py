@@ -128,6 +128,8 @@ class CallMedia(Generic[Of]):
         """A party says where it waits. Returns its place; None: it can have none."""
         said = _completed(stream, side, said)
         grant = stream.places.get(side)
+        if grant is not None and stream.said.get(side) == said:
+            return grant  # it says the same again, as most messages do
         media = Media(stream.kind, trigger, self._party(side, said), self._terms[1], self._terms[0])
         if grant is not None:
             stream.said[side] = said
@@ -251,9 +253,8 @@ def _is_one(held: Whereabouts | None, said: Whereabouts) -> bool:
     """Whether two statements of a party name the same pair of ports: one of them may name its RTCP alone."""
     if held is None:
         return False
-    pairs = ({(at.host, at.port >> 1) for at in one if at is not None} for one in (held, said))
-    first, second = pairs
-    return bool(first & second) or not first or not second
+    first, second = held.data or held.control, said.data or said.control
+    return first is None or second is None or (first.host == second.host and first.port >> 1 == second.port >> 1)
 
 
 def _completed(stream: Stream, side: Side, said: Whereabouts) -> Whereabouts:

@@ -229,5 +229,7 @@ def _words(name: str) -> str:
 
 def _named(kind: int) -> str:
     """The name of a message, as H.225.0 writes it."""
-    names = {known.value: known.name for known in Kind}
-    return names.get(kind, f"message_{kind:02x}").title().replace("_", "")
+    return _NAMES.get(kind) or f"Message{kind:02X}"
+
+
+_NAMES = {kind.value: kind.name.title().replace("_", "") for kind in Kind}

@@ -211,18 +211,25 @@ def _additions(known: Mapping[int, Step]) -> Step:
     """X.691 s.18.7 to 18.9: how many additions there could be, a bit for each, and those that are there. Each has its
     length, by which it is skipped if nothing in it is wanted."""
 
-    def step(walk: Walk, at: int) -> int:
-        if per.bits(walk, at, 1):
-            count, at = per.length(walk, at + 1)
-        else:
-            count, at = per.bits(walk, at + 1, 6) + 1, at + 7
+    plans: dict[tuple[int, int], tuple[Step | None, ...]] = {}
+
+    def planned(count: int, there: int) -> tuple[Step | None, ...]:
+        """For each addition that is there, the step through it. None: it is skipped."""
         if count > per.MAX_ADDITIONS:
             raise Malformed(f"{count} extension additions")
+        plan = tuple(known.get(number) for number in range(count) if there >> (count - 1 - number) & 1)
+        if len(plans) < MAX_PLANS:
+            plans[count, there] = plan
+        return plan
+
+    def step(walk: Walk, at: int) -> int:
+        head = per.bits(walk, at, 7)
+        count, at = (head + 1, at + 7) if head < 64 else per.length(walk, at + 1)
         there = per.bits(walk, at, count)
         at += count
-        for number in range(count):
-            if there >> (count - 1 - number) & 1:
-                at = _open(walk, at, known.get(number))
+        plan = plans.get((count, there))
+        for inner in planned(count, there) if plan is None else plan:
+            at = _open(walk, at, inner)
         return at
 
     return step
@@ -261,12 +268,15 @@ def _choice(
     others: Mapping[int, str],
 ) -> Step:
     """X.691 s.23. tag: the label under which the name of the alternative is kept."""
-    width, count, marker = (len(root) - 1).bit_length(), len(root), int(is_extensible)
-    beyond = 1 << width
+    width, count = (len(root) - 1).bit_length(), len(root)
+    head = width + is_extensible
+    beyond, mask = 1 << width, (1 << head) - 1
 
     def step(walk: Walk, at: int) -> int:
-        end = at + marker + width
-        number = per.bits(walk, at, marker + width) if marker + width else 0
+        end = at + head
+        if end > walk.limit:
+            raise Malformed("it ends early")
+        number = (int.from_bytes(walk.data[at >> 3 : (end + 7) >> 3], "big") >> (-end & 7)) & mask
         if number >= beyond:
             number, end = per.small(walk, at + 1)
             if tag is not None:

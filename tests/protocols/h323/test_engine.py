@@ -293,3 +293,17 @@ def test_a_daemon_that_ends_tells_of_its_calls() -> None:
     calls.signalling.dissolve()
     assert calls.notes("call.ended")[0]["reason"] == "stopped"
     assert set(calls.engines.standing().values()) == {0}
+
+
+def test_nothing_is_answered_to_a_side_that_has_been_told_of_the_end() -> None:
+    """Found by the fuzzer: the server had ended, so the client was told that nothing more comes."""
+    calls = Calls(options=H323Options(rate=1))
+    calls.signalling.eof(SERVER)
+    calls.say(CLIENT, SETUP, m.setup(reference=2))
+    assert calls.sent(CLIENT) == b"" and calls.rules() == ["h323.rate"]
+    calls = Calls(options=H323Options(max_channels=1))
+    control = apart(calls)
+    tell(control, CLIENT, m.open_channel(1, control=f"{INSIDE}:5001"))
+    control.eof(SERVER)
+    tell(control, CLIENT, m.open_channel(2, session=2, control=f"{INSIDE}:5003"))
+    assert control.sent(CLIENT) == b""
