@@ -15,7 +15,7 @@ import pytest
 
 from tests.harness import pptp_messages as pptp
 from tests.netns.namespaces import needs_root
-from tests.netns.pptp_talk import Side, Tunnel, called, connection, forge, listening
+from tests.netns.pptp_talk import PORT, Side, Tunnel, called, connection, forge, listening
 from tools.lab import Daemon, Lab, gateways, pinhole
 from tools.lab.gateways import HIDING, PUBLISHING, ROUTING, Gateway
 
@@ -163,6 +163,33 @@ def test_a_call_that_is_refused_leaves_no_way(gate: Site) -> None:
         assert client.receive() == pptp.outgoing_reply(SERVERS, 5, result=4)
         gate.far.send(gate.known, pptp.gre(known))
         assert gate.near.hears_nothing()
+
+
+def test_what_a_browser_is_made_to_send_opens_nothing(gate: Site) -> None:
+    """NAT slipstreaming: a whole conversation in the body of a request, and a server that plays its part."""
+    body = pptp.start_request() + pptp.outgoing_request(5)
+    with gate.gateway.client.inside():
+        near = socket.create_connection((str(gate.dialled), PORT), 5)
+    far, _ = gate.listener.accept()
+    far.settimeout(5)
+    with near, far:
+        far.sendall(pptp.start_reply() + pptp.outgoing_reply(SERVERS, 5))
+        near.sendall(b"POST / HTTP/1.1\r\nContent-Length: 324\r\n\r\n" + body)
+        assert Side(far).is_over()
+    assert gate.told("violation", rule="pptp.malformed") and gate.told("pinhole.opened") == []
+
+
+def test_a_rogue_server_opens_a_few_calls_and_no_more(gate: Site) -> None:
+    with gate.session() as (client, server):
+        for number in range(20):
+            server.send(pptp.incoming_request(number))
+        asked = [client.receive() for _ in range(8)]
+        refused = [server.receive() for _ in range(12)]
+        assert asked == [pptp.incoming_request(number) for number in range(8)]
+        assert [message[14:18] for message in refused] == [
+            pptp.incoming_reply(0, n, 2)[14:16] + b"\2\4" for n in range(8, 20)
+        ]
+    assert len(gate.told("pinhole.opened")) == 8
 
 
 # -- packets -----------------------------------------------------------------------------------------------------------
