@@ -15,7 +15,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import ftp, helpers, instructions, kernel_path, sip, start, tns, tunnels, versus
+from tools.bench import ftp, helpers, instructions, kernel_path, real_call, sip, start, tns, tunnels, versus
 from tools.bench.cases import CASES
 from tools.bench.figures import figure
 from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
@@ -82,6 +82,15 @@ def tunnels_command(quick: bool, as_json: bool) -> None:
     _report(lambda say: tunnels.run(effort, say), _show_tunnels, as_json)
 
 
+@main.command("call")
+@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
+@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
+def call_command(quick: bool, as_json: bool) -> None:
+    """A call of three minutes, with its audio: CPU of the gateway's processes. Exit status 1 when a bar is missed."""
+    effort = real_call.QUICK if quick else real_call.FULL
+    _report(lambda say: real_call.run(effort, say), _show_call, as_json)
+
+
 @main.command("start")
 @click.option("--rounds", default=20, show_default=True, help="How often each command is run.")
 @click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
@@ -129,7 +138,15 @@ def _show_versus(report: versus.Report, console: Console) -> None:
 
 
 AnyReport = TypeVar(
-    "AnyReport", Report, sip.Report, tns.Report, helpers.Report, versus.Report, kernel_path.Report, tunnels.Report
+    "AnyReport",
+    Report,
+    sip.Report,
+    tns.Report,
+    helpers.Report,
+    versus.Report,
+    kernel_path.Report,
+    real_call.Report,
+    tunnels.Report,
 )
 
 
@@ -242,6 +259,18 @@ def _show_tunnels(report: tunnels.Report, console: Console) -> None:
     table = Table("", "bytes carried", "CPU of a packet, µs", "packets/s a core", "Gbit/s a core")
     for row in tunnels.rows(report):
         table.add_row(*row)
+    console.print(table)
+    _show_bars(report.bars, console)
+
+
+def _show_call(report: real_call.Report, console: Console) -> None:
+    console.print(f"{report.machine}; medians of {report.effort.rounds} rounds.")
+    table = Table("CPU of", *report.figures)
+    every = report.figures.values()
+    table.add_row("signalling, ms", *(f"{median(one.signalling) * 1e3:.2f}" for one in every))
+    table.add_row("the first packets of a stream, ms", *(f"{median(one.beginning) * 1e3:.2f}" for one in every))
+    table.add_row("a packet, µs", *(f"{median(one.packet) * 1e6:.2f}" for one in every))
+    table.add_row("a call of three minutes, ms", *(f"{median(one.calls()) * 1e3:.2f}" for one in every))
     console.print(table)
     _show_bars(report.bars, console)
 

@@ -15,7 +15,7 @@ from typing import Any
 from tools.bench.ways import give_order, start_program
 from tools.lab import Daemon, Lab
 from tools.lab import pinhole as serving
-from tools.lab.daemon import ROOT
+from tools.lab.daemon import ROOT, KernelPath
 from tools.peers import kamailio
 from tools.peers.programs import found
 
@@ -118,9 +118,11 @@ def kernel() -> Iterator[Way]:
 
 
 @contextlib.contextmanager
-def pinhole(name: str = "pinhole", tree: Path = ROOT, under: tuple[str, ...] = ()) -> Iterator[Way]:
+def pinhole(
+    name: str = "pinhole", tree: Path = ROOT, under: tuple[str, ...] = (), kernel_path: KernelPath = "off"
+) -> Iterator[Way]:
     """As an ordinary user with two capabilities, `snat: interface`. tree: the checkout whose pinhole it is. under: a
-    command that runs it and measures it. Nothing is forwarded, so nothing passes it by."""
+    command that runs it and measures it. kernel_path: of media. Nothing is forwarded, so nothing passes it by."""
     text = f"""
 version: 1
 policies:
@@ -134,7 +136,9 @@ limits: {{pinholes: {_MOST}, pinholes_per_session: {_MOST}, pinholes_per_client:
 """
     with Lab("nat") as lab:
         _for_load(lab)
-        with serving(lab, text, unprivileged=True, tree=tree, under=under, nofile=DESCRIPTORS) as daemon:
+        with serving(
+            lab, text, unprivileged=True, tree=tree, under=under, kernel_path=kernel_path, nofile=DESCRIPTORS
+        ) as daemon:
             daemon.lock_down()
             yield Way(name, lab, {"pinhole": daemon.pid}, daemon)
 
