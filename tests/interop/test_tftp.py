@@ -29,8 +29,8 @@ SIZES = (0, 511, 512, 513, 1428, 70_000)
 """Less than a block, a block, and more (TF5)."""
 LOST = frozenset((6, 30, 47))
 """Datagrams of a transfer in windows that its line loses: request, OACK and ACK come before the first window, so 6 is
-its third block. Which one is lost is not left to chance: behind the last ACK nobody speaks any more, and that the log
-tells of a transfer half a minute later where it is lost is a matter of its own (TF16, TF17)."""
+its third block. Which one is lost is not left to chance: behind the last ACK nobody speaks any more, so where that one
+is lost the log tells of the transfer half a minute later (TF17)."""
 IN_A_ROW, AT_ONCE = 200, 500
 CROWD = "10.50.0.0/16"
 """Addresses of clients that stand behind the client's host."""

@@ -101,21 +101,24 @@ def _pass(ends: list[socket.socket], over: int, fate: Fate, chance: random.Rando
     while True:
         left = max(0.0, waiting[0][0] - time.monotonic()) if waiting else None
         readable, _, _ = select.select([*ways, over], [], [], left)
-        if over in readable:
-            return
+        # Whoever has sent the last word of a conversation may have gone before it has passed here.
+        is_over = over in readable
         while waiting and waiting[0][0] <= time.monotonic():
             _, _, end, frame = heapq.heappop(waiting)
             _send(end, frame)
-        for descriptor in readable:
-            sock, end = ways[descriptor]
+        for sock, end in ways.values() if is_over else (ways[descriptor] for descriptor in readable):
             with contextlib.suppress(BlockingIOError):
                 while True:
                     frame = sock.recv(_MAX_FRAME)
                     for seconds in _delays(frame, fate, chance, counts):
-                        if seconds:
+                        if seconds and not is_over:
                             heapq.heappush(waiting, (time.monotonic() + seconds, next(numbers), end, frame))
                         else:
                             _send(end, frame)
+        if is_over:
+            for _, _, end, frame in sorted(waiting, key=lambda one: one[:2]):
+                _send(end, frame)
+            return
 
 
 def _send(end: socket.socket, frame: bytes) -> None:
