@@ -1,4 +1,5 @@
-"""Calls, registrations and transfers over bad lines for a long time: `python -m tools.soak` (half an hour).
+"""Calls, registrations and transfers over bad lines for a long time: `python -m tools.soak` (half an hour). With
+`--streams 1000` so many streams of media pass in the kernel meanwhile, and every packet must have been counted.
 
 Phones behind a gateway and an exchange outside call each other, while both lines lose, repeat and delay datagrams. Some
 phones vanish in the middle of a call. At the end nothing may be left in the daemon, and its memory must have stayed
@@ -11,6 +12,7 @@ import asyncio
 import contextlib
 import json
 import random
+import re
 import sys
 from collections import Counter
 from collections.abc import Callable
@@ -23,7 +25,9 @@ import click
 
 from tools.lab import Daemon, Lab, pinhole
 from tools.lab.bad_link import Counts, Fate, bad_link
+from tools.lab.daemon import KernelPath
 from tools.peers.sip_phone import Phone, where
+from tools.peers.talker import UDP_LENGTH, Talker
 
 PHONES = 12
 FIRST_PORT = 5070
@@ -31,6 +35,8 @@ FATE = Fate(lost=0.02, doubled=0.02, delayed=0.05)
 GONE_SECONDS = 120
 """Until everything that was left behind has timed out: a registration, and 32 s more."""
 REGISTERED_SECONDS = 60
+RISE_SECONDS = 20.0
+"""Until all calls have begun once."""
 SAMPLE_SECONDS = 5.0
 MOST_GROWTH = 0.05
 """Of resident memory, from the second third of the time to the last one."""
@@ -44,7 +50,17 @@ policies:
     snat: interface
     options: {{sip: {{ring_seconds: {idle}, media_idle: {idle}, call_idle: {idle}}}}}
 timeouts: {{udp_idle: {idle}}}
+limits: {{pinholes_per_client: 100000, pinholes_per_session: 100000}}
 """
+
+_ON_THE_WIRE = "\n".join(
+    f"table netdev soak_{name} {{\nchain out {{\ntype filter hook ingress device bad_{name}_0 priority -10\n"
+    f"meta l4proto udp udp length {UDP_LENGTH} counter\n}}\n}}"
+    for name in ("lan0", "wan0")
+)
+"""Counts the packets of media that have left the gateway, whatever has carried them, where the bad line begins: what a
+program redirects meets no hook of the firewall on its way out."""
+TALKING_PORT = 5100
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +68,8 @@ class Effort:
     seconds: float
     idle_seconds: float = 20
     """After which calls and sessions that are silent are over."""
+    streams: int = 0
+    """Of media that pass in the kernel."""
     says_goodbye: bool = False
     """At the end the lines are good, and no phone leaves without a word: what is left then need not time out."""
 
@@ -67,6 +85,10 @@ class Report:
     """Lines of that name in the audit log."""
     failures: list[dict[str, Any]]
     """Bugs of ours."""
+    media: tuple[int, int]
+    """Packets of media that were sent on: by the audit log, and on the wire. Without `streams` nobody counts."""
+    in_kernel: int
+    """How many of them the kernel has passed, by the log."""
     memory: list[int]
     """Resident bytes, from time to time."""
 
@@ -77,26 +99,45 @@ class Report:
 
     @property
     def is_clean(self) -> bool:
-        return not self.left and not self.failures
+        return not self.left and not self.failures and self.media[0] == self.media[1]
 
 
 def run(effort: Effort, seed: int, say: Callable[[str], None] = lambda _: None) -> Report:
     """Build the lab, call, take it down. Raises RuntimeError when the lab does not stand."""
     chance = random.Random(seed)
     text = _CONFIG.format(idle=effort.idle_seconds)
-    with Lab("nat") as lab, pinhole(lab, text, unprivileged=True) as daemon, contextlib.ExitStack() as stack:
+    way: KernelPath = "tcx" if effort.streams else "off"
+    with (
+        Lab("nat") as lab,
+        pinhole(lab, text, unprivileged=True, kernel_path=way) as daemon,
+        contextlib.ExitStack() as stack,
+    ):
         daemon.lock_down()
         fate = replace(FATE)
         links = {
             link: stack.enter_context(bad_link(lab, link, fate, random.Random(chance.random())))
             for link in ("lan0-0", "wan0-0")
         }
+        if effort.streams:
+            lab.firewall(_ON_THE_WIRE)
         before = daemon.ask("status")
         did, memory = asyncio.run(_soak(lab, daemon, effort, fate, chance, say))
         say("waiting for what was left behind")
         left = _left(daemon, before)
         failures = [line for line in daemon.audit() if line["event"] in ("engine.failed", "daemon.failed")]
-        return Report(effort.seconds, dict(did), links, left, len(daemon.audit("violation")), failures, memory)
+        media, in_kernel = _media(lab, daemon) if effort.streams else ((0, 0), 0)
+        violations = len(daemon.audit("violation"))
+        return Report(effort.seconds, dict(did), links, left, violations, failures, media, in_kernel, memory)
+
+
+def _media(lab: Lab, daemon: Daemon) -> tuple[tuple[int, int], int]:
+    """Packets that were sent on, by the audit log and on the wire, and those of the kernel by the log."""
+    lines = daemon.audit("pinhole.closed")
+    told = sum(line.get("packets_in", 0) - line.get("packets_lost", 0) for line in lines)
+    # Both places of a call say what the kernel has passed for them, so each packet counts twice.
+    in_kernel = sum(line.get("packets_in_kernel", 0) for line in lines) // 2
+    counters = re.findall(r"counter packets (\d+)", lab.gateway.run(["nft", "list", "ruleset"]).stdout)
+    return (told, sum(map(int, counters))), in_kernel
 
 
 async def _soak(
@@ -112,6 +153,8 @@ async def _soak(
             mind = random.Random(chance.random())
             tasks.create_task(_live(lab, FIRST_PORT + number, mind, did, ends_at))
         tasks.create_task(_call_in(exchange, random.Random(chance.random()), ends_at))
+        if effort.streams:
+            tasks.create_task(_talk(lab, effort.streams // 2, chance, did, ends_at))
         while loop.time() < ends_at:
             memory.append(_resident_bytes(daemon))
             say(f"{ends_at - loop.time():.0f} s to go: {sum(did.values())} things done, {memory[-1] >> 20} MiB")
@@ -145,6 +188,27 @@ async def _live(lab: Lab, port: int, mind: random.Random, did: Counter[str], end
             await phone.leave()
 
 
+async def _talk(lab: Lab, calls: int, chance: random.Random, did: Counter[str], ends_at: float) -> None:
+    """So many calls at once, one after the other in each place."""
+    loop = asyncio.get_running_loop()
+    ends = [
+        await Talker.at(host, TALKING_PORT, "talker", random.Random(chance.random()), did)
+        for host in (lab.client, lab.server)
+    ]
+    at = (str(lab.server.v4), TALKING_PORT)
+
+    async def talk(number: int) -> None:
+        await asyncio.sleep(number * RISE_SECONDS / calls)
+        while loop.time() < ends_at:
+            await ends[0].call(f"sip:talker@{at[0]}:{at[1]}", at)
+
+    async with asyncio.TaskGroup() as tasks:
+        for number in range(calls):
+            tasks.create_task(talk(number))
+    for end in ends:
+        await end.leave()
+
+
 async def _call_in(exchange: Phone, mind: random.Random, ends_at: float) -> None:
     """The exchange calls whoever has registered, and whoever is still said to have."""
     loop = asyncio.get_running_loop()
@@ -173,6 +237,8 @@ def _left(daemon: Daemon, before: dict[str, Any]) -> dict[str, Any]:
         while True:
             status = daemon.ask("status")
             left = {name: status[name] for name in names if status[name] != before[name]}
+            if streams := status["fastpath"]["streams"]:
+                left["streams"] = streams
             if not left or loop.time() > end:
                 return left
             await asyncio.sleep(1)
@@ -183,12 +249,13 @@ def _left(daemon: Daemon, before: dict[str, Any]) -> dict[str, Any]:
 @click.command()
 @click.option("--minutes", type=float, default=30.0, show_default=True)
 @click.option("--seed", type=int, default=None, help="Of all that chance decides.")
+@click.option("--streams", type=int, default=0, help="Of media that pass in the kernel meanwhile.")
 @click.option("--json", "as_json", is_flag=True, help="Also every sample of memory, for programs.")
-def main(minutes: float, seed: int | None, as_json: bool) -> None:
-    """Exit status 1 when something is left, or memory grows."""
+def main(minutes: float, seed: int | None, streams: int, as_json: bool) -> None:
+    """Exit status 1 when something is left, a packet of media was not counted, or memory grows."""
     seed = random.SystemRandom().randrange(1 << 32) if seed is None else seed
     try:
-        report = run(Effort(minutes * 60), seed, lambda text: print(text, file=sys.stderr))
+        report = run(Effort(minutes * 60, streams=streams), seed, lambda text: print(text, file=sys.stderr))
     except RuntimeError as error:
         raise click.ClickException(str(error)) from error
     if as_json:
@@ -200,6 +267,9 @@ def main(minutes: float, seed: int | None, as_json: bool) -> None:
         for link, counts in report.links.items():
             print(f"{link}: {asdict(counts)}")
         print(f"left: {report.left or 'nothing'}; violations: {report.violations}; failures: {len(report.failures)}")
+        if streams:
+            told, passed = report.media
+            print(f"media: {passed} packets on the wire, {told} by the log, {report.in_kernel} of them in the kernel")
         first, last = report.memory[0] >> 20, report.memory[-1] >> 20
         print(f"memory: {first} MiB at first, {last} MiB at last; last third beside the second: {report.growth:+.1%}")
     sys.exit(0 if report.is_clean and report.growth <= MOST_GROWTH else 1)

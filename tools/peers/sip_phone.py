@@ -22,7 +22,7 @@ LAST_SEND = 7
 """Then nobody waits any more: 64 * T1."""
 RTP_PACKETS = 12
 _URI_HOST = re.compile(r"sip:(?:[^@;>\s]*@)?([^:;>\s]+):(\d+)")
-_MEDIA = re.compile(r"^c=IN IP4 (\S+)\r?$.*^m=audio (\d+) ", re.MULTILINE | re.DOTALL)
+RTP_MEDIA = re.compile(r"^c=IN IP4 (\S+)\r?$.*^m=audio (\d+) ", re.MULTILINE | re.DOTALL)
 
 At = tuple[str, int]
 
@@ -183,7 +183,7 @@ class Phone(asyncio.DatagramProtocol):
         self._dialogs.pop(dialog.call_id, None)
 
     async def _talk(self, dialog: Dialog, body: str) -> None:
-        if (found := _MEDIA.search(body)) is None:
+        if (found := RTP_MEDIA.search(body)) is None:
             return
         for number in range(RTP_PACKETS):
             if dialog.is_over:
