@@ -99,7 +99,7 @@ def fork(settings: Settings, order: Order = Order.LAST) -> Child | None:
     lifeline, end = os.pipe()
 
     def work() -> int:
-        os.close(end)
+        _close_all_but(entrance.fileno(), ours, lifeline)
         return _hold(settings, order, entrance, (ours, lifeline), lambda: None)
 
     pid = beside.start(frozenset(NEEDED), work)
@@ -107,6 +107,15 @@ def fork(settings: Settings, order: Order = Order.LAST) -> Child | None:
     os.close(ours)
     os.close(lifeline)
     return Child(pid, end)
+
+
+def _close_all_but(*kept: int) -> None:
+    """Close what this process was born with. Somebody may wait for the end of what is written there."""
+    first = 3
+    for descriptor in sorted(kept):
+        os.closerange(first, descriptor)
+        first = descriptor + 1
+    os.closerange(first, os.sysconf("SC_OPEN_MAX"))
 
 
 def _check_rights() -> None:
