@@ -72,7 +72,7 @@ class H323Options(Options):
 
 
 RAS_PERMITS = {
-    "ras.elsewhere": "gatekeepers: [NETWORK], or call_targets: [NETWORK]",
+    "ras.elsewhere": "call_targets: [NETWORK]",
     "ras.malformed": "malformed: pass",
     "ras.rate": "rate: NUMBER",
     "ras.too_many_registrations": "max_registrations: NUMBER",
