@@ -17,7 +17,7 @@ from tools.peers import samba
 from tools.peers.ftp import SECONDS
 from tools.peers.samba import CallFailed
 
-pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
+pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, pytest.mark.timeout(180), needs_root]
 
 SRVSVC, NETLOGON, DRSUAPI = (
     "4b324fc8-1670-01d3-1278-5a47bf6ee188",
