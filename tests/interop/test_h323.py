@@ -80,7 +80,7 @@ def test_the_forms_of_a_call_without_a_helper_and_with_that_of_the_kernel() -> N
         ):
             lab.firewall("flush ruleset" + rules)
             lab.gateway.run(["conntrack", "-F"])
-            found[name] = heard(pair, GIVES_UP_SECONDS)
+            found[name] = heard(pair, GIVES_UP_SECONDS if name == "no helper" else SECONDS)
     assert found == {
         "no firewall": ALL_HEARD,
         "no helper": ALL_SILENT,

@@ -77,10 +77,11 @@ def registered(
 
 
 def called(pair: Pair, seconds: float = SECONDS) -> dict[str, tuple[bool, bool]]:
-    """What comes of a call out, and of one in: whether its caller and its callee have heard each other."""
+    """What comes of a call out, and of one in: whether its caller and its callee have heard each other. seconds: how
+    long the one that comes in is waited for."""
     inside, outside = pair
     return {
-        "out": converse(inside, outside, OUTSIDE, seconds),
+        "out": converse(inside, outside, OUTSIDE),
         "in": converse(outside, inside, INSIDE, seconds),
     }
 
