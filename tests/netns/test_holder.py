@@ -455,7 +455,8 @@ def test_it_ends_with_the_process_that_has_started_it(host: Place) -> None:
 async def test_the_daemon_is_told_what_comes_and_goes_and_finds_a_holder_that_is_back(
     host: Place, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    monkeypatch.setattr("proxy.holder.client.FIRST_SECONDS", 0.05)
+    for name in ("FIRST_SECONDS", "LONGEST_SECONDS"):
+        monkeypatch.setattr(f"proxy.holder.client.{name}", 0.05)
     told: asyncio.Queue[object] = asyncio.Queue()
 
     def holds(given: Tables) -> None:
