@@ -14,6 +14,7 @@ from __future__ import annotations
 import os
 import socket
 import struct
+from array import array
 from collections.abc import Sequence
 from enum import Enum, IntEnum
 from typing import NamedTuple
@@ -22,6 +23,7 @@ from proxy.errors import PinholeError
 
 _MESSAGE = struct.Struct("=c3xI")
 _MOST_DESCRIPTORS = 3
+_DESCRIPTOR_BYTES = array("i").itemsize
 
 
 class Kind(Enum):
@@ -63,7 +65,8 @@ _DESCRIPTORS = {Kind.TABLES: (3,), Kind.LINK: (0, 1), Kind.GONE: (0,), Kind.OFF:
 def send(sock: socket.socket, kind: Kind, number: int = 0, descriptors: Sequence[int] = ()) -> None:
     """Say one thing. Raises EOFError when the other side is gone, or does not read what was said before."""
     try:
-        socket.send_fds(sock, [_MESSAGE.pack(kind.value, number)], descriptors, socket.MSG_DONTWAIT)
+        rights = [(socket.SOL_SOCKET, socket.SCM_RIGHTS, array("i", descriptors))] if descriptors else []
+        sock.sendmsg([_MESSAGE.pack(kind.value, number)], rights, socket.MSG_DONTWAIT)
     except OSError as error:
         raise EOFError from error
 
@@ -71,15 +74,20 @@ def send(sock: socket.socket, kind: Kind, number: int = 0, descriptors: Sequence
 def receive(sock: socket.socket) -> Message | None:
     """The next message. None: none has come yet. Raises EOFError at the end, and PinholeError when it is none that a
     holder says."""
+    room = socket.CMSG_LEN(_MOST_DESCRIPTORS * _DESCRIPTOR_BYTES)
     try:
-        flags = socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC
-        data, descriptors, came, _ = socket.recv_fds(sock, _MESSAGE.size + 1, _MOST_DESCRIPTORS, flags)
+        # Python's own function for descriptors takes flags and forgets them.
+        data, rights, came, _ = sock.recvmsg(_MESSAGE.size + 1, room, socket.MSG_DONTWAIT | socket.MSG_CMSG_CLOEXEC)
     except BlockingIOError:
         return None
     except ConnectionResetError:
         raise EOFError from None
     if not data:
         raise EOFError
+    descriptors = array("i")
+    for level, what, value in rights:
+        if (level, what) == (socket.SOL_SOCKET, socket.SCM_RIGHTS):
+            descriptors.frombytes(value[: len(value) - len(value) % _DESCRIPTOR_BYTES])
     try:
         letter, number = _MESSAGE.unpack(data)
         kind = Kind(letter)
