@@ -295,6 +295,11 @@ def killed(place: Site) -> None:
     os.close(holder.lifeline)
 
 
+def is_attached(place: Site) -> None:
+    """Tables come first, and then one link after the other."""
+    until(lambda: {"lan0", "wan0"} <= set(place.daemon.ask("status")["fastpath"]["interfaces"]))
+
+
 def last_heard(place: Site, talk: Talk) -> float:
     """For how many seconds packets still pass, one each millisecond, from now on."""
     began = last = time.monotonic()
@@ -321,6 +326,7 @@ def test_without_the_holder_streams_go_on_and_the_next_holder_has_them(fragile: 
     assert streams(fragile) == 2
     fragile.daemon.hold()
     fragile.daemon.wait_for("fastpath.back")
+    is_attached(fragile)
     both_in_kernel(fragile, talk)
     both_in_kernel(fragile, later)
     assert streams(fragile) == 4
@@ -341,6 +347,7 @@ def test_an_ipsec_policy_ends_it_and_calls_go_on(fragile: Site) -> None:
     count = len(fragile.daemon.audit("fastpath.back"))
     fragile.lab.gateway.run(["ip", "xfrm", "policy", "delete", *policy.split()])
     fragile.daemon.wait_for("fastpath.back", count + 1)
+    is_attached(fragile)
     both_in_kernel(fragile, talk)
     talk.hang_up()
 
