@@ -69,8 +69,9 @@ def choose_path(config: pytest.Config, name: str) -> None:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
-    parameter = getattr(request, "param", "")
-    choose_path(request.config, f"{request.node.nodeid}::{fixturedef.argname}{parameter}")
+    # The parameter itself may be an object whose text is another one in each run.
+    number = getattr(request, "param_index", 0)
+    choose_path(request.config, f"{request.node.nodeid}::{fixturedef.argname}-{number}")
 
 
 @pytest.hookimpl(tryfirst=True)

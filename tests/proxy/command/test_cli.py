@@ -461,7 +461,7 @@ def test_net_status_is_fine_only_when_all_parts_stand(
 @pytest.mark.parametrize(("level", "code"), [("ok", 0), ("warn", 0), ("fail", 1)])
 def test_doctor_fails_for_failures_alone(monkeypatch: pytest.MonkeyPatch, level: str, code: int) -> None:
     finding = Finding(Level(level), "masquerade", "wan0 rewrites again", "exclude the mark", "nat.source")
-    monkeypatch.setattr(examine, "examine", lambda settings, limits: [finding])
+    monkeypatch.setattr(examine, "examine", lambda settings, limits, fastpath: [finding])
     result = pinhole("doctor", "--json")
     assert result.exit_code == code
     found = {
