@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from protocols.contract.addresses import Count, Network, Seconds
-from protocols.contract.engine import Options
+from protocols.contract.engine import MediaOptions, Options
 
 PERMITS = {
     "third_host": "media_hosts: [NETWORK]",
@@ -22,7 +22,7 @@ PERMITS = {
 
 
 @dataclass(frozen=True)
-class H323Options(Options):
+class H323Options(MediaOptions):
     """What a policy may set under `options: h323:`."""
 
     media_hosts: tuple[Network, ...] = ()
