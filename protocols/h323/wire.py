@@ -12,6 +12,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from protocols.contract.addresses import Malformed
+from protocols.toolbox.packets import Packets
 from protocols.toolbox.spans import Span
 
 HEADER_BYTES = 4
@@ -43,25 +44,12 @@ class Kind(IntEnum):
     STATUS = 0x7D
 
 
-class Packets:
+class TpktPackets(Packets):
     """Cuts one direction of a stream into TPKT packets, however they are cut or joined (HF3)."""
 
-    __slots__ = ("_data",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def push(self, data: bytes) -> None:
-        """Something has come."""
-        self._data += data
-
-    def pop(self) -> bytes | None:
-        """The next packet, with its header. None: it is not whole. Raises Malformed when what comes is no TPKT (HF1).
-        The first octet alone tells that."""
-        data = self._data
+    def _length(self, data: bytearray) -> int | None:
         if not data:
             return None
         if data[0] != _VERSION:
@@ -69,19 +57,9 @@ class Packets:
         if len(data) < HEADER_BYTES:
             return None
         length = data[2] << 8 | data[3]
-        if length < HEADER_BYTES:
+        if length < HEADER_BYTES:  # HF1
             raise Malformed(f"a TPKT of {length} octets")
-        if len(data) < length:
-            return None
-        packet = bytes(data[:length])
-        del data[:length]
-        return packet
-
-    def rest(self) -> bytes:
-        """What is left. It is no longer read as packets."""
-        left = bytes(self._data)
-        self._data.clear()
-        return left
+        return length
 
 
 class Signal(NamedTuple):

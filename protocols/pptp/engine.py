@@ -37,7 +37,7 @@ from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, PinholeEve
 from protocols.pptp import wire
 from protocols.pptp.calls import PURPOSE, Call, Calls
 from protocols.pptp.options import PERMITS, PptpOptions
-from protocols.pptp.wire import CALL_AT, PEERS_CALL_AT, Greeting, Kind, MessageBuffer
+from protocols.pptp.wire import CALL_AT, PEERS_CALL_AT, Greeting, Kind, Messages
 from protocols.toolbox.copies import with_copies
 
 MOST_NOTED = 8
@@ -59,7 +59,7 @@ class PptpEngine(Engine):
         self._options = options
         self._calls = Calls(peers, options, pinholes, of_client)
         self._out = Outbox()
-        self._buffers = {side: MessageBuffer() for side in Side}
+        self._buffers = {side: Messages() for side in Side}
         hosts = [end.host for side in Side for end in (peers.own(side), peers.as_seen(side))]
         self._follows = options.tunnel == "follow" and all(host.version == 4 for host in hosts)
         """Whether tunnels are carried."""

@@ -10,6 +10,7 @@ from struct import Struct
 from typing import NamedTuple
 
 from protocols.contract.addresses import Malformed
+from protocols.toolbox.packets import Packets
 
 HEADER_BYTES = 12
 MAX_MESSAGE = 512
@@ -77,26 +78,16 @@ ADMIN_SHUTDOWN = 3
 """The result of a Call-Disconnect-Notify: the call was ended by those who run the access concentrator."""
 
 
-class MessageBuffer:
-    """Cuts one direction of a stream into messages, in linear time whatever the segments are."""
+class Messages(Packets):
+    """Cuts one direction of a stream into messages (PP10)."""
 
-    __slots__ = ("_data", "_is_first")
+    __slots__ = ("_is_first",)
 
     def __init__(self) -> None:
-        self._data = bytearray()
+        super().__init__()
         self._is_first = True
 
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def push(self, data: bytes) -> None:
-        """More of the stream has come."""
-        self._data += data
-
-    def pop(self) -> bytes | None:
-        """The next message. None: it is not whole. Raises Malformed for bytes that can be none (PP10), and as soon as
-        they have come: who speaks another protocol may wait for an answer."""
-        data = self._data
+    def _length(self, data: bytearray) -> int | None:
         if len(data) < 2:
             return None
         length = int.from_bytes(data[:2], "big")
@@ -104,23 +95,18 @@ class MessageBuffer:
             raise Malformed(f"a message of {length} bytes")
         if data[4:8] != _MAGIC[: max(0, len(data) - 4)]:
             raise Malformed(f"no magic number: {bytes(data[4:8]).hex()}")
-        if len(data) < HEADER_BYTES or len(data) < length:
-            return None
-        message = bytes(data[:length])
+        if len(data) >= length:
+            self._check(bytes(data[:length]))
+        return length
+
+    def _check(self, message: bytes) -> None:
+        """Raises Malformed if a whole message can be none."""
         if self._is_first and type_of(message) != CONTROL:
             raise Malformed(f"the first message has type {type_of(message)}")
         kind = kind_of(message)
-        if kind is not None and length < LEAST[kind]:
-            raise Malformed(f"{kind.name} of {length} bytes")
+        if kind is not None and len(message) < LEAST[kind]:
+            raise Malformed(f"{kind.name} of {len(message)} bytes")
         self._is_first = False
-        del data[:length]
-        return message
-
-    def rest(self) -> bytes:
-        """The bytes that are left, of a message that does not become whole."""
-        left = bytes(self._data)
-        self._data.clear()
-        return left
 
 
 def type_of(message: bytes) -> int:

@@ -34,7 +34,7 @@ from protocols.tns import address as text
 from protocols.tns import wire
 from protocols.tns.options import PERMITS, TnsOptions
 from protocols.tns.redirect import MAX_TEXT, Ask, Follow, Redirect, Redirected, Refuse, Step
-from protocols.tns.wire import Kind, PacketBuffer
+from protocols.tns.wire import Kind, TnsPackets
 from protocols.toolbox import tls
 from protocols.toolbox.copies import with_copies
 
@@ -114,7 +114,7 @@ class TnsEngine(Engine):
         self._pinholes = pinholes
         self._now = now
         self._out = Outbox()
-        self._buffers = {side: PacketBuffer() for side in Side}
+        self._buffers = {side: TnsPackets() for side in Side}
         self._state = State.START
         self._is_copied = False
         """Somebody traces the session."""

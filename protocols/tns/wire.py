@@ -13,6 +13,7 @@ from struct import unpack_from
 from typing import NamedTuple
 
 from protocols.contract.addresses import Malformed
+from protocols.toolbox.packets import Packets
 
 HEADER_BYTES = 8
 DATA_BYTES = 10
@@ -51,39 +52,18 @@ LAST_KIND = 19
 """The highest number of a packet's type that is known."""
 
 
-class PacketBuffer:
-    """Cuts one direction of a stream into packets, in linear time whatever the segments are."""
+class TnsPackets(Packets):
+    """Cuts one direction of a stream into packets."""
 
-    __slots__ = ("_data",)
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-
-    def __len__(self) -> int:
-        return len(self._data)
-
-    def push(self, data: bytes) -> None:
-        self._data += data
-
-    def pop(self) -> bytes | None:
-        """The next packet. None: it is not whole. Raises Malformed for bytes that can be no packet."""
-        data = self._data
+    def _length(self, data: bytearray) -> int | None:
         if len(data) < HEADER_BYTES:
             return None
         length, kind = int.from_bytes(data[:2], "big"), data[4]
         if length < HEADER_BYTES or not 1 <= kind <= LAST_KIND:
             raise Malformed(f"no packet: length {length}, type {kind}")
-        if len(data) < length:
-            return None
-        packet = bytes(data[:length])
-        del data[:length]
-        return packet
-
-    def rest(self) -> bytes:
-        """The bytes that are left. They are no longer read as packets."""
-        left = bytes(self._data)
-        self._data.clear()
-        return left
+        return length
 
 
 def kind(packet: bytes) -> int:

@@ -212,7 +212,7 @@ class Gatekeeper:
     def _accept(self, listener: socket.socket) -> None:
         caller, _ = listener.accept()
         caller.settimeout(SECONDS)
-        packets = wire.Packets()
+        packets = wire.TpktPackets()
         while (setup := packets.pop()) is None:
             packets.push(caller.recv(65535))
         user = wire.read_signal(setup).user

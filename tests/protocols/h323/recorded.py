@@ -19,9 +19,9 @@ Capture = tuple[str, Sequence[int], Sequence[int], Sequence[int]]
 
 def packets(connection: Connection) -> Iterator[tuple[Side, bytes]]:
     """The TPKT packets of a connection, in their order."""
-    cut: dict[Side, wire.Packets] = {}
+    cut: dict[Side, wire.TpktPackets] = {}
     for side, data in connection.said:
-        one = cut.setdefault(side, wire.Packets())
+        one = cut.setdefault(side, wire.TpktPackets())
         one.push(data)
         while (packet := one.pop()) is not None:
             yield side, packet

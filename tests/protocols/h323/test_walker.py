@@ -64,9 +64,9 @@ def captured() -> Iterator[tuple[Walker, bytes]]:
     path = found(*CAPTURE)
     for port in (1720, 1232):
         for connection in connections(path, port):
-            cut: dict[object, wire.Packets] = {}
+            cut: dict[object, wire.TpktPackets] = {}
             for side, data in connection.said:
-                packets = cut.setdefault(side, wire.Packets())
+                packets = cut.setdefault(side, wire.TpktPackets())
                 packets.push(data)
                 while (packet := packets.pop()) is not None:
                     if port == 1720:

@@ -11,7 +11,7 @@ from tests.protocols.h323.messages import FAST_SETUP
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
-    packets, found = wire.Packets(), []
+    packets, found = wire.TpktPackets(), []
     for at in range(0, len(data), size):
         packets.push(data[at : at + size])
         while (packet := packets.pop()) is not None:

@@ -6,7 +6,7 @@ import pytest
 
 from protocols.contract.addresses import Malformed
 from protocols.pptp import wire
-from protocols.pptp.wire import LEAST, Kind, MessageBuffer
+from protocols.pptp.wire import LEAST, Kind, Messages
 from tests.harness import pptp_messages as pptp
 
 EVERY = {
@@ -30,7 +30,7 @@ EVERY = {
 
 
 def popped(data: bytes) -> list[bytes]:
-    buffer = MessageBuffer()
+    buffer = Messages()
     buffer.push(data)
     found = []
     while (message := buffer.pop()) is not None:
@@ -57,7 +57,7 @@ def test_less_than_that_is_none_and_more_is_one(kind: Kind) -> None:
 
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_a_message_is_none_before_it_is_whole(cut: int) -> None:
-    buffer, message = MessageBuffer(), pptp.echo_request()
+    buffer, message = Messages(), pptp.echo_request()
     buffer.push(message[:cut])
     assert buffer.pop() is None
     buffer.push(message[cut:] + b"\0")

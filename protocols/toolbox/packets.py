@@ -1,0 +1,40 @@
+"""Packets that tell their own length, cut from a stream."""
+
+from __future__ import annotations
+
+
+class Packets:
+    """Cuts one direction of a stream into packets, in linear time whatever the segments are."""
+
+    __slots__ = ("_data",)
+
+    def __init__(self) -> None:
+        self._data = bytearray()
+
+    def __len__(self) -> int:
+        return len(self._data)
+
+    def push(self, data: bytes) -> None:
+        """More of the stream has come."""
+        self._data += data
+
+    def pop(self) -> bytes | None:
+        """The next packet, with its header. None: it is not whole. Raises Malformed for bytes that can be no packet."""
+        data = self._data
+        length = self._length(data)
+        if length is None or len(data) < length:
+            return None
+        packet = bytes(data[:length])
+        del data[:length]
+        return packet
+
+    def rest(self) -> bytes:
+        """The bytes that are left. They are no longer read as packets."""
+        left = bytes(self._data)
+        self._data.clear()
+        return left
+
+    def _length(self, data: bytearray) -> int | None:
+        """How many bytes the packet at the beginning of `data` has. None: what has come does not tell that yet. Raises
+        Malformed as soon as it can be no packet: who speaks another protocol may wait for an answer."""
+        raise NotImplementedError
