@@ -8,6 +8,7 @@ import os
 import pwd
 import signal
 import socket
+import sys
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
@@ -99,7 +100,7 @@ def fork(settings: Settings, order: Order = Order.LAST) -> Child | None:
     lifeline, end = os.pipe()
 
     def work() -> int:
-        _close_all_but(entrance.fileno(), ours, lifeline)
+        _close_all_but(entrance.fileno(), ours, lifeline, sys.stderr.fileno())
         return _hold(settings, order, entrance, (ours, lifeline), lambda: None)
 
     pid = beside.start(frozenset(NEEDED), work)
