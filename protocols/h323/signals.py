@@ -99,6 +99,8 @@ class Signals:
             if call.id == identifier and call.started_at is None:
                 return call  # more digits, or the same once more
             call.end("replaced", now)
+            # Its places may still be counted. No message has a reference below 0.
+            self.calls[-call.number - 1, caller] = call
         self._may_begin(side, signal.reference, identifier, now)
         call = self.calls[key] = Call(self._book, self._session, signal.reference, caller, identifier, now)
         call.caller = _name(values.get("caller"))

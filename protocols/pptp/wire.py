@@ -93,8 +93,9 @@ class Messages(Packets):
         length = int.from_bytes(data[:2], "big")
         if not HEADER_BYTES <= length <= MAX_MESSAGE:
             raise Malformed(f"a message of {length} bytes")
-        if data[4:8] != _MAGIC[: max(0, len(data) - 4)]:
-            raise Malformed(f"no magic number: {bytes(data[4:8]).hex()}")
+        for at, (octet, wanted) in enumerate(zip(data[4:8], _MAGIC, strict=False), 4):
+            if octet != wanted:
+                raise Malformed(f"no magic number: octet {at} is {octet:02x}")
         if len(data) >= length:
             self._check(bytes(data[:length]))
         return length

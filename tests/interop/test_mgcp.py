@@ -88,7 +88,9 @@ def ended(site: Site, before: int) -> None:
     log = daemon.audit()[before:]
     for line in log:
         if line["event"] == "mgcp.connection_ended":
-            assert (line["reason"], line["packets_to_gateway"], line["lost_to_gateway"]) == ("agent", PACKETS, 0)
+            assert (line["reason"], line["packets_to_gateway"]) == ("agent", PACKETS)
+            if daemon.kernel_path == "off":  # nobody measures what the kernel carries
+                assert line["lost_to_gateway"] == 0
             assert line["packets_from_gateway"] >= PACKETS  # osmo-mgw says a word of its own to begin with
     assert not {"violation", "engine.failed", "pinhole.refused", "address.kept"} & {line["event"] for line in log}
 

@@ -43,7 +43,7 @@ def writing(lab: Lab, audit: str, log: Path | None = None) -> Iterator[Daemon]:
         daemon.stop()
         daemon.log.unlink()
         text = audit.replace("{log}", str(daemon.log))
-        daemon.config.write_text(f"{HIDDEN}\naudit: {text}\ncontrol: {daemon.directory}/control.sock\n")
+        daemon.write_file(f"{HIDDEN}\naudit: {text}\ncontrol: {daemon.directory}/control.sock\n")
         daemon.log = log or daemon.log
         daemon.start()
         yield daemon
@@ -303,7 +303,7 @@ def test_a_reload_takes_the_log_elsewhere_and_ends_nothing(lab: Lab, unprivilege
     with pinhole(lab, HIDDEN, unprivileged=unprivileged) as daemon, server(lab.server):
         with Talk(lab.client, str(lab.server.v4)) as talk:
             before, after = daemon.log, daemon.directory / "elsewhere.log"
-            daemon.config.write_text(f"{HIDDEN}\naudit: {{to: {after}}}\ncontrol: {daemon.directory}/control.sock\n")
+            daemon.write_file(f"{HIDDEN}\naudit: {{to: {after}}}\ncontrol: {daemon.directory}/control.sock\n")
             assert daemon.command("reload", "-c", str(daemon.config)).returncode == 0
             assert talk.ask("NOOP").startswith("200")
         daemon.log = after

@@ -101,11 +101,11 @@ async def test_whoever_is_not_allowed_is_not_taken_for_a_party_that_has_not_said
         assert gateway.shell.log.last("pinhole.closed")["packets_refused"] == 1
 
 
-async def test_media_of_gre_is_refused(hosts: Hosts) -> None:
+async def test_media_over_tcp_is_refused(hosts: Hosts) -> None:
     async with Gateway(hosts) as gateway:
         call, phone = Call(gateway), gateway.client(port=7000)
-        tunnel = replace(media(party(phone)), transport=Transport.GRE)
-        assert call.pinholes.offer(tunnel) == Refusal("transport_not_carried")
+        over_tcp = replace(media(party(phone)), transport=Transport.TCP)
+        assert call.pinholes.offer(over_tcp) == Refusal("transport_not_carried")
 
 
 async def test_rtcp_has_the_next_odd_port(hosts: Hosts) -> None:

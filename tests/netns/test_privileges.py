@@ -123,6 +123,8 @@ def test_the_process_beside_it_has_what_it_needs_and_no_more(lab: Lab, daemon: D
 
 
 def test_the_one_that_attaches_programs_has_two_rights_and_ends_with_it(lab: Lab, daemon: Daemon) -> None:
+    daemon.kernel_path = "tcx"
+    daemon.write_config(ALL)
     daemon.start("--net")
     children = map(int, Path(f"/proc/{daemon.pid}/task/{daemon.pid}/children").read_text().split())
     wanted = 1 << privileges.BPF | 1 << privileges.NET_ADMIN

@@ -33,7 +33,7 @@ def lines(log: Path) -> list[dict[str, Any]]:
 
 
 def reload(daemon: Daemon, text: str, at: str) -> dict[str, Any]:
-    daemon.config.write_text(ALL + text)
+    daemon.write_file(ALL + text)
     return ask(at, "POST", "v1/reload")
 
 

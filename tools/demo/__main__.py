@@ -22,7 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
 from protocols import HELPERS
-from tools.demo.demonstrations import DEMONSTRATIONS, missing
+from tools.demo.demonstrations import DEMONSTRATIONS, NOT_SHOWN, missing
 from tools.demo.job import Job
 from tools.demo.report import Report, show
 from tools.lab import gateways
@@ -33,7 +33,8 @@ from tools.peers.ftp import TransferFailed
 
 def demonstrate(backend: BackendName, log: Path, console: Console) -> Report:
     """Runs everything, with progress on the console; the audit log goes to a file."""
-    report = Report({}, [], [f"{name}: nothing to show it with" for name in HELPERS if name not in DEMONSTRATIONS])
+    missing = HELPERS.keys() - DEMONSTRATIONS.keys() - NOT_SHOWN
+    report = Report({}, [], [f"{name}: nothing to show it with" for name in sorted(missing)])
     columns = (
         SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
     )  # fmt: skip

@@ -25,6 +25,9 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
     )
 }  # fmt: skip
 
+NOT_SHOWN = frozenset(("h323", "ras"))
+"""A demo installs what its Debian has, and the only endpoint of H.323 that can be had is one of Debian 11."""
+
 
 def missing() -> str:
     """What is not installed of all this; empty when nothing is."""

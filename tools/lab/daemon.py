@@ -82,9 +82,11 @@ class Daemon:
 
     def write_config(self, text: str) -> None:
         """`text`: policies and whatever else is to be chosen; log and control socket are added."""
-        if self.kernel_path == "off":
-            text = _without_kernel_path(text)
-        self.config.write_text(f"{text}\naudit: {{to: {self.log}}}\ncontrol: {self.directory}/control.sock\n")
+        self.write_file(f"{text}\naudit: {{to: {self.log}}}\ncontrol: {self.directory}/control.sock\n")
+
+    def write_file(self, text: str) -> None:
+        """`text`: the whole configuration."""
+        self.config.write_text(_without_kernel_path(text) if self.kernel_path == "off" else text)
 
     def command(self, *words: str, check: bool = True) -> subprocess.CompletedProcess[str]:
         """`pinhole WORDS` on the gateway."""
