@@ -246,7 +246,7 @@ def _without_kernel_path(text: str) -> str:
     if "fastpath:" in text:
         return text
     if not re.search("^network:", text, re.M):
-        return f"{text}\nnetwork: {{fastpath: off}}"
+        return f"{text.rstrip()}\nnetwork: {{fastpath: off}}\n"
     return re.sub(r"^network:( *\{)?(.*)$", _with_fastpath_off, text, count=1, flags=re.M)
 
 
