@@ -18,11 +18,12 @@ from protocols.contract.effects import Effect, Note, violation
 from protocols.contract.pinholes import Refusal
 from protocols.dcerpc import dcom, towers
 from protocols.dcerpc.dcom import Binding, Bindings
-from protocols.dcerpc.endpoints import OTHER_PORT, TOO_MANY, Ways
+from protocols.dcerpc.endpoints import OTHER_PORT, Ways
 from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.towers import Place, Question, Tower
 from protocols.dcerpc.wire import Order, Uuid, uuid_text
+from protocols.toolbox.services import TOO_MANY
 from protocols.toolbox.spans import Span, replace
 
 MAX_TOLD = 16

@@ -14,10 +14,11 @@ from protocols.contract.addresses import Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Close, Effect, Finish, Outbox, violation
 from protocols.contract.engine import Engine
 from protocols.dcerpc import wire
-from protocols.dcerpc.endpoints import Shared, key_of
+from protocols.dcerpc.endpoints import Shared
 from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.wire import Kind, Pdu, PduBuffer
+from protocols.toolbox.services import key_of
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 RENEWALS = 2
@@ -108,7 +109,7 @@ class BoundEngine(Engine):
             return ()
         if now >= self._renews_at:
             self._renews_at = now + self._options.hold / RENEWALS
-            self._shared.renew(self._key, self._options.hold)
+            self._renew()
         if now < self._active_at + self._options.endpoint_idle:
             return ()
         self._is_over = True
@@ -119,5 +120,10 @@ class BoundEngine(Engine):
         """The pinhole stands for as long again as after any other use."""
         self._is_over = True
         self._count_held()
-        self._shared.renew(self._key, self._options.hold)
+        self._renew()
         return ()
+
+    def _renew(self) -> None:
+        """The endpoint is in use, by a connection that no pinhole sees."""
+        if (endpoint := self._shared.endpoints.find(self._key)) is not None:
+            endpoint.renew(self._options.hold)

@@ -34,7 +34,7 @@ class DcerpcEngines:
         return self.standing()
 
     def standing(self) -> Mapping[str, int]:
-        return {"endpoints": len(self._shared.open)}
+        return {"endpoints": len(self._shared.endpoints)}
 
 
 HELPER = Helper(

@@ -19,8 +19,9 @@ from protocols.contract.pinholes import Refusal
 from protocols.pmap.lookups import Found, Question, read_address, read_addresses, read_dump, read_port, universal
 from protocols.pmap.options import PmapOptions
 from protocols.pmap.programs import Procedure, name_of
-from protocols.pmap.services import TOO_MANY, Ways
+from protocols.pmap.services import Ways
 from protocols.pmap.wire import Caller, number, text
+from protocols.toolbox.services import TOO_MANY
 from protocols.toolbox.spans import Span, replace
 
 NEVER = frozenset({512, 513, 514, 515, 543, 544, 631, 636, 873, 989, 990, 992, 993, 995})

@@ -1,19 +1,14 @@
-"""What is open of each service, by the answers of portmappers; and what the engines of a daemon share besides.
-
-The first answer that names a service opens a pinhole: for one client, to one port of one server, for as many
-connections as come. It belongs to the session that asked. Further answers to the same client find it and renew it,
-whichever session they come by (PM25). So the engine of the session that opened it is needed until it is closed (PM22).
-"""
+"""What is open of each service, by the answers of portmappers; and what the engines of a daemon share besides."""
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
-from dataclasses import dataclass
+from collections import OrderedDict
 
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Peers, Side, Transport, only
-from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Pinholes, Refusal, Used
+from protocols.contract.pinholes import Expect, Pinholes, Refusal
 from protocols.pmap.options import PmapOptions
 from protocols.toolbox.memory import Held, as_client
+from protocols.toolbox.services import Opener, Services, key_of
 
 UDP_IDLE_SECONDS = 30.0
 """How long datagrams of one client port may be silent until they are forgotten, as Linux' own connection tracking has
@@ -23,86 +18,40 @@ MAX_SOURCES = 10_000
 IN_A_ROW_SECONDS = 5
 """How many seconds' worth of calls may come at once."""
 
-TOO_MANY = Refusal("max_services")
-"""The client has as many services open as its policy allows."""
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A service as one client knows it."""
-
-    transport: Transport
-    target: Endpoint
-    client: Host
-    client_as_seen: Host
-    server_as_seen: Host
-
-
-@dataclass(slots=True)
-class Service:
-    """A service that is open."""
-
-    grant: Grant
-    pinholes: Pinholes
-    """Those of the session that opened it."""
-    is_used: bool = False
-    """Whether its client has ever come."""
-
 
 class Shared:
     """What the engines of a daemon share."""
 
     def __init__(self) -> None:
-        self.services: dict[Key, Service] = {}
-        self.of_client: Counter[Host] = Counter()
-        """How many services are open for each client."""
+        self.services = Services()
         self.rates = Rates()
         self.held = Held()
         """Bytes of records that are not whole."""
 
 
-class Ways:
-    """Opens services for the client of one session, and looks after those that the session has opened."""
+class Ways(Opener):
+    """Opens services for the client of one session (PM22, PM25)."""
 
-    __slots__ = ("_options", "_own", "_peers", "_pinholes", "_shared")
+    __slots__ = ("_options", "_peers")
 
     def __init__(self, peers: Peers, options: PmapOptions, pinholes: Pinholes, shared: Shared) -> None:
+        super().__init__(peers.client.host, pinholes, shared.services)
         self._peers = peers
         self._options = options
-        self._pinholes = pinholes
-        self._shared = shared
-        self._own: dict[int, Key] = {}
-        """grant -> service, of those that this session has opened."""
-
-    def __len__(self) -> int:
-        return len(self._own)
-
-    def _key(self, transport: Transport, target: Endpoint) -> Key:
-        peers = self._peers
-        return Key(transport, target, peers.client.host, peers.client_as_seen.host, peers.server_as_seen.host)
 
     def find(self, transport: Transport, target: Endpoint) -> Endpoint | None:
         """Where the client finds a service that is open for it. None: it is not open."""
-        service = self._shared.services.get(self._key(transport, target))
+        service = self._services.find(key_of(self._peers, transport, target))
         return None if service is None else service.grant.listen
 
     def open(self, transport: Transport, target: Endpoint, trigger: str) -> Endpoint | Refusal:
         """Open the service, or let it be open for longer. Returns where the client finds it."""
-        key, shared, options = self._key(transport, target), self._shared, self._options
-        service = shared.services.get(key)
-        if service is not None:
-            seconds = options.idle if service.is_used else options.hold
-            service.pinholes.renew(service.grant, service.grant.expect.allow, seconds)
-            return service.grant.listen
-        if shared.of_client[key.client] >= options.max_services:
-            return TOO_MANY
-        grant = self._pinholes.open(self._expect(transport, target, trigger))
-        if isinstance(grant, Refusal):
-            return grant
-        shared.services[key] = Service(grant, self._pinholes)
-        shared.of_client[key.client] += 1
-        self._own[grant.id] = key
-        return grant.listen
+        key, options = key_of(self._peers, transport, target), self._options
+        service = self._services.find(key)
+        if service is None:
+            return self._begin(key, self._expect(transport, target, trigger), options.max_services)
+        service.renew(options.idle if service.is_used else options.hold)
+        return service.grant.listen
 
     def _expect(self, transport: Transport, target: Endpoint, trigger: str) -> Expect:
         """A pinhole that this client alone uses, as often as it likes (PM20, PM21).
@@ -129,31 +78,6 @@ class Ways:
             prefer=target.port if is_kept else 0,
             reserved_source=options.reserved_source == "auto",
         )
-
-    def heard(self, grant: AnyGrant, event: PinholeEvent) -> None:
-        """Something has happened at a pinhole of this session."""
-        key = self._own.get(grant.id)
-        if key is None:
-            return
-        if isinstance(event, Used):
-            self._shared.services[key].is_used = True
-        elif isinstance(event, Closed):
-            self._forget(grant.id)
-
-    def close(self) -> None:
-        """The session looks after nothing any more, so nobody may come any more. Who has come stays."""
-        for key in tuple(self._own.values()):
-            grant = self._shared.services[key].grant
-            self._forget(grant.id)
-            self._pinholes.close(grant)
-
-    def _forget(self, number: int) -> None:
-        key = self._own.pop(number)
-        del self._shared.services[key]
-        of_client = self._shared.of_client
-        of_client[key.client] -= 1
-        if not of_client[key.client]:
-            del of_client[key.client]
 
 
 class Rates:
