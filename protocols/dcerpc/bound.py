@@ -17,7 +17,7 @@ from protocols.dcerpc import wire
 from protocols.dcerpc.endpoints import Shared
 from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.options import DcerpcOptions
-from protocols.dcerpc.wire import Kind, Pdu, PduBuffer
+from protocols.dcerpc.wire import Kind, Pdu, Pdus
 from protocols.toolbox.services import key_of
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -39,7 +39,7 @@ class BoundEngine(Engine):
         self._shared = shared
         self._key = key_of(peers, Transport.TCP, peers.server)
         self._out = Outbox()
-        self._buffers = {side: PduBuffer() for side in Side}
+        self._buffers = {side: Pdus() for side in Side}
         self._held = 0
         self._has_spoken = self._has_server_ended = self._is_over = False
         self._active_at = now
@@ -49,9 +49,9 @@ class BoundEngine(Engine):
         self._active_at = now
         self._buffers[side].push(data)
         try:
-            while not self._is_over and (pdu := self._buffers[side].pop()) is not None:
-                if side is SERVER or not self._is_refused(pdu):
-                    self._out.send(side.other, pdu.raw)
+            while not self._is_over and (raw := self._buffers[side].pop()) is not None:
+                if side is SERVER or not self._is_refused(wire.read_pdu(raw)):
+                    self._out.send(side.other, raw)
         except Malformed as bad:
             rule = "dcerpc.malformed" if self._has_spoken else "dcerpc.not_dcerpc"
             self._end(rule, str(bad), rule.removeprefix("dcerpc."))
@@ -97,7 +97,7 @@ class BoundEngine(Engine):
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         self._active_at = now
         self._has_server_ended = self._has_server_ended or side is SERVER
-        self._buffers[side].clear()
+        self._buffers[side].rest()
         self._count_held()
         return (Finish(side.other),)
 

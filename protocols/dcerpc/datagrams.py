@@ -22,7 +22,7 @@ from protocols.dcerpc.answers import Answers, Heard
 from protocols.dcerpc.endpoints import Shared, Ways
 from protocols.dcerpc.interfaces import ENDPOINT_MAPPER, name_of
 from protocols.dcerpc.options import DcerpcOptions
-from protocols.dcerpc.wire import Order, Uuid, swapped
+from protocols.dcerpc.wire import Order, Uuid, order_of, swapped
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -64,7 +64,7 @@ def read_head(data: bytes) -> Head:
     """Raises Malformed."""
     if len(data) < HEAD_BYTES or data[0] != 4 or data[1] > LAST_KIND:
         raise Malformed(f"a datagram of {len(data)} bytes that is none of version 4")
-    order: Order = "<" if data[4] & 0x10 else ">"
+    order = order_of(data[4])
     version, sequence, operation, _, _, length = unpack_from(f"{order}IIHHHH", data, 60)
     body = data[HEAD_BYTES : HEAD_BYTES + length]
     if len(body) < length:

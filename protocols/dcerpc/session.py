@@ -36,7 +36,7 @@ from protocols.dcerpc.endpoints import Shared, Ways
 from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.ndr import Joined
 from protocols.dcerpc.options import DcerpcOptions
-from protocols.dcerpc.wire import Kind, Pdu, PduBuffer, Request, Response
+from protocols.dcerpc.wire import Kind, Pdu, Pdus, Request, Response
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -68,7 +68,7 @@ class SessionEngine(Engine):
         self._association = Association()
         self._calls: OrderedDict[int, Call] = OrderedDict()
         """Those on interfaces that are read here, by their number; the oldest one first."""
-        self._buffers = {side: PduBuffer() for side in Side}
+        self._buffers = {side: Pdus() for side in Side}
         self._held = 0
         """Bytes in buffers and unfinished stubs that count against the budget of all."""
         self._has_spoken = False
@@ -86,7 +86,8 @@ class SessionEngine(Engine):
         buffer = self._buffers[side]
         buffer.push(data)
         try:
-            while not self._is_over and (pdu := buffer.pop()) is not None:
+            while not self._is_over and (raw := buffer.pop()) is not None:
+                pdu = wire.read_pdu(raw)
                 if side is CLIENT:
                     self._of_client(pdu)
                 else:
@@ -119,7 +120,7 @@ class SessionEngine(Engine):
     def _drop(self) -> None:
         self._is_over = True
         for buffer in self._buffers.values():
-            buffer.clear()
+            buffer.rest()
         self._calls.clear()
 
     # -- the client ----------------------------------------------------------------------------------------------------
@@ -349,7 +350,7 @@ class SessionEngine(Engine):
         """Half a PDU, or half an answer, is of no use to anybody."""
         self._active_at = now
         self._has_server_ended = self._has_server_ended or side is SERVER
-        self._buffers[side].clear()
+        self._buffers[side].rest()
         if side is SERVER:
             self._calls.clear()
         self._answers.tell_list()

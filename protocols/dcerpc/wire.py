@@ -14,6 +14,7 @@ from struct import pack, unpack_from
 from typing import Literal, NamedTuple
 
 from protocols.contract.addresses import Malformed
+from protocols.toolbox.packets import Packets
 from protocols.toolbox.spans import Span
 
 Order = Literal["<", ">"]
@@ -111,48 +112,36 @@ class Pdu(NamedTuple):
     """How many octets its trailer has behind the first eight. 0: it has no trailer."""
 
 
-class PduBuffer:
-    """Cuts one direction of a connection into PDUs, in linear time whatever segments are."""
+class Pdus(Packets):
+    """Cuts one direction of a connection into PDUs."""
 
-    __slots__ = ("_at", "_data")
+    __slots__ = ()
 
-    def __init__(self) -> None:
-        self._data = bytearray()
-        self._at = 0
+    def _length(self, data: bytearray) -> int | None:
+        if data and data[0] != 5:
+            raise Malformed(f"version {data[0]}")
+        if len(data) > 1 and data[1] > 1:
+            raise Malformed(f"version 5.{data[1]}")
+        if len(data) > 2 and data[2] not in KINDS:
+            raise Malformed(f"a PDU of type {data[2]}")
+        if len(data) < HEAD_BYTES:
+            return None
+        length, auth = unpack_from(f"{order_of(data[4])}HH", data, 8)
+        if length < HEAD_BYTES or (auth and length < HEAD_BYTES + 8 + auth):
+            raise Malformed(f"a PDU of {length} bytes, {auth} of them for authentication")
+        return int(length)
 
-    def __len__(self) -> int:
-        return len(self._data) - self._at
 
-    def push(self, data: bytes) -> None:
-        self._data += data
+def order_of(representation: int) -> Order:
+    """The byte order of a PDU, by the octet that names it."""
+    return "<" if representation & 0x10 else ">"
 
-    def pop(self) -> Pdu | None:
-        """The next PDU. None: it is not whole. Raises Malformed for what is none, as soon as that can be seen."""
-        data, at = self._data, self._at
-        left = len(data) - at
-        if left and data[at] != 5:
-            raise Malformed(f"version {data[at]}")
-        if left > 1 and data[at + 1] > 1:
-            raise Malformed(f"version 5.{data[at + 1]}")
-        if left > 2 and data[at + 2] not in KINDS:
-            raise Malformed(f"a PDU of type {data[at + 2]}")
-        if left >= HEAD_BYTES:
-            order: Order = "<" if data[at + 4] & 0x10 else ">"
-            length, auth, call = unpack_from(f"{order}HHI", data, at + 8)
-            if length < HEAD_BYTES or (auth and length < HEAD_BYTES + 8 + auth):
-                raise Malformed(f"a PDU of {length} bytes, {auth} of them for authentication")
-            if left >= length:
-                self._at = at + length
-                return Pdu(bytes(data[at : at + length]), data[at + 2], data[at + 3], order, call, auth)
-        if at:
-            del data[:at]
-            self._at = 0
-        return None
 
-    def clear(self) -> None:
-        """What is left is no longer wanted."""
-        self._data.clear()
-        self._at = 0
+def read_pdu(raw: bytes) -> Pdu:
+    """The head of a whole PDU."""
+    order = order_of(raw[4])
+    auth, call = unpack_from(f"{order}HI", raw, 10)
+    return Pdu(raw, raw[2], raw[3], order, call, auth)
 
 
 def stub_of(pdu: Pdu, start: int) -> tuple[Span, int]:
