@@ -60,6 +60,9 @@ class Association:
             raise Malformed(f"{len(results)} results for {len(offers)} contexts")
         for offer, transfer in zip(offers, results, strict=True):
             if transfer is not None:
-                self._contexts[offer.context] = Context(offer.interface, IS_WIDE.get(transfer.uuid))
+                context = Context(offer.interface, IS_WIDE.get(transfer.uuid))
+                # Servers differ in what a context is that was agreed on twice.
+                if self._contexts.setdefault(offer.context, context) != context:
+                    raise Malformed(f"context {offer.context} agreed on as something else")
         if len(self._contexts) > MAX_CONTEXTS:
             raise Malformed(f"more than {MAX_CONTEXTS} contexts")

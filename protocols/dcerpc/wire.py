@@ -133,8 +133,11 @@ class Pdus(Packets):
 
 
 def order_of(representation: int) -> Order:
-    """The byte order of a PDU, by the octet that names it."""
-    return "<" if representation & 0x10 else ">"
+    """The byte order of a PDU, by the octet that names it. Others may judge other values in either way. Raises
+    Malformed."""
+    if representation >> 4 > 1:
+        raise Malformed(f"data representation {representation:02x}")
+    return "<" if representation >> 4 else ">"
 
 
 def read_pdu(raw: bytes) -> Pdu:

@@ -292,6 +292,24 @@ def test_contexts_have_a_bound() -> None:
     assert ended_by(one) == "malformed"
 
 
+def test_a_context_is_agreed_on_once() -> None:
+    """DC9: a server that keeps the first meaning would register an endpoint by a call that we take for another."""
+    one = agreed(session())
+    talk(one, bind((NETLOGON, 1), kind=ALTER, call=2), bound(kind=ALTERED, call=2))
+    assert ended_by(one) == "malformed"
+    twice = pdu(11, bind((EPM, 3), (NETLOGON, 1))[16:].replace(b"\x01\0\x01\0", b"\0\0\x01\0"))
+    one = talk(session(), twice, bound(NDR32, NDR32))
+    assert ended_by(one) == "malformed"
+
+
+def test_a_context_may_be_asked_for_again_as_what_it_is() -> None:
+    """Clients do so for the further messages of an authentication."""
+    one = agreed(session())
+    talk(one, bind(kind=ALTER, call=2), bound(kind=ALTERED, call=2))
+    talk(one, request(3, asks(), call=3), response(maps(tower()), call=3))
+    assert opened(one) == [f"{ADDRESS}:49153"]
+
+
 def test_binds_that_wait_have_a_bound() -> None:
     one = session()
     for number in range(MAX_UNANSWERED):
@@ -318,6 +336,7 @@ def test_results_that_do_not_pair_with_contexts_end_the_connection(answer: bytes
         b"POST /rpc HTTP/1.1\r\n",
         b"\x05\x02\x0b" + bytes(13),
         b"\x05\0\x63" + bytes(13),
+        bind()[:4] + b"\x30" + bind()[5:],
         b"\x05\0\x0b\x03\x10\0\0\0\x0f\0\0\0" + bytes(8),
         b"\x05\0\x0b\x03\x10\0\0\0\x20\0\x40\0" + bytes(40),
         pdu(11, b"\0\0"),
