@@ -102,13 +102,15 @@ def _strings(units: list[int]) -> Iterator[Binding]:
 
 
 def write_bindings(bindings: Bindings, strings: tuple[Binding, ...], order: Order, is_wide: bool) -> bytes:
-    """The same array with other string bindings, and the count before it."""
+    """The same array with other string bindings, and the count before it. Raises Malformed if it is too long then."""
     units: list[int] = []
     for protocol, text in strings:
         octets = text.encode("utf-16-le", "replace")
         units += [protocol, *unpack(f"<{len(octets) // 2}H", octets), 0]
     units.append(0)
     entries = len(units) + len(bindings.security) // 2
+    if entries > 0xFFFF:
+        raise Malformed(f"{entries} units of bindings")
     counts = pack(f"{order}{'Q' if is_wide else 'I'}HH", entries, entries, len(units))
     return counts + pack(f"{order}{len(units)}H", *units) + bindings.security
 

@@ -31,10 +31,13 @@ from tests.harness.dcerpc_messages import (
     RESOLVER,
     SAMR,
     Order,
+    Stub,
     activated,
     asks,
     bind,
+    bindings,
     bound,
+    counted,
     lists,
     maps,
     pdu,
@@ -178,6 +181,18 @@ def test_the_activation_of_windows_may_be_cut_anywhere() -> None:
         one = agreed(session(peers), (ACTIVATOR, 0))
         talk(one, request(3, bytes(80)), response(stub))
         assert opened(one) in ([], ["192.168.56.101:49724"]) and not one.is_over
+
+
+def test_an_array_that_is_too_long_with_the_outside_address_is_answered() -> None:
+    """Its count has sixteen bits."""
+    security = b"\x0a\0\xff\xff" + b"\x09\0" * 65_518 + bytes(4)
+    stub = counted(bindings(["10.0.0.5"], security=security), Stub().size(0x20000)).made
+    one = talk(agreed(session(PUBLISHED), (RESOLVER, 0)), request(4, bytes(16)))
+    parts = [stub[at : at + 4000] for at in range(0, len(stub), 4000)]
+    for number, part in enumerate(parts):
+        flags = (FIRST if not number else 0) | (LAST if number == len(parts) - 1 else 0)
+        hears(one, SERVER, response(part, flags=flags))
+    assert one.violations() == ["dcerpc.malformed"] and not one.is_over
 
 
 # -- answers that nobody has asked for ------------------------------------------------------------------------------
