@@ -12,8 +12,8 @@ from protocols.toolbox.spans import Span, replace
 
 MAX_STUB_BYTES = 1 << 20
 """A list of all endpoints of a domain controller has some 50 KB; an activation has some hundreds of bytes (DC6)."""
-MAX_FRAGMENTS = 4096
-"""How many PDUs a stub may come in. Those without an octet count as well."""
+PDU_BYTES = 256
+"""What Python needs to hold a PDU, besides its octets. Fragments may have a single octet each, or none."""
 
 
 class Reader:
@@ -81,17 +81,17 @@ class Joined:
         self.pdus: list[Pdu] = []
         self._parts: list[Span] = []
         self.size = 0
-        """Of all PDUs, as they came."""
+        """Of all PDUs, as they are held."""
         self.trailers = False
         """Whether one of them has a trailer, so that nothing of it can be changed (DC31)."""
 
     def add(self, pdu: Pdu, stub: Span) -> None:
         """The next PDU. Raises Malformed."""
-        self.size += len(pdu.raw)
+        self.size += len(pdu.raw) + PDU_BYTES
         if pdu.order != self.order:
             raise Malformed("fragments in two byte orders")
-        if self.size > MAX_STUB_BYTES or len(self.pdus) >= MAX_FRAGMENTS:
-            raise Malformed(f"a stub of more than {MAX_STUB_BYTES} bytes or {MAX_FRAGMENTS} fragments")
+        if self.size > MAX_STUB_BYTES:
+            raise Malformed(f"a stub in {len(self.pdus) + 1} PDUs takes more than {MAX_STUB_BYTES} bytes")
         self.pdus.append(pdu)
         self._parts.append(stub)
         self.trailers = self.trailers or pdu.auth > 0
