@@ -14,7 +14,7 @@ from struct import pack, unpack_from
 from typing import NamedTuple
 
 from protocols.contract.addresses import Malformed, Peers, Side
-from protocols.contract.effects import Close, Effect, Note, Outbox, violation
+from protocols.contract.effects import Abort, Close, Effect, Note, Outbox, violation
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 from protocols.dcerpc import towers
@@ -89,15 +89,21 @@ class Pending:
 class DatagramEngine(Engine):
     """What one client port says to the endpoint mapper of a server."""
 
-    __slots__ = ("_active_at", "_answers", "_is_over", "_options", "_out", "_peers", "_pending", "_told", "_ways")
+    __slots__ = (
+        "_active_at", "_answers", "_held", "_is_over", "_options", "_out", "_peers", "_pending", "_shared", "_told",
+        "_ways",
+    )  # fmt: skip
 
     def __init__(self, peers: Peers, options: DcerpcOptions, pinholes: Pinholes, now: float, shared: Shared) -> None:
         self._peers = peers
         self._options = options
+        self._shared = shared
         self._out = Outbox()
         self._ways = Ways(peers, options, pinholes, shared)
         self._answers = Answers(peers, options, self._ways, self._out.add)
         self._pending: OrderedDict[tuple[bytes, int], Pending] = OrderedDict()
+        self._held = 0
+        """Bytes of answers that count against the budget of all."""
         self._told = False
         """Whether the log knows that something passes unread."""
         self._is_over = False
@@ -113,7 +119,23 @@ class DatagramEngine(Engine):
                 self._of_server(head, data)
         except Malformed as bad:
             self._out.add(violation("dcerpc.malformed", str(bad), "dropped"))
+        self._count_held()
         return self._out.take()
+
+    def _count_held(self) -> None:
+        """All sessions have one budget for what they hold."""
+        size = sum(len(pending.answer[1]) for pending in self._pending.values() if pending.answer is not None)
+        if self._shared.held.change(self._peers.client.host, self._held, size):
+            self._held = size
+        else:
+            self._out.add(violation("dcerpc.held_too_much", "answers that may come again", "closed"))
+            self._out.add(Abort("held_too_much"))
+            self._drop()
+
+    def _drop(self) -> None:
+        self._is_over = True
+        self._pending.clear()
+        self._count_held()
 
     def _of_client(self, head: Head, data: bytes) -> None:
         if head.kind == REQUEST and (head.interface, head.version) == (ENDPOINT_MAPPER, 3):
@@ -186,10 +208,10 @@ class DatagramEngine(Engine):
     def tick(self, now: float) -> Sequence[Effect]:
         if self._is_over or now < self._active_at + IDLE_SECONDS:
             return ()
-        self._is_over = True
+        self._drop()
         return (Close("idle"),)
 
     def stop(self, now: float) -> Sequence[Effect]:
-        self._is_over = True
+        self._drop()
         self._ways.close()
         return ()

@@ -32,7 +32,7 @@ class Shared:
     def __init__(self) -> None:
         self.endpoints = Services()
         self.held = Held()
-        """Bytes of PDUs and stubs that are not whole."""
+        """Bytes of PDUs and stubs that are not whole, and of answers over UDP that may come again."""
 
 
 class Ways(Opener):

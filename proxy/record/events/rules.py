@@ -241,8 +241,8 @@ RULES: Mapping[str, str] = {
     ),
     "dcerpc.too_many": "more endpoints of one client than `max_endpoints`; it is told that this one is not registered",
     "dcerpc.held_too_much": (
-        "more bytes of unfinished PDUs on connections of one client, or of all, than are held; that connection was "
-        "closed"
+        "more bytes of unfinished PDUs, or of answers over UDP, in sessions of one client, or of all, than are held; "
+        "that session was closed"
     ),
     "sip.malformed": (
         "what decides about an address of ours, a call or a pinhole and cannot be read; `detail` names line and "

@@ -434,6 +434,25 @@ def test_questions_of_a_flow_have_a_bound() -> None:
     assert list(one.engine.tick(one.now)) == [] and one.engine.is_needed()
 
 
+def test_answers_over_udp_are_held_up_to_the_budget_of_their_client() -> None:
+    """X7: they may come again, each as it went on."""
+    first = session(OVER_UDP)
+    flows = [first, *(session(OVER_UDP, first) for _ in range(3))]
+    big = maps() + bytes(60_000)
+    for one in flows:
+        for number in range(16):
+            if not one.is_over:
+                talk(one, datagram(0, asks(), sequence=number), datagram(2, big, sequence=number))
+    ended = [one for one in flows if one.is_over]
+    assert 0 < len(ended) < 4 and {ended_by(one) for one in ended} == {"held_too_much"}
+    for one in flows:
+        one.wait(30)
+        one.close()
+    again = session(OVER_UDP, first)
+    talk(again, datagram(0, asks()), datagram(2, big))
+    assert not again.is_over
+
+
 def test_a_list_over_udp_may_be_denied() -> None:
     one = session(OVER_UDP, lookup="deny")
     hears(one, CLIENT, datagram(0, bytes(52), operation=2))
