@@ -114,7 +114,6 @@ class Answers:
             self._breaks("dcerpc.elsewhere", tower, place, "another host")
         elif target == self._peers.server:
             known_as = self._peers.server_as_seen  # where the client asked is our own helper (DC20)
-            self._replace(place, known_as, outcome)
             outcome.opened += 1
         elif place.port < LEAST_PORT:
             self._breaks("dcerpc.low_port", tower, place, f"below {LEAST_PORT}")
@@ -125,6 +124,7 @@ class Answers:
             known_as = None if isinstance(listen, Refusal) else listen
             outcome.opened += known_as is not None
             outcome.refused += known_as is None
+        if target is not None:
             self._replace(place, known_as, outcome)
         if question is not None:
             self._tell(question, tower, target, known_as)
@@ -148,11 +148,14 @@ class Answers:
         """Where an endpoint is. Over IPv6 there is no floor for its address, and only the port counts (DC18, DC20).
         None: at another host."""
         server = self._peers.server.host
-        if server.version == 6 or place.host == ANY or self._is_servers(place.host):
-            return Endpoint(server, place.port)
-        if any(place.host in network for network in self._options.endpoint_hosts):
-            return Endpoint(place.host, place.port)
-        return None
+        host = server if server.version == 6 or place.host == ANY else self._host(place.host)
+        return None if host is None else Endpoint(host, place.port)
+
+    def _host(self, named: Host) -> Host | None:
+        """Which host has this address. None: another one than an endpoint may be at."""
+        if self._is_servers(named):
+            return self._peers.server.host
+        return named if any(named in network for network in self._options.endpoint_hosts) else None
 
     def _is_servers(self, host: Host) -> bool:
         return host in (self._peers.server.host, self._peers.server_as_seen.host)
@@ -249,23 +252,25 @@ class Answers:
         return Binding(binding.protocol, known_as if port is None else f"{known_as}[{port}]")
 
     def _open_all(self, name: str, strings: Iterable[Binding]) -> bool:
-        """One pinhole for each port, whatever names and addresses the server has for itself (DC30). Returns whether
-        there is one now."""
+        """One pinhole for each port, whatever names and addresses the server has for itself (DC30); at a host of
+        `endpoint_hosts`, if all addresses are of others. Returns whether there is one now."""
         is_open = False
         by_port: dict[int, list[Host | None]] = {}
         for binding in strings:
             if binding.port is not None and (binding.port in by_port or len(by_port) < MAX_PORTS):
                 by_port.setdefault(binding.port, []).append(binding.host)
+        server = self._peers.server.host
         for port, hosts in by_port.items():
-            is_its_own = any(host is not None and self._is_servers(host) for host in hosts)
-            target = Endpoint(self._peers.server.host, port)
-            if not is_its_own and any(hosts):
-                self._note(violation("dcerpc.elsewhere", f"{name} at {next(filter(None, hosts))}, port {port}", _LET))
-            elif port < LEAST_PORT:
-                if target != self._peers.server:
-                    self._note(violation("dcerpc.low_port", f"{name} at {target}: below {LEAST_PORT}", _LET))
-            else:
+            named = [host for host in hosts if host is not None]
+            ours = [host for host in map(self._host, named) if host is not None] if named else [server]
+            if not ours:
+                self._note(violation("dcerpc.elsewhere", f"{name} at {named[0]}, port {port}", _LET))
+                continue
+            target = Endpoint(server if server in ours else ours[0], port)
+            if port >= LEAST_PORT:
                 is_open |= not isinstance(self._open(Transport.TCP, target, name, True), Refusal)
+            elif target != self._peers.server:
+                self._note(violation("dcerpc.low_port", f"{name} at {target}: below {LEAST_PORT}", _LET))
         return is_open
 
     def _keeps(self, message: str, strings: Iterable[Binding], is_signed: bool) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from struct import pack
 
 import pytest
@@ -26,6 +26,7 @@ from tests.harness.dcerpc_messages import (
     NDR64,
     NETLOGON,
     RESOLVER,
+    SAMR,
     Stub,
     activated,
     alive,
@@ -210,6 +211,15 @@ def test_an_address_that_is_the_outside_one_already_stays() -> None:
     assert one.notes("address.rewritten") == []
 
 
+@pytest.mark.parametrize(("port", "rule"), [(445, "dcerpc.low_port"), (49153, "dcerpc.interface_denied")])
+def test_an_inside_address_goes_out_nowhere_even_if_nothing_is_opened(port: int, rule: str) -> None:
+    """The second answer names another interface than the one that was asked for."""
+    one = agreed(session(PUBLISHED, deny_interfaces=("samr",)))
+    asked(one, tower(SAMR if port > 1024 else NETLOGON, (INSIDE, port)))
+    assert (opened(one), one.violations()) == ([], [rule])
+    assert ip_address(INSIDE).packed not in one.sent(CLIENT)
+
+
 # -- DCOM --------------------------------------------------------------------------------------------------------------
 
 
@@ -300,6 +310,21 @@ def test_a_server_whose_object_is_elsewhere_does_not_call_back() -> None:
     one = agreed(session(callbacks="5000-5000"), (ACTIVATOR, 0))
     talk(one, request(4, bytes(60)), response(activated(["10.9.9.9[49724]"])))
     assert opened(one) == [] and one.violations() == ["dcerpc.elsewhere"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "at"),
+    [
+        (["FILES[49724]", "10.9.9.9[49724]"], "10.9.9.9"),
+        (["10.8.8.8[49724]", "10.9.9.9[49724]"], "10.9.9.9"),
+        (["10.9.9.9[49724]", f"{ADDRESS}[49724]"], ADDRESS),
+    ],
+)
+def test_an_object_may_be_at_a_host_that_an_option_names(texts: list[str], at: str) -> None:
+    """DC20, DC30: the option that `explain` advises helps. The server's own address comes first."""
+    one = agreed(session(endpoint_hosts=(ip_network("10.9.9.9"),)), (ACTIVATOR, 0))
+    talk(one, request(4, bytes(60)), response(activated(texts)))
+    assert (opened(one), one.violations()) == ([f"{at}:49724"], [])
 
 
 def test_a_hundred_clients_have_twenty_endpoints_each_and_nothing_is_left_of_them() -> None:
