@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
-from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Peers, Side, Transport, only
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Peers, Side, Transport, only
 from protocols.contract.pinholes import Expect, Pinholes, Refusal
 from protocols.pmap.options import PmapOptions
-from protocols.toolbox.memory import Held, as_client
+from protocols.toolbox.memory import Held
+from protocols.toolbox.rates import Rates
 from protocols.toolbox.services import Opener, Services, key_of
 
 UDP_IDLE_SECONDS = 30.0
 """How long datagrams of one client port may be silent until they are forgotten, as Linux' own connection tracking has
 it. The next one begins anew, by the same pinhole; only an answer that is later than this is lost."""
-MAX_SOURCES = 10_000
-"""How many sources are remembered that have called over UDP of late."""
-IN_A_ROW_SECONDS = 5
-"""How many seconds' worth of calls may come at once."""
 
 
 class Shared:
@@ -78,26 +73,3 @@ class Ways(Opener):
             prefer=target.port if is_kept else 0,
             reserved_source=options.reserved_source == "auto",
         )
-
-
-class Rates:
-    """How many calls each source may make over UDP (PM41)."""
-
-    __slots__ = ("_left",)
-
-    def __init__(self) -> None:
-        self._left: OrderedDict[tuple[str, str], tuple[float, float]] = OrderedDict()
-        """(source, kind of call) -> how many calls it had left, and when that was."""
-
-    def may_call(self, host: Host, kind: str, per_second: int, now: float) -> bool:
-        """Whether one more call of this kind may go on. Whoever forges addresses of a network fills its line, whichever
-        of them it takes."""
-        most = float(per_second * IN_A_ROW_SECONDS)
-        key = as_client(host), kind
-        left, since = self._left.pop(key, (most, now))
-        left = min(most, left + (now - since) * per_second)
-        is_allowed = left >= 1.0
-        self._left[key] = (left - 1.0 if is_allowed else left), now
-        if len(self._left) > MAX_SOURCES:
-            self._left.popitem(last=False)
-        return is_allowed

@@ -14,9 +14,10 @@ from protocols.observe import Engines
 from protocols.pmap.answers import NEVER
 from protocols.pmap.engine import HELPER, MAX_PENDING, PmapEngine, PmapEngines
 from protocols.pmap.options import PmapOptions
-from protocols.pmap.services import IN_A_ROW_SECONDS, MAX_SOURCES, UDP_IDLE_SECONDS, Rates
+from protocols.pmap.services import UDP_IDLE_SECONDS
 from protocols.pmap.wire import MAX_CALL_BYTES, number, record
 from protocols.toolbox.memory import MAX_HELD_OF_CLIENT
+from protocols.toolbox.rates import IN_A_ROW_SECONDS
 from tests.harness.fake_pinholes import FakePinholes
 from tests.harness.playbook import NETWORKS, Session, endpoint, on
 from tests.harness.pmap_messages import (
@@ -413,25 +414,11 @@ def test_calls_over_udp_have_rates_and_long_answers_lower_ones(procedure: int) -
     assert len(session.sent(SERVER)) // len(call(4, procedure)) == IN_A_ROW_SECONDS + 3
 
 
-def test_addresses_of_one_network_have_rates_together() -> None:
-    rates = Rates()
-    network = ip_network("2001:db8:1::/64")
-    assert sum(rates.may_call(network[low], "dump", 2, 0.0) for low in range(100)) == 2 * IN_A_ROW_SECONDS
-    assert rates.may_call(ip_network("2001:db8:2::/64")[1], "dump", 2, 0.0)
-
-
 def test_a_stream_has_none() -> None:
     session = streaming(udp_calls=1)
     for xid in range(50):
         session.receive(CLIENT, record(getport(xid=xid)))
     assert session.violations() == []
-
-
-def test_the_sources_that_are_remembered_have_a_bound() -> None:
-    rates = Rates()
-    for low in range(MAX_SOURCES + 10):
-        assert rates.may_call(ip_network(low).network_address, "call", 1, 0.0)
-    assert len(rates._left) == MAX_SOURCES
 
 
 def test_a_call_that_is_too_long_ends_its_connection() -> None:
