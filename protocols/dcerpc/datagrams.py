@@ -1,7 +1,7 @@
 """DCE-RPC version 4, over UDP: old clients that ask the endpoint mapper by datagrams (C706 s.12.5).
 
 An answer to an ept_map opens what it names, as over TCP; all other datagrams pass unread. Nothing is ever answered to a
-datagram, whose sender may be forged (DC41).
+datagram, whose sender may be forged, and no sender may have its server send without end (DC41).
 """
 
 from __future__ import annotations
@@ -104,8 +104,8 @@ class DatagramEngine(Engine):
         self._pending: OrderedDict[tuple[bytes, int], Pending] = OrderedDict()
         self._held = 0
         """Bytes of answers that count against the budget of all."""
-        self._told = False
-        """Whether the log knows that something passes unread."""
+        self._told: set[str] = set()
+        """Rules and events of which one line a flow is enough."""
         self._is_over = False
         self._active_at = now
 
@@ -114,7 +114,8 @@ class DatagramEngine(Engine):
         try:
             head = read_head(data)
             if side is CLIENT:
-                self._of_client(head, data)
+                if self._may_call(head, now):
+                    self._of_client(head, data)
             else:
                 self._of_server(head, data)
         except Malformed as bad:
@@ -147,6 +148,17 @@ class DatagramEngine(Engine):
                 return
         self._out.send(SERVER, data)
 
+    def _may_call(self, head: Head, now: float) -> bool:
+        """Whether the rates allow one more datagram of this client."""
+        rates, source, options = self._shared.rates, self._peers.client.host, self._options
+        is_allowed = rates.may_call(source, "call", options.udp_calls, now)
+        if is_allowed and (head.kind, head.interface, head.operation) == (REQUEST, ENDPOINT_MAPPER, LOOKUP):
+            is_allowed = rates.may_call(source, "lookup", options.udp_lookups, now)
+        if not is_allowed:
+            what = f"operation {head.operation}, and more datagrams of {source} in a second"
+            self._once(violation("dcerpc.rate", what, "dropped"), "dcerpc.rate")
+        return is_allowed
+
     def _asks(self, head: Head) -> bool:
         """An ept_map. Returns whether it may go on."""
         if head.is_fragment or head.is_signed:
@@ -163,9 +175,12 @@ class DatagramEngine(Engine):
         return True
 
     def _unread(self, why: str) -> None:
-        if not self._told:
-            self._told = True
-            self._out.add(Note("dcerpc.unread", {"operation": "ept_map", "why": why}))
+        self._once(Note("dcerpc.unread", {"operation": "ept_map", "why": why}), "dcerpc.unread")
+
+    def _once(self, note: Note, name: str) -> None:
+        if name not in self._told:
+            self._told.add(name)
+            self._out.add(note)
 
     def _of_server(self, head: Head, data: bytes) -> None:
         pending = self._pending.get(head.call) if head.kind == RESPONSE else None

@@ -11,6 +11,7 @@ from protocols.contract.addresses import Endpoint, Peers, Side, Transport, only
 from protocols.contract.pinholes import Expect, Pinholes, Reader, Refusal
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.toolbox.memory import Held
+from protocols.toolbox.rates import Rates
 from protocols.toolbox.services import Key, Opener, Services, key_of
 
 DATAGRAM_IDLE_SECONDS = 60.0
@@ -31,6 +32,7 @@ class Shared:
 
     def __init__(self) -> None:
         self.endpoints = Services()
+        self.rates = Rates()
         self.held = Held()
         """Bytes of PDUs and stubs that are not whole, and of answers over UDP that may come again."""
 

@@ -79,6 +79,13 @@ class DcerpcOptions(Options):
     max_endpoints: Count = 64
     """How many endpoints may be open for one client at once."""
 
+    udp_calls: Count = 100
+    """How many datagrams a second one address may send to port 135, and five times as many in a row. More are dropped:
+    of a forged address there is no end of them. All addresses of a /64 of IPv6 are one."""
+
+    udp_lookups: Count = 2
+    """The same for calls that ask for the list of all endpoints, whose answers are longer than the call."""
+
     def __post_init__(self) -> None:
         for key in ("interfaces", "deny_interfaces"):
             try:

@@ -240,6 +240,7 @@ RULES: Mapping[str, str] = {
         "nothing was opened"
     ),
     "dcerpc.too_many": "more endpoints of one client than `max_endpoints`; it is told that this one is not registered",
+    "dcerpc.rate": "more datagrams than `udp_calls` or `udp_lookups`; dropped. Once a session",
     "dcerpc.held_too_much": (
         "more bytes of unfinished PDUs, or of answers over UDP, in sessions of one client, or of all, than are held; "
         "that session was closed"

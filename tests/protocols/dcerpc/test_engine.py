@@ -16,6 +16,7 @@ from protocols.dcerpc.endpoints import Bound
 from protocols.dcerpc.helper import HELPER, DcerpcEngines
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.wire import uuid_text
+from protocols.toolbox.rates import IN_A_ROW_SECONDS
 from tests.harness.dcerpc_messages import (
     ACTIVATOR,
     ADDRESS,
@@ -476,6 +477,24 @@ def test_answers_over_udp_are_held_up_to_the_budget_of_their_client() -> None:
     again = session(OVER_UDP, first)
     talk(again, datagram(0, asks()), datagram(2, big))
     assert not again.is_over
+
+
+@pytest.mark.parametrize(
+    ("kind", "operation", "a_second"), [(0, 2, 1), (0, 3, 4), (0, 4, 4), (1, 0, 4)], ids=["list", "map", "free", "ping"]
+)
+def test_datagrams_of_a_source_have_rates_and_lists_lower_ones(kind: int, operation: int, a_second: int) -> None:
+    """DC41: also from another port, which is another flow."""
+    flows = [session(OVER_UDP, udp_calls=4, udp_lookups=1)]
+    peers = replace(OVER_UDP, client=replace(OVER_UDP.client, port=40001))
+    flows.append(session(peers, flows[0], udp_calls=4, udp_lookups=1))
+    asks_for = [datagram(kind, asks(), operation=operation, sequence=number) for number in range(50)]
+    for second, allowed in ((0.0, IN_A_ROW_SECONDS * a_second), (2.0, (IN_A_ROW_SECONDS + 2) * a_second)):
+        for one in flows:
+            one.now = second
+            for data in asks_for:
+                hears(one, CLIENT, data)
+        assert sum(len(one.sent(SERVER)) for one in flows) == allowed * len(asks_for[0])
+    assert [one.violations() for one in flows] == [["dcerpc.rate"]] * 2
 
 
 def test_a_list_over_udp_may_be_denied() -> None:
