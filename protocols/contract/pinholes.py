@@ -79,6 +79,9 @@ class Expect:
     something is relayed."""
     uses: int | None = 1
     """How often the pinhole may be used. None: without a limit while it stands."""
+    at_once: int | None = None
+    """How many connections may be relayed at once. A further one is reset, and the pinhole stands. None: as many as
+    come. Datagrams, and what a helper reads, have other limits."""
     reader: Reader | None = None
     """The helper that reads what comes. None: it is relayed unread.
 

@@ -86,6 +86,7 @@ class Ways(Opener):
             lasts_seconds=options.hold,
             renewed_by_use=True,
             uses=None,
+            at_once=options.max_connections,
         )
         self._begin(key, expect, options.max_endpoints)
 
@@ -111,6 +112,7 @@ class Ways(Opener):
             lasts_seconds=options.hold,
             renewed_by_use=True,
             uses=None,
+            at_once=options.max_connections,
             reader=reader,
             prefer=target.port if options.same_port else 0,
         )

@@ -17,6 +17,7 @@ PERMITS = {
     "dcerpc.elsewhere": "endpoint_hosts: [ADDRESS]",
     "dcerpc.other_port": "same_port: true",
     "dcerpc.too_many": "max_endpoints: NUMBER",
+    "pinhole.crowded": "max_connections: NUMBER",
 }
 """Rule of a violation -> the option that would let it pass."""
 
@@ -78,6 +79,11 @@ class DcerpcOptions(Options):
 
     max_endpoints: Count = 64
     """How many endpoints may be open for one client at once."""
+
+    max_connections: Count = 64
+    """How many connections a client may have to one endpoint at once. A further one is reset. Clients that are hidden
+    behind one address are one client here. With `check_bind`, connections are sessions, which have limits of their
+    own."""
 
     udp_calls: Count = 100
     """How many datagrams a second one address may send to port 135, and five times as many in a row. More are dropped:

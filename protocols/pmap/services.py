@@ -13,6 +13,10 @@ UDP_IDLE_SECONDS = 30.0
 """How long datagrams of one client port may be silent until they are forgotten, as Linux' own connection tracking has
 it. The next one begins anew, by the same pinhole; only an answer that is later than this is lost."""
 
+MAX_CONNECTIONS = 1000
+"""How many connections a client may have to one service at once. A kernel has one for a server, or sixteen (nconnect)
+for each of its hosts that are hidden behind one address."""
+
 
 class Shared:
     """What the engines of a daemon share."""
@@ -70,6 +74,7 @@ class Ways(Opener):
             lasts_seconds=options.idle,
             renewed_by_use=True,
             uses=None,
+            at_once=MAX_CONNECTIONS,
             prefer=target.port if is_kept else 0,
             reserved_source=options.reserved_source == "auto",
         )

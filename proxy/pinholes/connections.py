@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections import Counter
 from collections.abc import Iterable
 from itertools import chain
 
@@ -64,7 +65,8 @@ class Pinhole(Timed):
         self._uses_left = grant.expect.uses
         self._bytes_in = 0
         self._bytes_out = 0
-        self._refused = 0
+        self._refused: Counter[str] = Counter()
+        """How often a connection was reset, by the rule that it broke."""
         self.dialling: set[_Dial] = set()
         self.relays: set[SpliceRelay] = set()
         expect = grant.expect
@@ -124,11 +126,14 @@ class Pinhole(Timed):
 
     def refuse(self, sock: socket.socket, peer: Endpoint) -> None:
         """Reset the connection of a peer that no pinhole at this door admits."""
-        streams.reset(sock)
-        self._refused += 1
         self._table.metrics.strangers.inc()
-        if self._refused == 1:  # later ones are a number in pinhole.closed
-            self._tell_stranger(f"{peer} came to {self.grant.listen}", "reset")
+        self._reset(sock, "pinhole.stranger", f"{peer} came to {self.grant.listen}")
+
+    def _reset(self, sock: socket.socket, rule: str, why: str) -> None:
+        streams.reset(sock)
+        self._refused[rule] += 1
+        if self._refused[rule] == 1:  # later ones are a number in pinhole.closed
+            self._tell_stranger(why, "reset", rule)
 
     def fail(self, error: OSError) -> None:
         """A connection could not even be accepted."""
@@ -136,6 +141,10 @@ class Pinhole(Timed):
 
     def use(self, sock: socket.socket, peer: Endpoint) -> None:
         """The expected peer is here. Its connection is read by a helper, or relayed to the target."""
+        most = self.grant.expect.at_once
+        if most is not None and len(self.relays) + len(self.dialling) >= most:
+            self._reset(sock, "pinhole.crowded", f"{peer} came to {self.grant.listen}, where {most} are connected")
+            return
         self._count_use()
         if self._uses_left is not None:
             self._uses_left -= 1
@@ -233,7 +242,7 @@ class Pinhole(Timed):
             return
         self._table.release(self)
         counts = {"bytes_in": self._bytes_in, "bytes_out": self._bytes_out}
-        facts = {"refused": self._refused} if self._refused else {}
+        facts = {"refused": self._refused.total()} if self._refused else {}
         if self.grant.expect.reader is not None:  # what passes is counted by the sessions that came
             facts["sessions"] = self._used
         self._gone(reason, counts, **facts)

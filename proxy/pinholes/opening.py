@@ -296,7 +296,7 @@ class Opening:
         self.log.write("pinhole.progress", pinhole=self.name, purpose=self.purpose, duration_seconds=seconds, **counts)
 
     def _tell_stranger(self, detail: str, action: str, rule: str = "pinhole.stranger") -> None:
-        """A peer came that the pinhole does not admit."""
+        """A peer came that the pinhole does not admit, or not now."""
         self._table.metrics.violations.labels(rule).inc()
         self.log.write("violation", rule=rule, pinhole=self.name, detail=detail, action=action)
 

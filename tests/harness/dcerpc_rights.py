@@ -42,7 +42,7 @@ class DcerpcPinholes(StrictPinholes):
             self._judge_callback(expect)
         else:
             self._judge_endpoint(expect)
-        assert expect.uses is None and expect.renewed_by_use, expect
+        assert expect.uses is None and expect.renewed_by_use and expect.at_once == options.max_connections, expect
         assert expect.lasts_seconds == expect.open_seconds == options.hold, f"for another time: {expect}"
         own = sum(peers.client.host in _clients_of(each) for each in self.standing.values())
         assert own < options.max_endpoints, f"too many: {expect}"

@@ -129,7 +129,7 @@ EVENTS = (
                 COUNT,
                 "where a helper reads what comes: how many came. What passed is in their `session.closed`",
             ),
-            option("refused", COUNT, "how often somebody came who may not"),
+            option("refused", COUNT, "how often somebody came who may not, or with too many connections"),
             option(
                 "gave_way",
                 COUNT,

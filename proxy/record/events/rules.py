@@ -11,6 +11,10 @@ RULES: Mapping[str, str] = {
         "where rsh demands one below. At one for signalling over UDP it is a session like any other, which a policy "
         "has to accept: `session.denied`. Of a tunnel it is a packet of another host, or one with another id"
     ),
+    "pinhole.crowded": (
+        "the expected peer came once more while it had as many connections by one pinhole as its helper allows (of "
+        "DCE-RPC `max_connections`, of the portmapper 1000); reset, and the pinhole still stands"
+    ),
     "session.spoofed": (
         "datagrams of a session came by an interface that does not lead to the host whose address they bear: a host "
         "on the wrong side of the gateway forges it. Dropped, and counted in `session.closed`"

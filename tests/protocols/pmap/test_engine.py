@@ -14,7 +14,7 @@ from protocols.observe import Engines
 from protocols.pmap.answers import NEVER
 from protocols.pmap.engine import HELPER, MAX_PENDING, PmapEngine, PmapEngines
 from protocols.pmap.options import PmapOptions
-from protocols.pmap.services import UDP_IDLE_SECONDS
+from protocols.pmap.services import MAX_CONNECTIONS, UDP_IDLE_SECONDS
 from protocols.pmap.wire import MAX_CALL_BYTES, number, record
 from protocols.toolbox.memory import MAX_HELD_OF_CLIENT
 from protocols.toolbox.rates import IN_A_ROW_SECONDS
@@ -97,6 +97,7 @@ def test_an_answer_opens_one_way_for_its_client(network: str, protocol: int) -> 
     expect = opened(session)
     transport = Transport.TCP if protocol == 6 else Transport.UDP
     assert (expect.transport, expect.uses, expect.reader) == (transport, None, None)
+    assert expect.at_once == MAX_CONNECTIONS
     assert expect.target == Endpoint(peers.server.host, 2049)
     is_mapped = peers.is_mapped(SERVER)
     assert expect.listen == (Endpoint(peers.server_as_seen.host, 0) if is_mapped else expect.target)

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from ipaddress import ip_address
+from itertools import chain
 from typing import Any
 
 import pytest
@@ -270,6 +271,27 @@ async def test_an_expect_may_allow_more_connections() -> None:
             sock.close()
     await world.shell.until("pinhole.closed")
     world.close()
+
+
+async def test_an_expect_may_allow_so_many_connections_at_once() -> None:
+    world = World()
+    grant = world.open(uses=None, lasts_seconds=60, at_once=2)
+    pairs = [await world.through(grant) for _ in range(2)]
+    for _ in range(2):
+        with pytest.raises(ConnectionResetError):
+            async with dialled(CLIENT, grant.listen) as third:
+                await receive(third)
+    with pytest.raises(ConnectionResetError):
+        async with dialled(STRANGER, grant.listen) as stranger:
+            await receive(stranger)
+    (pinhole,) = world.shell.pinholes
+    next(iter(pinhole.relays)).abort("idle")
+    pairs.append(await world.through(grant))
+    world.close(*chain.from_iterable(pairs))
+    rules = [line["rule"] for line in world.shell.log.lines if line["event"] == "violation"]
+    assert rules == ["pinhole.crowded", "pinhole.stranger"]
+    world.session.pinholes.close(grant)
+    assert (await world.shell.until("pinhole.closed"))["refused"] == 3
 
 
 async def test_a_pinhole_that_lasts_ends_with_its_time_however_often_it_was_used() -> None:
