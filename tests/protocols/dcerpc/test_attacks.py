@@ -8,12 +8,9 @@ from itertools import product
 
 import pytest
 
-from protocols.contract.addresses import Peers, Side, Transport
-from protocols.contract.effects import Abort
+from protocols.contract.addresses import Peers
 from protocols.dcerpc.association import MAX_UNANSWERED
-from protocols.dcerpc.helper import HELPER
 from protocols.dcerpc.ndr import MAX_STUB_BYTES, PDU_BYTES
-from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.session import MAX_PENDING
 from protocols.dcerpc.wire import MAX_CONTEXTS
 from protocols.toolbox.memory import MAX_HELD_OF_CLIENT
@@ -46,46 +43,20 @@ from tests.harness.dcerpc_messages import (
     response,
     tower,
 )
+from tests.harness.dcerpc_talk import (
+    CLIENT,
+    PEERS,
+    PUBLISHED,
+    SERVER,
+    agreed,
+    ended_by,
+    hears,
+    opened,
+    session,
+    talk,
+)
 from tests.harness.pcap import connections
-from tests.harness.playbook import NETWORKS, Session, on
 from tests.harness.recordings import found
-from tests.harness.scripts import begin
-
-PEERS = on(NETWORKS["none"], HELPER, Transport.TCP)
-PUBLISHED = on(NETWORKS["dnat"], HELPER, Transport.TCP)
-CLIENT, SERVER = Side.CLIENT, Side.SERVER
-
-
-def session(peers: Peers = PEERS, beside: Session | None = None, **options: object) -> Session:
-    """One whose pinholes fail the test of whoever asks for what it has no right to."""
-    made = DcerpcOptions(**options)  # type: ignore[arg-type]
-    return begin(HELPER, peers, made, beside.engines if beside else None, beside)
-
-
-def hears(one: Session, side: Side, data: bytes) -> None:
-    one.pinholes.hear(side, data)  # type: ignore[attr-defined]
-    one.receive(side, data)
-
-
-def talk(one: Session, *said: bytes) -> Session:
-    """What the client and the server say in turn."""
-    for number, data in enumerate(said):
-        hears(one, SERVER if number % 2 else CLIENT, data)
-    return one
-
-
-def agreed(one: Session, interface: tuple[object, int] = (EPM, 3), syntax: object = NDR32) -> Session:
-    return talk(one, bind(interface, syntaxes=(syntax,)), bound(syntax))  # type: ignore[arg-type]
-
-
-def opened(one: Session) -> list[str]:
-    return [str(grant.listen) for grant in one.pinholes.expected()]
-
-
-def ended_by(one: Session) -> str:
-    (abort,) = (effect for effect in one.effects if isinstance(effect, Abort))
-    return abort.reason
-
 
 # -- what a server answers -----------------------------------------------------------------------------------------
 

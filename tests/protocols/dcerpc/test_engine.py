@@ -3,65 +3,53 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from ipaddress import ip_address, ip_network
-from struct import pack
+from ipaddress import ip_address
 
 import pytest
 
 from protocols.contract.addresses import Endpoint, Peers, Transport
 from protocols.contract.effects import Close
 from protocols.dcerpc import interfaces
-from protocols.dcerpc.datagrams import MAX_PENDING
 from protocols.dcerpc.endpoints import Bound
 from protocols.dcerpc.helper import HELPER, DcerpcEngines
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.wire import uuid_text
-from protocols.toolbox.rates import IN_A_ROW_SECONDS
 from tests.harness.dcerpc_messages import (
     ACTIVATOR,
     ADDRESS,
     BOTH,
     EPM,
     FIRST,
-    NDR32,
-    NDR64,
     NETLOGON,
-    RESOLVER,
     SAMR,
     Stub,
     activated,
-    alive,
     asks,
     bind,
-    bindings,
     bound,
-    counted,
-    datagram,
-    in_fragments,
     lists,
     maps,
     pdu,
     request,
-    resolved,
     response,
     tower,
     trailer,
 )
-from tests.harness.playbook import NETWORKS, Session, on
-from tests.protocols.dcerpc.test_attacks import (
+from tests.harness.dcerpc_talk import (
     CLIENT,
+    INSIDE,
     PEERS,
     PUBLISHED,
     SERVER,
     agreed,
+    asked,
     ended_by,
     hears,
     opened,
     session,
     talk,
 )
-
-INSIDE = "10.0.0.5"
+from tests.harness.playbook import Session
 
 
 def as_bound(beside: Session | None = None, **options: object) -> Session:
@@ -69,10 +57,6 @@ def as_bound(beside: Session | None = None, **options: object) -> Session:
     at = replace(PEERS.server, port=49153)
     peers = Peers(PEERS.client, PEERS.client_as_seen, at, at, Transport.TCP, Bound())
     return session(peers, beside, check_bind=True, **options)
-
-
-def asked(one: Session, *answers: bytes, call: int = 2) -> Session:
-    return talk(one, request(3, asks(), call=call), response(maps(*answers or (tower(),)), call=call))
 
 
 # -- how long ----------------------------------------------------------------------------------------------------------
@@ -175,6 +159,24 @@ def test_a_call_after_a_refused_bind_ends_the_connection() -> None:
     assert ended_by(came) == "not_dcerpc" and came.sent(SERVER) == b""
 
 
+def test_a_hundred_clients_have_twenty_endpoints_each_and_nothing_is_left_of_them() -> None:
+    first = session()
+    sessions = [first]
+    for number in range(100):
+        host = ip_address(f"198.51.100.{number + 2}")
+        peers = Peers(Endpoint(host, 40000), Endpoint(host, 40000), PEERS.server, PEERS.server)
+        one = agreed(session(peers, first))
+        for port in range(20):
+            asked(one, tower(at=(ADDRESS, 49152 + port)), call=2 + port)
+        one.close()
+        sessions.append(one)
+    assert first.engines.standing() == {"endpoints": 2000}  # type: ignore[attr-defined]
+    for one in sessions:
+        for number in tuple(one.pinholes.standing):
+            one.end(number, 0, 0, "expired")
+    assert first.engines.standing() == {"endpoints": 0}  # type: ignore[attr-defined]
+
+
 # -- ports that cannot be another one ----------------------------------------------------------------------------------
 
 
@@ -219,159 +221,6 @@ def test_an_inside_address_goes_out_nowhere_even_if_nothing_is_opened(port: int,
     asked(one, tower(SAMR if port > 1024 else NETLOGON, (INSIDE, port)))
     assert (opened(one), one.violations()) == ([], [rule])
     assert ip_address(INSIDE).packed not in one.sent(CLIENT)
-
-
-# -- DCOM --------------------------------------------------------------------------------------------------------------
-
-
-def with_extensions(stub: bytes, slots: int, *, is_wide: bool = False) -> bytes:
-    """An answer of DCOM that says more about itself before its object: one extension of eight octets."""
-    made = Stub("<", is_wide).number(1).size(0x20008).number(1, 0).size(0x2000C).size(slots)
-    made.size(*([0x20010] + [0] * (slots - 1)))
-    made.size(8).put(bytes(16)).number(8).put(b"\x55" * 8).align(8 if is_wide else 4)
-    return made.made + stub[16 if is_wide else 8 :]
-
-
-@pytest.mark.parametrize("is_wide", [False, True])
-def test_an_activation_with_extensions_is_read(is_wide: bool) -> None:
-    one = agreed(session(), (ACTIVATOR, 0), NDR64 if is_wide else NDR32)
-    stub = with_extensions(activated(["DC1[49724]"], is_wide=is_wide), 2, is_wide=is_wide)
-    talk(one, request(4, bytes(60)), response(stub))
-    assert opened(one) == [f"{ADDRESS}:49724"]
-    stub = with_extensions(activated(["DC1[49725]"], is_wide=is_wide), 40, is_wide=is_wide)
-    talk(one, request(4, bytes(60), call=3), response(stub, call=3))
-    assert one.violations() == ["dcerpc.malformed"] and len(opened(one)) == 1
-
-
-def test_extensions_without_an_array_are_none() -> None:
-    one = agreed(session(), (ACTIVATOR, 0))
-    stub = Stub().number(1).size(0x20008).number(0, 0).size(0).made + activated(["DC1[49724]"])[8:]
-    talk(one, request(4, bytes(60)), response(stub))
-    assert opened(one) == [f"{ADDRESS}:49724"]
-
-
-@pytest.mark.parametrize(
-    "stub",
-    [
-        Stub().number(0).size(0, 0).number(5).made,
-        activated(["DC1[49724]"]).replace(b"MEOW", b"MEOV"),
-        activated(["DC1[49724]"]).replace(b"MEOW\x04", b"MEOW\x01"),
-        activated(["DC1[49724]"]).replace(b"\xb6\x01\0\0", b"\xb7\x01\0\0", 1),
-        activated(["DC1[49724]"]).replace(b"\x39\x03\0\0", b"\x38\x03\0\0"),
-    ],
-    ids=["nothing", "no_reference", "a_standard_reference", "no_such_property", "another_class"],
-)
-def test_an_activation_without_bindings_is_told_and_opens_nothing(stub: bytes) -> None:
-    """DC32: what else an object may be marshalled as is skipped."""
-    one = talk(agreed(session(), (ACTIVATOR, 0)), request(4, bytes(60)), response(stub))
-    assert (opened(one), one.violations(), one.notes("dcerpc.activation")[0]["bindings"]) == ([], [], [])
-
-
-@pytest.mark.parametrize(
-    "stub",
-    [
-        activated([f"A{number}[49724]" for number in range(70)]),
-        activated(["A" * 600 + "[49724]"]),
-        resolved(["DC1[49724]"])[:10] + b"\xff\xff" + resolved(["DC1[49724]"])[12:],
-        activated(["DC1[49724]"]).replace(b"\x02\0\0\0\x02\0\0\0", b"\x02\0\0\0\xff\0\0\0", 1),
-    ],
-    ids=["many", "long", "security", "properties"],
-)
-def test_bindings_beyond_their_bounds_are_answered(stub: bytes) -> None:
-    """DC32."""
-    interface = (RESOLVER, 0) if stub[:4] == b"\0\0\x02\0" else (ACTIVATOR, 0)
-    one = talk(agreed(session(), interface), request(4, bytes(60)), response(stub))
-    assert (opened(one), one.violations()) == ([], ["dcerpc.malformed"])
-
-
-def test_a_string_binding_without_an_end_is_answered() -> None:
-    array = pack("<HH4H", 4, 3, 7, 0x41, 0x42, 0)
-    stub = counted(array, Stub().size(0x20000)).align(4).put(bytes(40)).made
-    one = talk(agreed(session(), (RESOLVER, 0)), request(4, bytes(16)), response(stub))
-    assert one.violations() == ["dcerpc.malformed"]
-
-
-def test_ports_of_one_object_have_a_bound() -> None:
-    texts = [f"DC1[{port}]" for port in range(49700, 49730)]
-    one = talk(agreed(session(), (RESOLVER, 0)), request(4, bytes(16)), response(resolved(texts)))
-    assert len(opened(one)) == 8
-
-
-@pytest.mark.parametrize(
-    "text", ["DC1[65536]", "DC1[99999]", "DC1[-1]", "DC1[\u0664\u0669\u0667\u0662\u0664]", "DC1[]", "DC1[49724"]
-)
-def test_what_stands_in_brackets_may_be_no_port(text: str) -> None:
-    """X4."""
-    one = talk(agreed(session(), (RESOLVER, 0)), request(4, bytes(16)), response(resolved([text])))
-    assert (opened(one), one.violations()) == ([], [])
-
-
-def test_a_server_whose_object_is_elsewhere_does_not_call_back() -> None:
-    """DC29, DC30."""
-    one = agreed(session(callbacks="5000-5000"), (ACTIVATOR, 0))
-    talk(one, request(4, bytes(60)), response(activated(["10.9.9.9[49724]"])))
-    assert opened(one) == [] and one.violations() == ["dcerpc.elsewhere"]
-
-
-@pytest.mark.parametrize(
-    ("texts", "at"),
-    [
-        (["FILES[49724]", "10.9.9.9[49724]"], "10.9.9.9"),
-        (["10.8.8.8[49724]", "10.9.9.9[49724]"], "10.9.9.9"),
-        (["10.9.9.9[49724]", f"{ADDRESS}[49724]"], ADDRESS),
-    ],
-)
-def test_an_object_may_be_at_a_host_that_an_option_names(texts: list[str], at: str) -> None:
-    """DC20, DC30: the option that `explain` advises helps. The server's own address comes first."""
-    one = agreed(session(endpoint_hosts=(ip_network("10.9.9.9"),)), (ACTIVATOR, 0))
-    talk(one, request(4, bytes(60)), response(activated(texts)))
-    assert (opened(one), one.violations()) == ([f"{at}:49724"], [])
-
-
-def test_a_hundred_clients_have_twenty_endpoints_each_and_nothing_is_left_of_them() -> None:
-    first = session()
-    sessions = [first]
-    for number in range(100):
-        host = ip_address(f"198.51.100.{number + 2}")
-        peers = Peers(Endpoint(host, 40000), Endpoint(host, 40000), PEERS.server, PEERS.server)
-        one = agreed(session(peers, first))
-        for port in range(20):
-            asked(one, tower(at=(ADDRESS, 49152 + port)), call=2 + port)
-        one.close()
-        sessions.append(one)
-    assert first.engines.standing() == {"endpoints": 2000}  # type: ignore[attr-defined]
-    for one in sessions:
-        for number in tuple(one.pinholes.standing):
-            one.end(number, 0, 0, "expired")
-    assert first.engines.standing() == {"endpoints": 0}  # type: ignore[attr-defined]
-
-
-def test_other_protocols_than_tcp_are_no_way_to_an_object() -> None:
-    stub = counted(bindings(["DC1[49724]"], protocol=8), Stub().size(0x20000)).align(4).put(bytes(40)).made
-    one = talk(agreed(session(), (RESOLVER, 0)), request(4, bytes(16)), response(stub))
-    assert opened(one) == [] and one.notes("dcerpc.oxid") != []
-
-
-@pytest.mark.parametrize("stub", [Stub().size(0).put(bytes(28)).made, Stub().number(5).size(0).put(bytes(8)).made])
-def test_answers_of_the_resolver_without_an_array_pass(stub: bytes) -> None:
-    one = agreed(session(PUBLISHED), (RESOLVER, 0))
-    talk(one, request(5 if len(stub) < 20 else 4, bytes(16)), response(stub))
-    assert (one.sent(CLIENT).endswith(response(stub)), one.violations()) == (True, [])
-
-
-def test_an_answer_of_the_resolver_in_fragments_is_not_resized() -> None:
-    said = in_fragments(response(alive(["DC1", INSIDE])), 24)
-    one = talk(agreed(session(PUBLISHED), (RESOLVER, 0)), request(5, b""), said)
-    assert one.sent(CLIENT).endswith(said)
-
-
-def test_the_callers_ports_are_open_once() -> None:
-    """DC29."""
-    one = agreed(session(callbacks="5000-5000"), (ACTIVATOR, 0))
-    for call in (2, 3):
-        talk(one, request(4, bytes(60), call=call), response(activated(["DC1[49724]"]), call=call))
-    assert opened(one) == [f"{ADDRESS}:49724", "198.51.100.2:5000"]
-    assert one.pinholes.log[-1] == "renew 2 from 203.0.113.7 for 3600 s"
 
 
 # -- calls -------------------------------------------------------------------------------------------------------------
@@ -433,80 +282,6 @@ def test_a_clock_that_is_early_ends_nothing() -> None:
     for one in (session(), as_bound()):
         hears(one, CLIENT, bind())
         assert list(one.engine.tick(one.now)) == []
-
-
-# -- datagrams ---------------------------------------------------------------------------------------------------------
-
-OVER_UDP = on(NETWORKS["none"], HELPER, Transport.UDP)
-
-
-@pytest.mark.parametrize(("data", "is_one"), [
-    (datagram(0, asks()), True), (datagram(2, asks()), False), (datagram(1, b""), False), (bytes(80), False),
-    (datagram(0, b"")[:79], False),
-])  # fmt: skip
-def test_a_flow_begins_with_a_request_of_version_4(data: bytes, is_one: bool) -> None:
-    assert HELPER.begins(data, DcerpcOptions(), None) is is_one
-    assert HELPER.idle(DcerpcOptions()) == 30
-
-
-def test_questions_of_a_flow_have_a_bound() -> None:
-    one = session(OVER_UDP)
-    for number in range(MAX_PENDING + 1):
-        hears(one, CLIENT, datagram(0, asks(), sequence=number))
-    hears(one, SERVER, datagram(2, maps(tower(over_udp=True)), sequence=0))
-    assert opened(one) == []
-    hears(one, SERVER, datagram(2, maps(tower(over_udp=True)), sequence=1))
-    assert opened(one) == [f"{ADDRESS}:49153"]
-    assert list(one.engine.tick(one.now)) == [] and one.engine.is_needed()
-
-
-def test_answers_over_udp_are_held_up_to_the_budget_of_their_client() -> None:
-    """X7: they may come again, each as it went on."""
-    first = session(OVER_UDP)
-    flows = [first, *(session(OVER_UDP, first) for _ in range(3))]
-    big = maps() + bytes(60_000)
-    for one in flows:
-        for number in range(16):
-            if not one.is_over:
-                talk(one, datagram(0, asks(), sequence=number), datagram(2, big, sequence=number))
-    ended = [one for one in flows if one.is_over]
-    assert 0 < len(ended) < 4 and {ended_by(one) for one in ended} == {"held_too_much"}
-    for one in flows:
-        one.wait(30)
-        one.close()
-    again = session(OVER_UDP, first)
-    talk(again, datagram(0, asks()), datagram(2, big))
-    assert not again.is_over
-
-
-@pytest.mark.parametrize(
-    ("kind", "operation", "a_second"), [(0, 2, 1), (0, 3, 4), (0, 4, 4), (1, 0, 4)], ids=["list", "map", "free", "ping"]
-)
-def test_datagrams_of_a_source_have_rates_and_lists_lower_ones(kind: int, operation: int, a_second: int) -> None:
-    """DC41: also from another port, which is another flow."""
-    flows = [session(OVER_UDP, udp_calls=4, udp_lookups=1)]
-    peers = replace(OVER_UDP, client=replace(OVER_UDP.client, port=40001))
-    flows.append(session(peers, flows[0], udp_calls=4, udp_lookups=1))
-    asks_for = [datagram(kind, asks(), operation=operation, sequence=number) for number in range(50)]
-    for second, allowed in ((0.0, IN_A_ROW_SECONDS * a_second), (2.0, (IN_A_ROW_SECONDS + 2) * a_second)):
-        for one in flows:
-            one.now = second
-            for data in asks_for:
-                hears(one, CLIENT, data)
-        assert sum(len(one.sent(SERVER)) for one in flows) == allowed * len(asks_for[0])
-    assert [one.violations() for one in flows] == [["dcerpc.rate"]] * 2
-
-
-def test_a_list_over_udp_may_be_denied() -> None:
-    one = session(OVER_UDP, lookup="deny")
-    hears(one, CLIENT, datagram(0, bytes(52), operation=2))
-    assert (one.violations(), one.effects[1:]) == (["dcerpc.lookup"], [])
-
-
-def test_an_endpoint_over_tcp_that_was_asked_for_by_datagrams_is_open_for_connections() -> None:
-    one = talk(session(OVER_UDP), datagram(0, asks()), datagram(2, maps(tower())))
-    (grant,) = one.pinholes.expected()
-    assert grant.expect.transport is Transport.TCP
 
 
 # -- options -----------------------------------------------------------------------------------------------------------

@@ -1,0 +1,53 @@
+"""What clients and servers of DCE-RPC say to an engine in turn, and what has come of it."""
+
+from __future__ import annotations
+
+from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.effects import Abort
+from protocols.dcerpc.helper import HELPER
+from protocols.dcerpc.options import DcerpcOptions
+from tests.harness.dcerpc_messages import EPM, NDR32, asks, bind, bound, maps, request, response, tower
+from tests.harness.playbook import NETWORKS, Session, on
+from tests.harness.scripts import begin
+
+PEERS = on(NETWORKS["none"], HELPER, Transport.TCP)
+PUBLISHED = on(NETWORKS["dnat"], HELPER, Transport.TCP)
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+INSIDE = "10.0.0.5"
+"""Where the server of `PUBLISHED` is."""
+
+
+def session(peers: Peers = PEERS, beside: Session | None = None, **options: object) -> Session:
+    """One whose pinholes fail the test of whoever asks for what it has no right to."""
+    made = DcerpcOptions(**options)  # type: ignore[arg-type]
+    return begin(HELPER, peers, made, beside.engines if beside else None, beside)
+
+
+def hears(one: Session, side: Side, data: bytes) -> None:
+    one.pinholes.hear(side, data)  # type: ignore[attr-defined]
+    one.receive(side, data)
+
+
+def talk(one: Session, *said: bytes) -> Session:
+    """What the client and the server say in turn."""
+    for number, data in enumerate(said):
+        hears(one, SERVER if number % 2 else CLIENT, data)
+    return one
+
+
+def agreed(one: Session, interface: tuple[object, int] = (EPM, 3), syntax: object = NDR32) -> Session:
+    return talk(one, bind(interface, syntaxes=(syntax,)), bound(syntax))  # type: ignore[arg-type]
+
+
+def opened(one: Session) -> list[str]:
+    return [str(grant.listen) for grant in one.pinholes.expected()]
+
+
+def ended_by(one: Session) -> str:
+    (abort,) = (effect for effect in one.effects if isinstance(effect, Abort))
+    return abort.reason
+
+
+def asked(one: Session, *answers: bytes, call: int = 2) -> Session:
+    """An ept_map, and these towers as its answer."""
+    return talk(one, request(3, asks(), call=call), response(maps(*answers or (tower(),)), call=call))
