@@ -140,9 +140,12 @@ class Answers:
             detail = f"{trigger} at {target}: not open under the same number"
             self._note(violation("dcerpc.other_port", detail, _LET))
         elif listen is TOO_MANY:
-            detail = f"{trigger} at {target}: the client has {self._options.max_endpoints} others open"
-            self._note(violation("dcerpc.too_many", detail, "not opened"))
+            self._too_many(f"{trigger} at {target}")
         return listen
+
+    def _too_many(self, what: str) -> None:
+        detail = f"{what}: the client has {self._options.max_endpoints} others open"
+        self._note(violation("dcerpc.too_many", detail, "not opened"))
 
     def _target(self, place: Place) -> Endpoint | None:
         """Where an endpoint is. Over IPv6 there is no floor for its address, and only the port counts (DC18, DC20).
@@ -219,7 +222,9 @@ class Answers:
         is_open = self._open_all(name, strings)
         self._keeps("activation", strings, heard.is_signed)
         for port in self._options.callback_ports() if is_open else ():
-            self._ways.call_back(port)
+            if self._ways.call_back(port) is TOO_MANY:
+                self._too_many(f"callbacks from port {port} on")
+                break
 
     def resolved(self, heard: Heard, bindings: Bindings | None, operation: str) -> tuple[Span, bytes] | None:
         """Where an object is that was asked for by its exporter, or which host this is (`alive`): what is to be changed

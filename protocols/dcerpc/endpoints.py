@@ -64,15 +64,15 @@ class Ways(Opener):
         found.renew(options.hold)
         return listen
 
-    def call_back(self, port: int) -> None:
-        """Let the server call the client at this port (DC29)."""
+    def call_back(self, port: int) -> Endpoint | Refusal:
+        """Let the server call the client at this port (DC29). Returns where."""
         peers, options = self._peers, self._options
         target = Endpoint(peers.client.host, port)
         caller, known_as = peers.server.host, peers.client_as_seen.host
         key = Key(Transport.TCP, target, caller, peers.server_as_seen.host, known_as)
         if (found := self._services.find(key)) is not None:
             found.renew(options.hold)
-            return
+            return found.grant.listen
         expect = Expect(
             transport=Transport.TCP,
             purpose="rpc-callback",
@@ -88,7 +88,7 @@ class Ways(Opener):
             uses=None,
             at_once=options.max_connections,
         )
-        self._begin(key, expect, options.max_endpoints)
+        return self._begin(key, expect, options.max_endpoints)
 
     def _expect(self, key: Key, trigger: str, is_exact: bool, reader: Reader | None) -> Expect:
         """A pinhole that this client alone uses, as often as it likes (DC33).

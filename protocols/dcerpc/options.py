@@ -78,7 +78,7 @@ class DcerpcOptions(Options):
     for longer while both of its ends answer keep-alives (`timeouts: silent`), unless `check_bind` has it read."""
 
     max_endpoints: Count = 64
-    """How many endpoints may be open for one client at once."""
+    """How many endpoints may be open for one client at once, ports of `callbacks` among them."""
 
     max_connections: Count = 64
     """How many connections a client may have to one endpoint at once. A further one is reset. Clients that are hidden

@@ -243,7 +243,10 @@ RULES: Mapping[str, str] = {
         "an answer that cannot be rewritten names a port of a published server that is not open under the same number; "
         "nothing was opened"
     ),
-    "dcerpc.too_many": "more endpoints of one client than `max_endpoints`; it is told that this one is not registered",
+    "dcerpc.too_many": (
+        "more endpoints of one client, ports of `callbacks` among them, than `max_endpoints`; an ept_map is answered "
+        "as not registered"
+    ),
     "dcerpc.rate": "more datagrams than `udp_calls` or `udp_lookups`; dropped. Once a session",
     "dcerpc.held_too_much": (
         "more bytes of unfinished PDUs, or of answers over UDP, in sessions of one client, or of all, than are held; "

@@ -164,3 +164,12 @@ def test_the_callers_ports_are_open_once() -> None:
         talk(one, request(4, bytes(60), call=call), response(activated(["DC1[49724]"]), call=call))
     assert opened(one) == [f"{ADDRESS}:49724", "198.51.100.2:5000"]
     assert one.pinholes.log[-1] == "renew 2 from 203.0.113.7 for 3600 s"
+
+
+def test_callbacks_that_are_too_many_for_the_client_are_told_once() -> None:
+    """Whoever gives a client 64 ports for them has no room for its endpoints."""
+    one = agreed(session(callbacks="5000-5063", max_endpoints=3), (ACTIVATOR, 0))
+    talk(one, request(4, bytes(60)), response(activated(["DC1[49724]"])))
+    assert opened(one) == [f"{ADDRESS}:49724", "198.51.100.2:5000", "198.51.100.2:5001"]
+    (note,) = one.notes("violation")
+    assert (note["rule"], note["detail"].partition(":")[0]) == ("dcerpc.too_many", "callbacks from port 5002 on")
