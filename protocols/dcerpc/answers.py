@@ -156,9 +156,11 @@ class Answers:
 
     def _host(self, named: Host) -> Host | None:
         """Which host has this address. None: another one than an endpoint may be at."""
+        server = self._peers.server.host
         if self._is_servers(named):
-            return self._peers.server.host
-        return named if any(named in network for network in self._options.endpoint_hosts) else None
+            return server
+        is_allowed = any(named in network for network in self._options.endpoint_hosts)
+        return named if is_allowed and named.version == server.version else None
 
     def _is_servers(self, host: Host) -> bool:
         return host in (self._peers.server.host, self._peers.server_as_seen.host)

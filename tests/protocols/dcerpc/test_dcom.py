@@ -129,11 +129,12 @@ def test_a_server_whose_object_is_elsewhere_does_not_call_back() -> None:
         (["FILES[49724]", "10.9.9.9[49724]"], "10.9.9.9"),
         (["10.8.8.8[49724]", "10.9.9.9[49724]"], "10.9.9.9"),
         (["10.9.9.9[49724]", f"{ADDRESS}[49724]"], ADDRESS),
+        (["2001:db8:9::9[49724]", "10.9.9.9[49724]"], "10.9.9.9"),
     ],
 )
 def test_an_object_may_be_at_a_host_that_an_option_names(texts: list[str], at: str) -> None:
     """DC20, DC30: the option that `explain` advises helps. The server's own address comes first."""
-    one = agreed(session(endpoint_hosts=(ip_network("10.9.9.9"),)), (ACTIVATOR, 0))
+    one = agreed(session(endpoint_hosts=(ip_network("10.9.9.9"), ip_network("2001:db8:9::/48"))), (ACTIVATOR, 0))
     talk(one, request(4, bytes(60)), response(activated(texts)))
     assert (opened(one), one.violations()) == ([f"{at}:49724"], [])
 
