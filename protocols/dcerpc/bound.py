@@ -18,6 +18,7 @@ from protocols.dcerpc.endpoints import Shared
 from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.wire import Kind, Pdu, Pdus
+from protocols.toolbox.memory import Holding
 from protocols.toolbox.services import key_of
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -40,7 +41,7 @@ class BoundEngine(Engine):
         self._key = key_of(peers, Transport.TCP, peers.server)
         self._out = Outbox()
         self._buffers = {side: Pdus() for side in Side}
-        self._held = 0
+        self._held = Holding(shared.held, peers.client.host)
         self._has_spoken = self._has_server_ended = self._is_over = False
         self._active_at = now
         self._renews_at = now + options.hold / RENEWALS
@@ -88,9 +89,7 @@ class BoundEngine(Engine):
 
     def _count_held(self) -> None:
         size = 0 if self._is_over else sum(map(len, self._buffers.values()))
-        if self._shared.held.change(self._peers.client.host, self._held, size):
-            self._held = size
-        else:
+        if not self._held.change(size):
             self._end("dcerpc.held_too_much", "unfinished PDUs", "held_too_much")
             self._count_held()
 

@@ -23,6 +23,7 @@ from protocols.dcerpc.endpoints import Shared, Ways
 from protocols.dcerpc.interfaces import ENDPOINT_MAPPER, name_of
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.wire import Order, Uuid, order_of, swapped
+from protocols.toolbox.memory import Holding
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -102,8 +103,7 @@ class DatagramEngine(Engine):
         self._ways = Ways(peers, options, pinholes, shared)
         self._answers = Answers(peers, options, self._ways, self._out.add)
         self._pending: OrderedDict[tuple[bytes, int], Pending] = OrderedDict()
-        self._held = 0
-        """Bytes of answers that count against the budget of all."""
+        self._held = Holding(shared.held, peers.client.host)
         self._told: set[str] = set()
         """Rules and events of which one line a flow is enough."""
         self._is_over = False
@@ -126,9 +126,7 @@ class DatagramEngine(Engine):
     def _count_held(self) -> None:
         """All sessions have one budget for what they hold."""
         size = sum(len(pending.answer[1]) for pending in self._pending.values() if pending.answer is not None)
-        if self._shared.held.change(self._peers.client.host, self._held, size):
-            self._held = size
-        else:
+        if not self._held.change(size):
             self._out.add(violation("dcerpc.held_too_much", "answers that may come again", "closed"))
             self._out.add(Abort("held_too_much"))
             self._drop()

@@ -37,6 +37,7 @@ from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.ndr import Joined
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.wire import Kind, Pdu, Pdus, Request, Response
+from protocols.toolbox.memory import Holding
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -55,13 +56,12 @@ class SessionEngine(Engine):
 
     __slots__ = (
         "_active_at", "_answers", "_association", "_buffers", "_calls", "_has_server_ended", "_has_spoken", "_held",
-        "_is_over", "_options", "_out", "_peers", "_shared", "_told", "_ways",
+        "_is_over", "_options", "_out", "_peers", "_told", "_ways",
     )  # fmt: skip
 
     def __init__(self, peers: Peers, options: DcerpcOptions, pinholes: Pinholes, now: float, shared: Shared) -> None:
         self._peers = peers
         self._options = options
-        self._shared = shared
         self._out = Outbox()
         self._ways = Ways(peers, options, pinholes, shared)
         self._answers = Answers(peers, options, self._ways, self._out.add)
@@ -69,8 +69,7 @@ class SessionEngine(Engine):
         self._calls: OrderedDict[int, Call] = OrderedDict()
         """Those on interfaces that are read here, by their number; the oldest one first."""
         self._buffers = {side: Pdus() for side in Side}
-        self._held = 0
-        """Bytes in buffers and unfinished stubs that count against the budget of all."""
+        self._held = Holding(shared.held, peers.client.host)
         self._has_spoken = False
         """Whether the client has begun with a bind."""
         self._has_server_ended = False
@@ -106,9 +105,7 @@ class SessionEngine(Engine):
             size = sum(map(len, self._buffers.values()))
             for call in self._calls.values():
                 size += sum(part.size for part in (call.request, call.answer) if part is not None)
-        if self._shared.held.change(self._peers.client.host, self._held, size):
-            self._held = size
-        else:
+        if not self._held.change(size):
             self._end("dcerpc.held_too_much", "unfinished PDUs and stubs", "held_too_much")
             self._count_held()
 

@@ -36,6 +36,7 @@ from protocols.pmap.options import PERMITS, PmapOptions
 from protocols.pmap.programs import Procedure, name_of, procedure
 from protocols.pmap.services import Shared, Ways
 from protocols.pmap.wire import Call, RecordBuffer, Reply, Status
+from protocols.toolbox.memory import Holding
 from protocols.toolbox.spans import replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -94,8 +95,7 @@ class PmapEngine(Engine):
         """xid -> call, the oldest one first."""
         limits = {CLIENT: wire.MAX_CALL_BYTES, SERVER: wire.MAX_REPLY_BYTES}
         self._buffers = {side: RecordBuffer(limit) for side, limit in limits.items()}
-        self._held = 0
-        """Bytes in both buffers that count against the budget of all."""
+        self._held = Holding(shared.held, peers.client.host)
         self._has_spoken = False
         """Whether a first call has been read."""
         self._has_server_ended = False
@@ -125,9 +125,7 @@ class PmapEngine(Engine):
     def _count_held(self) -> None:
         """All sessions have one budget for what their buffers hold."""
         size = sum(map(len, self._buffers.values()))
-        if self._shared.held.change(self._peers.client.host, self._held, size):
-            self._held = size
-        else:
+        if not self._held.change(size):
             self._end("pmap.held_too_much", "unfinished records", "held_too_much")
 
     def _message(self, side: Side, body: bytes, raw: bytes, now: float) -> None:

@@ -237,6 +237,24 @@ class Held:
         return True
 
 
+class Holding:
+    """What one session holds of the budget of all."""
+
+    __slots__ = ("_client", "_held", "_size")
+
+    def __init__(self, held: Held, client: Host) -> None:
+        self._held = held
+        self._client = client
+        self._size = 0
+
+    def change(self, size: int) -> bool:
+        """The session holds so many bytes now. Returns False, and changes nothing, if that is too much."""
+        if not self._held.change(self._client, self._size, size):
+            return False
+        self._size = size
+        return True
+
+
 class KnownAs:
     """The addresses by which the other side knows phones that signal by datagrams: the same address for all flows of a
     phone."""
