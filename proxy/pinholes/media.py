@@ -20,21 +20,22 @@ import errno
 from collections.abc import Iterable
 from dataclasses import replace
 
-from protocols.contract.addresses import Endpoint, Host, Network, Side, Transport
+from protocols.contract.addresses import Endpoint, Network, Transport
 from protocols.contract.engine import MediaOptions
 from protocols.contract.pinholes import Codec, Heard, Media, MediaGrant, Party
 from proxy.movers.lanes import Counts, Movers
 from proxy.movers.stands import Stand, Stands
 from proxy.pinholes.components import Component, join
-from proxy.pinholes.opening import Described, Owner, Passed, Table
+from proxy.pinholes.opening import Described, Owner, Table
 from proxy.pinholes.packets import protocol_of
 from proxy.pinholes.paths import MediaPath
-from proxy.pinholes.silence import TimedMedia, Together
+from proxy.pinholes.places import PartyPlace
+from proxy.pinholes.silence import Together
 from proxy.sockets import packet_info
-from proxy.sockets.packet_info import Address, Ancillary
+from proxy.sockets.packet_info import Address
 
 
-class MediaPlace(TimedMedia):
+class MediaPlace(PartyPlace):
     """The place where one party is found by its partners. In the table it is one pinhole. An offerer's place outlives
     its answerers' places; when it ends, they end with it."""
 
@@ -60,8 +61,6 @@ class MediaPlace(TimedMedia):
         self._answerers: list[MediaPlace] = []
         self._in_before = self._out_before = Counts()
         """What passed to the party by paths that have ended; `_out_before` is what came from it."""
-        self._refused = 0
-        self._is_used = self._is_over = self._is_forged = False
         self._leased: list[Stand] = []
         self.components: list[Component] = []
         try:
@@ -80,27 +79,8 @@ class MediaPlace(TimedMedia):
             self._join(self.components, offerer)
             offerer._answerers.append(self)
             self._table.answered(offerer)  # which no longer counts among the unanswered ones
-        self._tell_opened(
-            media.purpose,
-            Transport.UDP,
-            self.grant.known,
-            offerer.grant.media.party.allow if offerer else (),
-            media.party.known,
-            self._wait(),
-            media.trigger,
-            rtcp=self.grant.control,
-            answers=offerer.name if offerer else None,
-            **({} if media.number is None else {"cseq": media.number}),
-        )
-        if offerer is not None:
-            offerer._tell_joined(self)
-        (offerer or self)._look_later()
-
-    def _tell_joined(self, answerer: MediaPlace) -> None:
-        """From now on the answerer may send to this place."""
-        self.log.write(
-            "pinhole.joined", pinhole=self.name, allow=answerer.grant.media.party.allow, answered_at=answerer.name
-        )
+        cseq = {} if media.number is None else {"cseq": media.number}
+        self._tell_stands(rtcp=self.grant.control, **cseq)
 
     def _undo(self) -> None:
         """Take back what has been begun."""
@@ -252,31 +232,14 @@ class MediaPlace(TimedMedia):
     def used(self, source: Address, data: bytes) -> None:
         """The first packet of a partner has come."""
         if not self._is_used:
-            self._is_used = True
-            self._tell_used(packet_info.endpoint(source), protocol=protocol_of(data))
-            (self._offerer or self)._begun()
+            self._first_came(packet_info.endpoint(source), protocol=protocol_of(data))
 
     def refuse(self, source: Address, count: int = 1) -> None:
         """A stranger's packets were not passed on."""
-        self._refused += count
-        self._table.metrics.strangers.inc(count)
+        self._count_refused(count)
         # before there is an answer the sender may be the answerer, early
         if self.is_answered and self._refused == count:
             self._tell_stranger(f"{packet_info.endpoint(source)} sent to {self.grant.known}", "dropped")
-
-    def may_come_by(self, party: Party, host: Host, ancillary: Ancillary) -> bool:
-        """Whether a packet that bears this address of the party came by an interface that leads there."""
-        side = party.side or Side.SERVER
-        return self._table.borders.leads_to(host, packet_info.arrival_interface(ancillary), self.owner, side)
-
-    def refuse_forged(self, host: Host, ancillary: Ancillary) -> None:
-        """A packet bore a party's address and came by the wrong interface."""
-        self._refused += 1
-        self._table.metrics.strangers.inc()
-        if not self._is_forged:
-            self._is_forged = True
-            by = self._table.borders.name_of(packet_info.arrival_interface(ancillary))
-            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.known}", "dropped", "pinhole.spoofed")
 
     # -- ends ------------------------------------------------------------------------------------------------------
 
@@ -304,15 +267,9 @@ class MediaPlace(TimedMedia):
             self._offerer._answerers.remove(self)
             if not self._offerer._is_over:
                 self._offerer._look_later()
-        into, out = self.counts_in(), self.counts_out()
-        counts = {"bytes_in": into.bytes, "bytes_out": out.bytes}
-        counts |= {"packets_in": into.packets, "packets_out": out.packets}
         if self.heard is not None:
             self._table.metrics.rtp_lost.inc(self.heard.lost)
-        some = {"packets_in_kernel": into.away + out.away, "packets_lost": into.lost}
-        self._gone(
-            reason, counts, packets_refused=self._refused, **{name: count for name, count in some.items() if count}
-        )
+        self._tell_gone(reason)
 
     abort = shut
 
@@ -325,20 +282,6 @@ class MediaPlace(TimedMedia):
     def counts_out(self) -> Counts:
         """What has passed from the party."""
         return _total(self._out_before, (path for component in self.components for path in component.outward))
-
-    @property
-    def purpose(self) -> str:
-        """What the stream carries, as the log has it."""
-        return self.grant.media.purpose
-
-    def carried(self) -> tuple[int, int]:
-        """What has passed to the party: what came from it is counted at the places of its partners."""
-        into = self.counts_in()
-        return into.bytes, into.packets
-
-    def _passed(self) -> int:
-        """How many packets have passed to the party and from it."""
-        return self.counts_in().packets + self.counts_out().packets
 
     @property
     def state(self) -> str:
@@ -367,11 +310,6 @@ class MediaPlace(TimedMedia):
     def carried_in_kernel(self) -> int:
         """How many of the packets to the party the kernel has carried."""
         return self.counts_in().away
-
-    def passed(self) -> Passed:
-        """What has passed so far."""
-        into, out = self.counts_in(), self.counts_out()
-        return Passed(into.bytes, out.bytes, into.packets, out.packets)
 
 
 def _may_leave(owner: Owner) -> bool:

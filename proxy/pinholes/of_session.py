@@ -13,7 +13,7 @@ from proxy.pinholes.connections import Pinhole
 from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.media import MediaPlace
 from proxy.pinholes.opening import Opening, Owner
-from proxy.pinholes.silence import TimedMedia
+from proxy.pinholes.places import PartyPlace
 from proxy.pinholes.table import PinholeTable
 from proxy.pinholes.tunnels import TunnelPlace
 
@@ -120,11 +120,11 @@ class SessionPinholes:
         self.kept_until = self._table.loop.time() + seconds
 
     @property
-    def places(self) -> list[TimedMedia]:
+    def places(self) -> list[PartyPlace]:
         """The places of media and tunnels that this part holds."""
-        return [pinhole for pinhole in self._held.values() if isinstance(pinhole, TimedMedia)]
+        return [pinhole for pinhole in self._held.values() if isinstance(pinhole, PartyPlace)]
 
-    def _place(self, media: Media, offerer: MediaPlace | TunnelPlace | None) -> MediaGrant | Refusal:
+    def _place(self, media: Media, offerer: PartyPlace | None) -> MediaGrant | Refusal:
         """Open a place of media or of a tunnel, and hold it."""
         answer = self._table.place(self.owner, media, len(self._held), self, offerer)
         return answer if isinstance(answer, Refusal) else self._hold(answer).grant

@@ -31,6 +31,7 @@ from proxy.pinholes.datagrams import DatagramPinhole
 from proxy.pinholes.media import MediaPlace
 from proxy.pinholes.media_offers import Offers
 from proxy.pinholes.opening import Opening, Owner
+from proxy.pinholes.places import PartyPlace
 from proxy.pinholes.shares import Group, Shares
 from proxy.pinholes.silence import Together
 from proxy.pinholes.third_hosts import ThirdHosts
@@ -198,17 +199,12 @@ class PinholeTable:
         return self._third_hosts.may_wait(owner.policy, party)
 
     def place(
-        self,
-        owner: Owner,
-        media: Media,
-        held: int,
-        together: Together,
-        offerer: MediaPlace | TunnelPlace | None,
-    ) -> MediaPlace | TunnelPlace | Refusal:
+        self, owner: Owner, media: Media, held: int, together: Together, offerer: PartyPlace | None
+    ) -> PartyPlace | Refusal:
         """Open a place for a party of a media stream or of a tunnel. `offerer` is the place that this one answers, if
         there is one."""
         party = media.party
-        place: MediaPlace | TunnelPlace
+        place: PartyPlace
         refusal = self._refuses(owner, party.known, media.transport, held) or self._refuses_party(owner, media)
         if refusal is None and offerer is None and not self._offers.make_room(owner.charged_to):
             refusal = Refusal("limit_of_offers")

@@ -17,13 +17,13 @@ import errno
 from collections.abc import Iterable
 from ipaddress import IPv4Address
 
-from protocols.contract.addresses import Endpoint, Host, Side
+from protocols.contract.addresses import Endpoint, Host
 from protocols.contract.pinholes import Media, MediaGrant, Party
 from proxy.movers.lanes import NOTHING, Counts
 from proxy.movers.passages import Passage
-from proxy.pinholes.opening import Described, Owner, Passed, Table, mark_to
-from proxy.pinholes.silence import TimedMedia, Together
-from proxy.sockets import packet_info
+from proxy.pinholes.opening import Described, Owner, Table, mark_to
+from proxy.pinholes.places import PartyPlace
+from proxy.pinholes.silence import Together
 from proxy.sockets.packet_info import Ancillary
 
 MOST_EARLY, MOST_EARLY_BYTES = 8, 2048
@@ -31,7 +31,7 @@ MOST_EARLY, MOST_EARLY_BYTES = 8, 2048
 few of them."""
 
 
-class TunnelPlace(TimedMedia):
+class TunnelPlace(PartyPlace):
     """The place where one party of a tunnel is found by its partner. In the table it is one pinhole."""
 
     _answerers: list[TunnelPlace]
@@ -53,8 +53,6 @@ class TunnelPlace(TimedMedia):
         """The party's own address and id."""
         self._offerer: TunnelPlace | None = offerer
         self._answerers = []
-        self._refused = 0
-        self._is_used = self._is_over = self._is_forged = False
         self._early: list[tuple[Host, bytes, int, Ancillary]] = []
         self.passage: Passage | None = None
         """What brings packets to the party. None: there is no partner."""
@@ -78,19 +76,9 @@ class TunnelPlace(TimedMedia):
         self.grant = MediaGrant(number, media, Endpoint(self.endpoint.host, chosen), None)
         if (offerer := self._offerer) is not None:
             self._join(offerer)
-        self._tell_opened(
-            media.purpose,
-            media.transport,
-            self.grant.data,
-            offerer.grant.media.party.allow if offerer else (),
-            self.party_at,
-            self._wait(),
-            media.trigger,
-            **({} if offerer is None else {"answers": offerer.name}),
-        )
+        self._tell_stands()
         if offerer is not None:
-            offerer._answered_by(self)
-        (offerer or self)._look_later()
+            offerer._pass_early(self)
 
     def _choose(self, party: Party) -> int:
         """The id of the place. Raises OSError when there is none."""
@@ -119,11 +107,8 @@ class TunnelPlace(TimedMedia):
         mark = mark_to(self.owner, to.host)
         return Passage(self, self, self.endpoint, source, self.number, partner.endpoint, to.host, to.port, mark)
 
-    def _answered_by(self, answerer: TunnelPlace) -> None:
-        """From now on the answerer may send to this place. What it has sent already is passed on."""
-        self.log.write(
-            "pinhole.joined", pinhole=self.name, allow=answerer.grant.media.party.allow, answered_at=answerer.name
-        )
+    def _pass_early(self, answerer: TunnelPlace) -> None:
+        """Pass on what the answerer has sent already."""
         early, self._early = self._early, []
         for source, packet, traffic_class, ancillary in early:
             if source != answerer.party_at.host or self.passage is None:
@@ -148,34 +133,21 @@ class TunnelPlace(TimedMedia):
     def admits(self, host: IPv4Address, ancillary: Ancillary) -> bool:
         """Whether a packet that bears the partner's address came by an interface that leads there."""
         partner = self._partner
-        side = (partner.grant.media.party.side if partner is not None else None) or Side.SERVER
-        index = packet_info.arrival_interface(ancillary)
-        if self._table.borders.leads_to(host, index, self.owner, side):
+        if partner is None or self.may_come_by(partner.grant.media.party, host, ancillary):
             return True
-        self._count_refused()
-        if not self._is_forged:
-            self._is_forged = True
-            by = self._table.borders.name_of(index)
-            self._tell_stranger(f"{host} seems to send by {by} to {self.grant.data}", "dropped", "pinhole.spoofed")
+        self.refuse_forged(host, ancillary)
         return False
 
     def begun(self) -> None:
         """The first packet has come to the party."""
-        partner = self._partner
-        if not self._is_used and partner is not None:
-            self._is_used = True
-            self._tell_used(partner.party_at)
-            (self._offerer or self)._begun()
+        if (partner := self._partner) is not None:
+            self._first_came(partner.party_at)
 
     def refuse(self, source: Host, number: int) -> None:
         """A packet was not passed on: of another host, or with an id that is no tunnel's of this one."""
         self._count_refused()
         if self._refused == 1:  # later ones are a number in pinhole.closed
             self._tell_stranger(f"{source} sent to {self.endpoint.host}, id {number}", "dropped")
-
-    def _count_refused(self) -> None:
-        self._refused += 1
-        self._table.metrics.strangers.inc()
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
@@ -192,13 +164,10 @@ class TunnelPlace(TimedMedia):
     def _end(self, reason: str) -> None:
         self._is_over = True
         self._stop_clock()
-        partner, into, out = self._partner, self.counts_in(), self.counts_out()
         self._refused += len(self._early)
         self._clear()
-        counts = {"bytes_in": into.bytes, "bytes_out": out.bytes}
-        counts |= {"packets_in": into.packets, "packets_out": out.packets}
-        lost = {"packets_lost": into.lost} if into.lost else {}
-        self._gone(reason, counts, packets_refused=self._refused, **lost)
+        self._tell_gone(reason)
+        partner = self._partner
         if partner is not None and not partner._is_over:
             partner._end(reason)
 
@@ -222,20 +191,6 @@ class TunnelPlace(TimedMedia):
         return NOTHING if self._partner is None else self._partner.counts_in()
 
     @property
-    def purpose(self) -> str:
-        """What the tunnel is for, as the log has it."""
-        return self.grant.media.purpose
-
-    def carried(self) -> tuple[int, int]:
-        """What has passed to the party: what came from it is counted at the place of its partner."""
-        into = self.counts_in()
-        return into.bytes, into.packets
-
-    def _passed(self) -> int:
-        """How many packets have passed to the party and from it."""
-        return self.counts_in().packets + self.counts_out().packets
-
-    @property
     def state(self) -> str:
         """One word for the operator."""
         return "relaying" if self._is_used else "waiting" if self.is_answered else "unconfirmed"
@@ -246,8 +201,3 @@ class TunnelPlace(TimedMedia):
         media, partner = self.grant.media, self._partner
         allow = partner.grant.media.party.allow if partner is not None else ()
         return Described(media.purpose, media.trigger, media.transport, self.grant.data, allow, self.party_at)
-
-    def passed(self) -> Passed:
-        """What has passed so far."""
-        into, out = self.counts_in(), self.counts_out()
-        return Passed(into.bytes, out.bytes, into.packets, out.packets)
