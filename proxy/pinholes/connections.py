@@ -22,7 +22,8 @@ from protocols.contract.addresses import Endpoint, Network
 from protocols.contract.pinholes import Grant
 from proxy.errors import dial_failure, refusal_reason
 from proxy.movers.splice import SpliceRelay
-from proxy.pinholes.opening import Owner, Passed, Table, Timed, mark_to
+from proxy.pinholes.opening import Owner, Passed, Table, mark_to
+from proxy.pinholes.timed import Timed
 from proxy.sockets import streams, transparent
 from proxy.sockets.doors import Door
 from proxy.sockets.poll import WRITE, Poll

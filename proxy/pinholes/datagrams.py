@@ -17,8 +17,9 @@ from collections.abc import Iterable
 from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Network, Side, Transport
 from protocols.contract.pinholes import Expect, Grant
 from proxy.errors import refusal_reason
-from proxy.pinholes.opening import Owner, Passed, Table, Timed, mark_to
+from proxy.pinholes.opening import Owner, Passed, Table, mark_to
 from proxy.pinholes.relays import DatagramRelay
+from proxy.pinholes.timed import Timed
 from proxy.sockets import packet_info, transparent
 from proxy.sockets.endpoint import EVERYBODY, Heard, UdpEndpoint
 from proxy.sockets.endpoints import UdpEndpoints
