@@ -206,7 +206,8 @@ class PinholeTable:
         party = media.party
         place: PartyPlace
         refusal = self._refuses(owner, party.known, media.transport, held) or self._refuses_party(owner, media)
-        if refusal is None and offerer is None and not self._offers.make_room(owner.charged_to):
+        takes_ports = offerer is None and media.transport is Transport.UDP
+        if refusal is None and takes_ports and not self._offers.make_room(owner.charged_to):
             refusal = Refusal("limit_of_offers")
         if refusal is None:
             try:

@@ -7,6 +7,7 @@ import asyncio
 import socket
 import subprocess
 import sys
+from dataclasses import replace
 from ipaddress import IPv4Address, ip_address
 from pathlib import Path
 from types import SimpleNamespace
@@ -207,6 +208,21 @@ async def test_ids_of_ours_run_out_before_they_are_hard_to_find(monkeypatch: pyt
     numbers = {granted(pinholes.offer(media(CLIENT, number, OURS))).data for number in range(3)}
     assert len(numbers) == 3
     assert reason(pinholes.offer(media(CLIENT, 9, OURS))) == "no_free_port"
+    end(pinholes)
+
+
+async def test_a_tunnel_takes_no_port_and_does_not_wait_for_one() -> None:
+    """Offers of media that hold all the ports they may are no business of it."""
+    shell = Shell()
+    pinholes, _ = at(shell)
+    calls = []
+    for number in range(2000):
+        calls.append(pinholes.apart())
+        ringing = replace(media(CLIENT, 5000 + number, OURS), transport=Transport.UDP)
+        if isinstance(answer := calls[-1].offer(ringing), Refusal):
+            break
+    assert reason(answer) == "limit_of_offers"
+    granted(pinholes.offer(media(CLIENT, 5, OURS)))
     end(pinholes)
 
 
