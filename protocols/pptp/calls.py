@@ -134,7 +134,6 @@ class Calls:
             return answered
         self._add_end(call, side, number, answered)
         call.is_up = True
-        call.part.keep(self._options.idle)
         return None
 
     def _media(self, side: Side, number: int, trigger: str) -> Media:
@@ -156,9 +155,11 @@ class Calls:
         call.ends[side] = End(number, grant.data.port)
 
     def keep(self) -> None:
-        """A message has come, so the tunnels live (PP22)."""
+        """A message has come, so the tunnels live (PP22). A call that nobody has agreed to yet has its time, and no
+        more: a connection that lives does not make its reply come."""
         for call in self._standing:
-            call.part.keep(self._options.idle)
+            if call.is_up:
+                call.part.keep(self._options.idle)
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 

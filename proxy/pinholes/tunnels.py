@@ -121,6 +121,11 @@ class TunnelPlace(PartyPlace):
         """The place that exchanges packets with this one."""
         return self._offerer or next(iter(self._answerers), None)
 
+    def _wait(self) -> float:
+        """How long the tunnel may be silent. Its parties send as soon as they agree, so one that has not begun is no
+        better than one that has fallen silent."""
+        return self.grant.media.idle_seconds if self.is_answered else super()._wait()
+
     # -- packets that come ---------------------------------------------------------------------------------------------
 
     def meet(self, source: Host, packet: memoryview, traffic_class: int, ancillary: Ancillary) -> bool:

@@ -408,6 +408,17 @@ def test_a_silent_tunnel_is_closed_and_both_ends_are_told(impatient: Routed) -> 
     assert daemon.wait_for("session.closed")["reason"] == "idle"
 
 
+def test_a_call_whose_tunnel_nobody_uses_is_closed_in_the_same_time(impatient: Routed) -> None:
+    """PP22: ends that have gone without a word leave nothing open."""
+    lab, daemon, *_ = impatient
+    before = len(daemon.audit("pptp.ended"))
+    with listening(lab.server) as listener, connection(lab.client, lab.server.v4, listener) as (client, server):
+        called(client, server, 5, SERVERS)
+        assert client.receive()[8:14] == pptp.disconnect(SERVERS)[8:14]
+        assert server.receive() == pptp.clear(5)
+    assert daemon.wait_for("pptp.ended", count=before + 1)["cause"] == "never_used"
+
+
 def test_over_ipv6_the_connection_passes_and_no_tunnel_is_followed(impatient: Routed) -> None:
     """PP8."""
     lab, daemon, *_ = impatient

@@ -155,6 +155,22 @@ def test_only_one_greeting_is_told() -> None:
     assert len(session.notes("pptp.control")) == 1
 
 
+def test_what_is_said_keeps_calls_alive_that_both_sides_have_agreed_on_and_no_others(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """PP22: or requests that nobody answers hold their places as long as the connection stands."""
+    kept: list[float] = []
+    monkeypatch.setattr(FakePinholes, "keep", lambda pinholes, seconds: kept.append(seconds))
+    session = begun(idle=60)
+    session.receive(CLIENT, pptp.outgoing_request(5))
+    session.receive(CLIENT, pptp.echo_request())
+    assert kept == []
+    called(session, 6, 9)
+    kept.clear()
+    session.receive(SERVER, pptp.echo_request())
+    assert kept == [60]
+
+
 def test_copies_of_messages_are_whole_and_as_they_go_on() -> None:
     session = begun()
     session.engine.copy(True)
