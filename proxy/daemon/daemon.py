@@ -371,7 +371,9 @@ class Daemon:
             "audit_lines_lost": self._recorder.lost,
             "audit_lines_waiting": self._recorder.waiting,
             "helpers": {
-                name: counts for name, engines in self._sessions.engines.items() if (counts := _counts(engines))
+                name: counts
+                for name, engines in self._sessions.engines.items()
+                if isinstance(engines, Counts) and (counts := dict(engines.counts()))
             },
         }
 
@@ -394,8 +396,3 @@ def _rights_there(fresh: ControlSocket, before: ControlSocket) -> Rights:
     if fresh.is_for_group != before.is_for_group:
         raise PinholeError("control: groups where there were none, or the reverse, need a restart, or another path")
     return _rights(fresh)
-
-
-def _counts(engines: object) -> dict[str, int]:
-    """What the engines of a helper count, if they count something."""
-    return dict(engines.counts()) if isinstance(engines, Counts) else {}
