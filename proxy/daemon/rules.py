@@ -23,6 +23,10 @@ NOBODY_MAY = (
     "the configuration is in force, the firewall rules are still the old ones: nobody here may change them. "
     "`pinhole net up` does; `pinhole net guard` (systemd: pinhole-guard.service) does so at each reload"
 )
+OLD_POLICIES = (
+    "the firewall rules do for this configuration, and are written for the policies before: "
+    "`pinhole net up` writes them anew"
+)
 
 Say = Callable[[str], None]
 
@@ -81,8 +85,8 @@ class Rules:
             if (problem := await self._wish("apply", rules=label)) is not None:
                 raise NetError(f"the firewall rules would be others, and could not be set up: {problem}")
             return Outcome()
-        if scopes.takes_the_same(fresh, before):
-            return Outcome(remark="policies have other names now: `pinhole net up` brings them into the firewall rules")
+        if await asyncio.to_thread(scopes.do_for, before, fresh):
+            return Outcome(remark=OLD_POLICIES)
         return Outcome(problem=NOBODY_MAY)
 
     async def _wish(self, name: str, **facts: Any) -> str | None:

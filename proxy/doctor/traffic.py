@@ -225,6 +225,8 @@ def of_config(config: Config, links: Links) -> list[Traffic]:
             reduced = policy if policy.helpers else policy.model_copy(update={"helpers": tuple(sorted(names))})
             found.append(of_scope(config, reduced, scope, links))
     for tunnel in scopes.tunnels(config):
+        if not tunnel.is_taken:
+            continue
         policy = policies[tunnel.policy]
         # What servers send comes by another interface than those that a policy names for its clients.
         by_servers = links.towards(tunnel.sources, 4, policy.interfaces) if policy.interfaces else ()

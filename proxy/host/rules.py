@@ -8,8 +8,8 @@ The rules are static; opening or closing a pinhole never changes them. In the or
    other program's and are skipped: ours each stand on one address.
 3) A session to a port of the session-helper table, within what a policy names, is handed to the main listener; of
    datagrams, each one that no socket of ours has asked for. The tunnels of helpers that carry any have no ports and no
-   sockets that a rule could look for: of the hosts that a policy names each packet is marked, and those of no tunnel
-   end here, also while nobody serves.
+   sockets that a rule could look for: of the hosts that a policy names each packet is marked, unless an earlier policy
+   lets it by, and those of no tunnel end here, also while nobody serves.
 4) Nobody listens: it is refused (`on_daemon_down: block`), or goes on as if we were not there (`bypass`).
 5) Marked packets are routed to this host, whatever their destination; one that comes to be forwarded all the same (the
    routing rule was removed behind our back) is dropped.

@@ -41,21 +41,29 @@ def _multiport(ports: Sequence[PortRange]) -> Iterator[str]:
         yield ",".join(chunk)
 
 
-def _scope(scope: Scope, target: str) -> Iterator[str]:
-    """The iptables rules for one scope. iptables knows no sets of addresses, so there is a rule for each
+def _between(scope: Scope | TunnelScope) -> Iterator[list[str]]:
+    """The matches of a scope's interfaces and hosts. iptables knows no sets of addresses, so there is a rule for each
     combination."""
     for interface in scope.interfaces or (None,):
         for source in scope.sources or (None,):
             for destination in scope.destinations or (None,):
-                for ports in _multiport(scope.ports):
-                    rule = [f"-A {CHAIN}"]
-                    rule += [f"-i {interface}"] if interface else []
-                    rule += [f"-s {source}"] if source else []
-                    rule += [f"-d {destination}"] if destination else []
-                    rule += [f"-p {scope.transport.value} -m multiport --dports {ports} -m pkttype --pkt-type unicast"]
-                    rule += [] if scope.own_addresses else ["-m addrtype ! --dst-type LOCAL"]
-                    rule += [f'-m comment --comment "{comment(scope.policy)}"', target]
-                    yield " ".join(rule)
+                matches = {"-i": interface, "-s": source, "-d": destination}
+                yield [f"{name} {value}" for name, value in matches.items() if value is not None]
+
+
+def _rule(scope: Scope | TunnelScope, *words: str) -> str:
+    """A rule of our chain that names the scope's policy. The last word says what it does."""
+    *matches, target = words
+    return " ".join((f"-A {CHAIN}", *matches, f'-m comment --comment "{comment(scope.policy)}"', target))
+
+
+def _scope(scope: Scope, target: str) -> Iterator[str]:
+    """The iptables rules for one scope."""
+    to = () if scope.own_addresses else ("-m addrtype ! --dst-type LOCAL",)
+    for hosts in _between(scope):
+        for ports in _multiport(scope.ports):
+            what = f"-p {scope.transport.value} -m multiport --dports {ports} -m pkttype --pkt-type unicast"
+            yield _rule(scope, *hosts, what, *to, target)
 
 
 OF_TUNNELS = '-p 47 -m u32 --u32 "0>>22&0x3C@0&0x7FFFF=0x1880B"'
@@ -65,16 +73,11 @@ header."""
 
 def _tunnel_scope(scope: TunnelScope, mark: Mark) -> Iterator[str]:
     """The iptables rules for the tunnels of one scope."""
-    for interface in scope.interfaces or (None,):
-        for source in scope.sources or (None,):
-            for destination in scope.destinations or (None,):
-                rule = [f"-A {CHAIN}"]
-                rule += [f"-i {interface}"] if interface else []
-                rule += [f"-s {source}"] if source else []
-                rule += [f"-d {destination}"] if destination else []
-                rule += [OF_TUNNELS, f"-m addrtype --dst-type {','.join(scope.to).upper()}"]
-                rule += [f'-m comment --comment "{comment(scope.policy)}" -j MARK --set-xmark {mark}']
-                yield " ".join(rule)
+    to = f"-m addrtype --dst-type {','.join(scope.to).upper()}"
+    # What a rule before has marked is taken: a mark does not end the walk.
+    how = (f"-j MARK --set-xmark {mark}",) if scope.is_taken else (f"-m mark ! --mark {mark}", "-j RETURN")
+    for hosts in _between(scope):
+        yield _rule(scope, *hosts, OF_TUNNELS, to, *how)
 
 
 def table(config: Config, version: int, label: str) -> str:

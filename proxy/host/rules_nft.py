@@ -22,16 +22,22 @@ def _set(items: Iterable[object]) -> str:
     return values[0] if len(values) == 1 else f"{{ {', '.join(values)} }}"
 
 
-def _scope(scope: Scope) -> str:
-    """The nft rule for one scope."""
-    family = "ip" if scope.version == 4 else "ip6"
-    matches = [f"meta nfproto ipv{scope.version}"]
+def _between(scope: Scope | TunnelScope, family: str) -> list[str]:
+    """The matches of a scope's interfaces and hosts."""
+    matches = []
     if scope.interfaces:
         matches.append("iifname " + _set(f'"{name}"' for name in scope.interfaces))
     if scope.sources:
         matches.append(f"{family} saddr {_set(scope.sources)}")
     if scope.destinations:
         matches.append(f"{family} daddr {_set(scope.destinations)}")
+    return matches
+
+
+def _scope(scope: Scope) -> str:
+    """The nft rule for one scope."""
+    family = "ip" if scope.version == 4 else "ip6"
+    matches = [f"meta nfproto ipv{scope.version}", *_between(scope, family)]
     matches.append(f"{scope.transport.value} dport {_set(scope.ports)}")
     matches.append("fib daddr type " + ("{ unicast, local }" if scope.own_addresses else "unicast"))
     return f'{" ".join(matches)} jump take comment "{comment(scope.policy)}"'
@@ -45,15 +51,9 @@ with `meta l4proto`, nft 1.0.6 lists the rule without it, and what is loaded fro
 
 def _tunnel_scope(scope: TunnelScope, mark: str) -> str:
     """The nft rule for the tunnels of one scope. There is no socket to look for: a raw socket is on no port."""
-    matches = []
-    if scope.interfaces:
-        matches.append("iifname " + _set(f'"{name}"' for name in scope.interfaces))
-    if scope.sources:
-        matches.append(f"ip saddr {_set(scope.sources)}")
-    if scope.destinations:
-        matches.append(f"ip daddr {_set(scope.destinations)}")
-    matches.append(f"fib daddr type {_set(scope.to)}")
-    return f'{" ".join(matches)} {mark} accept comment "{comment(scope.policy)}"'
+    matches = [*_between(scope, "ip"), f"fib daddr type {_set(scope.to)}"]
+    verdict = f"{mark} accept" if scope.is_taken else "accept"
+    return f'{" ".join(matches)} {verdict} comment "{comment(scope.policy)}"'
 
 
 def table(config: Config, label: str) -> str:
@@ -85,7 +85,7 @@ def table(config: Config, label: str) -> str:
         ]
     lines += ["    }", "    chain sessions {"]
     lines += [f"        {_scope(scope)}" for scope in taken]
-    carried = list(tunnels(config))
+    carried = tunnels(config)
     if carried:
         lines += ["    }", "    chain tunnels {"]
         lines += [f"        {_tunnel_scope(scope, mark)}" for scope in carried]

@@ -113,53 +113,83 @@ class TunnelScope:
     destinations: tuple[Network, ...]
     to: tuple[str, ...]
     """Whose address a packet goes to: `unicast` is a host elsewhere, `local` this one."""
+    is_taken: bool = True
+    """Whether they are taken over. If not they pass by, whatever the policies behind this one say."""
 
 
 def _host(host: Host) -> tuple[Network, ...]:
     return (ip_network(host),)
 
 
-def tunnels(config: Config) -> Iterator[TunnelScope]:
-    """The tunnels that are taken over, in the order of the policies: what clients send, and what servers send. All
-    tunnels are of IPv4. A policy that denies takes none: a session that it denies has none, and its hosts may have
-    tunnels by other ways."""
-    for policy in config.policies:
-        sources, destinations = _within(policy.sources, 4), _within(policy.destinations, 4)
-        is_published = policy.dnat is not None
-        if not policy.accept or sources is None or destinations is None or not _carries_tunnels(config, policy):
-            continue
-        if policy.dnat is not None and policy.dnat.host.version != 4:
-            continue
-        to = ("unicast", "local") if is_published else ("unicast",)
-        yield TunnelScope(policy.name, tuple(sorted(set(policy.interfaces))), sources, destinations, to)
-        servers = _host(policy.dnat.host) if policy.dnat is not None else destinations
-        match policy.snat:
-            case "none":
-                yield TunnelScope(policy.name, (), servers, sources, ("unicast",))
-            case "interface":
-                yield TunnelScope(policy.name, (), servers, (), ("local",))
-            case addresses:
-                known = tuple(network for host in addresses if host.version == 4 for network in _host(host))
-                if known:
-                    yield TunnelScope(policy.name, (), servers, known, ("unicast", "local"))
+def tunnels(config: Config) -> list[TunnelScope]:
+    """The tunnels that rules are about, in the order of the policies."""
+    found = [scope for policy in config.policies for scope in _tunnels_of(config, policy)]
+    while found and not found[-1].is_taken:  # nobody behind it would take them
+        found.pop()
+    return found
 
 
-def _carries_tunnels(config: Config, policy: Policy) -> bool:
-    """Whether a helper of the policy carries tunnels. One that is off, or only observes, leaves them alone."""
+def _tunnels_of(config: Config, policy: Policy) -> Iterator[TunnelScope]:
+    """What clients of a policy send, and what its servers send. All tunnels are of IPv4. A policy that denies is about
+    none: a session that it denies has none, and no rule can see which side has begun the session that a packet belongs
+    to."""
+    sources, destinations = _within(policy.sources, 4), _within(policy.destinations, 4)
+    carries = _carries_tunnels(config, policy)
+    if not policy.accept or carries is None or sources is None or destinations is None:
+        return
+    if policy.dnat is not None and policy.dnat.host.version != 4:
+        return
+    interfaces = tuple(sorted(set(policy.interfaces)))
+    if not carries:
+        # If its servers could be anywhere, tunnels would pass by that clients elsewhere have with its own hosts.
+        if destinations and policy.dnat is None:
+            yield TunnelScope(policy.name, interfaces, sources, destinations, ("unicast",), is_taken=False)
+            yield TunnelScope(policy.name, (), destinations, sources, ("unicast",), is_taken=False)
+        return
+    to = ("unicast",) if policy.dnat is None else ("unicast", "local")
+    yield TunnelScope(policy.name, interfaces, sources, destinations, to)
+    servers = destinations if policy.dnat is None else _host(policy.dnat.host)
+    match policy.snat:
+        case "none":
+            yield TunnelScope(policy.name, (), servers, sources, ("unicast",))
+        case "interface":
+            yield TunnelScope(policy.name, (), servers, (), ("local",))
+        case addresses:
+            known = tuple(network for host in addresses if host.version == 4 for network in _host(host))
+            if known:
+                yield TunnelScope(policy.name, (), servers, known, ("unicast", "local"))
+
+
+def _carries_tunnels(config: Config, policy: Policy) -> bool | None:
+    """Whether a helper of the policy carries tunnels. One that is off, or only observes, has them pass by. None: the
+    policy is for no helper that could."""
     # Helpers from elsewhere, as tests have them, are not in the registry.
     names = {entry.name for entry in config.served if entry.name in REGISTRY and _names(policy, entry.name)}
-    options = ((REGISTRY[name], policy.options[name]) for name in names)
-    return any(given.mode == "active" and helper.tunnels(given) for helper, given in options)
+    able = [REGISTRY[name] for name in names if REGISTRY[name].tunnels(REGISTRY[name].options())]
+    options = [(helper, policy.options[helper.name]) for helper in able]
+    return any(given.mode == "active" and helper.tunnels(given) for helper, given in options) if able else None
 
 
-def takes_the_same(one: Config, other: Config) -> bool:
-    """Whether both configurations take the same sessions and tunnels over, by whatever names of policies."""
-    return _taken(one) == _taken(other)
+def do_for(before: Config, fresh: Config) -> bool:
+    """Whether the rules of the configuration before do for a fresh one, by whatever names of policies. They may bring
+    tunnels that it denies: packets of no session are dropped, and those of sessions that stand still pass."""
+    if _sessions(before) != _sessions(fresh):
+        return False
+    there, wanted = _tunnels(before), _tunnels(fresh)
+    return there == wanted if _lets_some_by(before) or _lets_some_by(fresh) else set(there) >= set(wanted)
 
 
-def _taken(config: Config) -> set[Scope | TunnelScope]:
-    taken: set[Scope | TunnelScope] = {replace(scope, policy="") for scope in scopes(config)}
-    return taken | {replace(scope, policy="") for scope in tunnels(config)}
+def _sessions(config: Config) -> set[Scope]:
+    return {replace(scope, policy="") for scope in scopes(config)}
+
+
+def _tunnels(config: Config) -> list[TunnelScope]:
+    return [replace(scope, policy="") for scope in tunnels(config)]
+
+
+def _lets_some_by(config: Config) -> bool:
+    """Whether tunnels of a policy are to pass by."""
+    return any(policy.accept and _carries_tunnels(config, policy) is False for policy in config.policies)
 
 
 def comment(policy: str) -> str:

@@ -351,18 +351,23 @@ def test_nothing_passes_of_a_tunnel_once_the_daemon_is_killed(site: Site) -> Non
 Routed = tuple[Lab, Daemon, Tunnel, Tunnel]
 
 
+def accepting(options: str, more: str = "") -> str:
+    """A policy with these options."""
+    return f"{{name: out, from: [lan0], action: accept, options: {{pptp: {options}}}{more}}}"
+
+
 @contextlib.contextmanager
-def routed(options: str) -> Iterator[Routed]:
-    """A gateway that forwards all, and a policy with these options."""
+def routed(*policies: str) -> Iterator[Routed]:
+    """A gateway that forwards all, with these policies."""
     with Lab("routed") as lab:
-        text = f"policies: [{{name: out, from: [lan0], action: accept, options: {{pptp: {options}}}}}]"
+        text = f"policies: [{', '.join(policies)}]"
         with pinhole(lab, text, unprivileged=True) as daemon, Tunnel(lab.client) as near, Tunnel(lab.server) as far:
             yield lab, daemon, near, far
 
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[Routed]:
-    with routed("{idle: 0.5}") as made:
+    with routed(accepting("{idle: 0.5}")) as made:
         yield made
 
 
@@ -436,7 +441,7 @@ def test_over_ipv6_the_connection_passes_and_no_tunnel_is_followed(impatient: Ro
 def test_a_tunnel_that_is_not_followed_passes_as_the_firewall_says(options: str) -> None:
     """So it is the helper that carries it where it follows."""
     with (
-        routed(options) as (lab, daemon, near, far),
+        routed(accepting(options)) as (lab, daemon, near, far),
         listening(lab.server) as listener,
         connection(lab.client, lab.server.v4, listener) as (client, server),
     ):
@@ -446,3 +451,44 @@ def test_a_tunnel_that_is_not_followed_passes_as_the_firewall_says(options: str)
         daemon.lock_down()
         near.send(lab.server.v4, pptp.gre(SERVERS))
         assert far.hears_nothing()
+
+
+def test_tunnels_to_a_server_that_an_earlier_policy_names_pass_by_and_others_do_not() -> None:
+    """Who has no session with us is judged by hosts alone, in the order of the policies."""
+    with Lab("routed") as lab:
+        own_way = accepting("{tunnel: ignore}", f", destination: {lab.server.v4}/32").replace("out", "own", 1)
+        text = f"policies: [{own_way}, {accepting('{}')}]"
+        with (
+            pinhole(lab, text, unprivileged=True),
+            Tunnel(lab.client) as near,
+            Tunnel(lab.server) as far,
+            Tunnel(lab.server_stranger) as other,
+        ):
+            near.send(lab.server.v4, pptp.gre(1))
+            far.send(lab.client.v4, pptp.gre(2))
+            assert (far.receive().call, near.receive().call) == (1, 2)
+            near.send(lab.server_stranger.v4, pptp.gre(1))
+            other.send(lab.client.v4, pptp.gre(2))
+            assert other.hears_nothing() and near.hears_nothing(0)
+
+
+def test_a_tunnel_that_stands_goes_on_where_its_policy_has_come_to_deny() -> None:
+    """Nobody need change rules for that, and a reload says so."""
+    with (
+        routed(accepting("{}")) as (lab, daemon, near, far),
+        listening(lab.server) as listener,
+        connection(lab.client, lab.server.v4, listener) as (client, server),
+    ):
+        called(client, server, 5, SERVERS)
+        daemon.write_config("policies: [{name: none, from: [lan0], action: deny}]")
+        answer = daemon.command("reload", "-c", str(daemon.config))
+        assert "pinhole net up" in answer.stdout + answer.stderr
+        near.send(lab.server.v4, pptp.gre(SERVERS))
+        far.send(lab.client.v4, pptp.gre(5))
+        assert (far.receive().call, near.receive().call) == (SERVERS, 5)
+        near.send(lab.server.v4, pptp.gre(SERVERS + 1))
+        assert far.hears_nothing()
+        with lab.client.inside():
+            late = socket.create_connection((str(lab.server.v4), PORT), 5)
+        with late:
+            assert Side(late).is_over()

@@ -26,20 +26,21 @@ def made(*policies: Policy, helpers: tuple[HelperEntry, ...] = (FTP, PPTP)) -> C
 
 
 def nft_tunnels(config: Config) -> list[str]:
-    """The rules of the chain for tunnels, without mark and comment."""
+    """The rules of the chain for tunnels, without mark and comment. Those that let tunnels by end in `by`."""
     text = rules.plan(config, Backend.NFT)
     chain = re.search(r"    chain tunnels \{\n(.*?)    \}\n", text, flags=re.DOTALL)
     assert (chain is not None) == (f"{OF_TUNNELS} jump tunnels" in text)
-    return re.findall(r"^ +(.*) meta mark set .* accept comment ", chain[1], flags=re.MULTILINE) if chain else []
+    found = re.findall(r"^ +(.*?) (meta mark set .* )?accept comment ", chain[1], flags=re.MULTILINE) if chain else []
+    return [matches if mark else f"{matches} by" for matches, mark in found]
 
 
 def iptables_tunnels(config: Config) -> list[str]:
-    found: list[str] = re.findall(
-        r'^-A PINHOLE (.*?) ?-p 47 -m u32 --u32 "0>>22&0x3C@0&0x7FFFF=0x1880B" -m addrtype --dst-type (\S+) .* -j MARK',
+    found: list[tuple[str, str, str]] = re.findall(
+        r'^-A PINHOLE (.*?) ?-p 47 -m u32 --u32 "0>>22&0x3C@0&0x7FFFF=0x1880B" -m addrtype --dst-type (\S+)( .*)',
         rules.plan(config, Backend.IPTABLES),
         flags=re.MULTILINE,
     )
-    return [" ".join(words).strip() for words in found]
+    return [f"{hosts} {to} {'' if ' -j MARK ' in how else 'by'}".strip() for hosts, to, how in found]
 
 
 def test_tunnels_of_a_policy_are_brought_both_ways() -> None:
@@ -105,11 +106,54 @@ def test_without_the_helper_there_is_no_such_rule(backend: Backend) -> None:
     assert "1880B" not in text and "1880b" not in text and "tunnels" not in text
 
 
+OWN_WAY = Policy(name="own", accept=True, destinations=(WAN,), options={"pptp": {"tunnel": "ignore"}})
+
+
+def test_tunnels_to_servers_that_an_earlier_policy_lets_by_are_not_taken_by_a_later_one() -> None:
+    out = Policy(name="out", interfaces=("lan0",), accept=True)
+    taken = ['iifname "lan0" fib daddr type unicast', "fib daddr type unicast"]
+    assert nft_tunnels(made(OWN_WAY, out)) == [
+        "ip daddr 198.51.100.0/24 fib daddr type unicast by",
+        "ip saddr 198.51.100.0/24 fib daddr type unicast by",
+        *taken,
+    ]
+    assert iptables_tunnels(made(OWN_WAY, out))[:2] == [
+        "-d 198.51.100.0/24 UNICAST by",
+        "-s 198.51.100.0/24 UNICAST by",
+    ]
+    assert nft_tunnels(made(out, OWN_WAY)) == taken
+
+
+def test_what_iptables_has_marked_is_taken_whatever_comes_behind_it() -> None:
+    """A mark does not end the walk as `accept` does in nft."""
+    text = rules.plan(made(OWN_WAY, Policy(name="p", accept=True)), Backend.IPTABLES)
+    letting_by = [line for line in text.splitlines() if "1880B" in line and line.endswith(" -j RETURN")]
+    assert len(letting_by) == 2
+    assert all(" -m mark ! --mark 0x1000000/0x1000000 " in line for line in letting_by)
+
+
+def test_a_policy_for_servers_anywhere_lets_none_by() -> None:
+    """They would be tunnels of its own hosts, too, which clients elsewhere have begun."""
+    anywhere = OWN_WAY.model_copy(update={"destinations": ()})
+    publish = Policy(name="in", interfaces=("wan0",), accept=True, dnat=Dnat(ip_address("10.1.0.5"), None))
+    assert nft_tunnels(made(anywhere, publish)) == nft_tunnels(made(publish))
+
+
 def test_a_change_of_tunnels_is_a_change_of_what_is_taken() -> None:
     following = Policy(name="any", accept=True)
     ignoring = Policy(name="any", accept=True, options={"pptp": {"tunnel": "ignore"}})
-    assert not scopes.takes_the_same(made(following), made(ignoring))
-    assert scopes.takes_the_same(made(following), made(following.model_copy(update={"name": "other"})))
+    assert not scopes.do_for(made(following), made(ignoring))
+    assert not scopes.do_for(made(ignoring), made(following))
+    assert not scopes.do_for(made(following, OWN_WAY), made(OWN_WAY, following))
+    assert scopes.do_for(made(following), made(following.model_copy(update={"name": "other"})))
+
+
+def test_rules_that_bring_tunnels_of_a_policy_do_where_it_has_come_to_deny() -> None:
+    """PP3: they are dropped, as they would be blocked; and those of sessions that stand still pass."""
+    accepting = Policy(name="any", accept=True, snat="interface")
+    denying = Policy(name="none", accept=False)
+    assert scopes.do_for(made(accepting), made(denying))
+    assert not scopes.do_for(made(denying), made(accepting))
 
 
 def test_the_rule_says_its_protocol_where_nft_lists_it_again() -> None:
