@@ -43,22 +43,18 @@ class Call:
         "media",
         "number",
         "part",
-        "reference",
         "session",
         "started_at",
         "touched_at",
         "ways",
     )
 
-    def __init__(
-        self, book: CallBook, session: Session, reference: int, caller_side: Side, identifier: bytes, now: float
-    ) -> None:
+    def __init__(self, book: CallBook, session: Session, caller_side: Side, identifier: bytes, now: float) -> None:
         self.book = book
         self.session = session
         self.number = next(book.numbers)
         self.id = identifier
         """The CallIdentifier that its parties gave it. Some give zeros."""
-        self.reference = reference
         self.caller_side = caller_side
         self.caller = self.callee = ""
         self.began_at = self.touched_at = now

@@ -45,13 +45,15 @@ class Refused(Exception):
 class Signals:
     """The calls of one signalling connection."""
 
-    __slots__ = ("_book", "_has_told_features", "_has_told_signed", "_session", "calls")
+    __slots__ = ("_book", "_has_told_features", "_has_told_signed", "_known", "_session", "calls")
 
     def __init__(self, session: Session, book: CallBook) -> None:
         self._session = session
         self._book = book
-        self.calls: dict[tuple[int, Side], Call] = {}
-        """Call reference, and who has called -> the call that was last known by it (HF9)."""
+        self.calls: dict[int, Call] = {}
+        """By their numbers: all that are not over, or whose media is still to be counted."""
+        self._known: dict[tuple[int, Side], Call] = {}
+        """Call reference, and who has called -> the call that is known by it now (HF9)."""
         self._has_told_signed = self._has_told_features = False
 
     def message(self, side: Side, packet: bytes, signal: Signal, now: float) -> bytes:
@@ -88,7 +90,7 @@ class Signals:
         """The call that a message belongs to. None: none that is known. Raises Refused."""
         caller = side.other if signal.is_from_callee else side
         key = signal.reference, caller
-        call = self.calls.get(key)
+        call = self._known.get(key)
         if call is not None and call.ending is not None:
             call = None
         if signal.kind != Kind.SETUP or signal.is_from_callee or not signal.reference or values.get("body") != "setup":
@@ -99,10 +101,9 @@ class Signals:
             if call.id == identifier and call.started_at is None:
                 return call  # more digits, or the same once more
             call.end("replaced", now)
-            # Its places may still be counted. No message has a reference below 0.
-            self.calls[-call.number - 1, caller] = call
         self._may_begin(side, signal.reference, identifier, now)
-        call = self.calls[key] = Call(self._book, self._session, signal.reference, caller, identifier, now)
+        call = self._known[key] = Call(self._book, self._session, caller, identifier, now)
+        self.calls[call.number] = call
         call.caller = _name(values.get("caller"))
         call.callee = _name(values.get("callee"))
         return call
@@ -122,14 +123,16 @@ class Signals:
             raise Refused("gatewayResources", reference, identifier)
 
     def _released(self, side: Side, signal: Signal, reason: str, now: float) -> None:
-        call = self.calls.get((signal.reference, side.other if signal.is_from_callee else side))
+        call = self._known.get((signal.reference, side.other if signal.is_from_callee else side))
         if call is not None:
             call.end(reason, now)
 
     def tidy(self) -> None:
         """Forget calls that are over."""
-        for key in [key for key, call in self.calls.items() if call.ending is not None and not call.is_needed]:
-            del self.calls[key]
+        for number in [number for number, call in self.calls.items() if call.ending is not None and not call.is_needed]:
+            del self.calls[number]
+        for key in [key for key, call in self._known.items() if call.number not in self.calls]:
+            del self._known[key]
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 

@@ -307,3 +307,16 @@ def test_nothing_is_answered_to_a_side_that_has_been_told_of_the_end() -> None:
     control.eof(SERVER)
     tell(control, CLIENT, m.open_channel(2, session=2, control=f"{INSIDE}:5003"))
     assert control.sent(CLIENT) == b""
+
+
+@pytest.mark.parametrize("is_released", [True, False], ids=["released", "replaced"])
+def test_what_passed_is_counted_though_the_reference_is_that_of_a_new_call_already(is_released: bool) -> None:
+    """Found by review: nobody knew whose places were closed, and they stood in the book of the daemon for ever."""
+    calls = Calls()
+    calls.signalling.tells_late = True
+    calls.say(CLIENT, m.setup(source=f"{INSIDE}:40000", control=[m.open_channel(1, control=f"{INSIDE}:5001")]))
+    calls.say(SERVER, CONNECT)
+    again = m.setup(source=f"{INSIDE}:40000", call_id=b"a" * 16)
+    calls.say(CLIENT, *([m.release_complete()] if is_released else []), again)
+    assert len(calls.notes("call.ended")) == 1
+    assert calls.engines.standing() == {"calls": 1, "registrations": 0, "media": 0, "registered": 0}
