@@ -138,9 +138,8 @@ class H323Engine(Engine):
             news = self._signals.message(side, packet, signal, now)
         except Refused as refused:
             self._take_notes()
-            answer = wire.release(refused.reference, side is SERVER, refused.reason, refused.identifier)
             if side.other not in self._ended:  # else nothing goes to this side any more
-                self._out.send(side, answer)
+                self._out.send(side, wire.release(packet, refused.identifier))
             if not any(call.ending is None for call in self._signals.calls.values()):
                 self._end(Close("refused"), now)
             return

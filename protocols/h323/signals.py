@@ -33,12 +33,10 @@ _TRAVERSAL = (17, 18, 19)
 
 
 class Refused(Exception):
-    """A Setup does not go on. The caller is answered ReleaseComplete with this reason."""
+    """A Setup does not go on. The caller is answered ReleaseComplete for this call."""
 
-    def __init__(self, reason: str, reference: int, identifier: bytes) -> None:
-        super().__init__(reason)
-        self.reason = reason
-        self.reference = reference
+    def __init__(self, identifier: bytes) -> None:
+        super().__init__(identifier)
         self.identifier = identifier
 
 
@@ -101,26 +99,26 @@ class Signals:
             if call.id == identifier and call.started_at is None:
                 return call  # more digits, or the same once more
             call.end("replaced", now)
-        self._may_begin(side, signal.reference, identifier, now)
+        self._may_begin(side, identifier, now)
         call = self._known[key] = Call(self._book, self._session, caller, identifier, now)
         self.calls[call.number] = call
         call.caller = _name(values.get("caller"))
         call.callee = _name(values.get("callee"))
         return call
 
-    def _may_begin(self, side: Side, reference: int, identifier: bytes, now: float) -> None:
+    def _may_begin(self, side: Side, identifier: bytes, now: float) -> None:
         """Whether there can be a further call. Raises Refused."""
         peers, options = self._session.peers, self._session.options
         if any(peers.own(each).host.version != peers.as_seen(each).host.version for each in Side):
             self._session.violates("h323.family", "the two hosts have addresses of different versions", "refused")
-            raise Refused("gatewayResources", reference, identifier)
+            raise Refused(identifier)
         host = peers.own(side).host
         if self._book.count(host, now) > options.rate:
             self._session.violates("h323.rate", f"more than {options.rate} Setups a second", "refused")
-            raise Refused("gatewayResources", reference, identifier)
+            raise Refused(identifier)
         if len(self._book.calls) >= options.max_calls or len(self.calls) >= MAX_CALLS:
             self._session.violates("h323.too_many_calls", f"{len(self._book.calls)} calls", "refused")
-            raise Refused("gatewayResources", reference, identifier)
+            raise Refused(identifier)
 
     def _released(self, side: Side, signal: Signal, reason: str, now: float) -> None:
         call = self._known.get((signal.reference, side.other if signal.is_from_callee else side))

@@ -105,27 +105,30 @@ def _user(packet: bytes, at: int) -> Span | None:
     return None
 
 
-_HEAD = bytes.fromhex("05 c0 06 00 08 91 4a 00 04")
-"""H323-UserInformation and H323-UU-PDU without options or additions, alternative 5 of the body; a ReleaseComplete-UUIE
-with a reason and additions, and its protocolIdentifier, 0.0.8.2250.0.4: version 4 of H.225.0."""
-_REASONS = {"gatewayResources": bytes.fromhex("38 08"), "securityDenied": bytes.fromhex("81 01 00 01")}
-"""ReleaseCompleteReason, and that of the additions the first one alone is there. securityDenied stands behind the
-extension marker, with a length of its own."""
-_IDENTIFIER = bytes.fromhex("11 00")
-"""The length of a CallIdentifier, which is without additions."""
+_RELEASED = bytes.fromhex("05 05 c0 06 00 08 91 4a 00 04 38 08 11 00")
+"""User information: H323-UserInformation and H323-UU-PDU without options or additions, alternative 5 of the body; a
+ReleaseComplete-UUIE with a reason and additions; its protocolIdentifier, 0.0.8.2250.0.4: version 4 of H.225.0;
+gatewayResources as the reason; of the additions the first one alone, which is a CallIdentifier without additions."""
+_OF_CALLEE = 0x80
+"""The flag in the first octet of a call reference: the side sends that was called."""
 
 
-def release(reference: int, is_to_callee: bool, reason: str, call_identifier: bytes) -> bytes:
-    """A ReleaseComplete for this call, as the other party of the call would send one."""
-    user = bytes((_X208,)) + _HEAD + _REASONS[reason] + _IDENTIFIER + call_identifier
-    value = reference | (0 if is_to_callee else 0x8000)
-    message = bytes((_PROTOCOL, 2)) + value.to_bytes(2, "big") + bytes((Kind.RELEASE_COMPLETE, _USER_USER))
-    message += len(user).to_bytes(2, "big") + user
-    return bytes((_VERSION, 0)) + (len(message) + HEADER_BYTES).to_bytes(2, "big") + message
+def release(setup: bytes, call_identifier: bytes) -> bytes:
+    """A ReleaseComplete for the call that this packet asks for, as its callee would send one. The call reference has
+    one octet at least."""
+    user = _RELEASED + call_identifier
+    message = bytearray(setup[HEADER_BYTES : HEADER_BYTES + 2 + (setup[5] & 0x0F)])
+    message[2] |= _OF_CALLEE
+    message += bytes((Kind.RELEASE_COMPLETE, _USER_USER)) + len(user).to_bytes(2, "big") + user
+    return _packet(message)
 
 
 def reject(number: int) -> bytes:
     """An openLogicalChannelReject for this channel: a response, alternative 6 of ResponseMessage; no additions; its
     number less 1; `unspecified` as the cause."""
     message = bytes.fromhex("23 00") + (number - 1).to_bytes(2, "big") + b"\x00"
+    return _packet(message)
+
+
+def _packet(message: bytes | bytearray) -> bytes:
     return bytes((_VERSION, 0)) + (len(message) + HEADER_BYTES).to_bytes(2, "big") + message

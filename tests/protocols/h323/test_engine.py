@@ -320,3 +320,16 @@ def test_what_passed_is_counted_though_the_reference_is_that_of_a_new_call_alrea
     calls.say(CLIENT, *([m.release_complete()] if is_released else []), again)
     assert len(calls.notes("call.ended")) == 1
     assert calls.engines.standing() == {"calls": 1, "registrations": 0, "media": 0, "registered": 0}
+
+
+@pytest.mark.parametrize("side", list(Side))
+def test_a_setup_is_refused_with_the_reference_that_it_came_with(side: Side) -> None:
+    """Found by review: one of three octets was more than an answer had room for."""
+    calls = Calls(options=H323Options(rate=1))
+    calls.say(CLIENT, SETUP)
+    long = m.setup(reference=0x1234).replace(b"\x08\x02\x12\x34", b"\x08\x03\x12\x34\x56")
+    if side is SERVER:
+        calls.say(SERVER, m.setup(reference=7))
+    calls.say(side, b"\x03\0" + len(long).to_bytes(2, "big") + long[4:])
+    assert calls.rules() == ["h323.rate"]
+    assert b"\x08\x03\x92\x34\x56\x5a" in calls.sent(side)

@@ -85,19 +85,19 @@ def test_what_ends_early_is_refused(message: str) -> None:
         wire.read_signal(packet(bytes.fromhex(message)))
 
 
-@pytest.mark.parametrize("reason", ["gatewayResources", "securityDenied"])
-@pytest.mark.parametrize("is_to_callee", [True, False])
-def test_a_release_of_ours_reads_as_one(reason: str, is_to_callee: bool) -> None:
-    call = bytes(range(16))
-    data = wire.release(0x1234, is_to_callee, reason, call)
+@pytest.mark.parametrize("reference", ["12", "1234", "123456"])
+def test_a_release_of_ours_reads_as_one(reference: str) -> None:
+    """With the call reference of the Setup, whatever its length, and from the side that was called."""
+    call, octets = bytes(range(16)), bytes.fromhex(reference)
+    data = wire.release(packet(bytes((8, len(octets))) + octets + b"\x05"), call)
     assert cut(data, 1) == [data]
     signal = wire.read_signal(data)
-    assert (signal.kind, signal.reference) == (wire.Kind.RELEASE_COMPLETE, 0x1234)
-    assert signal.is_from_callee is not is_to_callee
+    assert (signal.kind, signal.reference) == (wire.Kind.RELEASE_COMPLETE, int(reference, 16))
+    assert signal.is_from_callee
     assert signal.user is not None
     user = data[signal.user.start : signal.user.end]
     walked = walkers(False).call.walk(user)
     values = {label: value for label, _, _, value in walked.found}
     assert (values["body"], walked.end) == ("releaseComplete", len(user))
-    assert values["reason"] == reason
+    assert values["reason"] == "gatewayResources"
     assert [user[start:end] for label, start, end, _ in walked.found if label == "callIdentifier"] == [call]
