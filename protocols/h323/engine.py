@@ -231,7 +231,7 @@ class H323Engine(Engine):
 class ControlEngine(Engine):
     """One connection of H.245. Its call is that of the connection which announced it."""
 
-    __slots__ = ("_call", "_ended", "_ends_at", "_has_ended", "_is_copied", "_is_over", "_out", "_packets", "_turn")
+    __slots__ = ("_call", "_ended", "_has_ended", "_is_copied", "_is_over", "_looks_at", "_out", "_packets", "_turn")
 
     def __init__(self, role: Control, call: Call | None, now: float) -> None:
         """call: None if it is over."""
@@ -243,7 +243,8 @@ class ControlEngine(Engine):
         self._out = Outbox()
         self._is_copied = self._is_over = self._has_ended = False
         self._ended: set[Side] = set()
-        self._ends_at: float | None = None if call is not None else now
+        self._looks_at = now if call is None else now + LINGER_SECONDS
+        """When it looks whether its call is over: the signalling connection ends that, and nobody tells this one."""
         if call is not None:
             call.controls += 1
 
@@ -264,6 +265,9 @@ class ControlEngine(Engine):
         return self._take()
 
     def _packet(self, call: Call, side: Side, packet: bytes, now: float) -> None:
+        if call.ending is not None:  # the ends take their leave; nothing of it may stand again
+            self._out.send(side.other, packet)
+            return
         call.ways.connected()
         call.touch(now)
         turned = self._turn[side]
@@ -311,14 +315,22 @@ class ControlEngine(Engine):
             self._notes(self._call)
 
     def deadline(self) -> float | None:
-        """A connection without a call is over, after the time that its ends take to say so."""
-        if self._call is not None and self._call.ending is not None and self._ends_at is None:
-            self._ends_at = self._call.touched_at + LINGER_SECONDS
-        return None if self._is_over else self._ends_at
+        if self._is_over:
+            return None
+        closing = self._call.channels.next() if self._call is not None else None
+        return self._looks_at if closing is None else min(self._looks_at, closing)
 
     def tick(self, now: float) -> Sequence[Effect]:
-        if self._ends_at is not None and now >= self._ends_at:
-            return self._over("call_over" if self._call is not None else "no_call")
+        """A connection without a call is over, after the time that its ends take to say so."""
+        call = self._call
+        if call is None:
+            return self._over("no_call")
+        call.channels.due(now)
+        if now >= self._looks_at:
+            since = now if call.ending is None else call.touched_at
+            if now >= since + LINGER_SECONDS:
+                return self._over("call_over")
+            self._looks_at = since + LINGER_SECONDS
         return ()
 
     def _over(self, reason: str) -> Sequence[Effect]:

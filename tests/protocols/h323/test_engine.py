@@ -333,3 +333,32 @@ def test_a_setup_is_refused_with_the_reference_that_it_came_with(side: Side) -> 
     calls.say(side, b"\x03\0" + len(long).to_bytes(2, "big") + long[4:])
     assert calls.rules() == ["h323.rate"]
     assert b"\x08\x03\x92\x34\x56\x5a" in calls.sent(side)
+
+
+def test_nothing_is_opened_on_the_h245_of_a_call_that_is_over() -> None:
+    """Found by review: media of a call that was released could be opened again, and stood in the book for ever."""
+    calls = Calls()
+    control = apart(calls)
+    tell(control, CLIENT, m.open_channel(1, control=f"{INSIDE}:5001"))
+    calls.say(CLIENT, m.release_complete())
+    before = len(calls.log)
+    assert tell(control, CLIENT, m.open_channel(2, control=f"{INSIDE}:5003")) == ["as it came"]
+    assert calls.log[before:] == []
+    assert set(calls.engines.standing().values()) == {0}
+
+
+def test_h245_looks_after_its_call_by_its_own_clock() -> None:
+    """Found by review: no clock of this connection ran, since all that it could see was another connection's."""
+    calls = Calls()
+    control = apart(calls)
+    assert control.engine.deadline() == 30
+    assert control.engine.tick(30) == ()
+    tell(control, CLIENT, m.open_channel(1, control=f"{INSIDE}:5001"), m.close_channel(1))
+    assert control.engine.deadline() == 5
+    control.engine.tick(5)
+    assert calls.log[-1] == "close 2"
+    assert control.engine.deadline() == 60
+    calls.signalling.now = 40
+    calls.say(CLIENT, m.release_complete())
+    assert control.engine.tick(60) == ()
+    assert (control.engine.deadline(), control.engine.tick(70)) == (70, (Close("call_over"),))
