@@ -107,12 +107,12 @@ class Channels:
                 self._acknowledged(side, message, draft)
             case "openLogicalChannelReject" | "closeLogicalChannelAck":
                 self._closed((side.other, message.number))
-            case "closeLogicalChannel":
+            case "closeLogicalChannel" if (side, message.number) in self._media.channels:
                 self._closing[side, message.number] = now + CLOSING_SECONDS
         self._write(side, message, news, draft, base)
 
     def proposals(self, side: Side, data: bytes, draft: Draft, base: int, is_answer: bool) -> None:
-        """Read one channel of a fastStart. Raises Malformed."""
+        """Read one channel of a fastStart. Raises TooMany, Malformed."""
         walked = self._session.walkers.channel.walk(data)
         message = _sorted(data, walked.found)
         is_reverse = message.values.get("dataType") == "nullData"
@@ -121,12 +121,8 @@ class Channels:
             draft.keep("fastStart", None, "not_followed")
         elif is_answer:
             self._answer(side, message, draft, is_reverse)
-        elif len(self._proposals) < MAX_PROPOSALS:
-            said = self._said(side, message, draft, "reverse.mediaChannel")
-            if said is not None and said != NOWHERE:
-                stream = self._media.proposed(message.session, kind, side, said)
-                self._proposals[message.number, is_reverse] = stream
-                self._place(side, stream, said, draft)
+        else:
+            self._propose(side, message, kind, draft, is_reverse)
         self._write(side, message, {}, draft, base)
 
     # -- channels ------------------------------------------------------------------------------------------------------
@@ -137,8 +133,7 @@ class Channels:
             draft.keep("openLogicalChannel", None, "not_followed")
             return
         channel = side, message.number
-        if channel not in self._media.channels and len(self._media.channels) >= self._session.options.max_channels:
-            raise TooMany(message.number)
+        self._check_room(channel)
         said = self._said(side, message, draft, "reverse.mediaChannel")
         if said is not None:
             self._closing.pop(channel, None)
@@ -152,6 +147,17 @@ class Channels:
             if said is not None:
                 self._place(side, stream, said, draft)
 
+    def _propose(self, side: Side, message: Message, kind: str, draft: Draft, is_reverse: bool) -> None:
+        said = self._said(side, message, draft, "reverse.mediaChannel")
+        if said is None or said == NOWHERE:
+            return
+        key = message.number, is_reverse
+        stream = self._media.proposed(message.session, kind, side, said, self._session.options.max_channels)
+        if stream is None or (key not in self._proposals and len(self._proposals) >= MAX_PROPOSALS):
+            raise TooMany(message.number)
+        self._proposals[key] = stream
+        self._place(side, stream, said, draft)
+
     def _answer(self, side: Side, message: Message, draft: Draft, is_reverse: bool) -> None:
         stream = self._proposals.get((message.number, is_reverse))
         if stream is None or stream.session != message.session or stream not in self._media.streams:
@@ -160,10 +166,16 @@ class Channels:
         if stream is None or said is None:
             return
         channel = (side if is_reverse else side.other), message.number
+        self._check_room(channel)
         if channel not in self._media.channels:
             stream.channels.add(channel)
             self._media.channels[channel] = stream
         self._place(side, stream, said, draft)
+
+    def _check_room(self, channel: tuple[Side, int]) -> None:
+        """Raises TooMany if the call can have no such channel besides those that it has."""
+        if channel not in self._media.channels and len(self._media.channels) >= self._session.options.max_channels:
+            raise TooMany(channel[1])
 
     def _said(self, side: Side, message: Message, draft: Draft, data: str) -> Whereabouts | None:
         """Where this side waits, as the message says. None: it names a place where it may not wait. `data`: under which

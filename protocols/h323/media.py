@@ -100,11 +100,14 @@ class CallMedia(Generic[Of]):
         self.channels[channel] = stream
         return stream
 
-    def proposed(self, session: int, kind: str, side: Side, said: Whereabouts) -> Stream:
-        """A fast start proposes a channel. Proposals of one session that name the same pair are one stream (HF25)."""
+    def proposed(self, session: int, kind: str, side: Side, said: Whereabouts, most: int) -> Stream | None:
+        """A fast start proposes a channel. Proposals of one session that name the same pair are one stream (HF25).
+        None: the call would have more than `most` streams."""
         for stream in self.streams:
             if (stream.session, stream.kind) == (session, kind) and _is_one(stream.said.get(side), said):
                 return stream
+        if len(self.streams) >= most:
+            return None
         stream = self._begun(session, kind)
         stream.is_proposed = True
         return stream

@@ -362,3 +362,32 @@ def test_h245_looks_after_its_call_by_its_own_clock() -> None:
     calls.say(CLIENT, m.release_complete())
     assert control.engine.tick(60) == ()
     assert (control.engine.deadline(), control.engine.tick(70)) == (70, (Close("call_over"),))
+
+
+def test_a_fast_start_proposes_no_more_pairs_than_a_call_may_have_channels() -> None:
+    """Found by review: proposals that all had one number had a place each, and were kept for ever. Those of one pair
+    are one stream, however many they are (HF25)."""
+    calls = Calls(options=H323Options(max_channels=2))
+    fast = [m.channel(1, media=f"{INSIDE}:{5000 + 2 * at // 3 * 2}", is_reverse=True) for at in range(100)]
+    calls.say(CLIENT, m.setup(source=f"{INSIDE}:40000", fast=fast))
+    assert [line.split(" = ")[0] for line in calls.log] == [
+        f"offer rtp for {INSIDE}:{port} rtcp {port + 1} from {INSIDE}" for port in (5000, 5002)
+    ]
+    assert set(calls.rules()) == {"h323.too_many_channels"}
+
+
+def test_a_fast_start_is_answered_with_no_more_channels_than_a_call_may_have() -> None:
+    calls = Calls(options=H323Options(max_channels=2))
+    calls.say(CLIENT, m.setup(source=f"{INSIDE}:40000", fast=[m.channel(1, media=f"{INSIDE}:5000", is_reverse=True)]))
+    answers = [m.channel(number, media=f"{OUTSIDE}:6000", control=f"{OUTSIDE}:6001") for number in (1, 2, 3)]
+    calls.say(SERVER, m.answer("connect", fast=answers))
+    assert len([line for line in calls.log if line.startswith("answer")]) == 1
+    assert calls.rules() == ["h323.too_many_channels"]
+
+
+def test_only_a_channel_that_is_open_is_closed_later() -> None:
+    """Found by review: each number that was named had a time of its own."""
+    calls = Calls()
+    control = apart(calls)
+    tell(control, CLIENT, *(m.close_channel(number) for number in range(1, 100)))
+    assert control.engine.deadline() == 30
