@@ -6,7 +6,6 @@ the call by its number. It is over with ReleaseComplete, or when the last of its
 
 from __future__ import annotations
 
-from collections import Counter
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
@@ -18,7 +17,7 @@ from protocols.h323.channels import Channels
 from protocols.h323.media import CallMedia
 from protocols.h323.session import Session
 from protocols.h323.ways import Ways
-from protocols.toolbox.memory import as_client
+from protocols.toolbox.rates import PerSecond
 
 MAX_ALIAS = 64
 """How many characters of a name are kept."""
@@ -205,8 +204,10 @@ class CallBook:
     registrations: dict[Endpoint, Registered] = field(default_factory=dict)
     """Where an endpoint is known outside -> its registration."""
     numbers: count[int] = field(default_factory=lambda: count(1))
-    _second: int = 0
-    _setups: Counter[str] = field(default_factory=Counter)
+    setups: PerSecond[str] = field(default_factory=PerSecond)
+    """Setups of each host."""
+    requests: PerSecond[str] = field(default_factory=PerSecond)
+    """Requests of RAS of each host."""
 
     def register(self, own: Endpoint, seen: Endpoint) -> None:
         """An endpoint can be called there."""
@@ -225,12 +226,3 @@ class CallBook:
     def leave(self, call: Call) -> None:
         """It is over."""
         self.calls.pop(call.number, None)
-
-    def count(self, host: Host, now: float) -> int:
-        """How many Setups this host has sent in the current second, with this one."""
-        if int(now) != self._second:
-            self._second = int(now)
-            self._setups.clear()
-        name = as_client(host)
-        self._setups[name] += 1
-        return self._setups[name]

@@ -33,6 +33,7 @@ from protocols.h323.walker import Other
 from protocols.h323.wanted import walkers
 from protocols.toolbox.clock import Clock
 from protocols.toolbox.copies import message_copied
+from protocols.toolbox.memory import as_client
 
 RAS_PORT, PORT = 1719, 1720
 MAX_PENDING = 64
@@ -164,9 +165,11 @@ class RasEngine(Engine):
 
     def _message(self, side: Side, data: bytes, now: float) -> bytes:
         """What a datagram becomes on the other side. Raises Dropped, Malformed."""
-        if self._book.count(self._peers.own(side).host, now) > self._options.rate:
-            self._violates("ras.rate", f"more than {self._options.rate} datagrams a second", "dropped")
-            raise Dropped
+        if not is_answer(data):  # those are as many as there were requests
+            host = as_client(self._peers.own(side).host)
+            if self._book.requests.count(host, now) > self._options.rate:
+                self._violates("ras.rate", f"more than {self._options.rate} requests a second", "dropped")
+                raise Dropped
         draft = Draft(data)
         message = _read(data, self._walker.walk(data).found, draft)
         draft.trigger = message.kind

@@ -21,6 +21,7 @@ from protocols.h323.per import Found
 from protocols.h323.session import Session
 from protocols.h323.walker import Other
 from protocols.h323.wire import Kind, Signal
+from protocols.toolbox.memory import as_client
 
 PORT = 1720
 """The port of H.323: to it a caller who is sent on begins a session of its own."""
@@ -112,8 +113,7 @@ class Signals:
         if any(peers.own(each).host.version != peers.as_seen(each).host.version for each in Side):
             self._session.violates("h323.family", "the two hosts have addresses of different versions", "refused")
             raise Refused(identifier)
-        host = peers.own(side).host
-        if self._book.count(host, now) > options.rate:
+        if self._book.setups.count(as_client(peers.own(side).host), now) > options.rate:
             self._session.violates("h323.rate", f"more than {options.rate} Setups a second", "refused")
             raise Refused(identifier)
         if len(self._book.calls) >= options.max_calls or len(self.calls) >= MAX_CALLS:

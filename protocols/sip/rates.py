@@ -6,12 +6,12 @@ has had its answer or will have it.
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Mapping
 from typing import NamedTuple
 
 from protocols.contract.addresses import Host
 from protocols.sip.head import MAX_METHOD_BYTES
+from protocols.toolbox.rates import PerSecond
 
 _ENDING = ("ACK", "BYE", "CANCEL")
 """Methods without which a call does not come to its end."""
@@ -30,11 +30,10 @@ class Rates:
     """The number of requests of each source and method in the current second, for each limit of its own, since policies
     may differ."""
 
-    __slots__ = ("_counts", "_second")
+    __slots__ = ("_counts",)
 
     def __init__(self) -> None:
-        self._second = 0
-        self._counts: Counter[tuple[Host, str, int]] = Counter()
+        self._counts = PerSecond[tuple[Host, str, int]]()
 
     def excess(
         self, source: Host, data: bytes, limits: Mapping[str, int], is_repeat: bool, now: float
@@ -52,7 +51,7 @@ class Rates:
         if is_repeat:
             # Within a second a request comes twice again (timers A and E).
             method, limit = f"repeated {method}", 2 * limit
-        count = self._count(source, method, limit, now)
+        count = self._counts.count((source, method, limit), now)
         if count <= limit:
             return None
         return Excess(
@@ -60,10 +59,3 @@ class Rates:
             is_told=count == limit + 1 or (count == 2 * limit + 1 and not is_repeat),
             detail=f"more than {limit} {method} a second from {source}",
         )
-
-    def _count(self, source: Host, method: str, limit: int, now: float) -> int:
-        if int(now) != self._second:
-            self._second = int(now)
-            self._counts.clear()
-        self._counts[source, method, limit] += 1
-        return self._counts[source, method, limit]

@@ -1,8 +1,11 @@
-"""How often a source may ask over UDP, where its address may be forged and answers are longer than what is asked."""
+"""How often a source may ask: over UDP, where its address may be forged and answers are longer than what is asked; and
+how often something has happened within the current second."""
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
+from collections.abc import Hashable
+from typing import Generic, TypeVar
 
 from protocols.contract.addresses import Host
 from protocols.toolbox.memory import as_client
@@ -11,6 +14,9 @@ MAX_SOURCES = 10_000
 """How many sources are remembered that have called of late."""
 IN_A_ROW_SECONDS = 5
 """How many seconds' worth of calls may come at once."""
+
+
+Key = TypeVar("Key", bound=Hashable)
 
 
 class Rates:
@@ -34,3 +40,21 @@ class Rates:
         if len(self._left) > MAX_SOURCES:
             self._left.popitem(last=False)
         return is_allowed
+
+
+class PerSecond(Generic[Key]):
+    """Counts things of each key, and begins anew with each second of the clock."""
+
+    __slots__ = ("_counts", "_second")
+
+    def __init__(self) -> None:
+        self._second = 0
+        self._counts: Counter[Key] = Counter()
+
+    def count(self, key: Key, now: float) -> int:
+        """One more thing of this key has happened. Returns how many there are in this second, with this one."""
+        if int(now) != self._second:
+            self._second = int(now)
+            self._counts.clear()
+        self._counts[key] += 1
+        return self._counts[key]

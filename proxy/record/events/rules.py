@@ -126,7 +126,7 @@ RULES: Mapping[str, str] = {
         "gatekeeper sends somebody to a host that options do not name. Nothing is opened"
     ),
     "ras.unsolicited": "an answer that no request waits for; it opens nothing",
-    "ras.rate": "more datagrams of one host in a second than `rate`; dropped",
+    "ras.rate": "more requests of one host in a second than `rate`; dropped",
     "ras.too_many_registrations": "more registered addresses in a session than `max_registrations`; dropped",
     "h323.not_h323": (
         "a connection that does not begin with a Setup of its client: another protocol, TLS, or a server that speaks "

@@ -1,0 +1,69 @@
+"""RAS: what sessions of one daemon have to do with each other, which transcripts of one session cannot say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address
+
+from protocols.contract.addresses import Endpoint, Side, Transport
+from protocols.h323.helper import RAS, H323Engines
+from protocols.h323.options import H323Options, RasOptions
+from tests.harness.fake_pinholes import FakePinholes
+from tests.harness.playbook import NETWORKS, Session, on
+from tests.protocols.h323 import messages as m
+from tests.protocols.h323.calls import Calls
+
+CLIENT, SERVER = Side.CLIENT, Side.SERVER
+INSIDE, BESIDE, OURS, KEEPER = "10.1.0.2", "10.1.0.3", "198.51.100.1", "203.0.113.7"
+
+
+@dataclass
+class Daemon:
+    """Sessions of RAS that share registrations and calls."""
+
+    options: RasOptions = field(default_factory=RasOptions)
+    network: str = "snat"
+    engines: H323Engines = field(default_factory=H323Engines)
+    sessions: list[Session] = field(default_factory=list)
+
+    def session(self, host: str = INSIDE, port: int = 1719) -> Session:
+        """That of an endpoint at this host, which asks from this port."""
+        peers = on(NETWORKS[self.network], RAS, Transport.UDP, port)
+        at, seen = Endpoint(ip_address(host), port), peers.client_as_seen
+        peers = replace(peers, client=at, client_as_seen=seen if peers.is_mapped(CLIENT) else at)
+        pinholes = FakePinholes(self.sessions[0].pinholes if self.sessions else None)
+        engine = self.engines(peers, self.options, pinholes, 0.0)
+        daemon = self.sessions[0].daemon if self.sessions else []
+        self.sessions.append(Session(engine, pinholes, self.engines, daemon=daemon))
+        return self.sessions[-1]
+
+    def rules(self) -> list[str]:
+        return [rule for session in self.sessions for rule in session.violations()]
+
+
+def registered(session: Session, at: str, number: int = 1, seconds: int = 60) -> None:
+    """The endpoint is called at this address of its own, as its gatekeeper has agreed."""
+    session.receive(CLIENT, m.rrq(number, [at], at, seconds=seconds))
+    session.receive(SERVER, m.rcf(number, [f"{KEEPER}:1720"], seconds=seconds))
+
+
+def test_answers_of_a_gatekeeper_that_has_many_endpoints_are_not_counted() -> None:
+    """Found by review: all sessions of a gatekeeper had one rate, and its answers are not repeated."""
+    daemon = Daemon(RasOptions(rate=2))
+    for host in (INSIDE, BESIDE):
+        session = daemon.session(host)
+        for number in (1, 2):
+            registered(session, f"{host}:1720", number)
+    assert daemon.rules() == []
+    assert len([note for session in daemon.sessions for note in session.notes("registration.refreshed")]) == 2
+
+
+def test_requests_take_nothing_from_the_rate_of_calls() -> None:
+    """Found by review: an endpoint that had just registered could not call."""
+    daemon = Daemon()
+    session = daemon.session()
+    for number in (1, 2):
+        registered(session, f"{INSIDE}:1720", number)
+    calls = Calls(options=H323Options(rate=1), engines=daemon.engines)
+    calls.say(CLIENT, m.setup(source=f"{INSIDE}:1720"))
+    assert calls.rules() == []
