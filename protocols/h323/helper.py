@@ -12,7 +12,8 @@ from protocols.contract.pinholes import Pinholes
 from protocols.h323.calls import CallBook
 from protocols.h323.engine import ControlEngine, H323Engine
 from protocols.h323.options import PERMITS, RAS_PERMITS, H323Options, RasOptions
-from protocols.h323.ras import RasEngine, is_answer, is_request
+from protocols.h323.ras import RasEngine
+from protocols.h323.ras_messages import is_answer, is_request
 from protocols.h323.session import Called
 from protocols.h323.ways import FORWARDED, H245, T120, Control
 

@@ -19,45 +19,26 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from protocols.contract.addresses import LEAST_PORT, Endpoint, Malformed, Peers, Side, Transport, only
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Malformed, Peers, Side
 from protocols.contract.effects import Effect, Note, Send, violation
 from protocols.contract.engine import Engine
-from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, Party, PinholeEvent, Pinholes, Reader, Refusal
-from protocols.h323 import names
-from protocols.h323.calls import MAX_ALIAS, CallBook
+from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
+from protocols.h323.calls import CallBook
 from protocols.h323.names import Draft, Names
 from protocols.h323.options import RasOptions
-from protocols.h323.per import Found
+from protocols.h323.ras_messages import ANSWERED, ANSWERS, NAMING, Message, is_answer, read
 from protocols.h323.registrations import DEFAULT_SECONDS, Registration, Registrations
-from protocols.h323.walker import Other
+from protocols.h323.targets import Targets
 from protocols.h323.wanted import walkers
 from protocols.toolbox.clock import Clock
 from protocols.toolbox.copies import message_copied
 from protocols.toolbox.memory import as_client
 
-RAS_PORT, PORT = 1719, 1720
 MAX_PENDING = 64
 """How many requests of one session may wait for their answers."""
 PENDING_SECONDS = 30.0
 """How long a request waits: it is sent three times, every five seconds at most (RA2)."""
-WAY_SECONDS = 60.0
-"""How long the way that a gatekeeper has named waits for the first use (RA15)."""
-REGISTER_SECONDS = 3600.0
-"""How long the way to another port of a gatekeeper stands without use (RA10)."""
-MAX_WAYS = 32
-"""How many ways may stand that gatekeepers have named to one session."""
 _TRAVERSAL = (17, 18)
-_ANSWERED = {
-    "gatekeeperRequest": ("gatekeeperConfirm", "gatekeeperReject"),
-    "registrationRequest": ("registrationConfirm", "registrationReject"),
-    "unregistrationRequest": ("unregistrationConfirm", "unregistrationReject"),
-    "admissionRequest": ("admissionConfirm", "admissionReject"),
-    "locationRequest": ("locationConfirm", "locationReject"),
-}
-"""Requests whose answers mean something here, each with them."""
-_NAMING = frozenset(("gatekeeperRequest", "registrationRequest"))
-"""Requests that say where their answers are to go (RA4)."""
-_ANSWERS = frozenset(answer for answers in _ANSWERED.values() for answer in answers)
 
 
 class Dropped(Exception):
@@ -77,30 +58,6 @@ class Request:
     is_answered: bool = False
 
 
-@dataclass(frozen=True, slots=True)
-class Message:
-    """What was found in a datagram."""
-
-    kind: str
-    values: dict[str, object]
-    addresses: list[tuple[str, int, Endpoint]]
-
-    @property
-    def number(self) -> int:
-        """By which its answer is known."""
-        value = self.values.get("requestSeqNum", 0)
-        return value if isinstance(value, int) else 0
-
-    def text(self, label: str) -> str:
-        """A string, cut to what is kept."""
-        value = self.values.get(label)
-        return value[:MAX_ALIAS] if isinstance(value, str) else ""
-
-    def at(self, label: str) -> Endpoint | None:
-        """The first address under this label."""
-        return next((at for known, _, at in self.addresses if known == label), None)
-
-
 class RasEngine(Engine):
     """One session of RAS."""
 
@@ -115,17 +72,15 @@ class RasEngine(Engine):
         "_notes",
         "_options",
         "_peers",
-        "_pinholes",
         "_registrations",
         "_requests",
+        "_targets",
         "_walker",
-        "_ways",
     )
 
     def __init__(self, peers: Peers, options: RasOptions, pinholes: Pinholes, now: float, book: CallBook) -> None:
         self._peers = peers
         self._options = options
-        self._pinholes = pinholes
         self._book = book
         self._names = Names(peers, book.registered)
         self._walker = walkers(self._names.is_mapped).ras
@@ -136,8 +91,7 @@ class RasEngine(Engine):
         self._registrations = Registrations(peers, options, pinholes, book, self._note)
         self._requests: dict[tuple[Side, int], Request] = {}
         self._clock = Clock[tuple[Side, int]]()
-        self._ways: dict[Endpoint, Grant] = {}
-        """Where a gatekeeper has sent the other side -> the way there."""
+        self._targets = Targets(peers, options, pinholes, self._names, book, self._violates)
         self._has_told: set[str] = set()
         self._is_copied = False
         self._notes: list[Effect] = []
@@ -171,15 +125,15 @@ class RasEngine(Engine):
                 self._violates("ras.rate", f"more than {self._options.rate} requests a second", "dropped")
                 raise Dropped
         draft = Draft(data)
-        message = _read(data, self._walker.walk(data).found, draft)
+        message = read(data, self._walker.walk(data).found, draft)
         draft.trigger = message.kind
         self._tell_features(side, message)
         if self._options.traversal == "pass" and self._offers_traversal(message):
             return data
         news: dict[Endpoint, Endpoint] = {}
-        if message.kind in _ANSWERED:
+        if message.kind in ANSWERED:
             news = self._asked(side, message, draft, now)
-        elif message.kind in _ANSWERS:
+        elif message.kind in ANSWERS:
             news = self._answered(side, message, draft, now)
         for label, start, at in message.addresses:
             draft.put(start, at, news.get(at) or self._mapped(side, label, at, draft), label)
@@ -192,7 +146,7 @@ class RasEngine(Engine):
         if label == "alternate" and at.host not in (self._peers.own(side).host, self._peers.as_seen(side).host):
             draft.keep(label, at, "alternate")
         own = self._peers.own(side)
-        if label == "rasAddress" and draft.trigger in _NAMING and at.host == own.host and at != own:
+        if label == "rasAddress" and draft.trigger in NAMING and at.host == own.host and at != own:
             self._violates("ras.elsewhere", f"{draft.trigger}: rasAddress {at}", "not opened")
         return self._names.known_as(side, at)
 
@@ -265,14 +219,14 @@ class RasEngine(Engine):
     def _answered(self, side: Side, message: Message, draft: Draft, now: float) -> dict[Endpoint, Endpoint]:
         """An answer. Returns what its addresses become."""
         request = self._requests.get((side.other, message.number))
-        if request is None or message.kind not in _ANSWERED[request.kind]:
+        if request is None or message.kind not in ANSWERED[request.kind]:
             self._violates("ras.unsolicited", f"{message.kind} {message.number}", "passed")
             return {}
         is_first, request.is_answered = not request.is_answered, True
         match message.kind:
             case "gatekeeperConfirm":
                 self._note_alternates(message)
-                return self._elsewhere(side, message.at("rasAddress"), RAS_PORT, draft)
+                return self._targets.registers_at(side, message.at("rasAddress"), draft)
             case "registrationConfirm" if is_first:
                 self._note_alternates(message)
                 self._confirmed(side, message, request, now)
@@ -284,9 +238,9 @@ class RasEngine(Engine):
             case "unregistrationReject":
                 request.removes = []
             case "admissionConfirm":
-                return self._target(side, message.at("destCallSignalAddress"), draft, now)
+                return self._targets.calls(side, message.at("destCallSignalAddress"), draft, now)
             case "locationConfirm":
-                return self._target(side, message.at("callSignalAddress"), draft, now)
+                return self._targets.calls(side, message.at("callSignalAddress"), draft, now)
         return {}
 
     def _confirmed(self, side: Side, message: Message, request: Request, now: float) -> None:
@@ -308,80 +262,16 @@ class RasEngine(Engine):
             if label == "alternate" and at.host.version == self._peers.client.host.version:
                 self._registrations.named(at.host)
 
-    def _target(self, side: Side, at: Endpoint | None, draft: Draft, now: float) -> dict[Endpoint, Endpoint]:
-        """Where a call is to go. Whoever is told to call an endpoint that has registered here may do so (RA14); to
-        another port than 1720 there is a way for the one who was told (RA15)."""
-        if at is None:
-            return {}
-        if (found := self._book.registrations.get(at)) is not None:
-            found.admit(self._peers.own(side.other).host, now)
-            return {}
-        return self._elsewhere(side, at, PORT, draft)
-
-    def _elsewhere(self, side: Side, at: Endpoint | None, standard: int, draft: Draft) -> dict[Endpoint, Endpoint]:
-        """This side sends the other one to an address: at the standard port that one begins a session of its own."""
-        peers = self._peers
-        if at is None or at.port == standard or at == peers.own(side) or self._names.known_as(side, at).port != at.port:
-            return {}
-        if not self._may_lead(side, at, standard):
-            self._violates("ras.elsewhere", f"{draft.trigger}: {at}", "not opened")
-            return {}
-        is_mapped = peers.is_mapped(side) and at.host == peers.own(side).host
-        grant = self._ways.get(at)
-        if grant is None and len(self._ways) < MAX_WAYS:
-            is_ras = standard == RAS_PORT
-            opened = self._pinholes.open(
-                Expect(
-                    Transport.UDP if is_ras else Transport.TCP,
-                    "ras" if is_ras else "h323",
-                    draft.trigger,
-                    listen=Endpoint(peers.as_seen(side).host, 0) if is_mapped else at,
-                    allow=only(peers.own(side.other).host),
-                    target=at,
-                    source=Endpoint(peers.as_seen(side.other).host, 0),
-                    idle_seconds=REGISTER_SECONDS,
-                    open_seconds=WAY_SECONDS,
-                    lasts_seconds=REGISTER_SECONDS if is_ras else None,
-                    renewed_by_use=is_ras,
-                    uses=None if is_ras else 1,
-                    reader=Reader("ras" if is_ras else "h323"),
-                )
-            )
-            grant = None if isinstance(opened, Refusal) else opened
-            if grant is not None:
-                self._ways[at] = grant
-        if grant is None:
-            draft.keep("address", at, "not_opened")
-            return {}
-        return {at: grant.listen} if is_mapped else {}
-
-    def _may_lead(self, side: Side, at: Endpoint, standard: int) -> bool:
-        """Whether the other side may be sent there: never to a host of its own side, nor to a low port."""
-        peers, options = self._peers, self._options
-        if at.port < LEAST_PORT or at.host in (peers.own(side.other).host, peers.as_seen(side.other).host):
-            return False
-        if at.host == peers.own(side).host:
-            return True
-        if peers.is_mapped(side):
-            return False
-        if standard == RAS_PORT:
-            return any(at.host in network for network in options.gatekeepers)
-        if options.call_targets:
-            return any(at.host in network for network in options.call_targets)
-        return self._pinholes.may_wait(Party(at, None, None, only(at.host), host=peers.own(side).host, side=side))
-
     # -- what lasts ----------------------------------------------------------------------------------------------------
 
     def pinhole(self, grant: AnyGrant, event: PinholeEvent, now: float) -> Sequence[Effect]:
         if isinstance(grant, Grant) and isinstance(event, Closed):
             self._registrations.gone(grant)
-            for at, way in tuple(self._ways.items()):
-                if way.id == grant.id:
-                    del self._ways[at]
+            self._targets.gone(grant)
         return self._take()
 
     def is_needed(self) -> bool:
-        return bool(self._registrations.standing or self._ways)
+        return bool(self._registrations.standing or len(self._targets))
 
     def deadline(self) -> float | None:
         times = (self._clock.next(), self._registrations.deadline())
@@ -406,9 +296,7 @@ class RasEngine(Engine):
         self._requests.clear()
         self._clock = Clock()
         self._registrations.stop()
-        for grant in tuple(self._ways.values()):
-            self._pinholes.close(grant)
-        self._ways.clear()
+        self._targets.close_all()
         return self._take()
 
     def copy(self, is_wanted: bool) -> None:
@@ -443,41 +331,3 @@ class RasEngine(Engine):
     def _take(self) -> list[Effect]:
         notes, self._notes = self._notes, []
         return notes
-
-
-def _read(data: bytes, found: list[Found], draft: Draft) -> Message:
-    values: dict[str, object] = {}
-    addresses: list[tuple[str, int, Endpoint]] = []
-    for label, start, end, value in found:
-        if isinstance(value, Other):
-            draft.keep(label, None, str(value))
-        elif value is None:
-            addresses.append((label, start, names.endpoint(data[start:end])))
-        else:
-            values.setdefault(label, value)
-    return Message(str(values.get("message")), values, addresses)
-
-
-def kind_of(data: bytes) -> int | None:
-    """The number of a message in RasMessage; those behind the extension marker count from 25. None: it is none."""
-    if len(data) < 3 or (data[0] & 0x40 and data[0] & 0x80):
-        return None
-    if data[0] & 0x80:
-        return 25 + (data[0] & 0x3F) if data[0] & 0x3F < 16 else None
-    number = data[0] >> 2 & 0x1F
-    return number if number < 25 else None
-
-
-_REQUESTS = frozenset((0, 3, 6, 9, 12, 15, 18, 21, 22, 23, 26, 30))
-"""GRQ, RRQ, URQ, ARQ, BRQ, DRQ, LRQ, IRQ, IRR, nonStandard, RAI, SCI: what may come unasked."""
-
-
-def is_request(data: bytes) -> bool:
-    """Whether a datagram can be the first of a session."""
-    return kind_of(data) in _REQUESTS
-
-
-def is_answer(data: bytes) -> bool:
-    """Whether a datagram answers another one."""
-    number = kind_of(data)
-    return number is not None and number not in _REQUESTS

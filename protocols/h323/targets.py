@@ -1,0 +1,130 @@
+"""Where a gatekeeper sends an endpoint: to register at another port, and to call (RA10, RA14, RA15).
+
+At the standard ports the endpoint begins a session of its own, about which policies decide. To another port there is a
+way for this endpoint alone, if options let the gatekeeper send it there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Peers, Side, Transport, only
+from protocols.contract.pinholes import Expect, Grant, Party, Pinholes, Reader, Refusal
+from protocols.h323.calls import CallBook
+from protocols.h323.names import Draft, Names
+from protocols.h323.options import RasOptions
+
+RAS_PORT, PORT = 1719, 1720
+WAY_SECONDS = 60.0
+"""How long the way that a gatekeeper has named waits for the first use (RA15)."""
+REGISTER_SECONDS = 3600.0
+"""How long the way to another port of a gatekeeper stands without use (RA10)."""
+MAX_WAYS = 32
+"""How many ways may stand that gatekeepers have named to one session."""
+
+
+class Targets:
+    """The targets that one session has been told."""
+
+    __slots__ = ("_book", "_names", "_options", "_peers", "_pinholes", "_violate", "_ways")
+
+    def __init__(
+        self,
+        peers: Peers,
+        options: RasOptions,
+        pinholes: Pinholes,
+        names: Names,
+        book: CallBook,
+        violate: Callable[[str, str, str], None],
+    ) -> None:
+        """violate: tells the log that a peer did what it may not: the rule, what was said, and what was done."""
+        self._peers = peers
+        self._options = options
+        self._pinholes = pinholes
+        self._names = names
+        self._book = book
+        self._violate = violate
+        self._ways: dict[Endpoint, Grant] = {}
+        """Where the other side was sent -> the way there."""
+
+    def calls(self, side: Side, at: Endpoint | None, draft: Draft, now: float) -> dict[Endpoint, Endpoint]:
+        """Where a call is to go. Whoever is told to call an endpoint that has registered here may do so (RA14); to
+        another port than 1720 there is a way for the one who was told (RA15). Returns what the address becomes."""
+        if at is None:
+            return {}
+        if (found := self._book.registrations.get(at)) is not None:
+            found.admit(self._peers.own(side.other).host, now)
+            return {}
+        return self._elsewhere(side, at, PORT, draft)
+
+    def registers_at(self, side: Side, at: Endpoint | None, draft: Draft) -> dict[Endpoint, Endpoint]:
+        """Where the other side is to register (RA10). Returns what the address becomes."""
+        return self._elsewhere(side, at, RAS_PORT, draft)
+
+    def _elsewhere(self, side: Side, at: Endpoint | None, standard: int, draft: Draft) -> dict[Endpoint, Endpoint]:
+        """This side sends the other one to an address: at the standard port that one begins a session of its own."""
+        peers = self._peers
+        if at is None or at.port == standard or at == peers.own(side) or self._names.known_as(side, at).port != at.port:
+            return {}
+        if not self._may_lead(side, at, standard):
+            self._violate("ras.elsewhere", f"{draft.trigger}: {at}", "not opened")
+            return {}
+        is_mapped = peers.is_mapped(side) and at.host == peers.own(side).host
+        grant = self._ways.get(at)
+        if grant is None and len(self._ways) < MAX_WAYS:
+            is_ras = standard == RAS_PORT
+            opened = self._pinholes.open(
+                Expect(
+                    Transport.UDP if is_ras else Transport.TCP,
+                    "ras" if is_ras else "h323",
+                    draft.trigger,
+                    listen=Endpoint(peers.as_seen(side).host, 0) if is_mapped else at,
+                    allow=only(peers.own(side.other).host),
+                    target=at,
+                    source=Endpoint(peers.as_seen(side.other).host, 0),
+                    idle_seconds=REGISTER_SECONDS,
+                    open_seconds=WAY_SECONDS,
+                    lasts_seconds=REGISTER_SECONDS if is_ras else None,
+                    renewed_by_use=is_ras,
+                    uses=None if is_ras else 1,
+                    reader=Reader("ras" if is_ras else "h323"),
+                )
+            )
+            grant = None if isinstance(opened, Refusal) else opened
+            if grant is not None:
+                self._ways[at] = grant
+        if grant is None:
+            draft.keep("address", at, "not_opened")
+            return {}
+        return {at: grant.listen} if is_mapped else {}
+
+    def _may_lead(self, side: Side, at: Endpoint, standard: int) -> bool:
+        """Whether the other side may be sent there: never to a host of its own side, nor to a low port."""
+        peers, options = self._peers, self._options
+        if at.port < LEAST_PORT or at.host in (peers.own(side.other).host, peers.as_seen(side.other).host):
+            return False
+        if at.host == peers.own(side).host:
+            return True
+        if peers.is_mapped(side):
+            return False
+        if standard == RAS_PORT:
+            return any(at.host in network for network in options.gatekeepers)
+        if options.call_targets:
+            return any(at.host in network for network in options.call_targets)
+        return self._pinholes.may_wait(Party(at, None, None, only(at.host), host=peers.own(side).host, side=side))
+
+    def gone(self, grant: Grant) -> None:
+        """A way is closed. The next message that names it opens it again."""
+        for at, way in tuple(self._ways.items()):
+            if way.id == grant.id:
+                del self._ways[at]
+
+    def close_all(self) -> None:
+        """The session ends."""
+        for grant in tuple(self._ways.values()):
+            self._pinholes.close(grant)
+        self._ways.clear()
+
+    def __len__(self) -> int:
+        """How many ways stand open."""
+        return len(self._ways)
