@@ -183,8 +183,14 @@ class Call:
 class Registered(Protocol):
     """An endpoint that can be called."""
 
-    def admit(self, caller: Host, now: float) -> None:
-        """A gatekeeper has told this host to call it."""
+    own: Endpoint
+    """Its own signalling address."""
+
+    def admit(self, caller: Host, now: float) -> float | None:
+        """A gatekeeper has told this host to call it. Returns until when it may; None: options do not say so."""
+
+    def dismiss(self, caller: Host, until: float, now: float) -> None:
+        """This host may call it no more, unless it was told again that it may."""
 
     def live(self) -> live.Registration:
         """The registration as operators see it."""

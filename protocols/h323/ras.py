@@ -274,13 +274,14 @@ class RasEngine(Engine):
         return bool(self._registrations.standing or len(self._targets))
 
     def deadline(self) -> float | None:
-        times = (self._clock.next(), self._registrations.deadline())
+        times = (self._clock.next(), self._registrations.deadline(), self._targets.deadline())
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> Sequence[Effect]:
         for key in tuple(self._clock.due(now)):
             self._over(key)
         self._registrations.tick(now)
+        self._targets.tick(now)
         return self._take()
 
     def _over(self, key: tuple[Side, int]) -> None:
@@ -296,7 +297,7 @@ class RasEngine(Engine):
         self._requests.clear()
         self._clock = Clock()
         self._registrations.stop()
-        self._targets.close_all()
+        self._targets.close_all(now)
         return self._take()
 
     def copy(self, is_wanted: bool) -> None:

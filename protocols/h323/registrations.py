@@ -10,7 +10,7 @@ two find each other by the book of calls, which knows the endpoint by both addre
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from ipaddress import ip_network
 from typing import Any
@@ -35,6 +35,8 @@ ADMITTED_SECONDS = 60.0
 """How long somebody may call who was told to (RA14)."""
 MAX_ALTERNATES = 16
 """So many hosts may call because a gatekeeper has named them as its alternates."""
+MAX_ADMITTED = 64
+"""So many hosts may call one endpoint because they were told to within the last minute."""
 CALL_IDLE = 14400.0
 _ANYBODY = (ip_network("0.0.0.0/0"), ip_network("::/0"))
 
@@ -54,16 +56,21 @@ class Registration:
     is_agreed: bool = False
     """A gatekeeper has confirmed it."""
     admitted: dict[Host, float] = field(default_factory=dict)
-    """Who may call, besides those who always may -> until when."""
+    """Who may call because it was told to, besides those who always may -> until when. Whose session was told looks
+    after the time (`Targets`): the clock of this one is not set by what happens in another."""
 
     @property
     def seen(self) -> Endpoint:
         """Where it is known outside."""
         return self.grant.listen
 
-    def admit(self, caller: Host, now: float) -> None:
-        """A gatekeeper has told this host to call it."""
-        self.by.admit(self, caller, now)
+    def admit(self, caller: Host, now: float) -> float | None:
+        """A gatekeeper has told this host to call it. Returns until when it may; None: options do not say so."""
+        return self.by.admit(self, caller, now)
+
+    def dismiss(self, caller: Host, until: float, now: float) -> None:
+        """This host may call it no more, unless it was told again that it may."""
+        self.by.dismiss(self, caller, until, now)
 
     def live(self) -> live.Registration:
         """The registration as operators see it."""
@@ -112,7 +119,7 @@ class Registrations:
                 "h323",
                 "RRQ",
                 listen=Endpoint(peers.as_seen(side).host, 0) if is_mapped else own,
-                allow=self._callers(side, {}),
+                allow=self._callers(side),
                 target=own,
                 source=Endpoint(peers.as_seen(gatekeeper).host, 0) if is_there_mapped else None,
                 idle_seconds=CALL_IDLE,
@@ -140,14 +147,18 @@ class Registrations:
         found.until = now + seconds + GRACE_SECONDS
         found.alias, found.identifier = alias or found.alias, identifier or found.identifier
         self._clock.set(found.own, found.until)
-        self._pinholes.renew(found.grant, self._callers(side, found.admitted), seconds + GRACE_SECONDS)
+        self._renew(side, found, now)
         event = "registration.refreshed" if found.is_agreed else "registration.added"
         if not found.is_agreed:
             found.is_agreed = True
             self._pinholes.confirm(found.grant)
         self._tell(event, found, expires_seconds=seconds)
 
-    def _callers(self, side: Side, admitted: dict[Host, float]) -> tuple[Network, ...]:
+    def _renew(self, side: Side, found: Registration, now: float) -> None:
+        """Who may call an endpoint on this side, and until when."""
+        self._pinholes.renew(found.grant, self._callers(side, found.admitted), found.until - now)
+
+    def _callers(self, side: Side, admitted: Iterable[Host] = ()) -> tuple[Network, ...]:
         """Who may call an endpoint on this side."""
         callers = self._options.callers
         if callers == "any":
@@ -161,14 +172,22 @@ class Registrations:
         if len(self._alternates) < MAX_ALTERNATES and not host.is_loopback and not host.is_multicast:
             self._alternates[host] = None
 
-    def admit(self, found: Registration, caller: Host, now: float) -> None:
+    def admit(self, found: Registration, caller: Host, now: float) -> float | None:
         """A gatekeeper has told somebody to call this endpoint."""
-        if self._options.callers == "admitted" and found.is_agreed:
-            found.admitted = {host: at for host, at in found.admitted.items() if at > now}
-            if len(found.admitted) < MAX_ALTERNATES:
-                found.admitted[caller] = now + ADMITTED_SECONDS
-            self._pinholes.renew(found.grant, self._callers(self._side(found), found.admitted), found.until - now)
-            self._clock.set(found.own, min(found.until, *found.admitted.values()))
+        if self._options.callers != "admitted" or not found.is_agreed:
+            return None
+        if caller not in found.admitted and len(found.admitted) >= MAX_ADMITTED:
+            return None
+        found.admitted[caller] = until = now + ADMITTED_SECONDS
+        self._renew(self._side(found), found, now)
+        return until
+
+    def dismiss(self, found: Registration, caller: Host, until: float, now: float) -> None:
+        """Somebody who was told to call this endpoint by then may do so no more, unless it was told again."""
+        if found.admitted.get(caller) == until:
+            del found.admitted[caller]
+            if self.standing.get(found.own) is found:
+                self._renew(self._side(found), found, now)
 
     def _side(self, found: Registration) -> Side:
         return Side.CLIENT if found.own.host == self._peers.client.host else Side.SERVER
@@ -209,15 +228,9 @@ class Registrations:
         return self._clock.next()
 
     def tick(self, now: float) -> None:
-        """Times may be over: of registrations, and of those who were admitted to one."""
+        """The time of registrations may be over."""
         for own in tuple(self._clock.due(now)):
-            found = self.standing[own]
-            if found.is_agreed and now < found.until:
-                found.admitted = {host: at for host, at in found.admitted.items() if at > now}
-                self._pinholes.renew(found.grant, self._callers(self._side(found), found.admitted), found.until - now)
-                self._clock.set(own, min((found.until, *found.admitted.values())))
-            elif not found.is_agreed or now >= found.until:
-                self.remove(found, "registration.expired")
+            self.remove(self.standing[own], "registration.expired")
 
     # -- the log -------------------------------------------------------------------------------------------------------
 

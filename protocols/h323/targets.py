@@ -7,12 +7,14 @@ way for this endpoint alone, if options let the gatekeeper send it there.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import NamedTuple
 
-from protocols.contract.addresses import LEAST_PORT, Endpoint, Peers, Side, Transport, only
+from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Peers, Side, Transport, only
 from protocols.contract.pinholes import Expect, Grant, Party, Pinholes, Reader, Refusal
-from protocols.h323.calls import CallBook
+from protocols.h323.calls import CallBook, Registered
 from protocols.h323.names import Draft, Names
 from protocols.h323.options import RasOptions
+from protocols.toolbox.clock import Clock
 
 RAS_PORT, PORT = 1719, 1720
 WAY_SECONDS = 60.0
@@ -23,10 +25,18 @@ MAX_WAYS = 32
 """How many ways may stand that gatekeepers have named to one session."""
 
 
+class Admission(NamedTuple):
+    """A host of this session has been told to call an endpoint."""
+
+    found: Registered
+    caller: Host
+    until: float
+
+
 class Targets:
     """The targets that one session has been told."""
 
-    __slots__ = ("_book", "_names", "_options", "_peers", "_pinholes", "_violate", "_ways")
+    __slots__ = ("_admitted", "_book", "_names", "_options", "_peers", "_pinholes", "_violate", "_ways")
 
     def __init__(
         self,
@@ -46,6 +56,7 @@ class Targets:
         self._violate = violate
         self._ways: dict[Endpoint, Grant] = {}
         """Where the other side was sent -> the way there."""
+        self._admitted = Clock[Admission]()
 
     def calls(self, side: Side, at: Endpoint | None, draft: Draft, now: float) -> dict[Endpoint, Endpoint]:
         """Where a call is to go. Whoever is told to call an endpoint that has registered here may do so (RA14); to
@@ -53,8 +64,12 @@ class Targets:
         if at is None:
             return {}
         if (found := self._book.registrations.get(at)) is not None:
-            found.admit(self._peers.own(side.other).host, now)
-            return {}
+            caller = self._peers.own(side.other).host
+            until = found.admit(caller, now)
+            if until is not None:
+                self._admitted.set(Admission(found, caller, until), until)
+            # Behind one address of ours, that of another endpoint looks like the caller's own.
+            return {} if found.own.host == caller else {at: at}
         return self._elsewhere(side, at, PORT, draft)
 
     def registers_at(self, side: Side, at: Endpoint | None, draft: Draft) -> dict[Endpoint, Endpoint]:
@@ -119,12 +134,24 @@ class Targets:
             if way.id == grant.id:
                 del self._ways[at]
 
-    def close_all(self) -> None:
+    def deadline(self) -> float | None:
+        """When the next host may no longer call whom it was told to call."""
+        return self._admitted.next()
+
+    def tick(self, now: float) -> None:
+        """The time of hosts may be over."""
+        for found, caller, until in tuple(self._admitted.due(now)):
+            found.dismiss(caller, until, now)
+
+    def close_all(self, now: float) -> None:
         """The session ends."""
+        for found, caller, until in self._admitted.all():
+            found.dismiss(caller, until, now)
+        self._admitted = Clock()
         for grant in tuple(self._ways.values()):
             self._pinholes.close(grant)
         self._ways.clear()
 
     def __len__(self) -> int:
-        """How many ways stand open."""
-        return len(self._ways)
+        """How many things stand that have to be closed in time."""
+        return len(self._ways) + len(self._admitted)

@@ -67,3 +67,66 @@ def test_requests_take_nothing_from_the_rate_of_calls() -> None:
     calls = Calls(options=H323Options(rate=1), engines=daemon.engines)
     calls.say(CLIENT, m.setup(source=f"{INSIDE}:1720"))
     assert calls.rules() == []
+
+
+def told_to_call(session: Session, at: str, number: int = 1) -> None:
+    """The endpoint asks for a call, and its gatekeeper says where that goes."""
+    session.receive(CLIENT, m.arq(number))
+    session.receive(SERVER, m.acf(number, at))
+
+
+def test_who_was_told_to_call_an_endpoint_may_do_so_for_a_minute() -> None:
+    """RA14, `callers: admitted`. Found by review: who was admitted stayed so once the registration was refreshed, and
+    no clock of the endpoint's session ran for what another session had brought about."""
+    daemon = Daemon(RasOptions(callers="admitted"))
+    called, calling = daemon.session(), daemon.session("10.1.0.9")
+    registered(called, f"{INSIDE}:1720", seconds=600)
+    told_to_call(calling, f"{OURS}:61000")
+    assert called.pinholes.log[-1] == f"renew 1 from {KEEPER}, 10.1.0.9 for 630 s"
+    assert calling.sent(CLIENT) == m.acf(1, f"{OURS}:61000")  # not the caller's own, though it has the same host
+    assert calling.engine.is_needed()
+    called.wait(30)
+    registered(called, f"{INSIDE}:1720", 2, seconds=600)
+    assert called.pinholes.log[-1] == f"renew 1 from {KEEPER}, 10.1.0.9 for 630 s"
+    assert calling.engine.deadline() == 60  # its own: nothing happens in the session of the endpoint
+    calling.wait(30)
+    assert called.pinholes.log[-1] == f"renew 1 from {KEEPER} for 600 s"
+    assert not calling.engine.is_needed()
+
+
+def test_who_is_told_again_may_call_for_another_minute_whoever_was_told_before() -> None:
+    """Two endpoints behind one address are one caller."""
+    daemon = Daemon(RasOptions(callers="admitted"))
+    called, one, other = daemon.session(), daemon.session("10.1.0.9"), daemon.session("10.1.0.9", 1800)
+    registered(called, f"{INSIDE}:1720", seconds=600)
+    told_to_call(one, f"{OURS}:61000")
+    one.wait(50)
+    told_to_call(other, f"{OURS}:61000")
+    one.wait(59)
+    assert called.pinholes.log[-1].startswith(f"renew 1 from {KEEPER}, 10.1.0.9")
+    one.wait(1)
+    assert called.pinholes.log[-1] == f"renew 1 from {KEEPER} for 520 s"
+
+
+def test_nobody_else_is_admitted_for_being_told_to_call() -> None:
+    """`callers: gatekeeper`, and an endpoint whose gatekeeper has not agreed yet."""
+    daemon = Daemon()
+    called, calling = daemon.session(), daemon.session("10.1.0.9")
+    registered(called, f"{INSIDE}:1720", seconds=600)
+    before = list(called.pinholes.log)
+    told_to_call(calling, f"{OURS}:61000")
+    assert called.pinholes.log == before and not calling.engine.is_needed()
+    daemon = Daemon(RasOptions(callers="admitted"))
+    called, calling = daemon.session(), daemon.session("10.1.0.9")
+    called.receive(CLIENT, m.rrq(1, [f"{INSIDE}:1720"], f"{INSIDE}:1719"))
+    told_to_call(calling, f"{OURS}:61000")
+    assert not any(line.startswith("renew") for line in called.pinholes.log)
+
+
+def test_an_admission_ends_with_the_session_that_was_told() -> None:
+    daemon = Daemon(RasOptions(callers="admitted"))
+    called, calling = daemon.session(), daemon.session("10.1.0.9")
+    registered(called, f"{INSIDE}:1720", seconds=600)
+    told_to_call(calling, f"{OURS}:61000")
+    calling.dissolve()
+    assert called.pinholes.log[-1] == f"renew 1 from {KEEPER} for 630 s"
