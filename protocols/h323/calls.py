@@ -185,12 +185,16 @@ class Registered(Protocol):
 
     own: Endpoint
     """Its own signalling address."""
+    gatekeeper: Host
 
     def admit(self, caller: Host, now: float) -> float | None:
         """A gatekeeper has told this host to call it. Returns until when it may; None: options do not say so."""
 
     def dismiss(self, caller: Host, until: float, now: float) -> None:
         """This host may call it no more, unless it was told again that it may."""
+
+    def give_way(self) -> None:
+        """The endpoint registers anew, in another session."""
 
     def live(self) -> live.Registration:
         """The registration as operators see it."""
@@ -222,7 +226,8 @@ class CallBook:
 
     def unregister(self, own: Endpoint, seen: Endpoint) -> None:
         """It can be called there no more."""
-        self.registered.pop((own, seen.host), None)
+        if self.registered.get((own, seen.host)) == seen:  # else another gatekeeper knows it there
+            del self.registered[own, seen.host]
         self.registered.pop((seen, own.host), None)
 
     def enter(self, call: Call) -> None:

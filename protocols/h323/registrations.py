@@ -72,6 +72,10 @@ class Registration:
         """This host may call it no more, unless it was told again that it may."""
         self.by.dismiss(self, caller, until, now)
 
+    def give_way(self) -> None:
+        """The endpoint registers anew, in another session."""
+        self.by.remove(self, "registration.removed")
+
     def live(self) -> live.Registration:
         """The registration as operators see it."""
         return self.by.live(self)
@@ -113,6 +117,7 @@ class Registrations:
         peers, gatekeeper = self._peers, side.other
         is_mapped = peers.is_mapped(side)
         is_there_mapped = peers.is_mapped(gatekeeper)
+        before = self._before(side, own)
         opened = self._pinholes.open(
             Expect(
                 Transport.TCP,
@@ -127,7 +132,7 @@ class Registrations:
                 uses=None,
                 reader=Reader("h323", Called()),
                 confirmed=False,
-                prefer=own.port if is_mapped else 0,
+                prefer=(before or own).port if is_mapped else 0,
             )
         )
         if isinstance(opened, Refusal):
@@ -138,6 +143,17 @@ class Registrations:
         self._book.register(found.own, found.seen)
         self._book.registrations[found.seen] = found
         return found
+
+    def _before(self, side: Side, own: Endpoint) -> Endpoint | None:
+        """Where an endpoint is known that asks in a session of its own for what another session has given it: it has
+        begun anew, or goes to an alternate. That place makes room. None: it has none, or another gatekeeper's."""
+        peers = self._peers
+        seen = self._book.registered.get((own, peers.as_seen(side).host))
+        found = self._book.registrations.get(seen) if seen is not None else None
+        if found is None or (peers.is_mapped(side) and found.gatekeeper != peers.own(side.other).host):
+            return None
+        found.give_way()
+        return seen
 
     def agree(self, side: Side, found: Registration, alias: str, identifier: str, seconds: int, now: float) -> None:
         """The gatekeeper has confirmed it. None of its time is lost if it comes again."""

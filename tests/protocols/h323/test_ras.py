@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
+import pytest
+
 from protocols.contract.addresses import Endpoint, Side, Transport
 from protocols.h323.helper import RAS, H323Engines
 from protocols.h323.options import H323Options, RasOptions
@@ -26,11 +28,13 @@ class Daemon:
     engines: H323Engines = field(default_factory=H323Engines)
     sessions: list[Session] = field(default_factory=list)
 
-    def session(self, host: str = INSIDE, port: int = 1719) -> Session:
-        """That of an endpoint at this host, which asks from this port."""
+    def session(self, host: str = INSIDE, port: int = 1719, keeper: str = KEEPER) -> Session:
+        """That of an endpoint at this host, which asks from this port, with its gatekeeper."""
         peers = on(NETWORKS[self.network], RAS, Transport.UDP, port)
         at, seen = Endpoint(ip_address(host), port), peers.client_as_seen
-        peers = replace(peers, client=at, client_as_seen=seen if peers.is_mapped(CLIENT) else at)
+        to = replace(peers.server, host=ip_address(keeper))
+        seen = seen if peers.is_mapped(CLIENT) else at
+        peers = replace(peers, client=at, client_as_seen=seen, server=to, server_as_seen=to)
         pinholes = FakePinholes(self.sessions[0].pinholes if self.sessions else None)
         engine = self.engines(peers, self.options, pinholes, 0.0)
         daemon = self.sessions[0].daemon if self.sessions else []
@@ -130,3 +134,45 @@ def test_an_admission_ends_with_the_session_that_was_told() -> None:
     told_to_call(calling, f"{OURS}:61000")
     calling.dissolve()
     assert called.pinholes.log[-1] == f"renew 1 from {KEEPER} for 630 s"
+
+
+@pytest.mark.parametrize("network", ["none", "snat"])
+def test_an_endpoint_that_begins_anew_is_called_by_its_new_registration(network: str) -> None:
+    """Found by review: it asks from another port, so in another session, and its place was taken by the old one until
+    that had run out; then what the old one knew took the names of the new one along."""
+    daemon = Daemon(network=network)
+    old = daemon.session()
+    registered(old, f"{INSIDE}:1720")
+    new = daemon.session(port=1800)
+    registered(new, f"{INSIDE}:1720", seconds=120)
+    assert old.pinholes.log[-1] == "close 1"
+    assert [note["contact"] for note in old.notes("registration.removed")] == [Endpoint(ip_address(INSIDE), 1720)]
+    assert new.pinholes.log[1:] == [f"renew 2 from {KEEPER} for 150 s", "confirm 2"]
+    assert not old.engine.is_needed()
+    old.close()
+    assert daemon.engines.standing() == {"calls": 0, "registrations": 1, "media": 0, "registered": 2}
+    new.wait(150)
+    assert set(daemon.engines.standing().values()) == {0}
+
+
+def test_an_endpoint_of_two_gatekeepers_has_a_place_for_each() -> None:
+    """With NAT there is room for both. The end of one takes nothing from the other."""
+    daemon = Daemon()
+    one, other = daemon.session(), daemon.session(port=1800, keeper="203.0.113.8")
+    for session in (one, other):
+        registered(session, f"{INSIDE}:1720")
+    assert not any(line.startswith("close") for line in one.pinholes.log)
+    one.receive(CLIENT, m.urq(2, [f"{INSIDE}:1720"]))
+    one.receive(SERVER, m.ucf(2))
+    assert one.pinholes.log[-1] == "close 1"
+    assert daemon.engines.standing() == {"calls": 0, "registrations": 1, "media": 0, "registered": 2}
+
+
+def test_an_alternate_that_an_endpoint_goes_to_may_call_it_at_once() -> None:
+    """Without NAT an endpoint has one place, its own, and whom it asked last may come to it."""
+    daemon = Daemon(network="none")
+    one, other = daemon.session(), daemon.session(port=1800, keeper="203.0.113.8")
+    for session in (one, other):
+        registered(session, f"{INSIDE}:1720")
+    assert one.pinholes.log[-1] == "close 1"
+    assert other.pinholes.log[1:] == ["renew 2 from 203.0.113.8 for 90 s", "confirm 2"]
