@@ -18,7 +18,7 @@ from protocols.toolbox.clock import Clock
 
 RAS_PORT, PORT = 1719, 1720
 WAY_SECONDS = 60.0
-"""How long the way that a gatekeeper has named waits for the first use (RA15)."""
+"""How long an endpoint may call where a gatekeeper has sent it (RA15), or register there for the first time."""
 REGISTER_SECONDS = 3600.0
 """How long the way to another port of a gatekeeper stands without use (RA10)."""
 MAX_WAYS = 32
@@ -54,8 +54,8 @@ class Targets:
         self._names = names
         self._book = book
         self._violate = violate
-        self._ways: dict[Endpoint, Grant] = {}
-        """Where the other side was sent -> the way there."""
+        self._ways: dict[tuple[Endpoint, bool], Grant] = {}
+        """Where the other side was sent, and whether to register there -> the way there."""
         self._admitted = Clock[Admission]()
 
     def calls(self, side: Side, at: Endpoint | None, draft: Draft, now: float) -> dict[Endpoint, Endpoint]:
@@ -84,34 +84,46 @@ class Targets:
         if not self._may_lead(side, at, standard):
             self._violate("ras.elsewhere", f"{draft.trigger}: {at}", "not opened")
             return {}
-        is_mapped = peers.is_mapped(side) and at.host == peers.own(side).host
-        grant = self._ways.get(at)
-        if grant is None and len(self._ways) < MAX_WAYS:
-            is_ras = standard == RAS_PORT
-            opened = self._pinholes.open(
-                Expect(
-                    Transport.UDP if is_ras else Transport.TCP,
-                    "ras" if is_ras else "h323",
-                    draft.trigger,
-                    listen=Endpoint(peers.as_seen(side).host, 0) if is_mapped else at,
-                    allow=only(peers.own(side.other).host),
-                    target=at,
-                    source=Endpoint(peers.as_seen(side.other).host, 0),
-                    idle_seconds=REGISTER_SECONDS,
-                    open_seconds=WAY_SECONDS,
-                    lasts_seconds=REGISTER_SECONDS if is_ras else None,
-                    renewed_by_use=is_ras,
-                    uses=None if is_ras else 1,
-                    reader=Reader("ras" if is_ras else "h323"),
-                )
-            )
-            grant = None if isinstance(opened, Refusal) else opened
-            if grant is not None:
-                self._ways[at] = grant
+        grant = self._way(side, at, standard == RAS_PORT, draft.trigger)
         if grant is None:
             draft.keep("address", at, "not_opened")
             return {}
-        return {at: grant.listen} if is_mapped else {}
+        return {at: grant.listen}
+
+    def _way(self, side: Side, at: Endpoint, is_ras: bool, trigger: str) -> Grant | None:
+        """A way for the other side to this address. One for calls that stands already has its time from now on, for
+        whoever is told twice may call twice; one to register by has it from its uses."""
+        peers = self._peers
+        allow, seconds = only(peers.own(side.other).host), REGISTER_SECONDS if is_ras else WAY_SECONDS
+        grant = self._ways.get((at, is_ras))
+        if grant is not None:
+            if not is_ras:
+                self._pinholes.renew(grant, allow, seconds)
+            return grant
+        if len(self._ways) >= MAX_WAYS:
+            return None
+        is_mapped = peers.is_mapped(side) and at.host == peers.own(side).host
+        opened = self._pinholes.open(
+            Expect(
+                Transport.UDP if is_ras else Transport.TCP,
+                "ras" if is_ras else "h323",
+                trigger,
+                listen=Endpoint(peers.as_seen(side).host, 0) if is_mapped else at,
+                allow=allow,
+                target=at,
+                source=Endpoint(peers.as_seen(side.other).host, 0),
+                idle_seconds=REGISTER_SECONDS,
+                open_seconds=WAY_SECONDS,
+                lasts_seconds=seconds,
+                renewed_by_use=is_ras,
+                uses=None,
+                reader=Reader("ras" if is_ras else "h323"),
+            )
+        )
+        if isinstance(opened, Refusal):
+            return None
+        self._ways[at, is_ras] = opened
+        return opened
 
     def _may_lead(self, side: Side, at: Endpoint, standard: int) -> bool:
         """Whether the other side may be sent there: never to a host of its own side, nor to a low port."""
@@ -130,9 +142,9 @@ class Targets:
 
     def gone(self, grant: Grant) -> None:
         """A way is closed. The next message that names it opens it again."""
-        for at, way in tuple(self._ways.items()):
+        for key, way in tuple(self._ways.items()):
             if way.id == grant.id:
-                del self._ways[at]
+                del self._ways[key]
 
     def deadline(self) -> float | None:
         """When the next host may no longer call whom it was told to call."""

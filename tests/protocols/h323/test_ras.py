@@ -176,3 +176,28 @@ def test_an_alternate_that_an_endpoint_goes_to_may_call_it_at_once() -> None:
         registered(session, f"{INSIDE}:1720")
     assert one.pinholes.log[-1] == "close 1"
     assert other.pinholes.log[1:] == ["renew 2 from 203.0.113.8 for 90 s", "confirm 2"]
+
+
+def test_who_is_told_twice_to_call_calls_twice() -> None:
+    """Found by review: two calls that a gateway begins at once had one way, for one connection."""
+    daemon = Daemon(network="none")
+    session = daemon.session()
+    told_to_call(session, f"{KEEPER}:4000")
+    assert session.pinholes.log == [
+        f"open tcp for {KEEPER}:4000 from {INSIDE} as {INSIDE} uses any for 60 s read = {KEEPER}:4000"
+    ]
+    session.wait(10)
+    told_to_call(session, f"{KEEPER}:4000", 2)
+    for _ in range(2):
+        session.use(1)
+    assert session.pinholes.log[1:] == [f"renew 1 from {INSIDE} for 60 s"]
+
+
+def test_a_port_to_register_at_is_none_to_call() -> None:
+    """Found by review: a way by UDP was taken for one by TCP."""
+    daemon = Daemon(network="none")
+    session = daemon.session()
+    session.receive(CLIENT, m.grq(1, f"{INSIDE}:1719"))
+    session.receive(SERVER, m.gcf(1, f"{KEEPER}:4000"))
+    told_to_call(session, f"{KEEPER}:4000", 2)
+    assert [line.split()[1] for line in session.pinholes.log] == ["udp", "tcp"]
