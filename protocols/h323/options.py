@@ -99,7 +99,7 @@ class RasOptions(Options):
 
     traversal: Literal["map", "pass"] = "map"
     """`map`: endpoints that offer H.460.17 or H.460.18 are treated as all others, and gatekeepers see them without NAT.
-    `pass`: what such an endpoint says goes unchanged, and opens nothing."""
+    `pass`: what such an endpoint says and hears goes unchanged, and opens nothing."""
 
     fixup: Literal["auto", "never"] = "auto"
     """`auto`: with NAT, addresses in messages are mapped. `never`: with NAT, they are left to endpoints that know their

@@ -29,7 +29,7 @@ from protocols.h323.options import RasOptions
 from protocols.h323.ras_messages import ANSWERED, ANSWERS, NAMING, Message, is_answer, read
 from protocols.h323.registrations import DEFAULT_SECONDS, Registration, Registrations
 from protocols.h323.targets import Targets
-from protocols.h323.wanted import walkers
+from protocols.h323.wanted import TRAVERSAL, walkers
 from protocols.toolbox.clock import Clock
 from protocols.toolbox.copies import message_copied
 from protocols.toolbox.memory import as_client
@@ -38,7 +38,8 @@ MAX_PENDING = 64
 """How many requests of one session may wait for their answers."""
 PENDING_SECONDS = 30.0
 """How long a request waits: it is sent three times, every five seconds at most (RA2)."""
-_TRAVERSAL = (17, 18)
+_SIGNALLING = TRAVERSAL - {19}
+"""Of those, the ones by which signalling crosses: H.460.19 is of media alone (HF64)."""
 
 
 class Dropped(Exception):
@@ -68,6 +69,7 @@ class RasEngine(Engine):
         "_has_told",
         "_is_between_families",
         "_is_copied",
+        "_is_left_alone",
         "_names",
         "_notes",
         "_options",
@@ -93,7 +95,7 @@ class RasEngine(Engine):
         self._clock = Clock[tuple[Side, int]]()
         self._targets = Targets(peers, options, pinholes, self._names, book, self._violates)
         self._has_told: set[str] = set()
-        self._is_copied = False
+        self._is_copied = self._is_left_alone = False
         self._notes: list[Effect] = []
 
     # -- datagrams -----------------------------------------------------------------------------------------------------
@@ -128,7 +130,7 @@ class RasEngine(Engine):
         message = read(data, self._walker.walk(data).found, draft)
         draft.trigger = message.kind
         self._tell_features(side, message)
-        if self._options.traversal == "pass" and self._offers_traversal(message):
+        if self._options.traversal == "pass" and self._crosses_by_itself(message):
             return data
         news: dict[Endpoint, Endpoint] = {}
         if message.kind in ANSWERED:
@@ -305,18 +307,21 @@ class RasEngine(Engine):
 
     # -- the log -------------------------------------------------------------------------------------------------------
 
-    def _offers_traversal(self, message: Message) -> bool:
-        return message.values.get("feature") in _TRAVERSAL and message.kind.endswith("Request")
+    def _crosses_by_itself(self, message: Message) -> bool:
+        """Whether the endpoint crosses a NAT by itself. What its RRQ offers holds for all that is said later, lightweight
+        RRQs among them, which offer nothing: with half of the addresses mapped neither way would work (HF62)."""
+        if message.kind == "registrationRequest" and not message.values.get("keepAlive"):
+            self._is_left_alone = bool(_SIGNALLING & message.features)
+        return self._is_left_alone
 
     def _tell_features(self, side: Side, message: Message) -> None:
         """Tell the log once of what this gateway cannot help with."""
         if "signed" in message.values and self._names.is_mapped:
             host = self._peers.own(side).host
             self._tell_once("h323.signed_message", f"{host} signs its messages with their addresses", "passed")
-        feature = message.values.get("feature")
-        if feature in _TRAVERSAL and "feature" not in self._has_told:
+        if (features := sorted(TRAVERSAL & message.features)) and "feature" not in self._has_told:
             self._has_told.add("feature")
-            self._note("h323.traversal", {"features": [feature]})
+            self._note("h323.traversal", {"features": features})
 
     def _tell_once(self, rule: str, detail: str, action: str) -> None:
         if rule not in self._has_told:

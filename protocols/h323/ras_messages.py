@@ -31,6 +31,8 @@ class Message:
     kind: str
     values: dict[str, object]
     addresses: list[tuple[str, int, Endpoint]]
+    features: frozenset[object]
+    """Numbers of H.460, which are offered or granted."""
 
     @property
     def number(self) -> int:
@@ -59,7 +61,8 @@ def read(data: bytes, found: list[Found], draft: Draft) -> Message:
             addresses.append((label, start, names.endpoint(data[start:end])))
         else:
             values.setdefault(label, value)
-    return Message(str(values.get("message")), values, addresses)
+    features = frozenset(value for label, _, _, value in found if label == "feature")
+    return Message(str(values.get("message")), values, addresses, features)
 
 
 def kind_of(data: bytes) -> int | None:

@@ -20,6 +20,7 @@ from protocols.h323.names import Draft
 from protocols.h323.per import Found
 from protocols.h323.session import Session
 from protocols.h323.walker import Other
+from protocols.h323.wanted import TRAVERSAL
 from protocols.h323.wire import Kind, Signal
 from protocols.toolbox.memory import as_client
 
@@ -29,8 +30,6 @@ _FORWARDS = frozenset(("callForwarded", "routeCallToGatekeeper", "routeCallToMC"
 _NESTED = frozenset(("fastStart", "h245Control", "parallelH245Control"))
 MAX_CALLS = 64
 """How many calls one connection may carry at once: endpoints make a connection for each, gateways a few dozen."""
-_TRAVERSAL = (17, 18, 19)
-"""Features of H.460 by which endpoints cross a NAT themselves (HF62)."""
 
 
 class Refused(Exception):
@@ -215,7 +214,7 @@ class Signals:
             self._has_told_signed = True
             host = self._session.peers.own(side).host
             self._session.violates("h323.signed_message", f"{host} signs its messages with their addresses", "passed")
-        features = sorted({value for label, _, _, value in found if label == "feature" and value in _TRAVERSAL})
+        features = sorted({value for label, _, _, value in found if label == "feature" and value in TRAVERSAL})
         if features and not self._has_told_features:
             self._has_told_features = True
             self._session.note("h323.traversal", {"features": features})

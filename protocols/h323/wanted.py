@@ -14,6 +14,8 @@ from protocols.h323.walker import Walker, Wanted
 
 ADDRESS = "address"
 """The label of an address that is only a name of somebody."""
+TRAVERSAL = frozenset((17, 18, 19))
+"""Features of H.460 by which endpoints cross a NAT themselves (HF62)."""
 
 
 def _aliases(label: str) -> Wanted:

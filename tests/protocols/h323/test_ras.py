@@ -201,3 +201,23 @@ def test_a_port_to_register_at_is_none_to_call() -> None:
     session.receive(SERVER, m.gcf(1, f"{KEEPER}:4000"))
     told_to_call(session, f"{KEEPER}:4000", 2)
     assert [line.split()[1] for line in session.pinholes.log] == ["udp", "tcp"]
+
+
+def test_an_endpoint_is_left_alone_whichever_of_its_features_stands_first_until_it_offers_none() -> None:
+    """HF62. Found by review: the first feature alone was looked at, and of what followed half was mapped."""
+    daemon = Daemon(RasOptions(traversal="pass"))
+    session = daemon.session()
+    at, ras = f"{INSIDE}:1720", f"{INSIDE}:1719"
+    said = [
+        m.rrq(1, [at], ras, features=[9, 19, 18]),
+        m.rrq(2, [], ras, keep_alive=True),
+        m.arq(3, at),
+    ]
+    for message in said:
+        session.receive(CLIENT, message)
+    session.receive(SERVER, m.rcf(1, [f"{KEEPER}:1720"]))
+    assert session.sent(SERVER) == b"".join(said)
+    assert (session.pinholes.log, session.violations()) == ([], [])
+    assert [note["features"] for note in session.notes("h323.traversal")] == [[18, 19]]
+    registered(session, at, 4)
+    assert session.pinholes.log[-1] == "confirm 1"
