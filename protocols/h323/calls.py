@@ -129,11 +129,14 @@ class Call:
         """When something of the call is over by time."""
         if self.ending is not None:
             return None
-        options = self.session.options
-        is_new = self.started_at is None
-        over = self.began_at + options.setup_seconds if is_new else self.touched_at + options.call_idle
         closing = self.channels.next()
-        return over if closing is None else min(over, closing)
+        return self._over_at if closing is None else min(self._over_at, closing)
+
+    @property
+    def _over_at(self) -> float:
+        """When it is over if nothing more is said."""
+        options = self.session.options
+        return self.began_at + options.setup_seconds if self.started_at is None else self.touched_at + options.call_idle
 
     def tick(self, now: float) -> None:
         """Its time has come, perhaps."""
@@ -141,14 +144,14 @@ class Call:
             return
         self.channels.due(now)
         options = self.session.options
+        if now < self._over_at:
+            return
         if self.started_at is None:
-            if now >= self.began_at + options.setup_seconds:
-                self.end("not_answered", now)
-        elif now >= self.touched_at + options.call_idle:
-            if len(self.media):  # as long as its media is heard, it goes on
-                self.touched_at = now - options.call_idle + options.media_idle
-            else:
-                self.end("idle", now)
+            self.end("not_answered", now)
+        elif len(self.media):  # as long as its media is heard, it goes on
+            self.touched_at = now - options.call_idle + options.media_idle
+        else:
+            self.end("idle", now)
 
     def pinhole(self, grant: AnyGrant, event: Closed | None, now: float) -> None:
         """Somebody has come to a pinhole of the call, or it is gone."""
@@ -170,13 +173,11 @@ class Call:
 
     def live(self) -> live.Call:
         """The call as operators see it."""
-        options = self.session.options
-        over = self.began_at + options.setup_seconds if self.started_at is None else self.touched_at + options.call_idle
         return live.Call(
             live.name_of(self.id, self.number), self.name, self.caller.encode(), self.callee.encode(),
             self.session.direction(self.caller_side),
             "ending" if self.ending else "ringing" if self.started_at is None else "established",
-            self.began_at, self.started_at, over, self.media.grants, self.session.pinholes,
+            self.began_at, self.started_at, self._over_at, self.media.grants, self.session.pinholes,
         )  # fmt: skip
 
 

@@ -38,7 +38,7 @@ def octets(at: Endpoint) -> bytes:
 class Names:
     """The names of the two hosts of a session."""
 
-    __slots__ = ("_mapped", "_own", "_peers", "_registered", "_seen", "is_mapped")
+    __slots__ = ("_mapped", "_own", "_peers", "_registered", "_seen", "is_between_families", "is_mapped")
 
     def __init__(self, peers: Peers, registered: Mapping[tuple[Endpoint, Host], Endpoint]) -> None:
         """registered: an endpoint's own address, and an address of ours -> where it is known there; and the other way
@@ -50,6 +50,8 @@ class Names:
         self._registered = registered
         self.is_mapped = any(self._mapped.values())
         """Whether an address has to be mapped at all."""
+        self.is_between_families = any(self._own[side].host.version != self._seen[side].host.version for side in Side)
+        """Whether a host is known by an address of the other version: none could be put in its place (HF17)."""
 
     def known_as(self, side: Side, at: Endpoint) -> Endpoint:
         """What the other side is to read for an address that this side has written."""

@@ -67,7 +67,6 @@ class RasEngine(Engine):
         "_clock",
         "_follows",
         "_has_told",
-        "_is_between_families",
         "_is_copied",
         "_is_left_alone",
         "_names",
@@ -86,9 +85,6 @@ class RasEngine(Engine):
         self._book = book
         self._names = Names(peers, book.registered)
         self._walker = walkers(self._names.is_mapped).ras
-        self._is_between_families = any(
-            peers.own(each).host.version != peers.as_seen(each).host.version for each in Side
-        )
         self._follows = options.fixup == "auto" or not self._names.is_mapped
         self._registrations = Registrations(peers, options, pinholes, book, self._note)
         self._requests: dict[tuple[Side, int], Request] = {}
@@ -102,7 +98,7 @@ class RasEngine(Engine):
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
         sent: bytes | None = data
-        if self._is_between_families:
+        if self._names.is_between_families:
             self._tell_once("h323.family", "the two hosts have addresses of different versions", "dropped")
             sent = None  # HF17: no address could be put in the place of another one
         elif self._follows:
@@ -148,8 +144,8 @@ class RasEngine(Engine):
         if label == "alternate" and at.host not in (self._peers.own(side).host, self._peers.as_seen(side).host):
             draft.keep(label, at, "alternate")
         own = self._peers.own(side)
-        if label == "rasAddress" and draft.trigger in NAMING and at.host == own.host and at != own:
-            self._violates("ras.elsewhere", f"{draft.trigger}: rasAddress {at}", "not opened")
+        if label == NAMING.get(draft.trigger) and at.host == own.host and at != own:
+            self._violates("ras.elsewhere", f"{draft.trigger}: {label} {at}", "not opened")
         return self._names.known_as(side, at)
 
     # -- requests ------------------------------------------------------------------------------------------------------
@@ -308,8 +304,8 @@ class RasEngine(Engine):
     # -- the log -------------------------------------------------------------------------------------------------------
 
     def _crosses_by_itself(self, message: Message) -> bool:
-        """Whether the endpoint crosses a NAT by itself. What its RRQ offers holds for all that is said later, lightweight
-        RRQs among them, which offer nothing: with half of the addresses mapped neither way would work (HF62)."""
+        """Whether the endpoint crosses a NAT by itself. What its RRQ offers holds for all that is said later, as by
+        lightweight RRQs, which offer nothing: with half of the addresses mapped neither way would work (HF62)."""
         if message.kind == "registrationRequest" and not message.values.get("keepAlive"):
             self._is_left_alone = bool(_SIGNALLING & message.features)
         return self._is_left_alone

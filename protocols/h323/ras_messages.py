@@ -19,8 +19,12 @@ ANSWERED = {
     "locationRequest": ("locationConfirm", "locationReject"),
 }
 """Requests whose answers mean something here, each with them."""
-NAMING = frozenset(("gatekeeperRequest", "registrationRequest"))
-"""Requests that say where their answers are to go (RA4)."""
+NAMING = {
+    "gatekeeperRequest": "rasAddress",
+    "registrationRequest": "rasAddress",
+    "locationRequest": "replyAddress",
+}
+"""Requests that say where their answers are to go, and under which label (RA4)."""
 ANSWERS = frozenset(answer for answers in ANSWERED.values() for answer in answers)
 
 

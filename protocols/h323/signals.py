@@ -109,7 +109,7 @@ class Signals:
     def _may_begin(self, side: Side, identifier: bytes, now: float) -> None:
         """Whether there can be a further call. Raises Refused."""
         peers, options = self._session.peers, self._session.options
-        if any(peers.own(each).host.version != peers.as_seen(each).host.version for each in Side):
+        if self._session.names.is_between_families:
             self._session.violates("h323.family", "the two hosts have addresses of different versions", "refused")
             raise Refused(identifier)
         if self._book.setups.count(as_client(peers.own(side).host), now) > options.rate:

@@ -108,9 +108,10 @@ class Ways:
             self._close(H245)
 
     def disconnected(self) -> None:
-        """The H.245 connection is gone. There may be another one."""
+        """The H.245 connection is gone. There may be another one, also by a way that still stands."""
         self._is_connected = False
-        for key in [key for key in self._announced if key[0] == H245]:
+        standing = [key for _, key in self._waiting.values()]
+        for key in [key for key in self._announced if key[0] == H245 and key not in standing]:
             del self._announced[key]
 
     def close_all(self) -> None:

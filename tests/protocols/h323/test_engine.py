@@ -391,3 +391,16 @@ def test_only_a_channel_that_is_open_is_closed_later() -> None:
     control = apart(calls)
     tell(control, CLIENT, *(m.close_channel(number) for number in range(1, 100)))
     assert control.engine.deadline() == 30
+
+
+def test_a_way_that_stands_is_announced_again_when_a_connection_by_the_other_one_is_gone() -> None:
+    """HF45, HF46: both wait, and who has dialled says nothing. Found by review: the second was not opened anew, since
+    it stood, and so it was announced as it came."""
+    calls = Calls()
+    setup = m.setup(source=f"{INSIDE}:40000", dest=f"{OUTSIDE}:1720", h245=f"{INSIDE}:4100")
+    calls.say(CLIENT, setup)
+    calls.say(SERVER, CONNECT)
+    calls.control(2).close()
+    again = m.facility("startH245", h245=f"{INSIDE}:4100", from_callee=False)
+    assert calls.say(CLIENT, again) == []
+    assert calls.sent(SERVER).endswith(again.replace(m.octets(f"{INSIDE}:4100"), m.octets(f"{OURS}:61000")))

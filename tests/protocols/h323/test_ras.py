@@ -221,3 +221,13 @@ def test_an_endpoint_is_left_alone_whichever_of_its_features_stands_first_until_
     assert [note["features"] for note in session.notes("h323.traversal")] == [[18, 19]]
     registered(session, at, 4)
     assert session.pinholes.log[-1] == "confirm 1"
+
+
+def test_requests_whose_answers_would_go_to_another_port_are_told() -> None:
+    """RA4: nothing is opened there."""
+    daemon = Daemon()
+    session = daemon.session()
+    elsewhere = f"{INSIDE}:2000"
+    for message in (m.grq(1, elsewhere), m.rrq(2, [], elsewhere), m.lrq(3, elsewhere)):
+        session.receive(CLIENT, message)
+    assert (session.violations(), session.pinholes.log) == (["ras.elsewhere"] * 3, [])
