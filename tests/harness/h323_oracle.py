@@ -11,6 +11,7 @@ import importlib
 import sys
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,17 @@ _MODULES = {
 _HOSTS = {"ipAddress": ("ip", "port"), "ip6Address": ("ip", "port")}
 _HOSTS |= {"iPAddress": ("network", "tsapIdentifier"), "iP6Address": ("network", "tsapIdentifier")}
 """Alternatives that are an address and a port, and what these are called in them."""
+At = tuple[str, int]
+VERSION = (0, 0, 8, 2250, 0, 4)
+"""The protocolIdentifier of H.225.0, version 4."""
+NO_UUIES = dict.fromkeys(
+    (
+        "setup", "callProceeding", "connect", "alerting", "information", "releaseComplete", "facility", "progress",
+        "empty", "status", "statusInquiry", "setupAcknowledge", "notify",
+    ),
+    False,
+)  # fmt: skip
+"""What a gatekeeper answers that does not want to be told of signalling."""
 UNKNOWN = b"of a later version"
 FURTHEST = 64
 """The number of an addition that makes a bitmap as long as a walker takes."""
@@ -103,6 +115,12 @@ def _nested(value: Any, turn: Callable[[str, Any], Any]) -> Any:
         case list():
             return [_nested(one, turn) for one in value]
     return value
+
+
+def transport(at: At) -> tuple[str, dict[str, Any]]:
+    """An address as H.225.0 has it."""
+    host = ip_address(at[0])
+    return "ipAddress" if host.version == 4 else "ip6Address", {"ip": host.packed, "port": at[1]}
 
 
 def mapped(value: Any, addresses: Mapping[tuple[bytes, int], tuple[bytes, int]]) -> Any:

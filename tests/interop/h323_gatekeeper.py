@@ -17,22 +17,15 @@ from ipaddress import ip_address
 from typing import Any, Literal
 
 from protocols.h323 import wire
-from tests.harness.h323_oracle import Unreadable, decoded, encoded, kind
+from tests.harness.h323_oracle import NO_UUIES, VERSION, At, Unreadable, decoded, encoded, kind, transport
 from tools.lab import Host
 from tools.peers.asterisk import PORT, SECONDS, Address
 
 RAS_PORT = 1719
 IDENTIFIER = "gatekeeper of the lab"
-_VERSION = (0, 0, 8, 2250, 0, 4)
-At = tuple[str, int]
 Model = Literal["direct", "gatekeeperRouted"]
 Heard = tuple[str, dict[str, Any], At]
 """What was said, what it holds, and where it came from."""
-
-
-def _address(at: At) -> tuple[str, dict[str, Any]]:
-    host = ip_address(at[0])
-    return "ipAddress" if host.version == 4 else "ip6Address", {"ip": host.packed, "port": at[1]}
 
 
 def _at(address: tuple[str, dict[str, Any]]) -> At:
@@ -123,8 +116,8 @@ class Gatekeeper:
         self._ras.sendto(encoded("Ras", message), to)
 
     def _gatekeeperRequest(self, value: dict[str, Any], at: At) -> tuple[str, dict[str, Any]]:
-        own = _address((self._own[0], RAS_PORT))
-        head = {"requestSeqNum": value["requestSeqNum"], "protocolIdentifier": _VERSION}
+        own = transport((self._own[0], RAS_PORT))
+        head = {"requestSeqNum": value["requestSeqNum"], "protocolIdentifier": VERSION}
         return "gatekeeperConfirm", head | {"gatekeeperIdentifier": IDENTIFIER, "rasAddress": own}
 
     def _registrationRequest(self, value: dict[str, Any], at: At) -> tuple[str, dict[str, Any]]:
@@ -138,8 +131,8 @@ class Gatekeeper:
             self.registered |= dict.fromkeys(numbers, _at(value["callSignalAddress"][0]))
         confirm = {
             "requestSeqNum": value["requestSeqNum"],
-            "protocolIdentifier": _VERSION,
-            "callSignalAddress": [_address(self._own)] if self._model == "gatekeeperRouted" else [],
+            "protocolIdentifier": VERSION,
+            "callSignalAddress": [transport(self._own)] if self._model == "gatekeeperRouted" else [],
             "gatekeeperIdentifier": IDENTIFIER,
             "endpointIdentifier": identifier,
             "timeToLive": self._life,
@@ -151,7 +144,7 @@ class Gatekeeper:
     def _refuse(self, value: dict[str, Any]) -> tuple[str, dict[str, Any]]:
         reject = {
             "requestSeqNum": value["requestSeqNum"],
-            "protocolIdentifier": _VERSION,
+            "protocolIdentifier": VERSION,
             "rejectReason": ("securityDenial", 0),
             "gatekeeperIdentifier": IDENTIFIER,
         }
@@ -167,16 +160,10 @@ class Gatekeeper:
             "requestSeqNum": value["requestSeqNum"],
             "bandWidth": value["bandWidth"],
             "callModel": (self._model, 0),
-            "destCallSignalAddress": _address(target if target and self._model == "direct" else self._own),
+            "destCallSignalAddress": transport(target if target and self._model == "direct" else self._own),
             "willRespondToIRR": False,
-            "uuiesRequested": dict.fromkeys(
-                (
-                    "setup", "callProceeding", "connect", "alerting", "information", "releaseComplete", "facility",
-                    "progress", "empty", "status", "statusInquiry", "setupAcknowledge", "notify",
-                ),
-                False,
-            ),
-        }  # fmt: skip
+            "uuiesRequested": NO_UUIES,
+        }
         return "admissionConfirm", confirm
 
     def _disengageRequest(self, value: dict[str, Any], at: At) -> tuple[str, dict[str, Any]]:

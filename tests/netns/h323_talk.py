@@ -13,25 +13,17 @@ from typing import Any
 
 from protocols.h323 import wire
 from protocols.h323.wire import Kind
-from tests.harness.h323_oracle import decoded, encoded
+from tests.harness.h323_oracle import VERSION, At, decoded, encoded
 from tools.lab import Daemon, Host, Lab
 
 PORT = 1720
-VERSION = (0, 0, 8, 2250, 0, 4)
 REFUSED_SECONDS = 0.3
 """How long a connection or a datagram is waited for that is not let through."""
-At = tuple[str, int]
 _calls = itertools.count(1000)
 
 
-def transport(at: At) -> tuple[str, dict[str, Any]]:
-    """As H.225.0 writes an address."""
-    host = ip_address(at[0])
-    return "ipAddress" if host.version == 4 else "ip6Address", {"ip": host.packed, "port": at[1]}
-
-
 def unicast(at: At) -> tuple[str, Any]:
-    """As H.245 writes it."""
+    """An address as H.245 has it."""
     host = ip_address(at[0])
     name = "iPAddress" if host.version == 4 else "iP6Address"
     return "unicastAddress", (name, {"network": host.packed, "tsapIdentifier": at[1]})

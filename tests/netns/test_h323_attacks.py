@@ -9,9 +9,9 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.harness import h323_oracle
+from tests.harness.h323_oracle import At, transport
 from tests.netns.h323_talk import (
     PORT,
-    At,
     Talk,
     acknowledge,
     bound,
@@ -27,7 +27,6 @@ from tests.netns.h323_talk import (
     setup,
     t120,
     tpkt,
-    transport,
     waiting,
 )  # fmt: skip
 from tests.netns.namespaces import needs_root

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 
 from tests.harness import h323_oracle
-from tests.harness.h323_oracle import decoded, encoded
-from tests.netns.h323_talk import REFUSED_SECONDS, VERSION, At, bound, can_dial, opened, reaches, transport, waiting
+from tests.harness.h323_oracle import NO_UUIES, VERSION, At, decoded, encoded, transport
+from tests.netns.h323_talk import REFUSED_SECONDS, bound, can_dial, opened, reaches, waiting
 from tests.netns.namespaces import needs_root
 from tools.lab import Host, gateways
 from tools.lab.gateways import HIDING, ROUTING, Gateway, Role
@@ -112,10 +112,6 @@ ADMISSION = {
     "canMapAlias": False,
     "willSupplyUUIEs": False,
 }
-KINDS = (
-    "setup", "callProceeding", "connect", "alerting", "information", "releaseComplete", "facility", "progress", "empty",
-    "status", "statusInquiry", "setupAcknowledge", "notify",
-)  # fmt: skip
 
 
 @pytest.fixture
@@ -211,7 +207,7 @@ def test_a_gatekeeper_sends_nobody_into_the_inside(place: Gateway, talk: Talk, w
         "callModel": ("direct", 0),
         "destCallSignalAddress": transport(target),
         "willRespondToIRR": False,
-        "uuiesRequested": dict.fromkeys(KINDS, False),
+        "uuiesRequested": NO_UUIES,
     }
     talk.answers("admissionConfirm", 7, **confirm)
     talk.asks(
