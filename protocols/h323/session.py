@@ -51,21 +51,20 @@ class Session:
 
     def waits_at(self, side: Side, at: Endpoint, field: str, draft: Draft, is_media: bool = True) -> Endpoint | None:
         """Where this side really waits when it says that it waits there. None: it may not, and nothing is opened."""
+        own = self.peers.own(side).host
+        if at.host == own and at.port >= LEAST_PORT:
+            return at
         where = f"{draft.trigger}: {field} {at}"
         if at.host.is_multicast:
             draft.keep(field, at, "multicast")
-            return None
-        if at.port < LEAST_PORT:
+        elif at.port < LEAST_PORT:
             self.violates("h323.low_port", where, "not opened")
-            return None
-        own = self.peers.own(side)
-        if at.host == own.host:
+        elif self.is_own(side, at):
+            return Endpoint(own, at.port)
+        elif is_media and self._may_be_elsewhere(side, at):
             return at
-        if self.is_own(side, at):
-            return Endpoint(own.host, at.port)
-        if is_media and self._may_be_elsewhere(side, at):
-            return at
-        self.violates("h323.elsewhere", where, "not opened")
+        else:
+            self.violates("h323.elsewhere", where, "not opened")
         return None
 
     def _may_be_elsewhere(self, side: Side, at: Endpoint) -> bool:

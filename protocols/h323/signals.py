@@ -126,10 +126,11 @@ class Signals:
 
     def tidy(self) -> None:
         """Forget calls that are over."""
-        for number in [number for number, call in self.calls.items() if call.ending is not None and not call.is_needed]:
+        over = [number for number, call in self.calls.items() if call.ending is not None and not call.is_needed]
+        for number in over:
             del self.calls[number]
-        for key in [key for key, call in self._known.items() if call.number not in self.calls]:
-            del self._known[key]
+        if over:
+            self._known = {key: call for key, call in self._known.items() if call.number in self.calls}
 
     # -- addresses -----------------------------------------------------------------------------------------------------
 
