@@ -115,7 +115,7 @@ class Targets:
                 idle_seconds=REGISTER_SECONDS,
                 open_seconds=WAY_SECONDS,
                 lasts_seconds=seconds,
-                renewed_by_use=is_ras,
+                renewed_by_use=True,
                 uses=None,
                 reader=Reader("ras" if is_ras else "h323"),
             )
