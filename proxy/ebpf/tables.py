@@ -38,7 +38,8 @@ _WAY = struct.Struct("=4s4s16sII16x64s")
 _WAY_AT = layout.PORTS_BEFORE
 """What is written into a row behind its counts: ports before and after, addresses of IPv4, interface, sum, addresses of
 IPv6."""
-_NOBODY = bytes(_WAY.size)
+_NOBODY = {4: bytes(8), 6: bytes(32)}
+"""IP version -> hosts that no packet comes from and goes to."""
 _TIME = struct.Struct("=Q")
 _PORTS = struct.Struct("!HH")
 _VERSIONS = {8: 4, 32: 6}
@@ -101,8 +102,7 @@ class Row:
         """Let no packet pass any more, and return the last counts. A second call returns the same again."""
         if self._before is None:
             self._rows.remove(self)
-            # Deleted first, then read: a packet that has found the row is counted by now, but for one that another
-            # processor is looking at in this very microsecond.
+            # A packet that another processor had found equal before is counted by now: deleting takes longer.
             self._before = self._rows.counts(self._at)
             self._rows.rest(self.number)
         return self._before
@@ -180,15 +180,16 @@ class Rows:
         return packets, octets
 
     def remove(self, row: Row) -> None:
-        """Delete what leads to the row, unless it leads to a newer one."""
+        """Let the row equal no packet, and delete what leads to it, unless that leads to a newer one. All else that it
+        says stays, for a packet that was compared a moment ago and is being rewritten on another processor."""
+        at, nobody = row.number * ROW_BYTES + layout.BEFORE[row.version], _NOBODY[row.version]
+        self._memory[at : at + len(nobody)] = nobody
         if self.by_key.get(row.key) is row:
             self._elements[row.version].remove(row.key)
             del self.by_key[row.key]
 
     def rest(self, number: int) -> None:
-        """Nothing leads to this row any more. It equals no packet while it rests."""
-        at = number * ROW_BYTES + _WAY_AT
-        self._memory[at : at + _WAY.size] = _NOBODY
+        """Nothing leads to this row any more."""
         self._resting.append((time.monotonic(), number))
 
     # -- rows as bytes ------------------------------------------------------------------------------------------------
