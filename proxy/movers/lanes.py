@@ -8,13 +8,14 @@ every lane from its start on. It also carries whatever another mover lets throug
 refuse a lane, and may lose what it carries: the packets come to the lane's socket then, as if that mover had never
 been.
 
-    start ---> watched --- settle ---> settled --- next packet ---> offered to others --- stop --> over
+    start ---> watched --- settle ---> settled --- a packet ------> offered to others --- stop --> over
                                           ^                             |
                                           '---- recall, restart --------'
 
 A lane is watched as long as its packets tell where the sender's stream comes from. Then it is offered to other movers,
 each time by a packet that user space has just passed on. So whatever another mover carries is known to have come here,
-by this interface, a moment ago. A lane is recalled whenever one of its four parts or that interface changes.
+by this interface, a moment ago. The packet is the last one that has come so far: those that wait in the socket would be
+overtaken. A lane is recalled whenever one of its four parts or that interface changes.
 """
 
 from __future__ import annotations
@@ -29,6 +30,10 @@ from proxy.sockets.packet_info import Address, Ancillary
 NOWHERE: Address = ("", 0)
 """An address that is not known yet. The kernel refuses to send there (EINVAL), so a packet is lost as on any way that
 does not exist; and no packet comes from there."""
+
+MOST_PUT_OFF = 64
+"""How many packets may put a lane's offer off because others wait behind them. Where user space cannot keep up others
+always wait, and there the lane is to go above all."""
 
 
 class LaneOwner(Protocol):
@@ -162,7 +167,8 @@ class Lane:
         """Whether nothing is to be learned from the packets. Until then the owner watches each of them."""
         self.offered = -1
         """At which turn (`Movers.turn`) the lane was last offered to other movers. User space tells the lane of its
-        packets until it has been offered at this turn; -1: it has not been, and must not be yet."""
+        packets until it has been offered at this turn. A negative number: it has not been, and each packet that has put
+        that off took 1 away."""
         self.interface = 0
         """The index of the interface by which its packets come; 0: not known."""
         self.last = b""
@@ -244,8 +250,13 @@ class Lane:
         # What the owner has seen may have changed the lane, or ended it.
         if not self.is_settled or self._here is None:
             return
+        assert self.at is not None
+        may_go = self.may_leave and self._away is None and self._here.is_first
+        if may_go and self.offered > -MOST_PUT_OFF and self.at.endpoint.has_left():
+            self.offered = min(self.offered, 0) - 1
+            return
         self.offered = self.movers.turn
-        if not self.may_leave or self._away is not None or not self._here.is_first:
+        if not may_go:
             return
         for mover in self.movers.others:
             if (carriage := mover.start(self)) is not None:

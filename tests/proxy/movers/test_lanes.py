@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
 
+from proxy.movers import lanes
 from proxy.movers.lanes import Counts, Lane, Movers
 from proxy.movers.userspace import UserSpace
 from proxy.sockets.packet_info import Address
@@ -19,12 +21,15 @@ class Rows:
         self.takes = takes
         self.asked = 0
         """How often a lane was offered."""
+        self.after = 0
+        """How many packets had passed user space when it last was."""
         self.carried: list[tuple[Address, Address]] = []
         """From where to where packets pass without user space, now."""
         self._packets = 0
 
     def start(self, lane: Lane) -> Rows | None:
         self.asked += 1
+        self.after = lane.counts().packets
         if not self.takes:
             return None
         self._way, self._packets = (lane.source, lane.to), 0
@@ -76,6 +81,31 @@ async def test_a_settled_lane_is_handed_over_after_its_next_packet_and_nobody_lo
     assert list(site.received()) == [b"one"]
     assert rows.carried == [(site.sender.getsockname(), site.receiver.getsockname())]
     assert site.seen == []
+
+
+async def test_a_lane_is_handed_over_by_the_last_packet_that_waits_in_its_socket(site: Site, rows: Rows) -> None:
+    """What the other mover carries would overtake the others."""
+    site.lane.settle()
+    for data in (b"one", b"two"):
+        site.sender.sendto(data, site.at.address)
+    await site.send(b"three")
+    assert (rows.asked, rows.after) == (1, 3)
+    assert list(site.received()) == [b"one", b"two", b"three"]
+
+
+async def test_a_lane_whose_socket_is_never_empty_is_handed_over_all_the_same(
+    site: Site, rows: Rows, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """User space has more to do than it can, so whatever another mover takes is a relief."""
+    monkeypatch.setattr(lanes, "MOST_PUT_OFF", 3)
+    for turn in (1, 2):
+        rows.takes = turn == 2
+        site.lane.settle()
+        for _ in range(5):
+            site.sender.sendto(b"one", site.at.address)
+        await site.send(b"one")
+        assert (rows.asked, rows.after) == (turn, {1: 3, 2: 10}[turn])
+        site.movers.offer_again()
 
 
 async def test_what_another_mover_lets_through_passes_all_the_same(site: Site, rows: Rows) -> None:
