@@ -110,7 +110,7 @@ class FastPath:
         """The holder has ended. What it has attached stays, for a while."""
         self._kernel.hold_on()
         self._tell_lost(NO_HOLDER)
-        if self._kernel.rows is not None:
+        if self._kernel.rows is not None and self._alone is None:
             self._alone = self._loop.call_later(ALONE_SECONDS, self._leave)
 
     def _tell_lost(self, reason: str) -> None:
