@@ -54,7 +54,8 @@ class Client:
     def start(self) -> None:
         """Look for a holder, now and until `stop`."""
         self._looking = None
-        self._sock = self._find()
+        with contextlib.suppress(OSError):  # there is no descriptor left
+            self._sock = self._find()
         if self._sock is None:
             self._look_later()
             return
