@@ -49,12 +49,8 @@ class Rows(Protocol):
     """The tables of the program (`proxy/ebpf/tables.py`)."""
 
     @property
-    def used(self) -> int:
-        """How many rows there are."""
-
-    @property
     def capacity(self) -> int:
-        """How many there may be."""
+        """How many rows there may be."""
 
     def put(self, source: Address, at: Address, out: Address, to: Address, interface: int) -> Row | None:
         """Have packets from `source` to `at`, if they come by this interface, go on from `out` to `to`. None: all rows

@@ -48,10 +48,6 @@ class Rows:
         self.error: OSError | None = None
         self.is_open = True
 
-    @property
-    def used(self) -> int:
-        return len(self.standing)
-
     def put(self, source: Address, at: Address, out: Address, to: Address, interface: int) -> Row | None:
         self.asked += 1
         if self.error is not None:
