@@ -26,7 +26,7 @@ HASH, ARRAY = 1, 2
 MAPPABLE = 1 << 10
 """BPF_F_MMAPABLE: the values of an array can be mapped into memory. Since Linux 5.5."""
 
-_MAP_CREATE, _UPDATE, _DELETE, _PROG_LOAD, _TEST_RUN, _INFO, _LINK_CREATE = 0, 2, 3, 5, 10, 15, 28
+_MAP_CREATE, _UPDATE, _DELETE, _PROG_LOAD, _TEST_RUN, _INFO, _QUERY, _LINK_CREATE = 0, 2, 3, 5, 10, 15, 16, 28
 
 _SCHED_CLS = 3
 """BPF_PROG_TYPE_SCHED_CLS: a classifier, which tcx and clsact run for each packet."""
@@ -35,6 +35,8 @@ _FIRST = 1 << 3
 """BPF_F_BEFORE: before all other programs of the interface."""
 _LAST = 1 << 4
 """BPF_F_AFTER: behind all of them."""
+_MOST_PROGRAMS = 64
+"""BPF_MPROG_MAX: how many the kernel attaches to one interface."""
 _ANY_ALIGNMENT = 1 << 1
 """BPF_F_ANY_ALIGNMENT: words may stand anywhere in a packet, as the processors of _NUMBERS read them. A kernel that
 does not know that of its processor (User-mode Linux) takes it from us."""
@@ -113,6 +115,22 @@ class _MapInfo(ctypes.Structure):
         ("entries", ctypes.c_uint32),
         ("flags", ctypes.c_uint32),
         ("name", ctypes.c_char * 16),
+    )
+
+
+class _Query(ctypes.Structure):
+    _fields_ = (
+        ("interface", ctypes.c_uint32),
+        ("attach_type", ctypes.c_uint32),
+        ("query_flags", ctypes.c_uint32),
+        ("attach_flags", ctypes.c_uint32),
+        ("programs", ctypes.c_uint64),
+        ("count", ctypes.c_uint32),
+        ("padding", ctypes.c_uint32),
+        ("program_flags", ctypes.c_uint64),
+        ("links", ctypes.c_uint64),
+        ("link_flags", ctypes.c_uint64),
+        ("revision", ctypes.c_uint64),
     )
 
 
@@ -233,6 +251,14 @@ def link(program: int, interface: int, is_first: bool = True) -> int:
     behind those that do now. Returns the descriptor of the link, which the kernel undoes with its last descriptor."""
     attributes = _LinkCreate(program, interface, _TCX_INGRESS, _FIRST if is_first else _LAST)
     return _bpf(_LINK_CREATE, attributes, f"to attach a program to interface {interface}")
+
+
+def programs(interface: int) -> list[int]:
+    """The numbers of the programs that run for each packet which comes in by this interface (tcx), in order."""
+    found = (ctypes.c_uint32 * _MOST_PROGRAMS)()
+    attributes = _Query(interface, _TCX_INGRESS, 0, 0, ctypes.addressof(found), len(found))
+    _bpf(_QUERY, attributes, f"to ask for the programs of interface {interface}")
+    return found[: attributes.count]
 
 
 CONTEXT_BYTES = 192

@@ -45,6 +45,11 @@ _PRIORITIES = {Order.FIRST: range(1, 9), Order.LAST: range(0xFFFF, 0xFFF7, -1)}
 """One priority holds filters of one kind, and may be taken by another kind."""
 
 
+MOST_PROGRAMS = 16
+"""By tcx at one interface, which has room for 64. A daemon that keeps what it was given, and comes again and again, is
+not to have all of it."""
+
+
 class Attached(Protocol):
     """A program at an interface."""
 
@@ -86,6 +91,8 @@ class Tcx:
 
     def attach(self, program: int, interface: int) -> Link:
         """Attach the program. Raises OSError."""
+        if len(syscall.programs(interface)) >= MOST_PROGRAMS:
+            raise OSError(errno.ENOSPC, f"{MOST_PROGRAMS} programs are attached there already")
         return Link(syscall.link(program, interface, is_first=self._order is Order.FIRST))
 
 

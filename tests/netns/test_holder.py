@@ -161,6 +161,24 @@ def test_two_daemons_stand_beside_each_other_during_an_upgrade(host: Place, way:
     until(lambda: is_bare(host, "lan0"))
 
 
+def test_an_interface_has_room_for_the_programs_of_others_whatever_a_daemon_keeps(
+    host: Place, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """One that somebody has taken over could keep its links, and come again for more."""
+    host.holder()
+    with host.host.inside():
+        kept = make_tables(1)
+        programs = [program.load(kept, True, False) for _ in range(links_of.MOST_PROGRAMS)]
+        held = [syscall.link(one, host.index("lan0")) for one in programs]
+    let_in(host, "tcx", "wan0").kill()
+    assert host.attached("lan0") == links_of.MOST_PROGRAMS
+    assert capfd.readouterr().err == (
+        "pinhole: media that comes by lan0 does not pass in the kernel: 16 programs are attached there already\n"
+    )
+    for descriptor in (*held, *programs, *kept):
+        os.close(descriptor)
+
+
 # -- guards ------------------------------------------------------------------------------------------------------------
 
 POLICY = ("xfrm", "policy", "add", "src", "10.0.0.0/8", "dst", "10.1.0.0/16", "dir", "out", "action", "block")
