@@ -3,6 +3,8 @@ others."""
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from protocols.contract.addresses import Transport
@@ -37,6 +39,20 @@ def test_the_same_of_iptables(rule: str) -> None:
 def test_a_rule_that_looks_for_a_socket_finds_none_of_a_tunnel() -> None:
     (found,) = judge(base("input", [match(TRANSPARENT, 1), ACCEPT], policy="drop"), TUNNELS)
     assert NAMED in found.detail
+
+
+def test_those_that_a_policy_lets_by_are_not_judged() -> None:
+    to_servers = match(
+        {"payload": {"protocol": "ip", "field": "daddr"}}, {"prefix": {"addr": "198.51.100.0", "len": 24}}
+    )
+    firewall = base("input", [match(PROTOCOL, "gre"), to_servers, DROP])
+    own_way = IGNORING.model_copy(update={"name": "own", "destinations": (ip_network("198.51.100.0/24"),)})
+    other = {"sources": (ip_network("10.1.0.0/24"),), "destinations": (ip_network("203.0.113.0/24"),)}
+    taken = LAN.model_copy(update=other)
+    assert judge(firewall, Config(helpers=(PPTP,), policies=(own_way, taken))) == []
+    assert judge(
+        firewall, Config(helpers=(PPTP,), policies=(LAN.model_copy(update={"destinations": own_way.destinations}),))
+    )
 
 
 def test_our_line_lets_them_in() -> None:
