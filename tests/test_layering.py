@@ -16,6 +16,7 @@ PURE = sorted((ROOT / "protocols").rglob("*.py"))
 
 ALLOWED = {
     "__future__",
+    "abc",
     "annotated_types",
     "binascii",
     "bisect",

@@ -19,6 +19,7 @@ House rules:
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
@@ -28,8 +29,9 @@ from protocols.contract.effects import Effect, Finish
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 
 
-class Engine:
-    """The base class of engines. It has an answer for every call; an engine overrides those that it cares about.
+class Engine(ABC):
+    """The base class of engines. It has an answer for every call but `receive`; an engine overrides those that it cares
+    about.
 
     This is the one base class of the project that has behaviour: without it every engine would repeat some seven
     methods that do nothing. `now` is in seconds of a monotonic clock.
@@ -42,11 +44,13 @@ class Engine:
 
     __slots__ = ()
 
+    @abstractmethod
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
-        """A side has sent something: a part of its stream, or one datagram."""
-        # To read is all that no engine can leave out. A default answer would hide that an author forgot it: the bytes
-        # of both sides would be dropped in silence.
-        raise NotImplementedError
+        """A side has sent something: a part of its stream, or one datagram.
+
+        To read is all that no engine can leave out. An answer here would hide that an author forgot it: the bytes of
+        both sides would be dropped in silence. So an engine without it cannot be made.
+        """
 
     def eof(self, side: Side, now: float) -> Sequence[Effect]:
         """A side has sent its last byte, or is gone."""
@@ -54,6 +58,7 @@ class Engine:
 
     def copy(self, is_wanted: bool) -> None:
         """From now on the engine returns a `Copy` of each message that it reads and sends, or does so no more."""
+        return None  # who is traced learns of other engines' messages alone
 
     def is_needed(self) -> bool:
         """Whether the engine looks after something that goes on while both sides are silent, and after they are gone

@@ -35,8 +35,9 @@ from protocols.h323.session import Session
 from protocols.h323.signals import Refused, Signals
 from protocols.h323.wanted import walkers
 from protocols.h323.ways import Control
-from protocols.h323.wire import Kind, TpktPackets
+from protocols.h323.wire import Kind
 from protocols.toolbox.copies import with_copies
+from protocols.toolbox.packets import Packets
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -72,7 +73,7 @@ class H323Engine(Engine):
         self._book = book
         self._session = session_of(peers, options, pinholes, book)
         self._signals = Signals(self._session, book)
-        self._packets = {side: TpktPackets() for side in Side}
+        self._packets = {side: Packets(wire.length_of) for side in Side}
         self._out = Outbox()
         self._has_begun = False
         """The client has said something that H.323 begins with."""
@@ -239,7 +240,7 @@ class ControlEngine(Engine):
         # The client of this connection is who has dialled, whichever side of the call that is.
         is_same = role.dialler == CLIENT.value
         self._turn = {side: side if is_same else side.other for side in Side}
-        self._packets = {side: TpktPackets() for side in Side}
+        self._packets = {side: Packets(wire.length_of) for side in Side}
         self._out = Outbox()
         self._is_copied = self._is_over = self._has_ended = False
         self._ended: set[Side] = set()

@@ -12,7 +12,6 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from protocols.contract.addresses import Malformed
-from protocols.toolbox.packets import Packets
 from protocols.toolbox.spans import Span
 
 HEADER_BYTES = 4
@@ -44,22 +43,19 @@ class Kind(IntEnum):
     STATUS = 0x7D
 
 
-class TpktPackets(Packets):
-    """Cuts one direction of a stream into TPKT packets, however they are cut or joined (HF3)."""
-
-    __slots__ = ()
-
-    def _length(self, data: bytearray) -> int | None:
-        if not data:
-            return None
-        if data[0] != _VERSION:
-            raise Malformed(f"no TPKT: it begins with {data[0]:02x}")
-        if len(data) < HEADER_BYTES:
-            return None
-        length = data[2] << 8 | data[3]
-        if length < HEADER_BYTES:  # HF1
-            raise Malformed(f"a TPKT of {length} octets")
-        return length
+def length_of(data: bytearray) -> int | None:
+    """How many octets the TPKT packet has that these begin with, however packets are cut or joined (HF3). None: too few
+    have come. Raises Malformed."""
+    if not data:
+        return None
+    if data[0] != _VERSION:
+        raise Malformed(f"no TPKT: it begins with {data[0]:02x}")
+    if len(data) < HEADER_BYTES:
+        return None
+    length = data[2] << 8 | data[3]
+    if length < HEADER_BYTES:  # HF1
+        raise Malformed(f"a TPKT of {length} octets")
+    return length
 
 
 class Signal(NamedTuple):

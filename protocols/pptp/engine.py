@@ -37,8 +37,9 @@ from protocols.contract.pinholes import AnyGrant, Closed, MediaGrant, PinholeEve
 from protocols.pptp import wire
 from protocols.pptp.calls import PURPOSE, Call, Calls
 from protocols.pptp.options import PERMITS, PptpOptions
-from protocols.pptp.wire import CALL_AT, PEERS_CALL_AT, Greeting, Kind, Messages
+from protocols.pptp.wire import CALL_AT, PEERS_CALL_AT, Greeting, Kind
 from protocols.toolbox.copies import with_copies
+from protocols.toolbox.packets import Packets
 
 MOST_NOTED = 8
 """How many messages about unknown calls the log is told of, in one connection."""
@@ -48,8 +49,8 @@ class PptpEngine(Engine):
     """One control connection."""
 
     __slots__ = (
-        "_buffers", "_calls", "_ended", "_follows", "_greeted", "_has_greeted", "_heard_at", "_is_copied", "_is_over",
-        "_options", "_out", "_peers", "_unknown",
+        "_begun", "_buffers", "_calls", "_ended", "_follows", "_greeted", "_has_greeted", "_heard_at", "_is_copied",
+        "_is_over", "_options", "_out", "_peers", "_unknown",
     )  # fmt: skip
 
     def __init__(
@@ -59,7 +60,9 @@ class PptpEngine(Engine):
         self._options = options
         self._calls = Calls(peers, options, pinholes, of_client)
         self._out = Outbox()
-        self._buffers = {side: Messages() for side in Side}
+        self._buffers = {side: Packets(wire.length_of) for side in Side}
+        self._begun: set[Side] = set()
+        """Who has sent a message."""
         hosts = [end.host for side in Side for end in (peers.own(side), peers.as_seen(side))]
         self._follows = options.tunnel == "follow" and all(host.version == 4 for host in hosts)
         """Whether tunnels are carried."""
@@ -83,6 +86,8 @@ class PptpEngine(Engine):
         buffer.push(data)
         try:
             while (message := buffer.pop()) is not None:
+                wire.check(message, side not in self._begun)
+                self._begun.add(side)
                 if self._is_copied:
                     self._out.add(Copy(side, True, message, b""))
                 self._read(side, message)

@@ -10,7 +10,6 @@ from struct import Struct
 from typing import NamedTuple
 
 from protocols.contract.addresses import Malformed
-from protocols.toolbox.packets import Packets
 
 HEADER_BYTES = 12
 MAX_MESSAGE = 512
@@ -78,36 +77,27 @@ ADMIN_SHUTDOWN = 3
 """The result of a Call-Disconnect-Notify: the call was ended by those who run the access concentrator."""
 
 
-class Messages(Packets):
-    """Cuts one direction of a stream into messages (PP10)."""
+def length_of(data: bytearray) -> int | None:
+    """How many bytes the message has that these bytes begin with (PP10). None: too few have come. Raises Malformed."""
+    if len(data) < 2:
+        return None
+    length = int.from_bytes(data[:2], "big")
+    if not HEADER_BYTES <= length <= MAX_MESSAGE:
+        raise Malformed(f"a message of {length} bytes")
+    for at, (octet, wanted) in enumerate(zip(data[4:8], _MAGIC, strict=False), 4):
+        if octet != wanted:
+            raise Malformed(f"no magic number: octet {at} is {octet:02x}")
+    return length
 
-    __slots__ = ("_is_first",)
 
-    def __init__(self) -> None:
-        super().__init__()
-        self._is_first = True
-
-    def _length(self, data: bytearray) -> int | None:
-        if len(data) < 2:
-            return None
-        length = int.from_bytes(data[:2], "big")
-        if not HEADER_BYTES <= length <= MAX_MESSAGE:
-            raise Malformed(f"a message of {length} bytes")
-        for at, (octet, wanted) in enumerate(zip(data[4:8], _MAGIC, strict=False), 4):
-            if octet != wanted:
-                raise Malformed(f"no magic number: octet {at} is {octet:02x}")
-        if len(data) >= length:
-            self._check(bytes(data[:length]))
-        return length
-
-    def _check(self, message: bytes) -> None:
-        """Raises Malformed if a whole message can be none."""
-        if self._is_first and type_of(message) != CONTROL:
-            raise Malformed(f"the first message has type {type_of(message)}")
-        kind = kind_of(message)
-        if kind is not None and len(message) < LEAST[kind]:
-            raise Malformed(f"{kind.name} of {len(message)} bytes")
-        self._is_first = False
+def check(message: bytes, is_first: bool) -> None:
+    """Raises Malformed if a message is shorter than its kind can be, or is no control message though its side says
+    nothing before it."""
+    if is_first and type_of(message) != CONTROL:
+        raise Malformed(f"the first message has type {type_of(message)}")
+    kind = kind_of(message)
+    if kind is not None and len(message) < LEAST[kind]:
+        raise Malformed(f"{kind.name} of {len(message)} bytes")
 
 
 def type_of(message: bytes) -> int:

@@ -34,9 +34,10 @@ from protocols.tns import address as text
 from protocols.tns import wire
 from protocols.tns.options import PERMITS, TnsOptions
 from protocols.tns.redirect import MAX_TEXT, Ask, Follow, Redirect, Redirected, Refuse, Step
-from protocols.tns.wire import Kind, TnsPackets
+from protocols.tns.wire import Kind
 from protocols.toolbox import tls
 from protocols.toolbox.copies import with_copies
+from protocols.toolbox.packets import Packets
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
@@ -114,7 +115,7 @@ class TnsEngine(Engine):
         self._pinholes = pinholes
         self._now = now
         self._out = Outbox()
-        self._buffers = {side: TnsPackets() for side in Side}
+        self._buffers = {side: Packets(wire.length_of) for side in Side}
         self._state = State.START
         self._is_copied = False
         """Somebody traces the session."""

@@ -13,7 +13,6 @@ from struct import unpack_from
 from typing import NamedTuple
 
 from protocols.contract.addresses import Malformed
-from protocols.toolbox.packets import Packets
 
 HEADER_BYTES = 8
 DATA_BYTES = 10
@@ -52,18 +51,14 @@ LAST_KIND = 19
 """The highest number of a packet's type that is known."""
 
 
-class TnsPackets(Packets):
-    """Cuts one direction of a stream into packets."""
-
-    __slots__ = ()
-
-    def _length(self, data: bytearray) -> int | None:
-        if len(data) < HEADER_BYTES:
-            return None
-        length, kind = int.from_bytes(data[:2], "big"), data[4]
-        if length < HEADER_BYTES or not 1 <= kind <= LAST_KIND:
-            raise Malformed(f"no packet: length {length}, type {kind}")
-        return length
+def length_of(data: bytearray) -> int | None:
+    """How many bytes the packet has that these bytes begin with. None: too few have come. Raises Malformed."""
+    if len(data) < HEADER_BYTES:
+        return None
+    length, kind = int.from_bytes(data[:2], "big"), data[4]
+    if length < HEADER_BYTES or not 1 <= kind <= LAST_KIND:
+        raise Malformed(f"no packet: length {length}, type {kind}")
+    return length
 
 
 def kind(packet: bytes) -> int:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 
 class Packets:
     """Cuts one direction of a stream into packets, in linear time whatever the segments are."""
 
-    __slots__ = ("_data",)
+    __slots__ = ("_data", "_length_of")
 
-    def __init__(self) -> None:
+    def __init__(self, length_of: Callable[[bytearray], int | None]) -> None:
+        """length_of: how many bytes the packet has that these bytes begin with. None: they do not tell that yet. It
+        raises Malformed as soon as they can begin no packet: who speaks another protocol may wait for an answer."""
+        self._length_of = length_of
         self._data = bytearray()
 
     def __len__(self) -> int:
@@ -21,7 +26,7 @@ class Packets:
     def pop(self) -> bytes | None:
         """The next packet, with its header. None: it is not whole. Raises Malformed for bytes that can be no packet."""
         data = self._data
-        length = self._length(data)
+        length = self._length_of(data)
         if length is None or len(data) < length:
             return None
         packet = bytes(data[:length])
@@ -33,8 +38,3 @@ class Packets:
         left = bytes(self._data)
         self._data.clear()
         return left
-
-    def _length(self, data: bytearray) -> int | None:
-        """How many bytes the packet at the beginning of `data` has. None: what has come does not tell that yet. Raises
-        Malformed as soon as it can be no packet: who speaks another protocol may wait for an answer."""
-        raise NotImplementedError

@@ -17,6 +17,7 @@ from ipaddress import ip_address
 from typing import Any, Literal
 
 from protocols.h323 import wire
+from protocols.toolbox.packets import Packets
 from tests.harness.h323_oracle import NO_UUIES, VERSION, At, Unreadable, decoded, encoded, kind, transport
 from tools.lab import Host
 from tools.peers.asterisk import PORT, SECONDS, Address
@@ -199,7 +200,7 @@ class Gatekeeper:
     def _accept(self, listener: socket.socket) -> None:
         caller, _ = listener.accept()
         caller.settimeout(SECONDS)
-        packets = wire.TpktPackets()
+        packets = Packets(wire.length_of)
         while (setup := packets.pop()) is None:
             packets.push(caller.recv(65535))
         user = wire.read_signal(setup).user

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
 
 from protocols import HELPERS
 from protocols.contract.addresses import Peers, Side, Transport
-from protocols.contract.effects import Abort, Close, Finish, Note, Send, Splice
+from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Send, Splice
 from protocols.contract.engine import Engine, Helper, Options
 from protocols.contract.pinholes import Pinholes
 from protocols.observe import IDLE_SECONDS, engines_of
@@ -154,6 +155,11 @@ def test_what_is_told_of_a_call_says_of_which_one() -> None:
     assert {(note.told["call_id"], note.told["direction"]) for note in told} == {(b"call", "out")}
 
 
+class _Silent(Engine):
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        return ()
+
+
 class _Together:
     """A factory that tells who has asked it for engines."""
 
@@ -162,7 +168,7 @@ class _Together:
 
     def __call__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> Engine:
         self.made.append(peers.transport)
-        return Engine()
+        return _Silent()
 
     def counts(self) -> dict[str, int]:
         return {"engines": len(self.made)}

@@ -9,11 +9,11 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-import gi  # type: ignore[import-untyped,import-not-found,unused-ignore]
+import gi
 
 gi.require_version("Gst", "1.0")
 gi.require_version("GstRtspServer", "1.0")
-from gi.repository import GLib, Gst, GstRtsp, GstRtspServer  # type: ignore # noqa: E402
+from gi.repository import GLib, Gst, GstRtsp, GstRtspServer
 
 LIVE = (
     "( videotestsrc is-live=true pattern=ball ! video/x-raw,format=I420,width=160,height=120,framerate=25/1 ! jpegenc"

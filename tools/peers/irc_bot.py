@@ -16,7 +16,7 @@ import sys
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import irc.client  # type: ignore[import-not-found,unused-ignore]
+import irc.client
 
 server, port, nick = sys.argv[1:4]
 home = Path(sys.argv[4])

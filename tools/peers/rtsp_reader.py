@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import sys
 
-from aiortsp.rtsp.reader import RTSPReader  # type: ignore[import-not-found]
+from aiortsp.rtsp.reader import RTSPReader
 
 
 async def main(url: str, packets: int) -> None:

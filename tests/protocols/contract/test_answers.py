@@ -22,6 +22,14 @@ class PassesOn(Engine):
         return (Send(side.other, data),)
 
 
+def test_an_engine_that_does_not_read_cannot_be_made() -> None:
+    class Deaf(Engine):
+        pass
+
+    with pytest.raises(TypeError, match="receive"):
+        Deaf()  # type: ignore[abstract]
+
+
 @pytest.mark.parametrize("side", Side)
 def test_the_end_of_one_side_is_passed_on_to_the_other(side: Side) -> None:
     assert PassesOn().eof(side, 0.0) == (Finish(side.other),)

@@ -7,6 +7,7 @@ from functools import cache
 
 from protocols.contract.addresses import Side
 from protocols.h323 import wire
+from protocols.toolbox.packets import Packets
 from tests.harness.pcap import Connection, connections, datagrams
 from tests.harness.recordings import found
 from tests.protocols.h323.messages import FAST_SETUP
@@ -19,9 +20,9 @@ Capture = tuple[str, Sequence[int], Sequence[int], Sequence[int]]
 
 def packets(connection: Connection) -> Iterator[tuple[Side, bytes]]:
     """The TPKT packets of a connection, in their order."""
-    cut: dict[Side, wire.TpktPackets] = {}
+    cut: dict[Side, Packets] = {}
     for side, data in connection.said:
-        one = cut.setdefault(side, wire.TpktPackets())
+        one = cut.setdefault(side, Packets(wire.length_of))
         one.push(data)
         while (packet := one.pop()) is not None:
             yield side, packet

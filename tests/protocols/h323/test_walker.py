@@ -12,6 +12,7 @@ from protocols.h323 import h225_types, h245_types, per, schema, wire
 from protocols.h323.schema import Fields, List, Ref, Schema, Type
 from protocols.h323.walker import Walked, Walker
 from protocols.h323.wanted import ADDRESS, walkers
+from protocols.toolbox.packets import Packets
 from tests.harness.pcap import connections, datagrams
 from tests.harness.recordings import found
 from tests.protocols.h323.messages import FAST_SETUP, Bits
@@ -64,9 +65,9 @@ def captured() -> Iterator[tuple[Walker, bytes]]:
     path = found(*CAPTURE)
     for port in (1720, 1232):
         for connection in connections(path, port):
-            cut: dict[object, wire.TpktPackets] = {}
+            cut: dict[object, Packets] = {}
             for side, data in connection.said:
-                packets = cut.setdefault(side, wire.TpktPackets())
+                packets = cut.setdefault(side, Packets(wire.length_of))
                 packets.push(data)
                 while (packet := packets.pop()) is not None:
                     if port == 1720:

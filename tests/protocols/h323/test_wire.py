@@ -7,11 +7,12 @@ import pytest
 from protocols.contract.addresses import Malformed
 from protocols.h323 import wire
 from protocols.h323.wanted import walkers
+from protocols.toolbox.packets import Packets
 from tests.protocols.h323.messages import FAST_SETUP
 
 
 def cut(data: bytes, size: int) -> list[bytes]:
-    packets, found = wire.TpktPackets(), []
+    packets, found = Packets(wire.length_of), []
     for at in range(0, len(data), size):
         packets.push(data[at : at + size])
         while (packet := packets.pop()) is not None:

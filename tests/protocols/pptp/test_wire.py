@@ -6,7 +6,8 @@ import pytest
 
 from protocols.contract.addresses import Malformed
 from protocols.pptp import wire
-from protocols.pptp.wire import LEAST, Kind, Messages
+from protocols.pptp.wire import LEAST, Kind
+from protocols.toolbox.packets import Packets
 from tests.harness import pptp_messages as pptp
 
 EVERY = {
@@ -30,10 +31,11 @@ EVERY = {
 
 
 def popped(data: bytes) -> list[bytes]:
-    buffer = Messages()
+    buffer = Packets(wire.length_of)
     buffer.push(data)
-    found = []
+    found: list[bytes] = []
     while (message := buffer.pop()) is not None:
+        wire.check(message, is_first=not found)
         found.append(message)
     return found
 
@@ -57,7 +59,7 @@ def test_less_than_that_is_none_and_more_is_one(kind: Kind) -> None:
 
 @pytest.mark.parametrize("cut", range(1, 12))
 def test_a_message_is_none_before_it_is_whole(cut: int) -> None:
-    buffer, message = Messages(), pptp.echo_request()
+    buffer, message = Packets(wire.length_of), pptp.echo_request()
     buffer.push(message[:cut])
     assert buffer.pop() is None
     buffer.push(message[cut:] + b"\0")
