@@ -1,4 +1,4 @@
-"""`python -m tools.bench ftp|sip|tns|helpers|packets|tunnels|start|versus|instructions`: see tools/bench/README.md."""
+"""`python -m tools.bench COMMAND`: see tools/bench/README.md."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from statistics import median
-from typing import NoReturn, TypeVar
+from typing import Any, ClassVar, NoReturn, Protocol, TypeVar
 
 import click
 from rich.console import Console
@@ -18,7 +18,10 @@ from rich.table import Table
 from tools.bench import ftp, helpers, instructions, kernel_path, real_call, sip, start, tns, tunnels, versus
 from tools.bench.cases import CASES
 from tools.bench.figures import figure
-from tools.bench.ftp import GIB, Bar, Figures, Progress, Report
+from tools.bench.ftp import GIB, Figures
+from tools.bench.rounds import Bar, Progress, percentile_99, ratio
+
+Command = TypeVar("Command", bound=Callable[..., None])
 
 
 @click.group()
@@ -29,71 +32,79 @@ def main(context: click.Context) -> None:
         raise click.ClickException("network namespaces need root")
 
 
-@main.command("ftp")
-@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
-@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
-def ftp_command(quick: bool, as_json: bool) -> None:
+_with_json = click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
+
+
+def _in_rounds(name: str, full: object, quick: object) -> Callable[[Command], click.Command]:
+    """A command that measures with the one effort or the other, which it gets as `effort`."""
+
+    def command(run: Command) -> click.Command:
+        choose = click.option(
+            "--quick",
+            "effort",
+            is_flag=True,
+            callback=lambda _, __, is_quick: quick if is_quick else full,
+            help="Fewer rounds, and less in each.",
+        )
+        return main.command(name)(choose(_with_json(run)))
+
+    return command
+
+
+@_in_rounds("ftp", ftp.FULL, ftp.QUICK)
+def ftp_command(effort: ftp.Effort, as_json: bool) -> None:
     """FTP: bulk, small sessions, memory, first byte. Exit status 1 when a bar is missed."""
-    _report(lambda say: ftp.run(ftp.QUICK if quick else ftp.FULL, say), _show, as_json)
+    _report(lambda say: ftp.run(effort, say), _show, as_json)
 
 
-@main.command("sip")
-@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
-@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
-def sip_command(quick: bool, as_json: bool) -> None:
+@_in_rounds("sip", sip.FULL, sip.QUICK)
+def sip_command(effort: sip.Effort, as_json: bool) -> None:
     """SIP: calls a second, their cost, calls held, audio. Exit status 1 when a bar is missed."""
-    _report(lambda say: sip.run(sip.QUICK if quick else sip.FULL, say), _show_sip, as_json)
+    _report(lambda say: sip.run(effort, say), _show_sip, as_json)
 
 
-@main.command("tns")
-@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
-@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
-def tns_command(quick: bool, as_json: bool) -> None:
+@_in_rounds("tns", tns.FULL, tns.QUICK)
+def tns_command(effort: tns.Effort, as_json: bool) -> None:
     """Oracle TNS: bulk after ACCEPT, sessions with and without a redirect. Exit status 1 when a bar is missed."""
-    _report(lambda say: tns.run(tns.QUICK if quick else tns.FULL, say), _show_tns, as_json)
+    _report(lambda say: tns.run(effort, say), _show_tns, as_json)
 
 
-@main.command("helpers")
+@_in_rounds("helpers", helpers.FULL, helpers.QUICK)
 @click.argument("names", nargs=-1, type=click.Choice(sorted(CASES)))
-@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
-@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
-def helpers_command(names: tuple[str, ...], quick: bool, as_json: bool) -> None:
+def helpers_command(names: tuple[str, ...], effort: helpers.Effort, as_json: bool) -> None:
     """A session of each helper, or of those that are named: its time and cost, also beside thousands that are open.
     Exit status 1 when a bar is missed."""
-    effort = helpers.QUICK if quick else helpers.FULL
     _report(lambda say: helpers.run(effort, say, names), _show_helpers, as_json)
 
 
-@main.command("packets")
-@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
-@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
-def packets_command(quick: bool, as_json: bool) -> None:
+@_in_rounds("packets", kernel_path.FULL, kernel_path.QUICK)
+def packets_command(effort: kernel_path.Effort, as_json: bool) -> None:
     """Media in the kernel beside plain forwarding: CPU of a packet. Exit status 1 when a bar is missed."""
-    effort = kernel_path.QUICK if quick else kernel_path.FULL
     _report(lambda say: kernel_path.run(effort, say), _show_packets, as_json)
 
 
-@main.command("tunnels")
-@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
-@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
-def tunnels_command(quick: bool, as_json: bool) -> None:
+@_in_rounds("tunnels", tunnels.FULL, tunnels.QUICK)
+def tunnels_command(effort: tunnels.Effort, as_json: bool) -> None:
     """Packets of GRE: what one costs, and how many a processor carries. Exit status 1 when a bar is missed."""
-    effort = tunnels.QUICK if quick else tunnels.FULL
     _report(lambda say: tunnels.run(effort, say), _show_tunnels, as_json)
 
 
-@main.command("call")
-@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
-@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
-def call_command(quick: bool, as_json: bool) -> None:
+@_in_rounds("call", real_call.FULL, real_call.QUICK)
+def call_command(effort: real_call.Effort, as_json: bool) -> None:
     """A call of three minutes, with its audio: CPU of the gateway's processes. Exit status 1 when a bar is missed."""
-    effort = real_call.QUICK if quick else real_call.FULL
     _report(lambda say: real_call.run(effort, say), _show_call, as_json)
+
+
+@_in_rounds("versus", versus.FULL, versus.QUICK)
+@click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
+def versus_command(checkout: Path, effort: versus.Effort, as_json: bool) -> None:
+    """This checkout beside CHECKOUT, an older one. Exit status 1 when a figure is worse by more than 3 %."""
+    _report(lambda say: versus.run(checkout, effort, say), _show_versus, as_json)
 
 
 @main.command("start")
 @click.option("--rounds", default=20, show_default=True, help="How often each command is run.")
-@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
+@_with_json
 def start_command(rounds: int, as_json: bool) -> None:
     """The start of the command `pinhole`. Exit status 1 when one that asks the daemon takes longer than 0.12 s."""
     found = start.run(rounds)
@@ -104,15 +115,6 @@ def start_command(rounds: int, as_json: bool) -> None:
             wall, cpu = median(figures.wall), median(figures.cpu)
             print(f"pinhole {name:10} {wall:.3f} s, at most {max(figures.wall):.3f} s; CPU {cpu:.3f} s")
     sys.exit(0 if start.is_met(found) else 1)
-
-
-@main.command("versus")
-@click.argument("checkout", type=click.Path(exists=True, file_okay=False, path_type=Path))
-@click.option("--quick", is_flag=True, help="Fewer rounds, and less in each.")
-@click.option("--json", "as_json", is_flag=True, help="Every figure of every round, for programs.")
-def versus_command(checkout: Path, quick: bool, as_json: bool) -> None:
-    """This checkout beside CHECKOUT, an older one. Exit status 1 when a figure is worse by more than 3 %."""
-    _report(lambda say: versus.run(checkout, versus.QUICK if quick else versus.FULL, say), _show_versus, as_json)
 
 
 @main.command("instructions")
@@ -137,17 +139,16 @@ def _show_versus(report: versus.Report, console: Console) -> None:
     console.print(table)
 
 
-AnyReport = TypeVar(
-    "AnyReport",
-    Report,
-    sip.Report,
-    tns.Report,
-    helpers.Report,
-    versus.Report,
-    kernel_path.Report,
-    real_call.Report,
-    tunnels.Report,
-)
+class _Report(Protocol):
+    """What every report is, whatever stands in it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def bars(self) -> list[Bar]: ...
+
+
+AnyReport = TypeVar("AnyReport", bound=_Report)
 
 
 def _report(
@@ -172,7 +173,7 @@ def _report(
     sys.exit(0 if all(bar.is_met for bar in report.bars) else 1)
 
 
-def _show(report: Report, console: Console) -> None:
+def _show(report: ftp.Report, console: Console) -> None:
     console.print(f"{report.machine}; medians of {report.effort.rounds} rounds; in brackets the ratio to the kernel.")
     rows = (
         ("download", "download", 1 / GIB, "{:.2f} GiB/s"),
@@ -209,9 +210,9 @@ def _table_of(every: Mapping[str, Figures | tns.Figures], rows: Sequence[_Row]) 
                 continue
             text = figure(median(values), form, scale)
             if name == "first_byte":
-                text += f", p99 {ftp.percentile_99(values) * scale:.0f}\n{_added(values, base)}"
+                text += f", p99 {percentile_99(values) * scale:.0f}\n{_added(values, base)}"
             elif any(base) and figures is not kernel:
-                text += f" ({ftp.ratio(values, base):.2f})"
+                text += f" ({ratio(values, base):.2f})"
             cells.append(text)
         table.add_row(title, *cells)
     return table
@@ -332,7 +333,7 @@ def _added(first_byte: list[float], of_kernel: list[float]) -> str:
     if first_byte is of_kernel:
         return ""
     at_median = median(first_byte) - median(of_kernel)
-    at_99 = ftp.percentile_99(first_byte) - ftp.percentile_99(of_kernel)
+    at_99 = percentile_99(first_byte) - percentile_99(of_kernel)
     return f"added {at_median * 1e6:.0f}, p99 {at_99 * 1e6:.0f}"
 
 

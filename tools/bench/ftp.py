@@ -1,21 +1,14 @@
-"""FTP through pinhole beside the kernel's own helper, HAProxy and ftp-proxy: what is measured, and the bars.
-
-Rates are compared within a round, where the ways follow each other in seconds, and the median over the rounds counts:
-a machine that is busy with something else for a while then moves both sides of a ratio.
-"""
+"""FTP through pinhole beside the kernel's own helper, HAProxy and ftp-proxy: what is measured, and the bars."""
 
 from __future__ import annotations
 
 import contextlib
-import os
-import platform
-import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import median, quantiles
 
 from tools.bench import ways
+from tools.bench.rounds import Bar, Progress, in_turn, machine, not_below, ratio
 from tools.bench.ways import Way
 
 GIB = 1 << 30
@@ -31,11 +24,8 @@ FEW = 10
 """Sessions that stand by while those of the uncrowded gateway are counted."""
 
 LEAST_OF_KERNEL = 0.80
-RESAMPLES = 2000
 MOST_IDLE_BYTES = 60 * 1024
 MOST_CHANGE_OF_COST = 0.20
-
-Progress = Callable[[str], None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,14 +78,6 @@ class Idle:
 
 
 @dataclass(frozen=True, slots=True)
-class Bar:
-    name: str
-    value: float
-    limit: str
-    is_met: bool
-
-
-@dataclass(frozen=True, slots=True)
 class Report:
     machine: str
     effort: Effort
@@ -124,19 +106,12 @@ def run(effort: Effort, say: Progress) -> Report:
             say(f"round {number} of {effort.rounds}")
             # Bulk by itself: what a burst of sessions leaves behind would slow one way's and not the other's.
             for measure in (_measure_bulk, _measure_sessions):
-                for way in in_turn(list(stand.values()), number):
+                for way in in_turn(tuple(stand.values()), number):
                     measure(way, figures[way.name], effort)
         duel = in_duel(stand, effort.duels, say, lambda way, bulk: _measure_bulk(way, bulk, effort))
         say("comparing what was sent with the audit log")
         _check_carried(stand, effort)
     return Report(machine(), effort, figures, duel, idle, _bars(figures, duel, idle))
-
-
-def in_turn(stand: list[Way], number: int) -> Iterator[Way]:
-    """Another way begins each round, so that none is always measured behind the same one."""
-    first = number % len(stand)
-    yield from stand[first:]
-    yield from stand[:first]
 
 
 def in_duel(stand: dict[str, Way], rounds: int, say: Progress, measure: Callable[[Way, Bulk], None]) -> dict[str, Bulk]:
@@ -207,29 +182,6 @@ def _check_carried(stand: dict[str, Way], effort: Effort) -> None:
             raise RuntimeError(f"{name}: {violations[0]}")
 
 
-def ratio(over: list[float], under: list[float]) -> float:
-    """The median of the ratios round by round."""
-    return median(a / b for a, b in zip(over, under, strict=True))
-
-
-def interval(values: list[float]) -> tuple[float, float]:
-    """Where their median lies with a probability of 95 %, by drawing from them again and again (bootstrap)."""
-    draw = random.Random(0)
-    medians = sorted(median(draw.choices(values, k=len(values))) for _ in range(RESAMPLES))
-    return medians[RESAMPLES // 40], medians[-RESAMPLES // 40]
-
-
-def not_below(name: str, over: list[float], under: list[float]) -> Bar:
-    """Two ways that are equally fast are so within what can be measured alone: below is what is so with 95 %."""
-    low, high = interval([a / b for a, b in zip(over, under, strict=True)])
-    limit = f"not below 1 (with 95 % {low:.2f} to {high:.2f})"
-    return Bar(name, ratio(over, under), limit, high >= 1)
-
-
-def percentile_99(values: list[float]) -> float:
-    return quantiles(values, n=100)[98]
-
-
 def _bars(figures: dict[str, Figures], duel: dict[str, Bulk], idle: Idle) -> list[Bar]:
     kernel, pinhole, crowded = figures[KERNEL], figures[PINHOLE], figures[CROWDED]
     routed, haproxy = duel[ROUTED], duel[HAPROXY]
@@ -258,9 +210,3 @@ def _slab_bytes() -> int:
         if line.startswith("Slab:"):
             return int(line.split()[1]) * 1024
     return 0
-
-
-def machine() -> str:
-    models = (line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
-    model = next(models, ": unknown processor").partition(": ")[2]
-    return f"{os.cpu_count()} x {model}, Linux {platform.release()}, Python {platform.python_version()}"

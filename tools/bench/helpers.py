@@ -2,25 +2,22 @@
 of sessions that are open.
 
 Sessions are had one after the other, so their time is that of a single client. All ways route without NAT, for plain
-forwarding carries no session of most helpers otherwise. As for FTP, ways are compared within a round, and the median
-over the rounds counts.
+forwarding carries no session of most helpers otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
-import os
 import subprocess
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 from statistics import median
 from typing import Any
 
 from tools.bench.case import Case
 from tools.bench.cases import CASES
-from tools.bench.ftp import Bar, Progress, machine, ratio
-from tools.bench.ways import DESCRIPTORS, give_order, start_program
+from tools.bench.rounds import Bar, Progress, in_turn, machine, ratio
+from tools.bench.ways import DESCRIPTORS, cpu_seconds, give_order, resident_bytes, start_program
 from tools.lab import Daemon, Lab, pinhole
 
 PLAIN, KERNEL, PINHOLE, CROWDED = "plain", "kernel", "pinhole", "crowded"
@@ -84,16 +81,12 @@ class Way:
     daemon: Daemon | None = None
 
     def cpu_seconds(self) -> float:
-        """Of all threads of the daemon."""
-        if self.daemon is None:
-            return 0.0
-        paths = Path(f"/proc/{self.daemon.pid}/task").glob("*/schedstat")
-        return sum(int(path.read_text().split()[0]) for path in paths) / 1e9
+        """Of the daemon."""
+        return 0.0 if self.daemon is None else cpu_seconds(self.daemon.pid)
 
     def resident_bytes(self) -> int:
         assert self.daemon is not None
-        pages = int(Path(f"/proc/{self.daemon.pid}/statm").read_text().split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE")
+        return resident_bytes(self.daemon.pid)
 
     def order(self, do: str, **arguments: Any) -> dict[str, Any]:
         """One of the methods of `tools.bench.case_ends.Dialler`. RuntimeError when it fails or takes too long."""
@@ -119,8 +112,7 @@ def _measure(case: Case, effort: Effort, say: Progress) -> Found:
         standing = _crowd(ways[-1], found, effort, say)
         for number in range(1, effort.rounds + 1):
             say(f"{case.helper}: round {number} of {effort.rounds}")
-            first = number % len(ways)  # another way begins each round
-            for way in ways[first:] + ways[:first]:
+            for way in in_turn(ways, number):
                 _measure_sessions(way, found.figures[way.name], effort)
         for way in ways[-2:]:
             _check_carried(way, 1 if case.in_one_flow else (effort.rounds + 1) * effort.sessions)

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from tools.bench import sip, sip_ways
-from tools.bench.ftp import Progress
+from tools.bench.rounds import Progress
 from tools.bench.versus import AFTER, BEFORE, trees
 
 CALLS = (20, 120)

@@ -21,8 +21,7 @@ from typing import Any
 
 from proxy.ebpf import program, syscall, tables
 from proxy.ebpf.tables import Row, Rows
-from tools.bench import ftp
-from tools.bench.ftp import Bar, Progress
+from tools.bench.rounds import Bar, Progress, in_turn, machine, ranged, ratio
 from tools.bench.ways import give_order, start_program
 from tools.lab import Host, Lab
 
@@ -93,12 +92,7 @@ def rows(report: Report) -> Iterator[tuple[str, ...]]:
     for way, figures in report.figures.items():
         for streams, cpu in figures.cpu.items():
             own = beyond(cpu, line.cpu[streams])
-            yield way, str(streams), _range(cpu), "" if way == LINE else _range(own)
-
-
-def _range(values: list[float]) -> str:
-    low, high = ftp.interval(values)
-    return f"{median(values) * 1e6:.2f} ({low * 1e6:.2f} to {high * 1e6:.2f})"
+            yield way, str(streams), ranged(cpu), "" if way == LINE else ranged(own)
 
 
 class Bench:
@@ -219,28 +213,28 @@ def run(effort: Effort, say: Progress) -> Report:
             for number in range(effort.rounds):
                 for streams in STREAMS:
                     say(f"round {number + 1} of {effort.rounds}: {streams} streams")
-                    for way in (*WAYS[number % len(WAYS) :], *WAYS[: number % len(WAYS)]):
+                    for way in in_turn(WAYS, number):
                         cpu, lost = bench.measure(way, streams, effort.packets)
                         figures[way].cpu[streams].append(cpu)
                         figures[way].lost += lost
         finally:
             bench.close()
-    return Report(ftp.machine(), effort, figures, bench.row_in, bench.row_out, _bars(figures, bench))
+    return Report(machine(), effort, figures, bench.row_in, bench.row_out, _bars(figures, bench))
 
 
 def _bars(figures: dict[str, Figures], bench: Bench) -> list[Bar]:
     bars = []
     for streams in (FEW, MANY):
         line, forwarding, router, path = (figures[way].cpu[streams] for way in WAYS)
-        beside = ftp.ratio(forwarding, path)
+        beside = ratio(forwarding, path)
         bars.append(Bar(f"rate beside forwarding, {streams} streams", beside, "at least 0.95", beside >= LEAST_RATE))
-        beside = ftp.ratio(router, path)
+        beside = ratio(router, path)
         is_met = beside >= LEAST_RATE_OF_ROUTER
         bars.append(Bar(f"rate beside {ROUTER}, {streams} streams", beside, "at least 1.20", is_met))
-        more = ftp.ratio(beyond(path, line), beyond(forwarding, line))
+        more = ratio(beyond(path, line), beyond(forwarding, line))
         bars.append(Bar(f"CPU beyond a line, beside forwarding's, {streams} streams", more, "at most 1.00", more <= 1))
     path_cpu = figures[KERNEL_PATH].cpu
-    more = ftp.ratio(path_cpu[MOST], path_cpu[MANY])
+    more = ratio(path_cpu[MOST], path_cpu[MANY])
     bars.append(Bar(f"CPU with {MOST} rows beside {MANY}", more, "at most 1.20", more <= MOST_OF_MANY_ROWS))
     for name, values, most in (("in", bench.row_in, MOST_IN_SECONDS), ("out", bench.row_out, MOST_OUT_SECONDS)):
         cost = median(values)

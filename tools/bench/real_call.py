@@ -13,8 +13,8 @@ import time
 from dataclasses import dataclass, field
 from statistics import median
 
-from tools.bench import ftp, sip, sip_ways
-from tools.bench.ftp import Bar, Progress
+from tools.bench import sip, sip_ways
+from tools.bench.rounds import Bar, Progress, in_turn, machine, ratio
 from tools.bench.sip_ways import Phones, Way
 
 USER_SPACE, KERNEL_PATH, RTPENGINE = "pinhole, user space", "pinhole, kernel path", "kamailio"
@@ -76,10 +76,10 @@ def run(effort: Effort, say: Progress) -> Report:
         stand = [stack.enter_context(way) for way in ways]
         figures = {way.name: Figures() for way in stand}
         for number in range(effort.rounds):
-            for way in sip.in_turn(stand, number):
+            for way in in_turn(stand, number):
                 say(f"round {number + 1} of {effort.rounds}: {way.name}")
                 _measure(way, figures[way.name], effort)
-    return Report(ftp.machine(), effort, figures, _bars(figures))
+    return Report(machine(), effort, figures, _bars(figures))
 
 
 def _measure(way: Way, figures: Figures, effort: Effort) -> None:
@@ -110,7 +110,7 @@ def _bars(figures: dict[str, Figures]) -> list[Bar]:
     path = figures[KERNEL_PATH]
     bars = []
     for other in (RTPENGINE, USER_SPACE):
-        share = ftp.ratio(path.calls(), figures[other].calls())
+        share = ratio(path.calls(), figures[other].calls())
         bars.append(Bar(f"a call of three minutes beside {other}", share, "at most 0.05", share <= MOST_BESIDE_OTHERS))
     cpu = median(path.packet)
     bars.append(Bar("the daemon's CPU of a packet, µs", cpu * 1e6, "below 0.05", cpu < MOST_CPU_OF_PACKET))

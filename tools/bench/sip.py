@@ -1,8 +1,7 @@
 """SIP calls through pinhole beside the kernel's own helper and Kamailio with rtpengine: what is measured, and the bars.
 
-As for FTP, ways are compared within a round, where they follow each other in seconds. CPU is that of the gateway's
-processes with their system calls; what the kernel does in softirqs for all ways alike is in it where it runs on their
-time.
+CPU is that of the gateway's processes with their system calls; what the kernel does in softirqs for all ways alike is
+in it where it runs on their time.
 """
 
 from __future__ import annotations
@@ -12,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
-from tools.bench import ftp, sip_ways, sipp
-from tools.bench.ftp import Bar, Progress
+from tools.bench import sip_ways, sipp
+from tools.bench.rounds import Bar, Progress, in_turn, machine, ratio
 from tools.bench.sip_ways import DESCRIPTORS, Phones, Way
 
 KERNEL, PINHOLE, RTPENGINE, CROWDED = "kernel", "pinhole", "kamailio", "pinhole, crowded"
@@ -118,14 +117,7 @@ def run(effort: Effort, say: Progress) -> Report:
                     say(f"round {number} of {effort.rounds}: {measure.__name__[9:]}, {way.name}")
                     measure(way, figures[way.name], effort)
         held = _hold(stack, effort, say)
-    return Report(ftp.machine(), effort, figures, held, _bars(figures, held))
-
-
-def in_turn(stand: list[Way], number: int) -> Iterator[Way]:
-    """Another way begins each round."""
-    first = number % len(stand)
-    yield from stand[first:]
-    yield from stand[:first]
+    return Report(machine(), effort, figures, held, _bars(figures, held))
 
 
 def _measure_cpu(way: Way, figures: Figures, effort: Effort) -> None:
@@ -214,13 +206,13 @@ def _bars(figures: dict[str, Figures], held: Held) -> list[Bar]:
         Bar("CPU of a call, ms", cpu * 1e3, f"at most {MOST_CPU_SECONDS * 1e3:.2f}", cpu <= MOST_CPU_SECONDS),
     ]
     for streams in STREAMS:
-        beside = ftp.ratio(pinhole.audio[streams].per_core, rtpengine.audio[streams].per_core)
+        beside = ratio(pinhole.audio[streams].per_core, rtpengine.audio[streams].per_core)
         name = f"packets a core, {streams} streams: pinhole / rtpengine"
         bars.append(Bar(name, beside, "at least 1.00", beside >= 1))
     most, limit = max(held.bytes_of_calls, held.bytes_of_many_audio_calls), MOST_BYTES / MIB
     name = f"MiB of the daemon with {MANY} calls held"
     bars.append(Bar(name, most / MIB, f"at most {limit:.0f}", most <= MOST_BYTES))
-    cost = ftp.ratio(held.many_cpu, held.few_cpu)
+    cost = ratio(held.many_cpu, held.few_cpu)
     name = f"cost of the next call: {MANY} are open / {FEW} are"
     within = f"1 ± {MOST_CHANGE_OF_COST:.2f}"
     bars.append(Bar(name, cost, within, abs(cost - 1) <= MOST_CHANGE_OF_COST))

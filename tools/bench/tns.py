@@ -1,7 +1,6 @@
 """Oracle TNS through pinhole beside plain forwarding and HAProxy: what is measured, and the bars.
 
-Plain forwarding needs no helper here: the listener is outside, so what a redirect names can be reached as it is. As for
-FTP, ways are compared within a round, and the median over the rounds counts.
+Plain forwarding needs no helper here: the listener is outside, so what a redirect names can be reached as it is.
 """
 
 from __future__ import annotations
@@ -10,7 +9,8 @@ import contextlib
 from dataclasses import dataclass, field
 
 from tools.bench import ftp, ways
-from tools.bench.ftp import GIB, HAPROXY, KERNEL, LEAST_OF_KERNEL, PINHOLE, ROUTED, Bar, Bulk, Progress
+from tools.bench.ftp import GIB, HAPROXY, KERNEL, LEAST_OF_KERNEL, PINHOLE, ROUTED, Bulk
+from tools.bench.rounds import Bar, Progress, in_turn, machine, not_below, ratio
 from tools.bench.server import BARE_LISTENER_PORT, INSTANCE_PORT, LISTENER_PORT
 from tools.bench.ways import Way
 
@@ -69,13 +69,13 @@ def run(effort: Effort, say: Progress) -> Report:
         for number in range(1, effort.rounds + 1):
             say(f"round {number} of {effort.rounds}")
             for measure in (_measure_bulk, _measure_sessions):
-                for way in ftp.in_turn(list(stand.values()), number):
+                for way in in_turn(tuple(stand.values()), number):
                     measure(way, figures[way.name], effort)
         duel = ftp.in_duel(stand, effort.duels, say, lambda way, bulk: _measure_bulk(way, bulk, effort))
         say("comparing what was sent with the audit log")
         for name in (PINHOLE, ROUTED):
             _check_carried(stand[name], effort)
-    return Report(ftp.machine(), effort, figures, duel, _bars(figures, duel))
+    return Report(machine(), effort, figures, duel, _bars(figures, duel))
 
 
 def _port(way: Way) -> int:
@@ -127,12 +127,12 @@ def _bars(figures: dict[str, Figures], duel: dict[str, Bulk]) -> list[Bar]:
     kernel, pinhole, routed, haproxy = figures[KERNEL], figures[PINHOLE], duel[ROUTED], duel[HAPROXY]
     bars = []
     for way in ("download", "upload"):
-        value = ftp.ratio(getattr(pinhole, way), getattr(kernel, way))
+        value = ratio(getattr(pinhole, way), getattr(kernel, way))
         limit = f"at least {LEAST_OF_KERNEL:.2f}"
         bars.append(Bar(f"{way}: pinhole / kernel", value, limit, value >= LEAST_OF_KERNEL))
         name = f"{way}: pinhole, no NAT / haproxy"
-        bars.append(ftp.not_below(name, getattr(routed, way), getattr(haproxy, way)))
-    cost = ftp.ratio(routed.gib_cpu, haproxy.gib_cpu)
+        bars.append(not_below(name, getattr(routed, way), getattr(haproxy, way)))
+    cost = ratio(routed.gib_cpu, haproxy.gib_cpu)
     name = "CPU for a GiB: pinhole, no NAT / haproxy"
     bars.append(Bar(name, cost, f"at most {MOST_CPU_OF_HAPROXY:.2f}", cost <= MOST_CPU_OF_HAPROXY))
     return bars

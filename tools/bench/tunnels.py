@@ -9,20 +9,21 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Iterator
-from dataclasses import dataclass, field
-from pathlib import Path
+from dataclasses import dataclass
 from statistics import median
 
-from tools.bench import ftp
 from tools.bench.case_pptp import CALL, PORT, message, packet, raw, start
-from tools.bench.ftp import Bar, Progress
-from tools.lab import Daemon, Lab, pinhole
+from tools.bench.rounds import Bar, Progress, machine, ranged
+from tools.bench.ways import cpu_seconds
+from tools.lab import Lab, pinhole
 
 SIZES = (64, 512, 1400)
 """Bytes that a packet carries."""
+OUT = "to the server"
 MOST_SECONDS = 14e-6
 """What a prototype took for a packet, with a look for each one."""
 BURST = 100
+IP_BYTES = 20
 CLIENTS, SERVERS = 5, 9
 
 
@@ -43,22 +44,16 @@ class Report:
     effort: Effort
     cpu: dict[str, dict[int, list[float]]]
     """Direction -> size -> seconds of a packet, a value for each round."""
-    bars: list[Bar] = field(default_factory=list)
+    bars: list[Bar]
 
 
 def rows(report: Report) -> Iterator[tuple[str, ...]]:
     """The lines of a table: the CPU of a packet with its range, and how many a processor carries a second."""
     for direction, sizes in report.cpu.items():
         for size, cpu in sizes.items():
-            low, high = ftp.interval(cpu)
             rate = 1 / median(cpu)
-            ranged = f"{median(cpu) * 1e6:.1f} ({low * 1e6:.1f} to {high * 1e6:.1f})"
-            yield direction, str(size), ranged, f"{rate:,.0f}", f"{rate * (size + 36) * 8 / 1e9:.2f}"
-
-
-def _seconds(daemon: Daemon) -> float:
-    """The CPU that the process has taken."""
-    return int(Path(f"/proc/{daemon.pid}/schedstat").read_text().split()[0]) / 1e9
+            bits = 8 * (IP_BYTES + len(packet(0, bytes(size))))
+            yield direction, str(size), ranged(cpu, "{:.1f}"), f"{rate:,.0f}", f"{rate * bits / 1e9:.2f}"
 
 
 class Ends:
@@ -103,7 +98,7 @@ class Ends:
 
 def run(effort: Effort, say: Progress) -> Report:
     """Build the lab, measure, take it down. Raises RuntimeError when a packet is lost."""
-    report = Report(ftp.machine(), effort, {way: {size: [] for size in SIZES} for way in ("to the server", "back")})
+    found: dict[str, dict[int, list[float]]] = {way: {size: [] for size in SIZES} for way in (OUT, "back")}
     text = "policies: [{name: out, from: [lan0], action: accept, snat: interface}]"
     say("building a lab")
     with Lab("nat") as lab, pinhole(lab, text, unprivileged=True) as daemon:
@@ -111,15 +106,15 @@ def run(effort: Effort, say: Progress) -> Report:
         try:
             for number in range(effort.rounds):
                 say(f"round {number + 1} of {effort.rounds}")
-                for way, sizes in report.cpu.items():
+                for way, sizes in found.items():
                     for size, cpu in sizes.items():
-                        before = _seconds(daemon)
-                        ends.carry(way == "to the server", size, effort.packets)
-                        cpu.append((_seconds(daemon) - before) / effort.packets)
+                        before = cpu_seconds(daemon.pid)
+                        ends.carry(way == OUT, size, effort.packets)
+                        cpu.append((cpu_seconds(daemon.pid) - before) / effort.packets)
         except OSError as error:
             raise RuntimeError(f"a packet was lost: {error}") from error
         finally:
             ends.close()
-    worst = max(median(cpu) for sizes in report.cpu.values() for cpu in sizes.values())
+    worst = max(median(cpu) for sizes in found.values() for cpu in sizes.values())
     bar = Bar("CPU of a packet, µs", worst * 1e6, f"at most {MOST_SECONDS * 1e6:.0f}", worst <= MOST_SECONDS)
-    return Report(report.machine, effort, report.cpu, [bar])
+    return Report(machine(), effort, found, [bar])

@@ -12,8 +12,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from tools.bench import ftp, sip, sip_ways, sipp, ways
-from tools.bench.ftp import GIB, Bar, Progress
+from tools.bench import sip, sip_ways, sipp, ways
+from tools.bench.ftp import GIB
+from tools.bench.rounds import Bar, Progress, interval, machine, ratio
 from tools.bench.server import LISTENER_PORT
 from tools.lab.daemon import ROOT
 
@@ -53,12 +54,12 @@ class Figure:
 
     @property
     def ratio(self) -> float:
-        return ftp.ratio(self.after, self.before)
+        return ratio(self.after, self.before)
 
     @property
     def interval(self) -> tuple[float, float]:
         """Where the median ratio lies with a probability of 95 %."""
-        return ftp.interval([after / before for after, before in zip(self.after, self.before, strict=True)])
+        return interval([after / before for after, before in zip(self.after, self.before, strict=True)])
 
     @property
     def is_worse(self) -> bool:
@@ -102,7 +103,7 @@ def run(tree: Path, effort: Effort, say: Progress) -> Report:
         for when, at in trees(tree):
             say(f"holding {HELD_CALLS} calls: {when}")
             note(when, "memory of a held call", "KiB", False, _held_bytes(when, at) / 1024)
-    return Report(ftp.machine(), effort, list(figures.values()))
+    return Report(machine(), effort, list(figures.values()))
 
 
 def _held_bytes(when: str, tree: Path) -> float:
