@@ -122,7 +122,7 @@ class Call:
                 "call.ended", facts | {"reason": self.ending, "duration_seconds": seconds, "streams": streams}
             )
         else:
-            facts |= {"from": self.caller, "to": self.callee, "code": None, "reason": self.ending}
+            facts |= {"from": self.caller or None, "to": self.callee or None, "code": None, "reason": self.ending}
             self.session.note("call.failed", facts | {"duration_seconds": round(now - self.began_at, 3)})
 
     def deadline(self) -> float | None:
