@@ -61,7 +61,7 @@ def events(path: str | None, as_json: bool, query: Query) -> None:
 @with_json
 @with_filters(("client", "server", "address", "helper", "policy"))
 def trace(path: str | None, as_json: bool, query: Query) -> None:
-    """Show the messages of SIP, FTP and TNS as they pass: as a side has sent each, and as it goes on.
+    """Show the messages of sessions as they pass: as a side has sent each, and as it goes on.
 
     Passwords, answers to challenges and keys of media are removed. Name a caller by --client, or else the messages of
     all sessions are shown. With --json each message is an object in a line.

@@ -29,7 +29,7 @@ EVENTS = (
     Event(
         "pptp.unfollowed",
         "the tunnels of a connection are not carried, and its messages pass as they come",
-        (field("reason", one_of("ipv6", "option"), "`option`: the policy says `tunnel: ignore`"),),
+        (field("reason", one_of("ipv6", "option"), "`ipv6`: tunnels are those of IPv4; `option`: `tunnel: ignore`"),),
         budget=DIALOGUE,
     ),
     Event(

@@ -1,4 +1,4 @@
-"""Lines that SIP notes: calls, registrations and their media."""
+"""Lines that SIP notes: calls, registrations and their media. H.323 and RAS note calls and registrations likewise."""
 
 from __future__ import annotations
 
@@ -7,11 +7,14 @@ from proxy.record.events.kinds import COUNT, ENDPOINT, HOST, SECONDS, TEXT, WORD
 from proxy.record.events.row import Event, field, option
 
 CALL_ID = field("call_id", TEXT)
-_BOUND = (field("aor", TEXT), field("contact", ENDPOINT), field("known_as", ENDPOINT, "where the phone can be called"))
+_BOUND = (field("aor", TEXT), field("contact", ENDPOINT), field("known_as", ENDPOINT, "where it can be called"))
 _GRANTED = field("expires_seconds", COUNT)
 
 ADDED = Event(
-    "registration.added", "a 2xx to REGISTER: the phone can be called at `known_as`", (*_BOUND, _GRANTED), budget=None
+    "registration.added",
+    "a 2xx to REGISTER, or a gatekeeper's RegistrationConfirm (RAS): the phone or endpoint can be called at `known_as`",
+    (*_BOUND, _GRANTED),
+    budget=None,
 )
 REMOVED = Event("registration.removed", "it cannot any more", _BOUND, budget=None)
 
@@ -30,14 +33,14 @@ EVENTS = (
     ),
     Event(
         "call.failed",
-        "a call is over before a 2xx",
+        "a call is over before a 2xx or a Connect",
         (
             CALL_ID,
-            field("from", TEXT),
-            field("to", TEXT),
-            field("code", maybe(COUNT), "how it was refused last (null: not at all)"),
+            field("from", maybe(TEXT)),
+            field("to", maybe(TEXT)),
+            field("code", maybe(COUNT), "how it was refused last (null: not at all, or H.323, which has no codes)"),
             field("reason", TEXT, "the words of that response, or why there was none (`not_answered`, `stopped`)"),
-            field("duration_seconds", SECONDS, "since the first INVITE"),
+            field("duration_seconds", SECONDS, "since the first INVITE or Setup"),
         ),
         severity="notice",
         budget=GUESSES,
@@ -66,7 +69,8 @@ EVENTS = (
                         codec_to_callee_=maybe(TEXT),
                     )
                 ),
-                "one a medium; `lost`, `jitter_seconds` (RFC 3550) and `codec` of its RTP, as it came here",
+                "one a medium; `lost`, `jitter_seconds` (RFC 3550) and `codec` of its RTP, as it came here; not of "
+                "what has passed in the kernel",
             ),
         ),
         budget=None,
@@ -93,7 +97,7 @@ EVENTS = (
         budget=GUESSES,
     ),
     ADDED,
-    ADDED.named("registration.refreshed", "a 2xx to a REGISTER that renews it", DIALOGUE),
+    ADDED.named("registration.refreshed", "a 2xx to a REGISTER, or a confirmation of RAS, that renews it", DIALOGUE),
     REMOVED,
     REMOVED.named("registration.expired", "its time is over", None),
     Event("sip.tls", "a connection that begins with TLS is relayed unread", (field("action", TEXT),), budget=None),
