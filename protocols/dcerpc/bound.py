@@ -17,8 +17,9 @@ from protocols.dcerpc import wire
 from protocols.dcerpc.endpoints import Shared
 from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.options import DcerpcOptions
-from protocols.dcerpc.wire import Kind, Pdu, Pdus
+from protocols.dcerpc.wire import Kind, Pdu
 from protocols.toolbox.memory import Holding
+from protocols.toolbox.packets import Packets
 from protocols.toolbox.services import key_of
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -40,7 +41,7 @@ class BoundEngine(Engine):
         self._shared = shared
         self._key = key_of(peers, Transport.TCP, peers.server)
         self._out = Outbox()
-        self._buffers = {side: Pdus() for side in Side}
+        self._buffers = {side: Packets(wire.length_of) for side in Side}
         self._held = Holding(shared.held, peers.client.host)
         self._has_spoken = self._has_server_ended = self._is_over = False
         self._active_at = now

@@ -36,8 +36,9 @@ from protocols.dcerpc.endpoints import Shared, Ways
 from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.ndr import Joined
 from protocols.dcerpc.options import DcerpcOptions
-from protocols.dcerpc.wire import Kind, Pdu, Pdus, Request, Response
+from protocols.dcerpc.wire import Kind, Pdu, Request, Response
 from protocols.toolbox.memory import Holding
+from protocols.toolbox.packets import Packets
 from protocols.toolbox.spans import Span, replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -68,7 +69,7 @@ class SessionEngine(Engine):
         self._association = Association()
         self._calls: OrderedDict[int, Call] = OrderedDict()
         """Those on interfaces that are read here, by their number; the oldest one first."""
-        self._buffers = {side: Pdus() for side in Side}
+        self._buffers = {side: Packets(wire.length_of) for side in Side}
         self._held = Holding(shared.held, peers.client.host)
         self._has_spoken = False
         """Whether the client has begun with a bind."""

@@ -14,7 +14,6 @@ from struct import pack, unpack_from
 from typing import Literal, NamedTuple
 
 from protocols.contract.addresses import Malformed
-from protocols.toolbox.packets import Packets
 from protocols.toolbox.spans import Span
 
 Order = Literal["<", ">"]
@@ -112,24 +111,20 @@ class Pdu(NamedTuple):
     """How many octets its trailer has behind the first eight. 0: it has no trailer."""
 
 
-class Pdus(Packets):
-    """Cuts one direction of a connection into PDUs."""
-
-    __slots__ = ()
-
-    def _length(self, data: bytearray) -> int | None:
-        if data and data[0] != 5:
-            raise Malformed(f"version {data[0]}")
-        if len(data) > 1 and data[1] > 1:
-            raise Malformed(f"version 5.{data[1]}")
-        if len(data) > 2 and data[2] not in KINDS:
-            raise Malformed(f"a PDU of type {data[2]}")
-        if len(data) < HEAD_BYTES:
-            return None
-        length, auth = unpack_from(f"{order_of(data[4])}HH", data, 8)
-        if length < HEAD_BYTES or (auth and length < HEAD_BYTES + 8 + auth):
-            raise Malformed(f"a PDU of {length} bytes, {auth} of them for authentication")
-        return int(length)
+def length_of(data: bytearray) -> int | None:
+    """How many octets the PDU has that these begin with. None: too few have come. Raises Malformed."""
+    if data and data[0] != 5:
+        raise Malformed(f"version {data[0]}")
+    if len(data) > 1 and data[1] > 1:
+        raise Malformed(f"version 5.{data[1]}")
+    if len(data) > 2 and data[2] not in KINDS:
+        raise Malformed(f"a PDU of type {data[2]}")
+    if len(data) < HEAD_BYTES:
+        return None
+    length, auth = unpack_from(f"{order_of(data[4])}HH", data, 8)
+    if length < HEAD_BYTES or (auth and length < HEAD_BYTES + 8 + auth):
+        raise Malformed(f"a PDU of {length} bytes, {auth} of them for authentication")
+    return int(length)
 
 
 def order_of(representation: int) -> Order:
