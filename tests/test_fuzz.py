@@ -9,6 +9,7 @@ from dataclasses import replace
 from ipaddress import ip_address
 from pathlib import Path
 from types import ModuleType
+from unittest.mock import Mock
 
 import pytest
 from click.testing import CliRunner
@@ -19,16 +20,18 @@ from protocols.contract.effects import Send
 from protocols.contract.engine import Helper
 from protocols.sip.contacts import Called
 from protocols.sip.options import SipOptions
+from protocols.tftp.engine import RequestEngine
 from tests.harness.playbook import NETWORKS, on
 from tests.harness.scripts import Arrival, End, Step, Visit, Wait, begin, take
 from tests.harness.sip_mended import rest_behind
 from tests.harness.sip_rights import SipPinholes
 from tests.harness.sip_sayings import Sayings
 from tools.fuzz.__main__ import main
+from tools.fuzz.blind import changed_bytes
 from tools.fuzz.captured import captured
 from tools.fuzz.cases import Case, Said, Setting, decoded, encoded
 from tools.fuzz.drive import Run
-from tools.fuzz.mutations import Mutator, mended_sip, mended_tns
+from tools.fuzz.mutations import Mutator, mended_pdu, mended_sip, mended_tns, mended_tpkt
 from tools.fuzz.seeds import seeds
 
 STEPS: list[Step] = [
@@ -104,6 +107,10 @@ def test_what_seeds_become_is_stood(helper: Helper) -> None:
 def test_what_is_changed_is_mended() -> None:
     assert mended_sip(b"A b SIP/2.0\r\nl: 99\r\n\r\nbody") == b"A b SIP/2.0\r\nl: 4\r\n\r\nbody"
     assert mended_tns(b"\x00\x00\x00\x00\x01\x00\x00\x00more") == b"\x00\x0c\x00\x00\x01\x00\x00\x00more"
+    assert mended_tpkt(b"\x03\x00\x00\x00more") == b"\x03\x00\x00\x08more"
+    little, big = b"\x05\x00\x00\x03\x10\x00\x00\x00", b"\x05\x00\x00\x03\x00\x00\x00\x00"
+    assert mended_pdu(little + bytes(8) + b"more") == little + b"\x14" + bytes(7) + b"more"
+    assert mended_pdu(big + bytes(8) + b"more") == big + b"\x00\x14" + bytes(6) + b"more"
 
 
 def test_a_saved_input_is_run_again_step_by_step(tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -113,6 +120,28 @@ def test_a_saved_input_is_run_again_step_by_step(tmp_path_factory: pytest.TempPa
     assert done.exit_code == 0
     assert "-> server: USER anna" in done.output
     assert "nothing is wrong with it" in done.output
+
+
+def test_a_blind_search_saves_what_is_not_stood(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.fuzz.__main__.CACHE", tmp_path)
+    (tmp_path / "tftp").mkdir()
+    (tmp_path / "tftp" / "kept").write_bytes(encoded(Case([Setting("snat", Transport.UDP)], [])))
+    words = ["tftp", "--blind", "--inputs", "50", "--seed", "1"]
+    done = CliRunner().invoke(main, words, catch_exceptions=False)
+    assert done.output.startswith("tftp: 50 inputs, ")
+    monkeypatch.setattr(RequestEngine, "receive", Mock(side_effect=ValueError("a fault")))
+    with pytest.raises(ValueError, match="a fault"):
+        CliRunner().invoke(main, words, catch_exceptions=False)
+    (found,) = tmp_path.glob("tftp-crash-*")
+    assert decoded(found.read_bytes(), HELPERS["tftp"]).said
+
+
+def test_bytes_are_changed_within_their_limit() -> None:
+    chance = random.Random(1)
+    changed = {changed_bytes(b"0123456789", 12, chance) for _ in range(1000)}
+    assert len(changed) > 800
+    assert max(map(len, changed)) == 12
+    assert changed_bytes(b"", 12, chance) is not None
 
 
 def test_the_directory_for_what_is_found_is_there_before_the_search_begins(

@@ -4,11 +4,27 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import click
+
+from protocols import HELPERS
 from protocols.contract.engine import Helper
 from protocols.observe import Engines
 from tests.harness.playbook import Session
 from tests.harness.scripts import begin, end, take
-from tools.fuzz.cases import Case, Said
+from tools.fuzz.cases import Case, Said, decoded
+
+THOROUGH = 200
+"""One case of so many has what it holds measured, and its calls end by themselves."""
+MAX_BYTES = 3_500
+SECONDS = 20
+"""For one case: far more than any takes."""
+
+
+def helper_named(name: str) -> Helper:
+    """Raises click.BadParameter."""
+    if name not in HELPERS:
+        raise click.BadParameter(f"{name} is none of {', '.join(HELPERS)}")
+    return HELPERS[name]
 
 
 @dataclass
@@ -36,3 +52,8 @@ class Run:
         for said in self.case.said:
             self.take(said)
         self.end(is_thorough)
+
+
+def try_one(helper: Helper, data: bytes, number: int) -> None:
+    """An input of a search, the `number`-th one."""
+    Run(helper, decoded(data, helper)).to_the_end(is_thorough=number % THOROUGH == 0)

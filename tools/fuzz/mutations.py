@@ -46,11 +46,30 @@ def mended_sip(data: bytes) -> bytes:
 
 
 def mended_tns(data: bytes) -> bytes:
-    """The packet says how long it is."""
+    """The packet says how long it is, as messages of PPTP do."""
     return len(data).to_bytes(2, "big") + data[2:] if 8 <= len(data) < 65536 else data
 
 
-MENDED: dict[str, Callable[[bytes], bytes]] = {"sip": mended_sip, "tns": mended_tns}
+def mended_tpkt(data: bytes) -> bytes:
+    """So does a TPKT packet of H.323."""
+    return data[:2] + len(data).to_bytes(2, "big") + data[4:] if 4 <= len(data) < 65536 else data
+
+
+def mended_pdu(data: bytes) -> bytes:
+    """So does a PDU of DCE-RPC, in the byte order that it names."""
+    if not 16 <= len(data) < 65536:
+        return data
+    return data[:8] + len(data).to_bytes(2, "little" if data[4] >> 4 else "big") + data[10:]
+
+
+MENDED: dict[str, Callable[[bytes], bytes]] = {
+    "dcerpc": mended_pdu,
+    "h323": mended_tpkt,
+    "pptp": mended_tns,
+    "rtsp": mended_sip,
+    "sip": mended_sip,
+    "tns": mended_tns,
+}
 """Of each helper whose messages count their bytes."""
 
 

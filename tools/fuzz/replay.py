@@ -4,16 +4,13 @@ from __future__ import annotations
 
 import click
 
-from protocols import HELPERS
 from tests.harness.playbook import render
 from tools.fuzz.cases import decoded
-from tools.fuzz.drive import Run
+from tools.fuzz.drive import Run, helper_named
 
 
 def replay(engine: str, data: bytes) -> None:
-    if engine not in HELPERS:
-        raise click.BadParameter(f"{engine} is none of {', '.join(HELPERS)}")
-    helper = HELPERS[engine]
+    helper = helper_named(engine)
     run = Run(helper, decoded(data, helper))
     for number, setting in enumerate(run.case.settings):
         click.echo(f"session {number}: {setting.peers(helper)}\n    {setting.chosen(helper)}")

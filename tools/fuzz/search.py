@@ -5,29 +5,20 @@ from __future__ import annotations
 from pathlib import Path
 
 import atheris
-import click
 
 with atheris.instrument_imports(include=["protocols"]):
-    import protocols
+    import protocols  # noqa: F401
 
 from tools.fuzz.cases import decoded, encoded
-from tools.fuzz.drive import Run
+from tools.fuzz.drive import MAX_BYTES, SECONDS, helper_named, try_one
 from tools.fuzz.mutations import Mutator
 from tools.fuzz.seeds import seeds
-
-THOROUGH = 200
-"""One case of so many has what it holds measured, and its calls end by themselves."""
-MAX_BYTES = 3_500
-SECONDS = 20
-"""For one case: far more than any takes."""
 
 
 class Search:
     def __init__(self, engine: str, corpus: Path, found: Path) -> None:
         """found: the directory for what is not stood."""
-        if engine not in protocols.HELPERS:
-            raise click.BadParameter(f"{engine} is none of {', '.join(protocols.HELPERS)}")
-        self._helper = protocols.HELPERS[engine]
+        self._helper = helper_named(engine)
         self._corpus = corpus
         self._found = found
         self._mutator = Mutator(self._helper, lambda data, most: atheris.Mutate(data, most))
@@ -57,7 +48,7 @@ class Search:
 
     def _try(self, data: bytes) -> None:
         self._tried += 1
-        Run(self._helper, decoded(data, self._helper)).to_the_end(is_thorough=self._tried % THOROUGH == 0)
+        try_one(self._helper, data, self._tried)
 
     def _changed(self, data: bytes, limit: int, seed: int) -> bytes:
         return encoded(self._mutator.changed(decoded(data, self._helper), seed))[:limit]
