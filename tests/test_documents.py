@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import re
+import shlex
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 
 from protocols import HELPERS
-from proxy.command.cli import COMMANDS
+from proxy.command.cli import main
 from proxy.config import reading
 
 ROOT = Path(__file__).parents[1]
@@ -19,7 +21,9 @@ A_PATH = re.compile(r"`((?:proxy|protocols|tests|tools|configs|docs|\.ci)/[\w./-
 A_CONFIGURATION = re.compile(r"^```yaml\n(.*?)^```", re.MULTILINE | re.DOTALL)
 A_MODULE = re.compile(r"`(\w+\.py)`")
 A_PAGE = re.compile(r"\]\(([^)#:]+)\)")
-A_COMMAND = re.compile(r"(?:`|^    )pinhole ((?:[a-z-]+ ?)+)", re.MULTILINE)
+A_COMMAND = re.compile(r"(?:`|^    )pinhole ([^`\n]+)", re.MULTILINE)
+BEHIND_A_COMMAND = re.compile(r"\[.*|\S*[|>…].*")
+"""What is left to whoever gives the command, and where its output goes."""
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
@@ -29,9 +33,16 @@ def test_every_file_that_a_document_names_exists(document: Path) -> None:
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_command_that_a_document_names_exists(document: Path) -> None:
+def test_every_command_that_a_document_names_is_one_with_such_options(document: Path) -> None:
     for words in A_COMMAND.findall(document.read_text()):
-        assert words.split()[0] in COMMANDS, words
+        command: click.Command = main
+        given = shlex.split(BEHIND_A_COMMAND.sub("", words), comments=True)
+        while isinstance(command, click.Group) and given:
+            found = command.get_command(click.Context(command), given[0])
+            assert found is not None, words
+            command, given = found, given[1:]
+        _, more, _ = command.make_parser(click.Context(command)).parse_args(given)
+        assert more == [], words
 
 
 @pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
