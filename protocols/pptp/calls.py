@@ -78,8 +78,8 @@ class Calls:
         self._of_client = of_client
         self._standing: list[Call] = []
         self._over: deque[Call] = deque(maxlen=MOST_OVER)
-        self._closing: dict[int, Call] = {}
-        """Number of a first place -> the call that is over, whose place is about to be gone."""
+        self._by_place: dict[int, Call] = {}
+        """Number of a first place -> its call, until that place is gone."""
 
     def __iter__(self) -> Iterator[Call]:
         return iter(tuple(self._standing))
@@ -118,6 +118,7 @@ class Calls:
         if isinstance(offered, Refusal):
             return offered
         call.offered = offered
+        self._by_place[offered.id] = call
         self._add_end(call, side, number, offered)
         self._standing.append(call)
         self._of_client[self._peers.client.host] += 1
@@ -170,18 +171,15 @@ class Calls:
             return
         call.cause, call.code = cause, code
         self._drop(call)
-        self._closing[call.offered.id] = call
         call.part.close(call.offered, cause)
 
     def closed(self, grant: MediaGrant) -> Call | None:
         """A place is gone. Returns the call whose first place it was: the other one goes with it."""
-        call = self._closing.pop(grant.id, None)
-        if call is None:
-            places = (call for call in self._standing if call.offered is not None and call.offered.id == grant.id)
-            if (call := next(places, None)) is not None:
-                self._drop(call)
+        call = self._by_place.pop(grant.id, None)
         if call is not None:
             call.offered = None
+            if not call.cause:  # no side has ended it
+                self._drop(call)
         return call
 
     def _drop(self, call: Call) -> None:

@@ -111,9 +111,9 @@ class PptpEngine(Engine):
         kind = wire.kind_of(message)
         if kind in (Kind.START_REQUEST, Kind.START_REPLY):
             self._greeting(side, kind, message)
-        read = _READERS.get(kind) if kind is not None and self._follows and not self._ended else None
-        if read is not None:
-            read(self, side, message)
+        follows = self._follows and not self._ended
+        if follows and kind is not None and (read := _READERS.get(kind)) is not None:
+            read(self, side, kind, message)
         else:
             self._out.send(side.other, message)
 
@@ -126,7 +126,8 @@ class PptpEngine(Engine):
             self._has_greeted = True
             self._greeted[side] = said
             facts: dict[str, Any] = {}
-            for one, greeting in sorted(self._greeted.items(), key=lambda item: item[0].value):
+            for one in Side:
+                greeting = self._greeted[one]
                 facts |= {f"{one.value}_host": greeting.host, f"{one.value}_vendor": greeting.vendor}
             self._note("pptp.control", **facts, result=said.result)
             if not self._follows:
@@ -134,19 +135,13 @@ class PptpEngine(Engine):
 
     # -- a call begins -------------------------------------------------------------------------------------------------
 
-    def _outgoing_request(self, side: Side, message: bytes) -> None:
-        self._request(side, message, is_incoming=False)
-
-    def _incoming_request(self, side: Side, message: bytes) -> None:
-        if self._options.incoming_calls == "deny":
+    def _request(self, side: Side, kind: Kind, message: bytes) -> None:
+        """A side asks for a call. With an id that it has already it tries anew (PP21)."""
+        number, is_incoming = wire.call_id(message), kind is Kind.INCOMING_CALL_REQUEST
+        if is_incoming and self._options.incoming_calls == "deny":
             self._violation("pptp.incoming_denied", "the policy says incoming_calls: deny", "refused")
             self._out.send(side, wire.refusal(message, wire.NOT_ACCEPTED, 0))
             return
-        self._request(side, message, is_incoming=True)
-
-    def _request(self, side: Side, message: bytes, is_incoming: bool) -> None:
-        """A side asks for a call. With an id that it has already it tries anew (PP21)."""
-        number = wire.call_id(message)
         pns = side.other if is_incoming else side
         if (before := self._calls.by_own(side, number, pns)) is not None:
             self._calls.end(before, "tried_anew")
@@ -154,31 +149,26 @@ class PptpEngine(Engine):
             self._violation("pptp.too_many_calls", "the policy says how many there may be (calls)", "refused")
             self._out.send(side, wire.refusal(message, wire.GENERAL_ERROR, wire.NO_RESOURCE))
             return
-        call = self._calls.ask(side, number, is_incoming, Kind(wire.kind_of(message) or 0).name)
+        call = self._calls.ask(side, number, is_incoming, kind.name)
         if not isinstance(call, Call):
             self._note("pptp.refused", by="pinhole", result=wire.GENERAL_ERROR, error=wire.NO_RESOURCE)
             self._out.send(side, wire.refusal(message, wire.GENERAL_ERROR, wire.NO_RESOURCE))
             return
         self._out.send(side.other, wire.with_id(message, CALL_AT, call.ends[side].known))
 
-    def _outgoing_reply(self, side: Side, message: bytes) -> None:
-        self._reply(side, message, side.other)
-
-    def _incoming_reply(self, side: Side, message: bytes) -> None:
-        self._reply(side, message, side)
-
-    def _reply(self, side: Side, message: bytes, pns: Side) -> None:
+    def _reply(self, side: Side, kind: Kind, message: bytes) -> None:
         """A side answers whoever has asked it for a call. The tunnel stands before the answer goes on (PP19)."""
+        pns = side if kind is Kind.INCOMING_CALL_REPLY else side.other
         call = self._calls.by_known(side.other, wire.call_id(message, PEERS_CALL_AT), pns)
         if call is None or call.asked_by is side or call.is_up or call.cause:
-            self._reply_again(side, message, call)
+            self._reply_again(side, kind, message, call)
             return
         number, outcome = wire.call_id(message), wire.outcome(message)
         asker = call.ends[side.other]
         if outcome.result != wire.CONNECTED:
             self._note("pptp.refused", by=side.value, result=outcome.result, error=outcome.error)
             self._calls.end(call, "refused")
-        elif self._calls.agree(call, number, Kind(wire.kind_of(message) or 0).name) is not None:
+        elif self._calls.agree(call, number, kind.name) is not None:
             self._note("pptp.refused", by="pinhole", result=wire.GENERAL_ERROR, error=wire.NO_RESOURCE)
             self._calls.end(call, "refused")
             self._out.send(side, wire.clear(asker.known) if side is not pns else wire.disconnect(asker.known))
@@ -188,16 +178,16 @@ class PptpEngine(Engine):
             message = wire.with_id(message, CALL_AT, call.ends[side].known)
         self._out.send(side.other, wire.with_id(message, PEERS_CALL_AT, asker.own))
 
-    def _reply_again(self, side: Side, message: bytes, call: Call | None) -> None:
+    def _reply_again(self, side: Side, kind: Kind, message: bytes, call: Call | None) -> None:
         """A reply to nothing that is asked. It opens nothing."""
         if call is None or side not in call.ends or side.other not in call.ends:
-            self._unknown_call(side, message, wire.call_id(message, PEERS_CALL_AT))
+            self._unknown_call(side, kind, message, wire.call_id(message, PEERS_CALL_AT))
             return
         number, end = wire.call_id(message), call.ends[side]
         if number == end.own:
             message = wire.with_id(message, CALL_AT, end.known)
         else:
-            self._tell_unknown(side, message, number)
+            self._tell_unknown(side, kind, number)
         self._out.send(side.other, wire.with_id(message, PEERS_CALL_AT, call.ends[side.other].own))
 
     def _tell_call(self, call: Call) -> None:
@@ -205,42 +195,41 @@ class PptpEngine(Engine):
 
     # -- a call stands -------------------------------------------------------------------------------------------------
 
-    def _of_sender(self, side: Side, message: bytes) -> None:
+    def _of_sender(self, side: Side, kind: Kind, message: bytes) -> None:
         """A message with the id of its sender, which wishes that the call end, or says that it has (PP20)."""
         number = wire.call_id(message)
-        notify = wire.kind_of(message) is Kind.CALL_DISCONNECT_NOTIFY
-        call = self._calls.by_own(side, number, side.other if notify else side)
+        has_ended = kind is Kind.CALL_DISCONNECT_NOTIFY
+        call = self._calls.by_own(side, number, side.other if has_ended else side)
         if call is None:
-            self._unknown_call(side, message, number)
+            self._unknown_call(side, kind, message, number)
             return
         self._out.send(side.other, wire.with_id(message, CALL_AT, call.ends[side].known))
-        if notify:
+        if has_ended:
             self._calls.end(call, "disconnected", wire.disconnected_with(message))
 
-    def _of_receiver(self, side: Side, message: bytes) -> None:
+    def _of_receiver(self, side: Side, kind: Kind, message: bytes) -> None:
         """A message with the id of its receiver."""
         number = wire.call_id(message)
-        is_linked = wire.kind_of(message) is Kind.SET_LINK_INFO
-        call = self._calls.by_known(side.other, number, None if is_linked else side.other)
+        pns = None if kind is Kind.SET_LINK_INFO else side.other
+        call = self._calls.by_known(side.other, number, pns)
         if call is None:
-            self._unknown_call(side, message, number)
+            self._unknown_call(side, kind, message, number)
             return
         self._out.send(side.other, wire.with_id(message, CALL_AT, call.ends[side.other].own))
 
-    def _unknown_call(self, side: Side, message: bytes, number: int) -> None:
+    def _unknown_call(self, side: Side, kind: Kind, message: bytes, number: int) -> None:
         """Whoever reads the message knows best what to do about it (PP20)."""
-        self._tell_unknown(side, message, number)
+        self._tell_unknown(side, kind, number)
         self._out.send(side.other, message)
 
-    def _tell_unknown(self, side: Side, message: bytes, number: int) -> None:
+    def _tell_unknown(self, side: Side, kind: Kind, number: int) -> None:
         self._unknown += 1
         if self._unknown <= MOST_NOTED:
-            kind = Kind(wire.kind_of(message) or 0)
             self._violation("pptp.unknown_call", f"{kind.name} of the {side.value} names call {number}", "passed")
 
     # -- ends ----------------------------------------------------------------------------------------------------------
 
-    def _stop(self, side: Side, message: bytes) -> None:
+    def _stop(self, side: Side, kind: Kind, message: bytes) -> None:
         """A side ends the control connection, and all calls with it."""
         self._out.send(side.other, message)
         self._end_all("stopped")
@@ -325,12 +314,12 @@ def _ids(call: Call) -> dict[str, int]:
     }
 
 
-_READERS: Mapping[Kind, Callable[[PptpEngine, Side, bytes], None]] = {
+_READERS: Mapping[Kind, Callable[[PptpEngine, Side, Kind, bytes], None]] = {
     Kind.STOP_REQUEST: PptpEngine._stop,
-    Kind.OUTGOING_CALL_REQUEST: PptpEngine._outgoing_request,
-    Kind.OUTGOING_CALL_REPLY: PptpEngine._outgoing_reply,
-    Kind.INCOMING_CALL_REQUEST: PptpEngine._incoming_request,
-    Kind.INCOMING_CALL_REPLY: PptpEngine._incoming_reply,
+    Kind.OUTGOING_CALL_REQUEST: PptpEngine._request,
+    Kind.OUTGOING_CALL_REPLY: PptpEngine._reply,
+    Kind.INCOMING_CALL_REQUEST: PptpEngine._request,
+    Kind.INCOMING_CALL_REPLY: PptpEngine._reply,
     Kind.INCOMING_CALL_CONNECTED: PptpEngine._of_receiver,
     Kind.CALL_CLEAR_REQUEST: PptpEngine._of_sender,
     Kind.CALL_DISCONNECT_NOTIFY: PptpEngine._of_sender,
