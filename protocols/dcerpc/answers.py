@@ -34,10 +34,10 @@ ANY = IPv4Address(0)
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Stub:
     """The stub of an answer, and how it is to be read."""
 
-    stub: bytes
+    octets: bytes
     order: Order
     is_wide: bool
     is_signed: bool
@@ -71,32 +71,32 @@ class Answers:
 
     # -- the endpoint mapper -------------------------------------------------------------------------------------------
 
-    def mapped(self, question: Question, heard: Heard) -> bytes | None:
+    def mapped(self, question: Question, stub: Stub) -> bytes | None:
         """The stub of the answer to an ept_map as the client is to read it. None: it is told that the interface is not
         registered. Raises Malformed."""
-        answer = towers.read_answer(heard.stub, heard.order, heard.is_wide)
+        answer = towers.read_answer(stub.octets, stub.order, stub.is_wide)
         outcome = Outcome([], [])
         if not answer.towers:
             self._tell(question, question.tower, None, None)
         for tower in answer.towers:
-            self._map(question, tower, heard.is_signed, outcome)
-        if outcome.refused and not outcome.opened and not heard.is_signed:
+            self._map(question, tower, stub.is_signed, outcome)
+        if outcome.refused and not outcome.opened and not stub.is_signed:
             return None
-        return self._changed("ept_map", heard, outcome)
+        return self._changed("ept_map", stub, outcome)
 
-    def listed(self, heard: Heard) -> bytes:
+    def listed(self, stub: Stub) -> bytes:
         """The same of the answer to an ept_lookup, which has a part of a list (DC19). Raises Malformed."""
-        answer = towers.read_list(heard.stub, heard.order, heard.is_wide)
+        answer = towers.read_list(stub.octets, stub.order, stub.is_wide)
         self._listed += len(answer.towers)
         if answer.status:
             self.tell_list()
         outcome = Outcome([], [])
         for tower in answer.towers:
             if self._options.lookup == "open":
-                self._map(None, tower, heard.is_signed, outcome)
+                self._map(None, tower, stub.is_signed, outcome)
             elif tower.place is not None and self._target(tower.place) is not None:
                 self._replace(tower.place, None, outcome)
-        return self._changed("ept_lookup", heard, outcome)
+        return self._changed("ept_lookup", stub, outcome)
 
     def tell_list(self) -> None:
         """A list is over, or goes no further. Some clients ask for one entry at a time."""
@@ -179,16 +179,16 @@ class Answers:
         before, after = Endpoint(place.host, place.port), Endpoint(host, port)
         outcome.told.append({"field": "tower", "before": before, "after": after})
 
-    def _changed(self, message: str, heard: Heard, outcome: Outcome) -> bytes:
+    def _changed(self, message: str, stub: Stub, outcome: Outcome) -> bytes:
         """The stub with the changes; as it came, if it is signed."""
         if not outcome.changes:
-            return heard.stub
-        if heard.is_signed:
+            return stub.octets
+        if stub.is_signed:
             named = [str(change["before"]) for change in outcome.told[:MAX_TOLD]]
             self._note(Note("dcerpc.signed_address", {"message": message, "addresses": named, **_signed(True)}))
-            return heard.stub
+            return stub.octets
         self._note(Note("address.rewritten", {"message": message, "changes": outcome.told[:MAX_TOLD]}))
-        return replace(heard.stub, outcome.changes)
+        return replace(stub.octets, outcome.changes)
 
     def _tell(self, asked: Question, tower: Tower | None, at: Endpoint | None, known_as: Endpoint | None) -> None:
         interface = None if tower is None else tower.interface
@@ -213,33 +213,33 @@ class Answers:
 
     # -- DCOM ----------------------------------------------------------------------------------------------------------
 
-    def activated(self, heard: Heard, bindings: Bindings | None, asked_for: Uuid | None) -> None:
+    def activated(self, stub: Stub, bindings: Bindings | None, asked_for: Uuid | None) -> None:
         """Where an object is that was activated. Such an answer is never changed (DC31)."""
         facts: dict[str, Any] = {"class_id": None if asked_for is None else uuid_text(asked_for)}
         strings = () if bindings is None else bindings.strings
-        self._note(Note("dcerpc.activation", {**facts, "bindings": _told(strings), **_signed(heard.is_signed)}))
+        self._note(Note("dcerpc.activation", {**facts, "bindings": _told(strings), **_signed(stub.is_signed)}))
         name = "activation" if asked_for is None else f"activation {uuid_text(asked_for)}"
         if bindings is None:
             return
         is_open = self._open_all(name, strings)
-        self._keeps("activation", strings, heard.is_signed)
+        self._keeps("activation", strings, stub.is_signed)
         for port in self._options.callback_ports() if is_open else ():
             if self._ways.call_back(port) is TOO_MANY:
                 self._too_many(f"callbacks from port {port} on")
                 break
 
-    def resolved(self, heard: Heard, bindings: Bindings | None, operation: str) -> tuple[Span, bytes] | None:
+    def resolved(self, stub: Stub, bindings: Bindings | None, operation: str) -> tuple[Span, bytes] | None:
         """Where an object is that was asked for by its exporter, or which host this is (`alive`): what is to be changed
         (DC25)."""
         if bindings is None:
             return None
         if operation != "ServerAlive2":
-            self._note(Note("dcerpc.oxid", {"bindings": _told(bindings.strings), **_signed(heard.is_signed)}))
+            self._note(Note("dcerpc.oxid", {"bindings": _told(bindings.strings), **_signed(stub.is_signed)}))
             self._open_all("oxid", bindings.strings)
         renamed = tuple(map(self._renamed, bindings.strings))
         if renamed == bindings.strings:
             return None
-        if heard.is_signed:
+        if stub.is_signed:
             self._keeps(operation, bindings.strings, True)
             return None
         changes = [
@@ -248,7 +248,7 @@ class Answers:
             if before != after
         ]
         self._note(Note("address.rewritten", {"message": operation, "changes": changes[:MAX_TOLD]}))
-        return bindings.span, dcom.write_bindings(bindings, renamed, heard.order, heard.is_wide)
+        return bindings.span, dcom.write_bindings(bindings, renamed, stub.order, stub.is_wide)
 
     def _renamed(self, binding: Binding) -> Binding:
         """A binding by the address that the client knows its server by; the port stays (DC39)."""

@@ -60,6 +60,13 @@ def operation_of(context: Context | None, number: int, options: DcerpcOptions) -
     return known.get(number, Operation.OTHER)
 
 
+def refused_by(operation: Operation, options: DcerpcOptions) -> str | None:
+    """The rule by which the server is not even asked (DC14, DC19). None: it is asked."""
+    if operation in WRITES:
+        return "dcerpc.epm_write"
+    return "dcerpc.lookup" if operation is Operation.LOOKUP and options.lookup == "deny" else None
+
+
 @dataclass(slots=True)
 class Call:
     """A call on an interface that is read here."""

@@ -18,22 +18,23 @@ from protocols.contract.effects import Abort, Close, Effect, Note, Outbox, viola
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 from protocols.dcerpc import towers
-from protocols.dcerpc.answers import Answers, Heard
+from protocols.dcerpc.answers import Answers, Stub
+from protocols.dcerpc.association import Context
+from protocols.dcerpc.calls import Operation, operation_of, refused_by
 from protocols.dcerpc.endpoints import Shared, Ways
 from protocols.dcerpc.interfaces import ENDPOINT_MAPPER, name_of
 from protocols.dcerpc.options import DcerpcOptions
-from protocols.dcerpc.wire import Order, Uuid, order_of, swapped
+from protocols.dcerpc.wire import Order, Syntax, order_of, swapped
 from protocols.toolbox.memory import Holding
+from protocols.toolbox.once import Once
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 HEAD_BYTES = 80
 LENGTH_AT = 74
 """Where the length of the body stands in the head (DC40)."""
-REQUEST, PING, RESPONSE, LAST_KIND = 0, 1, 2, 10
+REQUEST, RESPONSE, LAST_KIND = 0, 2, 10
 FRAGMENT = 0x04
-INSERT, DELETE, LOOKUP, MAP, MGMT_DELETE = 0, 1, 2, 3, 6
-WRITES = frozenset({INSERT, DELETE, MGMT_DELETE})
 MAX_PENDING = 64
 """How many calls of one flow are remembered. The oldest one is forgotten."""
 IDLE_SECONDS = 30.0
@@ -51,9 +52,8 @@ class Head(NamedTuple):
     kind: int
     is_fragment: bool
     order: Order
-    interface: Uuid
-    version: int
-    """Of the interface: the major one."""
+    context: Context
+    """Which interface it is about. Its stub is in NDR32, as that of every datagram is."""
     call: tuple[bytes, int]
     """Activity and sequence number: an answer has those of its request."""
     operation: int
@@ -74,8 +74,8 @@ def read_head(data: bytes) -> Head:
     if order == ">":
         interface, activity = (swapped(each) for each in (interface, activity))
     is_fragment = bool(data[2] & FRAGMENT)
-    call = activity, sequence
-    return Head(data[1], is_fragment, order, interface, version & 0xFFFF, call, operation, body, data[78] != 0)
+    context, call = Context(Syntax(interface, version & 0xFFFF, version >> 16), False), (activity, sequence)
+    return Head(data[1], is_fragment, order, context, call, operation, body, data[78] != 0)
 
 
 @dataclass(slots=True)
@@ -91,7 +91,7 @@ class DatagramEngine(Engine):
     """What one client port says to the endpoint mapper of a server."""
 
     __slots__ = (
-        "_active_at", "_answers", "_held", "_is_over", "_options", "_out", "_peers", "_pending", "_shared", "_told",
+        "_active_at", "_answers", "_held", "_is_over", "_once", "_options", "_out", "_peers", "_pending", "_shared",
         "_ways",
     )  # fmt: skip
 
@@ -100,12 +100,11 @@ class DatagramEngine(Engine):
         self._options = options
         self._shared = shared
         self._out = Outbox()
+        self._once = Once(self._out.add)
         self._ways = Ways(peers, options, pinholes, shared)
         self._answers = Answers(peers, options, self._ways, self._out.add)
         self._pending: OrderedDict[tuple[bytes, int], Pending] = OrderedDict()
         self._held = Holding(shared.held, peers.client.host)
-        self._told: set[str] = set()
-        """Rules and events of which one line a flow is enough."""
         self._is_over = False
         self._active_at = now
 
@@ -114,8 +113,7 @@ class DatagramEngine(Engine):
         try:
             head = read_head(data)
             if side is CLIENT:
-                if self._may_call(head, now):
-                    self._of_client(head, data)
+                self._of_client(head, data, now)
             else:
                 self._of_server(head, data)
         except Malformed as bad:
@@ -136,25 +134,24 @@ class DatagramEngine(Engine):
         self._pending.clear()
         self._count_held()
 
-    def _of_client(self, head: Head, data: bytes) -> None:
-        if head.kind == REQUEST and (head.interface, head.version) == (ENDPOINT_MAPPER, 3):
-            if head.operation in WRITES or (head.operation == LOOKUP and self._options.lookup == "deny"):
-                rule = "dcerpc.epm_write" if head.operation in WRITES else "dcerpc.lookup"
-                self._out.add(violation(rule, f"operation {head.operation}", "dropped"))
-                return
-            if head.operation == MAP and not self._asks(head):
-                return
-        self._out.send(SERVER, data)
+    def _of_client(self, head: Head, data: bytes, now: float) -> None:
+        operation = operation_of(head.context, head.operation, self._options) if head.kind == REQUEST else None
+        if not self._may_call(operation, now):
+            return
+        if operation is not None and (rule := refused_by(operation, self._options)) is not None:
+            self._out.add(violation(rule, operation.value, "dropped"))
+        elif operation is not Operation.MAP or self._asks(head):
+            self._out.send(SERVER, data)
 
-    def _may_call(self, head: Head, now: float) -> bool:
+    def _may_call(self, operation: Operation | None, now: float) -> bool:
         """Whether the rates allow one more datagram of this client."""
         rates, source, options = self._shared.rates, self._peers.client.host, self._options
         is_allowed = rates.may_call(source, "call", options.udp_calls, now)
-        if is_allowed and (head.kind, head.interface, head.operation) == (REQUEST, ENDPOINT_MAPPER, LOOKUP):
+        if is_allowed and operation is Operation.LOOKUP:
             is_allowed = rates.may_call(source, "lookup", options.udp_lookups, now)
         if not is_allowed:
-            what = f"operation {head.operation}, and more datagrams of {source} in a second"
-            self._once(violation("dcerpc.rate", what, "dropped"), "dcerpc.rate")
+            what = f"{(operation or Operation.OTHER).value}, and more datagrams of {source} in a second"
+            self._once(violation("dcerpc.rate", what, "dropped"))
         return is_allowed
 
     def _asks(self, head: Head) -> bool:
@@ -173,16 +170,11 @@ class DatagramEngine(Engine):
         return True
 
     def _unread(self, why: str) -> None:
-        self._once(Note("dcerpc.unread", {"operation": "ept_map", "why": why}), "dcerpc.unread")
-
-    def _once(self, note: Note, name: str) -> None:
-        if name not in self._told:
-            self._told.add(name)
-            self._out.add(note)
+        self._once(Note("dcerpc.unread", {"operation": "ept_map", "why": why}))
 
     def _of_server(self, head: Head, data: bytes) -> None:
         pending = self._pending.get(head.call) if head.kind == RESPONSE else None
-        if pending is None or head.interface != ENDPOINT_MAPPER:
+        if pending is None or head.context.interface.uuid != ENDPOINT_MAPPER:
             self._out.send(CLIENT, data)
             return
         if head.is_fragment or head.is_signed:
@@ -201,8 +193,7 @@ class DatagramEngine(Engine):
     def _changed(self, pending: Pending, head: Head, data: bytes) -> bytes:
         """The answer as the client is to read it. What is refused reads as not registered, in as many octets or
         fewer. Raises Malformed."""
-        heard = Heard(head.body, head.order, False, False)
-        stub = self._answers.mapped(pending.question, heard)
+        stub = self._answers.mapped(pending.question, Stub(head.body, head.order, False, False))
         if stub is None:
             stub = towers.nothing_found(pending.question, False, head.order)
             return data[:LENGTH_AT] + pack(f"{head.order}H", len(stub)) + data[LENGTH_AT + 2 : HEAD_BYTES] + stub

@@ -1,6 +1,8 @@
 """Endpoints that are open, by the answers of endpoint mappers and activators; and what the engines of a daemon share.
 
-There is one for each client and port of a server, whichever interface was asked for (DC34, DC35).
+There is one for each client and port of a server, whichever interface was asked for (DC34, DC35). It is closed when
+`hold` has passed since an answer named it and since a connection by it began or ended, whatever has become of the
+session that asked; or before that by an operator, and by a reload that denies this session.
 """
 
 from __future__ import annotations

@@ -29,15 +29,16 @@ from protocols.contract.effects import Abort, Close, Effect, Finish, Note, Outbo
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 from protocols.dcerpc import dcom, towers, wire
-from protocols.dcerpc.answers import Answers, Heard
+from protocols.dcerpc.answers import Answers, Stub
 from protocols.dcerpc.association import Association
-from protocols.dcerpc.calls import ACTIVATES, ASKED_IN_FULL, WRITES, Call, Operation, operation_of
+from protocols.dcerpc.calls import ACTIVATES, ASKED_IN_FULL, Call, Operation, operation_of, refused_by
 from protocols.dcerpc.endpoints import Shared, Ways
 from protocols.dcerpc.interfaces import name_of
 from protocols.dcerpc.ndr import Joined
 from protocols.dcerpc.options import DcerpcOptions
 from protocols.dcerpc.wire import Kind, Pdu, Request, Response
 from protocols.toolbox.memory import Holding
+from protocols.toolbox.once import Once
 from protocols.toolbox.packets import Packets
 from protocols.toolbox.spans import Span, replace
 
@@ -57,13 +58,14 @@ class SessionEngine(Engine):
 
     __slots__ = (
         "_active_at", "_answers", "_association", "_buffers", "_calls", "_has_server_ended", "_has_spoken", "_held",
-        "_is_over", "_options", "_out", "_peers", "_told", "_ways",
+        "_is_over", "_once", "_options", "_out", "_peers", "_ways",
     )  # fmt: skip
 
     def __init__(self, peers: Peers, options: DcerpcOptions, pinholes: Pinholes, now: float, shared: Shared) -> None:
         self._peers = peers
         self._options = options
         self._out = Outbox()
+        self._once = Once(self._out.add)
         self._ways = Ways(peers, options, pinholes, shared)
         self._answers = Answers(peers, options, self._ways, self._out.add)
         self._association = Association()
@@ -75,8 +77,6 @@ class SessionEngine(Engine):
         """Whether the client has begun with a bind."""
         self._has_server_ended = False
         self._is_over = False
-        self._told: set[str] = set()
-        """Rules and events of which one line a connection is enough."""
         self._active_at = now
 
     # -- what comes in -------------------------------------------------------------------------------------------------
@@ -187,13 +187,10 @@ class SessionEngine(Engine):
             self._out.send(CLIENT, call.answer.raw)
 
     def _is_refused(self, pdu: Pdu, request: Request, operation: Operation) -> bool:
-        """Whether the server is not even asked (DC14, DC19). The client hears why; one that asks in fragments, which
-        nobody does, loses its connection."""
-        if operation in WRITES:
-            rule = "dcerpc.epm_write"
-        elif operation is Operation.LOOKUP and self._options.lookup == "deny":
-            rule = "dcerpc.lookup"
-        else:
+        """Whether the server is not even asked. The client hears why; one that asks in fragments, which nobody does,
+        loses its connection."""
+        rule = refused_by(operation, self._options)
+        if rule is None:
             return False
         if not pdu.flags & wire.LAST:
             self._end(rule, f"{operation.value} in fragments", "refused")
@@ -284,58 +281,51 @@ class SessionEngine(Engine):
 
     def _answered(self, number: int, call: Call, joined: Joined) -> None:
         """A whole answer that is read."""
-        heard = Heard(joined.stub, joined.order, call.is_wide, joined.trailers)
+        stub = Stub(joined.stub, joined.order, call.is_wide, joined.trailers)
         try:
             if call.question is not None:
-                stub = self._answers.mapped(call.question, heard)
-                if stub is None:
-                    stub = towers.nothing_found(call.question, call.is_wide)
-                    self._answer(wire.response(number, call.context, stub))
+                changed = self._answers.mapped(call.question, stub)
+                if changed is None:
+                    nothing = towers.nothing_found(call.question, call.is_wide)
+                    self._answer(wire.response(number, call.context, nothing))
                     return
-                raw = joined.raw if stub == heard.stub else joined.replaced(stub)
+                raw = joined.replaced(changed)
             elif call.operation is Operation.LOOKUP:
-                stub = self._answers.listed(heard)
-                raw = joined.raw if stub == heard.stub else joined.replaced(stub)
+                raw = joined.replaced(self._answers.listed(stub))
             else:
-                raw = self._read_dcom(call, heard, joined)
+                raw = self._read_dcom(call, stub, joined)
         except Malformed as bad:
             self._refuse(number, call, "dcerpc.malformed", f"answer to {call.operation.value}: {bad}")
             return
         self._out.send(CLIENT, raw)
 
-    def _read_dcom(self, call: Call, heard: Heard, joined: Joined) -> bytes:
+    def _read_dcom(self, call: Call, stub: Stub, joined: Joined) -> bytes:
         """What an answer of DCOM opens, and how it reads for the client. Raises Malformed."""
-        order, is_wide, operation = heard.order, heard.is_wide, call.operation
+        octets, order, is_wide, operation = stub.octets, stub.order, stub.is_wide, call.operation
         if operation in ACTIVATES:
             read = dcom.read_remote_activation if operation is Operation.REMOTE_ACTIVATION else dcom.read_activated
-            self._answers.activated(heard, read(heard.stub, order, is_wide), call.asked_for)
+            self._answers.activated(stub, read(octets, order, is_wide), call.asked_for)
             return joined.raw
         read = dcom.read_alive if operation is Operation.ALIVE2 else dcom.read_resolved
-        change = self._answers.resolved(heard, read(heard.stub, order, is_wide), operation.value)
+        change = self._answers.resolved(stub, read(octets, order, is_wide), operation.value)
         if change is None:
             return joined.raw
         (start, end), new = change
         # What stands behind it is aligned to four octets, as the array before it was.
         behind = end + -end % 4
         new += bytes(-(start + len(new)) % 4)
-        resized = joined.resized(replace(heard.stub, [(Span(start, min(behind, len(heard.stub))), new)]))
+        resized = joined.resized(replace(octets, [(Span(start, min(behind, len(octets))), new)]))
         return joined.raw if resized is None else resized
 
     # -- both ----------------------------------------------------------------------------------------------------------
 
     def _unsolicited(self, what: str) -> None:
         """It passes: only what belongs to a call opens anything (DC21)."""
-        self._once(violation("dcerpc.unsolicited", what, "passed, nothing opened"), "dcerpc.unsolicited")
+        self._once(violation("dcerpc.unsolicited", what, "passed, nothing opened"))
 
     def _sealed(self, operation: Operation) -> None:
         """DC12."""
         self._once(Note("dcerpc.sealed", {"operation": operation.value}))
-
-    def _once(self, note: Note, name: str = "") -> None:
-        name = name or note.event
-        if name not in self._told:
-            self._told.add(name)
-            self._out.add(note)
 
     def _answer(self, raw: bytes) -> None:
         """A PDU of ours, unless the client has seen the end of the server's."""

@@ -37,6 +37,7 @@ from protocols.pmap.programs import Procedure, name_of, procedure
 from protocols.pmap.services import Shared, Ways
 from protocols.pmap.wire import Call, RecordBuffer, Reply, Status
 from protocols.toolbox.memory import Holding
+from protocols.toolbox.once import Once
 from protocols.toolbox.spans import replace
 
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
@@ -80,7 +81,7 @@ class PmapEngine(Engine):
 
     __slots__ = (
         "_active_at", "_answers", "_buffers", "_has_server_ended", "_has_spoken", "_held", "_is_over", "_is_stream",
-        "_options", "_out", "_peers", "_pending", "_shared", "_told", "_ways",
+        "_once", "_options", "_out", "_peers", "_pending", "_shared", "_ways",
     )  # fmt: skip
 
     def __init__(self, peers: Peers, options: PmapOptions, pinholes: Pinholes, now: float, shared: Shared) -> None:
@@ -89,6 +90,7 @@ class PmapEngine(Engine):
         self._shared = shared
         self._is_stream = peers.transport is Transport.TCP
         self._out = Outbox()
+        self._once = Once(self._out.add)
         self._ways = Ways(peers, options, pinholes, shared)
         self._answers = Answers(peers, options, self._ways, self._out.add)
         self._pending: OrderedDict[int, Pending] = OrderedDict()
@@ -101,8 +103,6 @@ class PmapEngine(Engine):
         self._has_server_ended = False
         """Whether the client has been told that its server says no more."""
         self._is_over = False
-        self._told: set[str] = set()
-        """Rules of which one line a session is enough."""
         self._active_at = now
 
     # -- what comes in -------------------------------------------------------------------------------------------------
@@ -189,9 +189,8 @@ class PmapEngine(Engine):
         is_allowed = rates.may_call(source, "call", options.udp_calls, now)
         if is_allowed and what in LONG:
             is_allowed = rates.may_call(source, "dump", options.udp_dumps, now)
-        if not is_allowed and "pmap.rate" not in self._told:
-            self._told.add("pmap.rate")
-            self._out.add(violation("pmap.rate", f"{what.value}, and more calls of {source} in a second", "dropped"))
+        if not is_allowed:
+            self._once(violation("pmap.rate", f"{what.value}, and more calls of {source} in a second", "dropped"))
         return is_allowed
 
     def _refuse(self, call: Call, rule: str, detail: str, status: Status, *, is_told: bool = True) -> None:

@@ -1,2 +1,2 @@
-"""What several protocols share: lines, spans, pieces of grammar, clocks, rates, services that are open, and memory with
-a budget."""
+"""What several protocols share: lines, packets, spans, pieces of grammar, clocks, rates, services that are open, memory
+with a budget, and what the log is told once."""

@@ -1,8 +1,11 @@
-"""What the SIP engines of a daemon remember for each other, and how many bytes all of it may take.
+"""How many bytes the engines of a daemon may have in memory because of their peers: of what is not whole yet, and of
+what SIP remembers.
 
-Spellings, hidden Call-IDs and answers are kept so that each party gets its own words back. All of these come from
-peers, so they have one budget. When it is used up, the oldest entry of the largest store goes: a peer that fills one
-store with odd values loses what is in that store, and other stores keep theirs.
+`Held` counts the bytes of unfinished messages, for all sessions of a helper and for each client.
+
+The SIP engines remember spellings, hidden Call-IDs and answers, so that each party gets its own words back. All of
+these come from peers, so they have one budget, a `Memory`. When it is used up, the oldest entry of the largest store
+goes: a peer that fills one store with odd values loses what is in that store, and other stores keep theirs.
 """
 
 from __future__ import annotations
