@@ -33,8 +33,8 @@ class Engine(ABC):
     """The base class of engines. It has an answer for every call but `receive`; an engine overrides those that it cares
     about.
 
-    This is the one base class of the project that has behaviour: without it every engine would repeat some seven
-    methods that do nothing. `now` is in seconds of a monotonic clock.
+    Base classes with behaviour are few here. Without this one every engine would repeat some seven methods that do
+    nothing. `now` is in seconds of a monotonic clock.
 
     After an engine has returned an Abort, a Close or a Splice it gets no more bytes and no more ends. After a Splice it
     is not called at all. After an Abort or a Close, and after both sides have ended by themselves, the engine is told
@@ -58,7 +58,7 @@ class Engine(ABC):
 
     def copy(self, is_wanted: bool) -> None:
         """From now on the engine returns a `Copy` of each message that it reads and sends, or does so no more."""
-        return None  # who is traced learns of other engines' messages alone
+        return None  # without copies, whoever traces sessions sees nothing of this one
 
     def is_needed(self) -> bool:
         """Whether the engine looks after something that goes on while both sides are silent, and after they are gone

@@ -31,22 +31,7 @@ _OF_EVENTS = (
 )
 @with_config
 @with_json
-@with_filters(
-    (
-        "event",
-        "helper",
-        "client",
-        "server",
-        "address",
-        "policy",
-        "session",
-        "pinhole",
-        "call_id",
-        "reason",
-        "rule",
-        "text",
-    )
-)
+@with_filters(_OF_EVENTS)
 def events(path: str | None, as_json: bool, query: Query) -> None:
     """Show the lines of the audit log as they are written, wherever it goes to.
 

@@ -11,7 +11,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema, model_vali
 from proxy.config.section import Section
 from proxy.config.values import parse_name, parse_path, wrong
 from proxy.config.written import TEXT, Seconds
-from proxy.record.syslog import FACILITIES, Collector
+from proxy.record.syslog import Collector
 
 Form = Literal["json", "console", "ecs", "cef"]
 _JSON = ("json", "ecs")
@@ -47,7 +47,6 @@ def parse_collector(value: Any) -> Collector:
 _To = Annotated[str, PlainValidator(parse_to), WithJsonSchema(TEXT)]
 _Path = Annotated[str, PlainValidator(parse_path), WithJsonSchema({**TEXT, "pattern": "^/"})]
 _Collector = Annotated[Collector, PlainValidator(parse_collector), PlainSerializer(str), WithJsonSchema(TEXT)]
-_Facility = Annotated[str, WithJsonSchema({"enum": list(FACILITIES)})]
 _Node = Annotated[str, PlainValidator(parse_name), WithJsonSchema({**TEXT, "minLength": 1, "maxLength": 63})]
 
 

@@ -28,7 +28,7 @@ ENTRANCE = "fastpath"
 USER = "pinhole-fastpath"
 """The user of a holder that is a service of its own."""
 NEEDED = {privileges.NET_ADMIN: "CAP_NET_ADMIN", privileges.BPF: "CAP_BPF"}
-"""The rights of this process, and all of them, by their numbers."""
+"""The rights that a holder has, by their numbers. It has no others."""
 WAY = "PINHOLE_FASTPATH_WAY"
 """A variable of the environment: `clsact` attaches programs as on a kernel before 6.6."""
 LOOPBACK = 1

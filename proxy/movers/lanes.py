@@ -182,8 +182,7 @@ class Lane:
         self._before = NOTHING
         """What passed before the last restart or recall."""
 
-    # -- the life of a lane
-    # ---------------------------------------------------------------------------------------------
+    # -- the life of a lane --------------------------------------------------------------------------------------------
 
     def start(self, source: Address, at: Stand | None, out: UdpEndpoint) -> None:
         """Take packets from this source as they come to this stand, and send them by this endpoint. A second call

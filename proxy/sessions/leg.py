@@ -102,11 +102,6 @@ class Leg:
         """Whether the kernel has taken every byte."""
         return not self._waiting
 
-    @property
-    def is_finished(self) -> bool:
-        """Whether our last byte and the half-close behind it have gone out."""
-        return self._finishing and not self._waiting
-
     def resume(self) -> None:
         """Read from now on, unless the peer has ended its stream."""
         if not (self.is_reading or self.has_ended):

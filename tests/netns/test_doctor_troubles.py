@@ -433,10 +433,4 @@ _SHOWS: tuple[list[str], ...] = ([], ["ss"], ["sudo"], ["modprobe"], ["systemctl
 
 def _mends(finding: Finding) -> bool:
     """Whether the remedy is a command that changes something here."""
-    return finding.remedy.partition("#")[0].split(maxsplit=1)[:1] not in (
-        [],
-        ["ss"],
-        ["sudo"],
-        ["modprobe"],
-        ["systemctl"],
-    )
+    return finding.remedy.partition("#")[0].split(maxsplit=1)[:1] not in _SHOWS

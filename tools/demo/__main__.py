@@ -33,8 +33,8 @@ from tools.peers.ftp import TransferFailed
 
 def demonstrate(backend: BackendName, log: Path, console: Console) -> Report:
     """Runs everything, with progress on the console; the audit log goes to a file."""
-    missing = HELPERS.keys() - DEMONSTRATIONS.keys() - NOT_SHOWN
-    report = Report({}, [], [f"{name}: nothing to show it with" for name in sorted(missing)])
+    left_out = HELPERS.keys() - DEMONSTRATIONS.keys() - NOT_SHOWN
+    report = Report({}, [], [f"{name}: nothing to show it with" for name in sorted(left_out)])
     columns = (
         SpinnerColumn(), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TextColumn("{task.description}"),
     )  # fmt: skip

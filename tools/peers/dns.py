@@ -23,7 +23,6 @@ from tools.peers.programs import program
 
 Address = IPv4Address | IPv6Address
 PORT = 53
-ZONE = "example"
 TRANSPORTS = ("udp", "tcp")
 
 RECORDS = (

@@ -103,8 +103,6 @@ SERVERS: dict[str, Serve] = {"ngircd": ngircd, "inspircd": inspircd}
 class User(ABC):
     """A user with a client, who is told what to do by a pipe."""
 
-    can_be_passive = False
-    """Whether the client offers so that the other one has to wait for it (port 0)."""
     speaks_ipv6 = True
 
     def __init__(self, host: Host, nick: str, home: Path) -> None:
@@ -238,8 +236,6 @@ Irssi::input_add(fileno($pipe), INPUT_READ, sub {
 
 class Irssi(User):
     """It looks at its screen for a terminal, so it has one of `script`."""
-
-    can_be_passive = True
 
     def command(self, server: Address) -> Sequence[str]:
         scripts = self.home / "scripts" / "autorun"

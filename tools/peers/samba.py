@@ -159,12 +159,6 @@ _, at, name, version = sys.argv
 print(epm.hept_map(at, uuid.uuidtup_to_bin((name, version)), protocol="ncacn_ip_tcp"))
 """
 
-_LOOKUP = """
-import sys
-from impacket.dcerpc.v5 import epm
-print(len(epm.hept_lookup(sys.argv[1])))
-"""
-
 
 def maps(host: Host, at: Address, interface: str, version: str = "1.0") -> int:
     """The port at which impacket finds an interface. Raises CallFailed."""
