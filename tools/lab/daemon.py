@@ -186,21 +186,24 @@ class Daemon:
             raise RuntimeError(f"pinhole did not end ({self.wait()}):\n{self.stderr.read_text()}")
         if self._process is not None and not self._is_to_end:
             raise RuntimeError(f"pinhole ended by itself ({self.wait()}):\n{self.stderr.read_text()}")
-        if self._tree == ROOT and (wrong := [fault for line in self.audit() for fault in faults(line)]):
+        if self._tree == ROOT and (wrong := [fault for line in self._lines() for fault in faults(line)]):
             raise RuntimeError("lines that the catalogue does not know:\n" + "\n".join(wrong[:20]))
 
     # -- what it says ---------------------------------------------------------------------------------------------
 
     def audit(self, event: str = "", **facts: Any) -> list[dict[str, Any]]:
         """The lines of the audit log so far: of one event, with these facts."""
-        if not self.log.exists():
-            return []
-        lines = [json.loads(line) for line in self.log.read_text().splitlines(keepends=True) if line.endswith("\n")]
         return [
             line
-            for line in lines
+            for line in self._lines()
             if (not event or line["event"] == event) and all(line.get(key) == value for key, value in facts.items())
         ]
+
+    def _lines(self) -> Iterator[dict[str, Any]]:
+        """All that are whole, one after the other: a log of hours is not to be held at once."""
+        if self.log.exists():
+            with self.log.open() as lines:
+                yield from (json.loads(line) for line in lines if line.endswith("\n"))
 
     def wait_for(self, event: str, count: int = 1, **facts: Any) -> dict[str, Any]:
         """The newest such line, when there are `count` of them. Raises TimeoutError with the end of the log."""
