@@ -5,6 +5,7 @@ They are those of Debian 13, and its package asks for the same ones.
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import tomllib
@@ -42,6 +43,13 @@ def test_the_package_for_debian_13_asks_for_the_same_versions() -> None:
 def test_what_is_tested_is_the_oldest_version_of_each_package() -> None:
     pinned = dict(re.findall(r"^([\w.-]+)==(\S+)", (ROOT / "tests/oldest.lock").read_text(), re.MULTILINE))
     assert {name: pinned.get(name) for name in _declared()} == _declared()
+
+
+def test_what_comes_from_npm_is_pinned_by_hashes_whatever_registry_it_comes_from() -> None:
+    """npm writes down where each package was, unless it is asked not to (`tools/lock`)."""
+    _, *packages = json.loads((ROOT / "tests/interop/npm/package-lock.json").read_text())["packages"].values()
+    assert packages
+    assert [one for one in packages if not one["integrity"].startswith("sha512-") or "resolved" in one] == []
 
 
 @pytest.mark.slow

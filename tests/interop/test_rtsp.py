@@ -8,10 +8,10 @@ import pytest
 
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways, pinhole
-from tools.lab.capture import datagrams
+from tools.lab.capture import conversations, datagrams
 from tools.lab.gateways import ROLES, Gateway
 from tools.peers import rtsp
-from tools.peers.rtsp import AIORTSP, FFMPEG, LOCKED_PORT, RTSPSRC, VLC_PORT, Client, NotPlayed
+from tools.peers.rtsp import AIORTSP, FFMPEG, LOCKED_PORT, NPM, PACKETS, PORT, RTSPSRC, VLC_PORT, Client, NotPlayed
 
 pytestmark = [pytest.mark.interop, pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -25,6 +25,9 @@ PLAYED = [
     (RTSPSRC, "tcp", 6),
     (AIORTSP, "udp", 4),
     (AIORTSP, "tcp", 4),
+    (NPM, "udp", 4),
+    (NPM, "udp", 6),
+    (NPM, "tcp", 4),
 ]
 LEAST_PACKETS = 12
 
@@ -110,6 +113,39 @@ def test_each_packet_of_the_picture_comes_as_it_was_sent(gateway: Gateway) -> No
     assert [payload for payload in opening[:5] if payload not in arrived] == []
 
 
+def test_what_a_client_took_is_what_was_sent_by_udp(gateway: Gateway) -> None:
+    before = len(gateway.daemon.audit("rtsp.ended"))
+    with gateway.server.capture("eth0", "udp") as far:
+        took = rtsp.packets_taken(NPM.play(gateway.client, gateway.dialled(4)))
+        sent = [one.payload for one in datagrams(far.collect()) if one.source[0] == gateway.server.v4]
+    assert len(took) == PACKETS
+    assert [payload for payload in sent if payload in took] == took
+    assert ended(gateway, before)["cause"] == "teardown"
+
+
+def test_what_a_client_took_is_what_was_sent_interleaved(gateway: Gateway) -> None:
+    before = len(gateway.daemon.audit("rtsp.ended"))
+    with gateway.server.capture("eth0", f"tcp port {PORT}") as far:
+        took = rtsp.packets_taken(NPM.play(gateway.client, gateway.dialled(4), "tcp"))
+        (sent,) = (one.from_server for one in conversations(far.collect(), PORT))
+    assert len(took) == PACKETS
+    at = 0
+    for packet in took:
+        frame = b"$\0" + len(packet).to_bytes(2, "big") + packet
+        at = sent.index(frame, at) + len(frame)
+    assert ended(gateway, before)["cause"] == "teardown"
+
+
+def test_a_client_that_is_cut_off_takes_its_session_along(gateway: Gateway) -> None:
+    before, playing = len(gateway.daemon.audit("rtsp.ended")), len(gateway.daemon.audit("rtsp.play"))
+    process = rtsp.play_on(gateway.client, gateway.dialled(4), "tcp")
+    try:
+        gateway.daemon.wait_for("rtsp.play", count=playing + 1)
+    finally:
+        gateway.client.end(process, 1)
+    assert ended(gateway, before)["cause"] == "lost"
+
+
 def test_of_all_complaints_of_rtspsrc_only_that_of_its_own_pause_is_none() -> None:
     said = b"""
 ERROR: from element /GstPipeline:pipeline0/GstRTSPSrc:s: Could not write to resource.
@@ -139,9 +175,10 @@ def test_without_its_helper_no_picture_comes_by_udp() -> None:
             """
         )
         with rtsp.gst_server(lab.server):
-            with pytest.raises(NotPlayed):
-                rtsp.run(lab.client, FFMPEG.command(rtsp.url(lab.server.v4, "live"), "udp"), seconds=4)
-            FFMPEG.play(lab.client, lab.server.v4, "tcp")
+            for client in (FFMPEG, NPM):
+                with pytest.raises(NotPlayed):
+                    rtsp.run(lab.client, client.command(rtsp.url(lab.server.v4, "live"), "udp"), seconds=4)
+                client.play(lab.client, lab.server.v4, "tcp")
 
 
 def test_clients_that_may_have_no_udp_ask_for_media_in_their_connection() -> None:

@@ -1,4 +1,5 @@
-"""Real servers and clients of RTSP: GStreamer's server and rtspsrc, VLC, ffmpeg to play and to publish, and aiortsp.
+"""Real servers and clients of RTSP: GStreamer's server and rtspsrc, VLC, ffmpeg to play and to publish, aiortsp, and
+clients from npm.
 
 Servers are unpacked, not installed, with what they need beside them. A client plays until it has so many frames of
 picture, so that it ends well only if the picture has come.
@@ -118,17 +119,17 @@ class Client:
     name: str
     command: Callable[[str, str], Sequence[str]]
 
-    def play(self, host: Host, at: Address, transport: str = "udp", user: str = "", port: int = PORT) -> None:
-        """`user` as viewer:secret. Raises NotPlayed."""
-        run(host, self.command(url(at, "live", user, port), transport))
+    def play(self, host: Host, at: Address, transport: str = "udp", user: str = "", port: int = PORT) -> bytes:
+        """`user` as viewer:secret. Returns what the client says. Raises NotPlayed."""
+        return run(host, self.command(url(at, "live", user, port), transport))
 
 
 def url(at: Address, path: str, user: str = "", port: int = PORT) -> str:
     return f"rtsp://{user and user + '@'}{f'[{at}]' if at.version == 6 else at}:{port}/{path}"
 
 
-def run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> None:
-    """Raises NotPlayed."""
+def run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> bytes:
+    """Returns what the client says. Raises NotPlayed."""
     environment = {**_gstreamer()} if "gst-launch" in command[0] else {**os.environ, "PYTHONPATH": str(BESIDE)}
     process = host.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, env=environment)
     try:
@@ -138,6 +139,8 @@ def run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> None:
         raise NotPlayed(f"{command[0]}: no end") from late
     if process.returncode and not has_only_cancelled_its_pause(said):
         raise NotPlayed(f"{command[0]}: {said.decode(errors='replace')[-2000:]}")
+    assert isinstance(said, bytes)
+    return said
 
 
 def has_only_cancelled_its_pause(said: bytes) -> bool:
@@ -164,9 +167,24 @@ def _aiortsp(at: str, transport: str) -> Sequence[str]:
     return [sys.executable, reader, at.replace("rtsp:", f"{scheme}:", 1), str(PACKETS)]
 
 
+def _npm(at: str, transport: str, packets: int = PACKETS) -> Sequence[str]:
+    return ["node", str(Path(__file__).with_name("rtsp_player.mjs")), at, transport, str(packets)]
+
+
 FFMPEG = Client("ffmpeg", _ffmpeg)
 RTSPSRC = Client("rtspsrc", _rtspsrc)
 AIORTSP = Client("aiortsp", _aiortsp)
+NPM = Client("npm", _npm)
+
+
+def packets_taken(said: bytes) -> list[bytes]:
+    """The packets of the picture among what NPM says."""
+    return [bytes.fromhex(line.decode()) for line in re.findall(rb"^[0-9a-f]+$", said, re.MULTILINE)]
+
+
+def play_on(host: Host, at: Address, transport: str) -> subprocess.Popen[bytes]:
+    """NPM, which plays until it is ended from outside, and then without a word to the server."""
+    return host.popen(_npm(url(at, "live"), transport, sys.maxsize), stdout=subprocess.DEVNULL)
 
 
 def publish(host: Host, at: Address, transport: str = "udp", seconds: float = 0.7) -> None:
