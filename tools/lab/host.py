@@ -22,18 +22,33 @@ _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def _enter(descriptor: int) -> None:
-    if _libc.setns(descriptor, _CLONE_NEWNET):
-        raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
-
-
 def enter(netns: str) -> None:
     """This thread goes into the network namespace, for good."""
     there = os.open(f"{NAMESPACES}/{netns}", os.O_RDONLY)
     try:
-        _enter(there)
+        go_into(there)
     finally:
         os.close(there)
+
+
+def go_into(descriptor: int) -> None:
+    """The same, by a descriptor of the namespace."""
+    if _libc.setns(descriptor, _CLONE_NEWNET):
+        raise OSError(ctypes.get_errno(), f"setns: {os.strerror(ctypes.get_errno())}")
+
+
+@contextlib.contextmanager
+def inside(netns: str) -> Iterator[None]:
+    """Sockets made by this thread in here, and commands started, belong to the namespace, also afterwards."""
+    before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
+    try:
+        enter(netns)
+        try:
+            yield
+        finally:
+            go_into(before)
+    finally:
+        os.close(before)
 
 
 @dataclass(slots=True)
@@ -59,18 +74,9 @@ class Host:
         addresses = self.interfaces[interface] if interface else next(iter(self.interfaces.values()))
         return addresses[0] if version == 4 else addresses[1]
 
-    @contextlib.contextmanager
-    def inside(self) -> Iterator[None]:
+    def inside(self) -> contextlib.AbstractContextManager[None]:
         """Sockets made by this thread in here, and commands started, belong to the host, also afterwards."""
-        before = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-        try:
-            enter(self.netns)
-            try:
-                yield
-            finally:
-                _enter(before)
-        finally:
-            os.close(before)
+        return inside(self.netns)
 
     def run(
         self,

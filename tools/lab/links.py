@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
-import subprocess
+import fcntl
+import socket
+import struct
 import time
 from collections.abc import Iterable
+
+from tools.lab.host import inside
+
+_SIOCGIFFLAGS = 0x8913
+_IFF_UP, _IFF_RUNNING = 0x1, 0x40
+_REQUEST = struct.Struct("16sH14x")
 
 
 def wait_until_up(netns: Iterable[str], seconds: float = 10) -> None:
@@ -16,12 +24,15 @@ def wait_until_up(netns: Iterable[str], seconds: float = 10) -> None:
     """
     end = time.monotonic() + seconds
     for name in netns:
-        command = ("ip", "-n", name, "-brief", "link", "show", "up")
-        while any(line.split()[1] not in ("UP", "UNKNOWN") for line in _output(command).splitlines()):
-            if time.monotonic() > end:
-                raise RuntimeError(f"a link in {name} stays down: {_output(command)}")
-            time.sleep(0.005)
+        with inside(name), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+            while waiting := [link for _, link in socket.if_nameindex() if _is_waiting(sock, link)]:
+                if time.monotonic() > end:
+                    raise RuntimeError(f"links in {name} stay down: {', '.join(waiting)}")
+                time.sleep(0.005)
 
 
-def _output(command: tuple[str, ...]) -> str:
-    return subprocess.run(command, capture_output=True, text=True, check=True, timeout=30).stdout
+def _is_waiting(sock: socket.socket, link: str) -> bool:
+    """Whether it was set up and is not in use yet (netdevice(7))."""
+    answer = fcntl.ioctl(sock, _SIOCGIFFLAGS, _REQUEST.pack(link.encode(), 0))
+    _, flags = _REQUEST.unpack(answer)
+    return bool(flags & _IFF_UP) and not flags & _IFF_RUNNING
