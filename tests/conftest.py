@@ -71,16 +71,23 @@ def choose_path(config: pytest.Config, name: str) -> None:
     daemon.KERNEL_PATH = wanted if ABOUT_MEDIA.search(file.rpartition("/")[2]) else "off"
 
 
+def choose_start(node: Any) -> None:
+    """Daemons are forks, but those that are begun as an administrator begins them."""
+    daemon.IS_FORKED = node.get_closest_marker("executed") is None
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_fixture_setup(fixturedef: pytest.FixtureDef[Any], request: pytest.FixtureRequest) -> None:
     # The parameter itself may be an object whose text is another one in each run.
     number = getattr(request, "param_index", 0)
     choose_path(request.config, f"{request.node.nodeid}::{fixturedef.argname}-{number}")
+    choose_start(request.node)
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_runtest_call(item: pytest.Item) -> None:
     choose_path(item.config, item.nodeid)
+    choose_start(item)
     if (marker := item.get_closest_marker("fastpath")) is not None:
         (daemon.KERNEL_PATH,) = marker.args
 

@@ -21,7 +21,7 @@ from tests.netns.media_site import Site, Talk, both_are_heard, site
 from tests.netns.namespaces import needs_root
 from tools.lab.daemon import COMMAND, ROOT
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.executed, needs_root]
 
 
 class Busy(NamedTuple):

@@ -121,6 +121,7 @@ def ending(sock: socket.socket) -> str:
 # -- least privilege, sudden death -------------------------------------------------------------------------------------
 
 
+@pytest.mark.executed
 def test_it_serves_with_two_capabilities_and_no_more(lab: Lab, daemon: Daemon) -> None:
     status = dict(line.split(":\t", 1) for line in Path(f"/proc/{daemon.pid}/status").read_text().splitlines())
     assert status["Uid"].split()[0] != "0"
@@ -163,6 +164,7 @@ def test_killed_in_mid_transfer_its_pinholes_are_gone_and_sessions_blocked_or_le
 # -- stop, reload, rotate ----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.executed
 def test_asked_to_stop_it_lets_a_transfer_end_and_takes_nothing_new(lab: Lab, daemon: Daemon, held: HeldServer) -> None:
     with server(lab.server, held), Talk(lab.client, str(lab.server.v4)) as talk:
         data = half_way(lab, talk)
@@ -212,6 +214,7 @@ def test_a_new_configuration_holds_for_new_sessions_alone(lab: Lab, daemon: Daem
         assert old.ask("NOOP").startswith("200")
 
 
+@pytest.mark.executed
 @pytest.mark.parametrize("ask", ["reload", "SIGHUP"])
 def test_a_wrong_configuration_is_refused_with_its_lines_and_the_old_stays(lab: Lab, daemon: Daemon, ask: str) -> None:
     daemon.write_config("policies: [{name: all, acton: accept}]")
@@ -232,6 +235,7 @@ def test_a_wrong_configuration_is_refused_with_its_lines_and_the_old_stays(lab: 
         assert talk.ask("NOOP").startswith("200")
 
 
+@pytest.mark.executed
 def test_a_rotated_log_is_begun_anew(lab: Lab, daemon: Daemon) -> None:
     daemon.log.rename(daemon.log.with_suffix(".1"))
     daemon.signal(signal.SIGUSR1)
@@ -241,6 +245,7 @@ def test_a_rotated_log_is_begun_anew(lab: Lab, daemon: Daemon) -> None:
     assert daemon.audit("daemon.started") == []
 
 
+@pytest.mark.executed
 def test_a_second_daemon_is_refused_with_a_reason_and_the_first_goes_on(lab: Lab, daemon: Daemon) -> None:
     second = daemon.command("run", "-c", str(daemon.config), check=False)
     assert second.returncode == 1

@@ -21,8 +21,7 @@ from proxy.host.rules import Backend, input_line
 from proxy.host.rules_iptables import command as iptables
 from tests.netns.namespaces import needs_root
 from tests.netns.talks import Way, call, transfer
-from tools.lab import Lab, pinhole
-from tools.lab.daemon import UNPRIVILEGED
+from tools.lab import Lab, identity, pinhole
 from tools.lab.gateways import BACKENDS, BackendName
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
@@ -58,8 +57,8 @@ UP = ("pinhole", "net", "up")
 OTHER_BACKEND = ("pinhole", "net", "up", "--backend", "nft")
 _OUTPUT = "it drops what programs of this host send"
 _WHOLE_MARK = "it writes whole marks at mangle, after iptables"
-_IPTABLES_USER = ("-m", "owner", "--uid-owner", UNPRIVILEGED, "-j", "ACCEPT")
-_NFT_USER = ("meta", "skuid", UNPRIVILEGED, "accept")
+_IPTABLES_USER = ("-m", "owner", "--uid-owner", identity.USER, "-j", "ACCEPT")
+_NFT_USER = ("meta", "skuid", identity.USER, "accept")
 
 REMEDIES: dict[str, tuple[Remedy, ...]] = {
     "shorewall": (Remedy(_OUTPUT, ("iptables", "-I", "OUTPUT", *_IPTABLES_USER), versions=(4,)),),

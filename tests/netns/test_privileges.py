@@ -26,7 +26,7 @@ from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab
 from tools.lab.daemon import COMMAND, ROOT
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.executed, needs_root]
 
 ALL = "policies: [{name: all, from: [lan0], action: accept}]"
 NONE = "policies: [{name: none, from: [lan0], action: deny}]"

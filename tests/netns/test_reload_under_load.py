@@ -210,6 +210,7 @@ def _descriptors(process: Path) -> int:
     return min(counts)
 
 
+@pytest.mark.executed  # it is asked what memory it holds
 def test_a_hundred_reloads_break_no_call_and_no_transfer_and_leave_nothing() -> None:
     with Lab("nat") as lab, pinhole(lab, VARIANTS[0]) as daemon, contextlib.ExitStack() as open_ones:
         exchange = open_ones.enter_context(bound(lab.server, 5060))

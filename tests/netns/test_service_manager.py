@@ -13,7 +13,7 @@ import pytest
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab
 
-pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
+pytestmark = [pytest.mark.netns, pytest.mark.slow, pytest.mark.executed, needs_root]
 
 ALL = "policies: [{name: all, from: [lan0], action: accept}]\nuser: nobody\n"
 

@@ -15,7 +15,7 @@ import sys
 import tempfile
 import time
 import unittest.mock
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -24,7 +24,8 @@ from proxy.holder import holding, process
 from proxy.holder.process import Child
 from proxy.host.rules import Backend, input_line
 from proxy.record.catalogue import faults
-from tools.lab.forks import FORKS
+from tools.lab import identity
+from tools.lab.forks import FORKS, Fork
 
 if TYPE_CHECKING:
     from tools.lab.lab import Lab
@@ -41,9 +42,9 @@ KERNEL_PATH: KernelPath = "off"
 """What a daemon has that is not told otherwise."""
 ROWS = 4096
 """How many streams the kernel may carry for a daemon that is no child of root's."""
-# What the serving process needs, and nothing else: a pinhole is a socket, and no rule changes.
-CAPABILITIES = "net_raw,net_bind_service"
-UNPRIVILEGED = "nobody"
+IS_FORKED = False
+"""Whether a daemon is a fork of a process that has imported pinhole (`forks.py`). But for its command line, and the
+second that it takes to import, it is then what `pinhole run` begins."""
 RUNNING: list[Daemon] = []
 
 
@@ -77,7 +78,7 @@ class Daemon:
         self.holder: Child | None = None
         """Who holds the kernel path for a daemon that is no child of root's."""
         self.write_config(text)
-        self._process: subprocess.Popen[Any] | None = None
+        self._process: subprocess.Popen[Any] | Fork | None = None
         self._is_to_end = False
 
     def write_config(self, text: str) -> None:
@@ -110,32 +111,11 @@ class Daemon:
     def start(self, *words: str, **limits: int) -> None:
         """Begin to serve. words: further ones for `pinhole run`. limits: for prlimit, as `nofile=64`. Raises
         RuntimeError, with what it said, when it ends."""
-        command: tuple[str, ...] = (*self._under, *COMMAND, "run", "-c", str(self.config), *words)
-        if self._unprivileged:
-            drop = f"-all,+{CAPABILITIES.replace(',', ',+')}"
-            identity = ("--reuid", UNPRIVILEGED, "--regid", "nogroup", "--clear-groups")
-            command = (
-                "setpriv",
-                *identity,
-                "--inh-caps",
-                drop,
-                "--ambient-caps",
-                drop,
-                "--bounding-set",
-                drop,
-                *command,
-            )
-        if limits:
-            command = ("prlimit", *(f"--{name}={value}" for name, value in limits.items()), *command)
         if self._unprivileged and self.holder is None:
             self.hold()
         started = len(self.audit("daemon.started"))
         self._is_to_end = False
-        with self.stderr.open("ab") as stderr:
-            environment = os.environ | {"PYTHONFAULTHANDLER": "1", process.WAY: self.kernel_path}
-            self._process = self._lab.gateway.popen(
-                command, cwd=self._tree, env=environment, stdout=stderr, stderr=stderr
-            )
+        self._process = self._begin(("run", "-c", str(self.config), *words), limits)
         for _ in _ticks(START_SECONDS * (4 if self._under else 1)):
             if len(self.audit("daemon.started")) > started:
                 return
@@ -144,11 +124,26 @@ class Daemon:
         self._is_to_end = True
         raise RuntimeError(f"pinhole did not start:\n{self.stderr.read_text()}")
 
+    def _begin(self, words: tuple[str, ...], limits: Mapping[str, int]) -> subprocess.Popen[Any] | Fork:
+        """`pinhole WORDS` on the gateway, by whoever is to start it."""
+        gateway = self._lab.gateway
+        environment = os.environ | {"PYTHONFAULTHANDLER": "1", process.WAY: self.kernel_path}
+        with self.stderr.open("ab") as stderr:
+            if IS_FORKED and self._tree == ROOT and not (self._under or limits):
+                said = stderr.fileno()
+                return FORKS.start(gateway, words, self._tree, environment, said, said, self._unprivileged)
+            command = (*self._under, *COMMAND, *words)
+            if self._unprivileged:
+                command = (*identity.SETPRIV, *command)
+            if limits:
+                command = ("prlimit", *(f"--{name}={value}" for name, value in limits.items()), *command)
+            return gateway.popen(command, cwd=self._tree, env=environment, stdout=stderr, stderr=stderr)
+
     def hold(self) -> None:
         """The administrator has the kernel path held for the user that serves, if it is to be used."""
         if self.kernel_path == "off":
             return
-        settings = holding.Settings(pwd.getpwnam(UNPRIVILEGED).pw_uid, ROWS)
+        settings = holding.Settings(pwd.getpwnam(identity.USER).pw_uid, ROWS)
         with self._lab.gateway.inside(), unittest.mock.patch.dict(os.environ, {process.WAY: self.kernel_path}):
             self.holder = process.fork(settings)
 
@@ -168,7 +163,8 @@ class Daemon:
 
     def signal(self, number: signal.Signals) -> None:
         self._is_to_end = self._is_to_end or number in (signal.SIGTERM, signal.SIGKILL)
-        os.kill(self.pid, number)
+        assert self._process is not None
+        self._process.send_signal(number)
 
     def wait(self, timeout: float = 60) -> int:
         assert self._process is not None
