@@ -24,19 +24,19 @@ import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
-from protocols.contract.addresses import LEAST_PORT, Endpoint, Host, Malformed, Peers, Side, Transport
+from protocols.contract.addresses import Endpoint, Host, Malformed, Peers, Side, Transport
 from protocols.sip import odd, remembered, values
 from protocols.sip.contacts import Contacts
 from protocols.sip.echoes import Echoes
 from protocols.sip.fields import ADDRESSES, AGREED_BY_2XX, IDENTITIES, NAMES
 from protocols.sip.head import BadMessage
 from protocols.sip.hiding import CallIds
+from protocols.sip.mapping import STAYS, Mapper
 from protocols.sip.message import Message
-from protocols.sip.names import DEFAULT_PORT, Names, hostport, maddr_instead
+from protocols.sip.names import DEFAULT_PORT, Names, hostport
 from protocols.sip.options import SipOptions
 from protocols.sip.spellings import MAX_MAPPED_BYTES, Change, Mapped, Spellings
 from protocols.sip.vias import Vias, is_forwarded, is_own_word
-from protocols.toolbox.memory import MAX_KEY_BYTES, short
 from protocols.toolbox.spans import Span
 
 _AGENT = re.compile(rb"(?:\A|,)[ \t\r\n]*+[0-9]{3} ([^ ,\"]++) \"")
@@ -45,9 +45,6 @@ _TRICKLE = re.compile(rb",[ \t\r\n]*+trickle-ice(?![^ \t\r\n,])|\Atrickle-ice(?:
 """Begins at a comma: from each of many blanks it would look for one anew."""
 
 _EXTENSIONS = frozenset((b"supported", b"require"))
-
-_STAYS = Mapped((), None, True)
-_STAYS_SO_FAR = Mapped((), None, False)
 
 
 class Rewritten(NamedTuple):
@@ -67,11 +64,11 @@ class Rewriter:
 
     __slots__ = (
         "_call_ids",
-        "_contacts",
         "_echoes",
         "_fields",
         "_is_mapped",
         "_mapped",
+        "_mapper",
         "_names",
         "_number",
         "_peers",
@@ -95,12 +92,12 @@ class Rewriter:
         self._texts = texts
         self._echoes = echoes
         self._names = names
-        self._contacts = contacts
         self._number = number
         self._fields = ADDRESSES | IDENTITIES if options.topology_hiding else ADDRESSES
         self._call_ids = CallIds(peers, texts.call_ids) if options.topology_hiding else None
         self._strips_ice = options.ice == "strip"
         self._mapped = texts.mapped
+        self._mapper = Mapper(peers, texts, names, contacts)
         self._vias = Vias(peers, texts, names, contacts, number)
         self._is_mapped = names.is_mapped
 
@@ -117,7 +114,7 @@ class Rewriter:
         names = message.names
         if message.is_request:
             mapped = self._value(message, message.uri, side, remembered.read_uri, b"request-uri")
-            if mapped is not _STAYS:
+            if mapped is not STAYS:
                 of_target = self._changes(message, message.uri, side, b"request-uri", 0, mapped)
                 changes += [("request-uri", change) for change in of_target]
         for number, span in enumerate(message.parts(b"via")):
@@ -172,7 +169,7 @@ class Rewriter:
         for span in parts:
             from_last -= 1
             mapped = self._value(message, span, side, remembered.read_address, name)
-            if mapped is not _STAYS:
+            if mapped is not STAYS:
                 yield from self._changes(message, span, side, name, from_last, mapped)
 
     def _of_contact(self, message: Message, side: Side, now: float) -> tuple[list[Change], bool]:
@@ -184,7 +181,7 @@ class Rewriter:
             mapped = self._value(message, span, side, remembered.read_address, b"contact", reserve_at)
             if mapped.stands_in:
                 reserve_at, stands_in = None, True
-            if mapped is not _STAYS:
+            if mapped is not STAYS:
                 changes += self._changes(message, span, side, b"contact", 0, mapped)
         return changes, stands_in
 
@@ -221,7 +218,7 @@ class Rewriter:
             except Malformed:
                 continue  # a name may be anything
             at = Span(span.start + match.start(1), span.start + match.end(1))
-            mapped = self._address(b"sip:" + match[1], uri, side)
+            mapped = self._mapper.mapped(b"sip:" + match[1], uri, side)
             if mapped.is_guess:
                 self._echoes.hear(self.call_id(message, side), side, b"warning")
             if self._comes_back(message, side, b"warning", 0, mapped):
@@ -248,7 +245,7 @@ class Rewriter:
             if reserve_at is not None and isinstance(address.host, Host):
                 at = Endpoint(address.host, address.port or DEFAULT_PORT)
                 reserve_at = reserve_at if is_own_word(message, self._peers.own(side), at) else None
-            mapped = self._address(value, address, side, is_contact, reserve_at)
+            mapped = self._mapper.mapped(value, address, side, is_contact, reserve_at)
             if mapped.is_lasting and len(value) <= MAX_MAPPED_BYTES and not message.oddities:
                 self._mapped.put(key, mapped)
         return mapped
@@ -280,102 +277,6 @@ class Rewriter:
             return self._echoes.is_one(call_id, side, b"request-uri", method)
         # A phone registers itself, and never its registrar; and what the registrar lists is what phones have said.
         return method == b"REGISTER" and message.is_request is not mapped.is_own
-
-    def _address(
-        self,
-        value: bytes,
-        address: values.Address,
-        side: Side,
-        is_contact: bool = False,
-        reserve_at: float | None = None,
-    ) -> Mapped:
-        at = address.hostport
-        if at is None or not isinstance(address.host, Host):
-            return _STAYS
-        party, other = self._peers.own(side), self._peers.as_seen(side.other)
-        own = Endpoint(address.host, address.port or DEFAULT_PORT)
-        if self._is_mapped[side] and own == self._peers.as_seen(side):
-            # A phone that learned by STUN how it is known outside names that address itself, and gets just that back.
-            itself = self._peers.as_seen(side), address.port is not None
-            return Mapped((), ((party, *itself), value[at.start : at.end]), True, is_own=True)
-        if is_contact and (alias := self._names.alias_of(side, own)) is not None:
-            if reserve_at is None or alias == party:
-                return self._stand_in(value, address, side, self._peers.as_seen(side))
-            seen = self._contacts.reserve(side, alias, reserve_at)
-            return self._stand_in(value, address, side, seen or self._peers.as_seen(side), is_short=seen is None)
-        if self._is_mapped[side] and address.host == party.host:
-            return self._of_party(value, address, side, own, reserve_at)
-        if self._is_mapped[side.other] and address.host == other.host:
-            return Mapped(self._of_other(value, address, side), None, False)
-        if self._is_mapped[side.other] and address.host == self._peers.own(side.other).host:
-            return Mapped((), None, True, is_guess=True)
-        # The host in a Contact may turn out to be another name of the sender's own: that is not settled yet.
-        return _STAYS if not is_contact or not self._names.maps_outward(side) else _STAYS_SO_FAR
-
-    def _of_party(
-        self, value: bytes, address: values.Address, side: Side, own: Endpoint, reserve_at: float | None
-    ) -> Mapped:
-        """What becomes of an address of the host that speaks. Its Contact reserves a port, if that may be: only for the
-        transport that it signals by, and only where a phone can be (S57)."""
-        peers, transport, at = self._peers, self._names.transport(address), address.hostport
-        assert at is not None
-        party, is_short = peers.own(side), False
-        is_usual = transport is peers.transport
-        if (
-            reserve_at is not None
-            and is_usual
-            and own != party
-            and self._names.maps_outward(side)
-            and own.port >= LEAST_PORT
-        ):
-            seen = self._contacts.reserve(side, own, reserve_at)
-            seen, is_short = seen or peers.as_seen(side), seen is None
-        else:
-            seen = self._names.outward(side, own.host, own.port, transport)
-        if seen is None:
-            return Mapped((), None, False, is_own=True)
-        if self._names.inward(side, seen.host, seen.port, transport) != own:
-            return self._stand_in(value, address, side, seen, is_short)
-        has_port = address.port is not None
-        shows_port = has_port or seen.port != DEFAULT_PORT
-        changes = (at, hostport(seen, has_port)), *maddr_instead(address, party.host, seen.host)
-        # Any other port has a contact of its own, which each message that names it keeps alive.
-        is_lasting = own == party and is_usual
-        known_as = (own, seen, shows_port), value[at.start : at.end]
-        return Mapped(changes, known_as, is_lasting, is_own=True, stands_in=is_short)
-
-    def _stand_in(
-        self, value: bytes, address: values.Address, side: Side, seen: Endpoint, is_short: bool = False
-    ) -> Mapped:
-        """What becomes of an address of the party that has no port of its own outside. `is_short`: none could be
-        had."""
-        at = address.hostport
-        assert at is not None and isinstance(address.host, Host)
-        new = hostport(seen, address.port is not None)
-        if at.end - at.start <= MAX_KEY_BYTES:
-            has_port = address.port is not None or seen.port != DEFAULT_PORT
-            self._texts.stand_ins.put((seen, _without(value, address.uri, at, has_port)), value[at.start : at.end])
-        return Mapped(
-            ((at, new), *maddr_instead(address, address.host, seen.host)), None, False, is_own=True, stands_in=is_short
-        )
-
-    def _of_other(self, value: bytes, address: values.Address, side: Side) -> tuple[Change, ...]:
-        """What becomes of an address of ours that stands in a message and means the other side's host."""
-        at, has_port = address.hostport, address.port is not None
-        assert at is not None and isinstance(address.host, Host)
-        known = Endpoint(address.host, address.port or DEFAULT_PORT)
-        new: bytes | None = None
-        if len(self._texts.stand_ins):
-            has_port = address.port is not None
-            new = self._texts.stand_ins.get((known, _without(value, address.uri, at, has_port)))
-        if new is None:
-            uris, transport = self._texts.uris, self._names.transport(address)
-            new = self._names.spelled_inward(
-                side.other, known.host, address.port, transport, lambda own, seen: uris.get((own, seen, has_port))
-            )
-        if new is None:
-            return ()
-        return (at, new), *maddr_instead(address, address.host, self._peers.own(side.other).host)
 
 
 def _contact_of(message: Message) -> bytes:
@@ -409,9 +310,3 @@ def _beside(changes: list[tuple[str, Change]], found: Iterable[tuple[str, Change
             merged.append((name, change))
             ranks.append(rank)
     return merged
-
-
-def _without(value: bytes, uri: Span, at: Span, has_port: bool) -> bytes:
-    """What a URI says besides its host and port, and whether the other side is told a port. With and without a port it
-    is another URI (RFC 3261 s.19.1.4), as the two Record-Routes of a proxy with two ports are."""
-    return short(value[uri.start : at.start] + (b"\0:" if has_port else b"\0") + value[at.end : uri.end])
