@@ -81,8 +81,9 @@ class RawEndpoint:
         """How many places hold this endpoint."""
         self._routes: dict[int, Route] = {}
         """source and id, as one number -> who takes those packets."""
-        self._of: dict[int, list[Holder]] = {}
-        """source -> the places that have it for their partner."""
+        self._of: dict[int, dict[Holder, None]] = {}
+        """source -> the places that have it for their partner. A server has thousands, so each must be quick to
+        leave."""
         self._ids: dict[int, list[Holder]] = {}
         """id -> the places that have it. On a host's own address it may stand for different tunnels, with different
         partners."""
@@ -130,13 +131,13 @@ class RawEndpoint:
         if key in self._routes:
             raise OSError(errno.EADDRINUSE, "another tunnel's")
         self._routes[key] = route
-        self._of.setdefault(int(source), []).append(holder)
+        self._of.setdefault(int(source), {})[holder] = None
 
     def unclaim(self, holder: Holder, source: IPv4Address, number: int) -> None:
         """The tunnel is over."""
         del self._routes[int(source) << 16 | number]
         holders = self._of[int(source)]
-        holders.remove(holder)
+        del holders[holder]
         if not holders:
             del self._of[int(source)]
 
@@ -176,7 +177,7 @@ class RawEndpoint:
                 return
         for holders in (self._of.get(source), next(iter(self._ids.values()), None)):
             if holders:
-                holders[0].refuse(host, number)
+                next(iter(holders)).refuse(host, number)
                 return
 
     def sender(self, mark: int) -> socket.socket:

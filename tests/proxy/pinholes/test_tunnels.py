@@ -211,6 +211,27 @@ async def test_ids_of_ours_run_out_before_they_are_hard_to_find(monkeypatch: pyt
     end(pinholes)
 
 
+async def test_a_tunnel_that_ends_is_not_looked_for_among_the_others_of_its_server() -> None:
+    """A concentrator has thousands: what one costs must not grow with them."""
+    shell, compared = Shell(), []
+
+    class Place:
+        __hash__ = object.__hash__
+
+        def __eq__(self, other: object) -> bool:
+            compared.append(other)
+            return self is other
+
+    endpoint = shell.pinholes.raw.take(IPv4Address(OURS))
+    places: Any = [Place() for _ in range(100)]
+    for number, place in enumerate(places):
+        endpoint.claim(place, IPv4Address(SERVER), number, place)
+    for number, place in reversed(list(enumerate(places))):
+        endpoint.unclaim(place, IPv4Address(SERVER), number)
+    assert not compared
+    shell.pinholes.raw.give(endpoint)
+
+
 async def test_a_tunnel_takes_no_port_and_does_not_wait_for_one() -> None:
     """Offers of media that hold all the ports they may are no business of it."""
     shell = Shell()
