@@ -1,8 +1,9 @@
 """Aligned basic PER (X.691): how long each leaf of a message is, and what stands in it.
 
 A *step* takes a position in bits, and returns the position behind what it has read. Steps are made once, when a walker
-is compiled. That a message is too short is seen by reading past it (IndexError, which the walker turns into Malformed),
-or behind it at the end: what a step skips it need not look at.
+is compiled. A position never goes back. So that a message is too short, or a part of it, is seen at its end, by the
+position behind it: no step looks for that by itself, and one that reads past all octets there are has an IndexError,
+which the walker turns into Malformed.
 """
 
 from __future__ import annotations
@@ -30,7 +31,8 @@ class Walk:
     __slots__ = ("broken", "data", "depth", "found", "fuel", "limit")
 
     def __init__(self, data: bytes) -> None:
-        self.data = data
+        self.data = data + bytes(2)
+        """The message, and what is read behind its end by whoever looks ahead."""
         self.limit = len(data) * 8
         self.fuel = MAX_FUEL
         self.depth = 0
@@ -45,11 +47,9 @@ Count = Callable[[Walk, int], tuple[int, int]]
 
 
 def bits(walk: Walk, at: int, count: int) -> int:
-    """The number that so many bits make. Raises Malformed behind the end."""
+    """The number that so many bits make."""
     end = at + count
-    if end > walk.limit:
-        raise Malformed("it ends early")
-    return (int.from_bytes(walk.data[at >> 3 : (end + 7) >> 3], "big") >> (-end & 7)) & ((1 << count) - 1)
+    return (int.from_bytes(walk.data[at >> 3 : end + 7 >> 3], "big") >> (-end & 7)) & ((1 << count) - 1)
 
 
 def length(walk: Walk, at: int) -> tuple[int, int]:
@@ -81,19 +81,25 @@ def whole(size: Size) -> Count:
         width = (values - 1).bit_length()
         return lambda walk, at: (low + bits(walk, at, width), at + width)
     if values <= 65536:
-        octets = 1 if values == 256 else 2
-        return lambda walk, at: _octets_of_number(walk, octets, at, low)
+        return _octets(1 if values == 256 else 2, low)
     most = ((high - low).bit_length() + 7) // 8
     width = (most - 1).bit_length()
     return lambda walk, at: _octets_of_number(walk, bits(walk, at, width) + 1, at + width, low)
 
 
+def _octets(count: int, low: int) -> Count:
+    def read(walk: Walk, at: int) -> tuple[int, int]:
+        begin = at + 7 >> 3
+        end = begin + count
+        return low + int.from_bytes(walk.data[begin:end], "big"), end << 3
+
+    return read
+
+
 def _octets_of_number(walk: Walk, count: int, at: int, low: int = 0) -> tuple[int, int]:
-    index = (at + 7) >> 3
-    end = (index + count) * 8
-    if end > walk.limit:
-        raise Malformed("it ends early")
-    return low + int.from_bytes(walk.data[index : index + count], "big"), end
+    begin = at + 7 >> 3
+    end = begin + count
+    return low + int.from_bytes(walk.data[begin:end], "big"), end << 3
 
 
 def number(leaf: Leaf) -> Count:
@@ -118,7 +124,7 @@ def skip(leaf: Leaf) -> Step:
         case "BOOL":
             return lambda walk, at: at + 1
         case "OID" | "OPEN":
-            return _over_octets
+            return over_octets
         case "INT" if leaf.is_extensible:
             read = number(leaf)
             return lambda walk, at: read(walk, at)[1]
@@ -130,7 +136,7 @@ def skip(leaf: Leaf) -> Step:
                 return lambda walk, at: at + width
             return lambda walk, at: small(walk, at + 1)[1] if bits(walk, at, 1) else at + 1 + width
         case "OCTETS":
-            return _over_units(8, size)
+            return over_octets if count_of(size) is length else _over_units(8, size)
         case "BITS":
             return _over_units(1, size)
         case "CHARS":
@@ -138,7 +144,12 @@ def skip(leaf: Leaf) -> Step:
     raise AssertionError(leaf)
 
 
-def _over_octets(walk: Walk, at: int) -> int:
+def over_octets(walk: Walk, at: int) -> int:
+    """The step over octets that have their number before them."""
+    index = at + 7 >> 3
+    first = walk.data[index]
+    if first < 0x80:  # which is nearly always so
+        return index + 1 + first << 3
     count, at = length(walk, at)
     return at + 8 * count
 
@@ -174,9 +185,11 @@ def begin_of_units(unit: int, size: Size) -> Count:
     """Reads how many units a string has, and where they begin. Short ones are not aligned."""
     count = count_of(size)
     is_short = size.high is not None and (unit * size.high < 16 or (unit * size.high == 16 and size.low == size.high))
+    if is_short or count is length:  # behind which is an octet's border
+        return count
 
     def step(walk: Walk, at: int) -> tuple[int, int]:
         many, at = count(walk, at)
-        return many, at if is_short or not many else at + 7 & ~7
+        return many, at + 7 & ~7 if many else at
 
     return step
