@@ -19,4 +19,4 @@ def test_each_way_carries_all_packets(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(report.figures) == list(kernel_path.WAYS)
     for figures in report.figures.values():
         assert figures.lost == 0 and all(len(cpu) == 2 and min(cpu) > 0 for cpu in figures.cpu.values())
-    assert len(list(kernel_path.rows(report))) == 12 and len(report.bars) == 9
+    assert len(list(kernel_path.rows(report))) == 12 and len(report.bars) == 10

@@ -15,7 +15,20 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import ftp, helpers, instructions, kernel_path, real_call, sip, start, tns, tunnels, versus
+from tools.bench import (
+    audio,
+    ftp,
+    helpers,
+    instructions,
+    kernel_path,
+    media,
+    real_call,
+    sip,
+    start,
+    tns,
+    tunnels,
+    versus,
+)
 from tools.bench.cases import CASES
 from tools.bench.figures import figure
 from tools.bench.ftp import GIB, Figures
@@ -93,6 +106,12 @@ def tunnels_command(effort: tunnels.Effort, as_json: bool) -> None:
 def call_command(effort: real_call.Effort, as_json: bool) -> None:
     """A call of three minutes, with its audio: CPU of the gateway's processes. Exit status 1 when a bar is missed."""
     _report(lambda say: real_call.run(effort, say), _show_call, as_json)
+
+
+@_in_rounds("media", media.FULL, media.QUICK)
+def media_command(effort: media.Effort, as_json: bool) -> None:
+    """All that is wanted of media in the kernel: `packets` and `call`. Exit status 1 when a bar is missed."""
+    _report(lambda say: media.run(effort, say), _show_media, as_json)
 
 
 @_in_rounds("versus", versus.FULL, versus.QUICK)
@@ -268,12 +287,23 @@ def _show_call(report: real_call.Report, console: Console) -> None:
     console.print(f"{report.machine}; medians of {report.effort.rounds} rounds.")
     table = Table("CPU of", *report.figures)
     every = report.figures.values()
-    table.add_row("signalling, ms", *(f"{median(one.signalling) * 1e3:.2f}" for one in every))
-    table.add_row("the first packets of a stream, ms", *(f"{median(one.beginning) * 1e3:.2f}" for one in every))
-    table.add_row("a packet, µs", *(f"{median(one.packet) * 1e6:.2f}" for one in every))
-    table.add_row("a call of three minutes, ms", *(f"{median(one.calls()) * 1e3:.2f}" for one in every))
+    for title, values, scale in (
+        ("signalling, ms", [one.signalling for one in every], 1e3),
+        ("the first packets of a stream, ms", [one.beginning for one in every], 1e3),
+        ("a packet, µs", [one.packet for one in every], 1e6),
+        ("a call of three minutes, ms", [one.calls() for one in every], 1e3),
+    ):
+        table.add_row(title, *(figure(median(each), "{:.3f}", scale) for each in values))
+    forwarding = report.figures[sip.FORWARDING].audio
+    for row in audio.rows([one.audio for one in every], forwarding, real_call.STREAMS):
+        table.add_row(*row)
     console.print(table)
     _show_bars(report.bars, console)
+
+
+def _show_media(report: media.Report, console: Console) -> None:
+    _show_packets(report.packets, console)
+    _show_call(report.calls, console)
 
 
 def _show_bars(bars: list[Bar], console: Console) -> None:
@@ -287,26 +317,13 @@ def _show_bars(bars: list[Bar], console: Console) -> None:
 def _show_sip(report: sip.Report, console: Console) -> None:
     console.print(f"{report.machine}; medians of {report.effort.rounds} rounds.")
     table = Table("", *report.figures)
-    kernel = report.figures[sip.KERNEL]
     every = report.figures.values()
-    table.add_row("calls a second", *(figure(median(figures.rate)) for figures in every))
+    table.add_row("calls a second", *(figure(median(figures.rate)) if figures.rate else "" for figures in every))
     table.add_row("CPU of a call, ms", *(_cpu_of_call(figures) for figures in every))
     for streams in sip.STREAMS:
-        audio = [figures.audio[streams] for figures in every]
-        title = f"{streams} streams"
-        table.add_row(f"{title}: packets/s a core", *(figure(median(one.per_core)) for one in audio))
-        table.add_row(f"{title}: delay, µs", *(figure(median(one.median_delay), scale=1e6) for one in audio))
-        table.add_row(f"{title}: 99th percentile", *(figure(median(one.percentile_99), scale=1e6) for one in audio))
-        bare = kernel.audio[streams]
-        added = [
-            (
-                median(one.median_delay) - median(bare.median_delay),
-                median(one.percentile_99) - median(bare.percentile_99),
-            )
-            for one in audio
-        ]
-        table.add_row(f"{title}: added (p99)", *(f"{at * 1e6:.0f} ({most * 1e6:.0f})" for at, most in added))
-        table.add_row(f"{title}: lost", *(f"{median(one.lost):.2%}" for one in audio))
+        heard = [figures.audio[streams] for figures in every]
+        for row in audio.rows(heard, report.figures[sip.FORWARDING].audio[streams], streams):
+            table.add_row(*row)
     console.print(table)
     held = report.held
     all_held, some_audio, all_audio = (

@@ -1,7 +1,7 @@
 """SIP calls through pinhole beside the kernel's own helper and Kamailio with rtpengine: what is measured, and the bars.
 
 CPU is that of the gateway's processes with their system calls; what the kernel does in softirqs for all ways alike is
-in it where it runs on their time.
+in it where it runs on their time. Audio passes by plain forwarding and by pinhole's kernel path as well.
 """
 
 from __future__ import annotations
@@ -11,11 +11,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from statistics import median
 
-from tools.bench import sip_ways, sipp
+from tools.bench import audio, sip_ways, sipp
+from tools.bench.audio import Audio
 from tools.bench.rounds import Bar, Progress, in_turn, machine, ratio
 from tools.bench.sip_ways import DESCRIPTORS, Phones, Way
 
 KERNEL, PINHOLE, RTPENGINE, CROWDED = "kernel", "pinhole", "kamailio", "pinhole, crowded"
+FORWARDING, KERNEL_PATH = "forwarding", "pinhole, kernel path"
+"""These carry audio like the others, and calls that are no others': their rate is not looked for."""
 FEW, MANY = 100, 10_000
 """Calls held open while the cost of the next ones is measured."""
 MIB = 1 << 20
@@ -45,18 +48,6 @@ class Effort:
 
 FULL = Effort(rounds=3, seconds=5, next_calls=2000)
 QUICK = Effort(rounds=1, seconds=3, next_calls=1000)
-
-
-@dataclass(slots=True)
-class Audio:
-    """One way's, with some number of streams; a value for each round."""
-
-    per_core: list[float] = field(default_factory=list)
-    """Packets passed on for each second of the gateway's CPU."""
-    lost: list[float] = field(default_factory=list)
-    """Share of them."""
-    median_delay: list[float] = field(default_factory=list)
-    percentile_99: list[float] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -108,7 +99,13 @@ def run(effort: Effort, say: Progress) -> Report:
     """Build the labs, measure, take them down. Raises RuntimeError when a way does not carry what it should."""
     with contextlib.ExitStack() as stack:
         say("building a lab for each way")
-        ways = (sip_ways.kernel(), sip_ways.pinhole(PINHOLE), sip_ways.kamailio_with_rtpengine())
+        ways = (
+            sip_ways.forwarding(),
+            sip_ways.kernel(),
+            sip_ways.pinhole(PINHOLE),
+            sip_ways.pinhole(KERNEL_PATH, kernel_path="tcx"),
+            sip_ways.kamailio_with_rtpengine(),
+        )
         stand = [stack.enter_context(way) for way in ways]
         figures = {way.name: Figures(parts={name: [] for name in way.gateway}) for way in stand}
         for number in range(1, effort.rounds + 1):
@@ -134,6 +131,8 @@ def _measure_cpu(way: Way, figures: Figures, effort: Effort) -> None:
 
 
 def _measure_rate(way: Way, figures: Figures, effort: Effort) -> None:
+    if way.name in (FORWARDING, KERNEL_PATH):
+        return
     best = 0
     for rate in RATES:
         # A moment in which the machine is busy with something else is no fault of the way.
@@ -147,17 +146,8 @@ def _measure_audio(way: Way, figures: Figures, effort: Effort) -> None:
     with phones(way) as pair:
         for streams in STREAMS:
             first = pair.hold(streams, "audio")
-            pair.callee("listen", first=first, streams=streams)
-            before = way.cpu_seconds()
-            sent = pair.caller("send", streams=streams, seconds=effort.seconds)["packets"]
-            spent = way.cpu_seconds() - before
-            heard = pair.callee("heard")
+            figures.audio[streams].note(audio.send(way, pair, first, streams, effort.seconds))
             pair.caller("release")
-            audio = figures.audio[streams]
-            audio.per_core.append(heard["packets"] / spent if spent else 0.0)
-            audio.lost.append(1 - heard["packets"] / sent)
-            audio.median_delay.append(heard["median"])
-            audio.percentile_99.append(heard["percentile_99"])
 
 
 @contextlib.contextmanager
@@ -209,6 +199,7 @@ def _bars(figures: dict[str, Figures], held: Held) -> list[Bar]:
         beside = ratio(pinhole.audio[streams].per_core, rtpengine.audio[streams].per_core)
         name = f"packets a core, {streams} streams: pinhole / rtpengine"
         bars.append(Bar(name, beside, "at least 1.00", beside >= 1))
+        bars += audio.bars(figures[KERNEL_PATH].audio[streams], figures[FORWARDING].audio[streams], streams)
     most, limit = max(held.bytes_of_calls, held.bytes_of_many_audio_calls), MOST_BYTES / MIB
     name = f"MiB of the daemon with {MANY} calls held"
     bars.append(Bar(name, most / MIB, f"at most {limit:.0f}", most <= MOST_BYTES))

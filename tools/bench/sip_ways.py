@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from tools.bench import ways
 from tools.bench.ways import give_order, start_program
 from tools.lab import Daemon, Lab
 from tools.lab import pinhole as serving
@@ -19,7 +20,6 @@ from tools.lab.daemon import ROOT, KernelPath
 from tools.peers import kamailio
 from tools.peers.programs import found
 
-TICKS = os.sysconf("SC_CLK_TCK")
 DESCRIPTORS = min(200_000, resource.getrlimit(resource.RLIMIT_NOFILE)[1])
 """Of one process; more than the limit of this machine only an administrator of it can give."""
 SECONDS = 20
@@ -39,20 +39,20 @@ class Way:
     daemon: Daemon | None = None
 
     def cpu_seconds(self, *names: str) -> float:
-        """Of the gateway's processes, all of them or these; system calls included, 10 ms is the smallest step."""
-        return sum(sum(map(int, stat[11:15])) for stat in self._processes(names)) / TICKS  # utime to cstime (proc(5))
+        """Of the gateway's processes, all of them or these; system calls included."""
+        return sum(map(ways.cpu_seconds, self._processes(names)))
 
     def resident_bytes(self) -> int:
-        return sum(int(stat[21]) for stat in self._processes(())) * os.sysconf("SC_PAGE_SIZE")
+        return sum(map(ways.resident_bytes, self._processes(())))
 
-    def _processes(self, names: tuple[str, ...]) -> Iterator[list[str]]:
-        """Of each process, what stands behind its name in proc(5)'s stat."""
+    def _processes(self, names: tuple[str, ...]) -> Iterator[int]:
+        """The pid of each."""
         leaders = {str(pid) for name, pid in self.gateway.items() if not names or name in names}
         for path in Path("/proc").glob("[0-9]*/stat"):
             with contextlib.suppress(OSError):  # it has ended
                 stat = path.read_text().rpartition(")")[2].split()
                 if stat[3] in leaders:
-                    yield stat
+                    yield int(path.parent.name)
 
 
 class Phones:
@@ -91,6 +91,14 @@ def _for_load(lab: Lab) -> None:
     for host in lab.hosts.values():
         # What is behind the end of the range is for media.
         host.sysctl("ipv4.ip_local_port_range", "60000 65535")
+
+
+@contextlib.contextmanager
+def forwarding() -> Iterator[Way]:
+    """No firewall, no NAT, nothing that is tracked: calls pass as all else does."""
+    with Lab("routed") as lab:
+        _for_load(lab)
+        yield Way("forwarding", lab)
 
 
 @contextlib.contextmanager

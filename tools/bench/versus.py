@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
-from tools.bench import sip, sip_ways, sipp, ways
+from tools.bench import audio, sip, sip_ways, sipp, ways
 from tools.bench.ftp import GIB
 from tools.bench.rounds import Bar, Progress, interval, machine, ratio
 from tools.bench.server import LISTENER_PORT
@@ -156,15 +156,10 @@ def _measure_calls(way: sip_ways.Way, effort: Effort, tell: Tell) -> None:
         raise RuntimeError(f"{way.name} carries no calls")
     tell("sip CPU for a call", "ms", False, (way.cpu_seconds() - at) / done.made * 1e3)
     with sip.phones(way) as pair:
-        first = pair.hold(STREAMS, "audio")
-        pair.callee("listen", first=first, streams=STREAMS)
-        at = way.cpu_seconds()
-        pair.caller("send", streams=STREAMS, seconds=effort.seconds)
-        spent = way.cpu_seconds() - at
-        heard = pair.callee("heard")
+        sent = audio.send(way, pair, pair.hold(STREAMS, "audio"), STREAMS, effort.seconds)
         pair.caller("release")
-    tell("sip packets a core", "/s", True, heard["packets"] / spent)
-    tell("sip delay of a packet", "µs", False, heard["median"] * 1e6)
+    tell("sip packets a core", "/s", True, sent.arrived / sent.cpu)
+    tell("sip delay of a packet", "µs", False, sent.median_delay * 1e6)
 
 
 def rows(report: Report) -> Iterator[tuple[str, str, str, str, str]]:
