@@ -24,6 +24,9 @@ function take(packet) {
 async function playByUdp() {
   const { default: Client } = await import(new URL("rtsp-client/lib/RTSPClient.js", INSTALLED));
   const client = new Client();
+  client.on("error", (_, error) => {
+    throw error;
+  });
   await client.connect(url);
   const description = good(await client.describe()).body.plain;
   const sockets = [];
@@ -69,7 +72,7 @@ async function bound(family, port) {
 // -- interleaved
 
 async function playInterleaved() {
-  globalThis.require = createRequire(import.meta.url); // the library, a module of today, holds others that ask for it
+  globalThis.require = createRequire(import.meta.url); // the library is a module that holds older ones, and they call it
   const { components, pipelines } = await import(new URL("media-stream-library/dist/node.mjs", INSTALLED));
   const { MessageType, Sink, TcpSource, Tube } = components;
   const source = new TcpSource();
