@@ -87,6 +87,14 @@ class Endpoint:
     _text: str | None = field(default=None, init=False, repr=False, compare=False)
     _host_text: str | None = field(default=None, init=False, repr=False, compare=False)
 
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        if type(other) is not Endpoint:
+            return NotImplemented
+        # Most endpoints that differ do so by their ports, and to compare hosts calls a function of Python.
+        return self.port == other.port and self.host == other.host
+
     def __hash__(self) -> int:
         value = self._hash
         if value is None:
