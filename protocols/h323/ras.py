@@ -206,11 +206,9 @@ class RasEngine(Engine):
 
     def _unregisters(self, side: Side, message: Message, request: Request) -> None:
         """URQ, of either side: what it is about is over when the other one agrees, or does not answer (RA13)."""
-        hosts = (self._peers.own(side).host, self._peers.own(side.other).host)
         named = {at for label, _, at in message.addresses if label == "callSignalAddress"}
-        found = [one for host in hosts for one in self._registrations.of(host)]
-        about = [one for one in found if one.seen in named or one.own in named]
-        request.removes = about or (found if not named else [])
+        about = [found for at in named if (found := self._registrations.at(at)) is not None]
+        request.removes = about if named else list(self._registrations.standing.values())
 
     # -- answers -------------------------------------------------------------------------------------------------------
 

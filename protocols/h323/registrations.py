@@ -84,7 +84,7 @@ class Registration:
 class Registrations:
     """The registrations that one session has made."""
 
-    __slots__ = ("_alternates", "_book", "_clock", "_note", "_options", "_peers", "_pinholes", "standing")
+    __slots__ = ("_alternates", "_book", "_by_grant", "_clock", "_note", "_options", "_peers", "_pinholes", "standing")
 
     def __init__(
         self,
@@ -104,6 +104,8 @@ class Registrations:
         """Hosts that the gatekeeper has named as its alternates."""
         self.standing: dict[Endpoint, Registration] = {}
         """By the endpoint's own address."""
+        self._by_grant: dict[int, Registration] = {}
+        """By the id of the grant."""
 
     # -- an endpoint registers -----------------------------------------------------------------------------------------
 
@@ -138,7 +140,7 @@ class Registrations:
         if isinstance(opened, Refusal):
             return None
         found = Registration(self, own, opened, peers.own(gatekeeper).host, now, now + ASKED_SECONDS)
-        self.standing[own] = found
+        self.standing[own] = self._by_grant[opened.id] = found
         self._clock.set(own, found.until)
         self._book.register(found.own, found.seen)
         self._book.registrations[found.seen] = found
@@ -214,6 +216,12 @@ class Registrations:
         """All that an endpoint has registered."""
         return [found for found in self.standing.values() if found.own.host == host]
 
+    def at(self, address: Endpoint) -> Registration | None:
+        """What was registered by this address: the endpoint's own, or the one where it is known outside."""
+        outside = self._book.registrations.get(address)
+        inside = None if outside is None else self.standing.get(outside.own)
+        return inside if inside is not None and inside is outside else self.standing.get(address)
+
     def remove(self, found: Registration, event: str | None) -> None:
         """It can be called no more. A second time this has no effect."""
         if self.standing.get(found.own) is found:
@@ -221,7 +229,7 @@ class Registrations:
             self._pinholes.close(found.grant)
 
     def _forget(self, found: Registration, event: str | None) -> None:
-        del self.standing[found.own]
+        del self.standing[found.own], self._by_grant[found.grant.id]
         self._clock.forget(found.own)
         self._book.unregister(found.own, found.seen)
         self._book.registrations.pop(found.seen, None)
@@ -230,9 +238,8 @@ class Registrations:
 
     def gone(self, grant: Grant) -> None:
         """A pinhole has closed by itself."""
-        for found in tuple(self.standing.values()):
-            if found.grant.id == grant.id:
-                self._forget(found, "registration.expired")
+        if (found := self._by_grant.get(grant.id)) is not None:
+            self._forget(found, "registration.expired")
 
     def stop(self) -> None:
         """The session ends, and with it all that it has registered."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
@@ -231,3 +232,25 @@ def test_requests_whose_answers_would_go_to_another_port_are_told() -> None:
     for message in (m.grq(1, elsewhere), m.rrq(2, [], elsewhere), m.lrq(3, elsewhere)):
         session.receive(CLIENT, message)
     assert (session.violations(), session.pinholes.log) == (["ras.elsewhere"] * 3, [])
+
+
+@pytest.mark.parametrize("beside", [10, 400])
+def test_the_end_of_a_registration_takes_no_longer_beside_many_others(beside: int) -> None:
+    """Found by counting: every other one of the session was looked at, and again when the pinhole was closed."""
+    daemon = Daemon(RasOptions(rate=10_000))
+    session = daemon.session()
+    registered(session, f"{INSIDE}:1720", 1)
+    for number in range(beside):
+        registered(session, f"{INSIDE}:{2000 + number}", 2 + number)
+    called = 0
+
+    def count(frame: object, event: str, argument: object) -> None:
+        nonlocal called
+        called += event in ("call", "c_call")
+
+    sys.setprofile(count)
+    session.engine.receive(CLIENT, m.urq(1000, [f"{INSIDE}:1720"]), 0.0)
+    session.engine.receive(SERVER, m.ucf(1000), 0.0)
+    sys.setprofile(None)
+    assert session.pinholes.log[-1] == "close 1"
+    assert called < 600
