@@ -69,8 +69,8 @@ class Answer:
     names: Names
     kinds: Set[int]
     """The types that the records have."""
-    _owners: dict[bytes, bytes] = field(default_factory=dict)
-    """Pointer -> the name that it stands for, in lower case. Most owners are pointers, and the same few."""
+    _names: dict[bytes, bytes] = field(default_factory=dict)
+    """Pointer -> the name that it stands for. Most names of records are pointers, and the same few."""
 
     @classmethod
     def read(cls, message: bytes, end: int) -> Answer:
@@ -79,22 +79,23 @@ class Answer:
         records, names = read_records(message, header, end)
         return cls(message, header, records, names, {record.type for record in records})
 
-    def owner(self, record: Record) -> bytes:
-        """The name of a record, in lower case."""
+    def name(self, record: Record) -> bytes:
+        """The name of a record, without compression."""
         at = record.name_at
         if self.message[at] < POINTER:
-            return self.names.labels(at).lower()
+            return self.names.labels(at)
         pointer = self.message[at : at + 2]
-        if pointer not in self._owners:
-            self._owners[pointer] = self.names.labels(at).lower()
-        return self._owners[pointer]
+        name = self._names.get(pointer)
+        if name is None:
+            name = self._names[pointer] = self.names.labels(at)
+        return name
 
     def set_of(self, record: Record) -> _Set:
         """The set that a record belongs to. A signature belongs to the set that it covers."""
         kind = record.type
         if kind == Type.RRSIG and record.end - record.data_at >= 2:
             kind = int.from_bytes(self.message[record.data_at : record.data_at + 2], "big")
-        return self.owner(record), kind
+        return self.name(record).lower(), kind
 
     def signatures(self, of: set[_Set]) -> list[Record]:
         """The signatures that cover one of these sets."""
@@ -319,4 +320,4 @@ def _text(address: bytes) -> str:
 
 
 def _name(answer: Answer, record: Record) -> bytes:
-    return text_of_name(answer.names.labels(record.name_at))
+    return text_of_name(answer.name(record))

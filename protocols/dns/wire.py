@@ -182,7 +182,8 @@ class Names:
 
     def labels(self, start: int) -> bytes:
         """The name that begins there, without compression. It must be one that `end` has found right."""
-        message, at, parts = self._message, start, list[bytes]()
+        message, at = self._message, start
+        parts: list[bytes] = []
         while length := message[at]:
             if length >= POINTER:
                 at = (length & 0x3F) << 8 | message[at + 1]
@@ -195,7 +196,8 @@ class Names:
 def read_records(message: bytes, header: Header, at: int) -> tuple[list[Record], Names]:
     """The records behind the question, which ends at `at`, and the names of the message. The names within the data of
     records are not looked at. What stands behind the last record means nothing to us (DN4). Raises Malformed."""
-    names, records, size = Names(message), list[Record](), len(message)
+    names, size = Names(message), len(message)
+    records: list[Record] = []
     name_end, unpack = names.end, _FIXED.unpack_from
     for section, count in enumerate(header[3:], 1):
         for _ in range(count):
@@ -215,7 +217,8 @@ def read_records(message: bytes, header: Header, at: int) -> tuple[list[Record],
 def text_of_name(name: bytes) -> bytes:
     """A name without compression as people write it, with a dot at its end. What its labels hold is left as it is: the
     log escapes it."""
-    labels, at = list[bytes](), 0
+    labels: list[bytes] = []
+    at = 0
     while length := name[at]:
         labels.append(name[at + 1 : at + 1 + length])
         at += length + 1

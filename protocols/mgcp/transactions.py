@@ -17,6 +17,8 @@ from protocols.toolbox.clock import Clock
 
 HISTORY_SECONDS = 32.0
 """For how long a message may come again: T-HIST of RFC 3435 s.3.5.1, and two seconds on the way."""
+STEP_SECONDS = 1.0
+"""Those of one second are forgotten at once."""
 PROVISIONAL_SECONDS = 300.0
 """For how long a command may wait for its final response after a provisional one, as when somebody has to answer."""
 MOST_OF_A_SIDE = 2048
@@ -87,7 +89,7 @@ class Transactions:
     def __init__(self) -> None:
         self._of: dict[Side, dict[int, Transaction]] = {side: {} for side in Side}
         self._bytes = dict.fromkeys(Side, 0)
-        self._clock: Clock[Key] = Clock()
+        self._clock: Clock[Key] = Clock(STEP_SECONDS)
 
     def get(self, key: Key) -> Transaction | None:
         side, number = key

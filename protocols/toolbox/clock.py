@@ -5,6 +5,7 @@ from __future__ import annotations
 import heapq
 from collections.abc import Hashable, Iterator
 from itertools import count
+from math import ceil
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -14,9 +15,12 @@ class Clock(Generic[Key]):
     """Tells when each of a set of things is over. Mostly a thing is put off before its time, so a later time costs
     nothing."""
 
-    __slots__ = ("_at", "_entries", "_heap", "_numbers")
+    __slots__ = ("_at", "_entries", "_heap", "_numbers", "_step")
 
-    def __init__(self) -> None:
+    def __init__(self, step: float = 0.0) -> None:
+        """`step`: times are put off to the next multiple of so many seconds. To be woken costs more than to forget a
+        thing, and so things of which there are many end together."""
+        self._step = step
         self._at: dict[Key, float] = {}
         """thing -> when it is over."""
         self._heap: list[tuple[float, int, Key]] = []
@@ -30,6 +34,8 @@ class Clock(Generic[Key]):
 
     def set(self, thing: Key, at: float) -> None:
         """The thing is over at this time, whatever was said before."""
+        if self._step:
+            at = ceil(at / self._step) * self._step
         before = self._at.get(thing)
         self._at[thing] = at
         if before is None or at < before:
