@@ -6,7 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 
 from proxy.config.recording import Audit, SinkSettings
 from proxy.control import past
@@ -80,7 +80,8 @@ class Recorder:
         self.prepare(settings)
         self.use()
         self._sampler = Sampler(time.monotonic)
-        self._sampler.suppressed = lambda event: metrics.audit_suppressed.labels(event).inc()
+        count_of = cache(metrics.audit_suppressed.labels)
+        self._sampler.suppressed = lambda event: count_of(event).inc()
         self._sampler.began = self._tell_left_out_later
         if watch is not None:
             self._sampler.watch = watch

@@ -199,7 +199,8 @@ class Flows:
 def mark_of(admission: Admission) -> int:
     """The mark for what a flow sends to its server. It is 0 where the target is the policy's own client, reached
     through a pinhole."""
-    return 0 if admission.nat.dial.host == admission.decided_by.client.host else admission.policy.route_mark or 0
+    mark = admission.policy.route_mark
+    return mark if mark and admission.nat.dial.host != admission.decided_by.client.host else 0
 
 
 def _refusal(error: OSError) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from ipaddress import IPv6Address
 from typing import NamedTuple
 
 from protocols.contract.addresses import Endpoint, Host, Network, Transport
@@ -194,7 +195,7 @@ def nat(policy: Policy, arrival: Arrival) -> Nat | Denied:
 
 def _is_of_a_link(host: Host) -> bool:
     """Whether this is an IPv6 address that means nothing without its zone (RFC 4007 s.6)."""
-    return host.version == 6 and host.is_link_local
+    return isinstance(host, IPv6Address) and host.is_link_local
 
 
 def _compile(policy: Policy) -> _Rule:

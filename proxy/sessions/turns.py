@@ -40,7 +40,10 @@ class Turns:
 
     def began(self, flow: Waiting) -> None:
         """A flow has begun, and joins its group."""
-        self._by_age.setdefault(flow.group, OrderedDict())[flow] = flow.active_at
+        flows = self._by_age.get(flow.group)
+        if flows is None:
+            flows = self._by_age[flow.group] = OrderedDict()
+        flows[flow] = flow.active_at
 
     def looked_at(self, flow: Waiting) -> None:
         """A flow has taken its first datagram, which is no sign that it lives: whoever forges a source sends one. If

@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from itertools import chain
 
 from protocols.contract.addresses import Endpoint, Host, Transport, text_of
-from proxy.sockets.endpoint import EVERYBODY, Heard, Stranger, UdpEndpoint
+from proxy.sockets.endpoint import EVERYBODY, NOBODY, Heard, Stranger, UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.ports import PortPool
 from proxy.sockets.readers import Readers
@@ -69,7 +69,10 @@ class UdpEndpoints:
         standing = self._standing.get(at)
         if standing is None:
             return None
-        if isinstance(standing, UdpEndpoint):  # mostly one that hears nobody: a server's, before the first answer
+        if isinstance(standing, UdpEndpoint):
+            # Mostly it is a server's, before the first answer. To compare that with a host takes an exception.
+            if standing.hears is NOBODY:
+                return None
             return standing if standing.hears in (peer, peer.host, EVERYBODY) else None
         return standing.get(peer) or standing.get(peer.host) or standing.get(EVERYBODY)
 

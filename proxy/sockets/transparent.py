@@ -56,7 +56,7 @@ def _transparent(
 ) -> socket.socket:
     """A transparent, non-blocking socket that is bound to no address yet. Raises SocketError without the capability."""
     try:
-        if host.version == 4:
+        if isinstance(host, IPv4Address):
             sock = socket.socket(socket.AF_INET, kind | socket.SOCK_NONBLOCK, protocol)
             sock.setsockopt(socket.SOL_IP, socket.IP_TRANSPARENT, 1)
         else:
@@ -260,7 +260,7 @@ def datagrams(at: Endpoint, of_media: bool = False, may_share: bool = False) -> 
         buffer_bytes = EARLY_MEDIA_BYTES if of_media and not may_share else DATAGRAM_BUFFER_BYTES
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         # A message that rewriting made longer than the link allows goes out in fragments (rule S7).
-        if at.host.version == 4:
+        if isinstance(at.host, IPv4Address):
             sock.setsockopt(socket.SOL_IP, IP_PKTINFO, 1)
             if of_media:
                 sock.setsockopt(socket.SOL_IP, socket.IP_RECVTOS, 1)
