@@ -370,6 +370,16 @@ class _SchemaGenerator(GenerateJsonSchema):
     def encode_default(self, dft: Any) -> Any:
         return str(dft) if isinstance(dft, Mark | PortRange) else super().encode_default(dft)
 
+    def model_schema(self, schema: core_schema.ModelSchema) -> dict[str, Any]:
+        """A section. The options of helpers are models, too, which have their descriptions already."""
+        made, cls = super().model_schema(schema), schema["cls"]
+        if issubclass(cls, _Section):
+            texts = strings_under_fields(cls)
+            for name, field in cls.model_fields.items():
+                if name in texts:
+                    made["properties"][field.validation_alias or name].setdefault("description", texts[name])
+        return made
+
     def dataclass_schema(self, schema: core_schema.DataclassSchema) -> dict[str, Any]:
         """The options of a helper. Pydantic before 2.11 says these things of its own models alone."""
         made = super().dataclass_schema(schema)
