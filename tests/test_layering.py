@@ -41,7 +41,10 @@ ALLOWED = {
 """All of these are functions of their arguments: no socket, no clock, no chance, no file, no log. Of posixpath that is
 true of `normpath`, which is all that is taken of it."""
 
-FILES = structure.modules()
+
+@pytest.fixture(scope="module")
+def files() -> structure.Graph:
+    return structure.modules()
 
 
 def imports(path: Path) -> Iterator[str]:
@@ -53,11 +56,11 @@ def imports(path: Path) -> Iterator[str]:
             yield (node.module or "").partition(".")[0]
 
 
-def test_there_is_something_to_look_at() -> None:
+def test_there_is_something_to_look_at(files: structure.Graph) -> None:
     assert {"protocols", "protocols.ftp", "protocols.sip", "protocols.tns"} <= {
-        structure.room_of(name) for name in FILES
+        structure.room_of(name) for name in files
     }
-    assert len(PURE) == sum(name.partition(".")[0] == "protocols" for name in FILES) > 30
+    assert len(PURE) == sum(name.partition(".")[0] == "protocols" for name in files) > 30
 
 
 @pytest.mark.parametrize("path", PURE, ids=lambda path: str(path.relative_to(ROOT)))
@@ -84,18 +87,18 @@ def test_no_group_of_a_pattern_is_possessive(path: Path) -> None:
 # -- rooms and floors --------------------------------------------------------------------------------------------------
 
 
-def test_no_modules_import_each_other() -> None:
-    assert structure.circles(FILES) == []
+def test_no_modules_import_each_other(files: structure.Graph) -> None:
+    assert structure.circles(files) == []
 
 
-def test_no_rooms_import_each_other() -> None:
-    assert structure.circles(structure.rooms(FILES)) == []
+def test_no_rooms_import_each_other(files: structure.Graph) -> None:
+    assert structure.circles(structure.rooms(files)) == []
 
 
-def test_each_room_imports_only_rooms_below_it() -> None:
+def test_each_room_imports_only_rooms_below_it(files: structure.Graph) -> None:
     """A helper so imports no other one: they are on one floor."""
-    assert structure.arrows_up(structure.rooms(FILES)) == []
+    assert structure.arrows_up(structure.rooms(files)) == []
 
 
-def test_every_room_has_its_floor() -> None:
-    assert {structure.room_of(name) for name in FILES} <= structure.PLACED
+def test_every_room_has_its_floor(files: structure.Graph) -> None:
+    assert {structure.room_of(name) for name in files} <= structure.PLACED

@@ -57,13 +57,17 @@ def _names() -> Iterator[str]:
                 yield node.args[0].value
 
 
-@pytest.mark.parametrize("name", sorted(set(_names())))
-def test_catalogue_names_every_event_and_rule(name: str) -> None:
-    assert name in catalogue.EVENTS or name in RULES
+@pytest.fixture(scope="module")
+def names() -> frozenset[str]:
+    return frozenset(_names())
 
 
-def test_the_events_are_found() -> None:
-    assert {"session.opened", "session.closed", "pinhole.opened", "violation", "sip.low_port"} <= set(_names())
+def test_catalogue_names_every_event_and_rule(names: frozenset[str]) -> None:
+    assert sorted(name for name in names if name not in catalogue.EVENTS and name not in RULES) == []
+
+
+def test_the_events_are_found(names: frozenset[str]) -> None:
+    assert {"session.opened", "session.closed", "pinhole.opened", "violation", "sip.low_port"} <= names
 
 
 def test_the_manual_has_the_lists_that_the_catalogue_makes() -> None:
