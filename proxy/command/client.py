@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import os
 import re
 import socket
 import struct
@@ -89,6 +90,18 @@ def ask_daemon(config: str | None, method: str, path: str, query: Query | None =
     """The answer of the daemon that serves with this configuration file. Raises PinholeError."""
     request = Request(method, path, query)
     return _reached(config, lambda control: _answer(control, request))
+
+
+def looked_at(config: str | None) -> str | None:
+    """The file by which this host is looked at: the one that is named, else the system's, else that of the daemon that
+    runs. None: the built-in configuration."""
+    if (file := whereabouts.chosen(config)) is not None:
+        return file
+    try:
+        served = str(ask(whereabouts.CONTROL, "GET", "v1/status").get("config", ""))
+    except PinholeError:
+        return None
+    return served if os.path.isfile(served) else None
 
 
 def follow(config: str | None, path: str, query: Query | None = None) -> Iterator[tuple[str, str]]:

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from proxy.command.client import ask_daemon
+from proxy.command.client import ask_daemon, looked_at
 from proxy.command.columns import wrapped
 from proxy.command.options import with_config, with_json
 from proxy.command.shell import broken
 from proxy.command.terminal import print_json, print_line, width
+from proxy.config import whereabouts
 from proxy.errors import PinholeError
 from proxy.text import printable
 
@@ -31,12 +33,17 @@ _INDENT = 6
 @with_config
 @with_json
 def doctor(path: str | None, as_json: bool) -> None:
-    """Look for what on this host stands in the way. Exit status 1 when something does."""
+    """Look for what on this host stands in the way. Exit status 1 when something does.
+
+    Where no file is named and the system has none, it is looked at by the file of the daemon that runs.
+    """
     from proxy.config import reading
     from proxy.doctor import examine
     from proxy.doctor.findings import Level
 
-    found = examine.examine(reading.in_force(path), _limits(path), _fastpath(path))
+    file = looked_at(path)
+    findings = examine.examine(reading.in_force(file), _limits(file), _fastpath(file))
+    found = [replace(finding, remedy=_by(file, finding.remedy)) for finding in findings]
     is_well = all(finding.level is not Level.FAIL for finding in found)
     if as_json:
         rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
@@ -45,6 +52,13 @@ def doctor(path: str | None, as_json: bool) -> None:
         for text, level in report(found, width()):
             print_line(text, _COLOURS.get(level))
     sys.exit(0 if is_well else 1)
+
+
+def _by(file: str | None, remedy: str) -> str:
+    """The remedy for whoever has named no file: what sets rules up has to be told of one that is not the system's."""
+    if file is None or file == str(whereabouts.SYSTEM_PATH):
+        return remedy
+    return remedy.replace("pinhole net up", f"pinhole net up -c {shlex.quote(file)}")
 
 
 def _limits(path: str | None) -> list[dict[str, Any]]:

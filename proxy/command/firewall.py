@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 
 import click
 
+from proxy.command.client import looked_at
 from proxy.command.options import named_backend, with_backend, with_config, with_json
 from proxy.command.terminal import print_json, print_rows, say
 
@@ -84,11 +85,14 @@ def down(path: str | None, backend: str | None, as_json: bool) -> None:
 @with_backend
 @with_json
 def status(path: str | None, backend: str | None, as_json: bool) -> None:
-    """Say which parts of the set-up stand. Exit status 1 unless all do."""
+    """Say which parts of the set-up stand. Exit status 1 unless all do.
+
+    Where no file is named and the system has none, it is that of the daemon that runs.
+    """
     from proxy.config import reading
     from proxy.host import net
 
-    settings = reading.in_force(path)
+    settings = reading.in_force(looked_at(path))
     chosen = net.chosen(settings, named_backend(backend))
     found = (*net.status(settings, chosen), *net.beside(chosen), *net.overtaking(settings))
     parts = [part._asdict() for part in found]

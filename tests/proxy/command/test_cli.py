@@ -477,6 +477,33 @@ def test_doctor_fails_for_failures_alone(monkeypatch: pytest.MonkeyPatch, level:
     assert plain.stdout.splitlines()[0] == f"{level:6}masquerade: wan0 rewrites again"
 
 
+@pytest.mark.parametrize("named", [False, True])
+def test_doctor_looks_by_the_file_of_the_daemon_that_runs_where_there_is_no_other_one(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, named: bool
+) -> None:
+    """By the built-in configuration its rules would be another's, and the remedy would set up those of that one."""
+    monkeypatch.setattr(whereabouts, "CONTROL", str(tmp_path / "control.sock"))
+    finding = Finding(Level.FAIL, "rules", "nothing is set up", "pinhole net up --backend nft", "rules.none")
+    seen: list[str] = []
+
+    def look(settings: Config, *_: object) -> list[Finding]:
+        seen.append(settings.source)
+        return [finding]
+
+    monkeypatch.setattr(examine, "examine", look)
+    monkeypatch.setattr(net, "all_standing", list)
+    monkeypatch.setattr(net, "status", lambda settings, backend: look(settings)[1:])
+    monkeypatch.setattr(net, "overtaking", lambda settings: [])
+    with daemon(tmp_path / "control.sock", {"/v1/status": {"config": str(file)}}):
+        result = pinhole("doctor", "--json", *(["-c", file] if named else []))
+        pinhole("net", "status", *(["-c", file] if named else []))
+    assert json.loads(result.stdout)["findings"][0]["remedy"] == f"pinhole net up -c {file} --backend nft"
+    assert seen == [str(file)] * 2
+    seen.clear()
+    assert "pinhole net up --backend nft" in pinhole("doctor").stdout
+    assert seen == ["built-in default"]
+
+
 # -- the control socket ------------------------------------------------------------------------------------------------
 
 

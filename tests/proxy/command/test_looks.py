@@ -238,13 +238,13 @@ SHOWN: dict[str, tuple[Sequence[str], Mapping[str, Any]]] = {
 
 @pytest.fixture
 def file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", tmp_path / "no-such-file.yaml")
     monkeypatch.setattr(examine, "examine", lambda *_: FINDINGS)
     monkeypatch.setattr(net, "standing", lambda: None)
     monkeypatch.setattr(net, "status", lambda *_: PARTS)
     monkeypatch.setattr(net, "overtaking", lambda _: [])
     file = tmp_path / "pinhole.yaml"
     file.write_text(f"{CONFIG}control: {tmp_path}/c.sock\n")
+    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", file)
     return file
 
 
