@@ -50,7 +50,7 @@ FLOORS = (
     ("proxy.config",),
     ("proxy.ebpf", "proxy.sockets"),
     ("proxy.record",),
-    ("proxy.errors", "proxy.version"),
+    ("proxy.beats", "proxy.errors", "proxy.version"),
     ("proxy.text",),
     ("protocols",),
     (

@@ -7,6 +7,8 @@ import time
 from collections import deque
 from typing import Protocol
 
+from proxy.beats import next_beat
+
 LOOK_SECONDS = 0.25
 REMEMBERED_LOOKS = 40
 """Ten seconds."""
@@ -26,17 +28,20 @@ class LoopDelay:
         self._loop = loop
         self._histogram = histogram
         self._delays: deque[float] = deque(maxlen=REMEMBERED_LOOKS)
-        # uvloop's own clock stands still while callbacks run.
-        self._due = time.monotonic() + LOOK_SECONDS
-        self._timer = loop.call_later(LOOK_SECONDS, self._look)
+        self._look_later()
 
     def _look(self) -> None:
-        now = time.monotonic()
-        delay = max(0.0, now - self._due)
+        delay = max(0.0, time.monotonic() - self._due)
         self._delays.append(delay)
         self._histogram.observe(delay)
-        self._due = now + LOOK_SECONDS
-        self._timer = self._loop.call_later(LOOK_SECONDS, self._look)
+        self._look_later()
+
+    def _look_later(self) -> None:
+        now = self._loop.time()
+        at = next_beat(now, LOOK_SECONDS)
+        # uvloop's own clock stands still while callbacks run.
+        self._due = time.monotonic() + at - now
+        self._timer = self._loop.call_at(at, self._look)
 
     @property
     def worst(self) -> float:

@@ -19,6 +19,7 @@ import asyncio
 from collections.abc import Callable, Container
 from typing import Protocol
 
+from proxy.beats import next_beat
 from proxy.movers.lanes import Counts, Lane
 from proxy.record.metrics import Metrics
 from proxy.sockets.packet_info import Address
@@ -199,7 +200,7 @@ class Kernel:
             self._keeper = None
             return
         self.rows.keep()
-        self._keeper = self._loop.call_later(KEEP_SECONDS, self._keep)
+        self._keeper = self._loop.call_at(next_beat(self._loop.time(), KEEP_SECONDS), self._keep)
 
     def _rest(self) -> None:
         """A row could not be had, and the next one could hardly be."""
@@ -228,6 +229,11 @@ class InKernel:
         self.row = row
         self.why = "lane"
         """Why it ends, in one word. That the lane is over, or has changed, is the usual reason."""
+
+    @property
+    def packets(self) -> int:
+        """How many packets of it."""
+        return self.row.counts()[0]
 
     def counts(self) -> Counts:
         """What has been carried so far."""

@@ -89,6 +89,10 @@ NOTHING = Counts()
 class Carriage(Protocol):
     """A mover's work for one lane."""
 
+    @property
+    def packets(self) -> int:
+        """How many packets have been carried so far."""
+
     def counts(self) -> Counts:
         """What has been carried so far."""
 
@@ -271,6 +275,17 @@ class Lane:
     def unseen(self) -> int:
         """How many packets user space has not seen, because another mover carried them."""
         return self.counts().away
+
+    @property
+    def packets(self) -> int:
+        """How many packets have passed, whichever mover carried them: what silence is judged by, for each stream again
+        and again."""
+        packets = self._before.packets
+        if self._here is not None:
+            packets += self._here.packets
+        if self._away is not None:
+            packets += self._away.packets
+        return packets
 
     def counts(self) -> Counts:
         """All that has passed, whichever mover carried it."""

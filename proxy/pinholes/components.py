@@ -178,7 +178,7 @@ class Component:
 
     def _heard(self) -> int:
         """How many packets of the party have passed."""
-        return sum(path.lane.counts().packets for path in self.outward)
+        return sum(path.lane.packets for path in self.outward)
 
     def _consider(self, path: MediaPath, source: Address, data: bytes, ancillary: Ancillary) -> bool:
         """A packet has come from elsewhere though the party's address is settled. Returns whether the packet is kept,

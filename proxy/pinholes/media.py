@@ -283,6 +283,14 @@ class MediaPlace(PartyPlace):
         """What has passed from the party."""
         return _total(self._out_before, (path for component in self.components for path in component.outward))
 
+    def _passed(self) -> int:
+        """How many packets have passed to the party and from it."""
+        passed = self._in_before.packets + self._out_before.packets
+        for component in self.components:
+            for path in (*component.inward, *component.outward):
+                passed += path.lane.packets
+        return passed
+
     @property
     def state(self) -> str:
         """One word for the operator."""

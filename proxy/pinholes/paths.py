@@ -180,7 +180,7 @@ class MediaPath:
         """Work as the lane's ear until the first packet of RTP comes."""
         if not is_rtp(data):
             return due
-        self.lane.ear = self._hearing = Hearing(self.receiver.place.codec_of, self.lane.counts().packets - 1)
+        self.lane.ear = self._hearing = Hearing(self.receiver.place.codec_of, self.lane.packets - 1)
         return self._hearing.hear(data, due)
 
     def rest(self, due: int) -> None:
@@ -191,7 +191,7 @@ class MediaPath:
         """How RTP came by this path. None: there was none, or another mover has carried some of it."""
         if self._hearing is None or self.lane.unseen:
             return None
-        return self._hearing.told(self.lane.counts().packets)
+        return self._hearing.told(self.lane.packets)
 
     def come_back(self, data: bytes, ancillary: Ancillary) -> None:
         """A packet has come from the address that the sender announced, though its earlier packets came from

@@ -39,6 +39,10 @@ class Rows:
     def carry(self, packets: int) -> None:
         self._packets += packets
 
+    @property
+    def packets(self) -> int:
+        return self._packets
+
     def counts(self) -> Counts:
         return Counts(self._packets, self._packets * 100, 0, self._packets)
 
