@@ -30,6 +30,7 @@ ALLOWED = {
     "hmac",
     "ipaddress",
     "itertools",
+    "math",
     "posixpath",
     "protocols",
     "pyparsing",
