@@ -9,7 +9,7 @@ from functools import partial
 import pytest
 
 from tests.netns.namespaces import needs_root
-from tools.bench import audio, sip, sip_ways
+from tools.bench import audio, ends, sip, sip_ways
 from tools.bench.audio import Audio
 from tools.bench.sip_ways import Way
 
@@ -36,3 +36,10 @@ def test_each_way_carries_all_audio(begin: Callable[[], AbstractContextManager[W
     assert all(figures.per_core) == bool(way.gateway)
     assert len(list(audio.rows([figures], figures, STREAMS))) == 7
     assert audio.bars(figures, figures, STREAMS)[0].is_met
+
+
+def test_both_ends_of_a_stream_in_the_kernel_are_timed() -> None:
+    with sip_ways.pinhole(kernel_path="tcx") as way:
+        found = ends.measure(way, 1)
+    assert 0 <= found.bye[0] < ends.SEEN_SECONDS and 0 < found.death[0] < ends.SEEN_SECONDS
+    assert len(found.bars()) == 2

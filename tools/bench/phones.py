@@ -34,6 +34,7 @@ PACKET_BYTES = 172
 TICK_SECONDS = 0.001
 """So many packets are sent together as fall into that time."""
 BUFFER_BYTES = 1 << 22
+_REST = bytes(PACKET_BYTES - 20)
 
 _AUDIO = "m=audio {port} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
 _FAX = "m=image {port} udptl t38\r\n"
@@ -71,6 +72,8 @@ class Caller:
         self._held: list[Call] = []
         # Not where another run has begun: the same datagrams within half a minute would be repeats of that one's.
         self._next = secrets.randbelow(1 << 30)
+        self._talking: threading.Thread | None = None
+        self._is_hushed = threading.Event()
 
     def hold(self, count: int, kind: str) -> dict[str, Any]:
         """So many more calls. Returns the number of the first one."""
@@ -79,10 +82,10 @@ class Caller:
         return {"first": begun[0].number}
 
     def release(self) -> dict[str, Any]:
-        """All that are held."""
+        """All that are held. Returns when the last one's end was answered, by `time.perf_counter_ns`."""
         held, self._held = self._held, []
         self._take_down(held)
-        return {}
+        return {"at": time.perf_counter_ns()}
 
     def calls(self, count: int, kind: str) -> dict[str, Any]:
         """So many calls, each taken down as soon as all are set up that are under way with it."""
@@ -98,15 +101,13 @@ class Caller:
         """Audio in that many of the calls held, evenly over time. Each packet says when it was sent."""
         held = self._held[:streams]
         ways = [(_udp(self._host, _port(call.number)), call.media) for call in held]
-        rest = bytes(PACKET_BYTES - 20)
         a_tick = max(1, round(streams * TICK_SECONDS / PACKET_SECONDS))
         total = int(streams * seconds / PACKET_SECONDS)
         began = time.perf_counter()
         for sent in range(0, total, a_tick):
             for number in range(sent, min(sent + a_tick, total)):
                 sock, media = ways[number % streams]
-                head = b"\x80\x08" + (number // streams & 0xFFFF).to_bytes(2) + bytes(8)
-                sock.sendto(head + time.perf_counter_ns().to_bytes(8) + rest, media)
+                sock.sendto(_packet(number // streams), media)
             due = began + (sent + a_tick) * PACKET_SECONDS / streams
             if (left := due - time.perf_counter()) > 0:
                 time.sleep(left)
@@ -114,6 +115,27 @@ class Caller:
         for sock, _ in ways:
             sock.close()
         return {"packets": total, "seconds": took}
+
+    def talk(self) -> dict[str, Any]:
+        """Audio in the first call that is held, a packet each millisecond, until `hush`."""
+        self._is_hushed.clear()
+        self._talking = threading.Thread(target=self._talk, args=(self._held[0],))
+        self._talking.start()
+        return {}
+
+    def _talk(self, call: Call) -> None:
+        with _udp(self._host, _port(call.number)) as sock:
+            number = 0
+            while not self._is_hushed.wait(0.001):
+                sock.sendto(_packet(number), call.media)
+                number += 1
+
+    def hush(self) -> dict[str, Any]:
+        """No audio any more."""
+        assert self._talking
+        self._is_hushed.set()
+        self._talking.join()
+        return {}
 
     # -- signalling ------------------------------------------------------------------------------------------------
 
@@ -179,6 +201,8 @@ class Callee:
         self._media: list[socket.socket] = []
         self._counting: threading.Thread | None = None
         self._delays: list[int] = []
+        self._last = 0
+        """When the newest packet of those that came was sent."""
         self._is_over = threading.Event()
         threading.Thread(target=self._answer_all, daemon=True).start()
 
@@ -221,18 +245,22 @@ class Callee:
         for sock in self._media:
             sock.setblocking(False)
             ready.register(sock, select.EPOLLIN)
-        delays, now = self._delays, time.perf_counter_ns
+        delays, now, last = self._delays, time.perf_counter_ns, 0
         while True:
             events = ready.poll(0.2, 256)
             if not events and self._is_over.is_set():
                 break
             for descriptor, _ in events:
                 data = socks[descriptor].recv(2048)
-                delays.append(now() - int.from_bytes(data[12:20]))
+                sent = int.from_bytes(data[12:20])
+                delays.append(now() - sent)
+                last = max(last, sent)
+        self._last = last
         ready.close()
 
     def heard(self) -> dict[str, Any]:
-        """How many packets came, and their delays, in seconds."""
+        """How many packets came, and their delays, in seconds; when the last one of them was sent, in nanoseconds of
+        `time.perf_counter_ns`, which is one clock for all processes."""
         assert self._counting
         self._is_over.set()
         self._counting.join()
@@ -242,9 +270,15 @@ class Callee:
             raise RuntimeError("no audio came")
         return {
             "packets": len(self._delays),
+            "last": self._last,
             "median": median(self._delays) / 1e9,
             "percentile_99": quantiles(self._delays, n=100)[98] / 1e9,
         }
+
+
+def _packet(number: int) -> bytes:
+    """A packet of audio that is sent now."""
+    return b"\x80\x08" + (number & 0xFFFF).to_bytes(2) + bytes(8) + time.perf_counter_ns().to_bytes(8) + _REST
 
 
 def _port(number: int) -> int:

@@ -15,8 +15,9 @@ import time
 from dataclasses import dataclass, field
 from statistics import median
 
-from tools.bench import audio, sip, sip_ways
+from tools.bench import audio, ends, sip, sip_ways
 from tools.bench.audio import Audio
+from tools.bench.ends import Ends
 from tools.bench.rounds import Bar, Progress, in_turn, machine, ratio
 from tools.bench.sip import FORWARDING, KERNEL_PATH, RTPENGINE
 from tools.bench.sip_ways import Way
@@ -35,10 +36,12 @@ class Effort:
     calls: int
     seconds: float
     """Of audio."""
+    tries: int
+    """Of each end of a call."""
 
 
-FULL = Effort(rounds=5, calls=1000, seconds=10)
-QUICK = Effort(rounds=2, calls=400, seconds=5)
+FULL = Effort(rounds=5, calls=1000, seconds=10, tries=10)
+QUICK = Effort(rounds=2, calls=400, seconds=5, tries=2)
 
 
 @dataclass(slots=True)
@@ -69,6 +72,7 @@ class Report:
     machine: str
     effort: Effort
     figures: dict[str, Figures]
+    ends: Ends
     bars: list[Bar]
 
 
@@ -89,7 +93,10 @@ def run(effort: Effort, say: Progress) -> Report:
             for way in in_turn(stand, number):
                 say(f"round {number + 1} of {effort.rounds}: {way.name}")
                 _measure(way, figures[way.name], effort)
-    return Report(machine(), effort, figures, _bars(figures))
+        say("ends of calls")
+        by_name = {way.name: way for way in stand}
+        found = ends.measure(by_name[KERNEL_PATH], effort.tries)
+    return Report(machine(), effort, figures, found, _bars(figures) + found.bars())
 
 
 def _measure(way: Way, figures: Figures, effort: Effort) -> None:
