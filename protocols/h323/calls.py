@@ -6,12 +6,14 @@ the call by its number. It is over with ReleaseComplete, or when the last of its
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Any, Protocol
 
 from protocols.contract import live
 from protocols.contract.addresses import Endpoint, Host, Side
+from protocols.contract.effects import Effect
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, Pinholes
 from protocols.h323.channels import Channels
 from protocols.h323.media import CallMedia
@@ -201,6 +203,19 @@ class Registered(Protocol):
         """The registration as operators see it."""
 
 
+class Asking(Protocol):
+    """A session of RAS whose answers come in another one."""
+
+    def passed(self, side: Side, data: bytes, now: float) -> tuple[bytes | None, list[Effect]]:
+        """What a datagram becomes on the other side, None if it does not go on; and what is noted of it."""
+
+    def deadline(self) -> float | None:
+        """When `tick` is to be called next."""
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        """The time of something may be over."""
+
+
 @dataclass(slots=True)
 class CallBook:
     """What all engines of H.323 and RAS in a daemon know together."""
@@ -214,6 +229,8 @@ class CallBook:
     """id of a grant -> the call whose place it is."""
     registrations: dict[Endpoint, Registered] = field(default_factory=dict)
     """Where an endpoint is known outside -> its registration."""
+    asking: dict[int, Asking] = field(default_factory=dict)
+    """By their numbers: the sessions of RAS whose answers go to another port."""
     numbers: count[int] = field(default_factory=lambda: count(1))
     setups: PerSecond[str] = field(default_factory=PerSecond)
     """Setups of each host."""

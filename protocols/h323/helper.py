@@ -9,6 +9,7 @@ from protocols.contract import live
 from protocols.contract.addresses import Peers, Transport
 from protocols.contract.engine import Engine, Helper
 from protocols.contract.pinholes import Pinholes
+from protocols.h323.answers import Answers, AnswersEngine
 from protocols.h323.calls import CallBook
 from protocols.h323.engine import ControlEngine, H323Engine
 from protocols.h323.options import PERMITS, RAS_PERMITS, H323Options, RasOptions
@@ -28,6 +29,8 @@ class H323Engines:
     def __call__(self, peers: Peers, options: Any, pinholes: Pinholes, now: float) -> Engine:
         if isinstance(peers.role, Control):
             return ControlEngine(peers.role, self._book.calls.get(peers.role.call), now)
+        if isinstance(peers.role, Answers):
+            return AnswersEngine(peers.role, self._book)
         if isinstance(options, RasOptions):
             return RasEngine(peers, options, pinholes, now, self._book)
         return H323Engine(peers, options, pinholes, now, self._book)
@@ -51,7 +54,12 @@ class H323Engines:
 
     def standing(self) -> Mapping[str, int]:
         book = self._book
-        return {**self.counts(), "media": len(book.media), "registered": len(book.registered)}
+        return {
+            **self.counts(),
+            "media": len(book.media),
+            "registered": len(book.registered),
+            "asking": len(book.asking),
+        }
 
 
 HELPER = Helper(
@@ -74,7 +82,8 @@ RAS = Helper(
     permits=RAS_PERMITS,
     start=H323Engines,
     purposes=("ras", FORWARDED),
-    begins=lambda data, options, role: is_request(data),
+    roles=(Answers,),
+    begins=lambda data, options, role: is_request(data) or (isinstance(role, Answers) and is_answer(data)),
     answers=is_answer,
     family="h323",
 )

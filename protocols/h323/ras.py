@@ -23,11 +23,12 @@ from protocols.contract.addresses import LEAST_PORT, Endpoint, Malformed, Peers,
 from protocols.contract.effects import Effect, Note, Send, violation
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import AnyGrant, Closed, Grant, PinholeEvent, Pinholes
+from protocols.h323.answers import Places
 from protocols.h323.calls import CallBook
 from protocols.h323.names import Draft, Names
 from protocols.h323.options import RasOptions
-from protocols.h323.ras_messages import ANSWERED, ANSWERS, NAMING, Message, is_answer, read
-from protocols.h323.registrations import DEFAULT_SECONDS, Registration, Registrations
+from protocols.h323.ras_messages import ANSWERED, ANSWERED_AT, ANSWERS, NAMING, Message, is_answer, read
+from protocols.h323.registrations import DEFAULT_SECONDS, GRACE_SECONDS, MAX_SECONDS, Registration, Registrations
 from protocols.h323.targets import Targets
 from protocols.h323.wanted import TRAVERSAL, walkers
 from protocols.toolbox.clock import Clock
@@ -71,8 +72,10 @@ class RasEngine(Engine):
         "_is_left_alone",
         "_names",
         "_notes",
+        "_number",
         "_options",
         "_peers",
+        "_places",
         "_registrations",
         "_requests",
         "_targets",
@@ -90,6 +93,8 @@ class RasEngine(Engine):
         self._requests: dict[tuple[Side, int], Request] = {}
         self._clock = Clock[tuple[Side, int]]()
         self._targets = Targets(peers, options, pinholes, self._names, book, self._violates)
+        self._number = next(book.numbers)
+        self._places = Places(peers, pinholes, self._number)
         self._has_told: set[str] = set()
         self._is_copied = self._is_left_alone = False
         self._notes: list[Effect] = []
@@ -97,6 +102,13 @@ class RasEngine(Engine):
     # -- datagrams -----------------------------------------------------------------------------------------------------
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        sent, effects = self.passed(side, data, now)
+        if sent is not None:
+            effects.append(Send(side.other, sent))
+        return message_copied(side, data, effects) if self._is_copied else effects
+
+    def passed(self, side: Side, data: bytes, now: float) -> tuple[bytes | None, list[Effect]]:
+        """What a datagram becomes on the other side, None if it does not go on; and what is noted of it."""
         sent: bytes | None = data
         if self._names.is_between_families:
             self._tell_once("h323.family", "the two hosts have addresses of different versions", "dropped")
@@ -110,10 +122,7 @@ class RasEngine(Engine):
                 sent = None if is_denied else data
             except Dropped:
                 sent = None
-        effects = self._take()
-        if sent is not None:
-            effects.append(Send(side.other, sent))
-        return message_copied(side, data, effects) if self._is_copied else effects
+        return sent, self._take()
 
     def _message(self, side: Side, data: bytes, now: float) -> bytes:
         """What a datagram becomes on the other side. Raises Dropped, Malformed."""
@@ -134,19 +143,31 @@ class RasEngine(Engine):
         elif message.kind in ANSWERS:
             news = self._answered(side, message, draft, now)
         for label, start, at in message.addresses:
-            draft.put(start, at, news.get(at) or self._mapped(side, label, at, draft), label)
+            draft.put(start, at, news.get(at) or self._mapped(side, label, at, draft, now), label)
         for event, facts in draft.notes():
             self._note(event, facts)
         return draft.written
 
-    def _mapped(self, side: Side, label: str, at: Endpoint, draft: Draft) -> Endpoint:
+    def _mapped(self, side: Side, label: str, at: Endpoint, draft: Draft, now: float) -> Endpoint:
         """What the other side is to read for an address that nothing is opened for."""
         if label == "alternate" and at.host not in (self._peers.own(side).host, self._peers.as_seen(side).host):
             draft.keep(label, at, "alternate")
-        own = self._peers.own(side)
-        if label == NAMING.get(draft.trigger) and at.host == own.host and at != own:
+        if label == NAMING.get(draft.trigger) and at != self._peers.own(side):
+            self._hears_at(side, label, at, draft, now)
+        place = self._places.known_as(at) if label in ANSWERED_AT else None
+        return place or self._names.known_as(side, at)
+
+    def _hears_at(self, side: Side, label: str, at: Endpoint, draft: Draft, now: float) -> None:
+        """This side wants answers there, and not where it sends from (RA4)."""
+        own, seen = self._peers.own(side), self._peers.as_seen(side)
+        if at.host.is_loopback or (at.host == seen.host and at.host != own.host):  # the one is HF51's
+            return
+        if at.host != own.host or at.port < LEAST_PORT:
             self._violates("ras.elsewhere", f"{draft.trigger}: {label} {at}", "not opened")
-        return self._names.known_as(side, at)
+        elif self._places.at(side, at, draft.trigger, now) is None:
+            draft.keep(label, at, "not_opened")
+        else:
+            self._book.asking[self._number] = self
 
     # -- requests ------------------------------------------------------------------------------------------------------
 
@@ -231,6 +252,8 @@ class RasEngine(Engine):
             case "unregistrationConfirm":
                 for found in request.removes:
                     self._registrations.remove(found, "registration.removed")
+                if not self._registrations.standing:
+                    self._places.close_all()
             case "unregistrationReject":
                 request.removes = []
             case "admissionConfirm":
@@ -243,6 +266,7 @@ class RasEngine(Engine):
         """RCF: what was asked for is agreed."""
         granted = message.values.get("timeToLive", request.seconds)
         seconds = granted if isinstance(granted, int) else DEFAULT_SECONDS
+        self._places.last(side.other, min(seconds, MAX_SECONDS) + GRACE_SECONDS, now)
         for found in request.claims:
             alias = request.alias or message.text("alias")
             self._registrations.agree(side.other, found, alias, message.text("endpointIdentifier"), seconds, now)
@@ -264,13 +288,15 @@ class RasEngine(Engine):
         if isinstance(grant, Grant) and isinstance(event, Closed):
             self._registrations.gone(grant)
             self._targets.gone(grant)
+            self._places.gone(grant)
         return self._take()
 
     def is_needed(self) -> bool:
-        return bool(self._registrations.standing or len(self._targets))
+        return bool(self._registrations.standing or len(self._targets) or len(self._places))
 
     def deadline(self) -> float | None:
-        times = (self._clock.next(), self._registrations.deadline(), self._targets.deadline())
+        parts = self._clock.next, self._registrations.deadline, self._targets.deadline, self._places.deadline
+        times = [part() for part in parts]
         return min((at for at in times if at is not None), default=None)
 
     def tick(self, now: float) -> Sequence[Effect]:
@@ -278,6 +304,7 @@ class RasEngine(Engine):
             self._over(key)
         self._registrations.tick(now)
         self._targets.tick(now)
+        self._places.tick(now)
         return self._take()
 
     def _over(self, key: tuple[Side, int]) -> None:
@@ -294,6 +321,8 @@ class RasEngine(Engine):
         self._clock = Clock()
         self._registrations.stop()
         self._targets.close_all(now)
+        self._places.close_all()
+        self._book.asking.pop(self._number, None)
         return self._take()
 
     def copy(self, is_wanted: bool) -> None:

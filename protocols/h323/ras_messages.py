@@ -25,6 +25,8 @@ NAMING = {
     "locationRequest": "replyAddress",
 }
 """Requests that say where their answers are to go, and under which label (RA4)."""
+ANSWERED_AT = frozenset(NAMING.values())
+"""Labels of addresses at which answers are heard."""
 ANSWERS = frozenset(answer for answers in ANSWERED.values() for answer in answers)
 
 

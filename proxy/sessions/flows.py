@@ -68,6 +68,12 @@ class Flows:
     def _stranger(self, at: UdpEndpoint, data: bytes, ancillary: Ancillary, source: Address) -> None:
         """Take a datagram from an address that the endpoint has no route for. A pinhole may admit it, a flow may know
         the server's host, or else policies decide."""
+        near = self.endpoints.get(at.at, NOBODY)
+        if near is not None and (take := near.routes.get(source)) is not None:
+            # A flow that the main listener hears. Since one to another port of its client was let in by a pinhole, a
+            # socket hears all of that host.
+            take(data, ancillary)
+            return
         peer = packet_info.endpoint(source)
         for pinhole in self.sessions.pinholes.waiting.get(at, ()):
             is_admitted = pinhole.admits(peer)

@@ -6,6 +6,7 @@ from typing import Any
 
 from protocols.contract.addresses import Endpoint, Network, Peers, Side, Transport, only
 from protocols.contract.pinholes import Expect, Grant, Media, MediaGrant, Reader, Refusal
+from protocols.h323.answers import Answers
 from protocols.h323.session import Called
 from protocols.h323.ways import MAX_WAYS, Control
 from tests.harness.strict_pinholes import StrictPinholes
@@ -86,19 +87,29 @@ class RasPinholes(StrictPinholes):
         super().__init__(peers, options, beside)
         self._spoken: set[Side] = set()
         self._said = b""
+        self._asked = beside if isinstance(beside, RasPinholes) and isinstance(peers.role, Answers) else None
+        """Those of the session whose answers come here."""
 
     def hear(self, side: Side, data: bytes) -> None:
         super().hear(side, data)
         self._spoken.add(side)
         self._said += data
+        if self._asked is not None:
+            assert isinstance(self.peers.role, Answers)
+            asker = Side(self.peers.role.asker)
+            self._asked._spoken.add(asker if side is Side.SERVER else asker.other)
+            self._asked._said += data
 
     def open(self, expect: Expect) -> Grant | Refusal:
         if self.is_full:
             return Refusal("limit_per_session")
         peers, target = self.peers, expect.target
         assert target.port >= 1024, f"a low port: {expect}"
-        assert expect.reader in (Reader("ras"), Reader("h323"), Reader("h323", Called())), expect
         sides = [side for side in Side if target.host == peers.own(side).host]
+        if expect.reader is not None and isinstance(expect.reader.role, Answers):
+            self._judge_answers(expect, Side(expect.reader.role.asker))
+            return super().open(expect)
+        assert expect.reader in (Reader("ras"), Reader("h323"), Reader("h323", Called())), expect
         if expect.reader == Reader("h323", Called()):
             assert sides, f"a third host registers: {expect}"
             assert (expect.confirmed, expect.transport) == (False, Transport.TCP), f"nobody has agreed: {expect}"
@@ -112,6 +123,14 @@ class RasPinholes(StrictPinholes):
             assert any(target.host not in (peers.own(s).host, peers.as_seen(s).host) for s in led), expect
             assert expect.uses == 1 or expect.lasts_seconds is not None, f"for ever: {expect}"
         return super().open(expect)
+
+    def _judge_answers(self, expect: Expect, asker: Side) -> None:
+        """Answers come from who was asked alone, to the host that has asked, by datagrams, and for a time."""
+        assert asker in self._spoken, f"nobody has asked: {expect}"
+        assert (expect.transport, expect.target.host) == (Transport.UDP, self.peers.own(asker).host), expect
+        assert expect.listen == self._outside(asker, expect.target), expect
+        assert expect.allow == only(self.peers.own(asker.other).host), f"somebody else: {expect}"
+        assert expect.lasts_seconds is not None and expect.lasts_seconds <= 60, f"for ever: {expect}"
 
     def _outside(self, side: Side, own: Endpoint) -> Endpoint:
         return Endpoint(self.peers.as_seen(side).host, 0) if self.peers.is_mapped(side) else own

@@ -146,6 +146,28 @@ def test_nobody_calls_before_the_gatekeeper_agrees_and_then_nobody_else_does(pla
         assert not can_dial(place.server, at)
 
 
+def test_answers_to_another_port_are_heard_of_the_gatekeeper_alone(place: Gateway, talk: Talk) -> None:
+    """RA4: and what they agree to stands."""
+    with bound(place.client, 13031) as hearing, waiting(place.client, CALL_PORT) as (listener, _):
+        request = registration(talk.host, [(talk.host, CALL_PORT)]) | {"rasAddress": [transport((talk.host, 13031))]}
+        heard = talk.asks("registrationRequest", 1, **request)
+        (ras,), (called,) = (
+            [(socket.inet_ntoa(at["ip"]), at["port"]) for _, at in heard[name]]
+            for name in ("rasAddress", "callSignalAddress")
+        )
+        confirm = message("registrationConfirm", 1, **CONFIRMED)
+        with bound(place.neighbour, RAS_PORT) as stranger:
+            stranger.sendto(confirm, ras)
+        with pytest.raises(TimeoutError):
+            hearing.recv(65535)
+        assert not reaches(place.server, called, listener)
+        talk.keeper.sendto(confirm, ras)
+        data, sender = hearing.recvfrom(65535)
+        assert (decoded("Ras", data)[0], sender) == ("registrationConfirm", (str(place.server.v4), RAS_PORT))
+        assert reaches(place.server, called, listener)
+        unregister(place, talk)
+
+
 def test_another_host_that_answers_first_agrees_to_nothing(place: Gateway, talk: Talk) -> None:
     """RA2: two gatekeepers answer; the wrong one knows the number."""
     with waiting(place.client, CALL_PORT) as (listener, _), bound(place.neighbour, RAS_PORT) as other:

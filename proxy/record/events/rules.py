@@ -122,7 +122,7 @@ RULES: Mapping[str, str] = {
     "pptp.incoming_denied": "the concentrator asks for a call, and `incoming_calls: deny`; it was refused",
     "ras.malformed": "a datagram that cannot be read; it passes and opens nothing, or is dropped (`malformed`)",
     "ras.elsewhere": (
-        "an endpoint registers a host that is not itself, or a low port, or has answers sent to another port; or a "
+        "an endpoint registers a host that is not itself, or a low port, or has answers sent to one of these; or a "
         "gatekeeper sends somebody to a host that options do not name. Nothing is opened"
     ),
     "ras.unsolicited": "an answer that no request waits for; it opens nothing",

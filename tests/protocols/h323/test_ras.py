@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from ipaddress import ip_address
 
 import pytest
 
-from protocols.contract.addresses import Endpoint, Side, Transport
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport
+from protocols.contract.effects import Close
 from protocols.h323.helper import RAS, H323Engines
 from protocols.h323.options import H323Options, RasOptions
 from tests.harness.fake_pinholes import FakePinholes
@@ -46,9 +48,10 @@ class Daemon:
         return [rule for session in self.sessions for rule in session.violations()]
 
 
-def registered(session: Session, at: str, number: int = 1, seconds: int = 60) -> None:
-    """The endpoint is called at this address of its own, as its gatekeeper has agreed."""
-    session.receive(CLIENT, m.rrq(number, [at], at, seconds=seconds))
+def registered(session: Session, at: str, number: int = 1, seconds: int = 60, *, port: int = 1719) -> None:
+    """The endpoint is called at this address of its own, as its gatekeeper has agreed. It asks from this port."""
+    ras = f"{at.partition(':')[0]}:{port}"
+    session.receive(CLIENT, m.rrq(number, [at], ras, seconds=seconds))
     session.receive(SERVER, m.rcf(number, [f"{KEEPER}:1720"], seconds=seconds))
 
 
@@ -145,13 +148,13 @@ def test_an_endpoint_that_begins_anew_is_called_by_its_new_registration(network:
     old = daemon.session()
     registered(old, f"{INSIDE}:1720")
     new = daemon.session(port=1800)
-    registered(new, f"{INSIDE}:1720", seconds=120)
+    registered(new, f"{INSIDE}:1720", seconds=120, port=1800)
     assert old.pinholes.log[-1] == "close 1"
     assert [note["contact"] for note in old.notes("registration.removed")] == [Endpoint(ip_address(INSIDE), 1720)]
     assert new.pinholes.log[1:] == [f"renew 2 from {KEEPER} for 150 s", "confirm 2"]
     assert not old.engine.is_needed()
     old.close()
-    assert daemon.engines.standing() == {"calls": 0, "registrations": 1, "media": 0, "registered": names}
+    assert daemon.engines.standing() == {"calls": 0, "registrations": 1, "media": 0, "registered": names, "asking": 0}
     new.wait(150)
     assert set(daemon.engines.standing().values()) == {0}
 
@@ -160,21 +163,21 @@ def test_an_endpoint_of_two_gatekeepers_has_a_place_for_each() -> None:
     """With NAT there is room for both. The end of one takes nothing from the other."""
     daemon = Daemon()
     one, other = daemon.session(), daemon.session(port=1800, keeper="203.0.113.8")
-    for session in (one, other):
-        registered(session, f"{INSIDE}:1720")
+    for session, port in ((one, 1719), (other, 1800)):
+        registered(session, f"{INSIDE}:1720", port=port)
     assert not any(line.startswith("close") for line in one.pinholes.log)
     one.receive(CLIENT, m.urq(2, [f"{INSIDE}:1720"]))
     one.receive(SERVER, m.ucf(2))
     assert one.pinholes.log[-1] == "close 1"
-    assert daemon.engines.standing() == {"calls": 0, "registrations": 1, "media": 0, "registered": 2}
+    assert daemon.engines.standing() == {"calls": 0, "registrations": 1, "media": 0, "registered": 2, "asking": 0}
 
 
 def test_an_alternate_that_an_endpoint_goes_to_may_call_it_at_once() -> None:
     """Without NAT an endpoint has one place, its own, and whom it asked last may come to it."""
     daemon = Daemon(network="none")
     one, other = daemon.session(), daemon.session(port=1800, keeper="203.0.113.8")
-    for session in (one, other):
-        registered(session, f"{INSIDE}:1720")
+    for session, port in ((one, 1719), (other, 1800)):
+        registered(session, f"{INSIDE}:1720", port=port)
     assert one.pinholes.log[-1] == "close 1"
     assert other.pinholes.log[1:] == ["renew 2 from 203.0.113.8 for 90 s", "confirm 2"]
 
@@ -224,14 +227,75 @@ def test_an_endpoint_is_left_alone_whichever_of_its_features_stands_first_until_
     assert session.pinholes.log[-1] == "confirm 1"
 
 
-def test_requests_whose_answers_would_go_to_another_port_are_told() -> None:
-    """RA4: nothing is opened there."""
-    daemon = Daemon()
-    session = daemon.session()
-    elsewhere = f"{INSIDE}:2000"
+@pytest.mark.parametrize("elsewhere", [f"{INSIDE}:22", f"{BESIDE}:2000"])
+def test_answers_to_a_low_port_or_another_host_find_no_way(elsewhere: str) -> None:
+    """RA4."""
+    session = Daemon().session()
     for message in (m.grq(1, elsewhere), m.rrq(2, [], elsewhere), m.lrq(3, elsewhere)):
         session.receive(CLIENT, message)
     assert (session.violations(), session.pinholes.log) == (["ras.elsewhere"] * 3, [])
+
+
+ELSEWHERE = f"{INSIDE}:2000"
+
+
+@pytest.mark.parametrize("ask", [m.grq, m.lrq, lambda number, ras: m.rrq(number, [], ras)])
+def test_answers_to_another_port_of_the_asker_have_a_place_for_half_a_minute(ask: Callable[[int, str], bytes]) -> None:
+    """RA4: for who was asked alone; one, however often it is named."""
+    session = Daemon().session()
+    for number in (1, 2):
+        session.receive(CLIENT, ask(number, ELSEWHERE))
+    assert session.sent(SERVER) == ask(1, f"{OURS}:61000") + ask(2, f"{OURS}:61000")
+    opened = f"open udp for {ELSEWHERE} from {KEEPER} as None uses any for 30 s read = {OURS}:61000"
+    assert session.pinholes.log == [opened]
+    session.wait(30)
+    assert session.pinholes.log == [opened, "close 1"]
+
+
+def answering(daemon: Daemon, port: int = 1719) -> Session:
+    """The session in which the gatekeeper answers to another port of the endpoint, as the pinhole of it lets it in."""
+    asked = daemon.sessions[0]
+    grant = next(one for one in asked.pinholes.expected() if one.expect.transport is Transport.UDP)
+    assert grant.expect.reader is not None
+    keeper = Endpoint(ip_address(KEEPER), port)
+    peers = Peers(keeper, keeper, grant.expect.target, grant.listen, Transport.UDP, grant.expect.reader.role)
+    pinholes = FakePinholes(asked.pinholes)
+    daemon.sessions.append(Session(daemon.engines(peers, daemon.options, pinholes, 0.0), pinholes, daemon.engines))
+    daemon.sessions[-1].daemon[:] = []
+    daemon.sessions[-1].daemon = asked.daemon
+    asked.daemon.append(daemon.sessions[-1])
+    return daemon.sessions[-1]
+
+
+@pytest.mark.parametrize("network", ["none", "snat"])
+def test_an_endpoint_that_hears_answers_at_another_port_is_registered_by_them(network: str) -> None:
+    """RA4: as long as the registration lives; and a gatekeeper that unregisters it is heard there."""
+    daemon = Daemon(network=network)
+    session = daemon.session()
+    session.receive(CLIENT, m.rrq(1, [f"{INSIDE}:1720"], ELSEWHERE, seconds=600))
+    answers = answering(daemon)
+    answers.receive(CLIENT, m.rcf(1, [f"{KEEPER}:1720"], seconds=600))
+    assert answers.sent(SERVER) == m.rcf(1, [f"{KEEPER}:1720"], seconds=600)
+    assert session.pinholes.log[2:] == [
+        f"renew 2 from {KEEPER} for 630 s", f"renew 1 from {KEEPER} for 630 s", "confirm 1",
+    ]  # fmt: skip
+    assert [note["aor"] for note in answers.notes("registration.added")] == ["alice"]
+    answers.receive(CLIENT, m.urq(7, []))
+    answers.receive(SERVER, m.ucf(7))
+    assert answers.sent(CLIENT) == m.ucf(7)
+    assert session.pinholes.log[5:] == ["close 1", "close 2"]
+    assert daemon.rules() == [] and not session.engine.is_needed()
+
+
+def test_answers_mean_nothing_when_the_session_is_over_that_has_asked() -> None:
+    daemon = Daemon()
+    session = daemon.session()
+    session.receive(CLIENT, m.rrq(1, [f"{INSIDE}:1720"], ELSEWHERE))
+    answers = answering(daemon)
+    session.dissolve()
+    answers.receive(CLIENT, m.rcf(1, [f"{KEEPER}:1720"]))
+    assert (answers.effects, answers.sent(SERVER)) == ([Close("no_session")], b"")
+    assert set(daemon.engines.standing().values()) == {0}
 
 
 @pytest.mark.parametrize("beside", [10, 400])

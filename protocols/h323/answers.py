@@ -1,0 +1,158 @@
+"""Where answers go that a request wants at another port of its host than the one it was sent from (RA4).
+
+    GRQ, RRQ, LRQ    the address that they name has a place outside, for datagrams of the other side alone
+    what comes       is a session of its own, but it is read as if it had come in the session that has asked
+
+The place stands for as long as an answer may take, and with a registration for as long as that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport, only
+from protocols.contract.effects import Close, Effect, Send
+from protocols.contract.engine import Engine
+from protocols.contract.pinholes import Expect, Grant, Pinholes, Reader, Refusal
+from protocols.h323.calls import Asking, CallBook
+from protocols.toolbox.clock import Clock
+from protocols.toolbox.copies import message_copied
+
+ANSWER_SECONDS = 30.0
+"""How long a place stands that no registration keeps."""
+MAX_PLACES = 4
+"""For so many addresses: endpoints name one, or one of each version."""
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The role of a session in which answers come. Its client is who answers."""
+
+    session: int
+    """The number of the session that has asked."""
+    asker: str
+    """The side of that session that hears the answers: `client` or `server`."""
+
+
+class Places:
+    """The places for answers to one session."""
+
+    __slots__ = ("_clock", "_number", "_peers", "_pinholes", "_standing")
+
+    def __init__(self, peers: Peers, pinholes: Pinholes, number: int) -> None:
+        """number: of the session."""
+        self._peers = peers
+        self._pinholes = pinholes
+        self._number = number
+        self._standing: dict[Endpoint, tuple[Side, Grant]] = {}
+        """Where a host hears answers -> its side, and the pinhole."""
+        self._clock = Clock[Endpoint]()
+
+    def __len__(self) -> int:
+        return len(self._standing)
+
+    def at(self, side: Side, own: Endpoint, trigger: str, now: float) -> Endpoint | None:
+        """Where the other side finds this address of this side's own host. None: it can have no place."""
+        found = self._standing.get(own)
+        if found is not None:
+            return found[1].listen
+        if len(self._standing) >= MAX_PLACES:
+            return None
+        peers = self._peers
+        is_mapped = peers.is_mapped(side)
+        opened = self._pinholes.open(
+            Expect(
+                Transport.UDP,
+                "ras",
+                trigger,
+                listen=Endpoint(peers.as_seen(side).host, 0) if is_mapped else own,
+                allow=only(peers.own(side.other).host),
+                target=own,
+                source=Endpoint(peers.as_seen(side.other).host, 0) if peers.is_mapped(side.other) else None,
+                idle_seconds=ANSWER_SECONDS,
+                lasts_seconds=ANSWER_SECONDS,
+                uses=None,
+                reader=Reader("ras", Answers(self._number, side.value)),
+                prefer=own.port if is_mapped else 0,
+            )
+        )
+        if isinstance(opened, Refusal):
+            return None
+        self._standing[own] = side, opened
+        self._clock.set(own, now + ANSWER_SECONDS)
+        return opened.listen
+
+    def known_as(self, at: Endpoint) -> Endpoint | None:
+        """The address by which the other side knows it, if there is a place for it."""
+        found = self._standing.get(at)
+        return None if found is None else found[1].listen
+
+    def last(self, side: Side, seconds: float, now: float) -> None:
+        """This side hears answers for so long from now on."""
+        for own, (of, grant) in self._standing.items():
+            if of is side:
+                self._clock.set(own, now + seconds)
+                self._pinholes.renew(grant, grant.expect.allow, seconds)
+
+    def gone(self, grant: Grant) -> None:
+        """A place is closed."""
+        for own, (_, held) in tuple(self._standing.items()):
+            if held.id == grant.id:
+                del self._standing[own]
+                self._clock.forget(own)
+
+    def deadline(self) -> float | None:
+        """When the next time is over."""
+        return self._clock.next()
+
+    def tick(self, now: float) -> None:
+        """The time of places may be over."""
+        for own in tuple(self._clock.due(now)):
+            self._pinholes.close(self._standing.pop(own)[1])
+
+    def close_all(self) -> None:
+        """The session ends."""
+        for _, grant in tuple(self._standing.values()):
+            self._pinholes.close(grant)
+        self._standing.clear()
+        self._clock = Clock()
+
+
+class AnswersEngine(Engine):
+    """One session in which answers come. What they mean, the session knows that has asked."""
+
+    __slots__ = ("_book", "_is_copied", "_role", "_turn")
+
+    def __init__(self, role: Answers, book: CallBook) -> None:
+        self._role = role
+        self._book = book
+        self._is_copied = False
+        asker = Side(role.asker)
+        self._turn = {Side.CLIENT: asker.other, Side.SERVER: asker}
+        """Each side here -> the same in the session that has asked."""
+
+    @property
+    def _asking(self) -> Asking | None:
+        return self._book.asking.get(self._role.session)
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        asking = self._asking
+        if asking is None:
+            return (Close("no_session"),)
+        sent, effects = asking.passed(self._turn[side], data, now)
+        if sent is not None:
+            effects.append(Send(side.other, sent))
+        return message_copied(side, data, effects) if self._is_copied else effects
+
+    def deadline(self) -> float | None:
+        """That of the session which has asked: its own driver does not hear of what happens here."""
+        asking = self._asking
+        return None if asking is None else asking.deadline()
+
+    def tick(self, now: float) -> Sequence[Effect]:
+        asking = self._asking
+        return () if asking is None else asking.tick(now)
+
+    def copy(self, is_wanted: bool) -> None:
+        self._is_copied = is_wanted
