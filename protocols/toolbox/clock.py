@@ -5,7 +5,6 @@ from __future__ import annotations
 import heapq
 from collections.abc import Hashable, Iterator
 from itertools import count
-from math import ceil
 from typing import Generic, TypeVar
 
 Key = TypeVar("Key", bound=Hashable)
@@ -35,7 +34,7 @@ class Clock(Generic[Key]):
     def set(self, thing: Key, at: float) -> None:
         """The thing is over at this time, whatever was said before."""
         if self._step:
-            at = ceil(at / self._step) * self._step
+            at = -(-at // self._step) * self._step
         before = self._at.get(thing)
         self._at[thing] = at
         if before is None or at < before:
