@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Final
 
 from protocols.contract.addresses import Side
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)  # it is kept from being changed as endpoints are (addresses.py)
 class Send:
     """Send these bytes to that side, behind everything that was sent there before. Both a forwarded message and an
     answer of ours are sent so."""
 
-    to: Side
-    data: bytes
+    to: Final[Side]
+    data: Final[bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,13 +63,13 @@ class Splice:
     then listen for as long as they like, name another time."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, unsafe_hash=True)
 class Note:
     """One line of audit log. Facts hold plain values; peer bytes stay bytes and are escaped and cut by the log."""
 
-    event: str
-    facts: Mapping[str, Any]
-    of: Mapping[str, Any] | None = field(default=None, compare=False)
+    event: Final[str]
+    facts: Final[Mapping[str, Any]]
+    of: Final[Mapping[str, Any] | None] = field(default=None, compare=False)
     """What all lines about the same thing say as well, such as a call."""
 
     @property
