@@ -45,11 +45,16 @@ class Kept:
         self.said = self.daemon.directory / "guard.log"
 
     def guard(self, *words: str) -> subprocess.Popen[Any]:
+        before = self.entrances()
         with self.said.open("ab") as said:
             command = (*COMMAND, "net", "guard", "-c", str(self.daemon.config), *words)
             self._guard = self.lab.gateway.popen(command, cwd=ROOT, stdout=said, stderr=said)
-        until(lambda: "@pinhole-guard" in self.run("ss -Hxl"))
+        until(lambda: self.entrances() - before)
         return self._guard
+
+    def entrances(self) -> set[str]:
+        """Where somebody listens who may be a guard."""
+        return {line for line in self.run("ss -Hxl").splitlines() if "@pinhole-guard" in line}
 
     def as_root(self) -> None:
         """Let root start the daemon."""

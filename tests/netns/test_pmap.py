@@ -4,6 +4,7 @@ stands, and attacks of either side, each really tried (PM22, PM23, PM24, PM40, P
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import time
 from collections.abc import Iterator
@@ -43,6 +44,7 @@ HOLD, IDLE = 1.0, 1.0
 LONGER = 1.4
 """Than either."""
 SERVICE = 31000
+_PORTS = itertools.count(20001)
 IP_TRANSPARENT = 19
 
 
@@ -81,7 +83,8 @@ class Site:
             sock = socket.socket(socket.AF_INET if version == 4 else socket.AF_INET6, socket.SOCK_DGRAM)
         self.stack.enter_context(sock)
         sock.settimeout(SECONDS)
-        sock.bind((str(host.address(version)), at))
+        # A call is known by its number and the client's port, so no test has the port of one before.
+        sock.bind((str(host.address(version)), at or next(_PORTS)))
         return sock
 
     def listener(self, host: Host, at: int, version: int = 4) -> socket.socket:
