@@ -58,9 +58,11 @@ class Link:
 
     def ask(self, name: str, **facts: Any) -> None:
         """Tell the guard a wish and wait until it is done. Raises NetError with the problem."""
-        self.wish(name, **facts)
         self.sock.settimeout(ANSWER_SECONDS)
         try:
+            # A guard that does not know this user hangs up, before the wish is told or after.
+            with contextlib.suppress(NetError):
+                self.wish(name, **facts)
             while (line := self._receive()) is not None:
                 if line.get("done") != name:
                     self._unread.append(line)

@@ -29,7 +29,9 @@ FORMS: tuple[Form, ...] = ("slow", "tunnelled", "fast", "fast_tunnelled")
 """How a call may be set up: H.245 on a connection of its own or within H.225.0, before media or after."""
 PORT = 1720
 SECONDS = 20
-TALK_SECONDS = 0.6
+TALK_SECONDS = 1.0
+HEARD_SECONDS = 0.3
+"""How much of that is heard at least, also on a machine that is busy with other things."""
 TREE = programs.UNPACKED / "bullseye"
 _PROGRAM = TREE / "usr/sbin/asterisk"
 _LIBRARIES = (TREE / "usr/lib", next(TREE.glob("usr/lib/*-linux-gnu"), TREE))
@@ -153,7 +155,7 @@ class Asterisk:
         return self._says(_HAS_TALKED, SECONDS)
 
     def has_heard(self) -> bool:
-        """Whether the last recording holds the tone that others say, for most of the time that they talked."""
+        """Whether the last recording holds the tone that others say, for as long as `HEARD_SECONDS`."""
         recorded = self._folder / "heard.wav"
         try:
             with wave.open(str(recorded)) as file:
@@ -163,7 +165,7 @@ class Asterisk:
         if sys.byteorder == "big":
             samples.byteswap()
         level = math.sqrt(sum(each * each for each in samples) / len(samples)) if samples else 0
-        return len(samples) >= TALK_SECONDS * audio.RATE / 2 and level >= _HEARD_LEVEL
+        return len(samples) >= HEARD_SECONDS * audio.RATE and level >= _HEARD_LEVEL
 
     def wait_for(self, words: str) -> None:
         """Until it has said this. Raises TimeoutError with what it said."""
