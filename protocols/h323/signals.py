@@ -50,7 +50,7 @@ class Signals:
         self._book = book
         self.calls: dict[int, Call] = {}
         """By their numbers: all that are not over, or whose media is still to be counted."""
-        self._known: dict[tuple[int, Side], Call] = {}
+        self._known: dict[tuple[int | None, Side], Call] = {}
         """Call reference, and who has called -> the call that is known by it now (HF9)."""
         self._has_told_signed = self._has_told_features = False
 
@@ -91,7 +91,10 @@ class Signals:
         call = self._known.get(key)
         if call is not None and call.ending is not None:
             call = None
-        if signal.kind != Kind.SETUP or signal.is_from_callee or not signal.reference or values.get("body") != "setup":
+        if signal.kind != Kind.SETUP or signal.is_from_callee or values.get("body") != "setup":
+            return call
+        # 0 is no reference of a call, but one of a hundred that Asterisk draws for its first call (HF6).
+        if signal.reference is None:
             return call
         identifier = values.get("callIdentifier")
         identifier = identifier if isinstance(identifier, bytes) else bytes(16)

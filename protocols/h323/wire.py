@@ -62,7 +62,8 @@ class Signal(NamedTuple):
     """A message of Q.931."""
 
     kind: int
-    reference: int
+    reference: int | None
+    """The call reference. None: it has no octets, so the message is of no call."""
     is_from_callee: bool
     """Whether the flag of the call reference says that the side sends which was called."""
     user: Span | None
@@ -79,7 +80,8 @@ def read_signal(packet: bytes) -> Signal:
         raise Malformed("Q.931 without a message type")
     value = int.from_bytes(packet[6:at], "big")
     flag = 1 << 8 * octets - 1 if octets else 0
-    return Signal(packet[at], value & ~flag, bool(value & flag), _user(packet, at + 1))
+    reference = value & ~flag if octets else None
+    return Signal(packet[at], reference, bool(value & flag), _user(packet, at + 1))
 
 
 def _user(packet: bytes, at: int) -> Span | None:

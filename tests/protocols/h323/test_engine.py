@@ -322,6 +322,25 @@ def test_what_passed_is_counted_though_the_reference_is_that_of_a_new_call_alrea
     assert calls.engines.standing() == {"calls": 1, "registrations": 0, "media": 0, "registered": 0, "asking": 0}
 
 
+def test_a_setup_with_reference_0_begins_a_call() -> None:
+    """Found by Asterisk, one of a hundred starts of which was mute (HF6)."""
+    calls = Calls()
+    calls.say(CLIENT, m.setup(reference=0, control=[m.open_channel(1, control=f"{INSIDE}:5001")]))
+    calls.say(SERVER, m.answer("connect", reference=0))
+    assert [note["tunnelled"] for note in calls.notes("call.started")] == [True]
+    assert [line.split()[0] for line in calls.log] == ["offer"]
+    calls.say(CLIENT, m.release_complete(reference=0))
+    assert len(calls.notes("call.ended")) == 1
+
+
+def test_a_setup_without_a_reference_is_of_no_call() -> None:
+    calls = Calls()
+    setup = m.setup(control=[m.open_channel(1, control=f"{INSIDE}:5001")])
+    dummy = setup.replace(b"\x08\x02\x00\x01", b"\x08\x00", 1)
+    calls.say(CLIENT, b"\x03\0" + len(dummy).to_bytes(2, "big") + dummy[4:])
+    assert calls.log == []
+
+
 @pytest.mark.parametrize("side", list(Side))
 def test_a_setup_is_refused_with_the_reference_that_it_came_with(side: Side) -> None:
     """Found by review: one of three octets was more than an answer had room for."""
