@@ -7,6 +7,7 @@ and does nothing else, is there for all of a run; each command and each daemon i
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import faulthandler
 import gc
@@ -140,10 +141,21 @@ class Forks:
                 self._process = subprocess.Popen(
                     command, cwd=ROOT, stdin=theirs.fileno(), pass_fds=[self._outside], start_new_session=True
                 )
+            atexit.register(_end, self._process, self._socket)
         return self._socket
 
 
 FORKS = Forks()
+
+
+def _end(process: subprocess.Popen[bytes], asked: socket.socket) -> None:
+    """The process that forks ends when nobody can ask it any more."""
+    asked.close()
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
 
 
 def _text(descriptor: int) -> str:
