@@ -24,6 +24,16 @@ CONNECT = bytes.fromhex(
     "0f103402190003e80c60138011140001000a0200021770000a0200021771184003e90600030000014c6013800a040001000a0200021771"
 )
 """Both are taken: the callee has RTP at 10.2.0.2:6000."""
+HELD_SETUP = bytes.fromhex(
+    "0300005c08020001057e00500500a8060008914a00040140040061006c00690063006502000a02000206b8000000000000000000000000000000"
+    "000000dd0000000007000a010002040111000102030405060708090a0b0c0d0e0f10"
+)
+"""The same without proposals. Calls that are held have no media: with four sockets each for that, 5,000 of them would
+not find the descriptors."""
+HELD_CONNECT = bytes.fromhex(
+    "0300003d08028001077e0031050280060008914a00040200000000000000000000000000000000001f000011000102030405060708090a0b0c0d"
+    "0e0f10"
+)
 RELEASE = bytes.fromhex("03000016080200015a7e000a050500060008914a0004")
 RRQ = bytes.fromhex(
     "0e800001060008914a00040001000a010002138801000a01000206b702000140040061006c00690063006500b500001202800340012b"
@@ -50,23 +60,29 @@ async def serve(host: str) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while head := await reader.read(4):
             await reader.readexactly(int.from_bytes(head[2:], "big") - 4)
-            if head[3] != RELEASE[3]:
+            if head[3] == SETUP[3]:
                 writer.write(_at(CONNECT, _SERVER, host, 6000))
+            elif head[3] == HELD_SETUP[3]:
+                writer.write(HELD_CONNECT)
         writer.close()
 
     await asyncio.start_server(talk, host, PORT, backlog=1024)
 
 
-def hold(server: str) -> socket.socket:
+def _called(server: str, setup: bytes, connect: bytes) -> socket.socket:
     """A call that goes on."""
     sock = tcp(server, PORT)
-    sock.sendall(_at(SETUP, _CLIENT, own_address(server), 5000).replace(_SERVER, socket.inet_aton(server)))
-    check(len(sock.recv(4096)), len(CONNECT))
+    sock.sendall(setup.replace(_SERVER, socket.inet_aton(server)))
+    check(len(sock.recv(4096)), len(connect))
     return sock
 
 
+def hold(server: str) -> socket.socket:
+    return _called(server, HELD_SETUP.replace(_CLIENT, socket.inet_aton(own_address(server))), HELD_CONNECT)
+
+
 def session(server: str) -> None:
-    with hold(server) as sock:
+    with _called(server, _at(SETUP, _CLIENT, own_address(server), 5000), CONNECT) as sock:
         sock.sendall(RELEASE)
 
 
