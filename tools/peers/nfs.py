@@ -62,9 +62,12 @@ EXPORT {{
 }}
 """
 
+# rpcbind goes on as a user whom only its package makes.
 _PORTMAPPER = """
 mount -t tmpfs none /run
 mkdir /run/rpcbind
+{{ cat /etc/passwd; echo _rpc:x:65534:65534::/run/rpcbind:/usr/sbin/nologin; }} >/run/passwd
+mount --bind /run/passwd /etc/passwd
 {rpcbind} -f -w &
 until [ -S /run/rpcbind.sock ]; do sleep 0.01; done
 """
