@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from ipaddress import ip_network
 
-from protocols.contract.addresses import Network
+from protocols.contract.addresses import Network, Transport
 from proxy.config.schema import Config
 from proxy.doctor.findings import Finding, Trouble, fine, trouble
 from proxy.doctor.firewall import Firewall
@@ -17,12 +17,14 @@ from proxy.doctor.walk import at_hook, walk
 from proxy.host import rules_routing
 
 _LOCAL, _MAIN, _DEFAULT = "255", "254", "253"
+_NUMBERS = {Transport.TCP: "6", Transport.UDP: "17", Transport.GRE: "47"}
+"""The numbers by which a routing rule names a transport."""
 
 
 @dataclass(frozen=True, slots=True)
 class RoutingRule:
-    """A routing rule. `text` is its line in `ip -Numeric rule show`, without the priority; `ip rule add` takes the same
-    words."""
+    """A routing rule. `text` is its line in `ip -Numeric rule show`, without the priority, in words that `ip rule add`
+    takes."""
 
     version: int
     priority: int
@@ -37,7 +39,7 @@ class RoutingRule:
     @property
     def arguments(self) -> str:
         """The arguments for `ip rule add` and `del`, without words that only describe the rule."""
-        return re.sub(r" ?\[[a-z]+\]| ?proto \S+", "", self.text)
+        return re.sub(r" ?\[[a-z]+\]| ?\bproto \S+", "", self.text)
 
 
 def routing_rules(version: int, text: str) -> list[RoutingRule]:
@@ -47,7 +49,9 @@ def routing_rules(version: int, text: str) -> list[RoutingRule]:
         priority, colon, rest = line.partition(":")
         if colon and priority.strip().isdecimal():
             ours = re.search(rf"\bproto {rules_routing.ROUTE_PROTOCOL}\b", rest) is not None
-            found.append(RoutingRule(version, int(priority), " ".join(rest.split()), ours))
+            # `ip -Numeric` prints `ipproto-47`, and `ip rule add` takes the number alone.
+            text = re.sub(r"\bipproto ipproto-", "ipproto ", " ".join(rest.split()))
+            found.append(RoutingRule(version, int(priority), text, ours))
     return found
 
 
@@ -93,7 +97,7 @@ def may_select(rule: RoutingRule, packet: Packet) -> bool:
         and not (rule.after("iif") and packet.interface and rule.after("iif") != packet.interface)
         and rule.after("iif") != "lo"
         and not rule.after("oif")
-        and rule.after("ipproto") in ("", packet.transport.value, {"tcp": "6", "udp": "17"}[packet.transport.value])
+        and rule.after("ipproto") in ("", packet.transport.value, _NUMBERS[packet.transport])
     )
     if not rule.text.startswith("not "):
         return fits

@@ -1,5 +1,5 @@
 """What becomes of the packets of tunnels, which have no ports and no sockets that a rule knows, in input chains of
-others."""
+others, and by the routing rules of others."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from protocols.contract.addresses import Transport
 from proxy.config.schema import Config, HelperEntry, Policy
 from proxy.config.values import PortRange
 from proxy.doctor.findings import Trouble
-from tests.harness.firewalls import ACCEPT, CONFIG, DROP, LAN, base, filter_table, judge, match
+from tests.harness.firewalls import ACCEPT, CONFIG, DROP, LAN, base, filter_table, judge, match, routes
 
 PPTP = HelperEntry(id=9, name="pptp", protocol=Transport.TCP, ports=(PortRange(1723, 1723),))
 TUNNELS = Config(helpers=(PPTP,), policies=(LAN,))
@@ -58,3 +58,34 @@ def test_those_that_a_policy_lets_by_are_not_judged() -> None:
 def test_our_line_lets_them_in() -> None:
     line = "-A INPUT -m mark --mark 0x1000000/0x1000000 -j ACCEPT"
     assert judge(filter_table(":INPUT DROP [0:0]", line), TUNNELS) == []
+
+
+@pytest.mark.parametrize(
+    ("protocol", "count"),
+    [
+        ("gre", 1),
+        ("47", 1),
+        ("ipproto-47", 1),
+        ("ipproto-6", 1),
+        ("tcp", 1),
+        ("ipproto-17", 0),
+        ("udp", 0),
+        ("icmp", 0),
+    ],
+)
+def test_routing_rules_for_a_transport_come_before_ours_where_a_tunnel_or_its_session_has_it(
+    protocol: str, count: int
+) -> None:
+    found = routes(f"50:\tfrom all ipproto {protocol} lookup 100", TUNNELS)
+    assert [item.name for item in found] == [Trouble.ROUTING_RULE_BEFORE.value[0]] * count
+
+
+def test_a_routing_rule_for_gre_is_none_for_sessions_without_tunnels() -> None:
+    assert routes("50:\tfrom all ipproto gre lookup 100", CONFIG) == []
+
+
+def test_a_rule_is_moved_in_words_that_the_command_takes() -> None:
+    # `ip -Numeric rule show` prints `ipproto-47`, which `ip rule add` refuses.
+    (found,) = routes("1:\tfrom all ipproto ipproto-47 lookup 100", TUNNELS)
+    wanted = "ip -4 rule add from all ipproto 47 lookup 100 priority"
+    assert found.remedy.startswith(wanted) and found.remedy.endswith(" from all ipproto 47 lookup 100 priority 1")
