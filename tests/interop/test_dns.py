@@ -94,8 +94,8 @@ class TestOneServer:
         assert "status: REFUSED" in dns.dig(gateway.client, gateway.dialled(4), "www.elsewhere", "A")
 
     def test_nothing_is_lost_of_as_many_as_can_be_asked(self, gateway: Gateway) -> None:
-        """By few ports with a hundred questions each, and by many with few. Each port is a session, and of those a client
-        has 200 at once: the last ones of the tests before may stand yet, behind their answers."""
+        """By few ports with a hundred questions each, and by many with few. Each port is a session, and of those a
+        client has 200 at once: the last ones of the tests before may stand yet, behind their answers."""
         questions = ["www.example A", "nobody.example A"]
         for options in (("-c", "2"), ("-c", "100", "-q", "200")):
             done = dns.perform(gateway.client, gateway.dialled(4), questions, 1000, *options)
