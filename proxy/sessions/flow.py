@@ -164,32 +164,46 @@ class Flow(Session):
     def _may_come_by(self, side: Side, ancillary: Ancillary) -> bool:
         """Whether datagrams of this side may come by this interface. If not, the sender forges the side's address, and
         the datagram is counted."""
-        host = (self.arrival.client if side is Side.CLIENT else self._nat.dial).host
         index = packet_info.arrival_interface(ancillary)
         if side is Side.CLIENT and self.let_in is None:
             is_theirs = self._borders.name_of(index) == self.arrival.interface or self._is_let_in_by(index)
         else:
-            is_theirs = self._borders.leads_to(host, index, self)
+            is_theirs = self._borders.leads_to(self._host(side), index, self)
         if is_theirs:
             self._came_by[side] = ancillary
             return True
+        self.refuse(side, ancillary)
+        return False
+
+    def _host(self, side: Side) -> Host:
+        """The host whose address the datagrams of this side bear."""
+        return (self.arrival.client if side is Side.CLIENT else self._nat.dial).host
+
+    def hears_server_by(self, ancillary: Ancillary) -> bool:
+        """Whether datagrams of the server's host may come by this interface."""
+        if ancillary == self._came_by[Side.SERVER]:
+            return True
+        return self._borders.leads_to(self._host(Side.SERVER), packet_info.arrival_interface(ancillary), self)
+
+    def refuse(self, side: Side, ancillary: Ancillary) -> None:
+        """Count a datagram that bears the address of this side and came by an interface that does not lead there."""
         self._refused += 1
         if self._refused == 1:  # later ones are a number in session.closed
-            detail = f"{host} seems to send by {self._borders.name_of(index)}"
+            by = self._borders.name_of(packet_info.arrival_interface(ancillary))
+            detail = f"{self._host(side)} seems to send by {by}"
             self.note("violation", {"rule": "session.spoofed", "detail": detail, "action": "dropped"})
-        return False
 
     def _is_let_in_by(self, index: int) -> bool:
         """Whether the same policy also lets the client in by another interface."""
         decision = self._sessions.policies.decide(self.arrival._replace(interface=self._borders.name_of(index)))
         return isinstance(decision, Accepted) and decision.policy == self.policy
 
-    def answered_from(self, port: int, data: bytes) -> None:
+    def answered_from(self, port: int, data: bytes, ancillary: Ancillary) -> None:
         """The server has answered from another port. The client sees the answer come from that port, provided that it
         knows the server by the server's own address."""
         at = Endpoint(self._nat.dial.host, port)
         if at.host != self.arrival.server.host:
-            self.receive(Side.SERVER, data)
+            self.receive(Side.SERVER, data, ancillary)
             return
         try:
             voice = self._endpoints.take(at, hears=NOBODY)
@@ -197,7 +211,7 @@ class Flow(Session):
             self._lost += 1
             return
         self._voice = voice
-        self.receive(Side.SERVER, data)
+        self.receive(Side.SERVER, data, ancillary)
         self._voice = None
         self._endpoints.give(voice)
 
@@ -319,7 +333,7 @@ class Flow(Session):
         decision = self._judged(policies)
         return decision.reason if isinstance(decision, Denied) else None
 
-    def _begin_anew(self, side: Side, data: bytes, _: Ancillary = ()) -> None:
+    def _begin_anew(self, side: Side, data: bytes, ancillary: Ancillary = ()) -> None:
         """Replace this flow, at the client's first datagram after a reload. The server notices nothing unless its NAT
         changes. Calls of the old flow go on. If there is no room for the new flow, the old one stays until there is."""
         if self.let_in is not None:
@@ -330,7 +344,7 @@ class Flow(Session):
         flow = None if admission is None else self._flows.begin(admission, client, near.hears, self)
         if flow is not None:
             flow._forget_before()
-            flow.receive(side, data)
+            flow.receive(side, data, ancillary)
             self._flows.turns.looked_at(flow)
 
     def _forget_before(self) -> None:

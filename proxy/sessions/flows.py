@@ -86,11 +86,18 @@ class Flows:
             pinhole.refuse()
         # Not every server sends from the port that it listens on. Its host is known to a flow that has asked it
         # something, or is in a call with it.
-        beside = self.from_place.get((at, source[0]), ())
+        known = self.from_place.get((at, source[0]), ())
+        beside = [flow for flow in known if flow.hears_server_by(ancillary)]
         if (asked := next((flow for flow in beside if flow.is_answer(data)), None)) is not None:
-            asked.answered_from(source[1], data)
+            asked.answered_from(source[1], data, ancillary)
             return
         called = next((flow for flow in beside if flow.is_needed), None)
+        if called is None and len(beside) < len(known):
+            # From another port the server's address is as easily forged as from its own.
+            forged = next((flow for flow in known if flow.is_answer(data) or flow.is_needed), None)
+            if forged is not None:
+                forged.refuse(Side.SERVER, ancillary)
+                return
         self._arrive(data, ancillary, source, peer, at.at, at, beside=called)
 
     def _arrive(

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 import pytest
 
 from protocols.contract.addresses import Endpoint, Host
-from tests.netns.datagrams import PORT, Gateway, hear, silence
+from tests.netns.datagrams import PORT, Gateway, InCalls, hear, silence
 from tests.netns.namespaces import Hosts, Namespace, needs_root
 from tests.netns.test_flows import Registering
+from tests.netns.test_flows_reload import OTHER, reload
 
 pytestmark = [pytest.mark.netns, needs_root]
 
@@ -77,3 +78,56 @@ async def test_a_neighbour_of_a_registered_client_does_not_call_as_its_registrar
         forge(lax.client, "lan0", lax.gateway, endpoint(lax.server_address(4), 5081), at, b"invite")
         await gateway.shell.until("session.denied")
         await silence(client)
+
+
+# From another port the server's host may answer, and begin sessions during a call. Its neighbours may not.
+
+
+def answers(data: bytes) -> bool:
+    return data.startswith(b"answer")
+
+
+@pytest.mark.parametrize("interfaces", [(), ("lan0",)])
+@pytest.mark.parametrize("snat", ["none", "interface"])
+@pytest.mark.parametrize(("asked", "forged"), [(b"ask", b"answer, forged"), (b"call", b"forged")])
+async def test_a_neighbour_of_the_client_speaks_from_no_other_port_of_its_server(
+    lax: Hosts, asked: bytes, forged: bytes, snat: str, interfaces: tuple[str, ...]
+) -> None:
+    traits = {"answers": answers, "beside": "called"}
+    async with Gateway(lax, InCalls, snat=snat, interfaces=interfaces, traits=traits) as gateway:
+        client, server, other = gateway.client(), gateway.server(), gateway.server(port=5081)
+        client.sendto(asked, server.getsockname())
+        _, outside = await hear(server)
+        known_as = Endpoint(lax.client_address(4) if snat == "none" else lax.gateway_address(4), outside[1])
+        for _ in range(2):
+            forge(lax.client, "lan0", lax.gateway, endpoint(lax.server_address(4), 5082), known_as, forged)
+        violation = await gateway.shell.until("violation")
+        assert (violation["rule"], violation["action"]) == ("session.spoofed", "dropped")
+        await silence(client)
+        other.sendto(b"answer, true", outside)
+        assert await hear(client) == (b"answer, true", other.getsockname())
+        first = gateway.shell.log.last("violation")["session"]
+        for session in gateway.shell.sessions:
+            session.cut("over")
+        (closed,) = (
+            line for line in gateway.shell.log.lines if line["event"] == "session.closed" and line["session"] == first
+        )
+        assert closed["datagrams_refused"] == 2
+        assert gateway.shell.log.events().count("violation") == 1
+
+
+async def test_after_a_reload_a_neighbour_does_not_go_on_as_a_server_that_has_called(lax: Hosts) -> None:
+    traits = {"beside": "called"}
+    async with Gateway(lax, InCalls, snat="interface", interfaces=("lan0",), traits=traits) as gateway:
+        client, server, other = gateway.client(), gateway.server(), gateway.server(port=5081)
+        client.sendto(b"call", server.getsockname())
+        _, outside = await hear(server)
+        other.sendto(b"invite", outside)
+        await hear(client)
+        reload(gateway, OTHER)
+        at = Endpoint(lax.gateway_address(4), outside[1])
+        forge(lax.client, "lan0", lax.gateway, endpoint(lax.server_address(4), 5081), at, b"forged")
+        assert (await gateway.shell.until("violation"))["rule"] == "session.spoofed"
+        await silence(client)
+        other.sendto(b"true", outside)
+        assert await hear(client) == (b"true", other.getsockname())
