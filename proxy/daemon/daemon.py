@@ -257,8 +257,9 @@ class Daemon:
         service.tell(f"STATUS={self._state}", *facts)
 
     def _tell_alive(self, seconds: float) -> None:
-        service.tell("WATCHDOG=1")
+        # The next time is sure before anything can go wrong: a daemon that stays silent is killed, with all its calls.
         self._loop.call_later(seconds, self._tell_alive, seconds)
+        service.tell("WATCHDOG=1")
 
     # -- reload ---------------------------------------------------------------------------------------------------
 

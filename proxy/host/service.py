@@ -14,8 +14,8 @@ def tell(*facts: str) -> None:
     """Tell the service manager, each fact as NAME=VALUE: READY=1, STATUS=some words, and so on."""
     if not (path := os.environ.get("NOTIFY_SOCKET")):
         return
-    # One that does not answer is no reason to stop serving.
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock, contextlib.suppress(OSError):
+    # One that does not answer is no reason to stop serving, nor is it one that no descriptor is left for the socket.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sock:
         sock.connect(f"\0{path[1:]}" if path.startswith("@") else path)
         sock.send("\n".join(facts).encode(), socket.MSG_DONTWAIT)
 

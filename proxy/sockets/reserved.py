@@ -78,7 +78,8 @@ class ReservedPorts(PortPool):
 
 def check(helpers: Collection[str]) -> None:
     """Raises SocketError when this process may not bind a reserved port, which these helpers need."""
-    with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock, contextlib.suppress(OSError):
+    # Where that cannot be tried now, since no descriptor is left or the port is taken, nobody knows that it may not.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_STREAM) as sock:
         try:
             sock.bind(("127.0.0.1", LAST))
         except PermissionError as error:

@@ -6,6 +6,7 @@ Every socket here is transparent (`IP_TRANSPARENT`), also those on addresses of 
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import errno
 import os
@@ -220,7 +221,8 @@ def set_mark(sock: socket.socket, mark: int) -> None:
 
 def check_marks() -> None:
     """Raises SocketError when this process may not set the mark of its packets."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+    # Where that cannot be tried now, since no descriptor is left, nobody knows that it may not.
+    with contextlib.suppress(OSError), socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
         try:
             set_mark(sock, 1)
         except PermissionError as error:

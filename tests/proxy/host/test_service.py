@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from proxy.host import service
+from tests.harness.scarce import no_descriptors
 
 
 @pytest.fixture(params=["path", "abstract"])
@@ -33,6 +34,14 @@ def test_nobody_is_told_where_nobody_asks_or_answers(monkeypatch: pytest.MonkeyP
     service.tell("READY=1")
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
     service.tell("READY=1")
+
+
+def test_a_fact_that_no_descriptor_is_left_for_is_not_told_and_no_more_than_that(manager: socket.socket) -> None:
+    with manager:
+        with no_descriptors():
+            service.tell("WATCHDOG=1")
+        service.tell("STOPPING=1")
+        assert manager.recv(100) == b"STOPPING=1"
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ from protocols.contract.addresses import Endpoint, Transport
 from proxy.errors import SocketError
 from proxy.sockets import reserved
 from proxy.sockets.reserved import FIRST, LAST, LEAST_CHOSEN, MOST_LEASED, SERVICES, ReservedPorts
+from tests.harness.scarce import no_descriptors
 from tests.proxy.conftest import may_not_bind_reserved_ports
 
 HOST, PEER = ip_address("203.0.113.7"), ip_address("192.0.2.1")
@@ -62,3 +63,8 @@ def test_whoever_may_not_bind_them_is_told_what_to_do(network: None) -> None:
     reserved.check(["rsh"])
     with may_not_bind_reserved_ports(), pytest.raises(SocketError, match=r"from which rsh and pmap dial.*NET_BIND_SER"):
         reserved.check(["rsh", "pmap"])
+
+
+def test_whether_they_can_be_bound_is_not_doubted_where_no_descriptor_is_left_to_try() -> None:
+    with no_descriptors():
+        reserved.check(["rsh"])
