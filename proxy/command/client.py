@@ -101,7 +101,8 @@ def looked_at(config: str | None) -> str | None:
         served = str(ask(whereabouts.CONTROL, "GET", "v1/status").get("config", ""))
     except PinholeError:
         return None
-    return served if os.path.isfile(served) else None
+    # An older daemon names its file as it was typed, in a directory that nobody here knows.
+    return served if os.path.isabs(served) and os.path.isfile(served) else None
 
 
 def follow(config: str | None, path: str, query: Query | None = None) -> Iterator[tuple[str, str]]:

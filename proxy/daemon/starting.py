@@ -37,7 +37,8 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
     but for a guard that keeps them. A daemon that root starts serves as an ordinary user.
     """
     _fill_standard_descriptors()
-    path = whereabouts.chosen(path)
+    if (path := whereabouts.chosen(path)) is not None:
+        path = os.path.abspath(path)  # it is named to others, who are in other directories
     settings = reading.in_force(path)
     is_root = os.geteuid() == 0
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())
