@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import sys
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -43,7 +42,10 @@ def doctor(path: str | None, as_json: bool) -> None:
 
     file = looked_at(path)
     findings = examine.examine(reading.in_force(file), _limits(file), _fastpath(file))
-    found = [replace(finding, remedy=_by(file, finding.remedy)) for finding in findings]
+    found = [
+        replace(finding, detail=whereabouts.told(file, finding.detail), remedy=whereabouts.told(file, finding.remedy))
+        for finding in findings
+    ]
     is_well = all(finding.level is not Level.FAIL for finding in found)
     if as_json:
         rows = [{**asdict(finding), "level": finding.level.value} for finding in found]
@@ -52,13 +54,6 @@ def doctor(path: str | None, as_json: bool) -> None:
         for text, level in report(found, width()):
             print_line(text, _COLOURS.get(level))
     sys.exit(0 if is_well else 1)
-
-
-def _by(file: str | None, remedy: str) -> str:
-    """The remedy for whoever has named no file: what sets rules up has to be told of one that is not the system's."""
-    if file is None or file == str(whereabouts.SYSTEM_PATH):
-        return remedy
-    return remedy.replace("pinhole net up", f"pinhole net up -c {shlex.quote(file)}")
 
 
 def _limits(path: str | None) -> list[dict[str, Any]]:

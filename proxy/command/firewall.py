@@ -11,6 +11,7 @@ import click
 from proxy.command.client import looked_at
 from proxy.command.options import named_backend, with_backend, with_config, with_json
 from proxy.command.terminal import print_json, print_rows, say
+from proxy.config import whereabouts
 
 
 @click.group()
@@ -92,10 +93,11 @@ def status(path: str | None, backend: str | None, as_json: bool) -> None:
     from proxy.config import reading
     from proxy.host import net
 
-    settings = reading.in_force(looked_at(path))
+    file = looked_at(path)
+    settings = reading.in_force(file)
     chosen = net.chosen(settings, named_backend(backend))
     found = (*net.status(settings, chosen), *net.beside(chosen), *net.overtaking(settings))
-    parts = [part._asdict() for part in found]
+    parts = [part._replace(detail=whereabouts.told(file, part.detail))._asdict() for part in found]
     is_up = all(part["present"] for part in parts)
     if as_json:
         print_json({"up": is_up, "parts": parts})

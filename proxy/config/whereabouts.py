@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 from pathlib import Path
 
 from proxy.config import files
@@ -18,6 +19,17 @@ CONTROL = "/run/pinhole/control.sock"
 
 _MENTIONED = re.compile(rb"^[^#\n]*control", re.MULTILINE)
 _PLAIN = re.compile(rb"^control:[ \t]+(/[\w./-]{1,106})[ \t]*(?:#.*)?\r?$", re.MULTILINE)
+
+_COMMANDS = re.compile(r"\bpinhole (?:net (?:up|guard)|run|reload|doctor)\b")
+"""Those that do otherwise by another file."""
+
+
+def told(file: str | None, text: str) -> str:
+    """Advice for a host that serves by this file (None: the built-in configuration): the commands in it name the file,
+    unless they would read it anyway."""
+    if file is None or os.path.abspath(file) == str(SYSTEM_PATH):
+        return text
+    return _COMMANDS.sub(lambda command: f"{command[0]} -c {shlex.quote(os.path.abspath(file))}", text)
 
 
 def chosen(path: str | None) -> str | None:

@@ -87,7 +87,7 @@ class Daemon:
             self._loop, settings.audit, instance, self._metrics, opens, self._recent.note, self._events
         )
         self._log = self._recorder.log
-        self._rules = Rules(self._loop, watcher, self._log, self._metrics, say)
+        self._rules = Rules(self._loop, watcher, settings.source, self._log, self._metrics, say)
         self._rules.changed = self._tell_manager
         self._version = version.installed()
         own = frozenset(listener.loopback(settings.network.listen_port))

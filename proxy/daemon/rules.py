@@ -4,10 +4,12 @@ guard (`proxy/host/guard.py`), and how other ones come in force."""
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from proxy.config import whereabouts
 from proxy.config.schema import Config
 from proxy.errors import NetError
 from proxy.host import link, rules, scopes
@@ -31,6 +33,11 @@ OLD_POLICIES = (
 Say = Callable[[str], None]
 
 
+def _told(source: str, advice: str) -> str:
+    """The advice, for the configuration that is served. The built-in one is no file."""
+    return whereabouts.told(source if os.path.isabs(source) else None, advice)
+
+
 class Outcome(NamedTuple):
     """What has become of the rules at a reload, if there is something to say."""
 
@@ -43,11 +50,13 @@ class Rules:
     """Listens to the guard. The daemon owns it."""
 
     def __init__(
-        self, loop: asyncio.AbstractEventLoop, guard: Link | None, log: Log, metrics: Metrics, say: Say
+        self, loop: asyncio.AbstractEventLoop, guard: Link | None, source: str, log: Log, metrics: Metrics, say: Say
     ) -> None:
+        """`source` is the `Config.source` of what is served."""
         self._loop = loop
         self._guard = guard
         self._is_own = guard is not None and guard.is_own
+        self._source = source
         self._log = log
         self._metrics = metrics
         self._say = say
@@ -86,8 +95,8 @@ class Rules:
                 raise NetError(f"the firewall rules would be others, and could not be set up: {problem}")
             return Outcome()
         if await asyncio.to_thread(scopes.do_for, before, fresh):
-            return Outcome(remark=OLD_POLICIES)
-        return Outcome(problem=NOBODY_MAY)
+            return Outcome(remark=_told(fresh.source, OLD_POLICIES))
+        return Outcome(problem=_told(fresh.source, NOBODY_MAY))
 
     async def _wish(self, name: str, **facts: Any) -> str | None:
         """Tell the guard a wish, and wait until it is done. Returns the problem, if there is one."""
@@ -130,7 +139,8 @@ class Rules:
                 self._missing_since = at
             self._log.write("rules.missing", parts=self.missing)
             if is_first and not self.are_kept:
-                self._say(f"nothing brings sessions here ({self.missing[0]}): `pinhole net up`, or `pinhole run --net`")
+                remedy = _told(self._source, "`pinhole net up`, or `pinhole run --net`")
+                self._say(f"nothing brings sessions here ({self.missing[0]}): {remedy}")
         elif before:
             facts = {"passed": line["passed"], "sessions": line["sessions"]} if line.get("passed") else {}
             seconds = round(at - self._missing_since, 3)

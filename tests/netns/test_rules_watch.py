@@ -169,9 +169,9 @@ def test_started_without_rules_it_says_so(lab: Lab) -> None:
     daemon = Daemon(lab, ALL, "nft", unprivileged=False)
     daemon.start()
     missing(lab, daemon, "nft table inet pinhole: missing")
-    assert (
-        "nothing brings sessions here (nft table inet pinhole: missing): `pinhole net up`" in daemon.stderr.read_text()
-    )
+    remedy = f"`pinhole net up -c {daemon.config}`, or `pinhole run -c {daemon.config} --net`"
+    said_at_once = f"nothing brings sessions here (nft table inet pinhole: missing): {remedy}"
+    assert said_at_once in daemon.stderr.read_text()
     daemon.stop()
     shutil.rmtree(daemon.directory)
 

@@ -504,6 +504,27 @@ def test_doctor_looks_by_the_file_of_the_daemon_that_runs_where_there_is_no_othe
     assert seen == ["built-in default"]
 
 
+def test_all_advice_names_the_file_that_is_looked_at_from_wherever_it_was_named(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`pinhole net up` alone would set up the rules of the system's file, or the built-in ones."""
+    finding = Finding(Level.WARN, "rules", "`pinhole net up` replaces it", "sudo pinhole doctor", "rules.none")
+    part = net.Status("rules", False, "from another configuration; `pinhole net up` replaces it")
+    monkeypatch.setattr(examine, "examine", lambda *_: [finding])
+    monkeypatch.setattr(net, "all_standing", list)
+    monkeypatch.setattr(net, "status", lambda settings, backend: [part])
+    monkeypatch.setattr(net, "overtaking", lambda settings: [])
+    monkeypatch.chdir(tmp_path)
+    name = os.path.relpath(file)
+    (told,) = json.loads(pinhole("doctor", "--json", "-c", name).stdout)["findings"]
+    assert told["detail"] == f"`pinhole net up -c {file}` replaces it"
+    assert told["remedy"] == f"sudo pinhole doctor -c {file}"
+    (said,) = json.loads(pinhole("net", "status", "--json", "-c", name).stdout)["parts"]
+    assert said["detail"] == f"from another configuration; `pinhole net up -c {file}` replaces it"
+    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", file)
+    assert json.loads(pinhole("net", "status", "--json").stdout)["parts"] == [part._asdict()]
+
+
 # -- the control socket ------------------------------------------------------------------------------------------------
 
 
