@@ -11,12 +11,16 @@ from ipaddress import ip_address
 from types import TracebackType
 from typing import Any
 
+import pytest
+
 from protocols.h323 import wire
 from protocols.h323.wire import Kind
 from tests.harness.h323_oracle import VERSION, At, decoded, encoded
 from tools.lab import Daemon, Host, Lab
 
 PORT = 1720
+SECONDS = 5.0
+"""How long whatever must come is waited for: on a busy machine a daemon may be late by a second."""
 REFUSED_SECONDS = 0.3
 """How long a connection or a datagram is waited for that is not let through."""
 _calls = itertools.count(1000)
@@ -142,12 +146,12 @@ class Talk:
     def __init__(self, near: Host, far: Host, dialled: str) -> None:
         with far.inside():
             self._listener = socket.create_server((str(far.v4), PORT))
-        self._listener.settimeout(5)
+        self._listener.settimeout(SECONDS)
         with near.inside():
-            self.client = socket.create_connection((dialled, PORT), 5)
+            self.client = socket.create_connection((dialled, PORT), SECONDS)
         self.client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.server, self.seen = self._listener.accept()
-        self.server.settimeout(5)
+        self.server.settimeout(SECONDS)
 
     def __enter__(self) -> Talk:
         return self
@@ -192,33 +196,34 @@ def end_of(ear: socket.socket) -> bytes:
     return data
 
 
-def dialled(host: Host, at: At) -> socket.socket:
+def dialled(host: Host, at: At, seconds: float = SECONDS) -> socket.socket:
     """A connection from somebody at this host to there. Raises OSError."""
     with host.inside():
-        return socket.create_connection(at, REFUSED_SECONDS)
+        return socket.create_connection(at, seconds)
 
 
 def can_dial(host: Host, at: At) -> bool:
     """Whether somebody at this host gets a connection to there."""
     try:
-        dialled(host, at).close()
+        dialled(host, at, REFUSED_SECONDS).close()
     except OSError:
         return False
     return True
 
 
-def reaches(host: Host, at: At, listener: socket.socket) -> bool:
-    """Whether a call from somebody at this host gets through to one who waits. A hole that admits nobody yet takes
-    connections, and passes those on later that were given up meanwhile."""
+def reaches(host: Host, at: At, listener: socket.socket, seconds: float = SECONDS) -> bool:
+    """Whether a call from somebody at this host gets through to one who waits, within so many seconds a step
+    (REFUSED_SECONDS for whoever should not). A hole that admits nobody yet takes connections, and passes those on later
+    that were given up meanwhile."""
     call = setup(next(_calls))
     with contextlib.ExitStack() as stack:
         try:
-            dialling = stack.enter_context(dialled(host, at))
+            dialling = stack.enter_context(dialled(host, at, seconds))
             dialling.sendall(call)
             while True:
-                listener.settimeout(REFUSED_SECONDS)
+                listener.settimeout(seconds)
                 come = stack.enter_context(listener.accept()[0])
-                come.settimeout(REFUSED_SECONDS)
+                come.settimeout(seconds)
                 with contextlib.suppress(ConnectionError):
                     if heard(come) == call:
                         return True
@@ -231,7 +236,7 @@ def waiting(host: Host, port: int) -> Iterator[tuple[socket.socket, At]]:
     """Somebody who waits on a port, for others to reach, and where."""
     with host.inside():
         listener = socket.create_server((str(host.v4), port))
-    listener.settimeout(5)
+    listener.settimeout(SECONDS)
     with listener:
         yield listener, (str(host.v4), port)
 
@@ -243,8 +248,17 @@ def bound(host: Host, port: int) -> Iterator[socket.socket]:
         media = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
     with media:
         media.bind((str(host.v4), port))
-        media.settimeout(REFUSED_SECONDS)
+        media.settimeout(SECONDS)
         yield media
+
+
+@contextlib.contextmanager
+def silent(ear: socket.socket) -> Iterator[None]:
+    """What is done in here waits for something that does not come."""
+    ear.settimeout(REFUSED_SECONDS)
+    with pytest.raises(TimeoutError):
+        yield
+    ear.settimeout(SECONDS)
 
 
 def opened(daemon: Daemon) -> int:

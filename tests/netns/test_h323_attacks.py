@@ -25,6 +25,7 @@ from tests.netns.h323_talk import (
     opened,
     release,
     setup,
+    silent,
     t120,
     tpkt,
     waiting,
@@ -274,12 +275,12 @@ def test_media_of_a_third_host_is_not_let_in(place: Gateway, talk: Talk) -> None
             stranger.sendto(b"\x80\x00 of a stranger", inside)
             far.sendto(b"\x80\x00 of the callee", inside)
             assert near.recvfrom(2000) == (b"\x80\x00 of the callee", outside), number
-        with pytest.raises(TimeoutError):
+        with silent(near):
             near.recv(2000)
         near.sendto(b"\x80\x00 of the caller", outside)
         assert far.recv(2000) == b"\x80\x00 of the caller"
         talk.passes(release())
         place.daemon.until(pinholes=0)
         far.sendto(b"\x80\x00 too late", inside)
-        with pytest.raises(TimeoutError):
+        with silent(near):
             near.recv(2000)
