@@ -139,14 +139,21 @@ class Host:
 
     def is_bound(self, transport: Literal["tcp", "udp"], port: int) -> bool:
         """Whether a socket here waits on this port (TCP: listens)."""
+        return any(transport == "udp" or state == "0A" for state, _ in self._sockets(transport, port))
+
+    def is_all_read(self, port: int) -> bool:
+        """Whether no datagram waits to be read at this UDP port."""
+        return all(queues.endswith(":00000000") for _, queues in self._sockets("udp", port))
+
+    def _sockets(self, transport: Literal["tcp", "udp"], port: int) -> Iterator[tuple[str, str]]:
+        """State and `sending:receiving` queues of each socket on this port, as the kernel writes them."""
         with self.inside():
-            # The tables of the calling thread's network namespace: address:port in hexadecimal, state.
-            for version in ("", "6"):
-                for line in Path(f"/proc/thread-self/net/{transport}{version}").read_text().splitlines()[1:]:
-                    _, local, _, state, *_ = line.split()
-                    if int(local.rpartition(":")[2], 16) == port and (transport == "udp" or state == "0A"):
-                        return True
-        return False
+            # The tables of the calling thread's network namespace, in hexadecimal: address:port, state, queues.
+            tables = [Path(f"/proc/thread-self/net/{transport}{version}").read_text() for version in ("", "6")]
+        for line in "".join(table.partition("\n")[2] for table in tables).splitlines():
+            _, local, _, state, queues, *_ = line.split()
+            if int(local.rpartition(":")[2], 16) == port:
+                yield state, queues
 
     def wait_until_bound(
         self, transport: Literal["tcp", "udp"], port: int, process: subprocess.Popen[Any], seconds: float

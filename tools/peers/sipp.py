@@ -22,6 +22,8 @@ FRAME_BYTES = 160
 """G.711: 20 ms of 8,000 samples a second."""
 MEDIA_PORT = 6000
 """Of both parties, each on its own host."""
+HANG_UP_MILLISECONDS = 500
+"""From when the last packet is due to the BYE: on a busy machine it goes out late, and its echo comes back later yet."""
 
 Transport = Literal["udp", "tcp"]
 
@@ -143,7 +145,7 @@ def call(
         directory = Path(made)
         (directory / "audio").write_bytes(audio)
         scenario = directory / "call.xml"
-        milliseconds = len(audio) // FRAME_BYTES * 20 + 100
+        milliseconds = len(audio) // FRAME_BYTES * 20 + HANG_UP_MILLISECONDS
         scenario.write_text(_CALL.format(audio=directory / "audio", milliseconds=milliseconds))
         (directory / "answer.xml").write_text(_ANSWER)
         of_callee, of_caller = callee.address(dialled.version), caller.address(dialled.version)
