@@ -29,8 +29,9 @@ NARROW = "policies: [{name: narrow, from: [lan0], source: 10.1.0.77, action: acc
 TRACKED = (
     "table inet site { chain forward { type filter hook forward priority filter; ct state established accept; }; }"
 )
-LONGEST_SECONDS = 1.0
-"""Within which things are back."""
+LONGEST_SECONDS = 5.0
+"""Within which things are back. With nothing else to do it takes a tenth of this; while news go on to come, the guard
+lets them come for a second before it begins, and the programs that set things up have their turn among others."""
 LEAST_BYTES_OF_NEWS = 700
 """What the kernel counts for the news of one route."""
 
@@ -134,7 +135,7 @@ OF_ROUTING = [
 
 
 @pytest.mark.parametrize("number", range(6))
-def test_rules_that_somebody_takes_away_are_back_within_a_second(kept: Kept, number: int) -> None:
+def test_rules_that_somebody_takes_away_are_back_at_once(kept: Kept, number: int) -> None:
     backend = "nft" if "inet pinhole" in kept.run("nft list tables") else "iptables"
     back_at_once(kept, BY_BACKEND[backend][number])
 
