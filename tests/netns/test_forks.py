@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import signal
@@ -10,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.harness.waiting import until
 from tests.netns.namespaces import needs_root
 from tools.lab import Daemon, Lab, pinhole
 from tools.lab.forks import FORKS, ROOT
@@ -29,7 +31,20 @@ def lab() -> Iterator[Lab]:
 
 
 def kept(pid: int) -> dict[str, object]:
-    """What a process has from whoever began it, and what it has made of that."""
+    """What a process has from whoever began it, and what it has made of that. The connection by which it was asked for
+    its status may be open yet: what it has is what stays."""
+    found: list[dict[str, object]] = []
+
+    def is_settled() -> bool:
+        with contextlib.suppress(FileNotFoundError):  # a descriptor that was closed while they were read
+            found.append(kept_now(pid))
+        return len(found) >= 10 and all(one == found[-1] for one in found[-10:])
+
+    until(is_settled)
+    return found[-1]
+
+
+def kept_now(pid: int) -> dict[str, object]:
     process = Path(f"/proc/{pid}")
     lines = (process / "status").read_text().splitlines()
     return {
