@@ -362,9 +362,10 @@ def test_nothing_passes_after_the_death_of_the_daemon(fragile: Site, order: str)
     fragile.daemon.signal(signal.SIGKILL)
     if order == "daemon first":
         killed(fragile)
-    # By clsact only the holder detaches the program; without it the lease ends what passes.
+    # By clsact only the holder detaches the program; without it the lease ends what passes. A process that is killed
+    # takes a while to be gone on a busy machine, and the lease takes longer yet.
     is_left = fragile.daemon.kernel_path == "clsact" and order != "daemon"
-    assert last_heard(fragile, talk) < (3.5 if is_left else 0.3)
+    assert last_heard(fragile, talk) < (3.5 if is_left else 1.0)
     fragile.daemon.wait()
     fragile.daemon.start()
     is_attached(fragile)

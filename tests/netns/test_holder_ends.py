@@ -21,8 +21,8 @@ from tests.netns.namespaces import Hosts, needs_root, three_hosts
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
-AT_ONCE_SECONDS = 0.5
-"""A process that is killed takes a while to be gone on a machine where others run."""
+AT_ONCE_SECONDS = 1.0
+"""A process that is killed takes a while to be gone on a machine where others run. A lease stands for longer."""
 LEASE_SECONDS = 2.0
 APART_SECONDS = 0.002
 SOURCE, AT, OUT, TO = ("10.1.0.2", 5000), ("10.1.0.1", 6000), ("192.0.2.1", 7000), ("192.0.2.2", 8000)
