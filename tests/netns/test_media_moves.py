@@ -18,7 +18,10 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 STRAGGLERS = (0, 5, 20, 200)
 NEW = 30
 BACK = 10
-MEDIA_IDLE, RING = 0.4, 0.6
+MEDIA_IDLE, RING = 1.0, 2.0
+"""Short, and longer than a busy machine may take for one packet, or for a call to begin."""
+GAP_SECONDS = 0.15
+"""A source that is silent for longer (0.2 s) may be followed to where its stream goes on."""
 
 
 @contextlib.contextmanager
@@ -194,18 +197,21 @@ def test_a_stranger_before_the_party_does_not_keep_it_out(place: Site, mover: Ph
 
 def test_who_continues_a_stream_that_goes_on_where_it_was_is_not_heard(place: Site, mover: Phone) -> None:
     """A source that moves without a word while the old one still sends."""
-    with talking(place) as talk:
-        hearer, eve = talk.media[talk.other(mover)][0], mover.media()
-        ours = talk.media[mover][0]
-        seen = 0
-        for _ in range(20):
-            ours.say(talk.voices[mover], talk.to[mover][0], 1)
-            eve.say(talk.voices[mover], talk.to[mover][0], 1)
-            time.sleep(0.02)
-        hearer.socket.settimeout(0.4)
-        seen = hearer.hears(talk.voices[mover], 40)
-        hearer.socket.settimeout(5)
-        assert 20 <= seen <= 21  # the last one of the other port had nothing beside it
+    for _ in range(10):
+        with talking(place) as talk:
+            voice, longest_gap, since = talk.voices[mover], 0.0, time.monotonic()
+            hearer, eve = talk.media[talk.other(mover)][0], mover.media()
+            for _ in range(20):
+                talk.say(mover, 1)
+                longest_gap = max(longest_gap, time.monotonic() - since)
+                since = time.monotonic()
+                talk.say(mover, 1, eve)
+                time.sleep(0.02)
+            if longest_gap < GAP_SECONDS:
+                assert hearer.hears(voice, 20) == 20
+                assert hearer.hears_all(voice) <= 1  # the last one of the other port had nothing beside it
+                return
+    raise AssertionError("this machine is too busy for a stream without a gap")
 
 
 def test_another_host_is_not_heard_whatever_address_it_bears(place: Site) -> None:
@@ -235,7 +241,7 @@ def test_silence_of_one_medium_and_long_early_media_cost_nothing(hasty: Site) ->
     talk = hasty.talk(kinds=("audio", "text"))
     typed = {phone: Voice() for phone in (talk.caller, talk.callee)}
     assert talk.is_heard(talk.caller, 1, voice=typed[talk.caller], line=1) == 1
-    end = time.monotonic() + 10 * MEDIA_IDLE
+    end = time.monotonic() + 3 * MEDIA_IDLE
     while time.monotonic() < end:
         for phone in typed:
             assert talk.is_heard(phone, 1) == 1
@@ -245,7 +251,7 @@ def test_silence_of_one_medium_and_long_early_media_cost_nothing(hasty: Site) ->
     talk.hang_up()
     # Music before anybody answers, for longer than anything may ring.
     talk = hasty.talk(early=True)
-    end = time.monotonic() + 5 * RING
+    end = time.monotonic() + 2 * RING
     while time.monotonic() < end:
         assert talk.is_heard(talk.callee, 1) == 1
         time.sleep(RING / 10)
