@@ -23,7 +23,7 @@ FRAME_BYTES = 160
 MEDIA_PORT = 6000
 """Of both parties, each on its own host."""
 HANG_UP_MILLISECONDS = 500
-"""From when the last packet is due to the BYE: on a busy machine it goes out late, and its echo comes back later yet."""
+"""From when the last packet is due to the BYE: on a busy machine it goes out late, and its echo comes back later."""
 
 Transport = Literal["udp", "tcp"]
 
