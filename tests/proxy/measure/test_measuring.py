@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 from collections.abc import AsyncIterator
 from ipaddress import ip_address
@@ -179,7 +180,8 @@ async def test_a_loop_that_stood_still_is_late_and_not_ready(monkeypatch: pytest
     await asyncio.sleep(0.03)
     time.sleep(LATE_SECONDS + 0.02)  # noqa: ASYNC251 - it is to stand still
     await asyncio.sleep(0.02)
-    assert "late by 0.5" in parts.measuring.health.troubles()["loop"]
+    told = re.match(r"late by (\d+\.\d+) s", parts.measuring.health.troubles()["loop"])
+    assert told is not None and float(told[1]) >= LATE_SECONDS  # a busy machine lets it stand still for longer
     found = series(await parts.text())
-    assert found['pinhole_loop_delay_seconds_bucket{le="1.0"}'] > found['pinhole_loop_delay_seconds_bucket{le="0.5"}']
+    assert found['pinhole_loop_delay_seconds_bucket{le="+Inf"}'] > found['pinhole_loop_delay_seconds_bucket{le="0.5"}']
     await parts.measuring.stop()
