@@ -52,7 +52,8 @@ class Control:
         self.rights = rights or Rights()
         """What each peer may do. They may change while the socket is served."""
         self._bind = bound or partial(place.bind, path, None, self.rights.are_for_all)
-        self._remove = removed or partial(place.remove, path)
+        self.remove = removed or partial(place.remove, path)
+        """Takes the socket's file away at the end."""
         app = web.Application(middlewares=[_explained])
         for route in routes:
             app.router.add_route(route.method, _pattern(route), _handler(route, lambda: self.rights))
@@ -77,7 +78,7 @@ class Control:
         if self._gate is not None:
             await self._gate.close()
         await self._runner.cleanup()
-        self._remove()
+        self.remove()
 
 
 def _is_ours(record: logging.LogRecord) -> bool:

@@ -8,11 +8,9 @@ SIGUSR1          reopen the audit log (log rotation)
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import gc
 import secrets
 import signal
-import socket
 import time
 import traceback
 from collections.abc import Coroutine, Iterator, Mapping
@@ -25,21 +23,20 @@ from protocols.contract.engine import Counts
 from protocols.contract.live import Call
 from proxy import version
 from proxy.config import files
-from proxy.config.schema import Config, ControlSocket
+from proxy.config.schema import Config
 from proxy.config.shown import hash_of
 from proxy.control import api, past, switches
 from proxy.control.events import Events
 from proxy.control.gateway import Gateway
 from proxy.control.history import History
-from proxy.control.rights import Rights
-from proxy.control.server import Control
 from proxy.daemon import descriptors
+from proxy.daemon.answering import Answering
 from proxy.daemon.fastpath import FastPath
 from proxy.daemon.recorder import READ_AUDIT, Recorder
 from proxy.daemon.reloading import Fresh, Reloading
 from proxy.daemon.rules import Outcome, Rules
 from proxy.errors import PinholeError, SocketError
-from proxy.host import privileges, service
+from proxy.host import service
 from proxy.host.keeper import Keeper
 from proxy.host.link import Link
 from proxy.measure.health import Check
@@ -76,7 +73,6 @@ class Daemon:
         self._is_draining = False
         self._tasks: set[asyncio.Task[None]] = set()  # they would be lost if nobody held them
         self._listeners: list[listener.StreamListener | listener.DatagramListener] = []
-        self._control: Control | None = None
         self._watch: AddressWatch | None = None
         instance = secrets.token_hex(4)
         opens = (lambda path: keeper.descriptor(f"audit {path}")) if keeper else None
@@ -111,6 +107,7 @@ class Daemon:
             HELPERS, self._sessions, self._pinholes, lambda: self._config, self._status, descriptors.in_use,
             self._reload, self._log, self._recent, History(self._audit_files), self._events,
         )  # fmt: skip
+        self._answering = Answering(keeper, lambda: api.routes(self._gateway, self._measuring.pages), self._hold)
         self._reloading = Reloading(self, path, self._gathered, self._log)
         self._reloading.ended = self._measuring.reloaded
 
@@ -144,7 +141,7 @@ class Daemon:
                 f"cannot listen on port {port} of loopback: {error.strerror}; is another pinhole running? "
                 f"`network: listen_port` chooses another port"
             ) from error
-        self._control = await self._begin_control(self._config.control)  # from here on the socket is ours to remove
+        await self._answering.start(self._config.control)  # from here on the socket is ours to remove
         await self._measuring.start(self._config.metrics.listen)
         self._measuring.copy_to(self._config.hep)
         try:
@@ -185,24 +182,6 @@ class Daemon:
             return [partial(self._keeper.descriptor, wish) for wish, _ in zip(READ_AUDIT, files, strict=False)]
         return [partial(past.open_file, path) for path in files]
 
-    async def _begin_control(self, at: ControlSocket) -> Control:
-        """The control socket there, which answers from now on. Raises PinholeError."""
-        bound, removed = (self._kept_control, self._forget_control) if self._keeper else (None, None)
-        control = Control(at.path, api.routes(self._gateway, self._measuring.pages), bound, removed, _rights(at))
-        await control.start()
-        return control
-
-    def _kept_control(self) -> socket.socket:
-        """The control socket, made by the keeper."""
-        assert self._keeper is not None
-        return socket.socket(fileno=self._keeper.descriptor("control"))
-
-    def _forget_control(self) -> None:
-        """Have the keeper remove the control socket's file."""
-        assert self._keeper is not None
-        with contextlib.suppress(PinholeError):
-            self._keeper.ask("forget-control")
-
     async def until_stopped(self) -> None:
         """Wait for a signal to stop."""
         await self._stop_asked.wait()
@@ -222,11 +201,11 @@ class Daemon:
         if self._watch is not None:
             self._watch.close()
         self._rules.stop()
-        if self._control is not None:  # otherwise the daemon never began to serve
+        if self._answering.has_begun:  # otherwise the daemon never began to serve
             self._log.write("daemon.stopping", sessions=len(self._sessions), transfers=self._pinholes.relays())
             await self._sessions.drain(self._config.timeouts.drain)
             self._pinholes.close("stopped")
-            await self._control.stop()
+            await self._answering.stop()
             self._recorder.tell_last()
             self._log.write("daemon.stopped")
         self._fastpath.stop()
@@ -318,19 +297,9 @@ class Daemon:
             raise
 
     async def _prepare_host(self, fresh: Config) -> Outcome:
-        outcome = await self._rules.bring_in_force(fresh, self._config)
-        if fresh.control != self._config.control and self._control is not None:
-            try:
-                if fresh.control.path == self._config.control.path:
-                    self._control.rights = _rights_there(fresh.control, self._config.control)
-                    return outcome
-                moved = await self._begin_control(fresh.control)
-            except PinholeError:
-                await self._rules.bring_in_force(self._config, fresh)
-                raise
-            self._hold(self._control.stop())  # whoever has asked for the reload is answered there first
-            self._control = moved
-        return outcome
+        # The rules come last. A guard reads the configuration itself, so nothing could make it go back to those before.
+        async with self._answering.changed(self._config.control, fresh.control):
+            return await self._rules.bring_in_force(fresh, self._config)
 
     def use(self, fresh: Fresh) -> None:
         """Bring a configuration in force. The sessions come last: they divide the limits and the ports of the table
@@ -385,15 +354,3 @@ def _check_rights(settings: Config) -> None:
         transparent.check_marks()
     if settings.on_reserved_ports:
         reserved.check(settings.on_reserved_ports)
-
-
-def _rights(at: ControlSocket) -> Rights:
-    """Who may look and change by this socket. Raises PinholeError when there is no such group."""
-    return Rights(*(None if name is None else privileges.group(name) for name in (at.look, at.change)))
-
-
-def _rights_there(fresh: ControlSocket, before: ControlSocket) -> Rights:
-    """The rights by the socket that stands. Raises PinholeError when others would have to be able to open it."""
-    if fresh.is_for_group != before.is_for_group:
-        raise PinholeError("control: groups where there were none, or the reverse, need a restart, or another path")
-    return _rights(fresh)

@@ -120,6 +120,10 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
         if bound:
             place.remove(bound.pop(0))
 
+    def take_back_control() -> None:
+        if bound:
+            place.remove(bound.pop())
+
     def end() -> None:
         if backend is not None:
             net.down(backend, say)
@@ -145,6 +149,7 @@ def _keeper(path: str | None, settings: Config, who: User, backend: Backend | No
         "configuration": configuration,
         "control": control,
         "forget-control": forget_control,
+        "take-back-control": take_back_control,
         "end": end,
     }
     return fork_keeper(ChainMap(wishes, kept.wishes), "end", deserted, [watcher.sock])

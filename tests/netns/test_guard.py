@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from proxy.command.client import ask
 from tests.harness.waiting import until
 from tests.netns.ftp_talk import Talk, fate, passive_address, server
 from tests.netns.namespaces import needs_root
@@ -61,6 +62,7 @@ class Kept:
         """Let root start the daemon."""
         shutil.rmtree(self.daemon.directory)
         self.daemon = Daemon(self.lab, ALL, "nft", unprivileged=False)
+        self.said = self.daemon.directory / "guard.log"
 
     def run(self, command: str) -> str:
         return self.lab.gateway.run(["sh", "-c", command]).stdout
@@ -219,6 +221,22 @@ def test_a_reload_that_cannot_bring_rules_in_force_fails_and_changes_nothing(sit
     assert f"the guard reads {other}, which asks for other rules" in said.stderr
     assert "10.1.0.77" not in site.run("nft list table inet pinhole")
     assert is_read(site.lab, site.daemon)
+
+
+@pytest.mark.parametrize("as_root", [False, True])
+def test_a_reload_whose_rules_cannot_be_had_leaves_the_control_socket_as_it_was(site: Kept, as_root: bool) -> None:
+    if as_root:
+        site.as_root()
+    other = site.daemon.directory / "other.yaml"
+    shutil.copy(site.daemon.config, other)
+    site.guard("-c", str(other))
+    site.daemon.start()
+    control, moved = f"{site.daemon.directory}/control.sock", site.daemon.directory / "moved.sock"
+    site.daemon.write_file(f"{NARROW}control: {moved}\n")
+    (problem,) = ask(control, "POST", "v1/reload")["problems"]
+    assert "asks for other rules" in problem and problem.endswith("nothing was reloaded")
+    assert not moved.exists()
+    assert ask(control, "GET", "v1/status")["state"] == "serving"
 
 
 def test_without_a_guard_a_reload_to_other_rules_says_that_nobody_has_set_them_up(site: Kept) -> None:

@@ -20,6 +20,7 @@ from tools.lab import Daemon, Lab, pinhole
 pytestmark = [pytest.mark.netns, needs_root]
 
 ALL = "policies: [{name: all, from: [lan0], action: accept, snat: interface}]\n"
+NARROW = "policies: [{name: narrow, from: [lan0], source: 10.1.0.77, action: accept, snat: interface}]\n"
 
 
 @pytest.fixture
@@ -84,6 +85,24 @@ def test_a_control_socket_that_cannot_be_made_leaves_all_as_it_was(lab_and_daemo
     assert daemon.wait_for("config.rejected")
     assert log.read_text() == ""
     assert ask(control, "GET", "v1/status")["state"] in ("serving", "degraded")
+
+
+def test_a_control_socket_that_cannot_be_made_leaves_the_rules_as_they_were(lab_and_daemon: tuple[Lab, Daemon]) -> None:
+    """They would be others, and whoever sets them up reads the file as it is now."""
+    lab, daemon = lab_and_daemon
+    control = f"{daemon.directory}/control.sock"
+    (daemon.directory / "taken").write_text("a file")
+    until(lambda: daemon.ask("status")["rules_watched"] == "all")
+    before = lab.gateway.run(["nft", "list", "table", "inet", "pinhole"]).stdout
+    audit = f"audit: {{to: {daemon.log}}}\n"
+    daemon.write_file(f"{NARROW}{audit}control: {daemon.directory}/taken\n")
+    (problem,) = ask(control, "POST", "v1/reload")["problems"]
+    assert "there is a file that is no socket" in problem
+    assert problem.endswith("nothing was reloaded")
+    assert lab.gateway.run(["nft", "list", "table", "inet", "pinhole"]).stdout == before
+    daemon.write_file(f"{NARROW}{audit}control: {control}\n")
+    assert ask(control, "POST", "v1/reload")["ok"]
+    assert "10.1.0.77" in lab.gateway.run(["nft", "list", "table", "inet", "pinhole"]).stdout
 
 
 def test_run_and_reload_print_what_is_unwise(lab_and_daemon: tuple[Lab, Daemon]) -> None:
