@@ -233,6 +233,9 @@ class Observer(Engine):
     def is_needed(self) -> bool:
         return self.engine.is_needed()
 
+    def is_done(self) -> bool:
+        return self.engine.is_done()
+
     def stop(self, now: float) -> Sequence[Effect]:
         notes, _ = self._step(self.engine.stop, now=now)
         self._book.close_all()

@@ -65,6 +65,11 @@ class Engine(ABC):
         (S75)."""
         return False
 
+    def is_done(self) -> bool:
+        """Whether all is done that the session stood for, and it only stands to see whether more comes. It may end for
+        another session of its client then."""
+        return False
+
     def stop(self, now: float) -> Sequence[Effect]:
         """The engine ends, with all that it looks after. Only the notes among its effects are performed."""
         return ()

@@ -139,6 +139,9 @@ class DatagramEngine(Engine):
     def copy(self, is_wanted: bool) -> None:
         self._is_copied = is_wanted
 
+    def is_done(self) -> bool:
+        return self._ends_at is not None
+
     def deadline(self) -> float | None:
         """When the session ends behind its last answer. One that has none ends for silence (`Helper.idle`)."""
         return self._ends_at

@@ -58,6 +58,11 @@ class EngineDriver:
         """Whether the engine looks after something that goes on without the session, such as a call."""
         return self._engine is not None and self._engine.is_needed()
 
+    @property
+    def is_done(self) -> bool:
+        """Whether the engine has done all that the session stood for."""
+        return self._engine is not None and self._engine.is_done()
+
     def receive(self, side: Side, data: bytes) -> None:
         """Hand bytes or a datagram of this side to the engine."""
         if self._engine is not None:

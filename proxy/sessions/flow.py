@@ -129,6 +129,10 @@ class Flow(Session):
             flow = flow._before
         return False
 
+    @property
+    def is_spare(self) -> bool:
+        return self._driver is not None and self._driver.is_done and not self.is_needed and self.is_silent
+
     def is_answer(self, data: bytes) -> bool:
         """Whether this datagram is an answer, and comes within the time that an answer to the client's last request may
         take."""

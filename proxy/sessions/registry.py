@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from functools import cache
 from typing import Any
@@ -20,6 +19,7 @@ from proxy.pinholes.shares import Group, Shares, account_of
 from proxy.pinholes.table import PinholeTable
 from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
+from proxy.sessions.clients import Clients
 from proxy.sessions.counted import Counted
 from proxy.sessions.leg import Held
 from proxy.sessions.policy import Accepted, Denied, Nat, PolicyTable, nat
@@ -74,7 +74,8 @@ class Sessions:
         self._count_opened = cache(metrics.sessions_opened.labels)
         self._lingering: set[Session] = set()
         """Sessions that are over while their engines still look after something."""
-        self._per_client: Counter[str] = Counter()
+        self._clients = Clients()
+        self.busiest = self._clients.busiest
         self._shares = Shares(config.limits.sessions)
         self.is_unrecorded: Callable[[], bool] = lambda: False
         """Whether no session may begin, since the audit log cannot be written. The daemon sets it."""
@@ -149,10 +150,6 @@ class Sessions:
     def __len__(self) -> int:
         return len(self._sessions)
 
-    def busiest(self) -> tuple[int, str | None]:
-        """How many sessions the client has that has most, and which one that is."""
-        return max(((count, client) for client, count in self._per_client.items()), default=(0, None))
-
     @property
     def lingering(self) -> tuple[Session, ...]:
         """The sessions that are over while their engines still look after something."""
@@ -210,7 +207,7 @@ class Sessions:
         decision = self.policies.decide(owner.decided_by, reader.helper)
         if isinstance(decision, Denied):
             return decision.reason
-        if self._per_client[owner.charged_to] >= self._limits.sessions_per_client:
+        if self._clients.count(owner.charged_to) >= self._limits.sessions_per_client:
             return "limit_per_client"
         return None if self._shares.has_room(decision.group) else "limit_total"
 
@@ -300,7 +297,8 @@ class Sessions:
 
     def _limit_reached(self, client: str, group: Group, is_renewed: bool) -> str | None:
         """Which limit forbids one more session. None: there is room, perhaps because another flow has given way."""
-        if self._per_client[client] - is_renewed >= self._limits.sessions_per_client:
+        is_full = self._clients.count(client) - is_renewed >= self._limits.sessions_per_client
+        if is_full and (is_renewed or not self._clients.spare(client)):
             return "limit_per_client"
         if not (is_renewed or self._shares.has_room(group) or self.give_way(group)):
             return "limit_total"
@@ -326,7 +324,7 @@ class Sessions:
     def register(self, session: Session) -> None:
         """A session has begun and counts from now on."""
         self._sessions.add(session)
-        self._per_client[session.charged_to] += 1
+        self._clients.take(session)
         self._shares.take(session.group)
 
     def count_opened(self, helper: Helper) -> None:
@@ -340,10 +338,7 @@ class Sessions:
         """The session is over and no longer counts."""
         self._sessions.discard(session)
         self._shares.give(session.group)
-        client = session.charged_to
-        self._per_client[client] -= 1
-        if not self._per_client[client]:
-            del self._per_client[client]
+        self._clients.give(session)
         if not self._sessions:
             self._all_gone.set()
 

@@ -361,6 +361,11 @@ class Session(Performer):
         self.pinholes.end("session_closed")
         self._sessions.dissolved(self)
 
+    @property
+    def is_spare(self) -> bool:
+        """Whether the session may end for another one of its client."""
+        return False
+
     def settle(self) -> None:
         """Called after each step of the engine. A lingering session dissolves once its engine has nothing to look after
         any more."""

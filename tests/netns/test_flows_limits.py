@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import pytest
 
+from protocols.contract.addresses import Side
+from protocols.contract.effects import Effect
 from proxy.config.schema import Limits, Timeouts
+from tests.harness.shell import PassOn
 from tests.netns.datagrams import Gateway, InCalls, hear
 from tests.netns.namespaces import Hosts, needs_root
 from tests.netns.test_sip_attacks import Site, site
@@ -71,6 +74,35 @@ async def test_calls_that_their_server_has_not_answered_at_all_make_room_for_oth
         assert closed["reason"] == "gave_way"
         server.sendto(b"ring", outside)
         assert (await hear(phone))[0] == b"ring"
+
+
+class Asking(PassOn):
+    """An engine that is done when the server has said the last word."""
+
+    last: Side | None = None
+
+    def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
+        self.last = side
+        return super().receive(side, data, now)
+
+    def is_done(self) -> bool:
+        return self.last is Side.SERVER
+
+
+async def test_a_session_that_is_answered_makes_room_for_the_next_one_of_its_client(hosts: Hosts) -> None:
+    async with Gateway(hosts, Asking, limits=Limits(sessions_per_client=2)) as gateway:
+        server, clients = gateway.server(), [gateway.client(port=port) for port in range(7001, 7005)]
+        for client in clients[:2]:
+            client.sendto(b"question", server.getsockname())
+            _, source = await hear(server)
+        server.sendto(b"answer", source)
+        await hear(clients[1])
+        clients[2].sendto(b"question", server.getsockname())
+        assert await hear(server) == (b"question", clients[2].getsockname())
+        closed = gateway.shell.log.last("session.closed")
+        assert (closed["client"], closed["reason"]) == (f"{hosts.client_address(4)}:7002", "gave_way")
+        clients[3].sendto(b"question", server.getsockname())
+        assert (await gateway.shell.until("session.denied"))["reason"] == "limit_per_client"
 
 
 @pytest.mark.parametrize(("prefix", "most"), [(64, 3), (128, MANY)])

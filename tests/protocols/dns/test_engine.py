@@ -131,6 +131,22 @@ def test_sessions_beyond_some_of_a_client_end_with_their_answer() -> None:
     assert all(session.is_over for session in sessions)
 
 
+@pytest.mark.parametrize("mode", ["active", "observe"])
+def test_a_session_is_done_when_all_its_questions_are_answered(mode: str) -> None:
+    """Then it may make room for another one of its client."""
+    session = asking(mode=mode)
+    assert not session.engine.is_done()
+    for data in (A, AAAA):
+        session.receive(CLIENT, data)
+        assert not session.engine.is_done()
+    session.receive(SERVER, A_IS)
+    assert not session.engine.is_done()
+    session.receive(SERVER, AAAA_IS)
+    assert session.engine.is_done()
+    session.receive(CLIENT, A)
+    assert not session.engine.is_done()
+
+
 def test_sessions_that_are_observed_end_no_later() -> None:
     """Else a client that asks from many ports would have more of them than it may."""
     first = asking(mode="observe")
