@@ -74,8 +74,8 @@ class Signals:
         if call is not None:
             if body == "facility":
                 self._facility(side, call, values, found, draft)
-            elif signal.kind == Kind.CONNECT:
-                call.start(now)
+            elif signal.kind == Kind.CONNECT and side is not call.caller_side:
+                call.start(now)  # nobody takes a call that is its own
         for event, facts in draft.notes():
             self._session.note(event, facts)
         if signal.kind == Kind.RELEASE_COMPLETE:

@@ -186,10 +186,11 @@ def answer(
     fast: Sequence[bytes] = (),
     control: Sequence[bytes] = (),
     tunnelled: bool | None = None,
+    from_callee: bool = True,
     reference: int = 1,
     call_id: bytes = CALL_ID,
 ) -> bytes:
-    """CallProceeding, Alerting or Connect, from the callee."""
+    """CallProceeding, Alerting or Connect, which callees send."""
     body = _begin(tunnelled is not None or bool(control), choice(H225, "H323-UU-PDU.h323-message-body", kind))
     body.bits("1" + "01"[h245 is not None]).octets(_PROTOCOL)
     if kind == "connect":
@@ -205,7 +206,7 @@ def answer(
     if fast:
         values[addition(name, "fastStart")] = many(Bits(), fast).done()
     user = _user(with_additions(body, values, max(values) + 1), control, tunnelled)
-    return q931(_KINDS[kind], user, from_callee=True, reference=reference)
+    return q931(_KINDS[kind], user, from_callee=from_callee, reference=reference)
 
 
 def facility(

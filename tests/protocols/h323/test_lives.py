@@ -1,0 +1,25 @@
+"""What a call and its connections hold, and for how long: that a caller can have no more than calls need."""
+
+from __future__ import annotations
+
+from protocols.h323.options import H323Options
+from tests.protocols.h323 import messages as m
+from tests.protocols.h323.calls import CLIENT, SERVER, Calls
+
+INSIDE, OUTSIDE, OURS = "10.1.0.2", "203.0.113.7", "198.51.100.1"
+SETUP = m.setup(source=f"{INSIDE}:40000", dest=f"{OUTSIDE}:1720")
+
+
+def test_nobody_takes_a_call_of_its_own() -> None:
+    """Found by review: a Connect that its caller said began a call, which was logged as one that somebody had taken,
+    and held its place for `call_idle`."""
+    calls = Calls(options=H323Options(setup_seconds=300.0))
+    calls.say(CLIENT, SETUP)
+    before = calls.sent(SERVER)
+    connect = m.answer("connect", from_callee=False)
+    calls.say(CLIENT, connect)
+    assert calls.sent(SERVER) == before + connect
+    assert not calls.notes("call.started")
+    calls.signalling.wait(300)
+    assert not calls.notes("call.ended")
+    assert [note["reason"] for note in calls.notes("call.failed")] == ["not_answered"]
