@@ -42,7 +42,8 @@ from protocols.toolbox.packets import Packets
 CLIENT, SERVER = Side.CLIENT, Side.SERVER
 
 LINGER_SECONDS = 30.0
-"""How long an H.245 connection may stay when its call is over: both ends take their leave on it."""
+"""How long an H.245 connection may stay when its call is over: both ends take their leave on it. And how long what is
+left of a signalling connection may stay that was waiting for the end of the H.245."""
 
 
 def session_of(peers: Peers, options: H323Options, pinholes: Pinholes, book: CallBook) -> Session:
@@ -61,6 +62,7 @@ class H323Engine(Engine):
         "_idle_at",
         "_is_copied",
         "_is_over",
+        "_looks_at",
         "_options",
         "_out",
         "_packets",
@@ -82,6 +84,9 @@ class H323Engine(Engine):
         self._ended: set[Side] = set()
         self._idle_at = now + options.setup_seconds
         """When the connection is over if no call is under way by then."""
+        self._looks_at = now
+        """When it looks whether its calls are over that have lost their signalling: their H.245 ends them, and nobody
+        tells this connection."""
 
     # -- what comes in -----------------------------------------------------------------------------------------------
 
@@ -166,6 +171,7 @@ class H323Engine(Engine):
         for call in tuple(self._signals.calls.values()):
             call.is_signalled = False
             call.lost(now)
+        self._looks_at = now + LINGER_SECONDS
         self._ended.add(side)
         self._out.add(Finish(side.other))
         return self._take(now)
@@ -196,7 +202,10 @@ class H323Engine(Engine):
         return self._take(now)
 
     def deadline(self) -> float | None:
-        times = [at for call in self._signals.calls.values() if (at := call.deadline()) is not None]
+        calls = self._signals.calls.values()
+        times = [at for call in calls if (at := call.deadline()) is not None]
+        if not all(call.is_signalled for call in calls):
+            times.append(self._looks_at)
         if not times and not self._is_over:
             return self._idle_at
         return min(times, default=None)
@@ -204,6 +213,8 @@ class H323Engine(Engine):
     def tick(self, now: float) -> Sequence[Effect]:
         for call in tuple(self._signals.calls.values()):
             call.tick(now)
+        if now >= self._looks_at:
+            self._looks_at = now + LINGER_SECONDS
         if (
             not self._is_over
             and now >= self._idle_at

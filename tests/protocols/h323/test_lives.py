@@ -23,3 +23,21 @@ def test_nobody_takes_a_call_of_its_own() -> None:
     calls.signalling.wait(300)
     assert not calls.notes("call.ended")
     assert [note["reason"] for note in calls.notes("call.failed")] == ["not_answered"]
+
+
+def test_what_a_call_has_left_behind_goes_soon_after_its_h245() -> None:
+    """HF10. Found by review: the signalling connection is lost first, and the H.245 ends a call without media. What was
+    left of the first stayed for `call_idle`, since its clock was that of the call when it was last set."""
+    calls = Calls()
+    calls.say(CLIENT, SETUP)
+    calls.say(SERVER, m.answer("connect", h245=f"{OUTSIDE}:4001"))
+    control = calls.control()
+    calls.signalling.close()
+    calls.signalling.wait(400)
+    assert calls.signalling.engine.is_needed() and not calls.signalling.is_dissolved
+    control.close()
+    assert [note["reason"] for note in calls.notes("call.ended")] == ["connection_lost"]
+    deadline = calls.signalling.engine.deadline()
+    assert deadline is not None and deadline <= 430
+    calls.signalling.wait(30)
+    assert calls.signalling.is_dissolved
