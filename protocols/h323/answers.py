@@ -3,7 +3,8 @@
     GRQ, RRQ, LRQ    the address that they name has a place outside, for datagrams of the other side alone
     what comes       is a session of its own, but it is read as if it had come in the session that has asked
 
-The place stands for as long as an answer may take, and with a registration for as long as that.
+The place stands for as long as an answer may take, and with a registration for as long as that. An endpoint that asks
+in another session, as after a restart or for its registration after GRQ, hears the answers there.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from protocols.contract.addresses import Endpoint, Peers, Side, Transport, only
+from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport, only
 from protocols.contract.effects import Close, Effect, Send
 from protocols.contract.engine import Engine
 from protocols.contract.pinholes import Expect, Grant, Pinholes, Reader, Refusal
@@ -38,13 +39,14 @@ class Answers:
 class Places:
     """The places for answers to one session."""
 
-    __slots__ = ("_clock", "_number", "_peers", "_pinholes", "_standing")
+    __slots__ = ("_book", "_clock", "_peers", "_pinholes", "_standing", "number")
 
-    def __init__(self, peers: Peers, pinholes: Pinholes, number: int) -> None:
+    def __init__(self, peers: Peers, pinholes: Pinholes, book: CallBook, number: int) -> None:
         """number: of the session."""
         self._peers = peers
         self._pinholes = pinholes
-        self._number = number
+        self._book = book
+        self.number = number
         self._standing: dict[Endpoint, tuple[Side, Grant]] = {}
         """Where a host hears answers -> its side, and the pinhole."""
         self._clock = Clock[Endpoint]()
@@ -59,7 +61,10 @@ class Places:
             return found[1].listen
         if len(self._standing) >= MAX_PLACES:
             return None
-        peers = self._peers
+        peers, key = self._peers, self._key(side, own)
+        before = self._book.hearing.get(key)
+        if before is not None:  # where there is no NAT, what comes would go to the session that was first
+            before[0].give_way(own)
         is_mapped = peers.is_mapped(side)
         opened = self._pinholes.open(
             Expect(
@@ -73,15 +78,19 @@ class Places:
                 idle_seconds=ANSWER_SECONDS,
                 lasts_seconds=ANSWER_SECONDS,
                 uses=None,
-                reader=Reader("ras", Answers(self._number, side.value)),
+                reader=Reader("ras", Answers(self.number, side.value)),
                 prefer=own.port if is_mapped else 0,
             )
         )
         if isinstance(opened, Refusal):
             return None
         self._standing[own] = side, opened
+        self._book.hearing[key] = self, side
         self._clock.set(own, now + ANSWER_SECONDS)
         return opened.listen
+
+    def _key(self, side: Side, own: Endpoint) -> tuple[Endpoint, Host, Host]:
+        return own, self._peers.as_seen(side).host, self._peers.own(side.other).host
 
     def known_as(self, at: Endpoint) -> Endpoint | None:
         """The address by which the other side knows it, if there is a place for it."""
@@ -99,8 +108,17 @@ class Places:
         """A place is closed."""
         for own, (_, held) in tuple(self._standing.items()):
             if held.id == grant.id:
-                del self._standing[own]
-                self._clock.forget(own)
+                self._forget(own)
+
+    def _forget(self, own: Endpoint) -> Grant:
+        side, grant = self._standing.pop(own)
+        self._clock.forget(own)
+        del self._book.hearing[self._key(side, own)]
+        return grant
+
+    def give_way(self, own: Endpoint) -> None:
+        """The endpoint hears the same answers in another session from now on."""
+        self._pinholes.close(self._forget(own))
 
     def deadline(self) -> float | None:
         """When the next time is over."""
@@ -109,38 +127,42 @@ class Places:
     def tick(self, now: float) -> None:
         """The time of places may be over."""
         for own in tuple(self._clock.due(now)):
-            self._pinholes.close(self._standing.pop(own)[1])
+            self._pinholes.close(self._forget(own))
 
     def close_all(self) -> None:
-        """The session ends."""
-        for _, grant in tuple(self._standing.values()):
-            self._pinholes.close(grant)
-        self._standing.clear()
-        self._clock = Clock()
+        """The session ends, or all that the endpoint has registered."""
+        while self._standing:
+            self._pinholes.close(self._forget(next(iter(self._standing))))
 
 
 class AnswersEngine(Engine):
     """One session in which answers come. What they mean, the session knows that has asked."""
 
-    __slots__ = ("_book", "_is_copied", "_role", "_turn")
+    __slots__ = ("_book", "_is_copied", "_key", "_role")
 
-    def __init__(self, role: Answers, book: CallBook) -> None:
+    def __init__(self, peers: Peers, role: Answers, book: CallBook) -> None:
+        self._key = peers.server, peers.server_as_seen.host, peers.client.host
+        """Of the place in the book."""
         self._role = role
         self._book = book
         self._is_copied = False
-        asker = Side(role.asker)
-        self._turn = {Side.CLIENT: asker.other, Side.SERVER: asker}
-        """Each side here -> the same in the session that has asked."""
+
+    @property
+    def _heard_by(self) -> tuple[int, Side]:
+        """The number of the session that is asking, and the side of it that hears. It may be a later one than that of
+        the role: datagrams of the same two addresses go on coming here."""
+        place = self._book.hearing.get(self._key)
+        return (self._role.session, Side(self._role.asker)) if place is None else (place[0].number, place[1])
 
     @property
     def _asking(self) -> Asking | None:
-        return self._book.asking.get(self._role.session)
+        return self._book.asking.get(self._heard_by[0])
 
     def receive(self, side: Side, data: bytes, now: float) -> Sequence[Effect]:
-        asking = self._asking
+        asking, asker = self._asking, self._heard_by[1]
         if asking is None:
             return (Close("no_session"),)
-        sent, effects = asking.passed(self._turn[side], data, now)
+        sent, effects = asking.passed(asker if side is Side.SERVER else asker.other, data, now)
         if sent is not None:
             effects.append(Send(side.other, sent))
         return message_copied(side, data, effects) if self._is_copied else effects

@@ -216,6 +216,16 @@ class Asking(Protocol):
         """The time of something may be over."""
 
 
+class Hearing(Protocol):
+    """The places for answers to one session of RAS."""
+
+    number: int
+    """Of the session."""
+
+    def give_way(self, own: Endpoint) -> None:
+        """The endpoint hears the same answers in another session from now on."""
+
+
 @dataclass(slots=True)
 class CallBook:
     """What all engines of H.323 and RAS in a daemon know together."""
@@ -231,6 +241,9 @@ class CallBook:
     """Where an endpoint is known outside -> its registration."""
     asking: dict[int, Asking] = field(default_factory=dict)
     """By their numbers: the sessions of RAS whose answers go to another port."""
+    hearing: dict[tuple[Endpoint, Host, Host], tuple[Hearing, Side]] = field(default_factory=dict)
+    """Where an endpoint hears answers, an address of ours at which that is known, and who answers -> whose place that
+    is, and the endpoint's side of the session that has asked."""
     numbers: count[int] = field(default_factory=lambda: count(1))
     setups: PerSecond[str] = field(default_factory=PerSecond)
     """Setups of each host."""

@@ -30,7 +30,7 @@ class H323Engines:
         if isinstance(peers.role, Control):
             return ControlEngine(peers.role, self._book.calls.get(peers.role.call), now)
         if isinstance(peers.role, Answers):
-            return AnswersEngine(peers.role, self._book)
+            return AnswersEngine(peers, peers.role, self._book)
         if isinstance(options, RasOptions):
             return RasEngine(peers, options, pinholes, now, self._book)
         return H323Engine(peers, options, pinholes, now, self._book)
@@ -59,6 +59,7 @@ class H323Engines:
             "media": len(book.media),
             "registered": len(book.registered),
             "asking": len(book.asking),
+            "hearing": len(book.hearing),
         }
 
 

@@ -89,12 +89,13 @@ class RasEngine(Engine):
         self._names = Names(peers, book.registered)
         self._walker = walkers(self._names.is_mapped).ras
         self._follows = options.fixup == "auto" or not self._names.is_mapped
-        self._registrations = Registrations(peers, options, pinholes, book, self._note)
+        self._number = next(book.numbers)
+        self._places = Places(peers, pinholes, book, self._number)
+        emptied = self._places.close_all  # however that comes about: they stand for as long as a registration (RA4)
+        self._registrations = Registrations(peers, options, pinholes, book, self._note, emptied)
         self._requests: dict[tuple[Side, int], Request] = {}
         self._clock = Clock[tuple[Side, int]]()
         self._targets = Targets(peers, options, pinholes, self._names, book, self._violates)
-        self._number = next(book.numbers)
-        self._places = Places(peers, pinholes, self._number)
         self._has_told: set[str] = set()
         self._is_copied = self._is_left_alone = False
         self._notes: list[Effect] = []
@@ -250,10 +251,7 @@ class RasEngine(Engine):
             case "registrationReject":
                 self._give_up(request)
             case "unregistrationConfirm":
-                for found in request.removes:
-                    self._registrations.remove(found, "registration.removed")
-                if not self._registrations.standing:
-                    self._places.close_all()
+                self._unregistered(request)
             case "unregistrationReject":
                 request.removes = []
             case "admissionConfirm":
@@ -276,6 +274,13 @@ class RasEngine(Engine):
         for found in request.claims:
             if not found.is_agreed:
                 self._registrations.remove(found, None)
+
+    def _unregistered(self, request: Request) -> None:
+        """What was to be over is over."""
+        for found in request.removes:
+            self._registrations.remove(found, "registration.removed")
+        if not self._registrations.standing:  # nor did any, perhaps: who cannot be called may register, too
+            self._places.close_all()
 
     def _note_alternates(self, message: Message) -> None:
         for label, _, at in message.addresses:
@@ -313,8 +318,8 @@ class RasEngine(Engine):
         request = self._requests.pop(key)
         if not request.is_answered:
             self._give_up(request)
-            for found in request.removes:
-                self._registrations.remove(found, "registration.removed")
+            if request.kind == "unregistrationRequest":
+                self._unregistered(request)
 
     def stop(self, now: float) -> Sequence[Effect]:
         self._requests.clear()

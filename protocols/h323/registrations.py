@@ -84,7 +84,18 @@ class Registration:
 class Registrations:
     """The registrations that one session has made."""
 
-    __slots__ = ("_alternates", "_book", "_by_grant", "_clock", "_note", "_options", "_peers", "_pinholes", "standing")
+    __slots__ = (
+        "_alternates",
+        "_book",
+        "_by_grant",
+        "_clock",
+        "_emptied",
+        "_note",
+        "_options",
+        "_peers",
+        "_pinholes",
+        "standing",
+    )
 
     def __init__(
         self,
@@ -93,12 +104,15 @@ class Registrations:
         pinholes: Pinholes,
         book: CallBook,
         note: Callable[[str, dict[str, Any]], None],
+        emptied: Callable[[], None],
     ) -> None:
+        """emptied: is called when none stands any more."""
         self._peers = peers
         self._options = options
         self._pinholes = pinholes
         self._book = book
         self._note = note
+        self._emptied = emptied
         self._clock = Clock[Endpoint]()
         self._alternates: dict[Host, None] = {}
         """Hosts that the gatekeeper has named as its alternates."""
@@ -227,6 +241,7 @@ class Registrations:
         if self.standing.get(found.own) is found:
             self._forget(found, event)
             self._pinholes.close(found.grant)
+            self._look()
 
     def _forget(self, found: Registration, event: str | None) -> None:
         del self.standing[found.own], self._by_grant[found.grant.id]
@@ -240,6 +255,11 @@ class Registrations:
         """A pinhole has closed by itself."""
         if (found := self._by_grant.get(grant.id)) is not None:
             self._forget(found, "registration.expired")
+            self._look()
+
+    def _look(self) -> None:
+        if not self.standing:
+            self._emptied()
 
     def stop(self) -> None:
         """The session ends, and with it all that it has registered."""

@@ -103,7 +103,7 @@ def test_a_call_goes_on_by_its_h245_and_ends_with_that() -> None:
     assert not any(line.startswith("close") for line in calls.log[2:])
     control.close()
     assert calls.notes("call.ended")[0]["reason"] == "connection_lost"
-    assert calls.engines.standing() == {"calls": 0, "registrations": 0, "media": 0, "registered": 0, "asking": 0}
+    assert set(calls.engines.standing().values()) == {0}
 
 
 def test_media_goes_with_the_call_and_its_h245_half_a_minute_later() -> None:
@@ -319,7 +319,7 @@ def test_what_passed_is_counted_though_the_reference_is_that_of_a_new_call_alrea
     again = m.setup(source=f"{INSIDE}:40000", call_id=b"a" * 16)
     calls.say(CLIENT, *([m.release_complete()] if is_released else []), again)
     assert len(calls.notes("call.ended")) == 1
-    assert calls.engines.standing() == {"calls": 1, "registrations": 0, "media": 0, "registered": 0, "asking": 0}
+    assert {kind: n for kind, n in calls.engines.standing().items() if n} == {"calls": 1}
 
 
 def test_a_setup_with_reference_0_begins_a_call() -> None:

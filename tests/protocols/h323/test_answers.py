@@ -1,0 +1,102 @@
+"""RAS: who hears the answers to another port of an endpoint than the one it asks from, and for how long (RA4)."""
+
+from __future__ import annotations
+
+import pytest
+
+from protocols.contract.pinholes import Closed
+from tests.harness.playbook import Session
+from tests.protocols.h323 import messages as m
+from tests.protocols.h323.test_ras import CLIENT, ELSEWHERE, INSIDE, KEEPER, SERVER, Daemon, answering, standing
+
+BOTH = pytest.mark.parametrize("network", ["none", "snat"])
+
+
+def rrq(number: int = 1) -> bytes:
+    return m.rrq(number, [f"{INSIDE}:1720"], ELSEWHERE, seconds=3600)
+
+
+def rcf(number: int = 1) -> bytes:
+    return m.rcf(number, [f"{KEEPER}:1720"], seconds=3600)
+
+
+def registered(daemon: Daemon, port: int = 40001) -> tuple[Session, Session]:
+    """The session of an endpoint that has registered and hears answers elsewhere, and the one in which they come."""
+    session = daemon.session(port=port)
+    session.receive(CLIENT, rrq())
+    answers = answering(daemon)
+    answers.receive(CLIENT, rcf())
+    return session, answers
+
+
+@BOTH
+def test_an_endpoint_that_begins_anew_hears_the_answers_in_its_new_session(network: str) -> None:
+    """Found by review: the old session kept the place, and without NAT the answers, so the endpoint took itself for
+    registered, and nobody could call it."""
+    daemon = Daemon(network=network)
+    old, answers = registered(daemon)
+    new = daemon.session(port=40002)
+    new.receive(CLIENT, rrq())
+    assert old.pinholes.standing == {} and not old.engine.is_needed()
+    answers.receive(CLIENT, rcf())  # the gatekeeper's two datagrams have the same addresses, so they are of one flow
+    assert [note["aor"] for note in answers.notes("registration.added")] == ["alice", "alice"]
+    assert daemon.rules() == []
+    old.close()
+    assert standing(daemon) == {
+        "registrations": 1,
+        "registered": 2 if network == "snat" else 1,
+        "asking": 1,
+        "hearing": 1,
+    }
+    new.wait(31)
+    assert len(new.pinholes.standing) == 2
+
+
+@BOTH
+def test_who_registers_from_another_port_than_it_has_looked_for_its_gatekeeper_hears_both_answers(network: str) -> None:
+    daemon = Daemon(network=network)
+    looking, asking = daemon.session(port=40001), daemon.session(port=40002)
+    looking.receive(CLIENT, m.grq(1, ELSEWHERE))
+    answers = answering(daemon)
+    answers.receive(CLIENT, m.gcf(1, f"{KEEPER}:1719"))
+    asking.receive(CLIENT, rrq())
+    assert looking.pinholes.log[1:] == ["close 1"]
+    answers.receive(CLIENT, rcf())
+    assert len(answers.notes("registration.added")) == 1 and daemon.rules() == []
+
+
+@BOTH
+def test_two_gatekeepers_answer_to_one_port(network: str) -> None:
+    """It asks both at once, and hears who answers first."""
+    daemon = Daemon(network=network)
+    for keeper in (KEEPER, "203.0.113.8"):
+        daemon.session(keeper=keeper).receive(CLIENT, m.grq(1, ELSEWHERE))
+    assert [len(session.pinholes.standing) for session in daemon.sessions] == [1, 1]
+
+
+def closed_by_operator(session: Session) -> None:
+    grant = session.pinholes.opened[0]
+    del session.pinholes.standing[grant.id]
+    session.engine.pinhole(grant, Closed("closed_by_operator", 0, 0, 1.0), session.now)
+
+
+def not_agreed_that_it_ends(session: Session) -> None:
+    session.receive(CLIENT, m.urq(2, []))
+    session.wait(30)
+
+
+def ended_by_another(session: Session) -> None:
+    session.receive(CLIENT, m.urq(2, []))
+    session.receive(SERVER, m.ucf(2))
+
+
+@pytest.mark.parametrize("end", [closed_by_operator, not_agreed_that_it_ends, ended_by_another])
+def test_the_place_for_answers_goes_with_the_last_registration(end: object) -> None:
+    """Found by review: it stayed for its own time, a week at most, unless a UCF had passed."""
+    daemon = Daemon()
+    session, _ = registered(daemon)
+    assert callable(end)
+    end(session)
+    assert session.pinholes.standing == {} and not session.engine.is_needed()
+    session.close()
+    assert standing(daemon) == {}
