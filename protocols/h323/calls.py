@@ -159,7 +159,7 @@ class Call:
         """Somebody has come to a pinhole of the call, or it is gone."""
         if isinstance(grant, Grant):
             if event is None:
-                self.ways.used(grant)
+                self.ways.used(grant, now)
             else:
                 self.ways.gone(grant)
         elif event is not None:

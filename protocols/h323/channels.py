@@ -100,7 +100,7 @@ class Channels:
         draft.trigger = kind = str(message.values.get("message"))
         match kind:
             case "openLogicalChannel" | "openLogicalChannelAck" if "separateStack" in message.addresses:
-                news = self._t120(side, message, draft)
+                news = self._t120(side, message, draft, now)
             case "openLogicalChannel":
                 self._open(side, message, draft)
             case "openLogicalChannelAck":
@@ -198,14 +198,14 @@ class Channels:
         if self._media.says(stream, side, said, draft.trigger) is None:
             draft.keep(draft.trigger, said.data or said.control, "not_opened")
 
-    def _t120(self, side: Side, message: Message, draft: Draft) -> dict[str, Endpoint]:
+    def _t120(self, side: Side, message: Message, draft: Draft, now: float) -> dict[str, Endpoint]:
         """This side waits for T.120 data. Returns where the other one is to dial."""
         _, at = message.addresses["separateStack"]
         if self._session.options.t120 == "deny":
             self._session.violates("h323.t120", f"{draft.trigger}: {at}", "not opened")
             return {}
         waits = self._session.waits_at(side, at, "separateStack", draft, is_media=False)
-        listen = self._ways.t120(side, waits, draft.trigger) if waits is not None else None
+        listen = self._ways.t120(side, waits, draft.trigger, now) if waits is not None else None
         return {"separateStack": listen} if listen is not None else {}
 
     # -- ends ----------------------------------------------------------------------------------------------------------

@@ -73,7 +73,7 @@ class Signals:
         self._written(side, call, found, draft, now)
         if call is not None:
             if body == "facility":
-                self._facility(side, call, values, found, draft)
+                self._facility(side, call, values, found, draft, now)
             elif signal.kind == Kind.CONNECT and side is not call.caller_side:
                 call.start(now)  # nobody takes a call that is its own
         for event, facts in draft.notes():
@@ -145,21 +145,22 @@ class Signals:
                 draft.keep(label, None, str(value))
             elif value is None and end > start:
                 at = names.endpoint(draft.data[base + start : base + end])
-                draft.put(base + start, at, self._address(side, call, label, at, draft), label)
+                draft.put(base + start, at, self._address(side, call, label, at, draft, now), label)
             elif label in _NESTED and call is not None and isinstance(value, bytes):
                 draft.trigger = f"{trigger}.{label}" + (f"[{proposals}]" if label == "fastStart" else "")
                 proposals += label == "fastStart"
                 self._nested(side, call, label, value, draft, base + start, now)
                 draft.trigger = trigger
 
-    def _address(self, side: Side, call: Call | None, label: str, at: Endpoint, draft: Draft) -> Endpoint:
+    def _address(self, side: Side, call: Call | None, label: str, at: Endpoint, draft: Draft, now: float) -> Endpoint:
         """What the other side is to read for an address."""
         match label:
             case "h245Address" if call is not None:
                 where = self._session.waits_at(side, at, label, draft, is_media=False)
                 if where is None:
                     return at
-                listen = call.ways.h245(side, where, f"{draft.trigger}.{label}", call.number)
+                trigger = f"{draft.trigger}.{label}"
+                listen = call.ways.h245(side, where, trigger, call.number, call.controls > 0, now)
                 if listen is None:
                     draft.keep(label, at, "not_opened")
                 return listen or at
@@ -186,7 +187,9 @@ class Signals:
 
     # -- what else is said ---------------------------------------------------------------------------------------------
 
-    def _facility(self, side: Side, call: Call, values: Mapping[str, object], found: list[Found], draft: Draft) -> None:
+    def _facility(
+        self, side: Side, call: Call, values: Mapping[str, object], found: list[Found], draft: Draft, now: float
+    ) -> None:
         """A party sends the other one elsewhere. To the port of H.323 that one begins a session of its own (HF60)."""
         reason = str(values.get("reason"))
         target = next((one for one in found if one[0] == "alternativeAddress" and one[3] is None), None)
@@ -199,10 +202,10 @@ class Signals:
             facts = {"call_id": call.name, "to": at, "alias": values.get("alternativeAlias"), "reason": reason}
             self._session.note("call.forwarded", facts)
             if at.port != PORT:
-                after = self._forwarded(side, call, at, draft) or after
+                after = self._forwarded(side, call, at, draft, now) or after
         draft.put(start, at, after, "alternativeAddress")
 
-    def _forwarded(self, side: Side, call: Call, at: Endpoint, draft: Draft) -> Endpoint | None:
+    def _forwarded(self, side: Side, call: Call, at: Endpoint, draft: Draft, now: float) -> Endpoint | None:
         """Where the one who is sent on finds that address, if it may be sent there. Never to a host of its own side."""
         peers = self._session.peers
         sent = {peers.own(side.other).host, peers.as_seen(side.other).host}
@@ -210,7 +213,7 @@ class Signals:
         if not is_named or at.host in sent or at.port < LEAST_PORT:
             self._session.violates("h323.forward_elsewhere", f"{draft.trigger}: {at}", "not opened")
             return None
-        return call.ways.forwarded(side, at, f"{draft.trigger}.alternativeAddress")
+        return call.ways.forwarded(side, at, f"{draft.trigger}.alternativeAddress", now)
 
     def _tell_features(self, side: Side, found: list[Found], values: Mapping[str, object]) -> None:
         """Tell the log once of what this gateway cannot help with."""

@@ -18,6 +18,9 @@ MAX_WAYS = 8
 """How many connections the messages of one call may announce: endpoints announce one or two."""
 OPEN_SECONDS = 60.0
 """How long nobody may come (HF45)."""
+DIAL_SECONDS = 3.0
+"""How long it may take until who waits is reached for somebody who has come: so long as a lost SYN is repeated. When it
+takes longer, and the address is named again, a further way harms nobody."""
 T120_CONNECTIONS = 8
 """How many connections one T.120 session may have."""
 
@@ -32,6 +35,15 @@ class Control:
     """The side of the call that has dialled: `client` or `server`."""
 
 
+@dataclass(slots=True)
+class Announced:
+    """An address that the other party was told."""
+
+    listen: Endpoint
+    used_at: float | None = None
+    """When somebody came who was the last one that might."""
+
+
 class Ways:
     """The announced connections of one call."""
 
@@ -41,30 +53,44 @@ class Ways:
         """part: the call's own part of its session's pinholes."""
         self._session = session
         self._part = part
-        self._announced: dict[tuple[str, Side, Endpoint], Endpoint] = {}
+        self._announced: dict[tuple[str, Side, Endpoint], Announced] = {}
         """What it carries, who waits, where -> where the other party finds it."""
         self._waiting: dict[int, tuple[Grant, tuple[str, Side, Endpoint]]] = {}
         self._is_connected = False
         """The call has its H.245 connection."""
 
-    def h245(self, side: Side, at: Endpoint, trigger: str, call: int) -> Endpoint | None:
-        """This side waits for H.245 there. Returns where the other one is to dial; None: nothing could be opened."""
-        return self._open(H245, side, at, trigger, Reader("h323", Control(call, side.other.value)))
+    def h245(self, side: Side, at: Endpoint, trigger: str, call: int, is_carried: bool, now: float) -> Endpoint | None:
+        """This side waits for H.245 there. Returns where the other one is to dial; None: nothing could be opened.
+        is_carried: the call has a connection of H.245."""
+        reader = Reader("h323", Control(call, side.other.value))
+        return self._open(H245, side, at, trigger, reader, now, is_carried=is_carried)
 
-    def t120(self, side: Side, at: Endpoint, trigger: str) -> Endpoint | None:
+    def t120(self, side: Side, at: Endpoint, trigger: str, now: float) -> Endpoint | None:
         """The same for T.120, which is not read."""
-        return self._open(T120, side, at, trigger, None, T120_CONNECTIONS)
+        return self._open(T120, side, at, trigger, None, now, T120_CONNECTIONS)
 
-    def forwarded(self, side: Side, at: Endpoint, trigger: str) -> Endpoint | None:
+    def forwarded(self, side: Side, at: Endpoint, trigger: str, now: float) -> Endpoint | None:
         """The other party is sent there by this side, to call anew."""
-        return self._open(FORWARDED, side, at, trigger, Reader("h323"))
+        return self._open(FORWARDED, side, at, trigger, Reader("h323"), now)
 
     def _open(
-        self, purpose: str, side: Side, at: Endpoint, trigger: str, reader: Reader | None, uses: int = 1
+        self,
+        purpose: str,
+        side: Side,
+        at: Endpoint,
+        trigger: str,
+        reader: Reader | None,
+        now: float,
+        uses: int = 1,
+        is_carried: bool = False,
     ) -> Endpoint | None:
         key = purpose, side, at
-        if key in self._announced:
-            return self._announced[key]
+        before = self._announced.get(key)
+        if before is not None:
+            # Who came by a way need not have got there, and then nothing is left where it was.
+            if before.used_at is None or is_carried or now < before.used_at + DIAL_SECONDS:
+                return before.listen
+            del self._announced[key]
         if len(self._announced) >= MAX_WAYS or (purpose == H245 and self._is_connected):
             return None
         peers = self._session.peers
@@ -82,18 +108,19 @@ class Ways:
                 open_seconds=OPEN_SECONDS,
                 uses=uses,
                 reader=reader,
+                prefer=before.listen.port if before is not None and is_mapped else 0,
             )
         )
         if isinstance(opened, Refusal):
             return None
-        self._announced[key] = opened.listen
+        self._announced[key] = Announced(opened.listen)
         self._waiting[opened.id] = opened, key
         return opened.listen
 
-    def used(self, grant: Grant) -> None:
-        """Somebody has come. What is announced once stays what it is (HF46)."""
-        if grant.expect.uses == 1:
-            self._waiting.pop(grant.id, None)
+    def used(self, grant: Grant, now: float) -> None:
+        """Somebody has come. What is announced once stays what it is (HF46), while the connection is made and lasts."""
+        if grant.expect.uses == 1 and (found := self._waiting.pop(grant.id, None)) is not None:
+            self._announced[found[1]].used_at = now
 
     def gone(self, grant: Grant) -> None:
         """A way is closed. If nobody has come, the next message that names it opens it again."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 from protocols.h323.options import H323Options
 from tests.protocols.h323 import messages as m
 from tests.protocols.h323.calls import CLIENT, SERVER, Calls
@@ -41,3 +43,34 @@ def test_what_a_call_has_left_behind_goes_soon_after_its_h245() -> None:
     assert deadline is not None and deadline <= 430
     calls.signalling.wait(30)
     assert calls.signalling.is_dissolved
+
+
+def test_h245_whose_dialling_has_failed_is_dialled_anew_where_it_is_named_again() -> None:
+    """HF46. Found by review: the address went on being announced, and nothing stood there any more."""
+    calls = Calls()
+    calls.say(CLIENT, m.setup(source=f"{INSIDE}:40000", h245=f"{INSIDE}:4100"))
+    calls.signalling.use(1)
+    calls.signalling.end(1, 0, 0, "used_up")
+    again = m.facility("startH245", h245=f"{INSIDE}:4100", from_callee=False)
+    assert calls.say(CLIENT, again) == []  # it may still be on its way
+    calls.signalling.wait(3)
+    opened = f"open tcp for {INSIDE}:4100 from {OUTSIDE} as {OUTSIDE} uses 1 read = {OURS}:61001"
+    assert calls.say(CLIENT, again) == [opened]
+    assert calls.sent(SERVER).endswith(again.replace(m.octets(f"{INSIDE}:4100"), m.octets(f"{OURS}:61001")))
+    control = calls.control(2)
+    calls.signalling.wait(60)
+    assert calls.say(CLIENT, again) == []  # it is what its connection came by
+    control.close()
+    assert len(calls.say(CLIENT, again)) == 1
+
+
+def test_who_is_sent_on_twice_finds_a_way_both_times() -> None:
+    calls = Calls(options=H323Options(forward_to=(ip_network("203.0.113.9"),)))
+    calls.say(CLIENT, SETUP)
+    forwarded = m.facility("callForwarded", alternative="203.0.113.9:2000")
+    assert len(calls.say(SERVER, forwarded)) == 1
+    assert len(calls.say(SERVER, forwarded)) == 0
+    calls.signalling.use(1)
+    calls.signalling.end(1, 0, 0, "used_up")
+    calls.signalling.wait(10)
+    assert len(calls.say(SERVER, forwarded)) == 1
