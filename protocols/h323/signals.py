@@ -30,6 +30,9 @@ _FORWARDS = frozenset(("callForwarded", "routeCallToGatekeeper", "routeCallToMC"
 _NESTED = frozenset(("fastStart", "h245Control", "parallelH245Control"))
 MAX_CALLS = 64
 """How many calls one connection may carry at once: endpoints make a connection for each, gateways a few dozen."""
+MAX_LEFT = 64
+"""How many calls of one connection may be over and still have a way to where their callers were sent on. One more, and
+the oldest way is closed: it is dialled in the first second, as a rule."""
 
 
 class Refused(Exception):
@@ -118,8 +121,12 @@ class Signals:
         if self._book.setups.count(as_client(peers.own(side).host), now) > options.rate:
             self._session.violates("h323.rate", f"more than {options.rate} Setups a second", "refused")
             raise Refused(identifier)
-        if len(self._book.calls) >= options.max_calls or len(self.calls) >= MAX_CALLS:
+        if len(self._book.calls) >= options.max_calls:
             self._session.violates("h323.too_many_calls", f"{len(self._book.calls)} calls", "refused")
+            raise Refused(identifier)
+        under_way = sum(call.ending is None for call in self.calls.values())
+        if under_way >= MAX_CALLS:
+            self._session.violates("h323.connection_full", f"{under_way} calls on this connection", "refused")
             raise Refused(identifier)
 
     def _released(self, side: Side, signal: Signal, reason: str, now: float) -> None:
@@ -129,6 +136,9 @@ class Signals:
 
     def tidy(self) -> None:
         """Forget calls that are over."""
+        left = [call for call in self.calls.values() if call.ending is not None and len(call.ways)]
+        for call in left[:-MAX_LEFT]:
+            call.ways.close_forwarded()
         over = [number for number, call in self.calls.items() if call.ending is not None and not call.is_needed]
         for number in over:
             del self.calls[number]

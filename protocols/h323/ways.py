@@ -145,6 +145,10 @@ class Ways:
         """The call is over. Who is sent on lets the call go before dialling anew, so that way stays."""
         self._close(H245, T120)
 
+    def close_forwarded(self) -> None:
+        """Who was sent on has had its time to dial."""
+        self._close(FORWARDED)
+
     def _close(self, *purposes: str) -> None:
         for grant, key in tuple(self._waiting.values()):
             if key[0] in purposes:

@@ -151,7 +151,8 @@ RULES: Mapping[str, str] = {
     "h323.family": "the policy translates between IPv4 and IPv6, which H.323 does not survive; the call is refused",
     "h323.t120": "a channel for T.120 data, and `t120: deny`; nothing is opened",
     "h323.rate": "more Setups of one host in a second than `rate`; refused",
-    "h323.too_many_calls": "more calls than `max_calls`, or than one connection may carry; refused",
+    "h323.too_many_calls": "more calls than `max_calls`; refused",
+    "h323.connection_full": "more calls on one connection than the 64 that one may carry; refused",
     "h323.too_many_channels": "more logical channels in a call than `max_channels`; refused",
     "mgcp.not_mgcp": "a datagram, or a part of one, that does not begin as MGCP; dropped",
     "mgcp.malformed": (

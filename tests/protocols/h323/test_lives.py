@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import ip_network
 
+from protocols.contract.pinholes import Grant
+from protocols.h323.helper import HELPER
 from protocols.h323.options import H323Options
 from tests.protocols.h323 import messages as m
 from tests.protocols.h323.calls import CLIENT, SERVER, Calls
@@ -74,3 +76,24 @@ def test_who_is_sent_on_twice_finds_a_way_both_times() -> None:
     calls.signalling.end(1, 0, 0, "used_up")
     calls.signalling.wait(10)
     assert len(calls.say(SERVER, forwarded)) == 1
+
+
+def test_a_connection_is_full_of_calls_that_are_under_way_alone() -> None:
+    """Found by review: a gateway's calls that were sent on and over took the places of further ones. What refused them
+    was told as `0 calls`, and the option named that would not have helped."""
+    calls = Calls(options=H323Options(rate=1000, forward_to=(ip_network("203.0.113.9"),)))
+    for number in range(1, 101):
+        calls.say(CLIENT, m.setup(reference=number, call_id=bytes(15) + bytes((number,))))
+        calls.say(SERVER, m.facility("callForwarded", alternative=f"203.0.113.9:{2000 + number}", reference=number))
+        calls.say(CLIENT, m.release_complete(reference=number))
+    assert calls.rules() == []
+    assert [grant.listen.port for grant in calls.signalling.pinholes.expected()][-64:] == [
+        grant.listen.port for grant in calls.signalling.pinholes.standing.values() if isinstance(grant, Grant)
+    ]
+    for number in range(1, 66):
+        calls.say(CLIENT, m.setup(reference=number, call_id=b"a" * 15 + bytes((number,))))
+    (refused,) = calls.notes("violation")
+    assert refused == {
+        "rule": "h323.connection_full", "detail": "64 calls on this connection", "action": "refused",
+    }  # fmt: skip
+    assert "h323.connection_full" not in HELPER.permits
