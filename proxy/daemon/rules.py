@@ -4,6 +4,7 @@ guard (`proxy/host/guard.py`), and how other ones come in force."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import time
 from collections.abc import Callable
@@ -172,7 +173,10 @@ class Rules:
     def _find(self) -> None:
         """Look for the guard until it is back."""
         self._finding = None
-        if (guard := link.find(patience=0)) is None:
+        guard = None
+        with contextlib.suppress(OSError):  # there is no descriptor left
+            guard = link.find(patience=0)
+        if guard is None:
             self._finding = self._loop.call_later(FIND_SECONDS, self._find)
             return
         self._guard = guard

@@ -1,17 +1,24 @@
-"""What the daemon says of firewall rules that are not those of its configuration. Who follows its advice sets up the
-rules of the file that is served."""
+"""What the daemon makes of a guard that comes and goes, and what it says of firewall rules that are not those of its
+configuration. Who follows its advice sets up the rules of the file that is served."""
 
 from __future__ import annotations
 
 import asyncio
+import errno
+import json
+import socket
 
 import pytest
 
 from proxy.config import files, reading, whereabouts
 from proxy.config.schema import Config
+from proxy.daemon import rules as module
 from proxy.daemon.rules import NOBODY_MAY, OLD_POLICIES, Outcome, Rules
+from proxy.host import link
+from proxy.host.link import Line, Link
 from proxy.record.metrics import Metrics
 from tests.harness.shell import Memory
+from tests.harness.waiting import until
 
 
 def config(source: str, policies: str) -> Config:
@@ -46,3 +53,57 @@ def test_advice_of_a_reload_names_the_file_that_is_served() -> None:
 def test_what_commands_read_anyway_is_not_named(source: str) -> None:
     assert outcome(config(source, ALL), config(source, LAN)) == Outcome(problem=NOBODY_MAY)
     assert outcome(config(source, ALL), config(source, RENAMED)) == Outcome(remark=OLD_POLICIES)
+
+
+# -- guards ------------------------------------------------------------------------------------------------------------
+
+KEEPS: Line = {"missing": [], "sees_rules": True, "keeps": True}
+
+
+class Guard:
+    """The guard's end of the line, and the daemon's."""
+
+    def __init__(self) -> None:
+        self.sock, ours = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        ours.setblocking(False)
+        self.link = Link(ours)
+
+    def says(self, line: Line) -> None:
+        self.sock.send(json.dumps(line).encode())
+
+    def close(self) -> None:
+        self.sock.close()
+        self.link.sock.close()
+
+
+async def until_watched(rules: Rules, what: str) -> None:
+    await asyncio.to_thread(until, lambda: rules.watched == what)
+
+
+async def test_a_guard_that_ends_while_no_descriptor_is_left_is_found_when_there_are_some_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """To look for one takes descriptors, and somebody else may have taken the one that the line to it had."""
+    first, second = Guard(), Guard()
+    looks: list[Link | OSError] = [OSError(errno.EMFILE, "too many open files"), second.link]
+
+    def find(patience: float) -> Link:
+        look = looks.pop(0)
+        if isinstance(look, OSError):
+            raise look
+        return look
+
+    monkeypatch.setattr(link, "find", find)
+    monkeypatch.setattr(module, "FIND_SECONDS", 0.01)
+    said: list[str] = []
+    rules = Rules(asyncio.get_running_loop(), first.link, "built-in default", Memory(), Metrics(), said.append)
+    rules.start()
+    first.says(KEEPS)
+    await until_watched(rules, "all")
+    first.sock.close()
+    await until_watched(rules, "nothing")
+    second.says(KEEPS)
+    await until_watched(rules, "all")
+    assert said[-1] == "the guard of rules and routes is back"
+    rules.stop()
+    second.close()
