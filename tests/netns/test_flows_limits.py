@@ -105,6 +105,21 @@ async def test_a_session_that_is_answered_makes_room_for_the_next_one_of_its_cli
         assert (await gateway.shell.until("session.denied"))["reason"] == "limit_per_client"
 
 
+async def test_one_to_which_something_has_come_that_waits_to_be_read_makes_none(hosts: Hosts) -> None:
+    async with Gateway(hosts, Asking, limits=Limits(sessions_per_client=2)) as gateway:
+        server, clients = gateway.server(), [gateway.client(port=port) for port in range(7001, 7004)]
+        sources = []
+        for client in clients[:2]:
+            client.sendto(b"question", server.getsockname())
+            sources.append((await hear(server))[1])
+            server.sendto(b"answer", sources[-1])
+            await hear(client)
+        clients[2].sendto(b"question", server.getsockname())  # is read first
+        server.sendto(b"more", sources[0])
+        assert (await hear(clients[0]))[0] == b"more"
+        assert (await gateway.shell.until("session.closed"))["client"] == f"{hosts.client_address(4)}:7002"
+
+
 @pytest.mark.parametrize(("prefix", "most"), [(64, 3), (128, MANY)])
 async def test_all_addresses_of_a_hosts_network_are_one_client(hosts: Hosts, prefix: int, most: int) -> None:
     limits = Limits(sessions_per_client=3, client_prefix_ipv6=prefix)
