@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import replace
 
+from protocols.contract.addresses import Transport
 from proxy.config.schema import Config
 from proxy.doctor.findings import Finding, Trouble, in_words, trouble, well
 from proxy.doctor.firewall import Firewall
@@ -82,7 +83,7 @@ _OTHER_ORDER = ", if it is loaded in another order than now: chains of one prior
 def _before_routing(config: Config, firewall: Firewall, journey: Journey) -> Iterator[Finding]:
     end = journey.end
     if end is not None and not end.chain.is_ours:
-        yield _dropped_before_routing(config, firewall, journey, end)
+        yield from _dropped_before_routing(config, firewall, journey, end)
         return
     culprit, chance = _lost_to(journey)
     if culprit is not None:
@@ -98,40 +99,63 @@ def _before_routing(config: Config, firewall: Firewall, journey: Journey) -> Ite
     elif chance is Chance.YES:
         for said in journey.passed:
             # A packet can miss our own chains only where a chain of iptables jumps to them.
-            if said.rule is not None and not said.chain.is_ours and _jump_to_ours(firewall, said.base):
+            if said.rule is None or said.chain.is_ours or not _jump_to_ours(firewall, said.base):
+                continue
+            if _stands_before(firewall, said):
                 yield trouble(
                     Trouble.MARK_NOT_SET,
                     "mark",
                     f"{said.chain.place}: {said.rule.text!r} ends {journey.packet.name} before they come to "
                     f"{rules_iptables.CHAIN}",
-                    f"pinhole net up --backend {Backend.IPTABLES.value}",
+                    _OUR_JUMP_FIRST,
                 )
+
+
+_OUR_JUMP_FIRST = f"pinhole net up --backend {Backend.IPTABLES.value}"
+"""What is accepted before our jump never comes to our chain, so an exception for packets of ours would help none."""
 
 
 def _jump_to_ours(firewall: Firewall, base: Chain) -> bool:
     return not base.is_ours and base.tool != "nft" and _leads_to_ours(firewall.chains, base)
 
 
-def _dropped_before_routing(config: Config, firewall: Firewall, journey: Journey, end: End) -> Finding:
+def _stands_before(firewall: Firewall, end: End) -> bool:
+    """Whether the rule stands before the jump to our chain. Behind it no packet of ours comes, though it may seem so:
+    where a policy names two networks, none of our rules is for all of its packets."""
+    chains, rules = firewall.chains, end.base.rules
+    leading = (number for number, rule in enumerate(rules) if _leads_to_ours(chains, replace(end.base, rules=(rule,))))
+    before = replace(end.base, rules=rules[: next(leading, len(rules))])
+    return any(rule is end.rule for chain in reachable(chains, before) for rule in chain.rules)
+
+
+def _dropped_before_routing(config: Config, firewall: Firewall, journey: Journey, end: End) -> Iterator[Finding]:
     text = end.rule.text if end.rule is not None else f"policy {end.verdict.value}"
     packet = journey.packet
     if replace(packet, mark=end.mark).is_marked():
         detail = f"{end.chain.place}: {text!r} drops {packet.name}"
-        return trouble(Trouble.PREROUTING_DROPS, "prerouting", detail, accept_ours(config, end.base))
+        yield trouble(Trouble.PREROUTING_DROPS, "prerouting", detail, accept_ours(config, end.base))
+        return
     detail = f"{end.chain.place}: {text!r} drops {packet.name} before they come to pinhole's rules"
-    if not packet.is_transparent:
+    base = end.base
+    if _jump_to_ours(firewall, base):
+        if _stands_before(firewall, end):
+            yield trouble(Trouble.PREROUTING_DROPS, "prerouting", detail, _OUR_JUMP_FIRST)
+        return
+    if packet.transport is Transport.GRE:
+        nft, iptables = "ip protocol gre accept", ["-p gre -j ACCEPT"]
+    elif not packet.is_transparent:
         ports = ",".join(str(item) for item in packet.destination_ports)
         transport = packet.transport.value
         nft = f"{transport} dport {{ {ports} }} accept"
-        iptables = f"-p {transport} -m multiport --dports {ports.replace('-', ':')} -j ACCEPT"
+        some = rules_iptables.multiport(packet.destination_ports)
+        iptables = [f"-p {transport} -m multiport --dports {ports} -j ACCEPT" for ports in some]
     else:
-        nft, iptables = "socket transparent 1 accept", "-m socket --transparent -j ACCEPT"
-    base = end.base
+        nft, iptables = "socket transparent 1 accept", ["-m socket --transparent -j ACCEPT"]
     if base.tool == "nft":
         remedy = f"nft insert rule {base.family} {base.table} {base.name} {nft}"
     else:
-        remedy = f"{base.tool} -t {base.table} --insert {base.name} {iptables}"
-    return trouble(Trouble.PREROUTING_DROPS, "prerouting", detail, remedy)
+        remedy = "\n".join(f"{base.tool} -t {base.table} --insert {base.name} {rule}" for rule in iptables)
+    yield trouble(Trouble.PREROUTING_DROPS, "prerouting", detail, remedy)
 
 
 def _others_who_set(config: Config, firewall: Firewall) -> Iterator[Finding]:

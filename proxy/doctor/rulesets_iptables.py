@@ -6,6 +6,7 @@ not known does nothing. Matches are read up to the next `-m`, `-j` or `-g`; argu
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator, Sequence
 from ipaddress import ip_network
@@ -27,6 +28,7 @@ from proxy.doctor.rulesets import (
     Untrack,
     Verdict,
 )
+from proxy.host import rules_iptables
 
 _PRIORITIES = {
     ("raw", ""): -300,
@@ -177,12 +179,24 @@ def _matches(module: str, options: list[tuple[str, bool, list[str]]]) -> Iterato
             yield _option(module, option, negated, values)
 
 
+def _numbers(text: str) -> str:
+    """The text with decimal numbers: iptables prints `0x16` for `22`."""
+    return re.sub(r"0x[0-9a-f]{1,16}", lambda number: str(int(number[0], 16)), text.lower())
+
+
+_OF_TUNNELS = _numbers(rules_iptables.OF_TUNNELS.split('"')[1])
+"""How our own chain knows the packets of tunnels."""
+
+
 def _option(module: str, option: str, negated: bool, values: list[str]) -> Question:
     text = values[0] if values else ""
     if module in ("tcp", "udp", "multiport") and option in _PORTS:
         ports = _ports(text)
         return Test(_PORTS[option], ports, negated) if ports else UNKNOWN
     match module, option:
+        case "u32", "--u32" if _numbers(text) == _OF_TUNNELS:
+            # No other GRE is ours.
+            return Test(Key.PROTOCOL, ("gre",), negated)
         case ("conntrack", "--ctstate") | ("state", "--state"):
             return Test(Key.STATE, tuple(text.lower().split(",")), negated)
         case "mark", "--mark":

@@ -26,7 +26,7 @@ def command(version: int) -> str:
     return "iptables" if version == 4 else "ip6tables"
 
 
-def _multiport(ports: Sequence[PortRange]) -> Iterator[str]:
+def multiport(ports: Sequence[PortRange]) -> Iterator[str]:
     """The ports as arguments of --dports, as many in each as one rule takes."""
     chunk: list[str] = []
     slots = 0
@@ -61,7 +61,7 @@ def _scope(scope: Scope, target: str) -> Iterator[str]:
     """The iptables rules for one scope."""
     to = () if scope.own_addresses else ("-m addrtype ! --dst-type LOCAL",)
     for hosts in _between(scope):
-        for ports in _multiport(scope.ports):
+        for ports in multiport(scope.ports):
             what = f"-p {scope.transport.value} -m multiport --dports {ports} -m pkttype --pkt-type unicast"
             yield _rule(scope, *hosts, what, *to, target)
 
