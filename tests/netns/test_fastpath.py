@@ -115,16 +115,20 @@ def test_nothing_passes_after_the_bye_under_load_and_all_that_passed_is_counted(
     talk = place.talk()
     both_in_kernel(place, talk)
     phone = talk.caller if first == "caller" else talk.callee
-    is_over = threading.Event()
+    is_over, is_under_way = threading.Event(), threading.Event()
 
     def flood() -> None:
-        while not is_over.is_set():
-            talk.say(phone, 5)
+        for number in itertools.count():
+            talk.say(phone, FEW)
+            if number * FEW > 4 * MANY:
+                is_under_way.set()
+            if is_over.is_set():
+                return
             time.sleep(0.002)
 
     sender = threading.Thread(target=flood)
     sender.start()
-    time.sleep(0.1)
+    assert is_under_way.wait(10)
     talk.hang_up()
     hearer = talk.media[talk.other(phone)][0]
     heard = hearer.hears_all(talk.voices[phone])
