@@ -21,7 +21,8 @@ from tools.peers.tns_packets import accept, connect
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
-OPEN_SECONDS = 0.4
+OPEN_SECONDS = 1.0
+"""On a busy machine a client may take half of this to come."""
 QUICK = f"timeouts: {{pinhole_open: {OPEN_SECONDS}, connect: 0.4}}"
 LINGER_RESET = struct.pack("ii", 1, 0)
 PORT = 21522
@@ -118,7 +119,7 @@ def test_a_session_whose_ends_answer_keep_alives_is_not_dead(kind: str) -> None:
             client = stack.enter_context(gate.calling(None if kind == "accepted" else b"\x16\x03\x01"))
             server = listener.take()
             read(*((client, len(accept())) if kind == "accepted" else (server, 3)))
-        let_pinholes_expire(gate, 15)
+        let_pinholes_expire(gate, 6)
         assert passes(client, server)
 
 
@@ -138,7 +139,7 @@ def is_over_by_silence(gate: Site, client: socket.socket, server: socket.socket,
     closed = gate.daemon.wait_for("session.closed", reason="idle", server=f"{gate.server.v4}:{PORT}")
     assert seconds <= closed["duration_seconds"]
     sent = (len(connect(flags=4)), len(accept()))
-    assert (closed["bytes_from_client"] - sent[0], closed["bytes_from_server"] - sent[1]) in ((6, 9), (36, 54))
+    assert (closed["bytes_from_client"] - sent[0], closed["bytes_from_server"] - sent[1]) in ((6, 9), (18, 27))
 
 
 def test_one_that_is_silent_beyond_its_own_idle_limit_is_closed_at_both_ends_and_logged() -> None:
@@ -160,10 +161,10 @@ def test_one_that_is_silent_beyond_its_own_idle_limit_is_closed_at_both_ends_and
 def test_without_a_limit_of_its_own_that_of_its_policy_holds_and_bytes_renew_it() -> None:
     """Not the time in which its pinhole had to be used."""
     with site(options="idle: 2", more=ANSWERED) as gate, gate.one_test(), established(gate) as (_, client, server):
-        for _ in range(6):
+        for _ in range(3):
             let_pinholes_expire(gate, 1)
             assert passes(client, server)
-        is_over_by_silence(gate, client, server, 2 + 6 * OPEN_SECONDS)
+        is_over_by_silence(gate, client, server, 2 + 3 * OPEN_SECONDS)
 
 
 # -- the first connection ----------------------------------------------------------------------------------------------
