@@ -319,7 +319,7 @@ async def test_a_pinhole_keeps_its_address_when_the_session_that_opened_it_has_m
 
 
 async def test_a_silent_session_ends_and_leaves_nothing(hosts: Hosts) -> None:
-    async with Gateway(hosts, snat="interface", timeouts=Timeouts(udp_idle=0.2)) as gateway:
+    async with Gateway(hosts, snat="interface", timeouts=Timeouts(udp_idle=0.5)) as gateway:
         client, server = gateway.client(), gateway.server()
         client.sendto(b"1234", server.getsockname())
         _, outside = await hear(server)

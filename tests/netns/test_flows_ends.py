@@ -21,7 +21,8 @@ from tests.netns.namespaces import Hosts, needs_root
 
 pytestmark = [pytest.mark.netns, needs_root]
 
-IDLE = 0.2
+IDLE = 0.5
+"""Longer than this process may be kept from its turn before it says what has to come in time."""
 
 
 async def while_busy(step: Callable[[], object]) -> None:

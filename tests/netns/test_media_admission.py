@@ -256,14 +256,14 @@ async def test_media_of_a_call_is_silent_together_or_not_at_all(hosts: Hosts) ->
         call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
         texts = gateway.client(port=7002), gateway.server(port=8002)
         unused = gateway.client(port=7004), gateway.server(port=8004)
-        idle = 0.2
+        idle = 0.5
         offers = []
         for one, two in ((phone, other), texts, unused):
             offers.append(call.offer(party(one), idle_seconds=idle, open_seconds=idle))
             call.answer(offers[-1], party(two), idle_seconds=idle, open_seconds=idle)
         texts[1].sendto(b"H", to(offers[1]))
         await hear(texts[0])
-        for _ in range(20):
+        for _ in range(12):
             other.sendto(b"speech", to(offers[0]))
             await hear(phone)
             await asyncio.sleep(idle / 4)

@@ -24,7 +24,7 @@ async def test_a_stream_that_nobody_uses_and_one_that_falls_silent_end(hosts: Ho
         call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
         call.offer(party(phone, mapped=hosts.gateway_address(4)), open_seconds=0.1)
         assert (await gateway.shell.until("pinhole.closed"))["reason"] == "never_used"
-        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)), idle_seconds=0.1, open_seconds=0.1)
+        offered = call.offer(party(phone, mapped=hosts.gateway_address(4)), idle_seconds=0.5, open_seconds=0.5)
         call.answer(offered, party(other))
         other.sendto(b"once", to(offered))
         await hear(phone)
@@ -44,7 +44,7 @@ async def test_a_stream_that_falls_silent_early_ends_no_later_than_another(hosts
         call.answer(offered, party(other), idle_seconds=0.4, open_seconds=60)
         other.sendto(b"x", to(offered))
         assert (await hear(phone))[0] == b"x"
-        async with asyncio.timeout(2):
+        async with asyncio.timeout(10):
             assert (await gateway.shell.until("pinhole.closed", 2))["reason"] == "idle"
 
 
@@ -106,11 +106,11 @@ async def test_either_party_may_put_it_on_hold(hosts: Hosts) -> None:
     async with Gateway(hosts) as gateway:
         call, phone, other = Call(gateway), gateway.client(port=7000), gateway.server(port=8000)
         for_ever = float("inf")
-        offered = call.offer(party(phone), idle_seconds=0.1, open_seconds=0.1)
+        offered = call.offer(party(phone), idle_seconds=0.5, open_seconds=0.5)
         answered = call.answer(offered, party(other), idle_seconds=for_ever, open_seconds=for_ever)
         other.sendto(b"x", to(offered))
         await hear(phone)
-        await asyncio.sleep(0.2)
+        await asyncio.sleep(1)
         assert len(call.pinholes) == 2
         resumed = call.pinholes.change(answered, media(party(other)))
         assert isinstance(resumed, MediaGrant)
