@@ -20,7 +20,7 @@ PAIRS = '{203.0.113.0/28: 192.168.7.0/28, "2001:db8:7::/64": "fd07::/64"}'
 """Addresses that the servers name, and those that clients are to get."""
 TRANSLATED = {"A": "192.168.7.5", "AAAA": "fd07::5"}
 TRANSLATING = f"dns: {{translate: {PAIRS}, ptr: true}}"
-QUICK_SECONDS = 2.0
+QUICK_SECONDS = 3.5
 """glibc asks again after four seconds; who is answered at once is done long before."""
 
 

@@ -30,7 +30,7 @@ pytestmark = [
 MODELS: tuple[Model, ...] = ("direct", "gatekeeperRouted")
 Pair = tuple[Asterisk, Asterisk]
 HEARD, SILENT = (True, True), (False, False)
-GIVES_UP_SECONDS = 3
+GIVES_UP_SECONDS = 5
 """How long a call is waited for that may never be answered."""
 INSIDE, OUTSIDE = "101", "102"
 STRICT = """

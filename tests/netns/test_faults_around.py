@@ -60,9 +60,9 @@ def test_a_dead_resolver_keeps_nobody_waiting_but_who_needs_a_name_and_him_not_f
                 assert dead.recv(500)
                 traffic.goes_on()
                 traffic.calls()
-                assert time.monotonic() - began < 2
+                assert time.monotonic() - began < resolver.SECONDS
                 assert NODE in refused(client)
-                assert time.monotonic() - began < resolver.SECONDS + 2
+                assert time.monotonic() - began < resolver.SECONDS + 4
             assert traffic.daemon.wait_for("violation")["helper"] == "tns"
             assert traffic.metric("pinhole_hep_messages_lost_total") > 0
             hosts.write_text(f"127.0.0.1 localhost {COLLECTOR}\n{traffic.server} {NODE}\n")
@@ -204,7 +204,7 @@ def test_sinks_that_are_all_blocked_keep_nobody_waiting_and_lose_no_line(tmp_pat
                 began = time.monotonic()
                 with traffic.another() as talk:
                     talk.ask("PASV")
-                assert time.monotonic() - began < 1
+                assert time.monotonic() - began < 3  # a sink that were waited for would take five at least
             daemon.wait_for("session.closed", MANY, helper="ftp")
             traffic.goes_on()
             until(lambda: traffic.checks()["audit"] == "cannot be written")
