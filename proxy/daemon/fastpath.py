@@ -4,7 +4,7 @@ what comes and goes is told to the audit log and to operators."""
 from __future__ import annotations
 
 import asyncio
-import os
+import errno
 from typing import Any, Literal
 
 from proxy.config.schema import NetworkSettings
@@ -22,6 +22,8 @@ kernel some milliseconds."""
 ALONE_SECONDS = 30.0
 """How long what the kernel carries goes on without a holder. The service manager starts a new one within seconds; where
 none comes, nobody would see an IPsec policy that forbids the kernel path."""
+
+_SCARCE = (errno.EMFILE, errno.ENFILE, errno.ENOMEM)
 
 NO_HOLDER, CONFIGURED_OFF = "no_holder", "configured_off"
 
@@ -87,12 +89,16 @@ class FastPath:
     # -- what the holder says ------------------------------------------------------------------------------------------
 
     def _begin(self, tables: Tables) -> None:
-        """There are tables, and none of the interfaces has the program yet."""
+        """There are tables, and none of the interfaces has the program yet. Raises OSError when they cannot be had for
+        want of descriptors or memory: the client asks the holder for them again a while later."""
         self._leave()
-        self._tables = Tables(*map(os.dup, tables))
         try:
+            self._tables = tables.copy()
             rows = Rows(self._tables)
-        except OSError:
+        except OSError as error:
+            if error.errno in _SCARCE:
+                self._leave()
+                raise
             self._end(None)
             return
         self._kernel.use(rows)

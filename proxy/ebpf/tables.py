@@ -20,6 +20,7 @@ import socket
 import struct
 import time
 from collections import deque
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from proxy.ebpf import layout, syscall
@@ -54,6 +55,10 @@ class Tables(NamedTuple):
     six: int
     rows: int
 
+    def copy(self) -> Tables:
+        """Descriptors of one's own for the same tables. Raises OSError."""
+        return _all_or_none(map(os.dup, self))
+
     def close(self) -> None:
         """Close all three. Programs that use the tables keep them."""
         for descriptor in self:
@@ -63,15 +68,20 @@ class Tables(NamedTuple):
 def make_tables(capacity: int) -> Tables:
     """Make tables for so many streams. The memory, about 330 bytes for each, is taken at once. Needs CAP_BPF. Raises
     OSError."""
-    made: list[int] = []
+    return _all_or_none(map(syscall.make_table, layout.shapes(min(max(capacity, 1), layout.MOST_ROWS))))
+
+
+def _all_or_none(made: Iterator[int]) -> Tables:
+    """The tables whose descriptors are made one by one. If one of them cannot be had (OSError) none is left open."""
+    kept: list[int] = []
     try:
-        for shape in layout.shapes(min(max(capacity, 1), layout.MOST_ROWS)):
-            made.append(syscall.make_table(shape))
-    except OSError:
         for descriptor in made:
+            kept.append(descriptor)
+    except OSError:
+        for descriptor in kept:
             os.close(descriptor)
         raise
-    return Tables(*made)
+    return Tables(*kept)
 
 
 class Row:

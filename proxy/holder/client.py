@@ -41,7 +41,7 @@ class Client:
         self._is_told = asyncio.Event()
         self.on_tables: Callable[[Tables], None] = lambda _: None
         """Called with new tables, whose descriptors are closed after the call (`Rows` has its own). Those of before are
-        of no use any more."""
+        of no use any more. It may raise OSError: then the holder is left, and looked for again."""
         self.on_link: Callable[[int], None] = lambda _: None
         """Called when packets that come by the interface with this index are looked at."""
         self.on_gone: Callable[[int], None] = lambda _: None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,8 +14,13 @@ from proxy.config.schema import NetworkSettings
 from proxy.daemon import fastpath
 from proxy.daemon.fastpath import FastPath
 from proxy.ebpf.tables import Tables
+from proxy.holder import client, wire
+from proxy.holder.wire import Kind
 from proxy.movers.kernel import Kernel
 from proxy.record.metrics import Metrics
+from tests.harness.scarce import no_descriptors
+from tests.harness.shell import descriptors
+from tests.harness.waiting import until
 
 
 class Told:
@@ -75,3 +81,32 @@ async def test_a_holder_that_was_lost_twice_before_it_came_back_is_not_given_up_
     await asyncio.sleep(0.05)
     assert (path.state, kernel.rows) == ("off", None)
     path.stop()
+
+
+@pytest.mark.parametrize("left", [0, 1, 2])
+async def test_tables_that_no_descriptor_is_left_for_leave_none_open_and_are_asked_for_again(
+    monkeypatch: pytest.MonkeyPatch, left: int
+) -> None:
+    monkeypatch.setattr(fastpath, "Rows", Rows)
+    monkeypatch.setattr(client, "FIRST_SECONDS", 0.01)
+    loop = asyncio.get_running_loop()
+    kernel = Kernel(loop, (), Metrics())
+    path = FastPath(loop, NetworkSettings(), kernel, Told())
+    pairs = [socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET) for _ in range(2)]
+    tables = [os.open(os.devnull, os.O_RDONLY) for _ in range(3)]
+    found = [daemon for daemon, _ in pairs]
+    monkeypatch.setattr(path._client, "_find", lambda: found.pop(0))
+    for _, holder in pairs:
+        wire.send(holder, Kind.TABLES, 1, tables)
+    before = descriptors()
+    with no_descriptors(left=3 + left):  # three for those that come by the socket
+        path._client.start()
+    # Nothing is left of what had come, and the line to that holder is closed.
+    assert (descriptors(), path.state, kernel.rows) == (before - 1, "off", None)
+    await asyncio.to_thread(until, lambda: path.state == "on")
+    assert (descriptors(), found) == (before - 1 + 3, [])
+    path.stop()
+    for descriptor in tables:
+        os.close(descriptor)
+    for _, holder in pairs:
+        holder.close()
