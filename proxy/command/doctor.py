@@ -12,7 +12,7 @@ import click
 
 from proxy.command.client import ask_daemon, looked_at
 from proxy.command.columns import wrapped
-from proxy.command.options import with_config, with_json
+from proxy.command.options import with_json, with_served_config
 from proxy.command.shell import broken
 from proxy.command.terminal import print_json, print_line, width
 from proxy.config import whereabouts
@@ -29,7 +29,7 @@ _INDENT = 6
 
 
 @click.command()
-@with_config
+@with_served_config
 @with_json
 def doctor(path: str | None, as_json: bool) -> None:
     """Look for what on this host stands in the way. Exit status 1 when something does.

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 import click
 
 from proxy.command.client import looked_at
-from proxy.command.options import named_backend, with_backend, with_config, with_json
+from proxy.command.options import named_backend, with_backend, with_config, with_json, with_served_config
 from proxy.command.terminal import print_json, print_rows, say
 from proxy.config import whereabouts
 
@@ -82,7 +82,7 @@ def down(path: str | None, backend: str | None, as_json: bool) -> None:
 
 
 @net.command()
-@with_config
+@with_served_config
 @with_backend
 @with_json
 def status(path: str | None, backend: str | None, as_json: bool) -> None:

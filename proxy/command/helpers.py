@@ -7,8 +7,9 @@ from typing import Any
 
 import click
 
+from proxy.command.client import looked_at
 from proxy.command.columns import wrapped
-from proxy.command.options import with_config, with_json
+from proxy.command.options import with_json, with_served_config
 from proxy.command.terminal import cell, print_json, print_line, print_rows, width
 from proxy.errors import PinholeError
 from proxy.text import printable
@@ -21,19 +22,22 @@ def show() -> None:
 
 @show.command("session-helper")
 @click.argument("number", metavar="[ID]", type=int, required=False)
-@with_config
+@with_served_config
 @with_json
 @click.option("--format", "form", type=click.Choice(["table", "fortios"]), default="table", show_default=True)
 @click.option("--options", "with_options", is_flag=True, help="Also what each helper lets a policy choose.")
 def session_helper(number: int | None, path: str | None, as_json: bool, form: str, with_options: bool) -> None:
     """Print the session-helper table in force, or one entry of it, and which options the policies set; with the whole
-    table also the protocols that others have helpers for and that are not taken over."""
+    table also the protocols that others have helpers for and that are not taken over.
+
+    Where no file is named and the system has none, it is the table of the file of the daemon that runs.
+    """
     from proxy.command import fortios_table, helper_table
     from proxy.config import reading
 
     if as_json and form == "fortios":
         raise click.UsageError("--json and --format fortios exclude each other")
-    settings = reading.in_force(path)
+    settings = reading.in_force(looked_at(path))
     shown = [entry for entry in settings.helpers if number in (None, entry.id)]
     if number is not None and not shown:
         raise PinholeError(f"the session-helper table of {settings.source} has no entry {number}")

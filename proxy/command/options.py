@@ -22,6 +22,15 @@ def with_config(command: Command) -> Command:
     return click.option("-c", "--config", "path", metavar="FILE", type=click.Path(), help=where)(command)
 
 
+def with_served_config(command: Command) -> Command:
+    """Add the option `--config` of a command that looks by the file of the daemon that runs (`client.looked_at`)."""
+    where = (
+        f"Configuration file. Without: {SYSTEM_PATH} if it exists, else that of the daemon that runs, else the "
+        "built-in default."
+    )
+    return click.option("-c", "--config", "path", metavar="FILE", type=click.Path(), help=where)(command)
+
+
 def with_json(command: Command) -> Command:
     """Add the option `--json`."""
     return click.option("--json", "as_json", is_flag=True, help="For programs.")(command)

@@ -525,6 +525,24 @@ def test_all_advice_names_the_file_that_is_looked_at_from_wherever_it_was_named(
     assert json.loads(pinhole("net", "status", "--json").stdout)["parts"] == [part._asdict()]
 
 
+def test_the_table_in_force_is_that_of_the_daemon_that_runs_where_there_is_no_other_one(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(whereabouts, "CONTROL", str(tmp_path / "control.sock"))
+    with daemon(tmp_path / "control.sock", {"/v1/status": {"config": str(file)}}):
+        document = json.loads(pinhole("show", "session-helper", "--json").stdout)
+    assert document == json.loads(pinhole("show", "session-helper", "--json", "-c", file).stdout)
+    assert document["source"] == str(file)
+    assert json.loads(pinhole("show", "session-helper", "--json").stdout)["source"] == "built-in default"
+
+
+@pytest.mark.parametrize("words", [["doctor"], ["net", "status"], ["show", "session-helper"]])
+def test_commands_that_look_by_the_file_of_the_daemon_that_runs_say_so(words: list[str]) -> None:
+    assert "else that of the daemon that runs, else the built-in default" in " ".join(
+        pinhole(*words, "--help").stdout.split()
+    )
+
+
 # -- the control socket ------------------------------------------------------------------------------------------------
 
 
