@@ -262,7 +262,7 @@ def test_a_second_daemon_is_refused_with_a_reason_and_the_first_goes_on(lab: Lab
     [("198.51.100.2", "server_refused"), ("203.0.113.9", "server_unreachable"), ("198.51.100.99", "server_timeout")],
 )
 def test_a_server_that_cannot_be_had_is_a_reset_for_the_client(lab: Lab, target: str, reason: str) -> None:
-    with pinhole(lab, f"{ALL}\ntimeouts: {{connect: 0.5}}") as daemon:
+    with pinhole(lab, f"{ALL}\ntimeouts: {{connect: 1}}") as daemon:
         before = stock(daemon)
         assert fate(lab.client, target, 21) == "reset"
         assert daemon.wait_for("session.failed")["reason"] == reason

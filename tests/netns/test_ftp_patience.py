@@ -133,7 +133,7 @@ def test_a_transfer_outlasts_any_number_of_keep_alives_that_nobody_answers(snat:
 
 # -- data that comes late ----------------------------------------------------------------------------------------------
 
-QUICK = "timeouts: {pinhole_open: 0.4}"
+QUICK = "timeouts: {pinhole_open: 1}"
 
 
 def let_pinholes_expire(lab: Lab, daemon: Daemon, count: int) -> None:

@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
 OPEN_SECONDS = 1.0
 """On a busy machine a client may take half of this to come."""
-QUICK = f"timeouts: {{pinhole_open: {OPEN_SECONDS}, connect: 0.4}}"
+QUICK = f"timeouts: {{pinhole_open: {OPEN_SECONDS}, connect: 1}}"
 LINGER_RESET = struct.pack("ii", 1, 0)
 PORT = 21522
 FIRST = "198.51.100.2:1521"
@@ -104,7 +104,7 @@ def test_a_redirected_session_that_is_silent_for_longer_than_its_pinhole_stood_i
     assert last["reason"] in ("finished", "reset_by_client")
 
 
-ANSWERED = f"timeouts: {{pinhole_open: {OPEN_SECONDS}, connect: 0.4, silent: 2}}"
+ANSWERED = f"timeouts: {{pinhole_open: {OPEN_SECONDS}, connect: 1, silent: 2}}"
 """A session is over after two seconds of silence, though both of its ends answer keep-alives."""
 
 
