@@ -243,7 +243,7 @@ def test_places_that_take_nothing_hold_up_neither_traffic_nor_the_other_places_n
         daemon.signal(signal.SIGTERM)
         began = time.monotonic()
         assert daemon.wait() == 0
-        assert time.monotonic() - began < 8
+        assert time.monotonic() - began < 15  # they are given five seconds
 
 
 def test_a_log_that_must_be_written_and_cannot_refuses_new_sessions_and_lets_old_ones_go_on(
