@@ -328,6 +328,7 @@ class Daemon:
             "rules_missing": self._rules.missing,
             "rules_watched": self._rules.watched,
             "rules_kept": self._rules.are_kept,
+            "rules_in_doubt": self._rules.are_in_doubt,
             "sessions": len(self._sessions),
             "sessions_opened": self._sessions.opened,
             "pinholes": len(self._pinholes),

@@ -30,6 +30,10 @@ OLD_POLICIES = (
     "the firewall rules do for this configuration, and are written for the policies before: "
     "`pinhole net up` writes them anew"
 )
+IN_DOUBT = (
+    "after an earlier reload the firewall rules were still those of another configuration, and nobody here can see "
+    "whether they are so yet: `pinhole net status` tells, `pinhole net up` sets them up"
+)
 
 Say = Callable[[str], None]
 
@@ -65,6 +69,9 @@ class Rules:
         self.watched: Literal["all", "routing", "nothing"] = "nothing"
         self.are_kept = False
         """Whether the guard puts back what is missing."""
+        self.are_in_doubt = False
+        """Whether a reload has left other rules than those of its configuration, and no guard has set up rules since.
+        Who watches routing alone has no news of a set-up by hand."""
         self._missing_since = 0.0
         self._answer: asyncio.Future[str | None] | None = None
         self._finding: asyncio.TimerHandle | None = None
@@ -89,14 +96,16 @@ class Rules:
         the old ones stand."""
         # Of thousands of policies this takes a while.
         label, old = await asyncio.to_thread(lambda: [rules.label(each, Backend.NFT) for each in (fresh, before)])
-        if label == old:
+        if label == old and not self.are_in_doubt:
             return Outcome()
         if self._guard is not None and (self.are_kept or (self.watched == "all" and not self.missing)):
             if (problem := await self._wish("apply", rules=label)) is not None:
                 raise NetError(f"the firewall rules would be others, and could not be set up: {problem}")
+            self.are_in_doubt = False
             return Outcome()
-        if await asyncio.to_thread(scopes.do_for, before, fresh):
-            return Outcome(remark=_told(fresh.source, OLD_POLICIES))
+        if label == old or await asyncio.to_thread(scopes.do_for, before, fresh):
+            return Outcome(remark=_told(fresh.source, IN_DOUBT if self.are_in_doubt else OLD_POLICIES))
+        self.are_in_doubt = True
         return Outcome(problem=_told(fresh.source, NOBODY_MAY))
 
     async def _wish(self, name: str, **facts: Any) -> str | None:

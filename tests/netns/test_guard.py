@@ -246,6 +246,10 @@ def test_without_a_guard_a_reload_to_other_rules_says_that_nobody_has_set_them_u
     said = site.daemon.command("reload", "-c", str(site.daemon.config), check=False)
     assert said.returncode == 1
     assert "the firewall rules are still the old ones" in said.stderr
+    # The next one wants no others, and says so too: it cannot see whether somebody has done it.
+    said = site.daemon.command("reload", "-c", str(site.daemon.config))
+    assert "nobody here can see whether they are so yet" in said.stderr + said.stdout
+    assert site.daemon.ask("status")["rules_in_doubt"]
 
 
 def test_started_as_root_it_needs_no_guard_for_a_reload(site: Kept) -> None:

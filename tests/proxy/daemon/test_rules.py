@@ -13,9 +13,11 @@ import pytest
 from proxy.config import files, reading, whereabouts
 from proxy.config.schema import Config
 from proxy.daemon import rules as module
-from proxy.daemon.rules import NOBODY_MAY, OLD_POLICIES, Outcome, Rules
+from proxy.daemon.rules import IN_DOUBT, NOBODY_MAY, OLD_POLICIES, Outcome, Rules
 from proxy.host import link
+from proxy.host import rules as host_rules
 from proxy.host.link import Line, Link
+from proxy.host.rules import Backend
 from proxy.record.metrics import Metrics
 from tests.harness.shell import Memory
 from tests.harness.waiting import until
@@ -53,6 +55,19 @@ def test_advice_of_a_reload_names_the_file_that_is_served() -> None:
 def test_what_commands_read_anyway_is_not_named(source: str) -> None:
     assert outcome(config(source, ALL), config(source, LAN)) == Outcome(problem=NOBODY_MAY)
     assert outcome(config(source, ALL), config(source, RENAMED)) == Outcome(remark=OLD_POLICIES)
+
+
+async def test_what_a_reload_has_left_to_do_is_said_by_those_after_it_too() -> None:
+    """Nobody here sees whether it was done, so they do not fail."""
+    rules = Rules(asyncio.get_running_loop(), None, "built-in default", Memory(), Metrics(), lambda text: None)
+    before, fresh, renamed = (config("built-in default", policies) for policies in (LAN, ALL, RENAMED))
+    assert not rules.are_in_doubt
+    assert await rules.bring_in_force(fresh, before) == Outcome(problem=NOBODY_MAY)
+    assert rules.are_in_doubt
+    assert await rules.bring_in_force(fresh, fresh) == Outcome(remark=IN_DOUBT)
+    assert await rules.bring_in_force(renamed, fresh) == Outcome(remark=IN_DOUBT)
+    # Whether the rules are those of the first one yet is not known either.
+    assert await rules.bring_in_force(before, renamed) == Outcome(problem=NOBODY_MAY)
 
 
 # -- guards ------------------------------------------------------------------------------------------------------------
@@ -107,3 +122,30 @@ async def test_a_guard_that_ends_while_no_descriptor_is_left_is_found_when_there
     assert said[-1] == "the guard of rules and routes is back"
     rules.stop()
     second.close()
+
+
+async def test_a_guard_that_comes_sets_up_at_the_next_reload_what_an_earlier_one_has_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    guard = Guard()
+    found: list[Link | None] = [None, guard.link]
+    monkeypatch.setattr(link, "find", lambda patience: found.pop(0))
+    monkeypatch.setattr(module, "FIND_SECONDS", 0.01)
+    gone = Guard()
+    rules = Rules(asyncio.get_running_loop(), gone.link, "built-in default", Memory(), Metrics(), lambda text: None)
+    rules.start()
+    gone.sock.close()
+    before, fresh = config("built-in default", LAN), config("built-in default", ALL)
+    assert await rules.bring_in_force(fresh, before) == Outcome(problem=NOBODY_MAY)
+    guard.says(KEEPS)
+    await until_watched(rules, "all")
+    reload = asyncio.get_running_loop().create_task(rules.bring_in_force(fresh, fresh))
+    wish = json.loads(await asyncio.to_thread(guard.sock.recv, 4096))
+    assert wish == {"wish": "apply", "rules": host_rules.label(fresh, Backend.NFT)}
+    guard.says({"done": "apply", "problem": None})
+    assert await reload == Outcome()
+    assert not rules.are_in_doubt
+    # From now on they are those of the configuration, and the guard is left alone.
+    assert await rules.bring_in_force(fresh, fresh) == Outcome()
+    rules.stop()
+    guard.close()
