@@ -368,7 +368,7 @@ def routed(*policies: str) -> Iterator[Routed]:
 
 @pytest.fixture(scope="module")
 def impatient() -> Iterator[Routed]:
-    with routed(accepting("{idle: 0.5}")) as made:
+    with routed(accepting("{idle: 1}")) as made:
         yield made
 
 
