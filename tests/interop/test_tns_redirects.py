@@ -171,5 +171,5 @@ def test_without_the_helper_the_same_attempt_fails(role: Role) -> None:
             listening(server, 4, 1521, to(server, 4, 21522)) as first,
             listening(server, 4, 21522, lambda *_: accept()) as last,
         ):
-            said = connect(client, dialled, 1521, "synchronous", seconds=3)
+            said = connect(client, dialled, 1521, "synchronous", seconds=6)  # it takes a while to begin
             assert (len(first.flags), last.got) == (1, []), said
