@@ -46,7 +46,7 @@ VIOLATION = Shape(
         "rule": Field(Kind.WORD, "The rule that was broken"),
         "detail": Field(Kind.TEXT, "What was seen"),
         "action": Field(Kind.TEXT, "What was done"),
-        "pinhole": Field(Kind.INTEGER, "The pinhole that it was about", may_be_null=True),
+        "pinhole": Field(Kind.WORD, "The pinhole that it was about", may_be_null=True),
     },
 )
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,9 @@ import pytest
 import pytest_asyncio
 
 from proxy.config.shown import hash_of
-from proxy.control import configuration, inventory, rows
+from proxy.control import configuration, inventory, rows, trouble
 from proxy.control.shapes import Shape
-from tests.harness.shell import say
+from tests.harness.shell import dial, say
 from tests.proxy.conftest import CLIENT, SERVER
 from tests.proxy.control.world import World, world
 
@@ -29,14 +30,21 @@ async def here(network: None, tmp_path: Path) -> AsyncIterator[World]:
 LISTS = [
     ("sessions", rows.SESSION), ("pinholes", rows.PINHOLE), ("calls", rows.CALL),
     ("registrations", rows.REGISTRATION), ("helpers", inventory.HELPER), ("policies", inventory.POLICY),
-    ("limits", inventory.LIMIT),
+    ("limits", inventory.LIMIT), ("refusals", trouble.REFUSAL), ("violations", trouble.VIOLATION),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("name", "shape"), LISTS, ids=[name for name, _ in LISTS])
 async def test_every_row_is_as_its_shape_says(here: World, name: str, shape: Shape) -> None:
-    here.open()
-    for row in (await here.get(f"/v1/{name}"))[name]:
+    with suppress(ConnectionResetError):  # the pinhole is for another one
+        await dial(SERVER, here.open().listen)
+    facts = {**await here.shell.until("violation")}
+    here.recent.note(facts.pop("event"), facts, "", f"{SERVER}:1024")
+    denied = {"reason": "no_policy", "client": f"{CLIENT}:1024", "server": f"{SERVER}:21", "transport": "tcp"}
+    here.recent.note("session.denied", denied, "", f"{CLIENT}:1024")
+    found = (await here.get(f"/v1/{name}"))[name]
+    assert found or name in ("calls", "registrations")
+    for row in found:
         jsonschema.validate(row, shape.schema)
 
 
