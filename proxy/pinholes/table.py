@@ -34,11 +34,10 @@ from proxy.pinholes.opening import Opening, Owner
 from proxy.pinholes.places import PartyPlace
 from proxy.pinholes.shares import Group, Shares
 from proxy.pinholes.silence import Together
-from proxy.pinholes.third_hosts import ThirdHosts
+from proxy.pinholes.third_hosts import ThirdHosts, refusal_of_gateway
 from proxy.pinholes.tunnels import TunnelPlace
 from proxy.record.audit import Log
 from proxy.record.metrics import Metrics
-from proxy.sockets import transparent
 from proxy.sockets.arrival import Arrival
 from proxy.sockets.doors import Door, Doors
 from proxy.sockets.endpoint import UdpEndpoint
@@ -176,8 +175,8 @@ class PinholeTable:
         if expect.transport is Transport.GRE:
             return Refusal("transport_not_carried")
         target, reader = expect.target.host, expect.reader
-        if target not in owner.hosts and transparent.is_own(target):
-            return Refusal("target_is_gateway")
+        if target not in owner.hosts and (refusal := refusal_of_gateway(target)) is not None:
+            return refusal
         if reader is not None and (why := self.refuses_reader(owner, reader)) is not None:
             return Refusal(f"reader_{why}")
         return None
@@ -239,7 +238,7 @@ class PinholeTable:
         if party.data is None or party.data.host not in owner.hosts:
             return Refusal("third_host")
         # What we send to an address of ours would come to a socket of ours, and then go round (PP5).
-        return Refusal("target_is_gateway") if transparent.is_own(party.data.host) else None
+        return refusal_of_gateway(party.data.host)
 
     def answered(self, place: MediaPlace) -> None:
         """The offer has an answer, and no longer counts among the unanswered ones."""

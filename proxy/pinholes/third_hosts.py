@@ -13,8 +13,10 @@ from collections.abc import Callable
 from ipaddress import ip_network
 
 from protocols.contract.addresses import Endpoint, Host, Side
-from protocols.contract.pinholes import Party
+from protocols.contract.pinholes import Party, Refusal
 from proxy.config.schema import Policy
+from proxy.errors import refusal_reason
+from proxy.sockets import transparent
 from proxy.sockets.routes import NO_WAY, Way, Ways, default_way_to, way_to
 
 _NOBODY = tuple(
@@ -23,6 +25,14 @@ _NOBODY = tuple(
 )
 """Addresses that belong to no single host, or to hosts that only their own link knows (RFC 6890). 224.0.0.0/3 is
 multicast, the reserved block 240.0.0.0/4, and the broadcast address."""
+
+
+def refusal_of_gateway(host: Host) -> Refusal | None:
+    """Refuses a host that is this gateway, and any host when there is no descriptor left to see whether it is."""
+    try:
+        return Refusal("target_is_gateway") if transparent.is_own(host) else None
+    except OSError as error:
+        return Refusal(refusal_reason(error))
 
 
 class ThirdHosts:

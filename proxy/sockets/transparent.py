@@ -346,11 +346,14 @@ def route_source(target: Endpoint, mark: int = 0) -> IPv4Address | IPv6Address:
 
 def is_own(host: IPv4Address | IPv6Address) -> bool:
     """Whether this is an address of this host: the route to it begins at the address itself. Unlike bind(), this test
-    is not misled by `ip_nonlocal_bind`, which gateways with a virtual address have set."""
+    is not misled by `ip_nonlocal_bind`, which gateways with a virtual address have set. Raises OSError when there is no
+    room to ask: nobody knows then."""
     try:
         return route_source(Endpoint(host, 9)) == host
-    except OSError:  # there is no route at all
-        return False
+    except OSError as error:
+        if error.errno in NO_ROOM:
+            raise
+        return False  # there is no route at all
 
 
 def local(sock: socket.socket) -> Endpoint:

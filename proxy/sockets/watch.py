@@ -53,8 +53,14 @@ class AddressWatch:
             self._loop.call_later(RETURN_SECONDS, self._look, host)
 
     def _look(self, host: Host) -> None:
-        """Report the address unless it has come back."""
-        if not transparent.is_own(host):
+        """Report the address unless it has come back. Where that cannot be seen for want of a descriptor, look again a
+        while later: an address that is there must not end the sessions that are known by it."""
+        try:
+            is_back = transparent.is_own(host)
+        except OSError:
+            self._loop.call_later(RETURN_SECONDS, self._look, host)
+            return
+        if not is_back:
             self._gone(host)
 
 

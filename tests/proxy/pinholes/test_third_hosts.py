@@ -9,10 +9,11 @@ from typing import Any
 import pytest
 
 from protocols.contract.addresses import Endpoint, Host, Side
-from protocols.contract.pinholes import Party
+from protocols.contract.pinholes import Party, Refusal
 from proxy.config.schema import Policy
-from proxy.pinholes.third_hosts import ThirdHosts
+from proxy.pinholes.third_hosts import ThirdHosts, refusal_of_gateway
 from proxy.sockets.routes import NO_WAY, Way
+from tests.harness.scarce import no_descriptors
 
 WAN, LAN, DMZ = Way(2), Way(3), Way(4)
 ROUTES: dict[str, Way] = {
@@ -116,3 +117,10 @@ def test_a_party_let_in_without_nat_names_media_servers_of_the_internet() -> Non
 
 def test_no_third_host_gets_an_address_of_ours_without_a_name() -> None:
     assert not may(inside("192.0.2.9", mapped=ip_address("198.51.100.1")))
+
+
+def test_where_nobody_can_see_whether_a_host_is_this_gateway_it_is_refused(network: None) -> None:
+    assert refusal_of_gateway(ip_address("192.0.2.254")) == Refusal("target_is_gateway")
+    assert refusal_of_gateway(ip_address("203.0.113.9")) is None
+    with no_descriptors():
+        assert refusal_of_gateway(ip_address("203.0.113.9")) == Refusal("no_descriptors")

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 import struct
 from ipaddress import ip_address
 
 import pytest
 
 from protocols.contract.addresses import Host
-from proxy.sockets.watch import removed
+from proxy.sockets import watch
+from proxy.sockets.watch import AddressWatch, removed
+from tests.harness.scarce import no_descriptors
+from tests.harness.waiting import until
+from tests.proxy.conftest import OURS
 
 NEW, DEL, ADDRESS, LOCAL, LABEL = 20, 21, 1, 2, 3
 
@@ -40,3 +45,19 @@ V4, V6 = ip_address("192.0.2.7"), ip_address("2001:db8::7")
 )
 def test_addresses_taken_away_are_read_and_nothing_else(data: bytes, hosts: list[Host]) -> None:
     assert list(removed(data)) == hosts
+
+
+async def test_an_address_that_cannot_be_looked_for_has_not_gone_until_it_can(
+    network: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Sessions that are known by it would end though it is there."""
+    monkeypatch.setattr(watch, "RETURN_SECONDS", 0.01)
+    gone: list[Host] = []
+    watching = AddressWatch(asyncio.get_running_loop(), gone.append)
+    with no_descriptors():
+        watching._look(ip_address(OURS))
+        watching._look(V4)
+    assert gone == []
+    await asyncio.to_thread(until, lambda: gone)
+    assert gone == [V4]
+    watching.close()
