@@ -20,7 +20,7 @@ CONTROL = "/run/pinhole/control.sock"
 _MENTIONED = re.compile(rb"^[^#\n]*control", re.MULTILINE)
 _PLAIN = re.compile(rb"^control:[ \t]+(/[\w./-]{1,106})[ \t]*(?:#.*)?\r?$", re.MULTILINE)
 
-_COMMANDS = re.compile(r"\bpinhole (?:net (?:up|guard)|run|reload|doctor)\b")
+_COMMANDS = re.compile(r"\bpinhole (?:net (?:up|guard|status)|run|reload|doctor)\b")
 """Those that do otherwise by another file."""
 
 

@@ -38,7 +38,7 @@ IN_DOUBT = (
 Say = Callable[[str], None]
 
 
-def _told(source: str, advice: str) -> str:
+def _for(source: str, advice: str) -> str:
     """The advice, for the configuration that is served. The built-in one is no file."""
     return whereabouts.told(source if os.path.isabs(source) else None, advice)
 
@@ -104,9 +104,9 @@ class Rules:
             self.are_in_doubt = False
             return Outcome()
         if label == old or await asyncio.to_thread(scopes.do_for, before, fresh):
-            return Outcome(remark=_told(fresh.source, IN_DOUBT if self.are_in_doubt else OLD_POLICIES))
+            return Outcome(remark=_for(fresh.source, IN_DOUBT if self.are_in_doubt else OLD_POLICIES))
         self.are_in_doubt = True
-        return Outcome(problem=_told(fresh.source, NOBODY_MAY))
+        return Outcome(problem=_for(fresh.source, NOBODY_MAY))
 
     async def _wish(self, name: str, **facts: Any) -> str | None:
         """Tell the guard a wish, and wait until it is done. Returns the problem, if there is one."""
@@ -149,7 +149,7 @@ class Rules:
                 self._missing_since = at
             self._log.write("rules.missing", parts=self.missing)
             if is_first and not self.are_kept:
-                remedy = _told(self._source, "`pinhole net up`, or `pinhole run --net`")
+                remedy = _for(self._source, "`pinhole net up`, or `pinhole run --net`")
                 self._say(f"nothing brings sessions here ({self.missing[0]}): {remedy}")
         elif before:
             facts = {"passed": line["passed"], "sessions": line["sessions"]} if line.get("passed") else {}

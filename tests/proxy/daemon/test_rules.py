@@ -51,6 +51,15 @@ def test_advice_of_a_reload_names_the_file_that_is_served() -> None:
     assert remark == OLD_POLICIES.replace("net up", "net up -c '/srv/a site/pinhole.yaml'")
 
 
+async def test_advice_in_doubt_names_it_for_who_looks_and_for_who_sets_up() -> None:
+    source = "/srv/pinhole.yaml"
+    rules = Rules(asyncio.get_running_loop(), None, source, Memory(), Metrics(), lambda text: None)
+    fresh = config(source, ALL)
+    await rules.bring_in_force(fresh, config(source, LAN))
+    remark = (await rules.bring_in_force(fresh, fresh)).remark
+    assert f"`pinhole net status -c {source}` tells, `pinhole net up -c {source}` sets" in remark
+
+
 @pytest.mark.parametrize("source", [str(whereabouts.SYSTEM_PATH), "built-in default"])
 def test_what_commands_read_anyway_is_not_named(source: str) -> None:
     assert outcome(config(source, ALL), config(source, LAN)) == Outcome(problem=NOBODY_MAY)
