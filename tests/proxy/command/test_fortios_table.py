@@ -4,27 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 import yaml
-from click.testing import CliRunner
 
-from proxy.command.cli import main
-from proxy.config import whereabouts
 from proxy.config.schema import REGISTRY
 from proxy.fortios import syntax
+from tests.harness import commands
 
 FACTORY = Path(__file__).parents[1] / "fortios/examples/factory.conf"
 DEAD = {"mms"}
 """What is not taken over for good (OT2)."""
 
 
-@pytest.fixture(autouse=True)
-def _no_system_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", tmp_path / "no-such-file.yaml")
-
-
 def pinhole(*arguments: str, stdin: str | None = None) -> str:
-    result = CliRunner().invoke(main, arguments, input=stdin)
+    result = commands.pinhole(*arguments, stdin=stdin)
     assert (result.exit_code, result.stderr) == (0, "")
     return result.stdout
 
