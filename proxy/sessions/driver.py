@@ -143,6 +143,7 @@ class EngineDriver:
             return
         self._listen(*(partial(self._engine.eof, side) for side in Side))
         self._hear_of_ends()
+        self._arm()  # an engine that outlives its session may want to be called sooner than before
 
     def _hear_of_ends(self) -> None:
         """Tell the engine of the pinholes that it has closed in its last step."""

@@ -6,6 +6,8 @@ import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 
+import pytest
+
 from protocols.contract.addresses import Side
 from protocols.contract.effects import Abort, Note
 from protocols.contract.pinholes import AnyGrant, Closed
@@ -145,3 +147,76 @@ async def test_an_engine_whose_session_is_cut_short_hears_of_what_it_closes_for_
     driver.hear_out()
     assert session.told == ["pptp.ended"]
     driver.stop()
+
+
+class Clock:
+    """A loop whose time goes by as the test says."""
+
+    def __init__(self) -> None:
+        self.now = 1000.0
+        self.timers: dict[asyncio.TimerHandle, Callable[[], None]] = {}
+
+    def time(self) -> float:
+        return self.now
+
+    def call_at(self, at: float, call: Callable[[], None]) -> asyncio.TimerHandle:
+        timer = asyncio.TimerHandle(at, call, (), cast(asyncio.AbstractEventLoop, self))
+        self.timers[timer] = call
+        return timer
+
+    def get_debug(self) -> bool:
+        return False
+
+    def _timer_handle_cancelled(self, timer: asyncio.TimerHandle) -> None:
+        self.timers.pop(timer, None)
+
+    def wait(self, seconds: float) -> None:
+        self.now += seconds
+        for timer in [timer for timer in self.timers if timer.when() <= self.now]:
+            self.timers.pop(timer)()
+
+
+class LooksSooner(PassOn):
+    """It can wait for four hours while its session stands, and looks every half minute once that is over."""
+
+    def __init__(self) -> None:
+        self.looks_at = 1000.0 + 14400
+        self.looked: list[float] = []
+
+    def eof(self, side: Side, now: float) -> Any:
+        self.looks_at = now + 30
+        return ()
+
+    def deadline(self) -> float:
+        return self.looks_at
+
+    def tick(self, now: float) -> Any:
+        self.looked.append(now)
+        self.looks_at = now + 30
+        return ()
+
+
+def is_reset(driver: EngineDriver) -> None:
+    driver.hear_out()
+
+
+def ends_in_order(driver: EngineDriver) -> None:
+    for side in Side:
+        driver.eof(side)
+
+
+@pytest.mark.parametrize("end", [is_reset, ends_in_order])
+def test_an_engine_that_outlives_its_session_is_called_as_soon_as_it_wants_then(
+    end: Callable[[EngineDriver], None],
+) -> None:
+    """However the session ends. A call whose signalling was reset stayed for four hours after its H.245 had ended it:
+    the timer was still the one from before the reset."""
+    clock, engine = Clock(), LooksSooner()
+    driver = EngineDriver(cast(asyncio.AbstractEventLoop, clock), engine, cast(Performer, Settles()))
+    clock.wait(400)
+    end(driver)
+    for _ in range(3):
+        clock.wait(30)
+    assert engine.looked == [1430.0, 1460.0, 1490.0]
+    driver.stop()
+    assert not clock.timers
