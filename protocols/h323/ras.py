@@ -67,6 +67,7 @@ class RasEngine(Engine):
         "_book",
         "_clock",
         "_follows",
+        "_has_ended",
         "_has_told",
         "_is_copied",
         "_is_left_alone",
@@ -97,7 +98,7 @@ class RasEngine(Engine):
         self._clock = Clock[tuple[Side, int]]()
         self._targets = Targets(peers, options, pinholes, self._names, book, self._violates)
         self._has_told: set[str] = set()
-        self._is_copied = self._is_left_alone = False
+        self._is_copied = self._is_left_alone = self._has_ended = False
         self._notes: list[Effect] = []
 
     # -- datagrams -----------------------------------------------------------------------------------------------------
@@ -180,6 +181,8 @@ class RasEngine(Engine):
             request = Request(side, message.kind)
             if len(self._requests) >= MAX_PENDING and key not in self._requests:
                 self._over(next(iter(self._requests)))
+                if self._has_ended:  # it only lingered for that: nobody would close what this request opens
+                    raise Dropped
         self._requests[key] = request
         self._clock.set(key, now + PENDING_SECONDS)
         match message.kind:
@@ -315,13 +318,16 @@ class RasEngine(Engine):
     def _over(self, key: tuple[Side, int]) -> None:
         """A request has waited for long enough."""
         self._clock.forget(key)
-        request = self._requests.pop(key)
+        request = self._requests.pop(key, None)
+        if request is None:  # the end of one before it has ended the session, which only lingered, and all that it had
+            return
         if not request.is_answered:
             self._give_up(request)
             if request.kind == "unregistrationRequest":
                 self._unregistered(request)
 
     def stop(self, now: float) -> Sequence[Effect]:
+        self._has_ended = True
         self._requests.clear()
         self._clock = Clock()
         self._registrations.stop()

@@ -5,6 +5,8 @@ from __future__ import annotations
 import pytest
 
 from protocols.contract.pinholes import Closed
+from protocols.h323.options import RasOptions
+from protocols.h323.ras import MAX_PENDING
 from tests.harness.playbook import Session
 from tests.protocols.h323 import messages as m
 from tests.protocols.h323.test_ras import CLIENT, ELSEWHERE, INSIDE, KEEPER, SERVER, Daemon, answering, standing
@@ -72,6 +74,36 @@ def test_two_gatekeepers_answer_to_one_port(network: str) -> None:
     for keeper in (KEEPER, "203.0.113.8"):
         daemon.session(keeper=keeper).receive(CLIENT, m.grq(1, ELSEWHERE))
     assert [len(session.pinholes.standing) for session in daemon.sessions] == [1, 1]
+
+
+def test_requests_that_end_together_end_with_the_session_that_the_first_of_them_ends() -> None:
+    """The session in which answers come has the clock of the one that has asked. That one lingers for a place which the
+    end of its first request closes, so it is over before the second one is looked at."""
+    daemon = Daemon()
+    session = daemon.session()
+    session.receive(CLIENT, rrq(1))
+    session.receive(CLIENT, m.urq(2, []))
+    answers = answering(daemon)
+    session.close()
+    assert session.engine.is_needed()
+    answers.now = session.now = 30.0
+    assert answers.engine.tick(30.0) == []
+    assert session.is_dissolved and session.pinholes.standing == {}
+    assert standing(daemon) == {}
+
+
+def test_a_request_whose_room_costs_the_session_its_last_registration_begins_nothing() -> None:
+    """The same where the oldest request makes room: nobody would close what an ended session opens."""
+    daemon = Daemon(RasOptions(rate=1000))
+    session = daemon.session()
+    session.receive(CLIENT, rrq(1))
+    answers = answering(daemon)
+    for number in range(2, MAX_PENDING + 1):
+        session.receive(CLIENT, m.urq(number, []))
+    session.close()
+    answers.receive(SERVER, rrq(1000))
+    assert session.is_dissolved and session.pinholes.standing == {}
+    assert (standing(daemon), answers.sent(CLIENT)) == ({}, b"")
 
 
 def closed_by_operator(session: Session) -> None:
