@@ -66,8 +66,8 @@ class Engine(ABC):
         return False
 
     def is_done(self) -> bool:
-        """Whether all is done that the session stood for, and it only stands to see whether more comes. It may end for
-        another session of its client then."""
+        """Whether the session has done all that it stood for, and only waits to see whether more comes. Then it may end
+        to make room for another session of its client."""
         return False
 
     def stop(self, now: float) -> Sequence[Effect]:

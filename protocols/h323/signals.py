@@ -31,8 +31,8 @@ _NESTED = frozenset(("fastStart", "h245Control", "parallelH245Control"))
 MAX_CALLS = 64
 """How many calls one connection may carry at once: endpoints make a connection for each, gateways a few dozen."""
 MAX_LEFT = 64
-"""How many calls of one connection may be over and still have a way to where their callers were sent on. One more, and
-the oldest way is closed: it is dialled in the first second, as a rule."""
+"""How many calls of one connection may be over and still have a way to where their callers were sent on. With one more
+the oldest way is closed; as a rule a way is used within its first second."""
 
 
 class Refused(Exception):

@@ -19,8 +19,8 @@ MAX_WAYS = 8
 OPEN_SECONDS = 60.0
 """How long nobody may come (HF45)."""
 DIAL_SECONDS = 3.0
-"""How long it may take until who waits is reached for somebody who has come: so long as a lost SYN is repeated. When it
-takes longer, and the address is named again, a further way harms nobody."""
+"""How long it may take to reach whoever waits, once somebody has come for them: a lost SYN is sent again within this
+time. When it takes longer, and the address is named again, a further way harms nobody."""
 T120_CONNECTIONS = 8
 """How many connections one T.120 session may have."""
 
