@@ -4,12 +4,13 @@
     what comes       is a session of its own, but it is read as if it had come in the session that has asked
 
 The place stands for as long as an answer may take, and with a registration for as long as that. An endpoint that asks
-in another session, as after a restart or for its registration after GRQ, hears the answers there.
+in another session, as after a restart or for its registration after GRQ, hears the answers there. Behind NAT the place
+of a registration stays beside the new one: an endpoint that is registered may ask an alternate on the same host.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from protocols.contract.addresses import Endpoint, Host, Peers, Side, Transport, only
@@ -39,13 +40,16 @@ class Answers:
 class Places:
     """The places for answers to one session."""
 
-    __slots__ = ("_book", "_clock", "_peers", "_pinholes", "_standing", "number")
+    __slots__ = ("_book", "_clock", "_has_registered", "_peers", "_pinholes", "_standing", "number")
 
-    def __init__(self, peers: Peers, pinholes: Pinholes, book: CallBook, number: int) -> None:
-        """number: of the session."""
+    def __init__(
+        self, peers: Peers, pinholes: Pinholes, book: CallBook, number: int, has_registered: Callable[[], bool]
+    ) -> None:
+        """number: of the session. has_registered: tells whether a registration of the session stands."""
         self._peers = peers
         self._pinholes = pinholes
         self._book = book
+        self._has_registered = has_registered
         self.number = number
         self._standing: dict[Endpoint, tuple[Side, Grant]] = {}
         """Where a host hears answers -> its side, and the pinhole."""
@@ -62,10 +66,9 @@ class Places:
         if len(self._standing) >= MAX_PLACES:
             return None
         peers, key = self._peers, self._key(side, own)
-        before = self._book.hearing.get(key)
-        if before is not None:  # where there is no NAT, what comes would go to the session that was first
-            before[0].give_way(own)
         is_mapped = peers.is_mapped(side)
+        for before, _ in tuple(self._book.hearing.get(key, {}).values()):
+            before.give_way(own, is_mapped)
         opened = self._pinholes.open(
             Expect(
                 Transport.UDP,
@@ -85,7 +88,7 @@ class Places:
         if isinstance(opened, Refusal):
             return None
         self._standing[own] = side, opened
-        self._book.hearing[key] = self, side
+        self._book.hearing.setdefault(key, {})[opened.listen] = self, side
         self._clock.set(own, now + ANSWER_SECONDS)
         return opened.listen
 
@@ -113,12 +116,18 @@ class Places:
     def _forget(self, own: Endpoint) -> Grant:
         side, grant = self._standing.pop(own)
         self._clock.forget(own)
-        del self._book.hearing[self._key(side, own)]
+        heard = self._book.hearing[self._key(side, own)]
+        del heard[grant.listen]
+        if not heard:
+            del self._book.hearing[self._key(side, own)]
         return grant
 
-    def give_way(self, own: Endpoint) -> None:
-        """The endpoint hears the same answers in another session from now on."""
-        self._pinholes.close(self._forget(own))
+    def give_way(self, own: Endpoint, is_mapped: bool) -> None:
+        """The endpoint asks in another session for what it hears at this address. Without NAT both places would have
+        this one address, and what comes would go to the session that was first. With NAT there is room for both, and a
+        place goes on if the session has registered: its gatekeeper may be another one on the same host."""
+        if not (is_mapped and self._has_registered()):
+            self._pinholes.close(self._forget(own))
 
     def deadline(self) -> float | None:
         """When the next time is over."""
@@ -138,11 +147,13 @@ class Places:
 class AnswersEngine(Engine):
     """One session in which answers come. What they mean, the session knows that has asked."""
 
-    __slots__ = ("_book", "_is_copied", "_key", "_role")
+    __slots__ = ("_at", "_book", "_is_copied", "_key", "_role")
 
     def __init__(self, peers: Peers, role: Answers, book: CallBook) -> None:
         self._key = peers.server, peers.server_as_seen.host, peers.client.host
-        """Of the place in the book."""
+        """Of the places in the book."""
+        self._at = peers.server_as_seen
+        """Where the answers come."""
         self._role = role
         self._book = book
         self._is_copied = False
@@ -150,8 +161,9 @@ class AnswersEngine(Engine):
     @property
     def _heard_by(self) -> tuple[int, Side]:
         """The number of the session that is asking, and the side of it that hears. It may be a later one than that of
-        the role: datagrams of the same two addresses go on coming here."""
-        place = self._book.hearing.get(self._key)
+        the role, when its place has given way: datagrams of the same two addresses go on coming here."""
+        places = self._book.hearing.get(self._key, {})
+        place = places.get(self._at) or next(reversed(places.values()), None)
         return (self._role.session, Side(self._role.asker)) if place is None else (place[0].number, place[1])
 
     @property

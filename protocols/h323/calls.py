@@ -222,8 +222,9 @@ class Hearing(Protocol):
     number: int
     """Of the session."""
 
-    def give_way(self, own: Endpoint) -> None:
-        """The endpoint hears the same answers in another session from now on."""
+    def give_way(self, own: Endpoint, is_mapped: bool) -> None:
+        """The endpoint asks in another session for what it hears at this address. is_mapped: the two places have
+        addresses of their own outside."""
 
 
 @dataclass(slots=True)
@@ -241,9 +242,9 @@ class CallBook:
     """Where an endpoint is known outside -> its registration."""
     asking: dict[int, Asking] = field(default_factory=dict)
     """By their numbers: the sessions of RAS whose answers go to another port."""
-    hearing: dict[tuple[Endpoint, Host, Host], tuple[Hearing, Side]] = field(default_factory=dict)
-    """Where an endpoint hears answers, an address of ours at which that is known, and who answers -> whose place that
-    is, and the endpoint's side of the session that has asked."""
+    hearing: dict[tuple[Endpoint, Host, Host], dict[Endpoint, tuple[Hearing, Side]]] = field(default_factory=dict)
+    """Where an endpoint hears answers, an address of ours at which that is known, and who answers -> by where it is
+    known there, the latest one last: whose place that is, and the endpoint's side of the session that has asked."""
     numbers: count[int] = field(default_factory=lambda: count(1))
     setups: PerSecond[str] = field(default_factory=PerSecond)
     """Setups of each host."""

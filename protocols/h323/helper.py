@@ -59,7 +59,7 @@ class H323Engines:
             "media": len(book.media),
             "registered": len(book.registered),
             "asking": len(book.asking),
-            "hearing": len(book.hearing),
+            "hearing": sum(map(len, book.hearing.values())),
         }
 
 

@@ -91,7 +91,7 @@ class RasEngine(Engine):
         self._walker = walkers(self._names.is_mapped).ras
         self._follows = options.fixup == "auto" or not self._names.is_mapped
         self._number = next(book.numbers)
-        self._places = Places(peers, pinholes, book, self._number)
+        self._places = Places(peers, pinholes, book, self._number, self._has_registered)
         emptied = self._places.close_all  # however that comes about: they stand for as long as a registration (RA4)
         self._registrations = Registrations(peers, options, pinholes, book, self._note, emptied)
         self._requests: dict[tuple[Side, int], Request] = {}
@@ -170,6 +170,9 @@ class RasEngine(Engine):
             draft.keep(label, at, "not_opened")
         else:
             self._book.asking[self._number] = self
+
+    def _has_registered(self) -> bool:
+        return bool(self._registrations.standing)
 
     # -- requests ------------------------------------------------------------------------------------------------------
 

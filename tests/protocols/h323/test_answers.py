@@ -9,7 +9,7 @@ from protocols.h323.options import RasOptions
 from protocols.h323.ras import MAX_PENDING
 from tests.harness.playbook import Session
 from tests.protocols.h323 import messages as m
-from tests.protocols.h323.test_ras import CLIENT, ELSEWHERE, INSIDE, KEEPER, SERVER, Daemon, answering, standing
+from tests.protocols.h323.test_ras import CLIENT, ELSEWHERE, INSIDE, KEEPER, OURS, SERVER, Daemon, answering, standing
 
 BOTH = pytest.mark.parametrize("network", ["none", "snat"])
 
@@ -65,6 +65,35 @@ def test_who_registers_from_another_port_than_it_has_looked_for_its_gatekeeper_h
     assert looking.pinholes.log[1:] == ["close 1"]
     answers.receive(CLIENT, rcf())
     assert len(answers.notes("registration.added")) == 1 and daemon.rules() == []
+
+
+def test_a_registered_endpoint_that_looks_for_an_alternate_on_the_same_host_still_hears_its_gatekeeper() -> None:
+    """Found by review: the place of the registration was closed, and what its gatekeeper said by itself was lost."""
+    daemon = Daemon()
+    session, answers = registered(daemon)
+    looking = daemon.session(port=40001, keeper_port=1729)
+    looking.receive(CLIENT, m.grq(1, ELSEWHERE))
+    assert len(session.pinholes.standing) == 2 and standing(daemon)["hearing"] == 2
+    assert looking.sent(SERVER) == m.grq(1, f"{OURS}:61002")
+    beside = answering(daemon, 1729, looking)
+    beside.receive(CLIENT, m.gcf(1, f"{KEEPER}:1729"))
+    session.receive(CLIENT, m.rrq(2, [], ELSEWHERE, keep_alive=True))
+    answers.receive(CLIENT, m.rcf(2, []))
+    assert len(answers.notes("registration.refreshed")) == 1
+    answers.receive(CLIENT, m.urq(7, []))
+    answers.receive(SERVER, m.ucf(7))
+    assert len(session.notes("registration.removed")) == 1
+    assert (daemon.rules(), session.pinholes.standing, len(looking.pinholes.standing)) == ([], {}, 1)
+
+
+def test_without_nat_an_endpoint_hears_at_one_address_whom_it_has_asked_last() -> None:
+    daemon = Daemon(network="none")
+    session, answers = registered(daemon)
+    looking = daemon.session(port=40001, keeper_port=1729)
+    looking.receive(CLIENT, m.grq(1, ELSEWHERE))
+    assert [len(one.pinholes.standing) for one in (session, looking)] == [1, 1]
+    answers.receive(CLIENT, m.gcf(1, f"{KEEPER}:1729"))
+    assert (daemon.rules(), standing(daemon)["hearing"]) == ([], 1)
 
 
 @BOTH

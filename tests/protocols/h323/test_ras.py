@@ -31,9 +31,9 @@ class Daemon:
     engines: H323Engines = field(default_factory=H323Engines)
     sessions: list[Session] = field(default_factory=list)
 
-    def session(self, host: str = INSIDE, port: int = 1719, keeper: str = KEEPER) -> Session:
+    def session(self, host: str = INSIDE, port: int = 1719, keeper: str = KEEPER, keeper_port: int = 1719) -> Session:
         """That of an endpoint at this host, which asks from this port, with its gatekeeper."""
-        peers = on(NETWORKS[self.network], RAS, Transport.UDP, port)
+        peers = on(NETWORKS[self.network], RAS, Transport.UDP, port, keeper_port)
         at, seen = Endpoint(ip_address(host), port), peers.client_as_seen
         to = replace(peers.server, host=ip_address(keeper))
         seen = seen if peers.is_mapped(CLIENT) else at
@@ -257,9 +257,10 @@ def test_answers_to_another_port_of_the_asker_have_a_place_for_half_a_minute(ask
     assert session.pinholes.log == [opened, "close 1"]
 
 
-def answering(daemon: Daemon, port: int = 1719) -> Session:
-    """The session in which the gatekeeper answers to another port of the endpoint, as the pinhole of it lets it in."""
-    asked = daemon.sessions[0]
+def answering(daemon: Daemon, port: int = 1719, asked: Session | None = None) -> Session:
+    """The session in which the gatekeeper answers to another port of the endpoint, as the pinhole of it lets it in.
+    asked: the session that has asked, which is the first one if nothing else is said."""
+    asked = asked or daemon.sessions[0]
     grant = next(one for one in asked.pinholes.expected() if one.expect.transport is Transport.UDP)
     assert grant.expect.reader is not None
     keeper = Endpoint(ip_address(KEEPER), port)
