@@ -1,109 +1,47 @@
 """`pinhole net guard` beside a daemon that may change nothing: what somebody takes away of rules and routes is back
-within a second, the daemon says so, and a reload brings other rules in force."""
+within a second, and the daemon says so."""
 
 from __future__ import annotations
 
 import fcntl
 import os
-import shutil
 import signal
 import subprocess
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from proxy.command.client import ask
 from tests.harness.waiting import until
-from tests.netns.ftp_talk import Talk, fate, passive_address, server
+from tests.netns.ftp_talk import Talk, fate, server
+from tests.netns.guard_site import ALL, LONGEST_SECONDS, Kept, is_read, kept_site
 from tests.netns.namespaces import needs_root
-from tools.lab import Daemon, Lab
+from tools.lab import Lab
 from tools.lab.daemon import COMMAND, ROOT, pinhole
 from tools.lab.links import wait_until_up
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
-ALL = "policies: [{name: all, from: [lan0], action: accept}]\nuser: nobody\n"
-NARROW = "policies: [{name: narrow, from: [lan0], source: 10.1.0.77, action: accept}]\nuser: nobody\n"
 TRACKED = (
     "table inet site { chain forward { type filter hook forward priority filter; ct state established accept; }; }"
 )
-LONGEST_SECONDS = 5.0
-"""Within which things are back. With nothing else to do it takes a tenth of this; while news go on to come, the guard
-lets them come for a second before it begins, and the programs that set things up have their turn among others."""
 LEAST_BYTES_OF_NEWS = 700
 """What the kernel counts for the news of one route."""
 
 
-class Kept:
-    """A lab whose gateway has a guard, and a daemon with two capabilities."""
-
-    def __init__(self, lab: Lab, text: str = "") -> None:
-        self.lab = lab
-        self.daemon = Daemon(lab, ALL + text, "nft", unprivileged=True)
-        self._guard: subprocess.Popen[Any] | None = None
-        self.said = self.daemon.directory / "guard.log"
-
-    def guard(self, *words: str) -> subprocess.Popen[Any]:
-        before = self.entrances()
-        with self.said.open("ab") as said:
-            command = (*COMMAND, "net", "guard", "-c", str(self.daemon.config), *words)
-            self._guard = self.lab.gateway.popen(command, cwd=ROOT, stdout=said, stderr=said)
-        until(lambda: self.entrances() - before)
-        return self._guard
-
-    def entrances(self) -> set[str]:
-        """Where somebody listens who may be a guard."""
-        return {line for line in self.run("ss -Hxl").splitlines() if "@pinhole-guard" in line}
-
-    def as_root(self) -> None:
-        """Let root start the daemon."""
-        shutil.rmtree(self.daemon.directory)
-        self.daemon = Daemon(self.lab, ALL, "nft", unprivileged=False)
-        self.said = self.daemon.directory / "guard.log"
-
-    def run(self, command: str) -> str:
-        return self.lab.gateway.run(["sh", "-c", command]).stdout
-
-    def status(self, *words: str) -> int:
-        return self.daemon.command(*words, "-c", str(self.daemon.config), check=False).returncode
-
-    def close(self) -> None:
-        self.daemon.stop()
-        if self._guard is not None and self._guard.poll() is None:
-            self._guard.terminate()
-            assert self._guard.wait(20) == 0
-        self.daemon.command("net", "down")
-        assert "pinhole" not in self.run("nft list tables").lower()
-        shutil.rmtree(self.daemon.directory)
-
-
-def is_read(lab: Lab, daemon: Daemon) -> bool:
-    """Whether the daemon reads a session and lets its data connection through."""
-    before = len(daemon.audit("pinhole.used"))
-    with server(lab.server), Talk(lab.client, str(lab.server.v4)) as talk:
-        has_come = fate(lab.client, *passive_address(talk.ask("PASV"))) == "open payload"
-    return has_come and bool(daemon.wait_for("pinhole.used", before + 1))
-
-
 @pytest.fixture(scope="module", params=["nft", "iptables"])
 def kept(request: pytest.FixtureRequest) -> Iterator[Kept]:
-    with Lab("routed") as lab:
-        site = Kept(lab, f"network: {{backend: {request.param}}}\n")
+    with kept_site(f"network: {{backend: {request.param}}}\n") as site:
         site.guard()
         site.daemon.start()
         yield site
-        site.close()
 
 
 @pytest.fixture
 def site() -> Iterator[Kept]:
-    with Lab("routed") as lab:
-        site = Kept(lab)
+    with kept_site() as site:
         yield site
-        site.close()
 
 
 LAST_HANDLE = "nft -a list chain inet pinhole prerouting | grep -o '[0-9]*$' | tail -n 1"
@@ -181,97 +119,6 @@ def test_what_passed_unread_meanwhile_is_said(site: Kept) -> None:
     assert line["sessions"][0].startswith(f"tcp {site.lab.client.v4}:")
     assert line["sessions"][0].endswith(f" > {site.lab.server.v4}:21")
     assert site.daemon.audit("session.opened") == []
-
-
-@pytest.mark.parametrize("ask", ["reload", "SIGHUP"])
-def test_a_reload_brings_other_rules_in_force(site: Kept, ask: str) -> None:
-    site.guard()
-    site.daemon.start()
-    site.daemon.write_config(NARROW)
-    assert site.status("net", "status") == 1
-    if ask == "reload":
-        assert site.status("reload") == 0
-    else:
-        site.daemon.signal(signal.SIGHUP)
-        site.daemon.wait_for("config.reloaded")
-    assert site.status("net", "status") == 0
-    assert "10.1.0.77" in site.run("nft list table inet pinhole")
-    assert not site.daemon.audit("rules.missing")
-
-
-def test_told_by_a_signal_the_guard_sets_up_what_the_configuration_says_now(site: Kept) -> None:
-    guard = site.guard()
-    site.daemon.write_config("policies: [{name: broken}]\n")
-    guard.send_signal(signal.SIGHUP)
-    until(lambda: "policies[0]" in site.said.read_text())
-    site.daemon.write_config(NARROW)
-    guard.send_signal(signal.SIGHUP)
-    until(lambda: "10.1.0.77" in site.run("nft list table inet pinhole"))
-    assert site.status("net", "status") == 0
-
-
-def test_a_reload_that_cannot_bring_rules_in_force_fails_and_changes_nothing(site: Kept) -> None:
-    other = site.daemon.directory / "other.yaml"
-    shutil.copy(site.daemon.config, other)
-    site.guard("-c", str(other))
-    site.daemon.start()
-    site.daemon.write_config(NARROW)
-    said = site.daemon.command("reload", "-c", str(site.daemon.config), check=False)
-    assert said.returncode == 1
-    assert f"the guard reads {other}, which asks for other rules" in said.stderr
-    assert "10.1.0.77" not in site.run("nft list table inet pinhole")
-    assert is_read(site.lab, site.daemon)
-
-
-@pytest.mark.parametrize("as_root", [False, True])
-def test_a_reload_whose_rules_cannot_be_had_leaves_the_control_socket_as_it_was(site: Kept, as_root: bool) -> None:
-    if as_root:
-        site.as_root()
-    other = site.daemon.directory / "other.yaml"
-    shutil.copy(site.daemon.config, other)
-    site.guard("-c", str(other))
-    site.daemon.start()
-    control, moved = f"{site.daemon.directory}/control.sock", site.daemon.directory / "moved.sock"
-    site.daemon.write_file(f"{NARROW}control: {moved}\n")
-    (problem,) = ask(control, "POST", "v1/reload")["problems"]
-    assert "asks for other rules" in problem and problem.endswith("nothing was reloaded")
-    assert not moved.exists()
-    assert ask(control, "GET", "v1/status")["state"] == "serving"
-
-
-def test_without_a_guard_a_reload_to_other_rules_says_that_nobody_has_set_them_up(site: Kept) -> None:
-    site.daemon.net_up()
-    site.daemon.start()
-    site.daemon.write_config(NARROW)
-    said = site.daemon.command("reload", "-c", str(site.daemon.config), check=False)
-    assert said.returncode == 1
-    assert "the firewall rules are still the old ones" in said.stderr
-    # The next one wants no others, and says so too: it cannot see whether somebody has done it.
-    said = site.daemon.command("reload", "-c", str(site.daemon.config))
-    assert "nobody here can see whether they are so yet" in said.stderr + said.stdout
-    assert site.daemon.ask("status")["rules_in_doubt"]
-
-
-def test_started_as_root_it_needs_no_guard_for_a_reload(site: Kept) -> None:
-    site.as_root()
-    site.daemon.net_up()
-    site.daemon.start()
-    until(lambda: site.daemon.ask("status")["rules_watched"] == "all")
-    site.daemon.write_config(NARROW)
-    assert site.status("reload") == 0
-    assert site.status("net", "status") == 0
-    site.daemon.command("net", "down")
-    site.daemon.wait_for("rules.missing")
-    site.daemon.write_config(ALL)
-    assert site.status("reload") == 1  # it does not set up what the operator has taken down
-    assert "pinhole" not in site.run("nft list tables")
-
-
-def test_started_after_a_change_the_daemon_has_its_rules_set_up(site: Kept) -> None:
-    site.guard()
-    site.daemon.write_config(NARROW)
-    site.daemon.start()
-    assert site.status("net", "status") == 0
 
 
 def test_net_down_is_the_operators_will_and_net_up_is_so_too(site: Kept) -> None:
@@ -358,74 +205,6 @@ def test_whom_it_does_not_know_may_neither_listen_nor_ask(site: Kept) -> None:
     allowed = ("setpriv", "--reuid", "nobody", "--regid", "nogroup", "--clear-groups")
     asked = site.lab.gateway.run((*allowed, COMMAND[0], "-c", program), cwd=ROOT, check=False)
     assert "may not ask the guard for 'rest'" in asked.stderr
-
-
-@pytest.mark.parametrize("backend", ["nft", "iptables"])
-def test_run_with_net_keeps_its_own_rules_and_takes_them_down_at_the_end(backend: str) -> None:
-    with Lab("routed") as lab:
-        daemon = Daemon(lab, ALL, "nft", unprivileged=False)
-        daemon.start("--net", "--backend", backend)
-        assert daemon.until(rules_kept=True)
-        lab.gateway.run(["nft", "flush", "ruleset"])
-        assert daemon.wait_for("rules.restored")["seconds"] < LONGEST_SECONDS
-        assert is_read(lab, daemon)
-        daemon.write_config(NARROW)
-        assert daemon.command("reload", "-c", str(daemon.config)).returncode == 0
-        assert "10.1.0.77" in lab.gateway.run(["nft", "list", "ruleset"]).stdout
-        daemon.stop()
-        assert "pinhole" not in lab.gateway.run(["sh", "-c", "nft list ruleset; ip rule"]).stdout.lower()
-        shutil.rmtree(daemon.directory)
-
-
-def test_a_second_run_with_net_is_told_of_the_first(site: Kept) -> None:
-    site.as_root()
-    site.daemon.start("--net")
-    second = site.lab.gateway.run((*COMMAND, "run", "--net", "-c", str(site.daemon.config)), cwd=ROOT, check=False)
-    assert (second.returncode, second.stderr) == (
-        1,
-        "pinhole: another `pinhole run --net` serves here, and keeps the rules: end it first\n",
-    )
-    assert site.status("net", "status") == 0
-
-
-@pytest.mark.parametrize("command", ["run --net", "net guard"])
-def test_net_up_by_the_other_backend_is_refused_where_a_guard_would_undo_it(site: Kept, command: str) -> None:
-    if command == "net guard":
-        site.guard("--backend", "nft")
-        until(lambda: site.status("net", "status") == 0)
-    else:
-        site.as_root()
-        site.daemon.start("--net", "--backend", "nft")
-    before = site.run("nft list ruleset")
-    up = ("net", "up", "-c", str(site.daemon.config), "--backend")
-    refused = site.daemon.command(*up, "iptables", check=False)
-    assert refused.returncode == 1
-    assert f"`pinhole {command}` keeps rules by nft here, and would put them back" in refused.stderr
-    assert site.run("nft list ruleset") == before
-    assert site.status(*up[:2], "--backend", "nft") == 0
-
-
-@pytest.mark.parametrize("backend", ["nft", "iptables"])
-def test_net_down_without_a_word_of_the_backend_lets_sessions_pass_as_before(site: Kept, backend: str) -> None:
-    with server(site.lab.server):
-        for _ in range(2):
-            site.daemon.command("net", "up", "--backend", backend, "-c", str(site.daemon.config))
-            assert site.status("net", "status") == 0
-            assert fate(site.lab.client, str(site.lab.server.v4), 21) in ("refused", "silent")
-            site.daemon.command("net", "down")
-            assert site.status("net", "status") == 1
-            assert fate(site.lab.client, str(site.lab.server.v4), 21).startswith("open 220")
-
-
-def test_net_up_tells_a_reader_what_it_does(site: Kept) -> None:
-    for backend, line in (
-        ("nft", "nft: table inet pinhole"),
-        ("iptables", "iptables: chains PINHOLE and PINHOLE-GUARD"),
-    ):
-        said = site.daemon.command("net", "up", "--backend", backend, "-c", str(site.daemon.config)).stderr
-        assert line in said
-        assert "-f -" not in said
-        assert "sh -c" not in said
 
 
 def test_news_that_are_lost_since_too_many_came_are_no_reason_to_miss_what_is_gone(site: Kept) -> None:
