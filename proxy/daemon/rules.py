@@ -92,17 +92,21 @@ class Rules:
             self._loop.remove_reader(self._guard.sock)
 
     async def bring_in_force(self, fresh: Config, before: Config) -> Outcome:
-        """Have the rules of a fresh configuration set up, if they are others. Raises NetError when that failed; then
-        the old ones stand."""
+        """Have the rules of a fresh configuration set up, if they are others or in doubt. Raises NetError when others
+        could not be; then the old ones stand."""
         # Of thousands of policies this takes a while.
         label, old = await asyncio.to_thread(lambda: [rules.label(each, Backend.NFT) for each in (fresh, before)])
         if label == old and not self.are_in_doubt:
             return Outcome()
         if self._guard is not None and (self.are_kept or (self.watched == "all" and not self.missing)):
-            if (problem := await self._wish("apply", rules=label)) is not None:
+            problem = await self._wish("apply", rules=label)
+            if problem is None:
+                self.are_in_doubt = False
+                return Outcome()
+            if label != old:
                 raise NetError(f"the firewall rules would be others, and could not be set up: {problem}")
-            self.are_in_doubt = False
-            return Outcome()
+            # What is in doubt was so before, and the reload itself changes nothing about it.
+            return Outcome(remark=f"{_for(fresh.source, IN_DOUBT)}; the guard could not: {problem}")
         if label == old or await asyncio.to_thread(scopes.do_for, before, fresh):
             return Outcome(remark=_for(fresh.source, IN_DOUBT if self.are_in_doubt else OLD_POLICIES))
         self.are_in_doubt = True
@@ -116,6 +120,8 @@ class Rules:
             self._guard.wish(name, **facts)
             async with asyncio.timeout(link.ANSWER_SECONDS):
                 return await self._answer
+        except NetError as error:  # it has ended, which the loop has not heard yet
+            return str(error)
         except TimeoutError:
             return "the process that guards them does not answer"
         finally:

@@ -14,6 +14,7 @@ from proxy.config import files, reading, whereabouts
 from proxy.config.schema import Config
 from proxy.daemon import rules as module
 from proxy.daemon.rules import IN_DOUBT, NOBODY_MAY, OLD_POLICIES, Outcome, Rules
+from proxy.errors import NetError
 from proxy.host import link
 from proxy.host import rules as host_rules
 from proxy.host.link import Line, Link
@@ -156,5 +157,49 @@ async def test_a_guard_that_comes_sets_up_at_the_next_reload_what_an_earlier_one
     assert not rules.are_in_doubt
     # From now on they are those of the configuration, and the guard is left alone.
     assert await rules.bring_in_force(fresh, fresh) == Outcome()
+    rules.stop()
+    guard.close()
+
+
+OTHER_FILE = "the guard reads /srv/other.yaml, which asks for other rules: give both the same `-c FILE`"
+
+
+async def in_doubt(guard: Guard, before: Config, fresh: Config) -> Rules:
+    """Rules of which a reload without a guard has made others than stood, before this guard was there."""
+    rules = Rules(asyncio.get_running_loop(), guard.link, "built-in default", Memory(), Metrics(), lambda text: None)
+    assert await rules.bring_in_force(fresh, before) == Outcome(problem=NOBODY_MAY)
+    rules.start()
+    guard.says(KEEPS)
+    await until_watched(rules, "all")
+    return rules
+
+
+async def test_a_reload_that_wants_no_other_rules_is_not_refused_for_a_guard_that_cannot_set_them_up() -> None:
+    """It makes nothing worse: what is in doubt was so before."""
+    guard, before, fresh = Guard(), config("built-in default", LAN), config("built-in default", ALL)
+    rules = await in_doubt(guard, before, fresh)
+    reload = asyncio.get_running_loop().create_task(rules.bring_in_force(fresh, fresh))
+    await asyncio.to_thread(guard.sock.recv, 4096)
+    guard.says({"done": "apply", "problem": OTHER_FILE})
+    assert await reload == Outcome(remark=f"{IN_DOUBT}; the guard could not: {OTHER_FILE}")
+    assert rules.are_in_doubt
+    # One that wants others would leave them as they are, so it is.
+    reload = asyncio.get_running_loop().create_task(rules.bring_in_force(before, fresh))
+    await asyncio.to_thread(guard.sock.recv, 4096)
+    guard.says({"done": "apply", "problem": OTHER_FILE})
+    with pytest.raises(NetError, match="would be others, and could not be set up: the guard reads /srv/other"):
+        await reload
+    assert rules.are_in_doubt
+    rules.stop()
+    guard.close()
+
+
+async def test_nor_for_one_that_has_just_ended() -> None:
+    guard, before, fresh = Guard(), config("built-in default", LAN), config("built-in default", ALL)
+    rules = await in_doubt(guard, before, fresh)
+    asyncio.get_running_loop().remove_reader(guard.link.sock)  # its end is heard only after the wish
+    guard.sock.close()
+    remark = (await rules.bring_in_force(fresh, fresh)).remark
+    assert remark.startswith(f"{IN_DOUBT}; the guard could not: ") and "has ended" in remark
     rules.stop()
     guard.close()
