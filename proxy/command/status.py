@@ -16,8 +16,8 @@ from proxy.errors import PinholeError
 
 Row = Mapping[str, Any]
 
-_TROUBLE = ("rules_missing", "audit_failing", "audit_lines_lost")
-"""Fields that are trouble unless they are empty or 0."""
+_TROUBLE = ("rules_missing", "rules_in_doubt", "audit_failing", "audit_lines_lost")
+"""Fields that are trouble unless they are empty, 0 or no."""
 _NEAR_PERCENT = 80.0
 """From here on a limit is near its end."""
 

@@ -175,6 +175,8 @@ STATUS = {
     "state": "serving",
     "rules_missing": [],
     "rules_watched": "all",
+    "rules_kept": True,
+    "rules_in_doubt": False,
     "sessions": 4,
     "sessions_opened": 12049,
     "pinholes": 3,
@@ -189,6 +191,8 @@ STATUS = {
 DEGRADED = STATUS | {
     "state": "degraded",
     "rules_missing": ["nft table inet pinhole", "IPv4 rule fwmark 0x1000000/0x1000000 lookup 5353"],
+    "rules_kept": False,
+    "rules_in_doubt": True,
     "switches": ["ftp off, clients: 192.168.1.10, for 540 s", "sip observe, clients: all, until a restart"],
     "audit_failing": ["syslog tcp://192.0.2.1:601"],
     "audit_lines_lost": 17,
@@ -340,8 +344,8 @@ def test_a_terminal_is_told_the_same_as_a_pipe(file: Path) -> None:
 def test_only_what_is_wrong_has_a_colour(file: Path) -> None:
     assert "\x1b" not in on_a_terminal(file, "status", 80)
     coloured = on_a_terminal(file, "status-degraded", 80).splitlines()
-    assert all(line.startswith(RED) for line in coloured[:8])
-    assert not any("\x1b" in line for line in coloured[8:])
+    assert all(line.startswith(RED) for line in coloured[:9])
+    assert not any("\x1b" in line for line in coloured[9:])
 
 
 def test_no_color_is_obeyed(file: Path) -> None:
