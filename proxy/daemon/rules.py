@@ -32,7 +32,7 @@ OLD_POLICIES = (
 )
 IN_DOUBT = (
     "after an earlier reload the firewall rules were still those of another configuration, and nobody here can see "
-    "whether they are so yet: `pinhole net status` tells, `pinhole net up` sets them up"
+    "whether they still are: `pinhole net status` tells, `pinhole net up` sets them up"
 )
 
 Say = Callable[[str], None]
@@ -70,8 +70,9 @@ class Rules:
         self.are_kept = False
         """Whether the guard puts back what is missing."""
         self.are_in_doubt = False
-        """Whether a reload has left other rules than those of its configuration, and no guard has set up rules since.
-        Who watches routing alone has no news of a set-up by hand."""
+        """Whether a reload has left other rules than those of its configuration, and none since has had a guard set them
+        up. Who watches routing alone has no news of a set-up by hand. A guard that comes does not say by which file it
+        has set rules up: only its answer to a wish tells that they are those of this configuration."""
         self._missing_since = 0.0
         self._answer: asyncio.Future[str | None] | None = None
         self._finding: asyncio.TimerHandle | None = None

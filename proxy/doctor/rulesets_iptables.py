@@ -195,7 +195,7 @@ def _option(module: str, option: str, negated: bool, values: list[str]) -> Quest
         return Test(_PORTS[option], ports, negated) if ports else UNKNOWN
     match module, option:
         case "u32", "--u32" if _numbers(text) == _OF_TUNNELS:
-            # No other GRE is ours.
+            # Only GRE of this kind is ours, so for packets of ours this asks for GRE.
             return Test(Key.PROTOCOL, ("gre",), negated)
         case ("conntrack", "--ctstate") | ("state", "--state"):
             return Test(Key.STATE, tuple(text.lower().split(",")), negated)

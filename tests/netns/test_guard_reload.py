@@ -88,7 +88,7 @@ def test_without_a_guard_a_reload_to_other_rules_says_that_nobody_has_set_them_u
     assert "the firewall rules are still the old ones" in said.stderr
     # The next one wants no others, and says so too: it cannot see whether somebody has done it.
     said = site.daemon.command("reload", "-c", str(site.daemon.config))
-    assert "nobody here can see whether they are so yet" in said.stderr + said.stdout
+    assert "nobody here can see whether they still are" in said.stderr + said.stdout
     assert site.daemon.ask("status")["rules_in_doubt"]
 
 
