@@ -20,16 +20,22 @@ CONTROL = "/run/pinhole/control.sock"
 _MENTIONED = re.compile(rb"^[^#\n]*control", re.MULTILINE)
 _PLAIN = re.compile(rb"^control:[ \t]+(/[\w./-]{1,106})[ \t]*(?:#.*)?\r?$", re.MULTILINE)
 
-_COMMANDS = re.compile(r"\bpinhole (?:net (?:up|guard|status)|run|reload|doctor)\b")
+_COMMANDS = re.compile(r"\bpinhole (?:net (?:up|guard|status)|fastpath|run|reload|doctor)\b")
 """Those that do otherwise by another file."""
 
 
 def told(file: str | None, text: str) -> str:
     """Advice for a host that serves by this file (None: the built-in configuration): the commands in it name the file,
     unless they would read it anyway."""
-    if file is None or os.path.abspath(file) == str(SYSTEM_PATH):
+    if file is None or (named := in_any_directory(file)) == str(SYSTEM_PATH):
         return text
-    return _COMMANDS.sub(lambda command: f"{command[0]} -c {shlex.quote(os.path.abspath(file))}", text)
+    return _COMMANDS.sub(lambda command: f"{command[0]} -c {shlex.quote(named)}", text)
+
+
+def in_any_directory(file: str) -> str:
+    """A name of this file that holds in any directory. `..` stays in it: behind a symbolic link it leads to what is
+    above the link's target, so the name without `link/..` would be that of another file."""
+    return str(Path(file).absolute())
 
 
 def chosen(path: str | None) -> str | None:

@@ -38,7 +38,7 @@ def run(path: str | None, sets_up: bool, wanted: Backend | None) -> int:
     """
     _fill_standard_descriptors()
     if (path := whereabouts.chosen(path)) is not None:
-        path = os.path.abspath(path)  # it is named to others, who are in other directories
+        path = whereabouts.in_any_directory(path)  # it is named to others, who are in other directories
     settings = reading.in_force(path)
     is_root = os.geteuid() == 0
     who = privileges.user(settings.user) if is_root else privileges.User("", os.geteuid(), os.getegid())

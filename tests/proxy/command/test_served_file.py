@@ -36,6 +36,39 @@ def test_a_file_is_served_by_a_name_that_holds_in_any_directory(here: Path) -> N
         starting.run("pinhole.yaml", False, Backend.NFT)
 
 
+@pytest.fixture
+def behind_a_link(here: Path) -> str:
+    """A name whose way leads through a symbolic link and up again. Without `link/..` it is that of the usual file."""
+    (here / "site" / "folder").mkdir(parents=True)
+    (here / "link").symlink_to("site/folder")
+    (here / "site" / "pinhole.yaml").write_text("other nonsense: 1")
+    return "link/../pinhole.yaml"
+
+
+def test_a_way_through_a_link_and_up_again_is_followed_as_the_system_does(here: Path, behind_a_link: str) -> None:
+    with pytest.raises(ConfigError, match=re.escape(f"{here}/link/../pinhole.yaml:1:1: other nonsense")):
+        starting.run(behind_a_link, False, Backend.NFT)
+
+
+def test_so_it_is_in_advice(here: Path, behind_a_link: str) -> None:
+    assert whereabouts.told(behind_a_link, "`pinhole net up`") == f"`pinhole net up -c {here}/link/../pinhole.yaml`"
+
+
+@pytest.mark.parametrize("name", ["pinhole.yaml", "./pinhole.yaml"])
+def test_advice_does_not_name_the_file_of_the_system_however_it_was_named(
+    here: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    monkeypatch.setattr(whereabouts, "SYSTEM_PATH", here / "pinhole.yaml")
+    for file in (name, str(here / name)):
+        assert whereabouts.told(file, "`pinhole net up`") == "`pinhole net up`"
+
+
+@pytest.mark.parametrize("command", ["net up", "net guard", "net status", "fastpath", "run", "reload", "doctor"])
+def test_advice_names_the_file_for_every_command_that_does_otherwise_by_another(here: Path, command: str) -> None:
+    advice = f"no `pinhole {command}` runs here"
+    assert whereabouts.told("/srv/x.yaml", advice) == f"no `pinhole {command} -c /srv/x.yaml` runs here"
+
+
 def test_a_name_that_holds_in_the_directory_of_the_daemon_alone_is_not_read_elsewhere(
     here: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
