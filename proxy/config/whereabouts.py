@@ -32,6 +32,11 @@ def told(file: str | None, text: str) -> str:
     return _COMMANDS.sub(lambda command: f"{command[0]} -c {shlex.quote(named)}", text)
 
 
+def told_by(source: str, text: str) -> str:
+    """The same for who is told by a daemon that serves by this `Config.source`."""
+    return told(source if os.path.isabs(source) else None, text)
+
+
 def in_any_directory(file: str) -> str:
     """A name of this file that holds in any directory. `..` stays in it: behind a symbolic link it leads to what is
     above the link's target, so the name without `link/..` would be that of another file."""

@@ -13,11 +13,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from protocols.contract.addresses import Endpoint, Transport
+from proxy.config.whereabouts import told_by
 from proxy.control import explained, judging, reasons, rows
 from proxy.control.addresses import place
 from proxy.control.errors import Wrong
 from proxy.control.gateway import Gateway
 from proxy.control.parameters import Parameter, Type
+from proxy.control.reasons import Why
 from proxy.control.routes import Asked
 from proxy.control.shapes import Row, stamp
 from proxy.pinholes.opening import Opening
@@ -108,7 +110,8 @@ class Explainer:
             why = reasons.of_answer(event, facts)
         else:
             why = reasons.of_violation(facts, helper)
-        return explained.of_refused(why, facts, more, self._policy(facts.get("policy")), **known)
+        policy = self._policy(facts.get("policy"))
+        return explained.of_refused(self._for_this_file(why), facts, more, policy, **known)
 
     def _mismatches(self, facts: Mapping[str, Any]) -> list[str]:
         """Why each policy that accepts something did not match this arrival."""
@@ -189,9 +192,13 @@ class Explainer:
         if config.ports.first <= at.port <= config.ports.last:
             says.append(f"port {at.port} is in `ports`, where pinholes at addresses of ours stand; none is there")
             return explained.answer("nothing", says, "configuration")
-        why = reasons.of_session({**facts, "reason": "no_helper", "transport": "tcp"})
+        why = self._for_this_file(reasons.of_session({**facts, "reason": "no_helper", "transport": "tcp"}))
         says.append(f"{why.says}; what comes there passes or not as the firewall has it")
         return explained.answer("nothing", says, "configuration", reason="no_helper", remedy=why.remedy, line=why.line)
+
+    def _for_this_file(self, why: Why) -> Why:
+        """The same, where the commands of the remedy name the file that is served."""
+        return why._replace(remedy=told_by(self._gateway.config().source, why.remedy))
 
     def _policy(self, name: object) -> Row | None:
         """A policy, and where it stands in the file."""

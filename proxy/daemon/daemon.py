@@ -90,7 +90,7 @@ class Daemon:
         self._pinholes = self._empty_table(own, instance)
         self._sessions = Sessions(self._loop, settings, HELPERS, self._pinholes, self._log, self._metrics, own)
         self._sessions.is_unrecorded = self._recorder.is_unavailable
-        self._fastpath = FastPath(self._loop, settings.network, self._pinholes.kernel, self._log)
+        self._fastpath = FastPath(self._loop, settings.network, self._pinholes.kernel, self._log, settings.source)
         self._flows = Flows(self._sessions, self._pinholes.endpoints)
         self._progress = Progress(self._loop, self._sessions, self._pinholes)
         self._measuring = Measuring(

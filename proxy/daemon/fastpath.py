@@ -8,6 +8,7 @@ import errno
 from typing import Any, Literal
 
 from proxy.config.schema import NetworkSettings
+from proxy.config.whereabouts import told_by
 from proxy.ebpf.tables import Rows, Tables
 from proxy.errors import PinholeError
 from proxy.holder.client import Client
@@ -31,8 +32,12 @@ NO_HOLDER, CONFIGURED_OFF = "no_holder", "configured_off"
 class FastPath:
     """Whether media passes in the kernel, and why not. The daemon owns it."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, settings: NetworkSettings, kernel: Kernel, log: Log) -> None:
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, settings: NetworkSettings, kernel: Kernel, log: Log, source: str = ""
+    ) -> None:
+        """`source` is the `Config.source` of what is served, which advice names."""
         self._loop = loop
+        self._source = source
         self._settings = settings
         self._kernel = kernel
         self._log = log
@@ -56,9 +61,10 @@ class FastPath:
             await self._client.first_word(FIRST_WORD_SECONDS)
         self._is_started = True
         if self.reason is not None and self._settings.fastpath == "require":
+            remedy = "`pinhole fastpath` has to run, and `pinhole doctor` tells what else it needs"
             raise PinholeError(
                 f"media cannot pass in the kernel ({self.reason}), and `network: fastpath` says `require`: "
-                f"`pinhole fastpath` has to run, and `pinhole doctor` tells what else it needs"
+                f"{told_by(self._source, remedy)}"
             )
 
     def stop(self) -> None:

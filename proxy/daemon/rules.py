@@ -5,13 +5,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import time
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-from proxy.config import whereabouts
 from proxy.config.schema import Config
+from proxy.config.whereabouts import told_by
 from proxy.errors import NetError
 from proxy.host import link, rules, scopes
 from proxy.host.link import Line, Link
@@ -36,11 +35,6 @@ IN_DOUBT = (
 )
 
 Say = Callable[[str], None]
-
-
-def _for(source: str, advice: str) -> str:
-    """The advice, for the configuration that is served. The built-in one is no file."""
-    return whereabouts.told(source if os.path.isabs(source) else None, advice)
 
 
 class Outcome(NamedTuple):
@@ -70,7 +64,7 @@ class Rules:
         self.are_kept = False
         """Whether the guard puts back what is missing."""
         self.are_in_doubt = False
-        """Whether a reload has left other rules than those of its configuration, and none since has had a guard set them
+        """Whether a reload has left other rules than those of its configuration, and no later one had a guard set them
         up. Who watches routing alone has no news of a set-up by hand. A guard that comes does not say by which file it
         has set rules up: only its answer to a wish tells that they are those of this configuration."""
         self._missing_since = 0.0
@@ -107,11 +101,11 @@ class Rules:
             if label != old:
                 raise NetError(f"the firewall rules would be others, and could not be set up: {problem}")
             # What is in doubt was so before, and the reload itself changes nothing about it.
-            return Outcome(remark=f"{_for(fresh.source, IN_DOUBT)}; the guard could not: {problem}")
+            return Outcome(remark=f"{told_by(fresh.source, IN_DOUBT)}; the guard could not: {problem}")
         if label == old or await asyncio.to_thread(scopes.do_for, before, fresh):
-            return Outcome(remark=_for(fresh.source, IN_DOUBT if self.are_in_doubt else OLD_POLICIES))
+            return Outcome(remark=told_by(fresh.source, IN_DOUBT if self.are_in_doubt else OLD_POLICIES))
         self.are_in_doubt = True
-        return Outcome(problem=_for(fresh.source, NOBODY_MAY))
+        return Outcome(problem=told_by(fresh.source, NOBODY_MAY))
 
     async def _wish(self, name: str, **facts: Any) -> str | None:
         """Tell the guard a wish, and wait until it is done. Returns the problem, if there is one."""
@@ -156,7 +150,7 @@ class Rules:
                 self._missing_since = at
             self._log.write("rules.missing", parts=self.missing)
             if is_first and not self.are_kept:
-                remedy = _for(self._source, "`pinhole net up`, or `pinhole run --net`")
+                remedy = told_by(self._source, "`pinhole net up`, or `pinhole run --net`")
                 self._say(f"nothing brings sessions here ({self.missing[0]}): {remedy}")
         elif before:
             facts = {"passed": line["passed"], "sessions": line["sessions"]} if line.get("passed") else {}

@@ -26,7 +26,7 @@ async def explain(config: Config | None = None, /, **query: Any) -> dict[str, An
     config = config or reading.judge([Source("pinhole.yaml", POLICIES)]).settings
     assert config is not None
     gateway = SimpleNamespace(
-        history=SimpleNamespace(find=lambda *_: []),
+        history=SimpleNamespace(find=lambda *_: [], says=lambda _: "the audit file does not tell of it"),
         recent=SimpleNamespace(all=lambda *_: iter(())),
         all_pinholes=lambda: iter(()),
         wall_clock=lambda: 0.0,
@@ -81,3 +81,15 @@ async def test_nobody_dials_an_address_of_the_other_ip_version(client: str, addr
 
 async def test_a_client_of_no_policy_is_refused_by_whichever_it_comes() -> None:
     assert (await explain(client="10.9.0.2:1024"))["reason"] == "no_policy"
+
+
+@pytest.mark.parametrize("client", [{}, {"client": "10.1.0.2"}])
+@pytest.mark.parametrize(
+    ("source", "command"), [("/srv/x.yaml", "net up -c /srv/x.yaml"), ("built-in default", "net up")]
+)
+async def test_commands_of_a_remedy_name_the_file_that_is_served(
+    client: dict[str, str], source: str, command: str
+) -> None:
+    config = reading.judge([Source(source, POLICIES)]).settings
+    answer = await explain(config, **client, address="198.51.100.2:2121")
+    assert (answer["reason"], f"new ports need `pinhole {command}`" in answer["remedy"]) == ("no_helper", True)

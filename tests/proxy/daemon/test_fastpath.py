@@ -14,6 +14,7 @@ from proxy.config.schema import NetworkSettings
 from proxy.daemon import fastpath
 from proxy.daemon.fastpath import FastPath
 from proxy.ebpf.tables import Tables
+from proxy.errors import PinholeError
 from proxy.holder import client, wire
 from proxy.holder.wire import Kind
 from proxy.movers.kernel import Kernel
@@ -80,6 +81,19 @@ async def test_a_holder_that_was_lost_twice_before_it_came_back_is_not_given_up_
     holder.on_lost()
     await asyncio.sleep(0.05)
     assert (path.state, kernel.rows) == ("off", None)
+    path.stop()
+
+
+async def test_where_media_has_to_pass_in_the_kernel_the_commands_that_help_name_the_file_that_is_served(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(fastpath, "FIRST_WORD_SECONDS", 0)
+    loop, settings = asyncio.get_running_loop(), NetworkSettings(fastpath="require")
+    path = FastPath(loop, settings, Kernel(loop, (), Metrics()), Told(), "/srv/x.yaml")
+    monkeypatch.setattr(path._client, "_find", lambda: None)
+    words = "`pinhole fastpath -c /srv/x.yaml` has to run, and `pinhole doctor -c /srv/x.yaml` tells"
+    with pytest.raises(PinholeError, match=words):
+        await path.start()
     path.stop()
 
 
