@@ -297,12 +297,16 @@ class Sessions:
 
     def _limit_reached(self, client: str, group: Group, is_renewed: bool) -> str | None:
         """Which limit forbids one more session. None: there is room, perhaps because another flow has given way."""
-        is_full = self._clients.count(client) - is_renewed >= self._limits.sessions_per_client
-        if is_full and (is_renewed or not self._clients.spare(client)):
+        # Whoever gives way may not be enough: a reload may have lowered a limit to less than there is.
+        most = self._limits.sessions_per_client + is_renewed
+        if self._clients.count(client) >= most and not is_renewed:
+            self._clients.spare(client)
+        if self._clients.count(client) >= most:
             return "limit_per_client"
-        if not (is_renewed or self._shares.has_room(group) or self.give_way(group)):
-            return "limit_total"
-        return None
+        if is_renewed or self._shares.has_room(group):
+            return None
+        self.give_way(group)
+        return None if self._shares.has_room(group) else "limit_total"
 
     def deny(
         self, arrival: Arrival, why: Denied, accepted: Accepted | None = None, let_in: LetIn | None = None

@@ -120,6 +120,34 @@ async def test_one_to_which_something_has_come_that_waits_to_be_read_makes_none(
         assert (await gateway.shell.until("session.closed"))["client"] == f"{hosts.client_address(4)}:7002"
 
 
+@pytest.mark.parametrize(
+    ("lowered", "reason"),
+    [(Limits(sessions_per_client=2), "limit_per_client"), (Limits(sessions=2), "limit_total")],
+)
+async def test_after_a_reload_that_lowers_a_limit_nobody_comes_in_until_there_are_less(
+    hosts: Hosts, lowered: Limits, reason: str
+) -> None:
+    """Each one that knocks ends one that can be spared, and of four two are too many."""
+    async with Gateway(hosts, Asking) as gateway:
+        shell, server = gateway.shell, gateway.server()
+        for port in range(7001, 7005):
+            client = gateway.client(port=port)
+            client.sendto(b"question", server.getsockname())
+            _, source = await hear(server)
+            if reason == "limit_per_client":
+                server.sendto(b"answer", source)
+                await hear(client)
+        shell.sessions.use(shell.config.model_copy(update={"limits": lowered}))
+        client = gateway.client(port=7005)
+        for count in (1, 2):
+            client.sendto(b"question", server.getsockname())
+            assert (await shell.until("session.denied", count))["reason"] == reason
+            assert len(shell.sessions) == 4 - count
+        client.sendto(b"question", server.getsockname())
+        assert await hear(server) == (b"question", client.getsockname())
+        assert len(shell.sessions) == 2
+
+
 @pytest.mark.parametrize(("prefix", "most"), [(64, 3), (128, MANY)])
 async def test_all_addresses_of_a_hosts_network_are_one_client(hosts: Hosts, prefix: int, most: int) -> None:
     limits = Limits(sessions_per_client=3, client_prefix_ipv6=prefix)
