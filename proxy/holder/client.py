@@ -106,10 +106,10 @@ class Client:
     def _take(self, message: Message) -> None:
         match message.kind:
             case Kind.TABLES:
-                self._wait_seconds = FIRST_SECONDS
                 self._detach()
                 with contextlib.closing(Tables(*message.descriptors)) as tables:
                     self.on_tables(tables)
+                self._wait_seconds = FIRST_SECONDS  # not before: they may be more than this process can have now
             case Kind.LINK:
                 self._links[message.number] = message.descriptors[0] if message.descriptors else None
                 self.on_link(message.number)
