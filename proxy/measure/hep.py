@@ -150,7 +150,13 @@ class HepExport:
 
     def _look_up(self) -> None:
         """Ask for the addresses of the collector's name. That may take long, so a thread does it."""
-        self._loop.run_in_executor(None, self._addresses).add_done_callback(self._found)
+        try:
+            asked = self._loop.run_in_executor(None, self._addresses)
+        except RuntimeError as error:  # this process may start no more threads
+            self._cannot(error)
+            self._look_up_later()
+        else:
+            asked.add_done_callback(self._found)
 
     def _found(self, asked: asyncio.Future[list[Any]]) -> None:
         if not self._is_over and not asked.cancelled():
@@ -165,10 +171,17 @@ class HepExport:
                 self._disconnect()
                 self._socket, self._address = made, address
         except (OSError, UnicodeError) as error:  # the name has no address, no way leads there, no descriptor is left
-            if self._socket is None and not self._is_told:
-                self._is_told = True
-                why = getattr(error, "strerror", None) or error
-                say(f"hep: {self._to} cannot be reached: {why}; messages are not copied until it can")
+            self._cannot(error)
+        self._look_up_later()
+
+    def _cannot(self, error: Exception) -> None:
+        """The collector cannot be reached anew. That is told once, and only if nothing can be sent."""
+        if self._socket is None and not self._is_told:
+            self._is_told = True
+            why = getattr(error, "strerror", None) or error
+            say(f"hep: {self._to} cannot be reached: {why}; messages are not copied until it can")
+
+    def _look_up_later(self) -> None:
         self._timer = self._loop.call_later(LOOK_UP_SECONDS if self._socket else RETRY_SECONDS, self._look_up)
 
     def _disconnect(self) -> None:

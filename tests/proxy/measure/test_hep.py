@@ -6,6 +6,7 @@ import asyncio
 import itertools
 import socket
 import struct
+import threading
 from ipaddress import ip_address
 
 import pytest
@@ -168,6 +169,39 @@ async def test_a_name_that_is_none_loses_copies_and_nothing_else_and_is_told_onc
     (line,) = capsys.readouterr().err.splitlines()
     assert line.startswith("pinhole: hep: nowhere.example.org:9060 cannot be reached: ")
     await parts.measuring.stop()
+
+
+async def test_a_name_is_looked_up_again_when_no_thread_could_be_had_for_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A process may start only so many, and a look-up takes one."""
+    parts, (sock, to) = Parts(), collector()
+    real, real_look_up = threading.Thread.start, socket.getaddrinfo
+    asked, has_failed_often = itertools.count(1), asyncio.Event()
+
+    def start(thread: threading.Thread) -> None:
+        if has_failed_often.is_set():
+            real(thread)
+            return
+        if next(asked) == 3:
+            has_failed_often.set()
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", start)
+    monkeypatch.setattr(hep, "RETRY_SECONDS", 0)
+    monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **more: real_look_up("127.0.0.1", to.port, **more))
+    parts.measuring.copy_to(Hep(to=Target("homer.example.org", to.port)))
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.endswith("cannot be reached: can't start new thread; messages are not copied until it can")
+    async with asyncio.timeout(5):
+        await has_failed_often.wait()
+        while (await told(parts))[0] == 0:
+            await asyncio.sleep(0.01)
+            say(parts)
+    assert chunks(sock.recv(2000))[15] == MESSAGE
+    assert capsys.readouterr().err == ""  # it was told once
+    await parts.measuring.stop()
+    sock.close()
 
 
 async def test_an_address_to_which_no_way_leads_is_tried_until_one_does(
