@@ -81,7 +81,7 @@ class Report:
         return [Bar(one.name, one.ratio, limits[one.more_is_better], not one.is_worse) for one in self.figures]
 
 
-def run(tree: Path, effort: Effort, say: Progress) -> Report:
+def run(effort: Effort, say: Progress, tree: Path) -> Report:
     """Build the labs, measure, take them down. `tree`: the checkout that this one is compared with. Raises RuntimeError
     when one of the two does not carry what it should."""
     figures: dict[str, Figure] = {}
