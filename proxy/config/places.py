@@ -11,9 +11,13 @@ import os
 import stat
 from collections.abc import Iterator, Sequence
 
+from proxy.config import whereabouts
 from proxy.config.schema import File
 
 Location = tuple[str | int, ...]
+
+_MOST_LINKS = 40
+"""Behind more of them the kernel finds nothing (path_resolution(7))."""
 
 
 def findings(settings: File, files: Sequence[str]) -> Iterator[tuple[Location, str]]:
@@ -25,12 +29,12 @@ def findings(settings: File, files: Sequence[str]) -> Iterator[tuple[Location, s
     for text in _of(settings.control.path):
         yield ("control",), text
     for number, file in enumerate(files):
-        mode = _mode(file)
+        mode = _mode(os.path.realpath(file))
         if mode is not None and stat.S_ISREG(mode) and mode & stat.S_IWOTH:
             whose = f"{file}: " if number else ""
             yield (), f"{whose}everybody may write this file: chmod o-w {file}"
-    for folder in dict.fromkeys(os.path.dirname(os.path.abspath(file)) for file in files):
-        if (open_to_all := _replaceable(folder)) is not None:
+    for file in files:
+        if (open_to_all := _replaceable(whereabouts.in_any_directory(file))) is not None:
             yield (), f"everybody may put another file in its place: {open_to_all} is writable by all"
             break
 
@@ -38,26 +42,48 @@ def findings(settings: File, files: Sequence[str]) -> Iterator[tuple[Location, s
 def _of(path: str) -> Iterator[str]:
     """What is wrong with the place of one file."""
     directory = os.path.dirname(path)
-    mode = _mode(directory)
+    mode = _mode(os.path.realpath(directory))
     if mode is not None and mode & stat.S_IWOTH:
         yield f"everybody may write into {directory}, and so put a link in the place of {os.path.basename(path)}"
-    elif (open_to_all := _replaceable(os.path.dirname(directory))) is not None:
+    elif (open_to_all := _replaceable(directory)) is not None:
         yield f"everybody may put another directory in the place of {directory}: {open_to_all} is writable by all"
     mode = _mode(path)
     if mode is not None and stat.S_ISLNK(mode):
         yield "is a symbolic link, which is not followed: name the file itself"
 
 
-def _replaceable(directory: str) -> str | None:
-    """The first directory, from here upwards, in which any user may rename what another user made."""
-    while True:
+def _replaceable(path: str) -> str | None:
+    """The first directory on the way to this path in which any user may rename what another user made."""
+    for directory in _on_the_way(path):
         mode = _mode(directory)
         if mode is not None and mode & stat.S_IWOTH and not mode & stat.S_ISVTX:
             return directory
-        above = os.path.dirname(directory)
-        if above == directory:
-            return None
-        directory = above
+    return None
+
+
+def _on_the_way(path: str) -> Iterator[str]:
+    """The directories in which the names of an absolute path are looked up, as the kernel does: behind a symbolic link
+    its target's (path_resolution(7)). All may write to a link by its mode, which says nothing; whoever may write into
+    the directory that it is in can put another one there."""
+    at, links, left = "/", 0, path.split("/")[::-1]
+    while left:
+        name = left.pop()
+        if name == "..":
+            at = os.path.dirname(at)
+        elif name not in ("", "."):
+            yield at
+            below = os.path.join(at, name)
+            try:
+                target = os.readlink(below)
+            except OSError:  # it is no link, or is not there yet
+                at = below
+                continue
+            links += 1
+            if links > _MOST_LINKS:
+                return
+            if target.startswith("/"):
+                at = "/"
+            left += target.split("/")[::-1]
 
 
 def _mode(path: str) -> int | None:

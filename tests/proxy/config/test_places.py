@@ -60,6 +60,55 @@ def test_a_configuration_that_everybody_may_change_is_refused(tmp_path: Path) ->
     assert "put another file in its place" in check(tmp_path).stderr
 
 
+@pytest.mark.parametrize("key", ["audit", "control"])
+def test_a_link_on_the_way_is_no_directory_that_all_may_write_to(tmp_path: Path, key: str) -> None:
+    """As `/var/run`, which leads to `/run`. All may write to a link by its mode, which says nothing."""
+    (tmp_path / "run" / "pinhole").mkdir(parents=True, mode=0o755)
+    (tmp_path / "link").symlink_to("run")
+    (tmp_path / "direct").symlink_to(tmp_path / "run" / "pinhole")
+    for at in (tmp_path / "link" / "pinhole" / "x", tmp_path / "direct" / "x"):
+        assert check(tmp_path, **{key: f"{{to: {at}}}" if key == "audit" else at}).exit_code == 0
+
+
+@pytest.mark.parametrize("key", ["audit", "control"])
+def test_where_a_link_leads_to_and_what_it_is_in_are_judged(tmp_path: Path, key: str) -> None:
+    above = open_directory(tmp_path, 0o777)
+    (above / "own").mkdir(mode=0o755)
+    (tmp_path / "safe").mkdir(mode=0o755)
+    (tmp_path / "to-open").symlink_to("open/own")
+    (above / "to-safe").symlink_to("../safe")
+    for at in (tmp_path / "to-open" / "x", above / "to-safe" / "x"):
+        said = check(tmp_path, **{key: f"{{to: {at}}}" if key == "audit" else at}).stderr
+        assert f"everybody may put another directory in the place of {at.parent}: {above} is writable by all" in said
+    (tmp_path / "straight").symlink_to("open")
+    at = tmp_path / "straight" / "x"
+    said = check(tmp_path, **{key: f"{{to: {at}}}" if key == "audit" else at}).stderr
+    assert f"everybody may write into {at.parent}" in said
+
+
+def test_so_is_the_way_to_the_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    above, text = open_directory(tmp_path, 0o777), "policies: [{name: all, action: accept}]"
+    (tmp_path / "site" / "folder").mkdir(parents=True)
+    (tmp_path / "site" / "pinhole.yaml").write_text(text)
+    (above / "pinhole.yaml").write_text(text)
+    (tmp_path / "link").symlink_to("site/folder")
+    (tmp_path / "file.yaml").symlink_to(above / "pinhole.yaml")
+    (tmp_path / "round").symlink_to("round")
+    monkeypatch.chdir(tmp_path)
+    for name in ("link/../pinhole.yaml", f"{tmp_path}/site/./pinhole.yaml"):
+        assert CliRunner().invoke(main, ["check", name]).exit_code == 0
+    for name in (f"{tmp_path}/file.yaml", "site/../open/pinhole.yaml"):
+        said = CliRunner().invoke(main, ["check", name]).stderr
+        assert f"everybody may put another file in its place: {above} is writable by all" in said
+    above.chmod(0o755)
+    assert CliRunner().invoke(main, ["check", "file.yaml"]).exit_code == 0
+    (above / "pinhole.yaml").chmod(0o666)
+    assert (
+        "everybody may write this file: chmod o-w file.yaml" in CliRunner().invoke(main, ["check", "file.yaml"]).stderr
+    )
+    assert "cannot be read" in CliRunner().invoke(main, ["check", f"{tmp_path}/round/x.yaml"]).stderr
+
+
 def test_places_that_are_not_there_yet_are_not_judged(tmp_path: Path) -> None:
     assert check(tmp_path, control=tmp_path / "not" / "there", audit=f"{{to: {tmp_path}/neither}}").exit_code == 0
 
