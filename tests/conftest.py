@@ -29,7 +29,8 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 if "mix_stderr" in signature(CliRunner).parameters:
-    # click before 8.2, with which a test cannot tell the streams apart unless it asks for it.
+    # click before 8.2, with which a test cannot tell the streams apart unless it asks for it. mypy holds that a
+    # method is not to be replaced.
     CliRunner.__init__ = partialmethod(CliRunner.__init__, mix_stderr=False)  # type: ignore[method-assign,assignment]
 
 # How long an example takes tells of the machine, not of the code.

@@ -118,7 +118,7 @@ class _Reader:
         self._problems = problems
         self._environment = environment
         self._values = 0
-        self._words = _Loader("")
+        self._words: yaml.resolver.Resolver = _Loader("")
 
     def value(self, node: yaml.Node, path: str, depth: int) -> Any:
         """The value of a node."""
@@ -167,8 +167,7 @@ class _Reader:
                 self._report(node, path, words)
             # What comes of it is read like a word that stands there, also where braces around it demand quotes.
             if tag == "tag:yaml.org,2002:str":
-                # The stubs of PyYAML leave the types of this method out.
-                tag = self._words.resolve(yaml.ScalarNode, text, (True, False))  # type: ignore[no-untyped-call]
+                tag = self._words.resolve(yaml.ScalarNode, text, (True, False))
         match tag.removeprefix("tag:yaml.org,2002:"):
             case "null":
                 return None

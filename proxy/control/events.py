@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import deque
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 
 from proxy.control.filters import Test, matcher, parameters_of
 from proxy.control.routes import Asked
@@ -74,12 +74,12 @@ class Events:
         for reader in self._readers:
             reader.take(line)
 
-    def follow(self, asked: Asked) -> AsyncIterator[tuple[str, str]]:
+    def follow(self, asked: Asked) -> AsyncGenerator[tuple[str, str], None]:
         """The lines that the filters let through, from now on, until the reader goes away. Raises Wrong at once when a
         filter cannot be read."""
         return self._followed(_Reader(matcher(EVENT, asked.query)))
 
-    async def _followed(self, reader: _Reader) -> AsyncIterator[tuple[str, str]]:
+    async def _followed(self, reader: _Reader) -> AsyncGenerator[tuple[str, str], None]:
         self._readers.append(reader)
         try:
             yield "begun", "{}"

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 
 from protocols.contract.addresses import Endpoint
@@ -73,14 +73,14 @@ class Traces:
         self._told = told
         self._readers: list[_Reader] = []
 
-    def follow(self, asked: Asked) -> AsyncIterator[tuple[str, str]]:
+    def follow(self, asked: Asked) -> AsyncGenerator[tuple[str, str], None]:
         """The messages of the sessions that the filters let through, until the reader goes away. Raises Wrong at once
         when a filter cannot be read."""
         reader = _Reader(matcher(rows.SESSION, asked.query))
         self._told(asked.peer, "trace", ", ".join(f"{name} {value}" for name, value in asked.query.items()) or "all")
         return self._followed(reader)
 
-    async def _followed(self, reader: _Reader) -> AsyncIterator[tuple[str, str]]:
+    async def _followed(self, reader: _Reader) -> AsyncGenerator[tuple[str, str], None]:
         self._readers.append(reader)
         self._changed()
         try:

@@ -15,8 +15,7 @@ from proxy.record.events.rules import RULES
 from proxy.record.labels import DEMOTED, DENIED, FAILED, PROMOTED, REFUSED
 
 # Each counter would have a second series that says when it was made; Prometheus itself knows since when there is one.
-# The library has no type for this function.
-disable_created_metrics()  # type: ignore[no-untyped-call]
+disable_created_metrics()
 
 DELAYS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 """Upper bounds of the loop's delay, in seconds. A packet of audio comes every 0.02."""

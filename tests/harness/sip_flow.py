@@ -135,6 +135,13 @@ class Flow:
     def hear(self, side: Side, data: bytes) -> list[Effect]:
         return self._settle(self.engine.receive(side, data, self.now))
 
+    def sends(self, side: Side, data: bytes) -> list[Send]:
+        """What is sent, where nothing else may come of it."""
+        effects = self.hear(side, data)
+        sent = [effect for effect in effects if isinstance(effect, Send)]
+        assert sent == effects
+        return sent
+
     def tick(self, now: float) -> list[Effect]:
         self.now = now
         return self._settle(self.engine.tick(now))
@@ -157,8 +164,7 @@ class Flow:
 
     def passes(self, side: Side, data: bytes) -> bytes:
         """What the other side gets."""
-        (send,) = self.hear(side, data)
-        assert isinstance(send, Send)
+        (send,) = self.sends(side, data)
         assert send.to is side.other
         return send.data
 

@@ -20,7 +20,7 @@ def rest_behind(came: bytes, sent: bytes) -> bytes | None:
     told, gone = set[bytes](), set[bytes]()
     at = of = 0
     while of < len(sent):
-        line, new = _LINE.match(came, at)[0], _LINE.match(sent, of)[0]  # type: ignore[index]
+        line, new = _line(came, at), _line(sent, of)
         if not line:
             return None
         at += len(line)
@@ -35,10 +35,16 @@ def rest_behind(came: bytes, sent: bytes) -> bytes | None:
         else:
             return None
     # The head has no end: of a datagram that was cut on its way the last line may be gone, like any other.
-    while _name(line := _LINE.match(came, at)[0]) in _ONCE:  # type: ignore[index]
+    while _name(line := _line(came, at)) in _ONCE:
         gone.add(_name(line))
         at += len(line)
     return came[at:] if gone <= told else None
+
+
+def _line(data: bytes, at: int) -> bytes:
+    found = _LINE.match(data, at)
+    assert found is not None  # where nothing is left, it matches that
+    return found[0]
 
 
 def _plain(line: bytes) -> bytes:

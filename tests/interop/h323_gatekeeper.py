@@ -82,7 +82,8 @@ class Gatekeeper:
             self._is_over = True
             self._thread.join()
             for key in list(self._waiting.get_map().values()):
-                key.fileobj.close()  # type: ignore[union-attr]
+                assert isinstance(key.fileobj, socket.socket)
+                key.fileobj.close()
             self._waiting.close()
 
     def count(self, kind: str) -> int:

@@ -10,6 +10,7 @@ import signal
 import struct
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -36,8 +37,8 @@ def lab() -> Iterator[Lab]:
         yield lab
 
 
-def made(lab: Lab, backend: str, unprivileged: bool = False) -> Daemon:
-    daemon = Daemon(lab, ALL, backend, unprivileged)  # type: ignore[arg-type]
+def made(lab: Lab, backend: Literal["nft", "iptables"], unprivileged: bool = False) -> Daemon:
+    daemon = Daemon(lab, ALL, backend, unprivileged)
     daemon.net_up()
     return daemon
 

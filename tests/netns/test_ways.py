@@ -12,7 +12,7 @@ from protocols.contract.addresses import Side
 from tests.netns.datagrams import Gateway, hear
 from tests.netns.ftp_talk import Served, Talk, fate, passive_address, plain_server, server
 from tests.netns.namespaces import Hosts, needs_root
-from tools.lab import Lab, pinhole
+from tools.lab import Host, Lab, pinhole
 
 pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 
@@ -91,10 +91,11 @@ def test_a_data_connection_to_the_client_does_not(lab: Lab) -> None:
     def active(served: Served, line: bytes) -> bytes | None:
         if line.startswith(b"PORT"):
             numbers = line.split()[1].decode().split(",")
-            served.at = (".".join(numbers[:4]), int(numbers[4]) * 256 + int(numbers[5]))  # type: ignore[attr-defined]
+            served.port = (".".join(numbers[:4]), int(numbers[4]) * 256 + int(numbers[5]))
             return b"200 ok\r\n"
         if line.startswith(b"RETR"):
-            with served.host.inside(), socket.create_connection(served.at, 10, own) as data:  # type: ignore[attr-defined]
+            assert served.port is not None
+            with served.host.inside(), socket.create_connection(served.port, 10, own) as data:
                 data.sendall(b"payload")
             return b"226 done\r\n"
         return plain_server(served, line)
@@ -157,9 +158,9 @@ def test_both_legs_and_data_connections_keep_to_the_longest_segment(lab: Lab, mo
     for host in (lab.client, lab.server):
         host.run(["nft", "-f", "-"], stdin=count)
 
-    def counters(host: object) -> tuple[int, int]:
-        said = host.run(["nft", "list", "counters"]).stdout  # type: ignore[attr-defined]
-        return tuple(map(int, re.findall(r"packets (\d+)", said)))  # type: ignore[return-value]
+    def counters(host: Host) -> tuple[int, int]:
+        longer, within = re.findall(r"packets (\d+)", host.run(["nft", "list", "counters"]).stdout)
+        return int(longer), int(within)
 
     network = f"\nnetwork: {{max_segment: {most}}}" if most else ""
     with (

@@ -7,7 +7,7 @@ from pathlib import Path
 import atheris
 
 with atheris.instrument_imports(include=["protocols"]):
-    import protocols  # noqa: F401
+    import protocols  # noqa: F401 - it is imported here to be instrumented
 
 from tools.fuzz.cases import decoded, encoded
 from tools.fuzz.drive import MAX_BYTES, SECONDS, helper_named, try_one

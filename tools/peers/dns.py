@@ -50,6 +50,8 @@ def missing() -> str:
 
 
 Serve = Callable[[Host], contextlib.AbstractContextManager[None]]
+ServeMore = Callable[[Host, Sequence[str]], contextlib.AbstractContextManager[None]]
+"""With further records of the zone."""
 
 
 def _texts() -> list[str]:

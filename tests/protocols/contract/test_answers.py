@@ -27,7 +27,7 @@ def test_an_engine_that_does_not_read_cannot_be_made() -> None:
         pass
 
     with pytest.raises(TypeError, match="receive"):
-        Deaf()  # type: ignore[abstract]
+        Deaf()  # type: ignore[abstract]  # mypy says it, too
 
 
 @pytest.mark.parametrize("side", Side)

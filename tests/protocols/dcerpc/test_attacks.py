@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from itertools import product
+from uuid import UUID
 
 import pytest
 
@@ -106,8 +107,12 @@ def test_an_annotation_that_is_too_long_is_answered() -> None:
     assert one.violations() == ["dcerpc.malformed"] and opened(one) == []
 
 
-def of_all_kinds() -> Iterator[tuple[str, tuple[object, int], int, object, Callable[[Order, bool], bytes], bytes]]:
-    """Each message that opens something: the interface, its operation, the syntax, and the stub of its answer."""
+Case = tuple[str, tuple[UUID, int], int, tuple[UUID, int], Callable[[Order, bool], bytes], bytes]
+"""A message that opens something: its name, the interface, its operation, the syntax, what makes the stub of an answer,
+and the stub of a question."""
+
+
+def of_all_kinds() -> Iterator[Case]:
     towers = tower(at=(ADDRESS, 49153)), tower(SAMR, ("0.0.0.0", 49154))
     texts = ["DC1[49724]", f"{ADDRESS}[49724]"]
     for name, interface, operation, asked, make in (
@@ -126,9 +131,7 @@ def of_all_kinds() -> Iterator[tuple[str, tuple[object, int], int, object, Calla
     list(product(of_all_kinds(), ("<", ">"), (PEERS, PUBLISHED))),
     ids=lambda value: value[0] if isinstance(value, tuple) else "dnat" if value is PUBLISHED else "",
 )
-def test_every_octet_of_an_answer_may_be_another_one(
-    case: tuple[str, tuple[object, int], int, object, Callable[[Order, bool], bytes], bytes], order: Order, peers: Peers
-) -> None:
+def test_every_octet_of_an_answer_may_be_another_one(case: Case, order: Order, peers: Peers) -> None:
     """And every answer may be cut anywhere. `StrictPinholes` judges what is opened; towers keep their length."""
     _, interface, operation, syntax, make, question = case
     stub = make(order, syntax == NDR64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -16,15 +17,15 @@ from tests.harness.recordings import found
 CUTS = {"whole": whole, "bytewise": bytewise, **{f"randomly-{seed}": randomly(seed) for seed in range(4)}}
 
 
-def played(connection: Connection, cut: str = "whole", **options: object) -> Session:
+def played(connection: Connection, cut: str = "whole", **options: Any) -> Session:
     peers = Peers(
         connection.client, connection.client, connection.server, connection.server, Transport.TCP
     )  # fmt: skip
     return run(connection, peers, cut, **options)
 
 
-def run(connection: Connection, peers: Peers, cut: str = "whole", **options: object) -> Session:
-    session = Session.of(HELPER, peers, DcerpcOptions(**options))  # type: ignore[arg-type]
+def run(connection: Connection, peers: Peers, cut: str = "whole", **options: Any) -> Session:
+    session = Session.of(HELPER, peers, DcerpcOptions(**options))
     for side, data in connection.said:
         for part in CUTS[cut](data):
             session.receive(side, part)

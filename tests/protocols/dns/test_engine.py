@@ -29,7 +29,8 @@ ANOTHER = answer(A, "www.example. 60 IN A 192.0.2.66")
 def sides(session: Session) -> tuple[list[bytes], list[bytes]]:
     """What each side was sent, message by message."""
     sent = [effect for effect in session.effects if isinstance(effect, Send)]
-    return tuple([send.data for send in sent if send.to is side] for side in Side)  # type: ignore[return-value]
+    client, server = ([send.data for send in sent if send.to is side] for side in Side)
+    return client, server
 
 
 def answers(session: Session) -> dict[str, int]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from typing import Literal
 
 import pytest
 
@@ -190,8 +191,8 @@ def test_media_at_a_third_host_or_a_low_port_is_not_followed(at: str) -> None:
 
 
 @pytest.mark.parametrize("malformed", ["pass", "deny"])
-def test_h245_that_cannot_be_read(malformed: str) -> None:
-    calls = Calls(options=H323Options(malformed=malformed))  # type: ignore[arg-type]
+def test_h245_that_cannot_be_read(malformed: Literal["pass", "deny"]) -> None:
+    calls = Calls(options=H323Options(malformed=malformed))
     control = apart(calls)
     control.receive(CLIENT, m.tpkt(b"\xff\xff\xff"))
     if malformed == "pass":

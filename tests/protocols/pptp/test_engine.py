@@ -205,10 +205,10 @@ def test_the_first_packet_of_a_tunnel_is_nothing_to_tell() -> None:
     assert len(session.effects) == before
 
 
-def test_a_call_that_ends_from_outside_behind_an_end_is_told_to_nobody() -> None:
+def test_a_call_that_ends_from_outside_behind_an_end_is_told_to_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     session = begun()
     called(session, 5, 9)
-    session.pinholes.close = lambda grant, reason="": None  # type: ignore[method-assign]
+    monkeypatch.setattr(session.pinholes, "close", lambda grant, reason="": None)
     session.eof(SERVER)
     before = session.sent(SERVER), session.sent(CLIENT)
     session.end(1, 0, 0, "idle")

@@ -9,7 +9,7 @@ import pytest
 from protocols.contract.addresses import Peers, Side, Transport
 from protocols.contract.effects import Abort, Finish, Splice
 from protocols.contract.engine import Counts
-from protocols.contract.pinholes import Closed, Heard
+from protocols.contract.pinholes import Closed, Heard, MediaGrant
 from protocols.rtsp.connection import LOOK_SECONDS
 from protocols.rtsp.helper import HELPER
 from protocols.rtsp.options import RtspOptions
@@ -17,7 +17,7 @@ from protocols.rtsp.requests import MAX_PENDING
 from protocols.rtsp.sessions import MAX_SESSIONS, MAX_STREAMS
 from protocols.rtsp.setup import MAX_OFFERS
 from tests.harness.playbook import NETWORKS, Session, on
-from tests.harness.scripts import begin, end
+from tests.harness.scripts import begin, end, pinholes_of
 
 URL = b"rtsp://203.0.113.7/live"
 NETWORK = on(NETWORKS["none"], HELPER, Transport.TCP)
@@ -40,7 +40,7 @@ def asks(session: Session, method: bytes, number: int, *more: bytes, url: bytes 
 def answers(session: Session, number: int, *more: bytes, code: int = 200) -> None:
     # What a strict table of pinholes is to know, it must hear.
     data = message(b"RTSP/1.0 %d X" % code, b"CSeq: %d" % number, *more)
-    session.pinholes.hear(Side.SERVER, data)  # type: ignore[attr-defined]
+    pinholes_of(session).hear(Side.SERVER, data)
     session.receive(Side.SERVER, data)
 
 
@@ -327,8 +327,10 @@ def test_descriptions_name_the_codecs_of_the_streams_that_are_asked_for() -> Non
     sdp += b"a=rtpmap:96 H265/90000\r\na=control:0\r\n"
     session.receive(Side.SERVER, message(b"RTSP/1.0 200 OK", b"CSeq: 1", b"Content-Type: application/sdp", body=sdp))
     sets_up(session, 2)
-    media = session.pinholes.opened[0].media  # type: ignore[union-attr]
-    assert media.codecs is not None and media.codecs.of(96).name == "H265"  # type: ignore[union-attr]
+    offered = session.pinholes.opened[0]
+    assert isinstance(offered, MediaGrant) and offered.media.codecs is not None
+    codec = offered.media.codecs.of(96)
+    assert codec is not None and codec.name == "H265"
 
 
 # -- clocks ------------------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import pytest
 
@@ -17,8 +18,8 @@ def copied(flow: Flow, side: Side, data: bytes) -> tuple[list[Copy], list[Send]]
     return [one for one in effects if isinstance(one, Copy)], [one for one in effects if isinstance(one, Send)]
 
 
-def collected(**options: object) -> Flow:
-    flow = Flow(**options)  # type: ignore[arg-type]
+def collected(**options: Any) -> Flow:
+    flow = Flow(**options)
     flow.engine.copy(True)
     return flow
 

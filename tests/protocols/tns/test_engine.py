@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from ipaddress import IPv4Address, ip_address, ip_network
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from protocols.contract import pinholes
 from protocols.contract.addresses import Endpoint, Peers, Side, only
 from protocols.contract.effects import Abort, Effect, Finish, Note, Resolve, Send, Splice
 from protocols.contract.pinholes import Closed, Expect, Grant, Reader, Refusal
@@ -37,6 +38,8 @@ PUBLISHED6 = Peers(
 
 
 class Pinholes:
+    """What a session of TNS asks of a table of pinholes."""
+
     def __init__(self) -> None:
         self.opened: list[Expect] = []
         self.closed: list[int] = []
@@ -56,7 +59,7 @@ class Pinholes:
 class Session:
     def __init__(self, peers: Peers = ROUTED, now: float = 0.0, **options: Any) -> None:
         self.pinholes = Pinholes()
-        self.engine = tns.TnsEngine(peers, TnsOptions(**options), self.pinholes, now)  # type: ignore[arg-type]
+        self.engine = tns.TnsEngine(peers, TnsOptions(**options), cast(pinholes.Pinholes, self.pinholes), now)
         self.effects: list[Effect] = []
 
     def hear(self, side: Side, stream: bytes, cut: int = 0, now: float = 1.0) -> Session:

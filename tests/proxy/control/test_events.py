@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any
 
 import pytest
@@ -19,11 +19,11 @@ def line(event: str, **facts: Any) -> str:
     return json.dumps({"time": "2026-11-29T20:00:00.000000Z", "event": event, **facts})
 
 
-def follow(events: Events, *query: tuple[str, str]) -> AsyncIterator[tuple[str, str]]:
+def follow(events: Events, *query: tuple[str, str]) -> AsyncGenerator[tuple[str, str], None]:
     return events.follow(Asked(read_all(PARAMETERS, query), Peer(0, 0, 1)))
 
 
-async def begun(events: Events, *query: tuple[str, str]) -> AsyncIterator[tuple[str, str]]:
+async def begun(events: Events, *query: tuple[str, str]) -> AsyncGenerator[tuple[str, str], None]:
     stream = follow(events, *query)
     assert await anext(stream) == ("begun", "{}")
     return stream
@@ -69,7 +69,7 @@ async def test_a_slow_reader_loses_lines_and_is_told_how_many_and_others_lose_no
 async def test_nobody_is_remembered_who_has_gone() -> None:
     events = Events()
     stream = await begun(events)
-    await stream.aclose()  # type: ignore[attr-defined]
+    await stream.aclose()
     events(line("pinhole.used"))
     assert not events._readers
 
@@ -85,7 +85,7 @@ async def test_a_long_backlog_leaves_others_their_turn() -> None:
     for _ in range(MOST_WAITING):
         events(line("pinhole.used"))
     turns = 0
-    reading: asyncio.Task[Any] = asyncio.get_running_loop().create_task(anext(stream))  # type: ignore[arg-type]
+    reading: asyncio.Task[Any] = asyncio.get_running_loop().create_task(anext(stream))
     while events._readers[0].waiting:
         await asyncio.sleep(0)
         turns += 1

@@ -14,6 +14,7 @@ from protocols.contract.addresses import Side, Transport
 from protocols.contract.effects import Send, Splice
 from protocols.contract.engine import Options
 from protocols.observe import Unread
+from proxy.sessions.policy import Accepted
 from proxy.sessions.switches import Switches
 from tests.proxy.control.world import World, world
 
@@ -84,7 +85,8 @@ async def test_policies_say_the_mode_that_a_switch_gives(here: World) -> None:
     before = here.shell.sessions.policies.decide(arrival)
     here.shell.sessions.switches.throw("test", "off", None, None)
     after = here.shell.sessions.policies.decide(arrival)
-    options: list[Options] = [one.policy.options["test"] for one in (before, after)]  # type: ignore[union-attr]
+    assert isinstance(before, Accepted) and isinstance(after, Accepted)
+    options: list[Options] = [one.policy.options["test"] for one in (before, after)]
     assert [one.mode for one in options] == ["active", "off"]
     assert here.shell.sessions.policies.decide(arrival) == after
     assert arrival.transport is Transport.TCP

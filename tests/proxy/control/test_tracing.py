@@ -47,7 +47,7 @@ async def test_only_while_somebody_traces_it_a_session_is_asked_for_messages(tmp
         assert found.wants(session)
         assert here.shell.sessions.tracer is found
         assert TOLD[-1] == (Peer(0, 0, 0), "trace", "helper test")
-        await followed.aclose()  # type: ignore[attr-defined]
+        await followed.aclose()
         assert not found.wants(session)
         assert here.shell.sessions.tracer is None
 
@@ -58,7 +58,7 @@ async def test_a_session_that_the_filters_leave_out_is_not_shown(tmp_path: Path)
         followed = found.follow(asked(helper="!test"))
         await anext(followed)
         assert not found.wants(session)
-        await followed.aclose()  # type: ignore[attr-defined]
+        await followed.aclose()
 
 
 async def test_secrets_are_removed_and_what_is_no_text_is_escaped(
@@ -74,7 +74,7 @@ async def test_secrets_are_removed_and_what_is_no_text_is_escaped(
         row = json.loads(data)
         assert (name, row["text"], row["step"]) == ("message", "PASS (removed)\r\n\\xff", "came")
         assert (row["source"], row["target"]) == ("10.0.0.1:1", "10.0.0.2:2")
-        await followed.aclose()  # type: ignore[attr-defined]
+        await followed.aclose()
 
 
 async def test_who_reads_too_slowly_is_told_how_many_messages_he_missed(
@@ -91,7 +91,7 @@ async def test_who_reads_too_slowly_is_told_how_many_messages_he_missed(
         found.take(session, True, HERE, THERE, b"last")
         shown.append(json.loads((await anext(followed))[1]))
         assert [(row["text"], row["missed"]) for row in shown] == [("0", 0), ("1", 0), ("last", 3)]
-        await followed.aclose()  # type: ignore[attr-defined]
+        await followed.aclose()
 
 
 async def test_a_reader_that_is_silent_for_long_is_told_that_the_trace_goes_on(
@@ -101,7 +101,7 @@ async def test_a_reader_that_is_silent_for_long_is_told_that_the_trace_goes_on(
     async with world(tmp_path) as here:
         followed = traces(here)[0].follow(asked())
         assert [(await anext(followed))[0] for _ in range(2)] == ["begun", "alive"]
-        await followed.aclose()  # type: ignore[attr-defined]
+        await followed.aclose()
 
 
 async def test_a_filter_that_cannot_be_read_is_refused_at_once(tmp_path: Path) -> None:

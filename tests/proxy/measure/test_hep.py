@@ -8,6 +8,7 @@ import socket
 import struct
 import threading
 from ipaddress import ip_address
+from typing import Any
 
 import pytest
 
@@ -130,9 +131,9 @@ async def test_a_name_is_looked_up_without_anybody_waiting(monkeypatch: pytest.M
     parts, (sock, to) = Parts(), collector()
     real, hosts = socket.getaddrinfo, ["127.0.0.1"]
 
-    def look_up(host: str, *arguments: object, **more: object) -> object:
+    def look_up(host: str, *arguments: Any, **more: Any) -> object:
         assert host == "homer.example.org"
-        return real(hosts[0], *arguments, **more)  # type: ignore[arg-type]
+        return real(hosts[0], *arguments, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     parts.measuring.copy_to(Hep(to=Target("homer.example.org", to.port)))
@@ -210,8 +211,8 @@ async def test_an_address_to_which_no_way_leads_is_tried_until_one_does(
     parts, (sock, to) = Parts(), collector()
     real, hosts = socket.getaddrinfo, ["fe80::1"]  # a link-local address without its link
 
-    def look_up(host: str, *arguments: object, **more: object) -> object:
-        return real(hosts[0], *arguments, **more)  # type: ignore[arg-type]
+    def look_up(host: str, *arguments: Any, **more: Any) -> object:
+        return real(hosts[0], *arguments, **more)
 
     monkeypatch.setattr(socket, "getaddrinfo", look_up)
     monkeypatch.setattr(hep, "RETRY_SECONDS", 0)

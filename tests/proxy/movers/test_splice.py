@@ -182,6 +182,7 @@ async def test_a_relay_that_lasts_is_kept_alive(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(splice, "KEEP_ALIVE_AFTER_SECONDS", 0.01)
     ends = Ends()
     async with asyncio.timeout(5):
+        # Nobody tells that a socket has another option than before.
         while not all(leg.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE) for leg in ends.legs):  # noqa: ASYNC110
             await asyncio.sleep(0.01)
     assert not ends.over.done()

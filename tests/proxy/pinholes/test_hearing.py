@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -10,7 +11,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from protocols.contract.pinholes import Codec, Heard
-from proxy.pinholes import hearing
 from proxy.pinholes.hearing import AT_FIRST, EACH, IN_A_ROW, Hearing
 
 RATE = 8000
@@ -127,7 +127,7 @@ def test_a_lane_may_be_told_of_and_go_on() -> None:
 @pytest.fixture
 def clock(monkeypatch: pytest.MonkeyPatch) -> list[float]:
     now = [100.0]
-    monkeypatch.setattr(hearing.time, "monotonic", lambda: now[0])  # type: ignore[attr-defined]
+    monkeypatch.setattr(time, "monotonic", lambda: now[0])
     return now
 
 
