@@ -13,6 +13,7 @@ from proxy.sockets import packet_info
 from proxy.sockets.endpoint import EVERYBODY, UdpEndpoint
 from proxy.sockets.packet_info import Address, Ancillary
 from proxy.sockets.readers import Readers
+from tests.harness.waiting import pause
 
 
 def open_socket(version: int = 4) -> socket.socket:
@@ -58,8 +59,11 @@ class Site:
         assert next(self.received()) == b"go"
 
     async def send(self, data: bytes, sender: socket.socket | None = None) -> None:
+        """Send a packet, and wait until it, and all before it, have been read."""
         (sender or self.sender).sendto(data, self.at.address)
-        await asyncio.sleep(0.01)
+        await pause(0.01)
+        while self.at.has_left():
+            await pause(0.001)
 
     def received(self, receiver: socket.socket | None = None) -> Iterator[bytes]:
         while True:

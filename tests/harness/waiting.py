@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 
@@ -14,3 +15,10 @@ def until(
     while not holds():
         assert time.monotonic() < end, told if isinstance(told, str) else told()
         time.sleep(0.01)
+
+
+async def pause(seconds: float) -> None:
+    """Let the time pass, and have the loop read what has come. A loop that got no processor for so long calls what is
+    due before it looks at its sockets."""
+    await asyncio.sleep(seconds)
+    await asyncio.sleep(0.001)

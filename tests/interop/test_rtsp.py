@@ -8,7 +8,7 @@ import pytest
 
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways, pinhole
-from tools.lab.capture import conversations, datagrams
+from tools.lab.capture import Datagram, conversations, datagrams
 from tools.lab.gateways import ROLES, Gateway
 from tools.peers import rtsp
 from tools.peers.rtsp import AIORTSP, FFMPEG, LOCKED_PORT, NPM, PACKETS, PORT, RTSPSRC, VLC_PORT, Client, NotPlayed
@@ -95,12 +95,16 @@ def test_what_vlc_serves_is_played(gateway: Gateway) -> None:
 
 
 def test_each_packet_of_the_picture_comes_as_it_was_sent(gateway: Gateway) -> None:
-    with (
-        gateway.client.capture("eth0", "udp") as near,
-        gateway.server.capture("eth0", "udp") as far,
-    ):
-        RTSPSRC.play(gateway.client, gateway.dialled(4))
-        came, sent = datagrams(near.collect()), datagrams(far.collect())
+    def played() -> tuple[list[Datagram], list[Datagram]]:
+        """What went over the client's line, and over the server's."""
+        with (
+            gateway.client.capture("eth0", "udp") as near,
+            gateway.server.capture("eth0", "udp") as far,
+        ):
+            RTSPSRC.play_once(gateway.client, gateway.dialled(4))
+            return datagrams(near.collect()), datagrams(far.collect())
+
+    came, sent = rtsp.again(played)
     to_client = [one.payload for one in came if one.source[0] == gateway.dialled(4)]
     from_server = [one.payload for one in sent if one.source[0] == gateway.server.v4]
     assert len(to_client) >= LEAST_PACKETS
@@ -160,6 +164,25 @@ Could not send message. (Received end-of-file)
     assert rtsp.has_only_cancelled_its_pause(said % b"9240): gst_rtspsrc_pause")
     assert not rtsp.has_only_cancelled_its_pause(said % b"8460): gst_rtspsrc_close")
     assert not rtsp.has_only_cancelled_its_pause(b"")
+
+
+def test_only_rtspsrc_that_has_stumbled_over_its_own_parts_begins_again() -> None:
+    tried = []
+
+    def attempt(failed: type[NotPlayed], times: int) -> str:
+        tried.append(failed)
+        if len(tried) <= times:
+            raise failed
+        return "played"
+
+    assert rtsp.again(lambda: attempt(rtsp.Stumbled, rtsp.ATTEMPTS - 1)) == "played"
+    tried.clear()
+    with pytest.raises(rtsp.Stumbled):
+        rtsp.again(lambda: attempt(rtsp.Stumbled, rtsp.ATTEMPTS))
+    tried.clear()
+    with pytest.raises(NotPlayed):
+        rtsp.again(lambda: attempt(NotPlayed, 1))
+    assert len(tried) == 1
 
 
 def test_without_its_helper_no_picture_comes_by_udp() -> None:

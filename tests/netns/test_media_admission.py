@@ -13,6 +13,7 @@ from protocols.contract.addresses import Endpoint, Host, Transport, only
 from protocols.contract.pinholes import MediaGrant, Party, Refusal
 from proxy.pinholes.candidates import LOCK_PACKETS
 from tests.harness.media import said
+from tests.harness.waiting import pause
 from tests.netns.datagrams import Gateway, hear, silence
 from tests.netns.media_calls import Call, at, media, party, rtp_packet, to
 from tests.netns.namespaces import Hosts, needs_root
@@ -56,7 +57,7 @@ async def test_what_is_sent_to_a_party_before_it_is_known_where_it_waits_is_lost
         offered = call.offer(unsaid(at(phone).host, mapped=hosts.gateway_address(4)))
         call.answer(offered, party(server))
         server.sendto(b"early", to(offered))
-        await asyncio.sleep(0.05)
+        await pause(0.05)
         phone.sendto(rtp_packet(1), server.getsockname())
         assert await hear(server) == (rtp_packet(1), to(offered))
         server.sendto(b"late", to(offered))

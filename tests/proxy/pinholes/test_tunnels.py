@@ -23,6 +23,7 @@ from proxy.sockets import raw, transparent
 from proxy.sockets.arrival import Arrival
 from tests.harness.pptp_messages import gre
 from tests.harness.shell import Shell
+from tests.harness.waiting import pause
 from tests.proxy.conftest import CLIENT, CLIENT6, OURS, SERVER, STRANGER
 
 ROOT = Path(__file__).parents[3]
@@ -124,7 +125,7 @@ async def test_packets_that_come_before_the_answer_are_passed_on_with_it() -> No
         ends.send(SERVER, OURS, gre(number, b"x" * MOST_EARLY_BYTES))
         for count in range(MOST_EARLY):
             ends.send(SERVER, OURS, gre(number, b"%d" % count))
-        await asyncio.sleep(0.05)
+        await pause(0.05)
         granted(pinholes.answer(offered, media(SERVER, 9)))
         assert [await ends.receive() for _ in range(MOST_EARLY - 1)] == [
             (SERVER, 5, b"%d" % count) for count in range(MOST_EARLY - 1)
