@@ -303,10 +303,11 @@ class Sessions:
             self._clients.spare(client)
         if self._clients.count(client) >= most:
             return "limit_per_client"
-        if is_renewed or self._shares.has_room(group):
-            return None
-        self.give_way(group)
-        return None if self._shares.has_room(group) else "limit_total"
+        if not (is_renewed or self._shares.has_room(group)):
+            self.give_way(group)
+            if not self._shares.has_room(group):
+                return "limit_total"
+        return None
 
     def deny(
         self, arrival: Arrival, why: Denied, accepted: Accepted | None = None, let_in: LetIn | None = None
