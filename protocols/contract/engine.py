@@ -187,6 +187,9 @@ class Helper:
     registry makes it; it tells by the options for which of them an engine is to be. Empty: the helper is alone."""
     off: Mapping[tuple[Transport, int], str] = field(default_factory=dict, hash=False)
     """Those of `ports` that the table lists but does not serve until a configuration says so, each with the reason."""
+    is_of_use: Callable[[Any], bool] = lambda options: True
+    """Called as is_of_use(options). Tells whether a helper that is off by default has a reason to be on, if these are
+    the options of a policy. Whoever has it on without a reason is told so."""
     begins: Callable[[bytes, Any, object], bool] = lambda data, options, role: True
     """Called as begins(data, options, role). Tells whether a datagram, as the options read it, can be the first of a
     flow whose engine has this role. Any host can send one, from any address, and only those that can begin a flow get a

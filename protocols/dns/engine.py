@@ -317,6 +317,7 @@ HELPER = Helper(
     summary="DNS: answers that were asked for, and addresses in them as NAT has them",
     ports=((Transport.UDP, 53), (Transport.TCP, 53)),
     off={(Transport.UDP, 53): _WHY_OFF, (Transport.TCP, 53): _WHY_OFF},
+    is_of_use=lambda options: options != DnsOptions(),
     options=DnsOptions,
     permits=PERMITS,
     start=DnsEngines,

@@ -287,6 +287,7 @@ HELPER = Helper(
     summary="IRC: files and chats between users (DCC)",
     ports=((Transport.TCP, 6667),),
     off={(Transport.TCP, 6667): "most of IRC is encrypted, and what DCC opens is open to strangers"},
+    is_of_use=lambda options: options != IrcOptions(),
     options=IrcOptions,
     permits=PERMITS,
     start=IrcEngines,

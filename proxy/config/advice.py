@@ -119,7 +119,7 @@ def _on_for_nothing(settings: File) -> Iterator[Finding]:
             continue
         helper = REGISTRY[entry.name]
         reasons = [why for (kind, port), why in helper.off.items() if kind is entry.protocol and _has(entry, port)]
-        if reasons and all(policy.options[entry.name] == helper.options() for policy in accepting):
+        if reasons and not any(helper.is_of_use(policy.options[entry.name]) for policy in accepting):
             yield (ENTRIES, index), f"{entry.name} is on, and no policy sets an option of it: {reasons[0]}"
 
 
