@@ -15,6 +15,7 @@ from protocols.pmap import engine as pmap
 from protocols.pptp import engine as pptp
 from protocols.rsh import engine as rsh
 from protocols.rtsp import helper as rtsp
+from protocols.sane import engine as sane
 from protocols.sip import helper as sip
 from protocols.tftp import engine as tftp
 from protocols.tns import engine as tns
@@ -36,5 +37,6 @@ HELPERS: Mapping[str, Helper] = {
         pptp.HELPER,
         h323.HELPER,
         h323.RAS,
+        sane.HELPER,
     )
 }  # fmt: skip

@@ -29,7 +29,6 @@ _TCP, _UDP = Transport.TCP, Transport.UDP
 UNTAKEN = (
     Untaken("mms", _TCP, 1863, "the protocol is dead: its last servers went off in 2014"),
     Untaken("amanda", _UDP, 10080, "only `auth bsd` needs it; bsdtcp, the default, has a single connection"),
-    Untaken("sane", _TCP, 6566, "data_portrange in saned.conf names the ports that a firewall is to open"),
     Untaken("netbios-ns", _UDP, 137, "it answers broadcasts, which are not routed"),
     Untaken("snmp", _UDP, 161, "addresses in answers are not translated; it opens nothing"),
 )

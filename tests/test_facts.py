@@ -59,7 +59,7 @@ def test_rules_and_those_who_cite_them_are_found() -> None:
 def test_every_rule_ends_with_its_source() -> None:
     """But those of Oracle TNS, of which the heading says it."""
     tns = re.compile(r"T[0-9]+")
-    standard = r"(?:RFC [0-9]{3,4}|C706|MS-[A-Z]+|H\.[0-9]+|X\.691)"
+    standard = r"(?:RFC [0-9]{3,4}|C706|MS-[A-Z]+|H\.[0-9]+|X\.691|SANE s\.)"
     source = re.compile(rf"(?:{standard}[^*]*\.|\*(?:field|linux|own)\.\*)$", re.IGNORECASE)
     assert [
         name for name, text in rules() if not tns.fullmatch(name) and not source.search(" ".join(text.split()))

@@ -67,6 +67,7 @@ FLOORS = (
         "protocols.tftp",
         "protocols.rsh",
         "protocols.rtsp",
+        "protocols.sane",
     ),
     ("protocols.observe", "protocols.untaken"),
     ("protocols.sdp",),

@@ -21,6 +21,7 @@ from tests.harness.rtsp_rights import RtspPinholes
 from tests.harness.sip_rights import SipPinholes
 from tests.harness.strict_pinholes import StrictPinholes
 
+_WORD_BYTES = 4
 _MARK_BYTES = 10
 """Of what was said, enough to find a verb or the code of a reply in, however they are cut."""
 
@@ -257,6 +258,37 @@ class RshPinholes(OfTwoHosts):
         return super().open(expect)
 
 
+class SanePinholes(OfTwoHosts):
+    """For the client alone, once, to a port that the server has just named; after a client that began as SANE does has
+    asked for a picture."""
+
+    def __init__(self, peers: Peers, options: Any, beside: StrictPinholes | None = None) -> None:
+        super().__init__(peers, options, beside)
+        self._first = self._asked = self._answered = b""
+        self.has_started = False
+
+    def hear(self, side: Side, data: bytes) -> None:
+        super().hear(side, data)
+        if side is Side.CLIENT:
+            self._first = (self._first + data)[:_WORD_BYTES]
+            self._asked = self._asked[1 - _WORD_BYTES :] + data
+            self.has_started = self.has_started or bytes((0, 0, 0, 7)) in self._asked
+        else:
+            self._answered = self._answered[-4 * _WORD_BYTES :] + data
+
+    def open(self, expect: Expect) -> Grant | Refusal:
+        peers, target = self.peers, expect.target
+        assert self._first == bytes(_WORD_BYTES) and self.has_started, f"nobody has asked: {expect}"
+        assert target.port.to_bytes(_WORD_BYTES, "big") in self._answered, f"another port: {expect}"
+        assert (target.host, expect.allow) == (peers.server.host, only(peers.client.host)), expect
+        assert target.port >= 1024, f"a low port: {expect}"
+        listen = Endpoint(peers.server_as_seen.host, 0) if peers.is_mapped(Side.SERVER) else target
+        assert expect.listen == listen, expect
+        assert (expect.transport, expect.uses, expect.reader) == (Transport.TCP, 1, None), expect
+        assert expect.open_seconds is not None, expect
+        return super().open(expect)
+
+
 RIGHTS: dict[str, type[StrictPinholes]] = {
     "dns": DnsPinholes,
     "ftp": FtpPinholes,
@@ -272,6 +304,7 @@ RIGHTS: dict[str, type[StrictPinholes]] = {
     "pmap": PmapPinholes,
     "dcerpc": DcerpcPinholes,
     "pptp": PptpPinholes,
+    "sane": SanePinholes,
 }
 """Those of helpers that need more, or are to have less."""
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from protocols import HELPERS
+from tests.harness.sane_messages import init, initialized, start, started
 from tests.harness.sip_flow import message, register
 from tests.netns import irc_talk, media_site, rtsp_site
 from tests.netns.ftp_talk import Served, Talk, dial, fate, passive_address, plain_server, server
@@ -175,14 +176,27 @@ def a_service(here: Here) -> Iterator[str]:
         yield "rpc"
 
 
+@contextlib.contextmanager
+def a_picture(here: Here) -> Iterator[str]:
+    """A scanner is started."""
+    with connected(here, 6566) as (asker, server):
+        for said, answered in ((init(), initialized()), (start(), started(40001))):
+            asker.sendall(said)
+            server.recv(len(said), socket.MSG_WAITALL)
+            server.sendall(answered)
+            asker.recv(len(answered), socket.MSG_WAITALL)
+        yield "sane-data"
+
+
 PURPOSES = [
     a_download, a_call, a_fax, a_phone_that_can_be_called, a_redirect, a_boot_file, a_command, a_film,
-    a_file_for_a_friend, a_talk_with_a_friend, a_service,
+    a_file_for_a_friend, a_talk_with_a_friend, a_service, a_picture,
 ]  # fmt: skip
 
 
 OF_PURPOSES = [
     "ftp-data", "rtp", "udptl", "sip", "tns", "tftp-transfer", "rsh-stderr", "stream", "irc-send", "irc-chat", "rpc",
+    "sane-data",
 ]  # fmt: skip
 
 

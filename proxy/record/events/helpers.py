@@ -1,4 +1,4 @@
-"""Lines that the helpers note: FTP, TNS, TFTP, RSH. Those of SIP stand in a module of their own."""
+"""Lines that the helpers note: FTP, TNS, TFTP, RSH, SANE. Those of SIP stand in a module of their own."""
 
 from __future__ import annotations
 
@@ -122,6 +122,26 @@ EVENTS = (
         "rsh.syslog",
         "a connection that begins as syslog over TCP is relayed unread",
         (field("action", TEXT),),
+        budget=DIALOGUE,
+    ),
+    Event(
+        "sane.opened",
+        "a client has opened a scanner",
+        (
+            field("device", TEXT, "as its server calls it"),
+            field("handle", COUNT, "by which the two refer to it"),
+        ),
+        budget=DIALOGUE,
+    ),
+    Event(
+        "sane.refused",
+        "a server has not done what it was asked for. Neither a user nor a password is logged",
+        (
+            field("request", one_of("INIT", "OPEN", "START")),
+            field(
+                "status", TEXT, "as SANE calls it, in small letters, such as `device_busy` or `no_docs`; or its number"
+            ),
+        ),
         budget=DIALOGUE,
     ),
 )

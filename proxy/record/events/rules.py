@@ -202,6 +202,13 @@ RULES: Mapping[str, str] = {
     "irc.line_too_long": "a line that is too long; the session was closed",
     "irc.nul": "a NUL in a line; the session was closed",
     "irc.tls_denied": "a connection that begins with TLS, and `tls: deny`",
+    "sane.not_sane": "a connection that does not begin as SANE does, as that of a browser; relayed unread, or closed",
+    "sane.malformed": "what was said has no form of SANE; relayed unread from there on, or closed",
+    "sane.out_of_turn": (
+        "a request before the one ahead of it was answered, an answer that nobody has asked for, or a picture for a "
+        "client that once did not wait; relayed unread from there on, or closed"
+    ),
+    "sane.low_port": "a picture at a port below 1024, or at none; the client got an error",
     "pmap.not_rpc": "what came first is no call of RPC; closed, or dropped",
     "pmap.malformed": (
         "a message that cannot be read: a stream is closed, a datagram dropped; arguments are answered "

@@ -60,7 +60,7 @@ def test_options_that_leave_a_helper_no_time(load: Load, options: str, warning: 
 
 
 def test_a_helper_that_is_off_by_default_is_turned_on_for_a_reason(load: Load) -> None:
-    """DN23."""
+    """DN23. SANE needs no option to be of use (SA13)."""
     entry = (
         "session-helpers: [{id: 1, name: dns, protocol: udp, port: 53}, {id: 2, name: ftp, protocol: tcp, port: 21}]\n"
     )
@@ -68,6 +68,8 @@ def test_a_helper_that_is_off_by_default_is_turned_on_for_a_reason(load: Load) -
     assert "session-helpers[0]: dns is on, and no policy sets an option of it: DNS passes without a helper" in found
     assert warnings(load, f"{entry}{policy('options: {dns: {rebinding: refuse}}')}") == []
     assert warnings(load, f"{entry.replace('port: 53', 'port: 53, enabled: false')}{POLICY}") == []
+    sane = "session-helpers: [{id: 1, name: sane, protocol: tcp, port: 6566}]\n"
+    assert warnings(load, f"{sane}{POLICY}") == []
 
 
 def test_too_few_ports_for_one_client(load: Load) -> None:
