@@ -15,6 +15,7 @@ from tools.bench import (
     case_pptp,
     case_rsh,
     case_rtsp,
+    case_sane,
     case_sip,
     case_tftp,
     case_tns,
@@ -38,5 +39,6 @@ CASES: Mapping[str, Case] = {
         case_h323.CASE,
         case_h323.RAS,
         case_pptp.CASE,
+        case_sane.CASE,
     )
 }  # fmt: skip

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from tools.demo import dcerpc, dns, ftp, irc, mgcp, pmap, pptp, rsh, rtsp, sip, tftp, tns
+from tools.demo import dcerpc, dns, ftp, irc, mgcp, pmap, pptp, rsh, rtsp, sane, sip, tftp, tns
 from tools.demo.job import Demonstration
 
 DEMONSTRATIONS: Mapping[str, Demonstration] = {
@@ -22,6 +22,7 @@ DEMONSTRATIONS: Mapping[str, Demonstration] = {
         pmap.DEMONSTRATION,
         pptp.DEMONSTRATION,
         dcerpc.DEMONSTRATION,
+        sane.DEMONSTRATION,
     )
 }  # fmt: skip
 
