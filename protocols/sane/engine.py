@@ -144,8 +144,8 @@ class SaneEngine(Engine):
 
     def _requests(self) -> Form[None]:
         """All that a client says."""
-        if (code := (yield from wire.word())) != Code.INIT:
-            raise Malformed(f"the first request is {code}")
+        if (yield from wire.word()) != Code.INIT:
+            raise Malformed("the first request is not INIT")
         yield from wire.version()
         self._has_begun = True
         yield from wire.string()
@@ -157,7 +157,8 @@ class SaneEngine(Engine):
 
     def _request(self, number: int) -> Form[None]:
         if not Code.INIT < number <= Code.EXIT:
-            raise Malformed(f"request {number}")
+            # A larger number may be letters, which nobody knows the meaning of.
+            raise Malformed(f"request {number}" if number <= 0xFF else "no request of SANE")
         code = Code(number)
         self._check_turn(code)
         match code:
@@ -173,7 +174,9 @@ class SaneEngine(Engine):
                 self._waits_for_user = False
                 self._awaited.appendleft(Request(code))
             case Code.EXIT:
-                pass  # no answer
+                # A server in the midst of a scan throws away what came along, and reads on in the middle of it.
+                yield wire.SOMETHING
+                raise OutOfTurn("a request after EXIT")
             case _:
                 handle = yield from wire.word()
                 if code in (Code.CANCEL, Code.CLOSE):
@@ -223,8 +226,9 @@ class SaneEngine(Engine):
                 yield from wire.parameters()
             case Code.START:
                 yield from self._started(request)
-            case _:  # CLOSE, CANCEL, AUTHORIZE: a word without a meaning
-                yield from wire.word()
+            case _:  # CLOSE, CANCEL, AUTHORIZE. A server that could not read the names of a user leaves this word out.
+                if (yield from wire.word()):
+                    raise OutOfTurn(f"no acknowledgement of {request.code.name}")
 
     def _opened(self, request: Request) -> Form[None]:
         status = yield from wire.word()

@@ -88,6 +88,37 @@ def test_a_password_is_neither_told_nor_kept() -> None:
     assert session.notes("sane.opened") == session.notes("violation") == []
 
 
+def test_behind_exit_nothing_is_followed() -> None:
+    """SA3: a server in the midst of a scan throws away what came along with EXIT, and reads on somewhere behind it."""
+    session = begun()
+    session.receive(CLIENT, start())
+    session.receive(SERVER, started(40001))
+    session.receive(CLIENT, words(Code.EXIT))
+    assert session.violations() == []
+    session.receive(CLIENT, start(1))
+    session.receive(SERVER, started(7777))
+    assert session.violations() == ["sane.out_of_turn"]
+    assert len(session.pinholes.opened) == 1
+    assert session.sent(SERVER).endswith(words(Code.EXIT) + start(1))
+
+
+@pytest.mark.parametrize("code", [Code.CLOSE, Code.CANCEL, Code.AUTHORIZE])
+def test_what_is_no_acknowledgement_ends_what_is_followed(code: Code) -> None:
+    """SA5: a server that could not read the names of a user answers the request before instead."""
+    session = begun()
+    if code is Code.AUTHORIZE:
+        session.receive(CLIENT, words(Code.OPEN) + string(b"test:0"))
+        session.receive(SERVER, words(0, 0) + string(b"test"))
+        session.receive(CLIENT, words(code) + string(b"test") + string(b"operator") + string(b"secret"))
+    else:
+        session.receive(CLIENT, words(code, 0))
+    session.receive(SERVER, words(11, 0, 0) + words(0))
+    assert session.violations() == ["sane.out_of_turn"]
+    session.receive(CLIENT, start())
+    session.receive(SERVER, started(40001))
+    assert session.pinholes.opened == []
+
+
 def test_a_large_answer_passes_without_being_kept() -> None:
     session = begun()
     session.receive(CLIENT, words(Code.GET_OPTION_DESCRIPTORS, 0))
