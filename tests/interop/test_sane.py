@@ -6,7 +6,6 @@ from __future__ import annotations
 import contextlib
 import signal
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -107,13 +106,13 @@ def test_a_scanner_may_ask_for_a_user(gateway: Gateway) -> None:
         assert PASSWORD not in lines and USER not in lines
 
 
-def test_a_scan_may_be_cancelled(gateway: Gateway, server: Server, tmp_path: Path) -> None:
-    before = len(gateway.daemon.audit())
+def test_a_scan_may_be_cancelled(gateway: Gateway, server: Server) -> None:
+    before, used = len(gateway.daemon.audit()), len(gateway.daemon.audit("pinhole.used"))
     slow = ("--read-delay=yes", "--read-delay-duration", "200000")
-    process = sane.started(gateway.client, gateway.dialled(4), tmp_path, *PICTURE, *slow)
-    gateway.daemon.wait_for("pinhole.used", count=len(gateway.daemon.audit("pinhole.used")) + 1)
-    process.send_signal(signal.SIGINT)
-    process.communicate(timeout=SECONDS)
+    with sane.under_way(gateway.client, gateway.dialled(4), *PICTURE, *slow) as process:
+        gateway.daemon.wait_for("pinhole.used", count=used + 1)
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=SECONDS)
     assert len(told(gateway, before, "pinhole.closed")) == 1
     assert told(gateway, before, "violation") == []
 

@@ -97,10 +97,15 @@ def listed(host: Host, at: Address) -> bytes:
         return _run(host, config, ["-L"])
 
 
-def started(host: Host, at: Address, config: Path, *options: str) -> subprocess.Popen[bytes]:
-    """A scan that is under way. config: a directory for its configuration."""
-    _configure(config, at)
-    return host.popen(_command(["-d", _device(at), *options]), stdout=subprocess.PIPE, env=_environment(config))
+@contextlib.contextmanager
+def under_way(host: Host, at: Address, *options: str) -> Iterator[subprocess.Popen[bytes]]:
+    """A client that takes a picture. It is ended, if it has not ended by itself."""
+    with _client(at) as config:
+        process = host.popen(_command(["-d", _device(at), *options]), stdout=subprocess.PIPE, env=_environment(config))
+        try:
+            yield process
+        finally:
+            host.end(process, SECONDS)
 
 
 def _device(at: Address) -> str:
