@@ -341,8 +341,9 @@ class Closed:
 
     Media may also end by `idle`: all media of the call is silent; by `gave_way`: too many offers waited for an answer;
     by `no_place`: the new place of a party that moved could not be had. An offerer's place ends all places that were
-    joined to it, with the same word. The engine of SIP closes places when a medium is removed or declined, an offer is
-    refused, another callee is chosen, a callee leaves, or the call is over (`protocols/sip/offers.py`).
+    joined to it, with the same word. The engine of SIP closes places when a medium is removed or declined, a re-offer
+    is answered that puts another one in its stead, an offer is refused, another callee is chosen, a callee leaves, or
+    the call is over (`protocols/sip/offers.py`).
     """
     bytes_in: int
     bytes_out: int

@@ -126,7 +126,8 @@ class SaneEngine(Engine):
         return self._out.take()
 
     def _lose(self, side: Side, bad: Malformed) -> None:
-        """It cannot be told any more what is an answer to what (SA8)."""
+        """What this side said cannot be followed, so it cannot be told any more what is an answer to what (SA8). The rest
+        of the connection passes unread, or it ends, as `malformed` says; it opens nothing in either case."""
         rule = "malformed" if self._has_begun else "not_sane"
         rule = "out_of_turn" if isinstance(bad, OutOfTurn) else rule
         passes = self._options.malformed == "pass"
@@ -231,6 +232,7 @@ class SaneEngine(Engine):
                     raise OutOfTurn(f"no acknowledgement of {request.code.name}")
 
     def _opened(self, request: Request) -> Form[None]:
+        """The answer to OPEN: a scanner is open, or a user has to be named first (SA5). It opens no way."""
         status = yield from wire.word()
         handle = yield from wire.word()
         if (yield from wire.string()):
@@ -255,7 +257,7 @@ class SaneEngine(Engine):
             raise Malformed(f"byte order {byte_order:#x}")
         if self._is_interrupted:
             raise OutOfTurn("an answer to START, of a client that has not waited for another answer")
-        self._open(request, head, port)
+        self._open_way(request, head, port)
 
     def _tell_refused(self, request: Request, status: int) -> None:
         if status != Status.GOOD:
@@ -263,9 +265,9 @@ class SaneEngine(Engine):
 
     # -- the way to a picture ----------------------------------------------------------------------------------------
 
-    def _open(self, request: Request, head: bytes, port: int) -> None:
-        """Open it before the client hears of the port, or end it all: a server that waits for this connection answers
-        nothing else (SA9)."""
+    def _open_way(self, request: Request, head: bytes, port: int) -> None:
+        """Open the way to the picture before the client hears of the port. Where there can be none, the client gets an
+        error and the session ends, for a server that waits for a picture's connection answers nothing else (SA9)."""
         if not LEAST_PORT <= port <= 0xFFFF:
             self._out.add(violation("sane.low_port", f"the picture is at port {port}", "answered with an error"))
             self._give_up(head)
@@ -317,6 +319,7 @@ class SaneEngine(Engine):
     # -- ends and clocks ---------------------------------------------------------------------------------------------
 
     def _give_up(self, head: bytes) -> None:
+        """The client hears of an error in place of the port, and the session ends."""
         self._out.send(CLIENT, wire.refused(head))
         self._end(Abort("refused"))
 

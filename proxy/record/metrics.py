@@ -38,7 +38,7 @@ class Metrics:
             "pinholes_refused", "Pinholes asked for and not opened", "reason", REFUSED
         )
         self.pinholes = self._gauge("pinholes", "Pinholes now open")
-        self.strangers = self._counter("strangers", "Connections to a pinhole by somebody not expected")
+        self.strangers = self._counter("strangers", "Connections and datagrams to a pinhole that were not admitted")
         self.rtp_lost = self._counter("rtp_lost", "Packets of RTP that did not come here, of media that has ended")
         self.violations = self._counter("violations", "Rules broken by peers", "rule", RULES)
         self.engine_failures = self._counter("engine_failures", "Sessions closed by a bug of ours")

@@ -43,8 +43,8 @@ class Held:
 
 class Leg:
     """Owns one connected, non-blocking socket. The owner gives three callbacks: `received` gets the bytes that come,
-    and b"" at the end of the stream; `failed` is called after a reset; `drained` when the bytes that wait to be sent
-    have fallen below the low mark.
+    and b"" at the end of the stream; `failed` is called when the peer has reset the connection, or answers keep-alives
+    no more; `drained` when the bytes that wait to be sent have fallen below the low mark.
     """
 
     __slots__ = (

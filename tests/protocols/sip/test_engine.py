@@ -253,6 +253,18 @@ def test_a_repeated_request_is_passed_again_and_opens_nothing_more() -> None:
     assert flow.places.log == opened
 
 
+def test_a_request_that_is_repeated_when_its_call_is_over_opens_nothing_for_32_seconds() -> None:
+    """So long, 64 times T1, a client may repeat it, though it has been refused (S62)."""
+    flow = Flow()
+    first = flow.passes(CLIENT, invite())
+    flow.hear(SERVER, response(486))
+    opened = list(flow.places.log)
+    flow.tick(31.9)
+    flow.passes(CLIENT, register())
+    assert flow.passes(CLIENT, invite()) == first
+    assert flow.places.log == opened
+
+
 def test_two_branches_of_a_forked_call_have_a_place_each_until_one_is_chosen() -> None:
     flow = Flow()
     flow.hear(CLIENT, invite())
