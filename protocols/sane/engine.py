@@ -126,8 +126,8 @@ class SaneEngine(Engine):
         return self._out.take()
 
     def _lose(self, side: Side, bad: Malformed) -> None:
-        """What this side said cannot be followed, so it cannot be told any more what is an answer to what (SA8). The rest
-        of the connection passes unread, or it ends, as `malformed` says; it opens nothing in either case."""
+        """What this side said cannot be followed, so nobody can tell any more what is an answer to what (SA8). The
+        rest of the connection passes unread, or it ends, as `malformed` says; it opens nothing in either case."""
         rule = "malformed" if self._has_begun else "not_sane"
         rule = "out_of_turn" if isinstance(bad, OutOfTurn) else rule
         passes = self._options.malformed == "pass"

@@ -266,8 +266,8 @@ class StreamSession(Session):
         return min(map(streams.silent_seconds, socks), default=None)
 
     def _reset_by(self, side: Side) -> None:
-        """The connection of a side has failed, so the session ends. A peer that answers keep-alives no more is logged as
-        one that has reset it."""
+        """The connection of a side has failed, so the session ends. A peer that answers keep-alives no more is logged
+        as one that has reset it."""
         if not self.is_over and self._driver is not None:
             self.break_off(f"reset_by_{side.value}")
 
