@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from protocols import HELPERS
 from tools import structure
 
 ROOT = Path(__file__).parent.parent
@@ -83,6 +84,23 @@ def test_no_group_of_a_pattern_is_possessive(path: Path) -> None:
     texts = (text.decode("latin-1") if isinstance(text, bytes) else text for text in strings)
     found = [text for text in texts if isinstance(text, str) and re.search(r"\)(?:[*+?]|\{[0-9,]*\})\+", text)]
     assert [text for text in found if "gh-106052" not in text] == []
+
+
+SPEAKS_OF_HELPERS = {
+    "proxy/doctor/nft_expressions.py": "names of ports, as nft writes them",
+    "proxy/fortios": "names of FortiOS, and which helper is meant by each",
+    "proxy/record/events": "the catalogue of what helpers write",
+}
+"""Where names of helpers stand in `proxy`, and as what."""
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "proxy").rglob("*.py")), ids=lambda path: str(path.relative_to(ROOT)))
+def test_no_file_of_proxy_knows_a_helper_by_name(path: Path) -> None:
+    """What is true of a helper stands in its `Helper`, so that a new one needs no change here."""
+    if any(path.is_relative_to(ROOT / place) for place in SPEAKS_OF_HELPERS):
+        return
+    words = {node.value for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Constant)}
+    assert not words & set(HELPERS)
 
 
 # -- rooms and floors --------------------------------------------------------------------------------------------------

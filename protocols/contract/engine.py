@@ -24,7 +24,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-from protocols.contract.addresses import Host, Peers, Side, Transport
+from protocols.contract.addresses import LEAST_PORT, Host, Peers, Side, Transport
 from protocols.contract.effects import Effect, Finish
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 
@@ -165,6 +165,14 @@ class MediaOptions(Options):
     )
 
 
+class Begun(NamedTuple):
+    """Connections, or datagrams, that a server begins by itself, to where its client has told it."""
+
+    transport: Transport
+    least_port: int = LEAST_PORT
+    """Both ends have this port or a higher one."""
+
+
 @dataclass(frozen=True, slots=True)
 class Helper:
     """The registry's entry for one protocol. It stands at the bottom of the protocol's module; the registry names it in
@@ -219,6 +227,11 @@ class Helper:
     """Whether the audit log has lines for each session. Sessions that are many and short can be counted instead: they
     have one line a minute together (`sessions.counted`). Violations, pinholes and the notes of engines always have
     lines of their own."""
+    least: Mapping[str, tuple[float, str]] = field(default_factory=dict, hash=False)
+    """Name of an option -> the value of which less is allowed and yet unwise, and why. Whoever has less is told so."""
+    servers_begin: tuple[Begun, ...] = ()
+    """What servers begin towards clients because of what passes in a session. The doctor asks whether the rules of
+    others let it come; what clients begin needs no entry."""
     tunnels: Callable[[Any], bool] = lambda options: False
     """Called as tunnels(options). Tells whether engines with these options carry tunnels (`Media` of Transport.GRE).
     Then the firewall rules bring the tunnels of all hosts that such a policy names, and they pass nowhere else."""

@@ -320,6 +320,10 @@ HELPER = Helper(
     is_of_use=lambda options: options != DnsOptions(),
     options=DnsOptions,
     permits=PERMITS,
+    least={
+        "unanswered_seconds": (5, "stub resolvers wait for five seconds"),
+        "stream_idle": (10, "clients keep a connection for their next question"),
+    },
     start=DnsEngines,
     begins=_may_begin,
     idle=lambda options: options.unanswered_seconds,

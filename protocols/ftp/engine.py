@@ -43,7 +43,7 @@ from collections.abc import Callable, Sequence
 
 from protocols.contract.addresses import Malformed, Peers, Side, Transport
 from protocols.contract.effects import Effect, Splice
-from protocols.contract.engine import Engine, Helper
+from protocols.contract.engine import Begun, Engine, Helper
 from protocols.contract.pinholes import AnyGrant, PinholeEvent, Pinholes
 from protocols.ftp import commands, replies
 from protocols.ftp.options import PERMITS, FtpOptions
@@ -294,6 +294,10 @@ HELPER = Helper(
     ports=((Transport.TCP, 21),),
     options=FtpOptions,
     permits=PERMITS,
+    least={
+        "login_seconds": (10, "people type their passwords"),
+    },
+    servers_begin=(Begun(Transport.TCP),),
     start=lambda: FtpEngine,
     purposes=("ftp-data",),
     secret=re.compile(rb"^([ \t]*(?:PASS|ACCT)\b)[^\r\n]+", re.MULTILINE | re.IGNORECASE),

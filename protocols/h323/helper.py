@@ -7,7 +7,7 @@ from typing import Any
 
 from protocols.contract import live
 from protocols.contract.addresses import Peers, Transport
-from protocols.contract.engine import Engine, Helper
+from protocols.contract.engine import Begun, Engine, Helper
 from protocols.contract.pinholes import Pinholes
 from protocols.h323.answers import Answers, AnswersEngine
 from protocols.h323.calls import CallBook
@@ -69,6 +69,7 @@ HELPER = Helper(
     ports=((Transport.TCP, 1720),),
     options=H323Options,
     permits=PERMITS,
+    servers_begin=(Begun(Transport.UDP), Begun(Transport.TCP)),
     start=H323Engines,
     purposes=("rtp", "udptl", H245, T120, FORWARDED),
     roles=(Control, Called),
@@ -81,6 +82,7 @@ RAS = Helper(
     ports=((Transport.UDP, 1719),),
     options=RasOptions,
     permits=RAS_PERMITS,
+    servers_begin=(Begun(Transport.UDP), Begun(Transport.TCP)),
     start=H323Engines,
     purposes=("ras", FORWARDED),
     roles=(Answers,),

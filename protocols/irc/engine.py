@@ -34,7 +34,7 @@ from collections.abc import Mapping, Sequence
 
 from protocols.contract.addresses import Malformed, Peers, Side, Transport
 from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Splice, violation
-from protocols.contract.engine import Engine, Helper
+from protocols.contract.engine import Begun, Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Grant, PinholeEvent, Pinholes
 from protocols.irc import wire
 from protocols.irc.exchange import Exchange
@@ -290,6 +290,7 @@ HELPER = Helper(
     is_of_use=lambda options: options != IrcOptions(),
     options=IrcOptions,
     permits=PERMITS,
+    servers_begin=(Begun(Transport.TCP),),
     start=IrcEngines,
     purposes=PURPOSES,
     secret=re.compile(

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from protocols.contract.addresses import Peers, Transport
-from protocols.contract.engine import Helper
+from protocols.contract.engine import Begun, Helper
 from protocols.contract.pinholes import Pinholes
 from protocols.mgcp import wire
 from protocols.mgcp.connections import ConnectionBook
@@ -46,6 +46,7 @@ HELPER = Helper(
     ports=((Transport.UDP, 2427), (Transport.UDP, 2727)),
     options=MgcpOptions,
     permits=PERMITS,
+    servers_begin=(Begun(Transport.UDP),),
     start=MgcpEngines,
     purposes=("rtp", "udptl"),
     secret=SECRET,

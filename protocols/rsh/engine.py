@@ -27,7 +27,7 @@ from typing import Any
 
 from protocols.contract.addresses import RESERVED_PORTS, Endpoint, Malformed, Peers, Side, Transport, only
 from protocols.contract.effects import Abort, Effect, Finish, Note, Outbox, Splice, violation
-from protocols.contract.engine import Engine, Helper
+from protocols.contract.engine import Begun, Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Closed, Expect, Grant, PinholeEvent, Pinholes, Refusal
 from protocols.rsh.options import PERMITS, RshOptions
 from protocols.rsh.wire import REXEC, RSH, UNREAD, First, Strings, error, first, read_port, service_at
@@ -360,6 +360,11 @@ HELPER = Helper(
     ports=((Transport.TCP, 514), (Transport.TCP, 512)),
     options=RshOptions,
     permits=PERMITS,
+    least={
+        "handshake_seconds": (10, "servers look for their client's name first"),
+        "idle": (3600, "a command may say nothing for hours"),
+    },
+    servers_begin=(Begun(Transport.TCP, RESERVED_PORTS.start),),
     start=start,
     purposes=("rsh-stderr",),
     reserved_source=True,

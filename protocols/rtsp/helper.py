@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 
 from protocols.contract.addresses import Peers, Transport
-from protocols.contract.engine import Helper
+from protocols.contract.engine import Begun, Helper
 from protocols.contract.pinholes import Pinholes
 from protocols.rtsp.engine import RtspEngine
 from protocols.rtsp.options import PERMITS, RtspOptions
@@ -45,6 +45,7 @@ HELPER = Helper(
     ports=((Transport.TCP, 554), (Transport.TCP, 7070), (Transport.TCP, 8554)),
     options=RtspOptions,
     permits=PERMITS,
+    servers_begin=(Begun(Transport.UDP),),
     secret=SECRET,
     start=RtspEngines,
     purposes=("rtp", "stream"),

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from protocols.contract import live
 from protocols.contract.addresses import Peers, Transport
-from protocols.contract.engine import Helper, Tally
+from protocols.contract.engine import Begun, Helper, Tally
 from protocols.contract.pinholes import Pinholes
 from protocols.sip.contacts import Called
 from protocols.sip.engine import SipEngine
@@ -86,6 +86,15 @@ HELPER = Helper(
     ports=((Transport.UDP, 5060), (Transport.TCP, 5060)),
     options=SipOptions,
     permits=PERMITS,
+    least={
+        "ring_seconds": (180, "a call may ring for three minutes (RFC 3261 s.16.6, timer C)"),
+        "media_idle": (10, "a party that is silent may send nothing for longer"),
+        "call_idle": (1800, "a call without session timer has no signalling until its end"),
+        "handshake_seconds": (5, "a lost packet is repeated after seconds"),
+        "message_seconds": (5, "a lost packet is repeated after seconds"),
+        "connection_idle": (120, "keep-alives come every two minutes (RFC 5626 s.4.4.1)"),
+    },
+    servers_begin=(Begun(Transport.UDP),),
     start=SipEngines,
     purposes=("rtp", "udptl", "sip"),
     hep=1,

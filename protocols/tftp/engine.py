@@ -25,7 +25,7 @@ from dataclasses import dataclass
 
 from protocols.contract.addresses import Endpoint, Malformed, Peers, Side, Transport, only
 from protocols.contract.effects import Close, Effect, Note, Send, violation
-from protocols.contract.engine import Engine, Helper
+from protocols.contract.engine import Begun, Engine, Helper
 from protocols.contract.pinholes import AnyGrant, Expect, Grant, PinholeEvent, Pinholes, Reader, Refusal, Used
 from protocols.tftp.options import PERMITS, TftpOptions
 from protocols.tftp.policy import refused
@@ -268,6 +268,10 @@ HELPER = Helper(
     ports=((Transport.UDP, 69),),
     options=TftpOptions,
     permits=PERMITS,
+    least={
+        "open_seconds": (5, "servers that fetch a file first need ten seconds"),
+    },
+    servers_begin=(Begun(Transport.UDP),),
     start=TftpEngines,
     purposes=("tftp-transfer",),
     begins=begins,

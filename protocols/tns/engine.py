@@ -411,6 +411,11 @@ HELPER = Helper(
     ports=((Transport.TCP, 1521),),
     options=TnsOptions,
     permits=PERMITS,
+    least={
+        "handshake_seconds": (60, "Oracle's own limit is 60 s"),
+        "idle": (300, "a pool of connections is silent for longer"),
+        "hops": (1, "no redirect is followed, but clusters redirect each client; `mode: observe` leaves all alone"),
+    },
     secret=re.compile(rb"(\([ \t\r\n]*[A-Z_]*(?:PASSWORD|PASSPHRASE|TOKEN)[ \t\r\n]*=)[^)]*", re.IGNORECASE),
     start=start,
     purposes=("tns",),

@@ -26,24 +26,6 @@ _LEAST: tuple[tuple[Location, float, str], ...] = (
 )
 """Times of which less is unwise, and why."""
 
-_LEAST_OPTIONS: tuple[tuple[str, str, float, str], ...] = (
-    ("ftp", "login_seconds", 10, "people type their passwords"),
-    ("sip", "ring_seconds", 180, "a call may ring for three minutes (RFC 3261 s.16.6, timer C)"),
-    ("sip", "media_idle", 10, "a party that is silent may send nothing for longer"),
-    ("sip", "call_idle", 1800, "a call without session timer has no signalling until its end"),
-    ("sip", "handshake_seconds", 5, "a lost packet is repeated after seconds"),
-    ("sip", "message_seconds", 5, "a lost packet is repeated after seconds"),
-    ("sip", "connection_idle", 120, "keep-alives come every two minutes (RFC 5626 s.4.4.1)"),
-    ("tns", "handshake_seconds", 60, "Oracle's own limit is 60 s"),
-    ("tns", "idle", 300, "a pool of connections is silent for longer"),
-    ("tftp", "open_seconds", 5, "servers that fetch a file first need ten seconds"),
-    ("dns", "unanswered_seconds", 5, "stub resolvers wait for five seconds"),
-    ("dns", "stream_idle", 10, "clients keep a connection for their next question"),
-    ("rsh", "handshake_seconds", 10, "servers look for their client's name first"),
-    ("rsh", "idle", 3600, "a command may say nothing for hours"),
-)
-"""The same for options of helpers."""
-
 _NO_CLIENTS = ranges([*map(ip_network, ("127.0.0.0/8", "224.0.0.0/4", "::1/128", "ff00::/8"))])
 """Networks that no routed session comes from or goes to."""
 
@@ -75,13 +57,12 @@ def _times(settings: File) -> Iterator[Finding]:
 
 def _options(here: Location, policy: Policy) -> Iterator[Finding]:
     """Options of helpers that leave them no time, or no way."""
-    for helper, option, least, why in _LEAST_OPTIONS:
-        value = getattr(policy.options[helper], option) if helper in policy.options else least
-        if value < least:
-            yield (*here, "options", helper, option), f"{_number(value)} s is less than {_number(least)}: {why}"
-    if "tns" in policy.options and policy.options["tns"].hops == 0:
-        why = "a listener of a cluster redirects each client once"
-        yield (*here, "options", "tns", "hops"), f"no redirect is followed: {why}; `mode: observe` leaves all alone"
+    for helper, options in policy.options.items():
+        for option, (least, why) in REGISTRY[helper].least.items():
+            if (value := getattr(options, option)) < least:
+                unit = "" if isinstance(value, int) else " s"
+                text = f"{_number(value)}{unit} is less than {_number(least)}: {why}"
+                yield (*here, "options", helper, option), text
 
 
 def _limits(settings: File) -> Iterator[Finding]:

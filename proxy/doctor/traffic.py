@@ -11,15 +11,14 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_network
 
 from protocols.contract.addresses import Host, Network, Transport
-from proxy.config.schema import Config, Policy
+from protocols.contract.engine import Begun
+from proxy.config.schema import REGISTRY, Config, Policy
 from proxy.config.values import PortRange
 from proxy.doctor.packets import Bits, Packet
 from proxy.host import scopes
 from proxy.host.scopes import Scope, TunnelScope
 
 _HIGH = (PortRange(1024, 65535),)
-_DATA_HELPERS = {"ftp": Transport.TCP, "sip": Transport.UDP}
-"""Helpers whose servers begin data connections (active FTP) or media by themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -170,7 +169,8 @@ def of_scope(config: Config, policy: Policy, scope: Scope, links: Links) -> Traf
             )
             outward.append(towards)
             inward.append(replace(_reply(towards, "answers of servers"), interface=out, out=""))
-            inward += _begun_by_servers(policy, scope, towards, out, has_nat)
+            for begun in _servers_begin(config, policy, scope):
+                inward += _begun_by_servers(begun, towards, out, has_nat)
     unique = tuple(dict.fromkeys(inward)), tuple(dict.fromkeys(outward))
     return Traffic(policy, *unique)
 
@@ -192,27 +192,32 @@ def _reply(packet: Packet, name: str) -> Packet:
     )
 
 
-def _begun_by_servers(policy: Policy, scope: Scope, towards: Packet, out: str, has_nat: bool) -> Iterator[Packet]:
-    """Data connections and media that a server begins, and those of them that have the same addresses on both legs."""
-    for helper, transport in _DATA_HELPERS.items():
-        if policy.helpers and helper not in policy.helpers:
-            continue
-        if helper == "ftp" and scope.transport is not Transport.TCP:
-            continue
-        data = replace(
-            _reply(towards, "data connections of servers" if helper == "ftp" else "media of servers"),
-            transport=transport,
-            state="new",
-            interface=out,
-            out="",
-            source_ports=_HIGH,
-            destination_ports=_HIGH,
-        )
-        yield data
-        if helper == "ftp" and not has_nat:
-            # The server's leg and the client's leg have the same addresses and ports. Connection tracking takes them
-            # for one connection out of step.
-            yield replace(data, name="data connections with the same addresses on both legs", state="invalid")
+def _servers_begin(config: Config, policy: Policy, scope: Scope) -> Iterable[Begun]:
+    """What servers may begin in sessions of this scope, each kind once."""
+    names = [
+        entry.name for entry in config.served if entry.protocol is scope.transport and entry.name in policy.helpers
+    ]
+    return dict.fromkeys(begun for name in names for begun in REGISTRY[name].servers_begin)
+
+
+def _begun_by_servers(begun: Begun, towards: Packet, out: str, has_nat: bool) -> Iterator[Packet]:
+    """The first packet of what a server begins, and the same where it has the same addresses on both legs."""
+    is_tcp = begun.transport is Transport.TCP
+    ports = (PortRange(begun.least_port, 65535),)
+    data = replace(
+        _reply(towards, "data connections of servers" if is_tcp else "media and data of servers"),
+        transport=begun.transport,
+        state="new",
+        interface=out,
+        out="",
+        source_ports=ports,
+        destination_ports=ports,
+    )
+    yield data
+    if is_tcp and not has_nat:
+        # The server's leg and the client's leg have the same addresses and ports. Connection tracking takes them for
+        # one connection out of step.
+        yield replace(data, name="data connections with the same addresses on both legs", state="invalid")
 
 
 def of_config(config: Config, links: Links) -> list[Traffic]:

@@ -43,7 +43,7 @@ def test_values_that_are_too_small_or_never_reached(load: Load, text: str, warni
 @pytest.mark.parametrize(
     ("options", "warning"),
     [
-        ("tns: {hops: 0}", "tns.hops: no redirect is followed: a listener of a cluster redirects each client once"),
+        ("tns: {hops: 0}", "tns.hops: 0 is less than 1: no redirect is followed, but clusters redirect each client"),
         ("tns: {handshake_seconds: 5}", "tns.handshake_seconds: 5 s is less than 60: Oracle's own limit is 60 s"),
         ("sip: {ring_seconds: 20}", "sip.ring_seconds: 20 s is less than 180"),
         ("sip: {call_idle: 1m}", "sip.call_idle: 60 s is less than 1800"),

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
+from protocols.contract.addresses import Transport
 from proxy.config import reading
+from proxy.config.schema import Config, HelperEntry
+from proxy.config.values import PortRange
 from proxy.doctor.findings import Trouble
 from proxy.doctor.firewall import Firewall
 from tests.harness.firewalls import (
@@ -172,6 +175,40 @@ def test_on_the_home_router_the_order_matters_for_ipv6() -> None:
     (found,) = judge(base("input", invalid, ours, policy="drop"), config)
     assert found.detail.endswith("drops data connections with the same addresses on both legs (IPv6)")
     assert found.remedy.startswith("nft insert rule inet t c ")
+
+
+@pytest.mark.parametrize(
+    ("name", "protocol", "told"),
+    [
+        ("ftp", "tcp", ["data connections of servers"]),
+        ("sip", "udp", ["media and data of servers"]),
+        ("tftp", "udp", ["media and data of servers"]),
+        ("rtsp", "tcp", ["media and data of servers"]),
+        ("h323", "tcp", ["media and data of servers", "data connections of servers"]),
+        ("rsh", "tcp", ["data connections of servers"]),
+        ("tns", "tcp", []),
+        ("dns", "udp", []),
+    ],
+)
+def test_what_servers_begin_has_to_be_let_in(name: str, protocol: str, told: list[str]) -> None:
+    """What clients begin, and all answers, are let in here."""
+    entry = HelperEntry(id=1, name=name, protocol=Transport(protocol), ports=(PortRange(21, 21),))
+    from_clients = [match(IIFNAME, "lan0"), ACCEPT]
+    answers = [match(STATE, ["established", "related", "invalid"], "in"), ACCEPT]
+    found = judge(base("input", from_clients, answers, policy="drop"), Config(helpers=(entry,), policies=(LAN,)))
+    assert [item.detail for item in found] == [
+        f"nft inet t c: its policy drop drops {', '.join(told)} (IPv4 and IPv6)" for _ in range(bool(told))
+    ]
+
+
+def test_a_reserved_port_of_a_server_is_not_covered_by_a_rule_for_high_ports() -> None:
+    high = [match({"payload": {"protocol": "tcp", "field": "dport"}}, {"range": [1024, 65535]}), ACCEPT]
+    from_clients = [match(IIFNAME, "lan0"), ACCEPT]
+    answers = [match(STATE, ["established", "related", "invalid"], "in"), ACCEPT]
+    firewall = base("input", from_clients, answers, high, policy="drop")
+    for name, is_found in (("ftp", False), ("rsh", True)):
+        entry = HelperEntry(id=1, name=name, protocol=Transport.TCP, ports=(PortRange(21, 21),))
+        assert bool(judge(firewall, Config(helpers=(entry,), policies=(LAN,)))) is is_found
 
 
 # -- output -----------------------------------------------------------------------------------------------------------
