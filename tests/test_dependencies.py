@@ -53,7 +53,7 @@ def test_what_comes_from_npm_is_pinned_by_hashes_whatever_registry_it_comes_from
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(300)
+@pytest.mark.timeout(900)
 @pytest.mark.skipif(not PYTHON.exists(), reason="`tools/setup --test` makes the environment of the oldest versions")
 def test_command_configuration_and_control_work_with_them() -> None:
     places = [f"tests/proxy/{place}" for place in PLACES]

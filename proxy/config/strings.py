@@ -5,6 +5,8 @@ from __future__ import annotations
 import ast
 import inspect
 import textwrap
+from collections.abc import Mapping
+from functools import cache
 from itertools import pairwise
 
 
@@ -12,10 +14,18 @@ def strings_under_fields(cls: type) -> dict[str, str]:
     """What stands under each field, by the field's name, also in the classes that `cls` stands on."""
     found: dict[str, str] = {}
     for each in reversed(cls.__mro__[:-1]):
-        tree = ast.parse(textwrap.dedent(inspect.getsource(each))).body[0]
-        assert isinstance(tree, ast.ClassDef)
-        for field, below in pairwise(tree.body):
-            match field, below:
-                case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
-                    found[name] = inspect.cleandoc(text)
+        found.update(_strings_of(each))
+    return found
+
+
+@cache
+def _strings_of(cls: type) -> Mapping[str, str]:
+    """The same of one class alone. All settings stand on one large class of pydantic, which is read once."""
+    found: dict[str, str] = {}
+    tree = ast.parse(textwrap.dedent(inspect.getsource(cls))).body[0]
+    assert isinstance(tree, ast.ClassDef)
+    for field, below in pairwise(tree.body):
+        match field, below:
+            case ast.AnnAssign(target=ast.Name(id=name)), ast.Expr(value=ast.Constant(value=str(text))):
+                found[name] = inspect.cleandoc(text)
     return found

@@ -67,9 +67,10 @@ def test_schema_describes_every_option_of_every_helper() -> None:
 
 def test_an_option_that_would_let_something_pass_is_one_of_its_helper() -> None:
     """`explain` shows it as a line for the policy."""
-    fields = json_schema()["$defs"]["Options"]["properties"]
+    schema = json_schema()
+    options = schema["$defs"]["Options"]["properties"]
     for name, helper in REGISTRY.items():
-        known = _resolved(fields[name], json_schema())["properties"]
+        known = _resolved(options[name], schema)["properties"]
         for word, option in helper.permits.items():
             (written,) = yaml.safe_load(f"options: {{{name}: {{{option}}}}}")["options"][name]
             assert written in known, f"{name}: {word}"

@@ -79,7 +79,8 @@ def test_forged_sources_fill_no_log_either() -> None:
     assert log.read()[-1]["rule"] == "another"
 
 
-def test_budgets_of_those_who_are_gone_make_room() -> None:
+def test_budgets_of_those_who_are_gone_make_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sampling, "MOST_SOURCES", 500)
     log = Written()
     for number in range(3 * sampling.MOST_SOURCES):
         log.violate(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}:5060", times=VIOLATIONS + 1)
