@@ -3,6 +3,7 @@ what is measured of them is judged."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from dataclasses import replace
 
@@ -10,7 +11,7 @@ import pytest
 
 from protocols import HELPERS
 from tests.netns.namespaces import needs_root
-from tools.bench import case_tftp, helpers, tunnels
+from tools.bench import case_tftp, helpers, streams, tunnels
 from tools.bench.cases import CASES
 from tools.bench.helpers import CROWDED, KERNEL, PINHOLE, PLAIN, Effort, Figures, Found, Report
 from tools.bench.ways import give_order, start_program
@@ -46,6 +47,16 @@ def test_packets_of_a_tunnel_are_measured_both_ways() -> None:
     report = tunnels.run(tunnels.Effort(rounds=2, packets=100), lambda text: None)
     assert [row[1] for row in tunnels.rows(report)] == [str(size) for size in tunnels.SIZES] * 2
     assert all(0 < seconds < 0.01 for sizes in report.cpu.values() for cpu in sizes.values() for seconds in cpu)
+
+
+@pytest.mark.netns
+@pytest.mark.slow
+@needs_root
+def test_streams_of_two_helpers_are_measured_by_both_paths() -> None:
+    report = streams.run(streams.Effort(rounds=2, packets=200), lambda text: None)
+    pairs = [(path, helper) for path, helper, _ in streams.rows(report)]
+    assert pairs == list(itertools.product(streams.PATHS, (streams.SIP, streams.RTSP)))
+    assert all(0 < seconds < 0.01 for helpers in report.cpu.values() for cpu in helpers.values() for seconds in cpu)
 
 
 def test_every_helper_has_a_case_that_comes_to_a_port_of_its_own() -> None:

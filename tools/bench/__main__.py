@@ -25,6 +25,7 @@ from tools.bench import (
     real_call,
     sip,
     start,
+    streams,
     tns,
     tunnels,
     versus,
@@ -109,6 +110,7 @@ _add(
 )
 _add("packets", kernel_path, printing.show_packets, "Media in the kernel beside plain forwarding: CPU of a packet.")
 _add("tunnels", tunnels, printing.show_tunnels, "Packets of GRE: what one costs, and how many a processor carries.")
+_add("streams", streams, printing.show_streams, "Media of RTSP beside SIP's: CPU of a packet, by both paths.")
 _add("call", real_call, printing.show_call, "A call of three minutes, with its audio: CPU of the gateway's processes.")
 _add("media", media, printing.show_media, "All that is wanted of media in the kernel: `packets` and `call`.")
 _add(

@@ -8,7 +8,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import audio, ftp, helpers, kernel_path, media, real_call, sip, tns, tunnels, versus
+from tools.bench import audio, ftp, helpers, kernel_path, media, real_call, sip, streams, tns, tunnels, versus
 from tools.bench.figures import figure
 from tools.bench.ftp import GIB, Figures
 from tools.bench.rounds import Bar, percentile_99, ratio
@@ -105,6 +105,15 @@ def show_tunnels(report: tunnels.Report, console: Console) -> None:
     _show_bars(report.bars, console)
 
 
+def show_streams(report: streams.Report, console: Console) -> None:
+    console.print(f"{report.machine}; medians of {report.effort.rounds} rounds, with their 95 % ranges.")
+    table = Table("path", "helper", "CPU of a packet, µs")
+    for row in streams.rows(report):
+        table.add_row(*row)
+    console.print(table)
+    _show_bars(report.bars, console)
+
+
 def show_call(report: real_call.Report, console: Console) -> None:
     console.print(f"{report.machine}; medians of {report.effort.rounds} rounds.")
     table = Table("CPU of", *report.figures)
@@ -142,9 +151,9 @@ def show_sip(report: sip.Report, console: Console) -> None:
     every = report.figures.values()
     table.add_row("calls a second", *(figure(median(figures.rate)) if figures.rate else "" for figures in every))
     table.add_row("CPU of a call, ms", *(_cpu_of_call(figures) for figures in every))
-    for streams in sip.STREAMS:
-        heard = [figures.audio[streams] for figures in every]
-        for row in audio.rows(heard, report.figures[sip.FORWARDING].audio[streams], streams):
+    for number in sip.STREAMS:
+        heard = [figures.audio[number] for figures in every]
+        for row in audio.rows(heard, report.figures[sip.FORWARDING].audio[number], number):
             table.add_row(*row)
     console.print(table)
     held = report.held
