@@ -34,8 +34,8 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMAND = (sys.executable, "-m", "proxy")
 WRITE_SECONDS = 1
 """For lines of log to be written, which is done every 20 ms."""
-START_SECONDS = 20
-LONGEST_WAIT_SECONDS = 20
+LONGEST_WAIT_SECONDS = 60
+"""For what is sure to come, whatever else the machine has to do."""
 KernelPath = Literal["off", "tcx", "clsact"]
 """Whether media passes in the kernel, and by which way the program is attached there."""
 KERNEL_PATH: KernelPath = "off"
@@ -116,7 +116,7 @@ class Daemon:
         started = len(self.audit("daemon.started"))
         self._is_to_end = False
         self._process = self._begin(("run", "-c", str(self.config), *words), limits)
-        for _ in _ticks(START_SECONDS * (4 if self._under else 1)):
+        for _ in _ticks(LONGEST_WAIT_SECONDS * (4 if self._under else 1)):
             if len(self.audit("daemon.started")) > started:
                 return
             if self._process.poll() is not None:

@@ -18,6 +18,8 @@ from typing import Any, Literal
 from tools.lab.capture import Capture
 from tools.lab.janitor import NAMESPACES
 
+START_SECONDS = 90.0
+"""For a program to begin, whatever else the machine has to do. One that ends instead is not waited for."""
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -156,7 +158,11 @@ class Host:
                 yield state, queues
 
     def wait_until_bound(
-        self, transport: Literal["tcp", "udp"], port: int, process: subprocess.Popen[Any], seconds: float
+        self,
+        transport: Literal["tcp", "udp"],
+        port: int,
+        process: subprocess.Popen[Any],
+        seconds: float = START_SECONDS,
     ) -> None:
         """Until the process, or what it started, does so. TimeoutError when it has ended before, or time has passed."""
         end = time.monotonic() + seconds

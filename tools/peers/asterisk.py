@@ -215,7 +215,7 @@ def asterisk(
         with log.open("wb") as output:
             process = host.popen(command, stdout=output, stderr=output, env=_environment(folder))
         try:
-            host.wait_until_bound("tcp", PORT, process, SECONDS)
+            host.wait_until_bound("tcp", PORT, process)
             found = Asterisk(host, folder)
             found.wait_for("Asterisk Ready.")
             if gatekeeper is not None:

@@ -226,7 +226,7 @@ def phone(
         made_phone = Phone(host, at.version, user, directory, process)
         made_phone.played, made_phone.media_ports = played, media
         try:
-            host.wait_until_bound("tcp", _CONTROL_PORT + number, process, SECONDS)
+            host.wait_until_bound("tcp", _CONTROL_PORT + number, process)
             with host.inside():
                 made_phone.connect(_CONTROL_PORT + number)
             with contextlib.closing(made_phone):

@@ -84,7 +84,7 @@ def _serving(host: Host, files: dict[str, str], command: Callable[[Path], Sequen
             process = host.popen(command(home), stdout=output, stderr=output, cwd=made)
         try:
             for transport in ("udp", "tcp"):
-                host.wait_until_bound(transport, PORT, process, SECONDS)
+                host.wait_until_bound(transport, PORT, process)
             yield
         except TimeoutError as late:
             raise RuntimeError((home / "log").read_text()) from late

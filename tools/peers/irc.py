@@ -79,7 +79,7 @@ def _server(config: str, command: Callable[[Path], Sequence[str]]) -> Serve:
             with (Path(made) / "log").open("wb") as output:
                 process = host.popen(command(path), stdout=output, stderr=output, cwd=made)
             try:
-                host.wait_until_bound("tcp", PORT, process, SECONDS)
+                host.wait_until_bound("tcp", PORT, process)
                 yield
             finally:
                 host.end(process, SECONDS)

@@ -117,7 +117,7 @@ def kamailio(host: Host, record_route: bool = True) -> Iterator[None]:
             environment = os.environ | {"LD_LIBRARY_PATH": str(libraries)}
             process = host.popen(command, stdout=output, stderr=output, cwd=directory, env=environment)
         try:
-            host.wait_until_bound("tcp", 5060, process, SECONDS)
+            host.wait_until_bound("tcp", 5060, process)
             yield
         except TimeoutError as error:
             raise RuntimeError(f"kamailio does not start: {log.read_text(errors='replace')[-3000:]}") from error

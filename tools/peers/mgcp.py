@@ -64,7 +64,7 @@ def osmo_mgw(host: Host, address: Address, domain: str = DOMAIN) -> Iterator[Pat
         with log.open("wb") as output:
             process = host.popen([programs.program("osmo-mgw"), "-c", str(config)], stdout=output, stderr=output)
         try:
-            host.wait_until_bound("udp", GATEWAY_PORT, process, SECONDS)
+            host.wait_until_bound("udp", GATEWAY_PORT, process)
             yield log
         finally:
             host.end(process, SECONDS)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 from protocols.pmap.wire import number, record
 from tools.lab import Host
+from tools.lab.host import START_SECONDS
 from tools.peers import programs
 from tools.peers.ftp import SECONDS
 from tools.peers.programs import UNPACKED
@@ -113,7 +114,7 @@ def _serving(host: Host, script: str, port: int) -> Iterator[Server]:
             command = ["unshare", "--mount", "--pid", "--fork", "--kill-child", "sh", "-c", f"{text}\nwait"]
             process = host.popen(command, stdout=output, stderr=output)
         try:
-            host.wait_until_bound("tcp", PORT, process, SECONDS)
+            host.wait_until_bound("tcp", PORT, process)
             yield Server(host, home)
         finally:
             host.end(process, 0)  # all of them are killed with the first one
@@ -130,7 +131,7 @@ def portmapper(host: Host) -> Iterator[Server]:
 def file_server(host: Host, port: int = 0) -> Iterator[Server]:
     """rpcbind with all services registered. `port` is that of NFS; 0: the kernel chooses."""
     with _serving(host, _PORTMAPPER + _FILES, port) as server:
-        end = time.monotonic() + SECONDS
+        end = time.monotonic() + START_SECONDS
         while not server.is_registered():
             if time.monotonic() > end:
                 raise TimeoutError(f"{host.name}: the file server has not registered")

@@ -71,7 +71,7 @@ def pptpd(host: Host, address: IPv4Address | IPv6Address) -> Iterator[Server]:
         with (directory / "log").open("wb") as output:
             process = host.popen(command, stdout=output, stderr=output)
         try:
-            host.wait_until_bound("tcp", PORT, process, SECONDS)
+            host.wait_until_bound("tcp", PORT, process)
             yield Server(host, directory, process)
         finally:
             host.end(process, SECONDS)

@@ -70,7 +70,7 @@ def _server(name: str, rshd: Path, rexecd: Path | None = None) -> Serve:
                 process = host.popen(_mounted(directory, [INETD, "-d", directory / "inetd.conf"]), stderr=output)
             try:
                 for port in {port for port, *_ in services}:
-                    host.wait_until_bound("tcp", port, process, SECONDS)
+                    host.wait_until_bound("tcp", port, process)
                 yield Server(name, host, home)
             finally:
                 host.end(process, SECONDS)

@@ -89,7 +89,7 @@ def gst_server(host: Host) -> Iterator[None]:
         command = [SYSTEM_PYTHON, str(Path(__file__).with_name("gst_rtsp.py")), str(PORT), str(LOCKED_PORT)]
         process = host.popen(command, stdout=output, stderr=output, env=_gstreamer())
         try:
-            host.wait_until_bound("tcp", LOCKED_PORT, process, SECONDS)
+            host.wait_until_bound("tcp", LOCKED_PORT, process)
             yield
         finally:
             host.end(process, SECONDS)
@@ -112,7 +112,7 @@ def vlc_server(host: Host) -> Iterator[None]:
             command, env=environment, user="nobody", group="nogroup", cwd="/", stdout=null, stderr=null
         )
         try:
-            host.wait_until_bound("tcp", VLC_PORT, process, SECONDS)
+            host.wait_until_bound("tcp", VLC_PORT, process)
             yield
         finally:
             host.end(process, 1)

@@ -93,7 +93,7 @@ def _serving(host: Host, script: str, seconds: float, ports: int) -> Iterator[Se
             try:
                 host.wait_until_bound("tcp", PORT, process, seconds)
                 for port in range(49152, 49152 + ports):
-                    host.wait_until_bound("tcp", port, process, SECONDS)
+                    host.wait_until_bound("tcp", port, process)
             except TimeoutError as late:
                 output.seek(0)
                 raise CallFailed(output.read().decode(errors="replace")[-2000:]) from late

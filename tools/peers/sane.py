@@ -69,7 +69,7 @@ def saned(host: Host, trusted: Iterable[Address], asks_for_user: bool = False, s
         with (config / "log").open("wb") as log:
             process = host.popen(command, stdout=log, stderr=log, env=_environment(config), cwd=config)
         try:
-            host.wait_until_bound("tcp", PORT, process, SECONDS)
+            host.wait_until_bound("tcp", PORT, process)
             yield Server(host, config)
         finally:
             host.end(process, SECONDS)

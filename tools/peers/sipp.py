@@ -152,7 +152,7 @@ def call(
         words = ["-sf", str(directory / "answer.xml"), "-rtp_echo"]
         with _sipp(callee, of_callee, transport, directory / "callee", *words) as answering:
             try:
-                callee.wait_until_bound(transport, 5060, answering, SECONDS)
+                callee.wait_until_bound(transport, 5060, answering)
             except TimeoutError as error:
                 raise CallFailed(f"sipp does not listen: {_said(directory / 'callee')}") from error
             words = ["-sf", str(scenario), f"{_text(dialled)}:5060", "-m", str(calls), "-l", "1"]
