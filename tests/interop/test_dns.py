@@ -10,7 +10,7 @@ import pytest
 
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways
-from tools.lab.gateways import ROLES, Gateway, Role
+from tools.lab.gateways import HIDING, ROLES, Gateway, Role
 from tools.peers import dns
 from tools.peers.dns import CLIENTS, MANY, SERVERS
 
@@ -100,6 +100,15 @@ class TestOneServer:
         for options in (("-c", "2"), ("-c", "100", "-q", "200")):
             done = dns.perform(gateway.client, gateway.dialled(4), questions, 1000, *options)
             assert (done.sent, done.lost) == (2000, 0)
+
+    @pytest.mark.parametrize("gateway", [HIDING], indirect=True, ids=[HIDING.name])
+    def test_nothing_is_lost_of_a_hundred_thousand(self, gateway: Gateway) -> None:
+        """Through ports that pinhole chooses. Most are asked by few ports, whose sessions stand all the while: of many
+        ports each one's session is over and begins anew all the time, which takes longer."""
+        questions = ["www.example A", "nobody.example A"]
+        for options, rounds in ((("-c", "2"), 37_500), (("-c", "100", "-q", "200"), 12_500)):
+            done = dns.perform(gateway.client, gateway.dialled(4), questions, rounds, *options)
+            assert (done.sent, done.lost) == (2 * rounds, 0)
 
     def test_sessions_are_counted_and_not_told_one_by_one(self, gateway: Gateway) -> None:
         dns.dig(gateway.client, gateway.dialled(4), "www.example", "A")
