@@ -18,7 +18,7 @@ import pytest
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways
 from tools.lab.bad_link import Fate, bad_link
-from tools.lab.gateways import ROLES, ROUTING, Gateway, Role
+from tools.lab.gateways import HIDING, ROLES, ROUTING, Gateway, Role
 from tools.peers import tftp
 from tools.peers.ftp import TransferFailed
 from tools.peers.tftp import ATFTP, CLIENTS, CURL, READING, TFTP_HPA, TFTPY, WRITING, Client, Server
@@ -31,6 +31,10 @@ LOST = frozenset((6, 30, 47))
 """Datagrams of a transfer in windows that its line loses: request, OACK and ACK come before the first window, so 6 is
 its third block. Which one is lost is not left to chance: behind the last ACK nobody speaks any more, so where that one
 is lost the log tells of the transfer half a minute later (TF17)."""
+NUMBERS = 1 << 16
+"""As many block numbers as there are (TF6)."""
+LONG_SECONDS = 45
+"""For a file of more blocks than that, which takes some four."""
 IN_A_ROW, AT_ONCE = 200, 500
 CROWD = "10.50.0.0/16"
 """Addresses of clients that stand behind the client's host."""
@@ -50,6 +54,9 @@ WINDOWED = Client(
         "1",
     ],
     ATFTP.put,
+)
+WIDE = Client(
+    "atftp", lambda at, remote, local: [*ATFTP.get(at, remote, local), "--option", "windowsize 64"], ATFTP.put
 )
 
 
@@ -236,6 +243,24 @@ def test_a_window_of_blocks_comes_whole_over_a_line_that_loses_some(
         assert (line["window"], line["bytes"]) == (8, 30_000)
         assert counts.lost == len(LOST)
         assert line["repeated"]
+
+
+def test_a_file_of_more_blocks_than_there_are_numbers_comes_whole(
+    standing: Callable[[Role], Gateway], tmp_path: Path
+) -> None:
+    """TF6: behind block 65535 comes 0. Each block says which one it is, so that none can stand for another. In windows,
+    because one block at a time takes three times as long."""
+    gateway = standing(HIDING)
+    content = b"".join(number.to_bytes(4) * 128 for number in range(NUMBERS + 100)) + b"end"
+    with tftp.atftpd(gateway.server) as server:
+        (server.home / "numbers").write_bytes(content)
+        before = len(gateway.daemon.audit("tftp.transfer"))
+        WIDE.read(gateway.client, gateway.dialled(4), "numbers", tmp_path / "file", LONG_SECONDS)
+        assert (tmp_path / "file").read_bytes() == content
+        moved(gateway, before, "read", "numbers")
+        line = gateway.daemon.audit("tftp.transfer")[-1]
+        assert (line["bytes"], line["blocks"], line["window"]) == (len(content), NUMBERS + 101, 64)
+    (tmp_path / "file").unlink()
 
 
 def test_without_its_helper_no_file_comes(tmp_path: Path) -> None:

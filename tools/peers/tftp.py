@@ -131,19 +131,19 @@ class Client:
     versions: tuple[int, ...] = (4, 6)
     """Of IP, that it speaks."""
 
-    def read(self, host: Host, at: Address, remote: str, local: Path) -> None:
+    def read(self, host: Host, at: Address, remote: str, local: Path, seconds: float = SECONDS) -> None:
         """Raises TransferFailed."""
-        _run(host, self.get(at, remote, local))
+        _run(host, self.get(at, remote, local), seconds)
 
     def write(self, host: Host, at: Address, local: Path, remote: str) -> None:
         """Raises TransferFailed."""
         _run(host, self.put(at, local, remote))
 
 
-def _run(host: Host, command: Sequence[str]) -> None:
+def _run(host: Host, command: Sequence[str], seconds: float = SECONDS) -> None:
     process = host.popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     try:
-        said, _ = process.communicate(timeout=SECONDS)
+        said, _ = process.communicate(timeout=seconds)
     except subprocess.TimeoutExpired as late:
         host.end(process, SECONDS)
         raise TransferFailed(f"{command[0]}: no end") from late
