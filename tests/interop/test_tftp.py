@@ -18,7 +18,7 @@ import pytest
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways
 from tools.lab.bad_link import Fate, bad_link
-from tools.lab.gateways import HIDING, ROLES, ROUTING, Gateway, Role
+from tools.lab.gateways import HIDING, ROLES, Gateway, Role
 from tools.peers import tftp
 from tools.peers.ftp import TransferFailed
 from tools.peers.tftp import ATFTP, CLIENTS, CURL, READING, TFTP_HPA, TFTPY, WRITING, Client, Server
@@ -228,11 +228,8 @@ class Machine:
         self.is_done = len(data) < 516
 
 
-def test_a_window_of_blocks_comes_whole_over_a_line_that_loses_some(
-    standing: Callable[[Role], Gateway], tmp_path: Path
-) -> None:
+def test_a_window_of_blocks_comes_whole_over_a_line_that_loses_some(gateway: Gateway, tmp_path: Path) -> None:
     """RFC 7440, and TF5: of a window that is cut the log counts each block once."""
-    gateway = standing(ROUTING)
     with tftp.atftpd(gateway.server) as server:
         (server.home / "windowed").write_bytes(os.urandom(30_000))
         with bad_link(gateway.lab, "lan0-0", Fate(lost_ones=LOST), random.Random(0)) as counts:
