@@ -4,6 +4,7 @@ IR6, IR9, IR13, IR14, IR16, IR17, IR18, IR20, IR24; CVE-2022-2663, VU#230307).""
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -139,6 +140,33 @@ def test_a_line_may_come_in_pieces_and_several_in_one(gate: Site) -> None:
         for listener in (one, other):
             comes(gate.stranger, announced(talk.heard()), listener)
     gate.quiet()
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        (b"../x\x1b[2J", r"../x\x1b[2J"),
+        (b'"../../my \x1b]0;x\x07.txt"', r"../../my \x1b]0;x\x07.txt"),
+        (b'"..\\\\up\x10n\x7f"', r"..\\up\n\x7f"),
+    ],
+    ids=["a path", "quoted", "escaped"],
+)
+def test_a_name_goes_on_as_it_came_and_the_log_tells_it_without_control_bytes(
+    gate: Site, name: bytes, told: str
+) -> None:
+    """IR7: it is for the receiver's client to judge. Whoever reads the log at a terminal sees text."""
+    with gate.talk() as talk, waiting(gate.client, 5000) as listener:
+        talk.say(b"PRIVMSG bob :\x01DCC SEND %b %b 5000 12345\x01\r\n" % (name, number(talk.own).encode()))
+        heard = talk.heard()
+        before, address, port, after = heard.rsplit(b" ", 3)
+        assert (before, after) == (b"PRIVMSG bob :\x01DCC SEND " + name, b"12345\x01")
+        at = socket.inet_ntoa(int(address).to_bytes(4)), int(port)
+        assert (at == (talk.own, 5000)) == (not gate.is_hidden)
+        comes(gate.stranger, at, listener)
+    gate.quiet()
+    for event in ("irc.dcc", "irc.transfer"):
+        assert gate.daemon.wait_for(event, file=told)["type"] == "SEND"
+    assert not re.search(rb"[^\n -~]", gate.daemon.log.read_bytes())
 
 
 def test_users_behind_one_gateway_find_each_other(gate: Site) -> None:
