@@ -1,9 +1,10 @@
 """Requests in the name of hosts that have not sent them (TF22): with a forged source a small request makes a server
 send its answer to somebody else, and repeat it some times.
 
-Such a victim says nothing to the answer, so answers are counted that nobody took up. What no server answers is none of
-them: it reaches nobody. Who forges requests to a server that answers from port 69 can forge the ACK as well, and is not
-found out; where the server takes another port, it is one that he does not hear of.
+Such a victim says nothing to the answer, or that it knows of no such transfer, so answers are counted that nobody took
+up. What no server answers is none of them: it reaches nobody. Who forges requests to a server that answers from port 69
+can forge the ACK as well, and is not found out; where the server takes another port, it is one that he does not hear
+of.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Guard:
         return server if client not in self._known and self._count(server, now) >= most else None
 
     def unheard(self, client: Host, server: Host, now: float) -> None:
-        """The server has answered, and the client has said nothing to that for some seconds."""
+        """The server has answered, and the client has said nothing to that for some seconds, or that it did not ask."""
         for host in (client, server):
             count = self._count(host, now)
             since, _ = self._unheard.pop(host) if count else (now, 0)

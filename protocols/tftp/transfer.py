@@ -74,6 +74,7 @@ class Transfer:
         "_window",
         "is_answered",
         "is_dallying",
+        "is_disowned",
         "is_taken_up",
         "most_bytes",
         "request",
@@ -95,6 +96,8 @@ class Transfer:
         """Whether it is over, and counted as one that stands behind its end."""
         self.is_answered = False
         """Whether the server has said something."""
+        self.is_disowned = False
+        """Whether the client has said to the server's answer that it asked for none."""
         self._asked_again = 0
         self._awaited = 1
         """The number of the block that comes next."""
@@ -136,7 +139,9 @@ class Transfer:
             if not self.is_answered:
                 self.is_answered, self._unheard_at = True, now + UNHEARD_SECONDS
         elif self.is_answered:  # what was sent before shows nothing: who forges a request can forge more
-            self.is_taken_up, self._unheard_at = True, None
+            # As the first word it says that nothing was asked for. PXE ends with other codes when it asks for a size.
+            self.is_disowned = not self.is_taken_up and _is_unknown(data)
+            self.is_taken_up, self._unheard_at = not self.is_disowned, None
         if self.result is not None:
             # Behind an ERROR nothing comes any more, and behind two nothing is asked for again, either (TF16).
             is_last = opcode(data) == Opcode.ERROR
@@ -149,7 +154,8 @@ class Transfer:
         if self.result is not None:
             # The last ACK may be lost, and asked for once more. Until then the session of the transfer stands (TF16).
             self._ends_at = now + max(DALLY_SECONDS, 2.0 * self._timeout)
-            return (Send(side.other, data), self._told(now))
+            ended = (Send(side.other, data), self._told(now))
+            return (*ended, Close("finished")) if self.is_disowned else ended
         return (Send(side.other, data), *told) if told else (Send(side.other, data),)
 
     @property
@@ -262,6 +268,11 @@ class Transfer:
             if self.result == "complete" and is_other:
                 facts["size_mismatch"] = True
         return Note("tftp.transfer", facts)
+
+
+def _is_unknown(data: bytes) -> bool:
+    """Whether an end says that it knows of no such transfer (RFC 1350 s.4)."""
+    return opcode(data) == Opcode.ERROR and read_error(data)[0] == Code.UNKNOWN_TRANSFER
 
 
 def direction(request: Request) -> str:

@@ -78,6 +78,8 @@ class UnderWay:
         if transfer.result is None or was_over:
             return effects
         self.forget(ends, transfer)
+        if transfer.is_disowned:
+            self.guard.unheard(ends.client.host, ends.server.host, now)
         if isinstance(effects[-1], Close):
             return effects
         if self._dallying.get(ends.client.host, 0) >= MAX_DALLYING:

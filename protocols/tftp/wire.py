@@ -33,6 +33,7 @@ class Code(IntEnum):
     UNDEFINED = 0
     ACCESS_VIOLATION = 2
     DISK_FULL = 3
+    UNKNOWN_TRANSFER = 5
 
 
 Options = tuple[tuple[str, bytes], ...]

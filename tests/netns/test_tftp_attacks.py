@@ -260,6 +260,23 @@ def test_who_asks_and_asks_hinders_nobody_else(site: Site) -> None:
         client.sock.close()
 
 
+def test_who_says_that_it_has_not_asked_hears_no_more(site: Site) -> None:
+    """TF22, TF7: the victim of a forged request answers what the server sends it with an ERROR. The server is told, and
+    even if it goes on nothing more comes through."""
+    victim, server = End(site, site.lab.client_stranger), site.answering()
+    forge(site, str(site.lab.client_stranger.v4), victim.port, rrq("disowned"))
+    seen = site.listening.hear()[1]
+    server.send(data(1, BLOCK), seen)
+    packet, at = victim.hear()
+    assert packet == data(1, BLOCK)
+    victim.send(unknown := b"\0\5\0\5unknown transfer\0", at)
+    assert server.hear()[0] == unknown
+    assert site.transfer("disowned")["result"] == "error 5 unknown transfer"
+    for number in (1, 2):
+        server.send(data(number, BLOCK), seen)
+    assert victim.hears_nothing()
+
+
 def test_answers_to_forged_requests_come_to_an_end(site: Site) -> None:
     """TF22: the neighbour of a victim asks in its name. What comes to the victim is bounded, and a machine that has
     booted before is served all the while."""

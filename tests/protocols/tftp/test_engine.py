@@ -24,6 +24,7 @@ RRQ = b"\0\1boot.img\0octet\0"
 WRQ = b"\0\2backup\0octet\0"
 DATA = b"\0\3\0\1last"
 ACK = b"\0\4\0\1"
+UNKNOWN = b"\0\5\0\5no such transfer\0"
 PORT = 2070
 """Of the client."""
 
@@ -426,6 +427,17 @@ def test_answers_that_nobody_takes_up_end_what_is_asked_in_a_clients_name(from_i
     assert refused.sent(SERVER) == refused.sent(CLIENT) == b""
     later = forged.request("198.51.100.9", now=WINDOW_SECONDS + UNHEARD_SECONDS)
     assert later.violations() == []
+
+
+@pytest.mark.parametrize("from_its_port", [False, True])
+def test_answers_to_which_a_victim_says_that_it_has_not_asked_are_counted_as_well(from_its_port: bool) -> None:
+    """TF22: whoever protests is no worse off than who is silent."""
+    forged = Reflected()
+    for port in (40001, 40002):
+        answered = forged.answer(forged.request("198.51.100.9", port), from_its_port)
+        answered.receive(CLIENT if from_its_port else SERVER, UNKNOWN)
+        assert answered.effects[-1] == Close("finished")
+    assert forged.request("198.51.100.9").violations() == ["tftp.reflection"]
 
 
 def test_a_client_that_has_taken_an_answer_up_is_served_while_its_server_is_misused() -> None:

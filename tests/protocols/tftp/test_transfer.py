@@ -199,6 +199,23 @@ def test_what_an_end_may_not_send_goes_nowhere_and_is_told_once(
     assert not (transfer.is_answered or transfer.is_taken_up)
 
 
+def test_who_says_that_nothing_was_asked_for_has_its_error_passed_on_and_hears_no_more() -> None:
+    """TF22: as its first word. Later on it is the end of a transfer that was asked for, like any other ERROR."""
+    unknown = b"\0\5\0\5who are you?\0"
+    forged = reading()
+    forged.receive(SERVER, data(1, 512), 0.0)
+    passed, note, closed = forged.receive(CLIENT, unknown, 0.1)
+    assert (passed, closed) == (Send(SERVER, unknown), Close("finished"))
+    assert isinstance(note, Note) and note.facts["result"] == "error 5 who are you?"
+    assert forged.is_disowned and not forged.is_taken_up
+    for first in (ack(1), b"\0\5\0\0I know its size now\0"):
+        asked = reading()
+        asked.receive(SERVER, data(1, 512), 0.0)
+        asked.receive(CLIENT, first, 0.1)
+        assert Close("finished") not in asked.receive(CLIENT, ack(1), 0.2)
+        assert asked.is_taken_up and not asked.is_disowned
+
+
 def test_a_second_error_is_the_end_at_once() -> None:
     """TF16."""
     error = b"\0\5\0\0enough\0"
