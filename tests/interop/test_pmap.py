@@ -115,7 +115,8 @@ def test_a_server_that_has_started_anew_is_found_where_it_is_now(tmp_path: Path)
 
 
 def test_a_bystander_at_the_same_port_goes_on_undisturbed(tmp_path: Path) -> None:
-    """It reaches the service by rights of its own, before and while it is open for somebody else (PM30)."""
+    """It reaches the service by rights of its own, before and while it is open for somebody else (PM30): also by NFS
+    version 4, which asks no portmapper and knows no port but that one."""
     with serving(ROUTING) as gateway, nfs.file_server(gateway.server, port=2049) as server:
         (server.home / "file").write_bytes(FILE)
         client, bystander = gateway.clients
@@ -129,6 +130,10 @@ def test_a_bystander_at_the_same_port_goes_on_undisturbed(tmp_path: Path) -> Non
             assert all(map(nfs.is_served, standing))
             nfs.reads(client, gateway.dialled(4), server.home / "file", tmp_path / "file")
             assert all(map(nfs.is_served, standing))
+            nfs.reads_by_version_4(bystander, gateway.dialled(4), "file", tmp_path / "by version 4")
+            assert (tmp_path / "by version 4").read_bytes() == FILE
+            (way,) = (row for row in gateway.daemon.ask("pinholes")["pinholes"] if row["listen"].endswith(":2049"))
+            assert (way["trigger"], way["allow"]) == ("GETPORT nfs v3 tcp", [f"{client.v4}/32"])
             with bystander.inside(), nfs.connection(gateway.dialled(4), 2049) as another:
                 assert nfs.is_served(another)
         gateway.daemon.wait_for("pinhole.used", count=2)

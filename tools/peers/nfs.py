@@ -1,9 +1,9 @@
 """A real portmapper and a real file server that registers with it, and clients that look for services there.
 
-rpcbind answers on port 111 of a host. The file server is nfs-ganesha: NFS of version 3, mountd, locks and quotas, each
-on a port that the kernel chooses, over TCP and UDP. It serves only clients that come from reserved ports. rpc.statd
-stands beside it. All of them have one mount namespace, since they find each other by /run/rpcbind.sock, and end with
-it.
+rpcbind answers on port 111 of a host. The file server is nfs-ganesha: NFS of versions 3 and 4, mountd, locks and
+quotas, each on a port that the kernel chooses, over TCP and UDP. It serves only clients that come from reserved ports.
+rpc.statd stands beside it. All of them have one mount namespace, since they find each other by /run/rpcbind.sock, and
+end with it.
 """
 
 from __future__ import annotations
@@ -48,16 +48,18 @@ def missing() -> str:
 
 # -- servers -----------------------------------------------------------------------------------------------------------
 
+_PSEUDO = "/files"
+"""What version 4 calls the directory that version 3 knows by its path."""
 _LIBRARIES = UNPACKED / "usr/lib/ganesha"
 
 _GANESHA = """
 NFS_CORE_PARAM {{
-    Protocols = 3; Enable_NLM = true; Enable_RQUOTA = true; Enable_UDP = true; Plugins_Dir = {plugins};
+    Protocols = 3, 4; Enable_NLM = true; Enable_RQUOTA = true; Enable_UDP = true; Plugins_Dir = {plugins};
     NFS_Port = {port}; MNT_Port = 0; NLM_Port = 0; Rquota_Port = 0;
 }}
-NFSV4 {{ Graceless = true; }}
+NFSV4 {{ Graceless = true; RecoveryRoot = {made}; }}
 EXPORT {{
-    Export_Id = 1; Path = {home}; Pseudo = /files; Protocols = 3; Transports = UDP, TCP; SecType = sys;
+    Export_Id = 1; Path = {home}; Pseudo = {pseudo}; Protocols = 3, 4; Transports = UDP, TCP; SecType = sys;
     Access_Type = RW; Squash = No_Root_Squash; PrivilegedPort = true;
     FSAL {{ Name = VFS; }}
 }}
@@ -107,7 +109,8 @@ def _serving(host: Host, script: str, port: int) -> Iterator[Server]:
         home = Path(made) / "files"
         home.mkdir()
         plugins = next(UNPACKED.glob("usr/lib/*/ganesha"))  # x86_64-linux-gnu ...
-        (Path(made) / "conf").write_text(_GANESHA.format(plugins=plugins, port=port, home=home))
+        settings = _GANESHA.format(plugins=plugins, port=port, home=home, pseudo=_PSEUDO, made=made)
+        (Path(made) / "conf").write_text(settings)
         names = {name.removeprefix("rpc."): programs.program(name) for name in ("rpcbind", "rpc.statd")}
         text = script.format(**names, ganesha=programs.program("ganesha.nfsd"), libraries=_LIBRARIES, made=made)
         with (Path(made) / "output").open("wb") as output:
@@ -180,6 +183,12 @@ def names(host: Host, at: Address, directory: Path) -> str:
 def reads(host: Host, at: Address, remote: Path, local: Path, seconds: float = SECONDS) -> None:
     """Copy a file from the server, over TCP, as root does: from a reserved port. Raises CallFailed."""
     run(host, ["nfs-cp", _url(at, remote), str(local)], seconds)
+
+
+def reads_by_version_4(host: Host, at: Address, name: str, local: Path) -> None:
+    """Copy a file of the server's directory by version 4 of NFS, which dials 2049 and asks no portmapper. Raises
+    CallFailed."""
+    run(host, ["nfs-cp", f"{_url(at, Path(_PSEUDO, name))}?version=4", str(local)])
 
 
 def writes(host: Host, at: Address, local: Path, remote: Path) -> None:
