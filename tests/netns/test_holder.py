@@ -11,7 +11,7 @@ import signal
 import socket
 import struct
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -28,6 +28,7 @@ from proxy.holder.process import Child
 from proxy.holder.wire import Off
 from proxy.host import privileges
 from proxy.host.rules_routing import ROUTE_PROTOCOL
+from tests.harness.shell import descriptors
 from tests.harness.waiting import until
 from tests.netns.holder_site import NOBODY, ROWS, SECONDS, ClientProcess, Place, kill, place
 from tests.netns.namespaces import needs_root
@@ -334,6 +335,49 @@ def number_of_program(link: int) -> int:
     return int(info[2])
 
 
+# -- by tcx or by clsact -----------------------------------------------------------------------------------------------
+
+PROG_QUERY, LINK_CREATE = 16, 28
+
+
+def test_the_way_is_the_one_that_this_kernel_has(host: Place) -> None:
+    """Debian 12's is tried by `tools/older-kernel`."""
+    major, minor = map(int, os.uname().release.split(".")[:2])
+    before = descriptors()
+    with host.host.inside():
+        found = process.chosen(Order.LAST, "", pytest.fail)
+    assert isinstance(found, links_of.Tcx if (major, minor) >= (6, 6) else links_of.Clsact)
+    assert descriptors() == before and host.attached("lo") == 0
+
+
+def test_a_kernel_that_knows_nothing_of_tcx_has_filters_which_nobody_had_to_ask_for(host: Place) -> None:
+    """What Debian 12's answers to the question for programs, and to a link, is EINVAL."""
+    holder = masked(host.holder, errno.EINVAL, (PROG_QUERY, LINK_CREATE))
+    client = let_in(host, "clsact")
+    assert host.programs("lan0") == [] and "direct-action" in host.filters("lan0")
+    client.kill()
+    until(lambda: is_bare(host, "lan0") and is_bare(host, "wan0"))
+    host.end(holder)
+
+
+@pytest.mark.parametrize("code", (errno.EPERM, errno.ENOSPC, errno.ENOMEM, errno.ENODEV))
+def test_a_kernel_that_has_tcx_keeps_it_although_the_trial_has_failed(
+    host: Place, monkeypatch: pytest.MonkeyPatch, code: int
+) -> None:
+    """As where others have taken all the room at the interface of the trial. Filters would stay when all die."""
+
+    def fail(*_: object, **__: object) -> int:
+        raise OSError(code, os.strerror(code))
+
+    before = descriptors()
+    for answers in ({"programs": fail}, {"programs": lambda _: [], "link": fail}):
+        with host.host.inside(), monkeypatch.context() as kernel:
+            for asked, answer in answers.items():
+                kernel.setattr(syscall, asked, answer)
+            assert isinstance(process.chosen(Order.LAST, "", pytest.fail), links_of.Tcx)
+    assert descriptors() == before
+
+
 # -- a kernel that takes no program ------------------------------------------------------------------------------------
 
 
@@ -341,7 +385,7 @@ def test_where_the_kernel_takes_no_program_one_line_says_so_and_clients_are_told
     host: Place, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with host.host.inside():
-        masked(lambda: host.holder())
+        masked(host.holder, errno.ENOSYS)
         client = host.client()
     client.hears(REFUSED)
     again = host.client()
@@ -355,19 +399,21 @@ def test_where_the_kernel_takes_no_program_one_line_says_so_and_clients_are_told
         one.kill()
 
 
-def masked(work: Callable[[], Child]) -> Child:
-    """Do it so that the holder has no bpf(2). Its filter of seccomp is set when it gives its rights up."""
+def masked(work: Callable[[], Child], code: int, commands: Sequence[int] = range(64)) -> Child:
+    """Do it so that these commands of bpf(2), or all, fail for the holder with this error. Its filter of seccomp is set
+    when it gives its rights up."""
     libc = ctypes.CDLL(None, use_errno=True)
 
     def mask() -> None:
-        number, equal, answer = 0x20, 0x15, 0x06
-        code = [(number, 0, 0, 0), (equal, 0, 1, syscall._NUMBER)]
-        code += [(answer, 0, 0, ERRNO | errno.ENOSYS), (answer, 0, 0, ALLOW)]
-        packed = b"".join(struct.pack("=HBBI", *one) for one in code)
+        load, equal, answer, count = 0x20, 0x15, 0x06, len(commands)
+        filters = [(load, 0, 0, NUMBER), (equal, 0, count + 1, syscall._NUMBER), (load, 0, 0, FIRST_ARGUMENT)]
+        filters += [(equal, count - at, 0, command) for at, command in enumerate(commands)]
+        filters += [(answer, 0, 0, ALLOW), (answer, 0, 0, ERRNO | code)]
+        packed = b"".join(struct.pack("=HBBI", *one) for one in filters)
         kept = ctypes.create_string_buffer(packed, len(packed))
-        filters = struct.pack("@HP", 4, ctypes.addressof(kept))
+        program = struct.pack("@HP", len(filters), ctypes.addressof(kept))
         assert libc.prctl(38, 1, 0, 0, 0) == 0
-        assert libc.prctl(22, 2, filters, 0, 0) == 0
+        assert libc.prctl(22, 2, program, 0, 0) == 0
 
     keep = privileges.keep
 
@@ -380,6 +426,8 @@ def masked(work: Callable[[], Child]) -> Child:
         return work()
 
 
+NUMBER, FIRST_ARGUMENT = 0, 16
+"""Where struct seccomp_data has them."""
 ERRNO, ALLOW = 0x00050000, 0x7FFF0000
 
 
