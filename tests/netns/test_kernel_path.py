@@ -20,7 +20,8 @@ import pytest
 from proxy.ebpf import program, tables
 from proxy.ebpf.tables import Row, Rows
 from proxy.holder.links import Clsact, Order, Tcx, Way
-from tests.harness.kernel_path import ETHERTYPES, packet
+from tests.harness.kernel_path import ETHERTYPES, packed, packet
+from tests.harness.waiting import until
 from tests.netns.namespaces import Hosts, needs_root, three_hosts
 from tests.proxy.ebpf.conftest import as_nobody
 
@@ -152,23 +153,98 @@ def test_nothing_passes_once_the_row_is_taken_back(stream: Stream) -> None:
     assert stream.receives_nothing()
 
 
-@pytest.mark.parametrize("service", ("10.1.0.1", "192.0.2.1", "127.0.0.1", "fd01::1", "2001:db8::1", "::1"))
+SERVICES = pytest.mark.parametrize("service", ("10.1.0.1", "192.0.2.1", "127.0.0.1", "fd01::1", "2001:db8::1", "::1"))
+
+
+@SERVICES
 def test_no_row_reaches_a_service_of_this_host(where: Site, service: str) -> None:
     """Not even one of a daemon that somebody else has taken over."""
-    version = ip_address(service).version
-    stream, family = Stream(where, version), socket.AF_INET if version == 4 else socket.AF_INET6
-    with where.hosts.gateway.inside():
-        listening = socket.socket(family, socket.SOCK_DGRAM)
-        listening.bind((service, 0))
+    stream, listening = Stream(where, ip_address(service).version), service_at(where, service)
     with as_nobody():
         row = where.rows.put(stream.client.getsockname(), stream.place, stream.ours, listening.getsockname(), 0)
     assert row is not None and row.is_in_force
     stream.client.sendto(b"x", stream.place)
     assert not select.select([listening], [], [], 0.05)[0]
-    stream.client.sendto(b"x", (service, listening.getsockname()[1]))  # it does hear, and only this
-    heard = bool(select.select([listening], [], [], 0.05)[0])
-    assert heard == (service not in ("127.0.0.1", "::1")) and row.take_back() == (0, 0)
+    assert is_heard(stream, listening) and row.take_back() == (0, 0)
     listening.close()
+    stream.close()
+
+
+@SERVICES
+def test_no_row_that_is_forged_while_its_route_is_remembered_reaches_a_service_of_this_host(
+    where: Site, service: str
+) -> None:
+    """Memory takes whatever a daemon that somebody has taken over writes, and for a second no look-up judges it. But a
+    packet goes to the card of the neighbour that the last look-up has found, whatever address it bears."""
+    stream, listening = Stream(where, ip_address(service).version), service_at(where, service)
+    peer = stream.server.getsockname()
+
+    def passes_by_the_remembered_route() -> bool:
+        rewrite(where, stream, stream.ours, peer)
+        assert stream.carries(b"asks for the route") and stream.carries(b"has it remembered")
+        with as_nobody():
+            rewrite(where, stream, peer, listening.getsockname())
+        stream.client.sendto(b"forged", stream.place)
+        assert not select.select([listening, stream.server], [], [], 0.05)[0]
+        return stream.row.counts() == (1, 6)
+
+    until(passes_by_the_remembered_route)  # at once, unless the machine is so busy that a second has passed
+    assert is_heard(stream, listening)
+    listening.close()
+    stream.close()
+
+
+def service_at(where: Site, host: str, port: int = 0) -> socket.socket:
+    """A socket of a service of the gateway."""
+    with where.hosts.gateway.inside():
+        listening = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        listening.bind((host, port))
+    return listening
+
+
+def is_heard(stream: Stream, listening: socket.socket) -> bool:
+    """Whether the service hears what is sent to it, and only this. On loopback it hears nobody from outside."""
+    service = listening.getsockname()
+    stream.client.sendto(b"to the service", service[:2])
+    if ip_address(service[0]).is_loopback:
+        return not select.select([listening], [], [], 0.05)[0]
+    return bool(select.select([listening], [], [], SECONDS)[0]) and listening.recv(99) == b"to the service"
+
+
+def rewrite(where: Site, stream: Stream, out: tables.Address, to: tables.Address) -> None:
+    """Write into the memory of the stream's row, whose counts begin anew, where its packets go on."""
+    before = packed(stream.client.getsockname()[0]) + packed(stream.place[0])
+    after = packed(out[0]) + packed(to[0])
+    ports, new_ports = (struct.pack("!HH", *each) for each in ((stream.client.getsockname()[1], AT), (out[1], to[1])))
+    where.rows._write(stream.row, before, after, ports, new_ports, 0)
+
+
+@VERSIONS
+def test_a_row_withholds_from_a_service_the_packets_that_it_names_and_no_others(where: Site, version: int) -> None:
+    """That is new in the hands of somebody who has taken a daemon over (docs/fastpath.md, "Rights")."""
+    stream, service = Stream(where, version), service_at(where, PLACE[version], AT)
+    stream.row.take_back()
+    with where.hosts.client.inside():
+        another = socket.socket(service.family, socket.SOCK_DGRAM)
+        another.bind((CLIENT[version], 0))
+
+    def hears(sender: socket.socket, patience: float = SECONDS) -> bool:
+        sender.sendto(b"x", stream.place)
+        is_there = bool(select.select([service], [], [], patience)[0])
+        return is_there and service.recvfrom(9)[1][:2] == sender.getsockname()[:2]
+
+    assert hears(stream.client)
+    with as_nobody():
+        row = where.rows.put(stream.client.getsockname(), stream.place, stream.ours, stream.server.getsockname(), 0)
+    assert row is not None and not hears(stream.client, 0.05)
+    assert stream.server.recv(9) == b"x" and row.counts() == (1, 1)
+    assert hears(another)  # by another port of the same host
+    service.sendto(b"answer", stream.client.getsockname())
+    assert select.select([stream.client], [], [], SECONDS)[0] and stream.client.recv(9) == b"answer"
+    row.take_back()
+    assert hears(stream.client)
+    for sock in (service, another):
+        sock.close()
     stream.close()
 
 
