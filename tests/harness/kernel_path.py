@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-from proxy.ebpf import program, syscall, tables
+from proxy.ebpf import layout, program, syscall, tables
 from proxy.ebpf.syscall import Trial, Tried
 from proxy.ebpf.tables import Address, Row, Rows, Tables
 
@@ -188,6 +188,8 @@ class Model:
         self.site, self.has_mac, self.remembers = where, has_mac, remembers
         self.ways = {(way.version, way.key): way for way in ways}
         self.remembered: set[bytes] = set()
+        self.is_in_force = True
+        """Whether the rows are: they have no lease, or it is not over."""
 
     def decide(self, frame: bytes) -> Expected:
         """What becomes of this frame, which comes by the site's interface."""
@@ -200,7 +202,7 @@ class Model:
         before = before[:length]
         header = 20 if version == 4 else 40
         way = self.ways.get((version, before[12 if version == 4 else 8 : header + 4]))
-        if way is None or way.interface not in (0, self.site.interface):
+        if way is None or not self.is_in_force or way.interface not in (0, self.site.interface):
             return Expected(NOT_OURS, frame)
         hop = HOPS.get(way.to[0])
         if hop is None or length > hop.mtu:
@@ -261,13 +263,15 @@ def rewritten(before: bytes, version: int, way: Way) -> bytes:
 class Program:
     """The real program, with these rows."""
 
-    def __init__(self, where: Site, ways: list[Way], has_mac: bool = True, remembers: bool = False) -> None:
+    def __init__(
+        self, where: Site, ways: list[Way], has_mac: bool = True, remembers: bool = False, is_leased: bool = False
+    ) -> None:
         self.site = where
         self.tables: Tables = tables.make_tables(max(len(ways), 8))
         self.rows = Rows(self.tables)
         self.put = {(way.version, way.key): self._row(way) for way in ways}
         ticks = _ALWAYS if remembers else 0
-        self.descriptor = program.load(self.tables, has_mac, remembered_ticks=ticks)
+        self.descriptor = program.load(self.tables, has_mac, is_leased, ticks)
         self.trial = Trial(self.descriptor)
         self.summed = Trial(self.descriptor, SUMMED_BY_CARD)
 
@@ -275,6 +279,10 @@ class Program:
         row = self.rows.put(*way)
         assert row is not None
         return row
+
+    def lease(self, until: int) -> None:
+        """Have the rows be in force until then, in nanoseconds of CLOCK_MONOTONIC."""
+        struct.pack_into("=Q", self.rows._memory, layout.LEASE_ROW * layout.ROW_BYTES + layout.VALID_UNTIL, until)
 
     def run(self, frame: bytes, gso: int = 0, is_summed: bool = False) -> Tried:
         """Have the kernel run it on a frame that comes by the site's interface."""

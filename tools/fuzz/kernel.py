@@ -2,8 +2,9 @@
 
 The kernel runs the program (BPF_PROG_TEST_RUN) on each packet, and a model in Python (`tests/harness/kernel_path.py`)
 says what it should have answered, byte for byte, checksums and counts included. The search ends at the first packet of
-which they disagree, and tells it. Both forms of the program are searched, for links with and without a MAC header, and
-both ways to the next hop, asked for and remembered. Needs root, for the namespace in which there are routes.
+which they disagree, and tells it. All forms of the program are searched, for links with and without a MAC header, for
+tcx and, with a lease that comes and goes, for clsact, and both ways to the next hop, asked for and remembered. Needs
+root, for the namespace in which there are routes.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterator
+from itertools import product
 
 import click
 
@@ -39,11 +41,18 @@ from tests.harness.kernel_path import (
     site,
 )
 
-VARIANTS = tuple((has_mac, remembers) for has_mac in (True, False) for remembers in (False, True))
+VARIANTS = tuple(product((True, False), (False, True), (False, True)))
+"""Whether links have a MAC header, whether a route is remembered, and whether the rows have a lease."""
 _BYTES = (0, 1, 2, 0x11, 0x20, 0x40, 0x45, 0x46, 0x60, 0x7F, 0x80, 0xFF)
 _PAYLOADS = (0, 1, 12, 13, 20, 160, 172, 500, 671, 672, 673, 1232, 1233, 1472, 1473, 1500)
 _TOUCHED = 64
 """Most mutations are of headers, which are so long at most."""
+_LEASE_CHANGES, _LEASE_HOLDS = 0.02, 0.8
+"""How often a lease changes, and how often it is in force then."""
+_MOMENT, _DAY = 10**8, 24 * 3600 * 10**9
+"""Nanoseconds. What the program takes for now is behind by a tick of the kernel."""
+_TIMES = 1 << 64
+"""They have no sign."""
 
 
 class Disagreement(AssertionError):
@@ -158,13 +167,14 @@ def _with_checksum_0(source: Address, to: Address, payload: bytes) -> bytes:
 class Search:
     """One form of the program, the model, and packets for both."""
 
-    def __init__(self, where: Site, has_mac: bool, remembers: bool, seed: int) -> None:
+    def __init__(self, where: Site, has_mac: bool, remembers: bool, is_leased: bool, seed: int) -> None:
         rows = ways(where)
-        self.program = Program(where, rows, has_mac, remembers)
+        self.program = Program(where, rows, has_mac, remembers, is_leased)
         self._model = Model(where, rows, has_mac, remembers)
-        self._draw = random.Random(f"{seed} {has_mac} {remembers}")
+        self._model.is_in_force = not is_leased  # nobody has kept the rows yet
+        self._draw = random.Random(f"{seed} {has_mac} {remembers} {is_leased}")
         self._packets = Packets(where, rows, self._draw, has_mac)
-        self._has_mac = has_mac
+        self._has_mac, self._is_leased = has_mac, is_leased
         self._passed = {key: (0, 0) for key in self.program.put}
         """What has to have been counted by now."""
 
@@ -172,11 +182,22 @@ class Search:
         """Try so many packets. Raises Disagreement. Returns how many there were of each fate."""
         fates: Counter[str] = Counter()
         for _ in range(inputs):
+            if self._is_leased and self._draw.random() < _LEASE_CHANGES:
+                self._change_lease()
             fates[self._try(self._packets.next())] += 1
         counted = {key: row.counts() for key, row in self.program.put.items()}
         if counted != self._passed:
             raise Disagreement(f"counts: {counted} instead of {self._passed}")
         return fates
+
+    def _change_lease(self) -> None:
+        """It lasts for longer than a search takes, or is over since a moment, or since longer."""
+        draw, now = self._draw, time.clock_gettime_ns(time.CLOCK_MONOTONIC)
+        self._model.is_in_force = draw.random() < _LEASE_HOLDS
+        if self._model.is_in_force:
+            self.program.lease(draw.choice((now + _DAY, _TIMES // 2, _TIMES - 1)))
+        else:
+            self.program.lease(draw.choice((0, 1, now // 2, now - _MOMENT)))
 
     def _try(self, frame: bytes) -> str:
         if _is_too_short(frame):
@@ -219,10 +240,11 @@ def _is_too_short(frame: bytes) -> bool:
 def search(inputs: int, seed: int) -> Iterator[tuple[str, Counter[str]]]:
     """Search all variants, each with its share of the inputs."""
     with site() as where:
-        for has_mac, remembers in VARIANTS:
-            one = Search(where, has_mac, remembers, seed)
+        for has_mac, remembers, is_leased in VARIANTS:
+            one = Search(where, has_mac, remembers, is_leased, seed)
             try:
                 name = f"{'with' if has_mac else 'no'} MAC header, route {'remembered' if remembers else 'asked for'}"
+                name += ", with a lease" * is_leased
                 yield name, one.run(inputs // len(VARIANTS))
             finally:
                 one.program.close()

@@ -24,9 +24,9 @@ def where() -> Iterator[Site]:
         yield where
 
 
-@pytest.mark.parametrize(("has_mac", "remembers"), VARIANTS)
-def test_the_program_does_what_the_model_does(where: Site, has_mac: bool, remembers: bool) -> None:
-    search = Search(where, has_mac, remembers, seed=1)
+@pytest.mark.parametrize(("has_mac", "remembers", "is_leased"), VARIANTS)
+def test_the_program_does_what_the_model_does(where: Site, has_mac: bool, remembers: bool, is_leased: bool) -> None:
+    search = Search(where, has_mac, remembers, is_leased, seed=1)
     fates = search.run(2500)
     search.program.close()
     assert min(fates["left alone"], fates["redirected, IPv4"], fates["redirected, IPv6"]) > 250
@@ -53,6 +53,7 @@ def test_another_number_in_the_program_is_found(
     (
         (program._Program, "_check_way"),
         (program._Program, "_check_lengths"),
+        (program._Program, "_check_lease"),
         (rewriting.Rewriting, "_trim"),
         (rewriting.Rewriting, "_change_sum_6"),
     ),
@@ -63,7 +64,7 @@ def test_a_step_that_is_missing_is_found(where: Site, monkeypatch: pytest.Monkey
 
 
 def is_found(where: Site) -> bool:
-    search = Search(where, has_mac=True, remembers=True, seed=1)
+    search = Search(where, has_mac=True, remembers=True, is_leased=True, seed=1)
     try:
         search.run(3000)
     except Disagreement:
