@@ -20,3 +20,4 @@ def test_each_way_carries_all_packets(monkeypatch: pytest.MonkeyPatch) -> None:
     for figures in report.figures.values():
         assert figures.lost == 0 and all(len(cpu) == 2 and min(cpu) > 0 for cpu in figures.cpu.values())
     assert len(list(kernel_path.rows(report))) == 12 and len(report.bars) == 10
+    assert all(bar.range is not None and bar.range[0] <= bar.value <= bar.range[1] for bar in report.bars)

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import median
 
 from tools.bench.figures import figure
-from tools.bench.rounds import Bar, not_below
+from tools.bench.rounds import Bar, at_most, not_below
 from tools.bench.sip_ways import Phones, Way
 from tools.bench.ways import TICKS
 
@@ -62,13 +62,14 @@ class Audio:
     def added(self, bare: Audio) -> tuple[float, float]:
         """How much later than by another way its packets come: the median, and the 99th percentile."""
         return (
-            _beyond(self.median_delay, bare.median_delay),
-            _beyond(self.percentile_99, bare.percentile_99),
+            median(_beyond(self.median_delay, bare.median_delay)),
+            median(_beyond(self.percentile_99, bare.percentile_99)),
         )
 
 
-def _beyond(values: list[float], others: list[float]) -> float:
-    return median(value - other for value, other in zip(values, others, strict=True))
+def _beyond(values: list[float], others: list[float]) -> list[float]:
+    """Round by round."""
+    return [value - other for value, other in zip(values, others, strict=True)]
 
 
 def send(way: Way, pair: Phones, first: int, streams: int, seconds: float, settling: float = 0.0) -> Sent:
@@ -89,7 +90,8 @@ def rows(every: Sequence[Audio], forwarding: Audio, streams: int) -> Iterator[tu
     title = f"{streams} streams: "
     yield title + "packets/s a core", *(figure(median(one.per_core)) for one in every)
     yield title + "machine's CPU of a packet, µs", *(figure(median(one.machine), "{:.1f}", 1e6) for one in every)
-    yield title + "beyond forwarding's", *(f"{_beyond(one.machine, forwarding.machine) * 1e6:.1f}" for one in every)
+    more = [median(_beyond(one.machine, forwarding.machine)) for one in every]
+    yield title + "beyond forwarding's", *(f"{seconds * 1e6:.1f}" for seconds in more)
     yield title + "delay, µs", *(figure(median(one.median_delay), scale=1e6) for one in every)
     yield title + "99th percentile", *(figure(median(one.percentile_99), scale=1e6) for one in every)
     added = [one.added(forwarding) for one in every]
@@ -99,12 +101,11 @@ def rows(every: Sequence[Audio], forwarding: Audio, streams: int) -> Iterator[tu
 
 def bars(path: Audio, forwarding: Audio, streams: int) -> list[Bar]:
     """What is wanted of the kernel path beside plain forwarding."""
-    more, _ = path.added(forwarding)
+    more = [seconds * 1e6 for seconds in _beyond(path.median_delay, forwarding.median_delay)]
     delay = f"delay through the kernel path beyond forwarding's, {streams} streams, µs"
-    most = f"at most {MOST_DELAY_SECONDS * 1e6:.0f}"
     machine = f"packets for a second of the machine's CPU, {streams} streams: kernel path / forwarding"
     return [
-        Bar(delay, more * 1e6, most, more <= MOST_DELAY_SECONDS),
+        at_most(delay, more, MOST_DELAY_SECONDS * 1e6, "{:.0f}"),
         not_below(machine, forwarding.machine, path.machine),
     ]
 

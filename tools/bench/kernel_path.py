@@ -16,12 +16,11 @@ import socket
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from statistics import median
 from typing import Any
 
 from proxy.ebpf import program, syscall, tables
 from proxy.ebpf.tables import Row, Rows
-from tools.bench.rounds import Bar, Progress, in_turn, machine, ranged, ratio
+from tools.bench.rounds import Bar, Progress, at_least, at_most, in_turn, machine, ranged, ratios
 from tools.bench.ways import give_order, start_program
 from tools.lab import Host, Lab
 
@@ -226,21 +225,17 @@ def _bars(figures: dict[str, Figures], bench: Bench) -> list[Bar]:
     bars = []
     for streams in (FEW, MANY):
         line, forwarding, router, path = (figures[way].cpu[streams] for way in WAYS)
-        beside = ratio(forwarding, path)
-        bars.append(Bar(f"rate beside forwarding, {streams} streams", beside, "at least 0.95", beside >= LEAST_RATE))
-        beside = ratio(router, path)
-        is_met = beside >= LEAST_RATE_OF_ROUTER
-        bars.append(Bar(f"rate beside {ROUTER}, {streams} streams", beside, "at least 1.20", is_met))
-        more = ratio(beyond(path, line), beyond(forwarding, line))
-        bars.append(Bar(f"CPU beyond a line, beside forwarding's, {streams} streams", more, "at most 1.00", more <= 1))
+        for name, other, least in ((FORWARDING, forwarding, LEAST_RATE), (ROUTER, router, LEAST_RATE_OF_ROUTER)):
+            bars.append(at_least(f"rate beside {name}, {streams} streams", ratios(other, path), least))
+        more = ratios(beyond(path, line), beyond(forwarding, line))
+        bars.append(at_most(f"CPU beyond a line, beside forwarding's, {streams} streams", more, 1.0))
     line_cpu, path_cpu = figures[LINE].cpu, figures[KERNEL_PATH].cpu
     own = {streams: beyond(path_cpu[streams], line_cpu[streams]) for streams in (MANY, MOST)}
     for name, cpu in (("CPU", path_cpu), ("CPU beyond a line", own)):
-        more = ratio(cpu[MOST], cpu[MANY])
-        bars.append(Bar(f"{name} with {MOST} rows beside {MANY}", more, "at most 1.20", more <= MOST_OF_MANY_ROWS))
-    for name, values, most in (("in", bench.row_in, MOST_IN_SECONDS), ("out", bench.row_out, MOST_OUT_SECONDS)):
-        cost = median(values)
-        bars.append(Bar(f"row {name}, µs", cost * 1e6, f"at most {most * 1e6:.0f}", cost <= most))
+        more = ratios(cpu[MOST], cpu[MANY])
+        bars.append(at_most(f"{name} with {MOST} rows beside {MANY}", more, MOST_OF_MANY_ROWS))
+    for name, seconds, most in (("in", bench.row_in, MOST_IN_SECONDS), ("out", bench.row_out, MOST_OUT_SECONDS)):
+        bars.append(at_most(f"row {name}, µs", [each * 1e6 for each in seconds], most * 1e6, "{:.0f}"))
     return bars
 
 

@@ -141,8 +141,17 @@ def _show_bars(bars: list[Bar], console: Console) -> None:
     table = Table("bar", "measured", "wanted", "")
     for bar in bars:
         verdict = "[green]met[/]" if bar.is_met else "[bold red]missed[/]"
-        table.add_row(bar.name, f"{bar.value:.2f}", bar.limit, verdict)
+        table.add_row(bar.name, measured(bar), bar.limit, verdict)
     console.print(table)
+
+
+def measured(bar: Bar) -> str:
+    """The value of a bar and, if it has one, its 95 % range."""
+    value = f"{bar.value:.2f}"
+    if bar.range is None:
+        return value
+    low, high = bar.range
+    return f"{value} ({low:.2f} to {high:.2f})"
 
 
 def show_sip(report: sip.Report, console: Console) -> None:

@@ -28,6 +28,8 @@ class Bar:
     value: float
     limit: str
     is_met: bool
+    range: tuple[float, float] | None = None
+    """Where the value lies with a probability of 95 %, if it is a median over rounds."""
 
 
 def in_turn(ways: Sequence[Way], number: int) -> Sequence[Way]:
@@ -36,9 +38,14 @@ def in_turn(ways: Sequence[Way], number: int) -> Sequence[Way]:
     return [*ways[first:], *ways[:first]]
 
 
+def ratios(over: list[float], under: list[float]) -> list[float]:
+    """Round by round."""
+    return [a / b for a, b in zip(over, under, strict=True)]
+
+
 def ratio(over: list[float], under: list[float]) -> float:
     """The median of the ratios round by round."""
-    return median(a / b for a, b in zip(over, under, strict=True))
+    return median(ratios(over, under))
 
 
 def interval(values: list[float]) -> tuple[float, float]:
@@ -48,11 +55,22 @@ def interval(values: list[float]) -> tuple[float, float]:
     return medians[RESAMPLES // 40], medians[-RESAMPLES // 40]
 
 
+def at_least(name: str, values: list[float], least: float) -> Bar:
+    """The median of what the rounds have said."""
+    value = median(values)
+    return Bar(name, value, f"at least {least:.2f}", value >= least, interval(values))
+
+
+def at_most(name: str, values: list[float], most: float, form: str = "{:.2f}") -> Bar:
+    """The median of what the rounds have said. `form` has the limit."""
+    value = median(values)
+    return Bar(name, value, f"at most {form.format(most)}", value <= most, interval(values))
+
+
 def not_below(name: str, over: list[float], under: list[float]) -> Bar:
     """Two ways that are equally fast are so within what can be measured alone: below is what is so with 95 %."""
-    low, high = interval([a / b for a, b in zip(over, under, strict=True)])
-    limit = f"not below 1 (with 95 % {low:.2f} to {high:.2f})"
-    return Bar(name, ratio(over, under), limit, high >= 1)
+    low, high = interval(ratios(over, under))
+    return Bar(name, ratio(over, under), "not below 1", high >= 1, (low, high))
 
 
 def percentile_99(values: list[float]) -> float:
