@@ -96,6 +96,12 @@ class Server:
                 return int(words[3])
         raise CallFailed(f"{program} over {protocol} is not registered")
 
+    def said(self) -> str:
+        """The last of what its programs have said, and what is registered."""
+        logs = [self.home.with_name(name) for name in ("output", "log")]
+        said = [path.read_text(errors="replace")[-2000:] for path in logs if path.exists()]
+        return "\n".join([*said, self.host.run([programs.program("rpcinfo"), "-p", "127.0.0.1"], check=False).stdout])
+
     def is_registered(self) -> bool:
         """Whether all services are."""
         done = self.host.run([programs.program("rpcinfo"), "-p", "127.0.0.1"], check=False)
@@ -137,7 +143,7 @@ def file_server(host: Host, port: int = 0) -> Iterator[Server]:
         end = time.monotonic() + START_SECONDS
         while not server.is_registered():
             if time.monotonic() > end:
-                raise TimeoutError(f"{host.name}: the file server has not registered")
+                raise TimeoutError(f"{host.name}: the file server has not registered:\n{server.said()}")
             time.sleep(0.05)
         yield server
 
