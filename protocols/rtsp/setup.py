@@ -17,6 +17,7 @@ House rules:
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -42,6 +43,9 @@ RETRY_SECONDS = 10.0
 
 Change = tuple[Span, bytes]
 """Offsets into the message."""
+
+_TRANSPORT = re.compile(rb"(?i)transport[^!-~]*+:")
+"""Wherever this stands, live555 takes what follows for the field (RT44)."""
 
 
 @dataclass(slots=True)
@@ -110,6 +114,10 @@ class Setups:
         for spec in specs:
             if (foreign := self._elsewhere(spec)) is not None and self._options.destination == "refuse":
                 return self._refuse("rtsp.destination", f"SETUP has media sent to {foreign}", UNSUPPORTED)
+        _, _, behind_start = (head.data + head.body).partition(b"\n")
+        if len(_TRANSPORT.findall(behind_start)) != 1:
+            detail = "SETUP with Transport where it is no field"
+            return self._refuse("rtsp.malformed", detail, Refused(400, b"Bad Request"))
         media = _Wanted(head, session, codecs, number, now)
         for spec in specs:
             if self._goes_on(spec, asked, media):

@@ -8,6 +8,8 @@ House rules:
 - What need not be looked at as a whole passes as it arrives: frames, and the bodies that nobody reads.
 - Read strictly is what decides where a message ends and to which request it belongs: Content-Length, CSeq, Session. Two
   of them that differ are two readings, and the stream ends (RT30). All other fields may hold anything.
+- So does whatever another reader would take for such a field, or for the end of a head, where we do not (RT44). Lines
+  of a request end alike, for live555 knows CRLF alone. Cameras may mix both: their answers hide nothing from a client.
 """
 
 from __future__ import annotations
@@ -41,8 +43,12 @@ _FIELD = re.compile(rb"\n([!-9;-~]++)[ \t]*+:[ \t]*+([^\n]*+(?:\n[ \t][^\n]*+)*)
 _BETWEEN = re.compile(rb"[\r\n]+")
 _FOLDING = re.compile(rb"\r?\n[ \t]+")
 _BARE_CR_OR_NUL = re.compile(rb"\r(?!\n)|\0")
-_FIELD_IN_A_FOLD = re.compile(rb"\n[ \t]+(?i:transport|content-length|cseq|session)[ \t]*:")
-"""Who does not know folding would take it for a field of its own."""
+_DECISIVE = rb"(?i:transport|content-length|cseq|session)"
+_DOUBTFUL_FIELD = re.compile(rb"\n(?!%b[ \t]*:)[^!-~\n]*+%b[^!-~]*+:" % (_DECISIVE, _DECISIVE))
+"""Not every reader takes it for a field: within a fold, who does not know folding does; with a fold before the colon,
+GStreamer does, and with a form feed there, too (RT44)."""
+_BLANK_LINE = re.compile(rb"\n[^!-~\r\n]++\r?\n")
+"""Part of a fold by the letter, and the end of the head for who trims lines."""
 _ID = re.compile(rb"([^;]{1,256}+)(?:;(.*))?", re.DOTALL)
 _TIMEOUT = re.compile(rb"(?i)timeout[ \t]*=[ \t]*([0-9]{1,6})(?![0-9])")
 
@@ -138,9 +144,13 @@ def read_head(data: bytes) -> Head:
     """Read the head of a message. Raises Malformed."""
     if _BARE_CR_OR_NUL.search(data):
         raise Malformed("a bare CR or a NUL")
-    if _FIELD_IN_A_FOLD.search(data):
-        raise Malformed("a field within a folded one")
+    if _DOUBTFUL_FIELD.search(data):
+        raise Malformed("a field that not every reader takes for one")
+    if _BLANK_LINE.search(data):
+        raise Malformed("a line of blanks in a head")
     head = read_start(data)
+    if head.method and data.count(b"\r\n") not in (0, data.count(b"\n")):
+        raise Malformed("a request whose lines end in CRLF and in LF")
     for number, found in enumerate(_FIELD.finditer(data)):
         if number >= MAX_FIELDS:
             raise Malformed(f"more than {MAX_FIELDS} fields")
