@@ -6,8 +6,10 @@ import contextlib
 import itertools
 import re
 import socket
+from collections import Counter
 from collections.abc import Iterator
 
+from tests.harness.measured import series
 from tests.netns.media_site import Mode, Socket
 from tools.lab import Daemon, Host, Lab, pinhole
 
@@ -51,6 +53,15 @@ class Talk:
         self.server.close()
 
 
+def last_words(sock: socket.socket) -> bytes:
+    """What comes until the other end is gone. Raises TimeoutError when it stays."""
+    data = b""
+    with contextlib.suppress(ConnectionResetError):
+        while more := sock.recv(4096):
+            data += more
+    return data
+
+
 def message(*lines: str) -> bytes:
     return "".join(f"{line}\r\n" for line in (*lines, "")).encode()
 
@@ -58,8 +69,19 @@ def message(*lines: str) -> bytes:
 def heard(sock: socket.socket) -> bytes:
     """The next message, which has no body."""
     data = b""
-    while not data.endswith(b"\r\n\r\n"):
+    while not data.endswith((b"\r\n\r\n", b"\n\n")):
         more = sock.recv(1)
+        if not more:
+            raise ConnectionError(f"the end behind {data!r}")
+        data += more
+    return data
+
+
+def heard_bytes(sock: socket.socket, size: int) -> bytes:
+    """So many bytes, whatever they are."""
+    data = b""
+    while len(data) < size:
+        more = sock.recv(size - len(data))
         if not more:
             raise ConnectionError(f"the end behind {data!r}")
         data += more
@@ -76,7 +98,7 @@ class Site:
     """Whoever asks is the client; in mode D it is outside, and its server is published."""
 
     def __init__(self, lab: Lab, daemon: Daemon, mode: Mode) -> None:
-        self.lab, self.daemon = lab, daemon
+        self.lab, self.daemon, self.mode = lab, daemon, mode
         self._open = contextlib.ExitStack()
         is_published = mode == "D"
         self.client, self.server = (lab.server, lab.client) if is_published else (lab.client, lab.server)
@@ -109,6 +131,12 @@ class Site:
                 with contextlib.suppress(OSError):
                     return first, self.socket(host, first.port + 1)
 
+    def counted(self, *names: str) -> Counter[str]:
+        """The series of these metrics so far."""
+        command = ["curl", "-s", "--unix-socket", f"{self.daemon.directory}/control.sock", "http://pinhole/metrics"]
+        found, wanted = series(self.lab.gateway.run(command).stdout), tuple(f"pinhole_{name}_total" for name in names)
+        return Counter({name: int(value) for name, value in found.items() if name.startswith(wanted)})
+
     def close(self) -> None:
         self._open.close()
 
@@ -117,12 +145,19 @@ class Stream:
     """A stream that is agreed: where each side waits, and where it finds the other."""
 
     def __init__(
-        self, site: Site, talk: Talk, number: int = 1, is_named: bool = True, source: str = "", timeout: int = 60
+        self,
+        site: Site,
+        talk: Talk,
+        number: int = 1,
+        is_named: bool = True,
+        source: str = "",
+        timeout: int = 60,
+        client: tuple[Socket, Socket] | None = None,
     ) -> None:
         """`is_named`: the server says where it waits. `source`: the host that it says media comes from.
-        `timeout`: of the session, in seconds."""
+        `timeout`: of the session, in seconds. `client`: where the client waits, if not on ports of any numbers."""
         self.session = f"s{next(_names)}"
-        self.client, self.server = site.pair(site.client), site.pair(site.server)
+        self.client, self.server = client or site.pair(site.client), site.pair(site.server)
         at, there = [f"{one.port}-{two.port}" for one, two in (self.client, self.server)]
         asked = talk.ask(
             f"SETUP rtsp://{site.dialled}/{number} RTSP/1.0",
