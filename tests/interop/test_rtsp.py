@@ -28,6 +28,7 @@ PLAYED = [
     (NPM, "udp", 4),
     (NPM, "udp", 6),
     (NPM, "tcp", 4),
+    (NPM, "tcp", 6),
 ]
 LEAST_PACKETS = 12
 
@@ -94,43 +95,46 @@ def test_what_vlc_serves_is_played(gateway: Gateway) -> None:
                 assert stream["codec_to_client"] == "H264"
 
 
-def test_each_packet_of_the_picture_comes_as_it_was_sent(gateway: Gateway) -> None:
+@pytest.mark.parametrize("version", [4, 6])
+def test_each_packet_of_the_picture_comes_as_it_was_sent(gateway: Gateway, version: int) -> None:
     def played() -> tuple[list[Datagram], list[Datagram]]:
         """What went over the client's line, and over the server's."""
         with (
             gateway.client.capture("eth0", "udp") as near,
             gateway.server.capture("eth0", "udp") as far,
         ):
-            RTSPSRC.play_once(gateway.client, gateway.dialled(4))
+            RTSPSRC.play_once(gateway.client, gateway.dialled(version))
             return datagrams(near.collect()), datagrams(far.collect())
 
     came, sent = rtsp.again(played)
-    to_client = [one.payload for one in came if one.source[0] == gateway.dialled(4)]
-    from_server = [one.payload for one in sent if one.source[0] == gateway.server.v4]
+    to_client = [one.payload for one in came if one.source[0] == gateway.dialled(version)]
+    from_server = [one.payload for one in sent if one.source[0] == gateway.server.address(version)]
     assert len(to_client) >= LEAST_PACKETS
     missing = [payload for payload in to_client if payload not in from_server]
     assert missing == []
     assert len(from_server) - len(to_client) <= 4  # what came behind the client's end
-    opening = [one.payload for one in came if one.source[0] == gateway.client.v4]
+    opening = [one.payload for one in came if one.source[0] == gateway.client.address(version)]
     assert len([payload for payload in opening if len(payload) == 200]) >= 5  # RT28
-    arrived = [one.payload for one in sent if one.destination[0] == gateway.server.v4]
+    arrived = [one.payload for one in sent if one.destination[0] == gateway.server.address(version)]
     assert [payload for payload in opening[:5] if payload not in arrived] == []
 
 
-def test_what_a_client_took_is_what_was_sent_by_udp(gateway: Gateway) -> None:
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_a_client_took_is_what_was_sent_by_udp(gateway: Gateway, version: int) -> None:
     before = len(gateway.daemon.audit("rtsp.ended"))
     with gateway.server.capture("eth0", "udp") as far:
-        took = rtsp.packets_taken(NPM.play(gateway.client, gateway.dialled(4)))
-        sent = [one.payload for one in datagrams(far.collect()) if one.source[0] == gateway.server.v4]
+        took = rtsp.packets_taken(NPM.play(gateway.client, gateway.dialled(version)))
+        sent = [one.payload for one in datagrams(far.collect()) if one.source[0] == gateway.server.address(version)]
     assert len(took) == PACKETS
     assert [payload for payload in sent if payload in took] == took
     assert ended(gateway, before)["cause"] == "teardown"
 
 
-def test_what_a_client_took_is_what_was_sent_interleaved(gateway: Gateway) -> None:
+@pytest.mark.parametrize("version", [4, 6])
+def test_what_a_client_took_is_what_was_sent_interleaved(gateway: Gateway, version: int) -> None:
     before = len(gateway.daemon.audit("rtsp.ended"))
     with gateway.server.capture("eth0", f"tcp port {PORT}") as far:
-        took = rtsp.packets_taken(NPM.play(gateway.client, gateway.dialled(4), "tcp"))
+        took = rtsp.packets_taken(NPM.play(gateway.client, gateway.dialled(version), "tcp"))
         (sent,) = (one.from_server for one in conversations(far.collect(), PORT))
     assert len(took) == PACKETS
     at = 0

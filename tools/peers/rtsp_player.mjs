@@ -1,9 +1,10 @@
 // Plays by clients of RTSP from npm until so many packets of the picture have come: `rtsp_player.mjs URL TRANSPORT PACKETS`.
 //
 // By UDP with rtsp-client, which speaks RTSP and leaves media to whoever uses it; interleaved (tcp) with media-stream-library,
-// of a maker of cameras, which knows no other transport, and IPv6 only by name. Each packet is written out, as a line of hex.
+// of a maker of cameras, which knows no other transport. Each packet is written out, as a line of hex.
 
 import { createSocket } from "node:dgram";
+import dns from "node:dns";
 import { once } from "node:events";
 import { createRequire } from "node:module";
 
@@ -70,6 +71,10 @@ async function bound(family, port) {
 }
 
 // -- interleaved
+
+// The library takes an IPv6 address with its brackets for a name, and has that looked up.
+const { lookup } = dns;
+dns.lookup = (name, ...more) => lookup(name.replace(/^\[(.*)\]$/, "$1"), ...more);
 
 async function playInterleaved() {
   globalThis.require = createRequire(import.meta.url); // the library is a module that holds older ones, and they call it
