@@ -50,7 +50,7 @@ class Message(NamedTuple):
     addresses: Mapping[str, tuple[int, Endpoint]]
     """Label -> where it stands, and what it is."""
     others: list[tuple[str, int, Endpoint]]
-    """Addresses that occur again, or that are names alone."""
+    """Further ones under the same label, as a table has them, and those that nothing is looked for in."""
     unread: list[tuple[str, Other]]
     """Addresses of other kinds."""
 
@@ -229,14 +229,17 @@ class Channels:
     def _write(self, side: Side, message: Message, news: Mapping[str, Endpoint], draft: Draft, base: int) -> None:
         """Put the addresses into the draft that the other side is to read. What has no place stays what it is: our
         address is announced where something of ours stands, and nowhere else."""
-        for label, (start, at) in message.addresses.items():
-            after = news.get(label) or self._media.meant(side, at) or self._media.known_as(side, at)
-            draft.put(base + start, at, after or at, label)
-        for label, start, at in message.others:
-            after = self._media.meant(side, at) or self._media.known_as(side, at)
-            draft.put(base + start, at, after or self._session.names.known_as(side, at), label)
+        first = [(label, start, at) for label, (start, at) in message.addresses.items()]
+        for label, start, at in (*first, *message.others):
+            draft.put(base + start, at, news.get(label) or self._known_as(side, label, at), label)
         for label, what in message.unread:
             draft.keep(label, None, str(what))
+
+    def _known_as(self, side: Side, label: str, at: Endpoint) -> Endpoint:
+        """What the other side is to read for an address that nothing is opened for."""
+        if label == "signalAddress":  # of call signalling, which is no media
+            return self._session.names.signals_at(side, at)
+        return self._media.meant(side, at) or self._media.known_as(side, at) or at
 
 
 def _kind(message: Message) -> str | None:

@@ -48,7 +48,7 @@ left of a signalling connection may stay that was waiting for the end of the H.2
 
 def session_of(peers: Peers, options: H323Options, pinholes: Pinholes, book: CallBook) -> Session:
     """What the calls of a connection have in common."""
-    names = Names(peers, book.registered)
+    names = Names(peers, book.registered, book.registrations)
     return Session(peers, options, pinholes, names, walkers(names.is_mapped), [])
 
 

@@ -11,7 +11,7 @@ The signalling port of an endpoint that has registered by RAS is known outside b
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from functools import lru_cache
 from ipaddress import IPv4Address, IPv6Address
 from typing import Any
@@ -38,16 +38,28 @@ def octets(at: Endpoint) -> bytes:
 class Names:
     """The names of the two hosts of a session."""
 
-    __slots__ = ("_mapped", "_own", "_peers", "_registered", "_seen", "is_between_families", "is_mapped")
+    __slots__ = (
+        "_mapped",
+        "_outside",
+        "_own",
+        "_peers",
+        "_registered",
+        "_seen",
+        "is_between_families",
+        "is_mapped",
+    )
 
-    def __init__(self, peers: Peers, registered: Mapping[tuple[Endpoint, Host], Endpoint]) -> None:
+    def __init__(
+        self, peers: Peers, registered: Mapping[tuple[Endpoint, Host], Endpoint], outside: Container[Endpoint]
+    ) -> None:
         """registered: an endpoint's own address, and an address of ours -> where it is known there; and the other way
-        round, with the endpoint's own host."""
+        round, with the endpoint's own host. outside: where endpoints are known that have registered."""
         self._peers = peers
         self._own = {side: peers.own(side) for side in Side}
         self._seen = {side: peers.as_seen(side) for side in Side}
         self._mapped = {side: peers.is_mapped(side) for side in Side}
         self._registered = registered
+        self._outside = outside
         self.is_mapped = any(self._mapped.values())
         """Whether an address has to be mapped at all."""
         self.is_between_families = any(self._own[side].host.version != self._seen[side].host.version for side in Side)
@@ -62,6 +74,8 @@ class Names:
         own, seen = self._own[side.other], self._seen[side.other]
         if self._mapped[side.other] and at.host == seen.host:
             inside = self._registered.get((at, own.host))
+            if inside is None and at in self._outside:
+                return at  # another endpoint behind the same address of ours
             return inside or Endpoint(own.host, own.port if at.port == seen.port else at.port)
         return at
 

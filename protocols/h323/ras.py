@@ -87,7 +87,7 @@ class RasEngine(Engine):
         self._peers = peers
         self._options = options
         self._book = book
-        self._names = Names(peers, book.registered)
+        self._names = Names(peers, book.registered, book.registrations)
         self._walker = walkers(self._names.is_mapped).ras
         self._follows = options.fixup == "auto" or not self._names.is_mapped
         self._number = next(book.numbers)

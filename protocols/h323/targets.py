@@ -68,8 +68,7 @@ class Targets:
             until = found.admit(caller, now)
             if until is not None:
                 self._admitted.set(Admission(found, caller, until), until)
-            # Behind one address of ours, that of another endpoint looks like the caller's own.
-            return {} if found.own.host == caller else {at: at}
+            return {}
         return self._elsewhere(side, at, PORT, draft)
 
     def registers_at(self, side: Side, at: Endpoint | None, draft: Draft) -> dict[Endpoint, Endpoint]:

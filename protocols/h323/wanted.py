@@ -90,6 +90,9 @@ _OPEN: Wanted = {
     "reverseLogicalChannelParameters": {"dataType": {"": "reverse"}, **_REVERSE},
     "separateStack": _STACK,
 }
+_MODES: Wanted = {
+    "communicationModeTable": {"mediaChannel": "mediaChannel", "mediaControlChannel": "mediaControlChannel"}
+}
 _CONTROL: Wanted = {
     "request": {
         "": "message",
@@ -107,13 +110,9 @@ _CONTROL: Wanted = {
         },
         "openLogicalChannelReject": _NUMBER,
         "closeLogicalChannelAck": _NUMBER,
+        "communicationModeResponse": _MODES,
     },
-    "command": {
-        "": "message",
-        "communicationModeCommand": {
-            "communicationModeTable": {"mediaChannel": "mediaChannel", "mediaControlChannel": "mediaControlChannel"}
-        },
-    },
+    "command": {"": "message", "communicationModeCommand": _MODES},
     "indication": {"": "message", "mcLocationIndication": {"signalAddress": "signalAddress"}},
 }
 
