@@ -18,10 +18,12 @@ from protocols import HELPERS
 from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Send
 from protocols.contract.engine import Helper
+from protocols.h323.engine import ControlEngine
 from protocols.sip.contacts import Called
 from protocols.sip.options import SipOptions
 from protocols.tftp.engine import RequestEngine
 from tests.harness.playbook import NETWORKS, on
+from tests.harness.recordings import found
 from tests.harness.scripts import Arrival, End, Step, Visit, Wait, begin, take
 from tests.harness.sip_mended import rest_behind
 from tests.harness.sip_rights import SipPinholes
@@ -32,7 +34,7 @@ from tools.fuzz.captured import captured
 from tools.fuzz.cases import Case, Said, Setting, decoded, encoded
 from tools.fuzz.drive import Run
 from tools.fuzz.mutations import Mutator, mended_pdu, mended_sip, mended_tns, mended_tpkt
-from tools.fuzz.seeds import seeds
+from tools.fuzz.seeds import seeds, with_further
 
 STEPS: list[Step] = [
     Arrival(Side.CLIENT, b"USER a\r\n"),
@@ -70,6 +72,27 @@ def test_anything_is_some_case(helper: Helper) -> None:
         Run(helper, decoded(chance.randbytes(length), helper)).to_the_end()
 
 
+def test_who_is_let_in_by_a_pinhole_is_known_by_the_session_that_has_opened_it() -> None:
+    """What is said before anybody is let in is lost."""
+    known = next(with_further(HELPERS["h323"]))
+    first = next(number for number, said in enumerate(known.said) if said.session)
+    early = Case(known.settings, [known.said[first], *known.said])
+    for case in (known, early):
+        saved = encoded(case)
+        assert decoded(saved, HELPERS["h323"]) == case
+        run = Run(HELPERS["h323"], case)
+        run.to_the_end()
+        assert isinstance(run.sessions[1].engine, ControlEngine)
+        assert run.sessions[1].sent(Side.SERVER) and run.sessions[1].sent(Side.CLIENT)
+    assert Run(HELPERS["h323"], Case(known.settings, known.said[first : first + 1])).sessions.keys() == {0}
+
+
+def test_captures_are_those_of_a_family() -> None:
+    """RAS has those of H.323."""
+    found("h323", "ndpi-h225-h245.pcap")
+    assert any(case.settings[0].network.startswith("ndpi") for case in seeds(HELPERS["ras"]))
+
+
 @pytest.mark.parametrize("early", [b"", b"2", b"230", b"230 in", b"220 ready\r\x08"])
 def test_a_login_is_one_however_much_of_its_reply_has_come_before_the_command(early: bytes) -> None:
     """Found by a search: whose login it is says the server, and rights are those that it gives."""
@@ -104,6 +127,23 @@ def test_what_seeds_become_is_stood(helper: Helper) -> None:
         Run(helper, decoded(encoded(case), helper)).to_the_end(is_thorough=False)
 
 
+@pytest.mark.slow
+def test_what_becomes_of_the_h245_of_a_call_is_stood() -> None:
+    """It comes through a pinhole that a call has opened; no role of a transcript leads to one."""
+    helper, chance = HELPERS["h323"], random.Random(1)
+    mutator = Mutator(helper, lambda data, most: changed_bytes(data, most, chance))
+    known = list(with_further(helper))
+    read = offered = 0
+    for seed in range(2000):
+        case = mutator.changed(known[seed % len(known)], seed)
+        run = Run(helper, decoded(encoded(case), helper))
+        run.to_the_end(is_thorough=seed % 200 == 0)
+        controls = [session for session in run.sessions.values() if isinstance(session.engine, ControlEngine)]
+        read += any(len(session.effects) > 5 for session in controls)
+        offered += any(line.startswith("answer") for line in run.sessions[0].pinholes.log)
+    assert (read > 1500, offered > 1000) == (True, True), (read, offered)
+
+
 def test_what_is_changed_is_mended() -> None:
     assert mended_sip(b"A b SIP/2.0\r\nl: 99\r\n\r\nbody") == b"A b SIP/2.0\r\nl: 4\r\n\r\nbody"
     assert mended_tns(b"\x00\x00\x00\x00\x01\x00\x00\x00more") == b"\x00\x0c\x00\x00\x01\x00\x00\x00more"
@@ -134,6 +174,21 @@ def test_a_blind_search_saves_what_is_not_stood(tmp_path: Path, monkeypatch: pyt
         CliRunner().invoke(main, words, catch_exceptions=False)
     (found,) = tmp_path.glob("tftp-crash-*")
     assert decoded(found.read_bytes(), HELPERS["tftp"]).said
+
+
+def test_a_search_may_begin_with_announced_connections_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("tools.fuzz.__main__.CACHE", tmp_path)
+    done = CliRunner().invoke(main, ["h323", "--blind", "--further", "--inputs", "20"], catch_exceptions=False)
+    assert done.output.startswith("h323: 20 inputs, ")
+    for words in (["tftp", "--blind", "--further"], ["h323", "--further"]):
+        assert CliRunner().invoke(main, words).exit_code == 2
+
+
+def test_a_saved_input_tells_what_another_session_does_for_it(tmp_path: Path) -> None:
+    (tmp_path / "input").write_bytes(encoded(next(with_further(HELPERS["h323"]))))
+    done = CliRunner().invoke(main, ["h323", str(tmp_path / "input")], catch_exceptions=False)
+    assert "session 1: through a pinhole of session 0" in done.output
+    assert "    session 0: offer rtp for " in done.output
 
 
 def test_bytes_are_changed_within_their_limit() -> None:

@@ -13,7 +13,7 @@ from functools import cache
 from types import FunctionType, MethodType, ModuleType
 from typing import Any
 
-from protocols.contract.addresses import Peers, Side, Transport
+from protocols.contract.addresses import Endpoint, Peers, Side, Transport
 from protocols.contract.effects import Abort, Close, Finish, Note, Resolve, Send, Splice
 from protocols.contract.engine import EngineFactory, Helper
 from protocols.contract.pinholes import Grant
@@ -37,8 +37,9 @@ def begin(
     """start: of a daemon that has a session already, `beside`."""
     pinholes = rights(helper.name)(network, options, pinholes_of(beside) if beside else None)
     engines = start or Engines(helper)
-    engine = engines(network, options, pinholes, 0.0)
-    return Session(engine, pinholes, engines, daemon=beside.daemon if beside else [])
+    now = beside.now if beside else 0.0
+    engine = engines(network, options, pinholes, now)
+    return Session(engine, pinholes, engines, now=now, daemon=beside.daemon if beside else [])
 
 
 def pinholes_of(session: Session) -> StrictPinholes:
@@ -194,6 +195,33 @@ def visit(session: Session, number: int, ends: bool) -> None:
     elif grant.id not in pinholes.visited:
         pinholes.visited.add(grant.id)
         session.use(grant.id)
+
+
+def announced(helper: Helper, session: Session) -> Iterator[Grant]:
+    """The pinholes of a session to which nobody has come yet, and whose connection is read in a role of its own: that
+    of the H.245 of a call."""
+    pinholes = pinholes_of(session)
+    for grant in pinholes.admitting():
+        reader = grant.expect.reader if isinstance(grant, Grant) and grant.id not in pinholes.visited else None
+        if isinstance(grant, Grant) and reader and reader.helper == helper.name and reader.role is not None:
+            yield grant
+
+
+def come(helper: Helper, session: Session, start: EngineFactory) -> Session | None:
+    """Somebody comes to the first of these: the session of who does. None: there is none."""
+    grant = next(announced(helper, session), None)
+    if grant is None:
+        return None
+    pinholes, expect = pinholes_of(session), grant.expect
+    pinholes.visited.add(grant.id)
+    session.use(grant.id)
+    if expect.uses == 1 and grant.id in pinholes.standing:
+        session.end(grant.id, 0, 0, "used_up")
+    source = Endpoint(pinholes.callers(grant)[0].network_address, 50123)
+    seen = Endpoint(expect.source.host, 50124) if expect.source is not None else source
+    role = expect.reader.role if expect.reader is not None else None
+    peers = Peers(source, seen, expect.target, grant.listen, expect.transport, role)
+    return begin(helper, peers, pinholes.options, start, session)
 
 
 def end(helper: Helper, *sessions: Session, is_thorough: bool = True) -> None:

@@ -19,7 +19,7 @@ from protocols.contract.engine import Helper
 from tools.fuzz.cases import decoded, encoded
 from tools.fuzz.drive import MAX_BYTES, SECONDS, helper_named, try_one
 from tools.fuzz.mutations import Mutator
-from tools.fuzz.seeds import seeds
+from tools.fuzz.seeds import seeds, with_further
 
 CROSSED = 0.2
 """How many of the inputs are the beginning of one and the end of another."""
@@ -27,10 +27,13 @@ TOLD_SECONDS = 30.0
 _NUMBERS = (b"\0", b"\1", b"\x7f", b"\x80", b"\xff", b"\0\0", b"\x7f\xff", b"\xff\xff", bytes(4), b"\xff" * 4)
 
 
-def run(engine: str, corpus: Path, found: Path, inputs: int, seed: int) -> None:
-    """Until so many were tried, or one is not stood: that one is saved in `found`, and what it raised is raised."""
+def run(engine: str, corpus: Path, found: Path, inputs: int, seed: int, is_further: bool = False) -> None:
+    """Until so many were tried, or one is not stood: that one is saved in `found`, and what it raised is raised.
+    is_further: begin with connections alone that a message has announced."""
     helper = helper_named(engine)
-    kept = _kept(helper, corpus)
+    kept = [encoded(case) for case in with_further(helper)] if is_further else _kept(helper, corpus)
+    if not kept:
+        raise click.BadParameter(f"no capture of {engine} has a connection that one of its messages announces")
     chance = random.Random(seed)
     mutator = Mutator(helper, lambda data, most: changed_bytes(data, most, chance))
     signal.signal(signal.SIGPROF, _took_too_long)

@@ -23,12 +23,17 @@ MAX_OF_ONE = 4
 """Sessions of one capture: the others are alike."""
 
 
+def _paths(helper: Helper) -> list[Path]:
+    """The captures of a helper, and of its family."""
+    paths = (path for place in PLACES for path in sorted(place.glob(f"{helper.family or helper.name}*/*")))
+    return list({path.name: path for path in paths}.values())
+
+
 @cache
 def recordings(helper: Helper) -> dict[str, Recorded]:
     """By a name for each: its capture, and its number in there. Single messages were said by either side."""
     found: dict[str, Recorded] = {}
-    paths = (path for place in PLACES for path in sorted(place.glob(f"{helper.name}*/*")))
-    for path in {path.name: path for path in paths}.values():
+    for path in _paths(helper):
         if ".pcap" in path.name:
             taken = [session for transport, port in helper.ports for session in _sessions(path, transport, port)]
         elif path.suffix in (".raw", ".dat"):
@@ -40,6 +45,14 @@ def recordings(helper: Helper) -> dict[str, Recorded]:
     return found
 
 
+def let_in(helper: Helper, name: str, target: Endpoint) -> list[Step]:
+    """What was said, in the capture of this recording, on a connection that one of its messages has announced."""
+    path = next(path for path in _paths(helper) if path.name == name.partition("#")[0])
+    found = (connection for connection in connections(path, target.port) if connection.server == target)
+    steps: list[Step] = [Arrival(side, data) for connection in found for side, data in connection.said if data]
+    return steps[:MAX_STEPS]
+
+
 def _message(path: Path, helper: Helper) -> Recorded:
     transport, _ = helper.ports[0]
     data = path.read_bytes()
@@ -48,12 +61,15 @@ def _message(path: Path, helper: Helper) -> Recorded:
 
 @cache
 def captured(helper: Helper) -> dict[str, Peers]:
-    """The addresses of each, by its name: as they were, and with the client hidden behind an address of ours."""
+    """The addresses of each, by its name: as they were, with the client hidden behind an address of ours, and with the
+    server published at one."""
     found: dict[str, Peers] = {}
     for name, (peers, _, _) in recordings(helper).items():
         found[name] = peers
         seen = Endpoint(_SEEN_AS[peers.server.host.version], peers.client.port)
         found[f"{name}+snat"] = replace(peers, client_as_seen=seen)
+        published = Endpoint(_SEEN_AS[peers.client.host.version], peers.server.port)
+        found[f"{name}+dnat"] = replace(peers, server_as_seen=published)
     return found
 
 

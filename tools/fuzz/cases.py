@@ -4,6 +4,7 @@ As bytes, so that it can be saved, and read by people where the protocol can be:
 step a mark and what it brings.
 
     snat udp expected late cut=7 tls='deny'     whose addresses, how it came, how it is told, how it is cut, options
+    through=0 cut=1                             through a pinhole of that session, as the H.245 of a call
     <mark>C...    <mark>S...                    from the client, from the server
     <mark>c       <mark>s                       that side has no more to say
     <mark>W2      <mark>V1      <mark>X1        time passes; the pinhole is used; it is closed
@@ -49,6 +50,9 @@ class Setting:
     """Which port it dials by TCP, if not the first one of the helper."""
     options: tuple[tuple[str, str], ...] = ()
     """Name and value, as `choices` has them."""
+    through: int | None = None
+    """Of which session before it a pinhole lets it in, when something is said in it: its addresses and options are as
+    that one's are. None: it is there from the beginning."""
 
     def peers(self, helper: Helper) -> Peers:
         if self.network in NETWORKS:
@@ -131,6 +135,7 @@ def _line(setting: Setting) -> bytes:
     words += [f"cut={setting.cut}"] if setting.cut else []
     words += [f"from={setting.client_port}"] if setting.client_port else []
     words += [f"to={setting.server_port}"] if setting.server_port else []
+    words += [f"through={setting.through}"] if setting.through is not None else []
     words += (f"{name}={value}" for name, value in setting.options)
     return " ".join(words).encode()
 
@@ -157,8 +162,8 @@ def decoded(data: bytes, helper: Helper) -> Case:
         number = rest[0] & 15 if rest else 0
         if kind == b"N":
             if len(case.settings) < MAX_SESSIONS:
-                case.settings.append(_setting(rest, helper))
-                at = len(case.settings) - 1
+                at = len(case.settings)
+                case.settings.append(_setting(rest, helper, at))
         elif kind == b"P":
             at = number % len(case.settings)
         else:
@@ -178,7 +183,8 @@ def _read_step(kind: bytes, rest: bytes, number: int) -> Iterator[Step]:
             yield Visit(number % 4, kind == b"X")
 
 
-def _setting(line: bytes, helper: Helper) -> Setting:
+def _setting(line: bytes, helper: Helper, before: int = 0) -> Setting:
+    """before: how many sessions stand before this one."""
     words = line.decode("latin-1").split()
     kinds = {kind.value: kind for kind in transports(helper)}
     known = choices(helper)
@@ -192,4 +198,5 @@ def _setting(line: bytes, helper: Helper) -> Setting:
         next((port for port in CLIENT_PORTS if str(port) == pairs.get("from")), None),
         next((port for port in server_ports(helper) if str(port) == pairs.get("to")), None),
         tuple(sorted((name, value) for name, value in pairs.items() if value in known.get(name, ()))),
+        next((number for number in range(before) if str(number) == pairs.get("through")), None),
     )

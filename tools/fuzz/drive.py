@@ -10,7 +10,7 @@ from protocols import HELPERS
 from protocols.contract.engine import Helper
 from protocols.observe import Engines
 from tests.harness.playbook import Session
-from tests.harness.scripts import begin, end, take
+from tests.harness.scripts import begin, come, end, take
 from tools.fuzz.cases import Case, Said, decoded
 
 THOROUGH = 200
@@ -33,20 +33,33 @@ class Run:
     case: Case
 
     def __post_init__(self) -> None:
-        start = Engines(self.helper)
-        self.sessions: list[Session] = []
-        for setting in self.case.settings:
-            beside = self.sessions[0] if self.sessions else None
-            session = begin(self.helper, setting.peers(self.helper), setting.chosen(self.helper), start, beside)
-            session.tells_late = setting.tells_late
-            self.sessions.append(session)
+        self._start = Engines(self.helper)
+        self.sessions: dict[int, Session] = {}
+        """Those that have begun, by their numbers."""
+        for number, setting in enumerate(self.case.settings):
+            if setting.through is None:
+                beside = self.sessions[0] if self.sessions else None
+                peers, options = setting.peers(self.helper), setting.chosen(self.helper)
+                self._add(number, begin(self.helper, peers, options, self._start, beside))
+
+    def _add(self, number: int, session: Session) -> None:
+        session.tells_late = self.case.settings[number].tells_late
+        self.sessions[number] = session
 
     def take(self, said: Said) -> None:
-        take(self.sessions[said.session], said.step, self.case.settings[said.session].cut or None)
+        """What is said where nobody has been let in is lost."""
+        setting = self.case.settings[said.session]
+        opener = self.sessions.get(setting.through) if setting.through is not None else None
+        if said.session not in self.sessions and opener is not None:
+            session = come(self.helper, opener, self._start)
+            if session is not None:
+                self._add(said.session, session)
+        if said.session in self.sessions:
+            take(self.sessions[said.session], said.step, setting.cut or None)
 
     def end(self, is_thorough: bool = True) -> None:
         """As `scripts.end` does, which takes longer than most cases do when it is thorough."""
-        end(self.helper, *self.sessions, is_thorough=is_thorough)
+        end(self.helper, *self.sessions.values(), is_thorough=is_thorough)
 
     def to_the_end(self, is_thorough: bool = True) -> None:
         for said in self.case.said:

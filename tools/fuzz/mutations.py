@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from dataclasses import replace
 from functools import cache
+from ipaddress import ip_address
 
 from protocols.contract.addresses import Side
 from protocols.contract.engine import Helper
@@ -28,13 +29,19 @@ from tools.fuzz.cases import (
     server_ports,
     transports,
 )
-from tools.fuzz.seeds import seeds
+from tools.fuzz.seeds import seeds, with_further
 
 Bytes = Callable[[bytes, int], bytes]
 """Changes bytes without knowing what they mean: of so many at most."""
 
 MAX_DATA = 4000
-_ADDRESSES = (b"10.1.0.2", b"10.1.0.3", b"203.0.113.7", b"198.51.100.1", b"198.51.100.9", b"fd01::2", b"2001:db8:2::7")
+_ADDRESSES = (
+    b"10.1.0.2", b"10.1.0.3", b"203.0.113.7", b"198.51.100.1", b"198.51.100.2", b"198.51.100.9", b"fd01::2",
+    b"2001:db8:2::7",
+)  # fmt: skip
+_HOSTS = tuple(ip_address(text.decode()).packed for text in _ADDRESSES if b"." in text)
+"""As messages of octets have them."""
+_IN_OCTETS = b"|".join(map(re.escape, _HOSTS))
 _PORTS = (b"5060", b"5062", b"8443", b"40000", b"61000", b"21", b"1", b"65535")
 _HEADER_LENGTH = re.compile(rb"((?:\A|\n)(?:Content-Length|l)[ \t]*:[ \t]*)\d+", re.IGNORECASE)
 
@@ -75,7 +82,9 @@ MENDED: dict[str, Callable[[bytes], bytes]] = {
 
 @cache
 def _known(helper: Helper) -> tuple[list[Case], list[Arrival]]:
-    return list(seeds(helper)), spoken(helper.name)
+    known = list(seeds(helper))
+    further = [said.step for case in with_further(helper) for said in case.said if said.session]
+    return known, [*spoken(helper.name), *(step for step in further if isinstance(step, Arrival))]
 
 
 class Mutator:
@@ -140,7 +149,8 @@ class Mutator:
         if (number := self._arrival(case, chance)) is not None:
             arrival = case.said[number].step
             assert isinstance(arrival, Arrival)
-            pattern, words = chance.choice(((rb"\d+\.\d+\.\d+\.\d+", _ADDRESSES), (rb"\b\d{4,5}\b", _PORTS)))
+            kinds = (rb"\d+\.\d+\.\d+\.\d+", _ADDRESSES), (rb"\b\d{4,5}\b", _PORTS), (_IN_OCTETS, _HOSTS)
+            pattern, words = chance.choice(kinds)
             places = [match.span() for match in re.finditer(pattern, arrival.data)]
             if places:
                 start, stop = chance.choice(places)
