@@ -239,7 +239,7 @@ class Channels:
         """What the other side is to read for an address that nothing is opened for."""
         if label == "signalAddress":  # of call signalling, which is no media
             return self._session.names.signals_at(side, at)
-        return self._media.meant(side, at) or self._media.known_as(side, at) or at
+        return self._media.meant(side, at) or self._media.known_as(side, self._session.own_at(side, at)) or at
 
 
 def _kind(message: Message) -> str | None:

@@ -49,6 +49,10 @@ class Session:
         peers = self.peers
         return at.host == peers.own(side).host or (self.options.static_nat and at.host == peers.as_seen(side).host)
 
+    def own_at(self, side: Side, at: Endpoint) -> Endpoint:
+        """The same address, with this side's own host if it means that."""
+        return Endpoint(self.peers.own(side).host, at.port) if self.is_own(side, at) else at
+
     def waits_at(self, side: Side, at: Endpoint, field: str, draft: Draft, is_media: bool = True) -> Endpoint | None:
         """Where this side really waits when it says that it waits there. None: it may not, and nothing is opened."""
         own = self.peers.own(side).host
@@ -60,7 +64,7 @@ class Session:
         elif at.port < LEAST_PORT:
             self.violates("h323.low_port", where, "not opened")
         elif self.is_own(side, at):
-            return Endpoint(own, at.port)
+            return self.own_at(side, at)
         elif is_media and self._may_be_elsewhere(side, at):
             return at
         else:

@@ -63,6 +63,8 @@ def test_of_a_table_of_modes_only_what_has_a_place_is_mapped(kind: str) -> None:
     control.receive(CLIENT, m.tpkt(modes(kind, 5100, 5102, 5104)))
     there = mapped(modes(kind, 5100, 5102, 5104), rtp=f"{INSIDE}:5102 {OURS}:40000", rtcp=f"{INSIDE}:5103 {OURS}:40001")
     assert control.sent(SERVER).endswith(m.tpkt(there))
+    changes = control.notes("address.rewritten")[-1]["changes"]
+    assert [change["field"] for change in changes] == ["mediaChannel", "mediaControlChannel"]
 
 
 def located(at: str) -> bytes:
@@ -135,3 +137,89 @@ def test_an_alternative_behind_the_same_address_of_ours_stays_another_endpoint()
     answer = encoded("Ras", ("admissionConfirm", admitted))
     session.receive(SERVER, answer)
     assert session.sent(CLIENT) == answer
+
+
+def way(sent: str, received: str) -> dict[str, Any]:
+    """A TransportChannelInfo."""
+    return {"sendAddress": ip(sent), "recvAddress": ip(received)}
+
+
+CALL: dict[str, Any] = {"callReferenceValue": 1, "conferenceID": bytes(16), "bandWidth": 1280}
+
+
+def information(signal: str, host: str) -> bytes:
+    """An IRR: what an endpoint at this host tells of its call. signal: where it is called."""
+    rtp = {"cname": "a", "ssrc": 1, "sessionId": 1, "associatedSessionIds": []}
+    rtp |= {"rtpAddress": way(f"{KEEPER}:6000", f"{host}:5000"), "rtcpAddress": way(f"{KEEPER}:6001", f"{host}:5001")}
+    ways = {"h245": way(f"{KEEPER}:4001", f"{host}:4100"), "callSignalling": way(f"{KEEPER}:1720", signal)}
+    call = {**CALL, **ways, "audio": [rtp], "callType": ("pointToPoint", 0), "callModel": ("direct", 0)}
+    told = {"requestSeqNum": 7, "endpointType": {"mc": False, "undefinedNode": False}, "endpointIdentifier": "ep1"}
+    told |= {"rasAddress": ip(f"{host}:1719"), "callSignalAddress": [ip(signal)], "perCallInfo": [call]}
+    return encoded("Ras", ("infoRequestResponse", told))
+
+
+def test_what_an_endpoint_tells_of_its_calls_has_no_inside_address() -> None:
+    """RA3, RA20: by value, and where it has registered by that; it opens nothing."""
+    session = Daemon().session()
+    registered(session, f"{INSIDE}:1720")
+    before = len(session.pinholes.log)
+    session.receive(CLIENT, information(f"{INSIDE}:1720", INSIDE))
+    assert session.sent(SERVER).endswith(information(f"{OURS}:61000", OURS))
+    assert (session.pinholes.log[before:], session.violations()) == ([], [])
+
+
+def bandwidth(host: str) -> bytes:
+    """A BRQ: a stream of this host will be wider."""
+    detail = {
+        "sender": True,
+        "multicast": False,
+        "bandwidth": 640,
+        "rtcpAddresses": way(f"{KEEPER}:6001", f"{host}:5001"),
+    }
+    asked = {**CALL, "requestSeqNum": 8, "endpointIdentifier": "ep1", "bandwidthDetails": [detail]}
+    return encoded("Ras", ("bandwidthRequest", asked))
+
+
+def test_a_request_for_bandwidth_has_no_inside_address() -> None:
+    """RA3."""
+    session = Daemon().session()
+    session.receive(CLIENT, bandwidth(INSIDE))
+    assert session.sent(SERVER) == bandwidth(OURS)
+    assert (session.pinholes.log, session.violations()) == ([], [])
+
+
+REASONS = {
+    "gatekeeperReject": "resourceUnavailable",
+    "registrationReject": "discoveryRequired",
+    "unregistrationReject": "undefinedReason",
+    "admissionReject": "requestDenied",
+    "locationReject": "requestDenied",
+    "disengageReject": "notRegistered",
+}
+
+
+@pytest.mark.parametrize("kind", REASONS)
+def test_a_refusal_names_other_gatekeepers_which_stay(kind: str) -> None:
+    """RA3: they are noted, and are let in by no refusal."""
+
+    def refusal(*hosts: str) -> bytes:
+        named = [
+            {"rasAddress": ip(f"{host}:1719"), "needToRegister": True, "priority": priority}
+            for priority, host in enumerate(hosts)
+        ]
+        content: dict[str, Any] = {"requestSeqNum": 1, "rejectReason": (REASONS[kind], 0)}
+        content["altGKInfo"] = {"alternateGatekeeper": named, "altGKisPermanent": False}
+        if kind in ("gatekeeperReject", "registrationReject"):
+            content["protocolIdentifier"] = oracle.VERSION
+        return encoded("Ras", (kind, content))
+
+    session = Daemon().session()
+    registered(session, f"{INSIDE}:1720")
+    session.receive(SERVER, refusal("203.0.113.9", "203.0.113.10"))
+    assert session.sent(CLIENT).endswith(refusal("203.0.113.9", "203.0.113.10"))
+    (kept,) = session.notes("address.kept")
+    assert [(str(one["value"]), one["reason"]) for one in kept["changes"]] == [
+        ("203.0.113.9:1719", "alternate"), ("203.0.113.10:1719", "alternate"),
+    ]  # fmt: skip
+    registered(session, f"{INSIDE}:1720", 2)
+    assert session.pinholes.log[-1] == f"renew 1 from {KEEPER} for 90 s"

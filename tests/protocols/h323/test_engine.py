@@ -190,6 +190,23 @@ def test_media_at_a_third_host_or_a_low_port_is_not_followed(at: str) -> None:
     assert set(calls.rules()) <= {"h323.elsewhere", "h323.low_port"} and calls.rules()
 
 
+@pytest.mark.parametrize("static_nat", [True, False])
+def test_who_announces_the_address_of_ours_means_itself_if_an_option_says_so(static_nat: bool) -> None:
+    """Found by an audit: media had its place, and the other side went on reading what the endpoint had said, where
+    nothing stands."""
+    calls = Calls(options=H323Options(static_nat=static_nat))
+    control = apart(calls)
+    before = len(calls.log)
+    opened = m.open_channel(1, control=f"{OURS}:5001")
+    control.receive(CLIENT, m.tpkt(opened))
+    if static_nat:
+        assert calls.log[before:] == [f"offer rtp for {INSIDE}:5000 rtcp 5001 from {INSIDE} = {OURS}:40000"]
+        assert control.sent(SERVER) == m.tpkt(opened.replace(m.octets(f"{OURS}:5001"), m.octets(f"{OURS}:40001")))
+    else:
+        assert control.sent(SERVER) == m.tpkt(opened)
+        assert (calls.log[before:], calls.rules()) == ([], ["h323.elsewhere"])
+
+
 @pytest.mark.parametrize("malformed", ["pass", "deny"])
 def test_h245_that_cannot_be_read(malformed: Literal["pass", "deny"]) -> None:
     calls = Calls(options=H323Options(malformed=malformed))

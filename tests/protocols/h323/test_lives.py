@@ -5,6 +5,7 @@ from __future__ import annotations
 from ipaddress import ip_network
 
 from protocols.contract.pinholes import Grant
+from protocols.h323 import wire
 from protocols.h323.helper import HELPER
 from protocols.h323.options import H323Options
 from tests.protocols.h323 import messages as m
@@ -97,3 +98,19 @@ def test_a_connection_is_full_of_calls_that_are_under_way_alone() -> None:
         "rule": "h323.connection_full", "detail": "64 calls on this connection", "action": "refused",
     }  # fmt: skip
     assert "h323.connection_full" not in HELPER.permits
+
+
+def test_calls_of_all_connections_are_no_more_than_an_option_allows() -> None:
+    """One that is refused hears so, and one that is over makes room."""
+    options = H323Options(max_calls=1)
+    first = Calls(options=options)
+    first.say(CLIENT, SETUP)
+    further = Calls(options=options, engines=first.engines)
+    later = m.setup(source=f"{INSIDE}:40000", call_id=bytes(16))
+    further.say(CLIENT, later)
+    assert (further.sent(SERVER), further.sent(CLIENT)) == (b"", wire.release(later, bytes(16)))
+    assert further.notes("violation") == [{"rule": "h323.too_many_calls", "detail": "1 calls", "action": "refused"}]
+    first.say(CLIENT, m.release_complete())
+    again = Calls(options=options, engines=first.engines)
+    again.say(CLIENT, SETUP)
+    assert (again.sent(CLIENT), again.rules()) == (b"", [])

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import pytest
 
@@ -200,6 +200,19 @@ def test_who_is_told_twice_to_call_calls_twice() -> None:
     for _ in range(2):
         session.use(1)
     assert session.pinholes.log[1:] == [f"renew 1 from {INSIDE} for 60 s"]
+
+
+def test_a_gatekeeper_sends_callers_to_hosts_that_an_option_names_and_no_others() -> None:
+    """RA15: where it names some, those that are reached as the gatekeeper is are no longer among them. Its own host
+    needs no name."""
+    daemon = Daemon(RasOptions(call_targets=(ip_network("203.0.113.8/31"),)), network="none")
+    session = daemon.session()
+    for number, target in enumerate((f"{KEEPER}:4000", "203.0.113.9:4000", "203.0.113.10:4000"), 1):
+        told_to_call(session, target, number)
+    assert [line.split()[3] for line in session.pinholes.log] == [f"{KEEPER}:4000", "203.0.113.9:4000"]
+    assert session.notes("violation") == [
+        {"rule": "ras.elsewhere", "detail": "admissionConfirm: 203.0.113.10:4000", "action": "not opened"}
+    ]
 
 
 def test_a_port_to_register_at_is_none_to_call() -> None:
