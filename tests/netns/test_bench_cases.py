@@ -3,15 +3,16 @@ what is measured of them is judged."""
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 
 import pytest
 
 from protocols import HELPERS
+from protocols.contract.effects import Send
 from tests.netns.namespaces import needs_root
-from tools.bench import case_tftp, helpers, streams, tunnels
+from tools.bench import case_tftp, helpers, messages, streams, tunnels
 from tools.bench.cases import CASES
 from tools.bench.helpers import CROWDED, KERNEL, PINHOLE, PLAIN, Effort, Figures, Found, Report
 from tools.bench.ways import give_order, start_program
@@ -55,8 +56,38 @@ def test_packets_of_a_tunnel_are_measured_both_ways() -> None:
 def test_streams_of_two_helpers_are_measured_by_both_paths() -> None:
     report = streams.run(streams.Effort(rounds=2, packets=200), lambda text: None)
     pairs = [(path, helper) for path, helper, _ in streams.rows(report)]
-    assert pairs == list(itertools.product(streams.PATHS, (streams.SIP, streams.RTSP)))
+    assert pairs == list(product(streams.PATHS, (streams.SIP, streams.RTSP)))
     assert all(0 < seconds < 0.01 for helpers in report.cpu.values() for cpu in helpers.values() for seconds in cpu)
+
+
+def test_messages_of_h323_are_measured_as_they_pass() -> None:
+    """Each goes on, and with NAT some are others: what is refused would cost less."""
+    report = messages.run(messages.Effort(rounds=2, calls=2), lambda text: None)
+    assert [(name, bar.limit) for bar in report.bars for name in [bar.name.rpartition(", ")[0]]] == [
+        (f"{kind}, {nat}", limit)
+        for (kind, limit), nat in product(
+            (("a message of H.245", "at most 15"), ("a Setup with fast start", "at most 150")), messages.NATS.values()
+        )
+    ]
+    assert all(0 < seconds < 0.01 for nats in report.seconds.values() for each in nats.values() for seconds in each)
+    for kind, (begin, _) in messages.KINDS.items():
+        for nat in messages.NATS:
+            passed = [
+                (packet, [effect.data for effect in engine.receive(side, packet, 0.0) if isinstance(effect, Send)])
+                for engine, said in begin(nat)
+                for side, packet in said
+            ]
+            assert len(passed) == (22 if begin is messages.h245 else 1)
+            assert all(len(sent) == 1 for _, sent in passed)
+            assert all(sent == [packet] for packet, sent in passed) is (nat == "none"), kind
+
+
+def test_a_bar_of_messages_is_missed_by_the_fastest_round_alone() -> None:
+    seconds = {
+        kind: {"no NAT": [2 * most, most], "source NAT": [1.1 * most, 1.2 * most]}
+        for kind, (_, most) in messages.KINDS.items()
+    }
+    assert [bar.is_met for bar in messages.bars(seconds)] == [True, False] * 2
 
 
 def test_every_helper_has_a_case_that_comes_to_a_port_of_its_own() -> None:

@@ -21,6 +21,7 @@ from tools.bench import (
     instructions,
     kernel_path,
     media,
+    messages,
     printing,
     real_call,
     sip,
@@ -62,7 +63,7 @@ class _Measuring(Protocol[Effort, MadeReport]):
 @click.pass_context
 def main(context: click.Context) -> None:
     """What pinhole costs, beside the other ways to carry the same sessions."""
-    if os.geteuid() != 0 and context.invoked_subcommand != "start":
+    if os.geteuid() != 0 and context.invoked_subcommand not in ("messages", "start"):
         raise click.ClickException("network namespaces need root")
 
 
@@ -111,6 +112,7 @@ _add(
 _add("packets", kernel_path, printing.show_packets, "Media in the kernel beside plain forwarding: CPU of a packet.")
 _add("tunnels", tunnels, printing.show_tunnels, "Packets of GRE: what one costs, and how many a processor carries.")
 _add("streams", streams, printing.show_streams, "Media of RTSP beside SIP's: CPU of a packet, by both paths.")
+_add("messages", messages, printing.show_messages, "Messages of H.323: what one takes the engines alone.")
 _add("call", real_call, printing.show_call, "A call of three minutes, with its audio: CPU of the gateway's processes.")
 _add("media", media, printing.show_media, "All that is wanted of media in the kernel: `packets` and `call`.")
 _add(

@@ -8,7 +8,7 @@ from statistics import median
 from rich.console import Console
 from rich.table import Table
 
-from tools.bench import audio, ftp, helpers, kernel_path, media, real_call, sip, streams, tns, tunnels, versus
+from tools.bench import audio, ftp, helpers, kernel_path, media, messages, real_call, sip, streams, tns, tunnels, versus
 from tools.bench.figures import figure
 from tools.bench.ftp import GIB, Figures
 from tools.bench.rounds import Bar, percentile_99, ratio
@@ -111,6 +111,12 @@ def show_streams(report: streams.Report, console: Console) -> None:
     for row in streams.rows(report):
         table.add_row(*row)
     console.print(table)
+    _show_bars(report.bars, console)
+
+
+def show_messages(report: messages.Report, console: Console) -> None:
+    effort = report.effort
+    console.print(f"{report.machine}; the fastest of {effort.rounds} rounds of {effort.calls} calls.")
     _show_bars(report.bars, console)
 
 

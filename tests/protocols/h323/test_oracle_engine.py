@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from protocols.contract.addresses import Endpoint, Peers, Side
+from protocols.contract.addresses import Side
 from protocols.contract.effects import Send
 from protocols.contract.pinholes import Grant
 from protocols.h323 import wire
@@ -22,16 +22,24 @@ from tests.harness.playbook import Session
 from tests.harness.recordings import found
 from tests.protocols.h323 import messages as m
 from tests.protocols.h323.calls import Calls
-from tests.protocols.h323.recorded import ASTERISK, OTHERS, packets, user_information
+from tests.protocols.h323.recorded import (
+    CALLEE,
+    CALLER,
+    OTHERS,
+    OUTSIDE,
+    PUBLISHED,
+    as_it_is_said,
+    packets,
+    peers_of,
+    recorded,
+    user_information,
+)
 from tests.protocols.h323.test_oracle import feature, nested
 
 pytestmark = pytest.mark.skipif(
     bool(oracle.missing()), reason=f"not installed (tools/setup --test): {oracle.missing()}"
 )
 
-CALLER, CALLEE = IPv4Address("10.1.0.2"), IPv4Address("198.51.100.2")
-"""Of the capture."""
-OUTSIDE, PUBLISHED = IPv4Address("203.0.113.1"), IPv4Address("192.0.2.7")
 At = tuple[bytes, int]
 CUTS: dict[str, Callable[[bytes], Sequence[bytes]]] = {
     "whole": lambda packet: [packet],
@@ -39,21 +47,6 @@ CUTS: dict[str, Callable[[bytes], Sequence[bytes]]] = {
     "octet by octet": lambda packet: [packet[at : at + 1] for at in range(len(packet))],
 }
 """HF3."""
-
-
-def peers_of(connection: Connection, nat: str) -> Peers:
-    """The hosts of the capture, and by what the other side knows them."""
-    client, server = connection.client, connection.server
-    seen = Endpoint(OUTSIDE, 45000) if nat == "snat" else client
-    return Peers(client, seen, server, Endpoint(PUBLISHED, server.port) if nat == "dnat" else server)
-
-
-def as_it_is_said(side: Side, packet: bytes, nat: str) -> bytes:
-    """What a party says who knows the other one by another address than in the capture."""
-    other, known = (CALLEE, PUBLISHED if nat == "dnat" else CALLEE)
-    if side is Side.SERVER:
-        other, known = (CALLER, OUTSIDE if nat == "snat" else CALLER)
-    return packet.replace(other.packed, known.packed)
 
 
 @dataclass
@@ -105,18 +98,6 @@ def played(
     assert not controls and not calls.rules()
     seen.asked = calls.log
     return seen
-
-
-def recorded() -> list[tuple[Connection, list[Connection]]]:
-    """The calls of the capture."""
-    name, (port,), control, _ = ASTERISK
-    path = found("h323", name)
-    apart = [
-        one for number in control for one in connections(path, number) if one.client.port != 1720 != one.server.port
-    ]
-    calls = connections(path, port)
-    assert (len(calls), len(apart)) == (4, 2)
-    return [(call, apart[at : at + 1]) for call, at in zip(calls, (0, 2, 1, 2), strict=True)]
 
 
 def value_of(packet: bytes) -> Any:
