@@ -23,6 +23,8 @@ from tools.lab import Host
 from tools.peers.asterisk import PORT, SECONDS, Address
 
 RAS_PORT = 1719
+REACHED_SECONDS = 4
+"""How long a callee may take to be reached. Nobody else is heard meanwhile."""
 IDENTIFIER = "gatekeeper of the lab"
 Model = Literal["direct", "gatekeeperRouted"]
 Heard = tuple[str, dict[str, Any], At]
@@ -208,8 +210,13 @@ class Gatekeeper:
         assert user is not None
         _, body = decoded("UserInformation", setup[user.start : user.end])["h323-uu-pdu"]["h323-message-body"]
         number = next(alias for kind, alias in body["destinationAddress"] if kind == "dialledDigits")
-        with self._host.inside():
-            callee = socket.create_connection(self.registered[number], SECONDS, (self._own[0], 0))
+        try:
+            with self._host.inside():
+                callee = socket.create_connection(self.registered[number], REACHED_SECONDS, (self._own[0], 0))
+        except OSError:
+            caller.close()
+            return
+        callee.settimeout(SECONDS)
         callee.sendall(setup)
         for one, other in ((caller, callee), (callee, caller)):
             self._waiting.register(one, selectors.EVENT_READ, lambda ready, to=other: self._pass(ready, to))
