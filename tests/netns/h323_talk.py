@@ -23,6 +23,8 @@ SECONDS = 5.0
 """How long whatever must come is waited for: on a busy machine a daemon may be late by a second."""
 REFUSED_SECONDS = 0.3
 """How long a connection or a datagram is waited for that is not let through."""
+FAMILIES = {4: socket.AF_INET, 6: socket.AF_INET6}
+"""By the version of IP."""
 _calls = itertools.count(1000)
 
 
@@ -232,22 +234,23 @@ def reaches(host: Host, at: At, listener: socket.socket, seconds: float = SECOND
 
 
 @contextlib.contextmanager
-def waiting(host: Host, port: int) -> Iterator[tuple[socket.socket, At]]:
+def waiting(host: Host, port: int, version: int = 4) -> Iterator[tuple[socket.socket, At]]:
     """Somebody who waits on a port, for others to reach, and where."""
+    at = str(host.address(version)), port
     with host.inside():
-        listener = socket.create_server((str(host.v4), port))
+        listener = socket.create_server(at, family=FAMILIES[version])
     listener.settimeout(SECONDS)
     with listener:
-        yield listener, (str(host.v4), port)
+        yield listener, at
 
 
 @contextlib.contextmanager
-def bound(host: Host, port: int) -> Iterator[socket.socket]:
+def bound(host: Host, port: int, version: int = 4) -> Iterator[socket.socket]:
     """A socket for media."""
     with host.inside():
-        media = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        media = socket.socket(FAMILIES[version], socket.SOCK_DGRAM)
     with media:
-        media.bind((str(host.v4), port))
+        media.bind((str(host.address(version)), port))
         media.settimeout(SECONDS)
         yield media
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -47,10 +48,10 @@ def place(request: pytest.FixtureRequest) -> Iterator[Gateway]:
 class Talk:
     """An endpoint and a gatekeeper, each a socket."""
 
-    def __init__(self, place: Gateway, endpoint: socket.socket, keeper: socket.socket) -> None:
-        self.endpoint, self.keeper = endpoint, keeper
-        self.host = str(place.client.v4)
-        self._to_keeper = str(place.server.v4), RAS_PORT
+    def __init__(self, place: Gateway, endpoint: socket.socket, keeper: socket.socket, version: int) -> None:
+        self.endpoint, self.keeper, self.version = endpoint, keeper, version
+        self.host = str(place.client.address(version))
+        self._to_keeper = str(place.server.address(version)), RAS_PORT
         self.seen: At = "", 0
         """Where the gatekeeper sees the endpoint."""
 
@@ -69,7 +70,7 @@ class Talk:
         """The addresses that the gatekeeper hears of when the endpoint names these."""
         heard = self.asks("registrationRequest", number, **registration(self.host, named))
         found = [at for _, at in heard["callSignalAddress"]]
-        return [(socket.inet_ntoa(at["ip"]), at["port"]) for at in found]
+        return [(str(ip_address(at["ip"])), at["port"]) for at in found]
 
 
 def message(kind: str, number: int, **more: Any) -> bytes:
@@ -115,9 +116,11 @@ ADMISSION = {
 
 
 @pytest.fixture
-def talk(place: Gateway) -> Iterator[Talk]:
-    with bound(place.client, 13030) as endpoint, bound(place.server, RAS_PORT) as keeper:
-        yield Talk(place, endpoint, keeper)
+def talk(place: Gateway, request: pytest.FixtureRequest) -> Iterator[Talk]:
+    """Over IPv4, unless a test says otherwise."""
+    version: int = getattr(request, "param", 4)
+    with bound(place.client, 13030, version) as endpoint, bound(place.server, RAS_PORT, version) as keeper:
+        yield Talk(place, endpoint, keeper, version)
 
 
 def violations(place: Gateway, rule: str) -> int:
@@ -134,10 +137,12 @@ def unregister(place: Gateway, talk: Talk) -> None:
 # -- who may call ------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("talk", [4, 6], indirect=True, ids=["ipv4", "ipv6"])
 def test_nobody_calls_before_the_gatekeeper_agrees_and_then_nobody_else_does(place: Gateway, talk: Talk) -> None:
     """RA12, RA14; and nobody does when the registration is over (RA13)."""
-    with waiting(place.client, CALL_PORT) as (listener, _):
-        (at,) = talk.registers(1, (talk.host, CALL_PORT))
+    with waiting(place.client, CALL_PORT, talk.version) as (listener, own):
+        (at,) = talk.registers(1, own)
+        assert (at == own) is not place.role.hides_client
         assert not reaches(place.server, at, listener, REFUSED_SECONDS)
         talk.answers("registrationConfirm", 1, **CONFIRMED)
         assert reaches(place.server, at, listener)
