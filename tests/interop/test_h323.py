@@ -69,7 +69,8 @@ def heard(pair: tuple[Asterisk, Asterisk], seconds: float = SECONDS) -> dict[For
 def test_the_forms_of_a_call_without_a_helper_and_with_that_of_the_kernel() -> None:
     """HF67: what pinhole is held against. The kernel's helper loses fastStart in Setup. So who calls from behind NAT
     has an inside address in it, and never hears anything in two forms. On a busy machine that helper now and then loses
-    calls of all forms, also without NAT: what it lets pass is left to chance here."""
+    calls of all forms, also without NAT: what it lets pass is left to chance here. `docs/from-kernel-helpers.md` has a
+    table of it."""
     found = {}
     with Lab("routed") as lab, two(lab, lab.client, lab.server, lab.server.v4) as pair:
         found["no firewall"] = heard(pair)
