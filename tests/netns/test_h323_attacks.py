@@ -32,7 +32,7 @@ from tests.netns.h323_talk import (
 )  # fmt: skip
 from tests.netns.namespaces import needs_root
 from tools.lab import Lab, gateways
-from tools.lab.gateways import ROUTING, Gateway
+from tools.lab.gateways import HIDING, ROUTING, Gateway
 
 pytestmark = [
     pytest.mark.netns,
@@ -53,10 +53,23 @@ VICTIM_PORT = 3389
 """Of a service at a host inside that nobody outside is to reach."""
 
 
+MASQUERADE = """
+table ip hiding {
+    chain postrouting { type nat hook postrouting priority srcnat; oifname wan0 masquerade; }
+}
+"""
+
+
 @pytest.fixture(scope="module")
-def place() -> Iterator[Gateway]:
-    with gateways.serving(ROUTING, "nft") as gateway:
+def place(request: pytest.FixtureRequest) -> Iterator[Gateway]:
+    """One that routes, unless a test says otherwise."""
+    with gateways.serving(getattr(request, "param", ROUTING), "nft") as gateway:
         yield gateway
+
+
+with_and_without_nat = pytest.mark.parametrize(
+    "place", [ROUTING, HIDING], ids=lambda role: role.name, indirect=True, scope="module"
+)
 
 
 @pytest.fixture
@@ -109,18 +122,22 @@ def sent(talk: Talk, parts: list[bytes]) -> None:
         talk.client.sendall(part)
 
 
+@with_and_without_nat
 @pytest.mark.parametrize("form", FORMS)
 def test_slipstreaming_opens_nothing_where_the_kernels_helper_opens_a_third_host(place: Gateway, form: str) -> None:
     """HF61: the page of an attacker has a browser inside say these bytes to the attacker's port 1720."""
-    with Lab("routed") as lab:
-        lab.firewall(KERNEL)
+    is_hidden = place.role.hides_client
+    with Lab("nat" if is_hidden else "routed") as lab:
+        lab.firewall(KERNEL + (MASQUERADE if is_hidden else ""))
         target = str(lab.client_stranger.v4), VICTIM_PORT
         with Talk(lab.client, lab.server, str(lab.server.v4)) as talk:
             for part in FORMS[form](forwarding(target)):
                 talk.client.sendall(part)
                 assert talk.server.recv(65536)
-            assert [line for line in expected(lab) if f"dst={target[0]} " in line and f"dport={target[1]} " in line]
+            words = f"dst={lab.gateway.v4 if is_hidden else target[0]} ", f"dport={target[1]} "
+            assert [line for line in expected(lab) if all(word in line for word in words)]
     target = str(place.clients[1].v4), VICTIM_PORT
+    outside = str(place.lab.gateway.v4) if is_hidden else target[0], VICTIM_PORT
     before, told = opened(place.daemon), violations(place, "h323.not_h323")
     with waiting(place.clients[1], VICTIM_PORT):
         with Talk(place.client, place.server, str(place.server.v4)) as talk:
@@ -129,7 +146,7 @@ def test_slipstreaming_opens_nothing_where_the_kernels_helper_opens_a_third_host
             assert talk.is_closed()
         place.daemon.wait_for("violation", count=told + 1, rule="h323.not_h323")
         assert opened(place.daemon) == before
-        assert not can_dial(place.server, target)
+        assert not can_dial(place.server, outside)
 
 
 FIRST: dict[str, Callable[[], bytes]] = {
@@ -143,6 +160,7 @@ FIRST: dict[str, Callable[[], bytes]] = {
 """What no call begins with."""
 
 
+@with_and_without_nat
 @pytest.mark.parametrize("first", FIRST)
 def test_what_is_no_setup_is_closed_with_all_that_follows(place: Gateway, talk: Talk, first: str) -> None:
     """HF8: messages behind it are not looked for."""
@@ -154,6 +172,7 @@ def test_what_is_no_setup_is_closed_with_all_that_follows(place: Gateway, talk: 
     assert opened(place.daemon) == before
 
 
+@with_and_without_nat
 def test_a_server_that_speaks_first_is_closed(place: Gateway, talk: Talk) -> None:
     told = violations(place, "h323.not_h323")
     talk.server.sendall(forwarding((str(place.clients[1].v4), 5000)))
