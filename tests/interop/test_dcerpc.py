@@ -7,6 +7,7 @@ import socket
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import pytest
 
@@ -199,23 +200,59 @@ dce.bind(lsat.MSRPC_UUID_LSAT)
 # -- a domain ----------------------------------------------------------------------------------------------------------
 
 
+def _publishing_and_hiding(lab: Lab) -> str:
+    """The second client, too, is known to the controller by an address of the gateway: a second controller would take
+    half a minute to be made."""
+    hidden = "".join(
+        f"""
+  - name: hidden-ipv{version}
+    from: [wan0]
+    source: ["{lab.server_stranger.address(version)}"]
+    destination: ["{lab.gateway.address(version, "wan0")}"]
+    action: accept
+    dnat: "{lab.client.address(version)}"
+    snat: interface
+"""
+        for version in (4, 6)
+    )
+    return hidden + PUBLISHING.policies(lab)
+
+
 @pytest.fixture(scope="module")
 def domain() -> Iterator[Gateway]:
-    with serving(PUBLISHING) as gateway, samba.controller(gateway.server):
+    with serving(replace(PUBLISHING, policies=_publishing_and_hiding)) as gateway, samba.controller(gateway.server):
         samba.wait_for(gateway.client, gateway.dialled(4), "enumdomusers", samba.ADMINISTRATOR)
         yield gateway
 
 
-def users(gateway: Gateway, host: Host, protection: str) -> str:
-    return samba.rpcclient(host, gateway.dialled(4), "enumdomusers", samba.ADMINISTRATOR, protection)
+def users(gateway: Gateway, host: Host, protection: str, version: int = 4) -> str:
+    return samba.rpcclient(host, gateway.dialled(version), "enumdomusers", samba.ADMINISTRATOR, protection)
 
 
+@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
 @pytest.mark.parametrize("protection", ["sign", "seal"])
-def test_a_controller_is_asked_with_signatures_and_encrypted(domain: Gateway, protection: str) -> None:
-    """The question to the endpoint mapper goes in clear, and its answer is rewritten (DC38, DC39)."""
-    assert "krbtgt" in users(domain, domain.client, protection)
-    line = domain.daemon.wait_for("dcerpc.map", name="samr")
+def test_a_controller_is_asked_with_signatures_and_encrypted(domain: Gateway, protection: str, version: int) -> None:
+    """The question to the endpoint mapper goes in clear, and its answer is rewritten (DC38, DC39); over IPv6, it has no
+    address to rewrite (DC18)."""
+    before = len(domain.daemon.audit("dcerpc.map"))
+    assert "krbtgt" in users(domain, domain.client, protection, version)
+    domain.daemon.wait_for("dcerpc.map", count=before + 1)
+    (line,) = domain.daemon.audit("dcerpc.map", name="samr")[-1:]
     assert line["known_as"].rpartition(":")[2] == line["at"].rpartition(":")[2]
+    assert line["known_as"].startswith("[" if version == 6 else "198.51.100.")
+    nothing_went_wrong(domain)
+
+
+@pytest.mark.parametrize("version", [4, 6], ids=["ipv4", "ipv6"])
+def test_a_controller_is_asked_encrypted_by_a_client_whose_address_it_never_sees(domain: Gateway, version: int) -> None:
+    """DC38: with source NAT beside that of the server."""
+    _, hidden = domain.clients
+    sessions, used = (len(domain.daemon.audit(event)) for event in ("session.opened", "pinhole.used"))
+    assert "krbtgt" in users(domain, hidden, "seal", version)
+    lines = domain.daemon.audit("session.opened")[sessions:] + domain.daemon.audit("pinhole.used")[used:]
+    assert {line["policy"] for line in lines} == {f"hidden-ipv{version}"} and len(lines) == 2
+    known_as = {line["dialled_from"].rpartition(":")[0].strip("[]") for line in lines}
+    assert known_as == {str(domain.lab.gateway.address(version, "lan0"))}
     nothing_went_wrong(domain)
 
 
@@ -250,6 +287,7 @@ def test_all_interfaces_of_a_controller_share_few_endpoints(domain: Gateway) -> 
     """DC35."""
     for interface, version in ((NETLOGON, "1.0"), (DRSUAPI, "4.0"), ("12345778-1234-abcd-ef00-0123456789ab", "0.0")):
         samba.maps(domain.client, domain.dialled(4), interface, version)
-    opened = domain.daemon.audit("pinhole.opened", purpose="rpc")
+    own = f"{domain.client.v4}:"
+    opened = [line for line in domain.daemon.audit("pinhole.opened", purpose="rpc") if line["client"].startswith(own)]
     assert len({line["listen"] for line in opened}) == len(opened) <= 3
     nothing_went_wrong(domain)
