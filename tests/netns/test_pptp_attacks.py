@@ -124,6 +124,48 @@ def test_two_calls_of_one_connection(gate: Site) -> None:
     ]
 
 
+@pytest.mark.parametrize("site", [ROUTING, HIDING], ids=lambda role: role.name, indirect=True, scope="module")
+def test_one_client_of_two_servers_at_once(gate: Site) -> None:
+    """PP17: both calls have the same ids, and what tells them apart is the server; with NAT, an id of ours is that of
+    one of them alone."""
+    client, other = gate.gateway.client, gate.gateway.neighbour
+    with (
+        gate.session() as (near, far),
+        listening(other) as listener,
+        Tunnel(other) as beyond,
+        connection(client, other.v4, listener) as (near_other, far_other),
+    ):
+        ids = {gate.dialled: called(near, far, 5, SERVERS), other.v4: called(near_other, far_other, 5, SERVERS)}
+        tunnels = {gate.dialled: gate.far, other.v4: beyond}
+        assert (set(ids.values()) == {5}) is not gate.gateway.role.hides_client
+
+        def pass_with(server: IPv4Address) -> bool:
+            """Whether this server and its client hear each other, and nobody else does."""
+            gate.near.send(server, pptp.gre(SERVERS, b"there", 1))
+            came = tunnels[server].receive()
+            tunnels[server].send(gate.known, pptp.gre(ids[server], b"back", 2))
+            returned = gate.near.receive()
+            assert (came.payload[-5:], came.source, came.call) == (b"there", gate.known, SERVERS)
+            assert (returned.payload[-4:], returned.source, returned.call) == (b"back", server, 5)
+            return all(tunnel.hears_nothing(0.05) for tunnel in (*tunnels.values(), gate.near))
+
+        assert all(pass_with(server) for server in ids)
+        if len(set(ids.values())) == 2:
+            beyond.send(gate.known, pptp.gre(ids[gate.dialled]))
+            gate.far.send(gate.known, pptp.gre(ids[other.v4]))
+            assert gate.near.hears_nothing()
+        far.send(pptp.disconnect(SERVERS))
+        assert near.receive() == pptp.disconnect(SERVERS)
+        gate.near.send(gate.dialled, pptp.gre(SERVERS))
+        gate.far.send(gate.known, pptp.gre(ids[gate.dialled]))
+        assert gate.far.hears_nothing() and gate.near.hears_nothing(0)
+        assert pass_with(other.v4)
+    assert {(line["cause"], line["packets_from_client"]) for line in gate.told("pptp.ended")} == {
+        ("disconnected", 1),
+        ("control_lost", 2),
+    }
+
+
 def test_a_call_that_the_server_asks_for(gate: Site) -> None:
     """PP11: the ids stand in other messages, and the tunnel stands before 11."""
     with gate.session() as (client, server):
