@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from typing import Literal
 
 from protocols.contract.addresses import LEAST_PORT, Count, Network, Seconds
@@ -17,6 +18,7 @@ PERMITS = {
     "dcerpc.elsewhere": "endpoint_hosts: [ADDRESS]",
     "dcerpc.other_port": "same_port: true",
     "dcerpc.too_many": "max_endpoints: NUMBER",
+    "dcerpc.busy": "rates: {}",
     "pinhole.crowded": "max_connections: NUMBER",
 }
 """Rule of a violation -> the option that would let it pass."""
@@ -49,6 +51,12 @@ class DcerpcOptions(Options):
     """What happens when a client asks for the list of all endpoints, as scanners do. `ignore`: it gets the list, and
     nothing is opened for it. `open`: all that it names is opened. `deny`: the server is not asked, and the client is
     told that it may not."""
+
+    rates: Mapping[Literal["ept_map", "ept_lookup"], Count] = field(default_factory=dict)
+    """How many such calls a second one client may make on its connections, as {ept_map: 20, ept_lookup: 1}, and five
+    times as many in a row: whoever tries interface after interface is slow, and seen. More are not asked of the server,
+    and the client is told that it is too busy. Without it there is no limit. Clients that are hidden behind one address
+    are one client here, as are all addresses of a /64 of IPv6."""
 
     dcom: Literal["open", "ignore"] = "open"
     """Whether the answers of DCOM's activator and its resolver of objects are read and open what they name. `ignore`:

@@ -58,7 +58,7 @@ class SessionEngine(Engine):
 
     __slots__ = (
         "_active_at", "_answers", "_association", "_buffers", "_calls", "_has_server_ended", "_has_spoken", "_held",
-        "_is_over", "_once", "_options", "_out", "_peers", "_ways",
+        "_is_over", "_once", "_options", "_out", "_peers", "_rates", "_ways",
     )  # fmt: skip
 
     def __init__(self, peers: Peers, options: DcerpcOptions, pinholes: Pinholes, now: float, shared: Shared) -> None:
@@ -73,6 +73,7 @@ class SessionEngine(Engine):
         """Those on interfaces that are read here, by their number; the oldest one first."""
         self._buffers = {side: Packets(wire.length_of) for side in Side}
         self._held = Holding(shared.held, peers.client.host)
+        self._rates = shared.rates
         self._has_spoken = False
         """Whether the client has begun with a bind."""
         self._has_server_ended = False
@@ -189,15 +190,22 @@ class SessionEngine(Engine):
     def _is_refused(self, pdu: Pdu, request: Request, operation: Operation) -> bool:
         """Whether the server is not even asked. The client hears why; one that asks in fragments, which nobody does,
         loses its connection."""
-        rule = refused_by(operation, self._options)
+        rule, said, status = refused_by(operation, self._options), "access_denied", wire.ACCESS_DENIED
+        if rule is None and not self._is_in_time(operation):
+            rule, said, status = "dcerpc.busy", "too_busy", wire.TOO_BUSY
         if rule is None:
             return False
         if not pdu.flags & wire.LAST:
             self._end(rule, f"{operation.value} in fragments", "refused")
             return True
-        self._out.add(violation(rule, operation.value, "answered access_denied"))
-        self._answer(wire.fault(pdu.call, request.context, wire.ACCESS_DENIED))
+        self._out.add(violation(rule, operation.value, f"answered {said}"))
+        self._answer(wire.fault(pdu.call, request.context, status))
         return True
+
+    def _is_in_time(self, operation: Operation) -> bool:
+        """Whether `rates` allows one more such call of this client (DC19)."""
+        most = self._options.rates.get(operation.value)
+        return most is None or self._rates.may_call(self._peers.client.host, operation.value, most, self._active_at)
 
     def _more_of_request(self, pdu: Pdu, request: Request, call: Call, joined: Joined) -> None:
         joined.add(pdu, request.stub)

@@ -31,8 +31,8 @@ FIRST, LAST, DID_NOT_EXECUTE, MAYBE, HAS_OBJECT = 0x01, 0x02, 0x20, 0x40, 0x80
 SEALED = 6
 """The level of a trailer whose PDU has its stub encrypted (DC11)."""
 
-ACCESS_DENIED, UNKNOWN_INTERFACE, BAD_STUB = 5, 0x1C010003, 1783
-"""What faults say: ERROR_ACCESS_DENIED, nca_s_unk_if, RPC_X_BAD_STUB_DATA."""
+ACCESS_DENIED, UNKNOWN_INTERFACE, BAD_STUB, TOO_BUSY = 5, 0x1C010003, 1783, 0x1C010014
+"""What faults say: ERROR_ACCESS_DENIED, nca_s_unk_if, RPC_X_BAD_STUB_DATA, nca_s_server_too_busy."""
 NOT_SPECIFIED = 0
 """The reason of a bind_nak of ours."""
 

@@ -255,6 +255,7 @@ RULES: Mapping[str, str] = {
         "more endpoints of one client, ports of `callbacks` among them, than `max_endpoints`; an ept_map is answered "
         "as not registered"
     ),
+    "dcerpc.busy": "more calls of ept_map or ept_lookup on connections of one client than `rates`; answered too_busy",
     "dcerpc.rate": "more datagrams than `udp_calls` or `udp_lookups`; dropped. Once a session",
     "dcerpc.held_too_much": (
         "more bytes of unfinished PDUs, or of answers over UDP, in sessions of one client, or of all, than are held; "

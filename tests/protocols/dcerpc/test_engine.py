@@ -235,6 +235,39 @@ def test_a_call_that_wants_no_answer_is_not_waited_for() -> None:
     assert (one.violations(), opened(one)) == (["dcerpc.unsolicited"], [])
 
 
+def test_who_asks_too_often_on_whichever_connection_is_told_that_the_server_is_busy() -> None:
+    """DC19: each operation that `rates` names has a rate of its own, for each client."""
+    rates = {"rates": {"ept_map": 1}}
+    one = agreed(session(**rates))
+    other = agreed(session(replace(PEERS, client=replace(PEERS.client, port=40001)), one, **rates))
+    stranger = agreed(
+        session(replace(PEERS, client=replace(PEERS.client, host=ip_address("198.51.100.9"))), one, **rates)
+    )
+    calls = [request(3, asks(), call=number) for number in range(2, 9)]
+
+    def go_on(beside: Session) -> list[bool]:
+        """Whether the server is asked, one by one."""
+        found = []
+        for call in calls:
+            before = len(beside.sent(SERVER))
+            hears(beside, CLIENT, call)
+            found.append(len(beside.sent(SERVER)) > before)
+            if found[-1]:
+                hears(beside, SERVER, response(maps(), call=int.from_bytes(call[12:16], "little")))
+        return found
+
+    assert (go_on(one), go_on(other)) == ([True] * 5 + [False] * 2, [False] * 7)
+    assert go_on(stranger) == [True] * 5 + [False] * 2
+    assert other.violations() == ["dcerpc.busy"] * 7
+    assert other.sent(CLIENT)[-8:-4] == (0x1C010014).to_bytes(4, "little")
+    hears(one, CLIENT, lookup := request(2, bytes(52), call=20))
+    assert one.sent(SERVER).endswith(lookup)
+    one.now = 2.0
+    assert go_on(one) == [True] * 2 + [False] * 5
+    hears(one, CLIENT, request(3, asks(), call=30, flags=FIRST))
+    assert ended_by(one) == "refused"
+
+
 def test_further_fragments_of_a_call_that_is_not_read_pass() -> None:
     one = agreed(session())
     parts = [request(4, bytes(8), flags=FIRST), request(4, bytes(8), flags=0), request(4, bytes(8), flags=2)]
