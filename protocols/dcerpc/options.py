@@ -52,7 +52,7 @@ class DcerpcOptions(Options):
     nothing is opened for it. `open`: all that it names is opened. `deny`: the server is not asked, and the client is
     told that it may not."""
 
-    rates: Mapping[Literal["ept_map", "ept_lookup"], Count] = field(default_factory=dict)
+    rates: Mapping[str, Count] = field(default_factory=dict)
     """How many such calls a second one client may make on its connections, as {ept_map: 20, ept_lookup: 1}, and five
     times as many in a row: whoever tries interface after interface is slow, and seen. More are not asked of the server,
     and the client is told that it is too busy. Without it there is no limit. Clients that are hidden behind one address
@@ -101,6 +101,9 @@ class DcerpcOptions(Options):
     """The same for calls that ask for the list of all endpoints, whose answers are longer than the call."""
 
     def __post_init__(self) -> None:
+        for call in self.rates:
+            if call not in ("ept_map", "ept_lookup"):
+                raise ValueError(f"rates: {call!r} is neither ept_map nor ept_lookup")
         for key in ("interfaces", "deny_interfaces"):
             try:
                 uuids_of(getattr(self, key))

@@ -237,12 +237,11 @@ def test_a_call_that_wants_no_answer_is_not_waited_for() -> None:
 
 def test_who_asks_too_often_on_whichever_connection_is_told_that_the_server_is_busy() -> None:
     """DC19: each operation that `rates` names has a rate of its own, for each client."""
-    rates = {"rates": {"ept_map": 1}}
-    one = agreed(session(**rates))
-    other = agreed(session(replace(PEERS, client=replace(PEERS.client, port=40001)), one, **rates))
-    stranger = agreed(
-        session(replace(PEERS, client=replace(PEERS.client, host=ip_address("198.51.100.9"))), one, **rates)
-    )
+    rates = {"ept_map": 1}
+    one = agreed(session(rates=rates))
+    other = agreed(session(replace(PEERS, client=replace(PEERS.client, port=40001)), one, rates=rates))
+    beyond = replace(PEERS.client, host=ip_address("198.51.100.9"))
+    stranger = agreed(session(replace(PEERS, client=beyond), one, rates=rates))
     calls = [request(3, asks(), call=number) for number in range(2, 9)]
 
     def go_on(beside: Session) -> list[bool]:

@@ -197,10 +197,7 @@ def test_wrong_values(problems: Problems, text: str, problem: str) -> None:
         ("options: {sip: {max_calls: 0}}", "options.sip.max_calls: must be greater than or equal to 1, not 0"),
         ("options: {sip: {rates: {INVITE: 0}}}", "options.sip.rates.INVITE: must be greater than or equal to 1, not 0"),
         ("options: {sip: {rates: {invite: 1}}}", "options.sip.rates: 'invite' is not the name of a method"),
-        (
-            "options: {dcerpc: {rates: {ept_insert: 1}}}",
-            "options.dcerpc.rates.ept_insert: must be 'ept_map' or 'ept_lookup', not 'ept_insert'",
-        ),
+        ("options: {dcerpc: {rates: {ept_insert: 1}}}", "options.dcerpc.rates: 'ept_insert' is neither ept_map nor"),
         ("options: {sip: {block_methods: [ACK]}}", "options.sip.block_methods: ACK is part of an INVITE"),
         ('source: ["fe80::1%lan0"]', "source[0]: fe80::1%lan0/128 names a zone"),
         (
