@@ -50,10 +50,11 @@ with `meta l4proto`, nft 1.0.6 lists the rule without it, and what is loaded fro
 
 
 def _tunnel_scope(scope: TunnelScope, mark: str) -> str:
-    """The nft rule for the tunnels of one scope. There is no socket to look for: a raw socket is on no port."""
+    """The nft rule for the tunnels of one scope. There is no socket to look for: a raw socket is on no port. So packets
+    of no call are taken as well, and where their address has no call at all, nobody but the rule can count them."""
     matches = [*_between(scope, "ip"), f"fib daddr type {_set(scope.to)}"]
     verdict = f"{mark} accept" if scope.is_taken else "accept"
-    return f'{" ".join(matches)} {verdict} comment "{comment(scope.policy)}"'
+    return f'{" ".join(matches)} counter {verdict} comment "{comment(scope.policy)}"'
 
 
 def table(config: Config, label: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import re
 import signal
 import socket
 import struct
@@ -415,16 +416,24 @@ def impatient() -> Iterator[Routed]:
 
 
 def test_gre_that_is_no_tunnel_of_pptp_passes_by_and_that_of_no_call_does_not(impatient: Routed) -> None:
-    """PP2, PP3."""
+    """PP2, PP3: and the rule has counted it."""
     lab, _, near, far = impatient
+
+    def counted() -> int:
+        chain = lab.gateway.run(["nft", "list", "chain", "inet", "pinhole", "tunnels"]).stdout
+        return sum(map(int, re.findall(r"counter packets (\d+) ", chain)))
+
+    before = counted()
     for data in (pptp.gre(1, flags=0x2000, protocol=0x0800), pptp.gre(1, flags=0x2001, protocol=0x0800)):
         near.send(lab.server.v4, data)
         assert far.receive().call == 1
         far.send(lab.client.v4, data)
         assert near.receive().call == 1
+    assert counted() == before
     near.send(lab.server.v4, pptp.gre(1))
     far.send(lab.client.v4, pptp.gre(1))
     assert far.hears_nothing() and near.hears_nothing(0)
+    assert counted() == before + 2
 
 
 def test_the_rule_is_the_same_once_it_was_listed_and_loaded_again(impatient: Routed) -> None:

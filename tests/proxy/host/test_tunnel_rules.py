@@ -26,11 +26,12 @@ def made(*policies: Policy, helpers: tuple[HelperEntry, ...] = (FTP, PPTP)) -> C
 
 
 def nft_tunnels(config: Config) -> list[str]:
-    """The rules of the chain for tunnels, without mark and comment. Those that let tunnels by end in `by`."""
+    """The rules of the chain for tunnels, without counter, mark and comment. Those that let tunnels by end in `by`."""
     text = rules.plan(config, Backend.NFT)
     chain = re.search(r"    chain tunnels \{\n(.*?)    \}\n", text, flags=re.DOTALL)
     assert (chain is not None) == (f"{OF_TUNNELS} jump tunnels" in text)
-    found = re.findall(r"^ +(.*?) (meta mark set .* )?accept comment ", chain[1], flags=re.MULTILINE) if chain else []
+    rule = re.compile(r"^ +(.*?) counter (meta mark set .* )?accept comment ", flags=re.MULTILINE)
+    found = rule.findall(chain[1]) if chain else []
     return [matches if mark else f"{matches} by" for matches, mark in found]
 
 
