@@ -1,5 +1,5 @@
-"""How often a source may ask: over UDP, where its address may be forged and answers are longer than what is asked; and
-how often something has happened within the current second."""
+"""How often a source may ask: over UDP, where its address may be forged and answers are longer than what is asked, and
+over TCP what whoever searches asks again and again; and how often something has happened within the current second."""
 
 from __future__ import annotations
 

@@ -1,5 +1,6 @@
 """The helper of DCE-RPC with scripted clients and servers, through a gateway that publishes its server and drops all
-else: how long what it opens stands, datagrams, DCOM, callbacks, and answers that lie."""
+else: how long what it opens stands, datagrams, DCOM, callbacks, and answers that lie. With destination NAT alone
+addresses in answers are others; routing and source NAT have Samba and its clients in tests/interop/test_dcerpc.py."""
 
 from __future__ import annotations
 
