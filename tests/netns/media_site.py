@@ -102,6 +102,10 @@ class Socket:
             self.socket.settimeout(SECONDS)
 
 
+Way = tuple[Socket, tuple[str, int], Socket]
+"""Whose packets go to whom, by which place."""
+
+
 def in_sdp(host: str) -> str:
     return f"IN IP{6 if ':' in host else 4} {host}"
 
@@ -270,8 +274,12 @@ class Talk:
         self, phone: Phone, count: int, sock: Socket | None = None, voice: Voice | None = None, line: int = 0
     ) -> int:
         """How many of so many packets of this party come to the other one."""
+        sock, hearer = sock or self.media[phone][line], self.media[self.other(phone)][line]
         self.say(phone, count, sock, voice, line)
-        return self.media[self.other(phone)][line].hears(voice or self.voices[phone], count)
+        heard = hearer.hears(voice or self.voices[phone], count)
+        if heard == count:
+            phone.site.has_passed((sock, self.to[phone][line], hearer))
+        return heard
 
 
 def both_are_heard(talk: Talk, count: int = FEW, first: Phone | None = None) -> None:
@@ -288,6 +296,9 @@ class Site:
     def __init__(self, lab: Lab, daemon: Daemon, mode: Mode, version: int) -> None:
         self.lab, self.daemon, self.mode, self.version = lab, daemon, mode, version
         self._open = contextlib.ExitStack()
+        self._passed: set[Way] = set()
+        self.passed_again = 0
+        """How often a party was heard on a way on which it had been heard before."""
         outside = str(lab.client.address(version) if mode == "N" else lab.gateway.address(version, "wan0"))
         self.near = Phone(self, lab.client, (str(lab.server.address(version)), 5060))
         self.far = Phone(self, lab.server, (outside, 5060))
@@ -311,6 +322,18 @@ class Site:
         talk = Talk(*self.parties)
         talk.begin(kinds, early)
         return talk
+
+    def has_passed(self, way: Way) -> None:
+        """Packets went this way, and all were heard."""
+        self.passed_again += way in self._passed
+        self._passed.add(way)
+
+    def end(self) -> None:
+        """The daemon ends. What went on as it had begun has passed in the kernel, if media may: in user space it would
+        be heard as well."""
+        self.daemon.stop()
+        if self.daemon.kernel_path != "off" and self.passed_again >= FEW:
+            assert any(line.get("packets_in_kernel") for line in self.daemon.audit("pinhole.closed"))
 
     def hear_any(self) -> bytes:
         """What either party hears next."""
@@ -342,9 +365,11 @@ def site(
     ports: str = "40000-42999",
     under: tuple[str, ...] = (),
     kernel_path: KernelPath | None = None,
+    is_path_refused: bool = False,
 ) -> Iterator[Site]:
     """policy: further keys of it. is_locked: the gateway's firewall lets nothing else pass. version: of IP. under: a
-    command that runs the daemon, as root. kernel_path: what carries media, if not what the test at hand has."""
+    command that runs the daemon, as root. kernel_path: what carries media, if not what the test at hand has.
+    is_path_refused: the daemon is to serve without it."""
     with Lab("routed", addresses, wide) as lab:
         if mode == "D":
             published, phone = lab.gateway.address(version, "wan0"), lab.client.address(version)
@@ -355,7 +380,9 @@ def site(
             filter(None, ("name: one", leads, policy, f"action: accept, options: {{sip: {{{options}}}}}"))
         )
         text = f"policies: [{{{words}}}]\nports: {ports}\n{more}"
-        with pinhole(lab, text, unprivileged=not under, under=under, kernel_path=kernel_path) as daemon:
+        with pinhole(
+            lab, text, unprivileged=not under, under=under, kernel_path=kernel_path, is_path_refused=is_path_refused
+        ) as daemon:
             if is_locked:
                 daemon.lock_down()
             found = Site(lab, daemon, mode, version)
@@ -363,3 +390,5 @@ def site(
                 yield found
             finally:
                 found.close()
+            if not is_path_refused and "media_path: user" not in options:
+                found.end()

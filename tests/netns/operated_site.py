@@ -61,3 +61,4 @@ def operated() -> Iterator[Here]:
             yield found
         finally:
             found.close()
+        found.end()

@@ -27,7 +27,7 @@ WITHOUT_BPF = f"""if True:
 
 
 def test_a_kernel_without_bpf_costs_no_call() -> None:
-    with site("S", under=(sys.executable, "-c", WITHOUT_BPF), kernel_path="tcx") as place:
+    with site("S", under=(sys.executable, "-c", WITHOUT_BPF), kernel_path="tcx", is_path_refused=True) as place:
         started = place.daemon.wait_for("daemon.started")
         assert (started["fastpath"], started["fastpath_reason"]) == ("off", "refused_by_kernel")
         talk = place.talk()

@@ -33,6 +33,19 @@ def test_data_and_control_pass_both_ways_before_anybody_plays(place: Site) -> No
         assert stream.client[one].came_from == stream.server_at[one]
 
 
+def test_what_goes_on_as_it_began_passes_in_the_kernel(place: Site) -> None:
+    stream = Stream(place, place.talk())
+    for _ in range(2):
+        for one in (0, 1):
+            voice, other = Voice(), Voice()
+            stream.client[one].say(voice, stream.server_at[one], FEW)
+            assert stream.server[one].hears(voice, FEW) == FEW
+            stream.server[one].say(other, stream.client_at[one], FEW)
+            assert stream.client[one].hears(other, FEW) == FEW
+    if place.daemon.kernel_path != "off":
+        assert place.daemon.ask("status")["fastpath"]["streams"] >= 4
+
+
 def test_a_server_that_names_no_port_is_found_by_its_first_packets(place: Site) -> None:
     """RT17: data and control, each from a port of its own."""
     stream = Stream(place, place.talk(), is_named=False)

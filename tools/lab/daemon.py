@@ -36,6 +36,7 @@ WRITE_SECONDS = 1
 """For lines of log to be written, which is done every 20 ms."""
 LONGEST_WAIT_SECONDS = 60
 """For what is sure to come, whatever else the machine has to do."""
+SAYS_KERNEL_PATH = ("daemon.started", "fastpath.back", "fastpath.lost")
 KernelPath = Literal["off", "tcx", "clsact"]
 """Whether media passes in the kernel, and by which way the program is attached there."""
 KERNEL_PATH: KernelPath = "off"
@@ -60,9 +61,10 @@ class Daemon:
         tree: Path = ROOT,
         under: tuple[str, ...] = (),
         kernel_path: KernelPath | None = None,
+        is_path_refused: bool = False,
     ) -> None:
         """tree: the checkout whose pinhole it is. under: a command that runs it and measures it, and makes it slow.
-        kernel_path: of media; by default `KERNEL_PATH`."""
+        kernel_path: of media; by default `KERNEL_PATH`. is_path_refused: the daemon is to serve without it."""
         self._lab = lab
         self._backend = backend
         # A clone in root's home (mode 0700) is root's alone; started as root, pinhole becomes an ordinary user itself.
@@ -75,6 +77,7 @@ class Daemon:
         self.stderr = self.directory / "stderr.log"
         self.config = self.directory / "pinhole.yaml"
         self.kernel_path: KernelPath = kernel_path or KERNEL_PATH
+        self._is_path_refused = is_path_refused
         self.holder: Child | None = None
         """Who holds the kernel path for a daemon that is no child of root's."""
         self.write_config(text)
@@ -110,7 +113,7 @@ class Daemon:
 
     def start(self, *words: str, **limits: int) -> None:
         """Begin to serve. words: further ones for `pinhole run`. limits: for prlimit, as `nofile=64`. Raises
-        RuntimeError, with what it said, when it ends."""
+        RuntimeError, with what it said, when it ends, and when it has not the kernel path that it is to have."""
         if self._unprivileged and self.holder is None:
             self.hold()
         started = len(self.audit("daemon.started"))
@@ -118,11 +121,25 @@ class Daemon:
         self._process = self._begin(("run", "-c", str(self.config), *words), limits)
         for _ in _ticks(LONGEST_WAIT_SECONDS * (4 if self._under else 1)):
             if len(self.audit("daemon.started")) > started:
+                self._has_kernel_path()
                 return
             if self._process.poll() is not None:
                 break
         self._is_to_end = True
         raise RuntimeError(f"pinhole did not start:\n{self.stderr.read_text()}")
+
+    def _has_kernel_path(self) -> None:
+        """Media would pass in user space as well, and no test would see the difference. Raises RuntimeError."""
+        if self.kernel_path == "off" or self._is_path_refused or self._tree != ROOT:
+            return
+        for _ in _ticks(LONGEST_WAIT_SECONDS):
+            said = [line for line in self._lines() if line["event"] in SAYS_KERNEL_PATH][-1]
+            # A daemon waits two seconds for a holder; on a busy machine one may come later than that.
+            if said.get("fastpath") == "on" or said["event"] == "fastpath.back":
+                return
+            if said.get("fastpath_reason") == "configured_off":
+                return
+        raise RuntimeError(f"media does not pass in the kernel: {said}\n{self.stderr.read_text()}")
 
     def _begin(self, words: tuple[str, ...], limits: Mapping[str, int]) -> subprocess.Popen[Any] | Fork:
         """`pinhole WORDS` on the gateway, by whoever is to start it."""
@@ -273,12 +290,14 @@ def pinhole(
     tree: Path = ROOT,
     under: tuple[str, ...] = (),
     kernel_path: KernelPath | None = None,
+    is_path_refused: bool = False,
     **limits: int,
 ) -> Iterator[Daemon]:
     """Rules up, daemon serving; at the end both are gone again. What it wrote stays only after an error.
 
-    tree: the checkout whose pinhole it is. under: a command that runs it. limits: for prlimit, as `nofile=64`."""
-    daemon = Daemon(lab, text, backend, unprivileged, tree, under, kernel_path)
+    tree: the checkout whose pinhole it is. under: a command that runs it. is_path_refused: it is to serve without the
+    kernel path. limits: for prlimit, as `nofile=64`."""
+    daemon = Daemon(lab, text, backend, unprivileged, tree, under, kernel_path, is_path_refused)
     daemon.net_up()
     RUNNING.append(daemon)
     try:
