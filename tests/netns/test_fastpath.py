@@ -156,15 +156,28 @@ def test_a_closed_port_costs_its_own_packets_and_no_other_ones(place: Site) -> N
 # -- a call that changes -----------------------------------------------------------------------------------------------
 
 
-def test_on_hold_and_back(place: Site) -> None:
+@pytest.mark.parametrize("way", ["zero address", "sendonly"])
+def test_hold_leaves_every_row_where_it_is_and_who_goes_on_sending_is_heard(place: Site, way: str) -> None:
+    """The places stay (D25), and what changes no address is no reason to take a row back."""
     with talking(place) as talk:
-        held = talk.callee
-        talk.media_at[held] = place.hold
-        talk.change(held)
-        talk.say(talk.caller, FEW)
-        del talk.media_at[held]
-        talk.change(held)
+        holder, held, told = talk.callee, talk.caller, dict(talk.to)
+        if way == "zero address":
+            talk.media_at[holder] = place.hold
+            talk.change(holder)
+            assert talk.to[held][0][0] == place.hold
+            talk.to[held] = told[held]
+        else:
+            talk.change(holder, more="a=sendonly\r\n", answer_more="a=recvonly\r\n")
+        assert (talk.to, streams(place)) == (told, 2)
+        both_are_heard(talk)
+        assert streams(place) == 2
+        talk.media_at.clear()
+        talk.change(holder)
+        assert (talk.to, streams(place)) == (told, 2)
         both_in_kernel(place, talk)
+    for line in closed(place, talk).values():
+        assert (line["packets_in"], line["packets_out"], line["packets_refused"]) == (5 * FEW, 5 * FEW, 0)
+        assert line["packets_in_kernel"] >= 8 * FEW  # of both directions, but for what began them
 
 
 @pytest.mark.parametrize("mover", ["caller", "callee"])
