@@ -6,6 +6,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import os
+import select
 import signal
 import threading
 import time
@@ -14,7 +15,7 @@ from typing import Any
 
 import pytest
 
-from tests.netns.media_site import FEW, Mode, Phone, Site, Talk, Voice, both_are_heard, site
+from tests.netns.media_site import FEW, Mode, Phone, Site, Socket, Talk, Voice, both_are_heard, site
 from tests.netns.namespaces import needs_root
 from tools.lab import daemon
 from tools.lab.daemon import KernelPath
@@ -27,6 +28,9 @@ LONG = bytes(3000)
 WAYS: tuple[tuple[KernelPath, Mode, int], ...] = (("tcx", "N", 4), ("clsact", "S", 6))
 ROUTE_SECONDS = 1.1
 """A route is remembered for one second."""
+SLACK_SECONDS = 0.9
+"""For a busy machine."""
+NO_DAD: dict[int, tuple[str, ...]] = {4: (), 6: ("nodad",)}
 
 
 @pytest.fixture(scope="module", params=WAYS, ids=lambda way: way[0])
@@ -258,29 +262,47 @@ def until(holds: Any, seconds: float = 10.0) -> None:
 
 
 def test_routes_and_routing_rules_of_now_hold(place: Site) -> None:
+    """From a second after they have changed. What a route leads elsewhere comes out there."""
     with talking(place) as talk:
-        gateway, server = place.lab.gateway, talk.callee.at
-        family = f"-{place.version}"
-        prefix = f"{server}/{32 if place.version == 4 else 128}"
+        gateway, neighbour = place.lab.gateway, place.lab.neighbour
         hearer, voice = talk.media[talk.callee][0], talk.voices[talk.caller]
+        to, length = talk.callee.at, 32 if place.version == 4 else 128
+        neighbour.run(["ip", "address", "add", f"{to}/{length}", "dev", "eth0", *NO_DAD[place.version]])
+        elsewhere = place.open(neighbour, hearer.port, spoofs=to)
+        within = ROUTE_SECONDS + SLACK_SECONDS
 
-        def is_deaf() -> bool:
-            talk.say(talk.caller, FEW)
-            return hearer.is_deaf_to(voice)
+        def reaches(sock: Socket) -> bool:
+            """Whether what is said now comes there."""
+            while select.select([sock.socket], [], [], 0)[0]:
+                sock.socket.recv(65535)
+            talk.say(talk.caller, 1)
+            return bool(select.select([sock.socket], [], [], 0.1)[0])
 
         source = talk.to[talk.callee][0][0]
+        via = ["via", str(neighbour.address(place.version))]
         for change, back in (
-            (["route", "add", "blackhole", prefix], ["route", "del", "blackhole", prefix]),
+            (["route", "add", "blackhole", f"{to}/{length}"], ["route", "del", "blackhole", f"{to}/{length}"]),
             (
                 ["rule", "add", "from", source, "priority", "9000", "blackhole"],
                 ["rule", "del", "from", source, "priority", "9000"],
             ),
+            (["route", "add", f"{to}/{length}", *via], ["route", "del", f"{to}/{length}", *via]),
         ):
-            gateway.run(["ip", family, *change])
-            until(is_deaf)
-            gateway.run(["ip", family, *back])
-            until(lambda: talk.is_heard(talk.caller, FEW) == FEW)
-        hearer.hears_all(voice)
+            gateway.run(["ip", f"-{place.version}", *change])
+            until(lambda: not reaches(hearer), within)
+            hearer.hears_all(voice)
+            elsewhere.hears_all(voice)
+            talk.say(talk.caller, MANY)
+            assert elsewhere.hears_all(voice) == (MANY if "via" in change else 0)
+            assert hearer.is_deaf_to(voice)
+            gateway.run(["ip", f"-{place.version}", *back])
+            until(lambda: reaches(hearer), within)
+            hearer.hears_all(voice)
+            assert talk.is_heard(talk.caller, MANY) == MANY
+            assert streams(place) >= 2
+        neighbour.run(["ip", "address", "del", f"{to}/{length}", "dev", "eth0"])
+    in_kernel = closed(place, talk)[talk.callee]["packets_in_kernel"]
+    assert in_kernel >= 4 * MANY  # all that came out anywhere, but for what began the streams
 
 
 def test_what_is_longer_than_the_way_takes_passes_in_fragments(place: Site) -> None:
