@@ -25,7 +25,12 @@ pytestmark = [pytest.mark.netns, pytest.mark.slow, needs_root]
 MANY = 60
 LONG = bytes(3000)
 """More than a link takes: it comes in fragments."""
-WAYS: tuple[tuple[KernelPath, Mode, int], ...] = (("tcx", "N", 4), ("clsact", "S", 6))
+WAYS: tuple[tuple[KernelPath, Mode, int], ...] = (
+    ("tcx", "N", 4),
+    ("clsact", "S", 6),
+    ("tcx", "D", 6),
+    ("clsact", "S", 4),
+)
 ROUTE_SECONDS = 1.1
 """A route is remembered for one second."""
 SLACK_SECONDS = 0.9
@@ -33,7 +38,7 @@ SLACK_SECONDS = 0.9
 NO_DAD: dict[int, tuple[str, ...]] = {4: (), 6: ("nodad",)}
 
 
-@pytest.fixture(scope="module", params=WAYS, ids=lambda way: way[0])
+@pytest.fixture(scope="module", params=WAYS, ids=lambda way: f"{way[0]}-{way[1]}{way[2]}")
 def place(request: pytest.FixtureRequest) -> Iterator[Site]:
     way, mode, version = request.param
     with site(mode, version=version, wide=True, kernel_path=way) as found:
@@ -324,24 +329,26 @@ def test_shaping_on_the_way_out_is_in_force(place: Site) -> None:
         gateway.run(["tc", "qdisc", "add", "dev", "wan0", "root", *shaper])
         try:
             began = time.monotonic()
-            talk.say(talk.caller, 10 * MANY)
+            talk.say(place.near, 10 * MANY)
             took = time.monotonic() - began
-            heard = talk.media[talk.callee][0].hears_all(talk.voices[talk.caller])
+            heard = talk.media[place.far][0].hears_all(talk.voices[place.near])
         finally:
             gateway.run(["tc", "qdisc", "del", "dev", "wan0", "root"])
         assert 0 < heard < MANY + 250 * took  # of 200 bytes at least, so no more than 250 a second
 
 
 def test_a_sender_that_bears_a_party_s_address_by_another_interface_is_not_heard(place: Site) -> None:
+    """By one that the policy lets no client in by, and the caller is its client."""
     with talking(place) as talk:
-        near = place.near
-        (port,) = [sock.port for sock in talk.media[near]]
-        spoofer = place.open(place.lab.neighbour, port, spoofs=near.at)
+        caller = talk.caller
+        (port,) = [sock.port for sock in talk.media[caller]]
+        spoofer = place.open(place.lab.neighbour, port, spoofs=caller.at)
         forged = Voice()
-        spoofer.say(forged, talk.to[near][0], FEW)
-        assert talk.media[talk.other(near)][0].is_deaf_to(forged)
+        spoofer.say(forged, talk.to[caller][0], FEW)
+        assert talk.media[talk.callee][0].is_deaf_to(forged)
         both_are_heard(talk)
         assert streams(place) == 2
+    assert closed(place, talk)[talk.callee]["packets_refused"] == FEW
 
 
 # -- what it is made of goes away --------------------------------------------------------------------------------------
