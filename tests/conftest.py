@@ -40,7 +40,9 @@ settings.register_profile("landing", settings.get_profile("pinhole"), derandomiz
 settings.load_profile("pinhole")
 
 
-ABOUT_MEDIA = re.compile("media|sip|rtsp|mgcp|h323|fastpath|soak")
+ABOUT_MEDIA = re.compile(
+    "media|sip|rtsp|mgcp|h323|fastpath|soak|operating|explain|faults|reload_under_load|neighbours|firewalld|path_mtu"
+)
 """The files of tests whose daemons carry media."""
 PATHS: tuple[daemon.KernelPath, ...] = ("tcx", "off", "clsact")
 

@@ -237,6 +237,8 @@ def test_a_hundred_reloads_break_no_call_and_no_transfer_and_leave_nothing() -> 
         now = Held.by(daemon)
         assert now.memory - warm.memory < GROWTH_BYTES, (warm, now)
         assert replace(now, memory=0) == replace(warm, memory=0)
+        if daemon.kernel_path != "off":
+            assert daemon.ask("status")["fastpath"]["streams"] == 2 * CALLS
         for call in calls:
             call.asks("BYE")
             call.close()
