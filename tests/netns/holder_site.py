@@ -186,4 +186,6 @@ class ClientProcess:
 
 
 def kill(holder: Child) -> None:
+    """It is gone then, with the socket where clients find it. Whoever ends it later still learns how it ended."""
     os.kill(holder.pid, signal.SIGKILL)
+    os.waitid(os.P_PID, holder.pid, os.WEXITED | os.WNOWAIT)
