@@ -74,4 +74,4 @@ def test_of_a_call_all_is_compared_over_rounds_but_how_many_streams_the_kernel_h
     bars = {bar.name: bar for bar in real_call._bars(figures)}
     assert [name for name, bar in bars.items() if bar.range is None] == ["streams in the kernel"]
     cpu = bars["the daemon's CPU of a packet, µs"]
-    assert cpu.is_met and measured(cpu) == "0.02 (0.01 to 0.03)"
+    assert cpu.is_met and measured(cpu) == "0.020 (0.010 to 0.030)"

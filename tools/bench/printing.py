@@ -153,11 +153,12 @@ def _show_bars(bars: list[Bar], console: Console) -> None:
 
 def measured(bar: Bar) -> str:
     """The value of a bar and, if it has one, its 95 % range."""
-    value = f"{bar.value:.2f}"
+    digits = 2 if abs(bar.value) >= 0.1 else 3
+    value = f"{bar.value:.{digits}f}"
     if bar.range is None:
         return value
     low, high = bar.range
-    return f"{value} ({low:.2f} to {high:.2f})"
+    return f"{value} ({low:.{digits}f} to {high:.{digits}f})"
 
 
 def show_sip(report: sip.Report, console: Console) -> None:
